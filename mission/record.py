@@ -1,0 +1,177 @@
+"""What a run leaves behind: one directory, readable at every moment.
+
+``run.json``
+    Scenario as resolved, seeds, versions, state and – at the end – ``result`` (or ``error``).
+``rounds.parquet``
+    A row per round and satellite (:data:`ROUNDS`); rewritten after every round.
+``plan.jsonl``
+    A line per planned activity, appended when a round is planned.
+``contacts.parquet``
+    The contact plan over the horizon, as the report draws it.
+``checkpoints/``, ``final/``
+    Trained adapters and head.
+
+Every file but ``plan.jsonl`` is written to a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mission.scenario import scenario_to_dict
+from mission.schema import Scenario
+
+ROUNDS = pa.schema(
+    [
+        ("round", pa.int32()),
+        ("satellite", pa.string()),
+        ("plane", pa.int32()),
+        ("gateway", pa.string()),
+        ("samples", pa.int64()),
+        ("steps", pa.int64()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("compute_s", pa.float64()),
+        ("isl_s", pa.float64()),
+        ("sgl_s", pa.float64()),
+        ("waiting_s", pa.float64()),
+        ("idle_s", pa.float64()),
+        ("isl_bytes", pa.int64()),
+        ("downlink_bytes", pa.int64()),
+        ("uplink_bytes", pa.int64()),
+        ("train_loss", pa.float64()),
+        ("train_accuracy", pa.float64()),
+        ("test_loss", pa.float64()),
+        ("test_accuracy", pa.float64()),
+    ]
+)
+
+_PACKAGES = (
+    "skysplit",
+    "flwr",
+    "torch",
+    "transformers",
+    "peft",
+    "astropy",
+    "sgp4",
+    "numpy",
+    "grpcio",
+    "ray",
+)
+
+
+class RunRecord:
+    """The run directory of one run.
+
+    Args:
+        directory: Where to write; made if needed.
+        scenario: The resolved scenario.
+        command: The command that repeats the run.
+
+    Raises:
+        FileExistsError: The directory holds a run already.
+    """
+
+    def __init__(self, directory: Path, scenario: Scenario, command: str) -> None:
+        if (directory / "run.json").exists():
+            raise FileExistsError(f"{directory}: holds a run already; name another directory")
+        self.directory = directory
+        self._rounds: list[dict[str, Any]] = []
+        self._started = time.monotonic()
+        (directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+        self._run: dict[str, Any] = {
+            "format": 1,
+            "state": "running",
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": command,
+            "scenario": scenario_to_dict(scenario),
+            "seeds": {"run": scenario.seed},
+            "versions": {name: _version(name) for name in _PACKAGES},
+        }
+        self._write_run()
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to ``run.json`` (the constellation, the model, the samples per satellite …)."""
+        self._run.update(facts)
+        self._write_run()
+
+    def add_activities(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Append planned activities, a JSON object a line."""
+        with (self.directory / "plan.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+
+    def add_round(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add a round's rows (:data:`ROUNDS`), one a satellite."""
+        self._rounds.extend(dict(row) for row in rows)
+        write_table(self.directory / "rounds.parquet", pa.Table.from_pylist(self._rounds, schema=ROUNDS))
+
+    def finish(self, **result: Any) -> None:
+        """Record the result of a completed run; wall time and peak memory are added."""
+        self._end("completed", result=result | self._costs())
+
+    def fail(self, error: str) -> None:
+        """Record why the run failed."""
+        self._end("failed", result={"error": error} | self._costs())
+
+    def _end(self, state: str, **facts: Any) -> None:
+        self._run["state"] = state
+        self._run["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
+        self.note(**facts)
+
+    def _costs(self) -> dict[str, Any]:
+        peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {"wall_time_s": time.monotonic() - self._started, "peak_memory_bytes": peak_kib * 1024}
+
+    def _write_run(self) -> None:
+        write_text(self.directory / "run.json", json.dumps(self._run, indent=2) + "\n")
+
+
+def new_run_directory(out: str, scenario: str) -> Path:
+    """``out`` itself where it is given, else ``runs/TIME-SCENARIO`` below the working directory."""
+    if out:
+        return Path(out).expanduser().resolve()
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    base = Path("runs").resolve() / f"{stamp}-{scenario}"
+    suffix = 1
+    directory = base
+    while directory.exists():
+        suffix += 1
+        directory = base.with_name(f"{base.name}-{suffix}")
+    return directory
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """The ``run.json`` of a run directory."""
+    return json.loads((directory / "run.json").read_text(encoding="utf-8"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name, then rename it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file under a temporary name, then rename it."""
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(table, temporary)
+    os.replace(temporary, path)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

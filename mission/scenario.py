@@ -1,0 +1,205 @@
+"""Reading a scenario: one TOML file, overrides, and one clear error.
+
+    scenario = load_scenario("walker-72", {"training.mode": "head"})
+
+A scenario is named by a path or by the name of a shipped file (``scenarios/NAME.toml``). Overrides are dotted
+keys with values as TOML would give them, or as text; the resolved scenario is what a run records.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from mission.schema import Scenario
+
+_SHIPPED = Path(__file__).resolve().parent.parent / "scenarios"
+
+
+class ScenarioError(ValueError):
+    """What is wrong with a scenario: file, key, what was found, what is allowed."""
+
+
+def shipped_scenarios() -> dict[str, Path]:
+    """Names of the scenarios that come with SkySplit, with their files."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob("*.toml"))}
+
+
+def scenario_path(name_or_path: str) -> Path:
+    """The file that a name or path means.
+
+    Raises:
+        ScenarioError: There is no such file and no shipped scenario of that name.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    shipped = shipped_scenarios()
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    raise ScenarioError(
+        f"scenario {name_or_path!r}: no such file, and not one of the shipped scenarios: {', '.join(shipped)}"
+    )
+
+
+def load_scenario(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """Read, override and validate a scenario.
+
+    Args:
+        name_or_path: A TOML file, or the name of a shipped scenario.
+        overrides: Dotted keys (``training.rounds``) to values. Text is read as the key's type wants it.
+
+    Raises:
+        ScenarioError: Unreadable file, unknown key, wrong type, value out of range. All findings are in one
+            message, a line each.
+    """
+    path = scenario_path(name_or_path)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ScenarioError(f"{path}: not readable as TOML: {error}") from error
+    tables.setdefault("name", path.stem)
+    for key, value in (overrides or {}).items():
+        _set(tables, key, value)
+    return _validate(tables, str(path), set(overrides or {}))
+
+
+def scenario_from_json(text: str) -> Scenario:
+    """The resolved scenario that :func:`scenario_to_json` wrote.
+
+    Raises:
+        ScenarioError: The text is not a resolved scenario of this version.
+    """
+    try:
+        return Scenario.model_validate_json(text)
+    except ValidationError as error:
+        raise ScenarioError(_message(error, "resolved scenario", set())) from error
+
+
+def scenario_to_json(scenario: Scenario) -> str:
+    """The resolved scenario as JSON, every key present."""
+    return scenario.model_dump_json()
+
+
+def scenario_to_dict(scenario: Scenario) -> dict[str, Any]:
+    """The resolved scenario as plain JSON values, for ``run.json``."""
+    return json.loads(scenario.model_dump_json())
+
+
+def scalar_keys() -> Iterator[tuple[str, Any]]:
+    """Every dotted key that an override may set, with its default (``None`` where a file must give it)."""
+    yield from _scalar_keys(Scenario, "")
+
+
+def expand_path(text: str, key: str) -> Path:
+    """A path of a scenario, with ``$NAME`` and ``~`` expanded.
+
+    Raises:
+        ScenarioError: A variable is not set, or nothing is there. The message names the key.
+    """
+    expanded = os.path.expanduser(os.path.expandvars(text))
+    if "$" in expanded:
+        raise ScenarioError(f"{key}: found {text!r}, whose environment variable is not set")
+    path = Path(expanded)
+    if not path.exists():
+        raise ScenarioError(f"{key}: found {text!r}, but there is no such file or directory")
+    return path
+
+
+def _scalar_keys(table: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, field in table.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _scalar_keys(annotation, f"{prefix}{name}.")
+        elif not (get_args(annotation) and isinstance(get_args(annotation)[0], type)):
+            yield prefix + name, None if field.is_required() else field.default
+
+
+def _set(tables: dict[str, Any], dotted: str, value: Any) -> None:
+    known = dict(scalar_keys())
+    if dotted not in known:
+        raise ScenarioError(f"--set {dotted}: unknown key{_did_you_mean(dotted, known)}")
+    *parents, last = dotted.split(".")
+    table = tables
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ScenarioError(f"{parent}: found {table!r}, allowed: a table")
+    table[last] = value
+
+
+def _validate(tables: dict[str, Any], file: str, overridden: set[str]) -> Scenario:
+    try:
+        return Scenario.model_validate(_coerced(Scenario, tables))
+    except ValidationError as error:
+        raise ScenarioError(_message(error, file, overridden)) from error
+
+
+def _coerced(table: type[BaseModel], values: Any) -> Any:
+    """Text for numbers and truth values as overrides give it, ints for floats and lists for tuples."""
+    if not isinstance(values, dict):
+        return values
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        field = table.model_fields.get(key)
+        annotation = field.annotation if field else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            result[key] = _coerced(annotation, value)
+        elif isinstance(value, list) and annotation is not None and get_args(annotation):
+            item = get_args(annotation)[0]
+            nested = isinstance(item, type) and issubclass(item, BaseModel)
+            result[key] = tuple(_coerced(item, entry) if nested else entry for entry in value)
+        elif isinstance(value, str) and annotation in (int, float, bool):
+            result[key] = _parsed(value)
+        else:
+            result[key] = value
+    return result
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _message(error: ValidationError, file: str, overridden: set[str]) -> str:
+    return "\n".join(_line(finding, file, overridden) for finding in error.errors())
+
+
+def _line(finding: ErrorDetails, file: str, overridden: set[str]) -> str:
+    key = ".".join(str(part) for part in finding["loc"]) or "scenario"
+    where = f"--set {key}" if key in overridden else f"{file}: {key}"
+    found = finding["input"]
+    match finding["type"]:
+        case "extra_forbidden":
+            return f"{where}: unknown key{_did_you_mean(key, dict(scalar_keys()))}"
+        case "missing":
+            return f"{where}: missing, and it has no default"
+        case "value_error":
+            says = finding["msg"].removeprefix("Value error, ")  # of a table: it starts with the key at fault
+            return f"{where}.{says}" if isinstance(found, dict) else f"{where}: found {found!r}, {says}"
+        case "literal_error":
+            return f"{where}: found {found!r}, allowed: {finding['ctx']['expected'].replace(' or ', ', ')}"
+        case _:
+            allowed = finding["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+            return f"{where}: found {found!r}, allowed: {allowed}"
+
+
+def _did_you_mean(key: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]}?"
+    table = key.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == table] or sorted(
+        {name.split(".")[0] for name in known}
+    )
+    return f"; known here: {', '.join(siblings)}"

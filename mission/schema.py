@@ -1,0 +1,250 @@
+"""The schema of a scenario file: every key with its type, unit, range and default.
+
+The models are frozen pydantic classes; the description of a field is its documentation. Reading,
+overriding and error reporting live in :mod:`mission.scenario`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
+
+
+class Table(BaseModel):
+    """A table of the scenario file: unknown keys, infinities and NaN are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Constellation(Table):
+    """The satellites: a Walker shell, or real element sets."""
+
+    kind: Literal["walker", "tle", "omm"] = Field("walker", description="Walker shell, TLE file or OMM file")
+    pattern: Literal["delta", "star"] = Field(
+        "delta", description="planes spread over 360° (delta) or 180° (star)"
+    )
+    satellites: int = Field(12, ge=1, le=10_000, description="T of i: T/P/F (walker)")
+    planes: int = Field(2, ge=1, le=1_000, description="P of i: T/P/F (walker)")
+    phasing: int = Field(1, ge=0, description="F of i: T/P/F (walker)")
+    inclination_deg: float = Field(53.0, ge=0.0, le=180.0, description="inclination (walker)")
+    altitude_km: float = Field(550.0, ge=160.0, le=36_000.0, description="height above 6378.135 km (walker)")
+    raan_deg: float = Field(
+        0.0, ge=-360.0, le=360.0, description="right ascension of the first plane (walker)"
+    )
+    train_spacing_deg: float = Field(
+        0.0, ge=0.0, lt=360.0, description="spacing along the plane (walker); 0 spreads evenly"
+    )
+    path: str = Field("", description="element file (tle, omm); $NAME is replaced from the environment")
+    limit: int = Field(0, ge=0, description="use only the first so many satellites of the file; 0 is all")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Constellation:
+        if self.kind == "walker":
+            if self.satellites % self.planes:
+                raise ValueError(
+                    f"planes: {self.satellites} satellites do not divide into {self.planes} equal planes"
+                )
+            if self.phasing >= self.planes:
+                raise ValueError(
+                    f"phasing: found {self.phasing}, allowed 0 to planes - 1 = {self.planes - 1}"
+                )
+            in_plane = self.satellites // self.planes
+            if self.train_spacing_deg * in_plane > 360.0:
+                raise ValueError(
+                    f"train_spacing_deg: {in_plane} satellites {self.train_spacing_deg}° apart overrun the circle"
+                )
+        elif not self.path:
+            raise ValueError(f'path: needed for kind = "{self.kind}", found ""')
+        return self
+
+
+class Station(Table):
+    """A ground station, WGS-84."""
+
+    name: str = Field(min_length=1, max_length=64)
+    lat_deg: float = Field(ge=-90.0, le=90.0, description="geodetic latitude, north positive")
+    lon_deg: float = Field(ge=-180.0, le=360.0, description="longitude, east positive")
+    height_m: float = Field(0.0, ge=-500.0, le=9_000.0, description="above the ellipsoid")
+    mask_deg: float = Field(10.0, ge=0.0, lt=90.0, description="elevation mask")
+
+
+class Ground(Table):
+    """The ground segment: its stations, pooled by fibre to one backbone."""
+
+    stations: tuple[Station, ...] = Field(min_length=1)
+    beams: int = Field(1, ge=1, le=64, description="satellites that one station serves at a time")
+    setup_s: float = Field(10.0, ge=0.0, le=600.0, description="antenna set-up before a contact carries data")
+
+    @field_validator("stations")
+    @classmethod
+    def _distinct(cls, stations: tuple[Station, ...]) -> tuple[Station, ...]:
+        names = [station.name for station in stations]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two stations are called {', '.join(twice)}")
+        return stations
+
+
+class SpaceGroundLink(Table):
+    """Space-ground link (SGL), constant rates."""
+
+    down_mbps: Positive = Field(200.0, description="satellite to ground")
+    up_mbps: Positive = Field(50.0, description="ground to satellite")
+
+
+class IntraOrbitLink(Table):
+    """Laser links between neighbours of one plane; a link exists only where they see each other."""
+
+    enabled: bool = True
+    mbps: Positive = Field(1000.0, description="each way")
+    grazing_altitude_km: NotNegative = Field(80.0, description="lowest height of the line of sight")
+
+
+class InterOrbitLink(Table):
+    """Laser links between planes."""
+
+    topology: Literal["none", "grid", "all"] = Field("grid", description="which pairs may link")
+    mbps: Positive = Field(500.0, description="each way")
+    max_range_km: Positive = Field(5000.0, description="longest link")
+    acquisition_s: NotNegative = Field(10.0, description="pointing and acquisition before data flow")
+
+
+class Links(Table):
+    """All link classes."""
+
+    sgl: SpaceGroundLink = SpaceGroundLink()
+    intra_orbit: IntraOrbitLink = IntraOrbitLink()
+    inter_orbit: InterOrbitLink = InterOrbitLink()
+
+
+class Compute(Table):
+    """Effective (sustained, not peak) compute rates, which the virtual clock uses."""
+
+    satellite_tflops: Positive = Field(0.5, description="one satellite's accelerator, TFLOP/s sustained")
+    ground_tflops: Positive = Field(100.0, description="the ground segment's, TFLOP/s sustained")
+
+
+class Model(Table):
+    """The foundation model: a transformers directory or hub name."""
+
+    name: str = Field(
+        "synthetic-vit", min_length=1, description="shipped model or hub name; ignored where path is set"
+    )
+    path: str = Field("", description="a transformers model directory; $NAME from the environment")
+    pooling: Literal["auto", "cls", "mean"] = Field("auto", description="what the head reads")
+    random_init: bool = Field(False, description="start from random weights instead (for comparison)")
+
+
+class Data(Table):
+    """The imagery and how it is spread over the satellites."""
+
+    source: Literal["synthetic", "eurosat", "parquet", "folder"] = Field(
+        "synthetic",
+        description="synthetic scenes, EuroSAT (hub, or a parquet at path), a parquet file, an image folder",
+    )
+    path: str = Field("", description="parquet file or image folder; $NAME from the environment")
+    partition: Literal["iid", "dirichlet", "pathological", "orbit"] = Field(
+        "dirichlet", description="how labels are spread over satellites"
+    )
+    alpha: Positive = Field(
+        0.5, description="Dirichlet concentration (dirichlet: per satellite, orbit: per plane)"
+    )
+    classes_per_satellite: int = Field(2, ge=1, description="classes a satellite sees (pathological)")
+    train_samples: int = Field(
+        0, ge=0, description="cap on training images of the whole constellation; 0 is all (synthetic: 960)"
+    )
+    test_samples: int = Field(0, ge=0, description="cap on test images; 0 is all (synthetic: 400)")
+
+
+class Lora(Table):
+    """LoRA adapters on the backbone (peft)."""
+
+    rank: int = Field(8, ge=1, le=1024)
+    alpha: Positive = Field(16.0, description="scaling is alpha / rank")
+    dropout: Fraction = 0.0
+
+
+class Crossings(Table):
+    """How tensors are encoded when they cross the split."""
+
+    features: Codec = Field("int8", description="c1, features up")
+    hidden: Codec = Field("fp16", description="c2, pooled hidden states down")
+    gradients: Codec = Field("fp16", description="c3, gradients of the pooled hidden states up")
+
+
+class Training(Table):
+    """What is trained, and how."""
+
+    mode: Literal["head", "lora"] = Field("lora", description="what is trained, see docs/architecture.md")
+    adapter: Literal["shared", "per-satellite"] = Field(
+        "shared", description="lora: one adapter for all, or one each, averaged after every round"
+    )
+    rounds: int = Field(10, ge=1, le=100_000)
+    local_epochs: int = Field(1, ge=1, le=1_000, description="passes over a satellite's images in a round")
+    batch_size: int = Field(16, ge=1, le=65_536)
+    learning_rate: Positive = Field(3e-3, description="AdamW, adapters and head")
+    weight_decay: NotNegative = 0.0
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the run")
+    augment: Literal["none", "dihedral"] = Field(
+        "dihedral", description="dihedral: the eight flips and rotations"
+    )
+    device: str = Field(
+        "auto", min_length=1, description="auto, cpu, cuda, cuda:N, mps: where the backbone runs"
+    )
+
+
+class Strategy(Table):
+    """The paper's three switches, each with its baselines."""
+
+    intra_orbit: Literal["sequential", "parallel", "all-gather"] = "parallel"
+    space_ground: Literal["own-window", "first-contact", "nearest", "topology-aware"] = "topology-aware"
+    inter_orbit: Literal["none", "nearest", "grid", "min-latency"] = "none"
+
+
+class Scenario(Table):
+    """A whole mission, resolved: what a run did, together with its seeds."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    epoch: datetime = Field(description="start of mission time, UTC")
+    horizon_h: float = Field(
+        24.0, gt=0.0, le=24.0 * 62, description="how far contacts are computed from the epoch"
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="data order, partition, initial head and adapters")
+    constellation: Constellation = Constellation()
+    ground: Ground
+    links: Links = Links()
+    compute: Compute = Compute()
+    model: Model = Model()
+    data: Data = Data()
+    lora: Lora = Lora()
+    crossings: Crossings = Crossings()
+    training: Training = Training()
+    strategy: Strategy = Strategy()
+
+    @field_validator("epoch", mode="before")
+    @classmethod
+    def _read_epoch(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return datetime.fromisoformat(value)
+            except ValueError:
+                raise ValueError("allowed: a UTC time like 2026-01-01T00:00:00Z") from None
+        return value
+
+    @field_validator("epoch")
+    @classmethod
+    def _utc(cls, value: datetime) -> datetime:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    @property
+    def horizon_s(self) -> float:
+        """Length of the planned horizon, seconds of mission time."""
+        return self.horizon_h * 3600.0
