@@ -1,0 +1,118 @@
+"""LoRA on the backbone, by `peft`, and the trained weights as files that `peft` and safetensors read back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from splitmodel.parts import Backbone
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+class AdapterError(ValueError):
+    """An adapter does not fit the model; the message names the first thing that is wrong."""
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): W + alpha/rank · B·A on each targeted
+    projection.
+
+    `targets` are names of linear layers inside each layer of the backbone; `auto` is the family's choice.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise AdapterError(f"LoRA rank must be at least 1; found {self.rank}")
+        if not self.alpha > 0:
+            raise AdapterError(f"LoRA alpha must be above 0; found {self.alpha}")
+        if not 0 <= self.dropout < 1:
+            raise AdapterError(f"LoRA dropout must be in [0, 1); found {self.dropout}")
+
+    @property
+    def scaling(self) -> float:
+        return self.alpha / self.rank
+
+
+def lora_targets(backbone: Backbone, settings: LoraSettings) -> tuple[str, ...]:
+    """The projections to adapt; raises `AdapterError` for a target that the layers do not have."""
+    chosen = backbone.family.lora_targets if settings.targets == "auto" else settings.targets
+    linears = {name for name, module in backbone.layers.named_modules() if isinstance(module, nn.Linear)}
+    present = {name.rsplit(".", 1)[-1] for name in linears}
+    for target in chosen:
+        if target not in present:
+            raise AdapterError(
+                f"LoRA target {target!r} is no linear layer of the backbone; there are: {sorted(present)}"
+            )
+    return chosen
+
+
+def add_lora(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) -> "PeftModel":
+    """Put trainable adapters into the backbone, in place, and freeze the rest of it.
+
+    A fresh adapter changes no output (B = 0); A is drawn from `seed`. The returned `PeftModel` wraps
+    `backbone.transformer` and is what `save_adapter` takes; to compute, go on using `backbone`.
+
+    Raises:
+        AdapterError: a target is not there, or the backbone has an adapter already.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    if any("lora_" in name for name, _ in backbone.named_parameters()):
+        raise AdapterError("this backbone has a LoRA adapter already")
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft computes with floats, too
+        lora_dropout=settings.dropout,
+        target_modules=list(lora_targets(backbone, settings)),
+        bias="none",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(backbone.transformer, config)  # type: ignore[arg-type]
+
+
+def save_adapter(adapter: "PeftModel", directory: str | Path) -> None:
+    """Write an ordinary peft adapter directory: `PeftModel.from_pretrained(base, directory)` reads it."""
+    # Saving embedding layers is for new words of a language model; deciding it would ask the hub.
+    adapter.save_pretrained(str(directory), save_embedding_layers=False)
+
+
+def trainable_state(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of all trainable parameters by name: of a backbone the LoRA adapter, of a head all of it."""
+    return {
+        name: parameter.detach().clone()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def load_trainable_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Set all trainable parameters, in place, so that an optimiser that holds them goes on.
+
+    Raises:
+        AdapterError: a name is missing or unknown, or a shape differs; then nothing has been changed.
+    """
+    trainable = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    for name in sorted(trainable.keys() ^ state.keys()):
+        raise AdapterError(
+            f"the trained weights {'lack' if name in trainable else 'have an unknown'} {name!r}"
+        )
+    for name, parameter in trainable.items():
+        if state[name].shape != parameter.shape:
+            raise AdapterError(
+                f"{name!r} has shape {tuple(state[name].shape)}, the model takes {tuple(parameter.shape)}"
+            )
+    with torch.no_grad():
+        for name, parameter in trainable.items():
+            parameter.copy_(state[name])
