@@ -1,0 +1,309 @@
+"""What travels between satellites and ground: a parcel is a manifest and its payload.
+
+The payload is an opaque run of bytes, which the manifest describes. The wire checks sizes, checksums and that
+no value is NaN or infinite, and never builds a tensor. How a parcel is cut into messages is told in `frames`.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+import xxhash
+from google.protobuf.message import DecodeError
+
+from relay import wire_pb2 as pb
+
+Buffer = bytes | bytearray | memoryview
+TRANSFER_ID_BYTES = 16
+DIGEST_BYTES = 16
+CHUNK_HEADER_BYTES = 36
+
+
+class WireError(ValueError):
+    """Something on the wire is not what it must be; the subclass says what."""
+
+
+class BadManifest(WireError):
+    """A manifest that contradicts itself or cannot be read."""
+
+
+class LimitExceeded(WireError):
+    """More than this side is willing to hold."""
+
+
+class CorruptChunk(WireError):
+    """A chunk that cannot be read or whose checksum does not match."""
+
+
+class OutOfOrder(WireError):
+    """A chunk or manifest that does not follow what came before it."""
+
+
+class DigestMismatch(WireError):
+    """All chunks arrived, but the payload is not the one the manifest names."""
+
+
+class NotFinite(WireError):
+    """A payload with NaN or infinite values or scales."""
+
+
+class Conflict(WireError):
+    """A transfer id used again for other contents."""
+
+
+class Kind(enum.IntEnum):
+    """The crossings c1 to c4 of the split, and the weights that are averaged."""
+
+    FEATURES = pb.FEATURES
+    HIDDEN = pb.HIDDEN
+    GRAD_HIDDEN = pb.GRAD_HIDDEN
+    GRAD_FEATURES = pb.GRAD_FEATURES
+    AGGREGATE = pb.AGGREGATE
+
+
+DTYPE_BYTES = MappingProxyType(
+    {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int8": 1, "uint8": 1, "bool": 1}
+)
+FLOAT_DTYPES = frozenset({"float32", "float16", "bfloat16"})
+
+
+class Codec(NamedTuple):
+    """Bytes of `n` values: values of `bits` each, with a scale of `scale_bytes` for every `block` of them."""
+
+    bits: int
+    block: int = 0
+    scale_bytes: int = 0
+
+    def encoded_bytes(self, values: int) -> int:
+        scales = math.ceil(values / self.block) * self.scale_bytes if self.block else 0
+        return math.ceil(values * self.bits / 8) + scales
+
+
+# "raw" sends the dtype's own bytes; these are the activation codecs of the split model, for floats only.
+CODECS: Mapping[str, Codec] = MappingProxyType(
+    {
+        "fp32": Codec(32),
+        "bf16": Codec(16),
+        "fp16": Codec(16),
+        "int8": Codec(8, block=64, scale_bytes=4),
+        "int4": Codec(4, block=32, scale_bytes=2),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What this side is willing to receive; checked before allocation."""
+
+    chunk_bytes: int = 1 << 20
+    transfer_bytes: int = 256 << 20
+    manifest_bytes: int = 8 << 10
+
+    def __post_init__(self) -> None:
+        for name in ("chunk_bytes", "transfer_bytes", "manifest_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Limits.{name} = {getattr(self, name)}: must be at least 1")
+
+    @property
+    def message_bytes(self) -> int:
+        """Largest gRPC message: a chunk of the largest size with its header, or a sealed manifest."""
+        return max(self.chunk_bytes + CHUNK_HEADER_BYTES, self.manifest_bytes) + 1024
+
+
+MAX_RANK = 6
+MAX_ATTRIBUTES = 16
+MAX_TEXT = 256
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+/ -]{0,63}\Z")
+_ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_UINT32 = range(1 << 32)
+_INT64 = range(-(1 << 63), 1 << 63)
+
+Attributes = Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Says of a payload what it is, whose it is and how many bytes of which digest it has.
+
+    `codec` is "raw" (the bytes of `dtype`, row-major, little-endian) or a name in `CODECS`, whose decoder
+    gives `dtype` back. `expiry_s` is the mission time after which nobody wants the payload any more. Raises
+    BadManifest when any two fields contradict each other: a Manifest that exists is consistent.
+    """
+
+    transfer_id: bytes
+    run: str
+    round: int
+    step: int
+    micro_batch: int
+    kind: Kind
+    source: str
+    destination: str
+    dtype: str
+    shape: tuple[int, ...]
+    codec: str
+    total_bytes: int
+    digest: bytes
+    expiry_s: float = math.inf
+    attributes: Attributes = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        _require(len(self.transfer_id) == TRANSFER_ID_BYTES, "transfer_id", len(self.transfer_id), "16 bytes")
+        _require(len(self.digest) == DIGEST_BYTES, "digest", len(self.digest), "16 bytes (xxh3-128)")
+        for name in ("run", "source", "destination"):
+            value = getattr(self, name)
+            _require(bool(_NAME.match(value)), name, value, "1 to 64 letters, digits or ._()+/ -")
+        for name in ("round", "step", "micro_batch"):
+            _require(getattr(self, name) in _UINT32, name, getattr(self, name), "0 … 2**32 − 1")
+        _require(self.dtype in DTYPE_BYTES, "dtype", self.dtype, ", ".join(DTYPE_BYTES))
+        _require(len(self.shape) <= MAX_RANK, "shape", self.shape, f"at most {MAX_RANK} dimensions")
+        _require(all(0 <= n < 1 << 40 for n in self.shape), "shape", self.shape, "0 … 2**40 per dimension")
+        _require(not math.isnan(self.expiry_s), "expiry_s", self.expiry_s, "a mission time or inf")
+        expected = encoded_bytes(self.dtype, self.shape, self.codec)
+        allowed = f"{expected} for {self.dtype}{list(self.shape)} as {self.codec}"
+        _require(self.total_bytes == expected, "total_bytes", self.total_bytes, allowed)
+        _require(len(self.attributes) <= MAX_ATTRIBUTES, "attributes", len(self.attributes), "at most 16")
+        for key, value in self.attributes.items():
+            _require(bool(_ATTRIBUTE_NAME.match(key)), "attributes", key, "keys of 1 to 32 of a-z, 0-9, _")
+            if isinstance(value, str):
+                _require(len(value) <= MAX_TEXT, f"attributes[{key!r}]", value[:40], "at most 256 characters")
+            elif isinstance(value, int):
+                _require(value in _INT64, f"attributes[{key!r}]", value, "a 64-bit integer")
+            else:
+                ok = isinstance(value, float) and math.isfinite(value)
+                _require(ok, f"attributes[{key!r}]", value, "text, integer or finite float")
+        object.__setattr__(self, "attributes", MappingProxyType(dict(self.attributes)))
+
+    @classmethod
+    def describe(
+        cls,
+        payload: Buffer,
+        *,
+        run: str,
+        kind: Kind,
+        source: str,
+        destination: str,
+        dtype: str,
+        shape: tuple[int, ...],
+        codec: str = "raw",
+        round: int = 0,
+        step: int = 0,
+        micro_batch: int = 0,
+        expiry_s: float = math.inf,
+        attributes: Attributes = MappingProxyType({}),
+    ) -> Manifest:
+        """The manifest of `payload`.
+
+        Its transfer id follows from what the payload is *for* (run, round, step, micro-batch, kind, source,
+        destination, attributes), so that a step sent again is the same transfer.
+        """
+        purpose = (run, round, step, micro_batch, int(kind), source, destination, sorted(attributes.items()))
+        return cls(
+            transfer_id=hashlib.blake2b(repr(purpose).encode(), digest_size=TRANSFER_ID_BYTES).digest(),
+            run=run,
+            round=round,
+            step=step,
+            micro_batch=micro_batch,
+            kind=kind,
+            source=source,
+            destination=destination,
+            dtype=dtype,
+            shape=tuple(shape),
+            codec=codec,
+            total_bytes=memoryview(payload).nbytes,
+            digest=xxhash.xxh3_128(payload).digest(),
+            expiry_s=expiry_s,
+            attributes=attributes,
+        )
+
+    def to_bytes(self) -> bytes:
+        message = pb.Manifest(
+            transfer_id=self.transfer_id,
+            run=self.run,
+            round=self.round,
+            step=self.step,
+            micro_batch=self.micro_batch,
+            kind=self.kind.value,
+            source=self.source,
+            destination=self.destination,
+            dtype=self.dtype,
+            shape=self.shape,
+            codec=self.codec,
+            total_bytes=self.total_bytes,
+            digest=self.digest,
+            expiry_s=self.expiry_s,
+        )
+        for key, value in self.attributes.items():
+            if isinstance(value, str):
+                message.attributes[key].text = value
+            elif isinstance(value, int):
+                message.attributes[key].integer = value
+            else:
+                message.attributes[key].real = value
+        return message.SerializeToString()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, limits: Limits) -> Manifest:
+        """Read a manifest of a peer. Raises BadManifest, or LimitExceeded for one too large or of too large a
+        payload."""
+        if len(data) > limits.manifest_bytes:
+            raise LimitExceeded(f"manifest of {len(data)} bytes: at most {limits.manifest_bytes}")
+        try:
+            message = pb.Manifest.FromString(data)
+        except DecodeError as error:
+            raise BadManifest("manifest is not readable protobuf") from error
+        _require(message.kind in Kind._value2member_map_, "kind", message.kind, ", ".join(Kind.__members__))
+        attributes: dict[str, str | int | float] = {}
+        for key, attribute in message.attributes.items():
+            which = attribute.WhichOneof("value")
+            _require(which is not None, f"attributes[{key[:32]!r}]", "nothing", "text, integer or float")
+            attributes[key] = getattr(attribute, which)
+        manifest = cls(
+            transfer_id=message.transfer_id,
+            run=message.run,
+            round=message.round,
+            step=message.step,
+            micro_batch=message.micro_batch,
+            kind=Kind(message.kind),
+            source=message.source,
+            destination=message.destination,
+            dtype=message.dtype,
+            shape=tuple(message.shape),
+            codec=message.codec,
+            total_bytes=message.total_bytes,
+            digest=message.digest,
+            expiry_s=message.expiry_s,
+            attributes=attributes,
+        )
+        if manifest.total_bytes > limits.transfer_bytes:
+            raise LimitExceeded(
+                f"payload of {manifest.total_bytes} bytes from {manifest.source}: "
+                f"at most {limits.transfer_bytes}"
+            )
+        return manifest
+
+
+class Parcel(NamedTuple):
+    manifest: Manifest
+    payload: Buffer
+
+
+def encoded_bytes(dtype: str, shape: tuple[int, ...], codec: str) -> int:
+    """Bytes of a tensor on the wire. Raises BadManifest for a codec that does not fit the dtype."""
+    values = math.prod(shape)
+    if codec == "raw":
+        return values * DTYPE_BYTES[dtype]
+    _require(codec in CODECS, "codec", codec, "raw, " + ", ".join(CODECS))
+    _require(dtype in FLOAT_DTYPES, "dtype", dtype, f"{', '.join(sorted(FLOAT_DTYPES))} with codec {codec}")
+    return CODECS[codec].encoded_bytes(values)
+
+
+def _require(holds: bool, name: str, found: object, allowed: str) -> None:
+    if not holds:
+        raise BadManifest(f"manifest: {name} = {found!r:.80}; allowed: {allowed}")
