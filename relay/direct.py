@@ -1,0 +1,339 @@
+"""The direct path of a simulated run: one stream per satellite to the ground, no relays between.
+
+`GroundEndpoint` is the server inside the ground segment; it hands every complete parcel to a handler and
+sends back what the handler answers. `GroundLink` is a satellite's end of it, a `client.ParcelLink`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from relay import service
+from relay.client import LinkError, LinkLost, LinkRefused, LinkTimeout, RemoteError
+from relay.frames import ParcelReader, encode_failure, parcel_frames
+from relay.identity import IdentityError, NodeIdentity, node_host, peer_name
+from relay.wire import Buffer, Conflict, Limits, Manifest, Parcel, WireError
+from relay.wire_pb2 import Failure
+
+Handler = Callable[[str, Manifest, Buffer], Awaitable[Sequence[tuple[Manifest, Buffer]]]]
+
+IN_FLIGHT_BYTES = 8 << 20
+REPLIES_KEPT_BYTES = 32 << 20  # per satellite, to answer a repeated request without asking the model again
+REQUESTS_REMEMBERED = 1 << 16  # per satellite
+_DONE = object()
+
+
+class EndpointError(RuntimeError):
+    """The ground endpoint cannot listen."""
+
+
+@dataclass
+class _Satellite:
+    """What the endpoint remembers of one satellite, over all of its streams."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    finished: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)  # transfer id → digest
+    replies: OrderedDict[bytes, Sequence[tuple[Manifest, Buffer]]] = field(default_factory=OrderedDict)
+    replies_bytes: int = 0
+
+    def remember(self, request: Manifest, reply: Sequence[tuple[Manifest, Buffer]]) -> None:
+        self.finished[request.transfer_id] = request.digest
+        if len(self.finished) > REQUESTS_REMEMBERED:
+            self.finished.popitem(last=False)
+        self.replies[request.transfer_id] = reply
+        self.replies_bytes += _size(reply)
+        while self.replies_bytes > REPLIES_KEPT_BYTES and len(self.replies) > 1:
+            self.replies_bytes -= _size(self.replies.popitem(last=False)[1])
+
+
+def _size(parcels: Sequence[tuple[Manifest, Buffer]]) -> int:
+    return sum(manifest.total_bytes for manifest, _ in parcels)
+
+
+class GroundEndpoint:
+    """A gRPC server in its own thread with its own event loop.
+
+    `handler(satellite, manifest, payload)` is a coroutine function that returns the parcels to send back. It
+    is awaited one parcel at a time per satellite, in the order sent, and concurrently for different
+    satellites; what it computes for long belongs in an executor. A parcel that is sent again, perhaps over a
+    new stream, is answered with the reply of the first time. What the handler raises is raised at the
+    satellite as `client.RemoteError`.
+
+    Only `satellites` are admitted: by certificate where `identity` is given, else by the name they state.
+    Raises EndpointError if the port cannot be had; port 0 takes a free one.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        satellites: Collection[str],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        identity: NodeIdentity | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._handler = handler
+        self._satellites = {name: _Satellite() for name in satellites}
+        self._host = host
+        self._port = port
+        self._identity = identity
+        self._limits = limits or Limits()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="ground-endpoint", daemon=True)
+        self._started: queue.SimpleQueue[int | Exception] = queue.SimpleQueue()
+        self._stopping: asyncio.Event
+
+    @property
+    def address(self) -> str:
+        """host:port, known once started."""
+        return f"{self._host}:{self._port}"
+
+    def start(self) -> Self:
+        self._thread.start()
+        outcome = self._started.get(timeout=30)
+        if isinstance(outcome, Exception):
+            self._thread.join()
+            raise EndpointError(
+                f"cannot listen on {self._host}:{self._port}: the port is in use or not ours to take"
+            ) from outcome
+        self._port = outcome
+        return self
+
+    def stop(self) -> None:
+        """End all streams and join the thread; a second call does nothing."""
+        if self._thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # the loop has closed in between
+                self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(timeout=10)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._stopping = asyncio.Event()
+        server = grpc.aio.server(options=service.server_options(self._limits))
+        exchange = grpc.stream_stream_rpc_method_handler(self._exchange)  # no serialiser: frames are bytes
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(service.SERVICE, {service.EXCHANGE: exchange})]
+        )
+        address = f"{self._host}:{self._port}"
+        try:
+            if self._identity is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, self._identity.server_credentials())
+            await server.start()
+        except Exception as error:
+            self._started.put(error)
+            return
+        self._started.put(port)
+        await self._stopping.wait()
+        await server.stop(grace=0.2)
+
+    async def _exchange(self, requests: object, context: grpc.aio.ServicerContext) -> None:
+        try:
+            name = self._admit(context)
+        except IdentityError as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        parcels: asyncio.Queue[Parcel | None] = asyncio.Queue(maxsize=2)
+        answering = asyncio.create_task(self._answer(name, parcels, context))
+        try:
+            await self._read(name, parcels, context)
+            await parcels.put(None)
+            await answering
+        except WireError as error:
+            await context.write(encode_failure(type(error).__name__, str(error)))
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        finally:
+            answering.cancel()
+
+    def _admit(self, context: grpc.aio.ServicerContext) -> str:
+        stated = dict(context.invocation_metadata() or ()).get(service.NODE_KEY, "")
+        name = str(stated) if self._identity is None else peer_name(context.auth_context())
+        if name not in self._satellites:
+            raise IdentityError(f"{name!r} is no satellite of this mission")
+        return name
+
+    async def _read(
+        self, name: str, parcels: asyncio.Queue[Parcel | None], context: grpc.aio.ServicerContext
+    ) -> None:
+        reader = ParcelReader(self._limits)
+        while (frame := await context.read()) is not grpc.aio.EOF:
+            parcel = reader.add(frame)
+            if parcel is None:
+                continue
+            if parcel.manifest.source != name:
+                raise IdentityError(f"{name} sends a parcel of {parcel.manifest.source}")
+            await parcels.put(parcel)
+
+    async def _answer(
+        self, name: str, parcels: asyncio.Queue[Parcel | None], context: grpc.aio.ServicerContext
+    ) -> None:
+        satellite = self._satellites[name]
+        while (parcel := await parcels.get()) is not None:
+            try:
+                async with satellite.turn:
+                    replies = await self._reply(name, satellite, *parcel)
+            except Exception as error:  # whatever the model raises belongs to the satellite that asked
+                failure = encode_failure(type(error).__name__, str(error), parcel.manifest.transfer_id)
+                await context.write(failure)
+                continue
+            for manifest, payload in replies:
+                for frame in parcel_frames(manifest, payload, self._limits.chunk_bytes):
+                    await context.write(frame)
+
+    async def _reply(
+        self, name: str, satellite: _Satellite, request: Manifest, payload: Buffer
+    ) -> Sequence[tuple[Manifest, Buffer]]:
+        known = satellite.finished.get(request.transfer_id)
+        if known is None:
+            reply = await self._handler(name, request, payload)
+            satellite.remember(request, reply)
+            return reply
+        if known != request.digest:
+            raise Conflict(f"transfer {request.transfer_id.hex()} of {name} came before with other contents")
+        if request.transfer_id not in satellite.replies:
+            raise Conflict(f"transfer {request.transfer_id.hex()} of {name} was answered long ago")
+        return satellite.replies[request.transfer_id]
+
+
+class GroundLink:
+    """A satellite's synchronous end of the direct path; see `client.ParcelLink` for its contract.
+
+    `send` returns when the parcel is on its way, at most `IN_FLIGHT_BYTES` ahead of the network, and waits
+    `send_timeout_s` for that. The stream ends after `session_s` at the latest.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        satellite: str,
+        *,
+        ground: str = "ground",
+        identity: NodeIdentity | None = None,
+        limits: Limits | None = None,
+        send_timeout_s: float = 60.0,
+        session_s: float = 6 * 3600.0,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._send_timeout_s = send_timeout_s
+        options = service.channel_options(self._limits)
+        if identity is None:
+            self._channel = grpc.insecure_channel(address, options)
+        else:
+            options_tls = [*options, ("grpc.ssl_target_name_override", node_host(ground))]
+            self._channel = grpc.secure_channel(address, identity.channel_credentials(), options_tls)
+        self._outgoing: queue.Queue[bytes | object] = queue.Queue(
+            maxsize=max(2, IN_FLIGHT_BYTES // self._limits.chunk_bytes)
+        )
+        self._incoming: queue.Queue[Parcel | Exception] = queue.Queue(maxsize=4)
+        self._end: LinkError | None = None  # why the stream is over
+        self._drained = False  # and everything that came before its end has been received
+        self._closed = threading.Event()
+        self._call = self._channel.stream_stream(service.path(service.EXCHANGE))(
+            iter(self._outgoing.get, _DONE), timeout=session_s, metadata=[(service.NODE_KEY, satellite)]
+        )
+        self._reader = threading.Thread(target=self._read, name=f"ground-link-{satellite}", daemon=True)
+        self._reader.start()
+
+    def send(self, manifest: Manifest, payload: Buffer) -> None:
+        for frame in parcel_frames(manifest, payload, self._limits.chunk_bytes):
+            if self._end is not None:
+                raise self._end
+            try:
+                self._outgoing.put(frame, timeout=self._send_timeout_s)
+            except queue.Full:
+                raise LinkTimeout(f"no room to send for {self._send_timeout_s:g} s") from None
+
+    def receive(self, timeout_s: float) -> Parcel:
+        if self._drained and self._end is not None:
+            raise self._end
+        try:
+            item = self._incoming.get(timeout=timeout_s)
+        except queue.Empty:
+            raise LinkTimeout(f"no parcel from the ground within {timeout_s:g} s") from None
+        if isinstance(item, Exception):
+            self._drained = item is self._end
+            raise item
+        return item
+
+    def close(self) -> None:
+        self._closed.set()
+        self._drained = True
+        self._call.cancel()
+        self._reader.join(timeout=5)
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        reader = ParcelReader(self._limits)
+        try:
+            for frame in self._call:
+                item = reader.add(frame)
+                if isinstance(item, Failure):
+                    self._deliver(RemoteError(item.error, item.text, item.transfer_id))
+                elif item is not None:
+                    self._deliver(item)
+            self._end = LinkLost("the ground has ended the stream")
+        except WireError as error:
+            self._call.cancel()
+            self._deliver(error)
+            self._end = LinkLost(f"the ground sent what cannot be read: {error}")
+        except grpc.RpcError as error:
+            self._end = LinkLost("the link is closed") if self._closed.is_set() else _link_error(error)
+        self._deliver(self._end)
+        with contextlib.suppress(queue.Empty):  # room for a send that waits, so that it sees the end
+            while True:
+                self._outgoing.get_nowait()
+        self._outgoing.put_nowait(_DONE)
+
+    def _deliver(self, item: Parcel | Exception) -> None:
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self._incoming.put(item, timeout=0.25)
+                return
+
+
+_REFUSALS = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+    }
+)
+
+
+def _link_error(error: grpc.RpcError) -> LinkError:
+    code, details = error.code(), error.details()
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return LinkTimeout("the session is over")
+    if code in _REFUSALS:
+        return LinkRefused(f"refused by the ground: {details}")
+    return LinkLost(f"the ground cannot be reached ({code.name}): {details}")

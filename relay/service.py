@@ -1,0 +1,41 @@
+"""Names and settings of the gRPC service that every relay and the ground endpoint offer."""
+
+from __future__ import annotations
+
+from relay.wire import Limits
+
+SERVICE = "skysplit.relay.Relay"
+EXCHANGE = "Exchange"  # stream of frames ↔ stream of frames: a satellite and the ground, directly
+OPEN = "Open"  # SealedManifest → OpenReply
+PUT = "Put"  # stream of chunk frames → stream of Acknowledgement
+FETCH = "Fetch"  # stream of TransferId (taken) → stream of frames: parcels addressed to this node
+STATUS = "Status"  # StatusRequest → NodeStatus
+CANCEL = "Cancel"  # TransferId → StatusRequest
+
+NODE_KEY = "skysplit-node"  # metadata: who calls, where no certificate says so
+
+
+def path(method: str) -> str:
+    return f"/{SERVICE}/{method}"
+
+
+def channel_options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_send_message_length", limits.message_bytes),
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.max_metadata_size", 8192),
+        # Two links of one process must not share a connection, its window and its failure.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+def server_options(limits: Limits) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", 64),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        *channel_options(limits)[:-1],
+    ]

@@ -1,0 +1,261 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay import wire_pb2 as pb
+from relay.frames import (
+    Assembler,
+    ParcelReader,
+    check_finite,
+    chunks,
+    decode_chunk,
+    decode_manifest,
+    encode_chunk,
+    encode_manifest,
+    parcel_frames,
+)
+from relay.wire import (
+    CODECS,
+    BadManifest,
+    CorruptChunk,
+    DigestMismatch,
+    Kind,
+    LimitExceeded,
+    Limits,
+    Manifest,
+    NotFinite,
+    OutOfOrder,
+    WireError,
+    encoded_bytes,
+)
+
+LIMITS = Limits(chunk_bytes=64 << 10, transfer_bytes=1 << 20)
+
+
+def describe(payload, **changes):
+    fields = {
+        "run": "run-1",
+        "kind": Kind.FEATURES,
+        "source": "sat-3",
+        "destination": "ground",
+        "dtype": "uint8",
+        "shape": (memoryview(payload).nbytes,),
+    }
+    return Manifest.describe(payload, **{**fields, **changes})
+
+
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+attributes = st.dictionaries(
+    st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True),
+    st.text(max_size=40).filter(lambda text: "\x00" not in text)
+    | st.integers(-(1 << 63), (1 << 63) - 1)
+    | st.floats(allow_nan=False, allow_infinity=False),
+    max_size=16,
+)
+
+
+@given(st.binary(max_size=5000), names, names, attributes, st.integers(0, 2**32 - 1), st.sampled_from(Kind))
+def test_a_manifest_reads_back_as_it_was_written(payload, source, destination, attributes, step, kind):
+    manifest = describe(
+        payload, source=source, destination=destination, attributes=attributes, step=step, kind=kind
+    )
+    assert Manifest.from_bytes(manifest.to_bytes(), LIMITS) == manifest
+
+
+@given(st.binary(max_size=5000), st.integers(1, 700))
+def test_a_parcel_survives_its_frames_for_any_chunk_size(payload, chunk_bytes):
+    manifest = describe(payload)
+    reader = ParcelReader(LIMITS)
+    *before, last = parcel_frames(manifest, payload, chunk_bytes)
+    assert all(reader.add(frame) is None for frame in before)
+    parcel = reader.add(last)
+    assert parcel.manifest == manifest
+    assert bytes(parcel.payload) == payload
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"transfer_id": b"short"}, "transfer_id"),
+        ({"digest": b""}, "digest"),
+        ({"run": ""}, "run"),
+        ({"source": "../etc"}, "source"),
+        ({"destination": "x" * 65}, "destination"),
+        ({"round": -1}, "round"),
+        ({"step": 1 << 32}, "step"),
+        ({"dtype": "object"}, "dtype"),
+        ({"codec": "pickle"}, "codec"),
+        ({"codec": "int8"}, "dtype"),
+        ({"shape": (11,)}, "total_bytes"),
+        ({"shape": (1,) * 7}, "shape"),
+        ({"shape": (1 << 41,)}, "shape"),
+        ({"total_bytes": 1 << 40}, "total_bytes"),
+        ({"expiry_s": math.nan}, "expiry_s"),
+        ({"attributes": {"x": math.inf}}, "attributes"),
+        ({"attributes": {"x": b"bytes"}}, "attributes"),
+        ({"attributes": {"Key": 1}}, "attributes"),
+        ({"attributes": {"text": "y" * 257}}, "attributes"),
+        ({"attributes": {f"k{i}": i for i in range(17)}}, "attributes"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_cannot_exist_and_the_error_names_the_field(changes, named):
+    with pytest.raises(BadManifest, match=named):
+        dataclasses.replace(describe(b"0123456789"), **changes)
+
+
+def test_a_peer_cannot_announce_more_than_the_limit_even_if_all_sizes_agree():
+    terabyte = dataclasses.replace(describe(b"x"), shape=(1 << 30, 1 << 10), total_bytes=1 << 40)
+    with pytest.raises(LimitExceeded, match="1099511627776"):
+        Manifest.from_bytes(terabyte.to_bytes(), LIMITS)
+
+
+def test_a_manifest_beyond_its_own_size_limit_is_not_even_parsed():
+    with pytest.raises(LimitExceeded):
+        decode_manifest(b"M" + bytes(LIMITS.manifest_bytes), LIMITS)
+    with pytest.raises(LimitExceeded):
+        Manifest.from_bytes(bytes(LIMITS.manifest_bytes + 1), LIMITS)
+
+
+@given(st.binary(min_size=1, max_size=300), st.data())
+def test_any_flipped_bit_of_a_chunk_is_noticed(payload, data):
+    frame = bytearray(encode_chunk(bytes(16), 4096, payload))
+    bit = data.draw(st.integers(0, len(frame) * 8 - 1))
+    frame[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(WireError):
+        decode_chunk(bytes(frame), LIMITS)
+
+
+@given(st.binary(max_size=400))
+def test_arbitrary_bytes_raise_a_wire_error_or_are_read(data):
+    for prefix in (b"", b"M", b"C", b"F"):
+        try:
+            ParcelReader(LIMITS).add(prefix + data)
+        except WireError:
+            pass
+
+
+def test_a_truncated_chunk_and_one_over_the_limit_are_refused():
+    frame = encode_chunk(bytes(16), 0, bytes(1000))
+    with pytest.raises(CorruptChunk, match="announces 1000"):
+        decode_chunk(frame[:-1], LIMITS)
+    with pytest.raises(LimitExceeded):
+        decode_chunk(encode_chunk(bytes(16), 0, bytes(LIMITS.chunk_bytes + 1)), LIMITS)
+
+
+def frames_of(payload, chunk_bytes=100):
+    manifest = describe(payload)
+    return manifest, [decode_chunk(f, LIMITS) for f in chunks(manifest.transfer_id, payload, chunk_bytes)]
+
+
+def test_a_gap_an_overlap_and_bytes_past_the_end_are_refused():
+    manifest, pieces = frames_of(bytes(1000))
+    assembler = Assembler(manifest)
+    assembler.add(pieces[0])
+    with pytest.raises(OutOfOrder, match="expected to start at 100"):
+        assembler.add(pieces[2])
+    with pytest.raises(OutOfOrder):
+        assembler.add(pieces[0])
+    for piece in pieces[1:]:
+        assembler.add(piece)
+    with pytest.raises(OutOfOrder):
+        assembler.add(decode_chunk(encode_chunk(manifest.transfer_id, 1000, b"more"), LIMITS))
+    with pytest.raises(OutOfOrder):
+        assembler.add(decode_chunk(encode_chunk(manifest.transfer_id, 1000, b""), LIMITS))
+
+
+def test_chunks_of_another_transfer_do_not_mix():
+    manifest, _ = frames_of(bytes(1000))
+    _, foreign = frames_of(b"z" * 1000)
+    other = foreign[0]._replace(transfer_id=bytes(16))
+    with pytest.raises(OutOfOrder):
+        Assembler(manifest).add(other)
+
+
+def test_a_payload_with_right_chunks_but_a_wrong_digest_is_refused():
+    manifest, _ = frames_of(b"a" * 1000)
+    assembler = Assembler(manifest)
+    for frame in chunks(manifest.transfer_id, b"b" * 1000, 100):
+        assembler.add(decode_chunk(frame, LIMITS))
+    with pytest.raises(DigestMismatch):
+        assembler.finish()
+
+
+def test_pickle_bytes_are_nothing_but_bytes():
+    hostile = b"cos\nsystem\n(S'exit 1'\ntR."
+    reader = ParcelReader(LIMITS)
+    for frame in parcel_frames(describe(hostile), hostile, 100):
+        parcel = reader.add(frame)
+    assert bytes(parcel.payload) == hostile
+
+
+def test_a_stream_that_starts_with_a_chunk_or_interrupts_a_parcel_is_refused():
+    manifest = describe(bytes(1000))
+    sealed = encode_manifest(pb.SealedManifest(manifest=manifest.to_bytes()))
+    with pytest.raises(OutOfOrder, match="before its manifest"):
+        ParcelReader(LIMITS).add(encode_chunk(manifest.transfer_id, 0, b"x"))
+    reader = ParcelReader(LIMITS)
+    reader.add(sealed)
+    with pytest.raises(OutOfOrder, match="before the last parcel"):
+        reader.add(sealed)
+
+
+def bfloat16(values):
+    return (np.asarray(values, "<f4").view("<u4") >> 16).astype("<u2").tobytes()
+
+
+def half(values):
+    return np.asarray(values, "<f2").tobytes()
+
+
+def single(values):
+    return np.asarray(values, "<f4").tobytes()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    ("dtype", "codec", "encode"),
+    [
+        ("float32", "raw", single),
+        ("float16", "raw", half),
+        ("bfloat16", "raw", bfloat16),
+        ("float32", "fp32", single),
+        ("float32", "fp16", half),
+        ("float32", "bf16", bfloat16),
+    ],
+)
+def test_nan_and_infinity_are_refused_and_finite_values_pass(dtype, codec, encode, bad):
+    good = encode([0.0, -1.5, 65504.0 if dtype == "float16" else 1e4])
+    check_finite(describe(good, dtype=dtype, codec=codec, shape=(3,)), good)
+    hostile = encode([0.0, bad, 1.0])
+    with pytest.raises(NotFinite, match="FEATURES of sat-3"):
+        check_finite(describe(hostile, dtype=dtype, codec=codec, shape=(3,)), hostile)
+
+
+@pytest.mark.parametrize(("codec", "scale"), [("int8", "<f4"), ("int4", "<f2")])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
+def test_scales_of_block_codecs_must_be_finite_and_not_negative(codec, scale, bad):
+    values = CODECS[codec].block * 2
+    body = bytes(values * CODECS[codec].bits // 8)
+    good = body + np.asarray([0.5, 2.0], scale).tobytes()
+    check_finite(describe(good, dtype="float32", codec=codec, shape=(values,)), good)
+    hostile = body + np.asarray([0.5, bad], scale).tobytes()
+    with pytest.raises(NotFinite):
+        check_finite(describe(hostile, dtype="float32", codec=codec, shape=(values,)), hostile)
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS))
+@given(shape=st.lists(st.integers(0, 40), min_size=1, max_size=4).map(tuple))
+def test_the_wire_and_the_split_model_agree_on_the_bytes_of_every_codec(codec, shape):
+    codecs = pytest.importorskip("splitmodel.codecs", reason="the split model is not installed")
+    assert encoded_bytes("float32", shape, codec) == codecs.encoded_bytes(shape, codec)
+
+
+def test_the_same_step_sent_again_is_the_same_transfer_and_another_step_is_not():
+    first, again = describe(b"a", step=3), describe(b"a", step=3)
+    assert first.transfer_id == again.transfer_id
+    assert describe(b"a", step=4).transfer_id != first.transfer_id
+    assert describe(b"a", step=3, attributes={"view": 1}).transfer_id != first.transfer_id
