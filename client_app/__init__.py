@@ -1,0 +1,1 @@
+"""The space segment: what a satellite runs."""

@@ -1,0 +1,73 @@
+"""A satellite's tensors over the split: encoded, described, sent, received, decoded."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mission import schema
+from relay.client import LinkError, ParcelLink
+from relay.wire import Kind, Manifest
+from splitmodel import codecs
+
+# A turn comes when the satellites before it are done, so a satellite waits for minutes, not for ever.
+RECEIVE_TIMEOUT_S = 1800.0
+
+
+class Crossings:
+    """Sends and receives the tensors of one round of one satellite.
+
+    Args:
+        link: What carries them.
+        codec: The scenario's ``[crossings]`` table.
+        run: Name of the run.
+        round_number: Round, from 1.
+        satellite: Own name.
+        ground: Name of the ground.
+    """
+
+    def __init__(
+        self, link: ParcelLink, codec: schema.Crossings, *, run: str, round_number: int, satellite: str, ground: str
+    ) -> None:
+        self._link = link
+        self._codecs = {Kind.FEATURES: codec.features, Kind.GRAD_HIDDEN: codec.gradients}
+        self._run = run
+        self._round = round_number
+        self._satellite = satellite
+        self._ground = ground
+        self.bytes_up = 0
+        self.bytes_down = 0
+
+    def send(self, kind: Kind, step: int, tensor: Tensor, *, attempt: int = 0) -> None:
+        """Send a float tensor to the ground as the kind's codec encodes it."""
+        codec = self._codecs[kind]
+        payload = codecs.encode(tensor, codec)
+        manifest = Manifest.describe(
+            payload,
+            run=self._run,
+            kind=kind,
+            source=self._satellite,
+            destination=self._ground,
+            dtype="float32",
+            shape=tuple(tensor.shape),
+            codec=codec,
+            round=self._round,
+            step=step,
+            attributes={"attempt": attempt},
+        )
+        self._link.send(manifest, payload)
+        self.bytes_up += len(payload)
+
+    def receive(self, kind: Kind, step: int) -> Tensor:
+        """The tensor of this kind and step.
+
+        Raises:
+            LinkError: It does not come, or another comes instead.
+        """
+        manifest, payload = self._link.receive(RECEIVE_TIMEOUT_S)
+        if (manifest.kind, manifest.round, manifest.step) != (kind, self._round, step):
+            raise LinkError(
+                f"{self._satellite} waits for {kind.name} of round {self._round}, step {step}, and got "
+                f"{manifest.kind.name} of round {manifest.round}, step {manifest.step}"
+            )
+        self.bytes_down += len(payload)
+        return codecs.decode(payload, manifest.codec, manifest.shape)

@@ -1,0 +1,213 @@
+"""One satellite's part of a training round: embedding, tensors over the split, head, loss.
+
+Nothing here knows of Flower or of how tensors travel: a :class:`relay.client.ParcelLink` carries them, be it a
+stream to the ground or the satellite's own relay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from client_app.crossings import Crossings
+from mission.schema import Training
+from relay.client import RemoteError
+from relay.wire import Kind
+from splitmodel import step as split_step
+from splitmodel.imagery import ImageSet
+from splitmodel.parts import Embedding
+from splitmodel.training import VIEWS, Batch, learning_rate, round_batches, view
+
+
+class Parked(Exception):
+    """The ground cannot serve this satellite now; the round goes on later from :class:`Progress`."""
+
+
+@dataclass
+class Progress:
+    """Where a satellite is in its round. It survives parking: every field is saved and restored.
+
+    Attributes:
+        step: The next step to take.
+        attempt: How often the round was parked; makes a step that is sent again a new transfer.
+        loss_sum, correct, seen: Sums over the images seen in this round.
+        optimizer: State of the head's optimiser, by parameter and name.
+    """
+
+    step: int = 0
+    attempt: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    optimizer: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RoundTask:
+    """What a satellite is told for a round.
+
+    Attributes:
+        number: Round, from 1.
+        seed: Identifies satellite and round in the data order.
+        training: The scenario's ``[training]`` table.
+    """
+
+    number: int
+    seed: tuple[int, ...]
+    training: Training
+
+    def batches(self, samples: int) -> list[Batch]:
+        """The round's batches, in order."""
+        settings = self.training
+        return round_batches(
+            samples, settings.batch_size, settings.local_epochs, VIEWS[settings.augment], self.seed
+        )
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of a step of this round."""
+        progress = (self.number - 1 + step / steps) / self.training.rounds
+        return learning_rate(self.training.learning_rate, self.training.schedule, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class OnBoard:
+    """What a satellite holds: its images and the frozen embedding."""
+
+    images: ImageSet
+    embedding: Embedding
+
+    def features(self, batch: Batch) -> Tensor:
+        """Features of a batch, shape (B, tokens, hidden)."""
+        pixels = torch.from_numpy(np.moveaxis(self.images.pixels(batch.indices), -1, 1).copy())
+        return split_step.embed(self.embedding, view(self.embedding.preprocess(pixels), batch.views))
+
+    def labels(self, batch: Batch) -> Tensor:
+        """Labels of a batch, shape (B,)."""
+        return torch.from_numpy(self.images.labels[batch.indices])
+
+
+def train_lora_round(
+    task: RoundTask, on_board: OnBoard, head: nn.Linear, crossings: Crossings, progress: Progress
+) -> None:
+    """Train the head on board and the adapter on the ground: c1, c2 and c3 in every step.
+
+    ``head`` and ``progress`` are changed in place, also when the round is parked.
+
+    Raises:
+        Parked: The ground cannot serve the next step now.
+    """
+    batches = task.batches(len(on_board.images))
+    optimizer = head_optimizer(head, task.training, progress)
+    for number in range(progress.step, len(batches)):
+        batch = batches[number]
+        crossings.send(Kind.FEATURES, number, on_board.features(batch), attempt=progress.attempt)
+        try:
+            pooled_BD = crossings.receive(Kind.HIDDEN, number)
+        except RemoteError as error:
+            if error.error != Parked.__name__:
+                raise
+            progress.attempt += 1
+            progress.optimizer = optimizer_state(optimizer)
+            raise Parked from error
+        result = _train_head(head, optimizer, pooled_BD, on_board.labels(batch), task.rate(number, len(batches)))
+        crossings.send(Kind.GRAD_HIDDEN, number, result.grad_pooled_BD, attempt=progress.attempt)
+        crossings.receive(Kind.GRAD_FEATURES, number)  # empty, the embedding is frozen; says that the step is done
+        _count(progress, result, on_board.labels(batch))
+
+
+def train_head_round(
+    task: RoundTask,
+    on_board: OnBoard,
+    head: nn.Linear,
+    crossings: Crossings,
+    progress: Progress,
+    pooled_states: PooledStates,
+) -> None:
+    """Train the head alone: c1 and c2 once per image and view, kept on board ever after.
+
+    Args:
+        pooled_states: The cache, which grows in place.
+    """
+    batches = task.batches(len(on_board.images))
+    missing = pooled_states.missing(batches, task.training.batch_size)
+    for number, batch in enumerate(missing):
+        crossings.send(Kind.FEATURES, number, on_board.features(batch))
+        pooled_states.put(batch, crossings.receive(Kind.HIDDEN, number))
+    optimizer = head_optimizer(head, task.training, progress)
+    for number, batch in enumerate(batches):
+        labels_B = on_board.labels(batch)
+        result = _train_head(head, optimizer, pooled_states.get(batch), labels_B, task.rate(number, len(batches)))
+        _count(progress, result, labels_B)
+
+
+class PooledStates:
+    """Pooled hidden states that the ground has returned, by image and view.
+
+    Args:
+        states: As :attr:`states` of an earlier instance, to go on with.
+    """
+
+    def __init__(self, samples: int, views: int, hidden: int, states: Tensor | None = None) -> None:
+        self.states = torch.full((samples, views, hidden), torch.nan) if states is None else states
+
+    def missing(self, batches: Sequence[Batch], batch_size: int) -> list[Batch]:
+        """Images and views of these batches that are not here yet, each once, in batches to send."""
+        wanted = np.unique(np.concatenate([np.stack(batch, axis=1) for batch in batches]), axis=0)
+        known = ~self.states[wanted[:, 0], wanted[:, 1], 0].isnan().numpy()
+        new = wanted[~known]
+        return [
+            Batch(part[:, 0], part[:, 1])
+            for part in np.array_split(new, max(1, -(-len(new) // batch_size)))
+            if len(part)
+        ]
+
+    def put(self, batch: Batch, pooled_BD: Tensor) -> None:
+        """Keep returned states."""
+        self.states[batch.indices, batch.views] = pooled_BD
+
+    def get(self, batch: Batch) -> Tensor:
+        """Pooled states of a batch, shape (B, hidden)."""
+        return self.states[batch.indices, batch.views]
+
+
+def head_optimizer(head: nn.Linear, training: Training, progress: Progress) -> torch.optim.AdamW:
+    """The head's optimiser, where :class:`Progress` left it."""
+    optimizer = torch.optim.AdamW(
+        head.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+    )
+    for key, tensor in progress.optimizer.items():
+        index, name = key.split(".", 1)
+        optimizer.state[list(head.parameters())[int(index)]][name] = tensor.clone()
+    return optimizer
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's state by parameter number and name: ``0.exp_avg`` …"""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return {
+        f"{number}.{name}": tensor.detach().clone()
+        for number, parameter in enumerate(parameters)
+        for name, tensor in optimizer.state[parameter].items()
+    }
+
+
+def _train_head(
+    head: nn.Linear, optimizer: torch.optim.Optimizer, pooled_BD: Tensor, labels_B: Tensor, rate: float
+) -> split_step.HeadResult:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    result = split_step.head_step(head, pooled_BD, labels_B)
+    optimizer.step()
+    return result
+
+
+def _count(progress: Progress, result: split_step.HeadResult, labels_B: Tensor) -> None:
+    progress.step += 1
+    progress.loss_sum += float(result.loss) * len(labels_B)
+    progress.correct += int((result.logits.argmax(-1) == labels_B).sum())
+    progress.seen += len(labels_B)

@@ -1,0 +1,62 @@
+"""What a satellite keeps between two messages: Flower's ``Context.state``, which outlives the process."""
+
+from __future__ import annotations
+
+import torch
+from flwr.app import ArrayRecord, Context, MetricRecord
+from torch import nn
+
+from client_app.onboard import PooledStates, Progress
+
+_TENSORS, _COUNTERS, _POOLED = "progress-tensors", "progress-counters", "pooled-states"
+
+
+
+
+def save_progress(context: Context, progress: Progress, head: nn.Linear) -> None:
+    """Keep a parked round: counters, head and the head's optimiser."""
+    tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.items()}
+    context.state[_TENSORS] = ArrayRecord(tensors)
+    context.state[_COUNTERS] = MetricRecord(
+        {
+            "step": progress.step,
+            "attempt": progress.attempt,
+            "loss-sum": progress.loss_sum,
+            "correct": progress.correct,
+            "seen": progress.seen,
+        }
+    )
+
+
+def load_progress(context: Context, head: nn.Linear) -> Progress:
+    """The parked round; ``head`` is set to its weights."""
+    tensors = context.state.array_records[_TENSORS].to_torch_state_dict()
+    counters = context.state.metric_records[_COUNTERS]
+    head.load_state_dict(_below("head.", tensors))
+    return Progress(
+        step=int(counters["step"]),  # type: ignore[arg-type]
+        attempt=int(counters["attempt"]),  # type: ignore[arg-type]
+        loss_sum=float(counters["loss-sum"]),  # type: ignore[arg-type]
+        correct=int(counters["correct"]),  # type: ignore[arg-type]
+        seen=int(counters["seen"]),  # type: ignore[arg-type]
+        optimizer=_below("optimizer.", tensors),
+    )
+
+
+def save_pooled_states(context: Context, pooled_states: PooledStates) -> None:
+    """Keep the states that the ground has returned (``head`` mode)."""
+    context.state[_POOLED] = ArrayRecord({"states": pooled_states.states})
+
+
+def load_pooled_states(context: Context) -> PooledStates | None:
+    """The states kept by earlier rounds, if any."""
+    if _POOLED not in context.state.array_records:
+        return None
+    states = context.state.array_records[_POOLED].to_torch_state_dict()["states"]
+    samples, views, hidden = states.shape
+    return PooledStates(samples, views, hidden, states)
+
+
+def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

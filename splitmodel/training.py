@@ -1,0 +1,74 @@
+"""What both halves of a training step must agree on without asking each other.
+
+The learning rate of a step, the order in which a satellite visits its images, and the view (flip and rotation)
+under which it sees each: all follow from seeds and counters alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+VIEWS = {"none": 1, "dihedral": 8}
+
+
+class Batch(NamedTuple):
+    """One step's images.
+
+    Attributes:
+        indices: Positions in the satellite's share, shape (B,).
+        views: View number of each image, shape (B,).
+    """
+
+    indices: NDArray[np.int64]
+    views: NDArray[np.int64]
+
+
+def learning_rate(base: float, schedule: str, progress: float) -> float:
+    """Learning rate at a point of the run, ``progress`` in [0, 1]; cosine falls from ``base`` to 0."""
+    if schedule == "constant":
+        return base
+    return base * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def steps_per_round(samples: int, batch_size: int, epochs: int) -> int:
+    """Optimiser steps that a satellite takes in a round; the last batch of an epoch may be smaller."""
+    return epochs * math.ceil(samples / batch_size)
+
+
+def round_batches(
+    samples: int, batch_size: int, epochs: int, views: int, seed: Sequence[int]
+) -> list[Batch]:
+    """A round's batches: every image once per epoch, in a new order, each under a random view.
+
+    Args:
+        samples: Images in the satellite's share.
+        batch_size: Largest batch; the batches of an epoch differ by at most one image.
+        epochs: Passes over the share.
+        views: How many views there are (:data:`VIEWS`).
+        seed: Anything that identifies satellite and round; same seed, same batches.
+    """
+    rng = np.random.default_rng(list(seed))
+    batches = []
+    for _ in range(epochs):
+        order = rng.permutation(samples)
+        under = rng.integers(views, size=samples)
+        for part in np.array_split(np.arange(samples), steps_per_round(samples, batch_size, 1)):
+            batches.append(Batch(order[part], under[part]))
+    return batches
+
+
+def view(images_BCHW: Tensor, views_B: NDArray[np.int64]) -> Tensor:
+    """Each image under its view: number 0 to 3 turns it by quarters, 4 to 7 mirror it as well."""
+    result = torch.empty_like(images_BCHW)
+    for number in np.unique(views_B):
+        rows = torch.from_numpy(np.flatnonzero(views_B == number))
+        turned = torch.rot90(images_BCHW[rows], int(number) % 4, dims=(-2, -1))
+        result[rows] = turned.flip(-1) if number >= 4 else turned
+    return result
