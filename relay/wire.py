@@ -120,7 +120,6 @@ class Limits:
 MAX_RANK = 6
 MAX_ATTRIBUTES = 16
 MAX_TEXT = 256
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()+/ -]{0,63}\Z")
 _ATTRIBUTE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _UINT32 = range(1 << 32)
 _INT64 = range(-(1 << 63), 1 << 63)
@@ -158,7 +157,7 @@ class Manifest:
         _require(len(self.digest) == DIGEST_BYTES, "digest", len(self.digest), "16 bytes (xxh3-128)")
         for name in ("run", "source", "destination"):
             value = getattr(self, name)
-            _require(bool(_NAME.match(value)), name, value, "1 to 64 letters, digits or ._()+/ -")
+            _require(is_name(value), name, value, "1 to 64 printable characters")
         for name in ("round", "step", "micro_batch"):
             _require(getattr(self, name) in _UINT32, name, getattr(self, name), "0 … 2**32 − 1")
         _require(self.dtype in DTYPE_BYTES, "dtype", self.dtype, ", ".join(DTYPE_BYTES))
@@ -292,6 +291,11 @@ class Manifest:
 class Parcel(NamedTuple):
     manifest: Manifest
     payload: Buffer
+
+
+def is_name(text: str) -> bool:
+    """Whether a run or node may be called this; names of element files hold most characters."""
+    return 1 <= len(text) <= 64 and text.isprintable() and text not in (".", "..")
 
 
 def encoded_bytes(dtype: str, shape: tuple[int, ...], codec: str) -> int:

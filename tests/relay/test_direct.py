@@ -106,7 +106,7 @@ def test_what_the_handler_raises_is_raised_at_the_satellite_and_the_link_goes_on
     with GroundEndpoint(picky, SATELLITES) as ground, GroundLink(ground.address, "sat-0") as link:
         refused, payload = features([1.0])
         link.send(refused, payload)
-        with pytest.raises(RemoteError, match="KeyError.*no adapter for this satellite") as caught:
+        with pytest.raises(RemoteError, match=r"KeyError.*no adapter for this satellite") as caught:
             link.receive(5)
         assert caught.value.transfer_id == refused.transfer_id
         link.send(*features([1.0], step=1))
@@ -133,15 +133,18 @@ def test_a_transfer_id_with_other_contents_is_a_conflict():
         link.send(*features([1.0]))
         link.receive(5)
         link.send(*features([9.0]))
-        with pytest.raises(RemoteError, match="Conflict.*other contents"):
+        with pytest.raises(RemoteError, match=r"Conflict.*other contents"):
             link.receive(5)
 
 
 @pytest.mark.parametrize("name", ["sat-9", ""])
 def test_a_satellite_that_is_not_of_the_mission_is_refused(name):
-    with GroundEndpoint(doubling, SATELLITES) as ground, GroundLink(ground.address, name) as link:
-        with pytest.raises(LinkRefused, match="no satellite of this mission"):
-            link.receive(5)
+    with (
+        GroundEndpoint(doubling, SATELLITES) as ground,
+        GroundLink(ground.address, name) as link,
+        pytest.raises(LinkRefused, match="no satellite of this mission"),
+    ):
+        link.receive(5)
 
 
 def test_a_parcel_in_the_name_of_another_satellite_ends_the_stream():
@@ -152,8 +155,7 @@ def test_a_parcel_in_the_name_of_another_satellite_ends_the_stream():
         with pytest.raises(LinkRefused):
             link.receive(5)
         with pytest.raises(LinkRefused):
-            for step in range(100):
-                link.send(*features([1.0], step=step))
+            link.send(*features([1.0], step=1))
 
 
 def test_nan_and_corrupt_chunks_are_refused_before_the_handler_sees_them():
@@ -172,7 +174,7 @@ def test_nan_and_corrupt_chunks_are_refused_before_the_handler_sees_them():
             frame = bytearray(encode_chunk(bytes(16), 0, b"abcd"))
             frame[-1] ^= 1
             link._outgoing.put(bytes(frame))
-            with pytest.raises(RemoteError, match="OutOfOrder|CorruptChunk"):
+            with pytest.raises(RemoteError, match=r"OutOfOrder|CorruptChunk"):
                 link.receive(5)
     assert seen == []
 
@@ -222,13 +224,15 @@ def test_with_certificates_the_name_is_the_one_certified_not_the_one_stated(cert
     async def naming(satellite, manifest, payload):
         return [hidden(manifest, [SATELLITES.index(satellite)])]
 
-    with GroundEndpoint(naming, SATELLITES, identity=certificates("ground")) as ground:
-        with GroundLink(ground.address, "sat-0", identity=certificates("sat-2")) as link:
-            link.send(*features([1.0], source="sat-2"))
-            assert values(link.receive(5)) == [2.0]
-            link.send(*features([1.0], source="sat-0"))
-            with pytest.raises(RemoteError, match="sat-2 sends a parcel of sat-0"):
-                link.receive(5)
+    with (
+        GroundEndpoint(naming, SATELLITES, identity=certificates("ground")) as ground,
+        GroundLink(ground.address, "sat-0", identity=certificates("sat-2")) as link,
+    ):
+        link.send(*features([1.0], source="sat-2"))
+        assert values(link.receive(5)) == [2.0]
+        link.send(*features([1.0], source="sat-0"))
+        with pytest.raises(RemoteError, match="sat-2 sends a parcel of sat-0"):
+            link.receive(5)
 
 
 def test_plaintext_and_a_certificate_of_another_authority_do_not_get_in(certificates, tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import math
 
@@ -83,7 +84,7 @@ def test_a_parcel_survives_its_frames_for_any_chunk_size(payload, chunk_bytes):
         ({"transfer_id": b"short"}, "transfer_id"),
         ({"digest": b""}, "digest"),
         ({"run": ""}, "run"),
-        ({"source": "../etc"}, "source"),
+        ({"source": "sat\n0"}, "source"),
         ({"destination": "x" * 65}, "destination"),
         ({"round": -1}, "round"),
         ({"step": 1 << 32}, "step"),
@@ -132,10 +133,8 @@ def test_any_flipped_bit_of_a_chunk_is_noticed(payload, data):
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_raise_a_wire_error_or_are_read(data):
     for prefix in (b"", b"M", b"C", b"F"):
-        try:
+        with contextlib.suppress(WireError):
             ParcelReader(LIMITS).add(prefix + data)
-        except WireError:
-            pass
 
 
 def test_a_truncated_chunk_and_one_over_the_limit_are_refused():
