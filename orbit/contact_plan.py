@@ -1,8 +1,8 @@
 """The contact plan: every interval in which a link of the mission can carry data.
 
-It is the one value that flight dynamics hands to the planner, the relays and the report; in the words of CCSDS
-734.3-B-1 (Schedule-Aware Bundle Routing) a list of *contacts*, each from one node to another, with a rate and a
-one-way light time.  Times are seconds after the plan's epoch.
+It is the one value that flight dynamics hands to the planner, the relays and the report; in the words of
+CCSDS 734.3-B-1 (Schedule-Aware Bundle Routing) a list of *contacts*, each from one node to another, with a
+rate and a one-way light time.  Times are seconds after the plan's epoch.
 """
 
 from __future__ import annotations
@@ -62,8 +62,9 @@ class Node:
 class ContactPlan:
     """All contacts of a constellation and its stations over ``[0, horizon_s]`` after ``epoch``.
 
-    ``nodes`` lists the satellites first, then the stations; ``contacts`` is a read-only array of ``CONTACT``, one row
-    per directed contact, sorted by (start_s, source, target, kind).  Rows are sorted and checked on construction.
+    ``nodes`` lists the satellites first, then the stations; ``contacts`` is a read-only array of
+    ``CONTACT``, one row per directed contact, sorted by (start_s, source, target, kind).  Rows are sorted
+    and checked on construction.
 
     Raises ``ContactPlanError`` where nodes or contacts contradict each other.
     """
@@ -105,7 +106,8 @@ class ContactPlan:
         for index in self.satellites:
             members.setdefault(self.nodes[index].plane, []).append(int(index))
         return {
-            plane: tuple(sorted(members[plane], key=lambda index: self.nodes[index].slot)) for plane in sorted(members)
+            plane: tuple(sorted(members[plane], key=lambda index: self.nodes[index].slot))
+            for plane in sorted(members)
         }
 
     def index(self, name: str) -> int:
@@ -182,11 +184,21 @@ def _check_contacts(contacts: np.ndarray, nodes: Sequence[Node], horizon_s: floa
     refuse((target < 0) | (target >= len(nodes)), "target", f"allowed are node indices 0 to {len(nodes) - 1}")
     refuse(source == target, "target", "a contact joins two different nodes")
     refuse(kind > max(LinkKind), "kind", f"allowed are 0 to {int(max(LinkKind))} (LinkKind)")
-    refuse(from_satellite != (kind != LinkKind.UPLINK), "kind", "which does not fit the kind of the source node")
-    refuse(to_satellite != (kind != LinkKind.DOWNLINK), "kind", "which does not fit the kind of the target node")
-    refuse(~((start_s >= 0) & (start_s < horizon_s)), "start_s", f"allowed is 0 up to the horizon, {horizon_s} s")
-    refuse(~((end_s > start_s) & (end_s <= horizon_s)), "end_s", "allowed is after start_s, up to the horizon")
-    refuse(~((contacts["rate_bps"] >= 0) & np.isfinite(contacts["rate_bps"])), "rate_bps", "allowed is 0 or more")
+    refuse(
+        from_satellite != (kind != LinkKind.UPLINK), "kind", "which does not fit the kind of the source node"
+    )
+    refuse(
+        to_satellite != (kind != LinkKind.DOWNLINK), "kind", "which does not fit the kind of the target node"
+    )
+    refuse(
+        ~((start_s >= 0) & (start_s < horizon_s)), "start_s", f"allowed is 0 up to the horizon, {horizon_s} s"
+    )
+    refuse(
+        ~((end_s > start_s) & (end_s <= horizon_s)), "end_s", "allowed is after start_s, up to the horizon"
+    )
+    refuse(
+        ~((contacts["rate_bps"] >= 0) & np.isfinite(contacts["rate_bps"])), "rate_bps", "allowed is 0 or more"
+    )
     refuse(~((contacts["owlt_s"] >= 0) & np.isfinite(contacts["owlt_s"])), "owlt_s", "allowed is 0 or more")
 
     order = np.lexsort([start_s, kind, target, source])

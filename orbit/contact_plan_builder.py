@@ -1,0 +1,269 @@
+"""From satellites, stations and links to the contact plan: the one entrance to the flight dynamics."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from astropy.time import Time
+
+from orbit.constellation import Constellation
+from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
+from orbit.contact_plan_files import load, save
+from orbit.contacts import check_horizon, passes_of
+from orbit.ephemeris import Ephemeris, ephemerides
+from orbit.frames import LIGHT_KM_S, earth_orientation
+from orbit.intersatellite import (
+    GRAZING_ALTITUDE_KM,
+    all_pairs,
+    find_links,
+    grid_neighbours,
+    plane_neighbours,
+)
+from orbit.link_budget import LinkBudget
+from orbit.stations import GroundStation
+
+ENGINE_VERSION = 1  # raise it with every change that changes a contact plan: it invalidates the cache
+PASS_SAMPLES = 24  # of range and rate over a pass, at the middles of equal parts
+Progress = Callable[[float], None]  # called with the done fraction, 0 to 1
+
+
+class LinkError(ValueError):
+    """A link that cannot be; the message names the field."""
+
+
+@dataclass(frozen=True)
+class SpaceGroundLink:
+    """Satellites ↔ stations: a constant rate [bit/s] or a link budget each way; without ``uplink`` none
+    goes up."""
+
+    downlink: float | LinkBudget
+    uplink: float | LinkBudget | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("downlink", "uplink"):
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, LinkBudget):
+                _check_above_zero(f"space_ground.{field}", value)
+
+
+@dataclass(frozen=True)
+class IntraOrbitLink:
+    """Neighbours within a plane, both ways at ``rate_bps``; there is a link only where they see each
+    other."""
+
+    rate_bps: float
+    max_range_km: float | None = None
+    grazing_altitude_km: float = GRAZING_ALTITUDE_KM
+
+    def __post_init__(self) -> None:
+        _check_above_zero("intra_orbit.rate_bps", self.rate_bps)
+
+
+@dataclass(frozen=True)
+class InterOrbitLink:
+    """Satellites of different planes, both ways at ``rate_bps``: the nearest neighbours (+grid) or all pairs.
+
+    The limits are those of ``orbit.intersatellite.find_links``.  ``acquisition_s`` is taken off every
+    window once; leave it 0 where the planner accounts for it.
+    """
+
+    rate_bps: float
+    topology: Literal["grid", "all"] = "grid"
+    max_range_km: float | None = None
+    grazing_altitude_km: float = GRAZING_ALTITUDE_KM
+    max_slew_deg_s: float | None = None
+    acquisition_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_above_zero("inter_orbit.rate_bps", self.rate_bps)
+        if self.topology not in ("grid", "all"):
+            raise LinkError(f"inter_orbit.topology: found {self.topology!r}, allowed are grid and all")
+
+
+@dataclass(frozen=True)
+class Links:
+    """What the mission communicates over; a link that is ``None`` is not there."""
+
+    space_ground: SpaceGroundLink | None = None
+    intra_orbit: IntraOrbitLink | None = None
+    inter_orbit: InterOrbitLink | None = None
+
+
+def _check_above_zero(field: str, value: float) -> None:
+    if not (np.isfinite(value) and value > 0):
+        raise LinkError(f"{field}: found {value!r}, allowed is a finite number above 0")
+
+
+def build_contact_plan(
+    constellation: Constellation,
+    stations: Sequence[GroundStation],
+    links: Links,
+    *,
+    epoch: Time,
+    horizon_s: float,
+    progress: Progress | None = None,
+    cache_dir: Path | None = None,
+) -> ContactPlan:
+    """Every contact of the mission in ``[0, horizon_s]`` after ``epoch``.
+
+    With ``cache_dir`` a plan that was built before from equal input is read from there instead.  Names of
+    satellites and stations must differ.  Raises ``ValueError`` (a horizon, a limit, a name that is not
+    allowed), ``PropagationError`` (a satellite that decays).
+    """
+    check_horizon(horizon_s)
+    cached = (
+        None
+        if cache_dir is None
+        else cache_dir / f"{_key(constellation, stations, links, epoch, horizon_s)}.npz"
+    )
+    if cached is not None and cached.exists():
+        return load(cached)
+    nodes = _nodes(constellation, stations)
+    share = _shares_of_progress(progress, links)
+    parts = [np.empty(0, CONTACT)]
+    if links.space_ground is not None:
+        for first, motion in ephemerides(constellation, epoch, horizon_s):
+            parts += _space_ground(motion, first, len(constellation), stations, links.space_ground)
+            share[0]((first + len(motion.state)) / len(constellation))
+    if links.intra_orbit is not None:
+        intra = links.intra_orbit
+        windows = find_links(
+            constellation,
+            plane_neighbours(constellation),
+            epoch=epoch,
+            horizon_s=horizon_s,
+            max_range_km=intra.max_range_km,
+            grazing_altitude_km=intra.grazing_altitude_km,
+            progress=share[1],
+        )
+        parts += _intersatellite(windows, LinkKind.INTRA_ISL, intra.rate_bps)
+    if links.inter_orbit is not None:
+        inter = links.inter_orbit
+        pairs = grid_neighbours(constellation) if inter.topology == "grid" else all_pairs(constellation)
+        windows = find_links(
+            constellation,
+            pairs[constellation.plane[pairs[:, 0]] != constellation.plane[pairs[:, 1]]],
+            epoch=epoch,
+            horizon_s=horizon_s,
+            max_range_km=inter.max_range_km,
+            grazing_altitude_km=inter.grazing_altitude_km,
+            max_slew_deg_s=inter.max_slew_deg_s,
+            acquisition_s=inter.acquisition_s,
+            progress=share[2],
+        )
+        parts += _intersatellite(windows, LinkKind.INTER_ISL, inter.rate_bps)
+    plan = ContactPlan(epoch, float(horizon_s), nodes, np.concatenate(parts))
+    if cached is not None:
+        save(plan, cached)
+    return plan
+
+
+def _nodes(constellation: Constellation, stations: Sequence[GroundStation]) -> tuple[Node, ...]:
+    satellites = zip(
+        constellation.names, constellation.plane.tolist(), constellation.slot.tolist(), strict=True
+    )
+    return tuple(Node(name, "satellite", plane, slot) for name, plane, slot in satellites) + tuple(
+        Node(station.name, "station") for station in stations
+    )
+
+
+def _space_ground(
+    motion: Ephemeris, first: int, satellites: int, stations: Sequence[GroundStation], link: SpaceGroundLink
+) -> list[np.ndarray]:
+    """The downlinks and uplinks of the satellites from number ``first`` on."""
+    passes = passes_of(motion, stations)
+    station = passes["station"]
+    middle = (np.arange(PASS_SAMPLES) + 0.5) / PASS_SAMPLES
+    seconds = passes["start_s"][:, None] + (passes["end_s"] - passes["start_s"])[:, None] * middle
+    who = np.repeat(passes["satellite"], PASS_SAMPLES)
+    place = np.array([one.position_km for one in stations]).reshape(-1, 3)[station]
+    up = np.array([one.east_north_up[2] for one in stations]).reshape(-1, 3)[station]
+    sight = motion.at(who, seconds.ravel())[0].reshape(*seconds.shape, 3) - place[:, None, :]
+    range_km = np.linalg.norm(sight, axis=2)
+    elevation_deg = np.degrees(np.arcsin(np.clip(np.einsum("psx,px->ps", sight, up) / range_km, -1, 1)))
+
+    down = np.empty(len(passes), CONTACT)
+    for field in ("start_s", "end_s", "max_elevation_deg", "min_range_km", "open_start", "open_end"):
+        down[field] = passes[field]
+    down["owlt_s"] = range_km.mean(axis=1) / LIGHT_KM_S
+    up_contacts = down.copy()
+    down["kind"], down["source"], down["target"] = (
+        LinkKind.DOWNLINK,
+        first + passes["satellite"],
+        satellites + station,
+    )
+    up_contacts["kind"], up_contacts["source"], up_contacts["target"] = (
+        LinkKind.UPLINK,
+        down["target"],
+        down["source"],
+    )
+    both = [down]
+    down["rate_bps"] = _mean_rate_bps(link.downlink, range_km, elevation_deg)
+    if link.uplink is not None:
+        up_contacts["rate_bps"] = _mean_rate_bps(link.uplink, range_km, elevation_deg)
+        both.append(up_contacts)
+    return both
+
+
+def _mean_rate_bps(
+    link: float | LinkBudget, range_km: np.ndarray, elevation_deg: np.ndarray
+) -> np.ndarray | float:
+    if isinstance(link, LinkBudget):
+        return link.rate_bps(range_km, elevation_deg).mean(axis=1)
+    return link
+
+
+def _intersatellite(windows: np.ndarray, kind: LinkKind, rate_bps: float) -> list[np.ndarray]:
+    """Both directions of the windows (``LINK``)."""
+    there = np.empty(len(windows), CONTACT)
+    for field in ("start_s", "end_s", "min_range_km", "open_start", "open_end"):
+        there[field] = windows[field]
+    there["kind"], there["rate_bps"], there["max_elevation_deg"] = kind, rate_bps, np.nan
+    there["owlt_s"] = windows["mean_range_km"] / LIGHT_KM_S
+    back = there.copy()
+    there["source"], there["target"] = windows["first"], windows["second"]
+    back["source"], back["target"] = windows["second"], windows["first"]
+    return [there, back]
+
+
+def _shares_of_progress(progress: Progress | None, links: Links) -> list[Progress]:
+    """One callback for each of the three kinds of link, which together go from 0 to 1."""
+    present = [link is not None for link in (links.space_ground, links.intra_orbit, links.inter_orbit)]
+
+    def share(number: int) -> Progress:
+        def report(fraction: float) -> None:
+            if progress is not None:
+                progress((sum(present[:number]) + fraction) / sum(present))
+
+        return report
+
+    return [share(number) for number in range(3)]
+
+
+def _key(
+    constellation: Constellation,
+    stations: Sequence[GroundStation],
+    links: Links,
+    epoch: Time,
+    horizon_s: float,
+) -> str:
+    """A hash of everything the plan depends on, the orientation of the Earth and the version of the engine
+    among it."""
+    content = hashlib.sha256()
+    said = (ENGINE_VERSION, constellation.names, constellation.propagator, tuple(stations), links, horizon_s)
+    content.update(repr(said).encode())
+    content.update(Time(epoch.utc, precision=9).isot.encode())
+    for field in fields(constellation.elements):
+        content.update(getattr(constellation.elements, field.name).tobytes())
+    for array in (
+        constellation.plane,
+        constellation.slot,
+        *earth_orientation(epoch, np.array([0.0, horizon_s])),
+    ):
+        content.update(np.ascontiguousarray(array).tobytes())
+    return content.hexdigest()

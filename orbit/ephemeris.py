@@ -1,0 +1,132 @@
+"""The ephemeris: where the satellites are in ITRS, at any time of the horizon.
+
+The propagator runs on a coarse grid; between its nodes a quintic Hermite polynomial is evaluated, within
+half a metre of SGP4 for a LEO.  That is what makes contact finding fast: SGP4 itself would take most of the
+time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.time import Time
+
+from orbit.constellation import Constellation
+from orbit.frames import itrs_from_teme, rotate_state
+from orbit.propagation import PROPAGATORS, PropagationError
+
+STEP_RAD = 0.135  # of the orbit at perigee: 2 minutes at 550 km
+MEMORY_NODES = 100_000  # nodes held at once: 72 B each, times about ten for what is made of them
+
+
+@dataclass(frozen=True, eq=False)
+class Ephemeris:
+    """ITRS motion of N satellites on M equidistant nodes, evaluated by quintic Hermite interpolation.
+
+    ``state`` (N, M, 9) holds position [km], velocity [km/s] and acceleration [km/s²] at ``start_s + k *
+    step_s`` after the epoch.
+    """
+
+    start_s: float
+    step_s: float
+    state: np.ndarray
+
+    @property
+    def nodes_s(self) -> np.ndarray:
+        """The times of the nodes, shape (M,)."""
+        return self.start_s + self.step_s * np.arange(self.state.shape[1])
+
+    def at(self, satellite: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Position [km] and velocity [km/s] of ``satellite[k]`` at ``seconds[k]`` after the epoch, both (K,
+        3)."""
+        where = (seconds - self.start_s) / self.step_s
+        node = np.clip(where.astype(np.int64), 0, self.state.shape[1] - 2)
+        position, velocity = hermite_weights(where - node, self.step_s)
+        left, right = self.state[satellite, node], self.state[satellite, node + 1]
+        ends = np.concatenate([left, right], axis=1).reshape(-1, 6, 3)
+        return np.einsum("wk,kwx->kx", position, ends), np.einsum("wk,kwx->kx", velocity, ends)
+
+    def sampled(self, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Position [km] and velocity [km/s] of all satellites at ``seconds`` (K,), both (N, K, 3)."""
+        where = (seconds - self.start_s) / self.step_s
+        node = np.clip(where.astype(np.int64), 0, self.state.shape[1] - 2)
+        position, velocity = hermite_weights(where - node, self.step_s)
+        ends = np.concatenate([self.state[:, node], self.state[:, node + 1]], axis=2)
+        ends = ends.reshape(len(self.state), len(seconds), 6, 3)
+        return np.einsum("wk,nkwx->nkx", position, ends), np.einsum("wk,nkwx->nkx", velocity, ends)
+
+
+def hermite_weights(s: np.ndarray, step_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of (r, v, a) at both ends of a step for position and velocity at fraction ``s``; both (6,
+    *s.shape)."""
+    s2 = s * s
+    s3, s4, s5 = s2 * s, s2 * s2, s2 * s2 * s
+    position = np.array(
+        [
+            1 - 10 * s3 + 15 * s4 - 6 * s5,
+            step_s * (s - 6 * s3 + 8 * s4 - 3 * s5),
+            step_s**2 * (0.5 * s2 - 1.5 * s3 + 1.5 * s4 - 0.5 * s5),
+            10 * s3 - 15 * s4 + 6 * s5,
+            step_s * (-4 * s3 + 7 * s4 - 3 * s5),
+            step_s**2 * (0.5 * s3 - s4 + 0.5 * s5),
+        ]
+    )
+    velocity = np.array(
+        [
+            (-30 * s2 + 60 * s3 - 30 * s4) / step_s,
+            1 - 18 * s2 + 32 * s3 - 15 * s4,
+            step_s * (s - 4.5 * s2 + 6 * s3 - 2.5 * s4),
+            (30 * s2 - 60 * s3 + 30 * s4) / step_s,
+            -12 * s2 + 28 * s3 - 15 * s4,
+            step_s * (1.5 * s2 - 4 * s3 + 2.5 * s4),
+        ]
+    )
+    return position, velocity
+
+
+def ephemeris_step_s(constellation: Constellation, horizon_s: float) -> float:
+    """The longest step that resolves the fastest perigee passage of the constellation and divides
+    ``horizon_s``."""
+    elements = constellation.elements
+    perigee_rate = elements.mean_motion_rad_min / 60 * np.sqrt(1 + elements.ecc) / (1 - elements.ecc) ** 1.5
+    return float(horizon_s / np.ceil(horizon_s * perigee_rate.max() / STEP_RAD))
+
+
+def ephemeris(
+    constellation: Constellation, epoch: Time, steps: int, *, step_s: float, start_s: float = 0.0
+) -> Ephemeris:
+    """The ephemeris on ``steps + 1`` nodes from ``start_s`` seconds after ``epoch``.
+
+    Raises ``PropagationError`` naming the satellite that cannot be propagated, and the time.
+    """
+    seconds = start_s + step_s * np.arange(-1, steps + 2)  # one more node on either side, for accelerations
+    propagate = PROPAGATORS[constellation.propagator]
+    try:
+        position, velocity = propagate(constellation.elements, epoch, seconds)
+    except PropagationError as error:
+        name = constellation.names[error.satellite]
+        raise PropagationError(f"satellite {name!r}: {error}", error.satellite) from None
+    r, v = rotate_state(itrs_from_teme(epoch, seconds), position, velocity)
+    state = np.empty((len(constellation), steps + 1, 9))
+    state[..., 0:3] = r[:, 1:-1]
+    state[..., 3:6] = v[:, 1:-1]
+    # The acceleration that fits position and velocity of the neighbours, to fourth order: it needs no force
+    # model, so it is as good for every propagator.
+    state[..., 6:9] = (2 / step_s**2) * (r[:, 2:] - 2 * r[:, 1:-1] + r[:, :-2])
+    state[..., 6:9] -= (v[:, 2:] - v[:, :-2]) / (2 * step_s)
+    return Ephemeris(start_s, step_s, state)
+
+
+def ephemerides(
+    constellation: Constellation, epoch: Time, horizon_s: float
+) -> Iterator[tuple[int, Ephemeris]]:
+    """The ephemeris over ``[0, horizon_s]`` in groups of satellites that fit into memory: (first index,
+    group)."""
+    step_s = ephemeris_step_s(constellation, horizon_s)
+    steps = round(horizon_s / step_s)
+    group = max(1, MEMORY_NODES // (steps + 1))
+    for first in range(0, len(constellation), group):
+        some = constellation.take(slice(first, first + group))
+        yield first, ephemeris(some, epoch, steps, step_s=step_s)

@@ -1,0 +1,111 @@
+"""Propagation: TEME positions and velocities from mean elements, on a grid of seconds after an epoch.
+
+``sgp4`` is the default.  ``j2`` moves a Kepler ellipse by the secular rates of J2 alone: faster, and some
+ten kilometres off SGP4, which also knows the short-period terms.  ``cowell-j2`` integrates numerically
+through boinor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from astropy.time import Time
+from sgp4.api import SGP4_ERRORS, SatrecArray
+
+from orbit.elements import ElementsError, MeanElements
+from orbit.frames import split_julian_date
+
+# WGS-72, the constants of SGP4
+MU_KM3_S2 = 398600.8
+RADIUS_KM = 6378.135
+J2 = 0.001082616
+
+Propagator = Callable[[MeanElements, Time, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+class PropagationError(ElementsError):
+    """Satellite number ``satellite`` cannot be propagated over the horizon: it decays, or never could fly."""
+
+    def __init__(self, message: str, satellite: int) -> None:
+        super().__init__(message)
+        self.satellite = satellite
+
+
+def _sgp4(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    jd, fraction = split_julian_date(epoch)
+    errors, position, velocity = SatrecArray(elements.satrecs()).sgp4(
+        np.full(seconds.shape, jd), fraction + seconds / 86400.0
+    )
+    if errors.any():
+        satellite, node = np.argwhere(errors)[0]
+        reason = SGP4_ERRORS[int(errors[satellite, node])]
+        raise PropagationError(f"SGP4 fails {seconds[node]:.0f} s after the epoch: {reason}", int(satellite))
+    return position, velocity
+
+
+def brouwer_mean_motion(elements: MeanElements) -> np.ndarray:
+    """Brouwer mean motion [rad/s] from the Kozai mean motion of the elements (Hoots & Roehrich 1980,
+    SGP4)."""
+    xke = np.sqrt(MU_KM3_S2 / RADIUS_KM**3) * 60.0
+    a1 = (xke / elements.mean_motion_rad_min) ** (2 / 3)
+    d = 0.75 * J2 * (3 * np.cos(elements.inc_rad) ** 2 - 1) / (1 - elements.ecc**2) ** 1.5
+    d1 = d / a1**2
+    a0 = a1 * (1 - d1**2 - d1 * (1 / 3 + 134 * d1**2 / 81))
+    return elements.mean_motion_rad_min / (1 + d / a0**2) / 60.0
+
+
+def secular_rates(elements: MeanElements) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rates of node, perigee and mean anomaly [rad/s] under J2, first order (Vallado, 4th ed., § 9.6.2)."""
+    n = brouwer_mean_motion(elements)
+    cos_inc, eta2 = np.cos(elements.inc_rad), 1 - elements.ecc**2
+    semi_major_km = (MU_KM3_S2 / n**2) ** (1 / 3)
+    k = 1.5 * J2 * (RADIUS_KM / (semi_major_km * eta2)) ** 2 * n
+    raan_rate = -k * cos_inc
+    argp_rate = k * (2 - 2.5 * (1 - cos_inc**2))
+    anomaly_rate = n + k * np.sqrt(eta2) * (1 - 1.5 * (1 - cos_inc**2))
+    return raan_rate, argp_rate, anomaly_rate
+
+
+def _j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    raan_rate, argp_rate, anomaly_rate = secular_rates(elements)
+    elapsed = elements.seconds_before(*split_julian_date(epoch))[:, None] + seconds
+    ecc = elements.ecc[:, None]
+    mean_anomaly = elements.mean_anomaly_rad[:, None] + anomaly_rate[:, None] * elapsed
+    anomaly = eccentric_anomaly(mean_anomaly, ecc)
+    semi_major = ((MU_KM3_S2 / brouwer_mean_motion(elements) ** 2) ** (1 / 3))[:, None]
+    semi_minor = semi_major * np.sqrt(1 - ecc**2)
+    x, y = semi_major * (np.cos(anomaly) - ecc), semi_minor * np.sin(anomaly)
+    anomaly_speed = anomaly_rate[:, None] / (1 - ecc * np.cos(anomaly))
+    vx, vy = -semi_major * np.sin(anomaly) * anomaly_speed, semi_minor * np.cos(anomaly) * anomaly_speed
+
+    # Perigee and node turn while the satellite flies: their rates belong to the velocity, or it would not
+    # be the derivative of the position.
+    argp = elements.argp_rad[:, None] + argp_rate[:, None] * elapsed
+    raan = elements.raan_rad[:, None] + raan_rate[:, None] * elapsed
+    u, w = np.cos(argp) * x - np.sin(argp) * y, np.sin(argp) * x + np.cos(argp) * y
+    du = np.cos(argp) * vx - np.sin(argp) * vy - argp_rate[:, None] * w
+    dw = np.sin(argp) * vx + np.cos(argp) * vy + argp_rate[:, None] * u
+    cos_inc, sin_inc = np.cos(elements.inc_rad)[:, None], np.sin(elements.inc_rad)[:, None]
+    cos_raan, sin_raan = np.cos(raan), np.sin(raan)
+    px, py = cos_raan * u - sin_raan * cos_inc * w, sin_raan * u + cos_raan * cos_inc * w
+    dpx = cos_raan * du - sin_raan * cos_inc * dw - raan_rate[:, None] * py
+    dpy = sin_raan * du + cos_raan * cos_inc * dw + raan_rate[:, None] * px
+    return np.stack([px, py, sin_inc * w], axis=-1), np.stack([dpx, dpy, sin_inc * dw], axis=-1)
+
+
+def eccentric_anomaly(mean_anomaly: np.ndarray, ecc: np.ndarray) -> np.ndarray:
+    """Solve Kepler's equation by Newton's method to the last bits; arrays that broadcast, angles in
+    radians."""
+    anomaly = mean_anomaly + 0.85 * ecc * np.sign(
+        np.sin(mean_anomaly)
+    )  # Danby's start: converges for every ecc < 1
+    for _ in range(30):
+        change = (anomaly - ecc * np.sin(anomaly) - mean_anomaly) / (1 - ecc * np.cos(anomaly))
+        anomaly = anomaly - change
+        if np.abs(change).max(initial=0.0) < 1e-13 * np.abs(mean_anomaly).max(initial=1.0):
+            break
+    return anomaly
+
+
+PROPAGATORS: dict[str, Propagator] = {"sgp4": _sgp4, "j2": _j2}
