@@ -18,12 +18,12 @@ from client_app import state
 from client_app.crossings import Crossings
 from client_app.onboard import OnBoard, Parked, PooledStates, Progress, RoundTask, train_head_round, train_lora_round
 from client_app.partitions import partition
-from mission.scenario import expand_path, scenario_from_json
+from mission.scenario import given_path, scenario_from_json
 from mission.schema import Scenario
 from relay.direct import GroundLink
 from splitmodel.imagery import Imagery, open_imagery
 from splitmodel.parts import Embedding, load_embedding, new_head
-from splitmodel.shipped import model_location
+from splitmodel.shipped import locate
 from splitmodel.training import VIEWS
 
 app = ClientApp()
@@ -133,7 +133,7 @@ def _on_board(scenario: Scenario, planes: tuple[int, ...], index: int) -> OnBoar
 def _imagery(source: str, path: str, seed: int, train_samples: int, test_samples: int) -> Imagery:
     return open_imagery(
         source,
-        expand_path(path, "data.path") if path else None,
+        given_path(path, "data.path"),
         seed=seed,
         train_samples=train_samples,
         test_samples=test_samples,
@@ -142,4 +142,4 @@ def _imagery(source: str, path: str, seed: int, train_samples: int, test_samples
 
 @lru_cache(maxsize=2)
 def _embedding(name: str, path: str, random_init: bool, seed: int) -> Embedding:
-    return load_embedding(model_location(name, path), random_init=random_init, seed=seed)
+    return load_embedding(locate(name, given_path(path, "model.path")), random_init=random_init, seed=seed)

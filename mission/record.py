@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -115,6 +116,11 @@ class RunRecord:
         """Add a round's rows (:data:`ROUNDS`), one a satellite."""
         self._rounds.extend(dict(row) for row in rows)
         write_table(self.directory / "rounds.parquet", pa.Table.from_pylist(self._rounds, schema=ROUNDS))
+
+    def prune_checkpoints(self, keep: int) -> None:
+        """Remove all but the newest checkpoints."""
+        for old in sorted((self.directory / "checkpoints").iterdir())[:-keep]:
+            shutil.rmtree(old)
 
     def finish(self, **result: Any) -> None:
         """Record the result of a completed run; wall time and peak memory are added."""

@@ -99,12 +99,14 @@ def scalar_keys() -> Iterator[tuple[str, Any]]:
     yield from _scalar_keys(Scenario, "")
 
 
-def expand_path(text: str, key: str) -> Path:
-    """A path of a scenario, with ``$NAME`` and ``~`` expanded.
+def given_path(text: str, key: str) -> Path | None:
+    """A path of a scenario, with ``$NAME`` and ``~`` expanded; ``None`` for an empty one.
 
     Raises:
         ScenarioError: A variable is not set, or nothing is there. The message names the key.
     """
+    if not text:
+        return None
     expanded = os.path.expanduser(os.path.expandvars(text))
     if "$" in expanded:
         raise ScenarioError(f"{key}: found {text!r}, whose environment variable is not set")

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
@@ -58,7 +57,8 @@ class Constellation(Table):
             in_plane = self.satellites // self.planes
             if self.train_spacing_deg * in_plane > 360.0:
                 raise ValueError(
-                    f"train_spacing_deg: {in_plane} satellites {self.train_spacing_deg}° apart overrun the circle"
+                    f"train_spacing_deg: {in_plane} satellites {self.train_spacing_deg}° apart "
+                    "overrun the circle"
                 )
         elif not self.path:
             raise ValueError(f'path: needed for kind = "{self.kind}", found ""')
@@ -168,7 +168,6 @@ class Lora(Table):
 
     rank: int = Field(8, ge=1, le=1024)
     alpha: Positive = Field(16.0, description="scaling is alpha / rank")
-    dropout: Fraction = 0.0
 
 
 class Crossings(Table):

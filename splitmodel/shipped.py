@@ -27,3 +27,10 @@ def weights_dir(name: str) -> Path:
         f"the weights {name!r} are not in the installed package; run `pip install .` in the project's "
         f"directory with {sys.executable}"
     )
+
+
+def locate(name: str, path: Path | None) -> str | Path:
+    """What to load a model from: the directory `path` if given, a model that ships with SkySplit, or a hub name."""
+    if path is not None:
+        return path
+    return weights_dir(name) if name in SHIPPED else name

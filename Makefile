@@ -1,0 +1,31 @@
+# make run   – the environment if needed, then the demo mission
+# make test  – the environment if needed, then lint, types, import rules and tests
+PYTHON ?= python3
+BIN := .venv/bin
+ENVIRONMENT := .venv/.installed
+DATA := $(wildcard ../shared/data)
+export SKYSPLIT_DATA ?= $(abspath $(DATA))
+
+.PHONY: run test test-slow lint
+run: $(ENVIRONMENT)
+	$(BIN)/skysplit run demo
+
+test: $(ENVIRONMENT) lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(ENVIRONMENT)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(ENVIRONMENT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# torch comes first and from the same constraints, so that no later step resolves another build of it.
+$(ENVIRONMENT): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fast,boinor,hub]'
+	touch $@

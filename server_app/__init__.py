@@ -1,0 +1,1 @@
+"""The ground segment: backbone, turns, checkpoints, report."""

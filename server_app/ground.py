@@ -1,0 +1,168 @@
+"""The ground segment during a run: the tensors of all satellites meet the backbone here.
+
+:class:`Ground` answers the parcels of the satellites – features with pooled states, gradients with an (empty)
+acknowledgement – in the order of the plan, and scores the whole model between rounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mission.schema import Scenario
+from relay.wire import Buffer, Kind, Manifest, WireError
+from server_app.backbone import BackboneSteps
+from server_app.turns import Turn, Turns, plan_order
+from splitmodel import codecs
+from splitmodel.imagery import ImageSet
+from splitmodel.parts import SplitModel
+from splitmodel.training import learning_rate
+from strategies.federated import Service
+
+GROUND = "ground"
+SHARED = "shared"
+_SCORING_BATCH = 128
+
+Parcels = Sequence[tuple[Manifest, Buffer]]
+
+
+class UnexpectedParcel(WireError):
+    """A parcel that has no place in the round under way."""
+
+
+class Ground:
+    """Backbone service of one run.
+
+    Args:
+        model: The split model, with LoRA in its backbone in ``lora`` mode.
+        steps: The backbone's training steps.
+        scenario: The resolved scenario.
+        run: Name of the run, as manifests carry it.
+    """
+
+    def __init__(self, model: SplitModel, steps: BackboneSteps, scenario: Scenario, run: str) -> None:
+        self._model = model
+        self._steps = steps
+        self._scenario = scenario
+        self._run = run
+        self._round = 0
+        self._order: list[Turn] = []
+        self._position: dict[Turn, int] = {}
+        self._turns: Turns | None = None
+        # One thread: steps of different satellites never overlap in the backbone, whatever arrives when.
+        self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="backbone")
+
+    @property
+    def trains_adapters(self) -> bool:
+        """Whether the backbone is trained at all."""
+        return self._scenario.training.mode == "lora"
+
+    def begin_round(self, number: int, services: Sequence[Service]) -> None:
+        """Accept the parcels of a round."""
+        self._round = number
+        self._order = plan_order(
+            (service.satellite, service.steps, service.start_s, service.end_s) for service in services
+        )
+        self._position = {turn: position for position, turn in enumerate(self._order)}
+        self._turns = Turns(self._order)
+
+    def end_round(self, samples: Mapping[str, int]) -> None:
+        """Close a round: average per-satellite adapters, weighted by samples.
+
+        Raises:
+            RuntimeError: A step of the plan was not taken.
+        """
+        if not self.trains_adapters:
+            return
+        if self._scenario.training.adapter == SHARED:
+            if self._turns is None or not self._turns.done:
+                raise RuntimeError(f"round {self._round} ended before every planned step was taken")
+            self._steps.publish(SHARED)
+        else:
+            self._steps.average({name: float(count) for name, count in samples.items()})
+            self._steps.publish(next(iter(samples)))
+
+    async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
+        """Answer one parcel of a satellite.
+
+        Raises:
+            UnexpectedParcel: It belongs to another round, or is of a kind that satellites do not send.
+            server_app.turns.Parked: The satellite's turn cannot come now.
+        """
+        if manifest.round != self._round:
+            raise UnexpectedParcel(f"{satellite} sends round {manifest.round}; this is round {self._round}")
+        if manifest.kind is Kind.FEATURES:
+            return [await self._features(satellite, manifest, payload)]
+        if manifest.kind is Kind.GRAD_HIDDEN and self.trains_adapters:
+            return [await self._gradient(satellite, manifest, payload)]
+        raise UnexpectedParcel(f"{satellite} sends {manifest.kind.name}, which mode {self._scenario.training.mode} has not")
+
+    async def _features(self, satellite: str, manifest: Manifest, payload: Buffer) -> tuple[Manifest, Buffer]:
+        features_BTD = codecs.decode(payload, manifest.codec, manifest.shape)
+        if not self.trains_adapters:
+            pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
+        else:
+            shared = self._scenario.training.adapter == SHARED
+            if shared:
+                assert self._turns is not None
+                await self._turns.wait(satellite, manifest.step)
+            pooled_BD = await self._run_torch(
+                self._steps.forward, satellite, manifest.step, features_BTD, SHARED if shared else satellite
+            )
+        return self._parcel(manifest, Kind.HIDDEN, pooled_BD, self._scenario.crossings.hidden)
+
+    async def _gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> tuple[Manifest, Buffer]:
+        turn = Turn(satellite, manifest.step)
+        grad_pooled_BD = codecs.decode(payload, manifest.codec, manifest.shape)
+        await self._run_torch(self._steps.backward, satellite, manifest.step, grad_pooled_BD, self._rate(turn))
+        if self._scenario.training.adapter == SHARED:
+            assert self._turns is not None
+            await self._turns.take(*turn)
+        # The embedding is frozen, so c4 is empty; it tells the satellite that its step is done.
+        return self._parcel(manifest, Kind.GRAD_FEATURES, torch.empty(0), "fp32")
+
+    def _rate(self, turn: Turn) -> float:
+        training = self._scenario.training
+        progress = (self._round - 1 + self._position[turn] / len(self._order)) / training.rounds
+        return learning_rate(training.learning_rate, training.schedule, progress)
+
+    def _parcel(self, request: Manifest, kind: Kind, tensor: Tensor, codec: str) -> tuple[Manifest, Buffer]:
+        payload = codecs.encode(tensor, codec)
+        manifest = Manifest.describe(
+            payload,
+            run=self._run,
+            kind=kind,
+            source=GROUND,
+            destination=request.source,
+            dtype="float32",
+            shape=tuple(tensor.shape),
+            codec=codec,
+            round=request.round,
+            step=request.step,
+            micro_batch=request.micro_batch,
+            attributes=request.attributes,
+        )
+        return manifest, payload
+
+    async def _run_torch(self, function: object, *arguments: object) -> Tensor:
+        return await asyncio.get_running_loop().run_in_executor(self._compute, function, *arguments)  # type: ignore[arg-type]
+
+
+def score(model: SplitModel, steps: BackboneSteps, images: ImageSet) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy of the whole model on a test set that the ground holds."""
+    loss_sum, correct = 0.0, 0
+    for start in range(0, len(images), _SCORING_BATCH):
+        indices = np.arange(start, min(start + _SCORING_BATCH, len(images)))
+        pixels = torch.from_numpy(np.moveaxis(images.pixels(indices), -1, 1).copy())
+        labels_B = torch.from_numpy(images.labels[indices])
+        with torch.no_grad():
+            logits = model.head(steps.infer(model.embedding(model.preprocess(pixels))))
+        loss_sum += float(F.cross_entropy(logits, labels_B, reduction="sum"))
+        correct += int((logits.argmax(-1) == labels_B).sum())
+    return loss_sum / len(images), correct / len(images)

@@ -1,0 +1,72 @@
+"""What a plan says about each satellite: when the ground serves it, and its row in the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from orbit.constellation import Constellation
+from orbit.contact_plan import LinkKind
+from strategies.federated import RoundOutcome, Service
+from strategies.plan import SPLIT_COLUMNS, Kind, Plan
+
+
+def services_of(plan: Plan, *, steps: Mapping[str, int]) -> list[Service]:
+    """When the ground computes for each satellite, first to last activity, in the order of ``steps``.
+
+    A satellite that the ground does not compute for in this plan (its samples are trained on board) is left out.
+    """
+    services = []
+    on_ground = plan.of_kind(Kind.BACKBONE)
+    for name, count in steps.items():
+        rows = on_ground[on_ground["satellite"] == plan.names.index(name)]
+        if len(rows):
+            services.append(Service(name, count, float(rows["start_s"].min()), float(rows["end_s"].max())))
+    return services
+
+
+def describe_window(plan: Plan) -> str:
+    """The space-ground window that carried most bytes down: ``SATELLITE → STATION``."""
+    down = plan.activities[plan.activities["link"] == LinkKind.DOWNLINK]
+    if not len(down):
+        return "no space-ground window"
+    pairs, which = np.unique(down[["node", "peer"]], return_inverse=True)
+    busiest = pairs[np.bincount(which, weights=down["bytes"]).argmax()]
+    return f"{plan.names[busiest['node']]} → {plan.names[busiest['peer']]}"
+
+
+def round_rows(
+    outcome: RoundOutcome, constellation: Constellation, test_score: tuple[float, float]
+) -> Iterator[dict[str, Any]]:
+    """The round's rows of ``rounds.parquet`` (:data:`mission.record.ROUNDS`), one a satellite."""
+    plan = outcome.plan
+    split = plan.time_split()
+    gateways = plan.gateways()
+    link_bytes = {kind: _bytes_by_satellite(plan, kind, len(constellation)) for kind in LinkKind}
+    for index, name in enumerate(constellation.names):
+        report = outcome.reports[name]
+        yield {
+            "round": outcome.number,
+            "satellite": name,
+            "plane": int(constellation.plane[index]),
+            "gateway": ", ".join(plan.names[gateway] for gateway in gateways.get(index, ())),
+            "samples": report["num-examples"],
+            "steps": report["steps"],
+            "start_s": plan.start_s,
+            "end_s": float(plan.finish_s[index]),
+            **dict(zip(SPLIT_COLUMNS, split[index].tolist(), strict=True)),
+            "isl_bytes": int(link_bytes[LinkKind.INTRA_ISL][index] + link_bytes[LinkKind.INTER_ISL][index]),
+            "downlink_bytes": int(link_bytes[LinkKind.DOWNLINK][index]),
+            "uplink_bytes": int(link_bytes[LinkKind.UPLINK][index]),
+            "train_loss": report["train-loss"],
+            "train_accuracy": report["train-accuracy"],
+            "test_loss": test_score[0],
+            "test_accuracy": test_score[1],
+        }
+
+
+def _bytes_by_satellite(plan: Plan, kind: LinkKind, satellites: int) -> np.ndarray:
+    rows = plan.activities[(plan.activities["link"] == kind) & (plan.activities["satellite"] >= 0)]
+    return np.bincount(rows["satellite"], weights=rows["bytes"], minlength=satellites)

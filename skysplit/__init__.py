@@ -1,0 +1,1 @@
+"""The command line of SkySplit: thin, no logic of its own."""

@@ -1,0 +1,59 @@
+"""What a run shows while it runs: a bar with round, accuracy, mission time and the windows in use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class RunProgress:
+    """A progress bar on a terminal, a line per change elsewhere. Use it as a context manager.
+
+    Args:
+        rounds: Rounds to come.
+    """
+
+    def __init__(self, rounds: int) -> None:
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("starting Flower", total=rounds, detail="")
+        self._shown = ""
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, run: Mapping[str, Any]) -> None:
+        """Show what ``run.json`` says."""
+        phase = str(run.get("phase", "starting Flower"))
+        latest: Mapping[str, Any] = run.get("progress", {})
+        detail = (
+            f"accuracy {100 * latest['test_accuracy']:.1f} %, mission time {latest['mission_time_s'] / 3600:.2f} h, "
+            f"{latest['window']}"
+            if latest
+            else ""
+        )
+        self._progress.update(
+            self._task, description=phase, completed=latest.get("round", 0), detail=detail
+        )
+        line = f"{phase} {latest['round']}: {detail}" if latest else phase
+        if not self._console.is_terminal and line != self._shown:
+            self._console.print(line, highlight=False, soft_wrap=True)
+        self._shown = line

@@ -1,0 +1,49 @@
+"""A scenario as a simulated Flower run: what to tell `flwr run`, and how many satellites compute at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mission.orbits import constellation_of
+from mission.schema import Scenario
+from skysplit.flower_run import Nodes, run_app
+
+# A satellite's process with torch and transformers loaded takes about so much memory that it shares with no other.
+_PROCESS_BYTES = 700e6
+_MOST_AT_ONCE = 16
+
+
+def simulate(
+    scenario: Scenario,
+    path: str,
+    overrides: Mapping[str, Any],
+    directory: Path,
+    at_once: int | None,
+    on_progress: Callable[[Mapping[str, Any]], None],
+) -> dict[str, Any]:
+    """Run a scenario under Flower's simulation and return the ``result`` of its ``run.json``.
+
+    Args:
+        scenario: As resolved from ``path`` and ``overrides``.
+        path: The scenario file.
+        overrides: As given, to be told to Flower.
+        directory: The run directory.
+        at_once: Satellites that compute at the same time; ``None`` chooses.
+        on_progress: Called with ``run.json`` as it changes.
+
+    Raises:
+        skysplit.flower_run.FlowerRunError: The run failed.
+    """
+    satellites = len(constellation_of(scenario))
+    nodes = Nodes(satellites, min(satellites, at_once or most_at_once()))
+    run_config = {**overrides, "scenario": path, "out": str(directory)}
+    return run_app(run_config, nodes, directory, on_progress)["result"]
+
+
+def most_at_once() -> int:
+    """How many satellites' processes fit into half of the memory that is free."""
+    free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(2, min(_MOST_AT_ONCE, int(free_bytes / 2 / _PROCESS_BYTES)))

@@ -1,0 +1,279 @@
+"""The Flower strategy: rounds that follow the plan on the mission clock.
+
+Flower carries messages, head weights and metrics; tensors of the split travel beside it. A round is planned at the
+mission time it starts, trained by all satellites of the roster, averaged in the roster's order (so that the result
+does not depend on who answers first), and ends when the plan ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from logging import INFO
+from typing import Protocol
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+
+from mission.clock import VirtualClock
+from strategies.aggregation import weighted_mean
+from strategies.plan import Plan
+
+_POLL_S = 0.05
+_NODES_PATIENCE_S = 30.0
+
+
+class FederationError(RuntimeError):
+    """Satellites are missing, cannot train, or failed in a round."""
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Who takes part, in the order of the constellation.
+
+    Attributes:
+        nodes: Flower node id by satellite name.
+        samples: Training images by satellite name.
+    """
+
+    nodes: Mapping[str, int]
+    samples: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Service:
+    """When the plan has the ground serve a satellite in a round.
+
+    Attributes:
+        satellite: Its name.
+        steps: Training steps that it takes.
+        start_s, end_s: Mission time.
+    """
+
+    satellite: str
+    steps: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class RoundOutcome:
+    """A finished round: what was planned, what the satellites report, what came out."""
+
+    number: int
+    plan: Plan
+    reports: Mapping[str, MetricRecord]
+    arrays: ArrayRecord
+
+
+class GroundService(Protocol):
+    """The backbone's side of a round."""
+
+    def begin_round(self, number: int, services: Sequence[Service]) -> None:
+        """Expect these satellites' tensors."""
+
+    def end_round(self, samples: Mapping[str, int]) -> None:
+        """All of them are done."""
+
+
+def muster(grid: Grid, satellites: Sequence[str], config: ConfigRecord, *, timeout_s: float = 600.0) -> Roster:
+    """Find a node for every satellite and have each check its images and model.
+
+    Args:
+        grid: Flower's nodes.
+        satellites: Names; a node's ``partition-id`` is its position here.
+        config: Sent to every node.
+        timeout_s: For the answers.
+
+    Raises:
+        FederationError: Too few nodes, two nodes for one satellite, or a satellite that cannot train; the first
+            such satellite is named with its reason.
+    """
+    node_ids = _wait_for_nodes(grid, len(satellites))
+    messages = [Message(RecordDict({"config": config}), node, f"{MessageType.QUERY}.muster") for node in node_ids]
+    replies = list(grid.send_and_receive(messages, timeout=timeout_s))
+    nodes: dict[str, int] = {}
+    samples: dict[str, int] = {}
+    for reply in replies:
+        if reply.has_error():
+            raise FederationError(f"a satellite cannot be mustered: {reply.error.reason}")
+        answer = reply.content.config_records["config"]
+        if answer.get("spare", False):
+            continue
+        name = satellites[int(answer["satellite"])]  # type: ignore[arg-type]
+        if "error" in answer:
+            raise FederationError(f"{name} cannot train: {answer['error']}")
+        if name in nodes:
+            raise FederationError(f"two nodes have partition-id {answer['satellite']}, which is {name}")
+        nodes[name] = reply.metadata.src_node_id
+        samples[name] = int(answer["samples"])  # type: ignore[arg-type]
+    missing = [name for name in satellites if name not in nodes]
+    if missing:
+        raise FederationError(
+            f"no answer from {len(missing)} of {len(satellites)} satellites, the first is {missing[0]}"
+        )
+    return Roster({name: nodes[name] for name in satellites}, {name: samples[name] for name in satellites})
+
+
+class SplitFederatedStrategy(Strategy):
+    """Split federated fine-tuning over a contact plan.
+
+    Args:
+        roster: Who takes part.
+        planner: Plans the round that starts at a mission time.
+        services: When the ground serves whom, read from a plan.
+        ground: The backbone's side.
+        clock: Mission time; advanced to the end of each plan.
+        on_round: Called with every finished round, before the next is planned.
+    """
+
+    def __init__(
+        self,
+        roster: Roster,
+        planner: Callable[[float], Plan],
+        services: Callable[[Plan], Sequence[Service]],
+        ground: GroundService,
+        clock: VirtualClock,
+        on_round: Callable[[RoundOutcome], None],
+    ) -> None:
+        self._roster = roster
+        self._names = {node: name for name, node in roster.nodes.items()}
+        self._planner = planner
+        self._services = services
+        self._ground = ground
+        self._clock = clock
+        self._on_round = on_round
+
+    def summary(self) -> None:
+        """Log who takes part."""
+        log(INFO, "\t├── Satellites: %s", len(self._roster.nodes))
+        log(INFO, "\t└── Training images: %s", sum(self._roster.samples.values()))
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Run the rounds; see :meth:`flwr.serverapp.strategy.Strategy.start` for the arguments.
+
+        Raises:
+            FederationError: A satellite failed, or did not answer in ``timeout`` seconds of wall time.
+        """
+        log(INFO, "Starting %s:", type(self).__name__)
+        self.summary()
+        result = Result()
+        arrays = initial_arrays
+        config = train_config or ConfigRecord()
+        if evaluate_fn and (metrics := evaluate_fn(0, arrays)) is not None:
+            result.evaluate_metrics_serverapp[0] = metrics
+        for number in range(1, num_rounds + 1):
+            plan = self._planner(self._clock.now_s)
+            services = self._services(plan)
+            self._ground.begin_round(number, services)
+            order = [service.satellite for service in sorted(services, key=lambda service: service.start_s)]
+            messages = self.configure_train(number, arrays, config, grid)
+            messages.sort(key=lambda message: order.index(self._names[message.metadata.dst_node_id]))
+            replies = self._exchange(grid, messages, time.monotonic() + timeout)
+            aggregated, train_metrics = self.aggregate_train(number, replies)
+            self._ground.end_round(self._roster.samples)
+            self._clock.advance_to(plan.end_s)
+            arrays = result.arrays = aggregated
+            result.train_metrics_clientapp[number] = train_metrics
+            if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
+                result.evaluate_metrics_serverapp[number] = metrics
+            reports = {
+                self._names[reply.metadata.src_node_id]: reply.content.metric_records["metrics"] for reply in replies
+            }
+            self._on_round(RoundOutcome(number, plan, reports, arrays))
+        return result
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> list[Message]:
+        """A ``train`` message with the head for every satellite."""
+        return [
+            self._train_message(name, node, server_round, config, arrays) for name, node in self._roster.nodes.items()
+        ]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord, MetricRecord]:
+        """Heads and metrics, averaged by images in the order of the roster."""
+        by_name = {self._names[reply.metadata.src_node_id]: reply.content for reply in replies}
+        weights = [float(self._roster.samples[name]) for name in self._roster.nodes]
+        heads = [by_name[name].array_records["arrays"].to_numpy_ndarrays() for name in self._roster.nodes]
+        keys = list(by_name[next(iter(self._roster.nodes))].array_records["arrays"])
+        arrays = ArrayRecord.from_numpy_ndarrays([weighted_mean(layer, weights) for layer in zip(*heads, strict=True)])
+        metrics = {
+            key: sum(
+                weight * float(by_name[name].metric_records["metrics"][key])  # type: ignore[arg-type]
+                for name, weight in zip(self._roster.nodes, weights, strict=True)
+            )
+            / sum(weights)
+            for key in ("train-loss", "train-accuracy")
+        }
+        return ArrayRecord(dict(zip(keys, arrays.values(), strict=True))), MetricRecord(metrics)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> list[Message]:
+        """No message: the ground scores the whole model itself."""
+        return []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Nothing to average."""
+        return None
+
+    def _train_message(
+        self, name: str, node: int, number: int, config: ConfigRecord, arrays: ArrayRecord | None
+    ) -> Message:
+        """A ``train`` message; without ``arrays`` it resumes a parked round."""
+        told = ConfigRecord({**config, "satellite": name, "round": number, "resume": arrays is None})
+        content = RecordDict({"config": told})
+        if arrays is not None:
+            content["arrays"] = arrays
+        return Message(content, node, MessageType.TRAIN)
+
+    def _exchange(self, grid: Grid, messages: Sequence[Message], deadline: float) -> list[Message]:
+        """Send, and send parked satellites on their way again, until every satellite has finished."""
+        sent = {message.metadata.dst_node_id: message for message in messages}
+        waiting = set(grid.push_messages(messages))
+        finished: list[Message] = []
+        while waiting:
+            if time.monotonic() > deadline:
+                missing = [name for name, node in self._roster.nodes.items() if node in sent]
+                raise FederationError(f"{len(missing)} satellites have not answered in time, the first is {missing[0]}")
+            for reply in grid.pull_messages(waiting):
+                waiting.discard(reply.metadata.reply_to_message_id)
+                if reply.has_error():
+                    raise FederationError(f"a satellite failed: {reply.error.reason}")
+                node = reply.metadata.src_node_id
+                if reply.content.metric_records["metrics"]["parked"]:
+                    told = sent[node].content.config_records["config"]
+                    again = self._train_message(self._names[node], node, int(told["round"]), told, None)  # type: ignore[arg-type]
+                    waiting |= set(grid.push_messages([again]))
+                else:
+                    del sent[node]
+                    finished.append(reply)
+            time.sleep(_POLL_S)
+        return finished
+
+
+def _wait_for_nodes(grid: Grid, wanted: int) -> list[int]:
+    deadline = time.monotonic() + _NODES_PATIENCE_S
+    while len(nodes := sorted(grid.get_node_ids())) < wanted:
+        if time.monotonic() > deadline:
+            raise FederationError(
+                f"the scenario has {wanted} satellites, Flower has {len(nodes)} nodes; allowed: at least one node a "
+                f'satellite, e.g. --federation-config "num-supernodes={wanted} client-resources-num-cpus=1"'
+            )
+        time.sleep(0.5)
+    return nodes

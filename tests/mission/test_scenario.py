@@ -1,0 +1,139 @@
+"""A scenario file is read whole, or refused with one error that names file, key, found and allowed."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mission.scenario import (
+    ScenarioError,
+    given_path,
+    load_scenario,
+    scalar_keys,
+    scenario_from_json,
+    scenario_to_json,
+    shipped_scenarios,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+MINIMAL = """
+epoch = "2026-01-01T00:00:00Z"
+[ground]
+stations = [{ name = "Kiruna", lat_deg = 67.9, lon_deg = 21.0 }]
+"""
+
+
+def scenario_file(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_scenarios()))
+def test_every_shipped_scenario_is_valid(name: str) -> None:
+    assert load_scenario(name).name == name
+
+
+@pytest.mark.parametrize("name", sorted(shipped_scenarios()))
+def test_a_resolved_scenario_survives_json(name: str) -> None:
+    scenario = load_scenario(name)
+    assert scenario_from_json(scenario_to_json(scenario)) == scenario
+
+
+def test_the_name_defaults_to_the_file_name(tmp_path: Path) -> None:
+    assert load_scenario(scenario_file(tmp_path, MINIMAL)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ({"training.round": "3"}, ["training.round", "unknown key", "did you mean training.rounds?"]),
+        ({"constellation.altitude_m": "550000"}, ["constellation.altitude_m", "altitude_km"]),
+        ({"training.rounds": "0"}, ["training.rounds", "found 0", "greater than or equal to 1"]),
+        ({"training.rounds": "three"}, ["training.rounds", "found 'three'", "integer"]),
+        ({"training.learning_rate": "inf"}, ["training.learning_rate", "finite"]),
+        ({"training.mode": "heads"}, ["training.mode", "found 'heads'", "'head', 'lora'"]),
+        ({"constellation.planes": "5"}, ["constellation.planes", "12 satellites", "5 equal planes"]),
+        ({"constellation.kind": "tle"}, ["constellation.path", 'found ""']),
+        ({"epoch": "yesterday"}, ["epoch", "found 'yesterday'", "2026-01-01T00:00:00Z"]),
+        ({"name": "a/b"}, ["name", "found 'a/b'"]),
+    ],
+)
+def test_an_impossible_override_names_key_found_and_allowed(override: dict[str, str], says: list[str]) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        load_scenario("demo", override)
+    for words in says:
+        assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (MINIMAL.replace("67.9", "123.0"), ["mine.toml", "lat_deg", "123.0", "90"]),
+        (MINIMAL + "[training]\nrouds = 3\n", ["mine.toml", "training.rouds", "did you mean training.rounds?"]),
+        (MINIMAL.replace("stations", "station"), ["mine.toml", "ground.stations", "missing"]),
+        (MINIMAL.replace('epoch = "2026-01-01T00:00:00Z"', ""), ["mine.toml", "epoch", "missing"]),
+        (MINIMAL + "training = [", ["mine.toml", "TOML"]),
+        (MINIMAL.replace("}]", '}, { name = "Kiruna", lat_deg = 1.0, lon_deg = 1.0 }]'), ["Kiruna"]),
+    ],
+)
+def test_a_broken_file_is_one_error_that_names_the_file(tmp_path: Path, text: str, says: list[str]) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        load_scenario(scenario_file(tmp_path, text))
+    for words in says:
+        assert words in str(refused.value)
+
+
+def test_all_findings_come_at_once(tmp_path: Path) -> None:
+    text = MINIMAL + "[training]\nrounds = 0\nbatch_size = -1\n"
+    with pytest.raises(ScenarioError) as refused:
+        load_scenario(scenario_file(tmp_path, text))
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def test_an_unknown_scenario_lists_the_shipped_ones() -> None:
+    with pytest.raises(ScenarioError, match="no such file.*demo, eurosat, planet, walker-72"):
+        load_scenario("nowhere")
+
+
+def test_flower_knows_every_key_that_a_scenario_has() -> None:
+    """``flwr run --run-config`` refuses a key that pyproject.toml does not list."""
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    listed = {
+        f"{table}.{key}" if isinstance(values, dict) else table
+        for table, values in _flat(tables)
+        for key in (values if isinstance(values, dict) else [""])
+    }
+    assert {key for key, _ in scalar_keys()} | {"scenario", "out", "backbone-address"} == listed
+
+
+def _flat(tables: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    flat: list[tuple[str, object]] = []
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            flat += _flat(value, f"{prefix}{key}.")
+        else:
+            flat.append((prefix + key, value))
+    return flat
+
+
+@given(st.sampled_from(sorted(key for key, _ in scalar_keys())), st.text(max_size=20))
+def test_no_override_ends_in_anything_but_a_scenario_or_a_scenario_error(key: str, value: str) -> None:
+    try:
+        load_scenario("demo", {key: value})
+    except ScenarioError as error:
+        assert key.split(".")[0] in str(error)
+
+
+def test_a_path_may_name_an_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCENE_FOLDER", str(tmp_path))
+    assert given_path("$SCENE_FOLDER", "data.path") == tmp_path
+    assert given_path("", "data.path") is None
+    with pytest.raises(ScenarioError, match=r"data\.path.*SCENE_FOLDER_2.*not set"):
+        given_path("$SCENE_FOLDER_2/x", "data.path")
+    with pytest.raises(ScenarioError, match=r"data\.path.*no such file"):
+        given_path(str(tmp_path / "x"), "data.path")
