@@ -1,0 +1,130 @@
+"""S3, latency-minimising inter-orbit: which satellites of neighbouring planes point their lasers at each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.plan import Kind, activities
+from strategies.workload import InterOrbit, Resources
+
+_EPOCH_S = 30.0  # how often links are matched anew
+_LONGEST_S = 1800.0  # a longer residual lifetime is not worth more
+_BONUS_S = 600.0  # for a link that already stands
+
+
+@dataclass(frozen=True, eq=False)
+class SideLinks:
+    """``contacts`` (dtype ``CONTACT``) can carry data; ``lasers`` are the activities that hold the terminals."""
+
+    contacts: np.ndarray
+    lasers: np.ndarray
+
+
+def plan_side_links(
+    contact_plan: ContactPlan, method: InterOrbit, resources: Resources, start_s: float, end_s: float
+) -> SideLinks:
+    """Point the side terminals over ``[start_s, end_s]``, one link per satellite towards each neighbouring plane.
+
+    ``grid`` pairs the slots of two planes once and keeps that; ``nearest`` and ``min-latency`` choose anew every
+    30 s: the shortest links first, or the matching of largest residual lifetime, a standing link preferred, none
+    shorter than twice the acquisition (Leyva-Mayorga et al., arXiv 1905.08410).
+    """
+    contacts = contact_plan.during(start_s, end_s)
+    contacts = contacts[(contacts["kind"] == LinkKind.INTER_ISL) & (contacts["rate_bps"] > 0)]
+    forward = contacts[contacts["source"] < contacts["target"]]
+    plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
+    held = [np.empty(0, forward.dtype)]
+    for first, second in _neighbouring(sorted(contact_plan.planes), resources.side_terminals):
+        a, b = plane[forward["source"]], plane[forward["target"]]
+        between = forward[((a == first) & (b == second)) | ((a == second) & (b == first))]
+        if len(between):
+            chosen = _grid(contact_plan, between) if method is InterOrbit.GRID else between
+            held.append(_matched(chosen, method, resources.acquisition_s, start_s, end_s))
+    return _both_ways(np.concatenate(held), contact_plan, resources.acquisition_s)
+
+
+def _neighbouring(planes: list[int], terminals: int) -> list[tuple[int, int]]:
+    """Pairs of planes that link; with one side terminal every second pair of the circle."""
+    if terminals == 0 or len(planes) < 2:
+        return []
+    pairs = list(zip(planes, planes[1:] + planes[:1], strict=True))
+    pairs = pairs[: 1 if len(planes) == 2 else len(planes)]
+    return pairs[: len(pairs) // 2 * 2 : 2] or pairs[:1] if terminals == 1 else pairs
+
+
+def _grid(contact_plan: ContactPlan, contacts: np.ndarray) -> np.ndarray:
+    """The contacts of the one slot offset between two planes that is open longest."""
+    slot = np.array([contact_plan.nodes[index].slot for index in contact_plan.satellites])
+    plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
+    sign = np.where(plane[contacts["source"]] < plane[contacts["target"]], 1, -1)
+    size = max(len(members) for members in contact_plan.planes.values())
+    offset = (sign * (slot[contacts["target"]] - slot[contacts["source"]])) % size
+    open_s = np.bincount(offset, contacts["end_s"] - contacts["start_s"])
+    return contacts[offset == int(np.argmax(open_s))]
+
+
+def _matched(
+    contacts: np.ndarray, method: InterOrbit, acquisition_s: float, start_s: float, end_s: float
+) -> np.ndarray:
+    """Contacts cut to the time for which their two terminals point at each other, acquisition included."""
+    left, row = np.unique(contacts["source"], return_inverse=True)
+    right, column = np.unique(contacts["target"], return_inverse=True)
+    since: dict[int, float] = {}
+    held: list[tuple[int, float, float]] = []
+    for now_s in np.arange(start_s, end_s, _EPOCH_S):
+        for index in [i for i in since if contacts["end_s"][i] <= now_s]:
+            held.append((index, since.pop(index), float(contacts["end_s"][index])))
+        usable = np.flatnonzero((contacts["start_s"] <= now_s) & (contacts["end_s"] > now_s))
+        lifetime_s = contacts["end_s"][usable] - now_s
+        standing = np.isin(usable, list(since))
+        worthy = standing | (lifetime_s >= 2.0 * acquisition_s)
+        usable, lifetime_s, standing = usable[worthy], lifetime_s[worthy], standing[worthy]
+        if method is InterOrbit.NEAREST:
+            chosen = _shortest_first(contacts, usable)
+        else:
+            table = np.zeros((len(left), len(right)))
+            at = np.full(table.shape, -1)
+            weight = np.minimum(lifetime_s, _LONGEST_S) + _BONUS_S * standing
+            table[row[usable], column[usable]] = weight
+            at[row[usable], column[usable]] = usable
+            rows, columns = linear_sum_assignment(table, maximize=True)
+            chosen = {int(index) for index in at[rows, columns] if index >= 0}
+        for index in [i for i in since if i not in chosen]:
+            held.append((index, since.pop(index), float(now_s)))
+        for index in sorted(chosen - since.keys()):
+            since[index] = float(now_s)
+    held += [
+        (index, begin_s, min(float(contacts["end_s"][index]), end_s)) for index, begin_s in since.items()
+    ]
+    cut = contacts[[index for index, _, _ in held]].copy()
+    cut["start_s"] = [begin_s for _, begin_s, _ in held]
+    cut["end_s"] = [until_s for _, _, until_s in held]
+    return cut
+
+
+def _shortest_first(contacts: np.ndarray, usable: np.ndarray) -> set[int]:
+    taken: set[int] = set()
+    chosen: set[int] = set()
+    for index in usable[np.argsort(contacts["owlt_s"][usable], kind="stable")].tolist():
+        pair = {int(contacts["source"][index]), int(contacts["target"][index])}
+        if not pair & taken:
+            taken |= pair
+            chosen.add(index)
+    return chosen
+
+
+def _both_ways(held: np.ndarray, contact_plan: ContactPlan, acquisition_s: float) -> SideLinks:
+    lasers = activities(
+        len(held), kind=Kind.LASER, link=LinkKind.INTER_ISL, node=held["source"], peer=held["target"],
+        start_s=held["start_s"], end_s=held["end_s"],
+    )  # fmt: skip
+    data = held.copy()
+    data["start_s"] += acquisition_s
+    data = data[data["end_s"] > data["start_s"]]
+    back = data.copy()
+    back["source"], back["target"] = data["target"], data["source"]
+    return SideLinks(np.concatenate([data, back]), lasers)

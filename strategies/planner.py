@@ -1,0 +1,154 @@
+"""The round planner: contact plan, workload, rates and switches in, a plan of the round out."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.baselines import plan_onboard
+from strategies.bound import lower_bound_s
+from strategies.network import NoRouteError, PlanningError, groups_of
+from strategies.plan import Plan
+from strategies.split_round import SplitRound
+from strategies.workload import (
+    ComputeRates,
+    InterOrbit,
+    IntraOrbit,
+    Resources,
+    SpaceGround,
+    Switches,
+    Workload,
+)
+
+
+@dataclass(frozen=True)
+class RoundState:
+    """Where a round stands when it is planned anew.
+
+    ``done[k]`` passes over samples of satellite ``k`` are finished, the features of its first ``on_ground[k]``
+    samples are on the ground; nodes in ``lost`` are gone.
+    """
+
+    done: tuple[int, ...] = ()
+    on_ground: tuple[int, ...] = ()
+    lost: frozenset[int] = frozenset()
+
+
+def plan_round(
+    contact_plan: ContactPlan,
+    workload: Workload,
+    rates: ComputeRates,
+    resources: Resources,
+    switches: Switches,
+    *,
+    start_s: float,
+    state: RoundState | None = None,
+) -> Plan:
+    """Plan one round that starts at ``start_s``; equal input gives an equal plan.
+
+    A richer strategy keeps the poorer ones as candidates, so that it is never worse than they are.
+
+    Raises:
+        NoRouteError: Samples or weights of a satellite cannot get through before the horizon.
+        PayloadTooLargeError: One micro-batch fits into no buffer, or into no window.
+        PlanningError: The workload does not fit the contact plan.
+    """
+    satellites = len(contact_plan.satellites)
+    if len(workload.samples) != satellites:
+        raise PlanningError(
+            f"samples: found {len(workload.samples)}, the contact plan has {satellites} satellites"
+        )
+    if not 0.0 <= start_s < contact_plan.horizon_s:
+        raise NoRouteError(f"start_s: found {start_s}, the contact plan ends at {contact_plan.horizon_s} s")
+    if workload.on_board:
+        return plan_onboard(contact_plan, workload, rates, resources, switches, start_s=start_s)
+
+    state = state or RoundState()
+    if state.lost:
+        contact_plan, workload = _without(contact_plan, workload, state.lost)
+    bound_s = _bound_s(contact_plan, workload, rates, resources, switches, start_s)
+    best: Plan | None = None
+    failure: PlanningError | None = None
+    for candidate in _candidates(switches):
+        if best is not None:
+            poorer_s = _bound_s(contact_plan, workload, rates, resources, candidate, start_s)
+            if poorer_s >= best.makespan_s:
+                continue
+        try:
+            plan = _plan_candidate(
+                contact_plan, workload, rates, resources, candidate, start_s, bound_s, state
+            )
+        except PlanningError as error:
+            failure = failure or error
+            continue
+        if best is None or plan.end_s < best.end_s:
+            best = plan
+    if best is None:
+        assert failure is not None
+        raise failure
+    fresh = not (state.done or state.on_ground)  # the bound is that of a whole round
+    return dataclasses.replace(best, switches=switches, lower_bound_s=bound_s if fresh else 0.0)
+
+
+def _candidates(switches: Switches) -> list[Switches]:
+    """The strategy asked for, then the poorer ones it contains."""
+    own = Switches(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
+    through_ground = dataclasses.replace(switches, inter_orbit=InterOrbit.NONE)
+    plane_window = dataclasses.replace(through_ground, space_ground=SpaceGround.OWN_WINDOW)
+    return list(dict.fromkeys([switches, through_ground, plane_window, own]))
+
+
+def _bound_s(
+    contact_plan: ContactPlan,
+    workload: Workload,
+    rates: ComputeRates,
+    resources: Resources,
+    switches: Switches,
+    start_s: float,
+) -> float:
+    """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
+    kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
+    kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
+    links = contact_plan.of_kind(*kinds)
+    group = groups_of(contact_plan, links[links["end_s"] > start_s])
+    return lower_bound_s(contact_plan, workload, rates, resources, group, start_s=start_s)
+
+
+def _plan_candidate(
+    contact_plan: ContactPlan,
+    workload: Workload,
+    rates: ComputeRates,
+    resources: Resources,
+    switches: Switches,
+    start_s: float,
+    bound_s: float,
+    state: RoundState,
+) -> Plan:
+    """Plan with exactly these switches, over a window that grows until the round fits."""
+    window_s = 2.0 * bound_s + 1200.0
+    while True:
+        end_s = min(start_s + window_s, contact_plan.horizon_s)
+        try:
+            return SplitRound(
+                contact_plan, workload, rates, resources, switches,
+                start_s=start_s, end_s=end_s, done=state.done, on_ground=state.on_ground,
+            ).plan()  # fmt: skip
+        except NoRouteError:
+            if end_s >= contact_plan.horizon_s:
+                raise
+            window_s *= 3.0
+
+
+def _without(
+    contact_plan: ContactPlan, workload: Workload, lost: frozenset[int]
+) -> tuple[ContactPlan, Workload]:
+    """The contact plan and the workload when nodes are gone, samples on lost satellites with them."""
+    gone = np.isin(contact_plan.contacts["source"], list(lost)) | np.isin(
+        contact_plan.contacts["target"], list(lost)
+    )
+    samples = tuple(0 if index in lost else count for index, count in enumerate(workload.samples))
+    remaining = dataclasses.replace(contact_plan, contacts=contact_plan.contacts[~gone])
+    return remaining, dataclasses.replace(workload, samples=samples)

@@ -1,0 +1,114 @@
+"""Paths over inter-satellite links that are open: to a gateway, at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+
+BUCKET_S = 30.0  # a path is asked for anew this often …
+OVERLAP_S = 5.0  # … and its links stay open this much longer, so that what is under way arrives
+_HOP_S = 1e-4  # of equally long paths the one with fewer hops
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """Shortest paths (by light time) of all satellites to one gateway; arrays of shape ``(N,)``.
+
+    ``next_hop[k]`` is -1 at the gateway and where there is no path; then ``flight_s`` is infinite (0 at the
+    gateway).  ``serial_s_per_bit`` adds up the inverse rates of the hops, ``slowest_bps`` is their least rate.
+    """
+
+    next_hop: np.ndarray
+    flight_s: np.ndarray
+    hops: np.ndarray
+    serial_s_per_bit: np.ndarray
+    order: np.ndarray  # satellites with a path, nearest first
+
+    def path(self, satellite: int) -> list[int]:
+        """The nodes from ``satellite`` to the gateway, both included."""
+        nodes = [satellite]
+        while (node := int(self.next_hop[nodes[-1]])) >= 0:
+            nodes.append(node)
+        return nodes
+
+
+class Routes:
+    """Trees over ``links`` (contacts of dtype ``CONTACT`` between satellites, acquisition already taken off)."""
+
+    def __init__(self, links: np.ndarray, satellites: int) -> None:
+        self.satellites = satellites
+        self.links = links
+        self._trees: dict[tuple[int, bytes], Tree] = {}
+        self._open: dict[int, tuple[np.ndarray, bytes]] = {}
+        self._intervals: dict[tuple[int, int], list[tuple[float, float, float, float]]] = {}
+        for row in np.sort(links, order="start_s"):
+            pair = (int(row["source"]), int(row["target"]))
+            interval = (
+                float(row["start_s"]),
+                float(row["end_s"]),
+                float(row["rate_bps"]),
+                float(row["owlt_s"]),
+            )
+            self._intervals.setdefault(pair, []).append(interval)
+
+    def tree(self, gateway: int, time_s: float) -> Tree:
+        """The tree whose links are open from ``time_s`` to the end of its bucket and a little longer."""
+        bucket = int(time_s // BUCKET_S)
+        if bucket not in self._open:
+            first_s, last_s = bucket * BUCKET_S, (bucket + 1) * BUCKET_S + OVERLAP_S
+            # The last bucket before a horizon cannot overlap it.
+            fits = (self.links["start_s"] <= first_s) & (self.links["end_s"] >= last_s - OVERLAP_S - BUCKET_S)
+            latest_s = float(self.links["end_s"].max(initial=0.0))
+            fits &= self.links["end_s"] >= min(last_s, latest_s)
+            self._open[bucket] = (np.flatnonzero(fits), np.packbits(fits).tobytes())
+        rows, key = self._open[bucket]
+        if (gateway, key) not in self._trees:
+            self._trees[gateway, key] = self._search(gateway, self.links[rows])
+        return self._trees[gateway, key]
+
+    def window(
+        self, source: int, target: int, ready_s: float, bits: float
+    ) -> tuple[float, float, float, float]:
+        """The first (start, end, rate, light time) in which ``bits`` can begin at ``ready_s`` or later and end.
+
+        ``start`` is infinite where no contact of the pair is long enough.
+        """
+        for start_s, end_s, rate_bps, owlt_s in self._intervals[source, target]:
+            begin_s = max(start_s, ready_s)
+            if begin_s + bits / rate_bps <= end_s + 1e-9:
+                return begin_s, end_s, rate_bps, owlt_s
+        return np.inf, np.inf, 1.0, 0.0
+
+    def link(self, source: int, target: int, time_s: float) -> tuple[float, float]:
+        """Rate and light time of the contact of a pair that is open at ``time_s``, or opened last before it."""
+        found = self._intervals[source, target][0]
+        for interval in self._intervals[source, target]:
+            if interval[0] <= time_s:
+                found = interval
+        return found[2], found[3]
+
+    def _search(self, gateway: int, links: np.ndarray) -> Tree:
+        count = self.satellites
+        weight = np.maximum(links["owlt_s"], 0.0) + _HOP_S
+        shape = (count, count)
+        towards = csr_array((weight, (links["target"], links["source"])), shape=shape)
+        distance, before = dijkstra(towards, indices=gateway, return_predecessors=True)
+        next_hop = np.where(before >= 0, before, -1)
+        serial, flight, hops = np.zeros(count), np.zeros(count), np.zeros(count)
+        used = links[next_hop[links["source"]] == links["target"]]
+        serial[used["source"]], flight[used["source"]] = 1.0 / used["rate_bps"], used["owlt_s"]
+        hops[used["source"]] = 1.0
+        jump = np.where(next_hop >= 0, next_hop, np.arange(count))
+        while True:  # pointer doubling: sums along all paths at once
+            further = jump[jump]
+            serial, flight, hops = serial + serial[jump], flight + flight[jump], hops + hops[jump]
+            if np.array_equal(further, jump):
+                break
+            jump = further
+        unreachable = ~np.isfinite(distance)
+        flight[unreachable] = np.inf
+        order = np.argsort(distance, kind="stable")
+        return Tree(next_hop, flight, hops.astype(int), serial, order[: count - int(unreachable.sum())])

@@ -1,0 +1,287 @@
+"""S2, topology-aware space-ground: who holds which antenna of which station, and when.
+
+A *session* is the part of a pass in which a satellite holds a beam: set-up first, then data both ways.  Sessions are
+planned by running the round forward as a fluid, with the rules of the strategy deciding at every event which
+satellites the free beams serve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from strategies.network import NoRouteError
+from strategies.workload import Resources, SpaceGround
+
+SESSION = np.dtype(
+    [
+        ("pass_index", "<i4"),
+        ("group", "<i4"),
+        ("satellite", "<i4"),
+        ("station", "<i4"),
+        ("start_s", "<f8"),  # the beam is taken, set-up begins
+        ("data_s", "<f8"),  # data may flow
+        ("end_s", "<f8"),  # planned end
+        ("limit_s", "<f8"),  # it may be held until then: end of the pass or next use of beam or antenna
+    ]
+)
+
+_TICK_S = 15.0  # how often beams are matched anew
+_WORTH_S = 120.0  # a longer stay in a pass is not worth more
+_SETTLE_S = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Demand:
+    """What the groups want to have carried, as a fluid.
+
+    ``need[g]`` samples; ``group[i]`` and ``rate[i]`` (samples/s) of pass ``i``; a group goes no faster than
+    ``chain_rate[g]`` and all together no faster than ``ground_rate``; after its last sample a group keeps one
+    session for ``tail_s[g]``.
+    """
+
+    need: np.ndarray
+    group: np.ndarray
+    rate: np.ndarray
+    chain_rate: np.ndarray
+    ground_rate: float
+    tail_s: np.ndarray
+
+
+def plan_sessions(
+    passes: np.ndarray,
+    demand: Demand,
+    resources: Resources,
+    rule: SpaceGround,
+    *,
+    start_s: float,
+    target_s: float = np.inf,
+    single_gateway: bool = False,
+) -> tuple[np.ndarray, float]:
+    """Sessions (dtype ``SESSION``, by start) that carry the demand, and when the fluid is done.
+
+    ``rule`` picks for free beams: own window and first contact by the start of the pass, nearest by range,
+    topology-aware by a matching of stations to satellites in which a group weighs its need over the capacity that
+    it has left until ``target_s`` (least slack first), anew every 15 s.  With ``single_gateway`` a
+    group has one session at a time.
+
+    Raises ``NoRouteError`` naming the groups' first satellite where the passes end before the need does.
+    """
+    beams = _Beams(passes, demand, resources, start_s, single_gateway)
+    matching = rule is SpaceGround.TOPOLOGY_AWARE
+    while not beams.done():
+        if matching:
+            beams.match(target_s)
+        else:
+            beams.fill(_preference(passes, rule))
+        if not beams.advance(_TICK_S if matching else np.inf):
+            left = int(np.flatnonzero(beams.need > 0)[0])
+            members = passes["satellite"][demand.group == left]
+            who = f"satellite {members[0]}" if len(members) else f"group {left}, which has no pass"
+            raise NoRouteError(
+                f"{who}: {beams.need[left]:.0f} samples are left when its last space-ground pass ends"
+            )
+    return beams.sessions(), beams.now_s
+
+
+def _preference(passes: np.ndarray, rule: SpaceGround) -> np.ndarray:
+    """Rank of each pass, smallest first."""
+    if rule is SpaceGround.NEAREST:
+        return np.lexsort([passes["start_s"], passes["min_range_km"]]).argsort()
+    return np.arange(len(passes))
+
+
+class _Beams:
+    """The round run forward: which pass holds a beam, how much each group still needs."""
+
+    def __init__(
+        self, passes: np.ndarray, demand: Demand, resources: Resources, start_s: float, single_gateway: bool
+    ) -> None:
+        self.passes, self.demand, self.resources = passes, demand, resources
+        self.single_gateway = single_gateway
+        self.now_s = start_s
+        self.need = demand.need.astype(float).copy()
+        self.keep_until_s = np.where(self.need > 0, np.inf, -np.inf)  # end of the group's last session
+        self.usable = demand.rate > 0
+        self.edges = np.unique(np.concatenate([passes["start_s"], passes["end_s"]]))
+        self.active: dict[int, float] = {}  # pass → start of its session
+        self.closed: list[tuple[int, float, float]] = []  # pass, start, end
+        stations = np.unique(passes["station"])
+        self.row_of_station = {int(station): row for row, station in enumerate(stations)}
+        self.beam_station = np.repeat(stations, resources.beams)
+
+    def done(self) -> bool:
+        return not (self.keep_until_s > self.now_s).any()
+
+    def sessions(self) -> np.ndarray:
+        rows = sorted(self.closed, key=lambda row: (row[1], row[0]))
+        found = np.zeros(len(rows), SESSION)
+        index = np.array([row[0] for row in rows], int)
+        found["pass_index"] = index
+        found["group"] = self.demand.group[index]
+        found["satellite"], found["station"] = self.passes["satellite"][index], self.passes["station"][index]
+        found["start_s"] = [row[1] for row in rows]
+        found["end_s"] = [row[2] for row in rows]
+        found["data_s"] = found["start_s"] + self.resources.setup_s
+        found = found[found["end_s"] > found["data_s"]]
+        found["limit_s"] = _limits(found, self.passes["end_s"][found["pass_index"]], self.resources.beams)
+        return found
+
+    def candidates(self) -> np.ndarray:
+        """Passes that could serve a group in need from now on, those in session included."""
+        passes = self.passes
+        begun = slice(0, int(np.searchsorted(passes["start_s"], self.now_s + _SETTLE_S, side="right")))
+        wanted = self.usable[begun] & (self.need[self.demand.group[begun]] > 0)
+        wanted &= passes["end_s"][begun] > self.now_s + self.resources.setup_s + 1.0
+        return np.flatnonzero(wanted)
+
+    def fill(self, rank: np.ndarray) -> None:
+        """Give free beams to passes by rank; sessions are never taken back."""
+        busy_satellites = {int(self.passes["satellite"][index]) for index in self.active}
+        busy_groups = (
+            {int(self.demand.group[index]) for index in self.active} if self.single_gateway else set()
+        )
+        free = dict.fromkeys(self.row_of_station, self.resources.beams)
+        for index in self.active:
+            free[int(self.passes["station"][index])] -= 1
+        if not any(free.values()):
+            return
+        found = self.candidates()
+        for index in found[np.argsort(rank[found], kind="stable")].tolist():
+            station, satellite = int(self.passes["station"][index]), int(self.passes["satellite"][index])
+            group = int(self.demand.group[index])
+            if (
+                index in self.active
+                or not free[station]
+                or satellite in busy_satellites
+                or group in busy_groups
+            ):
+                continue
+            self.active[index] = self.now_s
+            free[station] -= 1
+            busy_satellites.add(satellite)
+            if self.single_gateway:
+                busy_groups.add(group)
+
+    def match(self, target_s: float) -> None:
+        """Match all beams to satellites anew, maximum weight; a session that goes on costs no set-up."""
+        found = self.candidates()
+        tail = [index for index in self.active if self.need[self.demand.group[index]] <= 0]
+        if not len(found):
+            return
+        passes = self.passes[found]
+        left_s = passes["end_s"] - self.now_s
+        stay_s = np.minimum(left_s, _WORTH_S)
+        linked = np.array([index in self.active for index in found.tolist()])
+        gain = np.where(linked, 1.0, np.maximum(1.0 - self.resources.setup_s / stay_s, 0.01))
+        weight = self._urgency(target_s)[self.demand.group[found]] * gain * self.demand.rate[found]
+        weight *= 1.0 + 1e-3 * np.minimum(left_s, 600.0) / 600.0  # of equals, the one that stays longest
+
+        satellites, column = np.unique(passes["satellite"], return_inverse=True)
+        table = np.zeros((len(self.beam_station), len(satellites)))
+        index_at = np.full(table.shape, -1)
+        for beam in range(self.resources.beams):
+            row = (
+                np.array([self.row_of_station[int(s)] for s in passes["station"]]) * self.resources.beams
+                + beam
+            )
+            table[row, column] = weight
+            index_at[row, column] = found
+        for index in tail:  # a beam that a finished group still holds for its last answers
+            row = self.row_of_station[int(self.passes["station"][index])] * self.resources.beams
+            table[row] = 0.0
+        rows, columns = linear_sum_assignment(table, maximize=True)
+        chosen = {int(index_at[r, c]) for r, c in zip(rows, columns, strict=True) if table[r, c] > 0}
+        for index in [index for index in self.active if index not in chosen and index not in tail]:
+            self._close(index, self.now_s)
+        for index in sorted(chosen - self.active.keys()):
+            self.active[index] = self.now_s
+
+    def _urgency(self, target_s: float) -> np.ndarray:
+        """Need left over capacity left until the target, per group; at least a trifle."""
+        end_s = np.minimum(self.passes["end_s"], target_s if target_s > self.now_s + _TICK_S else np.inf)
+        open_s = np.maximum(end_s - np.maximum(self.passes["start_s"], self.now_s), 0.0)
+        rate = np.where(self.usable, np.minimum(self.demand.rate, 1e12), 0.0)
+        left = np.bincount(self.demand.group, open_s * rate, minlength=len(self.need))
+        return np.maximum(self.need / np.maximum(left, 1e-9), 1e-9)
+
+    def advance(self, tick_s: float) -> bool:
+        """Go to the next event; False where nothing will ever happen again."""
+        active = np.array(sorted(self.active), int)
+        flowing = np.zeros(0, int)
+        if len(active):
+            data_s = np.array([self.active[int(index)] for index in active]) + self.resources.setup_s
+            flowing = active[data_s <= self.now_s + _SETTLE_S]
+        drain = self._drain(flowing)
+        after = self.edges[np.searchsorted(self.edges, self.now_s + _SETTLE_S, side="right") :][:1]
+        events = [*after.tolist()]
+        events += [start + self.resources.setup_s for start in self.active.values()]
+        events += [float(time_s) for time_s in self.keep_until_s if np.isfinite(time_s)]
+        moving = drain > 0
+        events += (self.now_s + self.need[moving] / drain[moving]).tolist()
+        events = [time_s for time_s in events if time_s > self.now_s + _SETTLE_S]
+        if not events:
+            return False
+        next_s = min(events)
+        if len(active) or len(after):
+            next_s = min(next_s, self.now_s + tick_s)
+        self.need = np.maximum(self.need - drain * (next_s - self.now_s), 0.0)
+        self.need[(self.need < 1e-6 * self.demand.need) | (self.need < 1e-9)] = 0.0
+        self.now_s = next_s
+        self._settle()
+        return True
+
+    def _drain(self, flowing: np.ndarray) -> np.ndarray:
+        rate = np.bincount(self.demand.group[flowing], self.demand.rate[flowing], minlength=len(self.need))
+        drain = np.where(self.need > 0, np.minimum(rate, self.demand.chain_rate), 0.0)
+        total = float(drain.sum())
+        return drain * min(1.0, self.demand.ground_rate / total) if total > 0 else drain
+
+    def _settle(self) -> None:
+        """Close sessions whose pass is over or whose group is done, but one per group for its tail."""
+        for index in [i for i in self.active if self.passes["end_s"][i] <= self.now_s + _SETTLE_S]:
+            self._close(index, float(self.passes["end_s"][index]))
+        newly = (self.need <= 0) & np.isinf(self.keep_until_s) & (self.keep_until_s > 0)
+        self.keep_until_s[newly] = self.now_s + self.demand.tail_s[newly]
+        for group in np.flatnonzero(newly):
+            held = [index for index in self.active if self.demand.group[index] == group]
+            held.sort(
+                key=lambda index: (
+                    self.active[index] + self.resources.setup_s > self.now_s,
+                    -self.passes["end_s"][index],
+                    index,
+                )
+            )
+            for index in held[1:]:
+                self._close(index, self.now_s)
+        for index in [
+            i for i in self.active if self.keep_until_s[self.demand.group[i]] <= self.now_s + _SETTLE_S
+        ]:
+            self._close(index, self.now_s)
+
+    def _close(self, index: int, end_s: float) -> None:
+        self.closed.append((index, self.active.pop(index), end_s))
+
+
+def _limits(sessions: np.ndarray, pass_end_s: np.ndarray, beams: int) -> np.ndarray:
+    """How long each session may be held: to the end of its pass, or until its beam or antenna is needed again."""
+    limit_s = pass_end_s.copy()
+    for column, count in (("satellite", 1), ("station", beams)):
+        order = np.lexsort([sessions["start_s"], sessions[column]])
+        for value, members in _runs(sessions[column][order], order):
+            del value
+            for position, index in enumerate(members):
+                later = sessions["start_s"][members[position + 1 :]]
+                later = later[later >= sessions["end_s"][index] - _SETTLE_S]
+                if len(later) and (count == 1 or len(members) > count):
+                    limit_s[index] = min(limit_s[index], float(later[0]))
+    return np.maximum(limit_s, sessions["end_s"])
+
+
+def _runs(values: np.ndarray, order: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    cuts = np.flatnonzero(np.diff(values)) + 1
+    return [
+        (int(values[part[0]]), order[part]) for part in np.split(np.arange(len(values)), cuts) if len(part)
+    ]

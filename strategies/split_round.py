@@ -1,0 +1,210 @@
+"""One round of split training with given switches: sessions, transport, steps and the average, put together."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.inter_orbit import plan_side_links
+from strategies.network import NoRouteError, groups_of, passes_of, sample_rates
+from strategies.plan import ON_NO_LINK, Kind, Plan, activities, as_activities, collect_activities
+from strategies.reduction import reduce_to_ground
+from strategies.routes import Routes
+from strategies.space_ground import Demand, plan_sessions
+from strategies.steps import Steps, run_steps
+from strategies.transport import Block, Delivery, deliver
+from strategies.workload import (
+    ComputeRates,
+    InterOrbit,
+    IntraOrbit,
+    Resources,
+    SpaceGround,
+    Switches,
+    Workload,
+)
+
+# The fluid of plan_sessions knows nothing of micro-batches, detours and queues: ask for so much more, in turn.
+_MARGINS = (1.0, 1.03, 1.1, 1.3, 2.0)
+# Targets of the least-slack matching, as multiples of the time in which the fluid alone would be done.
+_TARGETS = (1.0, 1.05, 1.25, 2.0, math.inf)
+
+
+class SplitRound:
+    """The round from ``start_s``, with contacts up to ``end_s``.
+
+    ``done[k]`` passes over samples of satellite ``k`` need no more steps, and the features of its first
+    ``on_ground[k]`` samples (or of the cached fraction) no more transport.
+    """
+
+    def __init__(
+        self,
+        contact_plan: ContactPlan,
+        workload: Workload,
+        rates: ComputeRates,
+        resources: Resources,
+        switches: Switches,
+        *,
+        start_s: float,
+        end_s: float,
+        done: tuple[int, ...] = (),
+        on_ground: tuple[int, ...] = (),
+    ) -> None:
+        self.contact_plan, self.workload, self.rates = contact_plan, workload, rates
+        self.resources, self.switches = resources, switches
+        self.start_s, self.end_s = start_s, end_s
+        satellites = len(contact_plan.satellites)
+        self.samples = np.asarray(workload.samples)
+        cached = np.floor(self.samples * workload.cached_fraction).astype(int)
+        grounded = np.asarray(on_ground or np.zeros(satellites, int))
+        self.on_ground = np.minimum(np.maximum(cached, grounded), self.samples)
+        self.done = np.asarray(done or np.zeros(satellites, int))
+        self.plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
+        links = [np.empty(0, contact_plan.contacts.dtype)]
+        if switches.intra_orbit is not IntraOrbit.NONE:
+            links.append(contact_plan.of_kind(LinkKind.INTRA_ISL))
+        self.lasers = activities(0)
+        if switches.inter_orbit is not InterOrbit.NONE:
+            side = plan_side_links(contact_plan, switches.inter_orbit, resources, start_s, end_s)
+            links.append(side.contacts)
+            self.lasers = side.lasers
+        usable = np.concatenate(links)
+        usable = usable[(usable["rate_bps"] > 0) & (usable["end_s"] > start_s) & (usable["start_s"] < end_s)]
+        self.group = groups_of(contact_plan, usable)
+        self.routes = Routes(usable, satellites)
+        self.passes = passes_of(contact_plan, start_s, end_s)
+
+    def plan(self) -> Plan:
+        """Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice."""
+        for margin in _MARGINS:
+            best: Plan | None = None
+            for sessions in self._session_plans(margin):
+                plan = self._execute(sessions)
+                if plan is not None and (best is None or plan.end_s < best.end_s):
+                    best = plan
+            if best is not None:
+                return best
+        names = self.contact_plan.nodes
+        worst = int(np.argmax(self.samples))
+        raise NoRouteError(
+            f"{names[worst].name} and others: no sessions over the space-ground links between {self.start_s:.0f} s "
+            f"and {self.end_s:.0f} s carry all samples and their answers"
+        )
+
+    def _session_plans(self, margin: float) -> list[np.ndarray]:
+        """Sessions by the rule of the switch; several for the matching, soonest first."""
+        demand = self._demand(margin)
+        rule = self.switches.space_ground
+        single = rule is SpaceGround.OWN_WINDOW
+        arguments = (self.passes, demand, self.resources)
+        if rule is not SpaceGround.TOPOLOGY_AWARE:
+            return [plan_sessions(*arguments, rule, start_s=self.start_s, single_gateway=single)[0]]
+        found = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
+        reference_s = found[0][1] - self.start_s
+        if len(demand.need) > 1:
+            targets = [self.start_s + reference_s * factor for factor in (0.5, 0.7, 0.85, 1.0)] + [math.inf]
+        else:
+            targets = [math.inf]
+        found += [
+            plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s) for target_s in targets
+        ]
+        found.sort(key=lambda plan: plan[1])
+        return [sessions for sessions, _ in found[:2]]
+
+    def _demand(self, margin: float) -> Demand:
+        workload, rates = self.workload, self.rates
+        groups = int(self.group.max()) + 1
+        todo = np.maximum(self.samples * workload.passes - self.done, 0)
+        need = np.bincount(self.group, todo, minlength=groups)
+        members = np.bincount(self.group, todo > 0, minlength=groups)
+        rate = sample_rates(self.passes, workload)
+        flight_s = self._flight_s(groups)
+        step_s = 2.0 * (flight_s + 0.01) + workload.micro_batch * (
+            workload.ground_flops / rates.ground_flops + workload.head_flops / rates.satellite_flops
+        )
+        total = max(float(need.sum()), 1.0)
+        chain_rate = members * workload.micro_batch / step_s if workload.chained else np.full(groups, np.inf)
+        ground_rate = rates.ground_flops / workload.ground_flops if workload.ground_flops else math.inf
+        return Demand(
+            need=need * margin + np.where(need > 0, 1e-3, 0.0),
+            group=self.group[self.passes["satellite"]],
+            rate=np.minimum(rate, total),
+            chain_rate=np.minimum(chain_rate, total),
+            ground_rate=min(ground_rate, total),
+            tail_s=(2.0 * step_s + flight_s + 0.5) * margin,
+        )
+
+    def _flight_s(self, groups: int) -> np.ndarray:
+        """A typical light time across each group."""
+        first = np.array([int(np.argmax(self.group == label)) for label in range(groups)])
+        flight_s = np.zeros(groups)
+        for label in np.flatnonzero(np.bincount(self.group, minlength=groups) > 1):
+            reach_s = self.routes.tree(int(first[label]), self.start_s).flight_s
+            flight_s[label] = float(reach_s[np.isfinite(reach_s)].max(initial=0.0)) / 2.0
+        return flight_s
+
+    def _execute(self, sessions: np.ndarray) -> Plan | None:
+        """Everything that happens in the round, or None where these sessions leave something over."""
+        if not len(sessions):
+            return None
+        delivery = self._deliver(sessions)
+        if delivery.left.any():
+            return None
+        grounded = self._grounded_blocks(sessions)
+        steps = run_steps(
+            self.workload, self.rates, self.routes, self.passes, sessions, grounded + delivery.blocks, self.plane,
+            start_s=self.start_s, done=self.done,
+        )  # fmt: skip
+        if steps.left.any():
+            return None
+        reduced = reduce_to_ground(
+            self.workload, self.routes, self.passes, sessions, self.group, self.plane, steps.finish_s
+        )
+        if reduced is None:
+            return None
+        aggregate, end_s, reduced_until_s = reduced
+        held_until_s = np.maximum(steps.held_until_s, reduced_until_s)
+        for block in delivery.blocks:
+            owlt_s = self.passes["owlt_s"][sessions["pass_index"][block.session]]
+            held_until_s[block.session] = max(held_until_s[block.session], block.last_s - owlt_s)
+        used = held_until_s > sessions["data_s"]
+        sgl = activities(
+            int(used.sum()), kind=Kind.SESSION, link=LinkKind.DOWNLINK, node=sessions["satellite"][used],
+            peer=sessions["station"][used], start_s=sessions["start_s"][used], end_s=held_until_s[used],
+        )  # fmt: skip
+        lasers = self.lasers[self.lasers["start_s"] < end_s].copy()
+        lasers["end_s"] = np.minimum(lasers["end_s"], end_s)
+        return Plan(
+            start_s=self.start_s,
+            end_s=end_s,
+            lower_bound_s=0.0,
+            switches=self.switches,
+            activities=collect_activities([sgl, lasers, delivery.activities, steps.activities, aggregate]),
+            finish_s=steps.finish_s,
+            names=tuple(node.name for node in self.contact_plan.nodes),
+        )
+
+    def _deliver(self, sessions: np.ndarray) -> Delivery:
+        pending = self.samples - self.on_ground
+        return deliver(
+            self.workload, self.rates, self.resources, self.routes, self.passes, sessions, self.switches.intra_orbit,
+            pending=pending, first_sample=self.on_ground, start_s=self.start_s, ring_of=self.plane,
+        )  # fmt: skip
+
+    def _grounded_blocks(self, sessions: np.ndarray) -> list[Block]:
+        """Samples whose features the ground has already, each answered through the nearest early session."""
+        blocks = []
+        for label in np.unique(self.group[self.on_ground > 0]):
+            mine = np.flatnonzero(sessions["group"] == label)
+            if not len(mine):
+                continue
+            early = mine[sessions["data_s"][mine] <= sessions["data_s"][mine].min() + 30.0]
+            trees = [
+                self.routes.tree(int(sessions["satellite"][i]), float(sessions["data_s"][i])) for i in early
+            ]
+            nearest = early[np.argmin(np.stack([tree.flight_s for tree in trees]), axis=0)]
+            for satellite in np.flatnonzero((self.group == label) & (self.on_ground > 0)).tolist():
+                count = int(self.on_ground[satellite])
+                blocks.append(Block(satellite, int(nearest[satellite]), 0, count, self.start_s, self.start_s))
+        return blocks

@@ -1,0 +1,356 @@
+"""The steps of the split: ground compute and the small crossings of every micro-batch, in mission time.
+
+A satellite's steps form a chain in the ``lora`` mode: features and adapters meet on the ground, the hidden states go
+down, the head answers with their gradient, and only then the next step may begin.  The chains of all satellites
+interleave on the ground, first ready first served.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbit.contact_plan import LinkKind
+from strategies.plan import ON_NO_LINK, Kind, as_activities
+from strategies.routes import BUCKET_S, Routes
+from strategies.transport import Block
+from strategies.workload import ComputeRates, Workload
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """When each satellite's last step is done (``finish_s``, shape ``(N,)``), what was done, what could not be.
+
+    ``held_until_s[i]`` is when session ``i`` carries its last byte, ``left`` the samples without connection.
+    """
+
+    finish_s: np.ndarray
+    activities: np.ndarray
+    held_until_s: np.ndarray
+    left: np.ndarray
+
+
+def run_steps(
+    workload: Workload,
+    rates: ComputeRates,
+    routes: Routes,
+    passes: np.ndarray,
+    sessions: np.ndarray,
+    blocks: Sequence[Block],
+    plane: np.ndarray,
+    *,
+    start_s: float,
+    done: np.ndarray,
+) -> Steps:
+    """Run all micro-batches of ``blocks``, ``workload.passes`` times, through the ground and back.
+
+    A step goes through the session that brought its features while that is held, else through another of the
+    group.  ``plane`` labels satellites, ``done[k]`` counts the passes over samples of satellite ``k`` that were done
+    before; both of shape ``(N,)``.
+    """
+    return _Ground(workload, rates, routes, passes, sessions, plane, start_s).run(blocks, done)
+
+
+@dataclass
+class _Chain:
+    """What one satellite still has to do: (block, epoch) in order, and the next sample."""
+
+    tasks: list[tuple[Block, int]]
+    task: int = 0
+    sample: int = 0
+
+    def advance(self, count: int) -> bool:
+        """Pass ``count`` samples; False where nothing is left."""
+        self.sample += count
+        if self.sample >= self.tasks[self.task][0].end:
+            self.task += 1
+            if self.task == len(self.tasks):
+                return False
+            self.sample = self.tasks[self.task][0].first
+        return True
+
+    def skip(self, count: int) -> bool:
+        """Pass the first ``count`` samples times epochs, done earlier; False where nothing is left."""
+        while count > 0:
+            step = min(count, self.tasks[self.task][0].end - self.sample)
+            if not self.advance(step):
+                return False
+            count -= step
+        return True
+
+    def left(self) -> int:
+        """Samples times epochs still to do."""
+        done = self.sample - self.tasks[self.task][0].first
+        return sum(block.end - block.first for block, _ in self.tasks[self.task :]) - done
+
+
+@dataclass(frozen=True)
+class _Path:
+    """From a satellite through one session to the ground, with what the hops take on the way."""
+
+    session: int
+    nodes: tuple[int, ...]  # satellite … gateway
+    hop_bps: tuple[float, ...]
+    hop_owlt_s: tuple[float, ...]
+    flight_s: float
+    serial_s_per_bit: float
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """One micro-batch on its way: hidden states up the uplink, on board, its gradient down, back on the ground."""
+
+    path: _Path
+    up: tuple[float, float]
+    board: tuple[float, float]
+    down: tuple[float, float]
+    done_s: float
+
+
+@dataclass
+class _Run:
+    """Micro-batches of one satellite that followed each other along one path."""
+
+    block: Block
+    epoch: int
+    path: _Path
+    first: int
+    end: int
+    ground: tuple[float, float]
+    first_answer: _Answer
+    last_answer: _Answer
+
+
+class _Ground:
+    def __init__(
+        self,
+        workload: Workload,
+        rates: ComputeRates,
+        routes: Routes,
+        passes: np.ndarray,
+        sessions: np.ndarray,
+        plane: np.ndarray,
+        start_s: float,
+    ) -> None:
+        self.workload, self.routes, self.plane, self.start_s = workload, routes, plane, start_s
+        self.up_bits, self.down_bits = workload.up_bytes * 8.0, workload.c3_bytes * 8.0
+        one_pass = passes[sessions["pass_index"]]
+        self.up_bps, self.down_bps = one_pass["up_bps"].tolist(), one_pass["down_bps"].tolist()
+        self.owlt_s = one_pass["owlt_s"].tolist()
+        self.gateway, self.station = sessions["satellite"].tolist(), sessions["station"].tolist()
+        self.data_s, self.limit_s = sessions["data_s"].tolist(), sessions["limit_s"].tolist()
+        # On average the gradients get what the features leave free of the downlink (see transport.py).
+        fresh = workload.c1_bytes if workload.cached_fraction < 1.0 else 0.0
+        self.gradient_share = workload.c3_bytes / (workload.c3_bytes + fresh) if workload.c3_bytes else 1.0
+        self.up_free_s, self.down_free_s = list(self.data_s), list(self.data_s)
+        self.ground_s = workload.ground_flops / rates.ground_flops
+        # With a frozen backbone all epochs of the head's training follow the one answer.
+        head_flops = workload.head_flops * (1 if workload.chained else workload.epochs)
+        self.head_flops, self.head_s = head_flops, head_flops / rates.satellite_flops
+        self.free_s = start_s
+        self.paths: dict[tuple[int, int, int], _Path | None] = {}
+        self.mates: list[list[int]] = [
+            np.flatnonzero(sessions["group"] == group).tolist() for group in sessions["group"]
+        ]
+        self.held_until_s = sessions["data_s"].copy()
+        self.open_runs: dict[int, _Run] = {}
+        self.rows: list[tuple] = []
+
+    def run(self, blocks: Sequence[Block], done: np.ndarray) -> Steps:
+        chains = self._chains(blocks, done)
+        finish_s = np.full(len(self.plane), self.start_s)
+        left = np.zeros(len(self.plane), int)
+        heap = [(self._features_s(chain), satellite) for satellite, chain in chains.items()]
+        heapq.heapify(heap)
+        while heap:
+            ready_s, satellite = heapq.heappop(heap)
+            chain = chains[satellite]
+            block, epoch = chain.tasks[chain.task]
+            count = min(self.workload.micro_batch, block.end - chain.sample)
+            begin_s = max(ready_s, self.free_s)
+            answer, retry_s = self._answer(satellite, block, begin_s, begin_s + count * self.ground_s, count)
+            if answer is None:
+                if np.isfinite(retry_s):
+                    heapq.heappush(heap, (retry_s, satellite))
+                else:
+                    left[satellite] = chain.left()
+                continue
+            self.free_s = begin_s + count * self.ground_s
+            self._take(answer, count)
+            self._note(satellite, block, epoch, chain.sample, count, begin_s, answer)
+            finish_s[satellite] = answer.done_s
+            if chain.advance(count):
+                after_s = answer.done_s if self.workload.chained else self.free_s
+                heapq.heappush(heap, (max(after_s, self._features_s(chain)), satellite))
+        for run in self.open_runs.values():
+            self._flush(run)
+        return Steps(finish_s, as_activities(self.rows), self.held_until_s, left)
+
+    def _chains(self, blocks: Sequence[Block], done: np.ndarray) -> dict[int, _Chain]:
+        of_satellite: dict[int, list[Block]] = {}
+        for block in blocks:
+            of_satellite.setdefault(block.satellite, []).append(block)
+        chains = {}
+        for satellite, mine in sorted(of_satellite.items()):
+            chain = _Chain(
+                [(block, epoch) for epoch in range(self.workload.passes) for block in mine],
+                sample=mine[0].first,
+            )
+            if chain.skip(int(done[satellite])):
+                chains[satellite] = chain
+        return chains
+
+    def _features_s(self, chain: _Chain) -> float:
+        """When the features of the chain's next micro-batch are on the ground."""
+        block, _ = chain.tasks[chain.task]
+        upto = min(chain.sample + self.workload.micro_batch, block.end)
+        return block.first_s + (block.last_s - block.first_s) * (upto - block.first) / (
+            block.end - block.first
+        )
+
+    def _answer(
+        self, satellite: int, block: Block, begin_s: float, computed_s: float, count: int
+    ) -> tuple[_Answer | None, float]:
+        """How a micro-batch computed at ``computed_s`` is answered; or None and when to try again (inf: never)."""
+        mates = self.mates[block.session]
+        best: _Answer | None = None
+        for session in (block.session, *mates):
+            if not self.data_s[session] <= begin_s < self.limit_s[session]:
+                continue
+            path = self._path(session, satellite, computed_s)
+            if path is None:
+                continue
+            answer = self._travel(path, computed_s, count)
+            if answer.down[1] > self.limit_s[session] or answer.up[1] > self.limit_s[session]:
+                continue
+            if session == block.session:
+                return answer, begin_s
+            if best is None or answer.done_s < best.done_s:
+                best = answer
+        if best is not None:
+            return best, begin_s
+        later = [self.data_s[session] for session in mates if self.data_s[session] > begin_s]
+        if any(self.data_s[s] <= begin_s < self.limit_s[s] - BUCKET_S for s in mates):
+            later.append((begin_s // BUCKET_S + 1.0) * BUCKET_S)
+        return None, min(later, default=np.inf)
+
+    def _path(self, session: int, satellite: int, time_s: float) -> _Path | None:
+        key = (session, satellite, int(time_s // BUCKET_S))
+        if key not in self.paths:
+            tree = self.routes.tree(self.gateway[session], time_s)
+            self.paths[key] = None
+            if np.isfinite(tree.flight_s[satellite]):
+                nodes = tree.path(satellite)
+                hops = [self.routes.link(node, peer, time_s) for node, peer in itertools.pairwise(nodes)]
+                self.paths[key] = _Path(
+                    session,
+                    tuple(nodes),
+                    tuple(rate_bps for rate_bps, _ in hops),
+                    tuple(owlt_s for _, owlt_s in hops),
+                    float(tree.flight_s[satellite]),
+                    float(tree.serial_s_per_bit[satellite]),
+                )
+        return self.paths[key]
+
+    def _travel(self, path: _Path, computed_s: float, count: int) -> _Answer:
+        session = path.session
+        up_bits, down_bits = count * self.up_bits, count * self.down_bits
+        up_s = max(computed_s, self.up_free_s[session])
+        sent_s = up_s + (up_bits / self.up_bps[session] if up_bits else 0.0)
+        board_s = sent_s + self.owlt_s[session] + path.flight_s + up_bits * path.serial_s_per_bit
+        headed_s = board_s + count * self.head_s
+        if not self.workload.chained:
+            return _Answer(path, (up_s, sent_s), (board_s, headed_s), (sent_s, sent_s), headed_s)
+        down_s = max(headed_s + path.flight_s + down_bits * path.serial_s_per_bit, self.down_free_s[session])
+        end_s = down_s + down_bits / self.down_bps[session]
+        return _Answer(
+            path, (up_s, sent_s), (board_s, headed_s), (down_s, end_s), end_s + self.owlt_s[session]
+        )
+
+    def _take(self, answer: _Answer, count: int) -> None:
+        """Hold the links as long as the micro-batch needs them."""
+        session = answer.path.session
+        self.up_free_s[session] = answer.up[1]
+        if self.workload.chained:
+            spaced_s = count * self.down_bits / (self.down_bps[session] * self.gradient_share)
+            self.down_free_s[session] = answer.down[0] + spaced_s
+        self.held_until_s[session] = max(self.held_until_s[session], answer.down[1], answer.up[1])
+
+    def _note(
+        self,
+        satellite: int,
+        block: Block,
+        epoch: int,
+        sample: int,
+        count: int,
+        begin_s: float,
+        answer: _Answer,
+    ) -> None:
+        run = self.open_runs.get(satellite)
+        if run and run.block is block and run.epoch == epoch and run.path is answer.path:
+            run.end, run.ground, run.last_answer = sample + count, (run.ground[0], self.free_s), answer
+            return
+        if run:
+            self._flush(run)
+        ground = (begin_s, self.free_s)
+        self.open_runs[satellite] = _Run(
+            block, epoch, answer.path, sample, sample + count, ground, answer, answer
+        )
+
+    def _flush(self, run: _Run) -> None:
+        """One row per place and hop: from the start of the run's first micro-batch to the end of its last."""
+        workload, path, satellite = self.workload, run.path, run.block.satellite
+        count, first, last = run.end - run.first, run.first_answer, run.last_answer
+        gateway, station = self.gateway[path.session], self.station[path.session]
+
+        def note(
+            kind: Kind,
+            link: int,
+            node: int,
+            peer: int,
+            window: tuple[float, float],
+            size: float,
+            flops: float,
+        ) -> None:
+            self.rows.append(
+                (kind, link, satellite, node, peer, *window, size, flops, run.first, run.end, run.epoch)
+            )
+
+        note(Kind.BACKBONE, ON_NO_LINK, -1, -1, run.ground, 0.0, count * workload.ground_flops)
+        if workload.up_bytes:
+            size = count * workload.up_bytes
+            note(Kind.HIDDEN, LinkKind.UPLINK, station, gateway, (first.up[0], last.up[1]), size, 0.0)
+            flown_s = self.owlt_s[path.session]
+            bits = workload.micro_batch * self.up_bits
+            for hop in reversed(range(len(path.hop_bps))):
+                node, peer = path.nodes[hop + 1], path.nodes[hop]
+                begin_s = first.up[1] + flown_s
+                window = (begin_s, last.up[1] + flown_s + bits / path.hop_bps[hop])
+                note(Kind.HIDDEN, self._isl(node, peer), node, peer, window, size, 0.0)
+                flown_s += path.hop_owlt_s[hop] + bits / path.hop_bps[hop]
+        if self.head_flops:
+            note(
+                Kind.HEAD,
+                ON_NO_LINK,
+                satellite,
+                -1,
+                (first.board[0], last.board[1]),
+                0.0,
+                count * self.head_flops,
+            )
+        if workload.chained and workload.c3_bytes:
+            size, flown_s = count * workload.c3_bytes, 0.0
+            bits = workload.micro_batch * self.down_bits
+            for hop in range(len(path.hop_bps)):
+                node, peer = path.nodes[hop], path.nodes[hop + 1]
+                window = (first.board[1] + flown_s, last.board[1] + flown_s + bits / path.hop_bps[hop])
+                note(Kind.GRADIENT, self._isl(node, peer), node, peer, window, size, 0.0)
+                flown_s += path.hop_owlt_s[hop] + bits / path.hop_bps[hop]
+            note(Kind.GRADIENT, LinkKind.DOWNLINK, gateway, station, (first.down[0], last.down[1]), size, 0.0)
+
+    def _isl(self, node: int, peer: int) -> LinkKind:
+        return LinkKind.INTRA_ISL if self.plane[node] == self.plane[peer] else LinkKind.INTER_ISL

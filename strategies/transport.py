@@ -1,0 +1,246 @@
+"""Features on their way to the ground: which samples leave through which session, hop by hop.
+
+A *block* is a range of one satellite's samples that travels together.  Its hops follow each other by cut-through:
+the next begins when the first micro-batch is there and does not end before the one ahead.  Links serve one block
+after the other.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbit.contact_plan import LinkKind
+from strategies.network import PayloadTooLargeError
+from strategies.plan import ON_NO_LINK, Kind, as_activities
+from strategies.routes import BUCKET_S, Routes
+from strategies.workload import ComputeRates, IntraOrbit, Resources, Workload
+
+_PIECES = 4  # a session takes at most this part of what its group still has, so that sessions end together
+
+
+@dataclass(frozen=True)
+class Block:
+    """Samples ``[first, end)`` of a satellite; they reach the ground in ``[first_s, last_s]``."""
+
+    satellite: int
+    session: int
+    first: int
+    end: int
+    first_s: float
+    last_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """Blocks by arrival, their activities, and how many samples of each satellite found no session."""
+
+    blocks: list[Block]
+    activities: np.ndarray
+    left: np.ndarray
+
+
+def deliver(
+    workload: Workload,
+    rates: ComputeRates,
+    resources: Resources,
+    routes: Routes,
+    passes: np.ndarray,
+    sessions: np.ndarray,
+    intra_orbit: IntraOrbit,
+    *,
+    pending: np.ndarray,
+    first_sample: np.ndarray,
+    start_s: float,
+    ring_of: np.ndarray,
+) -> Delivery:
+    """Send ``pending[k]`` samples of each satellite, from ``first_sample[k]`` on, through ``sessions``.
+
+    Sessions take turns by time; each takes a block of the nearest satellite that has samples left.  ``ring_of``
+    labels the planes, for the sequential baseline in which one satellite of a plane sends at a time.
+
+    Raises ``PayloadTooLargeError`` where one micro-batch exceeds the buffer of a gateway.
+    """
+    return _Dispatch(
+        workload,
+        rates,
+        resources,
+        routes,
+        passes,
+        sessions,
+        intra_orbit,
+        pending,
+        first_sample,
+        start_s,
+        ring_of,
+    ).run()
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """When a block would be embedded, pass its hops (node, peer, begin, end) and cross to the ground."""
+
+    embed: tuple[float, float]
+    hops: list[tuple[int, int, float, float]]
+    begin_s: float
+    end_s: float
+
+
+class _Dispatch:
+    def __init__(
+        self,
+        workload: Workload,
+        rates: ComputeRates,
+        resources: Resources,
+        routes: Routes,
+        passes: np.ndarray,
+        sessions: np.ndarray,
+        intra_orbit: IntraOrbit,
+        pending: np.ndarray,
+        first_sample: np.ndarray,
+        start_s: float,
+        ring_of: np.ndarray,
+    ) -> None:
+        self.workload, self.routes, self.sessions = workload, routes, sessions
+        self.passes, self.start_s, self.ring_of = passes, start_s, ring_of
+        self.intra_orbit = intra_orbit
+        self.bits = workload.c1_bytes * 8.0
+        # What one direction of a link keeps free for the small crossings that travel with the features.
+        self.share_down = workload.c1_bytes / (workload.c1_bytes + workload.c3_bytes)
+        self.share_isl = workload.c1_bytes / (workload.c1_bytes + workload.c3_bytes + workload.up_bytes)
+        self.embed_s = workload.embedding_flops / rates.satellite_flops
+        self.buffer_bytes = resources.buffer_bytes
+        if self.buffer_bytes < workload.micro_batch * workload.c1_bytes:
+            raise PayloadTooLargeError(
+                f"one micro-batch of features is {workload.micro_batch * workload.c1_bytes:.0f} bytes, "
+                f"a gateway buffers {self.buffer_bytes:.0f}"
+            )
+        self.left = pending.astype(int).copy()
+        self.next_sample = first_sample.astype(int).copy()
+        self.embedded_s = np.full(len(pending), start_s)
+        self.link_free_s: dict[tuple[int, int], float] = {}
+        self.ring_free_s: dict[int, float] = {}
+        self.held: list[deque[tuple[float, float]]] = [deque() for _ in sessions]
+        self.free_s = sessions["data_s"].copy()
+        self.blocks: list[Block] = []
+        self.rows: list[tuple] = []
+
+    def run(self) -> Delivery:
+        heap = [(float(session["data_s"]), index) for index, session in enumerate(self.sessions)]
+        heapq.heapify(heap)
+        while heap and self.left.any():
+            free_s, index = heapq.heappop(heap)
+            self.free_s[index] = free_s = self._send(index, free_s)
+            if free_s < self.sessions["limit_s"][index]:
+                heapq.heappush(heap, (free_s, index))
+        blocks = sorted(self.blocks, key=lambda block: (block.first_s, block.session))
+        return Delivery(blocks, as_activities(self.rows), self.left)
+
+    def _send(self, index: int, free_s: float) -> float:
+        """Send one block through a session that is free at ``free_s``; returns when it is to be asked again."""
+        session = self.sessions[index]
+        limit_s, next_bucket_s = float(session["limit_s"]), (free_s // BUCKET_S + 1.0) * BUCKET_S
+        rate_bps = float(self.passes["down_bps"][session["pass_index"]]) * self.share_down
+        tree = self.routes.tree(int(session["satellite"]), free_s)
+        near = tree.order[self.left[tree.order] > 0]
+        if not len(near):
+            return next_bucket_s
+        source = int(near[0])
+        rivals = int(
+            np.sum((self.sessions["group"] == session["group"]) & (self.free_s < self.sessions["limit_s"]))
+        )
+        piece = max(int(self.left[near].sum()) // (_PIECES * max(rivals, 1)), self.workload.micro_batch)
+        count = int(min(self.left[source], piece, self.buffer_bytes // self.workload.c1_bytes))
+        while (count := self._whole(count, source)) > 0:
+            offer = self._offer(index, source, count, tree.path(source), free_s, rate_bps)
+            if offer is None:
+                return next_bucket_s
+            if offer.end_s <= limit_s:
+                self._commit(index, source, count, offer)
+                return offer.end_s
+            late = math.ceil((offer.end_s - limit_s) * rate_bps / self.bits)
+            count = min(count - late, count - 1)
+        return limit_s
+
+    def _whole(self, count: int, source: int) -> int:
+        """``count`` cut to whole micro-batches, unless it is all that ``source`` has left."""
+        size = self.workload.micro_batch
+        return count if count >= self.left[source] else count // size * size
+
+    def _offer(
+        self, index: int, source: int, count: int, path: list[int], free_s: float, rate_bps: float
+    ) -> _Offer | None:
+        """When ``count`` samples would travel; nothing is reserved.  None where a link stays shut."""
+        bits = count * self.bits
+        lead_bits = min(self.workload.micro_batch, count) * self.bits
+        embed = (self.embedded_s[source], self.embedded_s[source] + count * self.embed_s)
+        first_s = embed[0] + min(self.workload.micro_batch, count) * self.embed_s
+        last_s = embed[1]
+        first_s = max(first_s, self._room_s(index, count))
+        stored = self.intra_orbit is IntraOrbit.SEQUENTIAL
+        if stored and len(path) > 1:
+            first_s = max(first_s, last_s, self.ring_free_s.get(int(self.ring_of[source]), self.start_s))
+        hops: list[tuple[int, int, float, float]] = []
+        for node, peer in itertools.pairwise(path):
+            ready_s = max(first_s, self.link_free_s.get((node, peer), self.start_s))
+            begin_s, shut_s, link_bps, owlt_s = self.routes.window(node, peer, ready_s, bits / self.share_isl)
+            usable_bps = link_bps * self.share_isl
+            end_s = max(begin_s + bits / usable_bps, last_s + (lead_bits / usable_bps if hops else 0.0))
+            if not end_s <= shut_s + 1e-9:
+                return None
+            hops.append((node, peer, begin_s, end_s))
+            last_s = end_s + owlt_s
+            first_s = last_s if stored else begin_s + lead_bits / usable_bps + owlt_s
+        begin_s = max(free_s, first_s)
+        end_s = max(begin_s + bits / rate_bps, last_s + (lead_bits / rate_bps if hops else 0.0))
+        return _Offer(embed, hops, begin_s, end_s)
+
+    def _room_s(self, index: int, count: int) -> float:
+        """When the gateway has room for ``count`` samples more than wait in it for this session."""
+        held = self.held[index]
+        room_s = self.start_s
+        waiting = sum(size for _, size in held)
+        while held and waiting + count * self.workload.c1_bytes > self.buffer_bytes:
+            room_s, size = held.popleft()
+            waiting -= size
+        return room_s
+
+    def _commit(self, index: int, source: int, count: int, offer: _Offer) -> None:
+        session = self.sessions[index]
+        first = int(self.next_sample[source])
+        end, size = first + count, count * self.workload.c1_bytes
+        gateway, station = int(session["satellite"]), int(session["station"])
+
+        def note(
+            kind: Kind,
+            link: int,
+            node: int,
+            peer: int,
+            begin_s: float,
+            end_s: float,
+            amount: float,
+            flops: float,
+        ) -> None:
+            self.rows.append((kind, link, source, node, peer, begin_s, end_s, amount, flops, first, end, 0))
+
+        if self.embed_s:
+            note(Kind.EMBED, ON_NO_LINK, source, -1, *offer.embed, 0.0, count * self.workload.embedding_flops)
+        for node, peer, begin_s, end_s in offer.hops:
+            link = LinkKind.INTRA_ISL if self.ring_of[node] == self.ring_of[peer] else LinkKind.INTER_ISL
+            note(Kind.FEATURES, link, node, peer, begin_s, end_s, size, 0.0)
+            self.link_free_s[node, peer] = end_s
+        note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, offer.end_s, size, 0.0)
+        if offer.hops and self.intra_orbit is IntraOrbit.SEQUENTIAL:
+            self.ring_free_s[int(self.ring_of[source])] = offer.hops[-1][3]
+        self.held[index].append((offer.end_s, size))
+        self.embedded_s[source] = offer.embed[1]
+        self.next_sample[source] = end
+        self.left[source] -= count
+        self.free_s[index] = offer.end_s
+        owlt_s = float(self.passes["owlt_s"][session["pass_index"]])
+        self.blocks.append(Block(source, index, first, end, offer.begin_s + owlt_s, offer.end_s + owlt_s))
