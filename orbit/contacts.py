@@ -9,8 +9,13 @@ from astropy.time import Time
 
 from orbit.constellation import Constellation
 from orbit.ephemeris import Ephemeris, ephemerides
-from orbit.intervals import Function, not_negative, roots
+from orbit.intervals import Intervals, intersection, not_negative
 from orbit.stations import GroundStation
+
+try:  # the extra [fast]
+    from orbit import kernels as search
+except ImportError:
+    from orbit import pass_search as search  # type: ignore[no-redef]
 
 PASS = np.dtype(
     [
@@ -25,7 +30,7 @@ PASS = np.dtype(
         ("open_end", "?"),
     ]
 )
-LONG_PASS_STEPS = 20  # a longer pass, of more than 0.4 revolutions, may culminate more than once
+LIMIT_SAMPLE_S = 1.0  # what opens for less between two obstacles of a horizon profile may be missed
 Progress = Callable[[float], None]  # called with the done fraction, 0 to 1
 
 
@@ -45,11 +50,12 @@ def find_passes(
     """
     check_horizon(horizon_s)
     found = [np.empty(0, PASS)]
-    for first, ephemeris_of_some in ephemerides(constellation, epoch, horizon_s):
-        found.append(passes_of(ephemeris_of_some, stations))
-        found[-1]["satellite"] += first
+    for first, motion in ephemerides(constellation, epoch, horizon_s):
+        passes = passes_of(motion, stations)
+        passes["satellite"] += first
+        found.append(passes)
         if progress is not None:
-            progress((first + len(ephemeris_of_some.state)) / len(constellation))
+            progress((first + len(motion.state)) / len(constellation))
     return np.concatenate(found)
 
 
@@ -61,74 +67,81 @@ def check_horizon(horizon_s: float) -> None:
 
 def passes_of(motion: Ephemeris, stations: Sequence[GroundStation]) -> np.ndarray:
     """The passes of the satellites of one ephemeris, an array of ``PASS`` by satellite, station and time."""
-    found = [_passes_over(motion, number, station) for number, station in enumerate(stations)]
-    passes = np.concatenate([np.empty(0, PASS), *found])
-    return passes[np.lexsort([passes["start_s"], passes["station"], passes["satellite"]])]
+    if not stations:
+        return np.empty(0, PASS)
+    place = np.array([station.position_km for station in stations])
+    up = np.array([station.east_north_up[2] for station in stations])
+    sin_mask = np.sin(np.radians([station.lowest_mask_deg for station in stations]))
+    satellite, station, start_s, end_s = search.windows_above_mask(motion, place, up, sin_mask)
+    if any(isinstance(one.mask_deg, tuple) or one.max_range_km is not None for one in stations):
+        kept = [
+            _within_limits(motion, one, number, *(c[station == number] for c in (satellite, start_s, end_s)))
+            for number, one in enumerate(stations)
+        ]
+        satellite, station, start_s, end_s = (np.concatenate(column) for column in zip(*kept, strict=True))
+        order = np.lexsort([start_s, station, satellite])
+        satellite, station, start_s, end_s = (c[order] for c in (satellite, station, start_s, end_s))
 
-
-def _passes_over(motion: Ephemeris, number: int, station: GroundStation) -> np.ndarray:
-    up, place = station.east_north_up[2], station.position_km
-    sin_mask = np.sin(np.radians(station.lowest_mask_deg))
-
-    def above_mask(satellite: np.ndarray, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        position, velocity = motion.at(satellite, seconds)
-        value, slope, _ = sine_of_elevation(position - place, velocity, up)
-        return value - sin_mask, slope
-
-    nodes = motion.state.reshape(-1, 9)
-    value, slope, _ = sine_of_elevation(nodes[:, :3] - place, nodes[:, 3:6], up)
-    shape = motion.state.shape[:2]
-    windows = not_negative(motion.nodes_s, value.reshape(shape) - sin_mask, slope.reshape(shape), above_mask)
-    passes = np.empty(len(windows.row), PASS)
-    passes["satellite"], passes["station"] = windows.row, number
-    passes["start_s"], passes["end_s"] = windows.start_s, windows.end_s
-    passes["open_start"] = windows.start_s == motion.nodes_s[0]
-    passes["open_end"] = windows.end_s == motion.nodes_s[-1]
-    _add_culmination(passes, motion, station, above_mask)
+    passes = np.empty(len(satellite), PASS)
+    passes["satellite"], passes["station"] = satellite, station
+    passes["start_s"], passes["end_s"] = start_s, end_s
+    passes["open_start"], passes["open_end"] = start_s == motion.nodes_s[0], end_s == motion.nodes_s[-1]
+    culmination_s, sine, range_km = search.culminations(
+        motion, satellite, place[station], up[station], start_s, end_s
+    )
+    passes["culmination_s"], passes["min_range_km"] = culmination_s, range_km
+    passes["max_elevation_deg"] = np.degrees(np.arcsin(np.clip(sine, -1, 1)))
     return passes
 
 
-def sine_of_elevation(
-    sight: np.ndarray, velocity: np.ndarray, up: np.ndarray
+def _within_limits(
+    motion: Ephemeris,
+    station: GroundStation,
+    number: int,
+    satellite: np.ndarray,
+    start_s: np.ndarray,
+    end_s: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The parts of windows over the lowest mask that are over the mask of their direction, too, and in
+    range."""
+    nothing_more = not isinstance(station.mask_deg, tuple) and station.max_range_km is None
+    if nothing_more or not len(satellite):
+        return satellite, np.full(len(satellite), number), start_s, end_s
+
+    def height_over_mask(row: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        azimuth_deg, elevation_deg, _ = look(motion, station, satellite[row], time)
+        value = elevation_deg - station.mask_at(azimuth_deg)
+        return value, np.zeros_like(value)
+
+    def range_left(row: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value = (station.max_range_km or np.inf) - look(motion, station, satellite[row], time)[2]
+        return value, np.zeros_like(value)
+
+    limits = [height_over_mask] if isinstance(station.mask_deg, tuple) else []
+    limits += [range_left] if station.max_range_km is not None else []
+    parts = []
+    for row in range(len(satellite)):
+        samples = np.linspace(start_s[row], end_s[row], 2 + int((end_s[row] - start_s[row]) / LIMIT_SAMPLE_S))
+        sets = []
+        for limit in limits:
+            value, slope = limit(np.full(len(samples), row), samples)
+            only = not_negative(
+                samples,
+                value[None],
+                slope[None],
+                lambda _, t, limit=limit, row=row: limit(np.full(len(t), row), t),
+            )
+            sets.append(Intervals(np.full(len(only.row), row), only.start_s, only.end_s))
+        parts.append(intersection(*sets))
+    row, start, end = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return satellite[row], np.full(len(row), number), start, end
+
+
+def look(
+    motion: Ephemeris, station: GroundStation, satellite: np.ndarray, seconds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """sin(elevation), its rate [1/s] and the slant range [km], each (K,), for lines of sight (K, 3) in km."""
-    range_km = np.sqrt(np.einsum("ki,ki->k", sight, sight))
-    sine = (sight @ up) / range_km
-    range_rate = np.einsum("ki,ki->k", sight, velocity) / range_km
-    return sine, (velocity @ up - sine * range_rate) / range_km, range_km
-
-
-def _add_culmination(
-    passes: np.ndarray, motion: Ephemeris, station: GroundStation, above_mask: Function
-) -> None:
-    """Fill in when the passes culminate, how high, and how near the satellite comes."""
-    satellite = passes["satellite"].astype(np.int64)
-    low, high = passes["start_s"].copy(), passes["end_s"].copy()
-    long = np.flatnonzero(high - low > LONG_PASS_STEPS * motion.step_s)
-    if len(long):
-        samples = low[long, None] + (high - low)[long, None] * np.linspace(0, 1, 65)
-        value, _ = above_mask(np.repeat(satellite[long], 65), samples.ravel())
-        best = value.reshape(samples.shape).argmax(axis=1)
-        low[long] = samples[np.arange(len(long)), np.maximum(best - 1, 0)]
-        high[long] = samples[np.arange(len(long)), np.minimum(best + 1, 64)]
-    climbing, sinking = above_mask(satellite, low)[1] > 0, above_mask(satellite, high)[1] < 0
-    culmination = np.where(climbing, high, low)
-    inner = climbing & sinking
-    culmination[inner] = roots(
-        lambda row, time: above_mask(row, time)[1], satellite[inner], low[inner], high[inner]
-    )
-    passes["culmination_s"] = culmination
-
-    place = station.position_km
-    position, velocity = motion.at(satellite, culmination)
-    sine = sine_of_elevation(position - place, velocity, station.east_north_up[2])[0]
-    passes["max_elevation_deg"] = np.degrees(np.arcsin(np.clip(sine, -1, 1)))
-    # The nearest point lies seconds from the culmination: two Newton steps on the range rate, within the
-    # pass.
-    nearest = culmination
-    for _ in range(2):
-        position, velocity = motion.at(satellite, nearest)
-        sight = position - place
-        closing = np.einsum("ki,ki->k", sight, velocity) / np.einsum("ki,ki->k", velocity, velocity)
-        nearest = np.clip(nearest - closing, passes["start_s"], passes["end_s"])
-    passes["min_range_km"] = np.linalg.norm(motion.at(satellite, nearest)[0] - place, axis=1)
+    """Azimuth (from north over east) and elevation [deg] and range [km] in which ``station`` sees
+    ``satellite[k]`` at ``seconds[k]``; each (K,)."""
+    east, north, up = ((motion.at(satellite, seconds)[0] - station.position_km) @ station.east_north_up.T).T
+    range_km = np.sqrt(east**2 + north**2 + up**2)
+    return np.degrees(np.arctan2(east, north)) % 360.0, np.degrees(np.arcsin(up / range_km)), range_km

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-TIME_TOLERANCE_S = 1e-6
+TIME_TOLERANCE_S = 1e-5
 Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # (row, time) -> value, slope
 
 
@@ -92,7 +92,7 @@ def roots(
     low: np.ndarray,
     high: np.ndarray,
 ) -> np.ndarray:
-    """One root of each bracket ``[low[k], high[k]]`` of function ``row[k]``, to a microsecond; shape (K,).
+    """One root of each bracket ``[low[k], high[k]]`` of function ``row[k]``, to ten microseconds; shape (K,).
 
     Illinois's false position (Dowell & Jarratt 1971).  The function changes its sign over each bracket.
     """
