@@ -3,8 +3,8 @@
     python -m splitmodel.pretrain --out splitmodel/weights/synthetic-vit
 
 A small vision transformer learns to tell the 16 pretraining classes of `splitmodel.scenes` apart, every image
-seen once; the held-back classes are never shown to it. The classifier is thrown away. One seed, one thread: the
-same machine makes the same weights again.
+seen once; the held-back classes are never shown to it. The classifier is thrown away. One seed, one thread:
+the same machine makes the same weights again.
 """
 
 import argparse

@@ -1,0 +1,145 @@
+"""Pack a tensor for a crossing of the split, and unpack it: raw little-endian bytes, no header.
+
+Shape and codec travel beside the bytes. Plain codecs hold the elements in row-major order. Block codecs
+quantise blocks of consecutive elements with one scale each (Dettmers et al. 2022, arXiv 2110.02861, with a linear
+map): all scales come first (bfloat16), then all elements.
+
+| codec | bytes per element | largest error of an element |
+|---|---|---|
+| fp32 | 4 | 0 |
+| bf16 | 2 | 2⁻⁸ · its magnitude |
+| fp16 | 2 | 2⁻¹¹ · its magnitude, or 2⁻²⁵ below 6.1e-5 |
+| int8 | 1 + 2/64 | 0.504 · largest magnitude of its block ÷ 127 |
+| int4 | 1/2 + 2/32 | 0.504 · largest magnitude of its block ÷ 7 |
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LARGEST = 2.0**126  # magnitudes above are refused: no activation has them, and scale × 127 must stay finite
+
+
+class CodecError(ValueError):
+    """A tensor that a codec cannot carry, or bytes that no codec of ours wrote."""
+
+
+@dataclass(frozen=True)
+class _Plain:
+    dtype: torch.dtype
+
+    def bytes_of(self, elements: int) -> int:
+        return elements * self.dtype.itemsize
+
+    def pack(self, values: Tensor) -> Tensor:
+        return values.to(self.dtype).view(torch.uint8)
+
+    def unpack(self, data: Tensor, elements: int) -> Tensor:
+        return data.view(self.dtype).float()
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    size: int
+    bits: int
+
+    @property
+    def steps(self) -> int:
+        """Quantised values are whole numbers from -steps to steps."""
+        return 2 ** (self.bits - 1) - 1
+
+    def bytes_of(self, elements: int) -> int:
+        return 2 * math.ceil(elements / self.size) + math.ceil(elements * self.bits / 8)
+
+    def pack(self, values: Tensor) -> Tensor:
+        elements = values.numel()
+        blocks = F.pad(values, (0, -elements % self.size)).view(-1, self.size)
+        scales = _rounded_up_to_bf16(blocks.abs().amax(dim=1) / self.steps)
+        # The smallest subnormals would make an infinite inverse; a block that small is all zero.
+        inverse = torch.where(scales > 1e-38, 1 / scales, 0)
+        levels = (blocks * inverse[:, None]).round_().to(torch.int8).view(-1)[:elements]
+        if self.bits == 4:
+            levels = F.pad(levels, (0, elements % 2))
+            levels = (levels[0::2] & 0x0F) | (levels[1::2] << 4)
+        return torch.cat([scales.to(torch.bfloat16).view(torch.uint8), levels.view(torch.uint8)])
+
+    def unpack(self, data: Tensor, elements: int) -> Tensor:
+        blocks = math.ceil(elements / self.size)
+        scales = data[: 2 * blocks].view(torch.bfloat16).float()
+        if not (float(scales.min()) >= 0 and float(scales.max()) <= 2 * LARGEST / self.steps):
+            raise CodecError("a scale is negative, not finite or too large")
+        levels = data[2 * blocks :].view(torch.int8)
+        if self.bits == 4:
+            low, high = (levels << 4) >> 4, levels >> 4  # arithmetic shifts keep the sign
+            levels = torch.stack([low, high], dim=1).view(-1)
+        padded = F.pad(levels[:elements], (0, blocks * self.size - elements)).view(-1, self.size)
+        return (padded * scales[:, None]).view(-1)[:elements]
+
+
+CODECS: Mapping[str, _Plain | _Blocks] = {
+    "fp32": _Plain(torch.float32),
+    "bf16": _Plain(torch.bfloat16),
+    "fp16": _Plain(torch.float16),
+    "int8": _Blocks(size=64, bits=8),
+    "int4": _Blocks(size=32, bits=4),
+}
+
+
+def encoded_bytes(shape: Sequence[int], codec: str) -> int:
+    """Exactly how long `encode` makes a tensor of this shape; `CodecError` for an unknown codec or shape."""
+    if any(not isinstance(length, int) or length < 0 for length in shape):
+        raise CodecError(f"a shape is whole numbers from 0; found {tuple(shape)}")
+    return _codec(codec).bytes_of(math.prod(shape))
+
+
+def encode(tensor: Tensor, codec: str) -> memoryview:
+    """The tensor's bytes. With `fp32` they may be the tensor's own memory: send them before changing it.
+
+    Raises:
+        CodecError: an unknown codec, a value that is not finite or above 2¹²⁶ (65504 with `fp16`).
+    """
+    chosen = _codec(codec)
+    values = tensor.detach().to("cpu", torch.float32).reshape(-1).contiguous()
+    largest = 65504.0 if codec == "fp16" else LARGEST
+    if not values.numel():
+        return memoryview(b"")
+    low, high = (float(bound) for bound in torch.aminmax(values))
+    if not (-largest <= low and high <= largest):  # true for NaN, too
+        raise CodecError(f"{codec} carries finite values up to {largest:g}; found {low:g} to {high:g}")
+    return chosen.pack(values).numpy().data.cast("B")
+
+
+def decode(buffer: bytes | bytearray | memoryview, codec: str, shape: Sequence[int]) -> Tensor:
+    """The tensor in float32, in memory of its own. Nothing is allocated before the size is known to be right.
+
+    Raises:
+        CodecError: unknown codec, more or fewer bytes than the shape needs, a value or scale not finite.
+    """
+    chosen = _codec(codec)
+    expected, found = encoded_bytes(shape, codec), memoryview(buffer).nbytes
+    if found != expected:
+        raise CodecError(f"{codec} of shape {tuple(shape)} takes {expected} bytes; found {found}")
+    if not found:
+        return torch.empty(tuple(shape))
+    data = torch.empty(found, dtype=torch.uint8)
+    data.numpy()[:] = np.frombuffer(buffer, np.uint8)
+    values = chosen.unpack(data, math.prod(shape))
+    if not bool(torch.isfinite(torch.stack(torch.aminmax(values))).all()):
+        raise CodecError(f"{codec}: a value is not finite")
+    return values.view(tuple(shape))
+
+
+def _codec(name: str) -> "_Plain | _Blocks":
+    if name not in CODECS:
+        raise CodecError(f"unknown codec {name!r}; allowed: {', '.join(CODECS)}")
+    return CODECS[name]
+
+
+def _rounded_up_to_bf16(values: Tensor) -> Tensor:
+    """The next bfloat16 not below: so that no element of a block exceeds its scale × steps."""
+    return ((values.view(torch.int32) + 0xFFFF) & ~0xFFFF).view(torch.float32)
