@@ -6,10 +6,24 @@ node's own relay. Training code sends and receives, and never learns which of th
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from relay.wire import Buffer, Manifest, Parcel
+import grpc
+
+from relay import service
+from relay import wire_pb2 as pb
+from relay.frames import ParcelReader, chunks, encode_opening
+from relay.identity import NodeIdentity, node_host
+from relay.wire import BadManifest, Buffer, Limits, Manifest, Parcel, WireError
+
+RETRY_S = 0.25
+_DONE = object()
 
 
 class LinkError(Exception):
@@ -57,6 +71,10 @@ class ParcelLink(Protocol):
         """
         ...
 
+    def settle(self) -> None:
+        """What was received so far has been used: should this process die, the next one need not have it."""
+        ...
+
     def close(self) -> None: ...
 
     def __enter__(self) -> Self: ...
@@ -64,3 +82,218 @@ class ParcelLink(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class IncomingParcels:
+    """The parcels of a stream of frames, read by a thread of its own, at most a few ahead of who takes them."""
+
+    def __init__(self, call: grpc.Call, limits: Limits, peer: str, ended: Callable[[], None]) -> None:
+        self.end: LinkError | None = None  # why the stream is over
+        self._call = call
+        self._limits = limits
+        self._peer = peer
+        self._ended = ended
+        self._items: queue.Queue[Parcel | Exception] = queue.Queue(maxsize=4)
+        self._drained = False  # the stream is over and everything that came before its end has been taken
+        self._closed = threading.Event()
+        self._reader = threading.Thread(target=self._read, name=f"parcels-from-{peer}", daemon=True)
+        self._reader.start()
+
+    @property
+    def empty(self) -> bool:
+        return self._items.empty()
+
+    def receive(self, timeout_s: float) -> Parcel:
+        """See `ParcelLink.receive`."""
+        if self._drained and self.end is not None:
+            raise self.end
+        try:
+            item = self._items.get(timeout=timeout_s)
+        except queue.Empty:
+            raise LinkTimeout(f"no parcel from {self._peer} within {timeout_s:g} s") from None
+        if isinstance(item, Exception):
+            self._drained = item is self.end
+            raise item
+        return item
+
+    def close(self) -> None:
+        self._closed.set()
+        self._drained = True
+        self._call.cancel()
+        self._reader.join(timeout=5)
+
+    def _read(self) -> None:
+        reader = ParcelReader(self._limits)
+        try:
+            for frame in self._call:
+                item = reader.add(frame)
+                if isinstance(item, pb.Failure):
+                    self._deliver(RemoteError(item.error, item.text, item.transfer_id))
+                elif item is not None:
+                    self._deliver(item)
+            self.end = LinkLost(f"{self._peer} has ended the stream")
+        except WireError as error:
+            self._call.cancel()
+            self._deliver(error)
+            self.end = LinkLost(f"{self._peer} sent what cannot be read: {error}")
+        except grpc.RpcError as error:
+            self.end = link_error(error, self._peer)
+        if self._closed.is_set():
+            self.end = LinkLost("the link is closed")
+        self._deliver(self.end)
+        self._ended()
+
+    def _deliver(self, item: Parcel | Exception) -> None:
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
+                self._items.put(item, timeout=0.25)
+                return
+
+
+class RelayLink:
+    """The end of a node's own application at its own relay; see `ParcelLink` for the contract.
+
+    `send` returns when the relay has the parcel on disk, and waits up to `send_timeout_s` for room there. What was
+    received and not settled is given to the next link again; leaving the `with` block without an error settles.
+    While the link is open, mission time does not jump, except while `receive` waits for a parcel.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        node: str,
+        *,
+        identity: NodeIdentity | None = None,
+        limits: Limits | None = None,
+        send_timeout_s: float = 600.0,
+        session_s: float = 24 * 3600.0,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._identity = identity
+        self._send_timeout_s = send_timeout_s
+        self._channel = dial(address, node, identity, self._limits)
+        self._caller = [(service.NODE_KEY, node)]
+        self._put = self._channel.stream_stream(
+            service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
+        )
+        self._requests: queue.SimpleQueue[pb.FetchRequest | object] = queue.SimpleQueue()
+        call = self._channel.stream_stream(
+            service.path(service.FETCH), request_serializer=pb.FetchRequest.SerializeToString
+        )(iter(self._requests.get, _DONE), timeout=session_s, metadata=self._caller)
+        self._incoming = IncomingParcels(
+            call, self._limits, f"the relay of {node}", ended=lambda: self._requests.put(_DONE)
+        )
+        self._received = 0
+        self._unsettled: list[bytes] = []
+
+    def send(self, manifest: Manifest, payload: Buffer) -> None:
+        if memoryview(payload).nbytes != manifest.total_bytes:
+            raise BadManifest(f"payload of {memoryview(payload).nbytes} bytes, not {manifest.total_bytes}")
+        deadline_s = time.monotonic() + self._send_timeout_s
+        while not self._sent(manifest, payload, deadline_s):
+            if time.monotonic() > deadline_s:
+                raise LinkTimeout(f"no room in the relay for {self._send_timeout_s:g} s")
+            time.sleep(RETRY_S)
+
+    def receive(self, timeout_s: float) -> Parcel:
+        if self._incoming.empty:
+            self._requests.put(pb.FetchRequest(waiting=True, received=self._received))
+        try:
+            parcel = self._incoming.receive(timeout_s)
+        except LinkTimeout:
+            self._requests.put(pb.FetchRequest(waiting=False))
+            raise
+        except RemoteError:
+            self._received += 1
+            raise
+        self._received += 1
+        self._unsettled.append(parcel.manifest.transfer_id)
+        raise_if_failure(parcel.manifest)
+        return parcel
+
+    def settle(self) -> None:
+        for transfer_id in self._unsettled:
+            self._requests.put(pb.FetchRequest(taken=transfer_id))
+        self._unsettled.clear()
+
+    def close(self) -> None:
+        self._requests.put(_DONE)  # half-closes; the relay answers by ending the stream, with all settled
+        with contextlib.suppress(LinkError, WireError):
+            while True:
+                self._incoming.receive(5.0)
+        self._incoming.close()
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.settle()
+        self.close()
+
+    def _sent(self, manifest: Manifest, payload: Buffer, deadline_s: float) -> bool:
+        """Put a parcel into the relay; False if it has no room now."""
+        if self._identity is None:
+            sealed = pb.SealedManifest(manifest=manifest.to_bytes())
+        else:
+            sealed = self._identity.seal(manifest)
+
+        def frames() -> Iterator[bytes]:
+            yield encode_opening(sealed)
+            yield from chunks(manifest.transfer_id, payload, self._limits.chunk_bytes)
+
+        timeout_s = max(1.0, deadline_s - time.monotonic())
+        call = self._put(frames(), timeout=timeout_s, metadata=self._caller)
+        try:
+            for answer in call:
+                if answer.HasField("refusal"):
+                    if answer.temporary:
+                        return False
+                    raise LinkRefused(f"refused by the relay: {answer.refusal.text}")
+                if answer.next_offset >= manifest.total_bytes:
+                    return True
+        except grpc.RpcError as error:
+            raise link_error(error, "the relay") from None
+        finally:
+            call.cancel()
+        raise LinkLost("the relay has ended the stream")
+
+
+def dial(address: str, peer: str, identity: NodeIdentity | None, limits: Limits) -> grpc.Channel:
+    """A channel to `peer`, which must prove to be it where we have an identity ourselves."""
+    options = service.channel_options(limits)
+    if identity is None:
+        return grpc.insecure_channel(address, options)
+    named = [*options, ("grpc.ssl_target_name_override", node_host(peer))]
+    return grpc.secure_channel(address, identity.channel_credentials(), named)
+
+
+ERROR, TEXT = "error", "text"
+
+
+def raise_if_failure(manifest: Manifest) -> None:
+    """Over relays the other end tells a failure by an empty parcel with these two attributes."""
+    if ERROR in manifest.attributes:
+        attributes = manifest.attributes
+        raise RemoteError(str(attributes[ERROR]), str(attributes.get(TEXT, "")), manifest.transfer_id)
+
+
+_REFUSALS = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+    }
+)
+
+
+def link_error(error: grpc.RpcError, peer: str) -> LinkError:
+    code, details = error.code(), error.details()
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return LinkTimeout(f"{peer}: the time for this stream is over")
+    if code in _REFUSALS:
+        return LinkRefused(f"refused by {peer}: {details}")
+    return LinkLost(f"{peer} cannot be reached ({code.name}): {details}")

@@ -19,11 +19,10 @@ from typing import Self
 import grpc
 
 from relay import service
-from relay.client import LinkError, LinkLost, LinkRefused, LinkTimeout, RemoteError
+from relay.client import IncomingParcels, LinkTimeout, dial
 from relay.frames import ParcelReader, encode_failure, parcel_frames
-from relay.identity import IdentityError, NodeIdentity, node_host, peer_name
+from relay.identity import IdentityError, NodeIdentity, peer_name
 from relay.wire import Buffer, Conflict, Limits, Manifest, Parcel, WireError
-from relay.wire_pb2 import Failure
 
 Handler = Callable[[str, Manifest, Buffer], Awaitable[Sequence[tuple[Manifest, Buffer]]]]
 
@@ -237,51 +236,32 @@ class GroundLink:
     ) -> None:
         self._limits = limits or Limits()
         self._send_timeout_s = send_timeout_s
-        options = service.channel_options(self._limits)
-        if identity is None:
-            self._channel = grpc.insecure_channel(address, options)
-        else:
-            options_tls = [*options, ("grpc.ssl_target_name_override", node_host(ground))]
-            self._channel = grpc.secure_channel(address, identity.channel_credentials(), options_tls)
+        self._channel = dial(address, ground, identity, self._limits)
         self._outgoing: queue.Queue[bytes | object] = queue.Queue(
             maxsize=max(2, IN_FLIGHT_BYTES // self._limits.chunk_bytes)
         )
-        self._incoming: queue.Queue[Parcel | Exception] = queue.Queue(maxsize=4)
-        self._end: LinkError | None = None  # why the stream is over
-        self._drained = False  # and everything that came before its end has been received
-        self._closed = threading.Event()
-        self._call = self._channel.stream_stream(service.path(service.EXCHANGE))(
+        call = self._channel.stream_stream(service.path(service.EXCHANGE))(
             iter(self._outgoing.get, _DONE), timeout=session_s, metadata=[(service.NODE_KEY, satellite)]
         )
-        self._reader = threading.Thread(target=self._read, name=f"ground-link-{satellite}", daemon=True)
-        self._reader.start()
+        self._incoming = IncomingParcels(call, self._limits, "the ground", ended=self._make_room)
 
     def send(self, manifest: Manifest, payload: Buffer) -> None:
         for frame in parcel_frames(manifest, payload, self._limits.chunk_bytes):
-            if self._end is not None:
-                raise self._end
+            if self._incoming.end is not None:
+                raise self._incoming.end
             try:
                 self._outgoing.put(frame, timeout=self._send_timeout_s)
             except queue.Full:
                 raise LinkTimeout(f"no room to send for {self._send_timeout_s:g} s") from None
 
     def receive(self, timeout_s: float) -> Parcel:
-        if self._drained and self._end is not None:
-            raise self._end
-        try:
-            item = self._incoming.get(timeout=timeout_s)
-        except queue.Empty:
-            raise LinkTimeout(f"no parcel from the ground within {timeout_s:g} s") from None
-        if isinstance(item, Exception):
-            self._drained = item is self._end
-            raise item
-        return item
+        return self._incoming.receive(timeout_s)
+
+    def settle(self) -> None:
+        """Nothing to do: a repeated request is answered anyway."""
 
     def close(self) -> None:
-        self._closed.set()
-        self._drained = True
-        self._call.cancel()
-        self._reader.join(timeout=5)
+        self._incoming.close()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -292,48 +272,9 @@ class GroundLink:
     ) -> None:
         self.close()
 
-    def _read(self) -> None:
-        reader = ParcelReader(self._limits)
-        try:
-            for frame in self._call:
-                item = reader.add(frame)
-                if isinstance(item, Failure):
-                    self._deliver(RemoteError(item.error, item.text, item.transfer_id))
-                elif item is not None:
-                    self._deliver(item)
-            self._end = LinkLost("the ground has ended the stream")
-        except WireError as error:
-            self._call.cancel()
-            self._deliver(error)
-            self._end = LinkLost(f"the ground sent what cannot be read: {error}")
-        except grpc.RpcError as error:
-            self._end = LinkLost("the link is closed") if self._closed.is_set() else _link_error(error)
-        self._deliver(self._end)
-        with contextlib.suppress(queue.Empty):  # room for a send that waits, so that it sees the end
+    def _make_room(self) -> None:
+        """The stream is over: let a send that waits see it, and the thread that feeds gRPC end."""
+        with contextlib.suppress(queue.Empty):
             while True:
                 self._outgoing.get_nowait()
-        self._outgoing.put_nowait(_DONE)
-
-    def _deliver(self, item: Parcel | Exception) -> None:
-        while not self._closed.is_set():
-            with contextlib.suppress(queue.Full):
-                self._incoming.put(item, timeout=0.25)
-                return
-
-
-_REFUSALS = frozenset(
-    {
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.INVALID_ARGUMENT,
-    }
-)
-
-
-def _link_error(error: grpc.RpcError) -> LinkError:
-    code, details = error.code(), error.details()
-    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return LinkTimeout("the session is over")
-    if code in _REFUSALS:
-        return LinkRefused(f"refused by the ground: {details}")
-    return LinkLost(f"the ground cannot be reached ({code.name}): {details}")
+        self._outgoing.put(_DONE)

@@ -2,7 +2,7 @@
 
 A frame is one gRPC message of a parcel stream; its first byte says which of three it is:
 
-    M  a sealed manifest (protobuf)
+    M  a manifest: sealed, in the opening of a transfer (protobuf)
     C  a chunk: header, then raw bytes; its CRC-32C covers header *and* bytes (over the bytes alone, a
        mutated header passes)
     F  a failure at the other end (protobuf)
@@ -83,18 +83,19 @@ def chunks(transfer_id: bytes, payload: Buffer, chunk_bytes: int, start: int = 0
         yield encode_chunk(transfer_id, offset, view[offset : offset + chunk_bytes])
 
 
-def encode_manifest(sealed: pb.SealedManifest) -> bytes:
-    return b"M" + sealed.SerializeToString()
+def encode_opening(sealed: pb.SealedManifest, base_offset: int = 0) -> bytes:
+    return b"M" + pb.Opening(sealed=sealed, base_offset=base_offset).SerializeToString()
 
 
-def decode_manifest(frame: bytes, limits: Limits) -> pb.SealedManifest:
-    """Read the seal, not yet what is in it (`Manifest.from_bytes`). Raises BadManifest or LimitExceeded."""
+def decode_opening(frame: bytes, limits: Limits) -> tuple[pb.Opening, Manifest]:
+    """Read how a transfer begins, and the manifest in it. Raises BadManifest or LimitExceeded."""
     if len(frame) > limits.manifest_bytes:
         raise LimitExceeded(f"manifest frame of {len(frame)} bytes: at most {limits.manifest_bytes}")
     try:
-        return pb.SealedManifest.FromString(frame[1:])
+        opening = pb.Opening.FromString(frame[1:])
     except DecodeError as error:
         raise BadManifest("manifest frame is not readable protobuf") from error
+    return opening, Manifest.from_bytes(opening.sealed.manifest, limits)
 
 
 def encode_failure(error: str, text: str, transfer_id: bytes = b"") -> bytes:
@@ -146,28 +147,25 @@ class Assembler:
         return Parcel(self.manifest, self._payload)
 
 
-_EXPONENT = {"float16": (np.dtype("<u2"), 0x7C00), "bfloat16": (np.dtype("<u2"), 0x7F80)}
+_EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}
 _CODEC_FLOATS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 def check_finite(manifest: Manifest, payload: Buffer) -> None:
-    """Raise NotFinite if a float payload holds NaN or infinity.
-
-    Block codecs put their scales behind the values; those are checked, integers need no check.
-    """
-    dtype = manifest.dtype if manifest.codec == "raw" else _CODEC_FLOATS.get(manifest.codec, "scales")
+    """Raise NotFinite for NaN or infinity in a float payload, or in the scales of a block codec."""
+    dtype = manifest.dtype if manifest.codec == "raw" else _CODEC_FLOATS.get(manifest.codec, "blocks")
     finite = True
     if dtype == "float32":
         finite = bool(np.isfinite(np.frombuffer(payload, "<f4")).all())
     elif dtype in _EXPONENT:
-        word, exponent = _EXPONENT[dtype]
         # By the exponent bits: numpy's own isfinite is 15 times slower on halves.
-        finite = bool(((np.frombuffer(payload, word) & exponent) != exponent).all())
-    elif dtype == "scales":
-        codec = CODECS[manifest.codec]
-        values = math.ceil(math.prod(manifest.shape) * codec.bits / 8)
-        scales = np.frombuffer(payload, f"<f{codec.scale_bytes}", offset=values)
-        finite = bool((np.isfinite(scales) & (scales >= 0)).all())
+        exponent = _EXPONENT[dtype]
+        finite = bool(((np.frombuffer(payload, "<u2") & exponent) != exponent).all())
+    elif dtype == "blocks":
+        scales = CODECS[manifest.codec].scales(math.prod(manifest.shape))
+        # Positive finite bfloat16 are the words below that of infinity; 0x8000 is minus zero.
+        words = np.frombuffer(payload, "<u2", count=scales)
+        finite = bool(((words < 0x7F80) | (words == 0x8000)).all())
     if not finite:
         raise NotFinite(
             f"{manifest.kind.name} of {manifest.source} (round {manifest.round}, step {manifest.step}): "
@@ -190,8 +188,8 @@ class ParcelReader:
         if frame_type == MANIFEST:
             if self._assembler is not None:
                 raise OutOfOrder("a manifest before the last parcel was complete")
-            sealed = decode_manifest(frame, self._limits)
-            self._assembler = Assembler(Manifest.from_bytes(sealed.manifest, self._limits))
+            _, manifest = decode_opening(frame, self._limits)
+            self._assembler = Assembler(manifest)
         elif frame_type == CHUNK:
             if self._assembler is None:
                 raise OutOfOrder("a chunk before its manifest")
@@ -208,5 +206,5 @@ def parcel_frames(manifest: Manifest, payload: Buffer, chunk_bytes: int) -> Iter
     """All frames of a parcel. Raises BadManifest if the payload is not as long as the manifest says."""
     if memoryview(payload).nbytes != manifest.total_bytes:
         raise BadManifest(f"payload of {memoryview(payload).nbytes} bytes, {manifest.total_bytes} announced")
-    yield encode_manifest(pb.SealedManifest(manifest=manifest.to_bytes()))
+    yield encode_opening(pb.SealedManifest(manifest=manifest.to_bytes()))
     yield from chunks(manifest.transfer_id, payload, chunk_bytes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +77,11 @@ class LinkSchedule:
         index = int(np.searchsorted(self._end_s, instant_s, side="right"))
         return self.windows[index] if index < len(self.windows) else None
 
+    def open_near(self, instant_s: float, slack_s: float) -> bool:
+        """Whether the link is open within `slack_s` of this instant."""
+        window = self.next_after(instant_s - slack_s)
+        return window is not None and window.start_s <= instant_s + slack_s
+
     def passage(self, size_bytes: int, earliest_s: float) -> Passage:
         """Send `size_bytes` from `earliest_s` on, through as many windows as it takes. Raises NoContact."""
         first = self.next_after(earliest_s)
@@ -137,9 +143,16 @@ class Network:
             )
         self.links = {link: LinkSchedule(fastest(windows[link])) for link in sorted(windows)}
 
+    @cached_property
+    def _neighbours(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for source, target in self.links:
+            found[source] = (*found.get(source, ()), target)
+        return found
+
     def neighbours(self, node: str) -> tuple[str, ...]:
         """The nodes that `node` can ever send to."""
-        return tuple(target for source, target in self.links if source == node)
+        return self._neighbours.get(node, ())
 
 
 class LinkModel:

@@ -6,11 +6,11 @@ from relay.wire import Limits
 
 SERVICE = "skysplit.relay.Relay"
 EXCHANGE = "Exchange"  # stream of frames ↔ stream of frames: a satellite and the ground, directly
-OPEN = "Open"  # SealedManifest → OpenReply
-PUT = "Put"  # stream of chunk frames → stream of Acknowledgement
-FETCH = "Fetch"  # stream of TransferId (taken) → stream of frames: parcels addressed to this node
+PUT = "Put"  # stream of frames (an Opening, then chunks; transfers may alternate) → stream of Acknowledgement
+FETCH = "Fetch"  # stream of FetchRequest → stream of frames: parcels addressed to this node
+CLOCK = "Clock"  # stream of ClockReport ↔ stream of ClockTime
 STATUS = "Status"  # StatusRequest → NodeStatus
-CANCEL = "Cancel"  # TransferId → StatusRequest
+CANCEL = "Cancel"  # TransferId → Nothing
 
 NODE_KEY = "skysplit-node"  # metadata: who calls, where no certificate says so
 

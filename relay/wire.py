@@ -75,15 +75,16 @@ FLOAT_DTYPES = frozenset({"float32", "float16", "bfloat16"})
 
 
 class Codec(NamedTuple):
-    """Bytes of `n` values: values of `bits` each, with a scale of `scale_bytes` for every `block` of them."""
+    """A value takes `bits`; each `block` of values has a bfloat16 scale, and all scales come first."""
 
     bits: int
     block: int = 0
-    scale_bytes: int = 0
+
+    def scales(self, values: int) -> int:
+        return math.ceil(values / self.block) if self.block else 0
 
     def encoded_bytes(self, values: int) -> int:
-        scales = math.ceil(values / self.block) * self.scale_bytes if self.block else 0
-        return math.ceil(values * self.bits / 8) + scales
+        return 2 * self.scales(values) + math.ceil(values * self.bits / 8)
 
 
 # "raw" sends the dtype's own bytes; these are the activation codecs of the split model, for floats only.
@@ -92,8 +93,8 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
         "fp32": Codec(32),
         "bf16": Codec(16),
         "fp16": Codec(16),
-        "int8": Codec(8, block=64, scale_bytes=4),
-        "int4": Codec(4, block=32, scale_bytes=2),
+        "int8": Codec(8, block=64),
+        "int4": Codec(4, block=32),
     }
 )
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10relay/wire.proto\x12\x0eskysplit.relay\"G\n\tAttribute\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x11\n\x07integer\x18\x02 \x01(\x12H\x00\x12\x0e\n\x04real\x18\x03 \x01(\x01H\x00\x42\x07\n\x05value\"\x97\x03\n\x08Manifest\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0c\n\x04step\x18\x04 \x01(\r\x12\x13\n\x0bmicro_batch\x18\x05 \x01(\r\x12\"\n\x04kind\x18\x06 \x01(\x0e\x32\x14.skysplit.relay.Kind\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x08 \x01(\t\x12\r\n\x05\x64type\x18\t \x01(\t\x12\r\n\x05shape\x18\n \x03(\x04\x12\r\n\x05\x63odec\x18\x0b \x01(\t\x12\x13\n\x0btotal_bytes\x18\x0c \x01(\x04\x12\x0e\n\x06\x64igest\x18\r \x01(\x0c\x12\x10\n\x08\x65xpiry_s\x18\x0e \x01(\x01\x12<\n\nattributes\x18\x0f \x03(\x0b\x32(.skysplit.relay.Manifest.AttributesEntry\x1aL\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.skysplit.relay.Attribute:\x02\x38\x01\"J\n\x0eSealedManifest\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0c\"6\n\tOpenReply\x12\x13\n\x0bnext_offset\x18\x01 \x01(\x04\x12\x14\n\x0c\x63redit_bytes\x18\x02 \x01(\x04\"Q\n\x0f\x41\x63knowledgement\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x13\n\x0bnext_offset\x18\x02 \x01(\x04\x12\x14\n\x0c\x63redit_bytes\x18\x03 \x01(\x04\";\n\x07\x46\x61ilure\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"!\n\nTransferId\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\"\x0f\n\rStatusRequest\"\x81\x01\n\nLinkStatus\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0c\n\x04open\x18\x02 \x01(\x08\x12\x15\n\rnext_change_s\x18\x03 \x01(\x01\x12\x12\n\nsent_bytes\x18\x04 \x01(\x04\x12\x14\n\x0cresent_bytes\x18\x05 \x01(\x04\x12\x16\n\x0ereceived_bytes\x18\x06 \x01(\x04\"\xf3\x01\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tmission_s\x18\x02 \x01(\x01\x12\x18\n\x10queued_transfers\x18\x03 \x01(\x04\x12\x14\n\x0cqueued_bytes\x18\x04 \x01(\x04\x12\x13\n\x0bquota_bytes\x18\x05 \x01(\x04\x12\x1b\n\x13\x64\x65livered_transfers\x18\x06 \x01(\x04\x12\x1b\n\x13\x64uplicate_transfers\x18\x07 \x01(\x04\x12\x1a\n\x12rejected_transfers\x18\x08 \x01(\x04\x12)\n\x05links\x18\t \x03(\x0b\x32\x1a.skysplit.relay.LinkStatus\"K\n\x0b\x43lockReport\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x62usy\x18\x02 \x01(\x08\x12\x0e\n\x06wake_s\x18\x03 \x01(\x01\x12\x10\n\x08sequence\x18\x04 \x01(\x04\"0\n\tClockTime\x12\x11\n\tmission_s\x18\x01 \x01(\x01\x12\x10\n\x08sequence\x18\x02 \x01(\x04*i\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x46\x45\x41TURES\x10\x01\x12\n\n\x06HIDDEN\x10\x02\x12\x0f\n\x0bGRAD_HIDDEN\x10\x03\x12\x11\n\rGRAD_FEATURES\x10\x04\x12\r\n\tAGGREGATE\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10relay/wire.proto\x12\x0eskysplit.relay\"G\n\tAttribute\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x11\n\x07integer\x18\x02 \x01(\x12H\x00\x12\x0e\n\x04real\x18\x03 \x01(\x01H\x00\x42\x07\n\x05value\"\x97\x03\n\x08Manifest\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0c\n\x04step\x18\x04 \x01(\r\x12\x13\n\x0bmicro_batch\x18\x05 \x01(\r\x12\"\n\x04kind\x18\x06 \x01(\x0e\x32\x14.skysplit.relay.Kind\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x08 \x01(\t\x12\r\n\x05\x64type\x18\t \x01(\t\x12\r\n\x05shape\x18\n \x03(\x04\x12\r\n\x05\x63odec\x18\x0b \x01(\t\x12\x13\n\x0btotal_bytes\x18\x0c \x01(\x04\x12\x0e\n\x06\x64igest\x18\r \x01(\x0c\x12\x10\n\x08\x65xpiry_s\x18\x0e \x01(\x01\x12<\n\nattributes\x18\x0f \x03(\x0b\x32(.skysplit.relay.Manifest.AttributesEntry\x1aL\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.skysplit.relay.Attribute:\x02\x38\x01\"J\n\x0eSealedManifest\x12\x10\n\x08manifest\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0c\"N\n\x07Opening\x12.\n\x06sealed\x18\x01 \x01(\x0b\x32\x1e.skysplit.relay.SealedManifest\x12\x13\n\x0b\x62\x61se_offset\x18\x02 \x01(\x04\"\x88\x01\n\x0f\x41\x63knowledgement\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\x13\n\x0bnext_offset\x18\x02 \x01(\x04\x12\x0e\n\x06rewind\x18\x03 \x01(\x08\x12(\n\x07refusal\x18\x04 \x01(\x0b\x32\x17.skysplit.relay.Failure\x12\x11\n\ttemporary\x18\x05 \x01(\x08\";\n\x07\x46\x61ilure\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"!\n\nTransferId\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x0c\"@\n\x0c\x46\x65tchRequest\x12\r\n\x05taken\x18\x01 \x01(\x0c\x12\x0f\n\x07waiting\x18\x02 \x01(\x08\x12\x10\n\x08received\x18\x03 \x01(\x04\"\t\n\x07Nothing\"z\n\nLinkStatus\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0c\n\x04open\x18\x02 \x01(\x08\x12\x15\n\rnext_change_s\x18\x03 \x01(\x01\x12\x12\n\nsent_bytes\x18\x04 \x01(\x04\x12\x14\n\x0cresent_bytes\x18\x05 \x01(\x04\x12\x0f\n\x07trouble\x18\x06 \x01(\t\"\x8b\x02\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tmission_s\x18\x02 \x01(\x01\x12\x18\n\x10queued_transfers\x18\x03 \x01(\x04\x12\x14\n\x0cqueued_bytes\x18\x04 \x01(\x04\x12\x13\n\x0bquota_bytes\x18\x05 \x01(\x04\x12\x16\n\x0ereceived_bytes\x18\x06 \x01(\x04\x12\x1b\n\x13\x64\x65livered_transfers\x18\x07 \x01(\x04\x12\x1b\n\x13\x64uplicate_transfers\x18\x08 \x01(\x04\x12\x1a\n\x12rejected_transfers\x18\t \x01(\x04\x12)\n\x05links\x18\n \x03(\x0b\x32\x1a.skysplit.relay.LinkStatus\",\n\tClockTime\x12\x11\n\tmission_s\x18\x01 \x01(\x01\x12\x0c\n\x04wave\x18\x02 \x01(\x04\"J\n\x0b\x43lockReport\x12\x0c\n\x04wave\x18\x01 \x01(\x04\x12\x0c\n\x04\x62usy\x18\x02 \x01(\x08\x12\x0e\n\x06wake_s\x18\x03 \x01(\x01\x12\x0f\n\x07\x63hanges\x18\x04 \x01(\x04*i\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x46\x45\x41TURES\x10\x01\x12\n\n\x06HIDDEN\x10\x02\x12\x0f\n\x0bGRAD_HIDDEN\x10\x03\x12\x11\n\rGRAD_FEATURES\x10\x04\x12\r\n\tAGGREGATE\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MANIFEST_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_MANIFEST_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_KIND']._serialized_start=1352
-  _globals['_KIND']._serialized_end=1457
+  _globals['_KIND']._serialized_start=1503
+  _globals['_KIND']._serialized_end=1608
   _globals['_ATTRIBUTE']._serialized_start=36
   _globals['_ATTRIBUTE']._serialized_end=107
   _globals['_MANIFEST']._serialized_start=110
@@ -43,22 +43,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MANIFEST_ATTRIBUTESENTRY']._serialized_end=517
   _globals['_SEALEDMANIFEST']._serialized_start=519
   _globals['_SEALEDMANIFEST']._serialized_end=593
-  _globals['_OPENREPLY']._serialized_start=595
-  _globals['_OPENREPLY']._serialized_end=649
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=651
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=732
-  _globals['_FAILURE']._serialized_start=734
-  _globals['_FAILURE']._serialized_end=793
-  _globals['_TRANSFERID']._serialized_start=795
-  _globals['_TRANSFERID']._serialized_end=828
-  _globals['_STATUSREQUEST']._serialized_start=830
-  _globals['_STATUSREQUEST']._serialized_end=845
-  _globals['_LINKSTATUS']._serialized_start=848
-  _globals['_LINKSTATUS']._serialized_end=977
-  _globals['_NODESTATUS']._serialized_start=980
-  _globals['_NODESTATUS']._serialized_end=1223
-  _globals['_CLOCKREPORT']._serialized_start=1225
-  _globals['_CLOCKREPORT']._serialized_end=1300
-  _globals['_CLOCKTIME']._serialized_start=1302
-  _globals['_CLOCKTIME']._serialized_end=1350
+  _globals['_OPENING']._serialized_start=595
+  _globals['_OPENING']._serialized_end=673
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=676
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=812
+  _globals['_FAILURE']._serialized_start=814
+  _globals['_FAILURE']._serialized_end=873
+  _globals['_TRANSFERID']._serialized_start=875
+  _globals['_TRANSFERID']._serialized_end=908
+  _globals['_FETCHREQUEST']._serialized_start=910
+  _globals['_FETCHREQUEST']._serialized_end=974
+  _globals['_NOTHING']._serialized_start=976
+  _globals['_NOTHING']._serialized_end=985
+  _globals['_LINKSTATUS']._serialized_start=987
+  _globals['_LINKSTATUS']._serialized_end=1109
+  _globals['_NODESTATUS']._serialized_start=1112
+  _globals['_NODESTATUS']._serialized_end=1379
+  _globals['_CLOCKTIME']._serialized_start=1381
+  _globals['_CLOCKTIME']._serialized_end=1425
+  _globals['_CLOCKREPORT']._serialized_start=1427
+  _globals['_CLOCKREPORT']._serialized_end=1501
 # @@protoc_insertion_point(module_scope)

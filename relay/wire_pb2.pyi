@@ -83,23 +83,27 @@ class SealedManifest(_message.Message):
     certificate: bytes
     def __init__(self, manifest: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., certificate: _Optional[bytes] = ...) -> None: ...
 
-class OpenReply(_message.Message):
-    __slots__ = ("next_offset", "credit_bytes")
-    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
-    CREDIT_BYTES_FIELD_NUMBER: _ClassVar[int]
-    next_offset: int
-    credit_bytes: int
-    def __init__(self, next_offset: _Optional[int] = ..., credit_bytes: _Optional[int] = ...) -> None: ...
+class Opening(_message.Message):
+    __slots__ = ("sealed", "base_offset")
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    BASE_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    sealed: SealedManifest
+    base_offset: int
+    def __init__(self, sealed: _Optional[_Union[SealedManifest, _Mapping]] = ..., base_offset: _Optional[int] = ...) -> None: ...
 
 class Acknowledgement(_message.Message):
-    __slots__ = ("transfer_id", "next_offset", "credit_bytes")
+    __slots__ = ("transfer_id", "next_offset", "rewind", "refusal", "temporary")
     TRANSFER_ID_FIELD_NUMBER: _ClassVar[int]
     NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
-    CREDIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    REWIND_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    TEMPORARY_FIELD_NUMBER: _ClassVar[int]
     transfer_id: bytes
     next_offset: int
-    credit_bytes: int
-    def __init__(self, transfer_id: _Optional[bytes] = ..., next_offset: _Optional[int] = ..., credit_bytes: _Optional[int] = ...) -> None: ...
+    rewind: bool
+    refusal: Failure
+    temporary: bool
+    def __init__(self, transfer_id: _Optional[bytes] = ..., next_offset: _Optional[int] = ..., rewind: bool = ..., refusal: _Optional[_Union[Failure, _Mapping]] = ..., temporary: bool = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("transfer_id", "error", "text")
@@ -117,33 +121,44 @@ class TransferId(_message.Message):
     transfer_id: bytes
     def __init__(self, transfer_id: _Optional[bytes] = ...) -> None: ...
 
-class StatusRequest(_message.Message):
+class FetchRequest(_message.Message):
+    __slots__ = ("taken", "waiting", "received")
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    taken: bytes
+    waiting: bool
+    received: int
+    def __init__(self, taken: _Optional[bytes] = ..., waiting: bool = ..., received: _Optional[int] = ...) -> None: ...
+
+class Nothing(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class LinkStatus(_message.Message):
-    __slots__ = ("peer", "open", "next_change_s", "sent_bytes", "resent_bytes", "received_bytes")
+    __slots__ = ("peer", "open", "next_change_s", "sent_bytes", "resent_bytes", "trouble")
     PEER_FIELD_NUMBER: _ClassVar[int]
     OPEN_FIELD_NUMBER: _ClassVar[int]
     NEXT_CHANGE_S_FIELD_NUMBER: _ClassVar[int]
     SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     RESENT_BYTES_FIELD_NUMBER: _ClassVar[int]
-    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
     peer: str
     open: bool
     next_change_s: float
     sent_bytes: int
     resent_bytes: int
-    received_bytes: int
-    def __init__(self, peer: _Optional[str] = ..., open: bool = ..., next_change_s: _Optional[float] = ..., sent_bytes: _Optional[int] = ..., resent_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ...) -> None: ...
+    trouble: str
+    def __init__(self, peer: _Optional[str] = ..., open: bool = ..., next_change_s: _Optional[float] = ..., sent_bytes: _Optional[int] = ..., resent_bytes: _Optional[int] = ..., trouble: _Optional[str] = ...) -> None: ...
 
 class NodeStatus(_message.Message):
-    __slots__ = ("node", "mission_s", "queued_transfers", "queued_bytes", "quota_bytes", "delivered_transfers", "duplicate_transfers", "rejected_transfers", "links")
+    __slots__ = ("node", "mission_s", "queued_transfers", "queued_bytes", "quota_bytes", "received_bytes", "delivered_transfers", "duplicate_transfers", "rejected_transfers", "links")
     NODE_FIELD_NUMBER: _ClassVar[int]
     MISSION_S_FIELD_NUMBER: _ClassVar[int]
     QUEUED_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
     QUEUED_BYTES_FIELD_NUMBER: _ClassVar[int]
     QUOTA_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
     DELIVERED_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
     REJECTED_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
@@ -153,28 +168,29 @@ class NodeStatus(_message.Message):
     queued_transfers: int
     queued_bytes: int
     quota_bytes: int
+    received_bytes: int
     delivered_transfers: int
     duplicate_transfers: int
     rejected_transfers: int
     links: _containers.RepeatedCompositeFieldContainer[LinkStatus]
-    def __init__(self, node: _Optional[str] = ..., mission_s: _Optional[float] = ..., queued_transfers: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., delivered_transfers: _Optional[int] = ..., duplicate_transfers: _Optional[int] = ..., rejected_transfers: _Optional[int] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ...) -> None: ...
-
-class ClockReport(_message.Message):
-    __slots__ = ("node", "busy", "wake_s", "sequence")
-    NODE_FIELD_NUMBER: _ClassVar[int]
-    BUSY_FIELD_NUMBER: _ClassVar[int]
-    WAKE_S_FIELD_NUMBER: _ClassVar[int]
-    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
-    node: str
-    busy: bool
-    wake_s: float
-    sequence: int
-    def __init__(self, node: _Optional[str] = ..., busy: bool = ..., wake_s: _Optional[float] = ..., sequence: _Optional[int] = ...) -> None: ...
+    def __init__(self, node: _Optional[str] = ..., mission_s: _Optional[float] = ..., queued_transfers: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., delivered_transfers: _Optional[int] = ..., duplicate_transfers: _Optional[int] = ..., rejected_transfers: _Optional[int] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ...) -> None: ...
 
 class ClockTime(_message.Message):
-    __slots__ = ("mission_s", "sequence")
+    __slots__ = ("mission_s", "wave")
     MISSION_S_FIELD_NUMBER: _ClassVar[int]
-    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    WAVE_FIELD_NUMBER: _ClassVar[int]
     mission_s: float
-    sequence: int
-    def __init__(self, mission_s: _Optional[float] = ..., sequence: _Optional[int] = ...) -> None: ...
+    wave: int
+    def __init__(self, mission_s: _Optional[float] = ..., wave: _Optional[int] = ...) -> None: ...
+
+class ClockReport(_message.Message):
+    __slots__ = ("wave", "busy", "wake_s", "changes")
+    WAVE_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
+    WAKE_S_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
+    wave: int
+    busy: bool
+    wake_s: float
+    changes: int
+    def __init__(self, wave: _Optional[int] = ..., busy: bool = ..., wake_s: _Optional[float] = ..., changes: _Optional[int] = ...) -> None: ...

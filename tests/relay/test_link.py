@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from astropy.time import Time
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
@@ -36,6 +36,7 @@ def schedules(draw):
     return LinkSchedule(tuple(windows))
 
 
+@settings(deadline=None)
 @given(schedules(), st.lists(st.tuples(st.integers(0, 10**7), st.floats(0, 6000)), max_size=12))
 def test_no_byte_passes_outside_a_window_none_is_lost_and_the_link_is_first_in_first_out(schedule, requests):
     network = Network(plan_of())
@@ -59,6 +60,7 @@ def test_no_byte_passes_outside_a_window_none_is_lost_and_the_link_is_first_in_f
         passages.append(passage)
 
 
+@settings(deadline=None)
 @given(schedules(), st.integers(0, 10**7), st.floats(0, 6000), st.integers(1, 10**6))
 def test_more_bytes_or_a_later_start_never_arrive_earlier(schedule, size_bytes, now_s, more):
     def sent_s(size, start):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import wire_pb2 as pb
@@ -14,9 +14,9 @@ from relay.frames import (
     check_finite,
     chunks,
     decode_chunk,
-    decode_manifest,
+    decode_opening,
     encode_chunk,
-    encode_manifest,
+    encode_opening,
     parcel_frames,
 )
 from relay.wire import (
@@ -59,6 +59,7 @@ attributes = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=5000), names, names, attributes, st.integers(0, 2**32 - 1), st.sampled_from(Kind))
 def test_a_manifest_reads_back_as_it_was_written(payload, source, destination, attributes, step, kind):
     manifest = describe(
@@ -67,6 +68,7 @@ def test_a_manifest_reads_back_as_it_was_written(payload, source, destination, a
     assert Manifest.from_bytes(manifest.to_bytes(), LIMITS) == manifest
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=5000), st.integers(1, 700))
 def test_a_parcel_survives_its_frames_for_any_chunk_size(payload, chunk_bytes):
     manifest = describe(payload)
@@ -116,11 +118,12 @@ def test_a_peer_cannot_announce_more_than_the_limit_even_if_all_sizes_agree():
 
 def test_a_manifest_beyond_its_own_size_limit_is_not_even_parsed():
     with pytest.raises(LimitExceeded):
-        decode_manifest(b"M" + bytes(LIMITS.manifest_bytes), LIMITS)
+        decode_opening(b"M" + bytes(LIMITS.manifest_bytes), LIMITS)
     with pytest.raises(LimitExceeded):
         Manifest.from_bytes(bytes(LIMITS.manifest_bytes + 1), LIMITS)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=300), st.data())
 def test_any_flipped_bit_of_a_chunk_is_noticed(payload, data):
     frame = bytearray(encode_chunk(bytes(16), 4096, payload))
@@ -130,6 +133,7 @@ def test_any_flipped_bit_of_a_chunk_is_noticed(payload, data):
         decode_chunk(bytes(frame), LIMITS)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_raise_a_wire_error_or_are_read(data):
     for prefix in (b"", b"M", b"C", b"F"):
@@ -193,7 +197,7 @@ def test_pickle_bytes_are_nothing_but_bytes():
 
 def test_a_stream_that_starts_with_a_chunk_or_interrupts_a_parcel_is_refused():
     manifest = describe(bytes(1000))
-    sealed = encode_manifest(pb.SealedManifest(manifest=manifest.to_bytes()))
+    sealed = encode_opening(pb.SealedManifest(manifest=manifest.to_bytes()))
     with pytest.raises(OutOfOrder, match="before its manifest"):
         ParcelReader(LIMITS).add(encode_chunk(manifest.transfer_id, 0, b"x"))
     reader = ParcelReader(LIMITS)
@@ -234,23 +238,27 @@ def test_nan_and_infinity_are_refused_and_finite_values_pass(dtype, codec, encod
         check_finite(describe(hostile, dtype=dtype, codec=codec, shape=(3,)), hostile)
 
 
-@pytest.mark.parametrize(("codec", "scale"), [("int8", "<f4"), ("int4", "<f2")])
+@pytest.mark.parametrize("codec", ["int8", "int4"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
-def test_scales_of_block_codecs_must_be_finite_and_not_negative(codec, scale, bad):
+def test_scales_of_block_codecs_must_be_finite_and_not_negative(codec, bad):
     values = CODECS[codec].block * 2
-    body = bytes(values * CODECS[codec].bits // 8)
-    good = body + np.asarray([0.5, 2.0], scale).tobytes()
+    body = b"\xff" * (values * CODECS[codec].bits // 8)
+    good = bfloat16([0.5, 2.0]) + body
     check_finite(describe(good, dtype="float32", codec=codec, shape=(values,)), good)
-    hostile = body + np.asarray([0.5, bad], scale).tobytes()
+    hostile = bfloat16([0.5, bad]) + body
     with pytest.raises(NotFinite):
         check_finite(describe(hostile, dtype="float32", codec=codec, shape=(values,)), hostile)
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
-@given(shape=st.lists(st.integers(0, 40), min_size=1, max_size=4).map(tuple))
-def test_the_wire_and_the_split_model_agree_on_the_bytes_of_every_codec(codec, shape):
-    codecs = pytest.importorskip("splitmodel.codecs", reason="the split model is not installed")
-    assert encoded_bytes("float32", shape, codec) == codecs.encoded_bytes(shape, codec)
+def test_the_wire_and_the_split_model_agree_on_every_codec(codec):
+    torch = pytest.importorskip("torch")
+    codecs = pytest.importorskip("splitmodel.codecs", reason="the split model is not here")
+    for shape in [(1,), (64,), (65,), (3, 7), (2, 5, 33), (4, 64, 192)]:
+        values = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        payload = codecs.encode(values, codec)
+        assert encoded_bytes("float32", shape, codec) == memoryview(payload).nbytes
+        check_finite(describe(payload, dtype="float32", codec=codec, shape=shape), payload)
 
 
 def test_the_same_step_sent_again_is_the_same_transfer_and_another_step_is_not():

@@ -1,0 +1,85 @@
+"""A relay's own application, at the other end of `Fetch`: training code on a satellite, the backbone on the ground.
+
+It may come and go (on a satellite, its process lives for one Flower message); its parcels wait for it on disk and
+are given again to the next one until it has said that it needs them no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+
+from relay import wire_pb2 as pb
+from relay.frames import chunks, encode_failure, encode_opening
+from relay.outgoing import Refusal
+from relay.spool import Spool
+from relay.wire import Limits
+
+
+class Application:
+    """Gives complete parcels to whoever fetches them last; an older stream ends when a newer begins."""
+
+    def __init__(self, node: str, spool: Spool, limits: Limits, *, taken: Callable[[], None]) -> None:
+        self.arrived = asyncio.Event()  # set when there is something new to give
+        self.busy = False  # it is there, and does something else than wait for a parcel
+        self._node = node
+        self._spool = spool
+        self._limits = limits
+        self._taken = taken
+        self._failures: deque[tuple[bytes, Refusal]] = deque()
+        self._stream: asyncio.Task[None] | None = None
+        self._given = 0  # parcels and failures in this stream
+
+    def fail(self, transfer_id: bytes, refusal: Refusal) -> None:
+        """Tell the application that what it sent will never arrive."""
+        self._failures.append((transfer_id, refusal))
+        self.arrived.set()
+
+    async def serve(
+        self, requests: AsyncIterator[pb.FetchRequest], context: grpc.aio.ServicerContext
+    ) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+        giving = self._stream = asyncio.create_task(self._give(context))
+        self.busy, self._given = True, 0
+        hearing = asyncio.create_task(self._hear(requests, giving))
+        try:
+            await asyncio.wait((giving, hearing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            giving.cancel()
+            hearing.cancel()
+            if self._stream is giving:
+                self._stream, self.busy = None, False
+
+    async def _hear(self, requests: AsyncIterator[pb.FetchRequest], giving: asyncio.Task[None]) -> None:
+        async for request in requests:
+            entry = self._spool.entries.get(request.taken)
+            if entry is not None and entry.manifest.destination == self._node and entry.verified:
+                self._spool.deliver(entry)
+                self._taken()
+            if self._stream is giving:
+                self.busy = not (request.waiting and request.received == self._given)
+
+    async def _give(self, context: grpc.aio.ServicerContext) -> None:
+        given: set[bytes] = set()
+        while True:
+            self.arrived.clear()
+            while self._failures:
+                transfer_id, refusal = self._failures.popleft()
+                self._given, self.busy = self._given + 1, True
+                await context.write(encode_failure(refusal.error, refusal.text, transfer_id))
+            for entry in list(self._spool.entries.values()):
+                if entry.manifest.destination != self._node or not entry.verified:
+                    continue
+                if entry.transfer_id in given:
+                    continue
+                given.add(entry.transfer_id)
+                self._given, self.busy = self._given + 1, True
+                payload = self._spool.read(entry, 0, entry.manifest.total_bytes)
+                await context.write(encode_opening(entry.sealed))
+                for frame in chunks(entry.transfer_id, payload, self._limits.chunk_bytes):
+                    await context.write(frame)
+            await self.arrived.wait()

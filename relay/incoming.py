@@ -1,0 +1,120 @@
+"""The receiving side of one stream: openings and chunks in, acknowledgements out, bytes into the spool.
+
+No network in here: a stream is a function from frames to acknowledgements, which a fuzzer can call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from relay import wire_pb2 as pb
+from relay.frames import CHUNK, MANIFEST, check_finite, decode_chunk, decode_opening
+from relay.identity import NodeIdentity
+from relay.spool import AlreadyDelivered, Entry, QuotaExceeded, Spool
+from relay.wire import BadManifest, CorruptChunk, Limits, Manifest, OutOfOrder, WireError
+
+
+class IncomingStream:
+    """Transfers that one peer sends over one stream.
+
+    `admit(manifest)` raises WireError for a transfer this node does not want; `grown(entry)` is called whenever
+    bytes have been stored. `for_us(manifest)` says whose values are to be checked here, not further on.
+    """
+
+    def __init__(
+        self,
+        peer: str,
+        *,
+        spool: Spool,
+        limits: Limits,
+        identity: NodeIdentity | None,
+        admit: Callable[[Manifest], None],
+        for_us: Callable[[Manifest], bool],
+        grown: Callable[[Entry], None],
+    ) -> None:
+        self._peer = peer
+        self._spool = spool
+        self._limits = limits
+        self._identity = identity
+        self._admit = admit
+        self._for_us = for_us
+        self._grown = grown
+        self._opened: set[bytes] = set()  # in this stream, refused ones included
+        self._gap_at: dict[bytes, int] = {}  # offset of the last chunk that came too early
+
+    def receive(self, frame: bytes) -> list[pb.Acknowledgement]:
+        """What to answer to a frame. Raises WireError for a frame no honest peer sends: the stream must end."""
+        frame_type = frame[0] if frame else None
+        if frame_type == MANIFEST:
+            opening, manifest = decode_opening(frame, self._limits)
+            self._opened.add(manifest.transfer_id)
+            return [self._open(opening, manifest)]
+        if frame_type != CHUNK:
+            raise BadManifest("a frame that is neither manifest nor chunk")
+        try:
+            chunk = decode_chunk(frame, self._limits)
+        except CorruptChunk:
+            # Its header cannot be trusted either: whatever this stream has under way goes on from what is stored.
+            return [_acknowledge(entry, rewind=True) for entry in self._unfinished()]
+        if chunk.transfer_id not in self._opened:
+            raise OutOfOrder(f"a chunk of transfer {chunk.transfer_id.hex()}, which was not opened")
+        entry = self._spool.entries.get(chunk.transfer_id)
+        if entry is None:  # refused, and the sender has not heard of it yet
+            return []
+        return self._store(entry, chunk.offset, chunk.payload)
+
+    def _open(self, opening: pb.Opening, manifest: Manifest) -> pb.Acknowledgement:
+        try:
+            if self._identity is not None:
+                self._identity.verify(opening.sealed, manifest.source)
+            self._admit(manifest)
+            base_offset = 0 if self._for_us(manifest) else opening.base_offset
+            entry = self._spool.open(opening.sealed, manifest, sender=self._peer, base_offset=base_offset)
+        except AlreadyDelivered:
+            return pb.Acknowledgement(transfer_id=manifest.transfer_id, next_offset=manifest.total_bytes)
+        except WireError as error:
+            return _refuse(manifest.transfer_id, error)
+        self._grown(entry)
+        return self._finish(entry)
+
+    def _store(self, entry: Entry, offset: int, payload: memoryview) -> list[pb.Acknowledgement]:
+        try:
+            self._spool.append(entry, offset, payload)
+        except OutOfOrder:
+            # One rewind per gap is enough: the chunks behind it are under way. A chunk from before the last
+            # one seen means that the sender has gone back, and has lost a chunk again.
+            again = offset <= self._gap_at.get(entry.transfer_id, offset)
+            self._gap_at[entry.transfer_id] = offset
+            return [_acknowledge(entry, rewind=True)] if again else []
+        except QuotaExceeded as error:
+            return [_refuse(entry.transfer_id, error)]
+        self._gap_at.pop(entry.transfer_id, None)
+        self._grown(entry)
+        return [self._finish(entry)]
+
+    def _finish(self, entry: Entry) -> pb.Acknowledgement:
+        if entry.complete and not entry.verified:
+            try:
+                self._spool.verify(entry)
+                if self._for_us(entry.manifest):
+                    check_finite(entry.manifest, self._spool.read(entry, 0, entry.manifest.total_bytes))
+            except WireError as error:
+                self._spool.remove(entry.transfer_id)
+                return _refuse(entry.transfer_id, error)
+            self._grown(entry)
+        return _acknowledge(entry)
+
+    def _unfinished(self) -> list[Entry]:
+        entries = (self._spool.entries.get(transfer_id) for transfer_id in self._opened)
+        return [entry for entry in entries if entry is not None and not entry.complete]
+
+
+def _acknowledge(entry: Entry, *, rewind: bool = False) -> pb.Acknowledgement:
+    return pb.Acknowledgement(transfer_id=entry.transfer_id, next_offset=entry.end_offset, rewind=rewind)
+
+
+def _refuse(transfer_id: bytes, error: WireError) -> pb.Acknowledgement:
+    failure = pb.Failure(transfer_id=transfer_id, error=type(error).__name__, text=str(error))
+    return pb.Acknowledgement(
+        transfer_id=transfer_id, refusal=failure, temporary=isinstance(error, QuotaExceeded)
+    )

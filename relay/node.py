@@ -1,0 +1,372 @@
+"""The relay of one node: takes parcels in, keeps them on disk, sends them on when the contact plan allows.
+
+A node's neighbours send with `Put`, and so does its own application, which gets its parcels by `Fetch`. What is
+addressed elsewhere is queued for the neighbour over whom it arrives first, and goes on while it still comes in
+(cut-through); when a window closes or a neighbour fails, the rest may take another way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from relay import service
+from relay import wire_pb2 as pb
+from relay.application import Application
+from relay.identity import IdentityError, NodeIdentity, node_host, peer_name
+from relay.incoming import IncomingStream
+from relay.link import Network
+from relay.outgoing import Faults, OutgoingLink, Refusal
+from relay.paced_clock import Activity, PacedClock, TimeAuthority, follow
+from relay.routing import Route, earliest_arrival
+from relay.spool import Entry, Spool
+from relay.wire import BadManifest, Kind, Limits, Manifest, WireError
+
+log = logging.getLogger(__name__)
+
+SKEW_S = 0.5  # how much light time and the error of two clocks may shift what a neighbour sends
+ROUTE_AGE_S = 1.0  # how long a route is kept before it is looked up again
+SWEEP_S = 1.0
+
+# A satellite that waits for its gradient or its hidden states cannot go on; features are sent ahead.
+_URGENCY = {Kind.GRAD_HIDDEN: 0, Kind.HIDDEN: 0, Kind.GRAD_FEATURES: 0, Kind.AGGREGATE: 1, Kind.FEATURES: 2}
+
+
+class Expired(WireError):
+    """Nobody wants this transfer any more."""
+
+
+@dataclass(frozen=True)
+class RelaySettings:
+    """What a relay is told when it starts.
+
+    `peers` are the addresses of the nodes it may ever send to; `time_authority` is the node whose clock all
+    follow: this one's own name where this is it.
+    """
+
+    name: str
+    network: Network
+    peers: Mapping[str, str]
+    folder: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    time_authority: str | None = None
+    quota_bytes: int = 4 << 30
+    neighbour_quota_bytes: int = 2 << 30
+    limits: Limits = field(default_factory=Limits)
+    faults: Faults = field(default_factory=Faults)
+
+    def __post_init__(self) -> None:
+        if self.name not in self.network.nodes:
+            raise ValueError(f"relay {self.name!r} is no node of the contact plan")
+        missing = [peer for peer in self.network.neighbours(self.name) if peer not in self.peers]
+        if missing:
+            raise ValueError(f"relay {self.name}: no address for its neighbours {', '.join(missing)}")
+        if self.time_authority not in (None, self.name, *self.peers):
+            raise ValueError(f"relay {self.name}: no address for the time authority {self.time_authority}")
+
+
+class RelayNode:
+    """One relay, to be run in an asyncio loop: `await start()`, `await stop()`."""
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        *,
+        identity: NodeIdentity | None = None,
+        clock: PacedClock | None = None,
+    ) -> None:
+        if identity is not None and identity.name != settings.name:
+            raise IdentityError(f"relay {settings.name} is given the certificate of {identity.name}")
+        self.name = settings.name
+        self.clock = clock or PacedClock()
+        self.port = settings.port
+        self.delivered = self.rejected = self.received_bytes = 0
+        self.spool = Spool(
+            settings.folder,
+            quota_bytes=settings.quota_bytes,
+            sender_quota_bytes=settings.neighbour_quota_bytes,
+            limits=settings.limits,
+        )
+        self.links: dict[str, OutgoingLink] = {}
+        self._settings = settings
+        self._identity = identity
+        self._limits = settings.limits
+        self._network = settings.network
+        self._channels: list[grpc.aio.Channel] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._routes: dict[tuple[str, int], tuple[float, Route | None]] = {}
+        self._changes = 0
+        self.application = Application(self.name, self.spool, self._limits, taken=self._count_delivery)
+        self._authority: TimeAuthority | None = None
+        if settings.time_authority == settings.name:
+            self._authority = TimeAuthority(self.clock, settings.network.nodes)
+
+    async def start(self) -> None:
+        """Listen, then serve all links. Raises RuntimeError if the port cannot be had."""
+        self._server = grpc.aio.server(options=service.server_options(self._limits))
+        self._server.add_generic_rpc_handlers((self._handlers(),))
+        address = f"{self._settings.host}:{self.port}"
+        if self._identity is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, self._identity.server_credentials())
+        await self._server.start()
+        for peer in self._network.neighbours(self.name):
+            self.links[peer] = OutgoingLink(
+                self.name,
+                peer,
+                channel=self._channel(peer),
+                schedule=self._network.links[self.name, peer],
+                clock=self.clock,
+                spool=self.spool,
+                limits=self._limits,
+                queue=lambda peer=peer: self._queue_for(peer),  # type: ignore[misc]
+                done=self._done,
+                faults=self._settings.faults,
+            )
+            self._tasks.append(asyncio.create_task(self.links[peer].run()))
+        self.clock.on_jump.append(self._wake)
+        self._tasks.append(asyncio.create_task(self._sweep()))
+        if self._authority is not None:
+            self._tasks.append(asyncio.create_task(self._authority.run()))
+        if self._settings.time_authority is not None:
+            own = f"{self._settings.host}:{self.port}" if self._authority else None
+            channel = self._channel(self._settings.time_authority, own)
+            self._tasks.append(asyncio.create_task(follow(self.clock, self.name, channel, self.activity)))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.stop(grace=0.1)
+        for channel in self._channels:
+            await channel.close()
+        self.spool.close()
+
+    def activity(self) -> Activity:
+        """What this node says to the time authority."""
+        moving = any(link.moving for link in self.links.values())
+        return Activity(busy=moving or self.application.busy, wake_s=self._wake_s(), changes=self._changes)
+
+    def status(self) -> pb.NodeStatus:
+        now_s = self.clock.now_s
+        links = []
+        for peer, link in self.links.items():
+            window = link.schedule.next_after(now_s)
+            is_open = window is not None and window.start_s <= now_s
+            change_s = math.inf if window is None else window.end_s if is_open else window.start_s
+            links.append(
+                pb.LinkStatus(
+                    peer=peer,
+                    open=is_open,
+                    next_change_s=change_s,
+                    sent_bytes=link.sent_bytes,
+                    resent_bytes=link.resent_bytes,
+                    trouble=link.trouble,
+                )
+            )
+        return pb.NodeStatus(
+            node=self.name,
+            mission_s=now_s,
+            queued_transfers=len(self.spool.entries),
+            queued_bytes=self.spool.used_bytes,
+            quota_bytes=self.spool.quota_bytes,
+            received_bytes=self.received_bytes,
+            delivered_transfers=self.delivered,
+            rejected_transfers=self.rejected,
+            links=links,
+        )
+
+    # ------------------------------------------------------------------------------------ queue and routes
+
+    def _queue_for(self, peer: str) -> list[Entry]:
+        waiting = [
+            entry
+            for entry in self.spool.entries.values()
+            if entry.manifest.destination != self.name and self._next_hop(entry) == peer
+        ]
+        return sorted(waiting, key=lambda entry: _URGENCY[entry.manifest.kind])
+
+    def _next_hop(self, entry: Entry) -> str | None:
+        now_s = self.clock.now_s
+        for peer, link in self.links.items():  # what has begun stays on its way while that way is open
+            if link.begun(entry) and not link.trouble and link.schedule.open_at(now_s):
+                return peer
+        size_bytes = entry.manifest.total_bytes - max(entry.base_offset, entry.delivered_offset)
+        key = entry.manifest.destination, size_bytes
+        looked_up_s, route = self._routes.get(key, (-math.inf, None))
+        if not looked_up_s <= now_s < looked_up_s + ROUTE_AGE_S:
+            route = self._route(*key)
+            self._routes[key] = now_s, route
+        return route.next_hop if route else None
+
+    def _route(self, destination: str, size_bytes: int) -> Route | None:
+        now_s = self.clock.now_s
+        broken = {(self.name, peer) for peer, link in self.links.items() if link.trouble}
+        find = (self._network, self.name, destination, size_bytes, now_s)
+        return earliest_arrival(*find, avoid=broken) or earliest_arrival(*find)
+
+    def _wake_s(self) -> float:
+        """When the next link opens over which something waits to go."""
+        hops = {
+            self._next_hop(entry)
+            for entry in self.spool.entries.values()
+            if entry.manifest.destination != self.name
+        }
+        windows = [self.links[hop].schedule.next_after(self.clock.now_s) for hop in hops if hop is not None]
+        return min((window.start_s for window in windows if window is not None), default=math.inf)
+
+    def _done(self, entry: Entry, refusal: Refusal | None) -> None:
+        if entry.transfer_id not in self.spool.entries:
+            return
+        self._changes += 1
+        self._drop(entry.transfer_id)
+        if refusal is None:
+            return
+        self.rejected += 1
+        manifest = entry.manifest
+        log.warning("%s of %s refused: %s", manifest.kind.name, manifest.source, refusal.text)
+        if manifest.source == self.name:
+            self.application.fail(entry.transfer_id, refusal)
+
+    def _count_delivery(self) -> None:
+        self.delivered += 1
+        self._changes += 1
+
+    def _drop(self, transfer_id: bytes) -> None:
+        self.spool.remove(transfer_id)
+        for link in self.links.values():
+            link.forget(transfer_id)
+        self._wake()
+
+    def _wake(self) -> None:
+        for link in self.links.values():
+            link.wake.set()
+
+    async def _sweep(self) -> None:
+        """Let go of what has expired, a transfer that nobody wants or an old route."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_s = self.clock.now_s
+            for entry in list(self.spool.entries.values()):
+                if entry.manifest.expiry_s < now_s:
+                    self._done(entry, Refusal("Expired", f"expired at {entry.manifest.expiry_s:.0f} s"))
+            self._routes.clear()
+
+    # -------------------------------------------------------------------------------------------- service
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        stream, unary = grpc.stream_stream_rpc_method_handler, grpc.unary_unary_rpc_method_handler
+        methods = {
+            service.PUT: stream(self._put, response_serializer=pb.Acknowledgement.SerializeToString),
+            service.FETCH: stream(self._fetch, request_deserializer=pb.FetchRequest.FromString),
+            service.CANCEL: unary(self._cancel, pb.TransferId.FromString, pb.Nothing.SerializeToString),
+            service.STATUS: unary(self._tell_status, pb.Nothing.FromString, pb.NodeStatus.SerializeToString),
+        }
+        if self._authority is not None:
+            methods[service.CLOCK] = stream(
+                self._clock, pb.ClockReport.FromString, pb.ClockTime.SerializeToString
+            )
+        return grpc.method_handlers_generic_handler(service.SERVICE, methods)
+
+    async def _put(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+        peer = await self._caller(context)
+        incoming = self._network.links.get((peer, self.name))
+        if incoming is None and peer != self.name:
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED, f"{peer} never has a contact to {self.name}"
+            )
+        stream = IncomingStream(
+            peer,
+            spool=self.spool,
+            limits=self._limits,
+            identity=self._identity,
+            admit=lambda manifest: self._admit(peer, manifest),
+            for_us=lambda manifest: self.name in (peer, manifest.destination),
+            grown=self._grown,
+        )
+        while (frame := await context.read()) is not grpc.aio.EOF:
+            if incoming is not None and not incoming.open_near(self.clock.now_s, SKEW_S):
+                text = f"no contact from {peer} to {self.name} at {self.clock.now_s:.1f} s"
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, text)
+            self.received_bytes += len(frame)
+            try:
+                answers = stream.receive(frame)
+            except WireError as error:
+                log.warning("stream of %s ended: %s", peer, error)
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{type(error).__name__}: {error}")
+            for answer in answers:
+                await context.write(answer)
+
+    def _admit(self, peer: str, manifest: Manifest) -> None:
+        if manifest.destination not in self._network.nodes or manifest.source not in self._network.nodes:
+            raise BadManifest(f"from {manifest.source} to {manifest.destination}: not nodes of this mission")
+        if peer == self.name and manifest.source != self.name:
+            raise IdentityError(f"the application of {self.name} sends in the name of {manifest.source}")
+        if manifest.expiry_s < self.clock.now_s:
+            raise Expired(f"transfer {manifest.transfer_id.hex()} expired at {manifest.expiry_s:.0f} s")
+
+    def _grown(self, entry: Entry) -> None:
+        self._changes += 1
+        if entry.manifest.destination != self.name:
+            hop = self._next_hop(entry)
+            if hop is not None:
+                self.links[hop].wake.set()
+        elif entry.verified:
+            self.application.arrived.set()
+
+    async def _fetch(
+        self, requests: AsyncIterator[pb.FetchRequest], context: grpc.aio.ServicerContext
+    ) -> None:
+        if await self._caller(context) != self.name:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"these parcels are for {self.name}")
+        await self.application.serve(requests, context)
+
+    async def _cancel(self, request: pb.TransferId, context: grpc.aio.ServicerContext) -> pb.Nothing:
+        """A neighbour takes back what it has begun to send here, or the application what is its own."""
+        caller = await self._caller(context)
+        entry = self.spool.entries.get(request.transfer_id)
+        if entry is not None and entry.sender == caller:
+            self._drop(request.transfer_id)
+        return pb.Nothing()
+
+    async def _tell_status(self, _: pb.Nothing, context: grpc.aio.ServicerContext) -> pb.NodeStatus:
+        await self._caller(context)
+        return self.status()
+
+    async def _clock(
+        self, requests: AsyncIterator[pb.ClockReport], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.ClockTime]:
+        caller = await self._caller(context)
+        assert self._authority is not None
+        async for told in self._authority.attend(caller, requests):
+            yield told
+
+    async def _caller(self, context: grpc.aio.ServicerContext) -> str:
+        stated = str(dict(context.invocation_metadata() or ()).get(service.NODE_KEY, ""))
+        try:
+            name = stated if self._identity is None else peer_name(context.auth_context())
+            if name not in self._network.nodes:
+                raise IdentityError(f"{name!r} is no node of this mission")
+        except IdentityError as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        return name
+
+    def _channel(self, peer: str, address: str | None = None) -> grpc.aio.Channel:
+        options = service.channel_options(self._limits)
+        address = address or self._settings.peers[peer]
+        if self._identity is None:
+            channel = grpc.aio.insecure_channel(address, options=options)
+        else:
+            named = [*options, ("grpc.ssl_target_name_override", node_host(peer))]
+            credentials = self._identity.channel_credentials()
+            channel = grpc.aio.secure_channel(address, credentials, options=named)
+        self._channels.append(channel)
+        return channel

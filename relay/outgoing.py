@@ -1,0 +1,331 @@
+"""The sending side of one link: opens and shuts with its windows, paces real bytes, resumes where it stopped.
+
+Rate and light time are shaped here, at the sender: a chunk occupies the link for as long as its bits take, and
+is then held back for the light time. (The kernel's shapers need privileges, and `netem` is often absent.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import grpc
+
+from relay import service
+from relay import wire_pb2 as pb
+from relay.frames import encode_chunk, encode_opening
+from relay.link import LinkSchedule, Window
+from relay.paced_clock import PacedClock
+from relay.spool import Entry, Spool
+from relay.wire import Limits
+
+log = logging.getLogger(__name__)
+
+BURST_S = (
+    0.02  # how late the sender may run and still catch up: more than a scheduler's hiccup, less than a window
+)
+CHUNK_S = 0.0025  # time on the link that a chunk is sized for; every hop of a cut-through adds one
+MIN_CHUNK_BYTES = 64 << 10
+MIN_CREDIT_BYTES = 2 << 20
+MAX_CREDIT_BYTES = 8 << 20
+ACK_TIMEOUT_S = 1.0
+RETRY_S = 0.25
+
+
+class Outage(NamedTuple):
+    """A time in which a link carries nothing, though the contact plan says it does. Mission seconds."""
+
+    source: str
+    target: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What the emulation adds to a perfect link: chunks lost at random, and outages nobody has planned."""
+
+    loss: float = 0.0
+    outages: tuple[Outage, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The neighbour will never take this transfer."""
+
+    error: str
+    text: str
+
+
+class _StreamEnded(Exception):
+    """The neighbour has closed the stream without an error of its own."""
+
+
+@dataclass(eq=False)
+class _Sending:
+    """How far one transfer has come on this link."""
+
+    entry: Entry
+    sent: int
+    acked: int
+    furthest: int
+    opened: bool = False  # in this session
+
+
+class OutgoingLink:
+    """Sends to one neighbour what `queue()` names: always the first that has bytes to send.
+
+    `done(entry, refusal)` is called when the neighbour has a transfer durably, or will never take it.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        peer: str,
+        *,
+        channel: grpc.aio.Channel,
+        schedule: LinkSchedule,
+        clock: PacedClock,
+        spool: Spool,
+        limits: Limits,
+        queue: Callable[[], Iterable[Entry]],
+        done: Callable[[Entry, Refusal | None], None],
+        faults: Faults,
+    ) -> None:
+        self.node = node
+        self.peer = peer
+        self.schedule = schedule
+        self.sent_bytes = 0
+        self.resent_bytes = 0
+        self.trouble = ""
+        self.wake = asyncio.Event()  # set when there may be something new to send
+        self._put = channel.stream_stream(
+            service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
+        )
+        self._cancel = channel.unary_unary(
+            service.path(service.CANCEL),
+            request_serializer=pb.TransferId.SerializeToString,
+            response_deserializer=pb.Nothing.FromString,
+        )
+        self._caller = ((service.NODE_KEY, node),)
+        self._clock = clock
+        self._spool = spool
+        self._limits = limits
+        self._queue = queue
+        self._done = done
+        self._outages = [o for o in faults.outages if (o.source, o.target) == (node, peer)]
+        self._loss = faults.loss
+        self._random = random.Random(f"{faults.seed} {node} {peer}")
+        self._sendings: dict[bytes, _Sending] = {}
+        self._abandoned: list[bytes] = []  # begun here, finished another way
+        self._not_before_s: dict[bytes, float] = {}  # wall time of the next offer of what was refused for now
+        self._free_s = -math.inf  # mission time at which the last bit will have left
+
+    @property
+    def in_flight_bytes(self) -> int:
+        return sum(sending.sent - sending.acked for sending in self._sendings.values())
+
+    @property
+    def moving(self) -> bool:
+        """Whether bytes move on this link now, or would if it worked."""
+        if self.schedule.open_at(self._clock.now_s) is None:
+            return self.in_flight_bytes > 0
+        return self.in_flight_bytes > 0 or any(True for _ in self._queue())
+
+    def begun(self, entry: Entry) -> bool:
+        """Whether the neighbour holds a part of this transfer."""
+        return entry.transfer_id in self._sendings and self._sendings[entry.transfer_id].acked > 0
+
+    def forget(self, transfer_id: bytes) -> None:
+        """Drop what is known of a transfer that has left the spool, here and at the neighbour if it began."""
+        self._not_before_s.pop(transfer_id, None)
+        sending = self._sendings.pop(transfer_id, None)
+        if (
+            sending is not None
+            and sending.furthest > 0
+            and sending.acked < sending.entry.manifest.total_bytes
+        ):
+            self._abandoned.append(transfer_id)
+
+    async def run(self) -> None:
+        """Serve one window after the other until the plan ends."""
+        while (window := self.schedule.next_after(self._clock.now_s)) is not None:
+            await self._clock.sleep_until(window.start_s)
+            if self._pick() is None:  # no stream before there is something to send
+                await self._woken(window.end_s - self._clock.now_s)
+                continue
+            try:
+                await self._clock.sleep_until(await self._session(window))
+            except (grpc.aio.AioRpcError, _StreamEnded) as error:
+                details = error.details() if isinstance(error, grpc.aio.AioRpcError) else None
+                self.trouble = details or str(error) or type(error).__name__
+                log.info("%s → %s: %s", self.node, self.peer, self.trouble)
+                await asyncio.sleep(RETRY_S)
+
+    async def _session(self, window: Window) -> float:
+        """One stream to the neighbour, within one window; returns the mission time before which to rest."""
+        while self._abandoned:
+            await self._cancel(
+                pb.TransferId(transfer_id=self._abandoned[-1]), metadata=self._caller, timeout=5.0
+            )
+            self._abandoned.pop()
+        for sending in self._sendings.values():
+            sending.sent, sending.opened = sending.acked, False
+        call = self._put(metadata=self._caller, timeout=window.end_s - self._clock.now_s + 10.0)
+        line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        feeding = asyncio.create_task(self._feed(window, line))
+        carrying = asyncio.create_task(self._write(call, line))
+        hearing = asyncio.create_task(self._read_acknowledgements(call, window.owlt_s))
+        try:
+            await asyncio.wait((feeding, carrying, hearing), return_when=asyncio.FIRST_COMPLETED)
+            for broken in (hearing, carrying):
+                if broken.done():
+                    await broken
+            # The link has gone. What left before still arrives, and so does its acknowledgement.
+            deadline_s = time.monotonic() + 2 * window.owlt_s + ACK_TIMEOUT_S
+            while self.in_flight_bytes and time.monotonic() < deadline_s and not hearing.done():
+                await self._woken(0.05)
+            return await feeding
+        finally:
+            for task in (feeding, carrying, hearing):
+                task.cancel()
+            await asyncio.gather(feeding, carrying, hearing, return_exceptions=True)
+            call.cancel()
+            for sending in self._sendings.values():
+                sending.sent = sending.acked
+
+    async def _feed(self, window: Window, line: asyncio.Queue[tuple[float, bytes]]) -> float:
+        """Put chunks on the line until the window or the link ends; returns when the link may work again."""
+        chunk_bytes = _chunk_bytes(window.rate_bps, self._limits)
+        credit_bytes = _credit_bytes(window)
+        acked, heard_s = -1, time.monotonic()
+        while (now_s := self._clock.now_s) < window.end_s:
+            self.wake.clear()
+            acked_before, acked = acked, self._acked_bytes()
+            if acked != acked_before or not self.in_flight_bytes:
+                heard_s = time.monotonic()
+            elif time.monotonic() - heard_s > ACK_TIMEOUT_S + 4 * window.owlt_s:
+                self._rewind_all()
+            sending = self._pick() if self.in_flight_bytes + chunk_bytes <= credit_bytes else None
+            if sending is None:
+                waiting = self.in_flight_bytes or self._not_before_s
+                await self._woken(RETRY_S if waiting else window.end_s - now_s)
+                self._free_s = max(self._free_s, self._clock.now_s)  # an idle link saves nothing up
+                continue
+            begin_s = max(self._free_s, now_s - BURST_S, window.start_s)
+            room_bytes = int((window.end_s - begin_s) * window.rate_bps / 8)
+            if room_bytes < 1:
+                break
+            size = max(0, min(chunk_bytes, sending.entry.end_offset - sending.sent, room_bytes))
+            frames = self._frames(sending, size)
+            self._free_s = begin_s + 8 * size / window.rate_bps
+            await self._clock.sleep_until(self._free_s)
+            for outage in self._outages:
+                if outage.start_s <= self._clock.now_s < outage.end_s:
+                    self.trouble = "the link is out"
+                    return outage.end_s
+            for frame in frames:
+                line.put_nowait((self._free_s + window.owlt_s, frame))
+            self.trouble = ""
+        return window.end_s
+
+    def _pick(self) -> _Sending | None:
+        now_wall_s = time.monotonic()
+        for entry in self._queue():
+            if self._not_before_s.get(entry.transfer_id, 0.0) > now_wall_s:
+                continue
+            start = max(entry.base_offset, entry.delivered_offset)
+            fresh = _Sending(entry, start, start, start)
+            sending = self._sendings.setdefault(entry.transfer_id, fresh)
+            if sending.sent < entry.end_offset or not sending.opened:
+                return sending
+        return None
+
+    def _frames(self, sending: _Sending, size: int) -> list[bytes]:
+        """The next `size` bytes of a transfer as frames, opened if need be; none of them if they get lost."""
+        entry, offset = sending.entry, sending.sent
+        frames = []
+        if not sending.opened:
+            frames.append(encode_opening(entry.sealed, max(entry.base_offset, entry.delivered_offset)))
+            sending.opened = True
+        if size > 0 and not (self._loss and self._random.random() < self._loss):
+            frames.append(encode_chunk(entry.transfer_id, offset, self._spool.read(entry, offset, size)))
+        sending.sent += size
+        self.sent_bytes += size
+        self.resent_bytes += max(0, min(sending.furthest, sending.sent) - offset)
+        sending.furthest = max(sending.furthest, sending.sent)
+        return frames
+
+    async def _write(self, call: grpc.aio.StreamStreamCall, line: asyncio.Queue[tuple[float, bytes]]) -> None:
+        while True:
+            due_s, frame = await line.get()
+            await self._clock.sleep_until(due_s)
+            await call.write(frame)
+
+    async def _read_acknowledgements(self, call: grpc.aio.StreamStreamCall, owlt_s: float) -> None:
+        """Acknowledgements take the light time back, too."""
+        loop = asyncio.get_running_loop()
+        async for acknowledgement in call:
+            loop.call_later(owlt_s, self._acknowledge, acknowledgement)
+        raise _StreamEnded("the neighbour has ended the stream")
+
+    def _acknowledge(self, acknowledgement: pb.Acknowledgement) -> None:
+        transfer_id = acknowledgement.transfer_id
+        sending = self._sendings.get(transfer_id)
+        self.wake.set()
+        if sending is None:
+            return
+        entry = sending.entry
+        if acknowledgement.HasField("refusal"):
+            refusal = acknowledgement.refusal
+            if acknowledgement.temporary:
+                sending.sent, sending.opened = sending.acked, False
+                self._not_before_s[transfer_id] = time.monotonic() + RETRY_S
+                self.trouble = refusal.text
+            else:
+                self._done(entry, Refusal(refusal.error, refusal.text))
+            return
+        offset = acknowledgement.next_offset
+        if offset < entry.base_offset:
+            self._done(entry, Refusal("OutOfOrder", f"{self.peer} has lost bytes below {entry.base_offset}"))
+            return
+        sending.acked = offset if acknowledgement.rewind else max(sending.acked, offset)
+        sending.sent = sending.acked if acknowledgement.rewind else max(sending.sent, sending.acked)
+        if entry.manifest.destination == self.peer:
+            entry.delivered_offset = sending.acked
+        if sending.acked >= entry.manifest.total_bytes:
+            self._done(entry, None)
+
+    def _acked_bytes(self) -> int:
+        return sum(sending.acked for sending in self._sendings.values())
+
+    def _rewind_all(self) -> None:
+        for sending in self._sendings.values():
+            sending.sent = sending.acked
+
+    async def _woken(self, timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.wake.wait(), timeout_s)
+        self.wake.clear()
+
+
+def _chunk_bytes(rate_bps: float, limits: Limits) -> int:
+    """64 KiB on slow links, doubling with the rate up to the limit."""
+    size = MIN_CHUNK_BYTES
+    while size * 2 <= min(rate_bps * CHUNK_S / 8, limits.chunk_bytes):
+        size *= 2
+    return min(size, limits.chunk_bytes)
+
+
+def _credit_bytes(window: Window) -> int:
+    """How far to run ahead of acknowledgements: twice the bandwidth-delay product, within limits."""
+    round_trip_bytes = window.rate_bps * 2 * window.owlt_s / 8
+    return int(min(max(2 * round_trip_bytes, MIN_CREDIT_BYTES), MAX_CREDIT_BYTES))

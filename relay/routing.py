@@ -1,0 +1,56 @@
+"""Where a transfer goes next: the way on which its last byte arrives first, by the contact plan.
+
+Dijkstra over arrival times (a link keeps them in order: later in is later out), as in the contact graph
+routing of CCSDS 734.3-B-1, with the whole remaining payload as the bundle.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Container
+from typing import NamedTuple
+
+from relay.link import Network, NoContact
+
+
+class Route(NamedTuple):
+    next_hop: str
+    arrival_s: float
+    hops: tuple[str, ...]
+
+
+def earliest_arrival(
+    network: Network,
+    source: str,
+    destination: str,
+    size_bytes: int,
+    now_s: float,
+    avoid: Container[tuple[str, str]] = frozenset(),
+) -> Route | None:
+    """The way from `source` to `destination` that is through first, or None where the plan has none.
+
+    `avoid` are links known not to work at present. Of two ways with equal arrival the one with fewer hops is
+    taken, then the first by name, so that all nodes agree.
+    """
+    queue: list[tuple[float, int, tuple[str, ...]]] = [(now_s, 0, (source,))]
+    best = {source: now_s}
+    while queue:
+        arrival_s, hops, path = heapq.heappop(queue)
+        node = path[-1]
+        if node == destination:
+            return Route(path[1], arrival_s, path[1:]) if hops else None
+        if arrival_s > best.get(node, math.inf):
+            continue
+        for neighbour in network.neighbours(node):
+            link = node, neighbour
+            if link in avoid:
+                continue
+            try:
+                there_s = network.links[link].passage(size_bytes, arrival_s).arrival_s
+            except NoContact:
+                continue
+            if there_s < best.get(neighbour, math.inf):
+                best[neighbour] = there_s
+                heapq.heappush(queue, (there_s, hops + 1, (*path, neighbour)))
+    return None
