@@ -1,10 +1,32 @@
-"""On-board fine-tuning, the baseline: the whole model is trained on the satellites, only weights travel."""
+"""On-board fine-tuning, the baseline: the whole model is trained on the satellites, only weights travel.
+
+Planes (or whatever inter-satellite links join) average among themselves; where more than one such group is left, the
+averages meet on the ground and the result comes back the same way, each through the sessions of the space-ground
+switch.  A transfer may outlast a window and go on in the next.
+"""
 
 from __future__ import annotations
 
-from orbit.contact_plan import ContactPlan
-from strategies.plan import Plan
-from strategies.workload import ComputeRates, Resources, Switches, Workload
+import numpy as np
+
+from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.inter_orbit import plan_side_links
+from strategies.intra_orbit import all_reduce, pipelined_s, plane_links
+from strategies.network import NoRouteError, groups_of, passes_of
+from strategies.plan import Kind, Plan, activities, collect_activities
+from strategies.routes import BUCKET_S, Routes
+from strategies.space_ground import Demand, plan_sessions
+from strategies.workload import (
+    ComputeRates,
+    InterOrbit,
+    IntraOrbit,
+    Resources,
+    SpaceGround,
+    Switches,
+    Workload,
+)
+
+_SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is done
 
 
 def plan_onboard(
@@ -16,4 +38,174 @@ def plan_onboard(
     *,
     start_s: float,
 ) -> Plan:
-    raise NotImplementedError
+    """One round of on-board training: train, average, and everyone has the average.
+
+    Raises ``NoRouteError`` where the weights do not get through before the horizon.
+    """
+    return _OnboardRound(contact_plan, workload, rates, resources, switches, start_s).plan()
+
+
+class _OnboardRound:
+    def __init__(
+        self,
+        contact_plan: ContactPlan,
+        workload: Workload,
+        rates: ComputeRates,
+        resources: Resources,
+        switches: Switches,
+        start_s: float,
+    ) -> None:
+        self.contact_plan, self.workload, self.resources = contact_plan, workload, resources
+        self.switches, self.start_s = switches, start_s
+        self.samples = np.asarray(workload.samples)
+        self.flops = self.samples * workload.epochs * workload.onboard_flops
+        self.trained_s = start_s + self.flops / rates.satellite_flops
+        self.trainers = np.flatnonzero(self.samples)
+        self.plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
+        ready_s = float(self.trained_s.max())
+        until_s = min(ready_s + _SIDE_LINKS_S, contact_plan.horizon_s)
+        links = [np.empty(0, contact_plan.contacts.dtype)]
+        if switches.intra_orbit is not IntraOrbit.NONE:
+            links.append(contact_plan.of_kind(LinkKind.INTRA_ISL))
+        self.lasers = activities(0)
+        if switches.inter_orbit is not InterOrbit.NONE:
+            # Lasers are pointed while the satellites still train.
+            since_s = max(start_s, ready_s - 2.0 * BUCKET_S - resources.acquisition_s)
+            side = plan_side_links(contact_plan, switches.inter_orbit, resources, since_s, until_s)
+            links.append(side.contacts)
+            self.lasers = side.lasers
+        usable = np.concatenate(links)
+        usable = usable[
+            (usable["rate_bps"] > 0) & (usable["end_s"] > ready_s) & (usable["start_s"] <= ready_s)
+        ]
+        self.links = usable
+        self.routes = Routes(usable, len(self.samples))
+        self.group = groups_of(contact_plan, usable)
+
+    def plan(self) -> Plan:
+        who = self.trainers
+        train = activities(
+            len(who), kind=Kind.TRAIN, satellite=who, node=who, start_s=self.start_s,
+            end_s=self.trained_s[who], flops=self.flops[who], end_sample=self.samples[who],
+        )  # fmt: skip
+        rows = [train]
+        groups = int(self.group.max()) + 1
+        done_s = np.full(groups, self.start_s)
+        for label in np.unique(self.group[who]):
+            average, done_s[label] = self._average(who[self.group[who] == label])
+            rows.append(average)
+        if len(np.unique(self.group[who])) > 1:
+            down, ground_s, _ = self._through_ground(done_s, LinkKind.DOWNLINK)
+            up, done_s, gateway = self._through_ground(np.full(groups, ground_s.max()), LinkKind.UPLINK)
+            rows += [down, up]
+            for label in np.unique(self.group[who]):
+                members = who[self.group[who] == label]
+                spread, done_s[label] = self._broadcast(int(gateway[label]), members, float(done_s[label]))
+                rows.append(spread)
+        end_s = float(done_s.max())
+        lasers = self.lasers[self.lasers["start_s"] < end_s].copy()
+        lasers["end_s"] = np.minimum(lasers["end_s"], end_s)
+        return Plan(
+            start_s=self.start_s,
+            end_s=end_s,
+            lower_bound_s=float(self.trained_s.max() - self.start_s),
+            switches=self.switches,
+            activities=collect_activities([lasers, *rows]),
+            finish_s=np.where(self.samples > 0, done_s[self.group], self.start_s),
+            names=tuple(node.name for node in self.contact_plan.nodes),
+        )
+
+    def _average(self, members: np.ndarray) -> tuple[np.ndarray, float]:
+        """All members get the average over inter-satellite links: a plane by itself, or a tree over planes."""
+        ready_s = float(self.trained_s[members].max())
+        size_bytes = self.workload.aggregate_bytes
+        if len(members) == 1:
+            return activities(0), ready_s
+        planes = np.unique(self.plane[members])
+        if len(planes) == 1 and len(members) == len(self.contact_plan.planes[int(planes[0])]):
+            plane = plane_links(self.contact_plan.planes[int(planes[0])], self.links)
+            if plane is not None:
+                return all_reduce(plane, size_bytes, self.switches.intra_orbit, ready_s)
+        roots = [int(members[self.plane[members] == plane][0]) for plane in planes]
+        root = min(roots, key=lambda node: int(self.routes.tree(node, ready_s).hops[members].max()))
+        up, gathered_s = self._along_tree(root, members, ready_s, Kind.REDUCE)
+        back, spread_s = self._along_tree(root, members, gathered_s, Kind.UPDATE)
+        return np.concatenate([up, back]), spread_s
+
+    def _broadcast(self, gateway: int, members: np.ndarray, start_s: float) -> tuple[np.ndarray, float]:
+        if len(members) == 1 and members[0] == gateway:
+            return activities(0), start_s
+        return self._along_tree(gateway, members, start_s, Kind.UPDATE)
+
+    def _along_tree(
+        self, root: int, members: np.ndarray, start_s: float, kind: Kind
+    ) -> tuple[np.ndarray, float]:
+        """The weights up (``REDUCE``) or down a tree in pieces, one window per link, and when that is over."""
+        tree = self.routes.tree(root, start_s)
+        lost = members[~np.isfinite(tree.flight_s[members])]
+        if len(lost):
+            name = self.contact_plan.nodes[int(lost[0])].name
+            raise NoRouteError(f"{name}: no inter-satellite links to its group at {start_s:.0f} s")
+        used = np.zeros(len(self.samples), bool)
+        for node in members.tolist():
+            used[tree.path(node)] = True
+        used[root] = False
+        child = np.flatnonzero(used)
+        if not len(child):
+            return activities(0), start_s
+        parent = tree.next_hop[child]
+        hops = [self.routes.link(node, peer, start_s) for node, peer in zip(child, parent, strict=True)]
+        slowest_bps, longest_s = min(rate for rate, _ in hops), max(owlt for _, owlt in hops)
+        depth = int(tree.hops[child].max())
+        end_s = start_s + pipelined_s(depth, self.workload.aggregate_bytes, slowest_bps, longest_s)
+        node, peer = (child, parent) if kind is Kind.REDUCE else (parent, child)
+        inside = self.plane[child] == self.plane[parent]
+        rows = activities(
+            len(child), kind=kind, link=np.where(inside, LinkKind.INTRA_ISL, LinkKind.INTER_ISL), satellite=child,
+            node=node, peer=peer, start_s=start_s, end_s=end_s, bytes=self.workload.aggregate_bytes,
+        )  # fmt: skip
+        return rows, end_s
+
+    def _through_ground(
+        self, ready_s: np.ndarray, direction: LinkKind
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The weights of each group between space and ground, from ``ready_s[group]`` on.
+
+        Returns the activities, when each group is done, and its last gateway.
+        """
+        involved = np.unique(self.group[self.trainers])
+        passes = passes_of(self.contact_plan, self.start_s, self.contact_plan.horizon_s)
+        passes["start_s"] = np.maximum(passes["start_s"], ready_s[self.group[passes["satellite"]]])
+        passes = passes[passes["end_s"] > passes["start_s"]]
+        passes = passes[np.lexsort([passes["station"], passes["satellite"], passes["start_s"]])]
+        down = direction is LinkKind.DOWNLINK
+        rate_bps = passes["down_bps"] if down else passes["up_bps"]
+        groups = len(ready_s)
+        need = np.zeros(groups)
+        need[involved] = self.workload.aggregate_bytes * 8.0
+        demand = Demand(
+            need=need, group=self.group[passes["satellite"]], rate=rate_bps, chain_rate=np.full(groups, np.inf),
+            ground_rate=np.inf, tail_s=np.zeros(groups),
+        )  # fmt: skip
+        rule = self.switches.space_ground
+        sessions, _ = plan_sessions(
+            passes, demand, self.resources, rule, start_s=float(ready_s[involved].min()),
+            single_gateway=rule is SpaceGround.OWN_WINDOW,
+        )  # fmt: skip
+        satellite, station = sessions["satellite"], sessions["station"]
+        held = activities(
+            len(sessions), kind=Kind.SESSION, link=direction, node=satellite, peer=station,
+            start_s=sessions["start_s"], end_s=sessions["end_s"],
+        )  # fmt: skip
+        length_s = sessions["end_s"] - sessions["data_s"]
+        data = activities(
+            len(sessions), kind=Kind.REDUCE if down else Kind.UPDATE, link=direction, satellite=satellite,
+            node=satellite if down else station, peer=station if down else satellite, start_s=sessions["data_s"],
+            end_s=sessions["end_s"], bytes=length_s * rate_bps[sessions["pass_index"]] / 8.0,
+        )  # fmt: skip
+        done_s, gateway = ready_s.copy(), np.full(groups, -1)
+        arrived_s = sessions["end_s"] + passes["owlt_s"][sessions["pass_index"]]
+        for index in np.argsort(arrived_s, kind="stable").tolist():
+            label = int(sessions["group"][index])
+            done_s[label], gateway[label] = arrived_s[index], satellite[index]
+        return np.concatenate([held, data]), done_s, gateway

@@ -21,6 +21,7 @@ from strategies.plan import ON_NO_LINK, Kind, as_activities
 from strategies.routes import BUCKET_S, Routes
 from strategies.workload import ComputeRates, IntraOrbit, Resources, Workload
 
+_ALIKE = 0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
 _PIECES = 4  # a session takes at most this part of what its group still has, so that sessions end together
 
 
@@ -61,7 +62,8 @@ def deliver(
 ) -> Delivery:
     """Send ``pending[k]`` samples of each satellite, from ``first_sample[k]`` on, through ``sessions``.
 
-    Sessions take turns by time; each takes a block of the nearest satellite that has samples left.  ``ring_of``
+    Sessions take turns by time; each takes a block of the nearest of the satellites that have most left, so that no
+    satellite's chain of steps starts when all others are done.  ``ring_of``
     labels the planes, for the sequential baseline in which one satellite of a plane sends at a time.
 
     Raises ``PayloadTooLargeError`` where one micro-batch exceeds the buffer of a gateway.
@@ -150,7 +152,8 @@ class _Dispatch:
         near = tree.order[self.left[tree.order] > 0]
         if not len(near):
             return next_bucket_s
-        source = int(near[0])
+        left = self.left[near]
+        source = int(near[np.argmax(left >= _ALIKE * left.max())])
         rivals = int(
             np.sum((self.sessions["group"] == session["group"]) & (self.free_s < self.sessions["limit_s"]))
         )

@@ -1,0 +1,110 @@
+"""S1, parallel intra-orbit: averaging inside a plane, and what it costs on a ring or on an open chain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbit.contact_plan import LinkKind
+from strategies.plan import Kind, activities
+from strategies.workload import IntraOrbit
+
+
+@dataclass(frozen=True)
+class PlaneLinks:
+    """Satellites of one plane in the order in which they see each other.
+
+    ``closed`` tells whether the last sees the first; ``rate_bps`` and ``owlt_s`` are the worst of the links.
+    """
+
+    members: tuple[int, ...]
+    closed: bool
+    rate_bps: float
+    owlt_s: float
+
+
+def plane_links(members: Sequence[int], links: np.ndarray) -> PlaneLinks | None:
+    """The ring or chain that ``links`` (contacts, open now) make of ``members`` (by slot); None where it is broken.
+
+    A plane closes into a ring only if neighbours see each other (9 satellites or more at 550 km): that is read from
+    the contacts, never assumed.
+    """
+    inside = links[np.isin(links["source"], members) & np.isin(links["target"], members)]
+    open_pairs = set(zip(inside["source"].tolist(), inside["target"].tolist(), strict=True))
+    size = len(members)
+    joined = [(members[i], members[(i + 1) % size]) in open_pairs for i in range(size)] if size > 1 else []
+    gaps = [position for position, linked in enumerate(joined) if not linked]
+    if size > 1 and len(gaps) > 1:
+        return None
+    first = (gaps[0] + 1) % size if gaps else 0
+    order = tuple(members[(first + i) % size] for i in range(size))
+    rate_bps = float(inside["rate_bps"].min()) if len(inside) else math.inf
+    owlt_s = float(inside["owlt_s"].max(initial=0.0))
+    return PlaneLinks(order, closed=size > 2 and not gaps, rate_bps=rate_bps, owlt_s=owlt_s)
+
+
+def ring_all_reduce_s(size: int, payload_bytes: float, rate_bps: float, owlt_s: float) -> float:
+    """Two-way ring all-reduce: both directions carry half; 2 (S-1) steps of 1/S of a half (Zhu et al., 2404.01875)."""
+    if size < 2:
+        return 0.0
+    return 2.0 * (size - 1) * (owlt_s + payload_bytes * 4.0 / (size * rate_bps))
+
+
+def pipelined_s(hops: int, payload_bytes: float, rate_bps: float, owlt_s: float) -> float:
+    """A payload through ``hops`` links in ``k`` pieces, (hops - 1 + k) (α + 8 M / (k B)), with the best ``k``."""
+    if hops == 0:
+        return 0.0
+    serial_s = payload_bytes * 8.0 / rate_bps
+    best = math.sqrt((hops - 1) * serial_s / owlt_s) if owlt_s > 0 else 1e6
+    pieces = {max(1, math.floor(best)), max(1, math.ceil(best))}
+    return min((hops - 1 + k) * (owlt_s + serial_s / k) for k in pieces)
+
+
+def reduce_broadcast_s(plane: PlaneLinks, payload_bytes: float) -> float:
+    """Pipelined reduction to the middle of the plane and broadcast back, both ways at once."""
+    return 2.0 * pipelined_s(len(plane.members) // 2, payload_bytes, plane.rate_bps, plane.owlt_s)
+
+
+def sequential_s(plane: PlaneLinks, payload_bytes: float) -> float:
+    """The baseline: whole payloads, store and forward, one link after the other, there and back."""
+    return 2.0 * (len(plane.members) - 1) * (plane.owlt_s + payload_bytes * 8.0 / plane.rate_bps)
+
+
+def all_reduce_s(plane: PlaneLinks, payload_bytes: float, method: IntraOrbit) -> float:
+    """How long the average of a plane takes: the cheaper of ring and reduce + broadcast, or the baseline."""
+    if len(plane.members) < 2:
+        return 0.0
+    if method is IntraOrbit.SEQUENTIAL:
+        return sequential_s(plane, payload_bytes)
+    chain_s = reduce_broadcast_s(plane, payload_bytes)
+    if not plane.closed:
+        return chain_s
+    return min(chain_s, ring_all_reduce_s(len(plane.members), payload_bytes, plane.rate_bps, plane.owlt_s))
+
+
+def all_reduce(
+    plane: PlaneLinks, payload_bytes: float, method: IntraOrbit, start_s: float
+) -> tuple[np.ndarray, float]:
+    """Activities of the average of a plane that starts at ``start_s``, one window per directed link, and its end.
+
+    What a link carries in all is that of its algorithm: 2 (S-1)/S of half the payload each way on a ring, the
+    payload each way on a chain.
+    """
+    duration_s = all_reduce_s(plane, payload_bytes, method)
+    if duration_s == 0.0:
+        return activities(0), start_s
+    size = len(plane.members)
+    ring_s = ring_all_reduce_s(size, payload_bytes, plane.rate_bps, plane.owlt_s)
+    on_ring = plane.closed and method is not IntraOrbit.SEQUENTIAL and duration_s == ring_s
+    here = np.array(plane.members if on_ring else plane.members[:-1])
+    there = np.array(plane.members[1:] + plane.members[:1] if on_ring else plane.members[1:])
+    rows = activities(
+        2 * len(here), kind=Kind.REDUCE, link=LinkKind.INTRA_ISL, node=np.concatenate([here, there]),
+        peer=np.concatenate([there, here]), start_s=start_s, end_s=start_s + duration_s,
+        bytes=payload_bytes * ((size - 1) / size if on_ring else 1.0),
+    )  # fmt: skip
+    rows["satellite"] = rows["node"]
+    return rows, start_s + duration_s
