@@ -16,7 +16,15 @@ from flwr.clientapp import ClientApp
 
 from client_app import state
 from client_app.crossings import Crossings
-from client_app.onboard import OnBoard, Parked, PooledStates, Progress, RoundTask, train_head_round, train_lora_round
+from client_app.onboard import (
+    OnBoard,
+    Parked,
+    PooledStates,
+    Progress,
+    RoundTask,
+    train_head_round,
+    train_lora_round,
+)
 from client_app.partitions import partition
 from mission.scenario import given_path, scenario_from_json
 from mission.schema import Scenario
@@ -24,7 +32,7 @@ from relay.direct import GroundLink
 from splitmodel.imagery import Imagery, open_imagery
 from splitmodel.parts import Embedding, load_embedding, new_head
 from splitmodel.shipped import locate
-from splitmodel.training import VIEWS
+from splitmodel.training import VIEWS, round_seed
 
 app = ClientApp()
 
@@ -39,7 +47,9 @@ def muster(message: Message, context: Context) -> Message:
         return _reply(message, ConfigRecord({"satellite": index, "spare": True}))
     try:
         on_board = _on_board(scenario_from_json(str(config["scenario"])), planes, index)
-        on_board.images.pixels(np.arange(len(on_board.images)))  # every image must be readable before training
+        on_board.images.pixels(
+            np.arange(len(on_board.images))
+        )  # every image must be readable before training
     except ValueError as error:  # the typed errors of scenario, imagery, partition and model
         return _reply(message, ConfigRecord({"satellite": index, "error": str(error)}))
     histogram = np.bincount(on_board.images.labels, minlength=len(on_board.images.classes))
@@ -60,7 +70,7 @@ def train(message: Message, context: Context) -> Message:
     name, number = str(config["satellite"]), int(config["round"])  # type: ignore[arg-type]
     on_board = _on_board(scenario, planes, index)
     head = new_head(on_board.embedding.config.hidden_size, len(on_board.images.classes))
-    task = RoundTask(number, (scenario.seed, index, number), scenario.training)
+    task = RoundTask(number, round_seed(scenario.seed, index, number), scenario.training)
     resumed = bool(config["resume"])
     progress = state.load_progress(context, head) if resumed else Progress()
     if not resumed:

@@ -26,7 +26,14 @@ class Crossings:
     """
 
     def __init__(
-        self, link: ParcelLink, codec: schema.Crossings, *, run: str, round_number: int, satellite: str, ground: str
+        self,
+        link: ParcelLink,
+        codec: schema.Crossings,
+        *,
+        run: str,
+        round_number: int,
+        satellite: str,
+        ground: str,
     ) -> None:
         self._link = link
         self._codecs = {Kind.FEATURES: codec.features, Kind.GRAD_HIDDEN: codec.gradients}

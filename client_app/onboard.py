@@ -113,9 +113,13 @@ def train_lora_round(
             progress.attempt += 1
             progress.optimizer = optimizer_state(optimizer)
             raise Parked from error
-        result = _train_head(head, optimizer, pooled_BD, on_board.labels(batch), task.rate(number, len(batches)))
+        result = _train_head(
+            head, optimizer, pooled_BD, on_board.labels(batch), task.rate(number, len(batches))
+        )
         crossings.send(Kind.GRAD_HIDDEN, number, result.grad_pooled_BD, attempt=progress.attempt)
-        crossings.receive(Kind.GRAD_FEATURES, number)  # empty, the embedding is frozen; says that the step is done
+        crossings.receive(
+            Kind.GRAD_FEATURES, number
+        )  # empty, the embedding is frozen; says that the step is done
         _count(progress, result, on_board.labels(batch))
 
 
@@ -140,7 +144,9 @@ def train_head_round(
     optimizer = head_optimizer(head, task.training, progress)
     for number, batch in enumerate(batches):
         labels_B = on_board.labels(batch)
-        result = _train_head(head, optimizer, pooled_states.get(batch), labels_B, task.rate(number, len(batches)))
+        result = _train_head(
+            head, optimizer, pooled_states.get(batch), labels_B, task.rate(number, len(batches))
+        )
         _count(progress, result, labels_B)
 
 

@@ -54,7 +54,9 @@ def partition(
         case "orbit":
             shares = _by_orbit(labels, planes, alpha, rng)
         case _:
-            raise PartitionError(f"data.partition: found {kind!r}, allowed: iid, dirichlet, pathological, orbit")
+            raise PartitionError(
+                f"data.partition: found {kind!r}, allowed: iid, dirichlet, pathological, orbit"
+            )
     empty = [satellite for satellite, share in enumerate(shares) if not len(share)]
     if empty:
         raise PartitionError(
@@ -84,7 +86,8 @@ def _pathological(labels: NDArray[np.int64], shares: int, classes: int, rng: np.
         )
     if shares * classes < len(present):
         raise PartitionError(
-            f"data.classes_per_satellite: {shares} satellites with {classes} classes each cannot hold {len(present)} classes"
+            f"data.classes_per_satellite: {shares} satellites with {classes} classes each "
+            f"cannot hold {len(present)} classes"
         )
     deck = np.tile(rng.permutation(present), -(-shares * classes // len(present)))[: shares * classes]
     holders: dict[int, list[int]] = {int(label): [] for label in present}
@@ -98,12 +101,16 @@ def _pathological(labels: NDArray[np.int64], shares: int, classes: int, rng: np.
     return [np.concatenate(part) for part in parts]
 
 
-def _by_orbit(labels: NDArray[np.int64], planes: Sequence[int], alpha: float, rng: np.random.Generator) -> Shares:
+def _by_orbit(
+    labels: NDArray[np.int64], planes: Sequence[int], alpha: float, rng: np.random.Generator
+) -> Shares:
     """Satellites of one plane see similar classes: Dirichlet over planes, evenly inside a plane."""
     names = sorted(set(planes))
     shares: Shares = [np.empty(0, np.int64)] * len(planes)
     for plane, indices in zip(names, _dirichlet(labels, len(names), alpha, rng), strict=True):
         members = [satellite for satellite, of in enumerate(planes) if of == plane]
-        for satellite, piece in zip(members, np.array_split(rng.permutation(indices), len(members)), strict=True):
+        for satellite, piece in zip(
+            members, np.array_split(rng.permutation(indices), len(members)), strict=True
+        ):
             shares[satellite] = piece
     return shares

@@ -11,8 +11,6 @@ from client_app.onboard import PooledStates, Progress
 _TENSORS, _COUNTERS, _POOLED = "progress-tensors", "progress-counters", "pooled-states"
 
 
-
-
 def save_progress(context: Context, progress: Progress, head: nn.Linear) -> None:
     """Keep a parked round: counters, head and the head's optimiser."""
     tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}

@@ -44,7 +44,9 @@ def constellation_of(scenario: Scenario) -> Constellation:
                 altitude_km=table.altitude_km,
                 star=table.pattern == "star",
                 raan_deg=table.raan_deg,
-                slot_spacing_deg=table.train_spacing_deg if table.train_spacing_deg and in_plane > 1 else None,
+                slot_spacing_deg=table.train_spacing_deg
+                if table.train_spacing_deg and in_plane > 1
+                else None,
             )
         path = given_path(table.path, "constellation.path")
         assert path is not None  # the schema asks for it

@@ -123,7 +123,10 @@ class BackboneSteps:
         total = sum(weights.values())
         mean = {
             name: sum(
-                (self.adapters[key].tensors[name].detach().double() * (weight / total) for key, weight in weights.items()),
+                (
+                    self.adapters[key].tensors[name].detach().double() * (weight / total)
+                    for key, weight in weights.items()
+                ),
                 start=torch.zeros_like(tensor, dtype=torch.float64),
             ).to(tensor.dtype)
             for name, tensor in next(iter(self.adapters.values())).tensors.items()
@@ -151,5 +154,7 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise BackboneError(f"training.device: found {name!r}, which cannot be used here ({reason})") from error
+        raise BackboneError(
+            f"training.device: found {name!r}, which cannot be used here ({reason})"
+        ) from error
     return device

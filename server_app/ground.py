@@ -101,7 +101,9 @@ class Ground:
             return [await self._features(satellite, manifest, payload)]
         if manifest.kind is Kind.GRAD_HIDDEN and self.trains_adapters:
             return [await self._gradient(satellite, manifest, payload)]
-        raise UnexpectedParcel(f"{satellite} sends {manifest.kind.name}, which mode {self._scenario.training.mode} has not")
+        raise UnexpectedParcel(
+            f"{satellite} sends {manifest.kind.name}, which mode {self._scenario.training.mode} has not"
+        )
 
     async def _features(self, satellite: str, manifest: Manifest, payload: Buffer) -> tuple[Manifest, Buffer]:
         features_BTD = codecs.decode(payload, manifest.codec, manifest.shape)
@@ -120,7 +122,9 @@ class Ground:
     async def _gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> tuple[Manifest, Buffer]:
         turn = Turn(satellite, manifest.step)
         grad_pooled_BD = codecs.decode(payload, manifest.codec, manifest.shape)
-        await self._run_torch(self._steps.backward, satellite, manifest.step, grad_pooled_BD, self._rate(turn))
+        await self._run_torch(
+            self._steps.backward, satellite, manifest.step, grad_pooled_BD, self._rate(turn)
+        )
         if self._scenario.training.adapter == SHARED:
             assert self._turns is not None
             await self._turns.take(*turn)

@@ -9,10 +9,10 @@ import functools
 import shlex
 from pathlib import Path
 
-import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
+from splitmodel.profile import profile
 
 from mission.clock import VirtualClock
 from mission.orbits import constellation_of, contact_plan_of
@@ -22,17 +22,16 @@ from mission.schema import Scenario
 from orbit.contact_plan_files import write_parquet
 from relay.direct import GroundEndpoint
 from server_app.backbone import BackboneSteps, choose_device
+from server_app.planning import RoundPlanner
 from server_app.ground import GROUND, SHARED, Ground, score
 from server_app.rounds import describe_window, round_rows, services_of
 from splitmodel.adapters import LoraSettings, add_lora
 from splitmodel.export import CardFields, export_final
 from splitmodel.imagery import open_imagery
 from splitmodel.parts import load_split
-from splitmodel.profile import profile
 from splitmodel.shipped import locate
 from splitmodel.training import steps_per_round
 from strategies.federated import RoundOutcome, SplitFederatedStrategy, muster
-from strategies.round_planner import RoundPlanner
 
 _KEPT_CHECKPOINTS = 2
 
@@ -48,7 +47,9 @@ def main(grid: Grid, context: Context) -> None:
     directory = new_run_directory(str(config["out"]), scenario.name)
     record = RunRecord(directory, scenario, _command(str(config["scenario"]), overrides))
     try:
-        fine_tune(grid, scenario, record, run=f"run-{context.run_id}", address=str(config["backbone-address"]))
+        fine_tune(
+            grid, scenario, record, run=f"run-{context.run_id}", address=str(config["backbone-address"])
+        )
     except BaseException as error:
         record.fail(f"{type(error).__name__}: {error}")
         raise
@@ -101,7 +102,9 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
 
     # The satellites.
     record.note(phase="muster", satellites=satellites, planes=planes, classes=list(test.classes))
-    told = ConfigRecord({"scenario": scenario_to_json(scenario), "planes": planes, "run": run, "ground": GROUND})
+    told = ConfigRecord(
+        {"scenario": scenario_to_json(scenario), "planes": planes, "run": run, "ground": GROUND}
+    )
     roster = muster(grid, satellites, told)
     record.note(phase="training", samples=dict(roster.samples), nodes=len(roster.nodes))
 
@@ -185,4 +188,6 @@ def _data_line(scenario: Scenario) -> str:
 
 
 def _command(scenario: str, overrides: dict[str, object]) -> str:
-    return shlex.join(["skysplit", "run", scenario, *(f"--set={key}={value}" for key, value in overrides.items())])
+    return shlex.join(
+        ["skysplit", "run", scenario, *(f"--set={key}={value}" for key, value in overrides.items())]
+    )

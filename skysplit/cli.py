@@ -21,11 +21,14 @@ app = typer.Typer(
 _stderr = Console(stderr=True)
 
 ScenarioArgument = Annotated[
-    str, typer.Argument(help="A TOML file, or the name of a shipped scenario: demo, walker-72, planet, eurosat.")
+    str,
+    typer.Argument(help="A TOML file, or the name of a shipped scenario: demo, walker-72, planet, eurosat."),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. --set training.rounds=3. Repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key, e.g. --set training.rounds=3. Repeatable."
+    ),
 ]
 
 

@@ -89,7 +89,10 @@ def run_app(
                 environment,
                 log,
                 *("run", str(app), _CONNECTION, "--format", "json"),
-                *("--run-config", " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())),
+                *(
+                    "--run-config",
+                    " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items()),
+                ),
                 *("--federation-config", nodes.federation_config()),
             )
             run_id = str(started["run-id"])
@@ -119,7 +122,9 @@ def app_directory(scratch: Path) -> Path:
     for name in _APP_FILES:
         shutil.copy(root / "skysplit" / "app" / name, app / name)
     for name in _APP_PACKAGES:
-        shutil.copytree(root / name, app / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+        shutil.copytree(
+            root / name, app / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors")
+        )
     return app
 
 
@@ -129,7 +134,8 @@ def _superlink(home: Path) -> Iterator[tuple[dict[str, str], Path]]:
     port = _free_port()
     log = home / "superlink.log"
     (home / "config.toml").write_text(
-        f'[superlink]\ndefault = "{_CONNECTION}"\n\n[superlink.{_CONNECTION}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+        f'[superlink]\ndefault = "{_CONNECTION}"\n\n'
+        f'[superlink.{_CONNECTION}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
     )
     environment = os.environ | {
         "FLWR_HOME": str(home),
@@ -153,7 +159,9 @@ def _superlink(home: Path) -> Iterator[tuple[dict[str, str], Path]]:
 
 def _flwr(environment: Mapping[str, str], log: Path, *words: str) -> dict[str, Any]:
     """Run a ``flwr`` command that prints JSON."""
-    done = subprocess.run(["flwr", *words], env=dict(environment), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        ["flwr", *words], env=dict(environment), capture_output=True, text=True, timeout=120, check=False
+    )
     try:
         answer = json.loads(done.stdout)
     except json.JSONDecodeError:
@@ -179,7 +187,9 @@ def _wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         time.sleep(0.1)
-    raise FlowerRunError(f"the SuperLink did not listen on port {port} within {_START_TIMEOUT_S:.0f} s:\n{_tail(log)}")
+    raise FlowerRunError(
+        f"the SuperLink did not listen on port {port} within {_START_TIMEOUT_S:.0f} s:\n{_tail(log)}"
+    )
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

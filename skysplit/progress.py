@@ -50,9 +50,7 @@ class RunProgress:
             if latest
             else ""
         )
-        self._progress.update(
-            self._task, description=phase, completed=latest.get("round", 0), detail=detail
-        )
+        self._progress.update(self._task, description=phase, completed=latest.get("round", 0), detail=detail)
         line = f"{phase} {latest['round']}: {detail}" if latest else phase
         if not self._console.is_terminal and line != self._shown:
             self._console.print(line, highlight=False, soft_wrap=True)

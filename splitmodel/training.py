@@ -37,14 +37,17 @@ def learning_rate(base: float, schedule: str, progress: float) -> float:
     return base * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+def round_seed(seed: int, satellite: int, number: int) -> tuple[int, int, int]:
+    """What decides a satellite's data order in a round: the run's seed, its position, the round."""
+    return (seed, satellite, number)
+
+
 def steps_per_round(samples: int, batch_size: int, epochs: int) -> int:
     """Optimiser steps that a satellite takes in a round; the last batch of an epoch may be smaller."""
     return epochs * math.ceil(samples / batch_size)
 
 
-def round_batches(
-    samples: int, batch_size: int, epochs: int, views: int, seed: Sequence[int]
-) -> list[Batch]:
+def round_batches(samples: int, batch_size: int, epochs: int, views: int, seed: Sequence[int]) -> list[Batch]:
     """A round's batches: every image once per epoch, in a new order, each under a random view.
 
     Args:

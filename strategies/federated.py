@@ -79,7 +79,9 @@ class GroundService(Protocol):
         """All of them are done."""
 
 
-def muster(grid: Grid, satellites: Sequence[str], config: ConfigRecord, *, timeout_s: float = 600.0) -> Roster:
+def muster(
+    grid: Grid, satellites: Sequence[str], config: ConfigRecord, *, timeout_s: float = 600.0
+) -> Roster:
     """Find a node for every satellite and have each check its images and model.
 
     Args:
@@ -93,7 +95,9 @@ def muster(grid: Grid, satellites: Sequence[str], config: ConfigRecord, *, timeo
             such satellite is named with its reason.
     """
     node_ids = _wait_for_nodes(grid, len(satellites))
-    messages = [Message(RecordDict({"config": config}), node, f"{MessageType.QUERY}.muster") for node in node_ids]
+    messages = [
+        Message(RecordDict({"config": config}), node, f"{MessageType.QUERY}.muster") for node in node_ids
+    ]
     replies = list(grid.send_and_receive(messages, timeout=timeout_s))
     nodes: dict[str, int] = {}
     samples: dict[str, int] = {}
@@ -123,7 +127,7 @@ class SplitFederatedStrategy(Strategy):
 
     Args:
         roster: Who takes part.
-        planner: Plans the round that starts at a mission time.
+        planner: Plans a round, by its number and the mission time it starts at.
         services: When the ground serves whom, read from a plan.
         ground: The backbone's side.
         clock: Mission time; advanced to the end of each plan.
@@ -133,7 +137,7 @@ class SplitFederatedStrategy(Strategy):
     def __init__(
         self,
         roster: Roster,
-        planner: Callable[[float], Plan],
+        planner: Callable[[int, float], Plan],
         services: Callable[[Plan], Sequence[Service]],
         ground: GroundService,
         clock: VirtualClock,
@@ -175,7 +179,7 @@ class SplitFederatedStrategy(Strategy):
         if evaluate_fn and (metrics := evaluate_fn(0, arrays)) is not None:
             result.evaluate_metrics_serverapp[0] = metrics
         for number in range(1, num_rounds + 1):
-            plan = self._planner(self._clock.now_s)
+            plan = self._planner(number, self._clock.now_s)
             services = self._services(plan)
             self._ground.begin_round(number, services)
             order = [service.satellite for service in sorted(services, key=lambda service: service.start_s)]
@@ -190,7 +194,8 @@ class SplitFederatedStrategy(Strategy):
             if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
                 result.evaluate_metrics_serverapp[number] = metrics
             reports = {
-                self._names[reply.metadata.src_node_id]: reply.content.metric_records["metrics"] for reply in replies
+                self._names[reply.metadata.src_node_id]: reply.content.metric_records["metrics"]
+                for reply in replies
             }
             self._on_round(RoundOutcome(number, plan, reports, arrays))
         return result
@@ -200,7 +205,8 @@ class SplitFederatedStrategy(Strategy):
     ) -> list[Message]:
         """A ``train`` message with the head for every satellite."""
         return [
-            self._train_message(name, node, server_round, config, arrays) for name, node in self._roster.nodes.items()
+            self._train_message(name, node, server_round, config, arrays)
+            for name, node in self._roster.nodes.items()
         ]
 
     def aggregate_train(
@@ -211,7 +217,9 @@ class SplitFederatedStrategy(Strategy):
         weights = [float(self._roster.samples[name]) for name in self._roster.nodes]
         heads = [by_name[name].array_records["arrays"].to_numpy_ndarrays() for name in self._roster.nodes]
         keys = list(by_name[next(iter(self._roster.nodes))].array_records["arrays"])
-        arrays = ArrayRecord.from_numpy_ndarrays([weighted_mean(layer, weights) for layer in zip(*heads, strict=True)])
+        arrays = ArrayRecord.from_numpy_ndarrays(
+            [weighted_mean(layer, weights) for layer in zip(*heads, strict=True)]
+        )
         metrics = {
             key: sum(
                 weight * float(by_name[name].metric_records["metrics"][key])  # type: ignore[arg-type]
@@ -250,7 +258,9 @@ class SplitFederatedStrategy(Strategy):
         while waiting:
             if time.monotonic() > deadline:
                 missing = [name for name, node in self._roster.nodes.items() if node in sent]
-                raise FederationError(f"{len(missing)} satellites have not answered in time, the first is {missing[0]}")
+                raise FederationError(
+                    f"{len(missing)} satellites have not answered in time, the first is {missing[0]}"
+                )
             for reply in grid.pull_messages(waiting):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 if reply.has_error():

@@ -12,7 +12,9 @@ from client_app.partitions import PartitionError, partition
 KINDS = ["iid", "dirichlet", "pathological", "orbit"]
 
 
-def shares_of(kind: str, labels: np.ndarray, planes: list[int], seed: int = 1, alpha: float = 0.5, classes: int = 2):
+def shares_of(
+    kind: str, labels: np.ndarray, planes: list[int], seed: int = 1, alpha: float = 0.5, classes: int = 2
+):
     return partition(kind, labels, planes, alpha=alpha, classes_per_satellite=classes, seed=seed)
 
 
@@ -24,7 +26,9 @@ def shares_of(kind: str, labels: np.ndarray, planes: list[int], seed: int = 1, a
     seed=st.integers(0, 1000),
     alpha=st.floats(0.05, 10),
 )
-def test_each_image_is_on_exactly_one_satellite(kind: str, satellites: int, planes: int, seed: int, alpha: float) -> None:
+def test_each_image_is_on_exactly_one_satellite(
+    kind: str, satellites: int, planes: int, seed: int, alpha: float
+) -> None:
     labels = np.arange(400) % 7
     try:
         shares = shares_of(kind, labels, [index % planes for index in range(satellites)], seed, alpha)
@@ -65,7 +69,9 @@ def test_pathological_satellites_see_the_number_of_classes_asked_for() -> None:
 def test_satellites_of_one_plane_see_similar_classes() -> None:
     labels = np.arange(4000) % 10
     planes = [0] * 4 + [1] * 4
-    histograms = [np.bincount(labels[s], minlength=10) / len(s) for s in shares_of("orbit", labels, planes, alpha=0.3)]
+    histograms = [
+        np.bincount(labels[s], minlength=10) / len(s) for s in shares_of("orbit", labels, planes, alpha=0.3)
+    ]
     within = np.abs(histograms[0] - histograms[1]).sum()
     across = np.abs(histograms[0] - histograms[4]).sum()
     assert within < 0.5 * across

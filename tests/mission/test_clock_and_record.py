@@ -69,7 +69,10 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     for number in range(1, 5):
         (tmp_path / "checkpoints" / f"round-{number:05d}").mkdir()
     record.prune_checkpoints(2)
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["round-00003", "round-00004"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "round-00003",
+        "round-00004",
+    ]
 
 
 def test_a_new_run_directory_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,9 @@ def test_the_name_defaults_to_the_file_name(tmp_path: Path) -> None:
         ({"name": "a/b"}, ["name", "found 'a/b'"]),
     ],
 )
-def test_an_impossible_override_names_key_found_and_allowed(override: dict[str, str], says: list[str]) -> None:
+def test_an_impossible_override_names_key_found_and_allowed(
+    override: dict[str, str], says: list[str]
+) -> None:
     with pytest.raises(ScenarioError) as refused:
         load_scenario("demo", override)
     for words in says:
@@ -74,7 +76,10 @@ def test_an_impossible_override_names_key_found_and_allowed(override: dict[str, 
     ("text", "says"),
     [
         (MINIMAL.replace("67.9", "123.0"), ["mine.toml", "lat_deg", "123.0", "90"]),
-        (MINIMAL + "[training]\nrouds = 3\n", ["mine.toml", "training.rouds", "did you mean training.rounds?"]),
+        (
+            MINIMAL + "[training]\nrouds = 3\n",
+            ["mine.toml", "training.rouds", "did you mean training.rounds?"],
+        ),
         (MINIMAL.replace("stations", "station"), ["mine.toml", "ground.stations", "missing"]),
         (MINIMAL.replace('epoch = "2026-01-01T00:00:00Z"', ""), ["mine.toml", "epoch", "missing"]),
         (MINIMAL + "training = [", ["mine.toml", "TOML"]),

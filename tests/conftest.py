@@ -1,0 +1,95 @@
+"""What several tests stand on: real data where it is present, and Flower's Grid inside this process."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from flwr.app import Context, Message, RecordDict
+from flwr.app.error import Error
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+
+NODE_0 = 1000
+
+
+class InProcessGrid(Grid):
+    """Flower's Grid with the ClientApp called directly, in so many threads.
+
+    Everything is the product's but the transport of messages: contexts live as long as the grid, as on a SuperNode,
+    and an exception of the ClientApp comes back as an error message.
+    """
+
+    def __init__(self, app: ClientApp, nodes: int, at_once: int) -> None:
+        self._app = app
+        self._contexts = {
+            NODE_0 + i: Context(1, NODE_0 + i, {"partition-id": i, "num-partitions": nodes}, RecordDict(), {})
+            for i in range(nodes)
+        }
+        self._pool = ThreadPoolExecutor(at_once)
+        self._replies: dict[str, Future[Message]] = {}
+        self.handled: deque[tuple[int, str]] = deque()
+
+    def set_run(self, run: object) -> None: ...
+
+    @property
+    def run(self) -> object:
+        return None
+
+    def create_message(self, *args: object, **kwargs: object) -> Message:
+        raise NotImplementedError
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self._contexts)
+
+    def get_nodes(self) -> Iterable[object]:
+        return []
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        identifiers = []
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = str(uuid4())
+            identifiers.append(message.metadata.message_id)
+            self._replies[message.metadata.message_id] = self._pool.submit(self._answer, message)
+        return identifiers
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        done = [key for key in message_ids if key in self._replies and self._replies[key].done()]
+        return [self._replies.pop(key).result() for key in done]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        return [self._replies.pop(key).result(timeout) for key in self.push_messages(messages)]
+
+    def _answer(self, message: Message) -> Message:
+        node = message.metadata.dst_node_id
+        self.handled.append((node, message.metadata.message_type))
+        try:
+            reply = self._app(message, self._contexts[node])
+        except Exception as error:
+            reply = Message(Error(2, f"{type(error).__name__}: {error}"), reply_to=message)
+        reply.metadata.__dict__["_src_node_id"] = node
+        return reply
+
+
+@pytest.fixture
+def grid_of() -> Callable[[int, int], InProcessGrid]:
+    """``grid_of(nodes, at_once)``: a Grid of the product's ClientApp."""
+    from client_app.client_app import app
+
+    return lambda nodes, at_once: InProcessGrid(app, nodes, at_once)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images, models and orbits; the test is skipped where they are absent."""
+    named = os.environ.get("SKYSPLIT_DATA", "")
+    if not named or not Path(named).is_dir():
+        pytest.skip("SKYSPLIT_DATA names no folder with real data")
+    return Path(named)

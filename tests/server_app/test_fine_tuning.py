@@ -1,0 +1,249 @@
+"""A whole mission in this process: the ServerApp's run, the product's ClientApp, real gRPC between them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from client_app.partitions import partition
+from mission.record import RunRecord, read_run
+from mission.scenario import ScenarioError, load_scenario
+from mission.schema import Scenario
+from relay.direct import EndpointError
+from server_app.server_app import fine_tune
+from splitmodel.adapters import LoraSettings, add_lora
+from splitmodel.imagery import open_imagery
+from splitmodel.parts import load_split
+from splitmodel.shipped import weights_dir
+from splitmodel.training import learning_rate, round_batches, round_seed, view
+from strategies.federated import FederationError
+
+SMALL = {
+    "constellation.satellites": 4,
+    "data.train_samples": 64,
+    "data.test_samples": 40,
+    "data.alpha": 5.0,
+    "training.rounds": 2,
+    "training.batch_size": 8,
+    "links.inter_orbit.topology": "none",
+}
+EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
+
+Mission = Callable[..., Path]
+
+
+@pytest.fixture
+def fly(grid_of: Callable[[int, int], Any], tmp_path: Path) -> Mission:
+    """Run a small mission and return its run directory."""
+
+    def mission(
+        overrides: dict[str, Any], *, at_once: int = 4, out: str = "run", nodes: int | None = None
+    ) -> Path:
+        scenario = load_scenario("demo", SMALL | overrides)
+        record = RunRecord(tmp_path / out, scenario, "skysplit run demo")
+        grid = grid_of(nodes or scenario.constellation.satellites, at_once)
+        fine_tune(grid, scenario, record, run="run-1", address="127.0.0.1:0")
+        return record.directory
+
+    return mission
+
+
+def trained(directory: Path) -> dict[str, torch.Tensor]:
+    """The final adapter and head."""
+    tensors = {
+        f"head.{name}": tensor for name, tensor in load_file(directory / "final" / "head.safetensors").items()
+    }
+    adapter = directory / "final" / "adapter" / "adapter_model.safetensors"
+    return tensors | (load_file(adapter) if adapter.exists() else {})
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(fly: Mission) -> None:
+    alone = fly({}, at_once=1, out="alone")
+    together = fly({}, at_once=4, out="together")
+    assert same(trained(alone), trained(together))
+    first, second = (pq.read_table(path / "rounds.parquet").to_pylist() for path in (alone, together))
+    assert first == second
+
+
+def test_another_seed_gives_another_result(fly: Mission) -> None:
+    assert not same(trained(fly({"seed": 1}, out="one")), trained(fly({"seed": 2}, out="two")))
+
+
+def test_split_training_in_orbit_equals_unsplit_training_in_one_place(fly: Mission) -> None:
+    """One satellite, no codec: weights after two rounds are those of a plain loop over the whole model."""
+    overrides = (
+        SMALL | EXACT | {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
+    )
+    flown = trained(fly(overrides))
+    scenario = load_scenario("demo", overrides)
+    model, losses = _trained_in_one_place(scenario)
+    assert losses[-1] < losses[0]
+    plain = {name: p.detach() for name, p in model.backbone.transformer.named_parameters() if p.requires_grad}
+    for name, tensor in plain.items():
+        saved = flown["base_model.model." + name.replace(".default", "")]
+        torch.testing.assert_close(saved, tensor, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(flown["head.weight"], model.head.weight.detach(), rtol=1e-4, atol=1e-6)
+
+
+def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
+    training = scenario.training
+    images = open_imagery(
+        "synthetic", None, seed=scenario.seed, train_samples=scenario.data.train_samples, test_samples=1
+    ).train
+    share = partition(
+        "dirichlet", images.labels, [0], alpha=5.0, classes_per_satellite=2, seed=scenario.seed
+    )[0]
+    images = images.take(share)
+    model = load_split(weights_dir("synthetic-vit"), num_labels=len(images.classes), seed=scenario.seed)
+    add_lora(
+        model.backbone, LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha), seed=scenario.seed
+    )
+    adapter = [p for p in model.backbone.parameters() if p.requires_grad]
+    on_ground = torch.optim.AdamW(adapter, lr=training.learning_rate, weight_decay=0.0)
+    losses = []
+    for number in range(1, training.rounds + 1):
+        on_board = torch.optim.AdamW(model.head.parameters(), lr=training.learning_rate, weight_decay=0.0)
+        batches = round_batches(len(images), training.batch_size, 1, 8, round_seed(scenario.seed, 0, number))
+        for step, batch in enumerate(batches):
+            progress = (number - 1 + step / len(batches)) / training.rounds
+            for optimizer in (on_ground, on_board):
+                optimizer.param_groups[0]["lr"] = learning_rate(training.learning_rate, "cosine", progress)
+                optimizer.zero_grad()
+            pixels = torch.from_numpy(np.moveaxis(images.pixels(batch.indices), -1, 1).copy())
+            logits = model(view(model.preprocess(pixels), batch.views))
+            loss = F.cross_entropy(logits, torch.from_numpy(images.labels[batch.indices]))
+            loss.backward()
+            on_ground.step()
+            on_board.step()
+            losses.append(float(loss))
+    return model, losses
+
+
+def test_a_run_directory_holds_what_the_readme_says(fly: Mission) -> None:
+    directory = fly({})
+    run = read_run(directory)
+    assert run["state"] == "completed"
+    result = run["result"]
+    assert result["rounds"] == 2
+    assert 0.0 <= result["test_accuracy"] <= 1.0
+    assert result["mission_time_s"] > 0.0
+    assert {"test_loss", "wall_time_s", "peak_memory_bytes", "initial_test_accuracy"} <= result.keys()
+    rows = pq.read_table(directory / "rounds.parquet").to_pylist()
+    assert len(rows) == 2 * 4
+    assert sum(row["samples"] for row in rows) == 2 * 64
+    for row in rows:
+        parts = [row[key] for key in ("compute_s", "isl_s", "sgl_s", "waiting_s", "idle_s")]
+        assert min(parts) >= 0.0
+    activities = [json.loads(line) for line in (directory / "plan.jsonl").read_text().splitlines()]
+    assert {row["round"] for row in activities} == {1, 2}
+    assert max(row["end_s"] for row in activities) <= result["mission_time_s"] + 1e-6
+    assert len(pq.read_table(directory / "contacts.parquet")) > 0
+    assert [path.name for path in sorted((directory / "checkpoints").iterdir())] == [
+        "round-00001",
+        "round-00002",
+    ]
+    assert (directory / "report.html").read_text().count("Plotly.react") == 1
+
+
+def test_the_final_weights_load_without_skysplit(fly: Mission) -> None:
+    """Only transformers, peft and safetensors, as the model card says; the accuracy is the recorded one."""
+    from peft import PeftModel
+    from transformers import AutoModel
+
+    directory = fly({})
+    run = read_run(directory)
+    base = AutoModel.from_pretrained(weights_dir("synthetic-vit"), add_pooling_layer=False).eval()
+    model = PeftModel.from_pretrained(base, directory / "final" / "adapter").eval()
+    head = load_file(directory / "final" / "head.safetensors")
+    split = load_split(weights_dir("synthetic-vit"), num_labels=2)
+    test = open_imagery(
+        "synthetic", None, seed=run["scenario"]["seed"], train_samples=64, test_samples=40
+    ).test
+    pixels = split.preprocess(torch.from_numpy(np.moveaxis(test.pixels(range(40)), -1, 1).copy()))
+    with torch.no_grad():
+        hidden = model(pixel_values=pixels).last_hidden_state
+        logits = F.linear(split.backbone.pooling(hidden), head["weight"], head["bias"])
+    accuracy = float((logits.argmax(-1) == torch.from_numpy(test.labels)).float().mean())
+    assert accuracy == pytest.approx(run["result"]["test_accuracy"])
+
+
+@pytest.mark.parametrize("mode", [{"training.mode": "head"}, {"training.adapter": "per-satellite"}])
+def test_satellites_that_do_not_share_an_adapter_give_the_same_result_in_any_order(
+    fly: Mission, mode: dict[str, str]
+) -> None:
+    assert same(trained(fly(mode, at_once=1, out="alone")), trained(fly(mode, at_once=4, out="together")))
+
+
+def test_head_mode_crosses_each_image_once(fly: Mission) -> None:
+    rows = pq.read_table(
+        fly({"training.mode": "head", "training.augment": "none"}) / "rounds.parquet"
+    ).to_pylist()
+    first = sum(row["downlink_bytes"] + row["isl_bytes"] for row in rows if row["round"] == 1)
+    second = sum(row["downlink_bytes"] + row["isl_bytes"] for row in rows if row["round"] == 2)
+    assert second < 0.2 * first
+
+
+def test_fine_tuning_learns(fly: Mission) -> None:
+    result = read_run(fly({"data.train_samples": 240, "data.test_samples": 80, "training.rounds": 3}))[
+        "result"
+    ]
+    assert result["test_accuracy"] > result["initial_test_accuracy"] + 0.3
+
+
+def failing(
+    fly: Mission, overrides: dict[str, Any], error: type[Exception], says: str, **kwargs: Any
+) -> None:
+    with pytest.raises(error, match=says):
+        fly(overrides, **kwargs)
+
+
+def test_too_few_flower_nodes_is_one_error(fly: Mission, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strategies.federated._NODES_PATIENCE_S", 0.1)
+    failing(fly, {}, FederationError, "4 satellites, Flower has 3 nodes.*num-supernodes=4", nodes=3)
+
+
+def test_spare_flower_nodes_do_no_harm(fly: Mission) -> None:
+    assert read_run(fly({"training.rounds": 1}, nodes=6))["state"] == "completed"
+
+
+def test_an_unreadable_image_stops_the_run_before_training(fly: Mission, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for number in range(24):
+            folder = tmp_path / "images" / split / f"class-{number % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number}.png").write_bytes(b"not an image")
+    overrides = {"data.source": "folder", "data.path": str(tmp_path / "images")}
+    failing(fly, overrides, FederationError, r"cannot train: .*\.png: not readable as an image")
+
+
+def test_a_satellite_without_a_sample_stops_the_run_before_training(fly: Mission) -> None:
+    failing(fly, {"data.train_samples": 3, "data.partition": "iid"}, FederationError, "without a sample")
+
+
+def test_a_constellation_that_no_station_sees_is_one_error(fly: Mission) -> None:
+    overrides = {"constellation.inclination_deg": 0.0, "horizon_h": 0.01}
+    failing(fly, overrides, ScenarioError, "horizon_h: no contact between 4 satellites")
+
+
+def test_a_port_in_use_is_one_error(grid_of: Callable[[int, int], Any], tmp_path: Path) -> None:
+    import socket
+
+    scenario = load_scenario("demo", SMALL)
+    record = RunRecord(tmp_path / "run", scenario, "")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(EndpointError, match="port is in use"):
+            fine_tune(grid_of(4, 4), scenario, record, run="run-1", address=address)
