@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -83,8 +83,8 @@ def chunks(transfer_id: bytes, payload: Buffer, chunk_bytes: int, start: int = 0
         yield encode_chunk(transfer_id, offset, view[offset : offset + chunk_bytes])
 
 
-def encode_opening(sealed: pb.SealedManifest, base_offset: int = 0) -> bytes:
-    return b"M" + pb.Opening(sealed=sealed, base_offset=base_offset).SerializeToString()
+def encode_opening(sealed: pb.SealedManifest, base_offset: int = 0, via: Sequence[str] = ()) -> bytes:
+    return b"M" + pb.Opening(sealed=sealed, base_offset=base_offset, via=via).SerializeToString()
 
 
 def decode_opening(frame: bytes, limits: Limits) -> tuple[pb.Opening, Manifest]:

@@ -13,6 +13,8 @@ from relay.identity import NodeIdentity
 from relay.spool import AlreadyDelivered, Entry, QuotaExceeded, Spool
 from relay.wire import BadManifest, CorruptChunk, Limits, Manifest, OutOfOrder, WireError
 
+MAX_HOPS = 64
+
 
 class IncomingStream:
     """Transfers that one peer sends over one stream.
@@ -69,7 +71,8 @@ class IncomingStream:
                 self._identity.verify(opening.sealed, manifest.source)
             self._admit(manifest)
             base_offset = 0 if self._for_us(manifest) else opening.base_offset
-            entry = self._spool.open(opening.sealed, manifest, sender=self._peer, base_offset=base_offset)
+            via = (*opening.via[: MAX_HOPS - 1], self._peer)
+            entry = self._spool.open(opening.sealed, manifest, via=via, base_offset=base_offset)
         except AlreadyDelivered:
             return pb.Acknowledgement(transfer_id=manifest.transfer_id, next_offset=manifest.total_bytes)
         except WireError as error:

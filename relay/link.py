@@ -7,7 +7,8 @@ sends real bytes through the same windows (see `pacing`).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -125,23 +126,48 @@ def fastest(windows: Sequence[Window]) -> tuple[Window, ...]:
     return tuple(chosen)
 
 
+@dataclass(frozen=True, eq=False)
 class Network:
-    """The directed links of a contact plan between named nodes.
+    """Directed links between named nodes, all that a relay needs to know of a contact plan."""
 
-    With `ground`, all stations are one node of that name: fibre pools them and one process serves them.
-    """
+    nodes: tuple[str, ...]
+    links: Mapping[tuple[str, str], LinkSchedule]
 
-    def __init__(self, plan: ContactPlan, *, ground: str | None = None) -> None:
+    @classmethod
+    def from_plan(cls, plan: ContactPlan, *, ground: str | None = None) -> Network:
+        """The links of a contact plan.
+
+        With `ground`, all stations are one node of that name: fibre pools them and one process serves them.
+        """
         names = [ground if ground and node.kind == "station" else node.name for node in plan.nodes]
-        self.nodes: tuple[str, ...] = tuple(dict.fromkeys(names))
-        self.horizon_s = plan.horizon_s
         windows: dict[tuple[str, str], list[Window]] = {}
         for row in plan.contacts[plan.contacts["rate_bps"] > 0]:
             link = names[row["source"]], names[row["target"]]
             windows.setdefault(link, []).append(
                 Window(*(float(row[name]) for name in ("start_s", "end_s", "rate_bps", "owlt_s")))
             )
-        self.links = {link: LinkSchedule(fastest(windows[link])) for link in sorted(windows)}
+        links = {link: LinkSchedule(fastest(windows[link])) for link in sorted(windows)}
+        return cls(tuple(dict.fromkeys(names)), links)
+
+    @classmethod
+    def from_json(cls, text: str) -> Network:
+        """Read what `to_json` wrote. Raises ValueError."""
+        data = json.loads(text)
+        links = {
+            (link["source"], link["target"]): LinkSchedule(tuple(Window(*row) for row in link["windows"]))
+            for link in data["links"]
+        }
+        unknown = {node for link in links for node in link} - set(data["nodes"])
+        if unknown:
+            raise ValueError(f"network: links of unknown nodes {', '.join(sorted(unknown))}")
+        return cls(tuple(data["nodes"]), links)
+
+    def to_json(self) -> str:
+        links = [
+            {"source": source, "target": target, "windows": schedule.windows}
+            for (source, target), schedule in self.links.items()
+        ]
+        return json.dumps({"nodes": self.nodes, "links": links})
 
     @cached_property
     def _neighbours(self) -> dict[str, tuple[str, ...]]:

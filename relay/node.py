@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -101,7 +102,7 @@ class RelayNode:
         self._network = settings.network
         self._channels: list[grpc.aio.Channel] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._routes: dict[tuple[str, int], tuple[float, Route | None]] = {}
+        self._routes: dict[tuple[str, int, tuple[str, ...]], tuple[float, Route | None]] = {}
         self._changes = 0
         self.application = Application(self.name, self.spool, self._limits, taken=self._count_delivery)
         self._authority: TimeAuthority | None = None
@@ -129,6 +130,7 @@ class RelayNode:
                 limits=self._limits,
                 queue=lambda peer=peer: self._queue_for(peer),  # type: ignore[misc]
                 done=self._done,
+                changed=self._reroute,
                 faults=self._settings.faults,
             )
             self._tasks.append(asyncio.create_task(self.links[peer].run()))
@@ -197,21 +199,21 @@ class RelayNode:
     def _next_hop(self, entry: Entry) -> str | None:
         now_s = self.clock.now_s
         for peer, link in self.links.items():  # what has begun stays on its way while that way is open
-            if link.begun(entry) and not link.trouble and link.schedule.open_at(now_s):
+            if link.begun(entry) and not link.broken and link.schedule.open_at(now_s):
                 return peer
         size_bytes = entry.manifest.total_bytes - max(entry.base_offset, entry.delivered_offset)
-        key = entry.manifest.destination, size_bytes
+        key = entry.manifest.destination, size_bytes, entry.via
         looked_up_s, route = self._routes.get(key, (-math.inf, None))
         if not looked_up_s <= now_s < looked_up_s + ROUTE_AGE_S:
             route = self._route(*key)
             self._routes[key] = now_s, route
         return route.next_hop if route else None
 
-    def _route(self, destination: str, size_bytes: int) -> Route | None:
-        now_s = self.clock.now_s
-        broken = {(self.name, peer) for peer, link in self.links.items() if link.trouble}
-        find = (self._network, self.name, destination, size_bytes, now_s)
-        return earliest_arrival(*find, avoid=broken) or earliest_arrival(*find)
+    def _route(self, destination: str, size_bytes: int, via: tuple[str, ...]) -> Route | None:
+        """The best way on; only if there is no other, one over a broken link or back to where it was."""
+        find = partial(earliest_arrival, self._network, self.name, destination, size_bytes, self.clock.now_s)
+        broken = {(self.name, peer) for peer, link in self.links.items() if link.broken}
+        return find(avoid_links=broken, avoid_nodes=via) or find(avoid_nodes=via) or find()
 
     def _wake_s(self) -> float:
         """When the next link opens over which something waits to go."""
@@ -250,6 +252,10 @@ class RelayNode:
         for link in self.links.values():
             link.wake.set()
 
+    def _reroute(self) -> None:
+        self._routes.clear()
+        self._wake()
+
     async def _sweep(self) -> None:
         """Let go of what has expired, a transfer that nobody wants or an old route."""
         while True:
@@ -258,7 +264,7 @@ class RelayNode:
             for entry in list(self.spool.entries.values()):
                 if entry.manifest.expiry_s < now_s:
                     self._done(entry, Refusal("Expired", f"expired at {entry.manifest.expiry_s:.0f} s"))
-            self._routes.clear()
+            self._reroute()
 
     # -------------------------------------------------------------------------------------------- service
 

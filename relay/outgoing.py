@@ -37,6 +37,7 @@ MIN_CREDIT_BYTES = 2 << 20
 MAX_CREDIT_BYTES = 8 << 20
 ACK_TIMEOUT_S = 1.0
 RETRY_S = 0.25
+BROKEN_S = 5.0  # how long a link that failed is avoided where there is another way
 
 
 class Outage(NamedTuple):
@@ -83,7 +84,8 @@ class _Sending:
 class OutgoingLink:
     """Sends to one neighbour what `queue()` names: always the first that has bytes to send.
 
-    `done(entry, refusal)` is called when the neighbour has a transfer durably, or will never take it.
+    `done(entry, refusal)` is called when the neighbour has a transfer durably, or will never take it;
+    `changed()` when the link has been found not to work.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class OutgoingLink:
         limits: Limits,
         queue: Callable[[], Iterable[Entry]],
         done: Callable[[Entry, Refusal | None], None],
+        changed: Callable[[], None],
         faults: Faults,
     ) -> None:
         self.node = node
@@ -105,7 +108,7 @@ class OutgoingLink:
         self.schedule = schedule
         self.sent_bytes = 0
         self.resent_bytes = 0
-        self.trouble = ""
+        self.trouble = ""  # why the link was last found not to work
         self.wake = asyncio.Event()  # set when there may be something new to send
         self._put = channel.stream_stream(
             service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
@@ -121,12 +124,14 @@ class OutgoingLink:
         self._limits = limits
         self._queue = queue
         self._done = done
+        self._changed = changed
         self._outages = [o for o in faults.outages if (o.source, o.target) == (node, peer)]
         self._loss = faults.loss
         self._random = random.Random(f"{faults.seed} {node} {peer}")
         self._sendings: dict[bytes, _Sending] = {}
         self._abandoned: list[bytes] = []  # begun here, finished another way
         self._not_before_s: dict[bytes, float] = {}  # wall time of the next offer of what was refused for now
+        self._broken_until_s = 0.0  # wall time
         self._free_s = -math.inf  # mission time at which the last bit will have left
 
     @property
@@ -139,6 +144,11 @@ class OutgoingLink:
         if self.schedule.open_at(self._clock.now_s) is None:
             return self.in_flight_bytes > 0
         return self.in_flight_bytes > 0 or any(True for _ in self._queue())
+
+    @property
+    def broken(self) -> bool:
+        """Whether the link has just been found not to work, so that another way may be better."""
+        return time.monotonic() < self._broken_until_s
 
     def begun(self, entry: Entry) -> bool:
         """Whether the neighbour holds a part of this transfer."""
@@ -164,10 +174,10 @@ class OutgoingLink:
                 continue
             try:
                 await self._clock.sleep_until(await self._session(window))
+                self._broken_until_s = 0.0
             except (grpc.aio.AioRpcError, _StreamEnded) as error:
                 details = error.details() if isinstance(error, grpc.aio.AioRpcError) else None
-                self.trouble = details or str(error) or type(error).__name__
-                log.info("%s → %s: %s", self.node, self.peer, self.trouble)
+                self._break(details or str(error) or type(error).__name__, time.monotonic() + BROKEN_S)
                 await asyncio.sleep(RETRY_S)
 
     async def _session(self, window: Window) -> float:
@@ -230,11 +240,10 @@ class OutgoingLink:
             await self._clock.sleep_until(self._free_s)
             for outage in self._outages:
                 if outage.start_s <= self._clock.now_s < outage.end_s:
-                    self.trouble = "the link is out"
+                    self._break("the link is out", math.inf)
                     return outage.end_s
             for frame in frames:
                 line.put_nowait((self._free_s + window.owlt_s, frame))
-            self.trouble = ""
         return window.end_s
 
     def _pick(self) -> _Sending | None:
@@ -254,7 +263,8 @@ class OutgoingLink:
         entry, offset = sending.entry, sending.sent
         frames = []
         if not sending.opened:
-            frames.append(encode_opening(entry.sealed, max(entry.base_offset, entry.delivered_offset)))
+            base_offset = max(entry.base_offset, entry.delivered_offset)
+            frames.append(encode_opening(entry.sealed, base_offset, entry.via))
             sending.opened = True
         if size > 0 and not (self._loss and self._random.random() < self._loss):
             frames.append(encode_chunk(entry.transfer_id, offset, self._spool.read(entry, offset, size)))
@@ -277,9 +287,15 @@ class OutgoingLink:
             loop.call_later(owlt_s, self._acknowledge, acknowledgement)
         raise _StreamEnded("the neighbour has ended the stream")
 
+    def _break(self, trouble: str, until_s: float) -> None:
+        log.info("%s → %s: %s", self.node, self.peer, trouble)
+        self.trouble, self._broken_until_s = trouble, until_s
+        self._changed()
+
     def _acknowledge(self, acknowledgement: pb.Acknowledgement) -> None:
         transfer_id = acknowledgement.transfer_id
         sending = self._sendings.get(transfer_id)
+        self.trouble, self._broken_until_s = "", 0.0
         self.wake.set()
         if sending is None:
             return

@@ -26,12 +26,13 @@ def earliest_arrival(
     destination: str,
     size_bytes: int,
     now_s: float,
-    avoid: Container[tuple[str, str]] = frozenset(),
+    avoid_links: Container[tuple[str, str]] = frozenset(),
+    avoid_nodes: Container[str] = frozenset(),
 ) -> Route | None:
     """The way from `source` to `destination` that is through first, or None where the plan has none.
 
-    `avoid` are links known not to work at present. Of two ways with equal arrival the one with fewer hops is
-    taken, then the first by name, so that all nodes agree.
+    `avoid_links` are known not to work at present; `avoid_nodes` have had their turn. Of two ways with equal
+    arrival the one with fewer hops is taken, then the first by name, so that all nodes agree.
     """
     queue: list[tuple[float, int, tuple[str, ...]]] = [(now_s, 0, (source,))]
     best = {source: now_s}
@@ -44,7 +45,7 @@ def earliest_arrival(
             continue
         for neighbour in network.neighbours(node):
             link = node, neighbour
-            if link in avoid:
+            if link in avoid_links or neighbour in avoid_nodes:
                 continue
             try:
                 there_s = network.links[link].passage(size_bytes, arrival_s).arrival_s

@@ -44,13 +44,18 @@ class Entry:
 
     manifest: Manifest
     sealed: pb.SealedManifest
-    sender: str  # the neighbour it comes from; its bytes count against that neighbour's quota
+    via: tuple[str, ...]  # the nodes it came by
     base_offset: int
     end_offset: int
     file: int = field(repr=False)
     hash: xxhash.xxh3_128 = field(repr=False)
     verified: bool = False
     delivered_offset: int = 0  # bytes known to be at the destination
+
+    @property
+    def sender(self) -> str:
+        """The neighbour, or own application, that it comes from; it counts against that one's quota."""
+        return self.via[-1]
 
     @property
     def transfer_id(self) -> bytes:
@@ -87,7 +92,7 @@ class Spool:
         return sum(entry.reserved_bytes for entry in self.entries.values() if entry.sender == sender)
 
     def open(
-        self, sealed: pb.SealedManifest, manifest: Manifest, *, sender: str, base_offset: int = 0
+        self, sealed: pb.SealedManifest, manifest: Manifest, *, via: tuple[str, ...], base_offset: int = 0
     ) -> Entry:
         """Make room for a transfer, or find the one begun earlier.
 
@@ -95,7 +100,7 @@ class Spool:
         Conflict if the id is in use for other contents; QuotaExceeded before any byte is written;
         LimitExceeded for what can never fit.
         """
-        transfer_id = manifest.transfer_id
+        transfer_id, sender = manifest.transfer_id, via[-1]
         known = self._delivered.get(transfer_id)
         entry = self.entries.get(transfer_id)
         if {known, entry and entry.manifest.digest} - {None, manifest.digest}:
@@ -113,9 +118,9 @@ class Spool:
             raise LimitExceeded(f"transfer of {need} bytes from {sender}: the spool can never hold it")
         if need + self.used_bytes > self.quota_bytes or need + self.used_by(sender) > self.sender_quota_bytes:
             raise QuotaExceeded(f"transfer of {need} bytes from {sender}: the spool is full for now")
-        stored = pb.Opening(sealed=sealed, base_offset=base_offset)
-        _write(self._path(transfer_id, "seal"), sender.encode() + b"\n" + stored.SerializeToString())
-        return self._add(manifest, sealed, sender, base_offset)
+        opening = pb.Opening(sealed=sealed, base_offset=base_offset, via=via)
+        _write(self._path(transfer_id, "seal"), opening.SerializeToString())
+        return self._add(manifest, opening)
 
     def append(self, entry: Entry, offset: int, payload: Buffer) -> None:
         """Store the next bytes; those that are there already are passed over.
@@ -179,14 +184,17 @@ class Spool:
         entry.end_offset = entry.base_offset
         entry.hash = xxhash.xxh3_128()
 
-    def _add(self, manifest: Manifest, sealed: pb.SealedManifest, sender: str, base_offset: int) -> Entry:
+    def _add(self, manifest: Manifest, opening: pb.Opening) -> Entry:
         path = self._path(manifest.transfer_id, "part")
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         hash = xxhash.xxh3_128()
         size = os.fstat(file).st_size
         for offset in range(0, size, 1 << 20):
             hash.update(os.pread(file, 1 << 20, offset))
-        entry = Entry(manifest, sealed, sender, base_offset, base_offset + size, file, hash)
+        base_offset = opening.base_offset
+        entry = Entry(
+            manifest, opening.sealed, tuple(opening.via), base_offset, base_offset + size, file, hash
+        )
         self.entries[manifest.transfer_id] = entry
         return entry
 
@@ -198,10 +206,9 @@ class Spool:
             if not path.with_suffix(".seal").exists():
                 path.unlink()
         for path in sorted(self._folder.glob("*.seal")):
-            sender, _, stored = path.read_bytes().partition(b"\n")
-            opening = pb.Opening.FromString(stored)
+            opening = pb.Opening.FromString(path.read_bytes())
             manifest = Manifest.from_bytes(opening.sealed.manifest, limits)
-            entry = self._add(manifest, opening.sealed, sender.decode(), opening.base_offset)
+            entry = self._add(manifest, opening)
             if manifest.transfer_id in self._delivered:  # killed between the log and the sweep
                 self.remove(manifest.transfer_id)
             elif entry.complete and entry.base_offset == 0:

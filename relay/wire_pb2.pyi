@@ -84,12 +84,14 @@ class SealedManifest(_message.Message):
     def __init__(self, manifest: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., certificate: _Optional[bytes] = ...) -> None: ...
 
 class Opening(_message.Message):
-    __slots__ = ("sealed", "base_offset")
+    __slots__ = ("sealed", "base_offset", "via")
     SEALED_FIELD_NUMBER: _ClassVar[int]
     BASE_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    VIA_FIELD_NUMBER: _ClassVar[int]
     sealed: SealedManifest
     base_offset: int
-    def __init__(self, sealed: _Optional[_Union[SealedManifest, _Mapping]] = ..., base_offset: _Optional[int] = ...) -> None: ...
+    via: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sealed: _Optional[_Union[SealedManifest, _Mapping]] = ..., base_offset: _Optional[int] = ..., via: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Acknowledgement(_message.Message):
     __slots__ = ("transfer_id", "next_offset", "rewind", "refusal", "temporary")

@@ -39,9 +39,7 @@ def schedules(draw):
 @settings(deadline=None)
 @given(schedules(), st.lists(st.tuples(st.integers(0, 10**7), st.floats(0, 6000)), max_size=12))
 def test_no_byte_passes_outside_a_window_none_is_lost_and_the_link_is_first_in_first_out(schedule, requests):
-    network = Network(plan_of())
-    network.links["a", "b"] = schedule
-    model = LinkModel(network)
+    model = LinkModel(Network(("a", "b"), {("a", "b"): schedule}))
     passages = []
     for size_bytes, now_s in requests:
         try:
@@ -89,7 +87,7 @@ def test_a_payload_that_just_fills_a_window_does_not_wait_for_the_next():
 
 
 def test_a_plan_that_ends_too_early_is_an_error_and_books_nothing():
-    model = LinkModel(Network(plan_of(("a", "b", 0, 10, 8e6, 0.0))))
+    model = LinkModel(Network.from_plan(plan_of(("a", "b", 0, 10, 8e6, 0.0))))
     with pytest.raises(NoContact, match="1 bytes short"):
         model.reserve("a", "b", 10_000_001, 0.0)
     assert model.reserve("a", "b", 10_000_000, 0.0).sent_s == pytest.approx(10.0)
@@ -105,13 +103,23 @@ def test_pooled_stations_are_one_node_and_the_faster_of_two_overlapping_windows_
         nodes=("a",),
         stations=("kiruna", "svalbard"),
     )
-    network = Network(plan, ground="ground")
+    network = Network.from_plan(plan, ground="ground")
     assert network.nodes == ("a", "ground")
     assert network.neighbours("ground") == ("a",)
     assert network.links["a", "ground"].windows == (
         Window(0, 50, 1e6, 0.002),
         Window(50, 150, 2e6, 0.003),
     )
+
+
+def test_a_network_survives_its_file_and_a_link_of_an_unknown_node_does_not():
+    network = Network.from_plan(plan_of(("a", "b", 0, 10, 8e6, 0.001), ("b", "a", 5, 10, 1e6, 0.002)))
+    again = Network.from_json(network.to_json())
+    assert again.nodes == network.nodes
+    windows = {link: schedule.windows for link, schedule in network.links.items()}
+    assert {link: schedule.windows for link, schedule in again.links.items()} == windows
+    with pytest.raises(ValueError, match="unknown nodes b"):
+        Network.from_json(network.to_json().replace('"nodes": ["a", "b"]', '"nodes": ["a"]'))
 
 
 def test_windows_that_touch_and_agree_become_one():

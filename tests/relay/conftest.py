@@ -1,0 +1,132 @@
+"""A fleet of relays in this process, on one event loop in a thread of its own."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from relay.client import RelayLink
+from relay.link import LinkSchedule, Network, Window
+from relay.node import RelayNode, RelaySettings
+from relay.paced_clock import PacedClock
+from relay.wire import Kind, Manifest
+
+ALWAYS = (Window(0.0, 1e5, 1e9, 0.0),)
+
+
+def network_of(links):
+    nodes = tuple(dict.fromkeys(node for link in links for node in link))
+    return Network(nodes, {link: LinkSchedule(tuple(windows)) for link, windows in links.items()})
+
+
+def both_ways(*pairs, windows=ALWAYS):
+    return {link: windows for a, b in pairs for link in ((a, b), (b, a))}
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def tensor(values, source, destination, step=0, kind=Kind.FEATURES, **changes):
+    payload = np.asarray(values, "<f4").tobytes()
+    manifest = Manifest.describe(
+        payload,
+        run="run",
+        kind=kind,
+        source=source,
+        destination=destination,
+        dtype="float32",
+        shape=(len(values),),
+        step=step,
+        **changes,
+    )
+    return manifest, payload
+
+
+class Fleet:
+    def __init__(self, folder, links, *, identities=None, clocks=None, **settings):
+        self.network = network_of(links)
+        self.folder = folder
+        self.identities = identities or {}
+        ports = free_ports(len(self.network.nodes))
+        self.addresses = {
+            node: f"127.0.0.1:{port}" for node, port in zip(self.network.nodes, ports, strict=True)
+        }
+        self.settings = settings
+        self.nodes = {}
+        self.clocks = clocks or {}
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        for name in self.network.nodes:
+            self.start(name)
+
+    def run(self, coroutine, timeout_s=20):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout_s)
+
+    def start(self, name, **changes):
+        settings = RelaySettings(
+            name=name,
+            network=self.network,
+            peers={peer: address for peer, address in self.addresses.items() if peer != name},
+            folder=self.folder / name,
+            port=int(self.addresses[name].rpartition(":")[2]),
+            **{**self.settings, **changes},
+        )
+
+        async def begin():
+            clock = self.clocks.setdefault(name, PacedClock())
+            node = RelayNode(settings, identity=self.identities.get(name), clock=clock)
+            await node.start()
+            return node
+
+        self.nodes[name] = self.run(begin())
+
+    def stop(self, name):
+        self.run(self.nodes.pop(name).stop())
+
+    def link(self, name, **changes):
+        return RelayLink(self.addresses[name], name, identity=self.identities.get(name), **changes)
+
+    def status(self, name):
+        async def ask():
+            return self.nodes[name].status()
+
+        return self.run(ask())
+
+    def until(self, name, holds, timeout_s=10):
+        """Wait until the status of a node fulfils a condition, and return it."""
+        deadline = time.monotonic() + timeout_s
+        while not holds(status := self.status(name)):
+            assert time.monotonic() < deadline, f"still, after {timeout_s} s: {status}"
+            time.sleep(0.02)
+        return status
+
+    def close(self):
+        for name in list(self.nodes):
+            self.stop(name)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(5)
+        self.loop.close()
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    with contextlib.ExitStack() as stack:
+
+        def start(links, **settings):
+            started = Fleet(tmp_path, links, **settings)
+            stack.callback(started.close)
+            return started
+
+        start.both_ways = both_ways
+        start.tensor = tensor
+        yield start

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+
+from relay.client import LinkRefused, LinkTimeout, ParcelLink, RemoteError
+from relay.link import Window
+from relay.wire import Kind
+
+
+def values(parcel):
+    return np.frombuffer(parcel.payload, "<f4").tolist()
+
+
+def test_a_parcel_goes_over_three_hops_and_arrives_once(fleet):
+    relays = fleet(fleet.both_ways(("sat-0", "sat-1"), ("sat-1", "sat-2"), ("sat-2", "ground")))
+    data = np.arange(300_000, dtype="<f4")
+    with relays.link("sat-0") as satellite, relays.link("ground") as ground:
+        assert isinstance(satellite, ParcelLink)
+        satellite.send(*fleet.tensor(data, "sat-0", "ground"))
+        parcel = ground.receive(10)
+        assert values(parcel) == data.tolist()
+        ground.send(*fleet.tensor([1.0], "ground", "sat-0", kind=Kind.HIDDEN))
+        assert values(satellite.receive(10)) == [1.0]
+    for name in ("sat-0", "sat-1", "sat-2", "ground"):
+        assert relays.until(name, lambda status: status.queued_transfers == 0)
+    assert relays.status("ground").delivered_transfers == 1
+
+
+def test_the_same_transfer_sent_again_is_delivered_once(fleet):
+    relays = fleet(fleet.both_ways(("sat-0", "ground")))
+    parcel = fleet.tensor([1.0, 2.0], "sat-0", "ground")
+    with relays.link("sat-0") as satellite, relays.link("ground") as ground:
+        satellite.send(*parcel)
+        assert values(ground.receive(10)) == [1.0, 2.0]
+        ground.settle()
+        relays.until("ground", lambda status: status.delivered_transfers == 1)
+        satellite.send(*parcel)
+        relays.until("sat-0", lambda status: status.queued_transfers == 0)
+        with pytest.raises(LinkTimeout):
+            ground.receive(0.3)
+
+
+def test_what_was_not_settled_is_given_to_the_next_application(fleet):
+    relays = fleet(fleet.both_ways(("sat-0", "ground")))
+    with relays.link("sat-0") as satellite:
+        satellite.send(*fleet.tensor([1.0], "sat-0", "ground"))
+
+    class Crash(Exception):
+        pass
+
+    def crash():
+        with relays.link("ground") as ground:
+            assert values(ground.receive(10)) == [1.0]
+            raise Crash
+
+    with pytest.raises(Crash):
+        crash()
+    with relays.link("ground") as ground:
+        assert values(ground.receive(10)) == [1.0]
+    with relays.link("ground") as ground, pytest.raises(LinkTimeout):
+        ground.receive(0.3)
+
+
+def test_urgent_parcels_overtake_features(fleet):
+    slow = (Window(0.0, 1e5, 4e6, 0.0),)
+    relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=slow))
+    with relays.link("sat-0") as satellite, relays.link("ground") as ground:
+        for step in range(2):
+            satellite.send(*fleet.tensor(np.zeros(50_000), "sat-0", "ground", step=step))  # 0.4 s each
+        satellite.send(*fleet.tensor(np.ones(1000), "sat-0", "ground", kind=Kind.GRAD_HIDDEN))
+        kinds = [ground.receive(10).manifest.kind for _ in range(3)]
+    assert kinds.index(Kind.GRAD_HIDDEN) < 2
+
+
+def test_nan_is_refused_by_the_satellites_own_relay(fleet):
+    relays = fleet(fleet.both_ways(("sat-0", "ground")))
+    with relays.link("sat-0") as satellite:
+        with pytest.raises(LinkRefused, match="NaN"):
+            satellite.send(*fleet.tensor([1.0, np.nan], "sat-0", "ground"))
+        with pytest.raises(LinkRefused, match="not nodes of this mission"):
+            satellite.send(*fleet.tensor([1.0], "sat-0", "nowhere"))
+        with pytest.raises(LinkRefused, match="in the name of ground"):
+            satellite.send(*fleet.tensor([1.0], "ground", "ground"))
+
+
+def test_a_full_spool_holds_the_sender_back_and_loses_nothing(fleet):
+    slow = (Window(0.0, 1e5, 8e6, 0.0),)
+    relays = fleet(
+        fleet.both_ways(("sat-0", "ground"), windows=slow), quota_bytes=500_000, neighbour_quota_bytes=500_000
+    )
+    with relays.link("sat-0") as satellite, relays.link("ground") as ground:
+        for step in range(4):  # 200 kB each: no more than two fit
+            satellite.send(*fleet.tensor(np.full(50_000, step), "sat-0", "ground", step=step))
+            assert relays.status("sat-0").queued_bytes <= 500_000
+        seen = []
+        for _ in range(4):
+            seen.append(values(ground.receive(10))[0])
+            ground.settle()
+    assert sorted(seen) == [0.0, 1.0, 2.0, 3.0]
+    with relays.link("sat-0", send_timeout_s=1) as satellite, pytest.raises(LinkRefused, match="never hold"):
+        satellite.send(*fleet.tensor(np.zeros(200_000), "sat-0", "ground"))
+
+
+def test_an_expired_transfer_is_told_to_its_sender(fleet):
+    relays = fleet({("sat-0", "ground"): (Window(1e3, 2e3, 1e9, 0.0),)})
+    with relays.link("sat-0") as satellite:
+        satellite.send(*fleet.tensor([1.0], "sat-0", "ground", expiry_s=0.5))
+        with pytest.raises(RemoteError, match="Expired"):
+            satellite.receive(10)
+
+
+def test_a_link_carries_nothing_before_its_window_and_goes_on_in_the_next(fleet):
+    windows = (Window(0.5, 0.9, 8e6, 0.01), Window(1.6, 3.0, 8e6, 0.01))
+    relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=windows))
+    data = np.arange(150_000, dtype="<f4")  # 600 kB: 0.4 s of the first window, 0.2 s of the second
+    with relays.link("sat-0") as satellite, relays.link("ground") as ground:
+        satellite.send(*fleet.tensor(data, "sat-0", "ground"))
+        parcel = ground.receive(10)
+        arrived_s = relays.clocks["ground"].now_s
+        assert values(parcel) == data.tolist()
+    assert 1.8 <= arrived_s < 2.3
+    status = relays.status("sat-0")
+    assert status.links[0].sent_bytes <= 1.1 * 600_000
+
+
+def test_a_transfer_takes_the_other_gateway_when_the_first_one_dies(fleet):
+    late = (Window(0.0, 1e5, 4e6, 0.0),)
+    links = fleet.both_ways(("sat-0", "sat-1"), ("sat-0", "sat-2"), ("sat-1", "ground"))
+    relays = fleet({**links, **fleet.both_ways(("sat-2", "ground"), windows=late)})
+    relays.stop("sat-1")
+    with relays.link("sat-0") as satellite, relays.link("ground") as ground:
+        satellite.send(*fleet.tensor([3.0], "sat-0", "ground"))
+        assert values(ground.receive(10)) == [3.0]
+    assert "sat-1" in [link.peer for link in relays.status("sat-0").links if link.trouble]
