@@ -157,7 +157,11 @@ def build_contact_plan(
             progress=share[2],
         )
         parts += _intersatellite(windows, LinkKind.INTER_ISL, inter.rate_bps)
-    plan = ContactPlan(epoch, float(horizon_s), nodes, np.concatenate(parts))
+    contacts = np.concatenate(parts)
+    np.minimum(
+        contacts["end_s"], horizon_s, out=contacts["end_s"]
+    )  # a sum of steps may pass it by a last bit
+    plan = ContactPlan(epoch, float(horizon_s), nodes, contacts)
     if cached is not None:
         save(plan, cached)
     return plan

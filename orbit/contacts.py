@@ -9,11 +9,11 @@ from astropy.time import Time
 
 from orbit.constellation import Constellation
 from orbit.ephemeris import Ephemeris, ephemerides
-from orbit.intervals import Intervals, intersection, not_negative
+from orbit.intervals import Function, Intervals, intersection, not_negative
 from orbit.stations import GroundStation
 
 try:  # the extra [fast]
-    from orbit import kernels as search
+    from orbit import pass_kernels as search
 except ImportError:
     from orbit import pass_search as search  # type: ignore[no-redef]
 
@@ -119,22 +119,24 @@ def _within_limits(
 
     limits = [height_over_mask] if isinstance(station.mask_deg, tuple) else []
     limits += [range_left] if station.max_range_km is not None else []
-    parts = []
+    parts = [Intervals(np.empty(0, np.int64), np.empty(0), np.empty(0))]
     for row in range(len(satellite)):
         samples = np.linspace(start_s[row], end_s[row], 2 + int((end_s[row] - start_s[row]) / LIMIT_SAMPLE_S))
+        every = np.full(len(samples), row)
         sets = []
         for limit in limits:
-            value, slope = limit(np.full(len(samples), row), samples)
-            only = not_negative(
-                samples,
-                value[None],
-                slope[None],
-                lambda _, t, limit=limit, row=row: limit(np.full(len(t), row), t),
-            )
-            sets.append(Intervals(np.full(len(only.row), row), only.start_s, only.end_s))
+            value, slope = limit(every, samples)
+
+            def of_row(
+                _: np.ndarray, time: np.ndarray, limit: Function = limit, row: int = row
+            ) -> tuple[np.ndarray, np.ndarray]:
+                return limit(np.full(len(time), row), time)
+
+            found = not_negative(samples, value[None], slope[None], of_row)
+            sets.append(Intervals(np.full(len(found.row), row), found.start_s, found.end_s))
         parts.append(intersection(*sets))
-    row, start, end = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return satellite[row], np.full(len(row), number), start, end
+    rows, start, end = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return satellite[rows], np.full(len(rows), number), start, end
 
 
 def look(

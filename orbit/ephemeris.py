@@ -14,10 +14,12 @@ import numpy as np
 from astropy.time import Time
 
 from orbit.constellation import Constellation
-from orbit.frames import itrs_from_teme, rotate_state
+from orbit.frames import itrs_from_teme
 from orbit.propagation import PROPAGATORS, PropagationError
 
-STEP_RAD = 0.135  # of the orbit at perigee: 2 minutes at 550 km
+# Of the orbit at perigee; 0.1 rad are 90 s at 550 km.  SGP4's velocities are not quite the derivative of its
+# positions, which a longer step would show; those of J2 are.
+STEP_RAD = {"sgp4": 0.1, "j2": 0.2, "cowell-j2": 0.1}
 MEMORY_NODES = 100_000  # nodes held at once: 72 B each, times about ten for what is made of them
 
 
@@ -48,14 +50,18 @@ class Ephemeris:
         ends = np.concatenate([left, right], axis=1).reshape(-1, 6, 3)
         return np.einsum("wk,kwx->kx", position, ends), np.einsum("wk,kwx->kx", velocity, ends)
 
-    def sampled(self, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Position [km] and velocity [km/s] of all satellites at ``seconds`` (K,), both (N, K, 3)."""
+    def positions(self, seconds: np.ndarray) -> np.ndarray:
+        """Position [km] of all satellites at ``seconds`` (K,), shape (N, K, 3)."""
         where = (seconds - self.start_s) / self.step_s
         node = np.clip(where.astype(np.int64), 0, self.state.shape[1] - 2)
-        position, velocity = hermite_weights(where - node, self.step_s)
-        ends = np.concatenate([self.state[:, node], self.state[:, node + 1]], axis=2)
-        ends = ends.reshape(len(self.state), len(seconds), 6, 3)
-        return np.einsum("wk,nkwx->nkx", position, ends), np.einsum("wk,nkwx->nkx", velocity, ends)
+        weights, _ = hermite_weights(where - node, self.step_s)
+        position = np.zeros((len(self.state), len(seconds), 3))
+        for number, weight in enumerate(
+            weights
+        ):  # position, velocity, acceleration on the left, then on the right
+            right, part = divmod(number, 3)
+            position += weight[:, None] * self.state[:, node + right, 3 * part : 3 * part + 3]
+        return position
 
 
 def hermite_weights(s: np.ndarray, step_s: float) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +97,7 @@ def ephemeris_step_s(constellation: Constellation, horizon_s: float) -> float:
     ``horizon_s``."""
     elements = constellation.elements
     perigee_rate = elements.mean_motion_rad_min / 60 * np.sqrt(1 + elements.ecc) / (1 - elements.ecc) ** 1.5
-    return float(horizon_s / np.ceil(horizon_s * perigee_rate.max() / STEP_RAD))
+    return float(horizon_s / np.ceil(horizon_s * perigee_rate.max() / STEP_RAD[constellation.propagator]))
 
 
 def ephemeris(
@@ -108,14 +114,14 @@ def ephemeris(
     except PropagationError as error:
         name = constellation.names[error.satellite]
         raise PropagationError(f"satellite {name!r}: {error}", error.satellite) from None
-    r, v = rotate_state(itrs_from_teme(epoch, seconds), position, velocity)
+    r, v = itrs_from_teme(epoch, seconds, position, velocity)
     state = np.empty((len(constellation), steps + 1, 9))
     state[..., 0:3] = r[:, 1:-1]
     state[..., 3:6] = v[:, 1:-1]
     # The acceleration that fits position and velocity of the neighbours, to fourth order: it needs no force
     # model, so it is as good for every propagator.
     state[..., 6:9] = (2 / step_s**2) * (r[:, 2:] - 2 * r[:, 1:-1] + r[:, :-2])
-    state[..., 6:9] -= (v[:, 2:] - v[:, :-2]) / (2 * step_s)
+    state[..., 6:9] -= (0.5 / step_s) * (v[:, 2:] - v[:, :-2])
     return Ephemeris(start_s, step_s, state)
 
 

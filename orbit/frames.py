@@ -56,30 +56,40 @@ def earth_orientation(epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.
     )
 
 
-def itrs_from_teme(epoch: Time, seconds: np.ndarray) -> np.ndarray:
-    """Rotation matrices TEME → ITRS at ``seconds`` (M,) after ``epoch``; shape (M, 3, 3)."""
-    ut1_utc_s, pole_x, pole_y = earth_orientation(epoch, seconds)
+def greenwich_angle(epoch: Time, seconds: np.ndarray, ut1_utc_s: np.ndarray) -> np.ndarray:
+    """Greenwich mean sidereal time of 1982 [rad] at ``seconds`` (M,) after ``epoch``, not reduced to one
+    turn."""
     jd, fraction = split_julian_date(epoch)
     days = (seconds + ut1_utc_s) / DAY_S + fraction  # UT1 days after the midnight before the epoch
     century = (jd - 2451545.0 + days) / 36525.0
     gmst_s = 67310.54841 + century * (8640184.812866 + century * (0.093104 - 6.2e-6 * century))
-    theta = 2 * np.pi * ((jd - 2451545.0) % 1.0 + days + gmst_s / DAY_S)
-    cos, sin, zero, one = np.cos(theta), np.sin(theta), np.zeros_like(theta), np.ones_like(theta)
-    spin = np.moveaxis(np.array([[cos, sin, zero], [-sin, cos, zero], [zero, zero, one]]), -1, 0)
-    wobble = np.moveaxis(np.array([[one, zero, pole_x], [zero, one, -pole_y], [-pole_x, pole_y, one]]), -1, 0)
-    return wobble @ spin
+    return 2 * np.pi * ((jd - 2451545.0) % 1.0 + days + gmst_s / DAY_S)
 
 
-def rotate_state(
-    matrices: np.ndarray, position: np.ndarray, velocity: np.ndarray
+def itrs_from_teme(
+    epoch: Time, seconds: np.ndarray, position: np.ndarray, velocity: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and velocities (N, M, 3) from TEME into ITRS, by ``itrs_from_teme`` matrices (M, 3, 3)."""
-    spin_cross = np.array(
-        [[0.0, EARTH_ROTATION_RAD_S, 0.0], [-EARTH_ROTATION_RAD_S, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    """Turn TEME positions [km] and velocities [km/s] (N, M, 3) at ``seconds`` (M,) after ``epoch`` into
+    ITRS."""
+    ut1_utc_s, pole_x, pole_y = earth_orientation(epoch, seconds)
+    turn = np.exp(-1j * greenwich_angle(epoch, seconds, ut1_utc_s))
+    # x + iy: the spin about the pole is one complex product.
+    spun = position[..., 0] + 1j * position[..., 1]
+    spun_velocity = (velocity[..., 0] + 1j * velocity[..., 1] - 1j * EARTH_ROTATION_RAD_S * spun) * turn
+    spun *= turn
+    return (
+        _wobbled(spun, position[..., 2], pole_x, pole_y),
+        _wobbled(spun_velocity, velocity[..., 2], pole_x, pole_y),
     )
-    drag = matrices @ spin_cross  # −ω × r, taken before the rotation: the pole of TEME is its z axis
-    turned = np.einsum("mij,nmj->nmi", matrices, position)
-    return turned, np.einsum("mij,nmj->nmi", matrices, velocity) + np.einsum("mij,nmj->nmi", drag, position)
+
+
+def _wobbled(xy: np.ndarray, z: np.ndarray, pole_x: np.ndarray, pole_y: np.ndarray) -> np.ndarray:
+    """Polar motion, a rotation by less than a microradian, applied to first order."""
+    turned = np.empty((*z.shape, 3))
+    turned[..., 0] = xy.real + pole_x * z
+    turned[..., 1] = xy.imag - pole_y * z
+    turned[..., 2] = z - pole_x * xy.real + pole_y * xy.imag
+    return turned
 
 
 def itrs_from_geodetic(lat_deg: float, lon_deg: float, height_m: float) -> np.ndarray:

@@ -17,6 +17,12 @@ from orbit.contacts import check_horizon
 from orbit.ephemeris import Ephemeris, ephemeris, ephemeris_step_s
 from orbit.frames import DAY_S, EARTH_ROTATION_RAD_S, EQUATORIAL_RADIUS_KM
 from orbit.intervals import Intervals, intersection, not_negative
+from orbit.pass_search import dot
+
+try:  # the extra [fast]
+    from orbit import link_kernels as search
+except ImportError:
+    from orbit import link_search as search  # type: ignore[no-redef]
 
 LINK = np.dtype(
     [
@@ -32,7 +38,7 @@ LINK = np.dtype(
 )
 GRAZING_ALTITUDE_KM = 80.0
 SLEW_SAMPLE_S = 10.0
-MEMORY_PAIRS = 400_000  # pairs times nodes looked at together
+PAIRS_AT_ONCE = 20_000  # between two reports of progress
 Progress = Callable[[float], None]  # called with the done fraction, 0 to 1
 
 
@@ -117,16 +123,40 @@ def find_links(
     for first_step in range(0, steps, segment):  # all satellites are needed at once, so time is what is cut
         count = min(segment, steps - first_step)
         motion = ephemeris(constellation, epoch, count, start_s=first_step * step_s, step_s=step_s)
-        group = max(1, MEMORY_PAIRS // (count + 1))
-        for first_pair in range(0, len(pairs), group):
-            some = slice(first_pair, first_pair + group)
+        for first_pair in range(0, len(pairs), PAIRS_AT_ONCE):
+            some = slice(first_pair, first_pair + PAIRS_AT_ONCE)
             found.append(_links_of(motion, pairs[some], grazing_altitude_km, max_range_km, max_slew_deg_s))
             found[-1]["pair"] += first_pair
             if progress is not None:
-                progress((first_step + count * min(1.0, (first_pair + group) / len(pairs))) / steps)
+                progress((first_step + count * min(1.0, (first_pair + PAIRS_AT_ONCE) / len(pairs))) / steps)
     return _joined(
         np.concatenate(found) if found else np.empty(0, _PART), pairs, steps * step_s, acquisition_s
     )
+
+
+def sight_bitmaps(
+    constellation: Constellation,
+    *,
+    epoch: Time,
+    seconds: np.ndarray,
+    grazing_altitude_km: float = GRAZING_ALTITUDE_KM,
+    max_range_km: float = np.inf,
+) -> np.ndarray:
+    """Which satellite sees which at each of the ascending ``seconds`` (K,) after ``epoch``: uint8 (K, N,
+    ⌈N/8⌉).
+
+    Bit j of row i, in the order of ``numpy.unpackbits(…, axis=-1, count=N)``, says that i and j see each
+    other.
+    """
+    first_s, span_s = float(seconds[0]), max(float(seconds[-1] - seconds[0]), 1.0)
+    step_s = ephemeris_step_s(constellation, span_s)
+    motion = ephemeris(constellation, epoch, round(span_s / step_s), step_s=step_s, start_s=first_s)
+    sphere_km = EQUATORIAL_RADIUS_KM + grazing_altitude_km
+    parts = [
+        search.sight_bits(motion.positions(some), sphere_km, max_range_km)
+        for some in np.array_split(seconds, max(1, len(seconds) * len(constellation) // 200_000))
+    ]
+    return np.concatenate(parts)
 
 
 _PART = np.dtype(
@@ -142,67 +172,36 @@ def _links_of(
     max_slew_deg_s: float | None,
 ) -> np.ndarray:
     """The windows of ``pairs`` within one ephemeris, as ``_PART`` rows by pair and time."""
-    sphere2 = (EQUATORIAL_RADIUS_KM + grazing_altitude_km) ** 2
-
-    def clear(row: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return line_of_sight(*motion.at(pairs[row, 0], time), *motion.at(pairs[row, 1], time), sphere2)
-
-    position, velocity = motion.state[..., 0:3], motion.state[..., 3:6]
-    states = (position[pairs[:, 0]], velocity[pairs[:, 0]], position[pairs[:, 1]], velocity[pairs[:, 1]])
-    windows = not_negative(motion.nodes_s, *line_of_sight(*states, sphere2), clear)
+    windows = search.clear_windows(motion, pairs, EQUATORIAL_RADIUS_KM + grazing_altitude_km)
     if max_range_km is not None:
-        limit_km = max_range_km
-
-        def in_range(row: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return _range_left(*motion.at(pairs[row, 0], time), *motion.at(pairs[row, 1], time), limit_km)
-
-        windows = intersection(
-            windows, not_negative(motion.nodes_s, *_range_left(*states, limit_km), in_range)
-        )
+        windows = intersection(windows, search.windows_in_range(motion, pairs, max_range_km))
     if max_slew_deg_s is not None:
         windows = intersection(windows, _slow_enough(motion, pairs, np.radians(max_slew_deg_s)))
     parts = np.empty(len(windows.row), _PART)
     parts["pair"], parts["start_s"], parts["end_s"] = windows
-    parts["range_km_s"], parts["min_km"] = _range_over(motion, pairs, windows)
+    parts["range_km_s"], parts["min_km"] = search.range_over(motion, pairs, windows)
     return parts
-
-
-def line_of_sight(
-    r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray, sphere2: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """r₁·r₂ + h₁·h₂ − R² [km²], positive where the line of sight is free, and its rate; states are (...,
-    3)."""
-    h1, h2 = (np.sqrt(np.maximum(_dot(r, r) - sphere2, 1e-6)) for r in (r1, r2))
-    value = _dot(r1, r2) + h1 * h2 - sphere2
-    return value, _dot(v1, r2) + _dot(r1, v2) + _dot(r1, v1) * h2 / h1 + _dot(r2, v2) * h1 / h2
-
-
-def _range_left(
-    r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray, max_range_km: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """max² − range² [km²] and its rate."""
-    sight = r2 - r1
-    return max_range_km**2 - _dot(sight, sight), -2 * _dot(sight, v2 - v1)
 
 
 def _slow_enough(motion: Ephemeris, pairs: np.ndarray, max_slew_rad_s: float) -> Intervals:
     """When both terminals of each pair turn no faster than the limit."""
     nodes = motion.nodes_s
     samples = np.linspace(nodes[0], nodes[-1], int(np.ceil((nodes[-1] - nodes[0]) / SLEW_SAMPLE_S)) + 1)
-    r, v = motion.sampled(samples)
+    every = np.repeat(np.arange(len(motion.state)), len(samples))
+    r, v = motion.at(every, np.tile(samples, len(motion.state)))
+    r, v = r.reshape(-1, len(samples), 3), v.reshape(-1, len(samples), 3)
     v = v + np.cross([0.0, 0.0, EARTH_ROTATION_RAD_S], r)  # inertial velocity, in the axes of ITRS
-    turn = np.cross(r, v) / _dot(r, r)[..., None]  # rate of the local vertical frame
+    turn = np.cross(r, v) / dot(r, r)[..., None]  # rate of the local vertical frame
     slack = np.empty((len(pairs), len(samples)))
     for row, (one, other) in enumerate(pairs):
         sight, closing = r[other] - r[one], v[other] - v[one]
-        spin = np.cross(sight, closing) / _dot(sight, sight)[:, None]
-        fastest = 0.0
+        spin = np.cross(sight, closing) / dot(sight, sight)[:, None]
+        fastest = np.zeros(len(samples))
         for end in (one, other):
             relative = spin - turn[end]
-            along = _dot(relative, sight)[:, None] * sight / _dot(sight, sight)[:, None]
+            along = dot(relative, sight)[:, None] * sight / dot(sight, sight)[:, None]
             fastest = np.maximum(fastest, np.linalg.norm(relative - along, axis=1))
         slack[row] = max_slew_rad_s - fastest
-    slope = np.gradient(slack, samples, axis=1)
 
     def linear(row: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         where = (time - samples[0]) / (samples[1] - samples[0])
@@ -210,44 +209,13 @@ def _slow_enough(motion: Ephemeris, pairs: np.ndarray, max_slew_rad_s: float) ->
         value = slack[row, node] + (where - node) * (slack[row, node + 1] - slack[row, node])
         return value, np.zeros_like(value)
 
-    return not_negative(samples, slack, np.zeros_like(slope), linear)
-
-
-def _range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tuple[np.ndarray, np.ndarray]:
-    """The time integral of the range [km s] and the smallest range [km] in each window."""
-    if not len(windows.row):
-        return np.empty(0), np.empty(0)
-    length = windows.end_s - windows.start_s
-    samples = 9 + 2 * np.ceil(length / motion.step_s).astype(np.int64)  # of each window
-    first = np.cumsum(samples) - samples
-    window = np.repeat(np.arange(len(samples)), samples)
-    fraction = (np.arange(samples.sum()) - first[window]) / (samples[window] - 1)
-    time = windows.start_s[window] + fraction * length[window]
-    one, other = pairs[windows.row, 0], pairs[windows.row, 1]
-
-    def sight_at(window: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        r1, v1 = motion.at(one[window], time)
-        r2, v2 = motion.at(other[window], time)
-        return r2 - r1, v2 - v1
-
-    range_km = np.linalg.norm(sight_at(window, time)[0], axis=1)
-    inner = np.add.reduceat(range_km, first) - 0.5 * (range_km[first] + range_km[first + samples - 1])
-    nearest_km = np.minimum.reduceat(range_km, first)
-    is_nearest = np.flatnonzero(range_km == nearest_km[window])
-    best_window, kept = np.unique(window[is_nearest], return_index=True)
-    nearest_s = time[is_nearest[kept]]
-    for _ in range(2):  # Newton on the range rate, from the nearest sample
-        sight, closing = sight_at(best_window, nearest_s)
-        nearest_s = nearest_s - _dot(sight, closing) / np.maximum(_dot(closing, closing), 1e-12)
-        nearest_s = np.clip(nearest_s, windows.start_s, windows.end_s)
-    refined_km = np.linalg.norm(sight_at(best_window, nearest_s)[0], axis=1)
-    return inner * length / (samples - 1), np.minimum(nearest_km, refined_km)
+    return not_negative(samples, slack, np.zeros_like(slack), linear)
 
 
 def _joined(parts: np.ndarray, pairs: np.ndarray, horizon_s: float, acquisition_s: float) -> np.ndarray:
     """Windows from their parts: what ends where one segment of time does goes on where the next begins."""
     parts = parts[np.lexsort([parts["start_s"], parts["pair"]])]
-    goes_on = (parts["pair"][1:] == parts["pair"][:-1]) & (parts["start_s"][1:] == parts["end_s"][:-1])
+    goes_on = (parts["pair"][1:] == parts["pair"][:-1]) & (parts["start_s"][1:] - parts["end_s"][:-1] < 1e-6)
     first = np.flatnonzero(np.concatenate([[True], ~goes_on])[: len(parts)])
     last = np.concatenate([first[1:], [len(parts)]])[: len(first)] - 1
     links = np.empty(len(first), LINK)
@@ -260,10 +228,6 @@ def _joined(parts: np.ndarray, pairs: np.ndarray, horizon_s: float, acquisition_
     links["open_start"], links["open_end"] = links["start_s"] == 0.0, links["end_s"] == horizon_s
     links["start_s"] += np.where(links["open_start"], 0.0, acquisition_s)
     return links[links["end_s"] > links["start_s"]]
-
-
-def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.einsum("...i,...i->...", a, b)
 
 
 def _normals(inc_rad: np.ndarray, raan_rad: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Passes over stations, found with numpy: the reference, and what runs without numba.
 
-``orbit.kernels`` offers the same two functions, compiled.
+``orbit.pass_kernels`` offers the same two functions, compiled.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ def windows_above_mask(
     nodes = motion.state.reshape(-1, 9)
     shape = motion.state.shape[:2]
     found = []
-    for station in range(len(place)):
-        here, zenith, lowest = place[station], up[station], sin_mask[station]
+    for here, zenith, lowest in zip(place, up, sin_mask.tolist(), strict=True):
 
         def above(
             satellite: np.ndarray,
@@ -80,7 +79,7 @@ def culminations(
 
     # The nearest point lies seconds from the culmination: Newton steps on the range rate, within the pass.
     nearest = culmination
-    for _ in range(3):
+    for _ in range(2):
         position, velocity = motion.at(satellite, nearest)
         closing = dot(position - place, velocity) / dot(velocity, velocity)
         nearest = np.clip(nearest - closing, start_s, end_s)

@@ -68,30 +68,30 @@ def secular_rates(elements: MeanElements) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def _j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    raan_rate, argp_rate, anomaly_rate = secular_rates(elements)
-    elapsed = elements.seconds_before(*split_julian_date(epoch))[:, None] + seconds
-    ecc = elements.ecc[:, None]
-    mean_anomaly = elements.mean_anomaly_rad[:, None] + anomaly_rate[:, None] * elapsed
-    anomaly = eccentric_anomaly(mean_anomaly, ecc)
+    raan_rate, argp_rate, anomaly_rate = (rate[:, None] for rate in secular_rates(elements))
+    ecc, cos_inc, sin_inc = (
+        column[:, None] for column in (elements.ecc, np.cos(elements.inc_rad), np.sin(elements.inc_rad))
+    )
     semi_major = ((MU_KM3_S2 / brouwer_mean_motion(elements) ** 2) ** (1 / 3))[:, None]
-    semi_minor = semi_major * np.sqrt(1 - ecc**2)
-    x, y = semi_major * (np.cos(anomaly) - ecc), semi_minor * np.sin(anomaly)
-    anomaly_speed = anomaly_rate[:, None] / (1 - ecc * np.cos(anomaly))
-    vx, vy = -semi_major * np.sin(anomaly) * anomaly_speed, semi_minor * np.cos(anomaly) * anomaly_speed
+    elapsed = elements.seconds_before(*split_julian_date(epoch))[:, None] + seconds
+    anomaly = eccentric_anomaly(elements.mean_anomaly_rad[:, None] + anomaly_rate * elapsed, ecc)
+    perigee = np.exp(1j * (elements.argp_rad[:, None] + argp_rate * elapsed))
+    node = np.exp(1j * (elements.raan_rad[:, None] + raan_rate * elapsed))
 
-    # Perigee and node turn while the satellite flies: their rates belong to the velocity, or it would not
-    # be the derivative of the position.
-    argp = elements.argp_rad[:, None] + argp_rate[:, None] * elapsed
-    raan = elements.raan_rad[:, None] + raan_rate[:, None] * elapsed
-    u, w = np.cos(argp) * x - np.sin(argp) * y, np.sin(argp) * x + np.cos(argp) * y
-    du = np.cos(argp) * vx - np.sin(argp) * vy - argp_rate[:, None] * w
-    dw = np.sin(argp) * vx + np.cos(argp) * vy + argp_rate[:, None] * u
-    cos_inc, sin_inc = np.cos(elements.inc_rad)[:, None], np.sin(elements.inc_rad)[:, None]
-    cos_raan, sin_raan = np.cos(raan), np.sin(raan)
-    px, py = cos_raan * u - sin_raan * cos_inc * w, sin_raan * u + cos_raan * cos_inc * w
-    dpx = cos_raan * du - sin_raan * cos_inc * dw - raan_rate[:, None] * py
-    dpy = sin_raan * du + cos_raan * cos_inc * dw + raan_rate[:, None] * px
-    return np.stack([px, py, sin_inc * w], axis=-1), np.stack([dpx, dpy, sin_inc * dw], axis=-1)
+    # Planar vectors as complex numbers: first the ellipse, then turned by the perigee, then by the node.
+    # Both turn while the satellite flies; their rates belong to the velocity, or it were not the derivative
+    # of the position.
+    cos, sin, root = np.cos(anomaly), np.sin(anomaly), np.sqrt(1 - ecc**2)
+    speed = semi_major * anomaly_rate / (1 - ecc * cos)
+    flat = (semi_major * (cos - ecc) + 1j * (semi_major * root) * sin) * perigee
+    flat_velocity = (-speed * sin + 1j * (root * speed) * cos) * perigee + 1j * argp_rate * flat
+    level = (flat.real + 1j * cos_inc * flat.imag) * node
+    level_velocity = (flat_velocity.real + 1j * cos_inc * flat_velocity.imag) * node + 1j * raan_rate * level
+    position, velocity = np.empty((*level.shape, 3)), np.empty((*level.shape, 3))
+    position[..., 0], position[..., 1], position[..., 2] = level.real, level.imag, sin_inc * flat.imag
+    velocity[..., 0], velocity[..., 1] = level_velocity.real, level_velocity.imag
+    velocity[..., 2] = sin_inc * flat_velocity.imag
+    return position, velocity
 
 
 def eccentric_anomaly(mean_anomaly: np.ndarray, ecc: np.ndarray) -> np.ndarray:

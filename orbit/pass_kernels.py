@@ -1,10 +1,13 @@
-"""The searches of ``orbit.pass_search`` and ``orbit.link_search``, compiled by numba (extra ``[fast]``).
+"""The searches of ``orbit.pass_search``, compiled by numba (extra ``[fast]``).
 
-One satellite and station (or one pair of satellites) after the other is walked from node to node, in
+
+One satellite and station after the other is walked from node to node, in
 strides as long as the geometry allows: what lies d kilometres below the mask cannot rise above it sooner
 than in d / speed. Compiled code is cached on disk, so only the very first call on a machine waits for the
 compiler.
 """
+
+# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def culminations(
 
 
 @njit(cache=True)
-def _at(nodes, start_s, step_s, time):
+def state_at(nodes, start_s, step_s, time):
     """Position and velocity at ``time`` from the nodes (M, 9) of one satellite, as six numbers."""
     where = (time - start_s) / step_s
     node = min(max(int(where), 0), nodes.shape[0] - 2)
@@ -81,47 +84,86 @@ def _sine(x, y, z, vx, vy, vz, place, up):
 
 
 @njit(cache=True)
-def _root(nodes, start_s, step_s, place, up, sin_mask, low, high, of_slope):
-    """The time in ``[low, high]`` at which sin(elevation) − sin_mask, or with ``of_slope`` its rate, is
-    zero."""
-    x, y, z, vx, vy, vz = _at(nodes, start_s, step_s, low)
-    sine, slope, _, _ = _sine(x, y, z, vx, vy, vz, place, up)
-    f_low = slope if of_slope else sine - sin_mask
-    x, y, z, vx, vy, vz = _at(nodes, start_s, step_s, high)
-    sine, slope, _, _ = _sine(x, y, z, vx, vy, vz, place, up)
-    f_high = slope if of_slope else sine - sin_mask
-    root, side = low, 0
+def _sine_at(nodes, start_s, step_s, place, up, time):
+    x, y, z, vx, vy, vz = state_at(nodes, start_s, step_s, time)
+    return _sine(x, y, z, vx, vy, vz, place, up)
+
+
+@njit(cache=True)
+def _crossing(nodes, start_s, step_s, place, up, sin_mask, low, f_low, high, f_high):
+    """The time in ``[low, high]`` at which sin(elevation) = sin_mask: Newton's method, kept in the bracket.
+
+    ``f_low`` and ``f_high`` are sin(elevation) − sin_mask at the ends, of different sign.
+    """
+    rising = f_low < 0
+    time = high - f_high * (high - low) / (f_high - f_low)
     for _ in range(60):
-        spread = f_high - f_low
-        guess = high - f_high * (high - low) / spread if spread != 0 else 0.5 * (low + high)
-        moved = abs(guess - root)
-        root = guess
-        x, y, z, vx, vy, vz = _at(nodes, start_s, step_s, guess)
-        sine, slope, _, _ = _sine(x, y, z, vx, vy, vz, place, up)
-        f = slope if of_slope else sine - sin_mask
+        sine, slope, _, _ = _sine_at(nodes, start_s, step_s, place, up, time)
+        f = sine - sin_mask
+        if (f < 0) == rising:
+            low = time
+        else:
+            high = time
+        following = time - f / slope if slope != 0 else low
+        if not low < following < high:
+            following = 0.5 * (low + high)
+        moved = abs(following - time)
+        time = following
+        if moved <= TIME_TOLERANCE_S:
+            break
+    return time
+
+
+@njit(cache=True)
+def _extremum(nodes, start_s, step_s, place, up, low, f_low, high, f_high):
+    """The time in ``[low, high]`` at which the elevation turns: Illinois's method on its rate, ``f`` at the
+    ends."""
+    time, side = low, 0
+    for _ in range(60):
+        guess = high - f_high * (high - low) / (f_high - f_low)
+        moved = abs(guess - time)
+        time = guess
+        f = _sine_at(nodes, start_s, step_s, place, up, time)[1]
         if moved <= TIME_TOLERANCE_S or f == 0:
             break
         if (f < 0) == (f_high < 0):
-            high, f_high = guess, f
+            high, f_high = time, f
             if side == 1:
                 f_low *= 0.5
             side = 1
         else:
-            low, f_low = guess, f
+            low, f_low = time, f
             if side == -1:
                 f_high *= 0.5
             side = -1
-        if high - low <= TIME_TOLERANCE_S:
-            break
-    return root
+    return time
+
+
+@njit(cache=True)
+def _crossings_between(
+    nodes, start_s, step_s, place, up, sin_mask, left, value, slope, right, next_value, next_slope
+):
+    """The times (NaN for none) at which a satellite crosses the mask between two neighbouring nodes."""
+    if (value >= 0) != (next_value >= 0):
+        return _crossing(nodes, start_s, step_s, place, up, sin_mask, left, value, right, next_value), np.nan
+    turns_towards_mask = (slope < 0) != (next_slope < 0) and (slope < 0) == (value >= 0)
+    rise = (abs(slope) + abs(next_slope)) * step_s
+    if not turns_towards_mask or min(abs(value), abs(next_value)) > rise:
+        return np.nan, np.nan
+    summit = _extremum(nodes, start_s, step_s, place, up, left, slope, right, next_slope)
+    top = _sine_at(nodes, start_s, step_s, place, up, summit)[0] - sin_mask
+    if (top >= 0) == (value >= 0):
+        return np.nan, np.nan
+    return (
+        _crossing(nodes, start_s, step_s, place, up, sin_mask, left, value, summit, top),
+        _crossing(nodes, start_s, step_s, place, up, sin_mask, summit, top, right, next_value),
+    )
 
 
 @njit(cache=True)
 def _windows_above_mask(state, start_s, step_s, place, up, sin_mask):
-    who = np.empty((1024, 2), np.int64)
-    when = np.empty((1024, 2))
-    count = 0
-    last = state.shape[1] - 1
+    who, when = np.empty((1024, 2), np.int64), np.empty((1024, 2))
+    count, last = 0, state.shape[1] - 1
     for satellite in range(state.shape[0]):
         nodes = state[satellite]
         speed = 0.0
@@ -142,51 +184,44 @@ def _windows_above_mask(state, start_s, step_s, place, up, sin_mask):
                 n = nodes[following]
                 sine, next_slope, next_range_km, _ = _sine(n[0], n[1], n[2], n[3], n[4], n[5], here, zenith)
                 next_value = sine - lowest
-                if following - node == 1:
+                if following == node + 1:
                     left, right = start_s + node * step_s, start_s + following * step_s
-                    crossed = (value >= 0) != (next_value >= 0)
-                    turned = (slope < 0) != (next_slope < 0) and (slope < 0) == (value >= 0)
-                    rise = (abs(slope) + abs(next_slope)) * step_s
-                    if crossed:
-                        times = (
-                            _root(nodes, start_s, step_s, here, zenith, lowest, left, right, False),
-                            np.nan,
-                        )
-                    elif turned and min(abs(value), abs(next_value)) <= rise:
-                        summit = _root(nodes, start_s, step_s, here, zenith, lowest, left, right, True)
-                        x, y, z, vx, vy, vz = _at(nodes, start_s, step_s, summit)
-                        sine, _, _, _ = _sine(x, y, z, vx, vy, vz, here, zenith)
-                        if (sine - lowest >= 0) != (value >= 0):
-                            times = (
-                                _root(nodes, start_s, step_s, here, zenith, lowest, left, summit, False),
-                                _root(nodes, start_s, step_s, here, zenith, lowest, summit, right, False),
-                            )
-                        else:
-                            times = (np.nan, np.nan)
-                    else:
-                        times = (np.nan, np.nan)
-                    for time in times:
-                        if np.isnan(time):
-                            continue
+                    for time in _crossings_between(
+                        nodes,
+                        start_s,
+                        step_s,
+                        here,
+                        zenith,
+                        lowest,
+                        left,
+                        value,
+                        slope,
+                        right,
+                        next_value,
+                        next_slope,
+                    ):
                         if np.isnan(opened):
                             opened = time
-                            continue
-                        if time > opened:
-                            if count == len(who):
-                                who, when = _doubled(who), _doubled(when)
-                            who[count, 0], who[count, 1] = satellite, station
-                            when[count, 0], when[count, 1] = opened, time
-                            count += 1
-                        opened = np.nan
+                        elif time > opened:
+                            who, when, count = appended(who, when, count, satellite, station, opened, time)
+                            opened = np.nan
+                        elif time == opened:
+                            opened = np.nan
                 node, value, slope, range_km = following, next_value, next_slope, next_range_km
             end_s = start_s + last * step_s
             if opened < end_s:
-                if count == len(who):
-                    who, when = _doubled(who), _doubled(when)
-                who[count, 0], who[count, 1] = satellite, station
-                when[count, 0], when[count, 1] = opened, end_s
-                count += 1
+                who, when, count = appended(who, when, count, satellite, station, opened, end_s)
     return who[:count], when[:count]
+
+
+@njit(cache=True)
+def appended(who, when, count, first, second, start_s, end_s):
+    """The two tables with one more row, moved to larger memory where they are full."""
+    if count == len(who):
+        who, when = _doubled(who), _doubled(when)
+    who[count, 0], who[count, 1] = first, second
+    when[count, 0], when[count, 1] = start_s, end_s
+    return who, when, count + 1
 
 
 @njit(cache=True)
@@ -205,28 +240,25 @@ def _culminations(state, start_s, step_s, satellite, place, up, pass_start_s, pa
         if high - low > LONG_PASS_STEPS * step_s:
             best, best_sine, spacing = 0, -2.0, (high - low) / (LONG_PASS_SAMPLES - 1)
             for sample in range(LONG_PASS_SAMPLES):
-                x, y, z, vx, vy, vz = _at(nodes, start_s, step_s, low + sample * spacing)
-                sine, _, _, _ = _sine(x, y, z, vx, vy, vz, here, zenith)
+                sine = _sine_at(nodes, start_s, step_s, here, zenith, low + sample * spacing)[0]
                 if sine > best_sine:
                     best, best_sine = sample, sine
             low, high = (
                 low + max(best - 1, 0) * spacing,
                 low + min(best + 1, LONG_PASS_SAMPLES - 1) * spacing,
             )
-        x, y, z, vx, vy, vz = _at(nodes, start_s, step_s, low)
-        climbing = _sine(x, y, z, vx, vy, vz, here, zenith)[1] > 0
-        x, y, z, vx, vy, vz = _at(nodes, start_s, step_s, high)
-        sinking = _sine(x, y, z, vx, vy, vz, here, zenith)[1] < 0
-        time = high if climbing else low
-        if climbing and sinking:
-            time = _root(nodes, start_s, step_s, here, zenith, 0.0, low, high, True)
-        x, y, z, vx, vy, vz = _at(nodes, start_s, step_s, time)
+        climb = _sine_at(nodes, start_s, step_s, here, zenith, low)[1]
+        sink = _sine_at(nodes, start_s, step_s, here, zenith, high)[1]
+        time = high if climb > 0 else low
+        if climb > 0 and sink < 0:
+            time = _extremum(nodes, start_s, step_s, here, zenith, low, climb, high, sink)
+        x, y, z, vx, vy, vz = state_at(nodes, start_s, step_s, time)
         sine, _, range_km, range_rate = _sine(x, y, z, vx, vy, vz, here, zenith)
         found[0, k], found[1, k] = time, sine
-        for _ in range(3):
+        for _ in range(2):
             time -= range_km * range_rate / (vx * vx + vy * vy + vz * vz)
             time = min(max(time, pass_start_s[k]), pass_end_s[k])
-            x, y, z, vx, vy, vz = _at(nodes, start_s, step_s, time)
+            x, y, z, vx, vy, vz = state_at(nodes, start_s, step_s, time)
             _, _, range_km, range_rate = _sine(x, y, z, vx, vy, vz, here, zenith)
         found[2, k] = range_km
     return found
