@@ -119,8 +119,11 @@ class Spool:
         if need + self.used_bytes > self.quota_bytes or need + self.used_by(sender) > self.sender_quota_bytes:
             raise QuotaExceeded(f"transfer of {need} bytes from {sender}: the spool is full for now")
         opening = pb.Opening(sealed=sealed, base_offset=base_offset, via=via)
-        _write(self._path(transfer_id, "seal"), opening.SerializeToString())
-        return self._add(manifest, opening)
+        try:
+            _write(self._path(transfer_id, "seal"), opening.SerializeToString())
+            return self._add(manifest, opening)
+        except OSError as error:
+            raise QuotaExceeded(f"spool folder: {error.strerror}") from error
 
     def append(self, entry: Entry, offset: int, payload: Buffer) -> None:
         """Store the next bytes; those that are there already are passed over.

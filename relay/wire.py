@@ -168,6 +168,7 @@ class Manifest:
         expected = encoded_bytes(self.dtype, self.shape, self.codec)
         allowed = f"{expected} for {self.dtype}{list(self.shape)} as {self.codec}"
         _require(self.total_bytes == expected, "total_bytes", self.total_bytes, allowed)
+        object.__setattr__(self, "attributes", MappingProxyType(_plain(self.attributes)))
         _require(len(self.attributes) <= MAX_ATTRIBUTES, "attributes", len(self.attributes), "at most 16")
         for key, value in self.attributes.items():
             _require(bool(_ATTRIBUTE_NAME.match(key)), "attributes", key, "keys of 1 to 32 of a-z, 0-9, _")
@@ -178,7 +179,19 @@ class Manifest:
             else:
                 ok = isinstance(value, float) and math.isfinite(value)
                 _require(ok, f"attributes[{key!r}]", value, "text, integer or finite float")
-        object.__setattr__(self, "attributes", MappingProxyType(dict(self.attributes)))
+        # Bound to its source, so that nobody can take the id of another's transfer before it comes.
+        own_id = transfer_id_of(
+            self.run,
+            self.round,
+            self.step,
+            self.micro_batch,
+            self.kind,
+            self.source,
+            self.destination,
+            self.attributes,
+        )
+        allowed = "what follows from run, round, step, micro_batch, kind, source, destination, attributes"
+        _require(self.transfer_id == own_id, "transfer_id", self.transfer_id.hex(), allowed)
 
     @classmethod
     def describe(
@@ -198,14 +211,10 @@ class Manifest:
         expiry_s: float = math.inf,
         attributes: Attributes = MappingProxyType({}),
     ) -> Manifest:
-        """The manifest of `payload`.
-
-        Its transfer id follows from what the payload is *for* (run, round, step, micro-batch, kind, source,
-        destination, attributes), so that a step sent again is the same transfer.
-        """
-        purpose = (run, round, step, micro_batch, int(kind), source, destination, sorted(attributes.items()))
+        """The manifest of `payload`, its transfer id and digest worked out. Raises BadManifest."""
+        attributes = _plain(attributes)
         return cls(
-            transfer_id=hashlib.blake2b(repr(purpose).encode(), digest_size=TRANSFER_ID_BYTES).digest(),
+            transfer_id=transfer_id_of(run, round, step, micro_batch, kind, source, destination, attributes),
             run=run,
             round=round,
             step=step,
@@ -297,6 +306,30 @@ class Parcel(NamedTuple):
 def is_name(text: str) -> bool:
     """Whether a run or node may be called this; names of element files hold most characters."""
     return 1 <= len(text) <= 64 and text.isprintable() and text not in (".", "..")
+
+
+def transfer_id_of(
+    run: str,
+    round: int,
+    step: int,
+    micro_batch: int,
+    kind: Kind,
+    source: str,
+    destination: str,
+    attributes: Attributes,
+) -> bytes:
+    """A transfer is known by what it is for, not by its bytes: a step sent again is the same transfer."""
+    purpose = run, round, step, micro_batch, int(kind), source, destination, sorted(attributes.items())
+    return hashlib.blake2b(repr(purpose).encode(), digest_size=TRANSFER_ID_BYTES).digest()
+
+
+def _plain(attributes: Attributes) -> dict[str, str | int | float]:
+    """Python's own types in place of their subclasses (bool, numpy's float64), which print differently."""
+    plain: dict[str, str | int | float] = {}
+    for key, value in attributes.items():
+        base = next((kind for kind in (str, int, float) if isinstance(value, kind)), None)
+        plain[key] = value if base is None else base(value)
+    return plain
 
 
 def encoded_bytes(dtype: str, shape: tuple[int, ...], codec: str) -> int:

@@ -84,6 +84,8 @@ def test_a_parcel_survives_its_frames_for_any_chunk_size(payload, chunk_bytes):
     ("changes", "named"),
     [
         ({"transfer_id": b"short"}, "transfer_id"),
+        ({"transfer_id": bytes(16)}, "transfer_id"),
+        ({"step": 8}, "transfer_id"),
         ({"digest": b""}, "digest"),
         ({"run": ""}, "run"),
         ({"source": "sat\n0"}, "source"),
@@ -266,3 +268,5 @@ def test_the_same_step_sent_again_is_the_same_transfer_and_another_step_is_not()
     assert first.transfer_id == again.transfer_id
     assert describe(b"a", step=4).transfer_id != first.transfer_id
     assert describe(b"a", step=3, attributes={"view": 1}).transfer_id != first.transfer_id
+    ours = describe(b"a", attributes={"flag": True, "loss": np.float64(0.5)})
+    assert Manifest.from_bytes(ours.to_bytes(), LIMITS) == ours
