@@ -23,6 +23,8 @@ from strategies.workload import (
     Workload,
 )
 
+_SHARES_TRIED = 3  # splits between ground and on-board compute
+
 
 @dataclass(frozen=True)
 class RoundState:
@@ -127,14 +129,47 @@ def _plan_candidate(
     bound_s: float,
     state: RoundState,
 ) -> Plan:
-    """Plan with exactly these switches, over a window that grows until the round fits."""
+    """Plan with exactly these switches; where samples may stay on board, as many as end with the others."""
+    arguments = (contact_plan, workload, rates, resources, switches, start_s, bound_s, state)
+    best: Plan | None = None
+    if workload.onboard_share:
+        length_s = 1.05 * bound_s
+        for _ in range(_SHARES_TRIED):
+            plan = _over_growing_window(*arguments, aboard=_aboard(workload, rates, length_s))
+            best = plan if best is None or plan.end_s < best.end_s else best
+            length_s += (plan.makespan_s - length_s) / 2.0
+    everything_down = _over_growing_window(*arguments, aboard=())
+    return everything_down if best is None or everything_down.end_s < best.end_s else best
+
+
+def _aboard(workload: Workload, rates: ComputeRates, length_s: float) -> tuple[int, ...]:
+    """Samples of each satellite that it can train itself in ``length_s``, in whole micro-batches."""
+    fits = int(length_s * rates.satellite_flops / (workload.onboard_flops * workload.epochs))
+    fits = fits // workload.micro_batch * workload.micro_batch
+    # One micro-batch at least takes the split way, which keeps every satellite's adapter in step with the ground's.
+    return tuple(max(0, min(fits, count - workload.micro_batch)) for count in workload.samples)
+
+
+def _over_growing_window(
+    contact_plan: ContactPlan,
+    workload: Workload,
+    rates: ComputeRates,
+    resources: Resources,
+    switches: Switches,
+    start_s: float,
+    bound_s: float,
+    state: RoundState,
+    *,
+    aboard: tuple[int, ...],
+) -> Plan:
+    """Plan over a stretch of the contact plan that grows until the round fits into it."""
     window_s = 2.0 * bound_s + 1200.0
     while True:
         end_s = min(start_s + window_s, contact_plan.horizon_s)
         try:
             return SplitRound(
                 contact_plan, workload, rates, resources, switches,
-                start_s=start_s, end_s=end_s, done=state.done, on_ground=state.on_ground,
+                start_s=start_s, end_s=end_s, done=state.done, on_ground=state.on_ground, aboard=aboard,
             ).plan()  # fmt: skip
         except NoRouteError:
             if end_s >= contact_plan.horizon_s:

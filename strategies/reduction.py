@@ -18,12 +18,12 @@ def reduce_to_ground(
     group: np.ndarray,
     plane: np.ndarray,
     finish_s: np.ndarray,
-) -> tuple[np.ndarray, float, np.ndarray] | None:
+) -> tuple[np.ndarray, float, np.ndarray] | int:
     """Sum ``aggregate_bytes`` of each satellite with samples towards a gateway of its group, and on to the ground.
 
     A satellite sends once, when it is done (``finish_s``) and has heard all satellites behind it in the tree.
-    Returns the activities, when the ground has the last sum, and until when each session is held for it; None
-    where a group is left without a session.
+    Returns the activities, when the ground has the last sum, and until when each session is held for it; or
+    the label of a group that is left without a session.
     """
     rows: list[tuple] = []
     held_until_s = sessions["data_s"].copy()
@@ -62,7 +62,7 @@ def reduce_to_ground(
             end_s = max(end_s, sent_s + float(one_pass["owlt_s"]))
             break
         else:
-            return None
+            return int(label)
     return as_activities(rows), end_s, held_until_s
 
 

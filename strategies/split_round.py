@@ -25,17 +25,19 @@ from strategies.workload import (
     Workload,
 )
 
-# The fluid of plan_sessions knows nothing of micro-batches, detours and queues: ask for so much more, in turn.
-_MARGINS = (1.0, 1.03, 1.1, 1.3, 2.0)
-# Targets of the least-slack matching, as multiples of the time in which the fluid alone would be done.
-_TARGETS = (1.0, 1.05, 1.25, 2.0, math.inf)
+# The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
+# sessions ask for so much more, try by try.
+_GROWTHS = (1.03, 1.06, 1.15, 1.3, 1.5, 2.0)
+# Targets of the least-slack matching, as multiples of the time in which first contact would be done.
+_TARGETS = (0.5, 0.7, 0.85, 1.0, math.inf)
 
 
 class SplitRound:
     """The round from ``start_s``, with contacts up to ``end_s``.
 
     ``done[k]`` passes over samples of satellite ``k`` need no more steps, and the features of its first
-    ``on_ground[k]`` samples (or of the cached fraction) no more transport.
+    ``on_ground[k]`` samples (or of the cached fraction) no more transport.  The last ``aboard[k]`` samples are
+    trained on board instead.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class SplitRound:
         end_s: float,
         done: tuple[int, ...] = (),
         on_ground: tuple[int, ...] = (),
+        aboard: tuple[int, ...] = (),
     ) -> None:
         self.contact_plan, self.workload, self.rates = contact_plan, workload, rates
         self.resources, self.switches = resources, switches
         self.start_s, self.end_s = start_s, end_s
         satellites = len(contact_plan.satellites)
-        self.samples = np.asarray(workload.samples)
+        self.aboard = np.asarray(aboard or np.zeros(satellites, int))
+        self.samples = np.asarray(workload.samples) - self.aboard
         cached = np.floor(self.samples * workload.cached_fraction).astype(int)
         grounded = np.asarray(on_ground or np.zeros(satellites, int))
         self.on_ground = np.minimum(np.maximum(cached, grounded), self.samples)
@@ -77,22 +81,27 @@ class SplitRound:
 
     def plan(self) -> Plan:
         """Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice."""
-        for margin in _MARGINS:
+        margin = np.ones(int(self.group.max()) + 1)
+        for growth in _GROWTHS:
             best: Plan | None = None
+            short: np.ndarray | None = None  # groups that sessions were too short for
             for sessions in self._session_plans(margin):
                 plan = self._execute(sessions)
-                if plan is not None and (best is None or plan.end_s < best.end_s):
-                    best = plan
+                if isinstance(plan, Plan):
+                    best = plan if best is None or plan.end_s < best.end_s else best
+                elif short is None or len(plan) < len(short):
+                    short = plan
             if best is not None:
                 return best
-        names = self.contact_plan.nodes
-        worst = int(np.argmax(self.samples))
+            assert short is not None
+            margin[short] *= growth
+        name = self.contact_plan.nodes[int(np.argmax(self.group == short[0]))].name
         raise NoRouteError(
-            f"{names[worst].name} and others: no sessions over the space-ground links between {self.start_s:.0f} s "
-            f"and {self.end_s:.0f} s carry all samples and their answers"
+            f"{name}: the space-ground links between {self.start_s:.0f} s and {self.end_s:.0f} s do not carry "
+            f"the samples of its group and their answers"
         )
 
-    def _session_plans(self, margin: float) -> list[np.ndarray]:
+    def _session_plans(self, margin: np.ndarray) -> list[np.ndarray]:
         """Sessions by the rule of the switch; several for the matching, soonest first."""
         demand = self._demand(margin)
         rule = self.switches.space_ground
@@ -103,7 +112,7 @@ class SplitRound:
         found = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
         reference_s = found[0][1] - self.start_s
         if len(demand.need) > 1:
-            targets = [self.start_s + reference_s * factor for factor in (0.5, 0.7, 0.85, 1.0)] + [math.inf]
+            targets = [self.start_s + reference_s * factor for factor in _TARGETS]
         else:
             targets = [math.inf]
         found += [
@@ -112,7 +121,7 @@ class SplitRound:
         found.sort(key=lambda plan: plan[1])
         return [sessions for sessions, _ in found[:2]]
 
-    def _demand(self, margin: float) -> Demand:
+    def _demand(self, margin: np.ndarray) -> Demand:
         workload, rates = self.workload, self.rates
         groups = int(self.group.max()) + 1
         todo = np.maximum(self.samples * workload.passes - self.done, 0)
@@ -123,6 +132,10 @@ class SplitRound:
         step_s = 2.0 * (flight_s + 0.01) + workload.micro_batch * (
             workload.ground_flops / rates.ground_flops + workload.head_flops / rates.satellite_flops
         )
+        steps = np.ceil(self.samples / workload.micro_batch)
+        longest = np.zeros(groups)
+        np.maximum.at(longest, self.group, steps)
+        later_s = (workload.passes - 1) * longest * step_s  # epochs after the last features have come
         total = max(float(need.sum()), 1.0)
         chain_rate = members * workload.micro_batch / step_s if workload.chained else np.full(groups, np.inf)
         ground_rate = rates.ground_flops / workload.ground_flops if workload.ground_flops else math.inf
@@ -132,7 +145,7 @@ class SplitRound:
             rate=np.minimum(rate, total),
             chain_rate=np.minimum(chain_rate, total),
             ground_rate=min(ground_rate, total),
-            tail_s=(2.0 * step_s + flight_s + 0.5) * margin,
+            tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * margin,
         )
 
     def _flight_s(self, groups: int) -> np.ndarray:
@@ -144,25 +157,25 @@ class SplitRound:
             flight_s[label] = float(reach_s[np.isfinite(reach_s)].max(initial=0.0)) / 2.0
         return flight_s
 
-    def _execute(self, sessions: np.ndarray) -> Plan | None:
-        """Everything that happens in the round, or None where these sessions leave something over."""
-        if not len(sessions):
-            return None
+    def _execute(self, sessions: np.ndarray) -> Plan | np.ndarray:
+        """Everything that happens in the round, or the groups for which these sessions do not suffice."""
         delivery = self._deliver(sessions)
         if delivery.left.any():
-            return None
+            return np.unique(self.group[delivery.left > 0])
         grounded = self._grounded_blocks(sessions)
         steps = run_steps(
             self.workload, self.rates, self.routes, self.passes, sessions, grounded + delivery.blocks, self.plane,
             start_s=self.start_s, done=self.done,
         )  # fmt: skip
         if steps.left.any():
-            return None
+            return np.unique(self.group[steps.left > 0])
+        train, trained_s = self._train_aboard()
+        finish_s = np.maximum(steps.finish_s, trained_s)
         reduced = reduce_to_ground(
-            self.workload, self.routes, self.passes, sessions, self.group, self.plane, steps.finish_s
+            self.workload, self.routes, self.passes, sessions, self.group, self.plane, finish_s
         )
-        if reduced is None:
-            return None
+        if isinstance(reduced, int):
+            return np.array([reduced])
         aggregate, end_s, reduced_until_s = reduced
         held_until_s = np.maximum(steps.held_until_s, reduced_until_s)
         for block in delivery.blocks:
@@ -180,10 +193,26 @@ class SplitRound:
             end_s=end_s,
             lower_bound_s=0.0,
             switches=self.switches,
-            activities=collect_activities([sgl, lasers, delivery.activities, steps.activities, aggregate]),
-            finish_s=steps.finish_s,
+            activities=collect_activities(
+                [sgl, lasers, train, delivery.activities, steps.activities, aggregate]
+            ),
+            finish_s=finish_s,
+            onboard_samples=tuple(self.aboard.tolist()),
             names=tuple(node.name for node in self.contact_plan.nodes),
         )
+
+    def _train_aboard(self) -> tuple[np.ndarray, np.ndarray]:
+        """The samples that stay on board, and when they are done; embedding and head for the others come first."""
+        workload, satellite_flops = self.workload, self.rates.satellite_flops
+        flops = self.aboard * workload.epochs * workload.onboard_flops
+        first = self.samples * (workload.embedding_flops + workload.passes * workload.head_flops)
+        trained_s = self.start_s + np.where(self.aboard > 0, flops + first, 0.0) / satellite_flops
+        who = np.flatnonzero(self.aboard)
+        rows = activities(
+            len(who), kind=Kind.TRAIN, satellite=who, node=who, start_s=self.start_s, end_s=trained_s[who],
+            flops=flops[who], first_sample=self.samples[who], end_sample=self.samples[who] + self.aboard[who],
+        )  # fmt: skip
+        return rows, trained_s
 
     def _deliver(self, sessions: np.ndarray) -> Delivery:
         pending = self.samples - self.on_ground

@@ -105,6 +105,7 @@ class _Answer:
     """One micro-batch on its way: hidden states up the uplink, on board, its gradient down, back on the ground."""
 
     path: _Path
+    back: _Path
     up: tuple[float, float]
     board: tuple[float, float]
     down: tuple[float, float]
@@ -118,11 +119,14 @@ class _Run:
     block: Block
     epoch: int
     path: _Path
+    back: _Path
     first: int
     end: int
     ground: tuple[float, float]
     first_answer: _Answer
     last_answer: _Answer
+    first_count: int
+    last_count: int
 
 
 class _Ground:
@@ -221,11 +225,8 @@ class _Ground:
         for session in (block.session, *mates):
             if not self.data_s[session] <= begin_s < self.limit_s[session]:
                 continue
-            path = self._path(session, satellite, computed_s)
-            if path is None:
-                continue
-            answer = self._travel(path, computed_s, count)
-            if answer.down[1] > self.limit_s[session] or answer.up[1] > self.limit_s[session]:
+            answer = self._travel(session, satellite, computed_s, count)
+            if answer is None or max(answer.down[1], answer.up[1]) > self.limit_s[session]:
                 continue
             if session == block.session:
                 return answer, begin_s
@@ -256,20 +257,25 @@ class _Ground:
                 )
         return self.paths[key]
 
-    def _travel(self, path: _Path, computed_s: float, count: int) -> _Answer:
-        session = path.session
+    def _travel(self, session: int, satellite: int, computed_s: float, count: int) -> _Answer | None:
+        """There and back through a session, or None where links are shut on one of the ways."""
         up_bits, down_bits = count * self.up_bits, count * self.down_bits
         up_s = max(computed_s, self.up_free_s[session])
         sent_s = up_s + (up_bits / self.up_bps[session] if up_bits else 0.0)
+        path = self._path(session, satellite, sent_s)
+        if path is None:
+            return None
         board_s = sent_s + self.owlt_s[session] + path.flight_s + up_bits * path.serial_s_per_bit
         headed_s = board_s + count * self.head_s
         if not self.workload.chained:
-            return _Answer(path, (up_s, sent_s), (board_s, headed_s), (sent_s, sent_s), headed_s)
-        down_s = max(headed_s + path.flight_s + down_bits * path.serial_s_per_bit, self.down_free_s[session])
+            return _Answer(path, path, (up_s, sent_s), (board_s, headed_s), (sent_s, sent_s), headed_s)
+        back = self._path(session, satellite, headed_s)
+        if back is None:
+            return None
+        down_s = max(headed_s + back.flight_s + down_bits * back.serial_s_per_bit, self.down_free_s[session])
         end_s = down_s + down_bits / self.down_bps[session]
-        return _Answer(
-            path, (up_s, sent_s), (board_s, headed_s), (down_s, end_s), end_s + self.owlt_s[session]
-        )
+        done_s = end_s + self.owlt_s[session]
+        return _Answer(path, back, (up_s, sent_s), (board_s, headed_s), (down_s, end_s), done_s)
 
     def _take(self, answer: _Answer, count: int) -> None:
         """Hold the links as long as the micro-batch needs them."""
@@ -291,14 +297,31 @@ class _Ground:
         answer: _Answer,
     ) -> None:
         run = self.open_runs.get(satellite)
-        if run and run.block is block and run.epoch == epoch and run.path is answer.path:
-            run.end, run.ground, run.last_answer = sample + count, (run.ground[0], self.free_s), answer
+        if (
+            run
+            and run.block is block
+            and run.epoch == epoch
+            and run.path is answer.path
+            and run.back is answer.back
+        ):
+            run.end, run.ground = sample + count, (run.ground[0], self.free_s)
+            run.last_answer, run.last_count = answer, count
             return
         if run:
             self._flush(run)
         ground = (begin_s, self.free_s)
         self.open_runs[satellite] = _Run(
-            block, epoch, answer.path, sample, sample + count, ground, answer, answer
+            block,
+            epoch,
+            answer.path,
+            answer.back,
+            sample,
+            sample + count,
+            ground,
+            answer,
+            answer,
+            count,
+            count,
         )
 
     def _flush(self, run: _Run) -> None:
@@ -325,13 +348,15 @@ class _Ground:
             size = count * workload.up_bytes
             note(Kind.HIDDEN, LinkKind.UPLINK, station, gateway, (first.up[0], last.up[1]), size, 0.0)
             flown_s = self.owlt_s[path.session]
-            bits = workload.micro_batch * self.up_bits
+            first_bits, last_bits = run.first_count * self.up_bits, run.last_count * self.up_bits
+            inverse = 0.0  # seconds per bit so far
             for hop in reversed(range(len(path.hop_bps))):
                 node, peer = path.nodes[hop + 1], path.nodes[hop]
-                begin_s = first.up[1] + flown_s
-                window = (begin_s, last.up[1] + flown_s + bits / path.hop_bps[hop])
+                begin_s = first.up[1] + flown_s + first_bits * inverse
+                inverse += 1.0 / path.hop_bps[hop]
+                window = (begin_s, last.up[1] + flown_s + last_bits * inverse)
                 note(Kind.HIDDEN, self._isl(node, peer), node, peer, window, size, 0.0)
-                flown_s += path.hop_owlt_s[hop] + bits / path.hop_bps[hop]
+                flown_s += path.hop_owlt_s[hop]
         if self.head_flops:
             note(
                 Kind.HEAD,
@@ -343,13 +368,15 @@ class _Ground:
                 count * self.head_flops,
             )
         if workload.chained and workload.c3_bytes:
-            size, flown_s = count * workload.c3_bytes, 0.0
-            bits = workload.micro_batch * self.down_bits
-            for hop in range(len(path.hop_bps)):
-                node, peer = path.nodes[hop], path.nodes[hop + 1]
-                window = (first.board[1] + flown_s, last.board[1] + flown_s + bits / path.hop_bps[hop])
+            size, flown_s, inverse, back = count * workload.c3_bytes, 0.0, 0.0, run.back
+            first_bits, last_bits = run.first_count * self.down_bits, run.last_count * self.down_bits
+            for hop in range(len(back.hop_bps)):
+                node, peer = back.nodes[hop], back.nodes[hop + 1]
+                begin_s = first.board[1] + flown_s + first_bits * inverse
+                inverse += 1.0 / back.hop_bps[hop]
+                window = (begin_s, last.board[1] + flown_s + last_bits * inverse)
                 note(Kind.GRADIENT, self._isl(node, peer), node, peer, window, size, 0.0)
-                flown_s += path.hop_owlt_s[hop] + bits / path.hop_bps[hop]
+                flown_s += back.hop_owlt_s[hop]
             note(Kind.GRADIENT, LinkKind.DOWNLINK, gateway, station, (first.down[0], last.down[1]), size, 0.0)
 
     def _isl(self, node: int, peer: int) -> LinkKind:

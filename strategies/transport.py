@@ -21,7 +21,9 @@ from strategies.plan import ON_NO_LINK, Kind, as_activities
 from strategies.routes import BUCKET_S, Routes
 from strategies.workload import ComputeRates, IntraOrbit, Resources, Workload
 
-_ALIKE = 0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
+_ALIKE = (
+    0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
+)
 _PIECES = 4  # a session takes at most this part of what its group still has, so that sessions end together
 
 
@@ -62,8 +64,7 @@ def deliver(
 ) -> Delivery:
     """Send ``pending[k]`` samples of each satellite, from ``first_sample[k]`` on, through ``sessions``.
 
-    Sessions take turns by time; each takes a block of the nearest of the satellites that have most left, so that no
-    satellite's chain of steps starts when all others are done.  ``ring_of``
+    Sessions take turns by time, a block of one satellite each time.  ``ring_of``
     labels the planes, for the sequential baseline in which one satellite of a plane sends at a time.
 
     Raises ``PayloadTooLargeError`` where one micro-batch exceeds the buffer of a gateway.
@@ -152,8 +153,7 @@ class _Dispatch:
         near = tree.order[self.left[tree.order] > 0]
         if not len(near):
             return next_bucket_s
-        left = self.left[near]
-        source = int(near[np.argmax(left >= _ALIKE * left.max())])
+        source = self._next_source(near)
         rivals = int(
             np.sum((self.sessions["group"] == session["group"]) & (self.free_s < self.sessions["limit_s"]))
         )
@@ -169,6 +169,17 @@ class _Dispatch:
             late = math.ceil((offer.end_s - limit_s) * rate_bps / self.bits)
             count = min(count - late, count - 1)
         return limit_s
+
+    def _next_source(self, near: np.ndarray) -> int:
+        """Who sends next, of the satellites with samples left, nearest first.
+
+        The nearest of those that have most left, so that no chain of steps starts when all others are done; but
+        with several epochs the one that has least left, because its second epoch waits for the end of its first.
+        """
+        left = self.left[near]
+        if self.workload.passes > 1:
+            return int(near[np.argmin(left)])
+        return int(near[np.argmax(left >= _ALIKE * left.max())])
 
     def _whole(self, count: int, source: int) -> int:
         """``count`` cut to whole micro-batches, unless it is all that ``source`` has left."""
