@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from splitmodel.families import Family, ModelLoadError, PoolingKind, family_of, prefix_tokens
@@ -170,7 +171,7 @@ def new_head(hidden_size: int, num_labels: int, *, seed: int = 0) -> nn.Linear:
     """A trainable head, pooled_BD → logits; weights N(0, 0.02²) from `seed`, bias 0, as in `transformers`."""
     if num_labels < 2:
         raise ModelLoadError(f"a head needs at least 2 labels; found {num_labels}")
-    head = nn.Linear(hidden_size, num_labels)
+    head = nn.utils.skip_init(nn.Linear, hidden_size, num_labels)  # its own init draws from the global stream
     with torch.no_grad():
         head.weight.normal_(0.0, 0.02, generator=torch.Generator().manual_seed(seed))
         head.bias.zero_()
@@ -230,7 +231,7 @@ class _Source:
                     output_loading_info=True,
                     **arguments,
                 )
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise ModelLoadError(f"{self.location}: cannot read the weights: {_first_line(error)}") from error
         missing = sorted(
             name for name in info["missing_keys"] if "mask_token" not in name

@@ -1,0 +1,80 @@
+"""What the parts of a model cost, and those costs for published remote-sensing models. Imports no torch.
+
+`python -m splitmodel.published` lists the profiles.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Cost of one sample (one image) in each part of a split model, and sizes of what is trained.
+
+    A floating-point operation is an addition or a multiplication: a multiply-accumulate counts as two. Counted are
+    matrix products and convolutions; norms, activations, softmax and pooling are below 2 % in any supported model.
+
+    Attributes:
+        name: of the model.
+        source: where the figures are from.
+        tokens: T, tokens between embedding and backbone.
+        hidden: D, size of a token.
+        embedding_params, backbone_params, head_params, adapter_params: numbers of parameters; the adapter is LoRA.
+        embedding_flops, backbone_flops, head_flops: forward pass.
+        lora_backward_flops: backward pass of backbone and adapter, embedding frozen.
+        full_backward_flops: backward pass of the whole model, embedding and head included, everything trained.
+    """
+
+    name: str
+    source: str
+    tokens: int
+    hidden: int
+    embedding_params: int
+    backbone_params: int
+    head_params: int
+    adapter_params: int
+    embedding_flops: float
+    backbone_flops: float
+    head_flops: float
+    lora_backward_flops: float
+    full_backward_flops: float
+
+    @property
+    def adapter_bytes(self) -> int:
+        """fp32, as it is averaged and stored."""
+        return 4 * self.adapter_params
+
+    @property
+    def head_bytes(self) -> int:
+        """fp32, as it is averaged and stored."""
+        return 4 * self.head_params
+
+
+@cache
+def published_profiles() -> dict[str, Profile]:
+    """Profiles by name: rank-8 LoRA on query and value projections, head of 10 classes; each with its source."""
+    text = (files("splitmodel") / "published_profiles.json").read_text(encoding="utf-8")
+    return {entry["name"]: Profile(**entry) for entry in json.loads(text)["profiles"]}
+
+
+def published(name: str) -> Profile:
+    """One published profile; raises `ValueError` that lists the names for one that is not there."""
+    profiles = published_profiles()
+    if name not in profiles:
+        raise ValueError(f"no published profile {name!r}; there are: {', '.join(profiles)}")
+    return profiles[name]
+
+
+def main() -> None:
+    print(f"{'name':42}{'tokens':>7}{'hidden':>7}{'backbone':>16}{'forward':>16}")
+    for profile in published_profiles().values():
+        print(
+            f"{profile.name:42}{profile.tokens:7}{profile.hidden:7}"
+            f"{profile.backbone_params / 1e6:10.1f} Mparam{profile.backbone_flops / 1e9:10.2f} GFLOP"
+        )
+
+
+if __name__ == "__main__":
+    main()

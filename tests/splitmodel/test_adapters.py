@@ -1,0 +1,189 @@
+"""Trained weights leave SkySplit as files that transformers, peft and safetensors read on their own."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+from splitmodel.adapters import (
+    AdapterError,
+    LoraSettings,
+    add_lora,
+    load_trainable_state,
+    save_adapter,
+    trainable_state,
+)
+from splitmodel.export import CardFields, export_final
+from splitmodel.families import FAMILIES
+from splitmodel.parts import SplitModel, load_split
+
+PIXELS = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def trained(directory: Path) -> tuple[SplitModel, PeftModel]:
+    """A model whose adapter and head are no longer what they were at the start."""
+    split = load_split(directory, num_labels=3, seed=1)
+    adapter = add_lora(split.backbone, LoraSettings(rank=4), seed=2)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in [*split.backbone.parameters(), *split.head.parameters()]:
+            if parameter.requires_grad:
+                parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return split, adapter
+
+
+def card(base: Path) -> CardFields:
+    return CardFields(
+        "Test", str(base), ("a", "b", "c"), "Random data.", "Not trained.", {"test_accuracy": 0.5}
+    )
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_saved_adapter_gives_the_same_hidden_states_in_plain_transformers_and_peft(
+    tiny_models: dict[str, Path], model_type: str, tmp_path: Path
+) -> None:
+    split, adapter = trained(tiny_models[model_type])
+    save_adapter(adapter, tmp_path)
+    arguments = {"mask_ratio": 0.0} if model_type == "vit_mae" else {}
+    base = AutoModel.from_pretrained(tiny_models[model_type], **arguments).eval()
+    outside = PeftModel.from_pretrained(base, tmp_path).eval()
+    call = {"noise": torch.arange(16.0).expand(3, -1)} if model_type == "vit_mae" else {}
+    with torch.no_grad():
+        expected = split.backbone(split.embedding(PIXELS), pooled=False)
+        hidden = outside(pixel_values=PIXELS, **call).last_hidden_state
+        with outside.disable_adapter():
+            plain = outside(pixel_values=PIXELS, **call).last_hidden_state
+    torch.testing.assert_close(hidden, expected, rtol=1e-5, atol=1e-5)
+    assert (plain - hidden).abs().max() > 0.01  # the adapter is not idle
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_the_code_on_the_model_card_gives_the_split_models_logits(
+    tiny_models: dict[str, Path], model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny_models[model_type]
+    split, adapter = trained(base)
+    export_final(tmp_path / "final", split.backbone, split.preprocess, adapter, split.head, card(base))
+    readme = (tmp_path / "final" / "README.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert code
+    monkeypatch.chdir(tmp_path / "final")
+    names: dict[str, torch.Tensor] = {"pixels": PIXELS}
+    exec(code[1], names)
+    torch.testing.assert_close(names["logits"], split(PIXELS), rtol=1e-4, atol=1e-5)
+
+
+def test_head_mode_exports_no_adapter_and_its_card_code_runs(
+    tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = load_split(tiny_models["deit"], num_labels=3, seed=1, pooling="mean")
+    export_final(
+        tmp_path / "f", split.backbone, split.preprocess, None, split.head, card(tiny_models["deit"])
+    )
+    assert sorted(p.name for p in (tmp_path / "f").iterdir()) == ["README.md", "head.safetensors"]
+    code = re.search(
+        r"```python\n(.*?)```", (tmp_path / "f/README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert code
+    monkeypatch.chdir(tmp_path / "f")
+    names: dict[str, torch.Tensor] = {"pixels": PIXELS}
+    exec(code[1], names)
+    torch.testing.assert_close(names["logits"], split(PIXELS), rtol=1e-4, atol=1e-5)
+
+
+def test_an_export_replaces_the_one_before_and_leaves_nothing_else(
+    tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    split, adapter = trained(tiny_models["vit"])
+    for value in (1.0, 2.0):
+        with torch.no_grad():
+            split.head.bias.fill_(value)
+        arguments = (split.backbone, split.preprocess, adapter, split.head, card(tiny_models["vit"]))
+        export_final(tmp_path / "final", *arguments)
+    assert load_file(tmp_path / "final/head.safetensors")["bias"].tolist() == [2.0, 2.0, 2.0]
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+def test_an_export_that_fails_leaves_the_one_before(
+    tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, adapter = trained(tiny_models["vit"])
+    arguments = (split.backbone, split.preprocess, adapter, split.head, card(tiny_models["vit"]))
+    export_final(tmp_path / "final", *arguments)
+    before = (tmp_path / "final/head.safetensors").read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("splitmodel.export.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        export_final(tmp_path / "final", *arguments)
+    assert (tmp_path / "final/head.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+def test_a_card_that_names_too_few_classes_is_refused(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    split = load_split(tiny_models["vit"], num_labels=4)
+    with pytest.raises(ValueError, match="the head has 4 labels, the card names 3 classes"):
+        export_final(
+            tmp_path / "x", split.backbone, split.preprocess, None, split.head, card(tiny_models["vit"])
+        )
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_fresh_adapter_is_seeded_changes_nothing_and_is_all_that_trains(
+    tiny_models: dict[str, Path], model_type: str
+) -> None:
+    split = load_split(tiny_models[model_type], num_labels=3)
+    before = split(PIXELS)
+    add_lora(split.backbone, LoraSettings(rank=4), seed=5)
+    assert torch.equal(split(PIXELS), before)
+    state = trainable_state(split.backbone)
+    layers, targets, hidden = split.config.num_hidden_layers, 2, 32
+    assert sum(tensor.numel() for tensor in state.values()) == layers * targets * 2 * 4 * hidden
+    twin = load_split(tiny_models[model_type], num_labels=3)
+    add_lora(twin.backbone, LoraSettings(rank=4), seed=5)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in trainable_state(twin.backbone).items())
+
+
+def test_trainable_state_carries_an_adapter_to_another_model(tiny_models: dict[str, Path]) -> None:
+    split, _ = trained(tiny_models["vit"])
+    other = load_split(tiny_models["vit"], num_labels=3)
+    add_lora(other.backbone, LoraSettings(rank=4))
+    load_trainable_state(other.backbone, trainable_state(split.backbone))
+    load_trainable_state(other.head, trainable_state(split.head))
+    assert torch.equal(other(PIXELS), split(PIXELS))
+
+
+def test_trained_weights_that_do_not_fit_are_refused_and_change_nothing(tiny_models: dict[str, Path]) -> None:
+    split, _ = trained(tiny_models["vit"])
+    before = trainable_state(split.head)
+    with pytest.raises(AdapterError, match="the trained weights lack 'bias'"):
+        load_trainable_state(split.head, {"weight": torch.zeros(3, 32)})
+    with pytest.raises(AdapterError, match="have an unknown 'extra'"):
+        load_trainable_state(split.head, before | {"extra": torch.zeros(1)})
+    with pytest.raises(AdapterError, match=r"'bias' has shape \(4,\), the model takes \(3,\)"):
+        load_trainable_state(split.head, {"weight": torch.zeros(3, 32), "bias": torch.zeros(4)})
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trainable_state(split.head).items())
+
+
+def test_bad_lora_settings_are_refused(tiny_models: dict[str, Path]) -> None:
+    for settings, message in (
+        ({"rank": 0}, "rank must be at least 1; found 0"),
+        ({"alpha": 0.0}, "alpha must be above 0"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
+    ):
+        with pytest.raises(AdapterError, match=message):
+            LoraSettings(**settings)  # type: ignore[arg-type]
+    backbone = load_split(tiny_models["vit"], num_labels=3).backbone
+    with pytest.raises(
+        AdapterError, match="'query' is no linear layer of the backbone; there are: .*'q_proj'"
+    ):
+        add_lora(backbone, LoraSettings(targets=("query",)))
+    add_lora(backbone, LoraSettings())
+    with pytest.raises(AdapterError, match="has a LoRA adapter already"):
+        add_lora(backbone, LoraSettings())

@@ -1,0 +1,119 @@
+"""Counted costs against torch's own counter, and against the published figures."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from splitmodel.adapters import LoraSettings, add_lora, trainable_state
+from splitmodel.families import FAMILIES
+from splitmodel.parts import load_split
+from splitmodel.profile import profile
+from splitmodel.published import published, published_profiles
+from splitmodel.step import backbone_backward, backbone_forward, head_step
+
+LORA = LoraSettings(rank=4)
+
+
+def counted(action: object) -> int:
+    with FlopCounterMode(display=False) as counter:
+        action()  # type: ignore[operator]
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_flops_agree_with_torchs_counter_within_two_percent(
+    tiny_models: dict[str, Path], model_type: str
+) -> None:
+    check_flops(tiny_models[model_type])
+
+
+def test_flops_of_galileo_nano_agree_with_torchs_counter(galileo_nano: Path) -> None:
+    check_flops(galileo_nano)
+
+
+def check_flops(directory: Path) -> None:
+    split = load_split(directory, num_labels=10)
+    split.backbone.transformer.set_attn_implementation(
+        "eager"
+    )  # the counter does not know the fused one of CPUs
+    costs = profile(split, LORA)
+    size = split.config.image_size
+    pixels, labels = torch.randn(1, 3, size, size), torch.zeros(1, dtype=torch.int64)
+    features = split.embedding(pixels)
+    pooled = split.backbone(features)
+    assert features.shape[1:] == (costs.tokens, costs.hidden)
+    assert counted(lambda: split.embedding(pixels)) == pytest.approx(costs.embedding_flops, rel=0.02)
+    assert counted(lambda: split.backbone(features)) == pytest.approx(costs.backbone_flops, rel=0.02)
+    assert counted(lambda: split.head(pooled)) == pytest.approx(costs.head_flops, rel=0.02)
+
+    split.backbone.transformer.requires_grad_(True)
+    loss = torch.nn.functional.cross_entropy(split(pixels), labels)
+    assert counted(loss.backward) == pytest.approx(costs.full_backward_flops, rel=0.02)
+
+    add_lora(split.backbone, LORA)
+    pooled, context = backbone_forward(split.backbone, features)
+    gradient = head_step(split.head, pooled, labels).grad_pooled_BD
+    backward = counted(lambda: backbone_backward(context, gradient))
+    assert backward == pytest.approx(costs.lora_backward_flops, rel=0.02)
+
+
+@pytest.mark.parametrize("targets", [("k_proj", "o_proj"), ("q_proj", "k_proj", "v_proj", "fc1")])
+def test_the_backward_pass_of_other_lora_targets_is_counted_as_well(
+    tiny_models: dict[str, Path], targets: tuple[str, ...]
+) -> None:
+    split = load_split(tiny_models["vit"], num_labels=10)
+    split.backbone.transformer.set_attn_implementation("eager")
+    lora = LoraSettings(rank=4, targets=targets)
+    costs = profile(split, lora)
+    add_lora(split.backbone, lora)
+    features = split.embedding(torch.randn(1, 3, 16, 16))
+    pooled, context = backbone_forward(split.backbone, features)
+    backward = counted(lambda: backbone_backward(context, torch.ones_like(pooled)))
+    assert backward == pytest.approx(costs.lora_backward_flops, rel=0.02)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_parameters_and_bytes_are_those_of_the_trained_state(
+    tiny_models: dict[str, Path], model_type: str
+) -> None:
+    split = load_split(tiny_models[model_type], num_labels=7)
+    costs = profile(split, LORA)
+    whole = sum(p.numel() for p in split.backbone.transformer.parameters())
+    assert costs.embedding_params + costs.backbone_params == whole
+    add_lora(split.backbone, LORA)
+    adapter, head = trainable_state(split.backbone), trainable_state(split.head)
+    assert costs.adapter_bytes == sum(tensor.nbytes for tensor in adapter.values())
+    assert costs.head_bytes == sum(tensor.nbytes for tensor in head.values())
+    with pytest.raises(ValueError, match="before an adapter is added"):
+        profile(split, LORA)
+
+
+def test_the_published_galileo_nano_is_what_its_modules_count(galileo_nano: Path) -> None:
+    ours = profile(load_split(galileo_nano, num_labels=10))
+    theirs = published("Galileo-Nano (S2-RGB, 64px p8)")
+    for field in ("tokens", "hidden", "backbone_params", "head_params", "adapter_params"):
+        assert getattr(ours, field) == getattr(theirs, field), field
+    for field in ("embedding_flops", "backbone_flops", "head_flops", "full_backward_flops"):
+        assert getattr(ours, field) == pytest.approx(getattr(theirs, field), rel=1e-9), field
+    assert ours.lora_backward_flops == pytest.approx(theirs.lora_backward_flops, rel=0.06)
+
+
+def test_published_profiles_are_consistent_and_name_their_sources() -> None:
+    profiles = published_profiles()
+    assert len(profiles) >= 20
+    for entry in profiles.values():
+        layers, rest = divmod(
+            entry.adapter_params, 2 * 2 * 8 * entry.hidden
+        )  # rank 8, A and B, query and value
+        assert rest == 0, entry.name
+        attention = 4 * entry.tokens**2 * entry.hidden * layers
+        forward = 2 * entry.tokens * entry.backbone_params + attention  # 2 FLOPs per multiply-accumulate
+        assert entry.backbone_flops == pytest.approx(forward, rel=0.01), entry.name
+        assert "arXiv" in entry.source or "github.com" in entry.source
+
+
+def test_an_unknown_published_name_lists_those_that_there_are() -> None:
+    with pytest.raises(ValueError, match="no published profile 'GPT-2'; there are: Galileo-Nano"):
+        published("GPT-2")
