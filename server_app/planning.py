@@ -8,8 +8,8 @@ import numpy as np
 
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
-from relay.wire import CODECS
-from splitmodel.profile import Profile
+from relay.wire import encoded_bytes
+from splitmodel.published import Profile
 from splitmodel.training import VIEWS, round_batches, round_seed
 from strategies.checker import require_feasible
 from strategies.plan import Plan
@@ -17,6 +17,7 @@ from strategies.planner import plan_round
 from strategies.workload import ComputeRates, Resources, Switches, Workload
 
 _FLOPS_PER_TFLOPS = 1e12
+_MANY_VALUES = 1 << 20  # so many that the last, partly filled block of a codec does not count
 
 
 class RoundPlanner:
@@ -77,7 +78,7 @@ class RoundPlanner:
             head_flops=costs.head_flops,
             head_bytes=costs.head_bytes,
             adapter_bytes=costs.adapter_bytes,
-            backbone_bytes=costs.backbone_bytes,
+            backbone_bytes=4 * costs.backbone_params,
             feature_bits=crossing * bits_per_value(scenario.crossings.features),
             hidden_bits=crossing * bits_per_value(scenario.crossings.hidden),
             gradient_bits=bits_per_value(scenario.crossings.gradients),
@@ -89,8 +90,7 @@ class RoundPlanner:
 
 def bits_per_value(codec: str) -> float:
     """Bits on the wire per value, scales of block codecs included."""
-    chosen = CODECS[codec]
-    return chosen.bits + (8.0 * chosen.scale_bytes / chosen.block if chosen.block else 0.0)
+    return 8.0 * encoded_bytes("float32", (_MANY_VALUES,), codec) / _MANY_VALUES
 
 
 def _new_share(scenario: Scenario, samples: Sequence[int], number: int) -> float:

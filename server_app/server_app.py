@@ -86,11 +86,9 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
         random_init=scenario.model.random_init,
         seed=scenario.seed,
     )
-    costs = profile(model, lora_rank=scenario.lora.rank)
-    adapter = None
-    if training.mode == "lora":
-        settings = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
-        adapter = add_lora(model.backbone, settings, seed=scenario.seed)
+    lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
+    costs = profile(model, lora)
+    adapter = add_lora(model.backbone, lora, seed=scenario.seed) if training.mode == "lora" else None
 
     # The orbits.
     record.note(phase="contact plan")

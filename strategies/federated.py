@@ -204,10 +204,8 @@ class SplitFederatedStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         """A ``train`` message with the head for every satellite."""
-        return [
-            self._train_message(name, node, server_round, config, arrays)
-            for name, node in self._roster.nodes.items()
-        ]
+        told = ConfigRecord({**config, "round": server_round})
+        return [self._train_message(node, told, arrays) for node in self._roster.nodes.values()]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -240,11 +238,9 @@ class SplitFederatedStrategy(Strategy):
         """Nothing to average."""
         return None
 
-    def _train_message(
-        self, name: str, node: int, number: int, config: ConfigRecord, arrays: ArrayRecord | None
-    ) -> Message:
+    def _train_message(self, node: int, config: ConfigRecord, arrays: ArrayRecord | None) -> Message:
         """A ``train`` message; without ``arrays`` it resumes a parked round."""
-        told = ConfigRecord({**config, "satellite": name, "round": number, "resume": arrays is None})
+        told = ConfigRecord({**config, "satellite": self._names[node], "resume": arrays is None})
         content = RecordDict({"config": told})
         if arrays is not None:
             content["arrays"] = arrays
@@ -252,29 +248,29 @@ class SplitFederatedStrategy(Strategy):
 
     def _exchange(self, grid: Grid, messages: Sequence[Message], deadline: float) -> list[Message]:
         """Send, and send parked satellites on their way again, until every satellite has finished."""
-        sent = {message.metadata.dst_node_id: message for message in messages}
-        waiting = set(grid.push_messages(messages))
+        waiting = self._push(grid, messages)
         finished: list[Message] = []
         while waiting:
             if time.monotonic() > deadline:
-                missing = [name for name, node in self._roster.nodes.items() if node in sent]
-                raise FederationError(
-                    f"{len(missing)} satellites have not answered in time, the first is {missing[0]}"
-                )
-            for reply in grid.pull_messages(waiting):
-                waiting.discard(reply.metadata.reply_to_message_id)
+                late = sorted(self._names[message.metadata.dst_node_id] for message in waiting.values())
+                raise FederationError(f"{len(late)} satellites have not answered in time, the first is {late[0]}")
+            for reply in grid.pull_messages(list(waiting)):
+                message = waiting.pop(reply.metadata.reply_to_message_id)
+                node = message.metadata.dst_node_id
                 if reply.has_error():
-                    raise FederationError(f"a satellite failed: {reply.error.reason}")
-                node = reply.metadata.src_node_id
+                    raise FederationError(f"{self._names[node]} failed: {reply.error.reason}")
                 if reply.content.metric_records["metrics"]["parked"]:
-                    told = sent[node].content.config_records["config"]
-                    again = self._train_message(self._names[node], node, int(told["round"]), told, None)  # type: ignore[arg-type]
-                    waiting |= set(grid.push_messages([again]))
+                    told = message.content.config_records["config"]
+                    waiting |= self._push(grid, [self._train_message(node, told, None)])
                 else:
-                    del sent[node]
                     finished.append(reply)
             time.sleep(_POLL_S)
         return finished
+
+    @staticmethod
+    def _push(grid: Grid, messages: Sequence[Message]) -> dict[str, Message]:
+        """Send messages; each by the id that its reply will name (the source of an error reply may be another)."""
+        return dict(zip(grid.push_messages(messages), messages, strict=True))
 
 
 def _wait_for_nodes(grid: Grid, wanted: int) -> list[int]:

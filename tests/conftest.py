@@ -14,6 +14,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.app.error import Error
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
 
 NODE_0 = 1000
 
@@ -27,6 +28,7 @@ class InProcessGrid(Grid):
 
     def __init__(self, app: ClientApp, nodes: int, at_once: int) -> None:
         self._app = app
+        TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
         self._contexts = {
             NODE_0 + i: Context(1, NODE_0 + i, {"partition-id": i, "num-partitions": nodes}, RecordDict(), {})
             for i in range(nodes)
