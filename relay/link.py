@@ -11,11 +11,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from orbit.contact_plan import ContactPlan
+if TYPE_CHECKING:  # a relay process reads a network from its file and starts without astropy
+    from orbit.contact_plan import ContactPlan
 
 
 class NoContact(ValueError):

@@ -298,6 +298,7 @@ class RelayNode:
             for_us=lambda manifest: self.name in (peer, manifest.destination),
             grown=self._grown,
         )
+        await context.send_initial_metadata(())  # tells the sender that it is through
         while (frame := await context.read()) is not grpc.aio.EOF:
             if incoming is not None and not incoming.open_near(self.clock.now_s, SKEW_S):
                 text = f"no contact from {peer} to {self.name} at {self.clock.now_s:.1f} s"

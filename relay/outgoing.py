@@ -158,11 +158,11 @@ class OutgoingLink:
         """Drop what is known of a transfer that has left the spool, here and at the neighbour if it began."""
         self._not_before_s.pop(transfer_id, None)
         sending = self._sendings.pop(transfer_id, None)
-        if (
-            sending is not None
-            and sending.furthest > 0
-            and sending.acked < sending.entry.manifest.total_bytes
-        ):
+        if sending is None or sending.furthest == 0:
+            return
+        manifest = sending.entry.manifest
+        # What the destination has of it is of use, whichever way the rest takes.
+        if sending.acked < manifest.total_bytes and manifest.destination != self.peer:
             self._abandoned.append(transfer_id)
 
     async def run(self) -> None:
@@ -190,6 +190,7 @@ class OutgoingLink:
         for sending in self._sendings.values():
             sending.sent, sending.opened = sending.acked, False
         call = self._put(metadata=self._caller, timeout=window.end_s - self._clock.now_s + 10.0)
+        await call.wait_for_connection()
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         feeding = asyncio.create_task(self._feed(window, line))
         carrying = asyncio.create_task(self._write(call, line))

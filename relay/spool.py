@@ -109,21 +109,21 @@ class Spool:
             raise AlreadyDelivered(f"transfer {transfer_id.hex()} was delivered before")
         if base_offset > manifest.total_bytes:
             raise OutOfOrder(f"transfer {transfer_id.hex()} from {sender} begins past its end")
+        opening = pb.Opening(sealed=sealed, base_offset=base_offset, via=via)
+        if entry is not None and base_offset <= entry.end_offset:
+            if entry.via != via:  # it goes on over another way
+                opening.base_offset, entry.via = entry.base_offset, via
+                self._write_seal(transfer_id, opening)
+            return entry
         if entry is not None:
-            if base_offset <= entry.end_offset:
-                return entry
             self.remove(transfer_id)  # the bytes between will not come, and are not needed
         need = manifest.total_bytes - base_offset
         if need > min(self.quota_bytes, self.sender_quota_bytes):
             raise LimitExceeded(f"transfer of {need} bytes from {sender}: the spool can never hold it")
         if need + self.used_bytes > self.quota_bytes or need + self.used_by(sender) > self.sender_quota_bytes:
             raise QuotaExceeded(f"transfer of {need} bytes from {sender}: the spool is full for now")
-        opening = pb.Opening(sealed=sealed, base_offset=base_offset, via=via)
-        try:
-            _write(self._path(transfer_id, "seal"), opening.SerializeToString())
-            return self._add(manifest, opening)
-        except OSError as error:
-            raise QuotaExceeded(f"spool folder: {error.strerror}") from error
+        self._write_seal(transfer_id, opening)
+        return self._add(manifest, opening)
 
     def append(self, entry: Entry, offset: int, payload: Buffer) -> None:
         """Store the next bytes; those that are there already are passed over.
@@ -182,6 +182,15 @@ class Spool:
     def _path(self, transfer_id: bytes, suffix: str) -> Path:
         return self._folder / f"{transfer_id.hex()}.{suffix}"
 
+    def _write_seal(self, transfer_id: bytes, opening: pb.Opening) -> None:
+        path = self._path(transfer_id, "seal")
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            temporary.write_bytes(opening.SerializeToString())
+            temporary.replace(path)
+        except OSError as error:
+            raise QuotaExceeded(f"spool folder: {error.strerror}") from error
+
     def _restart(self, entry: Entry) -> None:
         os.ftruncate(entry.file, 0)
         entry.end_offset = entry.base_offset
@@ -231,9 +240,3 @@ def _read_log(path: Path) -> Iterator[tuple[bytes, bytes]]:
         os.truncate(path, whole)
     for start in range(0, whole, record):
         yield data[start : start + TRANSFER_ID_BYTES], data[start + TRANSFER_ID_BYTES : start + record]
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)

@@ -129,4 +129,6 @@ def fleet(tmp_path):
 
         start.both_ways = both_ways
         start.tensor = tensor
+        start.network_of = network_of
+        start.free_ports = free_ports
         yield start
