@@ -1,0 +1,122 @@
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from relay.client import LinkTimeout
+from relay.link import Window
+from relay.paced_clock import Activity, PacedClock, TimeAuthority
+from relay.wire import Kind
+from relay.wire_pb2 import ClockReport
+
+
+def test_a_jump_wakes_who_sleeps_past_it_and_time_never_runs_back():
+    async def scenario():
+        clock = PacedClock(100.0)
+        sleeper = asyncio.create_task(clock.sleep_until(5000.0))
+        await asyncio.sleep(0.01)
+        clock.advance_to(50.0)
+        assert 100.0 <= clock.now_s < 101.0
+        clock.advance_to(4000.0)
+        await asyncio.sleep(0.01)
+        assert not sleeper.done()
+        clock.advance_to(6000.0)
+        await asyncio.wait_for(sleeper, 1)
+
+    asyncio.run(scenario())
+
+
+class Node:
+    """A node as the authority sees it: answers every wave with what it is set to."""
+
+    def __init__(self, **activity):
+        self.activity = {"busy": False, "wake_s": np.inf, "changes": 0, **activity}
+
+    async def attend(self, authority, name):
+        answers = asyncio.Queue()
+
+        async def reports():
+            while True:
+                yield await answers.get()
+
+        async for told in authority.attend(name, reports()):
+            answers.put_nowait(ClockReport(wave=told.wave, **self.activity))
+
+
+def run_authority(nodes, expected=None, during=None, seconds=0.6):
+    async def scenario():
+        clock = PacedClock()
+        authority = TimeAuthority(clock, expected or nodes)
+        tasks = [asyncio.create_task(authority.run())]
+        tasks += [asyncio.create_task(node.attend(authority, name)) for name, node in nodes.items()]
+        if during:
+            tasks.append(asyncio.create_task(during()))
+        await asyncio.sleep(seconds)
+        for task in tasks:
+            task.cancel()
+        return clock.now_s
+
+    return asyncio.run(scenario())
+
+
+def test_time_jumps_to_the_first_instant_at_which_anybody_has_something_to_do():
+    assert 700.0 < run_authority({"a": Node(wake_s=900.0), "b": Node(wake_s=700.0), "c": Node()}) < 702.0
+
+
+def test_time_does_not_jump_while_one_node_is_busy_or_has_not_come():
+    assert run_authority({"a": Node(wake_s=900.0), "b": Node(busy=True)}) < 2.0
+    assert run_authority({"a": Node(wake_s=900.0)}, expected=["a", "late"]) < 2.0
+
+
+def test_time_does_not_jump_when_nobody_waits_for_anything():
+    assert run_authority({"a": Node(), "b": Node()}) < 2.0
+
+
+def test_time_does_not_jump_between_two_waves_in_which_something_changed():
+    node = Node(wake_s=900.0)
+
+    async def restless():
+        while True:
+            await asyncio.sleep(0.03)
+            node.activity["changes"] += 1
+
+    assert run_authority({"a": node, "b": Node()}, during=restless) < 2.0
+
+
+def test_activity_fields_are_those_of_the_report():
+    assert set(Activity._fields) == {field.name for field in ClockReport.DESCRIPTOR.fields} - {"wave"}
+
+
+GAP = (Window(0.0, 0.4, 1e7, 0.002), Window(4000.0, 4000.4, 1e7, 0.002), Window(9000.0, 9900.0, 1e7, 0.002))
+
+
+def test_a_transfer_over_three_windows_hours_apart_takes_only_the_time_that_bytes_move(fleet):
+    relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=GAP), time_authority="ground")
+    data = np.arange(350_000, dtype="<f4")  # 1.4 MB; a short window carries 0.5 MB
+    started = time.monotonic()
+    with relays.link("sat-0") as satellite:
+        satellite.send(*fleet.tensor(data, "sat-0", "ground"))
+    with relays.link("ground") as ground:
+        parcel = ground.receive(20)
+        arrived_s = relays.clocks["ground"].now_s
+    assert np.array_equal(np.frombuffer(parcel.payload, "<f4"), data)
+    assert 9000.2 < arrived_s < 9003.0
+    assert time.monotonic() - started < 8.0
+    assert relays.status("sat-0").links[0].resent_bytes <= 0.1 * data.nbytes
+
+
+def test_time_stands_at_1x_while_an_application_computes(fleet):
+    later = (Window(5000.0, 6000.0, 1e8, 0.0),)
+    relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=later), time_authority="ground")
+    with relays.link("sat-0") as satellite, relays.link("ground") as ground:
+        satellite.send(*fleet.tensor([1.0], "sat-0", "ground"))
+        time.sleep(0.8)  # the satellite computes, the ground too
+        assert relays.clocks["ground"].now_s < 100.0
+        with pytest.raises(LinkTimeout):
+            ground.receive(0.6)  # the ground waits, but the satellite still computes
+        assert relays.clocks["ground"].now_s < 100.0
+        satellite.close()
+        assert np.frombuffer(ground.receive(10).payload, "<f4").tolist() == [1.0]
+        assert relays.clocks["ground"].now_s > 5000.0
+        ground.send(*fleet.tensor([2.0], "ground", "sat-0", kind=Kind.HIDDEN))
