@@ -1,10 +1,12 @@
-"""Write tests/orbit/orekit_windows.json: contact windows as Orekit finds them, the reference of the contact finder.
+"""Write tests/orbit/orekit_windows.json: contact windows as Orekit finds them, the reference of the contact
+finder.
 
     python -m benchmarks.make_orekit_windows
 
-Needs ``orekit-jpype`` (and a Java runtime) beside astropy and sgp4, best in an environment of its own; about two
-minutes.  Orekit propagates with its own SGP4, turns TEME into ITRF with the same table of the Earth's orientation
-that is installed with astropy, and detects the crossings of the mask with a check every 2 s to 1e-6 s.
+Needs ``orekit-jpype`` (and a Java runtime) beside astropy and sgp4, best in an environment of its own;
+about two minutes.  Orekit propagates with its own SGP4, turns TEME into ITRF with the same table of the
+Earth's orientation that is installed with astropy, and detects the crossings of the mask with a check every
+2 s to 1e-6 s.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def start_orekit() -> None:
 
 def _leap_seconds() -> str:
     """The leap seconds since 1972 in the form of the USNO's tai-utc.dat."""
-    months = "JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split()
+    months = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
     lines = []
     for line in Path(astropy_iers_data.IERS_LEAP_SECOND_FILE).read_text().splitlines():
         if line.strip() and not line.startswith("#"):
@@ -52,7 +54,8 @@ def _leap_seconds() -> str:
 
 
 def orekit_windows(constellation: Constellation) -> list[list[float]]:
-    """[satellite, station, AOS, LOS] of every window that begins and ends within the horizon, or is cut by it."""
+    """[satellite, station, AOS, LOS] of every window that begins and ends within the horizon, or is cut by
+    it."""
     from org.hipparchus.ode.events import Action  # noqa: F401  (loaded for the detectors)
     from org.orekit.bodies import GeodeticPoint, OneAxisEllipsoid
     from org.orekit.frames import FramesFactory, TopocentricFrame
@@ -69,7 +72,9 @@ def orekit_windows(constellation: Constellation) -> list[list[float]]:
     )
     tops = [
         TopocentricFrame(
-            earth, GeodeticPoint(float(np.radians(s.lat_deg)), float(np.radians(s.lon_deg)), s.height_m), s.name
+            earth,
+            GeodeticPoint(float(np.radians(s.lat_deg)), float(np.radians(s.lon_deg)), s.height_m),
+            s.name,
         )
         for s in STATIONS
     ]

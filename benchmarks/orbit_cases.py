@@ -39,7 +39,9 @@ def walker_case(pattern: str, altitude_km: float = 550.0) -> Constellation:
 def thirty_stations() -> tuple[GroundStation, ...]:
     """The ten stations and two more rings of ten, turned by 40° and 80° of longitude."""
     return tuple(
-        GroundStation(f"{s.name} {ring}", s.lat_deg, (s.lon_deg + 180 + 40 * ring) % 360 - 180, s.height_m, MASK_DEG)
+        GroundStation(
+            f"{s.name} {ring}", s.lat_deg, (s.lon_deg + 180 + 40 * ring) % 360 - 180, s.height_m, MASK_DEG
+        )
         for ring in range(3)
         for s in STATIONS
     )

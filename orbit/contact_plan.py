@@ -125,6 +125,12 @@ class ContactPlan:
         first, last = np.searchsorted(pair_of_row, [pair, pair + 1])
         return self.contacts[order[first:last]]
 
+    def leaving(self, source: int) -> np.ndarray:
+        """The rows of the contacts that leave node ``source``, by target and time."""
+        order, pair_of_row = self._rows_by_pair
+        first, last = np.searchsorted(pair_of_row, [source * len(self.nodes), (source + 1) * len(self.nodes)])
+        return order[first:last]
+
     def during(self, start_s: float, end_s: float) -> np.ndarray:
         """The contacts that share more than an instant with ``[start_s, end_s]``, whole (not cut to it)."""
         before_end = self.contacts[: np.searchsorted(self.contacts["start_s"], end_s)]

@@ -44,7 +44,8 @@ def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tupl
 
 
 def sight_bits(position: np.ndarray, sphere_km: float, max_range_km: float) -> np.ndarray:
-    """As ``orbit.link_search.sight_bits``, in single precision: the grazing height is resolved to some metres."""
+    """As ``orbit.link_search.sight_bits``, in single precision: the grazing height is resolved to some
+    metres."""
     by_time = np.ascontiguousarray(position.transpose(1, 2, 0) / sphere_km, np.float32)
     return _sight_bits(by_time, np.float32(min(max_range_km, 1e6) / sphere_km))
 
@@ -213,7 +214,8 @@ def _range_over(state, start_s, step_s, pairs, begins_s, ends_s, samples):
 
 @njit(cache=True)
 def _sight_margins(x, y, z, horizon, half_square, i, half_range2, margins):
-    """Of satellite ``i`` with every other, in units of the sphere: below zero where they do not see each other.
+    """Of satellite ``i`` with every other, in units of the sphere: below zero where they do not see each
+    other.
 
     Apart from its caller, and without a branch, so that the compiler makes vector instructions of it.
     """

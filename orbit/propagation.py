@@ -108,4 +108,10 @@ def eccentric_anomaly(mean_anomaly: np.ndarray, ecc: np.ndarray) -> np.ndarray:
     return anomaly
 
 
-PROPAGATORS: dict[str, Propagator] = {"sgp4": _sgp4, "j2": _j2}
+def _cowell_j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from orbit.cowell import cowell_j2  # boinor takes seconds to import and is an extra
+
+    return cowell_j2(elements, epoch, seconds)
+
+
+PROPAGATORS: dict[str, Propagator] = {"sgp4": _sgp4, "j2": _j2, "cowell-j2": _cowell_j2}
