@@ -1,0 +1,102 @@
+"""One pass through the frozen backbone for the rows of many satellites, each row with its own satellite's adapter.
+
+The expensive products of the backbone run once over the whole batch; only the low-rank products differ by row (as
+in Punica, Chen et al. 2023, arXiv 2310.18547, but differentiable). `peft` can mix adapters in one batch in
+inference only. Adapters are plain dictionaries of parameters under the names that `adapters.trainable_state` gives
+them, so that they move freely between here and `peft`.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from splitmodel.adapters import AdapterError, LoraSettings, lora_targets
+from splitmodel.parts import Backbone
+
+AdapterWeights = Mapping[str, nn.Parameter]
+
+
+def new_adapter(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) -> dict[str, nn.Parameter]:
+    """A trainable adapter that changes nothing yet: A uniform in ±1/√in (as `peft` draws it), B zero."""
+    generator = torch.Generator().manual_seed(seed)
+    adapter = {}
+    for name, linear in _adapted(backbone, settings).items():
+        bound = 1 / math.sqrt(linear.in_features)
+        down = torch.empty(settings.rank, linear.in_features).uniform_(-bound, bound, generator=generator)
+        adapter[_weight(name, "A")] = nn.Parameter(down)
+        adapter[_weight(name, "B")] = nn.Parameter(torch.zeros(linear.out_features, settings.rank))
+    return adapter
+
+
+def mixed_forward(
+    backbone: Backbone,
+    features_BTD: Tensor,
+    adapters: Sequence[AdapterWeights],
+    adapter_of_row: Sequence[int],
+    settings: LoraSettings,
+) -> Tensor:
+    """pooled_BD of rows with different adapters; its backward pass adds to the gradients of those adapters.
+
+    Equals, up to rounding, one pass per adapter over its own rows. One pass at a time on one backbone.
+
+    Args:
+        backbone: without an adapter of its own.
+        adapters: as `new_adapter` makes them, or of `trainable_state` after `add_lora` with the same settings.
+        adapter_of_row: for each row of the features, the position of its adapter in `adapters`.
+        settings: LoRA dropout must be 0.
+
+    Raises:
+        AdapterError: the backbone has an adapter already, a row has none, weights are missing, dropout is not 0.
+    """
+    if len(adapter_of_row) != len(features_BTD) or not all(0 <= i < len(adapters) for i in adapter_of_row):
+        raise AdapterError(
+            f"each of the {len(features_BTD)} rows needs one of {len(adapters)} adapters; found {list(adapter_of_row)}"
+        )
+    if settings.dropout:
+        raise AdapterError(f"mixed adapters have no dropout; found {settings.dropout}")
+    layers = _adapted(backbone, settings)
+    rows = torch.tensor(adapter_of_row)
+    hooks = []
+    try:
+        for name, linear in layers.items():
+            down, up = (_stacked(adapters, _weight(name, side), rows) for side in "AB")
+            hooks.append(linear.register_forward_hook(_adding(down, up, settings.scaling)))
+        return backbone(features_BTD)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _adapted(backbone: Backbone, settings: LoraSettings) -> dict[str, nn.Linear]:
+    """The linear layers that get an adapter, by their names in the backbone."""
+    if any("lora_" in name for name, _ in backbone.named_parameters()):
+        raise AdapterError("this backbone has a LoRA adapter of its own; mixed adapters need it bare")
+    targets = lora_targets(backbone, settings)
+    layers = set(backbone.layers.modules())
+    return {
+        name: module
+        for name, module in backbone.named_modules()
+        if module in layers and isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in targets
+    }
+
+
+def _weight(layer: str, side: str) -> str:
+    return f"{layer}.lora_{side}.default.weight"
+
+
+def _stacked(adapters: Sequence[AdapterWeights], name: str, rows: Tensor) -> Tensor:
+    """The weights of every row's adapter, transposed for a batched product from the right: (B, in, out)."""
+    try:
+        stacked = torch.stack([adapter[name] for adapter in adapters])
+    except KeyError:
+        raise AdapterError(f"an adapter has no weights {name!r}") from None
+    return stacked[rows].mT
+
+
+def _adding(down: Tensor, up: Tensor, scaling: float) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
+    def hook(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        return torch.baddbmm(output, torch.bmm(inputs[0], down), up, alpha=scaling)
+
+    return hook
