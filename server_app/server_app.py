@@ -19,11 +19,11 @@ from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord, new_run_directory
 from mission.scenario import given_path, load_scenario, scalar_keys, scenario_to_json
 from mission.schema import Scenario
-from orbit.contact_plan_files import write_parquet
 from relay.direct import GroundEndpoint
 from server_app.backbone import BackboneSteps, choose_device
 from server_app.planning import RoundPlanner
 from server_app.ground import GROUND, SHARED, Ground, score
+from server_app.report import write_report
 from server_app.rounds import describe_window, round_rows, services_of
 from splitmodel.adapters import LoraSettings, add_lora
 from splitmodel.export import CardFields, export_final
@@ -94,7 +94,7 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
     record.note(phase="contact plan")
     constellation = constellation_of(scenario)
     contact_plan = contact_plan_of(scenario, constellation)
-    write_parquet(contact_plan, record.directory / "contacts.parquet")
+    record.add_contacts(contact_plan)
     satellites = list(constellation.names)
     planes = [int(plane) for plane in constellation.plane]
 
@@ -177,6 +177,7 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
         mission_time_s=clock.now_s,
         rounds=training.rounds,
     )
+    write_report(record.directory)
 
 
 def _data_line(scenario: Scenario) -> str:

@@ -104,5 +104,6 @@ def run(
         f" mission time {result['mission_time_s'] / 3600:.2f} h,"
         f" wall time {result['wall_time_s']:.0f} s",
         highlight=False,
+        soft_wrap=True,
     )
     console.print(f"run directory: {directory}", highlight=False, soft_wrap=True)

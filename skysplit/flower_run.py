@@ -27,7 +27,7 @@ from mission.record import read_run
 _CONNECTION = "skysplit"
 _START_TIMEOUT_S = 60.0
 _POLL_S = 0.5
-_APP_FILES = ("pyproject.toml", "README.md", "LICENSE")
+_APP_FILES = ("pyproject.toml", "README.md", "LICENSE")  # pyproject.toml names the other two
 _APP_PACKAGES = (
     "client_app",
     "mission",
