@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +86,10 @@ def pretrain(recipe: Recipe, progress: Callable[[int, float], None] = lambda ste
         progress(step, float(loss.detach()))
 
     transformer.eval()
-    images, labels = next(_batches(1600, split_seed(recipe.seed, "pretraining test")))
+    unseen = _batches(64, split_seed(recipe.seed, "pretraining test"))
     with torch.no_grad():
-        correct = logits_of(images).argmax(dim=1) == labels
-    return Pretrained(transformer, float(correct.float().mean()))
+        correct = [logits_of(images).argmax(dim=1) == labels for images, labels in islice(unseen, 22)]
+    return Pretrained(transformer, float(torch.cat(correct).float().mean()))
 
 
 def save(pretrained: Pretrained, directory: Path) -> None:

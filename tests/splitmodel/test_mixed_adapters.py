@@ -1,0 +1,106 @@
+"""Rows of many satellites in one pass against one `peft` pass per satellite."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from splitmodel.adapters import AdapterError, LoraSettings, add_lora, load_trainable_state, trainable_state
+from splitmodel.families import FAMILIES
+from splitmodel.mixed_adapters import mixed_forward, new_adapter
+from splitmodel.parts import load_backbone, load_embedding
+
+SETTINGS = LoraSettings(rank=4, alpha=12.0)
+ROWS = [2, 0, 1, 1, 0, 2, 2, 1]  # interleaved, unequal shares
+
+
+def check(directory: Path, settings: LoraSettings = SETTINGS, dtype: torch.dtype = torch.float32) -> None:
+    """Outputs to 1e-5, gradients to 1e-5 of their largest value."""
+    backbone = load_backbone(directory).to(dtype)
+    size = backbone.config.image_size
+    generator = torch.Generator().manual_seed(0)
+    features = load_embedding(directory)(torch.randn(len(ROWS), 3, size, size, generator=generator)).to(dtype)
+    gradient = torch.randn(len(ROWS), backbone.config.hidden_size, generator=generator, dtype=dtype)
+    adapters = [new_adapter(backbone, settings, seed=seed) for seed in range(3)]
+    with torch.no_grad():
+        for adapter in adapters:
+            for weight in adapter.values():
+                weight.data = weight.to(dtype)
+                weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+    mixed_features = features.clone().requires_grad_()
+    pooled = mixed_forward(backbone, mixed_features, adapters, ROWS, settings)
+    pooled.backward(gradient)
+    assert mixed_features.grad is not None
+
+    alone = load_backbone(directory)
+    add_lora(alone, settings)
+    alone.to(dtype)
+    for owner, adapter in enumerate(adapters):
+        rows = [row for row, of in enumerate(ROWS) if of == owner]
+        load_trainable_state(alone, adapter)
+        alone.zero_grad()
+        own_features = features[rows].clone().requires_grad_()
+        expected = alone(own_features)
+        expected.backward(gradient[rows])
+        torch.testing.assert_close(pooled[rows], expected, rtol=1e-5, atol=1e-5)
+        assert own_features.grad is not None
+        torch.testing.assert_close(mixed_features.grad[rows], own_features.grad, rtol=1e-5, atol=1e-5)
+        for name, parameter in alone.named_parameters():
+            if parameter.requires_grad:
+                wanted, found = parameter.grad, adapter[name].grad
+                assert wanted is not None
+                assert found is not None
+                assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max(), name
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_outputs_and_gradients_equal_separate_passes(tiny_models: dict[str, Path], model_type: str) -> None:
+    check(tiny_models[model_type])
+
+
+def test_outputs_and_gradients_of_galileo_nano_equal_separate_passes(galileo_nano: Path) -> None:
+    # In float32 its own rounding is above 1e-5 of these gradients, whichever way they are computed.
+    check(galileo_nano, dtype=torch.float64)
+
+
+def test_other_targets_mix_as_well(tiny_models: dict[str, Path]) -> None:
+    check(tiny_models["vit"], LoraSettings(rank=2, targets=("k_proj", "fc1", "fc2")))
+
+
+def test_a_new_adapter_has_peft_names_and_changes_nothing(tiny_models: dict[str, Path]) -> None:
+    backbone = load_backbone(tiny_models["dinov2"])
+    adapter = new_adapter(backbone, SETTINGS)
+    features = load_embedding(tiny_models["dinov2"])(torch.randn(2, 3, 16, 16))
+    assert torch.equal(mixed_forward(backbone, features, [adapter], [0, 0], SETTINGS), backbone(features))
+    add_lora(backbone, SETTINGS)
+    theirs = trainable_state(backbone)
+    assert {name: weight.shape for name, weight in adapter.items()} == {n: w.shape for n, w in theirs.items()}
+
+
+def test_the_backbone_is_left_as_it_was_even_after_an_error(tiny_models: dict[str, Path]) -> None:
+    backbone = load_backbone(tiny_models["vit"])
+    features = load_embedding(tiny_models["vit"])(torch.randn(2, 3, 16, 16))
+    before = backbone(features)
+    adapter = new_adapter(backbone, SETTINGS)
+    with torch.no_grad():
+        for weight in adapter.values():
+            weight.add_(1.0)
+    with pytest.raises(RuntimeError):
+        mixed_forward(backbone, features[..., :5], [adapter], [0, 0], SETTINGS)
+    assert torch.equal(backbone(features), before)
+
+
+def test_rows_without_adapter_and_adapters_that_do_not_fit_are_refused(tiny_models: dict[str, Path]) -> None:
+    backbone = load_backbone(tiny_models["vit"])
+    features = torch.zeros(2, 17, 32)
+    adapter = new_adapter(backbone, SETTINGS)
+    for rows in ([0], [0, 1], [0, -1]):
+        with pytest.raises(AdapterError, match="each of the 2 rows needs one of 1 adapters"):
+            mixed_forward(backbone, features, [adapter], rows, SETTINGS)
+    with pytest.raises(AdapterError, match="mixed adapters have no dropout"):
+        mixed_forward(backbone, features, [adapter], [0, 0], LoraSettings(rank=4, dropout=0.1))
+    with pytest.raises(AdapterError, match=r"an adapter has no weights '.*k_proj.lora_A.default.weight'"):
+        mixed_forward(backbone, features, [adapter], [0, 0], LoraSettings(rank=4, targets=("k_proj",)))
+    add_lora(backbone, SETTINGS)
+    with pytest.raises(AdapterError, match="adapter of its own"):
+        mixed_forward(backbone, features, [adapter], [0, 0], SETTINGS)
