@@ -27,6 +27,7 @@ from strategies.federated import Service
 
 GROUND = "ground"
 SHARED = "shared"
+PATIENCE_S = 10.0  # for a satellite that may still be starting; paid once, where fewer run at once than take part
 _SCORING_BATCH = 128
 
 Parcels = Sequence[tuple[Manifest, Buffer]]
@@ -70,7 +71,7 @@ class Ground:
             (service.satellite, service.steps, service.start_s, service.end_s) for service in services
         )
         self._position = {turn: position for position, turn in enumerate(self._order)}
-        self._turns = Turns(self._order)
+        self._turns = Turns(self._order, patience_s=PATIENCE_S)
 
     def end_round(self, samples: Mapping[str, int]) -> None:
         """Close a round: average per-satellite adapters, weighted by samples.

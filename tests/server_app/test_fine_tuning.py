@@ -42,8 +42,9 @@ Mission = Callable[..., Path]
 
 
 @pytest.fixture
-def fly(grid_of: Callable[[int, int], Any], tmp_path: Path) -> Mission:
+def fly(grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mission:
     """Run a small mission and return its run directory."""
+    monkeypatch.setattr("server_app.ground.PATIENCE_S", 0.2)
 
     def mission(
         overrides: dict[str, Any], *, at_once: int = 4, out: str = "run", nodes: int | None = None
@@ -128,7 +129,7 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
             loss.backward()
             on_ground.step()
             on_board.step()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
     return model, losses
 
 
