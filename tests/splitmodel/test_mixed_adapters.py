@@ -11,16 +11,23 @@ from splitmodel.mixed_adapters import mixed_forward, new_adapter
 from splitmodel.parts import load_backbone, load_embedding
 
 SETTINGS = LoraSettings(rank=4, alpha=12.0)
-ROWS = [2, 0, 1, 1, 0, 2, 2, 1]  # interleaved, unequal shares
+INTERLEAVED, GROUPED = [2, 0, 1, 1, 0, 2, 2, 1], [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
-def check(directory: Path, settings: LoraSettings = SETTINGS, dtype: torch.dtype = torch.float32) -> None:
+def check(
+    directory: Path,
+    of_row: list[int] = INTERLEAVED,
+    settings: LoraSettings = SETTINGS,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Outputs to 1e-5, gradients to 1e-5 of their largest value."""
     backbone = load_backbone(directory).to(dtype)
     size = backbone.config.image_size
     generator = torch.Generator().manual_seed(0)
-    features = load_embedding(directory)(torch.randn(len(ROWS), 3, size, size, generator=generator)).to(dtype)
-    gradient = torch.randn(len(ROWS), backbone.config.hidden_size, generator=generator, dtype=dtype)
+    features = load_embedding(directory)(torch.randn(len(of_row), 3, size, size, generator=generator)).to(
+        dtype
+    )
+    gradient = torch.randn(len(of_row), backbone.config.hidden_size, generator=generator, dtype=dtype)
     adapters = [new_adapter(backbone, settings, seed=seed) for seed in range(3)]
     with torch.no_grad():
         for adapter in adapters:
@@ -28,7 +35,7 @@ def check(directory: Path, settings: LoraSettings = SETTINGS, dtype: torch.dtype
                 weight.data = weight.to(dtype)
                 weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
     mixed_features = features.clone().requires_grad_()
-    pooled = mixed_forward(backbone, mixed_features, adapters, ROWS, settings)
+    pooled = mixed_forward(backbone, mixed_features, adapters, of_row, settings)
     pooled.backward(gradient)
     assert mixed_features.grad is not None
 
@@ -36,7 +43,7 @@ def check(directory: Path, settings: LoraSettings = SETTINGS, dtype: torch.dtype
     add_lora(alone, settings)
     alone.to(dtype)
     for owner, adapter in enumerate(adapters):
-        rows = [row for row, of in enumerate(ROWS) if of == owner]
+        rows = [row for row, of in enumerate(of_row) if of == owner]
         load_trainable_state(alone, adapter)
         alone.zero_grad()
         own_features = features[rows].clone().requires_grad_()
@@ -53,9 +60,12 @@ def check(directory: Path, settings: LoraSettings = SETTINGS, dtype: torch.dtype
                 assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max(), name
 
 
+@pytest.mark.parametrize("of_row", [INTERLEAVED, GROUPED], ids=["interleaved", "grouped"])
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_outputs_and_gradients_equal_separate_passes(tiny_models: dict[str, Path], model_type: str) -> None:
-    check(tiny_models[model_type])
+def test_outputs_and_gradients_equal_separate_passes(
+    tiny_models: dict[str, Path], model_type: str, of_row: list[int]
+) -> None:
+    check(tiny_models[model_type], of_row)
 
 
 def test_outputs_and_gradients_of_galileo_nano_equal_separate_passes(galileo_nano: Path) -> None:
@@ -64,7 +74,7 @@ def test_outputs_and_gradients_of_galileo_nano_equal_separate_passes(galileo_nan
 
 
 def test_other_targets_mix_as_well(tiny_models: dict[str, Path]) -> None:
-    check(tiny_models["vit"], LoraSettings(rank=2, targets=("k_proj", "fc1", "fc2")))
+    check(tiny_models["vit"], settings=LoraSettings(rank=2, targets=("k_proj", "fc1", "fc2")))
 
 
 def test_a_new_adapter_has_peft_names_and_changes_nothing(tiny_models: dict[str, Path]) -> None:
