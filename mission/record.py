@@ -27,13 +27,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mission.scenario import scenario_to_dict
 from mission.schema import Scenario
-from orbit.contact_plan import CONTACT, ContactPlan, LinkKind
 
 ROUNDS = pa.schema(
     [
@@ -108,19 +106,6 @@ class RunRecord:
         """Add facts to ``run.json`` (the constellation, the model, the samples per satellite …)."""
         self._run.update(facts)
         self._write_run()
-
-    def add_contacts(self, plan: ContactPlan) -> None:
-        """Write the contact plan, a row a directed contact, with names for nodes and kinds."""
-        contacts = plan.contacts
-        names = np.array([node.name for node in plan.nodes])
-        kinds = np.array([kind.name.lower() for kind in LinkKind])
-        columns = {name: contacts[name] for name in CONTACT.names if name not in ("source", "target", "kind")}
-        table = {
-            "source": names[contacts["source"]],
-            "target": names[contacts["target"]],
-            "kind": kinds[contacts["kind"]],
-        } | columns
-        write_table(self.directory / "contacts.parquet", pa.table(table))
 
     def add_activities(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Append planned activities, a JSON object a line."""

@@ -27,7 +27,9 @@ from strategies.federated import Service
 
 GROUND = "ground"
 SHARED = "shared"
-PATIENCE_S = 10.0  # for a satellite that may still be starting; paid once, where fewer run at once than take part
+PATIENCE_S = (
+    10.0  # for a satellite that may still be starting; paid once, where fewer run at once than take part
+)
 _SCORING_BATCH = 128
 
 Parcels = Sequence[tuple[Manifest, Buffer]]

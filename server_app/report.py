@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from plotly.offline import get_plotlyjs
 
 from mission.record import read_run, write_text
+from orbit.contact_plan_files import load, to_rows
 from server_app.report_page import PAGE
 
 _HOUR_S = 3600.0
@@ -50,7 +51,9 @@ def write_report(directory: Path) -> Path:
     """
     run = read_run(directory)
     rounds = _read(directory / "rounds.parquet")
-    contacts = _read(directory / "contacts.parquet")
+    contacts = (
+        to_rows(load(directory / "contacts.parquet")) if (directory / "contacts.parquet").exists() else []
+    )
     activities = _activities(directory / "plan.jsonl")
     end_s = max([row["end_s"] for row in rounds], default=_HOUR_S)
     figures = [

@@ -12,23 +12,24 @@ from pathlib import Path
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
-from splitmodel.profile import profile
 
 from mission.clock import VirtualClock
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord, new_run_directory
 from mission.scenario import given_path, load_scenario, scalar_keys, scenario_to_json
 from mission.schema import Scenario
+from orbit.contact_plan_files import save
 from relay.direct import GroundEndpoint
 from server_app.backbone import BackboneSteps, choose_device
-from server_app.planning import RoundPlanner
 from server_app.ground import GROUND, SHARED, Ground, score
+from server_app.planning import RoundPlanner
 from server_app.report import write_report
 from server_app.rounds import describe_window, round_rows, services_of
 from splitmodel.adapters import LoraSettings, add_lora
 from splitmodel.export import CardFields, export_final
 from splitmodel.imagery import open_imagery
 from splitmodel.parts import load_split
+from splitmodel.profile import profile
 from splitmodel.shipped import locate
 from splitmodel.training import steps_per_round
 from strategies.federated import RoundOutcome, SplitFederatedStrategy, muster
@@ -94,7 +95,7 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
     record.note(phase="contact plan")
     constellation = constellation_of(scenario)
     contact_plan = contact_plan_of(scenario, constellation)
-    record.add_contacts(contact_plan)
+    save(contact_plan, record.directory / "contacts.parquet")
     satellites = list(constellation.names)
     planes = [int(plane) for plane in constellation.plane]
 

@@ -1,0 +1,57 @@
+"""What every command shares: naming a scenario, overriding keys, ending with one error."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from mission.scenario import ScenarioError, load_scenario
+from mission.schema import Scenario
+
+_stderr = Console(stderr=True)
+
+ScenarioArgument = Annotated[
+    str,
+    typer.Argument(help="A TOML file, or the name of a shipped scenario: demo, walker-72, planet, eurosat."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key, e.g. --set training.rounds=3. Repeatable."
+    ),
+]
+
+
+def fail(message: str) -> NoReturn:
+    """End the command with one error and exit status 1."""
+    _stderr.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def overrides_of(settings: list[str] | None) -> dict[str, Any]:
+    """``KEY=VALUE`` words as a mapping; values stay text."""
+    overrides: dict[str, Any] = {}
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            fail(f"--set: found {setting!r}, allowed: KEY=VALUE")
+        overrides[key.strip()] = value.strip()
+    return overrides
+
+
+def read_scenario(name: str, settings: list[str] | None) -> Scenario:
+    """The scenario, or the end of the command with one error."""
+    try:
+        return load_scenario(name, overrides_of(settings))
+    except ScenarioError as error:
+        fail(str(error))
+
+
+class TextFormat(StrEnum):
+    """For people or for programs."""
+
+    TABLE = "table"
+    JSON = "json"

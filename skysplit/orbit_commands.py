@@ -1,0 +1,93 @@
+"""`skysplit contacts`: when which link can carry data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from mission.orbits import constellation_of, contact_plan_of
+from mission.schema import Scenario
+from orbit.contact_plan import ContactPlan
+from orbit.contact_plan_files import to_csv, to_json, to_rows
+from orbit.dtn_files import to_hdtn, to_ion
+from skysplit.arguments import ScenarioArgument, SetOption, fail, read_scenario
+
+
+class ContactFormat(StrEnum):
+    """How contacts are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    ION = "ion"
+    HDTN = "hdtn"
+
+
+_WRITERS = {
+    ContactFormat.JSON: to_json,
+    ContactFormat.CSV: to_csv,
+    ContactFormat.ION: to_ion,
+    ContactFormat.HDTN: to_hdtn,
+}
+
+
+def contacts(
+    scenario: ScenarioArgument,
+    settings: SetOption = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0.01, help="Horizon; the default is the scenario's.")
+    ] = None,
+    output: Annotated[ContactFormat, typer.Option("--format")] = ContactFormat.TABLE,
+) -> None:
+    """Print the contact plan: every link that can carry data, with start, end, rate and volume.
+
+    Example: `skysplit contacts walker-72 --hours 2 --format ion > contacts.ionrc`
+    """
+    horizon = [f"horizon_h={hours}"] if hours else []
+    plan = planned_contacts(read_scenario(scenario, [*(settings or []), *horizon]))
+    if output is ContactFormat.TABLE:
+        Console().print(_table(plan))
+    else:
+        print(_WRITERS[output](plan), end="")
+
+
+def planned_contacts(scenario: Scenario) -> ContactPlan:
+    """The scenario's contact plan, with a progress bar, or the end of the command with one error."""
+    console = Console(stderr=True)
+    try:
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("contacts", total=1.0)
+            return contact_plan_of(
+                scenario,
+                constellation_of(scenario),
+                progress=lambda done: progress.update(task, completed=done),
+            )
+    except ValueError as error:
+        fail(str(error))
+
+
+def _table(plan: ContactPlan) -> Table:
+    table = Table(title=f"{len(plan.contacts)} contacts, {plan.horizon_s / 3600:g} h from {plan.epoch_utc}")
+    for name in ("source", "target", "kind"):
+        table.add_column(name, no_wrap=True)
+    for name in ("start s", "end s", "max el °", "min km", "Mbit/s", "MB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in to_rows(plan):
+        elevation = row["max_elevation_deg"]
+        table.add_row(
+            row["source"],
+            row["target"],
+            row["kind"],
+            f"{row['start_s']:.1f}",
+            f"{row['end_s']:.1f}",
+            "" if elevation is None else f"{elevation:.1f}",
+            f"{row['min_range_km']:.0f}",
+            f"{row['rate_bps'] / 1e6:g}",
+            f"{row['volume_bytes'] / 1e6:.0f}",
+        )
+    return table

@@ -1,0 +1,64 @@
+"""`skysplit run` and `skysplit report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mission.record import new_run_directory
+from mission.scenario import scenario_path
+from skysplit.arguments import ScenarioArgument, SetOption, fail, overrides_of, read_scenario
+
+
+def run(
+    scenario: ScenarioArgument,
+    settings: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")
+    ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(min=1, help="Satellites that compute at the same time, a process of about 0.5 GB each."),
+    ] = None,
+) -> None:
+    """Fine-tune the scenario's model, simulated by Flower on this machine.
+
+    Example: `skysplit run demo --set training.rounds=3 --out runs/first`
+    """
+    from skysplit.progress import RunProgress
+    from skysplit.simulate import simulate
+
+    resolved = read_scenario(scenario, settings)
+    directory = new_run_directory(str(out or ""), resolved.name)
+    if (directory / "run.json").exists():
+        fail(f"--out: found {directory}, which holds a run already")
+    path = str(scenario_path(scenario).resolve())
+    try:
+        with RunProgress(resolved.training.rounds) as progress:
+            result = simulate(resolved, path, overrides_of(settings), directory, at_once, progress.show)
+    except (RuntimeError, ValueError) as error:
+        fail(f"{error}\nrun directory: {directory}")
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"test accuracy {100 * result['test_accuracy']:.1f} %"
+        f" (before fine-tuning {100 * result['initial_test_accuracy']:.1f} %),"
+        f" mission time {result['mission_time_s'] / 3600:.2f} h,"
+        f" wall time {result['wall_time_s']:.0f} s"
+    )
+    console.print(f"run directory: {directory}")
+
+
+def report(run_directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
+    """Write a run's `report.html` again, also of a run under way or a failed one.
+
+    Example: `skysplit report runs/first`
+    """
+    from server_app.report import write_report
+
+    try:
+        print(write_report(run_directory))
+    except FileNotFoundError as error:
+        fail(f"{run_directory}: holds no run ({error.filename} is missing)")
