@@ -190,12 +190,8 @@ def _check_contacts(contacts: np.ndarray, nodes: Sequence[Node], horizon_s: floa
     refuse((target < 0) | (target >= len(nodes)), "target", f"allowed are node indices 0 to {len(nodes) - 1}")
     refuse(source == target, "target", "a contact joins two different nodes")
     refuse(kind > max(LinkKind), "kind", f"allowed are 0 to {int(max(LinkKind))} (LinkKind)")
-    refuse(
-        from_satellite != (kind != LinkKind.UPLINK), "kind", "which does not fit the kind of the source node"
-    )
-    refuse(
-        to_satellite != (kind != LinkKind.DOWNLINK), "kind", "which does not fit the kind of the target node"
-    )
+    refuse(from_satellite != (kind != LinkKind.UPLINK), "kind", "which does not fit the source node")
+    refuse(to_satellite != (kind != LinkKind.DOWNLINK), "kind", "which does not fit the target node")
     refuse(
         ~((start_s >= 0) & (start_s < horizon_s)), "start_s", f"allowed is 0 up to the horizon, {horizon_s} s"
     )

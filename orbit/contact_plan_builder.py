@@ -14,6 +14,7 @@ from astropy.time import Time
 from orbit.constellation import Constellation
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
 from orbit.contact_plan_files import load, save
+from orbit.contact_plan_header import ContactPlanFileError
 from orbit.contacts import check_horizon, passes_of
 from orbit.ephemeris import Ephemeris, ephemerides
 from orbit.frames import LIGHT_KM_S, earth_orientation
@@ -122,7 +123,10 @@ def build_contact_plan(
         else cache_dir / f"{_key(constellation, stations, links, epoch, horizon_s)}.npz"
     )
     if cached is not None and cached.exists():
-        return load(cached)
+        try:
+            return load(cached)
+        except ContactPlanFileError:
+            pass  # cut short or of another version: it is written anew below
     nodes = _nodes(constellation, stations)
     share = _shares_of_progress(progress, links)
     parts = [np.empty(0, CONTACT)]
@@ -158,9 +162,7 @@ def build_contact_plan(
         )
         parts += _intersatellite(windows, LinkKind.INTER_ISL, inter.rate_bps)
     contacts = np.concatenate(parts)
-    np.minimum(
-        contacts["end_s"], horizon_s, out=contacts["end_s"]
-    )  # a sum of steps may pass it by a last bit
+    contacts["end_s"][contacts["open_end"]] = horizon_s  # a sum of steps ends a last bit off
     plan = ContactPlan(epoch, float(horizon_s), nodes, contacts)
     if cached is not None:
         save(plan, cached)

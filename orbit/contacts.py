@@ -56,7 +56,9 @@ def find_passes(
         found.append(passes)
         if progress is not None:
             progress((first + len(motion.state)) / len(constellation))
-    return np.concatenate(found)
+    every = np.concatenate(found)
+    every["end_s"][every["open_end"]] = horizon_s  # a sum of steps ends a last bit off
+    return every
 
 
 def check_horizon(horizon_s: float) -> None:

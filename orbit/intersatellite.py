@@ -65,7 +65,8 @@ def grid_neighbours(constellation: Constellation) -> np.ndarray:
     pairs: set[tuple[int, int]] = set()
     for number, here in enumerate(members):
         there = members[(number + 1) % len(members)]
-        if there is here or normal[here[0]] @ normal[there[0]] < 0:
+        closes = number == len(members) - 1
+        if closes and (len(members) < 3 or normal[here[0]] @ normal[there[0]] < 0):
             continue
         ahead = (latitude[there][None, :] - latitude[here][:, None] + np.pi) % (2 * np.pi) - np.pi
         nearest = there[np.abs(ahead).argmin(axis=1)]
@@ -129,9 +130,11 @@ def find_links(
             found[-1]["pair"] += first_pair
             if progress is not None:
                 progress((first_step + count * min(1.0, (first_pair + PAIRS_AT_ONCE) / len(pairs))) / steps)
-    return _joined(
+    links = _joined(
         np.concatenate(found) if found else np.empty(0, _PART), pairs, steps * step_s, acquisition_s
     )
+    links["end_s"][links["open_end"]] = horizon_s  # a sum of steps ends a last bit off
+    return links
 
 
 def sight_bitmaps(
@@ -225,7 +228,7 @@ def _joined(parts: np.ndarray, pairs: np.ndarray, horizon_s: float, acquisition_
     links["start_s"], links["end_s"] = parts["start_s"][first], parts["end_s"][last]
     links["mean_range_km"] = np.add.reduceat(parts["range_km_s"], first) / (links["end_s"] - links["start_s"])
     links["min_range_km"] = np.minimum.reduceat(parts["min_km"], first)
-    links["open_start"], links["open_end"] = links["start_s"] == 0.0, links["end_s"] == horizon_s
+    links["open_start"], links["open_end"] = links["start_s"] == 0.0, links["end_s"] >= horizon_s - 1e-6
     links["start_s"] += np.where(links["open_start"], 0.0, acquisition_s)
     return links[links["end_s"] > links["start_s"]]
 

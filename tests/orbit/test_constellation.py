@@ -98,7 +98,7 @@ def test_mean_elements_of_an_osculating_state_fly_through_it(ecc, inc, raan, arg
         for value in (ecc, *np.radians([inc, raan, argp, anomaly]), motion * 2 * np.pi / 1440)
     ]
     osculating = MeanElements(one.epoch_jd, one.epoch_fraction, *columns, one.bstar)
-    if 6378 + 160 > (398600.8 / (motion * 2 * np.pi / 86400) ** 2) ** (1 / 3) * (1 - ecc):
+    if (398600.8 / (motion * 2 * np.pi / 86400) ** 2) ** (1 / 3) * (1 - ecc) < 6378 + 160:
         return
     reached = osculating_state(mean_from_osculating(osculating))
     for state, wanted in zip(reached, kepler_state(osculating), strict=True):

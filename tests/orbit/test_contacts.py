@@ -25,7 +25,8 @@ def whole(shell, horizon_s: float = DAY_S) -> Ephemeris:
 
 
 def sampled_passes(shell, station: GroundStation, horizon_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds (K,) and, for the first satellite, whether ``station`` may see it then: looked at every half second."""
+    """Seconds (K,) and, for the first satellite, whether ``station`` may see it then: looked at every half
+    second."""
     motion = whole(shell, horizon_s)
     seconds = np.arange(0, horizon_s, 0.5)
     azimuth, elevation, range_km = look(motion, station, np.zeros(len(seconds), int), seconds)
@@ -102,7 +103,9 @@ def test_what_the_horizon_cuts_is_kept_and_marked() -> None:
     assert (cut["open_start"], cut["open_end"], cut["end_s"]) == (False, True, middle_s)
     assert cut["start_s"] == pytest.approx(float(one["start_s"]), abs=1e-3)
     assert cut["max_elevation_deg"] == pytest.approx(float(one["max_elevation_deg"]), abs=1e-4)
-    later = find_passes(shell, [STATION], epoch=EPOCH + TimeDelta(middle_s, format="sec"), horizon_s=3600.0)[0]
+    later = find_passes(shell, [STATION], epoch=EPOCH + TimeDelta(middle_s, format="sec"), horizon_s=3600.0)[
+        0
+    ]
     assert (later["open_start"], later["open_end"], later["start_s"]) == (True, False, 0.0)
     assert later["end_s"] == pytest.approx(float(one["end_s"]) - middle_s, abs=1e-3)
     inside = find_passes(shell, [STATION], epoch=EPOCH + TimeDelta(middle_s, format="sec"), horizon_s=20.0)[0]

@@ -1,4 +1,5 @@
-"""The passes of two Walker shells over ten stations in a day, against Orekit's (committed in orekit_windows.json)."""
+"""The passes of two Walker shells over ten stations in a day, against Orekit's (committed in
+orekit_windows.json)."""
 
 from __future__ import annotations
 

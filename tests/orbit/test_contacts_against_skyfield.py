@@ -1,4 +1,5 @@
-"""The passes of real satellites against skyfield's, where skyfield and the shared element sets are at hand."""
+"""The passes of real satellites against skyfield's, where skyfield and the shared element sets are at
+hand."""
 
 from __future__ import annotations
 

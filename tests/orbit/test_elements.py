@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -47,6 +48,11 @@ def as_xml(fields: dict[str, str]) -> str:
 
 def with_checksum(line: str) -> str:
     return line[:68] + str(sum(int(c) if c in "0123456789" else c == "-" for c in line[:68]) % 10)
+
+
+def with_line_2(line: str) -> str:
+    """A set of line 1 and this line 2, its checksum put right."""
+    return f"{LINE_1}\n{with_checksum(line)}"
 
 
 def states(elements: MeanElements) -> np.ndarray:
@@ -101,10 +107,10 @@ def test_a_file_tells_its_form_by_its_content(tmp_path) -> None:
     [
         (TLE.replace("2927", "2928"), "TLE, line 2: checksum: found '8', the line adds up to 7"),
         (TLE.replace("51.6416", "251.641"), "TLE, line 3: checksum"),
-        (f"{LINE_1}\n" + with_checksum(LINE_2.replace(" 51.6416", "191.6416")), "inclination: found 191.642, allowed is 0 to 180"),
-        (f"{LINE_1}\n" + with_checksum(LINE_2.replace("25544", "25545")), "line 1: catalogue number"),
-        (f"{LINE_1}\n" + with_checksum(LINE_2.replace("15.721", "99.721")), "mean motion: found 99.7213, allowed is 0.05 to 17.5"),
-        (f"{LINE_1}\n" + with_checksum(LINE_2.replace("130.5360", "13x.5360")), "argument of perigee: found '13x.5360'"),
+        (with_line_2(LINE_2.replace(" 51.6416", "191.6416")), "inclination: found 191.642, allowed is 0 to 180"),
+        (with_line_2(LINE_2.replace("25544", "25545")), "line 1: catalogue number"),
+        (with_line_2(LINE_2.replace("15.721", "99.721")), "mean motion: found 99.7213, allowed is 0.05 to 17.5"),
+        (with_line_2(LINE_2.replace("130.5360", "13x.5360")), "argument of perigee: found '13x.5360'"),
         (LINE_2, "line 2 of a TLE without the line 1"),
         (LINE_1, "ends in the middle"),
         (f"{NAME}\n{NAME}", "line 2: found 'ISS (ZARYA)', expected line 1"),
@@ -166,10 +172,8 @@ def test_no_damage_to_a_tle_does_more_than_raise_an_elements_error(data) -> None
 @given(st.one_of(st.text(), st.text(alphabet='{}[]<>/=":,\n 0123456789.EPOCHMAN_', max_size=200)))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for read in (read_tle, read_omm):
-        try:
+        with suppress(ElementsError):
             read(text)
-        except ElementsError:
-            pass
 
 
 @given(
@@ -177,7 +181,5 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     st.dictionaries(st.sampled_from(sorted(OMM)), st.text(max_size=12), max_size=3),
 )
 def test_no_value_in_an_omm_does_more_than_raise_an_elements_error(form, changes: dict[str, str]) -> None:
-    try:
+    with suppress(ElementsError):
         read_omm(form({**OMM, **changes}))
-    except ElementsError:
-        pass

@@ -86,7 +86,8 @@ def test_j2_keeps_the_secular_motion_of_sgp4() -> None:
     for propagator in ("sgp4", "j2"):
         motion = ephemeris(shell.propagated_by(propagator), EPOCH, 1, step_s=1.0, start_s=10 * 86400.0)
         apart.append(motion.state[:, 0, :3])
-    # Short-period terms are some ten kilometres; a wrong rate of node or anomaly would be hundreds after ten days.
+    # Short-period terms are some ten kilometres; a wrong rate of node or anomaly would be hundreds after
+    # ten days.
     assert np.linalg.norm(apart[0] - apart[1], axis=1).max() < 40
 
 
