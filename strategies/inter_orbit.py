@@ -11,7 +11,7 @@ from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.plan import Kind, activities
 from strategies.workload import InterOrbit, Resources
 
-_EPOCH_S = 30.0  # how often links are matched anew
+_EPOCH_S = 60.0  # how often links are matched anew
 _LONGEST_S = 1800.0  # a longer residual lifetime is not worth more
 _BONUS_S = 600.0  # for a link that already stands
 
@@ -30,7 +30,7 @@ def plan_side_links(
     """Point the side terminals over ``[start_s, end_s]``, one link per satellite towards each neighbouring plane.
 
     ``grid`` pairs the slots of two planes once and keeps that; ``nearest`` and ``min-latency`` choose anew every
-    30 s: the shortest links first, or the matching of largest residual lifetime, a standing link preferred, none
+    60 s: the shortest links first, or the matching of largest residual lifetime, a standing link preferred, none
     shorter than twice the acquisition (Leyva-Mayorga et al., arXiv 1905.08410).
     """
     contacts = contact_plan.during(start_s, end_s)
@@ -42,8 +42,10 @@ def plan_side_links(
         a, b = plane[forward["source"]], plane[forward["target"]]
         between = forward[((a == first) & (b == second)) | ((a == second) & (b == first))]
         if len(between):
-            chosen = _grid(contact_plan, between) if method is InterOrbit.GRID else between
-            held.append(_matched(chosen, method, resources.acquisition_s, start_s, end_s))
+            if method is InterOrbit.GRID:
+                held.append(_cut(_grid(contact_plan, between), start_s, end_s))
+            else:
+                held.append(_matched(between, method, resources.acquisition_s, start_s, end_s))
     return _both_ways(np.concatenate(held), contact_plan, resources.acquisition_s)
 
 
@@ -65,6 +67,12 @@ def _grid(contact_plan: ContactPlan, contacts: np.ndarray) -> np.ndarray:
     offset = (sign * (slot[contacts["target"]] - slot[contacts["source"]])) % size
     open_s = np.bincount(offset, contacts["end_s"] - contacts["start_s"])
     return contacts[offset == int(np.argmax(open_s))]
+
+
+def _cut(contacts: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
+    cut = contacts.copy()
+    cut["start_s"], cut["end_s"] = np.maximum(cut["start_s"], start_s), np.minimum(cut["end_s"], end_s)
+    return cut
 
 
 def _matched(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,23 +72,19 @@ def plan_round(
     state = state or RoundState()
     if state.lost:
         contact_plan, workload = _without(contact_plan, workload, state.lost)
-    bound_s = _bound_s(contact_plan, workload, rates, resources, switches, start_s)
+    task = _Task(contact_plan, workload, rates, resources, start_s, state)
+    bound_s = task.bound_s(switches)
     best: Plan | None = None
     failure: PlanningError | None = None
     for candidate in _candidates(switches):
-        if best is not None:
-            poorer_s = _bound_s(contact_plan, workload, rates, resources, candidate, start_s)
-            if poorer_s >= best.makespan_s:
-                continue
+        if best is not None and task.bound_s(candidate) >= best.makespan_s:
+            continue
         try:
-            plan = _plan_candidate(
-                contact_plan, workload, rates, resources, candidate, start_s, bound_s, state
-            )
+            plan = task.plan(candidate, bound_s, math.inf if best is None else best.end_s)
         except PlanningError as error:
             failure = failure or error
-            continue
-        if best is None or plan.end_s < best.end_s:
-            best = plan
+        else:
+            best = _sooner(best, plan)
     if best is None:
         assert failure is not None
         raise failure
@@ -103,78 +100,75 @@ def _candidates(switches: Switches) -> list[Switches]:
     return list(dict.fromkeys([switches, through_ground, plane_window, own]))
 
 
-def _bound_s(
-    contact_plan: ContactPlan,
-    workload: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    switches: Switches,
-    start_s: float,
-) -> float:
-    """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
-    kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
-    kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
-    links = contact_plan.of_kind(*kinds)
-    group = groups_of(contact_plan, links[links["end_s"] > start_s])
-    return lower_bound_s(contact_plan, workload, rates, resources, group, start_s=start_s)
+@dataclass(frozen=True, eq=False)
+class _Task:
+    contact_plan: ContactPlan
+    workload: Workload
+    rates: ComputeRates
+    resources: Resources
+    start_s: float
+    state: RoundState
+
+    def bound_s(self, switches: Switches) -> float:
+        """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
+        kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
+        kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
+        links = self.contact_plan.of_kind(*kinds)
+        group = groups_of(self.contact_plan, links[links["end_s"] > self.start_s])
+        return lower_bound_s(
+            self.contact_plan, self.workload, self.rates, self.resources, group, start_s=self.start_s
+        )
+
+    def plan(self, switches: Switches, bound_s: float, below_s: float) -> Plan | None:
+        """Plan with exactly these switches; where samples may stay on board, as many as end with the others.
+
+        None where it is clear that the round does not end before ``below_s``.
+        """
+        best: Plan | None = None
+        if self.workload.onboard_share:
+            length_s = 1.05 * bound_s
+            for _ in range(_SHARES_TRIED):
+                plan = self._over_growing_window(switches, bound_s, below_s, self._aboard(length_s))
+                if plan is None:
+                    break
+                best = _sooner(best, plan)
+                length_s += (plan.makespan_s - length_s) / 2.0
+        if best is not None:
+            below_s = min(below_s, best.end_s)
+        return _sooner(best, self._over_growing_window(switches, bound_s, below_s, ()))
+
+    def _aboard(self, length_s: float) -> tuple[int, ...]:
+        """Samples of each satellite that it can train itself in ``length_s``, in whole micro-batches."""
+        workload = self.workload
+        fits = int(length_s * self.rates.satellite_flops / (workload.onboard_flops * workload.epochs))
+        fits = fits // workload.micro_batch * workload.micro_batch
+        # One micro-batch at least takes the split way: it keeps a satellite's adapter in step with the ground's.
+        return tuple(max(0, min(fits, count - workload.micro_batch)) for count in workload.samples)
+
+    def _over_growing_window(
+        self, switches: Switches, bound_s: float, below_s: float, aboard: tuple[int, ...]
+    ) -> Plan | None:
+        """Plan over a stretch of the contact plan that grows until the round fits into it."""
+        window_s = 1.5 * bound_s + 1200.0
+        while True:
+            end_s = min(self.start_s + window_s, self.contact_plan.horizon_s)
+            split_round = SplitRound(
+                self.contact_plan, self.workload, self.rates, self.resources, switches, start_s=self.start_s,
+                end_s=end_s, done=self.state.done, on_ground=self.state.on_ground, aboard=aboard,
+            )  # fmt: skip
+            try:
+                return split_round.plan(below_s)
+            except NoRouteError:
+                if end_s >= self.contact_plan.horizon_s:
+                    raise
+                window_s *= 3.0
 
 
-def _plan_candidate(
-    contact_plan: ContactPlan,
-    workload: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    switches: Switches,
-    start_s: float,
-    bound_s: float,
-    state: RoundState,
-) -> Plan:
-    """Plan with exactly these switches; where samples may stay on board, as many as end with the others."""
-    arguments = (contact_plan, workload, rates, resources, switches, start_s, bound_s, state)
-    best: Plan | None = None
-    if workload.onboard_share:
-        length_s = 1.05 * bound_s
-        for _ in range(_SHARES_TRIED):
-            plan = _over_growing_window(*arguments, aboard=_aboard(workload, rates, length_s))
-            best = plan if best is None or plan.end_s < best.end_s else best
-            length_s += (plan.makespan_s - length_s) / 2.0
-    everything_down = _over_growing_window(*arguments, aboard=())
-    return everything_down if best is None or everything_down.end_s < best.end_s else best
-
-
-def _aboard(workload: Workload, rates: ComputeRates, length_s: float) -> tuple[int, ...]:
-    """Samples of each satellite that it can train itself in ``length_s``, in whole micro-batches."""
-    fits = int(length_s * rates.satellite_flops / (workload.onboard_flops * workload.epochs))
-    fits = fits // workload.micro_batch * workload.micro_batch
-    # One micro-batch at least takes the split way, which keeps every satellite's adapter in step with the ground's.
-    return tuple(max(0, min(fits, count - workload.micro_batch)) for count in workload.samples)
-
-
-def _over_growing_window(
-    contact_plan: ContactPlan,
-    workload: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    switches: Switches,
-    start_s: float,
-    bound_s: float,
-    state: RoundState,
-    *,
-    aboard: tuple[int, ...],
-) -> Plan:
-    """Plan over a stretch of the contact plan that grows until the round fits into it."""
-    window_s = 2.0 * bound_s + 1200.0
-    while True:
-        end_s = min(start_s + window_s, contact_plan.horizon_s)
-        try:
-            return SplitRound(
-                contact_plan, workload, rates, resources, switches,
-                start_s=start_s, end_s=end_s, done=state.done, on_ground=state.on_ground, aboard=aboard,
-            ).plan()  # fmt: skip
-        except NoRouteError:
-            if end_s >= contact_plan.horizon_s:
-                raise
-            window_s *= 3.0
+def _sooner(first: Plan | None, second: Plan | None) -> Plan | None:
+    """The plan that ends first, of equals the first."""
+    if first is None or second is None:
+        return first or second
+    return second if second.end_s < first.end_s else first
 
 
 def _without(

@@ -60,7 +60,7 @@ def plan_sessions(
     target_s: float = np.inf,
     single_gateway: bool = False,
 ) -> tuple[np.ndarray, float]:
-    """Sessions (dtype ``SESSION``, by start) that carry the demand, and when the fluid is done.
+    """Sessions (dtype ``SESSION``, by start) that carry the demand, and when the fluid has drained.
 
     ``rule`` picks for free beams: own window and first contact by the start of the pass, nearest by range,
     topology-aware by a matching of stations to satellites in which a group weighs its need over the capacity that
@@ -83,7 +83,7 @@ def plan_sessions(
             raise NoRouteError(
                 f"{who}: {beams.need[left]:.0f} samples are left when its last space-ground pass ends"
             )
-    return beams.sessions(), beams.now_s
+    return beams.sessions(), beams.drained_s
 
 
 def _preference(passes: np.ndarray, rule: SpaceGround) -> np.ndarray:
@@ -102,15 +102,15 @@ class _Beams:
         self.passes, self.demand, self.resources = passes, demand, resources
         self.single_gateway = single_gateway
         self.now_s = start_s
+        self.drained_s = start_s
         self.need = demand.need.astype(float).copy()
         self.keep_until_s = np.where(self.need > 0, np.inf, -np.inf)  # end of the group's last session
         self.usable = demand.rate > 0
         self.edges = np.unique(np.concatenate([passes["start_s"], passes["end_s"]]))
         self.active: dict[int, float] = {}  # pass → start of its session
         self.closed: list[tuple[int, float, float]] = []  # pass, start, end
-        stations = np.unique(passes["station"])
-        self.row_of_station = {int(station): row for row, station in enumerate(stations)}
-        self.beam_station = np.repeat(stations, resources.beams)
+        stations, self.row = np.unique(passes["station"], return_inverse=True)
+        self.stations = len(stations)
 
     def done(self) -> bool:
         return not (self.keep_until_s > self.now_s).any()
@@ -139,31 +139,25 @@ class _Beams:
 
     def fill(self, rank: np.ndarray) -> None:
         """Give free beams to passes by rank; sessions are never taken back."""
-        busy_satellites = {int(self.passes["satellite"][index]) for index in self.active}
-        busy_groups = (
-            {int(self.demand.group[index]) for index in self.active} if self.single_gateway else set()
-        )
-        free = dict.fromkeys(self.row_of_station, self.resources.beams)
-        for index in self.active:
-            free[int(self.passes["station"][index])] -= 1
-        if not any(free.values()):
+        held = np.array(sorted(self.active), int)
+        free = self.resources.beams - np.bincount(self.row[held], minlength=self.stations)
+        antenna_free = np.ones(int(self.passes["satellite"].max(initial=0)) + 1, bool)
+        antenna_free[self.passes["satellite"][held]] = False
+        group_free = np.ones(len(self.need), bool)
+        if self.single_gateway:
+            group_free[self.demand.group[held]] = False
+        if not free.any():
             return
         found = self.candidates()
+        possible = (free[self.row[found]] > 0) & antenna_free[self.passes["satellite"][found]]
+        found = found[possible & group_free[self.demand.group[found]]]
         for index in found[np.argsort(rank[found], kind="stable")].tolist():
-            station, satellite = int(self.passes["station"][index]), int(self.passes["satellite"][index])
-            group = int(self.demand.group[index])
-            if (
-                index in self.active
-                or not free[station]
-                or satellite in busy_satellites
-                or group in busy_groups
-            ):
-                continue
-            self.active[index] = self.now_s
-            free[station] -= 1
-            busy_satellites.add(satellite)
-            if self.single_gateway:
-                busy_groups.add(group)
+            row, satellite, group = self.row[index], self.passes["satellite"][index], self.demand.group[index]
+            if free[row] and antenna_free[satellite] and group_free[group]:
+                self.active[index] = self.now_s
+                free[row] -= 1
+                antenna_free[satellite] = False
+                group_free[group] = not self.single_gateway
 
     def match(self, target_s: float) -> None:
         """Match all beams to satellites anew, maximum weight; a session that goes on costs no set-up."""
@@ -171,33 +165,34 @@ class _Beams:
         tail = [index for index in self.active if self.need[self.demand.group[index]] <= 0]
         if not len(found):
             return
-        passes = self.passes[found]
+        passes, row = self.passes[found], self.row[found]
         left_s = passes["end_s"] - self.now_s
-        stay_s = np.minimum(left_s, _WORTH_S)
-        linked = np.array([index in self.active for index in found.tolist()])
-        gain = np.where(linked, 1.0, np.maximum(1.0 - self.resources.setup_s / stay_s, 0.01))
+        linked = np.isin(found, list(self.active))
+        gain = np.where(
+            linked, 1.0, np.maximum(1.0 - self.resources.setup_s / np.minimum(left_s, _WORTH_S), 0.01)
+        )
         weight = self._urgency(target_s)[self.demand.group[found]] * gain * self.demand.rate[found]
         weight *= 1.0 + 1e-3 * np.minimum(left_s, 600.0) / 600.0  # of equals, the one that stays longest
 
         satellites, column = np.unique(passes["satellite"], return_inverse=True)
-        table = np.zeros((len(self.beam_station), len(satellites)))
+        table = np.zeros((self.stations * self.resources.beams, len(satellites)))
         index_at = np.full(table.shape, -1)
         for beam in range(self.resources.beams):
-            row = (
-                np.array([self.row_of_station[int(s)] for s in passes["station"]]) * self.resources.beams
-                + beam
-            )
-            table[row, column] = weight
-            index_at[row, column] = found
+            table[row * self.resources.beams + beam, column] = weight
+            index_at[row * self.resources.beams + beam, column] = found
         for index in tail:  # a beam that a finished group still holds for its last answers
-            row = self.row_of_station[int(self.passes["station"][index])] * self.resources.beams
-            table[row] = 0.0
+            table[self._beam_of_tail(index, tail)] = 0.0
         rows, columns = linear_sum_assignment(table, maximize=True)
-        chosen = {int(index_at[r, c]) for r, c in zip(rows, columns, strict=True) if table[r, c] > 0}
+        chosen = {int(index) for index in index_at[rows, columns][table[rows, columns] > 0]}
         for index in [index for index in self.active if index not in chosen and index not in tail]:
             self._close(index, self.now_s)
         for index in sorted(chosen - self.active.keys()):
             self.active[index] = self.now_s
+
+    def _beam_of_tail(self, index: int, tail: list[int]) -> int:
+        """A beam of the station of pass ``index``: another for each tail that it holds."""
+        before = sum(int(self.row[other] == self.row[index]) for other in tail[: tail.index(index)])
+        return int(self.row[index]) * self.resources.beams + before
 
     def _urgency(self, target_s: float) -> np.ndarray:
         """Need left over capacity left until the target, per group; at least a trifle."""
@@ -215,8 +210,11 @@ class _Beams:
             data_s = np.array([self.active[int(index)] for index in active]) + self.resources.setup_s
             flowing = active[data_s <= self.now_s + _SETTLE_S]
         drain = self._drain(flowing)
+        full = len(self.active) == self.stations * self.resources.beams
         after = self.edges[np.searchsorted(self.edges, self.now_s + _SETTLE_S, side="right") :][:1]
-        events = [*after.tolist()]
+        # With a beam free, any pass that begins matters; else only the ends of those in session.
+        events = [float(self.passes["end_s"][index]) for index in self.active]
+        events += [] if full else after.tolist()
         events += [start + self.resources.setup_s for start in self.active.values()]
         events += [float(time_s) for time_s in self.keep_until_s if np.isfinite(time_s)]
         moving = drain > 0
@@ -245,6 +243,8 @@ class _Beams:
             self._close(index, float(self.passes["end_s"][index]))
         newly = (self.need <= 0) & np.isinf(self.keep_until_s) & (self.keep_until_s > 0)
         self.keep_until_s[newly] = self.now_s + self.demand.tail_s[newly]
+        if newly.any():
+            self.drained_s = self.now_s
         for group in np.flatnonzero(newly):
             held = [index for index in self.active if self.demand.group[index] == group]
             held.sort(

@@ -27,9 +27,9 @@ from strategies.workload import (
 
 # The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
 # sessions ask for so much more, try by try.
-_GROWTHS = (1.03, 1.06, 1.15, 1.3, 1.5, 2.0)
+_GROWTHS = (1.05, 1.15, 1.3, 1.6, 2.5)
 # Targets of the least-slack matching, as multiples of the time in which first contact would be done.
-_TARGETS = (0.5, 0.7, 0.85, 1.0, math.inf)
+_TARGETS = (0.6, 0.85, 1.0, math.inf)
 
 
 class SplitRound:
@@ -79,21 +79,25 @@ class SplitRound:
         self.routes = Routes(usable, satellites)
         self.passes = passes_of(contact_plan, start_s, end_s)
 
-    def plan(self) -> Plan:
-        """Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice."""
+    def plan(self, below_s: float = math.inf) -> Plan | None:
+        """The round, or None where already its fluid does not end before ``below_s``.
+
+        Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice.
+        """
         margin = np.ones(int(self.group.max()) + 1)
         for growth in _GROWTHS:
             best: Plan | None = None
             short: np.ndarray | None = None  # groups that sessions were too short for
-            for sessions in self._session_plans(margin):
+            for sessions, fluid_s in self._session_plans(margin):
+                if fluid_s >= (best.end_s if best else below_s):
+                    continue
                 plan = self._execute(sessions)
                 if isinstance(plan, Plan):
                     best = plan if best is None or plan.end_s < best.end_s else best
                 elif short is None or len(plan) < len(short):
                     short = plan
-            if best is not None:
+            if best is not None or short is None:
                 return best
-            assert short is not None
             margin[short] *= growth
         name = self.contact_plan.nodes[int(np.argmax(self.group == short[0]))].name
         raise NoRouteError(
@@ -101,14 +105,14 @@ class SplitRound:
             f"the samples of its group and their answers"
         )
 
-    def _session_plans(self, margin: np.ndarray) -> list[np.ndarray]:
-        """Sessions by the rule of the switch; several for the matching, soonest first."""
+    def _session_plans(self, margin: np.ndarray) -> list[tuple[np.ndarray, float]]:
+        """Sessions by the rule of the switch with the end of their fluid; two for the matching, soonest first."""
         demand = self._demand(margin)
         rule = self.switches.space_ground
         single = rule is SpaceGround.OWN_WINDOW
         arguments = (self.passes, demand, self.resources)
         if rule is not SpaceGround.TOPOLOGY_AWARE:
-            return [plan_sessions(*arguments, rule, start_s=self.start_s, single_gateway=single)[0]]
+            return [plan_sessions(*arguments, rule, start_s=self.start_s, single_gateway=single)]
         found = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
         reference_s = found[0][1] - self.start_s
         if len(demand.need) > 1:
@@ -119,7 +123,7 @@ class SplitRound:
             plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s) for target_s in targets
         ]
         found.sort(key=lambda plan: plan[1])
-        return [sessions for sessions, _ in found[:2]]
+        return found[:2]
 
     def _demand(self, margin: np.ndarray) -> Demand:
         workload, rates = self.workload, self.rates

@@ -2,7 +2,7 @@
 
 A satellite's steps form a chain in the ``lora`` mode: features and adapters meet on the ground, the hidden states go
 down, the head answers with their gradient, and only then the next step may begin.  The chains of all satellites
-interleave on the ground, first ready first served.
+interleave on the ground.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from strategies.plan import ON_NO_LINK, Kind, as_activities
 from strategies.routes import BUCKET_S, Routes
 from strategies.transport import Block
 from strategies.workload import ComputeRates, Workload
+
+_COHORT = 32  # satellites whose chains of steps fill each other's waiting times
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +149,9 @@ class _Ground:
         self.owlt_s = one_pass["owlt_s"].tolist()
         self.gateway, self.station = sessions["satellite"].tolist(), sessions["station"].tolist()
         self.data_s, self.limit_s = sessions["data_s"].tolist(), sessions["limit_s"].tolist()
-        # On average the gradients get what the features leave free of the downlink (see transport.py).
-        fresh = workload.c1_bytes if workload.cached_fraction < 1.0 else 0.0
-        self.gradient_share = workload.c3_bytes / (workload.c3_bytes + fresh) if workload.c3_bytes else 1.0
+        small, all_bytes = workload.c3_bytes, workload.c3_bytes + workload.c1_bytes
+        self.gradient_share = small / all_bytes if small else 1.0
+        self.features_until_s = [0.0] * len(sessions)
         self.up_free_s, self.down_free_s = list(self.data_s), list(self.data_s)
         self.ground_s = workload.ground_flops / rates.ground_flops
         # With a frozen backbone all epochs of the head's training follow the one answer.
@@ -157,39 +159,56 @@ class _Ground:
         self.head_flops, self.head_s = head_flops, head_flops / rates.satellite_flops
         self.free_s = start_s
         self.paths: dict[tuple[int, int, int], _Path | None] = {}
-        self.mates: list[list[int]] = [
-            np.flatnonzero(sessions["group"] == group).tolist() for group in sessions["group"]
-        ]
+        self.alike: dict[_Path, _Path] = {}  # one object per path, however often it is found
+        self.latest: dict[int, int] = {}  # the session that answered a satellite last
+        self.label = sessions["group"].tolist()
+        self.mates: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}  # by data_s, of each group
+        for label in set(self.label):
+            mine = np.flatnonzero(sessions["group"] == label)
+            mine = mine[np.argsort(sessions["data_s"][mine], kind="stable")]
+            self.mates[label] = (sessions["data_s"][mine], sessions["limit_s"][mine], mine)
         self.held_until_s = sessions["data_s"].copy()
         self.open_runs: dict[int, _Run] = {}
         self.rows: list[tuple] = []
 
     def run(self, blocks: Sequence[Block], done: np.ndarray) -> Steps:
+        for block in blocks:
+            until_s = self.features_until_s[block.session]
+            self.features_until_s[block.session] = max(until_s, block.last_s - self.owlt_s[block.session])
         chains = self._chains(blocks, done)
         finish_s = np.full(len(self.plane), self.start_s)
         left = np.zeros(len(self.plane), int)
-        heap = [(self._features_s(chain), satellite) for satellite, chain in chains.items()]
-        heapq.heapify(heap)
-        while heap:
-            ready_s, satellite = heapq.heappop(heap)
+        # Cohorts go one after the other, first features first, so that satellites finish early; inside a cohort all
+        # advance together, which keeps the ground busy to the end of the last.
+        begun = sorted((self._features_s(chain), satellite) for satellite, chain in chains.items())
+        rank = {satellite: -((len(begun) - 1 - i) // _COHORT) for i, (_, satellite) in enumerate(begun)}
+        waiting: list[tuple[float, int]] = begun
+        ready: list[tuple[int, float, int]] = []
+        while waiting or ready:
+            if not ready:
+                self.free_s = max(self.free_s, waiting[0][0])
+            while waiting and waiting[0][0] <= self.free_s:
+                since_s, satellite = heapq.heappop(waiting)
+                heapq.heappush(ready, (rank[satellite], since_s, satellite))
+            satellite = heapq.heappop(ready)[2]
             chain = chains[satellite]
             block, epoch = chain.tasks[chain.task]
             count = min(self.workload.micro_batch, block.end - chain.sample)
-            begin_s = max(ready_s, self.free_s)
-            answer, retry_s = self._answer(satellite, block, begin_s, begin_s + count * self.ground_s, count)
+            begin_s, computed_s = self.free_s, self.free_s + count * self.ground_s
+            answer, retry_s = self._answer(satellite, block, begin_s, computed_s, count)
             if answer is None:
                 if np.isfinite(retry_s):
-                    heapq.heappush(heap, (retry_s, satellite))
+                    heapq.heappush(waiting, (retry_s, satellite))
                 else:
                     left[satellite] = chain.left()
                 continue
-            self.free_s = begin_s + count * self.ground_s
+            self.free_s = computed_s
             self._take(answer, count)
             self._note(satellite, block, epoch, chain.sample, count, begin_s, answer)
-            finish_s[satellite] = answer.done_s
+            finish_s[satellite] = max(finish_s[satellite], answer.done_s)
             if chain.advance(count):
-                after_s = answer.done_s if self.workload.chained else self.free_s
-                heapq.heappush(heap, (max(after_s, self._features_s(chain)), satellite))
+                after_s = answer.done_s if self.workload.chained else computed_s
+                heapq.heappush(waiting, (max(after_s, self._features_s(chain)), satellite))
         for run in self.open_runs.values():
             self._flush(run)
         return Steps(finish_s, as_activities(self.rows), self.held_until_s, left)
@@ -220,24 +239,39 @@ class _Ground:
         self, satellite: int, block: Block, begin_s: float, computed_s: float, count: int
     ) -> tuple[_Answer | None, float]:
         """How a micro-batch computed at ``computed_s`` is answered; or None and when to try again (inf: never)."""
-        mates = self.mates[block.session]
-        best: _Answer | None = None
-        for session in (block.session, *mates):
-            if not self.data_s[session] <= begin_s < self.limit_s[session]:
-                continue
-            answer = self._travel(session, satellite, computed_s, count)
-            if answer is None or max(answer.down[1], answer.up[1]) > self.limit_s[session]:
-                continue
-            if session == block.session:
+        for session in dict.fromkeys((block.session, self.latest.get(satellite, block.session))):
+            answer = self._within(session, satellite, begin_s, computed_s, count)
+            if answer is not None:
                 return answer, begin_s
-            if best is None or answer.done_s < best.done_s:
-                best = answer
-        if best is not None:
-            return best, begin_s
-        later = [self.data_s[session] for session in mates if self.data_s[session] > begin_s]
-        if any(self.data_s[s] <= begin_s < self.limit_s[s] - BUCKET_S for s in mates):
-            later.append((begin_s // BUCKET_S + 1.0) * BUCKET_S)
-        return None, min(later, default=np.inf)
+        live, retry_s = self._live(self.label[block.session], begin_s)
+        flight_s = [self.routes.tree(self.gateway[s], computed_s).flight_s[satellite] for s in live]
+        for position in np.argsort(flight_s, kind="stable").tolist():
+            answer = self._within(live[position], satellite, begin_s, computed_s, count)
+            if answer is not None:
+                self.latest[satellite] = live[position]
+                return answer, begin_s
+        return None, retry_s
+
+    def _live(self, label: int, now_s: float) -> tuple[list[int], float]:
+        """The sessions that a group holds now, and when to ask again if none of them will do."""
+        data_s, limit_s, index = self.mates[label]
+        begun = int(np.searchsorted(data_s, now_s, side="right"))
+        live = np.flatnonzero(limit_s[:begun] > now_s)
+        retry_s = float(data_s[begun]) if begun < len(data_s) else np.inf
+        if (limit_s[live] > now_s + BUCKET_S).any():
+            retry_s = min(retry_s, (now_s // BUCKET_S + 1.0) * BUCKET_S)
+        return index[live].tolist(), retry_s
+
+    def _within(
+        self, session: int, satellite: int, begin_s: float, computed_s: float, count: int
+    ) -> _Answer | None:
+        """The answer through a session, if that is held from the computation's begin to the answer's end."""
+        if not self.data_s[session] <= begin_s < self.limit_s[session]:
+            return None
+        answer = self._travel(session, satellite, computed_s, count)
+        if answer is None or max(answer.down[1], answer.up[1]) > self.limit_s[session]:
+            return None
+        return answer
 
     def _path(self, session: int, satellite: int, time_s: float) -> _Path | None:
         key = (session, satellite, int(time_s // BUCKET_S))
@@ -247,7 +281,7 @@ class _Ground:
             if np.isfinite(tree.flight_s[satellite]):
                 nodes = tree.path(satellite)
                 hops = [self.routes.link(node, peer, time_s) for node, peer in itertools.pairwise(nodes)]
-                self.paths[key] = _Path(
+                path = _Path(
                     session,
                     tuple(nodes),
                     tuple(rate_bps for rate_bps, _ in hops),
@@ -255,6 +289,7 @@ class _Ground:
                     float(tree.flight_s[satellite]),
                     float(tree.serial_s_per_bit[satellite]),
                 )
+                self.paths[key] = self.alike.setdefault(path, path)
         return self.paths[key]
 
     def _travel(self, session: int, satellite: int, computed_s: float, count: int) -> _Answer | None:
@@ -282,8 +317,11 @@ class _Ground:
         session = answer.path.session
         self.up_free_s[session] = answer.up[1]
         if self.workload.chained:
-            spaced_s = count * self.down_bits / (self.down_bps[session] * self.gradient_share)
-            self.down_free_s[session] = answer.down[0] + spaced_s
+            # Among features, the gradients get on average what those leave free of the downlink (transport.py).
+            share = self.gradient_share if answer.down[0] < self.features_until_s[session] else 1.0
+            self.down_free_s[session] = answer.down[0] + count * self.down_bits / (
+                self.down_bps[session] * share
+            )
         self.held_until_s[session] = max(self.held_until_s[session], answer.down[1], answer.up[1])
 
     def _note(

@@ -24,6 +24,7 @@ from strategies.workload import ComputeRates, IntraOrbit, Resources, Workload
 _ALIKE = (
     0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
 )
+_SOON_S = 5.0  # sessions that begin so soon share the rest
 _PIECES = 4  # a session takes at most this part of what its group still has, so that sessions end together
 
 
@@ -130,6 +131,7 @@ class _Dispatch:
         self.ring_free_s: dict[int, float] = {}
         self.held: list[deque[tuple[float, float]]] = [deque() for _ in sessions]
         self.free_s = sessions["data_s"].copy()
+        self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
         self.blocks: list[Block] = []
         self.rows: list[tuple] = []
 
@@ -155,7 +157,11 @@ class _Dispatch:
             return next_bucket_s
         source = self._next_source(near)
         rivals = int(
-            np.sum((self.sessions["group"] == session["group"]) & (self.free_s < self.sessions["limit_s"]))
+            np.sum(
+                self._rivals[index]
+                & (self.sessions["data_s"] <= free_s + _SOON_S)
+                & (self.free_s < self.sessions["limit_s"])
+            )
         )
         piece = max(int(self.left[near].sum()) // (_PIECES * max(rivals, 1)), self.workload.micro_batch)
         count = int(min(self.left[source], piece, self.buffer_bytes // self.workload.c1_bytes))
