@@ -1,5 +1,6 @@
 """LoRA on the backbone, by `peft`, and the trained weights as files that `peft` and safetensors read back."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,9 @@ def add_lora(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) -> "P
         target_modules=list(lora_targets(backbone, settings)),
         bias="none",
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # peft 0.21 asks transformers for a property under its old name
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
         torch.manual_seed(seed)
         return get_peft_model(backbone.transformer, config)  # type: ignore[arg-type]
 

@@ -130,6 +130,16 @@ def test_other_sizes_are_resized_as_pillow_does_it(tiny_models: dict[str, Path])
     )  # one grey level: Pillow rounds between its two passes
 
 
+def test_real_settings_give_what_the_models_own_image_processor_gives(galileo_nano: Path) -> None:
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    processor = ViTImageProcessorPil.from_pretrained(galileo_nano)
+    expected = processor(images=list(images), return_tensors="pt")["pixel_values"]
+    ours = load_embedding(galileo_nano).preprocess(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_model_that_does_not_resize_refuses_other_sizes(galileo_nano: Path) -> None:
     preprocess = load_embedding(galileo_nano).preprocess
     with pytest.raises(ValueError, match="images must be 64×64 pixels .* found 32×32"):
