@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 
 from relay import wire_pb2 as pb
-from relay.frames import chunks, encode_failure, encode_opening
+from relay.frames import WITHDRAWN, encode_chunk, encode_failure, encode_opening
 from relay.outgoing import Refusal
-from relay.spool import Spool
+from relay.spool import Entry, Spool
 from relay.wire import Limits
 
 
 class Application:
-    """Gives complete parcels to whoever fetches them last; an older stream ends when a newer begins."""
+    """Gives parcels to whoever fetches them last; an older stream ends when a newer begins."""
 
     def __init__(self, node: str, spool: Spool, limits: Limits, *, taken: Callable[[], None]) -> None:
         self.arrived = asyncio.Event()  # set when there is something new to give
@@ -64,22 +64,45 @@ class Application:
                 self.busy = not (request.waiting and request.received == self._given)
 
     async def _give(self, context: grpc.aio.ServicerContext) -> None:
-        given: set[bytes] = set()
+        """Pass parcels on as they come in, so that the last hop costs little more than the link's own time.
+
+        They take turns, a chunk each: one that waits for its next window holds up no other.
+        """
+        offsets: dict[bytes, int] = {}  # of parcels begun in this stream
+        finished: set[bytes] = set()
         while True:
             self.arrived.clear()
             while self._failures:
                 transfer_id, refusal = self._failures.popleft()
                 self._given, self.busy = self._given + 1, True
                 await context.write(encode_failure(refusal.error, refusal.text, transfer_id))
-            for entry in list(self._spool.entries.values()):
-                if entry.manifest.destination != self._node or not entry.verified:
-                    continue
-                if entry.transfer_id in given:
-                    continue
-                given.add(entry.transfer_id)
-                self._given, self.busy = self._given + 1, True
-                payload = self._spool.read(entry, 0, entry.manifest.total_bytes)
-                await context.write(encode_opening(entry.sealed))
-                for frame in chunks(entry.transfer_id, payload, self._limits.chunk_bytes):
-                    await context.write(frame)
-            await self.arrived.wait()
+            for transfer_id in offsets.keys() - self._spool.entries.keys():
+                del offsets[transfer_id]
+                await context.write(encode_failure(WITHDRAWN, "found wrong, or expired", transfer_id))
+            gave = False
+            for entry in self._for_application(finished):
+                if entry.transfer_id not in offsets:
+                    await context.write(encode_opening(entry.sealed))
+                    offsets[entry.transfer_id] = 0
+                offset = offsets[entry.transfer_id]
+                if entry.complete and offset + self._limits.chunk_bytes >= entry.end_offset:
+                    self._given, self.busy = self._given + 1, True
+                    finished.add(entry.transfer_id)
+                    del offsets[entry.transfer_id]
+                chunk = self._spool.read(entry, offset, self._limits.chunk_bytes)
+                if chunk:
+                    gave = True
+                    if entry.transfer_id in offsets:
+                        offsets[entry.transfer_id] += len(chunk)
+                    await context.write(encode_chunk(entry.transfer_id, offset, chunk))
+            if not gave:
+                await self.arrived.wait()
+
+    def _for_application(self, finished: set[bytes]) -> list[Entry]:
+        return [
+            entry
+            for entry in self._spool.entries.values()
+            if entry.manifest.destination == self._node
+            and entry.transfer_id not in finished
+            and entry.verified >= entry.complete
+        ]

@@ -23,6 +23,9 @@ from relay.identity import NodeIdentity, node_host
 from relay.wire import BadManifest, Buffer, Limits, Manifest, Parcel, WireError
 
 RETRY_S = 0.25
+PARCELS_AT_ONCE = (
+    1024  # that a relay may have begun to give; each waits on the relay's disk, within its quota
+)
 _DONE = object()
 
 
@@ -87,10 +90,12 @@ class ParcelLink(Protocol):
 class IncomingParcels:
     """The parcels of a stream of frames, read by a thread of its own, at most a few ahead of who takes them."""
 
-    def __init__(self, call: grpc.Call, limits: Limits, peer: str, ended: Callable[[], None]) -> None:
+    def __init__(
+        self, call: grpc.Call, limits: Limits, peer: str, ended: Callable[[], None], at_once: int = 1
+    ) -> None:
         self.end: LinkError | None = None  # why the stream is over
         self._call = call
-        self._limits = limits
+        self._frames = ParcelReader(limits, at_once=at_once)
         self._peer = peer
         self._ended = ended
         self._items: queue.Queue[Parcel | Exception] = queue.Queue(maxsize=4)
@@ -123,10 +128,9 @@ class IncomingParcels:
         self._reader.join(timeout=5)
 
     def _read(self) -> None:
-        reader = ParcelReader(self._limits)
         try:
             for frame in self._call:
-                item = reader.add(frame)
+                item = self._frames.add(frame)
                 if isinstance(item, pb.Failure):
                     self._deliver(RemoteError(item.error, item.text, item.transfer_id))
                 elif item is not None:
@@ -181,7 +185,11 @@ class RelayLink:
             service.path(service.FETCH), request_serializer=pb.FetchRequest.SerializeToString
         )(iter(self._requests.get, _DONE), timeout=session_s, metadata=self._caller)
         self._incoming = IncomingParcels(
-            call, self._limits, f"the relay of {node}", ended=lambda: self._requests.put(_DONE)
+            call,
+            self._limits,
+            f"the relay of {node}",
+            ended=lambda: self._requests.put(_DONE),
+            at_once=PARCELS_AT_ONCE,
         )
         self._received = 0
         self._unsettled: list[bytes] = []

@@ -22,7 +22,8 @@ from relay import service
 from relay.client import IncomingParcels, LinkTimeout, dial
 from relay.frames import ParcelReader, encode_failure, parcel_frames
 from relay.identity import IdentityError, NodeIdentity, peer_name
-from relay.wire import Buffer, Conflict, Limits, Manifest, Parcel, WireError
+from relay.wire import BadManifest, Buffer, Conflict, Limits, Manifest, Parcel, WireError
+from relay.wire_pb2 import Failure
 
 Handler = Callable[[str, Manifest, Buffer], Awaitable[Sequence[tuple[Manifest, Buffer]]]]
 
@@ -181,6 +182,8 @@ class GroundEndpoint:
             parcel = reader.add(frame)
             if parcel is None:
                 continue
+            if isinstance(parcel, Failure):
+                raise BadManifest(f"{name} sends a failure, which is the ground's to send")
             if parcel.manifest.source != name:
                 raise IdentityError(f"{name} sends a parcel of {parcel.manifest.source}")
             await parcels.put(parcel)

@@ -173,33 +173,43 @@ def check_finite(manifest: Manifest, payload: Buffer) -> None:
         )
 
 
-class ParcelReader:
-    """Turns the frames of one stream into parcels: a manifest, then all of its chunks, then the next."""
+WITHDRAWN = "Withdrawn"  # the failure of a parcel begun on this stream that will not be finished
 
-    def __init__(self, limits: Limits) -> None:
+
+class ParcelReader:
+    """Turns the frames of one stream into parcels, of which up to `at_once` may be under way."""
+
+    def __init__(self, limits: Limits, *, at_once: int = 1) -> None:
         self._limits = limits
-        self._assembler: Assembler | None = None
+        self._at_once = at_once
+        self._assemblers: dict[bytes, Assembler] = {}
 
     def add(self, frame: bytes) -> Parcel | pb.Failure | None:
         """The parcel this frame completes, if any, or the failure it tells of. Raises WireError."""
         frame_type = frame[0] if frame else None
         if frame_type == FAILURE:
-            return decode_failure(frame)
+            failure = decode_failure(frame)
+            if failure.error == WITHDRAWN:
+                self._assemblers.pop(failure.transfer_id, None)
+                return None
+            return failure
         if frame_type == MANIFEST:
-            if self._assembler is not None:
-                raise OutOfOrder("a manifest before the last parcel was complete")
             _, manifest = decode_opening(frame, self._limits)
-            self._assembler = Assembler(manifest)
+            if len(self._assemblers) == self._at_once:
+                raise OutOfOrder(f"a manifest while {self._at_once} parcels are not complete")
+            transfer_id = manifest.transfer_id
+            self._assemblers[transfer_id] = Assembler(manifest)
         elif frame_type == CHUNK:
-            if self._assembler is None:
+            chunk = decode_chunk(frame, self._limits)
+            transfer_id = chunk.transfer_id
+            if transfer_id not in self._assemblers:
                 raise OutOfOrder("a chunk before its manifest")
-            self._assembler.add(decode_chunk(frame, self._limits))
+            self._assemblers[transfer_id].add(chunk)
         else:
             raise BadManifest("a frame that is neither manifest, chunk nor failure")
-        if not self._assembler.complete:
+        if not self._assemblers[transfer_id].complete:
             return None
-        assembler, self._assembler = self._assembler, None
-        return assembler.finish()
+        return self._assemblers.pop(transfer_id).finish()
 
 
 def parcel_frames(manifest: Manifest, payload: Buffer, chunk_bytes: int) -> Iterator[bytes]:

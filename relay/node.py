@@ -32,8 +32,7 @@ from relay.wire import BadManifest, Kind, Limits, Manifest, WireError
 log = logging.getLogger(__name__)
 
 SKEW_S = 0.5  # how much light time and the error of two clocks may shift what a neighbour sends
-ROUTE_AGE_S = 1.0  # how long a route is kept before it is looked up again
-SWEEP_S = 1.0
+SWEEP_S = 1.0  # how often routes are looked up anew and what has expired is let go
 
 # A satellite that waits for its gradient or its hidden states cannot go on; features are sent ahead.
 _URGENCY = {Kind.GRAD_HIDDEN: 0, Kind.HIDDEN: 0, Kind.GRAD_FEATURES: 0, Kind.AGGREGATE: 1, Kind.FEATURES: 2}
@@ -102,7 +101,8 @@ class RelayNode:
         self._network = settings.network
         self._channels: list[grpc.aio.Channel] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._routes: dict[tuple[str, int, tuple[str, ...]], tuple[float, Route | None]] = {}
+        self._routes: dict[tuple[str, int, tuple[str, ...]], Route | None] = {}
+        self._queues: dict[str, list[Entry]] = {}  # by neighbour; empty when out of date
         self._changes = 0
         self.application = Application(self.name, self.spool, self._limits, taken=self._count_delivery)
         self._authority: TimeAuthority | None = None
@@ -134,7 +134,7 @@ class RelayNode:
                 faults=self._settings.faults,
             )
             self._tasks.append(asyncio.create_task(self.links[peer].run()))
-        self.clock.on_jump.append(self._wake)
+        self.clock.on_jump.append(self._reroute)
         self._tasks.append(asyncio.create_task(self._sweep()))
         if self._authority is not None:
             self._tasks.append(asyncio.create_task(self._authority.run()))
@@ -189,12 +189,15 @@ class RelayNode:
     # ------------------------------------------------------------------------------------ queue and routes
 
     def _queue_for(self, peer: str) -> list[Entry]:
-        waiting = [
-            entry
-            for entry in self.spool.entries.values()
-            if entry.manifest.destination != self.name and self._next_hop(entry) == peer
-        ]
-        return sorted(waiting, key=lambda entry: _URGENCY[entry.manifest.kind])
+        """What is to go to this neighbour next, most urgent first; looked up anew when anything has changed."""
+        if not self._queues:
+            self._queues = {neighbour: [] for neighbour in self.links}
+            in_order = sorted(self.spool.entries.values(), key=lambda entry: _URGENCY[entry.manifest.kind])
+            for entry in in_order:
+                hop = self._next_hop(entry) if entry.manifest.destination != self.name else None
+                if hop is not None:
+                    self._queues[hop].append(entry)
+        return self._queues[peer]
 
     def _next_hop(self, entry: Entry) -> str | None:
         now_s = self.clock.now_s
@@ -203,10 +206,9 @@ class RelayNode:
                 return peer
         size_bytes = entry.manifest.total_bytes - max(entry.base_offset, entry.delivered_offset)
         key = entry.manifest.destination, size_bytes, entry.via
-        looked_up_s, route = self._routes.get(key, (-math.inf, None))
-        if not looked_up_s <= now_s < looked_up_s + ROUTE_AGE_S:
-            route = self._route(*key)
-            self._routes[key] = now_s, route
+        if key not in self._routes:
+            self._routes[key] = self._route(*key)
+        route = self._routes[key]
         return route.next_hop if route else None
 
     def _route(self, destination: str, size_bytes: int, via: tuple[str, ...]) -> Route | None:
@@ -217,12 +219,8 @@ class RelayNode:
 
     def _wake_s(self) -> float:
         """When the next link opens over which something waits to go."""
-        hops = {
-            self._next_hop(entry)
-            for entry in self.spool.entries.values()
-            if entry.manifest.destination != self.name
-        }
-        windows = [self.links[hop].schedule.next_after(self.clock.now_s) for hop in hops if hop is not None]
+        waiting = [link.schedule for peer, link in self.links.items() if self._queue_for(peer)]
+        windows = [schedule.next_after(self.clock.now_s) for schedule in waiting]
         return min((window.start_s for window in windows if window is not None), default=math.inf)
 
     def _done(self, entry: Entry, refusal: Refusal | None) -> None:
@@ -246,6 +244,7 @@ class RelayNode:
         self.spool.remove(transfer_id)
         for link in self.links.values():
             link.forget(transfer_id)
+        self._queues.clear()
         self._wake()
 
     def _wake(self) -> None:
@@ -253,7 +252,9 @@ class RelayNode:
             link.wake.set()
 
     def _reroute(self) -> None:
+        """Look for the best ways again: a link has failed, or time has passed."""
         self._routes.clear()
+        self._queues.clear()
         self._wake()
 
     async def _sweep(self) -> None:
@@ -323,10 +324,12 @@ class RelayNode:
     def _grown(self, entry: Entry) -> None:
         self._changes += 1
         if entry.manifest.destination != self.name:
-            hop = self._next_hop(entry)
-            if hop is not None:
-                self.links[hop].wake.set()
-        elif entry.verified:
+            if entry.end_offset == entry.base_offset:  # it is new
+                self._queues.clear()
+            for peer, link in self.links.items():
+                if entry in self._queue_for(peer):
+                    link.wake.set()
+        else:
             self.application.arrived.set()
 
     async def _fetch(

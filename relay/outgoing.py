@@ -33,8 +33,9 @@ BURST_S = (
 )
 CHUNK_S = 0.0025  # time on the link that a chunk is sized for; every hop of a cut-through adds one
 MIN_CHUNK_BYTES = 64 << 10
-MIN_CREDIT_BYTES = 2 << 20
+MIN_CREDIT_BYTES = 1 << 20
 MAX_CREDIT_BYTES = 8 << 20
+TURNAROUND_S = 0.02  # what an acknowledgement takes beside the light time
 ACK_TIMEOUT_S = 1.0
 RETRY_S = 0.25
 BROKEN_S = 5.0  # how long a link that failed is avoided where there is another way
@@ -122,6 +123,7 @@ class OutgoingLink:
         self._clock = clock
         self._spool = spool
         self._limits = limits
+        self._buffer = bytearray(limits.chunk_bytes)
         self._queue = queue
         self._done = done
         self._changed = changed
@@ -268,7 +270,9 @@ class OutgoingLink:
             frames.append(encode_opening(entry.sealed, base_offset, entry.via))
             sending.opened = True
         if size > 0 and not (self._loss and self._random.random() < self._loss):
-            frames.append(encode_chunk(entry.transfer_id, offset, self._spool.read(entry, offset, size)))
+            payload = memoryview(self._buffer)[:size]
+            self._spool.read_into(entry, offset, payload)
+            frames.append(encode_chunk(entry.transfer_id, offset, payload))
         sending.sent += size
         self.sent_bytes += size
         self.resent_bytes += max(0, min(sending.furthest, sending.sent) - offset)
@@ -344,5 +348,5 @@ def _chunk_bytes(rate_bps: float, limits: Limits) -> int:
 
 def _credit_bytes(window: Window) -> int:
     """How far to run ahead of acknowledgements: twice the bandwidth-delay product, within limits."""
-    round_trip_bytes = window.rate_bps * 2 * window.owlt_s / 8
-    return int(min(max(2 * round_trip_bytes, MIN_CREDIT_BYTES), MAX_CREDIT_BYTES))
+    product_bytes = window.rate_bps * (2 * window.owlt_s + TURNAROUND_S) / 8
+    return int(min(max(2 * product_bytes, MIN_CREDIT_BYTES), MAX_CREDIT_BYTES))

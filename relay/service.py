@@ -26,6 +26,7 @@ def channel_options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.max_metadata_size", 8192),
+        ("grpc.http2.max_frame_size", 1 << 20),  # the default of 16 KiB costs a tenth of the CPU per byte
         # Two links of one process must not share a connection, its window and its failure.
         ("grpc.use_local_subchannel_pool", 1),
     ]

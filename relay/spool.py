@@ -146,6 +146,10 @@ class Spool:
     def read(self, entry: Entry, offset: int, size: int) -> bytes:
         return os.pread(entry.file, min(size, entry.end_offset - offset), offset - entry.base_offset)
 
+    def read_into(self, entry: Entry, offset: int, buffer: memoryview) -> None:
+        """Fill a buffer of the caller's, which need not be paid for with every chunk."""
+        os.preadv(entry.file, [buffer], offset - entry.base_offset)
+
     def verify(self, entry: Entry) -> None:
         """Check a complete transfer against its digest; begin it anew and raise DigestMismatch if it differs.
 
