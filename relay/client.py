@@ -20,7 +20,7 @@ from relay import service
 from relay import wire_pb2 as pb
 from relay.frames import ParcelReader, chunks, encode_opening
 from relay.identity import NodeIdentity, node_host
-from relay.wire import BadManifest, Buffer, Limits, Manifest, Parcel, WireError
+from relay.wire import MAX_TEXT, BadManifest, Buffer, Kind, Limits, Manifest, Parcel, WireError
 
 RETRY_S = 0.25
 PARCELS_AT_ONCE = (
@@ -216,7 +216,7 @@ class RelayLink:
             raise
         self._received += 1
         self._unsettled.append(parcel.manifest.transfer_id)
-        raise_if_failure(parcel.manifest)
+        _raise_if_failure(parcel.manifest)
         return parcel
 
     def settle(self) -> None:
@@ -279,14 +279,33 @@ def dial(address: str, peer: str, identity: NodeIdentity | None, limits: Limits)
     return grpc.secure_channel(address, identity.channel_credentials(), named)
 
 
-ERROR, TEXT = "error", "text"
+def failure_parcel(request: Manifest, error: Exception) -> Parcel:
+    """How a failure travels over relays: an empty parcel whose attributes tell of it."""
+    manifest = Manifest.describe(
+        b"",
+        run=request.run,
+        kind=Kind.HIDDEN,
+        source=request.destination,
+        destination=request.source,
+        dtype="uint8",
+        shape=(0,),
+        round=request.round,
+        step=request.step,
+        micro_batch=request.micro_batch,
+        attributes={
+            "failed": request.transfer_id.hex(),
+            "error": type(error).__name__,
+            "text": str(error)[:MAX_TEXT],
+        },
+    )
+    return Parcel(manifest, b"")
 
 
-def raise_if_failure(manifest: Manifest) -> None:
-    """Over relays the other end tells a failure by an empty parcel with these two attributes."""
-    if ERROR in manifest.attributes:
-        attributes = manifest.attributes
-        raise RemoteError(str(attributes[ERROR]), str(attributes.get(TEXT, "")), manifest.transfer_id)
+def _raise_if_failure(manifest: Manifest) -> None:
+    told = manifest.attributes
+    if "failed" in told:
+        failed = bytes.fromhex(str(told["failed"]))
+        raise RemoteError(str(told.get("error")), str(told.get("text")), failed)
 
 
 _REFUSALS = frozenset(

@@ -10,26 +10,21 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from types import TracebackType
 from typing import Self
 
 import grpc
 
 from relay import service
+from relay.answers import Answers, Handler
 from relay.client import IncomingParcels, LinkTimeout, dial
 from relay.frames import ParcelReader, encode_failure, parcel_frames
 from relay.identity import IdentityError, NodeIdentity, peer_name
-from relay.wire import BadManifest, Buffer, Conflict, Limits, Manifest, Parcel, WireError
+from relay.wire import BadManifest, Buffer, Limits, Manifest, Parcel, WireError
 from relay.wire_pb2 import Failure
 
-Handler = Callable[[str, Manifest, Buffer], Awaitable[Sequence[tuple[Manifest, Buffer]]]]
-
 IN_FLIGHT_BYTES = 8 << 20
-REPLIES_KEPT_BYTES = 32 << 20  # per satellite, to answer a repeated request without asking the model again
-REQUESTS_REMEMBERED = 1 << 16  # per satellite
 _DONE = object()
 
 
@@ -37,37 +32,10 @@ class EndpointError(RuntimeError):
     """The ground endpoint cannot listen."""
 
 
-@dataclass
-class _Satellite:
-    """What the endpoint remembers of one satellite, over all of its streams."""
-
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    finished: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)  # transfer id → digest
-    replies: OrderedDict[bytes, Sequence[tuple[Manifest, Buffer]]] = field(default_factory=OrderedDict)
-    replies_bytes: int = 0
-
-    def remember(self, request: Manifest, reply: Sequence[tuple[Manifest, Buffer]]) -> None:
-        self.finished[request.transfer_id] = request.digest
-        if len(self.finished) > REQUESTS_REMEMBERED:
-            self.finished.popitem(last=False)
-        self.replies[request.transfer_id] = reply
-        self.replies_bytes += _size(reply)
-        while self.replies_bytes > REPLIES_KEPT_BYTES and len(self.replies) > 1:
-            self.replies_bytes -= _size(self.replies.popitem(last=False)[1])
-
-
-def _size(parcels: Sequence[tuple[Manifest, Buffer]]) -> int:
-    return sum(manifest.total_bytes for manifest, _ in parcels)
-
-
 class GroundEndpoint:
     """A gRPC server in its own thread with its own event loop.
 
-    `handler(satellite, manifest, payload)` is a coroutine function that returns the parcels to send back. It
-    is awaited one parcel at a time per satellite, in the order sent, and concurrently for different
-    satellites; what it computes for long belongs in an executor. A parcel that is sent again, perhaps over a
-    new stream, is answered with the reply of the first time. What the handler raises is raised at the
-    satellite as `client.RemoteError`.
+    For `handler` see `answers.Handler`. What it raises is raised at the satellite as `client.RemoteError`.
 
     Only `satellites` are admitted: by certificate where `identity` is given, else by the name they state.
     Raises EndpointError if the port cannot be had; port 0 takes a free one.
@@ -83,8 +51,7 @@ class GroundEndpoint:
         identity: NodeIdentity | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self._handler = handler
-        self._satellites = {name: _Satellite() for name in satellites}
+        self._answers = Answers(handler, satellites)
         self._host = host
         self._port = port
         self._identity = identity
@@ -170,7 +137,7 @@ class GroundEndpoint:
     def _admit(self, context: grpc.aio.ServicerContext) -> str:
         stated = dict(context.invocation_metadata() or ()).get(service.NODE_KEY, "")
         name = str(stated) if self._identity is None else peer_name(context.auth_context())
-        if name not in self._satellites:
+        if name not in self._answers.satellites:
             raise IdentityError(f"{name!r} is no satellite of this mission")
         return name
 
@@ -191,11 +158,9 @@ class GroundEndpoint:
     async def _answer(
         self, name: str, parcels: asyncio.Queue[Parcel | None], context: grpc.aio.ServicerContext
     ) -> None:
-        satellite = self._satellites[name]
         while (parcel := await parcels.get()) is not None:
             try:
-                async with satellite.turn:
-                    replies = await self._reply(name, satellite, *parcel)
+                replies = await self._answers.to(name, *parcel)
             except Exception as error:  # whatever the model raises belongs to the satellite that asked
                 failure = encode_failure(type(error).__name__, str(error), parcel.manifest.transfer_id)
                 await context.write(failure)
@@ -203,20 +168,6 @@ class GroundEndpoint:
             for manifest, payload in replies:
                 for frame in parcel_frames(manifest, payload, self._limits.chunk_bytes):
                     await context.write(frame)
-
-    async def _reply(
-        self, name: str, satellite: _Satellite, request: Manifest, payload: Buffer
-    ) -> Sequence[tuple[Manifest, Buffer]]:
-        known = satellite.finished.get(request.transfer_id)
-        if known is None:
-            reply = await self._handler(name, request, payload)
-            satellite.remember(request, reply)
-            return reply
-        if known != request.digest:
-            raise Conflict(f"transfer {request.transfer_id.hex()} of {name} came before with other contents")
-        if request.transfer_id not in satellite.replies:
-            raise Conflict(f"transfer {request.transfer_id.hex()} of {name} was answered long ago")
-        return satellite.replies[request.transfer_id]
 
 
 class GroundLink:

@@ -334,7 +334,8 @@ class OutgoingLink:
 
     async def _woken(self, timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.wake.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self.wake.wait()
         self.wake.clear()
 
 

@@ -53,7 +53,8 @@ class PacedClock:
         while (remaining_s := instant_s - self.now_s) > 0:
             jumped = self._jumped
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(jumped.wait(), None if math.isinf(remaining_s) else remaining_s)
+                async with asyncio.timeout(None if math.isinf(remaining_s) else remaining_s):
+                    await jumped.wait()
 
 
 class Activity(NamedTuple):

@@ -1,0 +1,182 @@
+"""The ground's end of the emulation: the application at the ground's own relay that answers satellites.
+
+It offers what `direct.GroundEndpoint` offers in a simulated run, to the same handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Collection
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from relay import service
+from relay import wire_pb2 as pb
+from relay.answers import Answers, Handler
+from relay.client import PARCELS_AT_ONCE, RETRY_S, LinkRefused, failure_parcel
+from relay.frames import ParcelReader, chunks, encode_opening
+from relay.identity import NodeIdentity, node_host
+from relay.wire import Buffer, Limits, Manifest, Parcel, WireError
+
+log = logging.getLogger(__name__)
+
+ANSWERED_AT_ONCE = 64
+
+
+class RelayEndpoint:
+    """Fetches what arrives at the relay of `node`, asks the handler, and sends its replies by the same relay.
+
+    Runs in a thread with an event loop of its own. A parcel is taken off the relay's disk only when its replies
+    are on it, so a crash of either repeats the question, never loses it. Mission time stands at 1× while a
+    handler is at work. When the relay goes away the endpoint dials until it is back.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        satellites: Collection[str],
+        address: str,
+        node: str,
+        *,
+        identity: NodeIdentity | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._answers = Answers(handler, satellites)
+        self._address = address
+        self._node = node
+        self._identity = identity
+        self._limits = limits or Limits()
+        self._caller = ((service.NODE_KEY, node),)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="relay-endpoint", daemon=True)
+        self._serving: asyncio.Task[None]
+        self._started = threading.Event()
+
+    def start(self) -> Self:
+        self._thread.start()
+        self._started.wait()
+        return self
+
+    def stop(self) -> None:
+        """End the stream and join the thread; a second call does nothing."""
+        if self._thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # the loop has closed in between
+                self._loop.call_soon_threadsafe(self._serving.cancel)
+            self._thread.join(timeout=10)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        with (
+            asyncio.Runner(loop_factory=lambda: self._loop) as runner,
+            contextlib.suppress(asyncio.CancelledError),
+        ):
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving = task
+        self._started.set()
+        async with self._channel() as channel:
+            while True:
+                try:
+                    await self._session(channel)
+                except* (grpc.aio.AioRpcError, WireError) as group:
+                    log.warning("relay of %s: %s", self._node, group.exceptions[0])
+                await asyncio.sleep(RETRY_S)
+
+    def _channel(self) -> grpc.aio.Channel:
+        options = service.channel_options(self._limits)
+        if self._identity is None:
+            return grpc.aio.insecure_channel(self._address, options=options)
+        named = [*options, ("grpc.ssl_target_name_override", node_host(self._node))]
+        return grpc.aio.secure_channel(self._address, self._identity.channel_credentials(), options=named)
+
+    async def _session(self, channel: grpc.aio.Channel) -> None:
+        """One stream of parcels. Raises a group with AioRpcError or WireError when it breaks."""
+        fetch = channel.stream_stream(
+            service.path(service.FETCH), request_serializer=pb.FetchRequest.SerializeToString
+        )(metadata=self._caller, wait_for_ready=True)
+        told: asyncio.Queue[pb.FetchRequest] = asyncio.Queue()
+        room = asyncio.Semaphore(ANSWERED_AT_ONCE)
+        reader = ParcelReader(self._limits, at_once=PARCELS_AT_ONCE)
+        received = at_work = 0
+
+        async def tell() -> None:
+            while True:
+                await fetch.write(await told.get())
+
+        async def answer(parcel: Parcel) -> None:
+            nonlocal at_work
+            try:
+                await self._answer(channel, parcel)
+                told.put_nowait(pb.FetchRequest(taken=parcel.manifest.transfer_id))
+            finally:
+                at_work -= 1
+                room.release()
+                told.put_nowait(pb.FetchRequest(waiting=at_work == 0, received=received))
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                telling = tasks.create_task(tell())
+                told.put_nowait(pb.FetchRequest(waiting=True, received=0))
+                async for frame in fetch:
+                    item = reader.add(frame)
+                    if isinstance(item, pb.Failure):
+                        log.warning("a reply of %s was refused on its way: %s", self._node, item.text)
+                        received += 1
+                    elif item is not None:
+                        await room.acquire()
+                        received, at_work = received + 1, at_work + 1
+                        tasks.create_task(answer(item))
+                telling.cancel()
+        finally:
+            fetch.cancel()
+
+    async def _answer(self, channel: grpc.aio.Channel, parcel: Parcel) -> None:
+        manifest, payload = parcel
+        try:
+            if manifest.source not in self._answers.satellites:
+                raise WireError(f"{manifest.source} is no satellite of this mission")
+            replies = await self._answers.to(manifest.source, manifest, payload)
+        except Exception as error:  # whatever the model raises belongs to the satellite that asked
+            replies = [failure_parcel(manifest, error)]
+        for reply in replies:
+            while not await self._put(channel, *reply):
+                await asyncio.sleep(RETRY_S)
+
+    async def _put(self, channel: grpc.aio.Channel, manifest: Manifest, payload: Buffer) -> bool:
+        """Put a reply on the relay's disk; False if there is no room now. Raises LinkRefused, AioRpcError."""
+        if self._identity is None:
+            sealed = pb.SealedManifest(manifest=manifest.to_bytes())
+        else:
+            sealed = self._identity.seal(manifest)
+        call = channel.stream_stream(
+            service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
+        )(metadata=self._caller)
+        try:
+            await call.write(encode_opening(sealed))
+            for frame in chunks(manifest.transfer_id, payload, self._limits.chunk_bytes):
+                await call.write(frame)
+            async for answer in call:
+                if answer.HasField("refusal"):
+                    if answer.temporary:
+                        return False
+                    raise LinkRefused(f"refused by the relay of {self._node}: {answer.refusal.text}")
+                if answer.next_offset >= manifest.total_bytes:
+                    return True
+        finally:
+            call.cancel()
+        return False
