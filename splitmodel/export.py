@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from splitmodel.adapters import save_adapter
+from splitmodel.heads import StandardisedHead
 from splitmodel.parts import Backbone
 from splitmodel.preprocess import Preprocess
 
@@ -59,6 +60,8 @@ def export_final(
         raise ValueError(
             f"the head has {head.out_features} labels, the card names {len(card.classes)} classes"
         )
+    if isinstance(head, StandardisedHead):
+        head = head.folded()
     directory = Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))

@@ -19,6 +19,7 @@ from splitmodel.adapters import (
 )
 from splitmodel.export import CardFields, export_final
 from splitmodel.families import FAMILIES
+from splitmodel.heads import StandardisedHead
 from splitmodel.parts import SplitModel, load_split
 
 PIXELS = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -93,6 +94,16 @@ def test_head_mode_exports_no_adapter_and_its_card_code_runs(
     names: dict[str, torch.Tensor] = {"pixels": PIXELS}
     exec(code[1], names)
     torch.testing.assert_close(names["logits"], split(PIXELS), rtol=1e-4, atol=1e-5)
+
+
+def test_a_standardised_head_is_exported_as_a_plain_one(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+    split, _ = trained(tiny_models["vit"])
+    pooled = split.backbone(split.embedding(PIXELS))
+    head = StandardisedHead.of(split.head, pooled)
+    export_final(tmp_path / "f", split.backbone, split.preprocess, None, head, card(tiny_models["vit"]))
+    plain = load_file(tmp_path / "f/head.safetensors")
+    logits = torch.nn.functional.linear(pooled, plain["weight"], plain["bias"])
+    torch.testing.assert_close(logits, head(pooled), rtol=1e-4, atol=1e-4)
 
 
 def test_an_export_replaces_the_one_before_and_leaves_nothing_else(
