@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -29,6 +29,16 @@ from relay.wire import Manifest, WireError
 
 TRUST_DOMAIN = "spiffe://skysplit/"
 _HASH = hashes.SHA256()
+# What reading a certificate that somebody made up may raise; these have no base class of their own.
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class IdentityError(WireError, PermissionError):
@@ -200,16 +210,16 @@ class NodeIdentity:
         """Raise IdentityError unless `source` itself, certified by our authority, signed these bytes."""
         try:
             certificate = x509.load_der_x509_certificate(sealed.certificate)
-        except ValueError as error:
+        except _MALFORMED as error:
             raise IdentityError(f"manifest of {source}: no readable certificate") from error
         name = certified_name(certificate, self.authority)
         if name != source:
             raise IdentityError(f"manifest of {source} is signed by {name}")
-        key = certificate.public_key()
         try:
+            key = certificate.public_key()
             assert isinstance(key, ec.EllipticCurvePublicKey)
             key.verify(sealed.signature, sealed.manifest, ec.ECDSA(_HASH))
-        except (InvalidSignature, AssertionError) as error:
+        except (InvalidSignature, AssertionError, *_MALFORMED) as error:
             raise IdentityError(f"manifest of {source}: signature does not match") from error
 
 
@@ -218,7 +228,7 @@ def certified_name(certificate: x509.Certificate, authority: x509.Certificate) -
     try:
         certificate.verify_directly_issued_by(authority)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound) as error:
+    except (InvalidSignature, *_MALFORMED) as error:
         raise IdentityError("certificate is not of this mission's authority") from error
     now = datetime.datetime.now(datetime.UTC)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:

@@ -115,6 +115,19 @@ def test_a_manifest_changed_under_its_signature_is_refused(fleet, relays, certif
     assert "signature does not match" in answers[0].refusal.text
 
 
+@pytest.mark.parametrize("start", range(0, 420, 7))
+def test_a_made_up_certificate_is_an_identity_error_whatever_is_wrong_with_it(fleet, certificates, start):
+    sealed, manifest, _ = parcel(fleet.tensor, certificates["sat-0"])
+    for bit in range(8):
+        certificate = bytearray(sealed.certificate)
+        certificate[start] ^= 1 << bit
+        forged = pb.SealedManifest(
+            manifest=sealed.manifest, signature=sealed.signature, certificate=bytes(certificate)
+        )
+        with pytest.raises(IdentityError):
+            certificates["ground"].verify(forged, manifest.source)
+
+
 def test_a_replayed_parcel_is_acknowledged_and_ignored(fleet, relays, certificates):
     honest = frames_of(*parcel(fleet.tensor, certificates["sat-0"]))
     put(relays, honest, as_node="sat-0", identity=certificates["sat-0"])
