@@ -68,9 +68,9 @@ class RoundTask:
         )
 
     def rate(self, step: int, steps: int) -> float:
-        """Learning rate of a step of this round."""
+        """Learning rate of the head in a step of this round."""
         progress = (self.number - 1 + step / steps) / self.training.rounds
-        return learning_rate(self.training.learning_rate, self.training.schedule, progress)
+        return learning_rate(self.training.head_learning_rate, self.training.schedule, progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +183,7 @@ class PooledStates:
 def head_optimizer(head: nn.Linear, training: Training, progress: Progress) -> torch.optim.AdamW:
     """The head's optimiser, where :class:`Progress` left it."""
     optimizer = torch.optim.AdamW(
-        head.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+        head.parameters(), lr=training.head_learning_rate, weight_decay=training.weight_decay
     )
     for key, tensor in progress.optimizer.items():
         index, name = key.split(".", 1)

@@ -120,8 +120,11 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
         batches = round_batches(len(images), training.batch_size, 1, 8, round_seed(scenario.seed, 0, number))
         for step, batch in enumerate(batches):
             progress = (number - 1 + step / len(batches)) / training.rounds
-            for optimizer in (on_ground, on_board):
-                optimizer.param_groups[0]["lr"] = learning_rate(training.learning_rate, "cosine", progress)
+            for optimizer, base in (
+                (on_ground, training.learning_rate),
+                (on_board, training.head_learning_rate),
+            ):
+                optimizer.param_groups[0]["lr"] = learning_rate(base, "cosine", progress)
                 optimizer.zero_grad()
             pixels = torch.from_numpy(np.moveaxis(images.pixels(batch.indices), -1, 1).copy())
             logits = model(view(model.preprocess(pixels), batch.views))

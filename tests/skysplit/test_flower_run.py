@@ -1,0 +1,131 @@
+"""Real `flwr run`s: through `skysplit run`, which tells the truth about failure, and plain."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from mission.record import RunRecord, read_run
+from mission.scenario import load_scenario
+from server_app.server_app import fine_tune
+
+pytestmark = pytest.mark.flower
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "constellation.satellites": 3,
+    "constellation.planes": 1,
+    "constellation.phasing": 0,
+    "data.train_samples": 36,
+    "data.test_samples": 20,
+    "data.alpha": 5.0,
+    "training.rounds": 1,
+    "training.batch_size": 8,
+}
+
+
+def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the environment's console scripts."""
+    scripts = sysconfig.get_path("scripts")
+    return subprocess.run(
+        [f"{scripts}/{words[0]}", *words[1:]],
+        cwd=ROOT,
+        env=os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def skysplit_run(out: Path, overrides: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    settings = [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
+    return command("skysplit", "run", "demo", *settings, "--out", str(out), "--at-once", "2")
+
+
+def test_a_simulated_run_ends_with_the_weights_of_the_same_run_in_one_process(
+    tmp_path: Path, grid_of: Callable[[int, int], Any]
+) -> None:
+    done = skysplit_run(tmp_path / "flower", SMALL)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "flower") in done.stdout
+    assert "test accuracy" in done.stdout
+    assert "muster" in done.stderr  # progress, without a terminal
+    run = read_run(tmp_path / "flower")
+    assert run["state"] == "completed"
+
+    scenario = load_scenario("demo", SMALL)
+    record = RunRecord(tmp_path / "process", scenario, "")
+    fine_tune(grid_of(3, 3), scenario, record, run="run-1", address="127.0.0.1:0")
+    assert read_run(record.directory)["result"]["test_loss"] == run["result"]["test_loss"]
+    for name in ("head.safetensors", "adapter/adapter_model.safetensors"):
+        first, second = (load_file(path / "final" / name) for path in (tmp_path / "flower", record.directory))
+        assert all((first[key] == second[key]).all() for key in first.keys() | second.keys())
+
+
+def test_a_failed_run_exits_with_one_error_and_records_it(tmp_path: Path) -> None:
+    for number in range(12):
+        folder = tmp_path / "images" / f"class-{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(b"not an image")
+    overrides = SMALL | {"data.source": "folder", "data.path": tmp_path / "images"}
+    done = skysplit_run(tmp_path / "run", overrides)
+    assert done.returncode == 1
+    assert "cannot train" in done.stderr
+    assert "not readable as an image" in done.stderr
+    assert "Traceback" not in done.stderr
+    run = read_run(tmp_path / "run")
+    assert run["state"] == "failed"
+    assert "not readable as an image" in run["result"]["error"]
+
+
+def test_plain_flwr_run_works_as_flower_users_know_it(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    environment = {
+        "FLWR_HOME": str(tmp_path / "home"),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": port,
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    }
+    overrides = SMALL | {"out": str(tmp_path / "run")}
+    started = command(
+        *("flwr", "run", ".", "--format", "json"),
+        *("--run-config", " ".join(f"{key}={json.dumps(value)}" for key, value in overrides.items())),
+        *("--federation-config", "num-supernodes=3 client-resources-num-cpus=1"),
+        **environment,
+    )
+    try:
+        assert json.loads(started.stdout)["success"], started.stdout + started.stderr
+        deadline = time.monotonic() + 300
+        run: dict[str, Any] = {}
+        while run.get("state", "running") == "running" and time.monotonic() < deadline:
+            time.sleep(0.5)
+            if (tmp_path / "run" / "run.json").exists():
+                run = read_run(tmp_path / "run")
+        assert run["state"] == "completed", run.get("result")
+    finally:
+        _end_superlink(tmp_path / "home")
+
+
+def _end_superlink(home: Path) -> None:
+    """End the SuperLink that `flwr run` left running with our Flower home, and what it started."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes().split(b"\0")
+            if f"FLWR_HOME={home}".encode() in environment:
+                os.kill(int(process.name), 15)
+        except (OSError, ProcessLookupError):
+            continue
