@@ -287,11 +287,11 @@ def _raw_config(location: str, local_files_only: bool) -> dict[str, Any]:
     try:
         raw, _ = PreTrainedConfig.get_config_dict(location, local_files_only=local_files_only)
     except (OSError, ValueError) as error:
+        if Path(location).is_dir():
+            raise ModelLoadError(f"{location}/config.json: {_first_line(error)}") from error
         raise ModelLoadError(
             f"{location}: not a directory, and no such model could be had from the hub or its cache on this "
             f"machine: {_first_line(error)}"
-            if not Path(location).is_dir()
-            else f"{location}/config.json: {_first_line(error)}"
         ) from error
     return raw
 
