@@ -155,8 +155,8 @@ def check_finite(manifest: Manifest, payload: Buffer) -> None:
     """Raise NotFinite for NaN or infinity in a float payload, or in the scales of a block codec."""
     dtype = manifest.dtype if manifest.codec == "raw" else _CODEC_FLOATS.get(manifest.codec, "blocks")
     finite = True
-    if dtype == "float32":
-        finite = bool(np.isfinite(np.frombuffer(payload, "<f4")).all())
+    if dtype in ("float32", "float64"):
+        finite = bool(np.isfinite(np.frombuffer(payload, dtype)).all())
     elif dtype in _EXPONENT:
         # By the exponent bits: numpy's own isfinite is 15 times slower on halves.
         exponent = _EXPONENT[dtype]

@@ -69,9 +69,19 @@ class Kind(enum.IntEnum):
 
 
 DTYPE_BYTES = MappingProxyType(
-    {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int8": 1, "uint8": 1, "bool": 1}
+    {
+        "float64": 8,
+        "float32": 4,
+        "float16": 2,
+        "bfloat16": 2,
+        "int64": 8,
+        "int32": 4,
+        "int8": 1,
+        "uint8": 1,
+        "bool": 1,
+    }
 )
-FLOAT_DTYPES = frozenset({"float32", "float16", "bfloat16"})
+FLOAT_DTYPES = frozenset({"float64", "float32", "float16", "bfloat16"})
 
 
 class Codec(NamedTuple):
