@@ -38,8 +38,8 @@ class Demand:
     """What the groups want to have carried, as a fluid.
 
     ``need[g]`` samples; ``group[i]`` and ``rate[i]`` (samples/s) of pass ``i``; a group goes no faster than
-    ``chain_rate[g]`` and all together no faster than ``ground_rate``; after its last sample a group keeps one
-    session for ``tail_s[g]``.
+    ``chain_rate[g]`` and all together no faster than ``ground_rate``; after its last sample a group stays
+    connected by one session for ``tail_s[g]``.
     """
 
     need: np.ndarray
@@ -77,7 +77,7 @@ def plan_sessions(
         else:
             beams.fill(_preference(passes, rule))
         if not beams.advance(_TICK_S if matching else np.inf):
-            left = int(np.flatnonzero(beams.need > 0)[0])
+            left = int(np.flatnonzero((beams.need > 0) | (beams.tail_s > 0))[0])
             members = passes["satellite"][demand.group == left]
             who = f"satellite {members[0]}" if len(members) else f"group {left}, which has no pass"
             raise NoRouteError(
@@ -104,7 +104,7 @@ class _Beams:
         self.now_s = start_s
         self.drained_s = start_s
         self.need = demand.need.astype(float).copy()
-        self.keep_until_s = np.where(self.need > 0, np.inf, -np.inf)  # end of the group's last session
+        self.tail_s = np.where(self.need > 0, demand.tail_s, 0.0)  # time that groups still stay connected
         self.usable = demand.rate > 0
         self.edges = np.unique(np.concatenate([passes["start_s"], passes["end_s"]]))
         self.active: dict[int, float] = {}  # pass → start of its session
@@ -113,7 +113,7 @@ class _Beams:
         self.stations = len(stations)
 
     def done(self) -> bool:
-        return not (self.keep_until_s > self.now_s).any()
+        return not (self.need > 0).any() and not (self.tail_s > 0).any()
 
     def sessions(self) -> np.ndarray:
         rows = sorted(self.closed, key=lambda row: (row[1], row[0]))
@@ -133,9 +133,15 @@ class _Beams:
         """Passes that could serve a group in need from now on, those in session included."""
         passes = self.passes
         begun = slice(0, int(np.searchsorted(passes["start_s"], self.now_s + _SETTLE_S, side="right")))
-        wanted = self.usable[begun] & (self.need[self.demand.group[begun]] > 0)
+        wanted = self.usable[begun] & self._unconnected()[self.demand.group[begun]]
         wanted &= passes["end_s"][begun] > self.now_s + self.resources.setup_s + 1.0
         return np.flatnonzero(wanted)
+
+    def _unconnected(self) -> np.ndarray:
+        """Groups that can use another session: those in need, and those in their tail without one."""
+        connected = np.zeros(len(self.need), bool)
+        connected[self.demand.group[list(self.active)]] = True
+        return (self.need > 0) | ((self.tail_s > 0) & ~connected)
 
     def fill(self, rank: np.ndarray) -> None:
         """Give free beams to passes by rank; sessions are never taken back."""
@@ -144,8 +150,8 @@ class _Beams:
         antenna_free = np.ones(int(self.passes["satellite"].max(initial=0)) + 1, bool)
         antenna_free[self.passes["satellite"][held]] = False
         group_free = np.ones(len(self.need), bool)
-        if self.single_gateway:
-            group_free[self.demand.group[held]] = False
+        one_session = self.single_gateway | (self.need <= 0)
+        group_free[self.demand.group[held]] = ~one_session[self.demand.group[held]]
         if not free.any():
             return
         found = self.candidates()
@@ -157,12 +163,13 @@ class _Beams:
                 self.active[index] = self.now_s
                 free[row] -= 1
                 antenna_free[satellite] = False
-                group_free[group] = not self.single_gateway
+                group_free[group] = not one_session[group]
 
     def match(self, target_s: float) -> None:
         """Match all beams to satellites anew, maximum weight; a session that goes on costs no set-up."""
         found = self.candidates()
         tail = [index for index in self.active if self.need[self.demand.group[index]] <= 0]
+        found = np.setdiff1d(found, tail)
         if not len(found):
             return
         passes, row = self.passes[found], self.row[found]
@@ -216,7 +223,10 @@ class _Beams:
         events = [float(self.passes["end_s"][index]) for index in self.active]
         events += [] if full else after.tolist()
         events += [start + self.resources.setup_s for start in self.active.values()]
-        events += [float(time_s) for time_s in self.keep_until_s if np.isfinite(time_s)]
+        connected = np.zeros(len(self.need), bool)
+        connected[self.demand.group[flowing]] = True
+        lingering = connected & (self.need <= 0) & (self.tail_s > 0)
+        events += (self.now_s + self.tail_s[lingering]).tolist()
         moving = drain > 0
         events += (self.now_s + self.need[moving] / drain[moving]).tolist()
         events = [time_s for time_s in events if time_s > self.now_s + _SETTLE_S]
@@ -227,7 +237,11 @@ class _Beams:
             next_s = min(next_s, self.now_s + tick_s)
         self.need = np.maximum(self.need - drain * (next_s - self.now_s), 0.0)
         self.need[(self.need < 1e-6 * self.demand.need) | (self.need < 1e-9)] = 0.0
+        self.tail_s[lingering] = np.maximum(self.tail_s[lingering] - (next_s - self.now_s), 0.0)
+        self.tail_s[self.tail_s < _SETTLE_S] = 0.0
         self.now_s = next_s
+        if (drain > 0).any():
+            self.drained_s = next_s
         self._settle()
         return True
 
@@ -241,25 +255,18 @@ class _Beams:
         """Close sessions whose pass is over or whose group is done, but one per group for its tail."""
         for index in [i for i in self.active if self.passes["end_s"][i] <= self.now_s + _SETTLE_S]:
             self._close(index, float(self.passes["end_s"][index]))
-        newly = (self.need <= 0) & np.isinf(self.keep_until_s) & (self.keep_until_s > 0)
-        self.keep_until_s[newly] = self.now_s + self.demand.tail_s[newly]
-        if newly.any():
-            self.drained_s = self.now_s
-        for group in np.flatnonzero(newly):
-            held = [index for index in self.active if self.demand.group[index] == group]
-            held.sort(
-                key=lambda index: (
-                    self.active[index] + self.resources.setup_s > self.now_s,
-                    -self.passes["end_s"][index],
-                    index,
-                )
-            )
-            for index in held[1:]:
+        of_group: dict[int, list[int]] = {}
+        for index in self.active:
+            of_group.setdefault(int(self.demand.group[index]), []).append(index)
+        for group, held in of_group.items():
+            if self.need[group] > 0:
+                continue
+            held.sort(key=lambda index: (self._setting_up(index), -self.passes["end_s"][index], index))
+            for index in held[1 if self.tail_s[group] > 0 else 0 :]:
                 self._close(index, self.now_s)
-        for index in [
-            i for i in self.active if self.keep_until_s[self.demand.group[i]] <= self.now_s + _SETTLE_S
-        ]:
-            self._close(index, self.now_s)
+
+    def _setting_up(self, index: int) -> bool:
+        return self.active[index] + self.resources.setup_s > self.now_s + _SETTLE_S
 
     def _close(self, index: int, end_s: float) -> None:
         self.closed.append((index, self.active.pop(index), end_s))

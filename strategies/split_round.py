@@ -26,8 +26,9 @@ from strategies.workload import (
 )
 
 # The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
-# sessions ask for so much more, try by try.
-_GROWTHS = (1.05, 1.15, 1.3, 1.6, 2.5)
+# sessions ask for so much more, and for twice the time to answer, try by try.
+_GROWTHS = (1.05, 1.1, 1.2, 1.4, 1.6, 2.0)
+_WORTHWHILE = 0.01  # sessions that promise less than this part of the round are not tried
 # Targets of the least-slack matching, as multiples of the time in which first contact would be done.
 _TARGETS = (0.6, 0.85, 1.0, math.inf)
 
@@ -84,12 +85,12 @@ class SplitRound:
 
         Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice.
         """
-        margin = np.ones(int(self.group.max()) + 1)
+        margin, patience = np.ones((2, int(self.group.max()) + 1))
         for growth in _GROWTHS:
             best: Plan | None = None
             short: np.ndarray | None = None  # groups that sessions were too short for
-            for sessions, fluid_s in self._session_plans(margin):
-                if fluid_s >= (best.end_s if best else below_s):
+            for sessions, fluid_s in self._session_plans(margin, patience):
+                if fluid_s >= (best.end_s - _WORTHWHILE * best.makespan_s if best else below_s):
                     continue
                 plan = self._execute(sessions)
                 if isinstance(plan, Plan):
@@ -99,15 +100,16 @@ class SplitRound:
             if best is not None or short is None:
                 return best
             margin[short] *= growth
+            patience[short] *= 2.0
         name = self.contact_plan.nodes[int(np.argmax(self.group == short[0]))].name
         raise NoRouteError(
             f"{name}: the space-ground links between {self.start_s:.0f} s and {self.end_s:.0f} s do not carry "
             f"the samples of its group and their answers"
         )
 
-    def _session_plans(self, margin: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    def _session_plans(self, margin: np.ndarray, patience: np.ndarray) -> list[tuple[np.ndarray, float]]:
         """Sessions by the rule of the switch with the end of their fluid; two for the matching, soonest first."""
-        demand = self._demand(margin)
+        demand = self._demand(margin, patience)
         rule = self.switches.space_ground
         single = rule is SpaceGround.OWN_WINDOW
         arguments = (self.passes, demand, self.resources)
@@ -122,10 +124,10 @@ class SplitRound:
         found += [
             plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s) for target_s in targets
         ]
-        found.sort(key=lambda plan: plan[1])
+        found.sort(key=lambda plan: (round(plan[1]), len(plan[0])))  # of equals, the one that switches less
         return found[:2]
 
-    def _demand(self, margin: np.ndarray) -> Demand:
+    def _demand(self, margin: np.ndarray, patience: np.ndarray) -> Demand:
         workload, rates = self.workload, self.rates
         groups = int(self.group.max()) + 1
         todo = np.maximum(self.samples * workload.passes - self.done, 0)
@@ -140,16 +142,16 @@ class SplitRound:
         longest = np.zeros(groups)
         np.maximum.at(longest, self.group, steps)
         later_s = (workload.passes - 1) * longest * step_s  # epochs after the last features have come
-        total = max(float(need.sum()), 1.0)
+        fastest = 1e6 * max(float(need.sum()), 1.0)  # stands for infinity
         chain_rate = members * workload.micro_batch / step_s if workload.chained else np.full(groups, np.inf)
         ground_rate = rates.ground_flops / workload.ground_flops if workload.ground_flops else math.inf
         return Demand(
             need=need * margin + np.where(need > 0, 1e-3, 0.0),
             group=self.group[self.passes["satellite"]],
-            rate=np.minimum(rate, total),
-            chain_rate=np.minimum(chain_rate, total),
-            ground_rate=min(ground_rate, total),
-            tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * margin,
+            rate=np.minimum(rate, fastest),
+            chain_rate=np.minimum(chain_rate, fastest),
+            ground_rate=min(ground_rate, fastest),
+            tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * patience,
         )
 
     def _flight_s(self, groups: int) -> np.ndarray:

@@ -147,6 +147,7 @@ class _Ground:
         one_pass = passes[sessions["pass_index"]]
         self.up_bps, self.down_bps = one_pass["up_bps"].tolist(), one_pass["down_bps"].tolist()
         self.owlt_s = one_pass["owlt_s"].tolist()
+        self.chained = workload.chained
         self.gateway, self.station = sessions["satellite"].tolist(), sessions["station"].tolist()
         self.data_s, self.limit_s = sessions["data_s"].tolist(), sessions["limit_s"].tolist()
         small, all_bytes = workload.c3_bytes, workload.c3_bytes + workload.c1_bytes
@@ -207,7 +208,7 @@ class _Ground:
             self._note(satellite, block, epoch, chain.sample, count, begin_s, answer)
             finish_s[satellite] = max(finish_s[satellite], answer.done_s)
             if chain.advance(count):
-                after_s = answer.done_s if self.workload.chained else computed_s
+                after_s = answer.done_s if self.chained else computed_s
                 heapq.heappush(waiting, (max(after_s, self._features_s(chain)), satellite))
         for run in self.open_runs.values():
             self._flush(run)
@@ -302,7 +303,7 @@ class _Ground:
             return None
         board_s = sent_s + self.owlt_s[session] + path.flight_s + up_bits * path.serial_s_per_bit
         headed_s = board_s + count * self.head_s
-        if not self.workload.chained:
+        if not self.chained:
             return _Answer(path, path, (up_s, sent_s), (board_s, headed_s), (sent_s, sent_s), headed_s)
         back = self._path(session, satellite, headed_s)
         if back is None:
@@ -316,7 +317,7 @@ class _Ground:
         """Hold the links as long as the micro-batch needs them."""
         session = answer.path.session
         self.up_free_s[session] = answer.up[1]
-        if self.workload.chained:
+        if self.chained:
             # Among features, the gradients get on average what those leave free of the downlink (transport.py).
             share = self.gradient_share if answer.down[0] < self.features_until_s[session] else 1.0
             self.down_free_s[session] = answer.down[0] + count * self.down_bits / (
@@ -392,7 +393,10 @@ class _Ground:
                 node, peer = path.nodes[hop + 1], path.nodes[hop]
                 begin_s = first.up[1] + flown_s + first_bits * inverse
                 inverse += 1.0 / path.hop_bps[hop]
-                window = (begin_s, last.up[1] + flown_s + last_bits * inverse)
+                window = (
+                    begin_s,
+                    flown_s + max(first.up[1] + first_bits * inverse, last.up[1] + last_bits * inverse),
+                )
                 note(Kind.HIDDEN, self._isl(node, peer), node, peer, window, size, 0.0)
                 flown_s += path.hop_owlt_s[hop]
         if self.head_flops:
@@ -412,7 +416,10 @@ class _Ground:
                 node, peer = back.nodes[hop], back.nodes[hop + 1]
                 begin_s = first.board[1] + flown_s + first_bits * inverse
                 inverse += 1.0 / back.hop_bps[hop]
-                window = (begin_s, last.board[1] + flown_s + last_bits * inverse)
+                window = (
+                    begin_s,
+                    flown_s + max(first.board[1] + first_bits * inverse, last.board[1] + last_bits * inverse),
+                )
                 note(Kind.GRADIENT, self._isl(node, peer), node, peer, window, size, 0.0)
                 flown_s += back.hop_owlt_s[hop]
             note(Kind.GRADIENT, LinkKind.DOWNLINK, gateway, station, (first.down[0], last.down[1]), size, 0.0)
