@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
@@ -13,6 +13,7 @@ from splitmodel.codecs import CODECS, CodecError, decode, encode, encoded_bytes
 BLOCKS = {"int8": (64, 127), "int4": (32, 7)}
 shapes = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=40)
 codecs = st.sampled_from(sorted(CODECS))
+unhurried = settings(deadline=None)  # a busy machine is no failure
 
 
 @st.composite
@@ -22,6 +23,7 @@ def tensors(draw: st.DrawFn, largest: float = 2.0**126) -> Tensor:
     return torch.from_numpy(draw(hnp.arrays(np.float32, draw(shapes), elements=values)))
 
 
+@unhurried
 @given(tensor=tensors(largest=60000), codec=codecs)
 def test_encoded_bytes_is_exact_and_shape_and_dtype_come_back(tensor: Tensor, codec: str) -> None:
     buffer = encode(tensor, codec)
@@ -31,12 +33,14 @@ def test_encoded_bytes_is_exact_and_shape_and_dtype_come_back(tensor: Tensor, co
     assert back.dtype == torch.float32
 
 
+@unhurried
 @given(tensor=tensors())
 def test_fp32_is_bit_exact(tensor: Tensor) -> None:
     back = decode(encode(tensor, "fp32"), "fp32", tensor.shape)
     assert back.numpy().tobytes() == tensor.numpy().tobytes()
 
 
+@unhurried
 @given(tensor=tensors(largest=60000))
 def test_16_bit_codecs_round_each_element_to_its_nearest(tensor: Tensor) -> None:
     bf16 = decode(encode(tensor, "bf16"), "bf16", tensor.shape)
@@ -46,6 +50,7 @@ def test_16_bit_codecs_round_each_element_to_its_nearest(tensor: Tensor) -> None
 
 
 @pytest.mark.parametrize("codec", BLOCKS)
+@unhurried
 @given(tensor=tensors())
 def test_block_codecs_err_by_half_a_step_of_their_own_block(codec: str, tensor: Tensor) -> None:
     size, steps = BLOCKS[codec]
@@ -57,6 +62,7 @@ def test_block_codecs_err_by_half_a_step_of_their_own_block(codec: str, tensor: 
         assert float((back[start : start + size] - block).abs().max()) <= bound
 
 
+@unhurried
 @given(shape=shapes, codec=codecs, data=st.data())
 def test_arbitrary_bytes_decode_to_finite_values_or_a_codec_error(
     shape: tuple[int, ...], codec: str, data: st.DataObject
