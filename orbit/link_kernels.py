@@ -8,9 +8,9 @@ import numpy as np
 from numba import njit
 
 from orbit.ephemeris import Ephemeris
-from orbit.intervals import TIME_TOLERANCE_S, Intervals
+from orbit.intervals import LAST_STEP_S, Intervals
 from orbit.link_search import range_samples
-from orbit.pass_kernels import appended, state_at
+from orbit.pass_kernels import appended, cubic_crossing, may_cross_between, state_at
 
 
 def clear_windows(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Intervals:
@@ -74,10 +74,12 @@ def _margin_at(first, second, start_s, step_s, limit2, of_range, time):
 
 
 @njit(cache=True)
-def _crossing(first, second, start_s, step_s, limit2, of_range, low, f_low, high, f_high):
+def _crossing(
+    first, second, start_s, step_s, limit2, of_range, low, f_low, slope_low, high, f_high, slope_high
+):
     """The time in ``[low, high]`` at which the margin is zero: Newton's method, kept in the bracket."""
     rising = f_low < 0
-    time = high - f_high * (high - low) / (f_high - f_low)
+    time = cubic_crossing(low, f_low, slope_low, high, f_high, slope_high)
     for _ in range(60):
         f, slope = _margin_at(first, second, start_s, step_s, limit2, of_range, time)
         if (f < 0) == rising:
@@ -89,7 +91,7 @@ def _crossing(first, second, start_s, step_s, limit2, of_range, low, f_low, high
             following = 0.5 * (low + high)
         moved = abs(following - time)
         time = following
-        if moved <= TIME_TOLERANCE_S:
+        if moved <= LAST_STEP_S:
             break
     return time
 
@@ -104,7 +106,7 @@ def _extremum(first, second, start_s, step_s, limit2, of_range, low, f_low, high
         moved = abs(guess - time)
         time = guess
         f = _margin_at(first, second, start_s, step_s, limit2, of_range, time)[1]
-        if moved <= TIME_TOLERANCE_S or f == 0:
+        if moved <= LAST_STEP_S or f == 0:
             break
         if (f < 0) == (f_high < 0):
             high, f_high = time, f
@@ -120,6 +122,41 @@ def _extremum(first, second, start_s, step_s, limit2, of_range, low, f_low, high
 
 
 @njit(cache=True)
+def _crossings_between(
+    first, second, start_s, step_s, limit2, of_range, left, value, slope, right, next_value, next_slope
+):
+    """The times (NaN for none) at which the margin of a pair crosses zero between two neighbouring nodes."""
+    if (value >= 0) != (next_value >= 0):
+        time = _crossing(
+            first,
+            second,
+            start_s,
+            step_s,
+            limit2,
+            of_range,
+            left,
+            value,
+            slope,
+            right,
+            next_value,
+            next_slope,
+        )
+        return time, np.nan
+    if not may_cross_between(value, slope, next_value, next_slope, step_s):
+        return np.nan, np.nan
+    summit = _extremum(first, second, start_s, step_s, limit2, of_range, left, slope, right, next_slope)
+    top = _margin_at(first, second, start_s, step_s, limit2, of_range, summit)[0]
+    if (top >= 0) == (value >= 0):
+        return np.nan, np.nan
+    return (
+        _crossing(first, second, start_s, step_s, limit2, of_range, left, value, slope, summit, top, 0.0),
+        _crossing(
+            first, second, start_s, step_s, limit2, of_range, summit, top, 0.0, right, next_value, next_slope
+        ),
+    )
+
+
+@njit(cache=True)
 def _pair_windows(state, start_s, step_s, pairs, limit2, of_range):
     who, when = np.empty((1024, 2), np.int64), np.empty((1024, 2))
     count, last = 0, state.shape[1] - 1
@@ -130,40 +167,20 @@ def _pair_windows(state, start_s, step_s, pairs, limit2, of_range):
         for node in range(last):
             next_value, next_slope = _margin(first[node + 1], second[node + 1], limit2, of_range)
             left, right = start_s + node * step_s, start_s + (node + 1) * step_s
-            times = (np.nan, np.nan)
-            if (value >= 0) != (next_value >= 0):
-                times = (
-                    _crossing(
-                        first, second, start_s, step_s, limit2, of_range, left, value, right, next_value
-                    ),
-                    np.nan,
-                )
-            elif (slope < 0) != (next_slope < 0) and (slope < 0) == (value >= 0):
-                rise = (abs(slope) + abs(next_slope)) * step_s
-                if min(abs(value), abs(next_value)) <= rise:
-                    summit = _extremum(
-                        first, second, start_s, step_s, limit2, of_range, left, slope, right, next_slope
-                    )
-                    top = _margin_at(first, second, start_s, step_s, limit2, of_range, summit)[0]
-                    if (top >= 0) != (value >= 0):
-                        times = (
-                            _crossing(
-                                first, second, start_s, step_s, limit2, of_range, left, value, summit, top
-                            ),
-                            _crossing(
-                                first,
-                                second,
-                                start_s,
-                                step_s,
-                                limit2,
-                                of_range,
-                                summit,
-                                top,
-                                right,
-                                next_value,
-                            ),
-                        )
-            for time in times:
+            for time in _crossings_between(
+                first,
+                second,
+                start_s,
+                step_s,
+                limit2,
+                of_range,
+                left,
+                value,
+                slope,
+                right,
+                next_value,
+                next_slope,
+            ):
                 if np.isnan(opened):
                     opened = time
                 elif time >= opened:

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from orbit.ephemeris import Ephemeris
-from orbit.intervals import TIME_TOLERANCE_S
+from orbit.intervals import LAST_STEP_S, PEAK_SAFETY
 from orbit.pass_search import LONG_PASS_SAMPLES, LONG_PASS_STEPS
 
 
@@ -90,16 +90,42 @@ def _sine_at(nodes, start_s, step_s, place, up, time):
 
 
 @njit(cache=True)
-def _crossing(nodes, start_s, step_s, place, up, sin_mask, low, f_low, high, f_high):
-    """The time in ``[low, high]`` at which sin(elevation) = sin_mask: Newton's method, kept in the bracket.
+def _clearance(x, y, z, vx, vy, vz, place, up, sin_mask):
+    """u·ρ − sin(mask)·|ρ| [km], positive above the mask, and its rate."""
+    dx, dy, dz = x - place[0], y - place[1], z - place[2]
+    range_km = np.sqrt(dx * dx + dy * dy + dz * dz)
+    range_rate = (dx * vx + dy * vy + dz * vz) / range_km
+    height = dx * up[0] + dy * up[1] + dz * up[2]
+    return height - sin_mask * range_km, vx * up[0] + vy * up[1] + vz * up[2] - sin_mask * range_rate
 
-    ``f_low`` and ``f_high`` are sin(elevation) − sin_mask at the ends, of different sign.
-    """
+
+@njit(cache=True)
+def _clearance_at(nodes, start_s, step_s, place, up, sin_mask, time):
+    x, y, z, vx, vy, vz = state_at(nodes, start_s, step_s, time)
+    return _clearance(x, y, z, vx, vy, vz, place, up, sin_mask)
+
+
+@njit(cache=True)
+def cubic_crossing(low, f_low, slope_low, high, f_high, slope_high):
+    """Where the cubic with these values and slopes at both ends crosses zero in between: a guess, not a root."""
+    step = high - low
+    a, b = slope_low * step, slope_high * step
+    c2, c3 = 3 * (f_high - f_low) - 2 * a - b, a + b - 2 * (f_high - f_low)
+    s = f_low / (f_low - f_high)
+    for _ in range(3):
+        slope = a + s * (2 * c2 + 3 * s * c3)
+        if slope != 0:
+            s -= (f_low + s * (a + s * (c2 + s * c3))) / slope
+    return low + s * step if 0 < s < 1 else low + step * f_low / (f_low - f_high)
+
+
+@njit(cache=True)
+def _crossing(nodes, start_s, step_s, place, up, sin_mask, low, f_low, slope_low, high, f_high, slope_high):
+    """The time in ``[low, high]`` at which the clearance is zero: Newton's method, kept in the bracket."""
     rising = f_low < 0
-    time = high - f_high * (high - low) / (f_high - f_low)
+    time = cubic_crossing(low, f_low, slope_low, high, f_high, slope_high)
     for _ in range(60):
-        sine, slope, _, _ = _sine_at(nodes, start_s, step_s, place, up, time)
-        f = sine - sin_mask
+        f, slope = _clearance_at(nodes, start_s, step_s, place, up, sin_mask, time)
         if (f < 0) == rising:
             low = time
         else:
@@ -109,22 +135,27 @@ def _crossing(nodes, start_s, step_s, place, up, sin_mask, low, f_low, high, f_h
             following = 0.5 * (low + high)
         moved = abs(following - time)
         time = following
-        if moved <= TIME_TOLERANCE_S:
+        if moved <= LAST_STEP_S:
             break
     return time
 
 
 @njit(cache=True)
-def _extremum(nodes, start_s, step_s, place, up, low, f_low, high, f_high):
-    """The time in ``[low, high]`` at which the elevation turns: Illinois's method on its rate, ``f`` at the
-    ends."""
+def _summit(nodes, start_s, step_s, place, up, sin_mask, of_elevation, low, f_low, high, f_high):
+    """The time in ``[low, high]`` at which the clearance turns, or with ``of_elevation`` the elevation.
+
+    Illinois's method (Dowell & Jarratt 1971) on the rate, which is ``f_low`` and ``f_high`` at the ends.
+    """
     time, side = low, 0
     for _ in range(60):
         guess = high - f_high * (high - low) / (f_high - f_low)
         moved = abs(guess - time)
         time = guess
-        f = _sine_at(nodes, start_s, step_s, place, up, time)[1]
-        if moved <= TIME_TOLERANCE_S or f == 0:
+        if of_elevation:
+            f = _sine_at(nodes, start_s, step_s, place, up, time)[1]
+        else:
+            f = _clearance_at(nodes, start_s, step_s, place, up, sin_mask, time)[1]
+        if moved <= LAST_STEP_S or f == 0:
             break
         if (f < 0) == (f_high < 0):
             high, f_high = time, f
@@ -140,23 +171,39 @@ def _extremum(nodes, start_s, step_s, place, up, low, f_low, high, f_high):
 
 
 @njit(cache=True)
+def may_cross_between(value, slope, next_value, next_slope, step_s):
+    """Whether a peak (or dip) between two nodes on one side of zero may reach the other: as in orbit.intervals."""
+    if (slope < 0) == (next_slope < 0) or (slope < 0) != (value >= 0):
+        return False
+    meet = (value * next_slope - next_value * slope + slope * next_slope * step_s) / (next_slope - slope)
+    if value < 0:
+        nearest = max(value, next_value)
+        return nearest + PEAK_SAFETY * (meet - nearest) >= 0
+    nearest = min(value, next_value)
+    return nearest + PEAK_SAFETY * (meet - nearest) <= 0
+
+
+@njit(cache=True)
 def _crossings_between(
     nodes, start_s, step_s, place, up, sin_mask, left, value, slope, right, next_value, next_slope
 ):
     """The times (NaN for none) at which a satellite crosses the mask between two neighbouring nodes."""
     if (value >= 0) != (next_value >= 0):
-        return _crossing(nodes, start_s, step_s, place, up, sin_mask, left, value, right, next_value), np.nan
-    turns_towards_mask = (slope < 0) != (next_slope < 0) and (slope < 0) == (value >= 0)
-    rise = (abs(slope) + abs(next_slope)) * step_s
-    if not turns_towards_mask or min(abs(value), abs(next_value)) > rise:
+        time = _crossing(
+            nodes, start_s, step_s, place, up, sin_mask, left, value, slope, right, next_value, next_slope
+        )
+        return time, np.nan
+    if not may_cross_between(value, slope, next_value, next_slope, step_s):
         return np.nan, np.nan
-    summit = _extremum(nodes, start_s, step_s, place, up, left, slope, right, next_slope)
-    top = _sine_at(nodes, start_s, step_s, place, up, summit)[0] - sin_mask
+    summit = _summit(nodes, start_s, step_s, place, up, sin_mask, False, left, slope, right, next_slope)
+    top = _clearance_at(nodes, start_s, step_s, place, up, sin_mask, summit)[0]
     if (top >= 0) == (value >= 0):
         return np.nan, np.nan
     return (
-        _crossing(nodes, start_s, step_s, place, up, sin_mask, left, value, summit, top),
-        _crossing(nodes, start_s, step_s, place, up, sin_mask, summit, top, right, next_value),
+        _crossing(nodes, start_s, step_s, place, up, sin_mask, left, value, slope, summit, top, 0.0),
+        _crossing(
+            nodes, start_s, step_s, place, up, sin_mask, summit, top, 0.0, right, next_value, next_slope
+        ),
     )
 
 
@@ -166,24 +213,21 @@ def _windows_above_mask(state, start_s, step_s, place, up, sin_mask):
     count, last = 0, state.shape[1] - 1
     for satellite in range(state.shape[0]):
         nodes = state[satellite]
-        speed = 0.0
-        for node in range(last + 1):
-            speed = max(speed, nodes[node, 3] ** 2 + nodes[node, 4] ** 2 + nodes[node, 5] ** 2)
-        speed = np.sqrt(speed)
+        speed, pull = _largest(nodes, 3), _largest(nodes, 6)
         for station in range(place.shape[0]):
             here, zenith, lowest = place[station], up[station], sin_mask[station]
-            stride_km = speed * (1 + abs(lowest)) * step_s  # u·ρ − sin(mask)·|ρ| changes no faster
-            n = nodes[0]
-            sine, slope, range_km, _ = _sine(n[0], n[1], n[2], n[3], n[4], n[5], here, zenith)
-            value = sine - lowest
+            # Clearance changes no faster than this, nor its rate: how long, then, until it may be zero?
+            rate, curve = speed * (1 + abs(lowest)), pull * (1 + abs(lowest))
+            value, slope = _clearance_of_node(nodes, 0, here, zenith, lowest)
             opened = start_s if value >= 0 else np.nan
             node = 0
             while node < last:
-                stride = max(1, int(-value * range_km / stride_km))
+                stride = 1
+                if value < 0:
+                    until_s = max(-value / rate, (np.sqrt(slope * slope - 2 * curve * value) - slope) / curve)
+                    stride = max(1, int(until_s / step_s))
                 following = min(node + stride, last)
-                n = nodes[following]
-                sine, next_slope, next_range_km, _ = _sine(n[0], n[1], n[2], n[3], n[4], n[5], here, zenith)
-                next_value = sine - lowest
+                next_value, next_slope = _clearance_of_node(nodes, following, here, zenith, lowest)
                 if following == node + 1:
                     left, right = start_s + node * step_s, start_s + following * step_s
                     for time in _crossings_between(
@@ -202,16 +246,42 @@ def _windows_above_mask(state, start_s, step_s, place, up, sin_mask):
                     ):
                         if np.isnan(opened):
                             opened = time
-                        elif time > opened:
-                            who, when, count = appended(who, when, count, satellite, station, opened, time)
+                        elif time >= opened:
+                            if time > opened:
+                                who, when, count = appended(
+                                    who, when, count, satellite, station, opened, time
+                                )
                             opened = np.nan
-                        elif time == opened:
-                            opened = np.nan
-                node, value, slope, range_km = following, next_value, next_slope, next_range_km
+                node, value, slope = following, next_value, next_slope
             end_s = start_s + last * step_s
             if opened < end_s:
                 who, when, count = appended(who, when, count, satellite, station, opened, end_s)
     return who[:count], when[:count]
+
+
+@njit(cache=True)
+def _largest(nodes, column):
+    """The largest length of the vectors in three columns from ``column`` on."""
+    largest = 0.0
+    for node in range(nodes.shape[0]):
+        x, y, z = nodes[node, column], nodes[node, column + 1], nodes[node, column + 2]
+        largest = max(largest, x * x + y * y + z * z)
+    return np.sqrt(largest)
+
+
+@njit(cache=True)
+def _clearance_of_node(nodes, node, place, up, sin_mask):
+    return _clearance(
+        nodes[node, 0],
+        nodes[node, 1],
+        nodes[node, 2],
+        nodes[node, 3],
+        nodes[node, 4],
+        nodes[node, 5],
+        place,
+        up,
+        sin_mask,
+    )
 
 
 @njit(cache=True)
@@ -251,7 +321,7 @@ def _culminations(state, start_s, step_s, satellite, place, up, pass_start_s, pa
         sink = _sine_at(nodes, start_s, step_s, here, zenith, high)[1]
         time = high if climb > 0 else low
         if climb > 0 and sink < 0:
-            time = _extremum(nodes, start_s, step_s, here, zenith, low, climb, high, sink)
+            time = _summit(nodes, start_s, step_s, here, zenith, 0.0, True, low, climb, high, sink)
         x, y, z, vx, vy, vz = state_at(nodes, start_s, step_s, time)
         sine, _, range_km, range_rate = _sine(x, y, z, vx, vy, vz, here, zenith)
         found[0, k], found[1, k] = time, sine

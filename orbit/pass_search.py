@@ -35,11 +35,10 @@ def windows_above_mask(
             lowest: float = lowest,
         ) -> tuple[np.ndarray, np.ndarray]:
             position, velocity = motion.at(satellite, time)
-            value, slope = sine_of_elevation(position - here, velocity, zenith)
-            return value - lowest, slope
+            return clearance(position - here, velocity, zenith, lowest)
 
-        value, slope = sine_of_elevation(nodes[:, :3] - here, nodes[:, 3:6], zenith)
-        found.append(not_negative(motion.nodes_s, value.reshape(shape) - lowest, slope.reshape(shape), above))
+        value, slope = clearance(nodes[:, :3] - here, nodes[:, 3:6], zenith, lowest)
+        found.append(not_negative(motion.nodes_s, value.reshape(shape), slope.reshape(shape), above))
     station = np.repeat(np.arange(len(found)), [len(windows.row) for windows in found])
     windows = Intervals(*(np.concatenate(column) for column in zip(*found, strict=True)))
     order = np.lexsort([windows.start_s, station, windows.row])
@@ -87,6 +86,16 @@ def culminations(
     return culmination, elevation(row, culmination)[0], range_km
 
 
+def clearance(
+    sight: np.ndarray, velocity: np.ndarray, up: np.ndarray, sin_mask: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """u·ρ − sin(mask)·|ρ| [km], positive above the mask, and its rate [km/s]; lines of sight (..., 3) → (...)."""
+    range_km = np.sqrt(dot(sight, sight))
+    return dot(sight, up) - sin_mask * range_km, dot(velocity, up) - sin_mask * dot(
+        sight, velocity
+    ) / range_km
+
+
 def sine_of_elevation(
     sight: np.ndarray, velocity: np.ndarray, up: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -98,4 +107,4 @@ def sine_of_elevation(
 
 def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Scalar products over the last axis."""
-    return np.einsum("...i,...i->...", a, b)
+    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]

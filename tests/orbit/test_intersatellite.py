@@ -65,7 +65,9 @@ def test_compiled_and_plain_search_find_the_same_links(limit_km, monkeypatch) ->
     plain = find_links(shell, all_pairs(shell), epoch=EPOCH, horizon_s=86400.0, max_range_km=limit_km)
     assert len(compiled) == len(plain) > 300
     for field in plain.dtype.names:
-        np.testing.assert_allclose(compiled[field].astype(float), plain[field].astype(float), atol=1e-3)
+        np.testing.assert_allclose(
+            compiled[field].astype(float), plain[field].astype(float), rtol=1e-5, atol=1e-3
+        )
 
 
 def test_neighbours_in_a_plane_see_each_other_only_from_nine_satellites_on_at_550_km() -> None:
