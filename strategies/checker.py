@@ -188,8 +188,10 @@ class _Judge:
             split = count - aboard
             cached = min(int(np.floor(count * self.workload.cached_fraction)), split)
             mine = at_ground[at_ground["satellite"] == satellite]
-            yield from self._tiles(satellite, "features", mine, cached, split)
-            for epoch in range(passes):
+            yield from self._tiles(
+                satellite, "features", mine, cached if self.workload.c1_bytes else split, split
+            )
+            for epoch in range(passes if self.workload.crosses else 0):
                 yield from self._covered(satellite, Kind.BACKBONE, epoch, 0, split)
             yield from self._covered(satellite, Kind.TRAIN, 0, split, count)
 

@@ -13,7 +13,7 @@ from strategies.plan import ON_NO_LINK, Kind, Plan, activities, as_activities, c
 from strategies.reduction import reduce_to_ground
 from strategies.routes import Routes
 from strategies.space_ground import Demand, plan_sessions
-from strategies.steps import Steps, run_steps
+from strategies.steps import local_steps, run_steps
 from strategies.transport import Block, Delivery, deliver
 from strategies.workload import (
     ComputeRates,
@@ -63,7 +63,10 @@ class SplitRound:
         self.samples = np.asarray(workload.samples) - self.aboard
         cached = np.floor(self.samples * workload.cached_fraction).astype(int)
         grounded = np.asarray(on_ground or np.zeros(satellites, int))
-        self.on_ground = np.minimum(np.maximum(cached, grounded), self.samples)
+        nothing_up = workload.c1_bytes == 0
+        self.on_ground = (
+            self.samples if nothing_up else np.minimum(np.maximum(cached, grounded), self.samples)
+        )
         self.done = np.asarray(done or np.zeros(satellites, int))
         self.plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
         links = [np.empty(0, contact_plan.contacts.dtype)]
@@ -168,11 +171,14 @@ class SplitRound:
         delivery = self._deliver(sessions)
         if delivery.left.any():
             return np.unique(self.group[delivery.left > 0])
-        grounded = self._grounded_blocks(sessions)
-        steps = run_steps(
-            self.workload, self.rates, self.routes, self.passes, sessions, grounded + delivery.blocks, self.plane,
-            start_s=self.start_s, done=self.done,
-        )  # fmt: skip
+        if self.workload.crosses:
+            blocks = self._grounded_blocks(sessions) + delivery.blocks
+            steps = run_steps(
+                self.workload, self.rates, self.routes, self.passes, sessions, blocks, self.plane,
+                start_s=self.start_s, done=self.done,
+            )  # fmt: skip
+        else:
+            steps = local_steps(self.workload, self.rates, self.samples, sessions, start_s=self.start_s)
         if steps.left.any():
             return np.unique(self.group[steps.left > 0])
         train, trained_s = self._train_aboard()
@@ -222,6 +228,8 @@ class SplitRound:
 
     def _deliver(self, sessions: np.ndarray) -> Delivery:
         pending = self.samples - self.on_ground
+        if not pending.any():
+            return Delivery([], activities(0), pending)
         return deliver(
             self.workload, self.rates, self.resources, self.routes, self.passes, sessions, self.switches.intra_orbit,
             pending=pending, first_sample=self.on_ground, start_s=self.start_s, ring_of=self.plane,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbit.contact_plan import LinkKind
-from strategies.plan import ON_NO_LINK, Kind, as_activities
+from strategies.plan import ON_NO_LINK, Kind, activities, as_activities
 from strategies.routes import BUCKET_S, Routes
 from strategies.transport import Block
 from strategies.workload import ComputeRates, Workload
@@ -55,6 +55,20 @@ def run_steps(
     before; both of shape ``(N,)``.
     """
     return _Ground(workload, rates, routes, passes, sessions, plane, start_s).run(blocks, done)
+
+
+def local_steps(
+    workload: Workload, rates: ComputeRates, samples: np.ndarray, sessions: np.ndarray, *, start_s: float
+) -> Steps:
+    """The head's training where all hidden states are on board already: nobody asks the ground."""
+    who = np.flatnonzero(samples)
+    flops = samples * workload.epochs * workload.head_flops
+    finish_s = start_s + flops / rates.satellite_flops
+    rows = activities(
+        len(who), kind=Kind.HEAD, satellite=who, node=who, start_s=start_s, end_s=finish_s[who], flops=flops[who],
+        end_sample=samples[who],
+    )  # fmt: skip
+    return Steps(finish_s, rows, sessions["data_s"].copy(), np.zeros(len(samples), int))
 
 
 @dataclass

@@ -242,6 +242,11 @@ class Workload:
         return self.mode is Mode.LORA
 
     @property
+    def crosses(self) -> bool:
+        """False where a split round has nothing to ask of the ground, since everything is cached on board."""
+        return self.down_bytes + self.up_bytes + self.ground_flops > 0
+
+    @property
     def passes(self) -> int:
         """How often a sample visits the ground in a round: a frozen backbone needs to see it only once."""
         return self.epochs if self.chained else 1
