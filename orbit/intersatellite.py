@@ -7,7 +7,9 @@ R².
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from astropy.time import Time
@@ -38,6 +40,7 @@ LINK = np.dtype(
 )
 GRAZING_ALTITUDE_KM = 80.0
 SLEW_SAMPLE_S = 10.0
+POSITIONS_AT_ONCE = 50_000
 PAIRS_AT_ONCE = 20_000  # between two reports of progress
 Progress = Callable[[float], None]  # called with the done fraction, 0 to 1
 
@@ -155,11 +158,17 @@ def sight_bitmaps(
     step_s = ephemeris_step_s(constellation, span_s)
     motion = ephemeris(constellation, epoch, round(span_s / step_s), step_s=step_s, start_s=first_s)
     sphere_km = EQUATORIAL_RADIUS_KM + grazing_altitude_km
-    parts = [
-        search.sight_bits(motion.positions(some), sphere_km, max_range_km)
-        for some in np.array_split(seconds, max(1, len(seconds) * len(constellation) // 200_000))
-    ]
-    return np.concatenate(parts)
+    satellites = len(constellation)
+    bits = np.empty((len(seconds), satellites, (satellites + 7) // 8), np.uint8)
+    chunk = max(1, POSITIONS_AT_ONCE // satellites)
+
+    def fill(first: int) -> None:
+        some = slice(first, first + chunk)
+        search.sight_bits(motion.positions(seconds[some]), sphere_km, max_range_km, bits[some])
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and the compiled kernel let other threads run
+        list(pool.map(fill, range(0, len(seconds), chunk)))
+    return bits
 
 
 _PART = np.dtype(

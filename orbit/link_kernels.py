@@ -9,7 +9,7 @@ from numba import njit
 
 from orbit.ephemeris import Ephemeris
 from orbit.intervals import LAST_STEP_S, Intervals
-from orbit.link_search import range_samples
+from orbit.link_search import SHORT_WINDOW_NODES, SHORT_WINDOW_SAMPLES
 from orbit.pass_kernels import appended, cubic_crossing, may_cross_between, state_at
 
 
@@ -30,24 +30,16 @@ def _windows(motion: Ephemeris, pairs: np.ndarray, limit2_km2: float, *, of_rang
 
 def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tuple[np.ndarray, np.ndarray]:
     """As ``orbit.link_search.range_over``."""
-    samples = range_samples(windows, motion.step_s)
     found = _range_over(
-        motion.state,
-        motion.start_s,
-        motion.step_s,
-        pairs[windows.row],
-        windows.start_s,
-        windows.end_s,
-        samples,
+        motion.state, motion.start_s, motion.step_s, pairs[windows.row], windows.start_s, windows.end_s
     )
     return found[0], found[1]
 
 
-def sight_bits(position: np.ndarray, sphere_km: float, max_range_km: float) -> np.ndarray:
-    """As ``orbit.link_search.sight_bits``, in single precision: the grazing height is resolved to some
-    metres."""
+def sight_bits(position: np.ndarray, sphere_km: float, max_range_km: float, bits: np.ndarray) -> None:
+    """As ``orbit.link_search.sight_bits``, in single precision: the grazing height is resolved to some metres."""
     by_time = np.ascontiguousarray(position.transpose(1, 2, 0) / sphere_km, np.float32)
-    return _sight_bits(by_time, np.float32(min(max_range_km, 1e6) / sphere_km))
+    _sight_bits(by_time, np.float32(min(max_range_km, 1e6) / sphere_km), bits)
 
 
 @njit(cache=True)
@@ -157,37 +149,59 @@ def _crossings_between(
 
 
 @njit(cache=True)
+def _fastest_change(state, limit2, of_range):
+    """No margin between two of the satellites changes faster than this [km²/s]."""
+    farthest, fastest, horizon, climb = 0.0, 0.0, 0.0, 0.0
+    for satellite in range(state.shape[0]):
+        for node in range(state.shape[1]):
+            n = state[satellite, node]
+            square = n[0] * n[0] + n[1] * n[1] + n[2] * n[2]
+            farthest = max(farthest, square)
+            fastest = max(fastest, n[3] * n[3] + n[4] * n[4] + n[5] * n[5])
+            if not of_range:
+                h = np.sqrt(max(square - limit2, 1e-6))
+                horizon = max(horizon, h)
+                climb = max(climb, abs(n[0] * n[3] + n[1] * n[4] + n[2] * n[5]) / h)
+    reach = np.sqrt(farthest * fastest)
+    return 1.02 * (8 * reach if of_range else 2 * reach + 2 * horizon * climb)  # 2 % for between the nodes
+
+
+@njit(cache=True)
 def _pair_windows(state, start_s, step_s, pairs, limit2, of_range):
     who, when = np.empty((1024, 2), np.int64), np.empty((1024, 2))
     count, last = 0, state.shape[1] - 1
+    change = _fastest_change(state, limit2, of_range) * step_s
     for pair in range(pairs.shape[0]):
         first, second = state[pairs[pair, 0]], state[pairs[pair, 1]]
         value, slope = _margin(first[0], second[0], limit2, of_range)
         opened = start_s if value >= 0 else np.nan
-        for node in range(last):
-            next_value, next_slope = _margin(first[node + 1], second[node + 1], limit2, of_range)
-            left, right = start_s + node * step_s, start_s + (node + 1) * step_s
-            for time in _crossings_between(
-                first,
-                second,
-                start_s,
-                step_s,
-                limit2,
-                of_range,
-                left,
-                value,
-                slope,
-                right,
-                next_value,
-                next_slope,
-            ):
-                if np.isnan(opened):
-                    opened = time
-                elif time >= opened:
-                    if time > opened:
-                        who, when, count = appended(who, when, count, pair, 0, opened, time)
-                    opened = np.nan
-            value, slope = next_value, next_slope
+        node = 0
+        while node < last:
+            following = min(node + max(1, int(abs(value) / change)), last)
+            next_value, next_slope = _margin(first[following], second[following], limit2, of_range)
+            if following == node + 1:
+                left, right = start_s + node * step_s, start_s + following * step_s
+                for time in _crossings_between(
+                    first,
+                    second,
+                    start_s,
+                    step_s,
+                    limit2,
+                    of_range,
+                    left,
+                    value,
+                    slope,
+                    right,
+                    next_value,
+                    next_slope,
+                ):
+                    if np.isnan(opened):
+                        opened = time
+                    elif time >= opened:
+                        if time > opened:
+                            who, when, count = appended(who, when, count, pair, 0, opened, time)
+                        opened = np.nan
+            node, value, slope = following, next_value, next_slope
         end_s = start_s + last * step_s
         if opened < end_s:
             who, when, count = appended(who, when, count, pair, 0, opened, end_s)
@@ -203,33 +217,44 @@ def _sight(one, other):
 
 
 @njit(cache=True)
-def _range_over(state, start_s, step_s, pairs, begins_s, ends_s, samples):
+def _range_over(state, start_s, step_s, pairs, begins_s, ends_s):
     found = np.empty((2, len(begins_s)))
     for k in range(len(begins_s)):
         first, second = state[pairs[k, 0]], state[pairs[k, 1]]
-        spacing = (ends_s[k] - begins_s[k]) / (samples[k] - 1)
-        total, nearest_km, nearest_s = 0.0, np.inf, begins_s[k]
-        for sample in range(samples[k]):
-            time = begins_s[k] + sample * spacing
-            range_km = _sight(
-                state_at(first, start_s, step_s, time), state_at(second, start_s, step_s, time)
-            )[0]
-            total += range_km * (0.5 if sample == 0 or sample == samples[k] - 1 else 1.0)
+        begin, end = begins_s[k], ends_s[k]
+        inner = int(np.floor((begin - start_s) / step_s)) + 1  # the first node after the begin
+        after = max(inner, int(np.ceil((end - start_s) / step_s)))  # the first one not before the end
+        few = after - inner < SHORT_WINDOW_NODES
+        samples = SHORT_WINDOW_SAMPLES if few else after - inner + 2
+        total, nearest_km, nearest_s, before_s, before_km = 0.0, np.inf, begin, begin, 0.0
+        for sample in range(samples):
+            if few or sample == 0 or sample == samples - 1:
+                time = begin + (end - begin) * sample / (samples - 1)
+                range_km = _sight(
+                    state_at(first, start_s, step_s, time), state_at(second, start_s, step_s, time)
+                )[0]
+            else:
+                node = inner + sample - 1
+                time = start_s + node * step_s
+                range_km = _sight(first[node], second[node])[0]
+            if sample > 0:
+                total += 0.5 * (range_km + before_km) * (time - before_s)
+            before_s, before_km = time, range_km
             if range_km < nearest_km:
                 nearest_km, nearest_s = range_km, time
-        for _ in range(2):
+        for _ in range(3):
             _, closing, speed2 = _sight(
                 state_at(first, start_s, step_s, nearest_s), state_at(second, start_s, step_s, nearest_s)
             )
-            nearest_s = min(max(nearest_s - closing / max(speed2, 1e-12), begins_s[k]), ends_s[k])
+            nearest_s = min(max(nearest_s - closing / max(speed2, 1e-12), begin), end)
         range_km = _sight(
             state_at(first, start_s, step_s, nearest_s), state_at(second, start_s, step_s, nearest_s)
         )[0]
-        found[0, k], found[1, k] = total * spacing, min(nearest_km, range_km)
+        found[0, k], found[1, k] = total, min(nearest_km, range_km)
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sight_margins(x, y, z, horizon, half_square, i, half_range2, margins):
     """Of satellite ``i`` with every other, in units of the sphere: below zero where they do not see each
     other.
@@ -243,17 +268,16 @@ def _sight_margins(x, y, z, horizon, half_square, i, half_range2, margins):
         margins[j] = min(product + hi * horizon[j] - one, product - least - half_square[j])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _not_negative(margins, seen):
     for j in range(margins.shape[0]):
         seen[j] = margins[j] >= 0
 
 
-@njit(cache=True)
-def _sight_bits(position, max_range):
+@njit(cache=True, nogil=True)
+def _sight_bits(position, max_range, bits):
     times, _, satellites = position.shape
     width = (satellites + 7) // 8
-    bits = np.empty((times, satellites, width), np.uint8)
     margins = np.full(8 * width, np.float32(-1))
     seen = np.zeros(8 * width, np.uint8)
     eight_seen = seen.view(np.uint64)
@@ -269,4 +293,3 @@ def _sight_bits(position, max_range):
             for byte in range(width):  # the product gathers the lowest bits of eight bytes in the highest one
                 gathered = eight_seen[byte] * np.uint64(0x8040201008040201)
                 bits[k, i, byte] = np.uint8(gathered >> np.uint64(56))
-    return bits

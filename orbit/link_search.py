@@ -15,6 +15,7 @@ from orbit.pass_search import dot
 
 # Positions and velocities of both satellites of each pair -> value, slope
 PairFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+SHORT_WINDOW_NODES, SHORT_WINDOW_SAMPLES = 8, 17
 PAIR_NODES = 400_000  # pairs times nodes looked at together
 
 
@@ -72,22 +73,24 @@ def _in_groups(motion: Ephemeris, pairs: np.ndarray, function: PairFunction) -> 
     return Intervals(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
-def range_samples(windows: Intervals, step_s: float) -> np.ndarray:
-    """How many samples of the range a window needs, (K,): two per step, and nine."""
-    return 9 + 2 * np.ceil((windows.end_s - windows.start_s) / step_s).astype(np.int64)
-
-
 def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tuple[np.ndarray, np.ndarray]:
-    """The time integral of the range [km s] (trapezoid rule) and the smallest range [km] in each window,
-    (K,)."""
+    """The time integral of the range [km s] (trapezoid rule) and the smallest range [km] in each window, (K,).
+
+    The range is looked at on the nodes and at both ends; in a short window at equal distances.
+    """
     if not len(windows.row):
         return np.empty(0), np.empty(0)
-    length = windows.end_s - windows.start_s
-    samples = range_samples(windows, motion.step_s)
+    begin, end = windows.start_s, windows.end_s
+    inner = np.floor((begin - motion.start_s) / motion.step_s).astype(np.int64) + 1
+    after = np.maximum(inner, np.ceil((end - motion.start_s) / motion.step_s).astype(np.int64))
+    few = after - inner < SHORT_WINDOW_NODES
+    samples = np.where(few, SHORT_WINDOW_SAMPLES, after - inner + 2)
     first = np.cumsum(samples) - samples
     window = np.repeat(np.arange(len(samples)), samples)
-    fraction = (np.arange(samples.sum()) - first[window]) / (samples[window] - 1)
-    time = windows.start_s[window] + fraction * length[window]
+    number = np.arange(samples.sum()) - first[window]
+    even_s = begin[window] + (end - begin)[window] * number / (samples[window] - 1)
+    at_node = ~few[window] & (number > 0) & (number < samples[window] - 1)
+    time = np.where(at_node, motion.start_s + (inner[window] + number - 1) * motion.step_s, even_s)
     one, other = pairs[windows.row].T
 
     def sight_at(window: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -97,31 +100,29 @@ def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tupl
 
     sight, _ = sight_at(window, time)
     range_km = np.sqrt(dot(sight, sight))
-    total = np.add.reduceat(range_km, first) - 0.5 * (range_km[first] + range_km[first + samples - 1])
+    part = np.zeros(len(time))
+    part[1:] = 0.5 * (range_km[1:] + range_km[:-1]) * np.diff(time)
+    part[first] = 0.0
     nearest_km = np.minimum.reduceat(range_km, first)
     at_nearest = np.flatnonzero(range_km == nearest_km[window])
     every, kept = np.unique(window[at_nearest], return_index=True)
     nearest_s = time[at_nearest[kept]]
-    for _ in range(2):  # Newton on the range rate, from the nearest sample
+    for _ in range(3):  # Newton on the range rate, from the nearest sample
         sight, closing = sight_at(every, nearest_s)
         nearest_s = nearest_s - dot(sight, closing) / np.maximum(dot(closing, closing), 1e-12)
-        nearest_s = np.clip(nearest_s, windows.start_s, windows.end_s)
+        nearest_s = np.clip(nearest_s, begin, end)
     sight, _ = sight_at(every, nearest_s)
-    return total * length / (samples - 1), np.minimum(nearest_km, np.sqrt(dot(sight, sight)))
+    return np.add.reduceat(part, first), np.minimum(nearest_km, np.sqrt(dot(sight, sight)))
 
 
-def sight_bits(position: np.ndarray, sphere_km: float, max_range_km: float) -> np.ndarray:
-    """Who sees whom: bit j of row i, packed as ``numpy.packbits`` does, uint8 (K, N, ⌈N/8⌉), for (N, K, 3)
-    km."""
-    satellites, times, _ = position.shape
-    bits = np.empty((times, satellites, (satellites + 7) // 8), np.uint8)
+def sight_bits(position: np.ndarray, sphere_km: float, max_range_km: float, bits: np.ndarray) -> None:
+    """Write who sees whom into ``bits``, uint8 (K, N, ⌈N/8⌉) packed as ``numpy.packbits`` does, for (N, K, 3) km."""
     horizon = np.sqrt(np.maximum(dot(position, position) - sphere_km**2, 0.0))
     square = dot(position, position)
-    for k in range(times):
+    for k in range(position.shape[1]):
         product = position[:, k] @ position[:, k].T
         seen = product + np.outer(horizon[:, k], horizon[:, k]) >= sphere_km**2
         if np.isfinite(max_range_km):
             seen &= square[:, k, None] + square[:, k] - 2 * product <= max_range_km**2
         np.fill_diagonal(seen, False)
         bits[k] = np.packbits(seen, axis=1)
-    return bits

@@ -1,0 +1,59 @@
+"""Timing, bars and the table that every orbit benchmark prints."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def seconds(job: Callable[[], Any], runs: int = 1) -> tuple[float, Any]:
+    """The median wall time of ``runs`` runs, and what the last one returned."""
+    taken, result = [], None
+    for _ in range(runs):
+        before = time.perf_counter()
+        result = job()
+        taken.append(time.perf_counter() - before)
+    return statistics.median(taken), result
+
+
+@dataclass
+class Bars:
+    """What was measured, what was asked, and whether it was met."""
+
+    title: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def at_least(self, name: str, measured: float, bar: float, detail: str = "") -> None:
+        self._add(name, measured, f"≥ {bar:g}", measured >= bar, detail)
+
+    def at_most(self, name: str, measured: float, bar: float, detail: str = "") -> None:
+        self._add(name, measured, f"≤ {bar:g}", measured <= bar, detail)
+
+    def note(self, name: str, measured: Any, detail: str = "") -> None:
+        """A figure without a bar."""
+        self._add(name, measured, "", None, detail)
+
+    def _add(self, name: str, measured: Any, bar: str, met: bool | None, detail: str) -> None:
+        self.rows.append({"name": name, "measured": measured, "bar": bar, "met": met, "detail": detail})
+
+    def finish(self) -> None:
+        """Print the table and the JSON, and leave with status 1 when a bar was missed."""
+        table = Table("", "measured", "bar", "met", "", title=self.title)
+        for row in self.rows:
+            measured = (
+                f"{row['measured']:.4g}" if isinstance(row["measured"], float) else str(row["measured"])
+            )
+            met = {True: "yes", False: "NO", None: ""}[row["met"]]
+            table.add_row(row["name"], measured, row["bar"], met, row["detail"])
+        Console(width=130).print(table)
+        missed = [row["name"] for row in self.rows if row["met"] is False]
+        print(json.dumps({"benchmark": self.title, "rows": self.rows, "missed": missed}))
+        sys.exit(1 if missed else 0)
