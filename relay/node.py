@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio
 
 from relay import service
 from relay import wire_pb2 as pb
@@ -36,6 +38,10 @@ SWEEP_S = 1.0  # how often routes are looked up anew and what has expired is let
 
 # A satellite that waits for its gradient or its hidden states cannot go on; features are sent ahead.
 _URGENCY = {Kind.GRAD_HIDDEN: 0, Kind.HIDDEN: 0, Kind.GRAD_FEATURES: 0, Kind.AGGREGATE: 1, Kind.FEATURES: 2}
+
+
+class RelayError(RuntimeError):
+    """The relay cannot start."""
 
 
 class Expired(WireError):
@@ -110,14 +116,21 @@ class RelayNode:
             self._authority = TimeAuthority(self.clock, settings.network.nodes)
 
     async def start(self) -> None:
-        """Listen, then serve all links. Raises RuntimeError if the port cannot be had."""
+        """Listen, then serve all links. Raises RelayError if the port cannot be had."""
         self._server = grpc.aio.server(options=service.server_options(self._limits))
         self._server.add_generic_rpc_handlers((self._handlers(),))
         address = f"{self._settings.host}:{self.port}"
-        if self._identity is None:
-            self.port = self._server.add_insecure_port(address)
-        else:
-            self.port = self._server.add_secure_port(address, self._identity.server_credentials())
+        try:
+            if self._identity is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, self._identity.server_credentials())
+        except RuntimeError as error:
+            text = f"relay {self.name} cannot listen on {address}: the port is in use or not ours to take"
+            raise RelayError(text) from error
+        health = aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
+        await health.set("", health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
         for peer in self._network.neighbours(self.name):
             self.links[peer] = OutgoingLink(

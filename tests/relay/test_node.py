@@ -1,8 +1,11 @@
+import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from relay.client import LinkRefused, LinkTimeout, ParcelLink, RemoteError
 from relay.link import Window
+from relay.node import RelayError, RelaySettings
 from relay.wire import Kind
 
 
@@ -131,3 +134,26 @@ def test_a_transfer_takes_the_other_gateway_when_the_first_one_dies(fleet):
         satellite.send(*fleet.tensor([3.0], "sat-0", "ground"))
         assert values(ground.receive(10)) == [3.0]
     assert "sat-1" in [link.peer for link in relays.status("sat-0").links if link.trouble]
+
+
+def test_a_port_in_use_is_a_clear_error(fleet, tmp_path):
+    relays = fleet(fleet.both_ways(("sat-0", "ground")))
+    with pytest.raises(RelayError, match=r"relay sat-0 cannot listen on .*: the port is in use"):
+        relays.start("sat-0", folder=tmp_path / "other")
+
+
+def test_a_relay_needs_an_address_for_every_neighbour(fleet, tmp_path):
+    network = fleet.network_of(fleet.both_ways(("sat-0", "ground")))
+    with pytest.raises(ValueError, match="relay sat-0: no address for its neighbours ground"):
+        RelaySettings("sat-0", network, {}, tmp_path)
+    with pytest.raises(ValueError, match="'sat-9' is no node"):
+        RelaySettings("sat-9", network, {}, tmp_path)
+    with pytest.raises(ValueError, match="time authority sat-7"):
+        RelaySettings("sat-0", network, {"ground": "127.0.0.1:1"}, tmp_path, time_authority="sat-7")
+
+
+def test_a_relay_says_that_it_is_healthy(fleet):
+    relays = fleet(fleet.both_ways(("sat-0", "ground")))
+    with grpc.insecure_channel(relays.addresses["ground"]) as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
