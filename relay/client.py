@@ -201,15 +201,17 @@ class RelayLink:
         while not self._sent(manifest, payload, deadline_s):
             if time.monotonic() > deadline_s:
                 raise LinkTimeout(f"no room in the relay for {self._send_timeout_s:g} s")
+            self._tell(waiting=True)  # room may come with a later window, which time must be free to reach
             time.sleep(RETRY_S)
+            self._tell(waiting=False)
 
     def receive(self, timeout_s: float) -> Parcel:
         if self._incoming.empty:
-            self._requests.put(pb.FetchRequest(waiting=True, received=self._received))
+            self._tell(waiting=True)
         try:
             parcel = self._incoming.receive(timeout_s)
         except LinkTimeout:
-            self._requests.put(pb.FetchRequest(waiting=False))
+            self._tell(waiting=False)
             raise
         except RemoteError:
             self._received += 1
@@ -241,6 +243,9 @@ class RelayLink:
         if error is None:
             self.settle()
         self.close()
+
+    def _tell(self, *, waiting: bool) -> None:
+        self._requests.put(pb.FetchRequest(waiting=waiting, received=self._received))
 
     def _sent(self, manifest: Manifest, payload: Buffer, deadline_s: float) -> bool:
         """Put a parcel into the relay; False if it has no room now."""

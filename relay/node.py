@@ -232,9 +232,10 @@ class RelayNode:
 
     def _wake_s(self) -> float:
         """When the next link opens over which something waits to go."""
+        now_s = self.clock.now_s
         waiting = [link.schedule for peer, link in self.links.items() if self._queue_for(peer)]
-        windows = [schedule.next_after(self.clock.now_s) for schedule in waiting]
-        return min((window.start_s for window in windows if window is not None), default=math.inf)
+        shut = [schedule.next_after(now_s) for schedule in waiting if schedule.open_at(now_s) is None]
+        return min((window.start_s for window in shut if window is not None), default=math.inf)
 
     def _done(self, entry: Entry, refusal: Refusal | None) -> None:
         if entry.transfer_id not in self.spool.entries:

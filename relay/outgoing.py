@@ -134,6 +134,7 @@ class OutgoingLink:
         self._abandoned: list[bytes] = []  # begun here, finished another way
         self._not_before_s: dict[bytes, float] = {}  # wall time of the next offer of what was refused for now
         self._broken_until_s = 0.0  # wall time
+        self._out_until_s = 0.0  # mission time
         self._free_s = -math.inf  # mission time at which the last bit will have left
 
     @property
@@ -142,19 +143,28 @@ class OutgoingLink:
 
     @property
     def moving(self) -> bool:
-        """Whether bytes move on this link now, or would if it worked."""
+        """Whether bytes move on this link now, or would if it worked.
+
+        What still has to come in, or what the neighbour has no room for, waits for another link's window.
+        """
+        if self.in_flight_bytes:
+            return True
         if self.schedule.open_at(self._clock.now_s) is None:
-            return self.in_flight_bytes > 0
-        return self.in_flight_bytes > 0 or any(True for _ in self._queue())
+            return False
+        return any(
+            entry.complete or entry.end_offset > self._acked(entry)
+            for entry in self._queue()
+            if entry.transfer_id not in self._not_before_s
+        )
 
     @property
     def broken(self) -> bool:
         """Whether the link has just been found not to work, so that another way may be better."""
-        return time.monotonic() < self._broken_until_s
+        return time.monotonic() < self._broken_until_s or self._clock.now_s < self._out_until_s
 
     def begun(self, entry: Entry) -> bool:
         """Whether the neighbour holds a part of this transfer."""
-        return entry.transfer_id in self._sendings and self._sendings[entry.transfer_id].acked > 0
+        return self._acked(entry) > 0
 
     def forget(self, transfer_id: bytes) -> None:
         """Drop what is known of a transfer that has left the spool, here and at the neighbour if it began."""
@@ -176,10 +186,10 @@ class OutgoingLink:
                 continue
             try:
                 await self._clock.sleep_until(await self._session(window))
-                self._broken_until_s = 0.0
             except (grpc.aio.AioRpcError, _StreamEnded) as error:
                 details = error.details() if isinstance(error, grpc.aio.AioRpcError) else None
-                self._break(details or str(error) or type(error).__name__, time.monotonic() + BROKEN_S)
+                self._broken_until_s = time.monotonic() + BROKEN_S
+                self._break(details or str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_S)
 
     async def _session(self, window: Window) -> float:
@@ -243,7 +253,8 @@ class OutgoingLink:
             await self._clock.sleep_until(self._free_s)
             for outage in self._outages:
                 if outage.start_s <= self._clock.now_s < outage.end_s:
-                    self._break("the link is out", math.inf)
+                    self._out_until_s = outage.end_s
+                    self._break("the link is out")
                     return outage.end_s
             for frame in frames:
                 line.put_nowait((self._free_s + window.owlt_s, frame))
@@ -292,9 +303,9 @@ class OutgoingLink:
             loop.call_later(owlt_s, self._acknowledge, acknowledgement)
         raise _StreamEnded("the neighbour has ended the stream")
 
-    def _break(self, trouble: str, until_s: float) -> None:
+    def _break(self, trouble: str) -> None:
         log.info("%s → %s: %s", self.node, self.peer, trouble)
-        self.trouble, self._broken_until_s = trouble, until_s
+        self.trouble = trouble
         self._changed()
 
     def _acknowledge(self, acknowledgement: pb.Acknowledgement) -> None:
@@ -314,6 +325,7 @@ class OutgoingLink:
             else:
                 self._done(entry, Refusal(refusal.error, refusal.text))
             return
+        self._not_before_s.pop(transfer_id, None)
         offset = acknowledgement.next_offset
         if offset < entry.base_offset:
             self._done(entry, Refusal("OutOfOrder", f"{self.peer} has lost bytes below {entry.base_offset}"))
@@ -324,6 +336,10 @@ class OutgoingLink:
             entry.delivered_offset = sending.acked
         if sending.acked >= entry.manifest.total_bytes:
             self._done(entry, None)
+
+    def _acked(self, entry: Entry) -> int:
+        sending = self._sendings.get(entry.transfer_id)
+        return 0 if sending is None else sending.acked
 
     def _acked_bytes(self) -> int:
         return sum(sending.acked for sending in self._sendings.values())

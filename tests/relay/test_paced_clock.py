@@ -120,3 +120,40 @@ def test_time_stands_at_1x_while_an_application_computes(fleet):
         assert np.frombuffer(ground.receive(10).payload, "<f4").tolist() == [1.0]
         assert relays.clocks["ground"].now_s > 5000.0
         ground.send(*fleet.tensor([2.0], "ground", "sat-0", kind=Kind.HIDDEN))
+
+
+def test_what_is_still_to_come_in_does_not_hold_mission_time_on_an_open_link(fleet):
+    """sat-1 always sees the ground, and waits there with half a transfer until sat-0 sees sat-1 again."""
+    relays = fleet(
+        {**fleet.both_ways(("sat-0", "sat-1"), windows=GAP), **fleet.both_ways(("sat-1", "ground"))},
+        time_authority="ground",
+    )
+    data = np.arange(350_000, dtype="<f4")
+    with relays.link("sat-0") as satellite:
+        satellite.send(*fleet.tensor(data, "sat-0", "ground"))
+    with relays.link("ground") as ground:
+        assert np.array_equal(np.frombuffer(ground.receive(20).payload, "<f4"), data)
+    assert 9000.2 < relays.clocks["ground"].now_s < 9003.0
+
+
+def test_who_waits_for_room_does_not_hold_mission_time_either(fleet):
+    """Each relay has room for one parcel, and sat-1 sees the ground only an hour later."""
+    later = (Window(3600.0, 9000.0, 1e8, 0.0),)
+    relays = fleet(
+        {**fleet.both_ways(("sat-0", "sat-1")), **fleet.both_ways(("sat-1", "ground"), windows=later)},
+        time_authority="ground",
+        quota_bytes=600_000,
+        neighbour_quota_bytes=600_000,
+    )
+    with relays.link("sat-0") as satellite:
+        for step in range(
+            3
+        ):  # one rests on sat-1, one on sat-0, the third finds no room until the hour is over
+            satellite.send(*fleet.tensor(np.full(100_000, step), "sat-0", "ground", step=step))
+            relays.until("sat-1", lambda status: status.queued_transfers == 1 or status.mission_s > 3600.0)
+        assert relays.clocks["ground"].now_s > 3600.0
+    with relays.link("ground") as ground:
+        for _ in range(3):
+            ground.receive(20)
+            ground.settle()
+    assert relays.clocks["ground"].now_s < 3700.0
