@@ -68,7 +68,7 @@ def brahe(constellation: Constellation, stations: Sequence[GroundStation]) -> Jo
         BEGIN.year, BEGIN.month, BEGIN.day, BEGIN.hour, 0, 0.0, 0.0, peer.TimeSystem.UTC
     )
     propagators = [
-        peer.SGPPropagator.from_omm_elements(epoch, motion, ecc, inc, raan, argp, anomaly, 1)
+        peer.SGPPropagator.from_omm_elements(epoch, motion, ecc, inc, raan, argp, anomaly, 10001)
         for motion, ecc, inc, raan, argp, anomaly in _degrees(constellation)
     ]
     places = [peer.PointLocation(s.lon_deg, s.lat_deg, s.height_m) for s in stations]

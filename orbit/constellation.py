@@ -4,6 +4,7 @@ propagated."""
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,12 @@ from orbit.omm import looks_like_omm, read_omm
 from orbit.osculating import elements_from_state, mean_from_osculating, state_from_gcrs
 from orbit.planes import recognise_planes
 from orbit.propagation import J2, MU_KM3_S2, PROPAGATORS, RADIUS_KM
+
+OLD_ELEMENTS_DAYS = 30.0
+
+
+class OldElementsWarning(UserWarning):
+    """Elements are used so far from their epoch that SGP4 no longer knows where the satellite is."""
 
 
 class ConstellationError(ElementsError):
@@ -67,6 +74,21 @@ class Constellation:
     def age_days(self, epoch: Time) -> np.ndarray:
         """Days from the epoch of each satellite's elements to ``epoch``, shape (N,)."""
         return self.elements.seconds_before(*split_julian_date(epoch)) / 86400.0
+
+
+def warn_of_old_elements(constellation: Constellation, epoch: Time, horizon_s: float) -> None:
+    """Warn when a horizon reaches more than 30 days from the epoch of any satellite's elements."""
+    age_days = constellation.age_days(epoch)
+    farthest = np.maximum(np.abs(age_days), np.abs(age_days + horizon_s / 86400.0))
+    oldest = int(np.argmax(farthest))
+    if farthest[oldest] > OLD_ELEMENTS_DAYS:
+        old = np.count_nonzero(farthest > OLD_ELEMENTS_DAYS)
+        warnings.warn(
+            f"the elements of {old} of {len(constellation)} satellites are used more than {OLD_ELEMENTS_DAYS:.0f} days "
+            f"from their epoch; those of {constellation.names[oldest]!r} {farthest[oldest]:.0f} days",
+            OldElementsWarning,
+            stacklevel=3,
+        )
 
 
 def from_elements(names: Sequence[str], elements: MeanElements, *, propagator: str = "sgp4") -> Constellation:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from astropy.time import Time
 
-from orbit.constellation import Constellation
+from orbit.constellation import Constellation, warn_of_old_elements
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
 from orbit.contact_plan_files import load, save
 from orbit.contact_plan_header import ContactPlanFileError
@@ -127,6 +127,7 @@ def build_contact_plan(
             return load(cached)
         except ContactPlanFileError:
             pass  # cut short or of another version: it is written anew below
+    warn_of_old_elements(constellation, epoch, horizon_s)
     nodes = _nodes(constellation, stations)
     share = _shares_of_progress(progress, links)
     parts = [np.empty(0, CONTACT)]

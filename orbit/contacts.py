@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from astropy.time import Time
 
-from orbit.constellation import Constellation
+from orbit.constellation import Constellation, warn_of_old_elements
 from orbit.ephemeris import Ephemeris, ephemerides
 from orbit.intervals import Function, Intervals, intersection, not_negative
 from orbit.stations import GroundStation
@@ -49,6 +49,7 @@ def find_passes(
     satellite that decays.
     """
     check_horizon(horizon_s)
+    warn_of_old_elements(constellation, epoch, horizon_s)
     found = [np.empty(0, PASS)]
     for first, motion in ephemerides(constellation, epoch, horizon_s):
         passes = passes_of(motion, stations)

@@ -1,0 +1,46 @@
+"""Where satellites stand over the ground, and what of it a station sees: the data of maps."""
+
+from __future__ import annotations
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import EarthLocation
+from astropy.time import Time
+
+from orbit.constellation import Constellation
+from orbit.ephemeris import ephemeris, ephemeris_step_s
+from orbit.frames import EQUATORIAL_RADIUS_KM
+from orbit.stations import GroundStation
+
+
+def positions_itrs_km(constellation: Constellation, epoch: Time, seconds: np.ndarray) -> np.ndarray:
+    """ITRS positions [km] of all satellites at ascending ``seconds`` (K,) after ``epoch``, shape (N, K, 3)."""
+    first_s, span_s = float(seconds[0]), max(float(seconds[-1] - seconds[0]), 1.0)
+    step_s = ephemeris_step_s(constellation, span_s)
+    motion = ephemeris(constellation, epoch, round(span_s / step_s), step_s=step_s, start_s=first_s)
+    return motion.positions(seconds)
+
+
+def subpoints(
+    constellation: Constellation, epoch: Time, seconds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Geodetic latitude [deg], longitude [deg, −180 to 180] and height [km] under way, each (N, K)."""
+    position = positions_itrs_km(constellation, epoch, seconds) * u.km
+    place = EarthLocation.from_geocentric(position[..., 0], position[..., 1], position[..., 2]).to_geodetic()
+    return place.lat.to_value("deg"), place.lon.wrap_at("180d").to_value("deg"), place.height.to_value("km")
+
+
+def seen_circle(
+    station: GroundStation, altitude_km: float, points: int = 181
+) -> tuple[np.ndarray, np.ndarray]:
+    """Latitude and longitude [deg], each (points,), of the rim within which satellites stand above the lowest mask.
+
+    On the sphere: λ = arccos(R cos(mask) / (R + altitude)) − mask from the station, all round.
+    """
+    mask = np.radians(station.lowest_mask_deg)
+    rim = np.arccos(EQUATORIAL_RADIUS_KM * np.cos(mask) / (EQUATORIAL_RADIUS_KM + altitude_km)) - mask
+    bearing = np.linspace(0, 2 * np.pi, points)
+    east, north, up = station.east_north_up
+    way = np.sin(bearing)[:, None] * east + np.cos(bearing)[:, None] * north
+    x, y, z = (np.cos(rim) * up + np.sin(rim) * way).T
+    return np.degrees(np.arcsin(z)), np.degrees(np.arctan2(y, x))

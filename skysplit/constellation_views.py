@@ -1,0 +1,191 @@
+"""A constellation to look at: JSON, CZML for Cesium, and a map of ground tracks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from astropy.time import Time, TimeDelta
+from plotly.colors import qualitative
+
+from orbit.constellation import Constellation
+from orbit.contact_plan import ContactPlan, LinkKind
+from orbit.ground_track import positions_itrs_km, seen_circle, subpoints
+from orbit.stations import GroundStation
+
+CZML_STEP_S = 120.0
+MAP_STEP_S = 30.0
+
+
+def constellation_json(constellation: Constellation, stations: Sequence[GroundStation], epoch: Time) -> str:
+    """Epoch, satellites (name, plane, slot, mean elements) and stations as one JSON object."""
+    e = constellation.elements
+    angles = np.degrees([e.inc_rad, e.raan_rad, e.argp_rad, e.mean_anomaly_rad])
+    satellites = [
+        {
+            "name": name,
+            "plane": int(constellation.plane[k]),
+            "slot": int(constellation.slot[k]),
+            "mean_motion_rev_day": float(e.mean_motion_rad_min[k] * 720 / np.pi),
+            "ecc": float(e.ecc[k]),
+            "inc_deg": float(angles[0, k]),
+            "raan_deg": float(angles[1, k]),
+            "argp_deg": float(angles[2, k]),
+            "mean_anomaly_deg": float(angles[3, k]),
+        }
+        for k, name in enumerate(constellation.names)
+    ]
+    places = [
+        {
+            "name": s.name,
+            "lat_deg": s.lat_deg,
+            "lon_deg": s.lon_deg,
+            "height_m": s.height_m,
+            "mask_deg": s.mask_deg,
+        }
+        for s in stations
+    ]
+    said = {"epoch": _utc(epoch, 0.0), "propagator": constellation.propagator}
+    return json.dumps({**said, "satellites": satellites, "stations": places}, indent=1)
+
+
+def constellation_czml(
+    constellation: Constellation, stations: Sequence[GroundStation], plan: ContactPlan, epoch: Time
+) -> str:
+    """A CZML document: satellites on their way, stations, and a line for every downlink while it is open."""
+    span = f"{_utc(epoch, 0.0)}/{_utc(epoch, plan.horizon_s)}"
+    clock = {"interval": span, "currentTime": _utc(epoch, 0.0), "multiplier": 60}
+    packets: list[dict[str, Any]] = [{"id": "document", "name": "SkySplit", "version": "1.0", "clock": clock}]
+    seconds = np.linspace(0, plan.horizon_s, 1 + int(np.ceil(plan.horizon_s / CZML_STEP_S)))
+    track_m = positions_itrs_km(constellation, epoch, seconds) * 1000.0
+    for k, name in enumerate(constellation.names):
+        samples = np.column_stack([seconds, track_m[k]]).round(3).ravel().tolist()
+        packets.append(
+            {
+                "id": name,
+                "name": name,
+                "availability": span,
+                "position": {
+                    "epoch": _utc(epoch, 0.0),
+                    "referenceFrame": "FIXED",
+                    "interpolationAlgorithm": "LAGRANGE",
+                    "interpolationDegree": 7,
+                    "cartesian": samples,
+                },
+                "point": {"pixelSize": 6, "color": {"rgba": _rgba(int(constellation.plane[k]))}},
+                "path": {"leadTime": 0, "trailTime": 2700, "width": 1},
+            }
+        )
+    for station in stations:
+        place = [station.lon_deg, station.lat_deg, station.height_m]
+        packets.append(
+            {
+                "id": station.name,
+                "name": station.name,
+                "position": {"cartographicDegrees": place},
+                "point": {"pixelSize": 8, "color": {"rgba": [255, 255, 255, 255]}},
+                "label": {
+                    "text": station.name,
+                    "font": "12pt sans-serif",
+                    "pixelOffset": {"cartesian2": [0, -16]},
+                },
+            }
+        )
+    downlinks = plan.of_kind(LinkKind.DOWNLINK)
+    for source, target in np.unique(
+        np.stack([downlinks["source"], downlinks["target"]], axis=1), axis=0
+    ).tolist():
+        names = plan.nodes[source].name, plan.nodes[target].name
+        opened = [
+            {"interval": f"{_utc(epoch, one['start_s'])}/{_utc(epoch, one['end_s'])}", "boolean": True}
+            for one in plan.between(source, target)
+        ]
+        packets.append(
+            {
+                "id": f"{names[0]} → {names[1]}",
+                "polyline": {
+                    "positions": {"references": [f"{name}#position" for name in names]},
+                    "show": [{"interval": span, "boolean": False}, *opened],
+                    "width": 2,
+                    "arcType": "NONE",
+                    "material": {"solidColor": {"color": {"rgba": [0, 220, 160, 200]}}},
+                },
+            }
+        )
+    return json.dumps(packets)
+
+
+def map_figure(
+    constellation: Constellation, stations: Sequence[GroundStation], epoch: Time, *, span_s: float = 5700.0
+) -> go.Figure:
+    """Ground tracks over ``span_s`` (about a revolution), one colour a plane, and what each station sees."""
+    seconds = np.arange(0, span_s, MAP_STEP_S)
+    lat, lon, height_km = subpoints(constellation, epoch, seconds)
+    figure = go.Figure()
+    for plane in np.unique(constellation.plane).tolist():
+        tracks = [_open_at_date_line(lat[k], lon[k]) for k in np.flatnonzero(constellation.plane == plane)]
+        y, x = (np.concatenate(part) for part in zip(*tracks, strict=True))
+        colour = f"rgb{tuple(_rgba(plane)[:3])}"
+        figure.add_trace(
+            go.Scattergl(x=x, y=y, mode="lines", name=f"plane {plane}", line={"width": 1, "color": colour})
+        )
+        here = constellation.plane == plane
+        figure.add_trace(
+            go.Scattergl(
+                x=lon[here, 0],
+                y=lat[here, 0],
+                mode="markers",
+                marker={"size": 7, "color": colour},
+                text=[name for name, member in zip(constellation.names, here, strict=True) if member],
+                name=f"plane {plane} at the epoch",
+                showlegend=False,
+            )
+        )
+    for station in stations:
+        y, x = _open_at_date_line(*seen_circle(station, float(np.median(height_km))))
+        figure.add_trace(
+            go.Scatter(
+                x=x,
+                y=y,
+                mode="lines",
+                line={"dash": "dot", "color": "grey"},
+                name=station.name,
+                showlegend=False,
+            )
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=[(station.lon_deg + 180) % 360 - 180],
+                y=[station.lat_deg],
+                mode="markers+text",
+                marker={"symbol": "triangle-up", "size": 11, "color": "black"},
+                text=[station.name],
+                textposition="top center",
+                showlegend=False,
+            )
+        )
+    figure.update_xaxes(range=[-180, 180], dtick=30, title="longitude [°]")
+    figure.update_yaxes(range=[-90, 90], dtick=30, title="latitude [°]", scaleanchor="x")
+    figure.update_layout(
+        title=f"{len(constellation)} satellites from {_utc(epoch, 0.0)}, {span_s / 60:.0f} min",
+        template="plotly_white",
+    )
+    return figure
+
+
+def _open_at_date_line(lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The line with gaps (NaN) where it steps over the date line, and one at its end."""
+    jumps = np.flatnonzero(np.abs(np.diff(lon)) > 180) + 1
+    return np.append(np.insert(lat, jumps, np.nan), np.nan), np.append(np.insert(lon, jumps, np.nan), np.nan)
+
+
+def _rgba(plane: int) -> list[int]:
+    colour = qualitative.Dark24[plane % len(qualitative.Dark24)]
+    return [int(colour[k : k + 2], 16) for k in (1, 3, 5)] + [255]
+
+
+def _utc(epoch: Time, seconds: float) -> str:
+    return f"{Time(epoch.utc + TimeDelta(float(seconds), format='sec'), precision=3).isot}Z"

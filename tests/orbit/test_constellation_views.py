@@ -1,0 +1,92 @@
+"""Ground tracks and the views that are drawn of them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from astropy.time import Time, TimeDelta
+
+from orbit.constellation import OldElementsWarning, walker
+from orbit.contact_plan import LinkKind
+from orbit.contact_plan_builder import Links, SpaceGroundLink, build_contact_plan
+from orbit.contacts import find_passes
+from orbit.ground_track import positions_itrs_km, seen_circle, subpoints
+from orbit.stations import GroundStation
+from skysplit.constellation_views import constellation_czml, constellation_json, map_figure
+
+EPOCH = Time("2026-03-01T06:00:00")
+SHELL = walker("53: 12/3/1", epoch=EPOCH, altitude_km=550)
+STATIONS = (GroundStation("Matera", 40.65, 16.70, 540), GroundStation("Suva", -18.1, 178.4))
+HORIZON_S = 7200.0
+
+
+def test_a_ground_track_stays_within_its_inclination_and_at_its_height() -> None:
+    lat, lon, height_km = subpoints(SHELL, EPOCH, np.arange(0, 6000, 20.0))
+    assert 52.5 < np.abs(lat).max() < 53.5
+    assert (np.abs(lon) <= 180).all()
+    assert 530 < height_km.min() < height_km.max() < 590
+
+
+def test_the_rim_of_what_a_station_sees_is_where_passes_begin() -> None:
+    passes = find_passes(SHELL, STATIONS[:1], epoch=EPOCH, horizon_s=86400.0)
+    rim_lat, rim_lon = (np.radians(part) for part in seen_circle(STATIONS[0], 550.0))
+    lat0, lon0 = np.radians([40.65, 16.70])
+    rim = np.arccos(np.sin(lat0) * np.sin(rim_lat) + np.cos(lat0) * np.cos(rim_lat) * np.cos(rim_lon - lon0))
+    assert np.ptp(rim) < 1e-9
+    for one in passes[:10]:
+        lat, lon, _ = subpoints(SHELL, EPOCH, np.array([one["start_s"]]))
+        lat, lon = np.radians(lat[one["satellite"], 0]), np.radians(lon[one["satellite"], 0])
+        away = np.arccos(np.sin(lat0) * np.sin(lat) + np.cos(lat0) * np.cos(lat) * np.cos(lon - lon0))
+        assert np.degrees(away) == pytest.approx(np.degrees(rim[0]), abs=0.5)  # the Earth is not a sphere
+
+
+def test_czml_shows_each_satellite_station_and_open_downlink() -> None:
+    plan = build_contact_plan(SHELL, STATIONS, Links(SpaceGroundLink(1e8)), epoch=EPOCH, horizon_s=HORIZON_S)
+    packets = {
+        packet["id"]: packet for packet in json.loads(constellation_czml(SHELL, STATIONS, plan, EPOCH))
+    }
+    assert packets["document"]["clock"]["interval"] == "2026-03-01T06:00:00.000Z/2026-03-01T08:00:00.000Z"
+    samples = np.reshape(packets["sat-1-02"]["position"]["cartesian"], (-1, 4))
+    expected = positions_itrs_km(SHELL, EPOCH, samples[:, 0])[6] * 1000
+    np.testing.assert_allclose(samples[:, 1:], expected, atol=0.01)
+    assert packets["Suva"]["position"]["cartographicDegrees"] == [178.4, -18.1, 0.0]
+    shown = sum(len(packet["polyline"]["show"]) - 1 for packet in packets.values() if "polyline" in packet)
+    assert shown == len(plan.of_kind(LinkKind.DOWNLINK)) > 0
+
+
+def test_json_gives_planes_slots_and_elements() -> None:
+    said = json.loads(constellation_json(SHELL, STATIONS, EPOCH))
+    assert [(s["plane"], s["slot"]) for s in said["satellites"][:5]] == [
+        (0, 0),
+        (0, 1),
+        (0, 2),
+        (0, 3),
+        (1, 0),
+    ]
+    assert said["satellites"][0]["inc_deg"] == pytest.approx(53)
+    assert [s["name"] for s in said["stations"]] == ["Matera", "Suva"]
+
+
+def test_the_map_draws_a_track_per_plane_and_breaks_it_at_the_date_line() -> None:
+    figure = map_figure(SHELL, STATIONS, EPOCH)
+    tracks = [trace for trace in figure.data if trace.mode == "lines"]
+    assert [trace.name for trace in tracks] == ["plane 0", "plane 1", "plane 2", "Matera", "Suva"]
+    for trace in tracks:
+        step = np.abs(np.diff(trace.x))
+        assert (step[~np.isnan(step)] < 180).all()
+
+
+def test_elements_far_from_their_epoch_bring_a_warning_with_their_age() -> None:
+    late = EPOCH + TimeDelta(40, format="jd")
+    with pytest.warns(OldElementsWarning, match=r"12 of 12 satellites .* 'sat-0-00' 41 days"):
+        find_passes(SHELL, STATIONS, epoch=late, horizon_s=86400.0)
+    with pytest.warns(OldElementsWarning, match="31 days"):
+        build_contact_plan(
+            SHELL,
+            STATIONS,
+            Links(SpaceGroundLink(1e8)),
+            epoch=EPOCH - TimeDelta(31, format="jd"),
+            horizon_s=600.0,
+        )
