@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -56,6 +56,9 @@ class RelayEndpoint:
         self._thread = threading.Thread(target=self._run, name="relay-endpoint", daemon=True)
         self._serving: asyncio.Task[None]
         self._started = threading.Event()
+        self._told: asyncio.Queue[pb.FetchRequest] = asyncio.Queue()  # to the relay, in this session
+        self._received = self._at_work = 0  # parcels of this session
+        self._holds = 0
 
     def start(self) -> Self:
         self._thread.start()
@@ -68,6 +71,15 @@ class RelayEndpoint:
             with contextlib.suppress(RuntimeError):  # the loop has closed in between
                 self._loop.call_soon_threadsafe(self._serving.cancel)
             self._thread.join(timeout=10)
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep mission time at 1× meanwhile: satellites start, or the strategy plans, and no relay can see it."""
+        self._loop.call_soon_threadsafe(self._hold, 1)
+        try:
+            yield
+        finally:
+            self._loop.call_soon_threadsafe(self._hold, -1)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -109,41 +121,46 @@ class RelayEndpoint:
         fetch = channel.stream_stream(
             service.path(service.FETCH), request_serializer=pb.FetchRequest.SerializeToString
         )(metadata=self._caller, wait_for_ready=True)
-        told: asyncio.Queue[pb.FetchRequest] = asyncio.Queue()
+        self._told = asyncio.Queue()
+        self._received = self._at_work = 0
+        self._tell()
         room = asyncio.Semaphore(ANSWERED_AT_ONCE)
         reader = ParcelReader(self._limits, at_once=PARCELS_AT_ONCE)
-        received = at_work = 0
 
         async def tell() -> None:
             while True:
-                await fetch.write(await told.get())
+                await fetch.write(await self._told.get())
 
         async def answer(parcel: Parcel) -> None:
-            nonlocal at_work
-            try:
-                await self._answer(channel, parcel)
-                told.put_nowait(pb.FetchRequest(taken=parcel.manifest.transfer_id))
-            finally:
-                at_work -= 1
-                room.release()
-                told.put_nowait(pb.FetchRequest(waiting=at_work == 0, received=received))
+            await self._answer(channel, parcel)
+            self._at_work -= 1
+            self._tell(taken=parcel.manifest.transfer_id)
+            room.release()
 
         try:
             async with asyncio.TaskGroup() as tasks:
                 telling = tasks.create_task(tell())
-                told.put_nowait(pb.FetchRequest(waiting=True, received=0))
                 async for frame in fetch:
                     item = reader.add(frame)
                     if isinstance(item, pb.Failure):
                         log.warning("a reply of %s was refused on its way: %s", self._node, item.text)
-                        received += 1
+                        self._received += 1
+                        self._tell()
                     elif item is not None:
                         await room.acquire()
-                        received, at_work = received + 1, at_work + 1
+                        self._received, self._at_work = self._received + 1, self._at_work + 1
                         tasks.create_task(answer(item))
                 telling.cancel()
         finally:
             fetch.cancel()
+
+    def _tell(self, *, taken: bytes = b"") -> None:
+        waiting = self._at_work == 0 and self._holds == 0
+        self._told.put_nowait(pb.FetchRequest(taken=taken, waiting=waiting, received=self._received))
+
+    def _hold(self, change: int) -> None:
+        self._holds += change
+        self._tell()
 
     async def _answer(self, channel: grpc.aio.Channel, parcel: Parcel) -> None:
         manifest, payload = parcel

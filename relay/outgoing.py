@@ -31,8 +31,7 @@ log = logging.getLogger(__name__)
 BURST_S = (
     0.02  # how late the sender may run and still catch up: more than a scheduler's hiccup, less than a window
 )
-CHUNK_S = 0.0025  # time on the link that a chunk is sized for; every hop of a cut-through adds one
-MIN_CHUNK_BYTES = 64 << 10
+CHUNK_BYTES = ((250e6, 64 << 10), (1e9, 256 << 10), (math.inf, 1 << 20))  # below this rate, this size
 MIN_CREDIT_BYTES = 1 << 20
 MAX_CREDIT_BYTES = 8 << 20
 TURNAROUND_S = 0.02  # what an acknowledgement takes beside the light time
@@ -356,10 +355,8 @@ class OutgoingLink:
 
 
 def _chunk_bytes(rate_bps: float, limits: Limits) -> int:
-    """64 KiB on slow links, doubling with the rate up to the limit."""
-    size = MIN_CHUNK_BYTES
-    while size * 2 <= min(rate_bps * CHUNK_S / 8, limits.chunk_bytes):
-        size *= 2
+    """Small on slow links, where each hop of a cut-through waits for one; large where the CPU is the limit."""
+    size = next(size for upper_bps, size in CHUNK_BYTES if rate_bps < upper_bps)
     return min(size, limits.chunk_bytes)
 
 

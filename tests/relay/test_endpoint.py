@@ -108,3 +108,18 @@ def test_time_jumps_while_both_ends_wait_and_not_while_the_ground_computes(fleet
         assert relays.clocks["ground"].now_s < 3010.0
         with pytest.raises(LinkTimeout):
             satellite.receive(0.2)
+
+
+def test_time_does_not_jump_while_the_ground_holds_it(fleet):
+    later = (Window(3000.0, 3100.0, 1e8, 0.0),)
+    relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=later), time_authority="ground")
+    with RelayEndpoint(doubling, ["sat-0"], relays.addresses["ground"], "ground") as ground:
+        with ground.hold():
+            time.sleep(0.2)
+            with relays.link("sat-0") as satellite:
+                satellite.send(*fleet.tensor([1.0], "sat-0", "ground"))
+            time.sleep(0.8)
+            assert relays.clocks["ground"].now_s < 100.0
+        with relays.link("sat-0") as satellite:
+            assert values(satellite.receive(15)) == [2.0]
+    assert relays.clocks["ground"].now_s > 3000.0
