@@ -118,6 +118,8 @@ class GroundEndpoint:
         await server.stop(grace=0.2)
 
     async def _exchange(self, requests: object, context: grpc.aio.ServicerContext) -> None:
+        if context.time_remaining() is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, service.NO_DEADLINE)
         try:
             name = self._admit(context)
         except IdentityError as error:

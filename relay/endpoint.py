@@ -26,6 +26,8 @@ from relay.wire import Buffer, Limits, Manifest, Parcel, WireError
 log = logging.getLogger(__name__)
 
 ANSWERED_AT_ONCE = 64
+SESSION_S = 24 * 3600.0
+PUT_S = 600.0
 
 
 class RelayEndpoint:
@@ -120,7 +122,7 @@ class RelayEndpoint:
         """One stream of parcels. Raises a group with AioRpcError or WireError when it breaks."""
         fetch = channel.stream_stream(
             service.path(service.FETCH), request_serializer=pb.FetchRequest.SerializeToString
-        )(metadata=self._caller, wait_for_ready=True)
+        )(metadata=self._caller, timeout=SESSION_S, wait_for_ready=True)
         self._told = asyncio.Queue()
         self._received = self._at_work = 0
         self._tell()
@@ -182,7 +184,7 @@ class RelayEndpoint:
             sealed = self._identity.seal(manifest)
         call = channel.stream_stream(
             service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
-        )(metadata=self._caller)
+        )(metadata=self._caller, timeout=PUT_S)
         try:
             await call.write(encode_opening(sealed))
             for frame in chunks(manifest.transfer_id, payload, self._limits.chunk_bytes):

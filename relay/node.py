@@ -374,6 +374,8 @@ class RelayNode:
             yield told
 
     async def _caller(self, context: grpc.aio.ServicerContext) -> str:
+        if context.time_remaining() is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, service.NO_DEADLINE)
         stated = str(dict(context.invocation_metadata() or ()).get(service.NODE_KEY, ""))
         try:
             name = stated if self._identity is None else peer_name(context.auth_context())

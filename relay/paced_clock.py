@@ -22,6 +22,7 @@ from relay import service
 from relay import wire_pb2 as pb
 
 WAVE_S = 0.1  # wall time between two waves while somebody is busy
+SESSION_S = 24 * 3600.0
 STEP_S = 0.02  # a node's clock that is off by less than this is left alone
 
 
@@ -130,7 +131,7 @@ async def follow(
     )
     while True:
         with contextlib.suppress(grpc.aio.AioRpcError):
-            call = stream(metadata=[(service.NODE_KEY, node)], wait_for_ready=True)
+            call = stream(metadata=[(service.NODE_KEY, node)], timeout=SESSION_S, wait_for_ready=True)
             async for told in call:
                 if told.mission_s - clock.now_s > STEP_S:
                     clock.advance_to(told.mission_s)

@@ -13,6 +13,7 @@ STATUS = "Status"  # StatusRequest → NodeStatus
 CANCEL = "Cancel"  # TransferId → Nothing
 
 NODE_KEY = "skysplit-node"  # metadata: who calls, where no certificate says so
+NO_DEADLINE = "a call needs a deadline: one that never ends would hold its stream for ever"
 
 
 def path(method: str) -> str:

@@ -223,6 +223,13 @@ def test_a_frame_beyond_the_message_limit_is_refused_by_the_transport(relays, ce
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_a_call_without_a_deadline_is_refused(relays, certificates):
+    with dial(relays.addresses["ground"], "ground", certificates["sat-0"], LIMITS) as channel:
+        call = channel.stream_stream(service.path(service.PUT))(iter([]))
+        with pytest.raises(grpc.RpcError, match="needs a deadline"):
+            list(call)
+
+
 def test_only_the_nodes_own_application_may_fetch_its_parcels(relays, certificates):
     channel = dial(relays.addresses["ground"], "ground", certificates["sat-0"], LIMITS)
     with channel:
