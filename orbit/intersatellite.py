@@ -20,6 +20,7 @@ from orbit.ephemeris import Ephemeris, ephemeris, ephemeris_step_s
 from orbit.frames import DAY_S, EARTH_ROTATION_RAD_S, EQUATORIAL_RADIUS_KM
 from orbit.intervals import Intervals, intersection, not_negative
 from orbit.pass_search import dot
+from orbit.planes import on_one_date
 
 try:  # the extra [fast]
     from orbit import link_kernels as search
@@ -61,10 +62,8 @@ def grid_neighbours(constellation: Constellation) -> np.ndarray:
 
     The planes close into a circle unless the last and the first fly against each other (the seam of a star).
     """
-    elements = constellation.elements
     members = list(planes(constellation).values())
-    latitude = elements.argp_rad + elements.mean_anomaly_rad
-    normal = _normals(elements.inc_rad, elements.raan_rad)
+    normal, latitude = on_one_date(constellation.elements)
     pairs: set[tuple[int, int]] = set()
     for number, here in enumerate(members):
         there = members[(number + 1) % len(members)]
@@ -240,10 +239,3 @@ def _joined(parts: np.ndarray, pairs: np.ndarray, horizon_s: float, acquisition_
     links["open_start"], links["open_end"] = links["start_s"] == 0.0, links["end_s"] >= horizon_s - 1e-6
     links["start_s"] += np.where(links["open_start"], 0.0, acquisition_s)
     return links[links["end_s"] > links["start_s"]]
-
-
-def _normals(inc_rad: np.ndarray, raan_rad: np.ndarray) -> np.ndarray:
-    """The unit normals of orbital planes, shape (N, 3)."""
-    return np.stack(
-        [np.sin(inc_rad) * np.sin(raan_rad), -np.sin(inc_rad) * np.cos(raan_rad), np.cos(inc_rad)], axis=1
-    )

@@ -17,14 +17,7 @@ def recognise_planes(elements: MeanElements) -> tuple[np.ndarray, np.ndarray]:
     2.5°, or when a chain of such satellites joins them.  Planes are numbered by inclination (whole
     tolerances), then by right ascension; slots by the argument of latitude at the common date.
     """
-    jd, fraction = float(np.max(elements.epoch_jd)), 0.0
-    elapsed_s = elements.seconds_before(jd, fraction)
-    raan_rate, argp_rate, anomaly_rate = secular_rates(elements)
-    raan = elements.raan_rad + raan_rate * elapsed_s
-    latitude = elements.argp_rad + elements.mean_anomaly_rad + (argp_rate + anomaly_rate) * elapsed_s
-
-    inc = elements.inc_rad
-    normal = np.stack([np.sin(inc) * np.sin(raan), -np.sin(inc) * np.cos(raan), np.cos(inc)], axis=1)
+    normal, latitude = on_one_date(elements)
     near = normal @ normal.T >= np.cos(np.radians(PLANE_TOLERANCE_DEG))
     cluster = _connected(near)
 
@@ -43,6 +36,20 @@ def recognise_planes(elements: MeanElements) -> tuple[np.ndarray, np.ndarray]:
         plane[members] = number
         slot[members[np.argsort(latitude[members] % (2 * np.pi), kind="stable")]] = np.arange(len(members))
     return plane, slot
+
+
+def on_one_date(elements: MeanElements) -> tuple[np.ndarray, np.ndarray]:
+    """Unit normals (N, 3) of the planes and arguments of latitude (N,) [rad], all at the midnight of the latest epoch.
+
+    Elements of a catalogue differ in epoch by days, in which nodes turn by degrees and satellites revolve: the
+    secular rates of J2 bring them together.
+    """
+    elapsed_s = elements.seconds_before(float(np.max(elements.epoch_jd)), 0.0)
+    raan_rate, argp_rate, anomaly_rate = secular_rates(elements)
+    raan, inc = elements.raan_rad + raan_rate * elapsed_s, elements.inc_rad
+    latitude = elements.argp_rad + elements.mean_anomaly_rad + (argp_rate + anomaly_rate) * elapsed_s
+    normal = np.stack([np.sin(inc) * np.sin(raan), -np.sin(inc) * np.cos(raan), np.cos(inc)], axis=1)
+    return normal, latitude
 
 
 def _connected(near: np.ndarray) -> np.ndarray:

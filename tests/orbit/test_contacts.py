@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from astropy.time import Time, TimeDelta
@@ -81,6 +84,22 @@ def test_passes_are_those_that_sampling_sees(inc, altitude, lat, mask) -> None:
     for edge in np.concatenate([passes["start_s"], passes["end_s"]]):
         near_edge |= np.abs(seconds - edge) < 1e-3
     assert (inside == seen)[~near_edge].all()
+
+
+def test_the_engine_works_without_numba() -> None:
+    script = (
+        "import sys; sys.modules['numba'] = None\n"
+        "from astropy.time import Time\n"
+        "from orbit import contacts, intersatellite, link_search, pass_search\n"
+        "from orbit.constellation import walker\n"
+        "assert (contacts.search, intersatellite.search) == (pass_search, link_search)\n"
+        "epoch = Time('2026-03-01T06:00:00')\n"
+        "shell = walker('53: 9/1/0', epoch=epoch, altitude_km=550)\n"
+        "pairs = intersatellite.plane_neighbours(shell)\n"
+        "print(len(intersatellite.find_links(shell, pairs, epoch=epoch, horizon_s=600.0)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "9"
 
 
 def test_a_pass_of_a_few_seconds_is_found() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.time import Time
@@ -18,6 +20,7 @@ from orbit.intersatellite import (
     plane_neighbours,
     sight_bitmaps,
 )
+from orbit.propagation import secular_rates
 
 EPOCH = Time("2026-03-01T06:00:00")
 HORIZON_S = 20000.0
@@ -100,6 +103,20 @@ def test_the_grid_joins_each_satellite_with_the_next_plane_but_not_over_the_seam
     assert planes == {(k, k + 1) for k in range(5)}
     assert len(grid_neighbours(walker("53: 12/1/0", epoch=EPOCH, altitude_km=550))) == 0
     assert len(grid_neighbours(walker("53: 24/2/1", epoch=EPOCH, altitude_km=550))) == 12
+
+
+def test_neighbours_in_phase_are_reckoned_on_one_date() -> None:
+    delta = walker("53: 40/5/1", epoch=EPOCH, altitude_km=550)
+    motion, rates = delta.elements, secular_rates(delta.elements)
+    earlier_s = np.linspace(0, 86400, 40)  # the same orbits, each with an epoch of its own
+    late = replace(
+        motion,
+        epoch_fraction=motion.epoch_fraction - earlier_s / 86400,
+        raan_rad=motion.raan_rad - rates[0] * earlier_s,
+        argp_rad=motion.argp_rad - rates[1] * earlier_s,
+        mean_anomaly_rad=motion.mean_anomaly_rad - rates[2] * earlier_s,
+    )
+    assert (grid_neighbours(replace(delta, elements=late)) == grid_neighbours(delta)).all()
 
 
 def test_a_slew_limit_cuts_what_turns_faster() -> None:
