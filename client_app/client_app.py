@@ -1,8 +1,9 @@
 """The ClientApp: a satellite.
 
-It answers two messages. ``query.muster`` – before anything is trained – opens the satellite's images and model
-and reports its samples, or what is wrong. ``train`` runs one round on board; a round that the ground cannot serve
-now comes back *parked*, and the next ``train`` message with ``resume`` goes on where it stopped.
+It answers two messages. ``query.muster`` – before anything is trained – opens the satellite's images and model,
+sends the features of a few images so that the ground learns how pooled states are scaled, and reports its samples, or
+what is wrong. ``train`` runs one round on board; a round that the ground cannot serve now comes back *parked*, and the
+next ``train`` message with ``resume`` goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from torch import nn
 
 from client_app import state
 from client_app.crossings import Crossings
@@ -22,13 +24,15 @@ from client_app.onboard import (
     PooledStates,
     Progress,
     RoundTask,
+    send_samples_of_features,
     train_head_round,
     train_lora_round,
 )
 from client_app.partitions import partition
-from mission.scenario import given_path, scenario_from_json
-from mission.schema import Scenario
+from mission.briefing import Briefing
+from mission.scenario import given_path
 from relay.direct import GroundLink
+from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, open_imagery
 from splitmodel.parts import Embedding, load_embedding, new_head
 from splitmodel.shipped import locate
@@ -40,56 +44,45 @@ app = ClientApp()
 @app.query("muster")
 def muster(message: Message, context: Context) -> Message:
     """Report who is here and with how many samples, or why this satellite cannot train."""
-    config = message.content.config_records["config"]
-    index = int(context.node_config["partition-id"])
-    planes = tuple(int(plane) for plane in config["planes"])  # type: ignore[union-attr]
-    if index >= len(planes):
-        return _reply(message, ConfigRecord({"satellite": index, "spare": True}))
+    index = _index(context)
+    briefing = Briefing.from_config(message.content.config_records["config"])
+    if index >= len(briefing.satellites):
+        return _answer(message, ConfigRecord({"satellite": index, "spare": True}))
     try:
-        on_board = _on_board(scenario_from_json(str(config["scenario"])), planes, index)
-        on_board.images.pixels(
-            np.arange(len(on_board.images))
-        )  # every image must be readable before training
+        on_board = _on_board(briefing, index)
+        on_board.images.pixels(np.arange(len(on_board.images)))  # all must be readable before training
     except ValueError as error:  # the typed errors of scenario, imagery, partition and model
-        return _reply(message, ConfigRecord({"satellite": index, "error": str(error)}))
-    histogram = np.bincount(on_board.images.labels, minlength=len(on_board.images.classes))
-    return _reply(
-        message,
-        ConfigRecord({"satellite": index, "samples": len(on_board.images), "histogram": histogram.tolist()}),
-    )
+        return _answer(message, ConfigRecord({"satellite": index, "error": str(error)}))
+    with GroundLink(briefing.backbone, briefing.satellites[index]) as link:
+        send_samples_of_features(on_board, Crossings(link, briefing, index, round_number=0))
+    return _answer(message, ConfigRecord({"satellite": index, "samples": len(on_board.images)}))
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train one round on board, or go on with a parked one."""
     torch.set_num_threads(1)  # satellites share this machine's cores
+    index = _index(context)
     config = message.content.config_records["config"]
-    scenario = scenario_from_json(str(config["scenario"]))
-    planes = tuple(int(plane) for plane in config["planes"])  # type: ignore[union-attr]
-    index = int(context.node_config["partition-id"])
-    name, number = str(config["satellite"]), int(config["round"])  # type: ignore[arg-type]
-    on_board = _on_board(scenario, planes, index)
-    head = new_head(on_board.embedding.config.hidden_size, len(on_board.images.classes))
-    task = RoundTask(number, round_seed(scenario.seed, index, number), scenario.training)
-    resumed = bool(config["resume"])
-    progress = state.load_progress(context, head) if resumed else Progress()
-    if not resumed:
+    briefing = Briefing.from_config(config)
+    training = briefing.scenario.training
+    on_board = _on_board(briefing, index)
+    head = _head(on_board, message.content.array_records["constants"])
+    if config["resume"]:
+        progress = state.load_progress(context, head)
+    else:
+        progress = Progress()
         head.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
+    number = int(config["round"])  # type: ignore[arg-type]
+    task = RoundTask(number, round_seed(briefing.scenario.seed, index, number), training)
 
     parked = False
-    with GroundLink(str(config["backbone"]), name) as link:
-        crossings = Crossings(
-            link,
-            scenario.crossings,
-            run=str(config["run"]),
-            round_number=number,
-            satellite=name,
-            ground=str(config["ground"]),
-        )
+    with GroundLink(briefing.backbone, briefing.satellites[index]) as link:
+        crossings = Crossings(link, briefing, index, round_number=number)
         try:
-            if scenario.training.mode == "head":
+            if training.mode == "head":
                 pooled_states = state.load_pooled_states(context) or PooledStates(
-                    len(on_board.images), VIEWS[scenario.training.augment], head.in_features
+                    len(on_board.images), VIEWS[training.augment], head.in_features
                 )
                 train_head_round(task, on_board, head, crossings, progress, pooled_states)
                 state.save_pooled_states(context, pooled_states)
@@ -117,24 +110,35 @@ def train(message: Message, context: Context) -> Message:
     return Message(content=content, reply_to=message)
 
 
-def _reply(message: Message, config: ConfigRecord) -> Message:
+def _answer(message: Message, config: ConfigRecord) -> Message:
     return Message(content=RecordDict({"config": config}), reply_to=message)
 
 
-def _on_board(scenario: Scenario, planes: tuple[int, ...], index: int) -> OnBoard:
-    data = scenario.data
+def _index(context: Context) -> int:
+    """Which satellite of the constellation this node is."""
+    return int(context.node_config["partition-id"])
+
+
+def _head(on_board: OnBoard, constants: ArrayRecord) -> nn.Linear:
+    shared = constants.to_torch_state_dict()
+    plain = new_head(on_board.embedding.config.hidden_size, len(on_board.images.classes))
+    return StandardisedHead.with_constants(plain, shared["mean"], shared["deviation"])
+
+
+def _on_board(briefing: Briefing, index: int) -> OnBoard:
+    scenario = briefing.scenario
+    data, model = scenario.data, scenario.model
     train = _imagery(data.source, data.path, scenario.seed, data.train_samples, data.test_samples).train
     shares = partition(
         data.partition,
         train.labels,
-        planes,
+        briefing.planes,
         alpha=data.alpha,
         classes_per_satellite=data.classes_per_satellite,
         seed=scenario.seed,
     )
     return OnBoard(
-        train.take(shares[index]),
-        _embedding(scenario.model.name, scenario.model.path, scenario.model.random_init, scenario.seed),
+        train.take(shares[index]), _embedding(model.name, model.path, model.random_init, scenario.seed)
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mission import schema
+from mission.briefing import Briefing
 from relay.client import LinkError, ParcelLink
 from relay.wire import Kind, Manifest
 from splitmodel import codecs
@@ -18,29 +18,19 @@ class Crossings:
 
     Args:
         link: What carries them.
-        codec: The scenario's ``[crossings]`` table.
-        run: Name of the run.
-        round_number: Round, from 1.
-        satellite: Own name.
-        ground: Name of the ground.
+        briefing: The run.
+        index: Which satellite this is.
+        round_number: Round, from 1; 0 is the muster.
     """
 
-    def __init__(
-        self,
-        link: ParcelLink,
-        codec: schema.Crossings,
-        *,
-        run: str,
-        round_number: int,
-        satellite: str,
-        ground: str,
-    ) -> None:
-        self._link = link
+    def __init__(self, link: ParcelLink, briefing: Briefing, index: int, *, round_number: int) -> None:
+        codec = briefing.scenario.crossings
         self._codecs = {Kind.FEATURES: codec.features, Kind.GRAD_HIDDEN: codec.gradients}
-        self._run = run
+        self._link = link
+        self._run = briefing.run
         self._round = round_number
-        self._satellite = satellite
-        self._ground = ground
+        self._satellite = briefing.satellites[index]
+        self._ground = briefing.ground
         self.bytes_up = 0
         self.bytes_down = 0
 

@@ -22,6 +22,8 @@ from splitmodel.imagery import ImageSet
 from splitmodel.parts import Embedding
 from splitmodel.training import VIEWS, Batch, learning_rate, round_batches, view
 
+_SCALING_SAMPLES = 32
+
 
 class Parked(Exception):
     """The ground cannot serve this satellite now; the round goes on later from :class:`Progress`."""
@@ -88,6 +90,13 @@ class OnBoard:
     def labels(self, batch: Batch) -> Tensor:
         """Labels of a batch, shape (B,)."""
         return torch.from_numpy(self.images.labels[batch.indices])
+
+
+def send_samples_of_features(on_board: OnBoard, crossings: Crossings) -> None:
+    """Let the ground see how pooled states are scaled: the features of the first images, as they are."""
+    few = np.arange(min(_SCALING_SAMPLES, len(on_board.images)))
+    crossings.send(Kind.FEATURES, 0, on_board.features(Batch(few, np.zeros_like(few))))
+    crossings.receive(Kind.HIDDEN, 0)
 
 
 def train_lora_round(

@@ -1,7 +1,7 @@
 """The ground segment during a run: the tensors of all satellites meet the backbone here.
 
 :class:`Ground` answers the parcels of the satellites – features with pooled states, gradients with an (empty)
-acknowledgement – in the order of the plan, and scores the whole model between rounds.
+acknowledgement – in the order of the plan.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mission.schema import Scenario
@@ -20,8 +18,6 @@ from relay.wire import Buffer, Kind, Manifest, WireError
 from server_app.backbone import BackboneSteps
 from server_app.turns import Turn, Turns, plan_order
 from splitmodel import codecs
-from splitmodel.imagery import ImageSet
-from splitmodel.parts import SplitModel
 from splitmodel.training import learning_rate
 from strategies.federated import Service
 
@@ -30,7 +26,6 @@ SHARED = "shared"
 PATIENCE_S = (
     10.0  # for a satellite that may still be starting; paid once, where fewer run at once than take part
 )
-_SCORING_BATCH = 128
 
 Parcels = Sequence[tuple[Manifest, Buffer]]
 
@@ -43,18 +38,17 @@ class Ground:
     """Backbone service of one run.
 
     Args:
-        model: The split model, with LoRA in its backbone in ``lora`` mode.
         steps: The backbone's training steps.
         scenario: The resolved scenario.
         run: Name of the run, as manifests carry it.
     """
 
-    def __init__(self, model: SplitModel, steps: BackboneSteps, scenario: Scenario, run: str) -> None:
-        self._model = model
+    def __init__(self, steps: BackboneSteps, scenario: Scenario, run: str) -> None:
         self._steps = steps
         self._scenario = scenario
         self._run = run
-        self._round = 0
+        self._round = 0  # the muster
+        self._scaling: dict[str, Tensor] = {}
         self._order: list[Turn] = []
         self._position: dict[Turn, int] = {}
         self._turns: Turns | None = None
@@ -65,6 +59,10 @@ class Ground:
     def trains_adapters(self) -> bool:
         """Whether the backbone is trained at all."""
         return self._scenario.training.mode == "lora"
+
+    def scaling_samples(self, satellites: Sequence[str]) -> Tensor:
+        """Pooled states that the satellites sent for at the muster, shape (all their rows, hidden), in this order."""
+        return torch.cat([self._scaling[name] for name in satellites])
 
     def begin_round(self, number: int, services: Sequence[Service]) -> None:
         """Accept the parcels of a round."""
@@ -101,26 +99,26 @@ class Ground:
         if manifest.round != self._round:
             raise UnexpectedParcel(f"{satellite} sends round {manifest.round}; this is round {self._round}")
         if manifest.kind is Kind.FEATURES:
-            return [await self._features(satellite, manifest, payload)]
+            features_BTD = codecs.decode(payload, manifest.codec, manifest.shape)
+            pooled_BD = await self._forward(satellite, manifest.step, features_BTD)
+            return [self._parcel(manifest, Kind.HIDDEN, pooled_BD, self._scenario.crossings.hidden)]
         if manifest.kind is Kind.GRAD_HIDDEN and self.trains_adapters:
             return [await self._gradient(satellite, manifest, payload)]
         raise UnexpectedParcel(
             f"{satellite} sends {manifest.kind.name}, which mode {self._scenario.training.mode} has not"
         )
 
-    async def _features(self, satellite: str, manifest: Manifest, payload: Buffer) -> tuple[Manifest, Buffer]:
-        features_BTD = codecs.decode(payload, manifest.codec, manifest.shape)
-        if not self.trains_adapters:
+    async def _forward(self, satellite: str, step: int, features_BTD: Tensor) -> Tensor:
+        if self._round == 0 or not self.trains_adapters:
             pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
-        else:
-            shared = self._scenario.training.adapter == SHARED
-            if shared:
-                assert self._turns is not None
-                await self._turns.wait(satellite, manifest.step)
-            pooled_BD = await self._run_torch(
-                self._steps.forward, satellite, manifest.step, features_BTD, SHARED if shared else satellite
-            )
-        return self._parcel(manifest, Kind.HIDDEN, pooled_BD, self._scenario.crossings.hidden)
+            if self._round == 0:
+                self._scaling[satellite] = pooled_BD
+            return pooled_BD
+        if self._scenario.training.adapter != SHARED:
+            return await self._run_torch(self._steps.forward, satellite, step, features_BTD, satellite)
+        assert self._turns is not None
+        await self._turns.wait(satellite, step)
+        return await self._run_torch(self._steps.forward, satellite, step, features_BTD, SHARED)
 
     async def _gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> tuple[Manifest, Buffer]:
         turn = Turn(satellite, manifest.step)
@@ -159,17 +157,3 @@ class Ground:
 
     async def _run_torch(self, function: object, *arguments: object) -> Tensor:
         return await asyncio.get_running_loop().run_in_executor(self._compute, function, *arguments)  # type: ignore[arg-type]
-
-
-def score(model: SplitModel, steps: BackboneSteps, images: ImageSet) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of the whole model on a test set that the ground holds."""
-    loss_sum, correct = 0.0, 0
-    for start in range(0, len(images), _SCORING_BATCH):
-        indices = np.arange(start, min(start + _SCORING_BATCH, len(images)))
-        pixels = torch.from_numpy(np.moveaxis(images.pixels(indices), -1, 1).copy())
-        labels_B = torch.from_numpy(images.labels[indices])
-        with torch.no_grad():
-            logits = model.head(steps.infer(model.embedding(model.preprocess(pixels))))
-        loss_sum += float(F.cross_entropy(logits, labels_B, reduction="sum"))
-        correct += int((logits.argmax(-1) == labels_B).sum())
-    return loss_sum / len(images), correct / len(images)

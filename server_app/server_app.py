@@ -1,40 +1,40 @@
 """The ServerApp: the ground station.
 
-Read top to bottom it is the run: the scenario, the orbits, the model, the satellites, the rounds, what is left behind.
+Read top to bottom it is the run: imagery, model, orbits, satellites, rounds, what is left behind.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shlex
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
+from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
+from mission.briefing import Briefing
 from mission.clock import VirtualClock
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord, new_run_directory
-from mission.scenario import given_path, load_scenario, scalar_keys, scenario_to_json
+from mission.scenario import given_path, load_scenario, scalar_keys
 from mission.schema import Scenario
 from orbit.contact_plan_files import save
 from relay.direct import GroundEndpoint
 from server_app.backbone import BackboneSteps, choose_device
-from server_app.ground import GROUND, SHARED, Ground, score
+from server_app.ground import GROUND, SHARED, Ground
 from server_app.planning import RoundPlanner
-from server_app.report import write_report
-from server_app.rounds import describe_window, round_rows, services_of
+from server_app.results import Results
+from server_app.rounds import services_of
 from splitmodel.adapters import LoraSettings, add_lora
-from splitmodel.export import CardFields, export_final
+from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import open_imagery
 from splitmodel.parts import load_split
 from splitmodel.profile import profile
 from splitmodel.shipped import locate
 from splitmodel.training import steps_per_round
-from strategies.federated import RoundOutcome, SplitFederatedStrategy, muster
-
-_KEPT_CHECKPOINTS = 2
+from strategies.federated import SplitFederatedStrategy, muster
 
 app = ServerApp()
 
@@ -96,23 +96,11 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
     constellation = constellation_of(scenario)
     contact_plan = contact_plan_of(scenario, constellation)
     save(contact_plan, record.directory / "contacts.parquet")
-    satellites = list(constellation.names)
-    planes = [int(plane) for plane in constellation.plane]
+    satellites = constellation.names
+    planes = tuple(constellation.plane.tolist())
+    record.note(phase="muster", satellites=satellites, planes=planes, classes=test.classes)
 
-    # The satellites.
-    record.note(phase="muster", satellites=satellites, planes=planes, classes=list(test.classes))
-    told = ConfigRecord(
-        {"scenario": scenario_to_json(scenario), "planes": planes, "run": run, "ground": GROUND}
-    )
-    roster = muster(grid, satellites, told)
-    record.note(phase="training", samples=dict(roster.samples), nodes=len(roster.nodes))
-
-    # The plan of a round, and what a round is.
-    planner = RoundPlanner(scenario, contact_plan, costs, list(roster.samples.values()))
-    steps_of = {
-        name: steps_per_round(count, training.batch_size, training.local_epochs)
-        for name, count in roster.samples.items()
-    }
+    # The ground segment.
     adapters = [] if adapter is None else [SHARED] if training.adapter == SHARED else satellites
     steps = BackboneSteps(
         model.backbone,
@@ -121,73 +109,41 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
     )
-    ground = Ground(model, steps, scenario, run)
-    clock = VirtualClock(scenario.epoch)
-    scores: list[tuple[float, float]] = []
-
-    def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord:
-        model.head.load_state_dict(arrays.to_torch_state_dict())
-        scores.append(score(model, steps, test))
-        loss, accuracy = scores[-1]
-        return MetricRecord({"test-loss": loss, "test-accuracy": accuracy})
-
-    def export(directory: Path, rounds: int) -> None:
-        card = CardFields(
-            title=f"{scenario.name}: {base if isinstance(base, str) else base.name}, fine-tuned in orbit",
-            base_model=str(base),
-            classes=test.classes,
-            data=_data_line(scenario),
-            training=f"Mode {training.mode}, {rounds} rounds over {len(satellites)} satellites, seed {scenario.seed}.",
-            metrics={"test_accuracy": scores[-1][1], "test_loss": scores[-1][0]},
-        )
-        export_final(directory, model.backbone, model.preprocess, adapter, model.head, card)
-
-    def on_round(outcome: RoundOutcome) -> None:
-        record.add_activities({"round": outcome.number, **row} for row in outcome.plan.to_rows())
-        record.add_round(round_rows(outcome, constellation, scores[-1]))
-        checkpoints = record.directory / "checkpoints"
-        export(checkpoints / f"round-{outcome.number:05d}", outcome.number)
-        record.prune_checkpoints(_KEPT_CHECKPOINTS)
-        record.note(
-            progress={
-                "round": outcome.number,
-                "test_accuracy": scores[-1][1],
-                "mission_time_s": clock.now_s,
-                "window": describe_window(outcome.plan),
-            }
-        )
-
+    ground = Ground(steps, scenario, run)
     host, _, port = address.rpartition(":")
     with GroundEndpoint(ground.handle, satellites, host=host, port=int(port)) as endpoint:
+        # The satellites, and how the pooled states of their images are scaled.
+        briefing = Briefing(scenario, satellites, planes, run, GROUND, endpoint.address)
+        roster = muster(grid, briefing)
+        record.note(phase="training", samples=dict(roster.samples))
+        head = StandardisedHead.of(model.head, ground.scaling_samples(satellites))
+        model = dataclasses.replace(model, head=head)
+
+        # The rounds.
+        planner = RoundPlanner(scenario, contact_plan, costs, list(roster.samples.values()))
+        steps_of = {
+            name: steps_per_round(count, training.batch_size, training.local_epochs)
+            for name, count in roster.samples.items()
+        }
+        clock = VirtualClock(scenario.epoch)
+        results = Results(scenario, record, constellation, model, adapter, base, steps, test, clock)
         strategy = SplitFederatedStrategy(
-            roster, planner, functools.partial(services_of, steps=steps_of), ground, clock, on_round
+            roster,
+            briefing,
+            ArrayRecord({"mean": head.mean, "deviation": head.deviation}),
+            planner,
+            functools.partial(services_of, steps=steps_of),
+            ground,
+            clock,
+            results.on_round,
         )
         strategy.start(
-            grid,
-            ArrayRecord(model.head.state_dict()),
-            num_rounds=training.rounds,
-            train_config=ConfigRecord({**told, "backbone": endpoint.address}),
-            evaluate_fn=evaluate,
+            grid, ArrayRecord(head.state_dict()), num_rounds=training.rounds, evaluate_fn=results.evaluate
         )
-
-    export(record.directory / "final", training.rounds)
-    record.finish(
-        test_accuracy=scores[-1][1],
-        test_loss=scores[-1][0],
-        initial_test_accuracy=scores[0][1],
-        mission_time_s=clock.now_s,
-        rounds=training.rounds,
-    )
-    write_report(record.directory)
+    results.finish()
 
 
-def _data_line(scenario: Scenario) -> str:
-    if scenario.data.source == "synthetic":
-        return "Fine-tuned on synthetic scenes (procedural, not satellite images)."
-    return f"Fine-tuned on {scenario.data.source} imagery that stayed on the satellites."
-
-
-def _command(scenario: str, overrides: dict[str, object]) -> str:
-    return shlex.join(
-        ["skysplit", "run", scenario, *(f"--set={key}={value}" for key, value in overrides.items())]
-    )
+def _command(scenario: str, overrides: Mapping[str, object]) -> str:
+    """The command that repeats the run."""
+    settings = [f"--set={key}={value}" for key, value in overrides.items()]
+    return shlex.join(["skysplit", "run", scenario, *settings])

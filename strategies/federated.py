@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from logging import INFO
 from typing import Protocol
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
+from mission.briefing import Briefing
 from mission.clock import VirtualClock
 from strategies.aggregation import weighted_mean
 from strategies.plan import Plan
@@ -79,25 +81,22 @@ class GroundService(Protocol):
         """All of them are done."""
 
 
-def muster(
-    grid: Grid, satellites: Sequence[str], config: ConfigRecord, *, timeout_s: float = 600.0
-) -> Roster:
+def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roster:
     """Find a node for every satellite and have each check its images and model.
 
     Args:
         grid: Flower's nodes.
-        satellites: Names; a node's ``partition-id`` is its position here.
-        config: Sent to every node.
+        briefing: Sent to every node.
         timeout_s: For the answers.
 
     Raises:
         FederationError: Too few nodes, two nodes for one satellite, or a satellite that cannot train; the first
             such satellite is named with its reason.
     """
-    node_ids = _wait_for_nodes(grid, len(satellites))
-    messages = [
-        Message(RecordDict({"config": config}), node, f"{MessageType.QUERY}.muster") for node in node_ids
-    ]
+    satellites = briefing.satellites
+    told = RecordDict({"config": ConfigRecord(briefing.to_config())})
+    nodes_there = _wait_for_nodes(grid, len(satellites))
+    messages = [Message(told, node, f"{MessageType.QUERY}.muster") for node in nodes_there]
     replies = list(grid.send_and_receive(messages, timeout=timeout_s))
     nodes: dict[str, int] = {}
     samples: dict[str, int] = {}
@@ -109,9 +108,9 @@ def muster(
             continue
         name = satellites[int(answer["satellite"])]  # type: ignore[arg-type]
         if "error" in answer:
-            raise FederationError(f"{name} cannot train: {answer['error']}")
+            raise FederationError(f"{name} cannot train: {answer['error']!s}")
         if name in nodes:
-            raise FederationError(f"two nodes have partition-id {answer['satellite']}, which is {name}")
+            raise FederationError(f"two nodes have the partition-id of {name}")
         nodes[name] = reply.metadata.src_node_id
         samples[name] = int(answer["samples"])  # type: ignore[arg-type]
     missing = [name for name in satellites if name not in nodes]
@@ -127,6 +126,8 @@ class SplitFederatedStrategy(Strategy):
 
     Args:
         roster: Who takes part.
+        briefing: What every message tells.
+        constants: Arrays that every ``train`` message carries beside the head: how pooled states are scaled.
         planner: Plans a round, by its number and the mission time it starts at.
         services: When the ground serves whom, read from a plan.
         ground: The backbone's side.
@@ -137,6 +138,8 @@ class SplitFederatedStrategy(Strategy):
     def __init__(
         self,
         roster: Roster,
+        briefing: Briefing,
+        constants: ArrayRecord,
         planner: Callable[[int, float], Plan],
         services: Callable[[Plan], Sequence[Service]],
         ground: GroundService,
@@ -144,6 +147,8 @@ class SplitFederatedStrategy(Strategy):
         on_round: Callable[[RoundOutcome], None],
     ) -> None:
         self._roster = roster
+        self._told = briefing.to_config()
+        self._constants = constants
         self._names = {node: name for name, node in roster.nodes.items()}
         self._planner = planner
         self._services = services
@@ -182,9 +187,10 @@ class SplitFederatedStrategy(Strategy):
             plan = self._planner(number, self._clock.now_s)
             services = self._services(plan)
             self._ground.begin_round(number, services)
-            order = [service.satellite for service in sorted(services, key=lambda service: service.start_s)]
+            starts_s = {service.satellite: service.start_s for service in services}
             messages = self.configure_train(number, arrays, config, grid)
-            messages.sort(key=lambda message: order.index(self._names[message.metadata.dst_node_id]))
+            # First served, first sent: where few run at once, those whose turn comes first should be among them.
+            messages.sort(key=lambda message: starts_s.get(self._names[message.metadata.dst_node_id], plan.end_s))
             replies = self._exchange(grid, messages, time.monotonic() + timeout)
             aggregated, train_metrics = self.aggregate_train(number, replies)
             self._ground.end_round(self._roster.samples)
@@ -204,7 +210,7 @@ class SplitFederatedStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         """A ``train`` message with the head for every satellite."""
-        told = ConfigRecord({**config, "round": server_round})
+        told = ConfigRecord({**config, **self._told, "round": server_round})
         return [self._train_message(node, told, arrays) for node in self._roster.nodes.values()]
 
     def aggregate_train(
@@ -218,12 +224,9 @@ class SplitFederatedStrategy(Strategy):
         arrays = ArrayRecord.from_numpy_ndarrays(
             [weighted_mean(layer, weights) for layer in zip(*heads, strict=True)]
         )
-        metrics = {
-            key: sum(
-                weight * float(by_name[name].metric_records["metrics"][key])  # type: ignore[arg-type]
-                for name, weight in zip(self._roster.nodes, weights, strict=True)
-            )
-            / sum(weights)
+        reports = [by_name[name].metric_records["metrics"] for name in self._roster.nodes]
+        metrics: dict[str, int | float | list[int] | list[float]] = {
+            key: float(np.average([report[key] for report in reports], weights=weights))  # type: ignore[arg-type]
             for key in ("train-loss", "train-accuracy")
         }
         return ArrayRecord(dict(zip(keys, arrays.values(), strict=True))), MetricRecord(metrics)
@@ -240,8 +243,8 @@ class SplitFederatedStrategy(Strategy):
 
     def _train_message(self, node: int, config: ConfigRecord, arrays: ArrayRecord | None) -> Message:
         """A ``train`` message; without ``arrays`` it resumes a parked round."""
-        told = ConfigRecord({**config, "satellite": self._names[node], "resume": arrays is None})
-        content = RecordDict({"config": told})
+        told = ConfigRecord({**config, "resume": arrays is None})
+        content = RecordDict({"config": told, "constants": self._constants})
         if arrays is not None:
             content["arrays"] = arrays
         return Message(content, node, MessageType.TRAIN)
@@ -253,7 +256,9 @@ class SplitFederatedStrategy(Strategy):
         while waiting:
             if time.monotonic() > deadline:
                 late = sorted(self._names[message.metadata.dst_node_id] for message in waiting.values())
-                raise FederationError(f"{len(late)} satellites have not answered in time, the first is {late[0]}")
+                raise FederationError(
+                    f"{len(late)} satellites have not answered in time, the first is {late[0]}"
+                )
             for reply in grid.pull_messages(list(waiting)):
                 message = waiting.pop(reply.metadata.reply_to_message_id)
                 node = message.metadata.dst_node_id

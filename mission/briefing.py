@@ -1,0 +1,60 @@
+"""What the ground tells every satellite about the run, as Flower messages carry it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mission.scenario import scenario_from_json, scenario_to_json
+from mission.schema import Scenario
+
+Config = dict[str, str | list[str] | list[int]]
+
+
+@dataclass(frozen=True)
+class Briefing:
+    """The run, as every satellite must know it.
+
+    Attributes:
+        scenario: The resolved scenario.
+        satellites: Names, in the order of the constellation; a node's ``partition-id`` is its position here.
+        planes: Plane of each satellite.
+        run: Name of the run on the wire.
+        ground: Name of the ground on the wire.
+        backbone: ``host:port`` of the backbone service.
+    """
+
+    scenario: Scenario
+    satellites: tuple[str, ...]
+    planes: tuple[int, ...]
+    run: str
+    ground: str
+    backbone: str
+
+    def to_config(self) -> Config:
+        """As the values that a Flower ``ConfigRecord`` takes."""
+        return {
+            "scenario": scenario_to_json(self.scenario),
+            "satellites": list(self.satellites),
+            "planes": list(self.planes),
+            "run": self.run,
+            "ground": self.ground,
+            "backbone": self.backbone,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Briefing:
+        """Read what :meth:`to_config` wrote.
+
+        Raises:
+            mission.scenario.ScenarioError: The scenario is of another version.
+        """
+        return cls(
+            scenario=scenario_from_json(config["scenario"]),
+            satellites=tuple(config["satellites"]),
+            planes=tuple(config["planes"]),
+            run=config["run"],
+            ground=config["ground"],
+            backbone=config["backbone"],
+        )

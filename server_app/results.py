@@ -1,0 +1,128 @@
+"""What comes out of a run: scores on the test split, rows of the record, checkpoints, the final weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from flwr.app import ArrayRecord, MetricRecord
+
+from mission.clock import VirtualClock
+from mission.record import RunRecord
+from mission.schema import Scenario
+from orbit.constellation import Constellation
+from server_app.backbone import BackboneSteps
+from server_app.report import write_report
+from server_app.rounds import describe_window, round_rows
+from splitmodel.export import CardFields, export_final
+from splitmodel.imagery import ImageSet
+from splitmodel.parts import SplitModel
+from strategies.federated import RoundOutcome
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+_KEPT_CHECKPOINTS = 2
+_SCORING_BATCH = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Scores and records the rounds of one run.
+
+    Attributes:
+        scenario: The resolved scenario.
+        record: The run directory.
+        constellation: The satellites.
+        model: The split model; its head is set to the average of every round.
+        adapter: LoRA as ``peft`` writes it, none in ``head`` mode.
+        base: What the model was loaded from.
+        steps: The backbone's steps, which hold the trained adapter.
+        test: Images that only score the result.
+        clock: Mission time.
+    """
+
+    scenario: Scenario
+    record: RunRecord
+    constellation: Constellation
+    model: SplitModel
+    adapter: PeftModel | None
+    base: str | Path
+    steps: BackboneSteps
+    test: ImageSet
+    clock: VirtualClock
+    scores: list[tuple[float, float]] = field(default_factory=list)
+
+    def evaluate(self, number: int, arrays: ArrayRecord) -> MetricRecord:
+        """Score the whole model with an averaged head; round 0 is before training."""
+        self.model.head.load_state_dict(arrays.to_torch_state_dict())
+        loss, accuracy = score(self.model, self.steps, self.test)
+        self.scores.append((loss, accuracy))
+        return MetricRecord({"test-loss": loss, "test-accuracy": accuracy})
+
+    def on_round(self, outcome: RoundOutcome) -> None:
+        """Record a finished round and keep its weights."""
+        self.record.add_activities({"round": outcome.number, **row} for row in outcome.plan.to_rows())
+        self.record.add_round(round_rows(outcome, self.constellation, self.scores[-1]))
+        self._export(self.record.directory / "checkpoints" / f"round-{outcome.number:05d}", outcome.number)
+        self.record.prune_checkpoints(_KEPT_CHECKPOINTS)
+        self.record.note(
+            progress={
+                "round": outcome.number,
+                "test_accuracy": self.scores[-1][1],
+                "mission_time_s": self.clock.now_s,
+                "window": describe_window(outcome.plan),
+            }
+        )
+
+    def finish(self) -> None:
+        """Write the final weights, the result and the report."""
+        rounds = self.scenario.training.rounds
+        self._export(self.record.directory / "final", rounds)
+        self.record.finish(
+            test_accuracy=self.scores[-1][1],
+            test_loss=self.scores[-1][0],
+            initial_test_accuracy=self.scores[0][1],
+            mission_time_s=self.clock.now_s,
+            rounds=rounds,
+        )
+        write_report(self.record.directory)
+
+    def _export(self, directory: Path, rounds: int) -> None:
+        scenario = self.scenario
+        name = self.base if isinstance(self.base, str) else self.base.name
+        imagery = (
+            "Fine-tuned on synthetic scenes (procedural, not satellite images)."
+            if scenario.data.source == "synthetic"
+            else f"Fine-tuned on {scenario.data.source} imagery that stayed on the satellites."
+        )
+        card = CardFields(
+            title=f"{scenario.name}: {name}, fine-tuned in orbit",
+            base_model=str(self.base),
+            classes=self.test.classes,
+            data=imagery,
+            training=f"Mode {scenario.training.mode}, {rounds} rounds over {len(self.constellation)} satellites, "
+            f"seed {scenario.seed}.",
+            metrics={"test_accuracy": self.scores[-1][1], "test_loss": self.scores[-1][0]},
+        )
+        export_final(
+            directory, self.model.backbone, self.model.preprocess, self.adapter, self.model.head, card
+        )
+
+
+def score(model: SplitModel, steps: BackboneSteps, images: ImageSet) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy of the whole model on images that the ground holds."""
+    loss_sum, correct = 0.0, 0
+    for start in range(0, len(images), _SCORING_BATCH):
+        indices = np.arange(start, min(start + _SCORING_BATCH, len(images)))
+        pixels = torch.from_numpy(np.moveaxis(images.pixels(indices), -1, 1).copy())
+        labels_B = torch.from_numpy(images.labels[indices])
+        with torch.no_grad():
+            logits = model.head(steps.infer(model.embedding(model.preprocess(pixels))))
+        loss_sum += float(F.cross_entropy(logits, labels_B, reduction="sum"))
+        correct += int((logits.argmax(-1) == labels_B).sum())
+    return loss_sum / len(images), correct / len(images)
