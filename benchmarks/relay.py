@@ -51,6 +51,7 @@ class Relays:
     """Relay processes in a folder of their own, and links to them."""
 
     def __init__(self, folder: Path, links: Links, gates: Links) -> None:
+        self.folder = folder
         nodes = tuple(dict.fromkeys(node for link in links for node in link))
         write_certificates(folder / "certificates", nodes)
         self.identities = {
@@ -90,7 +91,8 @@ class Relays:
         return process
 
     def link(self, node: str) -> RelayLink:
-        return RelayLink(self.addresses[node], node, identity=self.identities[node])
+        socket_file = self.folder / f"{node}.spool" / service.SOCKET
+        return RelayLink(f"unix:{socket_file}", node, identity=self.identities[node])
 
     def status(self, node: str) -> pb.NodeStatus:
         ask = self.channels[node].unary_unary(

@@ -157,6 +157,7 @@ class IncomingParcels:
 class RelayLink:
     """The end of a node's own application at its own relay; see `ParcelLink` for the contract.
 
+    `address` is the relay's host:port or, on the same machine, `unix:` and the path of its socket file.
     `send` returns when the relay has the parcel on disk, and waits up to `send_timeout_s` for room there. What was
     received and not settled is given to the next link again; leaving the `with` block without an error settles.
     While the link is open, mission time does not jump, except while `receive` waits for a parcel.
@@ -278,7 +279,7 @@ class RelayLink:
 def dial(address: str, peer: str, identity: NodeIdentity | None, limits: Limits) -> grpc.Channel:
     """A channel to `peer`, which must prove to be it where we have an identity ourselves."""
     options = service.channel_options(limits)
-    if identity is None:
+    if identity is None or service.is_local(address):
         return grpc.insecure_channel(address, options)
     named = [*options, ("grpc.ssl_target_name_override", node_host(peer))]
     return grpc.secure_channel(address, identity.channel_credentials(), named)

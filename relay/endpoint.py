@@ -113,7 +113,7 @@ class RelayEndpoint:
 
     def _channel(self) -> grpc.aio.Channel:
         options = service.channel_options(self._limits)
-        if self._identity is None:
+        if self._identity is None or service.is_local(self._address):
             return grpc.aio.insecure_channel(self._address, options=options)
         named = [*options, ("grpc.ssl_target_name_override", node_host(self._node))]
         return grpc.aio.secure_channel(self._address, self._identity.channel_credentials(), options=named)

@@ -115,6 +115,11 @@ class RelayNode:
         if settings.time_authority == settings.name:
             self._authority = TimeAuthority(self.clock, settings.network.nodes)
 
+    @property
+    def local_address(self) -> str:
+        """Where the node's own application reaches its relay without TLS: the folder is its owner's alone."""
+        return f"unix:{self._settings.folder.resolve() / service.SOCKET}"
+
     async def start(self) -> None:
         """Listen, then serve all links. Raises RelayError if the port cannot be had."""
         self._server = grpc.aio.server(options=service.server_options(self._limits))
@@ -125,8 +130,12 @@ class RelayNode:
                 self.port = self._server.add_insecure_port(address)
             else:
                 self.port = self._server.add_secure_port(address, self._identity.server_credentials())
+            self._server.add_insecure_port(self.local_address)
         except RuntimeError as error:
-            text = f"relay {self.name} cannot listen on {address}: the port is in use or not ours to take"
+            text = (
+                f"relay {self.name} cannot listen on {address} and {self.local_address}: the port is in use, "
+                "not ours to take, or the folder's path is longer than a socket's may be (107 bytes)"
+            )
             raise RelayError(text) from error
         health = aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
@@ -376,6 +385,8 @@ class RelayNode:
     async def _caller(self, context: grpc.aio.ServicerContext) -> str:
         if context.time_remaining() is None:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, service.NO_DEADLINE)
+        if context.peer().startswith("unix:"):
+            return self.name
         stated = str(dict(context.invocation_metadata() or ()).get(service.NODE_KEY, ""))
         try:
             name = stated if self._identity is None else peer_name(context.auth_context())

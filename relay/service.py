@@ -12,6 +12,7 @@ CLOCK = "Clock"  # stream of ClockReport ↔ stream of ClockTime
 STATUS = "Status"  # StatusRequest → NodeStatus
 CANCEL = "Cancel"  # TransferId → Nothing
 
+SOCKET = "relay.sock"  # in a relay's folder, for its own application
 NODE_KEY = "skysplit-node"  # metadata: who calls, where no certificate says so
 NO_DEADLINE = "a call needs a deadline: one that never ends would hold its stream for ever"
 
@@ -41,3 +42,8 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         *channel_options(limits)[:-1],
     ]
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is a socket file, which the file system protects and which TLS would only slow down."""
+    return address.startswith("unix:")

@@ -78,7 +78,8 @@ class Spool:
         self.sender_quota_bytes = sender_quota_bytes
         self.entries: dict[bytes, Entry] = {}
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
         self._delivered_path = folder / "delivered.log"
         self._delivered = dict(_read_log(self._delivered_path))
         self._recover(limits)

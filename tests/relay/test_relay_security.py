@@ -7,7 +7,7 @@ import pytest
 
 from relay import service
 from relay import wire_pb2 as pb
-from relay.client import LinkError, LinkTimeout, dial
+from relay.client import LinkError, LinkRefused, LinkTimeout, RelayLink, dial
 from relay.frames import chunks, encode_chunk, encode_opening
 from relay.identity import IdentityError, NodeIdentity, node_folder, write_certificates
 from relay.link import Window
@@ -298,6 +298,22 @@ def test_a_relay_does_not_start_with_the_certificate_of_another_node(fleet, cert
     swapped = {"sat-0": certificates["ground"], "ground": certificates["sat-0"]}
     with pytest.raises(IdentityError, match="relay sat-0 is given the certificate of ground"):
         fleet(fleet.both_ways(("sat-0", "ground")), identities=swapped)
+
+
+def test_the_own_application_needs_no_tls_over_the_socket_file_but_still_signs(fleet, relays, certificates):
+    local = {name: relays.nodes[name].local_address for name in ("sat-0", "ground")}
+    assert stat.S_IMODE((relays.folder / "ground").stat().st_mode) == 0o700
+    with (
+        RelayLink(local["sat-0"], "sat-0", identity=certificates["sat-0"]) as satellite,
+        RelayLink(local["ground"], "ground", identity=certificates["ground"]) as ground,
+    ):
+        satellite.send(*fleet.tensor([1.0], "sat-0", "ground"))
+        assert ground.receive(10).manifest.source == "sat-0"
+    with (
+        RelayLink(local["sat-0"], "sat-0") as unsigned,
+        pytest.raises(LinkRefused, match="no readable certificate"),
+    ):
+        unsigned.send(*fleet.tensor([1.0], "sat-0", "ground", step=1))
 
 
 def test_an_application_without_the_nodes_certificate_gets_nothing(fleet, relays, certificates):
