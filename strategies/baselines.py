@@ -127,7 +127,7 @@ class _OnboardRound:
             if plane is not None:
                 return all_reduce(plane, size_bytes, self.switches.intra_orbit, ready_s)
         roots = [int(members[self.plane[members] == plane][0]) for plane in planes]
-        root = min(roots, key=lambda node: int(self.routes.tree(node, ready_s).hops[members].max()))
+        root = min(roots, key=lambda node: float(self.routes.tree(node, ready_s).flight_s[members].max()))
         up, gathered_s = self._along_tree(root, members, ready_s, Kind.REDUCE)
         back, spread_s = self._along_tree(root, members, gathered_s, Kind.UPDATE)
         return np.concatenate([up, back]), spread_s
@@ -141,8 +141,13 @@ class _OnboardRound:
         self, root: int, members: np.ndarray, start_s: float, kind: Kind
     ) -> tuple[np.ndarray, float]:
         """The weights up (``REDUCE``) or down a tree in pieces, one window per link, and when that is over."""
+        asked_s = start_s
         tree = self.routes.tree(root, start_s)
-        lost = members[~np.isfinite(tree.flight_s[members])]
+        while (
+            len(lost := members[~np.isfinite(tree.flight_s[members])]) and start_s < asked_s + _SIDE_LINKS_S
+        ):
+            start_s = (start_s // BUCKET_S + 1.0) * BUCKET_S
+            tree = self.routes.tree(root, start_s)
         if len(lost):
             name = self.contact_plan.nodes[int(lost[0])].name
             raise NoRouteError(f"{name}: no inter-satellite links to its group at {start_s:.0f} s")
@@ -154,7 +159,10 @@ class _OnboardRound:
         if not len(child):
             return activities(0), start_s
         parent = tree.next_hop[child]
-        hops = [self.routes.link(node, peer, start_s) for node, peer in zip(child, parent, strict=True)]
+        hops = [
+            self.routes.link(node, peer, start_s)
+            for node, peer in zip(child.tolist(), parent.tolist(), strict=True)
+        ]
         slowest_bps, longest_s = min(rate for rate, _ in hops), max(owlt for _, owlt in hops)
         depth = int(tree.hops[child].max())
         end_s = start_s + pipelined_s(depth, self.workload.aggregate_bytes, slowest_bps, longest_s)

@@ -34,6 +34,7 @@ def lower_bound_s(
     if workload.on_board:
         return float(onboard_s.max())
     flow = flow_over_time(contact_plan, workload, rates, resources, group, start_s=start_s)
+    _require_routes(contact_plan, flow, group, samples)
     fluid_s = _earliest_end(flow, contact_plan.horizon_s) - start_s
     if workload.onboard_share:
         return fluid_s
@@ -92,6 +93,22 @@ def _earliest_end(flow: FlowOverTime, horizon_s: float) -> float:
         else:
             high_s = middle_s
     return low_s
+
+
+def _require_routes(
+    contact_plan: ContactPlan, flow: FlowOverTime, group: np.ndarray, samples: np.ndarray
+) -> None:
+    """Raises ``NoRouteError`` for the first group whose own passes, all together, are too short."""
+    volume = flow.rate * (flow.passes["end_s"] - flow.passes["start_s"])
+    carried = np.bincount(flow.group, volume, minlength=len(flow.need))
+    short = (carried < flow.need * (1.0 - 1e-6)) & (flow.onboard_rate <= 0)
+    if short.any():
+        label = int(np.argmax(short))
+        name = contact_plan.nodes[int(np.argmax((group == label) & (samples > 0)))].name
+        raise NoRouteError(
+            f"{name}: the space-ground links of it and all that it reaches carry {carried[label]:.0f} of "
+            f"{flow.need[label]:.0f} samples between {flow.start_s:.0f} s and {contact_plan.horizon_s:.0f} s"
+        )
 
 
 def _chain_s(

@@ -16,7 +16,7 @@ import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.plan import ON_NO_LINK, Kind, Plan
-from strategies.workload import ComputeRates, Mode, Resources, Workload
+from strategies.workload import ComputeRates, Resources, Workload
 
 _SLACK_S = 1e-6
 _EARTH = -1  # where features and answers of the ground are: all stations are one
@@ -208,7 +208,7 @@ class _Judge:
             key = np.stack([rows["kind"], rows["satellite"], rows["epoch"]], axis=1)
             change = np.flatnonzero((key[1:] != key[:-1]).any(axis=1)) + 1
             self._computed_rows = {
-                tuple(int(v) for v in key[part[0]]): rows[part]
+                (int(key[part[0], 0]), int(key[part[0], 1]), int(key[part[0], 2])): rows[part]
                 for part in np.split(np.arange(len(rows)), change)
                 if len(part)
             }
@@ -362,18 +362,17 @@ class _Judge:
         contacts = self.contact_plan.contacts
         nodes = len(self.contact_plan.nodes)
         kinds = len(LinkKind)
-        found = _inside(
+        return _inside(
             rows["node"].astype(np.int64) * nodes + rows["peer"], rows["link"].astype(np.int64),
             rows["start_s"], rows["end_s"],
             contacts["source"].astype(np.int64) * nodes + contacts["target"], contacts["kind"].astype(np.int64),
             contacts["start_s"], contacts["end_s"], factor=kinds,
         )  # fmt: skip
-        return found
 
     def _micro_batch_bytes(self) -> float:
         return self.workload.micro_batch * max(self.workload.c3_bytes, self.workload.up_bytes)
 
-    def _transfer(self, row: np.ndarray) -> str:
+    def _transfer(self, row: np.void) -> str:
         kind, link = Kind(row["kind"]).name.lower(), LinkKind(row["link"]).name.lower()
         where = f"{self.name(row['node'])} → {self.name(row['peer'])}"
         return f"{kind} over {link} {where}, {row['start_s']:.3f}–{row['end_s']:.3f} s"

@@ -9,7 +9,7 @@ import numpy as np
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.inter_orbit import plan_side_links
 from strategies.network import NoRouteError, groups_of, passes_of, sample_rates
-from strategies.plan import ON_NO_LINK, Kind, Plan, activities, as_activities, collect_activities
+from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.reduction import reduce_to_ground
 from strategies.routes import Routes
 from strategies.space_ground import Demand, plan_sessions
@@ -88,6 +88,7 @@ class SplitRound:
 
         Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice.
         """
+        last_short = 0
         margin, patience = np.ones((2, int(self.group.max()) + 1))
         for growth in _GROWTHS:
             best: Plan | None = None
@@ -102,9 +103,10 @@ class SplitRound:
                     short = plan
             if best is not None or short is None:
                 return best
+            last_short = int(short[0])
             margin[short] *= growth
             patience[short] *= 2.0
-        name = self.contact_plan.nodes[int(np.argmax(self.group == short[0]))].name
+        name = self.contact_plan.nodes[int(np.argmax(self.group == last_short))].name
         raise NoRouteError(
             f"{name}: the space-ground links between {self.start_s:.0f} s and {self.end_s:.0f} s do not carry "
             f"the samples of its group and their answers"
@@ -120,10 +122,8 @@ class SplitRound:
             return [plan_sessions(*arguments, rule, start_s=self.start_s, single_gateway=single)]
         found = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
         reference_s = found[0][1] - self.start_s
-        if len(demand.need) > 1:
-            targets = [self.start_s + reference_s * factor for factor in _TARGETS]
-        else:
-            targets = [math.inf]
+        several = len(demand.need) > 1  # groups that compete for beams
+        targets = [self.start_s + reference_s * factor for factor in (_TARGETS if several else (math.inf,))]
         found += [
             plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s) for target_s in targets
         ]

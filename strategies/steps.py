@@ -143,6 +143,7 @@ class _Run:
     last_answer: _Answer
     first_count: int
     last_count: int
+    up_until_s: float
 
 
 class _Ground:
@@ -358,7 +359,11 @@ class _Ground:
             and run.back is answer.back
         ):
             run.end, run.ground = sample + count, (run.ground[0], self.free_s)
-            run.last_answer, run.last_count = answer, count
+            run.up_until_s = answer.up[1]
+            if (
+                answer.board[1] >= run.last_answer.board[1]
+            ):  # a short last micro-batch may overtake on slow links
+                run.last_answer, run.last_count = answer, count
             return
         if run:
             self._flush(run)
@@ -375,6 +380,7 @@ class _Ground:
             answer,
             count,
             count,
+            answer.up[1],
         )
 
     def _flush(self, run: _Run) -> None:
@@ -399,7 +405,7 @@ class _Ground:
         note(Kind.BACKBONE, ON_NO_LINK, -1, -1, run.ground, 0.0, count * workload.ground_flops)
         if workload.up_bytes:
             size = count * workload.up_bytes
-            note(Kind.HIDDEN, LinkKind.UPLINK, station, gateway, (first.up[0], last.up[1]), size, 0.0)
+            note(Kind.HIDDEN, LinkKind.UPLINK, station, gateway, (first.up[0], run.up_until_s), size, 0.0)
             flown_s = self.owlt_s[path.session]
             first_bits, last_bits = run.first_count * self.up_bits, run.last_count * self.up_bits
             inverse = 0.0  # seconds per bit so far

@@ -118,18 +118,20 @@ class _Dispatch:
         self.share_down = workload.c1_bytes / (workload.c1_bytes + workload.c3_bytes)
         self.share_isl = workload.c1_bytes / (workload.c1_bytes + workload.c3_bytes + workload.up_bytes)
         self.embed_s = workload.embedding_flops / rates.satellite_flops
-        self.buffer_bytes = resources.buffer_bytes
-        if self.buffer_bytes < workload.micro_batch * workload.c1_bytes:
+        self.buffer_bytes = (
+            resources.buffer_bytes
+        )  # half for what waits for the gateway's session, half in transit
+        if self.buffer_bytes < 2.0 * workload.micro_batch * workload.c1_bytes:
             raise PayloadTooLargeError(
-                f"one micro-batch of features is {workload.micro_batch * workload.c1_bytes:.0f} bytes, "
-                f"a gateway buffers {self.buffer_bytes:.0f}"
+                f"one micro-batch of features is {workload.micro_batch * workload.c1_bytes:.0f} "
+                f"bytes, a satellite buffers {self.buffer_bytes:.0f}; allowed is twice a micro-batch or more"
             )
         self.left = pending.astype(int).copy()
         self.next_sample = first_sample.astype(int).copy()
         self.embedded_s = np.full(len(pending), start_s)
         self.link_free_s: dict[tuple[int, int], float] = {}
         self.ring_free_s: dict[int, float] = {}
-        self.held: list[deque[tuple[float, float]]] = [deque() for _ in sessions]
+        self.held: dict[int, deque[tuple[float, float]]] = {int(k): deque() for k in sessions["satellite"]}
         self.free_s = sessions["data_s"].copy()
         self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
         self.blocks: list[Block] = []
@@ -164,7 +166,7 @@ class _Dispatch:
             )
         )
         piece = max(int(self.left[near].sum()) // (_PIECES * max(rivals, 1)), self.workload.micro_batch)
-        count = int(min(self.left[source], piece, self.buffer_bytes // self.workload.c1_bytes))
+        count = int(min(self.left[source], piece, self.buffer_bytes / 2.0 // self.workload.c1_bytes))
         while (count := self._whole(count, source)) > 0:
             offer = self._offer(index, source, count, tree.path(source), free_s, rate_bps)
             if offer is None:
@@ -222,10 +224,10 @@ class _Dispatch:
 
     def _room_s(self, index: int, count: int) -> float:
         """When the gateway has room for ``count`` samples more than wait in it for this session."""
-        held = self.held[index]
+        held = self.held[int(self.sessions["satellite"][index])]
         room_s = self.start_s
         waiting = sum(size for _, size in held)
-        while held and waiting + count * self.workload.c1_bytes > self.buffer_bytes:
+        while held and waiting + count * self.workload.c1_bytes > self.buffer_bytes / 2.0:
             room_s, size = held.popleft()
             waiting -= size
         return room_s
@@ -257,7 +259,7 @@ class _Dispatch:
         note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, offer.end_s, size, 0.0)
         if offer.hops and self.intra_orbit is IntraOrbit.SEQUENTIAL:
             self.ring_free_s[int(self.ring_of[source])] = offer.hops[-1][3]
-        self.held[index].append((offer.end_s, size))
+        self.held[gateway].append((offer.end_s, size))
         self.embedded_s[source] = offer.embed[1]
         self.next_sample[source] = end
         self.left[source] -= count

@@ -1,0 +1,135 @@
+"""Properties of every plan, on drawn constellations; each plan goes through the independent checker."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
+
+from strategies.checker import check_plan
+from strategies.network import NoRouteError, PayloadTooLargeError, PlanningError
+from strategies.plan import Kind
+from strategies.planner import RoundState, plan_round
+from strategies.workload import ComputeRates, Resources, Switches
+
+RESOURCES = Resources()
+# Without shrinking: a plan takes a second, and a drawn world is small as it is.
+drawn = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture
+def small_world():
+    """Two planes of three satellites, two stations, a pass of each satellite every 1000 s."""
+    return make_world(
+        2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * turn, 300.0) for turn in range(8) for k in range(6)]
+    )
+
+
+@drawn
+@given(worlds())
+def test_every_plan_can_be_flown_is_above_its_bound_and_a_richer_strategy_is_never_worse(case) -> None:
+    world, workload, resources = case
+    makespan_s = []
+    for switches in LADDER.values():
+        plan = plan_round(world, workload, RATES, resources, switches, start_s=0.0)
+        assert check_plan(plan, world, workload, RATES, resources) == []
+        assert plan.lower_bound_s <= plan.makespan_s
+        np.testing.assert_allclose(plan.time_split().sum(axis=1), plan.makespan_s, rtol=1e-6)
+        makespan_s.append(plan.makespan_s)
+    assert makespan_s == sorted(makespan_s, reverse=True)
+
+
+@pytest.mark.parametrize("intra", ["none", "sequential", "parallel"])
+@pytest.mark.parametrize("ground", ["own-window", "first-contact", "nearest", "topology-aware"])
+@pytest.mark.parametrize("inter", ["none", "nearest", "grid", "min-latency"])
+def test_every_combination_of_switches_gives_a_plan_that_can_be_flown(
+    small_world, intra, ground, inter
+) -> None:
+    workload = make_workload(6, 200)
+    plan = plan_round(
+        small_world, workload, RATES, RESOURCES, Switches.parse(intra, ground, inter), start_s=50.0
+    )
+    assert check_plan(plan, small_world, workload, RATES, RESOURCES) == []
+
+
+@pytest.mark.parametrize("mode", ["lora", "head", "downlink", "onboard-full", "onboard-lora"])
+@pytest.mark.parametrize("case", LADDER)
+def test_every_mode_gives_a_plan_that_can_be_flown(small_world, mode, case) -> None:
+    workload = make_workload(6, [100, 0, 37, 64, 1, 200], mode)
+    plan = plan_round(small_world, workload, RATES, RESOURCES, LADDER[case], start_s=0.0)
+    assert check_plan(plan, small_world, workload, RATES, RESOURCES) == []
+    assert (plan.finish_s <= plan.end_s).all()
+
+
+def test_equal_input_gives_an_equal_plan(small_world) -> None:
+    workload = make_workload(6, 200)
+    first, second = (
+        plan_round(small_world, workload, RATES, RESOURCES, LADDER["e"], start_s=10.0) for _ in range(2)
+    )
+    assert first.activities.tobytes() == second.activities.tobytes()
+
+
+def test_a_share_on_board_is_never_worse_and_trains_every_sample_once(small_world) -> None:
+    slow_ground = ComputeRates(0.5e12, 2e12)
+    split = make_workload(6, 400)
+    shared = make_workload(6, 400, onboard_share=True)
+    plain = plan_round(small_world, split, slow_ground, RESOURCES, LADDER["e"], start_s=0.0)
+    joint = plan_round(small_world, shared, slow_ground, RESOURCES, LADDER["e"], start_s=0.0)
+    assert check_plan(joint, small_world, shared, slow_ground, RESOURCES) == []
+    assert joint.makespan_s < 0.7 * plain.makespan_s
+    trained = joint.of_kind(Kind.TRAIN)
+    assert (trained["end_sample"] - trained["first_sample"]).sum() == sum(joint.onboard_samples) > 0
+
+
+def test_a_bounded_buffer_is_kept(small_world) -> None:
+    workload = make_workload(6, 200)
+    tight = Resources(buffer_bytes=6 * workload.micro_batch * workload.c1_bytes)
+    plan = plan_round(small_world, workload, RATES, tight, LADDER["d"], start_s=0.0)
+    assert check_plan(plan, small_world, workload, RATES, tight) == []
+
+
+def test_a_buffer_below_one_micro_batch_is_refused(small_world) -> None:
+    workload = make_workload(6, 200)
+    with pytest.raises(PayloadTooLargeError, match="micro-batch"):
+        plan_round(small_world, workload, RATES, Resources(buffer_bytes=1e5), LADDER["d"], start_s=0.0)
+
+
+def test_a_loss_is_planned_around_and_finished_samples_are_not_sent_again(small_world) -> None:
+    workload = make_workload(6, 200)
+    state = RoundState(done=(200, 64, 0, 0, 0, 0), on_ground=(200, 128, 0, 0, 0, 0), lost=frozenset({5}))
+    plan = plan_round(small_world, workload, RATES, RESOURCES, LADDER["e"], start_s=500.0, state=state)
+    rows = plan.activities
+    assert 5 not in rows["node"]
+    assert 5 not in rows["peer"]
+    sent = rows[(rows["kind"] == Kind.FEATURES) & (rows["link"] == 0)]
+    count = np.bincount(sent["satellite"], sent["end_sample"] - sent["first_sample"], minlength=6)
+    assert count.tolist() == [0, 72, 200, 200, 200, 0]
+    steps = plan.of_kind(Kind.BACKBONE)
+    count = np.bincount(steps["satellite"], steps["end_sample"] - steps["first_sample"], minlength=6)
+    assert count.tolist() == [0, 136, 200, 200, 200, 0]
+
+
+def test_no_route_names_satellite_and_time() -> None:
+    world = make_world(1, 2, 1, [(0, 0, 100.0, 200.0)], isl_bps=1e9, inter_bps=0)
+    alone = dataclasses.replace(world, contacts=world.contacts[world.contacts["kind"] < 2])
+    with pytest.raises(NoRouteError, match=r"sat-0-1.*space-ground.*0 s"):
+        plan_round(alone, make_workload(2, 10), RATES, RESOURCES, LADDER["d"], start_s=0.0)
+
+
+def test_a_start_after_the_contact_plan_is_refused(small_world) -> None:
+    with pytest.raises(NoRouteError, match="ends at"):
+        plan_round(small_world, make_workload(6), RATES, RESOURCES, LADDER["b"], start_s=1e9)
+
+
+def test_samples_for_another_constellation_are_refused(small_world) -> None:
+    with pytest.raises(PlanningError, match="6 satellites"):
+        plan_round(small_world, make_workload(5), RATES, RESOURCES, LADDER["b"], start_s=0.0)
