@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -52,7 +53,7 @@ class Bars:
                 f"{row['measured']:.4g}" if isinstance(row["measured"], float) else str(row["measured"])
             )
             met = {True: "yes", False: "NO", None: ""}[row["met"]]
-            table.add_row(row["name"], measured, row["bar"], met, row["detail"])
+            table.add_row(escape(row["name"]), measured, row["bar"], met, row["detail"])
         Console(width=130).print(table)
         missed = [row["name"] for row in self.rows if row["met"] is False]
         print(json.dumps({"benchmark": self.title, "rows": self.rows, "missed": missed}))

@@ -16,7 +16,7 @@ from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
 from orbit.contact_plan_files import load, save
 from orbit.contact_plan_header import ContactPlanFileError
 from orbit.contacts import check_horizon, passes_of
-from orbit.ephemeris import Ephemeris, ephemerides
+from orbit.ephemeris import Ephemeris, over_groups
 from orbit.frames import LIGHT_KM_S, earth_orientation
 from orbit.intersatellite import (
     GRAZING_ALTITUDE_KM,
@@ -132,9 +132,14 @@ def build_contact_plan(
     share = _shares_of_progress(progress, links)
     parts = [np.empty(0, CONTACT)]
     if links.space_ground is not None:
-        for first, motion in ephemerides(constellation, epoch, horizon_s):
-            parts += _space_ground(motion, first, len(constellation), stations, links.space_ground)
-            share[0]((first + len(motion.state)) / len(constellation))
+        link = links.space_ground
+
+        def of_group(first: int, motion: Ephemeris) -> list[np.ndarray]:
+            return _space_ground(motion, first, len(constellation), stations, link)
+
+        for done, contacts_of_group in over_groups(constellation, epoch, horizon_s, of_group):
+            parts += contacts_of_group
+            share[0](done / len(constellation))
     if links.intra_orbit is not None:
         intra = links.intra_orbit
         windows = find_links(

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.time import Time
 
 from orbit.constellation import Constellation, warn_of_old_elements
-from orbit.ephemeris import Ephemeris, ephemerides
+from orbit.ephemeris import Ephemeris, over_groups
 from orbit.intervals import Function, Intervals, intersection, not_negative
 from orbit.stations import GroundStation
 
@@ -50,13 +50,17 @@ def find_passes(
     """
     check_horizon(horizon_s)
     warn_of_old_elements(constellation, epoch, horizon_s)
-    found = [np.empty(0, PASS)]
-    for first, motion in ephemerides(constellation, epoch, horizon_s):
+
+    def of_group(first: int, motion: Ephemeris) -> np.ndarray:
         passes = passes_of(motion, stations)
         passes["satellite"] += first
+        return passes
+
+    found = [np.empty(0, PASS)]
+    for done, passes in over_groups(constellation, epoch, horizon_s, of_group):
         found.append(passes)
         if progress is not None:
-            progress((first + len(motion.state)) / len(constellation))
+            progress(done / len(constellation))
     every = np.concatenate(found)
     every["end_s"][every["open_end"]] = horizon_s  # a sum of steps ends a last bit off
     return every

@@ -15,7 +15,7 @@ from astropy.utils import iers
 
 from orbit.constellation import Constellation
 from orbit.contacts import check_horizon
-from orbit.ephemeris import Ephemeris, ephemerides
+from orbit.ephemeris import Ephemeris, over_groups
 from orbit.frames import EQUATORIAL_RADIUS_KM
 from orbit.intervals import not_negative
 from orbit.pass_search import dot
@@ -48,11 +48,14 @@ def find_eclipses(
     check_horizon(horizon_s)
     if shadow not in ("umbra", "penumbra"):
         raise ValueError(f"shadow: found {shadow!r}, allowed are umbra and penumbra")
-    found = [np.empty(0, ECLIPSE)]
-    for first, motion in ephemerides(constellation, epoch, horizon_s):
-        found.append(_eclipses_of(motion, sun_itrs_km(epoch, motion.nodes_s), shadow == "umbra"))
-        found[-1]["satellite"] += first
-    return np.concatenate(found)
+
+    def of_group(first: int, motion: Ephemeris) -> np.ndarray:
+        eclipses = _eclipses_of(motion, sun_itrs_km(epoch, motion.nodes_s), shadow == "umbra")
+        eclipses["satellite"] += first
+        return eclipses
+
+    found = [eclipses for _, eclipses in over_groups(constellation, epoch, horizon_s, of_group)]
+    return np.concatenate([np.empty(0, ECLIPSE), *found])
 
 
 def sun_itrs_km(epoch: Time, seconds: np.ndarray) -> np.ndarray:

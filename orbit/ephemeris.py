@@ -7,19 +7,24 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from astropy.time import Time
 
 from orbit.constellation import Constellation
-from orbit.frames import itrs_from_teme
+from orbit.frames import earth_orientation, itrs_from_teme
 from orbit.propagation import PROPAGATORS, PropagationError
 
 # Of the orbit at perigee; 0.1 rad are 90 s at 550 km.  SGP4's velocities are not quite the derivative of its
 # positions, which a longer step would show; those of J2 are.
 STEP_RAD = {"sgp4": 0.1, "j2": 0.2, "cowell-j2": 0.1}
+Result = TypeVar("Result")
+THREADS = min(4, os.cpu_count() or 1)  # each holds a group in memory, and SGP4 lets one run at a time
 MEMORY_NODES = 100_000  # nodes held at once: 72 B each, times about ten for what is made of them
 
 
@@ -125,14 +130,22 @@ def ephemeris(
     return Ephemeris(start_s, step_s, state)
 
 
-def ephemerides(
-    constellation: Constellation, epoch: Time, horizon_s: float
-) -> Iterator[tuple[int, Ephemeris]]:
-    """The ephemeris over ``[0, horizon_s]`` in groups of satellites that fit into memory: (first index,
-    group)."""
+def over_groups(
+    constellation: Constellation, epoch: Time, horizon_s: float, work: Callable[[int, Ephemeris], Result]
+) -> Iterator[tuple[int, Result]]:
+    """Do ``work(index of the first satellite, ephemeris)`` on groups of satellites that fit into memory.
+
+    Yields, in the order of the satellites, how many of them are done and what the work returned.  Groups run in
+    threads: while one is in SGP4, which keeps others out, another is in numpy or a kernel, which do not.
+    """
+    earth_orientation(epoch, np.zeros(1))  # astropy reads its table here, once, and not in several threads
     step_s = ephemeris_step_s(constellation, horizon_s)
     steps = round(horizon_s / step_s)
     group = max(1, MEMORY_NODES // (steps + 1))
-    for first in range(0, len(constellation), group):
+
+    def one(first: int) -> tuple[int, Result]:
         some = constellation.take(slice(first, first + group))
-        yield first, ephemeris(some, epoch, steps, step_s=step_s)
+        return first + len(some), work(first, ephemeris(some, epoch, steps, step_s=step_s))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from pool.map(one, range(0, len(constellation), group))

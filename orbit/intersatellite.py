@@ -7,7 +7,6 @@ R².
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +15,7 @@ from astropy.time import Time
 
 from orbit.constellation import Constellation
 from orbit.contacts import check_horizon
-from orbit.ephemeris import Ephemeris, ephemeris, ephemeris_step_s
+from orbit.ephemeris import THREADS, Ephemeris, ephemeris, ephemeris_step_s
 from orbit.frames import DAY_S, EARTH_ROTATION_RAD_S, EQUATORIAL_RADIUS_KM
 from orbit.intervals import Intervals, intersection, not_negative
 from orbit.pass_search import dot
@@ -122,16 +121,24 @@ def find_links(
         raise ValueError(f"acquisition_s: found {acquisition_s}, allowed is 0 or more")
     step_s = ephemeris_step_s(constellation, horizon_s)
     steps, segment = round(horizon_s / step_s), max(1, round(DAY_S / step_s))
-    found = []
+    at_once = min(PAIRS_AT_ONCE, -(-len(pairs) // THREADS) or 1)
+    found, looked_at = [], 0
     for first_step in range(0, steps, segment):  # all satellites are needed at once, so time is what is cut
         count = min(segment, steps - first_step)
         motion = ephemeris(constellation, epoch, count, start_s=first_step * step_s, step_s=step_s)
-        for first_pair in range(0, len(pairs), PAIRS_AT_ONCE):
-            some = slice(first_pair, first_pair + PAIRS_AT_ONCE)
-            found.append(_links_of(motion, pairs[some], grazing_altitude_km, max_range_km, max_slew_deg_s))
-            found[-1]["pair"] += first_pair
-            if progress is not None:
-                progress((first_step + count * min(1.0, (first_pair + PAIRS_AT_ONCE) / len(pairs))) / steps)
+
+        def of_some(first_pair: int, motion: Ephemeris = motion) -> np.ndarray:
+            some = pairs[first_pair : first_pair + at_once]
+            part = _links_of(motion, some, grazing_altitude_km, max_range_km, max_slew_deg_s)
+            part["pair"] += first_pair
+            return part
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            for part in pool.map(of_some, range(0, len(pairs), at_once)):
+                found.append(part)
+                looked_at += len(pairs[:at_once]) * count
+                if progress is not None:
+                    progress(min(1.0, looked_at / (len(pairs) * steps)))
     links = _joined(
         np.concatenate(found) if found else np.empty(0, _PART), pairs, steps * step_s, acquisition_s
     )
@@ -165,7 +172,7 @@ def sight_bitmaps(
         some = slice(first, first + chunk)
         search.sight_bits(motion.positions(seconds[some]), sphere_km, max_range_km, bits[some])
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and the compiled kernel let other threads run
+    with ThreadPoolExecutor(THREADS) as pool:  # numpy and the compiled kernel let other threads run
         list(pool.map(fill, range(0, len(seconds), chunk)))
     return bits
 

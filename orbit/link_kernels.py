@@ -42,7 +42,7 @@ def sight_bits(position: np.ndarray, sphere_km: float, max_range_km: float, bits
     _sight_bits(by_time, np.float32(min(max_range_km, 1e6) / sphere_km), bits)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _margin(a, b, limit2, of_range):
     """The free line of sight (r₁·r₂ + h₁·h₂ − R²) or the range left (max² − range²) and its rate."""
     if of_range:
@@ -58,14 +58,14 @@ def _margin(a, b, limit2, of_range):
     return value, rate
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _margin_at(first, second, start_s, step_s, limit2, of_range, time):
     return _margin(
         state_at(first, start_s, step_s, time), state_at(second, start_s, step_s, time), limit2, of_range
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _crossing(
     first, second, start_s, step_s, limit2, of_range, low, f_low, slope_low, high, f_high, slope_high
 ):
@@ -88,7 +88,7 @@ def _crossing(
     return time
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _extremum(first, second, start_s, step_s, limit2, of_range, low, f_low, high, f_high):
     """The time in ``[low, high]`` at which the margin turns: Illinois's method on its rate, ``f`` at the
     ends."""
@@ -113,7 +113,7 @@ def _extremum(first, second, start_s, step_s, limit2, of_range, low, f_low, high
     return time
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _crossings_between(
     first, second, start_s, step_s, limit2, of_range, left, value, slope, right, next_value, next_slope
 ):
@@ -148,7 +148,7 @@ def _crossings_between(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _fastest_change(state, limit2, of_range):
     """No margin between two of the satellites changes faster than this [km²/s]."""
     farthest, fastest, horizon, climb = 0.0, 0.0, 0.0, 0.0
@@ -166,7 +166,7 @@ def _fastest_change(state, limit2, of_range):
     return 1.02 * (8 * reach if of_range else 2 * reach + 2 * horizon * climb)  # 2 % for between the nodes
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _pair_windows(state, start_s, step_s, pairs, limit2, of_range):
     who, when = np.empty((1024, 2), np.int64), np.empty((1024, 2))
     count, last = 0, state.shape[1] - 1
@@ -208,7 +208,7 @@ def _pair_windows(state, start_s, step_s, pairs, limit2, of_range):
     return who[:count], when[:count]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sight(one, other):
     """Range and range rate times range, and the square of the relative speed, of two states."""
     dx, dy, dz = other[0] - one[0], other[1] - one[1], other[2] - one[2]
@@ -216,7 +216,7 @@ def _sight(one, other):
     return np.sqrt(dx * dx + dy * dy + dz * dz), dx * vx + dy * vy + dz * vz, vx * vx + vy * vy + vz * vz
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _range_over(state, start_s, step_s, pairs, begins_s, ends_s):
     found = np.empty((2, len(begins_s)))
     for k in range(len(begins_s)):

@@ -40,7 +40,7 @@ def culminations(
     return found[0], found[1], found[2]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def state_at(nodes, start_s, step_s, time):
     """Position and velocity at ``time`` from the nodes (M, 9) of one satellite, as six numbers."""
     where = (time - start_s) / step_s
@@ -73,7 +73,7 @@ def state_at(nodes, start_s, step_s, time):
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sine(x, y, z, vx, vy, vz, place, up):
     """sin(elevation), its rate, the range and the range rate."""
     dx, dy, dz = x - place[0], y - place[1], z - place[2]
@@ -83,13 +83,13 @@ def _sine(x, y, z, vx, vy, vz, place, up):
     return sine, (vx * up[0] + vy * up[1] + vz * up[2] - sine * range_rate) / range_km, range_km, range_rate
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sine_at(nodes, start_s, step_s, place, up, time):
     x, y, z, vx, vy, vz = state_at(nodes, start_s, step_s, time)
     return _sine(x, y, z, vx, vy, vz, place, up)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _clearance(x, y, z, vx, vy, vz, place, up, sin_mask):
     """u·ρ − sin(mask)·|ρ| [km], positive above the mask, and its rate."""
     dx, dy, dz = x - place[0], y - place[1], z - place[2]
@@ -99,13 +99,13 @@ def _clearance(x, y, z, vx, vy, vz, place, up, sin_mask):
     return height - sin_mask * range_km, vx * up[0] + vy * up[1] + vz * up[2] - sin_mask * range_rate
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _clearance_at(nodes, start_s, step_s, place, up, sin_mask, time):
     x, y, z, vx, vy, vz = state_at(nodes, start_s, step_s, time)
     return _clearance(x, y, z, vx, vy, vz, place, up, sin_mask)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def cubic_crossing(low, f_low, slope_low, high, f_high, slope_high):
     """Where the cubic with these values and slopes at both ends crosses zero in between: a guess, not a root."""
     step = high - low
@@ -119,7 +119,7 @@ def cubic_crossing(low, f_low, slope_low, high, f_high, slope_high):
     return low + s * step if 0 < s < 1 else low + step * f_low / (f_low - f_high)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _crossing(nodes, start_s, step_s, place, up, sin_mask, low, f_low, slope_low, high, f_high, slope_high):
     """The time in ``[low, high]`` at which the clearance is zero: Newton's method, kept in the bracket."""
     rising = f_low < 0
@@ -140,7 +140,7 @@ def _crossing(nodes, start_s, step_s, place, up, sin_mask, low, f_low, slope_low
     return time
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _summit(nodes, start_s, step_s, place, up, sin_mask, of_elevation, low, f_low, high, f_high):
     """The time in ``[low, high]`` at which the clearance turns, or with ``of_elevation`` the elevation.
 
@@ -170,7 +170,7 @@ def _summit(nodes, start_s, step_s, place, up, sin_mask, of_elevation, low, f_lo
     return time
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def may_cross_between(value, slope, next_value, next_slope, step_s):
     """Whether a peak (or dip) between two nodes on one side of zero may reach the other: as in orbit.intervals."""
     if (slope < 0) == (next_slope < 0) or (slope < 0) != (value >= 0):
@@ -183,7 +183,7 @@ def may_cross_between(value, slope, next_value, next_slope, step_s):
     return nearest + PEAK_SAFETY * (meet - nearest) <= 0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _crossings_between(
     nodes, start_s, step_s, place, up, sin_mask, left, value, slope, right, next_value, next_slope
 ):
@@ -207,7 +207,7 @@ def _crossings_between(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _windows_above_mask(state, start_s, step_s, place, up, sin_mask):
     who, when = np.empty((1024, 2), np.int64), np.empty((1024, 2))
     count, last = 0, state.shape[1] - 1
@@ -259,7 +259,7 @@ def _windows_above_mask(state, start_s, step_s, place, up, sin_mask):
     return who[:count], when[:count]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _largest(nodes, column):
     """The largest length of the vectors in three columns from ``column`` on."""
     largest = 0.0
@@ -269,7 +269,7 @@ def _largest(nodes, column):
     return np.sqrt(largest)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _clearance_of_node(nodes, node, place, up, sin_mask):
     return _clearance(
         nodes[node, 0],
@@ -284,7 +284,7 @@ def _clearance_of_node(nodes, node, place, up, sin_mask):
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def appended(who, when, count, first, second, start_s, end_s):
     """The two tables with one more row, moved to larger memory where they are full."""
     if count == len(who):
@@ -294,14 +294,14 @@ def appended(who, when, count, first, second, start_s, end_s):
     return who, when, count + 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _doubled(array):
     larger = np.empty((2 * array.shape[0], array.shape[1]), array.dtype)
     larger[: array.shape[0]] = array
     return larger
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _culminations(state, start_s, step_s, satellite, place, up, pass_start_s, pass_end_s):
     found = np.empty((3, len(satellite)))
     for k in range(len(satellite)):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from orbit import contacts, pass_search
 from orbit.constellation import walker
 from orbit.contacts import find_passes, look
-from orbit.ephemeris import Ephemeris, ephemerides
+from orbit.ephemeris import Ephemeris, over_groups
 from orbit.intervals import Intervals, intersection, not_negative
 from orbit.stations import GroundStation
 
@@ -24,7 +24,7 @@ STATION = GroundStation("Matera", 40.65, 16.70, 540)
 
 
 def whole(shell, horizon_s: float = DAY_S) -> Ephemeris:
-    return next(iter(ephemerides(shell, EPOCH, horizon_s)))[1]
+    return next(iter(over_groups(shell, EPOCH, horizon_s, lambda _, motion: motion)))[1]
 
 
 def sampled_passes(shell, station: GroundStation, horizon_s: float) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orbit import intersatellite, link_search
 from orbit.constellation import walker
-from orbit.ephemeris import ephemerides
+from orbit.ephemeris import over_groups
 from orbit.intersatellite import (
     all_pairs,
     find_links,
@@ -48,7 +48,9 @@ def test_windows_are_when_the_straight_line_misses_the_earth(inc, altitude, limi
     limit_km = 4000.0 if limited else None
     links = find_links(shell, pairs, epoch=EPOCH, horizon_s=HORIZON_S, max_range_km=limit_km)
     seconds = np.arange(0, HORIZON_S, 10.0)
-    position = next(iter(ephemerides(shell, EPOCH, HORIZON_S)))[1].positions(seconds)
+    position = next(iter(over_groups(shell, EPOCH, HORIZON_S, lambda _, motion: motion)))[1].positions(
+        seconds
+    )
     for pair in pairs:
         r1, r2 = position[pair[0]], position[pair[1]]
         range_km = np.linalg.norm(r2 - r1, axis=1)
@@ -124,7 +126,7 @@ def test_a_slew_limit_cuts_what_turns_faster() -> None:
     pairs = grid_neighbours(shell)[:6]
     free = find_links(shell, pairs, epoch=EPOCH, horizon_s=HORIZON_S)
     slow = find_links(shell, pairs, epoch=EPOCH, horizon_s=HORIZON_S, max_slew_deg_s=0.05)
-    motion = next(iter(ephemerides(shell, EPOCH, HORIZON_S)))[1]
+    motion = next(iter(over_groups(shell, EPOCH, HORIZON_S, lambda _, motion: motion)))[1]
     seconds = np.arange(5.0, HORIZON_S - 5, 7.0)
     rates = []
     for pair in pairs:

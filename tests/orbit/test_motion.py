@@ -13,7 +13,7 @@ from sgp4.api import SatrecArray
 
 from orbit.constellation import from_elements, walker
 from orbit.elements import MeanElements
-from orbit.ephemeris import ephemerides, ephemeris, ephemeris_step_s
+from orbit.ephemeris import ephemeris, ephemeris_step_s, over_groups
 from orbit.frames import east_north_up, itrs_from_geodetic, itrs_from_teme, split_julian_date
 from orbit.propagation import PropagationError, eccentric_anomaly
 from orbit.stations import GroundStation, StationError
@@ -57,7 +57,7 @@ def test_the_ephemeris_stays_within_a_metre_of_sgp4_in_low_orbit_and_twenty_in_m
         walker("63.4: 1/1/0", epoch=EPOCH, mean_motion_rev_day=2.006, ecc=0.69, argp_deg=270),
     ]
     for shell, tolerance_km in zip(shells, (0.001, 0.02), strict=True):
-        (_, motion), *more = ephemerides(shell, EPOCH, 86400.0)
+        (_, motion), *more = over_groups(shell, EPOCH, 86400.0, lambda _, motion: motion)
         assert not more
         seconds = np.random.default_rng(3).uniform(0, 86400, 400)
         position = motion.positions(seconds)
@@ -107,7 +107,7 @@ def test_a_satellite_that_decays_is_named_with_the_time() -> None:
     )
     decaying = from_elements(["a", "b", "c"], falling)
     with pytest.raises(PropagationError, match=r"satellite 'b': SGP4 fails \d+ s after the epoch"):
-        list(ephemerides(decaying, EPOCH, 5 * 86400.0))
+        list(over_groups(decaying, EPOCH, 5 * 86400.0, lambda _, motion: motion))
 
 
 def test_the_step_divides_the_horizon() -> None:
