@@ -60,7 +60,11 @@ def against_orekit(bars: Bars) -> None:
 
 
 def against_skyfield(bars: Bars) -> None:
-    """Real satellites, every eighth, a day: the same windows within skyfield's half second."""
+    """Real satellites, every eighth, a day: the same windows within skyfield's half second.
+
+    Where a pass grazes the mask, the 0.0001° between its frames and ours moves a time by some hundredths more; there
+    skyfield's own elevation at our time decides.
+    """
     from skyfield.api import EarthSatellite, load, wgs84
 
     if not TLE_FOLDER.is_dir():
@@ -72,7 +76,7 @@ def against_skyfield(bars: Bars) -> None:
         some = from_file(TLE_FOLDER / f"{name}.txt")
         some = some.take(np.arange(0, len(some), 8))
         passes = contacts.find_passes(some, STATIONS, epoch=TLE_EPOCH, horizon_s=86400.0)
-        worst_s, worst_deg, differing = 0.0, 0.0, 0
+        worst_s, worst_deg, differing, apart = 0.0, 0.0, 0, 0
         for number, model in enumerate(some.elements.satrecs()):
             satellite = EarthSatellite.from_satrec(model, scale)
             for place, s in enumerate(STATIONS):
@@ -85,15 +89,17 @@ def against_skyfield(bars: Bars) -> None:
                     if len(found) != len(theirs):
                         differing += 1
                     elif len(found):
-                        worst_s = max(worst_s, float(np.abs(found - theirs).max()))
+                        off_s = np.abs(found - theirs)
+                        worst_s = max(worst_s, float(off_s.max()))
                         then = scale.tt_jd(begin.whole, begin.tt_fraction + found / 86400)
                         elevation_deg = (satellite - here).at(then).altaz()[0].degrees
-                        worst_deg = max(worst_deg, float(np.abs(elevation_deg - MASK_DEG).max()))
+                        off_deg = np.abs(elevation_deg - MASK_DEG)
+                        worst_deg = max(worst_deg, float(off_deg.max()))
+                        apart += np.count_nonzero((off_s > 0.5) & (off_deg > 0.0002))
         windows = f"{len(passes)} windows"
         bars.at_most(f"{name}: pairs with other windows than skyfield's", float(differing), 0, windows)
-        bars.at_most(
-            f"{name}: largest difference [s]", worst_s, 0.5, "skyfield stops its search at half a second"
-        )
+        bars.at_most(f"{name}: times that skyfield does not bear out", float(apart), 0)
+        bars.note(f"{name}: largest difference of a time [s]", worst_s)
         bars.note(f"{name}: skyfield's elevation at our times off the mask [°]", worst_deg, "at most")
 
 
