@@ -48,7 +48,7 @@ def make_world(
 
     last_end: dict[tuple[int, int], float] = {}
     for satellite, station, start_s, length_s in sorted(passes, key=lambda one: one[2]):
-        start_s = max(start_s, last_end.get((satellite, station), 0.0) + 1.0)
+        start_s = max(start_s, last_end.get((satellite, station), -1.0) + 1.0)
         end_s = min(start_s + length_s, horizon_s)
         if end_s - start_s > 1.0:
             last_end[satellite, station] = end_s

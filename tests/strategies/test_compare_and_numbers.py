@@ -1,0 +1,95 @@
+"""The comparison, and what is refused as workload, rate or resource."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from synthetic_worlds import RATES, make_workload, make_world
+
+from strategies.compare import (
+    compare,
+    even_starts,
+    mission_time_per_point,
+    regime_law,
+    standard_cases,
+    table_rows,
+)
+from strategies.workload import ComputeRates, Resources, Switches, Workload, WorkloadError
+
+WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(38) for k in range(6)])
+
+
+def cases():
+    return standard_cases(lambda mode, share: make_workload(6, 100, str(mode), onboard_share=share), "grid")
+
+
+def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() -> None:
+    seen: list[float] = []
+    found = compare(WORLD, cases(), RATES, Resources(), even_starts(WORLD, 3), progress=seen.append)
+    assert json.loads(json.dumps(found)) == found
+    by_name = {case["name"]: case for case in found["cases"]}
+    assert set(by_name) == {"a", "a2", "a3", "b", "c", "d", "e", "j", "raw"}
+    assert by_name["e"]["ratio_to"]["b"] == pytest.approx(by_name["e"]["median_s"] / by_name["b"]["median_s"])
+    assert (
+        by_name["e"]["median_s"]
+        <= by_name["d"]["median_s"]
+        <= by_name["c"]["median_s"]
+        <= by_name["b"]["median_s"]
+    )
+    assert all(case["median_s"] <= case["p95_s"] and case["unplanned"] == 0 for case in found["cases"])
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
+    assert len(table_rows(found)) == 9
+
+
+def test_where_the_satellites_together_outrun_the_ground_the_law_says_that_nothing_can_win() -> None:
+    split, onboard = make_workload(6), make_workload(6, 64, "onboard-lora")
+    strong = regime_law(WORLD, split, onboard, ComputeRates(0.5e12, 50e12), Resources())
+    weak = regime_law(WORLD, split, onboard, ComputeRates(0.5e12, 2e12), Resources())
+    assert strong["can_win"]
+    assert not weak["can_win"]
+    assert weak["law"] > 1.0
+
+
+def test_mission_time_to_an_accuracy_and_per_point() -> None:
+    assert mission_time_per_point([50.0, 60.0, 70.0], 100.0, 60.0) == {
+        "to_target_s": 200.0,
+        "per_point_s": 10.0,
+    }
+    assert mission_time_per_point([50.0, 50.0], 100.0, 60.0) == {"to_target_s": None, "per_point_s": None}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (lambda: Resources(beams=0), "beams: found 0"),
+        (lambda: Resources(setup_s=-1.0), "setup_s: found -1.0"),
+        (lambda: ComputeRates(0.0, 1.0), "satellite_flops: found 0.0"),
+        (lambda: ComputeRates(1.0, -5.0), "ground_flops: found -5.0"),
+        (lambda: make_workload(2, [0, 0]), "samples"),
+        (lambda: make_workload(2, cached_fraction=1.5), "cached_fraction: found 1.5"),
+        (lambda: make_workload(2, epochs=0), "epochs"),
+        (
+            lambda: Switches.parse("ring", "nearest", "none"),
+            "intra-orbit: found 'ring', allowed: none, sequential",
+        ),
+    ],
+)
+def test_impossible_numbers_are_named(wrong, named) -> None:
+    with pytest.raises(WorkloadError, match=named):
+        wrong()
+
+
+def test_the_crossings_of_the_modes_follow_from_tokens_hidden_and_bits() -> None:
+    def split(mode: str, **changes: object) -> Workload:
+        return make_workload(1, 1, mode, feature_bits=16.0, **changes)
+
+    assert split("lora").c1_bytes == 197 * 768 * 2
+    assert split("lora").c2_bytes == split("lora").c3_bytes == 768 * 2
+    assert split("lora", full_return=True).c2_bytes == 197 * 768 * 2
+    assert split("head").c3_bytes == 0
+    assert split("lora", train_embedding=True).c4_bytes == 197 * 768 * 2
+    assert split("onboard-full").c1_bytes == 0
+    assert split("onboard-full").onboard_flops == pytest.approx(3 * (0.7e9 + 34.2e9) + 5e4)
+    assert split("downlink").c1_bytes == 150e3
