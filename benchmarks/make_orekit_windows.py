@@ -56,7 +56,6 @@ def _leap_seconds() -> str:
 def orekit_windows(constellation: Constellation) -> list[list[float]]:
     """[satellite, station, AOS, LOS] of every window that begins and ends within the horizon, or is cut by
     it."""
-    from org.hipparchus.ode.events import Action  # noqa: F401  (loaded for the detectors)
     from org.orekit.bodies import GeodeticPoint, OneAxisEllipsoid
     from org.orekit.frames import FramesFactory, TopocentricFrame
     from org.orekit.propagation.analytical.tle import TLE, TLEPropagator

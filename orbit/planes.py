@@ -39,7 +39,7 @@ def recognise_planes(elements: MeanElements) -> tuple[np.ndarray, np.ndarray]:
 
 
 def on_one_date(elements: MeanElements) -> tuple[np.ndarray, np.ndarray]:
-    """Unit normals (N, 3) of the planes and arguments of latitude (N,) [rad], all at the midnight of the latest epoch.
+    """Unit normals (N, 3) of the planes and arguments of latitude (N,) [rad], at the midnight of the latest epoch.
 
     Elements of a catalogue differ in epoch by days, in which nodes turn by degrees and satellites revolve: the
     secular rates of J2 bring them together.
