@@ -1,4 +1,4 @@
-"""How fast parcels move: `python -m benchmarks.relay` (about a minute; ends with a line of JSON, fails below a bar).
+"""How fast parcels move: `python -m benchmarks.relay` (about three minutes; ends with a line of JSON, fails below a bar).
 
 Relays are real processes on loopback with mutual TLS. Compared, in the same run:
 
@@ -161,7 +161,7 @@ def wall_at(relays: Relays, node: str, mission_s: float) -> float:
 
 def hop(size: int, count: int) -> tuple[float, float]:
     """MB/s and CPU ms per MB of `count` transfers from one relay's spool to the next one's, window open at once."""
-    opens_s = 6.0
+    opens_s = 10.0
     links = chain_links(1, (Window(0.0, HORIZON_S, UNSHAPED_BPS, 0.0),))
     gate = {("n0", "n1"): (Window(opens_s, HORIZON_S, UNSHAPED_BPS, 0.0),)}
     with relays_of(links, gate) as relays:
