@@ -132,7 +132,8 @@ def tle_lines(constellation: Constellation) -> list[list[str]]:
         first = (
             f"1 {number:05d}U 26001A   {BEGIN.year % 100:02d}{day:012.8f}  .00000000  00000-0  00000-0 0  999"
         )
-        second = f"2 {number:05d} {inc:8.4f} {raan:8.4f} {round(ecc * 1e7):07d} {argp:8.4f} {anomaly:8.4f} {motion:11.8f}    1"
+        second = f"2 {number:05d} {inc:8.4f} {raan:8.4f} {round(ecc * 1e7):07d} {argp:8.4f} {anomaly:8.4f} "
+        second += f"{motion:11.8f}    1"
         sets.append(
             [
                 line + str(sum(int(c) if c.isdigit() else c == "-" for c in line) % 10)
