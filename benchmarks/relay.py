@@ -1,4 +1,4 @@
-"""How fast parcels move: `python -m benchmarks.relay` (about three minutes; ends with a line of JSON, fails below a bar).
+"""How fast parcels move: `python -m benchmarks.relay` (three minutes; ends with a line of JSON, fails below a bar).
 
 Relays are real processes on loopback with mutual TLS. Compared, in the same run:
 
