@@ -121,7 +121,7 @@ def _index(context: Context) -> int:
 
 def _head(on_board: OnBoard, constants: ArrayRecord) -> nn.Linear:
     shared = constants.to_torch_state_dict()
-    plain = new_head(on_board.embedding.config.hidden_size, len(on_board.images.classes))
+    plain = new_head(len(shared["mean"]), len(on_board.images.classes))
     return StandardisedHead.with_constants(plain, shared["mean"], shared["deviation"])
 
 

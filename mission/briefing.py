@@ -9,8 +9,6 @@ from typing import Any
 from mission.scenario import scenario_from_json, scenario_to_json
 from mission.schema import Scenario
 
-Config = dict[str, str | list[str] | list[int]]
-
 
 @dataclass(frozen=True)
 class Briefing:
@@ -32,7 +30,7 @@ class Briefing:
     ground: str
     backbone: str
 
-    def to_config(self) -> Config:
+    def to_config(self) -> dict[str, Any]:
         """As the values that a Flower ``ConfigRecord`` takes."""
         return {
             "scenario": scenario_to_json(self.scenario),

@@ -189,9 +189,7 @@ class Training(Table):
     local_epochs: int = Field(1, ge=1, le=1_000, description="passes over a satellite's images in a round")
     batch_size: int = Field(16, ge=1, le=65_536)
     learning_rate: Positive = Field(3e-3, description="AdamW, adapters")
-    head_learning_rate: Positive = Field(
-        1.5e-2, description="AdamW, head: a satellite takes only its own share of a round's steps on it"
-    )
+    head_learning_rate: Positive = Field(3e-3, description="AdamW, head")
     weight_decay: NotNegative = 0.0
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the run")
     augment: Literal["none", "dihedral"] = Field(

@@ -14,16 +14,29 @@ from strategies.plan import SPLIT_COLUMNS, Kind, Plan
 
 
 def services_of(plan: Plan, *, steps: Mapping[str, int]) -> list[Service]:
-    """When the ground computes for each satellite, first to last activity, in the order of ``steps``.
+    """When the ground can take each satellite's steps, in the order of ``steps``.
+
+    From the first time that the backbone computes for a satellite to the end of the session which carries its last
+    step: as long as its gateway is in contact, steps may wait for those of others, and a round in which all satellites
+    take turns to its end learns better than one that ends with those that have most images.
 
     A satellite that the ground does not compute for in this plan (its samples are trained on board) is left out.
     """
-    services = []
     on_ground = plan.of_kind(Kind.BACKBONE)
+    sessions = plan.of_kind(Kind.SESSION)
+    gateways = plan.gateways()
+    services = []
     for name, count in steps.items():
-        rows = on_ground[on_ground["satellite"] == plan.names.index(name)]
-        if len(rows):
-            services.append(Service(name, count, float(rows["start_s"].min()), float(rows["end_s"].max())))
+        satellite = plan.names.index(name)
+        rows = on_ground[on_ground["satellite"] == satellite]
+        if not len(rows):
+            continue
+        end_s = float(rows["end_s"].max())
+        carrying = sessions[np.isin(sessions["node"], gateways.get(satellite, ()))]
+        carrying = carrying[(carrying["start_s"] <= end_s) & (end_s <= carrying["end_s"])]
+        services.append(
+            Service(name, count, float(rows["start_s"].min()), max([end_s, *carrying["end_s"].tolist()]))
+        )
     return services
 
 

@@ -27,6 +27,7 @@ from mission.record import read_run
 _CONNECTION = "skysplit"
 _START_TIMEOUT_S = 60.0
 _POLL_S = 0.5
+_LIST_S = 20.0  # asking Flower starts a process of several seconds; the run record says sooner how it ends
 _APP_FILES = ("pyproject.toml", "README.md", "LICENSE")  # pyproject.toml names the other two
 _APP_PACKAGES = (
     "client_app",
@@ -103,7 +104,7 @@ def run_app(
                 status = str(listed["runs"][0]["status"])
                 if status.startswith("finished"):
                     break
-                _wait(directory, 4 * _POLL_S)
+                _wait(directory, _LIST_S)
         run = _read_run(directory)
         on_progress(run)
         if status != "finished:completed" or run.get("state") != "completed":

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from splitmodel import scenes
+from splitmodel.scenes import HELD_BACK_CLASSES, render, split_seed
 
 EUROSAT_HUB_NAME = "blanchon/EuroSAT_RGB"
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 960, 400
@@ -122,13 +122,11 @@ def open_imagery(
 
 
 def _synthetic(seed: int, split: str, count: int) -> ImageSet:
-    classes = scenes.HELD_BACK_CLASSES
+    classes = HELD_BACK_CLASSES
     labels = np.arange(count, dtype=np.int64) % len(classes)
 
     def read(index: int) -> NDArray[np.uint8]:
-        return scenes.render(
-            classes[labels[index]], index // len(classes), seed=scenes.split_seed(seed, split)
-        )
+        return render(classes[labels[index]], index // len(classes), seed=split_seed(seed, split))
 
     return ImageSet(labels, tuple(classes), read, lambda index: f"synthetic {split} scene {index}")
 
