@@ -2,8 +2,8 @@
 
     python -m benchmarks.paper [--starts 12]
 
-Bars: the split with all strategies (e) takes at least 33 % less than the split without (b), and at most 33 % of on-board
-fine-tuning, full (a2, the better of its baselines) and LoRA (a3, the strongest); 20 rounds with feature cache and int8
+Bars: the split with all strategies (e) takes at least 33 % less than the split without (b), and at most 33 % of
+on-board fine-tuning, full (a2, the better of its baselines) and LoRA (a3, the strongest); 20 rounds with feature cache and int8
 activations take at most 20 % of 20 rounds of on-board LoRA.  The sweep over compute rates shows where that ends: no
 schedule can win where N·F_s exceeds about F_g.  Every plan is checked.  Exits 1 below a bar.
 """
@@ -75,9 +75,8 @@ def main() -> None:
     )
     print("N·F_s/F_g    a3 s     e s   ρ law  ρ planned")
     for row in rows:
-        print(
-            f"{row['n_fs_over_fg']:9.2f} {row['a3']:7.0f} {row['e']:7.0f} {row['rho_law']:7.2f} {row['rho_planned']:10.2f}"
-        )
+        print(f"{row['n_fs_over_fg']:9.2f} {row['a3']:7.0f} {row['e']:7.0f}", end=" ")
+        print(f"{row['rho_law']:7.2f} {row['rho_planned']:10.2f}")
     cached = cached_rounds(world, {case.name: case for case in cases}, satellites, resources)
     bars = {
         "e ÷ b ≤ 0.67": (by_name["e"]["ratio_to"]["b"], 0.67),

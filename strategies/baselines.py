@@ -108,12 +108,28 @@ class _OnboardRound:
         return Plan(
             start_s=self.start_s,
             end_s=end_s,
-            lower_bound_s=float(self.trained_s.max() - self.start_s),
+            lower_bound_s=self._bound_s(),
             switches=self.switches,
             activities=collect_activities([lasers, *rows]),
             finish_s=np.where(self.samples > 0, done_s[self.group], self.start_s),
             names=tuple(node.name for node in self.contact_plan.nodes),
         )
+
+    def _bound_s(self) -> float:
+        """Training, then the weights of every group down and back up, each group alone and without set-up."""
+        who = self.trainers
+        down_s = up_s = float(self.trained_s.max())
+        if len(np.unique(self.group[who])) > 1:
+            passes = passes_of(self.contact_plan, self.start_s, self.contact_plan.horizon_s)
+            group = self.group[passes["satellite"]]
+            labels = np.unique(self.group[who])
+            ready_s = {label: float(self.trained_s[who[self.group[who] == label]].min()) for label in labels}
+            bits = self.workload.aggregate_bytes * 8.0
+            down_s = max(
+                _soonest_s(passes[group == label], "down_bps", ready_s[label], bits) for label in labels
+            )
+            up_s = max(_soonest_s(passes[group == label], "up_bps", down_s, bits) for label in labels)
+        return max(up_s, float(self.trained_s.max())) - self.start_s
 
     def _average(self, members: np.ndarray) -> tuple[np.ndarray, float]:
         """All members get the average over inter-satellite links: a plane by itself, or a tree over planes."""
@@ -217,3 +233,12 @@ class _OnboardRound:
             label = int(sessions["group"][index])
             done_s[label], gateway[label] = arrived_s[index], satellite[index]
         return np.concatenate([held, data]), done_s, gateway
+
+
+def _soonest_s(passes: np.ndarray, rate: str, from_s: float, bits: float) -> float:
+    """When ``bits`` are through from ``from_s`` on, all passes of a group used at once."""
+    begin_s = np.maximum(passes["start_s"], from_s)
+    length_s = np.maximum(passes["end_s"] - begin_s, 0.0)
+    edges_s = np.unique(np.concatenate([[from_s], begin_s, begin_s + length_s]))
+    served_s = np.clip(edges_s[:, None] - begin_s, 0.0, length_s)
+    return float(np.interp(bits, (served_s * passes[rate]).sum(axis=1), edges_s))

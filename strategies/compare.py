@@ -77,8 +77,8 @@ def compare(
 
     ``cases`` holds an object per case with ``name, title, median_s, p95_s, gap_to_bound, bound_s, ratio_to`` (of
     medians, by name of the other case), ``starts`` that were planned, ``unplanned`` starts whose round does not end
-    inside the contact plan, and the mean seconds of ``SPLIT_COLUMNS``; ``rho`` the split over the on-board LoRA round by the
-    regime law and as planned; ``break_even`` where the split begins to win.
+    inside the contact plan, and the mean seconds of ``SPLIT_COLUMNS``; ``rho`` the split over the on-board LoRA round
+    by the regime law and as planned; ``break_even`` where the split begins to win.
     """
     results: list[dict[str, Any]] = []
     for number, case in enumerate(cases):
