@@ -3,9 +3,9 @@
     python -m benchmarks.paper [--starts 12]
 
 Bars: the split with all strategies (e) takes at least 33 % less than the split without (b), and at most 33 % of
-on-board fine-tuning, full (a2, the better of its baselines) and LoRA (a3, the strongest); 20 rounds with feature cache and int8
-activations take at most 20 % of 20 rounds of on-board LoRA.  The sweep over compute rates shows where that ends: no
-schedule can win where N·F_s exceeds about F_g.  Every plan is checked.  Exits 1 below a bar.
+on-board fine-tuning, full (a2, the better of its baselines) and LoRA (a3, the strongest); 20 rounds with feature
+cache and int8 activations take at most 20 % of 20 rounds of on-board LoRA.  The sweep over compute rates shows where
+that ends: no schedule can win where N·F_s exceeds about F_g.  Every plan is checked.  Exits 1 below a bar.
 """
 
 from __future__ import annotations

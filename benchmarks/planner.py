@@ -4,8 +4,8 @@
 
 For shells, stations and models: c ≤ b, d ≤ c, e ≤ d in every start; e above its bound (median) by at most 10 % where
 rounds last over 100 s and 25 % else; at most 2 s for a round of 72 satellites, and with ``--large`` at most 60 s for
-1584 satellites and 30 stations, with how the time grows on the way.  Times are CPU seconds of the one thread that plans:
-its wall time on a machine with nothing else to do.  Every plan is checked.  Exits 1 below a bar.
+1584 satellites and 30 stations, with how the time grows on the way.  Times are CPU seconds of the one thread that
+plans: its wall time on a machine with nothing else to do.  Every plan is checked.  Exits 1 below a bar.
 """
 
 from __future__ import annotations

@@ -360,9 +360,8 @@ class _Ground:
         ):
             run.end, run.ground = sample + count, (run.ground[0], self.free_s)
             run.up_until_s = answer.up[1]
-            if (
-                answer.board[1] >= run.last_answer.board[1]
-            ):  # a short last micro-batch may overtake on slow links
+            # A short last micro-batch may overtake on slow links.
+            if answer.board[1] >= run.last_answer.board[1]:
                 run.last_answer, run.last_count = answer, count
             return
         if run:
