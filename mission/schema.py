@@ -208,6 +208,18 @@ class Strategy(Table):
     inter_orbit: Literal["none", "nearest", "grid", "min-latency"] = "none"
 
 
+class Planning(Table):
+    """What `plan` and `compare` assume where no run has counted it."""
+
+    profile: str = Field(
+        "", description="a published model's sizes (skysplit models) instead of the model's own"
+    )
+    samples: int = Field(0, ge=0, description="images per satellite and round; 0 counts the scenario's data")
+    image_bytes: Positive = Field(
+        150_528.0, description="one raw image, for the downlink baseline (224×224 RGB)"
+    )
+
+
 class Scenario(Table):
     """A whole mission, resolved: what a run did, together with its seeds."""
 
@@ -228,6 +240,7 @@ class Scenario(Table):
     crossings: Crossings = Crossings()
     training: Training = Training()
     strategy: Strategy = Strategy()
+    planning: Planning = Planning()
 
     @field_validator("epoch", mode="before")
     @classmethod

@@ -58,7 +58,7 @@ def write_report(directory: Path) -> Path:
     end_s = max([row["end_s"] for row in rounds], default=_HOUR_S)
     figures = [
         ("curve", _learning_curve(rounds, activities)),
-        ("gantt", _gantt(run.get("satellites", []), contacts, activities, end_s)),
+        ("gantt", gantt_figure(run.get("satellites", []), contacts, activities, end_s)),
         ("bytes", _bytes(rounds)),
     ]
     page = PAGE.substitute(
@@ -111,9 +111,10 @@ def _learning_curve(rounds: list[dict[str, Any]], activities: list[dict[str, Any
     return figure
 
 
-def _gantt(
+def gantt_figure(
     satellites: list[str], contacts: list[dict[str, Any]], activities: list[dict[str, Any]], end_s: float
 ) -> go.Figure:
+    """Contacts and activities of each satellite over mission time, until ``end_s``."""
     spans: dict[str, dict[str, list[tuple[float, float]]]] = {label: {} for label in _COLOURS}
     for row in contacts:
         if row["kind"] == "downlink" and row["start_s"] < end_s:

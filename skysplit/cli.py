@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from skysplit import orbit_commands, run_commands
+from skysplit import orbit_commands, plan_commands, run_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,5 +19,13 @@ app = typer.Typer(
 def _commands() -> None: ...
 
 
-for command in (run_commands.run, run_commands.report, orbit_commands.contacts):
+for command in (
+    run_commands.run,
+    run_commands.report,
+    orbit_commands.contacts,
+    orbit_commands.constellation,
+    plan_commands.plan,
+    plan_commands.compare,
+    plan_commands.models,
+):
     app.command()(command)

@@ -1,8 +1,9 @@
-"""`skysplit contacts`: when which link can carry data."""
+"""`skysplit contacts` and `skysplit constellation`: who flies where, and when which link can carry data."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,12 +11,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mission.orbits import constellation_of, contact_plan_of
+from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
+from mission.record import write_text
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import to_csv, to_json, to_rows
 from orbit.dtn_files import to_hdtn, to_ion
 from skysplit.arguments import ScenarioArgument, SetOption, fail, read_scenario
+from skysplit.constellation_views import constellation_czml, constellation_json, map_figure
 
 
 class ContactFormat(StrEnum):
@@ -54,6 +57,50 @@ def contacts(
         Console().print(_table(plan))
     else:
         print(_WRITERS[output](plan), end="")
+
+
+class ConstellationFormat(StrEnum):
+    """How a constellation is shown."""
+
+    MAP = "map"
+    CZML = "czml"
+    JSON = "json"
+
+
+def constellation(
+    scenario: ScenarioArgument,
+    settings: SetOption = None,
+    output: Annotated[ConstellationFormat, typer.Option("--format")] = ConstellationFormat.MAP,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write; the default is NAME.html for a map, else the terminal."),
+    ] = None,
+) -> None:
+    """Show the constellation: a map of ground tracks and stations, CZML for Cesium, or JSON.
+
+    Example: `skysplit constellation walker-72 --format czml --out walker-72.czml`
+    """
+    resolved = read_scenario(scenario, settings)
+    try:
+        satellites = constellation_of(resolved)
+    except ValueError as error:
+        fail(str(error))
+    stations, epoch = stations_of(resolved), epoch_of(resolved)
+    if output is ConstellationFormat.MAP:
+        page = map_figure(satellites, stations, epoch).to_html(include_plotlyjs=True)
+        out = out or Path(f"{resolved.name}.html")
+        write_text(out, page)
+        print(out)
+        return
+    text = (
+        constellation_json(satellites, stations, epoch)
+        if output is ConstellationFormat.JSON
+        else constellation_czml(satellites, stations, planned_contacts(resolved), epoch)
+    )
+    if out:
+        write_text(out, text)
+    else:
+        print(text)
 
 
 def planned_contacts(scenario: Scenario) -> ContactPlan:

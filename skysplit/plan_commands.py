@@ -1,0 +1,235 @@
+"""`skysplit plan`, `skysplit compare` and `skysplit models`: what a round takes, and what the strategies gain."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import plotly.graph_objects as go
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from client_app.partitions import partition
+from mission.orbits import constellation_of
+from mission.record import write_text
+from mission.scenario import given_path
+from mission.schema import Scenario
+from orbit.contact_plan import ContactPlan
+from orbit.contact_plan_files import to_rows
+from server_app.planning import rates_of, resources_of, switches_of, workload_of
+from server_app.report import gantt_figure
+from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
+from skysplit.orbit_commands import planned_contacts
+from splitmodel.published import Profile, published, published_profiles
+from strategies.checker import require_feasible
+from strategies.compare import compare as compare_cases
+from strategies.compare import even_starts, standard_cases, table_rows
+from strategies.planner import plan_round
+from strategies.workload import Mode, Workload
+
+
+class PlanFormat(StrEnum):
+    """How a plan is shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    GANTT = "gantt"
+
+
+class CompareFormat(StrEnum):
+    """How a comparison is shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    HTML = "html"
+
+
+OutOption = Annotated[Path | None, typer.Option(help="File to write for pictures; the default is NAME.html.")]
+
+
+def plan(
+    scenario: ScenarioArgument,
+    settings: SetOption = None,
+    at: Annotated[float, typer.Option(min=0.0, help="Start of the round, seconds of mission time.")] = 0.0,
+    output: Annotated[PlanFormat, typer.Option("--format")] = PlanFormat.TABLE,
+    out: OutOption = None,
+) -> None:
+    """Plan one round: who sends what to whom and when, and how far that is from the lower bound.
+
+    Example: `skysplit plan paper --at 3600`
+    """
+    resolved = read_scenario(scenario, settings)
+    contacts = planned_contacts(resolved)
+    try:
+        costs = _costs(resolved)
+        workload = workload_of(resolved, costs, _samples(resolved, contacts), Mode(resolved.training.mode))
+        rates, resources = rates_of(resolved), resources_of(resolved)
+        planned = plan_round(contacts, workload, rates, resources, switches_of(resolved), start_s=at)
+        require_feasible(planned, contacts, workload, rates, resources)
+    except ValueError as error:
+        fail(str(error))
+    if output is PlanFormat.JSON:
+        print(json.dumps({**planned.summary(), "activities": list(planned.to_rows())}))
+        return
+    if output is PlanFormat.GANTT:
+        names = [contacts.nodes[index].name for index in contacts.satellites]
+        figure = gantt_figure(names, to_rows(contacts), list(planned.to_rows()), planned.end_s)
+        print(_write_page(figure, out or Path(f"{resolved.name}-plan.html")))
+        return
+    table = Table("figure", "value", title=f"{resolved.name}: one round from {at:g} s, {costs.name}")
+    for key, value in planned.summary().items():
+        table.add_row(key, f"{value:.3f}" if isinstance(value, float) else str(value))
+    Console().print(table)
+
+
+def compare(
+    scenario: ScenarioArgument,
+    settings: SetOption = None,
+    starts: Annotated[int, typer.Option(min=1, help="Start times over the contact plan.")] = 48,
+    models: Annotated[
+        str | None, typer.Option(help="Published models, separated by commas; see `skysplit models`.")
+    ] = None,
+    output: Annotated[CompareFormat, typer.Option("--format")] = CompareFormat.TABLE,
+    out: OutOption = None,
+) -> None:
+    """Compare the strategies with their baselines, from many start times: median, 95th percentile, ratios, bound.
+
+    Example: `skysplit compare paper --starts 12`
+    """
+    resolved = read_scenario(scenario, settings)
+    contacts = planned_contacts(resolved)
+    try:
+        samples = _samples(resolved, contacts)
+        profiles = [published(name.strip()) for name in models.split(",")] if models else [_costs(resolved)]
+        found = {costs.name: _compared(resolved, contacts, costs, samples, starts) for costs in profiles}
+    except ValueError as error:
+        fail(str(error))
+    if output is CompareFormat.JSON:
+        # One model: its comparison itself, as documented; several: each by name.
+        print(json.dumps(found if models and "," in models else next(iter(found.values()))))
+        return
+    if output is CompareFormat.HTML:
+        print(_write_page(_comparison_figure(found), out or Path(f"{resolved.name}-comparison.html")))
+        return
+    console = Console()
+    for name, comparison in found.items():
+        rows = table_rows(comparison)
+        table = Table(*rows[0], title=f"{resolved.name}, {name}: {starts} starts, seconds")
+        for row in rows:
+            table.add_row(*row.values())
+        console.print(table)
+        for key in ("rho", "break_even"):
+            if key in comparison:
+                console.print(f"{key.replace('_', ' ')}: {json.dumps(comparison[key])}", soft_wrap=True)
+
+
+def models(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE) -> None:
+    """List the published models whose sizes `plan` and `compare` know.
+
+    Example: `skysplit models --format json`
+    """
+    profiles = published_profiles().values()
+    if output is TextFormat.JSON:
+        print(json.dumps([vars(profile) for profile in profiles]))
+        return
+    table = Table("name", "tokens", "hidden", "backbone, M", "forward, GFLOP")
+    for profile in profiles:
+        table.add_row(
+            profile.name,
+            str(profile.tokens),
+            str(profile.hidden),
+            f"{profile.backbone_params / 1e6:.1f}",
+            f"{profile.backbone_flops / 1e9:.2f}",
+        )
+    Console().print(table)
+
+
+def _compared(
+    scenario: Scenario, contacts: ContactPlan, costs: Profile, samples: list[int], starts: int
+) -> dict[str, Any]:
+    def workload_in(mode: Mode, onboard_share: bool) -> Workload:
+        return workload_of(scenario, costs, samples, mode, onboard_share=onboard_share)
+
+    method = scenario.strategy.inter_orbit
+    cases = standard_cases(workload_in, "min-latency" if method == "none" else method)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(costs.name, total=1.0)
+        return compare_cases(
+            contacts,
+            cases,
+            rates_of(scenario),
+            resources_of(scenario),
+            even_starts(contacts, starts),
+            progress=lambda done: progress.update(task, completed=done),
+        )
+
+
+def _costs(scenario: Scenario) -> Profile:
+    """Sizes of the published model that the scenario plans with, or of its own model."""
+    if scenario.planning.profile:
+        return published(scenario.planning.profile)
+    from splitmodel.adapters import LoraSettings
+    from splitmodel.parts import load_split
+    from splitmodel.profile import profile
+    from splitmodel.shipped import locate
+
+    base = locate(scenario.model.name, given_path(scenario.model.path, "model.path"))
+    model = load_split(base, num_labels=10, pooling=scenario.model.pooling, random_init=True)
+    return profile(model, LoraSettings(scenario.lora.rank, scenario.lora.alpha), name=scenario.model.name)
+
+
+def _samples(scenario: Scenario, contacts: ContactPlan) -> list[int]:
+    """Images per satellite: as the scenario plans, or counted in its data."""
+    if scenario.planning.samples:
+        return [scenario.planning.samples] * len(contacts.satellites)
+    from splitmodel.imagery import open_imagery
+
+    data = scenario.data
+    train = open_imagery(
+        data.source,
+        given_path(data.path, "data.path"),
+        seed=scenario.seed,
+        train_samples=data.train_samples,
+        test_samples=data.test_samples,
+    ).train
+    shares = partition(
+        data.partition,
+        train.labels,
+        constellation_of(scenario).plane.tolist(),
+        alpha=data.alpha,
+        classes_per_satellite=data.classes_per_satellite,
+        seed=scenario.seed,
+    )
+    return [len(share) for share in shares]
+
+
+def _comparison_figure(found: dict[str, Any]) -> go.Figure:
+    figure = go.Figure()
+    for name, comparison in found.items():
+        cases = [case for case in comparison["cases"] if case["median_s"]]
+        figure.add_bar(
+            x=[f"{case['name']}: {case['title']}" for case in cases],
+            y=[case["median_s"] for case in cases],
+            error_y={
+                "type": "data",
+                "array": [case["p95_s"] - case["median_s"] for case in cases],
+                "arrayminus": [0.0] * len(cases),
+            },
+            customdata=[case["gap_to_bound"] for case in cases],
+            hovertemplate="%{y:.0f} s, gap to bound %{customdata:.0%}",
+            name=name,
+        )
+    figure.update_layout(
+        yaxis={"title": "seconds per round: median, and up to the 95th percentile", "type": "log"}
+    )
+    return figure
+
+
+def _write_page(figure: go.Figure, path: Path) -> Path:
+    write_text(path, figure.to_html(include_plotlyjs=True))
+    return path
