@@ -118,10 +118,14 @@ def compare(
     console = Console()
     for name, comparison in found.items():
         rows = table_rows(comparison)
-        table = Table(*rows[0], title=f"{resolved.name}, {name}: {starts} starts, seconds")
+        table = Table(title=f"{resolved.name}, {name}: {starts} starts, seconds")
+        for heading in rows[0]:
+            if heading != "what":
+                table.add_column(heading, justify="right", no_wrap=True)
         for row in rows:
-            table.add_row(*row.values())
+            table.add_row(*(value for heading, value in row.items() if heading != "what"))
         console.print(table)
+        console.print(*(f"{row['case']}: {row['what']}" for row in rows), sep="; ", highlight=False)
         for key in ("rho", "break_even"):
             if key in comparison:
                 console.print(f"{key.replace('_', ' ')}: {json.dumps(comparison[key])}", soft_wrap=True)
