@@ -81,10 +81,12 @@ def plan_round(
     best: Plan | None = None
     failure: PlanningError | None = None
     for candidate in _candidates(switches):
-        if best is not None and task.bound_s(candidate) >= best.makespan_s:
-            continue
         try:
-            plan = task.plan(candidate, bound_s, math.inf if best is None else best.end_s)
+            # Its own bound, not that of the richer: a candidate is planned as it would be if asked for by itself.
+            candidate_s = task.bound_s(candidate)
+            if best is not None and candidate_s >= best.makespan_s:
+                continue
+            plan = task.plan(candidate, candidate_s, math.inf if best is None else best.end_s)
         except PlanningError as error:
             failure = failure or error
         else:

@@ -28,6 +28,7 @@ from strategies.workload import (
 # The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
 # sessions ask for so much more, and for twice the time to answer, try by try.
 _GROWTHS = (1.05, 1.1, 1.2, 1.4, 1.6, 2.0)
+_HOPELESS = 1.1  # the fluid may be late by less: sessions are held longer than it asks for
 _WORTHWHILE = 0.01  # sessions that promise less than this part of the round are not tried
 # Targets of the least-slack matching, as multiples of the time in which first contact would be done.
 _TARGETS = (0.6, 0.85, 1.0, math.inf)
@@ -90,19 +91,22 @@ class SplitRound:
         """
         last_short = 0
         margin, patience = np.ones((2, int(self.group.max()) + 1))
-        for growth in _GROWTHS:
+        for attempt, growth in enumerate(_GROWTHS):
             best: Plan | None = None
             short: np.ndarray | None = None  # groups that sessions were too short for
             for sessions, fluid_s in self._session_plans(margin, patience):
-                if fluid_s >= (best.end_s - _WORTHWHILE * best.makespan_s if best else below_s):
+                if best is not None and fluid_s >= best.end_s - _WORTHWHILE * best.makespan_s:
                     continue
+                if attempt == 0 and fluid_s - self.start_s > _HOPELESS * (below_s - self.start_s):
+                    return None
                 plan = self._execute(sessions)
                 if isinstance(plan, Plan):
                     best = plan if best is None or plan.end_s < best.end_s else best
                 elif short is None or len(plan) < len(short):
                     short = plan
-            if best is not None or short is None:
+            if best is not None:
                 return best
+            assert short is not None
             last_short = int(short[0])
             margin[short] *= growth
             patience[short] *= 2.0
