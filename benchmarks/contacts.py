@@ -20,7 +20,7 @@ import numpy as np
 from astropy.time import Time
 
 from benchmarks import orbit_peers as peers
-from benchmarks.measure import Bars, seconds
+from benchmarks.measure import Bars, side_by_side
 from benchmarks.orbit_cases import (
     HORIZON_S,
     MASK_DEG,
@@ -103,41 +103,49 @@ def against_skyfield(bars: Bars) -> None:
         bars.note(f"{name}: skyfield's elevation at our times off the mask [°]", worst_deg, "at most")
 
 
+def without_numba(job: peers.Job) -> peers.Job:
+    def run() -> int:
+        installed, contacts.search = contacts.search, pass_search
+        try:
+            return job()
+        finally:
+            contacts.search = installed
+
+    return run
+
+
 def speed_on_72(bars: Bars) -> None:
     shell = walker_case("72/6/1")
-    mine = peers.ours(shell, STATIONS)
-    mine()
-    jobs = {
-        name: getattr(peers, name)(shell, STATIONS) for name in ("sgp4_predict", "brahe", "lox", "skyfield")
-    }
-    jobs["sgp4_predict"]()
-    ours_s, windows = seconds(mine, 7)
-    installed, contacts.search = contacts.search, pass_search
-    mine()
-    plain_s, _ = seconds(mine, 7)
-    contacts.search = installed
-    bars.note("72/6/1 × 10 stations × 24 h: ours [s]", ours_s, f"{windows} windows")
-    for name, bar, runs in (("skyfield", 20, 1), ("brahe", 15, 3), ("lox", 8, 3), ("sgp4_predict", 1.2, 7)):
-        theirs_s, found = seconds(jobs[name], runs)
-        bars.at_least(f"72/6/1: {name} ÷ ours", theirs_s / ours_s, bar, f"{theirs_s:.3g} s, {found} windows")
-    bars.at_most("72/6/1: numpy alone ÷ compiled", plain_s / ours_s, 2.5, f"{plain_s:.3g} s")
+    ours = peers.ours(shell, STATIONS)
+    bars.note("72/6/1 × 10 stations × 24 h: windows of ours", ours())
+    for name, bar, runs in (("skyfield", 20, 1), ("brahe", 15, 3), ("lox", 8, 3), ("sgp4_predict", 1.2, 9)):
+        theirs = getattr(peers, name)(shell, STATIONS)
+        found = theirs() if runs > 1 else "as many"
+        took = side_by_side({"ours": ours, name: theirs}, runs)
+        detail = f"{took[name]:.3g} s ÷ {took['ours']:.3g} s, {found} windows"
+        bars.at_least(f"72/6/1: {name} ÷ ours", took[name] / took["ours"], bar, detail)
+    plain = without_numba(ours)
+    plain()
+    took = side_by_side({"ours": ours, "plain": plain}, 9)
+    detail = f"{took['plain']:.3g} s ÷ {took['ours']:.3g} s"
+    bars.at_most("72/6/1: numpy alone ÷ compiled", took["plain"] / took["ours"], 2.5, detail)
 
 
 def speed_on_1584(bars: Bars) -> None:
     shell, stations = walker_case("1584/72/39"), thirty_stations()
-    ours_s, windows = seconds(peers.ours(shell, stations), 5)
-    j2_s, _ = seconds(peers.ours(shell.propagated_by("j2"), stations), 5)
-    bars.note("1584/72/39 × 30 stations × 24 h: ours [s]", ours_s, f"{windows} windows")
-    theirs_s, found = seconds(peers.sgp4_predict(shell, stations))
-    bars.at_least("1584: sgp4-predict ÷ ours", theirs_s / ours_s, 2.5, f"{theirs_s:.3g} s, {found} windows")
-    share_s, _ = seconds(peers.brahe(shell.take(slice(0, None, SHARE_OF_BRAHE)), stations))
-    bars.at_least(
-        "1584: brahe ÷ ours",
-        share_s * SHARE_OF_BRAHE / ours_s,
-        50,
-        f"{share_s:.3g} s for a {SHARE_OF_BRAHE}th",
-    )
-    bars.at_most("1584: J2 ÷ SGP4", j2_s / ours_s, 0.35, f"{j2_s:.3g} s")
+    jobs = {
+        "ours": peers.ours(shell, stations),
+        "J2": peers.ours(shell.propagated_by("j2"), stations),
+        "sgp4-predict": peers.sgp4_predict(shell, stations),
+        "brahe": peers.brahe(shell.take(slice(0, None, SHARE_OF_BRAHE)), stations),
+    }
+    bars.note("1584/72/39 × 30 stations × 24 h: windows of ours", jobs["ours"]())
+    took = side_by_side(jobs, 3)
+    took["brahe"] *= SHARE_OF_BRAHE
+    for name, bar in (("sgp4-predict", 2.5), ("brahe", 50)):
+        detail = f"{took[name]:.3g} s ÷ {took['ours']:.3g} s"
+        bars.at_least(f"1584: {name} ÷ ours", took[name] / took["ours"], bar, detail)
+    bars.at_most("1584: J2 ÷ SGP4", took["J2"] / took["ours"], 0.35, f"{took['J2']:.3g} s")
 
 
 MEMORY_SCRIPT = """

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.time import Time
 
 from benchmarks import orbit_peers as peers
-from benchmarks.measure import Bars, seconds
+from benchmarks.measure import Bars, seconds, side_by_side
 from benchmarks.orbit_cases import HORIZON_S, REFERENCE_EPOCH, thirty_stations, walker_case
 from orbit.constellation import Constellation, from_elements
 from orbit.elements import read_tle
@@ -43,25 +43,22 @@ def main() -> None:
     shell = walker_case("72/6/1")
     pairs = all_pairs(shell)
     links_of(shell, pairs, 0.0)
-    ours_s, windows = seconds(lambda: len(links_of(shell, pairs, 0.0)), 5)
-    theirs_s, found = seconds(peers.lox(shell, (), links=True), 3)
-    bars.at_least(
-        "72/6/1, all pairs: lox ÷ ours",
-        theirs_s / ours_s,
-        15,
-        f"{theirs_s:.3g} s ÷ {ours_s:.3g} s, {found} and {windows} windows",
-    )
+    jobs = {"ours": lambda: len(links_of(shell, pairs, 0.0)), "lox": peers.lox(shell, (), links=True)}
+    found = {name: job() for name, job in jobs.items()}
+    took = side_by_side(jobs, 5)
+    detail = f"{took['lox']:.3g} s ÷ {took['ours']:.3g} s, {found['lox']} and {found['ours']} windows"
+    bars.at_least("72/6/1, all pairs: lox ÷ ours", took["lox"] / took["ours"], 15, detail)
 
     large, steps = walker_case("1584/72/39"), np.arange(0, HORIZON_S + 1, 60.0)
     sight_bitmaps(small, epoch=EPOCH, seconds=steps[:2])
-    contacts_s, _ = seconds(peers.ours(large, thirty_stations()), 3)
-    bitmaps_s, bits = seconds(lambda: sight_bitmaps(large, epoch=EPOCH, seconds=steps), 3)
-    bars.at_most(
-        "1584, line of sight of all, 1441 steps ÷ our contacts",
-        bitmaps_s / contacts_s,
-        1.5,
-        f"{bitmaps_s:.3g} s ÷ {contacts_s:.3g} s, {bits.nbytes / 1e6:.0f} MB",
-    )
+    jobs = {
+        "contacts": peers.ours(large, thirty_stations()),
+        "bitmaps": lambda: sight_bitmaps(large, epoch=EPOCH, seconds=steps).nbytes,
+    }
+    took = side_by_side(jobs, 3)
+    detail = f"{took['bitmaps']:.3g} s ÷ {took['contacts']:.3g} s"
+    name = "1584, line of sight of all, 1441 steps ÷ our contacts"
+    bars.at_most(name, took["bitmaps"] / took["contacts"], 1.5, detail)
     grid = np.concatenate([plane_neighbours(large), grid_neighbours(large)])
     grid_s, found_links = seconds(lambda: len(links_of(large, grid, 80.0)), 3)
     bars.note("1584, +grid [s]", grid_s, f"{len(grid)} links, {found_links} windows")

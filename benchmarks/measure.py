@@ -25,6 +25,15 @@ def seconds(job: Callable[[], Any], runs: int = 1) -> tuple[float, Any]:
     return statistics.median(taken), result
 
 
+def side_by_side(jobs: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
+    """The median wall time of each job, run by turns, so that whatever else the machine does falls on all alike."""
+    taken: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(runs):
+        for name, job in jobs.items():
+            taken[name].append(seconds(job)[0])
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
 @dataclass
 class Bars:
     """What was measured, what was asked, and whether it was met."""

@@ -39,7 +39,8 @@ def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tupl
 def sight_bits(position: np.ndarray, sphere_km: float, max_range_km: float, bits: np.ndarray) -> None:
     """As ``orbit.link_search.sight_bits``, in single precision: the grazing height is resolved to some metres."""
     by_time = np.ascontiguousarray(position.transpose(1, 2, 0) / sphere_km, np.float32)
-    _sight_bits(by_time, np.float32(min(max_range_km, 1e6) / sphere_km), bits)
+    limited = bool(np.isfinite(max_range_km))
+    _sight_bits(by_time, limited, np.float32(max_range_km / sphere_km if limited else 0.0), bits)
 
 
 @njit(cache=True, nogil=True)
@@ -255,17 +256,23 @@ def _range_over(state, start_s, step_s, pairs, begins_s, ends_s):
 
 
 @njit(cache=True, nogil=True)
-def _sight_margins(x, y, z, horizon, half_square, i, half_range2, margins):
-    """Of satellite ``i`` with every other, in units of the sphere: below zero where they do not see each
-    other.
+def _sight_margins(x, y, z, horizon, i, margins):
+    """Of satellite ``i`` with every other, in units of the sphere: below zero where the Earth is between.
 
     Apart from its caller, and without a branch, so that the compiler makes vector instructions of it.
     """
-    xi, yi, zi, hi = x[i], y[i], z[i], horizon[i]
-    least, one = half_square[i] - half_range2, np.float32(1)
+    xi, yi, zi, hi, one = x[i], y[i], z[i], horizon[i], np.float32(1)
     for j in range(x.shape[0]):
-        product = xi * x[j] + yi * y[j] + zi * z[j]
-        margins[j] = min(product + hi * horizon[j] - one, product - least - half_square[j])
+        margins[j] = xi * x[j] + yi * y[j] + zi * z[j] + hi * horizon[j] - one
+
+
+@njit(cache=True, nogil=True)
+def _limit_range(x, y, z, i, range2, margins):
+    """Lower the margins of satellites that are farther from ``i`` than the limit below zero."""
+    xi, yi, zi = x[i], y[i], z[i]
+    for j in range(x.shape[0]):
+        dx, dy, dz = x[j] - xi, y[j] - yi, z[j] - zi
+        margins[j] = min(margins[j], range2 - dx * dx - dy * dy - dz * dz)
 
 
 @njit(cache=True, nogil=True)
@@ -275,19 +282,20 @@ def _not_negative(margins, seen):
 
 
 @njit(cache=True, nogil=True)
-def _sight_bits(position, max_range, bits):
+def _sight_bits(position, limited, max_range, bits):
     times, _, satellites = position.shape
     width = (satellites + 7) // 8
     margins = np.full(8 * width, np.float32(-1))
     seen = np.zeros(8 * width, np.uint8)
     eight_seen = seen.view(np.uint64)
-    half = np.float32(0.5)
     for k in range(times):
         x, y, z = position[k, 0], position[k, 1], position[k, 2]
         square = x * x + y * y + z * z
         horizon = np.sqrt(np.maximum(square - np.float32(1), np.float32(0)))
         for i in range(satellites):
-            _sight_margins(x, y, z, horizon, half * square, i, half * max_range * max_range, margins)
+            _sight_margins(x, y, z, horizon, i, margins)
+            if limited:
+                _limit_range(x, y, z, i, max_range * max_range, margins)
             margins[i] = -1
             _not_negative(margins, seen)
             for byte in range(width):  # the product gathers the lowest bits of eight bytes in the highest one
