@@ -93,8 +93,9 @@ class OnBoard:
 
 
 def send_samples_of_features(on_board: OnBoard, crossings: Crossings) -> None:
-    """Let the ground see how pooled states are scaled: the features of the first images, as they are."""
-    few = np.arange(min(_SCALING_SAMPLES, len(on_board.images)))
+    """Let the ground see how pooled states are scaled: the features of a few images from all over the share."""
+    count = min(_SCALING_SAMPLES, len(on_board.images))
+    few = np.linspace(0, len(on_board.images) - 1, count).round().astype(np.int64)
     crossings.send(Kind.FEATURES, 0, on_board.features(Batch(few, np.zeros_like(few))))
     crossings.receive(Kind.HIDDEN, 0)
 

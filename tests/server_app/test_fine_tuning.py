@@ -113,7 +113,9 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
     )[0]
     images = images.take(share)
     model = load_split(weights_dir("synthetic-vit"), num_labels=len(images.classes), seed=scenario.seed)
-    pixels = torch.from_numpy(np.moveaxis(images.pixels(range(32)), -1, 1).copy())
+    pixels = torch.from_numpy(
+        np.moveaxis(images.pixels(np.linspace(0, len(images) - 1, 32).round().astype(int)), -1, 1).copy()
+    )
     scaling = model.backbone(model.embedding(model.preprocess(pixels)))
     model = dataclasses.replace(model, head=StandardisedHead.of(model.head, scaling))
     add_lora(
