@@ -149,11 +149,11 @@ def speed_on_1584(bars: Bars) -> None:
 
 
 MEMORY_SCRIPT = """
-import resource, sys
+import pathlib, resource, sys
 from benchmarks.contacts import EPOCH, contacts, thirty_stations, walker_case
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 contacts.find_passes(walker_case("24/4/1"), thirty_stations(), epoch=EPOCH, horizon_s=600.0)
-before = peak()
+before = int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
 passes = contacts.find_passes(walker_case("1584/72/39"), thirty_stations(), epoch=EPOCH, horizon_s=float(sys.argv[1]))
 print(peak(), peak() - before - passes.nbytes / 2**20)
 """

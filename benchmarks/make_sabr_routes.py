@@ -59,8 +59,12 @@ def main() -> None:
         by_sabr = sabr._get_last_byte_arrival_times(path, 8 * size_bytes, first_s)[-1]
         assert abs(by_sabr - arrive_s) < 1e-6, (by_sabr, arrive_s)
         arrivals.append(round(arrive_s, 6))
-    source_text = f"aiodtnsim {version('aiodtnsim')}, tvdijkstra and SABR, made by benchmarks/make_sabr_routes.py"
-    OUT.write_text(json.dumps({"source": source_text, "seconds": round(spent_s, 4), "arrivals_s": arrivals}, indent=1))
+    source_text = (
+        f"aiodtnsim {version('aiodtnsim')}, tvdijkstra and SABR, made by benchmarks/make_sabr_routes.py"
+    )
+    OUT.write_text(
+        json.dumps({"source": source_text, "seconds": round(spent_s, 4), "arrivals_s": arrivals}, indent=1)
+    )
     print(f"{len(arrivals)} queries, {arrivals.count(None)} without a route, {spent_s:.3f} s")
 
 

@@ -21,12 +21,20 @@ def random_plan(seed: int = 20261123) -> ContactPlan:
     for a, b in sorted(pairs):
         if a == b or min(a, b) >= SATELLITES:
             continue
-        kind = LinkKind.UPLINK if a >= SATELLITES else LinkKind.DOWNLINK if b >= SATELLITES else LinkKind.INTER_ISL
+        kind = (
+            LinkKind.UPLINK
+            if a >= SATELLITES
+            else LinkKind.DOWNLINK
+            if b >= SATELLITES
+            else LinkKind.INTER_ISL
+        )
         rate_bps, owlt_s = rng.uniform(1e6, 1e8), rng.uniform(0.002, 0.02)
         start_s = rng.uniform(0, 1800)
         while start_s < HORIZON_S - 10:
             end_s = min(start_s + rng.uniform(10, 600), HORIZON_S)
-            rows.append((a, b, kind, start_s, end_s, rate_bps, owlt_s, np.nan, np.nan, False, end_s == HORIZON_S))
+            rows.append(
+                (a, b, kind, start_s, end_s, rate_bps, owlt_s, np.nan, np.nan, False, end_s == HORIZON_S)
+            )
             start_s = end_s + rng.uniform(60, 3600)
     return ContactPlan(Time("2026-03-01"), HORIZON_S, tuple(nodes), np.array(rows, CONTACT))
 
