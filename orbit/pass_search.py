@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from orbit.ephemeris import Ephemeris
-from orbit.intervals import Intervals, not_negative, roots
+from orbit.intervals import not_negative, roots
 
 LONG_PASS_STEPS = 20  # a longer pass, of more than 0.4 revolutions, may culminate more than once
 LONG_PASS_SAMPLES = 65
@@ -22,27 +22,20 @@ def windows_above_mask(
     Stations stand at ``place`` (G, 3) in ITRS km with the zenith ``up`` (G, 3) and see what is above
     ``sin_mask`` (G,).
     """
-    nodes = motion.state.reshape(-1, 9)
-    shape = motion.state.shape[:2]
-    found = []
-    for here, zenith, lowest in zip(place, up, sin_mask.tolist(), strict=True):
+    satellites, nodes = motion.state.shape[:2]
+    state = motion.state.reshape(-1, 9)
 
-        def above(
-            satellite: np.ndarray,
-            time: np.ndarray,
-            here: np.ndarray = here,
-            zenith: np.ndarray = zenith,
-            lowest: float = lowest,
-        ) -> tuple[np.ndarray, np.ndarray]:
-            position, velocity = motion.at(satellite, time)
-            return clearance(position - here, velocity, zenith, lowest)
+    def above(row: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        station, satellite = np.divmod(row, satellites)
+        position, velocity = motion.at(satellite, time)
+        return clearance(position - place[station], velocity, up[station], sin_mask[station])
 
-        value, slope = clearance(nodes[:, :3] - here, nodes[:, 3:6], zenith, lowest)
-        found.append(not_negative(motion.nodes_s, value.reshape(shape), slope.reshape(shape), above))
-    station = np.repeat(np.arange(len(found)), [len(windows.row) for windows in found])
-    windows = Intervals(*(np.concatenate(column) for column in zip(*found, strict=True)))
-    order = np.lexsort([windows.start_s, station, windows.row])
-    return windows.row[order], station[order], windows.start_s[order], windows.end_s[order]
+    sight = state[None, :, :3] - place[:, None]
+    value, slope = clearance(sight, state[None, :, 3:6], up[:, None], sin_mask[:, None])
+    windows = not_negative(motion.nodes_s, value.reshape(-1, nodes), slope.reshape(-1, nodes), above)
+    station, satellite = np.divmod(windows.row, satellites)
+    order = np.lexsort([windows.start_s, station, satellite])
+    return satellite[order], station[order], windows.start_s[order], windows.end_s[order]
 
 
 def culminations(
@@ -87,7 +80,7 @@ def culminations(
 
 
 def clearance(
-    sight: np.ndarray, velocity: np.ndarray, up: np.ndarray, sin_mask: float
+    sight: np.ndarray, velocity: np.ndarray, up: np.ndarray, sin_mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """u·ρ − sin(mask)·|ρ| [km], positive above the mask, and its rate [km/s]; lines of sight (..., 3) → (...)."""
     range_km = np.sqrt(dot(sight, sight))
