@@ -190,7 +190,9 @@ class SplitFederatedStrategy(Strategy):
             starts_s = {service.satellite: service.start_s for service in services}
             messages = self.configure_train(number, arrays, config, grid)
             # First served, first sent: where few run at once, those whose turn comes first should be among them.
-            messages.sort(key=lambda message: starts_s.get(self._names[message.metadata.dst_node_id], plan.end_s))
+            messages.sort(
+                key=lambda message: starts_s.get(self._names[message.metadata.dst_node_id], plan.end_s)
+            )
             replies = self._exchange(grid, messages, time.monotonic() + timeout)
             aggregated, train_metrics = self.aggregate_train(number, replies)
             self._ground.end_round(self._roster.samples)
