@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,14 @@ from orbit.contact_plan_builder import (
 from orbit.stations import GroundStation
 
 _BPS_PER_MBPS = 1e6
+
+
+def cache_directory() -> Path:
+    """Where contact plans are kept between runs: ``skysplit/contacts`` in the user's cache, made if needed."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    directory = Path(base).expanduser() / "skysplit" / "contacts"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def epoch_of(scenario: Scenario) -> Time:
@@ -95,9 +104,8 @@ def contact_plan_of(
     constellation: Constellation,
     *,
     progress: Callable[[float], None] | None = None,
-    cache_dir: Path | None = None,
 ) -> ContactPlan:
-    """All contacts of the horizon.
+    """All contacts of the horizon, from the user's cache where they were computed before.
 
     Raises:
         ScenarioError: No satellite ever sees a station, or the elements cannot be propagated that far.
@@ -110,7 +118,7 @@ def contact_plan_of(
             epoch=epoch_of(scenario),
             horizon_s=scenario.horizon_s,
             progress=progress,
-            cache_dir=cache_dir,
+            cache_dir=cache_directory(),
         )
     except ValueError as error:
         raise ScenarioError(f"contact plan: {error}") from error

@@ -98,13 +98,11 @@ def run_app(
             )
             run_id = str(started["run-id"])
             while True:
-                run = _read_run(directory)
-                on_progress(run)
+                _watch(directory, on_progress)
                 listed = _flwr(environment, log, "list", _CONNECTION, "--run-id", run_id, "--format", "json")
                 status = str(listed["runs"][0]["status"])
                 if status.startswith("finished"):
                     break
-                _wait(directory, _LIST_S)
         run = _read_run(directory)
         on_progress(run)
         if status != "finished:completed" or run.get("state") != "completed":
@@ -114,14 +112,13 @@ def run_app(
 
 
 def app_directory(scratch: Path) -> Path:
-    """The Flower app: this source tree, or, of an installed package, a copy of it in ``scratch``."""
+    """The Flower app, copied into ``scratch``: Flower reads every file of the folder it bundles, also of a .venv."""
     root = Path(server_app.__file__).resolve().parent.parent
-    if (root / "pyproject.toml").is_file():
-        return root
+    described = root if (root / "pyproject.toml").is_file() else root / "skysplit" / "app"  # or as installed
     app = scratch / "app"
     app.mkdir()
     for name in _APP_FILES:
-        shutil.copy(root / "skysplit" / "app" / name, app / name)
+        shutil.copy(described / name, app / name)
     for name in _APP_PACKAGES:
         shutil.copytree(
             root / name, app / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors")
@@ -173,10 +170,14 @@ def _flwr(environment: Mapping[str, str], log: Path, *words: str) -> dict[str, A
     return answer
 
 
-def _wait(directory: Path, seconds: float) -> None:
-    """Wait, but not longer than until the run record says that the run is over."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and _read_run(directory).get("state", "running") == "running":
+def _watch(directory: Path, on_progress: Callable[[Mapping[str, Any]], None]) -> None:
+    """Show progress for a while, but not longer than until the run record says that the run is over."""
+    end = time.monotonic() + _LIST_S
+    while time.monotonic() < end:
+        run = _read_run(directory)
+        on_progress(run)
+        if run.get("state", "running") != "running":
+            return
         time.sleep(_POLL_S)
 
 

@@ -1,4 +1,7 @@
-"""`skysplit plan`, `skysplit compare` and `skysplit models`: what a round takes, and what the strategies gain."""
+"""`skysplit plan`, `skysplit compare` and `skysplit models`: what a round takes, and what the strategies gain.
+
+What pulls in torch is imported where it is used, so that the other commands start at once.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,9 @@ from mission.scenario import given_path
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import to_rows
-from server_app.planning import rates_of, resources_of, switches_of, workload_of
-from server_app.report import gantt_figure
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
 from skysplit.orbit_commands import planned_contacts
 from splitmodel.published import Profile, published, published_profiles
-from strategies.checker import require_feasible
-from strategies.compare import compare as compare_cases
-from strategies.compare import even_starts, standard_cases, table_rows
-from strategies.planner import plan_round
 from strategies.workload import Mode, Workload
 
 
@@ -62,6 +59,11 @@ def plan(
 
     Example: `skysplit plan paper --at 3600`
     """
+    from server_app.planning import rates_of, resources_of, switches_of, workload_of
+    from server_app.report import gantt_figure
+    from strategies.checker import require_feasible
+    from strategies.planner import plan_round
+
     resolved = read_scenario(scenario, settings)
     contacts = planned_contacts(resolved)
     try:
@@ -100,6 +102,8 @@ def compare(
 
     Example: `skysplit compare paper --starts 12`
     """
+    from strategies.compare import table_rows
+
     resolved = read_scenario(scenario, settings)
     contacts = planned_contacts(resolved)
     try:
@@ -155,6 +159,10 @@ def models(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.
 def _compared(
     scenario: Scenario, contacts: ContactPlan, costs: Profile, samples: list[int], starts: int
 ) -> dict[str, Any]:
+    from server_app.planning import rates_of, resources_of, workload_of
+    from strategies.compare import compare as compare_cases
+    from strategies.compare import even_starts, standard_cases
+
     def workload_in(mode: Mode, onboard_share: bool) -> Workload:
         return workload_of(scenario, costs, samples, mode, onboard_share=onboard_share)
 

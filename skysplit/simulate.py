@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mission.orbits import constellation_of
+from mission.orbits import constellation_of, contact_plan_of
 from mission.schema import Scenario
 from skysplit.flower_run import Nodes, run_app
 
@@ -37,7 +37,11 @@ def simulate(
     Raises:
         skysplit.flower_run.FlowerRunError: The run failed.
     """
-    satellites = len(constellation_of(scenario))
+    constellation = constellation_of(scenario)
+    # Computed here, the contact plan fails before Flower starts, and the ServerApp finds it in the cache.
+    on_progress({"phase": "contact plan"})
+    contact_plan_of(scenario, constellation)
+    satellites = len(constellation)
     nodes = Nodes(satellites, min(satellites, at_once or most_at_once()))
     run_config = {**overrides, "scenario": path, "out": str(directory)}
     return run_app(run_config, nodes, directory, on_progress)["result"]

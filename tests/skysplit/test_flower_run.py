@@ -50,7 +50,7 @@ def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def skysplit_run(out: Path, overrides: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     settings = [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
-    return command("skysplit", "run", "demo", *settings, "--out", str(out), "--at-once", "2")
+    return command("skysplit", "run", "demo", *settings, "--out", str(out), "--at-once", "3")
 
 
 def test_a_simulated_run_ends_with_the_weights_of_the_same_run_in_one_process(
