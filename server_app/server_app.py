@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import shlex
 from collections.abc import Mapping
 
@@ -68,6 +69,8 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
     """
     training = scenario.training
     torch.manual_seed(scenario.seed)
+    # Half of the cores: in a simulation the satellites compute on the others, and threads that wait for a core spin.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
 
     # The imagery: satellites share out the training set, the ground scores the result on the test set.
     test = open_imagery(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +38,7 @@ def run(
     if (directory / "run.json").exists():
         fail(f"--out: found {directory}, which holds a run already")
     path = str(scenario_path(scenario).resolve())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, which ends what was started
     try:
         with RunProgress(resolved.training.rounds) as progress:
             result = simulate(resolved, path, overrides_of(settings), directory, at_once, progress.show)
