@@ -10,42 +10,20 @@ from __future__ import annotations
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.inter_orbit import plan_side_links
 from strategies.intra_orbit import all_reduce, pipelined_s, plane_links
-from strategies.network import NoRouteError, groups_of, passes_of
+from strategies.network import NoRouteError, passes_of
 from strategies.plan import Kind, Plan, activities, collect_activities
-from strategies.routes import BUCKET_S, Routes
+from strategies.routes import BUCKET_S
 from strategies.space_ground import Demand, plan_sessions
-from strategies.workload import (
-    ComputeRates,
-    InterOrbit,
-    IntraOrbit,
-    Resources,
-    SpaceGround,
-    Switches,
-    Workload,
-)
+from strategies.space_links import space_links
+from strategies.workload import ComputeRates, Resources, SpaceGround, Switches, Workload
 
 _SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is done
 
 
-def plan_onboard(
-    contact_plan: ContactPlan,
-    workload: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    switches: Switches,
-    *,
-    start_s: float,
-) -> Plan:
-    """One round of on-board training: train, average, and everyone has the average.
+class OnboardRound:
+    """One round of on-board training from ``start_s``: train, average, and everyone has the average."""
 
-    Raises ``NoRouteError`` where the weights do not get through before the horizon.
-    """
-    return _OnboardRound(contact_plan, workload, rates, resources, switches, start_s).plan()
-
-
-class _OnboardRound:
     def __init__(
         self,
         contact_plan: ContactPlan,
@@ -53,6 +31,7 @@ class _OnboardRound:
         rates: ComputeRates,
         resources: Resources,
         switches: Switches,
+        *,
         start_s: float,
     ) -> None:
         self.contact_plan, self.workload, self.resources = contact_plan, workload, resources
@@ -61,35 +40,22 @@ class _OnboardRound:
         self.flops = self.samples * workload.epochs * workload.onboard_flops
         self.trained_s = start_s + self.flops / rates.satellite_flops
         self.trainers = np.flatnonzero(self.samples)
-        self.plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
         ready_s = float(self.trained_s.max())
         until_s = min(ready_s + _SIDE_LINKS_S, contact_plan.horizon_s)
-        links = [np.empty(0, contact_plan.contacts.dtype)]
-        if switches.intra_orbit is not IntraOrbit.NONE:
-            links.append(contact_plan.of_kind(LinkKind.INTRA_ISL))
-        self.lasers = activities(0)
-        if switches.inter_orbit is not InterOrbit.NONE:
-            # Lasers are pointed while the satellites still train.
-            since_s = max(start_s, ready_s - 2.0 * BUCKET_S - resources.acquisition_s)
-            side = plan_side_links(contact_plan, switches.inter_orbit, resources, since_s, until_s)
-            links.append(side.contacts)
-            self.lasers = side.lasers
-        usable = np.concatenate(links)
-        usable = usable[
-            (usable["rate_bps"] > 0) & (usable["end_s"] > ready_s) & (usable["start_s"] <= ready_s)
-        ]
-        self.links = usable
-        self.routes = Routes(usable, len(self.samples))
-        self.group = groups_of(contact_plan, usable)
+        # Lasers are pointed while the satellites still train.
+        pointed_s = max(start_s, ready_s - 2.0 * BUCKET_S - resources.acquisition_s)
+        self.links = space_links(contact_plan, switches, resources, pointed_s, until_s).open_at(ready_s)
+        self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
 
     def plan(self) -> Plan:
+        """The round; raises ``NoRouteError`` where the weights do not get through before the horizon."""
         who = self.trainers
         train = activities(
             len(who), kind=Kind.TRAIN, satellite=who, node=who, start_s=self.start_s,
             end_s=self.trained_s[who], flops=self.flops[who], end_sample=self.samples[who],
         )  # fmt: skip
         rows = [train]
-        groups = int(self.group.max()) + 1
+        groups = self.links.groups
         done_s = np.full(groups, self.start_s)
         for label in np.unique(self.group[who]):
             average, done_s[label] = self._average(who[self.group[who] == label])
@@ -103,14 +69,12 @@ class _OnboardRound:
                 spread, done_s[label] = self._broadcast(int(gateway[label]), members, float(done_s[label]))
                 rows.append(spread)
         end_s = float(done_s.max())
-        lasers = self.lasers[self.lasers["start_s"] < end_s].copy()
-        lasers["end_s"] = np.minimum(lasers["end_s"], end_s)
         return Plan(
             start_s=self.start_s,
             end_s=end_s,
             lower_bound_s=self._bound_s(),
             switches=self.switches,
-            activities=collect_activities([lasers, *rows]),
+            activities=collect_activities([self.links.lasers_until(end_s), *rows]),
             finish_s=np.where(self.samples > 0, done_s[self.group], self.start_s),
             names=tuple(node.name for node in self.contact_plan.nodes),
         )
@@ -139,7 +103,7 @@ class _OnboardRound:
             return activities(0), ready_s
         planes = np.unique(self.plane[members])
         if len(planes) == 1 and len(members) == len(self.contact_plan.planes[int(planes[0])]):
-            plane = plane_links(self.contact_plan.planes[int(planes[0])], self.links)
+            plane = plane_links(self.contact_plan.planes[int(planes[0])], self.links.contacts)
             if plane is not None:
                 return all_reduce(plane, size_bytes, self.switches.intra_orbit, ready_s)
         roots = [int(members[self.plane[members] == plane][0]) for plane in planes]

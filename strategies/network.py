@@ -88,9 +88,8 @@ def sample_rates(passes: np.ndarray, workload: Workload) -> np.ndarray:
     return np.minimum(np.broadcast_to(down, len(passes)), np.broadcast_to(up, len(passes)))
 
 
-def groups_of(contact_plan: ContactPlan, links: np.ndarray) -> np.ndarray:
+def groups_of(links: np.ndarray, satellites: int) -> np.ndarray:
     """Label of each satellite, shape ``(N,)``: equal where ``links`` (contacts) join satellites, however indirectly."""
-    satellites = len(contact_plan.satellites)
     ones = np.ones(len(links), np.int8)
     graph = coo_array((ones, (links["source"], links["target"])), shape=(satellites, satellites))
     return connected_components(graph, directed=False)[1]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.baselines import plan_onboard
+from strategies.baselines import OnboardRound
 from strategies.bound import lower_bound_s
 from strategies.network import NoRouteError, PlanningError, groups_of
 from strategies.plan import Plan
@@ -71,7 +71,7 @@ def plan_round(
             "intra-orbit: all-gather is not planned yet; allowed are none, sequential, parallel"
         )
     if workload.on_board:
-        return plan_onboard(contact_plan, workload, rates, resources, switches, start_s=start_s)
+        return OnboardRound(contact_plan, workload, rates, resources, switches, start_s=start_s).plan()
 
     state = state or RoundState()
     if state.lost:
@@ -114,16 +114,19 @@ class _Task:
     resources: Resources
     start_s: float
     state: RoundState
+    bounds_s: dict[bytes, float] = field(default_factory=dict)  # by the groups that links join
 
     def bound_s(self, switches: Switches) -> float:
         """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
         kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
         kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
         links = self.contact_plan.of_kind(*kinds)
-        group = groups_of(self.contact_plan, links[links["end_s"] > self.start_s])
-        return lower_bound_s(
-            self.contact_plan, self.workload, self.rates, self.resources, group, start_s=self.start_s
-        )
+        group = groups_of(links[links["end_s"] > self.start_s], len(self.workload.samples))
+        if group.tobytes() not in self.bounds_s:
+            self.bounds_s[group.tobytes()] = lower_bound_s(
+                self.contact_plan, self.workload, self.rates, self.resources, group, start_s=self.start_s
+            )
+        return self.bounds_s[group.tobytes()]
 
     def plan(self, switches: Switches, bound_s: float, below_s: float) -> Plan | None:
         """Plan with exactly these switches; where samples may stay on board, as many as end with the others.

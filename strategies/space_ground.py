@@ -57,10 +57,13 @@ def plan_sessions(
     rule: SpaceGround,
     *,
     start_s: float,
+    until_s: float = np.inf,
     target_s: float = np.inf,
     single_gateway: bool = False,
 ) -> tuple[np.ndarray, float]:
     """Sessions (dtype ``SESSION``, by start) that carry the demand, and when the fluid has drained.
+
+    Where that is later than ``until_s`` it is given as infinity, and the sessions break off there.
 
     ``rule`` picks for free beams: own window and first contact by the start of the pass, nearest by range,
     topology-aware by a matching of stations to satellites in which a group weighs its need over the capacity that
@@ -72,6 +75,8 @@ def plan_sessions(
     beams = _Beams(passes, demand, resources, start_s, single_gateway)
     matching = rule is SpaceGround.TOPOLOGY_AWARE
     while not beams.done():
+        if beams.now_s > until_s:
+            return beams.sessions(), np.inf
         if matching:
             beams.match(target_s)
         else:

@@ -7,28 +7,22 @@ import math
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.inter_orbit import plan_side_links
-from strategies.network import NoRouteError, groups_of, passes_of, sample_rates
+from strategies.network import NoRouteError, passes_of, sample_rates
 from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.reduction import reduce_to_ground
-from strategies.routes import Routes
 from strategies.space_ground import Demand, plan_sessions
-from strategies.steps import local_steps, run_steps
-from strategies.transport import Block, Delivery, deliver
-from strategies.workload import (
-    ComputeRates,
-    InterOrbit,
-    IntraOrbit,
-    Resources,
-    SpaceGround,
-    Switches,
-    Workload,
-)
+from strategies.space_links import space_links
+from strategies.steps import GroundSteps, local_steps
+from strategies.transport import Block, Delivery, Transport
+from strategies.workload import ComputeRates, Resources, SpaceGround, Switches, Workload
 
 # The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
 # sessions ask for so much more, and for twice the time to answer, try by try.
 _GROWTHS = (1.05, 1.1, 1.2, 1.4, 1.6, 2.0)
 _HOPELESS = 1.1  # the fluid may be late by less: sessions are held longer than it asks for
+_LATE = (
+    1.005  # a plan that cannot end sooner than this much after the best one known is not tried with margins
+)
 _WORTHWHILE = 0.01  # sessions that promise less than this part of the round are not tried
 # Targets of the least-slack matching, as multiples of the time in which first contact would be done.
 _TARGETS = (0.6, 0.85, 1.0, math.inf)
@@ -69,44 +63,39 @@ class SplitRound:
             self.samples if nothing_up else np.minimum(np.maximum(cached, grounded), self.samples)
         )
         self.done = np.asarray(done or np.zeros(satellites, int))
-        self.plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
-        links = [np.empty(0, contact_plan.contacts.dtype)]
-        if switches.intra_orbit is not IntraOrbit.NONE:
-            links.append(contact_plan.of_kind(LinkKind.INTRA_ISL))
-        self.lasers = activities(0)
-        if switches.inter_orbit is not InterOrbit.NONE:
-            side = plan_side_links(contact_plan, switches.inter_orbit, resources, start_s, end_s)
-            links.append(side.contacts)
-            self.lasers = side.lasers
-        usable = np.concatenate(links)
-        usable = usable[(usable["rate_bps"] > 0) & (usable["end_s"] > start_s) & (usable["start_s"] < end_s)]
-        self.group = groups_of(contact_plan, usable)
-        self.routes = Routes(usable, satellites)
+        self.links = space_links(contact_plan, switches, resources, start_s, end_s)
+        self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
         self.passes = passes_of(contact_plan, start_s, end_s)
 
     def plan(self, below_s: float = math.inf) -> Plan | None:
-        """The round, or None where already its fluid does not end before ``below_s``.
+        """The round, or None where it becomes clear that it does not end before ``below_s``.
 
         Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice.
         """
         last_short = 0
-        margin, patience = np.ones((2, int(self.group.max()) + 1))
-        for attempt, growth in enumerate(_GROWTHS):
+        margin, patience = np.ones((2, self.links.groups))
+        length_s = below_s - self.start_s
+        hopeless_s, late_s = self.start_s + _HOPELESS * length_s, self.start_s + _LATE * length_s
+        for growth in _GROWTHS:
             best: Plan | None = None
+            late = False
             short: np.ndarray | None = None  # groups that sessions were too short for
-            for sessions, fluid_s in self._session_plans(margin, patience):
+            for sessions, fluid_s in self._session_plans(margin, patience, hopeless_s):
                 if best is not None and fluid_s >= best.end_s - _WORTHWHILE * best.makespan_s:
                     continue
-                if attempt == 0 and fluid_s - self.start_s > _HOPELESS * (below_s - self.start_s):
+                if fluid_s > hopeless_s:
                     return None
-                plan = self._execute(sessions)
-                if isinstance(plan, Plan):
+                plan = self._execute(sessions, late_s if best is None else min(late_s, best.end_s))
+                if plan is None:
+                    late = True
+                elif isinstance(plan, Plan):
                     best = plan if best is None or plan.end_s < best.end_s else best
                 elif short is None or len(plan) < len(short):
                     short = plan
-            if best is not None:
+            if best is not None or late:
                 return best
             assert short is not None
+            hopeless_s = math.inf  # with its margins the fluid only guesses
             last_short = int(short[0])
             margin[short] *= growth
             patience[short] *= 2.0
@@ -116,27 +105,35 @@ class SplitRound:
             f"the samples of its group and their answers"
         )
 
-    def _session_plans(self, margin: np.ndarray, patience: np.ndarray) -> list[tuple[np.ndarray, float]]:
-        """Sessions by the rule of the switch with the end of their fluid; two for the matching, soonest first."""
+    def _session_plans(
+        self, margin: np.ndarray, patience: np.ndarray, until_s: float
+    ) -> list[tuple[np.ndarray, float]]:
+        """Sessions by the rule of the switch with the end of their fluid; two for the matching, soonest first.
+
+        Fluids that go on after ``until_s`` are cut off there and end at infinity.
+        """
         demand = self._demand(margin, patience)
         rule = self.switches.space_ground
         single = rule is SpaceGround.OWN_WINDOW
         arguments = (self.passes, demand, self.resources)
         if rule is not SpaceGround.TOPOLOGY_AWARE:
-            return [plan_sessions(*arguments, rule, start_s=self.start_s, single_gateway=single)]
+            return [
+                plan_sessions(*arguments, rule, start_s=self.start_s, until_s=until_s, single_gateway=single)
+            ]
         found = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
         reference_s = found[0][1] - self.start_s
         several = len(demand.need) > 1  # groups that compete for beams
         targets = [self.start_s + reference_s * factor for factor in (_TARGETS if several else (math.inf,))]
         found += [
-            plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s) for target_s in targets
+            plan_sessions(*arguments, rule, start_s=self.start_s, until_s=until_s, target_s=target_s)
+            for target_s in targets
         ]
-        found.sort(key=lambda plan: (round(plan[1]), len(plan[0])))  # of equals, the one that switches less
+        found.sort(key=lambda plan: (round(plan[1], 0), len(plan[0])))  # of equals, the one that switches less
         return found[:2]
 
     def _demand(self, margin: np.ndarray, patience: np.ndarray) -> Demand:
         workload, rates = self.workload, self.rates
-        groups = int(self.group.max()) + 1
+        groups = self.links.groups
         todo = np.maximum(self.samples * workload.passes - self.done, 0)
         need = np.bincount(self.group, todo, minlength=groups)
         members = np.bincount(self.group, todo > 0, minlength=groups)
@@ -170,17 +167,22 @@ class SplitRound:
             flight_s[label] = float(reach_s[np.isfinite(reach_s)].max(initial=0.0)) / 2.0
         return flight_s
 
-    def _execute(self, sessions: np.ndarray) -> Plan | np.ndarray:
-        """Everything that happens in the round, or the groups for which these sessions do not suffice."""
+    def _execute(self, sessions: np.ndarray, below_s: float) -> Plan | np.ndarray | None:
+        """Everything that happens in the round, or the groups for which these sessions do not suffice.
+
+        None where the steps on the ground do not end before ``below_s``.
+        """
         delivery = self._deliver(sessions)
         if delivery.left.any():
             return np.unique(self.group[delivery.left > 0])
         if self.workload.crosses:
             blocks = self._grounded_blocks(sessions) + delivery.blocks
-            steps = run_steps(
-                self.workload, self.rates, self.routes, self.passes, sessions, blocks, self.plane,
-                start_s=self.start_s, done=self.done,
-            )  # fmt: skip
+            ground = GroundSteps(
+                self.workload, self.rates, self.routes, self.passes, sessions, self.plane, self.start_s
+            )
+            steps = ground.run(blocks, self.done, below_s=below_s)
+            if steps is None:
+                return None
         else:
             steps = local_steps(self.workload, self.rates, self.samples, sessions, start_s=self.start_s)
         if steps.left.any():
@@ -202,15 +204,13 @@ class SplitRound:
             int(used.sum()), kind=Kind.SESSION, link=LinkKind.DOWNLINK, node=sessions["satellite"][used],
             peer=sessions["station"][used], start_s=sessions["start_s"][used], end_s=held_until_s[used],
         )  # fmt: skip
-        lasers = self.lasers[self.lasers["start_s"] < end_s].copy()
-        lasers["end_s"] = np.minimum(lasers["end_s"], end_s)
         return Plan(
             start_s=self.start_s,
             end_s=end_s,
             lower_bound_s=0.0,
             switches=self.switches,
             activities=collect_activities(
-                [sgl, lasers, train, delivery.activities, steps.activities, aggregate]
+                [sgl, self.links.lasers_until(end_s), train, delivery.activities, steps.activities, aggregate]
             ),
             finish_s=finish_s,
             onboard_samples=tuple(self.aboard.tolist()),
@@ -234,10 +234,10 @@ class SplitRound:
         pending = self.samples - self.on_ground
         if not pending.any():
             return Delivery([], activities(0), pending)
-        return deliver(
+        return Transport(
             self.workload, self.rates, self.resources, self.routes, self.passes, sessions, self.switches.intra_orbit,
-            pending=pending, first_sample=self.on_ground, start_s=self.start_s, ring_of=self.plane,
-        )  # fmt: skip
+            pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane,
+        ).run()  # fmt: skip
 
     def _grounded_blocks(self, sessions: np.ndarray) -> list[Block]:
         """Samples whose features the ground has already, each answered through the nearest early session."""

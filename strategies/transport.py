@@ -49,42 +49,6 @@ class Delivery:
     left: np.ndarray
 
 
-def deliver(
-    workload: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    routes: Routes,
-    passes: np.ndarray,
-    sessions: np.ndarray,
-    intra_orbit: IntraOrbit,
-    *,
-    pending: np.ndarray,
-    first_sample: np.ndarray,
-    start_s: float,
-    ring_of: np.ndarray,
-) -> Delivery:
-    """Send ``pending[k]`` samples of each satellite, from ``first_sample[k]`` on, through ``sessions``.
-
-    Sessions take turns by time, a block of one satellite each time.  ``ring_of``
-    labels the planes, for the sequential baseline in which one satellite of a plane sends at a time.
-
-    Raises ``PayloadTooLargeError`` where one micro-batch exceeds the buffer of a gateway.
-    """
-    return _Dispatch(
-        workload,
-        rates,
-        resources,
-        routes,
-        passes,
-        sessions,
-        intra_orbit,
-        pending,
-        first_sample,
-        start_s,
-        ring_of,
-    ).run()
-
-
 @dataclass(frozen=True)
 class _Offer:
     """When a block would be embedded, pass its hops (node, peer, begin, end) and cross to the ground."""
@@ -95,7 +59,15 @@ class _Offer:
     end_s: float
 
 
-class _Dispatch:
+class Transport:
+    """Sends ``pending[k]`` samples of each satellite, from ``first_sample[k]`` on, through ``sessions``.
+
+    Sessions take turns by time, a block of one satellite each time.  ``plane`` labels the planes, for the sequential
+    baseline in which one satellite of a plane sends at a time.
+
+    Raises ``PayloadTooLargeError`` where one micro-batch exceeds the buffer of a gateway.
+    """
+
     def __init__(
         self,
         workload: Workload,
@@ -105,13 +77,14 @@ class _Dispatch:
         passes: np.ndarray,
         sessions: np.ndarray,
         intra_orbit: IntraOrbit,
+        *,
         pending: np.ndarray,
         first_sample: np.ndarray,
         start_s: float,
-        ring_of: np.ndarray,
+        plane: np.ndarray,
     ) -> None:
         self.workload, self.routes, self.sessions = workload, routes, sessions
-        self.passes, self.start_s, self.ring_of = passes, start_s, ring_of
+        self.passes, self.start_s, self.plane = passes, start_s, plane
         self.intra_orbit = intra_orbit
         self.bits = workload.c1_bytes * 8.0
         # What one direction of a link keeps free for the small crossings that travel with the features.
@@ -130,7 +103,7 @@ class _Dispatch:
         self.next_sample = first_sample.astype(int).copy()
         self.embedded_s = np.full(len(pending), start_s)
         self.link_free_s: dict[tuple[int, int], float] = {}
-        self.ring_free_s: dict[int, float] = {}
+        self.plane_free_s: dict[int, float] = {}
         self.held: dict[int, deque[tuple[float, float]]] = {int(k): deque() for k in sessions["satellite"]}
         self.free_s = sessions["data_s"].copy()
         self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
@@ -138,6 +111,7 @@ class _Dispatch:
         self.rows: list[tuple] = []
 
     def run(self) -> Delivery:
+        """Everything that the sessions can take."""
         heap = [(float(session["data_s"]), index) for index, session in enumerate(self.sessions)]
         heapq.heapify(heap)
         while heap and self.left.any():
@@ -206,7 +180,7 @@ class _Dispatch:
         first_s = max(first_s, self._room_s(index, count))
         stored = self.intra_orbit is IntraOrbit.SEQUENTIAL
         if stored and len(path) > 1:
-            first_s = max(first_s, last_s, self.ring_free_s.get(int(self.ring_of[source]), self.start_s))
+            first_s = max(first_s, last_s, self.plane_free_s.get(int(self.plane[source]), self.start_s))
         hops: list[tuple[int, int, float, float]] = []
         for node, peer in itertools.pairwise(path):
             ready_s = max(first_s, self.link_free_s.get((node, peer), self.start_s))
@@ -253,12 +227,12 @@ class _Dispatch:
         if self.embed_s:
             note(Kind.EMBED, ON_NO_LINK, source, -1, *offer.embed, 0.0, count * self.workload.embedding_flops)
         for node, peer, begin_s, end_s in offer.hops:
-            link = LinkKind.INTRA_ISL if self.ring_of[node] == self.ring_of[peer] else LinkKind.INTER_ISL
+            link = LinkKind.INTRA_ISL if self.plane[node] == self.plane[peer] else LinkKind.INTER_ISL
             note(Kind.FEATURES, link, node, peer, begin_s, end_s, size, 0.0)
             self.link_free_s[node, peer] = end_s
         note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, offer.end_s, size, 0.0)
         if offer.hops and self.intra_orbit is IntraOrbit.SEQUENTIAL:
-            self.ring_free_s[int(self.ring_of[source])] = offer.hops[-1][3]
+            self.plane_free_s[int(self.plane[source])] = offer.hops[-1][3]
         self.held[gateway].append((offer.end_s, size))
         self.embedded_s[source] = offer.embed[1]
         self.next_sample[source] = end
