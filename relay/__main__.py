@@ -50,6 +50,7 @@ class RelayFile(BaseModel):
     time_authority: str | None = Field(
         None, description="node whose mission time all follow; none: wall time"
     )
+    start_s: float = Field(0.0, description="mission time when it starts")
     quota_bytes: int = Field(4 << 30, gt=0, description="room of the spool")
     neighbour_quota_bytes: int = Field(2 << 30, gt=0, description="of which one neighbour may take")
     loss: float = Field(0.0, ge=0.0, lt=1.0, description="chunks lost at random, as a fraction")
@@ -74,6 +75,7 @@ def read_relay_file(path: Path) -> tuple[RelaySettings, NodeIdentity | None]:
         host=file.host,
         port=file.port,
         time_authority=file.time_authority,
+        start_s=file.start_s,
         quota_bytes=file.quota_bytes,
         neighbour_quota_bytes=file.neighbour_quota_bytes,
         faults=Faults(file.loss, tuple(Outage(**dict(outage)) for outage in file.outages), file.loss_seed),

@@ -25,6 +25,7 @@ class Application:
     def __init__(self, node: str, spool: Spool, limits: Limits, *, taken: Callable[[], None]) -> None:
         self.arrived = asyncio.Event()  # set when there is something new to give
         self.busy = False  # it is there, and does something else than wait for a parcel
+        self.boarded = False  # it has been there since the last departure
         self._node = node
         self._spool = spool
         self._limits = limits
@@ -32,6 +33,11 @@ class Application:
         self._failures: deque[tuple[bytes, Refusal]] = deque()
         self._stream: asyncio.Task[None] | None = None
         self._given = 0  # parcels and failures in this stream
+
+    @property
+    def present(self) -> bool:
+        """Whether it is there."""
+        return self._stream is not None
 
     def fail(self, transfer_id: bytes, refusal: Refusal) -> None:
         """Tell the application that what it sent will never arrive."""
@@ -45,6 +51,7 @@ class Application:
             self._stream.cancel()
         giving = self._stream = asyncio.create_task(self._give(context))
         self.busy, self._given = True, 0
+        self.boarded = True
         hearing = asyncio.create_task(self._hear(requests, giving))
         try:
             await asyncio.wait((giving, hearing), return_when=asyncio.FIRST_COMPLETED)

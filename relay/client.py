@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import grpc
+from google.protobuf.message import Message
 
 from relay import service
 from relay import wire_pb2 as pb
@@ -23,10 +24,13 @@ from relay.identity import NodeIdentity, node_host
 from relay.wire import MAX_TEXT, BadManifest, Buffer, Kind, Limits, Manifest, Parcel, WireError
 
 RETRY_S = 0.25
+CALL_S = 10.0
 PARCELS_AT_ONCE = (
     1024  # that a relay may have begun to give; each waits on the relay's disk, within its quota
 )
 _DONE = object()
+
+Answer = TypeVar("Answer", bound=Message)
 
 
 class LinkError(Exception):
@@ -76,6 +80,10 @@ class ParcelLink(Protocol):
 
     def settle(self) -> None:
         """What was received so far has been used: should this process die, the next one need not have it."""
+        ...
+
+    def mission_time_s(self) -> float | None:
+        """Mission time, where it is measured; None in a simulated run, which plans it."""
         ...
 
     def close(self) -> None: ...
@@ -177,6 +185,7 @@ class RelayLink:
         self._identity = identity
         self._send_timeout_s = send_timeout_s
         self._channel = dial(address, node, identity, self._limits)
+        self._node = node
         self._caller = [(service.NODE_KEY, node)]
         self._put = self._channel.stream_stream(
             service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
@@ -226,6 +235,10 @@ class RelayLink:
         for transfer_id in self._unsettled:
             self._requests.put(pb.FetchRequest(taken=transfer_id))
         self._unsettled.clear()
+
+    def mission_time_s(self) -> float:
+        """Mission time at the relay. Raises LinkTimeout, LinkLost, LinkRefused."""
+        return call(self._channel, self._node, service.STATUS, pb.Nothing(), pb.NodeStatus).mission_s
 
     def close(self) -> None:
         self._requests.put(_DONE)  # half-closes; the relay answers by ending the stream, with all settled
@@ -283,6 +296,19 @@ def dial(address: str, peer: str, identity: NodeIdentity | None, limits: Limits)
         return grpc.insecure_channel(address, options)
     named = [*options, ("grpc.ssl_target_name_override", node_host(peer))]
     return grpc.secure_channel(address, identity.channel_credentials(), named)
+
+
+def call(channel: grpc.Channel, node: str, method: str, request: Message, answer: type[Answer]) -> Answer:
+    """One unary call in the name of `node`. Raises LinkTimeout, LinkLost, LinkRefused."""
+    ask = channel.unary_unary(
+        service.path(method),
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=answer.FromString,
+    )
+    try:
+        return ask(request, timeout=CALL_S, metadata=[(service.NODE_KEY, node)])
+    except grpc.RpcError as error:
+        raise link_error(error, "the relay") from None
 
 
 def failure_parcel(request: Manifest, error: Exception) -> Parcel:

@@ -216,6 +216,9 @@ class GroundLink:
     def settle(self) -> None:
         """Nothing to do: a repeated request is answered anyway."""
 
+    def mission_time_s(self) -> None:
+        return None
+
     def close(self) -> None:
         self._incoming.close()
         self._channel.close()

@@ -60,7 +60,6 @@ class RelayEndpoint:
         self._started = threading.Event()
         self._told: asyncio.Queue[pb.FetchRequest] = asyncio.Queue()  # to the relay, in this session
         self._received = self._at_work = 0  # parcels of this session
-        self._holds = 0
 
     def start(self) -> Self:
         self._thread.start()
@@ -75,13 +74,15 @@ class RelayEndpoint:
             self._thread.join(timeout=10)
 
     @contextlib.contextmanager
-    def hold(self) -> Iterator[None]:
-        """Keep mission time at 1× meanwhile: satellites start, or the strategy plans, and no relay can see it."""
-        self._loop.call_soon_threadsafe(self._hold, 1)
+    def waiting(self) -> Iterator[None]:
+        """In a handler: it waits for what other satellites send, which mission time may have to jump for."""
+        self._at_work -= 1
+        self._tell()
         try:
             yield
         finally:
-            self._loop.call_soon_threadsafe(self._hold, -1)
+            self._at_work += 1
+            self._tell()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -157,12 +158,8 @@ class RelayEndpoint:
             fetch.cancel()
 
     def _tell(self, *, taken: bytes = b"") -> None:
-        waiting = self._at_work == 0 and self._holds == 0
+        waiting = self._at_work == 0
         self._told.put_nowait(pb.FetchRequest(taken=taken, waiting=waiting, received=self._received))
-
-    def _hold(self, change: int) -> None:
-        self._holds += change
-        self._tell()
 
     async def _answer(self, channel: grpc.aio.Channel, parcel: Parcel) -> None:
         manifest, payload = parcel

@@ -24,7 +24,7 @@ from relay import wire_pb2 as pb
 from relay.application import Application
 from relay.identity import IdentityError, NodeIdentity, node_host, peer_name
 from relay.incoming import IncomingStream
-from relay.link import Network
+from relay.link import LinkSchedule, Network
 from relay.outgoing import Faults, OutgoingLink, Refusal
 from relay.paced_clock import Activity, PacedClock, TimeAuthority, follow
 from relay.routing import Route, earliest_arrival
@@ -63,6 +63,7 @@ class RelaySettings:
     host: str = "127.0.0.1"
     port: int = 0
     time_authority: str | None = None
+    start_s: float = 0.0  # mission time when it starts
     quota_bytes: int = 4 << 30
     neighbour_quota_bytes: int = 2 << 30
     limits: Limits = field(default_factory=Limits)
@@ -91,7 +92,7 @@ class RelayNode:
         if identity is not None and identity.name != settings.name:
             raise IdentityError(f"relay {settings.name} is given the certificate of {identity.name}")
         self.name = settings.name
-        self.clock = clock or PacedClock()
+        self.clock = clock or PacedClock(settings.start_s)
         self.port = settings.port
         self.delivered = self.rejected = self.received_bytes = 0
         self.spool = Spool(
@@ -105,15 +106,18 @@ class RelayNode:
         self._identity = identity
         self._limits = settings.limits
         self._network = settings.network
-        self._channels: list[grpc.aio.Channel] = []
+        self._channels: dict[str, grpc.aio.Channel] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._serving: dict[str, asyncio.Task[None]] = {}  # links, by neighbour
+        self._departure = 0  # the last one this node was told of
         self._routes: dict[tuple[str, int, tuple[str, ...]], Route | None] = {}
         self._queues: dict[str, list[Entry]] = {}  # by neighbour; empty when out of date
         self._changes = 0
         self.application = Application(self.name, self.spool, self._limits, taken=self._count_delivery)
         self._authority: TimeAuthority | None = None
         if settings.time_authority == settings.name:
-            self._authority = TimeAuthority(self.clock, settings.network.nodes)
+            nodes = settings.network.nodes
+            self._authority = TimeAuthority(self.clock, nodes, [node for node in nodes if node != self.name])
 
     @property
     def local_address(self) -> str:
@@ -141,43 +145,66 @@ class RelayNode:
         health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
         await health.set("", health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
-        for peer in self._network.neighbours(self.name):
-            self.links[peer] = OutgoingLink(
-                self.name,
-                peer,
-                channel=self._channel(peer),
-                schedule=self._network.links[self.name, peer],
-                clock=self.clock,
-                spool=self.spool,
-                limits=self._limits,
-                queue=lambda peer=peer: self._queue_for(peer),  # type: ignore[misc]
-                done=self._done,
-                changed=self._reroute,
-                faults=self._settings.faults,
-            )
-            self._tasks.append(asyncio.create_task(self.links[peer].run()))
+        self._start_links()
         self.clock.on_jump.append(self._reroute)
         self._tasks.append(asyncio.create_task(self._sweep()))
         if self._authority is not None:
             self._tasks.append(asyncio.create_task(self._authority.run()))
         if self._settings.time_authority is not None:
-            own = f"{self._settings.host}:{self.port}" if self._authority else None
-            channel = self._channel(self._settings.time_authority, own)
-            self._tasks.append(asyncio.create_task(follow(self.clock, self.name, channel, self.activity)))
+            clock = None if self._authority else self.clock
+            channel = self._channel(self._settings.time_authority)
+            following = follow(clock, self.name, channel, self.activity, self._depart)
+            self._tasks.append(asyncio.create_task(following))
+
+    def _start_links(self) -> None:
+        """Serve the links of the network in force; those that are not in it are shut."""
+        for peer in self._network.neighbours(self.name):
+            if peer not in self.links:
+                self.links[peer] = OutgoingLink(
+                    self.name,
+                    peer,
+                    channel=self._channel(peer),
+                    clock=self.clock,
+                    spool=self.spool,
+                    limits=self._limits,
+                    queue=lambda peer=peer: self._queue_for(peer),  # type: ignore[misc]
+                    done=self._done,
+                    changed=self._reroute,
+                    faults=self._settings.faults,
+                )
+        for peer, link in self.links.items():
+            link.schedule = self._network.links.get((self.name, peer), LinkSchedule(()))
+            self._serving[peer] = asyncio.create_task(_serve(link, self._serving.get(peer)))
+
+    def _depart(self, number: int, network: str) -> None:
+        """Follow another contact plan from now on; what rests in the spool takes its ways."""
+        self._departure = number
+        self.application.boarded = self.application.present
+        self._network = Network.from_json(network)
+        self._start_links()
+        self._reroute()
 
     async def stop(self) -> None:
-        for task in self._tasks:
+        tasks = *self._tasks, *self._serving.values()
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._server.stop(grace=0.1)
-        for channel in self._channels:
+        for channel in self._channels.values():
             await channel.close()
         self.spool.close()
 
     def activity(self) -> Activity:
         """What this node says to the time authority."""
         moving = any(link.moving for link in self.links.values())
-        return Activity(busy=moving or self.application.busy, wake_s=self._wake_s(), changes=self._changes)
+        return Activity(
+            busy=moving or self.application.busy,
+            wake_s=self._wake_s(),
+            changes=self._changes,
+            departure=self._departure,
+            manned=self.application.present,
+            boarded=self.application.boarded,
+        )
 
     def status(self) -> pb.NodeStatus:
         now_s = self.clock.now_s
@@ -299,6 +326,9 @@ class RelayNode:
             service.FETCH: stream(self._fetch, request_deserializer=pb.FetchRequest.FromString),
             service.CANCEL: unary(self._cancel, pb.TransferId.FromString, pb.Nothing.SerializeToString),
             service.STATUS: unary(self._tell_status, pb.Nothing.FromString, pb.NodeStatus.SerializeToString),
+            service.DEPART: unary(
+                self._begin_departure, pb.Departure.FromString, pb.Nothing.SerializeToString
+            ),
         }
         if self._authority is not None:
             methods[service.CLOCK] = stream(
@@ -374,6 +404,24 @@ class RelayNode:
         await self._caller(context)
         return self.status()
 
+    async def _begin_departure(self, request: pb.Departure, context: grpc.aio.ServicerContext) -> pb.Nothing:
+        caller = await self._caller(context)
+        if caller != self.name or self._authority is None:
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED, f"{caller} cannot begin a round at {self.name}"
+            )
+        try:
+            network = Network.from_json(request.network)
+            self._check(network)
+        except (ValueError, KeyError, TypeError) as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"departure: {error}")
+        self._authority.depart(request.network, request.start_s)
+        return pb.Nothing()
+
+    def _check(self, network: Network) -> None:
+        if set(network.nodes) != set(self._network.nodes):
+            raise ValueError("the network of a round has the nodes of the mission, no others")
+
     async def _clock(
         self, requests: AsyncIterator[pb.ClockReport], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.ClockTime]:
@@ -396,14 +444,25 @@ class RelayNode:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         return name
 
-    def _channel(self, peer: str, address: str | None = None) -> grpc.aio.Channel:
+    def _channel(self, peer: str) -> grpc.aio.Channel:
+        if peer in self._channels:
+            return self._channels[peer]
         options = service.channel_options(self._limits)
-        address = address or self._settings.peers[peer]
+        own = f"{self._settings.host}:{self.port}"
+        address = own if peer == self.name else self._settings.peers[peer]
         if self._identity is None:
             channel = grpc.aio.insecure_channel(address, options=options)
         else:
             named = [*options, ("grpc.ssl_target_name_override", node_host(peer))]
             credentials = self._identity.channel_credentials()
             channel = grpc.aio.secure_channel(address, credentials, options=named)
-        self._channels.append(channel)
+        self._channels[peer] = channel
         return channel
+
+
+async def _serve(link: OutgoingLink, before: asyncio.Task[None] | None) -> None:
+    """Serve a link by its schedule, once the task that served it by another has ended."""
+    if before is not None:
+        before.cancel()
+        await asyncio.gather(before, return_exceptions=True)
+    await link.run()

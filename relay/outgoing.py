@@ -94,7 +94,6 @@ class OutgoingLink:
         peer: str,
         *,
         channel: grpc.aio.Channel,
-        schedule: LinkSchedule,
         clock: PacedClock,
         spool: Spool,
         limits: Limits,
@@ -105,7 +104,7 @@ class OutgoingLink:
     ) -> None:
         self.node = node
         self.peer = peer
-        self.schedule = schedule
+        self.schedule = LinkSchedule(())  # set before `run`, which serves it to its end
         self.sent_bytes = 0
         self.resent_bytes = 0
         self.trouble = ""  # why the link was last found not to work

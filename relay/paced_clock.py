@@ -5,6 +5,9 @@ ground, lets all nodes jump together. It asks every node in waves; when two wave
 idle and nothing has begun, arrived or left anywhere in between, nothing is under way: a sender stays busy until
 its neighbour has acknowledged, and the neighbour has counted the arrival before it does. (Termination detection
 by a double wave, after Mattern 1987.)
+
+A round begins with a `Departure`: from then on mission time stands until the applications of all satellites have
+come, and again when all have gone. Starting a process on board or scoring on the ground is no part of the mission.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import NamedTuple
 
 import grpc
@@ -27,35 +30,51 @@ STEP_S = 0.02  # a node's clock that is off by less than this is left alone
 
 
 class PacedClock:
-    """Seconds after the scenario's epoch, at the pace of the wall. Never runs back."""
+    """Seconds after the scenario's epoch, at the pace of the wall. Never runs back while it runs."""
 
     def __init__(self, now_s: float = 0.0) -> None:
         self._start_wall_s = time.monotonic()
         self._start_s = now_s
         self._jumped = asyncio.Event()
+        self.standing = False
         self.on_jump: list[Callable[[], None]] = []
 
     @property
     def now_s(self) -> float:
-        return self._start_s + time.monotonic() - self._start_wall_s
+        return self._start_s if self.standing else self._start_s + time.monotonic() - self._start_wall_s
 
     def advance_to(self, instant_s: float) -> None:
         """Jump forward and wake whoever sleeps until then; an instant in the past changes nothing."""
         ahead_s = instant_s - self.now_s
         if ahead_s > 0:
             self._start_s += ahead_s
-            self._jumped.set()
-            self._jumped = asyncio.Event()
+            self._wake()
             for tell in self.on_jump:
                 tell()
+
+    def stand(self, instant_s: float) -> None:
+        """Stop at this instant, where the other nodes have stopped; it may lie a moment back."""
+        self._start_s = instant_s
+        self.standing = True
+
+    def go(self) -> None:
+        """Run again; nothing where it runs already."""
+        if self.standing:
+            self._start_wall_s = time.monotonic()
+            self.standing = False
+            self._wake()
 
     async def sleep_until(self, instant_s: float) -> None:
         """Sleep until mission time has reached `instant_s`, by pace or by jump."""
         while (remaining_s := instant_s - self.now_s) > 0:
             jumped = self._jumped
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if math.isinf(remaining_s) else remaining_s):
+                async with asyncio.timeout(None if self.standing or math.isinf(remaining_s) else remaining_s):
                     await jumped.wait()
+
+    def _wake(self) -> None:
+        self._jumped.set()
+        self._jumped = asyncio.Event()
 
 
 class Activity(NamedTuple):
@@ -64,21 +83,50 @@ class Activity(NamedTuple):
     busy: bool
     wake_s: float  # mission time at which it has something to do, inf when never
     changes: int  # grows with everything that begins, arrives or leaves
+    departure: int = 0  # the last one it knows of
+    manned: bool = False  # its application is there
+    boarded: bool = False  # its application has been there since that departure
+
+
+class Departure:
+    """A round under way with a network (as JSON) in force, for which the applications of `satellites` must come."""
+
+    def __init__(self, number: int, network: str, satellites: Collection[str]) -> None:
+        self.number = number
+        self.network = network
+        self._satellites = frozenset(satellites)
+        self._awaited = set(satellites)
+
+    def runs(self, answers: Mapping[str, Activity]) -> bool:
+        """Whether mission time runs: all applications have come, and not all have gone."""
+        if any(answer.departure != self.number for answer in answers.values()):
+            return False
+        self._awaited -= {node for node in self._awaited if answers[node].boarded}
+        return not self._awaited and any(answers[node].manned for node in self._satellites)
 
 
 class TimeAuthority:
     """Lets mission time jump when all of `nodes` have nothing to do before some later instant.
 
-    Nodes that have not connected count as busy: mission time then just runs at 1×.
+    Nodes that have not connected count as busy: mission time then just runs at 1×. `satellites` are those nodes
+    whose applications take part in a round.
     """
 
-    def __init__(self, clock: PacedClock, nodes: Collection[str]) -> None:
+    def __init__(self, clock: PacedClock, nodes: Collection[str], satellites: Collection[str] = ()) -> None:
         self._clock = clock
         self._nodes = frozenset(nodes)
+        self._satellites = frozenset(satellites)
         self._asked = asyncio.Condition()
         self._wave = 0
         self._reports: dict[str, tuple[int, Activity]] = {}  # node → wave answered, answer
         self._last_wave: dict[str, int] | None = None  # activity counts of an idle wave just before
+        self._departure: Departure | None = None
+
+    def depart(self, network: str, start_s: float) -> None:
+        """Begin a round at `start_s`, or now where that is past, with this network (as JSON) in force."""
+        number = self._departure.number + 1 if self._departure else 1
+        self._clock.stand(max(start_s, self._clock.now_s))
+        self._departure = Departure(number, network, self._satellites)
 
     async def run(self) -> None:
         while True:
@@ -90,23 +138,37 @@ class TimeAuthority:
 
     async def attend(self, node: str, reports: AsyncIterator[pb.ClockReport]) -> AsyncIterator[pb.ClockTime]:
         """One node's stream: it is told the mission time with every wave, and reports."""
-        wave = 0
+        wave = known = 0
         try:
             while True:
                 async with self._asked:
                     await self._asked.wait_for(lambda: self._wave > wave)  # noqa: B023
                     wave = self._wave
-                yield pb.ClockTime(mission_s=self._clock.now_s, wave=wave)
+                told = pb.ClockTime(mission_s=self._clock.now_s, wave=wave, standing=self._clock.standing)
+                if self._departure is not None:
+                    told.departure = self._departure.number
+                    if known != told.departure:
+                        known, told.network = told.departure, self._departure.network
+                yield told
                 report = await anext(reports, None)
                 if report is None:
                     return
-                self._reports[node] = report.wave, Activity(report.busy, report.wake_s, report.changes)
+                self._reports[node] = (
+                    report.wave,
+                    Activity(*(getattr(report, name) for name in Activity._fields)),
+                )
         finally:
             self._reports.pop(node, None)
 
     def _judge(self) -> None:
         answers = {node: answer for node, (wave, answer) in self._reports.items() if wave == self._wave}
-        if set(answers) != self._nodes or any(answer.busy for answer in answers.values()):
+        complete = set(answers) == self._nodes
+        if complete and self._departure is not None:
+            if self._departure.runs(answers):
+                self._clock.go()
+            else:
+                self._clock.stand(self._clock.now_s)
+        if not complete or self._clock.standing or any(answer.busy for answer in answers.values()):
             self._last_wave = None
             return
         counts = {node: answer.changes for node, answer in answers.items()}
@@ -118,11 +180,16 @@ class TimeAuthority:
 
 
 async def follow(
-    clock: PacedClock, node: str, authority: grpc.aio.Channel, activity: Callable[[], Activity]
+    clock: PacedClock | None,
+    node: str,
+    authority: grpc.aio.Channel,
+    activity: Callable[[], Activity],
+    depart: Callable[[int, str], None],
 ) -> None:
     """Keep a node's clock with the authority's, and answer its waves, for as long as the task lives.
 
-    A clock behind is set forward. One ahead is left alone: it is ahead by one message's way at most.
+    A clock behind is set forward. One ahead is left alone: it is ahead by one message's way at most. `clock` is None
+    on the authority itself, whose clock leads. `depart(number, network)` is called with every departure.
     """
     stream = authority.stream_stream(
         service.path(service.CLOCK),
@@ -133,9 +200,20 @@ async def follow(
         with contextlib.suppress(grpc.aio.AioRpcError):
             call = stream(metadata=[(service.NODE_KEY, node)], timeout=SESSION_S, wait_for_ready=True)
             async for told in call:
-                if told.mission_s - clock.now_s > STEP_S:
-                    clock.advance_to(told.mission_s)
+                if told.network:
+                    depart(told.departure, told.network)
+                if clock is not None:
+                    _keep(clock, told)
                 now = activity()
                 report = pb.ClockReport(wave=told.wave, **now._asdict())
                 await call.write(report)
         await asyncio.sleep(1.0)
+
+
+def _keep(clock: PacedClock, told: pb.ClockTime) -> None:
+    if told.mission_s - clock.now_s > STEP_S:
+        clock.advance_to(told.mission_s)
+    if told.standing:
+        clock.stand(told.mission_s)
+    else:
+        clock.go()

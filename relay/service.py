@@ -10,6 +10,7 @@ PUT = "Put"  # stream of frames (an Opening, then chunks; transfers may alternat
 FETCH = "Fetch"  # stream of FetchRequest → stream of frames: parcels addressed to this node
 CLOCK = "Clock"  # stream of ClockReport ↔ stream of ClockTime
 STATUS = "Status"  # StatusRequest → NodeStatus
+DEPART = "Depart"  # Departure → Nothing: the ground's application begins a round
 CANCEL = "Cancel"  # TransferId → Nothing
 
 SOCKET = "relay.sock"  # in a relay's folder, for its own application

@@ -177,22 +177,42 @@ class NodeStatus(_message.Message):
     links: _containers.RepeatedCompositeFieldContainer[LinkStatus]
     def __init__(self, node: _Optional[str] = ..., mission_s: _Optional[float] = ..., queued_transfers: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., delivered_transfers: _Optional[int] = ..., duplicate_transfers: _Optional[int] = ..., rejected_transfers: _Optional[int] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ...) -> None: ...
 
+class Departure(_message.Message):
+    __slots__ = ("start_s", "network")
+    START_S_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    start_s: float
+    network: str
+    def __init__(self, start_s: _Optional[float] = ..., network: _Optional[str] = ...) -> None: ...
+
 class ClockTime(_message.Message):
-    __slots__ = ("mission_s", "wave")
+    __slots__ = ("mission_s", "wave", "standing", "departure", "network")
     MISSION_S_FIELD_NUMBER: _ClassVar[int]
     WAVE_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    DEPARTURE_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
     mission_s: float
     wave: int
-    def __init__(self, mission_s: _Optional[float] = ..., wave: _Optional[int] = ...) -> None: ...
+    standing: bool
+    departure: int
+    network: str
+    def __init__(self, mission_s: _Optional[float] = ..., wave: _Optional[int] = ..., standing: bool = ..., departure: _Optional[int] = ..., network: _Optional[str] = ...) -> None: ...
 
 class ClockReport(_message.Message):
-    __slots__ = ("wave", "busy", "wake_s", "changes")
+    __slots__ = ("wave", "busy", "wake_s", "changes", "departure", "manned", "boarded")
     WAVE_FIELD_NUMBER: _ClassVar[int]
     BUSY_FIELD_NUMBER: _ClassVar[int]
     WAKE_S_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
+    DEPARTURE_FIELD_NUMBER: _ClassVar[int]
+    MANNED_FIELD_NUMBER: _ClassVar[int]
+    BOARDED_FIELD_NUMBER: _ClassVar[int]
     wave: int
     busy: bool
     wake_s: float
     changes: int
-    def __init__(self, wave: _Optional[int] = ..., busy: bool = ..., wake_s: _Optional[float] = ..., changes: _Optional[int] = ...) -> None: ...
+    departure: int
+    manned: bool
+    boarded: bool
+    def __init__(self, wave: _Optional[int] = ..., busy: bool = ..., wake_s: _Optional[float] = ..., changes: _Optional[int] = ..., departure: _Optional[int] = ..., manned: bool = ..., boarded: bool = ...) -> None: ...

@@ -1,3 +1,5 @@
+import asyncio
+import threading
 import time
 
 import numpy as np
@@ -110,16 +112,35 @@ def test_time_jumps_while_both_ends_wait_and_not_while_the_ground_computes(fleet
             satellite.receive(0.2)
 
 
-def test_time_does_not_jump_while_the_ground_holds_it(fleet):
-    later = (Window(3000.0, 3100.0, 1e8, 0.0),)
-    relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=later), time_authority="ground")
-    with RelayEndpoint(doubling, ["sat-0"], relays.addresses["ground"], "ground") as ground:
-        with ground.hold():
-            time.sleep(0.2)
-            with relays.link("sat-0") as satellite:
-                satellite.send(*fleet.tensor([1.0], "sat-0", "ground"))
-            time.sleep(0.8)
-            assert relays.clocks["ground"].now_s < 100.0
-        with relays.link("sat-0") as satellite:
-            assert values(satellite.receive(15)) == [2.0]
-    assert relays.clocks["ground"].now_s > 3000.0
+def test_a_handler_that_waits_for_others_does_not_hold_mission_time(fleet):
+    """sat-0 is answered only when sat-1 has asked, whose window opens an hour later."""
+    later = (Window(3600.0, 9000.0, 1e8, 0.0),)
+    relays = fleet(
+        {**fleet.both_ways(("sat-0", "ground")), **fleet.both_ways(("sat-1", "ground"), windows=later)},
+        time_authority="ground",
+    )
+    second_came = asyncio.Event()
+
+    async def in_turn(satellite, manifest, payload):
+        if satellite == "sat-1":
+            second_came.set()
+        else:
+            with ground.waiting():
+                await second_came.wait()
+        return await doubling(satellite, manifest, payload)
+
+    with (
+        RelayEndpoint(in_turn, ["sat-0", "sat-1"], relays.addresses["ground"], "ground") as ground,
+        relays.link("sat-0") as first,
+        relays.link("sat-1") as second,
+    ):
+        for link, name in ((first, "sat-0"), (second, "sat-1")):
+            link.send(*fleet.tensor([1.0], name, "ground"))
+        with pytest.raises(LinkTimeout):
+            second.receive(0.5)  # sat-0 does not wait yet, so time does not jump
+        assert relays.clocks["ground"].now_s < 100.0
+        receiving = threading.Thread(target=lambda: values(first.receive(15)))
+        receiving.start()
+        assert values(second.receive(15)) == [2.0]
+        receiving.join(15)
+        assert 3600.0 < relays.clocks["ground"].now_s < 3610.0

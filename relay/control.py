@@ -1,0 +1,41 @@
+"""What a relay is asked and told beside parcels, one call each, by its own application or who watches it."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+
+from relay import service
+from relay import wire_pb2 as pb
+from relay.client import Answer, call, dial
+from relay.identity import NodeIdentity
+from relay.link import Network
+from relay.wire import Limits
+
+
+def status(address: str, node: str, identity: NodeIdentity | None = None) -> pb.NodeStatus:
+    """How a relay is: mission time, queue, links. Raises LinkTimeout, LinkLost, LinkRefused."""
+    return _call(address, node, identity, service.STATUS, pb.Nothing(), pb.NodeStatus)
+
+
+def depart(
+    address: str, node: str, network: Network, start_s: float, identity: NodeIdentity | None = None
+) -> None:
+    """Begin a round at mission time `start_s`, or now where that is past, with this network in force everywhere.
+
+    Said by the ground's application to its own relay, which is the time authority. Mission time stands until the
+    applications of all satellites have come, and when all have gone. Raises LinkTimeout, LinkLost, LinkRefused.
+    """
+    request = pb.Departure(start_s=start_s, network=network.to_json())
+    _call(address, node, identity, service.DEPART, request, pb.Nothing)
+
+
+def _call(
+    address: str,
+    node: str,
+    identity: NodeIdentity | None,
+    method: str,
+    request: Message,
+    answer: type[Answer],
+) -> Answer:
+    with dial(address, node, identity, Limits()) as channel:
+        return call(channel, node, method, request, answer)

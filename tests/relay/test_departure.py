@@ -1,0 +1,121 @@
+"""A round begins: another contact plan is in force, and mission time waits for everybody."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from relay.client import LinkRefused
+from relay.control import depart, status
+from relay.endpoint import RelayEndpoint
+from relay.link import LinkSchedule, Network, Window
+from relay.paced_clock import Activity, Departure, PacedClock
+from relay.wire import Kind
+
+BENCH = (Window(-1000.0, 0.0, 1e9, 0.0),)
+NODES = ("ground", "sat-0", "sat-1")
+UPLINK, PASS = Window(500.0, 900.0, 1e8, 0.0), Window(2500.0, 2900.0, 1e8, 0.0)
+ROUND = Network(
+    NODES,
+    {
+        link: LinkSchedule((window,))
+        for pair, window in ((("sat-0", "ground"), UPLINK), (("sat-1", "ground"), PASS))
+        for link in (pair, pair[::-1])
+    },
+)
+
+
+async def acknowledging(satellite, manifest, payload):
+    reply = manifest.describe(
+        b"",
+        run=manifest.run,
+        kind=Kind.HIDDEN,
+        source="ground",
+        destination=satellite,
+        dtype="uint8",
+        shape=(0,),
+        round=manifest.round,
+        step=manifest.step,
+    )
+    return [(reply, b"")]
+
+
+@pytest.fixture
+def relays(fleet):
+    return fleet(
+        fleet.both_ways(("ground", "sat-0"), ("ground", "sat-1"), windows=BENCH),
+        time_authority="ground",
+        clocks={name: PacedClock(-1000.0) for name in NODES},
+    )
+
+
+def fly(relays, fleet, link, name, step):
+    link.send(*fleet.tensor([1.0], name, "ground", step=step))
+    link.receive(15)
+    return link.mission_time_s()
+
+
+def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, relays):
+    with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
+        with relays.link("sat-0") as first, relays.link("sat-1") as second:  # on the bench, before departure
+            assert max(fly(relays, fleet, first, "sat-0", 0), fly(relays, fleet, second, "sat-1", 0)) < -900.0
+        depart(relays.nodes["ground"].local_address, "ground", ROUND, start_s=100.0)
+        with relays.link("sat-0") as first:
+            first.send(*fleet.tensor([1.0], "sat-0", "ground", step=1))
+            time.sleep(0.6)
+            assert first.mission_time_s() == 100.0  # sat-1 has not come
+            with relays.link("sat-1") as second, ThreadPoolExecutor() as beside:
+                later = beside.submit(fly, relays, fleet, second, "sat-1", 1)
+                first.receive(15)
+                assert 500.0 <= first.mission_time_s() < 505.0
+                first.close()
+                assert 2500.0 <= later.result(15) < 2505.0
+        stood_s = relays.until("ground", lambda _: relays.clocks["ground"].standing).mission_s
+        time.sleep(0.3)
+        for name in NODES:
+            relays.until(name, lambda now: now.mission_s == stood_s)
+        assert 2500.0 <= stood_s < 2510.0
+
+
+def test_the_ground_may_restart_and_begin_the_round_again(fleet, relays):
+    with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
+        depart(relays.nodes["ground"].local_address, "ground", ROUND, start_s=100.0)
+        with relays.link("sat-1") as second:
+            second.send(*fleet.tensor([1.0], "sat-1", "ground", step=1))
+            with relays.link("sat-0"):
+                relays.until("sat-1", lambda now: now.mission_s > 100.0)
+            relays.stop("ground")
+            relays.clocks["ground"] = PacedClock(-1000.0)
+            relays.start("ground")
+            depart(relays.nodes["ground"].local_address, "ground", ROUND, start_s=110.0)
+            with relays.link("sat-0"):
+                relays.until("ground", lambda _: not relays.clocks["ground"].standing)
+            second.receive(20)
+            assert 2500.0 <= second.mission_time_s() < 2600.0
+
+
+def test_only_the_ground_s_own_application_begins_a_round(fleet, relays):
+    with pytest.raises(LinkRefused, match="sat-0 cannot begin a round at ground"):
+        depart(relays.addresses["ground"], "sat-0", ROUND, start_s=0.0)
+    with pytest.raises(LinkRefused, match="cannot begin a round at sat-0"):
+        depart(relays.addresses["sat-0"], "sat-0", ROUND, start_s=0.0)
+    with pytest.raises(LinkRefused, match="nodes of the mission"):
+        depart(relays.addresses["ground"], "ground", Network(("ground", "other"), {}), start_s=0.0)
+    assert status(relays.addresses["ground"], "ground").mission_s < 0.0
+
+
+def test_time_runs_while_anybody_is_there_once_all_have_been():
+    def answers(*satellites, departure=1):
+        return {
+            f"sat-{index}": Activity(False, np.inf, 0, departure, manned, boarded)
+            for index, (manned, boarded) in enumerate(satellites)
+        }
+
+    here, gone, to_come = (True, True), (False, True), (False, False)
+    departure = Departure(1, "", ["sat-0", "sat-1"])
+    assert not departure.runs(answers(here, here, departure=0))  # they have not heard of it
+    assert not departure.runs(answers(here, to_come))
+    assert departure.runs(answers(gone, here))  # sat-0 had nothing to do and has gone
+    assert not departure.runs(answers(gone, gone))
+    assert departure.runs(answers(here, gone))  # it comes back
