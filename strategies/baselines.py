@@ -11,7 +11,7 @@ import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.intra_orbit import all_reduce, pipelined_s, plane_links
-from strategies.network import NoRouteError, passes_of
+from strategies.network import NoRouteError, carried_s, passes_of
 from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.routes import BUCKET_S
 from strategies.space_ground import Demand, plan_sessions
@@ -89,10 +89,13 @@ class OnboardRound:
             labels = np.unique(self.group[who])
             ready_s = {label: float(self.trained_s[who[self.group[who] == label]].min()) for label in labels}
             bits = self.workload.aggregate_bytes * 8.0
-            down_s = max(
-                _soonest_s(passes[group == label], "down_bps", ready_s[label], bits) for label in labels
-            )
-            up_s = max(_soonest_s(passes[group == label], "up_bps", down_s, bits) for label in labels)
+
+            def through_s(label: int, rate: str, from_s: float) -> float:
+                mine = passes[group == label]
+                return carried_s(np.maximum(mine["start_s"], from_s), mine["end_s"], mine[rate], bits)
+
+            down_s = max(through_s(label, "down_bps", ready_s[label]) for label in labels)
+            up_s = max(through_s(label, "up_bps", down_s) for label in labels)
         return max(up_s, float(self.trained_s.max())) - self.start_s
 
     def _average(self, members: np.ndarray) -> tuple[np.ndarray, float]:
@@ -197,12 +200,3 @@ class OnboardRound:
             label = int(sessions["group"][index])
             done_s[label], gateway[label] = arrived_s[index], satellite[index]
         return np.concatenate([held, data]), done_s, gateway
-
-
-def _soonest_s(passes: np.ndarray, rate: str, from_s: float, bits: float) -> float:
-    """When ``bits`` are through from ``from_s`` on, all passes of a group used at once."""
-    begin_s = np.maximum(passes["start_s"], from_s)
-    length_s = np.maximum(passes["end_s"] - begin_s, 0.0)
-    edges_s = np.unique(np.concatenate([[from_s], begin_s, begin_s + length_s]))
-    served_s = np.clip(edges_s[:, None] - begin_s, 0.0, length_s)
-    return float(np.interp(bits, (served_s * passes[rate]).sum(axis=1), edges_s))

@@ -95,6 +95,15 @@ def groups_of(links: np.ndarray, satellites: int) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
+def carried_s(start_s: np.ndarray, end_s: np.ndarray, rate: np.ndarray, amount: float) -> float:
+    """When intervals that all carry at their ``rate`` have carried ``amount`` together; infinite where never."""
+    edges_s = np.unique(np.concatenate([start_s, end_s]))
+    carried = (np.clip(edges_s[:, None], start_s, np.maximum(end_s, start_s)) - start_s) @ rate
+    if not len(edges_s) or carried[-1] < amount:
+        return np.inf
+    return float(np.interp(amount, carried, edges_s))
+
+
 @dataclass(frozen=True, eq=False)
 class FlowOverTime:
     """The relaxed round: samples as a fluid from groups of satellites over passes into ground (or on-board) compute.

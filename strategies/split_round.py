@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.network import NoRouteError, passes_of, sample_rates
+from strategies.network import NoRouteError, carried_s, passes_of, sample_rates
 from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.reduction import reduce_to_ground
 from strategies.space_ground import Demand, plan_sessions
@@ -19,7 +19,6 @@ from strategies.workload import ComputeRates, Resources, SpaceGround, Switches, 
 # The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
 # sessions ask for so much more, and for twice the time to answer, try by try.
 _GROWTHS = (1.05, 1.1, 1.2, 1.4, 1.6, 2.0)
-_HOPELESS = 1.1  # the fluid may be late by less: sessions are held longer than it asks for
 _LATE = (
     1.005  # a plan that cannot end sooner than this much after the best one known is not tried with margins
 )
@@ -74,18 +73,17 @@ class SplitRound:
         """
         last_short = 0
         margin, patience = np.ones((2, self.links.groups))
-        length_s = below_s - self.start_s
-        hopeless_s, late_s = self.start_s + _HOPELESS * length_s, self.start_s + _LATE * length_s
+        late_s = self.start_s + _LATE * (below_s - self.start_s)
         for growth in _GROWTHS:
             best: Plan | None = None
             late = False
             short: np.ndarray | None = None  # groups that sessions were too short for
-            for sessions, fluid_s in self._session_plans(margin, patience, hopeless_s):
+            for sessions, fluid_s in self._session_plans(margin, patience, below_s):
                 if best is not None and fluid_s >= best.end_s - _WORTHWHILE * best.makespan_s:
                     continue
-                if fluid_s > hopeless_s:
-                    return None
-                plan = self._execute(sessions, late_s if best is None else min(late_s, best.end_s))
+                plan: Plan | np.ndarray | None = None
+                if self._carried_s(sessions) < below_s:
+                    plan = self._execute(sessions, late_s if best is None else min(late_s, best.end_s))
                 if plan is None:
                     late = True
                 elif isinstance(plan, Plan):
@@ -95,7 +93,6 @@ class SplitRound:
             if best is not None or late:
                 return best
             assert short is not None
-            hopeless_s = math.inf  # with its margins the fluid only guesses
             last_short = int(short[0])
             margin[short] *= growth
             patience[short] *= 2.0
@@ -106,30 +103,48 @@ class SplitRound:
         )
 
     def _session_plans(
-        self, margin: np.ndarray, patience: np.ndarray, until_s: float
+        self, margin: np.ndarray, patience: np.ndarray, below_s: float
     ) -> list[tuple[np.ndarray, float]]:
         """Sessions by the rule of the switch with the end of their fluid; two for the matching, soonest first.
 
-        Fluids that go on after ``until_s`` are cut off there and end at infinity.
+        Sessions that cannot have carried everything before ``below_s`` may break off there.
         """
         demand = self._demand(margin, patience)
         rule = self.switches.space_ground
         single = rule is SpaceGround.OWN_WINDOW
         arguments = (self.passes, demand, self.resources)
         if rule is not SpaceGround.TOPOLOGY_AWARE:
-            return [
-                plan_sessions(*arguments, rule, start_s=self.start_s, until_s=until_s, single_gateway=single)
-            ]
+            plan = plan_sessions(
+                *arguments, rule, start_s=self.start_s, until_s=below_s, single_gateway=single
+            )
+            if math.isinf(plan[1]) and self._carried_s(plan[0]) < below_s:
+                plan = plan_sessions(*arguments, rule, start_s=self.start_s, single_gateway=single)
+            return [plan]
         found = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
         reference_s = found[0][1] - self.start_s
         several = len(demand.need) > 1  # groups that compete for beams
         targets = [self.start_s + reference_s * factor for factor in (_TARGETS if several else (math.inf,))]
         found += [
-            plan_sessions(*arguments, rule, start_s=self.start_s, until_s=until_s, target_s=target_s)
-            for target_s in targets
+            plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s) for target_s in targets
         ]
-        found.sort(key=lambda plan: (round(plan[1], 0), len(plan[0])))  # of equals, the one that switches less
+        found.sort(key=lambda plan: (round(plan[1]), len(plan[0])))  # of equals, the one that switches less
         return found[:2]
+
+    def _carried_s(self, sessions: np.ndarray) -> float:
+        """When sessions, held as long as they may be, can have brought down everything: no plan ends sooner."""
+        workload = self.workload
+        todo = np.maximum(self.samples * workload.passes - self.done, 0)
+        size_bits = 8.0 * ((self.samples - self.on_ground) * workload.c1_bytes + todo * workload.c3_bytes)
+        bits = np.bincount(self.group, size_bits)
+        rate_bps = self.passes["down_bps"][sessions["pass_index"]]
+        latest_s = self.start_s
+        for label in np.flatnonzero(bits):
+            mine = sessions["group"] == label
+            windows = sessions[mine]
+            latest_s = max(
+                latest_s, carried_s(windows["data_s"], windows["limit_s"], rate_bps[mine], bits[label])
+            )
+        return latest_s
 
     def _demand(self, margin: np.ndarray, patience: np.ndarray) -> Demand:
         workload, rates = self.workload, self.rates
