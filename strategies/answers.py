@@ -127,9 +127,13 @@ class AnswerLog:
             )
 
         def relay(
-            kind: Kind, nodes: Sequence[int], bps: Sequence[float], owlt_s: Sequence[float], left_s: tuple[float, float],
+            kind: Kind,
+            nodes: Sequence[int],
+            bps: Sequence[float],
+            owlt_s: Sequence[float],
+            left_s: tuple[float, float],
             bits: float,
-        ) -> None:  # fmt: skip
+        ) -> None:
             """Store and forward along ``nodes``: the first and the last micro-batch leave at ``left_s``."""
             flown_s = inverse = 0.0  # light time and seconds per bit so far
             first_bits, last_bits = run.first_count * bits, run.last_count * bits

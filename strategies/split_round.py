@@ -19,9 +19,9 @@ from strategies.workload import ComputeRates, Resources, SpaceGround, Switches, 
 # The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
 # sessions ask for so much more, and for twice the time to answer, try by try.
 _GROWTHS = (1.05, 1.1, 1.2, 1.4, 1.6, 2.0)
-_LATE = (
-    1.005  # a plan that cannot end sooner than this much after the best one known is not tried with margins
-)
+# Measured against the best plan known: so far past it a fluid is followed, because sessions may be held longer than it
+# asks for; and a plan that cannot end sooner than this is not tried again with margins.
+_BEYOND, _LATE = 1.1, 1.005
 _WORTHWHILE = 0.01  # sessions that promise less than this part of the round are not tried
 # Targets of the least-slack matching, as multiples of the time in which first contact would be done.
 _TARGETS = (0.6, 0.85, 1.0, math.inf)
@@ -114,8 +114,9 @@ class SplitRound:
         single = rule is SpaceGround.OWN_WINDOW
         arguments = (self.passes, demand, self.resources)
         if rule is not SpaceGround.TOPOLOGY_AWARE:
+            until_s = self.start_s + _BEYOND * (below_s - self.start_s)
             plan = plan_sessions(
-                *arguments, rule, start_s=self.start_s, until_s=below_s, single_gateway=single
+                *arguments, rule, start_s=self.start_s, until_s=until_s, single_gateway=single
             )
             if math.isinf(plan[1]) and self._carried_s(plan[0]) < below_s:
                 plan = plan_sessions(*arguments, rule, start_s=self.start_s, single_gateway=single)
