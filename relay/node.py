@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -25,11 +23,12 @@ from relay.application import Application
 from relay.identity import IdentityError, NodeIdentity, node_host, peer_name
 from relay.incoming import IncomingStream
 from relay.link import LinkSchedule, Network
-from relay.outgoing import Faults, OutgoingLink, Refusal
+from relay.outgoing import OutgoingLink, Refusal
 from relay.paced_clock import Activity, PacedClock, TimeAuthority, follow
 from relay.routing import Route, earliest_arrival
+from relay.settings import RelaySettings
 from relay.spool import Entry, Spool
-from relay.wire import BadManifest, Kind, Limits, Manifest, WireError
+from relay.wire import BadManifest, Kind, Manifest, WireError
 
 log = logging.getLogger(__name__)
 
@@ -46,37 +45,6 @@ class RelayError(RuntimeError):
 
 class Expired(WireError):
     """Nobody wants this transfer any more."""
-
-
-@dataclass(frozen=True)
-class RelaySettings:
-    """What a relay is told when it starts.
-
-    `peers` are the addresses of the nodes it may ever send to; `time_authority` is the node whose clock all
-    follow: this one's own name where this is it.
-    """
-
-    name: str
-    network: Network
-    peers: Mapping[str, str]
-    folder: Path
-    host: str = "127.0.0.1"
-    port: int = 0
-    time_authority: str | None = None
-    start_s: float = 0.0  # mission time when it starts
-    quota_bytes: int = 4 << 30
-    neighbour_quota_bytes: int = 2 << 30
-    limits: Limits = field(default_factory=Limits)
-    faults: Faults = field(default_factory=Faults)
-
-    def __post_init__(self) -> None:
-        if self.name not in self.network.nodes:
-            raise ValueError(f"relay {self.name!r} is no node of the contact plan")
-        missing = [peer for peer in self.network.neighbours(self.name) if peer not in self.peers]
-        if missing:
-            raise ValueError(f"relay {self.name}: no address for its neighbours {', '.join(missing)}")
-        if self.time_authority not in (None, self.name, *self.peers):
-            raise ValueError(f"relay {self.name}: no address for the time authority {self.time_authority}")
 
 
 class RelayNode:
@@ -121,8 +89,8 @@ class RelayNode:
 
     @property
     def local_address(self) -> str:
-        """Where the node's own application reaches its relay without TLS: the folder is its owner's alone."""
-        return f"unix:{self._settings.folder.resolve() / service.SOCKET}"
+        """Where the node's own application reaches its relay."""
+        return service.local_address(self._settings.folder)
 
     async def start(self) -> None:
         """Listen, then serve all links. Raises RelayError if the port cannot be had."""
@@ -415,6 +383,7 @@ class RelayNode:
             self._check(network)
         except (ValueError, KeyError, TypeError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"departure: {error}")
+        assert self._authority is not None
         self._authority.depart(request.network, request.start_s)
         return pb.Nothing()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from relay.wire import Limits
 
 SERVICE = "skysplit.relay.Relay"
@@ -48,3 +50,8 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
 def is_local(address: str) -> bool:
     """Whether an address is a socket file, which the file system protects and which TLS would only slow down."""
     return address.startswith("unix:")
+
+
+def local_address(folder: Path) -> str:
+    """Where a node's own application reaches the relay of this folder: without TLS, the folder is its owner's."""
+    return f"unix:{folder.resolve() / SOCKET}"

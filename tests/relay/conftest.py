@@ -11,8 +11,9 @@ import pytest
 
 from relay.client import RelayLink
 from relay.link import LinkSchedule, Network, Window
-from relay.node import RelayNode, RelaySettings
+from relay.node import RelayNode
 from relay.paced_clock import PacedClock
+from relay.settings import RelaySettings
 from relay.wire import Kind, Manifest
 
 ALWAYS = (Window(0.0, 1e5, 1e9, 0.0),)

@@ -5,7 +5,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from relay.client import LinkRefused, LinkTimeout, ParcelLink, RemoteError
 from relay.link import Window
-from relay.node import RelayError, RelaySettings
+from relay.node import RelayError
+from relay.settings import RelaySettings
 from relay.wire import Kind
 
 
