@@ -9,6 +9,7 @@ next ``train`` message with ``resume`` goes on where it stopped.
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from client_app.onboard import (
     PooledStates,
     Progress,
     RoundTask,
+    seconds_per_image,
     send_samples_of_features,
     train_head_round,
     train_lora_round,
@@ -31,7 +33,9 @@ from client_app.onboard import (
 from client_app.partitions import partition
 from mission.briefing import Briefing
 from mission.scenario import given_path
+from relay.client import ParcelLink, RelayLink
 from relay.direct import GroundLink
+from relay.settings import local_relay
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, open_imagery
 from splitmodel.parts import Embedding, load_embedding, new_head
@@ -51,11 +55,13 @@ def muster(message: Message, context: Context) -> Message:
     try:
         on_board = _on_board(briefing, index)
         on_board.images.pixels(np.arange(len(on_board.images)))  # all must be readable before training
+        embedding_s = seconds_per_image(on_board, briefing.scenario.training.batch_size)
     except ValueError as error:  # the typed errors of scenario, imagery, partition and model
         return _answer(message, ConfigRecord({"satellite": index, "error": str(error)}))
-    with GroundLink(briefing.backbone, briefing.satellites[index]) as link:
+    with _link(context, briefing, index) as link:
         send_samples_of_features(on_board, Crossings(link, briefing, index, round_number=0))
-    return _answer(message, ConfigRecord({"satellite": index, "samples": len(on_board.images)}))
+    found = ConfigRecord({"satellite": index, "samples": len(on_board.images), "embedding-s": embedding_s})
+    return _answer(message, found)
 
 
 @app.train()
@@ -77,7 +83,7 @@ def train(message: Message, context: Context) -> Message:
     task = RoundTask(number, round_seed(briefing.scenario.seed, index, number), training)
 
     parked = False
-    with GroundLink(briefing.backbone, briefing.satellites[index]) as link:
+    with _link(context, briefing, index) as link:
         crossings = Crossings(link, briefing, index, round_number=number)
         try:
             if training.mode == "head":
@@ -91,6 +97,7 @@ def train(message: Message, context: Context) -> Message:
         except Parked:
             state.save_progress(context, progress, head)
             parked = True
+        finished_s = link.mission_time_s()
 
     seen = max(1, progress.seen)
     metrics = MetricRecord(
@@ -104,6 +111,8 @@ def train(message: Message, context: Context) -> Message:
             "bytes-down": crossings.bytes_down,
         }
     )
+    if finished_s is not None:
+        metrics["finished-s"] = finished_s
     content = RecordDict({"metrics": metrics})
     if not parked:
         content["arrays"] = ArrayRecord(head.state_dict())
@@ -117,6 +126,15 @@ def _answer(message: Message, config: ConfigRecord) -> Message:
 def _index(context: Context) -> int:
     """Which satellite of the constellation this node is."""
     return int(context.node_config["partition-id"])
+
+
+def _link(context: Context, briefing: Briefing, index: int) -> ParcelLink:
+    """To the ground itself, or to the satellite's own relay where the node is told of one."""
+    satellite = briefing.satellites[index]
+    if "relay" not in context.node_config:
+        return GroundLink(briefing.backbone, satellite)
+    relay = local_relay(Path(str(context.node_config["relay"])))
+    return RelayLink(relay.address, satellite, identity=relay.identity)
 
 
 def _head(on_board: OnBoard, constants: ArrayRecord) -> nn.Linear:

@@ -6,6 +6,7 @@ stream to the ground or the satellite's own relay.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -90,6 +91,14 @@ class OnBoard:
     def labels(self, batch: Batch) -> Tensor:
         """Labels of a batch, shape (B,)."""
         return torch.from_numpy(self.images.labels[batch.indices])
+
+
+def seconds_per_image(on_board: OnBoard, batch_size: int) -> float:
+    """What the embedding of one image takes here, in batches of the training."""
+    indices = np.arange(min(batch_size, len(on_board.images)))
+    started = time.perf_counter()
+    on_board.features(Batch(indices, np.zeros_like(indices)))
+    return (time.perf_counter() - started) / len(indices)
 
 
 def send_samples_of_features(on_board: OnBoard, crossings: Crossings) -> None:

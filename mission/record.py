@@ -43,6 +43,7 @@ ROUNDS = pa.schema(
         ("steps", pa.int64()),
         ("start_s", pa.float64()),
         ("end_s", pa.float64()),
+        ("measured_end_s", pa.float64()),  # in an emulation; else null
         ("compute_s", pa.float64()),
         ("isl_s", pa.float64()),
         ("sgl_s", pa.float64()),

@@ -384,6 +384,7 @@ class RelayNode:
         except (ValueError, KeyError, TypeError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"departure: {error}")
         assert self._authority is not None
+        assert self._authority is not None
         self._authority.depart(request.network, request.start_s)
         return pb.Nothing()
 

@@ -7,8 +7,10 @@ acknowledgement – in the order of the plan.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -52,8 +54,15 @@ class Ground:
         self._order: list[Turn] = []
         self._position: dict[Turn, int] = {}
         self._turns: Turns | None = None
+        self._patience_s: float | None = PATIENCE_S
+        self._waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         # One thread: steps of different satellites never overlap in the backbone, whatever arrives when.
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="backbone")
+
+    def expect_all_at_once(self, waiting: Callable[[], AbstractContextManager[None]]) -> None:
+        """In the emulation every satellite runs, so none is parked; one waits for its turn within ``waiting()``."""
+        self._patience_s = None
+        self._waiting = waiting
 
     @property
     def trains_adapters(self) -> bool:
@@ -71,7 +80,7 @@ class Ground:
             (service.satellite, service.steps, service.start_s, service.end_s) for service in services
         )
         self._position = {turn: position for position, turn in enumerate(self._order)}
-        self._turns = Turns(self._order, patience_s=PATIENCE_S)
+        self._turns = Turns(self._order, patience_s=self._patience_s)
 
     def end_round(self, samples: Mapping[str, int]) -> None:
         """Close a round: average per-satellite adapters, weighted by samples.
@@ -117,7 +126,8 @@ class Ground:
         if self._scenario.training.adapter != SHARED:
             return await self._run_torch(self._steps.forward, satellite, step, features_BTD, satellite)
         assert self._turns is not None
-        await self._turns.wait(satellite, step)
+        with self._waiting():
+            await self._turns.wait(satellite, step)
         return await self._run_torch(self._steps.forward, satellite, step, features_BTD, SHARED)
 
     async def _gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> tuple[Manifest, Buffer]:

@@ -69,6 +69,7 @@ def round_rows(
             "steps": report["steps"],
             "start_s": plan.start_s,
             "end_s": float(plan.finish_s[index]),
+            "measured_end_s": report.get("finished-s"),
             **dict(zip(SPLIT_COLUMNS, split[index].tolist(), strict=True)),
             "isl_bytes": int(link_bytes[LinkKind.INTRA_ISL][index] + link_bytes[LinkKind.INTER_ISL][index]),
             "downlink_bytes": int(link_bytes[LinkKind.DOWNLINK][index]),

@@ -10,6 +10,7 @@ import functools
 import os
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from flwr.app import ArrayRecord, Context
@@ -23,9 +24,13 @@ from mission.scenario import given_path, load_scenario, scalar_keys
 from mission.schema import Scenario
 from orbit.contact_plan_files import save
 from relay.direct import GroundEndpoint
+from relay.endpoint import RelayEndpoint
+from relay.settings import LocalRelay, local_relay
 from server_app.backbone import BackboneSteps, choose_device
+from server_app.calibration import calibrated
+from server_app.flight import Flight
 from server_app.ground import GROUND, SHARED, Ground
-from server_app.planning import RoundPlanner
+from server_app.planning import RoundPlanner, resources_of
 from server_app.results import Results
 from server_app.rounds import services_of
 from splitmodel.adapters import LoraSettings, add_lora
@@ -50,14 +55,27 @@ def main(grid: Grid, context: Context) -> None:
     record = RunRecord(directory, scenario, _command(str(config["scenario"]), overrides))
     try:
         fine_tune(
-            grid, scenario, record, run=f"run-{context.run_id}", address=str(config["backbone-address"])
+            grid,
+            scenario,
+            record,
+            run=f"run-{context.run_id}",
+            address=str(config["backbone-address"]),
+            relay=local_relay(Path(str(config["relay"]))) if config["relay"] else None,
         )
     except BaseException as error:
         record.fail(f"{type(error).__name__}: {error}")
         raise
 
 
-def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, address: str) -> None:
+def fine_tune(
+    grid: Grid,
+    scenario: Scenario,
+    record: RunRecord,
+    *,
+    run: str,
+    address: str,
+    relay: LocalRelay | None = None,
+) -> None:
     """Fine-tune the scenario's model over its constellation.
 
     Args:
@@ -66,6 +84,7 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
         record: Where the run is recorded.
         run: Name of the run on the wire.
         address: ``host:port`` of the backbone service; port 0 takes a free one.
+        relay: The ground's relay, in an emulation: satellites reach the backbone over it instead.
     """
     training = scenario.training
     torch.manual_seed(scenario.seed)
@@ -113,11 +132,17 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
         weight_decay=training.weight_decay,
     )
     ground = Ground(steps, scenario, run)
-    host, _, port = address.rpartition(":")
-    with GroundEndpoint(ground.handle, satellites, host=host, port=int(port)) as endpoint:
+    with _endpoint(ground, satellites, address, relay) as endpoint:
         # The satellites, and how the pooled states of their images are scaled.
-        briefing = Briefing(scenario, satellites, planes, run, GROUND, endpoint.address)
+        backbone = endpoint.address if isinstance(endpoint, GroundEndpoint) else ""
+        briefing = Briefing(scenario, satellites, planes, run, GROUND, backbone)
         roster = muster(grid, briefing)
+        clock, depart = VirtualClock(scenario.epoch), lambda plan: None
+        if relay is not None:
+            scenario = calibrated(scenario, costs, steps, max(roster.embedding_s.values()))
+            record.note(calibration=scenario.compute.model_dump())
+            clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario))
+            depart = clock.depart
         record.note(phase="training", samples=dict(roster.samples))
         head = StandardisedHead.of(model.head, ground.scaling_samples(satellites))
         model = dataclasses.replace(model, head=head)
@@ -128,7 +153,6 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
             name: steps_per_round(count, training.batch_size, training.local_epochs)
             for name, count in roster.samples.items()
         }
-        clock = VirtualClock(scenario.epoch)
         results = Results(scenario, record, constellation, model, adapter, base, steps, test, clock)
         strategy = SplitFederatedStrategy(
             roster,
@@ -138,12 +162,25 @@ def fine_tune(grid: Grid, scenario: Scenario, record: RunRecord, *, run: str, ad
             functools.partial(services_of, steps=steps_of),
             ground,
             clock,
+            depart,
             results.on_round,
         )
         strategy.start(
             grid, ArrayRecord(head.state_dict()), num_rounds=training.rounds, evaluate_fn=results.evaluate
         )
     results.finish()
+
+
+def _endpoint(
+    ground: Ground, satellites: tuple[str, ...], address: str, relay: LocalRelay | None
+) -> GroundEndpoint | RelayEndpoint:
+    """Where satellites reach the backbone: at its own address, or over the ground's relay."""
+    if relay is None:
+        host, _, port = address.rpartition(":")
+        return GroundEndpoint(ground.handle, satellites, host=host, port=int(port))
+    endpoint = RelayEndpoint(ground.handle, satellites, relay.address, relay.node, identity=relay.identity)
+    ground.expect_all_at_once(endpoint.waiting)
+    return endpoint
 
 
 def _command(scenario: str, overrides: Mapping[str, object]) -> str:

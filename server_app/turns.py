@@ -50,10 +50,10 @@ class Turns:
 
     Args:
         order: All turns of the round.
-        patience_s: How long a satellite waits for one that is absent, before the first was parked.
+        patience_s: How long a satellite waits for one that is absent, before the first was parked; ``None``: for ever.
     """
 
-    def __init__(self, order: Sequence[Turn], *, patience_s: float = 10.0) -> None:
+    def __init__(self, order: Sequence[Turn], *, patience_s: float | None = 10.0) -> None:
         self._order = list(order)
         self._known = set(order)
         self._left = Counter(turn.satellite for turn in order)

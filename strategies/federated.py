@@ -25,7 +25,7 @@ from strategies.aggregation import weighted_mean
 from strategies.plan import Plan
 
 _POLL_S = 0.05
-_NODES_PATIENCE_S = 30.0
+_NODES_PATIENCE_S = 120.0
 
 
 class FederationError(RuntimeError):
@@ -39,10 +39,12 @@ class Roster:
     Attributes:
         nodes: Flower node id by satellite name.
         samples: Training images by satellite name.
+        embedding_s: What the embedding of one image takes on board, seconds, by satellite name.
     """
 
     nodes: Mapping[str, int]
     samples: Mapping[str, int]
+    embedding_s: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roste
     replies = list(grid.send_and_receive(messages, timeout=timeout_s))
     nodes: dict[str, int] = {}
     samples: dict[str, int] = {}
+    embedding_s: dict[str, float] = {}
     for reply in replies:
         if reply.has_error():
             raise FederationError(f"a satellite cannot be mustered: {reply.error.reason}")
@@ -113,12 +116,13 @@ def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roste
             raise FederationError(f"two nodes have the partition-id of {name}")
         nodes[name] = reply.metadata.src_node_id
         samples[name] = int(answer["samples"])  # type: ignore[arg-type]
+        embedding_s[name] = float(answer["embedding-s"])  # type: ignore[arg-type]
     missing = [name for name in satellites if name not in nodes]
     if missing:
         raise FederationError(
             f"no answer from {len(missing)} of {len(satellites)} satellites, the first is {missing[0]}"
         )
-    return Roster({name: nodes[name] for name in satellites}, {name: samples[name] for name in satellites})
+    return Roster(*({name: told[name] for name in satellites} for told in (nodes, samples, embedding_s)))
 
 
 class SplitFederatedStrategy(Strategy):
@@ -132,6 +136,7 @@ class SplitFederatedStrategy(Strategy):
         services: When the ground serves whom, read from a plan.
         ground: The backbone's side.
         clock: Mission time; advanced to the end of each plan.
+        depart: Called with every plan before it is followed.
         on_round: Called with every finished round, before the next is planned.
     """
 
@@ -144,6 +149,7 @@ class SplitFederatedStrategy(Strategy):
         services: Callable[[Plan], Sequence[Service]],
         ground: GroundService,
         clock: VirtualClock,
+        depart: Callable[[Plan], None],
         on_round: Callable[[RoundOutcome], None],
     ) -> None:
         self._roster = roster
@@ -154,6 +160,7 @@ class SplitFederatedStrategy(Strategy):
         self._services = services
         self._ground = ground
         self._clock = clock
+        self._depart = depart
         self._on_round = on_round
 
     def summary(self) -> None:
@@ -187,6 +194,7 @@ class SplitFederatedStrategy(Strategy):
             plan = self._planner(number, self._clock.now_s)
             services = self._services(plan)
             self._ground.begin_round(number, services)
+            self._depart(plan)
             starts_s = {service.satellite: service.start_s for service in services}
             messages = self.configure_train(number, arrays, config, grid)
             # First served, first sent: where few run at once, those whose turn comes first should be among them.

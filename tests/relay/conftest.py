@@ -14,6 +14,7 @@ from relay.link import LinkSchedule, Network, Window
 from relay.node import RelayNode
 from relay.paced_clock import PacedClock
 from relay.settings import RelaySettings
+from relay.settings import RelaySettings
 from relay.wire import Kind, Manifest
 
 ALWAYS = (Window(0.0, 1e5, 1e9, 0.0),)

@@ -1,0 +1,102 @@
+"""The emulation's side of a run: relays fly the plan of each round, and mission time is measured.
+
+Rounds keep a timetable: the next one begins when the plan of the last one ends, or at once where it ran late. So an
+emulated run plans the same rounds as a simulated one with the same compute rates.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+
+import numpy as np
+
+from mission.clock import VirtualClock
+from orbit.contact_plan import ContactPlan, LinkKind
+from relay import control
+from relay.link import LinkSchedule, Network, Window, fastest
+from relay.settings import LocalRelay
+from strategies.plan import Kind, Plan
+from strategies.workload import Resources
+
+_LATE_S = 6 * 3600.0  # how long after its planned end a round may still find contacts
+
+Span = tuple[float, float]
+
+
+class Flight(VirtualClock):
+    """Mission time of an emulation.
+
+    Args:
+        epoch: Start of mission time.
+        relay: The ground's relay, which has the say over time.
+        contact_plan: All contacts of the horizon.
+        resources: Antennas and terminals, and what pointing them takes.
+    """
+
+    def __init__(
+        self, epoch: datetime, relay: LocalRelay, contact_plan: ContactPlan, resources: Resources
+    ) -> None:
+        super().__init__(epoch)
+        self._relay = relay
+        self._contact_plan = contact_plan
+        self._resources = resources
+
+    def depart(self, plan: Plan) -> None:
+        """Have all relays follow the plan; mission time stands until all satellites are there.
+
+        Raises:
+            relay.client.LinkError: The ground's relay does not answer.
+        """
+        network = round_network(plan, self._contact_plan, self._resources, self._relay.node)
+        control.depart(self._relay.address, self._relay.node, network, plan.start_s)
+
+    def advance_to(self, instant_s: float) -> None:
+        """Move to the end of a round: as planned, or as measured where that is later."""
+        measured_s = control.status(self._relay.address, self._relay.node).mission_s
+        super().advance_to(max(instant_s, measured_s))
+
+
+def round_network(plan: Plan, contact_plan: ContactPlan, resources: Resources, ground: str) -> Network:
+    """The links of a round, all stations one node.
+
+    Satellites of a plane see each other as geometry has it. Every other link is there while the plan holds antenna or
+    laser for it, set-up excepted: from its first use to the end of the contact, or until another needs the antenna.
+    After the planned end every space-ground contact is there, should the round be late.
+    """
+    names = [node.name if node.kind == "satellite" else ground for node in contact_plan.nodes]
+    held = _held(plan, resources)
+    windows: dict[tuple[str, str], list[Window]] = defaultdict(list)
+    for row in contact_plan.during(plan.start_s, plan.end_s + _LATE_S):
+        if row["rate_bps"] <= 0:
+            continue
+        contact = float(row["start_s"]), float(row["end_s"])
+        spans = [(plan.start_s, plan.end_s + _LATE_S)]
+        if row["kind"] != LinkKind.INTRA_ISL:
+            spans = held[frozenset((int(row["source"]), int(row["target"])))]
+            if row["kind"] != LinkKind.INTER_ISL:
+                spans = [*spans, (plan.end_s, plan.end_s + _LATE_S)]
+        for span in spans:
+            start_s, end_s = max(contact[0], span[0]), min(contact[1], span[1])
+            if start_s < end_s:
+                windows[names[row["source"]], names[row["target"]]].append(
+                    Window(start_s, end_s, float(row["rate_bps"]), float(row["owlt_s"]))
+                )
+    links = {link: LinkSchedule(fastest(windows[link])) for link in sorted(windows)}
+    return Network(tuple(dict.fromkeys(names)), links)
+
+
+def _held(plan: Plan, resources: Resources) -> dict[frozenset[int], list[Span]]:
+    """When the plan has each pair of nodes ready to exchange data."""
+    held: dict[frozenset[int], list[Span]] = defaultdict(list)
+    sessions = plan.of_kind(Kind.SESSION)
+    for session in sessions:
+        shares = (sessions["node"] == session["node"]) | (sessions["peer"] == session["peer"])
+        later_s = sessions["start_s"][shares & (sessions["start_s"] >= session["end_s"])]
+        until_s = float(np.min(later_s, initial=np.inf))
+        pair = frozenset((int(session["node"]), int(session["peer"])))
+        held[pair].append((float(session["start_s"]) + resources.setup_s, until_s))
+    for laser in plan.of_kind(Kind.LASER):
+        pair = frozenset((int(laser["node"]), int(laser["peer"])))
+        held[pair].append((float(laser["start_s"]) + resources.acquisition_s, float(laser["end_s"])))
+    return held
