@@ -9,6 +9,8 @@ from typing import Any
 from mission.scenario import scenario_from_json, scenario_to_json
 from mission.schema import Scenario
 
+GROUND = "ground"  # its name on the wire
+
 
 @dataclass(frozen=True)
 class Briefing:

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
+from mission.briefing import GROUND
 from mission.schema import Scenario
 from relay.wire import Buffer, Kind, Manifest, WireError
 from server_app.backbone import BackboneSteps
@@ -23,7 +24,6 @@ from splitmodel import codecs
 from splitmodel.training import learning_rate
 from strategies.federated import Service
 
-GROUND = "ground"
 SHARED = "shared"
 PATIENCE_S = (
     10.0  # for a satellite that may still be starting; paid once, where fewer run at once than take part

@@ -16,7 +16,7 @@ import torch
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
-from mission.briefing import Briefing
+from mission.briefing import GROUND, Briefing
 from mission.clock import VirtualClock
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord, new_run_directory
@@ -29,7 +29,7 @@ from relay.settings import LocalRelay, local_relay
 from server_app.backbone import BackboneSteps, choose_device
 from server_app.calibration import calibrated
 from server_app.flight import Flight
-from server_app.ground import GROUND, SHARED, Ground
+from server_app.ground import SHARED, Ground
 from server_app.planning import RoundPlanner, resources_of
 from server_app.results import Results
 from server_app.rounds import services_of

@@ -21,6 +21,7 @@ def _commands() -> None: ...
 
 for command in (
     run_commands.run,
+    run_commands.emulate,
     run_commands.report,
     orbit_commands.contacts,
     orbit_commands.constellation,

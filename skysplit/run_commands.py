@@ -1,11 +1,13 @@
-"""`skysplit run` and `skysplit report`."""
+"""`skysplit run`, `skysplit emulate` and `skysplit report`."""
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,13 +16,13 @@ from mission.record import new_run_directory
 from mission.scenario import scenario_path
 from skysplit.arguments import ScenarioArgument, SetOption, fail, overrides_of, read_scenario
 
+OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
+
 
 def run(
     scenario: ScenarioArgument,
     settings: SetOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")
-    ] = None,
+    out: OutOption = None,
     at_once: Annotated[
         int | None,
         typer.Option(min=1, help="Satellites that compute at the same time, a process of about 0.5 GB each."),
@@ -30,8 +32,35 @@ def run(
 
     Example: `skysplit run demo --set training.rounds=3 --out runs/first`
     """
-    from skysplit.progress import RunProgress
     from skysplit.simulate import simulate
+
+    _fly(scenario, settings, out, functools.partial(simulate, at_once=at_once))
+
+
+def emulate(
+    scenario: ScenarioArgument,
+    settings: SetOption = None,
+    out: OutOption = None,
+) -> None:
+    """Fly the scenario in real time: every satellite is a SuperNode and a relay, processes on this machine.
+
+    Tensors hop from relay to relay as the plan of each round has it; gaps in which nothing happens are skipped. Compute
+    rates are measured before the first round, so that the plan predicts what is measured.
+
+    Example: `skysplit emulate demo --set training.rounds=2 --set constellation.satellites=6 --out runs/emulated`
+    """
+    from skysplit.emulate import emulate_in_processes
+    from skysplit.measured import print_measured
+
+    directory = _fly(scenario, settings, out, emulate_in_processes)
+    print_measured(directory)
+
+
+def _fly(
+    scenario: str, settings: list[str] | None, out: Path | None, how: Callable[..., dict[str, Any]]
+) -> Path:
+    """Run a scenario, show how it goes and what came out, and return its run directory."""
+    from skysplit.progress import RunProgress
 
     resolved = read_scenario(scenario, settings)
     directory = new_run_directory(str(out or ""), resolved.name)
@@ -41,7 +70,7 @@ def run(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, which ends what was started
     try:
         with RunProgress(resolved.training.rounds) as progress:
-            result = simulate(resolved, path, overrides_of(settings), directory, at_once, progress.show)
+            result = how(resolved, path, overrides_of(settings), directory, on_progress=progress.show)
     except (RuntimeError, ValueError) as error:
         fail(f"{error}\nrun directory: {directory}")
     console = Console(soft_wrap=True, highlight=False)
@@ -52,6 +81,7 @@ def run(
         f" wall time {result['wall_time_s']:.0f} s"
     )
     console.print(f"run directory: {directory}")
+    return directory
 
 
 def report(run_directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:

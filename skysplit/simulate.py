@@ -9,7 +9,7 @@ from typing import Any
 
 from mission.orbits import constellation_of, contact_plan_of
 from mission.schema import Scenario
-from skysplit.flower_run import Nodes, run_app
+from skysplit.flower_run import run_app, superlink
 
 # A satellite's process with torch and transformers loaded takes about so much memory that it shares with no other.
 _PROCESS_BYTES = 700e6
@@ -36,15 +36,18 @@ def simulate(
 
     Raises:
         skysplit.flower_run.FlowerRunError: The run failed.
+        skysplit.processes.ProcessError: The SuperLink did not start, or was lost.
     """
     constellation = constellation_of(scenario)
     # Computed here, the contact plan fails before Flower starts, and the ServerApp finds it in the cache.
     on_progress({"phase": "contact plan"})
     contact_plan_of(scenario, constellation)
     satellites = len(constellation)
-    nodes = Nodes(satellites, min(satellites, at_once or most_at_once()))
+    processes = min(satellites, at_once or most_at_once())
+    nodes = f"num-supernodes={satellites} client-resources-num-cpus=1 init-args-num-cpus={processes}"
     run_config = {**overrides, "scenario": path, "out": str(directory)}
-    return run_app(run_config, nodes, directory, on_progress)["result"]
+    with superlink(None, "--simulation") as link:
+        return run_app(link, run_config, directory, on_progress, "--federation-config", nodes)["result"]
 
 
 def most_at_once() -> int:

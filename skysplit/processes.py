@@ -1,0 +1,102 @@
+"""Processes that a command starts: each with a log of its own, all ended when the command ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_PATIENCE_S = 15.0  # for all to end when told to
+_LISTEN_S = 60.0
+
+
+class ProcessError(RuntimeError):
+    """A process has ended, or does not listen; the message has the end of its log."""
+
+
+class Processes:
+    """A context manager that owns processes; each leads a process group, so that what it starts ends with it.
+
+    Args:
+        logs: Folder of their logs, ``NAME.log``; made if needed.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start a process, its output going to its log."""
+        with (self._logs / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                command, env=dict(environment), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def check(self) -> None:
+        """Raise ProcessError if one has ended."""
+        for name, process in self._running.items():
+            if process.poll() is not None:
+                raise ProcessError(
+                    f"{name} ended with exit status {process.returncode}:\n{self.tail(name)}".rstrip()
+                )
+
+    def tail(self, name: str, lines: int = 15) -> str:
+        """The last lines of a process's log."""
+        try:
+            return "\n".join((self._logs / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+    def wait_until_listening(self, name: str, port: int) -> None:
+        """Wait until a process answers on a port of this machine. Raises ProcessError."""
+        deadline = time.monotonic() + _LISTEN_S
+        while time.monotonic() < deadline:
+            self.check()
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+            time.sleep(0.1)
+        raise ProcessError(
+            f"{name} did not listen on port {port} within {_LISTEN_S:.0f} s:\n{self.tail(name)}"
+        )
+
+    def end(self) -> None:
+        """End all of them, politely first."""
+        for process in self._running.values():
+            _signal(process, signal.SIGTERM)
+        deadline = time.monotonic() + _PATIENCE_S
+        for process in self._running.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            _signal(process, signal.SIGKILL)  # whoever of the group is left
+            process.wait()
+        self._running.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that are free now."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _signal(process: subprocess.Popen[bytes], which: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, which)
