@@ -131,7 +131,7 @@ class SplitFederatedStrategy(Strategy):
     Args:
         roster: Who takes part.
         briefing: What every message tells.
-        constants: Arrays that every ``train`` message carries beside the head: how pooled states are scaled.
+        constants: Arrays that every ``train`` message carries beside the head: how what crosses is scaled.
         planner: Plans a round, by its number and the mission time it starts at.
         services: When the ground serves whom, read from a plan.
         ground: The backbone's side.

@@ -27,6 +27,7 @@ class Kind(enum.IntEnum):
     TRAIN = 8  # the whole model on board
     REDUCE = 9  # weights on their way to where they are averaged
     UPDATE = 10  # the average on its way back
+    GATHER = 11  # features on their way round the plane, one row per source and hop
 
 
 ON_NO_LINK = 255

@@ -66,10 +66,6 @@ def plan_round(
         )
     if not 0.0 <= start_s < contact_plan.horizon_s:
         raise NoRouteError(f"start_s: found {start_s}, the contact plan ends at {contact_plan.horizon_s} s")
-    if switches.intra_orbit is IntraOrbit.ALL_GATHER:
-        raise PlanningError(
-            "intra-orbit: all-gather is not planned yet; allowed are none, sequential, parallel"
-        )
     if workload.on_board:
         return OnboardRound(contact_plan, workload, rates, resources, switches, start_s=start_s).plan()
 

@@ -76,11 +76,15 @@ class Routes:
 
         ``start`` is infinite where no contact of the pair is long enough.
         """
-        for start_s, end_s, rate_bps, owlt_s in self._intervals[source, target]:
+        for start_s, end_s, rate_bps, owlt_s in self._intervals.get((source, target), ()):
             begin_s = max(start_s, ready_s)
             if begin_s + bits / rate_bps <= end_s + 1e-9:
                 return begin_s, end_s, rate_bps, owlt_s
         return np.inf, np.inf, 1.0, 0.0
+
+    def linked(self, source: int, target: int) -> bool:
+        """Whether the pair has a contact at any time."""
+        return (source, target) in self._intervals
 
     def link(self, source: int, target: int, time_s: float) -> tuple[float, float]:
         """Rate and light time of the contact of a pair that is open at ``time_s``, or opened last before it."""

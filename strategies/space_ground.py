@@ -76,6 +76,7 @@ def plan_sessions(
     matching = rule is SpaceGround.TOPOLOGY_AWARE
     while not beams.done():
         if beams.now_s > until_s:
+            beams.release()
             return beams.sessions(), np.inf
         if matching:
             beams.match(target_s)
@@ -269,6 +270,11 @@ class _Beams:
             held.sort(key=lambda index: (self._setting_up(index), -self.passes["end_s"][index], index))
             for index in held[1 if self.tail_s[group] > 0 else 0 :]:
                 self._close(index, self.now_s)
+
+    def release(self) -> None:
+        """Close all sessions."""
+        for index in list(self.active):
+            self._close(index, self.now_s)
 
     def _setting_up(self, index: int) -> bool:
         return self.active[index] + self.resources.setup_s > self.now_s + _SETTLE_S

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.network import NoRouteError, carried_s, passes_of, sample_rates
+from strategies.all_gather import Gathered, all_gather
+from strategies.network import NoRouteError, PayloadTooLargeError, carried_s, passes_of, sample_rates
 from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.reduction import reduce_to_ground
 from strategies.space_ground import Demand, plan_sessions
 from strategies.space_links import space_links
 from strategies.steps import GroundSteps, local_steps
-from strategies.transport import Block, Delivery, Transport
-from strategies.workload import ComputeRates, Resources, SpaceGround, Switches, Workload
+from strategies.transport import Block, Delivery, Transport, isl_share
+from strategies.workload import ComputeRates, IntraOrbit, Resources, SpaceGround, Switches, Workload
 
 # The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
 # sessions ask for so much more, and for twice the time to answer, try by try.
@@ -65,6 +67,7 @@ class SplitRound:
         self.links = space_links(contact_plan, switches, resources, start_s, end_s)
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
         self.passes = passes_of(contact_plan, start_s, end_s)
+        self._all_gathered: Gathered | None = None
 
     def plan(self, below_s: float = math.inf) -> Plan | None:
         """The round, or None where it becomes clear that it does not end before ``below_s``.
@@ -211,6 +214,7 @@ class SplitRound:
         if isinstance(reduced, int):
             return np.array([reduced])
         aggregate, end_s, reduced_until_s = reduced
+        end_s = max(end_s, float(delivery.activities["end_s"].max(initial=end_s)))  # copies may come in last
         held_until_s = np.maximum(steps.held_until_s, reduced_until_s)
         for block in delivery.blocks:
             owlt_s = self.passes["owlt_s"][sessions["pass_index"][block.session]]
@@ -250,10 +254,34 @@ class SplitRound:
         pending = self.samples - self.on_ground
         if not pending.any():
             return Delivery([], activities(0), pending)
-        return Transport(
-            self.workload, self.rates, self.resources, self.routes, self.passes, sessions, self.switches.intra_orbit,
-            pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane,
+        gathered, resources = None, self.resources
+        if self.switches.intra_orbit is IntraOrbit.ALL_GATHER:
+            gathered = self._gathered(pending)
+            most_bytes = max(gathered.held_bytes(k, self.workload.c1_bytes) for k in range(len(pending)))
+            if most_bytes >= resources.buffer_bytes:
+                raise PayloadTooLargeError(
+                    f"intra-orbit all-gather: a satellite holds {most_bytes:.0f} bytes of its plane's features, its "
+                    f"buffer is {resources.buffer_bytes:.0f} bytes; allowed is more, or intra-orbit parallel"
+                )
+            resources = dataclasses.replace(resources, buffer_bytes=resources.buffer_bytes - most_bytes)
+        delivery = Transport(
+            self.workload, self.rates, resources, self.routes, self.passes, sessions, self.switches.intra_orbit,
+            pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane, gathered=gathered,
         ).run()  # fmt: skip
+        if gathered is None:
+            return delivery
+        return dataclasses.replace(
+            delivery, activities=np.concatenate([gathered.activities, delivery.activities])
+        )
+
+    def _gathered(self, pending: np.ndarray) -> Gathered:
+        """Features passed round every plane; alike for whatever sessions."""
+        if self._all_gathered is None:
+            self._all_gathered = all_gather(
+                self.contact_plan.planes.values(), self.workload, self.rates, self.routes, pending=pending,
+                first_sample=self.on_ground, start_s=self.start_s, isl_share=isl_share(self.workload),
+            )  # fmt: skip
+        return self._all_gathered
 
     def _grounded_blocks(self, sessions: np.ndarray) -> list[Block]:
         """Samples whose features the ground has already, each answered through the nearest early session."""

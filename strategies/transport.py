@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbit.contact_plan import LinkKind
+from strategies.all_gather import Gathered
 from strategies.network import PayloadTooLargeError
 from strategies.plan import ON_NO_LINK, Kind, as_activities
-from strategies.routes import BUCKET_S, Routes
+from strategies.routes import BUCKET_S, Routes, Tree
 from strategies.workload import ComputeRates, IntraOrbit, Resources, Workload
 
 _ALIKE = (
@@ -49,11 +50,16 @@ class Delivery:
     left: np.ndarray
 
 
+def isl_share(workload: Workload) -> float:
+    """What features get of a link; one direction keeps the rest for the small crossings that travel with them."""
+    return workload.c1_bytes / (workload.c1_bytes + workload.c3_bytes + workload.up_bytes)
+
+
 @dataclass(frozen=True)
 class _Offer:
-    """When a block would be embedded, pass its hops (node, peer, begin, end) and cross to the ground."""
+    """When a block would be embedded (if not before), pass its hops (node, peer, begin, end), cross to the ground."""
 
-    embed: tuple[float, float]
+    embed: tuple[float, float] | None
     hops: list[tuple[int, int, float, float]]
     begin_s: float
     end_s: float
@@ -63,7 +69,8 @@ class Transport:
     """Sends ``pending[k]`` samples of each satellite, from ``first_sample[k]`` on, through ``sessions``.
 
     Sessions take turns by time, a block of one satellite each time.  ``plane`` labels the planes, for the sequential
-    baseline in which one satellite of a plane sends at a time.
+    baseline in which one satellite of a plane sends at a time.  Samples ``gathered`` leave from the nearest satellite
+    that has a copy, others from where they were taken.
 
     Raises ``PayloadTooLargeError`` where one micro-batch exceeds the buffer of a gateway.
     """
@@ -82,14 +89,14 @@ class Transport:
         first_sample: np.ndarray,
         start_s: float,
         plane: np.ndarray,
+        gathered: Gathered | None = None,
     ) -> None:
         self.workload, self.routes, self.sessions = workload, routes, sessions
         self.passes, self.start_s, self.plane = passes, start_s, plane
         self.intra_orbit = intra_orbit
         self.bits = workload.c1_bytes * 8.0
-        # What one direction of a link keeps free for the small crossings that travel with the features.
         self.share_down = workload.c1_bytes / (workload.c1_bytes + workload.c3_bytes)
-        self.share_isl = workload.c1_bytes / (workload.c1_bytes + workload.c3_bytes + workload.up_bytes)
+        self.share_isl = isl_share(workload)
         self.embed_s = workload.embedding_flops / rates.satellite_flops
         self.buffer_bytes = (
             resources.buffer_bytes
@@ -102,7 +109,8 @@ class Transport:
         self.left = pending.astype(int).copy()
         self.next_sample = first_sample.astype(int).copy()
         self.embedded_s = np.full(len(pending), start_s)
-        self.link_free_s: dict[tuple[int, int], float] = {}
+        self.copies = gathered.copies if gathered else {}
+        self.link_free_s = dict(gathered.link_free_s) if gathered else {}
         self.plane_free_s: dict[int, float] = {}
         self.held: dict[int, deque[tuple[float, float]]] = {int(k): deque() for k in sessions["satellite"]}
         self.free_s = sessions["data_s"].copy()
@@ -128,10 +136,11 @@ class Transport:
         limit_s, next_bucket_s = float(session["limit_s"]), (free_s // BUCKET_S + 1.0) * BUCKET_S
         rate_bps = float(self.passes["down_bps"][session["pass_index"]]) * self.share_down
         tree = self.routes.tree(int(session["satellite"]), free_s)
-        near = tree.order[self.left[tree.order] > 0]
+        near, origin = self._reach(tree)
         if not len(near):
             return next_bucket_s
         source = self._next_source(near)
+        path = tree.path(origin.get(source, source))
         rivals = int(
             np.sum(
                 self._rivals[index]
@@ -142,7 +151,7 @@ class Transport:
         piece = max(int(self.left[near].sum()) // (_PIECES * max(rivals, 1)), self.workload.micro_batch)
         count = int(min(self.left[source], piece, self.buffer_bytes / 2.0 // self.workload.c1_bytes))
         while (count := self._whole(count, source)) > 0:
-            offer = self._offer(index, source, count, tree.path(source), free_s, rate_bps)
+            offer = self._offer(index, source, count, path, free_s, rate_bps)
             if offer is None:
                 return next_bucket_s
             if offer.end_s <= limit_s:
@@ -151,6 +160,20 @@ class Transport:
             late = math.ceil((offer.end_s - limit_s) * rate_bps / self.bits)
             count = min(count - late, count - 1)
         return limit_s
+
+    def _reach(self, tree: Tree) -> tuple[np.ndarray, dict[int, int]]:
+        """Satellites with samples left, nearest first, and from where the samples of those with copies leave."""
+        if not self.copies:
+            return tree.order[self.left[tree.order] > 0], {}
+        flight_s = tree.flight_s
+        sources = np.flatnonzero(self.left)
+        origin = {
+            source: min(self.copies[source], key=lambda holder: (flight_s[holder], holder))
+            for source in sources.tolist()
+        }
+        reach_s = flight_s[[origin[source] for source in sources.tolist()]]
+        order = np.argsort(reach_s, kind="stable")
+        return sources[order[np.isfinite(reach_s[order])]], origin
 
     def _next_source(self, near: np.ndarray) -> int:
         """Who sends next, of the satellites with samples left, nearest first.
@@ -172,11 +195,14 @@ class Transport:
         self, index: int, source: int, count: int, path: list[int], free_s: float, rate_bps: float
     ) -> _Offer | None:
         """When ``count`` samples would travel; nothing is reserved.  None where a link stays shut."""
-        bits = count * self.bits
-        lead_bits = min(self.workload.micro_batch, count) * self.bits
-        embed = (self.embedded_s[source], self.embedded_s[source] + count * self.embed_s)
-        first_s = embed[0] + min(self.workload.micro_batch, count) * self.embed_s
-        last_s = embed[1]
+        lead = min(self.workload.micro_batch, count)
+        bits, lead_bits = count * self.bits, lead * self.bits
+        if source in self.copies:
+            copy, first = self.copies[source][path[0]], int(self.next_sample[source])
+            embed, first_s, last_s = None, copy.at(first + lead), copy.at(first + count)
+        else:
+            embed = (self.embedded_s[source], self.embedded_s[source] + count * self.embed_s)
+            first_s, last_s = embed[0] + lead * self.embed_s, embed[1]
         first_s = max(first_s, self._room_s(index, count))
         stored = self.intra_orbit is IntraOrbit.SEQUENTIAL
         if stored and len(path) > 1:
@@ -224,7 +250,9 @@ class Transport:
         ) -> None:
             self.rows.append((kind, link, source, node, peer, begin_s, end_s, amount, flops, first, end, 0))
 
-        if self.embed_s:
+        if offer.embed:
+            self.embedded_s[source] = offer.embed[1]
+        if offer.embed and self.embed_s:
             note(Kind.EMBED, ON_NO_LINK, source, -1, *offer.embed, 0.0, count * self.workload.embedding_flops)
         for node, peer, begin_s, end_s in offer.hops:
             link = LinkKind.INTRA_ISL if self.plane[node] == self.plane[peer] else LinkKind.INTER_ISL
@@ -234,7 +262,6 @@ class Transport:
         if offer.hops and self.intra_orbit is IntraOrbit.SEQUENTIAL:
             self.plane_free_s[int(self.plane[source])] = offer.hops[-1][3]
         self.held[gateway].append((offer.end_s, size))
-        self.embedded_s[source] = offer.embed[1]
         self.next_sample[source] = end
         self.left[source] -= count
         self.free_s[index] = offer.end_s

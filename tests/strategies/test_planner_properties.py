@@ -48,7 +48,7 @@ def test_every_plan_can_be_flown_is_above_its_bound_and_a_richer_strategy_is_nev
     assert makespan_s == sorted(makespan_s, reverse=True)
 
 
-@pytest.mark.parametrize("intra", ["none", "sequential", "parallel"])
+@pytest.mark.parametrize("intra", ["none", "sequential", "parallel", "all-gather"])
 @pytest.mark.parametrize("ground", ["own-window", "first-contact", "nearest", "topology-aware"])
 @pytest.mark.parametrize("inter", ["none", "nearest", "grid", "min-latency"])
 def test_every_combination_of_switches_gives_a_plan_that_can_be_flown(
