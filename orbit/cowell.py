@@ -13,8 +13,8 @@ from orbit.osculating import osculating_state
 RELATIVE_TOLERANCE = 1e-10
 
 
-def cowell_j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """TEME position [km] and velocity [km/s] (N, M, 3) at ascending ``seconds`` (M,) after ``epoch``.
+def cowell_j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> np.ndarray:
+    """TEME positions [km] (N, M, 3) at ascending ``seconds`` (M,) after ``epoch``.
 
     Each satellite starts from SGP4's osculating state at the epoch of its elements.  Two seconds per
     satellite and day, and some seconds for boinor's compiler at the first call.  Raises ``ElementsError``
@@ -37,9 +37,9 @@ def cowell_j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple
 
     start_r, start_v = osculating_state(elements)
     to_first_s = elements.seconds_before(*split_julian_date(epoch)) + seconds[0]
-    position, velocity = np.empty((2, len(elements), len(seconds), 3))
+    position = np.empty((len(elements), len(seconds), 3))
     for k, (r, v, elapsed_s) in enumerate(zip(start_r, start_v, to_first_s.tolist(), strict=True)):
         if elapsed_s != 0.0:  # boinor integrates one way only, and the epoch may lie inside the grid
             (r,), (v,) = cowell(mu, r, v, [elapsed_s], RELATIVE_TOLERANCE, f=gravity)
-        position[k], velocity[k] = cowell(mu, r, v, seconds - seconds[0], RELATIVE_TOLERANCE, f=gravity)
-    return position, velocity
+        position[k], _ = cowell(mu, r, v, seconds - seconds[0], RELATIVE_TOLERANCE, f=gravity)
+    return position

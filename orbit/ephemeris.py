@@ -1,8 +1,9 @@
 """The ephemeris: where the satellites are in ITRS, at any time of the horizon.
 
-The propagator runs on a coarse grid; between its nodes a quintic Hermite polynomial is evaluated, within
-half a metre of SGP4 for a LEO.  That is what makes contact finding fast: SGP4 itself would take most of the
-time.
+The propagator runs on a coarse grid; between its nodes a quintic Hermite polynomial is evaluated.  That is what
+makes contact finding fast: SGP4 itself would take most of the time.  Only positions are asked of a propagator:
+velocity and acceleration on the nodes are the differences of its positions, to eighth order, because SGP4's own
+velocities are some millimetres a second off the derivative of its positions, which costs a metre between nodes.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from orbit.constellation import Constellation
 from orbit.frames import earth_orientation, itrs_from_teme
 from orbit.propagation import PROPAGATORS, PropagationError
 
-# Of the orbit at perigee; 0.1 rad are 90 s at 550 km.  SGP4's velocities are not quite the derivative of its
-# positions, which a longer step would show; those of J2 are.
-STEP_RAD = {"sgp4": 0.1, "j2": 0.2, "cowell-j2": 0.1}
+# Steps in radians of the orbit at perigee; 0.1 rad are 90 s at 550 km.  Against SGP4 itself a LEO is then off by
+# 0.2 mm, with 0.2 rad by 2 cm and with 0.25 rad by 8 cm.
+PASS_STEP_RAD = {"sgp4": 0.1, "j2": 0.25, "cowell-j2": 0.1}
+LINK_STEP_RAD = 0.25
+FIRST_DIFFERENCES = (4 / 5, -1 / 5, 4 / 105, -1 / 280)  # central, of the nodes one to four steps away
+SECOND_DIFFERENCES = (8 / 5, -1 / 5, 8 / 315, -1 / 560)  # (Fornberg 1988), the node itself gets −205/72
 Result = TypeVar("Result")
 THREADS = min(4, os.cpu_count() or 1)  # each holds a group in memory, and SGP4 lets one run at a time
 MEMORY_NODES = 25_000  # a group: 72 B each, times about ten for what is made of them, stays near the cache
@@ -97,12 +101,14 @@ def hermite_weights(s: np.ndarray, step_s: float) -> tuple[np.ndarray, np.ndarra
     return position, velocity
 
 
-def ephemeris_step_s(constellation: Constellation, horizon_s: float) -> float:
-    """The longest step that resolves the fastest perigee passage of the constellation and divides
-    ``horizon_s``."""
+def ephemeris_step_s(
+    constellation: Constellation, horizon_s: float, step_rad: float = LINK_STEP_RAD
+) -> float:
+    """The longest step that is no more than ``step_rad`` of the fastest perigee passage of the constellation and
+    divides ``horizon_s``."""
     elements = constellation.elements
     perigee_rate = elements.mean_motion_rad_min / 60 * np.sqrt(1 + elements.ecc) / (1 - elements.ecc) ** 1.5
-    return float(horizon_s / np.ceil(horizon_s * perigee_rate.max() / STEP_RAD[constellation.propagator]))
+    return float(horizon_s / np.ceil(horizon_s * perigee_rate.max() / step_rad))
 
 
 def ephemeris(
@@ -124,20 +130,24 @@ def _fill(
     state: np.ndarray, constellation: Constellation, epoch: Time, start_s: float, step_s: float
 ) -> None:
     """Propagate and turn into ITRS: write the states (N, M, 9) of the nodes."""
-    seconds = start_s + step_s * np.arange(-1, state.shape[1] + 1)  # one more node on either side
-    propagate = PROPAGATORS[constellation.propagator]
+    nodes, beyond = state.shape[1], len(FIRST_DIFFERENCES)
+    seconds = start_s + step_s * np.arange(-beyond, nodes + beyond)
     try:
-        position, velocity = propagate(constellation.elements, epoch, seconds)
+        position = PROPAGATORS[constellation.propagator](constellation.elements, epoch, seconds)
     except PropagationError as error:
         name = constellation.names[error.satellite]
         raise PropagationError(f"satellite {name!r}: {error}", error.satellite) from None
-    r, v = itrs_from_teme(epoch, seconds, position, velocity)
-    state[..., 0:3] = r[:, 1:-1]
-    state[..., 3:6] = v[:, 1:-1]
-    # The acceleration that fits position and velocity of the neighbours, to fourth order: it needs no force model,
-    # so it is as good for every propagator.
-    state[..., 6:9] = (2 / step_s**2) * (r[:, 2:] - 2 * r[:, 1:-1] + r[:, :-2])
-    state[..., 6:9] -= (0.5 / step_s) * (v[:, 2:] - v[:, :-2])
+    position = itrs_from_teme(epoch, seconds, position)
+    here = position[:, beyond : beyond + nodes]
+    velocity, acceleration = np.zeros_like(here), here * (-205 / 72)
+    for away, (first, second) in enumerate(zip(FIRST_DIFFERENCES, SECOND_DIFFERENCES, strict=True), start=1):
+        ahead = position[:, beyond + away : beyond + away + nodes]
+        behind = position[:, beyond - away : beyond - away + nodes]
+        velocity += first * (ahead - behind)
+        acceleration += second * (ahead + behind)
+    state[..., 0:3] = here
+    state[..., 3:6] = velocity / step_s
+    state[..., 6:9] = acceleration / step_s**2
 
 
 def over_groups(
@@ -149,7 +159,7 @@ def over_groups(
     threads: while one is in SGP4, which keeps others out, another is in numpy or a kernel, which do not.
     """
     earth_orientation(epoch, np.zeros(1))  # astropy reads its table here, once, and not in several threads
-    step_s = ephemeris_step_s(constellation, horizon_s)
+    step_s = ephemeris_step_s(constellation, horizon_s, PASS_STEP_RAD[constellation.propagator])
     steps = round(horizon_s / step_s)
     group = max(1, MEMORY_NODES // (steps + 1))
 

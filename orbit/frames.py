@@ -66,27 +66,16 @@ def greenwich_angle(epoch: Time, seconds: np.ndarray, ut1_utc_s: np.ndarray) -> 
     return 2 * np.pi * ((jd - 2451545.0) % 1.0 + days + gmst_s / DAY_S)
 
 
-def itrs_from_teme(
-    epoch: Time, seconds: np.ndarray, position: np.ndarray, velocity: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Turn TEME positions [km] and velocities [km/s] (N, M, 3) at ``seconds`` (M,) after ``epoch`` into
-    ITRS."""
+def itrs_from_teme(epoch: Time, seconds: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Turn TEME positions [km] (N, M, 3) at ``seconds`` (M,) after ``epoch`` into ITRS."""
     ut1_utc_s, pole_x, pole_y = earth_orientation(epoch, seconds)
     turn = np.exp(-1j * greenwich_angle(epoch, seconds, ut1_utc_s))
-    # x + iy: the spin about the pole is one complex product.
-    spun = position[..., 0] + 1j * position[..., 1]
-    spun_velocity = (velocity[..., 0] + 1j * velocity[..., 1] - 1j * EARTH_ROTATION_RAD_S * spun) * turn
-    spun *= turn
-    return (
-        _wobbled(spun, position[..., 2], pole_x, pole_y),
-        _wobbled(spun_velocity, velocity[..., 2], pole_x, pole_y),
-    )
-
-
-def _wobbled(xy: np.ndarray, z: np.ndarray, pole_x: np.ndarray, pole_y: np.ndarray) -> np.ndarray:
-    """Polar motion, a rotation by less than a microradian, applied to first order."""
-    turned = np.empty((*z.shape, 3))
-    turned[..., 0] = xy.real + pole_x * z
+    xy, z = (
+        (position[..., 0] + 1j * position[..., 1]) * turn,
+        position[..., 2],
+    )  # the spin is one complex product
+    turned = np.empty_like(position)
+    turned[..., 0] = xy.real + pole_x * z  # polar motion, by less than a microradian, to first order
     turned[..., 1] = xy.imag - pole_y * z
     turned[..., 2] = z - pole_x * xy.real + pole_y * xy.imag
     return turned

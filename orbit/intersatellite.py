@@ -41,7 +41,7 @@ LINK = np.dtype(
 GRAZING_ALTITUDE_KM = 80.0
 SLEW_SAMPLE_S = 10.0
 POSITIONS_AT_ONCE = 50_000
-PAIRS_AT_ONCE = 20_000  # between two reports of progress
+PAIRS_AT_ONCE = 200_000  # between two reports of progress
 Progress = Callable[[float], None]  # called with the done fraction, 0 to 1
 
 
@@ -170,7 +170,7 @@ def sight_bitmaps(
 
     def fill(first: int) -> None:
         some = slice(first, first + chunk)
-        search.sight_bits(motion.positions(seconds[some]), sphere_km, max_range_km, bits[some])
+        search.sight_bits(motion, seconds[some], sphere_km, max_range_km, bits[some])
 
     with ThreadPoolExecutor(THREADS) as pool:  # numpy and the compiled kernel let other threads run
         list(pool.map(fill, range(0, len(seconds), chunk)))
@@ -232,7 +232,9 @@ def _slow_enough(motion: Ephemeris, pairs: np.ndarray, max_slew_rad_s: float) ->
 
 def _joined(parts: np.ndarray, pairs: np.ndarray, horizon_s: float, acquisition_s: float) -> np.ndarray:
     """Windows from their parts: what ends where one segment of time does goes on where the next begins."""
-    parts = parts[np.lexsort([parts["start_s"], parts["pair"]])]
+    parts = parts[
+        np.argsort(parts["pair"], kind="stable")
+    ]  # those of one pair are in the order of time already
     goes_on = (parts["pair"][1:] == parts["pair"][:-1]) & (parts["start_s"][1:] - parts["end_s"][:-1] < 1e-6)
     first = np.flatnonzero(np.concatenate([[True], ~goes_on])[: len(parts)])
     last = np.concatenate([first[1:], [len(parts)]])[: len(first)] - 1

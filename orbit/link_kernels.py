@@ -5,26 +5,30 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from orbit.ephemeris import Ephemeris
-from orbit.intervals import LAST_STEP_S, Intervals
-from orbit.link_search import SHORT_WINDOW_NODES, SHORT_WINDOW_SAMPLES
-from orbit.pass_kernels import appended, cubic_crossing, may_cross_between, state_at
+from orbit.interval_kernels import (
+    compiled,
+    interval_finder,
+    largest,
+    no_intervals,
+    node_and_weights,
+    state_of_node,
+    weighted,
+)
+from orbit.intervals import Intervals
+from orbit.link_search import PART_POINTS, PART_STEPS, PART_WEIGHTS
 
 
 def clear_windows(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Intervals:
     """As ``orbit.link_search.clear_windows``."""
-    return _windows(motion, pairs, sphere_km**2, of_range=False)
+    who, when = _clear_windows(motion.state, motion.start_s, motion.step_s, pairs, sphere_km**2)
+    return Intervals(who[:, 0], when[:, 0], when[:, 1])
 
 
 def windows_in_range(motion: Ephemeris, pairs: np.ndarray, max_range_km: float) -> Intervals:
     """As ``orbit.link_search.windows_in_range``."""
-    return _windows(motion, pairs, max_range_km**2, of_range=True)
-
-
-def _windows(motion: Ephemeris, pairs: np.ndarray, limit2_km2: float, *, of_range: bool) -> Intervals:
-    who, when = _pair_windows(motion.state, motion.start_s, motion.step_s, pairs, limit2_km2, of_range)
+    who, when = _windows_in_range(motion.state, motion.start_s, motion.step_s, pairs, float(max_range_km))
     return Intervals(who[:, 0], when[:, 0], when[:, 1])
 
 
@@ -36,268 +40,224 @@ def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tupl
     return found[0], found[1]
 
 
-def sight_bits(position: np.ndarray, sphere_km: float, max_range_km: float, bits: np.ndarray) -> None:
+def sight_bits(
+    motion: Ephemeris, seconds: np.ndarray, sphere_km: float, max_range_km: float, bits: np.ndarray
+) -> None:
     """As ``orbit.link_search.sight_bits``, in single precision: the grazing height is resolved to some metres."""
-    by_time = np.ascontiguousarray(position.transpose(1, 2, 0) / sphere_km, np.float32)
-    limited = bool(np.isfinite(max_range_km))
-    _sight_bits(by_time, limited, np.float32(max_range_km / sphere_km if limited else 0.0), bits)
+    _sight_bits(motion.state, motion.start_s, motion.step_s, seconds, sphere_km, float(max_range_km), bits)
 
 
-@njit(cache=True, nogil=True)
-def _margin(a, b, limit2, of_range):
-    """The free line of sight (r₁·r₂ + h₁·h₂ − R²) or the range left (max² − range²) and its rate."""
-    if of_range:
-        dx, dy, dz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
-        rate = dx * (b[3] - a[3]) + dy * (b[4] - a[4]) + dz * (b[5] - a[5])
-        return limit2 - dx * dx - dy * dy - dz * dz, -2 * rate
-    h1 = np.sqrt(max(a[0] * a[0] + a[1] * a[1] + a[2] * a[2] - limit2, 1e-6))
-    h2 = np.sqrt(max(b[0] * b[0] + b[1] * b[1] + b[2] * b[2] - limit2, 1e-6))
-    value = a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + h1 * h2 - limit2
-    rate = a[3] * b[0] + a[4] * b[1] + a[5] * b[2] + a[0] * b[3] + a[1] * b[4] + a[2] * b[5]
-    rate += (a[0] * a[3] + a[1] * a[4] + a[2] * a[5]) * h2 / h1
-    rate += (b[0] * b[3] + b[1] * b[4] + b[2] * b[5]) * h1 / h2
-    return value, rate
+@compiled
+def _sight(one, other, sphere2_km2):
+    """The free line of sight r₁·r₂ + h₁·h₂ − R² [km²] of two states, and its rate."""
+    x1, y1, z1, vx1, vy1, vz1 = one
+    x2, y2, z2, vx2, vy2, vz2 = other
+    h1 = np.sqrt(max(x1 * x1 + y1 * y1 + z1 * z1 - sphere2_km2, 1e-6))
+    h2 = np.sqrt(max(x2 * x2 + y2 * y2 + z2 * z2 - sphere2_km2, 1e-6))
+    rate = vx1 * x2 + vy1 * y2 + vz1 * z2 + x1 * vx2 + y1 * vy2 + z1 * vz2
+    rate += (x1 * vx1 + y1 * vy1 + z1 * vz1) * h2 / h1 + (x2 * vx2 + y2 * vy2 + z2 * vz2) * h1 / h2
+    return x1 * x2 + y1 * y2 + z1 * z2 + h1 * h2 - sphere2_km2, rate
 
 
-@njit(cache=True, nogil=True)
-def _margin_at(first, second, start_s, step_s, limit2, of_range, time):
-    return _margin(
-        state_at(first, start_s, step_s, time), state_at(second, start_s, step_s, time), limit2, of_range
-    )
+@compiled
+def _sight_at(context, time):
+    first, second, start_s, step_s, sphere2_km2 = context
+    node, weights = node_and_weights(first, start_s, step_s, time)
+    return _sight(weighted(first, node, weights), weighted(second, node, weights), sphere2_km2)
 
 
-@njit(cache=True, nogil=True)
-def _crossing(
-    first, second, start_s, step_s, limit2, of_range, low, f_low, slope_low, high, f_high, slope_high
-):
-    """The time in ``[low, high]`` at which the margin is zero: Newton's method, kept in the bracket."""
-    rising = f_low < 0
-    time = cubic_crossing(low, f_low, slope_low, high, f_high, slope_high)
-    for _ in range(60):
-        f, slope = _margin_at(first, second, start_s, step_s, limit2, of_range, time)
-        if (f < 0) == rising:
-            low = time
-        else:
-            high = time
-        following = time - f / slope if slope != 0 else low
-        if not low < following < high:
-            following = 0.5 * (low + high)
-        moved = abs(following - time)
-        time = following
-        if moved <= LAST_STEP_S:
-            break
-    return time
+@compiled
+def _sight_at_node(context, node):
+    first, second, _, _, sphere2_km2 = context
+    return _sight(state_of_node(first, node), state_of_node(second, node), sphere2_km2)
 
 
-@njit(cache=True, nogil=True)
-def _extremum(first, second, start_s, step_s, limit2, of_range, low, f_low, high, f_high):
-    """The time in ``[low, high]`` at which the margin turns: Illinois's method on its rate, ``f`` at the
-    ends."""
-    time, side = low, 0
-    for _ in range(60):
-        guess = high - f_high * (high - low) / (f_high - f_low)
-        moved = abs(guess - time)
-        time = guess
-        f = _margin_at(first, second, start_s, step_s, limit2, of_range, time)[1]
-        if moved <= LAST_STEP_S or f == 0:
-            break
-        if (f < 0) == (f_high < 0):
-            high, f_high = time, f
-            if side == 1:
-                f_low *= 0.5
-            side = 1
-        else:
-            low, f_low = time, f
-            if side == -1:
-                f_high *= 0.5
-            side = -1
-    return time
-
-
-@njit(cache=True, nogil=True)
-def _crossings_between(
-    first, second, start_s, step_s, limit2, of_range, left, value, slope, right, next_value, next_slope
-):
-    """The times (NaN for none) at which the margin of a pair crosses zero between two neighbouring nodes."""
-    if (value >= 0) != (next_value >= 0):
-        time = _crossing(
-            first,
-            second,
-            start_s,
-            step_s,
-            limit2,
-            of_range,
-            left,
-            value,
-            slope,
-            right,
-            next_value,
-            next_slope,
-        )
-        return time, np.nan
-    if not may_cross_between(value, slope, next_value, next_slope, step_s):
-        return np.nan, np.nan
-    summit = _extremum(first, second, start_s, step_s, limit2, of_range, left, slope, right, next_slope)
-    top = _margin_at(first, second, start_s, step_s, limit2, of_range, summit)[0]
-    if (top >= 0) == (value >= 0):
-        return np.nan, np.nan
-    return (
-        _crossing(first, second, start_s, step_s, limit2, of_range, left, value, slope, summit, top, 0.0),
-        _crossing(
-            first, second, start_s, step_s, limit2, of_range, summit, top, 0.0, right, next_value, next_slope
-        ),
-    )
-
-
-@njit(cache=True, nogil=True)
-def _fastest_change(state, limit2, of_range):
-    """No margin between two of the satellites changes faster than this [km²/s]."""
-    farthest, fastest, horizon, climb = 0.0, 0.0, 0.0, 0.0
-    for satellite in range(state.shape[0]):
-        for node in range(state.shape[1]):
-            n = state[satellite, node]
-            square = n[0] * n[0] + n[1] * n[1] + n[2] * n[2]
-            farthest = max(farthest, square)
-            fastest = max(fastest, n[3] * n[3] + n[4] * n[4] + n[5] * n[5])
-            if not of_range:
-                h = np.sqrt(max(square - limit2, 1e-6))
-                horizon = max(horizon, h)
-                climb = max(climb, abs(n[0] * n[3] + n[1] * n[4] + n[2] * n[5]) / h)
-    reach = np.sqrt(farthest * fastest)
-    return 1.02 * (8 * reach if of_range else 2 * reach + 2 * horizon * climb)  # 2 % for between the nodes
-
-
-@njit(cache=True, nogil=True)
-def _pair_windows(state, start_s, step_s, pairs, limit2, of_range):
-    who, when = np.empty((1024, 2), np.int64), np.empty((1024, 2))
-    count, last = 0, state.shape[1] - 1
-    change = _fastest_change(state, limit2, of_range) * step_s
-    for pair in range(pairs.shape[0]):
-        first, second = state[pairs[pair, 0]], state[pairs[pair, 1]]
-        value, slope = _margin(first[0], second[0], limit2, of_range)
-        opened = start_s if value >= 0 else np.nan
-        node = 0
-        while node < last:
-            following = min(node + max(1, int(abs(value) / change)), last)
-            next_value, next_slope = _margin(first[following], second[following], limit2, of_range)
-            if following == node + 1:
-                left, right = start_s + node * step_s, start_s + following * step_s
-                for time in _crossings_between(
-                    first,
-                    second,
-                    start_s,
-                    step_s,
-                    limit2,
-                    of_range,
-                    left,
-                    value,
-                    slope,
-                    right,
-                    next_value,
-                    next_slope,
-                ):
-                    if np.isnan(opened):
-                        opened = time
-                    elif time >= opened:
-                        if time > opened:
-                            who, when, count = appended(who, when, count, pair, 0, opened, time)
-                        opened = np.nan
-            node, value, slope = following, next_value, next_slope
-        end_s = start_s + last * step_s
-        if opened < end_s:
-            who, when, count = appended(who, when, count, pair, 0, opened, end_s)
-    return who[:count], when[:count]
-
-
-@njit(cache=True, nogil=True)
-def _sight(one, other):
-    """Range and range rate times range, and the square of the relative speed, of two states."""
-    dx, dy, dz = other[0] - one[0], other[1] - one[1], other[2] - one[2]
-    vx, vy, vz = other[3] - one[3], other[4] - one[4], other[5] - one[5]
+@compiled
+def _apart(one, other):
+    """Range, range rate times range, and the square of the relative speed, of two states."""
+    x1, y1, z1, vx1, vy1, vz1 = one
+    x2, y2, z2, vx2, vy2, vz2 = other
+    dx, dy, dz, vx, vy, vz = x2 - x1, y2 - y1, z2 - z1, vx2 - vx1, vy2 - vy1, vz2 - vz1
     return np.sqrt(dx * dx + dy * dy + dz * dz), dx * vx + dy * vy + dz * vz, vx * vx + vy * vy + vz * vz
 
 
-@njit(cache=True, nogil=True)
+@compiled
+def _range_left(one, other, max_range_km):
+    """How much farther two states may be apart [km], and its rate."""
+    range_km, closing, _ = _apart(one, other)
+    return max_range_km - range_km, -closing / max(range_km, 1e-9)
+
+
+@compiled
+def _range_left_at(context, time):
+    first, second, start_s, step_s, max_range_km = context
+    node, weights = node_and_weights(first, start_s, step_s, time)
+    return _range_left(weighted(first, node, weights), weighted(second, node, weights), max_range_km)
+
+
+@compiled
+def _range_left_at_node(context, node):
+    first, second, _, _, max_range_km = context
+    return _range_left(state_of_node(first, node), state_of_node(second, node), max_range_km)
+
+
+_append_sights = interval_finder(_sight_at, _sight_at_node)
+_append_in_range = interval_finder(_range_left_at, _range_left_at_node)
+
+
+@compiled
+def _clear_windows(state, start_s, step_s, pairs, sphere2_km2):
+    satellites, nodes = state.shape[:2]
+    lifted = np.empty(
+        (satellites, 4, nodes)
+    )  # (x, y, z, h): the line of sight is one product of two such vectors
+    length, speed = np.zeros(satellites), np.zeros(satellites)
+    for k in range(satellites):
+        for node in range(nodes):
+            x, y, z, vx, vy, vz = state_of_node(state[k], node)
+            square = x * x + y * y + z * z
+            h = np.sqrt(max(square - sphere2_km2, 1e-6))
+            climb = (x * vx + y * vy + z * vz) / h
+            lifted[k, 0, node], lifted[k, 1, node], lifted[k, 2, node], lifted[k, 3, node] = x, y, z, h
+            length[k] = max(length[k], square + h * h)
+            speed[k] = max(speed[k], vx * vx + vy * vy + vz * vz + climb * climb)
+    length, speed = np.sqrt(length), np.sqrt(speed)
+    value = np.empty(nodes)
+    who, when, count = no_intervals()
+    for pair in range(pairs.shape[0]):
+        one, other = pairs[pair, 0], pairs[pair, 1]
+        _sights(lifted[one], lifted[other], sphere2_km2, value)
+        who, when, count = _append_sights(
+            (state[one], state[other], start_s, step_s, sphere2_km2),
+            start_s,
+            step_s,
+            value,
+            1.02 * (speed[one] * length[other] + length[one] * speed[other]) * step_s,
+            pair,
+            0,
+            who,
+            when,
+            count,
+        )
+    return who[:count], when[:count]
+
+
+@compiled
+def _sights(one, other, sphere2_km2, value):
+    """The line of sight on all nodes; apart from its caller, so that the compiler makes vector instructions of it."""
+    for node in range(value.shape[0]):
+        flat = one[0, node] * other[0, node] + one[1, node] * other[1, node]
+        value[node] = flat + one[2, node] * other[2, node] + one[3, node] * other[3, node] - sphere2_km2
+
+
+@compiled
+def _windows_in_range(state, start_s, step_s, pairs, max_range_km):
+    satellites = state.shape[0]
+    position = np.ascontiguousarray(state[:, :, :3].transpose(0, 2, 1))
+    speed = np.empty(satellites)
+    for k in range(satellites):
+        speed[k] = largest(state[k], 3)
+    value = np.empty(state.shape[1])
+    who, when, count = no_intervals()
+    for pair in range(pairs.shape[0]):
+        one, other = pairs[pair, 0], pairs[pair, 1]
+        _ranges_left(position[one], position[other], max_range_km, value)
+        who, when, count = _append_in_range(
+            (state[one], state[other], start_s, step_s, max_range_km),
+            start_s,
+            step_s,
+            value,
+            1.02 * (speed[one] + speed[other]) * step_s,
+            pair,
+            0,
+            who,
+            when,
+            count,
+        )
+    return who[:count], when[:count]
+
+
+@compiled
+def _ranges_left(one, other, max_range_km, value):
+    for node in range(value.shape[0]):
+        dx, dy, dz = (
+            other[0, node] - one[0, node],
+            other[1, node] - one[1, node],
+            other[2, node] - one[2, node],
+        )
+        value[node] = max_range_km - np.sqrt(dx * dx + dy * dy + dz * dz)
+
+
+@compiled
 def _range_over(state, start_s, step_s, pairs, begins_s, ends_s):
     found = np.empty((2, len(begins_s)))
     for k in range(len(begins_s)):
         first, second = state[pairs[k, 0]], state[pairs[k, 1]]
         begin, end = begins_s[k], ends_s[k]
-        inner = int(np.floor((begin - start_s) / step_s)) + 1  # the first node after the begin
-        after = max(inner, int(np.ceil((end - start_s) / step_s)))  # the first one not before the end
-        few = after - inner < SHORT_WINDOW_NODES
-        samples = SHORT_WINDOW_SAMPLES if few else after - inner + 2
-        total, nearest_km, nearest_s, before_s, before_km = 0.0, np.inf, begin, begin, 0.0
-        for sample in range(samples):
-            if few or sample == 0 or sample == samples - 1:
-                time = begin + (end - begin) * sample / (samples - 1)
-                range_km = _sight(
-                    state_at(first, start_s, step_s, time), state_at(second, start_s, step_s, time)
-                )[0]
-            else:
-                node = inner + sample - 1
-                time = start_s + node * step_s
-                range_km = _sight(first[node], second[node])[0]
-            if sample > 0:
-                total += 0.5 * (range_km + before_km) * (time - before_s)
-            before_s, before_km = time, range_km
-            if range_km < nearest_km:
-                nearest_km, nearest_s = range_km, time
-        for _ in range(3):
-            _, closing, speed2 = _sight(
-                state_at(first, start_s, step_s, nearest_s), state_at(second, start_s, step_s, nearest_s)
+        parts = max(1, int(np.ceil((end - begin) / (PART_STEPS * step_s))))
+        part_s = (end - begin) / parts
+        total, nearest_km, nearest_s = 0.0, np.inf, begin
+        for part in range(parts):
+            for point in range(len(PART_POINTS)):
+                time = begin + (part + PART_POINTS[point]) * part_s
+                node, weights = node_and_weights(first, start_s, step_s, time)
+                range_km = _apart(weighted(first, node, weights), weighted(second, node, weights))[0]
+                total += PART_WEIGHTS[point] * range_km
+                if range_km < nearest_km:
+                    nearest_km, nearest_s = range_km, time
+        for _ in range(4):
+            node, weights = node_and_weights(first, start_s, step_s, nearest_s)
+            range_km, closing, speed2 = _apart(
+                weighted(first, node, weights), weighted(second, node, weights)
             )
+            nearest_km = min(nearest_km, range_km)
             nearest_s = min(max(nearest_s - closing / max(speed2, 1e-12), begin), end)
-        range_km = _sight(
-            state_at(first, start_s, step_s, nearest_s), state_at(second, start_s, step_s, nearest_s)
-        )[0]
-        found[0, k], found[1, k] = total, min(nearest_km, range_km)
+        found[0, k], found[1, k] = total * part_s, nearest_km
     return found
 
 
-@njit(cache=True, nogil=True)
-def _sight_margins(x, y, z, horizon, i, margins):
-    """Of satellite ``i`` with every other, in units of the sphere: below zero where the Earth is between.
-
-    Apart from its caller, and without a branch, so that the compiler makes vector instructions of it.
-    """
-    xi, yi, zi, hi, one = x[i], y[i], z[i], horizon[i], np.float32(1)
-    for j in range(x.shape[0]):
-        margins[j] = xi * x[j] + yi * y[j] + zi * z[j] + hi * horizon[j] - one
-
-
-@njit(cache=True, nogil=True)
-def _limit_range(x, y, z, i, range2, margins):
-    """Lower the margins of satellites that are farther from ``i`` than the limit below zero."""
-    xi, yi, zi = x[i], y[i], z[i]
-    for j in range(x.shape[0]):
-        dx, dy, dz = x[j] - xi, y[j] - yi, z[j] - zi
-        margins[j] = min(margins[j], range2 - dx * dx - dy * dy - dz * dz)
-
-
-@njit(cache=True, nogil=True)
-def _not_negative(margins, seen):
-    for j in range(margins.shape[0]):
-        seen[j] = margins[j] >= 0
-
-
-@njit(cache=True, nogil=True)
-def _sight_bits(position, limited, max_range, bits):
-    times, _, satellites = position.shape
-    width = (satellites + 7) // 8
-    margins = np.full(8 * width, np.float32(-1))
-    seen = np.zeros(8 * width, np.uint8)
-    eight_seen = seen.view(np.uint64)
-    for k in range(times):
-        x, y, z = position[k, 0], position[k, 1], position[k, 2]
-        square = x * x + y * y + z * z
-        horizon = np.sqrt(np.maximum(square - np.float32(1), np.float32(0)))
+@compiled
+def _sight_bits(state, start_s, step_s, seconds, sphere_km, max_range_km, bits):
+    satellites, width = state.shape[0], bits.shape[2]
+    # By bit, coordinate (x, y, z, h in units of the sphere) and byte; what is beyond the last satellite sees nothing.
+    lifted = np.zeros((8, 4, width), np.float32)
+    seen, near = np.empty(width, np.int32), np.empty(width, np.int32)
+    range2 = np.float32((max_range_km / sphere_km) ** 2)
+    for k in range(len(seconds)):
+        node, weights = node_and_weights(state[0], start_s, step_s, seconds[k])
         for i in range(satellites):
-            _sight_margins(x, y, z, horizon, i, margins)
-            if limited:
-                _limit_range(x, y, z, i, max_range * max_range, margins)
-            margins[i] = -1
-            _not_negative(margins, seen)
-            for byte in range(width):  # the product gathers the lowest bits of eight bytes in the highest one
-                gathered = eight_seen[byte] * np.uint64(0x8040201008040201)
-                bits[k, i, byte] = np.uint8(gathered >> np.uint64(56))
+            x, y, z, _, _, _ = weighted(state[i], node, weights)
+            place = lifted[i & 7, :, i >> 3]
+            place[0], place[1], place[2] = x / sphere_km, y / sphere_km, z / sphere_km
+            height2 = place[0] * place[0] + place[1] * place[1] + place[2] * place[2] - np.float32(1)
+            place[3] = np.sqrt(max(height2, np.float32(0)))
+        for i in range(satellites):
+            here = lifted[i & 7, :, i >> 3]
+            seen[:] = 0
+            for bit in range(8):
+                _set_where_seen(here, lifted[bit], np.int32(128 >> bit), seen)
+            if np.isfinite(range2):
+                near[:] = 0
+                for bit in range(8):
+                    _set_where_near(here, lifted[bit], range2, np.int32(128 >> bit), near)
+                seen &= near
+            seen[i >> 3] &= ~(128 >> (i & 7))
+            bits[k, i] = seen
+
+
+@compiled
+def _set_where_seen(here, there, bit, seen):
+    """Set ``bit`` where the Earth is not between; without a branch, so that it becomes vector instructions."""
+    x, y, z, h = here[0], here[1], here[2], here[3]
+    for byte in range(seen.shape[0]):
+        sight = x * there[0, byte] + y * there[1, byte] + z * there[2, byte] + h * there[3, byte]
+        seen[byte] |= bit if sight >= np.float32(1) else np.int32(0)
+
+
+@compiled
+def _set_where_near(here, there, range2, bit, near):
+    """Set ``bit`` where the range is below its limit."""
+    x, y, z = here[0], here[1], here[2]
+    for byte in range(near.shape[0]):
+        dx, dy, dz = there[0, byte] - x, there[1, byte] - y, there[2, byte] - z
+        near[byte] |= bit if dx * dx + dy * dy + dz * dz <= range2 else np.int32(0)

@@ -15,7 +15,13 @@ from orbit.pass_search import dot
 
 # Positions and velocities of both satellites of each pair -> value, slope
 PairFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-SHORT_WINDOW_NODES, SHORT_WINDOW_SAMPLES = 8, 17
+PART_STEPS = (
+    3  # the range is integrated over parts of a window no longer than so many steps of the ephemeris,
+)
+PART_POINTS, PART_WEIGHTS = (
+    0.5 * column for column in np.polynomial.legendre.leggauss(8)
+)  # by Gauss and Legendre
+PART_POINTS = PART_POINTS + 0.5
 PAIR_NODES = 400_000  # pairs times nodes looked at together
 
 
@@ -38,7 +44,8 @@ def windows_in_range(motion: Ephemeris, pairs: np.ndarray, max_range_km: float) 
         r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         sight = r2 - r1
-        return max_range_km**2 - dot(sight, sight), -2 * dot(sight, v2 - v1)
+        range_km = np.sqrt(dot(sight, sight))
+        return max_range_km - range_km, -dot(sight, v2 - v1) / np.maximum(range_km, 1e-9)
 
     return _in_groups(motion, pairs, range_left)
 
@@ -74,23 +81,16 @@ def _in_groups(motion: Ephemeris, pairs: np.ndarray, function: PairFunction) -> 
 
 
 def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tuple[np.ndarray, np.ndarray]:
-    """The time integral of the range [km s] (trapezoid rule) and the smallest range [km] in each window, (K,).
-
-    The range is looked at on the nodes and at both ends; in a short window at equal distances.
-    """
+    """The time integral of the range [km s] and the smallest range [km] in each window, both (K,)."""
     if not len(windows.row):
         return np.empty(0), np.empty(0)
     begin, end = windows.start_s, windows.end_s
-    inner = np.floor((begin - motion.start_s) / motion.step_s).astype(np.int64) + 1
-    after = np.maximum(inner, np.ceil((end - motion.start_s) / motion.step_s).astype(np.int64))
-    few = after - inner < SHORT_WINDOW_NODES
-    samples = np.where(few, SHORT_WINDOW_SAMPLES, after - inner + 2)
+    parts = np.maximum(1, np.ceil((end - begin) / (PART_STEPS * motion.step_s)).astype(np.int64))
+    part_s, samples = (end - begin) / parts, parts * len(PART_POINTS)
     first = np.cumsum(samples) - samples
     window = np.repeat(np.arange(len(samples)), samples)
-    number = np.arange(samples.sum()) - first[window]
-    even_s = begin[window] + (end - begin)[window] * number / (samples[window] - 1)
-    at_node = ~few[window] & (number > 0) & (number < samples[window] - 1)
-    time = np.where(at_node, motion.start_s + (inner[window] + number - 1) * motion.step_s, even_s)
+    part, point = np.divmod(np.arange(samples.sum()) - first[window], len(PART_POINTS))
+    time = begin[window] + (part + PART_POINTS[point]) * part_s[window]
     one, other = pairs[windows.row].T
 
     def sight_at(window: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,26 +100,26 @@ def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tupl
 
     sight, _ = sight_at(window, time)
     range_km = np.sqrt(dot(sight, sight))
-    part = np.zeros(len(time))
-    part[1:] = 0.5 * (range_km[1:] + range_km[:-1]) * np.diff(time)
-    part[first] = 0.0
     nearest_km = np.minimum.reduceat(range_km, first)
     at_nearest = np.flatnonzero(range_km == nearest_km[window])
     every, kept = np.unique(window[at_nearest], return_index=True)
     nearest_s = time[at_nearest[kept]]
-    for _ in range(3):  # Newton on the range rate, from the nearest sample
+    for _ in range(4):  # Newton on the range rate, from the nearest sample
         sight, closing = sight_at(every, nearest_s)
+        nearest_km = np.minimum(nearest_km, np.sqrt(dot(sight, sight)))
         nearest_s = nearest_s - dot(sight, closing) / np.maximum(dot(closing, closing), 1e-12)
         nearest_s = np.clip(nearest_s, begin, end)
-    sight, _ = sight_at(every, nearest_s)
-    return np.add.reduceat(part, first), np.minimum(nearest_km, np.sqrt(dot(sight, sight)))
+    return np.add.reduceat(range_km * PART_WEIGHTS[point], first) * part_s, nearest_km
 
 
-def sight_bits(position: np.ndarray, sphere_km: float, max_range_km: float, bits: np.ndarray) -> None:
-    """Write who sees whom into ``bits``, uint8 (K, N, ⌈N/8⌉) packed as ``numpy.packbits`` does, for (N, K, 3) km."""
-    horizon = np.sqrt(np.maximum(dot(position, position) - sphere_km**2, 0.0))
+def sight_bits(
+    motion: Ephemeris, seconds: np.ndarray, sphere_km: float, max_range_km: float, bits: np.ndarray
+) -> None:
+    """Write who sees whom at ``seconds`` (K,) into ``bits``, uint8 (K, N, ⌈N/8⌉) packed as ``numpy.packbits`` does."""
+    position = motion.positions(seconds)
     square = dot(position, position)
-    for k in range(position.shape[1]):
+    horizon = np.sqrt(np.maximum(square - sphere_km**2, 0.0))
+    for k in range(len(seconds)):
         product = position[:, k] @ position[:, k].T
         seen = product + np.outer(horizon[:, k], horizon[:, k]) >= sphere_km**2
         if np.isfinite(max_range_km):

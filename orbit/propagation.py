@@ -1,4 +1,4 @@
-"""Propagation: TEME positions and velocities from mean elements, on a grid of seconds after an epoch.
+"""Propagation: TEME positions from mean elements, on a grid of seconds after an epoch.
 
 ``sgp4`` is the default.  ``j2`` moves a Kepler ellipse by the secular rates of J2 alone: faster, and some
 ten kilometres off SGP4, which also knows the short-period terms.  ``cowell-j2`` integrates numerically
@@ -21,7 +21,7 @@ MU_KM3_S2 = 398600.8
 RADIUS_KM = 6378.135
 J2 = 0.001082616
 
-Propagator = Callable[[MeanElements, Time, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Propagator = Callable[[MeanElements, Time, np.ndarray], np.ndarray]  # -> TEME positions [km], (N, M, 3)
 
 
 class PropagationError(ElementsError):
@@ -32,16 +32,16 @@ class PropagationError(ElementsError):
         self.satellite = satellite
 
 
-def _sgp4(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _sgp4(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> np.ndarray:
     jd, fraction = split_julian_date(epoch)
-    errors, position, velocity = SatrecArray(elements.satrecs()).sgp4(
+    errors, position, _ = SatrecArray(elements.satrecs()).sgp4(
         np.full(seconds.shape, jd), fraction + seconds / 86400.0
     )
     if errors.any():
         satellite, node = np.argwhere(errors)[0]
         reason = SGP4_ERRORS[int(errors[satellite, node])]
         raise PropagationError(f"SGP4 fails {seconds[node]:.0f} s after the epoch: {reason}", int(satellite))
-    return position, velocity
+    return position
 
 
 def brouwer_mean_motion(elements: MeanElements) -> np.ndarray:
@@ -67,7 +67,7 @@ def secular_rates(elements: MeanElements) -> tuple[np.ndarray, np.ndarray, np.nd
     return raan_rate, argp_rate, anomaly_rate
 
 
-def _j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> np.ndarray:
     raan_rate, argp_rate, anomaly_rate = (rate[:, None] for rate in secular_rates(elements))
     ecc, cos_inc, sin_inc = (
         column[:, None] for column in (elements.ecc, np.cos(elements.inc_rad), np.sin(elements.inc_rad))
@@ -79,19 +79,9 @@ def _j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple[np.nd
     node = np.exp(1j * (elements.raan_rad[:, None] + raan_rate * elapsed))
 
     # Planar vectors as complex numbers: first the ellipse, then turned by the perigee, then by the node.
-    # Both turn while the satellite flies; their rates belong to the velocity, or it were not the derivative
-    # of the position.
-    cos, sin, root = np.cos(anomaly), np.sin(anomaly), np.sqrt(1 - ecc**2)
-    speed = semi_major * anomaly_rate / (1 - ecc * cos)
-    flat = (semi_major * (cos - ecc) + 1j * (semi_major * root) * sin) * perigee
-    flat_velocity = (-speed * sin + 1j * (root * speed) * cos) * perigee + 1j * argp_rate * flat
+    flat = semi_major * (np.cos(anomaly) - ecc + 1j * np.sqrt(1 - ecc**2) * np.sin(anomaly)) * perigee
     level = (flat.real + 1j * cos_inc * flat.imag) * node
-    level_velocity = (flat_velocity.real + 1j * cos_inc * flat_velocity.imag) * node + 1j * raan_rate * level
-    position, velocity = np.empty((*level.shape, 3)), np.empty((*level.shape, 3))
-    position[..., 0], position[..., 1], position[..., 2] = level.real, level.imag, sin_inc * flat.imag
-    velocity[..., 0], velocity[..., 1] = level_velocity.real, level_velocity.imag
-    velocity[..., 2] = sin_inc * flat_velocity.imag
-    return position, velocity
+    return np.stack([level.real, level.imag, sin_inc * flat.imag], axis=-1)
 
 
 def eccentric_anomaly(mean_anomaly: np.ndarray, ecc: np.ndarray) -> np.ndarray:
@@ -108,7 +98,7 @@ def eccentric_anomaly(mean_anomaly: np.ndarray, ecc: np.ndarray) -> np.ndarray:
     return anomaly
 
 
-def _cowell_j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _cowell_j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> np.ndarray:
     from orbit.cowell import cowell_j2  # boinor takes seconds to import and is an extra
 
     return cowell_j2(elements, epoch, seconds)

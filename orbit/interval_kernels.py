@@ -1,0 +1,237 @@
+"""The searches of ``orbit.intervals`` and the interpolation of ``orbit.ephemeris``, compiled by numba.
+
+A function of time is two compiled functions of a ``context``, the tuple of all that it depends on:
+``at(context, time)`` and ``at_node(context, node)``, both returning value and slope.  Searches are made for such a
+function by ``turning_point_of`` and ``interval_finder``.  Compiled code is cached on disk, so only the very first
+call on a machine waits for the compiler.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from orbit.intervals import LAST_STEP_S, PEAK_SAFETY
+
+_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+compiled = njit(cache=True, **_OPTIONS)
+_made = njit(**_OPTIONS)  # a function made by another is cached as part of the one that calls it
+
+
+@compiled
+def hermite_weights(s, step_s):
+    """As ``orbit.ephemeris.hermite_weights``, for one fraction ``s``: six of position, six of velocity."""
+    h, s2 = step_s, s * s
+    s3, s4, s5 = s2 * s, s2 * s2, s2 * s2 * s
+    v0 = (-30 * s2 + 60 * s3 - 30 * s4) / h
+    return (
+        1 - 10 * s3 + 15 * s4 - 6 * s5,
+        h * (s - 6 * s3 + 8 * s4 - 3 * s5),
+        h * h * (0.5 * s2 - 1.5 * s3 + 1.5 * s4 - 0.5 * s5),
+        10 * s3 - 15 * s4 + 6 * s5,
+        h * (-4 * s3 + 7 * s4 - 3 * s5),
+        h * h * (0.5 * s3 - s4 + 0.5 * s5),
+        v0,
+        1 - 18 * s2 + 32 * s3 - 15 * s4,
+        h * (s - 4.5 * s2 + 6 * s3 - 2.5 * s4),
+        -v0,
+        -12 * s2 + 28 * s3 - 15 * s4,
+        h * (1.5 * s2 - 4 * s3 + 2.5 * s4),
+    )
+
+
+@compiled
+def node_and_weights(nodes, start_s, step_s, time):
+    """The node (M, 9) before ``time``, and the weights there."""
+    where = (time - start_s) / step_s
+    node = min(max(int(where), 0), nodes.shape[0] - 2)
+    return node, hermite_weights(where - node, step_s)
+
+
+@compiled
+def weighted(nodes, node, w):
+    """Position and velocity of one satellite as six numbers."""
+    a, b = nodes[node], nodes[node + 1]
+    return (
+        w[0] * a[0] + w[1] * a[3] + w[2] * a[6] + w[3] * b[0] + w[4] * b[3] + w[5] * b[6],
+        w[0] * a[1] + w[1] * a[4] + w[2] * a[7] + w[3] * b[1] + w[4] * b[4] + w[5] * b[7],
+        w[0] * a[2] + w[1] * a[5] + w[2] * a[8] + w[3] * b[2] + w[4] * b[5] + w[5] * b[8],
+        w[6] * a[0] + w[7] * a[3] + w[8] * a[6] + w[9] * b[0] + w[10] * b[3] + w[11] * b[6],
+        w[6] * a[1] + w[7] * a[4] + w[8] * a[7] + w[9] * b[1] + w[10] * b[4] + w[11] * b[7],
+        w[6] * a[2] + w[7] * a[5] + w[8] * a[8] + w[9] * b[2] + w[10] * b[5] + w[11] * b[8],
+    )
+
+
+@compiled
+def state_at(nodes, start_s, step_s, time):
+    """Position and velocity at ``time`` from the nodes (M, 9) of one satellite, as six numbers."""
+    node, weights = node_and_weights(nodes, start_s, step_s, time)
+    return weighted(nodes, node, weights)
+
+
+@compiled
+def state_of_node(nodes, node):
+    """Position and velocity on a node, as six numbers."""
+    n = nodes[node]
+    return n[0], n[1], n[2], n[3], n[4], n[5]
+
+
+@compiled
+def largest(nodes, column):
+    """The largest length of the vectors in three columns of ``nodes`` (M, 9) from ``column`` on."""
+    square = 0.0
+    for node in range(nodes.shape[0]):
+        x, y, z = nodes[node, column], nodes[node, column + 1], nodes[node, column + 2]
+        square = max(square, x * x + y * y + z * z)
+    return np.sqrt(square)
+
+
+@compiled
+def _cubic_crossing(low, f_low, slope_low, high, f_high, slope_high):
+    """Where the cubic with these values and slopes at both ends crosses zero in between: a guess, not a root."""
+    step = high - low
+    a, b = slope_low * step, slope_high * step
+    c2, c3 = 3 * (f_high - f_low) - 2 * a - b, a + b - 2 * (f_high - f_low)
+    secant = f_low / (f_low - f_high)
+    s = secant
+    for _ in range(3):
+        slope = a + s * (2 * c2 + 3 * s * c3)
+        if slope != 0:
+            s -= (f_low + s * (a + s * (c2 + s * c3))) / slope
+    return low + step * (s if 0 < s < 1 else secant)
+
+
+@compiled
+def _may_turn_to_zero(value, slope, next_value, next_slope, step_s):
+    """Whether a peak (or dip) between two nodes on one side of zero may reach the other: as in orbit.intervals."""
+    if (slope < 0) == (next_slope < 0) or (slope < 0) != (value >= 0):
+        return False
+    meet = (value * next_slope - next_value * slope + slope * next_slope * step_s) / (next_slope - slope)
+    if value < 0:
+        nearest = max(value, next_value)
+        return nearest + PEAK_SAFETY * (meet - nearest) >= 0
+    nearest = min(value, next_value)
+    return nearest + PEAK_SAFETY * (meet - nearest) <= 0
+
+
+def turning_point_of(at):
+    """The compiled search for a turning point of the function ``at``."""
+
+    @_made
+    def turning_point(context, low, slope_low, high, slope_high):
+        """The time in ``[low, high]`` at which the slope is zero: Illinois's method (Dowell & Jarratt 1971)."""
+        time, side = low, 0
+        for _ in range(60):
+            guess = high - slope_high * (high - low) / (slope_high - slope_low)
+            moved = abs(guess - time)
+            time = guess
+            slope = at(context, time)[1]
+            if moved <= LAST_STEP_S or slope == 0:
+                break
+            if (slope < 0) == (slope_high < 0):
+                high, slope_high = time, slope
+                if side == 1:
+                    slope_low *= 0.5
+                side = 1
+            else:
+                low, slope_low = time, slope
+                if side == -1:
+                    slope_high *= 0.5
+                side = -1
+        return time
+
+    return turning_point
+
+
+def interval_finder(at, at_node):
+    """The compiled search for the intervals in which the function ``at`` (on nodes ``at_node``) is ≥ 0."""
+    turning_point = turning_point_of(at)
+
+    @_made
+    def crossing(context, low, f_low, slope_low, high, f_high, slope_high):
+        """The time in ``[low, high]`` at which the value is zero: Newton's method, kept in the bracket."""
+        rising = f_low < 0
+        time = _cubic_crossing(low, f_low, slope_low, high, f_high, slope_high)
+        for _ in range(60):
+            f, slope = at(context, time)
+            if (f < 0) == rising:
+                low = time
+            else:
+                high = time
+            following = time - f / slope if slope != 0 else low
+            if not low < following < high:
+                following = 0.5 * (low + high)
+            moved = abs(following - time)
+            time = following
+            if moved <= LAST_STEP_S:
+                break
+        return time
+
+    @_made
+    def crossings_after(context, start_s, step_s, node):
+        """The times (NaN for none) at which the value crosses zero between ``node`` and the next."""
+        left, right = start_s + node * step_s, start_s + (node + 1) * step_s
+        value, slope = at_node(context, node)
+        next_value, next_slope = at_node(context, node + 1)
+        if (value >= 0) != (next_value >= 0):
+            return crossing(context, left, value, slope, right, next_value, next_slope), np.nan
+        if not _may_turn_to_zero(value, slope, next_value, next_slope, step_s):
+            return np.nan, np.nan
+        turn = turning_point(context, left, slope, right, next_slope)
+        top = at(context, turn)[0]
+        if (top >= 0) == (value >= 0):
+            return np.nan, np.nan
+        return (
+            crossing(context, left, value, slope, turn, top, 0.0),
+            crossing(context, turn, top, 0.0, right, next_value, next_slope),
+        )
+
+    @_made
+    def append_intervals(context, start_s, step_s, value, reach, first, second, who, when, count):
+        """Append where one function is ≥ 0 to the tables ``who`` (its two numbers) and ``when`` (start, end).
+
+        ``value`` (M,) holds it on the nodes; ``reach`` is more than it can change in a step, so that where two
+        neighbours add up to more there is no zero between them.  Returns the tables and how many rows are in use.
+        """
+        last = value.shape[0] - 1
+        opened = start_s if at_node(context, 0)[0] >= 0 else np.nan
+        for node in range(last):
+            if abs(value[node] + value[node + 1]) > reach:
+                continue
+            for time in crossings_after(context, start_s, step_s, node):
+                if np.isnan(opened):
+                    opened = time
+                elif time >= opened:
+                    if time > opened:
+                        who, when, count = _appended(who, when, count, first, second, opened, time)
+                    opened = np.nan
+        end_s = start_s + last * step_s
+        if opened < end_s:
+            who, when, count = _appended(who, when, count, first, second, opened, end_s)
+        return who, when, count
+
+    return append_intervals
+
+
+@compiled
+def no_intervals():
+    """Empty tables for ``append_intervals``."""
+    return np.empty((1024, 2), np.int64), np.empty((1024, 2)), 0
+
+
+@compiled
+def _appended(who, when, count, first, second, start_s, end_s):
+    if count == len(who):
+        who, when = _doubled(who), _doubled(when)
+    who[count, 0], who[count, 1] = first, second
+    when[count, 0], when[count, 1] = start_s, end_s
+    return who, when, count + 1
+
+
+@compiled
+def _doubled(array):
+    larger = np.empty((2 * array.shape[0], array.shape[1]), array.dtype)
+    larger[: array.shape[0]] = array
+    return larger
