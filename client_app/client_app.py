@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from torch import nn
 
 from client_app import state
 from client_app.crossings import Crossings
@@ -39,8 +38,11 @@ from relay.settings import local_relay
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, open_imagery
 from splitmodel.parts import Embedding, load_embedding, new_head
+from splitmodel.scaling import SplitScaling
 from splitmodel.shipped import locate
 from splitmodel.training import VIEWS, round_seed
+
+_THREADS = 1  # satellites share this machine's cores
 
 app = ClientApp()
 
@@ -48,6 +50,7 @@ app = ClientApp()
 @app.query("muster")
 def muster(message: Message, context: Context) -> Message:
     """Report who is here and with how many samples, or why this satellite cannot train."""
+    torch.set_num_threads(_THREADS)
     index = _index(context)
     briefing = Briefing.from_config(message.content.config_records["config"])
     if index >= len(briefing.satellites):
@@ -67,13 +70,14 @@ def muster(message: Message, context: Context) -> Message:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train one round on board, or go on with a parked one."""
-    torch.set_num_threads(1)  # satellites share this machine's cores
+    torch.set_num_threads(_THREADS)
     index = _index(context)
     config = message.content.config_records["config"]
     briefing = Briefing.from_config(config)
     training = briefing.scenario.training
     on_board = _on_board(briefing, index)
-    head = _head(on_board, message.content.array_records["constants"])
+    scaling = SplitScaling.from_state(message.content.array_records["constants"].to_torch_state_dict())
+    head = StandardisedHead.of(new_head(len(scaling.pooled.mean_D), len(on_board.images.classes)), scaling.pooled)
     if config["resume"]:
         progress = state.load_progress(context, head)
     else:
@@ -84,7 +88,7 @@ def train(message: Message, context: Context) -> Message:
 
     parked = False
     with _link(context, briefing, index) as link:
-        crossings = Crossings(link, briefing, index, round_number=number)
+        crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling.features)
         try:
             if training.mode == "head":
                 pooled_states = state.load_pooled_states(context) or PooledStates(
@@ -135,12 +139,6 @@ def _link(context: Context, briefing: Briefing, index: int) -> ParcelLink:
         return GroundLink(briefing.backbone, satellite)
     relay = local_relay(Path(str(context.node_config["relay"])))
     return RelayLink(relay.address, satellite, identity=relay.identity)
-
-
-def _head(on_board: OnBoard, constants: ArrayRecord) -> nn.Linear:
-    shared = constants.to_torch_state_dict()
-    plain = new_head(len(shared["mean"]), len(on_board.images.classes))
-    return StandardisedHead.with_constants(plain, shared["mean"], shared["deviation"])
 
 
 def _on_board(briefing: Briefing, index: int) -> OnBoard:

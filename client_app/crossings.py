@@ -8,9 +8,11 @@ from mission.briefing import Briefing
 from relay.client import LinkError, ParcelLink
 from relay.wire import Kind, Manifest
 from splitmodel import codecs
+from splitmodel.scaling import Scaling
 
 # A turn comes when the satellites before it are done, so a satellite waits for minutes, not for ever.
 RECEIVE_TIMEOUT_S = 1800.0
+_EXACT = "fp32"
 
 
 class Crossings:
@@ -21,11 +23,24 @@ class Crossings:
         briefing: The run.
         index: Which satellite this is.
         round_number: Round, from 1; 0 is the muster.
+        scaling: Of features, for a codec that quantises; at the muster there is none yet, and they cross exactly.
     """
 
-    def __init__(self, link: ParcelLink, briefing: Briefing, index: int, *, round_number: int) -> None:
+    def __init__(
+        self,
+        link: ParcelLink,
+        briefing: Briefing,
+        index: int,
+        *,
+        round_number: int,
+        scaling: Scaling | None = None,
+    ) -> None:
         codec = briefing.scenario.crossings
-        self._codecs = {Kind.FEATURES: codec.features, Kind.GRAD_HIDDEN: codec.gradients}
+        self._codecs = {
+            Kind.FEATURES: codec.features if scaling else _EXACT,
+            Kind.GRAD_HIDDEN: codec.gradients,
+        }
+        self._scaling = scaling
         self._link = link
         self._run = briefing.run
         self._round = round_number
@@ -37,6 +52,8 @@ class Crossings:
     def send(self, kind: Kind, step: int, tensor: Tensor, *, attempt: int = 0) -> None:
         """Send a float tensor to the ground as the kind's codec encodes it."""
         codec = self._codecs[kind]
+        if kind is Kind.FEATURES and self._scaling and codecs.quantises(codec):
+            tensor = self._scaling.standardise(tensor)
         payload = codecs.encode(tensor, codec)
         manifest = Manifest.describe(
             payload,

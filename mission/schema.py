@@ -186,10 +186,12 @@ class Training(Table):
         "shared", description="lora: one adapter for all, or one each, averaged after every round"
     )
     rounds: int = Field(10, ge=1, le=100_000)
-    local_epochs: int = Field(1, ge=1, le=1_000, description="passes over a satellite's images in a round")
+    local_epochs: int = Field(
+        1, ge=1, le=1_000, description="passes over a satellite's images in a round (default in mode head: 5)"
+    )
     batch_size: int = Field(16, ge=1, le=65_536)
     learning_rate: Positive = Field(3e-3, description="AdamW, adapters")
-    head_learning_rate: Positive = Field(3e-3, description="AdamW, head")
+    head_learning_rate: Positive = Field(3e-3, description="AdamW, head (default in mode head: 0.03)")
     weight_decay: NotNegative = 0.0
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the run")
     augment: Literal["none", "dihedral"] = Field(
@@ -198,6 +200,14 @@ class Training(Table):
     device: str = Field(
         "auto", min_length=1, description="auto, cpu, cuda, cuda:N, mps: where the backbone runs"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_mode(cls, values: object) -> object:
+        """In mode head pooled states stay on board, so that more passes cost next to nothing."""
+        if isinstance(values, dict) and values.get("mode") == "head":
+            return {"local_epochs": 5, "head_learning_rate": 0.03} | values
+        return values
 
 
 class Strategy(Table):

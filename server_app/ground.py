@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -21,6 +23,7 @@ from relay.wire import Buffer, Kind, Manifest, WireError
 from server_app.backbone import BackboneSteps
 from server_app.turns import Turn, Turns, plan_order
 from splitmodel import codecs
+from splitmodel.scaling import Moments, Scaling, SplitScaling
 from splitmodel.training import learning_rate
 from strategies.federated import Service
 
@@ -50,7 +53,8 @@ class Ground:
         self._scenario = scenario
         self._run = run
         self._round = 0  # the muster
-        self._scaling: dict[str, Tensor] = {}
+        self._seen: dict[str, tuple[Moments, Moments]] = {}  # features and pooled states of the muster
+        self._scaling: SplitScaling | None = None
         self._order: list[Turn] = []
         self._position: dict[Turn, int] = {}
         self._turns: Turns | None = None
@@ -69,9 +73,14 @@ class Ground:
         """Whether the backbone is trained at all."""
         return self._scenario.training.mode == "lora"
 
-    def scaling_samples(self, satellites: Sequence[str]) -> Tensor:
-        """Pooled states that the satellites sent for at the muster, shape (all their rows, hidden), in this order."""
-        return torch.cat([self._scaling[name] for name in satellites])
+    def end_muster(self, satellites: Sequence[str]) -> SplitScaling:
+        """How features and pooled states are scaled, by what these satellites sent; summed in this order."""
+        features, pooled = (
+            Scaling.of(functools.reduce(operator.add, moments))
+            for moments in zip(*(self._seen[name] for name in satellites), strict=True)
+        )
+        self._scaling = SplitScaling(features, pooled)
+        return self._scaling
 
     def begin_round(self, number: int, services: Sequence[Service]) -> None:
         """Accept the parcels of a round."""
@@ -109,6 +118,10 @@ class Ground:
             raise UnexpectedParcel(f"{satellite} sends round {manifest.round}; this is round {self._round}")
         if manifest.kind is Kind.FEATURES:
             features_BTD = codecs.decode(payload, manifest.codec, manifest.shape)
+            if codecs.quantises(manifest.codec):
+                if self._scaling is None:
+                    raise UnexpectedParcel(f"{satellite} sends {manifest.codec} features at the muster")
+                features_BTD = self._scaling.features.restore(features_BTD)
             pooled_BD = await self._forward(satellite, manifest.step, features_BTD)
             return [self._parcel(manifest, Kind.HIDDEN, pooled_BD, self._scenario.crossings.hidden)]
         if manifest.kind is Kind.GRAD_HIDDEN and self.trains_adapters:
@@ -121,7 +134,7 @@ class Ground:
         if self._round == 0 or not self.trains_adapters:
             pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
             if self._round == 0:
-                self._scaling[satellite] = pooled_BD
+                self._seen[satellite] = Moments.of(features_BTD), Moments.of(pooled_BD)
             return pooled_BD
         if self._scenario.training.adapter != SHARED:
             return await self._run_torch(self._steps.forward, satellite, step, features_BTD, satellite)

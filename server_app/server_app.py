@@ -133,7 +133,7 @@ def fine_tune(
     )
     ground = Ground(steps, scenario, run)
     with _endpoint(ground, satellites, address, relay) as endpoint:
-        # The satellites, and how the pooled states of their images are scaled.
+        # The satellites, and how what crosses the split is scaled.
         backbone = endpoint.address if isinstance(endpoint, GroundEndpoint) else ""
         briefing = Briefing(scenario, satellites, planes, run, GROUND, backbone)
         roster = muster(grid, briefing)
@@ -144,7 +144,8 @@ def fine_tune(
             clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario))
             depart = clock.depart
         record.note(phase="training", samples=dict(roster.samples))
-        head = StandardisedHead.of(model.head, ground.scaling_samples(satellites))
+        scaling = ground.end_muster(satellites)
+        head = StandardisedHead.of(model.head, scaling.pooled)
         model = dataclasses.replace(model, head=head)
 
         # The rounds.
@@ -157,7 +158,7 @@ def fine_tune(
         strategy = SplitFederatedStrategy(
             roster,
             briefing,
-            ArrayRecord({"mean": head.mean, "deviation": head.deviation}),
+            ArrayRecord(scaling.to_state()),
             planner,
             functools.partial(services_of, steps=steps_of),
             ground,

@@ -8,9 +8,15 @@ for one which cannot start is *parked*: it leaves, makes room, and comes back fo
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+
+# Flower's simulation runs four satellites more than there are cores, and one that is parked costs ten steps' time. On
+# EuroSAT groups of four and five end within half a point of all twelve taking turns.
+TOGETHER = 5
 
 
 class Turn(NamedTuple):
@@ -31,18 +37,24 @@ class TurnError(ValueError):
 def plan_order(spans: Iterable[tuple[str, int, float, float]]) -> list[Turn]:
     """The turns of a round in the order of the plan.
 
-    A satellite's steps lie evenly over the time that the plan gives it, so that satellites which are served together
-    take turns, and those of a later contact come later.
+    Satellites are served in groups of up to :data:`TOGETHER`, as even as can be, those of an earlier contact first. A
+    satellite's steps lie evenly over the time that the plan gives it, so that the satellites of a group take turns.
 
     Args:
         spans: Per satellite its name, number of steps, and start and end of service in mission time.
     """
-    timed = [
-        (start_s + (step + 0.5) / steps * (end_s - start_s), position, Turn(name, step))
-        for position, (name, steps, start_s, end_s) in enumerate(spans)
-        for step in range(steps)
-    ]
-    return [turn for _, _, turn in sorted(timed)]
+    served = sorted(spans, key=lambda span: span[2])
+    groups = -(-len(served) // TOGETHER)
+    bounds = [len(served) * group // groups for group in range(groups + 1)] if groups else []
+    order: list[Turn] = []
+    for first, last in itertools.pairwise(bounds):
+        timed = [
+            (start_s + (step + 0.5) / steps * (end_s - start_s), position, Turn(name, step))
+            for position, (name, steps, start_s, end_s) in enumerate(served[first:last])
+            for step in range(steps)
+        ]
+        order += [turn for _, _, turn in sorted(timed)]
+    return order
 
 
 class Turns:

@@ -96,6 +96,7 @@ def flower_environment(home: Path) -> dict[str, str]:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "RAY_DISABLE_IMPORT_WARNING": "1",
+        "RAY_worker_niceness": "0",  # else satellites get what anything else on the machine leaves
         "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', '')}",
     }
 

@@ -13,7 +13,7 @@ from skysplit.flower_run import run_app, superlink
 
 # A satellite's process with torch and transformers loaded takes about so much memory that it shares with no other.
 _PROCESS_BYTES = 700e6
-_MOST_AT_ONCE = 16
+_MOST_ABOVE_CORES = 4  # Flower hands out messages from a pool of so many more threads than there are cores
 
 
 def simulate(
@@ -51,6 +51,7 @@ def simulate(
 
 
 def most_at_once() -> int:
-    """How many satellites' processes fit into half of the memory that is free."""
+    """How many satellites Flower serves at once, as long as their processes fit into half of the free memory."""
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(2, min(_MOST_AT_ONCE, int(free_bytes / 2 / _PROCESS_BYTES)))
+    cores = os.cpu_count() or 1
+    return max(2, min(cores + _MOST_ABOVE_CORES, int(free_bytes / 2 / _PROCESS_BYTES)))

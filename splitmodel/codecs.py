@@ -97,6 +97,11 @@ def encoded_bytes(shape: Sequence[int], codec: str) -> int:
     return _codec(codec).bytes_of(math.prod(shape))
 
 
+def quantises(codec: str) -> bool:
+    """Whether a block's largest element sets the error of the others, so that scaled channels cross better."""
+    return isinstance(_codec(codec), _Blocks)
+
+
 def encode(tensor: Tensor, codec: str) -> memoryview:
     """The tensor's bytes. With `fp32` they may be the tensor's own memory: send them before changing it.
 

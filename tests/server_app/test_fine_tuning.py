@@ -23,6 +23,7 @@ from relay.direct import EndpointError
 from server_app.server_app import fine_tune
 from splitmodel.adapters import LoraSettings, add_lora
 from splitmodel.heads import StandardisedHead
+from splitmodel.scaling import Moments, Scaling
 from splitmodel.imagery import open_imagery
 from splitmodel.parts import load_split
 from splitmodel.shipped import weights_dir
@@ -116,8 +117,8 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
     pixels = torch.from_numpy(
         np.moveaxis(images.pixels(np.linspace(0, len(images) - 1, 32).round().astype(int)), -1, 1).copy()
     )
-    scaling = model.backbone(model.embedding(model.preprocess(pixels)))
-    model = dataclasses.replace(model, head=StandardisedHead.of(model.head, scaling))
+    pooled = model.backbone(model.embedding(model.preprocess(pixels)))
+    model = dataclasses.replace(model, head=StandardisedHead.of(model.head, Scaling.of(Moments.of(pooled))))
     add_lora(
         model.backbone, LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha), seed=scenario.seed
     )

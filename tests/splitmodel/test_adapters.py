@@ -20,6 +20,7 @@ from splitmodel.adapters import (
 from splitmodel.export import CardFields, export_final
 from splitmodel.families import FAMILIES
 from splitmodel.heads import StandardisedHead
+from splitmodel.scaling import Moments, Scaling
 from splitmodel.parts import SplitModel, load_split
 
 PIXELS = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -99,7 +100,7 @@ def test_head_mode_exports_no_adapter_and_its_card_code_runs(
 def test_a_standardised_head_is_exported_as_a_plain_one(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     split, _ = trained(tiny_models["vit"])
     pooled = split.backbone(split.embedding(PIXELS))
-    head = StandardisedHead.of(split.head, pooled)
+    head = StandardisedHead.of(split.head, Scaling.of(Moments.of(pooled)))
     export_final(tmp_path / "f", split.backbone, split.preprocess, None, head, card(tiny_models["vit"]))
     plain = load_file(tmp_path / "f/head.safetensors")
     logits = torch.nn.functional.linear(pooled, plain["weight"], plain["bias"])
