@@ -24,6 +24,7 @@ from client_app.onboard import (
     PooledStates,
     Progress,
     RoundTask,
+    round_trip_s,
     seconds_per_image,
     send_samples_of_features,
     train_head_round,
@@ -58,12 +59,19 @@ def muster(message: Message, context: Context) -> Message:
     try:
         on_board = _on_board(briefing, index)
         on_board.images.pixels(np.arange(len(on_board.images)))  # all must be readable before training
-        embedding_s = seconds_per_image(on_board, briefing.scenario.training.batch_size)
     except ValueError as error:  # the typed errors of scenario, imagery, partition and model
         return _answer(message, ConfigRecord({"satellite": index, "error": str(error)}))
     with _link(context, briefing, index) as link:
-        send_samples_of_features(on_board, Crossings(link, briefing, index, round_number=0))
-    found = ConfigRecord({"satellite": index, "samples": len(on_board.images), "embedding-s": embedding_s})
+        crossings = Crossings(link, briefing, index, round_number=0)
+        send_samples_of_features(on_board, crossings)
+        found = ConfigRecord(
+            {
+                "satellite": index,
+                "samples": len(on_board.images),
+                "embedding-s": seconds_per_image(on_board, briefing.scenario.training.batch_size),
+                "round-trip-s": round_trip_s(on_board, crossings),
+            }
+        )
     return _answer(message, found)
 
 
@@ -77,7 +85,9 @@ def train(message: Message, context: Context) -> Message:
     training = briefing.scenario.training
     on_board = _on_board(briefing, index)
     scaling = SplitScaling.from_state(message.content.array_records["constants"].to_torch_state_dict())
-    head = StandardisedHead.of(new_head(len(scaling.pooled.mean_D), len(on_board.images.classes)), scaling.pooled)
+    head = StandardisedHead.of(
+        new_head(len(scaling.pooled.mean_D), len(on_board.images.classes)), scaling.pooled
+    )
     if config["resume"]:
         progress = state.load_progress(context, head)
     else:

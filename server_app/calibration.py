@@ -10,33 +10,47 @@ import torch
 from mission.schema import Compute, Scenario
 from server_app.backbone import BackboneSteps
 from splitmodel.published import Profile
+from strategies.federated import Roster
 
 _REPEATS = 5
 _DIGITS = 4  # of a rate: more would be noise
 _FLOPS_PER_TFLOPS = 1e12
 
 
-def calibrated(scenario: Scenario, costs: Profile, steps: BackboneSteps, embedding_s: float) -> Scenario:
+def calibrated(scenario: Scenario, costs: Profile, steps: BackboneSteps, roster: Roster) -> Scenario:
     """The scenario with compute rates as measured.
+
+    A shared adapter takes the satellites' steps one after another, and between the forward pass of a step and its
+    backward pass it waits for the satellite: the ground's rate counts that time, too.
 
     Args:
         scenario: The resolved scenario.
         costs: FLOPs of the model's parts.
         steps: The backbone, whose forward pass is timed here.
-        embedding_s: What one image takes on board, seconds.
+        roster: What was measured on board.
     """
-    batch = scenario.training.batch_size
-    features_BTD = torch.randn(batch, costs.tokens, costs.hidden)
+    training = scenario.training
+    flops, step_s = training.batch_size * costs.backbone_flops, _forward_s(steps, costs, training.batch_size)
+    if training.mode == "lora":
+        backward = costs.lora_backward_flops / costs.backbone_flops
+        flops, step_s = flops * (1 + backward), step_s * (1 + backward)
+        if training.adapter == "shared":
+            step_s += statistics.median(roster.round_trip_s.values())
+    rates = Compute(
+        satellite_tflops=_tflops(costs.embedding_flops, max(roster.embedding_s.values())),
+        ground_tflops=_tflops(flops, step_s),
+    )
+    return scenario.model_copy(update={"compute": rates})
+
+
+def _forward_s(steps: BackboneSteps, costs: Profile, batch_size: int) -> float:
+    features_BTD = torch.zeros(batch_size, costs.tokens, costs.hidden)
     spent_s = []
     for _ in range(_REPEATS):
         started = time.perf_counter()
         steps.infer(features_BTD)
         spent_s.append(time.perf_counter() - started)
-    rates = Compute(
-        satellite_tflops=_tflops(costs.embedding_flops, embedding_s),
-        ground_tflops=_tflops(batch * costs.backbone_flops, statistics.median(spent_s)),
-    )
-    return scenario.model_copy(update={"compute": rates})
+    return statistics.median(spent_s)
 
 
 def _tflops(flops: float, seconds: float) -> float:

@@ -139,7 +139,7 @@ def fine_tune(
         roster = muster(grid, briefing)
         clock, depart = VirtualClock(scenario.epoch), lambda plan: None
         if relay is not None:
-            scenario = calibrated(scenario, costs, steps, max(roster.embedding_s.values()))
+            scenario = calibrated(scenario, costs, steps, roster)
             record.note(calibration=scenario.compute.model_dump())
             clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario))
             depart = clock.depart

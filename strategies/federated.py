@@ -39,12 +39,14 @@ class Roster:
     Attributes:
         nodes: Flower node id by satellite name.
         samples: Training images by satellite name.
-        embedding_s: What the embedding of one image takes on board, seconds, by satellite name.
+        embedding_s: What the embedding of one image takes on board, by satellite name.
+        round_trip_s: What it takes to ask the ground for one image's pooled state, by satellite name.
     """
 
     nodes: Mapping[str, int]
     samples: Mapping[str, int]
     embedding_s: Mapping[str, float]
+    round_trip_s: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roste
     nodes: dict[str, int] = {}
     samples: dict[str, int] = {}
     embedding_s: dict[str, float] = {}
+    round_trip_s: dict[str, float] = {}
     for reply in replies:
         if reply.has_error():
             raise FederationError(f"a satellite cannot be mustered: {reply.error.reason}")
@@ -117,12 +120,14 @@ def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roste
         nodes[name] = reply.metadata.src_node_id
         samples[name] = int(answer["samples"])  # type: ignore[arg-type]
         embedding_s[name] = float(answer["embedding-s"])  # type: ignore[arg-type]
+        round_trip_s[name] = float(answer["round-trip-s"])  # type: ignore[arg-type]
     missing = [name for name in satellites if name not in nodes]
     if missing:
         raise FederationError(
             f"no answer from {len(missing)} of {len(satellites)} satellites, the first is {missing[0]}"
         )
-    return Roster(*({name: told[name] for name in satellites} for told in (nodes, samples, embedding_s)))
+    told = (nodes, samples, embedding_s, round_trip_s)
+    return Roster(*({name: column[name] for name in satellites} for column in told))
 
 
 class SplitFederatedStrategy(Strategy):
