@@ -133,7 +133,7 @@ class Ground:
     async def _forward(self, satellite: str, step: int, features_BTD: Tensor) -> Tensor:
         if self._round == 0 or not self.trains_adapters:
             pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
-            if self._round == 0:
+            if self._round == 0 and step == 0:
                 self._seen[satellite] = Moments.of(features_BTD), Moments.of(pooled_BD)
             return pooled_BD
         if self._scenario.training.adapter != SHARED:
