@@ -30,9 +30,10 @@ from client_app.onboard import (
     train_head_round,
     train_lora_round,
 )
-from client_app.partitions import partition
+from client_app.partitions import Shares, shares_of
 from mission.briefing import Briefing
 from mission.scenario import given_path
+from mission.schema import Data, Model
 from relay.client import ParcelLink, RelayLink
 from relay.direct import GroundLink
 from relay.settings import local_relay
@@ -153,33 +154,32 @@ def _link(context: Context, briefing: Briefing, index: int) -> ParcelLink:
 
 def _on_board(briefing: Briefing, index: int) -> OnBoard:
     scenario = briefing.scenario
-    data, model = scenario.data, scenario.model
-    train = _imagery(data.source, data.path, scenario.seed, data.train_samples, data.test_samples).train
-    shares = partition(
-        data.partition,
-        train.labels,
-        briefing.planes,
-        alpha=data.alpha,
-        classes_per_satellite=data.classes_per_satellite,
-        seed=scenario.seed,
-    )
+    shares = _shares(scenario.data, briefing.planes, scenario.seed)
     return OnBoard(
-        train.take(shares[index]), _embedding(model.name, model.path, model.random_init, scenario.seed)
+        _imagery(scenario.data, scenario.seed).train.take(shares[index]),
+        _embedding(scenario.model, scenario.seed),
     )
 
 
 # A process that plays several satellites in turn, as in simulation, opens data and model once.
 @lru_cache(maxsize=2)
-def _imagery(source: str, path: str, seed: int, train_samples: int, test_samples: int) -> Imagery:
+def _shares(data: Data, planes: tuple[int, ...], seed: int) -> Shares:
+    return shares_of(data, _imagery(data, seed).train.labels, planes, seed)
+
+
+@lru_cache(maxsize=2)
+def _imagery(data: Data, seed: int) -> Imagery:
     return open_imagery(
-        source,
-        given_path(path, "data.path"),
+        data.source,
+        given_path(data.path, "data.path"),
         seed=seed,
-        train_samples=train_samples,
-        test_samples=test_samples,
+        train_samples=data.train_samples,
+        test_samples=data.test_samples,
     )
 
 
 @lru_cache(maxsize=2)
-def _embedding(name: str, path: str, random_init: bool, seed: int) -> Embedding:
-    return load_embedding(locate(name, given_path(path, "model.path")), random_init=random_init, seed=seed)
+def _embedding(model: Model, seed: int) -> Embedding:
+    return load_embedding(
+        locate(model.name, given_path(model.path, "model.path")), random_init=model.random_init, seed=seed
+    )

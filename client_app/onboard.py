@@ -87,7 +87,7 @@ class OnBoard:
 
     def features(self, batch: Batch) -> Tensor:
         """Features of a batch, shape (B, tokens, hidden)."""
-        pixels = torch.from_numpy(np.moveaxis(self.images.pixels(batch.indices), -1, 1).copy())
+        pixels = self.images.pixels_BCHW(batch.indices)
         return split_step.embed(self.embedding, view(self.embedding.preprocess(pixels), batch.views))
 
     def labels(self, batch: Batch) -> Tensor:

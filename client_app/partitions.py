@@ -11,11 +11,25 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mission.schema import Data
+
 Shares = list[NDArray[np.int64]]
 
 
 class PartitionError(ValueError):
     """A partition leaves a satellite without a sample, or asks for more classes than there are."""
+
+
+def shares_of(data: Data, labels: NDArray[np.int64], planes: Sequence[int], seed: int) -> Shares:
+    """The shares that a scenario's ``[data]`` table asks for; see :func:`partition`."""
+    return partition(
+        data.partition,
+        labels,
+        planes,
+        alpha=data.alpha,
+        classes_per_satellite=data.classes_per_satellite,
+        seed=seed,
+    )
 
 
 def partition(

@@ -119,7 +119,7 @@ def score(model: SplitModel, steps: BackboneSteps, images: ImageSet) -> tuple[fl
     loss_sum, correct = 0.0, 0
     for start in range(0, len(images), _SCORING_BATCH):
         indices = np.arange(start, min(start + _SCORING_BATCH, len(images)))
-        pixels = torch.from_numpy(np.moveaxis(images.pixels(indices), -1, 1).copy())
+        pixels = images.pixels_BCHW(indices)
         labels_B = torch.from_numpy(images.labels[indices])
         with torch.no_grad():
             logits = model.head(steps.infer(model.embedding(model.preprocess(pixels))))

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from client_app.partitions import partition
+from client_app.partitions import shares_of
 from mission.orbits import constellation_of
 from mission.record import write_text
 from mission.scenario import given_path
@@ -209,14 +209,7 @@ def _samples(scenario: Scenario, contacts: ContactPlan) -> list[int]:
         train_samples=data.train_samples,
         test_samples=data.test_samples,
     ).train
-    shares = partition(
-        data.partition,
-        train.labels,
-        constellation_of(scenario).plane.tolist(),
-        alpha=data.alpha,
-        classes_per_satellite=data.classes_per_satellite,
-        seed=scenario.seed,
-    )
+    shares = shares_of(data, train.labels, constellation_of(scenario).plane.tolist(), scenario.seed)
     return [len(share) for share in shares]
 
 

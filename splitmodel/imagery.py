@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from splitmodel.scenes import HELD_BACK_CLASSES, render, split_seed
 
@@ -61,6 +63,10 @@ class ImageSet:
                 f"images differ in size: {sorted(shapes)}; allowed: one size for the whole set"
             )
         return np.stack(images) if images else np.empty((0, 1, 1, 3), np.uint8)
+
+    def pixels_BCHW(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """As :meth:`pixels`, a uint8 tensor of shape (len(indices), 3, height, width)."""
+        return torch.from_numpy(np.moveaxis(self.pixels(indices), -1, 1).copy())
 
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
         """The subset of these indices, in their order."""

@@ -38,9 +38,7 @@ class Moments:
         return cls(len(rows_ND), rows_ND.sum(0), (rows_ND**2).sum(0))
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(
-            self.rows + other.rows, self.sum_D + other.sum_D, self.squares_D + other.squares_D
-        )
+        return Moments(self.rows + other.rows, self.sum_D + other.sum_D, self.squares_D + other.squares_D)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,9 +23,9 @@ from relay.direct import EndpointError
 from server_app.server_app import fine_tune
 from splitmodel.adapters import LoraSettings, add_lora
 from splitmodel.heads import StandardisedHead
-from splitmodel.scaling import Moments, Scaling
 from splitmodel.imagery import open_imagery
 from splitmodel.parts import load_split
+from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import weights_dir
 from splitmodel.training import learning_rate, round_batches, round_seed, view
 from strategies.federated import FederationError
@@ -114,9 +114,7 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
     )[0]
     images = images.take(share)
     model = load_split(weights_dir("synthetic-vit"), num_labels=len(images.classes), seed=scenario.seed)
-    pixels = torch.from_numpy(
-        np.moveaxis(images.pixels(np.linspace(0, len(images) - 1, 32).round().astype(int)), -1, 1).copy()
-    )
+    pixels = images.pixels_BCHW(np.linspace(0, len(images) - 1, 32).round().astype(int))
     pooled = model.backbone(model.embedding(model.preprocess(pixels)))
     model = dataclasses.replace(model, head=StandardisedHead.of(model.head, Scaling.of(Moments.of(pooled))))
     add_lora(
@@ -136,7 +134,7 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
             ):
                 optimizer.param_groups[0]["lr"] = learning_rate(base, "cosine", progress)
                 optimizer.zero_grad()
-            pixels = torch.from_numpy(np.moveaxis(images.pixels(batch.indices), -1, 1).copy())
+            pixels = images.pixels_BCHW(batch.indices)
             logits = model(view(model.preprocess(pixels), batch.views))
             loss = F.cross_entropy(logits, torch.from_numpy(images.labels[batch.indices]))
             loss.backward()
@@ -186,7 +184,7 @@ def test_the_final_weights_load_without_skysplit(fly: Mission) -> None:
     test = open_imagery(
         "synthetic", None, seed=run["scenario"]["seed"], train_samples=64, test_samples=40
     ).test
-    pixels = split.preprocess(torch.from_numpy(np.moveaxis(test.pixels(range(40)), -1, 1).copy()))
+    pixels = split.preprocess(test.pixels_BCHW(range(40)))
     with torch.no_grad():
         hidden = model(pixel_values=pixels).last_hidden_state
         logits = F.linear(split.backbone.pooling(hidden), head["weight"], head["bias"])
