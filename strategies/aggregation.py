@@ -1,9 +1,8 @@
 """The average of heads and adapters as numbers: what the all-reduce, the chain and the flooding compute.
 
 Sums run in float64 and in a fixed order; only the result is rounded to the type of the input.  ``weighted_mean`` is
-the reference: the order of its arguments.  A chain of satellites adds in that order too and is bit-identical to it;
-a ring starts each chunk at another satellite, which is bit-identical on all of them and equal to the reference up to
-the rounding of float64.
+the reference: the order of its arguments.  A chain adds from both ends towards its middle and a ring starts each chunk
+at another satellite: both are bit-identical on all satellites and equal to the reference up to the rounding of float64.
 """
 
 from __future__ import annotations
@@ -47,9 +46,24 @@ def weighted_mean(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.
 
 
 def chain_reduce_broadcast(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.ndarray]:
-    """What each satellite of an open chain holds after partial sums ran to its end and the mean ran back."""
-    result = weighted_mean(arrays, weights)
-    return [result.copy() for _ in arrays]
+    """What each satellite of an open chain holds after partial sums ran to its middle and the mean ran back.
+
+    Both halves reduce at once; the middle adds the left one, itself, the right one.
+    """
+    _check(arrays, weights)
+    size = len(arrays)
+    middle = size // 2
+    held = [partial_sum(array, weight) for array, weight in zip(arrays, weights, strict=True)]
+    for node in range(middle):  # each satellite adds what comes from the end behind it, and passes the sum on
+        held[node + 1] = add(held[node], held[node + 1])
+    for node in range(size - 1, middle + 1, -1):
+        held[node - 1] = add(held[node - 1], held[node])
+    if middle + 1 < size:
+        held[middle] = add(held[middle], held[middle + 1])
+    result: list[np.ndarray] = [mean(held[middle], np.asarray(arrays[0]).dtype)] * size
+    for node in (*range(middle - 1, -1, -1), *range(middle + 1, size)):
+        result[node] = result[node + 1 if node < middle else node - 1].copy()
+    return result
 
 
 def ring_all_reduce(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.ndarray]:

@@ -128,11 +128,12 @@ class SplitRound:
         reference_s = found[0][1] - self.start_s
         several = len(demand.need) > 1  # groups that compete for beams
         targets = [self.start_s + reference_s * factor for factor in (_TARGETS if several else (math.inf,))]
-        found += [
-            plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s) for target_s in targets
-        ]
-        found.sort(key=lambda plan: (round(plan[1]), len(plan[0])))  # of equals, the one that switches less
-        return found[:2]
+        for target_s in targets:
+            until_s = found[1][1] + 1.0 if len(found) > 1 else math.inf
+            plan = plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s, until_s=until_s)
+            if math.isfinite(plan[1]):
+                found = sorted([*found, plan], key=lambda plan: (round(plan[1]), len(plan[0])))[:2]
+        return found  # of equals, those that switch less
 
     def _carried_s(self, sessions: np.ndarray) -> float:
         """When sessions, held as long as they may be, can have brought down everything: no plan ends sooner."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -118,8 +119,9 @@ def worlds(draw: st.DrawFn) -> tuple[ContactPlan, Workload, Resources]:
         full_return=draw(st.sampled_from([False, False, True])),
         cached_fraction=draw(st.sampled_from([0.0, 0.0, 0.4, 1.0])),
     )  # fmt: skip
-    return (
-        world,
-        workload,
-        Resources(beams=draw(st.integers(1, 2)), setup_s=draw(st.sampled_from([0.0, 10.0]))),
-    )
+    tight_bytes = 8.0 * workload.micro_batch * workload.c1_bytes
+    resources = Resources(
+        beams=draw(st.integers(1, 2)), setup_s=draw(st.sampled_from([0.0, 10.0, 40.0])),
+        buffer_bytes=draw(st.sampled_from([math.inf, tight_bytes])),
+    )  # fmt: skip
+    return world, workload, resources

@@ -32,6 +32,16 @@ def draw(case: tuple[int, int, int]) -> tuple[list[np.ndarray], list[float]]:
     return arrays, rng.integers(1, 500, satellites).astype(float).tolist()
 
 
+def exact_mean(arrays: list[np.ndarray], weights: list[float]) -> np.ndarray:
+    """In rational numbers, rounded at the end."""
+    columns = zip(*(array.tolist() for array in arrays), strict=True)
+    sums = [
+        sum(Fraction(value) * Fraction(w) for value, w in zip(column, weights, strict=True))
+        for column in columns
+    ]
+    return np.array([float(total / Fraction(sum(weights))) for total in sums], np.float32)
+
+
 @settings(deadline=None)
 @given(sizes)
 def test_the_ring_gives_every_satellite_the_same_bits_and_the_weighted_mean(case) -> None:
@@ -43,22 +53,31 @@ def test_the_ring_gives_every_satellite_the_same_bits_and_the_weighted_mean(case
 
 @settings(deadline=None)
 @given(sizes)
-def test_the_chain_is_bit_identical_to_the_weighted_mean(case) -> None:
+def test_the_chain_gives_every_satellite_the_same_bits_and_the_exact_mean_rounded(case) -> None:
     arrays, weights = draw(case)
-    expected = weighted_mean(arrays, weights).tobytes()
-    assert {result.tobytes() for result in chain_reduce_broadcast(arrays, weights)} == {expected}
+    results = chain_reduce_broadcast(arrays, weights)
+    assert {result.tobytes() for result in results} == {results[0].tobytes()}
+    assert len(results) == len(arrays)
+    np.testing.assert_allclose(results[0], exact_mean(arrays, weights), rtol=1.2e-7, atol=1e-12)
+    assert len({id(result) for result in results}) == len(arrays)  # each holds its own
+
+
+@settings(deadline=None)
+@given(sizes, st.data())
+def test_the_chain_counts_every_satellite_once(case, data) -> None:
+    arrays, weights = draw(case)
+    changed = data.draw(st.integers(0, len(arrays) - 1))
+    before = chain_reduce_broadcast(arrays, weights)[0]
+    arrays[changed] = arrays[changed] + np.float32(1024.0)
+    expected = before + 1024.0 * weights[changed] / sum(weights)
+    np.testing.assert_allclose(chain_reduce_broadcast(arrays, weights)[0], expected, rtol=1e-5, atol=1e-4)
 
 
 def test_the_weighted_mean_is_the_exact_one_rounded() -> None:
     arrays, weights = draw((5, 50, 3))
-    exact = [
-        float(
-            sum(Fraction(float(a[i])) * Fraction(w) for a, w in zip(arrays, weights, strict=True))
-            / Fraction(sum(weights))
-        )
-        for i in range(50)
-    ]
-    np.testing.assert_allclose(weighted_mean(arrays, weights), np.float32(exact), rtol=1.2e-7)
+    np.testing.assert_allclose(
+        weighted_mean(arrays, weights), exact_mean(arrays, weights), rtol=1.2e-7, atol=1e-12
+    )
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12))

@@ -15,6 +15,7 @@ from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
 from orbit.contact_plan import LinkKind
 from strategies.bound import flow_over_time, lower_bound_s
 from strategies.compare import regime_law
+from strategies.network import NoRouteError, groups_of
 from strategies.planner import plan_round
 from strategies.workload import ComputeRates, Resources
 
@@ -98,6 +99,30 @@ def test_faster_links_more_beams_more_compute_and_larger_groups_never_raise_the_
         lower_bound_s(world, workload, ComputeRates(1e12, 100e12), resources, alone(satellites), start_s=0.0),
     ):
         assert better <= own_s * tolerance
+
+
+@drawn
+@given(worlds(), st.data())
+def test_a_lost_station_lost_links_or_a_later_start_never_lower_the_bound(case, data) -> None:
+    world, workload, resources = case
+    satellites = len(workload.samples)
+    groups = groups_of(world.of_kind(LinkKind.INTRA_ISL, LinkKind.INTER_ISL), satellites)
+    whole_s = lower_bound_s(world, workload, RATES, resources, groups, start_s=0.0)
+    contacts = world.contacts
+    lost = data.draw(st.sampled_from(world.stations.tolist()))
+    without_station = contacts[(contacts["source"] != lost) & (contacts["target"] != lost)]
+    cut = contacts[contacts["kind"] != LinkKind.INTER_ISL]
+    planes = groups_of(cut[cut["kind"] == LinkKind.INTRA_ISL], satellites)
+    for poorer, joined in ((without_station, groups), (cut, planes)):
+        try:
+            bound_s = lower_bound_s(
+                dataclasses.replace(world, contacts=poorer), workload, RATES, resources, joined, start_s=0.0
+            )
+        except NoRouteError:
+            continue
+        assert bound_s >= whole_s * (1.0 - 2e-3)
+    later_s = lower_bound_s(world, workload, RATES, resources, groups, start_s=50.0)
+    assert later_s + 50.0 >= whole_s * (1.0 - 2e-3)
 
 
 def test_one_satellite_under_one_station_is_bound_by_its_link() -> None:
