@@ -121,8 +121,8 @@ class SampleRules(Rules):
                 if row["start_s"] < held["start_s"] - SLACK_S or row["end_s"] < held["end_s"] - SLACK_S:
                     yield Violation("order", f"{self.transfer(row)} runs ahead of what it carries")
                 arrived = row.copy()
-                arrived["start_s"] += owlt_s[node, peer]
-                arrived["end_s"] += owlt_s[node, peer]
+                arrived["start_s"] += owlt_s.get((node, peer), 0.0)
+                arrived["end_s"] += owlt_s.get((node, peer), 0.0)
                 found[source, peer] = arrived
 
     def _hops(
@@ -140,7 +140,7 @@ class SampleRules(Rules):
             if row["start_s"] < ready[0] - SLACK_S or row["end_s"] < ready[1] - SLACK_S:
                 yield Violation("order", f"{self.transfer(row)} runs ahead of what it carries")
             here, remaining = int(row["peer"]), remaining[~onward]
-            flight_s = owlt_s[int(row["node"]), int(row["peer"])]
+            flight_s = owlt_s.get((int(row["node"]), int(row["peer"])), 0.0)
             ready = (float(row["start_s"]) + flight_s, float(row["end_s"]) + flight_s)
         if here < self.satellites:
             yield Violation("order", f"{self.transfer(rows[0])}: the samples stay at {self.name(here)}")

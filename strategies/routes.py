@@ -74,13 +74,13 @@ class Routes:
     ) -> tuple[float, float, float, float]:
         """The first (start, end, rate, light time) in which ``bits`` can begin at ``ready_s`` or later and end.
 
-        ``start`` is infinite where no contact of the pair is long enough.
+        ``start`` is infinite, and ``end`` before it, where no contact of the pair is long enough.
         """
         for start_s, end_s, rate_bps, owlt_s in self._intervals.get((source, target), ()):
             begin_s = max(start_s, ready_s)
             if begin_s + bits / rate_bps <= end_s + 1e-9:
                 return begin_s, end_s, rate_bps, owlt_s
-        return np.inf, np.inf, 1.0, 0.0
+        return np.inf, -np.inf, 1.0, 0.0
 
     def linked(self, source: int, target: int) -> bool:
         """Whether the pair has a contact at any time."""
