@@ -32,9 +32,10 @@ from types import MappingProxyType
 
 from relay import service
 from relay import wire_pb2 as pb
-from relay.client import RelayLink, dial
+from relay.client import dial
 from relay.identity import NodeIdentity, node_folder, node_host, write_certificates
 from relay.link import LinkSchedule, Network, Window
+from relay.relay_link import RelayLink
 from relay.wire import Kind, Limits, Manifest
 
 MB = 1e6

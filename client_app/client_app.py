@@ -34,8 +34,9 @@ from client_app.partitions import Shares, shares_of
 from mission.briefing import Briefing
 from mission.scenario import given_path
 from mission.schema import Data, Model
-from relay.client import ParcelLink, RelayLink
+from relay.client import ParcelLink
 from relay.direct import GroundLink
+from relay.relay_link import RelayLink
 from relay.settings import local_relay
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, open_imagery

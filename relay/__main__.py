@@ -1,7 +1,8 @@
-"""One relay as a process: `python -m relay NODE.json`.
+"""One relay as a process: `python -m relay NODE.json [COMMAND …]`.
 
-The file names everything a relay is told (see `settings.RelayFile`). The process says where
-it listens, in one line on standard output, and ends on SIGTERM or SIGINT.
+The file names everything a relay is told (see `settings.RelayFile`). The process says where it listens, in one line on
+standard output, and ends on SIGTERM or SIGINT. A command runs beside it, as a container's SuperNode does; when either
+ends, so does the other.
 """
 
 from __future__ import annotations
@@ -12,25 +13,47 @@ import contextlib
 import ctypes
 import logging
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from relay.identity import NodeIdentity
 from relay.node import RelayNode
 from relay.settings import RelaySettings, read_relay_file
 
+PATIENCE_S = 8.0  # for the command to end: less than a container engine has with us
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
-async def serve(settings: RelaySettings, identity: NodeIdentity | None) -> None:
-    """Run a relay until the process is told to end."""
+async def serve(settings: RelaySettings, identity: NodeIdentity | None, command: Sequence[str]) -> int:
+    """Run a relay until the process is told to end, or the command beside it ends; returns its exit status."""
     over = asyncio.Event()
     for ending in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(ending, over.set)
     node = RelayNode(settings, identity=identity)
     await node.start()
     print(f"{settings.name} listens on {settings.host}:{node.port}", flush=True)
-    await over.wait()
-    await node.stop()
+    try:
+        return await _beside(command, over) if command else int(not await over.wait())
+    finally:
+        await node.stop()
+
+
+async def _beside(command: Sequence[str], over: asyncio.Event) -> int:
+    process = await asyncio.create_subprocess_exec(*command)
+    told, ended = asyncio.create_task(over.wait()), asyncio.create_task(process.wait())
+    await asyncio.wait((told, ended), return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if ended.done():
+        print(f"{command[0]} ended with exit status {ended.result()}", flush=True)
+        return ended.result()
+    process.terminate()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.shield(ended)
+    if not ended.done():
+        process.kill()
+    await ended
+    return 0
 
 
 def keep_memory() -> None:
@@ -45,11 +68,12 @@ def main() -> None:
     keep_memory()
     parser = argparse.ArgumentParser(prog="python -m relay", description="One relay of the emulation.")
     parser.add_argument("file", type=Path, help="what the relay is told: a JSON file")
-    path = parser.parse_args().file
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run beside it")
+    told = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
-        settings, identity = read_relay_file(path)
-        asyncio.run(serve(settings, identity))
+        settings, identity = read_relay_file(told.file)
+        raise SystemExit(asyncio.run(serve(settings, identity, told.command)))
     except (OSError, ValueError, RuntimeError) as error:
         raise SystemExit(f"skysplit relay: {error}") from None
 

@@ -1,7 +1,7 @@
 """What training code holds of the wire: a `ParcelLink`, whichever way its parcels travel.
 
-In a simulated run it is a `direct.GroundLink` to the ground station; in the emulation a `RelayLink` to the
-node's own relay. Training code sends and receives, and never learns which of the two it uses.
+In a simulated run it is a `direct.GroundLink` to the ground station; in the emulation a `relay_link.RelayLink` to
+the node's own relay. Training code sends and receives, and never learns which of the two it uses.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
@@ -19,9 +18,9 @@ from google.protobuf.message import Message
 
 from relay import service
 from relay import wire_pb2 as pb
-from relay.frames import ParcelReader, chunks, encode_opening
+from relay.frames import ParcelReader
 from relay.identity import NodeIdentity, node_host
-from relay.wire import MAX_TEXT, BadManifest, Buffer, Kind, Limits, Manifest, Parcel, WireError
+from relay.wire import MAX_TEXT, Buffer, Kind, Limits, Manifest, Parcel, WireError
 
 RETRY_S = 0.25
 CALL_S = 10.0
@@ -162,133 +161,6 @@ class IncomingParcels:
                 return
 
 
-class RelayLink:
-    """The end of a node's own application at its own relay; see `ParcelLink` for the contract.
-
-    `address` is the relay's host:port or, on the same machine, `unix:` and the path of its socket file.
-    `send` returns when the relay has the parcel on disk, and waits up to `send_timeout_s` for room there. What was
-    received and not settled is given to the next link again; leaving the `with` block without an error settles.
-    While the link is open, mission time does not jump, except while `receive` waits for a parcel.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        node: str,
-        *,
-        identity: NodeIdentity | None = None,
-        limits: Limits | None = None,
-        send_timeout_s: float = 600.0,
-        session_s: float = 24 * 3600.0,
-    ) -> None:
-        self._limits = limits or Limits()
-        self._identity = identity
-        self._send_timeout_s = send_timeout_s
-        self._channel = dial(address, node, identity, self._limits)
-        self._node = node
-        self._caller = [(service.NODE_KEY, node)]
-        self._put = self._channel.stream_stream(
-            service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
-        )
-        self._requests: queue.SimpleQueue[pb.FetchRequest | object] = queue.SimpleQueue()
-        call = self._channel.stream_stream(
-            service.path(service.FETCH), request_serializer=pb.FetchRequest.SerializeToString
-        )(iter(self._requests.get, _DONE), timeout=session_s, metadata=self._caller)
-        self._incoming = IncomingParcels(
-            call,
-            self._limits,
-            f"the relay of {node}",
-            ended=lambda: self._requests.put(_DONE),
-            at_once=PARCELS_AT_ONCE,
-        )
-        self._received = 0
-        self._unsettled: list[bytes] = []
-
-    def send(self, manifest: Manifest, payload: Buffer) -> None:
-        if memoryview(payload).nbytes != manifest.total_bytes:
-            raise BadManifest(f"payload of {memoryview(payload).nbytes} bytes, not {manifest.total_bytes}")
-        deadline_s = time.monotonic() + self._send_timeout_s
-        while not self._sent(manifest, payload, deadline_s):
-            if time.monotonic() > deadline_s:
-                raise LinkTimeout(f"no room in the relay for {self._send_timeout_s:g} s")
-            self._tell(waiting=True)  # room may come with a later window, which time must be free to reach
-            time.sleep(RETRY_S)
-            self._tell(waiting=False)
-
-    def receive(self, timeout_s: float) -> Parcel:
-        if self._incoming.empty:
-            self._tell(waiting=True)
-        try:
-            parcel = self._incoming.receive(timeout_s)
-        except LinkTimeout:
-            self._tell(waiting=False)
-            raise
-        except RemoteError:
-            self._received += 1
-            raise
-        self._received += 1
-        self._unsettled.append(parcel.manifest.transfer_id)
-        _raise_if_failure(parcel.manifest)
-        return parcel
-
-    def settle(self) -> None:
-        for transfer_id in self._unsettled:
-            self._requests.put(pb.FetchRequest(taken=transfer_id))
-        self._unsettled.clear()
-
-    def mission_time_s(self) -> float:
-        """Mission time at the relay. Raises LinkTimeout, LinkLost, LinkRefused."""
-        return call(self._channel, self._node, service.STATUS, pb.Nothing(), pb.NodeStatus).mission_s
-
-    def close(self) -> None:
-        self._requests.put(_DONE)  # half-closes; the relay answers by ending the stream, with all settled
-        with contextlib.suppress(LinkError, WireError):
-            while True:
-                self._incoming.receive(5.0)
-        self._incoming.close()
-        self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.settle()
-        self.close()
-
-    def _tell(self, *, waiting: bool) -> None:
-        self._requests.put(pb.FetchRequest(waiting=waiting, received=self._received))
-
-    def _sent(self, manifest: Manifest, payload: Buffer, deadline_s: float) -> bool:
-        """Put a parcel into the relay; False if it has no room now."""
-        if self._identity is None:
-            sealed = pb.SealedManifest(manifest=manifest.to_bytes())
-        else:
-            sealed = self._identity.seal(manifest)
-
-        def frames() -> Iterator[bytes]:
-            yield encode_opening(sealed)
-            yield from chunks(manifest.transfer_id, payload, self._limits.chunk_bytes)
-
-        timeout_s = max(1.0, deadline_s - time.monotonic())
-        call = self._put(frames(), timeout=timeout_s, metadata=self._caller)
-        try:
-            for answer in call:
-                if answer.HasField("refusal"):
-                    if answer.temporary:
-                        return False
-                    raise LinkRefused(f"refused by the relay: {answer.refusal.text}")
-                if answer.next_offset >= manifest.total_bytes:
-                    return True
-        except grpc.RpcError as error:
-            raise link_error(error, "the relay") from None
-        finally:
-            call.cancel()
-        raise LinkLost("the relay has ended the stream")
-
-
 def dial(address: str, peer: str, identity: NodeIdentity | None, limits: Limits) -> grpc.Channel:
     """A channel to `peer`, which must prove to be it where we have an identity ourselves."""
     options = service.channel_options(limits)
@@ -331,13 +203,6 @@ def failure_parcel(request: Manifest, error: Exception) -> Parcel:
         },
     )
     return Parcel(manifest, b"")
-
-
-def _raise_if_failure(manifest: Manifest) -> None:
-    told = manifest.attributes
-    if "failed" in told:
-        failed = bytes.fromhex(str(told["failed"]))
-        raise RemoteError(str(told.get("error")), str(told.get("text")), failed)
 
 
 _REFUSALS = frozenset(

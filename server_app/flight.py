@@ -1,7 +1,7 @@
 """The emulation's side of a run: relays fly the plan of each round, and mission time is measured.
 
 Rounds keep a timetable: the next one begins when the plan of the last one ends, or at once where it ran late. So an
-emulated run plans the same rounds as a simulated one with the same compute rates.
+emulated run plans the same rounds as a simulated one with the same compute rates, and ends with the same weights.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from strategies.plan import Kind, Plan
 from strategies.workload import Resources
 
 _LATE_S = 6 * 3600.0  # how long after its planned end a round may still find contacts
+_ON_TIME_S = 5.0  # a round that ends no later than this keeps the timetable
 
 Span = tuple[float, float]
 
@@ -54,7 +55,7 @@ class Flight(VirtualClock):
     def advance_to(self, instant_s: float) -> None:
         """Move to the end of a round: as planned, or as measured where that is later."""
         measured_s = control.status(self._relay.address, self._relay.node).mission_s
-        super().advance_to(max(instant_s, measured_s))
+        super().advance_to(measured_s if measured_s > instant_s + _ON_TIME_S else instant_s)
 
 
 def round_network(plan: Plan, contact_plan: ContactPlan, resources: Resources, ground: str) -> Network:

@@ -9,11 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from relay.client import RelayLink
 from relay.link import LinkSchedule, Network, Window
 from relay.node import RelayNode
 from relay.paced_clock import PacedClock
-from relay.settings import RelaySettings
+from relay.relay_link import RelayLink
 from relay.settings import RelaySettings
 from relay.wire import Kind, Manifest
 

@@ -7,7 +7,6 @@ from relay.client import LinkRefused, LinkTimeout, ParcelLink, RemoteError
 from relay.link import Window
 from relay.node import RelayError
 from relay.settings import RelaySettings
-from relay.settings import RelaySettings
 from relay.wire import Kind
 
 

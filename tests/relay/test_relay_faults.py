@@ -12,11 +12,12 @@ import pytest
 
 from relay import service
 from relay import wire_pb2 as pb
-from relay.client import LinkTimeout, RelayLink, dial
+from relay.client import LinkTimeout, dial
 from relay.identity import NodeIdentity, node_folder, write_certificates
 from relay.link import Window
 from relay.outgoing import Faults, Outage
 from relay.paced_clock import PacedClock
+from relay.relay_link import RelayLink
 from relay.wire import Kind, Limits
 
 
@@ -209,7 +210,7 @@ def test_an_application_killed_before_it_settles_finds_its_parcel_again(fleet, c
     with RelayLink(processes["sat-0"].address, "sat-0", identity=identities["sat-0"]) as satellite:
         satellite.send(*fleet.tensor([1.0, 2.0], "sat-0", "ground", kind=Kind.AGGREGATE))
     script = (
-        "import sys, os, pathlib; from relay.client import RelayLink; from relay.identity import NodeIdentity;"
+        "import sys, os, pathlib; from relay.relay_link import RelayLink; from relay.identity import NodeIdentity;"
         "link = RelayLink(sys.argv[1], 'ground', identity=NodeIdentity.load(pathlib.Path(sys.argv[2])));"
         "link.receive(20); os.kill(os.getpid(), 9)"
     )

@@ -7,10 +7,11 @@ import pytest
 
 from relay import service
 from relay import wire_pb2 as pb
-from relay.client import LinkError, LinkRefused, LinkTimeout, RelayLink, dial
+from relay.client import LinkError, LinkRefused, LinkTimeout, dial
 from relay.frames import chunks, encode_chunk, encode_opening
 from relay.identity import IdentityError, NodeIdentity, node_folder, write_certificates
 from relay.link import Window
+from relay.relay_link import RelayLink
 from relay.wire import Limits
 
 NODES = ("sat-0", "sat-1", "sat-2", "ground")

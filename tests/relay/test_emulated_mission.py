@@ -1,0 +1,128 @@
+"""A whole mission over relays, in this process: it ends with the weights of the simulated run."""
+
+import json
+import threading
+import time
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mission.briefing import GROUND
+from mission.orbits import constellation_of
+from mission.record import RunRecord, read_run
+from mission.scenario import load_scenario
+from relay.bench import START_S, bench_network
+from relay.control import status
+from relay.outgoing import Faults, Outage
+from relay.paced_clock import PacedClock
+from relay.settings import LocalRelay
+from server_app.server_app import fine_tune
+
+SMALL = {
+    "constellation.satellites": 4,
+    "constellation.train_spacing_deg": 20.0,
+    "links.sgl.down_mbps": 100.0,
+    "links.sgl.up_mbps": 50.0,
+    "links.intra_orbit.mbps": 200.0,
+    "data.train_samples": 96,
+    "data.test_samples": 40,
+    "data.alpha": 5.0,
+    "training.rounds": 2,
+    "training.batch_size": 8,
+    "crossings.features": "fp32",
+    "crossings.hidden": "fp32",
+    "crossings.gradients": "fp32",
+}
+
+
+@pytest.fixture
+def emulate(fleet, grid_of, tmp_path):
+    """Fly a mission over relays and return its run directory; `during` may do something to them meanwhile."""
+
+    def fly(overrides=None, *, during=None, **settings):
+        scenario = load_scenario("demo", SMALL | (overrides or {}))
+        satellites = constellation_of(scenario).names
+        links = {link: plan.windows for link, plan in bench_network(satellites, GROUND).links.items()}
+        clocks = {name: PacedClock(START_S) for name in (*satellites, GROUND)}
+        relays = fleet(links, time_authority=GROUND, clocks=clocks, **settings)
+        grid = grid_of(len(satellites), len(satellites))
+        for context, name in zip(grid._contexts.values(), satellites, strict=True):
+            file = tmp_path / f"{name}.json"
+            told = {"name": name, "network": "-", "peers": {}, "folder": str(relays.folder / name), "port": 0}
+            file.write_text(json.dumps(told))
+            context.node_config["relay"] = str(file)
+        record = RunRecord(tmp_path / "emulated", scenario, "")
+        ground = LocalRelay(GROUND, relays.nodes[GROUND].local_address, None)
+        meanwhile = threading.Thread(target=during or (lambda relays: None), args=(relays,))
+        meanwhile.start()
+        fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
+        meanwhile.join()
+        return record.directory
+
+    return fly
+
+
+@pytest.fixture
+def simulate(grid_of, tmp_path):
+    def fly(emulated):
+        """The same mission simulated, with the compute rates that the emulation has measured."""
+        told = read_run(emulated)
+        rates = {f"compute.{key}": value for key, value in told["calibration"].items()}
+        scenario = load_scenario("demo", SMALL | rates)
+        record = RunRecord(tmp_path / "simulated", scenario, "")
+        fine_tune(grid_of(4, 4), scenario, record, run="run-1", address="127.0.0.1:0")
+        return record.directory
+
+    return fly
+
+
+def weights(directory):
+    head = load_file(directory / "final" / "head.safetensors")
+    return head | load_file(directory / "final" / "adapter" / "adapter_model.safetensors")
+
+
+def assert_same_weights(one, other):
+    one, other = weights(one), weights(other)
+    assert one.keys() == other.keys()
+    # The same sums in the same order on the same machine: what may differ is how torch shares them out over cores.
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=1e-5, atol=1e-7)
+
+
+def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate, simulate):
+    emulated = emulate()
+    simulated = simulate(emulated)
+    assert_same_weights(emulated, simulated)
+    flown, planned = (pq.read_table(path / "rounds.parquet").to_pylist() for path in (emulated, simulated))
+    for row, plan in zip(flown, planned, strict=True):
+        assert plan["measured_end_s"] is None
+        assert {**row, "measured_end_s": None} == pytest.approx(plan)
+        assert row["start_s"] < row["measured_end_s"] < row["end_s"] + 5.0
+    for number in (1, 2):
+        rows = [row for row in flown if row["round"] == number]
+        start_s = rows[0]["start_s"]
+        planned_s = max(row["end_s"] for row in rows) - start_s
+        measured_s = max(row["measured_end_s"] for row in rows) - start_s
+        assert measured_s == pytest.approx(planned_s, rel=0.1, abs=2.0)
+
+
+def test_steps_that_an_outage_and_a_dead_gateway_cut_go_on_with_the_same_result(emulate, simulate):
+    """Both space-ground links go down in the first steps of the first session, and a gateway's relay restarts."""
+    names = constellation_of(load_scenario("demo", SMALL)).names
+    cut = [Outage(*link, 24.6, 26.0) for name in names for link in ((name, GROUND), (GROUND, name))]
+
+    def restart_a_gateway(relays):
+        deadline = time.monotonic() + 60
+        while status(relays.addresses[names[0]], names[0]).mission_s < 25.0:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        for name in names[:2]:
+            relays.stop(name)
+            relays.start(name)
+
+    emulated = emulate(faults=Faults(outages=tuple(cut)), during=restart_a_gateway)
+    assert_same_weights(emulated, simulate(emulated))
+    first = pq.read_table(emulated / "rounds.parquet").to_pylist()[0]
+    assert first["measured_end_s"] > 26.0
