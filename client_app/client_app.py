@@ -43,7 +43,7 @@ from splitmodel.imagery import Imagery, open_imagery
 from splitmodel.parts import Embedding, load_embedding, new_head
 from splitmodel.scaling import SplitScaling
 from splitmodel.shipped import locate
-from splitmodel.training import VIEWS, round_seed
+from splitmodel.training import VIEWS
 
 _THREADS = 1  # satellites share this machine's cores
 
@@ -96,7 +96,7 @@ def train(message: Message, context: Context) -> Message:
         progress = Progress()
         head.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
     number = int(config["round"])  # type: ignore[arg-type]
-    task = RoundTask(number, round_seed(briefing.scenario.seed, index, number), training)
+    task = RoundTask(number, briefing.scenario.seed, index, training)
 
     parked = False
     with _link(context, briefing, index) as link:

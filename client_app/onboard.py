@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from relay.wire import Kind
 from splitmodel import step as split_step
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import Embedding
-from splitmodel.training import VIEWS, Batch, learning_rate, round_batches, view
+from splitmodel.training import VIEWS, Batch, learning_rate, round_batches, round_seed, view
 
 _SCALING_SAMPLES = 32
 _REHEARSALS = 3
@@ -57,19 +57,25 @@ class RoundTask:
 
     Attributes:
         number: Round, from 1.
-        seed: Identifies satellite and round in the data order.
+        seed: Of the run.
+        satellite: Its position in the constellation.
         training: The scenario's ``[training]`` table.
     """
 
     number: int
-    seed: tuple[int, ...]
+    seed: int
+    satellite: int
     training: Training
 
     def batches(self, samples: int) -> list[Batch]:
         """The round's batches, in order."""
         settings = self.training
         return round_batches(
-            samples, settings.batch_size, settings.local_epochs, VIEWS[settings.augment], self.seed
+            samples,
+            settings.batch_size,
+            settings.local_epochs,
+            VIEWS[settings.augment],
+            round_seed(self.seed, self.satellite, self.number),
         )
 
     def rate(self, step: int, steps: int) -> float:
@@ -170,11 +176,17 @@ def train_head_round(
     Args:
         pooled_states: The cache, which grows in place.
     """
+    # A satellite that has lost its states, as in a resumed run, asks again as it did then: in other batches the same
+    # images come back with other roundings.
+    first = 1 if pooled_states.empty else task.number
+    crossing = 0
+    for earlier in range(first, task.number + 1):
+        asked = replace(task, number=earlier).batches(len(on_board.images))
+        for batch in pooled_states.missing(asked, task.training.batch_size):
+            crossings.send(Kind.FEATURES, crossing, on_board.features(batch))
+            pooled_states.put(batch, crossings.receive(Kind.HIDDEN, crossing))
+            crossing += 1
     batches = task.batches(len(on_board.images))
-    missing = pooled_states.missing(batches, task.training.batch_size)
-    for number, batch in enumerate(missing):
-        crossings.send(Kind.FEATURES, number, on_board.features(batch))
-        pooled_states.put(batch, crossings.receive(Kind.HIDDEN, number))
     optimizer = head_optimizer(head, task.training, progress)
     for number, batch in enumerate(batches):
         labels_B = on_board.labels(batch)
@@ -193,6 +205,11 @@ class PooledStates:
 
     def __init__(self, samples: int, views: int, hidden: int, states: Tensor | None = None) -> None:
         self.states = torch.full((samples, views, hidden), torch.nan) if states is None else states
+
+    @property
+    def empty(self) -> bool:
+        """Whether none has come yet."""
+        return bool(self.states[..., 0].isnan().all())
 
     def missing(self, batches: Sequence[Batch], batch_size: int) -> list[Batch]:
         """Images and views of these batches that are not here yet, each once, in batches to send."""

@@ -25,12 +25,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mission.scenario import scenario_to_dict
+from mission.scenario import scenario_from_json, scenario_to_dict
 from mission.schema import Scenario
 
 ROUNDS = pa.schema(
@@ -103,6 +103,44 @@ class RunRecord:
         }
         self._write_run()
 
+    @classmethod
+    def reopen(cls, directory: Path) -> Self:
+        """The record of a run that ended or was ended before its time, to go on with.
+
+        Raises:
+            FileNotFoundError: The directory holds no run.
+            FileExistsError: The run is complete.
+        """
+        run = unfinished_run(directory)
+        record = cls.__new__(cls)
+        record.directory = directory
+        record._rounds = []
+        if (directory / "rounds.parquet").exists():
+            record._rounds = pq.read_table(directory / "rounds.parquet").to_pylist()
+        record._started = time.monotonic() - run.get("progress", {}).get("wall_time_s", 0.0)
+        record._run = run | {"state": "running", "resumed": run.get("resumed", 0) + 1}
+        record._run.pop("result", None)
+        record._write_run()
+        return record
+
+    @property
+    def scenario(self) -> Scenario:
+        """See :func:`scenario_of`."""
+        return scenario_of(self._run)
+
+    def forget_after(self, number: int) -> None:
+        """Drop what was recorded of rounds after ``number``."""
+        self._rounds = [row for row in self._rounds if row["round"] <= number]
+        write_table(self.directory / "rounds.parquet", pa.Table.from_pylist(self._rounds, schema=ROUNDS))
+        plan = self.directory / "plan.jsonl"
+        kept = (
+            line for line in plan.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+        )
+        write_text(plan, "".join(line for line in kept if json.loads(line)["round"] <= number))
+        for checkpoint in (self.directory / "checkpoints").iterdir():
+            if checkpoint.name.startswith(".") or checkpoint.name > checkpoint_name(number):
+                shutil.rmtree(checkpoint)
+
     def note(self, **facts: Any) -> None:
         """Add facts to ``run.json`` (the constellation, the model, the samples per satellite …)."""
         self._run.update(facts)
@@ -136,9 +174,13 @@ class RunRecord:
         self._run["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
         self.note(**facts)
 
+    def wall_time_s(self) -> float:
+        """Since the start; what a resumed run took before it was ended is counted up to its last finished round."""
+        return time.monotonic() - self._started
+
     def _costs(self) -> dict[str, Any]:
         peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return {"wall_time_s": time.monotonic() - self._started, "peak_memory_bytes": peak_kib * 1024}
+        return {"wall_time_s": self.wall_time_s(), "peak_memory_bytes": peak_kib * 1024}
 
     def _write_run(self) -> None:
         write_text(self.directory / "run.json", json.dumps(self._run, indent=2) + "\n")
@@ -158,9 +200,36 @@ def new_run_directory(out: str, scenario: str) -> Path:
     return directory
 
 
+def checkpoint_name(number: int) -> str:
+    """What the checkpoint of a round is called."""
+    return f"round-{number:05d}"
+
+
 def read_run(directory: Path) -> dict[str, Any]:
     """The ``run.json`` of a run directory."""
     return json.loads((directory / "run.json").read_text(encoding="utf-8"))
+
+
+def unfinished_run(directory: Path) -> dict[str, Any]:
+    """The ``run.json`` of a run that may be resumed.
+
+    Raises:
+        FileNotFoundError: The directory holds no run.
+        FileExistsError: The run is complete.
+    """
+    run = read_run(directory)
+    if run["state"] == "completed":
+        raise FileExistsError(f"{directory}: the run is complete, there is nothing to resume")
+    return run
+
+
+def scenario_of(run: Mapping[str, Any]) -> Scenario:
+    """The resolved scenario of a ``run.json``.
+
+    Raises:
+        mission.scenario.ScenarioError: It was recorded by another version.
+    """
+    return scenario_from_json(json.dumps(run["scenario"]))
 
 
 def write_text(path: Path, text: str) -> None:

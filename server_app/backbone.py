@@ -134,6 +134,28 @@ class BackboneSteps:
         for adapter in self.adapters.values():
             adapter.set(mean)
 
+    def state(self) -> dict[str, Tensor]:
+        """Copies of all adapters and of what their optimisers remember, by name."""
+        found = {}
+        for key, adapter in self.adapters.items():
+            for name, tensor in adapter.tensors.items():
+                remembered = adapter.optimizer.state[tensor]
+                for kind, value in {"value": tensor, **remembered}.items():
+                    found[f"{key}/{name}/{kind}"] = value.detach().cpu().clone()
+        return found
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what :meth:`state` gave."""
+        for key, adapter in self.adapters.items():
+            adapter.set({name: state[f"{key}/{name}/value"] for name in adapter.tensors})
+            for name, tensor in adapter.tensors.items():
+                prefix = f"{key}/{name}/"
+                adapter.optimizer.state[tensor] = {
+                    kind.removeprefix(prefix): value.clone()
+                    for kind, value in state.items()
+                    if kind.startswith(prefix) and not kind.endswith("/value")
+                }
+
     def publish(self, adapter: str) -> None:
         """Copy an adapter into the backbone itself, where :meth:`infer` and an export read it."""
         load_trainable_state(self.backbone, self.adapters[adapter].state())

@@ -82,6 +82,12 @@ class Ground:
         self._scaling = SplitScaling(features, pooled)
         return self._scaling
 
+    def go_on(self, state: Mapping[str, Tensor]) -> None:
+        """Take over the adapters of an earlier run, see :meth:`server_app.backbone.BackboneSteps.state`."""
+        self._steps.load_state(state)
+        if self.trains_adapters:
+            self._steps.publish(next(iter(self._steps.adapters)))
+
     def begin_round(self, number: int, services: Sequence[Service]) -> None:
         """Accept the parcels of a round."""
         self._round = number

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from flwr.app import ArrayRecord, MetricRecord
 
 from mission.clock import VirtualClock
-from mission.record import RunRecord
+from mission.record import RunRecord, checkpoint_name
 from mission.schema import Scenario
 from orbit.constellation import Constellation
 from server_app.backbone import BackboneSteps
+from server_app.checkpoint import Checkpoint
 from server_app.report import write_report
 from server_app.rounds import describe_window, round_rows
 from splitmodel.export import CardFields, export_final
@@ -68,13 +69,22 @@ class Results:
         """Record a finished round and keep its weights."""
         self.record.add_activities({"round": outcome.number, **row} for row in outcome.plan.to_rows())
         self.record.add_round(round_rows(outcome, self.constellation, self.scores[-1]))
-        self._export(self.record.directory / "checkpoints" / f"round-{outcome.number:05d}", outcome.number)
+        checkpoint = self.record.directory / "checkpoints" / checkpoint_name(outcome.number)
+        self._export(checkpoint, outcome.number)
+        Checkpoint(
+            outcome.number,
+            self.clock.now_s,
+            self.scores,
+            outcome.arrays.to_torch_state_dict(),
+            self.steps.state(),
+        ).save(checkpoint)
         self.record.prune_checkpoints(_KEPT_CHECKPOINTS)
         self.record.note(
             progress={
                 "round": outcome.number,
                 "test_accuracy": self.scores[-1][1],
                 "mission_time_s": self.clock.now_s,
+                "wall_time_s": self.record.wall_time_s(),
                 "window": describe_window(outcome.plan),
             }
         )

@@ -28,6 +28,7 @@ from relay.endpoint import RelayEndpoint
 from relay.settings import LocalRelay, local_relay
 from server_app.backbone import BackboneSteps, choose_device
 from server_app.calibration import calibrated
+from server_app.checkpoint import Checkpoint, newest
 from server_app.flight import Flight
 from server_app.ground import SHARED, Ground
 from server_app.planning import RoundPlanner, resources_of
@@ -49,10 +50,14 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run a mission; ``context.run_config`` names the scenario and overrides its keys."""
     config = context.run_config
-    overrides = {key: config[key] for key, _ in scalar_keys() if config.get(key, "") != ""}
-    scenario = load_scenario(str(config["scenario"]), overrides)
-    directory = new_run_directory(str(config["out"]), scenario.name)
-    record = RunRecord(directory, scenario, _command(str(config["scenario"]), overrides))
+    if config["resume"]:
+        record = RunRecord.reopen(Path(str(config["resume"])))
+        scenario = record.scenario
+    else:
+        overrides = {key: config[key] for key, _ in scalar_keys() if config.get(key, "") != ""}
+        scenario = load_scenario(str(config["scenario"]), overrides)
+        directory = new_run_directory(str(config["out"]), scenario.name)
+        record = RunRecord(directory, scenario, _command(str(config["scenario"]), overrides))
     try:
         fine_tune(
             grid,
@@ -61,6 +66,7 @@ def main(grid: Grid, context: Context) -> None:
             run=f"run-{context.run_id}",
             address=str(config["backbone-address"]),
             relay=local_relay(Path(str(config["relay"]))) if config["relay"] else None,
+            resume=bool(config["resume"]),
         )
     except BaseException as error:
         record.fail(f"{type(error).__name__}: {error}")
@@ -75,6 +81,7 @@ def fine_tune(
     run: str,
     address: str,
     relay: LocalRelay | None = None,
+    resume: bool = False,
 ) -> None:
     """Fine-tune the scenario's model over its constellation.
 
@@ -85,11 +92,17 @@ def fine_tune(
         run: Name of the run on the wire.
         address: ``host:port`` of the backbone service; port 0 takes a free one.
         relay: The ground's relay, in an emulation: satellites reach the backbone over it instead.
+        resume: Go on after the newest checkpoint in the record's directory.
     """
     training = scenario.training
     torch.manual_seed(scenario.seed)
     # Half of the cores: in a simulation the satellites compute on the others, and threads that wait for a core spin.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+
+    checkpoint = None
+    if resume:
+        checkpoint = Checkpoint.load(newest(record.directory / "checkpoints"))
+        record.forget_after(checkpoint.round)
 
     # The imagery: satellites share out the training set, the ground scores the result on the test set.
     test = open_imagery(
@@ -155,6 +168,12 @@ def fine_tune(
             for name, count in roster.samples.items()
         }
         results = Results(scenario, record, constellation, model, adapter, base, steps, test, clock)
+        start, finished_rounds = head.state_dict(), 0
+        if checkpoint is not None:
+            start, finished_rounds = dict(checkpoint.head), checkpoint.round
+            clock.advance_to(checkpoint.mission_time_s)
+            results.scores.extend(checkpoint.scores)
+            ground.go_on(checkpoint.steps)
         strategy = SplitFederatedStrategy(
             roster,
             briefing,
@@ -165,10 +184,9 @@ def fine_tune(
             clock,
             depart,
             results.on_round,
+            finished_rounds=finished_rounds,
         )
-        strategy.start(
-            grid, ArrayRecord(head.state_dict()), num_rounds=training.rounds, evaluate_fn=results.evaluate
-        )
+        strategy.start(grid, ArrayRecord(start), num_rounds=training.rounds, evaluate_fn=results.evaluate)
     results.finish()
 
 

@@ -19,17 +19,15 @@ from skysplit.processes import Processes, free_ports
 
 def emulate_in_processes(
     scenario: Scenario,
-    path: str,
-    overrides: Mapping[str, Any],
+    run_config: Mapping[str, Any],
     directory: Path,
     on_progress: Callable[[Mapping[str, Any]], None],
 ) -> dict[str, Any]:
     """Run a scenario in real time over real relays and return the ``result`` of its ``run.json``.
 
     Args:
-        scenario: As resolved from ``path`` and ``overrides``.
-        path: The scenario file.
-        overrides: As given, to be told to Flower.
+        scenario: The resolved scenario.
+        run_config: What Flower is told, see ``[tool.flwr.app.config]``: the scenario's file, or a run to resume.
         directory: The run directory; the logs of all processes go to ``logs`` in it.
         on_progress: Called with ``run.json`` as it changes.
 
@@ -46,8 +44,8 @@ def emulate_in_processes(
     with tempfile.TemporaryDirectory(prefix="skysplit-") as folder, superlink(directory / "logs") as link:
         relays = _start_relays(link.processes, Path(folder), satellites)
         _start_supernodes(link, relays, satellites)
-        run_config = {**overrides, "scenario": path, "out": str(directory), "relay": str(relays[GROUND])}
-        return run_app(link, run_config, directory, on_progress)["result"]
+        told = {**run_config, "relay": str(relays[GROUND])}
+        return run_app(link, told, directory, on_progress)["result"]
 
 
 def _start_relays(processes: Processes, folder: Path, satellites: tuple[str, ...]) -> dict[str, Path]:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from mission.record import new_run_directory
-from mission.scenario import scenario_path
+from mission.record import new_run_directory, scenario_of, unfinished_run
+from mission.scenario import ScenarioError, given_path, scenario_path
+from mission.schema import Scenario
 from skysplit.arguments import ScenarioArgument, SetOption, fail, overrides_of, read_scenario
 
 OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
 
 
 def run(
-    scenario: ScenarioArgument,
+    scenario: ScenarioArgument = "demo",
     settings: SetOption = None,
     out: OutOption = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with the run in this directory, which was ended before its time."),
+    ] = None,
     at_once: Annotated[
         int | None,
         typer.Option(min=1, help="Satellites that compute at the same time, a process of about 0.5 GB each."),
@@ -31,10 +36,16 @@ def run(
     """Fine-tune the scenario's model, simulated by Flower on this machine.
 
     Example: `skysplit run demo --set training.rounds=3 --out runs/first`
+
+    A run that was ended goes on after its last finished round, to the same result: `skysplit run --resume runs/first`
     """
     from skysplit.simulate import simulate
 
-    _fly(scenario, settings, out, functools.partial(simulate, at_once=at_once))
+    how = functools.partial(simulate, at_once=at_once)
+    if resume is None:
+        _fly(scenario, settings, out, how)
+    else:
+        _go_on(resume, how)
 
 
 def emulate(
@@ -59,18 +70,51 @@ def emulate(
 def _fly(
     scenario: str, settings: list[str] | None, out: Path | None, how: Callable[..., dict[str, Any]]
 ) -> Path:
-    """Run a scenario, show how it goes and what came out, and return its run directory."""
-    from skysplit.progress import RunProgress
-
+    """Run a scenario and return its run directory."""
     resolved = read_scenario(scenario, settings)
     directory = new_run_directory(str(out or ""), resolved.name)
     if (directory / "run.json").exists():
         fail(f"--out: found {directory}, which holds a run already")
-    path = str(scenario_path(scenario).resolve())
+    for key, path in (("data.path", resolved.data.path), ("model.path", resolved.model.path)):
+        try:
+            given_path(path, key)
+        except ScenarioError as error:
+            fail(str(error))
+    told = {
+        **overrides_of(settings),
+        "scenario": str(scenario_path(scenario).resolve()),
+        "out": str(directory),
+    }
+    _watch(how, resolved, told, directory)
+    return directory
+
+
+def _go_on(directory: Path, how: Callable[..., dict[str, Any]]) -> None:
+    """Resume the run of a directory."""
+    from server_app.checkpoint import newest
+
+    directory = directory.resolve()
+    try:
+        run = unfinished_run(directory)
+        newest(directory / "checkpoints")
+        resolved = scenario_of(run)
+    except FileNotFoundError:
+        fail(f"--resume: {directory} holds no run")
+    except (ValueError, FileExistsError) as error:
+        fail(f"--resume: {error}")
+    _watch(how, resolved, {"resume": str(directory)}, directory)
+
+
+def _watch(
+    how: Callable[..., dict[str, Any]], resolved: Scenario, told: Mapping[str, Any], directory: Path
+) -> None:
+    """Run, show how it goes and what came out."""
+    from skysplit.progress import RunProgress
+
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, which ends what was started
     try:
         with RunProgress(resolved.training.rounds) as progress:
-            result = how(resolved, path, overrides_of(settings), directory, on_progress=progress.show)
+            result = how(resolved, told, directory, on_progress=progress.show)
     except (RuntimeError, ValueError) as error:
         fail(f"{error}\nrun directory: {directory}")
     console = Console(soft_wrap=True, highlight=False)
@@ -81,7 +125,6 @@ def _fly(
         f" wall time {result['wall_time_s']:.0f} s"
     )
     console.print(f"run directory: {directory}")
-    return directory
 
 
 def report(run_directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:

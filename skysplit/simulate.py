@@ -18,8 +18,7 @@ _MOST_ABOVE_CORES = 4  # Flower hands out messages from a pool of so many more t
 
 def simulate(
     scenario: Scenario,
-    path: str,
-    overrides: Mapping[str, Any],
+    run_config: Mapping[str, Any],
     directory: Path,
     at_once: int | None,
     on_progress: Callable[[Mapping[str, Any]], None],
@@ -27,9 +26,8 @@ def simulate(
     """Run a scenario under Flower's simulation and return the ``result`` of its ``run.json``.
 
     Args:
-        scenario: As resolved from ``path`` and ``overrides``.
-        path: The scenario file.
-        overrides: As given, to be told to Flower.
+        scenario: The resolved scenario.
+        run_config: What Flower is told, see ``[tool.flwr.app.config]``: the scenario's file, or a run to resume.
         directory: The run directory.
         at_once: Satellites that compute at the same time; ``None`` chooses.
         on_progress: Called with ``run.json`` as it changes.
@@ -45,7 +43,6 @@ def simulate(
     satellites = len(constellation)
     processes = min(satellites, at_once or most_at_once())
     nodes = f"num-supernodes={satellites} client-resources-num-cpus=1 init-args-num-cpus={processes}"
-    run_config = {**overrides, "scenario": path, "out": str(directory)}
     with superlink(None, "--simulation") as link:
         return run_app(link, run_config, directory, on_progress, "--federation-config", nodes)["result"]
 

@@ -143,6 +143,7 @@ class SplitFederatedStrategy(Strategy):
         clock: Mission time; advanced to the end of each plan.
         depart: Called with every plan before it is followed.
         on_round: Called with every finished round, before the next is planned.
+        finished_rounds: Rounds that are done already, where a run is resumed.
     """
 
     def __init__(
@@ -156,6 +157,8 @@ class SplitFederatedStrategy(Strategy):
         clock: VirtualClock,
         depart: Callable[[Plan], None],
         on_round: Callable[[RoundOutcome], None],
+        *,
+        finished_rounds: int = 0,
     ) -> None:
         self._roster = roster
         self._told = briefing.to_config()
@@ -167,6 +170,7 @@ class SplitFederatedStrategy(Strategy):
         self._clock = clock
         self._depart = depart
         self._on_round = on_round
+        self._finished_rounds = finished_rounds
 
     def summary(self) -> None:
         """Log who takes part."""
@@ -193,9 +197,10 @@ class SplitFederatedStrategy(Strategy):
         result = Result()
         arrays = initial_arrays
         config = train_config or ConfigRecord()
-        if evaluate_fn and (metrics := evaluate_fn(0, arrays)) is not None:
+        first = self._finished_rounds + 1
+        if first == 1 and evaluate_fn and (metrics := evaluate_fn(0, arrays)) is not None:
             result.evaluate_metrics_serverapp[0] = metrics
-        for number in range(1, num_rounds + 1):
+        for number in range(first, num_rounds + 1):
             plan = self._planner(number, self._clock.now_s)
             services = self._services(plan)
             self._ground.begin_round(number, services)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mission.record import RunRecord, read_run
 from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Scenario
 from relay.direct import EndpointError
+from server_app.checkpoint import Checkpoint, CheckpointError, newest
 from server_app.server_app import fine_tune
 from splitmodel.adapters import LoraSettings, add_lora
 from splitmodel.heads import StandardisedHead
@@ -80,6 +82,43 @@ def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(fly: 
     assert same(trained(alone), trained(together))
     first, second = (pq.read_table(path / "rounds.parquet").to_pylist() for path in (alone, together))
     assert first == second
+
+
+@pytest.mark.parametrize("mode", [{}, {"training.mode": "head"}, {"training.adapter": "per-satellite"}])
+def test_a_resumed_run_ends_as_one_that_was_never_interrupted(
+    fly: Mission, grid_of: Callable[[int, int], Any], tmp_path: Path, mode: dict[str, str]
+) -> None:
+    """Killed in round 3, after its rows were written and before its checkpoint was."""
+    whole = fly(mode | {"training.rounds": 3}, out="whole")
+    killed = tmp_path / "killed"
+    shutil.copytree(whole, killed)
+    shutil.rmtree(killed / "final")
+    (killed / "checkpoints/round-00003/state.json").unlink()
+    (killed / "plan.jsonl").write_text((killed / "plan.jsonl").read_text() + '{"round":3,"cut o')
+    run = read_run(killed)
+    (killed / "run.json").write_text(json.dumps({**run, "state": "running"}))
+    record = RunRecord.reopen(killed)
+    fine_tune(grid_of(4, 4), record.scenario, record, run="run-2", address="127.0.0.1:0", resume=True)
+    assert same(trained(whole), trained(killed))
+    assert (killed / "plan.jsonl").read_text() == (whole / "plan.jsonl").read_text()
+    rows, again = (pq.read_table(path / "rounds.parquet").to_pylist() for path in (whole, killed))
+    assert rows == again
+    first, second = (read_run(path)["result"] for path in (whole, killed))
+    for key in ("test_accuracy", "test_loss", "mission_time_s", "initial_test_accuracy", "rounds"):
+        assert first[key] == second[key]
+
+
+def test_a_complete_run_and_one_without_a_finished_round_are_not_resumed(
+    fly: Mission, tmp_path: Path
+) -> None:
+    complete = fly({})
+    with pytest.raises(FileExistsError, match="is complete"):
+        RunRecord.reopen(complete)
+    with pytest.raises(CheckpointError, match="no finished round"):
+        newest(tmp_path)
+    (complete / "checkpoints/round-00002/state.safetensors").write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match=r"round-00002.*damaged"):
+        Checkpoint.load(newest(complete / "checkpoints"))
 
 
 def test_another_seed_gives_another_result(fly: Mission) -> None:
