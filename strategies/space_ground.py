@@ -75,7 +75,7 @@ def plan_sessions(
     beams = _Beams(passes, demand, resources, start_s, single_gateway)
     matching = rule is SpaceGround.TOPOLOGY_AWARE
     while not beams.done():
-        if beams.now_s > until_s:
+        if beams.now_s > until_s and (beams.need > 0).any():
             beams.release()
             return beams.sessions(), np.inf
         if matching:
