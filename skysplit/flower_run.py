@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import server_app
 from mission.record import read_run
 from skysplit.processes import Processes, free_ports
 
 _CONNECTION = "skysplit"
-_SUPERLINK = "superlink"
+SUPERLINK = "superlink"
 _POLL_S = 0.5
 _LIST_S = 20.0  # asking Flower starts a process of several seconds; the run record says sooner how it ends
 _APP_FILES = ("pyproject.toml", "README.md", "LICENSE")  # pyproject.toml names the other two
@@ -45,6 +45,16 @@ class FlowerRunError(RuntimeError):
     """The run failed, or Flower could not run it; the message says why."""
 
 
+class Nodes(Protocol):
+    """Processes or containers that a run needs."""
+
+    def check(self) -> None:
+        """Raise RuntimeError if one has ended."""
+
+    def tail(self, name: str) -> str:
+        """The last lines of one's log."""
+
+
 @dataclass(frozen=True)
 class SuperLink:
     """A SuperLink of our own.
@@ -53,39 +63,42 @@ class SuperLink:
         home: Its Flower home.
         address: ``host:port`` that nodes dial.
         environment: For Flower's commands.
-        processes: What runs beside the ``flwr`` command; none of them may end before the run does.
+        nodes: What runs beside the ``flwr`` command; none of it may end before the run does.
     """
 
     home: Path
     address: str
     environment: Mapping[str, str]
-    processes: Processes
+    nodes: Nodes
+
+    @classmethod
+    def at(cls, port: int, home: Path, nodes: Nodes) -> SuperLink:
+        """The SuperLink that listens on a port of this machine; ``home`` is written to."""
+        (home / "config.toml").write_text(
+            f'[superlink]\ndefault = "{_CONNECTION}"\n\n'
+            f'[superlink.{_CONNECTION}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+        )
+        return cls(home, f"127.0.0.1:{port}", flower_environment(home), nodes)
 
 
 @contextlib.contextmanager
-def superlink(logs: Path | None, *options: str) -> Iterator[SuperLink]:
-    """Start a SuperLink on a free port; it ends with the block, as does all that is started in its `processes`.
+def superlink(processes: Processes, *options: str) -> Iterator[SuperLink]:
+    """Start a SuperLink on a free port, with a Flower home that lasts as long as the block.
 
     Args:
-        logs: Folder for logs; ``None`` keeps them as long as the SuperLink runs.
+        processes: Owns it.
         options: Of ``flower-superlink``.
 
     Raises:
         skysplit.processes.ProcessError: It does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="skysplit-flower-") as scratch:
-        home = Path(scratch)
+    with tempfile.TemporaryDirectory(prefix="skysplit-flower-") as home:
         [port] = free_ports(1)
-        (home / "config.toml").write_text(
-            f'[superlink]\ndefault = "{_CONNECTION}"\n\n'
-            f'[superlink.{_CONNECTION}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
-        )
-        environment = flower_environment(home)
-        with Processes(logs or home) as processes:
-            command = ["flower-superlink", "--insecure", *options, "--host", "127.0.0.1", "--port", str(port)]
-            processes.start(_SUPERLINK, command, environment)
-            processes.wait_until_listening(_SUPERLINK, port)
-            yield SuperLink(home, f"127.0.0.1:{port}", environment, processes)
+        link = SuperLink.at(port, Path(home), processes)
+        command = ["flower-superlink", "--insecure", *options, "--host", "127.0.0.1", "--port", str(port)]
+        processes.start(SUPERLINK, command, link.environment)
+        processes.wait_until_listening(SUPERLINK, port)
+        yield link
 
 
 def flower_environment(home: Path) -> dict[str, str]:
@@ -122,7 +135,7 @@ def run_app(
 
     Raises:
         FlowerRunError: The run failed, could not be started, or was lost.
-        skysplit.processes.ProcessError: A process that it needs has ended.
+        RuntimeError: A node that it needs has ended.
     """
     app = app_directory(link.home)
     config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
@@ -138,7 +151,7 @@ def run_app(
     if status != "finished:completed" or run.get("state") != "completed":
         error = run.get("result", {}).get("error")
         raise FlowerRunError(
-            error or f"Flower says {status}; the end of its log:\n{link.processes.tail(_SUPERLINK)}"
+            error or f"Flower says {status}; the end of its log:\n{link.nodes.tail(SUPERLINK)}"
         )
     return run
 
@@ -169,7 +182,7 @@ def _flwr(link: SuperLink, *words: str) -> dict[str, Any]:
         answer = {}
     if done.returncode or not answer.get("success", False):
         said = answer.get("error-message") or done.stderr.strip() or done.stdout.strip()
-        raise FlowerRunError(f"flwr {words[0]} failed: {said}\n{link.processes.tail(_SUPERLINK)}".rstrip())
+        raise FlowerRunError(f"flwr {words[0]} failed: {said}\n{link.nodes.tail(SUPERLINK)}".rstrip())
     return answer
 
 
@@ -181,7 +194,7 @@ def _watch(link: SuperLink, directory: Path, on_progress: Callable[[Mapping[str,
         on_progress(run)
         if run.get("state", "running") != "running":
             return
-        link.processes.check()
+        link.nodes.check()
         time.sleep(_POLL_S)
 
 

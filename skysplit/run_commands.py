@@ -6,6 +6,7 @@ import functools
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,13 @@ from mission.schema import Scenario
 from skysplit.arguments import ScenarioArgument, SetOption, fail, overrides_of, read_scenario
 
 OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
+
+
+class Backend(StrEnum):
+    """What the nodes of an emulation are."""
+
+    PROCESS = "process"
+    COMPOSE = "compose"
 
 
 def run(
@@ -52,18 +60,23 @@ def emulate(
     scenario: ScenarioArgument,
     settings: SetOption = None,
     out: OutOption = None,
+    backend: Annotated[
+        Backend,
+        typer.Option(help="Processes on this machine, or a container for every node (Docker Compose)."),
+    ] = Backend.PROCESS,
 ) -> None:
-    """Fly the scenario in real time: every satellite is a SuperNode and a relay, processes on this machine.
+    """Fly the scenario in real time: every satellite is a SuperNode and a relay of its own.
 
     Tensors hop from relay to relay as the plan of each round has it; gaps in which nothing happens are skipped. Compute
     rates are measured before the first round, so that the plan predicts what is measured.
 
     Example: `skysplit emulate demo --set training.rounds=2 --set constellation.satellites=6 --out runs/emulated`
     """
-    from skysplit.emulate import emulate_in_processes
+    from skysplit.emulate import emulate_in_containers, emulate_in_processes
     from skysplit.measured import print_measured
 
-    directory = _fly(scenario, settings, out, emulate_in_processes)
+    how = emulate_in_processes if backend is Backend.PROCESS else emulate_in_containers
+    directory = _fly(scenario, settings, out, how)
     print_measured(directory)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from mission.orbits import constellation_of, contact_plan_of
 from mission.schema import Scenario
 from skysplit.flower_run import run_app, superlink
+from skysplit.processes import Processes
 
 # A satellite's process with torch and transformers loaded takes about so much memory that it shares with no other.
 _PROCESS_BYTES = 700e6
@@ -41,9 +43,13 @@ def simulate(
     on_progress({"phase": "contact plan"})
     contact_plan_of(scenario, constellation)
     satellites = len(constellation)
-    processes = min(satellites, at_once or most_at_once())
-    nodes = f"num-supernodes={satellites} client-resources-num-cpus=1 init-args-num-cpus={processes}"
-    with superlink(None, "--simulation") as link:
+    together = min(satellites, at_once or most_at_once())
+    nodes = f"num-supernodes={satellites} client-resources-num-cpus=1 init-args-num-cpus={together}"
+    with (
+        tempfile.TemporaryDirectory(prefix="skysplit-") as logs,
+        Processes(Path(logs)) as processes,
+        superlink(processes, "--simulation") as link,
+    ):
         return run_app(link, run_config, directory, on_progress, "--federation-config", nodes)["result"]
 
 

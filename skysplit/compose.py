@@ -1,0 +1,123 @@
+"""The emulation as containers: a Compose file for any scenario, each node with its own container and address."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mission.briefing import GROUND
+from mission.schema import Scenario
+
+IMAGE = "skysplit"
+RELAY_PORT = 50051
+FLEET_PORT = 8000
+NODE = "/node"  # where a container finds its node's folder
+USER = 10001  # of the image
+_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+
+
+@dataclass(frozen=True)
+class Host:
+    """What containers share with the machine they run on.
+
+    Attributes:
+        nodes: Each node's folder.
+        run_directory: Written by the ground.
+        readable: Files and folders that the scenario names, at the same path inside.
+        environment: Variables in which the scenario's paths are given.
+        superlink_port: Where the SuperLink is reached on this machine.
+    """
+
+    nodes: Mapping[str, Path]
+    run_directory: Path
+    superlink_port: int
+    readable: tuple[Path, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def service_name(satellites: tuple[str, ...], node: str) -> str:
+    """The Compose service of a node, which is its host name, too: a satellite's name need not be a valid one."""
+    return (
+        GROUND if node == GROUND else f"satellite-{satellites.index(node):0{len(str(len(satellites) - 1))}d}"
+    )
+
+
+def addresses_of(satellites: tuple[str, ...]) -> dict[str, str]:
+    """``host:port`` of every node's relay."""
+    return {node: f"{service_name(satellites, node)}:{RELAY_PORT}" for node in (*satellites, GROUND)}
+
+
+def named_by(scenario: Scenario) -> tuple[tuple[Path, ...], dict[str, str]]:
+    """The paths of a scenario as they are on this machine, and the variables that they are given in."""
+    texts = [text for text in (scenario.data.path, scenario.model.path, scenario.constellation.path) if text]
+    variables = {name for text in texts for name in _VARIABLE.findall(text)}
+    paths = tuple(Path(os.path.expandvars(text)).expanduser().resolve() for text in texts)
+    return paths, {name: os.environ[name] for name in sorted(variables) if name in os.environ}
+
+
+def compose_file(satellites: tuple[str, ...], host: Host) -> dict[str, Any]:
+    """Services of a mission: the SuperLink, the ground, and every satellite.
+
+    The keys are those that both docker-compose 1.29 and Compose 2 read.
+    """
+    services = {
+        "superlink": _service(
+            ["flower-superlink", "--insecure", "--isolation", "process", "--host", "0.0.0.0"],
+            ports=[f"127.0.0.1:{host.superlink_port}:{FLEET_PORT}"],
+            healthcheck=_healthcheck(
+                ["python", "-c", f"import socket; socket.create_connection(('127.0.0.1', {FLEET_PORT}), 2)"]
+            ),
+            mem_limit="1g",
+        )
+    }
+    superexec = ["flower-superexec", "--insecure", "--runtime-api-address", f"superlink:{FLEET_PORT}"]
+    services[GROUND] = _node(host, GROUND, superexec, ["superlink"], mem_limit="4g")
+    services[GROUND]["volumes"].append(f"{host.run_directory}:{host.run_directory}")
+    for index, name in enumerate(satellites):
+        node_config = (
+            f"partition-id={index} num-partitions={len(satellites)} relay={json.dumps(f'{NODE}/relay.json')}"
+        )
+        supernode = ["flower-supernode", "--insecure", "--superlink", f"superlink:{FLEET_PORT}"]
+        service = _node(
+            host, name, [*supernode, "--node-config", node_config], ["superlink", GROUND], mem_limit="2g"
+        )
+        service["environment"]["OMP_NUM_THREADS"] = "1"
+        services[service_name(satellites, name)] = service
+    return {"services": services}
+
+
+def _node(host: Host, node: str, command: list[str], after: list[str], *, mem_limit: str) -> dict[str, Any]:
+    """A relay and, beside it, what takes part in Flower."""
+    return _service(
+        ["python", "-m", "relay", f"{NODE}/relay.json", *command],
+        volumes=[f"{host.nodes[node]}:{NODE}", *(f"{path}:{path}:ro" for path in host.readable)],
+        environment=dict(host.environment),
+        depends_on={name: {"condition": "service_healthy"} for name in after},
+        healthcheck=_healthcheck(["python", "-m", "relay.health", f"{NODE}/relay.json"]),
+        mem_limit=mem_limit,
+    )
+
+
+def _service(command: list[str], **settings: Any) -> dict[str, Any]:
+    user = os.getuid() or USER  # whoever starts it owns what it writes, unless that is root
+    return {
+        "image": IMAGE,
+        "command": [word.replace("$", "$$") for word in command],
+        "user": f"{user}:{os.getgid() if user != USER else USER}",
+        "init": True,
+        "read_only": True,
+        "tmpfs": ["/tmp", f"/home/skysplit:uid={user},mode=1777"],
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "pids_limit": 512,
+        **settings,
+    }
+
+
+def _healthcheck(command: list[str]) -> dict[str, Any]:
+    return {"test": ["CMD", *command], "interval": "5s", "timeout": "10s", "retries": 24}

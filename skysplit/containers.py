@@ -1,0 +1,129 @@
+"""Containers that a command starts by Docker Compose: watched, and all gone when the command ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from skysplit.compose import IMAGE
+
+_CHECK_S = 5.0  # between two looks at the containers, each of which starts a process
+_START_S = 600.0
+
+
+class ContainerError(RuntimeError):
+    """There is no Docker here, or a container has ended; the message has the end of its log."""
+
+
+def compose_tool() -> list[str]:
+    """The words that run Docker Compose here: version 2, or docker-compose 1.29. Raises ContainerError."""
+    for words in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(words[0]) and not _run([*words, "version"]).returncode:
+            break
+    else:
+        raise ContainerError(
+            "found neither `docker compose` nor `docker-compose`; install Docker with Compose"
+        )
+    answer = _run(["docker", "info", "--format", "{{.ServerVersion}}"])
+    if answer.returncode:
+        raise ContainerError(f"no Docker engine answers: {answer.stderr.strip()}")
+    return words
+
+
+def build_image(source: Path) -> None:
+    """Build the image from a source tree, which takes minutes the first time and seconds later.
+
+    The build uses this machine's network and package index (``PIP_INDEX_URL``, ``PIP_EXTRA_INDEX_URL``).
+    """
+    arguments = [
+        f"--build-arg={name}" for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL") if name in os.environ
+    ]
+    command = [
+        "docker",
+        "build",
+        "--network=host",
+        "-q",
+        *arguments,
+        "-t",
+        IMAGE,
+        "-f",
+        "docker/Dockerfile",
+        ".",
+    ]
+    done = _run(command, cwd=source)
+    if done.returncode:
+        raise ContainerError(f"the image could not be built:\n{_last(done.stderr or done.stdout)}")
+
+
+class Containers:
+    """A context manager over the containers of a Compose file, which is written to `folder`.
+
+    Raises ContainerError where they do not become healthy. Their logs are in `logs` at the end.
+    """
+
+    def __init__(self, folder: Path, services: dict[str, Any], logs: Path) -> None:
+        self._file = folder / "compose.yaml"
+        self._file.write_text(yaml.safe_dump(services, sort_keys=False))
+        self._logs = logs
+        self._compose = [*compose_tool(), "-p", folder.name.lower(), "-f", str(self._file)]
+        self._checked_s = 0.0
+
+    def __enter__(self) -> Self:
+        try:
+            done = _run([*self._compose, "up", "-d"], timeout_s=_START_S)
+            if done.returncode:
+                raise ContainerError(f"the containers did not start:\n{_last(done.stderr)}")
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def check(self) -> None:
+        """Raise ContainerError if one has ended."""
+        if time.monotonic() - self._checked_s < _CHECK_S:
+            return
+        self._checked_s = time.monotonic()
+        containers = _run([*self._compose, "ps", "-q"]).stdout.split()
+        states = _run(
+            ["docker", "inspect", "--format", "{{.Name}} {{.State.Status}} {{.State.ExitCode}}", *containers]
+        )
+        for line in states.stdout.splitlines():
+            name, state, status = line.split()
+            if state not in ("running", "created"):
+                raise ContainerError(
+                    f"{name.lstrip('/')} is {state}, exit status {status}:\n{self.tail(name.lstrip('/'))}"
+                )
+
+    def tail(self, name: str, lines: int = 15) -> str:
+        """The last lines of a service's or container's log."""
+        said = _run([*self._compose, "logs", "--no-color", "--tail", str(lines), name])
+        if said.returncode:
+            said = _run(["docker", "logs", "--tail", str(lines), name])
+        return said.stdout + said.stderr
+
+    def _end(self) -> None:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        (self._logs / "containers.log").write_text(_run([*self._compose, "logs", "--no-color"]).stdout)
+        _run([*self._compose, "down", "--volumes", "--timeout", "10"], timeout_s=_START_S)
+
+
+def _run(
+    command: list[str], *, cwd: Path | None = None, timeout_s: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def _last(text: str, lines: int = 15) -> str:
+    return "\n".join(text.strip().splitlines()[-lines:])
