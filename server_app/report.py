@@ -24,6 +24,7 @@ _HOUR_S = 3600.0
 # Paul Tol's bright palette: told apart by colour-blind readers, on white and on dark ground.
 _COLOURS = {
     "in sight of a station": "#bbbbbb",
+    "antenna held": "#aa3377",
     "computing on board": "#228833",
     "backbone on the ground": "#4477aa",
     "inter-satellite link": "#ccbb44",
@@ -34,6 +35,7 @@ _ACTIVITY = {
     "head": "computing on board",
     "train": "computing on board",
     "backbone": "backbone on the ground",
+    "session": "antenna held",
 }
 _LINK = {
     "intra_isl": "inter-satellite link",
@@ -112,16 +114,24 @@ def _learning_curve(rounds: list[dict[str, Any]], activities: list[dict[str, Any
 
 
 def gantt_figure(
-    satellites: list[str], contacts: list[dict[str, Any]], activities: list[dict[str, Any]], end_s: float
+    satellites: list[str],
+    contacts: list[dict[str, Any]],
+    activities: list[dict[str, Any]],
+    end_s: float,
+    *,
+    start_s: float = 0.0,
 ) -> go.Figure:
-    """Contacts and activities of each satellite over mission time, until ``end_s``."""
+    """Contacts and activities of each satellite from ``start_s`` to ``end_s``; in seconds where that is short."""
+    unit, unit_s = ("h", _HOUR_S) if end_s - start_s > 2 * _HOUR_S else ("s", 1.0)
     spans: dict[str, dict[str, list[tuple[float, float]]]] = {label: {} for label in _COLOURS}
     for row in contacts:
-        if row["kind"] == "downlink" and row["start_s"] < end_s:
+        if row["kind"] == "downlink" and row["start_s"] < end_s and row["end_s"] > start_s:
             spans["in sight of a station"].setdefault(row["source"], []).append(
-                (row["start_s"], min(row["end_s"], end_s))
+                (max(row["start_s"], start_s), min(row["end_s"], end_s))
             )
     for row in activities:
+        if row["kind"] == "laser":  # pointed, whether data flow or not
+            continue
         label = _ACTIVITY.get(row["kind"]) or _LINK.get(row["link"])
         if label and row["end_s"] > row["start_s"]:
             spans[label].setdefault(row["satellite"] or row["node"], []).append(
@@ -132,23 +142,23 @@ def gantt_figure(
         x: list[float | None] = []
         y: list[float | None] = []
         for number, name in enumerate(satellites):
-            height = number + (0.32 if level == 0 else 0.16 - 0.16 * (level - 1))
+            height = number + 0.32 - 0.16 * max(level - 1, 0)  # an antenna is held within a window
             for start, end in _union(spans[label].get(name, [])):
-                x += [start / _HOUR_S, end / _HOUR_S, None]
+                x += [start / unit_s, end / unit_s, None]
                 y += [height, height, None]
         figure.add_scattergl(
             x=x, y=y, name=label, mode="lines", line={"color": colour, "width": 5}, hoverinfo="x+name"
         )
     figure.update_layout(
         height=max(320, 120 + 26 * len(satellites)),
-        xaxis_title="mission time, h",
+        xaxis={"title": f"mission time, {unit}", "side": "top", "automargin": True},
         yaxis={
             "tickmode": "array",
             "tickvals": list(range(len(satellites))),
             "ticktext": satellites,
-            "autorange": "reversed",
+            "range": [len(satellites) - 0.4, -0.6],
         },
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        legend={"orientation": "h", "yref": "container", "y": 1.0, "yanchor": "top"},
     )
     return figure
 

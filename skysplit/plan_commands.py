@@ -79,7 +79,9 @@ def plan(
         return
     if output is PlanFormat.GANTT:
         names = [contacts.nodes[index].name for index in contacts.satellites]
-        figure = gantt_figure(names, to_rows(contacts), list(planned.to_rows()), planned.end_s)
+        figure = gantt_figure(
+            names, to_rows(contacts), list(planned.to_rows()), planned.end_s, start_s=planned.start_s
+        )
         print(_write_page(figure, out or Path(f"{resolved.name}-plan.html")))
         return
     table = Table("figure", "value", title=f"{resolved.name}: one round from {at:g} s, {costs.name}")
