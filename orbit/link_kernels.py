@@ -219,9 +219,10 @@ def _range_over(state, start_s, step_s, pairs, begins_s, ends_s):
 @compiled
 def _sight_bits(state, start_s, step_s, seconds, sphere_km, max_range_km, bits):
     satellites, width = state.shape[0], bits.shape[2]
-    # By bit, coordinate (x, y, z, h in units of the sphere) and byte; what is beyond the last satellite sees nothing.
-    lifted = np.zeros((8, 4, width), np.float32)
-    seen, near = np.empty(width, np.int32), np.empty(width, np.int32)
+    # By bit, coordinate (x, y, z, h in units of the sphere) and byte, of which there are a multiple of eight, which
+    # suits vector instructions; what is beyond the last satellite sees nothing.
+    lifted = np.zeros((8, 4, (width + 7) // 8 * 8), np.float32)
+    seen, near = np.empty(lifted.shape[2], np.uint8), np.empty(lifted.shape[2], np.uint8)
     range2 = np.float32((max_range_km / sphere_km) ** 2)
     for k in range(len(seconds)):
         node, weights = node_and_weights(state[0], start_s, step_s, seconds[k])
@@ -235,29 +236,29 @@ def _sight_bits(state, start_s, step_s, seconds, sphere_km, max_range_km, bits):
             here = lifted[i & 7, :, i >> 3]
             seen[:] = 0
             for bit in range(8):
-                _set_where_seen(here, lifted[bit], np.int32(128 >> bit), seen)
+                _append_seen_bit(here, lifted[bit], seen)
             if np.isfinite(range2):
                 near[:] = 0
                 for bit in range(8):
-                    _set_where_near(here, lifted[bit], range2, np.int32(128 >> bit), near)
+                    _append_near_bit(here, lifted[bit], range2, near)
                 seen &= near
             seen[i >> 3] &= ~(128 >> (i & 7))
-            bits[k, i] = seen
+            bits[k, i] = seen[:width]
 
 
 @compiled
-def _set_where_seen(here, there, bit, seen):
-    """Set ``bit`` where the Earth is not between; without a branch, so that it becomes vector instructions."""
+def _append_seen_bit(here, there, seen):
+    """Shift a bit into each byte: whether the Earth is not between.  Without a branch, it becomes vector code."""
     x, y, z, h = here[0], here[1], here[2], here[3]
     for byte in range(seen.shape[0]):
         sight = x * there[0, byte] + y * there[1, byte] + z * there[2, byte] + h * there[3, byte]
-        seen[byte] |= bit if sight >= np.float32(1) else np.int32(0)
+        seen[byte] += seen[byte] + np.uint8(sight >= np.float32(1))
 
 
 @compiled
-def _set_where_near(here, there, range2, bit, near):
-    """Set ``bit`` where the range is below its limit."""
+def _append_near_bit(here, there, range2, near):
+    """Shift a bit into each byte: whether the range is within its limit."""
     x, y, z = here[0], here[1], here[2]
     for byte in range(near.shape[0]):
         dx, dy, dz = there[0, byte] - x, there[1, byte] - y, there[2, byte] - z
-        near[byte] |= bit if dx * dx + dy * dy + dz * dz <= range2 else np.int32(0)
+        near[byte] += near[byte] + np.uint8(dx * dx + dy * dy + dz * dz <= range2)

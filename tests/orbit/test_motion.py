@@ -28,9 +28,7 @@ def test_teme_to_itrs_agrees_with_astropy() -> None:
     r = rng.normal(size=(1, 15, 3)) * 4000
     teme = TEME(CartesianRepresentation(r[0].T * u.km), obstime=times)
     theirs = teme.transform_to(ITRS(obstime=times)).cartesian
-    np.testing.assert_allclose(
-        itrs_from_teme(EPOCH, seconds, r)[0], theirs.xyz.to_value(u.km).T, atol=1e-5
-    )
+    np.testing.assert_allclose(itrs_from_teme(EPOCH, seconds, r)[0], theirs.xyz.to_value(u.km).T, atol=1e-5)
 
 
 @given(st.floats(-90, 90), st.floats(-180, 360), st.floats(-500, 9000))
@@ -70,14 +68,13 @@ def test_the_ephemeris_of_passes_is_sgp4_to_a_centimetre_and_its_velocity_the_de
         np.testing.assert_allclose((ahead - behind)[inner], velocity[inner], atol=1e-4)
 
 
-@pytest.mark.parametrize("propagator", ["sgp4", "j2"])
-def test_the_ephemeris_of_links_is_within_a_metre_of_that_of_passes(propagator: str) -> None:
-    shell = walker("97: 6/3/1", epoch=EPOCH, altitude_km=550, ecc=0.01, propagator=propagator)
+def test_the_ephemeris_of_links_is_within_a_metre_of_that_of_passes() -> None:
+    shell = walker("97: 6/3/1", epoch=EPOCH, altitude_km=550, ecc=0.01)
     seconds = np.random.default_rng(4).uniform(0, 86400, 400)
     step_s = ephemeris_step_s(shell, 86400.0)
     wide = ephemeris(shell, EPOCH, round(86400.0 / step_s), step_s=step_s)
     (_, fine), *_ = over_groups(shell, EPOCH, 86400.0, lambda _, motion: motion)
-    assert wide.step_s > 1.2 * fine.step_s
+    assert wide.step_s > 2 * fine.step_s
     apart_km = np.linalg.norm(wide.positions(seconds) - fine.positions(seconds), axis=2)
     assert apart_km.max() < 1e-3
 
