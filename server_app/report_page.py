@@ -1,8 +1,8 @@
-"""The frame of the report page: markup, style, and the script that draws the figures."""
+"""Pages that open offline: markup, style, and the script that draws the figures."""
 
 from string import Template
 
-PAGE = Template("""<!doctype html>
+_FRAME = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -20,21 +20,13 @@ dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; o
 pre { overflow: auto; padding: .75rem; border: 1px solid var(--line); border-radius: .25rem; font-size: .85rem; }
 summary { cursor: pointer; }
 .figure { width: 100%; min-height: 320px; }
+.table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 400; }
 </style>
 </head>
 <body>
-<header><h1>$title</h1><p>$description</p></header>
-<dl>$facts</dl>
-<main>
-<h2>Accuracy over mission time</h2>
-<div class="figure" id="curve" role="img" aria-label="Accuracy over mission time"></div>
-<h2>What each satellite did</h2><p>Planned activities; drag to zoom, double-click to see all.</p>
-<div class="figure" id="gantt" role="img" aria-label="Gantt chart of contacts and activities"></div>
-<h2>Bytes over the links</h2><div class="figure" id="bytes" role="img" aria-label="Bytes by round and link class"></div>
-<h2>Do it again</h2><pre>$command</pre>
-<details><summary>The scenario as resolved</summary><pre>$scenario</pre></details>
-</main>
-<script>$plotly</script>
+$body<script>$plotly</script>
 <script>
 const figures = {$figures};
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -53,4 +45,20 @@ dark.addEventListener("change", draw);
 </script>
 </body>
 </html>
-""")
+"""
+
+_REPORT = """<header><h1>$title</h1><p>$description</p></header>
+<dl>$facts</dl>
+<main>
+<h2>Accuracy over mission time</h2>
+<div class="figure" id="curve" role="img" aria-label="Accuracy over mission time"></div>
+<h2>What each satellite did</h2><p>Planned activities; drag to zoom, double-click to see all.</p>
+<div class="figure" id="gantt" role="img" aria-label="Gantt chart of contacts and activities"></div>
+<h2>Bytes over the links</h2><div class="figure" id="bytes" role="img" aria-label="Bytes by round and link class"></div>
+<h2>Do it again</h2><pre>$command</pre>
+<details><summary>The scenario as resolved</summary><pre>$scenario</pre></details>
+</main>
+"""
+
+FRAME = Template(_FRAME)  # $title, $body, $figures, $plotly
+PAGE = Template(_FRAME.replace("$body", _REPORT))

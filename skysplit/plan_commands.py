@@ -98,6 +98,10 @@ def compare(
         str | None, typer.Option(help="Published models, separated by commas; see `skysplit models`.")
     ] = None,
     output: Annotated[CompareFormat, typer.Option("--format")] = CompareFormat.TABLE,
+    curve: Annotated[
+        Path | None,
+        typer.Option(help="Directory of a run: its accuracies tell mission time per point for every case."),
+    ] = None,
     out: OutOption = None,
 ) -> None:
     """Compare the strategies with their baselines, from many start times: median, 95th percentile, ratios, bound.
@@ -105,13 +109,17 @@ def compare(
     Example: `skysplit compare paper --starts 12`
     """
     from strategies.compare import table_rows
+    from strategies.regime import add_mission_times, verdict
 
     resolved = read_scenario(scenario, settings)
     contacts = planned_contacts(resolved)
     try:
         samples = _samples(resolved, contacts)
         profiles = [published(name.strip()) for name in models.split(",")] if models else [_costs(resolved)]
+        accuracy = _accuracies(curve) if curve else []
         found = {costs.name: _compared(resolved, contacts, costs, samples, starts) for costs in profiles}
+        for comparison in found.values():
+            add_mission_times(comparison, accuracy)
     except ValueError as error:
         fail(str(error))
     if output is CompareFormat.JSON:
@@ -119,7 +127,17 @@ def compare(
         print(json.dumps(found if models and "," in models else next(iter(found.values()))))
         return
     if output is CompareFormat.HTML:
-        print(_write_page(_comparison_figure(found), out or Path(f"{resolved.name}-comparison.html")))
+        from skysplit.comparison_page import comparison_page
+
+        title = f"{resolved.name}: what the strategies gain"
+        told = (
+            f"{len(contacts.satellites)} satellites at {resolved.compute.satellite_tflops:g} TFLOP/s each, "
+            f"{len(contacts.stations)} stations, {resolved.compute.ground_tflops:g} TFLOP/s on the ground, "
+            f"{sum(samples)} images a round, {starts} starts. {resolved.description}"
+        )
+        path = out or Path(f"{resolved.name}-comparison.html")
+        write_text(path, comparison_page(title, told, found))
+        print(path)
         return
     console = Console()
     for name, comparison in found.items():
@@ -132,9 +150,8 @@ def compare(
             table.add_row(*(value for heading, value in row.items() if heading != "what"))
         console.print(table)
         console.print(*(f"{row['case']}: {row['what']}" for row in rows), sep="; ", highlight=False)
-        for key in ("rho", "break_even"):
-            if key in comparison:
-                console.print(f"{key.replace('_', ' ')}: {json.dumps(comparison[key])}", soft_wrap=True)
+        for sentence in verdict(comparison):
+            console.print(sentence, soft_wrap=True, highlight=False)
 
 
 def models(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE) -> None:
@@ -183,6 +200,18 @@ def _compared(
         )
 
 
+def _accuracies(run: Path) -> list[float]:
+    """Test accuracy after each round of a run, per cent."""
+    import pyarrow.parquet as pq
+
+    path = run / "rounds.parquet"
+    if not path.exists():
+        raise ValueError(f"--curve: found no {path}; allowed is the directory of a run")
+    table = pq.read_table(path, columns=["round", "test_accuracy"]).to_pydict()
+    by_round = dict(zip(table["round"], table["test_accuracy"], strict=True))
+    return [100.0 * by_round[number] for number in sorted(by_round)]
+
+
 def _costs(scenario: Scenario) -> Profile:
     """Sizes of the published model that the scenario plans with, or of its own model."""
     if scenario.planning.profile:
@@ -213,28 +242,6 @@ def _samples(scenario: Scenario, contacts: ContactPlan) -> list[int]:
     ).train
     shares = shares_of(data, train.labels, constellation_of(scenario).plane.tolist(), scenario.seed)
     return [len(share) for share in shares]
-
-
-def _comparison_figure(found: dict[str, Any]) -> go.Figure:
-    figure = go.Figure()
-    for name, comparison in found.items():
-        cases = [case for case in comparison["cases"] if case["median_s"]]
-        figure.add_bar(
-            x=[f"{case['name']}: {case['title']}" for case in cases],
-            y=[case["median_s"] for case in cases],
-            error_y={
-                "type": "data",
-                "array": [case["p95_s"] - case["median_s"] for case in cases],
-                "arrayminus": [0.0] * len(cases),
-            },
-            customdata=[case["gap_to_bound"] for case in cases],
-            hovertemplate="%{y:.0f} s, gap to bound %{customdata:.0%}",
-            name=name,
-        )
-    figure.update_layout(
-        yaxis={"title": "seconds per round: median, and up to the 95th percentile", "type": "log"}
-    )
-    return figure
 
 
 def _write_page(figure: go.Figure, path: Path) -> Path:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from orbit.contact_plan import ContactPlan, LinkKind
+from orbit.contact_plan import ContactPlan
 from strategies.checker import require_feasible
 from strategies.network import NoRouteError
 from strategies.plan import SPLIT_COLUMNS, Plan
 from strategies.planner import plan_round
+from strategies.regime import break_even, regime_law
 from strategies.workload import ComputeRates, Mode, Resources, Switches, Workload
 
-_OUTAGE = 0.92  # part of a pass that carries data, set-up and hand-over taken off
 _THROUGH_GROUND = ("parallel", "own-window", "none")
 
 
@@ -132,66 +131,6 @@ def _summary(case: Case, plans: Sequence[Plan], starts: int) -> dict[str, Any]:
     }
 
 
-def regime_law(
-    contact_plan: ContactPlan, split: Workload, onboard: Workload, rates: ComputeRates, resources: Resources
-) -> dict[str, Any]:
-    """ρ = T_split / T_on-board in closed form: the slower of all downlinks together and the ground's computers.
-
-    ``transfer`` and ``compute`` are the two terms; where ``compute`` is 1 or more no schedule can win.
-    """
-    onboard_s = _onboard_s(onboard, rates)
-    transfer = _bits_down(split) / _capacity_bps(contact_plan, resources) / onboard_s
-    compute = _ground_s(split, rates) / onboard_s
-    return {
-        "law": max(transfer, compute),
-        "transfer": transfer,
-        "compute": compute,
-        "bound_by": "transfer" if transfer > compute else "compute",
-        "can_win": compute < 1.0,
-    }
-
-
-def break_even(
-    contact_plan: ContactPlan,
-    split: Workload,
-    onboard: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    split_s: float,
-) -> dict[str, Any]:
-    """From where on the split beats on-board LoRA, each with all else as it is; None where nothing helps.
-
-    ``split_s`` is the planned round of the split.  ``satellite_tflops`` is the on-board rate that catches up with
-    it, ``gb_per_pass`` what a median pass brings down.
-    """
-    onboard_s = _onboard_s(onboard, rates)
-    can_win = _ground_s(split, rates) < onboard_s
-    needed_bps = _bits_down(split) / onboard_s
-    stations, beams = len(contact_plan.stations), resources.beams
-    down = contact_plan.of_kind(LinkKind.DOWNLINK)
-    usable_s = np.maximum(down["end_s"] - down["start_s"] - resources.setup_s, 0.0)
-    per_beam_bps = _capacity_bps(contact_plan, resources) / (stations * beams)
-    return {
-        "down_mbps": needed_bps / (stations * beams * _OUTAGE) / 1e6 if can_win else None,
-        "stations": math.ceil(needed_bps / (beams * per_beam_bps)) if can_win else None,
-        "ground_tflops": _ground_s(split, rates) / onboard_s * rates.ground_flops / 1e12,
-        "satellite_tflops": onboard_s * rates.satellite_flops / split_s / 1e12,
-        "gb_per_pass": float(np.median(usable_s * down["rate_bps"])) / 8e9 if len(down) else 0.0,
-    }
-
-
-def mission_time_per_point(
-    accuracy: Sequence[float], rounds_s: float, target: float
-) -> dict[str, float | None]:
-    """Mission time of a training curve (accuracy in % after each round): to reach ``target``, and per point gained."""
-    reached = [number for number, value in enumerate(accuracy, 1) if value >= target]
-    gained = accuracy[-1] - accuracy[0]
-    return {
-        "to_target_s": reached[0] * rounds_s if reached else None,
-        "per_point_s": (len(accuracy) - 1) * rounds_s / gained if gained > 0 else None,
-    }
-
-
 def sweep(
     contact_plan: ContactPlan,
     cases: Sequence[Case],
@@ -222,7 +161,6 @@ def table_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
     rows = []
     for case in found["cases"]:
         times = [case[key] for key in ("median_s", "p95_s", "bound_s", *SPLIT_COLUMNS)]
-        ratio = case["ratio_to"].get("a3")
         rows.append(
             {
                 "case": case["name"],
@@ -230,30 +168,21 @@ def table_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
                 **{
                     key: "–" if value is None else f"{value:.0f}"
                     for key, value in zip(
-                        ("median s", "p95 s", "bound s", *SPLIT_COLUMNS), times, strict=True
+                        ("median s", "p95 s", "bound s", *(column[:-2] for column in SPLIT_COLUMNS)),
+                        times,
+                        strict=True,
                     )
                 },
                 "gap": "–" if case["gap_to_bound"] is None else f"{100 * case['gap_to_bound']:.0f} %",
-                "÷ a3": "–" if ratio is None else f"{ratio:.2f}",
+                **{
+                    f"÷ {other}": f"{case['ratio_to'][other]:.2f}" if other in case["ratio_to"] else "–"
+                    for other in ("a2", "a3", "b")
+                },
+                **{
+                    heading: f"{case[key]:.0f}" if case[key] else "–"
+                    for key, heading in (("per_point_s", "s/point"), ("to_target_s", "to best s"))
+                    if key in case
+                },
             }
         )
     return rows
-
-
-def _bits_down(split: Workload) -> float:
-    return 8.0 * split.down_bytes * split.passes * sum(split.samples)
-
-
-def _ground_s(split: Workload, rates: ComputeRates) -> float:
-    return split.ground_flops * split.passes * sum(split.samples) / rates.ground_flops
-
-
-def _onboard_s(onboard: Workload, rates: ComputeRates) -> float:
-    return onboard.onboard_flops * onboard.epochs * max(onboard.samples) / rates.satellite_flops
-
-
-def _capacity_bps(contact_plan: ContactPlan, resources: Resources) -> float:
-    """What all beams bring down together, if they always have somebody to listen to."""
-    down = contact_plan.of_kind(LinkKind.DOWNLINK)
-    rate_bps = float(np.median(down["rate_bps"])) if len(down) else 0.0
-    return len(contact_plan.stations) * resources.beams * rate_bps * _OUTAGE

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
+from orbit.contact_plan import LinkKind
 from strategies.compare import (
     compare,
     even_starts,
-    mission_time_per_point,
-    regime_law,
     standard_cases,
     table_rows,
 )
+from strategies.regime import add_mission_times, break_even, mission_time_per_point, regime_law, verdict
 from strategies.workload import ComputeRates, Resources, Switches, Workload, WorkloadError
 
 WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(38) for k in range(6)])
@@ -41,6 +42,10 @@ def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() 
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
     assert len(table_rows(found)) == 9
+    assert "s/point" not in table_rows(found)[0]
+    add_mission_times(found, [50.0, 60.0, 70.0])
+    assert by_name["e"]["per_point_s"] == pytest.approx(by_name["e"]["median_s"] / 10.0)
+    assert table_rows(found)[0]["s/point"] == f"{by_name['a']['per_point_s']:.0f}"
 
 
 def test_where_the_satellites_together_outrun_the_ground_the_law_says_that_nothing_can_win() -> None:
@@ -50,6 +55,23 @@ def test_where_the_satellites_together_outrun_the_ground_the_law_says_that_nothi
     assert strong["can_win"]
     assert not weak["can_win"]
     assert weak["law"] > 1.0
+    edges = break_even(WORLD, split, onboard, ComputeRates(0.5e12, 2e12), Resources(), split_s=1000.0)
+    assert edges["down_mbps"] is edges["stations"] is None
+    said = " ".join(verdict({"rho": {**weak, "planned": 2.0}, "break_even": edges}))
+    assert "No rate and no number of stations" in said
+    even = ComputeRates(0.5e12, edges["ground_tflops"] * 1e12)
+    assert regime_law(WORLD, split, onboard, even, Resources())["compute"] == pytest.approx(1.0)
+
+
+def test_at_the_break_even_rate_the_closed_form_is_one() -> None:
+    split, onboard = make_workload(6, 2000), make_workload(6, 2000, "onboard-lora")
+    ample = ComputeRates(0.5e12, 500e12)
+    edges = break_even(WORLD, split, onboard, ample, Resources(), split_s=100.0)
+    slowed = WORLD.contacts.copy()
+    slowed["rate_bps"][slowed["kind"] == LinkKind.DOWNLINK] = edges["down_mbps"] * 1e6
+    at_edge = dataclasses.replace(WORLD, contacts=slowed)
+    assert regime_law(at_edge, split, onboard, ample, Resources())["transfer"] == pytest.approx(1.0)
+    assert edges["stations"] <= 2
 
 
 def test_mission_time_to_an_accuracy_and_per_point() -> None:

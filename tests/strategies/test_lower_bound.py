@@ -14,9 +14,9 @@ from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
 
 from orbit.contact_plan import LinkKind
 from strategies.bound import flow_over_time, lower_bound_s
-from strategies.compare import regime_law
 from strategies.network import NoRouteError, groups_of
 from strategies.planner import plan_round
+from strategies.regime import regime_law
 from strategies.workload import ComputeRates, Resources
 
 max_flow = pytest.importorskip("ortools.graph.python.max_flow", reason="OR-Tools is the second solver")
