@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
+from importlib.resources import files
+
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import EarthLocation
@@ -44,3 +48,14 @@ def seen_circle(
     way = np.sin(bearing)[:, None] * east + np.cos(bearing)[:, None] * north
     x, y, z = (np.cos(rim) * up + np.sin(rim) * way).T
     return np.degrees(np.arcsin(z)), np.degrees(np.arctan2(y, x))
+
+
+@cache
+def coastlines() -> tuple[np.ndarray, np.ndarray]:
+    """Latitude and longitude [deg] of the world's coasts as one line with gaps (NaN), each (points,).
+
+    Natural Earth 1:110 million, public domain, simplified to a tenth of a degree (``benchmarks.make_coastlines``).
+    """
+    lines = json.loads((files("orbit") / "coastlines.json").read_text())["coordinates"]
+    lon, lat = np.concatenate([[*line, (np.nan, np.nan)] for line in lines]).T
+    return lat, lon

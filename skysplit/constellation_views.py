@@ -1,4 +1,4 @@
-"""A constellation to look at: JSON, CZML for Cesium, and a map of ground tracks."""
+"""A constellation for other programs: JSON, and CZML for Cesium."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from astropy.time import Time, TimeDelta
-from plotly.colors import qualitative
 
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan, LinkKind
-from orbit.ground_track import positions_itrs_km, seen_circle, subpoints
+from orbit.ground_track import positions_itrs_km
 from orbit.stations import GroundStation
+from server_app.ground_map import plane_colour
 
 CZML_STEP_S = 120.0
-MAP_STEP_S = 30.0
 
 
 def constellation_json(constellation: Constellation, stations: Sequence[GroundStation], epoch: Time) -> str:
@@ -118,72 +116,8 @@ def constellation_czml(
     return json.dumps(packets)
 
 
-def map_figure(
-    constellation: Constellation, stations: Sequence[GroundStation], epoch: Time, *, span_s: float = 5700.0
-) -> go.Figure:
-    """Ground tracks over ``span_s`` (about a revolution), one colour a plane, and what each station sees."""
-    seconds = np.arange(0, span_s, MAP_STEP_S)
-    lat, lon, height_km = subpoints(constellation, epoch, seconds)
-    figure = go.Figure()
-    for plane in np.unique(constellation.plane).tolist():
-        tracks = [_open_at_date_line(lat[k], lon[k]) for k in np.flatnonzero(constellation.plane == plane)]
-        y, x = (np.concatenate(part) for part in zip(*tracks, strict=True))
-        colour = f"rgb{tuple(_rgba(plane)[:3])}"
-        figure.add_trace(
-            go.Scattergl(x=x, y=y, mode="lines", name=f"plane {plane}", line={"width": 1, "color": colour})
-        )
-        here = constellation.plane == plane
-        figure.add_trace(
-            go.Scattergl(
-                x=lon[here, 0],
-                y=lat[here, 0],
-                mode="markers",
-                marker={"size": 7, "color": colour},
-                text=[name for name, member in zip(constellation.names, here, strict=True) if member],
-                name=f"plane {plane} at the epoch",
-                showlegend=False,
-            )
-        )
-    for station in stations:
-        y, x = _open_at_date_line(*seen_circle(station, float(np.median(height_km))))
-        figure.add_trace(
-            go.Scatter(
-                x=x,
-                y=y,
-                mode="lines",
-                line={"dash": "dot", "color": "grey"},
-                name=station.name,
-                showlegend=False,
-            )
-        )
-        figure.add_trace(
-            go.Scatter(
-                x=[(station.lon_deg + 180) % 360 - 180],
-                y=[station.lat_deg],
-                mode="markers+text",
-                marker={"symbol": "triangle-up", "size": 11, "color": "black"},
-                text=[station.name],
-                textposition="top center",
-                showlegend=False,
-            )
-        )
-    figure.update_xaxes(range=[-180, 180], dtick=30, title="longitude [°]")
-    figure.update_yaxes(range=[-90, 90], dtick=30, title="latitude [°]", scaleanchor="x")
-    figure.update_layout(
-        title=f"{len(constellation)} satellites from {_utc(epoch, 0.0)}, {span_s / 60:.0f} min",
-        template="plotly_white",
-    )
-    return figure
-
-
-def _open_at_date_line(lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The line with gaps (NaN) where it steps over the date line, and one at its end."""
-    jumps = np.flatnonzero(np.abs(np.diff(lon)) > 180) + 1
-    return np.append(np.insert(lat, jumps, np.nan), np.nan), np.append(np.insert(lon, jumps, np.nan), np.nan)
-
-
 def _rgba(plane: int) -> list[int]:
-    colour = qualitative.Dark24[plane % len(qualitative.Dark24)]
+    colour = plane_colour(plane)
     return [int(colour[k : k + 2], 16) for k in (1, 3, 5)] + [255]
 
 

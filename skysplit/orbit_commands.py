@@ -17,8 +17,9 @@ from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import to_csv, to_json, to_rows
 from orbit.dtn_files import to_hdtn, to_ion
+from server_app.ground_map import map_page
 from skysplit.arguments import ScenarioArgument, SetOption, fail, read_scenario
-from skysplit.constellation_views import constellation_czml, constellation_json, map_figure
+from skysplit.constellation_views import constellation_czml, constellation_json
 
 
 class ContactFormat(StrEnum):
@@ -87,7 +88,7 @@ def constellation(
         fail(str(error))
     stations, epoch = stations_of(resolved), epoch_of(resolved)
     if output is ConstellationFormat.MAP:
-        page = map_figure(satellites, stations, epoch).to_html(include_plotlyjs=True)
+        page = map_page(resolved.name, satellites, stations, epoch)
         out = out or Path(f"{resolved.name}.html")
         write_text(out, page)
         print(out)

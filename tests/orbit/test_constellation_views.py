@@ -12,9 +12,10 @@ from orbit.constellation import OldElementsWarning, walker
 from orbit.contact_plan import LinkKind
 from orbit.contact_plan_builder import Links, SpaceGroundLink, build_contact_plan
 from orbit.contacts import find_passes
-from orbit.ground_track import positions_itrs_km, seen_circle, subpoints
+from orbit.ground_track import coastlines, positions_itrs_km, seen_circle, subpoints
 from orbit.stations import GroundStation
-from skysplit.constellation_views import constellation_czml, constellation_json, map_figure
+from server_app.ground_map import map_figure, map_page
+from skysplit.constellation_views import constellation_czml, constellation_json
 
 EPOCH = Time("2026-03-01T06:00:00")
 SHELL = walker("53: 12/3/1", epoch=EPOCH, altitude_km=550)
@@ -71,11 +72,32 @@ def test_json_gives_planes_slots_and_elements() -> None:
 
 def test_the_map_draws_a_track_per_plane_and_breaks_it_at_the_date_line() -> None:
     figure = map_figure(SHELL, STATIONS, EPOCH)
-    tracks = [trace for trace in figure.data if trace.mode == "lines"]
-    assert [trace.name for trace in tracks] == ["plane 0", "plane 1", "plane 2", "Matera", "Suva"]
-    for trace in tracks:
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    assert [trace.name for trace in lines if trace.name] == ["plane 0", "plane 1", "plane 2"]
+    assert len(lines) == 1 + 3 + len(STATIONS)
+    for trace in lines:
         step = np.abs(np.diff(trace.x))
         assert (step[~np.isnan(step)] < 180).all()
+
+
+def test_the_page_of_the_map_needs_nothing_from_outside() -> None:
+    page = map_page("a <name>", SHELL, STATIONS, EPOCH)
+    assert "a &lt;name&gt;" in page
+    assert "<script src" not in page
+    assert "<link" not in page
+
+
+@pytest.mark.parametrize(
+    ("lat", "lon", "near"),
+    [(36.0, -5.4, True), (58.0, -5.2, True), (-34.4, 18.5, True), (48.0, 8.0, False), (0.0, -30.0, False)],
+)
+def test_coasts_run_past_gibraltar_scotland_and_the_cape_and_not_through_the_black_forest(
+    lat, lon, near
+) -> None:
+    coast_lat, coast_lon = coastlines()
+    away_deg = np.nanmin(np.hypot(coast_lat - lat, (coast_lon - lon) * np.cos(np.radians(lat))))
+    assert (away_deg < 1.0) == near
+    assert np.nanmax(np.abs(coast_lon)) <= 180
 
 
 def test_elements_far_from_their_epoch_bring_a_warning_with_their_age() -> None:
