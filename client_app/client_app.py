@@ -18,6 +18,7 @@ from flwr.clientapp import ClientApp
 
 from client_app import state
 from client_app.crossings import Crossings
+from client_app.kept_features import origin_of
 from client_app.onboard import (
     OnBoard,
     Parked,
@@ -98,6 +99,11 @@ def train(message: Message, context: Context) -> Message:
     number = int(config["round"])  # type: ignore[arg-type]
     task = RoundTask(number, briefing.scenario.seed, index, training)
 
+    kept = None
+    if briefing.keeps_features:
+        origin = origin_of(on_board.embedding, scaling.features, briefing.scenario.crossings.features)
+        kept = state.load_kept_features(context, len(on_board.images), VIEWS[training.augment], origin)
+
     parked = False
     with _link(context, briefing, index) as link:
         crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling.features)
@@ -109,11 +115,13 @@ def train(message: Message, context: Context) -> Message:
                 train_head_round(task, on_board, head, crossings, progress, pooled_states)
                 state.save_pooled_states(context, pooled_states)
             else:
-                train_lora_round(task, on_board, head, crossings, progress)
+                train_lora_round(task, on_board, head, crossings, progress, kept)
         except Parked:
             state.save_progress(context, progress, head)
             parked = True
         finished_s = link.mission_time_s()
+    if kept is not None:
+        state.save_kept_features(context, kept)
 
     seen = max(1, progress.seen)
     metrics = MetricRecord(

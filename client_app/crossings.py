@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mission.briefing import Briefing
 from relay.client import LinkError, ParcelLink
-from relay.wire import Kind, Manifest
+from relay.wire import Buffer, Kind, Manifest
 from splitmodel import codecs
 from splitmodel.scaling import Scaling
 
@@ -48,6 +50,7 @@ class Crossings:
         self._ground = briefing.ground
         self.bytes_up = 0
         self.bytes_down = 0
+        self.are_kept = False  # whether the ground says that it keeps the features which it answered last
 
     def send(self, kind: Kind, step: int, tensor: Tensor, *, attempt: int = 0) -> None:
         """Send a float tensor to the ground as the kind's codec encodes it."""
@@ -55,21 +58,21 @@ class Crossings:
         if kind is Kind.FEATURES and self._scaling and codecs.quantises(codec):
             tensor = self._scaling.standardise(tensor)
         payload = codecs.encode(tensor, codec)
-        manifest = Manifest.describe(
-            payload,
-            run=self._run,
-            kind=kind,
-            source=self._satellite,
-            destination=self._ground,
-            dtype="float32",
-            shape=tuple(tensor.shape),
-            codec=codec,
-            round=self._round,
-            step=step,
-            attributes={"attempt": attempt},
-        )
-        self._link.send(manifest, payload)
-        self.bytes_up += len(payload)
+        self._send(kind, step, payload, "float32", tuple(tensor.shape), codec, attempt)
+
+    def send_names(
+        self, step: int, names: NDArray[np.uint8], new: NDArray[np.bool_], *, attempt: int
+    ) -> None:
+        """Name the features of a step; those of new ones follow.
+
+        Args:
+            step: The step.
+            names: Shape (B, 16).
+            new: Whether the features themselves follow, shape (B,).
+            attempt: As in :meth:`send`.
+        """
+        payload = np.concatenate([names, new[:, None].astype(np.uint8)], axis=1)
+        self._send(Kind.SAMPLES, step, payload.tobytes(), "uint8", payload.shape, "raw", attempt)
 
     def receive(self, kind: Kind, step: int) -> Tensor:
         """The tensor of this kind and step.
@@ -84,4 +87,31 @@ class Crossings:
                 f"{manifest.kind.name} of round {manifest.round}, step {manifest.step}"
             )
         self.bytes_down += len(payload)
+        self.are_kept = bool(manifest.attributes.get("kept", 0))
         return codecs.decode(payload, manifest.codec, manifest.shape)
+
+    def _send(
+        self,
+        kind: Kind,
+        step: int,
+        payload: Buffer,
+        dtype: str,
+        shape: tuple[int, ...],
+        codec: str,
+        attempt: int,
+    ) -> None:
+        manifest = Manifest.describe(
+            payload,
+            run=self._run,
+            kind=kind,
+            source=self._satellite,
+            destination=self._ground,
+            dtype=dtype,
+            shape=shape,
+            codec=codec,
+            round=self._round,
+            step=step,
+            attributes={"attempt": attempt},
+        )
+        self._link.send(manifest, payload)
+        self.bytes_up += len(payload)

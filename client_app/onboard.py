@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from client_app.crossings import Crossings
+from client_app.kept_features import KeptFeatures, name_of
 from mission.schema import Training
 from relay.client import RemoteError
 from relay.wire import Kind
@@ -25,6 +27,7 @@ from splitmodel.parts import Embedding
 from splitmodel.training import VIEWS, Batch, learning_rate, round_batches, round_seed, view
 
 _SCALING_SAMPLES = 32
+_MISSING = "FeaturesMissing"  # server_app.feature_cache
 _REHEARSALS = 3
 
 
@@ -96,6 +99,11 @@ class OnBoard:
         pixels = self.images.pixels_BCHW(batch.indices)
         return split_step.embed(self.embedding, view(self.embedding.preprocess(pixels), batch.views))
 
+    def names(self, batch: Batch, origin: bytes) -> NDArray[np.uint8]:
+        """Names of a batch's features, shape (B, 16); see :func:`client_app.kept_features.name_of`."""
+        pixels = self.images.pixels(batch.indices)
+        return np.stack([name_of(*one, origin) for one in zip(pixels, batch.views.tolist(), strict=True)])
+
     def labels(self, batch: Batch) -> Tensor:
         """Labels of a batch, shape (B,)."""
         return torch.from_numpy(self.images.labels[batch.indices])
@@ -131,11 +139,19 @@ def send_samples_of_features(on_board: OnBoard, crossings: Crossings) -> None:
 
 
 def train_lora_round(
-    task: RoundTask, on_board: OnBoard, head: nn.Linear, crossings: Crossings, progress: Progress
+    task: RoundTask,
+    on_board: OnBoard,
+    head: nn.Linear,
+    crossings: Crossings,
+    progress: Progress,
+    kept: KeptFeatures | None,
 ) -> None:
     """Train the head on board and the adapter on the ground: c1, c2 and c3 in every step.
 
-    ``head`` and ``progress`` are changed in place, also when the round is parked.
+    ``head``, ``progress`` and ``kept`` are changed in place, also when the round is parked.
+
+    Args:
+        kept: What the ground keeps of c1, or ``None`` where it keeps nothing.
 
     Raises:
         Parked: The ground cannot serve the next step now.
@@ -144,15 +160,11 @@ def train_lora_round(
     optimizer = head_optimizer(head, task.training, progress)
     for number in range(progress.step, len(batches)):
         batch = batches[number]
-        crossings.send(Kind.FEATURES, number, on_board.features(batch), attempt=progress.attempt)
         try:
-            pooled_BD = crossings.receive(Kind.HIDDEN, number)
-        except RemoteError as error:
-            if error.error != Parked.__name__:
-                raise
-            progress.attempt += 1
+            pooled_BD = _pooled_states(on_board, crossings, number, batch, kept, progress)
+        except Parked:
             progress.optimizer = optimizer_state(optimizer)
-            raise Parked from error
+            raise
         result = _train_head(
             head, optimizer, pooled_BD, on_board.labels(batch), task.rate(number, len(batches))
         )
@@ -260,6 +272,41 @@ def _shortest_s(run: Callable[[], object]) -> float:
         run()
         spent_s.append(time.perf_counter() - started)
     return min(spent_s)
+
+
+def _pooled_states(
+    on_board: OnBoard,
+    crossings: Crossings,
+    number: int,
+    batch: Batch,
+    kept: KeptFeatures | None,
+    progress: Progress,
+) -> Tensor:
+    """c1 and c2 of a step: features go to the ground, or their names where it keeps them."""
+    try:
+        if kept is None:
+            crossings.send(Kind.FEATURES, number, on_board.features(batch), attempt=progress.attempt)
+            return crossings.receive(Kind.HIDDEN, number)
+        names = kept.names_of(batch)
+        new = ~names.any(axis=1)
+        fresh = Batch(batch.indices[new], batch.views[new])
+        if len(fresh.indices):
+            names[new] = on_board.names(fresh, kept.origin)
+        crossings.send_names(number, names, new, attempt=progress.attempt)
+        if len(fresh.indices):
+            crossings.send(Kind.FEATURES, number, on_board.features(fresh), attempt=progress.attempt)
+        pooled_BD = crossings.receive(Kind.HIDDEN, number)
+        if crossings.are_kept:
+            kept.put(batch, names)
+        return pooled_BD
+    except RemoteError as error:
+        progress.attempt += 1
+        if error.error == _MISSING and kept is not None:  # the ground has lost its cache
+            kept.forget()
+            return _pooled_states(on_board, crossings, number, batch, kept, progress)
+        if error.error == Parked.__name__:
+            raise Parked from error
+        raise
 
 
 def _train_head(

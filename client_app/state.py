@@ -6,9 +6,15 @@ import torch
 from flwr.app import ArrayRecord, Context, MetricRecord
 from torch import nn
 
+from client_app.kept_features import KeptFeatures
 from client_app.onboard import PooledStates, Progress
 
-_TENSORS, _COUNTERS, _POOLED = "progress-tensors", "progress-counters", "pooled-states"
+_TENSORS, _COUNTERS, _POOLED, _KEPT = (
+    "progress-tensors",
+    "progress-counters",
+    "pooled-states",
+    "kept-features",
+)
 
 
 def save_progress(context: Context, progress: Progress, head: nn.Linear) -> None:
@@ -54,6 +60,19 @@ def load_pooled_states(context: Context) -> PooledStates | None:
     states = context.state.array_records[_POOLED].to_torch_state_dict()["states"]
     samples, views, hidden = states.shape
     return PooledStates(samples, views, hidden, states)
+
+
+def save_kept_features(context: Context, kept: KeptFeatures) -> None:
+    """Keep which features the ground keeps (``lora`` mode)."""
+    context.state[_KEPT] = ArrayRecord({"names": torch.from_numpy(kept.names)})
+
+
+def load_kept_features(context: Context, samples: int, views: int, origin: bytes) -> KeptFeatures:
+    """What the ground keeps by now; nothing in the first round."""
+    if _KEPT not in context.state.array_records:
+        return KeptFeatures(samples, views, origin)
+    names = context.state.array_records[_KEPT].to_torch_state_dict()["names"]
+    return KeptFeatures(samples, views, origin, names.numpy())
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

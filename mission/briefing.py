@@ -10,6 +10,7 @@ from mission.scenario import scenario_from_json, scenario_to_json
 from mission.schema import Scenario
 
 GROUND = "ground"  # its name on the wire
+FEATURE_NAME_BYTES = 16  # a name of features that the ground keeps
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Briefing:
         run: Name of the run on the wire.
         ground: Name of the ground on the wire.
         backbone: ``host:port`` of the backbone service.
+        keeps_features: Whether the ground keeps features, so that those which have crossed are only named again.
     """
 
     scenario: Scenario
@@ -31,6 +33,7 @@ class Briefing:
     run: str
     ground: str
     backbone: str
+    keeps_features: bool
 
     def to_config(self) -> dict[str, Any]:
         """As the values that a Flower ``ConfigRecord`` takes."""
@@ -41,6 +44,7 @@ class Briefing:
             "run": self.run,
             "ground": self.ground,
             "backbone": self.backbone,
+            "keeps-features": self.keeps_features,
         }
 
     @classmethod
@@ -57,4 +61,5 @@ class Briefing:
             run=config["run"],
             ground=config["ground"],
             backbone=config["backbone"],
+            keeps_features=config["keeps-features"],
         )

@@ -52,6 +52,8 @@ ROUNDS = pa.schema(
         ("isl_bytes", pa.int64()),
         ("downlink_bytes", pa.int64()),
         ("uplink_bytes", pa.int64()),
+        ("split_up_bytes", pa.int64()),  # over the split as sent, not as planned
+        ("split_down_bytes", pa.int64()),
         ("train_loss", pa.float64()),
         ("train_accuracy", pa.float64()),
         ("test_loss", pa.float64()),

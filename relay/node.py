@@ -36,7 +36,14 @@ SKEW_S = 0.5  # how much light time and the error of two clocks may shift what a
 SWEEP_S = 1.0  # how often routes are looked up anew and what has expired is let go
 
 # A satellite that waits for its gradient or its hidden states cannot go on; features are sent ahead.
-_URGENCY = {Kind.GRAD_HIDDEN: 0, Kind.HIDDEN: 0, Kind.GRAD_FEATURES: 0, Kind.AGGREGATE: 1, Kind.FEATURES: 2}
+_URGENCY = {
+    Kind.GRAD_HIDDEN: 0,
+    Kind.HIDDEN: 0,
+    Kind.GRAD_FEATURES: 0,
+    Kind.AGGREGATE: 1,
+    Kind.SAMPLES: 2,
+    Kind.FEATURES: 2,
+}
 
 
 class RelayError(RuntimeError):

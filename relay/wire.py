@@ -59,13 +59,14 @@ class Conflict(WireError):
 
 
 class Kind(enum.IntEnum):
-    """The crossings c1 to c4 of the split, and the weights that are averaged."""
+    """The crossings c1 to c4 of the split, the weights that are averaged, and names of images for c1."""
 
     FEATURES = pb.FEATURES
     HIDDEN = pb.HIDDEN
     GRAD_HIDDEN = pb.GRAD_HIDDEN
     GRAD_FEATURES = pb.GRAD_FEATURES
     AGGREGATE = pb.AGGREGATE
+    SAMPLES = pb.SAMPLES
 
 
 DTYPE_BYTES = MappingProxyType(

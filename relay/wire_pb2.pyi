@@ -15,12 +15,14 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GRAD_HIDDEN: _ClassVar[Kind]
     GRAD_FEATURES: _ClassVar[Kind]
     AGGREGATE: _ClassVar[Kind]
+    SAMPLES: _ClassVar[Kind]
 KIND_UNSPECIFIED: Kind
 FEATURES: Kind
 HIDDEN: Kind
 GRAD_HIDDEN: Kind
 GRAD_FEATURES: Kind
 AGGREGATE: Kind
+SAMPLES: Kind
 
 class Attribute(_message.Message):
     __slots__ = ("text", "integer", "real")

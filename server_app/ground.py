@@ -19,7 +19,8 @@ from torch import Tensor
 
 from mission.briefing import GROUND
 from mission.schema import Scenario
-from relay.wire import Buffer, Kind, Manifest, WireError
+from relay.wire import Buffer, Kind, Manifest
+from server_app.arrivals import Arrivals, UnexpectedParcel
 from server_app.backbone import BackboneSteps
 from server_app.turns import Turn, Turns, plan_order
 from splitmodel import codecs
@@ -35,10 +36,6 @@ PATIENCE_S = (
 Parcels = Sequence[tuple[Manifest, Buffer]]
 
 
-class UnexpectedParcel(WireError):
-    """A parcel that has no place in the round under way."""
-
-
 class Ground:
     """Backbone service of one run.
 
@@ -46,12 +43,14 @@ class Ground:
         steps: The backbone's training steps.
         scenario: The resolved scenario.
         run: Name of the run, as manifests carry it.
+        arrivals: Puts together the features of a step.
     """
 
-    def __init__(self, steps: BackboneSteps, scenario: Scenario, run: str) -> None:
+    def __init__(self, steps: BackboneSteps, scenario: Scenario, run: str, arrivals: Arrivals) -> None:
         self._steps = steps
         self._scenario = scenario
         self._run = run
+        self._arrivals = arrivals
         self._round = 0  # the muster
         self._seen: dict[str, tuple[Moments, Moments]] = {}  # features and pooled states of the muster
         self._scaling: SplitScaling | None = None
@@ -122,14 +121,18 @@ class Ground:
         """
         if manifest.round != self._round:
             raise UnexpectedParcel(f"{satellite} sends round {manifest.round}; this is round {self._round}")
-        if manifest.kind is Kind.FEATURES:
-            features_BTD = codecs.decode(payload, manifest.codec, manifest.shape)
-            if codecs.quantises(manifest.codec):
+        if manifest.kind in (Kind.FEATURES, Kind.SAMPLES):
+            arrived = self._arrivals.add(satellite, manifest, payload)
+            if arrived is None:
+                return []  # its other half is still under way
+            features_BTD = codecs.decode(arrived.payload, arrived.codec, arrived.shape)
+            if codecs.quantises(arrived.codec):
                 if self._scaling is None:
-                    raise UnexpectedParcel(f"{satellite} sends {manifest.codec} features at the muster")
+                    raise UnexpectedParcel(f"{satellite} sends {arrived.codec} features at the muster")
                 features_BTD = self._scaling.features.restore(features_BTD)
             pooled_BD = await self._forward(satellite, manifest.step, features_BTD)
-            return [self._parcel(manifest, Kind.HIDDEN, pooled_BD, self._scenario.crossings.hidden)]
+            codec = self._scenario.crossings.hidden
+            return [self._parcel(manifest, Kind.HIDDEN, pooled_BD, codec, kept=int(arrived.kept))]
         if manifest.kind is Kind.GRAD_HIDDEN and self.trains_adapters:
             return [await self._gradient(satellite, manifest, payload)]
         raise UnexpectedParcel(
@@ -166,7 +169,9 @@ class Ground:
         progress = (self._round - 1 + self._position[turn] / len(self._order)) / training.rounds
         return learning_rate(training.learning_rate, training.schedule, progress)
 
-    def _parcel(self, request: Manifest, kind: Kind, tensor: Tensor, codec: str) -> tuple[Manifest, Buffer]:
+    def _parcel(
+        self, request: Manifest, kind: Kind, tensor: Tensor, codec: str, **facts: int
+    ) -> tuple[Manifest, Buffer]:
         payload = codecs.encode(tensor, codec)
         manifest = Manifest.describe(
             payload,
@@ -180,7 +185,7 @@ class Ground:
             round=request.round,
             step=request.step,
             micro_batch=request.micro_batch,
-            attributes=request.attributes,
+            attributes={**request.attributes, **facts},
         )
         return manifest, payload
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mission.briefing import FEATURE_NAME_BYTES
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from relay.wire import encoded_bytes
+from splitmodel import codecs
 from splitmodel.published import Profile
 from splitmodel.training import VIEWS, round_batches, round_seed
 from strategies.checker import require_feasible
@@ -17,6 +19,7 @@ from strategies.planner import plan_round
 from strategies.workload import ComputeRates, Mode, Resources, Switches, Workload
 
 _FLOPS_PER_TFLOPS = 1e12
+_BYTES_PER_GB = 1e9
 _MANY_VALUES = 1 << 20  # so many that the last, partly filled block of a codec does not count
 
 
@@ -37,6 +40,7 @@ class RoundPlanner:
         self._contact_plan = contact_plan
         self._costs = costs
         self._samples = list(samples)
+        self._new_images = NewImages(scenario, self._samples)
         self._rates = rates_of(scenario)
         self._resources = resources_of(scenario)
         self._switches = switches_of(scenario)
@@ -56,10 +60,23 @@ class RoundPlanner:
 
     def workload(self, number: int) -> Workload:
         """What round ``number`` moves and computes."""
-        mode = self._scenario.training.mode
-        # In head mode only images that are new under their view cross; the planner sees their mean per sample.
-        crossing = _new_share(self._scenario, self._samples, number) if mode == "head" else 1.0
-        return workload_of(self._scenario, self._costs, self._samples, Mode(mode), crossing=crossing)
+        mode = Mode(self._scenario.training.mode)
+        return workload_of(
+            self._scenario, self._costs, self._samples, mode, crossing=self._crossing_share(number)
+        )
+
+    def _crossing_share(self, number: int) -> float:
+        """Images whose features cross in this round; the planner sees their mean per image."""
+        if self._scenario.training.mode == "head":
+            return self._new_images.share(number)
+        row_bytes = kept_row_bytes(self._scenario, self._costs)
+        if row_bytes is None:
+            return 1.0
+        images = sum(self._samples)
+        kept = kept_rows(self._scenario, row_bytes, images) / (
+            images * VIEWS[self._scenario.training.augment]
+        )
+        return 1.0 - kept * (1.0 - self._new_images.share(number))
 
 
 def rates_of(scenario: Scenario) -> ComputeRates:
@@ -102,23 +119,24 @@ def workload_of(
         samples: Training images of each satellite.
         mode: As trained, or a baseline.
         onboard_share: Whether satellites may train a part of their images on board.
-        crossing: Share of the images that cross the split at all.
+        crossing: Share of the images whose features cross; in mode ``head`` only these pass the backbone, too.
     """
     training = scenario.training
+    passing = crossing if mode is Mode.HEAD else 1.0
     return Workload.split(
         mode,
         samples,
         tokens=costs.tokens,
         hidden=costs.hidden,
         embedding_flops=crossing * costs.embedding_flops,
-        backbone_flops=crossing * costs.backbone_flops,
+        backbone_flops=passing * costs.backbone_flops,
         head_flops=costs.head_flops,
         head_bytes=costs.head_bytes,
         adapter_bytes=costs.adapter_bytes,
         backbone_bytes=4 * costs.backbone_params,
         raw_bytes=scenario.planning.image_bytes,
         feature_bits=crossing * bits_per_value(scenario.crossings.features),
-        hidden_bits=crossing * bits_per_value(scenario.crossings.hidden),
+        hidden_bits=passing * bits_per_value(scenario.crossings.hidden),
         gradient_bits=bits_per_value(scenario.crossings.gradients),
         lora_backward_ratio=costs.lora_backward_flops / costs.backbone_flops,
         epochs=training.local_epochs,
@@ -132,17 +150,53 @@ def bits_per_value(codec: str) -> float:
     return 8.0 * encoded_bytes("float32", (_MANY_VALUES,), codec) / _MANY_VALUES
 
 
-def _new_share(scenario: Scenario, samples: Sequence[int], number: int) -> float:
-    """Share of a round's images that are seen under their view for the first time (``head`` mode keeps the rest)."""
-    training = scenario.training
-    views = VIEWS[training.augment]
-    new = 0
-    for satellite, count in enumerate(samples):
-        seen = np.zeros((count, views), bool)
-        for earlier in range(1, number + 1):
-            before = int(seen.sum())
-            seed = round_seed(scenario.seed, satellite, earlier)
-            for batch in round_batches(count, training.batch_size, training.local_epochs, views, seed):
-                seen[batch.indices, batch.views] = True
-        new += int(seen.sum()) - before
-    return new / (sum(samples) * training.local_epochs)
+class NewImages:
+    """Which images a round is the first to see under their view: only their features cross, where they are kept.
+
+    Args:
+        scenario: The resolved scenario.
+        samples: Training images of each satellite.
+    """
+
+    def __init__(self, scenario: Scenario, samples: Sequence[int]) -> None:
+        self._scenario = scenario
+        self._samples = samples
+        self._views = VIEWS[scenario.training.augment]
+        self._seen = [np.zeros((count, self._views), bool) for count in samples]
+        self._rounds = 0
+
+    def share(self, number: int) -> float:
+        """Of all images of round ``number``, those that are new. Rounds come in their order."""
+        training = self._scenario.training
+        new = 0
+        for earlier in range(self._rounds + 1, number + 1):
+            before = self._count()
+            for satellite, seen in enumerate(self._seen):
+                seed = round_seed(self._scenario.seed, satellite, earlier)
+                for batch in round_batches(
+                    len(seen), training.batch_size, training.local_epochs, self._views, seed
+                ):
+                    seen[batch.indices, batch.views] = True
+            new = self._count() - before
+        self._rounds = number
+        return new / (sum(self._samples) * training.local_epochs)
+
+    def _count(self) -> int:
+        return sum(int(seen.sum()) for seen in self._seen)
+
+
+def kept_row_bytes(scenario: Scenario, costs: Profile) -> int | None:
+    """Bytes of one image's features as the ground keeps them, or ``None`` where it keeps none.
+
+    In mode ``head`` it is the satellite that keeps what comes back.
+    """
+    if scenario.training.mode == "head":
+        return None
+    row_bytes = codecs.row_bytes(costs.tokens * costs.hidden, scenario.crossings.features)
+    return row_bytes if row_bytes and kept_rows(scenario, row_bytes, 1) else None
+
+
+def kept_rows(scenario: Scenario, row_bytes: int, images: int) -> int:
+    """How many images, each view counted, the ground keeps the features of."""
+    room = int(scenario.crossings.cache_gb * _BYTES_PER_GB) // (row_bytes + FEATURE_NAME_BYTES)
+    return min(room, images * VIEWS[scenario.training.augment])

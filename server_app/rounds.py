@@ -74,6 +74,8 @@ def round_rows(
             "isl_bytes": int(link_bytes[LinkKind.INTRA_ISL][index] + link_bytes[LinkKind.INTER_ISL][index]),
             "downlink_bytes": int(link_bytes[LinkKind.DOWNLINK][index]),
             "uplink_bytes": int(link_bytes[LinkKind.UPLINK][index]),
+            "split_up_bytes": report["bytes-up"],
+            "split_down_bytes": report["bytes-down"],
             "train_loss": report["train-loss"],
             "train_accuracy": report["train-accuracy"],
             "test_loss": test_score[0],

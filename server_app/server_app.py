@@ -26,12 +26,14 @@ from orbit.contact_plan_files import save
 from relay.direct import GroundEndpoint
 from relay.endpoint import RelayEndpoint
 from relay.settings import LocalRelay, local_relay
+from server_app.arrivals import Arrivals
 from server_app.backbone import BackboneSteps, choose_device
 from server_app.calibration import calibrated
 from server_app.checkpoint import Checkpoint, newest
+from server_app.feature_cache import FeatureCache
 from server_app.flight import Flight
 from server_app.ground import SHARED, Ground
-from server_app.planning import RoundPlanner, resources_of
+from server_app.planning import RoundPlanner, kept_row_bytes, kept_rows, resources_of
 from server_app.results import Results
 from server_app.rounds import services_of
 from splitmodel.adapters import LoraSettings, add_lora
@@ -144,11 +146,15 @@ def fine_tune(
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
     )
-    ground = Ground(steps, scenario, run)
+    arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features)
+    ground = Ground(steps, scenario, run, arrivals)
+    row_bytes = kept_row_bytes(scenario, costs)
     with _endpoint(ground, satellites, address, relay) as endpoint:
         # The satellites, and how what crosses the split is scaled.
         backbone = endpoint.address if isinstance(endpoint, GroundEndpoint) else ""
-        briefing = Briefing(scenario, satellites, planes, run, GROUND, backbone)
+        briefing = Briefing(
+            scenario, satellites, planes, run, GROUND, backbone, keeps_features=row_bytes is not None
+        )
         roster = muster(grid, briefing)
         clock, depart = VirtualClock(scenario.epoch), lambda plan: None
         if relay is not None:
@@ -160,6 +166,12 @@ def fine_tune(
         scaling = ground.end_muster(satellites)
         head = StandardisedHead.of(model.head, scaling.pooled)
         model = dataclasses.replace(model, head=head)
+
+        cache = None
+        if row_bytes is not None:
+            rows = kept_rows(scenario, row_bytes, sum(roster.samples.values()))
+            cache = FeatureCache(record.directory / "features.safetensors", row_bytes, rows)
+            arrivals.keep_in(cache)
 
         # The rounds.
         planner = RoundPlanner(scenario, contact_plan, costs, list(roster.samples.values()))
@@ -187,6 +199,8 @@ def fine_tune(
             finished_rounds=finished_rounds,
         )
         strategy.start(grid, ArrayRecord(start), num_rounds=training.rounds, evaluate_fn=results.evaluate)
+    if cache is not None:
+        cache.remove()
     results.finish()
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 LARGEST = 2.0**126  # magnitudes above are refused: no activation has them, and scale × 127 must stay finite
@@ -137,6 +138,33 @@ def decode(buffer: bytes | bytearray | memoryview, codec: str, shape: Sequence[i
     if not bool(torch.isfinite(torch.stack(torch.aminmax(values))).all()):
         raise CodecError(f"{codec}: a value is not finite")
     return values.view(tuple(shape))
+
+
+def row_bytes(elements: int, codec: str) -> int | None:
+    """Bytes of one row of so many elements, or None where rows share a block or a byte and cannot be cut apart."""
+    chosen = _codec(codec)
+    if isinstance(chosen, _Blocks) and elements % chosen.size:
+        return None
+    return chosen.bytes_of(elements)
+
+
+def to_rows(buffer: bytes | bytearray | memoryview, codec: str, shape: Sequence[int]) -> NDArray[np.uint8]:
+    """An encoded tensor cut into its rows (along the first dimension), shape (rows, `row_bytes`); see `from_rows`."""
+    rows = shape[0]
+    data = np.frombuffer(buffer, np.uint8)
+    scales = _scale_bytes(math.prod(shape), codec)
+    return np.concatenate([data[:scales].reshape(rows, -1), data[scales:].reshape(rows, -1)], axis=1)
+
+
+def from_rows(rows: NDArray[np.uint8], codec: str, elements: int) -> memoryview:
+    """The encoded tensor of these rows, each of so many elements."""
+    scales = _scale_bytes(elements, codec)
+    return np.concatenate([rows[:, :scales].reshape(-1), rows[:, scales:].reshape(-1)]).data
+
+
+def _scale_bytes(elements: int, codec: str) -> int:
+    chosen = _codec(codec)
+    return 2 * math.ceil(elements / chosen.size) if isinstance(chosen, _Blocks) else 0
 
 
 def _codec(name: str) -> "_Plain | _Blocks":

@@ -84,6 +84,28 @@ def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(fly: 
     assert first == second
 
 
+def test_features_cross_once_and_the_weights_are_those_of_sending_them_each_time(fly: Mission) -> None:
+    settings = {"training.augment": "none", "training.rounds": 3}
+    sent = fly(settings | {"crossings.cache_gb": 0.0}, out="sent")
+    kept = fly(settings, out="kept")
+    assert same(trained(sent), trained(kept))
+    up = {path: pq.read_table(path / "rounds.parquet").to_pandas() for path in (sent, kept)}
+    first, second, third = up[kept].groupby("round").split_up_bytes.sum()
+    every = up[sent].groupby("round").split_up_bytes.sum()
+    assert first == pytest.approx(every[1], rel=0.02)
+    assert second == third < every[2] / 15
+    planned = up[kept].groupby("round").downlink_bytes.sum()
+    assert planned[2] < planned[1] / 15
+    assert not (kept / "features.safetensors").exists()
+
+
+def test_a_cache_that_is_too_small_changes_nothing_but_the_bytes(fly: Mission) -> None:
+    settings = {"training.augment": "none", "training.rounds": 2}
+    whole = fly(settings, out="whole")
+    small = fly(settings | {"crossings.cache_gb": 30 * 12_700 / 1e9}, out="small")
+    assert same(trained(whole), trained(small))
+
+
 @pytest.mark.parametrize("mode", [{}, {"training.mode": "head"}, {"training.adapter": "per-satellite"}])
 def test_a_resumed_run_ends_as_one_that_was_never_interrupted(
     fly: Mission, grid_of: Callable[[int, int], Any], tmp_path: Path, mode: dict[str, str]

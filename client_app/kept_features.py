@@ -1,0 +1,62 @@
+"""Which features the ground keeps already, so that the satellite names them instead of sending them again."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mission.briefing import FEATURE_NAME_BYTES
+from splitmodel.parts import Embedding
+from splitmodel.scaling import Scaling
+from splitmodel.training import Batch
+
+
+class KeptFeatures:
+    """Names of the features that the ground keeps, by image and view; zeros where it keeps none.
+
+    Args:
+        origin: See :func:`origin_of`.
+        names: As :attr:`names` of an earlier instance, to go on with; uint8 of shape (samples, views, 16).
+    """
+
+    def __init__(
+        self, samples: int, views: int, origin: bytes, names: NDArray[np.uint8] | None = None
+    ) -> None:
+        self.origin = origin
+        self.names = np.zeros((samples, views, FEATURE_NAME_BYTES), np.uint8) if names is None else names
+
+    def names_of(self, batch: Batch) -> NDArray[np.uint8]:
+        """Shape (B, 16); zeros for features that must be sent."""
+        return self.names[batch.indices, batch.views]
+
+    def put(self, batch: Batch, names: NDArray[np.uint8]) -> None:
+        """The ground keeps these."""
+        self.names[batch.indices, batch.views] = names
+
+    def forget(self) -> None:
+        """The ground keeps nothing any more."""
+        self.names[:] = 0
+
+
+def name_of(pixels: NDArray[np.uint8], view: int, origin: bytes) -> NDArray[np.uint8]:
+    """The name of an image's features: a hash of its pixels, its view, and all that is the same for every image.
+
+    Args:
+        pixels: Shape (height, width, 3).
+        view: See :func:`splitmodel.training.view`.
+        origin: See :func:`origin_of`.
+    """
+    digest = hashlib.blake2b(pixels.tobytes(), digest_size=FEATURE_NAME_BYTES, key=origin)
+    digest.update(view.to_bytes(2, "little"))
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def origin_of(embedding: Embedding, scaling: Scaling, codec: str) -> bytes:
+    """A hash of the embedding's weights, the preprocessing, the scaling and the codec."""
+    digest = hashlib.blake2b(f"{embedding.preprocess!r} {codec}".encode(), digest_size=32)
+    for tensor in (*embedding.state_dict().values(), scaling.mean_D, scaling.deviation_D):
+        digest.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.digest()

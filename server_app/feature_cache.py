@@ -1,0 +1,111 @@
+"""Features that have crossed the split once, kept on the ground: with a frozen embedding they never change.
+
+The rows lie, as the codec encoded them, in one memory-mapped safetensors file of a fixed size, each beside its name, so
+that a run which is resumed finds them again. A name is a hash of all that a row depends on (see
+:func:`client_app.kept_features.name_of`); nothing is ever replaced, and when the file is full no more is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mission.briefing import FEATURE_NAME_BYTES
+
+_KEYS, _ROWS = "names", "rows"
+
+Names = NDArray[np.uint8]  # (B, FEATURE_NAME_BYTES)
+Rows = NDArray[np.uint8]  # (B, row_bytes)
+
+
+class FeaturesMissing(LookupError):
+    """A satellite names features that are not here; it has to send them."""
+
+
+class FeatureCache:
+    """Encoded features by satellite and name.
+
+    Args:
+        path: The file; one of the same measures is gone on with, another is replaced.
+        row_bytes: Bytes of one image's features.
+        capacity: Rows that the file holds. It is sparse: what is not used takes no room on most file systems.
+    """
+
+    def __init__(self, path: Path, row_bytes: int, capacity: int) -> None:
+        self.path = path
+        self.capacity = capacity
+        header = _header(row_bytes, capacity)
+        size = len(header) + capacity * (FEATURE_NAME_BYTES + row_bytes)
+        if not _starts_with(path, header) or path.stat().st_size != size:
+            with path.open("wb") as file:
+                file.write(header)
+                file.truncate(size)
+        start = len(header)
+        self._names = np.memmap(path, np.uint8, "r+", start, (capacity, FEATURE_NAME_BYTES))
+        self._rows = np.memmap(
+            path, np.uint8, "r+", start + capacity * FEATURE_NAME_BYTES, (capacity, row_bytes)
+        )
+        used = np.flatnonzero(self._names.any(axis=1))
+        self._slots = {self._names[slot].tobytes(): int(slot) for slot in used}
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def put(self, satellite: str, names: Names, rows: Rows) -> bool:
+        """Keep rows; those that are here already stay as they are. False, and nothing is kept, without room for all."""
+        found = [_own_name(satellite, name) for name in names]
+        new = {own: row for own, row in zip(found, rows, strict=True) if own not in self._slots}
+        if len(self._slots) + len(new) > self.capacity:
+            return False
+        for own, row in new.items():
+            slot = len(self._slots)
+            self._rows[slot] = row
+            self._names[slot] = np.frombuffer(own, np.uint8)  # last, so that a torn write leaves a free slot
+            self._slots[own] = slot
+        return True
+
+    def get(self, satellite: str, names: Names) -> Rows:
+        """The rows of these names.
+
+        Raises:
+            FeaturesMissing: One of them is not here.
+        """
+        try:
+            slots = [self._slots[_own_name(satellite, name)] for name in names]
+        except KeyError:
+            raise FeaturesMissing(f"{satellite} names features that the ground does not keep") from None
+        return self._rows[slots]
+
+    def remove(self) -> None:
+        """Delete the file."""
+        self.path.unlink(missing_ok=True)
+
+
+def _own_name(satellite: str, name: NDArray[np.uint8]) -> bytes:
+    """Bound to its satellite, so that none can plant features under the name of another's image."""
+    return hashlib.blake2b(
+        name.tobytes(), digest_size=FEATURE_NAME_BYTES, key=satellite.encode()[: hashlib.blake2b.MAX_KEY_SIZE]
+    ).digest()
+
+
+def _header(row_bytes: int, capacity: int) -> bytes:
+    """The start of a safetensors file of both tensors, see https://huggingface.co/docs/safetensors."""
+    names, rows = capacity * FEATURE_NAME_BYTES, capacity * row_bytes
+    tensors = {
+        _KEYS: {"dtype": "U8", "shape": [capacity, FEATURE_NAME_BYTES], "data_offsets": [0, names]},
+        _ROWS: {"dtype": "U8", "shape": [capacity, row_bytes], "data_offsets": [names, names + rows]},
+    }
+    text = json.dumps(tensors, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _starts_with(path: Path, header: bytes) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(header)) == header
