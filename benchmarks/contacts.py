@@ -37,6 +37,7 @@ EPOCH = Time(REFERENCE_EPOCH)
 OREKIT = Path(__file__).parent.parent / "tests" / "orbit" / "orekit_windows.json"
 TLE_EPOCH = Time("2024-01-12T12:00:00")
 SHARE_OF_BRAHE = 16
+SKYFIELD_S, FRAMES_DEG = 0.5, 0.0002
 
 
 def against_orekit(bars: Bars) -> None:
@@ -60,10 +61,13 @@ def against_orekit(bars: Bars) -> None:
 
 
 def against_skyfield(bars: Bars) -> None:
-    """Real satellites, every eighth, a day: the same windows within skyfield's half second.
+    """Real satellites, every eighth, a day: the same windows as skyfield's, within its half-second tolerance.
 
-    Where a pass grazes the mask, the 0.0001° between its frames and ours moves a time by some hundredths more; there
-    skyfield's own elevation at our time decides.
+    ``find_events`` halves an interval until it is shorter than half a second and returns its later end, so a time of
+    skyfield's is up to 0.5 s late.  Its frames differ from ours by up to 0.0002°; where a pass grazes the mask, that
+    moves a time by some hundredths of a second more.  So a time of ours agrees when it lies within 0.5 s of
+    skyfield's, or when skyfield's own elevation at that very time is the mask to 0.0002°.  How many need the second
+    half of the rule is printed.
     """
     from skyfield.api import EarthSatellite, load, wgs84
 
@@ -76,7 +80,7 @@ def against_skyfield(bars: Bars) -> None:
         some = from_file(TLE_FOLDER / f"{name}.txt")
         some = some.take(np.arange(0, len(some), 8))
         passes = contacts.find_passes(some, STATIONS, epoch=TLE_EPOCH, horizon_s=86400.0)
-        worst_s, worst_deg, differing, apart = 0.0, 0.0, 0, 0
+        worst_s, worst_deg, differing, later, apart = 0.0, 0.0, 0, 0, 0
         for number, model in enumerate(some.elements.satrecs()):
             satellite = EarthSatellite.from_satrec(model, scale)
             for place, s in enumerate(STATIONS):
@@ -95,10 +99,12 @@ def against_skyfield(bars: Bars) -> None:
                         elevation_deg = (satellite - here).at(then).altaz()[0].degrees
                         off_deg = np.abs(elevation_deg - MASK_DEG)
                         worst_deg = max(worst_deg, float(off_deg.max()))
-                        apart += np.count_nonzero((off_s > 0.5) & (off_deg > 0.0002))
+                        later += np.count_nonzero(off_s > SKYFIELD_S)
+                        apart += np.count_nonzero((off_s > SKYFIELD_S) & (off_deg > FRAMES_DEG))
         windows = f"{len(passes)} windows"
         bars.at_most(f"{name}: pairs with other windows than skyfield's", float(differing), 0, windows)
-        bars.at_most(f"{name}: times that skyfield does not bear out", float(apart), 0)
+        bars.at_most(f"{name}: times off skyfield's by > 0.5 s and off the mask", float(apart), 0)
+        bars.note(f"{name}: times off skyfield's by > 0.5 s, on its mask", later - apart)
         bars.note(f"{name}: largest difference of a time [s]", worst_s)
         bars.note(f"{name}: skyfield's elevation at our times off the mask [°]", worst_deg, "at most")
 

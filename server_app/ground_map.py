@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 from astropy.time import Time
-from plotly.colors import qualitative
 from plotly.offline import get_plotlyjs
 
 from orbit.constellation import Constellation
@@ -19,12 +18,14 @@ from server_app.report_page import FRAME
 STEP_S = 30.0
 SPAN_S = 5700.0  # about a revolution
 NAMED_PLANES = 12  # a longer legend names nothing
-NEUTRAL, STATION = "#8a9099", "#d1495b"  # both read on white and on black
+# All read on white and on black: Paul Tol's bright palette, as in the report.
+PLANES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
+COAST, STATION = "#8a9099", "#ee7733"
 
 
 def plane_colour(plane: int) -> str:
     """The colour of a plane, #rrggbb."""
-    return str(qualitative.Light24[plane % len(qualitative.Light24)]).lower()
+    return PLANES[plane % len(PLANES)]
 
 
 def map_page(title: str, constellation: Constellation, stations: Sequence[GroundStation], epoch: Time) -> str:
@@ -50,7 +51,7 @@ def map_figure(
     """Ground tracks over ``span_s``, one colour a plane, and what each station sees, over the coasts."""
     lat, lon, height_km = subpoints(constellation, epoch, np.arange(0, span_s, STEP_S))
     figure = go.Figure()
-    _line(figure, *coastlines(), color=NEUTRAL, width=0.8)
+    _line(figure, *coastlines(), color=COAST, width=1.2)
     for plane in np.unique(constellation.plane).tolist():
         here = np.flatnonzero(constellation.plane == plane)
         tracks = [_open_at_date_line(lat[k], lon[k]) for k in here]
@@ -83,7 +84,9 @@ def _line(
     figure: go.Figure, lat: np.ndarray, lon: np.ndarray, *, name: str | None = None, **line: object
 ) -> None:
     shown = {"name": name} if name else {"showlegend": False, "hoverinfo": "skip"}
-    figure.add_trace(go.Scatter(x=lon.round(2), y=lat.round(2), mode="lines", line=line, **shown))
+    figure.add_trace(
+        go.Scatter(opacity=0.8, x=lon.round(2), y=lat.round(2), mode="lines", line=line, **shown)
+    )
 
 
 def _points(figure: go.Figure, lat: Sequence[float], lon: Sequence[float], **style: object) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -120,10 +121,17 @@ def planned_contacts(scenario: Scenario) -> ContactPlan:
 
 
 def _table(plan: ContactPlan) -> Table:
-    table = Table(title=f"{len(plan.contacts)} contacts, {plan.horizon_s / 3600:g} h from {plan.epoch_utc}")
-    for name in ("source", "target", "kind"):
-        table.add_column(name, no_wrap=True)
-    for name in ("start s", "end s", "max el °", "min km", "Mbit/s", "MB"):
+    """A table that is read at 80 columns: names give way and are folded, figures never are."""
+    table = Table(
+        title=f"{len(plan.contacts)} contacts, {plan.horizon_s / 3600:g} h from {plan.epoch_utc[:19]} UTC",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for name in ("source", "target"):
+        table.add_column(name, overflow="fold")
+    table.add_column("kind", no_wrap=True)
+    for name in ("start s", "end s", "el °", "km", "Mbit/s", "MB"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in to_rows(plan):
         elevation = row["max_elevation_deg"]
@@ -133,9 +141,14 @@ def _table(plan: ContactPlan) -> Table:
             row["kind"],
             f"{row['start_s']:.1f}",
             f"{row['end_s']:.1f}",
-            "" if elevation is None else f"{elevation:.1f}",
+            "" if elevation is None else f"{elevation:.0f}",
             f"{row['min_range_km']:.0f}",
-            f"{row['rate_bps'] / 1e6:g}",
-            f"{row['volume_bytes'] / 1e6:.0f}",
+            _short(row["rate_bps"] / 1e6),
+            _short(row["volume_bytes"] / 1e6),
         )
     return table
+
+
+def _short(value: float) -> str:
+    """Three digits of what is small, all of the whole part of what is large, never an exponent of the latter."""
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
