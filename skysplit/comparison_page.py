@@ -46,6 +46,7 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
         body += [f"<p>{html.escape(sentence)}</p>" for sentence in verdict(comparison)]
         body.append(_table(comparison))
         body.append(
+            "<p>Seconds; ÷ is the ratio of medians to another case.</p>"
             "<p>Where the time of a satellite goes, part of the round (mean over satellites and starts).</p>"
         )
         body.append(_figure(f"time{number}", f"Parts of the round of every case, {model}"))

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import plotly.graph_objects as go
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -26,6 +27,7 @@ from orbit.contact_plan_files import to_rows
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
 from skysplit.orbit_commands import planned_contacts
 from splitmodel.published import Profile, published, published_profiles
+from strategies.plan import SPLIT_COLUMNS
 from strategies.workload import Mode, Workload
 
 
@@ -142,13 +144,11 @@ def compare(
     console = Console()
     for name, comparison in found.items():
         rows = table_rows(comparison)
-        table = Table(title=f"{resolved.name}, {name}: {starts} starts, seconds")
-        for heading in rows[0]:
-            if heading != "what":
-                table.add_column(heading, justify="right", no_wrap=True)
-        for row in rows:
-            table.add_row(*(value for heading, value in row.items() if heading != "what"))
-        console.print(table)
+        parts = [column.removesuffix("_s") for column in SPLIT_COLUMNS]
+        times = [heading for heading in rows[0] if heading not in ("case", "what", *parts)]
+        title = f"{resolved.name}, {name}: {starts} starts"
+        console.print(_table(rows, times, f"{title}, seconds of a round"))
+        console.print(_table(rows, parts, "where the time of a satellite goes, mean seconds"))
         console.print(*(f"{row['case']}: {row['what']}" for row in rows), sep="; ", highlight=False)
         for sentence in verdict(comparison):
             console.print(sentence, soft_wrap=True, highlight=False)
@@ -198,6 +198,16 @@ def _compared(
             even_starts(contacts, starts),
             progress=lambda done: progress.update(task, completed=done),
         )
+
+
+def _table(rows: list[dict[str, str]], headings: list[str], title: str) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("case", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["case"], *(row[heading] for heading in headings))
+    return table
 
 
 def _accuracies(run: Path) -> list[float]:

@@ -168,7 +168,7 @@ def table_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
                 **{
                     key: "–" if value is None else f"{value:.0f}"
                     for key, value in zip(
-                        ("median s", "p95 s", "bound s", *(column[:-2] for column in SPLIT_COLUMNS)),
+                        ("median", "p95", "bound", *(column[:-2] for column in SPLIT_COLUMNS)),
                         times,
                         strict=True,
                     )
@@ -180,7 +180,7 @@ def table_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
                 },
                 **{
                     heading: f"{case[key]:.0f}" if case[key] else "–"
-                    for key, heading in (("per_point_s", "s/point"), ("to_target_s", "to best s"))
+                    for key, heading in (("per_point_s", "s/point"), ("to_target_s", "to best"))
                     if key in case
                 },
             }
