@@ -28,7 +28,7 @@ from orbit.intersatellite import (
 from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
 
-ENGINE_VERSION = 1  # raise it with every change that changes a contact plan: it invalidates the cache
+ENGINE_VERSION = 2  # raise it with every change that changes a contact plan: it invalidates the cache
 PASS_SAMPLES = 24  # of range and rate over a pass, at the middles of equal parts
 Progress = Callable[[float], None]  # called with the done fraction, 0 to 1
 
