@@ -157,11 +157,12 @@ class RelayLink:
         self, attempt: Callable[[], _Result], again: Callable[[], None] = lambda: None
     ) -> _Result:
         """Try until the relay, should it have gone, has been away for too long; `again` comes before each new try."""
-        deadline_s = time.monotonic() + self._redial_s
+        deadline_s: float | None = None
         while True:
             try:
                 return attempt()
             except LinkLost:
+                deadline_s = deadline_s or time.monotonic() + self._redial_s
                 if time.monotonic() > deadline_s:
                     raise
             time.sleep(RETRY_S)
