@@ -1,20 +1,24 @@
 # make run   – the environment if needed, then the demo mission
 # make test  – the environment if needed, then lint, types, import rules and tests
+# make test-compose – the emulation in containers (needs Docker)
 PYTHON ?= python3
 BIN := .venv/bin
 ENVIRONMENT := .venv/.installed
 DATA := $(wildcard ../shared/data)
 export SKYSPLIT_DATA ?= $(abspath $(DATA))
 
-.PHONY: run test test-slow lint
+.PHONY: run test test-slow test-compose lint
 run: $(ENVIRONMENT)
 	$(BIN)/skysplit run demo
 
 test: $(ENVIRONMENT) lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not compose"
 
 test-slow: $(ENVIRONMENT)
 	$(BIN)/python -m pytest -m slow
+
+test-compose: $(ENVIRONMENT)
+	$(BIN)/python -m pytest -m compose tests/docker
 
 lint: $(ENVIRONMENT)
 	$(BIN)/ruff check .

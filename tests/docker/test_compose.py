@@ -1,0 +1,145 @@
+"""The Compose file of any scenario, and the emulation in real containers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from mission.record import read_run
+from mission.scenario import load_scenario
+from skysplit.compose import Host, addresses_of, compose_file, named_by, service_name
+from skysplit.containers import ContainerError, compose_tool
+from skysplit.node_folders import write_node_folders
+
+SATELLITES = ("FLOCK 4P-1", "sat/2", "sat-3")
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> dict:
+    files = write_node_folders(tmp_path, SATELLITES, addresses_of(SATELLITES), listen="0.0.0.0")
+    host = Host({node: file.parent for node, file in files.items()}, tmp_path / "run", 8123)
+    return yaml.safe_load(yaml.safe_dump(compose_file(SATELLITES, host)))["services"]
+
+
+def test_every_satellite_has_a_container_that_others_reach_by_name(services: dict) -> None:
+    assert set(services) == {"superlink", "ground", "satellite-0", "satellite-1", "satellite-2"}
+    assert addresses_of(SATELLITES)["FLOCK 4P-1"] == "satellite-0:50051"
+    many = tuple(f"sat-{index}" for index in range(12))
+    assert service_name(many, "sat-3") == "satellite-03"
+
+
+def test_containers_are_confined_and_start_by_health(services: dict) -> None:
+    for name, service in services.items():
+        assert service["user"].split(":")[0] != "0"
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["healthcheck"]["test"][0] == "CMD"
+        assert service["mem_limit"]
+        after = set(service.get("depends_on", {}))
+        assert after == (set() if name == "superlink" else {"superlink", "ground"} - {name})
+
+
+def test_a_node_sees_its_own_credentials_and_nobody_else_s(services: dict, tmp_path: Path) -> None:
+    folders = {
+        name: [volume.split(":")[0] for volume in service.get("volumes", []) if ":/node" in volume]
+        for name, service in services.items()
+    }
+    assert folders["superlink"] == []
+    assert len({folder for [folder] in (folders[name] for name in folders if name != "superlink")}) == 4
+    for [folder] in (folders[name] for name in folders if name != "superlink"):
+        assert (Path(folder) / "node.key").stat().st_mode & 0o777 == 0o600
+        assert not (Path(folder) / "ca.key").exists()
+    assert (tmp_path / "ca.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_scenario_s_files_are_seen_where_it_names_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("IMAGES", str(tmp_path))
+    scenario = load_scenario("demo", {"data.source": "folder", "data.path": "$IMAGES/tiles"})
+    assert named_by(scenario) == ((tmp_path / "tiles",), {"IMAGES": str(tmp_path)})
+    assert named_by(load_scenario("demo")) == ((), {})
+
+
+# ------------------------------------------------------------------------------------------- real containers
+
+
+def skysplit(*words: str) -> str:
+    """Run a command of ours and return what it prints."""
+    done = subprocess.run(
+        [f"{sysconfig.get_path('scripts')}/skysplit", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def mission() -> list[str]:
+    """EuroSAT and a real foundation model where they are present, else what ships with SkySplit."""
+    settings = {
+        "constellation.satellites": 6,
+        "constellation.planes": 2,
+        "constellation.train_spacing_deg": 20,
+        "data.alpha": 5,
+        "training.rounds": 2,
+        "crossings.features": "fp32",
+        "crossings.hidden": "fp32",
+        "crossings.gradients": "fp32",
+    }
+    name = "demo"
+    if "SKYSPLIT_DATA" in os.environ and Path(os.environ["SKYSPLIT_DATA"]).is_dir():
+        name = "eurosat"
+        settings["data.path"] = "$SKYSPLIT_DATA/eurosat-dev/dev.parquet"
+        settings["model.path"] = "$SKYSPLIT_DATA/galileo-nano-rgb-p8"
+    else:
+        settings |= {"links.sgl.down_mbps": 100, "links.sgl.up_mbps": 50, "links.intra_orbit.mbps": 200}
+    return [name, *(f"--set={key}={value}" for key, value in settings.items())]
+
+
+@pytest.fixture
+def docker() -> None:
+    try:
+        compose_tool()
+    except ContainerError as error:
+        pytest.skip(f"no containers here: {error}")
+
+
+@pytest.mark.compose
+def test_containers_end_with_the_weights_of_the_simulated_run_in_the_planned_time(
+    docker: None, mission: list[str], tmp_path: Path
+) -> None:
+    emulated, simulated = tmp_path / "emulated", tmp_path / "simulated"
+    told = skysplit("emulate", *mission, "--backend", "compose", "--out", str(emulated))
+    assert "measured, s" in told
+    rates = [f"--set=compute.{key}={value}" for key, value in read_run(emulated)["calibration"].items()]
+    skysplit("run", *mission, *rates, "--out", str(simulated))
+
+    # The same sums in the same order; torch may share them out differently over another number of cores, and AdamW
+    # carries a difference in the last bit on.
+    for name in ("head.safetensors", "adapter/adapter_model.safetensors"):
+        one, other = (load_file(path / "final" / name) for path in (emulated, simulated))
+        assert one.keys() == other.keys()
+        for key, tensor in one.items():
+            torch.testing.assert_close(tensor, other[key], rtol=1e-4, atol=1e-5)
+
+    rows = pq.read_table(emulated / "rounds.parquet").to_pylist()
+    assert [row["satellite"] for row in rows] == [
+        row["satellite"] for row in pq.read_table(simulated / "rounds.parquet").to_pylist()
+    ]
+    for number in (1, 2):
+        ends = [(row["end_s"], row["measured_end_s"]) for row in rows if row["round"] == number]
+        start_s = next(row["start_s"] for row in rows if row["round"] == number)
+        planned_s, measured_s = (max(column) - start_s for column in zip(*ends, strict=True))
+        assert measured_s == pytest.approx(planned_s, rel=0.1)
+    tool = "docker" if shutil.which("docker") else "docker-compose"
+    left = subprocess.run([tool, "ps", "-q", "--filter", "name=skysplit-"], capture_output=True, text=True)
+    assert left.stdout == ""
