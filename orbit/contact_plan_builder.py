@@ -117,6 +117,7 @@ def build_contact_plan(
     allowed), ``PropagationError`` (a satellite that decays).
     """
     check_horizon(horizon_s)
+    warn_of_old_elements(constellation, epoch, horizon_s)
     cached = (
         None
         if cache_dir is None
@@ -127,7 +128,6 @@ def build_contact_plan(
             return load(cached)
         except ContactPlanFileError:
             pass  # cut short or of another version: it is written anew below
-    warn_of_old_elements(constellation, epoch, horizon_s)
     nodes = _nodes(constellation, stations)
     share = _shares_of_progress(progress, links)
     parts = [np.empty(0, CONTACT)]

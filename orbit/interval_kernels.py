@@ -10,12 +10,14 @@ call on a machine waits for the compiler.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from orbit.intervals import LAST_STEP_S, PEAK_SAFETY
 
-_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+_OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
 compiled = njit(cache=True, **_OPTIONS)
 _made = njit(**_OPTIONS)  # a function made by another is cached as part of the one that calls it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from rich.table import Table
 from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
 from mission.record import write_text
 from mission.schema import Scenario
+from orbit.constellation import OldElementsWarning
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import to_csv, to_json, to_rows
 from orbit.dtn_files import to_hdtn, to_ion
@@ -44,16 +46,14 @@ _WRITERS = {
 def contacts(
     scenario: ScenarioArgument,
     settings: SetOption = None,
-    hours: Annotated[
-        float | None, typer.Option(min=0.01, help="Horizon; the default is the scenario's.")
-    ] = None,
+    hours: Annotated[float | None, typer.Option(help="Horizon; the default is the scenario's.")] = None,
     output: Annotated[ContactFormat, typer.Option("--format")] = ContactFormat.TABLE,
 ) -> None:
     """Print the contact plan: every link that can carry data, with start, end, rate and volume.
 
     Example: `skysplit contacts walker-72 --hours 2 --format ion > contacts.ionrc`
     """
-    horizon = [f"horizon_h={hours}"] if hours else []
+    horizon = [] if hours is None else [f"horizon_h={hours}"]
     plan = planned_contacts(read_scenario(scenario, [*(settings or []), *horizon]))
     if output is ContactFormat.TABLE:
         Console().print(_table(plan))
@@ -109,15 +109,24 @@ def planned_contacts(scenario: Scenario) -> ContactPlan:
     """The scenario's contact plan, with a progress bar, or the end of the command with one error."""
     console = Console(stderr=True)
     try:
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        with (
+            warnings.catch_warnings(record=True) as warned,
+            Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+        ):
+            warnings.simplefilter("always", OldElementsWarning)
             task = progress.add_task("contacts", total=1.0)
-            return contact_plan_of(
+            plan = contact_plan_of(
                 scenario,
                 constellation_of(scenario),
                 progress=lambda done: progress.update(task, completed=done),
             )
     except ValueError as error:
         fail(str(error))
+    for warning in warned:
+        console.print(
+            f"warning: {warning.message}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
+    return plan
 
 
 def _table(plan: ContactPlan) -> Table:

@@ -100,15 +100,18 @@ def test_coasts_run_past_gibraltar_scotland_and_the_cape_and_not_through_the_bla
     assert np.nanmax(np.abs(coast_lon)) <= 180
 
 
-def test_elements_far_from_their_epoch_bring_a_warning_with_their_age() -> None:
+def test_elements_far_from_their_epoch_bring_a_warning_with_their_age_from_the_cache_too(tmp_path) -> None:
     late = EPOCH + TimeDelta(40, format="jd")
     with pytest.warns(OldElementsWarning, match=r"12 of 12 satellites .* 'sat-0-00' 41 days"):
         find_passes(SHELL, STATIONS, epoch=late, horizon_s=86400.0)
-    with pytest.warns(OldElementsWarning, match="31 days"):
-        build_contact_plan(
-            SHELL,
-            STATIONS,
-            Links(SpaceGroundLink(1e8)),
-            epoch=EPOCH - TimeDelta(31, format="jd"),
-            horizon_s=600.0,
-        )
+    for _ in range(2):
+        with pytest.warns(OldElementsWarning, match="31 days"):
+            build_contact_plan(
+                SHELL,
+                STATIONS,
+                Links(SpaceGroundLink(1e8)),
+                epoch=EPOCH - TimeDelta(31, format="jd"),
+                horizon_s=600.0,
+                cache_dir=tmp_path,
+            )
+    assert len(list(tmp_path.iterdir())) == 1
