@@ -86,16 +86,19 @@ FLOAT_DTYPES = frozenset({"float64", "float32", "float16", "bfloat16"})
 
 
 class Codec(NamedTuple):
-    """A value takes `bits`; each `block` of values has a bfloat16 scale, and all scales come first."""
+    """A value takes `bits`; each `block` of values of a row (along the first dimension) has a bfloat16 scale, and all
+    scales come first."""
 
     bits: int
     block: int = 0
 
-    def scales(self, values: int) -> int:
-        return math.ceil(values / self.block) if self.block else 0
+    def scales(self, shape: tuple[int, ...]) -> int:
+        rows, values = _rows(shape)
+        return rows * math.ceil(values / self.block) if self.block else 0
 
-    def encoded_bytes(self, values: int) -> int:
-        return 2 * self.scales(values) + math.ceil(values * self.bits / 8)
+    def encoded_bytes(self, shape: tuple[int, ...]) -> int:
+        rows, values = _rows(shape)
+        return 2 * self.scales(shape) + rows * math.ceil(values * self.bits / 8)
 
 
 # "raw" sends the dtype's own bytes; these are the activation codecs of the split model, for floats only.
@@ -345,12 +348,16 @@ def _plain(attributes: Attributes) -> dict[str, str | int | float]:
 
 def encoded_bytes(dtype: str, shape: tuple[int, ...], codec: str) -> int:
     """Bytes of a tensor on the wire. Raises BadManifest for a codec that does not fit the dtype."""
-    values = math.prod(shape)
     if codec == "raw":
-        return values * DTYPE_BYTES[dtype]
+        return math.prod(shape) * DTYPE_BYTES[dtype]
     _require(codec in CODECS, "codec", codec, "raw, " + ", ".join(CODECS))
     _require(dtype in FLOAT_DTYPES, "dtype", dtype, f"{', '.join(sorted(FLOAT_DTYPES))} with codec {codec}")
-    return CODECS[codec].encoded_bytes(values)
+    return CODECS[codec].encoded_bytes(shape)
+
+
+def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows, and values of each; a tensor of fewer than two dimensions is one row."""
+    return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, math.prod(shape))
 
 
 def _require(holds: bool, name: str, found: object, allowed: str) -> None:

@@ -56,6 +56,7 @@ class Ground:
         self._scaling: SplitScaling | None = None
         self._order: list[Turn] = []
         self._position: dict[Turn, int] = {}
+        self._steps_of: dict[str, int] = {}
         self._turns: Turns | None = None
         self._patience_s: float | None = PATIENCE_S
         self._waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
@@ -94,6 +95,7 @@ class Ground:
             (service.satellite, service.steps, service.start_s, service.end_s) for service in services
         )
         self._position = {turn: position for position, turn in enumerate(self._order)}
+        self._steps_of = {service.satellite: service.steps for service in services}
         self._turns = Turns(self._order, patience_s=self._patience_s)
 
     def end_round(self, samples: Mapping[str, int]) -> None:
@@ -165,8 +167,13 @@ class Ground:
         return self._parcel(manifest, Kind.GRAD_FEATURES, torch.empty(0), "fp32")
 
     def _rate(self, turn: Turn) -> float:
+        """By the position among all steps of a shared adapter, or among the satellite's own."""
         training = self._scenario.training
-        progress = (self._round - 1 + self._position[turn] / len(self._order)) / training.rounds
+        if training.adapter == SHARED:
+            done = self._position[turn] / len(self._order)
+        else:
+            done = turn.step / self._steps_of[turn.satellite]
+        progress = (self._round - 1 + done) / training.rounds
         return learning_rate(training.learning_rate, training.schedule, progress)
 
     def _parcel(

@@ -10,7 +10,6 @@ from mission.briefing import FEATURE_NAME_BYTES
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from relay.wire import encoded_bytes
-from splitmodel import codecs
 from splitmodel.published import Profile
 from splitmodel.training import VIEWS, round_batches, round_seed
 from strategies.checker import require_feasible
@@ -192,8 +191,8 @@ def kept_row_bytes(scenario: Scenario, costs: Profile) -> int | None:
     """
     if scenario.training.mode == "head":
         return None
-    row_bytes = codecs.row_bytes(costs.tokens * costs.hidden, scenario.crossings.features)
-    return row_bytes if row_bytes and kept_rows(scenario, row_bytes, 1) else None
+    row_bytes = encoded_bytes("float32", (costs.tokens * costs.hidden,), scenario.crossings.features)
+    return row_bytes if kept_rows(scenario, row_bytes, 1) else None
 
 
 def kept_rows(scenario: Scenario, row_bytes: int, images: int) -> int:

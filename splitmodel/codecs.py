@@ -2,7 +2,8 @@
 
 Shape and codec travel beside the bytes. Plain codecs hold the elements in row-major order. Block codecs
 quantise blocks of consecutive elements with one scale each (Dettmers et al. 2022, arXiv 2110.02861, with a linear
-map): all scales come first (bfloat16), then all elements.
+map): all scales come first (bfloat16), then all elements. Blocks do not cross from one row (along the first dimension)
+into the next, so that rows can be cut apart and put together while encoded.
 
 | codec | bytes per element | largest error of an element |
 |---|---|---|
@@ -34,13 +35,16 @@ class CodecError(ValueError):
 class _Plain:
     dtype: torch.dtype
 
+    def scale_bytes(self, elements: int) -> int:
+        return 0
+
     def bytes_of(self, elements: int) -> int:
         return elements * self.dtype.itemsize
 
-    def pack(self, values: Tensor) -> Tensor:
-        return values.to(self.dtype).view(torch.uint8)
+    def pack(self, values_RE: Tensor) -> Tensor:
+        return values_RE.to(self.dtype).view(-1).view(torch.uint8)
 
-    def unpack(self, data: Tensor, elements: int) -> Tensor:
+    def unpack(self, data: Tensor, rows: int, elements: int) -> Tensor:
         return data.view(self.dtype).float()
 
 
@@ -54,32 +58,36 @@ class _Blocks:
         """Quantised values are whole numbers from -steps to steps."""
         return 2 ** (self.bits - 1) - 1
 
-    def bytes_of(self, elements: int) -> int:
-        return 2 * math.ceil(elements / self.size) + math.ceil(elements * self.bits / 8)
+    def scale_bytes(self, elements: int) -> int:
+        return 2 * math.ceil(elements / self.size)
 
-    def pack(self, values: Tensor) -> Tensor:
-        elements = values.numel()
-        blocks = F.pad(values, (0, -elements % self.size)).view(-1, self.size)
+    def bytes_of(self, elements: int) -> int:
+        return self.scale_bytes(elements) + math.ceil(elements * self.bits / 8)
+
+    def pack(self, values_RE: Tensor) -> Tensor:
+        rows, elements = values_RE.shape
+        blocks = F.pad(values_RE, (0, -elements % self.size)).view(-1, self.size)
         scales = _rounded_up_to_bf16(blocks.abs().amax(dim=1) / self.steps)
         # The smallest subnormals would make an infinite inverse; a block that small is all zero.
         inverse = torch.where(scales > 1e-38, 1 / scales, 0)
-        levels = (blocks * inverse[:, None]).round_().to(torch.int8).view(-1)[:elements]
+        levels_RE = (blocks * inverse[:, None]).round_().to(torch.int8).view(rows, -1)[:, :elements]
         if self.bits == 4:
-            levels = F.pad(levels, (0, elements % 2))
-            levels = (levels[0::2] & 0x0F) | (levels[1::2] << 4)
-        return torch.cat([scales.to(torch.bfloat16).view(torch.uint8), levels.view(torch.uint8)])
+            levels_RE = F.pad(levels_RE, (0, elements % 2))
+            levels_RE = (levels_RE[:, 0::2] & 0x0F) | (levels_RE[:, 1::2] << 4)
+        levels = levels_RE.reshape(-1).view(torch.uint8)
+        return torch.cat([scales.to(torch.bfloat16).view(torch.uint8), levels])
 
-    def unpack(self, data: Tensor, elements: int) -> Tensor:
-        blocks = math.ceil(elements / self.size)
-        scales = data[: 2 * blocks].view(torch.bfloat16).float()
+    def unpack(self, data: Tensor, rows: int, elements: int) -> Tensor:
+        scale_bytes = rows * self.scale_bytes(elements)
+        scales = data[:scale_bytes].view(torch.bfloat16).float()
         if not (float(scales.min()) >= 0 and float(scales.max()) <= 2 * LARGEST / self.steps):
             raise CodecError("a scale is negative, not finite or too large")
-        levels = data[2 * blocks :].view(torch.int8)
+        levels_RE = data[scale_bytes:].view(torch.int8).view(rows, -1)
         if self.bits == 4:
-            low, high = (levels << 4) >> 4, levels >> 4  # arithmetic shifts keep the sign
-            levels = torch.stack([low, high], dim=1).view(-1)
-        padded = F.pad(levels[:elements], (0, blocks * self.size - elements)).view(-1, self.size)
-        return (padded * scales[:, None]).view(-1)[:elements]
+            low, high = (levels_RE << 4) >> 4, levels_RE >> 4  # arithmetic shifts keep the sign
+            levels_RE = torch.stack([low, high], dim=2).view(rows, -1)
+        padded = F.pad(levels_RE[:, :elements], (0, -elements % self.size)).reshape(-1, self.size)
+        return (padded * scales[:, None]).view(rows, -1)[:, :elements].reshape(-1)
 
 
 CODECS: Mapping[str, _Plain | _Blocks] = {
@@ -95,7 +103,8 @@ def encoded_bytes(shape: Sequence[int], codec: str) -> int:
     """Exactly how long `encode` makes a tensor of this shape; `CodecError` for an unknown codec or shape."""
     if any(not isinstance(length, int) or length < 0 for length in shape):
         raise CodecError(f"a shape is whole numbers from 0; found {tuple(shape)}")
-    return _codec(codec).bytes_of(math.prod(shape))
+    rows, elements = _rows(shape)
+    return rows * _codec(codec).bytes_of(elements)
 
 
 def quantises(codec: str) -> bool:
@@ -110,14 +119,14 @@ def encode(tensor: Tensor, codec: str) -> memoryview:
         CodecError: an unknown codec, a value that is not finite or above 2¹²⁶ (65504 with `fp16`).
     """
     chosen = _codec(codec)
-    values = tensor.detach().to("cpu", torch.float32).reshape(-1).contiguous()
+    values = tensor.detach().to("cpu", torch.float32).contiguous()
     largest = 65504.0 if codec == "fp16" else LARGEST
     if not values.numel():
         return memoryview(b"")
     low, high = (float(bound) for bound in torch.aminmax(values))
     if not (-largest <= low and high <= largest):  # true for NaN, too
         raise CodecError(f"{codec} carries finite values up to {largest:g}; found {low:g} to {high:g}")
-    return chosen.pack(values).numpy().data.cast("B")
+    return chosen.pack(values.view(_rows(values.shape))).numpy().data.cast("B")
 
 
 def decode(buffer: bytes | bytearray | memoryview, codec: str, shape: Sequence[int]) -> Tensor:
@@ -134,37 +143,29 @@ def decode(buffer: bytes | bytearray | memoryview, codec: str, shape: Sequence[i
         return torch.empty(tuple(shape))
     data = torch.empty(found, dtype=torch.uint8)
     data.numpy()[:] = np.frombuffer(buffer, np.uint8)
-    values = chosen.unpack(data, math.prod(shape))
+    values = chosen.unpack(data, *_rows(shape))
     if not bool(torch.isfinite(torch.stack(torch.aminmax(values))).all()):
         raise CodecError(f"{codec}: a value is not finite")
     return values.view(tuple(shape))
 
 
-def row_bytes(elements: int, codec: str) -> int | None:
-    """Bytes of one row of so many elements, or None where rows share a block or a byte and cannot be cut apart."""
-    chosen = _codec(codec)
-    if isinstance(chosen, _Blocks) and elements % chosen.size:
-        return None
-    return chosen.bytes_of(elements)
-
-
 def to_rows(buffer: bytes | bytearray | memoryview, codec: str, shape: Sequence[int]) -> NDArray[np.uint8]:
-    """An encoded tensor cut into its rows (along the first dimension), shape (rows, `row_bytes`); see `from_rows`."""
-    rows = shape[0]
+    """An encoded tensor cut into its rows along the first of two or more dimensions, shape (rows, bytes of one)."""
+    rows, elements = _rows(shape)
     data = np.frombuffer(buffer, np.uint8)
-    scales = _scale_bytes(math.prod(shape), codec)
+    scales = rows * _codec(codec).scale_bytes(elements)
     return np.concatenate([data[:scales].reshape(rows, -1), data[scales:].reshape(rows, -1)], axis=1)
 
 
 def from_rows(rows: NDArray[np.uint8], codec: str, elements: int) -> memoryview:
-    """The encoded tensor of these rows, each of so many elements."""
-    scales = _scale_bytes(elements, codec)
+    """The encoded tensor of these rows, each of so many elements; the inverse of `to_rows`."""
+    scales = _codec(codec).scale_bytes(elements)
     return np.concatenate([rows[:, :scales].reshape(-1), rows[:, scales:].reshape(-1)]).data
 
 
-def _scale_bytes(elements: int, codec: str) -> int:
-    chosen = _codec(codec)
-    return 2 * math.ceil(elements / chosen.size) if isinstance(chosen, _Blocks) else 0
+def _rows(shape: Sequence[int]) -> tuple[int, int]:
+    """Rows, and elements of each; a tensor of fewer than two dimensions is one row."""
+    return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, math.prod(shape))
 
 
 def _codec(name: str) -> "_Plain | _Blocks":

@@ -14,7 +14,7 @@ from server_app.feature_cache import FeatureCache, FeaturesMissing
 from splitmodel import codecs
 
 RNG = np.random.default_rng(3)
-TOKENS, HIDDEN = 2, 64
+TOKENS, HIDDEN = 3, 32
 
 
 def some(count: int, row_bytes: int = 8) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +83,7 @@ def features(count: int, step: int = 0) -> tuple[Manifest, bytes]:
 @pytest.fixture
 def arrivals(tmp_path: Path) -> Arrivals:
     made = Arrivals((TOKENS, HIDDEN), "int8")
-    made.keep_in(FeatureCache(tmp_path / "f", codecs.row_bytes(TOKENS * HIDDEN, "int8"), 6))
+    made.keep_in(FeatureCache(tmp_path / "f", codecs.encoded_bytes((TOKENS * HIDDEN,), "int8"), 6))
     return made
 
 
@@ -126,7 +126,7 @@ def test_a_full_cache_still_gives_the_batch(arrivals: Arrivals) -> None:
 def test_features_that_do_not_fit_their_names_and_names_nobody_knows_are_refused(arrivals: Arrivals) -> None:
     names, _ = some(2)
     arrivals.add("a", *named(names, [True, False]))
-    with pytest.raises(UnexpectedParcel, match=r"shape \(2, 2, 64\); allowed: int8 of shape \(1, 2, 64\)"):
+    with pytest.raises(UnexpectedParcel, match=r"shape \(2, 3, 32\); allowed: int8 of shape \(1, 3, 32\)"):
         arrivals.add("a", *features(2))
     with pytest.raises(FeaturesMissing):
         arrivals.add("a", *named(names, [False, False]))

@@ -20,8 +20,8 @@ from splitmodel.adapters import (
 from splitmodel.export import CardFields, export_final
 from splitmodel.families import FAMILIES
 from splitmodel.heads import StandardisedHead
-from splitmodel.scaling import Moments, Scaling
 from splitmodel.parts import SplitModel, load_split
+from splitmodel.scaling import Moments, Scaling
 
 PIXELS = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
-from splitmodel.codecs import CODECS, CodecError, decode, encode, encoded_bytes
+from splitmodel.codecs import CODECS, CodecError, decode, encode, encoded_bytes, from_rows, to_rows
 
 BLOCKS = {"int8": (64, 127), "int4": (32, 7)}
 shapes = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=40)
@@ -55,11 +55,30 @@ def test_16_bit_codecs_round_each_element_to_its_nearest(tensor: Tensor) -> None
 def test_block_codecs_err_by_half_a_step_of_their_own_block(codec: str, tensor: Tensor) -> None:
     size, steps = BLOCKS[codec]
     back = decode(encode(tensor, codec), codec, tensor.shape).double().view(-1)
-    flat = tensor.double().view(-1)
-    for start in range(0, len(flat), size):
-        block = flat[start : start + size]
-        bound = 0.504 * float(block.abs().max()) / steps + 2e-36  # the last term: scales below 1e-38 are 0
-        assert float((back[start : start + size] - block).abs().max()) <= bound
+    assume(tensor.numel())
+    rows = tensor.double().view(len(tensor) if tensor.ndim > 1 else 1, -1)
+    for row, again in zip(rows, back.view_as(rows), strict=True):
+        for start in range(0, len(row), size):
+            block = row[start : start + size]
+            bound = (
+                0.504 * float(block.abs().max()) / steps + 2e-36
+            )  # the last term: scales below 1e-38 are 0
+            assert float((again[start : start + size] - block).abs().max()) <= bound
+
+
+@unhurried
+@given(tensor=tensors(largest=60000), codec=codecs, data=st.data())
+def test_rows_are_cut_apart_and_put_together_while_encoded(
+    tensor: Tensor, codec: str, data: st.DataObject
+) -> None:
+    assume(tensor.numel())
+    tensor = tensor.view(len(tensor), -1)
+    rows = to_rows(encode(tensor, codec), codec, tensor.shape)
+    order = data.draw(st.permutations(range(len(tensor))))
+    buffer = from_rows(rows[order], codec, tensor.shape[1])
+    assert torch.equal(
+        decode(buffer, codec, tensor.shape), decode(encode(tensor, codec), codec, tensor.shape)[order]
+    )
 
 
 @unhurried
