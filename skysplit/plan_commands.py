@@ -54,19 +54,33 @@ def plan(
     scenario: ScenarioArgument,
     settings: SetOption = None,
     at: Annotated[float, typer.Option(min=0.0, help="Start of the round, seconds of mission time.")] = 0.0,
+    after: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Plan the rest of the round anew, so many seconds after its start."),
+    ] = None,
+    lose: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="With --after: a node that is gone. Repeatable.")
+    ] = None,
+    slow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PART", help="With --after: a node whose links keep PART of their rate."),
+    ] = None,
     output: Annotated[PlanFormat, typer.Option("--format")] = PlanFormat.TABLE,
     out: OutOption = None,
 ) -> None:
     """Plan one round: who sends what to whom and when, and how far that is from the lower bound.
 
-    Example: `skysplit plan paper --at 3600`
+    Example: `skysplit plan paper --at 3600`; what a failure costs: `skysplit plan paper --after 40 --lose sat-0-03`
     """
     from server_app.planning import rates_of, resources_of, switches_of, workload_of
     from server_app.report import gantt_figure
     from strategies.checker import require_feasible
     from strategies.planner import plan_round
+    from strategies.round_state import state_at
 
     resolved = read_scenario(scenario, settings)
+    if (lose or slow) and after is None:
+        fail("--lose, --slow: allowed with --after only, which tells when")
     contacts = planned_contacts(resolved)
     try:
         costs = _costs(resolved)
@@ -74,6 +88,13 @@ def plan(
         rates, resources = rates_of(resolved), resources_of(resolved)
         planned = plan_round(contacts, workload, rates, resources, switches_of(resolved), start_s=at)
         require_feasible(planned, contacts, workload, rates, resources)
+        if after is not None:
+            contacts, lost = _struck(contacts, lose or [], slow or [])
+            state = state_at(planned, workload, at + after, lost)
+            planned = plan_round(
+                contacts, workload, rates, resources, switches_of(resolved), start_s=at + after, state=state
+            )
+            require_feasible(planned, contacts, workload, rates, resources, state)
     except ValueError as error:
         fail(str(error))
     if output is PlanFormat.JSON:
@@ -86,7 +107,10 @@ def plan(
         )
         print(_write_page(figure, out or Path(f"{resolved.name}-plan.html")))
         return
-    table = Table("figure", "value", title=f"{resolved.name}: one round from {at:g} s, {costs.name}")
+    part = "one round" if after is None else "the rest of a round"
+    table = Table(
+        "figure", "value", title=f"{resolved.name}: {part} from {planned.start_s:g} s, {costs.name}"
+    )
     for key, value in planned.summary().items():
         table.add_row(key, f"{value:.3f}" if isinstance(value, float) else str(value))
     Console().print(table)
@@ -198,6 +222,30 @@ def _compared(
             even_starts(contacts, starts),
             progress=lambda done: progress.update(task, completed=done),
         )
+
+
+def _struck(contacts: ContactPlan, lose: list[str], slow: list[str]) -> tuple[ContactPlan, frozenset[int]]:
+    """The contact plan with slower links, and the nodes that are lost."""
+    from strategies.round_state import slowed
+
+    def node(name: str) -> int:
+        try:
+            return contacts.index(name)
+        except KeyError:
+            names = [node.name for node in contacts.nodes]
+            raise ValueError(f"found no node {name!r}; allowed are {names[0]} … {names[-1]}") from None
+
+    lost = frozenset(node(name) for name in lose)
+    for word in slow:
+        name, equals, part = word.partition("=")
+        try:
+            factor = float(part)
+        except ValueError:
+            factor = -1.0
+        if not equals or not 0.0 < factor <= 1.0:
+            raise ValueError(f"--slow: found {word!r}, allowed: NAME=PART with PART above 0, at most 1")
+        contacts = slowed(contacts, node(name), factor)
+    return contacts, lost
 
 
 def _table(rows: list[dict[str, str]], headings: list[str], title: str) -> Table:

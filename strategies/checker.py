@@ -1,8 +1,9 @@
 """An independent judge of plans: replays one against the contact plan and names what cannot be.
 
-Nothing of the planner is imported but the form of a plan.  An activity is a window in which its bytes or FLOPs are
-served; a link or processor can serve all its windows exactly if earliest deadline first can (Liu and Layland, 1973;
-Horn, 1974).  Because the windows of small crossings stand for many micro-batches, a link may be late by a few of them.
+Nothing of the planner is imported but the form of a plan and of where a round stands.  An activity is a window in which
+its bytes or FLOPs are served; a link or processor can serve all its windows exactly if earliest deadline first can
+(Liu and Layland, 1973; Horn, 1974).  Because the windows of small crossings stand for many micro-batches, a link may be
+late by a few of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from strategies.checker_rules import Rules, Violation
 from strategies.checker_samples import SampleRules
 from strategies.intervals import SLACK_S
 from strategies.plan import Kind, Plan
+from strategies.round_state import RoundState, without
 from strategies.workload import ComputeRates, Resources, Workload
 
 
@@ -26,11 +28,22 @@ class InfeasiblePlanError(ValueError):
 
 
 def check_plan(
-    plan: Plan, contact_plan: ContactPlan, workload: Workload, rates: ComputeRates, resources: Resources
+    plan: Plan,
+    contact_plan: ContactPlan,
+    workload: Workload,
+    rates: ComputeRates,
+    resources: Resources,
+    state: RoundState | None = None,
 ) -> list[Violation]:
-    """All violations of a plan, none for one that can be flown."""
+    """All violations of a plan, none for one that can be flown.
+
+    ``state`` is where the round stood when it was planned; the beginning without.
+    """
+    state = state or RoundState()
+    if state.lost:
+        contact_plan, workload = without(contact_plan, state.lost), workload.without(state.lost)
     case = (plan, contact_plan, workload, rates, resources)
-    links, samples = LinkRules(*case), SampleRules(*case)
+    links, samples = LinkRules(*case), SampleRules(*case, state)
     return list(
         itertools.chain(
             _times(links),
@@ -47,10 +60,15 @@ def check_plan(
 
 
 def require_feasible(
-    plan: Plan, contact_plan: ContactPlan, workload: Workload, rates: ComputeRates, resources: Resources
+    plan: Plan,
+    contact_plan: ContactPlan,
+    workload: Workload,
+    rates: ComputeRates,
+    resources: Resources,
+    state: RoundState | None = None,
 ) -> None:
-    """Raises ``InfeasiblePlanError`` with the first violations, if there is any."""
-    found = check_plan(plan, contact_plan, workload, rates, resources)
+    """Raises ``InfeasiblePlanError`` with the first violations of ``check_plan``, if there is any."""
+    found = check_plan(plan, contact_plan, workload, rates, resources, state)
     if found:
         raise InfeasiblePlanError("; ".join(str(violation) for violation in found[:5]))
 

@@ -7,14 +7,28 @@ from functools import cached_property
 
 import numpy as np
 
-from orbit.contact_plan import LinkKind
+from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.checker_rules import Rules, Violation
 from strategies.intervals import SLACK_S
-from strategies.plan import Kind
+from strategies.plan import Kind, Plan
+from strategies.round_state import RoundState
+from strategies.workload import ComputeRates, Resources, Workload
 
 
 class SampleRules(Rules):
-    """Every sample is delivered and learnt from exactly once per pass, in order."""
+    """Every sample is delivered and learnt from exactly once per pass, in order; less what was done before."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        contact_plan: ContactPlan,
+        workload: Workload,
+        rates: ComputeRates,
+        resources: Resources,
+        state: RoundState,
+    ) -> None:
+        super().__init__(plan, contact_plan, workload, rates, resources)
+        self.state = state
 
     def delivery(self) -> Iterator[Violation]:
         """Every sample's features reach the ground once, unless cached; it is computed once per pass; no hole."""
@@ -26,13 +40,17 @@ class SampleRules(Rules):
                 continue
             aboard = self.plan.onboard_samples[satellite] if self.plan.onboard_samples else 0
             split = count - aboard
-            cached = min(int(np.floor(count * self.workload.cached_fraction)), split)
+            cached = int(np.floor(split * self.workload.cached_fraction))
+            if self.state.on_ground:
+                cached = min(max(cached, self.state.on_ground[satellite]), split)
+            done = self.state.done[satellite] if self.state.done else 0
             mine = at_ground[at_ground["satellite"] == satellite]
             yield from self._tiles(
                 satellite, "features", mine, cached if self.workload.c1_bytes else split, split
             )
             for epoch in range(passes if self.workload.crosses else 0):
-                yield from self._covered(satellite, Kind.BACKBONE, epoch, 0, split)
+                before = min(max(done - epoch * split, 0), split)
+                yield from self._covered(satellite, Kind.BACKBONE, epoch, before, split)
             yield from self._covered(satellite, Kind.TRAIN, 0, split, count)
 
     def _covered(self, satellite: int, kind: Kind, epoch: int, first: int, end: int) -> Iterator[Violation]:

@@ -6,13 +6,12 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.baselines import OnboardRound
 from strategies.bound import lower_bound_s
 from strategies.network import NoRouteError, PlanningError, groups_of
 from strategies.plan import Plan
+from strategies.round_state import RoundState, without
 from strategies.split_round import SplitRound
 from strategies.workload import (
     ComputeRates,
@@ -25,19 +24,6 @@ from strategies.workload import (
 )
 
 _SHARES_TRIED = 3  # splits between ground and on-board compute
-
-
-@dataclass(frozen=True)
-class RoundState:
-    """Where a round stands when it is planned anew.
-
-    ``done[k]`` passes over samples of satellite ``k`` are finished, the features of its first ``on_ground[k]``
-    samples are on the ground; nodes in ``lost`` are gone.
-    """
-
-    done: tuple[int, ...] = ()
-    on_ground: tuple[int, ...] = ()
-    lost: frozenset[int] = frozenset()
 
 
 def plan_round(
@@ -57,7 +43,7 @@ def plan_round(
     Raises:
         NoRouteError: Samples or weights of a satellite cannot get through before the horizon.
         PayloadTooLargeError: One micro-batch fits into no buffer, or into no window.
-        PlanningError: The workload does not fit the contact plan.
+        PlanningError: The workload does not fit the contact plan, or a share on board the state of a round.
     """
     satellites = len(contact_plan.satellites)
     if len(workload.samples) != satellites:
@@ -70,8 +56,10 @@ def plan_round(
         return OnboardRound(contact_plan, workload, rates, resources, switches, start_s=start_s).plan()
 
     state = state or RoundState()
+    if workload.onboard_share and (state.done or state.on_ground):
+        raise PlanningError("onboard_share: a round under way is planned anew without a share on board")
     if state.lost:
-        contact_plan, workload = _without(contact_plan, workload, state.lost)
+        contact_plan, workload = without(contact_plan, state.lost), workload.without(state.lost)
     task = _Task(contact_plan, workload, rates, resources, start_s, state)
     bound_s = task.bound_s(switches)
     best: Plan | None = None
@@ -174,15 +162,3 @@ def _sooner(first: Plan | None, second: Plan | None) -> Plan | None:
     if first is None or second is None:
         return first or second
     return second if second.end_s < first.end_s else first
-
-
-def _without(
-    contact_plan: ContactPlan, workload: Workload, lost: frozenset[int]
-) -> tuple[ContactPlan, Workload]:
-    """The contact plan and the workload when nodes are gone, samples on lost satellites with them."""
-    gone = np.isin(contact_plan.contacts["source"], list(lost)) | np.isin(
-        contact_plan.contacts["target"], list(lost)
-    )
-    samples = tuple(0 if index in lost else count for index, count in enumerate(workload.samples))
-    remaining = dataclasses.replace(contact_plan, contacts=contact_plan.contacts[~gone])
-    return remaining, dataclasses.replace(workload, samples=samples)

@@ -157,6 +157,7 @@ class SplitRound:
         todo = np.maximum(self.samples * workload.passes - self.done, 0)
         need = np.bincount(self.group, todo, minlength=groups)
         members = np.bincount(self.group, todo > 0, minlength=groups)
+        active = np.bincount(self.group, self.samples > 0, minlength=groups)
         rate = sample_rates(self.passes, workload)
         flight_s = self._flight_s(groups)
         step_s = 2.0 * (flight_s + 0.01) + workload.micro_batch * (
@@ -167,10 +168,14 @@ class SplitRound:
         np.maximum.at(longest, self.group, steps)
         later_s = (workload.passes - 1) * longest * step_s  # epochs after the last features have come
         fastest = 1e6 * max(float(need.sum()), 1.0)  # stands for infinity
-        chain_rate = members * workload.micro_batch / step_s if workload.chained else np.full(groups, np.inf)
+        chain_rate = (
+            np.maximum(members, 1) * workload.micro_batch / step_s
+            if workload.chained
+            else np.full(groups, np.inf)
+        )
         ground_rate = rates.ground_flops / workload.ground_flops if workload.ground_flops else math.inf
         return Demand(
-            need=need * margin + np.where(need > 0, 1e-3, 0.0),
+            need=need * margin + np.where(active > 0, 1e-3, 0.0),  # the average at least
             group=self.group[self.passes["satellite"]],
             rate=np.minimum(rate, fastest),
             chain_rate=np.minimum(chain_rate, fastest),

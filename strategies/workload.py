@@ -6,9 +6,10 @@ c3 their gradient up, c4 the gradient of the features down.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -230,6 +231,11 @@ class Workload:
             micro_batch=micro_batch,
             onboard_share=onboard_share and lora,
         )  # fmt: skip
+
+    def without(self, lost: Collection[int]) -> Workload:
+        """The round when the samples on some satellites are lost."""
+        samples = tuple(0 if index in lost else count for index, count in enumerate(self.samples))
+        return dataclasses.replace(self, samples=samples)
 
     @property
     def on_board(self) -> bool:

@@ -12,7 +12,8 @@ from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
 from strategies.checker import check_plan
 from strategies.network import NoRouteError, PayloadTooLargeError, PlanningError
 from strategies.plan import Kind
-from strategies.planner import RoundState, plan_round
+from strategies.planner import plan_round
+from strategies.round_state import RoundState
 from strategies.workload import ComputeRates, Resources, Switches
 
 RESOURCES = Resources()
