@@ -288,7 +288,7 @@ def _pooled_states(
             crossings.send(Kind.FEATURES, number, on_board.features(batch), attempt=progress.attempt)
             return crossings.receive(Kind.HIDDEN, number)
         names = kept.names_of(batch)
-        new = ~names.any(axis=1)
+        new = np.logical_not(names.any(axis=1))
         fresh = Batch(batch.indices[new], batch.views[new])
         if len(fresh.indices):
             names[new] = on_board.names(fresh, kept.origin)

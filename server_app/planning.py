@@ -61,21 +61,22 @@ class RoundPlanner:
         """What round ``number`` moves and computes."""
         mode = Mode(self._scenario.training.mode)
         return workload_of(
-            self._scenario, self._costs, self._samples, mode, crossing=self._crossing_share(number)
+            self._scenario, self._costs, self._samples, mode, crossing=self._crossing(number)
         )
 
-    def _crossing_share(self, number: int) -> float:
-        """Images whose features cross in this round; the planner sees their mean per image."""
+    def _crossing(self, number: int) -> float:
+        """How often an image's features cross in this round, the mean over all images."""
         if self._scenario.training.mode == "head":
-            return self._new_images.share(number)
+            return self._new_images.per_image(number)
+        epochs = float(self._scenario.training.local_epochs)
         row_bytes = kept_row_bytes(self._scenario, self._costs)
         if row_bytes is None:
-            return 1.0
+            return epochs
         images = sum(self._samples)
         kept = kept_rows(self._scenario, row_bytes, images) / (
             images * VIEWS[self._scenario.training.augment]
         )
-        return 1.0 - kept * (1.0 - self._new_images.share(number))
+        return (1.0 - kept) * epochs + kept * self._new_images.per_image(number)
 
 
 def rates_of(scenario: Scenario) -> ComputeRates:
@@ -118,7 +119,7 @@ def workload_of(
         samples: Training images of each satellite.
         mode: As trained, or a baseline.
         onboard_share: Whether satellites may train a part of their images on board.
-        crossing: Share of the images whose features cross; in mode ``head`` only these pass the backbone, too.
+        crossing: How often an image's features cross in the round; in mode ``head`` it passes the backbone as often.
     """
     training = scenario.training
     passing = crossing if mode is Mode.HEAD else 1.0
@@ -164,8 +165,8 @@ class NewImages:
         self._seen = [np.zeros((count, self._views), bool) for count in samples]
         self._rounds = 0
 
-    def share(self, number: int) -> float:
-        """Of all images of round ``number``, those that are new. Rounds come in their order."""
+    def per_image(self, number: int) -> float:
+        """New views in round ``number``, the mean over all images. Rounds come in their order."""
         training = self._scenario.training
         new = 0
         for earlier in range(self._rounds + 1, number + 1):
@@ -178,7 +179,7 @@ class NewImages:
                     seen[batch.indices, batch.views] = True
             new = self._count() - before
         self._rounds = number
-        return new / (sum(self._samples) * training.local_epochs)
+        return new / sum(self._samples)
 
     def _count(self) -> int:
         return sum(int(seen.sum()) for seen in self._seen)
