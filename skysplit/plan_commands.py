@@ -6,6 +6,7 @@ What pulls in torch is imported where it is used, so that the other commands sta
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -139,9 +140,10 @@ def compare(
 
     resolved = read_scenario(scenario, settings)
     contacts = planned_contacts(resolved)
+    names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
     try:
         samples = _samples(resolved, contacts)
-        profiles = [published(name.strip()) for name in models.split(",")] if models else [_costs(resolved)]
+        profiles = [published(name.strip()) for name in names] or [_costs(resolved)]
         accuracy = _accuracies(curve) if curve else []
         found = {costs.name: _compared(resolved, contacts, costs, samples, starts) for costs in profiles}
         for comparison in found.values():
@@ -150,7 +152,7 @@ def compare(
         fail(str(error))
     if output is CompareFormat.JSON:
         # One model: its comparison itself, as documented; several: each by name.
-        print(json.dumps(found if models and "," in models else next(iter(found.values()))))
+        print(json.dumps(found if len(found) > 1 else next(iter(found.values()))))
         return
     if output is CompareFormat.HTML:
         from skysplit.comparison_page import comparison_page

@@ -1,0 +1,102 @@
+"""``skysplit plan`` and ``skysplit compare`` on a small scenario with a published model's sizes."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from skysplit.cli import app
+
+SMALL = [
+    word
+    for setting in (
+        "constellation.satellites=12", "constellation.planes=2", "constellation.altitude_km=1150", "horizon_h=12",
+        "planning.samples=64",
+    )
+    for word in ("--set", setting)
+]  # fmt: skip
+
+
+def run(*words: str) -> str:
+    done = CliRunner().invoke(app, [*words, *SMALL])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def refused(*words: str) -> str:
+    done = CliRunner().invoke(app, [*words, *SMALL])
+    assert done.exit_code == 1
+    assert done.stderr.count("error:") == 1
+    return done.stderr
+
+
+def test_a_plan_is_json_with_its_figures_and_every_activity() -> None:
+    found = json.loads(run("plan", "paper", "--format", "json"))
+    assert found["lower_bound_s"] <= found["makespan_s"] == pytest.approx(found["end_s"] - found["start_s"])
+    kinds = {activity["kind"] for activity in found["activities"]}
+    assert {"session", "features", "backbone", "hidden", "head", "gradient", "reduce"} <= kinds
+
+
+def test_the_paper_s_all_gather_is_planned() -> None:
+    found = json.loads(run("plan", "paper", "--format", "json", "--set", "strategy.intra_orbit=all-gather"))
+    assert found["intra_orbit"] == "all-gather"
+
+
+def test_the_rest_of_a_round_is_planned_without_what_was_lost() -> None:
+    whole = json.loads(run("plan", "paper", "--format", "json"))
+    gateway = next(row["node"] for row in whole["activities"] if row["kind"] == "session")
+    after = str(0.5 * whole["makespan_s"])
+    rest = json.loads(run("plan", "paper", "--format", "json", "--after", after, "--lose", gateway))
+    assert rest["start_s"] == pytest.approx(float(after))
+    assert all(gateway not in (row["node"], row["peer"]) for row in rest["activities"])
+    slow = json.loads(run("plan", "paper", "--format", "json", "--after", after, "--slow", f"{gateway}=0.5"))
+    assert slow["end_s"] > whole["end_s"]
+
+
+def test_a_comparison_has_the_documented_keys_and_mission_time_per_point_of_a_run(tmp_path) -> None:
+    pq.write_table(
+        pa.table({"round": [1, 1, 2, 2], "test_accuracy": [0.5, 0.5, 0.6, 0.6]}), tmp_path / "rounds.parquet"
+    )
+    found = json.loads(run("compare", "paper", "--starts", "2", "--format", "json", "--curve", str(tmp_path)))
+    for case in found["cases"]:
+        assert {"name", "median_s", "p95_s", "gap_to_bound", "ratio_to"} <= case.keys()
+        assert case["per_point_s"] == pytest.approx(case["median_s"] / 10.0)
+
+
+def test_the_page_of_a_comparison_of_two_models_holds_both_and_needs_no_network(tmp_path) -> None:
+    path = tmp_path / "page.html"
+    names = ("Prithvi-EO-2.0-300M (T1)", "Clay v1.5 large (256px p8, 10b)")
+    run(
+        "compare",
+        "paper",
+        "--starts",
+        "1",
+        "--models",
+        ",".join(names),
+        "--format",
+        "html",
+        "--out",
+        str(path),
+    )
+    page = path.read_text()
+    assert all(f"<h2>{name}</h2>" in page for name in names)
+    assert 'src="http' not in page
+    assert "By the closed form" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["plan", "paper", "--lose", "Madrid"], "--after"),
+        (["plan", "paper", "--after", "5", "--lose", "Paris"], "found no node 'Paris'"),
+        (["plan", "paper", "--after", "5", "--slow", "Madrid=2"], "at most 1"),
+        (["compare", "paper", "--starts", "1", "--curve", "nowhere"], "found no nowhere"),
+        (["compare", "paper", "--models", "GPT-2"], "GPT-2"),
+    ],
+)
+def test_bad_words_are_one_error(words, says) -> None:
+    assert says in refused(*words)
