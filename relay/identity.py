@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import ipaddress
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -89,6 +90,35 @@ def write_certificates(
         _write_public(folder / "ca.crt", _pem(authority))
         _write_secret(folder / "node.key", key)
         _write_public(folder / "node.crt", _pem(certificate))
+
+
+def write_server_certificate(
+    directory: Path, folder: Path, hosts: Iterable[str], *, valid_days: int = 365
+) -> None:
+    """Make `ca.crt`, `server.crt`, `server.key` in `folder`, for a server that is dialled by host name or address.
+
+    Its certificate is under the authority of `directory` and names no node: no relay takes it for one.
+    """
+    authority_key, authority = _authority(directory, valid_days)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        _builder("server", key, authority.subject, valid_days)
+        .add_extension(x509.SubjectAlternativeName([_host_name(host) for host in hosts]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(authority_key, _HASH)
+    )
+    _write_public(folder / "ca.crt", _pem(authority))
+    _write_secret(folder / "server.key", key)
+    _write_public(folder / "server.crt", _pem(certificate))
+
+
+def _host_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _authority(directory: Path, valid_days: int) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:

@@ -134,6 +134,7 @@ class OutgoingLink:
         self._broken_until_s = 0.0  # wall time
         self._out_until_s = 0.0  # mission time
         self._free_s = -math.inf  # mission time at which the last bit will have left
+        self._on_line = 0  # frames that are paced, or that the neighbour is slow to take
 
     @property
     def in_flight_bytes(self) -> int:
@@ -202,6 +203,7 @@ class OutgoingLink:
         call = self._put(metadata=self._caller, timeout=window.end_s - self._clock.now_s + 10.0)
         await call.wait_for_connection()
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        self._on_line = 0
         feeding = asyncio.create_task(self._feed(window, line))
         carrying = asyncio.create_task(self._write(call, line))
         hearing = asyncio.create_task(self._read_acknowledgements(call, window.owlt_s))
@@ -231,7 +233,7 @@ class OutgoingLink:
         while (now_s := self._clock.now_s) < window.end_s:
             self.wake.clear()
             acked_before, acked = acked, self._acked_bytes()
-            if acked != acked_before or not self.in_flight_bytes:
+            if acked != acked_before or not self.in_flight_bytes or self._on_line:
                 heard_s = time.monotonic()
             elif time.monotonic() - heard_s > ACK_TIMEOUT_S + 4 * window.owlt_s:
                 self._rewind_all()
@@ -254,6 +256,7 @@ class OutgoingLink:
                     self._out_until_s = outage.end_s
                     self._break("the link is out")
                     return outage.end_s
+            self._on_line += len(frames)
             for frame in frames:
                 line.put_nowait((self._free_s + window.owlt_s, frame))
         return window.end_s
@@ -293,6 +296,7 @@ class OutgoingLink:
             due_s, frame = await line.get()
             await self._clock.sleep_until(due_s)
             await call.write(frame)
+            self._on_line -= 1
 
     async def _read_acknowledgements(self, call: grpc.aio.StreamStreamCall, owlt_s: float) -> None:
         """Acknowledgements take the light time back, too."""

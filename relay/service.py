@@ -42,7 +42,10 @@ def server_options(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", 64),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-        ("grpc.http2.max_ping_strikes", 0),  # a busy machine sends pings late, and then too close to each other
+        (
+            "grpc.http2.max_ping_strikes",
+            0,
+        ),  # a busy machine sends pings late, and then too close to each other
         ("grpc.keepalive_permit_without_calls", 1),
         *channel_options(limits)[:-1],
     ]
