@@ -17,6 +17,7 @@ from orbit.contact_plan import ContactPlan
 from strategies.checker_links import LinkRules
 from strategies.checker_rules import Rules, Violation
 from strategies.checker_samples import SampleRules
+from strategies.checker_weights import WeightRules
 from strategies.intervals import SLACK_S
 from strategies.plan import Kind, Plan
 from strategies.round_state import RoundState, without
@@ -55,6 +56,7 @@ def check_plan(
             links.buffers(),
             samples.delivery(),
             samples.order(),
+            WeightRules(*case).average(),
         )
     )
 

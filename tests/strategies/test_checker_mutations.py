@@ -13,7 +13,7 @@ from orbit.contact_plan import LinkKind
 from strategies.checker import InfeasiblePlanError, check_plan, require_feasible
 from strategies.plan import Kind, Plan
 from strategies.planner import plan_round
-from strategies.workload import ComputeRates, Resources
+from strategies.workload import ComputeRates, Resources, Switches
 
 WORLD = make_world(
     2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * turn, 300.0) for turn in range(8) for k in range(6)]
@@ -133,6 +133,33 @@ def test_a_smaller_buffer_than_planned_is_noticed(plan) -> None:
 
 def test_a_bound_above_the_plan_is_noticed(plan) -> None:
     assert "bound" in rules(dataclasses.replace(plan, lower_bound_s=2.0 * plan.makespan_s))
+
+
+def test_weights_left_out_of_the_average_are_noticed(plan) -> None:
+    assert "average" in rules(changed(plan, lambda rows: rows[rows["kind"] != Kind.REDUCE]))
+
+
+def test_weights_sent_before_the_last_step_are_noticed(plan) -> None:
+    def hasty(rows: np.ndarray) -> np.ndarray:
+        own = (rows["kind"] == Kind.REDUCE) & (rows["node"] < 6)
+        rows["start_s"][own] = plan.start_s
+        return rows
+
+    assert "average" in rules(changed(plan, hasty))
+
+
+@pytest.mark.parametrize("kind", [Kind.REDUCE, Kind.UPDATE])
+def test_weights_passed_on_before_they_are_there_are_noticed(kind) -> None:
+    work = make_workload(6, 50, "onboard-lora")
+    switches = Switches.parse("parallel", "topology-aware", "none")
+    plan = plan_round(WORLD, work, RATES, RESOURCES, switches, start_s=0.0)
+    assert check_plan(plan, WORLD, work, RATES, RESOURCES) == []
+    rows = plan.activities.copy()
+    link = LinkKind.DOWNLINK if kind is Kind.REDUCE else LinkKind.UPLINK
+    through_ground = (rows["kind"] == kind) & (rows["link"] == link)
+    rows["start_s"][through_ground], rows["end_s"][through_ground] = plan.start_s, plan.start_s + 1.0
+    hasty = dataclasses.replace(plan, activities=rows)
+    assert "average" in {violation.rule for violation in check_plan(hasty, WORLD, work, RATES, RESOURCES)}
 
 
 def test_an_infeasible_plan_is_refused_with_its_first_violations(plan) -> None:
