@@ -7,9 +7,12 @@ switch.  A transfer may outlast a window and go on in the next.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.foremost import Journey, broadcast, gather
 from strategies.intra_orbit import all_reduce, pipelined_s, plane_links
 from strategies.network import NoRouteError, carried_s, passes_of
 from strategies.plan import Kind, Plan, activities, collect_activities
@@ -18,11 +21,46 @@ from strategies.space_ground import Demand, plan_sessions
 from strategies.space_links import space_links
 from strategies.workload import ComputeRates, Resources, SpaceGround, Switches, Workload
 
+_ROOTS = 4  # places where the weights may meet that are tried
 _SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is done
 
 
+def plan_onboard(
+    contact_plan: ContactPlan,
+    workload: Workload,
+    rates: ComputeRates,
+    resources: Resources,
+    switches: Switches,
+    *,
+    start_s: float,
+) -> Plan:
+    """One round of on-board training: train, average, and everyone has the average.
+
+    Averages run over the links that are open when the training has ended; where links that open later join more
+    satellites, also over those as they come, and the sooner plan is taken.
+
+    Raises ``NoRouteError`` where the weights do not get through before the horizon.
+    """
+    case = (contact_plan, workload, rates, resources, switches)
+    at_once = OnboardRound(*case, start_s=start_s)
+    over_time = OnboardRound(*case, start_s=start_s, over_time=True)
+    if over_time.links.groups == at_once.links.groups:
+        return at_once.plan()
+    plans, failure = [], None
+    for attempt in (at_once, over_time):
+        try:
+            plans.append(attempt.plan())
+        except NoRouteError as error:
+            failure = failure or error
+    if not plans:
+        assert failure is not None
+        raise failure
+    bound_s = min(plan.lower_bound_s for plan in plans)
+    return dataclasses.replace(min(plans, key=lambda plan: plan.end_s), lower_bound_s=bound_s)
+
+
 class OnboardRound:
-    """One round of on-board training from ``start_s``: train, average, and everyone has the average."""
+    """A round over the links that are open when the training has ended, or over all that open, as they come."""
 
     def __init__(
         self,
@@ -33,6 +71,7 @@ class OnboardRound:
         switches: Switches,
         *,
         start_s: float,
+        over_time: bool = False,
     ) -> None:
         self.contact_plan, self.workload, self.resources = contact_plan, workload, resources
         self.switches, self.start_s = switches, start_s
@@ -44,7 +83,9 @@ class OnboardRound:
         until_s = min(ready_s + _SIDE_LINKS_S, contact_plan.horizon_s)
         # Lasers are pointed while the satellites still train.
         pointed_s = max(start_s, ready_s - 2.0 * BUCKET_S - resources.acquisition_s)
-        self.links = space_links(contact_plan, switches, resources, pointed_s, until_s).open_at(ready_s)
+        links = space_links(contact_plan, switches, resources, pointed_s, until_s)
+        self.links = links if over_time else links.open_at(ready_s)
+        self.over_time, self.until_s = over_time, until_s
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
 
     def plan(self) -> Plan:
@@ -110,6 +151,8 @@ class OnboardRound:
             if plane is not None:
                 return all_reduce(plane, size_bytes, self.switches.intra_orbit, ready_s)
         roots = [int(members[self.plane[members] == plane][0]) for plane in planes]
+        if self.over_time:
+            return self._gathered(roots[:: -(-len(roots) // _ROOTS)], members)
         root = min(roots, key=lambda node: float(self.routes.tree(node, ready_s).flight_s[members].max()))
         up, gathered_s = self._along_tree(root, members, ready_s, Kind.REDUCE)
         back, spread_s = self._along_tree(root, members, gathered_s, Kind.UPDATE)
@@ -118,7 +161,46 @@ class OnboardRound:
     def _broadcast(self, gateway: int, members: np.ndarray, start_s: float) -> tuple[np.ndarray, float]:
         if len(members) == 1 and members[0] == gateway:
             return activities(0), start_s
+        if self.over_time:
+            bits = self.workload.aggregate_bytes * 8.0
+            journey = broadcast(self.routes, gateway, set(members.tolist()), start_s, bits)
+            if journey is None:
+                raise NoRouteError(f"{self._name(gateway)}: its average reaches not all of its group in time")
+            return self._sends(journey, Kind.UPDATE), journey.done_s
         return self._along_tree(gateway, members, start_s, Kind.UPDATE)
+
+    def _gathered(self, roots: list[int], members: np.ndarray) -> tuple[np.ndarray, float]:
+        """The average over links as they open, by way of the root from which all have it first."""
+        bits = self.workload.aggregate_bytes * 8.0
+        ready_s = {int(node): float(self.trained_s[node]) for node in members}
+        best: tuple[Journey, Journey] | None = None
+        for root in roots:
+            up = gather(self.routes, root, ready_s, bits, self.until_s)
+            back = up and broadcast(self.routes, root, set(ready_s), up.done_s, bits)
+            if up and back and (best is None or back.done_s < best[1].done_s):
+                best = (up, back)
+        if best is None:
+            raise NoRouteError(
+                f"{self._name(roots[0])}: the weights of its group do not meet by {self.until_s:.0f} s"
+            )
+        up, back = best
+        return np.concatenate([self._sends(up, Kind.REDUCE), self._sends(back, Kind.UPDATE)]), back.done_s
+
+    def _sends(self, journey: Journey, kind: Kind) -> np.ndarray:
+        """The activities of a journey of weights."""
+        node, peer = (
+            np.array([getattr(send, name) for send in journey.sends], int) for name in ("node", "peer")
+        )
+        inside = self.plane[node] == self.plane[peer]
+        return activities(
+            len(journey.sends), kind=kind, link=np.where(inside, LinkKind.INTRA_ISL, LinkKind.INTER_ISL),
+            satellite=node if kind is Kind.REDUCE else peer, node=node, peer=peer,
+            start_s=[send.start_s for send in journey.sends], end_s=[send.end_s for send in journey.sends],
+            bytes=self.workload.aggregate_bytes,
+        )  # fmt: skip
+
+    def _name(self, node: int) -> str:
+        return self.contact_plan.nodes[node].name
 
     def _along_tree(
         self, root: int, members: np.ndarray, start_s: float, kind: Kind

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.baselines import OnboardRound
+from strategies.baselines import plan_onboard
 from strategies.bound import lower_bound_s
 from strategies.network import NoRouteError, PlanningError, groups_of
 from strategies.plan import Plan
@@ -53,7 +53,7 @@ def plan_round(
     if not 0.0 <= start_s < contact_plan.horizon_s:
         raise NoRouteError(f"start_s: found {start_s}, the contact plan ends at {contact_plan.horizon_s} s")
     if workload.on_board:
-        return OnboardRound(contact_plan, workload, rates, resources, switches, start_s=start_s).plan()
+        return plan_onboard(contact_plan, workload, rates, resources, switches, start_s=start_s)
 
     state = state or RoundState()
     if workload.onboard_share and (state.done or state.on_ground):

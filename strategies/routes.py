@@ -44,6 +44,7 @@ class Routes:
         self._trees: dict[tuple[int, bytes], Tree] = {}
         self._open: dict[int, tuple[np.ndarray, bytes]] = {}
         self._intervals: dict[tuple[int, int], list[tuple[float, float, float, float]]] = {}
+        self._neighbours: dict[int, list[int]] = {}
         for row in np.sort(links, order="start_s"):
             pair = (int(row["source"]), int(row["target"]))
             interval = (
@@ -81,6 +82,22 @@ class Routes:
             if begin_s + bits / rate_bps <= end_s + 1e-9:
                 return begin_s, end_s, rate_bps, owlt_s
         return np.inf, -np.inf, 1.0, 0.0
+
+    def last_start_s(self, source: int, target: int, by_s: float, bits: float) -> float:
+        """When ``bits`` must leave at the latest to be at ``target`` by ``by_s``; minus infinity where they cannot."""
+        latest_s = -np.inf
+        for start_s, end_s, rate_bps, owlt_s in self._intervals.get((source, target), ()):
+            leave_s = min(end_s, by_s - owlt_s) - bits / rate_bps
+            if leave_s >= start_s:
+                latest_s = max(latest_s, leave_s)
+        return latest_s
+
+    def neighbours(self, node: int) -> list[int]:
+        """Satellites that ``node`` ever sends to; links go both ways."""
+        if not self._neighbours:
+            for source, target in self._intervals:
+                self._neighbours.setdefault(source, []).append(target)
+        return self._neighbours.get(node, [])
 
     def linked(self, source: int, target: int) -> bool:
         """Whether the pair has a contact at any time."""
