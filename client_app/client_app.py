@@ -8,6 +8,8 @@ next ``train`` message with ``resume`` goes on where it stopped.
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from torch import nn
 
 from client_app import state
 from client_app.crossings import Crossings
@@ -32,16 +35,24 @@ from client_app.onboard import (
     train_lora_round,
 )
 from client_app.partitions import Shares, shares_of
+from client_app.whole_model import train_whole_round
 from mission.briefing import Briefing
 from mission.scenario import given_path
-from mission.schema import Data, Model
+from mission.schema import Data, Lora, Model, Scenario
 from relay.client import ParcelLink
 from relay.direct import GroundLink
 from relay.relay_link import RelayLink
 from relay.settings import local_relay
+from splitmodel.adapters import (
+    LoraSettings,
+    exchanged_parts,
+    load_trainable_state,
+    make_trainable,
+    trainable_state,
+)
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, open_imagery
-from splitmodel.parts import Embedding, load_embedding, new_head
+from splitmodel.parts import Embedding, SplitModel, load_embedding, load_split, new_head
 from splitmodel.scaling import SplitScaling
 from splitmodel.shipped import locate
 from splitmodel.training import VIEWS
@@ -91,19 +102,27 @@ def train(message: Message, context: Context) -> Message:
     head = StandardisedHead.of(
         new_head(len(scaling.pooled.mean_D), len(on_board.images.classes)), scaling.pooled
     )
-    if config["resume"]:
-        progress = state.load_progress(context, head)
-    else:
-        progress = Progress()
-        head.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
     number = int(config["round"])  # type: ignore[arg-type]
     task = RoundTask(number, briefing.scenario.seed, index, training)
+
+    if training.trains_on_board:
+        model = _whole_model(briefing.scenario, len(on_board.images.classes), head)
+        parts = exchanged_parts(head, model.backbone)
+        load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
+        progress = train_whole_round(task, on_board.images, model)
+        return _trained(message, on_board, progress, parts, {})
 
     kept = None
     if briefing.keeps_features:
         origin = origin_of(on_board.embedding, scaling.features, briefing.scenario.crossings.features)
         kept = state.load_kept_features(context, len(on_board.images), VIEWS[training.augment], origin)
 
+    parts = exchanged_parts(head)
+    if config["resume"]:
+        progress = state.load_progress(context, head)
+    else:
+        progress = Progress()
+        load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
     parked = False
     with _link(context, briefing, index) as link:
         crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling.features)
@@ -123,23 +142,33 @@ def train(message: Message, context: Context) -> Message:
     if kept is not None:
         state.save_kept_features(context, kept)
 
-    seen = max(1, progress.seen)
-    metrics = MetricRecord(
-        {
-            "num-examples": len(on_board.images),
-            "steps": progress.step,
-            "parked": int(parked),
-            "train-loss": progress.loss_sum / seen,
-            "train-accuracy": progress.correct / seen,
-            "bytes-up": crossings.bytes_up,
-            "bytes-down": crossings.bytes_down,
-        }
-    )
+    facts: dict[str, int | float] = {"bytes-up": crossings.bytes_up, "bytes-down": crossings.bytes_down}
     if finished_s is not None:
-        metrics["finished-s"] = finished_s
-    content = RecordDict({"metrics": metrics})
-    if not parked:
-        content["arrays"] = ArrayRecord(head.state_dict())
+        facts["finished-s"] = finished_s
+    return _trained(message, on_board, progress, None if parked else parts, facts)
+
+
+def _trained(
+    message: Message,
+    on_board: OnBoard,
+    progress: Progress,
+    parts: nn.ModuleDict | None,
+    facts: dict[str, int | float],
+) -> Message:
+    """The reply to ``train``; without ``parts`` it says that the round is parked."""
+    seen = max(1, progress.seen)
+    metrics = {
+        "num-examples": len(on_board.images),
+        "steps": progress.step,
+        "parked": int(parts is None),
+        "train-loss": progress.loss_sum / seen,
+        "train-accuracy": progress.correct / seen,
+        "bytes-up": 0,
+        "bytes-down": 0,
+    }
+    content = RecordDict({"metrics": MetricRecord(metrics | facts)})
+    if parts is not None:
+        content["arrays"] = ArrayRecord(trainable_state(parts))
     return Message(content=content, reply_to=message)
 
 
@@ -185,6 +214,25 @@ def _imagery(data: Data, seed: int) -> Imagery:
         train_samples=data.train_samples,
         test_samples=data.test_samples,
     )
+
+
+def _whole_model(scenario: Scenario, classes: int, head: StandardisedHead) -> SplitModel:
+    """The whole model for a baseline, a copy of its own, with what it trains made trainable."""
+    model = _trainable_model(scenario.model, scenario.lora, scenario.training.mode, scenario.seed, classes)
+    return replace(copy.deepcopy(model), head=head)
+
+
+@lru_cache(maxsize=2)
+def _trainable_model(model: Model, lora: Lora, mode: str, seed: int, classes: int) -> SplitModel:
+    whole = load_split(
+        locate(model.name, given_path(model.path, "model.path")),
+        num_labels=classes,
+        pooling=model.pooling,
+        random_init=model.random_init,
+        seed=seed,
+    )
+    make_trainable(whole.backbone, mode, LoraSettings(rank=lora.rank, alpha=lora.alpha), seed=seed)
+    return whole
 
 
 @lru_cache(maxsize=2)

@@ -83,8 +83,12 @@ class RoundTask:
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of the head in a step of this round."""
+        return self.scheduled(self.training.head_learning_rate, step, steps)
+
+    def scheduled(self, base: float, step: int, steps: int) -> float:
+        """A learning rate in a step of this round."""
         progress = (self.number - 1 + step / steps) / self.training.rounds
-        return learning_rate(self.training.head_learning_rate, self.training.schedule, progress)
+        return learning_rate(base, self.training.schedule, progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +176,7 @@ def train_lora_round(
         crossings.receive(
             Kind.GRAD_FEATURES, number
         )  # empty, the embedding is frozen; says that the step is done
-        _count(progress, result, on_board.labels(batch))
+        count_batch(progress, float(result.loss), result.logits, on_board.labels(batch))
 
 
 def train_head_round(
@@ -205,7 +209,7 @@ def train_head_round(
         result = _train_head(
             head, optimizer, pooled_states.get(batch), labels_B, task.rate(number, len(batches))
         )
-        _count(progress, result, labels_B)
+        count_batch(progress, float(result.loss), result.logits, labels_B)
 
 
 class PooledStates:
@@ -320,8 +324,9 @@ def _train_head(
     return result
 
 
-def _count(progress: Progress, result: split_step.HeadResult, labels_B: Tensor) -> None:
+def count_batch(progress: Progress, loss: float, logits: Tensor, labels_B: Tensor) -> None:
+    """Add a batch to the sums of the round; ``loss`` is its mean."""
     progress.step += 1
-    progress.loss_sum += float(result.loss) * len(labels_B)
-    progress.correct += int((result.logits.argmax(-1) == labels_B).sum())
+    progress.loss_sum += loss * len(labels_B)
+    progress.correct += int((logits.argmax(-1) == labels_B).sum())
     progress.seen += len(labels_B)

@@ -184,7 +184,10 @@ class Crossings(Table):
 class Training(Table):
     """What is trained, and how."""
 
-    mode: Literal["head", "lora"] = Field("lora", description="what is trained, see docs/architecture.md")
+    mode: Literal["head", "lora", "onboard-lora", "onboard-full"] = Field(
+        "lora",
+        description="over the split: head, lora; as baselines, by satellites that hold the whole model: onboard-…",
+    )
     adapter: Literal["shared", "per-satellite"] = Field(
         "shared", description="lora: one adapter for all, or one each, averaged after every round"
     )
@@ -193,7 +196,9 @@ class Training(Table):
         1, ge=1, le=1_000, description="passes over a satellite's images in a round (default in mode head: 5)"
     )
     batch_size: int = Field(16, ge=1, le=65_536)
-    learning_rate: Positive = Field(3e-3, description="AdamW, adapters")
+    learning_rate: Positive = Field(
+        3e-3, description="AdamW, adapters (default in mode onboard-full, of the whole model: 0.0003)"
+    )
     head_learning_rate: Positive = Field(3e-3, description="AdamW, head (default in mode head: 0.03)")
     weight_decay: NotNegative = 0.0
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the run")
@@ -208,9 +213,19 @@ class Training(Table):
     @classmethod
     def _defaults_of_mode(cls, values: object) -> object:
         """In mode head pooled states stay on board, so that more passes cost next to nothing."""
-        if isinstance(values, dict) and values.get("mode") == "head":
-            return {"local_epochs": 5, "head_learning_rate": 0.03} | values
+        if not isinstance(values, dict):
+            return values
+        match values.get("mode"):
+            case "head":
+                return {"local_epochs": 5, "head_learning_rate": 0.03} | values
+            case "onboard-full":
+                return {"learning_rate": 3e-4} | values
         return values
+
+    @property
+    def trains_on_board(self) -> bool:
+        """Whether satellites hold the whole model and nothing but weights leaves them."""
+        return self.mode.startswith("onboard")
 
 
 class Strategy(Table):

@@ -18,7 +18,7 @@ from torch import Tensor
 from mission.record import write_text
 
 _STATE, _TENSORS = "state.json", "state.safetensors"
-_HEAD, _STEPS = "head.", "steps."
+_EXCHANGED, _STEPS = "exchanged.", "steps."
 
 
 class CheckpointError(ValueError):
@@ -33,19 +33,19 @@ class Checkpoint:
         round: The last finished round.
         mission_time_s: Mission time.
         scores: Test loss and accuracy before training and after each round.
-        head: The averaged head, as it is sent to the satellites.
+        exchanged: The averaged weights, as they are sent to the satellites.
         steps: The backbone's state, see :meth:`server_app.backbone.BackboneSteps.state`.
     """
 
     round: int
     mission_time_s: float
     scores: Sequence[tuple[float, float]]
-    head: Mapping[str, Tensor]
+    exchanged: Mapping[str, Tensor]
     steps: Mapping[str, Tensor]
 
     def save(self, directory: Path) -> None:
         """Write both files, each whole; ``state.json`` comes last and says that the checkpoint is complete."""
-        tensors = {_HEAD + name: tensor.contiguous() for name, tensor in self.head.items()}
+        tensors = {_EXCHANGED + name: tensor.contiguous() for name, tensor in self.exchanged.items()}
         tensors |= {_STEPS + name: tensor.contiguous() for name, tensor in self.steps.items()}
         temporary = directory / f"{_TENSORS}.tmp"
         save_file(tensors, temporary)
@@ -66,7 +66,7 @@ class Checkpoint:
             scores = [(float(loss), float(accuracy)) for loss, accuracy in state["scores"]]
             parts = [
                 {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
-                for prefix in (_HEAD, _STEPS)
+                for prefix in (_EXCHANGED, _STEPS)
             ]
             return cls(int(state["round"]), float(state["mission_time_s"]), scores, *parts)
         except Exception as error:  # safetensors raises a class of its own that is no ValueError

@@ -60,12 +60,12 @@ class RoundPlanner:
     def workload(self, number: int) -> Workload:
         """What round ``number`` moves and computes."""
         mode = Mode(self._scenario.training.mode)
-        return workload_of(
-            self._scenario, self._costs, self._samples, mode, crossing=self._crossing(number)
-        )
+        return workload_of(self._scenario, self._costs, self._samples, mode, crossing=self._crossing(number))
 
     def _crossing(self, number: int) -> float:
         """How often an image's features cross in this round, the mean over all images."""
+        if self._scenario.training.trains_on_board:
+            return 1.0
         if self._scenario.training.mode == "head":
             return self._new_images.per_image(number)
         epochs = float(self._scenario.training.local_epochs)
@@ -190,7 +190,7 @@ def kept_row_bytes(scenario: Scenario, costs: Profile) -> int | None:
 
     In mode ``head`` it is the satellite that keeps what comes back.
     """
-    if scenario.training.mode == "head":
+    if scenario.training.mode != "lora":
         return None
     row_bytes = encoded_bytes("float32", (costs.tokens * costs.hidden,), scenario.crossings.features)
     return row_bytes if kept_rows(scenario, row_bytes, 1) else None

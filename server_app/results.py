@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from flwr.app import ArrayRecord, MetricRecord
+from torch import nn
 
 from mission.clock import VirtualClock
 from mission.record import RunRecord, checkpoint_name
@@ -19,6 +20,7 @@ from server_app.backbone import BackboneSteps
 from server_app.checkpoint import Checkpoint
 from server_app.report import write_report
 from server_app.rounds import describe_window, round_rows
+from splitmodel.adapters import exchanged_parts, load_trainable_state
 from splitmodel.export import CardFields, export_final
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import SplitModel
@@ -58,9 +60,15 @@ class Results:
     clock: VirtualClock
     scores: list[tuple[float, float]] = field(default_factory=list)
 
+    @property
+    def exchanged(self) -> nn.ModuleDict:
+        """The parts whose weights the satellites exchange."""
+        on_board = self.scenario.training.trains_on_board
+        return exchanged_parts(self.model.head, self.model.backbone if on_board else None)
+
     def evaluate(self, number: int, arrays: ArrayRecord) -> MetricRecord:
-        """Score the whole model with an averaged head; round 0 is before training."""
-        self.model.head.load_state_dict(arrays.to_torch_state_dict())
+        """Score the whole model with averaged weights; round 0 is before training."""
+        load_trainable_state(self.exchanged, arrays.to_torch_state_dict())
         loss, accuracy = score(self.model, self.steps, self.test)
         self.scores.append((loss, accuracy))
         return MetricRecord({"test-loss": loss, "test-accuracy": accuracy})

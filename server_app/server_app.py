@@ -20,7 +20,7 @@ from mission.briefing import GROUND, Briefing
 from mission.clock import VirtualClock
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord, new_run_directory
-from mission.scenario import given_path, load_scenario, scalar_keys
+from mission.scenario import ScenarioError, given_path, load_scenario, scalar_keys
 from mission.schema import Scenario
 from orbit.contact_plan_files import save
 from relay.direct import GroundEndpoint
@@ -36,7 +36,7 @@ from server_app.ground import SHARED, Ground
 from server_app.planning import RoundPlanner, kept_row_bytes, kept_rows, resources_of
 from server_app.results import Results
 from server_app.rounds import services_of
-from splitmodel.adapters import LoraSettings, add_lora
+from splitmodel.adapters import LoraSettings, make_trainable, trainable_state
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import open_imagery
 from splitmodel.parts import load_split
@@ -101,6 +101,10 @@ def fine_tune(
     # Half of the cores: in a simulation the satellites compute on the others, and threads that wait for a core spin.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
 
+    if relay is not None and training.trains_on_board:
+        raise ScenarioError(
+            f"training.mode: found {training.mode!r}; an emulation moves the tensors of the split, allowed: head, lora"
+        )
     checkpoint = None
     if resume:
         checkpoint = Checkpoint.load(newest(record.directory / "checkpoints"))
@@ -126,7 +130,7 @@ def fine_tune(
     )
     lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
     costs = profile(model, lora)
-    adapter = add_lora(model.backbone, lora, seed=scenario.seed) if training.mode == "lora" else None
+    adapter = make_trainable(model.backbone, training.mode, lora, seed=scenario.seed)
 
     # The orbits.
     record.note(phase="contact plan")
@@ -138,7 +142,7 @@ def fine_tune(
     record.note(phase="muster", satellites=satellites, planes=planes, classes=test.classes)
 
     # The ground segment.
-    adapters = [] if adapter is None else [SHARED] if training.adapter == SHARED else satellites
+    adapters = ([SHARED] if training.adapter == SHARED else satellites) if training.mode == "lora" else []
     steps = BackboneSteps(
         model.backbone,
         choose_device(training.device),
@@ -180,9 +184,9 @@ def fine_tune(
             for name, count in roster.samples.items()
         }
         results = Results(scenario, record, constellation, model, adapter, base, steps, test, clock)
-        start, finished_rounds = head.state_dict(), 0
+        start, finished_rounds = trainable_state(results.exchanged), 0
         if checkpoint is not None:
-            start, finished_rounds = dict(checkpoint.head), checkpoint.round
+            start, finished_rounds = dict(checkpoint.exchanged), checkpoint.round
             clock.advance_to(checkpoint.mission_time_s)
             results.scores.extend(checkpoint.scores)
             ground.go_on(checkpoint.steps)

@@ -85,6 +85,23 @@ def add_lora(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) -> "P
         return get_peft_model(backbone.transformer, config)  # type: ignore[arg-type]
 
 
+def make_trainable(
+    backbone: Backbone, mode: str, settings: LoraSettings, *, seed: int = 0
+) -> "PeftModel | None":
+    """Make trainable what a training mode trains besides the head, in place: the adapters, which are returned, in
+    `lora` and `onboard-lora`; the whole model in `onboard-full`; nothing in `head`."""
+    if mode.endswith("lora"):
+        return add_lora(backbone, settings, seed=seed)
+    if mode == "onboard-full":
+        backbone.requires_grad_(True)
+    return None
+
+
+def exchanged_parts(head: nn.Module, backbone: Backbone | None = None) -> nn.ModuleDict:
+    """The parts whose trained weights travel and are averaged: the head, and a backbone that is trained on board."""
+    return nn.ModuleDict({"head": head} if backbone is None else {"head": head, "backbone": backbone})
+
+
 def save_adapter(adapter: "PeftModel", directory: str | Path) -> None:
     """Write an ordinary peft adapter directory: `PeftModel.from_pretrained(base, directory)` reads it."""
     # Saving embedding layers is for new words of a language model; deciding it would ask the hub.

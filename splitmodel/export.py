@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ def export_final(
     head: nn.Linear,
     card: CardFields,
 ) -> None:
-    """Write `adapter/` (unless there is none, as in `head` mode), `head.safetensors` and `README.md`.
+    """Write `head.safetensors`, `README.md` and what else was trained: `adapter/`, or the whole `model/`.
 
     The files are written beside `directory` and renamed: it is there whole, or as it was before.
 
@@ -62,12 +62,17 @@ def export_final(
         )
     if isinstance(head, StandardisedHead):
         head = head.folded()
+    whole = adapter is None and any(parameter.requires_grad for parameter in backbone.parameters())
+    if whole:
+        card = replace(card, base_model="model")
     directory = Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         new = scratch / "new"
         new.mkdir()
+        if whole:
+            backbone.transformer.save_pretrained(new / "model")
         if adapter is not None:
             save_adapter(adapter, new / "adapter")
             (new / "adapter" / "README.md").unlink(

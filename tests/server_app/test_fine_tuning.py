@@ -151,9 +151,7 @@ def test_another_seed_gives_another_result(fly: Mission) -> None:
 
 def test_split_training_in_orbit_equals_unsplit_training_in_one_place(fly: Mission) -> None:
     """One satellite, no codec: weights after two rounds are those of a plain loop over the whole model."""
-    overrides = (
-        SMALL | EXACT | {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
-    )
+    overrides = SMALL | EXACT | ALONE
     flown = trained(fly(overrides))
     scenario = load_scenario("demo", overrides)
     model, losses = _trained_in_one_place(scenario)
@@ -165,6 +163,41 @@ def test_split_training_in_orbit_equals_unsplit_training_in_one_place(fly: Missi
     folded = model.head.folded()
     torch.testing.assert_close(flown["head.weight"], folded.weight.detach(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(flown["head.bias"], folded.bias.detach(), rtol=1e-4, atol=1e-5)
+
+
+ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
+
+
+def test_a_satellite_that_holds_the_whole_model_trains_it_as_the_split_does(fly: Mission) -> None:
+    """One satellite, one round, no codec: only where the backbone computes is different."""
+    settings = EXACT | ALONE | {"training.rounds": 1}
+    split = trained(fly(settings, out="split"))
+    on_board = trained(fly(settings | {"training.mode": "onboard-lora"}, out="on-board"))
+    assert split.keys() == on_board.keys()
+    for name, tensor in split.items():
+        torch.testing.assert_close(on_board[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["onboard-lora", "onboard-full"])
+def test_on_board_baselines_average_weights_and_move_no_features(fly: Mission, mode: str) -> None:
+    directory = fly({"training.mode": mode})
+    result = read_run(directory)["result"]
+    assert result["test_loss"] < 2.5
+    rows = pq.read_table(directory / "rounds.parquet").to_pylist()
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert {row["split_up_bytes"] for row in rows} == {0}
+    assert (directory / "final" / ("model" if mode == "onboard-full" else "adapter")).is_dir()
+
+
+def test_a_whole_model_that_was_trained_loads_without_skysplit(fly: Mission) -> None:
+    from transformers import AutoModel
+
+    directory = fly({"training.mode": "onboard-full"})
+    run = read_run(directory)
+    model = AutoModel.from_pretrained(directory / "final" / "model", add_pooling_layer=False).eval()
+    assert _accuracy(model, directory, run["scenario"]["seed"]) == pytest.approx(
+        run["result"]["test_accuracy"]
+    )
 
 
 def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
@@ -242,17 +275,19 @@ def test_the_final_weights_load_without_skysplit(fly: Mission) -> None:
     run = read_run(directory)
     base = AutoModel.from_pretrained(weights_dir("synthetic-vit"), add_pooling_layer=False).eval()
     model = PeftModel.from_pretrained(base, directory / "final" / "adapter").eval()
+    assert _accuracy(model, directory, run["scenario"]["seed"]) == pytest.approx(
+        run["result"]["test_accuracy"]
+    )
+
+
+def _accuracy(model: Any, directory: Path, seed: int) -> float:
     head = load_file(directory / "final" / "head.safetensors")
     split = load_split(weights_dir("synthetic-vit"), num_labels=2)
-    test = open_imagery(
-        "synthetic", None, seed=run["scenario"]["seed"], train_samples=64, test_samples=40
-    ).test
-    pixels = split.preprocess(test.pixels_BCHW(range(40)))
+    test = open_imagery("synthetic", None, seed=seed, train_samples=64, test_samples=40).test
     with torch.no_grad():
-        hidden = model(pixel_values=pixels).last_hidden_state
+        hidden = model(pixel_values=split.preprocess(test.pixels_BCHW(range(40)))).last_hidden_state
         logits = F.linear(split.backbone.pooling(hidden), head["weight"], head["bias"])
-    accuracy = float((logits.argmax(-1) == torch.from_numpy(test.labels)).float().mean())
-    assert accuracy == pytest.approx(run["result"]["test_accuracy"])
+    return float((logits.argmax(-1) == torch.from_numpy(test.labels)).float().mean())
 
 
 @pytest.mark.parametrize("mode", [{"training.mode": "head"}, {"training.adapter": "per-satellite"}])
