@@ -11,12 +11,13 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
-import logging
 import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 from relay.identity import NodeIdentity
+from relay.logs import log_to_stderr
+from relay.metrics import serve_metrics
 from relay.node import RelayNode
 from relay.settings import RelaySettings, read_relay_file
 
@@ -30,11 +31,15 @@ async def serve(settings: RelaySettings, identity: NodeIdentity | None, command:
     for ending in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(ending, over.set)
     node = RelayNode(settings, identity=identity)
+    log_to_stderr(settings.name, node.clock)
     await node.start()
+    metrics = settings.metrics_port and serve_metrics(node, settings.host, settings.metrics_port)
     print(f"{settings.name} listens on {settings.host}:{node.port}", flush=True)
     try:
         return await _beside(command, over) if command else int(not await over.wait())
     finally:
+        if metrics:
+            metrics.shutdown()
         await node.stop()
 
 
@@ -64,16 +69,23 @@ def keep_memory() -> None:
             mallopt(parameter, value)
 
 
-def main() -> None:
+def run(file: Path, command: Sequence[str]) -> int:
+    """Run the relay of a file, and a command beside it, until told to end; returns the exit status.
+
+    Raises ValueError, OSError or RuntimeError with one sentence on what is wrong.
+    """
     keep_memory()
+    settings, identity = read_relay_file(file)
+    return asyncio.run(serve(settings, identity, command))
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m relay", description="One relay of the emulation.")
     parser.add_argument("file", type=Path, help="what the relay is told: a JSON file")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run beside it")
     told = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
-        settings, identity = read_relay_file(told.file)
-        raise SystemExit(asyncio.run(serve(settings, identity, told.command)))
+        raise SystemExit(run(told.file, told.command))
     except (OSError, ValueError, RuntimeError) as error:
         raise SystemExit(f"skysplit relay: {error}") from None
 

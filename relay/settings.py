@@ -34,6 +34,7 @@ class RelaySettings:
     port: int = 0
     time_authority: str | None = None
     start_s: float = 0.0  # mission time when it starts
+    metrics_port: int = 0  # for Prometheus; none if 0
     quota_bytes: int = 4 << 30
     neighbour_quota_bytes: int = 2 << 30
     limits: Limits = field(default_factory=Limits)
@@ -74,6 +75,7 @@ class RelayFile(BaseModel):
         None, description="node whose mission time all follow; none: wall time"
     )
     start_s: float = Field(0.0, description="mission time when it starts")
+    metrics_port: int = Field(0, ge=0, le=65535, description="figures for Prometheus; 0: none")
     quota_bytes: int = Field(4 << 30, gt=0, description="room of the spool")
     neighbour_quota_bytes: int = Field(2 << 30, gt=0, description="of which one neighbour may take")
     loss: float = Field(0.0, ge=0.0, lt=1.0, description="chunks lost at random, as a fraction")
@@ -108,6 +110,7 @@ def read_relay_file(path: Path) -> tuple[RelaySettings, NodeIdentity | None]:
         port=file.port,
         time_authority=file.time_authority,
         start_s=file.start_s,
+        metrics_port=file.metrics_port,
         quota_bytes=file.quota_bytes,
         neighbour_quota_bytes=file.neighbour_quota_bytes,
         faults=Faults(file.loss, tuple(Outage(**dict(outage)) for outage in file.outages), file.loss_seed),

@@ -35,9 +35,9 @@ def calibrated(scenario: Scenario, costs: Profile, steps: BackboneSteps, roster:
         backward = costs.lora_backward_flops / costs.backbone_flops
         flops, step_s = flops * (1 + backward), step_s * (1 + backward)
         if training.adapter == "shared":
-            step_s += statistics.median(roster.round_trip_s.values())
+            step_s += min(roster.round_trip_s.values())  # of who was asked last, when all others were done
     rates = Compute(
-        satellite_tflops=_tflops(costs.embedding_flops, max(roster.embedding_s.values())),
+        satellite_tflops=_tflops(costs.embedding_flops, statistics.median(roster.embedding_s.values())),
         ground_tflops=_tflops(flops, step_s),
     )
     return scenario.model_copy(update={"compute": rates})

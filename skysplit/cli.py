@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from skysplit import orbit_commands, plan_commands, run_commands
+from skysplit import orbit_commands, plan_commands, relay_commands, run_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,5 +28,10 @@ for command in (
     plan_commands.plan,
     plan_commands.compare,
     plan_commands.models,
+    relay_commands.status,
+    relay_commands.certs,
 ):
     app.command()(command)
+
+# What follows the file is a command with options of its own.
+app.command(context_settings={"ignore_unknown_options": True})(relay_commands.relay)

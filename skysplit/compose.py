@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from mission.briefing import GROUND
 from mission.schema import Scenario
+from skysplit.node_folders import superexec_command, superlink_options, supernode_command
 
 IMAGE = "skysplit"
 RELAY_PORT = 50051
@@ -27,6 +27,7 @@ class Host:
 
     Attributes:
         nodes: Each node's folder.
+        superlink: The SuperLink's folder.
         run_directory: Written by the ground.
         readable: Files and folders that the scenario names, at the same path inside.
         environment: Variables in which the scenario's paths are given.
@@ -34,6 +35,7 @@ class Host:
     """
 
     nodes: Mapping[str, Path]
+    superlink: Path
     run_directory: Path
     superlink_port: int
     readable: tuple[Path, ...] = ()
@@ -67,7 +69,11 @@ def compose_file(satellites: tuple[str, ...], host: Host) -> dict[str, Any]:
     """
     services = {
         "superlink": _service(
-            ["flower-superlink", "--insecure", "--isolation", "process", "--host", "0.0.0.0"],
+            [
+                *("flower-superlink", "--isolation", "process", "--host", "0.0.0.0"),
+                *superlink_options(NODE),
+            ],
+            volumes=[f"{host.superlink}:{NODE}:ro"],
             ports=[f"127.0.0.1:{host.superlink_port}:{FLEET_PORT}"],
             healthcheck=_healthcheck(
                 ["python", "-c", f"import socket; socket.create_connection(('127.0.0.1', {FLEET_PORT}), 2)"]
@@ -75,17 +81,12 @@ def compose_file(satellites: tuple[str, ...], host: Host) -> dict[str, Any]:
             mem_limit="1g",
         )
     }
-    superexec = ["flower-superexec", "--insecure", "--runtime-api-address", f"superlink:{FLEET_PORT}"]
-    services[GROUND] = _node(host, GROUND, superexec, ["superlink"], mem_limit="4g")
+    superlink = f"superlink:{FLEET_PORT}"
+    services[GROUND] = _node(host, GROUND, superexec_command(NODE, superlink), ["superlink"], mem_limit="4g")
     services[GROUND]["volumes"].append(f"{host.run_directory}:{host.run_directory}")
     for index, name in enumerate(satellites):
-        node_config = (
-            f"partition-id={index} num-partitions={len(satellites)} relay={json.dumps(f'{NODE}/relay.json')}"
-        )
-        supernode = ["flower-supernode", "--insecure", "--superlink", f"superlink:{FLEET_PORT}"]
-        service = _node(
-            host, name, [*supernode, "--node-config", node_config], ["superlink", GROUND], mem_limit="2g"
-        )
+        supernode = supernode_command(NODE, superlink, index, len(satellites))
+        service = _node(host, name, supernode, ["superlink", GROUND], mem_limit="2g")
         service["environment"]["OMP_NUM_THREADS"] = "1"
         services[service_name(satellites, name)] = service
     return {"services": services}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
@@ -14,11 +13,14 @@ import server_app
 from mission.briefing import GROUND
 from mission.orbits import constellation_of, contact_plan_of
 from mission.schema import Scenario
+from skysplit.certs import SUPERLINK, SUPERNODE_PUBLIC_KEY
 from skysplit.compose import NODE, USER, Host, addresses_of, compose_file, named_by
 from skysplit.containers import Containers, build_image
-from skysplit.flower_run import SuperLink, flower_environment, run_app, superlink
-from skysplit.node_folders import RELAY_FILE, write_node_folders
+from skysplit.flower_run import SuperLink, flower_environment, register_supernodes, run_app, superlink
+from skysplit.node_folders import RELAY_FILE, superlink_options, supernode_command, write_node_folders
 from skysplit.processes import Processes, free_ports
+
+_LOOPBACK = "127.0.0.1"
 
 
 def emulate_in_processes(
@@ -41,16 +43,25 @@ def emulate_in_processes(
     """
     satellites = _satellites(scenario, on_progress)
     on_progress({"phase": "starting nodes"})
+    nodes = (*satellites, GROUND)
+    ports = dict(zip(nodes, free_ports(len(nodes)), strict=True))
     # A socket file's path must be short, so the nodes do not live in the run directory.
     with (
         tempfile.TemporaryDirectory(prefix="skysplit-") as folder,
         Processes(directory / "logs") as processes,
-        superlink(processes) as link,
     ):
-        relays = _start_relays(processes, Path(folder), satellites)
-        _start_supernodes(processes, link, relays, satellites)
-        told = {**run_config, "relay": str(relays[GROUND])}
-        return run_app(link, told, directory, on_progress)["result"]
+        base = Path(folder)
+        addresses = {node: f"{_LOOPBACK}:{port}" for node, port in ports.items()}
+        folders = write_node_folders(
+            base, satellites, addresses, listen=_LOOPBACK, superlink_hosts=["localhost", _LOOPBACK]
+        )
+        (directory / "nodes").symlink_to(base)  # for `skysplit status`
+        _start_relays(processes, folders, ports)
+        secured = superlink_options(str(base / SUPERLINK))
+        with superlink(processes, *secured, authority=base / "ca.crt") as link:
+            _start_supernodes(processes, link, {name: folders[name] for name in satellites})
+            told = {**run_config, "relay": str(folders[GROUND] / RELAY_FILE)}
+            return run_app(link, told, directory, on_progress)["result"]
 
 
 def emulate_in_containers(
@@ -70,17 +81,21 @@ def emulate_in_containers(
     build_image(Path(server_app.__file__).resolve().parent.parent)
     on_progress({"phase": "starting containers"})
     with tempfile.TemporaryDirectory(prefix="skysplit-") as folder, tempfile.TemporaryDirectory() as home:
-        files = write_node_folders(Path(folder), satellites, addresses_of(satellites), listen="0.0.0.0")
+        base = Path(folder)
+        hosts = ["superlink", "localhost", _LOOPBACK]
+        nodes = write_node_folders(
+            base, satellites, addresses_of(satellites), listen="0.0.0.0", superlink_hosts=hosts
+        )
         directory.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:
-            _give_away([*(file.parent for file in files.values()), directory], USER)
+            _give_away([*nodes.values(), base / SUPERLINK, directory], USER)
         [port] = free_ports(1)
         paths, variables = named_by(scenario)
         paths += tuple(Path(run_config[key]) for key in ("scenario",) if key in run_config)
-        nodes = {node: file.parent for node, file in files.items()}
-        host = Host(nodes, directory, port, paths, variables)
-        with Containers(Path(folder), compose_file(satellites, host), directory / "logs") as containers:
-            link = SuperLink.at(port, Path(home), containers)
+        host = Host(nodes, base / SUPERLINK, directory, port, paths, variables)
+        with Containers(base, compose_file(satellites, host), directory / "logs") as containers:
+            link = SuperLink.at(port, Path(home), containers, base / "ca.crt")
+            register_supernodes(link, [nodes[name] / SUPERNODE_PUBLIC_KEY for name in satellites])
             told = {**run_config, "relay": f"{NODE}/{RELAY_FILE}"}
             return run_app(link, told, directory, on_progress)["result"]
 
@@ -99,28 +114,20 @@ def _give_away(folders: Sequence[Path], user: int) -> None:
             os.chown(path, user, user)
 
 
-def _start_relays(processes: Processes, folder: Path, satellites: tuple[str, ...]) -> dict[str, Path]:
-    nodes = (*satellites, GROUND)
-    ports = dict(zip(nodes, free_ports(len(nodes)), strict=True))
-    addresses = {node: f"127.0.0.1:{port}" for node, port in ports.items()}
-    files = write_node_folders(folder, satellites, addresses, listen="127.0.0.1")
-    environment = flower_environment(folder)
-    for node, file in files.items():
-        processes.start(f"relay-{node}", [sys.executable, "-m", "relay", str(file)], environment)
+def _start_relays(processes: Processes, folders: Mapping[str, Path], ports: Mapping[str, int]) -> None:
+    for node, folder in folders.items():
+        command = [sys.executable, "-m", "relay", str(folder / RELAY_FILE)]
+        processes.start(f"relay-{node}", command, os.environ)
     for node, port in ports.items():
         processes.wait_until_listening(f"relay-{node}", port)
-    return files
 
 
-def _start_supernodes(
-    processes: Processes, link: SuperLink, relays: Mapping[str, Path], satellites: tuple[str, ...]
-) -> None:
-    for index, (name, port) in enumerate(zip(satellites, free_ports(len(satellites)), strict=True)):
-        home = relays[name].parent / "flower"
+def _start_supernodes(processes: Processes, link: SuperLink, folders: Mapping[str, Path]) -> None:
+    register_supernodes(link, [folder / SUPERNODE_PUBLIC_KEY for folder in folders.values()])
+    ports = free_ports(len(folders))  # of the API for their own ClientApps
+    for index, (name, folder) in enumerate(folders.items()):
+        home = folder / "flower"
         home.mkdir()
-        node_config = (
-            f"partition-id={index} num-partitions={len(satellites)} relay={json.dumps(str(relays[name]))}"
-        )
-        command = ["flower-supernode", "--insecure", "--superlink", link.address, "--port", str(port)]
+        command = supernode_command(str(folder), link.address, index, len(folders))
         environment = flower_environment(home) | {"OMP_NUM_THREADS": "1"}
-        processes.start(f"supernode-{name}", [*command, "--node-config", node_config], environment)
+        processes.start(f"supernode-{name}", [*command, "--port", str(ports[index])], environment)

@@ -14,7 +14,8 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from skysplit.processes import Processes, free_ports
 _CONNECTION = "skysplit"
 SUPERLINK = "superlink"
 _POLL_S = 0.5
+_REGISTER_AT_ONCE = 4  # each is a process of Flower's
 _LIST_S = 20.0  # asking Flower starts a process of several seconds; the run record says sooner how it ends
 _APP_FILES = ("pyproject.toml", "README.md", "LICENSE")  # pyproject.toml names the other two
 _APP_PACKAGES = (
@@ -72,30 +74,36 @@ class SuperLink:
     nodes: Nodes
 
     @classmethod
-    def at(cls, port: int, home: Path, nodes: Nodes) -> SuperLink:
-        """The SuperLink that listens on a port of this machine; ``home`` is written to."""
+    def at(cls, port: int, home: Path, nodes: Nodes, authority: Path | None = None) -> SuperLink:
+        """The SuperLink on a port of this machine, with TLS under an authority's certificate if one is given.
+
+        ``home`` is written to.
+        """
+        trust = f"root-certificates = {json.dumps(str(authority))}" if authority else "insecure = true"
         (home / "config.toml").write_text(
             f'[superlink]\ndefault = "{_CONNECTION}"\n\n'
-            f'[superlink.{_CONNECTION}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+            f'[superlink.{_CONNECTION}]\naddress = "127.0.0.1:{port}"\n{trust}\n'
         )
         return cls(home, f"127.0.0.1:{port}", flower_environment(home), nodes)
 
 
 @contextlib.contextmanager
-def superlink(processes: Processes, *options: str) -> Iterator[SuperLink]:
+def superlink(processes: Processes, *options: str, authority: Path | None = None) -> Iterator[SuperLink]:
     """Start a SuperLink on a free port, with a Flower home that lasts as long as the block.
 
     Args:
         processes: Owns it.
         options: Of ``flower-superlink``.
+        authority: Certificate of the authority that its TLS is under; ``None``: no TLS.
 
     Raises:
         skysplit.processes.ProcessError: It does not start.
     """
     with tempfile.TemporaryDirectory(prefix="skysplit-flower-") as home:
         [port] = free_ports(1)
-        link = SuperLink.at(port, Path(home), processes)
-        command = ["flower-superlink", "--insecure", *options, "--host", "127.0.0.1", "--port", str(port)]
+        link = SuperLink.at(port, Path(home), processes, authority)
+        plain = [] if authority else ["--insecure"]
+        command = ["flower-superlink", *plain, *options, "--host", "127.0.0.1", "--port", str(port)]
         processes.start(SUPERLINK, command, link.environment)
         processes.wait_until_listening(SUPERLINK, port)
         yield link
@@ -154,6 +162,16 @@ def run_app(
             error or f"Flower says {status}; the end of its log:\n{link.nodes.tail(SUPERLINK)}"
         )
     return run
+
+
+def register_supernodes(link: SuperLink, public_keys: Iterable[Path]) -> None:
+    """Tell the SuperLink whose SuperNodes it may admit. Raises FlowerRunError."""
+
+    def register(key: Path) -> None:
+        _flwr(link, "supernode", "register", str(key), _CONNECTION, "--format", "json")
+
+    with ThreadPoolExecutor(_REGISTER_AT_ONCE) as together:
+        list(together.map(register, public_keys))
 
 
 def app_directory(scratch: Path) -> Path:

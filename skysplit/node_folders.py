@@ -1,38 +1,45 @@
-"""A folder per node of an emulation: all that its relay and its application may know, ready to run anywhere."""
+"""A folder per node of an emulation: all that it may know, and the commands that run it from there, anywhere."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mission.briefing import GROUND
 from relay.bench import START_S, bench_network
-from relay.identity import node_folder, write_certificates
+from relay.identity import node_folder
+from skysplit.certs import SUPERNODE_KEY, write_credentials
 
 RELAY_FILE = "relay.json"
 
 
 def write_node_folders(
-    directory: Path, satellites: Sequence[str], addresses: Mapping[str, str], *, listen: str
+    directory: Path,
+    satellites: Sequence[str],
+    addresses: Mapping[str, str],
+    *,
+    listen: str,
+    superlink_hosts: Iterable[str],
 ) -> dict[str, Path]:
-    """Write the folders of the ground and of all satellites, with certificates under one authority.
+    """Write the folders of the ground and of all satellites, with credentials that are not there yet.
 
     Args:
         directory: Where; keeps the authority's key, which no node needs.
         satellites: Their names.
         addresses: ``host:port`` at which others reach each node's relay.
         listen: Address of a node's own that its relay listens on.
+        superlink_hosts: Names and addresses by which the SuperLink is dialled.
 
     Returns:
-        Each node's relay file.
+        Each node's folder.
     """
     nodes = (*satellites, GROUND)
-    write_certificates(directory, nodes)
+    write_credentials(directory, satellites, GROUND, superlink_hosts)
     network = bench_network(satellites, GROUND).to_json()
-    files = {}
+    folders = {}
     for node in nodes:
-        folder = node_folder(directory, node)
+        folder = folders[node] = node_folder(directory, node)
         (folder / "network.json").write_text(network)
         told = {
             "name": node,
@@ -45,6 +52,30 @@ def write_node_folders(
             "time_authority": GROUND,
             "start_s": START_S,
         }
-        files[node] = folder / RELAY_FILE
-        files[node].write_text(json.dumps(told, indent=2) + "\n")
-    return files
+        (folder / RELAY_FILE).write_text(json.dumps(told, indent=2) + "\n")
+    return folders
+
+
+def superlink_options(folder: str) -> list[str]:
+    """Of ``flower-superlink``, with the SuperLink's credentials in a folder: TLS, and only SuperNodes it knows."""
+    return [
+        *("--ssl-ca-certfile", f"{folder}/ca.crt"),
+        *("--ssl-certfile", f"{folder}/server.crt"),
+        *("--ssl-keyfile", f"{folder}/server.key"),
+        "--enable-supernode-auth",
+    ]
+
+
+def superexec_command(folder: str, superlink: str) -> list[str]:
+    """What runs the ServerApp beside the ground's relay."""
+    return ["flower-superexec", "--root-certificates", f"{folder}/ca.crt", "--runtime-api-address", superlink]
+
+
+def supernode_command(folder: str, superlink: str, index: int, satellites: int) -> list[str]:
+    """What runs the ClientApp beside a satellite's relay."""
+    told = {"partition-id": index, "num-partitions": satellites, "relay": f"{folder}/{RELAY_FILE}"}
+    return [
+        *("flower-supernode", "--superlink", superlink, "--root-certificates", f"{folder}/ca.crt"),
+        *("--auth-supernode-private-key", f"{folder}/{SUPERNODE_KEY}"),
+        *("--node-config", " ".join(f"{key}={json.dumps(value)}" for key, value in told.items())),
+    ]

@@ -73,8 +73,8 @@ def plan(
 
     Example: `skysplit plan paper --at 3600`; what a failure costs: `skysplit plan paper --after 40 --lose sat-0-03`
     """
+    from server_app.gantt import gantt_figure
     from server_app.planning import rates_of, resources_of, switches_of, workload_of
-    from server_app.report import gantt_figure
     from strategies.checker import require_feasible
     from strategies.planner import plan_round
     from strategies.round_state import state_at

@@ -1,0 +1,120 @@
+"""`skysplit relay`, `skysplit status` and `skysplit certs`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from mission.briefing import GROUND
+from skysplit.arguments import ScenarioArgument, SetOption, fail, read_scenario
+
+_REFRESH_S = 1.0
+
+
+def relay(
+    file: Annotated[Path, typer.Argument(help="What the relay is told: relay.json in a node's folder.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(help="What to run beside it, ending with it.")
+    ] = None,
+) -> None:
+    """Run one node's relay: a satellite's or the ground's.
+
+    Example: `skysplit relay nodes/sat-0-00/relay.json flower-supernode --superlink ground.example:8000 …`
+    """
+    from relay.__main__ import run
+
+    try:
+        status = run(file, command or ())
+    except (OSError, ValueError, RuntimeError) as error:
+        fail(str(error))
+    raise typer.Exit(status)
+
+
+def status(
+    where: Annotated[
+        Path,
+        typer.Argument(help="The directory of an emulated run, a folder of nodes, or one node's folder."),
+    ],
+    once: Annotated[
+        bool, typer.Option("--once", help="Print the table once instead of keeping it up to date.")
+    ] = False,
+) -> None:
+    """Show the relays on this machine: links, queues, bytes, mission time.
+
+    Example: `skysplit status runs/emulated`
+    """
+    files = sorted(
+        file
+        for pattern in ("relay.json", "*/relay.json", "nodes/*/relay.json")
+        for file in where.glob(pattern)
+    )
+    if not files:
+        fail(f"{where}: holds no relay.json; allowed: an emulated run under way, or a folder of nodes")
+    if once:
+        Console().print(_table(files))
+        return
+    with Live(_table(files), refresh_per_second=2) as live:
+        while True:
+            time.sleep(_REFRESH_S)
+            live.update(_table(files))
+
+
+def _table(files: list[Path]) -> Table:
+    from relay.client import LinkError
+    from relay.control import status as ask
+    from relay.settings import local_relay
+
+    table = Table("node", "mission time, s", "queued", "queued, MB", "received, MB", "taken", "links")
+    for file in files:
+        found = local_relay(file)
+        try:
+            told = ask(found.address, found.node)
+        except LinkError:
+            table.add_row(found.node, "no answer", style="red")
+            continue
+        links = []
+        for link in told.links:
+            state = "[green]open[/]" if link.open else "[dim]shut[/]"
+            trouble = f" [red]{link.trouble}[/]" if link.trouble else ""
+            links.append(f"{link.peer} {state} {link.sent_bytes / 1e6:.2f} MB{trouble}")
+        table.add_row(
+            told.node,
+            f"{told.mission_s:.1f}" if told.mission_s >= 0 else "on the bench",
+            str(told.queued_transfers),
+            f"{told.queued_bytes / 1e6:.2f}",
+            f"{told.received_bytes / 1e6:.2f}",
+            str(told.delivered_transfers),
+            ", ".join(links),
+        )
+    return table
+
+
+def certs(
+    scenario: ScenarioArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the authority and a folder per node.")],
+    settings: SetOption = None,
+    superlink: Annotated[
+        list[str] | None, typer.Option(help="Name or address by which the SuperLink is dialled. Repeatable.")
+    ] = None,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="New keys and certificates under the same authority.")
+    ] = False,
+) -> None:
+    """Make the credentials of a mission: an authority, a certificate per relay, the SuperLink's, a key per SuperNode.
+
+    Example: `skysplit certs walker-72 --superlink ground.example --out credentials`
+    """
+    from mission.orbits import constellation_of
+    from skysplit.certs import write_credentials
+
+    satellites = constellation_of(read_scenario(scenario, settings)).names
+    write_credentials(out, satellites, GROUND, superlink or ["localhost", "127.0.0.1"], renew=renew)
+    print(
+        f"{out}: credentials of {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself"
+    )
