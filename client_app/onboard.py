@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from client_app.crossings import Crossings
 from client_app.kept_features import KeptFeatures, name_of
+from client_app.proximal import Proximal
 from mission.schema import Training
 from relay.client import RemoteError
 from relay.wire import Kind
@@ -162,6 +163,7 @@ def train_lora_round(
     """
     batches = task.batches(len(on_board.images))
     optimizer = head_optimizer(head, task.training, progress)
+    proximal = Proximal(head.parameters(), task.training.proximal)
     for number in range(progress.step, len(batches)):
         batch = batches[number]
         try:
@@ -170,7 +172,7 @@ def train_lora_round(
             progress.optimizer = optimizer_state(optimizer)
             raise
         result = _train_head(
-            head, optimizer, pooled_BD, on_board.labels(batch), task.rate(number, len(batches))
+            head, optimizer, proximal, pooled_BD, on_board.labels(batch), task.rate(number, len(batches))
         )
         crossings.send(Kind.GRAD_HIDDEN, number, result.grad_pooled_BD, attempt=progress.attempt)
         crossings.receive(
@@ -204,10 +206,11 @@ def train_head_round(
             crossing += 1
     batches = task.batches(len(on_board.images))
     optimizer = head_optimizer(head, task.training, progress)
+    proximal = Proximal(head.parameters(), task.training.proximal)
     for number, batch in enumerate(batches):
         labels_B = on_board.labels(batch)
         result = _train_head(
-            head, optimizer, pooled_states.get(batch), labels_B, task.rate(number, len(batches))
+            head, optimizer, proximal, pooled_states.get(batch), labels_B, task.rate(number, len(batches))
         )
         count_batch(progress, float(result.loss), result.logits, labels_B)
 
@@ -314,12 +317,18 @@ def _pooled_states(
 
 
 def _train_head(
-    head: nn.Linear, optimizer: torch.optim.Optimizer, pooled_BD: Tensor, labels_B: Tensor, rate: float
+    head: nn.Linear,
+    optimizer: torch.optim.Optimizer,
+    proximal: Proximal,
+    pooled_BD: Tensor,
+    labels_B: Tensor,
+    rate: float,
 ) -> split_step.HeadResult:
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad()
     result = split_step.head_step(head, pooled_BD, labels_B)
+    proximal.add_gradient()
     optimizer.step()
     return result
 

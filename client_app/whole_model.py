@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from client_app.onboard import Progress, RoundTask, count_batch
+from client_app.proximal import Proximal
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import SplitModel
 from splitmodel.training import view
@@ -26,6 +27,7 @@ def train_whole_round(task: RoundTask, images: ImageSet, model: SplitModel) -> P
         {"params": list(model.head.parameters()), "base": training.head_learning_rate},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=training.weight_decay)
+    proximal = Proximal([*trained, *model.head.parameters()], training.proximal)
     progress = Progress()
     batches = task.batches(len(images))
     for number, batch in enumerate(batches):
@@ -37,6 +39,7 @@ def train_whole_round(task: RoundTask, images: ImageSet, model: SplitModel) -> P
         loss = F.cross_entropy(logits, labels_B)
         optimizer.zero_grad()
         loss.backward()
+        proximal.add_gradient()
         optimizer.step()
         count_batch(progress, float(loss.detach()), logits.detach(), labels_B)
     return progress

@@ -201,6 +201,15 @@ class Training(Table):
     )
     head_learning_rate: Positive = Field(3e-3, description="AdamW, head (default in mode head: 0.03)")
     weight_decay: NotNegative = 0.0
+    proximal: NotNegative = Field(
+        0.0, description="FedProx (Li et al. 2020): pull of a satellite's weights towards those it was sent"
+    )
+    target_accuracy: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="end after the round that reaches it on the test images; 0 runs all rounds",
+    )
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the run")
     augment: Literal["none", "dihedral"] = Field(
         "dihedral", description="dihedral: the eight flips and rotations"

@@ -73,8 +73,8 @@ class Results:
         self.scores.append((loss, accuracy))
         return MetricRecord({"test-loss": loss, "test-accuracy": accuracy})
 
-    def on_round(self, outcome: RoundOutcome) -> None:
-        """Record a finished round and keep its weights."""
+    def on_round(self, outcome: RoundOutcome) -> bool:
+        """Record a finished round and keep its weights; whether the accuracy that was asked for is reached."""
         self.record.add_activities({"round": outcome.number, **row} for row in outcome.plan.to_rows())
         self.record.add_round(round_rows(outcome, self.constellation, self.scores[-1]))
         checkpoint = self.record.directory / "checkpoints" / checkpoint_name(outcome.number)
@@ -96,10 +96,12 @@ class Results:
                 "window": describe_window(outcome.plan),
             }
         )
+        target = self.scenario.training.target_accuracy
+        return 0.0 < target <= self.scores[-1][1]
 
     def finish(self) -> None:
         """Write the final weights, the result and the report."""
-        rounds = self.scenario.training.rounds
+        rounds = len(self.scores) - 1
         self._export(self.record.directory / "final", rounds)
         self.record.finish(
             test_accuracy=self.scores[-1][1],

@@ -142,7 +142,7 @@ class SplitFederatedStrategy(Strategy):
         ground: The backbone's side.
         clock: Mission time; advanced to the end of each plan.
         depart: Called with every plan before it is followed.
-        on_round: Called with every finished round, before the next is planned.
+        on_round: Called with every finished round, before the next is planned; true ends the run.
         finished_rounds: Rounds that are done already, where a run is resumed.
     """
 
@@ -156,7 +156,7 @@ class SplitFederatedStrategy(Strategy):
         ground: GroundService,
         clock: VirtualClock,
         depart: Callable[[Plan], None],
-        on_round: Callable[[RoundOutcome], None],
+        on_round: Callable[[RoundOutcome], bool],
         *,
         finished_rounds: int = 0,
     ) -> None:
@@ -223,7 +223,8 @@ class SplitFederatedStrategy(Strategy):
                 self._names[reply.metadata.src_node_id]: reply.content.metric_records["metrics"]
                 for reply in replies
             }
-            self._on_round(RoundOutcome(number, plan, reports, arrays))
+            if self._on_round(RoundOutcome(number, plan, reports, arrays)):
+                break
         return result
 
     def configure_train(

@@ -165,6 +165,11 @@ def test_split_training_in_orbit_equals_unsplit_training_in_one_place(fly: Missi
     torch.testing.assert_close(flown["head.bias"], folded.bias.detach(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_run_ends_with_the_round_that_reaches_the_target(fly: Mission) -> None:
+    directory = fly({"training.rounds": 4, "training.target_accuracy": 0.01})
+    assert read_run(directory)["result"]["rounds"] == 1
+
+
 ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
 
 

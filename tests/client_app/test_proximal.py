@@ -1,0 +1,29 @@
+"""FedProx's term against autograd."""
+
+from __future__ import annotations
+
+import torch
+
+from client_app.proximal import Proximal
+
+
+def test_the_gradient_is_that_of_the_squared_distance() -> None:
+    weights = torch.randn(4, 3, requires_grad=True)
+    sent = weights.detach().clone()
+    proximal = Proximal([weights], 0.3)
+    with torch.no_grad():
+        weights.add_(torch.randn(4, 3))
+    loss = (weights**3).sum() + 0.15 * ((weights - sent) ** 2).sum()
+    (expected,) = torch.autograd.grad(loss, weights)
+    (weights**3).sum().backward()
+    proximal.add_gradient()
+    torch.testing.assert_close(weights.grad, expected)
+
+
+def test_strength_zero_adds_nothing() -> None:
+    weights = torch.ones(2, requires_grad=True)
+    proximal = Proximal([weights], 0.0)
+    weights.sum().backward()
+    proximal.add_gradient()
+    assert weights.grad is not None
+    assert weights.grad.tolist() == [1.0, 1.0]
