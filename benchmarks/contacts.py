@@ -30,7 +30,7 @@ from benchmarks.orbit_cases import (
     thirty_stations,
     walker_case,
 )
-from orbit import contacts, pass_search
+from orbit import contacts
 from orbit.constellation import from_file
 
 EPOCH = Time(REFERENCE_EPOCH)
@@ -109,17 +109,6 @@ def against_skyfield(bars: Bars) -> None:
         bars.note(f"{name}: skyfield's elevation at our times off the mask [°]", worst_deg, "at most")
 
 
-def without_numba(job: peers.Job) -> peers.Job:
-    def run() -> int:
-        installed, contacts.search = contacts.search, pass_search
-        try:
-            return job()
-        finally:
-            contacts.search = installed
-
-    return run
-
-
 def speed_on_72(bars: Bars) -> None:
     shell = walker_case("72/6/1")
     ours = peers.ours(shell, STATIONS)
@@ -130,7 +119,7 @@ def speed_on_72(bars: Bars) -> None:
         took = side_by_side({"ours": ours, name: theirs}, runs)
         detail = f"{took[name]:.3g} s ÷ {took['ours']:.3g} s, {found} windows"
         bars.at_least(f"72/6/1: {name} ÷ ours", took[name] / took["ours"], bar, detail)
-    plain = without_numba(ours)
+    plain = peers.ours(shell, STATIONS, compiled=False)
     plain()
     took = side_by_side({"ours": ours, "plain": plain}, 9)
     detail = f"{took['plain']:.3g} s ÷ {took['ours']:.3g} s"
@@ -167,7 +156,7 @@ COMPILE_SCRIPT = """
 import time
 from benchmarks import orbit_peers as peers
 from benchmarks.orbit_cases import STATIONS, walker_case
-job = peers.ours(walker_case("24/4/1"), STATIONS)
+job = peers.ours(walker_case("24/4/1"), STATIONS, compiled=True)
 before = time.perf_counter(); job(); print(time.perf_counter() - before)
 """
 

@@ -22,9 +22,13 @@ BEGIN = datetime.fromisoformat(REFERENCE_EPOCH).replace(tzinfo=UTC)
 END = BEGIN + timedelta(seconds=HORIZON_S)
 
 
-def ours(constellation: Constellation, stations: Sequence[GroundStation]) -> Job:
+def ours(
+    constellation: Constellation, stations: Sequence[GroundStation], compiled: bool | None = None
+) -> Job:
     epoch = Time(REFERENCE_EPOCH)
-    return lambda: len(find_passes(constellation, stations, epoch=epoch, horizon_s=HORIZON_S))
+    return lambda: len(
+        find_passes(constellation, stations, epoch=epoch, horizon_s=HORIZON_S, compiled=compiled)
+    )
 
 
 def sgp4_predict(constellation: Constellation, stations: Sequence[GroundStation]) -> Job:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from orbit.constellation import Constellation, warn_of_old_elements
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
 from orbit.contact_plan_files import load, save
 from orbit.contact_plan_header import ContactPlanFileError
-from orbit.contacts import check_horizon, passes_of
+from orbit.contacts import Progress, check_horizon, passes_of, suitable_search
 from orbit.ephemeris import Ephemeris, over_groups
 from orbit.frames import LIGHT_KM_S, earth_orientation
 from orbit.intersatellite import (
@@ -28,9 +29,8 @@ from orbit.intersatellite import (
 from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
 
-ENGINE_VERSION = 2  # raise it with every change that changes a contact plan: it invalidates the cache
+ENGINE_VERSION = 3  # raise it with every change that changes a contact plan: it invalidates the cache
 PASS_SAMPLES = 24  # of range and rate over a pass, at the middles of equal parts
-Progress = Callable[[float], None]  # called with the done fraction, 0 to 1
 
 
 class LinkError(ValueError):
@@ -132,10 +132,10 @@ def build_contact_plan(
     share = _shares_of_progress(progress, links)
     parts = [np.empty(0, CONTACT)]
     if links.space_ground is not None:
-        link = links.space_ground
+        link, search = links.space_ground, suitable_search(constellation, stations, horizon_s)
 
         def of_group(first: int, motion: Ephemeris) -> list[np.ndarray]:
-            return _space_ground(motion, first, len(constellation), stations, link)
+            return _space_ground(motion, first, len(constellation), stations, link, search)
 
         for done, contacts_of_group in over_groups(constellation, epoch, horizon_s, of_group):
             parts += contacts_of_group
@@ -185,10 +185,15 @@ def _nodes(constellation: Constellation, stations: Sequence[GroundStation]) -> t
 
 
 def _space_ground(
-    motion: Ephemeris, first: int, satellites: int, stations: Sequence[GroundStation], link: SpaceGroundLink
+    motion: Ephemeris,
+    first: int,
+    satellites: int,
+    stations: Sequence[GroundStation],
+    link: SpaceGroundLink,
+    search: ModuleType,
 ) -> list[np.ndarray]:
     """The downlinks and uplinks of the satellites from number ``first`` on."""
-    passes = passes_of(motion, stations)
+    passes = passes_of(motion, stations, search)
     station = passes["station"]
     middle = (np.arange(PASS_SAMPLES) + 0.5) / PASS_SAMPLES
     seconds = passes["start_s"][:, None] + (passes["end_s"] - passes["start_s"])[:, None] * middle

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import numpy as np
 from astropy.time import Time
 
+from orbit import pass_search
 from orbit.constellation import Constellation, warn_of_old_elements
-from orbit.ephemeris import Ephemeris, over_groups
+from orbit.ephemeris import PASS_STEP_RAD, Ephemeris, ephemeris_step_s, over_groups
 from orbit.intervals import Function, Intervals, intersection, not_negative
+from orbit.search_choice import is_compiled
 from orbit.stations import GroundStation
-
-try:  # the extra [fast]
-    from orbit import pass_kernels as search
-except ImportError:
-    from orbit import pass_search as search  # type: ignore[no-redef]
 
 PASS = np.dtype(
     [
@@ -40,19 +38,23 @@ def find_passes(
     *,
     epoch: Time,
     horizon_s: float,
+    compiled: bool | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """All passes in ``[0, horizon_s]`` after ``epoch``: an array of ``PASS`` by satellite, station and time.
 
     Times are within a millisecond of the propagated orbit's crossing of the mask; a pass is found however
-    short. Raises ``ValueError`` for a horizon that is not above zero and ``PropagationError`` for a
-    satellite that decays.
+    short.  ``compiled`` takes (or forbids) the compiled search instead of what suits the amount of work.
+
+    Raises ``ValueError`` for a horizon that is not above zero and ``PropagationError`` for a satellite that
+    decays.
     """
     check_horizon(horizon_s)
     warn_of_old_elements(constellation, epoch, horizon_s)
+    search = suitable_search(constellation, stations, horizon_s, compiled)
 
     def of_group(first: int, motion: Ephemeris) -> np.ndarray:
-        passes = passes_of(motion, stations)
+        passes = passes_of(motion, stations, search)
         passes["satellite"] += first
         return passes
 
@@ -72,7 +74,22 @@ def check_horizon(horizon_s: float) -> None:
         raise ValueError(f"horizon_s: found {horizon_s}, allowed is a finite number above 0")
 
 
-def passes_of(motion: Ephemeris, stations: Sequence[GroundStation]) -> np.ndarray:
+def suitable_search(
+    constellation: Constellation,
+    stations: Sequence[GroundStation],
+    horizon_s: float,
+    compiled: bool | None = None,
+) -> ModuleType:
+    """The search that suits the amount of work, or the one that is asked for: for ``passes_of``."""
+    step_s = ephemeris_step_s(constellation, horizon_s, PASS_STEP_RAD[constellation.propagator])
+    if not is_compiled(len(constellation) * len(stations) * round(horizon_s / step_s), compiled):
+        return pass_search
+    from orbit import pass_kernels  # imports numba
+
+    return pass_kernels
+
+
+def passes_of(motion: Ephemeris, stations: Sequence[GroundStation], search: ModuleType) -> np.ndarray:
     """The passes of the satellites of one ephemeris, an array of ``PASS`` by satellite, station and time."""
     if not stations:
         return np.empty(0, PASS)

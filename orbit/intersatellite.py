@@ -7,24 +7,21 @@ R².
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import numpy as np
 from astropy.time import Time
 
+from orbit import link_search
 from orbit.constellation import Constellation
-from orbit.contacts import check_horizon
+from orbit.contacts import Progress, check_horizon
 from orbit.ephemeris import THREADS, Ephemeris, ephemeris, ephemeris_step_s
 from orbit.frames import DAY_S, EARTH_ROTATION_RAD_S, EQUATORIAL_RADIUS_KM
 from orbit.intervals import Intervals, intersection, not_negative
 from orbit.pass_search import dot
 from orbit.planes import on_one_date
-
-try:  # the extra [fast]
-    from orbit import link_kernels as search
-except ImportError:
-    from orbit import link_search as search  # type: ignore[no-redef]
+from orbit.search_choice import is_compiled
 
 LINK = np.dtype(
     [
@@ -42,7 +39,7 @@ GRAZING_ALTITUDE_KM = 80.0
 SLEW_SAMPLE_S = 10.0
 POSITIONS_AT_ONCE = 50_000
 PAIRS_AT_ONCE = 200_000  # between two reports of progress
-Progress = Callable[[float], None]  # called with the done fraction, 0 to 1
+BITS_PER_VALUE = 64  # numpy makes so many bits of a bitmap in the time of one value of a search for windows
 
 
 def plane_neighbours(constellation: Constellation) -> np.ndarray:
@@ -100,6 +97,7 @@ def find_links(
     max_range_km: float | None = None,
     max_slew_deg_s: float | None = None,
     acquisition_s: float = 0.0,
+    compiled: bool | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
     """When each of the ``pairs`` (K, 2) can be linked in ``[0, horizon_s]``: an array of ``LINK`` by pair
@@ -108,6 +106,7 @@ def find_links(
     ``max_slew_deg_s`` limits how fast either terminal turns in the satellite's local vertical frame,
     sampled every ten seconds.  ``acquisition_s`` is what the terminals take to find each other: every
     window that does not reach back to the start begins later by it, and one that is not longer is none.
+    ``compiled`` takes (or forbids) the compiled search instead of what suits the amount of work.
 
     Raises ``ValueError`` for a horizon or a limit that is not above zero.
     """
@@ -121,6 +120,7 @@ def find_links(
         raise ValueError(f"acquisition_s: found {acquisition_s}, allowed is 0 or more")
     step_s = ephemeris_step_s(constellation, horizon_s)
     steps, segment = round(horizon_s / step_s), max(1, round(DAY_S / step_s))
+    search = _suitable_search(len(pairs) * steps, compiled)
     at_once = min(PAIRS_AT_ONCE, -(-len(pairs) // THREADS) or 1)
     found, looked_at = [], 0
     for first_step in range(0, steps, segment):  # all satellites are needed at once, so time is what is cut
@@ -129,7 +129,7 @@ def find_links(
 
         def of_some(first_pair: int, motion: Ephemeris = motion) -> np.ndarray:
             some = pairs[first_pair : first_pair + at_once]
-            part = _links_of(motion, some, grazing_altitude_km, max_range_km, max_slew_deg_s)
+            part = _links_of(search, motion, some, grazing_altitude_km, max_range_km, max_slew_deg_s)
             part["pair"] += first_pair
             return part
 
@@ -153,12 +153,13 @@ def sight_bitmaps(
     seconds: np.ndarray,
     grazing_altitude_km: float = GRAZING_ALTITUDE_KM,
     max_range_km: float = np.inf,
+    compiled: bool | None = None,
 ) -> np.ndarray:
     """Which satellite sees which at each of the ascending ``seconds`` (K,) after ``epoch``: uint8 (K, N,
     ⌈N/8⌉).
 
     Bit j of row i, in the order of ``numpy.unpackbits(…, axis=-1, count=N)``, says that i and j see each
-    other.
+    other.  ``compiled`` is as in ``find_links``; compiled bitmaps are made in single precision.
     """
     first_s, span_s = float(seconds[0]), max(float(seconds[-1] - seconds[0]), 1.0)
     step_s = ephemeris_step_s(constellation, span_s)
@@ -166,6 +167,7 @@ def sight_bitmaps(
     sphere_km = EQUATORIAL_RADIUS_KM + grazing_altitude_km
     satellites = len(constellation)
     bits = np.empty((len(seconds), satellites, (satellites + 7) // 8), np.uint8)
+    search = _suitable_search(bits.size * 8 // BITS_PER_VALUE, compiled)
     chunk = max(1, POSITIONS_AT_ONCE // satellites)
 
     def fill(first: int) -> None:
@@ -177,12 +179,21 @@ def sight_bitmaps(
     return bits
 
 
+def _suitable_search(values: int, compiled: bool | None) -> ModuleType:
+    if not is_compiled(values, compiled):
+        return link_search
+    from orbit import link_kernels  # imports numba
+
+    return link_kernels
+
+
 _PART = np.dtype(
     [("pair", "<i8"), ("start_s", "<f8"), ("end_s", "<f8"), ("range_km_s", "<f8"), ("min_km", "<f8")]
 )
 
 
 def _links_of(
+    search: ModuleType,
     motion: Ephemeris,
     pairs: np.ndarray,
     grazing_altitude_km: float,

@@ -2,8 +2,8 @@
 
 A function of time is two compiled functions of a ``context``, the tuple of all that it depends on:
 ``at(context, time)`` and ``at_node(context, node)``, both returning value and slope.  Searches are made for such a
-function by ``turning_point_of`` and ``interval_finder``.  Compiled code is cached on disk, so only the very first
-call on a machine waits for the compiler.
+function by ``turning_point_of`` and ``interval_finder``.  Only entrances are called from Python and cached on disk,
+with all that they call in them; what is ``compiled`` has no way in from Python, which spares a good part of compiling.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -15,11 +15,16 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from orbit.intervals import LAST_STEP_S, PEAK_SAFETY
+from orbit.intervals import LAST_STEP_S, PEAK_SAFETY, Intervals
 
-_OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
-compiled = njit(cache=True, **_OPTIONS)
-_made = njit(**_OPTIONS)  # a function made by another is cached as part of the one that calls it
+_OPTIONS: Any = {"error_model": "numpy", "fastmath": {"contract"}, "no_cfunc_wrapper": True}
+entrance = njit(cache=True, nogil=True, **_OPTIONS)
+compiled = njit(no_cpython_wrapper=True, **_OPTIONS)
+
+ZERO = np.int64(
+    0
+)  # a plain 0 has a type of its own, for which all that it is passed to would be compiled once more
+FIRST_LINES = 1024  # of a table
 
 
 @compiled
@@ -81,11 +86,11 @@ def state_of_node(nodes, node):
 
 
 @compiled
-def largest(nodes, column):
-    """The largest length of the vectors in three columns of ``nodes`` (M, 9) from ``column`` on."""
+def fastest(nodes):
+    """The largest speed on the nodes (M, 9)."""
     square = 0.0
     for node in range(nodes.shape[0]):
-        x, y, z = nodes[node, column], nodes[node, column + 1], nodes[node, column + 2]
+        x, y, z = nodes[node, 3], nodes[node, 4], nodes[node, 5]
         square = max(square, x * x + y * y + z * z)
     return np.sqrt(square)
 
@@ -121,7 +126,7 @@ def _may_turn_to_zero(value, slope, next_value, next_slope, step_s):
 def turning_point_of(at):
     """The compiled search for a turning point of the function ``at``."""
 
-    @_made
+    @compiled
     def turning_point(context, low, slope_low, high, slope_high):
         """The time in ``[low, high]`` at which the slope is zero: Illinois's method (Dowell & Jarratt 1971)."""
         time, side = low, 0
@@ -151,7 +156,7 @@ def interval_finder(at, at_node):
     """The compiled search for the intervals in which the function ``at`` (on nodes ``at_node``) is ≥ 0."""
     turning_point = turning_point_of(at)
 
-    @_made
+    @compiled
     def crossing(context, low, f_low, slope_low, high, f_high, slope_high):
         """The time in ``[low, high]`` at which the value is zero: Newton's method, kept in the bracket."""
         rising = f_low < 0
@@ -171,7 +176,7 @@ def interval_finder(at, at_node):
                 break
         return time
 
-    @_made
+    @compiled
     def crossings_after(context, start_s, step_s, node):
         """The times (NaN for none) at which the value crosses zero between ``node`` and the next."""
         left, right = start_s + node * step_s, start_s + (node + 1) * step_s
@@ -190,15 +195,15 @@ def interval_finder(at, at_node):
             crossing(context, turn, top, 0.0, right, next_value, next_slope),
         )
 
-    @_made
-    def append_intervals(context, start_s, step_s, value, reach, first, second, who, when, count):
-        """Append where one function is ≥ 0 to the tables ``who`` (its two numbers) and ``when`` (start, end).
+    @compiled
+    def append_intervals(context, start_s, step_s, value, reach, row, table, count):
+        """Append where one function is ≥ 0 to ``table``, of which ``count`` lines (row, start, end) are in use.
 
         ``value`` (M,) holds it on the nodes; ``reach`` is more than it can change in a step, so that where two
-        neighbours add up to more there is no zero between them.  Returns the tables and how many rows are in use.
+        neighbours add up to more there is no zero between them.  Returns the table and how many lines are in use.
         """
         last = value.shape[0] - 1
-        opened = start_s if at_node(context, 0)[0] >= 0 else np.nan
+        opened = start_s if at_node(context, ZERO)[0] >= 0 else np.nan
         for node in range(last):
             if abs(value[node] + value[node + 1]) > reach:
                 continue
@@ -206,34 +211,27 @@ def interval_finder(at, at_node):
                 if np.isnan(opened):
                     opened = time
                 elif time >= opened:
-                    if time > opened:
-                        who, when, count = _appended(who, when, count, first, second, opened, time)
+                    table, count = _appended(table, count, row, opened, time)
                     opened = np.nan
-        end_s = start_s + last * step_s
-        if opened < end_s:
-            who, when, count = _appended(who, when, count, first, second, opened, end_s)
-        return who, when, count
+        return _appended(table, count, row, opened, start_s + last * step_s)
 
     return append_intervals
 
 
 @compiled
-def no_intervals():
-    """Empty tables for ``append_intervals``."""
-    return np.empty((1024, 2), np.int64), np.empty((1024, 2)), 0
+def _appended(table, count, row, start_s, end_s):
+    """The table with one more line, in twice the room if need be; with none for what is empty (or NaN)."""
+    if not start_s < end_s:
+        return table, count
+    if count == table.shape[0]:
+        larger = np.empty((2 * count, 3))
+        for line in range(count):  # assigning slices takes seconds to compile
+            larger[line, 0], larger[line, 1], larger[line, 2] = table[line, 0], table[line, 1], table[line, 2]
+        table = larger
+    table[count, 0], table[count, 1], table[count, 2] = row, start_s, end_s
+    return table, count + 1
 
 
-@compiled
-def _appended(who, when, count, first, second, start_s, end_s):
-    if count == len(who):
-        who, when = _doubled(who), _doubled(when)
-    who[count, 0], who[count, 1] = first, second
-    when[count, 0], when[count, 1] = start_s, end_s
-    return who, when, count + 1
-
-
-@compiled
-def _doubled(array):
-    larger = np.empty((2 * array.shape[0], array.shape[1]), array.dtype)
-    larger[: array.shape[0]] = array
-    return larger
+def intervals_of(table, count):
+    """What a table of ``append_intervals`` says."""
+    return Intervals(table[:count, 0].astype(np.int64), table[:count, 1].copy(), table[:count, 2].copy())

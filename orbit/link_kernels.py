@@ -8,10 +8,13 @@ import numpy as np
 
 from orbit.ephemeris import Ephemeris
 from orbit.interval_kernels import (
+    FIRST_LINES,
+    ZERO,
     compiled,
+    entrance,
+    fastest,
     interval_finder,
-    largest,
-    no_intervals,
+    intervals_of,
     node_and_weights,
     state_of_node,
     weighted,
@@ -22,14 +25,16 @@ from orbit.link_search import PART_POINTS, PART_STEPS, PART_WEIGHTS
 
 def clear_windows(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Intervals:
     """As ``orbit.link_search.clear_windows``."""
-    who, when = _clear_windows(motion.state, motion.start_s, motion.step_s, pairs, sphere_km**2)
-    return Intervals(who[:, 0], when[:, 0], when[:, 1])
+    return intervals_of(
+        *_clear_windows(motion.state, motion.start_s, motion.step_s, pairs, float(sphere_km**2))
+    )
 
 
 def windows_in_range(motion: Ephemeris, pairs: np.ndarray, max_range_km: float) -> Intervals:
     """As ``orbit.link_search.windows_in_range``."""
-    who, when = _windows_in_range(motion.state, motion.start_s, motion.step_s, pairs, float(max_range_km))
-    return Intervals(who[:, 0], when[:, 0], when[:, 1])
+    return intervals_of(
+        *_windows_in_range(motion.state, motion.start_s, motion.step_s, pairs, float(max_range_km))
+    )
 
 
 def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tuple[np.ndarray, np.ndarray]:
@@ -60,19 +65,6 @@ def _sight(one, other, sphere2_km2):
 
 
 @compiled
-def _sight_at(context, time):
-    first, second, start_s, step_s, sphere2_km2 = context
-    node, weights = node_and_weights(first, start_s, step_s, time)
-    return _sight(weighted(first, node, weights), weighted(second, node, weights), sphere2_km2)
-
-
-@compiled
-def _sight_at_node(context, node):
-    first, second, _, _, sphere2_km2 = context
-    return _sight(state_of_node(first, node), state_of_node(second, node), sphere2_km2)
-
-
-@compiled
 def _apart(one, other):
     """Range, range rate times range, and the square of the relative speed, of two states."""
     x1, y1, z1, vx1, vy1, vz1 = one
@@ -88,24 +80,28 @@ def _range_left(one, other, max_range_km):
     return max_range_km - range_km, -closing / max(range_km, 1e-9)
 
 
-@compiled
-def _range_left_at(context, time):
-    first, second, start_s, step_s, max_range_km = context
-    node, weights = node_and_weights(first, start_s, step_s, time)
-    return _range_left(weighted(first, node, weights), weighted(second, node, weights), max_range_km)
+def _pair_finder(of_states):
+    """The search for where a function of two states and a limit is ≥ 0, in the nodes of two satellites."""
+
+    @compiled
+    def at(context, time):
+        first, second, start_s, step_s, limit = context
+        node, weights = node_and_weights(first, start_s, step_s, time)
+        return of_states(weighted(first, node, weights), weighted(second, node, weights), limit)
+
+    @compiled
+    def at_node(context, node):
+        first, second, _, _, limit = context
+        return of_states(state_of_node(first, node), state_of_node(second, node), limit)
+
+    return interval_finder(at, at_node)
 
 
-@compiled
-def _range_left_at_node(context, node):
-    first, second, _, _, max_range_km = context
-    return _range_left(state_of_node(first, node), state_of_node(second, node), max_range_km)
+_append_sights = _pair_finder(_sight)
+_append_in_range = _pair_finder(_range_left)
 
 
-_append_sights = interval_finder(_sight_at, _sight_at_node)
-_append_in_range = interval_finder(_range_left_at, _range_left_at_node)
-
-
-@compiled
+@entrance
 def _clear_windows(state, start_s, step_s, pairs, sphere2_km2):
     satellites, nodes = state.shape[:2]
     lifted = np.empty(
@@ -123,23 +119,21 @@ def _clear_windows(state, start_s, step_s, pairs, sphere2_km2):
             speed[k] = max(speed[k], vx * vx + vy * vy + vz * vz + climb * climb)
     length, speed = np.sqrt(length), np.sqrt(speed)
     value = np.empty(nodes)
-    who, when, count = no_intervals()
+    table, count = np.empty((FIRST_LINES, 3)), ZERO
     for pair in range(pairs.shape[0]):
         one, other = pairs[pair, 0], pairs[pair, 1]
         _sights(lifted[one], lifted[other], sphere2_km2, value)
-        who, when, count = _append_sights(
+        table, count = _append_sights(
             (state[one], state[other], start_s, step_s, sphere2_km2),
             start_s,
             step_s,
             value,
             1.02 * (speed[one] * length[other] + length[one] * speed[other]) * step_s,
             pair,
-            0,
-            who,
-            when,
+            table,
             count,
         )
-    return who[:count], when[:count]
+    return table, count
 
 
 @compiled
@@ -150,31 +144,32 @@ def _sights(one, other, sphere2_km2, value):
         value[node] = flat + one[2, node] * other[2, node] + one[3, node] * other[3, node] - sphere2_km2
 
 
-@compiled
+@entrance
 def _windows_in_range(state, start_s, step_s, pairs, max_range_km):
     satellites = state.shape[0]
-    position = np.ascontiguousarray(state[:, :, :3].transpose(0, 2, 1))
+    position = np.empty((satellites, 3, state.shape[1]))
     speed = np.empty(satellites)
     for k in range(satellites):
-        speed[k] = largest(state[k], 3)
+        speed[k] = fastest(state[k])
+        for node in range(state.shape[1]):
+            for axis in range(3):
+                position[k, axis, node] = state[k, node, axis]
     value = np.empty(state.shape[1])
-    who, when, count = no_intervals()
+    table, count = np.empty((FIRST_LINES, 3)), ZERO
     for pair in range(pairs.shape[0]):
         one, other = pairs[pair, 0], pairs[pair, 1]
         _ranges_left(position[one], position[other], max_range_km, value)
-        who, when, count = _append_in_range(
+        table, count = _append_in_range(
             (state[one], state[other], start_s, step_s, max_range_km),
             start_s,
             step_s,
             value,
             1.02 * (speed[one] + speed[other]) * step_s,
             pair,
-            0,
-            who,
-            when,
+            table,
             count,
         )
-    return who[:count], when[:count]
+    return table, count
 
 
 @compiled
@@ -188,7 +183,7 @@ def _ranges_left(one, other, max_range_km, value):
         value[node] = max_range_km - np.sqrt(dx * dx + dy * dy + dz * dz)
 
 
-@compiled
+@entrance
 def _range_over(state, start_s, step_s, pairs, begins_s, ends_s):
     found = np.empty((2, len(begins_s)))
     for k in range(len(begins_s)):
@@ -216,7 +211,7 @@ def _range_over(state, start_s, step_s, pairs, begins_s, ends_s):
     return found
 
 
-@compiled
+@entrance
 def _sight_bits(state, start_s, step_s, seconds, sphere_km, max_range_km, bits):
     satellites, width = state.shape[0], bits.shape[2]
     # By bit, coordinate (x, y, z, h in units of the sphere) and byte, of which there are a multiple of eight, which
@@ -241,9 +236,11 @@ def _sight_bits(state, start_s, step_s, seconds, sphere_km, max_range_km, bits):
                 near[:] = 0
                 for bit in range(8):
                     _append_near_bit(here, lifted[bit], range2, near)
-                seen &= near
+                for byte in range(width):
+                    seen[byte] &= near[byte]
             seen[i >> 3] &= ~(128 >> (i & 7))
-            bits[k, i] = seen[:width]
+            for byte in range(width):  # one by one: assigning slices takes seconds to compile
+                bits[k, i, byte] = seen[byte]
 
 
 @compiled

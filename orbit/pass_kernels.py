@@ -8,10 +8,13 @@ import numpy as np
 
 from orbit.ephemeris import Ephemeris
 from orbit.interval_kernels import (
+    FIRST_LINES,
+    ZERO,
     compiled,
+    entrance,
+    fastest,
     interval_finder,
-    largest,
-    no_intervals,
+    intervals_of,
     state_at,
     state_of_node,
     turning_point_of,
@@ -23,8 +26,9 @@ def windows_above_mask(
     motion: Ephemeris, place: np.ndarray, up: np.ndarray, sin_mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """As ``orbit.pass_search.windows_above_mask``."""
-    who, when = _windows_above_mask(motion.state, motion.start_s, motion.step_s, place, up, sin_mask)
-    return who[:, 0], who[:, 1], when[:, 0], when[:, 1]
+    found = _windows_above_mask(motion.state, motion.start_s, motion.step_s, place, up, sin_mask)
+    row, start_s, end_s = intervals_of(*found)
+    return *np.divmod(row, len(place)), start_s, end_s
 
 
 def culminations(
@@ -75,30 +79,28 @@ def _clearances(x, y, z, place, up, sin_mask, value):
         value[node] = dx * ux + dy * uy + dz * uz - sin_mask * np.sqrt(dx * dx + dy * dy + dz * dz)
 
 
-@compiled
+@entrance
 def _windows_above_mask(state, start_s, step_s, place, up, sin_mask):
-    who, when, count = no_intervals()
+    table, count = np.empty((FIRST_LINES, 3)), ZERO
     value = np.empty(state.shape[1])
     for satellite in range(state.shape[0]):
         nodes = state[satellite]
         x, y, z = nodes[:, 0].copy(), nodes[:, 1].copy(), nodes[:, 2].copy()
-        way_km = 1.02 * largest(nodes, 3) * step_s  # 2 % for what is faster between the nodes
+        way_km = 1.02 * fastest(nodes) * step_s  # 2 % for what is faster between the nodes
         for station in range(place.shape[0]):
             here, zenith, lowest = place[station], up[station], sin_mask[station]
             _clearances(x, y, z, here, zenith, lowest, value)
-            who, when, count = _append_windows(
+            table, count = _append_windows(
                 (nodes, start_s, step_s, here, zenith, lowest),
                 start_s,
                 step_s,
                 value,
                 way_km * (1 + abs(lowest)),
-                satellite,
-                station,
-                who,
-                when,
+                satellite * place.shape[0] + station,
+                table,
                 count,
             )
-    return who[:count], when[:count]
+    return table, count
 
 
 @compiled
@@ -122,7 +124,7 @@ def _sine_at(context, time):
 _highest = turning_point_of(_sine_at)
 
 
-@compiled
+@entrance
 def _culminations(state, start_s, step_s, satellite, place, up, pass_start_s, pass_end_s):
     found = np.empty((3, len(satellite)))
     for k in range(len(satellite)):

@@ -154,7 +154,7 @@ def test_progress_goes_from_nothing_to_all() -> None:
 
 
 @given(st.floats(1.0, 30000.0))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_no_contact_leaves_the_horizon(horizon_s: float) -> None:
     links = replace(LINKS, space_ground=SpaceGroundLink(1e8))
     plan = build_contact_plan(SHELL, STATIONS, links, epoch=EPOCH, horizon_s=horizon_s)
@@ -273,7 +273,7 @@ def test_an_impossible_link_is_refused(make, message: str) -> None:
 
 
 @given(st.sampled_from([".npz", ".csv", ".ion", ".json", ".parquet"]), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_damage_to_a_file_does_more_than_raise_a_contact_plan_error(
     tmp_path_factory, ending: str, data
 ) -> None:

@@ -11,9 +11,9 @@ from astropy.time import Time, TimeDelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbit import contacts, pass_search
+from orbit import pass_search
 from orbit.constellation import walker
-from orbit.contacts import find_passes, look
+from orbit.contacts import find_passes, look, suitable_search
 from orbit.ephemeris import Ephemeris, over_groups
 from orbit.intervals import Intervals, intersection, not_negative
 from orbit.stations import GroundStation
@@ -37,7 +37,7 @@ def sampled_passes(shell, station: GroundStation, horizon_s: float) -> tuple[np.
     return seconds, seen & (range_km <= (station.max_range_km or np.inf))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.floats(20, 140),
     st.floats(300, 2000),
@@ -48,20 +48,12 @@ def sampled_passes(shell, station: GroundStation, horizon_s: float) -> tuple[np.
 )
 def test_compiled_and_plain_search_find_the_same_passes(inc, altitude, lat, lon, mask, ecc) -> None:
     pytest.importorskip("numba", reason="the extra [fast] is not installed")
-    from orbit import pass_kernels
-
     ecc = min(ecc, (altitude - 150) / 8000)
     shell = walker(f"{inc:.3f}: 6/3/1", epoch=EPOCH, altitude_km=altitude, ecc=ecc)
     stations = [GroundStation("here", lat, lon, 0, mask), STATION]
-    found = []
-    installed = contacts.search
-    try:
-        for search in (pass_search, pass_kernels):
-            contacts.search = search
-            found.append(find_passes(shell, stations, epoch=EPOCH, horizon_s=DAY_S))
-    finally:
-        contacts.search = installed
-    plain, compiled = found
+    plain, compiled = (
+        find_passes(shell, stations, epoch=EPOCH, horizon_s=DAY_S, compiled=asked) for asked in (False, True)
+    )
     # A pass of milliseconds may be there for one and not for the other.
     plain, compiled = (p[p["end_s"] - p["start_s"] > 0.01] for p in (plain, compiled))
     assert len(plain) == len(compiled)
@@ -70,7 +62,7 @@ def test_compiled_and_plain_search_find_the_same_passes(inc, altitude, lat, lon,
         np.testing.assert_allclose(plain[field].astype(float), compiled[field].astype(float), atol=tolerance)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(30, 120), st.floats(300, 1500), st.floats(-80, 80), st.floats(0, 60))
 def test_passes_are_those_that_sampling_sees(inc, altitude, lat, mask) -> None:
     shell = walker(f"{inc:.3f}: 1/1/0", epoch=EPOCH, altitude_km=altitude)
@@ -90,16 +82,29 @@ def test_the_engine_works_without_numba() -> None:
     script = (
         "import sys; sys.modules['numba'] = None\n"
         "from astropy.time import Time\n"
-        "from orbit import contacts, intersatellite, link_search, pass_search\n"
+        "from orbit import intersatellite, search_choice\n"
         "from orbit.constellation import walker\n"
-        "assert (contacts.search, intersatellite.search) == (pass_search, link_search)\n"
+        "search_choice.COMPILED_FROM = 0\n"
         "epoch = Time('2026-03-01T06:00:00')\n"
         "shell = walker('53: 9/1/0', epoch=epoch, altitude_km=550)\n"
         "pairs = intersatellite.plane_neighbours(shell)\n"
         "print(len(intersatellite.find_links(shell, pairs, epoch=epoch, horizon_s=600.0)))\n"
+        "try: intersatellite.find_links(shell, pairs, epoch=epoch, horizon_s=600.0, compiled=True)\n"
+        "except ModuleNotFoundError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "9"
+    links, refusal = done.stdout.splitlines()
+    assert links == "9"
+    assert "[fast]" in refusal
+
+
+def test_a_small_search_does_not_wait_for_the_compiler_and_a_large_one_is_compiled() -> None:
+    pytest.importorskip("numba", reason="the extra [fast] is not installed")
+    small, large = (walker(f"53: {n}", epoch=EPOCH, altitude_km=550) for n in ("12/2/1", "1584/72/39"))
+    assert suitable_search(small, [STATION] * 4, 2 * DAY_S) is pass_search
+    assert suitable_search(large, [STATION] * 30, DAY_S).__name__ == "orbit.pass_kernels"
+    assert suitable_search(small, [STATION] * 4, 2 * DAY_S, compiled=True).__name__ == "orbit.pass_kernels"
+    assert suitable_search(large, [STATION] * 30, DAY_S, compiled=False) is pass_search
 
 
 def test_a_pass_of_a_few_seconds_is_found() -> None:
