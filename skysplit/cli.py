@@ -30,6 +30,7 @@ for command in (
     plan_commands.models,
     relay_commands.status,
     relay_commands.certs,
+    relay_commands.deploy,
 ):
     app.command()(command)
 

@@ -1,4 +1,4 @@
-"""`skysplit relay`, `skysplit status` and `skysplit certs`."""
+"""`skysplit relay`, `skysplit status`, `skysplit certs` and `skysplit deploy`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,17 @@ def _table(files: list[Path]) -> Table:
     from relay.control import status as ask
     from relay.settings import local_relay
 
-    table = Table("node", "mission time, s", "queued", "queued, MB", "received, MB", "taken", "links")
+    table = Table(
+        "node",
+        "mission time, s",
+        "queued",
+        "queued, MB",
+        "received, MB",
+        "taken",
+        "sent, MB",
+        "links",
+        "trouble",
+    )
     for file in files:
         found = local_relay(file)
         try:
@@ -78,11 +88,8 @@ def _table(files: list[Path]) -> Table:
         except LinkError:
             table.add_row(found.node, "no answer", style="red")
             continue
-        links = []
-        for link in told.links:
-            state = "[green]open[/]" if link.open else "[dim]shut[/]"
-            trouble = f" [red]{link.trouble}[/]" if link.trouble else ""
-            links.append(f"{link.peer} {state} {link.sent_bytes / 1e6:.2f} MB{trouble}")
+        is_open = sum(link.open for link in told.links)
+        troubles = [f"{link.peer}: {link.trouble}" for link in told.links if link.trouble]
         table.add_row(
             told.node,
             f"{told.mission_s:.1f}" if told.mission_s >= 0 else "on the bench",
@@ -90,7 +97,9 @@ def _table(files: list[Path]) -> Table:
             f"{told.queued_bytes / 1e6:.2f}",
             f"{told.received_bytes / 1e6:.2f}",
             str(told.delivered_transfers),
-            ", ".join(links),
+            f"{sum(link.sent_bytes for link in told.links) / 1e6:.2f}",
+            f"{is_open} of {len(told.links)} open",
+            ", ".join(troubles),
         )
     return table
 
@@ -118,3 +127,26 @@ def certs(
     print(
         f"{out}: credentials of {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself"
     )
+
+
+def deploy(
+    scenario: ScenarioArgument,
+    out: Annotated[Path, typer.Option(help="Folder to write; credentials that are there are kept.")],
+    settings: SetOption = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE=HOST:PORT", help="Where others reach a node (or superlink). Repeatable."),
+    ] = None,
+) -> None:
+    """Write a folder per node, a Compose file and a kustomize base, for other machines; see docs/deploy.md.
+
+    Example: `skysplit deploy demo --at superlink=ground.example:8000 --out deployment`
+    """
+    from skysplit.deploy import write_deployment
+
+    elsewhere = dict(word.partition("=")[::2] for word in at or [])
+    try:
+        satellites = write_deployment(read_scenario(scenario, settings), out, elsewhere)
+    except ValueError as error:
+        fail(f"--at: {error}")
+    print(f"{out}: {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself")
