@@ -1,0 +1,148 @@
+"""What `skysplit deploy` writes for other machines and for Kubernetes, and what `skysplit certs` makes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from mission.scenario import load_scenario
+from relay.identity import NodeIdentity
+from relay.settings import read_relay_file
+from skysplit.certs import write_credentials
+from skysplit.deploy import write_deployment
+
+DNS_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+SCENARIO = load_scenario("demo", {"constellation.satellites": 4})
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("deployment")
+    write_deployment(SCENARIO, out, {"superlink": "ground.example:8000", "sat-0-01": "edge.example:50051"})
+    return out
+
+
+def objects(deployment: Path) -> list[dict]:
+    return list(yaml.safe_load_all((deployment / "kubernetes.yaml").read_text()))
+
+
+def test_every_node_s_folder_starts_its_relay(deployment: Path) -> None:
+    for name in ("sat-0-00", "sat-0-01", "sat-1-00", "sat-1-01", "ground"):
+        settings, identity = read_relay_file(deployment / name / "relay.json")
+        assert settings.name == name == identity.name
+        assert settings.time_authority == "ground"
+        assert settings.start_s < 0.0
+        if name != "sat-0-01":
+            assert settings.peers["sat-0-01"] == "edge.example:50051"
+
+
+def test_an_address_for_a_node_that_is_not_there_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="found sat-9; allowed: superlink, sat-0-00"):
+        write_deployment(SCENARIO, tmp_path, {"sat-9": "edge.example:50051"})
+    assert not list(tmp_path.iterdir())
+
+
+def test_credentials_are_kept_unless_renewed(tmp_path: Path) -> None:
+    def contents() -> dict[str, bytes]:
+        return {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*.*")}
+
+    write_credentials(tmp_path, ["sat-0"], "ground", ["ground.example", "10.0.0.1"])
+    first = contents()
+    write_credentials(tmp_path, ["sat-0"], "ground", ["ground.example", "10.0.0.1"])
+    assert contents() == first
+    write_credentials(tmp_path, ["sat-0"], "ground", ["ground.example", "10.0.0.1"], renew=True)
+    changed = {name for name, data in contents().items() if data != first[name]}
+    assert changed == {name for name in first if not Path(name).name.startswith("ca.")}
+    assert NodeIdentity.load(tmp_path / "sat-0").name == "sat-0"
+    for secret in tmp_path.rglob("*.key"):
+        assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_superlink_s_certificate_is_for_its_hosts_and_no_relay_takes_it_for_a_node(
+    tmp_path: Path,
+) -> None:
+    write_credentials(tmp_path, ["sat-0"], "ground", ["ground.example", "10.0.0.1"])
+    folder = tmp_path / "superlink"
+    context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    assert len(context.get_ca_certs()) == 1
+    certificate = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["ground.example"]
+    assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["10.0.0.1"]
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == []
+
+
+def test_supernode_keys_are_what_flower_reads(tmp_path: Path) -> None:
+    write_credentials(tmp_path, ["sat-0"], "ground", ["localhost"])
+    private = serialization.load_ssh_private_key((tmp_path / "sat-0" / "supernode.key").read_bytes(), None)
+    public = serialization.load_ssh_public_key((tmp_path / "sat-0" / "supernode.pub").read_bytes())
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    assert isinstance(private.curve, ec.SECP384R1)
+    assert private.public_key() == public
+
+
+def test_kubernetes_objects_name_and_select_each_other(deployment: Path) -> None:
+    found = objects(deployment)
+    assert {found_object["kind"] for found_object in found} == {
+        "Deployment",
+        "Service",
+        "PersistentVolumeClaim",
+    }
+    names = [(found_object["kind"], found_object["metadata"]["name"]) for found_object in found]
+    assert len(set(names)) == len(names)
+    assert all(DNS_LABEL.match(name) for _, name in names)
+    secrets = {
+        entry["name"]
+        for entry in yaml.safe_load((deployment / "kustomization.yaml").read_text())["secretGenerator"]
+    }
+    deployments = {
+        found_object["metadata"]["name"]: found_object["spec"]
+        for found_object in found
+        if found_object["kind"] == "Deployment"
+    }
+    assert set(deployments) == secrets == {"superlink", "ground", *(f"satellite-{i}" for i in range(4))}
+    for name, spec in deployments.items():
+        template = spec["template"]
+        assert spec["replicas"] == 1
+        assert spec["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+        service = next(o for o in found if o["kind"] == "Service" and o["metadata"]["name"] == name)
+        assert service["spec"]["selector"] == spec["selector"]["matchLabels"]
+        pod = template["spec"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert next(v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v) == name
+        for container in (*pod["containers"], *pod["initContainers"]):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+        [container] = pod["containers"]
+        assert container["resources"]["limits"]["memory"]
+        assert container["readinessProbe"]
+        assert container["livenessProbe"]
+        assert service["spec"]["ports"][0]["port"] == container["ports"][0]["containerPort"]
+
+
+def test_kustomize_finds_every_file_of_its_secrets(deployment: Path) -> None:
+    base = yaml.safe_load((deployment / "kustomization.yaml").read_text())
+    for entry in base["secretGenerator"]:
+        assert entry["files"]
+        assert all((deployment / file).is_file() for file in entry["files"])
+        assert not any("ca.key" in file for file in entry["files"])
+    assert all((deployment / file).is_file() for file in base["resources"])
+
+
+def test_kubectl_accepts_the_base(deployment: Path) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl here; the tests above check what it would")
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(deployment)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
