@@ -157,7 +157,7 @@ def _trained(
 ) -> Message:
     """The reply to ``train``; without ``parts`` it says that the round is parked."""
     seen = max(1, progress.seen)
-    metrics = {
+    metrics: dict[str, int | float | list[int] | list[float]] = {
         "num-examples": len(on_board.images),
         "steps": progress.step,
         "parked": int(parts is None),
@@ -166,7 +166,7 @@ def _trained(
         "bytes-up": 0,
         "bytes-down": 0,
     }
-    content = RecordDict({"metrics": MetricRecord(metrics | facts)})
+    content = RecordDict({"metrics": MetricRecord({**metrics, **facts})})
     if parts is not None:
         content["arrays"] = ArrayRecord(trainable_state(parts))
     return Message(content=content, reply_to=message)

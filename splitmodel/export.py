@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from safetensors.torch import save_file
 from torch import nn
@@ -18,6 +18,7 @@ from splitmodel.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def export_final(
         new = scratch / "new"
         new.mkdir()
         if whole:
-            backbone.transformer.save_pretrained(new / "model")
+            cast("PreTrainedModel", backbone.transformer).save_pretrained(new / "model")
         if adapter is not None:
             save_adapter(adapter, new / "adapter")
             (new / "adapter" / "README.md").unlink(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sysconfig
@@ -11,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from safetensors.torch import load_file
@@ -49,8 +52,12 @@ def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def skysplit_run(out: Path, overrides: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    return command(*_words(out, overrides))
+
+
+def _words(out: Path, overrides: dict[str, Any]) -> list[str]:
     settings = [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
-    return command("skysplit", "run", "demo", *settings, "--out", str(out), "--at-once", "3")
+    return ["skysplit", "run", "demo", *settings, "--out", str(out), "--at-once", "3"]
 
 
 def test_a_simulated_run_ends_with_the_weights_of_the_same_run_in_one_process(
@@ -61,16 +68,55 @@ def test_a_simulated_run_ends_with_the_weights_of_the_same_run_in_one_process(
     assert str(tmp_path / "flower") in done.stdout
     assert "test accuracy" in done.stdout
     assert "muster" in done.stderr  # progress, without a terminal
-    run = read_run(tmp_path / "flower")
-    assert run["state"] == "completed"
+    assert read_run(tmp_path / "flower")["state"] == "completed"
+    _require_the_weights_of_one_process(tmp_path / "flower", SMALL, grid_of)
 
-    scenario = load_scenario("demo", SMALL)
-    record = RunRecord(tmp_path / "process", scenario, "")
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_is_resumed_to_the_weights_of_one_that_was_not(
+    tmp_path: Path, grid_of: Callable[[int, int], Any]
+) -> None:
+    overrides = SMALL | {"training.rounds": 3}
+    mark = f"SKYSPLIT_TEST={uuid4()}"
+    with (tmp_path / "log").open("wb") as log:
+        killed = subprocess.Popen(
+            [f"{sysconfig.get_path('scripts')}/skysplit", *_words(tmp_path / "run", overrides)[1:]],
+            cwd=ROOT,
+            env=os.environ | dict([mark.split("=")]),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            deadline = time.monotonic() + 300
+            while not _rounds(tmp_path / "run") and time.monotonic() < deadline:
+                time.sleep(0.05)
+        finally:
+            _kill(mark, signal.SIGKILL)
+            killed.wait()
+    assert 1 <= _rounds(tmp_path / "run") < 3, (tmp_path / "log").read_text()
+    done = command("skysplit", "run", "--resume", str(tmp_path / "run"), "--at-once", "3")
+    assert done.returncode == 0, done.stderr
+    _require_the_weights_of_one_process(tmp_path / "run", overrides, grid_of)
+
+
+def _require_the_weights_of_one_process(
+    directory: Path, overrides: dict[str, Any], grid_of: Callable[[int, int], Any]
+) -> None:
+    scenario = load_scenario("demo", overrides)
+    record = RunRecord(directory.with_name("process"), scenario, "")
     fine_tune(grid_of(3, 3), scenario, record, run="run-1", address="127.0.0.1:0")
-    assert read_run(record.directory)["result"]["test_loss"] == run["result"]["test_loss"]
+    first, second = (read_run(path)["result"]["test_loss"] for path in (directory, record.directory))
+    assert first == second
     for name in ("head.safetensors", "adapter/adapter_model.safetensors"):
-        first, second = (load_file(path / "final" / name) for path in (tmp_path / "flower", record.directory))
+        first, second = (load_file(path / "final" / name) for path in (directory, record.directory))
         assert all((first[key] == second[key]).all() for key in first.keys() | second.keys())
+
+
+def _rounds(directory: Path) -> int:
+    """Finished rounds of a run under way."""
+    if not (directory / "run.json").exists():
+        return 0
+    return int(read_run(directory).get("progress", {}).get("round", 0))
 
 
 def test_a_failed_run_exits_with_one_error_and_records_it(tmp_path: Path) -> None:
@@ -117,15 +163,14 @@ def test_plain_flwr_run_works_as_flower_users_know_it(tmp_path: Path) -> None:
                 run = read_run(tmp_path / "run")
         assert run["state"] == "completed", run.get("result")
     finally:
-        _end_superlink(tmp_path / "home")
+        _kill(
+            f"FLWR_HOME={tmp_path / 'home'}", signal.SIGTERM
+        )  # the SuperLink that `flwr run` left, and its own
 
 
-def _end_superlink(home: Path) -> None:
-    """End the SuperLink that `flwr run` left running with our Flower home, and what it started."""
+def _kill(variable: str, how: signal.Signals) -> None:
+    """Send a signal to all processes with this variable in their environment."""
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (process / "environ").read_bytes().split(b"\0")
-            if f"FLWR_HOME={home}".encode() in environment:
-                os.kill(int(process.name), 15)
-        except (OSError, ProcessLookupError):
-            continue
+        with contextlib.suppress(OSError):
+            if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), how)
