@@ -48,10 +48,12 @@ async function draw() {
   const axis = { gridcolor: line, zerolinecolor: line, automargin: true };
   for (const [name, figure] of Object.entries(figures)) {
     const layout = { ...figure.layout, template: null, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { color: ink }, margin: { l: 40, r: 30, t: 40, b: 50 } };
+      font: { color: ink }, margin: { l: 40, r: 30, t: 40, b: 50 },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: "#8a9099" } };
     for (const key of Object.keys(layout)) if (/^[xy]axis/.test(key)) layout[key] = { ...axis, ...layout[key] };
     const chart = document.getElementById(name);
-    await Plotly.react(chart, figure.data, layout, { responsive: true, displaylogo: false });
+    const displayModeBar = innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
+    await Plotly.react(chart, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar });
     if (!chart.hasAttribute("tabindex")) takeKeys(chart);
   }
 }

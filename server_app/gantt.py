@@ -1,0 +1,154 @@
+"""Who did what when: contacts and activities of every satellite as bars over mission time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+# Paul Tol's bright palette: told apart by colour-blind readers, on white and on dark ground.
+COLOURS = {
+    "in sight of a station": "#bbbbbb",
+    "antenna held": "#aa3377",
+    "computing on board": "#228833",
+    "backbone on the ground": "#4477aa",
+    "inter-satellite link": "#ccbb44",
+    "space-ground link": "#ee6677",
+}
+_ACTIVITY = {
+    "embed": "computing on board",
+    "head": "computing on board",
+    "train": "computing on board",
+    "backbone": "backbone on the ground",
+    "session": "antenna held",
+}
+_LINK = {
+    "intra_isl": "inter-satellite link",
+    "inter_isl": "inter-satellite link",
+    "downlink": "space-ground link",
+    "uplink": "space-ground link",
+}
+_MOST_BARS = 20_000  # a browser draws these at once
+_FINEST = 1e-4  # of the time shown: first gap that is closed where there are more
+_LANES = 4  # below one another; an antenna is held within a window, so that these two share the first
+_BAR = 0.12
+
+Spans = Sequence[tuple[float, float]]
+
+
+def time_unit(length_s: float) -> tuple[str, float]:
+    """The unit in which so long a time is read, and its seconds: s up to 10 minutes, min up to 5 hours, else h."""
+    if length_s <= 600.0:
+        return "s", 1.0
+    return ("min", 60.0) if length_s <= 5 * 3600.0 else ("h", 3600.0)
+
+
+def union(spans: Iterable[tuple[float, float]], gap: float = 0.0) -> np.ndarray:
+    """Intervals that overlap, touch or are at most ``gap`` apart as one, by start; shape ``(intervals, 2)``."""
+    ordered = np.array(sorted(spans), float).reshape(-1, 2)
+    if not len(ordered):
+        return ordered
+    reach = np.maximum.accumulate(ordered[:, 1])
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:, 0] > reach[:-1] + gap]))
+    ends = np.concatenate([starts[1:] - 1, [len(ordered) - 1]])
+    return np.stack([ordered[starts, 0], reach[ends]], axis=1)
+
+
+def thinned(rows: Mapping[Any, Spans], length: float, most: int) -> dict[Any, np.ndarray]:
+    """The union of each row's intervals; gaps are closed, the shortest first, until at most ``most`` are left.
+
+    Args:
+        rows: Intervals by row.
+        length: Of the time shown.
+        most: Intervals of all rows together, but at least one of each.
+    """
+    gap = 0.0
+    found = {key: union(spans) for key, spans in rows.items()}
+    while sum(map(len, found.values())) > max(most, len(found)):
+        gap = 2 * gap or _FINEST * length
+        found = {key: union(map(tuple, spans), gap) for key, spans in found.items()}
+    return found
+
+
+def gantt_figure(
+    satellites: Sequence[str],
+    contacts: Iterable[Mapping[str, Any]],
+    activities: Iterable[Mapping[str, Any]],
+    end_s: float,
+    *,
+    start_s: float = 0.0,
+) -> go.Figure:
+    """Contacts and activities of each satellite from ``start_s`` to ``end_s``.
+
+    Args:
+        satellites: Names, from top to bottom.
+        contacts: Rows of ``orbit.contact_plan_files.to_rows``.
+        activities: Rows of ``strategies.plan.Plan.to_rows``.
+        end_s: Mission time, as all times here.
+        start_s: Mission time.
+    """
+    unit, unit_s = time_unit(end_s - start_s)
+    rows = thinned(_spans(contacts, activities, start_s, end_s), end_s - start_s, _MOST_BARS)
+    place = {name: number for number, name in enumerate(satellites)}
+    figure = go.Figure()
+    for level, (label, colour) in enumerate(COLOURS.items()):
+        bars = [
+            (spans / unit_s, place[name] - 0.5 + (max(level - 1, 0) + 0.5) / (_LANES + 1) * 0.9 + 0.05)
+            for (kind, name), spans in rows.items()
+            if kind == label and name in place
+        ]
+        # One filled outline per label: a browser draws it as one path, however many bars it has.
+        x = np.concatenate([np.zeros(0), *(_outlines_x(spans) for spans, _ in bars)])
+        y = np.concatenate([np.zeros(0), *(_outlines_y(len(spans), top) for spans, top in bars)])
+        figure.add_scatter(
+            x=x.round(6), y=y.round(3), name=label, mode="none", fill="toself", fillcolor=colour, hoveron="fills"
+        )  # fmt: skip
+    bars_px = min(26 * max(len(satellites), 8), 2400)
+    figure.update_layout(
+        height=140 + bars_px,
+        xaxis={"ticksuffix": f" {unit}", "side": "top", "zeroline": False},
+        yaxis={
+            "tickmode": "array",
+            "tickvals": list(range(len(satellites))),
+            "ticktext": list(satellites),
+            "range": [len(satellites) - 0.4, -0.6],
+            "zeroline": False,
+        },
+        legend={"orientation": "h", "y": 1.0 + 28 / bars_px, "yanchor": "bottom"},  # clear of the axis
+    )
+    return figure
+
+
+def _spans(
+    contacts: Iterable[Mapping[str, Any]],
+    activities: Iterable[Mapping[str, Any]],
+    start_s: float,
+    end_s: float,
+) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    """Intervals by label and satellite, cut to the time shown."""
+    spans: dict[tuple[str, str], list[tuple[float, float]]] = {}
+
+    def add(label: str, satellite: str, row: Mapping[str, Any]) -> None:
+        first, last = max(row["start_s"], start_s), min(row["end_s"], end_s)
+        if last > first:
+            spans.setdefault((label, satellite), []).append((first, last))
+
+    for row in contacts:
+        if row["kind"] == "downlink":
+            add("in sight of a station", row["source"], row)
+    for row in activities:
+        label = _ACTIVITY.get(row["kind"]) or _LINK.get(row["link"])
+        if label and row["kind"] != "laser":  # pointed, whether data flow or not
+            add(label, row["satellite"] or row["node"], row)
+    return spans
+
+
+def _outlines_x(spans: np.ndarray) -> np.ndarray:
+    start, end = spans.T
+    return np.stack([start, end, end, start, np.full(len(spans), np.nan)], axis=1).ravel()
+
+
+def _outlines_y(count: int, top: float) -> np.ndarray:
+    return np.tile([top, top, top + _BAR, top + _BAR, np.nan], count)

@@ -1,0 +1,130 @@
+"""The report's charts over rounds: learning, bytes, seconds, planned against measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from server_app.gantt import time_unit
+from strategies.plan import SPLIT_COLUMNS
+
+_BLUE, _RED, _GREEN, _YELLOW, _CYAN, _GREY = "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#bbbbbb"
+_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+_LINK_BYTES = {
+    "downlink_bytes": ("planned, down to the ground", _RED),
+    "uplink_bytes": ("planned, up to the satellites", _BLUE),
+    "isl_bytes": ("planned, between satellites", _YELLOW),
+}
+_SENT_BYTES = {"split_up_bytes": ("sent over the split, up", _RED), "split_down_bytes": ("… and back", _BLUE)}
+_PARTS = {
+    "compute_s": ("computing", _GREEN),
+    "isl_s": ("inter-satellite links", _YELLOW),
+    "sgl_s": ("space-ground links", _RED),
+    "waiting_s": ("waiting", _GREY),
+    "idle_s": ("idle: done before the others", "rgba(136,136,136,.3)"),
+}
+assert tuple(_PARTS) == SPLIT_COLUMNS
+
+
+def learning_figure(rounds: pa.Table, windows: np.ndarray) -> go.Figure:
+    """Test accuracy and loss at the end of every round, and when space-ground windows were in use.
+
+    Args:
+        rounds: As ``server_app.run_totals.by_round`` adds them up.
+        windows: Start and end, seconds of mission time, shape ``(windows, 2)``.
+    """
+    end_s = rounds["end_s"].to_numpy()
+    unit, unit_s = time_unit(float(end_s.max(initial=0.0)))
+    labels = [f"round {number}" for number in rounds["round"].to_pylist()]
+    start, end = windows.T / unit_s
+    figure = go.Figure()
+    # One outline for all windows on an axis of its own: a shape each would take seconds to draw.
+    figure.add_scatter(
+        x=np.stack([start, end, end, start, np.full(len(start), np.nan)], axis=1).ravel(),
+        y=np.tile([0.0, 0.0, 1.0, 1.0, np.nan], len(start)),
+        yaxis="y3", name="space-ground window in use", mode="none", fill="toself", fillcolor="rgba(204,187,68,.3)",
+        hoverinfo="skip",
+    )  # fmt: skip
+    x = end_s / unit_s
+    accuracy = 100.0 * rounds["test_accuracy"].to_numpy()
+    figure.add_scatter(
+        x=x, y=accuracy, text=labels, name="test accuracy, %", mode="lines+markers", line_color=_BLUE
+    )
+    figure.add_scatter(
+        x=x, y=rounds["test_loss"].to_numpy(), text=labels, name="test loss", mode="lines+markers", yaxis="y2",
+        line={"color": _RED, "dash": "dot"},
+    )  # fmt: skip
+    over = {"overlaying": "y", "showgrid": False, "zeroline": False}
+    figure.update_layout(
+        xaxis={"title": f"mission time, {unit}", "rangemode": "tozero"},
+        yaxis={"title": "test accuracy, %"},
+        yaxis2={"title": "test loss", "side": "right", "rangemode": "tozero", **over},
+        yaxis3={"visible": False, "range": [0, 1], "fixedrange": True, **over},
+        legend=_LEGEND,
+    )
+    return figure
+
+
+def bytes_figure(rounds: pa.Table) -> go.Figure:
+    """MB of the whole constellation by round: planned by link class, and what was sent where that is recorded."""
+    figure = go.Figure()
+    for group, classes in enumerate((_LINK_BYTES, _SENT_BYTES)):
+        for column, (name, colour) in classes.items():
+            if pc.all(pc.is_null(rounds[column])).as_py():
+                continue
+            figure.add_bar(
+                x=_numbers(rounds), y=rounds[column].to_numpy() / 1e6, name=name, offsetgroup=str(group),
+                marker={"color": colour, "pattern": {"shape": "/" if group else ""}},
+                hovertemplate=name + ": %{y:.3f} MB<extra></extra>",
+            )  # fmt: skip
+    figure.update_layout(
+        barmode="relative",
+        xaxis={"title": "round", "type": "category"},
+        yaxis={"title": "MB, whole constellation"},
+        legend=_LEGEND,
+    )
+    return figure
+
+
+def seconds_figure(rounds: pa.Table) -> go.Figure:
+    """Where the time of a satellite goes, by round: mean seconds by what it does."""
+    figure = go.Figure()
+    for column, (name, colour) in _PARTS.items():
+        figure.add_bar(
+            x=_numbers(rounds), y=rounds[column].to_numpy(), name=name, marker_color=colour,
+            hovertemplate=name + ": %{y:.2f} s<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(
+        barmode="stack",
+        xaxis={"title": "round", "type": "category"},
+        yaxis={"title": "seconds, mean over satellites"},
+        legend=_LEGEND,
+    )
+    return figure
+
+
+def measured_figure(rounds: pa.Table) -> go.Figure:
+    """Planned and measured length of every round, until the last satellite is done."""
+    start_s = rounds["start_s"].to_numpy()
+    figure = go.Figure()
+    for column, name, colour in (("end_s", "planned", _BLUE), ("measured_end_s", "measured", _CYAN)):
+        figure.add_bar(
+            x=_numbers(rounds), y=rounds[column].to_numpy() - start_s, name=name, marker_color=colour,
+            hovertemplate=name + ": %{y:.2f} s<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(
+        barmode="group",
+        xaxis={"title": "round", "type": "category"},
+        yaxis={"title": "seconds"},
+        legend=_LEGEND,
+    )
+    return figure
+
+
+def _numbers(rounds: pa.Table) -> Sequence[Any]:
+    return [str(number) for number in rounds["round"].to_pylist()]

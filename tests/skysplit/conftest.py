@@ -1,0 +1,67 @@
+"""A run directory with real plans, made without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, MetricRecord
+
+from mission.orbits import constellation_of, contact_plan_of
+from mission.record import RunRecord
+from mission.scenario import load_scenario, scenario_path
+from orbit.contact_plan_files import save
+from server_app.planning import RoundPlanner
+from server_app.rounds import round_rows
+from splitmodel.published import published_profiles
+from strategies.federated import RoundOutcome
+
+ROUNDS = 2
+IMAGES = 24
+
+
+def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
+    """The demo's first rounds as planned, with reports such as satellites send."""
+    keys = {"horizon_h": 2.0, "training.rounds": ROUNDS} | overrides
+    scenario = load_scenario("demo", keys)
+    constellation = constellation_of(scenario)
+    contacts = contact_plan_of(scenario, constellation)
+    record = RunRecord(directory, scenario, f"skysplit run {scenario_path('demo')} --out <here>")
+    save(contacts, directory / "contacts.parquet")
+    record.note(satellites=constellation.names, planes=constellation.plane.tolist())
+    costs = next(iter(published_profiles().values()))
+    planner = RoundPlanner(scenario, contacts, costs, [IMAGES] * len(constellation))
+    start_s = 0.0
+    for number in range(1, ROUNDS + 1):
+        plan = planner(number, start_s)
+        late = np.linspace(0.5, 2.0, len(constellation))
+        reports = {
+            name: MetricRecord(
+                {"num-examples": IMAGES, "steps": 2, "bytes-up": 1000 * number, "bytes-down": 10 * number}
+                | {"train-loss": 1.0 / number, "train-accuracy": 0.5}
+                | ({"finished-s": float(plan.finish_s[k] + late[k])} if measured else {})
+            )
+            for k, name in enumerate(constellation.names)
+        }
+        record.add_activities({"round": number, **row} for row in plan.to_rows())
+        outcome = RoundOutcome(number, plan, reports, ArrayRecord())
+        record.add_round(round_rows(outcome, constellation, (1.5 / number, 0.4 * number)))
+        start_s = plan.end_s
+    record.finish(
+        test_accuracy=0.8, test_loss=0.75, initial_test_accuracy=0.1, mission_time_s=start_s, rounds=ROUNDS
+    )
+    return directory
+
+
+@pytest.fixture(scope="session")
+def simulated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a simulation: nothing measured."""
+    return record_run(tmp_path_factory.mktemp("runs") / "simulated", measured=False)
+
+
+@pytest.fixture(scope="session")
+def emulated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of an emulation: with the ends that satellites measured."""
+    return record_run(tmp_path_factory.mktemp("runs") / "emulated", measured=True)

@@ -1,0 +1,132 @@
+"""The report of a run: what is on the page, and that it adds up."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mission.record import read_run, write_text
+from server_app.gantt import gantt_figure, thinned, time_unit, union
+from server_app.report import write_report
+from server_app.run_totals import by_round, read_rounds
+
+SPANS = st.lists(
+    st.tuples(st.integers(0, 200), st.integers(1, 20)).map(lambda span: (float(span[0]), float(sum(span)))),
+    max_size=40,
+)
+
+
+def figures_of(page: str) -> dict[str, Any]:
+    """The figures that a page draws, by name."""
+    inside = re.search(r"^const figures = \{(.*?)\};$", page, re.MULTILINE | re.DOTALL)
+    assert inside
+    return json.loads("{" + inside.group(1) + "}")
+
+
+def test_a_simulated_run_shows_every_chart_but_the_measured_one(simulated_run: Path) -> None:
+    page = write_report(simulated_run).read_text(encoding="utf-8")
+    assert list(figures_of(page)) == ["curve", "gantt", "map", "bytes", "seconds"]
+    assert "sent over the split" in page
+
+
+def test_an_emulated_run_also_shows_planned_against_measured(emulated_run: Path) -> None:
+    figures = figures_of(write_report(emulated_run).read_text(encoding="utf-8"))
+    assert [trace["name"] for trace in figures["measured"]["data"]] == ["planned", "measured"]
+
+
+def test_the_page_loads_nothing_from_elsewhere(simulated_run: Path) -> None:
+    page = write_report(simulated_run).read_text(encoding="utf-8")
+    assert page.count("plotly.js v") == 1  # inlined, once
+    markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", markup)
+
+
+def test_the_command_names_a_shipped_scenario_without_its_path(simulated_run: Path) -> None:
+    page = write_report(simulated_run).read_text(encoding="utf-8")
+    assert "<code>skysplit run demo --out &lt;here&gt;</code>" in page
+
+
+def test_a_run_of_an_older_version_is_shown_without_what_it_lacks(
+    simulated_run: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(simulated_run, old)
+    rounds = pq.read_table(old / "rounds.parquet")
+    later = ["measured_end_s", "split_up_bytes", "split_down_bytes"]
+    pq.write_table(rounds.drop_columns(later), old / "rounds.parquet")
+    run = read_run(old)
+    run["scenario"]["constellation"]["shape"] = "unknown today"
+    write_text(old / "run.json", json.dumps(run))
+    page = write_report(old).read_text(encoding="utf-8")
+    assert list(figures_of(page)) == ["curve", "gantt", "bytes", "seconds"]
+    assert "sent over the split" not in page
+
+
+def test_a_run_under_way_is_shown_before_its_first_round_ends(simulated_run: Path, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    shutil.copytree(simulated_run, begun)
+    (begun / "rounds.parquet").unlink()
+    (begun / "plan.jsonl").write_text('{"round": 1, "kind": "sess')  # torn
+    assert list(figures_of(write_report(begun).read_text(encoding="utf-8"))) == ["map"]
+
+
+def test_totals_are_those_of_the_rows(emulated_run: Path) -> None:
+    rows, totals = read_rounds(emulated_run).to_pylist(), by_round(read_rounds(emulated_run)).to_pylist()
+    assert [total["round"] for total in totals] == sorted({row["round"] for row in rows})
+    for total in totals:
+        own = [row for row in rows if row["round"] == total["round"]]
+        assert total["satellites"] == len(own)
+        assert total["downlink_bytes"] == sum(row["downlink_bytes"] for row in own)
+        assert total["waiting_s"] == pytest.approx(np.mean([row["waiting_s"] for row in own]))
+        assert total["measured_end_s"] == max(row["measured_end_s"] for row in own)
+
+
+@given(SPANS)
+def test_a_union_covers_the_same_instants_without_overlap(spans: list[tuple[float, float]]) -> None:
+    found = union(spans)
+    instants = np.arange(0.0, 225.0, 0.5) + 0.25
+    for instant in instants:
+        covered = any(start <= instant <= end for start, end in spans)
+        assert covered == any(start <= instant <= end for start, end in found)
+    assert (found[1:, 0] > found[:-1, 1]).all()
+
+
+@given(st.dictionaries(st.integers(0, 5), SPANS, max_size=6), st.integers(1, 60))
+def test_thinning_keeps_to_its_number_and_loses_no_interval(
+    rows: dict[int, list[tuple[float, float]]], most: int
+) -> None:
+    found = thinned(rows, 220.0, most)
+    assert sum(map(len, found.values())) <= max(most, len(rows))
+    for key, spans in rows.items():
+        for start, end in spans:
+            assert any(first <= start and end <= last for first, last in found[key])
+
+
+@pytest.mark.parametrize(
+    ("length_s", "unit"), [(30.0, "s"), (600.0, "s"), (601.0, "min"), (18_000.0, "min"), (18_001.0, "h")]
+)
+def test_the_unit_of_time_follows_the_length(length_s: float, unit: str) -> None:
+    assert time_unit(length_s)[0] == unit
+
+
+def test_a_gantt_of_many_activities_stays_drawable() -> None:
+    rng = np.random.default_rng(1)
+    names = [f"sat-{number}" for number in range(72)]
+    starts = rng.uniform(0.0, 7000.0, 60_000)
+    sent = {"kind": "features", "link": "downlink", "node": ""}
+    activities = [
+        {**sent, "satellite": names[k % 72], "start_s": start_s, "end_s": start_s + 0.01}
+        for k, start_s in enumerate(starts.tolist())
+    ]
+    figure = gantt_figure(names, [], activities, 7010.0)
+    bars = sum(np.isnan(trace.x).sum() for trace in figure.data)
+    assert 0 < bars <= 20_000
