@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from orbit.contact_plan import ContactPlan, LinkKind
+from orbit.contact_plan import LinkKind
 from strategies.foremost import Journey, broadcast, gather
 from strategies.intra_orbit import all_reduce, pipelined_s, plane_links
 from strategies.network import NoRouteError, carried_s, passes_of
@@ -19,21 +19,14 @@ from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.routes import BUCKET_S
 from strategies.space_ground import Demand, plan_sessions
 from strategies.space_links import space_links
-from strategies.workload import ComputeRates, Resources, SpaceGround, Switches, Workload
+from strategies.task import Task
+from strategies.workload import SpaceGround, Switches
 
 _ROOTS = 4  # places where the weights may meet that are tried
 _SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is done
 
 
-def plan_onboard(
-    contact_plan: ContactPlan,
-    workload: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    switches: Switches,
-    *,
-    start_s: float,
-) -> Plan:
+def plan_onboard(task: Task, switches: Switches) -> Plan:
     """One round of on-board training: train, average, and everyone has the average.
 
     Averages run over the links that are open when the training has ended; where links that open later join more
@@ -41,9 +34,8 @@ def plan_onboard(
 
     Raises ``NoRouteError`` where the weights do not get through before the horizon.
     """
-    case = (contact_plan, workload, rates, resources, switches)
-    at_once = OnboardRound(*case, start_s=start_s)
-    over_time = OnboardRound(*case, start_s=start_s, over_time=True)
+    at_once = OnboardRound(task, switches)
+    over_time = OnboardRound(task, switches, over_time=True)
     if over_time.links.groups == at_once.links.groups:
         return at_once.plan()
     plans, failure = [], None
@@ -62,27 +54,18 @@ def plan_onboard(
 class OnboardRound:
     """A round over the links that are open when the training has ended, or over all that open, as they come."""
 
-    def __init__(
-        self,
-        contact_plan: ContactPlan,
-        workload: Workload,
-        rates: ComputeRates,
-        resources: Resources,
-        switches: Switches,
-        *,
-        start_s: float,
-        over_time: bool = False,
-    ) -> None:
+    def __init__(self, task: Task, switches: Switches, *, over_time: bool = False) -> None:
+        contact_plan, workload, resources = task.contact_plan, task.workload, task.resources
         self.contact_plan, self.workload, self.resources = contact_plan, workload, resources
-        self.switches, self.start_s = switches, start_s
+        self.switches, self.start_s = switches, task.start_s
         self.samples = np.asarray(workload.samples)
         self.flops = self.samples * workload.epochs * workload.onboard_flops
-        self.trained_s = start_s + self.flops / rates.satellite_flops
+        self.trained_s = self.start_s + self.flops / task.rates.satellite_flops
         self.trainers = np.flatnonzero(self.samples)
         ready_s = float(self.trained_s.max())
         until_s = min(ready_s + _SIDE_LINKS_S, contact_plan.horizon_s)
         # Lasers are pointed while the satellites still train.
-        pointed_s = max(start_s, ready_s - 2.0 * BUCKET_S - resources.acquisition_s)
+        pointed_s = max(self.start_s, ready_s - 2.0 * BUCKET_S - resources.acquisition_s)
         links = space_links(contact_plan, switches, resources, pointed_s, until_s)
         self.links = links if over_time else links.open_at(ready_s)
         self.over_time, self.until_s = over_time, until_s

@@ -43,8 +43,8 @@ def check_plan(
     state = state or RoundState()
     if state.lost:
         contact_plan, workload = without(contact_plan, state.lost), workload.without(state.lost)
-    case = (plan, contact_plan, workload, rates, resources)
-    links, samples = LinkRules(*case), SampleRules(*case, state)
+    case = (plan, contact_plan, workload, rates, resources, state)
+    links, samples = LinkRules(*case), SampleRules(*case)
     return list(
         itertools.chain(
             _times(links),

@@ -8,6 +8,7 @@ import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.plan import ON_NO_LINK, Kind, Plan
+from strategies.round_state import RoundState
 from strategies.workload import ComputeRates, Resources, Workload
 
 
@@ -23,7 +24,7 @@ class Violation:
 
 
 class Rules:
-    """A plan, and what it has to keep to."""
+    """A plan, what it has to keep to, and where the round stood when it was made."""
 
     def __init__(
         self,
@@ -32,9 +33,11 @@ class Rules:
         workload: Workload,
         rates: ComputeRates,
         resources: Resources,
+        state: RoundState,
     ) -> None:
         self.plan, self.contact_plan = plan, contact_plan
         self.workload, self.rates, self.resources = workload, rates, resources
+        self.state = state
         self.rows = plan.activities
         on_link = self.rows[(self.rows["link"] != ON_NO_LINK) & (self.rows["kind"] > Kind.LASER)]
         self.moving = on_link[on_link["bytes"] > 0]

@@ -7,28 +7,14 @@ from functools import cached_property
 
 import numpy as np
 
-from orbit.contact_plan import ContactPlan, LinkKind
+from orbit.contact_plan import LinkKind
 from strategies.checker_rules import Rules, Violation
 from strategies.intervals import SLACK_S
-from strategies.plan import Kind, Plan
-from strategies.round_state import RoundState
-from strategies.workload import ComputeRates, Resources, Workload
+from strategies.plan import Kind
 
 
 class SampleRules(Rules):
     """Every sample is delivered and learnt from exactly once per pass, in order; less what was done before."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        contact_plan: ContactPlan,
-        workload: Workload,
-        rates: ComputeRates,
-        resources: Resources,
-        state: RoundState,
-    ) -> None:
-        super().__init__(plan, contact_plan, workload, rates, resources)
-        self.state = state
 
     def delivery(self) -> Iterator[Violation]:
         """Every sample's features reach the ground once, unless cached; it is computed once per pass; no hole."""

@@ -13,6 +13,7 @@ from strategies.network import NoRouteError, PlanningError, groups_of
 from strategies.plan import Plan
 from strategies.round_state import RoundState, without
 from strategies.split_round import SplitRound
+from strategies.task import Task
 from strategies.workload import (
     ComputeRates,
     InterOrbit,
@@ -53,24 +54,24 @@ def plan_round(
     if not 0.0 <= start_s < contact_plan.horizon_s:
         raise NoRouteError(f"start_s: found {start_s}, the contact plan ends at {contact_plan.horizon_s} s")
     if workload.on_board:
-        return plan_onboard(contact_plan, workload, rates, resources, switches, start_s=start_s)
+        return plan_onboard(Task(contact_plan, workload, rates, resources, start_s), switches)
 
     state = state or RoundState()
     if workload.onboard_share and (state.done or state.on_ground):
         raise PlanningError("onboard_share: a round under way is planned anew without a share on board")
     if state.lost:
         contact_plan, workload = without(contact_plan, state.lost), workload.without(state.lost)
-    task = _Task(contact_plan, workload, rates, resources, start_s, state)
-    bound_s = task.bound_s(switches)
+    attempts = _Attempts(Task(contact_plan, workload, rates, resources, start_s), state)
+    bound_s = attempts.bound_s(switches)
     best: Plan | None = None
     failure: PlanningError | None = None
     for candidate in _candidates(switches):
         try:
             # Its own bound, not that of the richer: a candidate is planned as it would be if asked for by itself.
-            candidate_s = task.bound_s(candidate)
+            candidate_s = attempts.bound_s(candidate)
             if best is not None and candidate_s >= best.makespan_s:
                 continue
-            plan = task.plan(candidate, candidate_s, math.inf if best is None else best.end_s)
+            plan = attempts.plan(candidate, candidate_s, math.inf if best is None else best.end_s)
         except PlanningError as error:
             failure = failure or error
         else:
@@ -91,12 +92,8 @@ def _candidates(switches: Switches) -> list[Switches]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
-    contact_plan: ContactPlan
-    workload: Workload
-    rates: ComputeRates
-    resources: Resources
-    start_s: float
+class _Attempts:
+    task: Task
     state: RoundState
     bounds_s: dict[bytes, float] = field(default_factory=dict)  # by the groups that links join
 
@@ -104,11 +101,12 @@ class _Task:
         """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
         kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
         kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
-        links = self.contact_plan.of_kind(*kinds)
-        group = groups_of(links[links["end_s"] > self.start_s], len(self.workload.samples))
+        task = self.task
+        links = task.contact_plan.of_kind(*kinds)
+        group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
         if group.tobytes() not in self.bounds_s:
             self.bounds_s[group.tobytes()] = lower_bound_s(
-                self.contact_plan, self.workload, self.rates, self.resources, group, start_s=self.start_s
+                task.contact_plan, task.workload, task.rates, task.resources, group, start_s=task.start_s
             )
         return self.bounds_s[group.tobytes()]
 
@@ -118,7 +116,7 @@ class _Task:
         None where it is clear that the round does not end before ``below_s``.
         """
         best: Plan | None = None
-        if self.workload.onboard_share:
+        if self.task.workload.onboard_share:
             length_s = 1.05 * bound_s
             for _ in range(_SHARES_TRIED):
                 plan = self._over_growing_window(switches, bound_s, below_s, self._aboard(length_s))
@@ -132,8 +130,8 @@ class _Task:
 
     def _aboard(self, length_s: float) -> tuple[int, ...]:
         """Samples of each satellite that it can train itself in ``length_s``, in whole micro-batches."""
-        workload = self.workload
-        fits = int(length_s * self.rates.satellite_flops / (workload.onboard_flops * workload.epochs))
+        workload = self.task.workload
+        fits = int(length_s * self.task.rates.satellite_flops / (workload.onboard_flops * workload.epochs))
         fits = fits // workload.micro_batch * workload.micro_batch
         # One micro-batch at least takes the split way: it keeps a satellite's adapter in step with the ground's.
         return tuple(max(0, min(fits, count - workload.micro_batch)) for count in workload.samples)
@@ -144,15 +142,12 @@ class _Task:
         """Plan over a stretch of the contact plan that grows until the round fits into it."""
         window_s = 1.5 * bound_s + 1200.0
         while True:
-            end_s = min(self.start_s + window_s, self.contact_plan.horizon_s)
-            split_round = SplitRound(
-                self.contact_plan, self.workload, self.rates, self.resources, switches, start_s=self.start_s,
-                end_s=end_s, done=self.state.done, on_ground=self.state.on_ground, aboard=aboard,
-            )  # fmt: skip
+            end_s = min(self.task.start_s + window_s, self.task.contact_plan.horizon_s)
+            split_round = SplitRound(self.task, switches, end_s=end_s, state=self.state, aboard=aboard)
             try:
                 return split_round.plan(below_s)
             except NoRouteError:
-                if end_s >= self.contact_plan.horizon_s:
+                if end_s >= self.task.contact_plan.horizon_s:
                     raise
                 window_s *= 3.0
 

@@ -7,16 +7,18 @@ import math
 
 import numpy as np
 
-from orbit.contact_plan import ContactPlan, LinkKind
+from orbit.contact_plan import LinkKind
 from strategies.all_gather import Gathered, all_gather
 from strategies.network import NoRouteError, PayloadTooLargeError, carried_s, passes_of, sample_rates
 from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.reduction import reduce_to_ground
+from strategies.round_state import RoundState
 from strategies.space_ground import Demand, plan_sessions
 from strategies.space_links import space_links
 from strategies.steps import GroundSteps, local_steps
+from strategies.task import Task
 from strategies.transport import Block, Delivery, Transport, isl_share
-from strategies.workload import ComputeRates, IntraOrbit, Resources, SpaceGround, Switches, Workload
+from strategies.workload import IntraOrbit, SpaceGround, Switches
 
 # The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
 # sessions ask for so much more, and for twice the time to answer, try by try.
@@ -30,43 +32,39 @@ _TARGETS = (0.6, 0.85, 1.0, math.inf)
 
 
 class SplitRound:
-    """The round from ``start_s``, with contacts up to ``end_s``.
+    """The round of split training, with contacts up to ``end_s``.
 
-    ``done[k]`` passes over samples of satellite ``k`` need no more steps, and the features of its first
-    ``on_ground[k]`` samples (or of the cached fraction) no more transport.  The last ``aboard[k]`` samples are
-    trained on board instead.
+    What is done in ``state`` needs no more steps, and what is on the ground (or in its feature cache) no more
+    transport.  The last ``aboard[k]`` samples of satellite ``k`` are trained on board instead.
     """
 
     def __init__(
         self,
-        contact_plan: ContactPlan,
-        workload: Workload,
-        rates: ComputeRates,
-        resources: Resources,
+        task: Task,
         switches: Switches,
         *,
-        start_s: float,
         end_s: float,
-        done: tuple[int, ...] = (),
-        on_ground: tuple[int, ...] = (),
+        state: RoundState | None = None,
         aboard: tuple[int, ...] = (),
     ) -> None:
-        self.contact_plan, self.workload, self.rates = contact_plan, workload, rates
-        self.resources, self.switches = resources, switches
-        self.start_s, self.end_s = start_s, end_s
+        self.contact_plan, self.workload, self.rates = task.contact_plan, task.workload, task.rates
+        self.resources, self.switches = task.resources, switches
+        self.start_s, self.end_s = task.start_s, end_s
+        contact_plan, workload = task.contact_plan, task.workload
         satellites = len(contact_plan.satellites)
         self.aboard = np.asarray(aboard or np.zeros(satellites, int))
         self.samples = np.asarray(workload.samples) - self.aboard
         cached = np.floor(self.samples * workload.cached_fraction).astype(int)
-        grounded = np.asarray(on_ground or np.zeros(satellites, int))
+        state = state or RoundState()
+        grounded = np.asarray(state.on_ground or np.zeros(satellites, int))
         nothing_up = workload.c1_bytes == 0
         self.on_ground = (
             self.samples if nothing_up else np.minimum(np.maximum(cached, grounded), self.samples)
         )
-        self.done = np.asarray(done or np.zeros(satellites, int))
-        self.links = space_links(contact_plan, switches, resources, start_s, end_s)
+        self.done = np.asarray(state.done or np.zeros(satellites, int))
+        self.links = space_links(contact_plan, switches, task.resources, task.start_s, end_s)
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
-        self.passes = passes_of(contact_plan, start_s, end_s)
+        self.passes = passes_of(contact_plan, task.start_s, end_s)
         self._all_gathered: Gathered | None = None
 
     def plan(self, below_s: float = math.inf) -> Plan | None:

@@ -15,6 +15,7 @@ from strategies.network import PayloadTooLargeError
 from strategies.plan import Kind, Plan
 from strategies.planner import plan_round
 from strategies.split_round import SplitRound
+from strategies.task import Task
 from strategies.workload import Resources, Switches
 
 GATHER = Switches.parse("all-gather", "topology-aware", "none")
@@ -31,9 +32,7 @@ def gathered(
     contact_plan: ContactPlan, resources: Resources = RESOURCES, switches: Switches = GATHER
 ) -> Plan:
     """Exactly this strategy, no poorer one."""
-    plan = SplitRound(
-        contact_plan, WORK, RATES, resources, switches, start_s=0.0, end_s=HORIZON_S
-    ).plan()  # fmt: skip
+    plan = SplitRound(Task(contact_plan, WORK, RATES, resources, 0.0), switches, end_s=HORIZON_S).plan()
     assert plan is not None
     return plan
 
