@@ -174,7 +174,15 @@ def _parsed(text: str) -> Any:
 
 
 def _message(error: ValidationError, file: str, overridden: set[str]) -> str:
-    return "\n".join(_line(finding, file, overridden) for finding in error.errors())
+    found = error.errors()
+    # A list of one wrong item is, to pydantic, also one too short.
+    inner = [one for one in found if not any(_is_within(other, one) for other in found)]
+    return "\n".join(_line(finding, file, overridden) for finding in inner)
+
+
+def _is_within(finding: ErrorDetails, outer: ErrorDetails) -> bool:
+    depth = len(outer["loc"])
+    return len(finding["loc"]) > depth and finding["loc"][:depth] == outer["loc"]
 
 
 def _line(finding: ErrorDetails, file: str, overridden: set[str]) -> str:

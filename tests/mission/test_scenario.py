@@ -93,6 +93,15 @@ def test_a_broken_file_is_one_error_that_names_the_file(tmp_path: Path, text: st
         assert words in str(refused.value)
 
 
+def test_what_is_wrong_with_one_station_is_not_said_of_all_of_them_too(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        load_scenario(scenario_file(tmp_path, MINIMAL.replace("67.9", "123.0")))
+    assert str(refused.value).endswith(
+        "mine.toml: ground.stations.0.lat_deg: found 123.0, allowed: less than or equal to 90"
+    )
+    assert "\n" not in str(refused.value)
+
+
 def test_all_findings_come_at_once(tmp_path: Path) -> None:
     text = MINIMAL + "[training]\nrounds = 0\nbatch_size = -1\n"
     with pytest.raises(ScenarioError) as refused:
