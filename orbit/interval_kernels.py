@@ -19,11 +19,10 @@ from orbit.intervals import LAST_STEP_S, PEAK_SAFETY, Intervals
 
 _OPTIONS: Any = {"error_model": "numpy", "fastmath": {"contract"}, "no_cfunc_wrapper": True}
 entrance = njit(cache=True, nogil=True, **_OPTIONS)
-compiled = njit(no_cpython_wrapper=True, **_OPTIONS)
+compiled = njit(**_OPTIONS | {"no_cpython_wrapper": True})
 
-ZERO = np.int64(
-    0
-)  # a plain 0 has a type of its own, for which all that it is passed to would be compiled once more
+# A plain 0 has a type of its own, for which all that it is passed to would be compiled once more.
+ZERO = np.int64(0)
 FIRST_LINES = 1024  # of a table
 
 

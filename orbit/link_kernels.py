@@ -104,9 +104,8 @@ _append_in_range = _pair_finder(_range_left)
 @entrance
 def _clear_windows(state, start_s, step_s, pairs, sphere2_km2):
     satellites, nodes = state.shape[:2]
-    lifted = np.empty(
-        (satellites, 4, nodes)
-    )  # (x, y, z, h): the line of sight is one product of two such vectors
+    # (x, y, z, h): the line of sight is one product of two such vectors.
+    lifted = np.empty((satellites, 4, nodes))
     length, speed = np.zeros(satellites), np.zeros(satellites)
     for k in range(satellites):
         for node in range(nodes):

@@ -15,12 +15,9 @@ from orbit.pass_search import dot
 
 # Positions and velocities of both satellites of each pair -> value, slope
 PairFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-PART_STEPS = (
-    3  # the range is integrated over parts of a window no longer than so many steps of the ephemeris,
-)
-PART_POINTS, PART_WEIGHTS = (
-    0.5 * column for column in np.polynomial.legendre.leggauss(8)
-)  # by Gauss and Legendre
+# The range is integrated over parts of a window no longer than so many steps of the ephemeris, by Gauss and Legendre.
+PART_STEPS = 3
+PART_POINTS, PART_WEIGHTS = (0.5 * column for column in np.polynomial.legendre.leggauss(8))
 PART_POINTS = PART_POINTS + 0.5
 PAIR_NODES = 400_000  # pairs times nodes looked at together
 
