@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 _PATIENCE_S = 15.0  # for all to end when told to
 _LISTEN_S = 60.0
 
@@ -68,7 +70,8 @@ class Processes:
         )
 
     def end(self) -> None:
-        """End all of them, politely first."""
+        """End all of them, politely first, and whatever they have started, also in sessions of its own."""
+        started = [child for process in self._running.values() for child in _descendants(process.pid)]
         for process in self._running.values():
             _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + _PATIENCE_S
@@ -77,6 +80,10 @@ class Processes:
                 process.wait(max(0.0, deadline - time.monotonic()))
             _signal(process, signal.SIGKILL)  # whoever of the group is left
             process.wait()
+        for child in started:  # psutil looks first whether it is still the same process
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(started, timeout=_PATIENCE_S)
         self._running.clear()
 
     def __enter__(self) -> Self:
@@ -95,6 +102,13 @@ def free_ports(count: int) -> list[int]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _signal(process: subprocess.Popen[bytes], which: signal.Signals) -> None:
