@@ -40,8 +40,11 @@ def compose_tool() -> list[str]:
 def build_image(source: Path) -> None:
     """Build the image from a source tree, which takes minutes the first time and seconds later.
 
-    The build uses this machine's network and package index (``PIP_INDEX_URL``, ``PIP_EXTRA_INDEX_URL``).
+    The build uses this machine's network and package index (``PIP_INDEX_URL``, ``PIP_EXTRA_INDEX_URL``). Raises
+    ContainerError.
     """
+    if not (source / "docker" / "Dockerfile").is_file():
+        raise ContainerError(f"{source}: no docker/Dockerfile; the image is built from SkySplit's sources")
     arguments = [
         f"--build-arg={name}" for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL") if name in os.environ
     ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +46,11 @@ def emulate_in_processes(
     on_progress({"phase": "starting nodes"})
     nodes = (*satellites, GROUND)
     ports = dict(zip(nodes, free_ports(len(nodes)), strict=True))
-    # A socket file's path must be short, so the nodes do not live in the run directory.
-    with (
-        tempfile.TemporaryDirectory(prefix="skysplit-") as folder,
-        Processes(directory / "logs") as processes,
-    ):
-        base = Path(folder)
+    with _node_folders(directory) as base, Processes(directory / "logs") as processes:
         addresses = {node: f"{_LOOPBACK}:{port}" for node, port in ports.items()}
         folders = write_node_folders(
             base, satellites, addresses, listen=_LOOPBACK, superlink_hosts=["localhost", _LOOPBACK]
         )
-        (directory / "nodes").symlink_to(base)  # for `skysplit status`
         _start_relays(processes, folders, ports)
         secured = superlink_options(str(base / SUPERLINK))
         with superlink(processes, *secured, authority=base / "ca.crt") as link:
@@ -80,13 +75,11 @@ def emulate_in_containers(
     on_progress({"phase": "building the image"})
     build_image(Path(server_app.__file__).resolve().parent.parent)
     on_progress({"phase": "starting containers"})
-    with tempfile.TemporaryDirectory(prefix="skysplit-") as folder, tempfile.TemporaryDirectory() as home:
-        base = Path(folder)
+    with _node_folders(directory) as base, tempfile.TemporaryDirectory() as home:
         hosts = ["superlink", "localhost", _LOOPBACK]
         nodes = write_node_folders(
             base, satellites, addresses_of(satellites), listen="0.0.0.0", superlink_hosts=hosts
         )
-        directory.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:
             _give_away([*nodes.values(), base / SUPERLINK, directory], USER)
         [port] = free_ports(1)
@@ -100,6 +93,23 @@ def emulate_in_containers(
             return run_app(link, told, directory, on_progress)["result"]
 
 
+@contextlib.contextmanager
+def _node_folders(directory: Path) -> Iterator[Path]:
+    """A folder for the nodes as long as the block lasts, which the run directory points to for `skysplit status`.
+
+    It is not in there because a socket file's path must be short.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    pointer = directory / "nodes"
+    pointer.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="skysplit-") as folder:
+        pointer.symlink_to(folder)
+        try:
+            yield Path(folder)
+        finally:
+            pointer.unlink()
+
+
 def _satellites(scenario: Scenario, on_progress: Callable[[Mapping[str, Any]], None]) -> tuple[str, ...]:
     """The scenario's satellites; that they have contacts is found out before anything is started."""
     constellation = constellation_of(scenario)
@@ -111,7 +121,7 @@ def _satellites(scenario: Scenario, on_progress: Callable[[Mapping[str, Any]], N
 def _give_away(folders: Sequence[Path], user: int) -> None:
     for folder in folders:
         for path in (folder, *folder.rglob("*")):
-            os.chown(path, user, user)
+            os.chown(path, user, user, follow_symlinks=False)
 
 
 def _start_relays(processes: Processes, folders: Mapping[str, Path], ports: Mapping[str, int]) -> None:

@@ -21,6 +21,12 @@ from skysplit.arguments import ScenarioArgument, SetOption, fail, overrides_of, 
 OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
 
 
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(help="Go on with the run in this directory, which was ended before its time."),
+]
+
+
 class Backend(StrEnum):
     """What the nodes of an emulation are."""
 
@@ -32,10 +38,7 @@ def run(
     scenario: ScenarioArgument = "demo",
     settings: SetOption = None,
     out: OutOption = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(help="Go on with the run in this directory, which was ended before its time."),
-    ] = None,
+    resume: ResumeOption = None,
     at_once: Annotated[
         int | None,
         typer.Option(min=1, help="Satellites that compute at the same time, a process of about 0.5 GB each."),
@@ -57,9 +60,10 @@ def run(
 
 
 def emulate(
-    scenario: ScenarioArgument,
+    scenario: ScenarioArgument = "demo",
     settings: SetOption = None,
     out: OutOption = None,
+    resume: ResumeOption = None,
     backend: Annotated[
         Backend,
         typer.Option(help="Processes on this machine, or a container for every node (Docker Compose)."),
@@ -76,7 +80,11 @@ def emulate(
     from skysplit.measured import print_measured
 
     how = emulate_in_processes if backend is Backend.PROCESS else emulate_in_containers
-    directory = _fly(scenario, settings, out, how)
+    if resume is None:
+        directory = _fly(scenario, settings, out, how)
+    else:
+        directory = resume
+        _go_on(resume, how)
     print_measured(directory)
 
 
