@@ -99,8 +99,8 @@ def against_skyfield(bars: Bars) -> None:
                         elevation_deg = (satellite - here).at(then).altaz()[0].degrees
                         off_deg = np.abs(elevation_deg - MASK_DEG)
                         worst_deg = max(worst_deg, float(off_deg.max()))
-                        later += np.count_nonzero(off_s > SKYFIELD_S)
-                        apart += np.count_nonzero((off_s > SKYFIELD_S) & (off_deg > FRAMES_DEG))
+                        later += int(np.count_nonzero(off_s > SKYFIELD_S))
+                        apart += int(np.count_nonzero((off_s > SKYFIELD_S) & (off_deg > FRAMES_DEG)))
         windows = f"{len(passes)} windows"
         bars.at_most(f"{name}: pairs with other windows than skyfield's", float(differing), 0, windows)
         bars.at_most(f"{name}: times off skyfield's by > 0.5 s and off the mask", float(apart), 0)

@@ -68,9 +68,15 @@ def _xml_records(text: str, source: str) -> Iterator[tuple[str, Mapping[str, str
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
         raise ElementsError(f"{source}: not XML: {error}") from None
-    for number, segment in enumerate(root.iter("segment"), start=1):
-        fields = {leaf.tag: (leaf.text or "").strip() for leaf in segment.iter() if len(leaf) == 0}
+    segments = (one for one in root.iter() if _local_name(one) == "segment")
+    for number, segment in enumerate(segments, start=1):
+        fields = {_local_name(leaf): (leaf.text or "").strip() for leaf in segment.iter() if len(leaf) == 0}
         yield f"{source}, record {number}", fields
+
+
+def _local_name(element: ElementTree.Element) -> str:
+    """The tag without its namespace: NDM/XML has a schema with and one without."""
+    return element.tag.rpartition("}")[2]
 
 
 def _kvn_records(text: str, source: str) -> Iterator[tuple[str, Mapping[str, str]]]:

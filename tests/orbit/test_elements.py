@@ -72,7 +72,13 @@ def test_two_line_sets_are_called_by_their_catalogue_number() -> None:
     assert len(elements) == 2
 
 
-@pytest.mark.parametrize("form", [json.dumps, lambda fields: json.dumps([fields]), as_kvn, as_xml])
+def as_xml_in_its_namespace(fields: dict[str, str]) -> str:
+    return as_xml(fields).replace("<ndm>", '<ndm xmlns="urn:ccsds:schema:ndmxml">')
+
+
+@pytest.mark.parametrize(
+    "form", [json.dumps, lambda fields: json.dumps([fields]), as_kvn, as_xml, as_xml_in_its_namespace]
+)
 def test_every_form_of_an_omm_says_what_the_tle_says(form) -> None:
     text = form(OMM)
     assert looks_like_omm(text)
