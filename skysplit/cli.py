@@ -1,17 +1,24 @@
-"""`skysplit`: the commands."""
+"""`skysplit`: the commands, in the order in which one uses them."""
 
 from __future__ import annotations
 
 import typer
 
-from skysplit import orbit_commands, plan_commands, relay_commands, run_commands
+from skysplit import (
+    doctor,
+    orbit_commands,
+    plan_commands,
+    relay_commands,
+    run_commands,
+    scenario_commands,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Fine-tune a remote-sensing foundation model over a LEO constellation without bringing the imagery down.",
-    epilog="Start with `skysplit run demo`.",
+    epilog="Start with `skysplit run demo`. Every command has an example: `skysplit COMMAND --help`.",
 )
 
 
@@ -19,20 +26,18 @@ app = typer.Typer(
 def _commands() -> None: ...
 
 
-for command in (
-    run_commands.run,
-    run_commands.emulate,
-    run_commands.report,
-    orbit_commands.contacts,
-    orbit_commands.constellation,
-    plan_commands.plan,
-    plan_commands.compare,
-    plan_commands.models,
-    relay_commands.status,
-    relay_commands.certs,
-    relay_commands.deploy,
-):
-    app.command()(command)
+_STORY = {
+    "First": (doctor.doctor, scenario_commands.scenarios, plan_commands.models, scenario_commands.init),
+    "Look at the orbits": (orbit_commands.constellation, orbit_commands.contacts),
+    "Plan": (plan_commands.plan, plan_commands.compare),
+    "Fine-tune": (run_commands.run, run_commands.emulate, relay_commands.status, run_commands.report),
+    "Deploy on several machines": (relay_commands.certs, relay_commands.deploy),
+}
+for chapter, commands in _STORY.items():
+    for command in commands:
+        app.command(rich_help_panel=chapter)(command)
 
 # What follows the file is a command with options of its own.
-app.command(context_settings={"ignore_unknown_options": True})(relay_commands.relay)
+app.command(rich_help_panel="Deploy on several machines", context_settings={"ignore_unknown_options": True})(
+    relay_commands.relay
+)

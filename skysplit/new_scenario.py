@@ -1,0 +1,152 @@
+"""A scenario file for one's own mission: every key with what it means, set where it is told, else as a comment."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.time import Time
+
+from mission.record import write_text
+from mission.scenario import ScenarioError, load_scenario
+from mission.schema import Scenario
+from orbit.constellation import from_file
+from skysplit.scenario_keys import scenario_keys, table_descriptions, toml_value
+
+_HEAD = """# {title}
+# Keys that are commented out have their defaults. Next: `skysplit plan {file}`, `skysplit run {file}`.
+"""
+
+
+def scenario_text(values: Mapping[str, Any], file: str) -> str:
+    """The text of a scenario file.
+
+    Args:
+        values: What to set, by dotted key; ``ground.stations`` is a list of mappings.
+        file: Its name, for the first lines.
+    """
+    described = table_descriptions()
+    lines = [_HEAD.format(title=values.get("description") or "A mission", file=file)]
+    for table, keys in groupby(scenario_keys(), key=lambda key: key.table):
+        if table == "ground.stations":
+            continue
+        if table:
+            lines.append(f"\n[{table}] # {described[table]}")
+        for key in keys:
+            if key.dotted == "name":  # the file's own
+                continue
+            said = f" # {key.description}; {key.allowed}" if key.description else f" # {key.allowed}"
+            if key.dotted in values:
+                lines.append(f"{key.name} = {toml_value(values[key.dotted])}{said}")
+            else:
+                lines.append(f"# {key.name} = {key.default}{said}")
+        if table == "ground":
+            of_station = ", ".join(key.name for key in scenario_keys() if key.table == "ground.stations")
+            lines.append(f"# of a station: {of_station}")
+            lines.append(f"stations = {toml_value(values['ground.stations'])}")
+    return "\n".join(lines) + "\n"
+
+
+def write_scenario(path: Path, values: Mapping[str, Any]) -> Scenario:
+    """Write a scenario file, once what is in it reads as a scenario.
+
+    Args:
+        path: A file that does not exist yet.
+        values: See :func:`scenario_text`.
+
+    Raises:
+        ScenarioError: The file exists already, or a value is not allowed; nothing is written.
+    """
+    if path.exists():
+        raise ScenarioError(f"{path}: exists already; name another file")
+    text = scenario_text(values, path.name)
+    with tempfile.TemporaryDirectory(prefix="skysplit-") as scratch:
+        trial = Path(scratch) / path.name
+        trial.write_text(text, encoding="utf-8")
+        scenario = load_scenario(str(trial))
+    write_text(path, text)
+    return scenario
+
+
+def walker_values(
+    satellites: int, planes: int, phasing: int, inclination_deg: float, altitude_km: float
+) -> dict[str, Any]:
+    """A Walker delta shell T/P/F; its mission starts at the beginning of the year."""
+    shell = {
+        "kind": "walker", "satellites": satellites, "planes": planes, "phasing": phasing,
+        "inclination_deg": inclination_deg, "altitude_km": altitude_km,
+    }  # fmt: skip
+    title = f"Walker {inclination_deg:g}°: {satellites}/{planes}/{phasing} at {altitude_km:g} km"
+    year = datetime.now(UTC).year
+    return {
+        "description": title,
+        "epoch": datetime(year, 1, 1, tzinfo=UTC),
+        **{f"constellation.{key}": value for key, value in shell.items()},
+    }
+
+
+def element_values(path: Path, limit: int) -> dict[str, Any]:
+    """The satellites of a TLE or OMM file; the mission starts at the newest epoch in it, to the hour.
+
+    Raises:
+        orbit.elements.ElementsError: The file is not readable; the message names the line.
+        OSError: There is no such file.
+    """
+    constellation = from_file(path)
+    if limit:
+        constellation = constellation.take(slice(0, limit))
+    elements = constellation.elements
+    newest = np.argmax(elements.epoch_jd + elements.epoch_fraction)
+    epoch = Time(elements.epoch_jd[newest], elements.epoch_fraction[newest], format="jd", scale="utc")
+    start = epoch.to_datetime(timezone=UTC).replace(minute=0, second=0, microsecond=0)
+    return {
+        "description": f"{len(constellation)} satellites of {path.name}",
+        "epoch": start,
+        # Told by its content when it is read; the word is for people.
+        "constellation.kind": "tle" if path.suffix in (".txt", ".tle") else "omm",
+        "constellation.path": os.path.abspath(path),
+        "constellation.limit": limit,
+    }
+
+
+def station_values(word: str) -> dict[str, Any]:
+    """A station given as ``NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]]``.
+
+    Raises:
+        ScenarioError: It is not.
+    """
+    name, *figures = (part.strip() for part in word.split(","))
+    try:
+        numbers = [float(figure) for figure in figures]
+    except ValueError:
+        numbers = []
+    if not name or not 2 <= len(numbers) <= 4:
+        raise ScenarioError(
+            f"--station: found {word!r}, allowed: NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]] in degrees"
+        )
+    return {"name": name} | dict(zip(("lat_deg", "lon_deg", "height_m", "mask_deg"), numbers, strict=False))
+
+
+def learning_values(model: str, data: Path | None) -> dict[str, Any]:
+    """The model (a directory, or a name) and the data (an image folder or a Parquet file).
+
+    Raises:
+        ScenarioError: There is no such data.
+    """
+    values: dict[str, Any] = {}
+    if model:
+        directory = Path(model).expanduser()
+        key = "model.path" if directory.is_dir() else "model.name"
+        values[key] = os.path.abspath(directory) if directory.is_dir() else model
+    if data is not None:
+        if not data.exists():
+            raise ScenarioError(f"--data: found {str(data)!r}, but there is no such file or directory")
+        values["data.source"] = "folder" if data.is_dir() else "parquet"
+        values["data.path"] = os.path.abspath(data)
+    return values

@@ -1,0 +1,108 @@
+"""`skysplit scenarios` and `skysplit init`: missions that ship, and one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from mission.scenario import load_scenario, shipped_scenarios
+from skysplit.arguments import TextFormat, fail
+
+# Sites of known antennas in four continents, for those who have none of their own yet.
+_STATIONS = [
+    "Madrid,40.43,-4.25,720",
+    "Santiago,-33.15,-70.67,720",
+    "Canberra,-35.40,148.98,690",
+    "Wallops,37.94,-75.46",
+]
+
+
+def scenarios(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE) -> None:
+    """List the scenarios that come with SkySplit.
+
+    Example: `skysplit scenarios --format json`
+    """
+    found = [(load_scenario(name), path) for name, path in shipped_scenarios().items()]
+    if output is TextFormat.JSON:
+        said = [
+            {
+                "name": scenario.name,
+                "description": scenario.description,
+                "constellation": scenario.constellation.kind,
+                "stations": len(scenario.ground.stations),
+                "data": scenario.data.source,
+                "mode": scenario.training.mode,
+                "rounds": scenario.training.rounds,
+                "file": str(path),
+            }
+            for scenario, path in found
+        ]
+        print(json.dumps(said))
+        return
+    table = Table("name", "what it is", "mode", "rounds", box=SIMPLE_HEAD, pad_edge=False)
+    for scenario, _ in found:
+        training = scenario.training
+        table.add_row(scenario.name, scenario.description, training.mode, str(training.rounds))
+    Console().print(table)
+
+
+def init(
+    file: Annotated[Path, typer.Argument(help="The TOML file to write.")],
+    satellites: Annotated[int, typer.Option(min=1, help="T of a Walker shell i: T/P/F.")] = 12,
+    planes: Annotated[int, typer.Option(min=1, help="P.")] = 2,
+    phasing: Annotated[int, typer.Option(min=0, help="F.")] = 1,
+    inclination_deg: Annotated[float, typer.Option(help="Inclination of the shell.")] = 53.0,
+    altitude_km: Annotated[float, typer.Option(help="Height of the shell.")] = 1200.0,
+    elements: Annotated[
+        Path | None, typer.Option(help="A TLE or OMM file: real satellites instead of a shell.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="With --elements: only the first so many; 0 is all.")] = 0,
+    station: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]]", help="A ground station. Repeatable."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="A transformers directory, or a name.")] = "synthetic-vit",
+    data: Annotated[Path | None, typer.Option(help="An image folder or a Parquet file.")] = None,
+    mode: Annotated[str, typer.Option(help="head, lora, onboard-lora or onboard-full.")] = "lora",
+) -> None:
+    """Write a commented scenario for your own constellation, stations, model and data, and check it.
+
+    Example: `skysplit init ours.toml --satellites 24 --planes 4 --altitude-km 800 --station Kiruna,67.86,20.96,400`
+
+    Real orbits: `skysplit init planet.toml --elements planet.txt --limit 12`
+    """
+    from mission.orbits import constellation_of
+    from skysplit.new_scenario import (
+        element_values,
+        learning_values,
+        station_values,
+        walker_values,
+        write_scenario,
+    )
+    from skysplit.orbit_commands import planned_contacts
+
+    try:
+        values: dict[str, Any] = (
+            element_values(elements, limit)
+            if elements
+            else walker_values(satellites, planes, phasing, inclination_deg, altitude_km)
+        )
+        values |= learning_values(model, data) | {"training.mode": mode}
+        values["ground.stations"] = [station_values(word) for word in station or _STATIONS]
+        scenario = write_scenario(file, values)
+        constellation = constellation_of(scenario)
+    except (ValueError, OSError) as error:
+        fail(str(error))
+    contacts = planned_contacts(scenario)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"{file}: {len(constellation)} satellites, {len(contacts.stations)} stations, "
+        f"{len(contacts.contacts)} contacts in {scenario.horizon_h:g} h"
+    )
+    console.print(f"next: skysplit plan {file}, skysplit run {file}")

@@ -1,0 +1,121 @@
+"""Every key of a scenario, told for people: what it is, what is allowed, its default; read from the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from mission.schema import Scenario
+
+_WORDS: dict[object, str] = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    datetime: "UTC time",
+}
+_BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a scenario.
+
+    Attributes:
+        table: Dotted name of its table; empty for the keys above all tables.
+        name: Within the table.
+        allowed: Kind of value and range, in words.
+        default: As TOML; empty where a scenario must give it.
+        description: What it is; may be empty.
+    """
+
+    table: str
+    name: str
+    allowed: str
+    default: str
+    description: str
+
+    @property
+    def dotted(self) -> str:
+        """As ``--set`` takes it."""
+        return f"{self.table}.{self.name}" if self.table else self.name
+
+
+def scenario_keys() -> Iterator[Key]:
+    """All keys, table by table, in the order of the schema; a station's are in the table ``ground.stations``."""
+    yield from _keys(Scenario, "")
+
+
+def table_descriptions() -> dict[str, str]:
+    """What each table is, by dotted name, in the order of :func:`scenario_keys`."""
+    return dict(_tables(Scenario, ""))
+
+
+def toml_value(value: Any) -> str:
+    """A value as TOML: text, numbers, truth values, times, and lists of tables, a line each."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            return f'"{escaped}"'
+        case datetime():
+            return f'"{value:%Y-%m-%dT%H:%M:%SZ}"'
+        case list() | tuple():
+            lines = [
+                "  { " + ", ".join(f"{key} = {toml_value(one)}" for key, one in row.items()) + " },\n"
+                for row in value
+            ]
+            return "[\n" + "".join(lines) + "]"
+        case _:
+            return repr(value)
+
+
+def _keys(table: type[BaseModel], prefix: str) -> Iterator[Key]:
+    inner: list[tuple[str, type[BaseModel]]] = []
+    for name, field in table.model_fields.items():
+        nested = _table_of(field)
+        if nested:
+            inner.append((f"{prefix}.{name}".lstrip("."), nested))
+        else:
+            default = "" if field.is_required() else toml_value(field.default)
+            yield Key(prefix, name, _allowed(field), default, field.description or "")
+    for name, nested in inner:
+        yield from _keys(nested, name)
+
+
+def _tables(table: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
+    yield prefix, (table.__doc__ or "").strip().splitlines()[0]
+    for name, field in table.model_fields.items():
+        nested = _table_of(field)
+        if nested:
+            yield from _tables(nested, f"{prefix}.{name}".lstrip("."))
+
+
+def _table_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The table that a field is, or is a list of."""
+    for kind in (field.annotation, *get_args(field.annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _allowed(field: FieldInfo) -> str:
+    kind = field.annotation
+    if get_origin(kind) is Literal:
+        return ", ".join(toml_value(value) for value in get_args(kind))
+    if get_origin(kind) in (Union, UnionType):
+        kind = next(one for one in get_args(kind) if one is not type(None))
+    bounds = [
+        f"{sign} {getattr(constraint, name)}".removesuffix(".0")
+        for name, sign in _BOUNDS
+        for constraint in field.metadata
+        if getattr(constraint, name, None) is not None
+    ]
+    return ", ".join([_WORDS.get(kind, str(kind)), *bounds])

@@ -1,0 +1,117 @@
+"""`skysplit init` and `skysplit scenarios`: what is written reads back, what is wrong writes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from mission.scenario import load_scenario, scalar_keys, shipped_scenarios
+from skysplit.cli import app
+from skysplit.new_scenario import scenario_text, walker_values
+from skysplit.scenario_keys import scenario_keys, table_descriptions, toml_value
+
+RUNNER = CliRunner()
+STATION = {"name": "Kiruna", "lat_deg": 67.86, "lon_deg": 20.96}
+# The ISS, from the examples of the SGP4 reference.
+TLE = """ISS (ZARYA)
+1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927
+2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537
+"""
+
+
+def test_a_walker_scenario_is_written_and_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "ours.toml"
+    shell = ["--satellites", "6", "--planes", "3", "--phasing", "2", "--altitude-km", "800"]
+    done = RUNNER.invoke(
+        app, ["init", str(file), *shell, "--station", "Kiruna,67.86,20.96,400,5", "--mode", "head"]
+    )
+    assert done.exit_code == 0, done.stderr
+    assert "6 satellites, 1 stations" in done.stdout
+    scenario = load_scenario(str(file))
+    assert scenario.name == "ours"
+    assert (scenario.constellation.planes, scenario.constellation.altitude_km) == (3, 800.0)
+    [station] = scenario.ground.stations
+    assert (station.lat_deg, station.height_m, station.mask_deg) == (67.86, 400.0, 5.0)
+    # Keys that are not told are there as comments, so that the mode's own defaults hold.
+    assert scenario.training.local_epochs == 5
+    assert "# local_epochs = 1" in file.read_text()
+
+
+def test_real_orbits_start_at_the_epoch_of_their_elements(tmp_path: Path) -> None:
+    elements, file = tmp_path / "iss.txt", tmp_path / "iss.toml"
+    elements.write_text(TLE)
+    done = RUNNER.invoke(app, ["init", str(file), "--elements", str(elements), "--station", "Kiruna,50,20"])
+    assert done.exit_code == 0, done.stderr
+    scenario = load_scenario(str(file))
+    assert scenario.epoch.isoformat() == "2008-09-20T12:00:00+00:00"  # day 264.5178
+    assert scenario.constellation.path == str(elements)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--planes", "5"], "do not divide into 5 equal planes"),
+        (["--station", "Kiruna,67"], "allowed: NAME,LAT,LON"),
+        (["--station", "Kiruna,167,20"], "lat_deg"),
+        (["--mode", "everything"], "allowed: 'head', 'lora'"),
+        (["--data", "nowhere"], "no such file or directory"),
+        (["--elements", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_what_cannot_be_is_one_error_and_no_file(words: list[str], says: str, tmp_path: Path) -> None:
+    file = tmp_path / "ours.toml"
+    done = RUNNER.invoke(app, ["init", str(file), *words])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr
+    assert not file.exists()
+
+
+def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "ours.toml"
+    file.write_text("mine")
+    done = RUNNER.invoke(app, ["init", str(file)])
+    assert done.exit_code == 1
+    assert "exists already" in done.stderr
+    assert file.read_text() == "mine"
+
+
+def test_uncommented_the_defaults_of_a_written_file_are_the_schemas(tmp_path: Path) -> None:
+    values: dict[str, Any] = {**walker_values(12, 2, 1, 53.0, 550.0), "ground.stations": [STATION]}
+    lines = scenario_text(values, "all.toml").splitlines()
+    keys = {key.name for key in scenario_keys()}
+    spelled = [line[2:] if line[2:].split(" = ")[0] in keys else line for line in lines]
+    assert spelled != lines
+    (tmp_path / "all.toml").write_text("\n".join(spelled))
+    (tmp_path / "few.toml").write_text("\n".join(lines))
+    full, few = (load_scenario(str(tmp_path / name), {"name": "same"}) for name in ("all.toml", "few.toml"))
+    assert full == few
+
+
+def test_every_key_of_the_schema_is_told() -> None:
+    told = {key.dotted for key in scenario_keys() if key.table != "ground.stations"}
+    assert told == {key for key, _ in scalar_keys()}
+    assert {key.table for key in scenario_keys()} <= table_descriptions().keys()
+
+
+@given(
+    st.text(st.characters(blacklist_categories=["Cc", "Cs"])) | st.booleans() | st.integers(-(2**53), 2**53)
+)
+def test_values_read_back_from_toml(value: object) -> None:
+    import tomllib
+
+    assert tomllib.loads(f"key = {toml_value(value)}")["key"] == value
+
+
+def test_scenarios_lists_all_that_ship() -> None:
+    said = json.loads(RUNNER.invoke(app, ["scenarios", "--format", "json"]).stdout)
+    assert [one["name"] for one in said] == list(shipped_scenarios())
+    assert all(one["description"] for one in said)
+    table = RUNNER.invoke(app, ["scenarios"]).stdout
+    assert all(name in table for name in shipped_scenarios())
