@@ -18,6 +18,7 @@ from relay.control import status
 from relay.outgoing import Faults, Outage
 from relay.paced_clock import PacedClock
 from relay.settings import LocalRelay
+from server_app.results import Results
 from server_app.server_app import fine_tune
 
 SMALL = {
@@ -37,11 +38,23 @@ SMALL = {
 }
 
 
+def dying(last):
+    """Of `Results.on_round`: the ground's process dies when it has recorded this round."""
+    on_round = Results.on_round
+
+    def record_and_die(results, outcome):
+        on_round(results, outcome)
+        if outcome.number == last:
+            raise RuntimeError("the ground is gone")
+
+    return record_and_die
+
+
 @pytest.fixture
-def emulate(fleet, grid_of, tmp_path):
+def emulate(fleet, grid_of, tmp_path, monkeypatch):
     """Fly a mission over relays and return its run directory; `during` may do something to them meanwhile."""
 
-    def fly(overrides=None, *, during=None, **settings):
+    def fly(overrides=None, *, during=None, ends_after=None, **settings):
         scenario = load_scenario("demo", SMALL | (overrides or {}))
         satellites = constellation_of(scenario).names
         links = {link: plan.windows for link, plan in bench_network(satellites, GROUND).links.items()}
@@ -57,7 +70,15 @@ def emulate(fleet, grid_of, tmp_path):
         ground = LocalRelay(GROUND, relays.nodes[GROUND].local_address, None)
         meanwhile = threading.Thread(target=during or (lambda relays: None), args=(relays,))
         meanwhile.start()
-        fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
+        if ends_after is None:
+            fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
+        else:
+            with monkeypatch.context() as patch:
+                patch.setattr(Results, "on_round", dying(ends_after))
+                with pytest.raises(RuntimeError, match="the ground is gone"):
+                    fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
+            record = RunRecord.reopen(record.directory)
+            fine_tune(grid, scenario, record, run="run-2", address="", relay=ground, resume=True)
         meanwhile.join()
         return record.directory
 
@@ -126,3 +147,8 @@ def test_steps_that_an_outage_and_a_dead_gateway_cut_go_on_with_the_same_result(
     assert_same_weights(emulated, simulate(emulated))
     first = pq.read_table(emulated / "rounds.parquet").to_pylist()[0]
     assert first["measured_end_s"] > 26.0
+
+
+def test_a_ground_that_died_goes_on_over_the_same_relays_with_the_same_result(emulate, simulate):
+    emulated = emulate(ends_after=1)
+    assert_same_weights(emulated, simulate(emulated))
