@@ -37,6 +37,7 @@ from relay.identity import NodeIdentity, node_folder, node_host, write_certifica
 from relay.link import LinkSchedule, Network, Window
 from relay.relay_link import RelayLink
 from relay.wire import Kind, Limits, Manifest
+from skysplit.processes import free_ports
 
 MB = 1e6
 UNSHAPED_BPS = 1e12
@@ -124,14 +125,6 @@ def relays_of(links: Links, gates: Links = MappingProxyType({})) -> Iterator[Rel
             yield relays
         finally:
             relays.close()
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def process_cpu_s(pid: int) -> float:

@@ -15,7 +15,9 @@ import yaml
 from skysplit.compose import IMAGE
 
 _CHECK_S = 5.0  # between two looks at the containers, each of which starts a process
+_POLL_S = 1.0
 _START_S = 600.0
+_HEALTHY_S = 180.0
 
 
 class ContainerError(RuntimeError):
@@ -66,9 +68,9 @@ def build_image(source: Path) -> None:
 
 
 class Containers:
-    """A context manager over the containers of a Compose file, which is written to `folder`.
+    """The containers of a Compose file, which is written to `folder`; gone when the block ends, with logs in `logs`.
 
-    Raises ContainerError where they do not become healthy. Their logs are in `logs` at the end.
+    Raises ContainerError where they do not become healthy.
     """
 
     def __init__(self, folder: Path, services: dict[str, Any], logs: Path) -> None:
@@ -78,14 +80,19 @@ class Containers:
         self._compose = [*compose_tool(), "-p", folder.name.lower(), "-f", str(self._file)]
         self._checked_s = 0.0
 
+    def start(self, *services: str) -> None:
+        """Start these services, or all that do not run yet, and wait until they are healthy."""
+        done = _run([*self._compose, "up", "-d", *services], timeout_s=_START_S)
+        if done.returncode:
+            raise ContainerError(f"the containers did not start:\n{_last(done.stderr)}")
+        deadline = time.monotonic() + _HEALTHY_S
+        while set(self._inspect("{{.State.Health.Status}}")) != {"healthy"}:
+            self.check()
+            if time.monotonic() > deadline:
+                raise ContainerError(f"not all containers are healthy after {_HEALTHY_S:.0f} s")
+            time.sleep(_POLL_S)
+
     def __enter__(self) -> Self:
-        try:
-            done = _run([*self._compose, "up", "-d"], timeout_s=_START_S)
-            if done.returncode:
-                raise ContainerError(f"the containers did not start:\n{_last(done.stderr)}")
-        except BaseException:
-            self._end()
-            raise
         return self
 
     def __exit__(
@@ -98,11 +105,7 @@ class Containers:
         if time.monotonic() - self._checked_s < _CHECK_S:
             return
         self._checked_s = time.monotonic()
-        containers = _run([*self._compose, "ps", "-q"]).stdout.split()
-        states = _run(
-            ["docker", "inspect", "--format", "{{.Name}} {{.State.Status}} {{.State.ExitCode}}", *containers]
-        )
-        for line in states.stdout.splitlines():
+        for line in self._inspect("{{.Name}} {{.State.Status}} {{.State.ExitCode}}"):
             name, state, status = line.split()
             if state not in ("running", "created"):
                 raise ContainerError(
@@ -115,6 +118,10 @@ class Containers:
         if said.returncode:
             said = _run(["docker", "logs", "--tail", str(lines), name])
         return said.stdout + said.stderr
+
+    def _inspect(self, wanted: str) -> list[str]:
+        containers = _run([*self._compose, "ps", "-q"]).stdout.split()
+        return _run(["docker", "inspect", "--format", wanted, *containers]).stdout.splitlines()
 
     def _end(self) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)

@@ -88,7 +88,9 @@ def emulate_in_containers(
         host = Host(nodes, base / SUPERLINK, directory, port, paths, variables)
         with Containers(base, compose_file(satellites, host), directory / "logs") as containers:
             link = SuperLink.at(port, Path(home), containers, base / "ca.crt")
+            containers.start(SUPERLINK)
             register_supernodes(link, [nodes[name] / SUPERNODE_PUBLIC_KEY for name in satellites])
+            containers.start()
             told = {**run_config, "relay": f"{NODE}/{RELAY_FILE}"}
             return run_app(link, told, directory, on_progress)["result"]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import threading
 import time
 
@@ -15,6 +14,7 @@ from relay.paced_clock import PacedClock
 from relay.relay_link import RelayLink
 from relay.settings import RelaySettings
 from relay.wire import Kind, Manifest
+from skysplit.processes import free_ports
 
 ALWAYS = (Window(0.0, 1e5, 1e9, 0.0),)
 
@@ -26,14 +26,6 @@ def network_of(links):
 
 def both_ways(*pairs, windows=ALWAYS):
     return {link: windows for a, b in pairs for link in ((a, b), (b, a))}
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def tensor(values, source, destination, step=0, kind=Kind.FEATURES, **changes):
