@@ -125,7 +125,7 @@ def train(message: Message, context: Context) -> Message:
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
     parked = False
     with _link(context, briefing, index) as link:
-        crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling.features)
+        crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling)
         try:
             if training.mode == "head":
                 pooled_states = state.load_pooled_states(context) or PooledStates(

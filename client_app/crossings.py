@@ -9,12 +9,17 @@ from torch import Tensor
 from mission.briefing import Briefing
 from relay.client import LinkError, ParcelLink
 from relay.wire import Buffer, Kind, Manifest
-from splitmodel import codecs
-from splitmodel.scaling import Scaling
+from splitmodel import codecs, crossing
+from splitmodel.crossing import EXACT, Crossing
+from splitmodel.scaling import SplitScaling
 
 # A turn comes when the satellites before it are done, so a satellite waits for minutes, not for ever.
 RECEIVE_TIMEOUT_S = 1800.0
-_EXACT = "fp32"
+_CROSSINGS = {
+    Kind.FEATURES: Crossing.FEATURES,
+    Kind.HIDDEN: Crossing.POOLED,
+    Kind.GRAD_HIDDEN: Crossing.GRADIENT_OF_POOLED,
+}
 
 
 class Crossings:
@@ -25,7 +30,7 @@ class Crossings:
         briefing: The run.
         index: Which satellite this is.
         round_number: Round, from 1; 0 is the muster.
-        scaling: Of features, for a codec that quantises; at the muster there is none yet, and they cross exactly.
+        scaling: For codecs that quantise; at the muster there is none yet, and features cross exactly.
     """
 
     def __init__(
@@ -35,11 +40,11 @@ class Crossings:
         index: int,
         *,
         round_number: int,
-        scaling: Scaling | None = None,
+        scaling: SplitScaling | None = None,
     ) -> None:
         codec = briefing.scenario.crossings
         self._codecs = {
-            Kind.FEATURES: codec.features if scaling else _EXACT,
+            Kind.FEATURES: codec.features if scaling else EXACT,
             Kind.GRAD_HIDDEN: codec.gradients,
         }
         self._scaling = scaling
@@ -55,9 +60,7 @@ class Crossings:
     def send(self, kind: Kind, step: int, tensor: Tensor, *, attempt: int = 0) -> None:
         """Send a float tensor to the ground as the kind's codec encodes it."""
         codec = self._codecs[kind]
-        if kind is Kind.FEATURES and self._scaling and codecs.quantises(codec):
-            tensor = self._scaling.standardise(tensor)
-        payload = codecs.encode(tensor, codec)
+        payload = crossing.encode(tensor, codec, _CROSSINGS[kind], self._scaling)
         self._send(kind, step, payload, "float32", tuple(tensor.shape), codec, attempt)
 
     def send_names(
@@ -88,7 +91,9 @@ class Crossings:
             )
         self.bytes_down += len(payload)
         self.are_kept = bool(manifest.attributes.get("kept", 0))
-        return codecs.decode(payload, manifest.codec, manifest.shape)
+        if kind is Kind.GRAD_FEATURES:  # empty, see server_app.ground
+            return codecs.decode(payload, manifest.codec, manifest.shape)
+        return crossing.decode(payload, manifest.codec, manifest.shape, _CROSSINGS[kind], self._scaling)
 
     def _send(
         self,

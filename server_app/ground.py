@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
-import torch
 from torch import Tensor
 
 from mission.briefing import GROUND
@@ -23,7 +22,8 @@ from relay.wire import Buffer, Kind, Manifest
 from server_app.arrivals import Arrivals, UnexpectedParcel
 from server_app.backbone import BackboneSteps
 from server_app.turns import Turn, Turns, plan_order
-from splitmodel import codecs
+from splitmodel import crossing
+from splitmodel.crossing import EXACT, Crossing
 from splitmodel.scaling import Moments, Scaling, SplitScaling
 from splitmodel.training import learning_rate
 from strategies.federated import Service
@@ -127,14 +127,14 @@ class Ground:
             arrived = self._arrivals.add(satellite, manifest, payload)
             if arrived is None:
                 return []  # its other half is still under way
-            features_BTD = codecs.decode(arrived.payload, arrived.codec, arrived.shape)
-            if codecs.quantises(arrived.codec):
-                if self._scaling is None:
-                    raise UnexpectedParcel(f"{satellite} sends {arrived.codec} features at the muster")
-                features_BTD = self._scaling.features.restore(features_BTD)
+            features_BTD = crossing.decode(
+                arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling
+            )
             pooled_BD = await self._forward(satellite, manifest.step, features_BTD)
-            codec = self._scenario.crossings.hidden
-            return [self._parcel(manifest, Kind.HIDDEN, pooled_BD, codec, kept=int(arrived.kept))]
+            codec = self._scenario.crossings.hidden if self._scaling else EXACT
+            payload = crossing.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
+            shape = tuple(pooled_BD.shape)
+            return [self._parcel(manifest, Kind.HIDDEN, payload, shape, codec, kept=int(arrived.kept))]
         if manifest.kind is Kind.GRAD_HIDDEN and self.trains_adapters:
             return [await self._gradient(satellite, manifest, payload)]
         raise UnexpectedParcel(
@@ -156,7 +156,9 @@ class Ground:
 
     async def _gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> tuple[Manifest, Buffer]:
         turn = Turn(satellite, manifest.step)
-        grad_pooled_BD = codecs.decode(payload, manifest.codec, manifest.shape)
+        grad_pooled_BD = crossing.decode(
+            payload, manifest.codec, manifest.shape, Crossing.GRADIENT_OF_POOLED, self._scaling
+        )
         await self._run_torch(
             self._steps.backward, satellite, manifest.step, grad_pooled_BD, self._rate(turn)
         )
@@ -164,7 +166,7 @@ class Ground:
             assert self._turns is not None
             await self._turns.take(*turn)
         # The embedding is frozen, so c4 is empty; it tells the satellite that its step is done.
-        return self._parcel(manifest, Kind.GRAD_FEATURES, torch.empty(0), "fp32")
+        return self._parcel(manifest, Kind.GRAD_FEATURES, b"", (0,), EXACT)
 
     def _rate(self, turn: Turn) -> float:
         """By the position among all steps of a shared adapter, or among the satellite's own."""
@@ -177,9 +179,8 @@ class Ground:
         return learning_rate(training.learning_rate, training.schedule, progress)
 
     def _parcel(
-        self, request: Manifest, kind: Kind, tensor: Tensor, codec: str, **facts: int
+        self, request: Manifest, kind: Kind, payload: Buffer, shape: tuple[int, ...], codec: str, **facts: int
     ) -> tuple[Manifest, Buffer]:
-        payload = codecs.encode(tensor, codec)
         manifest = Manifest.describe(
             payload,
             run=self._run,
@@ -187,7 +188,7 @@ class Ground:
             source=GROUND,
             destination=request.source,
             dtype="float32",
-            shape=tuple(tensor.shape),
+            shape=shape,
             codec=codec,
             round=request.round,
             step=request.step,

@@ -100,6 +100,15 @@ def test_features_cross_once_and_the_weights_are_those_of_sending_them_each_time
     assert not (kept / "features.safetensors").exists()
 
 
+def test_with_int8_both_ways_a_kept_image_costs_little_and_training_is_what_it_was(fly: Mission) -> None:
+    small = {"crossings.hidden": "int8", "crossings.gradients": "int8"}
+    losses = {}
+    for name, codecs in {"exact": EXACT, "small": small}.items():
+        directory = fly(codecs | {"training.adapter": "per-satellite"}, out=name)
+        losses[name] = read_run(directory)["result"]["test_loss"]
+    assert losses["small"] == pytest.approx(losses["exact"], rel=0.02)
+
+
 def test_a_cache_that_is_too_small_changes_nothing_but_the_bytes(fly: Mission) -> None:
     settings = {"training.augment": "none", "training.rounds": 2, "training.adapter": "per-satellite"}
     whole = fly(settings, out="whole")
