@@ -126,8 +126,12 @@ def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roste
         raise FederationError(
             f"no answer from {len(missing)} of {len(satellites)} satellites, the first is {missing[0]}"
         )
-    told = (nodes, samples, embedding_s, round_trip_s)
-    return Roster(*({name: column[name] for name in satellites} for column in told))
+    return Roster(
+        nodes={name: nodes[name] for name in satellites},
+        samples={name: samples[name] for name in satellites},
+        embedding_s={name: embedding_s[name] for name in satellites},
+        round_trip_s={name: round_trip_s[name] for name in satellites},
+    )
 
 
 class SplitFederatedStrategy(Strategy):
