@@ -73,7 +73,7 @@ def test_compiled_and_plain_search_find_the_same_links(limit_km) -> None:
     assert len(compiled) == len(plain) > 300
     for field in plain.dtype.names:
         np.testing.assert_allclose(
-            compiled[field].astype(float), plain[field].astype(float), rtol=1e-5, atol=1e-3
+            compiled[field].astype(float), plain[field].astype(float), rtol=0, atol=1e-4
         )
 
 
