@@ -35,7 +35,7 @@ _PARTS = dict(
 def comparison_page(title: str, description: str, found: Mapping[str, Mapping[str, Any]]) -> str:
     """The page of comparisons by model name, each as ``strategies.compare.compare`` returns it."""
     body = [f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p></header><main>"]
-    figures = {"rounds": _rounds_figure(found)}
+    figures = {"rounds": rounds_figure(found)}
     body.append(
         "<h2>How long a round takes</h2><p>Median over the starts, up to the 95th percentile; the black mark is the "
         "median lower bound.  Logarithmic.</p>" + _figure("rounds", "Seconds per round of every case")
@@ -82,7 +82,8 @@ def _labels(comparison: Mapping[str, Any]) -> list[str]:
     return [f"{case['title']}  <b>{case['name']}</b>" for case in _cases(comparison)]
 
 
-def _rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
+def rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
+    """The median round of every case up to the 95th percentile, with its lower bound, by model name."""
     figure = go.Figure()
     for number, (model, comparison) in enumerate(found.items()):
         cases, labels = _cases(comparison), _labels(comparison)

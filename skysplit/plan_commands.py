@@ -18,18 +18,16 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from client_app.partitions import shares_of
-from mission.orbits import constellation_of
 from mission.record import write_text
-from mission.scenario import given_path
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import to_rows
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
 from skysplit.orbit_commands import planned_contacts
+from skysplit.planning_inputs import compared, costs_of, samples_of
 from splitmodel.published import Profile, published, published_profiles
 from strategies.plan import SPLIT_COLUMNS
-from strategies.workload import Mode, Workload
+from strategies.workload import Mode
 
 
 class PlanFormat(StrEnum):
@@ -84,8 +82,8 @@ def plan(
         fail("--lose, --slow: allowed with --after only, which tells when")
     contacts = planned_contacts(resolved)
     try:
-        costs = _costs(resolved)
-        workload = workload_of(resolved, costs, _samples(resolved, contacts), Mode(resolved.training.mode))
+        costs = costs_of(resolved)
+        workload = workload_of(resolved, costs, samples_of(resolved, contacts), Mode(resolved.training.mode))
         rates, resources = rates_of(resolved), resources_of(resolved)
         planned = plan_round(contacts, workload, rates, resources, switches_of(resolved), start_s=at)
         require_feasible(planned, contacts, workload, rates, resources)
@@ -142,10 +140,10 @@ def compare(
     contacts = planned_contacts(resolved)
     names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
     try:
-        samples = _samples(resolved, contacts)
-        profiles = [published(name.strip()) for name in names] or [_costs(resolved)]
+        samples = samples_of(resolved, contacts)
+        profiles = [published(name.strip()) for name in names] or [costs_of(resolved)]
         accuracy = _accuracies(curve) if curve else []
-        found = {costs.name: _compared(resolved, contacts, costs, samples, starts) for costs in profiles}
+        found = {costs.name: _watched(resolved, contacts, costs, samples, starts) for costs in profiles}
         for comparison in found.values():
             add_mission_times(comparison, accuracy)
     except ValueError as error:
@@ -201,28 +199,15 @@ def models(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.
     Console().print(table)
 
 
-def _compared(
+def _watched(
     scenario: Scenario, contacts: ContactPlan, costs: Profile, samples: list[int], starts: int
 ) -> dict[str, Any]:
-    from server_app.planning import rates_of, resources_of, workload_of
-    from strategies.compare import compare as compare_cases
-    from strategies.compare import even_starts, standard_cases
-
-    def workload_in(mode: Mode, onboard_share: bool) -> Workload:
-        return workload_of(scenario, costs, samples, mode, onboard_share=onboard_share)
-
-    method = scenario.strategy.inter_orbit
-    cases = standard_cases(workload_in, "min-latency" if method == "none" else method)
+    """Compare, with a progress bar."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(costs.name, total=1.0)
-        return compare_cases(
-            contacts,
-            cases,
-            rates_of(scenario),
-            resources_of(scenario),
-            even_starts(contacts, starts),
-            progress=lambda done: progress.update(task, completed=done),
+        return compared(
+            scenario, contacts, costs, samples, starts, lambda done: progress.update(task, completed=done)
         )
 
 
@@ -270,38 +255,6 @@ def _accuracies(run: Path) -> list[float]:
     table = pq.read_table(path, columns=["round", "test_accuracy"]).to_pydict()
     by_round = dict(zip(table["round"], table["test_accuracy"], strict=True))
     return [100.0 * by_round[number] for number in sorted(by_round)]
-
-
-def _costs(scenario: Scenario) -> Profile:
-    """Sizes of the published model that the scenario plans with, or of its own model."""
-    if scenario.planning.profile:
-        return published(scenario.planning.profile)
-    from splitmodel.adapters import LoraSettings
-    from splitmodel.parts import load_split
-    from splitmodel.profile import profile
-    from splitmodel.shipped import locate
-
-    base = locate(scenario.model.name, given_path(scenario.model.path, "model.path"))
-    model = load_split(base, num_labels=10, pooling=scenario.model.pooling, random_init=True)
-    return profile(model, LoraSettings(scenario.lora.rank, scenario.lora.alpha), name=scenario.model.name)
-
-
-def _samples(scenario: Scenario, contacts: ContactPlan) -> list[int]:
-    """Images per satellite: as the scenario plans, or counted in its data."""
-    if scenario.planning.samples:
-        return [scenario.planning.samples] * len(contacts.satellites)
-    from splitmodel.imagery import open_imagery
-
-    data = scenario.data
-    train = open_imagery(
-        data.source,
-        given_path(data.path, "data.path"),
-        seed=scenario.seed,
-        train_samples=data.train_samples,
-        test_samples=data.test_samples,
-    ).train
-    shares = shares_of(data, train.labels, constellation_of(scenario).plane.tolist(), scenario.seed)
-    return [len(share) for share in shares]
 
 
 def _write_page(figure: go.Figure, path: Path) -> Path:

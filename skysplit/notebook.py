@@ -1,0 +1,378 @@
+"""Missions for notebooks: thin objects over what the commands use, each with a picture and a table of its own.
+
+Torch and Flower are loaded by what needs them: planning with a model of one's own, and runs.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pyarrow as pa
+
+from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
+from mission.record import new_run_directory, read_run
+from mission.scenario import load_scenario, scalar_keys, scenario_path
+from mission.schema import Scenario
+from orbit.contact_plan import ContactPlan, LinkKind
+from orbit.contact_plan_files import to_rows
+from strategies.plan import Kind, Plan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Shown:
+    """What a notebook shows: a title, and facts by name."""
+
+    @property
+    def title(self) -> str:
+        """What it is, in a line."""
+        raise NotImplementedError
+
+    def facts(self) -> Mapping[str, str]:
+        """What there is to know at a glance."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{self.title}: " + ", ".join(f"{name} {fact}" for name, fact in self.facts().items())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th><td>{html.escape(fact)}</td></tr>"
+            for name, fact in self.facts().items()
+        )
+        return f"<table><caption>{html.escape(self.title)}</caption><tbody>{rows}</tbody></table>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Mission(Shown):
+    """A scenario, and what can be asked of it.
+
+    >>> import skysplit
+    >>> mission = skysplit.scenario("demo", horizon_h=2, planning={"profile": "DOFA-base", "samples": 16})
+    >>> mission
+    demo: satellites 12, stations 4, horizon 2 h, model synthetic-vit, mode lora, rounds 8
+    >>> len(mission.plan().to_pandas()) > 100
+    True
+
+    Attributes:
+        scenario: As resolved.
+        source: The file it was read from.
+        overrides: What was overridden, by dotted key.
+    """
+
+    scenario: Scenario
+    source: Path
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name_or_path: str, overrides: Mapping[str, Any]) -> Mission:
+        """See :func:`skysplit.scenario`."""
+        dotted = dict(_dotted(overrides))
+        return cls(load_scenario(name_or_path, dotted), scenario_path(name_or_path).resolve(), dotted)
+
+    @property
+    def title(self) -> str:
+        """The scenario's name."""
+        return self.scenario.name
+
+    def facts(self) -> Mapping[str, str]:
+        """Satellites, stations, model, training."""
+        scenario = self.scenario
+        return {
+            "satellites": str(len(self._constellation)),
+            "stations": str(len(scenario.ground.stations)),
+            "horizon": f"{scenario.horizon_h:g} h",
+            "model": scenario.model.path or scenario.model.name,
+            "mode": scenario.training.mode,
+            "rounds": str(scenario.training.rounds),
+        }
+
+    def contacts(self) -> Contacts:
+        """The contact plan: every link that can carry data over the horizon.
+
+        Raises:
+            mission.scenario.ScenarioError: The orbits cannot be, or see no station.
+        """
+        return Contacts(self.title, self._contact_plan)
+
+    def plan(self, at_s: float = 0.0) -> RoundPlan:
+        """One round that starts at a mission time, planned and checked.
+
+        Raises:
+            strategies.network.PlanningError: It does not end within the horizon.
+        """
+        from server_app.planning import RoundPlanner
+        from skysplit.planning_inputs import costs_of, samples_of
+
+        contacts = self._contact_plan
+        planner = RoundPlanner(
+            self.scenario, contacts, costs_of(self.scenario), samples_of(self.scenario, contacts)
+        )
+        return RoundPlan(self.title, planner(1, at_s), contacts)
+
+    def compare(self, starts: int = 12) -> Comparison:
+        """The strategies beside their baselines and the lower bound, from so many start times."""
+        from skysplit.planning_inputs import compared, costs_of, samples_of
+
+        contacts, costs = self._contact_plan, costs_of(self.scenario)
+        found = compared(self.scenario, contacts, costs, samples_of(self.scenario, contacts), starts)
+        return Comparison(self.title, costs.name, found)
+
+    def run(self, out: str | Path = "", *, at_once: int | None = None) -> Run:
+        """Fine-tune, simulated by Flower on this machine; takes minutes.
+
+        Args:
+            out: The run directory; the default is ``runs/TIME-SCENARIO``.
+            at_once: Satellites that compute at the same time; ``None`` chooses.
+
+        Raises:
+            FileExistsError: The directory holds a run already.
+            RuntimeError: The run failed; the message says why.
+        """
+        from skysplit.progress import RunProgress
+        from skysplit.simulate import simulate
+
+        directory = new_run_directory(str(out), self.title)
+        if (directory / "run.json").exists():
+            raise FileExistsError(f"{directory}: holds a run already; name another directory")
+        told = {**self.overrides, "scenario": str(self.source), "out": str(directory)}
+        with RunProgress(self.scenario.training.rounds) as progress:
+            simulate(self.scenario, told, directory, at_once, progress.show)
+        return Run(directory)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Every key of the scenario with its value."""
+        keys = [key for key, _ in scalar_keys()]
+        return _frame({"key": keys, "value": [str(_value(self.scenario, key)) for key in keys]})
+
+    def plot(self) -> go.Figure:
+        """Ground tracks, stations and what they see, on a map."""
+        from server_app.ground_map import map_figure
+
+        return map_figure(self._constellation, stations_of(self.scenario), epoch_of(self.scenario))
+
+    @cached_property
+    def _constellation(self) -> Any:
+        return constellation_of(self.scenario)
+
+    @cached_property
+    def _contact_plan(self) -> ContactPlan:
+        return contact_plan_of(self.scenario, self._constellation)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Contacts(Shown):
+    """A contact plan.
+
+    >>> import skysplit
+    >>> contacts = skysplit.scenario("demo", horizon_h=2).contacts()
+    >>> contacts.to_pandas()["kind"].unique().tolist()
+    ['intra_isl', 'downlink', 'uplink']
+
+    Attributes:
+        name: Of the scenario.
+        contact_plan: For everything else that ``orbit`` can do with it.
+    """
+
+    name: str
+    contact_plan: ContactPlan
+
+    @property
+    def title(self) -> str:
+        """Whose contacts, from when."""
+        return f"contacts of {self.name}"
+
+    def facts(self) -> Mapping[str, str]:
+        """How many of each kind, and what fits into them."""
+        plan = self.contact_plan
+        volume, kinds = plan.volume_bytes(), plan.contacts["kind"]
+        return {
+            LinkKind(
+                kind
+            ).name.lower(): f"{(kinds == kind).sum()} ({volume[kinds == kind].sum() / 1e9:.3g} GB)"
+            for kind in np.unique(kinds)
+        }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per contact, as ``skysplit contacts --format json`` has it."""
+        return pa.Table.from_pylist(to_rows(self.contact_plan)).to_pandas()
+
+    def plot(self) -> go.Figure:
+        """When each satellite is in sight of a station."""
+        from server_app.gantt import gantt_figure
+
+        return gantt_figure(
+            _satellites(self.contact_plan), to_rows(self.contact_plan), [], self.contact_plan.horizon_s
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RoundPlan(Shown):
+    """One round, planned.
+
+    Attributes:
+        name: Of the scenario.
+        plan: Every activity, and what they add up to.
+        contact_plan: What it was planned on.
+    """
+
+    name: str
+    plan: Plan
+    contact_plan: ContactPlan
+
+    @property
+    def title(self) -> str:
+        """Which round."""
+        return f"a round of {self.name} from {self.plan.start_s:g} s"
+
+    def facts(self) -> Mapping[str, str]:
+        """How long, how far from the bound, through whom."""
+        plan = self.plan
+        gateways = {gateway for through in plan.gateways().values() for gateway in through}
+        return {
+            "length": f"{plan.makespan_s:.1f} s",
+            "above the bound": f"{100 * plan.gap:.1f} %",
+            "gateways": str(len(gateways)),
+            "sessions": str(len(plan.of_kind(Kind.SESSION))),
+        }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per activity, as ``plan.jsonl`` has it."""
+        return pa.Table.from_pylist(list(self.plan.to_rows())).to_pandas()
+
+    def plot(self) -> go.Figure:
+        """Contacts and activities of each satellite."""
+        from server_app.gantt import gantt_figure
+
+        return gantt_figure(
+            _satellites(self.contact_plan), to_rows(self.contact_plan), list(self.plan.to_rows()), self.plan.end_s,
+            start_s=self.plan.start_s,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Shown):
+    """The strategies, their baselines and the bound.
+
+    Attributes:
+        name: Of the scenario.
+        model: Whose sizes were planned with.
+        found: As ``strategies.compare.compare`` tells it.
+    """
+
+    name: str
+    model: str
+    found: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Of what, with which model."""
+        return f"strategies on {self.name} with {self.model}"
+
+    def facts(self) -> Mapping[str, str]:
+        """The median round of every case."""
+        return {
+            f"{case['name']} ({case['title']})": f"{case['median_s']:.1f} s"
+            if case["median_s"]
+            else "no round ends"
+            for case in self.found["cases"]
+        }
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per case: seconds, gap to the bound, ratio to every other case."""
+        flat = [
+            {key: value for key, value in case.items() if key not in ("ratio_to", "makespans_s")}
+            | {f"ratio_to_{name}": ratio for name, ratio in case["ratio_to"].items()}
+            for case in self.found["cases"]
+        ]
+        columns = list(dict.fromkeys(key for row in flat for key in row))
+        return _frame({column: [row.get(column) for row in flat] for column in columns})
+
+    def plot(self) -> go.Figure:
+        """The median round of every case, up to the 95th percentile, with its lower bound."""
+        from skysplit.comparison_page import rounds_figure
+
+        return rounds_figure({self.model: self.found})
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Shown):
+    """A run, by what it left behind.
+
+    Attributes:
+        directory: The run directory.
+    """
+
+    directory: Path
+
+    def __post_init__(self) -> None:
+        read_run(self.directory)
+
+    @property
+    def title(self) -> str:
+        """Whose run."""
+        return f"run of {read_run(self.directory)['scenario']['name']}"
+
+    def facts(self) -> Mapping[str, str]:
+        """State, accuracy, time."""
+        run = read_run(self.directory)
+        result = run.get("result", {})
+        facts = {"state": run["state"], "directory": str(self.directory)}
+        if "test_accuracy" in result:
+            facts |= {
+                "test accuracy": f"{100 * result['test_accuracy']:.1f} %",
+                "before fine-tuning": f"{100 * result['initial_test_accuracy']:.1f} %",
+                "mission time": f"{result['mission_time_s']:.0f} s",
+            }
+        return facts
+
+    def report(self) -> Path:
+        """Write ``report.html`` again and return its path."""
+        from server_app.report import write_report
+
+        return write_report(self.directory)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per round and satellite, as ``rounds.parquet`` has it."""
+        from server_app.run_totals import read_rounds
+
+        return read_rounds(self.directory).to_pandas()
+
+    def plot(self) -> go.Figure:
+        """Accuracy and loss over mission time."""
+        from server_app.report_figures import learning_figure
+        from server_app.run_totals import by_round, read_rounds
+
+        return learning_figure(by_round(read_rounds(self.directory)), np.empty((0, 2)))
+
+
+def _dotted(overrides: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in overrides.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _value(scenario: Scenario, dotted: str) -> Any:
+    value: Any = scenario
+    for name in dotted.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _satellites(plan: ContactPlan) -> list[str]:
+    return [plan.nodes[index].name for index in plan.satellites]
+
+
+def _frame(columns: Mapping[str, list[Any]]) -> pd.DataFrame:
+    return pa.table(dict(columns)).to_pandas()

@@ -1,0 +1,102 @@
+"""The Python API: what the commands say, as objects."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+from typer.testing import CliRunner
+
+import skysplit
+from mission.scenario import ScenarioError
+from skysplit import notebook
+from skysplit.cli import app
+
+pd = pytest.importorskip("pandas", reason="pandas is not installed")
+ASSUMED = {"profile": "DOFA-base", "samples": 8}
+
+
+@pytest.fixture(scope="module")
+def mission() -> notebook.Mission:
+    return skysplit.scenario("demo", horizon_h=3.0, planning=ASSUMED)
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    done = doctest.testmod(notebook)
+    assert done.attempted >= 5
+    assert done.failed == 0
+
+
+def test_overrides_are_those_of_the_command_line() -> None:
+    nested = skysplit.scenario("demo", training={"rounds": 3}, seed=5).scenario
+    dotted = skysplit.scenario("demo", **{"training.rounds": 3, "seed": 5}).scenario
+    assert nested == dotted
+    assert (nested.training.rounds, nested.seed) == (3, 5)
+    with pytest.raises(ScenarioError, match=r"did you mean training.rounds\?"):
+        skysplit.scenario("demo", training={"round": 3})
+
+
+def test_contacts_are_those_that_the_command_prints(mission: notebook.Mission) -> None:
+    done = CliRunner().invoke(app, ["contacts", "demo", "--hours", "3", "--format", "json"])
+    printed = json.loads(done.stdout)["contacts"]
+    frame = mission.contacts().to_pandas()
+    assert frame["start_s"].tolist() == [contact["start_s"] for contact in printed]
+    assert frame["source"].tolist() == [contact["source"] for contact in printed]
+
+
+def test_a_plan_is_told_activity_by_activity(mission: notebook.Mission) -> None:
+    planned = mission.plan(at_s=600.0)
+    frame = planned.to_pandas()
+    assert len(frame) == len(planned.plan.activities)
+    assert frame["start_s"].min() >= 600.0
+    assert frame["end_s"].max() <= planned.plan.end_s + 1e-6
+
+
+def test_a_comparison_holds_every_case_and_its_ratios(mission: notebook.Mission) -> None:
+    comparison = mission.compare(starts=1)
+    frame = comparison.to_pandas().set_index("name")
+    assert list(frame.index) == [case["name"] for case in comparison.found["cases"]]
+    assert frame.loc["e", "ratio_to_a3"] == pytest.approx(
+        frame.loc["e", "median_s"] / frame.loc["a3", "median_s"]
+    )
+    planned = frame.dropna(subset="median_s")
+    assert len(planned) >= 5
+    assert (planned["bound_s"] <= planned["median_s"] + 1e-9).all()
+
+
+def test_a_run_is_read_from_its_directory(simulated_run: Path, tmp_path: Path) -> None:
+    run = skysplit.load_run(simulated_run)
+    assert len(run.to_pandas()) == 24
+    assert "test accuracy 80.0 %" in repr(run)
+    assert run.report() == simulated_run / "report.html"
+    with pytest.raises(FileNotFoundError):
+        skysplit.load_run(tmp_path)
+
+
+def test_a_directory_with_a_run_is_not_run_into(simulated_run: Path, mission: notebook.Mission) -> None:
+    with pytest.raises(FileExistsError):
+        mission.run(simulated_run)
+
+
+def test_every_object_shows_itself(mission: notebook.Mission, simulated_run: Path) -> None:
+    for shown in (mission, mission.contacts(), mission.plan(), skysplit.load_run(simulated_run)):
+        markup = shown._repr_html_()
+        assert markup.startswith("<table>")
+        assert all(fact in repr(shown) for fact in shown.facts().values())
+        assert isinstance(shown.plot(), go.Figure)
+        assert len(shown.plot().data) > 0
+        assert len(shown.to_pandas()) > 0
+
+
+def test_neither_torch_nor_flower_is_loaded_before_a_plan_or_run_needs_it() -> None:
+    program = (
+        "import sys, skysplit; mission = skysplit.scenario('demo', horizon_h=1.0); mission.contacts().plot(); "
+        "mission.plot(); print([name for name in ('torch', 'flwr') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
