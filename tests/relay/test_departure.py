@@ -119,3 +119,24 @@ def test_time_runs_while_anybody_is_there_once_all_have_been():
     assert departure.runs(answers(gone, here))  # sat-0 had nothing to do and has gone
     assert not departure.runs(answers(gone, gone))
     assert departure.runs(answers(here, gone))  # it comes back
+
+
+def test_what_is_on_its_way_is_not_sent_again_while_mission_time_stands(fleet):
+    relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=(Window(0.0, 1e5, 2e7, 0.3),)))
+    clock = relays.clocks["sat-0"]
+
+    async def stand():
+        clock.stand(clock.now_s)
+
+    async def go():
+        clock.go()
+
+    data = np.arange(75_000, dtype="<f4")  # 0.12 s of the link, and 0.3 s of light
+    with relays.link("sat-0") as satellite, relays.link("ground") as ground:
+        satellite.send(*fleet.tensor(data, "sat-0", "ground"))
+        time.sleep(0.2)
+        relays.run(stand())
+        time.sleep(3.0)  # longer than a sender waits for an acknowledgement
+        relays.run(go())
+        assert np.array_equal(np.frombuffer(ground.receive(10).payload, "<f4"), data)
+    assert relays.status("sat-0").links[0].resent_bytes == 0
