@@ -33,7 +33,7 @@ class Constellation(Table):
     planes: int = Field(2, ge=1, le=1_000, description="P of i: T/P/F (walker)")
     phasing: int = Field(1, ge=0, description="F of i: T/P/F (walker)")
     inclination_deg: float = Field(53.0, ge=0.0, le=180.0, description="inclination (walker)")
-    altitude_km: float = Field(550.0, ge=160.0, le=36_000.0, description="height above 6378.135 km (walker)")
+    altitude_km: float = Field(550.0, ge=160.0, le=36_000.0, description="height above 6378.137 km (walker)")
     raan_deg: float = Field(
         0.0, ge=-360.0, le=360.0, description="right ascension of the first plane (walker)"
     )
