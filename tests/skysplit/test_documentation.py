@@ -1,0 +1,73 @@
+"""The documentation builds without a warning, says what the schema says, and its command blocks are run by a script."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skysplit.scenario_reference import reference
+
+ROOT = Path(__file__).resolve().parents[2]
+WALK = ROOT / "tests" / "walk_pages.py"
+
+
+def walked(*pages: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(WALK), *map(str, pages)], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_page_of_scenario_keys_is_that_of_the_schema() -> None:
+    written = (ROOT / "docs" / "scenario-keys.md").read_text(encoding="utf-8")
+    assert written == "\n".join(reference()) + "\n", (
+        "write it anew: python -m skysplit.scenario_reference > docs/scenario-keys.md"
+    )
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("material", "mkdocstrings"))),
+    reason="the extra docs is not installed",
+)
+def test_the_site_builds_strictly(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    api = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
+    assert 'id="skysplit.notebook.Mission.compare"' in api
+    assert "overridden" in (tmp_path / "site" / "scenario-keys" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_page_is_walked_in_one_folder_and_blocks_told_so_are_passed_over(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```bash\necho one > made\n```\n\n<!-- not run: needs a rocket -->\n```bash\nexit 7\n```\n\n"
+        "```python\nexit(8)\n```\n\n```bash\ncat made; skysplit scenarios --format json\n```\n"
+    )
+    done = walked(page)
+    assert done.returncode == 0, done.stderr
+    assert "not run, needs a rocket" in done.stdout
+    assert "\none\n" in done.stdout
+    assert '"name": "demo"' in done.stdout
+
+
+def test_a_walk_ends_where_a_block_fails(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```bash\nfalse | true\n```\n\n```bash\necho never\n```\n")
+    done = walked(page)
+    assert done.returncode == 1
+    assert "this block failed" in done.stderr
+    assert "never" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["quick-start", "tutorial-constellation", "tutorial-model", "tutorial-data"])
+def test_every_command_of_a_tutorial_runs(name: str) -> None:
+    done = walked(ROOT / "docs" / f"{name}.md")
+    assert done.returncode == 0, done.stdout + done.stderr
