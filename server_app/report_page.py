@@ -43,19 +43,17 @@ $body<script>$plotly</script>
 <script>
 const figures = {$figures};
 const dark = matchMedia("(prefers-color-scheme: dark)");
-async function draw() {
+async function draw(name) {
   const ink = dark.matches ? "#e8e9ec" : "#1b1b1f", line = dark.matches ? "#33363d" : "#e3e5e9";
   const axis = { gridcolor: line, zerolinecolor: line, automargin: true };
-  for (const [name, figure] of Object.entries(figures)) {
-    const layout = { ...figure.layout, template: null, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { color: ink }, margin: { l: 40, r: 30, t: 40, b: 50 },
-      modebar: { bgcolor: "rgba(0,0,0,0)", color: "#8a9099" } };
-    for (const key of Object.keys(layout)) if (/^[xy]axis/.test(key)) layout[key] = { ...axis, ...layout[key] };
-    const chart = document.getElementById(name);
-    const displayModeBar = innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
-    await Plotly.react(chart, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar });
-    if (!chart.hasAttribute("tabindex")) takeKeys(chart);
-  }
+  const figure = figures[name], chart = document.getElementById(name);
+  const layout = { ...figure.layout, template: null, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { color: ink }, margin: { l: 40, r: 30, t: 40, b: 50 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: "#8a9099" } };
+  for (const key of Object.keys(layout)) if (/^[xy]axis/.test(key)) layout[key] = { ...axis, ...layout[key] };
+  const displayModeBar = innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
+  await Plotly.react(chart, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar });
+  if (!chart.hasAttribute("tabindex")) takeKeys(chart);
 }
 // A chart that has the focus: arrows move along the first axis, + and - zoom, 0 shows all.
 function takeKeys(chart) {
@@ -71,8 +69,14 @@ function takeKeys(chart) {
     Plotly.relayout(chart, { "xaxis.range": range });
   });
 }
-draw();
-dark.addEventListener("change", draw);
+// Charts are drawn as they come near, so that a long page opens at once.
+const near = new IntersectionObserver(found => {
+  for (const one of found.filter(one => one.isIntersecting)) { near.unobserve(one.target); draw(one.target.id); }
+}, { rootMargin: "300px" });
+const names = Object.keys(figures);
+for (const name of names) near.observe(document.getElementById(name));
+dark.addEventListener("change", () => names.filter(name => document.getElementById(name).tabIndex === 0).forEach(draw));
+addEventListener("beforeprint", () => names.forEach(draw));
 </script>
 </body>
 </html>

@@ -36,7 +36,8 @@ def opened(page: Path, profile: Path) -> tuple[str, list[str]]:
     assert CHROMIUM
     quiet = "--no-first-run --disable-quic --disable-background-networking --disable-component-update --disable-sync"
     how = f"--headless --no-sandbox --disable-gpu {quiet} --enable-logging=stderr --virtual-time-budget=10000"
-    command = [CHROMIUM, *how.split(), "--dump-dom", f"--user-data-dir={profile}", page.as_uri()]
+    tall = "--window-size=1280,9000"  # all charts in view
+    command = [CHROMIUM, *how.split(), tall, "--dump-dom", f"--user-data-dir={profile}", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
 
