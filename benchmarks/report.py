@@ -1,0 +1,138 @@
+"""The report of a long run: how soon a browser has drawn it.
+
+    python -m benchmarks.report
+
+72 satellites × 20 rounds of `walker-72`, planned (not trained), opened in headless Chromium: the time from navigation
+until the first chart is drawn, as the page's own clock has it.  Bars: 2 s, and sooner than a page that draws each
+activity as a bar of its own, with the same library in the same browser.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+
+from benchmarks.measure import Bars, seconds
+from mission.orbits import constellation_of, contact_plan_of
+from mission.record import RunRecord
+from mission.scenario import load_scenario
+from orbit.contact_plan_files import save
+from server_app.planning import RoundPlanner
+from server_app.report import write_report
+from server_app.report_page import FRAME, get_plotlyjs
+from splitmodel.published import published
+from strategies.plan import SPLIT_COLUMNS, Plan
+
+ROUNDS, IMAGES, MODEL = 20, 32, "Galileo-Nano (S2-RGB, 64px p8)"
+OPENS_S, RUNS = 2.0, 3
+_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# Chromium prints the page before it tells what is in view, so that the first chart is asked for.
+_CLOCK = (
+    "<script>draw(names[0]).then(() => { document.title = `drawn ${performance.now()}`; });</script></body>"
+)
+
+
+def record_run(directory: Path) -> list[Plan]:
+    """A run directory of 20 planned rounds."""
+    scenario = load_scenario("walker-72", {"training.rounds": ROUNDS})
+    constellation = constellation_of(scenario)
+    contacts = contact_plan_of(scenario, constellation)
+    record = RunRecord(directory, scenario, "skysplit run walker-72")
+    save(contacts, directory / "contacts.parquet")
+    record.note(satellites=constellation.names, planes=constellation.plane.tolist())
+    planner = RoundPlanner(scenario, contacts, published(MODEL), [IMAGES] * len(constellation))
+    plans: list[Plan] = []
+    for number in range(1, ROUNDS + 1):
+        plan = planner(number, plans[-1].end_s if plans else 0.0)
+        plans.append(plan)
+        record.add_activities({"round": number, **row} for row in plan.to_rows())
+        split, score = (
+            plan.time_split(),
+            {"test_loss": 1.0 / number, "test_accuracy": 1.0 - 1.0 / (number + 1)},
+        )
+        record.add_round(
+            {
+                "round": number,
+                "satellite": name,
+                "start_s": plan.start_s,
+                "end_s": float(plan.finish_s[k]),
+                **score,
+            }
+            | dict(zip(SPLIT_COLUMNS, split[k].tolist(), strict=True))
+            for k, name in enumerate(constellation.names)
+        )
+    record.finish(rounds=ROUNDS)
+    return plans
+
+
+def bar_by_bar(plans: list[Plan]) -> str:
+    """The page of the activities as bars, one each."""
+    rows = np.concatenate([plan.activities for plan in plans])
+    figure = go.Figure(
+        go.Bar(
+            base=rows["start_s"],
+            x=rows["end_s"] - rows["start_s"],
+            y=rows["satellite"],
+            orientation="h",
+            width=0.8,
+        )
+    )
+    return FRAME.substitute(
+        title="bars",
+        body='<div class="figure" id="bars"></div>',
+        figures=f"bars: {figure.to_json()}",
+        plotly=get_plotlyjs(),
+    )
+
+
+def opened_s(page: str, folder: Path) -> float:
+    """Seconds from navigation until the first chart is drawn."""
+    assert _CHROMIUM
+    timed = folder / "timed.html"
+    timed.write_text(page.replace("</body>", _CLOCK))
+    quiet = (
+        "--headless --no-sandbox --disable-gpu --no-first-run --disable-sync --disable-background-networking"
+    )
+    command = [
+        _CHROMIUM,
+        *quiet.split(),
+        f"--user-data-dir={folder}/profile",
+        "--timeout=60000",
+        "--dump-dom",
+    ]
+    done = subprocess.run([*command, timed.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    found = re.search(r"<title>drawn ([\d.]+)</title>", done.stdout)
+    if not found:
+        raise RuntimeError("the page was not drawn within a minute")
+    return float(found[1]) / 1000.0
+
+
+def main() -> None:
+    """Print the table, and the figures as a line of JSON."""
+    if _CHROMIUM is None:
+        sys.exit("no Chromium on this machine")
+    bars = Bars(f"report of 72 satellites × {ROUNDS} rounds")
+    with tempfile.TemporaryDirectory(prefix="skysplit-report-") as name:
+        folder = Path(name)
+        plans = record_run(folder / "run")
+        write_s, path = seconds(lambda: write_report(folder / "run"))
+        report, peer = path.read_text(encoding="utf-8"), bar_by_bar(plans)
+        times = [(opened_s(report, folder), opened_s(peer, folder)) for _ in range(RUNS)]
+    ours_s, peer_s = np.median(times, axis=0).tolist()
+    bars.note("activities", sum(len(plan.activities) for plan in plans))
+    bars.note("page [MB]", len(report) / 1e6)
+    bars.note("written in [s]", write_s)
+    bars.at_most("opened in [s]", ours_s, OPENS_S)
+    bars.at_least("a bar per activity ÷ ours", peer_s / ours_s, 1.0, f"{peer_s:.2f} s")
+    bars.finish()
+
+
+if __name__ == "__main__":
+    main()
