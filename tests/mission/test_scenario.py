@@ -122,7 +122,13 @@ def test_flower_knows_every_key_that_a_scenario_has() -> None:
         for table, values in _flat(tables)
         for key in (values if isinstance(values, dict) else [""])
     }
-    assert {key for key, _ in scalar_keys()} | {"scenario", "out", "resume", "backbone-address", "relay"} == listed
+    assert {key for key, _ in scalar_keys()} | {
+        "scenario",
+        "out",
+        "resume",
+        "backbone-address",
+        "relay",
+    } == listed
 
 
 def _flat(tables: dict[str, object], prefix: str = "") -> list[tuple[str, object]]:
