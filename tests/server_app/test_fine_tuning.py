@@ -72,6 +72,12 @@ def trained(directory: Path) -> dict[str, torch.Tensor]:
     return tensors | (load_file(adapter) if adapter.exists() else {})
 
 
+def rows_as_planned(directory: Path) -> list[dict[str, Any]]:
+    """The record without what a satellite that was parked or forgot sent again."""
+    sent = ["split_up_bytes", "split_down_bytes"]
+    return pq.read_table(directory / "rounds.parquet").drop(sent).to_pylist()
+
+
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
@@ -80,8 +86,7 @@ def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(fly: 
     alone = fly({}, at_once=1, out="alone")
     together = fly({}, at_once=4, out="together")
     assert same(trained(alone), trained(together))
-    first, second = (pq.read_table(path / "rounds.parquet").to_pylist() for path in (alone, together))
-    assert first == second
+    assert rows_as_planned(alone) == rows_as_planned(together)
 
 
 def test_features_cross_once_and_the_weights_are_those_of_sending_them_each_time(fly: Mission) -> None:
@@ -133,9 +138,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_interrupted(
     fine_tune(grid_of(4, 4), record.scenario, record, run="run-2", address="127.0.0.1:0", resume=True)
     assert same(trained(whole), trained(killed))
     assert (killed / "plan.jsonl").read_text() == (whole / "plan.jsonl").read_text()
-    sent = ["split_up_bytes", "split_down_bytes"]  # what a satellite has forgotten it asks for again
-    rows, again = (pq.read_table(path / "rounds.parquet").drop(sent).to_pylist() for path in (whole, killed))
-    assert rows == again
+    assert rows_as_planned(whole) == rows_as_planned(killed)
     first, second = (read_run(path)["result"] for path in (whole, killed))
     for key in ("test_accuracy", "test_loss", "mission_time_s", "initial_test_accuracy", "rounds"):
         assert first[key] == second[key]
