@@ -101,6 +101,7 @@ class LinkSchedule:
             )
         window = self.windows[last]
         sent_s = window.start_s + (bits_to - float(self._bits_before[last])) / window.rate_bps
+        sent_s = min(max(sent_s, start_s), window.end_s)  # sums of bits round; time does not run back
         pieces = []
         for inside in self.windows[index : last + 1]:
             begin_s, end_s = max(start_s, inside.start_s), min(sent_s, inside.end_s)

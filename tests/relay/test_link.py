@@ -71,6 +71,13 @@ def test_more_bytes_or_a_later_start_never_arrive_earlier(schedule, size_bytes, 
     assert sent_s(size_bytes, now_s + more / 1e3) >= sent_s(size_bytes, now_s) - 1e-9
 
 
+def test_nothing_takes_no_time_where_sums_of_bits_round() -> None:
+    windows = [Window(2.0 * n, 2.0 * n + 1.0, 8e3, 0.0) for n in range(6)]
+    windows += [Window(12.0, 17.0, 2.5e7, 0.0), Window(18.0, 1165.0, 8e3, 0.0)]
+    passage = LinkSchedule(tuple(windows)).passage(0, 1164.9035482379213)
+    assert passage.start_s == passage.sent_s == 1164.9035482379213
+
+
 def test_a_payload_waits_for_its_window_and_goes_on_in_the_next():
     schedule = LinkSchedule((Window(10, 20, 8e6, 0.003), Window(100, 200, 4e6, 0.005)))
     passage = schedule.passage(12_000_000, 0.0)  # 10 MB in the first window, 2 MB in the second
