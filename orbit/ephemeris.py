@@ -22,14 +22,14 @@ from orbit.frames import earth_orientation, itrs_from_teme
 from orbit.propagation import PROPAGATORS, PropagationError
 
 # Steps in radians of the orbit at perigee; 0.1 rad are 90 s at 550 km.  Against SGP4 itself a LEO is then off by
-# 0.2 mm, with 0.2 rad by 2 cm and with 0.25 rad by 8 cm.
+# 0.2 mm, with 0.2 rad by 2 cm and with 0.34 rad by half a metre, a tenth of a millisecond in the time of a link.
 PASS_STEP_RAD = {"sgp4": 0.1, "j2": 0.25, "cowell-j2": 0.1}
-LINK_STEP_RAD = 0.25
+LINK_STEP_RAD = 0.34
 FIRST_DIFFERENCES = (4 / 5, -1 / 5, 4 / 105, -1 / 280)  # central, of the nodes one to four steps away
 SECOND_DIFFERENCES = (8 / 5, -1 / 5, 8 / 315, -1 / 560)  # (Fornberg 1988), the node itself gets −205/72
 Result = TypeVar("Result")
 THREADS = min(4, os.cpu_count() or 1)  # each holds a group in memory, and SGP4 lets one run at a time
-MEMORY_NODES = 25_000  # a group: 72 B each, times about ten for what is made of them, stays near the cache
+MEMORY_NODES = 32_000  # a group: 72 B each, times about ten for what is made of them, stays near the cache
 
 
 @dataclass(frozen=True, eq=False)

@@ -243,9 +243,10 @@ def _slow_enough(motion: Ephemeris, pairs: np.ndarray, max_slew_rad_s: float) ->
 
 def _joined(parts: np.ndarray, pairs: np.ndarray, horizon_s: float, acquisition_s: float) -> np.ndarray:
     """Windows from their parts: what ends where one segment of time does goes on where the next begins."""
-    parts = parts[
-        np.argsort(parts["pair"], kind="stable")
-    ]  # those of one pair are in the order of time already
+    if (
+        np.diff(parts["pair"]) < 0
+    ).any():  # more than one segment; those of one pair are in the order of time already
+        parts = parts[np.argsort(parts["pair"], kind="stable")]
     goes_on = (parts["pair"][1:] == parts["pair"][:-1]) & (parts["start_s"][1:] - parts["end_s"][:-1] < 1e-6)
     first = np.flatnonzero(np.concatenate([[True], ~goes_on])[: len(parts)])
     last = np.concatenate([first[1:], [len(parts)]])[: len(first)] - 1
@@ -258,4 +259,5 @@ def _joined(parts: np.ndarray, pairs: np.ndarray, horizon_s: float, acquisition_
     links["min_range_km"] = np.minimum.reduceat(parts["min_km"], first)
     links["open_start"], links["open_end"] = links["start_s"] == 0.0, links["end_s"] >= horizon_s - 1e-6
     links["start_s"] += np.where(links["open_start"], 0.0, acquisition_s)
-    return links[links["end_s"] > links["start_s"]]
+    lasting = links["end_s"] > links["start_s"]
+    return links if lasting.all() else links[lasting]
