@@ -23,7 +23,7 @@ from mission.schema import Training
 from relay.client import RemoteError
 from relay.wire import Kind
 from splitmodel import step as split_step
-from splitmodel.imagery import ImageSet
+from splitmodel.imagery import ImageSet, to_BCHW
 from splitmodel.parts import Embedding
 from splitmodel.training import VIEWS, Batch, learning_rate, round_batches, round_seed, view
 
@@ -42,9 +42,11 @@ class Progress:
 
     Attributes:
         step: The next step to take.
-        attempt: How often the round was parked; makes a step that is sent again a new transfer.
+        attempt: How often a step was sent again, since the round was parked or the ground had lost its cache; makes it
+            a new transfer.
         loss_sum, correct, seen: Sums over the images seen in this round.
         optimizer: State of the head's optimiser, by parameter and name.
+        sent: The head's parameters as the ground sent them, where FedProx holds on to them.
     """
 
     step: int = 0
@@ -53,6 +55,7 @@ class Progress:
     correct: int = 0
     seen: int = 0
     optimizer: dict[str, Tensor] = field(default_factory=dict)
+    sent: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,17 @@ class OnBoard:
 
     def features(self, batch: Batch) -> Tensor:
         """Features of a batch, shape (B, tokens, hidden)."""
-        pixels = self.images.pixels_BCHW(batch.indices)
-        return split_step.embed(self.embedding, view(self.embedding.preprocess(pixels), batch.views))
+        return self._embedded(self.images.pixels(batch.indices), batch.views)
 
-    def names(self, batch: Batch, origin: bytes) -> NDArray[np.uint8]:
-        """Names of a batch's features, shape (B, 16); see :func:`client_app.kept_features.name_of`."""
+    def named_features(self, batch: Batch, origin: bytes) -> tuple[NDArray[np.uint8], Tensor]:
+        """Names, shape (B, 16), and features of a batch; see :func:`client_app.kept_features.name_of`."""
         pixels = self.images.pixels(batch.indices)
-        return np.stack([name_of(*one, origin) for one in zip(pixels, batch.views.tolist(), strict=True)])
+        names = [name_of(*one, origin) for one in zip(pixels, batch.views.tolist(), strict=True)]
+        return np.stack(names), self._embedded(pixels, batch.views)
+
+    def _embedded(self, pixels_BHWC: NDArray[np.uint8], views_B: NDArray[np.int64]) -> Tensor:
+        images_BCHW = self.embedding.preprocess(to_BCHW(pixels_BHWC))
+        return split_step.embed(self.embedding, view(images_BCHW, views_B))
 
     def labels(self, batch: Batch) -> Tensor:
         """Labels of a batch, shape (B,)."""
@@ -163,7 +170,8 @@ def train_lora_round(
     """
     batches = task.batches(len(on_board.images))
     optimizer = head_optimizer(head, task.training, progress)
-    proximal = Proximal(head.parameters(), task.training.proximal)
+    proximal = Proximal(list(head.parameters()), task.training.proximal, progress.sent)
+    progress.sent = proximal.sent
     for number in range(progress.step, len(batches)):
         batch = batches[number]
         try:
@@ -206,7 +214,7 @@ def train_head_round(
             crossing += 1
     batches = task.batches(len(on_board.images))
     optimizer = head_optimizer(head, task.training, progress)
-    proximal = Proximal(head.parameters(), task.training.proximal)
+    proximal = Proximal(list(head.parameters()), task.training.proximal)
     for number, batch in enumerate(batches):
         labels_B = on_board.labels(batch)
         result = _train_head(
@@ -296,12 +304,14 @@ def _pooled_states(
             return crossings.receive(Kind.HIDDEN, number)
         names = kept.names_of(batch)
         new = np.logical_not(names.any(axis=1))
-        fresh = Batch(batch.indices[new], batch.views[new])
-        if len(fresh.indices):
-            names[new] = on_board.names(fresh, kept.origin)
+        fresh_BTD = None
+        if new.any():
+            names[new], fresh_BTD = on_board.named_features(
+                Batch(batch.indices[new], batch.views[new]), kept.origin
+            )
         crossings.send_names(number, names, new, attempt=progress.attempt)
-        if len(fresh.indices):
-            crossings.send(Kind.FEATURES, number, on_board.features(fresh), attempt=progress.attempt)
+        if fresh_BTD is not None:
+            crossings.send(Kind.FEATURES, number, fresh_BTD, attempt=progress.attempt)
         pooled_BD = crossings.receive(Kind.HIDDEN, number)
         if crossings.are_kept:
             kept.put(batch, names)

@@ -18,9 +18,10 @@ _TENSORS, _COUNTERS, _POOLED, _KEPT = (
 
 
 def save_progress(context: Context, progress: Progress, head: nn.Linear) -> None:
-    """Keep a parked round: counters, head and the head's optimiser."""
+    """Keep a parked round: counters, head, the head's optimiser and the head as sent."""
     tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.items()}
+    tensors |= {f"sent.{number}": tensor for number, tensor in enumerate(progress.sent)}
     context.state[_TENSORS] = ArrayRecord(tensors)
     context.state[_COUNTERS] = MetricRecord(
         {
@@ -45,6 +46,7 @@ def load_progress(context: Context, head: nn.Linear) -> Progress:
         correct=int(counters["correct"]),  # type: ignore[arg-type]
         seen=int(counters["seen"]),  # type: ignore[arg-type]
         optimizer=_below("optimizer.", tensors),
+        sent=tuple(_below("sent.", tensors).values()),
     )
 
 

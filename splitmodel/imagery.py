@@ -66,7 +66,7 @@ class ImageSet:
 
     def pixels_BCHW(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
         """As :meth:`pixels`, a uint8 tensor of shape (len(indices), 3, height, width)."""
-        return torch.from_numpy(np.moveaxis(self.pixels(indices), -1, 1).copy())
+        return to_BCHW(self.pixels(indices))
 
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
         """The subset of these indices, in their order."""
@@ -82,6 +82,11 @@ class ImageSet:
             return self.read(index)
         except (UnidentifiedImageError, OSError, ValueError) as error:
             raise ImageryError(f"{self.names(index)}: not readable as an image: {error}") from error
+
+
+def to_BCHW(pixels_BHWC: NDArray[np.uint8]) -> Tensor:
+    """Images with channels last as a uint8 tensor with channels first."""
+    return torch.from_numpy(np.moveaxis(pixels_BHWC, -1, 1).copy())
 
 
 class Imagery(NamedTuple):

@@ -27,3 +27,14 @@ def test_strength_zero_adds_nothing() -> None:
     proximal.add_gradient()
     assert weights.grad is not None
     assert weights.grad.tolist() == [1.0, 1.0]
+
+
+def test_a_round_that_goes_on_holds_on_to_the_weights_that_were_sent() -> None:
+    weights = torch.ones(2, requires_grad=True)
+    sent = Proximal([weights], 0.5).sent
+    with torch.no_grad():
+        weights.add_(2.0)
+    weights.sum().backward()
+    Proximal([weights], 0.5, sent).add_gradient()
+    assert weights.grad is not None
+    assert weights.grad.tolist() == [2.0, 2.0]
