@@ -166,8 +166,20 @@ def dial(address: str, peer: str, identity: NodeIdentity | None, limits: Limits)
     options = service.channel_options(limits)
     if identity is None or service.is_local(address):
         return grpc.insecure_channel(address, options)
-    named = [*options, ("grpc.ssl_target_name_override", node_host(peer))]
-    return grpc.secure_channel(address, identity.channel_credentials(), named)
+    return grpc.secure_channel(address, identity.channel_credentials(), [*options, _named(peer)])
+
+
+def dial_async(address: str, peer: str, identity: NodeIdentity | None, limits: Limits) -> grpc.aio.Channel:
+    """As `dial`, for use in an event loop."""
+    options = service.channel_options(limits)
+    if identity is None or service.is_local(address):
+        return grpc.aio.insecure_channel(address, options=options)
+    options = [*options, _named(peer)]
+    return grpc.aio.secure_channel(address, identity.channel_credentials(), options=options)
+
+
+def _named(peer: str) -> tuple[str, str]:
+    return "grpc.ssl_target_name_override", node_host(peer)
 
 
 def call(channel: grpc.Channel, node: str, method: str, request: Message, answer: type[Answer]) -> Answer:

@@ -18,9 +18,9 @@ import grpc
 from relay import service
 from relay import wire_pb2 as pb
 from relay.answers import Answers, Handler
-from relay.client import PARCELS_AT_ONCE, RETRY_S, LinkRefused, failure_parcel
+from relay.client import PARCELS_AT_ONCE, RETRY_S, LinkRefused, dial_async, failure_parcel
 from relay.frames import ParcelReader, chunks, encode_opening
-from relay.identity import NodeIdentity, node_host
+from relay.identity import NodeIdentity
 from relay.wire import Buffer, Limits, Manifest, Parcel, WireError
 
 log = logging.getLogger(__name__)
@@ -104,20 +104,13 @@ class RelayEndpoint:
         assert task is not None
         self._serving = task
         self._started.set()
-        async with self._channel() as channel:
+        async with dial_async(self._address, self._node, self._identity, self._limits) as channel:
             while True:
                 try:
                     await self._session(channel)
                 except* (grpc.aio.AioRpcError, WireError) as group:
                     log.warning("relay of %s: %s", self._node, group.exceptions[0])
                 await asyncio.sleep(RETRY_S)
-
-    def _channel(self) -> grpc.aio.Channel:
-        options = service.channel_options(self._limits)
-        if self._identity is None or service.is_local(self._address):
-            return grpc.aio.insecure_channel(self._address, options=options)
-        named = [*options, ("grpc.ssl_target_name_override", node_host(self._node))]
-        return grpc.aio.secure_channel(self._address, self._identity.channel_credentials(), options=named)
 
     async def _session(self, channel: grpc.aio.Channel) -> None:
         """One stream of parcels. Raises a group with AioRpcError or WireError when it breaks."""

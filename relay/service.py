@@ -24,7 +24,7 @@ def path(method: str) -> str:
     return f"/{SERVICE}/{method}"
 
 
-def channel_options(limits: Limits) -> list[tuple[str, int]]:
+def channel_options(limits: Limits) -> list[tuple[str, int | str]]:
     return [
         ("grpc.max_send_message_length", limits.message_bytes),
         ("grpc.max_receive_message_length", limits.message_bytes),
@@ -37,7 +37,7 @@ def channel_options(limits: Limits) -> list[tuple[str, int]]:
     ]
 
 
-def server_options(limits: Limits) -> list[tuple[str, int]]:
+def server_options(limits: Limits) -> list[tuple[str, int | str]]:
     return [
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", 64),

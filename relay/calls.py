@@ -1,0 +1,174 @@
+"""What a relay answers to who calls it: neighbours, its own application, and who watches it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import grpc
+
+from relay import service
+from relay import wire_pb2 as pb
+from relay.application import Application
+from relay.identity import IdentityError, NodeIdentity, peer_name
+from relay.incoming import IncomingStream
+from relay.link import Network
+from relay.paced_clock import PacedClock, TimeAuthority
+from relay.spool import Entry, Spool
+from relay.wire import BadManifest, Limits, Manifest, WireError
+
+log = logging.getLogger(__name__)
+
+SKEW_S = 0.5  # how much light time and the error of two clocks may shift what a neighbour sends
+
+
+class Expired(WireError):
+    """Nobody wants this transfer any more."""
+
+
+class Node(Protocol):
+    """What the calls need of the node that they reach."""
+
+    name: str
+    clock: PacedClock
+    spool: Spool
+    application: Application
+    received_bytes: int
+
+    @property
+    def network(self) -> Network:
+        """In force."""
+
+    def grown(self, entry: Entry) -> None:
+        """Bytes of a transfer have been stored."""
+
+    def drop(self, transfer_id: bytes) -> None:
+        """A transfer is taken back."""
+
+    def status(self) -> pb.NodeStatus:
+        """How the node is."""
+
+
+class Calls:
+    """The gRPC service of a node; `authority` is set where the node has the say over mission time."""
+
+    def __init__(
+        self, node: Node, *, identity: NodeIdentity | None, limits: Limits, authority: TimeAuthority | None
+    ) -> None:
+        self._node = node
+        self._identity = identity
+        self._limits = limits
+        self._authority = authority
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        stream, unary = grpc.stream_stream_rpc_method_handler, grpc.unary_unary_rpc_method_handler
+        methods = {
+            service.PUT: stream(self._put, response_serializer=pb.Acknowledgement.SerializeToString),
+            service.FETCH: stream(self._fetch, request_deserializer=pb.FetchRequest.FromString),
+            service.CANCEL: unary(self._cancel, pb.TransferId.FromString, pb.Nothing.SerializeToString),
+            service.STATUS: unary(self._status, pb.Nothing.FromString, pb.NodeStatus.SerializeToString),
+            service.DEPART: unary(self._depart, pb.Departure.FromString, pb.Nothing.SerializeToString),
+            service.CLOCK: stream(self._clock, pb.ClockReport.FromString, pb.ClockTime.SerializeToString),
+        }
+        return grpc.method_handlers_generic_handler(service.SERVICE, methods)
+
+    async def _put(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+        node, peer = self._node, await self._caller(context)
+        incoming = node.network.links.get((peer, node.name))
+        if incoming is None and peer != node.name:
+            text = f"{peer} never has a contact to {node.name}"
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+        stream = IncomingStream(
+            peer,
+            spool=node.spool,
+            limits=self._limits,
+            identity=self._identity,
+            admit=lambda manifest: self._admit(peer, manifest),
+            for_us=lambda manifest: node.name in (peer, manifest.destination),
+            grown=node.grown,
+        )
+        await context.send_initial_metadata(())  # tells the sender that it is through
+        while (frame := await context.read()) is not grpc.aio.EOF:
+            if incoming is not None and not incoming.open_near(node.clock.now_s, SKEW_S):
+                text = f"no contact from {peer} to {node.name} at {node.clock.now_s:.1f} s"
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, text)
+            node.received_bytes += len(frame)
+            try:
+                answers = stream.receive(frame)
+            except WireError as error:
+                log.warning("stream of %s ended: %s", peer, error)
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{type(error).__name__}: {error}")
+            for answer in answers:
+                await context.write(answer)
+
+    def _admit(self, peer: str, manifest: Manifest) -> None:
+        node = self._node
+        if manifest.destination not in node.network.nodes or manifest.source not in node.network.nodes:
+            raise BadManifest(f"from {manifest.source} to {manifest.destination}: not nodes of this mission")
+        if peer == node.name and manifest.source != node.name:
+            raise IdentityError(f"the application of {node.name} sends in the name of {manifest.source}")
+        if manifest.expiry_s < node.clock.now_s:
+            raise Expired(f"transfer {manifest.transfer_id.hex()} expired at {manifest.expiry_s:.0f} s")
+
+    async def _fetch(
+        self, requests: AsyncIterator[pb.FetchRequest], context: grpc.aio.ServicerContext
+    ) -> None:
+        if await self._caller(context) != self._node.name:
+            text = f"these parcels are for {self._node.name}"
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+        await self._node.application.serve(requests, context)
+
+    async def _cancel(self, request: pb.TransferId, context: grpc.aio.ServicerContext) -> pb.Nothing:
+        """A neighbour takes back what it has begun to send here, or the application what is its own."""
+        caller = await self._caller(context)
+        entry = self._node.spool.entries.get(request.transfer_id)
+        if entry is not None and entry.sender == caller:
+            self._node.drop(request.transfer_id)
+        return pb.Nothing()
+
+    async def _status(self, _: pb.Nothing, context: grpc.aio.ServicerContext) -> pb.NodeStatus:
+        await self._caller(context)
+        return self._node.status()
+
+    async def _depart(self, request: pb.Departure, context: grpc.aio.ServicerContext) -> pb.Nothing:
+        caller, authority = await self._caller(context), await self._time_authority(context)
+        if caller != self._node.name:
+            text = f"{caller} cannot begin a round at {self._node.name}"
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+        try:
+            network = Network.from_json(request.network)
+            if set(network.nodes) != set(self._node.network.nodes):
+                raise ValueError("the network of a round has the nodes of the mission, no others")
+        except (ValueError, KeyError, TypeError) as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"departure: {error}")
+        authority.depart(request.network, request.start_s)
+        return pb.Nothing()
+
+    async def _clock(
+        self, requests: AsyncIterator[pb.ClockReport], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.ClockTime]:
+        caller, authority = await self._caller(context), await self._time_authority(context)
+        async for told in authority.attend(caller, requests):
+            yield told
+
+    async def _time_authority(self, context: grpc.aio.ServicerContext) -> TimeAuthority:
+        if self._authority is None:
+            text = f"{self._node.name} has no say over mission time"
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+        return self._authority
+
+    async def _caller(self, context: grpc.aio.ServicerContext) -> str:
+        """Who calls, by certificate where there is one; ends the call of who is no node of the mission."""
+        if context.time_remaining() is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, service.NO_DEADLINE)
+        if context.peer().startswith("unix:"):
+            return self._node.name
+        stated = str(dict(context.invocation_metadata() or ()).get(service.NODE_KEY, ""))
+        try:
+            name = stated if self._identity is None else peer_name(context.auth_context())
+            if name not in self._node.network.nodes:
+                raise IdentityError(f"{name!r} is no node of this mission")
+        except IdentityError as error:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        return name

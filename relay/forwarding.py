@@ -1,0 +1,103 @@
+"""Where each transfer in a node's spool goes next: to the neighbour over whom it arrives first, urgent ones first."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+from relay.link import Network
+from relay.outgoing import OutgoingLink
+from relay.paced_clock import PacedClock
+from relay.routing import Route, earliest_arrival
+from relay.spool import Entry, Spool
+from relay.wire import Kind
+
+# A satellite that waits for its gradient or its hidden states cannot go on; features are sent ahead.
+_URGENCY = {
+    Kind.GRAD_HIDDEN: 0,
+    Kind.HIDDEN: 0,
+    Kind.GRAD_FEATURES: 0,
+    Kind.AGGREGATE: 1,
+    Kind.SAMPLES: 2,
+    Kind.FEATURES: 2,
+}
+
+
+class Forwarding:
+    """Shares the spool of `node` out among its links; ways and queues are remembered until something changes."""
+
+    def __init__(self, node: str, network: Network, *, spool: Spool, clock: PacedClock) -> None:
+        self.network = network  # in force
+        self.links: dict[str, OutgoingLink] = {}  # by neighbour
+        self._node = node
+        self._spool = spool
+        self._clock = clock
+        self._routes: dict[tuple[str, int, tuple[str, ...]], Route | None] = {}
+        self._queues: dict[str, list[Entry]] = {}  # by neighbour; empty when out of date
+
+    def queue_for(self, peer: str) -> list[Entry]:
+        """What is to go to this neighbour next, most urgent first."""
+        if not self._queues:
+            self._queues = {neighbour: [] for neighbour in self.links}
+            in_order = sorted(self._spool.entries.values(), key=lambda entry: _URGENCY[entry.manifest.kind])
+            for entry in in_order:
+                hop = self._next_hop(entry) if entry.manifest.destination != self._node else None
+                if hop is not None:
+                    self._queues[hop].append(entry)
+        return self._queues[peer]
+
+    def grown(self, entry: Entry) -> None:
+        """There is more of a transfer to send on; who sends it wakes up."""
+        if entry.end_offset == entry.base_offset:  # it is new
+            self._queues.clear()
+        for peer, link in self.links.items():
+            if entry in self.queue_for(peer):
+                link.wake.set()
+
+    def dropped(self, transfer_id: bytes) -> None:
+        """A transfer has left the spool."""
+        for link in self.links.values():
+            link.forget(transfer_id)
+        self._queues.clear()
+        self._wake()
+
+    def reroute(self) -> None:
+        """Look for the best ways again: a link has failed, another network is in force, or time has passed."""
+        self._routes.clear()
+        self._queues.clear()
+        self._wake()
+
+    @property
+    def moving(self) -> bool:
+        """Whether bytes move on any link."""
+        return any(link.moving for link in self.links.values())
+
+    @property
+    def wake_s(self) -> float:
+        """Mission time when the next link opens over which something waits to go; inf when none does."""
+        now_s = self._clock.now_s
+        waiting = [link.schedule for peer, link in self.links.items() if self.queue_for(peer)]
+        shut = [schedule.next_after(now_s) for schedule in waiting if schedule.open_at(now_s) is None]
+        return min((window.start_s for window in shut if window is not None), default=math.inf)
+
+    def _next_hop(self, entry: Entry) -> str | None:
+        now_s = self._clock.now_s
+        for peer, link in self.links.items():  # what has begun stays on its way while that way is open
+            if link.begun(entry) and not link.broken and link.schedule.open_at(now_s):
+                return peer
+        size_bytes = entry.manifest.total_bytes - max(entry.base_offset, entry.delivered_offset)
+        key = entry.manifest.destination, size_bytes, entry.via
+        if key not in self._routes:
+            self._routes[key] = self._route(*key)
+        route = self._routes[key]
+        return route.next_hop if route else None
+
+    def _route(self, destination: str, size_bytes: int, via: tuple[str, ...]) -> Route | None:
+        """The best way on; only if there is no other, one over a broken link or back to where it was."""
+        find = partial(earliest_arrival, self.network, self._node, destination, size_bytes, self._clock.now_s)
+        broken = {(self._node, peer) for peer, link in self.links.items() if link.broken}
+        return find(avoid_links=broken, avoid_nodes=via) or find(avoid_nodes=via) or find()
+
+    def _wake(self) -> None:
+        for link in self.links.values():
+            link.wake.set()
