@@ -33,6 +33,8 @@ def lower_bound_s(
     onboard_s = samples * workload.epochs * workload.onboard_flops / rates.satellite_flops
     if workload.on_board:
         return float(onboard_s.max())
+    if workload.central and not workload.c1_bytes:
+        return float(samples.sum()) * workload.passes * workload.ground_flops / rates.ground_flops
     flow = flow_over_time(contact_plan, workload, rates, resources, group, start_s=start_s)
     _require_routes(contact_plan, flow, group, samples)
     fluid_s = _earliest_end(flow, contact_plan.horizon_s) - start_s

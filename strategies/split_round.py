@@ -13,9 +13,9 @@ from strategies.network import NoRouteError, PayloadTooLargeError, carried_s, pa
 from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.reduction import reduce_to_ground
 from strategies.round_state import RoundState
-from strategies.space_ground import Demand, plan_sessions
+from strategies.space_ground import SESSION, Demand, plan_sessions
 from strategies.space_links import space_links
-from strategies.steps import GroundSteps, local_steps
+from strategies.steps import GroundSteps, Steps, central_steps, local_steps
 from strategies.task import Task
 from strategies.transport import Block, Delivery, Transport, isl_share
 from strategies.workload import IntraOrbit, SpaceGround, Switches
@@ -72,6 +72,10 @@ class SplitRound:
 
         Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice.
         """
+        if self.workload.central and (self.on_ground == self.samples).all():
+            plan = self._execute(np.zeros(0, SESSION), below_s)
+            assert isinstance(plan, Plan)
+            return plan
         last_short = 0
         margin, patience = np.ones((2, self.links.groups))
         late_s = self.start_s + _LATE * (below_s - self.start_s)
@@ -136,7 +140,7 @@ class SplitRound:
     def _carried_s(self, sessions: np.ndarray) -> float:
         """When sessions, held as long as they may be, can have brought down everything: no plan ends sooner."""
         workload = self.workload
-        todo = np.maximum(self.samples * workload.passes - self.done, 0)
+        todo = self._todo()
         size_bits = 8.0 * ((self.samples - self.on_ground) * workload.c1_bytes + todo * workload.c3_bytes)
         bits = np.bincount(self.group, size_bits)
         rate_bps = self.passes["down_bps"][sessions["pass_index"]]
@@ -152,10 +156,10 @@ class SplitRound:
     def _demand(self, margin: np.ndarray, patience: np.ndarray) -> Demand:
         workload, rates = self.workload, self.rates
         groups = self.links.groups
-        todo = np.maximum(self.samples * workload.passes - self.done, 0)
+        todo = self._todo()
         need = np.bincount(self.group, todo, minlength=groups)
         members = np.bincount(self.group, todo > 0, minlength=groups)
-        active = np.bincount(self.group, self.samples > 0, minlength=groups)
+        active = np.bincount(self.group, (self.samples > 0) & (not workload.central), minlength=groups)
         rate = sample_rates(self.passes, workload)
         flight_s = self._flight_s(groups)
         step_s = 2.0 * (flight_s + 0.01) + workload.micro_batch * (
@@ -164,14 +168,16 @@ class SplitRound:
         steps = np.ceil(self.samples / workload.micro_batch)
         longest = np.zeros(groups)
         np.maximum.at(longest, self.group, steps)
-        later_s = (workload.passes - 1) * longest * step_s  # epochs after the last features have come
+        # Epochs after the last features have come; what the ground trains by itself needs nobody in contact.
+        later_s = 0.0 if workload.central else (workload.passes - 1) * longest * step_s
         fastest = 1e6 * max(float(need.sum()), 1.0)  # stands for infinity
         chain_rate = (
             np.maximum(members, 1) * workload.micro_batch / step_s
             if workload.chained
             else np.full(groups, np.inf)
         )
-        ground_rate = rates.ground_flops / workload.ground_flops if workload.ground_flops else math.inf
+        waited_for = workload.ground_flops and not workload.central
+        ground_rate = rates.ground_flops / workload.ground_flops if waited_for else math.inf
         return Demand(
             need=need * margin + np.where(active > 0, 1e-3, 0.0),  # the average at least
             group=self.group[self.passes["satellite"]],
@@ -180,6 +186,12 @@ class SplitRound:
             ground_rate=min(ground_rate, fastest),
             tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * patience,
         )
+
+    def _todo(self) -> np.ndarray:
+        """Samples times passes of each satellite that sessions are needed for."""
+        if self.workload.central:
+            return (self.samples - self.on_ground) * self.workload.passes
+        return np.maximum(self.samples * self.workload.passes - self.done, 0)
 
     def _flight_s(self, groups: int) -> np.ndarray:
         """A typical light time across each group."""
@@ -198,16 +210,21 @@ class SplitRound:
         delivery = self._deliver(sessions)
         if delivery.left.any():
             return np.unique(self.group[delivery.left > 0])
-        if self.workload.crosses:
+        if self.workload.central:
+            ready_s = max((block.last_s for block in delivery.blocks), default=self.start_s)
+            steps: Steps | None = central_steps(
+                self.workload, self.rates, self.samples, self.done, sessions, start_s=ready_s
+            )
+        elif self.workload.crosses:
             blocks = self._grounded_blocks(sessions) + delivery.blocks
             ground = GroundSteps(
                 self.workload, self.rates, self.routes, self.passes, sessions, self.plane, self.start_s
             )
             steps = ground.run(blocks, self.done, below_s=below_s)
-            if steps is None:
-                return None
         else:
             steps = local_steps(self.workload, self.rates, self.samples, sessions, start_s=self.start_s)
+        if steps is None:
+            return None
         if steps.left.any():
             return np.unique(self.group[steps.left > 0])
         train, trained_s = self._train_aboard()

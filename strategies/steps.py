@@ -52,6 +52,36 @@ def local_steps(
     return Steps(finish_s, rows, sessions["data_s"].copy(), np.zeros(len(samples), int))
 
 
+def central_steps(
+    workload: Workload,
+    rates: ComputeRates,
+    samples: np.ndarray,
+    done: np.ndarray,
+    sessions: np.ndarray,
+    *,
+    start_s: float,
+) -> Steps:
+    """Training in one place, from ``start_s`` on, when the last image has come: each step mixes all satellites' images.
+
+    The ``done[k]`` first samples times passes of satellite ``k`` are finished.
+    """
+    rows, now_s = [], start_s
+    for epoch in range(workload.passes):
+        first = np.clip(done - epoch * samples, 0, samples)
+        who = np.flatnonzero(samples > first)
+        flops = (samples - first) * workload.ground_flops
+        end_s = now_s + float(flops.sum()) / rates.ground_flops
+        rows.append(
+            activities(
+                len(who), kind=Kind.BACKBONE, satellite=who, start_s=now_s, end_s=end_s, flops=flops[who],
+                first_sample=first[who], end_sample=samples[who], epoch=epoch,
+            )
+        )  # fmt: skip
+        now_s = end_s
+    finish_s = np.where(samples > 0, now_s, start_s)
+    return Steps(finish_s, np.concatenate(rows), sessions["data_s"].copy(), np.zeros(len(samples), int))
+
+
 class GroundSteps:
     """The ground at work: one micro-batch after the other, of whichever satellites are ready.
 

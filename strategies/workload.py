@@ -197,13 +197,14 @@ class Workload:
         fine-tuning's two (Kaplan et al., arXiv 2001.08361, section 2.1).  Bits are per element of a crossing,
         scales of block codecs included.  c2 and c3 carry the pooled token, or all ``tokens`` with
         ``full_return``.  ``mode`` may be any: the on-board modes have no crossing, ``downlink`` brings
-        ``raw_bytes`` per image down instead.
+        ``raw_bytes`` per image down instead and leaves the whole model to the ground.
         """
         mode = Mode(mode)
         lora_step = backbone_flops * (1.0 + lora_backward_ratio)
         returned = hidden * (tokens if full_return else 1) / 8.0
-        split = mode in (Mode.HEAD, Mode.LORA)
+        split, central = mode in (Mode.HEAD, Mode.LORA), mode is Mode.DOWNLINK
         lora = mode is Mode.LORA
+        ends = embedding_flops + head_flops  # what of the model is on board in the split
         onboard = {
             Mode.ONBOARD_FULL: 3.0 * (embedding_flops + backbone_flops) + head_flops,
         }.get(mode, embedding_flops + lora_step + head_flops)
@@ -215,14 +216,14 @@ class Workload:
         return cls(
             mode=mode,
             samples=tuple(int(count) for count in samples),
-            c1_bytes=tokens * hidden * feature_bits / 8.0 if split else raw_bytes if mode is Mode.DOWNLINK else 0.0,
+            c1_bytes=tokens * hidden * feature_bits / 8.0 if split else raw_bytes if central else 0.0,
             c2_bytes=returned * hidden_bits if split else 0.0,
             c3_bytes=returned * gradient_bits if lora else 0.0,
             c4_bytes=tokens * hidden * gradient_bits / 8.0 if lora and train_embedding else 0.0,
             embedding_flops=embedding_flops * (3.0 if train_embedding else 1.0) if split else 0.0,
             head_flops=head_flops if split else 0.0,
-            backbone_forward_flops=backbone_flops if split or mode is Mode.DOWNLINK else 0.0,
-            backbone_backward_flops=lora_step - backbone_flops if lora or mode is Mode.DOWNLINK else 0.0,
+            backbone_forward_flops=backbone_flops if split else backbone_flops + ends if central else 0.0,
+            backbone_backward_flops=lora_step - backbone_flops if lora or central else 0.0,
             onboard_flops=onboard,
             aggregate_bytes=aggregate,
             backbone_bytes=backbone_bytes,
@@ -248,6 +249,11 @@ class Workload:
         return self.mode is Mode.LORA
 
     @property
+    def central(self) -> bool:
+        """True where the ground trains by itself, as soon as it has all images."""
+        return self.mode is Mode.DOWNLINK
+
+    @property
     def crosses(self) -> bool:
         """False where a split round has nothing to ask of the ground, since everything is cached on board."""
         return self.down_bytes + self.up_bytes + self.ground_flops > 0
@@ -255,7 +261,7 @@ class Workload:
     @property
     def passes(self) -> int:
         """How often a sample visits the ground in a round: a frozen backbone needs to see it only once."""
-        return self.epochs if self.chained else 1
+        return self.epochs if self.chained or self.central else 1
 
     @property
     def down_bytes(self) -> float:
