@@ -20,6 +20,8 @@ _URGENCY = {
     Kind.AGGREGATE: 1,
     Kind.SAMPLES: 2,
     Kind.FEATURES: 2,
+    Kind.IMAGES: 2,
+    Kind.LABELS: 2,
 }
 
 

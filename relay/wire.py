@@ -59,7 +59,8 @@ class Conflict(WireError):
 
 
 class Kind(enum.IntEnum):
-    """The crossings c1 to c4 of the split, the weights that are averaged, and names of images for c1."""
+    """The crossings c1 to c4 of the split, the weights that are averaged, names of images for c1, and raw images
+    with their labels."""
 
     FEATURES = pb.FEATURES
     HIDDEN = pb.HIDDEN
@@ -67,6 +68,8 @@ class Kind(enum.IntEnum):
     GRAD_FEATURES = pb.GRAD_FEATURES
     AGGREGATE = pb.AGGREGATE
     SAMPLES = pb.SAMPLES
+    IMAGES = pb.IMAGES
+    LABELS = pb.LABELS
 
 
 DTYPE_BYTES = MappingProxyType(

@@ -16,6 +16,8 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GRAD_FEATURES: _ClassVar[Kind]
     AGGREGATE: _ClassVar[Kind]
     SAMPLES: _ClassVar[Kind]
+    IMAGES: _ClassVar[Kind]
+    LABELS: _ClassVar[Kind]
 KIND_UNSPECIFIED: Kind
 FEATURES: Kind
 HIDDEN: Kind
@@ -23,6 +25,8 @@ GRAD_HIDDEN: Kind
 GRAD_FEATURES: Kind
 AGGREGATE: Kind
 SAMPLES: Kind
+IMAGES: Kind
+LABELS: Kind
 
 class Attribute(_message.Message):
     __slots__ = ("text", "integer", "real")
