@@ -1,9 +1,9 @@
 """The ClientApp: a satellite.
 
 It answers two messages. ``query.muster`` – before anything is trained – opens the satellite's images and model,
-sends the features of a few images so that the ground learns how pooled states are scaled, and reports its samples, or
-what is wrong. ``train`` runs one round on board; a round that the ground cannot serve now comes back *parked*, and the
-next ``train`` message with ``resume`` goes on where it stopped.
+sends the features of a few images so that the ground learns how pooled states are scaled, and reports its images by
+class, or what is wrong. ``train`` runs one round on board; a round that the ground cannot serve now comes back
+*parked*, and the next ``train`` message with ``resume`` goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -78,10 +78,11 @@ def muster(message: Message, context: Context) -> Message:
     with _link(context, briefing, index) as link:
         crossings = Crossings(link, briefing, index, round_number=0)
         send_samples_of_features(on_board, crossings)
+        classes = len(on_board.images.classes)
         found = ConfigRecord(
             {
                 "satellite": index,
-                "samples": len(on_board.images),
+                "labels": np.bincount(on_board.images.labels, minlength=classes).tolist(),
                 "embedding-s": seconds_per_image(on_board, briefing.scenario.training.batch_size),
                 "round-trip-s": round_trip_s(on_board, crossings),
             }

@@ -58,6 +58,7 @@ ROUNDS = pa.schema(
         ("train_accuracy", pa.float64()),
         ("test_loss", pa.float64()),
         ("test_accuracy", pa.float64()),
+        ("own_test_accuracy", pa.float64()),  # on test images weighted as the satellite sees their classes
     ]
 )
 

@@ -204,6 +204,10 @@ class Training(Table):
     proximal: NotNegative = Field(
         0.0, description="FedProx (Li et al. 2020): pull of a satellite's weights towards those it was sent"
     )
+    server_optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"] = Field(
+        "fedavg", description="what makes the next round's heads (or whole models) of the satellites' mean"
+    )
+    server_learning_rate: Positive = Field(0.1, description="of fedavgm (default there: 1), fedadam, …")
     target_accuracy: float = Field(
         0.0,
         ge=0.0,
@@ -220,15 +224,17 @@ class Training(Table):
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults_of_mode(cls, values: object) -> object:
-        """In mode head pooled states stay on board, so that more passes cost next to nothing."""
+    def _defaults_of_choices(cls, values: object) -> object:
+        """In mode head, say, pooled states stay on board, so that more passes cost next to nothing."""
         if not isinstance(values, dict):
             return values
         match values.get("mode"):
             case "head":
-                return {"local_epochs": 5, "head_learning_rate": 0.03} | values
+                values = {"local_epochs": 5, "head_learning_rate": 0.03} | values
             case "onboard-full":
-                return {"learning_rate": 3e-4} | values
+                values = {"learning_rate": 3e-4} | values
+        if values.get("server_optimizer") == "fedavgm":
+            values = {"server_learning_rate": 1.0} | values
         return values
 
     @property

@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mission.record import write_text
+from server_app.scoring import Score
 
 _STATE, _TENSORS = "state.json", "state.safetensors"
-_EXCHANGED, _STEPS = "exchanged.", "steps."
+_EXCHANGED, _STEPS, _SERVER = "exchanged.", "steps.", "server."
 
 
 class CheckpointError(ValueError):
@@ -32,25 +34,32 @@ class Checkpoint:
     Attributes:
         round: The last finished round.
         mission_time_s: Mission time.
-        scores: Test loss and accuracy before training and after each round.
+        scores: Before training and after each round.
         exchanged: The averaged weights, as they are sent to the satellites.
         steps: The backbone's state, see :meth:`server_app.backbone.BackboneSteps.state`.
+        server: The server optimiser's state.
     """
 
     round: int
     mission_time_s: float
-    scores: Sequence[tuple[float, float]]
+    scores: Sequence[Score]
     exchanged: Mapping[str, Tensor]
     steps: Mapping[str, Tensor]
+    server: Mapping[str, Tensor]
 
     def save(self, directory: Path) -> None:
         """Write both files, each whole; ``state.json`` comes last and says that the checkpoint is complete."""
-        tensors = {_EXCHANGED + name: tensor.contiguous() for name, tensor in self.exchanged.items()}
-        tensors |= {_STEPS + name: tensor.contiguous() for name, tensor in self.steps.items()}
+        parts = {_EXCHANGED: self.exchanged, _STEPS: self.steps, _SERVER: self.server}
+        tensors = {
+            prefix + name: tensor.contiguous()
+            for prefix, part in parts.items()
+            for name, tensor in part.items()
+        }
         temporary = directory / f"{_TENSORS}.tmp"
         save_file(tensors, temporary)
         os.replace(temporary, directory / _TENSORS)
-        state = {"round": self.round, "mission_time_s": self.mission_time_s, "scores": self.scores}
+        scores = [(score.loss, score.correct_K.tolist(), score.images_K.tolist()) for score in self.scores]
+        state = {"round": self.round, "mission_time_s": self.mission_time_s, "scores": scores}
         write_text(directory / _STATE, json.dumps(state) + "\n")
 
     @classmethod
@@ -63,10 +72,13 @@ class Checkpoint:
         try:
             state = json.loads((directory / _STATE).read_text(encoding="utf-8"))
             tensors = load_file(directory / _TENSORS)
-            scores = [(float(loss), float(accuracy)) for loss, accuracy in state["scores"]]
+            scores = [
+                Score(float(loss), np.array(correct), np.array(images))
+                for loss, correct, images in state["scores"]
+            ]
             parts = [
                 {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
-                for prefix in (_EXCHANGED, _STEPS)
+                for prefix in (_EXCHANGED, _STEPS, _SERVER)
             ]
             return cls(int(state["round"]), float(state["mission_time_s"]), scores, *parts)
         except Exception as error:  # safetensors raises a class of its own that is no ValueError

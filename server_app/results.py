@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from flwr.app import ArrayRecord, MetricRecord
 from torch import nn
 
@@ -20,17 +18,18 @@ from server_app.backbone import BackboneSteps
 from server_app.checkpoint import Checkpoint
 from server_app.report import write_report
 from server_app.rounds import describe_window, round_rows
+from server_app.scoring import Score, score
 from splitmodel.adapters import exchanged_parts, load_trainable_state
 from splitmodel.export import CardFields, export_final
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import SplitModel
-from strategies.federated import RoundOutcome
+from strategies.federated import Roster, RoundOutcome
+from strategies.server_optimizer import ServerOptimizer
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
 _KEPT_CHECKPOINTS = 2
-_SCORING_BATCH = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +46,9 @@ class Results:
         steps: The backbone's steps, which hold the trained adapter.
         test: Images that only score the result.
         clock: Mission time.
+        roster: Who takes part, with what images.
+        server_optimizer: Its state is kept in checkpoints.
+        scores: Before training and after each round.
     """
 
     scenario: Scenario
@@ -58,7 +60,9 @@ class Results:
     steps: BackboneSteps
     test: ImageSet
     clock: VirtualClock
-    scores: list[tuple[float, float]] = field(default_factory=list)
+    roster: Roster
+    server_optimizer: ServerOptimizer
+    scores: list[Score] = field(default_factory=list)
 
     @property
     def exchanged(self) -> nn.ModuleDict:
@@ -69,14 +73,13 @@ class Results:
     def evaluate(self, number: int, arrays: ArrayRecord) -> MetricRecord:
         """Score the whole model with averaged weights; round 0 is before training."""
         load_trainable_state(self.exchanged, arrays.to_torch_state_dict())
-        loss, accuracy = score(self.model, self.steps, self.test)
-        self.scores.append((loss, accuracy))
-        return MetricRecord({"test-loss": loss, "test-accuracy": accuracy})
+        self.scores.append(score(self.model, self.steps, self.test))
+        return MetricRecord({"test-loss": self.scores[-1].loss, "test-accuracy": self.scores[-1].accuracy})
 
     def on_round(self, outcome: RoundOutcome) -> bool:
         """Record a finished round and keep its weights; whether the accuracy that was asked for is reached."""
         self.record.add_activities({"round": outcome.number, **row} for row in outcome.plan.to_rows())
-        self.record.add_round(round_rows(outcome, self.constellation, self.scores[-1]))
+        self.record.add_round(round_rows(outcome, self.constellation, self.scores[-1], self.roster.labels))
         checkpoint = self.record.directory / "checkpoints" / checkpoint_name(outcome.number)
         self._export(checkpoint, outcome.number)
         Checkpoint(
@@ -85,28 +88,33 @@ class Results:
             self.scores,
             outcome.arrays.to_torch_state_dict(),
             self.steps.state(),
+            {key: torch.from_numpy(array) for key, array in self.server_optimizer.state().items()},
         ).save(checkpoint)
         self.record.prune_checkpoints(_KEPT_CHECKPOINTS)
         self.record.note(
             progress={
                 "round": outcome.number,
-                "test_accuracy": self.scores[-1][1],
+                "test_accuracy": self.scores[-1].accuracy,
                 "mission_time_s": self.clock.now_s,
                 "wall_time_s": self.record.wall_time_s(),
                 "window": describe_window(outcome.plan),
             }
         )
         target = self.scenario.training.target_accuracy
-        return 0.0 < target <= self.scores[-1][1]
+        return 0.0 < target <= self.scores[-1].accuracy
 
     def finish(self) -> None:
         """Write the final weights, the result and the report."""
         rounds = len(self.scores) - 1
+        own = {name: self.scores[-1].accuracy_for(labels) for name, labels in self.roster.labels.items()}
+        worst = min(own, key=own.__getitem__)
         self._export(self.record.directory / "final", rounds)
         self.record.finish(
-            test_accuracy=self.scores[-1][1],
-            test_loss=self.scores[-1][0],
-            initial_test_accuracy=self.scores[0][1],
+            test_accuracy=self.scores[-1].accuracy,
+            test_loss=self.scores[-1].loss,
+            initial_test_accuracy=self.scores[0].accuracy,
+            worst_satellite=worst,
+            worst_satellite_accuracy=own[worst],
             mission_time_s=self.clock.now_s,
             rounds=rounds,
         )
@@ -127,22 +135,8 @@ class Results:
             data=imagery,
             training=f"Mode {scenario.training.mode}, {rounds} rounds over {len(self.constellation)} satellites, "
             f"seed {scenario.seed}.",
-            metrics={"test_accuracy": self.scores[-1][1], "test_loss": self.scores[-1][0]},
+            metrics={"test_accuracy": self.scores[-1].accuracy, "test_loss": self.scores[-1].loss},
         )
         export_final(
             directory, self.model.backbone, self.model.preprocess, self.adapter, self.model.head, card
         )
-
-
-def score(model: SplitModel, steps: BackboneSteps, images: ImageSet) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of the whole model on images that the ground holds."""
-    loss_sum, correct = 0.0, 0
-    for start in range(0, len(images), _SCORING_BATCH):
-        indices = np.arange(start, min(start + _SCORING_BATCH, len(images)))
-        pixels = images.pixels_BCHW(indices)
-        labels_B = torch.from_numpy(images.labels[indices])
-        with torch.no_grad():
-            logits = model.head(steps.infer(model.embedding(model.preprocess(pixels))))
-        loss_sum += float(F.cross_entropy(logits, labels_B, reduction="sum"))
-        correct += int((logits.argmax(-1) == labels_B).sum())
-    return loss_sum / len(images), correct / len(images)

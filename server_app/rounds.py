@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from orbit.constellation import Constellation
 from orbit.contact_plan import LinkKind
+from server_app.scoring import Score
 from strategies.federated import RoundOutcome, Service
 from strategies.plan import SPLIT_COLUMNS, Kind, Plan
 
@@ -51,9 +52,16 @@ def describe_window(plan: Plan) -> str:
 
 
 def round_rows(
-    outcome: RoundOutcome, constellation: Constellation, test_score: tuple[float, float]
+    outcome: RoundOutcome, constellation: Constellation, score: Score, labels: Mapping[str, Sequence[int]]
 ) -> Iterator[dict[str, Any]]:
-    """The round's rows of ``rounds.parquet`` (:data:`mission.record.ROUNDS`), one a satellite."""
+    """The round's rows of ``rounds.parquet`` (:data:`mission.record.ROUNDS`), one a satellite.
+
+    Args:
+        outcome: The round.
+        constellation: The satellites.
+        score: Of the round's model.
+        labels: A satellite's images by class.
+    """
     plan = outcome.plan
     split = plan.time_split()
     gateways = plan.gateways()
@@ -78,8 +86,9 @@ def round_rows(
             "split_down_bytes": report["bytes-down"],
             "train_loss": report["train-loss"],
             "train_accuracy": report["train-accuracy"],
-            "test_loss": test_score[0],
-            "test_accuracy": test_score[1],
+            "test_loss": score.loss,
+            "test_accuracy": score.accuracy,
+            "own_test_accuracy": score.accuracy_for(labels[name]),
         }
 
 

@@ -44,6 +44,7 @@ from splitmodel.profile import profile
 from splitmodel.shipped import locate
 from splitmodel.training import steps_per_round
 from strategies.federated import SplitFederatedStrategy, muster
+from strategies.server_optimizer import ServerOptimizer
 
 app = ServerApp()
 
@@ -183,13 +184,17 @@ def fine_tune(
             name: steps_per_round(count, training.batch_size, training.local_epochs)
             for name, count in roster.samples.items()
         }
-        results = Results(scenario, record, constellation, model, adapter, base, steps, test, clock)
+        optimizer = ServerOptimizer(training.server_optimizer, training.server_learning_rate)
+        results = Results(
+            scenario, record, constellation, model, adapter, base, steps, test, clock, roster, optimizer
+        )
         start, finished_rounds = trainable_state(results.exchanged), 0
         if checkpoint is not None:
             start, finished_rounds = dict(checkpoint.exchanged), checkpoint.round
             clock.advance_to(checkpoint.mission_time_s)
             results.scores.extend(checkpoint.scores)
             ground.go_on(checkpoint.steps)
+            optimizer.load_state({key: tensor.numpy() for key, tensor in checkpoint.server.items()})
         strategy = SplitFederatedStrategy(
             roster,
             briefing,
@@ -197,6 +202,7 @@ def fine_tune(
             planner,
             functools.partial(services_of, steps=steps_of),
             ground,
+            optimizer,
             clock,
             depart,
             results.on_round,

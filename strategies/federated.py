@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from logging import INFO
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
@@ -23,6 +23,7 @@ from mission.briefing import Briefing
 from mission.clock import VirtualClock
 from strategies.aggregation import weighted_mean
 from strategies.plan import Plan
+from strategies.server_optimizer import ServerOptimizer
 
 _POLL_S = 0.05
 _NODES_PATIENCE_S = 120.0
@@ -39,12 +40,14 @@ class Roster:
     Attributes:
         nodes: Flower node id by satellite name.
         samples: Training images by satellite name.
+        labels: How many of them are of each class, by satellite name.
         embedding_s: What the embedding of one image takes on board, by satellite name.
         round_trip_s: What it takes to ask the ground for one image's pooled state, by satellite name.
     """
 
     nodes: Mapping[str, int]
     samples: Mapping[str, int]
+    labels: Mapping[str, Sequence[int]]
     embedding_s: Mapping[str, float]
     round_trip_s: Mapping[str, float]
 
@@ -103,9 +106,7 @@ def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roste
     messages = [Message(told, node, f"{MessageType.QUERY}.muster") for node in nodes_there]
     replies = list(grid.send_and_receive(messages, timeout=timeout_s))
     nodes: dict[str, int] = {}
-    samples: dict[str, int] = {}
-    embedding_s: dict[str, float] = {}
-    round_trip_s: dict[str, float] = {}
+    answers: dict[str, ConfigRecord] = {}
     for reply in replies:
         if reply.has_error():
             raise FederationError(f"a satellite cannot be mustered: {reply.error.reason}")
@@ -117,20 +118,19 @@ def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roste
             raise FederationError(f"{name} cannot train: {answer['error']!s}")
         if name in nodes:
             raise FederationError(f"two nodes have the partition-id of {name}")
-        nodes[name] = reply.metadata.src_node_id
-        samples[name] = int(answer["samples"])  # type: ignore[arg-type]
-        embedding_s[name] = float(answer["embedding-s"])  # type: ignore[arg-type]
-        round_trip_s[name] = float(answer["round-trip-s"])  # type: ignore[arg-type]
+        nodes[name], answers[name] = reply.metadata.src_node_id, answer
     missing = [name for name in satellites if name not in nodes]
     if missing:
         raise FederationError(
             f"no answer from {len(missing)} of {len(satellites)} satellites, the first is {missing[0]}"
         )
+    found: dict[str, Any] = {name: answers[name] for name in satellites}
     return Roster(
         nodes={name: nodes[name] for name in satellites},
-        samples={name: samples[name] for name in satellites},
-        embedding_s={name: embedding_s[name] for name in satellites},
-        round_trip_s={name: round_trip_s[name] for name in satellites},
+        samples={name: sum(answer["labels"]) for name, answer in found.items()},
+        labels={name: answer["labels"] for name, answer in found.items()},
+        embedding_s={name: answer["embedding-s"] for name, answer in found.items()},
+        round_trip_s={name: answer["round-trip-s"] for name, answer in found.items()},
     )
 
 
@@ -144,6 +144,7 @@ class SplitFederatedStrategy(Strategy):
         planner: Plans a round, by its number and the mission time it starts at.
         services: When the ground serves whom, read from a plan.
         ground: The backbone's side.
+        server_optimizer: Makes the next round's weights of the mean.
         clock: Mission time; advanced to the end of each plan.
         depart: Called with every plan before it is followed.
         on_round: Called with every finished round, before the next is planned; true ends the run.
@@ -158,6 +159,7 @@ class SplitFederatedStrategy(Strategy):
         planner: Callable[[int, float], Plan],
         services: Callable[[Plan], Sequence[Service]],
         ground: GroundService,
+        server_optimizer: ServerOptimizer,
         clock: VirtualClock,
         depart: Callable[[Plan], None],
         on_round: Callable[[RoundOutcome], bool],
@@ -171,6 +173,7 @@ class SplitFederatedStrategy(Strategy):
         self._planner = planner
         self._services = services
         self._ground = ground
+        self._server_optimizer = server_optimizer
         self._clock = clock
         self._depart = depart
         self._on_round = on_round
@@ -219,7 +222,7 @@ class SplitFederatedStrategy(Strategy):
             aggregated, train_metrics = self.aggregate_train(number, replies)
             self._ground.end_round(self._roster.samples)
             self._clock.advance_to(plan.end_s)
-            arrays = result.arrays = aggregated
+            arrays = result.arrays = self._server_optimizer.step(number, arrays, aggregated)
             result.train_metrics_clientapp[number] = train_metrics
             if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
                 result.evaluate_metrics_serverapp[number] = metrics

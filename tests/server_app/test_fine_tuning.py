@@ -122,7 +122,14 @@ def test_a_cache_that_is_too_small_changes_nothing_but_the_bytes(fly: Mission) -
     assert same(trained(whole), trained(small))
 
 
-@pytest.mark.parametrize("mode", [{}, {"training.mode": "head"}, {"training.adapter": "per-satellite"}])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        {},
+        {"training.mode": "head", "training.server_optimizer": "fedadam"},
+        {"training.adapter": "per-satellite", "training.server_optimizer": "fedavgm"},
+    ],
+)
 def test_a_resumed_run_ends_as_one_that_was_never_interrupted(
     fly: Mission, grid_of: Callable[[int, int], Any], tmp_path: Path, mode: dict[str, str]
 ) -> None:
