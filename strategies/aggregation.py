@@ -45,6 +45,24 @@ def weighted_mean(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.
     return mean(total, np.asarray(arrays[0]).dtype)
 
 
+def mean_with_absent(
+    current: np.ndarray, arrays: Sequence[np.ndarray], weights: Sequence[float], total: float
+) -> np.ndarray:
+    """Mean of what was delivered and of ``current``, which stands for whoever is absent or counts for less.
+
+    ``weights`` are those of ``arrays``; what they lack of ``total`` is the weight of ``current``, the last summand.
+    With one array this is the update of FedAsync, (1 - α) x + α x_new (Xie et al., arXiv 1903.03934, algorithm 1).
+
+    Raises ``AggregationError`` as :func:`weighted_mean` does, and where ``weights`` exceed ``total``.
+    """
+    absent = total - sum(weights)
+    if absent < 0:
+        raise AggregationError(f"weights: found {sum(weights)} together, allowed is {total}")
+    if absent == 0:
+        return weighted_mean(arrays, weights)
+    return weighted_mean([*arrays, current], [*weights, absent])
+
+
 def chain_reduce_broadcast(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.ndarray]:
     """What each satellite of an open chain holds after partial sums ran to its middle and the mean ran back.
 

@@ -93,13 +93,15 @@ class OnboardRound:
                 spread, done_s[label] = self._broadcast(int(gateway[label]), members, float(done_s[label]))
                 rows.append(spread)
         end_s = float(done_s.max())
+        finish_s = np.where(self.samples > 0, done_s[self.group], self.start_s)
         return Plan(
             start_s=self.start_s,
             end_s=end_s,
             lower_bound_s=self._bound_s(),
             switches=self.switches,
             activities=collect_activities([self.links.lasers_until(end_s), *rows]),
-            finish_s=np.where(self.samples > 0, done_s[self.group], self.start_s),
+            finish_s=finish_s,
+            delivered_s=finish_s,
             names=tuple(node.name for node in self.contact_plan.nodes),
         )
 

@@ -58,7 +58,8 @@ class Plan:
 
     ``activities`` is a read-only array of ``ACTIVITY`` sorted by start.  An activity is a *window*: its bytes or
     FLOPs are served inside it, and all windows of a link or processor can be served together (the checker proves
-    that by earliest deadline first).  ``finish_s[k]`` is when satellite ``k``'s last step is done.
+    that by earliest deadline first).  ``finish_s[k]`` is when satellite ``k``'s last step is done,
+    ``delivered_s[k]`` when its weights are where they are averaged.
     ``lower_bound_s`` is the length no plan with these switches can go below.
     """
 
@@ -68,6 +69,7 @@ class Plan:
     switches: Switches
     activities: np.ndarray
     finish_s: np.ndarray
+    delivered_s: np.ndarray
     names: tuple[str, ...]
     onboard_samples: tuple[int, ...] = ()
 

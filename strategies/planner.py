@@ -11,7 +11,7 @@ from strategies.baselines import plan_onboard
 from strategies.bound import lower_bound_s
 from strategies.network import NoRouteError, PlanningError, groups_of
 from strategies.plan import Plan
-from strategies.round_state import RoundState, without
+from strategies.round_state import RoundState, still_to_do, without
 from strategies.split_round import SplitRound
 from strategies.task import Task
 from strategies.workload import (
@@ -79,8 +79,7 @@ def plan_round(
     if best is None:
         assert failure is not None
         raise failure
-    fresh = not (state.done or state.on_ground)  # the bound is that of a whole round
-    return dataclasses.replace(best, switches=switches, lower_bound_s=bound_s if fresh else 0.0)
+    return dataclasses.replace(best, switches=switches, lower_bound_s=bound_s)
 
 
 def _candidates(switches: Switches) -> list[Switches]:
@@ -105,8 +104,13 @@ class _Attempts:
         links = task.contact_plan.of_kind(*kinds)
         group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
         if group.tobytes() not in self.bounds_s:
-            self.bounds_s[group.tobytes()] = lower_bound_s(
-                task.contact_plan, task.workload, task.rates, task.resources, group, start_s=task.start_s
+            workload = still_to_do(task.workload, self.state)
+            self.bounds_s[group.tobytes()] = (
+                0.0
+                if workload is None
+                else lower_bound_s(
+                    task.contact_plan, workload, task.rates, task.resources, group, start_s=task.start_s
+                )
             )
         return self.bounds_s[group.tobytes()]
 

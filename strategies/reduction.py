@@ -18,19 +18,19 @@ def reduce_to_ground(
     group: np.ndarray,
     plane: np.ndarray,
     finish_s: np.ndarray,
-) -> tuple[np.ndarray, float, np.ndarray] | int:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | int:
     """Sum ``aggregate_bytes`` of each satellite with samples towards a gateway of its group, and on to the ground.
 
     A satellite sends once, when it is done (``finish_s``) and has heard all satellites behind it in the tree.
-    Returns the activities, when the ground has the last sum, and until when each session is held for it; or
-    the label of a group that is left without a session.
+    Returns the activities, when the ground has each satellite's weights, and until when each session is held for
+    them; or the label of a group that is left without a session.
     """
     rows: list[tuple] = []
     held_until_s = sessions["data_s"].copy()
     active = np.asarray(workload.samples) > 0
-    end_s = float(finish_s[active].max())
+    delivered_s = finish_s.copy()
     if workload.aggregate_bytes == 0:
-        return as_activities(rows), end_s, held_until_s
+        return as_activities(rows), delivered_s, held_until_s
     bits = workload.aggregate_bytes * 8.0
     for label in np.unique(group[active]):
         members = np.flatnonzero((group == label) & active)
@@ -59,11 +59,11 @@ def reduce_to_ground(
                 (Kind.REDUCE, LinkKind.DOWNLINK, -1, gateway, station, start_s, sent_s, size, 0.0, 0, 0, 0)
             )
             held_until_s[index] = max(held_until_s[index], sent_s)
-            end_s = max(end_s, sent_s + float(one_pass["owlt_s"]))
+            delivered_s[members] = sent_s + float(one_pass["owlt_s"])
             break
         else:
             return int(label)
-    return as_activities(rows), end_s, held_until_s
+    return as_activities(rows), delivered_s, held_until_s
 
 
 def _towards(

@@ -26,32 +26,56 @@ class RoundState:
     lost: frozenset[int] = frozenset()
 
 
-def state_at(plan: Plan, workload: Workload, time_s: float, lost: frozenset[int] = frozenset()) -> RoundState:
+def state_at(
+    plan: Plan,
+    workload: Workload,
+    time_s: float,
+    lost: frozenset[int] = frozenset(),
+    *,
+    before: RoundState | None = None,
+) -> RoundState:
     """How far a round is at ``time_s`` if all went as planned; of what is under way, whole micro-batches count.
 
-    Samples that overtook others of their satellite count as not done.
+    ``before`` is where the round stood when ``plan`` was made, if that was not its beginning.  Samples that overtook
+    others of their satellite count as not done.
 
     Raises ``PlanningError`` for a plan in which satellites train samples themselves: how far they are is not known.
     """
     if len(plan.of_kind(Kind.TRAIN)):
         raise PlanningError("a round in which samples are trained on board cannot be planned anew")
+    before = before or RoundState()
     answered = _last_step(plan, workload)
     features = plan.of_kind(Kind.FEATURES)
     features = features[features["link"] == LinkKind.DOWNLINK]
     done, on_ground = [], []
     for satellite, count in enumerate(workload.samples):
         cached = int(count * workload.cached_fraction) if workload.c1_bytes else count
+        if before.on_ground:
+            cached = max(cached, before.on_ground[satellite])
         mine = features[features["satellite"] == satellite]
         on_ground.append(_prefix(mine, cached, workload.micro_batch, time_s))
         steps = answered[answered["satellite"] == satellite]
-        finished = 0
+        earlier, finished = before.done[satellite] if before.done else 0, 0
         for epoch in range(workload.passes):
-            reached = _prefix(steps[steps["epoch"] == epoch], 0, workload.micro_batch, time_s)
+            known = min(max(earlier - epoch * count, 0), count)
+            reached = _prefix(steps[steps["epoch"] == epoch], known, workload.micro_batch, time_s)
             finished += reached
             if reached < count:
                 break
         done.append(finished)
     return RoundState(tuple(done), tuple(on_ground), lost)
+
+
+def still_to_do(workload: Workload, state: RoundState) -> Workload | None:
+    """No more than what is left of a round, as if all features had been sent; None where that is nothing."""
+    if not (state.done or state.on_ground):
+        return workload
+    done = state.done or (0,) * len(workload.samples)
+    left = [
+        max(count - -(-finished // workload.passes), 0)
+        for count, finished in zip(workload.samples, done, strict=True)
+    ]
+    return dataclasses.replace(workload, samples=tuple(left), cached_fraction=1.0) if any(left) else None
 
 
 def without(contact_plan: ContactPlan, lost: frozenset[int]) -> ContactPlan:

@@ -222,7 +222,9 @@ class SplitRound:
             )
             steps = ground.run(blocks, self.done, below_s=below_s)
         else:
-            steps = local_steps(self.workload, self.rates, self.samples, sessions, start_s=self.start_s)
+            steps = local_steps(
+                self.workload, self.rates, self.samples, self.done, sessions, start_s=self.start_s
+            )
         if steps is None:
             return None
         if steps.left.any():
@@ -234,7 +236,8 @@ class SplitRound:
         )
         if isinstance(reduced, int):
             return np.array([reduced])
-        aggregate, end_s, reduced_until_s = reduced
+        aggregate, delivered_s, reduced_until_s = reduced
+        end_s = float(delivered_s[np.asarray(self.workload.samples) > 0].max())
         end_s = max(end_s, float(delivery.activities["end_s"].max(initial=end_s)))  # copies may come in last
         held_until_s = np.maximum(steps.held_until_s, reduced_until_s)
         for block in delivery.blocks:
@@ -254,6 +257,7 @@ class SplitRound:
                 [sgl, self.links.lasers_until(end_s), train, delivery.activities, steps.activities, aggregate]
             ),
             finish_s=finish_s,
+            delivered_s=delivered_s,
             onboard_samples=tuple(self.aboard.tolist()),
             names=tuple(node.name for node in self.contact_plan.nodes),
         )

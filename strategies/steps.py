@@ -39,15 +39,24 @@ class Steps:
 
 
 def local_steps(
-    workload: Workload, rates: ComputeRates, samples: np.ndarray, sessions: np.ndarray, *, start_s: float
+    workload: Workload,
+    rates: ComputeRates,
+    samples: np.ndarray,
+    done: np.ndarray,
+    sessions: np.ndarray,
+    *,
+    start_s: float,
 ) -> Steps:
-    """The head's training where all hidden states are on board already: nobody asks the ground."""
-    who = np.flatnonzero(samples)
-    flops = samples * workload.epochs * workload.head_flops
+    """The head's training where all hidden states are on board already: nobody asks the ground.
+
+    The first ``done[k]`` samples of satellite ``k`` have been passed.
+    """
+    who = np.flatnonzero(samples > done)
+    flops = (samples - done) * workload.epochs * workload.head_flops
     finish_s = start_s + flops / rates.satellite_flops
     rows = activities(
         len(who), kind=Kind.HEAD, satellite=who, node=who, start_s=start_s, end_s=finish_s[who], flops=flops[who],
-        end_sample=samples[who],
+        first_sample=done[who], end_sample=samples[who],
     )  # fmt: skip
     return Steps(finish_s, rows, sessions["data_s"].copy(), np.zeros(len(samples), int))
 

@@ -1,0 +1,78 @@
+"""Rounds that do not wait for everybody: a round ends when enough planes have delivered, the others go on.
+
+What a late plane delivers counts in a later round, with less weight the older it is; those that have delivered start
+anew from the new average.  This is buffered asynchronous aggregation (FedBuff, Nguyen et al., arXiv 2106.06581) with
+planes as clients and the planes needed as the size of the buffer; with one plane needed it is asynchronous
+aggregation (FedAsync, Xie et al., arXiv 1903.03934), with all of them the synchronous round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from strategies.plan import Plan
+from strategies.round_state import RoundState, state_at
+from strategies.workload import Workload, WorkloadError
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """How many planes end a round.
+
+    ``planes[k]`` is the plane of satellite ``k``, ``needed`` how many of them must have delivered, 0 for all.  A
+    contribution that started ``s`` rounds ago has the weight (1 + s) to the power of ``-exponent``.
+
+    Raises ``WorkloadError`` where more planes are needed than there are.
+    """
+
+    planes: tuple[int, ...]
+    needed: int = 0
+    exponent: float = 0.5
+
+    def __post_init__(self) -> None:
+        count = len(set(self.planes))
+        if not 0 <= self.needed <= count:
+            raise WorkloadError(
+                f"strategy.planes_per_round: found {self.needed}, allowed 1 to {count} planes, or 0 for all"
+            )
+
+    def end_s(self, plan: Plan, workload: Workload) -> float:
+        """When enough planes have delivered; planes without samples count as if they never did."""
+        active = np.asarray(workload.samples) > 0
+        planes = np.asarray(self.planes)
+        delivered_s = sorted(
+            float(plan.delivered_s[active & (planes == plane)].max()) for plane in np.unique(planes[active])
+        )
+        if self.needed in (0, *range(len(delivered_s), len(planes) + 1)):
+            return plan.end_s
+        return delivered_s[self.needed - 1]
+
+    def left_over(self, plan: Plan, workload: Workload, before: RoundState) -> RoundState:
+        """What late satellites have done when the round ends: of their next plan, that much is not planned again.
+
+        ``before`` is what ``plan`` was made with.
+        """
+        end_s = self.end_s(plan, workload)
+        late = plan.delivered_s > end_s
+        if not late.any():
+            return RoundState()
+        state = state_at(plan, workload, end_s, before=before)
+        done, on_ground = (np.where(late, counts, 0).tolist() for counts in (state.done, state.on_ground))
+        return RoundState(tuple(done), tuple(on_ground))
+
+
+def cut(plan: Plan, end_s: float) -> Plan:
+    """The plan up to ``end_s``; of an activity under way then, the part that an even pace has done."""
+    rows = plan.activities[plan.activities["start_s"] < end_s].copy()
+    length_s = np.maximum(rows["end_s"] - rows["start_s"], 1e-9)
+    part = np.clip((end_s - rows["start_s"]) / length_s, 0.0, 1.0)
+    rows["end_s"] = np.minimum(rows["end_s"], end_s)
+    rows["bytes"] *= part
+    rows["flops"] *= part
+    count = rows["end_sample"] - rows["first_sample"]
+    rows["end_sample"] = rows["first_sample"] + np.floor(part * count + 1e-9).astype(int)
+    rows.flags.writeable = False
+    return dataclasses.replace(plan, end_s=end_s, activities=rows, finish_s=np.minimum(plan.finish_s, end_s))
