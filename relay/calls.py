@@ -132,8 +132,8 @@ class Calls:
         return self._node.status()
 
     async def _depart(self, request: pb.Departure, context: grpc.aio.ServicerContext) -> pb.Nothing:
-        caller, authority = await self._caller(context), await self._time_authority(context)
-        if caller != self._node.name:
+        caller = await self._caller(context)
+        if caller != self._node.name or self._authority is None:
             text = f"{caller} cannot begin a round at {self._node.name}"
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
         try:
@@ -142,21 +142,20 @@ class Calls:
                 raise ValueError("the network of a round has the nodes of the mission, no others")
         except (ValueError, KeyError, TypeError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"departure: {error}")
-        authority.depart(request.network, request.start_s)
+        assert self._authority is not None
+        self._authority.depart(request.network, request.start_s)
         return pb.Nothing()
 
     async def _clock(
         self, requests: AsyncIterator[pb.ClockReport], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.ClockTime]:
-        caller, authority = await self._caller(context), await self._time_authority(context)
-        async for told in authority.attend(caller, requests):
-            yield told
-
-    async def _time_authority(self, context: grpc.aio.ServicerContext) -> TimeAuthority:
+        caller = await self._caller(context)
         if self._authority is None:
             text = f"{self._node.name} has no say over mission time"
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
-        return self._authority
+        assert self._authority is not None
+        async for told in self._authority.attend(caller, requests):
+            yield told
 
     async def _caller(self, context: grpc.aio.ServicerContext) -> str:
         """Who calls, by certificate where there is one; ends the call of who is no node of the mission."""

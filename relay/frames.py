@@ -25,6 +25,7 @@ from relay import wire_pb2 as pb
 from relay.wire import (
     CHUNK_HEADER_BYTES,
     CODECS,
+    FLOAT_DTYPES,
     BadManifest,
     Buffer,
     CorruptChunk,
@@ -39,7 +40,7 @@ from relay.wire import (
 
 MANIFEST, CHUNK, FAILURE = b"M"[0], b"C"[0], b"F"[0]
 
-# frame byte, wire version, zero, payload length, offset, transfer id | CRC-32C of these and the payload
+# frame byte, wire version, answer wanted or not, payload length, offset, transfer id | CRC-32C of these and the payload
 _HEADER = struct.Struct("<BBHIQ16s")
 _CRC = struct.Struct("<I")
 assert _HEADER.size + _CRC.size == CHUNK_HEADER_BYTES
@@ -50,11 +51,12 @@ class Chunk(NamedTuple):
     transfer_id: bytes
     offset: int
     payload: memoryview
+    answer: bool  # an acknowledgement is wanted, though the transfer is not complete
 
 
-def encode_chunk(transfer_id: bytes, offset: int, payload: Buffer) -> bytes:
+def encode_chunk(transfer_id: bytes, offset: int, payload: Buffer, *, answer: bool = False) -> bytes:
     view = memoryview(payload)
-    header = _HEADER.pack(CHUNK, WIRE_VERSION, 0, view.nbytes, offset, transfer_id)
+    header = _HEADER.pack(CHUNK, WIRE_VERSION, answer, view.nbytes, offset, transfer_id)
     return b"".join((header, _CRC.pack(crc32c(view, crc32c(header))), view))
 
 
@@ -62,8 +64,8 @@ def decode_chunk(frame: bytes, limits: Limits) -> Chunk:
     """Read one chunk frame without copying its payload. Raises CorruptChunk or LimitExceeded."""
     if len(frame) < CHUNK_HEADER_BYTES:
         raise CorruptChunk(f"chunk frame of {len(frame)} bytes: shorter than its header")
-    frame_type, version, reserved, length, offset, transfer_id = _HEADER.unpack_from(frame)
-    if (frame_type, version, reserved) != (CHUNK, WIRE_VERSION, 0):
+    frame_type, version, answer, length, offset, transfer_id = _HEADER.unpack_from(frame)
+    if (frame_type, version) != (CHUNK, WIRE_VERSION) or answer > 1:
         raise CorruptChunk("chunk frame does not begin with the header of wire version 1")
     if length > limits.chunk_bytes:
         raise LimitExceeded(f"chunk of {length} bytes: at most {limits.chunk_bytes}")
@@ -72,7 +74,7 @@ def decode_chunk(frame: bytes, limits: Limits) -> Chunk:
     payload = memoryview(frame)[CHUNK_HEADER_BYTES:]
     if crc32c(payload, crc32c(frame[: _HEADER.size])) != _CRC.unpack_from(frame, _HEADER.size)[0]:
         raise CorruptChunk(f"chunk at offset {offset}: checksum does not match")
-    return Chunk(transfer_id, offset, payload)
+    return Chunk(transfer_id, offset, payload, bool(answer))
 
 
 def chunks(transfer_id: bytes, payload: Buffer, chunk_bytes: int, start: int = 0) -> Iterator[bytes]:
@@ -150,9 +152,17 @@ _EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}
 _CODEC_FLOATS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
+def checked_bytes(manifest: Manifest) -> int:
+    """How much of a payload, from its first byte, `check_finite` looks at."""
+    dtype = _checked_as(manifest)
+    if dtype == "blocks":
+        return 2 * CODECS[manifest.codec].scales(manifest.shape)
+    return manifest.total_bytes if dtype in FLOAT_DTYPES else 0
+
+
 def check_finite(manifest: Manifest, payload: Buffer) -> None:
     """Raise NotFinite for NaN or infinity in a float payload, or in the scales of a block codec."""
-    dtype = manifest.dtype if manifest.codec == "raw" else _CODEC_FLOATS.get(manifest.codec, "blocks")
+    dtype = _checked_as(manifest)
     finite = True
     if dtype in ("float32", "float64"):
         finite = bool(np.isfinite(np.frombuffer(payload, dtype)).all())
@@ -170,6 +180,10 @@ def check_finite(manifest: Manifest, payload: Buffer) -> None:
             f"{manifest.kind.name} of {manifest.source} (round {manifest.round}, step {manifest.step}): "
             "NaN or infinite values"
         )
+
+
+def _checked_as(manifest: Manifest) -> str:
+    return manifest.dtype if manifest.codec == "raw" else _CODEC_FLOATS.get(manifest.codec, "blocks")
 
 
 WITHDRAWN = "Withdrawn"  # the failure of a parcel begun on this stream that will not be finished

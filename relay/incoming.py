@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relay import wire_pb2 as pb
-from relay.frames import CHUNK, MANIFEST, check_finite, decode_chunk, decode_opening
+from relay.frames import CHUNK, MANIFEST, Chunk, check_finite, checked_bytes, decode_chunk, decode_opening
 from relay.identity import NodeIdentity
 from relay.spool import AlreadyDelivered, Entry, QuotaExceeded, Spool
 from relay.wire import BadManifest, CorruptChunk, Limits, Manifest, OutOfOrder, WireError
@@ -50,7 +50,7 @@ class IncomingStream:
         if frame_type == MANIFEST:
             opening, manifest = decode_opening(frame, self._limits)
             self._opened.add(manifest.transfer_id)
-            return [self._open(opening, manifest)]
+            return self._open(opening, manifest)
         if frame_type != CHUNK:
             raise BadManifest("a frame that is neither manifest nor chunk")
         try:
@@ -63,9 +63,9 @@ class IncomingStream:
         entry = self._spool.entries.get(chunk.transfer_id)
         if entry is None:  # refused, and the sender has not heard of it yet
             return []
-        return self._store(entry, chunk.offset, chunk.payload)
+        return self._store(entry, chunk)
 
-    def _open(self, opening: pb.Opening, manifest: Manifest) -> pb.Acknowledgement:
+    def _open(self, opening: pb.Opening, manifest: Manifest) -> list[pb.Acknowledgement]:
         try:
             if self._identity is not None:
                 self._identity.verify(opening.sealed, manifest.source)
@@ -74,38 +74,43 @@ class IncomingStream:
             via = (*opening.via[: MAX_HOPS - 1], self._peer)
             entry = self._spool.open(opening.sealed, manifest, via=via, base_offset=base_offset)
         except AlreadyDelivered:
-            return pb.Acknowledgement(transfer_id=manifest.transfer_id, next_offset=manifest.total_bytes)
+            return [pb.Acknowledgement(transfer_id=manifest.transfer_id, next_offset=manifest.total_bytes)]
         except WireError as error:
-            return _refuse(manifest.transfer_id, error)
+            return [_refuse(manifest.transfer_id, error)]
         self._grown(entry)
-        return self._finish(entry)
+        # The first chunk is under way: there is something to say only if it is not the one wanted.
+        answer = entry.end_offset != opening.base_offset
+        return self._answer(entry, wanted=answer)
 
-    def _store(self, entry: Entry, offset: int, payload: memoryview) -> list[pb.Acknowledgement]:
+    def _store(self, entry: Entry, chunk: Chunk) -> list[pb.Acknowledgement]:
         try:
-            self._spool.append(entry, offset, payload)
+            self._spool.append(entry, chunk.offset, chunk.payload)
         except OutOfOrder:
             # One rewind per gap is enough: the chunks behind it are under way. A chunk from before the last
             # one seen means that the sender has gone back, and has lost a chunk again.
-            again = offset <= self._gap_at.get(entry.transfer_id, offset)
-            self._gap_at[entry.transfer_id] = offset
+            again = chunk.offset <= self._gap_at.get(entry.transfer_id, chunk.offset)
+            self._gap_at[entry.transfer_id] = chunk.offset
             return [_acknowledge(entry, rewind=True)] if again else []
         except QuotaExceeded as error:
             return [_refuse(entry.transfer_id, error)]
         self._gap_at.pop(entry.transfer_id, None)
         self._grown(entry)
-        return [self._finish(entry)]
+        return self._answer(entry, wanted=chunk.answer)
 
-    def _finish(self, entry: Entry) -> pb.Acknowledgement:
-        if entry.complete and not entry.verified:
+    def _answer(self, entry: Entry, *, wanted: bool) -> list[pb.Acknowledgement]:
+        """Each costs both ends as much as a third of a megabyte, so there are none that nobody waits for."""
+        if not entry.complete:
+            return [_acknowledge(entry)] if wanted else []
+        if not entry.verified:
             try:
                 self._spool.verify(entry)
                 if self._for_us(entry.manifest):
-                    check_finite(entry.manifest, self._spool.read(entry, 0, entry.manifest.total_bytes))
+                    check_finite(entry.manifest, self._spool.read(entry, 0, checked_bytes(entry.manifest)))
             except WireError as error:
                 self._spool.remove(entry.transfer_id)
-                return _refuse(entry.transfer_id, error)
+                return [_refuse(entry.transfer_id, error)]
             self._grown(entry)
-        return _acknowledge(entry)
+        return [_acknowledge(entry)]
 
     def _unfinished(self) -> list[Entry]:
         entries = (self._spool.entries.get(transfer_id) for transfer_id in self._opened)

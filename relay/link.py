@@ -71,12 +71,12 @@ class LinkSchedule:
 
     def open_at(self, instant_s: float) -> Window | None:
         """The window that contains this instant (its end not included)."""
-        index = int(np.searchsorted(self._start_s, instant_s, side="right")) - 1
+        index = int(self._start_s.searchsorted(instant_s, side="right")) - 1
         return self.windows[index] if index >= 0 and instant_s < self._end_s[index] else None
 
     def next_after(self, instant_s: float) -> Window | None:
         """The window that contains this instant, or the first one later."""
-        index = int(np.searchsorted(self._end_s, instant_s, side="right"))
+        index = int(self._end_s.searchsorted(instant_s, side="right"))
         return self.windows[index] if index < len(self.windows) else None
 
     def open_near(self, instant_s: float, slack_s: float) -> bool:

@@ -134,6 +134,7 @@ class OutgoingLink:
         self._broken_until_s = 0.0  # wall time
         self._out_until_s = 0.0  # mission time
         self._free_s = -math.inf  # mission time at which the last bit will have left
+        self._unasked = 0  # bytes sent since an acknowledgement was asked for
         self._on_line = 0  # frames that are paced, or that the neighbour is slow to take
 
     @property
@@ -248,7 +249,8 @@ class OutgoingLink:
             if room_bytes < 1:
                 break
             size = max(0, min(chunk_bytes, sending.entry.end_offset - sending.sent, room_bytes))
-            frames = self._frames(sending, size)
+            last = size == room_bytes or self.in_flight_bytes + size + chunk_bytes > credit_bytes
+            frames = self._frames(sending, size, ask=last or self._unasked + size >= credit_bytes // 4)
             self._free_s = begin_s + 8 * size / window.rate_bps
             await self._clock.sleep_until(self._free_s)
             for outage in self._outages:
@@ -273,9 +275,14 @@ class OutgoingLink:
                 return sending
         return None
 
-    def _frames(self, sending: _Sending, size: int) -> list[bytes]:
-        """The next `size` bytes of a transfer as frames, opened if need be; none of them if they get lost."""
+    def _frames(self, sending: _Sending, size: int, *, ask: bool) -> list[bytes]:
+        """The next `size` bytes of a transfer as frames, opened if need be; none of them if they get lost.
+
+        An acknowledgement is asked for where `ask` says so, and of what nothing follows for now.
+        """
         entry, offset = sending.entry, sending.sent
+        ask = ask or offset + size == entry.end_offset
+        self._unasked = 0 if ask else self._unasked + size
         frames = []
         if not sending.opened:
             base_offset = max(entry.base_offset, entry.delivered_offset)
@@ -284,7 +291,7 @@ class OutgoingLink:
         if size > 0 and not (self._loss and self._random.random() < self._loss):
             payload = memoryview(self._buffer)[:size]
             self._spool.read_into(entry, offset, payload)
-            frames.append(encode_chunk(entry.transfer_id, offset, payload))
+            frames.append(encode_chunk(entry.transfer_id, offset, payload, answer=ask))
         sending.sent += size
         self.sent_bytes += size
         self.resent_bytes += max(0, min(sending.furthest, sending.sent) - offset)

@@ -184,14 +184,14 @@ def test_other_bytes_than_were_signed_are_refused(fleet, relays, certificates):
 
 def test_a_corrupt_chunk_is_asked_for_again(fleet, relays, certificates):
     sealed, manifest, payload = parcel(fleet.tensor, certificates["sat-0"], values=np.arange(1000.0))
-    opening, first, second = encode_opening(sealed), *chunks(manifest.transfer_id, payload, 2000)
+    opening, _, second = encode_opening(sealed), *chunks(manifest.transfer_id, payload, 2000)
+    first = encode_chunk(manifest.transfer_id, 0, payload[:2000], answer=True)
     corrupt = bytearray(second)
     corrupt[-1] ^= 1
     answers = put(
         relays, [opening, first, bytes(corrupt), second], as_node="sat-0", identity=certificates["sat-0"]
     )
     assert [(a.next_offset, a.rewind) for a in answers] == [
-        (0, False),
         (2000, False),
         (2000, True),
         (4000, False),
