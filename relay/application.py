@@ -25,7 +25,7 @@ class Application:
     def __init__(self, node: str, spool: Spool, limits: Limits, *, taken: Callable[[], None]) -> None:
         self.arrived = asyncio.Event()  # set when there is something new to give
         self.busy = False  # it is there, and does something else than wait for a parcel
-        self.boarded = False  # it has been there since the last departure
+        self.boarded = False  # it has been there since the last departure, and has not died
         self._node = node
         self._spool = spool
         self._limits = limits
@@ -56,10 +56,12 @@ class Application:
         try:
             await asyncio.wait((giving, hearing), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            ended = hearing.done() and not hearing.cancelled() and hearing.exception() is None
             giving.cancel()
             hearing.cancel()
             if self._stream is giving:
-                self._stream, self.busy = None, False
+                # Who leaves ends the stream; one that breaks is that of a process which has died, and will come again.
+                self._stream, self.busy, self.boarded = None, False, self.boarded and ended
 
     async def _hear(self, requests: AsyncIterator[pb.FetchRequest], giving: asyncio.Task[None]) -> None:
         async for request in requests:

@@ -85,7 +85,7 @@ class Activity(NamedTuple):
     changes: int  # grows with everything that begins, arrives or leaves
     departure: int = 0  # the last one it knows of
     manned: bool = False  # its application is there
-    boarded: bool = False  # its application has been there since that departure
+    boarded: bool = False  # its application has been there since that departure, and has not died
 
 
 class Departure:
@@ -95,14 +95,13 @@ class Departure:
         self.number = number
         self.network = network
         self._satellites = frozenset(satellites)
-        self._awaited = set(satellites)
 
     def runs(self, answers: Mapping[str, Activity]) -> bool:
-        """Whether mission time runs: all applications have come, and not all have gone."""
+        """Whether mission time runs: all applications have come, none has died since, and not all have gone."""
         if any(answer.departure != self.number for answer in answers.values()):
             return False
-        self._awaited -= {node for node in self._awaited if answers[node].boarded}
-        return not self._awaited and any(answers[node].manned for node in self._satellites)
+        there = [answers[node] for node in self._satellites]
+        return all(answer.boarded for answer in there) and any(answer.manned for answer in there)
 
 
 class TimeAuthority:
