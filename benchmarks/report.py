@@ -26,7 +26,7 @@ from mission.scenario import load_scenario
 from orbit.contact_plan_files import save
 from server_app.planning import RoundPlanner
 from server_app.report import write_report
-from server_app.report_page import FRAME, get_plotlyjs
+from server_app.report_page import View, page
 from splitmodel.published import published
 from strategies.plan import SPLIT_COLUMNS, Plan
 
@@ -35,7 +35,7 @@ OPENS_S, RUNS = 2.0, 3
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Chromium prints the page before it tells what is in view, so that the first chart is asked for.
 _CLOCK = (
-    "<script>draw(names[0]).then(() => { document.title = `drawn ${performance.now()}`; });</script></body>"
+    "<script>draw(names()[0]).then(() => { document.title = `drawn ${performance.now()}`; });</script></body>"
 )
 
 
@@ -84,12 +84,7 @@ def bar_by_bar(plans: list[Plan]) -> str:
             width=0.8,
         )
     )
-    return FRAME.substitute(
-        title="bars",
-        body='<div class="figure" id="bars"></div>',
-        figures=f"bars: {figure.to_json()}",
-        plotly=get_plotlyjs(),
-    )
+    return page(View("bars", '<div class="figure" id="bars"></div>', {"bars": figure}))
 
 
 def opened_s(page: str, folder: Path) -> float:

@@ -39,6 +39,10 @@ ROUNDS = pa.schema(
         ("satellite", pa.string()),
         ("plane", pa.int32()),
         ("gateway", pa.string()),
+        (
+            "rounds_late",
+            pa.int32(),
+        ),  # how old what it delivers in this round is; null where it delivers nothing
         ("samples", pa.int64()),
         ("steps", pa.int64()),
         ("start_s", pa.float64()),
@@ -89,8 +93,7 @@ class RunRecord:
     """
 
     def __init__(self, directory: Path, scenario: Scenario, command: str) -> None:
-        if (directory / "run.json").exists():
-            raise FileExistsError(f"{directory}: holds a run already; name another directory")
+        require_no_run(directory)
         self.directory = directory
         self._rounds: list[dict[str, Any]] = []
         self._started = time.monotonic()
@@ -190,9 +193,15 @@ class RunRecord:
 
 
 def new_run_directory(out: str, scenario: str) -> Path:
-    """``out`` itself where it is given, else ``runs/TIME-SCENARIO`` below the working directory."""
+    """``out`` itself where it is given, else ``runs/TIME-SCENARIO`` below the working directory.
+
+    Raises:
+        FileExistsError: ``out`` holds a run already.
+    """
     if out:
-        return Path(out).expanduser().resolve()
+        directory = Path(out).expanduser().resolve()
+        require_no_run(directory)
+        return directory
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     base = Path("runs").resolve() / f"{stamp}-{scenario}"
     suffix = 1
@@ -201,6 +210,12 @@ def new_run_directory(out: str, scenario: str) -> Path:
         suffix += 1
         directory = base.with_name(f"{base.name}-{suffix}")
     return directory
+
+
+def require_no_run(directory: Path) -> None:
+    """Raise FileExistsError if the directory holds a run already."""
+    if (directory / "run.json").exists():
+        raise FileExistsError(f"{directory}: holds a run already; name another directory")
 
 
 def checkpoint_name(number: int) -> str:

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 from astropy.time import Time
-from plotly.offline import get_plotlyjs
 
 from orbit.constellation import Constellation
 from orbit.ground_track import coastlines, seen_circle, subpoints
 from orbit.stations import GroundStation
-from server_app.report_page import FRAME
+from server_app.report_page import View, page
 
 STEP_S = 30.0
 SPAN_S = 5700.0  # about a revolution
@@ -39,10 +38,7 @@ def map_page(title: str, constellation: Constellation, stations: Sequence[Ground
         '<div class="figure" id="map" role="img" aria-label="Ground tracks and stations on a map of the world" '
         'style="height: clamp(420px, 56vw, 720px)"></div></main>'
     )
-    figure = map_figure(constellation, stations, epoch)
-    return FRAME.substitute(
-        title=html.escape(title), body=body, figures=f"map: {figure.to_json()}", plotly=get_plotlyjs()
-    )
+    return page(View(title, body, {"map": map_figure(constellation, stations, epoch)}))
 
 
 def map_figure(

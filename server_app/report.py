@@ -8,21 +8,25 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.compute as pc
+from astropy.time import Time
 
 from mission.orbits import constellation_of, epoch_of, stations_of
-from mission.record import read_run, scenario_of, write_text
-from mission.scenario import ScenarioError, shipped_scenarios
+from mission.record import read_run, write_text
+from mission.scenario import ScenarioError, scenario_from_json, shipped_scenarios
+from orbit.constellation import Constellation
 from orbit.contact_plan_files import load, to_rows
+from orbit.stations import GroundStation
 from server_app.gantt import gantt_figure, thinned
-from server_app.ground_map import map_figure
+from server_app.globe import globe_figure
+from server_app.ground_map import SPAN_S, map_figure
 from server_app.report_figures import bytes_figure, learning_figure, measured_figure, seconds_figure
-from server_app.report_page import Section, page
+from server_app.report_page import Section, View, page, sections_view
 from server_app.run_totals import by_round, read_rounds
 
 _HOUR_S = 3600.0
@@ -52,42 +56,56 @@ def write_report(directory: Path) -> Path:
     Raises:
         FileNotFoundError: The directory holds no run.
     """
+    write_text(directory / "report.html", page(report_view(directory)))
+    return directory / "report.html"
+
+
+def report_view(directory: Path) -> View:
+    """What the page of a run shows now.
+
+    Raises:
+        FileNotFoundError: The directory holds no run.
+    """
     run = read_run(directory)
     rounds = by_round(read_rounds(directory))
-    text = page(
+    return sections_view(
         title=f"SkySplit: {run['scenario']['name']}",
         description=run["scenario"]["description"],
         facts=_facts(run, rounds),
         sections=list(_sections(directory, run, rounds)),
         ending=_ending(run),
     )
-    write_text(directory / "report.html", text)
-    return directory / "report.html"
 
 
 def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iterator[Section]:
     activities = _activities(directory / "plan.jsonl")
+    path = directory / "contacts.parquet"
+    contacts = load(path) if path.exists() else None
+    end_s = pc.max(rounds["end_s"]).as_py() or 0.0
     if len(rounds):
         used = [(row["start_s"], row["end_s"]) for row in activities if row["link"] == "downlink"]
-        end_s = pc.max(rounds["end_s"]).as_py()
         windows = thinned({"": used}, end_s, _MOST_WINDOWS)[""]
         yield Section(
             "curve", "Accuracy over mission time", "Scored on the test images after every round.",
             learning_figure(rounds, windows),
         )  # fmt: skip
-        path = directory / "contacts.parquet"
-        contacts = to_rows(load(path)) if path.exists() else []
         yield Section(
             "gantt", "What each satellite did",
             "As planned. Drag to zoom, double-click to see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
-            gantt_figure(run.get("satellites", []), contacts, activities, end_s),
+            gantt_figure(run.get("satellites", []), to_rows(contacts) if contacts else [], activities, end_s),
         )  # fmt: skip
-    figure = _map(run)
-    if figure:
+    mission = _mission(json.dumps(run["scenario"]))
+    if mission:
         yield Section(
             "map", "Ground tracks and stations",
             "The first 95 minutes. Dots: satellites at the start. Dotted: what a station sees above its mask.",
-            figure, wide=True,
+            map_figure(*mission), wide=True,
+        )  # fmt: skip
+    if mission and contacts:
+        yield Section(
+            "globe", "Links in space",
+            "Open links at a time that the slider chooses. Drag to turn the globe; by keyboard: arrows, + and -, 0.",
+            globe_figure(*mission, contacts, max(end_s, SPAN_S)), wide=True,
         )  # fmt: skip
     if len(rounds):
         yield Section(
@@ -107,11 +125,12 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
         yield Section("table", "Every round in figures", "", _table(rounds))
 
 
-def _map(run: Mapping[str, Any]) -> go.Figure | None:
-    """The map, or none where the scenario is another version's or its element file is elsewhere."""
+@lru_cache(maxsize=1)  # a live page asks again after every round
+def _mission(scenario: str) -> tuple[Constellation, list[GroundStation], Time] | None:
+    """Satellites, stations and epoch; none where the scenario is another version's or its element file is elsewhere."""
     try:
-        scenario = scenario_of(run)
-        return map_figure(constellation_of(scenario), stations_of(scenario), epoch_of(scenario))
+        read = scenario_from_json(scenario)
+        return constellation_of(read), stations_of(read), epoch_of(read)
     except ScenarioError:
         return None
 
@@ -153,7 +172,8 @@ def _short_command(command: str) -> str:
 
 def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
     result = run.get("result", {})
-    facts = {"state": run["state"], "mode": run["scenario"]["training"]["mode"]}
+    state = run["state"] if run["state"] != "running" else f"running: {run.get('phase', 'starting')}"
+    facts = {"state": state, "mode": run["scenario"]["training"]["mode"]}
     if "error" in result:
         facts["error"] = result["error"]
     if "test_accuracy" in result:
@@ -163,6 +183,12 @@ def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
             "rounds": str(result["rounds"]),
             "mission time": _duration(result["mission_time_s"]),
             "wall time": _duration(result["wall_time_s"]),
+        }
+    elif progress := run.get("progress"):
+        facts |= {
+            "test accuracy": f"{100 * progress['test_accuracy']:.1f} %",
+            "rounds": f"{progress['round']} of {run['scenario']['training']['rounds']}",
+            "mission time": _duration(progress["mission_time_s"]),
         }
     for column, name in (("split_up_bytes", "sent over the split"), ("split_down_bytes", "and back")):
         total = pc.sum(rounds[column]).as_py()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -72,59 +71,43 @@ def learning_figure(rounds: pa.Table, windows: np.ndarray) -> go.Figure:
 
 def bytes_figure(rounds: pa.Table) -> go.Figure:
     """MB of the whole constellation by round: planned by link class, and what was sent where that is recorded."""
-    figure = go.Figure()
-    for group, classes in enumerate((_LINK_BYTES, _SENT_BYTES)):
-        for column, (name, colour) in classes.items():
-            if pc.all(pc.is_null(rounds[column])).as_py():
-                continue
-            figure.add_bar(
-                x=_numbers(rounds), y=rounds[column].to_numpy() / 1e6, name=name, offsetgroup=str(group),
-                marker={"color": colour, "pattern": {"shape": "/" if group else ""}},
-                hovertemplate=name + ": %{y:.3f} MB<extra></extra>",
-            )  # fmt: skip
-    figure.update_layout(
-        barmode="relative",
-        xaxis={"title": "round", "type": "category"},
-        yaxis={"title": "MB, whole constellation"},
-        legend=_LEGEND,
-    )
-    return figure
+    bars = [
+        _bar(
+            rounds[column].to_numpy() / 1e6, name, "MB", colour,
+            offsetgroup=str(group), marker_pattern_shape="/" if group else "",
+        )
+        for group, classes in enumerate((_LINK_BYTES, _SENT_BYTES))
+        for column, (name, colour) in classes.items()
+        if not pc.all(pc.is_null(rounds[column])).as_py()
+    ]  # fmt: skip
+    return _over_rounds(rounds, bars, "relative", "MB, whole constellation")
 
 
 def seconds_figure(rounds: pa.Table) -> go.Figure:
     """Where the time of a satellite goes, by round: mean seconds by what it does."""
-    figure = go.Figure()
-    for column, (name, colour) in _PARTS.items():
-        figure.add_bar(
-            x=_numbers(rounds), y=rounds[column].to_numpy(), name=name, marker_color=colour,
-            hovertemplate=name + ": %{y:.2f} s<extra></extra>",
-        )  # fmt: skip
-    figure.update_layout(
-        barmode="stack",
-        xaxis={"title": "round", "type": "category"},
-        yaxis={"title": "seconds, mean over satellites"},
-        legend=_LEGEND,
-    )
-    return figure
+    bars = [_bar(rounds[column].to_numpy(), name, "s", colour) for column, (name, colour) in _PARTS.items()]
+    return _over_rounds(rounds, bars, "stack", "seconds, mean over satellites")
 
 
 def measured_figure(rounds: pa.Table) -> go.Figure:
     """Planned and measured length of every round, until the last satellite is done."""
     start_s = rounds["start_s"].to_numpy()
-    figure = go.Figure()
-    for column, name, colour in (("end_s", "planned", _BLUE), ("measured_end_s", "measured", _CYAN)):
-        figure.add_bar(
-            x=_numbers(rounds), y=rounds[column].to_numpy() - start_s, name=name, marker_color=colour,
-            hovertemplate=name + ": %{y:.2f} s<extra></extra>",
-        )  # fmt: skip
+    bars = [
+        _bar(rounds[column].to_numpy() - start_s, name, "s", colour)
+        for column, name, colour in (("end_s", "planned", _BLUE), ("measured_end_s", "measured", _CYAN))
+    ]
+    return _over_rounds(rounds, bars, "group", "seconds")
+
+
+def _bar(values: np.ndarray, name: str, unit: str, colour: str, **style: str) -> go.Bar:
+    said = f"{name}: %{{y:.3~f}} {unit}<extra></extra>"
+    return go.Bar(y=values, name=name, marker_color=colour, hovertemplate=said, **style)
+
+
+def _over_rounds(rounds: pa.Table, bars: Sequence[go.Bar], mode: str, title: str) -> go.Figure:
+    numbers = [str(number) for number in rounds["round"].to_pylist()]
+    figure = go.Figure([bar.update(x=numbers) for bar in bars])
     figure.update_layout(
-        barmode="group",
-        xaxis={"title": "round", "type": "category"},
-        yaxis={"title": "seconds"},
-        legend=_LEGEND,
+        barmode=mode, xaxis={"title": "round", "type": "category"}, yaxis={"title": title}, legend=_LEGEND
     )
     return figure
-
-
-def _numbers(rounds: pa.Table) -> Sequence[Any]:
-    return [str(number) for number in rounds["round"].to_pylist()]

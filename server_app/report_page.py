@@ -11,7 +11,7 @@ from string import Template
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-_FRAME = """<!doctype html>
+_FRAME = Template("""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -32,6 +32,7 @@ pre { overflow: auto; padding: .75rem; border: 1px solid var(--line); border-rad
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; } a { color: var(--focus); }
 summary { cursor: pointer; }
 .figure { width: 100%; min-height: 320px; } .wide { height: clamp(300px, 56vw, 640px); }
+.when { display: flex; gap: 1rem; align-items: center; font-variant-numeric: tabular-nums; } .when input { flex: 1; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -39,50 +40,82 @@ th:first-child, td:first-child { text-align: left; } th { color: var(--soft); fo
 </style>
 </head>
 <body>
-$body<script>$plotly</script>
+<div id="page">$body</div>
+<script>$plotly</script>
 <script>
-const figures = {$figures};
-const dark = matchMedia("(prefers-color-scheme: dark)");
+let figures = {$figures};
+const dark = matchMedia("(prefers-color-scheme: dark)"), kept = {};
 async function draw(name) {
   const ink = dark.matches ? "#e8e9ec" : "#1b1b1f", line = dark.matches ? "#33363d" : "#e3e5e9";
   const axis = { gridcolor: line, zerolinecolor: line, automargin: true };
-  const figure = figures[name], chart = document.getElementById(name);
+  const figure = figures[name], chart = document.getElementById(name), scene = figure.layout.scene;
   const layout = { ...figure.layout, template: null, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { color: ink }, margin: { l: 40, r: 30, t: 40, b: 50 },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: "#8a9099" } };
+    font: { color: ink }, margin: scene ? { l: 0, r: 0, t: 0, b: 0 } : { l: 40, r: 30, t: 40, b: 50 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: "#8a9099" }, uirevision: "kept" };
   for (const key of Object.keys(layout)) if (/^[xy]axis/.test(key)) layout[key] = { ...axis, ...layout[key] };
+  if (kept[name]) layout.xaxis = { ...layout.xaxis, range: kept[name], autorange: false };
   const displayModeBar = innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
-  await Plotly.react(chart, figure.data, layout, { responsive: true, displaylogo: false, displayModeBar });
-  if (!chart.hasAttribute("tabindex")) takeKeys(chart);
-}
-// A chart that has the focus: arrows move along the first axis, + and - zoom, 0 shows all.
-function takeKeys(chart) {
-  const home = [...chart._fullLayout.xaxis.range];
+  const config = { responsive: true, displaylogo: false, scrollZoom: false, displayModeBar };
+  await Plotly.react(chart, { data: figure.data, layout, config });
+  if (figure.frames) await takeTime(chart);
+  if (chart.hasAttribute("tabindex")) return;
   chart.tabIndex = 0;
   chart.addEventListener("keydown", event => {
-    const [from, to] = chart._fullLayout.xaxis.range, span = to - from;
-    const range = { ArrowLeft: [from - span / 10, to - span / 10], ArrowRight: [from + span / 10, to + span / 10],
-      "+": [from + span / 6, to - span / 6], "=": [from + span / 6, to - span / 6],
-      "-": [from - span / 4, to + span / 4], "0": home }[event.key];
-    if (!range || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const change = (scene ? turned : zoomed)(chart, event.key);
+    if (!change) return;
     event.preventDefault();
-    Plotly.relayout(chart, { "xaxis.range": range });
+    Plotly.relayout(chart, change);
   });
+}
+// Keys of a flat chart: arrows move along the first axis, + and - zoom, 0 shows all.
+function zoomed(chart, key) {
+  const [from, to] = chart._fullLayout.xaxis.range, span = to - from, home = figures[chart.id].layout.xaxis?.range;
+  kept[chart.id] = { ArrowLeft: [from - span / 10, to - span / 10], ArrowRight: [from + span / 10, to + span / 10],
+    "+": [from + span / 6, to - span / 6], "=": [from + span / 6, to - span / 6],
+    "-": [from - span / 4, to + span / 4] }[key] ?? (key === "0" ? undefined : kept[chart.id]);
+  if (key === "0" && !home) return { "xaxis.autorange": true };
+  return "ArrowLeft ArrowRight + = - 0".split(" ").includes(key) && { "xaxis.range": kept[chart.id] ?? home };
+}
+// Keys of a chart in space: arrows turn it, + and - come nearer and go away, 0 turns it back.
+function turned(chart, key) {
+  const { x, y, z } = chart._fullLayout.scene.camera.eye, far = Math.hypot(x, y, z);
+  let around = Math.atan2(y, x), up = Math.asin(z / far), near = 1;
+  if (key === "ArrowLeft") around -= 0.2;
+  else if (key === "ArrowRight") around += 0.2;
+  else if (key === "ArrowUp") up = Math.min(up + 0.2, 1.5);
+  else if (key === "ArrowDown") up = Math.max(up - 0.2, -1.5);
+  else if (key === "+" || key === "=") near = 0.8;
+  else if (key === "-") near = 1.25;
+  else return key === "0" && { "scene.camera": figures[chart.id].layout.scene.camera };
+  const r = far * near * Math.cos(up);
+  const eye = { x: r * Math.cos(around), y: r * Math.sin(around), z: far * near * Math.sin(up) };
+  return { "scene.camera.eye": eye };
+}
+// A figure with frames gets a slider that chooses one.
+function takeTime(chart) {
+  const frames = figures[chart.id].frames, slider = chart.nextElementSibling.querySelector("input");
+  slider.max = frames.length - 1;
+  slider.oninput = () => {
+    const frame = frames[slider.value], change = {};
+    for (const axis of "xyz") change[axis] = frame.data.map(trace => trace[axis]);
+    slider.setAttribute("aria-valuetext", slider.nextElementSibling.textContent = frame.name);
+    return Plotly.restyle(chart, change, frame.traces);
+  };
+  return slider.oninput();
 }
 // Charts are drawn as they come near, so that a long page opens at once.
 const near = new IntersectionObserver(found => {
   for (const one of found.filter(one => one.isIntersecting)) { near.unobserve(one.target); draw(one.target.id); }
 }, { rootMargin: "300px" });
-const names = Object.keys(figures);
-for (const name of names) near.observe(document.getElementById(name));
-dark.addEventListener("change", () => names.filter(name => document.getElementById(name).tabIndex === 0).forEach(draw));
-addEventListener("beforeprint", () => names.forEach(draw));
-</script>
+const names = () => Object.keys(figures), isDrawn = name => document.getElementById(name).tabIndex === 0;
+for (const name of names()) near.observe(document.getElementById(name));
+dark.addEventListener("change", () => names().filter(isDrawn).forEach(draw));
+addEventListener("beforeprint", () => names().forEach(draw));
+$script</script>
 </body>
 </html>
-"""
-
-FRAME = Template(_FRAME)  # $title, $body, $figures, $plotly
+""")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +137,40 @@ class Section:
     wide: bool = False
 
 
-def page(
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a page shows.
+
+    Attributes:
+        title: Of the page.
+        body: Markup, with an element of class ``figure`` for each figure, its name as ``id``.
+        figures: By name.
+    """
+
+    title: str
+    body: str
+    figures: Mapping[str, go.Figure]
+
+    def figures_json(self) -> str:
+        """The members of a JSON object, a figure each."""
+        return ",\n".join(f"{json.dumps(name)}: {figure.to_json()}" for name, figure in self.figures.items())
+
+
+def page(view: View, script: str = "") -> str:
+    """A page with all that it needs inside; ``script`` runs after its own."""
+    return _FRAME.substitute(
+        title=html.escape(view.title),
+        body=view.body,
+        figures=view.figures_json(),
+        plotly=get_plotlyjs(),
+        script=script,
+    )
+
+
+def sections_view(
     title: str, description: str, facts: Mapping[str, str], sections: Sequence[Section], ending: str
-) -> str:
-    """A page of sections, with links to them and with all that it needs inside.
+) -> View:
+    """A view of sections, with links to them.
 
     Args:
         title: Of the page.
@@ -124,12 +187,8 @@ def page(
         f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p></header><dl>{shown}</dl>"
         f'<nav aria-label="Sections">{links}</nav><main>{"".join(map(_markup, sections))}{ending}</main>'
     )
-    figures = ",\n".join(
-        f"{json.dumps(part.name)}: {part.content.to_json()}"
-        for part in sections
-        if isinstance(part.content, go.Figure)
-    )
-    return FRAME.substitute(title=html.escape(title), body=body, figures=figures, plotly=get_plotlyjs())
+    figures = {part.name: part.content for part in sections if isinstance(part.content, go.Figure)}
+    return View(title, body, figures)
 
 
 def _markup(section: Section) -> str:
@@ -138,5 +197,11 @@ def _markup(section: Section) -> str:
     if isinstance(content, go.Figure):
         shape = "figure wide" if section.wide else "figure"
         label = html.escape(section.title)
-        content = f'<div class="{shape}" id="{section.name}" role="group" aria-label="{label}"></div>'
+        slider = (
+            f'<label class="when" id="{section.name}-when">mission time '
+            '<input type="range" value="0"><output></output></label>'
+            if content.frames
+            else ""
+        )
+        content = f'<div class="{shape}" id="{section.name}" role="group" aria-label="{label}"></div>{slider}'
     return f'<h2 id="{section.name}-title">{html.escape(section.title)}</h2>{says}{content}\n'

@@ -30,7 +30,13 @@ _STORY = {
     "First": (doctor.doctor, scenario_commands.scenarios, plan_commands.models, scenario_commands.init),
     "Look at the orbits": (orbit_commands.constellation, orbit_commands.contacts),
     "Plan": (plan_commands.plan, plan_commands.compare),
-    "Fine-tune": (run_commands.run, run_commands.emulate, relay_commands.status, run_commands.report),
+    "Fine-tune": (
+        run_commands.run,
+        run_commands.emulate,
+        relay_commands.status,
+        run_commands.report,
+        run_commands.tensorboard,
+    ),
     "Deploy on several machines": (relay_commands.certs, relay_commands.deploy),
 }
 for chapter, commands in _STORY.items():

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
-from server_app.report_page import FRAME
+from server_app.report_page import View, page
 from strategies.compare import table_rows
 from strategies.plan import SPLIT_COLUMNS
 from strategies.regime import verdict
@@ -50,12 +48,7 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
             "<p>Where the time of a satellite goes, part of the round (mean over satellites and starts).</p>"
         )
         body.append(_figure(f"time{number}", f"Parts of the round of every case, {model}"))
-    return FRAME.substitute(
-        title=html.escape(title),
-        body="\n".join(body) + "</main>",
-        figures=",\n".join(f"{json.dumps(name)}: {figure.to_json()}" for name, figure in figures.items()),
-        plotly=get_plotlyjs(),
-    )
+    return page(View(title, "\n".join(body) + "</main>", figures))
 
 
 def _figure(name: str, label: str) -> str:

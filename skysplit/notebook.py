@@ -142,8 +142,6 @@ class Mission(Shown):
         from skysplit.simulate import simulate
 
         directory = new_run_directory(str(out), self.title)
-        if (directory / "run.json").exists():
-            raise FileExistsError(f"{directory}: holds a run already; name another directory")
         told = {**self.overrides, "scenario": str(self.source), "out": str(directory)}
         with RunProgress(self.scenario.training.rounds) as progress:
             simulate(self.scenario, told, directory, at_once, progress.show)

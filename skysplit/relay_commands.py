@@ -138,7 +138,7 @@ def deploy(
         typer.Option(metavar="NODE=HOST:PORT", help="Where others reach a node (or superlink). Repeatable."),
     ] = None,
 ) -> None:
-    """Write a folder per node, a Compose file and a kustomize base, for other machines; see docs/deploy.md.
+    """Write a folder per node, a Compose file and a kustomize base, for other machines; see docs/tutorial-tls.md.
 
     Example: `skysplit deploy demo --at superlink=ground.example:8000 --out deployment`
     """

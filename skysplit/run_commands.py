@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +18,7 @@ from rich.console import Console
 from mission.record import new_run_directory, scenario_of, unfinished_run
 from mission.scenario import ScenarioError, given_path, scenario_path
 from mission.schema import Scenario
-from skysplit.arguments import ScenarioArgument, SetOption, fail, overrides_of, read_scenario
+from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, overrides_of, read_scenario
 
 OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
 
@@ -25,6 +27,16 @@ ResumeOption = Annotated[
     Path | None,
     typer.Option(help="Go on with the run in this directory, which was ended before its time."),
 ]
+
+
+LiveOption = Annotated[
+    bool,
+    typer.Option("--live", help="Serve the report while the run goes on; on a terminal until Ctrl-C."),
+]
+FormatOption = Annotated[TextFormat, typer.Option("--format", help="How the result is printed.")]
+
+
+Flight = tuple[Scenario, dict[str, Any], Path]  # as resolved, what Flower is told, the run directory
 
 
 class Backend(StrEnum):
@@ -43,20 +55,19 @@ def run(
         int | None,
         typer.Option(min=1, help="Satellites that compute at the same time, a process of about 0.5 GB each."),
     ] = None,
+    live: LiveOption = False,
+    output: FormatOption = TextFormat.TABLE,
 ) -> None:
     """Fine-tune the scenario's model, simulated by Flower on this machine.
 
-    Example: `skysplit run demo --set training.rounds=3 --out runs/first`
+    Example: `skysplit run demo --set training.rounds=3 --out runs/first --live`
 
     A run that was ended goes on after its last finished round, to the same result: `skysplit run --resume runs/first`
     """
     from skysplit.simulate import simulate
 
-    how = functools.partial(simulate, at_once=at_once)
-    if resume is None:
-        _fly(scenario, settings, out, how)
-    else:
-        _go_on(resume, how)
+    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume)
+    _watch(functools.partial(simulate, at_once=at_once), *flight, live, output)
 
 
 def emulate(
@@ -68,6 +79,8 @@ def emulate(
         Backend,
         typer.Option(help="Processes on this machine, or a container for every node (Docker Compose)."),
     ] = Backend.PROCESS,
+    live: LiveOption = False,
+    output: FormatOption = TextFormat.TABLE,
 ) -> None:
     """Fly the scenario in real time: every satellite is a SuperNode and a relay of its own.
 
@@ -77,25 +90,19 @@ def emulate(
     Example: `skysplit emulate demo --set training.rounds=2 --set constellation.satellites=6 --out runs/emulated`
     """
     from skysplit.emulate import emulate_in_containers, emulate_in_processes
-    from skysplit.measured import print_measured
 
     how = emulate_in_processes if backend is Backend.PROCESS else emulate_in_containers
-    if resume is None:
-        directory = _fly(scenario, settings, out, how)
-    else:
-        directory = resume
-        _go_on(resume, how)
-    print_measured(directory)
+    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume)
+    _watch(how, *flight, live, output)
 
 
-def _fly(
-    scenario: str, settings: list[str] | None, out: Path | None, how: Callable[..., dict[str, Any]]
-) -> Path:
-    """Run a scenario and return its run directory."""
+def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flight:
+    """A run that begins."""
     resolved = read_scenario(scenario, settings)
-    directory = new_run_directory(str(out or ""), resolved.name)
-    if (directory / "run.json").exists():
-        fail(f"--out: found {directory}, which holds a run already")
+    try:
+        directory = new_run_directory(str(out or ""), resolved.name)
+    except FileExistsError as error:
+        fail(f"--out: {error}")
     for key, path in (("data.path", resolved.data.path), ("model.path", resolved.model.path)):
         try:
             given_path(path, key)
@@ -106,12 +113,11 @@ def _fly(
         "scenario": str(scenario_path(scenario).resolve()),
         "out": str(directory),
     }
-    _watch(how, resolved, told, directory)
-    return directory
+    return resolved, told, directory
 
 
-def _go_on(directory: Path, how: Callable[..., dict[str, Any]]) -> None:
-    """Resume the run of a directory."""
+def _rest_of(directory: Path) -> Flight:
+    """The run of a directory, to be resumed."""
     from server_app.checkpoint import newest
 
     directory = directory.resolve()
@@ -123,21 +129,43 @@ def _go_on(directory: Path, how: Callable[..., dict[str, Any]]) -> None:
         fail(f"--resume: {directory} holds no run")
     except (ValueError, FileExistsError) as error:
         fail(f"--resume: {error}")
-    _watch(how, resolved, {"resume": str(directory)}, directory)
+    return resolved, {"resume": str(directory)}, directory
 
 
 def _watch(
-    how: Callable[..., dict[str, Any]], resolved: Scenario, told: Mapping[str, Any], directory: Path
+    how: Callable[..., dict[str, Any]],
+    resolved: Scenario,
+    told: Mapping[str, Any],
+    directory: Path,
+    live: bool,
+    output: TextFormat,
 ) -> None:
     """Run, show how it goes and what came out."""
+    from skysplit.live_page import LivePage
     from skysplit.progress import RunProgress
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, which ends what was started
-    try:
-        with RunProgress(resolved.training.rounds) as progress:
-            result = how(resolved, told, directory, on_progress=progress.show)
-    except (RuntimeError, ValueError) as error:
-        fail(f"{error}\nrun directory: {directory}")
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    with LivePage(directory, f"SkySplit: {resolved.name}") if live else nullcontext() as page:
+        if page:
+            console.print(f"live page: {page.address}")
+        try:
+            with RunProgress(resolved.training.rounds) as progress:
+                result = how(resolved, told, directory, on_progress=progress.show)
+        except (RuntimeError, ValueError) as error:
+            fail(f"{error}\nrun directory: {directory}")
+        if output is TextFormat.JSON:
+            print(json.dumps({"directory": str(directory), **result}), flush=True)
+        else:
+            _print_result(directory, result)
+        if page and console.is_terminal:
+            console.print(f"the run is over; Ctrl-C ends {page.address}")
+            page.stay()
+
+
+def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
+    from skysplit.measured import print_measured
+
     console = Console(soft_wrap=True, highlight=False)
     console.print(
         f"test accuracy {100 * result['test_accuracy']:.1f} %"
@@ -146,6 +174,7 @@ def _watch(
         f" wall time {result['wall_time_s']:.0f} s"
     )
     console.print(f"run directory: {directory}")
+    print_measured(directory)
 
 
 def report(run_directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
@@ -159,3 +188,20 @@ def report(run_directory: Annotated[Path, typer.Argument(help="A run directory."
         print(write_report(run_directory))
     except FileNotFoundError as error:
         fail(f"{run_directory}: holds no run ({error.filename} is missing)")
+
+
+def tensorboard(run_directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
+    """Write a run's rounds as TensorBoard event files, also of a run under way; needs the extra `tensorboard`.
+
+    Example: `skysplit tensorboard runs/first`, then `tensorboard --logdir runs`
+    """
+    from server_app.event_files import write_events
+
+    try:
+        print(write_events(run_directory))
+    except FileNotFoundError as error:
+        fail(f"{run_directory}: holds no run ({error.filename} is missing)")
+    except ScenarioError as error:
+        fail(str(error))
+    except ModuleNotFoundError:
+        fail("tensorboard is not installed: pip install 'skysplit[tensorboard]'")

@@ -1,52 +1,142 @@
-"""Pages opened in a real browser: every chart is drawn, the console stays empty, keys move a chart."""
+"""Pages in a real browser: every chart is drawn, the console stays empty, keys move a chart, a live page follows."""
 
 from __future__ import annotations
 
-import re
+import json
+import os
+import queue
 import shutil
 import subprocess
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from mission.record import read_run, write_table, write_text
 from server_app.report import write_report
 from skysplit.cli import app
+from skysplit.live_page import LivePage
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
-# Zooms the curve with the keyboard once it takes keys, and says how much of the axis is left.
-PRESS_PLUS = """<script>
-const wait = setInterval(() => {
-  const chart = document.getElementById("curve");
-  if (!chart.hasAttribute("tabindex")) return;
-  clearInterval(wait);
-  const span = () => chart._fullLayout.xaxis.range[1] - chart._fullLayout.xaxis.range[0];
-  const before = span();
-  chart.focus();
-  chart.dispatchEvent(new KeyboardEvent("keydown", { key: "+", bubbles: true }));
-  setTimeout(() => { document.title = `${document.activeElement.id} ${(span() / before).toFixed(3)}`; }, 200);
-}, 50);
-</script>"""
+QUIET = "--no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-extensions"
+SOFTWARE_GL = "--use-angle=swiftshader --enable-unsafe-swiftshader"
+CHARTS = "[...document.querySelectorAll('.figure')].map(chart => chart.id)"
+DRAWN = "[...document.querySelectorAll('.js-plotly-plot[tabindex]')].map(chart => chart.id)"
 
 
-def opened(page: Path, profile: Path) -> tuple[str, list[str]]:
-    """The page's markup after its scripts ran, and the lines of its console."""
-    assert CHROMIUM
-    quiet = "--no-first-run --disable-quic --disable-background-networking --disable-component-update --disable-sync"
-    how = f"--headless --no-sandbox --disable-gpu {quiet} --enable-logging=stderr --virtual-time-budget=10000"
-    tall = "--window-size=1280,9000"  # all charts in view
-    command = [CHROMIUM, *how.split(), tall, "--dump-dom", f"--user-data-dir={profile}", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True)
-    return done.stdout, [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+SAYS = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+ADVICE = '"source": "rendering"'  # how plotly could read the canvas of its marker symbols faster
 
 
-def drawn(markup: str) -> list[str]:
-    """Names of the charts that plotly has drawn; all that the page has."""
-    charts = re.findall(r'<div class="(figure[^"]*)" id="(\w+)"', markup)
-    assert markup.count('class="plot-container plotly"') == len(charts)
-    return [name for style, name in charts if "js-plotly-plot" in style]
+class Browser:
+    """Headless Chromium with one page, told what to do by the DevTools protocol over a pipe.
+
+    Attributes:
+        console: What the page, and the browser about it, have said.
+    """
+
+    def __init__(self, profile: Path) -> None:
+        assert CHROMIUM
+        (told, self._tell), (self._hear, said) = os.pipe(), os.pipe()
+        words = (
+            f"--headless --no-sandbox {QUIET} {SOFTWARE_GL} --remote-debugging-pipe --user-data-dir={profile}"
+        )
+        self._process = subprocess.Popen(
+            ["bash", "-c", f'exec "$0" "$@" 3<&{told} 4>&{said}', CHROMIUM, *words.split(), "about:blank"],
+            pass_fds=(told, said), stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(told)
+        os.close(said)
+        self.console: list[str] = []
+        self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._session: dict[str, str] = {}
+        self._count = 0
+        threading.Thread(target=self._listen, daemon=True).start()
+        [page] = [one for one in self.send("Target.getTargets")["targetInfos"] if one["type"] == "page"]
+        attached = self.send("Target.attachToTarget", targetId=page["targetId"], flatten=True)
+        self._session = {"sessionId": attached["sessionId"]}
+        for domain in ("Page", "Runtime", "Log"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """A command's result."""
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": params, **self._session}
+        os.write(self._tell, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._answers.get(timeout=60)
+            if answer["id"] == self._count:
+                assert "result" in answer, answer
+                return answer["result"]
+
+    def open(self, address: str, *, width: int = 1280, height: int = 900) -> None:
+        """Open an address in a window of this size."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.send("Page.navigate", url=address)
+        self.until("document.readyState === 'complete'")
+
+    def ask(self, expression: str) -> Any:
+        """What a JavaScript expression is."""
+        asked = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in asked, asked["result"]["description"]
+        return asked["result"].get("value")
+
+    def until(self, expression: str, within_s: float = 60.0) -> None:
+        """Wait until an expression is true."""
+        end = time.monotonic() + within_s
+        while not self.ask(expression):
+            assert time.monotonic() < end, f"never: {expression}"
+            time.sleep(0.1)
+
+    def press(self, key: str, **how: Any) -> None:
+        """Press and release a key where the focus is."""
+        for kind in ("keyDown", "keyUp"):
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, **how)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(timeout=30)
+        os.close(self._tell)
+
+    def _listen(self) -> None:
+        with os.fdopen(self._hear, "rb") as stream:
+            rest = b""
+            while content := stream.read1(1 << 20):
+                *messages, rest = (rest + content).split(b"\0")
+                for message in map(json.loads, messages):
+                    if "id" in message:
+                        self._answers.put(message)
+                    elif message["method"] in SAYS and ADVICE not in (said := json.dumps(message["params"])):
+                        self.console.append(said)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    found = Browser(tmp_path / "profile")
+    yield found
+    found.close()
+
+
+def open_and_draw(browser: Browser, page: Path) -> list[str]:
+    """Open a page with all charts in view and wait until every one is drawn; their names."""
+    browser.open(page.as_uri(), height=9000)
+    browser.until(f"{DRAWN}.length === {CHARTS}.length")
+    return browser.ask(DRAWN)
 
 
 @pytest.mark.parametrize(
@@ -61,36 +151,96 @@ def drawn(markup: str) -> list[str]:
     ],
 )  # fmt: skip
 def test_pages_of_other_commands_are_drawn_without_a_console_message(
-    words: list[str], charts: list[str], tmp_path: Path
+    words: list[str], charts: list[str], tmp_path: Path, browser: Browser
 ) -> None:
     page = tmp_path / "page.html"
     done = CliRunner().invoke(app, [*words, "--out", str(page)])
     assert done.exit_code == 0, done.stderr
-    markup, console = opened(page, tmp_path / "profile")
-    assert console == []
-    assert drawn(markup) == charts
+    assert open_and_draw(browser, page) == charts
+    assert browser.console == []
 
 
 def test_every_chart_of_a_report_is_drawn_without_a_console_message(
-    emulated_run: Path, tmp_path: Path
+    emulated_run: Path, browser: Browser
 ) -> None:
-    markup, console = opened(write_report(emulated_run), tmp_path / "profile")
-    assert console == []
-    names = [
-        name
-        for tag, name in re.findall(r'(<div class="figure[^>]*id="(\w+)"[^>]*>)', markup)
-        if "plotly" in tag
-    ]
-    assert names == ["curve", "gantt", "map", "bytes", "seconds", "measured"]
-    assert markup.count('class="plot-container plotly"') == len(names)
-    gantt = markup[markup.index('id="gantt"') : markup.index('id="map"')]
-    assert len(re.findall(r'class="js-fill"', gantt)) >= 5  # bars of a label are one path
+    names = open_and_draw(browser, write_report(emulated_run))
+    assert names == ["curve", "gantt", "map", "globe", "bytes", "seconds", "measured"]
+    assert (
+        browser.ask("document.querySelectorAll('#gantt .js-fill').length") >= 5
+    )  # bars of a label are one path
+    assert browser.ask("document.querySelector('#globe canvas').width") > 100
+    assert browser.console == []
 
 
-def test_a_chart_is_zoomed_from_the_keyboard(simulated_run: Path, tmp_path: Path) -> None:
-    page = write_report(simulated_run).read_text(encoding="utf-8")
-    pressed = tmp_path / "pressed.html"
-    pressed.write_text(page.replace("</body>", PRESS_PLUS + "</body>"), encoding="utf-8")
-    markup, console = opened(pressed, tmp_path / "profile")
-    assert console == []
-    assert "<title>curve 0.667</title>" in markup
+def test_no_page_is_wider_than_a_narrow_window(emulated_run: Path, browser: Browser) -> None:
+    browser.open(write_report(emulated_run).as_uri(), width=390, height=9000)
+    browser.until(f"{DRAWN}.length === {CHARTS}.length")
+    assert browser.ask("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_chart_is_zoomed_from_the_keyboard_and_back(simulated_run: Path, browser: Browser) -> None:
+    browser.open(write_report(simulated_run).as_uri())
+    browser.until(f"{DRAWN}.includes('curve')")
+    span = "(axis => axis.range[1] - axis.range[0])(document.getElementById('curve')._fullLayout.xaxis)"
+    before = browser.ask(f"document.getElementById('curve').focus(), {span}")
+    browser.press("+", text="+")
+    browser.until(f"Math.abs({span} / {before} - 2 / 3) < 1e-6")
+    browser.press("0", text="0")
+    browser.until(f"Math.abs({span} / {before} - 1) < 1e-6")
+    assert browser.console == []
+
+
+def test_the_globe_is_turned_and_its_time_chosen_from_the_keyboard(
+    simulated_run: Path, browser: Browser
+) -> None:
+    browser.open(write_report(simulated_run).as_uri(), width=400, height=500)
+    browser.until(f"document.getElementById('globe').scrollIntoView(), {DRAWN}.includes('globe')")
+    globe = "document.getElementById('globe')"
+    eye = f"JSON.stringify({globe}._fullLayout.scene.camera.eye)"
+    before = browser.ask(f"{globe}.focus(), {eye}")
+    browser.press("ArrowLeft")
+    browser.until(f"{eye} !== {json.dumps(before)}")
+    place = f"{globe}._fullData[3].x[0]"
+    began = browser.ask(f"document.querySelector('#globe-when input').focus(), {place}")
+    browser.press("ArrowRight", code="ArrowRight", windowsVirtualKeyCode=39)
+    browser.until(f"{place} !== {began}")
+    assert browser.ask("document.querySelector('#globe-when output').textContent") != "0.0 min"
+    assert browser.console == []
+
+
+def test_a_live_page_follows_a_run_through_a_reload_to_its_end(
+    simulated_run: Path, tmp_path: Path, browser: Browser
+) -> None:
+    directory = tmp_path / "run"
+    title = "document.querySelector('h1').textContent"
+    rows = "document.querySelectorAll('tbody tr').length"
+    with LivePage(directory, "to come") as live:
+        browser.open(live.address)
+        assert browser.ask(title) == "to come"
+        begin(directory, simulated_run, rounds=1)
+        browser.until(f"{rows} === 1")
+        browser.until(f"{DRAWN}.includes('curve')")
+        curve = "document.getElementById('curve')"
+        browser.ask(f"{curve}.focus(), (window.before = {curve}).id")
+        begin(directory, simulated_run, rounds=2)
+        browser.until(f"{rows} === 2 && {curve}._fullData[1].x.length === 2")
+        assert browser.ask(f"document.activeElement === {curve} && window.before === {curve}")
+        browser.send("Page.reload")
+        browser.until(f"window.before === undefined && {rows} === 2")
+        browser.until("document.getElementById('live')?.textContent === 'This page follows the run.'")
+        shutil.copy(simulated_run / "run.json", directory / "run.json")
+    browser.until("document.getElementById('live').textContent === 'The run is over.'")
+    assert browser.ask("document.querySelector('dd').textContent") == "completed"
+    assert browser.console == []
+
+
+def begin(directory: Path, run: Path, rounds: int) -> None:
+    """Make a run's directory what it was after so many rounds."""
+    directory.mkdir(exist_ok=True)
+    for name in ("plan.jsonl", "contacts.parquet"):
+        shutil.copy(run / name, directory / name)
+    table = pq.read_table(run / "rounds.parquet")
+    write_table(directory / "rounds.parquet", table.filter(pc.less_equal(table["round"], rounds)))
+    said = read_run(run) | {"state": "running", "phase": "training"}
+    del said["result"]
+    write_text(directory / "run.json", json.dumps(said))

@@ -27,14 +27,14 @@ SPANS = st.lists(
 
 def figures_of(page: str) -> dict[str, Any]:
     """The figures that a page draws, by name."""
-    inside = re.search(r"^const figures = \{(.*?)\};$", page, re.MULTILINE | re.DOTALL)
+    inside = re.search(r"^let figures = \{(.*?)\};$", page, re.MULTILINE | re.DOTALL)
     assert inside
     return json.loads("{" + inside.group(1) + "}")
 
 
 def test_a_simulated_run_shows_every_chart_but_the_measured_one(simulated_run: Path) -> None:
     page = write_report(simulated_run).read_text(encoding="utf-8")
-    assert list(figures_of(page)) == ["curve", "gantt", "map", "bytes", "seconds"]
+    assert list(figures_of(page)) == ["curve", "gantt", "map", "globe", "bytes", "seconds"]
     assert "sent over the split" in page
 
 
@@ -76,7 +76,7 @@ def test_a_run_under_way_is_shown_before_its_first_round_ends(simulated_run: Pat
     shutil.copytree(simulated_run, begun)
     (begun / "rounds.parquet").unlink()
     (begun / "plan.jsonl").write_text('{"round": 1, "kind": "sess')  # torn
-    assert list(figures_of(write_report(begun).read_text(encoding="utf-8"))) == ["map"]
+    assert list(figures_of(write_report(begun).read_text(encoding="utf-8"))) == ["map", "globe"]
 
 
 def test_totals_are_those_of_the_rows(emulated_run: Path) -> None:

@@ -1,0 +1,40 @@
+"""TensorBoard reads what a run's rounds say."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mission.record import read_run, scenario_of
+from server_app.event_files import write_events
+from server_app.run_totals import by_round, read_rounds
+
+accumulator = pytest.importorskip(
+    "tensorboard.backend.event_processing.event_accumulator", reason="the extra tensorboard is not installed"
+)
+
+
+def test_tensorboard_shows_the_rounds_at_their_mission_time_however_often_they_are_written(
+    simulated_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(simulated_run, run)
+    write_events(run)
+    read = accumulator.EventAccumulator(str(write_events(run)))
+    read.Reload()
+    rounds = by_round(read_rounds(run)).to_pylist()
+    epoch_s = scenario_of(read_run(run)).epoch.timestamp()
+    for tag, column in (
+        ("test/accuracy", "test_accuracy"),
+        ("seconds/waiting", "waiting_s"),
+        ("bytes/isl", "isl_bytes"),
+    ):
+        found = [
+            (event.tensor_proto.float_val[0], event.step, event.wall_time) for event in read.Tensors(tag)
+        ]
+        assert found == [
+            (pytest.approx(row[column]), row["round"], pytest.approx(epoch_s + row["end_s"]))
+            for row in rounds
+        ]
