@@ -1,5 +1,6 @@
 # make run   – the environment if needed, then the demo mission
 # make test  – the environment if needed, then lint, types, import rules and tests
+# make walk  – the command blocks of README, quick start and tutorials, in a clean clone; takes a quarter of an hour
 # make test-compose – the emulation in containers (needs Docker)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,7 +8,7 @@ ENVIRONMENT := .venv/.installed
 DATA := $(wildcard ../shared/data)
 export SKYSPLIT_DATA ?= $(abspath $(DATA))
 
-.PHONY: run test test-slow test-compose lint
+.PHONY: run test test-slow test-compose walk lint
 run: $(ENVIRONMENT)
 	$(BIN)/skysplit run demo
 
@@ -19,6 +20,9 @@ test-slow: $(ENVIRONMENT)
 
 test-compose: $(ENVIRONMENT)
 	$(BIN)/python -m pytest -m compose tests/docker
+
+walk: $(ENVIRONMENT)
+	$(BIN)/python tests/walk_pages.py
 
 lint: $(ENVIRONMENT)
 	$(BIN)/ruff check .

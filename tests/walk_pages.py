@@ -1,25 +1,40 @@
 """Run every ``bash`` block of Markdown pages, as a reader would, and stop where one fails:
 
-    python tests/walk_pages.py README.md docs/quick-start.md docs/tutorial-*.md
+    python tests/walk_pages.py                       # README, quick start and all tutorials
+    python tests/walk_pages.py docs/tutorial-*.md
 
-A page's blocks run one after another in a folder of their own, with this environment's commands. A block below
-``<!-- not run: WHY -->`` is passed over, saying so.
+A page's blocks run one after another in a clean clone of this repository – what is committed, and nothing else – with
+this environment in place of the one that ``make`` would install. A block below ``<!-- not run: WHY -->`` is passed
+over, saying so. Whatever a page leaves running is ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from uuid import uuid4
 
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/quick-start.md", "docs/tutorial-*.md")
+_MARK = "SKYSPLIT_WALK"
+_PATIENCE_S = 1800.0  # for one block
 _BLOCK = re.compile(
     r"(?:<!-- not run: (?P<why>[^\n]*?) -->\n)?^```bash\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+
+
+def pages() -> list[Path]:
+    """All pages that are walked."""
+    return [page for pattern in PAGES for page in sorted(ROOT.glob(pattern))]
 
 
 def blocks(text: str) -> Iterator[tuple[str, str | None]]:
@@ -28,24 +43,54 @@ def blocks(text: str) -> Iterator[tuple[str, str | None]]:
         yield found["code"], found["why"]
 
 
-def walk(pages: Sequence[Path]) -> int:
-    """Run the pages' blocks. Returns 0, or the exit status of the first that fails."""
-    scripts = sysconfig.get_path("scripts")
-    environment = os.environ | {"PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}"}
-    for page in pages:
-        with tempfile.TemporaryDirectory(prefix="skysplit-walk-") as folder:
+def walk(page: Path) -> int:
+    """Run a page's blocks. Returns 0, or the exit status of the first that fails."""
+    with tempfile.TemporaryDirectory(prefix="skysplit-walk-", ignore_cleanup_errors=True) as folder:
+        clone = Path(folder) / "SkySplit"
+        subprocess.run(["git", "clone", "-q", "--depth=1", ROOT.as_uri(), clone], check=True)
+        (clone / ".venv").symlink_to(sys.prefix)
+        environment = _environment(clone)
+        try:
             for code, why in blocks(page.read_text(encoding="utf-8")):
                 if why is not None:
-                    print(f"{page}: not run, {why}", flush=True)
+                    print(f"{page.name}: not run, {why}", flush=True)
                     continue
-                print(f"{page}:\n{code}", flush=True)
+                print(f"{page.name}:\n{code}", flush=True)
                 command = ["bash", "-euo", "pipefail", "-c", code]
-                status = subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+                status = subprocess.run(
+                    command, cwd=clone, env=environment, timeout=_PATIENCE_S, check=False
+                ).returncode
                 if status:
-                    print(f"{page}: this block failed with exit status {status}", file=sys.stderr)
+                    print(f"{page.name}: this block failed with exit status {status}", file=sys.stderr)
                     return status
+        finally:
+            _end_all_of(environment[_MARK])
     return 0
 
 
+def _environment(clone: Path) -> Mapping[str, str]:
+    """This environment's commands on the clone's code; ``make`` installs nothing, Flower keeps to a home of its own."""
+    return os.environ | {
+        _MARK: str(uuid4()),
+        "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": str(clone),
+        "MAKEFLAGS": "ENVIRONMENT=",
+        "FLWR_HOME": str(clone.parent / "flower"),
+    }
+
+
+def _end_all_of(mark: str) -> None:
+    """End the processes with this mark in their environment: plain ``flwr run`` leaves a SuperLink."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(_MARK) == mark:
+                process.kill()
+
+
+def main(chosen: Sequence[str]) -> int:
+    """Walk the chosen pages, or all, to the first that fails."""
+    return next(filter(None, map(walk, map(Path, chosen) if chosen else pages())), 0)
+
+
 if __name__ == "__main__":
-    sys.exit(walk([Path(word) for word in sys.argv[1:]]))
+    sys.exit(main(sys.argv[1:]))

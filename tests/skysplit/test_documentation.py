@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -44,17 +45,18 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     assert "overridden" in (tmp_path / "site" / "scenario-keys" / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_page_is_walked_in_one_folder_and_blocks_told_so_are_passed_over(tmp_path: Path) -> None:
+def test_a_page_is_walked_in_one_clean_clone_and_blocks_told_so_are_passed_over(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "```bash\necho one > made\n```\n\n<!-- not run: needs a rocket -->\n```bash\nexit 7\n```\n\n"
-        "```python\nexit(8)\n```\n\n```bash\ncat made; skysplit scenarios --format json\n```\n"
+        "```python\nexit(8)\n```\n\n```bash\ncat made; git status --short; skysplit scenarios --format json\n```\n"
     )
     done = walked(page)
     assert done.returncode == 0, done.stderr
     assert "not run, needs a rocket" in done.stdout
-    assert "\none\n" in done.stdout
+    assert "\none\n?? made\n" in done.stdout
     assert '"name": "demo"' in done.stdout
+    assert f'"file": "{ROOT}' not in done.stdout
 
 
 def test_a_walk_ends_where_a_block_fails(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_a_walk_ends_where_a_block_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["quick-start", "tutorial-constellation", "tutorial-model", "tutorial-data"])
-def test_every_command_of_a_tutorial_runs(name: str) -> None:
-    done = walked(ROOT / "docs" / f"{name}.md")
+@pytest.mark.parametrize("page", runpy.run_path(str(WALK))["pages"](), ids=lambda page: page.stem)
+def test_every_command_of_a_page_runs_in_a_clean_clone(page: Path) -> None:
+    done = walked(page)
     assert done.returncode == 0, done.stdout + done.stderr
