@@ -22,9 +22,9 @@ from torch import nn
 from client_app import state
 from client_app.crossings import Crossings
 from client_app.kept_features import origin_of
+from client_app.lora_round import Parked, train_lora_round
 from client_app.onboard import (
     OnBoard,
-    Parked,
     PooledStates,
     Progress,
     RoundTask,
@@ -32,7 +32,6 @@ from client_app.onboard import (
     seconds_per_image,
     send_samples_of_features,
     train_head_round,
-    train_lora_round,
 )
 from client_app.partitions import Shares, shares_of
 from client_app.whole_model import train_whole_round

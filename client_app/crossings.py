@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mission.briefing import Briefing
 from relay.client import LinkError, ParcelLink
-from relay.wire import Buffer, Kind, Manifest
+from relay.wire import Buffer, Kind, Manifest, Parcel
 from splitmodel import codecs, crossing
 from splitmodel.crossing import EXACT, Crossing
 from splitmodel.scaling import SplitScaling
@@ -20,6 +22,20 @@ _CROSSINGS = {
     Kind.HIDDEN: Crossing.POOLED,
     Kind.GRAD_HIDDEN: Crossing.GRADIENT_OF_POOLED,
 }
+
+
+class MicroBatch(NamedTuple):
+    """A part of a step's images, which crosses on its own.
+
+    Attributes:
+        step: The step of the round.
+        number: Which part.
+        of: How many parts the step has.
+    """
+
+    step: int
+    number: int = 0
+    of: int = 1
 
 
 class Crossings:
@@ -55,56 +71,68 @@ class Crossings:
         self._ground = briefing.ground
         self.bytes_up = 0
         self.bytes_down = 0
+        self._early: dict[tuple[Kind, int, int], Parcel] = {}
         self.are_kept = False  # whether the ground says that it keeps the features which it answered last
 
-    def send(self, kind: Kind, step: int, tensor: Tensor, *, attempt: int = 0) -> None:
-        """Send a float tensor to the ground as the kind's codec encodes it."""
+    def send(self, kind: Kind, place: MicroBatch, tensor: Tensor, *, attempt: int = 0) -> bytes:
+        """Send a float tensor to the ground as the kind's codec encodes it; returns the transfer's id."""
         codec = self._codecs[kind]
         payload = crossing.encode(tensor, codec, _CROSSINGS[kind], self._scaling)
-        self._send(kind, step, payload, "float32", tuple(tensor.shape), codec, attempt)
+        return self._send(kind, place, payload, "float32", tuple(tensor.shape), codec, attempt)
 
     def send_names(
-        self, step: int, names: NDArray[np.uint8], new: NDArray[np.bool_], *, attempt: int
-    ) -> None:
-        """Name the features of a step; those of new ones follow.
+        self, place: MicroBatch, names: NDArray[np.uint8], new: NDArray[np.bool_], *, attempt: int
+    ) -> bytes:
+        """Name the features of a micro-batch; those of new ones follow.
 
         Args:
-            step: The step.
+            place: The micro-batch.
             names: Shape (B, 16).
             new: Whether the features themselves follow, shape (B,).
             attempt: As in :meth:`send`.
-        """
-        payload = np.concatenate([names, new[:, None].astype(np.uint8)], axis=1)
-        self._send(Kind.SAMPLES, step, payload.tobytes(), "uint8", payload.shape, "raw", attempt)
 
-    def receive(self, kind: Kind, step: int) -> Tensor:
-        """The tensor of this kind and step.
+        Returns:
+            The transfer's id.
+        """
+        table = np.concatenate([names, new[:, None].astype(np.uint8)], axis=1)
+        return self.send_raw(Kind.SAMPLES, place, table, attempt=attempt)
+
+    def send_raw(self, kind: Kind, place: MicroBatch, array: NDArray, *, attempt: int = 0) -> bytes:
+        """Send an array as it is; returns the transfer's id."""
+        return self._send(kind, place, array.tobytes(), array.dtype.name, array.shape, "raw", attempt)
+
+    def receive(self, kind: Kind, place: MicroBatch) -> Tensor:
+        """The tensor of this kind for a micro-batch; what comes for a later one is held until it is asked for.
 
         Raises:
-            LinkError: It does not come, or another comes instead.
+            LinkError: It does not come, or one comes that nobody waits for any more.
         """
-        manifest, payload = self._link.receive(RECEIVE_TIMEOUT_S)
-        if (manifest.kind, manifest.round, manifest.step) != (kind, self._round, step):
-            raise LinkError(
-                f"{self._satellite} waits for {kind.name} of round {self._round}, step {step}, and got "
-                f"{manifest.kind.name} of round {manifest.round}, step {manifest.step}"
-            )
+        wanted = (kind, place.step, place.number)
+        while wanted not in self._early:
+            manifest, payload = self._link.receive(RECEIVE_TIMEOUT_S)
+            if manifest.round != self._round or manifest.step < place.step:
+                raise LinkError(
+                    f"{self._satellite} waits for {kind.name} of round {self._round}, step {place.step}, and got "
+                    f"{manifest.kind.name} of round {manifest.round}, step {manifest.step}"
+                )
+            self._early[manifest.kind, manifest.step, manifest.micro_batch] = Parcel(manifest, payload)
+        manifest, payload = self._early.pop(wanted)
         self.bytes_down += len(payload)
         self.are_kept = bool(manifest.attributes.get("kept", 0))
-        if kind is Kind.GRAD_FEATURES:  # empty, see server_app.ground
+        if kind not in _CROSSINGS:  # an empty acknowledgement, see server_app.ground
             return codecs.decode(payload, manifest.codec, manifest.shape)
         return crossing.decode(payload, manifest.codec, manifest.shape, _CROSSINGS[kind], self._scaling)
 
     def _send(
         self,
         kind: Kind,
-        step: int,
+        place: MicroBatch,
         payload: Buffer,
         dtype: str,
         shape: tuple[int, ...],
         codec: str,
         attempt: int,
-    ) -> None:
+    ) -> bytes:
         manifest = Manifest.describe(
             payload,
             run=self._run,
@@ -115,8 +143,10 @@ class Crossings:
             shape=shape,
             codec=codec,
             round=self._round,
-            step=step,
-            attributes={"attempt": attempt},
+            step=place.step,
+            micro_batch=place.number,
+            attributes={"attempt": attempt, "of": place.of},
         )
         self._link.send(manifest, payload)
         self.bytes_up += len(payload)
+        return manifest.transfer_id

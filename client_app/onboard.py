@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from client_app.crossings import Crossings
-from client_app.kept_features import KeptFeatures, name_of
+from client_app.crossings import Crossings, MicroBatch
+from client_app.kept_features import name_of
 from client_app.proximal import Proximal
 from mission.schema import Training
-from relay.client import RemoteError
 from relay.wire import Kind
 from splitmodel import step as split_step
 from splitmodel.imagery import ImageSet, to_BCHW
@@ -28,12 +28,7 @@ from splitmodel.parts import Embedding
 from splitmodel.training import VIEWS, Batch, learning_rate, round_batches, round_seed, view
 
 _SCALING_SAMPLES = 32
-_MISSING = "FeaturesMissing"  # server_app.feature_cache
 _REHEARSALS = 3
-
-
-class Parked(Exception):
-    """The ground cannot serve this satellite now; the round goes on later from :class:`Progress`."""
 
 
 @dataclass
@@ -135,9 +130,9 @@ def round_trip_s(on_board: OnBoard, crossings: Crossings) -> float:
     steps = itertools.count(1)  # step 0 were the samples of features
 
     def ask() -> None:
-        step = next(steps)
-        crossings.send(Kind.FEATURES, step, features_BTD)
-        crossings.receive(Kind.HIDDEN, step)
+        place = MicroBatch(next(steps))
+        crossings.send(Kind.FEATURES, place, features_BTD)
+        crossings.receive(Kind.HIDDEN, place)
 
     return _shortest_s(ask)
 
@@ -146,47 +141,8 @@ def send_samples_of_features(on_board: OnBoard, crossings: Crossings) -> None:
     """Let the ground see how pooled states are scaled: the features of a few images from all over the share."""
     count = min(_SCALING_SAMPLES, len(on_board.images))
     few = np.linspace(0, len(on_board.images) - 1, count).round().astype(np.int64)
-    crossings.send(Kind.FEATURES, 0, on_board.features(Batch(few, np.zeros_like(few))))
-    crossings.receive(Kind.HIDDEN, 0)
-
-
-def train_lora_round(
-    task: RoundTask,
-    on_board: OnBoard,
-    head: nn.Linear,
-    crossings: Crossings,
-    progress: Progress,
-    kept: KeptFeatures | None,
-) -> None:
-    """Train the head on board and the adapter on the ground: c1, c2 and c3 in every step.
-
-    ``head``, ``progress`` and ``kept`` are changed in place, also when the round is parked.
-
-    Args:
-        kept: What the ground keeps of c1, or ``None`` where it keeps nothing.
-
-    Raises:
-        Parked: The ground cannot serve the next step now.
-    """
-    batches = task.batches(len(on_board.images))
-    optimizer = head_optimizer(head, task.training, progress)
-    proximal = Proximal(list(head.parameters()), task.training.proximal, progress.sent)
-    progress.sent = proximal.sent
-    for number in range(progress.step, len(batches)):
-        batch = batches[number]
-        try:
-            pooled_BD = _pooled_states(on_board, crossings, number, batch, kept, progress)
-        except Parked:
-            progress.optimizer = optimizer_state(optimizer)
-            raise
-        result = _train_head(
-            head, optimizer, proximal, pooled_BD, on_board.labels(batch), task.rate(number, len(batches))
-        )
-        crossings.send(Kind.GRAD_HIDDEN, number, result.grad_pooled_BD, attempt=progress.attempt)
-        crossings.receive(
-            Kind.GRAD_FEATURES, number
-        )  # empty, the embedding is frozen; says that the step is done
-        count_batch(progress, float(result.loss), result.logits, on_board.labels(batch))
+    crossings.send(Kind.FEATURES, MicroBatch(0), on_board.features(Batch(few, np.zeros_like(few))))
+    crossings.receive(Kind.HIDDEN, MicroBatch(0))
 
 
 def train_head_round(
@@ -205,13 +161,17 @@ def train_head_round(
     # A satellite that has lost its states, as in a resumed run, asks again as it did then: in other batches the same
     # images come back with other roundings.
     first = 1 if pooled_states.empty else task.number
-    crossing = 0
+    places = map(MicroBatch, itertools.count())
     for earlier in range(first, task.number + 1):
         asked = replace(task, number=earlier).batches(len(on_board.images))
+        under_way: deque[tuple[MicroBatch, Batch]] = deque()
         for batch in pooled_states.missing(asked, task.training.batch_size):
-            crossings.send(Kind.FEATURES, crossing, on_board.features(batch))
-            pooled_states.put(batch, crossings.receive(Kind.HIDDEN, crossing))
-            crossing += 1
+            under_way.append((next(places), batch))
+            crossings.send(Kind.FEATURES, under_way[-1][0], on_board.features(batch))
+            if len(under_way) > 1:  # the ground works on one batch while the next is embedded
+                _keep_answer(crossings, pooled_states, *under_way.popleft())
+        for place, batch in under_way:
+            _keep_answer(crossings, pooled_states, place, batch)
     batches = task.batches(len(on_board.images))
     optimizer = head_optimizer(head, task.training, progress)
     proximal = Proximal(list(head.parameters()), task.training.proximal)
@@ -221,6 +181,10 @@ def train_head_round(
             head, optimizer, proximal, pooled_states.get(batch), labels_B, task.rate(number, len(batches))
         )
         count_batch(progress, float(result.loss), result.logits, labels_B)
+
+
+def _keep_answer(crossings: Crossings, pooled_states: PooledStates, place: MicroBatch, batch: Batch) -> None:
+    pooled_states.put(batch, crossings.receive(Kind.HIDDEN, place))
 
 
 class PooledStates:
@@ -287,43 +251,6 @@ def _shortest_s(run: Callable[[], object]) -> float:
         run()
         spent_s.append(time.perf_counter() - started)
     return min(spent_s)
-
-
-def _pooled_states(
-    on_board: OnBoard,
-    crossings: Crossings,
-    number: int,
-    batch: Batch,
-    kept: KeptFeatures | None,
-    progress: Progress,
-) -> Tensor:
-    """c1 and c2 of a step: features go to the ground, or their names where it keeps them."""
-    try:
-        if kept is None:
-            crossings.send(Kind.FEATURES, number, on_board.features(batch), attempt=progress.attempt)
-            return crossings.receive(Kind.HIDDEN, number)
-        names = kept.names_of(batch)
-        new = np.logical_not(names.any(axis=1))
-        fresh_BTD = None
-        if new.any():
-            names[new], fresh_BTD = on_board.named_features(
-                Batch(batch.indices[new], batch.views[new]), kept.origin
-            )
-        crossings.send_names(number, names, new, attempt=progress.attempt)
-        if fresh_BTD is not None:
-            crossings.send(Kind.FEATURES, number, fresh_BTD, attempt=progress.attempt)
-        pooled_BD = crossings.receive(Kind.HIDDEN, number)
-        if crossings.are_kept:
-            kept.put(batch, names)
-        return pooled_BD
-    except RemoteError as error:
-        progress.attempt += 1
-        if error.error == _MISSING and kept is not None:  # the ground has lost its cache
-            kept.forget()
-            return _pooled_states(on_board, crossings, number, batch, kept, progress)
-        if error.error == Parked.__name__:
-            raise Parked from error
-        raise
 
 
 def _train_head(

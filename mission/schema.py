@@ -196,6 +196,9 @@ class Training(Table):
         1, ge=1, le=1_000, description="passes over a satellite's images in a round (default in mode head: 5)"
     )
     batch_size: int = Field(16, ge=1, le=65_536)
+    micro_batches: int = Field(
+        1, ge=1, le=1_024, description="parts of a batch that cross on their own, while others are computed (lora)"
+    )
     learning_rate: Positive = Field(
         3e-3, description="AdamW, adapters (default in mode onboard-full, of the whole model: 0.0003)"
     )
@@ -220,6 +223,9 @@ class Training(Table):
     )
     device: str = Field(
         "auto", min_length=1, description="auto, cpu, cuda, cuda:N, mps: where the backbone runs"
+    )
+    activations_gb: Positive = Field(
+        4.0, description="what the backbone keeps for backward passes; beyond it passes are made twice (lora)"
     )
 
     @model_validator(mode="before")

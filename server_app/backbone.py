@@ -1,19 +1,21 @@
-"""The backbone on the ground: forward, backward and the adapters' optimiser, one step at a time.
+"""The backbone on the ground: forward, backward and the adapters' optimisers, one pass at a time.
 
 Plain torch: it knows neither the wire nor whose turn it is. The frozen weights exist once; each adapter is a set
-of LoRA tensors of its own with its own optimiser, and a step runs the backbone with the adapter it is for.
+of LoRA tensors of its own with its own optimiser, and every row of a pass goes through the adapter it is for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
-from splitmodel.adapters import load_trainable_state, trainable_state
+from splitmodel.adapters import LoraSettings, load_trainable_state, trainable_state
+from splitmodel.mixed_adapters import mixed_forward, without_adapter
 from splitmodel.parts import Backbone
 
 
@@ -46,77 +48,155 @@ class Adapter:
                 tensor.copy_(state[name])
 
 
+class Request(NamedTuple):
+    """Features of a satellite, shape (B, tokens, hidden), for the adapter of this name."""
+
+    adapter: str
+    features_BTD: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class _Pending:
-    adapter: str
-    step: int
-    pooled_BD: Tensor
+    """A pass whose gradients have not come.
+
+    Attributes:
+        requests: What went through, in order.
+        pooled_BD: With its graph; or ``None``, then the pass is made again when the gradients are there.
+        bytes: Of the activations in the graph.
+    """
+
+    requests: Sequence[Request]
+    pooled_BD: Tensor | None
+    bytes: int
 
 
 class BackboneSteps:
-    """Training steps of many satellites through one frozen backbone.
+    """Training passes of many satellites through one frozen backbone, each row with its own adapter.
 
     Args:
         backbone: With LoRA in it (mode ``lora``) or without (mode ``head``).
+        lora: How adapters are put on.
         device: Where it computes.
         adapters: Names of the adapters: one for all, or one a satellite; none in ``head`` mode.
         learning_rate, weight_decay: Of the adapters' AdamW.
+        activation_bytes: Activations that are kept for backward passes at most; others are computed again.
+        precision: Of the matrix products, ``fp32`` or ``bf16`` (autocast).
     """
 
     def __init__(
         self,
         backbone: Backbone,
+        lora: LoraSettings,
         device: torch.device,
         adapters: Sequence[str] = (),
         *,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
+        activation_bytes: float = math.inf,
+        precision: str = "fp32",
     ) -> None:
         self.backbone = backbone.to(device)
         self.device = device
+        self._lora = lora
+        self._bare = without_adapter(backbone)
         start = trainable_state(backbone)
         self.adapters = {
             name: Adapter.fresh(start, learning_rate=learning_rate, weight_decay=weight_decay)
             for name in adapters
         }
-        self._pending: dict[str, _Pending] = {}
+        self._activation_bytes = activation_bytes
+        self._row_bytes: dict[tuple[int, ...], int] = {}
+        self._precision = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+        self._pending: dict[Hashable, _Pending] = {}
+
+    @property
+    def kept_bytes(self) -> int:
+        """Activations that are kept now for backward passes to come."""
+        return sum(pending.bytes for pending in self._pending.values())
 
     @torch.no_grad()
     def infer(self, features_BTD: Tensor) -> Tensor:
         """Pooled states, shape (B, hidden), through the adapter that the backbone itself holds (if any)."""
-        return self.backbone(features_BTD.to(self.device)).cpu()
+        with self._precision:
+            return self.backbone(features_BTD.to(self.device)).float().cpu()
 
-    def forward(self, satellite: str, step: int, features_BTD: Tensor, adapter: str) -> Tensor:
-        """Pooled states of a training step; the graph is kept until its gradient comes.
+    def forward(self, key: Hashable, requests: Sequence[Request]) -> list[Tensor]:
+        """Pooled states of each request, all in one pass, remembered under ``key`` until its gradients come."""
+        rows = sum(len(request.features_BTD) for request in requests)
+        needed = rows * self._bytes_of_row(requests[0])
+        fits = self.kept_bytes + needed <= self._activation_bytes
+        with torch.set_grad_enabled(fits):
+            pooled_BD = self._pass(requests)
+        self._pending[key] = _Pending(requests, pooled_BD if fits else None, needed if fits else 0)
+        return list(pooled_BD.detach().cpu().split([len(request.features_BTD) for request in requests]))
 
-        A forward that is sent again replaces the one before.
-        """
-        features_BTD = features_BTD.to(self.device)
-        pooled_BD = functional_call(self.backbone, dict(self.adapters[adapter].tensors), (features_BTD,))
-        self._pending[satellite] = _Pending(adapter, step, pooled_BD)
-        return pooled_BD.detach().cpu()
-
-    def backward(self, satellite: str, step: int, grad_pooled_BD: Tensor, learning_rate: float) -> None:
-        """Take the optimiser step of the satellite's pending forward.
+    def backward(self, key: Hashable, gradients: Sequence[Tensor]) -> None:
+        """Add what the gradients of a pass' pooled states, one for each request, are to those of the adapters.
 
         Raises:
-            BackboneError: No forward of this step is pending, or the gradient has another shape.
+            BackboneError: No such pass is pending, or a gradient has another shape than its features have.
         """
-        pending = self._pending.get(satellite)
-        if pending is None or pending.step != step:
-            raise BackboneError(f"gradient of {satellite}, step {step}: no forward of that step is pending")
-        if grad_pooled_BD.shape != pending.pooled_BD.shape:
-            raise BackboneError(
-                f"gradient of {satellite}, step {step}: found shape {tuple(grad_pooled_BD.shape)}, "
-                f"allowed {tuple(pending.pooled_BD.shape)}"
-            )
-        del self._pending[satellite]
-        optimizer = self.adapters[pending.adapter].optimizer
+        if key not in self._pending:
+            raise BackboneError(f"a gradient, and no forward pass is pending for it: {key}")
+        pending = self._pending[key]
+        for request, gradient in zip(pending.requests, gradients, strict=True):
+            allowed = len(request.features_BTD), request.features_BTD.shape[-1]
+            if gradient.shape != allowed:
+                raise BackboneError(
+                    f"gradient for {request.adapter}: found shape {tuple(gradient.shape)}, allowed {allowed}"
+                )
+        del self._pending[key]
+        if pending.pooled_BD is not None:
+            pending.pooled_BD.backward(torch.cat(list(gradients)).to(self.device))
+            return
+        for requests, part in self._slices(pending.requests, gradients):
+            self._pass(requests).backward(part.to(self.device))
+
+    def update(self, adapter: str, learning_rate: float) -> None:
+        """Take an optimiser step with the gradients that have been added."""
+        optimizer = self.adapters[adapter].optimizer
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
-        optimizer.zero_grad()
-        pending.pooled_BD.backward(grad_pooled_BD.to(self.device))
         optimizer.step()
+        optimizer.zero_grad()
+
+    def _pass(self, requests: Sequence[Request]) -> Tensor:
+        names = list(dict.fromkeys(request.adapter for request in requests))
+        of_row = [names.index(request.adapter) for request in requests for _ in request.features_BTD]
+        features_BTD = torch.cat([request.features_BTD for request in requests]).to(self.device)
+        adapters = [self.adapters[name].tensors for name in names]
+        with self._precision:
+            return mixed_forward(self._bare, features_BTD, adapters, of_row, self._lora).float()
+
+    def _bytes_of_row(self, request: Request) -> int:
+        """Activations that a backward pass needs of one row, as autograd saves them; found out once for a shape."""
+        row_BTD = request.features_BTD[:1]
+        if row_BTD.shape not in self._row_bytes:
+            weights = {tensor.data_ptr() for tensor in self._bare.parameters()}
+            weights |= {tensor.data_ptr() for tensor in self.adapters[request.adapter].tensors.values()}
+            saved: dict[int, int] = {}
+
+            def count(tensor: Tensor) -> Tensor:
+                if tensor.data_ptr() not in weights:
+                    saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+                return tensor
+
+            with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+                graph = self._pass([Request(request.adapter, row_BTD)])
+            del graph
+            self._row_bytes[row_BTD.shape] = sum(saved.values())
+        return self._row_bytes[row_BTD.shape]
+
+    def _slices(
+        self, requests: Sequence[Request], gradients: Sequence[Tensor]
+    ) -> Iterator[tuple[list[Request], Tensor]]:
+        """A pass to be made again, in pieces that fit beside what is kept."""
+        room = self._activation_bytes - self.kept_bytes
+        rows = max(1, int(room // self._bytes_of_row(requests[0])))
+        for request, gradient_BD in zip(requests, gradients, strict=True):
+            pieces = zip(request.features_BTD.split(rows), gradient_BD.split(rows), strict=True)
+            for features_BTD, part in pieces:
+                yield [Request(request.adapter, features_BTD)], part
 
     def average(self, weights: Mapping[str, float]) -> None:
         """Set every adapter to the weighted mean of all, summed in float64 in the order of ``weights``."""
@@ -135,7 +215,7 @@ class BackboneSteps:
             adapter.set(mean)
 
     def state(self) -> dict[str, Tensor]:
-        """Copies of all adapters and of what their optimisers remember, by name."""
+        """Copies of all adapters, of what their optimisers remember, and of the one that is published, by name."""
         found = {}
         for key, adapter in self.adapters.items():
             for name, tensor in adapter.tensors.items():

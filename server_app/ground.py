@@ -10,18 +10,20 @@ import asyncio
 import contextlib
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from torch import Tensor
 
 from mission.briefing import GROUND
 from mission.schema import Scenario
 from relay.wire import Buffer, Kind, Manifest
-from server_app.arrivals import Arrivals, UnexpectedParcel
-from server_app.backbone import BackboneSteps
-from server_app.turns import Turn, Turns, plan_order
+from server_app.arrivals import Arrivals, Arrived, UnexpectedParcel
+from server_app.backbone import BackboneSteps, Request
+from server_app.turns import Span, Turn, Turns, plan_order, plan_passes
 from splitmodel import crossing
 from splitmodel.crossing import EXACT, Crossing
 from splitmodel.scaling import Moments, Scaling, SplitScaling
@@ -33,7 +35,28 @@ PATIENCE_S = (
     10.0  # for a satellite that may still be starting; paid once, where fewer run at once than take part
 )
 
+# Rows in one pass, of satellites with an adapter each: with more there is nothing left to gain.
+ROWS_TOGETHER = 32
+
+_Result = TypeVar("_Result")
 Parcels = Sequence[tuple[Manifest, Buffer]]
+
+
+@dataclass(eq=False)
+class _Gathered:
+    """What the satellites of a pass have sent for it, and what comes of it."""
+
+    features: dict[str, Tensor] = field(default_factory=dict)
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    pooled: asyncio.Future[list[Tensor]] | None = None
+
+
+@dataclass(eq=False)
+class _Step:
+    """The step that a satellite is in: pooled states went to it, gradients of so many micro-batches are to come."""
+
+    number: int
+    gradients_left: int
 
 
 class Ground:
@@ -54,10 +77,12 @@ class Ground:
         self._round = 0  # the muster
         self._seen: dict[str, tuple[Moments, Moments]] = {}  # features and pooled states of the muster
         self._scaling: SplitScaling | None = None
-        self._order: list[Turn] = []
         self._position: dict[Turn, int] = {}
         self._steps_of: dict[str, int] = {}
         self._turns: Turns | None = None
+        self._gathered: dict[tuple[Turn, int], _Gathered] = {}  # by the first turn of a pass, and micro-batch
+        self._under_way: dict[str, _Step] = {}
+        self._early: dict[str, list[tuple[Manifest, Arrived]]] = {}
         self._patience_s: float | None = PATIENCE_S
         self._waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         # One thread: steps of different satellites never overlap in the backbone, whatever arrives when.
@@ -90,13 +115,20 @@ class Ground:
 
     def begin_round(self, number: int, services: Sequence[Service]) -> None:
         """Accept the parcels of a round."""
+        training = self._scenario.training
+        spans = [
+            Span(service.satellite, service.steps, service.start_s, service.end_s) for service in services
+        ]
+        shared = training.adapter == SHARED
+        alone = shared or training.micro_batches > 1
+        passes = plan_passes(spans, 1 if alone else max(1, ROWS_TOGETHER // training.batch_size))
         self._round = number
-        self._order = plan_order(
-            (service.satellite, service.steps, service.start_s, service.end_s) for service in services
-        )
-        self._position = {turn: position for position, turn in enumerate(self._order)}
+        self._position = {turn: position for position, turn in enumerate(plan_order(spans))}
         self._steps_of = {service.satellite: service.steps for service in services}
-        self._turns = Turns(self._order, patience_s=self._patience_s)
+        self._turns = Turns(passes, in_order=shared, patience_s=self._patience_s)
+        self._gathered.clear()
+        self._under_way.clear()
+        self._early.clear()
 
     def end_round(self, samples: Mapping[str, int]) -> None:
         """Close a round: average per-satellite adapters, weighted by samples.
@@ -106,9 +138,9 @@ class Ground:
         """
         if not self.trains_adapters:
             return
+        if self._turns is None or not self._turns.done:
+            raise RuntimeError(f"round {self._round} ended before every planned step was taken")
         if self._scenario.training.adapter == SHARED:
-            if self._turns is None or not self._turns.done:
-                raise RuntimeError(f"round {self._round} ended before every planned step was taken")
             self._steps.publish(SHARED)
         else:
             self._steps.average({name: float(count) for name, count in samples.items()})
@@ -123,56 +155,111 @@ class Ground:
         """
         if manifest.round != self._round:
             raise UnexpectedParcel(f"{satellite} sends round {manifest.round}; this is round {self._round}")
+        if not 0 <= manifest.micro_batch < _parts_of(manifest) <= self._scenario.training.micro_batches:
+            raise UnexpectedParcel(
+                f"{satellite} sends micro-batch {manifest.micro_batch} of {_parts_of(manifest)}; "
+                f"allowed: up to {self._scenario.training.micro_batches}"
+            )
         if manifest.kind in (Kind.FEATURES, Kind.SAMPLES):
             arrived = self._arrivals.add(satellite, manifest, payload)
             if arrived is None:
                 return []  # its other half is still under way
-            features_BTD = crossing.decode(
-                arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling
-            )
-            pooled_BD = await self._forward(satellite, manifest.step, features_BTD)
-            codec = self._scenario.crossings.hidden if self._scaling else EXACT
-            payload = crossing.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
-            shape = tuple(pooled_BD.shape)
-            return [self._parcel(manifest, Kind.HIDDEN, payload, shape, codec, kept=int(arrived.kept))]
+            if satellite in self._under_way and self._under_way[satellite].number < manifest.step:
+                # It has overtaken a gradient of the step before.
+                self._early.setdefault(satellite, []).append((manifest, arrived))
+                return []
+            return [await self._pooled(satellite, manifest, arrived)]
         if manifest.kind is Kind.GRAD_HIDDEN and self.trains_adapters:
-            return [await self._gradient(satellite, manifest, payload)]
+            replies = await self._gradient(satellite, manifest, payload)
+            if satellite not in self._under_way:
+                replies += [await self._pooled(satellite, *early) for early in self._early.pop(satellite, [])]
+            return replies
         raise UnexpectedParcel(
             f"{satellite} sends {manifest.kind.name}, which mode {self._scenario.training.mode} has not"
         )
 
-    async def _forward(self, satellite: str, step: int, features_BTD: Tensor) -> Tensor:
+    async def _pooled(self, satellite: str, manifest: Manifest, arrived: Arrived) -> tuple[Manifest, Buffer]:
+        """The answer to features."""
+        features_BTD = crossing.decode(
+            arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling
+        )
+        pooled_BD = await self._forward(satellite, manifest, features_BTD)
+        codec = self._scenario.crossings.hidden if self._scaling else EXACT
+        payload = crossing.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
+        return self._parcel(
+            manifest, Kind.HIDDEN, payload, tuple(pooled_BD.shape), codec, kept=int(arrived.kept)
+        )
+
+    async def _forward(self, satellite: str, manifest: Manifest, features_BTD: Tensor) -> Tensor:
         if self._round == 0 or not self.trains_adapters:
             pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
-            if self._round == 0 and step == 0:
+            if self._round == 0 and manifest.step == 0:
                 self._seen[satellite] = Moments.of(features_BTD), Moments.of(pooled_BD)
             return pooled_BD
-        if self._scenario.training.adapter != SHARED:
-            return await self._run_torch(self._steps.forward, satellite, step, features_BTD, satellite)
         assert self._turns is not None
-        with self._waiting():
-            await self._turns.wait(satellite, step)
-        return await self._run_torch(self._steps.forward, satellite, step, features_BTD, SHARED)
-
-    async def _gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> tuple[Manifest, Buffer]:
         turn = Turn(satellite, manifest.step)
-        grad_pooled_BD = crossing.decode(
+        together = self._turns.pass_of(turn)
+        key = together[0], manifest.micro_batch
+        gathered = self._gathered.setdefault(key, _Gathered())
+        gathered.features[satellite] = features_BTD  # stays here while the satellite is parked
+        with self._waiting():
+            await self._turns.wait(turn)
+        if self._under_way.get(satellite) is None:
+            self._under_way[satellite] = _Step(turn.step, _parts_of(manifest))
+        if gathered.pooled is None:
+            requests = [Request(self._adapter_of(name), gathered.features[name]) for name, _ in together]
+            gathered.pooled = asyncio.ensure_future(self._run_torch(self._steps.forward, key, requests))
+        pooled = await asyncio.shield(gathered.pooled)
+        return pooled[together.index(turn)]
+
+    async def _gradient(
+        self, satellite: str, manifest: Manifest, payload: Buffer
+    ) -> list[tuple[Manifest, Buffer]]:
+        """Take the step when all gradients of its pass are here, and acknowledge the last of the round."""
+        assert self._turns is not None
+        turn = Turn(satellite, manifest.step)
+        together = self._turns.pass_of(turn)
+        key = together[0], manifest.micro_batch
+        gathered, step = self._gathered.get(key), self._under_way.get(satellite)
+        if gathered is None or satellite in gathered.gradients or step is None or step.number != turn.step:
+            raise UnexpectedParcel(
+                f"gradient of {satellite}, step {turn.step}: no pooled states were sent for it"
+            )
+        gathered.gradients[satellite] = crossing.decode(
             payload, manifest.codec, manifest.shape, Crossing.GRADIENT_OF_POOLED, self._scaling
         )
-        await self._run_torch(
-            self._steps.backward, satellite, manifest.step, grad_pooled_BD, self._rate(turn)
-        )
-        if self._scenario.training.adapter == SHARED:
-            assert self._turns is not None
-            await self._turns.take(*turn)
-        # The embedding is frozen, so c4 is empty; it tells the satellite that its step is done.
-        return self._parcel(manifest, Kind.GRAD_FEATURES, b"", (0,), EXACT)
+        step.gradients_left -= 1
+        if len(gathered.gradients) == len(together):
+            del self._gathered[key]
+            gradients = [gathered.gradients[name] for name, _ in together]
+            rates = (
+                {}
+                if step.gradients_left
+                else {self._adapter_of(one.satellite): self._rate(one) for one in together}
+            )
+            await self._run_torch(self._take_step, key, gradients, rates)
+        if step.gradients_left:
+            return []
+        del self._under_way[satellite]
+        await self._turns.take(turn)
+        if turn.step + 1 < self._steps_of[satellite]:
+            return []  # the pooled states of the next step tell as much
+        # The embedding is frozen, so c4 is empty.
+        return [self._parcel(manifest, Kind.GRAD_FEATURES, b"", (0,), EXACT)]
+
+    def _take_step(self, key: Hashable, gradients: Sequence[Tensor], rates: Mapping[str, float]) -> None:
+        self._steps.backward(key, gradients)
+        for adapter, rate in rates.items():
+            self._steps.update(adapter, rate)
+
+    def _adapter_of(self, satellite: str) -> str:
+        return SHARED if self._scenario.training.adapter == SHARED else satellite
 
     def _rate(self, turn: Turn) -> float:
         """By the position among all steps of a shared adapter, or among the satellite's own."""
         training = self._scenario.training
         if training.adapter == SHARED:
-            done = self._position[turn] / len(self._order)
+            done = self._position[turn] / len(self._position)
         else:
             done = turn.step / self._steps_of[turn.satellite]
         progress = (self._round - 1 + done) / training.rounds
@@ -197,5 +284,11 @@ class Ground:
         )
         return manifest, payload
 
-    async def _run_torch(self, function: object, *arguments: object) -> Tensor:
-        return await asyncio.get_running_loop().run_in_executor(self._compute, function, *arguments)  # type: ignore[arg-type]
+    async def _run_torch(self, function: Callable[..., _Result], *arguments: object) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._compute, function, *arguments)
+
+
+def _parts_of(manifest: Manifest) -> int:
+    """Micro-batches of the step that a parcel belongs to."""
+    parts = manifest.attributes.get("of", 1)
+    return parts if isinstance(parts, int) else 0

@@ -146,10 +146,12 @@ def fine_tune(
     adapters = ([SHARED] if training.adapter == SHARED else satellites) if training.mode == "lora" else []
     steps = BackboneSteps(
         model.backbone,
+        lora,
         choose_device(training.device),
         adapters,
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
+        activation_bytes=training.activations_gb * 1e9,
     )
     arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features)
     ground = Ground(steps, scenario, run, arrivals)

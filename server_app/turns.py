@@ -1,6 +1,6 @@
-"""Who goes next: the order in which the steps of a round reach a shared adapter.
+"""Who goes next, and with whom: the order in which steps reach a shared adapter, and the passes they make together.
 
-The order is the plan's, so that the result of a round does not depend on who is fast or on how many satellites
+Both are the plan's, so that the result of a round does not depend on who is fast or on how many satellites
 run at the same time. Where fewer can run at once than take part (a simulation on few cores), a satellite that waits
 for one which cannot start is *parked*: it leaves, makes room, and comes back for the same step.
 """
@@ -25,6 +25,18 @@ class Turn(NamedTuple):
     step: int
 
 
+Pass = tuple[Turn, ...]  # steps of different satellites that go through the backbone together
+
+
+class Span(NamedTuple):
+    """When the plan has the ground serve a satellite, in mission time, and how many steps it takes then."""
+
+    satellite: str
+    steps: int
+    start_s: float
+    end_s: float
+
+
 class Parked(Exception):
     """Not now: leave, and come back for the same step."""
 
@@ -33,16 +45,13 @@ class TurnError(ValueError):
     """A step that is not in the round's order, or comes twice."""
 
 
-def plan_order(spans: Iterable[tuple[str, int, float, float]]) -> list[Turn]:
+def plan_order(spans: Iterable[Span]) -> list[Turn]:
     """The turns of a round in the order of the plan.
 
     Satellites are served in groups of up to :data:`TOGETHER`, as even as can be, those of an earlier contact first. A
     satellite's steps lie evenly over the time that the plan gives it, so that the satellites of a group take turns.
-
-    Args:
-        spans: Per satellite its name, number of steps, and start and end of service in mission time.
     """
-    served = sorted(spans, key=lambda span: span[2])
+    served = sorted(spans, key=lambda span: span.start_s)
     groups = -(-len(served) // TOGETHER)
     bounds = [len(served) * group // groups for group in range(groups + 1)] if groups else []
     order: list[Turn] = []
@@ -56,19 +65,41 @@ def plan_order(spans: Iterable[tuple[str, int, float, float]]) -> list[Turn]:
     return order
 
 
+def plan_passes(spans: Sequence[Span], most: int) -> list[Pass]:
+    """The turns of :func:`plan_order`, up to ``most`` neighbours in one pass.
+
+    Only satellites that the plan serves at the same time share one: nobody waits for another's contact.
+    """
+    span_of = {span.satellite: span for span in spans}
+    passes: list[Pass] = []
+    for turn in plan_order(spans):
+        together = (*passes[-1], turn) if passes else (turn,)
+        served = [span_of[satellite] for satellite, _ in together]
+        at_once = max(span.start_s for span in served) <= min(span.end_s for span in served)
+        if len({*served}) == len(together) <= most and at_once and passes:
+            passes[-1] = together
+        else:
+            passes.append((turn,))
+    return passes
+
+
 class Turns:
-    """The order of one round, as coroutines of one event loop wait for it.
+    """The passes of one round, as coroutines of one event loop wait for them.
 
     Args:
-        order: All turns of the round.
+        passes: All passes of the round; each turn is in one of them.
+        in_order: Whether a pass waits for those before it, as on a shared adapter.
         patience_s: How long a satellite waits for one that is absent, before the first was parked; ``None``: for ever.
     """
 
-    def __init__(self, order: Sequence[Turn], *, patience_s: float | None = 10.0) -> None:
-        self._order = list(order)
-        self._known = set(order)
-        self._left = Counter(turn.satellite for turn in order)
-        self._next = 0
+    def __init__(self, passes: Sequence[Pass], *, in_order: bool, patience_s: float | None = 10.0) -> None:
+        self._order = list(passes)
+        self._in_order = in_order
+        self._pass_of = {turn: together for together in passes for turn in together}
+        self._left = Counter(turn.satellite for turn in self._pass_of)
+        self._next = 0  # of the order, the first pass that is not over
+        self._came: set[Turn] = set()
+        self._taken: set[Turn] = set()
         self._present: set[str] = set()
         self._at_once: int | None = None  # satellites that run at the same time, once we had to learn it
         self._patience_s = patience_s
@@ -77,43 +108,76 @@ class Turns:
     @property
     def done(self) -> bool:
         """Whether every turn has been taken."""
-        return self._next == len(self._order)
+        return len(self._taken) == len(self._pass_of)
 
-    async def wait(self, satellite: str, step: int) -> None:
-        """Return when it is this satellite's turn.
+    def pass_of(self, turn: Turn) -> Pass:
+        """The steps that go through the backbone together with this one, itself among them.
 
         Raises:
-            Parked: The satellite whose turn it is cannot come as long as this one stays.
             TurnError: There is no such turn, or it is over.
         """
-        turn = Turn(satellite, step)
-        if turn not in self._known:
-            raise TurnError(f"step {step} of {satellite} is not in this round's order, or was taken")
+        if turn not in self._pass_of or turn in self._taken:
+            raise TurnError(
+                f"step {turn.step} of {turn.satellite} is not in this round's order, or was taken"
+            )
+        return self._pass_of[turn]
+
+    async def wait(self, turn: Turn) -> None:
+        """Return when the pass of this turn can be made: all of its satellites came, and what goes before is over.
+
+        A satellite that is parked has come: its pass does not wait for it again.
+
+        Raises:
+            Parked: A satellite that is waited for cannot come as long as this one stays.
+            TurnError: There is no such turn, or it is over.
+        """
+        together = self.pass_of(turn)
         async with self._changed:
-            self._present.add(satellite)
+            self._came.add(turn)
+            self._present.add(turn.satellite)
             if self._at_once is not None:
                 self._at_once = max(self._at_once, len(self._present))
             self._changed.notify_all()
-            while self._order[self._next] != turn:
-                if self._order[self._next].satellite in self._present:
-                    await self._changed.wait()
-                elif not await self._holder_comes():
-                    self._present.discard(satellite)
-                    raise Parked(f"{satellite} waits for {self._order[self._next].satellite}")
+            try:
+                while (awaited := self._awaited(together)) is not None:
+                    if awaited in self._present:
+                        await self._changed.wait()
+                    elif not await self._comes():
+                        raise Parked(f"{turn.satellite} waits for {awaited}")
+            except BaseException:  # its stream may also have ended
+                self._present.discard(turn.satellite)
+                raise
 
-    async def take(self, satellite: str, step: int) -> None:
-        """The step has been taken; the next turn begins."""
+    async def take(self, turn: Turn) -> None:
+        """The step has been taken; its pass is over with the last of them.
+
+        Raises:
+            TurnError: There is no such turn, it is over, or it has not begun.
+        """
         async with self._changed:
-            if self.done or self._order[self._next] != (satellite, step):
-                raise TurnError(f"step {step} of {satellite} was taken out of turn")
-            self._known.discard(self._order[self._next])
-            self._next += 1
-            self._left[satellite] -= 1
-            if not self._left[satellite]:
-                self._present.discard(satellite)
+            if self._awaited(self.pass_of(turn)) is not None:
+                raise TurnError(f"step {turn.step} of {turn.satellite} was taken out of turn")
+            self._taken.add(turn)
+            while self._next < len(self._order) and self._taken.issuperset(self._order[self._next]):
+                self._next += 1
+            self._left[turn.satellite] -= 1
+            if not self._left[turn.satellite]:
+                self._present.discard(turn.satellite)
             self._changed.notify_all()
 
-    async def _holder_comes(self) -> bool:
+    def _awaited(self, together: Pass) -> str | None:
+        """A satellite that has to come, or to finish a step, before this pass can be made."""
+        if self._in_order:
+            before = [self._order[self._next]]
+        else:
+            before = [self._pass_of[Turn(name, step - 1)] for name, step in together if step]
+        for earlier in before:
+            for turn in earlier:
+                if earlier is not together and turn not in self._taken:
+                    return turn.satellite
+        return next((turn.satellite for turn in together if turn not in self._came), None)
+
+    async def _comes(self) -> bool:
         if self._at_once is not None and len(self._present) >= self._at_once:
             return False
         try:

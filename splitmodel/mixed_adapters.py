@@ -6,6 +6,7 @@ inference only. Adapters are plain dictionaries of parameters under the names th
 them, so that they move freely between here and `peft`.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,7 +16,20 @@ from torch import Tensor, nn
 from splitmodel.adapters import AdapterError, LoraSettings, lora_targets
 from splitmodel.parts import Backbone
 
-AdapterWeights = Mapping[str, nn.Parameter]
+AdapterWeights = Mapping[str, Tensor]
+
+
+def without_adapter(backbone: Backbone) -> Backbone:
+    """The backbone as it was before `add_lora`: modules of its own around the same weights."""
+    from peft.tuners.lora import LoraLayer
+
+    shared = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
+    bare = copy.deepcopy(backbone, shared)
+    for module in list(bare.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, LoraLayer):
+                setattr(module, name, child.get_base_layer())
+    return bare
 
 
 def new_adapter(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) -> dict[str, nn.Parameter]:

@@ -8,17 +8,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server_app.turns import Parked, Turn, TurnError, Turns, plan_order
+from server_app.turns import Parked, Pass, Span, Turn, TurnError, Turns, plan_order, plan_passes
 
 
 def test_satellites_served_together_take_turns_and_a_later_contact_comes_later() -> None:
-    order = plan_order([("a", 2, 0.0, 10.0), ("b", 2, 0.0, 10.0), ("c", 1, 50.0, 60.0)])
+    order = plan_order([Span("a", 2, 0.0, 10.0), Span("b", 2, 0.0, 10.0), Span("c", 1, 50.0, 60.0)])
     assert order == [Turn("a", 0), Turn("b", 0), Turn("a", 1), Turn("b", 1), Turn("c", 0)]
+
+
+def test_passes_are_neighbours_in_the_plan_that_are_served_at_the_same_time() -> None:
+    spans = [
+        Span("a", 2, 0.0, 10.0),
+        Span("b", 2, 0.0, 10.0),
+        Span("c", 2, 9.0, 60.0),
+        Span("d", 1, 70.0, 80.0),
+    ]
+    passes = plan_passes(spans, 2)
+    assert [turn for together in passes for turn in together] == plan_order(spans)
+    assert passes == [
+        (Turn("a", 0), Turn("b", 0)),
+        (Turn("a", 1), Turn("b", 1)),
+        (Turn("c", 0),),
+        (Turn("c", 1),),
+        (Turn("d", 0),),
+    ]
+    assert plan_passes(spans, 1) == [(turn,) for turn in plan_order(spans)]
 
 
 async def played(order: list[Turn], at_once: int, arrival: list[str]) -> list[Turn]:
     """Play a round with so many places: parked satellites leave theirs and queue again."""
-    turns = Turns(order, patience_s=0.02)
+    turns = Turns([(turn,) for turn in order], in_order=True, patience_s=0.02)
     steps = {name: [turn.step for turn in order if turn.satellite == name] for name in arrival}
     queue: asyncio.Queue[str] = asyncio.Queue()
     for name in arrival:
@@ -33,10 +52,12 @@ async def played(order: list[Turn], at_once: int, arrival: list[str]) -> list[Tu
                 continue
             try:
                 while steps[name]:
-                    await turns.wait(name, steps[name][0])
-                    taken.append(Turn(name, steps[name][0]))
+                    turn = Turn(name, steps[name][0])
+                    await turns.wait(turn)
+                    taken.append(turn)
                     await asyncio.sleep(0)
-                    await turns.take(name, steps[name].pop(0))
+                    await turns.take(turn)
+                    steps[name].pop(0)
             except Parked:
                 queue.put_nowait(name)
 
@@ -51,7 +72,7 @@ async def played(order: list[Turn], at_once: int, arrival: list[str]) -> list[Tu
     shuffle=st.randoms(use_true_random=False),
 )
 def test_the_order_is_the_plan_s_whoever_comes_first_and_however_few_fit(steps, at_once, shuffle) -> None:
-    order = plan_order([(f"s{i}", count, 0.0, 1.0) for i, count in enumerate(steps)])
+    order = plan_order([Span(f"s{i}", count, 0.0, 1.0) for i, count in enumerate(steps)])
     arrival = [f"s{i}" for i in range(len(steps))]
     shuffle.shuffle(arrival)
     assert asyncio.run(played(order, at_once, arrival)) == order
@@ -61,11 +82,12 @@ def test_nobody_is_parked_where_all_run_at_once() -> None:
     async def one(turns: Turns, name: str, late_s: float) -> None:
         await asyncio.sleep(late_s)
         for step in range(3):
-            await turns.wait(name, step)
-            await turns.take(name, step)
+            await turns.wait(Turn(name, step))
+            await turns.take(Turn(name, step))
 
     async def play() -> None:
-        turns = Turns(plan_order([(name, 3, 0.0, 1.0) for name in "abc"]), patience_s=5.0)
+        passes = plan_passes([Span(name, 3, 0.0, 1.0) for name in "abc"], 1)
+        turns = Turns(passes, in_order=True, patience_s=5.0)
         await asyncio.gather(one(turns, "c", 0.0), one(turns, "b", 0.01), one(turns, "a", 0.05))
         assert turns.done
 
@@ -74,14 +96,83 @@ def test_nobody_is_parked_where_all_run_at_once() -> None:
 
 def test_a_step_that_is_not_planned_or_comes_twice_is_refused() -> None:
     async def play() -> None:
-        turns = Turns([Turn("a", 0)])
+        turns = Turns([(Turn("a", 0),), (Turn("b", 0),)], in_order=True)
         with pytest.raises(TurnError, match="step 1 of a"):
-            await turns.wait("a", 1)
+            await turns.wait(Turn("a", 1))
         with pytest.raises(TurnError, match="out of turn"):
-            await turns.take("b", 0)
-        await turns.wait("a", 0)
-        await turns.take("a", 0)
+            await turns.take(Turn("b", 0))
+        await turns.wait(Turn("a", 0))
+        await turns.take(Turn("a", 0))
         with pytest.raises(TurnError, match="was taken"):
-            await turns.wait("a", 0)
+            await turns.wait(Turn("a", 0))
+
+    asyncio.run(play())
+
+
+async def joined(passes: list[Pass], at_once: int, arrival: list[str]) -> list[Pass]:
+    """Play a round of passes with so many places; which passes were made, in order.
+
+    As on the ground, features of a satellite that is parked stay, and nobody waits for a step to be over.
+    """
+    turns = Turns(passes, in_order=False, patience_s=0.02)
+    steps = {
+        name: [turn.step for one in passes for turn in one if turn.satellite == name] for name in arrival
+    }
+    queue: asyncio.Queue[str] = asyncio.Queue()
+    for name in arrival:
+        queue.put_nowait(name)
+    made: dict[Pass, set[Turn]] = {}
+
+    async def place() -> None:
+        while not turns.done:
+            try:
+                name = await asyncio.wait_for(queue.get(), 0.005)
+            except TimeoutError:
+                continue
+            try:
+                while steps[name]:
+                    turn = Turn(name, steps[name][0])
+                    await turns.wait(turn)
+                    made.setdefault(turns.pass_of(turn), set()).add(turn)
+                    await asyncio.sleep(0)
+                    await turns.take(turn)
+                    steps[name].pop(0)
+            except Parked:
+                queue.put_nowait(name)
+
+    await asyncio.wait_for(asyncio.gather(*(place() for _ in range(at_once))), 30)
+    assert all(taken == set(together) for together, taken in made.items())
+    return list(made)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    steps=st.lists(st.integers(1, 4), min_size=1, max_size=6),
+    most=st.integers(1, 4),
+    at_once=st.integers(1, 6),
+    shuffle=st.randoms(use_true_random=False),
+)
+def test_who_shares_a_pass_is_the_plan_s_however_few_fit(steps, most, at_once, shuffle) -> None:
+    passes = plan_passes([Span(f"s{i}", count, 0.0, 1.0) for i, count in enumerate(steps)], most)
+    arrival = [f"s{i}" for i in range(len(steps))]
+    shuffle.shuffle(arrival)
+    made = asyncio.run(joined(passes, at_once, arrival))
+    assert sorted(made) == sorted(passes)
+    for name in arrival:
+        own = [turn.step for together in made for turn in together if turn.satellite == name]
+        assert own == sorted(own)
+
+
+def test_a_pass_waits_until_the_passes_before_it_are_over_for_all_its_satellites() -> None:
+    async def play() -> None:
+        a0, b0, a1 = Turn("a", 0), Turn("b", 0), Turn("a", 1)
+        turns = Turns([(a0, b0), (a1,)], in_order=False, patience_s=None)
+        await asyncio.gather(turns.wait(a0), turns.wait(b0))
+        await turns.take(a0)
+        second = asyncio.create_task(turns.wait(a1))
+        await asyncio.sleep(0.01)
+        assert not second.done()
+        await turns.take(b0)
+        await asyncio.wait_for(second, 1.0)
 
     asyncio.run(play())

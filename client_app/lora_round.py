@@ -1,0 +1,182 @@
+"""A round of mode ``lora`` on board: c1, c2 and c3 in every step, in micro-batches that overlap with the ground's work.
+
+The embedding is frozen, so the features of a step do not depend on the step before: they are computed while the ground
+works on that, and follow its last gradient at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from client_app.crossings import Crossings, MicroBatch
+from client_app.kept_features import KeptFeatures
+from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, head_optimizer, optimizer_state
+from client_app.proximal import Proximal
+from relay.client import RemoteError
+from relay.wire import Kind
+from splitmodel import step as split_step
+from splitmodel.training import Batch
+
+_MISSING = "FeaturesMissing"  # server_app.feature_cache
+
+
+class Parked(Exception):
+    """The ground cannot serve this satellite now; the round goes on later from :class:`Progress`."""
+
+
+def train_lora_round(
+    task: RoundTask,
+    on_board: OnBoard,
+    head: nn.Linear,
+    crossings: Crossings,
+    progress: Progress,
+    kept: KeptFeatures | None,
+) -> None:
+    """Train the head on board and the adapter on the ground.
+
+    ``head``, ``progress`` and ``kept`` are changed in place, also when the round is parked.
+
+    Args:
+        kept: What the ground keeps of c1, or ``None`` where it keeps nothing.
+
+    Raises:
+        Parked: The ground cannot serve the next step now.
+    """
+    batches = task.batches(len(on_board.images))
+    optimizer = head_optimizer(head, task.training, progress)
+    proximal = Proximal(list(head.parameters()), task.training.proximal, progress.sent)
+    progress.sent = proximal.sent
+    upward = _Upward(on_board, crossings, kept, progress, task.training.micro_batches)
+    upward.send(upward.prepare(batches[progress.step], progress.step))
+    for number in range(progress.step, len(batches)):
+        batch, upcoming = batches[number], number + 1
+        ahead = list(upward.prepare(batches[upcoming], upcoming)) if upcoming < len(batches) else []
+        for group in optimizer.param_groups:
+            group["lr"] = task.rate(number, len(batches))
+        optimizer.zero_grad()
+        loss, logits = 0.0, []
+        try:
+            for part, pooled_BD in upward.answers():
+                share = len(pooled_BD) / len(batch.indices)
+                result = split_step.head_step(head, pooled_BD, on_board.labels(part.images), weight=share)
+                crossings.send(Kind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt)
+                loss += share * float(result.loss)
+                logits.append(result.logits)
+        except Parked:
+            progress.optimizer = optimizer_state(optimizer)
+            raise
+        upward.send(ahead)
+        proximal.add_gradient()
+        optimizer.step()
+        count_batch(progress, loss, torch.cat(logits), on_board.labels(batch))
+    # Empty, as the embedding is frozen: it says that the ground has taken the last step.
+    crossings.receive(Kind.GRAD_FEATURES, part.place)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The features of a micro-batch, ready to be sent.
+
+    Attributes:
+        place: Which micro-batch it is.
+        images: Its images under their views.
+        names: Names of the features, shape (B, 16), where the ground keeps them; else ``None``.
+        new: Whether the features themselves have to cross, shape (B,).
+        features_BTD: Those that have to.
+    """
+
+    place: MicroBatch
+    images: Batch
+    names: NDArray[np.uint8] | None
+    new: NDArray[np.bool_]
+    features_BTD: Tensor
+
+
+class _Upward:
+    """c1 and c2: features go to the ground, or their names where it keeps them, and pooled states come back."""
+
+    def __init__(
+        self,
+        on_board: OnBoard,
+        crossings: Crossings,
+        kept: KeptFeatures | None,
+        progress: Progress,
+        micro_batches: int,
+    ) -> None:
+        self._on_board = on_board
+        self._crossings = crossings
+        self._kept = kept
+        self._progress = progress
+        self._micro_batches = micro_batches
+        self._under_way: list[_Part] = []
+        self._part_of: dict[bytes, _Part] = {}  # by the transfers under way
+
+    def prepare(self, batch: Batch, step: int) -> Iterator[_Part]:
+        """The micro-batches of a step, one by one."""
+        count = min(self._micro_batches, len(batch.indices))
+        pieces = zip(np.array_split(batch.indices, count), np.array_split(batch.views, count), strict=True)
+        for number, piece in enumerate(pieces):
+            yield self._part(MicroBatch(step, number, count), Batch(*piece))
+
+    def send(self, parts: Iterable[_Part]) -> None:
+        """Send the micro-batches of a step, each as it is ready; :meth:`answers` are then those to them."""
+        self._under_way.clear()
+        self._part_of.clear()
+        for part in parts:
+            self._under_way.append(part)
+            self._send(part)
+
+    def answers(self) -> Iterator[tuple[_Part, Tensor]]:
+        """Each micro-batch with its pooled states, shape (B, hidden).
+
+        Raises:
+            Parked: The ground cannot serve the step now.
+        """
+        for part in self._under_way:
+            yield part, self._answer(part)
+
+    def _part(self, place: MicroBatch, images: Batch) -> _Part:
+        every = np.ones(len(images.indices), bool)
+        if self._kept is None:
+            return _Part(place, images, None, every, self._on_board.features(images))
+        names = self._kept.names_of(images)
+        new = np.logical_not(names.any(axis=1))
+        features_BTD = torch.empty(0)
+        if new.any():
+            names[new], features_BTD = self._on_board.named_features(
+                Batch(images.indices[new], images.views[new]), self._kept.origin
+            )
+        return _Part(place, images, names, new, features_BTD)
+
+    def _send(self, part: _Part) -> None:
+        attempt = self._progress.attempt
+        if part.names is not None:
+            transfer = self._crossings.send_names(part.place, part.names, part.new, attempt=attempt)
+            self._part_of[transfer] = part
+        if part.new.any():
+            transfer = self._crossings.send(Kind.FEATURES, part.place, part.features_BTD, attempt=attempt)
+            self._part_of[transfer] = part
+
+    def _answer(self, part: _Part) -> Tensor:
+        while True:
+            try:
+                pooled_BD = self._crossings.receive(Kind.HIDDEN, part.place)
+                break
+            except RemoteError as error:
+                self._progress.attempt += 1
+                if error.error == Parked.__name__:
+                    raise Parked from error
+                if error.error != _MISSING or self._kept is None or error.transfer_id not in self._part_of:
+                    raise
+                self._kept.forget()  # the ground has lost its cache
+                refused = self._part_of[error.transfer_id]
+                self._send(self._part(refused.place, refused.images))
+        if self._kept is not None and part.names is not None and self._crossings.are_kept:
+            self._kept.put(part.images, part.names)
+        return pooled_BD
