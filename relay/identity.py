@@ -15,6 +15,7 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -239,7 +240,7 @@ class NodeIdentity:
     def verify(self, sealed: pb.SealedManifest, source: str) -> None:
         """Raise IdentityError unless `source` itself, certified by our authority, signed these bytes."""
         try:
-            certificate = x509.load_der_x509_certificate(sealed.certificate)
+            certificate = _read_certificate(sealed.certificate)
         except _MALFORMED as error:
             raise IdentityError(f"manifest of {source}: no readable certificate") from error
         name = certified_name(certificate, self.authority)
@@ -256,8 +257,7 @@ class NodeIdentity:
 def certified_name(certificate: x509.Certificate, authority: x509.Certificate) -> str:
     """The node a certificate names. Raises IdentityError unless our authority issued it and it is valid."""
     try:
-        certificate.verify_directly_issued_by(authority)
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = _issued_uris(certificate, authority)
     except (InvalidSignature, *_MALFORMED) as error:
         raise IdentityError("certificate is not of this mission's authority") from error
     now = datetime.datetime.now(datetime.UTC)
@@ -265,7 +265,18 @@ def certified_name(certificate: x509.Certificate, authority: x509.Certificate) -
         raise IdentityError(
             f"certificate expired {certificate.not_valid_after_utc:%Y-%m-%d}, or is not valid yet"
         )
-    return _name_in(names.get_values_for_type(x509.UniformResourceIdentifier))
+    return _name_in(uris)
+
+
+# A satellite seals thousands of parcels with one certificate.
+_read_certificate = lru_cache(1024)(x509.load_der_x509_certificate)
+
+
+@lru_cache(1024)
+def _issued_uris(certificate: x509.Certificate, authority: x509.Certificate) -> list[str]:
+    certificate.verify_directly_issued_by(authority)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def peer_name(auth_context: Mapping[str, Iterable[bytes]]) -> str:
