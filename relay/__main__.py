@@ -80,6 +80,7 @@ def run(file: Path, command: Sequence[str]) -> int:
 
 
 def main() -> None:
+    """Run the relay that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m relay", description="One relay of the emulation.")
     parser.add_argument("file", type=Path, help="what the relay is told: a JSON file")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run beside it")

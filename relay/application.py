@@ -47,6 +47,7 @@ class Application:
     async def serve(
         self, requests: AsyncIterator[pb.FetchRequest], context: grpc.aio.ServicerContext
     ) -> None:
+        """Answer a node's own application: hand it what has arrived, take in what it sends."""
         if self._stream is not None:
             self._stream.cancel()
         giving = self._stream = asyncio.create_task(self._give(context))

@@ -62,6 +62,7 @@ class Calls:
         self._authority = authority
 
     def handlers(self) -> grpc.GenericRpcHandler:
+        """The service as gRPC knows it."""
         stream, unary = grpc.stream_stream_rpc_method_handler, grpc.unary_unary_rpc_method_handler
         methods = {
             service.PUT: stream(self._put, response_serializer=pb.Acknowledgement.SerializeToString),

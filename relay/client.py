@@ -85,7 +85,9 @@ class ParcelLink(Protocol):
         """Mission time, where it is measured; None in a simulated run, which plans it."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End the stream."""
+        ...
 
     def __enter__(self) -> Self: ...
 
@@ -113,6 +115,7 @@ class IncomingParcels:
 
     @property
     def empty(self) -> bool:
+        """Whether nothing is waiting."""
         return self._items.empty()
 
     def receive(self, timeout_s: float) -> Parcel:
@@ -129,6 +132,7 @@ class IncomingParcels:
         return item
 
     def close(self) -> None:
+        """End the stream and the thread that reads it."""
         self._closed.set()
         self._drained = True
         self._call.cancel()
@@ -227,6 +231,7 @@ _REFUSALS = frozenset(
 
 
 def link_error(error: grpc.RpcError, peer: str) -> LinkError:
+    """A gRPC error in a link's words: with whom, what."""
     code, details = error.code(), error.details()
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return LinkTimeout(f"{peer}: the time for this stream is over")

@@ -67,6 +67,7 @@ class GroundEndpoint:
         return f"{self._host}:{self._port}"
 
     def start(self) -> Self:
+        """Listen; returns itself."""
         self._thread.start()
         outcome = self._started.get(timeout=30)
         if isinstance(outcome, Exception):
@@ -202,6 +203,7 @@ class GroundLink:
         self._incoming = IncomingParcels(call, self._limits, "the ground", ended=self._make_room)
 
     def send(self, manifest: Manifest, payload: Buffer) -> None:
+        """Send a parcel."""
         for frame in parcel_frames(manifest, payload, self._limits.chunk_bytes):
             if self._incoming.end is not None:
                 raise self._incoming.end
@@ -211,15 +213,17 @@ class GroundLink:
                 raise LinkTimeout(f"no room to send for {self._send_timeout_s:g} s") from None
 
     def receive(self, timeout_s: float) -> Parcel:
+        """The next parcel. Raises LinkError where none comes in time."""
         return self._incoming.receive(timeout_s)
 
     def settle(self) -> None:
         """Nothing to do: a repeated request is answered anyway."""
 
     def mission_time_s(self) -> None:
-        return None
+        """None: the direct path has no mission time."""
 
     def close(self) -> None:
+        """End the stream."""
         self._incoming.close()
         self._channel.close()
 

@@ -62,6 +62,7 @@ class RelayEndpoint:
         self._received = self._at_work = 0  # parcels of this session
 
     def start(self) -> Self:
+        """Begin to take parcels; returns itself."""
         self._thread.start()
         self._started.wait()
         return self

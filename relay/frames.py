@@ -48,6 +48,8 @@ WIRE_VERSION = 1
 
 
 class Chunk(NamedTuple):
+    """Bytes of a payload, and where they belong."""
+
     transfer_id: bytes
     offset: int
     payload: memoryview
@@ -55,6 +57,7 @@ class Chunk(NamedTuple):
 
 
 def encode_chunk(transfer_id: bytes, offset: int, payload: Buffer, *, answer: bool = False) -> bytes:
+    """A frame with bytes of a payload from an offset on."""
     view = memoryview(payload)
     header = _HEADER.pack(CHUNK, WIRE_VERSION, answer, view.nbytes, offset, transfer_id)
     return b"".join((header, _CRC.pack(crc32c(view, crc32c(header))), view))
@@ -85,6 +88,7 @@ def chunks(transfer_id: bytes, payload: Buffer, chunk_bytes: int, start: int = 0
 
 
 def encode_opening(sealed: pb.SealedManifest, base_offset: int = 0, via: Sequence[str] = ()) -> bytes:
+    """A frame that opens a transfer."""
     return b"M" + pb.Opening(sealed=sealed, base_offset=base_offset, via=via).SerializeToString()
 
 
@@ -100,10 +104,12 @@ def decode_opening(frame: bytes, limits: Limits) -> tuple[pb.Opening, Manifest]:
 
 
 def encode_failure(error: str, text: str, transfer_id: bytes = b"") -> bytes:
+    """A frame that says why a transfer is refused."""
     return b"F" + pb.Failure(transfer_id=transfer_id, error=error, text=text[:4096]).SerializeToString()
 
 
 def decode_failure(frame: bytes) -> pb.Failure:
+    """What :func:`encode_failure` wrote. Raises WireError."""
     try:
         return pb.Failure.FromString(frame[1:])
     except DecodeError as error:
@@ -121,6 +127,7 @@ class Assembler:
 
     @property
     def complete(self) -> bool:
+        """Whether all bytes are there."""
         return self.next_offset == self.manifest.total_bytes
 
     def add(self, chunk: Chunk) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 
 def main() -> None:
+    """Write the stubs beside the .proto file."""
     from grpc_tools import protoc
 
     root = Path(__file__).resolve().parent.parent

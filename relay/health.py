@@ -26,6 +26,7 @@ def serves(address: str) -> bool:
 
 
 def main() -> None:
+    """Exit with 0 if the relay serves, else with 1."""
     parser = argparse.ArgumentParser(prog="python -m relay.health", description="Whether a relay serves.")
     parser.add_argument("file", type=Path, help="the file that the relay was started from")
     raise SystemExit(not serves(local_relay(parser.parse_args().file).address))

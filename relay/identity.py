@@ -48,6 +48,7 @@ class IdentityError(WireError, PermissionError):
 
 
 def node_uri(node: str) -> str:
+    """The URI by which a certificate names a node."""
     return TRUST_DOMAIN + quote(node, safe="")
 
 
@@ -57,6 +58,7 @@ def node_host(node: str) -> str:
 
 
 def node_folder(directory: Path, node: str) -> Path:
+    """The folder that holds what a node may know."""
     return directory / quote(node, safe="")
 
 
@@ -201,6 +203,7 @@ class NodeIdentity:
 
     @classmethod
     def load(cls, folder: Path) -> NodeIdentity:
+        """Read a node's folder."""
         for file in ("ca.crt", "node.crt", "node.key"):
             if not (folder / file).is_file():
                 raise IdentityError(f"{folder}: no {file}; `skysplit certs` makes it")
@@ -214,6 +217,7 @@ class NodeIdentity:
         return ca.read_bytes(), certificate.read_bytes(), key.read_bytes()
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
+        """For dialling another relay."""
         ca, certificate, key = self._pems()
         return grpc.ssl_channel_credentials(ca, key, certificate)
 

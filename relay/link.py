@@ -24,6 +24,8 @@ class NoContact(ValueError):
 
 
 class Window(NamedTuple):
+    """When a link is open, at what rate."""
+
     start_s: float
     end_s: float
     rate_bps: float
@@ -165,6 +167,7 @@ class Network:
         return cls(tuple(data["nodes"]), links)
 
     def to_json(self) -> str:
+        """Nodes and links as text, which `from_json` reads."""
         links = [
             {"source": source, "target": target, "windows": schedule.windows}
             for (source, target), schedule in self.links.items()

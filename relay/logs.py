@@ -18,6 +18,7 @@ class MissionFormatter(logging.Formatter):
         self._clock = clock
 
     def format(self, record: logging.LogRecord) -> str:
+        """One record as a line of JSON."""
         told = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "mission_s": round(self._clock.now_s, 3),

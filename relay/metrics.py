@@ -23,6 +23,7 @@ class NodeCollector:
         self._loop = loop
 
     def collect(self) -> Iterator[Metric]:
+        """The node's figures now."""
         status = asyncio.run_coroutine_threadsafe(self._status(), self._loop).result(ANSWER_S)
         for name, text, value in (
             ("mission_seconds", "Mission time", status.mission_s),

@@ -146,6 +146,7 @@ class RelayNode:
         self._forwarding.reroute()
 
     async def stop(self) -> None:
+        """End all that the node does."""
         tasks = *self._tasks, *self._serving.values()
         for task in tasks:
             task.cancel()
@@ -167,6 +168,7 @@ class RelayNode:
         )
 
     def status(self) -> pb.NodeStatus:
+        """What the node knows of itself now."""
         now_s = self.clock.now_s
         links = []
         for peer, link in self._forwarding.links.items():

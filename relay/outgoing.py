@@ -139,6 +139,7 @@ class OutgoingLink:
 
     @property
     def in_flight_bytes(self) -> int:
+        """Sent, but not yet acknowledged."""
         return sum(sending.sent - sending.acked for sending in self._sendings.values())
 
     @property

@@ -41,6 +41,7 @@ class PacedClock:
 
     @property
     def now_s(self) -> float:
+        """Mission time."""
         return self._start_s if self.standing else self._start_s + time.monotonic() - self._start_wall_s
 
     def advance_to(self, instant_s: float) -> None:
@@ -128,6 +129,7 @@ class TimeAuthority:
         self._departure = Departure(number, network, self._satellites)
 
     async def run(self) -> None:
+        """Advance until cancelled."""
         while True:
             async with self._asked:
                 self._wave += 1

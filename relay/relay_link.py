@@ -74,6 +74,7 @@ class RelayLink:
         self._open()
 
     def send(self, manifest: Manifest, payload: Buffer) -> None:
+        """Hand a parcel to the relay."""
         if memoryview(payload).nbytes != manifest.total_bytes:
             raise BadManifest(f"payload of {memoryview(payload).nbytes} bytes, not {manifest.total_bytes}")
         deadline_s = time.monotonic() + self._send_timeout_s
@@ -85,6 +86,7 @@ class RelayLink:
             self._tell(waiting=False)
 
     def receive(self, timeout_s: float) -> Parcel:
+        """The next parcel. Raises LinkError where none comes in time."""
         deadline_s = time.monotonic() + timeout_s
         while True:
             parcel = self._until_back(lambda: self._next(deadline_s - time.monotonic()), self._open)
@@ -99,6 +101,7 @@ class RelayLink:
         return parcel
 
     def settle(self) -> None:
+        """Tell the relay that what was received need not be kept."""
         for transfer_id in self._unsettled:
             self._requests.put(pb.FetchRequest(taken=transfer_id))
         self._unsettled.clear()
@@ -108,6 +111,7 @@ class RelayLink:
         return call(self._channel, self._node, service.STATUS, pb.Nothing(), pb.NodeStatus).mission_s
 
     def close(self) -> None:
+        """Say that nothing more comes."""
         self._requests.put(_DONE)  # half-closes; the relay answers by ending the stream, with all settled
         with contextlib.suppress(LinkError, WireError):
             while True:

@@ -15,6 +15,8 @@ from relay.link import Network, NoContact
 
 
 class Route(NamedTuple):
+    """The way to a node."""
+
     next_hop: str
     arrival_s: float
     hops: tuple[str, ...]

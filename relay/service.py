@@ -21,10 +21,12 @@ NO_DEADLINE = "a call needs a deadline: one that never ends would hold its strea
 
 
 def path(method: str) -> str:
+    """A method's name on the wire."""
     return f"/{SERVICE}/{method}"
 
 
 def channel_options(limits: Limits) -> list[tuple[str, int | str]]:
+    """How a client's channel is set up."""
     return [
         ("grpc.max_send_message_length", limits.message_bytes),
         ("grpc.max_receive_message_length", limits.message_bytes),
@@ -38,6 +40,7 @@ def channel_options(limits: Limits) -> list[tuple[str, int | str]]:
 
 
 def server_options(limits: Limits) -> list[tuple[str, int | str]]:
+    """How a server is set up."""
     return [
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", 64),

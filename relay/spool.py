@@ -59,14 +59,17 @@ class Entry:
 
     @property
     def transfer_id(self) -> bytes:
+        """Whose payload it is."""
         return self.manifest.transfer_id
 
     @property
     def complete(self) -> bool:
+        """Whether all bytes are there."""
         return self.end_offset == self.manifest.total_bytes
 
     @property
     def reserved_bytes(self) -> int:
+        """What the entry takes of the spool."""
         return self.manifest.total_bytes - self.base_offset
 
 
@@ -90,6 +93,7 @@ class Spool:
         return sum(entry.reserved_bytes for entry in self.entries.values())
 
     def used_by(self, sender: str) -> int:
+        """Bytes that a sender's entries take."""
         return sum(entry.reserved_bytes for entry in self.entries.values() if entry.sender == sender)
 
     def open(
@@ -145,6 +149,7 @@ class Spool:
             raise QuotaExceeded("spool folder: the disk is full")
 
     def read(self, entry: Entry, offset: int, size: int) -> bytes:
+        """Bytes from an offset of the payload on, at most ``size``."""
         return os.pread(entry.file, min(size, entry.end_offset - offset), offset - entry.base_offset)
 
     def read_into(self, entry: Entry, offset: int, buffer: memoryview) -> None:
@@ -173,6 +178,7 @@ class Spool:
         self.remove(entry.transfer_id)
 
     def remove(self, transfer_id: bytes) -> None:
+        """Forget a transfer."""
         entry = self.entries.pop(transfer_id)
         os.close(entry.file)
         # The seal first: a part without a seal is swept away by the next start.
@@ -180,6 +186,7 @@ class Spool:
         self._path(transfer_id, "part").unlink(missing_ok=True)
 
     def close(self) -> None:
+        """Close all files; what they hold stays."""
         for entry in self.entries.values():
             os.close(entry.file)
         self.entries.clear()

@@ -96,10 +96,12 @@ class Codec(NamedTuple):
     block: int = 0
 
     def scales(self, shape: tuple[int, ...]) -> int:
+        """How many scales a tensor of this shape has."""
         rows, values = _rows(shape)
         return rows * math.ceil(values / self.block) if self.block else 0
 
     def encoded_bytes(self, shape: tuple[int, ...]) -> int:
+        """How long a tensor of this shape is when encoded."""
         rows, values = _rows(shape)
         return 2 * self.scales(shape) + rows * math.ceil(values * self.bits / 8)
 
@@ -249,6 +251,7 @@ class Manifest:
         )
 
     def to_bytes(self) -> bytes:
+        """As it is signed and sent."""
         message = pb.Manifest(
             transfer_id=self.transfer_id,
             run=self.run,
@@ -316,6 +319,8 @@ class Manifest:
 
 
 class Parcel(NamedTuple):
+    """A payload, and what it is."""
+
     manifest: Manifest
     payload: Buffer
 

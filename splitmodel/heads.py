@@ -37,6 +37,7 @@ class StandardisedHead(nn.Linear):
         return made
 
     def forward(self, pooled_BD: Tensor) -> Tensor:
+        """Logits of pooled states."""
         return F.linear(self.scaling.standardise(pooled_BD), self.weight, self.bias)
 
     def folded(self) -> nn.Linear:

@@ -35,6 +35,7 @@ class Pooling:
     prefix_tokens: int
 
     def __call__(self, hidden_BTD: Tensor) -> Tensor:
+        """Pool hidden states."""
         return hidden_BTD[:, 0] if self.kind == "cls" else hidden_BTD[:, self.prefix_tokens :].mean(dim=1)
 
 
@@ -52,6 +53,7 @@ class Embedding(nn.Module):
         self._masks_patches = family.model_type == "vit_mae"
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
+        """Features of preprocessed pixels."""
         if not self._masks_patches:
             return self.tokens_from(pixels_BCHW)
         patches = self.tokens_from.patch_embeddings.num_patches
@@ -75,9 +77,11 @@ class Backbone(nn.Module):
 
     @property
     def layers(self) -> nn.ModuleList:
+        """The transformer's blocks, in order."""
         return attrgetter(self.family.layers)(self.transformer)
 
     def forward(self, features_BTD: Tensor, pooled: bool = True) -> Tensor:
+        """Pooled or all hidden states of features."""
         hidden_BTD = features_BTD
         for layer in self.layers:
             hidden_BTD = layer(hidden_BTD, None)
@@ -95,10 +99,12 @@ class SplitModel:
 
     @property
     def config(self) -> Any:
+        """Of the whole model."""
         return self.backbone.config
 
     @property
     def preprocess(self) -> Preprocess:
+        """How its pixels are made."""
         return self.embedding.preprocess
 
     def __call__(self, pixels_BCHW: Tensor) -> Tensor:

@@ -46,6 +46,8 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Pretrained:
+    """What pretraining ends with."""
+
     transformer: nn.Module
     accuracy: float  # on unseen scenes of the pretraining classes
 
@@ -140,6 +142,7 @@ def _warmup_then_cosine(step: int, recipe: Recipe) -> float:
 
 
 def main() -> None:
+    """Pretrain as the command line says."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

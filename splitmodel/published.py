@@ -68,6 +68,7 @@ def published(name: str) -> Profile:
 
 
 def main() -> None:
+    """Print the models."""
     print(f"{'name':42}{'tokens':>7}{'hidden':>7}{'backbone':>16}{'forward':>16}")
     for profile in published_profiles().values():
         print(

@@ -32,6 +32,7 @@ class Draws:
 
     @classmethod
     def of(cls, class_index: int, indices: Sequence[int], seed: int, size: int) -> "Draws":
+        """The draws of these scenes of a class: of each by its own index, whatever others are drawn."""
         uniforms = np.empty((len(indices), _UNIFORMS), np.float32)
         white = np.empty((len(indices), _FIELDS, size, size), np.float32)
         for row, index in enumerate(indices):
@@ -84,10 +85,12 @@ def inside(distance: Field, softness: float = 0.6) -> Field:
 
 
 def wave(position: Field, period: Field) -> Field:
+    """0 to 1 and back once in a period."""
     return 0.5 + 0.5 * np.sin(2 * np.pi * position / period)
 
 
 def band(across: Field, width: Field | float) -> Field:
+    """1 within half a width of a line, 0 beyond."""
     return inside(np.abs(across) - width / 2)
 
 
@@ -114,5 +117,6 @@ def parcels(d: Draws, count: int) -> NDArray[np.intp]:
 
 
 def of_parcel(d: Draws, parcel: NDArray[np.intp], count: int, low: float, high: float) -> Field:
+    """A value drawn for each parcel, at all of its pixels."""
     values = d.number(low, high, count)[:, :, 0, 0]
     return np.take_along_axis(values, parcel.reshape(len(parcel), -1), axis=1).reshape(parcel.shape)

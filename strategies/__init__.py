@@ -1,0 +1,1 @@
+"""What the paper contributes: the three communication strategies, their baselines, the planner and its checker."""

@@ -44,9 +44,11 @@ class Rules:
         self.satellites = len(contact_plan.satellites)
 
     def name(self, node: int) -> str:
+        """A node's name."""
         return self.plan.names[node] if node >= 0 else "ground"
 
     def transfer(self, row: np.void) -> str:
+        """A transfer in words."""
         kind, link = Kind(row["kind"]).name.lower(), LinkKind(row["link"]).name.lower()
         where = f"{self.name(row['node'])} → {self.name(row['peer'])}"
         return f"{kind} over {link} {where}, {row['start_s']:.3f}–{row['end_s']:.3f} s"

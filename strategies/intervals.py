@@ -35,6 +35,7 @@ def inside(
 
 
 def most_at_once(rows: np.ndarray) -> tuple[int, float]:
+    """How many windows are open at once at most, and when."""
     time_s = np.concatenate([rows["start_s"] + SLACK_S, rows["end_s"]])
     change = np.concatenate([np.ones(len(rows), int), -np.ones(len(rows), int)])
     order = np.lexsort([change, time_s])
@@ -70,6 +71,7 @@ def lateness_s(start_s: np.ndarray, end_s: np.ndarray, work_s: np.ndarray) -> fl
 
 
 def parts(sorted_values: np.ndarray) -> Iterator[np.ndarray]:
+    """Indices of each run of equal values."""
     cuts = np.flatnonzero(np.diff(sorted_values)) + 1
     return (part for part in np.split(np.arange(len(sorted_values)), cuts) if len(part))
 
