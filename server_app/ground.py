@@ -31,9 +31,9 @@ from splitmodel.training import learning_rate
 from strategies.federated import Service
 
 SHARED = "shared"
-PATIENCE_S = (
-    10.0  # for a satellite that may still be starting; paid once, where fewer run at once than take part
-)
+# For a satellite that may still be starting: where it is not known how many run at once, paid once a round to learn
+# it; where it is known, only if fewer do run.
+PATIENCE_S, LONG_PATIENCE_S = 10.0, 120.0
 
 # Rows in one pass, of satellites with an adapter each: with more there is nothing left to gain.
 ROWS_TOGETHER = 32
@@ -67,9 +67,18 @@ class Ground:
         scenario: The resolved scenario.
         run: Name of the run, as manifests carry it.
         arrivals: Puts together the features of a step.
+        at_once: Satellites that run at the same time, where that is known.
     """
 
-    def __init__(self, steps: BackboneSteps, scenario: Scenario, run: str, arrivals: Arrivals) -> None:
+    def __init__(
+        self,
+        steps: BackboneSteps,
+        scenario: Scenario,
+        run: str,
+        arrivals: Arrivals,
+        *,
+        at_once: int | None = None,
+    ) -> None:
         self._steps = steps
         self._scenario = scenario
         self._run = run
@@ -83,7 +92,8 @@ class Ground:
         self._gathered: dict[tuple[Turn, int], _Gathered] = {}  # by the first turn of a pass, and micro-batch
         self._under_way: dict[str, _Step] = {}
         self._early: dict[str, list[tuple[Manifest, Arrived]]] = {}
-        self._patience_s: float | None = PATIENCE_S
+        self._at_once = at_once
+        self._patience_s: float | None = LONG_PATIENCE_S if at_once else PATIENCE_S
         self._waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         # One thread: steps of different satellites never overlap in the backbone, whatever arrives when.
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="backbone")
@@ -125,7 +135,7 @@ class Ground:
         self._round = number
         self._position = {turn: position for position, turn in enumerate(plan_order(spans))}
         self._steps_of = {service.satellite: service.steps for service in services}
-        self._turns = Turns(passes, in_order=shared, patience_s=self._patience_s)
+        self._turns = Turns(passes, in_order=shared, at_once=self._at_once, patience_s=self._patience_s)
         self._gathered.clear()
         self._under_way.clear()
         self._early.clear()

@@ -70,6 +70,7 @@ def main(grid: Grid, context: Context) -> None:
             address=str(config["backbone-address"]),
             relay=local_relay(Path(str(config["relay"]))) if config["relay"] else None,
             resume=bool(config["resume"]),
+            at_once=int(config["at-once"]) or None,
         )
     except BaseException as error:
         record.fail(f"{type(error).__name__}: {error}")
@@ -85,6 +86,7 @@ def fine_tune(
     address: str,
     relay: LocalRelay | None = None,
     resume: bool = False,
+    at_once: int | None = None,
 ) -> None:
     """Fine-tune the scenario's model over its constellation.
 
@@ -96,6 +98,7 @@ def fine_tune(
         address: ``host:port`` of the backbone service; port 0 takes a free one.
         relay: The ground's relay, in an emulation: satellites reach the backbone over it instead.
         resume: Go on after the newest checkpoint in the record's directory.
+        at_once: Satellites that Flower runs at the same time, where that is known.
     """
     training = scenario.training
     torch.manual_seed(scenario.seed)
@@ -154,7 +157,7 @@ def fine_tune(
         activation_bytes=training.activations_gb * 1e9,
     )
     arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features)
-    ground = Ground(steps, scenario, run, arrivals)
+    ground = Ground(steps, scenario, run, arrivals, at_once=at_once)
     row_bytes = kept_row_bytes(scenario, costs)
     with _endpoint(ground, satellites, address, relay) as endpoint:
         # The satellites, and how what crosses the split is scaled.
@@ -209,6 +212,7 @@ def fine_tune(
             depart,
             results.on_round,
             finished_rounds=finished_rounds,
+            at_once=at_once,
         )
         strategy.start(grid, ArrayRecord(start), num_rounds=training.rounds, evaluate_fn=results.evaluate)
     if cache is not None:

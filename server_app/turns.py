@@ -89,10 +89,18 @@ class Turns:
     Args:
         passes: All passes of the round; each turn is in one of them.
         in_order: Whether a pass waits for those before it, as on a shared adapter.
-        patience_s: How long a satellite waits for one that is absent, before the first was parked; ``None``: for ever.
+        at_once: Satellites that run at the same time; ``None`` where that has to be learnt.
+        patience_s: How long a satellite waits for one that is absent while there may be room for it; ``None``: ever.
     """
 
-    def __init__(self, passes: Sequence[Pass], *, in_order: bool, patience_s: float | None = 10.0) -> None:
+    def __init__(
+        self,
+        passes: Sequence[Pass],
+        *,
+        in_order: bool,
+        at_once: int | None = None,
+        patience_s: float | None = 10.0,
+    ) -> None:
         self._order = list(passes)
         self._in_order = in_order
         self._pass_of = {turn: together for together in passes for turn in together}
@@ -101,7 +109,7 @@ class Turns:
         self._came: set[Turn] = set()
         self._taken: set[Turn] = set()
         self._present: set[str] = set()
-        self._at_once: int | None = None  # satellites that run at the same time, once we had to learn it
+        self._at_once = at_once
         self._patience_s = patience_s
         self._changed = asyncio.Condition()
 

@@ -28,7 +28,7 @@ _CONNECTION = "skysplit"
 SUPERLINK = "superlink"
 _POLL_S = 0.5
 _REGISTER_AT_ONCE = 4  # each is a process of Flower's
-_LIST_S = 20.0  # asking Flower starts a process of several seconds; the run record says sooner how it ends
+_LIST_S = 60.0  # asking Flower starts a process of several seconds; the run record says sooner how it ends
 _APP_FILES = ("pyproject.toml", "README.md", "LICENSE")  # pyproject.toml names the other two
 _APP_PACKAGES = (
     "client_app",

@@ -50,7 +50,8 @@ def simulate(
         Processes(Path(logs)) as processes,
         superlink(processes, "--simulation") as link,
     ):
-        return run_app(link, run_config, directory, on_progress, "--federation-config", nodes)["result"]
+        told = {**run_config, "at-once": together}
+        return run_app(link, told, directory, on_progress, "--federation-config", nodes)["result"]
 
 
 def most_at_once() -> int:

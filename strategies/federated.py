@@ -8,6 +8,7 @@ does not depend on who answers first), and ends when the plan ends.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from logging import INFO
@@ -149,6 +150,7 @@ class SplitFederatedStrategy(Strategy):
         depart: Called with every plan before it is followed.
         on_round: Called with every finished round, before the next is planned; true ends the run.
         finished_rounds: Rounds that are done already, where a run is resumed.
+        at_once: Satellites that Flower runs at the same time, where that is known.
     """
 
     def __init__(
@@ -165,6 +167,7 @@ class SplitFederatedStrategy(Strategy):
         on_round: Callable[[RoundOutcome], bool],
         *,
         finished_rounds: int = 0,
+        at_once: int | None = None,
     ) -> None:
         self._roster = roster
         self._told = briefing.to_config()
@@ -178,6 +181,7 @@ class SplitFederatedStrategy(Strategy):
         self._depart = depart
         self._on_round = on_round
         self._finished_rounds = finished_rounds
+        self._at_once = at_once
 
     def summary(self) -> None:
         """Log who takes part."""
@@ -278,12 +282,20 @@ class SplitFederatedStrategy(Strategy):
         return Message(content, node, MessageType.TRAIN)
 
     def _exchange(self, grid: Grid, messages: Sequence[Message], deadline: float) -> list[Message]:
-        """Send, and send parked satellites on their way again, until every satellite has finished."""
-        waiting = self._push(grid, messages)
+        """Send, and send parked satellites on their way again, until every satellite has finished.
+
+        Where Flower runs so many at once and no more, only so many are sent: it would take them in an order of its own.
+        """
+        ready = deque(messages)
+        waiting: dict[str, Message] = {}
         finished: list[Message] = []
-        while waiting:
+        while ready or waiting:
+            while ready and len(waiting) < (self._at_once or len(self._names)):
+                waiting |= self._push(grid, [ready.popleft()])
             if time.monotonic() > deadline:
-                late = sorted(self._names[message.metadata.dst_node_id] for message in waiting.values())
+                late = sorted(
+                    self._names[message.metadata.dst_node_id] for message in (*ready, *waiting.values())
+                )
                 raise FederationError(
                     f"{len(late)} satellites have not answered in time, the first is {late[0]}"
                 )
@@ -294,7 +306,7 @@ class SplitFederatedStrategy(Strategy):
                     raise FederationError(f"{self._names[node]} failed: {reply.error.reason}")
                 if reply.content.metric_records["metrics"]["parked"]:
                     told = message.content.config_records["config"]
-                    waiting |= self._push(grid, [self._train_message(node, told, None)])
+                    ready.append(self._train_message(node, told, None))
                 else:
                     finished.append(reply)
             time.sleep(_POLL_S)

@@ -90,6 +90,17 @@ def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(fly: 
     assert rows_as_planned(alone) == rows_as_planned(together)
 
 
+def test_nobody_is_parked_where_the_satellites_that_run_at_once_are_those_whose_turn_comes_first(
+    grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server_app.turns.TOGETHER", 2)
+    scenario = load_scenario("demo", SMALL | {"training.rounds": 1})
+    grid = grid_of(4, 2)
+    record = RunRecord(tmp_path / "run", scenario, "")
+    fine_tune(grid, scenario, record, run="run-1", address="127.0.0.1:0", at_once=2)
+    assert len(grid.handled) == 2 * 4  # muster and one round
+
+
 def test_features_cross_once_and_the_weights_are_those_of_sending_them_each_time(fly: Mission) -> None:
     """With an adapter each: steps on a shared one follow the plan, which is another where fewer bytes cross."""
     settings = {"training.augment": "none", "training.rounds": 3, "training.adapter": "per-satellite"}
