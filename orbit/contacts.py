@@ -29,6 +29,7 @@ PASS = np.dtype(
     ]
 )
 LIMIT_SAMPLE_S = 1.0  # what opens for less between two obstacles of a horizon profile may be missed
+LIMIT_VALUES = 100_000  # looked at together
 Progress = Callable[[float], None]  # called with the done fraction, 0 to 1
 
 
@@ -132,35 +133,45 @@ def _within_limits(
     if nothing_more or not len(satellite):
         return satellite, np.full(len(satellite), number), start_s, end_s
 
+    # All windows are stretched to the longest, so that they share their samples.
+    length_s = end_s - start_s
+    longest_s = float(length_s.max())
+    samples = np.linspace(0.0, longest_s, 2 + int(longest_s / LIMIT_SAMPLE_S))
+
+    def unstretched(row: np.ndarray, time: np.ndarray) -> np.ndarray:
+        ends = time == longest_s
+        return np.where(ends, end_s[row], start_s[row] + time * (length_s[row] / longest_s))
+
     def height_over_mask(row: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        azimuth_deg, elevation_deg, _ = look(motion, station, satellite[row], time)
+        azimuth_deg, elevation_deg, _ = look(motion, station, satellite[row], unstretched(row, time))
         value = elevation_deg - station.mask_at(azimuth_deg)
         return value, np.zeros_like(value)
 
     def range_left(row: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        value = (station.max_range_km or np.inf) - look(motion, station, satellite[row], time)[2]
+        _, _, range_km = look(motion, station, satellite[row], unstretched(row, time))
+        value = (station.max_range_km or np.inf) - range_km
         return value, np.zeros_like(value)
 
     limits = [height_over_mask] if isinstance(station.mask_deg, tuple) else []
     limits += [range_left] if station.max_range_km is not None else []
-    parts = [Intervals(np.empty(0, np.int64), np.empty(0), np.empty(0))]
-    for row in range(len(satellite)):
-        samples = np.linspace(start_s[row], end_s[row], 2 + int((end_s[row] - start_s[row]) / LIMIT_SAMPLE_S))
-        every = np.full(len(samples), row)
+    parts, at_once = [], max(1, LIMIT_VALUES // len(samples))
+    for first in range(0, len(satellite), at_once):
+        rows = np.arange(first, min(first + at_once, len(satellite)))
         sets = []
         for limit in limits:
-            value, slope = limit(every, samples)
 
-            def of_row(
-                _: np.ndarray, time: np.ndarray, limit: Function = limit, row: int = row
+            def of_rows(
+                row: np.ndarray, time: np.ndarray, limit: Function = limit, first: int = first
             ) -> tuple[np.ndarray, np.ndarray]:
-                return limit(np.full(len(time), row), time)
+                return limit(first + row, time)
 
-            found = not_negative(samples, value[None], slope[None], of_row)
-            sets.append(Intervals(np.full(len(found.row), row), found.start_s, found.end_s))
-        parts.append(intersection(*sets))
-    rows, start, end = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return satellite[rows], np.full(len(rows), number), start, end
+            value, slope = limit(np.repeat(rows, len(samples)), np.tile(samples, len(rows)))
+            shape = len(rows), len(samples)
+            sets.append(not_negative(samples, value.reshape(shape), slope.reshape(shape), of_rows))
+        found = intersection(*sets)
+        parts.append(Intervals(first + found.row, found.start_s, found.end_s))
+    row, start, end = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return satellite[row], np.full(len(row), number), unstretched(row, start), unstretched(row, end)
 
 
 def look(

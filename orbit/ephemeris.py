@@ -1,4 +1,4 @@
-"""The ephemeris: where the satellites are in ITRS, at any time of the horizon.
+"""The ephemeris: where the satellites are, in ITRS or TEME, at any time of the horizon.
 
 The propagator runs on a coarse grid; between its nodes a quintic Hermite polynomial is evaluated.  That is what
 makes contact finding fast: SGP4 itself would take most of the time.  Only positions are asked of a propagator:
@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from astropy.time import Time
@@ -23,8 +23,8 @@ from orbit.propagation import PROPAGATORS, PropagationError
 
 # Steps in radians of the orbit at perigee; 0.1 rad are 90 s at 550 km.  Against SGP4 itself a LEO is then off by
 # 0.2 mm, with 0.2 rad by 2 cm and with 0.34 rad by half a metre, a tenth of a millisecond in the time of a link.
-PASS_STEP_RAD = {"sgp4": 0.1, "j2": 0.25, "cowell-j2": 0.1}
 LINK_STEP_RAD = 0.34
+PASS_STEP_RAD = {"sgp4": 0.1, "j2": LINK_STEP_RAD, "cowell-j2": 0.1}  # J2 itself is kilometres off
 FIRST_DIFFERENCES = (4 / 5, -1 / 5, 4 / 105, -1 / 280)  # central, of the nodes one to four steps away
 SECOND_DIFFERENCES = (8 / 5, -1 / 5, 8 / 315, -1 / 560)  # (Fornberg 1988), the node itself gets −205/72
 Result = TypeVar("Result")
@@ -34,7 +34,7 @@ MEMORY_NODES = 32_000  # a group: 72 B each, times about ten for what is made of
 
 @dataclass(frozen=True, eq=False)
 class Ephemeris:
-    """ITRS motion of N satellites on M equidistant nodes, evaluated by quintic Hermite interpolation.
+    """Motion of N satellites on M equidistant nodes, evaluated by quintic Hermite interpolation.
 
     ``state`` (N, M, 9) holds position [km], velocity [km/s] and acceleration [km/s²] at ``start_s + k *
     step_s`` after the epoch.
@@ -112,24 +112,31 @@ def ephemeris_step_s(
 
 
 def ephemeris(
-    constellation: Constellation, epoch: Time, steps: int, *, step_s: float, start_s: float = 0.0
+    constellation: Constellation,
+    epoch: Time,
+    steps: int,
+    *,
+    step_s: float,
+    start_s: float = 0.0,
+    frame: Literal["ITRS", "TEME"] = "ITRS",
 ) -> Ephemeris:
     """The ephemeris on ``steps + 1`` nodes from ``start_s`` seconds after ``epoch``.
 
-    Raises ``PropagationError`` naming the satellite that cannot be propagated, and the time.
+    Between satellites no Earth is needed: TEME does not turn and costs nothing.  Raises ``PropagationError``
+    naming the satellite that cannot be propagated, and the time.
     """
     state = np.empty((len(constellation), steps + 1, 9))
     group = max(1, MEMORY_NODES // (steps + 1))
     for first in range(0, len(constellation), group):  # what fits into the cache is done twice as fast
         some = slice(first, first + group)
-        _fill(state[some], constellation.take(some), epoch, start_s, step_s)
+        _fill(state[some], constellation.take(some), epoch, start_s, step_s, frame)
     return Ephemeris(start_s, step_s, state)
 
 
 def _fill(
-    state: np.ndarray, constellation: Constellation, epoch: Time, start_s: float, step_s: float
+    state: np.ndarray, constellation: Constellation, epoch: Time, start_s: float, step_s: float, frame: str
 ) -> None:
-    """Propagate and turn into ITRS: write the states (N, M, 9) of the nodes."""
+    """Propagate and turn into the frame: write the states (N, M, 9) of the nodes."""
     nodes, beyond = state.shape[1], len(FIRST_DIFFERENCES)
     seconds = start_s + step_s * np.arange(-beyond, nodes + beyond)
     try:
@@ -137,7 +144,8 @@ def _fill(
     except PropagationError as error:
         name = constellation.names[error.satellite]
         raise PropagationError(f"satellite {name!r}: {error}", error.satellite) from None
-    position = itrs_from_teme(epoch, seconds, position)
+    if frame == "ITRS":
+        position = itrs_from_teme(epoch, seconds, position)
     here = position[:, beyond : beyond + nodes]
     velocity, acceleration = np.zeros_like(here), here * (-205 / 72)
     for away, (first, second) in enumerate(zip(FIRST_DIFFERENCES, SECOND_DIFFERENCES, strict=True), start=1):

@@ -8,7 +8,7 @@ m of orbit.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from astropy.time import Time
@@ -17,7 +17,6 @@ from astropy.utils import iers
 EQUATORIAL_RADIUS_KM = 6378.137  # WGS-84
 FLATTENING = 1 / 298.257223563  # WGS-84
 LIGHT_KM_S = 299792.458
-EARTH_ROTATION_RAD_S = 7.292115855e-5  # inertial rate of GMST82; its change over a century is below 1e-14
 DAY_S = 86400.0
 
 
@@ -43,17 +42,22 @@ def earth_orientation(epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.
 
     Outside the span of the table (1973 to about a year ahead of its release) its first or last value is held.
     """
-    table = _earth_orientation()
     jd, fraction = split_julian_date(epoch)
-    mjd = np.clip(jd - 2400000.5 + fraction + seconds / DAY_S, *table["MJD"][[0, -1]].value)
-    days = np.arange(np.floor(mjd.min()), np.floor(mjd.max()) + 2)
-    ut1_utc = table.ut1_utc(2400000.5, days, return_status=True)[0].to_value("s")
+    mjd = np.clip(jd - 2400000.5 + fraction + seconds / DAY_S, *_earth_orientation()["MJD"][[0, -1]].value)
+    days, *daily = _daily_orientation(int(mjd.min()), int(mjd.max()) + 2)
+    ut1_utc_s, pole_x, pole_y = (np.interp(mjd, days, values) for values in daily)
+    return ut1_utc_s, pole_x, pole_y
+
+
+@lru_cache(
+    maxsize=16
+)  # a table of astropy takes milliseconds to look into, as long as some satellites do to fly
+def _daily_orientation(first_mjd: int, end_mjd: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The days ``first_mjd`` to before ``end_mjd``, and UT1 − UTC [s], x, y [rad] at their midnights."""
+    table, days = _earth_orientation(), np.arange(float(first_mjd), float(end_mjd))
+    ut1_utc = table.ut1_utc(2400000.5, days, return_status=True)[0]
     pole_x, pole_y, _ = table.pm_xy(2400000.5, days, return_status=True)
-    return (
-        np.interp(mjd, days, ut1_utc),
-        np.interp(mjd, days, pole_x.to_value("rad")),
-        np.interp(mjd, days, pole_y.to_value("rad")),
-    )
+    return days, ut1_utc.to_value("s"), pole_x.to_value("rad"), pole_y.to_value("rad")
 
 
 def greenwich_angle(epoch: Time, seconds: np.ndarray, ut1_utc_s: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from orbit import link_search
 from orbit.constellation import Constellation
 from orbit.contacts import Progress, check_horizon
 from orbit.ephemeris import THREADS, Ephemeris, ephemeris, ephemeris_step_s
-from orbit.frames import DAY_S, EARTH_ROTATION_RAD_S, EQUATORIAL_RADIUS_KM
+from orbit.frames import DAY_S, EQUATORIAL_RADIUS_KM
 from orbit.intervals import Intervals, intersection, not_negative
 from orbit.pass_search import dot
 from orbit.planes import on_one_date
@@ -125,7 +125,8 @@ def find_links(
     found, looked_at = [], 0
     for first_step in range(0, steps, segment):  # all satellites are needed at once, so time is what is cut
         count = min(segment, steps - first_step)
-        motion = ephemeris(constellation, epoch, count, start_s=first_step * step_s, step_s=step_s)
+        start_s = first_step * step_s
+        motion = ephemeris(constellation, epoch, count, start_s=start_s, step_s=step_s, frame="TEME")
 
         def of_some(first_pair: int, motion: Ephemeris = motion) -> np.ndarray:
             some = pairs[first_pair : first_pair + at_once]
@@ -163,7 +164,8 @@ def sight_bitmaps(
     """
     first_s, span_s = float(seconds[0]), max(float(seconds[-1] - seconds[0]), 1.0)
     step_s = ephemeris_step_s(constellation, span_s)
-    motion = ephemeris(constellation, epoch, round(span_s / step_s), step_s=step_s, start_s=first_s)
+    steps = round(span_s / step_s)
+    motion = ephemeris(constellation, epoch, steps, step_s=step_s, start_s=first_s, frame="TEME")
     sphere_km = EQUATORIAL_RADIUS_KM + grazing_altitude_km
     satellites = len(constellation)
     bits = np.empty((len(seconds), satellites, (satellites + 7) // 8), np.uint8)
@@ -219,7 +221,6 @@ def _slow_enough(motion: Ephemeris, pairs: np.ndarray, max_slew_rad_s: float) ->
     every = np.repeat(np.arange(len(motion.state)), len(samples))
     r, v = motion.at(every, np.tile(samples, len(motion.state)))
     r, v = r.reshape(-1, len(samples), 3), v.reshape(-1, len(samples), 3)
-    v = v + np.cross([0.0, 0.0, EARTH_ROTATION_RAD_S], r)  # inertial velocity, in the axes of ITRS
     turn = np.cross(r, v) / dot(r, r)[..., None]  # rate of the local vertical frame
     slack = np.empty((len(pairs), len(samples)))
     for row, (one, other) in enumerate(pairs):

@@ -1,8 +1,8 @@
 """The searches of ``orbit.intervals`` and the interpolation of ``orbit.ephemeris``, compiled by numba.
 
-A function of time is two compiled functions of a ``context``, the tuple of all that it depends on:
-``at(context, time)`` and ``at_node(context, node)``, both returning value and slope.  Searches are made for such a
-function by ``turning_point_of`` and ``interval_finder``.  Only entrances are called from Python and cached on disk,
+A function of time is a compiled function of a ``context``, the tuple of all that it depends on:
+``at(context, time)``, returning value and slope.  Searches are made for such a function by ``turning_point_of`` and
+``interval_finder``.  Only entrances are called from Python and cached on disk,
 with all that they call in them; what is ``compiled`` has no way in from Python, which spares a good part of compiling.
 """
 
@@ -85,16 +85,6 @@ def state_of_node(nodes, node):
 
 
 @compiled
-def fastest(nodes):
-    """The largest speed on the nodes (M, 9)."""
-    square = 0.0
-    for node in range(nodes.shape[0]):
-        x, y, z = nodes[node, 3], nodes[node, 4], nodes[node, 5]
-        square = max(square, x * x + y * y + z * z)
-    return np.sqrt(square)
-
-
-@compiled
 def _cubic_crossing(low, f_low, slope_low, high, f_high, slope_high):
     """Where the cubic with these values and slopes at both ends crosses zero in between: a guess, not a root."""
     step = high - low
@@ -151,8 +141,8 @@ def turning_point_of(at):
     return turning_point
 
 
-def interval_finder(at, at_node):
-    """The compiled search for the intervals in which the function ``at`` (on nodes ``at_node``) is ≥ 0."""
+def interval_finder(at):
+    """The compiled search for the intervals in which the function ``at`` is ≥ 0."""
     turning_point = turning_point_of(at)
 
     @compiled
@@ -176,15 +166,10 @@ def interval_finder(at, at_node):
         return time
 
     @compiled
-    def crossings_after(context, start_s, step_s, node):
-        """The times (NaN for none) at which the value crosses zero between ``node`` and the next."""
-        left, right = start_s + node * step_s, start_s + (node + 1) * step_s
-        value, slope = at_node(context, node)
-        next_value, next_slope = at_node(context, node + 1)
+    def crossings_between(context, left, value, slope, right, next_value, next_slope):
+        """The times (NaN for none) at which the value crosses zero between two nodes of which it may."""
         if (value >= 0) != (next_value >= 0):
             return crossing(context, left, value, slope, right, next_value, next_slope), np.nan
-        if not _may_turn_to_zero(value, slope, next_value, next_slope, step_s):
-            return np.nan, np.nan
         turn = turning_point(context, left, slope, right, next_slope)
         top = at(context, turn)[0]
         if (top >= 0) == (value >= 0):
@@ -195,18 +180,19 @@ def interval_finder(at, at_node):
         )
 
     @compiled
-    def append_intervals(context, start_s, step_s, value, reach, row, table, count):
+    def append_intervals(context, start_s, step_s, value, slope, row, table, count):
         """Append where one function is ≥ 0 to ``table``, of which ``count`` lines (row, start, end) are in use.
 
-        ``value`` (M,) holds it on the nodes; ``reach`` is more than it can change in a step, so that where two
-        neighbours add up to more there is no zero between them.  Returns the table and how many lines are in use.
+        ``value`` and ``slope`` (M,) hold it on the nodes.  Returns the table and how many lines are in use.
         """
         last = value.shape[0] - 1
-        opened = start_s if at_node(context, ZERO)[0] >= 0 else np.nan
+        opened = start_s if value[0] >= 0 else np.nan
         for node in range(last):
-            if abs(value[node] + value[node + 1]) > reach:
+            here, there, climb, next_climb = value[node], value[node + 1], slope[node], slope[node + 1]
+            if (here < 0) == (there < 0) and not _may_turn_to_zero(here, climb, there, next_climb, step_s):
                 continue
-            for time in crossings_after(context, start_s, step_s, node):
+            left, right = start_s + node * step_s, start_s + (node + 1) * step_s
+            for time in crossings_between(context, left, here, climb, right, there, next_climb):
                 if np.isnan(opened):
                     opened = time
                 elif time >= opened:

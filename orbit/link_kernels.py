@@ -12,15 +12,14 @@ from orbit.interval_kernels import (
     ZERO,
     compiled,
     entrance,
-    fastest,
     interval_finder,
     intervals_of,
     node_and_weights,
     state_of_node,
     weighted,
 )
-from orbit.intervals import Intervals
-from orbit.link_search import PART_POINTS, PART_STEPS, PART_WEIGHTS
+from orbit.intervals import LAST_STEP_S, Intervals
+from orbit.link_search import NEAREST_STEPS, PART_POINTS, PART_STEPS, PART_WEIGHTS
 
 
 def clear_windows(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Intervals:
@@ -81,7 +80,7 @@ def _range_left(one, other, max_range_km):
 
 
 def _pair_finder(of_states):
-    """The search for where a function of two states and a limit is ≥ 0, in the nodes of two satellites."""
+    """The search for where a function of two states and a limit is ≥ 0."""
 
     @compiled
     def at(context, time):
@@ -89,12 +88,7 @@ def _pair_finder(of_states):
         node, weights = node_and_weights(first, start_s, step_s, time)
         return of_states(weighted(first, node, weights), weighted(second, node, weights), limit)
 
-    @compiled
-    def at_node(context, node):
-        first, second, _, _, limit = context
-        return of_states(state_of_node(first, node), state_of_node(second, node), limit)
-
-    return interval_finder(at, at_node)
+    return interval_finder(at)
 
 
 _append_sights = _pair_finder(_sight)
@@ -104,34 +98,23 @@ _append_in_range = _pair_finder(_range_left)
 @entrance
 def _clear_windows(state, start_s, step_s, pairs, sphere2_km2):
     satellites, nodes = state.shape[:2]
-    # (x, y, z, h): the line of sight is one product of two such vectors.
-    lifted = np.empty((satellites, 4, nodes))
-    length, speed = np.zeros(satellites), np.zeros(satellites)
+    # (x, y, z, h) and its rate: the line of sight is one product of two such vectors.
+    lifted, rate = np.empty((satellites, 4, nodes)), np.empty((satellites, 4, nodes))
     for k in range(satellites):
         for node in range(nodes):
             x, y, z, vx, vy, vz = state_of_node(state[k], node)
-            square = x * x + y * y + z * z
-            h = np.sqrt(max(square - sphere2_km2, 1e-6))
-            climb = (x * vx + y * vy + z * vz) / h
+            h = np.sqrt(max(x * x + y * y + z * z - sphere2_km2, 1e-6))
             lifted[k, 0, node], lifted[k, 1, node], lifted[k, 2, node], lifted[k, 3, node] = x, y, z, h
-            length[k] = max(length[k], square + h * h)
-            speed[k] = max(speed[k], vx * vx + vy * vy + vz * vz + climb * climb)
-    length, speed = np.sqrt(length), np.sqrt(speed)
-    value = np.empty(nodes)
+            rate[k, 0, node], rate[k, 1, node], rate[k, 2, node] = vx, vy, vz
+            rate[k, 3, node] = (x * vx + y * vy + z * vz) / h
+    value, slope = np.empty(nodes), np.empty(nodes)
     table, count = np.empty((FIRST_LINES, 3)), ZERO
     for pair in range(pairs.shape[0]):
         one, other = pairs[pair, 0], pairs[pair, 1]
         _sights(lifted[one], lifted[other], sphere2_km2, value)
-        table, count = _append_sights(
-            (state[one], state[other], start_s, step_s, sphere2_km2),
-            start_s,
-            step_s,
-            value,
-            1.02 * (speed[one] * length[other] + length[one] * speed[other]) * step_s,
-            pair,
-            table,
-            count,
-        )
+        _sight_rates(lifted[one], rate[one], lifted[other], rate[other], slope)
+        context = state[one], state[other], start_s, step_s, sphere2_km2
+        table, count = _append_sights(context, start_s, step_s, value, slope, pair, table, count)
     return table, count
 
 
@@ -143,43 +126,51 @@ def _sights(one, other, sphere2_km2, value):
         value[node] = flat + one[2, node] * other[2, node] + one[3, node] * other[3, node] - sphere2_km2
 
 
+@compiled
+def _sight_rates(one, rate_one, other, rate_other, slope):
+    """The rate of the line of sight on all nodes."""
+    for node in range(slope.shape[0]):
+        here = rate_one[0, node] * other[0, node] + rate_one[1, node] * other[1, node]
+        here += rate_one[2, node] * other[2, node] + rate_one[3, node] * other[3, node]
+        there = one[0, node] * rate_other[0, node] + one[1, node] * rate_other[1, node]
+        slope[node] = here + there + one[2, node] * rate_other[2, node] + one[3, node] * rate_other[3, node]
+
+
 @entrance
 def _windows_in_range(state, start_s, step_s, pairs, max_range_km):
-    satellites = state.shape[0]
-    position = np.empty((satellites, 3, state.shape[1]))
-    speed = np.empty(satellites)
+    satellites, nodes = state.shape[:2]
+    motion = np.empty((satellites, 6, nodes))
     for k in range(satellites):
-        speed[k] = fastest(state[k])
-        for node in range(state.shape[1]):
-            for axis in range(3):
-                position[k, axis, node] = state[k, node, axis]
-    value = np.empty(state.shape[1])
+        for node in range(nodes):
+            for axis in range(6):
+                motion[k, axis, node] = state[k, node, axis]
+    value, slope = np.empty(nodes), np.empty(nodes)
     table, count = np.empty((FIRST_LINES, 3)), ZERO
     for pair in range(pairs.shape[0]):
         one, other = pairs[pair, 0], pairs[pair, 1]
-        _ranges_left(position[one], position[other], max_range_km, value)
-        table, count = _append_in_range(
-            (state[one], state[other], start_s, step_s, max_range_km),
-            start_s,
-            step_s,
-            value,
-            1.02 * (speed[one] + speed[other]) * step_s,
-            pair,
-            table,
-            count,
-        )
+        _ranges_left(motion[one], motion[other], max_range_km, value, slope)
+        context = state[one], state[other], start_s, step_s, max_range_km
+        table, count = _append_in_range(context, start_s, step_s, value, slope, pair, table, count)
     return table, count
 
 
 @compiled
-def _ranges_left(one, other, max_range_km, value):
+def _ranges_left(one, other, max_range_km, value, slope):
+    """How much farther two satellites may be apart on all nodes, and its rate."""
     for node in range(value.shape[0]):
         dx, dy, dz = (
             other[0, node] - one[0, node],
             other[1, node] - one[1, node],
             other[2, node] - one[2, node],
         )
-        value[node] = max_range_km - np.sqrt(dx * dx + dy * dy + dz * dz)
+        vx, vy, vz = (
+            other[3, node] - one[3, node],
+            other[4, node] - one[4, node],
+            other[5, node] - one[5, node],
+        )
+        range_km = np.sqrt(dx * dx + dy * dy + dz * dz)
+        value[node] = max_range_km - range_km
+        slope[node] = -(dx * vx + dy * vy + dz * vz) / max(range_km, 1e-9)
 
 
 @entrance
@@ -199,13 +190,15 @@ def _range_over(state, start_s, step_s, pairs, begins_s, ends_s):
                 total += PART_WEIGHTS[point] * range_km
                 if range_km < nearest_km:
                     nearest_km, nearest_s = range_km, time
-        for _ in range(4):
+        for _ in range(NEAREST_STEPS):
             node, weights = node_and_weights(first, start_s, step_s, nearest_s)
             range_km, closing, speed2 = _apart(
                 weighted(first, node, weights), weighted(second, node, weights)
             )
-            nearest_km = min(nearest_km, range_km)
+            nearest_km, before_s = min(nearest_km, range_km), nearest_s
             nearest_s = min(max(nearest_s - closing / max(speed2, 1e-12), begin), end)
+            if abs(nearest_s - before_s) <= LAST_STEP_S:
+                break
         found[0, k], found[1, k] = total * part_s, nearest_km
     return found
 

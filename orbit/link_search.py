@@ -17,8 +17,9 @@ from orbit.pass_search import dot
 PairFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 # The range is integrated over parts of a window no longer than so many steps of the ephemeris, by Gauss and Legendre.
 PART_STEPS = 3
-PART_POINTS, PART_WEIGHTS = (0.5 * column for column in np.polynomial.legendre.leggauss(8))
+PART_POINTS, PART_WEIGHTS = (0.5 * column for column in np.polynomial.legendre.leggauss(5))
 PART_POINTS = PART_POINTS + 0.5
+NEAREST_STEPS = 4  # of Newton's method, from the nearest of these points
 PAIR_NODES = 400_000  # pairs times nodes looked at together
 
 
@@ -101,7 +102,7 @@ def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tupl
     at_nearest = np.flatnonzero(range_km == nearest_km[window])
     every, kept = np.unique(window[at_nearest], return_index=True)
     nearest_s = time[at_nearest[kept]]
-    for _ in range(4):  # Newton on the range rate, from the nearest sample
+    for _ in range(NEAREST_STEPS):
         sight, closing = sight_at(every, nearest_s)
         nearest_km = np.minimum(nearest_km, np.sqrt(dot(sight, sight)))
         nearest_s = nearest_s - dot(sight, closing) / np.maximum(dot(closing, closing), 1e-12)

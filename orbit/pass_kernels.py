@@ -12,11 +12,9 @@ from orbit.interval_kernels import (
     ZERO,
     compiled,
     entrance,
-    fastest,
     interval_finder,
     intervals_of,
     state_at,
-    state_of_node,
     turning_point_of,
 )
 from orbit.pass_search import LONG_PASS_SAMPLES, LONG_PASS_STEPS
@@ -61,45 +59,38 @@ def _clearance_at(context, time):
     return _clearance(state_at(nodes, start_s, step_s, time), place, up, sin_mask)
 
 
-@compiled
-def _clearance_at_node(context, node):
-    nodes, _, _, place, up, sin_mask = context
-    return _clearance(state_of_node(nodes, node), place, up, sin_mask)
-
-
-_append_windows = interval_finder(_clearance_at, _clearance_at_node)
+_append_windows = interval_finder(_clearance_at)
 
 
 @compiled
-def _clearances(x, y, z, place, up, sin_mask, value):
-    """The clearance on all nodes; apart from its caller, so that the compiler makes vector instructions of it."""
+def _clearances(motion, place, up, sin_mask, value, slope):
+    """The clearance and its rate on all nodes; apart from its caller, so that it becomes vector instructions."""
     px, py, pz, ux, uy, uz = place[0], place[1], place[2], up[0], up[1], up[2]
-    for node in range(x.shape[0]):
-        dx, dy, dz = x[node] - px, y[node] - py, z[node] - pz
-        value[node] = dx * ux + dy * uy + dz * uz - sin_mask * np.sqrt(dx * dx + dy * dy + dz * dz)
+    for node in range(value.shape[0]):
+        dx, dy, dz = motion[0, node] - px, motion[1, node] - py, motion[2, node] - pz
+        vx, vy, vz = motion[3, node], motion[4, node], motion[5, node]
+        range_km = np.sqrt(dx * dx + dy * dy + dz * dz)
+        closing = (dx * vx + dy * vy + dz * vz) / range_km
+        value[node] = dx * ux + dy * uy + dz * uz - sin_mask * range_km
+        slope[node] = vx * ux + vy * uy + vz * uz - sin_mask * closing
 
 
 @entrance
 def _windows_above_mask(state, start_s, step_s, place, up, sin_mask):
     table, count = np.empty((FIRST_LINES, 3)), ZERO
-    value = np.empty(state.shape[1])
+    value, slope = np.empty(state.shape[1]), np.empty(state.shape[1])
+    motion = np.empty((6, state.shape[1]))
     for satellite in range(state.shape[0]):
         nodes = state[satellite]
-        x, y, z = nodes[:, 0].copy(), nodes[:, 1].copy(), nodes[:, 2].copy()
-        way_km = 1.02 * fastest(nodes) * step_s  # 2 % for what is faster between the nodes
+        for node in range(nodes.shape[0]):
+            for axis in range(6):
+                motion[axis, node] = nodes[node, axis]
         for station in range(place.shape[0]):
             here, zenith, lowest = place[station], up[station], sin_mask[station]
-            _clearances(x, y, z, here, zenith, lowest, value)
-            table, count = _append_windows(
-                (nodes, start_s, step_s, here, zenith, lowest),
-                start_s,
-                step_s,
-                value,
-                way_km * (1 + abs(lowest)),
-                satellite * place.shape[0] + station,
-                table,
-                count,
-            )
+            _clearances(motion, here, zenith, lowest, value, slope)
+            context = nodes, start_s, step_s, here, zenith, lowest
+            row = satellite * place.shape[0] + station
+            table, count = _append_windows(context, start_s, step_s, value, slope, row, table, count)
     return table, count
 
 

@@ -30,8 +30,7 @@ def windows_above_mask(
         position, velocity = motion.at(satellite, time)
         return clearance(position - place[station], velocity, up[station], sin_mask[station])
 
-    sight = state[None, :, :3] - place[:, None]
-    value, slope = clearance(sight, state[None, :, 3:6], up[:, None], sin_mask[:, None])
+    value, slope = _clearance_on_nodes(state, place, up, sin_mask)
     windows = not_negative(motion.nodes_s, value.reshape(-1, nodes), slope.reshape(-1, nodes), above)
     station, satellite = np.divmod(windows.row, satellites)
     order = np.lexsort([windows.start_s, station, satellite])
@@ -87,6 +86,20 @@ def clearance(
     return dot(sight, up) - sin_mask * range_km, dot(velocity, up) - sin_mask * dot(
         sight, velocity
     ) / range_km
+
+
+def _clearance_on_nodes(
+    state: np.ndarray, place: np.ndarray, up: np.ndarray, sin_mask: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """``clearance`` of all states (K, 9) from each station, both (G, K): station by station, which the cache holds."""
+    x, y, z, vx, vy, vz = np.ascontiguousarray(state[:, :6].T)
+    value, slope = np.empty((2, len(place), len(state)))
+    for g, ((px, py, pz), (ux, uy, uz), sine) in enumerate(zip(place, up, sin_mask, strict=True)):
+        dx, dy, dz = x - px, y - py, z - pz
+        range_km = np.sqrt(dx * dx + dy * dy + dz * dz)
+        value[g] = ux * dx + uy * dy + uz * dz - sine * range_km
+        slope[g] = ux * vx + uy * vy + uz * vz - sine * (dx * vx + dy * vy + dz * vz) / range_km
+    return value, slope
 
 
 def sine_of_elevation(

@@ -75,13 +75,21 @@ def _j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> np.ndarray:
     semi_major = ((MU_KM3_S2 / brouwer_mean_motion(elements) ** 2) ** (1 / 3))[:, None]
     elapsed = elements.seconds_before(*split_julian_date(epoch))[:, None] + seconds
     anomaly = eccentric_anomaly(elements.mean_anomaly_rad[:, None] + anomaly_rate * elapsed, ecc)
-    perigee = np.exp(1j * (elements.argp_rad[:, None] + argp_rate * elapsed))
-    node = np.exp(1j * (elements.raan_rad[:, None] + raan_rate * elapsed))
+    perigee = _turn(elements.argp_rad[:, None] + argp_rate * elapsed)
+    node = _turn(elements.raan_rad[:, None] + raan_rate * elapsed)
 
     # Planar vectors as complex numbers: first the ellipse, then turned by the perigee, then by the node.
     flat = semi_major * (np.cos(anomaly) - ecc + 1j * np.sqrt(1 - ecc**2) * np.sin(anomaly)) * perigee
     level = (flat.real + 1j * cos_inc * flat.imag) * node
     return np.stack([level.real, level.imag, sin_inc * flat.imag], axis=-1)
+
+
+def _turn(angle: np.ndarray) -> np.ndarray:
+    """exp(i angle), in a third of the time that numpy's complex exponential takes."""
+    turn = np.empty(angle.shape, complex)
+    np.cos(angle, out=turn.real)
+    np.sin(angle, out=turn.imag)
+    return turn
 
 
 def eccentric_anomaly(mean_anomaly: np.ndarray, ecc: np.ndarray) -> np.ndarray:

@@ -77,6 +77,24 @@ def test_compiled_and_plain_search_find_the_same_links(limit_km) -> None:
         )
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_mean_and_smallest_range_are_those_of_many_looks(compiled: bool) -> None:
+    if compiled:
+        pytest.importorskip("numba", reason="the extra [fast] is not installed")
+    shell = walker("70: 15/5/1", epoch=EPOCH, altitude_km=700, ecc=0.005)
+    pairs = all_pairs(shell)
+    links = find_links(shell, pairs, epoch=EPOCH, horizon_s=HORIZON_S, compiled=compiled)
+    (_, motion), *_ = over_groups(shell, EPOCH, HORIZON_S, lambda _, motion: motion)
+    for one in links:
+        seconds = np.linspace(one["start_s"], one["end_s"], 1001)
+        ends = (motion.at(np.full(1001, one[end]), seconds)[0] for end in ("first", "second"))
+        range_km = np.linalg.norm(np.subtract(*ends), axis=1)
+        light_s = 299792.458
+        assert one["mean_range_km"] / light_s == pytest.approx(range_km.mean() / light_s, abs=1e-4)
+        assert one["min_range_km"] <= range_km.min() + 2e-3  # the orbits of links are half a metre off
+        assert one["min_range_km"] > range_km.min() - 15.0  # what two satellites move between two looks
+
+
 def test_neighbours_in_a_plane_see_each_other_only_from_nine_satellites_on_at_550_km() -> None:
     for slots, linked in ((8, 0), (9, 9), (12, 12)):
         shell = walker(f"53: {slots}/1/0", epoch=EPOCH, altitude_km=550)
