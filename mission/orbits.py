@@ -8,6 +8,7 @@ from pathlib import Path
 
 from astropy.time import Time
 
+from mission import schema
 from mission.scenario import ScenarioError, given_path
 from mission.schema import Scenario
 from orbit.constellation import Constellation, from_file, walker
@@ -19,6 +20,7 @@ from orbit.contact_plan_builder import (
     SpaceGroundLink,
     build_contact_plan,
 )
+from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
 
 _BPS_PER_MBPS = 1e6
@@ -50,16 +52,21 @@ def constellation_of(scenario: Scenario) -> Constellation:
             return walker(
                 f"{table.inclination_deg}: {table.satellites}/{table.planes}/{table.phasing}",
                 epoch=epoch_of(scenario),
-                altitude_km=table.altitude_km,
+                altitude_km=None if table.mean_motion_rev_day else table.altitude_km,
+                mean_motion_rev_day=table.mean_motion_rev_day or None,
                 star=table.pattern == "star",
                 raan_deg=table.raan_deg,
+                phasing=table.plane_phase_deg or ("half-slot" if table.half_slot_shift else "walker"),
                 slot_spacing_deg=table.train_spacing_deg
                 if table.train_spacing_deg and in_plane > 1
                 else None,
+                frame=table.frame,
+                theory=table.theory,
+                propagator=table.propagator,
             )
         path = given_path(table.path, "constellation.path")
         assert path is not None  # the schema asks for it
-        found = from_file(path)
+        found = from_file(path, propagator=table.propagator)
     except ValueError as error:
         raise ScenarioError(f"constellation: {error}") from error
     return found.take(slice(0, table.limit)) if table.limit else found
@@ -73,29 +80,49 @@ def stations_of(scenario: Scenario) -> list[GroundStation]:
             lat_deg=station.lat_deg,
             lon_deg=station.lon_deg,
             height_m=station.height_m,
-            mask_deg=station.mask_deg,
+            mask_deg=station.mask_profile_deg or station.mask_deg,
+            max_range_km=station.max_range_km or None,
         )
         for station in scenario.ground.stations
     ]
 
 
 def links_of(scenario: Scenario) -> Links:
-    """The scenario's link classes; acquisition and set-up are the planner's."""
+    """The scenario's link classes; the acquisition of inter-orbit links and antenna set-up are the planner's."""
     sgl, intra, inter = scenario.links.sgl, scenario.links.intra_orbit, scenario.links.inter_orbit
     return Links(
         space_ground=SpaceGroundLink(
-            downlink=sgl.down_mbps * _BPS_PER_MBPS, uplink=sgl.up_mbps * _BPS_PER_MBPS
+            downlink=_rate(sgl.down_mbps, sgl.down_budget), uplink=_rate(sgl.up_mbps, sgl.up_budget)
         ),
         intra_orbit=IntraOrbitLink(
-            rate_bps=intra.mbps * _BPS_PER_MBPS, grazing_altitude_km=intra.grazing_altitude_km
+            rate_bps=intra.mbps * _BPS_PER_MBPS,
+            max_range_km=intra.max_range_km or None,
+            grazing_altitude_km=intra.grazing_altitude_km,
+            max_slew_deg_s=intra.max_slew_deg_s or None,
+            acquisition_s=intra.acquisition_s,
         )
         if intra.enabled
         else None,
         inter_orbit=None
         if inter.topology == "none"
         else InterOrbitLink(
-            rate_bps=inter.mbps * _BPS_PER_MBPS, topology=inter.topology, max_range_km=inter.max_range_km
+            rate_bps=inter.mbps * _BPS_PER_MBPS,
+            topology=inter.topology,
+            max_range_km=inter.max_range_km,
+            grazing_altitude_km=inter.grazing_altitude_km,
+            max_slew_deg_s=inter.max_slew_deg_s or None,
         ),
+    )
+
+
+def _rate(mbps: float, budget: schema.LinkBudget) -> float | LinkBudget:
+    """One direction of the space-ground link: a constant rate [bit/s], or the budget in its place."""
+    if not budget.enabled:
+        return mbps * _BPS_PER_MBPS
+    return LinkBudget(
+        frequency_hz=budget.frequency_ghz * 1e9,
+        bandwidth_hz=budget.bandwidth_mhz * 1e6,
+        **budget.model_dump(exclude={"enabled", "frequency_ghz", "bandwidth_mhz"}),
     )
 
 

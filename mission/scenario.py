@@ -14,7 +14,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -121,7 +121,7 @@ def _scalar_keys(table: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield from _scalar_keys(annotation, f"{prefix}{name}.")
-        elif not (get_args(annotation) and isinstance(get_args(annotation)[0], type)):
+        elif not _item_table(annotation):
             yield prefix + name, None if field.is_required() else field.default
 
 
@@ -155,15 +155,24 @@ def _coerced(table: type[BaseModel], values: Any) -> Any:
         annotation = field.annotation if field else None
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             result[key] = _coerced(annotation, value)
-        elif isinstance(value, list) and annotation is not None and get_args(annotation):
-            item = get_args(annotation)[0]
-            nested = isinstance(item, type) and issubclass(item, BaseModel)
-            result[key] = tuple(_coerced(item, entry) if nested else entry for entry in value)
-        elif isinstance(value, str) and annotation in (int, float, bool):
-            result[key] = _parsed(value)
+        elif isinstance(value, list) and (item := _item_table(annotation)):
+            result[key] = tuple(_coerced(item, entry) for entry in value)
+        elif isinstance(value, str) and (annotation in (int, float, bool) or get_origin(annotation) is tuple):
+            result[key] = _tuples(_parsed(value))
         else:
-            result[key] = value
+            result[key] = _tuples(value)
     return result
+
+
+def _item_table(annotation: Any) -> type[BaseModel] | None:
+    """The table that a list of tables is made of."""
+    item = (get_args(annotation) or (None,))[0]
+    return item if isinstance(item, type) and issubclass(item, BaseModel) else None
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, and lists in them, as tuples."""
+    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value
 
 
 def _parsed(text: str) -> Any:
@@ -197,6 +206,8 @@ def _line(finding: ErrorDetails, file: str, overridden: set[str]) -> str:
         case "value_error":
             says = finding["msg"].removeprefix("Value error, ")  # of a table: it starts with the key at fault
             return f"{where}.{says}" if isinstance(found, dict) else f"{where}: found {found!r}, {says}"
+        case "tuple_type":
+            return f"{where}: found {found!r}, allowed: a list"
         case "literal_error":
             return f"{where}: found {found!r}, allowed: {finding['ctx']['expected'].replace(' or ', ', ')}"
         case _:

@@ -13,6 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
+GrazingAltitude = Annotated[float, Field(ge=0.0, le=1000.0, description="lowest height of the line of sight")]
+SlewRate = Annotated[
+    float, Field(ge=0.0, description="fastest turn of a terminal in the satellite's frame; 0 is no limit")
+]
+Decibel = Annotated[float, Field(ge=-60.0, le=150.0)]
+Azimuth = Annotated[float, Field(ge=0.0, le=360.0)]
+Elevation = Annotated[float, Field(ge=-5.0, lt=90.0)]
 Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 
 
@@ -26,6 +33,9 @@ class Constellation(Table):
     """The satellites: a Walker shell, or real element sets."""
 
     kind: Literal["walker", "tle", "omm"] = Field("walker", description="Walker shell, TLE file or OMM file")
+    propagator: Literal["sgp4", "j2", "cowell-j2"] = Field(
+        "sgp4", description="sgp4; j2: secular rates, faster; cowell-j2: numerical, by boinor (extra boinor)"
+    )
     pattern: Literal["delta", "star"] = Field(
         "delta", description="planes spread over 360° (delta) or 180° (star)"
     )
@@ -34,11 +44,27 @@ class Constellation(Table):
     phasing: int = Field(1, ge=0, description="F of i: T/P/F (walker)")
     inclination_deg: float = Field(53.0, ge=0.0, le=180.0, description="inclination (walker)")
     altitude_km: float = Field(550.0, ge=160.0, le=36_000.0, description="height above 6378.137 km (walker)")
+    mean_motion_rev_day: float = Field(
+        0.0,
+        ge=0.0,
+        le=17.0,
+        description="revolutions a day, instead of the altitude; 0 is by altitude (walker)",
+    )
     raan_deg: float = Field(
         0.0, ge=-360.0, le=360.0, description="right ascension of the first plane (walker)"
     )
     train_spacing_deg: float = Field(
         0.0, ge=0.0, lt=360.0, description="spacing along the plane (walker); 0 spreads evenly"
+    )
+    half_slot_shift: bool = Field(
+        False, description="every second plane leads by half a slot, instead of the phasing F (walker)"
+    )
+    plane_phase_deg: tuple[float, ...] = Field(
+        (), description="by how much each plane leads, instead of the phasing F; empty is by F (walker)"
+    )
+    frame: Literal["TEME", "GCRS"] = Field("TEME", description="frame that the shell is given in (walker)")
+    theory: Literal["mean", "osculating"] = Field(
+        "mean", description="the shell is given in SGP4 mean elements, or as the motion at the epoch (walker)"
     )
     path: str = Field("", description="element file (tle, omm); $NAME is replaced from the environment")
     limit: int = Field(0, ge=0, description="use only the first so many satellites of the file; 0 is all")
@@ -60,6 +86,13 @@ class Constellation(Table):
                     f"train_spacing_deg: {in_plane} satellites {self.train_spacing_deg}° apart "
                     "overrun the circle"
                 )
+            if self.plane_phase_deg and len(self.plane_phase_deg) != self.planes:
+                raise ValueError(
+                    f"plane_phase_deg: found {len(self.plane_phase_deg)} values, "
+                    f"allowed one per plane, {self.planes}"
+                )
+            if self.plane_phase_deg and self.half_slot_shift:
+                raise ValueError("plane_phase_deg: found beside half_slot_shift, allowed is one of them")
         elif not self.path:
             raise ValueError(f'path: needed for kind = "{self.kind}", found ""')
         return self
@@ -73,6 +106,17 @@ class Station(Table):
     lon_deg: float = Field(ge=-180.0, le=360.0, description="longitude, east positive")
     height_m: float = Field(0.0, ge=-500.0, le=9_000.0, description="above the ellipsoid")
     mask_deg: float = Field(10.0, ge=0.0, lt=90.0, description="elevation mask")
+    mask_profile_deg: tuple[tuple[Azimuth, Elevation], ...] = Field(
+        (), description="the mask by azimuth from north over east, linear in between, instead of mask_deg"
+    )
+    max_range_km: NotNegative = Field(0.0, description="longest slant range; 0 is no limit")
+
+    @field_validator("mask_profile_deg")
+    @classmethod
+    def _one_mask_each(cls, profile: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        if len({azimuth for azimuth, _ in profile}) < len(profile):
+            raise ValueError("in which one azimuth appears twice")
+        return profile
 
 
 class Ground(Table):
@@ -92,11 +136,39 @@ class Ground(Table):
         return stations
 
 
+class LinkBudget(Table):
+    """Rate of one direction of a space-ground link by power, noise and path: of each pass, the mean over it."""
+
+    enabled: bool = Field(False, description="take this instead of the constant rate")
+    frequency_ghz: float = Field(8.2, ge=0.1, le=1e6, description="carrier")
+    bandwidth_mhz: float = Field(100.0, ge=1e-3, le=1e6, description="noise bandwidth")
+    eirp_dbw: Decibel = Field(15.0, description="radiated power of the transmitter")
+    g_over_t_db_k: Decibel = Field(31.0, description="figure of merit of the receiver")
+    margin_db: float = Field(3.0, ge=0.0, le=60.0, description="implementation and pointing")
+    zenith_attenuation_db: float = Field(
+        0.0, ge=0.0, le=60.0, description="clear air straight up; grows as 1 / sin(elevation)"
+    )
+    rain_margin_db: float = Field(0.0, ge=0.0, le=100.0, description="held back for rain")
+    coding: Literal["shannon", "dvb-s2"] = Field("shannon", description="capacity, or the best DVB-S2 mode")
+    roll_off: float = Field(0.2, ge=0.0, le=1.0, description="of the pulse shape (dvb-s2)")
+
+
+class UplinkBudget(LinkBudget):
+    """The same for the uplink, in S band."""
+
+    frequency_ghz: float = Field(2.05, ge=0.1, le=1e6, description="carrier")
+    bandwidth_mhz: float = Field(5.0, ge=1e-3, le=1e6, description="noise bandwidth")
+    eirp_dbw: Decibel = Field(50.0, description="radiated power of the transmitter")
+    g_over_t_db_k: Decibel = Field(-20.0, description="figure of merit of the receiver")
+
+
 class SpaceGroundLink(Table):
-    """Space-ground link (SGL), constant rates."""
+    """Space-ground link (SGL): constant rates, or a link budget each way."""
 
     down_mbps: Positive = Field(200.0, description="satellite to ground")
     up_mbps: Positive = Field(50.0, description="ground to satellite")
+    down_budget: LinkBudget = LinkBudget()
+    up_budget: UplinkBudget = UplinkBudget()
 
 
 class IntraOrbitLink(Table):
@@ -104,7 +176,10 @@ class IntraOrbitLink(Table):
 
     enabled: bool = True
     mbps: Positive = Field(1000.0, description="each way")
-    grazing_altitude_km: NotNegative = Field(80.0, description="lowest height of the line of sight")
+    grazing_altitude_km: GrazingAltitude = 80.0
+    max_range_km: NotNegative = Field(0.0, description="longest link; 0 is no limit")
+    max_slew_deg_s: SlewRate = 0.0
+    acquisition_s: NotNegative = Field(0.0, description="taken off the start of every window")
 
 
 class InterOrbitLink(Table):
@@ -112,7 +187,9 @@ class InterOrbitLink(Table):
 
     topology: Literal["none", "grid", "all"] = Field("grid", description="which pairs may link")
     mbps: Positive = Field(500.0, description="each way")
+    grazing_altitude_km: GrazingAltitude = 80.0
     max_range_km: Positive = Field(5000.0, description="longest link")
+    max_slew_deg_s: SlewRate = 0.0
     acquisition_s: NotNegative = Field(10.0, description="pointing and acquisition before data flow")
 
 

@@ -29,7 +29,7 @@ from orbit.intersatellite import (
 from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
 
-ENGINE_VERSION = 4  # raise it with every change that changes a contact plan: it invalidates the cache
+ENGINE_VERSION = 5  # raise it with every change that changes a contact plan: it invalidates the cache
 PASS_SAMPLES = 24  # of range and rate over a pass, at the middles of equal parts
 
 
@@ -52,33 +52,36 @@ class SpaceGroundLink:
                 _check_above_zero(f"space_ground.{field}", value)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _SatelliteLink:
+    """What limits a link between satellites, as in ``orbit.intersatellite.find_links``."""
+
+    max_range_km: float | None = None
+    grazing_altitude_km: float = GRAZING_ALTITUDE_KM
+    max_slew_deg_s: float | None = None
+    acquisition_s: float = 0.0
+
+
 @dataclass(frozen=True)
-class IntraOrbitLink:
+class IntraOrbitLink(_SatelliteLink):
     """Neighbours within a plane, both ways at ``rate_bps``; there is a link only where they see each
     other."""
 
     rate_bps: float
-    max_range_km: float | None = None
-    grazing_altitude_km: float = GRAZING_ALTITUDE_KM
 
     def __post_init__(self) -> None:
         _check_above_zero("intra_orbit.rate_bps", self.rate_bps)
 
 
 @dataclass(frozen=True)
-class InterOrbitLink:
+class InterOrbitLink(_SatelliteLink):
     """Satellites of different planes, both ways at ``rate_bps``: the nearest neighbours (+grid) or all pairs.
 
-    The limits are those of ``orbit.intersatellite.find_links``.  ``acquisition_s`` is taken off every
-    window once; leave it 0 where the planner accounts for it.
+    ``acquisition_s`` is taken off every window once; leave it 0 where the planner accounts for it.
     """
 
     rate_bps: float
     topology: Literal["grid", "all"] = "grid"
-    max_range_km: float | None = None
-    grazing_altitude_km: float = GRAZING_ALTITUDE_KM
-    max_slew_deg_s: float | None = None
-    acquisition_s: float = 0.0
 
     def __post_init__(self) -> None:
         _check_above_zero("inter_orbit.rate_bps", self.rate_bps)
@@ -140,33 +143,31 @@ def build_contact_plan(
         for done, contacts_of_group in over_groups(constellation, epoch, horizon_s, of_group):
             parts += contacts_of_group
             share[0](done / len(constellation))
+
+    def between_satellites(
+        link: IntraOrbitLink | InterOrbitLink, pairs: np.ndarray, kind: LinkKind, progress: Progress
+    ) -> list[np.ndarray]:
+        windows = find_links(
+            constellation,
+            pairs,
+            epoch=epoch,
+            horizon_s=horizon_s,
+            max_range_km=link.max_range_km,
+            grazing_altitude_km=link.grazing_altitude_km,
+            max_slew_deg_s=link.max_slew_deg_s,
+            acquisition_s=link.acquisition_s,
+            progress=progress,
+        )
+        return _both_ways(windows, kind, link.rate_bps)
+
     if links.intra_orbit is not None:
-        intra = links.intra_orbit
-        windows = find_links(
-            constellation,
-            plane_neighbours(constellation),
-            epoch=epoch,
-            horizon_s=horizon_s,
-            max_range_km=intra.max_range_km,
-            grazing_altitude_km=intra.grazing_altitude_km,
-            progress=share[1],
-        )
-        parts += _intersatellite(windows, LinkKind.INTRA_ISL, intra.rate_bps)
+        pairs = plane_neighbours(constellation)
+        parts += between_satellites(links.intra_orbit, pairs, LinkKind.INTRA_ISL, share[1])
     if links.inter_orbit is not None:
-        inter = links.inter_orbit
-        pairs = grid_neighbours(constellation) if inter.topology == "grid" else all_pairs(constellation)
-        windows = find_links(
-            constellation,
-            pairs[constellation.plane[pairs[:, 0]] != constellation.plane[pairs[:, 1]]],
-            epoch=epoch,
-            horizon_s=horizon_s,
-            max_range_km=inter.max_range_km,
-            grazing_altitude_km=inter.grazing_altitude_km,
-            max_slew_deg_s=inter.max_slew_deg_s,
-            acquisition_s=inter.acquisition_s,
-            progress=share[2],
-        )
-        parts += _intersatellite(windows, LinkKind.INTER_ISL, inter.rate_bps)
+        grid = links.inter_orbit.topology == "grid"
+        pairs = grid_neighbours(constellation) if grid else all_pairs(constellation)
+        pairs = pairs[constellation.plane[pairs[:, 0]] != constellation.plane[pairs[:, 1]]]
+        parts += between_satellites(links.inter_orbit, pairs, LinkKind.INTER_ISL, share[2])
     contacts = np.concatenate(parts)
     contacts["end_s"][contacts["open_end"]] = horizon_s  # a sum of steps ends a last bit off
     plan = ContactPlan(epoch, float(horizon_s), nodes, contacts)
@@ -235,8 +236,8 @@ def _mean_rate_bps(
     return link
 
 
-def _intersatellite(windows: np.ndarray, kind: LinkKind, rate_bps: float) -> list[np.ndarray]:
-    """Both directions of the windows (``LINK``)."""
+def _both_ways(windows: np.ndarray, kind: LinkKind, rate_bps: float) -> list[np.ndarray]:
+    """The contacts of the windows (``LINK``) in both directions."""
     there = np.empty(len(windows), CONTACT)
     for field in ("start_s", "end_s", "min_range_km", "open_start", "open_end"):
         there[field] = windows[field]

@@ -11,6 +11,7 @@ from astropy.time import Time, TimeDelta
 
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan, LinkKind
+from orbit.eclipse import find_eclipses
 from orbit.ground_track import positions_itrs_km
 from orbit.stations import GroundStation
 from server_app.ground_map import plane_colour
@@ -18,9 +19,13 @@ from server_app.ground_map import plane_colour
 CZML_STEP_S = 120.0
 
 
-def constellation_json(constellation: Constellation, stations: Sequence[GroundStation], epoch: Time) -> str:
-    """Epoch, satellites (name, plane, slot, mean elements) and stations as one JSON object."""
+def constellation_json(
+    constellation: Constellation, stations: Sequence[GroundStation], epoch: Time, horizon_s: float
+) -> str:
+    """Epoch, horizon, satellites (name, plane, slot, mean elements, eclipses within the horizon) and stations as one
+    JSON object."""
     e = constellation.elements
+    eclipses = find_eclipses(constellation, epoch=epoch, horizon_s=horizon_s)
     angles = np.degrees([e.inc_rad, e.raan_rad, e.argp_rad, e.mean_anomaly_rad])
     satellites = [
         {
@@ -33,6 +38,7 @@ def constellation_json(constellation: Constellation, stations: Sequence[GroundSt
             "raan_deg": float(angles[1, k]),
             "argp_deg": float(angles[2, k]),
             "mean_anomaly_deg": float(angles[3, k]),
+            "eclipses_s": eclipses[eclipses["satellite"] == k][["start_s", "end_s"]].tolist(),
         }
         for k, name in enumerate(constellation.names)
     ]
@@ -43,10 +49,11 @@ def constellation_json(constellation: Constellation, stations: Sequence[GroundSt
             "lon_deg": s.lon_deg,
             "height_m": s.height_m,
             "mask_deg": s.mask_deg,
+            "max_range_km": s.max_range_km,
         }
         for s in stations
     ]
-    said = {"epoch": _utc(epoch, 0.0), "propagator": constellation.propagator}
+    said = {"epoch": _utc(epoch, 0.0), "horizon_s": horizon_s, "propagator": constellation.propagator}
     return json.dumps({**said, "satellites": satellites, "stations": places}, indent=1)
 
 

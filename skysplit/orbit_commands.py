@@ -95,7 +95,7 @@ def constellation(
         print(out)
         return
     text = (
-        constellation_json(satellites, stations, epoch)
+        constellation_json(satellites, stations, epoch, resolved.horizon_s)
         if output is ConstellationFormat.JSON
         else constellation_czml(satellites, stations, planned_contacts(resolved), epoch)
     )

@@ -13,6 +13,7 @@ from orbit.constellation import OldElementsWarning, walker
 from orbit.contact_plan import LinkKind
 from orbit.contact_plan_builder import Links, SpaceGroundLink, build_contact_plan
 from orbit.contacts import find_passes
+from orbit.eclipse import find_eclipses
 from orbit.ground_track import coastlines, positions_itrs_km, seen_circle, subpoints
 from orbit.stations import GroundStation
 from server_app.ground_map import map_figure, map_page
@@ -58,8 +59,8 @@ def test_czml_shows_each_satellite_station_and_open_downlink() -> None:
     assert shown == len(plan.of_kind(LinkKind.DOWNLINK)) > 0
 
 
-def test_json_gives_planes_slots_and_elements() -> None:
-    said = json.loads(constellation_json(SHELL, STATIONS, EPOCH))
+def test_json_gives_planes_slots_elements_and_eclipses() -> None:
+    said = json.loads(constellation_json(SHELL, STATIONS, EPOCH, HORIZON_S))
     assert [(s["plane"], s["slot"]) for s in said["satellites"][:5]] == [
         (0, 0),
         (0, 1),
@@ -69,6 +70,10 @@ def test_json_gives_planes_slots_and_elements() -> None:
     ]
     assert said["satellites"][0]["inc_deg"] == pytest.approx(53)
     assert [s["name"] for s in said["stations"]] == ["Matera", "Suva"]
+    eclipses = find_eclipses(SHELL, epoch=EPOCH, horizon_s=HORIZON_S)
+    every = [(k, *pair) for k, one in enumerate(said["satellites"]) for pair in one["eclipses_s"]]
+    assert every == eclipses[["satellite", "start_s", "end_s"]].tolist()
+    assert len(every) >= len(SHELL)
 
 
 def test_the_map_draws_a_track_per_plane_and_breaks_it_at_the_date_line() -> None:

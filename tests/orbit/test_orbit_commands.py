@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from iss_elements import OMM, OMM_FORMS, TLE, as_json
 from typer.testing import CliRunner
 
 from orbit.contact_plan_files import from_csv
 from skysplit.cli import app
 
 RUNNER = CliRunner()
-TLE = """\
-1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927
-2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537
-"""
-OMM = {
-    "OBJECT_NAME": "100001",
-    "NORAD_CAT_ID": "100001",
-    "EPOCH": "2008-09-20T12:25:40.104192",
-    "MEAN_MOTION": "15.72125391",
-    "ECCENTRICITY": "0.0006703",
-    "INCLINATION": "51.6416",
-    "RA_OF_ASC_NODE": "247.4627",
-    "ARG_OF_PERICENTER": "130.5360",
-    "MEAN_ANOMALY": "325.0288",
-    "BSTAR": "-0.000011606",
-}
-FORMS = {
-    "json": json.dumps([OMM]),
-    "kvn": "".join(f"{key} = {value}\n" for key, value in OMM.items()),
-    "xml": "<omm><body><segment>"
-    + "".join(f"<{key}>{value}</{key}>" for key, value in OMM.items())
-    + "</segment></body></omm>",
-}
 
 
 def scenario_of(folder: Path, kind: str, text: str) -> str:
@@ -65,30 +44,30 @@ def printed(*words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_an_omm_has_the_contacts_of_its_tle(form: str, tmp_path: Path) -> None:
-    omm = from_csv(printed("contacts", scenario_of(tmp_path, "omm", FORMS[form]), "--format", "csv"))
+@pytest.mark.parametrize("form", OMM_FORMS)
+def test_an_omm_has_the_contacts_of_its_tle(form: Callable, tmp_path: Path) -> None:
+    omm = from_csv(printed("contacts", scenario_of(tmp_path, "omm", form(OMM)), "--format", "csv"))
     tle = from_csv(printed("contacts", scenario_of(tmp_path, "tle", TLE), "--format", "csv"))
     assert len(omm.contacts) == len(tle.contacts) >= 2
-    assert [node.name for node in omm.nodes] == ["100001", "Matera"]
+    assert [node.name for node in omm.nodes] == ["FIRST BEYOND", "Matera"]
     for field in ("start_s", "end_s", "max_elevation_deg"):
         assert omm.contacts[field] == pytest.approx(tle.contacts[field], abs=1e-3)
 
 
 def test_a_constellation_of_elements_is_shown_in_every_format(tmp_path: Path) -> None:
-    scenario = scenario_of(tmp_path, "omm", FORMS["json"])
+    scenario = scenario_of(tmp_path, "omm", as_json(OMM))
     said = json.loads(printed("constellation", scenario, "--format", "json"))
     assert [one["inc_deg"] for one in said["satellites"]] == [pytest.approx(51.6416)]
     packets = json.loads(printed("constellation", scenario, "--format", "czml"))
     assert packets[0]["id"] == "document"
-    assert {"100001", "Matera"} <= {packet.get("name") for packet in packets}
+    assert {"FIRST BEYOND", "Matera"} <= {packet.get("name") for packet in packets}
     page = tmp_path / "map.html"
     assert printed("constellation", scenario, "--out", str(page)).strip() == str(page)
-    assert "100001" in page.read_text()
+    assert "FIRST BEYOND" in page.read_text()
 
 
 def test_a_wrong_line_of_elements_is_one_error_with_its_number(tmp_path: Path) -> None:
     done = RUNNER.invoke(app, ["contacts", scenario_of(tmp_path, "tle", TLE.replace("2927\n", "2926\n"))])
     assert done.exit_code == 1
-    assert "elements, line 1: checksum: found '6', the line adds up to 7" in done.stderr.replace("\n", " ")
+    assert "elements, line 2: checksum: found '6', the line adds up to 7" in done.stderr.replace("\n", " ")
     assert len(done.stderr.strip().splitlines()) == 1
