@@ -34,6 +34,7 @@ from client_app.onboard import (
     train_head_round,
 )
 from client_app.partitions import Shares, shares_of
+from client_app.raw_images import send_images
 from client_app.whole_model import train_whole_round
 from mission.briefing import Briefing
 from mission.scenario import given_path
@@ -118,6 +119,15 @@ def train(message: Message, context: Context) -> Message:
         kept = state.load_kept_features(context, len(on_board.images), VIEWS[training.augment], origin)
 
     parts = exchanged_parts(head)
+    if training.mode == "downlink":
+        load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
+        with _link(context, briefing, index) as link:
+            crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling)
+            if not state.images_are_sent(context):
+                send_images(on_board.images, crossings, training.batch_size)
+        state.save_images_are_sent(context)
+        return _trained(message, on_board, Progress(), parts, {"bytes-up": crossings.bytes_up})
+
     if config["resume"]:
         progress = state.load_progress(context, head)
     else:

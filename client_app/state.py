@@ -9,11 +9,12 @@ from torch import nn
 from client_app.kept_features import KeptFeatures
 from client_app.onboard import PooledStates, Progress
 
-_TENSORS, _COUNTERS, _POOLED, _KEPT = (
+_TENSORS, _COUNTERS, _POOLED, _KEPT, _SENT = (
     "progress-tensors",
     "progress-counters",
     "pooled-states",
     "kept-features",
+    "images-sent",
 )
 
 
@@ -75,6 +76,16 @@ def load_kept_features(context: Context, samples: int, views: int, origin: bytes
         return KeptFeatures(samples, views, origin)
     names = context.state.array_records[_KEPT].to_torch_state_dict()["names"]
     return KeptFeatures(samples, views, origin, names.numpy())
+
+
+def save_images_are_sent(context: Context) -> None:
+    """The ground has the raw images (``downlink`` mode)."""
+    context.state[_SENT] = MetricRecord({"images": 1})
+
+
+def images_are_sent(context: Context) -> bool:
+    """Whether it has; it forgets them when a run is interrupted, and so does the satellite."""
+    return _SENT in context.state.metric_records
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -261,9 +261,10 @@ class Crossings(Table):
 class Training(Table):
     """What is trained, and how."""
 
-    mode: Literal["head", "lora", "onboard-lora", "onboard-full"] = Field(
+    mode: Literal["head", "lora", "onboard-lora", "onboard-full", "downlink"] = Field(
         "lora",
-        description="over the split: head, lora; as baselines, by satellites that hold the whole model: onboard-…",
+        description="over the split: head, lora; as baselines: onboard-… by satellites that hold the whole model, "
+        "downlink on the ground with all images",
     )
     adapter: Literal["shared", "per-satellite"] = Field(
         "shared", description="lora: one adapter for all, or one each, averaged after every round"
@@ -274,7 +275,10 @@ class Training(Table):
     )
     batch_size: int = Field(16, ge=1, le=65_536)
     micro_batches: int = Field(
-        1, ge=1, le=1_024, description="parts of a batch that cross on their own, while others are computed (lora)"
+        1,
+        ge=1,
+        le=1_024,
+        description="parts of a batch that cross on their own, while others are computed (lora)",
     )
     learning_rate: Positive = Field(
         3e-3, description="AdamW, adapters (default in mode onboard-full, of the whole model: 0.0003)"
@@ -332,6 +336,15 @@ class Strategy(Table):
     intra_orbit: Literal["sequential", "parallel", "all-gather"] = "parallel"
     space_ground: Literal["own-window", "first-contact", "nearest", "topology-aware"] = "topology-aware"
     inter_orbit: Literal["none", "nearest", "grid", "min-latency"] = "none"
+    planes_per_round: int = Field(
+        0,
+        ge=0,
+        description="a round ends when so many planes have delivered, the others count in a later one; 0 waits for all",
+    )
+    staleness_exponent: NotNegative = Field(
+        0.5,
+        description="a of (1 + s)^-a, the weight of what started s rounds ago (FedAsync, Xie et al. 2019)",
+    )
 
 
 class Planning(Table):
@@ -382,6 +395,24 @@ class Scenario(Table):
     @classmethod
     def _utc(cls, value: datetime) -> datetime:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _averages_what_is_late(self) -> Scenario:
+        needed, training = self.strategy.planes_per_round, self.training
+        if self.constellation.kind == "walker" and needed > self.constellation.planes:
+            raise ValueError(
+                f"strategy.planes_per_round: found {needed}, allowed 1 to {self.constellation.planes} planes, or 0"
+            )
+        averaged = training.mode == "head" or (
+            training.mode == "lora" and training.adapter == "per-satellite"
+        )
+        if needed and not averaged:
+            raise ValueError(
+                f"strategy.planes_per_round: found {needed} in mode {training.mode} with "
+                f'adapter = "{training.adapter}"; allowed in mode head, or lora with adapter = "per-satellite", '
+                "where what comes late is averaged"
+            )
+        return self
 
     @property
     def horizon_s(self) -> float:

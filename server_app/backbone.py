@@ -17,6 +17,9 @@ from torch import Tensor
 from splitmodel.adapters import LoraSettings, load_trainable_state, trainable_state
 from splitmodel.mixed_adapters import mixed_forward, without_adapter
 from splitmodel.parts import Backbone
+from strategies.aggregation import mean_with_absent
+
+_PUBLISHED = "published/"  # no satellite's name holds a slash
 
 
 class BackboneError(ValueError):
@@ -198,21 +201,26 @@ class BackboneSteps:
             for features_BTD, part in pieces:
                 yield [Request(request.adapter, features_BTD)], part
 
-    def average(self, weights: Mapping[str, float]) -> None:
-        """Set every adapter to the weighted mean of all, summed in float64 in the order of ``weights``."""
-        total = sum(weights.values())
+    def average(self, weights: Mapping[str, float], total: float) -> None:
+        """Set the adapters named in ``weights`` to their weighted mean, in this order, and publish it.
+
+        What ``weights`` lack of ``total`` is the weight of the average as it was published last.
+        """
+        published = trainable_state(self.backbone)
         mean = {
-            name: sum(
-                (
-                    self.adapters[key].tensors[name].detach().double() * (weight / total)
-                    for key, weight in weights.items()
-                ),
-                start=torch.zeros_like(tensor, dtype=torch.float64),
-            ).to(tensor.dtype)
-            for name, tensor in next(iter(self.adapters.values())).tensors.items()
+            name: torch.from_numpy(
+                mean_with_absent(
+                    tensor.cpu().numpy(),
+                    [self.adapters[key].tensors[name].detach().cpu().numpy() for key in weights],
+                    list(weights.values()),
+                    total,
+                )
+            )
+            for name, tensor in published.items()
         }
-        for adapter in self.adapters.values():
-            adapter.set(mean)
+        for key in weights:
+            self.adapters[key].set(mean)
+        load_trainable_state(self.backbone, mean)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of all adapters, of what their optimisers remember, and of the one that is published, by name."""
@@ -222,6 +230,10 @@ class BackboneSteps:
                 remembered = adapter.optimizer.state[tensor]
                 for kind, value in {"value": tensor, **remembered}.items():
                     found[f"{key}/{name}/{kind}"] = value.detach().cpu().clone()
+        if self.adapters:
+            found |= {
+                _PUBLISHED + name: tensor.cpu() for name, tensor in trainable_state(self.backbone).items()
+            }
         return found
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -235,6 +247,9 @@ class BackboneSteps:
                     for kind, value in state.items()
                     if kind.startswith(prefix) and not kind.endswith("/value")
                 }
+        if self.adapters:
+            names = trainable_state(self.backbone)
+            load_trainable_state(self.backbone, {name: state[_PUBLISHED + name] for name in names})
 
     def publish(self, adapter: str) -> None:
         """Copy an adapter into the backbone itself, where :meth:`infer` and an export read it."""

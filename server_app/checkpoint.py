@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mission.record import write_text
 from server_app.scoring import Score
+from strategies.round_state import RoundState
+from strategies.under_way import Contribution
 
 _STATE, _TENSORS = "state.json", "state.safetensors"
-_EXCHANGED, _STEPS, _SERVER = "exchanged.", "steps.", "server."
+_EXCHANGED, _STEPS, _SERVER, _LATE = "exchanged.", "steps.", "server.", "late."
 
 
 class CheckpointError(ValueError):
@@ -38,6 +41,8 @@ class Checkpoint:
         exchanged: The averaged weights, as they are sent to the satellites.
         steps: The backbone's state, see :meth:`server_app.backbone.BackboneSteps.state`.
         server: The server optimiser's state.
+        under_way: What satellites have come to and not delivered yet.
+        left_over: What they had done when the round ended, as it is planned.
     """
 
     round: int
@@ -46,10 +51,16 @@ class Checkpoint:
     exchanged: Mapping[str, Tensor]
     steps: Mapping[str, Tensor]
     server: Mapping[str, Tensor]
+    under_way: Mapping[str, Contribution]
+    left_over: RoundState
 
     def save(self, directory: Path) -> None:
         """Write both files, each whole; ``state.json`` comes last and says that the checkpoint is complete."""
         parts = {_EXCHANGED: self.exchanged, _STEPS: self.steps, _SERVER: self.server}
+        parts |= {
+            f"{_LATE}{position}.": {key: torch.from_numpy(array) for key, array in late.arrays.items()}
+            for position, late in enumerate(self.under_way.values())
+        }
         tensors = {
             prefix + name: tensor.contiguous()
             for prefix, part in parts.items()
@@ -59,7 +70,13 @@ class Checkpoint:
         save_file(tensors, temporary)
         os.replace(temporary, directory / _TENSORS)
         scores = [(score.loss, score.correct_K.tolist(), score.images_K.tolist()) for score in self.scores]
-        state = {"round": self.round, "mission_time_s": self.mission_time_s, "scores": scores}
+        state = {
+            "round": self.round,
+            "mission_time_s": self.mission_time_s,
+            "scores": scores,
+            "under_way": [[name, late.started, late.report] for name, late in self.under_way.items()],
+            "left_over": {"done": self.left_over.done, "on_ground": self.left_over.on_ground},
+        }
         write_text(directory / _STATE, json.dumps(state) + "\n")
 
     @classmethod
@@ -76,11 +93,26 @@ class Checkpoint:
                 Score(float(loss), np.array(correct), np.array(images))
                 for loss, correct, images in state["scores"]
             ]
-            parts = [
-                {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
-                for prefix in (_EXCHANGED, _STEPS, _SERVER)
-            ]
-            return cls(int(state["round"]), float(state["mission_time_s"]), scores, *parts)
+
+            def part(prefix: str) -> dict[str, Tensor]:
+                return {
+                    name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)
+                }
+
+            under_way = {
+                name: Contribution(
+                    started, {key: one.numpy() for key, one in part(f"{_LATE}{position}.").items()}, report
+                )
+                for position, (name, started, report) in enumerate(state["under_way"])
+            }
+            return cls(
+                int(state["round"]),
+                float(state["mission_time_s"]),
+                scores,
+                *(part(prefix) for prefix in (_EXCHANGED, _STEPS, _SERVER)),
+                under_way,
+                RoundState(*(tuple(state["left_over"][key]) for key in ("done", "on_ground"))),
+            )
         except Exception as error:  # safetensors raises a class of its own that is no ValueError
             raise CheckpointError(f"{directory}: a damaged checkpoint: {error}") from error
 

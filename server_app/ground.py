@@ -120,8 +120,6 @@ class Ground:
     def go_on(self, state: Mapping[str, Tensor]) -> None:
         """Take over the adapters of an earlier run, see :meth:`server_app.backbone.BackboneSteps.state`."""
         self._steps.load_state(state)
-        if self.trains_adapters:
-            self._steps.publish(next(iter(self._steps.adapters)))
 
     def begin_round(self, number: int, services: Sequence[Service]) -> None:
         """Accept the parcels of a round."""
@@ -140,8 +138,8 @@ class Ground:
         self._under_way.clear()
         self._early.clear()
 
-    def end_round(self, samples: Mapping[str, int]) -> None:
-        """Close a round: average per-satellite adapters, weighted by samples.
+    def end_round(self, weights: Mapping[str, float], total: float) -> None:
+        """Close a round: average per-satellite adapters, see :meth:`server_app.backbone.BackboneSteps.average`.
 
         Raises:
             RuntimeError: A step of the plan was not taken.
@@ -153,8 +151,7 @@ class Ground:
         if self._scenario.training.adapter == SHARED:
             self._steps.publish(SHARED)
         else:
-            self._steps.average({name: float(count) for name, count in samples.items()})
-            self._steps.publish(next(iter(samples)))
+            self._steps.average(weights, total)
 
     async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
         """Answer one parcel of a satellite.

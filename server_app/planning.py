@@ -15,6 +15,8 @@ from splitmodel.training import VIEWS, round_batches, round_seed
 from strategies.checker import require_feasible
 from strategies.plan import Plan
 from strategies.planner import plan_round
+from strategies.quorum import Quorum
+from strategies.round_state import RoundState
 from strategies.workload import ComputeRates, Mode, Resources, Switches, Workload
 
 _FLOPS_PER_TFLOPS = 1e12
@@ -25,11 +27,16 @@ _MANY_VALUES = 1 << 20  # so many that the last, partly filled block of a codec 
 class RoundPlanner:
     """Plans the rounds of a mission; each plan is checked by :mod:`strategies.checker` before it is followed.
 
+    Where a quorum ends the rounds, :attr:`left_over` is what the late had done when the last one ended.
+
     Args:
         scenario: The resolved scenario.
         contact_plan: All contacts of the horizon.
         costs: Sizes and FLOPs of the model's parts.
         samples: Training images of each satellite.
+
+    Raises:
+        strategies.workload.WorkloadError: The scenario waits for more planes than there are.
     """
 
     def __init__(
@@ -43,18 +50,20 @@ class RoundPlanner:
         self._rates = rates_of(scenario)
         self._resources = resources_of(scenario)
         self._switches = switches_of(scenario)
+        self.quorum = quorum_of(scenario, contact_plan, samples)
+        self.left_over = RoundState()
 
     def __call__(self, number: int, start_s: float) -> Plan:
-        """The plan of round ``number``, starting at a mission time.
+        """The plan of round ``number``, starting at a mission time, to the end of the last satellite.
 
         Raises:
             strategies.network.PlanningError: A satellite's samples cannot get through before the horizon.
         """
         workload = self.workload(number)
-        plan = plan_round(
-            self._contact_plan, workload, self._rates, self._resources, self._switches, start_s=start_s
-        )
-        require_feasible(plan, self._contact_plan, workload, self._rates, self._resources)
+        task = self._contact_plan, workload, self._rates, self._resources
+        plan = plan_round(*task, self._switches, start_s=start_s, state=self.left_over)
+        require_feasible(plan, *task, self.left_over)
+        self.left_over = self.quorum.left_over(plan, workload, self.left_over)
         return plan
 
     def workload(self, number: int) -> Workload:
@@ -66,6 +75,8 @@ class RoundPlanner:
         """How often an image's features cross in this round, the mean over all images."""
         if self._scenario.training.trains_on_board:
             return 1.0
+        if self._scenario.training.mode == "downlink":
+            return float(number == 1)
         if self._scenario.training.mode == "head":
             return self._new_images.per_image(number)
         epochs = float(self._scenario.training.local_epochs)
@@ -102,6 +113,16 @@ def switches_of(scenario: Scenario) -> Switches:
     return Switches.parse(chosen.intra_orbit, chosen.space_ground, chosen.inter_orbit)
 
 
+def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[int]) -> Quorum:
+    """How many planes end a round of the scenario.
+
+    Raises:
+        strategies.workload.WorkloadError: More planes than there are.
+    """
+    planes = (contact_plan.nodes[index].plane for index in contact_plan.satellites)
+    return Quorum(tuple(planes), tuple(samples), scenario.strategy.planes_per_round)
+
+
 def workload_of(
     scenario: Scenario,
     costs: Profile,
@@ -119,7 +140,8 @@ def workload_of(
         samples: Training images of each satellite.
         mode: As trained, or a baseline.
         onboard_share: Whether satellites may train a part of their images on board.
-        crossing: How often an image's features cross in the round; in mode ``head`` it passes the backbone as often.
+        crossing: How often an image's features cross in the round, or in mode ``downlink`` the image itself; in mode
+            ``head`` it passes the backbone as often.
     """
     training = scenario.training
     passing = crossing if mode is Mode.HEAD else 1.0
@@ -128,13 +150,13 @@ def workload_of(
         samples,
         tokens=costs.tokens,
         hidden=costs.hidden,
-        embedding_flops=crossing * costs.embedding_flops,
+        embedding_flops=costs.embedding_flops if mode is Mode.DOWNLINK else crossing * costs.embedding_flops,
         backbone_flops=passing * costs.backbone_flops,
         head_flops=costs.head_flops,
         head_bytes=costs.head_bytes,
         adapter_bytes=costs.adapter_bytes,
         backbone_bytes=4 * costs.backbone_params,
-        raw_bytes=scenario.planning.image_bytes,
+        raw_bytes=crossing * scenario.planning.image_bytes,
         feature_bits=crossing * bits_per_value(scenario.crossings.features),
         hidden_bits=passing * bits_per_value(scenario.crossings.hidden),
         gradient_bits=bits_per_value(scenario.crossings.gradients),

@@ -16,6 +16,7 @@ from mission.schema import Scenario
 from orbit.constellation import Constellation
 from server_app.backbone import BackboneSteps
 from server_app.checkpoint import Checkpoint
+from server_app.planning import RoundPlanner
 from server_app.report import write_report
 from server_app.rounds import describe_window, round_rows
 from server_app.scoring import Score, score
@@ -48,6 +49,7 @@ class Results:
         clock: Mission time.
         roster: Who takes part, with what images.
         server_optimizer: Its state is kept in checkpoints.
+        planner: What the late of a round had done is kept there, too.
         scores: Before training and after each round.
     """
 
@@ -62,6 +64,7 @@ class Results:
     clock: VirtualClock
     roster: Roster
     server_optimizer: ServerOptimizer
+    planner: RoundPlanner
     scores: list[Score] = field(default_factory=list)
 
     @property
@@ -89,6 +92,8 @@ class Results:
             outcome.arrays.to_torch_state_dict(),
             self.steps.state(),
             {key: torch.from_numpy(array) for key, array in self.server_optimizer.state().items()},
+            outcome.under_way,
+            self.planner.left_over,
         ).save(checkpoint)
         self.record.prune_checkpoints(_KEPT_CHECKPOINTS)
         self.record.note(
@@ -123,10 +128,12 @@ class Results:
     def _export(self, directory: Path, rounds: int) -> None:
         scenario = self.scenario
         name = self.base if isinstance(self.base, str) else self.base.name
+        stayed = scenario.training.mode != "downlink"
         imagery = (
             "Fine-tuned on synthetic scenes (procedural, not satellite images)."
             if scenario.data.source == "synthetic"
-            else f"Fine-tuned on {scenario.data.source} imagery that stayed on the satellites."
+            else f"Fine-tuned on {scenario.data.source} imagery that "
+            f"{'stayed on the satellites' if stayed else 'was brought to the ground'}."
         )
         card = CardFields(
             title=f"{scenario.name}: {name}, fine-tuned in orbit",

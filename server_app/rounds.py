@@ -73,6 +73,7 @@ def round_rows(
             "satellite": name,
             "plane": int(constellation.plane[index]),
             "gateway": ", ".join(plan.names[gateway] for gateway in gateways.get(index, ())),
+            "rounds_late": outcome.rounds_late.get(name),
             "samples": report["num-examples"],
             "steps": report["steps"],
             "start_s": plan.start_s,

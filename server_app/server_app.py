@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -23,12 +23,14 @@ from mission.record import RunRecord, new_run_directory
 from mission.scenario import ScenarioError, given_path, load_scenario, scalar_keys
 from mission.schema import Scenario
 from orbit.contact_plan_files import save
+from relay.answers import Handler
 from relay.direct import GroundEndpoint
 from relay.endpoint import RelayEndpoint
 from relay.settings import LocalRelay, local_relay
 from server_app.arrivals import Arrivals
 from server_app.backbone import BackboneSteps, choose_device
 from server_app.calibration import calibrated
+from server_app.central import CentralGround
 from server_app.checkpoint import Checkpoint, newest
 from server_app.feature_cache import FeatureCache
 from server_app.flight import Flight
@@ -36,7 +38,7 @@ from server_app.ground import SHARED, Ground
 from server_app.planning import RoundPlanner, kept_row_bytes, kept_rows, resources_of
 from server_app.results import Results
 from server_app.rounds import services_of
-from splitmodel.adapters import LoraSettings, make_trainable, trainable_state
+from splitmodel.adapters import LoraSettings, load_trainable_state, make_trainable, trainable_state
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import open_imagery
 from splitmodel.parts import load_split
@@ -105,9 +107,14 @@ def fine_tune(
     # Half of the cores: in a simulation the satellites compute on the others, and threads that wait for a core spin.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
 
-    if relay is not None and training.trains_on_board:
+    if relay is not None and training.mode not in ("head", "lora"):
         raise ScenarioError(
             f"training.mode: found {training.mode!r}; an emulation moves the tensors of the split, allowed: head, lora"
+        )
+    if relay is not None and scenario.strategy.planes_per_round:
+        raise ScenarioError(
+            f"strategy.planes_per_round: found {scenario.strategy.planes_per_round}; an emulation waits for every "
+            "satellite, allowed: 0"
         )
     checkpoint = None
     if resume:
@@ -146,7 +153,10 @@ def fine_tune(
     record.note(phase="muster", satellites=satellites, planes=planes, classes=test.classes)
 
     # The ground segment.
-    adapters = ([SHARED] if training.adapter == SHARED else satellites) if training.mode == "lora" else []
+    central = training.mode == "downlink"
+    adapters: Sequence[str] = []
+    if training.mode == "lora" or central:
+        adapters = satellites if training.adapter != SHARED and not central else [SHARED]
     steps = BackboneSteps(
         model.backbone,
         lora,
@@ -157,9 +167,10 @@ def fine_tune(
         activation_bytes=training.activations_gb * 1e9,
     )
     arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features)
-    ground = Ground(steps, scenario, run, arrivals, at_once=at_once)
+    split_ground = Ground(steps, scenario, run, arrivals, at_once=at_once)
+    ground = CentralGround(split_ground, steps, scenario, run) if central else split_ground
     row_bytes = kept_row_bytes(scenario, costs)
-    with _endpoint(ground, satellites, address, relay) as endpoint:
+    with _endpoint(ground.handle, split_ground, satellites, address, relay) as endpoint:
         # The satellites, and how what crosses the split is scaled.
         backbone = endpoint.address if isinstance(endpoint, GroundEndpoint) else ""
         briefing = Briefing(
@@ -173,9 +184,11 @@ def fine_tune(
             clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario))
             depart = clock.depart
         record.note(phase="training", samples=dict(roster.samples))
-        scaling = ground.end_muster(satellites)
+        scaling = split_ground.end_muster(satellites)
         head = StandardisedHead.of(model.head, scaling.pooled)
         model = dataclasses.replace(model, head=head)
+        if isinstance(ground, CentralGround):
+            ground.expect(model, roster.samples)
 
         cache = None
         if row_bytes is not None:
@@ -191,11 +204,24 @@ def fine_tune(
         }
         optimizer = ServerOptimizer(training.server_optimizer, training.server_learning_rate)
         results = Results(
-            scenario, record, constellation, model, adapter, base, steps, test, clock, roster, optimizer
+            scenario,
+            record,
+            constellation,
+            model,
+            adapter,
+            base,
+            steps,
+            test,
+            clock,
+            roster,
+            optimizer,
+            planner,
         )
-        start, finished_rounds = trainable_state(results.exchanged), 0
+        finished_rounds, under_way = 0, {}
         if checkpoint is not None:
-            start, finished_rounds = dict(checkpoint.exchanged), checkpoint.round
+            load_trainable_state(results.exchanged, checkpoint.exchanged)
+            finished_rounds, under_way = checkpoint.round, dict(checkpoint.under_way)
+            planner.left_over = checkpoint.left_over
             clock.advance_to(checkpoint.mission_time_s)
             results.scores.extend(checkpoint.scores)
             ground.go_on(checkpoint.steps)
@@ -205,6 +231,8 @@ def fine_tune(
             briefing,
             ArrayRecord(scaling.to_state()),
             planner,
+            planner.quorum,
+            scenario.strategy.staleness_exponent,
             functools.partial(services_of, steps=steps_of),
             ground,
             optimizer,
@@ -213,21 +241,27 @@ def fine_tune(
             results.on_round,
             finished_rounds=finished_rounds,
             at_once=at_once,
+            under_way=under_way,
         )
-        strategy.start(grid, ArrayRecord(start), num_rounds=training.rounds, evaluate_fn=results.evaluate)
+        strategy.start(
+            grid,
+            ArrayRecord(trainable_state(results.exchanged)),
+            num_rounds=training.rounds,
+            evaluate_fn=results.evaluate,
+        )
     if cache is not None:
         cache.remove()
     results.finish()
 
 
 def _endpoint(
-    ground: Ground, satellites: tuple[str, ...], address: str, relay: LocalRelay | None
+    handle: Handler, ground: Ground, satellites: tuple[str, ...], address: str, relay: LocalRelay | None
 ) -> GroundEndpoint | RelayEndpoint:
     """Where satellites reach the backbone: at its own address, or over the ground's relay."""
     if relay is None:
         host, _, port = address.rpartition(":")
-        return GroundEndpoint(ground.handle, satellites, host=host, port=int(port))
-    endpoint = RelayEndpoint(ground.handle, satellites, relay.address, relay.node, identity=relay.identity)
+        return GroundEndpoint(handle, satellites, host=host, port=int(port))
+    endpoint = RelayEndpoint(handle, satellites, relay.address, relay.node, identity=relay.identity)
     ground.expect_all_at_once(endpoint.waiting)
     return endpoint
 

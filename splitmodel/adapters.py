@@ -42,6 +42,7 @@ class LoraSettings:
 
     @property
     def scaling(self) -> float:
+        """What the product of the two factors is multiplied with."""
         return self.alpha / self.rank
 
 
@@ -89,8 +90,8 @@ def make_trainable(
     backbone: Backbone, mode: str, settings: LoraSettings, *, seed: int = 0
 ) -> "PeftModel | None":
     """Make trainable what a training mode trains besides the head, in place: the adapters, which are returned, in
-    `lora` and `onboard-lora`; the whole model in `onboard-full`; nothing in `head`."""
-    if mode.endswith("lora"):
+    `lora`, `onboard-lora` and `downlink`; the whole model in `onboard-full`; nothing in `head`."""
+    if mode in ("lora", "onboard-lora", "downlink"):
         return add_lora(backbone, settings, seed=seed)
     if mode == "onboard-full":
         backbone.requires_grad_(True)

@@ -2,7 +2,7 @@
 
 Flower carries messages, head weights and metrics; tensors of the split travel beside it. A round is planned at the
 mission time it starts, trained by all satellites of the roster, averaged in the roster's order (so that the result
-does not depend on who answers first), and ends when the plan ends.
+does not depend on who answers first), and ends when the plan ends, or a quorum of planes has delivered.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from logging import INFO
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from mission.briefing import Briefing
 from mission.clock import VirtualClock
-from strategies.aggregation import weighted_mean
 from strategies.plan import Plan
+from strategies.quorum import Quorum, cut
 from strategies.server_optimizer import ServerOptimizer
+from strategies.under_way import Contribution, mean_of, weights_of
 
 _POLL_S = 0.05
 _NODES_PATIENCE_S = 120.0
@@ -71,12 +73,31 @@ class Service:
 
 @dataclass(frozen=True, eq=False)
 class RoundOutcome:
-    """A finished round: what was planned, what the satellites report, what came out."""
+    """A finished round.
+
+    Attributes:
+        number: From 1.
+        plan: Up to the end of the round.
+        reports: What each satellite says of the training that it has come from or is still at.
+        rounds_late: Of those who have delivered, how many rounds ago they started.
+        under_way: Of the others, what will be delivered in a later round.
+        arrays: The new average.
+    """
 
     number: int
     plan: Plan
-    reports: Mapping[str, MetricRecord]
+    reports: Mapping[str, Mapping[str, Any]]
+    rounds_late: Mapping[str, int]
+    under_way: Mapping[str, Contribution]
     arrays: ArrayRecord
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedOnGround:
+    """What the ground has trained by itself: the new weights, and what it tells of each satellite's images."""
+
+    arrays: ArrayRecord
+    reports: Mapping[str, Mapping[str, float]]
 
 
 class GroundService(Protocol):
@@ -85,8 +106,13 @@ class GroundService(Protocol):
     def begin_round(self, number: int, services: Sequence[Service]) -> None:
         """Expect these satellites' tensors."""
 
-    def end_round(self, samples: Mapping[str, int]) -> None:
-        """All of them are done."""
+    def end_round(self, weights: Mapping[str, float], total: float) -> TrainedOnGround | None:
+        """All of them are done. What it keeps for each satellite is averaged as the weights that travel are.
+
+        Args:
+            weights: Of those who have delivered, in the order of the roster.
+            total: What the weights of all would be; what is lacking is the weight of the present average.
+        """
 
 
 def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roster:
@@ -143,6 +169,8 @@ class SplitFederatedStrategy(Strategy):
         briefing: What every message tells.
         constants: Arrays that every ``train`` message carries beside the head: how what crosses is scaled.
         planner: Plans a round, by its number and the mission time it starts at.
+        quorum: How many planes end a round.
+        staleness_exponent: By how much a contribution counts less with its age.
         services: When the ground serves whom, read from a plan.
         ground: The backbone's side.
         server_optimizer: Makes the next round's weights of the mean.
@@ -151,6 +179,7 @@ class SplitFederatedStrategy(Strategy):
         on_round: Called with every finished round, before the next is planned; true ends the run.
         finished_rounds: Rounds that are done already, where a run is resumed.
         at_once: Satellites that Flower runs at the same time, where that is known.
+        under_way: What was under way when they were.
     """
 
     def __init__(
@@ -159,6 +188,8 @@ class SplitFederatedStrategy(Strategy):
         briefing: Briefing,
         constants: ArrayRecord,
         planner: Callable[[int, float], Plan],
+        quorum: Quorum,
+        staleness_exponent: float,
         services: Callable[[Plan], Sequence[Service]],
         ground: GroundService,
         server_optimizer: ServerOptimizer,
@@ -168,12 +199,18 @@ class SplitFederatedStrategy(Strategy):
         *,
         finished_rounds: int = 0,
         at_once: int | None = None,
+        under_way: Mapping[str, Contribution] = MappingProxyType({}),
     ) -> None:
         self._roster = roster
         self._told = briefing.to_config()
         self._constants = constants
         self._names = {node: name for name, node in roster.nodes.items()}
         self._planner = planner
+        self._quorum = quorum
+        self._staleness_exponent = staleness_exponent
+        self._under_way = dict(under_way)
+        self._due: list[str] = []
+        self._sent = ArrayRecord()
         self._services = services
         self._ground = ground
         self._server_optimizer = server_optimizer
@@ -213,7 +250,8 @@ class SplitFederatedStrategy(Strategy):
             result.evaluate_metrics_serverapp[0] = metrics
         for number in range(first, num_rounds + 1):
             plan = self._planner(number, self._clock.now_s)
-            services = self._services(plan)
+            starting = [name for name in self._roster.nodes if name not in self._under_way]
+            services = [service for service in self._services(plan) if service.satellite in starting]
             self._ground.begin_round(number, services)
             self._depart(plan)
             starts_s = {service.satellite: service.start_s for service in services}
@@ -223,45 +261,83 @@ class SplitFederatedStrategy(Strategy):
                 key=lambda message: starts_s.get(self._names[message.metadata.dst_node_id], plan.end_s)
             )
             replies = self._exchange(grid, messages, time.monotonic() + timeout)
+            end_s = self._quorum.end_s(plan)
+            self._due = [
+                name
+                for name, there in zip(self._roster.nodes, self._quorum.delivered(plan), strict=True)
+                if there
+            ]
             aggregated, train_metrics = self.aggregate_train(number, replies)
-            self._ground.end_round(self._roster.samples)
-            self._clock.advance_to(plan.end_s)
-            arrays = result.arrays = self._server_optimizer.step(number, arrays, aggregated)
+            weights, total = self._weights(number)
+            by_ground = self._ground.end_round(weights, total)
+            self._clock.advance_to(end_s)
+            arrays = self._server_optimizer.step(number, arrays, aggregated)
+            if by_ground is not None:
+                arrays = by_ground.arrays
+            result.arrays = arrays
             result.train_metrics_clientapp[number] = train_metrics
             if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
                 result.evaluate_metrics_serverapp[number] = metrics
+            told = by_ground.reports if by_ground else {}
             reports = {
-                self._names[reply.metadata.src_node_id]: reply.content.metric_records["metrics"]
-                for reply in replies
+                name: {**self._report(name, number), **told.get(name, {})} for name in self._roster.nodes
             }
-            if self._on_round(RoundOutcome(number, plan, reports, arrays)):
+            rounds_late = {name: number - self._under_way.pop(name).started for name in self._due}
+            outcome = RoundOutcome(
+                number, cut(plan, end_s), reports, rounds_late, dict(self._under_way), arrays
+            )
+            if self._on_round(outcome):
                 break
         return result
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
-        """A ``train`` message with the head for every satellite."""
+        """A ``train`` message with the head for every satellite that is not at an earlier round still."""
+        self._sent = arrays
         told = ConfigRecord({**config, **self._told, "round": server_round})
-        return [self._train_message(node, told, arrays) for node in self._roster.nodes.values()]
+        return [
+            self._train_message(node, told, arrays)
+            for name, node in self._roster.nodes.items()
+            if name not in self._under_way
+        ]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
-        """Heads and metrics, averaged by images in the order of the roster."""
-        by_name = {self._names[reply.metadata.src_node_id]: reply.content for reply in replies}
-        weights = [float(self._roster.samples[name]) for name in self._roster.nodes]
-        heads = [by_name[name].array_records["arrays"].to_numpy_ndarrays() for name in self._roster.nodes]
-        keys = list(by_name[next(iter(self._roster.nodes))].array_records["arrays"])
-        arrays = ArrayRecord.from_numpy_ndarrays(
-            [weighted_mean(layer, weights) for layer in zip(*heads, strict=True)]
-        )
-        reports = [by_name[name].metric_records["metrics"] for name in self._roster.nodes]
+        """The weights that are due, averaged in the order of the roster, and the metrics of those who have trained."""
+        for reply in replies:
+            content = reply.content
+            arrays = {key: array.numpy() for key, array in content.array_records["arrays"].items()}
+            report = dict(content.metric_records["metrics"])
+            name = self._names[reply.metadata.src_node_id]
+            self._under_way[name] = Contribution(server_round, arrays, report)  # type: ignore[arg-type]
+        weights, total = self._weights(server_round)
+        sent = {key: array.numpy() for key, array in self._sent.items()}
+        mean = mean_of(sent, self._under_way, weights, total)
+        trained = [name for name in self._roster.nodes if self._under_way[name].started == server_round]
         metrics: dict[str, int | float | list[int] | list[float]] = {
-            key: float(np.average([report[key] for report in reports], weights=weights))  # type: ignore[arg-type]
+            key: float(
+                np.average(
+                    [self._under_way[name].report[key] for name in trained],
+                    weights=[self._roster.samples[name] for name in trained],
+                )
+            )
             for key in ("train-loss", "train-accuracy")
         }
-        return ArrayRecord(dict(zip(keys, arrays.values(), strict=True))), MetricRecord(metrics)
+        return ArrayRecord({key: Array(array) for key, array in mean.items()}), MetricRecord(metrics)
+
+    def _weights(self, number: int) -> tuple[dict[str, float], float]:
+        """By how much each that is due counts, and what that were together if all were due and fresh."""
+        samples = self._roster.samples
+        due = {name: self._under_way[name] for name in self._due}
+        return weights_of(due, samples, number, self._staleness_exponent), float(sum(samples.values()))
+
+    def _report(self, name: str, number: int) -> Mapping[str, float]:
+        """What a satellite tells; what it sent and computed counts in the round in which it started."""
+        one = self._under_way[name]
+        again = {} if one.started == number else {"steps": 0, "bytes-up": 0, "bytes-down": 0}
+        return {**one.report, **again}
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

@@ -22,15 +22,15 @@ from strategies.workload import Workload, WorkloadError
 class Quorum:
     """How many planes end a round.
 
-    ``planes[k]`` is the plane of satellite ``k``, ``needed`` how many of them must have delivered, 0 for all.  A
-    contribution that started ``s`` rounds ago has the weight (1 + s) to the power of ``-exponent``.
+    ``planes[k]`` is the plane of satellite ``k``, which has ``samples[k]`` images; ``needed`` is how many planes must
+    have delivered, 0 for all.  A plane without images has nothing to deliver.
 
     Raises ``WorkloadError`` where more planes are needed than there are.
     """
 
     planes: tuple[int, ...]
+    samples: tuple[int, ...]
     needed: int = 0
-    exponent: float = 0.5
 
     def __post_init__(self) -> None:
         count = len(set(self.planes))
@@ -39,24 +39,27 @@ class Quorum:
                 f"strategy.planes_per_round: found {self.needed}, allowed 1 to {count} planes, or 0 for all"
             )
 
-    def end_s(self, plan: Plan, workload: Workload) -> float:
-        """When enough planes have delivered; planes without samples count as if they never did."""
-        active = np.asarray(workload.samples) > 0
-        planes = np.asarray(self.planes)
+    def end_s(self, plan: Plan) -> float:
+        """When enough planes have delivered."""
+        planes, active = np.asarray(self.planes), np.asarray(self.samples) > 0
         delivered_s = sorted(
             float(plan.delivered_s[active & (planes == plane)].max()) for plane in np.unique(planes[active])
         )
-        if self.needed in (0, *range(len(delivered_s), len(planes) + 1)):
+        if not 0 < self.needed < len(delivered_s):
             return plan.end_s
         return delivered_s[self.needed - 1]
+
+    def delivered(self, plan: Plan) -> np.ndarray:
+        """Whose weights count when the round ends, shape ``(N,)``."""
+        return plan.delivered_s <= self.end_s(plan)
 
     def left_over(self, plan: Plan, workload: Workload, before: RoundState) -> RoundState:
         """What late satellites have done when the round ends: of their next plan, that much is not planned again.
 
         ``before`` is what ``plan`` was made with.
         """
-        end_s = self.end_s(plan, workload)
-        late = plan.delivered_s > end_s
+        end_s = self.end_s(plan)
+        late = ~self.delivered(plan)
         if not late.any():
             return RoundState()
         state = state_at(plan, workload, end_s, before=before)
@@ -66,6 +69,8 @@ class Quorum:
 
 def cut(plan: Plan, end_s: float) -> Plan:
     """The plan up to ``end_s``; of an activity under way then, the part that an even pace has done."""
+    if end_s >= plan.end_s:
+        return plan
     rows = plan.activities[plan.activities["start_s"] < end_s].copy()
     length_s = np.maximum(rows["end_s"] - rows["start_s"], 1e-9)
     part = np.clip((end_s - rows["start_s"]) / length_s, 0.0, 1.0)

@@ -73,9 +73,9 @@ class SplitRound:
         Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice.
         """
         if self.workload.central and (self.on_ground == self.samples).all():
-            plan = self._execute(np.zeros(0, SESSION), below_s)
-            assert isinstance(plan, Plan)
-            return plan
+            central = self._execute(np.zeros(0, SESSION), below_s)
+            assert isinstance(central, Plan)
+            return central
         last_short = 0
         margin, patience = np.ones((2, self.links.groups))
         late_s = self.start_s + _LATE * (below_s - self.start_s)

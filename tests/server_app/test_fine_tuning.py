@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_missions import ALONE, EXACT, SMALL, Mission, rows_as_planned, same, trained
 from torch.nn import functional as F
 
 from client_app.partitions import partition
@@ -31,55 +32,6 @@ from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import weights_dir
 from splitmodel.training import learning_rate, round_batches, round_seed, view
 from strategies.federated import FederationError
-
-SMALL = {
-    "constellation.satellites": 4,
-    "data.train_samples": 64,
-    "data.test_samples": 40,
-    "data.alpha": 5.0,
-    "training.rounds": 2,
-    "training.batch_size": 8,
-    "links.inter_orbit.topology": "none",
-}
-EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
-
-Mission = Callable[..., Path]
-
-
-@pytest.fixture
-def fly(grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mission:
-    """Run a small mission and return its run directory."""
-    monkeypatch.setattr("server_app.ground.PATIENCE_S", 0.2)
-
-    def mission(
-        overrides: dict[str, Any], *, at_once: int = 4, out: str = "run", nodes: int | None = None
-    ) -> Path:
-        scenario = load_scenario("demo", SMALL | overrides)
-        record = RunRecord(tmp_path / out, scenario, "skysplit run demo")
-        grid = grid_of(nodes or scenario.constellation.satellites, at_once)
-        fine_tune(grid, scenario, record, run="run-1", address="127.0.0.1:0")
-        return record.directory
-
-    return mission
-
-
-def trained(directory: Path) -> dict[str, torch.Tensor]:
-    """The final adapter and head."""
-    tensors = {
-        f"head.{name}": tensor for name, tensor in load_file(directory / "final" / "head.safetensors").items()
-    }
-    adapter = directory / "final" / "adapter" / "adapter_model.safetensors"
-    return tensors | (load_file(adapter) if adapter.exists() else {})
-
-
-def rows_as_planned(directory: Path) -> list[dict[str, Any]]:
-    """The record without what a satellite that was parked or forgot sent again."""
-    sent = ["split_up_bytes", "split_down_bytes"]
-    return pq.read_table(directory / "rounds.parquet").drop(sent).to_pylist()
-
-
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(fly: Mission) -> None:
@@ -199,9 +151,6 @@ def test_split_training_in_orbit_equals_unsplit_training_in_one_place(fly: Missi
 def test_a_run_ends_with_the_round_that_reaches_the_target(fly: Mission) -> None:
     directory = fly({"training.rounds": 4, "training.target_accuracy": 0.01})
     assert read_run(directory)["result"]["rounds"] == 1
-
-
-ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
 
 
 def test_a_satellite_that_holds_the_whole_model_trains_it_as_the_split_does(fly: Mission) -> None:

@@ -1,0 +1,44 @@
+"""What the missions of these tests have in common, and what is looked at afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file
+
+SMALL = {
+    "constellation.satellites": 4,
+    "data.train_samples": 64,
+    "data.test_samples": 40,
+    "data.alpha": 5.0,
+    "training.rounds": 2,
+    "training.batch_size": 8,
+    "links.inter_orbit.topology": "none",
+}
+ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
+EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
+
+Mission = Callable[..., Path]
+
+
+def trained(directory: Path) -> dict[str, torch.Tensor]:
+    """The final adapter and head."""
+    tensors = {
+        f"head.{name}": tensor for name, tensor in load_file(directory / "final" / "head.safetensors").items()
+    }
+    adapter = directory / "final" / "adapter" / "adapter_model.safetensors"
+    return tensors | (load_file(adapter) if adapter.exists() else {})
+
+
+def rows_as_planned(directory: Path) -> list[dict[str, Any]]:
+    """The record without what a satellite that was parked or forgot sent again."""
+    sent = ["split_up_bytes", "split_down_bytes"]
+    return pq.read_table(directory / "rounds.parquet").drop(sent).to_pylist()
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
