@@ -109,9 +109,11 @@ class Checkpoint:
                 int(state["round"]),
                 float(state["mission_time_s"]),
                 scores,
-                *(part(prefix) for prefix in (_EXCHANGED, _STEPS, _SERVER)),
+                part(_EXCHANGED),
+                part(_STEPS),
+                part(_SERVER),
                 under_way,
-                RoundState(*(tuple(state["left_over"][key]) for key in ("done", "on_ground"))),
+                RoundState(tuple(state["left_over"]["done"]), tuple(state["left_over"]["on_ground"])),
             )
         except Exception as error:  # safetensors raises a class of its own that is no ValueError
             raise CheckpointError(f"{directory}: a damaged checkpoint: {error}") from error
