@@ -3,7 +3,8 @@
 It answers two messages. ``query.muster`` – before anything is trained – opens the satellite's images and model,
 sends the features of a few images so that the ground learns how pooled states are scaled, and reports its images by
 class, or what is wrong. ``train`` runs one round on board; a round that the ground cannot serve now comes back
-*parked*, and the next ``train`` message with ``resume`` goes on where it stopped.
+*parked*, and the next ``train`` message goes on where it stopped. So does a message that is sent again because the
+process of the first one has died.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import nn
 
 from client_app import state
 from client_app.crossings import Crossings
+from client_app.journal import Journal
 from client_app.kept_features import origin_of
 from client_app.lora_round import Parked, train_lora_round
 from client_app.onboard import (
@@ -42,7 +44,7 @@ from mission.schema import Data, Lora, Model, Scenario
 from relay.client import ParcelLink
 from relay.direct import GroundLink
 from relay.relay_link import RelayLink
-from relay.settings import local_relay
+from relay.settings import LocalRelay, local_relay
 from splitmodel.adapters import (
     LoraSettings,
     exchanged_parts,
@@ -113,6 +115,9 @@ def train(message: Message, context: Context) -> Message:
         progress = train_whole_round(task, on_board.images, model)
         return _trained(message, on_board, progress, parts, {})
 
+    journal = _journal(context, briefing)
+    if journal is not None:
+        journal.recall(context.state)
     kept = None
     if briefing.keeps_features:
         origin = origin_of(on_board.embedding, scaling.features, briefing.scenario.crossings.features)
@@ -128,29 +133,42 @@ def train(message: Message, context: Context) -> Message:
         state.save_images_are_sent(context)
         return _trained(message, on_board, Progress(), parts, {"bytes-up": crossings.bytes_up})
 
-    if config["resume"]:
-        progress = state.load_progress(context, head)
-    else:
+    progress = state.load_progress(context, briefing.run, number, head)
+    if progress is None:
         progress = Progress()
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
+    pooled_states = None
+    if training.mode == "head":
+        pooled_states = state.load_pooled_states(context) or PooledStates(
+            len(on_board.images), VIEWS[training.augment], head.in_features
+        )
+
+    def save() -> None:
+        state.save_progress(context, briefing.run, number, progress, head)
+        if kept is not None:
+            state.save_kept_features(context, kept)
+        if pooled_states is not None:
+            state.save_pooled_states(context, pooled_states)
+
+    def note() -> None:
+        """Keep where the round stands on disk, where there is one; what led here need not come again."""
+        if journal is not None:
+            save()
+            journal.write(context.state)
+            crossings.settle()
+
     parked = False
     with _link(context, briefing, index) as link:
         crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling)
         try:
-            if training.mode == "head":
-                pooled_states = state.load_pooled_states(context) or PooledStates(
-                    len(on_board.images), VIEWS[training.augment], head.in_features
-                )
-                train_head_round(task, on_board, head, crossings, progress, pooled_states)
-                state.save_pooled_states(context, pooled_states)
+            if pooled_states is not None:
+                train_head_round(task, on_board, head, crossings, progress, pooled_states, note)
             else:
-                train_lora_round(task, on_board, head, crossings, progress, kept)
+                train_lora_round(task, on_board, head, crossings, progress, kept, note)
         except Parked:
-            state.save_progress(context, progress, head)
             parked = True
         finished_s = link.mission_time_s()
-    if kept is not None:
-        state.save_kept_features(context, kept)
+    save()
 
     facts: dict[str, int | float] = {"bytes-up": crossings.bytes_up, "bytes-down": crossings.bytes_down}
     if finished_s is not None:
@@ -193,11 +211,22 @@ def _index(context: Context) -> int:
 
 def _link(context: Context, briefing: Briefing, index: int) -> ParcelLink:
     """To the ground itself, or to the satellite's own relay where the node is told of one."""
-    satellite = briefing.satellites[index]
-    if "relay" not in context.node_config:
+    relay, satellite = _relay(context), briefing.satellites[index]
+    if relay is None:
         return GroundLink(briefing.backbone, satellite)
-    relay = local_relay(Path(str(context.node_config["relay"])))
     return RelayLink(relay.address, satellite, identity=relay.identity)
+
+
+def _journal(context: Context, briefing: Briefing) -> Journal | None:
+    """Beside the satellite's relay; none in a simulation, where a satellite does not die alone."""
+    relay = _relay(context)
+    return Journal(relay.folder / "application", briefing.run) if relay is not None else None
+
+
+def _relay(context: Context) -> LocalRelay | None:
+    """The satellite's own relay, where the node is told of one."""
+    told = context.node_config.get("relay")
+    return None if told is None else local_relay(Path(str(told)))
 
 
 def _on_board(briefing: Briefing, index: int) -> OnBoard:

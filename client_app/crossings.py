@@ -105,12 +105,14 @@ class Crossings:
         """The tensor of this kind for a micro-batch; what comes for a later one is held until it is asked for.
 
         Raises:
-            LinkError: It does not come, or one comes that nobody waits for any more.
+            LinkError: It does not come, or one of a later round comes instead.
         """
         wanted = (kind, place.step, place.number)
         while wanted not in self._early:
             manifest, payload = self._link.receive(RECEIVE_TIMEOUT_S)
-            if manifest.round != self._round or manifest.step < place.step:
+            if (manifest.round, manifest.step) < (self._round, place.step):
+                continue  # a process that has died since was done with it
+            if manifest.round > self._round:
                 raise LinkError(
                     f"{self._satellite} waits for {kind.name} of round {self._round}, step {place.step}, and got "
                     f"{manifest.kind.name} of round {manifest.round}, step {manifest.step}"
@@ -122,6 +124,11 @@ class Crossings:
         if kind not in _CROSSINGS:  # an empty acknowledgement, see server_app.ground
             return codecs.decode(payload, manifest.codec, manifest.shape)
         return crossing.decode(payload, manifest.codec, manifest.shape, _CROSSINGS[kind], self._scaling)
+
+    def settle(self) -> None:
+        """The state that has come of what was received is kept: a new process of this satellite need not have it."""
+        if not self._early:
+            self._link.settle()
 
     def _send(
         self,

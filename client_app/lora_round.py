@@ -6,7 +6,7 @@ works on that, and follow its last gradient at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +37,7 @@ def train_lora_round(
     crossings: Crossings,
     progress: Progress,
     kept: KeptFeatures | None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Train the head on board and the adapter on the ground.
 
@@ -44,16 +45,20 @@ def train_lora_round(
 
     Args:
         kept: What the ground keeps of c1, or ``None`` where it keeps nothing.
+        after_step: Called when the round can go on from what ``head``, ``progress`` and ``kept`` have become.
 
     Raises:
         Parked: The ground cannot serve the next step now.
     """
+    if progress.finished:
+        return
     batches = task.batches(len(on_board.images))
     optimizer = head_optimizer(head, task.training, progress)
     proximal = Proximal(list(head.parameters()), task.training.proximal, progress.sent)
     progress.sent = proximal.sent
     upward = _Upward(on_board, crossings, kept, progress, task.training.micro_batches)
-    upward.send(upward.prepare(batches[progress.step], progress.step))
+    if progress.step < len(batches):
+        upward.send(upward.prepare(batches[progress.step], progress.step))
     for number in range(progress.step, len(batches)):
         batch, upcoming = batches[number], number + 1
         ahead = list(upward.prepare(batches[upcoming], upcoming)) if upcoming < len(batches) else []
@@ -61,22 +66,22 @@ def train_lora_round(
             group["lr"] = task.rate(number, len(batches))
         optimizer.zero_grad()
         loss, logits = 0.0, []
-        try:
-            for part, pooled_BD in upward.answers():
-                share = len(pooled_BD) / len(batch.indices)
-                result = split_step.head_step(head, pooled_BD, on_board.labels(part.images), weight=share)
-                crossings.send(Kind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt)
-                loss += share * float(result.loss)
-                logits.append(result.logits)
-        except Parked:
-            progress.optimizer = optimizer_state(optimizer)
-            raise
+        for part, pooled_BD in upward.answers():
+            share = len(pooled_BD) / len(batch.indices)
+            result = split_step.head_step(head, pooled_BD, on_board.labels(part.images), weight=share)
+            crossings.send(Kind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt)
+            loss += share * float(result.loss)
+            logits.append(result.logits)
         upward.send(ahead)
         proximal.add_gradient()
         optimizer.step()
         count_batch(progress, loss, torch.cat(logits), on_board.labels(batch))
+        progress.optimizer = optimizer_state(optimizer)
+        after_step()
     # Empty, as the embedding is frozen: it says that the ground has taken the last step.
-    crossings.receive(Kind.GRAD_FEATURES, part.place)
+    crossings.receive(Kind.GRAD_FEATURES, upward.places(batches[-1], len(batches) - 1)[-1])
+    progress.finished = True
+    after_step()
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +124,15 @@ class _Upward:
 
     def prepare(self, batch: Batch, step: int) -> Iterator[_Part]:
         """The micro-batches of a step, one by one."""
+        places = self.places(batch, step)
+        pieces = (np.array_split(column, len(places)) for column in batch)
+        for place, *piece in zip(places, *pieces, strict=True):
+            yield self._part(place, Batch(*piece))
+
+    def places(self, batch: Batch, step: int) -> list[MicroBatch]:
+        """What the micro-batches of a step are called."""
         count = min(self._micro_batches, len(batch.indices))
-        pieces = zip(np.array_split(batch.indices, count), np.array_split(batch.views, count), strict=True)
-        for number, piece in enumerate(pieces):
-            yield self._part(MicroBatch(step, number, count), Batch(*piece))
+        return [MicroBatch(step, number, count) for number in range(count)]
 
     def send(self, parts: Iterable[_Part]) -> None:
         """Send the micro-batches of a step, each as it is ready; :meth:`answers` are then those to them."""

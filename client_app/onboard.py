@@ -33,7 +33,7 @@ _REHEARSALS = 3
 
 @dataclass
 class Progress:
-    """Where a satellite is in its round. It survives parking: every field is saved and restored.
+    """Where a satellite is in its round. It survives parking and death: every field is saved and restored.
 
     Attributes:
         step: The next step to take.
@@ -42,6 +42,7 @@ class Progress:
         loss_sum, correct, seen: Sums over the images seen in this round.
         optimizer: State of the head's optimiser, by parameter and name.
         sent: The head's parameters as the ground sent them, where FedProx holds on to them.
+        finished: Whether the ground has taken the last step (``lora`` mode).
     """
 
     step: int = 0
@@ -51,6 +52,7 @@ class Progress:
     seen: int = 0
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     sent: tuple[Tensor, ...] = ()
+    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,13 @@ def train_head_round(
     crossings: Crossings,
     progress: Progress,
     pooled_states: PooledStates,
+    after_crossings: Callable[[], None] = lambda: None,
 ) -> None:
     """Train the head alone: c1 and c2 once per image and view, kept on board ever after.
 
     Args:
         pooled_states: The cache, which grows in place.
+        after_crossings: Called when it has grown.
     """
     # A satellite that has lost its states, as in a resumed run, asks again as it did then: in other batches the same
     # images come back with other roundings.
@@ -172,6 +176,7 @@ def train_head_round(
                 _keep_answer(crossings, pooled_states, *under_way.popleft())
         for place, batch in under_way:
             _keep_answer(crossings, pooled_states, place, batch)
+    after_crossings()
     batches = task.batches(len(on_board.images))
     optimizer = head_optimizer(head, task.training, progress)
     proximal = Proximal(list(head.parameters()), task.training.proximal)

@@ -1,15 +1,16 @@
-"""What a satellite keeps between two messages: Flower's ``Context.state``, which outlives the process."""
+"""What a satellite keeps between two messages: Flower's ``Context.state``, which outlives the process of one."""
 
 from __future__ import annotations
 
 import torch
-from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from torch import nn
 
 from client_app.kept_features import KeptFeatures
 from client_app.onboard import PooledStates, Progress
 
-_TENSORS, _COUNTERS, _POOLED, _KEPT, _SENT = (
+_ROUND, _TENSORS, _COUNTERS, _POOLED, _KEPT, _SENT = (
+    "progress-of",
     "progress-tensors",
     "progress-counters",
     "pooled-states",
@@ -18,11 +19,12 @@ _TENSORS, _COUNTERS, _POOLED, _KEPT, _SENT = (
 )
 
 
-def save_progress(context: Context, progress: Progress, head: nn.Linear) -> None:
-    """Keep a parked round: counters, head, the head's optimiser and the head as sent."""
+def save_progress(context: Context, run: str, number: int, progress: Progress, head: nn.Linear) -> None:
+    """Keep round ``number`` of a run where it stands: counters, head, the head's optimiser and the head as sent."""
     tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.items()}
     tensors |= {f"sent.{number}": tensor for number, tensor in enumerate(progress.sent)}
+    context.state[_ROUND] = ConfigRecord({"run": run, "round": number})
     context.state[_TENSORS] = ArrayRecord(tensors)
     context.state[_COUNTERS] = MetricRecord(
         {
@@ -31,12 +33,15 @@ def save_progress(context: Context, progress: Progress, head: nn.Linear) -> None
             "loss-sum": progress.loss_sum,
             "correct": progress.correct,
             "seen": progress.seen,
+            "finished": int(progress.finished),
         }
     )
 
 
-def load_progress(context: Context, head: nn.Linear) -> Progress:
-    """The parked round; ``head`` is set to its weights."""
+def load_progress(context: Context, run: str, number: int, head: nn.Linear) -> Progress | None:
+    """Where this round stands, if it was begun before; ``head`` is set to its weights."""
+    if context.state.config_records.get(_ROUND) != {"run": run, "round": number}:
+        return None
     tensors = context.state.array_records[_TENSORS].to_torch_state_dict()
     counters = context.state.metric_records[_COUNTERS]
     head.load_state_dict(_below("head.", tensors))
@@ -48,6 +53,7 @@ def load_progress(context: Context, head: nn.Linear) -> Progress:
         seen=int(counters["seen"]),  # type: ignore[arg-type]
         optimizer=_below("optimizer.", tensors),
         sent=tuple(_below("sent.", tensors).values()),
+        finished=bool(counters["finished"]),
     )
 
 

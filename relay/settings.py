@@ -51,6 +51,8 @@ class RelaySettings:
 
 
 class OutageEntry(BaseModel):
+    """A time in which a link is out."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
@@ -89,12 +91,14 @@ class LocalRelay(NamedTuple):
     node: str
     address: str
     identity: NodeIdentity | None
+    folder: Path  # the relay's, where the application may keep what outlives a process
 
 
 def local_relay(path: Path) -> LocalRelay:
     """The relay that was started from this file on this machine. Raises as `read_relay_file`."""
     file = _read(path)
-    return LocalRelay(file.name, service.local_address(path.parent / file.folder), _identity(path, file))
+    folder = path.parent / file.folder
+    return LocalRelay(file.name, service.local_address(folder), _identity(path, file), folder)
 
 
 def read_relay_file(path: Path) -> tuple[RelaySettings, NodeIdentity | None]:

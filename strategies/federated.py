@@ -8,15 +8,16 @@ does not depend on who answers first), and ends when the plan ends, or a quorum 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from logging import INFO
+from logging import INFO, WARNING
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
@@ -30,6 +31,8 @@ from strategies.under_way import Contribution, mean_of, weights_of
 
 _POLL_S = 0.05
 _NODES_PATIENCE_S = 120.0
+_DIED = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)
+_DEATHS = 3  # of one satellite in one round, before the round is given up
 
 
 class FederationError(RuntimeError):
@@ -350,9 +353,8 @@ class SplitFederatedStrategy(Strategy):
         return None
 
     def _train_message(self, node: int, config: ConfigRecord, arrays: ArrayRecord | None) -> Message:
-        """A ``train`` message; without ``arrays`` it resumes a parked round."""
-        told = ConfigRecord({**config, "resume": arrays is None})
-        content = RecordDict({"config": told, "constants": self._constants})
+        """A ``train`` message; without ``arrays`` it is for a round that was begun."""
+        content = RecordDict({"config": config, "constants": self._constants})
         if arrays is not None:
             content["arrays"] = arrays
         return Message(content, node, MessageType.TRAIN)
@@ -361,16 +363,21 @@ class SplitFederatedStrategy(Strategy):
         """Send, and send parked satellites on their way again, until every satellite has finished.
 
         Where Flower runs so many at once and no more, only so many are sent: it would take them in an order of its own.
+
+        One whose SuperNode or ClientApp has died is told again once it is back, and goes on from what it has on disk.
         """
         ready = deque(messages)
         waiting: dict[str, Message] = {}
+        away: list[Message] = []
+        deaths: Counter[int] = Counter()
         finished: list[Message] = []
-        while ready or waiting:
+        while ready or waiting or away:
             while ready and len(waiting) < (self._at_once or len(self._names)):
                 waiting |= self._push(grid, [ready.popleft()])
             if time.monotonic() > deadline:
                 late = sorted(
-                    self._names[message.metadata.dst_node_id] for message in (*ready, *waiting.values())
+                    self._names[message.metadata.dst_node_id]
+                    for message in (*ready, *waiting.values(), *away)
                 )
                 raise FederationError(
                     f"{len(late)} satellites have not answered in time, the first is {late[0]}"
@@ -379,12 +386,21 @@ class SplitFederatedStrategy(Strategy):
                 message = waiting.pop(reply.metadata.reply_to_message_id)
                 node = message.metadata.dst_node_id
                 if reply.has_error():
-                    raise FederationError(f"{self._names[node]} failed: {reply.error.reason}")
-                if reply.content.metric_records["metrics"]["parked"]:
+                    deaths[node] += 1
+                    if reply.error.code not in _DIED or deaths[node] > _DEATHS:
+                        raise FederationError(f"{self._names[node]} failed: {reply.error.reason}")
+                    log(WARNING, "%s has died: %s", self._names[node], reply.error.reason)
+                    away.append(message)
+                elif reply.content.metric_records["metrics"]["parked"]:
                     told = message.content.config_records["config"]
                     ready.append(self._train_message(node, told, None))
                 else:
                     finished.append(reply)
+            if away:
+                there = set(grid.get_node_ids())
+                back = [message for message in away if message.metadata.dst_node_id in there]
+                away = [message for message in away if message not in back]
+                ready += [Message(one.content, one.metadata.dst_node_id, MessageType.TRAIN) for one in back]
             time.sleep(_POLL_S)
         return finished
 

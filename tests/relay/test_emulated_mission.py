@@ -7,6 +7,9 @@ import time
 import pyarrow.parquet as pq
 import pytest
 import torch
+from flwr.app import Message
+from flwr.app.error import Error
+from flwr.common.constant import ErrorCode
 from safetensors.torch import load_file
 
 from mission.briefing import GROUND
@@ -17,7 +20,9 @@ from relay.bench import START_S, bench_network
 from relay.control import status
 from relay.outgoing import Faults, Outage
 from relay.paced_clock import PacedClock
+from relay.relay_link import RelayLink
 from relay.settings import LocalRelay
+from relay.wire import Kind
 from server_app.results import Results
 from server_app.server_app import fine_tune
 
@@ -54,20 +59,21 @@ def dying(last):
 def emulate(fleet, grid_of, tmp_path, monkeypatch):
     """Fly a mission over relays and return its run directory; `during` may do something to them meanwhile."""
 
-    def fly(overrides=None, *, during=None, ends_after=None, **settings):
+    def fly(overrides=None, *, during=None, ends_after=None, app=lambda app: app, **settings):
         scenario = load_scenario("demo", SMALL | (overrides or {}))
         satellites = constellation_of(scenario).names
         links = {link: plan.windows for link, plan in bench_network(satellites, GROUND).links.items()}
         clocks = {name: PacedClock(START_S) for name in (*satellites, GROUND)}
         relays = fleet(links, time_authority=GROUND, clocks=clocks, **settings)
         grid = grid_of(len(satellites), len(satellites))
+        grid._app = app(grid._app)
         for context, name in zip(grid._contexts.values(), satellites, strict=True):
             file = tmp_path / f"{name}.json"
             told = {"name": name, "network": "-", "peers": {}, "folder": str(relays.folder / name), "port": 0}
             file.write_text(json.dumps(told))
             context.node_config["relay"] = str(file)
         record = RunRecord(tmp_path / "emulated", scenario, "")
-        ground = LocalRelay(GROUND, relays.nodes[GROUND].local_address, None)
+        ground = LocalRelay(GROUND, relays.nodes[GROUND].local_address, None, relays.folder / GROUND)
         meanwhile = threading.Thread(target=during or (lambda relays: None), args=(relays,))
         meanwhile.start()
         if ends_after is None:
@@ -87,11 +93,11 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
 
 @pytest.fixture
 def simulate(grid_of, tmp_path):
-    def fly(emulated):
+    def fly(emulated, overrides=None):
         """The same mission simulated, with the compute rates that the emulation has measured."""
         told = read_run(emulated)
         rates = {f"compute.{key}": value for key, value in told["calibration"].items()}
-        scenario = load_scenario("demo", SMALL | rates)
+        scenario = load_scenario("demo", SMALL | (overrides or {}) | rates)
         record = RunRecord(tmp_path / "simulated", scenario, "")
         fine_tune(grid_of(4, 4), scenario, record, run="run-1", address="127.0.0.1:0")
         return record.directory
@@ -100,8 +106,8 @@ def simulate(grid_of, tmp_path):
 
 
 def weights(directory):
-    head = load_file(directory / "final" / "head.safetensors")
-    return head | load_file(directory / "final" / "adapter" / "adapter_model.safetensors")
+    files = sorted((directory / "final").rglob("*.safetensors"))  # the head, and in mode lora the adapter
+    return {f"{file.stem} {key}": tensor for file in files for key, tensor in load_file(file).items()}
 
 
 def assert_same_weights(one, other):
@@ -147,6 +153,63 @@ def test_steps_that_an_outage_and_a_dead_gateway_cut_go_on_with_the_same_result(
     assert_same_weights(emulated, simulate(emulated))
     first = pq.read_table(emulated / "rounds.parquet").to_pylist()[0]
     assert first["measured_end_s"] > 26.0
+
+
+class Killed(BaseException):
+    """`kill -9`, to a process that is a thread here."""
+
+
+def dying_link(when):
+    """A satellite's link to its relay that kills the process once, right after sending what `when` names."""
+
+    class DyingLink(RelayLink):
+        def send(self, manifest, payload):
+            super().send(manifest, payload)
+            if when and (manifest.kind, manifest.round, manifest.step) == when[0]:
+                del when[0]
+                raise Killed
+
+        def __exit__(self, kind, error, trace):
+            if kind is not Killed:
+                return super().__exit__(kind, error, trace)
+            self._incoming.close()  # as a dead process leaves it: nothing settled, no last word
+            self._channel.close()
+            return None
+
+    return DyingLink
+
+
+def forgetting(app):
+    """A SuperNode that is killed with its ClientApp: another one takes over, and what was in memory is gone."""
+
+    def answer(message, context):
+        try:
+            return app(message, context)
+        except Killed:
+            context.state.clear()
+            return Message(Error(ErrorCode.NODE_UNAVAILABLE, "gone"), reply_to=message)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "number", "step"),
+    [
+        ("lora", Kind.SAMPLES, 1, 1),
+        ("lora", Kind.GRAD_HIDDEN, 2, 1),
+        ("lora", Kind.GRAD_HIDDEN, 1, 2),
+        ("head", Kind.FEATURES, 2, 0),
+    ],
+)
+def test_a_satellite_that_is_killed_in_mid_round_goes_on_with_the_same_result(
+    emulate, simulate, monkeypatch, mode, kind, number, step
+):
+    when = [(kind, number, step)]
+    monkeypatch.setattr("client_app.client_app.RelayLink", dying_link(when))
+    overrides = {"training.mode": mode, "training.augment": "dihedral"}
+    emulated = emulate(overrides, app=forgetting)
+    assert not when
+    assert_same_weights(emulated, simulate(emulated, overrides))
 
 
 def test_a_ground_that_died_goes_on_over_the_same_relays_with_the_same_result(emulate, simulate):
