@@ -67,6 +67,10 @@ def constellation_of(scenario: Scenario) -> Constellation:
         path = given_path(table.path, "constellation.path")
         assert path is not None  # the schema asks for it
         found = from_file(path, propagator=table.propagator)
+    except ScenarioError:
+        raise
+    except OSError as error:
+        raise ScenarioError(f"constellation.path: found {table.path!r}: {error.strerror}") from error
     except ValueError as error:
         raise ScenarioError(f"constellation: {error}") from error
     return found.take(slice(0, table.limit)) if table.limit else found

@@ -37,16 +37,20 @@ def subpoints(
 def seen_circle(
     station: GroundStation, altitude_km: float, points: int = 181
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Latitude and longitude [deg], each (points,), of the rim within which satellites stand above the lowest mask.
+    """Latitude and longitude [deg], each (points,), of the rim within which ``station`` sees satellites at a height.
 
-    On the sphere: λ = arccos(R cos(mask) / (R + altitude)) − mask from the station, all round.
+    On the sphere, all round: λ = arccos(R cos(mask) / (R + altitude)) − mask from the station, or less where the slant
+    range, by the law of cosines, is what ends it.
     """
-    mask = np.radians(station.lowest_mask_deg)
-    rim = np.arccos(EQUATORIAL_RADIUS_KM * np.cos(mask) / (EQUATORIAL_RADIUS_KM + altitude_km)) - mask
     bearing = np.linspace(0, 2 * np.pi, points)
+    mask, orbit_km = np.radians(station.mask_at(np.degrees(bearing))), EQUATORIAL_RADIUS_KM + altitude_km
+    rim = np.arccos(EQUATORIAL_RADIUS_KM * np.cos(mask) / orbit_km) - mask
+    if station.max_range_km is not None:
+        squares = EQUATORIAL_RADIUS_KM**2 + orbit_km**2 - station.max_range_km**2
+        rim = np.minimum(rim, np.arccos(np.clip(squares / (2 * EQUATORIAL_RADIUS_KM * orbit_km), -1, 1)))
     east, north, up = station.east_north_up
     way = np.sin(bearing)[:, None] * east + np.cos(bearing)[:, None] * north
-    x, y, z = (np.cos(rim) * up + np.sin(rim) * way).T
+    x, y, z = (np.cos(rim)[:, None] * up + np.sin(rim)[:, None] * way).T
     return np.degrees(np.arcsin(z)), np.degrees(np.arctan2(y, x))
 
 

@@ -31,7 +31,7 @@ def map_page(title: str, constellation: Constellation, stations: Sequence[Ground
     """The page of one map, with all that it needs inside."""
     said = (
         f"{len(constellation)} satellites from {Time(epoch.utc, precision=0).isot} UTC over {SPAN_S / 60:.0f} minutes. "
-        "Dots: where they are at the start. Dotted: within the lowest mask of a station."
+        "Dots: where they are at the start. Dotted: within the mask and the range of a station."
     )
     body = (
         f"<header><h1>{html.escape(title)}</h1><p>{html.escape(said)}</p></header><main>"

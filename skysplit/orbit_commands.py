@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,13 +18,15 @@ from rich.table import Table
 from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
 from mission.record import write_text
 from mission.schema import Scenario
-from orbit.constellation import OldElementsWarning
+from orbit.constellation import OldElementsWarning, warn_of_old_elements
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import to_csv, to_json, to_rows
 from orbit.dtn_files import to_hdtn, to_ion
 from server_app.ground_map import map_page
 from skysplit.arguments import ScenarioArgument, SetOption, fail, read_scenario
 from skysplit.constellation_views import constellation_czml, constellation_json
+
+_STDERR = Console(stderr=True)
 
 
 class ContactFormat(StrEnum):
@@ -83,50 +87,58 @@ def constellation(
     Example: `skysplit constellation walker-72 --format czml --out walker-72.czml`
     """
     resolved = read_scenario(scenario, settings)
+    stations, epoch = stations_of(resolved), epoch_of(resolved)
     try:
         satellites = constellation_of(resolved)
+        match output:
+            case ConstellationFormat.MAP:
+                text, out = (
+                    map_page(resolved.name, satellites, stations, epoch),
+                    out or Path(f"{resolved.name}.html"),
+                )
+            case ConstellationFormat.CZML:
+                text = constellation_czml(satellites, stations, planned_contacts(resolved), epoch)
+            case ConstellationFormat.JSON:
+                text = constellation_json(satellites, stations, epoch, resolved.horizon_s)
+        if output is not ConstellationFormat.CZML:  # of which the contacts warn
+            with _old_elements_told():
+                warn_of_old_elements(satellites, epoch, resolved.horizon_s)
     except ValueError as error:
         fail(str(error))
-    stations, epoch = stations_of(resolved), epoch_of(resolved)
-    if output is ConstellationFormat.MAP:
-        page = map_page(resolved.name, satellites, stations, epoch)
-        out = out or Path(f"{resolved.name}.html")
-        write_text(out, page)
-        print(out)
-        return
-    text = (
-        constellation_json(satellites, stations, epoch, resolved.horizon_s)
-        if output is ConstellationFormat.JSON
-        else constellation_czml(satellites, stations, planned_contacts(resolved), epoch)
-    )
-    if out:
-        write_text(out, text)
-    else:
+    if out is None:
         print(text)
+        return
+    write_text(out, text)
+    print(out)
 
 
 def planned_contacts(scenario: Scenario) -> ContactPlan:
     """The scenario's contact plan, with a progress bar, or the end of the command with one error."""
-    console = Console(stderr=True)
     try:
         with (
-            warnings.catch_warnings(record=True) as warned,
-            Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+            _old_elements_told(),
+            Progress(console=_STDERR, transient=True, disable=not _STDERR.is_terminal) as progress,
         ):
-            warnings.simplefilter("always", OldElementsWarning)
             task = progress.add_task("contacts", total=1.0)
-            plan = contact_plan_of(
+            return contact_plan_of(
                 scenario,
                 constellation_of(scenario),
                 progress=lambda done: progress.update(task, completed=done),
             )
     except ValueError as error:
         fail(str(error))
+
+
+@contextmanager
+def _old_elements_told() -> Iterator[None]:
+    """Say on stderr, in a line each, which elements are too old, once what is done within is done."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", OldElementsWarning)
+        yield
     for warning in warned:
-        console.print(
+        _STDERR.print(
             f"warning: {warning.message}", style="yellow", markup=False, highlight=False, soft_wrap=True
         )
-    return plan
 
 
 def _table(plan: ContactPlan) -> Table:

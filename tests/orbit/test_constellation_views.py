@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,17 +33,36 @@ def test_a_ground_track_stays_within_its_inclination_and_at_its_height() -> None
     assert 530 < height_km.min() < height_km.max() < 590
 
 
-def test_the_rim_of_what_a_station_sees_is_where_passes_begin() -> None:
-    passes = find_passes(SHELL, STATIONS[:1], epoch=EPOCH, horizon_s=86400.0)
-    rim_lat, rim_lon = (np.radians(part) for part in seen_circle(STATIONS[0], 550.0))
-    lat0, lon0 = np.radians([40.65, 16.70])
-    rim = np.arccos(np.sin(lat0) * np.sin(rim_lat) + np.cos(lat0) * np.cos(rim_lat) * np.cos(rim_lon - lon0))
-    assert np.ptp(rim) < 1e-9
+def rim_deg(station: GroundStation) -> np.ndarray:
+    """How far the rim of what a station sees is from it, degrees of arc."""
+    lat, lon = (np.radians(part) for part in seen_circle(station, 550.0))
+    return away_deg(station, lat, lon)
+
+
+def away_deg(station: GroundStation, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+    lat0, lon0 = np.radians([station.lat_deg, station.lon_deg])
+    cosine = np.sin(lat0) * np.sin(lat) + np.cos(lat0) * np.cos(lat) * np.cos(lon - lon0)
+    return np.degrees(np.arccos(cosine))
+
+
+@pytest.mark.parametrize("max_range_km", [None, 1000.0])
+def test_the_rim_of_what_a_station_sees_is_where_passes_begin(max_range_km: float | None) -> None:
+    station = replace(STATIONS[0], max_range_km=max_range_km)
+    passes = find_passes(SHELL, [station], epoch=EPOCH, horizon_s=86400.0)
+    rim = rim_deg(station)
+    assert np.ptp(rim) < 1e-6
     for one in passes[:10]:
         lat, lon, _ = subpoints(SHELL, EPOCH, np.array([one["start_s"]]))
-        lat, lon = np.radians(lat[one["satellite"], 0]), np.radians(lon[one["satellite"], 0])
-        away = np.arccos(np.sin(lat0) * np.sin(lat) + np.cos(lat0) * np.cos(lat) * np.cos(lon - lon0))
-        assert np.degrees(away) == pytest.approx(np.degrees(rim[0]), abs=0.5)  # the Earth is not a sphere
+        away = away_deg(station, *(np.radians(part[one["satellite"], 0]) for part in (lat, lon)))
+        assert away == pytest.approx(rim[0], abs=0.5)  # the Earth is not a sphere
+
+
+def test_a_hill_in_the_east_brings_the_rim_nearer_there() -> None:
+    hill = replace(STATIONS[0], mask_deg=((0, 10), (80, 10), (90, 60), (100, 10)))
+    plain, masked = rim_deg(STATIONS[0]), rim_deg(hill)
+    east = len(masked) // 4
+    assert masked[east] < 0.3 * plain[east]
+    np.testing.assert_allclose(np.delete(masked, slice(east - 5, east + 6)), plain[0], atol=1e-6)
 
 
 def test_czml_shows_each_satellite_station_and_open_downlink() -> None:

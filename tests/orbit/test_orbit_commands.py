@@ -71,3 +71,30 @@ def test_a_wrong_line_of_elements_is_one_error_with_its_number(tmp_path: Path) -
     assert done.exit_code == 1
     assert "elements, line 2: checksum: found '6', the line adds up to 7" in done.stderr.replace("\n", " ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_in_place_of_elements_is_one_error(tmp_path: Path) -> None:
+    scenario = scenario_of(tmp_path, "tle", TLE)
+    done = RUNNER.invoke(app, ["constellation", scenario, "--set", f"constellation.path={tmp_path}"])
+    assert done.exit_code == 1
+    assert "constellation.path: found" in done.stderr
+    assert "Is a directory" in done.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("output", ["json", "czml", "map"])
+def test_elements_far_from_the_mission_are_warned_of_once(output: str, tmp_path: Path) -> None:
+    scenario = scenario_of(tmp_path, "tle", TLE)
+    late = ["--set", "epoch=2008-11-21T00:00:00Z", "--set", "horizon_h=24", "--out", str(tmp_path / "out")]
+    done = RUNNER.invoke(app, ["constellation", scenario, "--format", output, *late])
+    assert done.exit_code == 0
+    assert done.stderr.replace("\n", " ").count("are used more than 30 days from their epoch") == 1
+
+
+def test_a_satellite_that_decays_is_one_error_in_every_view(tmp_path: Path) -> None:
+    falling = as_json({**OMM, "BSTAR": "0.9", "MEAN_MOTION": "16.4"})
+    for view in ("json", "czml", "map"):
+        command = ["constellation", scenario_of(tmp_path, "omm", falling), "--format", view]
+        done = RUNNER.invoke(app, [*command, "--out", str(tmp_path / "out")])
+        assert done.exit_code == 1
+        assert "satellite 'FIRST BEYOND': SGP4 fails" in done.stderr.replace("\n", " ")
+        assert not (tmp_path / "out").exists()
