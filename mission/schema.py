@@ -305,6 +305,9 @@ class Training(Table):
     device: str = Field(
         "auto", min_length=1, description="auto, cpu, cuda, cuda:N, mps: where the backbone runs"
     )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of the backbone's matrix products; auto: bf16 on GPUs that have it, fp32 elsewhere"
+    )
     activations_gb: Positive = Field(
         4.0, description="what the backbone keeps for backward passes; beyond it passes are made twice (lora)"
     )

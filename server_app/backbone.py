@@ -256,6 +256,17 @@ class BackboneSteps:
         load_trainable_state(self.backbone, self.adapters[adapter].state())
 
 
+def choose_precision(name: str, device: torch.device) -> str:
+    """The precision that ``training.precision`` means; ``auto`` takes bfloat16 where it is faster.
+
+    That is on accelerators with matrix units for it. On CPUs autocast costs more than it saves: Galileo-Nano trains at
+    0.7 times the speed on one with AVX-512 BF16.
+    """
+    if name == "auto":
+        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return name
+
+
 def choose_device(name: str) -> torch.device:
     """The device that ``training.device`` means; ``auto`` takes an accelerator where there is one.
 

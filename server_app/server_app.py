@@ -28,7 +28,7 @@ from relay.direct import GroundEndpoint
 from relay.endpoint import RelayEndpoint
 from relay.settings import LocalRelay, local_relay
 from server_app.arrivals import Arrivals
-from server_app.backbone import BackboneSteps, choose_device
+from server_app.backbone import BackboneSteps, choose_device, choose_precision
 from server_app.calibration import calibrated
 from server_app.central import CentralGround
 from server_app.checkpoint import Checkpoint, newest
@@ -157,13 +157,15 @@ def fine_tune(
     adapters: Sequence[str] = []
     if training.mode == "lora" or central:
         adapters = satellites if training.adapter != SHARED and not central else [SHARED]
+    device = choose_device(training.device)
     steps = BackboneSteps(
         model.backbone,
         lora,
-        choose_device(training.device),
+        device,
         adapters,
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
+        precision=choose_precision(training.precision, device),
         activation_bytes=training.activations_gb * 1e9,
     )
     arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features)

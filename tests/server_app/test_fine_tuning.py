@@ -78,6 +78,16 @@ def test_with_int8_both_ways_a_kept_image_costs_little_and_training_is_what_it_w
     assert losses["small"] == pytest.approx(losses["exact"], rel=0.02)
 
 
+@pytest.mark.parametrize("adapter", ["shared", "per-satellite"])
+def test_micro_batches_that_overlap_give_the_weights_of_whole_batches(fly: Mission, adapter: str) -> None:
+    settings = EXACT | {"training.adapter": adapter}
+    whole = trained(fly(settings, out="whole"))
+    parts = trained(fly(settings | {"training.micro_batches": 3}, out="parts"))
+    assert not same(whole, parts)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=1e-3, atol=1e-5)
+
+
 def test_a_cache_that_is_too_small_changes_nothing_but_the_bytes(fly: Mission) -> None:
     settings = {"training.augment": "none", "training.rounds": 2, "training.adapter": "per-satellite"}
     whole = fly(settings, out="whole")
