@@ -18,8 +18,7 @@ from orbit.constellation import Constellation
 from orbit.contacts import Progress, check_horizon
 from orbit.ephemeris import THREADS, Ephemeris, ephemeris, ephemeris_step_s
 from orbit.frames import DAY_S, EQUATORIAL_RADIUS_KM
-from orbit.intervals import Intervals, intersection, not_negative
-from orbit.pass_search import dot
+from orbit.intervals import intersection
 from orbit.planes import on_one_date
 from orbit.search_choice import is_compiled
 
@@ -36,7 +35,6 @@ LINK = np.dtype(
     ]
 )
 GRAZING_ALTITUDE_KM = 80.0
-SLEW_SAMPLE_S = 10.0
 POSITIONS_AT_ONCE = 50_000
 PAIRS_AT_ONCE = 200_000  # between two reports of progress
 BITS_PER_VALUE = 64  # numpy makes so many bits of a bitmap in the time of one value of a search for windows
@@ -207,39 +205,12 @@ def _links_of(
     if max_range_km is not None:
         windows = intersection(windows, search.windows_in_range(motion, pairs, max_range_km))
     if max_slew_deg_s is not None:
-        windows = intersection(windows, _slow_enough(motion, pairs, np.radians(max_slew_deg_s)))
+        slow = link_search.windows_of_slow_turns(motion, pairs, np.radians(max_slew_deg_s))
+        windows = intersection(windows, slow)
     parts = np.empty(len(windows.row), _PART)
     parts["pair"], parts["start_s"], parts["end_s"] = windows
     parts["range_km_s"], parts["min_km"] = search.range_over(motion, pairs, windows)
     return parts
-
-
-def _slow_enough(motion: Ephemeris, pairs: np.ndarray, max_slew_rad_s: float) -> Intervals:
-    """When both terminals of each pair turn no faster than the limit."""
-    nodes = motion.nodes_s
-    samples = np.linspace(nodes[0], nodes[-1], int(np.ceil((nodes[-1] - nodes[0]) / SLEW_SAMPLE_S)) + 1)
-    every = np.repeat(np.arange(len(motion.state)), len(samples))
-    r, v = motion.at(every, np.tile(samples, len(motion.state)))
-    r, v = r.reshape(-1, len(samples), 3), v.reshape(-1, len(samples), 3)
-    turn = np.cross(r, v) / dot(r, r)[..., None]  # rate of the local vertical frame
-    slack = np.empty((len(pairs), len(samples)))
-    for row, (one, other) in enumerate(pairs):
-        sight, closing = r[other] - r[one], v[other] - v[one]
-        spin = np.cross(sight, closing) / dot(sight, sight)[:, None]
-        fastest = np.zeros(len(samples))
-        for end in (one, other):
-            relative = spin - turn[end]
-            along = dot(relative, sight)[:, None] * sight / dot(sight, sight)[:, None]
-            fastest = np.maximum(fastest, np.linalg.norm(relative - along, axis=1))
-        slack[row] = max_slew_rad_s - fastest
-
-    def linear(row: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        where = (time - samples[0]) / (samples[1] - samples[0])
-        node = np.clip(where.astype(np.int64), 0, len(samples) - 2)
-        value = slack[row, node] + (where - node) * (slack[row, node + 1] - slack[row, node])
-        return value, np.zeros_like(value)
-
-    return not_negative(samples, slack, np.zeros_like(slack), linear)
 
 
 def _joined(parts: np.ndarray, pairs: np.ndarray, horizon_s: float, acquisition_s: float) -> np.ndarray:

@@ -20,6 +20,7 @@ from orbit.interval_kernels import (
 )
 from orbit.intervals import LAST_STEP_S, Intervals
 from orbit.link_search import NEAREST_STEPS, PART_POINTS, PART_STEPS, PART_WEIGHTS
+from orbit.propagation import MU_KM3_S2
 
 
 def clear_windows(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Intervals:
@@ -70,6 +71,20 @@ def _apart(one, other):
     x2, y2, z2, vx2, vy2, vz2 = other
     dx, dy, dz, vx, vy, vz = x2 - x1, y2 - y1, z2 - z1, vx2 - vx1, vy2 - vy1, vz2 - vz1
     return np.sqrt(dx * dx + dy * dy + dz * dz), dx * vx + dy * vy + dz * vz, vx * vx + vy * vy + vz * vz
+
+
+@compiled
+def _pull_apart(one, other):
+    """The line of sight times the difference of the Earth's pull, as of a point, on two states."""
+    x1, y1, z1, _, _, _ = one
+    x2, y2, z2, _, _, _ = other
+    product, square1, square2 = (
+        x1 * x2 + y1 * y2 + z1 * z2,
+        x1 * x1 + y1 * y1 + z1 * z1,
+        x2 * x2 + y2 * y2 + z2 * z2,
+    )
+    pull1, pull2 = -MU_KM3_S2 / (square1 * np.sqrt(square1)), -MU_KM3_S2 / (square2 * np.sqrt(square2))
+    return pull2 * (square2 - product) - pull1 * (product - square1)
 
 
 @compiled
@@ -192,11 +207,12 @@ def _range_over(state, start_s, step_s, pairs, begins_s, ends_s):
                     nearest_km, nearest_s = range_km, time
         for _ in range(NEAREST_STEPS):
             node, weights = node_and_weights(first, start_s, step_s, nearest_s)
-            range_km, closing, speed2 = _apart(
-                weighted(first, node, weights), weighted(second, node, weights)
-            )
+            one, other = weighted(first, node, weights), weighted(second, node, weights)
+            range_km, closing, speed2 = _apart(one, other)
+            bend = speed2 + _pull_apart(one, other)
             nearest_km, before_s = min(nearest_km, range_km), nearest_s
-            nearest_s = min(max(nearest_s - closing / max(speed2, 1e-12), begin), end)
+            nearest_s -= closing / max(bend if bend > 0 else speed2, 1e-12)
+            nearest_s = min(max(nearest_s, begin), end)
             if abs(nearest_s - before_s) <= LAST_STEP_S:
                 break
         found[0, k], found[1, k] = total * part_s, nearest_km

@@ -1,6 +1,6 @@
 """Lines of sight between satellites, found with numpy: the reference, and what runs without numba.
 
-``orbit.link_kernels`` offers the same functions, compiled.
+``orbit.link_kernels`` offers the same functions, but for slow turns, compiled.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from orbit.ephemeris import Ephemeris
 from orbit.intervals import Intervals, not_negative
 from orbit.pass_search import dot
+from orbit.propagation import MU_KM3_S2
 
 # Positions and velocities of both satellites of each pair -> value, slope
 PairFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -19,7 +20,8 @@ PairFunction = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[
 PART_STEPS = 3
 PART_POINTS, PART_WEIGHTS = (0.5 * column for column in np.polynomial.legendre.leggauss(5))
 PART_POINTS = PART_POINTS + 0.5
-NEAREST_STEPS = 4  # of Newton's method, from the nearest of these points
+NEAREST_STEPS = 4  # of Newton's method on the range rate, from the nearest of these points
+SLEW_SAMPLE_S = 10.0
 PAIR_NODES = 400_000  # pairs times nodes looked at together
 
 
@@ -48,6 +50,28 @@ def windows_in_range(motion: Ephemeris, pairs: np.ndarray, max_range_km: float) 
     return _in_groups(motion, pairs, range_left)
 
 
+def windows_of_slow_turns(motion: Ephemeris, pairs: np.ndarray, max_slew_rad_s: float) -> Intervals:
+    """When both terminals of each of the ``pairs`` (K, 2) turn no faster than ``max_slew_rad_s``, looked at every
+    ten seconds: two satellites that pass each other turn within few."""
+
+    def slack(
+        r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        value = max_slew_rad_s - np.maximum(turn_rad_s(r1, v1, r2, v2), turn_rad_s(r2, v2, r1, v1))
+        return value, np.zeros_like(value)
+
+    return _in_groups(motion, pairs, slack, SLEW_SAMPLE_S)
+
+
+def turn_rad_s(r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray) -> np.ndarray:
+    """How fast the second satellite moves over the sky of the first, in the local vertical frame of that one; inertial
+    states are (..., 3)."""
+    sight, closing = r2 - r1, v2 - v1
+    square = dot(sight, sight)[..., None]
+    turn = np.cross(sight, closing) / square - np.cross(r1, v1) / dot(r1, r1)[..., None]
+    return np.linalg.norm(turn - dot(turn, sight)[..., None] * sight / square, axis=-1)
+
+
 def line_of_sight(
     r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray, sphere2_km2: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -58,11 +82,17 @@ def line_of_sight(
     return value, dot(v1, r2) + dot(r1, v2) + dot(r1, v1) * h2 / h1 + dot(r2, v2) * h1 / h2
 
 
-def _in_groups(motion: Ephemeris, pairs: np.ndarray, function: PairFunction) -> Intervals:
-    """The intervals in which ``function`` of the states of a pair is not negative, a group of pairs at a
-    time."""
+def _in_groups(
+    motion: Ephemeris, pairs: np.ndarray, function: PairFunction, sample_s: float | None = None
+) -> Intervals:
+    """The intervals in which ``function`` of the states of a pair is not negative, a group of pairs at a time; looked
+    at on the nodes, or on samples no farther apart than ``sample_s``."""
     position, velocity = motion.state[..., 0:3], motion.state[..., 3:6]
-    group = max(1, PAIR_NODES // motion.state.shape[1])
+    samples = motion.nodes_s
+    if sample_s is not None:
+        span_s = samples[-1] - samples[0]
+        samples = np.linspace(samples[0], samples[-1], 1 + int(np.ceil(span_s / sample_s)))
+    group = max(1, PAIR_NODES // len(samples))
     found = [Intervals(np.empty(0, np.int64), np.empty(0), np.empty(0))]
     for first in range(0, len(pairs), group):
         one, other = pairs[first : first + group].T
@@ -72,8 +102,12 @@ def _in_groups(motion: Ephemeris, pairs: np.ndarray, function: PairFunction) -> 
         ) -> tuple[np.ndarray, np.ndarray]:
             return function(*motion.at(one[row], time), *motion.at(other[row], time))
 
-        value, slope = function(position[one], velocity[one], position[other], velocity[other])
-        some = not_negative(motion.nodes_s, value, slope, at)
+        if sample_s is None:
+            value, slope = function(position[one], velocity[one], position[other], velocity[other])
+        else:
+            rows, times = np.repeat(np.arange(len(one)), len(samples)), np.tile(samples, len(one))
+            value, slope = (column.reshape(len(one), -1) for column in at(rows, times))
+        some = not_negative(samples, value, slope, at)
         found.append(Intervals(some.row + first, some.start_s, some.end_s))
     return Intervals(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
@@ -91,23 +125,29 @@ def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tupl
     time = begin[window] + (part + PART_POINTS[point]) * part_s[window]
     one, other = pairs[windows.row].T
 
-    def sight_at(window: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        r1, v1 = motion.at(one[window], time)
-        r2, v2 = motion.at(other[window], time)
-        return r2 - r1, v2 - v1
+    def states_at(window: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, ...]:
+        return *motion.at(one[window], time), *motion.at(other[window], time)
 
-    sight, _ = sight_at(window, time)
-    range_km = np.sqrt(dot(sight, sight))
+    r1, _, r2, _ = states_at(window, time)
+    range_km = np.sqrt(dot(r2 - r1, r2 - r1))
     nearest_km = np.minimum.reduceat(range_km, first)
     at_nearest = np.flatnonzero(range_km == nearest_km[window])
     every, kept = np.unique(window[at_nearest], return_index=True)
     nearest_s = time[at_nearest[kept]]
     for _ in range(NEAREST_STEPS):
-        sight, closing = sight_at(every, nearest_s)
+        r1, v1, r2, v2 = states_at(every, nearest_s)
+        sight, closing, pull = r2 - r1, v2 - v1, gravity_km_s2(r2) - gravity_km_s2(r1)
         nearest_km = np.minimum(nearest_km, np.sqrt(dot(sight, sight)))
-        nearest_s = nearest_s - dot(sight, closing) / np.maximum(dot(closing, closing), 1e-12)
+        speed2 = dot(closing, closing)
+        bend = speed2 + dot(sight, pull)
+        nearest_s = nearest_s - dot(sight, closing) / np.maximum(np.where(bend > 0, bend, speed2), 1e-12)
         nearest_s = np.clip(nearest_s, begin, end)
     return np.add.reduceat(range_km * PART_WEIGHTS[point], first) * part_s, nearest_km
+
+
+def gravity_km_s2(position: np.ndarray) -> np.ndarray:
+    """The pull of the Earth as of a point, for positions (..., 3) [km]."""
+    return -MU_KM3_S2 * position / (dot(position, position) ** 1.5)[..., None]
 
 
 def sight_bits(
