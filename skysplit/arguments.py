@@ -8,19 +8,29 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from mission.scenario import ScenarioError, load_scenario
+from mission.scenario import ScenarioError, load_scenario, scalar_keys, shipped_scenarios
 from mission.schema import Scenario
 
 _stderr = Console(stderr=True)
 
 ScenarioArgument = Annotated[
     str,
-    typer.Argument(help="A TOML file, or the name of a shipped scenario: demo, walker-72, planet, eurosat."),
+    typer.Argument(
+        help="A TOML file, or the name of a shipped scenario: demo, walker-72, planet, eurosat.",
+        autocompletion=lambda incomplete: [
+            name for name in shipped_scenarios() if name.startswith(incomplete)
+        ],
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a key, e.g. --set training.rounds=3. Repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key, e.g. --set training.rounds=3. Repeatable.",
+        autocompletion=lambda incomplete: [
+            f"{key}=" for key, _ in scalar_keys() if key.startswith(incomplete)
+        ],
     ),
 ]
 

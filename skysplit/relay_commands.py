@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from mission.briefing import GROUND
-from skysplit.arguments import ScenarioArgument, SetOption, fail, read_scenario
+from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
 
 _REFRESH_S = 1.0
 
@@ -44,6 +45,7 @@ def status(
     once: Annotated[
         bool, typer.Option("--once", help="Print the table once instead of keeping it up to date.")
     ] = False,
+    output: Annotated[TextFormat, typer.Option("--format", help="JSON is printed once.")] = TextFormat.TABLE,
 ) -> None:
     """Show the relays on this machine: links, queues, bytes, mission time.
 
@@ -56,6 +58,9 @@ def status(
     )
     if not files:
         fail(f"{where}: holds no relay.json; allowed: an emulated run under way, or a folder of nodes")
+    if output is TextFormat.JSON:
+        print(json.dumps(_told(files)))
+        return
     if once:
         Console().print(_table(files))
         return
@@ -65,11 +70,44 @@ def status(
             live.update(_table(files))
 
 
-def _table(files: list[Path]) -> Table:
+def _told(files: list[Path]) -> list[dict[str, Any]]:
+    """What each relay says of itself; of one that does not answer only its name."""
     from relay.client import LinkError
     from relay.control import status as ask
     from relay.settings import local_relay
 
+    told: list[dict[str, Any]] = []
+    for file in files:
+        found = local_relay(file)
+        try:
+            said = ask(found.address, found.node)
+        except LinkError:
+            told.append({"node": found.node, "answers": False})
+            continue
+        told.append(
+            {
+                "node": said.node,
+                "answers": True,
+                "mission_s": said.mission_s,  # below 0 on the bench
+                "queued_transfers": said.queued_transfers,
+                "queued_bytes": said.queued_bytes,
+                "received_bytes": said.received_bytes,
+                "delivered_transfers": said.delivered_transfers,
+                "links": [
+                    {
+                        "peer": link.peer,
+                        "open": link.open,
+                        "sent_bytes": link.sent_bytes,
+                        "trouble": link.trouble,
+                    }
+                    for link in said.links
+                ],
+            }
+        )
+    return told
+
+
+def _table(files: list[Path]) -> Table:
     table = Table(
         "node",
         "mission time, s",
@@ -81,25 +119,21 @@ def _table(files: list[Path]) -> Table:
         "links",
         "trouble",
     )
-    for file in files:
-        found = local_relay(file)
-        try:
-            told = ask(found.address, found.node)
-        except LinkError:
-            table.add_row(found.node, "no answer", style="red")
+    for told in _told(files):
+        if not told["answers"]:
+            table.add_row(told["node"], "no answer", style="red")
             continue
-        is_open = sum(link.open for link in told.links)
-        troubles = [f"{link.peer}: {link.trouble}" for link in told.links if link.trouble]
+        links = told["links"]
         table.add_row(
-            told.node,
-            f"{told.mission_s:.1f}" if told.mission_s >= 0 else "on the bench",
-            str(told.queued_transfers),
-            f"{told.queued_bytes / 1e6:.2f}",
-            f"{told.received_bytes / 1e6:.2f}",
-            str(told.delivered_transfers),
-            f"{sum(link.sent_bytes for link in told.links) / 1e6:.2f}",
-            f"{is_open} of {len(told.links)} open",
-            ", ".join(troubles),
+            told["node"],
+            f"{told['mission_s']:.1f}" if told["mission_s"] >= 0 else "on the bench",
+            str(told["queued_transfers"]),
+            f"{told['queued_bytes'] / 1e6:.2f}",
+            f"{told['received_bytes'] / 1e6:.2f}",
+            str(told["delivered_transfers"]),
+            f"{sum(link['sent_bytes'] for link in links) / 1e6:.2f}",
+            f"{sum(link['open'] for link in links)} of {len(links)} open",
+            ", ".join(f"{link['peer']}: {link['trouble']}" for link in links if link["trouble"]),
         )
     return table
 

@@ -53,7 +53,7 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
             for k, name in enumerate(constellation.names)
         }
         record.add_activities({"round": number, **row} for row in plan.to_rows())
-        outcome = RoundOutcome(number, plan, reports, ArrayRecord())
+        outcome = RoundOutcome(number, plan, reports, dict.fromkeys(reports, 0), {}, ArrayRecord())
         record.add_round(round_rows(outcome, constellation, reached(number), labels))
         start_s = plan.end_s
     record.finish(

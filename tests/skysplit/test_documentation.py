@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -11,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from mission.record import ROUNDS, read_run
 from skysplit.scenario_reference import reference
+from strategies.plan import Kind
 
 ROOT = Path(__file__).resolve().parents[2]
 WALK = ROOT / "tests" / "walk_pages.py"
@@ -28,6 +32,34 @@ def test_the_page_of_scenario_keys_is_that_of_the_schema() -> None:
     assert written == "\n".join(reference()) + "\n", (
         "write it anew: python -m skysplit.scenario_reference > docs/scenario-keys.md"
     )
+
+
+def test_the_page_of_commands_is_that_of_the_commands() -> None:
+    words = [sys.executable, "-m", "typer", "skysplit.cli", "utils", "docs", "--name", "skysplit"]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert written.strip() == said.strip(), (
+        "write it anew: typer skysplit.cli utils docs --name skysplit --output docs/commands.md"
+    )
+
+
+def test_the_page_of_the_run_directory_names_every_key_that_a_run_writes(simulated_run: Path) -> None:
+    page = (ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8")
+    plan = (simulated_run / "plan.jsonl").read_text(encoding="utf-8")
+    activity = json.loads(plan.partition("\n")[0])
+    kinds = [kind.name.lower() for kind in Kind]
+    for name in (*ROUNDS.names, *read_run(simulated_run), *activity, *kinds):
+        assert f"`{name}`" in page, f"docs/run-directory.md does not say what {name} is"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_pages_outside_the_site_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text) + re.findall(
+        r"`((?:docs|tests)/[\w/.-]+\.\w+)`", text
+    )
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 @pytest.mark.skipif(
@@ -54,7 +86,9 @@ def test_a_page_is_walked_in_one_clean_clone_and_blocks_told_so_are_passed_over(
     done = walked(page)
     assert done.returncode == 0, done.stderr
     assert "not run, needs a rocket" in done.stdout
-    assert "\none\n?? made\n" in done.stdout
+    assert "\none\n" in done.stdout
+    assert "?? made\n" in done.stdout
+    assert " M " not in done.stdout
     assert '"name": "demo"' in done.stdout
     assert f'"file": "{ROOT}' not in done.stdout
 
