@@ -112,8 +112,7 @@ def train(message: Message, context: Context) -> Message:
         model = _whole_model(briefing.scenario, len(on_board.images.classes), head)
         parts = exchanged_parts(head, model.backbone)
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
-        progress = train_whole_round(task, on_board.images, model)
-        return _trained(message, on_board, progress, parts, {})
+        return _trained(message, on_board, train_whole_round(task, on_board.images, model), parts, {})
 
     journal = _journal(context, briefing)
     if journal is not None:

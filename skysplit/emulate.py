@@ -22,6 +22,7 @@ from skysplit.node_folders import RELAY_FILE, superlink_options, supernode_comma
 from skysplit.processes import Processes, free_ports
 
 _LOOPBACK = "127.0.0.1"
+RESTARTS = 20  # of what runs on a satellite; Flower admits no successor of a killed SuperNode for a minute
 
 
 def emulate_in_processes(
@@ -129,7 +130,8 @@ def _give_away(folders: Sequence[Path], user: int) -> None:
 def _start_relays(processes: Processes, folders: Mapping[str, Path], ports: Mapping[str, int]) -> None:
     for node, folder in folders.items():
         command = [sys.executable, "-m", "relay", str(folder / RELAY_FILE)]
-        processes.start(f"relay-{node}", command, os.environ)
+        # With the ground's relay the round's timetable is lost.
+        processes.start(f"relay-{node}", command, os.environ, restarts=0 if node == GROUND else RESTARTS)
     for node, port in ports.items():
         processes.wait_until_listening(f"relay-{node}", port)
 
@@ -142,4 +144,5 @@ def _start_supernodes(processes: Processes, link: SuperLink, folders: Mapping[st
         home.mkdir()
         command = supernode_command(str(folder), link.address, index, len(folders))
         environment = flower_environment(home) | {"OMP_NUM_THREADS": "1"}
-        processes.start(f"supernode-{name}", [*command, "--port", str(ports[index])], environment)
+        command += ["--port", str(ports[index])]
+        processes.start(f"supernode-{name}", command, environment, restarts=RESTARTS)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,10 +18,22 @@ import psutil
 
 _PATIENCE_S = 15.0  # for all to end when told to
 _LISTEN_S = 60.0
+_AGAIN_S = 5.0  # between the death of a process and the next one
 
 
 class ProcessError(RuntimeError):
     """A process has ended, or does not listen; the message has the end of its log."""
+
+
+@dataclass
+class _Process:
+    """What runs, and what it takes to run it again."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    restarts: int
+    running: subprocess.Popen[bytes]
+    ended_s: float | None = None  # on the clock of this machine; none: it runs
 
 
 class Processes:
@@ -32,23 +45,38 @@ class Processes:
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, _Process] = {}
         logs.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start a process, its output going to its log."""
-        with (self._logs / f"{name}.log").open("ab") as log:
-            self._running[name] = subprocess.Popen(
-                command, env=dict(environment), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, restarts: int = 0
+    ) -> None:
+        """Start a process, its output going to its log; should it end, it is started again so many times."""
+        running = self._run(name, command, environment)
+        self._processes[name] = _Process(command, environment, restarts, running)
 
     def check(self) -> None:
-        """Raise ProcessError if one has ended."""
-        for name, process in self._running.items():
-            if process.poll() is not None:
-                raise ProcessError(
-                    f"{name} ended with exit status {process.returncode}:\n{self.tail(name)}".rstrip()
-                )
+        """Start again what has ended and may be; raise ProcessError if another one has."""
+        for name, process in self._processes.items():
+            status = process.running.poll()
+            if status is None:
+                continue
+            if not process.restarts:
+                raise ProcessError(f"{name} ended with exit status {status}:\n{self.tail(name)}".rstrip())
+            now_s = time.monotonic()
+            process.ended_s = process.ended_s or now_s
+            if now_s - process.ended_s >= _AGAIN_S:
+                _signal(process.running, signal.SIGKILL)  # whoever of the group is left
+                process.running = self._run(name, process.command, process.environment)
+                process.restarts, process.ended_s = process.restarts - 1, None
+
+    def _run(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        with (self._logs / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                command, env=dict(environment), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
 
     def tail(self, name: str, lines: int = 15) -> str:
         """The last lines of a process's log."""
@@ -71,11 +99,12 @@ class Processes:
 
     def end(self) -> None:
         """End all of them, politely first, and whatever they have started, also in sessions of its own."""
-        started = [child for process in self._running.values() for child in _descendants(process.pid)]
-        for process in self._running.values():
+        running = [process.running for process in self._processes.values()]
+        started = [child for process in running for child in _descendants(process.pid)]
+        for process in running:
             _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + _PATIENCE_S
-        for process in self._running.values():
+        for process in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
             _signal(process, signal.SIGKILL)  # whoever of the group is left
@@ -84,7 +113,7 @@ class Processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
         psutil.wait_procs(started, timeout=_PATIENCE_S)
-        self._running.clear()
+        self._processes.clear()
 
     def __enter__(self) -> Self:
         return self
