@@ -112,7 +112,7 @@ def constellation_czml(
             {
                 "id": f"{names[0]} → {names[1]}",
                 "polyline": {
-                    "positions": {"references": [f"{name}#position" for name in names]},
+                    "positions": {"references": [f"{_escaped(name)}#position" for name in names]},
                     "show": [{"interval": span, "boolean": False}, *opened],
                     "width": 2,
                     "arcType": "NONE",
@@ -121,6 +121,11 @@ def constellation_czml(
             }
         )
     return json.dumps(packets)
+
+
+def _escaped(name: str) -> str:
+    """A packet's id as a CZML reference wants it: '#' ends it unless told otherwise."""
+    return name.replace("\\", "\\\\").replace("#", "\\#")
 
 
 def _rgba(plane: int) -> list[int]:

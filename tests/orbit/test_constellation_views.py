@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from astropy.time import Time, TimeDelta
 
-from orbit.constellation import OldElementsWarning, walker
+from orbit.constellation import OldElementsWarning, from_elements, walker
 from orbit.contact_plan import LinkKind
 from orbit.contact_plan_builder import Links, SpaceGroundLink, build_contact_plan
 from orbit.contacts import find_passes
@@ -77,6 +77,20 @@ def test_czml_shows_each_satellite_station_and_open_downlink() -> None:
     assert packets["Suva"]["position"]["cartographicDegrees"] == [178.4, -18.1, 0.0]
     shown = sum(len(packet["polyline"]["show"]) - 1 for packet in packets.values() if "polyline" in packet)
     assert shown == len(plan.of_kind(LinkKind.DOWNLINK)) > 0
+
+
+def test_czml_refers_to_satellites_of_one_name_by_what_tells_them_apart() -> None:
+    twins = from_elements(["OBJECT A"] * 12, SHELL.elements)
+    links = Links(SpaceGroundLink(1e8))
+    plan = build_contact_plan(twins, STATIONS, links, epoch=EPOCH, horizon_s=HORIZON_S)
+    packets = json.loads(constellation_czml(twins, STATIONS, plan, EPOCH))
+    ids = {packet["id"] for packet in packets}
+    assert "OBJECT A #2" in ids
+    for packet in packets:
+        for reference in packet.get("polyline", {}).get("positions", {}).get("references", []):
+            name, of = re.split(r"(?<!\\)#", reference)
+            assert of == "position"
+            assert name.replace("\\#", "#") in ids
 
 
 def test_json_gives_planes_slots_elements_and_eclipses() -> None:
