@@ -110,8 +110,8 @@ class Crossings:
         wanted = (kind, place.step, place.number)
         while wanted not in self._early:
             manifest, payload = self._link.receive(RECEIVE_TIMEOUT_S)
-            if (manifest.round, manifest.step) < (self._round, place.step):
-                continue  # a process that has died since was done with it
+            if manifest.run != self._run or (manifest.round, manifest.step) < (self._round, place.step):
+                continue  # for a process that has died, of this satellite or of the ground
             if manifest.round > self._round:
                 raise LinkError(
                     f"{self._satellite} waits for {kind.name} of round {self._round}, step {place.step}, and got "

@@ -221,6 +221,14 @@ def failure_parcel(request: Manifest, error: Exception) -> Parcel:
     return Parcel(manifest, b"")
 
 
+def failure_in(manifest: Manifest) -> RemoteError | None:
+    """The failure that a parcel tells of, if it does."""
+    told = manifest.attributes
+    if "failed" not in told:
+        return None
+    return RemoteError(str(told.get("error")), str(told.get("text")), bytes.fromhex(str(told["failed"])))
+
+
 _REFUSALS = frozenset(
     {
         grpc.StatusCode.UNAUTHENTICATED,

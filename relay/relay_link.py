@@ -24,6 +24,7 @@ from relay.client import (
     RemoteError,
     call,
     dial,
+    failure_in,
     link_error,
 )
 from relay.frames import chunks, encode_opening
@@ -69,6 +70,7 @@ class RelayLink:
         )
         self._session_s = session_s
         self._redial_s = redial_s
+        self._sent_ids: set[bytes] = set()  # over this link
         self._had: set[bytes] = set()  # over this link, settled or not
         self._unsettled: list[bytes] = []
         self._open()
@@ -77,6 +79,7 @@ class RelayLink:
         """Hand a parcel to the relay."""
         if memoryview(payload).nbytes != manifest.total_bytes:
             raise BadManifest(f"payload of {memoryview(payload).nbytes} bytes, not {manifest.total_bytes}")
+        self._sent_ids.add(manifest.transfer_id)
         deadline_s = time.monotonic() + self._send_timeout_s
         while not self._until_back(lambda: self._sent(manifest, payload, deadline_s)):
             if time.monotonic() > deadline_s:
@@ -91,14 +94,17 @@ class RelayLink:
         while True:
             parcel = self._until_back(lambda: self._next(deadline_s - time.monotonic()), self._open)
             transfer_id = parcel.manifest.transfer_id
-            if transfer_id not in self._had:
-                break
-            if transfer_id not in self._unsettled:  # the relay has not heard of it
-                self._requests.put(pb.FetchRequest(taken=transfer_id))
-        self._had.add(transfer_id)
-        self._unsettled.append(transfer_id)
-        _raise_if_failure(parcel.manifest)
-        return parcel
+            if transfer_id in self._had:
+                if transfer_id not in self._unsettled:  # the relay has not heard of it
+                    self._requests.put(pb.FetchRequest(taken=transfer_id))
+                continue
+            self._had.add(transfer_id)
+            self._unsettled.append(transfer_id)
+            failure = failure_in(parcel.manifest)
+            if failure is None:
+                return parcel
+            if failure.transfer_id in self._sent_ids:  # else a process that has died was told of it
+                raise failure
 
     def settle(self) -> None:
         """Tell the relay that what was received need not be kept."""
@@ -201,10 +207,3 @@ class RelayLink:
         finally:
             call.cancel()
         raise LinkLost("the relay has ended the stream")
-
-
-def _raise_if_failure(manifest: Manifest) -> None:
-    told = manifest.attributes
-    if "failed" in told:
-        failed = bytes.fromhex(str(told["failed"]))
-        raise RemoteError(str(told.get("error")), str(told.get("text")), failed)

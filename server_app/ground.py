@@ -154,12 +154,14 @@ class Ground:
             self._steps.average(weights, total)
 
     async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
-        """Answer one parcel of a satellite.
+        """Answer one parcel of a satellite; none of what an earlier run has left in the relays when it died.
 
         Raises:
             UnexpectedParcel: It belongs to another round, or is of a kind that satellites do not send.
             server_app.turns.Parked: The satellite's turn cannot come now.
         """
+        if manifest.run != self._run:
+            return []
         if manifest.round != self._round:
             raise UnexpectedParcel(f"{satellite} sends round {manifest.round}; this is round {self._round}")
         if not 0 <= manifest.micro_batch < _parts_of(manifest) <= self._scenario.training.micro_batches:

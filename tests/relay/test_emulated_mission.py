@@ -1,5 +1,6 @@
 """A whole mission over relays, in this process: it ends with the weights of the simulated run."""
 
+import contextlib
 import json
 import threading
 import time
@@ -17,6 +18,7 @@ from mission.orbits import constellation_of
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
 from relay.bench import START_S, bench_network
+from relay.client import LinkTimeout
 from relay.control import status
 from relay.outgoing import Faults, Outage
 from relay.paced_clock import PacedClock
@@ -55,11 +57,23 @@ def dying(last):
     return record_and_die
 
 
+def dying_grid(grid, gone):
+    """Of the `pull_messages` of a grid: the ground's process dies when `gone` is set."""
+    pull_messages = grid.pull_messages
+
+    def pull_or_die(ids):
+        if gone.is_set():
+            raise RuntimeError("the ground is gone")
+        return pull_messages(ids)
+
+    return pull_or_die
+
+
 @pytest.fixture
 def emulate(fleet, grid_of, tmp_path, monkeypatch):
     """Fly a mission over relays and return its run directory; `during` may do something to them meanwhile."""
 
-    def fly(overrides=None, *, during=None, ends_after=None, app=lambda app: app, **settings):
+    def fly(overrides=None, *, during=None, ends_after=None, ends_when=None, app=lambda app: app, **settings):
         scenario = load_scenario("demo", SMALL | (overrides or {}))
         satellites = constellation_of(scenario).names
         links = {link: plan.windows for link, plan in bench_network(satellites, GROUND).links.items()}
@@ -76,11 +90,12 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
         ground = LocalRelay(GROUND, relays.nodes[GROUND].local_address, None, relays.folder / GROUND)
         meanwhile = threading.Thread(target=during or (lambda relays: None), args=(relays,))
         meanwhile.start()
-        if ends_after is None:
+        if ends_after is None and ends_when is None:
             fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
         else:
             with monkeypatch.context() as patch:
                 patch.setattr(Results, "on_round", dying(ends_after))
+                patch.setattr(grid, "pull_messages", dying_grid(grid, ends_when or threading.Event()))
                 with pytest.raises(RuntimeError, match="the ground is gone"):
                     fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
             record = RunRecord.reopen(record.directory)
@@ -214,4 +229,30 @@ def test_a_satellite_that_is_killed_in_mid_round_goes_on_with_the_same_result(
 
 def test_a_ground_that_died_goes_on_over_the_same_relays_with_the_same_result(emulate, simulate):
     emulated = emulate(ends_after=1)
+    assert_same_weights(emulated, simulate(emulated))
+
+
+def test_a_ground_that_dies_in_mid_round_goes_on_over_the_same_relays_with_the_same_result(
+    emulate, simulate, monkeypatch
+):
+    """What was under way stays in the relays, and is of no account to the next process of the ground."""
+    gone = threading.Event()
+
+    class OrphanedLink(RelayLink):
+        """Sets `gone` in the second round, and ends with the SuperNodes of the run that the ground died in."""
+
+        def send(self, manifest, payload):
+            super().send(manifest, payload)
+            self._run = manifest.run
+            if (manifest.kind, manifest.round, manifest.step) == (Kind.GRAD_HIDDEN, 2, 1):
+                gone.set()
+
+        def receive(self, timeout_s):
+            while not (gone.is_set() and self._run == "run-1"):
+                with contextlib.suppress(LinkTimeout):
+                    return super().receive(0.5)
+            raise Killed
+
+    monkeypatch.setattr("client_app.client_app.RelayLink", OrphanedLink)
+    emulated = emulate(ends_when=gone, app=forgetting)
     assert_same_weights(emulated, simulate(emulated))
