@@ -6,7 +6,9 @@ of LoRA tensors of its own with its own optimiser, and every row of a pass goes 
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -84,6 +86,9 @@ class BackboneSteps:
         learning_rate, weight_decay: Of the adapters' AdamW.
         activation_bytes: Activations that are kept for backward passes at most; others are computed again.
         precision: Of the matrix products, ``fp32`` or ``bf16`` (autocast).
+
+    Attributes:
+        busy_s: Wall time spent in passes and optimiser steps.
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class BackboneSteps:
         self._row_bytes: dict[tuple[int, ...], int] = {}
         self._precision = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
         self._pending: dict[Hashable, _Pending] = {}
+        self.busy_s = 0.0
 
     @property
     def kept_bytes(self) -> int:
@@ -120,7 +126,7 @@ class BackboneSteps:
     @torch.no_grad()
     def infer(self, features_BTD: Tensor) -> Tensor:
         """Pooled states, shape (B, hidden), through the adapter that the backbone itself holds (if any)."""
-        with self._precision:
+        with self._busy(), self._precision:
             return self.backbone(features_BTD.to(self.device)).float().cpu()
 
     def forward(self, key: Hashable, requests: Sequence[Request]) -> list[Tensor]:
@@ -128,7 +134,7 @@ class BackboneSteps:
         rows = sum(len(request.features_BTD) for request in requests)
         needed = rows * self._bytes_of_row(requests[0])
         fits = self.kept_bytes + needed <= self._activation_bytes
-        with torch.set_grad_enabled(fits):
+        with self._busy(), torch.set_grad_enabled(fits):
             pooled_BD = self._pass(requests)
         self._pending[key] = _Pending(requests, pooled_BD if fits else None, needed if fits else 0)
         return list(pooled_BD.detach().cpu().split([len(request.features_BTD) for request in requests]))
@@ -149,19 +155,29 @@ class BackboneSteps:
                     f"gradient for {request.adapter}: found shape {tuple(gradient.shape)}, allowed {allowed}"
                 )
         del self._pending[key]
-        if pending.pooled_BD is not None:
-            pending.pooled_BD.backward(torch.cat(list(gradients)).to(self.device))
-            return
-        for requests, part in self._slices(pending.requests, gradients):
-            self._pass(requests).backward(part.to(self.device))
+        with self._busy():
+            if pending.pooled_BD is not None:
+                pending.pooled_BD.backward(torch.cat(list(gradients)).to(self.device))
+                return
+            for requests, part in self._slices(pending.requests, gradients):
+                self._pass(requests).backward(part.to(self.device))
 
     def update(self, adapter: str, learning_rate: float) -> None:
         """Take an optimiser step with the gradients that have been added."""
         optimizer = self.adapters[adapter].optimizer
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
-        optimizer.step()
-        optimizer.zero_grad()
+        with self._busy():
+            optimizer.step()
+            optimizer.zero_grad()
+
+    @contextlib.contextmanager
+    def _busy(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.busy_s += time.perf_counter() - started
 
     def _pass(self, requests: Sequence[Request]) -> Tensor:
         names = list(dict.fromkeys(request.adapter for request in requests))

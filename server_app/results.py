@@ -122,6 +122,7 @@ class Results:
             worst_satellite_accuracy=own[worst],
             mission_time_s=self.clock.now_s,
             rounds=rounds,
+            backbone_s=self.steps.busy_s,
         )
         write_report(self.record.directory)
 

@@ -185,7 +185,8 @@ def fine_tune(
             record.note(calibration=scenario.compute.model_dump())
             clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario))
             depart = clock.depart
-        record.note(phase="training", samples=dict(roster.samples))
+        record.note(phase="training", samples=dict(roster.samples), start_up_s=record.wall_time_s())
+        steps.busy_s = 0.0  # what it took so far belongs to the start-up
         scaling = split_ground.end_muster(satellites)
         head = StandardisedHead.of(model.head, scaling.pooled)
         model = dataclasses.replace(model, head=head)

@@ -243,6 +243,7 @@ def test_a_run_directory_holds_what_the_readme_says(fly: Mission) -> None:
     assert result["rounds"] == 2
     assert 0.0 <= result["test_accuracy"] <= 1.0
     assert result["mission_time_s"] > 0.0
+    assert 0.0 < result["backbone_s"] < result["wall_time_s"] - run["start_up_s"]
     assert {"test_loss", "wall_time_s", "peak_memory_bytes", "initial_test_accuracy"} <= result.keys()
     rows = pq.read_table(directory / "rounds.parquet").to_pylist()
     assert len(rows) == 2 * 4

@@ -1,0 +1,187 @@
+"""One satellite and the ground in this process: the product's code on both sides, gRPC between them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from client_app.crossings import Crossings
+from client_app.kept_features import KeptFeatures, origin_of
+from client_app.lora_round import train_lora_round
+from client_app.onboard import (
+    OnBoard,
+    PooledStates,
+    Progress,
+    RoundTask,
+    send_samples_of_features,
+    train_head_round,
+)
+from mission.briefing import GROUND, Briefing
+from mission.scenario import load_scenario
+from mission.schema import Scenario
+from relay.client import ParcelLink
+from relay.direct import GroundEndpoint, GroundLink
+from relay.wire import Buffer, Manifest, Parcel, encoded_bytes
+from server_app.arrivals import Arrivals
+from server_app.backbone import BackboneSteps
+from server_app.feature_cache import FeatureCache
+from server_app.ground import SHARED, Ground
+from splitmodel.adapters import LoraSettings, make_trainable
+from splitmodel.heads import StandardisedHead
+from splitmodel.imagery import ImageSet
+from splitmodel.parts import SplitModel, load_split
+from splitmodel.scaling import SplitScaling
+from strategies.federated import Service
+
+SATELLITE, RUN, CLASSES = "sat", "benchmark", 10
+ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
+PLAIN = {"training.augment": "none", "training.rounds": 100_000, "training.schedule": "constant"}
+EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a vision transformer: `model_type` of transformers, sizes, image and patch side in pixels."""
+
+    model_type: str
+    hidden: int
+    layers: int
+    heads: int
+    image: int = 64
+    patch: int = 8
+
+    def load(self) -> SplitModel:
+        """With random weights."""
+        with tempfile.TemporaryDirectory() as directory:
+            config = {
+                "model_type": self.model_type,
+                "hidden_size": self.hidden,
+                "num_hidden_layers": self.layers,
+                "num_attention_heads": self.heads,
+                "intermediate_size": 4 * self.hidden,
+                "image_size": self.image,
+                "patch_size": self.patch,
+            }
+            (Path(directory) / "config.json").write_text(json.dumps(config))
+            return load_split(directory, num_labels=CLASSES, random_init=True)
+
+
+class Pair:
+    """A satellite and the ground, mustered; see :func:`pair`."""
+
+    def __init__(
+        self, model: SplitModel, images: ImageSet, scenario: Scenario, ground: Ground, link: ParcelLink
+    ) -> None:
+        self._scenario = scenario
+        self._ground = ground
+        self._link = link
+        self._on_board = OnBoard(images, model.embedding)
+        self._briefing = Briefing(scenario, (SATELLITE,), (0,), RUN, GROUND, "", keeps_features=False)
+        self._round = 0
+        send_samples_of_features(self._on_board, self._crossings(None))
+        self._scaling: SplitScaling = ground.end_muster([SATELLITE])
+        self._head: nn.Linear = StandardisedHead.of(model.head, self._scaling.pooled)
+        origin = origin_of(model.embedding, self._scaling.features, scenario.crossings.features)
+        self._kept = KeptFeatures(len(images), 1, origin) if scenario.crossings.cache_gb else None
+        self._pooled_states = PooledStates(len(images), 1, self._head.in_features)
+
+    def fly(self) -> int:
+        """A round over all images; the bytes that crossed."""
+        self._round += 1
+        task = RoundTask(self._round, self._scenario.seed, 0, self._scenario.training)
+        steps = len(task.batches(len(self._on_board.images)))
+        self._ground.begin_round(self._round, [Service(SATELLITE, steps, 0.0, 1.0)])
+        crossings = self._crossings(self._scaling)
+        arguments = task, self._on_board, self._head, crossings, Progress()
+        if self._scenario.training.mode == "head":
+            train_head_round(*arguments, self._pooled_states)
+        else:
+            train_lora_round(*arguments, self._kept)
+        return crossings.bytes_up + crossings.bytes_down
+
+    def _crossings(self, scaling: SplitScaling | None) -> Crossings:
+        return Crossings(self._link, self._briefing, 0, round_number=self._round, scaling=scaling)
+
+
+@contextlib.contextmanager
+def pair(
+    shape: Shape, samples: int, settings: dict[str, Any], *, link_bps: float | None = None
+) -> Iterator[Pair]:
+    """A satellite with so many random images, and the ground, for as long as the block lasts.
+
+    Args:
+        shape: Of the model.
+        samples: Images.
+        settings: Keys of the scenario.
+        link_bps: Rate of the link each way; ``None`` is the loopback as it is.
+    """
+    scenario = load_scenario("demo", ALONE | PLAIN | {"crossings.cache_gb": 0.0} | settings)
+    model = shape.load()
+    lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
+    make_trainable(model.backbone, scenario.training.mode, lora)
+    adapters = [SHARED] if scenario.training.mode == "lora" else []
+    steps = BackboneSteps(model.backbone, lora, torch.device("cpu"), adapters)
+    row_shape = (shape.image // shape.patch) ** 2 + model.backbone.pooling.prefix_tokens, shape.hidden
+    arrivals = Arrivals(row_shape, scenario.crossings.features)
+    ground = Ground(steps, scenario, RUN, arrivals)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        GroundEndpoint(ground.handle, [SATELLITE]) as endpoint,
+        GroundLink(endpoint.address, SATELLITE) as loopback,
+    ):
+        link = SlowLink(loopback, link_bps) if link_bps else loopback
+        made = Pair(model, random_images(shape.image, samples), scenario, ground, link)
+        if scenario.crossings.cache_gb:
+            row_bytes = encoded_bytes("float32", (row_shape[0] * row_shape[1],), scenario.crossings.features)
+            arrivals.keep_in(FeatureCache(Path(scratch) / "features.safetensors", row_bytes, samples))
+        yield made
+
+
+def random_images(side: int, count: int) -> ImageSet:
+    """Noise with labels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
+    labels = np.arange(count, dtype=np.int64) % CLASSES
+    return ImageSet(labels, tuple(map(str, range(CLASSES))), lambda index: pixels[index], str)
+
+
+class SlowLink:
+    """A link whose parcels pass one after another at a rate, each way, while both ends go on."""
+
+    def __init__(self, link: ParcelLink, rate_bps: float) -> None:
+        self._link = link
+        self._rate_bps = rate_bps
+        self._up_free_s = self._down_free_s = 0.0
+        self._under_way: queue.Queue[tuple[float, Manifest, Buffer]] = queue.Queue()
+        threading.Thread(target=self._carry, daemon=True).start()
+
+    def send(self, manifest: Manifest, payload: Buffer) -> None:
+        """Put the parcel behind those that are under way."""
+        start_s = max(time.perf_counter(), self._up_free_s)
+        self._up_free_s = start_s + 8.0 * memoryview(payload).nbytes / self._rate_bps
+        self._under_way.put((self._up_free_s, manifest, payload))
+
+    def receive(self, timeout_s: float) -> Parcel:
+        """The next parcel, when it has passed."""
+        parcel = self._link.receive(timeout_s)
+        start_s = max(time.perf_counter(), self._down_free_s)
+        self._down_free_s = start_s + 8.0 * memoryview(parcel.payload).nbytes / self._rate_bps
+        time.sleep(max(0.0, self._down_free_s - time.perf_counter()))
+        return parcel
+
+    def _carry(self) -> None:
+        while True:
+            arrival_s, manifest, payload = self._under_way.get()
+            time.sleep(max(0.0, arrival_s - time.perf_counter()))
+            self._link.send(manifest, payload)

@@ -1,0 +1,205 @@
+"""The training engine against its bars: `python -m benchmarks.training` (about ten minutes on two cores).
+
+    split ÷ unsplit: a LoRA step of satellite and ground, gRPC between them, over a step of the same modules in one
+        place; fp32, batch 32. CPU time at most 1.05, wall time at most 1.15.
+    unpipelined ÷ pipelined: wall time of a step in which one thing is done after another, features in fp32, over that
+        of one with int8, four micro-batches and features sent ahead, over 200 Mbit/s each way. At least 1.4.
+    separate ÷ mixed: eight satellites' steps one after the other (peft) over one pass with eight adapters. At least
+        1.25 at batch 1, 1.0 at batch 8.
+    sent ÷ kept: bytes over the split of a round whose features cross over those of a round whose features the ground
+        keeps, codecs as shipped. At least 20.
+    head: wall time of a round in mode `head` in which every image crosses over that of the next. At least 10.
+    control plane: of the rounds of `skysplit run eurosat`, the share in which the backbone does not compute, although
+        it is all that this machine has to do. At most 0.15; needs SKYSPLIT_DATA.
+
+Random weights in the shapes of Galileo-Nano, ViT-Ti and ViT-S (64 pixels, patch 8; 224 pixels, patch 16). One thread
+for torch. The sides of a ratio take turns; the median of the ratios of neighbouring turns counts. `--parts split,cache`
+runs some. Ends with a line of JSON; the exit status is 1 if a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from benchmarks.measure import Bars
+from benchmarks.one_satellite import EXACT, Shape, pair, random_images
+from mission.record import read_run
+from splitmodel.adapters import LoraSettings, add_lora
+from splitmodel.mixed_adapters import mixed_forward, new_adapter
+
+GALILEO_NANO, VIT_TI = Shape("ijepa", 128, 4, 8), Shape("vit", 192, 12, 3)
+SHAPES = {
+    "Galileo-Nano": GALILEO_NANO,
+    "ViT-Ti": VIT_TI,
+    "ViT-S": Shape("vit", 384, 12, 6),
+    "ViT-Ti 224": Shape("vit", 192, 12, 3, 224, 16),
+    "ViT-S 224": Shape("vit", 384, 12, 6, 224, 16),
+}
+LORA, BATCH, STEPS, SATELLITES = LoraSettings(), 32, 4, 8
+LINK_BPS = 200e6
+TURNS, BUDGET_S = 5, 15.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", default="split,pipeline,mixed,cache,head,control")
+    torch.set_num_threads(1)
+    bars = Bars("training")
+    for part in parser.parse_args().parts.split(","):
+        PARTS[part](bars)
+    bars.finish()
+
+
+def split(bars: Bars) -> None:
+    for name, shape in SHAPES.items():
+        with pair(shape, BATCH * STEPS, EXACT | {"training.batch_size": BATCH}) as apart:
+            cpu, wall = in_turns(apart.fly, unsplit(shape))
+        bars.at_most(f"{name}: split ÷ unsplit, CPU", cpu, 1.05)
+        bars.at_most(f"{name}: split ÷ unsplit, wall", wall, 1.15)
+
+
+def unsplit(shape: Shape) -> Callable[[], None]:
+    """As many steps with the model in one place."""
+    model, images = shape.load(), random_images(shape.image, BATCH * STEPS)
+    add_lora(model.backbone, LORA)
+    adapter = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW([*adapter, *model.head.parameters()], lr=1e-3)
+
+    def train() -> None:
+        for indices in np.arange(BATCH * STEPS).reshape(STEPS, BATCH):
+            logits = model(model.preprocess(images.pixels_BCHW(indices)))
+            optimizer.zero_grad()
+            F.cross_entropy(logits, torch.from_numpy(images.labels[indices])).backward()
+            optimizer.step()
+
+    return train
+
+
+def pipeline(bars: Bars) -> None:
+    """A round of a single step has nothing to overlap with: every step waits until the one before is acknowledged."""
+    batch = {"training.batch_size": BATCH}
+    ahead = batch | {"crossings.features": "int8", "training.micro_batches": 4}
+    for name, shape in {"Galileo-Nano": GALILEO_NANO, "ViT-Ti": VIT_TI}.items():
+        with (
+            pair(shape, BATCH, EXACT | batch, link_bps=LINK_BPS) as plain,
+            pair(shape, BATCH * STEPS, EXACT | ahead, link_bps=LINK_BPS) as pipelined,
+        ):
+            _, wall = in_turns(lambda plain=plain: [plain.fly() for _ in range(STEPS)], pipelined.fly)
+        if shape is GALILEO_NANO:
+            bars.at_least(f"{name}: unpipelined ÷ pipelined", wall, 1.4, "200 Mbit/s")
+        else:
+            bars.note(f"{name}: unpipelined ÷ pipelined", wall, "200 Mbit/s; bound by its backbone")
+
+
+def mixed(bars: Bars) -> None:
+    for name, shape in {"Galileo-Nano": GALILEO_NANO, "ViT-Ti": VIT_TI}.items():
+        bare, with_peft = shape.load().backbone, shape.load().backbone
+        add_lora(with_peft, LORA)
+        adapters = [new_adapter(bare, LORA, seed=seed) for seed in range(SATELLITES)]
+        tokens = (shape.image // shape.patch) ** 2 + bare.pooling.prefix_tokens
+        for batch, bar in ((1, 1.25), (8, 1.0)):
+            owners = [owner for owner in range(SATELLITES) for _ in range(batch)]
+            features = torch.randn(SATELLITES * batch, tokens, shape.hidden)
+            gradient = torch.randn(SATELLITES * batch, shape.hidden)
+
+            def separate(features=features, gradient=gradient, batch=batch, model=with_peft) -> None:
+                for rows, grad in zip(features.split(batch), gradient.split(batch), strict=True):
+                    model(rows).backward(grad)
+
+            def together(
+                features=features, gradient=gradient, owners=owners, model=bare, adapters=adapters
+            ) -> None:
+                mixed_forward(model, features, adapters, owners, LORA).backward(gradient)
+
+            _, wall = in_turns(separate, together)
+            bars.at_least(f"{name}: separate ÷ mixed, {SATELLITES} × {batch}", wall, bar)
+
+
+def cache(bars: Bars) -> None:
+    with pair(GALILEO_NANO, 2 * BATCH, {"crossings.cache_gb": 1.0}) as keeping:
+        first, later = keeping.fly(), keeping.fly()
+    with pair(GALILEO_NANO, 2 * BATCH, {}) as sending:
+        every = sending.fly()
+    bars.at_least(
+        "Galileo-Nano: bytes sent ÷ kept", every / later, 20.0, f"first round {first}, later {later}"
+    )
+
+
+def head(bars: Bars) -> None:
+    settings = {"training.mode": "head", "training.local_epochs": 1}
+    ratios = []
+    for _ in range(TURNS):
+        with pair(GALILEO_NANO, 16 * BATCH, settings) as apart:
+            times = []
+            for _ in range(2):
+                before = time.perf_counter()
+                apart.fly()
+                times.append(time.perf_counter() - before)
+        ratios.append(times[0] / times[1])
+    bars.at_least("Galileo-Nano: head, first epoch ÷ next", statistics.median(ratios), 10.0)
+
+
+def control(bars: Bars) -> None:
+    data = os.environ.get("SKYSPLIT_DATA")
+    if not data:
+        bars.note("control plane", "not measured", "SKYSPLIT_DATA is not set")
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch) / "run"
+        settings = {
+            "data.path": Path(data) / "eurosat-dev",
+            "model.path": Path(data) / "galileo-nano-rgb-p8",
+            "training.rounds": 4,
+        }
+        words = [f"{sysconfig.get_path('scripts')}/skysplit", "run", "eurosat", "--out", str(directory)]
+        words += [f"--set={key}={value}" for key, value in settings.items()]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(words)}\n{done.stderr}")
+        run = read_run(directory)
+    rounds_s = run["result"]["wall_time_s"] - run["start_up_s"]
+    idle = 1.0 - run["result"]["backbone_s"] / rounds_s
+    bars.at_most("EuroSAT: share of the rounds without compute", idle, 0.15, f"{rounds_s:.0f} s")
+
+
+def in_turns(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
+    """Medians of time(first) ÷ time(second) over neighbouring turns: of this process' CPU, and on the wall."""
+    ratios: list[tuple[float, float]] = []
+    first(), second()  # warm up
+    started = time.perf_counter()
+    while len(ratios) < TURNS or (time.perf_counter() - started < BUDGET_S and len(ratios) < 4 * TURNS):
+        order = (first, second) if len(ratios) % 2 else (second, first)
+        times = {}
+        for action in order:
+            before = time.process_time(), time.perf_counter()
+            action()
+            times[action] = time.process_time() - before[0], time.perf_counter() - before[1]
+        (cpu, wall), (other_cpu, other_wall) = times[first], times[second]
+        ratios.append((cpu / other_cpu, wall / other_wall))
+    cpus, walls = zip(*ratios, strict=True)
+    return statistics.median(cpus), statistics.median(walls)
+
+
+PARTS: dict[str, Callable[[Bars], None]] = {
+    "split": split,
+    "pipeline": pipeline,
+    "mixed": mixed,
+    "cache": cache,
+    "head": head,
+    "control": control,
+}
+
+if __name__ == "__main__":
+    main()
