@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from orbit.contact_plan import LinkKind
 from strategies.plan import ON_NO_LINK, Kind, as_activities
 from strategies.routes import Routes
+from strategies.sunlight import Sunlight, finished_s
 from strategies.workload import ComputeRates, Workload
 
 
@@ -59,12 +60,13 @@ def all_gather(
     first_sample: np.ndarray,
     start_s: float,
     isl_share: float,
+    sunlight: Sunlight | None = None,
 ) -> Gathered:
     """Pass ``pending[k]`` samples of each satellite, from ``first_sample[k]`` on, round its plane.
 
     ``planes`` hold their satellites by slot; a link gives ``isl_share`` of its rate.  A copy ends where the links do.
     """
-    gathering = _Gathering(workload, routes, start_s, isl_share)
+    gathering = _Gathering(workload, routes, start_s, isl_share, sunlight)
     embed_s = workload.embedding_flops / rates.satellite_flops
     for members in planes:
         sources = [node for node in members if pending[node] > 0]
@@ -84,15 +86,24 @@ def all_gather(
 
 
 class _Gathering:
-    def __init__(self, workload: Workload, routes: Routes, start_s: float, isl_share: float) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        routes: Routes,
+        start_s: float,
+        isl_share: float,
+        sunlight: Sunlight | None,
+    ) -> None:
         self.workload, self.routes, self.start_s, self.isl_share = workload, routes, start_s, isl_share
+        self.sunlight = sunlight
         self.copies: dict[int, dict[int, Copy]] = {}
         self.link_free_s: dict[tuple[int, int], float] = {}
         self.rows: list[tuple] = []
 
     def embed(self, source: int, first: int, end: int, length_s: float) -> None:
-        own = Copy(first, end, self.start_s, self.start_s + length_s)
-        self.copies[source] = {source: own}
+        own = Copy(first, end, self.start_s, finished_s(self.sunlight, source, self.start_s, length_s))
+        # As if embedded without a pause up to the end: by no time more than is really there.
+        self.copies[source] = {source: replace(own, start_s=own.end_s - length_s)}
         if length_s:
             flops = (end - first) * self.workload.embedding_flops
             self._note(Kind.EMBED, ON_NO_LINK, source, source, -1, own, 0.0, flops)

@@ -19,6 +19,7 @@ from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.routes import BUCKET_S
 from strategies.space_ground import Demand, plan_sessions
 from strategies.space_links import space_links
+from strategies.sunlight import all_finished_s
 from strategies.task import Task
 from strategies.workload import SpaceGround, Switches
 
@@ -60,7 +61,9 @@ class OnboardRound:
         self.switches, self.start_s = switches, task.start_s
         self.samples = np.asarray(workload.samples)
         self.flops = self.samples * workload.epochs * workload.onboard_flops
-        self.trained_s = self.start_s + self.flops / task.rates.satellite_flops
+        self.trained_s = all_finished_s(
+            resources.sunlight, self.start_s, self.flops / task.rates.satellite_flops
+        )
         self.trainers = np.flatnonzero(self.samples)
         ready_s = float(self.trained_s.max())
         until_s = min(ready_s + _SIDE_LINKS_S, contact_plan.horizon_s)

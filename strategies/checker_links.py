@@ -87,9 +87,20 @@ class LinkRules(Rules):
         for node in np.unique(rows["node"]):
             mine = rows[rows["node"] == node]
             rate = self.rates.ground_flops if node == _EARTH else self.rates.satellite_flops
-            late_s = lateness_s(mine["start_s"], mine["end_s"], mine["flops"] / rate)
+            start_s, end_s = (self._powered_s(node, mine[edge]) for edge in ("start_s", "end_s"))
+            # The head's steps need no sunlight: they are a trifle, which is left out where it is the condition.
+            lit = self.resources.sunlight is not None and node != _EARTH
+            heavy = ~(lit & (mine["kind"] == Kind.HEAD))
+            late_s = lateness_s(start_s[heavy], end_s[heavy], mine["flops"][heavy] / rate)
             if late_s > 1e-3:
                 yield Violation("compute", f"{self.name(node)} is {late_s:.3f} s late with its computation")
+
+    def _powered_s(self, node: int, time_s: np.ndarray) -> np.ndarray:
+        """How long a computer has had power by a time: always, or while its satellite was in sunlight."""
+        if self.resources.sunlight is None or node == _EARTH:
+            return time_s
+        lit_s = self.resources.sunlight.lit_s[node]
+        return (np.clip(time_s[:, None], lit_s[:, 0], lit_s[:, 1]) - lit_s[:, 0]).sum(axis=1)
 
     def buffers(self) -> Iterator[Violation]:
         """What has come to a satellite and not yet left it fits its buffer."""

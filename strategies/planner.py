@@ -147,13 +147,39 @@ class _Attempts:
         window_s = 1.5 * bound_s + 1200.0
         while True:
             end_s = min(self.task.start_s + window_s, self.task.contact_plan.horizon_s)
-            split_round = SplitRound(self.task, switches, end_s=end_s, state=self.state, aboard=aboard)
             try:
-                return split_round.plan(below_s)
+                return self._in_window(switches, below_s, aboard, end_s)
             except NoRouteError:
                 if end_s >= self.task.contact_plan.horizon_s:
                     raise
                 window_s *= 3.0
+
+    def _in_window(
+        self, switches: Switches, below_s: float, aboard: tuple[int, ...], end_s: float
+    ) -> Plan | None:
+        """Plan with the contacts up to ``end_s``; where the dark may hold up embedding, waiting for its end or not.
+
+        Raises ``NoRouteError`` where the contacts do not suffice.
+        """
+        best: Plan | None = None
+        failures: list[NoRouteError] = []
+        variants = (False,) if self.task.resources.sunlight is None else (False, True)
+        for embedded_first in variants:
+            split_round = SplitRound(
+                self.task,
+                switches,
+                end_s=end_s,
+                state=self.state,
+                aboard=aboard,
+                embedded_first=embedded_first,
+            )
+            try:
+                best = _sooner(best, split_round.plan(below_s if best is None else min(below_s, best.end_s)))
+            except NoRouteError as error:
+                failures.append(error)
+        if len(failures) == len(variants):
+            raise failures[0]
+        return best
 
 
 def _sooner(first: Plan | None, second: Plan | None) -> Plan | None:

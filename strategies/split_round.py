@@ -16,6 +16,7 @@ from strategies.round_state import RoundState
 from strategies.space_ground import SESSION, Demand, plan_sessions
 from strategies.space_links import space_links
 from strategies.steps import GroundSteps, Steps, central_steps, local_steps
+from strategies.sunlight import Sunlight, all_finished_s
 from strategies.task import Task
 from strategies.transport import Block, Delivery, Transport, isl_share
 from strategies.workload import IntraOrbit, SpaceGround, Switches
@@ -35,7 +36,8 @@ class SplitRound:
     """The round of split training, with contacts up to ``end_s``.
 
     What is done in ``state`` needs no more steps, and what is on the ground (or in its feature cache) no more
-    transport.  The last ``aboard[k]`` samples of satellite ``k`` are trained on board instead.
+    transport.  The last ``aboard[k]`` samples of satellite ``k`` are trained on board instead.  Where satellites
+    compute in sunlight only, a group waits for contact until its first features are there, or all (``embedded_first``).
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class SplitRound:
         end_s: float,
         state: RoundState | None = None,
         aboard: tuple[int, ...] = (),
+        embedded_first: bool = False,
     ) -> None:
         self.contact_plan, self.workload, self.rates = task.contact_plan, task.workload, task.rates
         self.resources, self.switches = task.resources, switches
@@ -65,7 +68,24 @@ class SplitRound:
         self.links = space_links(contact_plan, switches, task.resources, task.start_s, end_s)
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
         self.passes = passes_of(contact_plan, task.start_s, end_s)
+        if task.resources.sunlight is not None:
+            self.passes = self._once_embedded(task.resources.sunlight, embedded_first)
         self._all_gathered: Gathered | None = None
+
+    def _once_embedded(self, sunlight: Sunlight, embedded_first: bool) -> np.ndarray:
+        """The passes from when on a group has features to send."""
+        pending = self.samples - self.on_ground
+        count = pending if embedded_first else np.minimum(pending, self.workload.micro_batch)
+        work_s = count * self.workload.embedding_flops / self.rates.satellite_flops
+        ready_s = all_finished_s(sunlight, self.start_s, work_s)
+        group_s = np.full(self.links.groups, self.start_s)
+        for label in np.unique(self.group[pending > 0]):
+            mine = ready_s[(self.group == label) & (pending > 0)]
+            group_s[label] = mine.max() if embedded_first else mine.min()
+        passes = self.passes.copy()
+        passes["start_s"] = np.maximum(passes["start_s"], group_s[self.group[passes["satellite"]]])
+        passes = passes[passes["end_s"] > passes["start_s"]]
+        return passes[np.lexsort([passes["station"], passes["satellite"], passes["start_s"]])]
 
     def plan(self, below_s: float = math.inf) -> Plan | None:
         """The round, or None where it becomes clear that it does not end before ``below_s``.
@@ -267,7 +287,8 @@ class SplitRound:
         workload, satellite_flops = self.workload, self.rates.satellite_flops
         flops = self.aboard * workload.epochs * workload.onboard_flops
         first = self.samples * (workload.embedding_flops + workload.passes * workload.head_flops)
-        trained_s = self.start_s + np.where(self.aboard > 0, flops + first, 0.0) / satellite_flops
+        work_s = np.where(self.aboard > 0, flops + first, 0.0) / satellite_flops
+        trained_s = all_finished_s(self.resources.sunlight, self.start_s, work_s)
         who = np.flatnonzero(self.aboard)
         rows = activities(
             len(who), kind=Kind.TRAIN, satellite=who, node=who, start_s=self.start_s, end_s=trained_s[who],
@@ -305,6 +326,7 @@ class SplitRound:
             self._all_gathered = all_gather(
                 self.contact_plan.planes.values(), self.workload, self.rates, self.routes, pending=pending,
                 first_sample=self.on_ground, start_s=self.start_s, isl_share=isl_share(self.workload),
+                sunlight=self.resources.sunlight,
             )  # fmt: skip
         return self._all_gathered
 

@@ -20,6 +20,7 @@ from strategies.all_gather import Gathered
 from strategies.network import PayloadTooLargeError
 from strategies.plan import ON_NO_LINK, Kind, as_activities
 from strategies.routes import BUCKET_S, Routes, Tree
+from strategies.sunlight import finished_s
 from strategies.workload import ComputeRates, IntraOrbit, Resources, Workload
 
 _ALIKE = (
@@ -98,6 +99,7 @@ class Transport:
         self.share_down = workload.c1_bytes / (workload.c1_bytes + workload.c3_bytes)
         self.share_isl = isl_share(workload)
         self.embed_s = workload.embedding_flops / rates.satellite_flops
+        self.sunlight = resources.sunlight
         self.buffer_bytes = (
             resources.buffer_bytes
         )  # half for what waits for the gateway's session, half in transit
@@ -139,6 +141,8 @@ class Transport:
         near, origin = self._reach(tree)
         if not len(near):
             return next_bucket_s
+        if self.sunlight is not None:
+            near = self._lit(near, free_s)
         source = self._next_source(near)
         path = tree.path(origin.get(source, source))
         rivals = int(
@@ -175,6 +179,17 @@ class Transport:
         order = np.argsort(reach_s, kind="stable")
         return sources[order[np.isfinite(reach_s[order])]], origin
 
+    def _lit(self, near: np.ndarray, free_s: float) -> np.ndarray:
+        """Satellites whose next micro-batch is there by ``free_s``, or those who have it first."""
+        batch_s = self.workload.micro_batch * self.embed_s
+        ready_s = np.array(
+            [
+                finished_s(self.sunlight, source, float(self.embedded_s[source]), batch_s)
+                for source in near.tolist()
+            ]
+        )
+        return near[ready_s <= max(free_s, float(ready_s.min()))]
+
     def _next_source(self, near: np.ndarray) -> int:
         """Who sends next, of the satellites with samples left, nearest first.
 
@@ -201,8 +216,11 @@ class Transport:
             copy, first = self.copies[source][path[0]], int(self.next_sample[source])
             embed, first_s, last_s = None, copy.at(first + lead), copy.at(first + count)
         else:
-            embed = (self.embedded_s[source], self.embedded_s[source] + count * self.embed_s)
-            first_s, last_s = embed[0] + lead * self.embed_s, embed[1]
+            begun_s = float(self.embedded_s[source])
+            first_s, last_s = (
+                finished_s(self.sunlight, source, begun_s, number * self.embed_s) for number in (lead, count)
+            )
+            embed = (begun_s, last_s)
         first_s = max(first_s, self._room_s(index, count))
         stored = self.intra_orbit is IntraOrbit.SEQUENTIAL
         if stored and len(path) > 1:

@@ -13,6 +13,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from strategies.sunlight import Sunlight
+
 
 class Mode(enum.StrEnum):
     """Who computes what; see the table of training modes in docs/architecture.md."""
@@ -100,7 +102,8 @@ class Resources:
 
     ``beams`` satellites are served by one station at a time, after ``setup_s`` of antenna set-up; a laser link
     between planes carries data ``acquisition_s`` after it was pointed; ``side_terminals`` of them fit on a
-    satellite.  ``buffer_bytes`` bounds what a gateway holds for others.
+    satellite.  ``buffer_bytes`` bounds what a gateway holds for others.  Where ``sunlight`` is given, satellites embed
+    and train whole models only in it; the head's steps, a trifle, go on in the dark.
     """
 
     beams: int = 1
@@ -108,6 +111,7 @@ class Resources:
     acquisition_s: float = 10.0
     side_terminals: int = 2
     buffer_bytes: float = math.inf
+    sunlight: Sunlight | None = None
 
     def __post_init__(self) -> None:
         if self.beams < 1:

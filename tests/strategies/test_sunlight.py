@@ -1,0 +1,121 @@
+"""Satellites that compute in sunlight only: pauses in the dark, in every mode, seen by the checker."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
+
+from strategies.checker import check_plan
+from strategies.network import NoRouteError
+from strategies.plan import Kind
+from strategies.planner import plan_round
+from strategies.sunlight import Sunlight
+from strategies.workload import Resources, Switches
+
+WORLD = make_world(
+    2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * turn, 300.0) for turn in range(8) for k in range(6)]
+)
+dark_times = st.lists(st.tuples(st.floats(0.0, 9000.0), st.floats(1.0, 2200.0)), max_size=5)
+
+
+def sunlight(eclipses: dict[int, list[tuple[float, float]]], satellites: int) -> Sunlight:
+    """``eclipses`` as (start, length); of those that overlap the later begins when the earlier ends."""
+    rows, until_s = [], {}
+    for satellite in sorted(eclipses):
+        for start_s, length_s in sorted(eclipses[satellite]):
+            start_s = max(start_s, until_s.get(satellite, 0.0))
+            until_s[satellite] = start_s + length_s
+            rows.append((satellite, start_s, start_s + length_s))
+    table = np.array(rows).reshape(-1, 3)
+    return Sunlight.between(table[:, 0].astype(int), table[:, 1], table[:, 2], satellites)
+
+
+@given(dark_times, st.floats(0.0, 10_000.0), st.floats(0.0, 4000.0))
+def test_work_takes_as_much_sunlight_as_it_needs_and_never_ends_in_the_dark(
+    eclipses, start_s, work_s
+) -> None:
+    lit = sunlight({0: eclipses}, 1)
+    end_s = lit.finished_s(0, start_s, work_s)
+    intervals = lit.lit_s[0]
+    seconds = np.clip(end_s, *intervals.T) - np.clip(start_s, *intervals.T)
+    assert seconds.sum() == pytest.approx(work_s, abs=1e-6)
+    if work_s:
+        assert ((intervals[:, 0] < end_s + 1e-9) & (end_s <= intervals[:, 1] + 1e-9)).any()
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(worlds(), st.data())
+def test_every_plan_computes_in_sunlight_only_and_is_no_sooner_than_without_eclipses(case, data) -> None:
+    world, workload, resources = case
+    count = len(workload.samples)
+    lit = sunlight({k: data.draw(dark_times) for k in range(count)}, count)
+    mode = data.draw(st.sampled_from(["lora", "head", "onboard-full", "onboard-lora"]))
+    switches = Switches.parse(
+        data.draw(st.sampled_from(["none", "parallel", "all-gather"])),
+        data.draw(st.sampled_from(["own-window", "topology-aware"])),
+        data.draw(st.sampled_from(["none", "grid"])),
+    )
+    # A ViT's embedding on a small computer: 200 images take 280 s, training them on board hours.
+    rates = dataclasses.replace(RATES, satellite_flops=RATES.satellite_flops / 1000.0)
+    workload = make_workload(
+        count, workload.samples, mode, onboard_share=mode == "lora" and data.draw(st.booleans())
+    )
+    powered = dataclasses.replace(resources, buffer_bytes=float("inf"), sunlight=lit)
+    always = dataclasses.replace(powered, sunlight=None)
+    try:
+        plan = plan_round(world, workload, rates, powered, switches, start_s=0.0)
+    except NoRouteError:
+        # The last pass was over before all had been embedded, or trained.
+        embed_s = np.array(workload.samples) * (workload.embedding_flops or workload.onboard_flops)
+        ready_s = [lit.finished_s(k, 0.0, one / rates.satellite_flops) for k, one in enumerate(embed_s)]
+        assert max(ready_s) > 8000.0
+        return
+    assert check_plan(plan, world, workload, rates, powered) == []
+    assert plan.lower_bound_s <= plan.makespan_s
+    trained = plan.of_kind(Kind.EMBED, Kind.TRAIN)
+    if len(trained) and mode.startswith("onboard"):
+        free = plan_round(world, workload, rates, always, switches, start_s=0.0)
+        assert free.makespan_s <= plan.makespan_s + 1e-6
+
+
+def test_a_satellite_in_the_dark_is_waited_for_and_the_others_send_first() -> None:
+    workload = make_workload(6, 200)
+    rates = dataclasses.replace(RATES, satellite_flops=RATES.satellite_flops / 100.0)
+    lit = sunlight({0: [(0.0, 1500.0)]}, 6)
+    powered = Resources(sunlight=lit)
+    plan = plan_round(WORLD, workload, rates, powered, LADDER["d"], start_s=0.0)
+    assert check_plan(plan, WORLD, workload, rates, powered) == []
+    sent = plan.of_kind(Kind.FEATURES)
+    assert sent["start_s"][sent["satellite"] == 0].min() >= 1500.0
+    assert sent["end_s"][sent["satellite"] != 0].max() < 1500.0
+
+
+@pytest.mark.parametrize("mode", ["lora", "onboard-lora"])
+def test_a_plan_made_for_satellites_with_power_at_any_time_is_refused_in_the_dark(mode) -> None:
+    workload = make_workload(6, 200, mode)
+    rates = dataclasses.replace(RATES, satellite_flops=RATES.satellite_flops / 100.0)
+    plan = plan_round(WORLD, workload, rates, Resources(), LADDER["d"], start_s=0.0)
+    kind = Kind.TRAIN if mode == "onboard-lora" else Kind.EMBED
+    row = plan.of_kind(kind)[0]
+    dark = sunlight({int(row["node"]): [(float(row["start_s"]), float(row["end_s"] - row["start_s"]))]}, 6)
+    found = check_plan(plan, WORLD, workload, rates, Resources(sunlight=dark))
+    assert {violation.rule for violation in found} == {"compute"}
+
+
+def test_who_is_in_the_dark_for_ever_cannot_take_part() -> None:
+    with pytest.raises(NoRouteError):
+        plan_round(
+            WORLD, make_workload(6, 200), RATES, Resources(sunlight=sunlight({2: [(0.0, 1e9)]}, 6)), LADDER["d"],
+            start_s=0.0,
+        )  # fmt: skip
