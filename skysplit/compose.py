@@ -17,6 +17,7 @@ IMAGE = "skysplit"
 RELAY_PORT = 50051
 FLEET_PORT = 8000
 NODE = "/node"  # where a container finds its node's folder
+STATE = "/state"  # where the SuperLink's container finds its database
 USER = 10001  # of the image
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
@@ -69,10 +70,7 @@ def compose_file(satellites: tuple[str, ...], host: Host) -> dict[str, Any]:
     """
     services = {
         "superlink": _service(
-            [
-                *("flower-superlink", "--isolation", "process", "--host", "0.0.0.0"),
-                *superlink_options(NODE),
-            ],
+            _superlink_command(),
             volumes=[f"{host.superlink}:{NODE}:ro"],
             ports=[f"127.0.0.1:{host.superlink_port}:{FLEET_PORT}"],
             healthcheck=_healthcheck(
@@ -88,8 +86,20 @@ def compose_file(satellites: tuple[str, ...], host: Host) -> dict[str, Any]:
         supernode = supernode_command(NODE, superlink, index, len(satellites))
         service = _node(host, name, supernode, ["superlink", GROUND], mem_limit="2g")
         service["environment"]["OMP_NUM_THREADS"] = "1"
+        service["restart"] = "on-failure"  # goes on in mid-round; with the ground, a run has to be resumed
         services[service_name(satellites, name)] = service
     return {"services": services}
+
+
+def state_overlay(folder: Path) -> dict[str, Any]:
+    """What, laid over the Compose file, has the SuperLink keep SuperNodes and runs in a folder of the host."""
+    command = [*_superlink_command(), "--database", f"{STATE}/superlink.db"]
+    return {"services": {"superlink": {"command": command, "volumes": [f"{folder}:{STATE}"]}}}
+
+
+def _superlink_command() -> list[str]:
+    told = ("--isolation", "process", "--host", "0.0.0.0")
+    return ["flower-superlink", *told, *superlink_options(NODE)]
 
 
 def _node(host: Host, node: str, command: list[str], after: list[str], *, mem_limit: str) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class Containers:
         self._checked_s = time.monotonic()
         for line in self._inspect("{{.Name}} {{.State.Status}} {{.State.ExitCode}}"):
             name, state, status = line.split()
-            if state not in ("running", "created"):
+            if state not in ("running", "created", "restarting"):
                 raise ContainerError(
                     f"{name.lstrip('/')} is {state}, exit status {status}:\n{self.tail(name.lstrip('/'))}"
                 )

@@ -11,7 +11,7 @@ import yaml
 from mission.orbits import constellation_of
 from mission.schema import Scenario
 from skysplit.certs import SUPERLINK
-from skysplit.compose import FLEET_PORT, Host, addresses_of, compose_file, named_by
+from skysplit.compose import FLEET_PORT, Host, addresses_of, compose_file, named_by, state_overlay
 from skysplit.kubernetes import kustomization, manifests
 from skysplit.node_folders import write_node_folders
 
@@ -39,10 +39,12 @@ def write_deployment(scenario: Scenario, out: Path, elsewhere: Mapping[str, str]
         hosts.append(elsewhere[SUPERLINK].partition(":")[0])
     relays = {**addresses, **{node: address for node, address in elsewhere.items() if node != SUPERLINK}}
     folders = write_node_folders(out, satellites, relays, listen="0.0.0.0", superlink_hosts=hosts)
-    (out / "runs").mkdir(exist_ok=True)
+    for folder in ("runs", "state"):
+        (out / folder).mkdir(exist_ok=True)
     readable, environment = named_by(scenario)
     host = Host(folders, out / SUPERLINK, out / "runs", FLEET_PORT, readable, environment)
     _write(out / "compose.yaml", yaml.safe_dump(compose_file(satellites, host), sort_keys=False))
+    _write(out / "compose.state.yaml", yaml.safe_dump(state_overlay(out / "state"), sort_keys=False))
     _write(out / "kubernetes.yaml", yaml.safe_dump_all(manifests(satellites), sort_keys=False))
     base = kustomization(satellites, folders, out)
     _write(out / "kustomization.yaml", yaml.safe_dump(base, sort_keys=False))

@@ -90,6 +90,29 @@ def test_supernode_keys_are_what_flower_reads(tmp_path: Path) -> None:
     assert private.public_key() == public
 
 
+def test_an_overlay_has_the_superlink_keep_its_state(deployment: Path) -> None:
+    base, overlay = (
+        yaml.safe_load((deployment / name).read_text())["services"]
+        for name in ("compose.yaml", "compose.state.yaml")
+    )
+    assert list(overlay) == ["superlink"]
+    command, kept = overlay["superlink"]["command"], overlay["superlink"]["volumes"]
+    assert command == [*base["superlink"]["command"], "--database", "/state/superlink.db"]
+    assert kept == [f"{deployment / 'state'}:/state"]
+
+
+@pytest.mark.parametrize("tool", [["docker", "compose"], ["docker-compose"]])
+def test_compose_accepts_the_file_and_its_overlay(deployment: Path, tool: list[str]) -> None:
+    if not shutil.which(tool[0]) or subprocess.run([*tool, "version"], capture_output=True).returncode:
+        pytest.skip(f"no {' '.join(tool)} here")
+    files = ["-f", "compose.yaml", "-f", "compose.state.yaml"]
+    done = subprocess.run([*tool, *files, "config"], cwd=deployment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    assert "--database" in services["superlink"]["command"]
+    assert len(services["superlink"]["volumes"]) == 2
+
+
 def test_kubernetes_objects_name_and_select_each_other(deployment: Path) -> None:
     found = objects(deployment)
     assert {found_object["kind"] for found_object in found} == {
