@@ -3,8 +3,9 @@
     python -m benchmarks.report
 
 72 satellites × 20 rounds of `walker-72`, planned (not trained), opened in headless Chromium: the time from navigation
-until the first chart is drawn, as the page's own clock has it.  Bars: 2 s, and sooner than a page that draws each
-activity as a bar of its own, with the same library in the same browser.
+until the first chart is drawn, as the page's own clock has it, and until all are, though a page draws them only as they
+come into view. The globe is left out, since there is no GPU to draw it. Bars: 2 s for the first and for all, and sooner
+than a page that draws each activity as a bar of its own, with the same library in the same browser.
 """
 
 from __future__ import annotations
@@ -33,10 +34,16 @@ from strategies.plan import SPLIT_COLUMNS, Plan
 ROUNDS, IMAGES, MODEL = 20, 32, "Galileo-Nano (S2-RGB, 64px p8)"
 OPENS_S, RUNS = 2.0, 3
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# Chromium prints the page before it tells what is in view, so that the first chart is asked for.
-_CLOCK = (
-    "<script>draw(names()[0]).then(() => { document.title = `drawn ${performance.now()}`; });</script></body>"
-)
+# Chromium prints the page before it tells what is in view, so that charts are asked for.
+_CLOCK = """<script>
+const flat = names().filter(name => !figures[name].frames), clock = () => performance.now();
+(async () => {
+  await draw(flat[0]);
+  const first = clock();
+  await Promise.all(flat.map(draw));
+  document.title = `drawn ${first} ${clock()}`;
+})();
+</script></body>"""
 
 
 def record_run(directory: Path) -> list[Plan]:
@@ -87,8 +94,8 @@ def bar_by_bar(plans: list[Plan]) -> str:
     return page(View("bars", '<div class="figure" id="bars"></div>', {"bars": figure}))
 
 
-def opened_s(page: str, folder: Path) -> float:
-    """Seconds from navigation until the first chart is drawn."""
+def opened_s(page: str, folder: Path) -> tuple[float, float]:
+    """Seconds from navigation until the first chart is drawn, and until all are."""
     assert _CHROMIUM
     timed = folder / "timed.html"
     timed.write_text(page.replace("</body>", _CLOCK))
@@ -103,10 +110,10 @@ def opened_s(page: str, folder: Path) -> float:
         "--dump-dom",
     ]
     done = subprocess.run([*command, timed.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r"<title>drawn ([\d.]+)</title>", done.stdout)
+    found = re.search(r"<title>drawn ([\d.]+) ([\d.]+)</title>", done.stdout)
     if not found:
         raise RuntimeError("the page was not drawn within a minute")
-    return float(found[1]) / 1000.0
+    return float(found[1]) / 1000.0, float(found[2]) / 1000.0
 
 
 def main() -> None:
@@ -119,13 +126,14 @@ def main() -> None:
         plans = record_run(folder / "run")
         write_s, path = seconds(lambda: write_report(folder / "run"))
         report, peer = path.read_text(encoding="utf-8"), bar_by_bar(plans)
-        times = [(opened_s(report, folder), opened_s(peer, folder)) for _ in range(RUNS)]
-    ours_s, peer_s = np.median(times, axis=0).tolist()
+        times = [(*opened_s(report, folder), *opened_s(peer, folder)) for _ in range(RUNS)]
+    first_s, all_s, peer_s, _ = np.median(times, axis=0).tolist()
     bars.note("activities", sum(len(plan.activities) for plan in plans))
     bars.note("page [MB]", len(report) / 1e6)
     bars.note("written in [s]", write_s)
-    bars.at_most("opened in [s]", ours_s, OPENS_S)
-    bars.at_least("a bar per activity ÷ ours", peer_s / ours_s, 1.0, f"{peer_s:.2f} s")
+    bars.at_most("first chart drawn in [s]", first_s, OPENS_S)
+    bars.at_most("all flat charts drawn in [s]", all_s, OPENS_S)
+    bars.at_least("a bar per activity ÷ our first chart", peer_s / first_s, 1.0, f"{peer_s:.2f} s")
     bars.finish()
 
 

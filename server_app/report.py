@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -14,14 +15,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from astropy.time import Time
 
 from mission.orbits import constellation_of, epoch_of, stations_of
 from mission.record import read_run, write_text
 from mission.scenario import ScenarioError, scenario_from_json, shipped_scenarios
-from orbit.constellation import Constellation
+from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import load, to_rows
-from orbit.stations import GroundStation
 from server_app.gantt import gantt_figure, thinned
 from server_app.globe import globe_figure
 from server_app.ground_map import SPAN_S, map_figure
@@ -80,7 +79,7 @@ def report_view(directory: Path) -> View:
 def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iterator[Section]:
     activities = _activities(directory / "plan.jsonl")
     path = directory / "contacts.parquet"
-    contacts = load(path) if path.exists() else None
+    contacts = _contacts(path, path.stat().st_mtime_ns) if path.exists() else None
     end_s = pc.max(rounds["end_s"]).as_py() or 0.0
     if len(rounds):
         used = [(row["start_s"], row["end_s"]) for row in activities if row["link"] == "downlink"]
@@ -94,19 +93,8 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
             "As planned. Drag to zoom, double-click to see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
             gantt_figure(run.get("satellites", []), to_rows(contacts) if contacts else [], activities, end_s),
         )  # fmt: skip
-    mission = _mission(json.dumps(run["scenario"]))
-    if mission:
-        yield Section(
-            "map", "Ground tracks and stations",
-            "The first 95 minutes. Dots: satellites at the start. Dotted: what a station sees above its mask.",
-            map_figure(*mission), wide=True,
-        )  # fmt: skip
-    if mission and contacts:
-        yield Section(
-            "globe", "Links in space",
-            "Open links at a time that the slider chooses. Drag to turn the globe; by keyboard: arrows, + and -, 0.",
-            globe_figure(*mission, contacts, max(end_s, SPAN_S)), wide=True,
-        )  # fmt: skip
+    revolutions = max(1, math.ceil(end_s / SPAN_S))
+    yield from _orbit_sections(json.dumps(run["scenario"]), contacts, revolutions * SPAN_S)
     if len(rounds):
         yield Section(
             "bytes", "Bytes over the links", "A tensor counts once on every link it crosses; the split counts it once.",
@@ -126,13 +114,32 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
 
 
 @lru_cache(maxsize=1)  # a live page asks again after every round
-def _mission(scenario: str) -> tuple[Constellation, list[GroundStation], Time] | None:
-    """Satellites, stations and epoch; none where the scenario is another version's or its element file is elsewhere."""
+def _orbit_sections(scenario: str, contacts: ContactPlan | None, span_s: float) -> tuple[Section, ...]:
+    """Map and globe; none where the scenario is another version's or its element file is elsewhere."""
     try:
         read = scenario_from_json(scenario)
-        return constellation_of(read), stations_of(read), epoch_of(read)
+        mission = constellation_of(read), stations_of(read), epoch_of(read)
     except ScenarioError:
-        return None
+        return ()
+    ground_map = Section(
+        "map", "Ground tracks and stations",
+        "The first 95 minutes. Dots: satellites at the start. Dotted: what a station sees above its mask.",
+        map_figure(*mission), wide=True,
+    )  # fmt: skip
+    if contacts is None:
+        return (ground_map,)
+    globe = Section(
+        "globe", "Links in space",
+        "Open links at a time that the slider chooses. Drag to turn the globe; by keyboard: arrows, + and -, 0.",
+        globe_figure(*mission, contacts, span_s), wide=True,
+    )  # fmt: skip
+    return ground_map, globe
+
+
+@lru_cache(maxsize=1)
+def _contacts(path: Path, written_ns: int) -> ContactPlan:
+    """The contact plan as it was written then."""
+    return load(path)
 
 
 def _table(rounds: pa.Table) -> str:

@@ -95,12 +95,11 @@ class LivePage:
         return f"{_LOOPBACK}:{self._server.server_port}"
 
     def version(self) -> str:
-        """What changes whenever the page would."""
-        found = []
-        for name in ("run.json", "rounds.parquet"):
-            with contextlib.suppress(FileNotFoundError):
-                found.append(str((self._directory / name).stat().st_mtime_ns))
-        return "-".join(found)
+        """What changes whenever the page would: ``run.json`` is written last of all that a round leaves behind."""
+        try:
+            return str((self._directory / "run.json").stat().st_mtime_ns)
+        except FileNotFoundError:
+            return ""
 
     def view(self) -> View:
         """The report now, or that there is none yet."""
