@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from astropy.time import Time
 
 from mission import schema
@@ -20,8 +21,10 @@ from orbit.contact_plan_builder import (
     SpaceGroundLink,
     build_contact_plan,
 )
+from orbit.eclipse import find_eclipses
 from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
+from orbit.sunlit_links import downlinks_in_sunlight
 
 _BPS_PER_MBPS = 1e6
 
@@ -130,6 +133,11 @@ def _rate(mbps: float, budget: schema.LinkBudget) -> float | LinkBudget:
     )
 
 
+def eclipses_of(scenario: Scenario, constellation: Constellation) -> np.ndarray:
+    """When satellites are in the umbra within the horizon, as :func:`orbit.eclipse.find_eclipses` tells it."""
+    return find_eclipses(constellation, epoch=epoch_of(scenario), horizon_s=scenario.horizon_s)
+
+
 def contact_plan_of(
     scenario: Scenario,
     constellation: Constellation,
@@ -153,6 +161,8 @@ def contact_plan_of(
         )
     except ValueError as error:
         raise ScenarioError(f"contact plan: {error}") from error
+    if scenario.power.downlink == "sunlight":
+        plan = downlinks_in_sunlight(plan, eclipses_of(scenario, constellation))
     if not len(plan.of_kind(LinkKind.DOWNLINK)):
         raise ScenarioError(
             f"horizon_h: no contact between {len(constellation)} satellites and {len(scenario.ground.stations)} "

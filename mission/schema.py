@@ -208,6 +208,17 @@ class Compute(Table):
     ground_tflops: Positive = Field(100.0, description="the ground segment's, TFLOP/s sustained")
 
 
+class Power(Table):
+    """What satellites have power for in the shadow of the Earth."""
+
+    compute: Literal["always", "sunlight"] = Field(
+        "always", description="embedding and on-board training: at any time, or in sunlight only"
+    )
+    downlink: Literal["always", "sunlight"] = Field(
+        "always", description="sending to stations: at any time, or in sunlight only"
+    )
+
+
 class Model(Table):
     """The foundation model: a transformers directory or hub name."""
 
@@ -306,7 +317,8 @@ class Training(Table):
         "auto", min_length=1, description="auto, cpu, cuda, cuda:N, mps: where the backbone runs"
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="of the backbone's matrix products; auto: bf16 on GPUs that have it, fp32 elsewhere"
+        "auto",
+        description="of the backbone's matrix products; auto: bf16 on GPUs that have it, fp32 elsewhere",
     )
     activations_gb: Positive = Field(
         4.0, description="what the backbone keeps for backward passes; beyond it passes are made twice (lora)"
@@ -376,6 +388,7 @@ class Scenario(Table):
     ground: Ground
     links: Links = Links()
     compute: Compute = Compute()
+    power: Power = Power()
     model: Model = Model()
     data: Data = Data()
     lora: Lora = Lora()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mission.briefing import FEATURE_NAME_BYTES
+from mission.orbits import constellation_of, eclipses_of
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from relay.wire import encoded_bytes
@@ -17,6 +18,7 @@ from strategies.plan import Plan
 from strategies.planner import plan_round
 from strategies.quorum import Quorum
 from strategies.round_state import RoundState
+from strategies.sunlight import Sunlight
 from strategies.workload import ComputeRates, Mode, Resources, Switches, Workload
 
 _FLOPS_PER_TFLOPS = 1e12
@@ -99,11 +101,17 @@ def rates_of(scenario: Scenario) -> ComputeRates:
 
 
 def resources_of(scenario: Scenario) -> Resources:
-    """The scenario's antennas and terminals."""
+    """The scenario's antennas and terminals, and when its satellites have power to compute."""
+    sunlight = None
+    if scenario.power.compute == "sunlight":
+        constellation = constellation_of(scenario)
+        dark = eclipses_of(scenario, constellation)
+        sunlight = Sunlight.between(dark["satellite"], dark["start_s"], dark["end_s"], len(constellation))
     return Resources(
         beams=scenario.ground.beams,
         setup_s=scenario.ground.setup_s,
         acquisition_s=scenario.links.inter_orbit.acquisition_s,
+        sunlight=sunlight,
     )
 
 

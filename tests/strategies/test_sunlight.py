@@ -10,6 +10,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
 
+from mission.orbits import constellation_of, contact_plan_of
+from mission.scenario import load_scenario
+from orbit.contact_plan import LinkKind
+from orbit.eclipse import ECLIPSE
+from orbit.sunlit_links import downlinks_in_sunlight
+from server_app.planning import RoundPlanner
+from splitmodel.published import published
 from strategies.checker import check_plan
 from strategies.network import NoRouteError
 from strategies.plan import Kind
@@ -119,3 +126,46 @@ def test_who_is_in_the_dark_for_ever_cannot_take_part() -> None:
             WORLD, make_workload(6, 200), RATES, Resources(sunlight=sunlight({2: [(0.0, 1e9)]}, 6)), LADDER["d"],
             start_s=0.0,
         )  # fmt: skip
+
+
+def test_downlinks_in_sunlight_are_what_eclipses_leave_of_each_contact() -> None:
+    contact_plan, horizon_s = WORLD, WORLD.horizon_s
+    rng = np.random.default_rng(3)
+    starts_s = np.sort(rng.uniform(0.0, 8000.0, (6, 8)))
+    eclipses = np.zeros(6 * 8 + 2, ECLIPSE)
+    eclipses["satellite"] = [*np.repeat(np.arange(6), 8), 0, 5]
+    eclipses["start_s"] = [*starts_s.ravel(), horizon_s - 50.0, horizon_s - 50.0]
+    ends_s = np.minimum(starts_s + rng.uniform(5.0, 400.0, (6, 8)), np.roll(starts_s, -1, axis=1))
+    ends_s[:, -1] = starts_s[:, -1] + 300.0
+    eclipses["end_s"] = [*ends_s.ravel(), horizon_s, horizon_s]
+    eclipses = np.sort(eclipses, order=["satellite", "start_s"])
+    lit = downlinks_in_sunlight(contact_plan, eclipses)
+    time_s = np.linspace(0.0, 9000.0, 20_011)
+    for satellite in range(6):
+        dark = eclipses[eclipses["satellite"] == satellite]
+        in_dark = ((dark["start_s"] <= time_s[:, None]) & (time_s[:, None] < dark["end_s"])).any(axis=1)
+        for station in (6, 7):
+
+            def open_at(plan, source=satellite, target=station) -> np.ndarray:
+                one = plan.between(source, target)
+                return ((one["start_s"] <= time_s[:, None]) & (time_s[:, None] < one["end_s"])).any(axis=1)
+
+            np.testing.assert_array_equal(open_at(lit), open_at(contact_plan) & ~in_dark)
+    others = [LinkKind.UPLINK, LinkKind.INTRA_ISL, LinkKind.INTER_ISL]
+    assert lit.of_kind(*others).tobytes() == contact_plan.of_kind(*others).tobytes()
+
+
+def test_a_scenario_that_saves_power_is_planned_later_in_the_light_of_its_own_eclipses() -> None:
+    small = {
+        "constellation.satellites": 12, "constellation.planes": 2, "constellation.altitude_km": 1150.0,
+        "horizon_h": 12.0, "planning.profile": "Prithvi-EO-2.0-300M (T1)", "compute.satellite_tflops": 0.001,
+    }  # fmt: skip
+    ends_s = {}
+    for power in ("always", "sunlight"):
+        settings = small | {"power.compute": power, "power.downlink": power}
+        scenario = load_scenario("paper", settings)
+        contacts = contact_plan_of(scenario, constellation_of(scenario))
+        costs = published(scenario.planning.profile)
+        planner = RoundPlanner(scenario, contacts, costs, [64] * 12)  # which has every plan checked
+        ends_s[power] = planner(1, 0.0).end_s
+    assert ends_s["always"] < ends_s["sunlight"]
