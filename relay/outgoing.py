@@ -200,8 +200,6 @@ class OutgoingLink:
                 pb.TransferId(transfer_id=self._abandoned[-1]), metadata=self._caller, timeout=5.0
             )
             self._abandoned.pop()
-        for sending in self._sendings.values():
-            sending.sent, sending.opened = sending.acked, False
         call = self._put(metadata=self._caller, timeout=window.end_s - self._clock.now_s + 10.0)
         await call.wait_for_connection()
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -225,7 +223,7 @@ class OutgoingLink:
             await asyncio.gather(feeding, carrying, hearing, return_exceptions=True)
             call.cancel()
             for sending in self._sendings.values():
-                sending.sent = sending.acked
+                sending.sent, sending.opened = sending.acked, False
 
     async def _feed(self, window: Window, line: asyncio.Queue[tuple[float, bytes]]) -> float:
         """Put chunks on the line until the window or the link ends; returns when the link may work again."""

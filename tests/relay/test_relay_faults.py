@@ -92,6 +92,17 @@ def test_a_relay_that_was_away_takes_up_what_it_held(fleet):
     assert relays.until("ground", lambda status: status.delivered_transfers == 1)
 
 
+def test_a_parcel_without_a_payload_survives_the_end_of_its_stream(fleet):
+    relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=(Window(0.0, 1e5, 1e9, 0.5),)))
+    with relays.link("sat-0") as satellite:
+        satellite.send(*fleet.tensor([], "sat-0", "ground"))
+        time.sleep(0.25)  # on its way, for half a second of light
+        relays.stop("ground")
+        relays.start("ground")
+        with relays.link("ground") as ground:
+            assert ground.receive(10).manifest.total_bytes == 0
+
+
 def test_what_began_over_one_gateway_ends_over_another_without_starting_again(fleet):
     """The ground has a part of it when sat-0 loses its contact; the rest, and only that, goes over sat-1."""
     slower = (Window(0.0, 1e5, 1.8e7, 0.0),)
