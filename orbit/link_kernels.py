@@ -78,11 +78,8 @@ def _pull_apart(one, other):
     """The line of sight times the difference of the Earth's pull, as of a point, on two states."""
     x1, y1, z1, _, _, _ = one
     x2, y2, z2, _, _, _ = other
-    product, square1, square2 = (
-        x1 * x2 + y1 * y2 + z1 * z2,
-        x1 * x1 + y1 * y1 + z1 * z1,
-        x2 * x2 + y2 * y2 + z2 * z2,
-    )
+    product = x1 * x2 + y1 * y2 + z1 * z2
+    square1, square2 = x1 * x1 + y1 * y1 + z1 * z1, x2 * x2 + y2 * y2 + z2 * z2
     pull1, pull2 = -MU_KM3_S2 / (square1 * np.sqrt(square1)), -MU_KM3_S2 / (square2 * np.sqrt(square2))
     return pull2 * (square2 - product) - pull1 * (product - square1)
 
@@ -173,16 +170,9 @@ def _windows_in_range(state, start_s, step_s, pairs, max_range_km):
 def _ranges_left(one, other, max_range_km, value, slope):
     """How much farther two satellites may be apart on all nodes, and its rate."""
     for node in range(value.shape[0]):
-        dx, dy, dz = (
-            other[0, node] - one[0, node],
-            other[1, node] - one[1, node],
-            other[2, node] - one[2, node],
-        )
-        vx, vy, vz = (
-            other[3, node] - one[3, node],
-            other[4, node] - one[4, node],
-            other[5, node] - one[5, node],
-        )
+        dx, vx = other[0, node] - one[0, node], other[3, node] - one[3, node]
+        dy, vy = other[1, node] - one[1, node], other[4, node] - one[4, node]
+        dz, vz = other[2, node] - one[2, node], other[5, node] - one[5, node]
         range_km = np.sqrt(dx * dx + dy * dy + dz * dz)
         value[node] = max_range_km - range_km
         slope[node] = -(dx * vx + dy * vy + dz * vz) / max(range_km, 1e-9)
