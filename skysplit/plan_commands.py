@@ -72,9 +72,10 @@ def plan(
     Example: `skysplit plan paper --at 3600`; what a failure costs: `skysplit plan paper --after 40 --lose sat-0-03`
     """
     from server_app.gantt import gantt_figure
-    from server_app.planning import rates_of, resources_of, switches_of, workload_of
+    from server_app.planning import quorum_of, rates_of, resources_of, switches_of, workload_of
     from strategies.checker import require_feasible
     from strategies.planner import plan_round
+    from strategies.quorum import cut
     from strategies.round_state import state_at
 
     resolved = read_scenario(scenario, settings)
@@ -83,7 +84,9 @@ def plan(
     contacts = planned_contacts(resolved)
     try:
         costs = costs_of(resolved)
-        workload = workload_of(resolved, costs, samples_of(resolved, contacts), Mode(resolved.training.mode))
+        samples = samples_of(resolved, contacts)
+        workload = workload_of(resolved, costs, samples, Mode(resolved.training.mode))
+        quorum = quorum_of(resolved, contacts, samples)
         rates, resources = rates_of(resolved), resources_of(resolved)
         planned = plan_round(contacts, workload, rates, resources, switches_of(resolved), start_s=at)
         require_feasible(planned, contacts, workload, rates, resources)
@@ -96,8 +99,11 @@ def plan(
             require_feasible(planned, contacts, workload, rates, resources, state)
     except ValueError as error:
         fail(str(error))
+    delivered_s = quorum.deliveries_s(planned)
+    planned = cut(planned, quorum.end_s(planned))
     if output is PlanFormat.JSON:
-        print(json.dumps({**planned.summary(), "activities": list(planned.to_rows())}))
+        planes = {"planes_delivered_s": {str(plane): time_s for plane, time_s in delivered_s.items()}}
+        print(json.dumps({**planned.summary(), **planes, "activities": list(planned.to_rows())}))
         return
     if output is PlanFormat.GANTT:
         names = [contacts.nodes[index].name for index in contacts.satellites]
@@ -112,6 +118,9 @@ def plan(
     )
     for key, value in planned.summary().items():
         table.add_row(key, f"{value:.3f}" if isinstance(value, float) else str(value))
+    for plane, time_s in delivered_s.items():
+        late = ", in a later round" if time_s > planned.end_s else ""
+        table.add_row(f"plane {plane} delivers at", f"{time_s:.3f}{late}")
     Console().print(table)
 
 
@@ -143,7 +152,7 @@ def compare(
         samples = samples_of(resolved, contacts)
         profiles = [published(name.strip()) for name in names] or [costs_of(resolved)]
         accuracy = _accuracies(curve) if curve else []
-        found = {costs.name: _watched(resolved, contacts, costs, samples, starts) for costs in profiles}
+        found = {costs.name: watched(resolved, contacts, costs, samples, starts) for costs in profiles}
         for comparison in found.values():
             add_mission_times(comparison, accuracy)
     except ValueError as error:
@@ -153,7 +162,7 @@ def compare(
         print(json.dumps(found if len(found) > 1 else next(iter(found.values()))))
         return
     if output is CompareFormat.HTML:
-        from skysplit.comparison_page import comparison_page
+        from server_app.comparison_page import comparison_page
 
         title = f"{resolved.name}: what the strategies gain"
         told = (
@@ -199,7 +208,7 @@ def models(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.
     Console().print(table)
 
 
-def _watched(
+def watched(
     scenario: Scenario, contacts: ContactPlan, costs: Profile, samples: list[int], starts: int
 ) -> dict[str, Any]:
     """Compare, with a progress bar."""

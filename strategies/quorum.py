@@ -39,12 +39,17 @@ class Quorum:
                 f"strategy.planes_per_round: found {self.needed}, allowed 1 to {count} planes, or 0 for all"
             )
 
+    def deliveries_s(self, plan: Plan) -> dict[int, float]:
+        """When each plane with images has delivered, by plane."""
+        planes, active = np.asarray(self.planes), np.asarray(self.samples) > 0
+        return {
+            plane: float(plan.delivered_s[active & (planes == plane)].max())
+            for plane in np.unique(planes[active]).tolist()
+        }
+
     def end_s(self, plan: Plan) -> float:
         """When enough planes have delivered."""
-        planes, active = np.asarray(self.planes), np.asarray(self.samples) > 0
-        delivered_s = sorted(
-            float(plan.delivered_s[active & (planes == plane)].max()) for plane in np.unique(planes[active])
-        )
+        delivered_s = sorted(self.deliveries_s(plan).values())
         if not 0 < self.needed < len(delivered_s):
             return plan.end_s
         return delivered_s[self.needed - 1]
@@ -68,7 +73,7 @@ class Quorum:
 
 
 def cut(plan: Plan, end_s: float) -> Plan:
-    """The plan up to ``end_s``; of an activity under way then, the part that an even pace has done."""
+    """The plan up to ``end_s``, without bound; of an activity under way then, the part that an even pace has done."""
     if end_s >= plan.end_s:
         return plan
     rows = plan.activities[plan.activities["start_s"] < end_s].copy()
@@ -80,4 +85,6 @@ def cut(plan: Plan, end_s: float) -> Plan:
     count = rows["end_sample"] - rows["first_sample"]
     rows["end_sample"] = rows["first_sample"] + np.floor(part * count + 1e-9).astype(int)
     rows.flags.writeable = False
-    return dataclasses.replace(plan, end_s=end_s, activities=rows, finish_s=np.minimum(plan.finish_s, end_s))
+    return dataclasses.replace(
+        plan, end_s=end_s, lower_bound_s=0.0, activities=rows, finish_s=np.minimum(plan.finish_s, end_s)
+    )

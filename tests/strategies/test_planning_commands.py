@@ -57,6 +57,16 @@ def test_the_rest_of_a_round_is_planned_without_what_was_lost() -> None:
     assert slow["end_s"] > whole["end_s"]
 
 
+def test_a_quorum_ends_the_round_and_every_plane_says_when_it_delivers() -> None:
+    by_plane = ["--set", "training.mode=head", "--set", "strategy.inter_orbit=none", "--format", "json"]
+    whole = json.loads(run("plan", "paper", *by_plane))
+    first = json.loads(run("plan", "paper", *by_plane, "--set", "strategy.planes_per_round=1"))
+    assert whole["planes_delivered_s"] == first["planes_delivered_s"]
+    assert whole["end_s"] == max(whole["planes_delivered_s"].values())
+    assert first["end_s"] == min(whole["planes_delivered_s"].values()) < whole["end_s"]
+    assert max(activity["end_s"] for activity in first["activities"]) <= first["end_s"] + 1e-6
+
+
 def test_a_comparison_has_the_documented_keys_and_mission_time_per_point_of_a_run(tmp_path) -> None:
     pq.write_table(
         pa.table({"round": [1, 1, 2, 2], "test_accuracy": [0.5, 0.5, 0.6, 0.6]}), tmp_path / "rounds.parquet"
