@@ -21,12 +21,14 @@ from mission.record import read_run, write_text
 from mission.scenario import ScenarioError, scenario_from_json, shipped_scenarios
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import load, to_rows
+from server_app.comparison_page import cases_table, rounds_figure
 from server_app.gantt import gantt_figure, thinned
 from server_app.globe import globe_figure
 from server_app.ground_map import SPAN_S, map_figure
 from server_app.report_figures import bytes_figure, learning_figure, measured_figure, seconds_figure
 from server_app.report_page import Section, View, page, sections_view
 from server_app.run_totals import by_round, read_rounds
+from strategies.regime import verdict
 
 _HOUR_S = 3600.0
 _MOST_WINDOWS = 2_000
@@ -111,6 +113,16 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
                 measured_figure(rounds),
             )  # fmt: skip
         yield Section("table", "Every round in figures", "", _table(rounds))
+    if (directory / "comparison.json").exists():
+        found = json.loads((directory / "comparison.json").read_text(encoding="utf-8"))
+        yield Section(
+            "ablation", "What the strategies gain",
+            "A round of each case: median of starts, up to the 95th percentile; marked: the lower bound. Logarithmic.",
+            rounds_figure(found),
+        )  # fmt: skip
+        [(model, comparison)] = found.items()
+        said = " ".join(verdict(comparison))
+        yield Section("cases", f"Every case with {model}", said, cases_table(comparison))
 
 
 @lru_cache(maxsize=1)  # a live page asks again after every round

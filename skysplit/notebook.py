@@ -297,7 +297,7 @@ class Comparison(Shown):
 
     def plot(self) -> go.Figure:
         """The median round of every case, up to the 95th percentile, with its lower bound."""
-        from skysplit.comparison_page import rounds_figure
+        from server_app.comparison_page import rounds_figure
 
         return rounds_figure({self.model: self.found})
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from mission.record import new_run_directory, scenario_of, unfinished_run
+from mission.record import new_run_directory, read_run, scenario_of, unfinished_run, write_text
 from mission.scenario import ScenarioError, given_path, scenario_path
 from mission.schema import Scenario
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, overrides_of, read_scenario
@@ -36,6 +36,7 @@ LiveOption = Annotated[
 FormatOption = Annotated[TextFormat, typer.Option("--format", help="How the result is printed.")]
 
 
+_STARTS = 4  # of a comparison, over the contacts of the run
 Flight = tuple[Scenario, dict[str, Any], Path]  # as resolved, what Flower is told, the run directory
 
 
@@ -177,17 +178,46 @@ def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
     print_measured(directory)
 
 
-def report(run_directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
+def report(
+    run_directory: Annotated[Path, typer.Argument(help="A run directory.")],
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Also plan the strategies, their baselines and the bound on the run's contacts."
+        ),
+    ] = False,
+) -> None:
     """Write a run's `report.html` again, also of a run under way or a failed one.
 
-    Example: `skysplit report runs/first`
+    Example: `skysplit report runs/first --compare`
     """
     from server_app.report import write_report
 
     try:
+        if compare:
+            _write_comparison(run_directory)
         print(write_report(run_directory))
     except FileNotFoundError as error:
         fail(f"{run_directory}: holds no run ({error.filename} is missing)")
+    except ValueError as error:
+        fail(str(error))
+
+
+def _write_comparison(run_directory: Path) -> None:
+    """Write ``comparison.json``: what `skysplit compare` finds for the run's scenario, contacts and images."""
+    from orbit.contact_plan_files import load
+    from skysplit.plan_commands import watched
+    from skysplit.planning_inputs import costs_of
+
+    run = read_run(run_directory)
+    if "samples" not in run:
+        fail(
+            f"--compare: found {run_directory}, where the satellites have not yet told how many images they have"
+        )
+    scenario, contacts = scenario_of(run), load(run_directory / "contacts.parquet")
+    costs = costs_of(scenario)
+    found = watched(scenario, contacts, costs, list(run["samples"].values()), _STARTS)
+    write_text(run_directory / "comparison.json", json.dumps({costs.name: found}))
 
 
 def tensorboard(run_directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:

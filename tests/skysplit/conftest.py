@@ -36,7 +36,11 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
     contacts = contact_plan_of(scenario, constellation)
     record = RunRecord(directory, scenario, f"skysplit run {scenario_path('demo')} --out <here>")
     save(contacts, directory / "contacts.parquet")
-    record.note(satellites=constellation.names, planes=constellation.plane.tolist())
+    record.note(
+        satellites=constellation.names,
+        planes=constellation.plane.tolist(),
+        samples=dict.fromkeys(constellation.names, IMAGES),
+    )
     costs = next(iter(published_profiles().values()))
     planner = RoundPlanner(scenario, contacts, costs, [IMAGES] * len(constellation))
     labels = {name: [IMAGES - k % 3, k % 3] for k, name in enumerate(constellation.names)}

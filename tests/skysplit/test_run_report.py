@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from mission.record import read_run, write_text
 from server_app.gantt import gantt_figure, thinned, time_unit, union
 from server_app.report import write_report
 from server_app.run_totals import by_round, read_rounds
+from skysplit.cli import app
 
 SPANS = st.lists(
     st.tuples(st.integers(0, 200), st.integers(1, 20)).map(lambda span: (float(span[0]), float(sum(span)))),
@@ -41,6 +43,20 @@ def test_a_simulated_run_shows_every_chart_but_the_measured_one(simulated_run: P
 def test_an_emulated_run_also_shows_planned_against_measured(emulated_run: Path) -> None:
     figures = figures_of(write_report(emulated_run).read_text(encoding="utf-8"))
     assert [trace["name"] for trace in figures["measured"]["data"]] == ["planned", "measured"]
+
+
+def test_the_report_has_the_ablation_once_it_was_asked_for(simulated_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(simulated_run, run)
+    done = CliRunner().invoke(app, ["report", str(run), "--compare"])
+    assert done.exit_code == 0, done.stderr
+    page = (run / "report.html").read_text(encoding="utf-8")
+    [comparison] = json.loads((run / "comparison.json").read_text(encoding="utf-8")).values()
+    medians_s = [case["median_s"] for case in comparison["cases"] if case["median_s"]]
+    rounds, bounds = figures_of(page)["ablation"]["data"]
+    assert rounds["x"] == medians_s
+    assert all(bound <= median for bound, median in zip(bounds["x"], medians_s, strict=True))
+    assert "÷ a2" in page
 
 
 def test_the_page_loads_nothing_from_elsewhere(simulated_run: Path) -> None:

@@ -42,7 +42,7 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
         figures[f"time{number}"] = _time_figure(comparison)
         body.append(f"<h2>{html.escape(model)}</h2>")
         body += [f"<p>{html.escape(sentence)}</p>" for sentence in verdict(comparison)]
-        body.append(_table(comparison))
+        body.append(cases_table(comparison))
         body.append(
             "<p>Seconds; ÷ is the ratio of medians to another case.</p>"
             "<p>Where the time of a satellite goes, part of the round (mean over satellites and starts).</p>"
@@ -55,7 +55,8 @@ def _figure(name: str, label: str) -> str:
     return f'<div class="figure" id="{name}" role="img" aria-label="{html.escape(label)}"></div>'
 
 
-def _table(comparison: Mapping[str, Any]) -> str:
+def cases_table(comparison: Mapping[str, Any]) -> str:
+    """Markup of a table with a row per case: seconds, gap to the bound, ratios to other cases."""
     rows = table_rows(comparison)
     head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0] if key != "what")
     lines = [
@@ -64,7 +65,10 @@ def _table(comparison: Mapping[str, Any]) -> str:
         + "</tr>"
         for row in rows
     ]
-    return f'<div class="table"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+    return (
+        '<div class="table" tabindex="0" role="region" aria-label="Every case in figures">'
+        f"<table><tr>{head}</tr>{''.join(lines)}</table></div>"
+    )
 
 
 def _cases(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
