@@ -6,6 +6,8 @@
     A row per round and satellite (:data:`ROUNDS`); rewritten after every round.
 ``plan.jsonl``
     A line per planned activity, appended when a round is planned.
+``passages.parquet``
+    In an emulation, a row per transfer that has passed between a satellite and the ground (:data:`PASSAGES`).
 ``contacts.parquet``
     The contact plan over the horizon, as the report draws it.
 ``checkpoints/``, ``final/``
@@ -63,6 +65,21 @@ ROUNDS = pa.schema(
         ("test_loss", pa.float64()),
         ("test_accuracy", pa.float64()),
         ("own_test_accuracy", pa.float64()),  # on test images weighted as the satellite sees their classes
+    ]
+)
+
+PASSAGES = pa.schema(
+    [
+        ("round", pa.int32()),
+        ("link", pa.string()),  # "downlink" or "uplink"
+        ("peer", pa.string()),  # the satellite at the other end
+        ("satellite", pa.string()),  # for whom
+        ("kind", pa.string()),  # of relay.wire.Kind, in lower case
+        ("step", pa.int32()),
+        ("micro_batch", pa.int32()),
+        ("bytes", pa.int64()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
     ]
 )
 
@@ -138,6 +155,9 @@ class RunRecord:
         """Drop what was recorded of rounds after ``number``."""
         self._rounds = [row for row in self._rounds if row["round"] <= number]
         write_table(self.directory / "rounds.parquet", pa.Table.from_pylist(self._rounds, schema=ROUNDS))
+        passages = self.directory / "passages.parquet"
+        if passages.exists():
+            write_table(passages, pq.read_table(passages, filters=[("round", "<=", number)]))
         plan = self.directory / "plan.jsonl"
         kept = (
             line for line in plan.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
@@ -156,6 +176,13 @@ class RunRecord:
         """Append planned activities, a JSON object a line."""
         with (self.directory / "plan.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
+
+    def add_passages(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add what was measured on the ground's links in a round (:data:`PASSAGES`)."""
+        path = self.directory / "passages.parquet"
+        before = [pq.read_table(path)] if path.exists() else []
+        measured = pa.Table.from_pylist([dict(row) for row in rows], schema=PASSAGES)
+        write_table(path, pa.concat_tables([*before, measured]))
 
     def add_round(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add a round's rows (:data:`ROUNDS`), one a satellite."""

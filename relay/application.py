@@ -22,7 +22,7 @@ from relay.wire import Limits
 class Application:
     """Gives parcels to whoever fetches them last; an older stream ends when a newer begins."""
 
-    def __init__(self, node: str, spool: Spool, limits: Limits, *, taken: Callable[[], None]) -> None:
+    def __init__(self, node: str, spool: Spool, limits: Limits, *, taken: Callable[[Entry], None]) -> None:
         self.arrived = asyncio.Event()  # set when there is something new to give
         self.busy = False  # it is there, and does something else than wait for a parcel
         self.boarded = False  # it has been there since the last departure, and has not died
@@ -69,7 +69,7 @@ class Application:
             entry = self._spool.entries.get(request.taken)
             if entry is not None and entry.manifest.destination == self._node and entry.verified:
                 self._spool.deliver(entry)
-                self._taken()
+                self._taken(entry)
             if self._stream is giving:
                 self.busy = not (request.waiting and request.received == self._given)
 

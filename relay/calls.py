@@ -15,6 +15,7 @@ from relay.identity import IdentityError, NodeIdentity, peer_name
 from relay.incoming import IncomingStream
 from relay.link import Network
 from relay.paced_clock import PacedClock, TimeAuthority
+from relay.passages import PassageLog
 from relay.spool import Entry, Spool
 from relay.wire import BadManifest, Limits, Manifest, WireError
 
@@ -34,6 +35,7 @@ class Node(Protocol):
     clock: PacedClock
     spool: Spool
     application: Application
+    passages: PassageLog
     received_bytes: int
 
     @property
@@ -64,11 +66,15 @@ class Calls:
     def handlers(self) -> grpc.GenericRpcHandler:
         """The service as gRPC knows it."""
         stream, unary = grpc.stream_stream_rpc_method_handler, grpc.unary_unary_rpc_method_handler
+        tell = grpc.unary_stream_rpc_method_handler
         methods = {
             service.PUT: stream(self._put, response_serializer=pb.Acknowledgement.SerializeToString),
             service.FETCH: stream(self._fetch, request_deserializer=pb.FetchRequest.FromString),
             service.CANCEL: unary(self._cancel, pb.TransferId.FromString, pb.Nothing.SerializeToString),
             service.STATUS: unary(self._status, pb.Nothing.FromString, pb.NodeStatus.SerializeToString),
+            service.PASSAGES: tell(
+                self._passages, pb.PassagesRequest.FromString, pb.Passage.SerializeToString
+            ),
             service.DEPART: unary(self._depart, pb.Departure.FromString, pb.Nothing.SerializeToString),
             service.CLOCK: stream(self._clock, pb.ClockReport.FromString, pb.ClockTime.SerializeToString),
         }
@@ -131,6 +137,13 @@ class Calls:
     async def _status(self, _: pb.Nothing, context: grpc.aio.ServicerContext) -> pb.NodeStatus:
         await self._caller(context)
         return self._node.status()
+
+    async def _passages(
+        self, request: pb.PassagesRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.Passage]:
+        await self._caller(context)
+        for passage in self._node.passages.of_round(request.run, request.round):
+            yield passage
 
     async def _depart(self, request: pb.Departure, context: grpc.aio.ServicerContext) -> pb.Nothing:
         caller = await self._caller(context)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import grpc
 from google.protobuf.message import Message
 
 from relay import service
 from relay import wire_pb2 as pb
-from relay.client import Answer, call, dial
+from relay.client import CALL_S, Answer, call, dial, link_error
 from relay.identity import NodeIdentity
 from relay.link import Network
 from relay.wire import Limits
@@ -15,6 +16,23 @@ from relay.wire import Limits
 def status(address: str, node: str, identity: NodeIdentity | None = None) -> pb.NodeStatus:
     """How a relay is: mission time, queue, links. Raises LinkTimeout, LinkLost, LinkRefused."""
     return _call(address, node, identity, service.STATUS, pb.Nothing(), pb.NodeStatus)
+
+
+def passages(
+    address: str, node: str, run: str, number: int, identity: NodeIdentity | None = None
+) -> list[pb.Passage]:
+    """What has passed over the links of a relay in a round. Raises LinkTimeout, LinkLost, LinkRefused."""
+    with dial(address, node, identity, Limits()) as channel:
+        ask = channel.unary_stream(
+            service.path(service.PASSAGES),
+            request_serializer=pb.PassagesRequest.SerializeToString,
+            response_deserializer=pb.Passage.FromString,
+        )
+        request = pb.PassagesRequest(run=run, round=number)
+        try:
+            return list(ask(request, timeout=CALL_S, metadata=[(service.NODE_KEY, node)]))
+        except grpc.RpcError as error:
+            raise link_error(error, "the relay") from None
 
 
 def depart(

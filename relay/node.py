@@ -25,6 +25,7 @@ from relay.identity import IdentityError, NodeIdentity
 from relay.link import LinkSchedule, Network
 from relay.outgoing import OutgoingLink, Refusal
 from relay.paced_clock import Activity, PacedClock, TimeAuthority, follow
+from relay.passages import PassageLog
 from relay.settings import RelaySettings
 from relay.spool import Entry, Spool
 
@@ -60,6 +61,7 @@ class RelayNode:
             limits=settings.limits,
         )
         self.application = Application(self.name, self.spool, settings.limits, taken=self._count_delivery)
+        self.passages = PassageLog(self.clock)
         self._forwarding = Forwarding(self.name, settings.network, spool=self.spool, clock=self.clock)
         self._settings = settings
         self._identity = identity
@@ -130,6 +132,7 @@ class RelayNode:
                     limits=self._settings.limits,
                     queue=lambda peer=peer: self._forwarding.queue_for(peer),  # type: ignore[misc]
                     done=self._done,
+                    passed=lambda entry, start_s, peer=peer: self.passages.sent(entry, peer, start_s),  # type: ignore[misc]
                     changed=self._forwarding.reroute,
                     faults=self._settings.faults,
                 )
@@ -200,6 +203,8 @@ class RelayNode:
     def grown(self, entry: Entry) -> None:
         """Bytes of a transfer have been stored."""
         self._changes += 1
+        if entry.sender != self.name:
+            self.passages.arrives(entry)
         if entry.manifest.destination == self.name:
             self.application.arrived.set()
         else:
@@ -209,6 +214,7 @@ class RelayNode:
         """Nobody needs this transfer here any more."""
         self.spool.remove(transfer_id)
         self._forwarding.dropped(transfer_id)
+        self.passages.dropped(transfer_id)
 
     def _done(self, entry: Entry, refusal: Refusal | None) -> None:
         """A neighbour has the transfer, or it will never arrive."""
@@ -224,7 +230,8 @@ class RelayNode:
         if manifest.source == self.name:
             self.application.fail(entry.transfer_id, refusal)
 
-    def _count_delivery(self) -> None:
+    def _count_delivery(self, entry: Entry) -> None:
+        self.passages.dropped(entry.transfer_id)
         self.delivered += 1
         self._changes += 1
 

@@ -78,6 +78,7 @@ class _Sending:
     sent: int
     acked: int
     furthest: int
+    start_s: float  # mission time
     opened: bool = False  # in this session
 
 
@@ -85,7 +86,8 @@ class OutgoingLink:
     """Sends to one neighbour what `queue()` names: always the first that has bytes to send.
 
     `done(entry, refusal)` is called when the neighbour has a transfer durably, or will never take it;
-    `changed()` when the link has been found not to work.
+    `passed(entry, start_s)` before that, with the mission time at which the transfer was begun; `changed()` when the
+    link has been found not to work.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class OutgoingLink:
         limits: Limits,
         queue: Callable[[], Iterable[Entry]],
         done: Callable[[Entry, Refusal | None], None],
+        passed: Callable[[Entry, float], None],
         changed: Callable[[], None],
         faults: Faults,
     ) -> None:
@@ -124,6 +127,7 @@ class OutgoingLink:
         self._buffer = bytearray(limits.chunk_bytes)
         self._queue = queue
         self._done = done
+        self._passed = passed
         self._changed = changed
         self._outages = [o for o in faults.outages if (o.source, o.target) == (node, peer)]
         self._loss = faults.loss
@@ -268,7 +272,7 @@ class OutgoingLink:
             if self._not_before_s.get(entry.transfer_id, 0.0) > now_wall_s:
                 continue
             start = max(entry.base_offset, entry.delivered_offset)
-            fresh = _Sending(entry, start, start, start)
+            fresh = _Sending(entry, start, start, start, self._clock.now_s)
             sending = self._sendings.setdefault(entry.transfer_id, fresh)
             if sending.sent < entry.end_offset or not sending.opened:
                 return sending
@@ -343,6 +347,7 @@ class OutgoingLink:
         if entry.manifest.destination == self.peer:
             entry.delivered_offset = sending.acked
         if sending.acked >= entry.manifest.total_bytes:
+            self._passed(entry, sending.start_s)
             self._done(entry, None)
 
     def _acked(self, entry: Entry) -> int:

@@ -13,6 +13,7 @@ FETCH = "Fetch"  # stream of FetchRequest → stream of frames: parcels addresse
 CLOCK = "Clock"  # stream of ClockReport ↔ stream of ClockTime
 STATUS = "Status"  # StatusRequest → NodeStatus
 DEPART = "Depart"  # Departure → Nothing: the ground's application begins a round
+PASSAGES = "Passages"  # PassagesRequest → stream of Passage
 CANCEL = "Cancel"  # TransferId → Nothing
 
 SOCKET = "relay.sock"  # in a relay's folder, for its own application

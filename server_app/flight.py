@@ -7,7 +7,9 @@ emulated run plans the same rounds as a simulated one with the same compute rate
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from orbit.contact_plan import ContactPlan, LinkKind
 from relay import control
 from relay.link import LinkSchedule, Network, Window, fastest
 from relay.settings import LocalRelay
+from relay.wire import Kind as Crossed
 from strategies.plan import Kind, Plan
 from strategies.workload import Resources
 
@@ -56,6 +59,27 @@ class Flight(VirtualClock):
         """Move to the end of a round: as planned, or as measured where that is later."""
         measured_s = control.status(self._relay.address, self._relay.node).mission_s
         super().advance_to(measured_s if measured_s > instant_s + _ON_TIME_S else instant_s)
+
+    def passages(self, run: str, number: int) -> Iterator[dict[str, Any]]:
+        """What has passed between satellites and ground in a round, as :data:`mission.record.PASSAGES`.
+
+        Raises:
+            relay.client.LinkError: The ground's relay does not answer.
+        """
+        ground = self._relay.node
+        for passage in control.passages(self._relay.address, ground, run, number):
+            yield {
+                "round": passage.round,
+                "link": "uplink" if passage.sent else "downlink",
+                "peer": passage.peer,
+                "satellite": passage.destination if passage.source == ground else passage.source,
+                "kind": Crossed(passage.kind).name.lower(),
+                "step": passage.step,
+                "micro_batch": passage.micro_batch,
+                "bytes": passage.size_bytes,
+                "start_s": passage.start_s,
+                "end_s": passage.end_s,
+            }
 
 
 def round_network(plan: Plan, contact_plan: ContactPlan, resources: Resources, ground: str) -> Network:

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -45,7 +45,7 @@ from splitmodel.parts import load_split
 from splitmodel.profile import profile
 from splitmodel.shipped import locate
 from splitmodel.training import steps_per_round
-from strategies.federated import SplitFederatedStrategy, muster
+from strategies.federated import RoundOutcome, SplitFederatedStrategy, muster
 from strategies.server_optimizer import ServerOptimizer
 
 app = ServerApp()
@@ -241,7 +241,7 @@ def fine_tune(
             optimizer,
             clock,
             depart,
-            results.on_round,
+            _with_passages(results.on_round, record, clock, run),
             finished_rounds=finished_rounds,
             at_once=at_once,
             under_way=under_way,
@@ -267,6 +267,20 @@ def _endpoint(
     endpoint = RelayEndpoint(handle, satellites, relay.address, relay.node, identity=relay.identity)
     ground.expect_all_at_once(endpoint.waiting)
     return endpoint
+
+
+def _with_passages(
+    on_round: Callable[[RoundOutcome], bool], record: RunRecord, clock: VirtualClock, run: str
+) -> Callable[[RoundOutcome], bool]:
+    """Record what relays have measured in a round, in an emulation, before anything else comes of it."""
+    if not isinstance(clock, Flight):
+        return on_round
+
+    def measured(outcome: RoundOutcome) -> bool:
+        record.add_passages(clock.passages(run, outcome.number))
+        return on_round(outcome)
+
+    return measured
 
 
 def _command(scenario: str, overrides: Mapping[str, object]) -> str:

@@ -148,6 +148,17 @@ def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate,
         planned_s = max(row["end_s"] for row in rows) - start_s
         measured_s = max(row["measured_end_s"] for row in rows) - start_s
         assert measured_s == pytest.approx(planned_s, rel=0.1, abs=2.0)
+    assert not (simulated / "passages.parquet").exists()
+    passages = pq.read_table(emulated / "passages.parquet").to_pylist()
+    for row in flown:
+        of_satellite = [
+            p for p in passages if (p["round"], p["satellite"]) == (row["round"], row["satellite"])
+        ]
+        for link, size in (("downlink", "split_up_bytes"), ("uplink", "split_down_bytes")):
+            assert sum(p["bytes"] for p in of_satellite if p["link"] == link) == row[size]
+        assert row["start_s"] < min(p["start_s"] for p in of_satellite)
+        assert all(p["start_s"] <= p["end_s"] < row["measured_end_s"] + 5.0 for p in of_satellite)
+        assert {p["step"] for p in of_satellite} == set(range(row["steps"]))
 
 
 def test_steps_that_an_outage_and_a_dead_gateway_cut_go_on_with_the_same_result(emulate, simulate):
