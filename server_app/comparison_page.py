@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from strategies.regime import verdict
 
 # Paul Tol's bright palette, as in the report.
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
+_LABEL = 22  # characters a line
 _PARTS = dict(
     zip(
         SPLIT_COLUMNS,
@@ -76,7 +78,11 @@ def _cases(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _labels(comparison: Mapping[str, Any]) -> list[str]:
-    return [f"{case['title']}  <b>{case['name']}</b>" for case in _cases(comparison)]
+    """Titles in lines short enough for a narrow screen, and letters."""
+    return [
+        f"{'<br>'.join(textwrap.wrap(case['title'], _LABEL))}  <b>{case['name']}</b>"
+        for case in _cases(comparison)
+    ]
 
 
 def rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
