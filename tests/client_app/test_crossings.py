@@ -1,0 +1,80 @@
+"""A satellite's tensors over a link that does not keep their order."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+import torch
+from torch import Tensor
+
+from client_app.crossings import Crossings, MicroBatch
+from mission.briefing import Briefing
+from mission.scenario import load_scenario
+from relay.client import LinkError
+from relay.wire import Buffer, Kind, Manifest, Parcel
+from splitmodel import codecs
+
+
+class Sky:
+    """A link that gives what was put into it."""
+
+    def __init__(self) -> None:
+        self.coming: deque[Parcel] = deque()
+        self.sent: list[Manifest] = []
+
+    def send(self, manifest: Manifest, payload: Buffer) -> None:
+        self.sent.append(manifest)
+
+    def receive(self, timeout_s: float) -> Parcel:
+        return self.coming.popleft()
+
+
+def crossings(link: Sky) -> Crossings:
+    briefing = Briefing(load_scenario("demo", {}), ("sat",), (0,), "run", "ground", "", False)
+    return Crossings(link, briefing, 0, round_number=2)  # type: ignore[arg-type]
+
+
+def hidden(value: float, step: int, micro_batch: int = 0, round_number: int = 2) -> Parcel:
+    tensor: Tensor = torch.full((2, 3), value)
+    payload = codecs.encode(tensor, "fp32")
+    manifest = Manifest.describe(
+        payload,
+        run="run",
+        kind=Kind.HIDDEN,
+        source="ground",
+        destination="sat",
+        dtype="float32",
+        shape=(2, 3),
+        codec="fp32",
+        round=round_number,
+        step=step,
+        micro_batch=micro_batch,
+    )
+    return Parcel(manifest, payload)
+
+
+def test_what_comes_early_is_held_until_it_is_asked_for() -> None:
+    link = Sky()
+    link.coming.extend([hidden(1.0, 4, 1), hidden(2.0, 5), hidden(0.0, 4, 0)])
+    over = crossings(link)
+    for value, place in ((0.0, MicroBatch(4, 0, 2)), (1.0, MicroBatch(4, 1, 2)), (2.0, MicroBatch(5))):
+        assert over.receive(Kind.HIDDEN, place).unique().tolist() == [value]
+    assert not link.coming
+
+
+def test_a_later_round_is_an_error() -> None:
+    link = Sky()
+    link.coming.append(hidden(1.0, 0, round_number=3))
+    with pytest.raises(
+        LinkError, match="waits for HIDDEN of round 2, step 4, and got HIDDEN of round 3, step 0"
+    ):
+        crossings(link).receive(Kind.HIDDEN, MicroBatch(4))
+
+
+def test_a_micro_batch_says_which_part_of_how_many_it_is() -> None:
+    link = Sky()
+    transfer = crossings(link).send(Kind.FEATURES, MicroBatch(4, 1, 3), torch.zeros(2, 5, 3))
+    [manifest] = link.sent
+    assert (manifest.step, manifest.micro_batch, manifest.attributes["of"]) == (4, 1, 3)
+    assert transfer == manifest.transfer_id

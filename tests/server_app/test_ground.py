@@ -1,0 +1,137 @@
+"""The ground's answers to parcels, whatever order they come in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from mission.scenario import load_scenario
+from relay.wire import Kind, Manifest
+from server_app.arrivals import Arrivals, UnexpectedParcel
+from server_app.backbone import BackboneSteps
+from server_app.ground import SHARED, Ground
+from splitmodel import codecs
+from splitmodel.adapters import LoraSettings, add_lora
+from splitmodel.parts import load_backbone
+from splitmodel.shipped import weights_dir
+from strategies.federated import Service
+
+LORA, ROWS = LoraSettings(rank=2), 2
+
+
+class Station(NamedTuple):
+    ground: Ground
+    steps: BackboneSteps
+
+    def weights(self, adapter: str) -> list[float]:
+        return [
+            value
+            for tensor in self.steps.adapters[adapter].state().values()
+            for value in tensor.flatten().tolist()
+        ]
+
+
+def station(satellites: str, **training: Any) -> Station:
+    """In round 1, with two steps of each satellite, before any scaling is known."""
+    backbone = load_backbone(weights_dir("synthetic-vit"))
+    add_lora(backbone, LORA)
+    keys = {"training.batch_size": ROWS} | {f"training.{key}": value for key, value in training.items()}
+    scenario = load_scenario("demo", keys)
+    adapters = [SHARED] if scenario.training.adapter == SHARED else list(satellites)
+    steps = BackboneSteps(backbone, LORA, torch.device("cpu"), adapters)
+    ground = Ground(steps, scenario, "run", Arrivals((64, backbone.config.hidden_size), "fp32"))
+    ground.begin_round(1, [Service(name, 2, 0.0, 1.0) for name in satellites])
+    return Station(ground, steps)
+
+
+async def send(
+    to: Station, satellite: str, kind: Kind, step: int, micro_batch: int = 0, of: int = 1
+) -> list[str]:
+    """The kinds and steps of the replies to a parcel of random values."""
+    hidden = to.steps.backbone.config.hidden_size
+    values: Tensor = torch.randn((ROWS, 64, hidden) if kind is Kind.FEATURES else (ROWS, hidden))
+    payload = codecs.encode(values, "fp32")
+    manifest = Manifest.describe(
+        payload,
+        run="run",
+        kind=kind,
+        source=satellite,
+        destination="ground",
+        dtype="float32",
+        shape=tuple(values.shape),
+        codec="fp32",
+        round=1,
+        step=step,
+        micro_batch=micro_batch,
+        attributes={"of": of},
+    )
+    replies = await to.ground.handle(satellite, manifest, payload)
+    return [f"{reply.kind.name} {reply.step}" for reply, _ in replies]
+
+
+def test_features_that_overtake_the_gradient_before_them_wait_for_it() -> None:
+    async def play() -> None:
+        one = station("a")
+        assert await send(one, "a", Kind.FEATURES, 0) == ["HIDDEN 0"]
+        assert await send(one, "a", Kind.FEATURES, 1) == []
+        assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == ["HIDDEN 1"]
+        assert await send(one, "a", Kind.GRAD_HIDDEN, 1) == ["GRAD_FEATURES 1"]
+
+    asyncio.run(play())
+
+
+def test_a_step_is_taken_when_the_gradients_of_all_its_micro_batches_have_come() -> None:
+    async def play() -> None:
+        one = station("a", micro_batches=2)
+        before = one.weights(SHARED)
+        for part in (0, 1):
+            assert await send(one, "a", Kind.FEATURES, 0, part, 2) == ["HIDDEN 0"]
+        assert await send(one, "a", Kind.GRAD_HIDDEN, 0, 1, 2) == []
+        assert one.weights(SHARED) == before
+        assert await send(one, "a", Kind.GRAD_HIDDEN, 0, 0, 2) == []
+        assert one.weights(SHARED) != before
+
+    asyncio.run(play())
+
+
+def test_satellites_with_an_adapter_each_share_passes_and_are_answered_when_all_are_there() -> None:
+    async def play() -> None:
+        one = station("ab", adapter="per-satellite")
+        first = asyncio.create_task(send(one, "a", Kind.FEATURES, 0))
+        await asyncio.sleep(0.05)
+        assert not first.done()
+        assert await send(one, "b", Kind.FEATURES, 0) == ["HIDDEN 0"]
+        assert await first == ["HIDDEN 0"]
+        before = one.weights("a")
+        await send(one, "a", Kind.GRAD_HIDDEN, 0)
+        ahead = asyncio.create_task(send(one, "a", Kind.FEATURES, 1))
+        await asyncio.sleep(0.05)
+        assert one.weights("a") == before
+        await send(one, "b", Kind.GRAD_HIDDEN, 0)
+        await send(one, "b", Kind.FEATURES, 1)
+        assert await ahead == ["HIDDEN 1"]
+        assert one.weights("a") != before
+
+    asyncio.run(play())
+
+
+def test_gradients_that_nothing_waits_for_and_impossible_micro_batches_are_refused() -> None:
+    async def play() -> None:
+        one = station("a", micro_batches=2)
+        with pytest.raises(UnexpectedParcel, match="step 0: no pooled states were sent"):
+            await send(one, "a", Kind.GRAD_HIDDEN, 0)
+        for micro_batch, of in ((2, 2), (0, 3), (0, 0)):
+            with pytest.raises(
+                UnexpectedParcel, match=f"micro-batch {micro_batch} of {of}; allowed: up to 2"
+            ):
+                await send(one, "a", Kind.FEATURES, 0, micro_batch, of)
+        await send(one, "a", Kind.FEATURES, 0)
+        await send(one, "a", Kind.GRAD_HIDDEN, 0)
+        with pytest.raises(ValueError, match="was taken"):
+            await send(one, "a", Kind.GRAD_HIDDEN, 0)
+
+    asyncio.run(play())
