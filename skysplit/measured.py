@@ -36,7 +36,7 @@ def print_measured(directory: Path) -> None:
 def _links(directory: Path) -> Table:
     """What crosses between satellites and ground, and from when to when in the round, by round and direction."""
     activities = map(json.loads, (directory / "plan.jsonl").read_text(encoding="utf-8").splitlines())
-    planned = [row for row in activities if row["link"] in ("downlink", "uplink")]
+    planned = [row for row in activities if row["link"] in ("downlink", "uplink") and row["bytes"]]
     measured = pq.read_table(directory / "passages.parquet").to_pylist()
     start_s = {row["round"]: row["start_s"] for row in read_rounds(directory).to_pylist()}
     shown = Table("round", "link", "planned, MB", "measured, MB", "planned, s", "measured, s")
@@ -46,7 +46,7 @@ def _links(directory: Path) -> Table:
             of_link = [row for row in rows if (row["round"], row["link"]) == (number, link)]
             size_bytes = sum(row["bytes"] for row in of_link)
             first_s, last_s = min(row["start_s"] for row in of_link), max(row["end_s"] for row in of_link)
-            span = f"{first_s - start_s[number]:.1f} – {last_s - start_s[number]:.1f}"
+            span = f"{max(0.0, first_s - start_s[number]):.1f} – {last_s - start_s[number]:.1f}"
             cells.append((f"{size_bytes / 1e6:.3f}", span))
         shown.add_row(str(number), link, *(cell for pair in zip(*cells, strict=True) for cell in pair))
     return shown
