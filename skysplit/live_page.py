@@ -87,12 +87,7 @@ class LivePage:
     @property
     def address(self) -> str:
         """Where the page is."""
-        return f"http://{self.host}/"
-
-    @property
-    def host(self) -> str:
-        """By what name browsers know it."""
-        return f"{_LOOPBACK}:{self._server.server_port}"
+        return f"http://{_LOOPBACK}:{self._server.server_port}/"
 
     def version(self) -> str:
         """What changes whenever the page would: ``run.json`` is written last of all that a round leaves behind."""
@@ -160,11 +155,11 @@ class _Answer(BaseHTTPRequestHandler):
         super().__init__(*connection)
 
     def do_GET(self) -> None:
-        """Answer, if the browser was sent here by this address and by no name that leads here too."""
+        """Answer, unless the browser was led here by a name of somebody else's."""
         answer = {"/": self._page, "/view": self._view, "/events": self._events}.get(self.path)
         if answer is None:
             self.send_error(HTTPStatus.NOT_FOUND)
-        elif self.headers["Host"] != self._live.host:
+        elif self.headers.get("Host", "").rpartition(":")[0] not in (_LOOPBACK, "localhost"):
             self.send_error(HTTPStatus.FORBIDDEN)
         else:
             with contextlib.suppress(ConnectionError, TimeoutError):  # the browser went away
