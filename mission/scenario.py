@@ -195,7 +195,7 @@ def _is_within(finding: ErrorDetails, outer: ErrorDetails) -> bool:
 
 
 def _line(finding: ErrorDetails, file: str, overridden: set[str]) -> str:
-    key = ".".join(str(part) for part in finding["loc"]) or "scenario"
+    key = ".".join(str(part) for part in finding["loc"])
     where = f"--set {key}" if key in overridden else f"{file}: {key}"
     found = finding["input"]
     match finding["type"]:
@@ -205,7 +205,9 @@ def _line(finding: ErrorDetails, file: str, overridden: set[str]) -> str:
             return f"{where}: missing, and it has no default"
         case "value_error":
             says = finding["msg"].removeprefix("Value error, ")  # of a table: it starts with the key at fault
-            return f"{where}.{says}" if isinstance(found, dict) else f"{where}: found {found!r}, {says}"
+            if not isinstance(found, dict):
+                return f"{where}: found {found!r}, {says}"
+            return f"{where}.{says}" if key else f"{where}{says}"
         case "tuple_type":
             return f"{where}: found {found!r}, allowed: a list"
         case "literal_error":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,7 @@ def standard_cases(
             Switches.parse("parallel", "topology-aware", "none"),
         ),
         Case("e", "… + inter-orbit links", split, joint),
+        Case("f", "e once the ground has the features", dataclasses.replace(split, cached_fraction=1.0), joint),
         Case("j", "… + a share trained on board", workload_in(Mode.LORA, True), joint),
         Case("raw", "raw images down, own window", workload_in(Mode.DOWNLINK, False), own),
     )

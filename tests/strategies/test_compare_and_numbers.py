@@ -30,10 +30,11 @@ def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() 
     found = compare(WORLD, cases(), RATES, Resources(), even_starts(WORLD, 3), progress=seen.append)
     assert json.loads(json.dumps(found)) == found
     by_name = {case["name"]: case for case in found["cases"]}
-    assert set(by_name) == {"a", "a2", "a3", "b", "c", "d", "e", "j", "raw"}
+    assert set(by_name) == {"a", "a2", "a3", "b", "c", "d", "e", "f", "j", "raw"}
     assert by_name["e"]["ratio_to"]["b"] == pytest.approx(by_name["e"]["median_s"] / by_name["b"]["median_s"])
     assert (
-        by_name["e"]["median_s"]
+        by_name["f"]["median_s"]
+        <= by_name["e"]["median_s"]
         <= by_name["d"]["median_s"]
         <= by_name["c"]["median_s"]
         <= by_name["b"]["median_s"]
@@ -41,7 +42,7 @@ def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() 
     assert all(case["median_s"] <= case["p95_s"] and case["unplanned"] == 0 for case in found["cases"])
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
-    assert len(table_rows(found)) == 9
+    assert len(table_rows(found)) == 10
     assert "s/point" not in table_rows(found)[0]
     add_mission_times(found, [50.0, 60.0, 70.0])
     assert by_name["e"]["per_point_s"] == pytest.approx(by_name["e"]["median_s"] / 10.0)
