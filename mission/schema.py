@@ -263,7 +263,7 @@ class Crossings(Table):
 
     features: Codec = Field("int8", description="c1, features up")
     hidden: Codec = Field("fp16", description="c2, pooled hidden states down")
-    gradients: Codec = Field("fp16", description="c3, gradients of the pooled hidden states up")
+    gradients: Codec = Field("int8", description="c3, gradients of the pooled hidden states up")
     cache_gb: NotNegative = Field(
         8.0, description="features that the ground keeps, so that each crosses once (lora); 0 keeps none"
     )

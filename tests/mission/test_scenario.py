@@ -128,6 +128,7 @@ def test_flower_knows_every_key_that_a_scenario_has() -> None:
         "resume",
         "backbone-address",
         "relay",
+        "at-once",
     } == listed
 
 
