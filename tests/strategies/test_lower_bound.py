@@ -133,11 +133,16 @@ def test_one_satellite_under_one_station_is_bound_by_its_link() -> None:
     assert found == pytest.approx(transfer_s, rel=2e-3)
 
 
-def test_the_regime_law_is_within_15_percent_of_the_plan_where_the_link_is_the_bottleneck() -> None:
-    passes = [(k, k % 2, 0.0, 20_000.0) for k in range(6)]
-    world = make_world(2, 3, 2, passes)
-    ample = ComputeRates(0.5e12, 500e12)
-    split, onboard = make_workload(6, 3000), make_workload(6, 3000, "onboard-lora")
+@settings(drawn, max_examples=8)
+@given(st.integers(1, 3), st.integers(2, 4), st.integers(1, 3), st.integers(2000, 5000), st.floats(5e7, 4e8))
+def test_the_regime_law_is_within_15_percent_of_the_plan_where_the_link_is_the_bottleneck(
+    planes, slots, stations, samples, down_bps
+) -> None:
+    count = planes * slots
+    passes = [(k, g, 0.0, 39_000.0) for k in range(count) for g in range(min(stations, count))]
+    world = make_world(planes, slots, min(stations, count), passes, down_bps=down_bps)
+    ample = ComputeRates(0.5e12, 2000e12)
+    split, onboard = make_workload(count, samples), make_workload(count, samples, "onboard-lora")
     resources = Resources(setup_s=0.0)
     law = regime_law(world, split, onboard, ample, resources)
     assert law["bound_by"] == "transfer"

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
 
 from strategies.checker import check_plan
@@ -47,6 +48,24 @@ def test_every_plan_can_be_flown_is_above_its_bound_and_a_richer_strategy_is_nev
         np.testing.assert_allclose(plan.time_split().sum(axis=1), plan.makespan_s, rtol=1e-6)
         makespan_s.append(plan.makespan_s)
     assert makespan_s == sorted(makespan_s, reverse=True)
+
+
+@settings(drawn, max_examples=12)
+@given(worlds(), st.sampled_from(["c", "e"]))
+def test_what_a_satellite_passes_on_has_come_to_it_before_and_nothing_stays(case, switches) -> None:
+    world, workload, resources = case
+    plan = plan_round(world, workload, RATES, resources, LADDER[switches], start_s=0.0)
+    hops = plan.of_kind(Kind.FEATURES)
+    size = (hops["end_sample"] - hops["first_sample"]) * workload.c1_bytes
+    np.testing.assert_allclose(hops["bytes"], size)
+    time_s = np.unique(np.concatenate([hops["start_s"], hops["end_s"]]))
+    length_s = np.maximum(hops["end_s"] - hops["start_s"], 1e-9)
+    moved = np.clip((time_s[:, None] - hops["start_s"]) / length_s, 0.0, 1.0) * hops["bytes"]
+    for node in np.unique(hops["node"]):
+        came = moved[:, hops["peer"] == node].sum(axis=1)
+        went = moved[:, (hops["node"] == node) & (hops["satellite"] != node)].sum(axis=1)
+        assert (went <= came + 1e-6 * came.max(initial=0.0) + 1.0).all()
+        assert went[-1:] == pytest.approx(came[-1:])
 
 
 @pytest.mark.parametrize("intra", ["none", "sequential", "parallel", "all-gather"])
