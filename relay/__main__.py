@@ -15,6 +15,8 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
+
 from relay.identity import NodeIdentity
 from relay.logs import log_to_stderr
 from relay.metrics import serve_metrics
@@ -76,7 +78,7 @@ def run(file: Path, command: Sequence[str]) -> int:
     """
     keep_memory()
     settings, identity = read_relay_file(file)
-    return asyncio.run(serve(settings, identity, command))
+    return uvloop.run(serve(settings, identity, command))
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ CHUNK_BYTES = ((250e6, 64 << 10), (1e9, 256 << 10), (math.inf, 1 << 20))  # belo
 MIN_CREDIT_BYTES = 1 << 20
 MAX_CREDIT_BYTES = 8 << 20
 TURNAROUND_S = 0.02  # what an acknowledgement takes beside the light time
+ASK_S = 0.02  # of link time between acknowledgements, at most: what a broken stream may have to send again
 ACK_TIMEOUT_S = 1.0
 RETRY_S = 0.25
 BROKEN_S = 5.0  # how long a link that failed is avoided where there is another way
@@ -233,6 +234,7 @@ class OutgoingLink:
         """Put chunks on the line until the window or the link ends; returns when the link may work again."""
         chunk_bytes = _chunk_bytes(window.rate_bps, self._limits)
         credit_bytes = _credit_bytes(window)
+        ask_bytes = min(credit_bytes / 4, ASK_S * window.rate_bps / 8)
         acked, heard_s = -1, time.monotonic()
         while (now_s := self._clock.now_s) < window.end_s:
             self.wake.clear()
@@ -253,7 +255,7 @@ class OutgoingLink:
                 break
             size = max(0, min(chunk_bytes, sending.entry.end_offset - sending.sent, room_bytes))
             last = size == room_bytes or self.in_flight_bytes + size + chunk_bytes > credit_bytes
-            frames = self._frames(sending, size, ask=last or self._unasked + size >= credit_bytes // 4)
+            frames = self._frames(sending, size, ask=last or self._unasked + size >= ask_bytes)
             self._free_s = begin_s + 8 * size / window.rate_bps
             await self._clock.sleep_until(self._free_s)
             for outage in self._outages:
