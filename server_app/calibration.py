@@ -10,7 +10,7 @@ import torch
 from mission.schema import Compute, Scenario
 from server_app.backbone import BackboneSteps
 from splitmodel.published import Profile
-from strategies.federated import Roster
+from strategies.muster import Roster
 
 _REPEATS = 5
 _DIGITS = 4  # of a rate: more would be noise

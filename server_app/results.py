@@ -24,7 +24,8 @@ from splitmodel.adapters import exchanged_parts, load_trainable_state
 from splitmodel.export import CardFields, export_final
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import SplitModel
-from strategies.federated import Roster, RoundOutcome
+from strategies.federated import RoundOutcome
+from strategies.muster import Roster
 from strategies.server_optimizer import ServerOptimizer
 
 if TYPE_CHECKING:

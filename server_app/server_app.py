@@ -45,7 +45,8 @@ from splitmodel.parts import load_split
 from splitmodel.profile import profile
 from splitmodel.shipped import locate
 from splitmodel.training import steps_per_round
-from strategies.federated import RoundOutcome, SplitFederatedStrategy, muster
+from strategies.federated import RoundOutcome, SplitFederatedStrategy
+from strategies.muster import muster
 from strategies.server_optimizer import ServerOptimizer
 
 app = ServerApp()

@@ -54,7 +54,9 @@ def standard_cases(
             Switches.parse("parallel", "topology-aware", "none"),
         ),
         Case("e", "… + inter-orbit links", split, joint),
-        Case("f", "e once the ground has the features", dataclasses.replace(split, cached_fraction=1.0), joint),
+        Case(
+            "f", "e once the ground has the features", dataclasses.replace(split, cached_fraction=1.0), joint
+        ),
         Case("j", "… + a share trained on board", workload_in(Mode.LORA, True), joint),
         Case("raw", "raw images down, own window", workload_in(Mode.DOWNLINK, False), own),
     )

@@ -24,38 +24,15 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from mission.briefing import Briefing
 from mission.clock import VirtualClock
+from strategies.muster import FederationError, Roster
 from strategies.plan import Plan
 from strategies.quorum import Quorum, cut
 from strategies.server_optimizer import ServerOptimizer
 from strategies.under_way import Contribution, mean_of, weights_of
 
 _POLL_S = 0.05
-_NODES_PATIENCE_S = 120.0
 _DIED = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)
 _DEATHS = 3  # of one satellite in one round, before the round is given up
-
-
-class FederationError(RuntimeError):
-    """Satellites are missing, cannot train, or failed in a round."""
-
-
-@dataclass(frozen=True)
-class Roster:
-    """Who takes part, in the order of the constellation.
-
-    Attributes:
-        nodes: Flower node id by satellite name.
-        samples: Training images by satellite name.
-        labels: How many of them are of each class, by satellite name.
-        embedding_s: What the embedding of one image takes on board, by satellite name.
-        round_trip_s: What it takes to ask the ground for one image's pooled state, by satellite name.
-    """
-
-    nodes: Mapping[str, int]
-    samples: Mapping[str, int]
-    labels: Mapping[str, Sequence[int]]
-    embedding_s: Mapping[str, float]
-    round_trip_s: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -116,52 +93,6 @@ class GroundService(Protocol):
             weights: Of those who have delivered, in the order of the roster.
             total: What the weights of all would be; what is lacking is the weight of the present average.
         """
-
-
-def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roster:
-    """Find a node for every satellite and have each check its images and model.
-
-    Args:
-        grid: Flower's nodes.
-        briefing: Sent to every node.
-        timeout_s: For the answers.
-
-    Raises:
-        FederationError: Too few nodes, two nodes for one satellite, or a satellite that cannot train; the first
-            such satellite is named with its reason.
-    """
-    satellites = briefing.satellites
-    told = RecordDict({"config": ConfigRecord(briefing.to_config())})
-    nodes_there = _wait_for_nodes(grid, len(satellites))
-    messages = [Message(told, node, f"{MessageType.QUERY}.muster") for node in nodes_there]
-    replies = list(grid.send_and_receive(messages, timeout=timeout_s))
-    nodes: dict[str, int] = {}
-    answers: dict[str, ConfigRecord] = {}
-    for reply in replies:
-        if reply.has_error():
-            raise FederationError(f"a satellite cannot be mustered: {reply.error.reason}")
-        answer = reply.content.config_records["config"]
-        if answer.get("spare", False):
-            continue
-        name = satellites[int(answer["satellite"])]  # type: ignore[arg-type]
-        if "error" in answer:
-            raise FederationError(f"{name} cannot train: {answer['error']!s}")
-        if name in nodes:
-            raise FederationError(f"two nodes have the partition-id of {name}")
-        nodes[name], answers[name] = reply.metadata.src_node_id, answer
-    missing = [name for name in satellites if name not in nodes]
-    if missing:
-        raise FederationError(
-            f"no answer from {len(missing)} of {len(satellites)} satellites, the first is {missing[0]}"
-        )
-    found: dict[str, Any] = {name: answers[name] for name in satellites}
-    return Roster(
-        nodes={name: nodes[name] for name in satellites},
-        samples={name: sum(answer["labels"]) for name, answer in found.items()},
-        labels={name: answer["labels"] for name, answer in found.items()},
-        embedding_s={name: answer["embedding-s"] for name, answer in found.items()},
-        round_trip_s={name: answer["round-trip-s"] for name, answer in found.items()},
-    )
 
 
 class SplitFederatedStrategy(Strategy):
@@ -408,15 +339,3 @@ class SplitFederatedStrategy(Strategy):
     def _push(grid: Grid, messages: Sequence[Message]) -> dict[str, Message]:
         """Send messages; each by the id that its reply will name (the source of an error reply may be another)."""
         return dict(zip(grid.push_messages(messages), messages, strict=True))
-
-
-def _wait_for_nodes(grid: Grid, wanted: int) -> list[int]:
-    deadline = time.monotonic() + _NODES_PATIENCE_S
-    while len(nodes := sorted(grid.get_node_ids())) < wanted:
-        if time.monotonic() > deadline:
-            raise FederationError(
-                f"the scenario has {wanted} satellites, Flower has {len(nodes)} nodes; allowed: at least one node a "
-                f'satellite, e.g. --federation-config "num-supernodes={wanted} client-resources-num-cpus=1"'
-            )
-        time.sleep(0.5)
-    return nodes

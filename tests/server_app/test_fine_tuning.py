@@ -31,7 +31,7 @@ from splitmodel.parts import load_split
 from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import weights_dir
 from splitmodel.training import learning_rate, round_batches, round_seed, view
-from strategies.federated import FederationError
+from strategies.muster import FederationError
 
 
 def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(fly: Mission) -> None:

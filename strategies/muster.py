@@ -1,0 +1,96 @@
+"""The muster: a Flower node for every satellite, and what each has on board, before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from mission.briefing import Briefing
+
+_NODES_PATIENCE_S = 120.0
+
+
+class FederationError(RuntimeError):
+    """Satellites are missing, cannot train, or failed in a round."""
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Who takes part, in the order of the constellation.
+
+    Attributes:
+        nodes: Flower node id by satellite name.
+        samples: Training images by satellite name.
+        labels: How many of them are of each class, by satellite name.
+        embedding_s: What the embedding of one image takes on board, by satellite name.
+        round_trip_s: What it takes to ask the ground for one image's pooled state, by satellite name.
+    """
+
+    nodes: Mapping[str, int]
+    samples: Mapping[str, int]
+    labels: Mapping[str, Sequence[int]]
+    embedding_s: Mapping[str, float]
+    round_trip_s: Mapping[str, float]
+
+
+def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roster:
+    """Find a node for every satellite and have each check its images and model.
+
+    Args:
+        grid: Flower's nodes.
+        briefing: Sent to every node.
+        timeout_s: For the answers.
+
+    Raises:
+        FederationError: Too few nodes, two nodes for one satellite, or a satellite that cannot train; the first
+            such satellite is named with its reason.
+    """
+    satellites = briefing.satellites
+    told = RecordDict({"config": ConfigRecord(briefing.to_config())})
+    nodes_there = _wait_for_nodes(grid, len(satellites))
+    messages = [Message(told, node, f"{MessageType.QUERY}.muster") for node in nodes_there]
+    replies = list(grid.send_and_receive(messages, timeout=timeout_s))
+    nodes: dict[str, int] = {}
+    answers: dict[str, ConfigRecord] = {}
+    for reply in replies:
+        if reply.has_error():
+            raise FederationError(f"a satellite cannot be mustered: {reply.error.reason}")
+        answer = reply.content.config_records["config"]
+        if answer.get("spare", False):
+            continue
+        name = satellites[int(answer["satellite"])]  # type: ignore[arg-type]
+        if "error" in answer:
+            raise FederationError(f"{name} cannot train: {answer['error']!s}")
+        if name in nodes:
+            raise FederationError(f"two nodes have the partition-id of {name}")
+        nodes[name], answers[name] = reply.metadata.src_node_id, answer
+    missing = [name for name in satellites if name not in nodes]
+    if missing:
+        raise FederationError(
+            f"no answer from {len(missing)} of {len(satellites)} satellites, the first is {missing[0]}"
+        )
+    found: dict[str, Any] = {name: answers[name] for name in satellites}
+    return Roster(
+        nodes={name: nodes[name] for name in satellites},
+        samples={name: sum(answer["labels"]) for name, answer in found.items()},
+        labels={name: answer["labels"] for name, answer in found.items()},
+        embedding_s={name: answer["embedding-s"] for name, answer in found.items()},
+        round_trip_s={name: answer["round-trip-s"] for name, answer in found.items()},
+    )
+
+
+def _wait_for_nodes(grid: Grid, wanted: int) -> list[int]:
+    deadline = time.monotonic() + _NODES_PATIENCE_S
+    while len(nodes := sorted(grid.get_node_ids())) < wanted:
+        if time.monotonic() > deadline:
+            raise FederationError(
+                f"the scenario has {wanted} satellites, Flower has {len(nodes)} nodes; allowed: at least one node a "
+                f'satellite, e.g. --federation-config "num-supernodes={wanted} client-resources-num-cpus=1"'
+            )
+        time.sleep(0.5)
+    return nodes
