@@ -35,10 +35,15 @@ def test_passes_are_neighbours_in_the_plan_that_are_served_at_the_same_time() ->
     assert plan_passes(spans, 1) == [(turn,) for turn in plan_order(spans)]
 
 
-async def played(order: list[Turn], at_once: int, arrival: list[str]) -> list[Turn]:
-    """Play a round with so many places: parked satellites leave theirs and queue again."""
-    turns = Turns([(turn,) for turn in order], in_order=True, patience_s=0.02)
-    steps = {name: [turn.step for turn in order if turn.satellite == name] for name in arrival}
+async def played(passes: list[Pass], at_once: int, arrival: list[str], *, in_order: bool) -> list[Turn]:
+    """Play a round with so many places; the turns in the order in which they came.
+
+    Parked satellites leave their place and queue again; nobody waits for a step to be over.
+    """
+    turns = Turns(passes, in_order=in_order, patience_s=0.02)
+    steps = {
+        name: [turn.step for one in passes for turn in one if turn.satellite == name] for name in arrival
+    }
     queue: asyncio.Queue[str] = asyncio.Queue()
     for name in arrival:
         queue.put_nowait(name)
@@ -75,7 +80,7 @@ def test_the_order_is_the_plan_s_whoever_comes_first_and_however_few_fit(steps, 
     order = plan_order([Span(f"s{i}", count, 0.0, 1.0) for i, count in enumerate(steps)])
     arrival = [f"s{i}" for i in range(len(steps))]
     shuffle.shuffle(arrival)
-    assert asyncio.run(played(order, at_once, arrival)) == order
+    assert asyncio.run(played([(turn,) for turn in order], at_once, arrival, in_order=True)) == order
 
 
 def test_nobody_is_parked_where_all_run_at_once() -> None:
@@ -109,42 +114,6 @@ def test_a_step_that_is_not_planned_or_comes_twice_is_refused() -> None:
     asyncio.run(play())
 
 
-async def joined(passes: list[Pass], at_once: int, arrival: list[str]) -> list[Pass]:
-    """Play a round of passes with so many places; which passes were made, in order.
-
-    As on the ground, features of a satellite that is parked stay, and nobody waits for a step to be over.
-    """
-    turns = Turns(passes, in_order=False, patience_s=0.02)
-    steps = {
-        name: [turn.step for one in passes for turn in one if turn.satellite == name] for name in arrival
-    }
-    queue: asyncio.Queue[str] = asyncio.Queue()
-    for name in arrival:
-        queue.put_nowait(name)
-    made: dict[Pass, set[Turn]] = {}
-
-    async def place() -> None:
-        while not turns.done:
-            try:
-                name = await asyncio.wait_for(queue.get(), 0.005)
-            except TimeoutError:
-                continue
-            try:
-                while steps[name]:
-                    turn = Turn(name, steps[name][0])
-                    await turns.wait(turn)
-                    made.setdefault(turns.pass_of(turn), set()).add(turn)
-                    await asyncio.sleep(0)
-                    await turns.take(turn)
-                    steps[name].pop(0)
-            except Parked:
-                queue.put_nowait(name)
-
-    await asyncio.wait_for(asyncio.gather(*(place() for _ in range(at_once))), 30)
-    assert all(taken == set(together) for together, taken in made.items())
-    return list(made)
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     steps=st.lists(st.integers(1, 4), min_size=1, max_size=6),
@@ -152,15 +121,18 @@ async def joined(passes: list[Pass], at_once: int, arrival: list[str]) -> list[P
     at_once=st.integers(1, 6),
     shuffle=st.randoms(use_true_random=False),
 )
-def test_who_shares_a_pass_is_the_plan_s_however_few_fit(steps, most, at_once, shuffle) -> None:
+def test_every_pass_is_made_after_those_of_its_satellites_before_however_few_fit(
+    steps, most, at_once, shuffle
+) -> None:
     passes = plan_passes([Span(f"s{i}", count, 0.0, 1.0) for i, count in enumerate(steps)], most)
     arrival = [f"s{i}" for i in range(len(steps))]
     shuffle.shuffle(arrival)
-    made = asyncio.run(joined(passes, at_once, arrival))
-    assert sorted(made) == sorted(passes)
-    for name in arrival:
-        own = [turn.step for together in made for turn in together if turn.satellite == name]
-        assert own == sorted(own)
+    taken = asyncio.run(played(passes, at_once, arrival, in_order=False))
+    assert sorted(taken) == sorted(turn for together in passes for turn in together)
+    for together in passes:
+        for turn in together:
+            before = [other for name, step in together for other in taken if other == (name, step - 1)]
+            assert all(taken.index(other) < taken.index(turn) for other in before)
 
 
 def test_a_pass_waits_until_the_passes_before_it_are_over_for_all_its_satellites() -> None:
