@@ -11,7 +11,7 @@ from typing import Any
 
 from mission.briefing import GROUND
 from mission.schema import Scenario
-from skysplit.node_folders import superexec_command, superlink_options, supernode_command
+from skysplit.node_folders import RESTARTS, superexec_command, superlink_options, supernode_command
 
 IMAGE = "skysplit"
 RELAY_PORT = 50051
@@ -86,7 +86,9 @@ def compose_file(satellites: tuple[str, ...], host: Host) -> dict[str, Any]:
         supernode = supernode_command(NODE, superlink, index, len(satellites))
         service = _node(host, name, supernode, ["superlink", GROUND], mem_limit="2g")
         service["environment"]["OMP_NUM_THREADS"] = "1"
-        service["restart"] = "on-failure"  # goes on in mid-round; with the ground, a run has to be resumed
+        service["restart"] = (
+            f"on-failure:{RESTARTS}"  # goes on in mid-round; with the ground, a run has to be resumed
+        )
         services[service_name(satellites, name)] = service
     return {"services": services}
 

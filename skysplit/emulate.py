@@ -18,11 +18,16 @@ from skysplit.certs import SUPERLINK, SUPERNODE_PUBLIC_KEY
 from skysplit.compose import NODE, USER, Host, addresses_of, compose_file, named_by
 from skysplit.containers import Containers, build_image
 from skysplit.flower_run import SuperLink, flower_environment, register_supernodes, run_app, superlink
-from skysplit.node_folders import RELAY_FILE, superlink_options, supernode_command, write_node_folders
+from skysplit.node_folders import (
+    RELAY_FILE,
+    RESTARTS,
+    superlink_options,
+    supernode_command,
+    write_node_folders,
+)
 from skysplit.processes import Processes, free_ports
 
 _LOOPBACK = "127.0.0.1"
-RESTARTS = 20  # of what runs on a satellite; Flower admits no successor of a killed SuperNode for a minute
 
 
 def emulate_in_processes(

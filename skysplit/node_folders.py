@@ -12,6 +12,7 @@ from relay.identity import node_folder
 from skysplit.certs import SUPERNODE_KEY, write_credentials
 
 RELAY_FILE = "relay.json"
+RESTARTS = 20  # of what runs on a satellite; Flower admits no successor of a killed SuperNode for a minute
 
 
 def write_node_folders(

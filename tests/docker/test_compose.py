@@ -46,7 +46,7 @@ def test_containers_are_confined_and_start_by_health(services: dict) -> None:
         assert service["cap_drop"] == ["ALL"]
         assert service["healthcheck"]["test"][0] == "CMD"
         assert service["mem_limit"]
-        assert service.get("restart") == ("on-failure" if name.startswith("satellite") else None)
+        assert service.get("restart") == ("on-failure:20" if name.startswith("satellite") else None)
         after = set(service.get("depends_on", {}))
         assert after == (set() if name == "superlink" else {"superlink", "ground"} - {name})
 
