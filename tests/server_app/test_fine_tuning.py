@@ -317,7 +317,7 @@ def failing(
 
 
 def test_too_few_flower_nodes_is_one_error(fly: Mission, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("strategies.federated._NODES_PATIENCE_S", 0.1)
+    monkeypatch.setattr("strategies.muster._NODES_PATIENCE_S", 0.1)
     failing(fly, {}, FederationError, "4 satellites, Flower has 3 nodes.*num-supernodes=4", nodes=3)
 
 
