@@ -71,7 +71,8 @@ def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, re
                 assert 500.0 <= first.mission_time_s() < 505.0
                 first.close()
                 assert 2500.0 <= later.result(15) < 2505.0
-        stood_s = relays.until("ground", lambda _: relays.clocks["ground"].standing).mission_s
+        relays.until("ground", lambda _: relays.clocks["ground"].standing)
+        stood_s = relays.status("ground").mission_s
         time.sleep(0.3)
         for name in NODES:
             relays.until(name, lambda now: now.mission_s == stood_s)
