@@ -48,6 +48,7 @@ from splitmodel.training import steps_per_round
 from strategies.federated import RoundOutcome, SplitFederatedStrategy
 from strategies.muster import muster
 from strategies.server_optimizer import ServerOptimizer
+from strategies.under_way import Averaging
 
 app = ServerApp()
 
@@ -236,7 +237,7 @@ def fine_tune(
             ArrayRecord(scaling.to_state()),
             planner,
             planner.quorum,
-            scenario.strategy.staleness_exponent,
+            Averaging(roster.labels, scenario.strategy.staleness_exponent, training.head_rows == "by-class"),
             functools.partial(services_of, steps=steps_of),
             ground,
             optimizer,

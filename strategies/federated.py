@@ -28,7 +28,7 @@ from strategies.muster import FederationError, Roster
 from strategies.plan import Plan
 from strategies.quorum import Quorum, cut
 from strategies.server_optimizer import ServerOptimizer
-from strategies.under_way import Contribution, mean_of, weights_of
+from strategies.under_way import Averaging, Contribution
 
 _POLL_S = 0.05
 _DIED = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)
@@ -104,7 +104,7 @@ class SplitFederatedStrategy(Strategy):
         constants: Arrays that every ``train`` message carries beside the head: how what crosses is scaled.
         planner: Plans a round, by its number and the mission time it starts at.
         quorum: How many planes end a round.
-        staleness_exponent: By how much a contribution counts less with its age.
+        averaging: How what is delivered is averaged.
         services: When the ground serves whom, read from a plan.
         ground: The backbone's side.
         server_optimizer: Makes the next round's weights of the mean.
@@ -123,7 +123,7 @@ class SplitFederatedStrategy(Strategy):
         constants: ArrayRecord,
         planner: Callable[[int, float], Plan],
         quorum: Quorum,
-        staleness_exponent: float,
+        averaging: Averaging,
         services: Callable[[Plan], Sequence[Service]],
         ground: GroundService,
         server_optimizer: ServerOptimizer,
@@ -141,7 +141,7 @@ class SplitFederatedStrategy(Strategy):
         self._names = {node: name for name, node in roster.nodes.items()}
         self._planner = planner
         self._quorum = quorum
-        self._staleness_exponent = staleness_exponent
+        self._averaging = averaging
         self._under_way = dict(under_way)
         self._due: list[str] = []
         self._sent = ArrayRecord()
@@ -202,8 +202,8 @@ class SplitFederatedStrategy(Strategy):
                 if there
             ]
             aggregated, train_metrics = self.aggregate_train(number, replies)
-            weights, total = self._weights(number)
-            by_ground = self._ground.end_round(weights, total)
+            ages = {name: number - self._under_way[name].started for name in self._due}
+            by_ground = self._ground.end_round(*self._averaging.weights(ages))
             self._clock.advance_to(end_s)
             arrays = self._server_optimizer.step(number, arrays, aggregated)
             if by_ground is not None:
@@ -246,9 +246,9 @@ class SplitFederatedStrategy(Strategy):
             report = dict(content.metric_records["metrics"])
             name = self._names[reply.metadata.src_node_id]
             self._under_way[name] = Contribution(server_round, arrays, report)  # type: ignore[arg-type]
-        weights, total = self._weights(server_round)
         sent = {key: array.numpy() for key, array in self._sent.items()}
-        mean = mean_of(sent, self._under_way, weights, total)
+        due = {name: self._under_way[name] for name in self._due}
+        mean = self._averaging.mean(sent, due, server_round)
         trained = [name for name in self._roster.nodes if self._under_way[name].started == server_round]
         metrics: dict[str, int | float | list[int] | list[float]] = {
             key: float(
@@ -260,12 +260,6 @@ class SplitFederatedStrategy(Strategy):
             for key in ("train-loss", "train-accuracy")
         }
         return ArrayRecord({key: Array(array) for key, array in mean.items()}), MetricRecord(metrics)
-
-    def _weights(self, number: int) -> tuple[dict[str, float], float]:
-        """By how much each that is due counts, and what that were together if all were due and fresh."""
-        samples = self._roster.samples
-        due = {name: self._under_way[name] for name in self._due}
-        return weights_of(due, samples, number, self._staleness_exponent), float(sum(samples.values()))
 
     def _report(self, name: str, number: int) -> Mapping[str, float]:
         """What a satellite tells; what it sent and computed counts in the round in which it started."""
