@@ -21,10 +21,11 @@ from orbit.constellation import Constellation
 from orbit.frames import earth_orientation, itrs_from_teme
 from orbit.propagation import PROPAGATORS, PropagationError
 
-# Steps in radians of the orbit at perigee; 0.1 rad are 90 s at 550 km.  Against SGP4 itself a LEO is then off by
-# 0.2 mm, with 0.2 rad by 2 cm and with 0.34 rad by half a metre, a tenth of a millisecond in the time of a link.
+# Steps in radians of the orbit at perigee; 0.16 rad are 145 s at 550 km.  Against SGP4 itself a LEO is then off by
+# millimetres, a microsecond in the time of a pass, and with 0.34 rad by half a metre, a tenth of a millisecond in that
+# of a link.
 LINK_STEP_RAD = 0.34
-PASS_STEP_RAD = {"sgp4": 0.1, "j2": LINK_STEP_RAD, "cowell-j2": 0.1}  # J2 itself is kilometres off
+PASS_STEP_RAD = {"sgp4": 0.16, "j2": LINK_STEP_RAD, "cowell-j2": 0.16}  # J2 itself is kilometres off
 FIRST_DIFFERENCES = (4 / 5, -1 / 5, 4 / 105, -1 / 280)  # central, of the nodes one to four steps away
 SECOND_DIFFERENCES = (8 / 5, -1 / 5, 8 / 315, -1 / 560)  # (Fornberg 1988), the node itself gets −205/72
 Result = TypeVar("Result")

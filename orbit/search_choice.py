@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-# Function values (rows times nodes of the ephemeris) from which on a search is compiled.  Fewer take numpy at most
-# about a quarter of a second; compiling would save half of that.
-COMPILED_FROM = 500_000
+# Function values (rows times nodes of the ephemeris) from which on a search is compiled.  Fewer take numpy a few
+# hundredths of a second; compiling would save half of that.
+COMPILED_FROM = 300_000
 
 
 def is_compiled(values: int, asked: bool | None) -> bool:
