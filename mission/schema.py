@@ -299,10 +299,10 @@ class Training(Table):
     proximal: NotNegative = Field(
         0.0, description="FedProx (Li et al. 2020): pull of a satellite's weights towards those it was sent"
     )
-    head_rows: Literal["by-class", "by-images"] = Field(
-        "by-class",
-        description="what a satellite's row of the head for a class weighs in the average: its images of that class, "
-        "or all its images (FedAvg)",
+    head_rows: Literal["by-images", "by-class"] = Field(
+        "by-images",
+        description="what a satellite's row of the head for a class weighs in the average: all its images (FedAvg), or "
+        "its images of that class, better where satellites see few classes",
     )
     server_optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"] = Field(
         "fedavg", description="what makes the next round's heads (or whole models) of the satellites' mean"

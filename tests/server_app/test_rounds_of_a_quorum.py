@@ -50,8 +50,7 @@ def test_the_average_is_bit_for_bit_the_stated_weighted_mean(
     grid_of: Callable[[int, int], Any], tmp_path: Path
 ) -> None:
     """By hand, from what the satellites answered: images times (1 + s)^-a each, the present average for the rest."""
-    plain = {"training.mode": "head", "training.head_rows": "by-images"}
-    scenario = load_scenario("demo", SMALL | ONE_PLANE | plain)
+    scenario = load_scenario("demo", SMALL | ONE_PLANE | {"training.mode": "head"})
     record = RunRecord(tmp_path / "run", scenario, "skysplit run demo")
     grid, answers = grid_of(4, 4), {}
     pull = grid.pull_messages
