@@ -199,6 +199,7 @@ def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
         facts |= {
             "test accuracy": f"{100 * result['test_accuracy']:.1f} %",
             "before fine-tuning": f"{100 * result['initial_test_accuracy']:.1f} %",
+            "worst satellite": f"{100 * result['worst_satellite_accuracy']:.1f} %",
             "rounds": str(result["rounds"]),
             "mission time": _duration(result["mission_time_s"]),
             "wall time": _duration(result["wall_time_s"]),

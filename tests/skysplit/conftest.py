@@ -61,7 +61,13 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
         record.add_round(round_rows(outcome, constellation, reached(number), labels))
         start_s = plan.end_s
     record.finish(
-        test_accuracy=0.8, test_loss=0.75, initial_test_accuracy=0.1, mission_time_s=start_s, rounds=ROUNDS
+        test_accuracy=0.8,
+        test_loss=0.75,
+        initial_test_accuracy=0.1,
+        worst_satellite=constellation.names[0],
+        worst_satellite_accuracy=0.6,
+        mission_time_s=start_s,
+        rounds=ROUNDS,
     )
     return directory
 
