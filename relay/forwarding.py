@@ -57,10 +57,11 @@ class Forwarding:
                 link.wake.set()
 
     def dropped(self, transfer_id: bytes) -> None:
-        """A transfer has left the spool."""
+        """A transfer has left the spool; the ways of the others are as good as before."""
         for link in self.links.values():
             link.forget(transfer_id)
-        self._queues.clear()
+        for peer, queue in self._queues.items():
+            self._queues[peer] = [entry for entry in queue if entry.transfer_id != transfer_id]
         self._wake()
 
     def reroute(self) -> None:

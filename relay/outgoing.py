@@ -273,9 +273,11 @@ class OutgoingLink:
         for entry in self._queue():
             if self._not_before_s.get(entry.transfer_id, 0.0) > now_wall_s:
                 continue
-            start = max(entry.base_offset, entry.delivered_offset)
-            fresh = _Sending(entry, start, start, start, self._clock.now_s)
-            sending = self._sendings.setdefault(entry.transfer_id, fresh)
+            sending = self._sendings.get(entry.transfer_id)
+            if sending is None:
+                start = max(entry.base_offset, entry.delivered_offset)
+                sending = _Sending(entry, start, start, start, self._clock.now_s)
+                self._sendings[entry.transfer_id] = sending
             if sending.sent < entry.end_offset or not sending.opened:
                 return sending
         return None
