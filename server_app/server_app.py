@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -23,21 +23,16 @@ from mission.record import RunRecord, new_run_directory
 from mission.scenario import ScenarioError, given_path, load_scenario, scalar_keys
 from mission.schema import Scenario
 from orbit.contact_plan_files import save
-from relay.answers import Handler
 from relay.direct import GroundEndpoint
-from relay.endpoint import RelayEndpoint
 from relay.settings import LocalRelay, local_relay
-from server_app.arrivals import Arrivals
-from server_app.backbone import BackboneSteps, choose_device, choose_precision
 from server_app.calibration import calibrated
-from server_app.central import CentralGround
 from server_app.checkpoint import Checkpoint, newest
 from server_app.feature_cache import FeatureCache
 from server_app.flight import Flight
-from server_app.ground import SHARED, Ground
 from server_app.planning import RoundPlanner, kept_row_bytes, kept_rows, resources_of
 from server_app.results import Results
 from server_app.rounds import services_of
+from server_app.segment import ground_segment
 from splitmodel.adapters import LoraSettings, load_trainable_state, make_trainable, trainable_state
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import open_imagery
@@ -109,15 +104,8 @@ def fine_tune(
     # Half of the cores: in a simulation the satellites compute on the others, and threads that wait for a core spin.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
 
-    if relay is not None and training.mode not in ("head", "lora"):
-        raise ScenarioError(
-            f"training.mode: found {training.mode!r}; an emulation moves the tensors of the split, allowed: head, lora"
-        )
-    if relay is not None and scenario.strategy.planes_per_round:
-        raise ScenarioError(
-            f"strategy.planes_per_round: found {scenario.strategy.planes_per_round}; an emulation waits for every "
-            "satellite, allowed: 0"
-        )
+    if relay is not None:
+        _require_emulable(scenario)
     checkpoint = None
     if resume:
         checkpoint = Checkpoint.load(newest(record.directory / "checkpoints"))
@@ -155,26 +143,10 @@ def fine_tune(
     record.note(phase="muster", satellites=satellites, planes=planes, classes=test.classes)
 
     # The ground segment.
-    central = training.mode == "downlink"
-    adapters: Sequence[str] = []
-    if training.mode == "lora" or central:
-        adapters = satellites if training.adapter != SHARED and not central else [SHARED]
-    device = choose_device(training.device)
-    steps = BackboneSteps(
-        model.backbone,
-        lora,
-        device,
-        adapters,
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
-        precision=choose_precision(training.precision, device),
-        activation_bytes=training.activations_gb * 1e9,
-    )
-    arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features)
-    split_ground = Ground(steps, scenario, run, arrivals, at_once=at_once)
-    ground = CentralGround(split_ground, steps, scenario, run) if central else split_ground
+    segment = ground_segment(scenario, model, lora, costs, satellites, run, at_once=at_once)
+    steps, ground = segment.steps, segment.ground
     row_bytes = kept_row_bytes(scenario, costs)
-    with _endpoint(ground.handle, split_ground, satellites, address, relay) as endpoint:
+    with segment.endpoint(satellites, address, relay) as endpoint:
         # The satellites, and how what crosses the split is scaled.
         backbone = endpoint.address if isinstance(endpoint, GroundEndpoint) else ""
         briefing = Briefing(
@@ -188,18 +160,15 @@ def fine_tune(
             clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario))
             depart = clock.depart
         record.note(phase="training", samples=dict(roster.samples), start_up_s=record.wall_time_s())
-        steps.busy_s = 0.0  # what it took so far belongs to the start-up
-        scaling = split_ground.end_muster(satellites)
-        head = StandardisedHead.of(model.head, scaling.pooled)
-        model = dataclasses.replace(model, head=head)
-        if isinstance(ground, CentralGround):
-            ground.expect(model, roster.samples)
+        scaling = segment.muster.end_muster(satellites)
+        model = dataclasses.replace(model, head=StandardisedHead.of(model.head, scaling.pooled))
+        segment.expect(model, roster.samples)
 
         cache = None
         if row_bytes is not None:
             rows = kept_rows(scenario, row_bytes, sum(roster.samples.values()))
             cache = FeatureCache(record.directory / "features.safetensors", row_bytes, rows)
-            arrivals.keep_in(cache)
+            segment.arrivals.keep_in(cache)
 
         # The rounds.
         planner = RoundPlanner(scenario, contact_plan, costs, list(roster.samples.values()))
@@ -259,16 +228,18 @@ def fine_tune(
     results.finish()
 
 
-def _endpoint(
-    handle: Handler, ground: Ground, satellites: tuple[str, ...], address: str, relay: LocalRelay | None
-) -> GroundEndpoint | RelayEndpoint:
-    """Where satellites reach the backbone: at its own address, or over the ground's relay."""
-    if relay is None:
-        host, _, port = address.rpartition(":")
-        return GroundEndpoint(handle, satellites, host=host, port=int(port))
-    endpoint = RelayEndpoint(handle, satellites, relay.address, relay.node, identity=relay.identity)
-    ground.expect_all_at_once(endpoint.waiting)
-    return endpoint
+def _require_emulable(scenario: Scenario) -> None:
+    """Raise ScenarioError for what only a simulation can do."""
+    if scenario.training.mode not in ("head", "lora"):
+        raise ScenarioError(
+            f"training.mode: found {scenario.training.mode!r}; an emulation moves the tensors of the split, "
+            "allowed: head, lora"
+        )
+    if scenario.strategy.planes_per_round:
+        raise ScenarioError(
+            f"strategy.planes_per_round: found {scenario.strategy.planes_per_round}; an emulation waits for every "
+            "satellite, allowed: 0"
+        )
 
 
 def _with_passages(

@@ -119,7 +119,9 @@ def test_a_link_carries_nothing_before_its_window_and_goes_on_in_the_next(fleet)
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         satellite.send(*fleet.tensor(data, "sat-0", "ground"))
         parcel = ground.receive(10)
-        arrived_s = relays.clocks["sat-0"].now_s  # whose windows and pace it is; the other clock started later
+        arrived_s = relays.clocks[
+            "sat-0"
+        ].now_s  # whose windows and pace it is; the other clock started later
         assert values(parcel) == data.tolist()
     assert 1.8 <= arrived_s < 2.3
     status = relays.status("sat-0")

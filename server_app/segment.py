@@ -1,0 +1,100 @@
+"""The ground's part of a run, put together as the training mode wants it: backbone, what arrives, who answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mission.schema import Scenario
+from relay.direct import GroundEndpoint
+from relay.endpoint import RelayEndpoint
+from relay.settings import LocalRelay
+from server_app.arrivals import Arrivals
+from server_app.backbone import BackboneSteps, choose_device, choose_precision
+from server_app.central import CentralGround
+from server_app.ground import SHARED, Ground
+from splitmodel.adapters import LoraSettings
+from splitmodel.parts import SplitModel
+from splitmodel.published import Profile
+
+
+@dataclass(frozen=True, eq=False)
+class GroundSegment:
+    """What answers the satellites of a run.
+
+    Attributes:
+        steps: The backbone's training steps.
+        arrivals: Puts together the features of a step.
+        muster: Answers what satellites send before training.
+        ground: Answers in the rounds; the same in the modes of the split.
+    """
+
+    steps: BackboneSteps
+    arrivals: Arrivals
+    muster: Ground
+    ground: Ground | CentralGround
+
+    def endpoint(
+        self, satellites: tuple[str, ...], address: str, relay: LocalRelay | None
+    ) -> GroundEndpoint | RelayEndpoint:
+        """Where satellites reach it: at an address of its own, ``host:port``, or over the ground's relay."""
+        if relay is None:
+            host, _, port = address.rpartition(":")
+            return GroundEndpoint(self.ground.handle, satellites, host=host, port=int(port))
+        endpoint = RelayEndpoint(
+            self.ground.handle, satellites, relay.address, relay.node, identity=relay.identity
+        )
+        self.muster.expect_all_at_once(endpoint.waiting)
+        return endpoint
+
+    def expect(self, model: SplitModel, samples: Mapping[str, int]) -> None:
+        """From here on the rounds: with this model, whose head the muster has scaled, on so many images of each."""
+        self.steps.busy_s = 0.0  # what it took so far belongs to the start-up
+        if isinstance(self.ground, CentralGround):
+            self.ground.expect(model, samples)
+
+
+def ground_segment(
+    scenario: Scenario,
+    model: SplitModel,
+    lora: LoraSettings,
+    costs: Profile,
+    satellites: tuple[str, ...],
+    run: str,
+    *,
+    at_once: int | None,
+) -> GroundSegment:
+    """The ground segment of a scenario.
+
+    Args:
+        scenario: The resolved scenario.
+        model: Its model, made trainable; the backbone is trained in place.
+        lora: Of its adapters.
+        costs: Shape of the model's features.
+        satellites: Names, in the order of the constellation.
+        run: Name of the run on the wire.
+        at_once: Satellites that run at the same time, where that is known.
+    """
+    training = scenario.training
+    central = training.mode == "downlink"
+    adapters: tuple[str, ...] = ()
+    if central or (training.mode == "lora" and training.adapter == SHARED):
+        adapters = (SHARED,)
+    elif training.mode == "lora":
+        adapters = satellites
+    device = choose_device(training.device)
+    steps = BackboneSteps(
+        model.backbone,
+        lora,
+        device,
+        adapters,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        precision=choose_precision(training.precision, device),
+        activation_bytes=training.activations_gb * 1e9,
+    )
+    arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features)
+    muster = Ground(steps, scenario, run, arrivals, at_once=at_once)
+    return GroundSegment(
+        steps, arrivals, muster, CentralGround(muster, steps, scenario, run) if central else muster
+    )
