@@ -22,7 +22,7 @@ CACHES = (_POOLED, _KEPT, _SENT)  # what outlives a round
 
 
 def save_progress(context: Context, run: str, number: int, progress: Progress, head: nn.Linear) -> None:
-    """Keep round ``number`` of a run where it stands: counters, head, its optimiser, the head as sent, the plane's sum."""
+    """Keep round ``number`` of a run where it stands: every field of the progress, and the head."""
     tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.items()}
     tensors |= {f"sent.{number}": tensor for number, tensor in enumerate(progress.sent)}

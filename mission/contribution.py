@@ -24,7 +24,9 @@ def contribution(arrays: Mapping[str, NDArray], counts: Sequence[float] | Vector
         counts: What they count; behind that, where rows of the head have a count of their own, one for each row.
     """
     counts = np.asarray(counts, np.float64)
-    weighted = [np.asarray(arrays[name], np.float64) * _count(name, arrays[name], counts) for name in sorted(arrays)]
+    weighted = [
+        np.asarray(arrays[name], np.float64) * _count(name, arrays[name], counts) for name in sorted(arrays)
+    ]
     return np.concatenate([*(one.ravel() for one in weighted), counts])
 
 

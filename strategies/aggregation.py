@@ -65,7 +65,9 @@ def plane_sum(parts: Sequence[np.ndarray], *, ring: bool) -> np.ndarray:
 def _round_the_ring(parts: Sequence[np.ndarray]) -> np.ndarray:
     size = len(parts)
     chunks = [np.array_split(part, size) for part in parts]
-    return np.concatenate([_in_order([chunks[(c + hop) % size][c] for hop in range(size)]) for c in range(size)])
+    return np.concatenate(
+        [_in_order([chunks[(c + hop) % size][c] for hop in range(size)]) for c in range(size)]
+    )
 
 
 def _in_order(parts: Iterable[np.ndarray]) -> np.ndarray:

@@ -60,9 +60,9 @@ class PlaneOrder:
 
 
 def plane_orders(plan: Plan, contact_plan: ContactPlan, payload_bytes: float) -> list[PlaneOrder]:
-    """For each plane by number how it is summed in a round: over the links that are open when its last satellite is done.
+    """How each plane, by number, is summed in a round: over the links that are open when its last satellite is done.
 
-    A plane that is broken then is summed on the ground, by slot.
+    A plane that is broken then is summed on the ground, as a chain by slot.
     """
     orders = []
     for _, members in sorted(contact_plan.planes.items()):

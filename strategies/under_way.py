@@ -14,6 +14,7 @@ from mission.contribution import Vector, average, contribution, counts_in
 from strategies.aggregation import AggregationError, plane_sum, staleness_weight
 from strategies.intra_orbit import PlaneOrder
 
+
 @dataclass(frozen=True, eq=False)
 class Contribution:
     """One satellite's trained weights.
@@ -61,7 +62,9 @@ class Averaging:
         counts = [images.sum()]
         if self.by_class:
             seen = np.array(list(self.labels.values())).any(axis=0)
-            counts += np.where(seen, images, images.sum()).tolist()  # of a class that nobody has, as of the others
+            counts += np.where(
+                seen, images, images.sum()
+            ).tolist()  # of a class that nobody has, as of the others
         return np.array(counts) * staleness_weight(age, self.exponent)
 
     def mean(
