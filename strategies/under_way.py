@@ -62,9 +62,8 @@ class Averaging:
         counts = [images.sum()]
         if self.by_class:
             seen = np.array(list(self.labels.values())).any(axis=0)
-            counts += np.where(
-                seen, images, images.sum()
-            ).tolist()  # of a class that nobody has, as of the others
+            # A class that nobody has an image of counts as the whole head does.
+            counts += np.where(seen, images, images.sum()).tolist()
         return np.array(counts) * staleness_weight(age, self.exponent)
 
     def mean(
@@ -99,19 +98,16 @@ class Averaging:
     ) -> Vector:
         """What its satellites have summed, where one of them has it; else the same from what each has delivered."""
         there = [name for name in plane.members if name in delivered]
-        counts = {name: self.counts(name, number - delivered[name].started) for name in there}
-        for name in there:
-            summed = delivered[name].plane_sum
-            if summed is None:
-                continue
-            wanted = sum(counts.values())
-            if summed.size != sum(array.size for array in current.values()) + wanted.size or np.any(
-                counts_in(summed, current) != wanted
-            ):
-                raise AggregationError(
-                    f"{name}: the sum of its plane counts {counts_in(summed, current)[:1].tolist()} images; allowed is "
-                    f"{wanted[:1].tolist()}, those of {', '.join(there)}"
-                )
-            return summed
-        parts = [contribution(delivered[name].arrays, counts[name]) for name in there]
-        return plane_sum(parts, ring=plane.ring and len(there) == len(plane.members))
+        counts = [self.counts(name, number - delivered[name].started) for name in there]
+        sums = (delivered[name].plane_sum for name in there)
+        summed = next((one for one in sums if one is not None), None)
+        if summed is None:
+            weighted = zip(there, counts, strict=True)
+            parts = [contribution(delivered[name].arrays, count) for name, count in weighted]
+            return plane_sum(parts, ring=plane.ring and len(there) == len(plane.members))
+        found, wanted = counts_in(summed, current), functools.reduce(operator.add, counts)
+        if found.tolist() != wanted.tolist():
+            raise AggregationError(
+                f"the sum of {', '.join(there)} counts {found[:1].tolist()} images, allowed is {wanted[:1].tolist()}"
+            )
+        return summed

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from synthetic_worlds import RATES, make_workload, make_world
 
 from mission.contribution import average, contribution
+from orbit.contact_plan import ContactPlan
 from strategies.aggregation import AggregationError, plane_sum, staleness_weight, weighted_mean
-from strategies.intra_orbit import PlaneLinks, all_reduce, all_reduce_s, plane_links, ring_all_reduce_s
-from strategies.workload import IntraOrbit
+from strategies.intra_orbit import (
+    PlaneLinks,
+    PlaneOrder,
+    all_reduce,
+    all_reduce_s,
+    plane_links,
+    plane_orders,
+    ring_all_reduce_s,
+)
+from strategies.planner import plan_round
+from strategies.workload import IntraOrbit, Resources, Switches
 
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 23), st.integers(0, 2**31 - 1))
 
@@ -108,3 +120,33 @@ def test_a_gap_opens_the_ring_and_two_gaps_break_the_plane() -> None:
     chain = plane_links((0, 1, 2), links[2:])
     assert (chain.closed, chain.members) == (False, (1, 2, 0))
     assert plane_links((0, 1, 2), links[4:]) is None
+
+
+def orders_of(world: ContactPlan, payload_bytes: float, intra_orbit: str = "parallel") -> list[PlaneOrder]:
+    switches = Switches.parse(intra_orbit, "topology-aware", "none")
+    workload = make_workload(len(world.satellites))
+    plan = plan_round(world, workload, RATES, Resources(), switches, start_s=0.0)
+    return plane_orders(plan, world, payload_bytes)
+
+
+PASSES = [(satellite, 0, 200.0 * satellite, 150.0) for satellite in range(6)]
+
+
+def test_a_closed_plane_is_summed_round_the_ring_where_that_is_sooner_and_never_in_the_baseline() -> None:
+    world = make_world(2, 3, 1, PASSES, isl_bps=1e6)
+    ring, chain = (
+        [PlaneOrder(tuple(f"sat-{p}-{k}" for k in range(3)), goes_round, linked=True) for p in (0, 1)]
+        for goes_round in (True, False)
+    )
+    assert orders_of(world, 1e6) == ring
+    assert orders_of(world, 1.0) == orders_of(world, 1e6, "sequential") == chain
+
+
+def test_an_open_plane_is_a_chain_from_gap_to_gap_and_a_broken_one_is_left_to_the_ground() -> None:
+    world = make_world(2, 3, 1, PASSES)
+    contacts = world.contacts
+    apart = [{0, 1}, {3, 4}, {4, 5}]  # one link of the first plane, two of the second
+    kept = [{int(row["source"]), int(row["target"])} not in apart for row in contacts]
+    first, second = orders_of(dataclasses.replace(world, contacts=contacts[kept]), 1.0, "none")
+    assert first == PlaneOrder(("sat-0-1", "sat-0-2", "sat-0-0"), ring=False, linked=True)
+    assert second == PlaneOrder(("sat-1-0", "sat-1-1", "sat-1-2"), ring=False, linked=False)
