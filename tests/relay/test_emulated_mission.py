@@ -309,6 +309,7 @@ ONE_RING = {
     "constellation.altitude_km": 3000.0,  # four see each other all round
     "links.intra_orbit.mbps": 1.0,  # slow enough for the ring to be the sooner
     "training.mode": "head",
+    "training.head_rows": "by-class",
     "training.rounds": 1,
 }
 
