@@ -36,6 +36,7 @@ from client_app.onboard import (
     train_head_round,
 )
 from client_app.partitions import Shares, shares_of
+from client_app.plane_exchange import PlaneExchange
 from client_app.raw_images import send_images
 from client_app.whole_model import train_whole_round
 from mission.briefing import Briefing
@@ -167,6 +168,15 @@ def train(message: Message, context: Context) -> Message:
         except Parked:
             parked = True
         finished_s = link.mission_time_s()
+        exchange = PlaneExchange.from_config(config)
+        if exchange is not None and not (parked or progress.exchanged):
+            early, satellite = crossings.for_the_plane, briefing.satellites[index]
+            progress.plane_sum = exchange.sum(
+                parts, link, satellite, run=briefing.run, number=number, early=early
+            )
+            progress.exchanged = True
+            early.clear()
+            note()
     save()
 
     facts: dict[str, int | float] = {"bytes-up": crossings.bytes_up, "bytes-down": crossings.bytes_down}
@@ -182,7 +192,10 @@ def _trained(
     parts: nn.ModuleDict | None,
     facts: dict[str, int | float],
 ) -> Message:
-    """The reply to ``train``; without ``parts`` it says that the round is parked."""
+    """The reply to ``train``: the plane's sum where there is one, else what was trained here.
+
+    Without ``parts`` it says that the round is parked.
+    """
     seen = max(1, progress.seen)
     metrics: dict[str, int | float | list[int] | list[float]] = {
         "num-examples": len(on_board.images),
@@ -194,7 +207,9 @@ def _trained(
         "bytes-down": 0,
     }
     content = RecordDict({"metrics": MetricRecord({**metrics, **facts})})
-    if parts is not None:
+    if progress.plane_sum is not None:
+        content["plane"] = ArrayRecord({"sum": progress.plane_sum})
+    elif parts is not None:
         content["arrays"] = ArrayRecord(trainable_state(parts))
     return Message(content=content, reply_to=message)
 
@@ -219,7 +234,7 @@ def _link(context: Context, briefing: Briefing, index: int) -> ParcelLink:
 def _journal(context: Context, briefing: Briefing) -> Journal | None:
     """Beside the satellite's relay; none in a simulation, where a satellite does not die alone."""
     relay = _relay(context)
-    return Journal(relay.folder / "application", briefing.run) if relay is not None else None
+    return Journal(relay.folder / "application", briefing.run, state.CACHES) if relay is not None else None
 
 
 def _relay(context: Context) -> LocalRelay | None:

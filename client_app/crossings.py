@@ -69,6 +69,7 @@ class Crossings:
         self._round = round_number
         self._satellite = briefing.satellites[index]
         self._ground = briefing.ground
+        self.for_the_plane: list[Parcel] = []  # what others of the plane send who are done with the round
         self.bytes_up = 0
         self.bytes_down = 0
         self._early: dict[tuple[Kind, int, int], Parcel] = {}
@@ -109,7 +110,11 @@ class Crossings:
         """
         wanted = (kind, place.step, place.number)
         while wanted not in self._early:
-            manifest, payload = self._link.receive(RECEIVE_TIMEOUT_S)
+            parcel = self._link.receive(RECEIVE_TIMEOUT_S)
+            manifest = parcel.manifest
+            if manifest.kind is Kind.AGGREGATE:
+                self.for_the_plane.append(parcel)
+                continue
             if manifest.run != self._run or (manifest.round, manifest.step) < (self._round, place.step):
                 continue  # for a process that has died, of this satellite or of the ground
             if manifest.round > self._round:
@@ -117,7 +122,7 @@ class Crossings:
                     f"{self._satellite} waits for {kind.name} of round {self._round}, step {place.step}, and got "
                     f"{manifest.kind.name} of round {manifest.round}, step {manifest.step}"
                 )
-            self._early[manifest.kind, manifest.step, manifest.micro_batch] = Parcel(manifest, payload)
+            self._early[manifest.kind, manifest.step, manifest.micro_batch] = parcel
         manifest, payload = self._early.pop(wanted)
         self.bytes_down += len(payload)
         self.are_kept = bool(manifest.attributes.get("kept", 0))
@@ -127,8 +132,8 @@ class Crossings:
 
     def settle(self) -> None:
         """The state that has come of what was received is kept: a new process of this satellite need not have it."""
-        if not self._early:
-            self._link.settle()
+        held = [*self._early.values(), *self.for_the_plane]
+        self._link.settle(keep={parcel.manifest.transfer_id for parcel in held})
 
     def _send(
         self,

@@ -42,7 +42,9 @@ class Progress:
         loss_sum, correct, seen: Sums over the images seen in this round.
         optimizer: State of the head's optimiser, by parameter and name.
         sent: The head's parameters as the ground sent them, where FedProx holds on to them.
-        finished: Whether the ground has taken the last step (``lora`` mode).
+        finished: Whether the last step has been taken, in ``lora`` mode by the ground, too.
+        exchanged: Whether the plane's sum has been formed, or given up.
+        plane_sum: That sum, where there is one.
     """
 
     step: int = 0
@@ -53,6 +55,8 @@ class Progress:
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     sent: tuple[Tensor, ...] = ()
     finished: bool = False
+    exchanged: bool = False
+    plane_sum: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -154,14 +158,16 @@ def train_head_round(
     crossings: Crossings,
     progress: Progress,
     pooled_states: PooledStates,
-    after_crossings: Callable[[], None] = lambda: None,
+    note: Callable[[], None] = lambda: None,
 ) -> None:
     """Train the head alone: c1 and c2 once per image and view, kept on board ever after.
 
     Args:
         pooled_states: The cache, which grows in place.
-        after_crossings: Called when it has grown.
+        note: Called when it has grown, and when the head is trained.
     """
+    if progress.finished:
+        return
     # A satellite that has lost its states, as in a resumed run, asks again as it did then: in other batches the same
     # images come back with other roundings.
     first = 1 if pooled_states.empty else task.number
@@ -176,7 +182,7 @@ def train_head_round(
                 _keep_answer(crossings, pooled_states, *under_way.popleft())
         for place, batch in under_way:
             _keep_answer(crossings, pooled_states, place, batch)
-    after_crossings()
+    note()
     batches = task.batches(len(on_board.images))
     optimizer = head_optimizer(head, task.training, progress)
     proximal = Proximal(list(head.parameters()), task.training.proximal)
@@ -186,6 +192,8 @@ def train_head_round(
             head, optimizer, proximal, pooled_states.get(batch), labels_B, task.rate(number, len(batches))
         )
         count_batch(progress, float(result.loss), result.logits, labels_B)
+    progress.finished = True
+    note()
 
 
 def _keep_answer(crossings: Crossings, pooled_states: PooledStates, place: MicroBatch, batch: Batch) -> None:

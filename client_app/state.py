@@ -17,13 +17,17 @@ _ROUND, _TENSORS, _COUNTERS, _POOLED, _KEPT, _SENT = (
     "kept-features",
     "images-sent",
 )
+_PLANE_SUM = "plane-sum"
+CACHES = (_POOLED, _KEPT, _SENT)  # what outlives a round
 
 
 def save_progress(context: Context, run: str, number: int, progress: Progress, head: nn.Linear) -> None:
-    """Keep round ``number`` of a run where it stands: counters, head, the head's optimiser and the head as sent."""
+    """Keep round ``number`` of a run where it stands: every field of the progress, and the head."""
     tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.items()}
     tensors |= {f"sent.{number}": tensor for number, tensor in enumerate(progress.sent)}
+    if progress.plane_sum is not None:
+        tensors[_PLANE_SUM] = progress.plane_sum
     context.state[_ROUND] = ConfigRecord({"run": run, "round": number})
     context.state[_TENSORS] = ArrayRecord(tensors)
     context.state[_COUNTERS] = MetricRecord(
@@ -34,6 +38,7 @@ def save_progress(context: Context, run: str, number: int, progress: Progress, h
             "correct": progress.correct,
             "seen": progress.seen,
             "finished": int(progress.finished),
+            "exchanged": int(progress.exchanged),
         }
     )
 
@@ -54,6 +59,8 @@ def load_progress(context: Context, run: str, number: int, head: nn.Linear) -> P
         optimizer=_below("optimizer.", tensors),
         sent=tuple(_below("sent.", tensors).values()),
         finished=bool(counters["finished"]),
+        exchanged=bool(counters["exchanged"]),
+        plane_sum=tensors.get(_PLANE_SUM),
     )
 
 

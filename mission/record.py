@@ -7,7 +7,7 @@
 ``plan.jsonl``
     A line per planned activity, appended when a round is planned.
 ``passages.parquet``
-    In an emulation, a row per transfer that has passed between a satellite and the ground (:data:`PASSAGES`).
+    In an emulation, a row per transfer and link that it has passed over (:data:`PASSAGES`).
 ``contacts.parquet``
     The contact plan over the horizon, as the report draws it.
 ``checkpoints/``, ``final/``
@@ -71,9 +71,10 @@ ROUNDS = pa.schema(
 PASSAGES = pa.schema(
     [
         ("round", pa.int32()),
-        ("link", pa.string()),  # "downlink" or "uplink"
+        ("link", pa.string()),  # "downlink", "uplink", "intra_isl" or "inter_isl"
+        ("node", pa.string()),  # where it was measured: the ground, or the satellite that received it
         ("peer", pa.string()),  # the satellite at the other end
-        ("satellite", pa.string()),  # for whom
+        ("satellite", pa.string()),  # whose tensor it is
         ("kind", pa.string()),  # of relay.wire.Kind, in lower case
         ("step", pa.int32()),
         ("micro_batch", pa.int32()),
@@ -178,7 +179,7 @@ class RunRecord:
             file.writelines(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
     def add_passages(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add what was measured on the ground's links in a round (:data:`PASSAGES`)."""
+        """Add what was measured on the links in a round (:data:`PASSAGES`)."""
         path = self.directory / "passages.parquet"
         before = [pq.read_table(path)] if path.exists() else []
         measured = pa.Table.from_pylist([dict(row) for row in rows], schema=PASSAGES)

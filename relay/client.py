@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
@@ -77,8 +77,11 @@ class ParcelLink(Protocol):
         """
         ...
 
-    def settle(self) -> None:
-        """What was received so far has been used: should this process die, the next one need not have it."""
+    def settle(self, keep: Collection[bytes] = ()) -> None:
+        """What was received so far has been used: should this process die, the next one need not have it.
+
+        Except for these transfers.
+        """
         ...
 
     def mission_time_s(self) -> float | None:

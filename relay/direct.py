@@ -216,7 +216,7 @@ class GroundLink:
         """The next parcel. Raises LinkError where none comes in time."""
         return self._incoming.receive(timeout_s)
 
-    def settle(self) -> None:
+    def settle(self, keep: Collection[bytes] = ()) -> None:
         """Nothing to do: a repeated request is answered anyway."""
 
     def mission_time_s(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -106,11 +106,12 @@ class RelayLink:
             if failure.transfer_id in self._sent_ids:  # else a process that has died was told of it
                 raise failure
 
-    def settle(self) -> None:
-        """Tell the relay that what was received need not be kept."""
+    def settle(self, keep: Collection[bytes] = ()) -> None:
+        """Tell the relay that what was received need not be kept, except for these transfers."""
         for transfer_id in self._unsettled:
-            self._requests.put(pb.FetchRequest(taken=transfer_id))
-        self._unsettled.clear()
+            if transfer_id not in keep:
+                self._requests.put(pb.FetchRequest(taken=transfer_id))
+        self._unsettled = [transfer_id for transfer_id in self._unsettled if transfer_id in keep]
 
     def mission_time_s(self) -> float:
         """Mission time at the relay. Raises LinkTimeout, LinkLost, LinkRefused."""

@@ -92,13 +92,14 @@ class LocalRelay(NamedTuple):
     address: str
     identity: NodeIdentity | None
     folder: Path  # the relay's, where the application may keep what outlives a process
+    peers: Mapping[str, str]  # host:port of the relays that it may dial
 
 
 def local_relay(path: Path) -> LocalRelay:
     """The relay that was started from this file on this machine. Raises as `read_relay_file`."""
     file = _read(path)
     folder = path.parent / file.folder
-    return LocalRelay(file.name, service.local_address(folder), _identity(path, file), folder)
+    return LocalRelay(file.name, service.local_address(folder), _identity(path, file), folder, file.peers)
 
 
 def read_relay_file(path: Path) -> tuple[RelaySettings, NodeIdentity | None]:

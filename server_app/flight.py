@@ -6,6 +6,7 @@ emulated run plans the same rounds as a simulated one with the same compute rate
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,6 +17,8 @@ import numpy as np
 from mission.clock import VirtualClock
 from orbit.contact_plan import ContactPlan, LinkKind
 from relay import control
+from relay import wire_pb2 as pb
+from relay.client import LinkError
 from relay.link import LinkSchedule, Network, Window, fastest
 from relay.settings import LocalRelay
 from relay.wire import Kind as Crossed
@@ -26,6 +29,8 @@ _LATE_S = 6 * 3600.0  # how long after its planned end a round may still find co
 _ON_TIME_S = 5.0  # a round that ends no later than this keeps the timetable
 
 Span = tuple[float, float]
+
+log = logging.getLogger(__name__)
 
 
 class Flight(VirtualClock):
@@ -61,25 +66,45 @@ class Flight(VirtualClock):
         super().advance_to(measured_s if measured_s > instant_s + _ON_TIME_S else instant_s)
 
     def passages(self, run: str, number: int) -> Iterator[dict[str, Any]]:
-        """What has passed between satellites and ground in a round, as :data:`mission.record.PASSAGES`.
+        """What has passed over each link in a round, as :data:`mission.record.PASSAGES`.
+
+        Links of the ground are measured there, those between satellites where they end. A satellite whose relay does
+        not answer is left out.
 
         Raises:
             relay.client.LinkError: The ground's relay does not answer.
         """
         ground = self._relay.node
         for passage in control.passages(self._relay.address, ground, run, number):
-            yield {
-                "round": passage.round,
-                "link": "uplink" if passage.sent else "downlink",
-                "peer": passage.peer,
-                "satellite": passage.destination if passage.source == ground else passage.source,
-                "kind": Crossed(passage.kind).name.lower(),
-                "step": passage.step,
-                "micro_batch": passage.micro_batch,
-                "bytes": passage.size_bytes,
-                "start_s": passage.start_s,
-                "end_s": passage.end_s,
-            }
+            yield self._row(passage, ground, "uplink" if passage.sent else "downlink")
+        plane = {node.name: node.plane for node in self._contact_plan.nodes if node.kind == "satellite"}
+        for name in plane:
+            try:
+                address, identity = self._relay.peers[name], self._relay.identity
+                found = control.passages(address, name, run, number, identity)
+            except LinkError as error:
+                log.warning("what has passed over the links of %s is not recorded: %s", name, error)
+                continue
+            for passage in found:
+                if not passage.sent and passage.peer != ground:
+                    link = LinkKind.INTRA_ISL if plane[name] == plane[passage.peer] else LinkKind.INTER_ISL
+                    yield self._row(passage, name, link.name.lower())
+
+    def _row(self, passage: pb.Passage, node: str, link: str) -> dict[str, Any]:
+        from_ground = passage.source == self._relay.node
+        return {
+            "round": passage.round,
+            "link": link,
+            "node": node,
+            "peer": passage.peer,
+            "satellite": passage.destination if from_ground else passage.source,
+            "kind": Crossed(passage.kind).name.lower(),
+            "step": passage.step,
+            "micro_batch": passage.micro_batch,
+            "bytes": passage.size_bytes,
+            "start_s": passage.start_s,
+            "end_s": passage.end_s,
+        }
 
 
 def round_network(plan: Plan, contact_plan: ContactPlan, resources: Resources, ground: str) -> Network:

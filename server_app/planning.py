@@ -14,6 +14,7 @@ from relay.wire import encoded_bytes
 from splitmodel.published import Profile
 from splitmodel.training import VIEWS, round_batches, round_seed
 from strategies.checker import require_feasible
+from strategies.intra_orbit import PlaneOrder, plane_orders
 from strategies.plan import Plan
 from strategies.planner import plan_round
 from strategies.quorum import Quorum
@@ -54,6 +55,8 @@ class RoundPlanner:
         self._switches = switches_of(scenario)
         self.quorum = quorum_of(scenario, contact_plan, samples)
         self.left_over = RoundState()
+        mode = Mode(scenario.training.mode)
+        self._aggregate_bytes = workload_of(scenario, costs, self._samples, mode).aggregate_bytes
 
     def __call__(self, number: int, start_s: float) -> Plan:
         """The plan of round ``number``, starting at a mission time, to the end of the last satellite.
@@ -67,6 +70,10 @@ class RoundPlanner:
         require_feasible(plan, *task, self.left_over)
         self.left_over = self.quorum.left_over(plan, workload, self.left_over)
         return plan
+
+    def orders(self, plan: Plan) -> list[PlaneOrder]:
+        """In which order each plane is summed at the end of a round."""
+        return plane_orders(plan, self._contact_plan, self._aggregate_bytes)
 
     def workload(self, number: int) -> Workload:
         """What round ``number`` moves and computes."""

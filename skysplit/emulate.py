@@ -12,7 +12,6 @@ from typing import Any
 
 import server_app
 from mission.briefing import GROUND
-from mission.orbits import constellation_of, contact_plan_of
 from mission.schema import Scenario
 from skysplit.certs import SUPERLINK, SUPERNODE_PUBLIC_KEY
 from skysplit.compose import NODE, USER, Host, addresses_of, compose_file, named_by
@@ -26,6 +25,7 @@ from skysplit.node_folders import (
     write_node_folders,
 )
 from skysplit.processes import Processes, free_ports
+from skysplit.satellites import satellites_of
 
 _LOOPBACK = "127.0.0.1"
 
@@ -48,7 +48,7 @@ def emulate_in_processes(
         skysplit.flower_run.FlowerRunError: The run failed.
         skysplit.processes.ProcessError: A relay or a SuperNode ended.
     """
-    satellites = _satellites(scenario, on_progress)
+    satellites = satellites_of(scenario, on_progress)
     on_progress({"phase": "starting nodes"})
     nodes = (*satellites, GROUND)
     ports = dict(zip(nodes, free_ports(len(nodes)), strict=True))
@@ -77,7 +77,7 @@ def emulate_in_containers(
         skysplit.flower_run.FlowerRunError: The run failed.
         skysplit.containers.ContainerError: There is no Docker here, or a container ended.
     """
-    satellites = _satellites(scenario, on_progress)
+    satellites = satellites_of(scenario, on_progress)
     on_progress({"phase": "building the image"})
     build_image(Path(server_app.__file__).resolve().parent.parent)
     on_progress({"phase": "starting containers"})
@@ -116,14 +116,6 @@ def _node_folders(directory: Path) -> Iterator[Path]:
             yield Path(folder)
         finally:
             pointer.unlink()
-
-
-def _satellites(scenario: Scenario, on_progress: Callable[[Mapping[str, Any]], None]) -> tuple[str, ...]:
-    """The scenario's satellites; that they have contacts is found out before anything is started."""
-    constellation = constellation_of(scenario)
-    on_progress({"phase": "contact plan"})
-    contact_plan_of(scenario, constellation)
-    return constellation.names
 
 
 def _give_away(folders: Sequence[Path], user: int) -> None:

@@ -16,7 +16,7 @@ from server_app.run_totals import by_round, read_rounds
 def print_measured(directory: Path) -> None:
     """Print what was planned and measured.
 
-    A line per round, its length until the last satellite is done; then one per round and direction to the ground.
+    A line per round, its length until the last satellite is done; then one per round and class of link.
     """
     shown = Table("round", "satellites", "planned, s", "measured, s", "difference")
     rounds = by_round(read_rounds(directory))
@@ -34,9 +34,9 @@ def print_measured(directory: Path) -> None:
 
 
 def _links(directory: Path) -> Table:
-    """What crosses between satellites and ground, and from when to when in the round, by round and direction."""
+    """What crosses, and from when to when in the round, by round and class of link."""
     activities = map(json.loads, (directory / "plan.jsonl").read_text(encoding="utf-8").splitlines())
-    planned = [row for row in activities if row["link"] in ("downlink", "uplink") and row["bytes"]]
+    planned = [row for row in activities if row["link"] and row["bytes"]]
     measured = pq.read_table(directory / "passages.parquet").to_pylist()
     start_s = {row["round"]: row["start_s"] for row in read_rounds(directory).to_pylist()}
     shown = Table("round", "link", "planned, MB", "measured, MB", "planned, s", "measured, s")
@@ -44,6 +44,9 @@ def _links(directory: Path) -> Table:
         cells = []
         for rows in (planned, measured):
             of_link = [row for row in rows if (row["round"], row["link"]) == (number, link)]
+            if not of_link:
+                cells.append(("–", "–"))
+                continue
             size_bytes = sum(row["bytes"] for row in of_link)
             first_s, last_s = min(row["start_s"] for row in of_link), max(row["end_s"] for row in of_link)
             span = f"{max(0.0, first_s - start_s[number]):.1f} – {last_s - start_s[number]:.1f}"

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mission.orbits import constellation_of, contact_plan_of
 from mission.schema import Scenario
 from skysplit.flower_run import run_app, superlink
 from skysplit.processes import Processes
+from skysplit.satellites import satellites_of
 
 # A satellite's process with torch and transformers loaded takes about so much memory that it shares with no other.
 _PROCESS_BYTES = 700e6
@@ -38,11 +38,7 @@ def simulate(
         skysplit.flower_run.FlowerRunError: The run failed.
         skysplit.processes.ProcessError: The SuperLink did not start, or was lost.
     """
-    constellation = constellation_of(scenario)
-    # Computed here, the contact plan fails before Flower starts, and the ServerApp finds it in the cache.
-    on_progress({"phase": "contact plan"})
-    contact_plan_of(scenario, constellation)
-    satellites = len(constellation)
+    satellites = len(satellites_of(scenario, on_progress))
     together = min(satellites, at_once or most_at_once())
     nodes = f"num-supernodes={satellites} client-resources-num-cpus=1 init-args-num-cpus={together}"
     with (

@@ -1,36 +1,20 @@
-"""The average of heads and adapters as numbers: what the all-reduce, the chain and the flooding compute.
+"""Averages as numbers: sums run in float64 and in a fixed order, and only the result is rounded to the input's type.
 
-Sums run in float64 and in a fixed order; only the result is rounded to the type of the input.  ``weighted_mean`` is
-the reference: the order of its arguments.  A chain adds from both ends towards its middle and a ring starts each chunk
-at another satellite: both are bit-identical on all satellites and equal to the reference up to the rounding of float64.
+What travels between satellites is added up plane by plane (:func:`plane_sum`), the planes in the order of their numbers
+(:mod:`strategies.under_way`); what the ground keeps for each satellite is averaged in the order of the roster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import operator
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-
-Partial = tuple[np.ndarray, float]  # (sum of weight times value in float64, sum of weights)
 
 
 class AggregationError(ValueError):
     """Arrays and weights do not fit together."""
-
-
-def partial_sum(array: np.ndarray, weight: float) -> Partial:
-    """One satellite's contribution."""
-    return np.asarray(array, np.float64) * weight, float(weight)
-
-
-def add(left: Partial, right: Partial) -> Partial:
-    """Both contributions, ``left`` first."""
-    return left[0] + right[0], left[1] + right[1]
-
-
-def mean(total: Partial, dtype: np.dtype) -> np.ndarray:
-    """The average, rounded once to ``dtype``."""
-    return (total[0] / total[1]).astype(dtype)
 
 
 def weighted_mean(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
@@ -39,10 +23,8 @@ def weighted_mean(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> np.
     Raises ``AggregationError`` for differing shapes, differing counts, a negative weight or no weight at all.
     """
     _check(arrays, weights)
-    total = partial_sum(arrays[0], weights[0])
-    for array, weight in zip(arrays[1:], weights[1:], strict=True):
-        total = add(total, partial_sum(array, weight))
-    return mean(total, np.asarray(arrays[0]).dtype)
+    weighted = (np.asarray(array, np.float64) * weight for array, weight in zip(arrays, weights, strict=True))
+    return (_in_order(weighted) / sum(weights)).astype(np.asarray(arrays[0]).dtype)
 
 
 def mean_with_absent(
@@ -63,74 +45,33 @@ def mean_with_absent(
     return weighted_mean([*arrays, current], [*weights, absent])
 
 
-def chain_reduce_broadcast(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.ndarray]:
-    """What each satellite of an open chain holds after partial sums ran to its middle and the mean ran back.
+def plane_sum(parts: Sequence[np.ndarray], *, ring: bool) -> np.ndarray:
+    """The sum of one plane's vectors, float64 and in the order of its satellites, as they themselves add it up.
 
-    Both halves reduce at once; the middle adds the left one, itself, the right one.
+    On a ring one half of the vector goes round each way, and chunk ``c`` of it starts at the ``c``-th satellite of its
+    way (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009).  On an open
+    chain both ends add towards the middle.  :mod:`relay.allreduce` does the same over links, with the same bits.
     """
-    _check(arrays, weights)
-    size = len(arrays)
+    size = len(parts)
+    if ring:
+        halves = [np.array_split(part, 2) for part in parts]
+        one, other = [half[0] for half in halves], [half[1] for half in halves[::-1]]
+        return np.concatenate([_round_the_ring(one), _round_the_ring(other)])
     middle = size // 2
-    held = [partial_sum(array, weight) for array, weight in zip(arrays, weights, strict=True)]
-    for node in range(middle):  # each satellite adds what comes from the end behind it, and passes the sum on
-        held[node + 1] = add(held[node], held[node + 1])
-    for node in range(size - 1, middle + 1, -1):
-        held[node - 1] = add(held[node - 1], held[node])
-    if middle + 1 < size:
-        held[middle] = add(held[middle], held[middle + 1])
-    result: list[np.ndarray] = [mean(held[middle], np.asarray(arrays[0]).dtype)] * size
-    for node in (*range(middle - 1, -1, -1), *range(middle + 1, size)):
-        result[node] = result[node + 1 if node < middle else node - 1].copy()
-    return result
+    total = _in_order(parts[: middle + 1])
+    return total if middle + 1 == size else total + _in_order(parts[:middle:-1])
 
 
-def ring_all_reduce(arrays: Sequence[np.ndarray], weights: Sequence[float]) -> list[np.ndarray]:
-    """What each satellite of a closed ring holds after reduce-scatter and all-gather of S chunks.
-
-    Chunk ``c`` starts at satellite ``c``, is added to on S - 1 hops and then passed round unchanged (Patarasuk and
-    Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009).  The payload need not be
-    divisible by S.
-    """
-    _check(arrays, weights)
-    size, first = len(arrays), np.asarray(arrays[0])
-    chunks = [
-        np.array_split(np.asarray(array, np.float64).ravel() * weight, size)
-        for array, weight in zip(arrays, weights, strict=True)
-    ]
-    weight_chunks = [[float(weight)] * size for weight in weights]
-    for step in range(size - 1):
-        for node in range(
-            size
-        ):  # node passes chunk (node - step) on; all sends of a step touch different chunks
-            chunk, peer = (node - step) % size, (node + 1) % size
-            chunks[peer][chunk] = chunks[node][chunk] + chunks[peer][chunk]
-            weight_chunks[peer][chunk] = weight_chunks[node][chunk] + weight_chunks[peer][chunk]
-    for step in range(size - 1):
-        for node in range(size):
-            chunk, peer = (node + 1 - step) % size, (node + 1) % size
-            chunks[peer][chunk], weight_chunks[peer][chunk] = chunks[node][chunk], weight_chunks[node][chunk]
-    return [
-        np.concatenate(
-            [part / weight for part, weight in zip(chunks[node], weight_chunks[node], strict=True)]
-        )
-        .reshape(first.shape)
-        .astype(first.dtype)
-        for node in range(size)
-    ]
+def _round_the_ring(parts: Sequence[np.ndarray]) -> np.ndarray:
+    size = len(parts)
+    chunks = [np.array_split(part, size) for part in parts]
+    return np.concatenate(
+        [_in_order([chunks[(c + hop) % size][c] for hop in range(size)]) for c in range(size)]
+    )
 
 
-def merge_flooded(known: Mapping[int, Partial], heard: Mapping[int, Partial]) -> dict[int, Partial]:
-    """Union of what two satellites know, by plane: hearing a plane's sum twice changes nothing."""
-    return {**heard, **known}
-
-
-def mean_of_planes(known: Mapping[int, Partial], dtype: np.dtype) -> np.ndarray:
-    """The average over all planes known, summed in the order of their numbers, so alike on every satellite."""
-    order = sorted(known)
-    total = known[order[0]]
-    for plane in order[1:]:
-        total = add(total, known[plane])
-    return mean(total, dtype)
+def _in_order(parts: Iterable[np.ndarray]) -> np.ndarray:
+    return functools.reduce(operator.add, parts)
 
 
 def staleness_weight(rounds_late: int, exponent: float = 0.5) -> float:

@@ -1,8 +1,8 @@
 """The Flower strategy: rounds that follow the plan on the mission clock.
 
 Flower carries messages, head weights and metrics; tensors of the split travel beside it. A round is planned at the
-mission time it starts, trained by all satellites of the roster, averaged in the roster's order (so that the result
-does not depend on who answers first), and ends when the plan ends, or a quorum of planes has delivered.
+mission time it starts, trained by all satellites of the roster, averaged in the order that the plan gives (so that the
+result does not depend on who answers first), and ends when the plan ends, or a quorum of planes has delivered.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from flwr.serverapp.strategy import Result, Strategy
 
 from mission.briefing import Briefing
 from mission.clock import VirtualClock
+from strategies.intra_orbit import PlaneOrder
 from strategies.muster import FederationError, Roster
 from strategies.plan import Plan
 from strategies.quorum import Quorum, cut
@@ -105,12 +106,14 @@ class SplitFederatedStrategy(Strategy):
         planner: Plans a round, by its number and the mission time it starts at.
         quorum: How many planes end a round.
         averaging: How what is delivered is averaged.
+        orders: In which order each plane is summed, read from a plan.
         services: When the ground serves whom, read from a plan.
         ground: The backbone's side.
         server_optimizer: Makes the next round's weights of the mean.
         clock: Mission time; advanced to the end of each plan.
         depart: Called with every plan before it is followed.
         on_round: Called with every finished round, before the next is planned; true ends the run.
+        exchange: Whether the satellites of a plane sum among themselves, over relays, and only the sum comes down.
         finished_rounds: Rounds that are done already, where a run is resumed.
         at_once: Satellites that Flower runs at the same time, where that is known.
         under_way: What was under way when they were.
@@ -124,6 +127,7 @@ class SplitFederatedStrategy(Strategy):
         planner: Callable[[int, float], Plan],
         quorum: Quorum,
         averaging: Averaging,
+        orders: Callable[[Plan], Sequence[PlaneOrder]],
         services: Callable[[Plan], Sequence[Service]],
         ground: GroundService,
         server_optimizer: ServerOptimizer,
@@ -131,6 +135,7 @@ class SplitFederatedStrategy(Strategy):
         depart: Callable[[Plan], None],
         on_round: Callable[[RoundOutcome], bool],
         *,
+        exchange: bool = False,
         finished_rounds: int = 0,
         at_once: int | None = None,
         under_way: Mapping[str, Contribution] = MappingProxyType({}),
@@ -142,6 +147,9 @@ class SplitFederatedStrategy(Strategy):
         self._planner = planner
         self._quorum = quorum
         self._averaging = averaging
+        self._order = orders
+        self._orders: Sequence[PlaneOrder] = ()  # of this round
+        self._exchange_on_board = exchange
         self._under_way = dict(under_way)
         self._due: list[str] = []
         self._sent = ArrayRecord()
@@ -184,6 +192,7 @@ class SplitFederatedStrategy(Strategy):
             result.evaluate_metrics_serverapp[0] = metrics
         for number in range(first, num_rounds + 1):
             plan = self._planner(number, self._clock.now_s)
+            self._orders = self._order(plan)
             starting = [name for name in self._roster.nodes if name not in self._under_way]
             services = [service for service in self._services(plan) if service.satellite in starting]
             self._ground.begin_round(number, services)
@@ -229,26 +238,35 @@ class SplitFederatedStrategy(Strategy):
     ) -> list[Message]:
         """A ``train`` message with the head for every satellite that is not at an earlier round still."""
         self._sent = arrays
-        told = ConfigRecord({**config, **self._told, "round": server_round})
+        told = {**config, **self._told, "round": server_round}
         return [
-            self._train_message(node, told, arrays)
+            self._train_message(node, ConfigRecord({**told, **self._exchange_of(name)}), arrays)
             for name, node in self._roster.nodes.items()
             if name not in self._under_way
         ]
 
+    def _exchange_of(self, name: str) -> dict[str, Any]:
+        """What a satellite is told of the exchange in its plane, if there is one."""
+        plane = next(plane for plane in self._orders if name in plane.members)
+        if not (self._exchange_on_board and plane.linked):
+            return {}
+        counts = self._averaging.counts(name).tolist()
+        return {"plane": list(plane.members), "ring": plane.ring, "counts": counts}
+
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
-        """The weights that are due, averaged in the order of the roster, and the metrics of those who have trained."""
+        """The weights that are due, averaged, and the metrics of those who have trained."""
         for reply in replies:
-            content = reply.content
-            arrays = {key: array.numpy() for key, array in content.array_records["arrays"].items()}
-            report = dict(content.metric_records["metrics"])
+            report = dict(reply.content.metric_records["metrics"])
+            records = reply.content.array_records
+            arrays = {key: array.numpy() for key, array in records.get("arrays", ArrayRecord()).items()}
+            plane_sum = records["plane"]["sum"].numpy() if "plane" in records else None
             name = self._names[reply.metadata.src_node_id]
-            self._under_way[name] = Contribution(server_round, arrays, report)  # type: ignore[arg-type]
+            self._under_way[name] = Contribution(server_round, arrays, report, plane_sum)  # type: ignore[arg-type]
         sent = {key: array.numpy() for key, array in self._sent.items()}
         due = {name: self._under_way[name] for name in self._due}
-        mean = self._averaging.mean(sent, due, server_round)
+        mean = self._averaging.mean(sent, due, server_round, self._orders)
         trained = [name for name in self._roster.nodes if self._under_way[name].started == server_round]
         metrics: dict[str, int | float | list[int] | list[float]] = {
             key: float(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orbit.contact_plan import LinkKind
-from strategies.plan import Kind, activities
+from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.plan import Kind, Plan, activities
 from strategies.workload import IntraOrbit
 
 
@@ -46,6 +46,36 @@ def plane_links(members: Sequence[int], links: np.ndarray) -> PlaneLinks | None:
     return PlaneLinks(order, closed=size > 2 and not gaps, rate_bps=rate_bps, owlt_s=owlt_s)
 
 
+@dataclass(frozen=True)
+class PlaneOrder:
+    """In which order the weights of one plane's satellites are summed.
+
+    ``members`` are names.  ``ring`` tells whether the sum goes round (see :func:`strategies.aggregation.plane_sum`);
+    ``linked`` whether the satellites can see each other, and so form it among themselves.
+    """
+
+    members: tuple[str, ...]
+    ring: bool
+    linked: bool
+
+
+def plane_orders(plan: Plan, contact_plan: ContactPlan, payload_bytes: float) -> list[PlaneOrder]:
+    """How each plane, by number, is summed in a round: over the links that are open when its last satellite is done.
+
+    A plane that is broken then is summed on the ground, as a chain by slot.
+    """
+    orders = []
+    for _, members in sorted(contact_plan.planes.items()):
+        now_s = float(plan.finish_s[list(members)].max())
+        links = contact_plan.during(now_s, math.nextafter(now_s, math.inf))
+        links = links[(links["kind"] == LinkKind.INTRA_ISL) & (links["rate_bps"] > 0)]
+        plane = plane_links(members, links)
+        ring = plane is not None and goes_round(plane, payload_bytes, plan.switches.intra_orbit)
+        names = tuple(plan.names[index] for index in (plane.members if plane else members))
+        orders.append(PlaneOrder(names, ring, linked=plane is not None and len(members) > 1))
+    return orders
+
+
 def ring_all_reduce_s(size: int, payload_bytes: float, rate_bps: float, owlt_s: float) -> float:
     """Two-way ring all-reduce: both directions carry half; 2 (S-1) steps of 1/S of a half (Zhu et al., 2404.01875)."""
     if size < 2:
@@ -73,16 +103,23 @@ def sequential_s(plane: PlaneLinks, payload_bytes: float) -> float:
     return 2.0 * (len(plane.members) - 1) * (plane.owlt_s + payload_bytes * 8.0 / plane.rate_bps)
 
 
+def goes_round(plane: PlaneLinks, payload_bytes: float, method: IntraOrbit) -> bool:
+    """Whether the average takes the ring: where the plane closes, and where that is sooner than reduce + broadcast."""
+    if not plane.closed or method is IntraOrbit.SEQUENTIAL:
+        return False
+    ring_s = ring_all_reduce_s(len(plane.members), payload_bytes, plane.rate_bps, plane.owlt_s)
+    return ring_s <= reduce_broadcast_s(plane, payload_bytes)
+
+
 def all_reduce_s(plane: PlaneLinks, payload_bytes: float, method: IntraOrbit) -> float:
     """How long the average of a plane takes: the cheaper of ring and reduce + broadcast, or the baseline."""
     if len(plane.members) < 2:
         return 0.0
     if method is IntraOrbit.SEQUENTIAL:
         return sequential_s(plane, payload_bytes)
-    chain_s = reduce_broadcast_s(plane, payload_bytes)
-    if not plane.closed:
-        return chain_s
-    return min(chain_s, ring_all_reduce_s(len(plane.members), payload_bytes, plane.rate_bps, plane.owlt_s))
+    if goes_round(plane, payload_bytes, method):
+        return ring_all_reduce_s(len(plane.members), payload_bytes, plane.rate_bps, plane.owlt_s)
+    return reduce_broadcast_s(plane, payload_bytes)
 
 
 def all_reduce(
@@ -97,8 +134,7 @@ def all_reduce(
     if duration_s == 0.0:
         return activities(0), start_s
     size = len(plane.members)
-    ring_s = ring_all_reduce_s(size, payload_bytes, plane.rate_bps, plane.owlt_s)
-    on_ring = plane.closed and method is not IntraOrbit.SEQUENTIAL and duration_s == ring_s
+    on_ring = goes_round(plane, payload_bytes, method)
     here = np.array(plane.members if on_ring else plane.members[:-1])
     there = np.array(plane.members[1:] + plane.members[:1] if on_ring else plane.members[1:])
     rows = activities(

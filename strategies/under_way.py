@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.aggregation import mean_with_absent, staleness_weight
-
-_HEAD = "head."  # splitmodel.adapters.exchanged_parts
+from mission.contribution import Vector, average, contribution, counts_in
+from strategies.aggregation import AggregationError, plane_sum, staleness_weight
+from strategies.intra_orbit import PlaneOrder
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,18 +21,20 @@ class Contribution:
 
     Attributes:
         started: The round whose weights it started from.
-        arrays: Its own, by name.
+        arrays: Its own, by name; none where it has summed them with those of its plane.
         report: What it tells of its training.
+        plane_sum: Then that sum, see :func:`strategies.aggregation.plane_sum`.
     """
 
     started: int
     arrays: Mapping[str, NDArray]
     report: Mapping[str, float]
+    plane_sum: Vector | None = None
 
 
 @dataclass(frozen=True)
 class Averaging:
-    """How what satellites deliver becomes one.
+    """How what satellites deliver becomes one: plane by plane, the planes in the order of their numbers.
 
     A satellite counts by its images, the less the older what it delivers is: (1 + s)^-a after s rounds (see
     :func:`strategies.aggregation.staleness_weight`). What those that deliver lack of all is the weight of the present
@@ -38,7 +42,7 @@ class Averaging:
     learnt nothing of it but how to rule it out, which is what spoils averaged heads where satellites see few classes.
 
     Attributes:
-        labels: Images by class of each satellite, in the order in which it is summed.
+        labels: Images by class of each satellite, in the order in which weights are summed.
         exponent: a.
         by_class: Whether the head's rows count by class.
     """
@@ -49,32 +53,61 @@ class Averaging:
 
     def weights(self, ages: Mapping[str, int]) -> tuple[dict[str, float], float]:
         """The weights of those who deliver what is so many rounds old, and what all would weigh if it were fresh."""
-        return self._weights({name: sum(counts) for name, counts in self.labels.items()}, ages)
+        weights = {name: float(self.counts(name, ages[name])[0]) for name in self.labels if name in ages}
+        return weights, float(sum(sum(images) for images in self.labels.values()))
+
+    def counts(self, name: str, age: int = 0) -> Vector:
+        """What a satellite's weights count, see :func:`mission.contribution.contribution`."""
+        images = np.array(self.labels[name], float)
+        counts = [images.sum()]
+        if self.by_class:
+            seen = np.array(list(self.labels.values())).any(axis=0)
+            # A class that nobody has an image of counts as the whole head does.
+            counts += np.where(seen, images, images.sum()).tolist()
+        return np.array(counts) * staleness_weight(age, self.exponent)
 
     def mean(
-        self, current: Mapping[str, NDArray], delivered: Mapping[str, Contribution], number: int
+        self,
+        current: Mapping[str, NDArray],
+        delivered: Mapping[str, Contribution],
+        number: int,
+        planes: Sequence[PlaneOrder],
     ) -> dict[str, NDArray]:
-        """The new average in round ``number`` by name, see :func:`strategies.aggregation.mean_with_absent`."""
-        ages = {name: number - one.started for name, one in delivered.items()}
-        weights, total = self.weights(ages)
-        found = {}
-        for key, array in current.items():
-            theirs = [delivered[name].arrays[key] for name in weights]
-            mean = mean_with_absent(array, theirs, list(weights.values()), total)
-            found[key] = np.array(mean)
-            if not (self.by_class and key.startswith(_HEAD)):
-                continue
-            for row in range(len(array)):
-                of_class, of_all = self._weights({name: n[row] for name, n in self.labels.items()}, ages)
-                if of_all:  # else nobody has an image of it
-                    rows = [one[row] for one in theirs]
-                    found[key][row] = mean_with_absent(array[row], rows, list(of_class.values()), of_all)
-        return found
+        """The new average in round ``number`` by name.
 
-    def _weights(self, images: Mapping[str, int], ages: Mapping[str, int]) -> tuple[dict[str, float], float]:
-        weights = {
-            name: count * staleness_weight(ages[name], self.exponent)
-            for name, count in images.items()
-            if name in ages
-        }
-        return weights, float(sum(images.values()))
+        Raises:
+            AggregationError: A plane's sum is not that of its satellites.
+        """
+        sums = [
+            self._plane_sum(plane, current, delivered, number)
+            for plane in planes
+            if not delivered.keys().isdisjoint(plane.members)
+        ]
+        total = functools.reduce(operator.add, sums)
+        absent = sum(self.counts(name) for name in self.labels) - counts_in(total, current)
+        if np.any(absent):
+            total = total + contribution(current, absent)
+        return average(total, current)
+
+    def _plane_sum(
+        self,
+        plane: PlaneOrder,
+        current: Mapping[str, NDArray],
+        delivered: Mapping[str, Contribution],
+        number: int,
+    ) -> Vector:
+        """What its satellites have summed, where one of them has it; else the same from what each has delivered."""
+        there = [name for name in plane.members if name in delivered]
+        counts = [self.counts(name, number - delivered[name].started) for name in there]
+        sums = (delivered[name].plane_sum for name in there)
+        summed = next((one for one in sums if one is not None), None)
+        if summed is None:
+            weighted = zip(there, counts, strict=True)
+            parts = [contribution(delivered[name].arrays, count) for name, count in weighted]
+            return plane_sum(parts, ring=plane.ring and len(there) == len(plane.members))
+        found, wanted = counts_in(summed, current), functools.reduce(operator.add, counts)
+        if found.tolist() != wanted.tolist():
+            raise AggregationError(
+                f"the sum of {', '.join(there)} counts {found[:1].tolist()} images, allowed is {wanted[:1].tolist()}"
+            )
+        return summed

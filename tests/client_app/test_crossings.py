@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -22,6 +23,10 @@ class Sky:
     def __init__(self) -> None:
         self.coming: deque[Parcel] = deque()
         self.sent: list[Manifest] = []
+        self.settled_but: list[set[bytes]] = []
+
+    def settle(self, keep: set[bytes]) -> None:
+        self.settled_but.append(keep)
 
     def send(self, manifest: Manifest, payload: Buffer) -> None:
         self.sent.append(manifest)
@@ -61,6 +66,22 @@ def test_what_comes_early_is_held_until_it_is_asked_for() -> None:
     for value, place in ((0.0, MicroBatch(4, 0, 2)), (1.0, MicroBatch(4, 1, 2)), (2.0, MicroBatch(5))):
         assert over.receive(Kind.HIDDEN, place).unique().tolist() == [value]
     assert not link.coming
+
+
+def test_what_the_plane_sends_early_is_held_for_its_sum_and_not_settled_before() -> None:
+    payload = np.ones(3).tobytes()
+    facts = {"source": "sat-2", "destination": "sat", "dtype": "float64", "shape": (3,), "round": 2}
+    early = Parcel(Manifest.describe(payload, run="run", kind=Kind.AGGREGATE, **facts), payload)
+    link = Sky()
+    link.coming.extend([early, hidden(1.0, 5), hidden(0.0, 4)])
+    over = crossings(link)
+    over.receive(Kind.HIDDEN, MicroBatch(4))
+    over.settle()
+    over.receive(Kind.HIDDEN, MicroBatch(5))
+    over.settle()
+    assert over.for_the_plane == [early]
+    ahead = hidden(1.0, 5).manifest.transfer_id
+    assert link.settled_but == [{early.manifest.transfer_id, ahead}, {early.manifest.transfer_id}]
 
 
 def test_a_later_round_is_an_error() -> None:

@@ -1,6 +1,7 @@
 """A whole mission over relays, in this process: it ends with the weights of the simulated run."""
 
 import contextlib
+import itertools
 import json
 import threading
 import time
@@ -13,6 +14,7 @@ from flwr.app.error import Error
 from flwr.common.constant import ErrorCode
 from safetensors.torch import load_file
 
+from client_app.plane_exchange import PlaneExchange
 from mission.briefing import GROUND
 from mission.orbits import constellation_of
 from mission.record import RunRecord, read_run
@@ -27,6 +29,8 @@ from relay.settings import LocalRelay
 from relay.wire import Kind
 from server_app.results import Results
 from server_app.server_app import fine_tune
+from splitmodel.adapters import trainable_state
+from strategies.under_way import Averaging, Contribution
 
 SMALL = {
     "constellation.satellites": 4,
@@ -87,7 +91,9 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
             file.write_text(json.dumps(told))
             context.node_config["relay"] = str(file)
         record = RunRecord(tmp_path / "emulated", scenario, "")
-        ground = LocalRelay(GROUND, relays.nodes[GROUND].local_address, None, relays.folder / GROUND)
+        ground = LocalRelay(
+            GROUND, relays.nodes[GROUND].local_address, None, relays.folder / GROUND, relays.addresses
+        )
         meanwhile = threading.Thread(target=during or (lambda relays: None), args=(relays,))
         meanwhile.start()
         if ends_after is None and ends_when is None:
@@ -120,6 +126,34 @@ def simulate(grid_of, tmp_path):
     return fly
 
 
+@pytest.fixture
+def averages(monkeypatch):
+    """Of every round that is averaged from now on: whether it is so of the plane's sum, satellite by satellite.
+
+    Whatever the satellites summed, the average has the bits of that of their own weights, which the ground never saw.
+    """
+    own, found = {}, []
+    form_sum, mean = PlaneExchange.sum, Averaging.mean
+
+    def note_own(exchange, parts, link, satellite, **told):
+        own[satellite] = {name: tensor.numpy() for name, tensor in trainable_state(parts).items()}
+        return form_sum(exchange, parts, link, satellite, **told)
+
+    def check(averaging, current, delivered, number, planes):
+        result = mean(averaging, current, delivered, number, planes)
+        if own:  # else it is simulated, or no satellite is told to sum
+            alone = {name: Contribution(number, own[name], {}) for name in delivered}
+            expected = mean(averaging, current, alone, number, planes)
+            assert all(result[key].tobytes() == expected[key].tobytes() for key in expected)
+            found.append({name: one.plane_sum is not None for name, one in delivered.items()})
+            own.clear()
+        return result
+
+    monkeypatch.setattr(PlaneExchange, "sum", note_own)
+    monkeypatch.setattr(Averaging, "mean", check)
+    return found
+
+
 def weights(directory):
     files = sorted((directory / "final").rglob("*.safetensors"))  # the head, and in mode lora the adapter
     return {f"{file.stem} {key}": tensor for file in files for key, tensor in load_file(file).items()}
@@ -133,10 +167,13 @@ def assert_same_weights(one, other):
         torch.testing.assert_close(tensor, other[name], rtol=1e-5, atol=1e-7)
 
 
-def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate, simulate):
+def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate, simulate, averages):
     emulated = emulate()
+    names = constellation_of(load_scenario("demo", SMALL)).names
+    assert averages == [dict.fromkeys(names, True)] * 2
     simulated = simulate(emulated)
     assert_same_weights(emulated, simulated)
+    assert len(averages) == 2
     flown, planned = (pq.read_table(path / "rounds.parquet").to_pylist() for path in (emulated, simulated))
     for row, plan in zip(flown, planned, strict=True):
         assert plan["measured_end_s"] is None
@@ -150,6 +187,8 @@ def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate,
         assert measured_s == pytest.approx(planned_s, rel=0.1, abs=2.0)
     assert not (simulated / "passages.parquet").exists()
     passages = pq.read_table(emulated / "passages.parquet").to_pylist()
+    between = [row for row in passages if row["kind"] == "aggregate"]
+    passages = [row for row in passages if row["node"] == GROUND]
     for row in flown:
         of_satellite = [
             p for p in passages if (p["round"], p["satellite"]) == (row["round"], row["satellite"])
@@ -159,6 +198,26 @@ def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate,
         assert row["start_s"] < min(p["start_s"] for p in of_satellite)
         assert all(p["start_s"] <= p["end_s"] < row["measured_end_s"] + 5.0 for p in of_satellite)
         assert {p["step"] for p in of_satellite} == set(range(row["steps"]))
+    # Planes of two: one sends its part, the other the sum, over the link that the plan has it reduced on.
+    reduced = [
+        row
+        for row in map(json.loads, (emulated / "plan.jsonl").read_text().splitlines())
+        if row["kind"] == "reduce" and row["link"] == "intra_isl"
+    ]
+    done_s = {(row["round"], row["satellite"]): row["measured_end_s"] for row in flown}
+    for number, (first, second) in itertools.product((1, 2), (names[:2], names[2:])):
+        rows = [row for row in between if row["round"] == number and row["peer"] in (first, second)]
+        assert [(row["step"], row["peer"], row["node"], row["link"]) for row in rows] == [
+            (1, second, first, "intra_isl"),
+            (0, first, second, "intra_isl"),
+        ]
+        [planned] = [
+            row for row in reduced if row["round"] == number and {row["node"], row["peer"]} == {first, second}
+        ]
+        spread, gather = rows
+        assert done_s[number, first] <= gather["start_s"] <= gather["end_s"] <= spread["start_s"]
+        assert done_s[number, second] <= spread["start_s"]
+        assert spread["end_s"] == pytest.approx(planned["end_s"], abs=5.0)
 
 
 def test_steps_that_an_outage_and_a_dead_gateway_cut_go_on_with_the_same_result(emulate, simulate):
@@ -185,13 +244,15 @@ class Killed(BaseException):
     """`kill -9`, to a process that is a thread here."""
 
 
-def dying_link(when):
-    """A satellite's link to its relay that kills the process once, right after sending what `when` names."""
+def dying_link(when, *, before_it_goes=False):
+    """A satellite's link to its relay that kills the process once, after (or before) sending what `when` names."""
 
     class DyingLink(RelayLink):
         def send(self, manifest, payload):
-            super().send(manifest, payload)
-            if when and (manifest.kind, manifest.round, manifest.step) == when[0]:
+            dies = bool(when) and (manifest.kind, manifest.round, manifest.step) == when[0]
+            if not (dies and before_it_goes):
+                super().send(manifest, payload)
+            if dies:
                 del when[0]
                 raise Killed
 
@@ -225,16 +286,72 @@ def forgetting(app):
         ("lora", Kind.GRAD_HIDDEN, 2, 1),
         ("lora", Kind.GRAD_HIDDEN, 1, 2),
         ("head", Kind.FEATURES, 2, 0),
+        ("lora", Kind.AGGREGATE, 1, 0),
+        ("head", Kind.AGGREGATE, 2, 1),
     ],
 )
 def test_a_satellite_that_is_killed_in_mid_round_goes_on_with_the_same_result(
-    emulate, simulate, monkeypatch, mode, kind, number, step
+    emulate, simulate, monkeypatch, averages, mode, kind, number, step
 ):
     when = [(kind, number, step)]
     monkeypatch.setattr("client_app.client_app.RelayLink", dying_link(when))
     overrides = {"training.mode": mode, "training.augment": "dihedral"}
     emulated = emulate(overrides, app=forgetting)
     assert not when
+    assert all(all(of_round.values()) for of_round in averages)
+    assert_same_weights(emulated, simulate(emulated, overrides))
+
+
+ONE_RING = {
+    "constellation.planes": 1,
+    "constellation.phasing": 0,
+    "constellation.train_spacing_deg": 0.0,
+    "constellation.altitude_km": 3000.0,  # four see each other all round
+    "links.intra_orbit.mbps": 1.0,  # slow enough for the ring to be the sooner
+    "training.mode": "head",
+    "training.head_rows": "by-class",
+    "training.rounds": 1,
+}
+
+
+def test_a_ring_that_is_cut_is_summed_the_other_way_round(emulate, simulate, averages):
+    names = constellation_of(load_scenario("demo", SMALL | ONE_RING)).names
+    cut = [Outage(*link, 0.0, 1e6) for link in (names[:2], names[1::-1])]
+    emulated = emulate(ONE_RING, faults=Faults(outages=tuple(cut)))
+    assert averages == [dict.fromkeys(names, True)]
+    assert_same_weights(emulated, simulate(emulated, ONE_RING))
+    passages = pq.read_table(emulated / "passages.parquet").to_pylist()
+    between = [row for row in passages if row["kind"] == "aggregate" and row["node"] != GROUND]
+    ends = {frozenset((row["node"], row["peer"])) for row in between}
+    assert ends >= {frozenset(pair) for pair in zip(names[1:], (*names[2:], names[0]), strict=True)}
+    assert frozenset(names[:2]) not in ends
+    # Two ways of six steps, each over three links that stand; the others take more than one, or come over the ground.
+    assert sum(row["satellite"] == row["peer"] for row in between) >= 2 * 6 * 3
+
+
+def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
+    emulate, simulate, monkeypatch, averages
+):
+    when = [(Kind.AGGREGATE, 1, 0)]
+    monkeypatch.setattr("client_app.client_app.RelayLink", dying_link(when, before_it_goes=True))
+    monkeypatch.setattr("client_app.plane_exchange.PATIENCE_S", 2.0)
+
+    def long_away(app):
+        def answer(message, context):
+            reply = forgetting(app)(message, context)
+            if reply.has_error():
+                time.sleep(6.0)
+            return reply
+
+        return answer
+
+    overrides = {"training.mode": "head"}
+    emulated = emulate(overrides, app=long_away)
+    assert not when
+    alone = {name for name, summed in averages[0].items() if not summed}
+    planes = constellation_of(load_scenario("demo", SMALL)).names
+    assert alone in ({*planes[:2]}, {*planes[2:]})
+    assert all(averages[1].values())
     assert_same_weights(emulated, simulate(emulated, overrides))
 
 

@@ -1,26 +1,30 @@
-"""Averages as numbers: the ring, the chain and the flooding against the weighted mean."""
+"""Averages as numbers: the ring and the chain against the exact mean; what they cost."""
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from synthetic_worlds import RATES, make_workload, make_world
 
-from strategies.aggregation import (
-    AggregationError,
-    chain_reduce_broadcast,
-    mean_of_planes,
-    merge_flooded,
-    partial_sum,
-    ring_all_reduce,
-    staleness_weight,
-    weighted_mean,
+from mission.contribution import average, contribution
+from orbit.contact_plan import ContactPlan
+from strategies.aggregation import AggregationError, plane_sum, staleness_weight, weighted_mean
+from strategies.intra_orbit import (
+    PlaneLinks,
+    PlaneOrder,
+    all_reduce,
+    all_reduce_s,
+    plane_links,
+    plane_orders,
+    ring_all_reduce_s,
 )
-from strategies.intra_orbit import PlaneLinks, all_reduce, all_reduce_s, plane_links, ring_all_reduce_s
-from strategies.workload import IntraOrbit
+from strategies.planner import plan_round
+from strategies.workload import IntraOrbit, Resources, Switches
 
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 23), st.integers(0, 2**31 - 1))
 
@@ -42,35 +46,36 @@ def exact_mean(arrays: list[np.ndarray], weights: list[float]) -> np.ndarray:
     return np.array([float(total / Fraction(sum(weights))) for total in sums], np.float32)
 
 
-@settings(deadline=None)
-@given(sizes)
-def test_the_ring_gives_every_satellite_the_same_bits_and_the_weighted_mean(case) -> None:
+@given(sizes, st.booleans())
+def test_a_plane_s_sum_is_the_exact_one_up_to_the_rounding_of_float64(case, ring: bool) -> None:
     arrays, weights = draw(case)
-    results = ring_all_reduce(arrays, weights)
-    assert {result.tobytes() for result in results} == {results[0].tobytes()}
-    np.testing.assert_allclose(results[0], weighted_mean(arrays, weights), rtol=3e-7, atol=1e-7)
+    vectors = [
+        contribution({"head.weight": array}, [weight]) for array, weight in zip(arrays, weights, strict=True)
+    ]
+    mean = average(plane_sum(vectors, ring=ring), {"head.weight": arrays[0]})["head.weight"]
+    np.testing.assert_allclose(mean, exact_mean(arrays, weights), rtol=1.2e-7, atol=1e-12)
+    assert mean.dtype == np.float32
 
 
-@settings(deadline=None)
-@given(sizes)
-def test_the_chain_gives_every_satellite_the_same_bits_and_the_exact_mean_rounded(case) -> None:
-    arrays, weights = draw(case)
-    results = chain_reduce_broadcast(arrays, weights)
-    assert {result.tobytes() for result in results} == {results[0].tobytes()}
-    assert len(results) == len(arrays)
-    np.testing.assert_allclose(results[0], exact_mean(arrays, weights), rtol=1.2e-7, atol=1e-12)
-    assert len({id(result) for result in results}) == len(arrays)  # each holds its own
+@given(sizes, st.booleans(), st.data())
+def test_a_plane_s_sum_counts_every_satellite_once(case, ring: bool, data) -> None:
+    satellites, length, _ = case
+    counted = data.draw(st.integers(0, satellites - 1))
+    ones = [np.full(length, float(index == counted)) for index in range(satellites)]
+    assert plane_sum(ones, ring=ring).tolist() == [1.0] * length
 
 
-@settings(deadline=None)
-@given(sizes, st.data())
-def test_the_chain_counts_every_satellite_once(case, data) -> None:
-    arrays, weights = draw(case)
-    changed = data.draw(st.integers(0, len(arrays) - 1))
-    before = chain_reduce_broadcast(arrays, weights)[0]
-    arrays[changed] = arrays[changed] + np.float32(1024.0)
-    expected = before + 1024.0 * weights[changed] / sum(weights)
-    np.testing.assert_allclose(chain_reduce_broadcast(arrays, weights)[0], expected, rtol=1e-5, atol=1e-4)
+def test_each_half_of_a_ring_goes_its_way_and_a_chain_adds_towards_its_middle() -> None:
+    """By hand: floats whose sum depends on the order."""
+    big, one = 2.0**53, 1.0
+    a, b, c = np.full(6, big), np.full(6, one), np.full(6, one)
+    # Three satellites, three chunks of one value each way: (a+b)+c, (b+c)+a, (c+a)+b; back (c+b)+a, (b+a)+c, (a+c)+b.
+    apart, together = (big + one) + one, big + (one + one)
+    assert apart != together
+    ring = [apart, together, apart, together, apart, apart]
+    assert plane_sum([a, b, c], ring=True).tolist() == ring
+    assert plane_sum([a, b, c], ring=False).tolist() == [apart] * 6  # a, b in the middle, then c
+    assert plane_sum([c, b, a], ring=False).tolist() == [together] * 6
 
 
 def test_the_weighted_mean_is_the_exact_one_rounded() -> None:
@@ -78,17 +83,6 @@ def test_the_weighted_mean_is_the_exact_one_rounded() -> None:
     np.testing.assert_allclose(
         weighted_mean(arrays, weights), exact_mean(arrays, weights), rtol=1.2e-7, atol=1e-12
     )
-
-
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
-def test_flooding_counts_no_plane_twice_however_often_it_is_heard(heard) -> None:
-    sums = {plane: partial_sum(np.full(3, float(plane)), 1.0 + plane) for plane in range(6)}
-    known = {}
-    for plane in heard + heard[::-1]:
-        known = merge_flooded(known, {plane: sums[plane]})
-    planes = sorted(set(heard))
-    expected = weighted_mean([np.full(3, float(p)) for p in planes], [1.0 + p for p in planes])
-    np.testing.assert_array_equal(mean_of_planes(known, np.dtype(float)), expected)
 
 
 def test_bad_weights_and_shapes_are_refused() -> None:
@@ -126,3 +120,33 @@ def test_a_gap_opens_the_ring_and_two_gaps_break_the_plane() -> None:
     chain = plane_links((0, 1, 2), links[2:])
     assert (chain.closed, chain.members) == (False, (1, 2, 0))
     assert plane_links((0, 1, 2), links[4:]) is None
+
+
+def orders_of(world: ContactPlan, payload_bytes: float, intra_orbit: str = "parallel") -> list[PlaneOrder]:
+    switches = Switches.parse(intra_orbit, "topology-aware", "none")
+    workload = make_workload(len(world.satellites))
+    plan = plan_round(world, workload, RATES, Resources(), switches, start_s=0.0)
+    return plane_orders(plan, world, payload_bytes)
+
+
+PASSES = [(satellite, 0, 200.0 * satellite, 150.0) for satellite in range(6)]
+
+
+def test_a_closed_plane_is_summed_round_the_ring_where_that_is_sooner_and_never_in_the_baseline() -> None:
+    world = make_world(2, 3, 1, PASSES, isl_bps=1e6)
+    ring, chain = (
+        [PlaneOrder(tuple(f"sat-{p}-{k}" for k in range(3)), goes_round, linked=True) for p in (0, 1)]
+        for goes_round in (True, False)
+    )
+    assert orders_of(world, 1e6) == ring
+    assert orders_of(world, 1.0) == orders_of(world, 1e6, "sequential") == chain
+
+
+def test_an_open_plane_is_a_chain_from_gap_to_gap_and_a_broken_one_is_left_to_the_ground() -> None:
+    world = make_world(2, 3, 1, PASSES)
+    contacts = world.contacts
+    apart = [{0, 1}, {3, 4}, {4, 5}]  # one link of the first plane, two of the second
+    kept = [{int(row["source"]), int(row["target"])} not in apart for row in contacts]
+    first, second = orders_of(dataclasses.replace(world, contacts=contacts[kept]), 1.0, "none")
+    assert first == PlaneOrder(("sat-0-1", "sat-0-2", "sat-0-0"), ring=False, linked=True)
+    assert second == PlaneOrder(("sat-1-0", "sat-1-1", "sat-1-2"), ring=False, linked=False)

@@ -1,0 +1,81 @@
+"""The end of a round in an emulation: the satellites of a plane add up what they have trained, over their relays."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from mission.contribution import contribution
+from relay.allreduce import all_reduce
+from relay.client import LinkError, ParcelLink
+from relay.wire import Parcel
+from splitmodel.adapters import trainable_state
+
+PATIENCE_S = 1800.0  # for those who still train; then the ground does it
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PlaneExchange:
+    """What a satellite is told of the sum that its plane forms.
+
+    Attributes:
+        members: The satellites of the plane, as :func:`relay.allreduce.all_reduce` wants them.
+        ring: Whether the sum goes round, rather than along a chain.
+        counts: What this satellite's weights count, see :func:`mission.contribution.contribution`.
+    """
+
+    members: tuple[str, ...]
+    ring: bool
+    counts: tuple[float, ...]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self | None:
+        """Read what :class:`strategies.federated.SplitFederatedStrategy` tells; ``None`` where each sends its own."""
+        if "plane" not in config:
+            return None
+        return cls(tuple(config["plane"]), bool(config["ring"]), tuple(config["counts"]))
+
+    def sum(
+        self,
+        parts: nn.Module,
+        link: ParcelLink,
+        satellite: str,
+        *,
+        run: str,
+        number: int,
+        early: Iterable[Parcel],
+    ) -> Tensor | None:
+        """The sum of the plane's weights in round ``number``, one vector; ``None`` where it is left to the ground.
+
+        Args:
+            parts: What was trained here.
+            link: To the satellite's relay.
+            satellite: Its name.
+            run: Name of the run.
+            number: The round.
+            early: What has come for the sum while the satellite trained.
+        """
+        arrays = {name: tensor.numpy() for name, tensor in trainable_state(parts).items()}
+        try:
+            total = all_reduce(
+                link,
+                self.members,
+                satellite,
+                contribution(arrays, self.counts),
+                ring=self.ring,
+                run=run,
+                round=number,
+                timeout_s=PATIENCE_S,
+                early=early,
+            )
+        except LinkError as error:
+            log.warning("%s", error)
+            return None
+        return torch.from_numpy(total.copy())

@@ -1,0 +1,70 @@
+"""What has passed over the links of a round, as the ground collects it."""
+
+import logging
+import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from mission.briefing import GROUND
+from orbit.contact_plan import Node
+from relay.settings import LocalRelay
+from relay.wire import Kind
+from server_app.flight import Flight
+from strategies.workload import Resources
+
+NODES = (Node("a-0", "satellite", 0, 0), Node("a-1", "satellite", 0, 1), Node("b-0", "satellite", 1, 0))
+
+
+@pytest.fixture
+def relays(fleet):
+    """Two satellites of a plane, one of another, in a row to the ground."""
+    return fleet(fleet.both_ways(("a-0", "a-1"), ("a-1", "b-0"), ("b-0", GROUND)))
+
+
+def passages(relays, run="run", number=3):
+    folder = relays.folder / GROUND
+    relay = LocalRelay(GROUND, relays.nodes[GROUND].local_address, None, folder, relays.addresses)
+    plan = SimpleNamespace(nodes=(*NODES, Node("station", "station")))
+    flight = Flight(datetime(2026, 1, 1, tzinfo=UTC), relay, plan, Resources())
+    return list(flight.passages(run, number))
+
+
+def send(relays, tensor, source, destination, kind):
+    with relays.link(source) as link, relays.link(destination) as there:
+        link.send(*tensor([1.0, 2.0], source, destination, kind=kind, round=3))
+        there.receive(10)
+
+
+def test_every_hop_is_told_by_the_class_of_its_link_and_by_whose_tensor_it_is(relays, fleet):
+    send(relays, fleet.tensor, "a-0", GROUND, Kind.FEATURES)
+    send(relays, fleet.tensor, GROUND, "a-0", Kind.HIDDEN)
+    send(relays, fleet.tensor, "a-1", "a-0", Kind.AGGREGATE)
+    expected = {
+        ("features", "intra_isl", "a-1", "a-0", "a-0"),
+        ("features", "inter_isl", "b-0", "a-1", "a-0"),
+        ("features", "downlink", GROUND, "b-0", "a-0"),
+        ("hidden", "uplink", GROUND, "b-0", "a-0"),
+        ("hidden", "inter_isl", "a-1", "b-0", "a-0"),
+        ("hidden", "intra_isl", "a-0", "a-1", "a-0"),
+        ("aggregate", "intra_isl", "a-0", "a-1", "a-1"),
+    }
+    deadline_s = time.monotonic() + 10  # the ground counts as sent what has been acknowledged
+    while len(rows := passages(relays)) < len(expected) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    hops = [(row["kind"], row["link"], row["node"], row["peer"], row["satellite"]) for row in rows]
+    assert sorted(hops) == sorted(expected)
+    assert all(row["bytes"] == 8 and row["round"] == 3 and row["start_s"] <= row["end_s"] for row in rows)
+    assert passages(relays, number=2) == passages(relays, run="another") == []
+
+
+def test_of_a_relay_that_does_not_answer_nothing_is_recorded_and_the_rest_is(relays, fleet, caplog):
+    send(relays, fleet.tensor, "a-0", GROUND, Kind.FEATURES)
+    before = passages(relays)
+    relays.stop("a-1")
+    with caplog.at_level(logging.WARNING):
+        left = passages(relays)
+    assert left == [row for row in before if row["node"] != "a-1"]
+    assert len(left) == len(before) - 1
+    assert "links of a-1 is not recorded" in caplog.text
