@@ -36,14 +36,17 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
     """The page of comparisons by model name, each as ``strategies.compare.compare`` returns it."""
     body = [f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p></header><main>"]
     figures = {"rounds": rounds_figure(found)}
+    for model, comparison in found.items():
+        answer, *rest = verdict(comparison) or ["No verdict."]
+        body.append(f'<h2>{html.escape(model)}</h2><p class="answer">{html.escape(answer)}</p>')
+        body.append(f"<p>{html.escape(' '.join(rest))}</p>")
     body.append(
-        "<h2>How long a round takes</h2><p>Median over the starts, up to the 95th percentile; the black mark is the "
-        "median lower bound.  Logarithmic.</p>" + _figure("rounds", "Seconds per round of every case")
+        "<h2>How long a round takes</h2><p>Median over the starts, up to the 95th percentile; the mark is the "
+        "median lower bound. Logarithmic.</p>" + _figure("rounds", "Seconds per round of every case")
     )
     for number, (model, comparison) in enumerate(found.items()):
         figures[f"time{number}"] = _time_figure(comparison)
-        body.append(f"<h2>{html.escape(model)}</h2>")
-        body += [f"<p>{html.escape(sentence)}</p>" for sentence in verdict(comparison)]
+        body.append(f"<h2>Every case with {html.escape(model)}</h2>")
         body.append(cases_table(comparison))
         body.append(
             "<p>Seconds; ÷ is the ratio of medians to another case.</p>"

@@ -27,7 +27,7 @@ _FRAME = Template("""<!doctype html>
 body { background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; margin: 0 auto;
   max-width: 1200px; padding: 1rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .25rem; }
-p { margin: .25rem 0; color: var(--soft); }
+p { margin: .25rem 0; color: var(--soft); } .answer { color: var(--ink); font-weight: 600; }
 dl { display: flex; flex-wrap: wrap; gap: .5rem 2rem; border-block: 1px solid var(--line); padding: .75rem 0; }
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
 pre { overflow: auto; padding: .75rem; border: 1px solid var(--line); border-radius: .25rem; font-size: .85rem; }
