@@ -25,7 +25,7 @@ _PARTS = dict(
             ("inter-satellite links", "#ccbb44"),
             ("space-ground links", "#ee6677"),
             ("waiting", "#bbbbbb"),
-            ("idle: done before the others", "#e5e5e5"),
+            ("idle: done before the others", "rgba(136,136,136,.3)"),
         ),
         strict=True,
     )

@@ -163,7 +163,7 @@ def compare(
         told = (
             f"{len(contacts.satellites)} satellites at {resolved.compute.satellite_tflops:g} TFLOP/s each, "
             f"{len(contacts.stations)} stations, {resolved.compute.ground_tflops:g} TFLOP/s on the ground, "
-            f"{sum(samples)} images a round, {starts} starts. {resolved.description}"
+            f"{sum(samples)} images a round, start{'s' * (starts > 1)}: {starts}. {resolved.description}"
         )
         path = out or Path(f"{resolved.name}-comparison.html")
         write_text(path, comparison_page(title, told, found))
@@ -174,7 +174,7 @@ def compare(
         rows = table_rows(comparison)
         parts = [column.removesuffix("_s") for column in SPLIT_COLUMNS]
         times = [heading for heading in rows[0] if heading not in ("case", "what", *parts)]
-        title = f"{resolved.name}, {name}: {starts} starts"
+        title = f"{resolved.name}, {name}, start{'s' * (starts > 1)}: {starts}"
         console.print(_table(rows, times, f"{title}, seconds of a round"))
         console.print(_table(rows, parts, "where the time of a satellite goes, mean seconds"))
         console.print(*(f"{row['case']}: {row['what']}" for row in rows), sep="; ", highlight=False)

@@ -122,7 +122,8 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
     planned, law = found["rho"]["planned"], found["rho"]["law"]
     said = [
         f"The split {'pays' if planned < 1.0 else 'does not pay'} here: with all strategies a round takes "
-        f"{_spoken(split['median_s'])}, on-board LoRA {_spoken(onboard['median_s'])} (ρ = {planned:.2g})."
+        f"{_spoken(split['median_s'])}, on-board LoRA {_spoken(onboard['median_s'])} (ρ = {planned:.2g}, median of "
+        f"{found['starts']} start{'s' * (found['starts'] > 1)})."
     ]
     others = [case for case in cases.values() if case["name"] not in ("e", "f", "a3") and case["median_s"]]
     best = min(others, key=lambda case: case["median_s"], default=None)
@@ -138,9 +139,9 @@ def _binding(rho: Mapping[str, Any], split: Mapping[str, Any], waits: bool) -> s
     if waits:
         part = split["waiting_s"] / sum(split[column] for column in SPLIT_COLUMNS)
         return (
-            f"What binds is the wait for contacts, {100 * part:.0f} % of a satellite's round: by the closed form links "
-            f"and computers alone would take {rho['law']:.2g} of the on-board time. More stations, a lower mask or "
-            "inter-satellite links shorten it, rather than a faster link or computer."
+            f"What binds is the wait for contacts, {100 * part:.0f} % of a satellite's round: by the closed form, "
+            f"which knows no waiting, ρ would be {rho['law']:.2g}. More stations, a lower mask or inter-satellite "
+            "links shorten it, rather than a faster link or computer."
         )
     what, other = "the downlink", "computing on the ground"
     if rho["bound_by"] == "compute":
@@ -169,7 +170,8 @@ def _edges(found: Mapping[str, Any], waits: bool) -> Iterator[str]:
             f"station{'s' * (edge['stations'] > 1)} or to {edge['ground_tflops']:.3g} TFLOP/s on the ground, each with "
             "all else as it is."
         )
-    yield f"On-board LoRA takes as long as the split at {edge['satellite_tflops']:.3g} TFLOP/s on each satellite."
+    if not waits:
+        yield f"On-board LoRA takes as long as the split at {edge['satellite_tflops']:.3g} TFLOP/s on each satellite."
 
 
 def _spoken(seconds: float) -> str:

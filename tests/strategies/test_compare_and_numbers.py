@@ -63,7 +63,7 @@ def said_of(rho: dict, *cases: dict) -> str:
         "satellite_tflops": 2.0,
         "gb_per_pass": 0.1,
     }
-    return " ".join(verdict({"cases": cases, "rho": rho, "break_even": edges}))
+    return " ".join(verdict({"cases": cases, "starts": 12, "rho": rho, "break_even": edges}))
 
 
 def test_the_verdict_says_whether_the_split_pays_what_binds_and_where_the_answer_turns() -> None:
@@ -77,8 +77,9 @@ def test_the_verdict_says_whether_the_split_pays_what_binds_and_where_the_answer
     }
     said = said_of(wins, case_of("e", 1800.0), case_of("a3", 3600.0))
     assert said.startswith(
-        "The split pays here: with all strategies a round takes 30 min, on-board LoRA 60 min (ρ = 0.5)"
+        "The split pays here: with all strategies a round takes 30 min, on-board LoRA 60 min "
     )
+    assert "(ρ = 0.5, median of 12 starts)" in said
     assert "What binds is the downlink: by the closed form 0.4 of the on-board time" in said
     assert "pays down to 50 Mbit/s on each beam, to 3 stations or to 20 TFLOP/s" in said
     assert "Sooner" not in said
@@ -113,7 +114,9 @@ def test_where_the_satellites_together_outrun_the_ground_the_law_says_that_nothi
     edges = break_even(WORLD, split, onboard, ComputeRates(0.5e12, 2e12), Resources(), split_s=1000.0)
     assert edges["down_mbps"] is edges["stations"] is None
     cases = [case_of("e", 2000.0), case_of("a3", 1000.0)]
-    said = " ".join(verdict({"cases": cases, "rho": {**weak, "planned": 2.0}, "break_even": edges}))
+    said = " ".join(
+        verdict({"cases": cases, "starts": 12, "rho": {**weak, "planned": 2.0}, "break_even": edges})
+    )
     assert "does not pay here" in said
     assert "What binds is computing on the ground" in said
     assert "No rate and no number of stations" in said
