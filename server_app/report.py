@@ -28,7 +28,7 @@ from server_app.ground_map import SPAN_S, map_figure
 from server_app.link_use import link_uses, links_figure, links_table, read_passages
 from server_app.report_figures import bytes_figure, learning_figure, measured_figure, seconds_figure
 from server_app.report_page import Section, View, page, sections_view, table
-from server_app.run_totals import by_round, read_rounds
+from server_app.run_totals import BYTES, by_round, read_rounds
 from strategies.regime import verdict
 
 _HOUR_S = 3600.0
@@ -110,10 +110,11 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
     revolutions = max(1, math.ceil(end_s / SPAN_S))
     yield from _orbit_sections(json.dumps(run["scenario"]), contacts, revolutions * SPAN_S)
     if len(rounds):
-        yield Section(
-            "bytes", "Bytes over the links", "A tensor counts once on every link it crosses; the split counts it once.",
-            bytes_figure(rounds),
-        )  # fmt: skip
+        if any(rounds[column].null_count < len(rounds) for column in BYTES):
+            yield Section(
+                "bytes", "Bytes over the links",
+                "A tensor counts once on every link it crosses; the split counts it once.", bytes_figure(rounds),
+            )  # fmt: skip
         yield Section(
             "seconds", "Where the time goes",
             "Of a satellite, as planned: computing hides transfers, space-ground links hide inter-satellite links.",

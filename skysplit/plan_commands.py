@@ -133,7 +133,7 @@ def compare(
     ] = None,
     out: OutOption = None,
 ) -> None:
-    """Compare the strategies with their baselines, from many start times: median, 95th percentile, ratios, bound.
+    """Compare the strategies with baselines and the bound, from many start times; say whether the split pays.
 
     Example: `skysplit compare paper --starts 12`
     """
