@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from server_app.report_page import View, page
+from server_app.report_page import INK, View, page, table
 from strategies.compare import table_rows
 from strategies.plan import SPLIT_COLUMNS
 from strategies.regime import verdict
@@ -25,7 +25,7 @@ _PARTS = dict(
             ("inter-satellite links", "#ccbb44"),
             ("space-ground links", "#ee6677"),
             ("waiting", "#bbbbbb"),
-            ("idle: done before the others", "#e5e5e5"),
+            ("idle: done before the others", "rgba(136,136,136,.3)"),
         ),
         strict=True,
     )
@@ -36,14 +36,17 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
     """The page of comparisons by model name, each as ``strategies.compare.compare`` returns it."""
     body = [f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p></header><main>"]
     figures = {"rounds": rounds_figure(found)}
+    for model, comparison in found.items():
+        answer, *rest = verdict(comparison) or ["No verdict."]
+        body.append(f'<h2>{html.escape(model)}</h2><p class="answer">{html.escape(answer)}</p>')
+        body.append(f"<p>{html.escape(' '.join(rest))}</p>")
     body.append(
-        "<h2>How long a round takes</h2><p>Median over the starts, up to the 95th percentile; the black mark is the "
-        "median lower bound.  Logarithmic.</p>" + _figure("rounds", "Seconds per round of every case")
+        "<h2>How long a round takes</h2><p>Median over the starts, up to the 95th percentile; the mark is the "
+        "median lower bound. Logarithmic.</p>" + _figure("rounds", "Seconds per round of every case")
     )
     for number, (model, comparison) in enumerate(found.items()):
         figures[f"time{number}"] = _time_figure(comparison)
-        body.append(f"<h2>{html.escape(model)}</h2>")
-        body += [f"<p>{html.escape(sentence)}</p>" for sentence in verdict(comparison)]
+        body.append(f"<h2>Every case with {html.escape(model)}</h2>")
         body.append(cases_table(comparison))
         body.append(
             "<p>Seconds; ÷ is the ratio of medians to another case.</p>"
@@ -60,17 +63,9 @@ def _figure(name: str, label: str) -> str:
 def cases_table(comparison: Mapping[str, Any]) -> str:
     """Markup of a table with a row per case: seconds, gap to the bound, ratios to other cases."""
     rows = table_rows(comparison)
-    head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0] if key != "what")
-    lines = [
-        f"<tr><td>{html.escape(row['case'])}: {html.escape(row['what'])}</td>"
-        + "".join(f"<td>{html.escape(row[key])}</td>" for key in row if key not in ("case", "what"))
-        + "</tr>"
-        for row in rows
-    ]
-    return (
-        '<div class="table" tabindex="0" role="region" aria-label="Every case in figures">'
-        f"<table><tr>{head}</tr>{''.join(lines)}</table></div>"
-    )
+    figures = [key for key in rows[0] if key not in ("case", "what")]
+    lines = [[f"{row['case']}: {row['what']}", *(row[key] for key in figures)] for row in rows]
+    return table(["case", *figures], lines, "Every case in figures")
 
 
 def _cases(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -104,7 +99,7 @@ def rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         figure.add_bar(
             x=[case["bound_s"] for case in cases], y=labels, orientation="h", offsetgroup=str(number),
             marker={"color": "rgba(0,0,0,0)", "line": {"color": "rgba(0,0,0,0)", "width": 0}}, showlegend=False,
-            error_x={"array": [0.0] * len(cases), "color": "#000", "thickness": 2.5, "width": 8},
+            error_x={"array": [0.0] * len(cases), "color": INK, "thickness": 2.5, "width": 8},
             hovertemplate="bound %{x:.0f} s<extra></extra>",
         )  # fmt: skip
     rows = len(_cases(next(iter(found.values())))) * len(found)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from server_app.report_page import INK
+
 # Paul Tol's bright palette: told apart by colour-blind readers, on white and on dark ground.
 COLOURS = {
     "in sight of a station": "#bbbbbb",
@@ -33,7 +35,7 @@ _LINK = {
 _MOST_BARS = 20_000  # a browser draws these at once
 _FINEST = 1e-4  # of the time shown: first gap that is closed where there are more
 _LANES = 4  # below one another; an antenna is held within a window, so that these two share the first
-_BAR = 0.12
+_BAR, _THIN = 0.12, 0.05
 
 Spans = Sequence[tuple[float, float]]
 
@@ -79,8 +81,10 @@ def gantt_figure(
     end_s: float,
     *,
     start_s: float = 0.0,
+    passages: Iterable[Mapping[str, Any]] = (),
+    done_s: Iterable[tuple[str, float]] = (),
 ) -> go.Figure:
-    """Contacts and activities of each satellite from ``start_s`` to ``end_s``.
+    """Contacts and activities of each satellite from ``start_s`` to ``end_s``, and over them what was measured.
 
     Args:
         satellites: Names, from top to bottom.
@@ -88,6 +92,8 @@ def gantt_figure(
         activities: Rows of ``strategies.plan.Plan.to_rows``.
         end_s: Mission time, as all times here.
         start_s: Mission time.
+        passages: Rows of ``passages.parquet``.
+        done_s: Satellites, and when they were done with a round as measured.
     """
     unit, unit_s = time_unit(end_s - start_s)
     rows = thinned(_spans(contacts, activities, start_s, end_s), end_s - start_s, _MOST_BARS)
@@ -99,16 +105,25 @@ def gantt_figure(
             for (kind, name), spans in rows.items()
             if kind == label and name in place
         ]
-        # One filled outline per label: a browser draws it as one path, however many bars it has.
+        # One filled outline per label: a browser draws it as one path, however many bars it has. Its line keeps bars
+        # visible that are narrower than a pixel.
         x = np.concatenate([np.zeros(0), *(_outlines_x(spans) for spans, _ in bars)])
         y = np.concatenate([np.zeros(0), *(_outlines_y(len(spans), top) for spans, top in bars)])
         figure.add_scatter(
-            x=x.round(6), y=y.round(3), name=label, mode="none", fill="toself", fillcolor=colour, hoveron="fills"
+            x=x.round(6), y=y.round(3), name=label, mode="lines", line={"color": colour, "width": 0.6},
+            fill="toself", fillcolor=colour,
+            hoveron="points+fills", hovertemplate=f"{label}: %{{x:.6~g}} {unit}<extra></extra>",
         )  # fmt: skip
+    _lay_over(figure, passages, done_s, place, start_s, end_s)
     bars_px = min(26 * max(len(satellites), 8), 2400)
     figure.update_layout(
         height=140 + bars_px,
-        xaxis={"ticksuffix": f" {unit}", "side": "top", "zeroline": False},
+        xaxis={
+            "ticksuffix": f" {unit}",
+            "side": "top",
+            "zeroline": False,
+            "range": [start_s / unit_s, end_s / unit_s],
+        },
         yaxis={
             "tickmode": "array",
             "tickvals": list(range(len(satellites))),
@@ -119,6 +134,62 @@ def gantt_figure(
         legend={"orientation": "h", "y": 1.0 + 28 / bars_px, "yanchor": "bottom"},  # clear of the axis
     )
     return figure
+
+
+def windows_in_use(
+    activities: Iterable[Mapping[str, Any]], end_s: float, most: int
+) -> dict[str, tuple[float, float]]:
+    """Parts of the first axis in which an antenna is held, and before them all of it, by what they are called.
+
+    Args:
+        activities: As of :func:`gantt_figure`.
+        end_s: Mission time.
+        most: So many at most; those nearest to each other are one then.
+    """
+    unit, unit_s = time_unit(end_s)
+    held = [(row["start_s"], row["end_s"]) for row in activities if row["kind"] == "session"]
+    parts = {"all of it": (0.0, round(end_s / unit_s, 6))}
+    for start, end in thinned({"": held}, end_s, most)[""] / unit_s:
+        margin = 0.03 * (end - start)
+        parts[f"{start:.1f} to {end:.1f} {unit}"] = round(max(0.0, start - margin), 6), round(end + margin, 6)
+    return parts
+
+
+def _lay_over(
+    figure: go.Figure,
+    passages: Iterable[Mapping[str, Any]],
+    done_s: Iterable[tuple[str, float]],
+    place: Mapping[str, int],
+    start_s: float,
+    end_s: float,
+) -> None:
+    """What was measured: in the middle of the bars of its link, of the colour of the text."""
+    unit, unit_s = time_unit(end_s - start_s)
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for row in passages:
+        if row["satellite"] in place:
+            spans.setdefault(row["satellite"], []).append((row["start_s"], row["end_s"]))
+    top = (len(COLOURS) - 1.5) / (_LANES + 1) * 0.9 - 0.45 + (_BAR - _THIN) / 2
+    bars = [
+        (each / unit_s, place[name] + top)
+        for name, each in thinned(spans, end_s - start_s, _MOST_BARS).items()
+    ]
+    if bars:
+        figure.add_scatter(
+            x=np.concatenate([_outlines_x(each) for each, _ in bars]).round(6),
+            y=np.concatenate([_outlines_y(len(each), top, _THIN) for each, top in bars]).round(3),
+            name="space-ground link, measured", mode="lines", line={"color": INK, "width": 1}, fill="toself",
+            fillcolor=INK, hoveron="points+fills",
+            hovertemplate=f"measured: %{{x:.6~g}} {unit}<extra></extra>",
+        )  # fmt: skip
+    done = [(time_s, place[name]) for name, time_s in done_s if name in place]
+    if done:
+        time_s, number = np.array(done).T
+        figure.add_scatter(
+            x=(time_s / unit_s).round(6), y=number, name="done, measured", mode="markers",
+            hovertemplate=f"done, measured: %{{x:.6~g}} {unit}<extra></extra>",
+            marker={"symbol": "line-ns", "size": 10, "line": {"color": INK, "width": 1.5}},
+        )  # fmt: skip
 
 
 def _spans(
@@ -150,5 +221,5 @@ def _outlines_x(spans: np.ndarray) -> np.ndarray:
     return np.stack([start, end, end, start, np.full(len(spans), np.nan)], axis=1).ravel()
 
 
-def _outlines_y(count: int, top: float) -> np.ndarray:
-    return np.tile([top, top, top + _BAR, top + _BAR, np.nan], count)
+def _outlines_y(count: int, top: float, height: float = _BAR) -> np.ndarray:
+    return np.tile([top, top, top + height, top + height, np.nan], count)

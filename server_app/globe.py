@@ -17,7 +17,7 @@ from server_app.gantt import COLOURS, time_unit
 from server_app.ground_map import STATION, plane_colour
 
 INSTANTS = 48
-_GROUND_KM = 0.985 * EQUATORIAL_RADIUS_KM  # below the coasts, which would else shine through in places
+_GROUND_KM = 0.995 * EQUATORIAL_RADIUS_KM  # below the coasts, which would else shine through in places
 _OCEAN, _COAST = "#93a1b5", "#3d4653"  # on white and on black alike
 _LINKS = {
     LinkKind.INTRA_ISL: ("link within a plane", COLOURS["inter-satellite link"]),

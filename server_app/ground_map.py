@@ -70,7 +70,10 @@ def map_figure(
             textposition="top center",
         )
     figure.update_xaxes(range=[-180, 180], dtick=60, ticksuffix="°", constrain="domain")
-    figure.update_yaxes(range=[-90, 90], dtick=30, ticksuffix="°")
+    latitudes = [-60, -30, 0, 30, 60]  # not −90, which would meet −180
+    figure.update_yaxes(
+        range=[-90, 90], tickvals=latitudes, ticktext=[f"{lat}°".replace("-", "−") for lat in latitudes]
+    )
     several = 1 < len(np.unique(constellation.plane)) <= NAMED_PLANES
     figure.update_layout(showlegend=several, legend={"orientation": "h", "y": -0.12})
     return figure

@@ -22,16 +22,18 @@ from mission.scenario import ScenarioError, scenario_from_json, shipped_scenario
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import load, to_rows
 from server_app.comparison_page import cases_table, rounds_figure
-from server_app.gantt import gantt_figure, thinned
+from server_app.gantt import gantt_figure, thinned, windows_in_use
 from server_app.globe import globe_figure
 from server_app.ground_map import SPAN_S, map_figure
+from server_app.link_use import link_uses, links_figure, links_table, read_passages
 from server_app.report_figures import bytes_figure, learning_figure, measured_figure, seconds_figure
-from server_app.report_page import Section, View, page, sections_view
-from server_app.run_totals import by_round, read_rounds
+from server_app.report_page import Section, View, page, sections_view, table
+from server_app.run_totals import BYTES, by_round, read_rounds
 from strategies.regime import verdict
 
 _HOUR_S = 3600.0
 _MOST_WINDOWS = 2_000
+_MOST_VIEWS = 24  # a longer list is not read
 _TABLE = {  # column of `by_round`: heading, factor, format
     "round": ("round", 1, "d"),
     "end_s": ("planned end, s", 1, ".1f"),
@@ -82,6 +84,7 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
     activities = _activities(directory / "plan.jsonl")
     path = directory / "contacts.parquet"
     contacts = _contacts(path, path.stat().st_mtime_ns) if path.exists() else None
+    passages = read_passages(directory)
     end_s = pc.max(rounds["end_s"]).as_py() or 0.0
     if len(rounds):
         used = [(row["start_s"], row["end_s"]) for row in activities if row["link"] == "downlink"]
@@ -90,27 +93,52 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
             "curve", "Accuracy over mission time", "Scored on the test images after every round.",
             learning_figure(rounds, windows),
         )  # fmt: skip
+        done_s = _done_s(directory)
+        end_s = max([end_s, *(time_s for _, time_s in done_s)])
+        laid_over = (
+            "As planned, with what was measured laid over it." if done_s or passages else "As planned."
+        )
         yield Section(
             "gantt", "What each satellite did",
-            "As planned. Drag to zoom, double-click to see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
-            gantt_figure(run.get("satellites", []), to_rows(contacts) if contacts else [], activities, end_s),
+            f"{laid_over} Drag to zoom, double-click to see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
+            gantt_figure(
+                run.get("satellites", []), to_rows(contacts) if contacts else [], activities, end_s,
+                passages=passages, done_s=done_s,
+            ),
+            views=windows_in_use(activities, end_s, _MOST_VIEWS),
         )  # fmt: skip
     revolutions = max(1, math.ceil(end_s / SPAN_S))
     yield from _orbit_sections(json.dumps(run["scenario"]), contacts, revolutions * SPAN_S)
     if len(rounds):
-        yield Section(
-            "bytes", "Bytes over the links", "A tensor counts once on every link it crosses; the split counts it once.",
-            bytes_figure(rounds),
-        )  # fmt: skip
+        if any(rounds[column].null_count < len(rounds) for column in BYTES):
+            yield Section(
+                "bytes", "Bytes over the links",
+                "A tensor counts once on every link it crosses; the split counts it once.", bytes_figure(rounds),
+            )  # fmt: skip
         yield Section(
             "seconds", "Where the time goes",
             "Of a satellite, as planned: computing hides transfers, space-ground links hide inter-satellite links.",
             seconds_figure(rounds),
         )  # fmt: skip
-        if pc.any(pc.is_valid(rounds["measured_end_s"])).as_py():
+        if _is_measured(rounds):
             yield Section(
                 "measured", "Planned against measured", "Length of a round, until the last satellite is done.",
                 measured_figure(rounds),
+            )  # fmt: skip
+        start_s = dict(zip(rounds["round"].to_pylist(), rounds["start_s"].to_pylist(), strict=True))
+        if uses := link_uses(activities, passages, start_s):
+            yield Section(
+                "links", "Planned against measured, by link",
+                "A mark per link and round: its seconds from the first byte to the last, and its bytes. "
+                "Above the dotted line: more than planned.",
+                links_figure(uses),
+            )  # fmt: skip
+            yield Section(
+                "uses", "What crossed the links",
+                "Seconds are from the first byte on a link in a round to the last, added up. "
+                "Latest: the last byte of a round against its plan, where that is worst. "
+                "–: nothing of it passed through the relays.",
+                links_table(uses),
             )  # fmt: skip
         yield Section("table", "Every round in figures", "", _table(rounds))
     if (directory / "comparison.json").exists():
@@ -156,19 +184,16 @@ def _contacts(path: Path, written_ns: int) -> ContactPlan:
 
 def _table(rounds: pa.Table) -> str:
     shown = {key: said for key, said in _TABLE.items() if rounds[key].null_count < len(rounds)}
-    lines = [
-        "".join(
-            f"<td>{'' if row[key] is None else format(row[key] if form == 'd' else row[key] * factor, form)}</td>"
+    rows = [
+        [
+            "" if row[key] is None else format(row[key] if form == "d" else row[key] * factor, form)
             for key, (_, factor, form) in shown.items()
-        )
+        ]
         for row in rounds.select(list(shown)).to_pylist()
     ]
-    head = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading, _, _ in shown.values())
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    head = [heading for heading, _, _ in shown.values()]
     return (
-        "<details><summary>Show the table</summary>"
-        '<div class="table" tabindex="0" role="region" aria-label="Figures of every round">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></details>"
+        f"<details><summary>Show the table</summary>{table(head, rows, 'Figures of every round')}</details>"
     )
 
 
@@ -187,6 +212,17 @@ def _short_command(command: str) -> str:
     for name, path in shipped_scenarios().items():
         command = command.replace(str(path), name)
     return command
+
+
+def _is_measured(rounds: pa.Table) -> bool:
+    return bool(pc.any(pc.is_valid(rounds["measured_end_s"])).as_py())
+
+
+def _done_s(directory: Path) -> list[tuple[str, float]]:
+    """When each satellite was done in each round, as measured."""
+    rows = read_rounds(directory)
+    rows = rows.filter(pc.is_valid(rows["measured_end_s"]))
+    return list(zip(rows["satellite"].to_pylist(), rows["measured_end_s"].to_pylist(), strict=True))
 
 
 def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:

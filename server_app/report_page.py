@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from string import Template
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
+
+INK = "#010203"  # stands for the colour of the text, which is dark on a light page and light on a dark one
 
 _FRAME = Template("""<!doctype html>
 <html lang="en">
@@ -25,12 +27,12 @@ _FRAME = Template("""<!doctype html>
 body { background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; margin: 0 auto;
   max-width: 1200px; padding: 1rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .25rem; }
-p { margin: .25rem 0; color: var(--soft); }
+p { margin: .25rem 0; color: var(--soft); } .answer { color: var(--ink); font-weight: 600; }
 dl { display: flex; flex-wrap: wrap; gap: .5rem 2rem; border-block: 1px solid var(--line); padding: .75rem 0; }
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
 pre { overflow: auto; padding: .75rem; border: 1px solid var(--line); border-radius: .25rem; font-size: .85rem; }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; } a { color: var(--focus); }
-summary { cursor: pointer; }
+summary { cursor: pointer; } select { font: inherit; }
 .figure { width: 100%; min-height: 320px; } .wide { height: clamp(300px, 56vw, 640px); }
 .when { display: flex; gap: 1rem; align-items: center; font-variant-numeric: tabular-nums; } .when input { flex: 1; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
@@ -52,11 +54,14 @@ async function draw(name) {
   const layout = { ...figure.layout, template: null, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink }, margin: scene ? { l: 0, r: 0, t: 0, b: 0 } : { l: 40, r: 30, t: 40, b: 50 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: "#8a9099" }, uirevision: "kept" };
+  if (layout.xaxis?.side === "top") layout.margin.b = 15;
   for (const key of Object.keys(layout)) if (/^[xy]axis/.test(key)) layout[key] = { ...axis, ...layout[key] };
   if (kept[name]) layout.xaxis = { ...layout.xaxis, range: kept[name], autorange: false };
+  if (innerWidth <= 600 && layout.height) layout.height += 19 * figure.data.length; // the legend has a line for each
   const displayModeBar = innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
-  const config = { responsive: true, displaylogo: false, scrollZoom: false, displayModeBar };
-  await Plotly.react(chart, { data: figure.data, layout, config });
+  const config = { responsive: true, displaylogo: false, scrollZoom: false, displayModeBar,
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  await Plotly.react(chart, { data: figure.data.map(trace => inked(trace, ink)), layout, config });
   if (figure.frames) await takeTime(chart);
   if (chart.hasAttribute("tabindex")) return;
   chart.tabIndex = 0;
@@ -68,6 +73,8 @@ async function draw(name) {
     Plotly.relayout(chart, change);
   });
 }
+const inked = (part, ink) => Object.fromEntries(Object.entries(part).map(([key, value]) =>
+  [key, value === "$ink" ? ink : value?.constructor === Object ? inked(value, ink) : value]));
 // Keys of a flat chart: arrows move along the first axis, + and - zoom, 0 shows all.
 function zoomed(chart, key) {
   const [from, to] = chart._fullLayout.xaxis.range, span = to - from, home = figures[chart.id].layout.xaxis?.range;
@@ -104,6 +111,11 @@ function takeTime(chart) {
   };
   return slider.oninput();
 }
+// A choice of parts of a chart.
+addEventListener("change", ({ target }) => {
+  const name = target.dataset.figure;
+  if (name && isDrawn(name)) Plotly.relayout(name, { "xaxis.range": (kept[name] = JSON.parse(target.value)) });
+});
 // Charts are drawn as they come near, so that a long page opens at once.
 const near = new IntersectionObserver(found => {
   for (const one of found.filter(one => one.isIntersecting)) { near.unobserve(one.target); draw(one.target.id); }
@@ -128,6 +140,7 @@ class Section:
         says: What one sees; may be empty.
         content: A figure, or markup.
         wide: Whether the figure keeps the shape of a map.
+        views: Parts of the figure's first axis to zoom to, by what they are called.
     """
 
     name: str
@@ -135,6 +148,7 @@ class Section:
     says: str
     content: go.Figure | str
     wide: bool = False
+    views: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +178,19 @@ def page(view: View, script: str = "") -> str:
         figures=view.figures_json(),
         plotly=get_plotlyjs(),
         script=script,
+        ink=INK,
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], label: str) -> str:
+    """Markup of a table with text in its cells; ``label`` says what it is to who does not see it."""
+    headings = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in head)
+    lines = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return (
+        f'<div class="table" tabindex="0" role="region" aria-label="{html.escape(label)}">'
+        f"<table><thead><tr>{headings}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 
 
@@ -203,5 +230,15 @@ def _markup(section: Section) -> str:
             if content.frames
             else ""
         )
-        content = f'<div class="{shape}" id="{section.name}" role="group" aria-label="{label}"></div>{slider}'
+        options = "".join(
+            f'<option value="{json.dumps(part)}">{html.escape(name)}</option>'
+            for name, part in section.views.items()
+        )
+        choice = (
+            f'<p><label>zoom to <select id="{section.name}-views" data-figure="{section.name}">{options}</select>'
+            "</label></p>"
+            if options
+            else ""
+        )
+        content = f'{choice}<div class="{shape}" id="{section.name}" role="group" aria-label="{label}"></div>{slider}'
     return f'<h2 id="{section.name}-title">{html.escape(section.title)}</h2>{says}{content}\n'

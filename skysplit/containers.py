@@ -17,7 +17,7 @@ from skysplit.compose import IMAGE
 _CHECK_S = 5.0  # between two looks at the containers, each of which starts a process
 _POLL_S = 1.0
 _START_S = 600.0
-_HEALTHY_S = 180.0
+_HEALTHY_S = 600.0  # seconds on an idle machine; on a busy one a node takes minutes to import what it needs
 
 
 class ContainerError(RuntimeError):
@@ -86,10 +86,12 @@ class Containers:
         if done.returncode:
             raise ContainerError(f"the containers did not start:\n{_last(done.stderr)}")
         deadline = time.monotonic() + _HEALTHY_S
-        while set(self._inspect("{{.State.Health.Status}}")) != {"healthy"}:
+        while ailing := self._ailing():
             self.check()
             if time.monotonic() > deadline:
-                raise ContainerError(f"not all containers are healthy after {_HEALTHY_S:.0f} s")
+                raise ContainerError(
+                    f"not healthy after {_HEALTHY_S:.0f} s: {', '.join(ailing)}\n{self.tail(ailing[0])}"
+                )
             time.sleep(_POLL_S)
 
     def __enter__(self) -> Self:
@@ -118,6 +120,11 @@ class Containers:
         if said.returncode:
             said = _run(["docker", "logs", "--tail", str(lines), name])
         return said.stdout + said.stderr
+
+    def _ailing(self) -> list[str]:
+        """Containers that are not healthy, or not yet."""
+        states = map(str.split, self._inspect("{{.Name}} {{.State.Health.Status}}"))
+        return [name.lstrip("/") for name, state in states if state != "healthy"]
 
     def _inspect(self, wanted: str) -> list[str]:
         containers = _run([*self._compose, "ps", "-q"]).stdout.split()

@@ -28,6 +28,7 @@ _CONNECTION = "skysplit"
 SUPERLINK = "superlink"
 _POLL_S = 0.5
 _REGISTER_AT_ONCE = 4  # each is a process of Flower's
+_PATIENCE_S = 300.0  # with a command of Flower's, which takes seconds on an idle machine
 _LIST_S = 60.0  # asking Flower starts a process of several seconds; the run record says sooner how it ends
 _APP_FILES = ("pyproject.toml", "README.md", "LICENSE")  # pyproject.toml names the other two
 _APP_PACKAGES = (
@@ -191,9 +192,16 @@ def app_directory(scratch: Path) -> Path:
 
 def _flwr(link: SuperLink, *words: str) -> dict[str, Any]:
     """Run a ``flwr`` command that prints JSON."""
-    done = subprocess.run(
-        ["flwr", *words], env=dict(link.environment), capture_output=True, text=True, timeout=120, check=False
-    )
+    try:
+        done = subprocess.run(
+            ["flwr", *words], env=dict(link.environment), capture_output=True, text=True,
+            timeout=_PATIENCE_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise FlowerRunError(
+            f"flwr {words[0]} has not ended in {_PATIENCE_S:.0f} s: is this machine busy with something else?"
+            f"\n{link.nodes.tail(SUPERLINK)}".rstrip()
+        ) from None
     try:
         answer = json.loads(done.stdout)
     except json.JSONDecodeError:

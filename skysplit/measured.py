@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from server_app.link_use import link_uses, read_passages
 from server_app.run_totals import by_round, read_rounds
 
 
 def print_measured(directory: Path) -> None:
     """Print what was planned and measured.
 
-    A line per round, its length until the last satellite is done; then one per round and class of link.
+    A line per round, its length until the last satellite is done; then one per round and direction to the ground.
     """
     shown = Table("round", "satellites", "planned, s", "measured, s", "difference")
     rounds = by_round(read_rounds(directory))
@@ -34,22 +34,13 @@ def print_measured(directory: Path) -> None:
 
 
 def _links(directory: Path) -> Table:
-    """What crosses, and from when to when in the round, by round and class of link."""
+    """What crosses between satellites and ground, and from when to when in the round, by round and direction."""
     activities = map(json.loads, (directory / "plan.jsonl").read_text(encoding="utf-8").splitlines())
-    planned = [row for row in activities if row["link"] and row["bytes"]]
-    measured = pq.read_table(directory / "passages.parquet").to_pylist()
     start_s = {row["round"]: row["start_s"] for row in read_rounds(directory).to_pylist()}
     shown = Table("round", "link", "planned, MB", "measured, MB", "planned, s", "measured, s")
-    for number, link in sorted({(row["round"], row["link"]) for row in measured}):
-        cells = []
-        for rows in (planned, measured):
-            of_link = [row for row in rows if (row["round"], row["link"]) == (number, link)]
-            if not of_link:
-                cells.append(("–", "–"))
-                continue
-            size_bytes = sum(row["bytes"] for row in of_link)
-            first_s, last_s = min(row["start_s"] for row in of_link), max(row["end_s"] for row in of_link)
-            span = f"{max(0.0, first_s - start_s[number]):.1f} – {last_s - start_s[number]:.1f}"
-            cells.append((f"{size_bytes / 1e6:.3f}", span))
-        shown.add_row(str(number), link, *(cell for pair in zip(*cells, strict=True) for cell in pair))
+    for use in link_uses(activities, read_passages(directory), start_s, together=True):
+        sides = (use.planned, use.measured)
+        sizes = (f"{side.all_bytes / 1e6:.3f}" if side else "–" for side in sides)
+        spans = (f"{side.start_s:.1f} – {side.end_s:.1f}" if side else "–" for side in sides)
+        shown.add_row(str(use.round), use.link, *sizes, *spans)
     return shown

@@ -11,7 +11,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import plotly.graph_objects as go
 import typer
 from rich import box
 from rich.console import Console
@@ -21,7 +20,6 @@ from rich.table import Table
 from mission.record import write_text
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
-from orbit.contact_plan_files import to_rows
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
 from skysplit.orbit_commands import planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
@@ -71,7 +69,7 @@ def plan(
 
     Example: `skysplit plan paper --at 3600`; what a failure costs: `skysplit plan paper --after 40 --lose sat-0-03`
     """
-    from server_app.gantt import gantt_figure
+    from server_app.plan_page import plan_page
     from server_app.planning import quorum_of, rates_of, resources_of, switches_of, workload_of
     from strategies.checker import require_feasible
     from strategies.planner import plan_round
@@ -105,17 +103,14 @@ def plan(
         planes = {"planes_delivered_s": {str(plane): time_s for plane, time_s in delivered_s.items()}}
         print(json.dumps({**planned.summary(), **planes, "activities": list(planned.to_rows())}))
         return
-    if output is PlanFormat.GANTT:
-        names = [contacts.nodes[index].name for index in contacts.satellites]
-        figure = gantt_figure(
-            names, to_rows(contacts), list(planned.to_rows()), planned.end_s, start_s=planned.start_s
-        )
-        print(_write_page(figure, out or Path(f"{resolved.name}-plan.html")))
-        return
     part = "one round" if after is None else "the rest of a round"
-    table = Table(
-        "figure", "value", title=f"{resolved.name}: {part} from {planned.start_s:g} s, {costs.name}"
-    )
+    title = f"{resolved.name}: {part} from {planned.start_s:g} s, {costs.name}"
+    if output is PlanFormat.GANTT:
+        path = out or Path(f"{resolved.name}-plan.html")
+        write_text(path, plan_page(title, resolved.description, planned, contacts))
+        print(path)
+        return
+    table = Table("figure", "value", title=title)
     for key, value in planned.summary().items():
         table.add_row(key, f"{value:.3f}" if isinstance(value, float) else str(value))
     for plane, time_s in delivered_s.items():
@@ -138,7 +133,7 @@ def compare(
     ] = None,
     out: OutOption = None,
 ) -> None:
-    """Compare the strategies with their baselines, from many start times: median, 95th percentile, ratios, bound.
+    """Compare the strategies with baselines and the bound, from many start times; say whether the split pays.
 
     Example: `skysplit compare paper --starts 12`
     """
@@ -168,7 +163,7 @@ def compare(
         told = (
             f"{len(contacts.satellites)} satellites at {resolved.compute.satellite_tflops:g} TFLOP/s each, "
             f"{len(contacts.stations)} stations, {resolved.compute.ground_tflops:g} TFLOP/s on the ground, "
-            f"{sum(samples)} images a round, {starts} starts. {resolved.description}"
+            f"{sum(samples)} images a round, start{'s' * (starts > 1)}: {starts}. {resolved.description}"
         )
         path = out or Path(f"{resolved.name}-comparison.html")
         write_text(path, comparison_page(title, told, found))
@@ -179,12 +174,12 @@ def compare(
         rows = table_rows(comparison)
         parts = [column.removesuffix("_s") for column in SPLIT_COLUMNS]
         times = [heading for heading in rows[0] if heading not in ("case", "what", *parts)]
-        title = f"{resolved.name}, {name}: {starts} starts"
+        title = f"{resolved.name}, {name}, start{'s' * (starts > 1)}: {starts}"
         console.print(_table(rows, times, f"{title}, seconds of a round"))
         console.print(_table(rows, parts, "where the time of a satellite goes, mean seconds"))
         console.print(*(f"{row['case']}: {row['what']}" for row in rows), sep="; ", highlight=False)
-        for sentence in verdict(comparison):
-            console.print(sentence, soft_wrap=True, highlight=False)
+        for place, sentence in enumerate(verdict(comparison)):
+            console.print(sentence, soft_wrap=True, highlight=False, style="" if place else "bold")
 
 
 def models(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE) -> None:
@@ -264,8 +259,3 @@ def _accuracies(run: Path) -> list[float]:
     table = pq.read_table(path, columns=["round", "test_accuracy"]).to_pydict()
     by_round = dict(zip(table["round"], table["test_accuracy"], strict=True))
     return [100.0 * by_round[number] for number in sorted(by_round)]
-
-
-def _write_page(figure: go.Figure, path: Path) -> Path:
-    write_text(path, figure.to_html(include_plotlyjs=True))
-    return path

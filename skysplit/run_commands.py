@@ -154,7 +154,7 @@ def _watch(
             with RunProgress(resolved.training.rounds) as progress:
                 result = how(resolved, told, directory, on_progress=progress.show)
         except (RuntimeError, ValueError) as error:
-            fail(f"{error}\nrun directory: {directory}")
+            fail(f"{error}\nrun directory: {directory}" if directory.exists() else str(error))
         if output is TextFormat.JSON:
             print(json.dumps({"directory": str(directory), **result}), flush=True)
         else:

@@ -54,13 +54,14 @@ def scenarios(output: Annotated[TextFormat, typer.Option("--format")] = TextForm
 
 def init(
     file: Annotated[Path, typer.Argument(help="The TOML file to write.")],
-    satellites: Annotated[int, typer.Option(min=1, help="T of a Walker shell i: T/P/F.")] = 12,
-    planes: Annotated[int, typer.Option(min=1, help="P.")] = 2,
-    phasing: Annotated[int, typer.Option(min=0, help="F.")] = 1,
+    satellites: Annotated[int, typer.Option(min=1, help="Of a Walker shell, in all (its T).")] = 12,
+    planes: Annotated[int, typer.Option(min=1, help="Planes of the shell (P).")] = 2,
+    phasing: Annotated[int, typer.Option(min=0, help="Phasing between its planes (F).")] = 1,
     inclination_deg: Annotated[float, typer.Option(help="Inclination of the shell.")] = 53.0,
     altitude_km: Annotated[float, typer.Option(help="Height of the shell.")] = 1200.0,
     elements: Annotated[
-        Path | None, typer.Option(help="A TLE or OMM file: real satellites instead of a shell.")
+        Path | None,
+        typer.Option(help="A TLE or OMM file, e.g. a group of CelesTrak's: real satellites, not a shell."),
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="With --elements: only the first so many; 0 is all.")] = 0,
     station: Annotated[

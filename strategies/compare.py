@@ -164,7 +164,8 @@ def table_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
     """The cases of ``compare`` as text, a row each."""
     rows = []
     for case in found["cases"]:
-        times = [case[key] for key in ("median_s", "p95_s", "bound_s", *SPLIT_COLUMNS)]
+        planned = case["median_s"] is not None
+        times = [case[key] if planned else None for key in ("median_s", "p95_s", "bound_s", *SPLIT_COLUMNS)]
         rows.append(
             {
                 "case": case["name"],

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.plan import SPLIT_COLUMNS
 from strategies.workload import ComputeRates, Resources, Workload
 
 _OUTAGE = 0.92  # part of a pass that carries data, set-up and hand-over taken off
+_WAITING = 1.5  # a round so many times as long as by the closed form is one of waiting for contacts
 
 
 def regime_law(
@@ -104,27 +106,76 @@ def _capacity_bps(contact_plan: ContactPlan, resources: Resources) -> float:
 
 
 def verdict(found: Mapping[str, Any]) -> list[str]:
-    """What ``strategies.compare.compare`` found, as sentences: who wins, and from where on."""
-    if "rho" not in found:
+    """What ``strategies.compare.compare`` found, as sentences: whether the split pays, what binds, what to change.
+
+    Without the cases ``a3`` and ``e`` there is nothing to say.
+    """
+    cases = {case["name"]: case for case in found["cases"]}
+    if not {"a3", "e"} <= cases.keys():
         return []
-    rho, edge = found["rho"], found["break_even"]
+    split, onboard = cases["e"], cases["a3"]
+    if "rho" not in found:
+        late = " and ".join(case["title"] for case in (onboard, split) if not case["median_s"])
+        return [
+            f"No verdict: no round ends within the contact plan ({late}). Plan for longer, with horizon_h."
+        ]
+    planned, law = found["rho"]["planned"], found["rho"]["law"]
     said = [
-        f"The split with all strategies takes {rho['planned']:.2f} of the time of on-board LoRA; "
-        f"by the closed form {rho['law']:.2f}, bound by {rho['bound_by']}."
+        f"The split {'pays' if planned < 1.0 else 'does not pay'} here: with all strategies a round takes "
+        f"{_spoken(split['median_s'])}, on-board LoRA {_spoken(onboard['median_s'])} (ρ = {planned:.2g}, median of "
+        f"{found['starts']} start{'s' * (found['starts'] > 1)})."
     ]
-    if rho["can_win"]:
-        said.append(
-            f"By the closed form it wins from {edge['down_mbps']:.3g} Mbit/s down on each beam, or with "
-            f"{edge['stations']} or more stations, or with {edge['ground_tflops']:.3g} TFLOP/s or more on the ground, "
-            f"each with all else as it is."
+    others = [case for case in cases.values() if case["name"] not in ("e", "f", "a3") and case["median_s"]]
+    best = min(others, key=lambda case: case["median_s"], default=None)
+    if best and best["median_s"] < 0.95 * min(split["median_s"], onboard["median_s"]):
+        said.append(f"Sooner still is {best['name']}, {best['title']}: {_spoken(best['median_s'])}.")
+    waits = planned > _WAITING * law
+    said += [_binding(found["rho"], split, waits), *_edges(found, waits)]
+    return [*said, f"A median pass brings down {found['break_even']['gb_per_pass']:.3g} GB."]
+
+
+def _binding(rho: Mapping[str, Any], split: Mapping[str, Any], waits: bool) -> str:
+    """What a round of the split takes its time from, and what shortens it."""
+    if waits:
+        part = split["waiting_s"] / sum(split[column] for column in SPLIT_COLUMNS)
+        return (
+            f"What binds is the wait for contacts, {100 * part:.0f} % of a satellite's round: by the closed form, "
+            f"which knows no waiting, ρ would be {rho['law']:.2g}. More stations, a lower mask or inter-satellite "
+            "links shorten it, rather than a faster link or computer."
         )
-    else:
-        said.append(
-            f"No rate and no number of stations lets it win: the ground needs {rho['compute']:.2f} times as long for "
-            f"the backbone as the satellites together; {edge['ground_tflops']:.3g} TFLOP/s there would be even."
+    what, other = "the downlink", "computing on the ground"
+    if rho["bound_by"] == "compute":
+        what, other = other, what
+    least, most = sorted((rho["transfer"], rho["compute"]))
+    return f"What binds is {what}: by the closed form {most:.2g} of the on-board time; {other} takes {least:.2g}."
+
+
+def _edges(found: Mapping[str, Any], waits: bool) -> Iterator[str]:
+    """Where the answer turns."""
+    rho, edge = found["rho"], found["break_even"]
+    if not rho["can_win"]:
+        yield (
+            "No rate and no number of stations makes it pay: for the backbone the ground needs "
+            f"{rho['compute']:.2g} times as long as the satellites for all on board. That is even at "
+            f"{edge['ground_tflops']:.3g} TFLOP/s on the ground."
         )
-    said.append(
-        f"On-board LoRA would catch up at {edge['satellite_tflops']:.3g} TFLOP/s on each satellite.  "
-        f"A median pass brings down {edge['gb_per_pass']:.3g} GB."
-    )
-    return said
+    elif rho["law"] >= 1.0:
+        yield (
+            f"By the closed form it would pay from {edge['down_mbps']:.3g} Mbit/s down on each beam, or with "
+            f"{edge['stations']} stations, each with all else as it is."
+        )
+    elif rho["planned"] < 1.0 and not waits:
+        yield (
+            f"By the closed form it pays down to {edge['down_mbps']:.3g} Mbit/s on each beam, to {edge['stations']} "
+            f"station{'s' * (edge['stations'] > 1)} or to {edge['ground_tflops']:.3g} TFLOP/s on the ground, each with "
+            "all else as it is."
+        )
+    if not waits:
+        yield f"On-board LoRA takes as long as the split at {edge['satellite_tflops']:.3g} TFLOP/s on each satellite."
+
+
+def _spoken(seconds: float) -> str:
+    """Seconds in the unit in which one says them."""
+    if seconds < 120.0:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60.0:.3g} min" if seconds < 7200.0 else f"{seconds / 3600.0:.3g} h"

@@ -5,7 +5,8 @@
 
 A page's blocks run one after another in a clean clone of this repository – what is committed, and nothing else – with
 this environment in place of the one that ``make`` would install. A block below ``<!-- not run: WHY -->`` is passed
-over, saying so. Whatever a page leaves running is ended.
+over, saying so, and one below ``<!-- needs Docker -->`` where no Docker engine answers. Whatever a page leaves running
+is ended.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from uuid import uuid4
 
 import psutil
 
+from skysplit.containers import ContainerError, compose_tool
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/quick-start.md", "docs/tutorial-*.md")
 _MARK = "SKYSPLIT_WALK"
 _PATIENCE_S = 1800.0  # for one block
 _BLOCK = re.compile(
-    r"(?:<!-- not run: (?P<why>[^\n]*?) -->\n)?^```bash\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:<!-- (?:not run: (?P<why>[^\n]*?)|(?P<docker>needs Docker)) -->\n)?^```bash\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -41,7 +45,16 @@ def pages() -> list[Path]:
 def blocks(text: str) -> Iterator[tuple[str, str | None]]:
     """The ``bash`` blocks of a page: what to run, and why not (``None`` where it is run)."""
     for found in _BLOCK.finditer(text):
-        yield found["code"], found["why"]
+        yield found["code"], _no_docker() if found["docker"] else found["why"]
+
+
+def _no_docker() -> str | None:
+    """Why no containers can be had here (``None`` where they can)."""
+    try:
+        compose_tool()
+    except ContainerError as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def walk(page: Path) -> int:

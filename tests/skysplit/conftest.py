@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,33 @@ from server_app.rounds import round_rows
 from server_app.scoring import Score
 from splitmodel.published import published_profiles
 from strategies.federated import RoundOutcome
+from strategies.plan import Plan
 
 ROUNDS = 2
 IMAGES = 24
+LATE_S = 0.25  # of every passage
+ON_THE_WIRE = {
+    "features": "features",
+    "hidden": "hidden",
+    "gradient": "grad_hidden",
+}  # weights go another way
 
 
 def reached(number: int) -> Score:
     """A score that rises from round to round."""
     return Score(1.5 / number, np.array([2, 6]) * number, np.array([10, 10]) * ROUNDS)
+
+
+def passages_of(number: int, plan: Plan) -> Iterator[dict[str, Any]]:
+    """What the ground's relay would have seen of a plan."""
+    for row in plan.to_rows():
+        if row["link"] in ("downlink", "uplink") and row["kind"] in ON_THE_WIRE:
+            yield {
+                "round": number, "link": row["link"], "satellite": row["satellite"], "bytes": row["bytes"],
+                "peer": row["node"] if row["link"] == "downlink" else row["peer"],
+                "kind": ON_THE_WIRE[row["kind"]], "step": 0, "micro_batch": 0,
+                "start_s": row["start_s"] + LATE_S, "end_s": row["end_s"] + LATE_S,
+            }  # fmt: skip
 
 
 def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
@@ -57,6 +77,8 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
             for k, name in enumerate(constellation.names)
         }
         record.add_activities({"round": number, **row} for row in plan.to_rows())
+        if measured:
+            record.add_passages(passages_of(number, plan))
         outcome = RoundOutcome(number, plan, reports, dict.fromkeys(reports, 0), {}, ArrayRecord())
         record.add_round(round_rows(outcome, constellation, reached(number), labels))
         start_s = plan.end_s
@@ -80,5 +102,5 @@ def simulated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emulated_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of an emulation: with the ends that satellites measured."""
+    """Of an emulation: with the ends that satellites measured, and what passed the ground's relay."""
     return record_run(tmp_path_factory.mktemp("runs") / "emulated", measured=True)

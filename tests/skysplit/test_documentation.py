@@ -21,10 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 WALK = ROOT / "tests" / "walk_pages.py"
 
 
-def walked(*pages: Path) -> subprocess.CompletedProcess[str]:
+def walked(*pages: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(WALK), *map(str, pages)], capture_output=True, text=True, check=False
-    )
+        [sys.executable, str(WALK), *map(str, pages)],
+        env=os.environ | variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
 def test_the_page_of_scenario_keys_is_that_of_the_schema() -> None:
@@ -91,6 +92,21 @@ def test_a_page_is_walked_in_one_clean_clone_and_blocks_told_so_are_passed_over(
     assert " M " not in done.stdout
     assert '"name": "demo"' in done.stdout
     assert f'"file": "{ROOT}' not in done.stdout
+
+
+def test_a_block_that_needs_docker_is_run_where_an_engine_answers_and_passed_over_elsewhere(
+    tmp_path: Path,
+) -> None:
+    page, docker = tmp_path / "page.md", tmp_path / "docker"
+    page.write_text("<!-- needs Docker -->\n```bash\necho sailed > made; cat made\n```\n")
+    told = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    for status, said in ((0, "\nsailed\n"), (1, "not run, no Docker engine answers")):
+        docker.write_text(f'#!/bin/sh\n[ "$1" = compose ] || exit {status}\n')
+        docker.chmod(0o755)
+        done = walked(page, **told)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+        assert ("not run" in done.stdout) == bool(status)
 
 
 def test_a_walk_ends_where_a_block_fails(tmp_path: Path) -> None:

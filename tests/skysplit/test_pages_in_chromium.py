@@ -143,6 +143,8 @@ def open_and_draw(browser: Browser, page: Path) -> list[str]:
     ("words", "charts"),
     [
         (["constellation", "demo"], ["map"]),
+        (["plan", "demo", "--format", "gantt", "--set", "planning.profile=DOFA-base", "--set", "planning.samples=8",
+          "--set", "horizon_h=4"], ["gantt"]),
         (
             ["compare", "demo", "--starts", "1", "--format", "html", "--set", "planning.samples=8",
              "--set", "planning.profile=DOFA-base", "--set", "horizon_h=4"],
@@ -164,11 +166,37 @@ def test_every_chart_of_a_report_is_drawn_without_a_console_message(
     emulated_run: Path, browser: Browser
 ) -> None:
     names = open_and_draw(browser, write_report(emulated_run))
-    assert names == ["curve", "gantt", "map", "globe", "bytes", "seconds", "measured"]
+    assert names == ["curve", "gantt", "map", "globe", "bytes", "seconds", "measured", "links"]
     assert (
         browser.ask("document.querySelectorAll('#gantt .js-fill').length") >= 5
     )  # bars of a label are one path
     assert browser.ask("document.querySelector('#globe canvas').width") > 100
+    assert browser.console == []
+
+
+def test_one_zooms_to_a_window_by_its_name_and_back(emulated_run: Path, browser: Browser) -> None:
+    browser.open(write_report(emulated_run).as_uri(), height=9000)
+    browser.until(f"{DRAWN}.includes('gantt')")
+    choose = "(place => (document.getElementById('gantt-views').selectedIndex = place, " + (
+        "document.getElementById('gantt-views').dispatchEvent(new Event('change', { bubbles: true }))))"
+    )
+    shown = "document.getElementById('gantt')._fullLayout.xaxis.range"
+    whole, window = (f"JSON.parse(document.getElementById('gantt-views').options[{k}].value)" for k in (0, 1))
+    for place, range_ in ((1, window), (0, whole)):
+        browser.ask(f"{choose}({place})")
+        browser.until(f"{shown}.every((at, k) => Math.abs(at - {range_}[k]) < 1e-6)")
+    assert browser.console == []
+
+
+@pytest.mark.parametrize(("scheme", "ink"), [("light", "#1b1b1f"), ("dark", "#e8e9ec")])
+def test_what_was_measured_is_drawn_in_the_colour_of_the_text(
+    scheme: str, ink: str, emulated_run: Path, browser: Browser
+) -> None:
+    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.open(write_report(emulated_run).as_uri(), height=9000)
+    browser.until(f"{DRAWN}.includes('gantt')")
+    trace = "document.getElementById('gantt')._fullData.find(one => one.name === 'done, measured')"
+    assert browser.ask(f"{trace}.marker.line.color") == ink
     assert browser.console == []
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mission.record import read_run, write_text
-from server_app.gantt import gantt_figure, thinned, time_unit, union
+from server_app.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
 from server_app.report import write_report
 from server_app.run_totals import by_round, read_rounds
 from skysplit.cli import app
@@ -41,8 +41,46 @@ def test_a_simulated_run_shows_every_chart_but_the_measured_one(simulated_run: P
 
 
 def test_an_emulated_run_also_shows_planned_against_measured(emulated_run: Path) -> None:
-    figures = figures_of(write_report(emulated_run).read_text(encoding="utf-8"))
+    page = write_report(emulated_run).read_text(encoding="utf-8")
+    figures = figures_of(page)
     assert [trace["name"] for trace in figures["measured"]["data"]] == ["planned", "measured"]
+    assert {trace["name"] for trace in figures["links"]["data"]} == {
+        "down to the ground", "up to the satellites", "as planned",
+    }  # fmt: skip
+    assert "What crossed the links" in page
+    laid_over = [trace["name"] for trace in figures["gantt"]["data"] if "measured" in trace["name"]]
+    assert laid_over == ["space-ground link, measured", "done, measured"]
+
+
+def test_the_gantt_has_every_passage_at_its_time_and_every_end(emulated_run: Path) -> None:
+    rows = pq.read_table(emulated_run / "passages.parquet").to_pylist()
+    done_s = [(row["satellite"], row["measured_end_s"]) for row in read_rounds(emulated_run).to_pylist()]
+    names = list(dict.fromkeys(name for name, _ in done_s))
+    end_s = max(time_s for _, time_s in done_s)
+    _, unit_s = time_unit(end_s)
+    figure = gantt_figure(names, [], [], end_s, passages=rows, done_s=done_s)
+    *_, passed, done = figure.data
+    for row in rows:
+        covered = [
+            start <= row["start_s"] / unit_s + 1e-4 and row["end_s"] / unit_s <= end + 1e-4
+            and round(y) == names.index(row["satellite"])
+            for start, end, y in zip(passed.x[0::5], passed.x[1::5], passed.y[0::5], strict=True)
+        ]  # fmt: skip
+        assert any(covered), row
+    assert sorted(done.x) == pytest.approx(sorted(time_s / unit_s for _, time_s in done_s), abs=1e-5)
+
+
+def test_one_zooms_to_the_windows_in_which_antennas_are_held() -> None:
+    held = [
+        {"kind": "session", "start_s": s, "end_s": e} for s, e in ((10.0, 20.0), (15.0, 40.0), (500.0, 560.0))
+    ]
+    views = windows_in_use([*held, {"kind": "embed", "start_s": 0.0, "end_s": 90.0}], 600.0, 24)
+    assert list(views) == ["all of it", "10.0 to 40.0 s", "500.0 to 560.0 s"]
+    assert views["all of it"] == (0.0, 600.0)
+    start, end = views["500.0 to 560.0 s"]
+    assert 490.0 < start < 500.0
+    assert 560.0 < end < 570.0
+    assert len(windows_in_use(held, 600.0, 1)) == 2
 
 
 def test_the_report_has_the_ablation_once_it_was_asked_for(simulated_run: Path, tmp_path: Path) -> None:

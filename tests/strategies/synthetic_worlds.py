@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from astropy.time import Time
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
@@ -75,6 +76,12 @@ def make_world(
     return ContactPlan(EPOCH, horizon_s, tuple(nodes), np.array(rows, CONTACT))
 
 
+# Two planes of three, two stations, a pass of each satellite every 1000 s.
+WORLD = make_world(
+    2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * turn, 300.0) for turn in range(8) for k in range(6)]
+)
+
+
 def make_workload(
     satellites: int, samples: int | Sequence[int] = 64, mode: str = "lora", **changes: object
 ) -> Workload:
@@ -89,6 +96,17 @@ def make_workload(
 
 RATES = ComputeRates(satellite_flops=0.5e12, ground_flops=50e12)
 RESOURCES = Resources()
+
+
+def drawn(max_examples: int) -> settings:
+    """Settings of a test over drawn worlds, without shrinking: a plan takes a second, and a world is small as it is."""
+    return settings(
+        max_examples=max_examples,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @st.composite

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from synthetic_worlds import HORIZON_S, RATES, make_workload, make_world
+from synthetic_worlds import HORIZON_S, RATES, RESOURCES, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.checker import check_plan
@@ -19,7 +19,6 @@ from strategies.task import Task
 from strategies.workload import Resources, Switches
 
 GATHER = Switches.parse("all-gather", "topology-aware", "none")
-RESOURCES = Resources()
 WORK = make_workload(10, 200)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from synthetic_worlds import LADDER, RATES, make_workload, make_world
+from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, make_workload
 
 from orbit.contact_plan import LinkKind
 from strategies.checker import InfeasiblePlanError, check_plan, require_feasible
@@ -15,10 +15,7 @@ from strategies.plan import Kind, Plan
 from strategies.planner import plan_round
 from strategies.workload import ComputeRates, Resources, Switches
 
-WORLD = make_world(
-    2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * turn, 300.0) for turn in range(8) for k in range(6)]
-)
-WORK, RESOURCES = make_workload(6, 200), Resources()
+WORK = make_workload(6, 200)
 
 
 @pytest.fixture(scope="module")

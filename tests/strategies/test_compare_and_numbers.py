@@ -15,6 +15,7 @@ from strategies.compare import (
     standard_cases,
     table_rows,
 )
+from strategies.plan import SPLIT_COLUMNS
 from strategies.regime import add_mission_times, break_even, mission_time_per_point, regime_law, verdict
 from strategies.workload import ComputeRates, Resources, Switches, Workload, WorkloadError
 
@@ -49,6 +50,60 @@ def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() 
     assert table_rows(found)[0]["s/point"] == f"{by_name['a']['per_point_s']:.0f}"
 
 
+def case_of(name: str, median_s: float | None, waiting_s: float = 100.0) -> dict:
+    spent = dict.fromkeys(SPLIT_COLUMNS, 100.0) | {"waiting_s": waiting_s}
+    return {"name": name, "title": f"case {name}", "median_s": median_s, **spent}
+
+
+def said_of(rho: dict, *cases: dict) -> str:
+    edges = {
+        "down_mbps": 50.0,
+        "stations": 3,
+        "ground_tflops": 20.0,
+        "satellite_tflops": 2.0,
+        "gb_per_pass": 0.1,
+    }
+    return " ".join(verdict({"cases": cases, "starts": 12, "rho": rho, "break_even": edges}))
+
+
+def test_the_verdict_says_whether_the_split_pays_what_binds_and_where_the_answer_turns() -> None:
+    wins = {
+        "law": 0.4,
+        "transfer": 0.4,
+        "compute": 0.1,
+        "bound_by": "transfer",
+        "can_win": True,
+        "planned": 0.5,
+    }
+    said = said_of(wins, case_of("e", 1800.0), case_of("a3", 3600.0))
+    assert said.startswith(
+        "The split pays here: with all strategies a round takes 30 min, on-board LoRA 60 min "
+    )
+    assert "(ρ = 0.5, median of 12 starts)" in said
+    assert "What binds is the downlink: by the closed form 0.4 of the on-board time" in said
+    assert "pays down to 50 Mbit/s on each beam, to 3 stations or to 20 TFLOP/s" in said
+    assert "Sooner" not in said
+    assert "Sooner still is raw, case raw: 15 min" in said_of(
+        wins, case_of("e", 1800.0), case_of("a3", 3600.0), case_of("raw", 900.0)
+    )
+    narrow = wins | {"law": 2.0, "transfer": 2.0, "planned": 2.2}
+    said = said_of(narrow, case_of("e", 7920.0), case_of("a3", 3600.0))
+    assert said.startswith("The split does not pay here: with all strategies a round takes 2.2 h, ")
+    assert "would pay from 50 Mbit/s down on each beam, or with 3 stations" in said
+    rare = wins | {"planned": 3.0}
+    said = said_of(rare, case_of("e", 10_800.0, waiting_s=3600.0), case_of("a3", 3600.0))
+    assert "What binds is the wait for contacts, 90 % of a satellite's round" in said
+    assert "Mbit/s" not in said
+
+
+def test_where_no_round_ends_the_verdict_says_so_and_what_to_do() -> None:
+    [said] = verdict({"cases": [case_of("e", None), case_of("a3", 9.0)]})
+    assert (
+        said == "No verdict: no round ends within the contact plan (case e). Plan for longer, with horizon_h."
+    )
+    assert verdict({"cases": [case_of("b", 9.0)]}) == []
+
+
 def test_where_the_satellites_together_outrun_the_ground_the_law_says_that_nothing_can_win() -> None:
     split, onboard = make_workload(6), make_workload(6, 64, "onboard-lora")
     strong = regime_law(WORLD, split, onboard, ComputeRates(0.5e12, 50e12), Resources())
@@ -58,7 +113,12 @@ def test_where_the_satellites_together_outrun_the_ground_the_law_says_that_nothi
     assert weak["law"] > 1.0
     edges = break_even(WORLD, split, onboard, ComputeRates(0.5e12, 2e12), Resources(), split_s=1000.0)
     assert edges["down_mbps"] is edges["stations"] is None
-    said = " ".join(verdict({"rho": {**weak, "planned": 2.0}, "break_even": edges}))
+    cases = [case_of("e", 2000.0), case_of("a3", 1000.0)]
+    said = " ".join(
+        verdict({"cases": cases, "starts": 12, "rho": {**weak, "planned": 2.0}, "break_even": edges})
+    )
+    assert "does not pay here" in said
+    assert "What binds is computing on the ground" in said
     assert "No rate and no number of stations" in said
     even = ComputeRates(0.5e12, edges["ground_tflops"] * 1e12)
     assert regime_law(WORLD, split, onboard, even, Resources())["compute"] == pytest.approx(1.0)

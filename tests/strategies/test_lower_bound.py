@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.sparse import coo_array
-from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
+from synthetic_worlds import LADDER, RATES, drawn, make_workload, make_world, worlds
 
 from orbit.contact_plan import LinkKind
 from strategies.bound import flow_over_time, lower_bound_s
@@ -20,13 +20,6 @@ from strategies.regime import regime_law
 from strategies.workload import ComputeRates, Resources
 
 max_flow = pytest.importorskip("ortools.graph.python.max_flow", reason="OR-Tools is the second solver")
-drawn = settings(
-    max_examples=15,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
 
 
 def alone(satellites: int) -> np.ndarray:
@@ -63,7 +56,7 @@ def flow_by_or_tools(flow, end_s: float, slots: int) -> float:
     return solver.optimal_flow() / unit
 
 
-@drawn
+@drawn(15)
 @given(worlds(), st.floats(100.0, 20_000.0))
 def test_scipy_highs_and_or_tools_find_the_same_flow(case, end_s) -> None:
     world, workload, resources = case
@@ -74,7 +67,7 @@ def test_scipy_highs_and_or_tools_find_the_same_flow(case, end_s) -> None:
     assert mine == pytest.approx(flow_by_or_tools(flow, end_s, 12), abs=2e-5 * total)
 
 
-@drawn
+@drawn(15)
 @given(worlds())
 def test_faster_links_more_beams_more_compute_and_larger_groups_never_raise_the_bound(case) -> None:
     world, workload, resources = case
@@ -101,7 +94,7 @@ def test_faster_links_more_beams_more_compute_and_larger_groups_never_raise_the_
         assert better <= own_s * tolerance
 
 
-@drawn
+@drawn(15)
 @given(worlds(), st.data())
 def test_a_lost_station_lost_links_or_a_later_start_never_lower_the_bound(case, data) -> None:
     world, workload, resources = case
@@ -133,7 +126,7 @@ def test_one_satellite_under_one_station_is_bound_by_its_link() -> None:
     assert found == pytest.approx(transfer_s, rel=2e-3)
 
 
-@settings(drawn, max_examples=8)
+@drawn(8)
 @given(st.integers(1, 3), st.integers(2, 4), st.integers(1, 3), st.integers(2000, 5000), st.floats(5e7, 4e8))
 def test_the_regime_law_is_within_15_percent_of_the_plan_where_the_link_is_the_bottleneck(
     planes, slots, stations, samples, down_bps

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
+from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, make_world, worlds
 
 from strategies.checker import check_plan
 from strategies.network import NoRouteError, PayloadTooLargeError, PlanningError
@@ -17,26 +17,8 @@ from strategies.planner import plan_round
 from strategies.round_state import RoundState
 from strategies.workload import ComputeRates, Resources, Switches
 
-RESOURCES = Resources()
-# Without shrinking: a plan takes a second, and a drawn world is small as it is.
-drawn = settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
 
-
-@pytest.fixture
-def small_world():
-    """Two planes of three satellites, two stations, a pass of each satellite every 1000 s."""
-    return make_world(
-        2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * turn, 300.0) for turn in range(8) for k in range(6)]
-    )
-
-
-@drawn
+@drawn(25)
 @given(worlds())
 def test_every_plan_can_be_flown_is_above_its_bound_and_a_richer_strategy_is_never_worse(case) -> None:
     world, workload, resources = case
@@ -50,7 +32,7 @@ def test_every_plan_can_be_flown_is_above_its_bound_and_a_richer_strategy_is_nev
     assert makespan_s == sorted(makespan_s, reverse=True)
 
 
-@settings(drawn, max_examples=12)
+@drawn(12)
 @given(worlds(), st.sampled_from(["c", "e"]))
 def test_what_a_satellite_passes_on_has_come_to_it_before_and_nothing_stays(case, switches) -> None:
     world, workload, resources = case
@@ -71,62 +53,58 @@ def test_what_a_satellite_passes_on_has_come_to_it_before_and_nothing_stays(case
 @pytest.mark.parametrize("intra", ["none", "sequential", "parallel", "all-gather"])
 @pytest.mark.parametrize("ground", ["own-window", "first-contact", "nearest", "topology-aware"])
 @pytest.mark.parametrize("inter", ["none", "nearest", "grid", "min-latency"])
-def test_every_combination_of_switches_gives_a_plan_that_can_be_flown(
-    small_world, intra, ground, inter
-) -> None:
+def test_every_combination_of_switches_gives_a_plan_that_can_be_flown(intra, ground, inter) -> None:
     workload = make_workload(6, 200)
-    plan = plan_round(
-        small_world, workload, RATES, RESOURCES, Switches.parse(intra, ground, inter), start_s=50.0
-    )
-    assert check_plan(plan, small_world, workload, RATES, RESOURCES) == []
+    plan = plan_round(WORLD, workload, RATES, RESOURCES, Switches.parse(intra, ground, inter), start_s=50.0)
+    assert check_plan(plan, WORLD, workload, RATES, RESOURCES) == []
 
 
 @pytest.mark.parametrize("mode", ["lora", "head", "downlink", "onboard-full", "onboard-lora"])
 @pytest.mark.parametrize("case", LADDER)
-def test_every_mode_gives_a_plan_that_can_be_flown(small_world, mode, case) -> None:
+def test_every_mode_gives_a_plan_that_can_be_flown(mode, case) -> None:
     workload = make_workload(6, [100, 0, 37, 64, 1, 200], mode)
-    plan = plan_round(small_world, workload, RATES, RESOURCES, LADDER[case], start_s=0.0)
-    assert check_plan(plan, small_world, workload, RATES, RESOURCES) == []
+    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER[case], start_s=0.0)
+    assert check_plan(plan, WORLD, workload, RATES, RESOURCES) == []
     assert (plan.finish_s <= plan.end_s).all()
 
 
-def test_equal_input_gives_an_equal_plan(small_world) -> None:
+def test_equal_input_gives_an_equal_plan() -> None:
     workload = make_workload(6, 200)
     first, second = (
-        plan_round(small_world, workload, RATES, RESOURCES, LADDER["e"], start_s=10.0) for _ in range(2)
+        plan_round(WORLD, workload, RATES, RESOURCES, LADDER["e"], start_s=10.0) for _ in range(2)
     )
     assert first.activities.tobytes() == second.activities.tobytes()
 
 
-def test_a_share_on_board_is_never_worse_and_trains_every_sample_once(small_world) -> None:
+def test_a_share_on_board_is_never_worse_and_trains_every_sample_once() -> None:
     slow_ground = ComputeRates(0.5e12, 2e12)
     split = make_workload(6, 400)
     shared = make_workload(6, 400, onboard_share=True)
-    plain = plan_round(small_world, split, slow_ground, RESOURCES, LADDER["e"], start_s=0.0)
-    joint = plan_round(small_world, shared, slow_ground, RESOURCES, LADDER["e"], start_s=0.0)
-    assert check_plan(joint, small_world, shared, slow_ground, RESOURCES) == []
+    plain = plan_round(WORLD, split, slow_ground, RESOURCES, LADDER["e"], start_s=0.0)
+    joint = plan_round(WORLD, shared, slow_ground, RESOURCES, LADDER["e"], start_s=0.0)
+    assert check_plan(joint, WORLD, shared, slow_ground, RESOURCES) == []
     assert joint.makespan_s < 0.7 * plain.makespan_s
     trained = joint.of_kind(Kind.TRAIN)
     assert (trained["end_sample"] - trained["first_sample"]).sum() == sum(joint.onboard_samples) > 0
 
 
-def test_a_bounded_buffer_is_kept(small_world) -> None:
+def test_a_bounded_buffer_is_kept() -> None:
     workload = make_workload(6, 200)
     tight = Resources(buffer_bytes=6 * workload.micro_batch * workload.c1_bytes)
-    plan = plan_round(small_world, workload, RATES, tight, LADDER["d"], start_s=0.0)
-    assert check_plan(plan, small_world, workload, RATES, tight) == []
+    plan = plan_round(WORLD, workload, RATES, tight, LADDER["d"], start_s=0.0)
+    assert check_plan(plan, WORLD, workload, RATES, tight) == []
 
 
-def test_a_buffer_below_one_micro_batch_is_refused(small_world) -> None:
+def test_a_buffer_below_one_micro_batch_is_refused() -> None:
     workload = make_workload(6, 200)
     with pytest.raises(PayloadTooLargeError, match="micro-batch"):
-        plan_round(small_world, workload, RATES, Resources(buffer_bytes=1e5), LADDER["d"], start_s=0.0)
+        plan_round(WORLD, workload, RATES, Resources(buffer_bytes=1e5), LADDER["d"], start_s=0.0)
 
 
-def test_a_loss_is_planned_around_and_finished_samples_are_not_sent_again(small_world) -> None:
+def test_a_loss_is_planned_around_and_finished_samples_are_not_sent_again() -> None:
     workload = make_workload(6, 200)
     state = RoundState(done=(200, 64, 0, 0, 0, 0), on_ground=(200, 128, 0, 0, 0, 0), lost=frozenset({5}))
-    plan = plan_round(small_world, workload, RATES, RESOURCES, LADDER["e"], start_s=500.0, state=state)
+    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["e"], start_s=500.0, state=state)
     rows = plan.activities
     assert 5 not in rows["node"]
     assert 5 not in rows["peer"]
@@ -145,11 +123,11 @@ def test_no_route_names_satellite_and_time() -> None:
         plan_round(alone, make_workload(2, 10), RATES, RESOURCES, LADDER["d"], start_s=0.0)
 
 
-def test_a_start_after_the_contact_plan_is_refused(small_world) -> None:
+def test_a_start_after_the_contact_plan_is_refused() -> None:
     with pytest.raises(NoRouteError, match="ends at"):
-        plan_round(small_world, make_workload(6), RATES, RESOURCES, LADDER["b"], start_s=1e9)
+        plan_round(WORLD, make_workload(6), RATES, RESOURCES, LADDER["b"], start_s=1e9)
 
 
-def test_samples_for_another_constellation_are_refused(small_world) -> None:
+def test_samples_for_another_constellation_are_refused() -> None:
     with pytest.raises(PlanningError, match="6 satellites"):
-        plan_round(small_world, make_workload(5), RATES, RESOURCES, LADDER["b"], start_s=0.0)
+        plan_round(WORLD, make_workload(5), RATES, RESOURCES, LADDER["b"], start_s=0.0)

@@ -7,31 +7,21 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
+from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, make_world, worlds
 
 from strategies.checker import check_plan
 from strategies.network import NoRouteError, PlanningError
 from strategies.plan import Kind
 from strategies.planner import plan_round
 from strategies.round_state import RoundState, slowed, state_at
-from strategies.workload import Resources, WorkloadError
+from strategies.workload import WorkloadError
 
-RESOURCES = Resources()
-WORLD = make_world(
-    2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * turn, 300.0) for turn in range(8) for k in range(6)]
-)
 WORK = make_workload(6, 400)
 
 
-@settings(
-    max_examples=15,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@drawn(15)
 @given(worlds(), st.floats(0.0, 0.95), st.data())
 def test_the_rest_of_a_round_can_be_flown_whatever_is_lost_and_nothing_is_done_twice(
     case, part, data

@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
+from synthetic_worlds import LADDER, RATES, RESOURCES, drawn, make_workload, make_world, worlds
 
 from strategies.aggregation import AggregationError, mean_with_absent, staleness_weight, weighted_mean
 from strategies.checker import check_plan
@@ -17,23 +17,14 @@ from strategies.plan import Kind
 from strategies.planner import plan_round
 from strategies.quorum import Quorum, cut
 from strategies.round_state import RoundState
-from strategies.workload import Resources, WorkloadError
-
-RESOURCES = Resources()
-drawn = settings(
-    max_examples=15,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+from strategies.workload import WorkloadError
 
 
 def planes_of(world) -> tuple[int, ...]:
     return tuple(world.nodes[index].plane for index in world.satellites)
 
 
-@drawn
+@drawn(15)
 @given(worlds(), st.sampled_from(["c", "d"]))
 def test_a_round_ends_when_enough_planes_have_delivered_and_no_sooner(case, switches) -> None:
     world, workload, resources = case
@@ -54,7 +45,7 @@ def test_a_round_ends_when_enough_planes_have_delivered_and_no_sooner(case, swit
         assert len(sooner) < needed
 
 
-@drawn
+@drawn(15)
 @given(worlds(), st.sampled_from(["c", "d"]), st.data())
 def test_the_late_go_on_where_they_are_and_every_later_round_can_be_flown(case, switches, data) -> None:
     world, workload, resources = case

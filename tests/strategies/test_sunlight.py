@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
+from synthetic_worlds import LADDER, RATES, WORLD, drawn, make_workload, worlds
 
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
@@ -24,9 +24,6 @@ from strategies.planner import plan_round
 from strategies.sunlight import Sunlight
 from strategies.workload import Resources, Switches
 
-WORLD = make_world(
-    2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * turn, 300.0) for turn in range(8) for k in range(6)]
-)
 dark_times = st.lists(st.tuples(st.floats(0.0, 9000.0), st.floats(1.0, 2200.0)), max_size=5)
 
 
@@ -55,13 +52,7 @@ def test_work_takes_as_much_sunlight_as_it_needs_and_never_ends_in_the_dark(
         assert ((intervals[:, 0] < end_s + 1e-9) & (end_s <= intervals[:, 1] + 1e-9)).any()
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@drawn(25)
 @given(worlds(), st.data())
 def test_every_plan_computes_in_sunlight_only_and_is_no_sooner_than_without_eclipses(case, data) -> None:
     world, workload, resources = case

@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_worlds import LADDER, RATES, make_workload, make_world, worlds
+from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, worlds
 
 from orbit.contact_plan import LinkKind
 from strategies.checker import check_plan
 from strategies.plan import Kind
 from strategies.planner import plan_round
 from strategies.round_state import state_at
-from strategies.workload import Resources, Workload
-
-RESOURCES = Resources()
-WORLD = make_world(
-    2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * turn, 300.0) for turn in range(8) for k in range(6)]
-)
+from strategies.workload import Workload
 
 
 def computed_s(workload: Workload) -> float:
     return sum(workload.samples) * workload.epochs * workload.ground_flops / RATES.ground_flops
 
 
-@settings(
-    max_examples=15,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@drawn(15)
 @given(worlds(), st.sampled_from(list(LADDER)), st.integers(1, 3))
 def test_the_first_step_follows_the_last_image_and_all_steps_follow_without_a_pause(
     case, switches, epochs
