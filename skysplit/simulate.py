@@ -44,7 +44,9 @@ def simulate(
     contact_plan_of(scenario, constellation)
     satellites = len(constellation)
     together = min(satellites, at_once or most_at_once())
-    nodes = f"num-supernodes={satellites} client-resources-num-cpus=1 init-args-num-cpus={together}"
+    nodes = f"num-supernodes={satellites} client-resources-num-cpus=1"
+    if not os.environ.get("RAY_ADDRESS"):  # a cluster that runs already has the cores that it has
+        nodes += f" init-args-num-cpus={together}"
     with (
         tempfile.TemporaryDirectory(prefix="skysplit-") as logs,
         Processes(Path(logs)) as processes,
