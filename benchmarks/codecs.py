@@ -1,11 +1,11 @@
 """What codecs cost in accuracy on EuroSAT: `python -m benchmarks.codecs` (80 s a run, 40 minutes on a quiet core).
 
 Galileo-Nano with LoRA and a head, fine-tuned on all 2,000 training images of the development set for six epochs in
-batches of 32, learning rates and views as scenario `eurosat` has them. Satellite and ground are the product's modules in
-one process: what would cross is scaled, encoded and decoded again in every step (`splitmodel.crossing`), and nothing
+batches of 32, learning rates and views as scenario `eurosat` has them. Satellite and ground are the product's modules
+in one process: what would cross is scaled, encoded and decoded again in every step (`splitmodel.crossing`), and nothing
 else is different from fine-tuning in one place. A case has one codec on features (c1), or on pooled states and their
-gradients (c2 and c3), fp32 on the others; `shipped` is the default of the scenario. Three seeds: of head, adapter, order
-of images and views. The seeds of a case are compared with those of fp32 one by one.
+gradients (c2 and c3), fp32 on the others; `shipped` is the default of the scenario. Three seeds: of head, adapter,
+order of images and views. The seeds of a case are compared with those of fp32 one by one.
 
 One bar: what is shipped costs at most half a point. Errors are root mean squares, relative to the deviation of what
 crosses (c1, c2) or its size (c3), over a batch an epoch. Needs SKYSPLIT_DATA. One thread for torch; a run's accuracy
