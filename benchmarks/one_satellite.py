@@ -1,21 +1,23 @@
-"""One satellite and the ground in this process: the product's code on both sides, gRPC between them."""
+"""The ground in this process and one satellite in another: the product's code on both sides, gRPC between them."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import queue
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from client_app.crossings import Crossings
 from client_app.kept_features import KeptFeatures, origin_of
@@ -43,6 +45,7 @@ from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import SplitModel, load_split
 from splitmodel.scaling import SplitScaling
+from splitmodel.training import steps_per_round
 from strategies.federated import Service
 
 SATELLITE, RUN, CLASSES = "sat", "benchmark", 10
@@ -78,41 +81,47 @@ class Shape:
             return load_split(directory, num_labels=CLASSES, random_init=True)
 
 
+@dataclass(frozen=True)
+class Flown:
+    """What a round took.
+
+    Attributes:
+        bytes_up, bytes_down: That crossed.
+        on_board_s: CPU time of the satellite's process.
+        ground_s: In passes of the backbone and steps of its optimiser, on the wall.
+    """
+
+    bytes_up: int
+    bytes_down: int
+    on_board_s: float
+    ground_s: float
+
+    @property
+    def crossed_bytes(self) -> int:
+        """Both ways."""
+        return self.bytes_up + self.bytes_down
+
+
 class Pair:
     """A satellite and the ground, mustered; see :func:`pair`."""
 
-    def __init__(
-        self, model: SplitModel, images: ImageSet, scenario: Scenario, ground: Ground, link: ParcelLink
-    ) -> None:
-        self._scenario = scenario
+    def __init__(self, ground: Ground, backbone: BackboneSteps, satellite: Connection, steps: int) -> None:
         self._ground = ground
-        self._link = link
-        self._on_board = OnBoard(images, model.embedding)
-        self._briefing = Briefing(scenario, (SATELLITE,), (0,), RUN, GROUND, "", keeps_features=False)
+        self._backbone = backbone
+        self._satellite = satellite
+        self._steps = steps
         self._round = 0
-        send_samples_of_features(self._on_board, self._crossings(None))
-        self._scaling: SplitScaling = ground.end_muster([SATELLITE])
-        self._head: nn.Linear = StandardisedHead.of(model.head, self._scaling.pooled)
-        origin = origin_of(model.embedding, self._scaling.features, scenario.crossings.features)
-        self._kept = KeptFeatures(len(images), 1, origin) if scenario.crossings.cache_gb else None
-        self._pooled_states = PooledStates(len(images), 1, self._head.in_features)
+        satellite.recv()  # samples of its features were answered
+        satellite.send(ground.end_muster([SATELLITE]).to_state())
 
-    def fly(self) -> int:
-        """A round over all images; the bytes that crossed."""
+    def fly(self) -> Flown:
+        """A round over all images."""
         self._round += 1
-        task = RoundTask(self._round, self._scenario.seed, 0, self._scenario.training)
-        steps = len(task.batches(len(self._on_board.images)))
-        self._ground.begin_round(self._round, [Service(SATELLITE, steps, 0.0, 1.0)])
-        crossings = self._crossings(self._scaling)
-        arguments = task, self._on_board, self._head, crossings, Progress()
-        if self._scenario.training.mode == "head":
-            train_head_round(*arguments, self._pooled_states)
-        else:
-            train_lora_round(*arguments, self._kept)
-        return crossings.bytes_up + crossings.bytes_down
-
-    def _crossings(self, scaling: SplitScaling | None) -> Crossings:
-        return Crossings(self._link, self._briefing, 0, round_number=self._round, scaling=scaling)
+        busy_s = self._backbone.busy_s
+        self._ground.begin_round(self._round, [Service(SATELLITE, self._steps, 0.0, 1.0)])
+        self._satellite.send(self._round)
+        bytes_up, bytes_down, on_board_s = self._satellite.recv()
+        return Flown(bytes_up, bytes_down, on_board_s, self._backbone.busy_s - busy_s)
 
 
 @contextlib.contextmanager
@@ -127,26 +136,100 @@ def pair(
         settings: Keys of the scenario.
         link_bps: Rate of the link each way; ``None`` is the loopback as it is.
     """
-    scenario = load_scenario("demo", ALONE | PLAIN | {"crossings.cache_gb": 0.0} | settings)
+    scenario = _scenario(settings)
+    training = scenario.training
     model = shape.load()
     lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
-    make_trainable(model.backbone, scenario.training.mode, lora)
-    adapters = [SHARED] if scenario.training.mode == "lora" else []
-    steps = BackboneSteps(model.backbone, lora, torch.device("cpu"), adapters)
+    make_trainable(model.backbone, training.mode, lora)
+    adapters = [SHARED] if training.mode == "lora" else []
+    backbone = BackboneSteps(model.backbone, lora, torch.device("cpu"), adapters)
     row_shape = (shape.image // shape.patch) ** 2 + model.backbone.pooling.prefix_tokens, shape.hidden
     arrivals = Arrivals(row_shape, scenario.crossings.features)
-    ground = Ground(steps, scenario, RUN, arrivals)
+    ground = Ground(backbone, scenario, RUN, arrivals)
+    ours, theirs = multiprocessing.Pipe()
+    spawning = multiprocessing.get_context(
+        "spawn"
+    )  # a fork would inherit threads of torch and gRPC half alive
     with (
         tempfile.TemporaryDirectory() as scratch,
         GroundEndpoint(ground.handle, [SATELLITE]) as endpoint,
-        GroundLink(endpoint.address, SATELLITE) as loopback,
     ):
-        link = SlowLink(loopback, link_bps) if link_bps else loopback
-        made = Pair(model, random_images(shape.image, samples), scenario, ground, link)
+        arguments = theirs, endpoint.address, shape, samples, settings, link_bps
+        satellite = spawning.Process(target=_fly_satellite, args=arguments, daemon=True)
+        satellite.start()
+        theirs.close()
+        made = Pair(
+            ground, backbone, ours, steps_per_round(samples, training.batch_size, training.local_epochs)
+        )
         if scenario.crossings.cache_gb:
             row_bytes = encoded_bytes("float32", (row_shape[0] * row_shape[1],), scenario.crossings.features)
             arrivals.keep_in(FeatureCache(Path(scratch) / "features.safetensors", row_bytes, samples))
-        yield made
+        try:
+            yield made
+        finally:
+            ours.close()
+            satellite.join()
+
+
+def _fly_satellite(
+    orders: Connection,
+    address: str,
+    shape: Shape,
+    samples: int,
+    settings: dict[str, Any],
+    link_bps: float | None,
+) -> None:
+    """The satellite's process: a round for every number that comes, until nobody sends any."""
+    torch.set_num_threads(1)
+    with GroundLink(address, SATELLITE) as loopback:
+        link = SlowLink(loopback, link_bps) if link_bps else loopback
+        satellite = _Satellite(shape.load(), random_images(shape.image, samples), _scenario(settings), link)
+        orders.send(None)
+        satellite.scale(orders.recv())
+        with contextlib.suppress(EOFError):
+            while True:
+                number = orders.recv()
+                before_s = time.process_time()
+                crossings = satellite.fly(number)
+                on_board_s = time.process_time() - before_s
+                orders.send((crossings.bytes_up, crossings.bytes_down, on_board_s))
+
+
+class _Satellite:
+    def __init__(self, model: SplitModel, images: ImageSet, scenario: Scenario, link: ParcelLink) -> None:
+        self._scenario = scenario
+        self._link = link
+        self._fresh_head = model.head
+        self._on_board = OnBoard(images, model.embedding)
+        self._briefing = Briefing(scenario, (SATELLITE,), (0,), RUN, GROUND, "", keeps_features=False)
+        send_samples_of_features(self._on_board, self._crossings(0, None))
+
+    def scale(self, scaling: dict[str, Tensor]) -> None:
+        """What the ground has made of the samples; rounds come after it."""
+        self._scaling = SplitScaling.from_state(scaling)
+        self._head: nn.Linear = StandardisedHead.of(self._fresh_head, self._scaling.pooled)
+        samples, codec = len(self._on_board.images), self._scenario.crossings
+        origin = origin_of(self._on_board.embedding, self._scaling.features, codec.features)
+        self._kept = KeptFeatures(samples, 1, origin) if codec.cache_gb else None
+        self._pooled_states = PooledStates(samples, 1, self._head.in_features)
+
+    def fly(self, number: int) -> Crossings:
+        """A round over all images."""
+        task = RoundTask(number, self._scenario.seed, 0, self._scenario.training)
+        crossings = self._crossings(number, self._scaling)
+        arguments = task, self._on_board, self._head, crossings, Progress()
+        if self._scenario.training.mode == "head":
+            train_head_round(*arguments, self._pooled_states)
+        else:
+            train_lora_round(*arguments, self._kept)
+        return crossings
+
+    def _crossings(self, number: int, scaling: SplitScaling | None) -> Crossings:
+        return Crossings(self._link, self._briefing, 0, round_number=number, scaling=scaling)
+
+
+def _scenario(settings: dict[str, Any]) -> Scenario:
+    return load_scenario("demo", ALONE | PLAIN | {"crossings.cache_gb": 0.0} | settings)
 
 
 def random_images(side: int, count: int) -> ImageSet:

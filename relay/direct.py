@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import queue
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -161,16 +162,33 @@ class GroundEndpoint:
     async def _answer(
         self, name: str, parcels: asyncio.Queue[Parcel | None], context: grpc.aio.ServicerContext
     ) -> None:
-        while (parcel := await parcels.get()) is not None:
-            try:
-                replies = await self._answers.to(name, *parcel)
-            except Exception as error:  # whatever the model raises belongs to the satellite that asked
-                failure = encode_failure(type(error).__name__, str(error), parcel.manifest.transfer_id)
-                await context.write(failure)
-                continue
-            for manifest, payload in replies:
-                for frame in parcel_frames(manifest, payload, self._limits.chunk_bytes):
-                    await context.write(frame)
+        """Replies are written while the model has the next parcel already."""
+        writing: asyncio.Task[None] | None = None
+        try:
+            while (parcel := await parcels.get()) is not None:
+                frames = await self._reply(name, parcel)
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(_write(frames, context))
+            if writing is not None:
+                await writing
+        finally:
+            if writing is not None:
+                writing.cancel()
+
+    async def _reply(self, name: str, parcel: Parcel) -> Iterator[bytes]:
+        try:
+            replies = await self._answers.to(name, *parcel)
+        except Exception as error:  # whatever the model raises belongs to the satellite that asked
+            return iter([encode_failure(type(error).__name__, str(error), parcel.manifest.transfer_id)])
+        return itertools.chain.from_iterable(
+            parcel_frames(manifest, payload, self._limits.chunk_bytes) for manifest, payload in replies
+        )
+
+
+async def _write(frames: Iterator[bytes], context: grpc.aio.ServicerContext) -> None:
+    for frame in frames:
+        await context.write(frame)
 
 
 class GroundLink:

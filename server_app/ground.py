@@ -57,6 +57,7 @@ class _Step:
 
     number: int
     gradients_left: int
+    backward: list[asyncio.Future[None]] = field(default_factory=list)  # of the micro-batches that have come
 
 
 class Ground:
@@ -217,7 +218,7 @@ class Ground:
             self._under_way[satellite] = _Step(turn.step, _parts_of(manifest))
         if gathered.pooled is None:
             requests = [Request(self._adapter_of(name), gathered.features[name]) for name, _ in together]
-            gathered.pooled = asyncio.ensure_future(self._run_torch(self._steps.forward, key, requests))
+            gathered.pooled = self._run_torch(self._steps.forward, key, requests)
         pooled = await asyncio.shield(gathered.pooled)
         return pooled[together.index(turn)]
 
@@ -246,9 +247,10 @@ class Ground:
                 if step.gradients_left
                 else {self._adapter_of(one.satellite): self._rate(one) for one in together}
             )
-            await self._run_torch(self._take_step, key, gradients, rates)
+            step.backward.append(self._run_torch(self._take_step, key, gradients, rates))
         if step.gradients_left:
-            return []
+            return []  # nothing to tell, so the next parcel need not wait for the backbone
+        await asyncio.gather(*step.backward)
         del self._under_way[satellite]
         await self._turns.take(turn)
         if turn.step + 1 < self._steps_of[satellite]:
@@ -293,8 +295,9 @@ class Ground:
         )
         return manifest, payload
 
-    async def _run_torch(self, function: Callable[..., _Result], *arguments: object) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._compute, function, *arguments)
+    def _run_torch(self, function: Callable[..., _Result], *arguments: object) -> asyncio.Future[_Result]:
+        """Behind what the backbone has been given before."""
+        return asyncio.get_running_loop().run_in_executor(self._compute, function, *arguments)
 
 
 def _parts_of(manifest: Manifest) -> int:

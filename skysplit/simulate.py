@@ -40,7 +40,9 @@ def simulate(
     """
     satellites = len(satellites_of(scenario, on_progress))
     together = min(satellites, at_once or most_at_once())
-    nodes = f"num-supernodes={satellites} client-resources-num-cpus=1 init-args-num-cpus={together}"
+    nodes = f"num-supernodes={satellites} client-resources-num-cpus=1"
+    if not os.environ.get("RAY_ADDRESS"):  # a cluster that runs already has the cores that it has
+        nodes += f" init-args-num-cpus={together}"
     with (
         tempfile.TemporaryDirectory(prefix="skysplit-") as logs,
         Processes(Path(logs)) as processes,
