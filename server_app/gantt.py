@@ -101,7 +101,7 @@ def gantt_figure(
     figure = go.Figure()
     for level, (label, colour) in enumerate(COLOURS.items()):
         bars = [
-            (spans / unit_s, place[name] - 0.5 + (max(level - 1, 0) + 0.5) / (_LANES + 1) * 0.9 + 0.05)
+            (spans / unit_s, place[name] + _top(level))
             for (kind, name), spans in rows.items()
             if kind == label and name in place
         ]
@@ -163,24 +163,23 @@ def _lay_over(
     start_s: float,
     end_s: float,
 ) -> None:
-    """What was measured: in the middle of the bars of its link, of the colour of the text."""
+    """What was measured: in the middle of the bars of its kind of link, of the colour of the text."""
     unit, unit_s = time_unit(end_s - start_s)
-    spans: dict[str, list[tuple[float, float]]] = {}
+    spans: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in passages:
         if row["satellite"] in place:
-            spans.setdefault(row["satellite"], []).append((row["start_s"], row["end_s"]))
-    top = (len(COLOURS) - 1.5) / (_LANES + 1) * 0.9 - 0.45 + (_BAR - _THIN) / 2
-    bars = [
-        (each / unit_s, place[name] + top)
-        for name, each in thinned(spans, end_s - start_s, _MOST_BARS).items()
-    ]
-    if bars:
+            key = _LINK[row["link"]], row["satellite"]
+            spans.setdefault(key, []).append((row["start_s"], row["end_s"]))
+    found = thinned(spans, end_s - start_s, _MOST_BARS)
+    for label in [each for each in COLOURS if each in {label for label, _ in found}]:
+        top = _top(list(COLOURS).index(label)) + (_BAR - _THIN) / 2
+        bars = [(each / unit_s, place[name] + top) for (kind, name), each in found.items() if kind == label]
         figure.add_scatter(
             x=np.concatenate([_outlines_x(each) for each, _ in bars]).round(6),
             y=np.concatenate([_outlines_y(len(each), top, _THIN) for each, top in bars]).round(3),
-            name="space-ground link, measured", mode="lines", line={"color": INK, "width": 1}, fill="toself",
+            name=f"{label}, measured", mode="lines", line={"color": INK, "width": 1}, fill="toself",
             fillcolor=INK, hoveron="points+fills",
-            hovertemplate=f"measured: %{{x:.6~g}} {unit}<extra></extra>",
+            hovertemplate=f"{label}, measured: %{{x:.6~g}} {unit}<extra></extra>",
         )  # fmt: skip
     done = [(time_s, place[name]) for name, time_s in done_s if name in place]
     if done:
@@ -190,6 +189,11 @@ def _lay_over(
             hovertemplate=f"done, measured: %{{x:.6~g}} {unit}<extra></extra>",
             marker={"symbol": "line-ns", "size": 10, "line": {"color": INK, "width": 1.5}},
         )  # fmt: skip
+
+
+def _top(level: int) -> float:
+    """Upper edge of a label's bars, from the middle of a satellite's row."""
+    return (max(level - 1, 0) + 0.5) / (_LANES + 1) * 0.9 - 0.45
 
 
 def _spans(

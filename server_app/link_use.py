@@ -15,9 +15,18 @@ from plotly.subplots import make_subplots
 
 from server_app.report_page import INK, table
 
-_NAMES = {"downlink": "down to the ground", "uplink": "up to the satellites"}
-_STYLE = {"downlink": ("#ee6677", "triangle-down"), "uplink": ("#4477aa", "triangle-up")}
-_OTHER_STYLE = ("#ccbb44", "diamond")
+_NAMES = {
+    "downlink": "down to the ground",
+    "uplink": "up to the satellites",
+    "intra_isl": "within planes",
+    "inter_isl": "between planes",
+}
+_STYLE = {
+    "downlink": ("#ee6677", "triangle-down"),
+    "uplink": ("#4477aa", "triangle-up"),
+    "intra_isl": ("#ccbb44", "diamond"),
+    "inter_isl": ("#228833", "square"),
+}
 # Words of the plan and of the wire for the same.
 _WHAT = {
     "samples": "features", "images": "features", "labels": "features", "grad_hidden": "gradient",
@@ -57,14 +66,14 @@ class LinkUse:
     Attributes:
         round: Its number.
         link: Class of the link, as in ``plan.jsonl``.
-        peer: The satellite on it.
+        ends: The satellite on it, or both: from → to.
         planned: ``None`` where the plan had nothing for it.
         measured: ``None`` where nothing passed.
     """
 
     round: int
     link: str
-    peer: str
+    ends: str
     planned: Use | None
     measured: Use | None
 
@@ -98,16 +107,19 @@ def link_uses(
         activities: Rows of ``plan.jsonl``.
         passages: Rows of ``passages.parquet``.
         start_s: Of each round, mission time.
-        together: All links of a class as one, whose ``peer`` is empty.
+        together: All links of a class as one, whose ``ends`` are empty.
     """
     measured, planned = defaultdict(list), defaultdict(list)
     for row in passages:
-        measured[row["round"], row["link"], "" if together else row["peer"]].append(row)
+        ends = row["peer"] if row["link"] in ("downlink", "uplink") else f"{row['peer']} → {row['node']}"
+        measured[row["round"], row["link"], "" if together else ends].append(row)
     seen = {key[:2] for key in measured}
     for row in activities:
         if (row["round"], row["link"]) in seen and row["bytes"]:
-            peer = row["peer"] if row["link"] == "uplink" else row["node"]
-            planned[row["round"], row["link"], "" if together else peer].append(row)
+            ends = {"downlink": row["node"], "uplink": row["peer"]}.get(
+                row["link"], f"{row['node']} → {row['peer']}"
+            )
+            planned[row["round"], row["link"], "" if together else ends].append(row)
     return [
         LinkUse(*key, *(_use(rows.get(key), start_s[key[0]]) for rows in (planned, measured)))
         for key in sorted(planned.keys() | measured.keys())
@@ -139,12 +151,12 @@ def links_figure(uses: Sequence[LinkUse]) -> go.Figure:
                 for sides in zip(*((use.planned, use.measured) for use in own), strict=True)
             )
             largest = max(largest, planned.max(), measured.max())
-            colour, symbol = _STYLE.get(link, _OTHER_STYLE)
+            colour, symbol = _STYLE[link]
             figure.add_scatter(
                 row=1, col=column, x=planned.round(6), y=measured.round(6), mode="markers", legendgroup=link,
-                name=_NAMES.get(link, link), showlegend=column == 1,
+                name=_NAMES[link], showlegend=column == 1,
                 marker={"color": colour, "symbol": symbol, "size": 9, "opacity": 0.8},
-                text=[f"{use.peer}, round {use.round}" for use in own],
+                text=[f"{use.ends}, round {use.round}" for use in own],
                 hovertemplate=f"%{{text}}<br>planned %{{x:.4~g}} {unit}, measured %{{y:.4~g}} {unit}",
             )  # fmt: skip
         figure.add_scatter(
@@ -163,12 +175,12 @@ def links_table(uses: Sequence[LinkUse]) -> str:
     figures = ("planned, MB", "measured, MB", "planned, s", "measured, s", "latest against plan, s")
     rows, links = [], []
     for link in dict.fromkeys(use.link for use in uses):
-        name, own = _NAMES.get(link, link), [use for use in uses if use.link == link]
+        name, own = _NAMES[link], [use for use in uses if use.link == link]
         rows.append((name, "all", *_figures(own)))
         for what in dict.fromkeys(what for use in own for what in use.kinds()):
             rows.append(("", what, *(_megabytes(side, what) for side in _sides(own)), *3 * [""]))
-        for peer in dict.fromkeys(use.peer for use in own):
-            links.append((name, peer, *_figures([use for use in own if use.peer == peer])))
+        for ends in dict.fromkeys(use.ends for use in own):
+            links.append((name, ends, *_figures([use for use in own if use.ends == ends])))
     classes = table(("link", "of it", *figures), rows, "Planned and measured by class of links")
     every = table(("link", "of", *figures), links, "Planned and measured by link")
     return f"{classes}<details><summary>Every link</summary>{every}</details>"

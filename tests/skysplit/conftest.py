@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, MetricRecord
 
+from mission.briefing import GROUND
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord
 from mission.scenario import load_scenario, scenario_path
@@ -37,12 +38,16 @@ def reached(number: int) -> Score:
 
 
 def passages_of(number: int, plan: Plan) -> Iterator[dict[str, Any]]:
-    """What the ground's relay would have seen of a plan."""
+    """What relays would have seen of a plan: the ground its own links, satellites what they receive of each other."""
     for row in plan.to_rows():
-        if row["link"] in ("downlink", "uplink") and row["kind"] in ON_THE_WIRE:
+        if row["link"] and row["kind"] in ON_THE_WIRE:
+            sender, receiver = row["node"], row["peer"]
+            node, peer = {"downlink": (GROUND, sender), "uplink": (GROUND, receiver)}.get(
+                row["link"], (receiver, sender)
+            )
             yield {
                 "round": number, "link": row["link"], "satellite": row["satellite"], "bytes": row["bytes"],
-                "peer": row["node"] if row["link"] == "downlink" else row["peer"],
+                "node": node, "peer": peer,
                 "kind": ON_THE_WIRE[row["kind"]], "step": 0, "micro_batch": 0,
                 "start_s": row["start_s"] + LATE_S, "end_s": row["end_s"] + LATE_S,
             }  # fmt: skip

@@ -54,16 +54,20 @@ def test_a_use_is_from_the_first_byte_to_the_last_and_words_of_wire_and_plan_mee
     passed += [
         row("kind of tomorrow", 110.0, 112.5, 5, **seen),
         row("hidden", 95.0, 96.0, 70, link="uplink", peer="sat-2"),
+        row("features", 91.0, 93.0, 9, link="intra_isl", node="b", peer="a"),  # seen by who received it
     ]
-    uses = {(use.link, use.peer): use for use in link_uses(planned, passed, {2: 90.0})}
+    uses = {(use.link, use.ends): use for use in link_uses(planned, passed, {2: 90.0})}
     assert uses.keys() == {
         ("downlink", "sat-1"),
         ("uplink", "sat-1"),
         ("uplink", "sat-2"),
+        ("intra_isl", "a → b"),
     }
     assert uses["downlink", "sat-1"].planned == Use({"features": 1000, "weights": 50}, 10.0, 41.0)
     assert uses["downlink", "sat-1"].measured == Use({"features": 1008, "kind of tomorrow": 5}, 10.5, 22.5)
     assert uses["uplink", "sat-1"].measured is uses["uplink", "sat-2"].planned is None
+    assert uses["intra_isl", "a → b"].planned == Use({"features": 9}, 0.0, 1.0)
+    assert uses["intra_isl", "a → b"].measured == Use({"features": 9}, 1.0, 3.0)
     [together] = [use for use in link_uses(planned, passed, {2: 90.0}, together=True) if use.link == "uplink"]
     assert together.planned == Use({"hidden": 70}, 15.0, 16.0)
     assert together.measured == Use({"hidden": 70}, 5.0, 6.0)
@@ -74,9 +78,9 @@ def test_the_table_has_every_class_what_crossed_it_and_every_link(emulated_run: 
     uses = link_uses(plan_of(emulated_run), read_passages(emulated_run), start_s)
     markup = links_table(uses)
     for use in uses:
-        assert f"<td>{use.peer}</td>" in markup
+        assert f"<td>{use.ends}</td>" in markup
     assert markup.count("<td>down to the ground</td>") == 1 + len(
-        {use.peer for use in uses if use.link == "downlink"}
+        {use.ends for use in uses if use.link == "downlink"}
     )
     assert "<td>weights</td>" in markup  # planned, though they go another way
     assert "<td>+0.2</td>" in markup  # every passage is a quarter of a second late

@@ -45,11 +45,11 @@ def test_an_emulated_run_also_shows_planned_against_measured(emulated_run: Path)
     figures = figures_of(page)
     assert [trace["name"] for trace in figures["measured"]["data"]] == ["planned", "measured"]
     assert {trace["name"] for trace in figures["links"]["data"]} == {
-        "down to the ground", "up to the satellites", "as planned",
+        "down to the ground", "up to the satellites", "within planes", "as planned",
     }  # fmt: skip
     assert "What crossed the links" in page
     laid_over = [trace["name"] for trace in figures["gantt"]["data"] if "measured" in trace["name"]]
-    assert laid_over == ["space-ground link, measured", "done, measured"]
+    assert laid_over == ["inter-satellite link, measured", "space-ground link, measured", "done, measured"]
 
 
 def test_the_gantt_has_every_passage_at_its_time_and_every_end(emulated_run: Path) -> None:
@@ -59,8 +59,9 @@ def test_the_gantt_has_every_passage_at_its_time_and_every_end(emulated_run: Pat
     end_s = max(time_s for _, time_s in done_s)
     _, unit_s = time_unit(end_s)
     figure = gantt_figure(names, [], [], end_s, passages=rows, done_s=done_s)
-    *_, passed, done = figure.data
+    *_, between, to_ground, done = figure.data
     for row in rows:
+        passed = between if row["link"].endswith("_isl") else to_ground
         covered = [
             start <= row["start_s"] / unit_s + 1e-4 and row["end_s"] / unit_s <= end + 1e-4
             and round(y) == names.index(row["satellite"])
