@@ -38,7 +38,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from benchmarks.measure import Bars
 from benchmarks.one_satellite import EXACT, Flown, Pair, Shape, pair, random_images
