@@ -168,7 +168,7 @@ def pair(
             yield made
         finally:
             ours.close()
-            satellite.join()
+            satellite.join(timeout=10)
 
 
 def _fly_satellite(
