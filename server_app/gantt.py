@@ -105,13 +105,11 @@ def gantt_figure(
             for (kind, name), spans in rows.items()
             if kind == label and name in place
         ]
-        # One filled outline per label: a browser draws it as one path, however many bars it has. Its line keeps bars
-        # visible that are narrower than a pixel.
+        # One filled outline per label: a browser draws it as one path, however many bars it has.
         x = np.concatenate([np.zeros(0), *(_outlines_x(spans) for spans, _ in bars)])
         y = np.concatenate([np.zeros(0), *(_outlines_y(len(spans), top) for spans, top in bars)])
         figure.add_scatter(
-            x=x.round(6), y=y.round(3), name=label, mode="lines", line={"color": colour, "width": 0.6},
-            fill="toself", fillcolor=colour,
+            x=x.round(6), y=y.round(3), name=label, mode="none", fill="toself", fillcolor=colour,
             hoveron="points+fills", hovertemplate=f"{label}: %{{x:.6~g}} {unit}<extra></extra>",
         )  # fmt: skip
     _lay_over(figure, passages, done_s, place, start_s, end_s)
