@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -26,6 +27,7 @@ SETTINGS = (
     "constellation.satellites=2",
     "constellation.planes=1",
     "constellation.phasing=0",
+    "constellation.train_spacing_deg=20",  # they see each other
     "data.train_samples=24",
     "data.test_samples=20",
     "data.alpha=5",
@@ -112,6 +114,9 @@ def test_a_satellite_whose_supernode_and_relay_are_killed_in_mid_round_goes_on_w
             os.kill(pid, signal.SIGKILL)
         _, said = started.communicate(timeout=400)
     assert started.returncode == 0, said
+    passages = pq.read_table(out / "passages.parquet").to_pylist()
+    between = [(row["node"], row["peer"]) for row in passages if row["kind"] == "aggregate"]
+    assert ("sat-0-01", "sat-0-00") in between  # the plane has summed by itself
 
     rates = {f"compute.{key}": value for key, value in read_run(out)["calibration"].items()}
     settings = dict(setting.split("=") for setting in (*SETTINGS, *exact))
