@@ -141,8 +141,8 @@ def _binding(rho: Mapping[str, Any], split: Mapping[str, Any], waits: bool) -> s
         part = idle_s / sum(split[column] for column in SPLIT_COLUMNS)
         return (
             f"What binds is the wait for contacts: for {100 * part:.0f} % of the round a satellite waits for one, or "
-            f"for the others. By the closed form, which knows no waiting, ρ would be {rho['law']:.2g}. More stations, a "
-            "lower mask or inter-satellite links shorten it, rather than a faster link or computer."
+            f"for the others. By the closed form, which knows no waiting, ρ would be {rho['law']:.2g}. More stations, "
+            "a lower mask or inter-satellite links shorten it, rather than a faster link or computer."
         )
     what, other = "the downlink", "computing on the ground"
     if rho["bound_by"] == "compute":
