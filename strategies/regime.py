@@ -137,11 +137,12 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
 def _binding(rho: Mapping[str, Any], split: Mapping[str, Any], waits: bool) -> str:
     """What a round of the split takes its time from, and what shortens it."""
     if waits:
-        part = split["waiting_s"] / sum(split[column] for column in SPLIT_COLUMNS)
+        idle_s = split["waiting_s"] + split["idle_s"]
+        part = idle_s / sum(split[column] for column in SPLIT_COLUMNS)
         return (
-            f"What binds is the wait for contacts, {100 * part:.0f} % of a satellite's round: by the closed form, "
-            f"which knows no waiting, ρ would be {rho['law']:.2g}. More stations, a lower mask or inter-satellite "
-            "links shorten it, rather than a faster link or computer."
+            f"What binds is the wait for contacts: for {100 * part:.0f} % of the round a satellite waits for one, or "
+            f"for the others. By the closed form, which knows no waiting, ρ would be {rho['law']:.2g}. More stations, "
+            "a lower mask or inter-satellite links shorten it, rather than a faster link or computer."
         )
     what, other = "the downlink", "computing on the ground"
     if rho["bound_by"] == "compute":

@@ -91,8 +91,8 @@ def test_the_verdict_says_whether_the_split_pays_what_binds_and_where_the_answer
     assert said.startswith("The split does not pay here: with all strategies a round takes 2.2 h, ")
     assert "would pay from 50 Mbit/s down on each beam, or with 3 stations" in said
     rare = wins | {"planned": 3.0}
-    said = said_of(rare, case_of("e", 10_800.0, waiting_s=3600.0), case_of("a3", 3600.0))
-    assert "What binds is the wait for contacts, 90 % of a satellite's round" in said
+    said = said_of(rare, case_of("e", 10_800.0, waiting_s=5600.0), case_of("a3", 3600.0))
+    assert "What binds is the wait for contacts: for 95 % of the round a satellite waits" in said
     assert "Mbit/s" not in said
 
 
