@@ -123,7 +123,11 @@ class _Attempts:
         if self.task.workload.onboard_share:
             length_s = 1.05 * bound_s
             for _ in range(_SHARES_TRIED):
-                plan = self._over_growing_window(switches, bound_s, below_s, self._aboard(length_s))
+                try:
+                    plan = self._over_growing_window(switches, bound_s, below_s, self._aboard(length_s))
+                except NoRouteError:  # a satellite would train past its last pass
+                    length_s /= 2.0
+                    continue
                 if plan is None:
                     break
                 best = _sooner(best, plan)
