@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, maximum_flow
 
 from orbit.contact_plan import ContactPlan, LinkKind
@@ -132,14 +132,12 @@ class FlowOverTime:
         """
         units = _FLOW_UNITS / float(self.need.sum())
         tail, head, amount = self._arcs(end_s, slots)
-        capacity = np.minimum(np.ceil(amount * units), 2.0 * _FLOW_UNITS).astype(np.int32)
-        keep = capacity > 0
+        keep = amount > 0
         nodes, compact = np.unique(np.concatenate([[0, 1], tail[keep], head[keep]]), return_inverse=True)
-        count = int(keep.sum())
-        arcs = csr_array(
-            (capacity[keep], (compact[2 : 2 + count], compact[2 + count :])), shape=(len(nodes), len(nodes))
-        )
-        arcs.sum_duplicates()
+        ends = np.split(compact[2:], 2)
+        # Several passes of one satellite in a slot are one arc, added up before it is cut to what 32 bits hold.
+        arcs = coo_array((amount[keep] * units, ends), shape=(len(nodes), len(nodes))).tocsr()
+        arcs.data = np.minimum(np.ceil(arcs.data), 2.0 * _FLOW_UNITS).astype(np.int32)
         return float(maximum_flow(arcs, 0, 1).flow_value) / units
 
     def _arcs(self, end_s: float, slots: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

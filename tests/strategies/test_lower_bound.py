@@ -126,6 +126,14 @@ def test_one_satellite_under_one_station_is_bound_by_its_link() -> None:
     assert found == pytest.approx(transfer_s, rel=2e-3)
 
 
+def test_several_long_passes_of_one_slot_carry_more_than_one_not_less() -> None:
+    # Far more than all samples each: two such capacities together must not leave 32 bits.
+    early = [(0, 0, 0.0, 50.0), (0, 0, 60.0, 50.0)]
+    world = make_world(2, 1, 1, [*early, (0, 0, 20_000.0, 400.0), (1, 0, 15_000.0, 400.0)], inter_bps=0.0)
+    found = lower_bound_s(world, make_workload(2, 100, "head"), RATES, Resources(), alone(2), start_s=0.0)
+    assert found == pytest.approx(15_000.0, rel=2e-3)
+
+
 @drawn(8)
 @given(st.integers(1, 3), st.integers(2, 4), st.integers(1, 3), st.integers(2000, 5000), st.floats(5e7, 4e8))
 def test_the_regime_law_is_within_15_percent_of_the_plan_where_the_link_is_the_bottleneck(

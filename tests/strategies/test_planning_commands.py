@@ -95,7 +95,7 @@ def test_the_page_of_a_comparison_of_two_models_holds_both_and_needs_no_network(
     page = path.read_text()
     assert all(f'<h2>{name}</h2><p class="answer">The split ' in page for name in names)
     assert "<script src" not in page
-    assert page.index("by the closed form") < page.index("How long a round takes")
+    assert page.index("What binds is") < page.index("How long a round takes")
 
 
 @pytest.mark.parametrize(
