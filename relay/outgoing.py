@@ -234,7 +234,7 @@ class OutgoingLink:
         """Put chunks on the line until the window or the link ends; returns when the link may work again."""
         chunk_bytes = _chunk_bytes(window.rate_bps, self._limits)
         credit_bytes = _credit_bytes(window)
-        ask_bytes = min(credit_bytes / 4, ASK_S * window.rate_bps / 8)
+        ask_bytes = min(credit_bytes / 2, ASK_S * window.rate_bps / 8)
         acked, heard_s = -1, time.monotonic()
         while (now_s := self._clock.now_s) < window.end_s:
             self.wake.clear()
