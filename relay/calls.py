@@ -150,13 +150,16 @@ class Calls:
         if caller != self._node.name or self._authority is None:
             text = f"{caller} cannot begin a round at {self._node.name}"
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+        assert self._authority is not None
+        if not request.network:
+            self._authority.muster()
+            return pb.Nothing()
         try:
             network = Network.from_json(request.network)
             if set(network.nodes) != set(self._node.network.nodes):
                 raise ValueError("the network of a round has the nodes of the mission, no others")
         except (ValueError, KeyError, TypeError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"departure: {error}")
-        assert self._authority is not None
         self._authority.depart(request.network, request.start_s)
         return pb.Nothing()
 

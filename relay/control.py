@@ -35,6 +35,14 @@ def passages(
             raise link_error(error, "the relay") from None
 
 
+def muster(address: str, node: str, identity: NodeIdentity | None = None) -> None:
+    """End the round that a ground which has died may have left under way: mission time runs, whoever is there.
+
+    Said and raises as :func:`depart`.
+    """
+    _call(address, node, identity, service.DEPART, pb.Departure(), pb.Nothing)
+
+
 def depart(
     address: str, node: str, network: Network, start_s: float, identity: NodeIdentity | None = None
 ) -> None:

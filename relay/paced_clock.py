@@ -120,13 +120,19 @@ class TimeAuthority:
         self._wave = 0
         self._reports: dict[str, tuple[int, Activity]] = {}  # node → wave answered, answer
         self._last_wave: dict[str, int] | None = None  # activity counts of an idle wave just before
+        self._departures = 0
         self._departure: Departure | None = None
+
+    def muster(self) -> None:
+        """No round is under way any more: mission time runs, whoever is there."""
+        self._departure = None
+        self._clock.go()
 
     def depart(self, network: str, start_s: float) -> None:
         """Begin a round at `start_s`, or now where that is past, with this network (as JSON) in force."""
-        number = self._departure.number + 1 if self._departure else 1
+        self._departures += 1
         self._clock.stand(max(start_s, self._clock.now_s))
-        self._departure = Departure(number, network, self._satellites)
+        self._departure = Departure(self._departures, network, self._satellites)
 
     async def run(self) -> None:
         """Advance until cancelled."""

@@ -17,7 +17,6 @@ from relay.client import (
     PARCELS_AT_ONCE,
     RETRY_S,
     IncomingParcels,
-    LinkError,
     LinkLost,
     LinkRefused,
     LinkTimeout,
@@ -30,6 +29,9 @@ from relay.client import (
 from relay.frames import chunks, encode_opening
 from relay.identity import NodeIdentity
 from relay.wire import BadManifest, Buffer, Limits, Manifest, Parcel, WireError
+
+# A relay that has not heard the end of the stream takes who goes for a process that has died, and waits for it.
+_GOODBYE_S = 60.0
 
 _DONE = object()
 _Result = TypeVar("_Result")
@@ -120,9 +122,11 @@ class RelayLink:
     def close(self) -> None:
         """Say that nothing more comes."""
         self._requests.put(_DONE)  # half-closes; the relay answers by ending the stream, with all settled
-        with contextlib.suppress(LinkError, WireError):
+        deadline_s = time.monotonic() + _GOODBYE_S
+        with contextlib.suppress(LinkTimeout, LinkLost, LinkRefused):
             while True:
-                self._incoming.receive(5.0)
+                with contextlib.suppress(RemoteError, WireError):  # of no account now
+                    self._incoming.receive(max(0.0, deadline_s - time.monotonic()))
         self._incoming.close()
         self._channel.close()
 

@@ -23,6 +23,7 @@ from mission.record import RunRecord, new_run_directory
 from mission.scenario import ScenarioError, given_path, load_scenario, scalar_keys
 from mission.schema import Scenario
 from orbit.contact_plan_files import save
+from relay import control
 from relay.direct import GroundEndpoint
 from relay.settings import LocalRelay, local_relay
 from server_app.calibration import calibrated
@@ -152,6 +153,8 @@ def fine_tune(
         briefing = Briefing(
             scenario, satellites, planes, run, GROUND, backbone, keeps_features=row_bytes is not None
         )
+        if relay is not None:
+            control.muster(relay.address, relay.node)
         roster = muster(grid, briefing)
         clock, depart = VirtualClock(scenario.epoch), lambda plan: None
         if relay is not None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from relay.client import LinkRefused
-from relay.control import depart, status
+from relay.control import depart, muster, status
 from relay.endpoint import RelayEndpoint
 from relay.link import LinkSchedule, Network, Window
 from relay.paced_clock import Activity, Departure, PacedClock
@@ -94,6 +94,25 @@ def test_the_ground_may_restart_and_begin_the_round_again(fleet, relays):
                 relays.until("ground", lambda _: not relays.clocks["ground"].standing)
             second.receive(20)
             assert 2500.0 <= second.mission_time_s() < 2600.0
+
+
+def test_a_ground_that_begins_anew_waits_for_nobody_of_a_round_that_died_with_the_last_one(fleet, relays):
+    authority = relays.nodes["ground"].local_address, "ground"
+    with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
+        depart(*authority, ROUND, start_s=100.0)  # to which nobody comes
+        for name in NODES:
+            relays.until(name, lambda now: now.mission_s == 100.0)
+    with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
+        muster(*authority)
+        with relays.link("sat-0") as first:
+            assert 500.0 <= fly(relays, fleet, first, "sat-0", 0) < 520.0
+        depart(*authority, ROUND, start_s=700.0)
+        with relays.link("sat-0") as first:
+            first.send(*fleet.tensor([1.0], "sat-0", "ground", step=1))
+            time.sleep(0.6)
+            assert first.mission_time_s() == 700.0  # sat-1 has not come
+            with relays.link("sat-1"):
+                first.receive(15)
 
 
 def test_only_the_ground_s_own_application_begins_a_round(fleet, relays):
