@@ -15,7 +15,6 @@ from skysplit.satellites import satellites_of
 
 # A satellite's process with torch and transformers loaded takes about so much memory that it shares with no other.
 _PROCESS_BYTES = 700e6
-_MOST_ABOVE_CORES = 4  # Flower hands out messages from a pool of so many more threads than there are cores
 
 
 def simulate(
@@ -35,9 +34,15 @@ def simulate(
         on_progress: Called with ``run.json`` as it changes.
 
     Raises:
+        ValueError: More at once than Flower serves.
         skysplit.flower_run.FlowerRunError: The run failed.
         skysplit.processes.ProcessError: The SuperLink did not start, or was lost.
     """
+    if at_once is not None and not 1 <= at_once <= most_served():
+        raise ValueError(
+            f"satellites at once: found {at_once}, allowed is 1 to {most_served()}; Flower's simulation serves four "
+            "more than there are cores, 32 at most"
+        )
     satellites = len(satellites_of(scenario, on_progress))
     together = min(satellites, at_once or most_at_once())
     nodes = f"num-supernodes={satellites} client-resources-num-cpus=1"
@@ -55,5 +60,9 @@ def simulate(
 def most_at_once() -> int:
     """How many satellites Flower serves at once, as long as their processes fit into half of the free memory."""
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    cores = os.cpu_count() or 1
-    return max(2, min(cores + _MOST_ABOVE_CORES, int(free_bytes / 2 / _PROCESS_BYTES)))
+    return max(2, min(most_served(), int(free_bytes / 2 / _PROCESS_BYTES)))
+
+
+def most_served() -> int:
+    """How many satellites Flower serves at once at most: it has a pool of Python's default size for messages."""
+    return min(32, (os.cpu_count() or 1) + 4)

@@ -1,0 +1,50 @@
+"""What `skysplit run` tells Flower of the machine."""
+
+import contextlib
+import os
+
+import pytest
+
+from mission.scenario import load_scenario
+from skysplit import simulate
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch):
+    """`told(at_once)`: what Flower is told for the demo, whose twelve satellites fit into memory."""
+    monkeypatch.setattr(simulate, "superlink", lambda processes, *words: contextlib.nullcontext())
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+
+    def run(at_once: int | None) -> tuple[int, list[str]]:
+        asked = []
+
+        def run_app(link, config, directory, on_progress, *words):
+            asked.append((config["at-once"], words[-1].split()))
+            return {"result": {}}
+
+        monkeypatch.setattr(simulate, "run_app", run_app)
+        simulate.simulate(load_scenario("demo"), {}, None, at_once, lambda told: None)
+        [found] = asked
+        return found
+
+    return run
+
+
+def test_flower_gets_a_core_for_each_satellite_that_computes_at_once(told, monkeypatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert told(3) == (
+        3,
+        ["num-supernodes=12", "client-resources-num-cpus=1", "init-args-num-cpus=3"],
+    )
+
+
+def test_a_cluster_that_runs_already_keeps_the_cores_that_it_has(told, monkeypatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert told(8) == (8, ["num-supernodes=12", "client-resources-num-cpus=1"])
+
+
+def test_more_at_once_than_flower_serves_is_an_error_before_anything_starts(told) -> None:
+    with pytest.raises(ValueError, match="found 9, allowed is 1 to 8"):
+        told(9)
+    with pytest.raises(ValueError, match="found 0, allowed is 1 to 8"):
+        told(0)
