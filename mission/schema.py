@@ -294,7 +294,11 @@ class Training(Table):
     learning_rate: Positive = Field(
         3e-3, description="AdamW, adapters (default in mode onboard-full, of the whole model: 0.0003)"
     )
-    head_learning_rate: Positive = Field(3e-3, description="AdamW, head (default in mode head: 0.03)")
+    head_learning_rate: Positive = Field(
+        0.03,
+        description="AdamW, head: high, as the average moves by the mean of what a few steps on each satellite came to "
+        "(default in modes downlink and onboard-full: 0.003)",
+    )
     weight_decay: NotNegative = 0.0
     proximal: NotNegative = Field(
         0.0, description="FedProx (Li et al. 2020): pull of a satellite's weights towards those it was sent"
@@ -337,9 +341,11 @@ class Training(Table):
             return values
         match values.get("mode"):
             case "head":
-                values = {"local_epochs": 5, "head_learning_rate": 0.03} | values
+                values = {"local_epochs": 5} | values
+            case "downlink":
+                values = {"head_learning_rate": 3e-3} | values
             case "onboard-full":
-                values = {"learning_rate": 3e-4} | values
+                values = {"learning_rate": 3e-4, "head_learning_rate": 3e-3} | values
         if values.get("server_optimizer") == "fedavgm":
             values = {"server_learning_rate": 1.0} | values
         return values
