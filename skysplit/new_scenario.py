@@ -69,7 +69,10 @@ def write_scenario(path: Path, values: Mapping[str, Any]) -> Scenario:
     with tempfile.TemporaryDirectory(prefix="skysplit-") as scratch:
         trial = Path(scratch) / path.name
         trial.write_text(text, encoding="utf-8")
-        scenario = load_scenario(str(trial))
+        try:
+            scenario = load_scenario(str(trial))
+        except ScenarioError as error:
+            raise ScenarioError(str(error).replace(str(trial), str(path))) from None
     write_text(path, text)
     return scenario
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_real_orbits_start_at_the_epoch_of_their_elements(tmp_path: Path) -> Non
         (["--planes", "5"], "do not divide into 5 equal planes"),
         (["--station", "Kiruna,67"], "allowed: NAME,LAT,LON"),
         (["--station", "Kiruna,167,20"], "lat_deg"),
-        (["--mode", "everything"], "allowed: 'head', 'lora'"),
+        (["--mode", "everything"], "ours.toml: training.mode: found 'everything', allowed: 'head', 'lora'"),
         (["--data", "nowhere"], "no such file or directory"),
         (["--elements", "nowhere.txt"], "nowhere.txt"),
     ],
@@ -70,6 +71,7 @@ def test_what_cannot_be_is_one_error_and_no_file(words: list[str], says: str, tm
     assert done.exit_code == 1
     assert done.stderr.startswith("error: ")
     assert says in done.stderr
+    assert str(tempfile.gettempdir()) not in done.stderr.replace(str(file), "")
     assert not file.exists()
 
 
