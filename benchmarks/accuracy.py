@@ -5,7 +5,8 @@
     per-satellite: an adapter each, averaged, two local epochs; mean at least 86 %
     skewed: shared under Dirichlet 0.1, heads averaged by class; mean at least 85 %
     head: the backbone frozen; mean at least 84 %
-    onboard-lora, downlink: no split, baselines without a bar; downlink is centralised training on all images
+    downlink: centralised training on all images, no split; shared is at most 0.5 points below
+    onboard-lora: no split, a baseline without a bar
 
 Each is `skysplit run eurosat` with the paths of SKYSPLIT_DATA. `--cases shared,head --seeds 7` runs a part of it. Ends
 with a line of JSON; the exit status is 1 if a bar of a case that ran is missed.
@@ -36,7 +37,8 @@ CASES: dict[str, dict[str, str]] = {
     "downlink": {"training.mode": "downlink"},
 }
 BARS = {"shared": 0.895, "per-satellite": 0.86, "skewed": 0.85, "head": 0.84}
-INT8_COSTS_AT_MOST = 0.005
+COSTS_AT_MOST = 0.005
+BESIDE = {"exact": "int8 costs", "downlink": "federation costs"}  # of shared, against these
 
 
 def main() -> int:
@@ -60,11 +62,12 @@ def main() -> int:
         rows.append(
             {"name": name, "accuracies": accuracies, "mean": means[name], "wall_s": wall_s, "met": met}
         )
-    if {"shared", "exact"} <= means.keys():
-        cost = means["exact"] - means["shared"]
-        met = cost <= INT8_COSTS_AT_MOST
-        print(f"int8 costs {cost:+.2%}   ≤ {INT8_COSTS_AT_MOST:.1%} {'met' if met else 'MISSED'}")
-        rows.append({"name": "int8 costs", "cost": cost, "met": met})
+    for other, what in BESIDE.items():
+        if {"shared", other} <= means.keys():
+            cost = means[other] - means["shared"]
+            met = cost <= COSTS_AT_MOST
+            print(f"{what} {cost:+.2%}   ≤ {COSTS_AT_MOST:.1%} {'met' if met else 'MISSED'}")
+            rows.append({"name": what, "cost": cost, "met": met})
     print(json.dumps({"benchmark": "accuracy", "cases": rows}))
     return 0 if all(row["met"] for row in rows) else 1
 
