@@ -195,7 +195,7 @@ def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate,
         ]
         for link, size in (("downlink", "split_up_bytes"), ("uplink", "split_down_bytes")):
             assert sum(p["bytes"] for p in of_satellite if p["link"] == link) == row[size]
-        assert row["start_s"] < min(p["start_s"] for p in of_satellite)
+        assert row["start_s"] <= min(p["start_s"] for p in of_satellite)  # its first may wait for the others
         assert all(p["start_s"] <= p["end_s"] < row["measured_end_s"] + 5.0 for p in of_satellite)
         assert {p["step"] for p in of_satellite} == set(range(row["steps"]))
     # Planes of two: one sends its part, the other the sum, over the link that the plan has it reduced on.
