@@ -63,8 +63,17 @@ def load_scenario(name_or_path: str, overrides: Mapping[str, Any] | None = None)
     """
     path = scenario_path(name_or_path)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: not readable as TOML: {error}") from error
+    return parse_scenario(text, path, overrides)
+
+
+def parse_scenario(text: str, path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """As :func:`load_scenario`, of the text of a file, which need not be there."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{path}: not readable as TOML: {error}") from error
     tables.setdefault("name", path.stem)
     for key, value in (overrides or {}).items():

@@ -75,6 +75,7 @@ class Calls:
             service.PASSAGES: tell(
                 self._passages, pb.PassagesRequest.FromString, pb.Passage.SerializeToString
             ),
+            service.MUSTER: unary(self._muster, pb.Nothing.FromString, pb.Nothing.SerializeToString),
             service.DEPART: unary(self._depart, pb.Departure.FromString, pb.Nothing.SerializeToString),
             service.CLOCK: stream(self._clock, pb.ClockReport.FromString, pb.ClockTime.SerializeToString),
         }
@@ -145,23 +146,29 @@ class Calls:
         for passage in self._node.passages.of_round(request.run, request.round):
             yield passage
 
+    async def _muster(self, _: pb.Nothing, context: grpc.aio.ServicerContext) -> pb.Nothing:
+        (await self._authority_for(context)).muster()
+        return pb.Nothing()
+
     async def _depart(self, request: pb.Departure, context: grpc.aio.ServicerContext) -> pb.Nothing:
-        caller = await self._caller(context)
-        if caller != self._node.name or self._authority is None:
-            text = f"{caller} cannot begin a round at {self._node.name}"
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
-        assert self._authority is not None
-        if not request.network:
-            self._authority.muster()
-            return pb.Nothing()
+        authority = await self._authority_for(context)
         try:
             network = Network.from_json(request.network)
             if set(network.nodes) != set(self._node.network.nodes):
                 raise ValueError("the network of a round has the nodes of the mission, no others")
         except (ValueError, KeyError, TypeError) as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"departure: {error}")
-        self._authority.depart(request.network, request.start_s)
+        authority.depart(request.network, request.start_s)
         return pb.Nothing()
+
+    async def _authority_for(self, context: grpc.aio.ServicerContext) -> TimeAuthority:
+        """The time authority, for the ground's own application; ends the call of anybody else."""
+        caller = await self._caller(context)
+        if caller != self._node.name or self._authority is None:
+            text = f"{caller} cannot begin a round at {self._node.name}"
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+        assert self._authority is not None
+        return self._authority
 
     async def _clock(
         self, requests: AsyncIterator[pb.ClockReport], context: grpc.aio.ServicerContext

@@ -40,7 +40,7 @@ def muster(address: str, node: str, identity: NodeIdentity | None = None) -> Non
 
     Said and raises as :func:`depart`.
     """
-    _call(address, node, identity, service.DEPART, pb.Departure(), pb.Nothing)
+    _call(address, node, identity, service.MUSTER, pb.Nothing(), pb.Nothing)
 
 
 def depart(

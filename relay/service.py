@@ -12,6 +12,7 @@ PUT = "Put"  # stream of frames (an Opening, then chunks; transfers may alternat
 FETCH = "Fetch"  # stream of FetchRequest → stream of frames: parcels addressed to this node
 CLOCK = "Clock"  # stream of ClockReport ↔ stream of ClockTime
 STATUS = "Status"  # StatusRequest → NodeStatus
+MUSTER = "Muster"  # Nothing → Nothing: the ground's application begins anew, and no round is under way
 DEPART = "Depart"  # Departure → Nothing: the ground's application begins a round
 PASSAGES = "Passages"  # PassagesRequest → stream of Passage
 CANCEL = "Cancel"  # TransferId → Nothing

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import groupby
@@ -14,7 +13,7 @@ import numpy as np
 from astropy.time import Time
 
 from mission.record import write_text
-from mission.scenario import ScenarioError, load_scenario
+from mission.scenario import ScenarioError, parse_scenario
 from mission.schema import Scenario
 from orbit.constellation import from_file
 from skysplit.scenario_keys import scenario_keys, table_descriptions, toml_value
@@ -66,13 +65,7 @@ def write_scenario(path: Path, values: Mapping[str, Any]) -> Scenario:
     if path.exists():
         raise ScenarioError(f"{path}: exists already; name another file")
     text = scenario_text(values, path.name)
-    with tempfile.TemporaryDirectory(prefix="skysplit-") as scratch:
-        trial = Path(scratch) / path.name
-        trial.write_text(text, encoding="utf-8")
-        try:
-            scenario = load_scenario(str(trial))
-        except ScenarioError as error:
-            raise ScenarioError(str(error).replace(str(trial), str(path))) from None
+    scenario = parse_scenario(text, path)
     write_text(path, text)
     return scenario
 

@@ -38,9 +38,9 @@ def simulate(
         skysplit.flower_run.FlowerRunError: The run failed.
         skysplit.processes.ProcessError: The SuperLink did not start, or was lost.
     """
-    if at_once is not None and not 1 <= at_once <= most_served():
+    if at_once is not None and not 1 <= at_once <= _most_served():
         raise ValueError(
-            f"satellites at once: found {at_once}, allowed is 1 to {most_served()}; Flower's simulation serves four "
+            f"satellites at once: found {at_once}, allowed is 1 to {_most_served()}; Flower's simulation serves four "
             "more than there are cores, 32 at most"
         )
     satellites = len(satellites_of(scenario, on_progress))
@@ -60,9 +60,9 @@ def simulate(
 def most_at_once() -> int:
     """How many satellites Flower serves at once, as long as their processes fit into half of the free memory."""
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(2, min(most_served(), int(free_bytes / 2 / _PROCESS_BYTES)))
+    return max(2, min(_most_served(), int(free_bytes / 2 / _PROCESS_BYTES)))
 
 
-def most_served() -> int:
+def _most_served() -> int:
     """How many satellites Flower serves at once at most: it has a pool of Python's default size for messages."""
     return min(32, (os.cpu_count() or 1) + 4)

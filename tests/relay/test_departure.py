@@ -118,6 +118,8 @@ def test_a_ground_that_begins_anew_waits_for_nobody_of_a_round_that_died_with_th
 def test_only_the_ground_s_own_application_begins_a_round(fleet, relays):
     with pytest.raises(LinkRefused, match="sat-0 cannot begin a round at ground"):
         depart(relays.addresses["ground"], "sat-0", ROUND, start_s=0.0)
+    with pytest.raises(LinkRefused, match="sat-0 cannot begin a round at ground"):
+        muster(relays.addresses["ground"], "sat-0")
     with pytest.raises(LinkRefused, match="cannot begin a round at sat-0"):
         depart(relays.addresses["sat-0"], "sat-0", ROUND, start_s=0.0)
     with pytest.raises(LinkRefused, match="nodes of the mission"):
