@@ -77,8 +77,11 @@ class Crossings:
 
     def send(self, kind: Kind, place: MicroBatch, tensor: Tensor, *, attempt: int = 0) -> bytes:
         """Send a float tensor to the ground as the kind's codec encodes it; returns the transfer's id."""
-        codec = self._codecs[kind]
-        payload = crossing.encode(tensor, codec, _CROSSINGS[kind], self._scaling)
+        codec = self._codecs.get(kind, EXACT)
+        if kind in _CROSSINGS:
+            payload = crossing.encode(tensor, codec, _CROSSINGS[kind], self._scaling)
+        else:
+            payload = codecs.encode(tensor, codec)
         return self._send(kind, place, payload, "float32", tuple(tensor.shape), codec, attempt)
 
     def send_names(
@@ -126,7 +129,7 @@ class Crossings:
         manifest, payload = self._early.pop(wanted)
         self.bytes_down += len(payload)
         self.are_kept = bool(manifest.attributes.get("kept", 0))
-        if kind not in _CROSSINGS:  # an empty acknowledgement, see server_app.ground
+        if kind not in _CROSSINGS:  # the shared head, or an empty acknowledgement, see server_app.ground
             return codecs.decode(payload, manifest.codec, manifest.shape)
         return crossing.decode(payload, manifest.codec, manifest.shape, _CROSSINGS[kind], self._scaling)
 

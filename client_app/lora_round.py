@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from client_app.crossings import Crossings, MicroBatch
 from client_app.kept_features import KeptFeatures
@@ -21,6 +21,7 @@ from client_app.proximal import Proximal
 from relay.client import RemoteError
 from relay.wire import Kind
 from splitmodel import step as split_step
+from splitmodel.heads import StandardisedHead
 from splitmodel.training import Batch
 
 _MISSING = "FeaturesMissing"  # server_app.feature_cache
@@ -33,7 +34,7 @@ class Parked(Exception):
 def train_lora_round(
     task: RoundTask,
     on_board: OnBoard,
-    head: nn.Linear,
+    head: StandardisedHead,
     crossings: Crossings,
     progress: Progress,
     kept: KeptFeatures | None,
@@ -53,35 +54,74 @@ def train_lora_round(
     if progress.finished:
         return
     batches = task.batches(len(on_board.images))
-    optimizer = head_optimizer(head, task.training, progress)
-    proximal = Proximal(list(head.parameters()), task.training.proximal, progress.sent)
-    progress.sent = proximal.sent
+    trainer = (
+        _SharedHead(head, crossings)
+        if task.training.shares_head
+        else _OwnHead(head, task, len(batches), progress)
+    )
     upward = _Upward(on_board, crossings, kept, progress, task.training.micro_batches)
     if progress.step < len(batches):
         upward.send(upward.prepare(batches[progress.step], progress.step))
     for number in range(progress.step, len(batches)):
         batch, upcoming = batches[number], number + 1
         ahead = list(upward.prepare(batches[upcoming], upcoming)) if upcoming < len(batches) else []
-        for group in optimizer.param_groups:
-            group["lr"] = task.rate(number, len(batches))
-        optimizer.zero_grad()
+        head.zero_grad()
         loss, logits = 0.0, []
         for part, pooled_BD in upward.answers():
+            if not part.place.number:
+                trainer.begin(part.place)
             share = len(pooled_BD) / len(batch.indices)
             result = split_step.head_step(head, pooled_BD, on_board.labels(part.images), weight=share)
             crossings.send(Kind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt)
             loss += share * float(result.loss)
             logits.append(result.logits)
         upward.send(ahead)
-        proximal.add_gradient()
-        optimizer.step()
+        trainer.end(part.place, attempt=progress.attempt)
         count_batch(progress, loss, torch.cat(logits), on_board.labels(batch))
-        progress.optimizer = optimizer_state(optimizer)
         after_step()
     # Empty, as the embedding is frozen: it says that the ground has taken the last step.
     crossings.receive(Kind.GRAD_FEATURES, upward.places(batches[-1], len(batches) - 1)[-1])
     progress.finished = True
     after_step()
+
+
+class _OwnHead:
+    """The steps of a head that is trained on board."""
+
+    def __init__(self, head: StandardisedHead, task: RoundTask, steps: int, progress: Progress) -> None:
+        self._task = task
+        self._steps = steps
+        self._progress = progress
+        self._optimizer = head_optimizer(head, task.training, progress)
+        self._proximal = Proximal(list(head.parameters()), task.training.proximal, progress.sent)
+        progress.sent = self._proximal.sent
+
+    def begin(self, place: MicroBatch) -> None:
+        """Before the first micro-batch of a step."""
+
+    def end(self, place: MicroBatch, *, attempt: int) -> None:
+        """After the last; its gradients are those of the step."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._task.rate(place.step, self._steps)
+        self._proximal.add_gradient()
+        self._optimizer.step()
+        self._progress.optimizer = optimizer_state(self._optimizer)
+
+
+class _SharedHead:
+    """The steps of a head that is trained on the ground: it comes with pooled states, its gradient follows theirs."""
+
+    def __init__(self, head: StandardisedHead, crossings: Crossings) -> None:
+        self._head = head
+        self._crossings = crossings
+
+    def begin(self, place: MicroBatch) -> None:
+        """Before the first micro-batch of a step."""
+        self._head.set_table(self._crossings.receive(Kind.HEAD, place))
+
+    def end(self, place: MicroBatch, *, attempt: int) -> None:
+        """After the last; its gradients are those of the step."""
+        self._crossings.send(Kind.GRAD_HEAD, place, self._head.gradient_table(), attempt=attempt)
 
 
 @dataclass(frozen=True, eq=False)

@@ -280,6 +280,11 @@ class Training(Table):
     adapter: Literal["shared", "per-satellite"] = Field(
         "shared", description="lora: one adapter for all, or one each, averaged after every round"
     )
+    head: Literal["per-satellite", "shared"] = Field(
+        "per-satellite",
+        description="lora: one each, averaged after every round; or, with a shared adapter, one for all: it comes with "
+        "the pooled states of every step, and its gradient goes back",
+    )
     rounds: int = Field(10, ge=1, le=100_000)
     local_epochs: int = Field(
         1, ge=1, le=1_000, description="passes over a satellite's images in a round (default in mode head: 5)"
@@ -297,7 +302,7 @@ class Training(Table):
     head_learning_rate: Positive = Field(
         0.03,
         description="AdamW, head: high, as the average moves by the mean of what a few steps on each satellite came to "
-        "(default in modes downlink and onboard-full: 0.003)",
+        "(default for a shared head and in modes downlink and onboard-full: 0.003)",
     )
     weight_decay: NotNegative = 0.0
     proximal: NotNegative = Field(
@@ -339,7 +344,9 @@ class Training(Table):
         """In mode head, say, pooled states stay on board, so that more passes cost next to nothing."""
         if not isinstance(values, dict):
             return values
-        match values.get("mode"):
+        match values.get("mode", "lora"):
+            case "lora" if values.get("adapter", "shared") == values.get("head") == "shared":
+                values = {"head_learning_rate": 3e-3} | values
             case "head":
                 values = {"local_epochs": 5} | values
             case "downlink":
@@ -349,6 +356,25 @@ class Training(Table):
         if values.get("server_optimizer") == "fedavgm":
             values = {"server_learning_rate": 1.0} | values
         return values
+
+    @model_validator(mode="after")
+    def _averages_nothing_that_is_shared(self) -> Training:
+        if self.shares_head:
+            for key, allowed in {
+                "proximal": 0.0,
+                "head_rows": "by-images",
+                "server_optimizer": "fedavg",
+            }.items():
+                if (found := getattr(self, key)) != allowed:
+                    raise ValueError(
+                        f'training.{key}: found {found} with head = "shared"; allowed {allowed}, as nothing is averaged'
+                    )
+        return self
+
+    @property
+    def shares_head(self) -> bool:
+        """Whether one head is trained by all satellites' steps, as the shared adapter is."""
+        return self.mode == "lora" and self.adapter == "shared" and self.head == "shared"
 
     @property
     def trains_on_board(self) -> bool:

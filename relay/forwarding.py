@@ -17,6 +17,8 @@ _URGENCY = {
     Kind.GRAD_HIDDEN: 0,
     Kind.HIDDEN: 0,
     Kind.GRAD_FEATURES: 0,
+    Kind.HEAD: 0,
+    Kind.GRAD_HEAD: 0,
     Kind.AGGREGATE: 1,
     Kind.SAMPLES: 2,
     Kind.FEATURES: 2,

@@ -59,8 +59,8 @@ class Conflict(WireError):
 
 
 class Kind(enum.IntEnum):
-    """The crossings c1 to c4 of the split, the weights that are averaged, names of images for c1, and raw images
-    with their labels."""
+    """The crossings c1 to c4 of the split, the weights that are averaged, names of images for c1, raw images with
+    their labels, and a head that all share with its gradient."""
 
     FEATURES = pb.FEATURES
     HIDDEN = pb.HIDDEN
@@ -70,6 +70,8 @@ class Kind(enum.IntEnum):
     SAMPLES = pb.SAMPLES
     IMAGES = pb.IMAGES
     LABELS = pb.LABELS
+    HEAD = pb.HEAD
+    GRAD_HEAD = pb.GRAD_HEAD
 
 
 DTYPE_BYTES = MappingProxyType(

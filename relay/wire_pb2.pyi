@@ -18,6 +18,8 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SAMPLES: _ClassVar[Kind]
     IMAGES: _ClassVar[Kind]
     LABELS: _ClassVar[Kind]
+    HEAD: _ClassVar[Kind]
+    GRAD_HEAD: _ClassVar[Kind]
 KIND_UNSPECIFIED: Kind
 FEATURES: Kind
 HIDDEN: Kind
@@ -27,6 +29,8 @@ AGGREGATE: Kind
 SAMPLES: Kind
 IMAGES: Kind
 LABELS: Kind
+HEAD: Kind
+GRAD_HEAD: Kind
 
 class Attribute(_message.Message):
     __slots__ = ("text", "integer", "real")

@@ -55,6 +55,10 @@ class CentralGround:
         self._model = model
         self._samples = samples
 
+    def state(self) -> dict[str, Tensor]:
+        """The adapter's, see :meth:`server_app.backbone.BackboneSteps.state`."""
+        return self._steps.state()
+
     def go_on(self, state: Mapping[str, Tensor]) -> None:
         """Take over the adapter of an earlier run; the images come again."""
         self._steps.load_state(state)

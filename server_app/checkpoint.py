@@ -39,7 +39,7 @@ class Checkpoint:
         mission_time_s: Mission time.
         scores: Before training and after each round.
         exchanged: The averaged weights, as they are sent to the satellites.
-        steps: The backbone's state, see :meth:`server_app.backbone.BackboneSteps.state`.
+        steps: What the ground has trained, see :meth:`server_app.ground.Ground.state`.
         server: The server optimiser's state.
         under_way: What satellites have come to and not delivered yet.
         left_over: What they had done when the round ended, as it is planned.

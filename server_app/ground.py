@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from flwr.app import ArrayRecord
 from torch import Tensor
 
 from mission.briefing import GROUND
@@ -23,12 +24,15 @@ from mission.schema import Scenario
 from relay.wire import Buffer, Kind, Manifest
 from server_app.arrivals import Arrivals, Arrived, UnexpectedParcel
 from server_app.backbone import BackboneSteps, Request
+from server_app.shared_head import SharedHead
 from server_app.turns import Span, Turn, Turns, plan_order, plan_passes
-from splitmodel import crossing
+from splitmodel import codecs, crossing
+from splitmodel.adapters import exchanged_parts, trainable_state
 from splitmodel.crossing import EXACT, Crossing
+from splitmodel.heads import StandardisedHead
 from splitmodel.scaling import Moments, Scaling, SplitScaling
 from splitmodel.training import learning_rate
-from strategies.federated import Service
+from strategies.federated import Service, TrainedOnGround
 
 SHARED = "shared"
 # For a satellite that may still be starting: where it is not known how many run at once, paid once a round to learn
@@ -37,6 +41,8 @@ PATIENCE_S, LONG_PATIENCE_S = 10.0, 120.0
 
 # Rows in one pass, of satellites with an adapter each: with more there is nothing left to gain.
 ROWS_TOGETHER = 32
+
+_HEAD = "head/"  # no satellite's name holds a slash
 
 _Result = TypeVar("_Result")
 Parcels = Sequence[tuple[Manifest, Buffer]]
@@ -53,11 +59,13 @@ class _Gathered:
 
 @dataclass(eq=False)
 class _Step:
-    """The step that a satellite is in: pooled states went to it, gradients of so many micro-batches are to come."""
+    """The step that a satellite is in: pooled states went to it, gradients of so many micro-batches are to come, and
+    that of the shared head where there is one."""
 
     number: int
     gradients_left: int
-    backward: list[asyncio.Future[None]] = field(default_factory=list)  # of the micro-batches that have come
+    head_left: bool
+    work: list[asyncio.Future[None]] = field(default_factory=list)  # with those that have come
 
 
 class Ground:
@@ -93,6 +101,7 @@ class Ground:
         self._gathered: dict[tuple[Turn, int], _Gathered] = {}  # by the first turn of a pass, and micro-batch
         self._under_way: dict[str, _Step] = {}
         self._early: dict[str, list[tuple[Manifest, Arrived]]] = {}
+        self._head: SharedHead | None = None
         self._at_once = at_once
         self._patience_s: float | None = LONG_PATIENCE_S if at_once else PATIENCE_S
         self._waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
@@ -109,6 +118,10 @@ class Ground:
         """Whether the backbone is trained at all."""
         return self._scenario.training.mode == "lora"
 
+    def share(self, head: StandardisedHead) -> None:
+        """Train this head, in place, with the gradients that satellites send of it."""
+        self._head = SharedHead(head, self._scenario.training)
+
     def end_muster(self, satellites: Sequence[str]) -> SplitScaling:
         """How features and pooled states are scaled, by what these satellites sent; summed in this order."""
         features, pooled = (
@@ -118,9 +131,18 @@ class Ground:
         self._scaling = SplitScaling(features, pooled)
         return self._scaling
 
+    def state(self) -> dict[str, Tensor]:
+        """What has been trained here: :meth:`server_app.backbone.BackboneSteps.state`, and the shared head's."""
+        head = self._head.state() if self._head else {}
+        return self._steps.state() | {_HEAD + name: tensor for name, tensor in head.items()}
+
     def go_on(self, state: Mapping[str, Tensor]) -> None:
-        """Take over the adapters of an earlier run, see :meth:`server_app.backbone.BackboneSteps.state`."""
+        """Take over what :meth:`state` gave in an earlier run."""
         self._steps.load_state(state)
+        if self._head is not None:
+            self._head.load_state(
+                {name.removeprefix(_HEAD): tensor for name, tensor in state.items() if name.startswith(_HEAD)}
+            )
 
     def begin_round(self, number: int, services: Sequence[Service]) -> None:
         """Accept the parcels of a round."""
@@ -139,20 +161,26 @@ class Ground:
         self._under_way.clear()
         self._early.clear()
 
-    def end_round(self, weights: Mapping[str, float], total: float) -> None:
+    def end_round(self, weights: Mapping[str, float], total: float) -> TrainedOnGround | None:
         """Close a round: average per-satellite adapters, see :meth:`server_app.backbone.BackboneSteps.average`.
+
+        Returns:
+            The shared head, where there is one.
 
         Raises:
             RuntimeError: A step of the plan was not taken.
         """
         if not self.trains_adapters:
-            return
+            return None
         if self._turns is None or not self._turns.done:
             raise RuntimeError(f"round {self._round} ended before every planned step was taken")
         if self._scenario.training.adapter == SHARED:
             self._steps.publish(SHARED)
         else:
             self._steps.average(weights, total)
+        if self._head is None:
+            return None
+        return TrainedOnGround(ArrayRecord(trainable_state(exchanged_parts(self._head.head))), {})
 
     async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
         """Answer one parcel of a satellite; none of what an earlier run has left in the relays when it died.
@@ -178,27 +206,38 @@ class Ground:
                 # It has overtaken a gradient of the step before.
                 self._early.setdefault(satellite, []).append((manifest, arrived))
                 return []
-            return [await self._pooled(satellite, manifest, arrived)]
+            return await self._pooled(satellite, manifest, arrived)
         if manifest.kind is Kind.GRAD_HIDDEN and self.trains_adapters:
             replies = await self._gradient(satellite, manifest, payload)
-            if satellite not in self._under_way:
-                replies += [await self._pooled(satellite, *early) for early in self._early.pop(satellite, [])]
-            return replies
-        raise UnexpectedParcel(
-            f"{satellite} sends {manifest.kind.name}, which mode {self._scenario.training.mode} has not"
-        )
+        elif manifest.kind is Kind.GRAD_HEAD and self._head is not None:
+            replies = await self._head_gradient(satellite, manifest, payload)
+        else:
+            raise UnexpectedParcel(
+                f"{satellite} sends {manifest.kind.name}, which mode {self._scenario.training.mode} has not"
+            )
+        if satellite not in self._under_way:
+            for early in self._early.pop(satellite, []):
+                replies += await self._pooled(satellite, *early)
+        return replies
 
-    async def _pooled(self, satellite: str, manifest: Manifest, arrived: Arrived) -> tuple[Manifest, Buffer]:
-        """The answer to features."""
+    async def _pooled(
+        self, satellite: str, manifest: Manifest, arrived: Arrived
+    ) -> list[tuple[Manifest, Buffer]]:
+        """The answer to features: pooled states, before the first of a step the shared head."""
         features_BTD = crossing.decode(
             arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling
         )
         pooled_BD = await self._forward(satellite, manifest, features_BTD)
         codec = self._scenario.crossings.hidden if self._scaling else EXACT
         payload = crossing.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
-        return self._parcel(
+        pooled = self._parcel(
             manifest, Kind.HIDDEN, payload, tuple(pooled_BD.shape), codec, kept=int(arrived.kept)
         )
+        if self._head is None or self._round == 0 or manifest.micro_batch:
+            return [pooled]
+        table = self._head.head.table()  # nobody else's step is taken before this one
+        exact = codecs.encode(table, EXACT)
+        return [self._parcel(manifest, Kind.HEAD, exact, tuple(table.shape), EXACT), pooled]
 
     async def _forward(self, satellite: str, manifest: Manifest, features_BTD: Tensor) -> Tensor:
         if self._round == 0 or not self.trains_adapters:
@@ -215,7 +254,7 @@ class Ground:
         with self._waiting():
             await self._turns.wait(turn)
         if self._under_way.get(satellite) is None:
-            self._under_way[satellite] = _Step(turn.step, _parts_of(manifest))
+            self._under_way[satellite] = _Step(turn.step, _parts_of(manifest), self._head is not None)
         if gathered.pooled is None:
             requests = [Request(self._adapter_of(name), gathered.features[name]) for name, _ in together]
             gathered.pooled = self._run_torch(self._steps.forward, key, requests)
@@ -225,7 +264,7 @@ class Ground:
     async def _gradient(
         self, satellite: str, manifest: Manifest, payload: Buffer
     ) -> list[tuple[Manifest, Buffer]]:
-        """Take the step when all gradients of its pass are here, and acknowledge the last of the round."""
+        """Take the adapter's step when all gradients of its pass are here."""
         assert self._turns is not None
         turn = Turn(satellite, manifest.step)
         together = self._turns.pass_of(turn)
@@ -247,10 +286,42 @@ class Ground:
                 if step.gradients_left
                 else {self._adapter_of(one.satellite): self._rate(one) for one in together}
             )
-            step.backward.append(self._run_torch(self._take_step, key, gradients, rates))
-        if step.gradients_left:
+            step.work.append(self._run_torch(self._take_step, key, gradients, rates))
+        return await self._end_step(satellite, manifest, step)
+
+    async def _head_gradient(
+        self, satellite: str, manifest: Manifest, payload: Buffer
+    ) -> list[tuple[Manifest, Buffer]]:
+        """Take the shared head's step."""
+        assert self._turns is not None
+        assert self._head is not None
+        turn, step = Turn(satellite, manifest.step), self._under_way.get(satellite)
+        self._turns.pass_of(turn)
+        allowed = tuple(self._head.head.table().shape)
+        if step is None or step.number != turn.step or not step.head_left:
+            raise UnexpectedParcel(
+                f"head's gradient of {satellite}, step {turn.step}: no head was sent for it"
+            )
+        if (manifest.dtype, manifest.codec, manifest.shape) != ("float32", EXACT, allowed):
+            raise UnexpectedParcel(
+                f"head's gradient of {satellite}: found {manifest.dtype}{list(manifest.shape)} as {manifest.codec}, "
+                f"allowed float32{list(allowed)} as {EXACT}"
+            )
+        step.head_left = False
+        gradient = codecs.decode(payload, EXACT, allowed)
+        rate = self._scheduled(turn, self._scenario.training.head_learning_rate)
+        step.work.append(self._run_torch(self._head.update, gradient, rate))
+        return await self._end_step(satellite, manifest, step)
+
+    async def _end_step(
+        self, satellite: str, manifest: Manifest, step: _Step
+    ) -> list[tuple[Manifest, Buffer]]:
+        """When all gradients of a step are here: the turn is over; the last of the round is acknowledged."""
+        assert self._turns is not None
+        turn = Turn(satellite, step.number)
+        if step.gradients_left or step.head_left:
             return []  # nothing to tell, so the next parcel need not wait for the backbone
-        await asyncio.gather(*step.backward)
+        await asyncio.gather(*step.work)
         del self._under_way[satellite]
         await self._turns.take(turn)
         if turn.step + 1 < self._steps_of[satellite]:
@@ -267,6 +338,9 @@ class Ground:
         return SHARED if self._scenario.training.adapter == SHARED else satellite
 
     def _rate(self, turn: Turn) -> float:
+        return self._scheduled(turn, self._scenario.training.learning_rate)
+
+    def _scheduled(self, turn: Turn, base: float) -> float:
         """By the position among all steps of a shared adapter, or among the satellite's own."""
         training = self._scenario.training
         if training.adapter == SHARED:
@@ -274,7 +348,7 @@ class Ground:
         else:
             done = turn.step / self._steps_of[turn.satellite]
         progress = (self._round - 1 + done) / training.rounds
-        return learning_rate(training.learning_rate, training.schedule, progress)
+        return learning_rate(base, training.schedule, progress)
 
     def _parcel(
         self, request: Manifest, kind: Kind, payload: Buffer, shape: tuple[int, ...], codec: str, **facts: int

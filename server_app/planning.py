@@ -179,6 +179,7 @@ def workload_of(
         epochs=training.local_epochs,
         micro_batch=training.batch_size,
         onboard_share=onboard_share,
+        shared_head=training.shares_head,
     )
 
 

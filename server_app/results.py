@@ -15,7 +15,9 @@ from mission.record import RunRecord, checkpoint_name
 from mission.schema import Scenario
 from orbit.constellation import Constellation
 from server_app.backbone import BackboneSteps
+from server_app.central import CentralGround
 from server_app.checkpoint import Checkpoint
+from server_app.ground import Ground
 from server_app.planning import RoundPlanner
 from server_app.report import write_report
 from server_app.rounds import describe_window, round_rows
@@ -46,6 +48,7 @@ class Results:
         adapter: LoRA as ``peft`` writes it, none in ``head`` mode.
         base: What the model was loaded from.
         steps: The backbone's steps, which hold the trained adapter.
+        ground: What it has trained is kept in checkpoints.
         test: Images that only score the result.
         clock: Mission time.
         roster: Who takes part, with what images.
@@ -61,6 +64,7 @@ class Results:
     adapter: PeftModel | None
     base: str | Path
     steps: BackboneSteps
+    ground: Ground | CentralGround
     test: ImageSet
     clock: VirtualClock
     roster: Roster
@@ -91,7 +95,7 @@ class Results:
             self.clock.now_s,
             self.scores,
             outcome.arrays.to_torch_state_dict(),
-            self.steps.state(),
+            self.ground.state(),
             {key: torch.from_numpy(array) for key, array in self.server_optimizer.state().items()},
             outcome.under_way,
             self.planner.left_over,

@@ -14,6 +14,7 @@ from server_app.backbone import BackboneSteps, choose_device, choose_precision
 from server_app.central import CentralGround
 from server_app.ground import SHARED, Ground
 from splitmodel.adapters import LoraSettings
+from splitmodel.heads import StandardisedHead
 from splitmodel.parts import SplitModel
 from splitmodel.published import Profile
 
@@ -27,12 +28,14 @@ class GroundSegment:
         arrivals: Puts together the features of a step.
         muster: Answers what satellites send before training.
         ground: Answers in the rounds; the same in the modes of the split.
+        shares_head: Whether the head is trained here, with gradients that satellites send.
     """
 
     steps: BackboneSteps
     arrivals: Arrivals
     muster: Ground
     ground: Ground | CentralGround
+    shares_head: bool
 
     def endpoint(
         self, satellites: tuple[str, ...], address: str, relay: LocalRelay | None
@@ -52,6 +55,9 @@ class GroundSegment:
         self.steps.busy_s = 0.0  # what it took so far belongs to the start-up
         if isinstance(self.ground, CentralGround):
             self.ground.expect(model, samples)
+        elif self.shares_head:
+            assert isinstance(model.head, StandardisedHead)
+            self.ground.share(model.head)
 
 
 def ground_segment(
@@ -96,5 +102,9 @@ def ground_segment(
     arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features)
     muster = Ground(steps, scenario, run, arrivals, at_once=at_once)
     return GroundSegment(
-        steps, arrivals, muster, CentralGround(muster, steps, scenario, run) if central else muster
+        steps,
+        arrivals,
+        muster,
+        CentralGround(muster, steps, scenario, run) if central else muster,
+        training.shares_head,
     )

@@ -40,6 +40,42 @@ class StandardisedHead(nn.Linear):
         """Logits of pooled states."""
         return F.linear(self.scaling.standardise(pooled_BD), self.weight, self.bias)
 
+    @torch.no_grad()
+    def table(self) -> Tensor:
+        """A copy of weights and biases, the biases as the last column; shape (classes, hidden + 1)."""
+        return _table(self.weight, self.bias)
+
+    def gradient_table(self) -> Tensor:
+        """The gradients of :meth:`table`, as they have been added up."""
+        assert self.weight.grad is not None
+        assert self.bias.grad is not None
+        return _table(self.weight.grad, self.bias.grad)
+
+    @torch.no_grad()
+    def set_table(self, table: Tensor) -> None:
+        """The inverse of :meth:`table`.
+
+        Raises:
+            ValueError: The table is of another head.
+        """
+        self._require(table)
+        self.weight.copy_(table[:, :-1])
+        self.bias.copy_(table[:, -1])
+
+    def set_gradient_table(self, table: Tensor) -> None:
+        """The inverse of :meth:`gradient_table`.
+
+        Raises:
+            ValueError: The table is of another head.
+        """
+        self._require(table)
+        self.weight.grad, self.bias.grad = table[:, :-1].clone(), table[:, -1].clone()
+
+    def _require(self, table: Tensor) -> None:
+        allowed = self.out_features, self.in_features + 1
+        if table.shape != allowed:
+            raise ValueError(f"a head's table: found shape {tuple(table.shape)}, allowed {allowed}")
+
     def folded(self) -> nn.Linear:
         """The plain head with the same logits."""
         plain = nn.utils.skip_init(nn.Linear, self.in_features, self.out_features)
@@ -47,3 +83,7 @@ class StandardisedHead(nn.Linear):
             plain.weight.copy_(self.weight / self.scaling.deviation_D)
             plain.bias.copy_(self.bias - plain.weight @ self.scaling.mean_D)
         return plain
+
+
+def _table(weight_KD: Tensor, bias_K: Tensor) -> Tensor:
+    return torch.cat([weight_KD, bias_K[:, None]], dim=1)

@@ -194,20 +194,25 @@ class Workload:
         epochs: int = 1,
         micro_batch: int = 16,
         onboard_share: bool = False,
+        shared_head: bool = False,
     ) -> Workload:
         """A round from the profile of a model.
 
         ``backbone_flops`` is one forward pass; LoRA's backward costs ``lora_backward_ratio`` of it, full
         fine-tuning's two (Kaplan et al., arXiv 2001.08361, section 2.1).  Bits are per element of a crossing,
         scales of block codecs included.  c2 and c3 carry the pooled token, or all ``tokens`` with
-        ``full_return``.  ``mode`` may be any: the on-board modes have no crossing, ``downlink`` brings
-        ``raw_bytes`` per image down instead and leaves the whole model to the ground.
+        ``full_return``; with ``shared_head`` (mode ``lora``) also a sample's share of the head and of its gradient,
+        which cross in every step, and no head is averaged unless samples are trained on board.  ``mode`` may be any:
+        the on-board modes have no crossing, ``downlink`` brings ``raw_bytes`` per image down instead and leaves the
+        whole model to the ground.
         """
         mode = Mode(mode)
         lora_step = backbone_flops * (1.0 + lora_backward_ratio)
         returned = hidden * (tokens if full_return else 1) / 8.0
         split, central = mode in (Mode.HEAD, Mode.LORA), mode is Mode.DOWNLINK
         lora = mode is Mode.LORA
+        head_share = head_bytes / micro_batch if lora and shared_head else 0.0
+        averaged_head = 0.0 if lora and shared_head and not onboard_share else head_bytes
         ends = embedding_flops + head_flops  # what of the model is on board in the split
         onboard = {
             Mode.ONBOARD_FULL: 3.0 * (embedding_flops + backbone_flops) + head_flops,
@@ -216,13 +221,13 @@ class Workload:
             Mode.ONBOARD_FULL: backbone_bytes + head_bytes,
             Mode.ONBOARD_LORA: adapter_bytes + head_bytes,
             Mode.DOWNLINK: 0.0,
-        }.get(mode, head_bytes + (adapter_bytes if onboard_share else 0.0))
+        }.get(mode, averaged_head + (adapter_bytes if onboard_share else 0.0))
         return cls(
             mode=mode,
             samples=tuple(int(count) for count in samples),
             c1_bytes=tokens * hidden * feature_bits / 8.0 if split else raw_bytes if central else 0.0,
-            c2_bytes=returned * hidden_bits if split else 0.0,
-            c3_bytes=returned * gradient_bits if lora else 0.0,
+            c2_bytes=returned * hidden_bits + head_share if split else 0.0,
+            c3_bytes=returned * gradient_bits + head_share if lora else 0.0,
             c4_bytes=tokens * hidden * gradient_bits / 8.0 if lora and train_embedding else 0.0,
             embedding_flops=embedding_flops * (3.0 if train_embedding else 1.0) if split else 0.0,
             head_flops=head_flops if split else 0.0,

@@ -34,10 +34,13 @@ from splitmodel.training import learning_rate, round_batches, round_seed, view
 from strategies.muster import FederationError
 
 
-def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(fly: Mission) -> None:
+@pytest.mark.parametrize("settings", [{"training.proximal": 0.3}, {"training.head": "shared"}])
+def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(
+    fly: Mission, settings: dict[str, Any]
+) -> None:
     """One at a time, all the others are parked; FedProx also needs what a parked satellite was sent."""
-    alone = fly({"training.proximal": 0.3}, at_once=1, out="alone")
-    together = fly({"training.proximal": 0.3}, at_once=4, out="together")
+    alone = fly(settings, at_once=1, out="alone")
+    together = fly(settings, at_once=4, out="together")
     assert same(trained(alone), trained(together))
     assert rows_as_planned(alone) == rows_as_planned(together)
 
@@ -78,9 +81,13 @@ def test_with_int8_both_ways_a_kept_image_costs_little_and_training_is_what_it_w
     assert losses["small"] == pytest.approx(losses["exact"], rel=0.02)
 
 
-@pytest.mark.parametrize("adapter", ["shared", "per-satellite"])
-def test_micro_batches_that_overlap_give_the_weights_of_whole_batches(fly: Mission, adapter: str) -> None:
-    settings = EXACT | {"training.adapter": adapter}
+@pytest.mark.parametrize(
+    "shared", [{}, {"training.head": "shared"}, {"training.adapter": "per-satellite"}], ids=str
+)
+def test_micro_batches_that_overlap_give_the_weights_of_whole_batches(
+    fly: Mission, shared: dict[str, str]
+) -> None:
+    settings = EXACT | shared
     whole = trained(fly(settings, out="whole"))
     parts = trained(fly(settings | {"training.micro_batches": 3}, out="parts"))
     assert not same(whole, parts)
@@ -99,6 +106,7 @@ def test_a_cache_that_is_too_small_changes_nothing_but_the_bytes(fly: Mission) -
     "mode",
     [
         {},
+        {"training.head": "shared"},
         {"training.mode": "head", "training.server_optimizer": "fedadam"},
         {"training.adapter": "per-satellite", "training.server_optimizer": "fedavgm"},
     ],
@@ -142,9 +150,10 @@ def test_another_seed_gives_another_result(fly: Mission) -> None:
     assert not same(trained(fly({"seed": 1}, out="one")), trained(fly({"seed": 2}, out="two")))
 
 
-def test_split_training_in_orbit_equals_unsplit_training_in_one_place(fly: Mission) -> None:
+@pytest.mark.parametrize("head", ["per-satellite", "shared"])
+def test_split_training_in_orbit_equals_unsplit_training_in_one_place(fly: Mission, head: str) -> None:
     """One satellite, no codec: weights after two rounds are those of a plain loop over the whole model."""
-    overrides = SMALL | EXACT | ALONE
+    overrides = SMALL | EXACT | ALONE | {"training.head": head}
     flown = trained(fly(overrides))
     scenario = load_scenario("demo", overrides)
     model, losses = _trained_in_one_place(scenario)
@@ -215,7 +224,8 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
     on_ground = torch.optim.AdamW(adapter, lr=training.learning_rate, weight_decay=0.0)
     losses = []
     for number in range(1, training.rounds + 1):
-        on_board = torch.optim.AdamW(model.head.parameters(), lr=training.learning_rate, weight_decay=0.0)
+        if number == 1 or not training.shares_head:  # on board, an optimiser lives for a round
+            on_board = torch.optim.AdamW(model.head.parameters(), lr=training.learning_rate, weight_decay=0.0)
         batches = round_batches(len(images), training.batch_size, 1, 8, round_seed(scenario.seed, 0, number))
         for step, batch in enumerate(batches):
             progress = (number - 1 + step / len(batches)) / training.rounds

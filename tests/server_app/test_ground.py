@@ -16,16 +16,19 @@ from server_app.backbone import BackboneSteps
 from server_app.ground import SHARED, Ground
 from splitmodel import codecs
 from splitmodel.adapters import LoraSettings, add_lora
-from splitmodel.parts import load_backbone
+from splitmodel.heads import StandardisedHead
+from splitmodel.parts import load_backbone, new_head
+from splitmodel.scaling import Scaling
 from splitmodel.shipped import weights_dir
 from strategies.federated import Service
 
-LORA, ROWS = LoraSettings(rank=2), 2
+LORA, ROWS, CLASSES = LoraSettings(rank=2), 2, 3
 
 
 class Station(NamedTuple):
     ground: Ground
     steps: BackboneSteps
+    head: StandardisedHead
 
     def weights(self, adapter: str) -> list[float]:
         return [
@@ -43,17 +46,28 @@ def station(satellites: str, **training: Any) -> Station:
     scenario = load_scenario("demo", keys)
     adapters = [SHARED] if scenario.training.adapter == SHARED else list(satellites)
     steps = BackboneSteps(backbone, LORA, torch.device("cpu"), adapters)
-    ground = Ground(steps, scenario, "run", Arrivals((64, backbone.config.hidden_size), "fp32"))
+    hidden = backbone.config.hidden_size
+    ground = Ground(steps, scenario, "run", Arrivals((64, hidden), "fp32"))
+    head = StandardisedHead.of(new_head(hidden, CLASSES), Scaling(torch.zeros(hidden), torch.ones(hidden)))
+    if scenario.training.shares_head:
+        ground.share(head)
     ground.begin_round(1, [Service(name, 2, 0.0, 1.0) for name in satellites])
-    return Station(ground, steps)
+    return Station(ground, steps, head)
 
 
 async def send(
-    to: Station, satellite: str, kind: Kind, step: int, micro_batch: int = 0, of: int = 1
+    to: Station,
+    satellite: str,
+    kind: Kind,
+    step: int,
+    micro_batch: int = 0,
+    of: int = 1,
+    shape: tuple[int, ...] = (),
 ) -> list[str]:
     """The kinds and steps of the replies to a parcel of random values."""
     hidden = to.steps.backbone.config.hidden_size
-    values: Tensor = torch.randn((ROWS, 64, hidden) if kind is Kind.FEATURES else (ROWS, hidden))
+    shapes = {Kind.FEATURES: (ROWS, 64, hidden), Kind.GRAD_HEAD: (CLASSES, hidden + 1)}
+    values: Tensor = torch.randn(shape or shapes.get(kind, (ROWS, hidden)))
     payload = codecs.encode(values, "fp32")
     manifest = Manifest.describe(
         payload,
@@ -94,6 +108,43 @@ def test_a_step_is_taken_when_the_gradients_of_all_its_micro_batches_have_come()
         assert one.weights(SHARED) == before
         assert await send(one, "a", Kind.GRAD_HIDDEN, 0, 0, 2) == []
         assert one.weights(SHARED) != before
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("kinds", [(Kind.GRAD_HIDDEN, Kind.GRAD_HEAD), (Kind.GRAD_HEAD, Kind.GRAD_HIDDEN)])
+def test_a_shared_head_comes_with_pooled_states_and_the_turn_ends_with_both_gradients(
+    kinds: tuple[Kind, Kind],
+) -> None:
+    async def play() -> None:
+        one = station("a", head="shared")
+        before = one.head.table()
+        assert await send(one, "a", Kind.FEATURES, 0) == ["HEAD 0", "HIDDEN 0"]
+        assert await send(one, "a", Kind.FEATURES, 1) == []
+        assert await send(one, "a", kinds[0], 0) == []
+        assert await send(one, "a", kinds[1], 0) == ["HEAD 1", "HIDDEN 1"]
+        assert not one.head.table().equal(before)
+        assert await send(one, "a", kinds[0], 1) == []
+        assert await send(one, "a", kinds[1], 1) == ["GRAD_FEATURES 1"]
+
+    asyncio.run(play())
+
+
+def test_gradients_of_a_head_that_do_not_fit_are_refused() -> None:
+    async def play() -> None:
+        one = station("a", head="shared")
+        with pytest.raises(UnexpectedParcel, match="step 0: no head was sent for it"):
+            await send(one, "a", Kind.GRAD_HEAD, 0)
+        await send(one, "a", Kind.FEATURES, 0)
+        with pytest.raises(
+            UnexpectedParcel, match=r"found float32\[3, 3\] as fp32, allowed float32\[3, 97\]"
+        ):
+            await send(one, "a", Kind.GRAD_HEAD, 0, shape=(3, 3))
+        await send(one, "a", Kind.GRAD_HEAD, 0)
+        with pytest.raises(UnexpectedParcel, match="step 0: no head was sent for it"):
+            await send(one, "a", Kind.GRAD_HEAD, 0)
+        with pytest.raises(UnexpectedParcel, match="sends GRAD_HEAD, which mode lora has not"):
+            await send(station("a"), "a", Kind.GRAD_HEAD, 0)
 
     asyncio.run(play())
 
