@@ -97,6 +97,7 @@ def mission() -> list[str]:
         "constellation.train_spacing_deg": 20,
         "data.alpha": 5,
         "training.rounds": 2,
+        "training.head": "per-satellite",  # so that planes are summed over their relays
         "crossings.features": "fp32",
         "crossings.hidden": "fp32",
         "crossings.gradients": "fp32",

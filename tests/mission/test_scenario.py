@@ -158,3 +158,15 @@ def test_a_path_may_name_an_environment_variable(tmp_path: Path, monkeypatch: py
         given_path("$SCENE_FOLDER_2/x", "data.path")
     with pytest.raises(ScenarioError, match=r"data\.path.*no such file"):
         given_path(str(tmp_path / "x"), "data.path")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("proximal", 0.1), ("head_rows", "by-class"), ("server_optimizer", "fedadam")]
+)
+def test_what_acts_on_averages_is_refused_for_a_shared_head(key: str, value: object) -> None:
+    training = {"training.head": "shared", f"training.{key}": value}
+    with pytest.raises(ScenarioError, match=rf"training.{key}: found {value} with head = .shared.; allowed"):
+        load_scenario("demo", training)
+    assert load_scenario("demo", {**training, "training.adapter": "per-satellite"})  # heads are averaged then
+    assert load_scenario("demo", {"training.head": "shared"}).training.head_learning_rate == 0.003
+    assert load_scenario("demo", {}).training.head_learning_rate == 0.03

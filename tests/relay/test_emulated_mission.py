@@ -288,6 +288,7 @@ def forgetting(app):
         ("lora", Kind.SAMPLES, 1, 1),
         ("lora", Kind.GRAD_HIDDEN, 2, 1),
         ("lora", Kind.GRAD_HIDDEN, 1, 2),
+        ("lora", Kind.GRAD_HEAD, 1, 1),
         ("head", Kind.FEATURES, 2, 0),
         ("lora", Kind.AGGREGATE, 1, 0),
         ("head", Kind.AGGREGATE, 2, 1),
@@ -299,6 +300,8 @@ def test_a_satellite_that_is_killed_in_mid_round_goes_on_with_the_same_result(
     when = [(kind, number, step)]
     monkeypatch.setattr("client_app.client_app.RelayLink", dying_link(when))
     overrides = {"training.mode": mode, "training.augment": "dihedral"}
+    if kind is Kind.GRAD_HEAD:
+        overrides["training.head"] = "shared"
     emulated = emulate(overrides, app=forgetting)
     assert not when
     assert all(all(of_round.values()) for of_round in averages)

@@ -9,13 +9,15 @@ import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
 from orbit.contact_plan import LinkKind
+from strategies.checker import require_feasible
 from strategies.compare import (
     compare,
     even_starts,
     standard_cases,
     table_rows,
 )
-from strategies.plan import SPLIT_COLUMNS
+from strategies.plan import SPLIT_COLUMNS, Kind
+from strategies.planner import plan_round
 from strategies.regime import add_mission_times, break_even, mission_time_per_point, regime_law, verdict
 from strategies.workload import ComputeRates, Resources, Switches, Workload, WorkloadError
 
@@ -176,3 +178,19 @@ def test_the_crossings_of_the_modes_follow_from_tokens_hidden_and_bits() -> None
     assert split("onboard-full").c1_bytes == 0
     assert split("onboard-full").onboard_flops == pytest.approx(3 * (0.7e9 + 34.2e9) + 5e4)
     assert split("downlink").c1_bytes == 150e3
+
+
+def test_a_shared_head_crosses_in_every_step_and_is_not_averaged() -> None:
+    own, shared = (make_workload(6, 64, shared_head=flag, head_bytes=32e3) for flag in (False, True))
+    for crossing in ("c2_bytes", "c3_bytes"):  # of a sample in batches of 16
+        assert getattr(shared, crossing) == getattr(own, crossing) + 2e3
+    assert (own.aggregate_bytes, shared.aggregate_bytes) == (32e3, 0.0)
+    task = WORLD, shared, RATES, Resources()
+    plan = plan_round(*task, Switches(), start_s=0.0)
+    require_feasible(plan, *task)
+    assert not len(plan.of_kind(Kind.REDUCE))
+    assert len(plan_round(WORLD, own, *task[2:], Switches(), start_s=0.0).of_kind(Kind.REDUCE))
+    assert make_workload(6, 64, "head", shared_head=True) == make_workload(6, 64, "head")
+    both = {"onboard_share": True}
+    averaged = [make_workload(6, 64, **both, shared_head=flag).aggregate_bytes for flag in (False, True)]
+    assert averaged[0] == averaged[1] > 0.0
