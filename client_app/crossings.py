@@ -62,6 +62,7 @@ class Crossings:
         self._codecs = {
             Kind.FEATURES: codec.features if scaling else EXACT,
             Kind.GRAD_HIDDEN: codec.gradients,
+            Kind.GRAD_HEAD: codec.gradients,
         }
         self._scaling = scaling
         self._link = link
@@ -77,7 +78,7 @@ class Crossings:
 
     def send(self, kind: Kind, place: MicroBatch, tensor: Tensor, *, attempt: int = 0) -> bytes:
         """Send a float tensor to the ground as the kind's codec encodes it; returns the transfer's id."""
-        codec = self._codecs.get(kind, EXACT)
+        codec = self._codecs[kind]
         if kind in _CROSSINGS:
             payload = crossing.encode(tensor, codec, _CROSSINGS[kind], self._scaling)
         else:

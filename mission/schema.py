@@ -262,8 +262,10 @@ class Crossings(Table):
     """How tensors are encoded when they cross the split."""
 
     features: Codec = Field("int8", description="c1, features up")
-    hidden: Codec = Field("fp16", description="c2, pooled hidden states down")
-    gradients: Codec = Field("int8", description="c3, gradients of the pooled hidden states up")
+    hidden: Codec = Field("fp16", description="c2, pooled hidden states down, and with them a shared head")
+    gradients: Codec = Field(
+        "int8", description="c3, gradients of the pooled hidden states up, and of a shared head"
+    )
     cache_gb: NotNegative = Field(
         8.0, description="features that the ground keeps, so that each crosses once (lora); 0 keeps none"
     )

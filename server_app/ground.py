@@ -236,8 +236,8 @@ class Ground:
         if self._head is None or self._round == 0 or manifest.micro_batch:
             return [pooled]
         table = self._head.head.table()  # nobody else's step is taken before this one
-        exact = codecs.encode(table, EXACT)
-        return [self._parcel(manifest, Kind.HEAD, exact, tuple(table.shape), EXACT), pooled]
+        encoded = codecs.encode(table, codec)
+        return [self._parcel(manifest, Kind.HEAD, encoded, tuple(table.shape), codec), pooled]
 
     async def _forward(self, satellite: str, manifest: Manifest, features_BTD: Tensor) -> Tensor:
         if self._round == 0 or not self.trains_adapters:
@@ -302,13 +302,12 @@ class Ground:
             raise UnexpectedParcel(
                 f"head's gradient of {satellite}, step {turn.step}: no head was sent for it"
             )
-        if (manifest.dtype, manifest.codec, manifest.shape) != ("float32", EXACT, allowed):
+        if manifest.shape != allowed:
             raise UnexpectedParcel(
-                f"head's gradient of {satellite}: found {manifest.dtype}{list(manifest.shape)} as {manifest.codec}, "
-                f"allowed float32{list(allowed)} as {EXACT}"
+                f"head's gradient of {satellite}: found shape {manifest.shape}, allowed {allowed}"
             )
         step.head_left = False
-        gradient = codecs.decode(payload, EXACT, allowed)
+        gradient = codecs.decode(payload, manifest.codec, allowed)
         rate = self._scheduled(turn, self._scenario.training.head_learning_rate)
         step.work.append(self._run_torch(self._head.update, gradient, rate))
         return await self._end_step(satellite, manifest, step)

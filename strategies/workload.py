@@ -211,7 +211,9 @@ class Workload:
         returned = hidden * (tokens if full_return else 1) / 8.0
         split, central = mode in (Mode.HEAD, Mode.LORA), mode is Mode.DOWNLINK
         lora = mode is Mode.LORA
-        head_share = head_bytes / micro_batch if lora and shared_head else 0.0
+        if lora and shared_head:
+            # Its weights, of 4 bytes each, are coded as c2 and c3 are.
+            returned += head_bytes / 4.0 / micro_batch / 8.0
         averaged_head = 0.0 if lora and shared_head and not onboard_share else head_bytes
         ends = embedding_flops + head_flops  # what of the model is on board in the split
         onboard = {
@@ -226,8 +228,8 @@ class Workload:
             mode=mode,
             samples=tuple(int(count) for count in samples),
             c1_bytes=tokens * hidden * feature_bits / 8.0 if split else raw_bytes if central else 0.0,
-            c2_bytes=returned * hidden_bits + head_share if split else 0.0,
-            c3_bytes=returned * gradient_bits + head_share if lora else 0.0,
+            c2_bytes=returned * hidden_bits if split else 0.0,
+            c3_bytes=returned * gradient_bits if lora else 0.0,
             c4_bytes=tokens * hidden * gradient_bits / 8.0 if lora and train_embedding else 0.0,
             embedding_flops=embedding_flops * (3.0 if train_embedding else 1.0) if split else 0.0,
             head_flops=head_flops if split else 0.0,

@@ -136,9 +136,7 @@ def test_gradients_of_a_head_that_do_not_fit_are_refused() -> None:
         with pytest.raises(UnexpectedParcel, match="step 0: no head was sent for it"):
             await send(one, "a", Kind.GRAD_HEAD, 0)
         await send(one, "a", Kind.FEATURES, 0)
-        with pytest.raises(
-            UnexpectedParcel, match=r"found float32\[3, 3\] as fp32, allowed float32\[3, 97\]"
-        ):
+        with pytest.raises(UnexpectedParcel, match=r"found shape \(3, 3\), allowed \(3, 97\)"):
             await send(one, "a", Kind.GRAD_HEAD, 0, shape=(3, 3))
         await send(one, "a", Kind.GRAD_HEAD, 0)
         with pytest.raises(UnexpectedParcel, match="step 0: no head was sent for it"):
