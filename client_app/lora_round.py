@@ -75,8 +75,8 @@ def train_lora_round(
             crossings.send(Kind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt)
             loss += share * float(result.loss)
             logits.append(result.logits)
-        upward.send(ahead)
         trainer.end(part.place, attempt=progress.attempt)
+        upward.send(ahead)
         count_batch(progress, loss, torch.cat(logits), on_board.labels(batch))
         after_step()
     # Empty, as the embedding is frozen: it says that the ground has taken the last step.
