@@ -6,7 +6,7 @@ satellites, and nothing is encoded on the way. The muster is that of split train
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -67,6 +67,10 @@ class CentralGround:
     def begin_round(self, number: int, services: Sequence[Service]) -> None:
         """Accept the images of a round."""
         self._round = number
+
+    def first_served(self, satellites: Collection[str]) -> str | None:
+        """Any may come."""
+        return None
 
     async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
         """Take images or their labels, which are acknowledged.

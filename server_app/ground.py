@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import operator
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -160,6 +160,10 @@ class Ground:
         self._gathered.clear()
         self._under_way.clear()
         self._early.clear()
+
+    def first_served(self, satellites: Collection[str]) -> str | None:
+        """The satellite among these whose turn comes first, where they take turns."""
+        return self._turns.first_of(satellites) if self._turns and self.trains_adapters else None
 
     def end_round(self, weights: Mapping[str, float], total: float) -> TrainedOnGround | None:
         """Close a round: average per-satellite adapters, see :meth:`server_app.backbone.BackboneSteps.average`.

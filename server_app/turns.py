@@ -10,13 +10,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
-
-# Flower's simulation runs four satellites more than there are cores, and one that is parked costs ten steps' time: six
-# are the most that two cores serve. The more take turns, the more a stretch of steps looks like all images: on EuroSAT
-# with a shared head groups of four, six and all twelve end with 91.7, 92.3 and 93.2 % (means of three seeds).
-TOGETHER = 6
 
 
 class Turn(NamedTuple):
@@ -49,39 +44,44 @@ class TurnError(ValueError):
 def plan_order(spans: Iterable[Span]) -> list[Turn]:
     """The turns of a round in the order of the plan.
 
-    Satellites are served in groups of up to :data:`TOGETHER`, as even as can be, those of an earlier contact first. A
-    satellite's steps lie evenly over the time that the plan gives it, so that the satellites of a group take turns.
+    A satellite's steps lie evenly over the time that the plan gives it, so that satellites which are served at the same
+    time take turns, those of an earlier contact first: a stretch of steps looks like the images of all of them.
     """
-    served = sorted(spans, key=lambda span: span.start_s)
-    groups = -(-len(served) // TOGETHER)
-    bounds = [len(served) * group // groups for group in range(groups + 1)] if groups else []
-    order: list[Turn] = []
-    for first, last in itertools.pairwise(bounds):
-        timed = [
-            (start_s + (step + 0.5) / steps * (end_s - start_s), position, Turn(name, step))
-            for position, (name, steps, start_s, end_s) in enumerate(served[first:last])
-            for step in range(steps)
-        ]
-        order += [turn for _, _, turn in sorted(timed)]
-    return order
+    timed = [
+        (start_s + (step + 0.5) / steps * (end_s - start_s), position, Turn(name, step))
+        for position, (name, steps, start_s, end_s) in enumerate(_served(spans))
+        for step in range(steps)
+    ]
+    return [turn for _, _, turn in sorted(timed)]
 
 
 def plan_passes(spans: Sequence[Span], most: int) -> list[Pass]:
-    """The turns of :func:`plan_order`, up to ``most`` neighbours in one pass.
+    """The turns of :func:`plan_order`, or where up to ``most`` share a pass, those of as many satellites side by side.
 
-    Only satellites that the plan serves at the same time share one: nobody waits for another's contact.
+    Only satellites that the plan serves at the same time share one: nobody waits for another's contact. They are the
+    same throughout the round, so that few have to run at once.
     """
+    if most == 1:
+        return [(turn,) for turn in plan_order(spans)]
     span_of = {span.satellite: span for span in spans}
     passes: list[Pass] = []
-    for turn in plan_order(spans):
-        together = (*passes[-1], turn) if passes else (turn,)
-        served = [span_of[satellite] for satellite, _ in together]
-        at_once = max(span.start_s for span in served) <= min(span.end_s for span in served)
-        if len({*served}) == len(together) <= most and at_once and passes:
-            passes[-1] = together
-        else:
-            passes.append((turn,))
+    served = _served(spans)
+    for first in range(0, len(served), most):
+        own: list[Pass] = []
+        for turn in plan_order(served[first : first + most]):
+            together = (*own[-1], turn) if own else (turn,)
+            theirs = [span_of[satellite] for satellite, _ in together]
+            at_once = max(span.start_s for span in theirs) <= min(span.end_s for span in theirs)
+            if own and len({*theirs}) == len(together) and at_once:
+                own[-1] = together
+            else:
+                own.append((turn,))
+        passes += own
     return passes
+
+
+def _served(spans: Iterable[Span]) -> list[Span]:
+    return sorted(spans, key=lambda span: span.start_s)
 
 
 class Turns:
@@ -119,6 +119,13 @@ class Turns:
         """Whether every turn has been taken."""
         return len(self._taken) == len(self._pass_of)
 
+    def first_of(self, satellites: Collection[str]) -> str | None:
+        """The satellite among these whose turn comes first, if one of them has any left."""
+        for turn in itertools.chain.from_iterable(itertools.islice(self._order, self._next, None)):
+            if turn.satellite in satellites and turn not in self._taken:
+                return turn.satellite
+        return None
+
     def pass_of(self, turn: Turn) -> Pass:
         """The steps that go through the backbone together with this one, itself among them.
 
@@ -149,6 +156,8 @@ class Turns:
             self._changed.notify_all()
             try:
                 while (awaited := self._awaited(together)) is not None:
+                    if self._is_far(turn):
+                        raise Parked(f"{turn.satellite} makes room for those whose turns come sooner")
                     if awaited in self._present:
                         await self._changed.wait()
                     elif not await self._comes():
@@ -185,6 +194,18 @@ class Turns:
                 if earlier is not together and turn not in self._taken:
                     return turn.satellite
         return next((turn.satellite for turn in together if turn not in self._came), None)
+
+    def _is_far(self, turn: Turn) -> bool:
+        """Whether as many others as can run at once come to their turns before this one is: it leaves at once, so that
+        those that it makes room for are there in time."""
+        if not self._in_order or self._at_once is None:
+            return False
+        sooner: set[str] = set()
+        for other in itertools.chain.from_iterable(itertools.islice(self._order, self._next, None)):
+            if other.satellite == turn.satellite or len(sooner) == self._at_once:
+                break
+            sooner.add(other.satellite)
+        return len(sooner) == self._at_once
 
     async def _comes(self) -> bool:
         if self._at_once is not None and len(self._present) >= self._at_once:

@@ -8,8 +8,8 @@ result does not depend on who answers first), and ends when the plan ends, or a 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from logging import INFO, WARNING
 from types import MappingProxyType
@@ -86,6 +86,9 @@ class GroundService(Protocol):
 
     def begin_round(self, number: int, services: Sequence[Service]) -> None:
         """Expect these satellites' tensors."""
+
+    def first_served(self, satellites: Collection[str]) -> str | None:
+        """Which of these satellites it needs first; ``None`` where it does not mind."""
 
     def end_round(self, weights: Mapping[str, float], total: float) -> TrainedOnGround | None:
         """All of them are done. What it keeps for each satellite is averaged as the weights that travel are.
@@ -309,14 +312,14 @@ class SplitFederatedStrategy(Strategy):
 
         One whose SuperNode or ClientApp has died is told again once it is back, and goes on from what it has on disk.
         """
-        ready = deque(messages)
+        ready = list(messages)
         waiting: dict[str, Message] = {}
         away: list[Message] = []
         deaths: Counter[int] = Counter()
         finished: list[Message] = []
         while ready or waiting or away:
             while ready and len(waiting) < (self._at_once or len(self._names)):
-                waiting |= self._push(grid, [ready.popleft()])
+                waiting |= self._push(grid, [self._first_served(ready)])
             if time.monotonic() > deadline:
                 late = sorted(
                     self._names[message.metadata.dst_node_id]
@@ -346,6 +349,12 @@ class SplitFederatedStrategy(Strategy):
                 ready += [Message(one.content, one.metadata.dst_node_id, MessageType.TRAIN) for one in back]
             time.sleep(_POLL_S)
         return finished
+
+    def _first_served(self, ready: list[Message]) -> Message:
+        """Take out the message whose satellite the ground needs first, by default the first."""
+        names = [self._names[message.metadata.dst_node_id] for message in ready]
+        first = self._ground.first_served(names)
+        return ready.pop(names.index(first) if first is not None else 0)
 
     @staticmethod
     def _push(grid: Grid, messages: Sequence[Message]) -> dict[str, Message]:

@@ -45,11 +45,11 @@ def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(
     assert rows_as_planned(alone) == rows_as_planned(together)
 
 
-def test_nobody_is_parked_where_the_satellites_that_run_at_once_are_those_whose_turn_comes_first(
-    grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_nobody_is_parked_where_those_that_share_passes_run_at_once(
+    grid_of: Callable[[int, int], Any], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("server_app.turns.TOGETHER", 2)
-    scenario = load_scenario("demo", SMALL | {"training.rounds": 1})
+    settings = {"training.rounds": 1, "training.adapter": "per-satellite", "training.batch_size": 16}
+    scenario = load_scenario("demo", SMALL | settings)
     grid = grid_of(4, 2)
     record = RunRecord(tmp_path / "run", scenario, "")
     fine_tune(grid, scenario, record, run="run-1", address="127.0.0.1:0", at_once=2)

@@ -99,6 +99,26 @@ def test_nobody_is_parked_where_all_run_at_once() -> None:
     asyncio.run(play())
 
 
+def test_a_satellite_whose_turn_is_far_makes_room_at_once() -> None:
+    async def play() -> None:
+        passes = plan_passes([Span(name, 2, 0.0, 1.0) for name in "abc"], 1)
+        turns = Turns(passes, in_order=True, at_once=2, patience_s=None)
+        assert turns.first_of("cab") == "a"
+        await turns.wait(Turn("a", 0))
+        await turns.take(Turn("a", 0))
+        with pytest.raises(Parked, match="a makes room"):
+            await asyncio.wait_for(turns.wait(Turn("a", 1)), 1.0)
+        assert turns.first_of("ac") == "c"
+        soon = asyncio.create_task(turns.wait(Turn("c", 0)))  # b, whose turn it is, and c fit
+        await asyncio.sleep(0.01)
+        assert not soon.done()
+        await turns.wait(Turn("b", 0))
+        await turns.take(Turn("b", 0))
+        await asyncio.wait_for(soon, 1.0)
+
+    asyncio.run(play())
+
+
 def test_a_step_that_is_not_planned_or_comes_twice_is_refused() -> None:
     async def play() -> None:
         turns = Turns([(Turn("a", 0),), (Turn("b", 0),)], in_order=True)
