@@ -30,7 +30,7 @@ class BackboneError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """LoRA tensors by parameter name, and the optimiser that trains them."""
+    """Tensors by parameter name, of LoRA or of a shared head, and the optimiser that trains them."""
 
     tensors: Mapping[str, Tensor]
     optimizer: torch.optim.AdamW
@@ -51,6 +51,31 @@ class Adapter:
         with torch.no_grad():
             for name, tensor in self.tensors.items():
                 tensor.copy_(state[name])
+
+    def update(self, learning_rate: float) -> None:
+        """Take an optimiser step with the gradients that have been added."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def whole_state(self) -> dict[str, Tensor]:
+        """Copies of the tensors and of what the optimiser remembers, by parameter and name."""
+        return {
+            f"{name}/{kind}": value.detach().cpu().clone()
+            for name, tensor in self.tensors.items()
+            for kind, value in {"value": tensor, **self.optimizer.state[tensor]}.items()
+        }
+
+    def load_whole_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what :meth:`whole_state` gave."""
+        self.set({name: state[f"{name}/value"] for name in self.tensors})
+        for name, tensor in self.tensors.items():
+            self.optimizer.state[tensor] = {
+                kind.removeprefix(f"{name}/"): value.clone()
+                for kind, value in state.items()
+                if kind.startswith(f"{name}/") and not kind.endswith("/value")
+            }
 
 
 class Request(NamedTuple):
@@ -164,12 +189,8 @@ class BackboneSteps:
 
     def update(self, adapter: str, learning_rate: float) -> None:
         """Take an optimiser step with the gradients that have been added."""
-        optimizer = self.adapters[adapter].optimizer
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
         with self._busy():
-            optimizer.step()
-            optimizer.zero_grad()
+            self.adapters[adapter].update(learning_rate)
 
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:
@@ -240,12 +261,9 @@ class BackboneSteps:
 
     def state(self) -> dict[str, Tensor]:
         """Copies of all adapters, of what their optimisers remember, and of the one that is published, by name."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for key, adapter in self.adapters.items():
-            for name, tensor in adapter.tensors.items():
-                remembered = adapter.optimizer.state[tensor]
-                for kind, value in {"value": tensor, **remembered}.items():
-                    found[f"{key}/{name}/{kind}"] = value.detach().cpu().clone()
+            found |= {f"{key}/{name}": value for name, value in adapter.whole_state().items()}
         if self.adapters:
             found |= {
                 _PUBLISHED + name: tensor.cpu() for name, tensor in trainable_state(self.backbone).items()
@@ -255,14 +273,10 @@ class BackboneSteps:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what :meth:`state` gave."""
         for key, adapter in self.adapters.items():
-            adapter.set({name: state[f"{key}/{name}/value"] for name in adapter.tensors})
-            for name, tensor in adapter.tensors.items():
-                prefix = f"{key}/{name}/"
-                adapter.optimizer.state[tensor] = {
-                    kind.removeprefix(prefix): value.clone()
-                    for kind, value in state.items()
-                    if kind.startswith(prefix) and not kind.endswith("/value")
-                }
+            prefix = f"{key}/"
+            adapter.load_whole_state(
+                {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            )
         if self.adapters:
             names = trainable_state(self.backbone)
             load_trainable_state(self.backbone, {name: state[_PUBLISHED + name] for name in names})

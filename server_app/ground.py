@@ -301,7 +301,7 @@ class Ground:
         assert self._head is not None
         turn, step = Turn(satellite, manifest.step), self._under_way.get(satellite)
         self._turns.pass_of(turn)
-        allowed = tuple(self._head.head.table().shape)
+        allowed = self._head.head.table_shape
         if step is None or step.number != turn.step or not step.head_left:
             raise UnexpectedParcel(
                 f"head's gradient of {satellite}, step {turn.step}: no head was sent for it"

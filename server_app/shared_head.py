@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mission.schema import Training
+from server_app.backbone import Adapter
 from splitmodel.heads import StandardisedHead
 
 
@@ -28,9 +29,10 @@ class SharedHead:
 
     def __init__(self, head: StandardisedHead, training: Training) -> None:
         self.head = head
-        self._optimizer = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             head.parameters(), lr=training.head_learning_rate, weight_decay=training.weight_decay
         )
+        self._trained = Adapter(dict(head.named_parameters()), optimizer)
 
     def update(self, gradient: Tensor, rate: float) -> None:
         """Take a step with a gradient of :meth:`splitmodel.heads.StandardisedHead.table`.
@@ -39,26 +41,12 @@ class SharedHead:
             ValueError: It is of another shape.
         """
         self.head.set_gradient_table(gradient)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+        self._trained.update(rate)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the head and of what its optimiser remembers, by parameter and name."""
-        found = {}
-        for name, parameter in self.head.named_parameters():
-            for kind, value in {"value": parameter, **self._optimizer.state[parameter]}.items():
-                found[f"{name}/{kind}"] = value.detach().clone()
-        return found
+        return self._trained.whole_state()
 
-    @torch.no_grad()
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what :meth:`state` gave."""
-        for name, parameter in self.head.named_parameters():
-            parameter.copy_(state[f"{name}/value"])
-            self._optimizer.state[parameter] = {
-                kind.removeprefix(f"{name}/"): value.clone()
-                for kind, value in state.items()
-                if kind.startswith(f"{name}/") and not kind.endswith("/value")
-            }
+        self._trained.load_whole_state(state)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 
@@ -121,7 +121,7 @@ class Turns:
 
     def first_of(self, satellites: Collection[str]) -> str | None:
         """The satellite among these whose turn comes first, if one of them has any left."""
-        for turn in itertools.chain.from_iterable(itertools.islice(self._order, self._next, None)):
+        for turn in self._ahead():
             if turn.satellite in satellites and turn not in self._taken:
                 return turn.satellite
         return None
@@ -195,13 +195,17 @@ class Turns:
                     return turn.satellite
         return next((turn.satellite for turn in together if turn not in self._came), None)
 
+    def _ahead(self) -> Iterator[Turn]:
+        """The turns of the passes that are not over, in order."""
+        return itertools.chain.from_iterable(itertools.islice(self._order, self._next, None))
+
     def _is_far(self, turn: Turn) -> bool:
         """Whether as many others as can run at once come to their turns before this one is: it leaves at once, so that
         those that it makes room for are there in time."""
         if not self._in_order or self._at_once is None:
             return False
         sooner: set[str] = set()
-        for other in itertools.chain.from_iterable(itertools.islice(self._order, self._next, None)):
+        for other in self._ahead():
             if other.satellite == turn.satellite or len(sooner) == self._at_once:
                 break
             sooner.add(other.satellite)

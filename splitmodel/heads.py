@@ -40,6 +40,11 @@ class StandardisedHead(nn.Linear):
         """Logits of pooled states."""
         return F.linear(self.scaling.standardise(pooled_BD), self.weight, self.bias)
 
+    @property
+    def table_shape(self) -> tuple[int, int]:
+        """Of :meth:`table`."""
+        return self.out_features, self.in_features + 1
+
     @torch.no_grad()
     def table(self) -> Tensor:
         """A copy of weights and biases, the biases as the last column; shape (classes, hidden + 1)."""
@@ -72,9 +77,8 @@ class StandardisedHead(nn.Linear):
         self.weight.grad, self.bias.grad = table[:, :-1].clone(), table[:, -1].clone()
 
     def _require(self, table: Tensor) -> None:
-        allowed = self.out_features, self.in_features + 1
-        if table.shape != allowed:
-            raise ValueError(f"a head's table: found shape {tuple(table.shape)}, allowed {allowed}")
+        if table.shape != self.table_shape:
+            raise ValueError(f"a head's table: found shape {tuple(table.shape)}, allowed {self.table_shape}")
 
     def folded(self) -> nn.Linear:
         """The plain head with the same logits."""
