@@ -35,8 +35,8 @@ from splitmodel.training import learning_rate
 from strategies.federated import Service, TrainedOnGround
 
 SHARED = "shared"
-# For a satellite that may still be starting: where it is not known how many run at once, paid once a round to learn
-# it; where it is known, only if fewer do run.
+# For a satellite that may still be starting: where it is not known how many run at once, paid once to learn it; where
+# it is known, only if fewer do run.
 PATIENCE_S, LONG_PATIENCE_S = 10.0, 120.0
 
 # Rows in one pass, of satellites with an adapter each: with more there is nothing left to gain.
@@ -156,7 +156,8 @@ class Ground:
         self._round = number
         self._position = {turn: position for position, turn in enumerate(plan_order(spans))}
         self._steps_of = {service.satellite: service.steps for service in services}
-        self._turns = Turns(passes, in_order=shared, at_once=self._at_once, patience_s=self._patience_s)
+        at_once = self._turns.at_once if self._turns else self._at_once
+        self._turns = Turns(passes, in_order=shared, at_once=at_once, patience_s=self._patience_s)
         self._gathered.clear()
         self._under_way.clear()
         self._early.clear()

@@ -110,7 +110,7 @@ class Turns:
         self._came: set[Turn] = set()
         self._taken: set[Turn] = set()
         self._present: set[str] = set()
-        self._at_once = at_once
+        self.at_once = at_once  # as far as it is known by now
         self._patience_s = patience_s
         self._changed = asyncio.Condition()
 
@@ -151,8 +151,8 @@ class Turns:
         async with self._changed:
             self._came.add(turn)
             self._present.add(turn.satellite)
-            if self._at_once is not None:
-                self._at_once = max(self._at_once, len(self._present))
+            if self.at_once is not None:
+                self.at_once = max(self.at_once, len(self._present))
             self._changed.notify_all()
             try:
                 while (awaited := self._awaited(together)) is not None:
@@ -202,21 +202,21 @@ class Turns:
     def _is_far(self, turn: Turn) -> bool:
         """Whether as many others as can run at once come to their turns before this one is: it leaves at once, so that
         those that it makes room for are there in time."""
-        if not self._in_order or self._at_once is None:
+        if not self._in_order or self.at_once is None:
             return False
         sooner: set[str] = set()
         for other in self._ahead():
-            if other.satellite == turn.satellite or len(sooner) == self._at_once:
+            if other.satellite == turn.satellite or len(sooner) == self.at_once:
                 break
             sooner.add(other.satellite)
-        return len(sooner) == self._at_once
+        return len(sooner) == self.at_once
 
     async def _comes(self) -> bool:
-        if self._at_once is not None and len(self._present) >= self._at_once:
+        if self.at_once is not None and len(self._present) >= self.at_once:
             return False
         try:
             await asyncio.wait_for(self._changed.wait(), self._patience_s)
         except TimeoutError:
-            self._at_once = max(self._at_once or 0, len(self._present))
+            self.at_once = max(self.at_once or 0, len(self._present))
             return False
         return True

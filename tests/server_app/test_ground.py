@@ -14,6 +14,7 @@ from relay.wire import Kind, Manifest
 from server_app.arrivals import Arrivals, UnexpectedParcel
 from server_app.backbone import BackboneSteps
 from server_app.ground import SHARED, Ground
+from server_app.turns import Parked
 from splitmodel import codecs
 from splitmodel.adapters import LoraSettings, add_lora
 from splitmodel.heads import StandardisedHead
@@ -63,6 +64,7 @@ async def send(
     micro_batch: int = 0,
     of: int = 1,
     shape: tuple[int, ...] = (),
+    round_number: int = 1,
 ) -> list[str]:
     """The kinds and steps of the replies to a parcel of random values."""
     hidden = to.steps.backbone.config.hidden_size
@@ -78,7 +80,7 @@ async def send(
         dtype="float32",
         shape=tuple(values.shape),
         codec="fp32",
-        round=1,
+        round=round_number,
         step=step,
         micro_batch=micro_batch,
         attributes={"of": of},
@@ -94,6 +96,20 @@ def test_features_that_overtake_the_gradient_before_them_wait_for_it() -> None:
         assert await send(one, "a", Kind.FEATURES, 1) == []
         assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == ["HIDDEN 1"]
         assert await send(one, "a", Kind.GRAD_HIDDEN, 1) == ["GRAD_FEATURES 1"]
+
+    asyncio.run(play())
+
+
+def test_how_many_run_at_once_is_learnt_by_a_wait_of_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server_app.ground.PATIENCE_S", 0.02)
+
+    async def play() -> None:
+        two = station("ab")
+        with pytest.raises(Parked, match="b waits for a"):
+            await send(two, "b", Kind.FEATURES, 0)
+        two.ground.begin_round(2, [Service(name, 2, 0.0, 1.0) for name in "ab"])
+        with pytest.raises(Parked, match="b makes room"):
+            await send(two, "b", Kind.FEATURES, 0, round_number=2)
 
     asyncio.run(play())
 
