@@ -102,8 +102,9 @@ def fine_tune(
     """
     training = scenario.training
     torch.manual_seed(scenario.seed)
-    # Half of the cores: in a simulation the satellites compute on the others, and threads that wait for a core spin.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    if "OMP_NUM_THREADS" not in os.environ:  # which torch follows by itself
+        # Half of the cores: in a simulation the satellites compute on the others, and threads that wait for one spin.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
 
     if relay is not None:
         _require_emulable(scenario)
