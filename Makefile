@@ -13,7 +13,7 @@ run: $(ENVIRONMENT)
 	$(BIN)/skysplit run demo
 
 test: $(ENVIRONMENT) lint
-	$(BIN)/python -m pytest -m "not slow and not compose"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not compose"
 
 test-slow: $(ENVIRONMENT)
 	$(BIN)/python -m pytest -m slow

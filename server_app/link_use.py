@@ -27,10 +27,11 @@ _STYLE = {
     "intra_isl": ("#ccbb44", "diamond"),
     "inter_isl": ("#228833", "square"),
 }
-# Words of the plan and of the wire for the same.
+# Words of the plan and of the wire for the same; the plan counts a shared head with what it crosses with.
 _WHAT = {
-    "samples": "features", "images": "features", "labels": "features", "grad_hidden": "gradient",
-    "grad_features": "gradient", "reduce": "weights", "update": "weights", "aggregate": "weights",
+    "samples": "features", "images": "features", "labels": "features", "head": "hidden", "grad_hidden": "gradient",
+    "grad_head": "gradient", "grad_features": "gradient", "reduce": "weights", "update": "weights",
+    "aggregate": "weights",
 }  # fmt: skip
 
 

@@ -53,7 +53,8 @@ def test_a_use_is_from_the_first_byte_to_the_last_and_words_of_wire_and_plan_mee
     passed = [row("samples", 100.5, 100.6, 8, **seen), row("features", 101.0, 104.5, 1000, **seen)]
     passed += [
         row("kind of tomorrow", 110.0, 112.5, 5, **seen),
-        row("hidden", 95.0, 96.0, 70, link="uplink", peer="sat-2"),
+        row("hidden", 95.0, 96.0, 50, link="uplink", peer="sat-2"),
+        row("head", 95.0, 96.0, 20, link="uplink", peer="sat-2"),  # planned with what it crosses with
         row("features", 91.0, 93.0, 9, link="intra_isl", node="b", peer="a"),  # seen by who received it
     ]
     uses = {(use.link, use.ends): use for use in link_uses(planned, passed, {2: 90.0})}
