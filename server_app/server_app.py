@@ -10,10 +10,12 @@ import functools
 import os
 import shlex
 from collections.abc import Callable, Mapping
+from logging import INFO
 from pathlib import Path
 
 import torch
 from flwr.app import ArrayRecord, Context
+from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
 from mission.briefing import GROUND, Briefing
@@ -61,6 +63,7 @@ def main(grid: Grid, context: Context) -> None:
         scenario = load_scenario(str(config["scenario"]), overrides)
         directory = new_run_directory(str(config["out"]), scenario.name)
         record = RunRecord(directory, scenario, _command(str(config["scenario"]), overrides))
+    log(INFO, "Run directory: %s", record.directory.resolve())
     try:
         fine_tune(
             grid,

@@ -187,13 +187,17 @@ class SplitFederatedStrategy(Strategy):
         """
         log(INFO, "Starting %s:", type(self).__name__)
         self.summary()
+        began_s = time.monotonic()
         result = Result()
         arrays = initial_arrays
         config = train_config or ConfigRecord()
         first = self._finished_rounds + 1
         if first == 1 and evaluate_fn and (metrics := evaluate_fn(0, arrays)) is not None:
             result.evaluate_metrics_serverapp[0] = metrics
+            log(INFO, "Before fine-tuning: %s", _in_words(metrics))
         for number in range(first, num_rounds + 1):
+            log(INFO, "")
+            log(INFO, "[ROUND %s/%s]", number, num_rounds)
             plan = self._planner(number, self._clock.now_s)
             self._orders = self._order(plan)
             starting = [name for name in self._roster.nodes if name not in self._under_way]
@@ -222,8 +226,10 @@ class SplitFederatedStrategy(Strategy):
                 arrays = by_ground.arrays
             result.arrays = arrays
             result.train_metrics_clientapp[number] = train_metrics
+            log(INFO, "Trained until mission time %.1f s: %s", end_s, _in_words(train_metrics))
             if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
                 result.evaluate_metrics_serverapp[number] = metrics
+                log(INFO, "Scored on the ground: %s", _in_words(metrics))
             told = by_ground.reports if by_ground else {}
             reports = {
                 name: {**self._report(name, number), **told.get(name, {})} for name in self._roster.nodes
@@ -234,6 +240,8 @@ class SplitFederatedStrategy(Strategy):
             )
             if self._on_round(outcome):
                 break
+        log(INFO, "")
+        log(INFO, "Finished in %.1f s", time.monotonic() - began_s)
         return result
 
     def configure_train(
@@ -360,3 +368,7 @@ class SplitFederatedStrategy(Strategy):
     def _push(grid: Grid, messages: Sequence[Message]) -> dict[str, Message]:
         """Send messages; each by the id that its reply will name (the source of an error reply may be another)."""
         return dict(zip(grid.push_messages(messages), messages, strict=True))
+
+
+def _in_words(metrics: MetricRecord) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -312,11 +313,15 @@ def test_head_mode_crosses_each_image_once(fly: Mission) -> None:
     assert second < 0.2 * first
 
 
-def test_fine_tuning_learns(fly: Mission) -> None:
-    result = read_run(fly({"data.train_samples": 240, "data.test_samples": 80, "training.rounds": 3}))[
-        "result"
-    ]
+def test_fine_tuning_learns_and_flower_s_log_says_so(fly: Mission, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "flwr"):
+        directory = fly({"data.train_samples": 240, "data.test_samples": 80, "training.rounds": 3})
+    result = read_run(directory)["result"]
     assert result["test_accuracy"] > result["initial_test_accuracy"] + 0.3
+    logged = caplog.text.split("[ROUND ")
+    assert f"accuracy {result['initial_test_accuracy']:.4g}" in logged[0]
+    assert [one[:3] for one in logged[1:]] == ["1/3", "2/3", "3/3"]
+    assert f"accuracy {result['test_accuracy']:.4g}" in logged[3]
 
 
 def failing(
