@@ -58,7 +58,7 @@ LORA, BATCH, STEPS, SATELLITES = LoraSettings(), 32, 4, 8
 LINK_BPS, SLOW_LINK_BPS = 200e6, 50e6
 AT_64_PIXELS = ("Galileo-Nano", "ViT-Ti", "ViT-S")
 SMALL = ("Galileo-Nano", "ViT-Ti")  # a turn is STEPS steps of these and one of the others
-TURNS, MOST_TURNS, BUDGET_S = 3, 25, 20.0
+TURNS, MOST_TURNS, BUDGET_S = 5, 25, 20.0
 
 
 def main() -> None:
