@@ -28,7 +28,7 @@ import tempfile
 from pathlib import Path
 
 from mission.record import read_run
-from server_app.run_totals import by_round, read_rounds
+from server_app.run_totals import read_rounds
 
 EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
 CASES: dict[str, dict[str, str]] = {
@@ -107,7 +107,7 @@ def flown(overrides: dict[str, str]) -> dict[str, float]:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(words)}\n{done.stderr}")
-        down_bytes = sum(by_round(read_rounds(directory))["downlink_bytes"].to_pylist())
+        down_bytes = sum(read_rounds(directory)["downlink_bytes"].to_pylist())
         return read_run(directory)["result"] | {"downlink_bytes": down_bytes}
 
 

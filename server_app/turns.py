@@ -92,6 +92,9 @@ class Turns:
         in_order: Whether a pass waits for those before it, as on a shared adapter.
         at_once: Satellites that run at the same time; ``None`` where that has to be learnt.
         patience_s: How long a satellite waits for one that is absent while there may be room for it; ``None``: ever.
+
+    Attributes:
+        at_once: As it was given, or as far as it has been learnt by now.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class Turns:
         self._came: set[Turn] = set()
         self._taken: set[Turn] = set()
         self._present: set[str] = set()
-        self.at_once = at_once  # as far as it is known by now
+        self.at_once = at_once
         self._patience_s = patience_s
         self._changed = asyncio.Condition()
 
