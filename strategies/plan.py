@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,6 +50,24 @@ ACTIVITY = np.dtype(
     ]
 )
 
+# The order in which the ground works, one row per satellite and step.  Rows of equal ``batch`` are one *batched step*:
+# their samples go through the backbone together, and with a shared adapter form one optimiser step.  Batches are numbered
+# from 0 in the order of their forward passes.
+STEP = np.dtype(
+    [
+        ("batch", "<i4"),
+        ("satellite", "<i4"),
+        ("step", "<i4"),  # of the satellite in this round, from 0
+        ("first_sample", "<i4"),  # of the satellite's samples, half-open
+        ("end_sample", "<i4"),
+        ("epoch", "<i4"),
+        ("gateway", "<i4"),  # which hears the answer from …
+        ("station", "<i4"),  # … this station
+        ("start_s", "<f8"),  # the batch's forward pass begins
+        ("end_s", "<f8"),  # the step is over: the update is made, or in mode head the pooled states are on board
+    ]
+)
+
 SPLIT_COLUMNS = ("compute_s", "isl_s", "sgl_s", "waiting_s", "idle_s")
 
 
@@ -61,6 +80,10 @@ class Plan:
     that by earliest deadline first).  ``finish_s[k]`` is when satellite ``k``'s last step is done,
     ``delivered_s[k]`` when its weights are where they are averaged.
     ``lower_bound_s`` is the length no plan with these switches can go below.
+    ``steps`` (dtype ``STEP``, by batch) is the order of the ground's steps, which a run follows; empty where the ground
+    takes none.  ``switches`` are those that the plan uses, which may be fewer than were asked for.  ``pointed`` are the
+    pairs (node, peer) of antennas and lasers that still point at each other at the end: they need no set-up in the next
+    round while their contact lasts.
     """
 
     start_s: float
@@ -72,6 +95,8 @@ class Plan:
     delivered_s: np.ndarray
     names: tuple[str, ...]
     onboard_samples: tuple[int, ...] = ()
+    steps: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, STEP))
+    pointed: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def makespan_s(self) -> float:

@@ -87,13 +87,19 @@ def _switch(kind: type[_Choice], name: str, found: str) -> _Choice:
 
 @dataclass(frozen=True)
 class ComputeRates:
-    """Effective (sustained) compute rates, FLOP/s; the ground's is that of all stations together."""
+    """Effective (sustained) compute rates, FLOP/s; the ground's is that of all stations together.
+
+    ``message_s`` is what the software of one end takes for one message of a step, beside link and arithmetic: the ground
+    takes its messages one after the other, each satellite its own.
+    """
 
     satellite_flops: float
     ground_flops: float
+    message_s: float = 0.0
 
     def __post_init__(self) -> None:
         _require_positive(self, "satellite_flops", "ground_flops")
+        _require_not_negative(self, "message_s")
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,13 @@ class Workload:
     sample and pass, except ``embedding_flops``, which a frozen embedding spends once per round.  On board
     (``onboard_flops`` per sample and pass) a satellite trains only in the on-board modes, or where
     ``onboard_share`` allows it to take a part of its samples.  ``aggregate_bytes`` is what each satellite
-    contributes to the average at the end.
+    contributes to the average at the end, ``update_bytes`` what comes back to it.
+
+    With a shared adapter (``shared_adapter``) the ground takes optimiser steps one after another, each from the samples of
+    up to ``satellites_per_step`` satellites, one micro-batch of each; the forward pass of step ``j`` uses the adapter after
+    exactly ``max(0, j - gradient_delay)`` updates.  With an adapter each, only a satellite's own steps wait for each other;
+    up to ``satellites_per_step`` satellites share a forward and a backward pass.  A satellite is in one step at a time.
+    A step's samples cross in ``micro_batches`` parts (lora).
     """
 
     mode: Mode
@@ -154,6 +166,11 @@ class Workload:
     epochs: int = 1
     micro_batch: int = 16
     onboard_share: bool = False
+    update_bytes: float = 0.0
+    shared_adapter: bool = False
+    satellites_per_step: int = 1
+    gradient_delay: int = 0
+    micro_batches: int = 1
 
     def __post_init__(self) -> None:
         if not self.samples or min(self.samples) < 0 or sum(self.samples) == 0:
@@ -162,12 +179,16 @@ class Workload:
             )
         _require_not_negative(
             self, "c1_bytes", "c2_bytes", "c3_bytes", "c4_bytes", "embedding_flops", "head_flops", "onboard_flops",
-            "backbone_forward_flops", "backbone_backward_flops", "aggregate_bytes", "backbone_bytes",
+            "backbone_forward_flops", "backbone_backward_flops", "aggregate_bytes", "backbone_bytes", "update_bytes",
         )  # fmt: skip
         if not 0.0 <= self.cached_fraction <= 1.0:
             raise WorkloadError(f"cached_fraction: found {self.cached_fraction}, allowed is 0 to 1")
         if self.epochs < 1 or self.micro_batch < 1:
             raise WorkloadError("epochs, micro_batch: allowed is 1 or more")
+        if self.satellites_per_step < 1 or self.micro_batches < 1 or self.gradient_delay < 0:
+            raise WorkloadError(
+                "satellites_per_step, micro_batches: allowed is 1 or more; gradient_delay: 0 or more"
+            )
 
     @classmethod
     def split(
@@ -195,6 +216,10 @@ class Workload:
         micro_batch: int = 16,
         onboard_share: bool = False,
         shared_head: bool = False,
+        shared_adapter: bool = False,
+        satellites_per_step: int = 1,
+        gradient_delay: int = 0,
+        micro_batches: int = 1,
     ) -> Workload:
         """A round from the profile of a model.
 
@@ -237,11 +262,16 @@ class Workload:
             backbone_backward_flops=lora_step - backbone_flops if lora or central else 0.0,
             onboard_flops=onboard,
             aggregate_bytes=aggregate,
+            update_bytes=aggregate,
             backbone_bytes=backbone_bytes,
             cached_fraction=cached_fraction,
             epochs=epochs,
             micro_batch=micro_batch,
             onboard_share=onboard_share and lora,
+            shared_adapter=shared_adapter and lora,
+            satellites_per_step=satellites_per_step if lora else 1,
+            gradient_delay=gradient_delay if lora and shared_adapter else 0,
+            micro_batches=micro_batches if lora else 1,
         )  # fmt: skip
 
     def without(self, lost: Collection[int]) -> Workload:
