@@ -26,6 +26,7 @@ class Tree:
     hops: np.ndarray
     serial_s_per_bit: np.ndarray
     order: np.ndarray  # satellites with a path, nearest first
+    side: np.ndarray  # the neighbour of the gateway by which each comes; the gateway itself by itself
 
     def path(self, satellite: int) -> list[int]:
         """The nodes from ``satellite`` to the gateway, both included."""
@@ -124,6 +125,9 @@ class Routes:
         serial[used["source"]], flight[used["source"]] = 1.0 / used["rate_bps"], used["owlt_s"]
         hops[used["source"]] = 1.0
         jump = np.where(next_hop >= 0, next_hop, np.arange(count))
+        side = np.where((next_hop >= 0) & (next_hop != gateway), next_hop, np.arange(count))
+        while not np.array_equal(further := side[side], side):
+            side = further
         while True:  # pointer doubling: sums along all paths at once
             further = jump[jump]
             serial, flight, hops = serial + serial[jump], flight + flight[jump], hops + hops[jump]
@@ -133,4 +137,4 @@ class Routes:
         unreachable = ~np.isfinite(distance)
         flight[unreachable] = np.inf
         order = np.argsort(distance, kind="stable")
-        return Tree(next_hop, flight, hops.astype(int), serial, order[: count - int(unreachable.sum())])
+        return Tree(next_hop, flight, hops.astype(int), serial, order[: count - int(unreachable.sum())], side)

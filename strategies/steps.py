@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from strategies.answers import Answer, AnswerLog, Hop, Path, Window
-from strategies.chains import Chain, chains_of
+from strategies.chains import chains_of
 from strategies.plan import STEP, Kind, activities
 from strategies.routes import BUCKET_S, Routes
 from strategies.shares import BURST_S
@@ -195,13 +195,11 @@ class GroundSteps:
                 until_s = max(until_s, block.last_s - self.owlt_s[block.session])
                 self.features_until_s[block.session] = until_s
         self.group = group.tolist()
-        self.chains = chains_of(blocks, self.workload.passes, done)
+        self.chains = chains_of(blocks, self.workload.passes, self.workload.micro_batch, done)
         self.todo = sum(chain.left() for chain in self.chains.values())
-        self.step_of = {satellite: chain.steps_before(self.workload) for satellite, chain in self.chains.items()}
         self.finish_s = np.full(len(done), self.start_s)
         self.left = np.zeros(len(done), int)
-        size = self.workload.micro_batch
-        begun = sorted((chain.features_s(size), satellite) for satellite, chain in self.chains.items())
+        begun = sorted((chain.features_s(), satellite) for satellite, chain in self.chains.items())
         # Cohorts go one after the other, first features first, so that satellites finish early; inside a cohort all
         # advance together, which keeps the ground busy to the end of the last.
         self.rank = {satellite: -((len(begun) - 1 - i) // _COHORT) for i, (_, satellite) in enumerate(begun)}
@@ -282,9 +280,7 @@ class GroundSteps:
         while self.ready and len(members) < self.workload.satellites_per_step:
             satellite = heapq.heappop(self.ready)[-1]
             chain = self.chains[satellite]
-            block, epoch = chain.tasks[chain.task]
-            end = min(chain.sample + self.workload.micro_batch, block.end)
-            members.append(_Member(satellite, block, epoch, chain.sample, end))
+            members.append(_Member(satellite, chain.block, chain.epoch, chain.first, chain.end))
         members = self._answered(members, start_s)
         if not members:
             return
@@ -318,7 +314,6 @@ class GroundSteps:
 
     def _end(self, batch: _Batch, end_s: float, next_s: float) -> None:
         """The step is over at ``end_s``; the satellites may begin their next at ``next_s``."""
-        size = self.workload.micro_batch
         for member in batch.members:
             satellite, chain, count = member.satellite, self.chains[member.satellite], member.end - member.first
             assert member.answer is not None
@@ -329,21 +324,20 @@ class GroundSteps:
             )
             self.order.append(
                 (
-                    batch.number, satellite, self.step_of[satellite], member.first, member.end, member.epoch,
+                    batch.number, satellite, chain.step, member.first, member.end, member.epoch,
                     member.answer.path.gateway, member.answer.path.station,
                     batch.updates if self.ordered else 0, batch.start_s, over_s,
                 )
             )  # fmt: skip
-            self.step_of[satellite] += 1
             self.finish_s[satellite] = max(self.finish_s[satellite], over_s)
             self.todo -= count
-            if chain.advance(count):
-                heapq.heappush(self.waiting, (max(next_s, chain.features_s(size)), satellite))
+            if chain.advance():
+                heapq.heappush(self.waiting, (max(next_s, chain.features_s()), satellite))
 
     def _train_heads(self) -> np.ndarray:
         """In mode head every satellite trains its head when its last hidden states are on board."""
         who = np.array([k for k in sorted(self.chains) if not self.left[k]], int)
-        samples = np.array([self.chains[k].tasks[-1][0].end for k in who.tolist()], int)
+        samples = np.array([self.chains[k].samples for k in who.tolist()], int)
         begin_s = self.finish_s[who]
         self.finish_s[who] = begin_s + samples * self.head_training_s
         return activities(
