@@ -377,9 +377,11 @@ class _Timing:
         first_s, last_s = self._travel(
             case, back, first_s, self.learnt_s, count, part, work.c3_bytes * 8.0, releases, down_s=self.down_s
         )
-        self.over_s = last_s + backward_s if work.chained else arrived_s
-        # The same from the other end: the last part must be there when the backward pass begins.
-        due_s = steps["end_s"] - backward_s
+        # The backward pass goes through the parts, too: it begins with the first and ends with the last.
+        part_s = backward_s / np.maximum(cut, 1)
+        self.over_s = np.maximum(last_s + part_s, first_s + backward_s) if work.chained else arrived_s
+        # The same from the other end.
+        due_s = steps["end_s"] - part_s
         dues: dict[int, np.ndarray] = {}
         due_s = self._return(case, back, due_s, part, work.c3_bytes * 8.0, dues)
         self.learnt_due_s = due_s.copy()

@@ -21,7 +21,7 @@ def ends(case: Case, weights: WeightRules) -> Iterator[Violation]:
     doing = ~np.isin(rows["kind"], _POINTS)
     last = np.flatnonzero(doing & np.isin(rows["kind"], (Kind.REDUCE, Kind.UPDATE)))
     times = [plan.start_s, float(rows["end_s"][doing].max(initial=plan.start_s))]
-    times.append(float((rows["end_s"] + case.owlt_s)[last].max(initial=plan.start_s)))
+    times.append(float(weights.arrival_s[last].max(initial=plan.start_s)))
     times.append(float(plan.steps["end_s"].max(initial=plan.start_s)))
     if not np.isfinite(plan.end_s) or abs(max(times) - plan.end_s) > SLACK_S:
         yield Violation(

@@ -34,6 +34,11 @@ class WeightRules:
         self.inward = self.reduce[~np.isin(link[self.reduce], _SGL)]
         self.outward = self.update[~np.isin(link[self.update], _SGL)]
         self.arrival_s = rows["end_s"] + case.owlt_s
+        if case.workload.on_board:
+            # Weights that travel in pieces: a window lasts until they are there, light time included.
+            inner = np.concatenate([self.inward, self.outward])
+            sent_s = rows["start_s"] + rows["bytes"] * 8.0 / case.rate_bps + case.owlt_s
+            self.arrival_s[inner] = np.maximum(rows["end_s"], sent_s)[inner]
 
     def violations(self) -> Iterator[Violation]:
         """Everything that is wrong with the average."""
