@@ -16,6 +16,7 @@ from strategies.workload import ComputeRates, Resources, Workload
 
 MOVES = (Kind.FEATURES, Kind.HIDDEN, Kind.GRADIENT, Kind.REDUCE, Kind.UPDATE, Kind.GATHER)
 COMPUTES = (Kind.EMBED, Kind.BACKBONE, Kind.HEAD, Kind.TRAIN)
+OF_SAMPLES = (*COMPUTES, Kind.FEATURES, Kind.HIDDEN, Kind.GRADIENT, Kind.GATHER)
 # Amounts are sums of products of the workload's numbers; times are sums of a few of them.
 SAME = 1e-6
 SLACK_S = 1e-5
@@ -50,14 +51,42 @@ class Case:
 
     @cached_property
     def sane(self) -> np.ndarray:
-        """Which activities name nodes, satellites and kinds that there are, and finite times and amounts."""
+        """Which activities have places, links, amounts and samples that their kind can have."""
         rows, nodes = self.plan.activities, len(self.contact_plan.nodes)
         good = rows["kind"] <= max(Kind)
         for field, count in (("node", nodes), ("peer", nodes), ("satellite", self.satellites)):
             good &= (rows[field] >= -1) & (rows[field] < count)
         for field in ("start_s", "end_s", "bytes", "flops"):
             good &= np.isfinite(rows[field])
-        return good & (rows["bytes"] >= 0) & (rows["flops"] >= 0)
+        good &= (rows["bytes"] >= 0) & (rows["flops"] >= 0)
+        moves, computes = np.isin(rows["kind"], MOVES), np.isin(rows["kind"], COMPUTES)
+        ends = (rows["node"] >= 0) & (rows["peer"] >= 0) & (rows["node"] != rows["peer"])
+        from_space, to_space = rows["node"] < self.satellites, rows["peer"] < self.satellites
+        isl = np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL)) & from_space & to_space
+        down = (rows["link"] == LinkKind.DOWNLINK) & from_space & ~to_space
+        up = (rows["link"] == LinkKind.UPLINK) & ~from_space & to_space
+        place = np.where(rows["kind"] == Kind.BACKBONE, -1, rows["satellite"])
+        there = (rows["node"] == place) & (rows["peer"] == -1) & (rows["link"] == ON_NO_LINK)
+        good &= ~moves | (ends & (isl | down | up) & (rows["flops"] == 0))
+        good &= ~computes | (there & (rows["satellite"] >= 0) & (rows["bytes"] == 0))
+        good &= moves | computes | (ends & (rows["bytes"] == 0) & (rows["flops"] == 0))
+        return good & self._samples_exist(rows)
+
+    def _samples_exist(self, rows: np.ndarray) -> np.ndarray:
+        """Which rows are of no samples, or of some that their satellite has, in a pass that there is."""
+        limit = np.append(np.asarray(self.workload.samples), 0)
+        count = limit[
+            np.where((rows["satellite"] >= 0) & (rows["satellite"] < self.satellites), rows["satellite"], -1)
+        ]
+        exist = (rows["satellite"] >= 0) & (rows["first_sample"] >= 0) & (rows["end_sample"] <= count)
+        exist &= (
+            (rows["end_sample"] > rows["first_sample"])
+            & (rows["epoch"] >= 0)
+            & (rows["epoch"] < self.workload.passes)
+        )
+        once = np.isin(rows["kind"], (Kind.EMBED, Kind.FEATURES, Kind.GATHER, Kind.TRAIN))
+        exist &= ~once | (rows["epoch"] == 0)
+        return exist | ~np.isin(rows["kind"], OF_SAMPLES)
 
     @cached_property
     def contact(self) -> np.ndarray:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from orbit.contact_plan import LinkKind
-from strategies.checker_case import COMPUTES, MOVES, SLACK_S, Case, Violation
-from strategies.plan import ON_NO_LINK, Kind
+from strategies.checker_case import MOVES, SLACK_S, Case, Violation
+from strategies.plan import Kind
 from strategies.workload import Mode
 
 _KINDS = {
@@ -23,30 +22,14 @@ _KINDS = {
 def form(case: Case) -> Iterator[Violation]:
     """Every field of an activity is one that its kind can have, and the mode has such activities."""
     for row in case.plan.activities[~case.sane][:10]:
-        yield Violation("form", f"an activity that no plan can have: {row}")
-    rows = case.rows
+        yield Violation(
+            "form", f"place, link, amount or samples that an activity of its kind cannot have: {row}"
+        )
     allowed = (*_KINDS[case.workload.mode], Kind.SESSION, Kind.LASER)
     if case.workload.aggregate_bytes > 0:
         allowed = (*allowed, Kind.REDUCE, Kind.UPDATE)
-    for row in rows[~np.isin(rows["kind"], allowed)][:10]:
+    for row in case.rows[~np.isin(case.rows["kind"], allowed)][:10]:
         yield Violation("form", f"{case.words(row)}: a round of mode {case.workload.mode} has none")
-    computes, moves = np.isin(rows["kind"], COMPUTES), np.isin(rows["kind"], MOVES)
-    held = ~computes & ~moves
-    place = np.where(rows["kind"] == Kind.BACKBONE, -1, rows["satellite"])
-    wrong = computes & ((rows["node"] != place) | (rows["peer"] != -1) | (rows["link"] != ON_NO_LINK))
-    wrong |= computes & ((rows["bytes"] != 0) | (rows["satellite"] < 0))
-    wrong |= moves & ((rows["link"] > max(LinkKind)) | (rows["flops"] != 0) | (rows["node"] == rows["peer"]))
-    wrong |= ~computes & ((rows["node"] < 0) | (rows["peer"] < 0))
-    wrong |= held & ((rows["bytes"] != 0) | (rows["flops"] != 0))
-    of_samples = np.isin(rows["kind"], (*COMPUTES, Kind.FEATURES, Kind.HIDDEN, Kind.GRADIENT, Kind.GATHER))
-    limit = np.append(np.asarray(case.workload.samples), 0)[rows["satellite"]]
-    wrong |= of_samples & (
-        (rows["satellite"] < 0) | (rows["first_sample"] < 0) | (rows["end_sample"] > limit)
-    )
-    wrong |= of_samples & (rows["end_sample"] <= rows["first_sample"])
-    wrong |= of_samples & ((rows["epoch"] < 0) | (rows["epoch"] >= case.workload.passes))
-    for row in rows[wrong][:10]:
-        yield Violation("form", f"{case.words(row)}: place, link, amount or samples that it cannot have")
 
 
 def times(case: Case) -> Iterator[Violation]:

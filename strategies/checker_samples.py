@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from orbit.contact_plan import LinkKind
 from strategies.checker_case import SAME, SLACK_S, Case, Violation
@@ -100,6 +102,7 @@ def order(case: Case) -> Iterator[Violation]:
     """Features leave when they are embedded and hop on when they are there, from their satellite to a station."""
     copies: dict[tuple[int, int], tuple[np.void, float]] = {}
     yield from _copies(case, copies)
+    yield from _copied(case)
     features = case.of_kind(Kind.FEATURES)
     rows = case.rows[features]
     by_block = np.lexsort([rows["start_s"], rows["end_sample"], rows["first_sample"], rows["satellite"]])
@@ -187,6 +190,24 @@ def _copies(case: Case, found: dict[tuple[int, int], tuple[np.void, float]]) -> 
                 "order", f"{case.words(row)} of {case.samples(row)} runs ahead of what it carries"
             )
         found[source, peer] = (row, float(case.owlt_s[index]))
+
+
+def _copied(case: Case) -> Iterator[Violation]:
+    """Labelled all-gather, every satellite of a plane gets a copy, as far as the plane's links stand all the time."""
+    if case.plan.switches.intra_orbit is not IntraOrbit.ALL_GATHER:
+        return
+    contacts = case.contact_plan.of_kind(LinkKind.INTRA_ISL)
+    stands = (contacts["start_s"] <= case.plan.start_s) & (contacts["end_s"] >= case.plan.end_s)
+    stands &= contacts["rate_bps"] > 0
+    ends = (contacts["source"][stands], contacts["target"][stands])
+    graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(case.satellites, case.satellites))
+    label = connected_components(graph, directed=False)[1]
+    rows = case.rows[case.rows["kind"] == Kind.GATHER]
+    holders = set(zip(rows["satellite"].tolist(), rows["peer"].tolist(), strict=True))
+    for source in np.flatnonzero(case.demand.split > case.demand.on_ground).tolist():
+        for peer in np.flatnonzero(label == label[source]).tolist():
+            if peer != source and (source, peer) not in holders:
+                yield Violation("once", f"{case.name(peer)} gets no copy of {case.name(source)}'s features")
 
 
 def _passed_s(row: np.void, sample: int) -> float:

@@ -35,8 +35,7 @@ def ends(case: Case, weights: WeightRules) -> Iterator[Violation]:
             )
             return
     if case.workload.on_board:
-        yield from _on_board(case, weights)
-        return
+        return  # see WeightRules
     finish_s = np.full(case.satellites, plan.start_s)
     known = (plan.steps["satellite"] >= 0) & (plan.steps["satellite"] < case.satellites)
     np.maximum.at(finish_s, plan.steps["satellite"][known], plan.steps["end_s"][known])
@@ -49,26 +48,6 @@ def ends(case: Case, weights: WeightRules) -> Iterator[Violation]:
     delivered_s = weights.delivered_s if case.workload.aggregate_bytes > 0 else finish_s
     there = case.trainers[np.isfinite(delivered_s[case.trainers])]
     yield from _told(case, "delivered_s", delivered_s, there)
-
-
-def _on_board(case: Case, weights: WeightRules) -> Iterator[Violation]:
-    """Everyone has the average, and says so no sooner; in the end the last one does."""
-    latest_s = np.maximum(
-        weights.trained_s, np.where(np.isfinite(weights.received_s), weights.received_s, -np.inf)
-    )
-    for field in ("finish_s", "delivered_s"):
-        told_s = getattr(case.plan, field)
-        early = case.trainers[told_s[case.trainers] < latest_s[case.trainers] - SLACK_S]
-        for satellite in early[:5]:
-            yield Violation(
-                "end",
-                f"{case.name(satellite)}: {field} is {told_s[satellite]:.6f} s, wanted {latest_s[satellite]:.6f} s or later",
-            )
-        last_s = float(told_s[case.trainers].max(initial=case.plan.start_s))
-        if abs(last_s - case.plan.end_s) > SLACK_S:
-            yield Violation(
-                "end", f"{field}: the last is {last_s:.6f} s, the round ends at {case.plan.end_s:.6f} s"
-            )
 
 
 def _told(case: Case, field: str, true_s: np.ndarray, who: np.ndarray) -> Iterator[Violation]:

@@ -33,6 +33,7 @@ class WeightRules:
         self.up = self.update[link[self.update] == LinkKind.UPLINK]
         self.inward = self.reduce[~np.isin(link[self.reduce], _SGL)]
         self.outward = self.update[~np.isin(link[self.update], _SGL)]
+        self.known_s = np.full(case.satellites, np.inf)  # on board: when each has the average
         self.arrival_s = rows["end_s"] + case.owlt_s
         if case.workload.on_board:
             # Weights that travel in pieces: a window lasts until they are there, light time included.
@@ -51,6 +52,7 @@ class WeightRules:
         yield from self._after_training()
         if self.case.workload.on_board:
             yield from self._on_board()
+            yield from self._own_ends()
         else:
             yield from self._trees()
             yield from self._comes_back()
@@ -197,14 +199,30 @@ class WeightRules:
         case = self.case
         label = self._label
         groups = np.unique(label[case.trainers])
-        group_s = np.full(len(label), np.inf)  # when each satellite has its group's average
+        group_s = self.known_s.copy()  # when each satellite has its group's average
         for group in groups:
             yield from self._group(np.flatnonzero(label == group), group_s)
+        self.known_s = group_s
         if len(groups) > 1:
-            yield from self._through_ground(groups, group_s)
+            yield from self._through_ground(groups, group_s.copy())
         elif len(self.down) or len(self.up):
             index = np.concatenate([self.down, self.up])[0]
             yield Violation("average", f"{case.words(case.rows[index])}: all have met already")
+
+    def _own_ends(self) -> Iterator[Violation]:
+        """A satellite's round is over when its group has the average."""
+        case, label = self.case, self._label
+        for group in np.unique(label[case.trainers]):
+            members = np.intersect1d(np.flatnonzero(label == group), case.trainers)
+            true_s = float(self.known_s[members].max())
+            for field in ("finish_s", "delivered_s"):
+                told_s = getattr(case.plan, field)
+                wrong = members[~(np.abs(told_s[members] - true_s) <= SLACK_S)] if np.isfinite(true_s) else []
+                for satellite in wrong[:5]:
+                    yield Violation(
+                        "end",
+                        f"{case.name(satellite)}: {field} is {told_s[satellite]:.6f} s, wanted {true_s:.6f} s",
+                    )
 
     def _group(self, members: np.ndarray, group_s: np.ndarray) -> Iterator[Violation]:
         """The average of satellites that links join: round a plane all at once, or up a tree and back."""
@@ -369,9 +387,13 @@ class WeightRules:
                     )
             mine = self.up[np.isin(rows["peer"][self.up], members)]
             there_s = float(self.arrival_s[mine].max(initial=self.case.plan.start_s))
-            # The parts of several gateways meet in the last.
-            has_s = {int(gateway): there_s for gateway in rows["peer"][mine]}
+            # The parts of several gateways meet in the one that has the last of them.
+            last = mine[np.argmax(self.arrival_s[mine])] if len(mine) else None
+            has_s = {} if last is None else {int(rows["peer"][last]): there_s}
             back = self.outward[np.isin(rows["node"][self.outward], members)]
             back = back[rows["start_s"][back] >= self.ground_s - SLACK_S]
             yield from self._bytes(back, weights)
-            yield from self._spread(back, has_s, members, np.full(case.satellites, np.inf))
+            know_s = np.full(case.satellites, np.inf)
+            yield from self._spread(back, has_s, members, know_s)
+            know_s[list(has_s)] = there_s
+            self.known_s[members] = know_s[members]
