@@ -200,16 +200,14 @@ class _Flight:
 
     def fly(self) -> Flown:
         self._features()
-        if self.workload.on_board:
-            _Weights(self).on_board()
-        elif self.workload.central:
+        if self.workload.central:
             self._central()
-        else:
+        elif not self.workload.on_board:
             self.ground = _Ground(self) if len(self.plan.steps) else None
             if self.ground is None:
                 self._local_heads()
         self._training()
-        self.weights = None if self.workload.on_board else _Weights(self)
+        self.weights = _Weights(self)
         self.clock.at(self.plan.start_s, self._nudge)
         self.clock.run()
         self._nothing_left()
@@ -701,9 +699,6 @@ class _Weights:
         self._chain(self.sums, towards=True)
         self._pieces(self.sums, up=True)
         self._pieces(self.returns, up=False)
-
-    def on_board(self) -> None:
-        self.flight.weights = self
 
     def _all_reduces(self) -> None:
         """Planes that sum both ways at once, apart from the trees."""
