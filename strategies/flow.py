@@ -1,0 +1,256 @@
+"""How much of what groups of satellites need could sessions with stations carry by a given time: a linear program.
+
+It is a relaxation: sessions may be cut up and shared out at will, only their set-up is paid, in proportion to how much of
+what it could carry a session carries.  Every constraint below holds in every plan, so what the program cannot do by a time,
+no plan can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog
+
+from strategies.linear_rows import LinearRows
+from strategies.session_windows import data_from_s
+
+_MANY = 1000  # windows, from which on fewer slots are enough
+_SLOTS, _SLOTS_OF_MANY = 24, 8  # one a multiple of the other: the coarser relaxes the finer
+
+
+@dataclass(frozen=True, eq=False)
+class FlowNeeds:
+    """What each group needs; arrays of shape ``(groups,)`` where nothing else is said.
+
+    ``features`` samples of ``feature_bits`` come down, through any session, by ``features_until_s``; ``embedded(time_s)``
+    of them can have been computed on board by each of some times, shape ``(groups, times)``.  ``answers`` of ``up_bits`` go
+    up and are answered by ``down_bits`` through the same session by ``answers_until_s``; while one is on its way its
+    session is held for ``held_s`` at least, divided by how many may be on their way at once.  The ground spends
+    ``ground_s`` on each feature that arrives and ``other_ground_s`` on the rest, until ``ground_until_s``.
+    ``aboard_share`` is the part of a group's samples that may be trained on board, and so needs nothing of all this.
+    """
+
+    features: np.ndarray
+    feature_bits: float
+    features_until_s: np.ndarray
+    embedded: Callable[[np.ndarray], np.ndarray] | None
+    answers: np.ndarray
+    up_bits: float
+    down_bits: float
+    answers_until_s: np.ndarray
+    held_s: np.ndarray
+    ground_s: np.ndarray
+    other_ground_s: np.ndarray
+    ground_until_s: float
+    aboard_share: np.ndarray
+
+
+def served_part(
+    needs: FlowNeeds,
+    windows: np.ndarray,
+    group: np.ndarray,
+    beams: int,
+    start_s: float,
+    until_s: float,
+) -> float:
+    """Return the part of all needs, at most 1, that could be served by ``until_s``.
+
+    ``windows`` (dtype ``WINDOW``) end by then; ``group`` labels them.
+    """
+    return _SessionProgram(needs, windows, group, beams, start_s, until_s).solve()
+
+
+class _SessionProgram:
+    """The program: seconds held and seconds of features per window and slot, answers and set-up per window."""
+
+    def __init__(
+        self,
+        needs: FlowNeeds,
+        windows: np.ndarray,
+        group: np.ndarray,
+        beams: int,
+        start_s: float,
+        until_s: float,
+    ) -> None:
+        self.needs, self.windows, self.group, self.beams = needs, windows, group, beams
+        slots = _SLOTS if len(windows) < _MANY else _SLOTS_OF_MANY
+        self.edges_s = np.linspace(start_s, until_s, slots + 1)
+        self.slots, self.groups, self.count = slots, len(needs.features), len(windows)
+        held = _overlap_s(windows["start_s"], windows["end_s"], self.edges_s)
+        self.window, self.slot = np.nonzero(held > 0)
+        self.held_limit_s = held[self.window, self.slot]
+
+        down_from_s, up_from_s = data_from_s(windows, "down"), data_from_s(windows, "up")
+        feature_end_s = np.minimum(windows["down_end_s"], needs.features_until_s[group])
+        answer_end_s = np.minimum(windows["down_end_s"], needs.answers_until_s[group])
+        up_end_s = np.minimum(windows["up_end_s"], needs.answers_until_s[group])
+        self.feature_limit_s = _overlap_s(down_from_s, feature_end_s, self.edges_s)[self.window, self.slot]
+        self.down_s = np.maximum(np.maximum(feature_end_s, answer_end_s) - down_from_s, 0.0)
+        self.up_s = np.maximum(up_end_s - up_from_s, 0.0)
+
+        pairs, windows_count = len(self.window), self.count
+        self.of_part = 0
+        self.of_held = 1 + np.arange(pairs)
+        self.of_feature = self.of_held[-1:].max(initial=0) + 1 + np.arange(pairs)
+        self.of_answer = 1 + 2 * pairs + np.arange(windows_count)
+        self.of_session = self.of_answer + windows_count
+        self.of_aboard = 1 + 2 * pairs + 2 * windows_count + np.arange(self.groups)
+        self.variables = 1 + 2 * pairs + 2 * windows_count + self.groups
+
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bits = needs.feature_bits or 1.0
+            self.sample_rate = windows["down_bps"] / bits  # features per second
+            answers = needs.answers[group]
+            up = np.where(answers * needs.up_bits > 0, answers * needs.up_bits / windows["up_bps"], 0.0)
+            back = np.where(
+                answers * needs.down_bits > 0, answers * needs.down_bits / windows["down_bps"], 0.0
+            )
+            held = answers * needs.held_s[group]
+            open_s = np.maximum(windows["end_s"] - windows["start_s"] - windows["setup_s"], 0.0)
+            self.most_answers = np.minimum.reduce(
+                [np.ones(windows_count), np.where(up > 0, self.up_s / up, 1.0), np.where(held > 0, open_s / held, 1.0)]
+            )
+        self.possible = (answers > 0) & np.isfinite(up) & np.isfinite(back)
+        self.back_s = np.where(self.possible, back, 0.0)  # seconds of the downlink for all answers of the group
+        self.forth_s = np.where(self.possible, np.maximum(up, held), 0.0)  # of the uplink, or of waiting
+        self.rows = LinearRows()
+
+    def solve(self) -> float:
+        """Return the largest part of all needs that can be served together."""
+        self._needs()
+        self._sessions()
+        self._antennas()
+        self._ground()
+        self._embedding()
+        upper = np.ones(self.variables)
+        upper[self.of_held] = self.held_limit_s
+        upper[self.of_feature] = np.where(self.needs.features[self.group[self.window]] > 0, self.feature_limit_s, 0.0)
+        upper[self.of_answer] = self.possible
+        upper[self.of_aboard] = np.minimum(self.needs.aboard_share, 1.0)
+        matrix, limit = self.rows.matrix(self.variables)
+        goal = np.zeros(self.variables)
+        goal[self.of_part] = -1.0
+        bounds = np.stack([np.zeros(self.variables), upper], axis=1)
+        found = linprog(goal, A_ub=matrix, b_ub=limit, bounds=bounds, method="highs")
+        if found.status != 0:
+            raise RuntimeError(f"the lower bound's linear program: {found.message}")
+        return float(-found.fun)
+
+    def _needs(self) -> None:
+        """Features come down and answers are given, as large a part of them as of everything."""
+        groups = np.arange(self.groups)
+        label = self.group[self.window]
+        features = self.needs.features
+        for wanted, carried in (
+            (
+                features > 0,
+                (label, self.of_feature, -self.sample_rate[self.window] / np.maximum(features, 1e-9)[label]),
+            ),
+            (self.needs.answers > 0, (self.group, self.of_answer, -1.0)),
+        ):
+            row = np.cumsum(wanted) - 1
+            chosen = wanted[carried[0]]
+            coefficient = np.broadcast_to(carried[2], np.shape(carried[0]))
+            self.rows.add(
+                np.zeros(int(wanted.sum())),
+                (row[groups[wanted]], np.zeros(int(wanted.sum())), 1.0),
+                (row[groups[wanted]], self.of_aboard[wanted], -1.0),
+                (row[carried[0][chosen]], carried[1][chosen], coefficient[chosen]),
+            )
+
+    def _sessions(self) -> None:
+        """A session is held while data flows, after its set-up; of a session a part is used as of its set-up."""
+        pairs, windows = np.arange(len(self.window)), np.arange(self.count)
+        self.rows.add(np.zeros(len(pairs)), (pairs, self.of_feature, 1.0), (pairs, self.of_held, -1.0))
+        setup_s = self.windows["setup_s"]
+        features = self.needs.features[self.group]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            feature_s = np.where(features > 0, features / self.sample_rate, 0.0)
+        most_down_s = np.minimum(self.down_s, feature_s + self.back_s)
+        down = ((self.window, self.of_feature, 1.0), (windows, self.of_answer, self.back_s))
+        up = (windows, self.of_answer, self.forth_s)
+        held, setup = (self.window, self.of_held, -1.0), (windows, self.of_session, setup_s)
+        none = np.zeros(self.count)
+        self.rows.add(none, *down, held, setup)
+        self.rows.add(none, up, held, setup)
+        self.rows.add(none, *down, (windows, self.of_session, -most_down_s))
+        self.rows.add(none, (windows, self.of_answer, 1.0), (windows, self.of_session, -self.most_answers))
+
+    def _antennas(self) -> None:
+        """A satellite has one antenna, a station so many beams, and both no more time than their windows cover."""
+        for name, count in (("satellite", 1), ("station", self.beams)):
+            node = self.windows[name][self.window]
+            key = node.astype(np.int64) * self.slots + self.slot
+            keys, row, members = np.unique(key, return_inverse=True, return_counts=True)
+            covered_s = self._covered_s(row, len(keys))
+            scarce = members > count
+            rank = np.cumsum(scarce) - 1
+            chosen = scarce[row]
+            self.rows.add(count * covered_s[scarce], (rank[row[chosen]], self.of_held[chosen], 1.0))
+
+    def _covered_s(self, row: np.ndarray, rows: int) -> np.ndarray:
+        """Return the seconds in which any of the windows of a row is open within its slot."""
+        begin_s = np.maximum(self.windows["start_s"][self.window], self.edges_s[self.slot])
+        end_s = np.minimum(self.windows["end_s"][self.window], self.edges_s[self.slot + 1])
+        order = np.lexsort([begin_s, row])
+        sorted_row, begin_s, end_s = row[order], begin_s[order], end_s[order]
+        lift_s = sorted_row * 2.0 * float(self.edges_s[-1] + 1.0)
+        latest_s = np.maximum.accumulate(end_s + lift_s) - lift_s
+        before_s = np.concatenate([[-np.inf], latest_s[:-1]])
+        before_s[np.concatenate([[True], np.diff(sorted_row) != 0])] = -np.inf
+        return np.bincount(sorted_row, np.maximum(end_s - np.maximum(begin_s, before_s), 0.0), minlength=rows)
+
+    def _ground(self) -> None:
+        """What arrives late is computed later: after every edge of slots, what has not come by then, and at all everything."""
+        needs = self.needs
+        if needs.ground_s.sum() + needs.other_ground_s.sum() <= 0:
+            return
+        later_s = np.maximum(needs.ground_until_s - self.edges_s[:-1], 0.0)
+        per_feature = needs.ground_s[self.group[self.window]] * self.sample_rate[self.window]
+        of_features = float((needs.ground_s * needs.features).sum())
+        everything = of_features + float(needs.other_ground_s.sum())
+        rows, groups = np.arange(self.slots), np.arange(self.groups)
+        due = np.full(self.slots, of_features)
+        due[0] = everything
+        aboard = needs.ground_s * needs.features
+        first = np.zeros(self.groups, int)
+        came_row, came = np.nonzero(self.slot[None, :] < rows[:, None])
+        self.rows.add(
+            later_s,
+            (rows, np.zeros(self.slots), due),
+            (came_row, self.of_feature[came], -per_feature[came]),
+            (np.repeat(rows, self.groups), np.tile(self.of_aboard, self.slots), -np.tile(aboard, self.slots)),
+            (first, self.of_aboard[groups], -needs.other_ground_s),
+        )
+
+    def _embedding(self) -> None:
+        """Features leave a group no sooner than they are embedded."""
+        needs = self.needs
+        if needs.embedded is None:
+            return
+        done = needs.embedded(self.edges_s[1:])
+        row_of_group, row_of_slot = np.nonzero((done < needs.features[:, None]) & (needs.features > 0)[:, None])
+        if not len(row_of_group):
+            return
+        pair_group = self.group[self.window]
+        by_group = [np.flatnonzero(pair_group == label) for label in range(self.groups)]
+        row, came = [], []
+        for index, (label, slot) in enumerate(zip(row_of_group.tolist(), row_of_slot.tolist(), strict=True)):
+            mine = by_group[label]
+            mine = mine[self.slot[mine] <= slot]
+            row.append(np.full(len(mine), index))
+            came.append(mine)
+        rows, pairs = np.concatenate(row), np.concatenate(came)
+        scale = needs.features[row_of_group]
+        self.rows.add(
+            done[row_of_group, row_of_slot] / scale,
+            (rows, self.of_feature[pairs], self.sample_rate[self.window[pairs]] / scale[rows]),
+        )
+
+
+def _overlap_s(begin_s: np.ndarray, end_s: np.ndarray, edges_s: np.ndarray) -> np.ndarray:
+    """Return the seconds of each interval in each slot, shape ``(intervals, slots)``."""
+    until_s = np.minimum(end_s[:, None], edges_s[None, 1:])
+    return np.maximum(until_s - np.maximum(begin_s[:, None], edges_s[None, :-1]), 0.0)
