@@ -8,10 +8,11 @@ import numpy as np
 
 from orbit.contact_plan import ContactPlan
 from strategies.earliest import earliest_s
-from strategies.flow import FlowNeeds, served_part
+from strategies.flow import served_part
+from strategies.flow_needs import FlowNeeds
 from strategies.light_paths import between_s
 from strategies.network import NoRouteError
-from strategies.reach import Reach
+from strategies.reach import Links, Reach
 from strategies.session_windows import held_from
 from strategies.sunlight import all_finished_s
 from strategies.workload import ComputeRates, Resources, Workload
@@ -21,14 +22,13 @@ _ENOUGH = 1.0 - 1e-6
 
 @dataclass(frozen=True, eq=False)
 class AverageBound:
-    """``windows`` (dtype ``WINDOW``) and ``links`` (contacts between satellites) are all that a round may use."""
+    """How the weights of a round can meet over the links of ``network``, and their average come back."""
 
     contact_plan: ContactPlan
     workload: Workload
     rates: ComputeRates
     resources: Resources
-    windows: np.ndarray
-    links: np.ndarray
+    network: Links
     start_s: float
 
     def spread_s(self, heard_s: float) -> float:
@@ -68,12 +68,9 @@ class AverageBound:
             )
         return min(ends_s)
 
-    def _reach(self, until_s: float) -> Reach:
-        return Reach.by(self.windows, self.links, len(self.workload.samples), until_s)
-
     def _shared_by_links(self, until_s: float, trained_s: np.ndarray, bits: float) -> float:
         """1 where links join all by then, and the weights that are ready last can have got everywhere."""
-        reach = self._reach(until_s)
+        reach = self.network.by(until_s)
         members = np.flatnonzero(self.workload.samples)
         if len(np.unique(reach.group[members])) > 1:
             return 0.0
@@ -89,7 +86,7 @@ class AverageBound:
 
     def _heard(self, until_s: float, trained_s: np.ndarray, bits: float) -> float:
         """The part of all groups' weights that can be on the ground by then."""
-        reach = self._reach(until_s)
+        reach = self.network.by(until_s)
         counted = np.asarray(self.workload.samples) > 0
         ready_s = np.full(reach.groups, -np.inf)
         np.maximum.at(ready_s, reach.group[counted], trained_s[counted])
@@ -103,12 +100,13 @@ class AverageBound:
     def _up_s(self, from_s: float, bits: float) -> float:
         """Return when all can have the average that is on the ground at ``from_s``; raises ``NoRouteError``."""
         horizon_s = self.contact_plan.horizon_s
-        windows = held_from(self.windows, from_s)
-        links = self.links[self.links["end_s"] > from_s]
+        windows = held_from(self.network.windows, from_s)
+        links = self.network.links[self.network.links["end_s"] > from_s]
         counted = np.asarray(self.workload.samples) > 0
+        network = Links(windows, links, len(counted))
 
         def spread(until_s: float) -> float:
-            reach = Reach.by(windows, links, len(counted), until_s)
+            reach = network.by(until_s)
             with np.errstate(divide="ignore", invalid="ignore"):
                 sent_s = bits / reach.best_bps("up")
                 begun_s = np.maximum(reach.first_data_s("up"), from_s) + sent_s

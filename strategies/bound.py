@@ -14,9 +14,10 @@ import numpy as np
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.average_bound import AverageBound
 from strategies.earliest import earliest_s
-from strategies.flow import FlowNeeds, served_part
+from strategies.flow import served_part
+from strategies.flow_needs import FlowNeeds
 from strategies.network import NoRouteError
-from strategies.reach import Reach
+from strategies.reach import Links, Reach
 from strategies.remaining import Remaining, remaining
 from strategies.round_state import RoundState
 from strategies.serial_steps import SerialSteps
@@ -45,11 +46,12 @@ def lower_bound_s(
     state = state or RoundState()
     windows = session_windows(contact_plan, start_s, resources.setup_s, state.pointed)
     links = _links(contact_plan, group, resources, start_s, state)
-    average = AverageBound(contact_plan, workload, rates, resources, windows, links, start_s)
+    network = Links(windows, links, len(workload.samples))
+    average = AverageBound(contact_plan, workload, rates, resources, network, start_s)
     if workload.on_board:
         return average.on_board_s() - start_s
     todo = remaining(workload, rates, state)
-    training = TrainingBound(contact_plan, workload, rates, resources, todo, windows, links, start_s)
+    training = TrainingBound(contact_plan, workload, rates, resources, todo, network, start_s)
     return average.spread_s(training.heard_s()) - start_s
 
 
@@ -85,8 +87,7 @@ class TrainingBound:
     rates: ComputeRates
     resources: Resources
     todo: Remaining
-    windows: np.ndarray
-    links: np.ndarray
+    network: Links
     start_s: float
 
     def heard_s(self) -> float:
@@ -110,9 +111,6 @@ class TrainingBound:
         answered = self.workload.up_bytes + self.workload.c3_bytes > 0 and self.todo.answers.any()
         return bool(self.todo.features.any() or (answered and not self.workload.central))
 
-    def _reach(self, until_s: float) -> Reach:
-        return Reach.by(self.windows, self.links, len(self.todo.samples), until_s)
-
     def _serial(self, reach: Reach) -> SerialSteps:
         return SerialSteps(self.workload, self.rates, self.resources, self.todo, reach, self.start_s)
 
@@ -130,7 +128,7 @@ class TrainingBound:
     def _in_order(self, until_s: float) -> float:
         """1 where what happens one after the other can be over by then, 0 where it cannot."""
         todo, workload = self.todo, self.workload
-        reach = self._reach(until_s)
+        reach = self.network.by(until_s)
         deadline_s = self._deadline_s(reach)
         if (deadline_s < self.start_s).any():
             return 0.0
@@ -153,9 +151,7 @@ class TrainingBound:
     def _served(self, until_s: float) -> float:
         """The part of all that crosses which sessions can carry in time."""
         todo, workload, rates = self.todo, self.workload, self.rates
-        if self._in_order(until_s) < 1.0:
-            return 0.0
-        reach = self._reach(until_s)
+        reach = self.network.by(until_s)
         steps = self._serial(reach)
         deadline_s = self._deadline_s(reach)
         group, groups = reach.group, reach.groups
@@ -223,7 +219,7 @@ class TrainingBound:
         """Raises ``NoRouteError`` for the first group whose own sessions, all together, are too short; else for all."""
         todo, workload = self.todo, self.workload
         horizon_s = self.contact_plan.horizon_s
-        reach = self._reach(horizon_s)
+        reach = self.network.by(horizon_s)
         windows, label = reach.windows, reach.window_group
         need = np.bincount(reach.group, todo.answers, minlength=reach.groups)
         carried = np.full(reach.groups, np.inf)

@@ -7,44 +7,17 @@ no plan can.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.optimize import linprog
 
+from strategies.flow_needs import FlowNeeds
+from strategies.flow_over_time import max_flow_part
 from strategies.linear_rows import LinearRows
-from strategies.session_windows import data_from_s
+from strategies.session_windows import covered_s, data_from_s, overlap_s
 
-_MANY = 1000  # windows, from which on fewer slots are enough
-_SLOTS, _SLOTS_OF_MANY = 24, 8  # one a multiple of the other: the coarser relaxes the finer
-
-
-@dataclass(frozen=True, eq=False)
-class FlowNeeds:
-    """What each group needs; arrays of shape ``(groups,)`` where nothing else is said.
-
-    ``features`` samples of ``feature_bits`` come down, through any session, by ``features_until_s``; ``embedded(time_s)``
-    of them can have been computed on board by each of some times, shape ``(groups, times)``.  ``answers`` of ``up_bits`` go
-    up and are answered by ``down_bits`` through the same session by ``answers_until_s``; while one is on its way its
-    session is held for ``held_s`` at least, divided by how many may be on their way at once.  The ground spends
-    ``ground_s`` on each feature that arrives and ``other_ground_s`` on the rest, until ``ground_until_s``.
-    ``aboard_share`` is the part of a group's samples that may be trained on board, and so needs nothing of all this.
-    """
-
-    features: np.ndarray
-    feature_bits: float
-    features_until_s: np.ndarray
-    embedded: Callable[[np.ndarray], np.ndarray] | None
-    answers: np.ndarray
-    up_bits: float
-    down_bits: float
-    answers_until_s: np.ndarray
-    held_s: np.ndarray
-    ground_s: np.ndarray
-    other_ground_s: np.ndarray
-    ground_until_s: float
-    aboard_share: np.ndarray
+# Of so many windows the program would take minutes: a maximum flow then stands for it, which relaxes it further.
+MANY_WINDOWS = 1500
+_SLOTS = 24
 
 
 def served_part(
@@ -59,6 +32,8 @@ def served_part(
 
     ``windows`` (dtype ``WINDOW``) end by then; ``group`` labels them.
     """
+    if len(windows) > MANY_WINDOWS:
+        return max_flow_part(needs, windows, group, beams, start_s, until_s)
     return _SessionProgram(needs, windows, group, beams, start_s, until_s).solve()
 
 
@@ -75,10 +50,9 @@ class _SessionProgram:
         until_s: float,
     ) -> None:
         self.needs, self.windows, self.group, self.beams = needs, windows, group, beams
-        slots = _SLOTS if len(windows) < _MANY else _SLOTS_OF_MANY
-        self.edges_s = np.linspace(start_s, until_s, slots + 1)
-        self.slots, self.groups, self.count = slots, len(needs.features), len(windows)
-        held = _overlap_s(windows["start_s"], windows["end_s"], self.edges_s)
+        self.edges_s = np.linspace(start_s, until_s, _SLOTS + 1)
+        self.slots, self.groups, self.count = _SLOTS, len(needs.features), len(windows)
+        held = overlap_s(windows["start_s"], windows["end_s"], self.edges_s)
         self.window, self.slot = np.nonzero(held > 0)
         self.held_limit_s = held[self.window, self.slot]
 
@@ -86,7 +60,7 @@ class _SessionProgram:
         feature_end_s = np.minimum(windows["down_end_s"], needs.features_until_s[group])
         answer_end_s = np.minimum(windows["down_end_s"], needs.answers_until_s[group])
         up_end_s = np.minimum(windows["up_end_s"], needs.answers_until_s[group])
-        self.feature_limit_s = _overlap_s(down_from_s, feature_end_s, self.edges_s)[self.window, self.slot]
+        self.feature_limit_s = overlap_s(down_from_s, feature_end_s, self.edges_s)[self.window, self.slot]
         self.down_s = np.maximum(np.maximum(feature_end_s, answer_end_s) - down_from_s, 0.0)
         self.up_s = np.maximum(up_end_s - up_from_s, 0.0)
 
@@ -184,23 +158,17 @@ class _SessionProgram:
             node = self.windows[name][self.window]
             key = node.astype(np.int64) * self.slots + self.slot
             keys, row, members = np.unique(key, return_inverse=True, return_counts=True)
-            covered_s = self._covered_s(row, len(keys))
+            open_s = self._covered_s(row, len(keys))
             scarce = members > count
             rank = np.cumsum(scarce) - 1
             chosen = scarce[row]
-            self.rows.add(count * covered_s[scarce], (rank[row[chosen]], self.of_held[chosen], 1.0))
+            self.rows.add(count * open_s[scarce], (rank[row[chosen]], self.of_held[chosen], 1.0))
 
     def _covered_s(self, row: np.ndarray, rows: int) -> np.ndarray:
         """Return the seconds in which any of the windows of a row is open within its slot."""
         begin_s = np.maximum(self.windows["start_s"][self.window], self.edges_s[self.slot])
         end_s = np.minimum(self.windows["end_s"][self.window], self.edges_s[self.slot + 1])
-        order = np.lexsort([begin_s, row])
-        sorted_row, begin_s, end_s = row[order], begin_s[order], end_s[order]
-        lift_s = sorted_row * 2.0 * float(self.edges_s[-1] + 1.0)
-        latest_s = np.maximum.accumulate(end_s + lift_s) - lift_s
-        before_s = np.concatenate([[-np.inf], latest_s[:-1]])
-        before_s[np.concatenate([[True], np.diff(sorted_row) != 0])] = -np.inf
-        return np.bincount(sorted_row, np.maximum(end_s - np.maximum(begin_s, before_s), 0.0), minlength=rows)
+        return covered_s(row, begin_s, end_s, rows)
 
     def _ground(self) -> None:
         """What arrives late is computed later: after every edge of slots, what has not come by then, and at all everything."""
@@ -249,8 +217,3 @@ class _SessionProgram:
             (rows, self.of_feature[pairs], self.sample_rate[self.window[pairs]] / scale[rows]),
         )
 
-
-def _overlap_s(begin_s: np.ndarray, end_s: np.ndarray, edges_s: np.ndarray) -> np.ndarray:
-    """Return the seconds of each interval in each slot, shape ``(intervals, slots)``."""
-    until_s = np.minimum(end_s[:, None], edges_s[None, 1:])
-    return np.maximum(until_s - np.maximum(begin_s[:, None], edges_s[None, :-1]), 0.0)

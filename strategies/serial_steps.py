@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 
-from strategies.light_paths import one_way_s
 from strategies.reach import Reach
 from strategies.remaining import Remaining
 from strategies.sunlight import all_finished_s
@@ -32,11 +31,10 @@ class SerialSteps:
         """
         workload, reach = self.workload, self.reach
         part = count if workload.micro_batches == 1 else count // workload.micro_batches
-        windows, links, satellites = reach.windows, reach.links, reach.satellites
-        up_s = one_way_s(windows, links, satellites, "up", 8.0 * part * workload.up_bytes)
+        up_s = reach.one_way_s("up", 8.0 * part * workload.up_bytes)
         if not workload.chained:
             return up_s + self.rates.message_s
-        down_s = one_way_s(windows, links, satellites, "down", 8.0 * part * workload.c3_bytes)
+        down_s = reach.one_way_s("down", 8.0 * part * workload.c3_bytes)
         head_s = part * workload.head_flops / self.rates.satellite_flops
         return up_s + self.rates.message_s + head_s + down_s
 

@@ -92,3 +92,22 @@ def held_from(windows: np.ndarray, from_s: float) -> np.ndarray:
     for name in ("down_start_s", "up_start_s"):
         windows[name] = np.maximum(windows[name], from_s)
     return windows
+
+
+def overlap_s(begin_s: np.ndarray, end_s: np.ndarray, edges_s: np.ndarray) -> np.ndarray:
+    """Return the seconds of each interval in each slot between ``edges_s``, shape ``(intervals, slots)``."""
+    until_s = np.minimum(end_s[:, None], edges_s[None, 1:])
+    return np.maximum(until_s - np.maximum(begin_s[:, None], edges_s[None, :-1]), 0.0)
+
+
+def covered_s(row: np.ndarray, begin_s: np.ndarray, end_s: np.ndarray, rows: int) -> np.ndarray:
+    """Return for how long any of the intervals of a row is open, shape ``(rows,)``; ``row`` labels them."""
+    if not len(row):
+        return np.zeros(rows)
+    order = np.lexsort([begin_s, row])
+    row, begin_s, end_s = row[order], begin_s[order], end_s[order]
+    lift_s = row * 2.0 * (float(end_s.max()) + 1.0)  # rows are lifted above each other by more than any time
+    latest_s = np.maximum.accumulate(end_s + lift_s) - lift_s
+    before_s = np.concatenate([[-np.inf], latest_s[:-1]])
+    before_s[np.concatenate([[True], np.diff(row) != 0])] = -np.inf
+    return np.bincount(row, np.maximum(end_s - np.maximum(begin_s, before_s), 0.0), minlength=rows)
