@@ -138,5 +138,5 @@ class AverageBound:
         begin_s = self.start_s
         if from_s is not None:
             begin_s = max(self.start_s, from_s - self.resources.setup_s)
-        part = served_part(needs, reach.windows, reach.window_group, self.resources.beams, begin_s, reach.until_s)
+        part = served_part(needs, reach, self.resources.beams, begin_s)
         return 1.0 if part >= _ENOUGH else part

@@ -190,8 +190,10 @@ class TrainingBound:
             other_ground_s=np.maximum(ground_s - features * per_feature_s, 0.0) * (not workload.central),
             ground_until_s=float(deadline_s[todo.answers > 0].max(initial=self.start_s)),
             aboard_share=aboard / np.maximum(counted, 1e-9),
+            features_of=todo.features,
+            answers_of=todo.answers if answered else 0.0 * todo.answers,
         )
-        part = served_part(needs, reach.windows, reach.window_group, self.resources.beams, self.start_s, until_s)
+        part = served_part(needs, reach, self.resources.beams, self.start_s)
         return 1.0 if part >= _ENOUGH else part
 
     def _aboard(self, until_s: float) -> np.ndarray:

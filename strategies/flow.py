@@ -12,7 +12,9 @@ from scipy.optimize import linprog
 
 from strategies.flow_needs import FlowNeeds
 from strategies.flow_over_time import max_flow_part
+from strategies.link_flow import LinkCommodity
 from strategies.linear_rows import LinearRows
+from strategies.reach import Reach
 from strategies.session_windows import covered_s, data_from_s, overlap_s
 
 # Of so many windows the program would take minutes: a maximum flow then stands for it, which relaxes it further.
@@ -20,36 +22,19 @@ MANY_WINDOWS = 1500
 _SLOTS = 24
 
 
-def served_part(
-    needs: FlowNeeds,
-    windows: np.ndarray,
-    group: np.ndarray,
-    beams: int,
-    start_s: float,
-    until_s: float,
-) -> float:
-    """Return the part of all needs, at most 1, that could be served by ``until_s``.
-
-    ``windows`` (dtype ``WINDOW``) end by then; ``group`` labels them.
-    """
-    if len(windows) > MANY_WINDOWS:
-        return max_flow_part(needs, windows, group, beams, start_s, until_s)
-    return _SessionProgram(needs, windows, group, beams, start_s, until_s).solve()
+def served_part(needs: FlowNeeds, reach: Reach, beams: int, start_s: float) -> float:
+    """Return the part of all needs, at most 1, that could be served from ``start_s`` on over what ``reach`` has."""
+    if len(reach.windows) > MANY_WINDOWS:
+        return max_flow_part(needs, reach.windows, reach.window_group, beams, start_s, reach.until_s)
+    return _SessionProgram(needs, reach, beams, start_s).solve()
 
 
 class _SessionProgram:
     """The program: seconds held and seconds of features per window and slot, answers and set-up per window."""
 
-    def __init__(
-        self,
-        needs: FlowNeeds,
-        windows: np.ndarray,
-        group: np.ndarray,
-        beams: int,
-        start_s: float,
-        until_s: float,
-    ) -> None:
-        self.needs, self.windows, self.group, self.beams = needs, windows, group, beams
+    def __init__(self, needs: FlowNeeds, reach: Reach, beams: int, start_s: float) -> None:
+        windows, group, until_s = reach.windows, reach.window_group, reach.until_s
+        self.needs, self.reach, self.windows, self.group, self.beams = needs, reach, windows, group, beams
         self.edges_s = np.linspace(start_s, until_s, _SLOTS + 1)
         self.slots, self.groups, self.count = _SLOTS, len(needs.features), len(windows)
         held = overlap_s(windows["start_s"], windows["end_s"], self.edges_s)
@@ -100,17 +85,52 @@ class _SessionProgram:
         self._embedding()
         upper = np.ones(self.variables)
         upper[self.of_held] = self.held_limit_s
-        upper[self.of_feature] = np.where(self.needs.features[self.group[self.window]] > 0, self.feature_limit_s, 0.0)
+        wanted = self.needs.features[self.group[self.window]] > 0
+        upper[self.of_feature] = np.where(wanted, self.feature_limit_s, 0.0)
         upper[self.of_answer] = self.possible
         upper[self.of_aboard] = np.minimum(self.needs.aboard_share, 1.0)
-        matrix, limit = self.rows.matrix(self.variables)
-        goal = np.zeros(self.variables)
+        solution = self._optimum(upper)
+        commodities = [] if upper[self.of_aboard].any() else self._commodities()
+        for commodity in commodities:
+            if not commodity.carried_over_links(solution, self.reach):
+                # Links seldom bind, and make the program several times as large: they enter where they do.
+                for each in commodities:
+                    upper = each.add_links(self.rows, upper, self.reach)
+                return float(self._optimum(upper)[self.of_part])
+        return float(solution[self.of_part])
+
+    def _optimum(self, upper: np.ndarray) -> np.ndarray:
+        matrix, limit = self.rows.matrix(len(upper))
+        goal = np.zeros(len(upper))
         goal[self.of_part] = -1.0
-        bounds = np.stack([np.zeros(self.variables), upper], axis=1)
+        bounds = np.stack([np.zeros(len(upper)), upper], axis=1)
         found = linprog(goal, A_ub=matrix, b_ub=limit, bounds=bounds, method="highs")
         if found.status != 0:
             raise RuntimeError(f"the lower bound's linear program: {found.message}")
-        return float(-found.fun)
+        return np.asarray(found.x)
+
+    def _commodities(self) -> list[LinkCommodity]:
+        """What links between satellites have to carry, down and up."""
+        needs, windows = self.needs, self.windows
+        if needs.features_of is None or needs.answers_of is None or not len(self.reach.links):
+            return []
+        answer_bits = needs.answers[self.group]
+        gateway = windows["satellite"]
+        down = LinkCommodity(
+            bits_of=needs.features_of * needs.feature_bits + needs.answers_of * needs.down_bits,
+            gateway=np.concatenate([gateway[self.window], gateway]),
+            variable=np.concatenate([self.of_feature, self.of_answer]),
+            bits=np.concatenate([windows["down_bps"][self.window], answer_bits * needs.down_bits]),
+            to_ground=True,
+        )
+        up = LinkCommodity(
+            bits_of=needs.answers_of * needs.up_bits,
+            gateway=gateway,
+            variable=self.of_answer,
+            bits=answer_bits * needs.up_bits,
+            to_ground=False,
+        )
+        return [commodity for commodity in (down, up) if commodity.bits_of.sum() > 0]
 
     def _needs(self) -> None:
         """Features come down and answers are given, as large a part of them as of everything."""

@@ -18,6 +18,8 @@ class FlowNeeds:
     session is held for ``held_s`` at least, divided by how many may be on their way at once.  The ground spends
     ``ground_s`` on each feature that arrives and ``other_ground_s`` on the rest, until ``ground_until_s``.
     ``aboard_share`` is the part of a group's samples that may be trained on board, and so needs nothing of all this.
+    ``features_of`` and ``answers_of``, shape ``(satellites,)``, say whose they are, where links between satellites have to
+    carry each by itself; None where they need not, as weights that are summed up on their way.
     """
 
     features: np.ndarray
@@ -33,3 +35,5 @@ class FlowNeeds:
     other_ground_s: np.ndarray
     ground_until_s: float
     aboard_share: np.ndarray
+    features_of: np.ndarray | None = None
+    answers_of: np.ndarray | None = None
