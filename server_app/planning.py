@@ -8,7 +8,7 @@ import numpy as np
 
 from mission.briefing import FEATURE_NAME_BYTES
 from mission.orbits import constellation_of, eclipses_of
-from mission.schema import Scenario
+from mission.schema import SATELLITES_PER_STEP, Scenario, Training
 from orbit.contact_plan import ContactPlan
 from relay.wire import encoded_bytes
 from splitmodel.published import Profile
@@ -24,6 +24,7 @@ from strategies.workload import ComputeRates, Mode, Resources, Switches, Workloa
 
 _FLOPS_PER_TFLOPS = 1e12
 _BYTES_PER_GB = 1e9
+_ROWS_TOGETHER = 32  # in a pass, of satellites with an adapter each: with more there is nothing left to gain
 _MANY_VALUES = 1 << 20  # so many that the last, partly filled block of a codec does not count
 
 
@@ -104,6 +105,7 @@ def rates_of(scenario: Scenario) -> ComputeRates:
     return ComputeRates(
         satellite_flops=scenario.compute.satellite_tflops * _FLOPS_PER_TFLOPS,
         ground_flops=scenario.compute.ground_tflops * _FLOPS_PER_TFLOPS,
+        message_s=scenario.compute.message_s,
     )
 
 
@@ -180,7 +182,19 @@ def workload_of(
         micro_batch=training.batch_size,
         onboard_share=onboard_share,
         shared_head=training.shares_head,
+        shared_adapter=training.adapter == "shared",
+        satellites_per_step=_satellites_per_step(training),
+        gradient_delay=training.gradient_delay,
+        micro_batches=training.micro_batches,
     )
+
+
+def _satellites_per_step(training: Training) -> int:
+    """How many satellites' micro-batches go through the backbone together, in mode ``lora``."""
+    if training.adapter == "shared":
+        # In another mode, for which lora is planned in comparison, the key says nothing.
+        return training.satellites_per_step if training.mode == "lora" else SATELLITES_PER_STEP
+    return 1 if training.micro_batches > 1 else max(1, _ROWS_TOGETHER // training.batch_size)
 
 
 def bits_per_value(codec: str) -> float:
