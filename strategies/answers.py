@@ -1,12 +1,11 @@
-"""The ground's answers to micro-batches, and the activities that they make up: one row per place and hop.
+"""Answers to the steps' samples on their way, and the activities that they make up: one row per place and hop.
 
-Micro-batches of a satellite that follow each other along one path are one *run*, whose windows reach from the start
-of its first micro-batch to the end of its last.
+Steps of a satellite that follow each other along one path are one *run*, whose windows reach from the start of its first
+step to the end of its last.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,35 +16,52 @@ from strategies.plan import ON_NO_LINK, Kind, as_activities
 from strategies.transport import Block
 from strategies.workload import Workload
 
+Window = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One link of a path while its contact lasts."""
+
+    node: int
+    peer: int
+    rate_bps: float
+    owlt_s: float
+    until_s: float  # the contact ends
+
 
 @dataclass(frozen=True)
 class Path:
-    """From a satellite through one session to the ground, with what the hops take on the way."""
+    """From a satellite through one session to the ground, and back: ``down`` and ``up`` are the hops of each way."""
 
     session: int
     gateway: int
     station: int
-    nodes: tuple[int, ...]  # satellite … gateway
-    hop_bps: tuple[float, ...]
-    hop_owlt_s: tuple[float, ...]
+    down: tuple[Hop, ...]  # satellite … gateway
+    up: tuple[Hop, ...]  # gateway … satellite
     ground_owlt_s: float
-    flight_s: float
-    serial_s_per_bit: float
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One micro-batch on its way: hidden states up the uplink, on board, its gradient down, back on the ground."""
+    """One satellite's samples of a step: hidden states up the uplink, on board, their gradient down, on the ground.
+
+    Windows reach from the start of the first part of the step to the end of its last.  ``parts_s`` is when the gradient of
+    each part is on the ground (in mode head: when its hidden states are on board), ``booked`` until when each link is taken.
+    """
 
     path: Path
     back: Path
-    up: tuple[float, float]
-    board: tuple[float, float]
-    down: tuple[float, float]
-    done_s: float
+    uplink: Window
+    up_hops: tuple[Window, ...]
+    head: Window
+    down_hops: tuple[Window, ...]
+    downlink: Window
+    parts_s: tuple[float, ...]
+    booked: tuple[tuple[tuple, float], ...]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Run:
     block: Block
     epoch: int
@@ -53,123 +69,87 @@ class _Run:
     back: Path
     first: int
     end: int
-    ground: tuple[float, float]
-    first_answer: Answer
-    last_answer: Answer
-    first_count: int
-    last_count: int
-    up_until_s: float
+    ground: list[float]
+    uplink: list[float]
+    up_hops: list[list[float]]
+    head: list[float]
+    down_hops: list[list[float]]
+    downlink: list[float]
+
+    def extend(self, end: int, ground_end_s: float, answer: Answer) -> None:
+        self.end = end
+        self.ground[1] = max(self.ground[1], ground_end_s)
+        for window, further in (
+            (self.uplink, answer.uplink),
+            (self.head, answer.head),
+            (self.downlink, answer.downlink),
+            *zip(self.up_hops, answer.up_hops, strict=True),
+            *zip(self.down_hops, answer.down_hops, strict=True),
+        ):
+            window[1] = max(window[1], further[1])
 
 
 class AnswerLog:
-    """Collects answers; ``head_flops`` per sample is what the head computes on each.  ``plane`` labels satellites."""
+    """Collects answers; ``plane`` labels satellites."""
 
-    def __init__(self, workload: Workload, head_flops: float, plane: np.ndarray) -> None:
-        self._workload, self._head_flops, self._plane = workload, head_flops, plane
+    def __init__(self, workload: Workload, plane: Sequence[int]) -> None:
+        self._workload, self._plane = workload, plane
         self._open: dict[int, _Run] = {}
         self._rows: list[tuple] = []
 
     def add(
-        self,
-        satellite: int,
-        block: Block,
-        epoch: int,
-        sample: int,
-        count: int,
-        ground: tuple[float, float],
-        answer: Answer,
+        self, satellite: int, block: Block, epoch: int, first: int, end: int, ground: Window, answer: Answer
     ) -> None:
-        """Samples ``[sample, sample + count)`` of a block, computed on the ground in the interval ``ground``."""
+        """Samples ``[first, end)`` of a block, computed on the ground forward and backward in the window ``ground``."""
         run = self._open.get(satellite)
-        if (
-            run
-            and run.block is block
-            and run.epoch == epoch
-            and run.path is answer.path
-            and run.back is answer.back
-        ):
-            run.end, run.ground = sample + count, (run.ground[0], ground[1])
-            run.up_until_s = answer.up[1]
-            # A short last micro-batch may overtake on slow links.
-            if answer.board[1] >= run.last_answer.board[1]:
-                run.last_answer, run.last_count = answer, count
-            return
         if run:
-            self._write(run)
+            if (
+                run.block is block
+                and run.epoch == epoch
+                and run.end == first
+                and run.path is answer.path
+                and run.back is answer.back
+            ):
+                run.extend(end, ground[1], answer)
+                return
+            self._write(satellite, run)
         self._open[satellite] = _Run(
-            block, epoch, answer.path, answer.back, sample, sample + count, ground, answer, answer, count, count,
-            answer.up[1],
+            block, epoch, answer.path, answer.back, first, end, [*ground], [*answer.uplink],
+            [[*window] for window in answer.up_hops], [*answer.head],
+            [[*window] for window in answer.down_hops], [*answer.downlink],
         )  # fmt: skip
 
     def activities(self) -> np.ndarray:
         """All that was added, dtype ``ACTIVITY``."""
-        for run in self._open.values():
-            self._write(run)
+        for satellite, run in self._open.items():
+            self._write(satellite, run)
         self._open.clear()
         return as_activities(self._rows)
 
-    def _write(self, run: _Run) -> None:
-        workload, path, back = self._workload, run.path, run.back
-        count, first, last = run.end - run.first, run.first_answer, run.last_answer
-        satellite = run.block.satellite
+    def _write(self, satellite: int, run: _Run) -> None:
+        workload, count = self._workload, run.end - run.first
 
         def note(
-            kind: Kind,
-            link: int,
-            node: int,
-            peer: int,
-            window: tuple[float, float],
-            size: float,
-            flops: float,
+            kind: Kind, link: int, node: int, peer: int, window: Sequence[float], size: float, flops: float
         ) -> None:
             self._rows.append(
                 (kind, link, satellite, node, peer, *window, size, flops, run.first, run.end, run.epoch)
             )
 
-        def relay(
-            kind: Kind,
-            nodes: Sequence[int],
-            bps: Sequence[float],
-            owlt_s: Sequence[float],
-            left_s: tuple[float, float],
-            bits: float,
-        ) -> None:
-            """Store and forward along ``nodes``: the first and the last micro-batch leave at ``left_s``."""
-            flown_s = inverse = 0.0  # light time and seconds per bit so far
-            first_bits, last_bits = run.first_count * bits, run.last_count * bits
-            for (node, peer), rate_bps, light_s in zip(itertools.pairwise(nodes), bps, owlt_s, strict=True):
-                begin_s = left_s[0] + flown_s + first_bits * inverse
-                inverse += 1.0 / rate_bps
-                end_s = flown_s + max(left_s[0] + first_bits * inverse, left_s[1] + last_bits * inverse)
-                inside = self._plane[node] == self._plane[peer]
+        def relay(kind: Kind, hops: Sequence[Hop], windows: Sequence[Sequence[float]], size: float) -> None:
+            for hop, window in zip(hops, windows, strict=True):
+                inside = self._plane[hop.node] == self._plane[hop.peer]
                 link = LinkKind.INTRA_ISL if inside else LinkKind.INTER_ISL
-                note(kind, link, node, peer, (begin_s, end_s), count * bits / 8.0, 0.0)
-                flown_s += light_s
+                note(kind, link, hop.node, hop.peer, window, size, 0.0)
 
         note(Kind.BACKBONE, ON_NO_LINK, -1, -1, run.ground, 0.0, count * workload.ground_flops)
         if workload.up_bytes:
-            window = (first.up[0], run.up_until_s)
-            note(
-                Kind.HIDDEN,
-                LinkKind.UPLINK,
-                path.station,
-                path.gateway,
-                window,
-                count * workload.up_bytes,
-                0.0,
-            )
-            there_s = (first.up[1] + path.ground_owlt_s, last.up[1] + path.ground_owlt_s)
-            relay(
-                Kind.HIDDEN, path.nodes[::-1], path.hop_bps[::-1], path.hop_owlt_s[::-1], there_s,
-                workload.up_bytes * 8.0,
-            )  # fmt: skip
-        if self._head_flops:
-            window = (first.board[0], last.board[1])
-            note(Kind.HEAD, ON_NO_LINK, satellite, -1, window, 0.0, count * self._head_flops)
+            size, path = count * workload.up_bytes, run.path
+            note(Kind.HIDDEN, LinkKind.UPLINK, path.station, path.gateway, run.uplink, size, 0.0)
+            relay(Kind.HIDDEN, path.up, run.up_hops, size)
+        if workload.chained and workload.head_flops:
+            note(Kind.HEAD, ON_NO_LINK, satellite, -1, run.head, 0.0, count * workload.head_flops)
         if workload.chained and workload.c3_bytes:
-            learnt_s = (first.board[1], last.board[1])
-            relay(Kind.GRADIENT, back.nodes, back.hop_bps, back.hop_owlt_s, learnt_s, workload.c3_bytes * 8.0)
-            window = (first.down[0], last.down[1])
-            note(
-                Kind.GRADIENT, LinkKind.DOWNLINK, back.gateway, back.station, window, count * workload.c3_bytes, 0.0
-            )  # fmt: skip
+            size, back = count * workload.c3_bytes, run.back
+            relay(Kind.GRADIENT, back.down, run.down_hops, size)
+            note(Kind.GRADIENT, LinkKind.DOWNLINK, back.gateway, back.station, run.downlink, size, 0.0)

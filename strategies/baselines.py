@@ -213,7 +213,7 @@ class OnboardRound:
             return activities(0), start_s
         parent = tree.next_hop[child]
         hops = [
-            self.routes.link(node, peer, start_s)
+            self.routes.link(node, peer, start_s)[:2]
             for node, peer in zip(child.tolist(), parent.tolist(), strict=True)
         ]
         slowest_bps, longest_s = min(rate for rate, _ in hops), max(owlt for _, owlt in hops)
@@ -250,7 +250,7 @@ class OnboardRound:
         )  # fmt: skip
         rule = self.switches.space_ground
         sessions, _ = plan_sessions(
-            passes, demand, self.resources, rule, start_s=float(ready_s[involved].min()),
+            passes, demand, self.resources, (), rule, start_s=float(ready_s[involved].min()),
             single_gateway=rule is SpaceGround.OWN_WINDOW,
         )  # fmt: skip
         satellite, station = sessions["satellite"], sessions["station"]

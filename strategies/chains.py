@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from strategies.transport import Block
+from strategies.workload import Workload
 
 
 @dataclass
@@ -42,6 +43,12 @@ class Chain:
         done = self.sample - self.tasks[self.task][0].first
         return sum(block.end - block.first for block, _ in self.tasks[self.task :]) - done
 
+    def steps_before(self, workload: Workload) -> int:
+        """Steps of the satellite in this round before its next one."""
+        block, epoch = self.tasks[self.task]
+        samples = self.tasks[-1][0].end
+        return epoch * -(-samples // workload.micro_batch) + self.sample // workload.micro_batch
+
     def features_s(self, micro_batch: int) -> float:
         """When the features of the next micro-batch are on the ground."""
         block, _ = self.tasks[self.task]
@@ -56,6 +63,7 @@ def chains_of(blocks: Sequence[Block], passes: int, done: np.ndarray) -> dict[in
         of_satellite.setdefault(block.satellite, []).append(block)
     chains = {}
     for satellite, mine in sorted(of_satellite.items()):
+        mine.sort(key=lambda block: block.first)  # a satellite takes its steps in their order
         chain = Chain([(block, epoch) for epoch in range(passes) for block in mine], sample=mine[0].first)
         if chain.skip(int(done[satellite])):
             chains[satellite] = chain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,13 +26,20 @@ class SideLinks:
 
 
 def plan_side_links(
-    contact_plan: ContactPlan, method: InterOrbit, resources: Resources, start_s: float, end_s: float
+    contact_plan: ContactPlan,
+    method: InterOrbit,
+    resources: Resources,
+    start_s: float,
+    end_s: float,
+    *,
+    pointed: Collection[tuple[int, int]] = (),
 ) -> SideLinks:
     """Point the side terminals over ``[start_s, end_s]``, one link per satellite towards each neighbouring plane.
 
     ``grid`` pairs the slots of two planes once and keeps that; ``nearest`` and ``min-latency`` choose anew every
     60 s: the shortest links first, or the matching of largest residual lifetime, a standing link preferred, none
-    shorter than twice the acquisition (Leyva-Mayorga et al., arXiv 1905.08410).
+    shorter than twice the acquisition (Leyva-Mayorga et al., arXiv 1905.08410).  Pairs in ``pointed`` stand already at
+    ``start_s``: they need no acquisition, and count as standing.
     """
     contacts = contact_plan.during(start_s, end_s)
     contacts = contacts[(contacts["kind"] == LinkKind.INTER_ISL) & (contacts["rate_bps"] > 0)]
@@ -45,8 +53,8 @@ def plan_side_links(
             if method is InterOrbit.GRID:
                 held.append(_cut(_grid(contact_plan, between), start_s, end_s))
             else:
-                held.append(_matched(between, method, resources.acquisition_s, start_s, end_s))
-    return _both_ways(np.concatenate(held), contact_plan, resources.acquisition_s)
+                held.append(_matched(between, method, resources.acquisition_s, start_s, end_s, pointed))
+    return _both_ways(np.concatenate(held), resources.acquisition_s, start_s, pointed)
 
 
 def _neighbouring(planes: list[int], terminals: int) -> list[tuple[int, int]]:
@@ -76,12 +84,18 @@ def _cut(contacts: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
 
 
 def _matched(
-    contacts: np.ndarray, method: InterOrbit, acquisition_s: float, start_s: float, end_s: float
+    contacts: np.ndarray,
+    method: InterOrbit,
+    acquisition_s: float,
+    start_s: float,
+    end_s: float,
+    pointed: Collection[tuple[int, int]],
 ) -> np.ndarray:
     """Contacts cut to the time for which their two terminals point at each other, acquisition included."""
     left, row = np.unique(contacts["source"], return_inverse=True)
     right, column = np.unique(contacts["target"], return_inverse=True)
-    since: dict[int, float] = {}
+    stands = (contacts["start_s"] <= start_s) & _in(contacts, pointed)
+    since = dict.fromkeys(np.flatnonzero(stands).tolist(), start_s)
     held: list[tuple[int, float, float]] = []
     for now_s in np.arange(start_s, end_s, _EPOCH_S):
         for index in [i for i in since if contacts["end_s"][i] <= now_s]:
@@ -125,13 +139,21 @@ def _shortest_first(contacts: np.ndarray, usable: np.ndarray) -> set[int]:
     return chosen
 
 
-def _both_ways(held: np.ndarray, contact_plan: ContactPlan, acquisition_s: float) -> SideLinks:
+def _in(contacts: np.ndarray, pairs: Collection[tuple[int, int]]) -> np.ndarray:
+    """Which contacts are between the nodes of one of these pairs."""
+    ends = zip(contacts["source"].tolist(), contacts["target"].tolist(), strict=True)
+    return np.array([pair in pairs or pair[::-1] in pairs for pair in ends], bool)
+
+
+def _both_ways(
+    held: np.ndarray, acquisition_s: float, start_s: float, pointed: Collection[tuple[int, int]]
+) -> SideLinks:
     lasers = activities(
         len(held), kind=Kind.LASER, link=LinkKind.INTER_ISL, node=held["source"], peer=held["target"],
         start_s=held["start_s"], end_s=held["end_s"],
     )  # fmt: skip
     data = held.copy()
-    data["start_s"] += acquisition_s
+    data["start_s"] += np.where((held["start_s"] <= start_s) & _in(held, pointed), 0.0, acquisition_s)
     data = data[data["end_s"] > data["start_s"]]
     back = data.copy()
     back["source"], back["target"] = data["target"], data["source"]

@@ -32,7 +32,7 @@ class PlanningError(ValueError):
 
 
 class NoRouteError(PlanningError):
-    """Samples of a satellite cannot reach the ground inside the horizon."""
+    """Samples or weights of a satellite cannot get through inside the horizon."""
 
 
 class PayloadTooLargeError(PlanningError):

@@ -103,13 +103,13 @@ class Routes:
         """Whether the pair has a contact at any time."""
         return (source, target) in self._intervals
 
-    def link(self, source: int, target: int, time_s: float) -> tuple[float, float]:
-        """Rate and light time of the contact of a pair that is open at ``time_s``, or opened last before it."""
+    def link(self, source: int, target: int, time_s: float) -> tuple[float, float, float]:
+        """Rate, light time and end of the contact of a pair that is open at ``time_s``, or opened last before it."""
         found = self._intervals[source, target][0]
         for interval in self._intervals[source, target]:
             if interval[0] <= time_s:
                 found = interval
-        return found[2], found[3]
+        return found[2], found[3], found[1]
 
     def _search(self, gateway: int, links: np.ndarray) -> Tree:
         count = self.satellites

@@ -7,6 +7,7 @@ satellites the free beams serve.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,7 @@ def plan_sessions(
     passes: np.ndarray,
     demand: Demand,
     resources: Resources,
+    pointed: Collection[tuple[int, int]],
     rule: SpaceGround,
     *,
     start_s: float,
@@ -68,11 +70,11 @@ def plan_sessions(
     ``rule`` picks for free beams: own window and first contact by the start of the pass, nearest by range,
     topology-aware by a matching of stations to satellites in which a group weighs its need over the capacity that
     it has left until ``target_s`` (least slack first), anew every 15 s.  With ``single_gateway`` a
-    group has one session at a time.
+    group has one session at a time.  Pairs (satellite, station) in ``pointed`` need no set-up at ``start_s``.
 
     Raises ``NoRouteError`` naming the groups' first satellite where the passes end before the need does.
     """
-    beams = _Beams(passes, demand, resources, start_s, single_gateway)
+    beams = _Beams(passes, demand, resources, pointed, start_s, single_gateway)
     matching = rule is SpaceGround.TOPOLOGY_AWARE
     while not beams.done():
         if beams.now_s > until_s and (beams.need > 0).any():
@@ -103,9 +105,21 @@ class _Beams:
     """The round run forward: which pass holds a beam, how much each group still needs."""
 
     def __init__(
-        self, passes: np.ndarray, demand: Demand, resources: Resources, start_s: float, single_gateway: bool
+        self,
+        passes: np.ndarray,
+        demand: Demand,
+        resources: Resources,
+        pointed: Collection[tuple[int, int]],
+        start_s: float,
+        single_gateway: bool,
     ) -> None:
         self.passes, self.demand, self.resources = passes, demand, resources
+        self.start_s = start_s
+        self.pointed = {
+            index
+            for index, one in enumerate(passes)
+            if one["start_s"] <= start_s and (int(one["satellite"]), int(one["station"])) in pointed
+        }
         self.single_gateway = single_gateway
         self.now_s = start_s
         self.drained_s = start_s
@@ -130,7 +144,7 @@ class _Beams:
         found["satellite"], found["station"] = self.passes["satellite"][index], self.passes["station"][index]
         found["start_s"] = [row[1] for row in rows]
         found["end_s"] = [row[2] for row in rows]
-        found["data_s"] = found["start_s"] + self.resources.setup_s
+        found["data_s"] = [self._data_s(row[0], row[1]) for row in rows]
         found = found[found["end_s"] > found["data_s"]]
         found["limit_s"] = _limits(found, self.passes["end_s"][found["pass_index"]], self.resources.beams)
         return found
@@ -141,7 +155,8 @@ class _Beams:
         begun = slice(0, int(np.searchsorted(passes["start_s"], self.now_s + _SETTLE_S, side="right")))
         wanted = self.usable[begun] & self._unconnected()[self.demand.group[begun]]
         wanted &= passes["end_s"][begun] > self.now_s + self.resources.setup_s + 1.0
-        return np.flatnonzero(wanted)
+        found = np.flatnonzero(wanted)
+        return found
 
     def _unconnected(self) -> np.ndarray:
         """Groups that can use another session: those in need, and those in their tail without one."""
@@ -180,7 +195,7 @@ class _Beams:
             return
         passes, row = self.passes[found], self.row[found]
         left_s = passes["end_s"] - self.now_s
-        linked = np.isin(found, list(self.active))
+        linked = np.isin(found, [*self.active, *self._still_pointed()])
         gain = np.where(
             linked, 1.0, np.maximum(1.0 - self.resources.setup_s / np.minimum(left_s, _WORTH_S), 0.01)
         )
@@ -220,7 +235,7 @@ class _Beams:
         active = np.array(sorted(self.active), int)
         flowing = np.zeros(0, int)
         if len(active):
-            data_s = np.array([self.active[int(index)] for index in active]) + self.resources.setup_s
+            data_s = np.array([self._data_s(int(index), self.active[int(index)]) for index in active])
             flowing = active[data_s <= self.now_s + _SETTLE_S]
         drain = self._drain(flowing)
         full = len(self.active) == self.stations * self.resources.beams
@@ -228,7 +243,7 @@ class _Beams:
         # With a beam free, any pass that begins matters; else only the ends of those in session.
         events = [float(self.passes["end_s"][index]) for index in self.active]
         events += [] if full else after.tolist()
-        events += [start + self.resources.setup_s for start in self.active.values()]
+        events += [self._data_s(index, start) for index, start in self.active.items()]
         connected = np.zeros(len(self.need), bool)
         connected[self.demand.group[flowing]] = True
         lingering = connected & (self.need <= 0) & (self.tail_s > 0)
@@ -277,7 +292,16 @@ class _Beams:
             self._close(index, self.now_s)
 
     def _setting_up(self, index: int) -> bool:
-        return self.active[index] + self.resources.setup_s > self.now_s + _SETTLE_S
+        return self._data_s(index, self.active[index]) > self.now_s + _SETTLE_S
+
+    def _still_pointed(self) -> set[int]:
+        """Passes whose antennas are on each other without set-up: those that were when the round began, at its start."""
+        return self.pointed if self.now_s <= self.start_s else set()
+
+    def _data_s(self, index: int, start_s: float) -> float:
+        """When data may flow in a session that begins at ``start_s``."""
+        set_up = index in self.pointed and start_s <= self.start_s
+        return start_s if set_up else start_s + self.resources.setup_s
 
     def _close(self, index: int, end_s: float) -> None:
         self.closed.append((index, self.active.pop(index), end_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,6 +53,11 @@ class SpaceLinks:
         held["end_s"] = np.minimum(held["end_s"], end_s)
         return held
 
+    def pointed_at(self, end_s: float) -> frozenset[tuple[int, int]]:
+        """Pairs whose lasers are on each other at a time, acquisition over or not."""
+        held = self.lasers[(self.lasers["start_s"] <= end_s) & (self.lasers["end_s"] > end_s)]
+        return frozenset(zip(held["node"].tolist(), held["peer"].tolist(), strict=True))
+
 
 def space_links(
     contact_plan: ContactPlan,
@@ -59,14 +65,21 @@ def space_links(
     resources: Resources,
     start_s: float,
     end_s: float,
+    *,
+    pointed: Collection[tuple[int, int]] = (),
 ) -> SpaceLinks:
-    """The links in ``[start_s, end_s]``, lasers between planes pointed from ``start_s`` on."""
+    """The links in ``[start_s, end_s]``, lasers between planes pointed from ``start_s`` on.
+
+    Pairs in ``pointed`` have their lasers on each other at ``start_s``.
+    """
     parts = [np.empty(0, contact_plan.contacts.dtype)]
     if switches.intra_orbit is not IntraOrbit.NONE:
         parts.append(contact_plan.of_kind(LinkKind.INTRA_ISL))
     lasers = activities(0)
     if switches.inter_orbit is not InterOrbit.NONE:
-        side = plan_side_links(contact_plan, switches.inter_orbit, resources, start_s, end_s)
+        side = plan_side_links(
+            contact_plan, switches.inter_orbit, resources, start_s, end_s, pointed=pointed
+        )
         parts.append(side.contacts)
         lasers = side.lasers
     links = np.concatenate(parts)

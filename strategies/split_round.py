@@ -9,16 +9,18 @@ import numpy as np
 
 from orbit.contact_plan import LinkKind
 from strategies.all_gather import Gathered, all_gather
+from strategies.antennas import Antennas, Booking
 from strategies.network import NoRouteError, PayloadTooLargeError, carried_s, passes_of, sample_rates
 from strategies.plan import Kind, Plan, activities, collect_activities
-from strategies.reduction import reduce_to_ground
+from strategies.reduction import Averaging
 from strategies.round_state import RoundState
+from strategies.shares import LinkShares
 from strategies.space_ground import SESSION, Demand, plan_sessions
 from strategies.space_links import space_links
 from strategies.steps import GroundSteps, Steps, central_steps, local_steps
 from strategies.sunlight import Sunlight, all_finished_s
 from strategies.task import Task
-from strategies.transport import Block, Delivery, Transport, isl_share
+from strategies.transport import Block, Delivery, Transport
 from strategies.workload import IntraOrbit, SpaceGround, Switches
 
 # The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
@@ -65,8 +67,13 @@ class SplitRound:
             self.samples if nothing_up else np.minimum(np.maximum(cached, grounded), self.samples)
         )
         self.done = np.asarray(state.done or np.zeros(satellites, int))
-        self.links = space_links(contact_plan, switches, task.resources, task.start_s, end_s)
+        self.active = np.asarray(workload.samples) > 0
+        self.pointed = state.pointed
+        self.links = space_links(
+            contact_plan, switches, task.resources, task.start_s, end_s, pointed=self.pointed
+        )
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
+        self.shares = LinkShares.of(workload, self.samples - self.on_ground, self._todo())
         self.passes = passes_of(contact_plan, task.start_s, end_s)
         if task.resources.sunlight is not None:
             self.passes = self._once_embedded(task.resources.sunlight, embedded_first)
@@ -137,7 +144,7 @@ class SplitRound:
         demand = self._demand(margin, patience)
         rule = self.switches.space_ground
         single = rule is SpaceGround.OWN_WINDOW
-        arguments = (self.passes, demand, self.resources)
+        arguments = (self.passes, demand, self.resources, self.pointed)
         if rule is not SpaceGround.TOPOLOGY_AWARE:
             until_s = self.start_s + _BEYOND * (below_s - self.start_s)
             plan = plan_sessions(
@@ -182,9 +189,10 @@ class SplitRound:
         active = np.bincount(self.group, (self.samples > 0) & (not workload.central), minlength=groups)
         rate = sample_rates(self.passes, workload)
         flight_s = self._flight_s(groups)
-        step_s = 2.0 * (flight_s + 0.01) + workload.micro_batch * (
+        compute_s = workload.micro_batch * (
             workload.ground_flops / rates.ground_flops + workload.head_flops / rates.satellite_flops
-        )
+        ) + 2.0 * (rates.message_s * (1 + workload.micro_batches))
+        step_s = 2.0 * (flight_s + 0.01) + compute_s
         steps = np.ceil(self.samples / workload.micro_batch)
         longest = np.zeros(groups)
         np.maximum.at(longest, self.group, steps)
@@ -198,6 +206,11 @@ class SplitRound:
         )
         waited_for = workload.ground_flops and not workload.central
         ground_rate = rates.ground_flops / workload.ground_flops if waited_for else math.inf
+        if workload.shared_adapter:
+            # One step after another over all satellites, each with at most so many samples.
+            most = min(workload.satellites_per_step, max(int(members.sum()), 1)) * workload.micro_batch
+            round_trip_s = float(step_s.max()) + (most / workload.micro_batch - 1.0) * compute_s
+            ground_rate = min(ground_rate, most * (1 + workload.gradient_delay) / round_trip_s)
         return Demand(
             need=need * margin + np.where(active > 0, 1e-3, 0.0),  # the average at least
             group=self.group[self.passes["satellite"]],
@@ -236,11 +249,13 @@ class SplitRound:
                 self.workload, self.rates, self.samples, self.done, sessions, start_s=ready_s
             )
         elif self.workload.crosses:
-            blocks = self._grounded_blocks(sessions) + delivery.blocks
+            blocks = self._grounded_blocks() + delivery.blocks
             ground = GroundSteps(
-                self.workload, self.rates, self.routes, self.passes, sessions, self.plane, self.start_s
-            )
-            steps = ground.run(blocks, self.done, below_s=below_s)
+                self.workload, self.rates, self.routes, self.passes, sessions, self.plane, start_s=self.start_s,
+                small_share=(1.0 - self.shares.downlink, 1.0 - self.shares.isl),
+                busy_until_s=_busy_until_s(delivery.activities),
+            )  # fmt: skip
+            steps = ground.run(blocks, self.done, self.group, below_s=below_s)
         else:
             steps = local_steps(
                 self.workload, self.rates, self.samples, self.done, sessions, start_s=self.start_s
@@ -251,36 +266,59 @@ class SplitRound:
             return np.unique(self.group[steps.left > 0])
         train, trained_s = self._train_aboard()
         finish_s = np.maximum(steps.finish_s, trained_s)
-        reduced = reduce_to_ground(
-            self.workload, self.routes, self.passes, sessions, self.group, self.plane, finish_s
+        antennas = Antennas(
+            self._bookings(sessions, steps, delivery), self.resources.beams, self.resources.setup_s
         )
-        if isinstance(reduced, int):
-            return np.array([reduced])
-        aggregate, delivered_s, reduced_until_s = reduced
-        end_s = float(delivered_s[np.asarray(self.workload.samples) > 0].max())
+        parts = [train, delivery.activities, steps.activities]
+        delivered_s, end_s = finish_s, max(steps.end_s, float(finish_s.max()))
+        if self.workload.aggregate_bytes:
+            averaging = Averaging(
+                self.workload, self.routes, self.passes, antennas, self.group, self.plane,
+                names=[node.name for node in self.contact_plan.nodes], until_s=self.end_s,
+            )  # fmt: skip
+            summed, delivered_s = averaging.to_ground(finish_s)
+            parts.append(summed)
+            end_s = max(end_s, float(delivered_s.max()))
+            if self.workload.update_bytes:
+                update, returned_s = averaging.to_satellites(float(delivered_s[self.active].max()))
+                parts.append(update)
+                end_s = max(end_s, float(returned_s[self.active].max()))
         end_s = max(end_s, float(delivery.activities["end_s"].max(initial=end_s)))  # copies may come in last
-        held_until_s = np.maximum(steps.held_until_s, reduced_until_s)
-        for block in delivery.blocks:
-            owlt_s = self.passes["owlt_s"][sessions["pass_index"][block.session]]
-            held_until_s[block.session] = max(held_until_s[block.session], block.last_s - owlt_s)
-        used = held_until_s > sessions["data_s"]
+        held = antennas.bookings()
         sgl = activities(
-            int(used.sum()), kind=Kind.SESSION, link=LinkKind.DOWNLINK, node=sessions["satellite"][used],
-            peer=sessions["station"][used], start_s=sessions["start_s"][used], end_s=held_until_s[used],
+            len(held), kind=Kind.SESSION, link=LinkKind.DOWNLINK, node=[one.satellite for one in held],
+            peer=[one.station for one in held], start_s=[one.start_s for one in held],
+            end_s=[one.end_s for one in held],
         )  # fmt: skip
+        lasers = self.links.lasers_until(end_s)
         return Plan(
             start_s=self.start_s,
             end_s=end_s,
             lower_bound_s=0.0,
             switches=self.switches,
-            activities=collect_activities(
-                [sgl, self.links.lasers_until(end_s), train, delivery.activities, steps.activities, aggregate]
-            ),
+            activities=collect_activities([sgl, lasers, *parts]),
             finish_s=finish_s,
             delivered_s=delivered_s,
             onboard_samples=tuple(self.aboard.tolist()),
             names=tuple(node.name for node in self.contact_plan.nodes),
+            steps=steps.order,
+            pointed=antennas.pointed(self.passes, end_s) | self.links.pointed_at(end_s),
         )
+
+    def _bookings(self, sessions: np.ndarray, steps: Steps, delivery: Delivery) -> list[Booking]:
+        """The sessions that carry anything, up to their last byte."""
+        held_until_s = steps.held_until_s.copy()
+        for block in delivery.blocks:
+            owlt_s = self.passes["owlt_s"][sessions["pass_index"][block.session]]
+            held_until_s[block.session] = max(held_until_s[block.session], block.last_s - owlt_s)
+        return [
+            Booking(
+                int(session["satellite"]), int(session["station"]), float(session["start_s"]),
+                float(session["data_s"]), until_s, int(session["pass_index"]),
+            )
+            for session, until_s in zip(sessions, held_until_s.tolist(), strict=True)
+            if until_s > session["data_s"]
+        ]  # fmt: skip
 
     def _train_aboard(self) -> tuple[np.ndarray, np.ndarray]:
         """The samples that stay on board, and when they are done; embedding and head for the others come first."""
@@ -312,7 +350,7 @@ class SplitRound:
             resources = dataclasses.replace(resources, buffer_bytes=resources.buffer_bytes - most_bytes)
         delivery = Transport(
             self.workload, self.rates, resources, self.routes, self.passes, sessions, self.switches.intra_orbit,
-            pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane, gathered=gathered,
+            self.shares, pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane, gathered=gathered,
         ).run()  # fmt: skip
         if gathered is None:
             return delivery
@@ -325,24 +363,23 @@ class SplitRound:
         if self._all_gathered is None:
             self._all_gathered = all_gather(
                 self.contact_plan.planes.values(), self.workload, self.rates, self.routes, pending=pending,
-                first_sample=self.on_ground, start_s=self.start_s, isl_share=isl_share(self.workload),
+                first_sample=self.on_ground, start_s=self.start_s, isl_share=self.shares.isl,
                 sunlight=self.resources.sunlight,
             )  # fmt: skip
         return self._all_gathered
 
-    def _grounded_blocks(self, sessions: np.ndarray) -> list[Block]:
-        """Samples whose features the ground has already, each answered through the nearest early session."""
-        blocks = []
-        for label in np.unique(self.group[self.on_ground > 0]):
-            mine = np.flatnonzero(sessions["group"] == label)
-            if not len(mine):
-                continue
-            early = mine[sessions["data_s"][mine] <= sessions["data_s"][mine].min() + 30.0]
-            trees = [
-                self.routes.tree(int(sessions["satellite"][i]), float(sessions["data_s"][i])) for i in early
-            ]
-            nearest = early[np.argmin(np.stack([tree.flight_s for tree in trees]), axis=0)]
-            for satellite in np.flatnonzero((self.group == label) & (self.on_ground > 0)).tolist():
-                count = int(self.on_ground[satellite])
-                blocks.append(Block(satellite, int(nearest[satellite]), 0, count, self.start_s, self.start_s))
-        return blocks
+    def _grounded_blocks(self) -> list[Block]:
+        """Samples whose features the ground has already; any session of their group will do for the answers."""
+        return [
+            Block(satellite, -1, 0, int(self.on_ground[satellite]), self.start_s, self.start_s)
+            for satellite in np.flatnonzero(self.on_ground > 0).tolist()
+        ]
+
+
+def _busy_until_s(rows: np.ndarray) -> dict[tuple[int, int], float]:
+    """Until when features are on each inter-satellite link."""
+    busy: dict[tuple[int, int], float] = {}
+    on_isl = rows[np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL))]
+    for node, peer, end_s in zip(on_isl["node"].tolist(), on_isl["peer"].tolist(), on_isl["end_s"].tolist(), strict=True):
+        busy[node, peer] = max(busy.get((node, peer), end_s), end_s)
+    return busy

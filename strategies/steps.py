@@ -1,8 +1,9 @@
-"""The steps of the split: ground compute and the small crossings of every micro-batch, in mission time.
+"""The steps of the split in mission time: forward and backward passes on the ground, the small crossings between them.
 
-A satellite's steps form a chain in the ``lora`` mode: features and adapters meet on the ground, the hidden states go
-down, the head answers with their gradient, and only then the next step may begin.  The chains of all satellites
-interleave on the ground.
+A step begins when its features are on the ground.  The hidden states go up, the head answers with their gradient, and
+when that is on the ground the backward pass ends the step.  A satellite's steps follow one another; those of a shared
+adapter follow one another over all satellites, so that each waits for the round trip of the one before, unless several
+satellites make one step together or a step may use an older adapter (see :class:`strategies.workload.Workload`).
 """
 
 from __future__ import annotations
@@ -10,32 +11,37 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from strategies.answers import Answer, AnswerLog, Path
-from strategies.chains import chains_of
-from strategies.plan import Kind, activities
+from strategies.answers import Answer, AnswerLog, Hop, Path, Window
+from strategies.chains import Chain, chains_of
+from strategies.plan import STEP, Kind, activities
 from strategies.routes import BUCKET_S, Routes
 from strategies.transport import Block
 from strategies.workload import ComputeRates, Workload
 
+_QUEUED_S = 0.05  # a step that would wait longer for an uplink looks for another session
 _COHORT = 32  # satellites whose chains of steps fill each other's waiting times
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """When each satellite's last step is done (``finish_s``, shape ``(N,)``), what was done, what could not be.
+    """When each satellite's last step is over (``finish_s``, shape ``(N,)``), what was done, what could not be.
 
-    ``held_until_s[i]`` is when session ``i`` carries its last byte, ``left`` the samples without connection.
+    ``held_until_s[i]`` is when session ``i`` carries its last byte, ``left`` the samples without connection, ``order``
+    (dtype ``STEP``) the steps in the order of the ground, which ends at ``end_s``.
     """
 
     finish_s: np.ndarray
     activities: np.ndarray
     held_until_s: np.ndarray
     left: np.ndarray
+    end_s: float
+    order: np.ndarray = field(default_factory=lambda: np.empty(0, STEP))
 
 
 def local_steps(
@@ -58,7 +64,8 @@ def local_steps(
         len(who), kind=Kind.HEAD, satellite=who, node=who, start_s=start_s, end_s=finish_s[who], flops=flops[who],
         first_sample=done[who], end_sample=samples[who],
     )  # fmt: skip
-    return Steps(finish_s, rows, sessions["data_s"].copy(), np.zeros(len(samples), int))
+    end_s = float(finish_s.max(initial=start_s))
+    return Steps(finish_s, rows, sessions["data_s"].copy(), np.zeros(len(samples), int), end_s)
 
 
 def central_steps(
@@ -88,14 +95,39 @@ def central_steps(
         )  # fmt: skip
         now_s = end_s
     finish_s = np.where(samples > 0, now_s, start_s)
-    return Steps(finish_s, np.concatenate(rows), sessions["data_s"].copy(), np.zeros(len(samples), int))
+    return Steps(
+        finish_s, np.concatenate(rows), sessions["data_s"].copy(), np.zeros(len(samples), int), now_s
+    )
+
+
+@dataclass(eq=False)
+class _Member:
+    """One satellite's part of a step."""
+
+    satellite: int
+    block: Block
+    epoch: int
+    first: int
+    end: int
+    answer: Answer | None = None
+
+
+@dataclass(eq=False)
+class _Batch:
+    """A batched step whose forward pass is made."""
+
+    number: int
+    members: list[_Member]
+    start_s: float
+    backward_s: float  # its backward pass may begin
 
 
 class GroundSteps:
-    """The ground at work: one micro-batch after the other, of whichever satellites are ready.
+    """The ground at work: one forward or backward pass after the other, of whichever satellites are ready.
 
     A step goes through the session that brought its features while that is held, else through another of the
-    group.  ``plane`` labels satellites, shape ``(N,)``.
+    group.  ``plane`` labels satellites, shape ``(N,)``.  ``busy_until_s[node, peer]`` is until when features are on an
+    inter-satellite link.
     """
 
     def __init__(
@@ -106,26 +138,31 @@ class GroundSteps:
         passes: np.ndarray,
         sessions: np.ndarray,
         plane: np.ndarray,
+        *,
         start_s: float,
+        small_share: tuple[float, float],
+        busy_until_s: Mapping[tuple[int, int], float],
     ) -> None:
         self.workload, self.routes, self.start_s = workload, routes, start_s
         self.up_bits, self.down_bits = workload.up_bytes * 8.0, workload.c3_bytes * 8.0
         one_pass = passes[sessions["pass_index"]]
         self.up_bps, self.down_bps = one_pass["up_bps"].tolist(), one_pass["down_bps"].tolist()
         self.owlt_s = one_pass["owlt_s"].tolist()
-        self.chained = workload.chained
+        self.chained, self.ordered = workload.chained, workload.shared_adapter
         self.gateway, self.station = sessions["satellite"].tolist(), sessions["station"].tolist()
         self.data_s, self.limit_s = sessions["data_s"].tolist(), sessions["limit_s"].tolist()
-        small, all_bytes = workload.c3_bytes, workload.c3_bytes + workload.c1_bytes
-        self.gradient_share = small / all_bytes if small else 1.0
+        self.down_share, self.isl_share = small_share
         self.features_until_s = [0.0] * len(sessions)
-        self.up_free_s, self.down_free_s = list(self.data_s), list(self.data_s)
-        self.ground_s = workload.ground_flops / rates.ground_flops
-        # With a frozen backbone all epochs of the head's training follow the one answer.
-        head_flops = workload.head_flops * (1 if workload.chained else workload.epochs)
-        self.head_s = head_flops / rates.satellite_flops
-        self.log = AnswerLog(workload, head_flops, plane)
+        self.busy_until_s = busy_until_s
+        self.forward_s = workload.backbone_forward_flops / rates.ground_flops
+        self.backward_s = workload.backbone_backward_flops / rates.ground_flops
+        self.message_s = rates.message_s
+        self.head_s = workload.head_flops / rates.satellite_flops if workload.chained else 0.0
+        self.head_training_s = workload.epochs * workload.head_flops / rates.satellite_flops
+        self.log = AnswerLog(workload, plane.tolist())
+        self.order: list[tuple] = []
         self.free_s = start_s
+        self.free_at_s: dict[tuple, float] = {}  # of channels for small crossings: by session and way, or by link
         self.paths: dict[tuple[int, int, int], Path | None] = {}
         self.alike: dict[Path, Path] = {}  # one object per path, however often it is found
         self.latest: dict[int, int] = {}  # the session that answered a satellite last
@@ -136,76 +173,263 @@ class GroundSteps:
             mine = mine[np.argsort(sessions["data_s"][mine], kind="stable")]
             self.mates[label] = (sessions["data_s"][mine], sessions["limit_s"][mine], mine)
         self.held_until_s = sessions["data_s"].copy()
+        self.journal: list[tuple[tuple, float]] = []  # channels as they were before they were booked
+        self.typical_s = 0.1  # from a forward pass to the end of its step, as it was last
 
-    def run(self, blocks: Sequence[Block], done: np.ndarray, *, below_s: float = math.inf) -> Steps | None:
-        """All micro-batches of ``blocks``, ``workload.passes`` times, less ``done[k]`` samples times passes.
+    def run(
+        self, blocks: Sequence[Block], done: np.ndarray, group: np.ndarray, *, below_s: float = math.inf
+    ) -> Steps | None:
+        """All steps of ``blocks``, ``workload.passes`` times, less ``done[k]`` samples times passes.
 
-        None as soon as the work that is left, done without a pause, would not end before ``below_s``.
+        ``group`` labels satellites.  None as soon as the work that is left, done without a pause, would not end before
+        ``below_s``.
         """
         for block in blocks:
-            until_s = self.features_until_s[block.session]
-            self.features_until_s[block.session] = max(until_s, block.last_s - self.owlt_s[block.session])
+            if block.session >= 0:
+                until_s = self.features_until_s[block.session]
+                until_s = max(until_s, block.last_s - self.owlt_s[block.session])
+                self.features_until_s[block.session] = until_s
+        self.group = group.tolist()
+        self.chains = chains_of(blocks, self.workload.passes, done)
+        self.todo = sum(chain.left() for chain in self.chains.values())
+        self.step_of = {satellite: chain.steps_before(self.workload) for satellite, chain in self.chains.items()}
+        self.finish_s = np.full(len(done), self.start_s)
+        self.left = np.zeros(len(done), int)
         size = self.workload.micro_batch
-        chains = chains_of(blocks, self.workload.passes, done)
-        todo = sum(chain.left() for chain in chains.values())
-        finish_s = np.full(len(done), self.start_s)
-        left = np.zeros(len(done), int)
+        begun = sorted((chain.features_s(size), satellite) for satellite, chain in self.chains.items())
         # Cohorts go one after the other, first features first, so that satellites finish early; inside a cohort all
         # advance together, which keeps the ground busy to the end of the last.
-        begun = sorted((chain.features_s(size), satellite) for satellite, chain in chains.items())
-        rank = {satellite: -((len(begun) - 1 - i) // _COHORT) for i, (_, satellite) in enumerate(begun)}
-        waiting: list[tuple[float, int]] = begun
-        ready: list[tuple[int, float, int]] = []
-        while waiting or ready:
-            if not ready:
-                self.free_s = max(self.free_s, waiting[0][0])
-            if self.free_s + todo * self.ground_s >= below_s:
+        self.rank = {satellite: -((len(begun) - 1 - i) // _COHORT) for i, (_, satellite) in enumerate(begun)}
+        self.waiting: list[tuple[float, int]] = begun
+        self.ready: list[tuple] = []
+        self.flight: deque[_Batch] | list[tuple[float, int, _Batch]] = deque() if self.ordered else []
+        self.batches = 0
+        sample_s = self.forward_s + self.backward_s
+        while self.waiting or self.ready or self.flight:
+            if self.free_s + self.todo * sample_s >= below_s:
                 return None
-            while waiting and waiting[0][0] <= self.free_s:
-                since_s, satellite = heapq.heappop(waiting)
-                heapq.heappush(ready, (rank[satellite], since_s, satellite))
-            satellite = heapq.heappop(ready)[2]
-            chain = chains[satellite]
-            block, epoch = chain.tasks[chain.task]
-            count = min(size, block.end - chain.sample)
-            begin_s, computed_s = self.free_s, self.free_s + count * self.ground_s
-            answer, retry_s = self._answer(satellite, block, begin_s, computed_s, count)
-            if answer is None:
-                if np.isfinite(retry_s):
-                    heapq.heappush(waiting, (retry_s, satellite))
-                else:
-                    left[satellite] = chain.left()
-                    todo -= left[satellite]
-                continue
-            self.free_s = computed_s
-            todo -= count
-            self._take(answer, count)
-            self.log.add(satellite, block, epoch, chain.sample, count, (begin_s, computed_s), answer)
-            finish_s[satellite] = max(finish_s[satellite], answer.done_s)
-            if chain.advance(count):
-                after_s = answer.done_s if self.chained else computed_s
-                heapq.heappush(waiting, (max(after_s, chain.features_s(size)), satellite))
-        return Steps(finish_s, self.log.activities(), self.held_until_s, left)
+            backward_s, forward_s = self._next_backward_s(), self._next_forward_s()
+            if backward_s <= forward_s:
+                self._backward(backward_s)
+            else:
+                self._forward(forward_s)
+        head = self._train_heads() if not self.chained and self.workload.head_flops else activities(0)
+        order = np.array(self.order, STEP) if self.order else np.empty(0, STEP)
+        order = order[np.lexsort([order["satellite"], order["batch"]])]
+        return Steps(
+            self.finish_s,
+            np.concatenate([self.log.activities(), head]),
+            self.held_until_s,
+            self.left,
+            max(self.free_s, float(self.finish_s.max(initial=self.start_s))),
+            order,
+        )
 
-    def _answer(
-        self, satellite: int, block: Block, begin_s: float, computed_s: float, count: int
-    ) -> tuple[Answer | None, float]:
-        """How a micro-batch computed at ``computed_s`` is answered; or None and when to try again (inf: never)."""
-        for session in dict.fromkeys((block.session, self.latest.get(satellite, block.session))):
-            answer = self._within(session, satellite, begin_s, computed_s, count)
-            if answer is not None:
-                return answer, begin_s
-        live, retry_s = self._live(self.label[block.session], begin_s)
-        flight_s = [self.routes.tree(self.gateway[s], computed_s).flight_s[satellite] for s in live]
+    def _next_backward_s(self) -> float:
+        if not self.flight:
+            return math.inf
+        batch = self.flight[0] if self.ordered else self.flight[0][2]
+        return max(self.free_s, batch.backward_s)
+
+    def _next_forward_s(self) -> float:
+        """When the next forward pass begins, as far as is known now."""
+        if self.ordered and len(self.flight) > self.workload.gradient_delay:
+            return math.inf
+        while self.waiting and self.waiting[0][0] <= self.free_s:
+            since_s, satellite = heapq.heappop(self.waiting)
+            heapq.heappush(self.ready, (*self._precedence(satellite), since_s, satellite))
+        if not self.ready:
+            return self.waiting[0][0] if self.waiting else math.inf
+        if not self.ordered or not self.waiting:
+            return self.free_s
+        return self._worth_waiting_s()
+
+    def _precedence(self, satellite: int) -> tuple[float, ...]:
+        """Who goes first: with a shared adapter those with most steps left, as one step takes one of each at most."""
+        return (-self.chains[satellite].left(),) if self.ordered else (self.rank[satellite],)
+
+    def _worth_waiting_s(self) -> float:
+        """When a step of a shared adapter is to begin: so that most satellites take part per second of waiting and step.
+
+        Every step costs a round trip, however many take part.
+        """
+        most = self.workload.satellites_per_step
+        there = len(self.ready)
+        if there >= most:
+            return self.free_s
+        best_s, best = self.free_s, there / self.typical_s
+        soon = heapq.nsmallest(most - there, self.waiting)
+        for position, (since_s, _) in enumerate(soon, there + 1):
+            if since_s > self.free_s + self.typical_s:
+                break
+            rate = position / (since_s - self.free_s + self.typical_s)
+            if rate > best:
+                best_s, best = since_s, rate
+        return best_s
+
+    def _forward(self, start_s: float) -> None:
+        """The forward pass of the satellites that are ready at ``start_s``, and all that follows up to the gradients."""
+        self.free_s = start_s
+        while self.waiting and self.waiting[0][0] <= start_s:
+            since_s, satellite = heapq.heappop(self.waiting)
+            heapq.heappush(self.ready, (*self._precedence(satellite), since_s, satellite))
+        members: list[_Member] = []
+        while self.ready and len(members) < self.workload.satellites_per_step:
+            satellite = heapq.heappop(self.ready)[-1]
+            chain = self.chains[satellite]
+            block, epoch = chain.tasks[chain.task]
+            end = min(chain.sample + self.workload.micro_batch, block.end)
+            members.append(_Member(satellite, block, epoch, chain.sample, end))
+        members = self._answered(members, start_s)
+        if not members:
+            return
+        computed_s = start_s + self._length_s(members, self.forward_s)
+        for member in members:
+            self._hold(member)
+        batch = _Batch(self.batches, members, start_s, max(self._backward_from_s(m, members) for m in members))
+        self.batches += 1
+        self.free_s = computed_s
+        if not self.chained:
+            self._end(batch, batch.backward_s, computed_s)
+        elif self.ordered:
+            assert isinstance(self.flight, deque)
+            self.flight.append(batch)
+        else:
+            assert isinstance(self.flight, list)
+            heapq.heappush(self.flight, (batch.backward_s, batch.number, batch))
+
+    def _backward(self, start_s: float) -> None:
+        if self.ordered:
+            assert isinstance(self.flight, deque)
+            batch = self.flight.popleft()
+        else:
+            assert isinstance(self.flight, list)
+            batch = heapq.heappop(self.flight)[2]
+        end_s = start_s + self._length_s(batch.members, self.backward_s)
+        self.free_s = end_s
+        self.typical_s = end_s - batch.start_s
+        self._end(batch, end_s, end_s)
+
+    def _end(self, batch: _Batch, end_s: float, next_s: float) -> None:
+        """The step is over at ``end_s``; the satellites may begin their next at ``next_s``."""
+        size = self.workload.micro_batch
+        for member in batch.members:
+            satellite, chain, count = member.satellite, self.chains[member.satellite], member.end - member.first
+            assert member.answer is not None
+            over_s = end_s if self.chained else member.answer.head[0]
+            ground = (batch.start_s, end_s if self.chained else next_s)
+            self.log.add(
+                satellite, member.block, member.epoch, member.first, member.end, ground, member.answer
+            )
+            self.order.append(
+                (
+                    batch.number, satellite, self.step_of[satellite], member.first, member.end, member.epoch,
+                    member.answer.path.gateway, member.answer.path.station, batch.start_s, over_s,
+                )
+            )  # fmt: skip
+            self.step_of[satellite] += 1
+            self.finish_s[satellite] = max(self.finish_s[satellite], over_s)
+            self.todo -= count
+            if chain.advance(count):
+                heapq.heappush(self.waiting, (max(next_s, chain.features_s(size)), satellite))
+
+    def _train_heads(self) -> np.ndarray:
+        """In mode head every satellite trains its head when its last hidden states are on board."""
+        who = np.array([k for k in sorted(self.chains) if not self.left[k]], int)
+        samples = np.array([self.chains[k].tasks[-1][0].end for k in who.tolist()], int)
+        begin_s = self.finish_s[who]
+        self.finish_s[who] = begin_s + samples * self.head_training_s
+        return activities(
+            len(who), kind=Kind.HEAD, satellite=who, node=who, start_s=begin_s, end_s=self.finish_s[who],
+            flops=samples * self.workload.head_flops * self.workload.epochs, end_sample=samples,
+        )  # fmt: skip
+
+    def _length_s(self, members: Sequence[_Member], sample_s: float) -> float:
+        """How long a forward or backward pass takes the ground, messages included."""
+        count = sum(member.end - member.first for member in members)
+        return count * sample_s + self.message_s * len(members) * self.workload.micro_batches
+
+    def _answered(self, members: list[_Member], start_s: float) -> list[_Member]:
+        """Those of a step that begins at ``start_s`` whom the ground can answer, with their answers; the others wait."""
+        before = len(self.journal)
+        while members:
+            length_s = self._length_s(members, self.forward_s)
+            for member in members:
+                retry_s = self._answer(member, start_s, length_s)
+                if retry_s is None:
+                    continue
+                if math.isfinite(retry_s):
+                    heapq.heappush(self.waiting, (max(retry_s, start_s + 1e-3), member.satellite))
+                else:
+                    self.left[member.satellite] = self.chains[member.satellite].left()
+                    self.todo -= self.left[member.satellite]
+                # Without it the pass is shorter, and all answers leave sooner.
+                members = [other for other in members if other is not member]
+                self._roll_back(before)
+                break
+            else:
+                break
+        self.journal.clear()
+        return members
+
+    def _roll_back(self, length: int) -> None:
+        """Undo what was booked on links since the journal had this length."""
+        while len(self.journal) > length:
+            key, value = self.journal.pop()
+            self.free_at_s[key] = value
+
+    def _answer(self, member: _Member, start_s: float, length_s: float) -> float | None:
+        """Find and book a member's answer; None, or when to try again where there is none (infinity: never)."""
+        block, satellite = member.block, member.satellite
+        label = self.group[satellite]
+        tried = set()
+        best: Answer | None = None
+        if block.session >= 0 or satellite in self.latest:
+            for session in dict.fromkeys((block.session, self.latest.get(satellite, block.session))):
+                tried.add(session)
+                answer = self._within(session, member, start_s, length_s)
+                if answer is not None and answer.uplink[0] <= start_s + length_s + _QUEUED_S:
+                    self._book(member, answer)
+                    return None
+                best = _sooner(best, answer)
+        live, retry_s = self._live(label, start_s)
+        flight_s = [self.routes.tree(self.gateway[s], start_s).flight_s[satellite] for s in live]
         for position in np.argsort(flight_s, kind="stable").tolist():
-            answer = self._within(live[position], satellite, begin_s, computed_s, count)
-            if answer is not None:
-                self.latest[satellite] = live[position]
-                return answer, begin_s
-        return None, retry_s
+            if live[position] in tried:
+                continue
+            answer = self._within(live[position], member, start_s, length_s)
+            best = _sooner(best, answer)
+            if answer is not None and answer.uplink[0] <= start_s + length_s + _QUEUED_S:
+                break
+        if best is None:
+            return retry_s
+        self._book(member, best)
+        return None
+
+    def _book(self, member: _Member, answer: Answer) -> None:
+        member.answer = answer
+        for key, until_s in answer.booked:
+            self.journal.append((key, self.free_at_s.get(key, -math.inf)))
+            self.free_at_s[key] = until_s
+
+    def _hold(self, member: _Member) -> None:
+        """The session is held until the answer is over."""
+        answer = member.answer
+        assert answer is not None
+        session = answer.path.session
+        if session != member.block.session:
+            self.latest[member.satellite] = session
+        self.held_until_s[session] = max(self.held_until_s[session], answer.downlink[1], answer.uplink[1])
+
+    def _backward_from_s(self, member: _Member, members: Sequence[_Member]) -> float:
+        assert member.answer is not None
+        parts, length_s = member.answer.parts_s, self._length_s(members, self.backward_s)
+        return max(there_s - length_s * part / len(parts) for part, there_s in enumerate(parts))
 
     def _live(self, label: int, now_s: float) -> tuple[list[int], float]:
         """The sessions that a group holds now, and when to ask again if none of them will do."""
+        if label not in self.mates:
+            return [], math.inf
         data_s, limit_s, index = self.mates[label]
         begun = int(np.searchsorted(data_s, now_s, side="right"))
         live = np.flatnonzero(limit_s[:begun] > now_s)
@@ -214,14 +438,12 @@ class GroundSteps:
             retry_s = min(retry_s, (now_s // BUCKET_S + 1.0) * BUCKET_S)
         return index[live].tolist(), retry_s
 
-    def _within(
-        self, session: int, satellite: int, begin_s: float, computed_s: float, count: int
-    ) -> Answer | None:
-        """The answer through a session, if that is held from the computation's begin to the answer's end."""
-        if not self.data_s[session] <= begin_s < self.limit_s[session]:
+    def _within(self, session: int, member: _Member, start_s: float, length_s: float) -> Answer | None:
+        """The answer through a session, if that is held from the forward pass to the end of the answer."""
+        if session < 0 or not self.data_s[session] <= start_s < self.limit_s[session]:
             return None
-        answer = self._travel(session, satellite, computed_s, count)
-        if answer is None or max(answer.down[1], answer.up[1]) > self.limit_s[session]:
+        answer = self._travel(session, member, start_s, length_s)
+        if answer is None or max(answer.downlink[1], answer.uplink[1]) > self.limit_s[session]:
             return None
         return answer
 
@@ -232,49 +454,126 @@ class GroundSteps:
             self.paths[key] = None
             if np.isfinite(tree.flight_s[satellite]):
                 nodes = tree.path(satellite)
-                hops = [self.routes.link(node, peer, time_s) for node, peer in itertools.pairwise(nodes)]
                 path = Path(
                     session,
                     self.gateway[session],
                     self.station[session],
-                    tuple(nodes),
-                    tuple(rate_bps for rate_bps, _ in hops),
-                    tuple(owlt_s for _, owlt_s in hops),
+                    self._hops(nodes, time_s),
+                    self._hops(nodes[::-1], time_s),
                     self.owlt_s[session],
-                    float(tree.flight_s[satellite]),
-                    float(tree.serial_s_per_bit[satellite]),
                 )
                 self.paths[key] = self.alike.setdefault(path, path)
         return self.paths[key]
 
-    def _travel(self, session: int, satellite: int, computed_s: float, count: int) -> Answer | None:
-        """There and back through a session, or None where links are shut on one of the ways."""
-        up_bits, down_bits = count * self.up_bits, count * self.down_bits
-        up_s = max(computed_s, self.up_free_s[session])
-        sent_s = up_s + (up_bits / self.up_bps[session] if up_bits else 0.0)
-        path = self._path(session, satellite, sent_s)
-        if path is None:
-            return None
-        board_s = sent_s + self.owlt_s[session] + path.flight_s + up_bits * path.serial_s_per_bit
-        headed_s = board_s + count * self.head_s
-        if not self.chained:
-            return Answer(path, path, (up_s, sent_s), (board_s, headed_s), (sent_s, sent_s), headed_s)
-        back = self._path(session, satellite, headed_s)
-        if back is None:
-            return None
-        down_s = max(headed_s + back.flight_s + down_bits * back.serial_s_per_bit, self.down_free_s[session])
-        end_s = down_s + down_bits / self.down_bps[session]
-        done_s = end_s + self.owlt_s[session]
-        return Answer(path, back, (up_s, sent_s), (board_s, headed_s), (down_s, end_s), done_s)
+    def _hops(self, nodes: Sequence[int], time_s: float) -> tuple[Hop, ...]:
+        return tuple(
+            Hop(node, peer, *self.routes.link(node, peer, time_s)) for node, peer in itertools.pairwise(nodes)
+        )
 
-    def _take(self, answer: Answer, count: int) -> None:
-        """Hold the links as long as the micro-batch needs them."""
-        session = answer.path.session
-        self.up_free_s[session] = answer.up[1]
-        if self.chained:
-            # Among features, the gradients get on average what those leave free of the downlink (transport.py).
-            share = self.gradient_share if answer.down[0] < self.features_until_s[session] else 1.0
-            self.down_free_s[session] = answer.down[0] + count * self.down_bits / (
-                self.down_bps[session] * share
+    def _travel(self, session: int, member: _Member, start_s: float, length_s: float) -> Answer | None:
+        """There and back through a session, or None where links are shut on one of the ways.
+
+        A message takes a link at its full rate, ahead of features; the next one waits until what features leave of the
+        link has carried both.
+        """
+        count = member.end - member.first
+        parts = min(self.workload.micro_batches, count)
+        up_bits, down_bits = count * self.up_bits / parts, count * self.down_bits / parts
+        head_s = self.message_s + count * self.head_s / parts if self.chained else 0.0
+        free_at_s = dict[tuple, float]()
+        uplink, head, downlink = ([math.inf, -math.inf] for _ in range(3))
+        there_s: list[float] = []
+        path = back = None
+        up_hops: list[list[float]] = []
+        down_hops: list[list[float]] = []
+        for part in range(1, parts + 1):
+            time_s = start_s + length_s * part / parts
+            begin_s, time_s = self._send((session, "up"), time_s, up_bits, self.up_bps[session], 1.0, free_at_s)
+            _widen(uplink, begin_s, time_s)
+            if path is None:
+                path = self._path(session, member.satellite, time_s)
+                if path is None:
+                    return None
+                up_hops = [[math.inf, -math.inf] for _ in path.up]
+            time_s = self._relay(path.up, up_hops, time_s + path.ground_owlt_s, up_bits, free_at_s)
+            board_s = max(time_s, head[1])  # the head takes one part after the other
+            time_s = board_s + head_s
+            _widen(head, board_s, time_s)
+            if not self.chained:
+                there_s.append(board_s)
+                continue
+            if back is None:
+                back = self._path(session, member.satellite, time_s)
+                if back is None:
+                    return None
+                down_hops = [[math.inf, -math.inf] for _ in back.down]
+            time_s = self._relay(back.down, down_hops, time_s, down_bits, free_at_s)
+            share = self.down_share if time_s < self.features_until_s[session] else 1.0
+            begin_s, time_s = self._send(
+                (session, "down"), time_s, down_bits, self.down_bps[session], share, free_at_s
             )
-        self.held_until_s[session] = max(self.held_until_s[session], answer.down[1], answer.up[1])
+            _widen(downlink, begin_s, time_s)
+            there_s.append(time_s + back.ground_owlt_s)
+        if not math.isfinite(there_s[-1]):
+            return None
+        assert path is not None
+        if not self.chained:
+            downlink = [head[0], head[0]]
+        return Answer(
+            path, back or path, _window(uplink), tuple(map(_window, up_hops)), _window(head),
+            tuple(map(_window, down_hops)), _window(downlink), tuple(there_s), tuple(free_at_s.items()),
+        )  # fmt: skip
+
+    def _relay(
+        self,
+        hops: Sequence[Hop],
+        windows: Sequence[list[float]],
+        time_s: float,
+        bits: float,
+        free_at_s: dict[tuple, float],
+    ) -> float:
+        """When a message that is at the first node of ``hops`` is at the last; infinite where a link has shut."""
+        for hop, window in zip(hops, windows, strict=True):
+            key = (hop.node, hop.peer)
+            share = self.isl_share if time_s < self.busy_until_s.get(key, 0.0) else 1.0
+            begin_s, time_s = self._send(key, time_s, bits, hop.rate_bps, share, free_at_s)
+            if time_s > hop.until_s:
+                return math.inf
+            _widen(window, begin_s, time_s)
+            time_s += hop.owlt_s
+        return time_s
+
+    def _send(
+        self,
+        key: tuple,
+        ready_s: float,
+        bits: float,
+        rate_bps: float,
+        share: float,
+        free_at_s: dict[tuple, float],
+    ) -> Window:
+        """When a message takes a link: from when its turn comes, at the full rate."""
+        free_s = free_at_s.get(key)
+        if free_s is None:
+            free_s = self.free_at_s.get(key, -math.inf)
+        begin_s = ready_s if ready_s > free_s else free_s
+        length_s = bits / rate_bps if bits else 0.0
+        free_at_s[key] = begin_s + length_s / share
+        return begin_s, begin_s + length_s
+
+
+def _widen(window: list[float], begin_s: float, end_s: float) -> None:
+    if begin_s < window[0]:
+        window[0] = begin_s
+    if end_s > window[1]:
+        window[1] = end_s
+
+
+def _window(window: Sequence[float]) -> Window:
+    return window[0], window[1]
+
+
+def _sooner(first: Answer | None, second: Answer | None) -> Answer | None:
+    if first is None or second is None:
+        return first or second
+    return second if second.parts_s[-1] < first.parts_s[-1] else first

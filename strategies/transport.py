@@ -20,6 +20,7 @@ from strategies.all_gather import Gathered
 from strategies.network import PayloadTooLargeError
 from strategies.plan import ON_NO_LINK, Kind, as_activities
 from strategies.routes import BUCKET_S, Routes, Tree
+from strategies.shares import LinkShares
 from strategies.sunlight import finished_s
 from strategies.workload import ComputeRates, IntraOrbit, Resources, Workload
 
@@ -51,11 +52,6 @@ class Delivery:
     left: np.ndarray
 
 
-def isl_share(workload: Workload) -> float:
-    """What features get of a link; one direction keeps the rest for the small crossings that travel with them."""
-    return workload.c1_bytes / (workload.c1_bytes + workload.c3_bytes + workload.up_bytes)
-
-
 @dataclass(frozen=True)
 class _Offer:
     """When a block would be embedded (if not before), pass its hops (node, peer, begin, end), cross to the ground."""
@@ -85,6 +81,7 @@ class Transport:
         passes: np.ndarray,
         sessions: np.ndarray,
         intra_orbit: IntraOrbit,
+        shares: LinkShares,
         *,
         pending: np.ndarray,
         first_sample: np.ndarray,
@@ -96,8 +93,7 @@ class Transport:
         self.passes, self.start_s, self.plane = passes, start_s, plane
         self.intra_orbit = intra_orbit
         self.bits = workload.c1_bytes * 8.0
-        self.share_down = workload.c1_bytes / (workload.c1_bytes + workload.c3_bytes)
-        self.share_isl = isl_share(workload)
+        self.share_down, self.share_isl = shares.downlink, shares.isl
         self.embed_s = workload.embedding_flops / rates.satellite_flops
         self.sunlight = resources.sunlight
         self.buffer_bytes = (

@@ -1,0 +1,113 @@
+"""Who holds which antenna and which beam when: bookings that are made one after another and never overlap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Booking:
+    """A satellite's antenna and a station's beam, pointed at each other; data from ``data_s`` on."""
+
+    satellite: int
+    station: int
+    start_s: float
+    data_s: float
+    end_s: float
+    pass_index: int
+
+
+class Antennas:
+    """Bookings of a round; ``beams`` satellites fit on a station at a time, one station on a satellite."""
+
+    def __init__(self, bookings: list[Booking], beams: int, setup_s: float) -> None:
+        self._beams, self._setup_s = beams, setup_s
+        self._of_satellite: dict[int, list[Booking]] = {}
+        self._of_station: dict[int, list[Booking]] = {}
+        for booking in bookings:
+            self._add(booking)
+
+    def bookings(self) -> list[Booking]:
+        """All bookings, by start."""
+        found = [booking for mine in self._of_satellite.values() for booking in mine]
+        return sorted(found, key=lambda booking: (booking.start_s, booking.satellite, booking.station))
+
+    def first(self, one_pass: np.void, pass_index: int, ready_s: float, length_s: float) -> Booking | None:
+        """The earliest use of a pass for ``length_s`` seconds of data that are there at ``ready_s``, not booked yet.
+
+        A booking of this pass that stands goes on, where neither antenna nor beam is needed in between; else both are
+        set up anew.  None where the pass is too short.
+        """
+        satellite, station = int(one_pass["satellite"]), int(one_pass["station"])
+        pass_start_s, pass_end_s = float(one_pass["start_s"]), float(one_pass["end_s"])
+        best: Booking | None = None
+        for booking in self._of_satellite.get(satellite, ()):
+            if booking.pass_index != pass_index:
+                continue
+            begin_s = max(ready_s, booking.data_s)
+            end_s = max(begin_s + length_s, booking.end_s)
+            if begin_s + length_s <= pass_end_s and self._is_free(booking, booking.end_s, end_s):
+                best = _earlier(best, replace(booking, data_s=begin_s, end_s=end_s))
+        for begin_s in self._starts(satellite, station, max(pass_start_s, ready_s - self._setup_s)):
+            end_s = max(begin_s + self._setup_s, ready_s) + length_s
+            if end_s > pass_end_s or (best is not None and end_s - length_s >= best.data_s):
+                break
+            new = Booking(satellite, station, begin_s, end_s - length_s, end_s, pass_index)
+            if self._is_free(new, begin_s, end_s):
+                return new
+        return best
+
+    def book(self, booking: Booking) -> None:
+        """Make what :meth:`first` has found a booking; it replaces the one that goes on."""
+        for mine in (self._of_satellite.get(booking.satellite, []), self._of_station.get(booking.station, [])):
+            for standing in list(mine):
+                if self._same(standing, booking):
+                    mine.remove(standing)
+                    booking = replace(booking, data_s=min(booking.data_s, standing.data_s))
+        self._add(booking)
+
+    def pointed(self, passes: np.ndarray, end_s: float) -> frozenset[tuple[int, int]]:
+        """Pairs (satellite, station) whose pass lasts beyond ``end_s`` and which were not turned elsewhere since."""
+        last = {
+            satellite: max(mine, key=lambda booking: booking.end_s)
+            for satellite, mine in self._of_satellite.items()
+        }
+        found = set()
+        for station, mine in self._of_station.items():
+            for booking in sorted(mine, key=lambda booking: -booking.end_s)[: self._beams]:
+                stays = last[booking.satellite] is booking and passes["end_s"][booking.pass_index] > end_s
+                if stays:
+                    found.add((booking.satellite, station))
+        return frozenset(found)
+
+    def _starts(self, satellite: int, station: int, from_s: float) -> list[float]:
+        """When a new booking may begin at the earliest: at once, or when another ends."""
+        others = self._of_satellite.get(satellite, []) + self._of_station.get(station, [])
+        return [from_s, *sorted({booking.end_s for booking in others if booking.end_s > from_s})]
+
+    def _is_free(self, booking: Booking, start_s: float, end_s: float) -> bool:
+        """Whether antenna and beam are free of other bookings in an interval."""
+        if end_s <= start_s:
+            return True
+        for other in self._of_satellite.get(booking.satellite, ()):
+            if not self._same(other, booking) and other.start_s < end_s and start_s < other.end_s:
+                return False
+        there = sum(
+            not self._same(other, booking) and other.start_s < end_s and start_s < other.end_s
+            for other in self._of_station.get(booking.station, ())
+        )
+        return there < self._beams
+
+    @staticmethod
+    def _same(one: Booking, other: Booking) -> bool:
+        return one.satellite == other.satellite and one.station == other.station and one.start_s == other.start_s
+
+    def _add(self, booking: Booking) -> None:
+        self._of_satellite.setdefault(booking.satellite, []).append(booking)
+        self._of_station.setdefault(booking.station, []).append(booking)
+
+
+def _earlier(first: Booking | None, second: Booking) -> Booking:
+    return second if first is None or second.data_s < first.data_s else first

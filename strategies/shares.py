@@ -1,0 +1,30 @@
+"""How features and small crossings divide a link while both are on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from strategies.workload import Workload
+
+
+@dataclass(frozen=True)
+class LinkShares:
+    """What features get of a downlink, and of an inter-satellite link; the small crossings get the rest."""
+
+    downlink: float
+    isl: float
+
+    @classmethod
+    def of(cls, workload: Workload, features: np.ndarray, samples: np.ndarray) -> LinkShares:
+        """By bytes: ``features[k]`` images of satellite ``k`` cross once, ``samples[k]`` samples times passes take steps.
+
+        The small crossings go first on a link, so that features get what those leave over the whole round.
+        """
+        c1_bytes = float(features.sum()) * workload.c1_bytes
+        down_bytes = float(samples.sum()) * workload.c3_bytes
+        both_bytes = down_bytes + float(samples.sum()) * workload.up_bytes
+        if not c1_bytes:
+            return cls(1.0, 1.0)
+        return cls(c1_bytes / (c1_bytes + down_bytes), c1_bytes / (c1_bytes + both_bytes))
