@@ -47,7 +47,7 @@ class Answer:
     """One satellite's samples of a step: hidden states up the uplink, on board, their gradient down, on the ground.
 
     Windows reach from the start of the first part of the step to the end of its last.  ``parts_s`` is when the gradient of
-    each part is on the ground (in mode head: when its hidden states are on board), ``booked`` until when each link is taken.
+    each part is on the ground (in mode head: when its hidden states are on board), ``booked`` how each link is taken then.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Answer:
     down_hops: tuple[Window, ...]
     downlink: Window
     parts_s: tuple[float, ...]
-    booked: tuple[tuple[tuple, float], ...]
+    booked: tuple[tuple[tuple, Window], ...]
 
 
 @dataclass(eq=False)

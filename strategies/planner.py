@@ -39,7 +39,8 @@ def plan_round(
 ) -> Plan:
     """Plan one round that starts at ``start_s``; equal input gives an equal plan.
 
-    A richer strategy keeps the poorer ones as candidates, so that it is never worse than they are.
+    A richer strategy keeps the poorer ones as candidates, so that it is never worse than they are; the plan says which of
+    them it follows.
 
     Raises:
         NoRouteError: Samples or weights of a satellite cannot get through before the horizon.
@@ -79,7 +80,17 @@ def plan_round(
     if best is None:
         assert failure is not None
         raise failure
-    return dataclasses.replace(best, switches=switches, lower_bound_s=bound_s)
+    return dataclasses.replace(best, switches=_used(best), lower_bound_s=bound_s)
+
+
+def _used(plan: Plan) -> Switches:
+    """The strategies that a plan uses: those of links over which nothing goes are not among them."""
+    used, switches = plan.activities["link"][plan.activities["bytes"] > 0], plan.switches
+    return dataclasses.replace(
+        switches,
+        intra_orbit=switches.intra_orbit if (used == LinkKind.INTRA_ISL).any() else IntraOrbit.NONE,
+        inter_orbit=switches.inter_orbit if (used == LinkKind.INTER_ISL).any() else InterOrbit.NONE,
+    )
 
 
 def _candidates(switches: Switches) -> list[Switches]:

@@ -71,15 +71,16 @@ class Routes:
         return self._trees[gateway, key]
 
     def window(
-        self, source: int, target: int, ready_s: float, bits: float
+        self, source: int, target: int, ready_s: float, bits: float, spare_s: float = 0.0
     ) -> tuple[float, float, float, float]:
-        """The first (start, end, rate, light time) in which ``bits`` can begin at ``ready_s`` or later and end.
+        """The first (start, end, rate, light time) in which ``bits`` can begin at ``ready_s`` or later and end, ``spare_s``
+        before the contact does.
 
         ``start`` is infinite, and ``end`` before it, where no contact of the pair is long enough.
         """
         for start_s, end_s, rate_bps, owlt_s in self._intervals.get((source, target), ()):
             begin_s = max(start_s, ready_s)
-            if begin_s + bits / rate_bps <= end_s + 1e-9:
+            if begin_s + bits / rate_bps + spare_s <= end_s + 1e-9:
                 return begin_s, end_s, rate_bps, owlt_s
         return np.inf, -np.inf, 1.0, 0.0
 

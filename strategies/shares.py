@@ -9,12 +9,25 @@ import numpy as np
 from strategies.workload import Workload
 
 
+BURST_S = 1.0  # so far the small crossings may run ahead of their share of a link
+
+
 @dataclass(frozen=True)
 class LinkShares:
     """What features get of a downlink, and of an inter-satellite link; the small crossings get the rest."""
 
     downlink: float
     isl: float
+
+    @property
+    def downlink_delay_s(self) -> float:
+        """By how much a burst of small crossings can hold up features on a downlink."""
+        return BURST_S * (1.0 - self.downlink)
+
+    @property
+    def isl_delay_s(self) -> float:
+        """By how much a burst of small crossings can hold up features on an inter-satellite link."""
+        return BURST_S * (1.0 - self.isl)
 
     @classmethod
     def of(cls, workload: Workload, features: np.ndarray, samples: np.ndarray) -> LinkShares:

@@ -159,7 +159,10 @@ class SplitRound:
         targets = [self.start_s + reference_s * factor for factor in (_TARGETS if several else (math.inf,))]
         for target_s in targets:
             until_s = found[1][1] + 1.0 if len(found) > 1 else math.inf
-            plan = plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s, until_s=until_s)
+            try:
+                plan = plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s, until_s=until_s)
+            except NoRouteError:
+                continue  # a matching that changes its mind too often; first contact has found a way
             if math.isfinite(plan[1]):
                 found = sorted([*found, plan], key=lambda plan: (round(plan[1]), len(plan[0])))[:2]
         return found  # of equals, those that switch less
@@ -350,7 +353,8 @@ class SplitRound:
             resources = dataclasses.replace(resources, buffer_bytes=resources.buffer_bytes - most_bytes)
         delivery = Transport(
             self.workload, self.rates, resources, self.routes, self.passes, sessions, self.switches.intra_orbit,
-            self.shares, pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane, gathered=gathered,
+            self.shares, pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane, group=self.group,
+            gathered=gathered,
         ).run()  # fmt: skip
         if gathered is None:
             return delivery

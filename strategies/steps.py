@@ -21,10 +21,12 @@ from strategies.answers import Answer, AnswerLog, Hop, Path, Window
 from strategies.chains import Chain, chains_of
 from strategies.plan import STEP, Kind, activities
 from strategies.routes import BUCKET_S, Routes
+from strategies.shares import BURST_S
 from strategies.transport import Block
 from strategies.workload import ComputeRates, Workload
 
 _QUEUED_S = 0.05  # a step that would wait longer for an uplink looks for another session
+_NEVER: Window = (-math.inf, -math.inf)
 _COHORT = 32  # satellites whose chains of steps fill each other's waiting times
 
 
@@ -118,6 +120,7 @@ class _Batch:
 
     number: int
     members: list[_Member]
+    updates: int  # of a shared adapter, before its forward pass
     start_s: float
     backward_s: float  # its backward pass may begin
 
@@ -162,7 +165,9 @@ class GroundSteps:
         self.log = AnswerLog(workload, plane.tolist())
         self.order: list[tuple] = []
         self.free_s = start_s
-        self.free_at_s: dict[tuple, float] = {}  # of channels for small crossings: by session and way, or by link
+        # When a link is free for another small crossing, and when it would be had each taken its share only; by session
+        # and way, or by node and peer.
+        self.free_at_s: dict[tuple, Window] = {}
         self.paths: dict[tuple[int, int, int], Path | None] = {}
         self.alike: dict[Path, Path] = {}  # one object per path, however often it is found
         self.latest: dict[int, int] = {}  # the session that answered a satellite last
@@ -173,8 +178,8 @@ class GroundSteps:
             mine = mine[np.argsort(sessions["data_s"][mine], kind="stable")]
             self.mates[label] = (sessions["data_s"][mine], sessions["limit_s"][mine], mine)
         self.held_until_s = sessions["data_s"].copy()
-        self.journal: list[tuple[tuple, float]] = []  # channels as they were before they were booked
-        self.typical_s = 0.1  # from a forward pass to the end of its step, as it was last
+        self.journal: list[tuple[tuple, Window]] = []  # channels as they were before they were booked
+        self.round_trip_s = 0.1  # of the last step: from the end of its forward pass to the start of its backward pass
 
     def run(
         self, blocks: Sequence[Block], done: np.ndarray, group: np.ndarray, *, below_s: float = math.inf
@@ -249,20 +254,20 @@ class GroundSteps:
         return (-self.chains[satellite].left(),) if self.ordered else (self.rank[satellite],)
 
     def _worth_waiting_s(self) -> float:
-        """When a step of a shared adapter is to begin: so that most satellites take part per second of waiting and step.
+        """When a step of a shared adapter is to begin, so that most samples are learnt from per second.
 
-        Every step costs a round trip, however many take part.
+        Every step costs a round trip, however many satellites take part; waiting for one more costs time, too.
         """
         most = self.workload.satellites_per_step
         there = len(self.ready)
         if there >= most:
             return self.free_s
-        best_s, best = self.free_s, there / self.typical_s
-        soon = heapq.nsmallest(most - there, self.waiting)
-        for position, (since_s, _) in enumerate(soon, there + 1):
-            if since_s > self.free_s + self.typical_s:
+        computed_s = self.workload.micro_batch * (self.forward_s + self.backward_s) + 2.0 * self.message_s
+        best_s, best = self.free_s, there / (self.round_trip_s + there * computed_s)
+        for position, (since_s, _) in enumerate(heapq.nsmallest(most - there, self.waiting), there + 1):
+            if since_s > self.free_s + self.round_trip_s:
                 break
-            rate = position / (since_s - self.free_s + self.typical_s)
+            rate = position / (since_s - self.free_s + self.round_trip_s + position * computed_s)
             if rate > best:
                 best_s, best = since_s, rate
         return best_s
@@ -286,7 +291,8 @@ class GroundSteps:
         computed_s = start_s + self._length_s(members, self.forward_s)
         for member in members:
             self._hold(member)
-        batch = _Batch(self.batches, members, start_s, max(self._backward_from_s(m, members) for m in members))
+        backward_s = max(self._backward_from_s(member, members) for member in members)
+        batch = _Batch(self.batches, members, self.batches - len(self.flight), start_s, backward_s)
         self.batches += 1
         self.free_s = computed_s
         if not self.chained:
@@ -307,7 +313,7 @@ class GroundSteps:
             batch = heapq.heappop(self.flight)[2]
         end_s = start_s + self._length_s(batch.members, self.backward_s)
         self.free_s = end_s
-        self.typical_s = end_s - batch.start_s
+        self.round_trip_s = start_s - batch.start_s - self._length_s(batch.members, self.forward_s)
         self._end(batch, end_s, end_s)
 
     def _end(self, batch: _Batch, end_s: float, next_s: float) -> None:
@@ -324,7 +330,8 @@ class GroundSteps:
             self.order.append(
                 (
                     batch.number, satellite, self.step_of[satellite], member.first, member.end, member.epoch,
-                    member.answer.path.gateway, member.answer.path.station, batch.start_s, over_s,
+                    member.answer.path.gateway, member.answer.path.station,
+                    batch.updates if self.ordered else 0, batch.start_s, over_s,
                 )
             )  # fmt: skip
             self.step_of[satellite] += 1
@@ -409,7 +416,7 @@ class GroundSteps:
     def _book(self, member: _Member, answer: Answer) -> None:
         member.answer = answer
         for key, until_s in answer.booked:
-            self.journal.append((key, self.free_at_s.get(key, -math.inf)))
+            self.journal.append((key, self.free_at_s.get(key, _NEVER)))
             self.free_at_s[key] = until_s
 
     def _hold(self, member: _Member) -> None:
@@ -480,7 +487,7 @@ class GroundSteps:
         parts = min(self.workload.micro_batches, count)
         up_bits, down_bits = count * self.up_bits / parts, count * self.down_bits / parts
         head_s = self.message_s + count * self.head_s / parts if self.chained else 0.0
-        free_at_s = dict[tuple, float]()
+        free_at_s = dict[tuple, Window]()
         uplink, head, downlink = ([math.inf, -math.inf] for _ in range(3))
         there_s: list[float] = []
         path = back = None
@@ -530,7 +537,7 @@ class GroundSteps:
         windows: Sequence[list[float]],
         time_s: float,
         bits: float,
-        free_at_s: dict[tuple, float],
+        free_at_s: dict[tuple, Window],
     ) -> float:
         """When a message that is at the first node of ``hops`` is at the last; infinite where a link has shut."""
         for hop, window in zip(hops, windows, strict=True):
@@ -550,15 +557,16 @@ class GroundSteps:
         bits: float,
         rate_bps: float,
         share: float,
-        free_at_s: dict[tuple, float],
+        free_at_s: dict[tuple, Window],
     ) -> Window:
-        """When a message takes a link: from when its turn comes, at the full rate."""
-        free_s = free_at_s.get(key)
-        if free_s is None:
-            free_s = self.free_at_s.get(key, -math.inf)
-        begin_s = ready_s if ready_s > free_s else free_s
+        """When a message takes a link: from when its turn comes, at the full rate.
+
+        All messages together get no more than their ``share`` of the link, but for bursts of ``BURST_S``.
+        """
+        free_s, virtual_s = free_at_s.get(key) or self.free_at_s.get(key, _NEVER)
+        begin_s = max(ready_s, free_s, virtual_s - BURST_S)
         length_s = bits / rate_bps if bits else 0.0
-        free_at_s[key] = begin_s + length_s / share
+        free_at_s[key] = begin_s + length_s, max(virtual_s, begin_s) + length_s / share
         return begin_s, begin_s + length_s
 
 

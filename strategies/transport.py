@@ -2,7 +2,7 @@
 
 A *block* is a range of one satellite's samples that travels together.  Its hops follow each other by cut-through:
 the next begins when the first micro-batch is there and does not end before the one ahead.  Links serve one block
-after the other.
+after the other.  Where no way to the gateway stands at a time, a block waits on board until links open.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _ALIKE = (
     0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
 )
 _SOON_S = 5.0  # sessions that begin so soon share the rest
+_STORED_TRIED = 3  # satellites that are tried where none has an open way to the gateway, those with most left first
 _PIECES = 4  # a session takes at most this part of what its group still has, so that sessions end together
 
 
@@ -54,7 +55,10 @@ class Delivery:
 
 @dataclass(frozen=True)
 class _Offer:
-    """When a block would be embedded (if not before), pass its hops (node, peer, begin, end), cross to the ground."""
+    """When a block would be embedded (if not before), pass its hops (node, peer, begin, end), cross to the ground.
+
+    A link is free for the next block at ``end``; bursts of small crossings may hold the block up a little longer.
+    """
 
     embed: tuple[float, float] | None
     hops: list[tuple[int, int, float, float]]
@@ -87,13 +91,14 @@ class Transport:
         first_sample: np.ndarray,
         start_s: float,
         plane: np.ndarray,
+        group: np.ndarray,
         gathered: Gathered | None = None,
     ) -> None:
         self.workload, self.routes, self.sessions = workload, routes, sessions
-        self.passes, self.start_s, self.plane = passes, start_s, plane
+        self.passes, self.start_s, self.plane, self.group = passes, start_s, plane, group
         self.intra_orbit = intra_orbit
         self.bits = workload.c1_bytes * 8.0
-        self.share_down, self.share_isl = shares.downlink, shares.isl
+        self.shares, self.share_down, self.share_isl = shares, shares.downlink, shares.isl
         self.embed_s = workload.embedding_flops / rates.satellite_flops
         self.sunlight = resources.sunlight
         self.buffer_bytes = (
@@ -136,11 +141,25 @@ class Transport:
         tree = self.routes.tree(int(session["satellite"]), free_s)
         near, origin = self._reach(tree)
         if not len(near):
-            return next_bucket_s
+            return self._send_stored(index, free_s, rate_bps)
         if self.sunlight is not None:
             near = self._lit(near, free_s)
         source = self._next_source(near)
         path = tree.path(origin.get(source, source))
+        count = self._piece(index, near, free_s, source)
+        while (count := self._whole(count, source)) > 0:
+            offer = self._offer(index, source, count, path, free_s, rate_bps)
+            if offer is None:
+                return self._send_stored(index, free_s, rate_bps)
+            late_s = offer.end_s + self.shares.downlink_delay_s - limit_s
+            if late_s <= 0.0:
+                self._commit(index, source, count, offer)
+                return offer.end_s
+            count = min(count - math.ceil(late_s * rate_bps / self.bits), count - 1)
+        return limit_s
+
+    def _piece(self, index: int, near: np.ndarray, free_s: float, source: int) -> int:
+        """How many samples of a source a session takes at once."""
         rivals = int(
             np.sum(
                 self._rivals[index]
@@ -149,17 +168,57 @@ class Transport:
             )
         )
         piece = max(int(self.left[near].sum()) // (_PIECES * max(rivals, 1)), self.workload.micro_batch)
-        count = int(min(self.left[source], piece, self.buffer_bytes / 2.0 // self.workload.c1_bytes))
-        while (count := self._whole(count, source)) > 0:
-            offer = self._offer(index, source, count, path, free_s, rate_bps)
-            if offer is None:
-                return next_bucket_s
-            if offer.end_s <= limit_s:
-                self._commit(index, source, count, offer)
-                return offer.end_s
-            late = math.ceil((offer.end_s - limit_s) * rate_bps / self.bits)
-            count = min(count - late, count - 1)
-        return limit_s
+        return int(min(self.left[source], piece, self.buffer_bytes / 2.0 // self.workload.c1_bytes))
+
+    def _send_stored(self, index: int, free_s: float, rate_bps: float) -> float:
+        """Send a block that waits on board of satellites until links open; returns when the session is asked again.
+
+        Each contact takes what it has room for, as contact graph routing books volumes (CCSDS 734.3-B-1); a block goes
+        the way on which it arrives first.
+        """
+        session = self.sessions[index]
+        limit_s, next_bucket_s = float(session["limit_s"]), (free_s // BUCKET_S + 1.0) * BUCKET_S
+        gateway, group = int(session["satellite"]), int(session["group"])
+        waiting = np.flatnonzero((self.left > 0) & (self.group == group))
+        if not len(waiting) or self.copies:
+            return next_bucket_s
+        for source in waiting[np.argsort(-self.left[waiting], kind="stable")][:_STORED_TRIED].tolist():
+            count = self._piece(index, waiting, free_s, source)
+            while (count := self._whole(count, source)) > 0:
+                path = self._foremost(source, gateway, count)
+                offer = path and self._offer(index, source, count, path, free_s, rate_bps)
+                if offer and offer.end_s + self.shares.downlink_delay_s <= limit_s:
+                    self._commit(index, source, count, offer)
+                    return offer.end_s
+                count //= 2
+        return next_bucket_s
+
+    def _foremost(self, source: int, gateway: int, count: int) -> list[int] | None:
+        """The nodes by which a block arrives first at a gateway, stored where it has to wait; None where it never does."""
+        ready_s = finished_s(self.sunlight, source, float(self.embedded_s[source]), count * self.embed_s)
+        bits = count * self.bits / self.share_isl
+        arrival_s, came = {source: ready_s}, dict[int, int]()
+        queue, settled = [(ready_s, source)], set[int]()
+        while queue:
+            now_s, node = heapq.heappop(queue)
+            if node in settled:
+                continue
+            if node == gateway:
+                break
+            settled.add(node)
+            for peer in self.routes.neighbours(node):
+                ready_s = max(now_s, self.link_free_s.get((node, peer), self.start_s))
+                begin_s, _, rate_bps, owlt_s = self.routes.window(node, peer, ready_s, bits)
+                there_s = begin_s + bits / rate_bps + owlt_s
+                if there_s < arrival_s.get(peer, np.inf):
+                    arrival_s[peer], came[peer] = there_s, node
+                    heapq.heappush(queue, (there_s, peer))
+        if gateway not in arrival_s:
+            return None
+        nodes = [gateway]
+        while nodes[-1] != source:
+            nodes.append(came[nodes[-1]])
+        return nodes[::-1]
 
     def _reach(self, tree: Tree) -> tuple[np.ndarray, dict[int, int]]:
         """Satellites with samples left, nearest first, and from where the samples of those with copies leave."""
@@ -224,13 +283,16 @@ class Transport:
         hops: list[tuple[int, int, float, float]] = []
         for node, peer in itertools.pairwise(path):
             ready_s = max(first_s, self.link_free_s.get((node, peer), self.start_s))
-            begin_s, shut_s, link_bps, owlt_s = self.routes.window(node, peer, ready_s, bits / self.share_isl)
+            begin_s, shut_s, link_bps, owlt_s = self.routes.window(
+                node, peer, ready_s, bits / self.share_isl, self.shares.isl_delay_s
+            )
             usable_bps = link_bps * self.share_isl
             end_s = max(begin_s + bits / usable_bps, last_s + (lead_bits / usable_bps if hops else 0.0))
-            if not end_s <= shut_s + 1e-9:
+            late_s = end_s + self.shares.isl_delay_s
+            if not late_s <= shut_s + 1e-9:
                 return None
             hops.append((node, peer, begin_s, end_s))
-            last_s = end_s + owlt_s
+            last_s = late_s + owlt_s
             first_s = last_s if stored else begin_s + lead_bits / usable_bps + owlt_s
         begin_s = max(free_s, first_s)
         end_s = max(begin_s + bits / rate_bps, last_s + (lead_bits / rate_bps if hops else 0.0))
@@ -268,16 +330,18 @@ class Transport:
             self.embedded_s[source] = offer.embed[1]
         if offer.embed and self.embed_s:
             note(Kind.EMBED, ON_NO_LINK, source, -1, *offer.embed, 0.0, count * self.workload.embedding_flops)
+        delay_s = self.shares.isl_delay_s
         for node, peer, begin_s, end_s in offer.hops:
             link = LinkKind.INTRA_ISL if self.plane[node] == self.plane[peer] else LinkKind.INTER_ISL
-            note(Kind.FEATURES, link, node, peer, begin_s, end_s, size, 0.0)
+            note(Kind.FEATURES, link, node, peer, begin_s, end_s + delay_s, size, 0.0)
             self.link_free_s[node, peer] = end_s
-        note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, offer.end_s, size, 0.0)
+        there_s = offer.end_s + self.shares.downlink_delay_s
+        note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, there_s, size, 0.0)
         if offer.hops and self.intra_orbit is IntraOrbit.SEQUENTIAL:
             self.plane_free_s[int(self.plane[source])] = offer.hops[-1][3]
-        self.held[gateway].append((offer.end_s, size))
+        self.held[gateway].append((there_s, size))
         self.next_sample[source] = end
         self.left[source] -= count
         self.free_s[index] = offer.end_s
         owlt_s = float(self.passes["owlt_s"][session["pass_index"]])
-        self.blocks.append(Block(source, index, first, end, offer.begin_s + owlt_s, offer.end_s + owlt_s))
+        self.blocks.append(Block(source, index, first, end, offer.begin_s + owlt_s, there_s + owlt_s))
