@@ -199,9 +199,7 @@ class _Upward:
         """
         for part in self._sent.pop(step):
             yield part, self._answer(part)
-        self._part_of = {
-            transfer: part for transfer, part in self._part_of.items() if part.place.step > step
-        }
+        self._part_of = {transfer: part for transfer, part in self._part_of.items() if part.place.step > step}
 
     def _part(self, place: MicroBatch, images: Batch) -> _Part:
         every = np.ones(len(images.indices), bool)

@@ -281,7 +281,9 @@ class BackboneSteps:
             self._row_bytes[row_BTD.shape] = sum(saved.values())
         return self._row_bytes[row_BTD.shape]
 
-    def _slices(self, pending: _Pending, gradients: Sequence[Tensor]) -> Iterator[tuple[list[Request], Tensor]]:
+    def _slices(
+        self, pending: _Pending, gradients: Sequence[Tensor]
+    ) -> Iterator[tuple[list[Request], Tensor]]:
         """A pass to be made again, in pieces that fit beside what is kept."""
         room = self._activation_bytes - self.kept_bytes
         rows = max(1, int(room // self._bytes_of_row(pending.requests[0], pending.updates)))

@@ -38,7 +38,9 @@ def calibrated(scenario: Scenario, costs: Profile, steps: BackboneSteps, roster:
     rates = Compute(
         satellite_tflops=_tflops(costs.embedding_flops, statistics.median(roster.embedding_s.values())),
         ground_tflops=_tflops(flops, step_s),
-        message_s=_rounded(min(roster.round_trip_s.values()) / _MESSAGES),  # of who was asked last, the others done
+        message_s=_rounded(
+            min(roster.round_trip_s.values()) / _MESSAGES
+        ),  # of who was asked last, the others done
     )
     return scenario.model_copy(update={"compute": rates})
 

@@ -73,7 +73,9 @@ class _Batch:
     def weights(self) -> dict[str, float]:
         """Each satellite's share of the images: their mean loss is the mean of the satellites' means, so weighted."""
         rows = {
-            step.satellite: sum(len(of[step.satellite]) for of in self.features.values() if step.satellite in of)
+            step.satellite: sum(
+                len(of[step.satellite]) for of in self.features.values() if step.satellite in of
+            )
             for step in self.steps
         }
         total = sum(rows.values())
@@ -386,9 +388,7 @@ class Ground:
                     batch.update = self._run_torch(self._update, batch, position)
                     batch.update.add_done_callback(self._note_failure)
 
-    def _forward(
-        self, batch: _Batch, position: int, part: int
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _forward(self, batch: _Batch, position: int, part: int) -> tuple[dict[str, Tensor], Tensor | None]:
         """In the backbone's thread: pooled states of a micro-batch, and the shared head that belongs to them."""
         updates = max(0, position - self._scenario.training.gradient_delay)
         satellites = batch.satellites(part)
@@ -442,9 +442,13 @@ class Ground:
         return learning_rate(base, training.schedule, progress)
 
     def _decoded(self, arrived: Arrived) -> Tensor:
-        return crossing.decode(arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling)
+        return crossing.decode(
+            arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling
+        )
 
-    def _pooled_parcel(self, request: Manifest, arrived: Arrived, pooled_BD: Tensor) -> tuple[Manifest, Buffer]:
+    def _pooled_parcel(
+        self, request: Manifest, arrived: Arrived, pooled_BD: Tensor
+    ) -> tuple[Manifest, Buffer]:
         codec = self._scenario.crossings.hidden if self._scaling else EXACT
         payload = crossing.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
         return self._parcel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +32,8 @@ _MANY_VALUES = 1 << 20  # so many that the last, partly filled block of a codec 
 class RoundPlanner:
     """Plans the rounds of a mission; each plan is checked by :mod:`strategies.checker` before it is followed.
 
-    Where a quorum ends the rounds, :attr:`left_over` is what the late had done when the last one ended.
+    :attr:`left_over` is what a round leaves to the next: antennas that stay pointed, and where a quorum ends the rounds,
+    what the late had done when the last one ended.
 
     Args:
         scenario: The resolved scenario.
@@ -69,7 +71,10 @@ class RoundPlanner:
         task = self._contact_plan, workload, self._rates, self._resources
         plan = plan_round(*task, self._switches, start_s=start_s, state=self.left_over)
         require_feasible(plan, *task, self.left_over)
-        self.left_over = self.quorum.left_over(plan, workload, self.left_over)
+        # Where a quorum ends the round before the plan, nobody says what antennas point at then.
+        pointed = plan.pointed if self.quorum.end_s(plan) >= plan.end_s else frozenset()
+        left_over = self.quorum.left_over(plan, workload, self.left_over)
+        self.left_over = dataclasses.replace(left_over, pointed=pointed)
         return plan
 
     def orders(self, plan: Plan) -> list[PlaneOrder]:

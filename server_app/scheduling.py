@@ -123,7 +123,9 @@ class StepSequence:
         """
         position = self.batch_of(step)
         if not self._is_forwarded(position):
-            raise ScheduleError(f"step {step.step} of {step.satellite} was taken before its batch was forwarded")
+            raise ScheduleError(
+                f"step {step.step} of {step.satellite} was taken before its batch was forwarded"
+            )
         self._missing_gradients[position].discard(step)
         self._touched.append(position)
         if self.is_last(step):
@@ -251,7 +253,9 @@ class StepSequence:
         for before in earlier:
             to_update = not self._shared or before < self._updates_needed[position]
             if not self._updated[before] and (to_update or not self._is_forwarded(before)):
-                able = [step.satellite for step in self._schedule.batches[before] if step in self._able(before)]
+                able = [
+                    step.satellite for step in self._schedule.batches[before] if step in self._able(before)
+                ]
                 if able:
                     return able
         return [step.satellite for step in self._schedule.batches[position] if not self._is_here(step)]

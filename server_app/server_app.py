@@ -161,7 +161,8 @@ def fine_tune(
         if relay is not None:
             scenario = calibrated(scenario, costs, steps, roster)
             record.note(calibration=scenario.compute.model_dump())
-            clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario))
+            pointed = checkpoint.left_over.pointed if checkpoint is not None else frozenset()
+            clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario), pointed)
             depart = clock.depart
         record.note(phase="training", samples=dict(roster.samples), start_up_s=record.wall_time_s())
         scaling = segment.muster.end_muster(satellites)
