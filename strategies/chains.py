@@ -61,9 +61,7 @@ class Chain:
         return there_s
 
 
-def chains_of(
-    blocks: Sequence[Block], epochs: int, micro_batch: int, done: np.ndarray
-) -> dict[int, Chain]:
+def chains_of(blocks: Sequence[Block], epochs: int, micro_batch: int, done: np.ndarray) -> dict[int, Chain]:
     """The chain of every satellite that has something left when ``done[k]`` samples times epochs are taken off."""
     of_satellite: dict[int, list[Block]] = {}
     for block in blocks:

@@ -8,7 +8,6 @@ import numpy as np
 
 from strategies.workload import Workload
 
-
 BURST_S = 1.0  # so far the small crossings may run ahead of their share of a link
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from strategies.answers import Answer, AnswerLog, Hop, Path, Window
 from strategies.chains import chains_of
 from strategies.plan import STEP, Kind, activities
-from strategies.routes import BUCKET_S, Routes
+from strategies.routes import Routes
 from strategies.shares import BURST_S
 from strategies.transport import Block
 from strategies.workload import ComputeRates, Workload
@@ -168,7 +168,7 @@ class GroundSteps:
         # When a link is free for another small crossing, and when it would be had each taken its share only; by session
         # and way, or by node and peer.
         self.free_at_s: dict[tuple, Window] = {}
-        self.paths: dict[tuple[int, int, int], Path | None] = {}
+        self.paths: dict[tuple[int, int, float], Path | None] = {}
         self.alike: dict[Path, Path] = {}  # one object per path, however often it is found
         self.latest: dict[int, int] = {}  # the session that answered a satellite last
         self.label = sessions["group"].tolist()
@@ -179,7 +179,9 @@ class GroundSteps:
             self.mates[label] = (sessions["data_s"][mine], sessions["limit_s"][mine], mine)
         self.held_until_s = sessions["data_s"].copy()
         self.journal: list[tuple[tuple, Window]] = []  # channels as they were before they were booked
-        self.round_trip_s = 0.1  # of the last step: from the end of its forward pass to the start of its backward pass
+        self.round_trip_s = (
+            0.1  # of the last step: from the end of its forward pass to the start of its backward pass
+        )
 
     def run(
         self, blocks: Sequence[Block], done: np.ndarray, group: np.ndarray, *, below_s: float = math.inf
@@ -315,7 +317,11 @@ class GroundSteps:
     def _end(self, batch: _Batch, end_s: float, next_s: float) -> None:
         """The step is over at ``end_s``; the satellites may begin their next at ``next_s``."""
         for member in batch.members:
-            satellite, chain, count = member.satellite, self.chains[member.satellite], member.end - member.first
+            satellite, chain, count = (
+                member.satellite,
+                self.chains[member.satellite],
+                member.end - member.first,
+            )
             assert member.answer is not None
             over_s = end_s if self.chained else member.answer.head[0]
             ground = (batch.start_s, end_s if self.chained else next_s)
@@ -435,8 +441,8 @@ class GroundSteps:
         begun = int(np.searchsorted(data_s, now_s, side="right"))
         live = np.flatnonzero(limit_s[:begun] > now_s)
         retry_s = float(data_s[begun]) if begun < len(data_s) else np.inf
-        if (limit_s[live] > now_s + BUCKET_S).any():
-            retry_s = min(retry_s, (now_s // BUCKET_S + 1.0) * BUCKET_S)
+        if (limit_s[live] > self.routes.until_s(now_s)).any():
+            retry_s = min(retry_s, self.routes.until_s(now_s))
         return index[live].tolist(), retry_s
 
     def _within(self, session: int, member: _Member, start_s: float, length_s: float) -> Answer | None:
@@ -449,7 +455,7 @@ class GroundSteps:
         return answer
 
     def _path(self, session: int, satellite: int, time_s: float) -> Path | None:
-        key = (session, satellite, int(time_s // BUCKET_S))
+        key = (session, satellite, self.routes.since_s(time_s))
         if key not in self.paths:
             tree = self.routes.tree(self.gateway[session], time_s)
             self.paths[key] = None
@@ -489,7 +495,9 @@ class GroundSteps:
         down_hops: list[list[float]] = []
         for part in range(1, parts + 1):
             time_s = start_s + length_s * part / parts
-            begin_s, time_s = self._send((session, "up"), time_s, up_bits, self.up_bps[session], 1.0, free_at_s)
+            begin_s, time_s = self._send(
+                (session, "up"), time_s, up_bits, self.up_bps[session], 1.0, free_at_s
+            )
             _widen(uplink, begin_s, time_s)
             if path is None:
                 path = self._path(session, member.satellite, time_s)

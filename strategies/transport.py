@@ -19,7 +19,7 @@ from orbit.contact_plan import LinkKind
 from strategies.all_gather import Gathered
 from strategies.network import PayloadTooLargeError
 from strategies.plan import ON_NO_LINK, Kind, as_activities
-from strategies.routes import BUCKET_S, Routes, Tree
+from strategies.routes import Routes, Tree
 from strategies.shares import LinkShares
 from strategies.sunlight import finished_s
 from strategies.workload import ComputeRates, IntraOrbit, Resources, Workload
@@ -28,8 +28,12 @@ _ALIKE = (
     0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
 )
 _SOON_S = 5.0  # sessions that begin so soon share the rest
-_STORED_TRIED = 3  # satellites that are tried where none has an open way to the gateway, those with most left first
-_SLOW_PIECE_S = 10.0  # a block takes no longer on slow inter-satellite links, so that blocks from all sides take turns
+_STORED_TRIED = (
+    3  # satellites that are tried where none has an open way to the gateway, those with most left first
+)
+_SLOW_PIECE_S = (
+    10.0  # a block takes no longer on slow inter-satellite links, so that blocks from all sides take turns
+)
 _PIECES = 4  # a session takes at most this part of what its group still has, so that sessions end together
 
 
@@ -141,7 +145,7 @@ class Transport:
     def _send(self, index: int, free_s: float) -> float:
         """Send one block through a session that is free at ``free_s``; returns when it is to be asked again."""
         session = self.sessions[index]
-        limit_s, next_bucket_s = float(session["limit_s"]), (free_s // BUCKET_S + 1.0) * BUCKET_S
+        limit_s, next_bucket_s = float(session["limit_s"]), self.routes.until_s(free_s)
         rate_bps = float(self.passes["down_bps"][session["pass_index"]]) * self.share_down
         tree = self.routes.tree(int(session["satellite"]), free_s)
         near, origin = self._reach(tree)
@@ -179,7 +183,9 @@ class Transport:
             slowest_bps = 1.0 / max(float(tree.serial_s_per_bit[source]), 1e-15)
             count = self._piece(index, near, free_s, source)
             if len(path) > 1:
-                count = min(count, max(int(_SLOW_PIECE_S * slowest_bps / self.bits), self.workload.micro_batch))
+                count = min(
+                    count, max(int(_SLOW_PIECE_S * slowest_bps / self.bits), self.workload.micro_batch)
+                )
             while (count := self._whole(count, source)) > 0:
                 offer = self._offer(index, source, count, path, free_s, rate_bps)
                 if offer is None or offer.there_s <= limit_s:
@@ -222,7 +228,7 @@ class Transport:
         the way on which it arrives first.
         """
         session = self.sessions[index]
-        limit_s, next_bucket_s = float(session["limit_s"]), (free_s // BUCKET_S + 1.0) * BUCKET_S
+        limit_s, next_bucket_s = float(session["limit_s"]), self.routes.until_s(free_s)
         gateway, group = int(session["satellite"]), int(session["group"])
         waiting = np.flatnonzero((self.left > 0) & (self.group == group))
         if not len(waiting) or self.copies:
