@@ -13,7 +13,7 @@ import numpy as np
 
 from orbit.contact_plan import LinkKind
 from strategies.foremost import Journey, broadcast, gather
-from strategies.intra_orbit import all_reduce, pipelined_s, plane_links
+from strategies.intra_orbit import all_reduce, pipelined_over_s, plane_links
 from strategies.network import NoRouteError, carried_s, passes_of
 from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.routes import BUCKET_S
@@ -212,13 +212,12 @@ class OnboardRound:
         if not len(child):
             return activities(0), start_s
         parent = tree.next_hop[child]
-        hops = [
-            self.routes.link(node, peer, start_s)[:2]
-            for node, peer in zip(child.tolist(), parent.tolist(), strict=True)
-        ]
-        slowest_bps, longest_s = min(rate for rate, _ in hops), max(owlt for _, owlt in hops)
-        depth = int(tree.hops[child].max())
-        end_s = start_s + pipelined_s(depth, self.workload.aggregate_bytes, slowest_bps, longest_s)
+        links = {
+            int(node): self.routes.link(int(node), int(peer), start_s)[:2]
+            for node, peer in zip(child, parent, strict=True)
+        }
+        ways = [[links[hop] for hop in tree.path(node)[:-1]] for node in child.tolist()]
+        end_s = start_s + pipelined_over_s(ways, self.workload.aggregate_bytes)
         node, peer = (child, parent) if kind is Kind.REDUCE else (parent, child)
         inside = self.plane[child] == self.plane[parent]
         rows = activities(

@@ -19,10 +19,14 @@ _BONUS_S = 600.0  # for a link that already stands
 
 @dataclass(frozen=True, eq=False)
 class SideLinks:
-    """``contacts`` (dtype ``CONTACT``) can carry data; ``lasers`` are the activities that hold the terminals."""
+    """``contacts`` (dtype ``CONTACT``) can carry data; ``lasers`` are the activities that hold the terminals.
+
+    Laser ``i`` carries data from ``acquired_s[i]`` on.
+    """
 
     contacts: np.ndarray
     lasers: np.ndarray
+    acquired_s: np.ndarray
 
 
 def plan_side_links(
@@ -154,7 +158,8 @@ def _both_ways(
     )  # fmt: skip
     data = held.copy()
     data["start_s"] += np.where((held["start_s"] <= start_s) & _in(held, pointed), 0.0, acquisition_s)
+    acquired_s = data["start_s"].copy()
     data = data[data["end_s"] > data["start_s"]]
     back = data.copy()
     back["source"], back["target"] = data["target"], data["source"]
-    return SideLinks(np.concatenate([data, back]), lasers)
+    return SideLinks(np.concatenate([data, back]), lasers, acquired_s)

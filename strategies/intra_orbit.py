@@ -13,6 +13,9 @@ from strategies.plan import Kind, Plan, activities
 from strategies.workload import IntraOrbit
 
 
+_MOST_PIECES = 10_000  # of a payload
+
+
 @dataclass(frozen=True)
 class PlaneLinks:
     """Satellites of one plane in the order in which they see each other.
@@ -91,6 +94,22 @@ def pipelined_s(hops: int, payload_bytes: float, rate_bps: float, owlt_s: float)
     best = math.sqrt((hops - 1) * serial_s / owlt_s) if owlt_s > 0 else 1e6
     pieces = {max(1, math.floor(best)), max(1, math.ceil(best))}
     return min((hops - 1 + k) * (owlt_s + serial_s / k) for k in pieces)
+
+
+def pipelined_over_s(ways: Sequence[Sequence[tuple[float, float]]], payload_bytes: float) -> float:
+    """A payload over several ways at once, whose hops have a rate and a light time each, in as many pieces as are best.
+
+    The first piece takes every hop, the others follow at the pace of the slowest.
+    """
+    hops = [
+        (sum(owlt_s for _, owlt_s in way), sum(1.0 / rate for rate, _ in way), max(1.0 / rate for rate, _ in way))
+        for way in ways
+    ]
+    flown_s, serial, slowest = np.array(hops).T
+    bits = payload_bytes * 8.0
+    pieces = np.unique(np.round(np.geomspace(1.0, _MOST_PIECES, 200)))[:, None]
+    length_s = flown_s + bits / pieces * (serial + (pieces - 1.0) * slowest)
+    return float(length_s.max(axis=1).min())
 
 
 def reduce_broadcast_s(plane: PlaneLinks, payload_bytes: float) -> float:

@@ -85,7 +85,7 @@ def plan_round(
 
 def _as_used(plan: Plan) -> Plan:
     """The plan with the strategies that it uses: links over which nothing goes are not among them."""
-    rows, switches = plan.activities, plan.switches
+    rows, switches, pointed = plan.activities, plan.switches, plan.pointed
     used = rows["link"][rows["bytes"] > 0]
     if not (used == LinkKind.INTRA_ISL).any():
         switches = dataclasses.replace(switches, intra_orbit=IntraOrbit.NONE)
@@ -93,7 +93,9 @@ def _as_used(plan: Plan) -> Plan:
         switches = dataclasses.replace(switches, inter_orbit=InterOrbit.NONE)
         rows = rows[rows["kind"] != Kind.LASER]
         rows.flags.writeable = False
-    return dataclasses.replace(plan, switches=switches, activities=rows)
+        satellites = len(plan.finish_s)
+        pointed = frozenset(pair for pair in pointed if max(pair) >= satellites)
+    return dataclasses.replace(plan, switches=switches, activities=rows, pointed=pointed)
 
 
 def _candidates(switches: Switches) -> list[Switches]:

@@ -40,7 +40,8 @@ class Demand:
 
     ``need[g]`` samples; ``group[i]`` and ``rate[i]`` (samples/s) of pass ``i``; a group goes no faster than
     ``chain_rate[g]`` and all together no faster than ``ground_rate``; after its last sample a group stays
-    connected by one session for ``tail_s[g]``.
+    connected by one session for ``tail_s[g]``.  Of the need of a group, what ``later`` names as (time, group, samples)
+    is there from that time on only.
     """
 
     need: np.ndarray
@@ -49,6 +50,7 @@ class Demand:
     chain_rate: np.ndarray
     ground_rate: float
     tail_s: np.ndarray
+    later: tuple[tuple[float, int, float], ...] = ()
 
 
 def plan_sessions(
@@ -124,6 +126,9 @@ class _Beams:
         self.now_s = start_s
         self.drained_s = start_s
         self.need = demand.need.astype(float).copy()
+        self.later = sorted(demand.later, reverse=True)
+        for _, group, samples in self.later:
+            self.need[group] = max(self.need[group] - samples, 0.0)
         self.tail_s = np.where(self.need > 0, demand.tail_s, 0.0)  # time that groups still stay connected
         self.usable = demand.rate > 0
         self.edges = np.unique(np.concatenate([passes["start_s"], passes["end_s"]]))
@@ -133,7 +138,7 @@ class _Beams:
         self.stations = len(stations)
 
     def done(self) -> bool:
-        return not (self.need > 0).any() and not (self.tail_s > 0).any()
+        return not (self.need > 0).any() and not (self.tail_s > 0).any() and not self.later
 
     def sessions(self) -> np.ndarray:
         rows = sorted(self.closed, key=lambda row: (row[1], row[0]))
@@ -249,6 +254,7 @@ class _Beams:
         events += (self.now_s + self.tail_s[lingering]).tolist()
         moving = drain > 0
         events += (self.now_s + self.need[moving] / drain[moving]).tolist()
+        events += [self.later[-1][0]] if self.later else []
         events = [time_s for time_s in events if time_s > self.now_s + _SETTLE_S]
         if not events:
             return False
@@ -262,6 +268,10 @@ class _Beams:
         self.now_s = next_s
         if (drain > 0).any():
             self.drained_s = next_s
+        while self.later and self.later[-1][0] <= self.now_s:
+            _, group, samples = self.later.pop()
+            self.need[group] += samples
+            self.tail_s[group] = self.demand.tail_s[group]
         self._settle()
         return True
 

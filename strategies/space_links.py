@@ -26,6 +26,7 @@ class SpaceLinks:
     contacts: np.ndarray
     lasers: np.ndarray
     plane: np.ndarray
+    acquired_s: np.ndarray  # of each laser: from then on it carries data
 
     @cached_property
     def group(self) -> np.ndarray:
@@ -45,7 +46,7 @@ class SpaceLinks:
     def open_at(self, time_s: float) -> SpaceLinks:
         """Only the links that are open at ``time_s``, the lasers as they are."""
         is_open = (self.contacts["start_s"] <= time_s) & (self.contacts["end_s"] > time_s)
-        return SpaceLinks(self.contacts[is_open], self.lasers, self.plane)
+        return SpaceLinks(self.contacts[is_open], self.lasers, self.plane, self.acquired_s)
 
     def lasers_until(self, end_s: float) -> np.ndarray:
         """The lasers that are pointed before ``end_s``, let go then."""
@@ -54,9 +55,10 @@ class SpaceLinks:
         return held
 
     def pointed_at(self, end_s: float) -> frozenset[tuple[int, int]]:
-        """Pairs whose lasers are on each other at a time, acquisition over or not."""
-        held = self.lasers[(self.lasers["start_s"] <= end_s) & (self.lasers["end_s"] > end_s)]
-        return frozenset(zip(held["node"].tolist(), held["peer"].tolist(), strict=True))
+        """Pairs whose lasers are on each other at a time, acquisition over."""
+        pairs = zip(self.lasers["node"].tolist(), self.lasers["peer"].tolist(), strict=True)
+        standing = (self.acquired_s <= end_s) & (self.lasers["end_s"] > end_s)
+        return frozenset(pair for pair, stands in zip(pairs, standing.tolist(), strict=True) if stands)
 
 
 def space_links(
@@ -75,12 +77,12 @@ def space_links(
     parts = [np.empty(0, contact_plan.contacts.dtype)]
     if switches.intra_orbit is not IntraOrbit.NONE:
         parts.append(contact_plan.of_kind(LinkKind.INTRA_ISL))
-    lasers = activities(0)
+    lasers, acquired_s = activities(0), np.zeros(0)
     if switches.inter_orbit is not InterOrbit.NONE:
         side = plan_side_links(contact_plan, switches.inter_orbit, resources, start_s, end_s, pointed=pointed)
         parts.append(side.contacts)
-        lasers = side.lasers
+        lasers, acquired_s = side.lasers, side.acquired_s
     links = np.concatenate(parts)
     links = links[(links["rate_bps"] > 0) & (links["end_s"] > start_s) & (links["start_s"] < end_s)]
     plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
-    return SpaceLinks(links, lasers, plane)
+    return SpaceLinks(links, lasers, plane, acquired_s)

@@ -83,20 +83,23 @@ class SplitRound:
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
         self.shares = LinkShares.of(workload, self.samples - self.on_ground, self._todo())
         self.passes = passes_of(contact_plan, task.start_s, end_s)
+        self.ready_s = np.full(satellites, task.start_s)  # from when on a satellite has features to send
         if task.resources.sunlight is not None:
             self.passes = self._once_embedded(task.resources.sunlight, embedded_first)
         self._all_gathered: Gathered | None = None
 
     def _once_embedded(self, sunlight: Sunlight, embedded_first: bool) -> np.ndarray:
-        """The passes from when on a group has features to send."""
+        """The passes; those that begin when a group has embedded everything, if that is waited for."""
         pending = self.samples - self.on_ground
         count = pending if embedded_first else np.minimum(pending, self.workload.micro_batch)
         work_s = count * self.workload.embedding_flops / self.rates.satellite_flops
         ready_s = all_finished_s(sunlight, self.start_s, work_s)
+        if not embedded_first:
+            self.ready_s = np.where(pending > 0, ready_s, self.start_s)
+            return self.passes
         group_s = np.full(self.links.groups, self.start_s)
         for label in np.unique(self.group[pending > 0]):
-            mine = ready_s[(self.group == label) & (pending > 0)]
-            group_s[label] = mine.max() if embedded_first else mine.min()
+            group_s[label] = ready_s[(self.group == label) & (pending > 0)].max()
         passes = self.passes.copy()
         passes["start_s"] = np.maximum(passes["start_s"], group_s[self.group[passes["satellite"]]])
         passes = passes[passes["end_s"] > passes["start_s"]]
@@ -232,6 +235,10 @@ class SplitRound:
             chain_rate=np.minimum(chain_rate, fastest),
             ground_rate=min(ground_rate, fastest),
             tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * patience,
+            later=tuple(
+                (float(self.ready_s[k]), int(self.group[k]), float(todo[k] * margin[self.group[k]]))
+                for k in np.flatnonzero((self.ready_s > self.start_s) & (todo > 0)).tolist()
+            ),
         )
 
     def _brought_rates(self) -> np.ndarray:
