@@ -123,7 +123,7 @@ def worlds(draw: st.DrawFn) -> tuple[ContactPlan, Workload, Resources]:
     passes = draw(st.lists(one_pass, min_size=0, max_size=12))
     passes += [
         (k, (k + turn) % stations, 8000.0 + 700.0 * (turn * count + k), 400.0)
-        for turn in range(2)
+        for turn in range(3)  # the last one brings the average back
         for k in range(count)
     ]
     samples = draw(st.lists(st.integers(0, 200), min_size=count, max_size=count))

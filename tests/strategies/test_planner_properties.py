@@ -124,8 +124,10 @@ def test_no_route_names_satellite_and_time() -> None:
 
 
 def test_a_satellite_that_would_train_its_share_past_its_last_pass_takes_a_smaller_one() -> None:
-    # The second waits for a late pass; in as long the slow first could train much, but its only pass comes early.
-    world = make_world(2, 1, 1, [(0, 0, 1000.0, 400.0), (1, 0, 18_000.0, 400.0)], inter_bps=0.0)
+    # The second waits for a late pass; in as long the slow first could train much, but its last pass before the average
+    # comes back is early.
+    passes = [(0, 0, 1000.0, 400.0), (1, 0, 18_000.0, 400.0), (0, 0, 19_000.0, 400.0)]
+    world = make_world(2, 1, 1, passes, inter_bps=0.0)
     workload = make_workload(2, 160, onboard_share=True)
     slow = ComputeRates(RATES.satellite_flops / 1000.0, RATES.ground_flops)
     plan = plan_round(world, workload, slow, RESOURCES, LADDER["b"], start_s=0.0)

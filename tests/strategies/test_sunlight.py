@@ -108,7 +108,7 @@ def test_a_plan_made_for_satellites_with_power_at_any_time_is_refused_in_the_dar
     row = plan.of_kind(kind)[0]
     dark = sunlight({int(row["node"]): [(float(row["start_s"]), float(row["end_s"] - row["start_s"]))]}, 6)
     found = check_plan(plan, WORLD, workload, rates, Resources(sunlight=dark))
-    assert {violation.rule for violation in found} == {"compute"}
+    assert "compute" in {violation.rule for violation in found}
 
 
 def test_who_is_in_the_dark_for_ever_cannot_take_part() -> None:

@@ -42,7 +42,7 @@ def test_once_the_images_are_down_a_round_is_nothing_but_compute_and_its_own_bou
     plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=35_000.0)  # after the last pass
     assert check_plan(plan, WORLD, workload, RATES, RESOURCES) == []
     assert plan.makespan_s == pytest.approx(computed_s(workload))
-    assert plan.gap == pytest.approx(0.0, abs=1e-9)
+    assert plan.gap == pytest.approx(0.0, abs=1e-3)  # the bound is searched to a thousandth
     assert set(plan.activities["kind"]) == {Kind.BACKBONE}
 
 
