@@ -20,7 +20,9 @@ from strategies.workload import ComputeRates, Resources, Switches, Workload
 
 _DAY = Sunlight(tuple(np.array([[0.0, 6.0], [9.0, np.inf]]) for _ in range(6)))
 _POOLED = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=0.002)
-_UNDER_WAY = RoundState(done=(96, 48, 0, 0, 0, 0), on_ground=(96, 64, 0, 0, 0, 0), pointed=frozenset({(0, 6)}))
+_UNDER_WAY = RoundState(
+    done=(96, 48, 0, 0, 0, 0), on_ground=(96, 64, 0, 0, 0, 0), pointed=frozenset({(0, 6)})
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +161,9 @@ def test_an_adapter_for_each_is_no_plan_for_a_shared_one() -> None:
     assert "step" in rules_of(judged, workload=_lora(cached_fraction=1.0, shared_adapter=True))
 
 
-@pytest.mark.parametrize("lost", [("epochs", 2), ("micro_batch", 8), ("cached_fraction", 0.2), ("head_bytes", 62e3)])
+@pytest.mark.parametrize(
+    "lost", [("epochs", 2), ("micro_batch", 8), ("cached_fraction", 0.2), ("head_bytes", 62e3)]
+)
 def test_a_plan_for_another_workload_is_noticed(lost) -> None:
     name, value = lost
     assert rules_of(_ALL, workload=_lora(**{name: value}))
@@ -168,5 +172,7 @@ def test_a_plan_for_another_workload_is_noticed(lost) -> None:
 def test_an_infeasible_plan_is_refused_with_satellite_link_and_time_of_its_first_violations() -> None:
     judged, rows = _ALL, _ALL.plan.activities
     broken = dataclasses.replace(judged.plan, activities=rows[rows["kind"] != Kind.SESSION])
-    with pytest.raises(InfeasiblePlanError, match=r"over downlink sat-\d-\d → station-\d, [\d.]+–[\d.]+ s has no session"):
+    with pytest.raises(
+        InfeasiblePlanError, match=r"over downlink sat-\d-\d → station-\d, [\d.]+–[\d.]+ s has no session"
+    ):
         require_feasible(broken, WORLD, judged.workload, judged.rates, judged.resources)

@@ -38,7 +38,9 @@ def assert_ends_as_planned(plan, world, workload, rates, resources, state=None) 
 @pytest.mark.parametrize("switches", ["b", "d", "e"])
 @pytest.mark.parametrize("head", _HEADS.values(), ids=_HEADS.keys())
 @pytest.mark.parametrize("adapter", _ADAPTERS.values(), ids=_ADAPTERS.keys())
-def test_a_split_round_ends_as_planned_with_every_adapter_head_and_pipelining(adapter, head, switches) -> None:
+def test_a_split_round_ends_as_planned_with_every_adapter_head_and_pipelining(
+    adapter, head, switches
+) -> None:
     workload = make_workload(6, 96, **adapter, **head)
     plan = plan_round(WORLD, workload, _MESSAGES, RESOURCES, LADDER[switches], start_s=0.0)
     assert_ends_as_planned(plan, WORLD, workload, _MESSAGES, RESOURCES)
