@@ -74,12 +74,14 @@ class Antennas:
     def pointed(self, passes: np.ndarray, end_s: float) -> frozenset[tuple[int, int]]:
         """Pairs (satellite, station) whose pass lasts beyond ``end_s`` and which were not turned elsewhere since."""
         last = {
-            satellite: max(mine, key=lambda booking: booking.end_s)
+            satellite: max(mine, key=lambda booking: (booking.end_s, booking.start_s))
             for satellite, mine in self._of_satellite.items()
         }
         found = set()
         for station, mine in self._of_station.items():
-            for booking in sorted(mine, key=lambda booking: -booking.end_s)[: self._beams]:
+            for booking in sorted(mine, key=lambda booking: (-booking.end_s, -booking.start_s))[
+                : self._beams
+            ]:
                 stays = last[booking.satellite] is booking and passes["end_s"][booking.pass_index] > end_s
                 if stays:
                     found.add((booking.satellite, station))

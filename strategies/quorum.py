@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from strategies.plan import Plan
-from strategies.round_state import RoundState, state_at
+from strategies.round_state import RoundState, pointed_at, state_at
 from strategies.workload import Workload, WorkloadError
 
 
@@ -59,17 +59,18 @@ class Quorum:
         return plan.delivered_s <= self.end_s(plan)
 
     def left_over(self, plan: Plan, workload: Workload, before: RoundState) -> RoundState:
-        """What late satellites have done when the round ends: of their next plan, that much is not planned again.
+        """What late satellites have done when the round ends, which is not planned again, and which antennas stay pointed.
 
         ``before`` is what ``plan`` was made with.
         """
         end_s = self.end_s(plan)
+        pointed = pointed_at(plan, end_s)
         late = ~self.delivered(plan)
         if not late.any():
-            return RoundState()
+            return RoundState(pointed=pointed)
         state = state_at(plan, workload, end_s, before=before)
         done, on_ground = (np.where(late, counts, 0).tolist() for counts in (state.done, state.on_ground))
-        return RoundState(tuple(done), tuple(on_ground))
+        return RoundState(tuple(done), tuple(on_ground), pointed=pointed)
 
 
 def cut(plan: Plan, end_s: float) -> Plan:

@@ -65,7 +65,16 @@ def state_at(
             if reached < count:
                 break
         done.append(finished)
-    return RoundState(tuple(done), tuple(on_ground), lost)
+    return RoundState(tuple(done), tuple(on_ground), lost, pointed_at(plan, time_s))
+
+
+def pointed_at(plan: Plan, time_s: float) -> frozenset[tuple[int, int]]:
+    """Pairs (node, peer) whose antennas or lasers are on each other at a time of a plan, or after its end."""
+    if time_s >= plan.end_s:
+        return plan.pointed
+    held = plan.of_kind(Kind.SESSION, Kind.LASER)
+    held = held[(held["start_s"] <= time_s) & (held["end_s"] > time_s)]
+    return frozenset(zip(held["node"].tolist(), held["peer"].tolist(), strict=True))
 
 
 def without(contact_plan: ContactPlan, lost: frozenset[int]) -> ContactPlan:

@@ -155,8 +155,7 @@ class _Beams:
         begun = slice(0, int(np.searchsorted(passes["start_s"], self.now_s + _SETTLE_S, side="right")))
         wanted = self.usable[begun] & self._unconnected()[self.demand.group[begun]]
         wanted &= passes["end_s"][begun] > self.now_s + self.resources.setup_s + 1.0
-        found = np.flatnonzero(wanted)
-        return found
+        return np.flatnonzero(wanted)
 
     def _unconnected(self) -> np.ndarray:
         """Groups that can use another session: those in need, and those in their tail without one."""

@@ -125,7 +125,9 @@ class Transport:
         self.held: dict[int, deque[tuple[float, float]]] = {int(k): deque() for k in sessions["satellite"]}
         self.free_s = sessions["data_s"].copy()
         self.slowest_isl_bps = float(routes.links["rate_bps"].min(initial=math.inf))
-        self.slow_isls = self.slowest_isl_bps < float(passes["down_bps"].max(initial=0.0))
+        # Where memory is short, blocks only pass through: each is on its way down before the next comes.
+        self.stores = math.isinf(self.buffer_bytes)
+        self.slow_isls = self.stores and self.slowest_isl_bps < float(passes["down_bps"].max(initial=0.0))
         self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
         self.blocks: list[Block] = []
         self.rows: list[tuple] = []
@@ -145,7 +147,7 @@ class Transport:
     def _send(self, index: int, free_s: float) -> float:
         """Send one block through a session that is free at ``free_s``; returns when it is to be asked again."""
         session = self.sessions[index]
-        limit_s, next_bucket_s = float(session["limit_s"]), self.routes.until_s(free_s)
+        limit_s = float(session["limit_s"])
         rate_bps = float(self.passes["down_bps"][session["pass_index"]]) * self.share_down
         tree = self.routes.tree(int(session["satellite"]), free_s)
         near, origin = self._reach(tree)
@@ -231,7 +233,7 @@ class Transport:
         limit_s, next_bucket_s = float(session["limit_s"]), self.routes.until_s(free_s)
         gateway, group = int(session["satellite"]), int(session["group"])
         waiting = np.flatnonzero((self.left > 0) & (self.group == group))
-        if not len(waiting) or self.copies:
+        if not len(waiting) or self.copies or not self.stores:
             return next_bucket_s
         for source in waiting[np.argsort(-self.left[waiting], kind="stable")][:_STORED_TRIED].tolist():
             count = self._piece(index, waiting, free_s, source)
@@ -338,9 +340,9 @@ class Transport:
                 node, peer, ready_s, bits / self.share_isl, self.shares.isl_delay_s(self.slowest_isl_bps)
             )
             usable_bps = link_bps * self.share_isl
-            if hops:  # behind a slower link it begins later, and does not pause
+            if hops and self.stores:  # behind a slower link it begins later, and does not pause
                 begin_s = max(begin_s, last_s + (lead_bits - bits) / usable_bps)
-            end_s = begin_s + bits / usable_bps if hops else max(begin_s + bits / usable_bps, last_s)
+            end_s = max(begin_s + bits / usable_bps, last_s + (lead_bits / usable_bps if hops else 0.0))
             late_s = end_s + self.shares.isl_delay_s(link_bps)
             if not late_s <= shut_s + 1e-9:
                 return None
@@ -348,9 +350,9 @@ class Transport:
             last_s = late_s + owlt_s
             first_s = last_s if stored else begin_s + lead_bits / usable_bps + owlt_s
         begin_s = max(free_s, first_s)
-        if hops:
+        if hops and self.stores:
             begin_s = max(begin_s, last_s + (lead_bits - bits) / rate_bps)
-        end_s = max(begin_s + bits / rate_bps, last_s)
+        end_s = max(begin_s + bits / rate_bps, last_s + (lead_bits / rate_bps if hops else 0.0))
         return _Offer(
             embed, hops, begin_s, end_s, end_s + self.shares.downlink_delay_s(rate_bps / self.share_down)
         )
