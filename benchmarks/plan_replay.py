@@ -730,7 +730,7 @@ class _Weights:
             )
 
     def _pieces(self, sends: list[_Send], *, up: bool) -> None:
-        """Edges whose windows overlap those that they follow carry the weights in pieces: as many as take least time."""
+        """Edges whose windows overlap those they follow carry the weights in pieces: as many as take least time."""
         inner = [send for send in sends if send.row["link"] not in _SGL]
         windows: dict[tuple[float, float], list[_Send]] = {}
         for send in inner:

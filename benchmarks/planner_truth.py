@@ -93,8 +93,8 @@ def worlds(count: int) -> Tally:
     tally = Tally()
     for number in range(count):
         drawn = draw(np.random.default_rng([SEED, number]))
-        names = drawn.switches
-        where = f"world {number} ({drawn.workload.mode}, {names.intra_orbit}, {names.space_ground}, {names.inter_orbit})"
+        names, mode = drawn.switches, drawn.workload.mode
+        where = f"world {number} ({mode}, {names.intra_orbit}, {names.space_ground}, {names.inter_orbit})"
         tally.judge(where, drawn, 0.0)
     return tally
 
@@ -119,8 +119,8 @@ def scenarios(names: list[str], starts: int) -> Tally:
                         off = 100 * tally.deviations[-1] if tally.deviations else np.nan
                         length_s = time.perf_counter() - begun
                         print(
-                            f"{name:10s} {adapter:14s} {mode:13s} from {start_s:7.0f} s: {plan.makespan_s:9.2f} s, flown "
-                            f"{off:+.3f} % ({length_s:.1f} s)", flush=True,
+                            f"{name:10s} {adapter:14s} {mode:13s} from {start_s:7.0f} s: {plan.makespan_s:9.2f} s, "
+                            f"flown {off:+.3f} % ({length_s:.1f} s)", flush=True,
                         )  # fmt: skip
     return tally
 
@@ -170,7 +170,8 @@ def main() -> None:
     arguments = parser.parse_args()
     broken, missed = mutations()
     print(
-        f"mutations: {broken['found']} of {broken['tried']} found, {broken['applied']} of {broken['named']} named ones applied"
+        f"mutations: {broken['found']} of {broken['tried']} found, "
+        f"{broken['applied']} of {broken['named']} named ones applied"
     )
     figures: dict[str, Any] = {"benchmark": "planner_truth", "mutations": broken}
     for name, tally in (

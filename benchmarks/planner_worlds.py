@@ -112,8 +112,8 @@ class Drawn:
 def draw(rng: np.random.Generator) -> Drawn:
     """A constellation that always gets through: every satellite has late passes, besides the drawn ones.
 
-    Modes, adapters, heads, joint steps, delays, parts, caches, epochs, shares on board, beams, set-up, buffers, sunlight,
-    rates of links and what software takes for a message are all drawn.
+    Modes, adapters, heads, joint steps, delays, parts, caches, epochs, shares on board, beams, set-up, buffers,
+    sunlight, rates of links and what software takes for a message are all drawn.
     """
     planes, slots, stations = (int(rng.integers(low, high + 1)) for low, high in ((1, 3), (1, 5), (1, 3)))
     count = planes * slots
