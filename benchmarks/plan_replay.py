@@ -502,7 +502,8 @@ class _Ground:
             start_s, end_s = float(batch.rows["start_s"].min()), float(batch.rows["end_s"].max())
             timed.append((start_s, 1, batch.number, batch, False))
             if self.lora:
-                timed.append((end_s - batch.backward_s, 0, batch.number, batch, True))
+                # None lasts beyond the beginning of the next: ends and beginnings tell their order.
+                timed.append((end_s, 0, batch.number, batch, True))
         return [(batch, back) for *_, batch, back in sorted(timed, key=lambda one: one[:3])]
 
     def _paths(self, kind: Kind) -> dict[int, list[tuple[int, int, int, list[tuple[int, int]]]]]:

@@ -80,7 +80,7 @@ def test_rounds_of_drawn_worlds_end_as_planned(case, adapter, switches) -> None:
 def test_a_plan_that_promises_too_much_ends_later_than_it_says() -> None:
     workload = make_workload(6, 96, shared_adapter=True, cached_fraction=1.0, epochs=8)
     plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
-    slow = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=0.5)
+    slow = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=0.05)
     flown = replay(plan, WORLD, workload, slow, RESOURCES)
     assert flown.end_s - plan.start_s > 1.05 * plan.makespan_s
 
