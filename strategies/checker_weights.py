@@ -249,7 +249,7 @@ class WeightRules:
                 "average", f"{case.name(members[0])}: the weights of its group meet in {len(roots)} places"
             )
             return
-        over_s = self._last_bit_s(mine, dict.fromkeys(members.tolist(), -np.inf), towards=True)
+        over_s = self._last_bit_s(mine, dict.fromkeys(members.tolist(), -np.inf))
         for index in mine:
             if rows["end_s"][index] < over_s[index] - SLACK_S:
                 yield Violation(
@@ -301,11 +301,11 @@ class WeightRules:
             )
         group_s[members] = end_s
 
-    def _last_bit_s(self, index: np.ndarray, has_s: dict[int, float], *, towards: bool) -> dict[int, float]:
+    def _last_bit_s(self, index: np.ndarray, has_s: dict[int, float]) -> dict[int, float]:
         """When each edge of a tree can be over at the earliest, whatever the pieces that weights travel in."""
         rows = self.case.rows
         over_s: dict[int, float] = {}
-        after = {int(rows["peer"][edge]): [] for edge in index} if towards else {}
+        after: dict[int, list[int]] = {}
         for edge in index.tolist():
             after.setdefault(int(rows["peer"][edge]), []).append(edge)
         left, turn = list(index), 0
@@ -339,7 +339,7 @@ class WeightRules:
                 yield Violation(
                     "average", f"{case.words(rows[index])} begins before {case.name(node)} has the average"
                 )
-        over_s = self._last_bit_s(edges, has_s, towards=False)
+        over_s = self._last_bit_s(edges, has_s)
         for index in edges:
             if rows["end_s"][index] < over_s[int(index)] - SLACK_S:
                 yield Violation(
