@@ -327,8 +327,8 @@ class _Flight:
         """A satellite's step or training is over."""
         self.finish_s[satellite] = max(self.finish_s[satellite], self.clock.now_s)
         self.done()
-        if self.weights is not None:
-            self.weights.look()
+        if self.weights is not None and self.weights.done(satellite):
+            self.weights.touch(satellite)
 
     # Features.
 
@@ -502,7 +502,8 @@ class _Ground:
             start_s, end_s = float(batch.rows["start_s"].min()), float(batch.rows["end_s"].max())
             timed.append((start_s, 1, batch.number, batch, False))
             if self.lora:
-                timed.append((end_s - batch.backward_s, 0, batch.number, batch, True))
+                # None lasts beyond the beginning of the next: ends and beginnings tell their order.
+                timed.append((end_s, 0, batch.number, batch, True))
         return [(batch, back) for *_, batch, back in sorted(timed, key=lambda one: one[:3])]
 
     def _paths(self, kind: Kind) -> dict[int, list[tuple[int, int, int, list[tuple[int, int]]]]]:
@@ -730,7 +731,7 @@ class _Weights:
             )
 
     def _pieces(self, sends: list[_Send], *, up: bool) -> None:
-        """Edges whose windows overlap those that they follow carry the weights in pieces: as many as take least time."""
+        """Edges whose windows overlap those they follow carry the weights in pieces: as many as take least time."""
         inner = [send for send in sends if send.row["link"] not in _SGL]
         windows: dict[tuple[float, float], list[_Send]] = {}
         for send in inner:
@@ -766,39 +767,59 @@ class _Weights:
         """Send whatever can be sent now."""
         for group in self.groups_of_all_reduce:
             group.look(self)
-        for send in self.sums:
-            self._try(send, self._sum_ready)
-        if all(send.over for send in self.sums) and all(one.over for one in self.groups_of_all_reduce):
-            for send in self.returns:
-                if send.row["link"] == LinkKind.UPLINK or not self._downs:
-                    self._try(send, self._average_ready)
-        elif self.flight.workload.on_board:
-            # Averages that groups spread among themselves before the ground has heard all.
-            first_s = min(
-                (float(s.row["start_s"]) for s in self.returns if s.row["link"] == LinkKind.UPLINK),
-                default=math.inf,
-            )
-            for send in self.returns:
-                if send.row["start_s"] < first_s - _TINY_S:
-                    self._try(send, self._average_ready)
-        for send in self.returns:
-            if send.row["link"] != LinkKind.UPLINK and self._downs:
-                self._try(send, self._average_ready)
+        for node in self._leaving:
+            self.touch(node)
 
-    @property
+    def touch(self, node: int) -> None:
+        """Send what can be sent from a node to which something has come, or which has trained."""
+        for group in self.groups_of_all_reduce:
+            if node in group.members:
+                group.look(self)
+        for send in self._leaving.get(node, ()):
+            self._try(send, self._average_ready if send.row["kind"] == Kind.UPDATE else self._sum_ready)
+
+    def heard(self) -> None:
+        """The ground has got weights: when those were the last, it sends the average."""
+        if all(send.over for send in self._downs):
+            for send in self.returns:
+                if send.row["link"] == LinkKind.UPLINK:
+                    self._try(send, self._average_ready)
+
+    @cached_property
+    def _leaving(self) -> dict[int, list[_Send]]:
+        found: dict[int, list[_Send]] = {}
+        for send in (*self.sums, *self.returns):
+            found.setdefault(int(send.row["node"]), []).append(send)
+        return found
+
+    @cached_property
+    def _into(self) -> dict[tuple[Kind, bool, int], list[_Send]]:
+        """Sends by kind, whether before the ground has heard all, and receiver."""
+        found: dict[tuple[Kind, bool, int], list[_Send]] = {}
+        for send in (*self.sums, *self.returns):
+            key = (Kind(send.row["kind"]), self._early(send), int(send.row["peer"]))
+            found.setdefault(key, []).append(send)
+        return found
+
+    @cached_property
     def _downs(self) -> list[_Send]:
         return [send for send in self.sums if send.row["link"] == LinkKind.DOWNLINK]
+
+    @cached_property
+    def _first_up_s(self) -> float:
+        ups = (float(one.row["start_s"]) for one in self.returns if one.row["link"] == LinkKind.UPLINK)
+        return min(ups, default=math.inf)
+
+    def _early(self, send: _Send) -> bool:
+        """Whether an average is one of a group alone, from before the ground has heard all."""
+        return bool(send.row["kind"] == Kind.UPDATE and send.row["start_s"] < self._first_up_s - _TINY_S)
 
     def done(self, satellite: int) -> bool:
         """Whether a satellite's own weights are final."""
         flight = self.flight
         if satellite in flight.trained_s:
             return False
-        return (
-            flight.ground is None or flight.ground.finished(satellite)
-            if not flight.workload.central
-            else True
-        )
+        return flight.workload.central or flight.ground is None or flight.ground.finished(satellite)
 
     def _sum_ready(self, send: _Send, piece: int) -> bool:
         node = int(send.row["node"])
@@ -806,36 +827,21 @@ class _Weights:
             return False
         if send.row["link"] == LinkKind.DOWNLINK and self.flight.workload.on_board:
             around = [group for group in self.groups_of_all_reduce if node in group.members]
-            given = [one for one in self._before_ground if int(one.row["peer"]) == node]
+            given = self._into.get((Kind.UPDATE, True, node), ())
             return all(group.over for group in around) and all(one.over for one in given)
         return True
 
-    @cached_property
-    def _before_ground(self) -> list[_Send]:
-        first_s = min(
-            (float(s.row["start_s"]) for s in self.returns if s.row["link"] == LinkKind.UPLINK),
-            default=math.inf,
-        )
-        return [one for one in self.returns if one.row["start_s"] < first_s - _TINY_S]
-
     def _average_ready(self, send: _Send, piece: int) -> bool:
-        node = int(send.row["node"])
         if send.row["link"] == LinkKind.UPLINK:
             return all(one.over for one in self._downs)
-        early = self._before_ground
-        phase = (
-            early
-            if any(one is send for one in early)
-            else [one for one in self.returns if not any(one is e for e in early)]
-        )
-        source = [one for one in phase if int(one.row["peer"]) == node]
+        node, early = int(send.row["node"]), self._early(send)
+        source = self._into.get((Kind.UPDATE, early, node))
         if source:
             return all(one.arrived > min(piece, one.pieces - 1) for one in source)
         # The root of a tree: it has heard all.
-        inner = [one for one in self.sums if int(one.row["peer"]) == node]
-        if not self._downs or phase is early:
-            return self.done(node) and all(one.over for one in inner)
-        return False
+        if self._downs and not early:
+            return False
+        return self.done(node) and all(one.over for one in self._into.get((Kind.REDUCE, False, node), ()))
 
     def _try(self, send: _Send, ready: Callable[[_Send, int], bool]) -> None:
         while send.sent < send.pieces and ready(send, send.sent):
@@ -845,7 +851,10 @@ class _Weights:
             def arrived(send: _Send = send) -> None:
                 send.arrived += 1
                 self.flight.done()
-                self.look()
+                if send.row["peer"] < self.flight.satellites:
+                    self.touch(int(send.row["peer"]))
+                elif send.over:
+                    self.heard()
 
             item = _Item(bits, arrived, "weights")
             self.flight.link(int(send.row["node"]), int(send.row["peer"])).send(item)

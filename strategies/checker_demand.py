@@ -19,8 +19,8 @@ EXPECTED_STEP = np.dtype(
 class Demand:
     """Samples of each satellite, arrays of shape ``(N,)``.
 
-    ``split`` of them cross, ``aboard`` (the last ones) are trained on board; the features of the first ``on_ground`` are
-    there already, and ``done`` samples times passes are over.
+    ``split`` of them cross, ``aboard`` (the last ones) are trained on board; the features of the first ``on_ground``
+    are there already, and ``done`` samples times passes are over.
     """
 
     workload: Workload

@@ -10,13 +10,14 @@ from strategies.checker_case import MOVES, SLACK_S, Case, Violation
 from strategies.plan import Kind
 from strategies.workload import Mode
 
+_CROSSES = (Kind.EMBED, Kind.FEATURES, Kind.GATHER, Kind.BACKBONE)
 _KINDS = {
-    Mode.LORA: (Kind.EMBED, Kind.FEATURES, Kind.BACKBONE, Kind.HIDDEN, Kind.HEAD, Kind.GRADIENT, Kind.TRAIN, Kind.GATHER),
-    Mode.HEAD: (Kind.EMBED, Kind.FEATURES, Kind.BACKBONE, Kind.HIDDEN, Kind.HEAD, Kind.GATHER),
-    Mode.DOWNLINK: (Kind.EMBED, Kind.FEATURES, Kind.BACKBONE, Kind.GATHER),
+    Mode.LORA: (*_CROSSES, Kind.HIDDEN, Kind.HEAD, Kind.GRADIENT, Kind.TRAIN),
+    Mode.HEAD: (*_CROSSES, Kind.HIDDEN, Kind.HEAD),
+    Mode.DOWNLINK: (Kind.FEATURES, Kind.GATHER, Kind.BACKBONE),
     Mode.ONBOARD_FULL: (Kind.TRAIN,),
     Mode.ONBOARD_LORA: (Kind.TRAIN,),
-}  # fmt: skip
+}
 
 
 def form(case: Case) -> Iterator[Violation]:

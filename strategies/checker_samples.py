@@ -139,7 +139,8 @@ def _block(
         if len(onward) != 1:
             yield Violation(
                 "hops",
-                f"{case.samples(rows[left[0]])}: no single hop leads on from {case.name(here)} ({case.words(rows[left[0]])})",
+                f"{case.samples(rows[left[0]])}: no single hop leads on from {case.name(here)} "
+                f"({case.words(rows[left[0]])})",
             )
             return
         index = onward[0]

@@ -13,7 +13,7 @@ from strategies.plan import Kind
 
 
 def antennas(case: Case) -> Iterator[Violation]:
-    """Beams per station, one antenna per satellite; set-up inside the pass and before data, no data outside a session."""
+    """Beams per station, one antenna per satellite; set-up inside the pass; data in a session, after set-up."""
     sessions = case.rows[case.rows["kind"] == Kind.SESSION]
     odd = (sessions["node"] >= case.satellites) | (sessions["peer"] < case.satellites)
     odd |= ~np.isin(sessions["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK))

@@ -1,8 +1,8 @@
 """Rules of the checker for the ground's steps: each once, in order, no sooner than what it waits for.
 
 Of every step the least time of each part is known from its path: the forward pass, the hops of its hidden states, the
-head, the hops of its gradient, the backward pass, light time and transmission included.  From the one end this gives when
-a hop can begin at the earliest, from the other when it must be over at the latest.
+head, the hops of its gradient, the backward pass, light time and transmission included.  From the one end this gives
+when a hop can begin at the earliest, from the other when it must be over at the latest.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class StepRules:
             )  # fmt: skip
         for step in extra[:10]:
             yield Violation(
-                "step", f"{self.case.name(step['satellite'])}: step {step['step']} takes samples {step['first_sample']}–"
-                f"{step['end_sample']} in pass {step['epoch']}, which is not due"
+                "step", f"{self.case.name(step['satellite'])}: step {step['step']} takes samples "
+                f"{step['first_sample']}–{step['end_sample']} in pass {step['epoch']}, which is not due"
             )  # fmt: skip
         values, count = np.unique(found, return_counts=True)
         for step in values[count > 1][:10]:
@@ -189,8 +189,8 @@ class StepRules:
             if begin_s[late] < over_s[early] - SLACK_S:
                 what = ["backward" if one >= len(first) else "forward" for one in (late, early)]
                 yield Violation(
-                    "ground", f"the ground begins the {what[0]} pass of batch {which[late]} at {begin_s[late]:.6f} s, in the "
-                    f"{what[1]} pass of batch {which[early]} until {over_s[early]:.6f} s"
+                    "ground", f"the ground begins the {what[0]} pass of batch {which[late]} at {begin_s[late]:.6f} s, "
+                    f"in the {what[1]} pass of batch {which[early]} until {over_s[early]:.6f} s"
                 )  # fmt: skip
                 return
 
@@ -210,8 +210,8 @@ class StepRules:
                 there_s = block["start_s"] + pace_s * (high - block["first_sample"]) + owlt_s
                 for index in np.flatnonzero(touched & (steps["start_s"] < there_s - SLACK_S))[:3]:
                     yield Violation(
-                        "step", f"{self._name(steps[index])} starts at {steps['start_s'][index]:.6f} s, its features are on "
-                        f"the ground at {there_s[index]:.6f} s ({case.words(block)})"
+                        "step", f"{self._name(steps[index])} starts at {steps['start_s'][index]:.6f} s, its features "
+                        f"are on the ground at {there_s[index]:.6f} s ({case.words(block)})"
                     )  # fmt: skip
 
     @cached_property
@@ -261,7 +261,7 @@ class StepRules:
             if row["start_s"] < early - SLACK_S or row["end_s"] < float(hops.over_s.max()) - SLACK_S:
                 yield Violation(
                     "order",
-                    f"{case.words(row)} of {case.samples(row)} runs ahead of the steps: from {early:.6f} s on at the earliest",
+                    f"{case.words(row)} of {case.samples(row)} runs ahead of the steps, which allow {early:.6f} s",
                 )
             if (
                 row["end_s"] > late + SLACK_S
@@ -295,8 +295,8 @@ class StepRules:
             first_s, last_s = float(self.steps["start_s"][mine].min()), float(over_s[mine].max())
             if abs(row["start_s"] - first_s) > SLACK_S or abs(row["end_s"] - last_s) > SLACK_S:
                 yield Violation(
-                    "step", f"{case.samples(row)} in pass {row['epoch']} are computed {row['start_s']:.6f}–{row['end_s']:.6f} s, "
-                    f"their steps take {first_s:.6f}–{last_s:.6f} s"
+                    "step", f"{case.samples(row)} in pass {row['epoch']} are computed {row['start_s']:.6f}–"
+                    f"{row['end_s']:.6f} s, their steps take {first_s:.6f}–{last_s:.6f} s"
                 )  # fmt: skip
 
     def _heads(self) -> Iterator[Violation]:

@@ -136,7 +136,8 @@ class WeightRules:
             if row["start_s"] < heard_s[row["node"]] - SLACK_S:
                 yield Violation(
                     "average",
-                    f"{case.words(row)} begins before {case.name(row['node'])} has heard all, {heard_s[row['node']]:.3f} s",
+                    f"{case.words(row)} begins before {case.name(row['node'])} has heard all, "
+                    f"{heard_s[row['node']]:.3f} s",
                 )
         for satellite in case.trainers[~np.isfinite(self.delivered_s[case.trainers])][:10]:
             yield Violation("average", f"{case.name(satellite)}: its weights do not get to the ground")
@@ -248,7 +249,7 @@ class WeightRules:
                 "average", f"{case.name(members[0])}: the weights of its group meet in {len(roots)} places"
             )
             return
-        over_s = self._last_bit_s(mine, dict.fromkeys(members.tolist(), -np.inf), towards=True)
+        over_s = self._last_bit_s(mine, dict.fromkeys(members.tolist(), -np.inf))
         for index in mine:
             if rows["end_s"][index] < over_s[index] - SLACK_S:
                 yield Violation(
@@ -265,7 +266,7 @@ class WeightRules:
     def _all_reduce(
         self, members: np.ndarray, mine: np.ndarray, edges: set[tuple[int, int]], group_s: np.ndarray
     ) -> Iterator[Violation]:
-        """Every link of a ring carries half of (S-1)/S of the weights twice, every link of a chain the weights each way."""
+        """Each link of a ring carries (S-1)/S of the weights, each link of a chain all of them, either way."""
         case, rows, size = self.case, self.case.rows, len(members)
         links = len(edges) // 2
         degree = np.bincount(rows["node"][mine], minlength=case.satellites)[members]
@@ -300,11 +301,11 @@ class WeightRules:
             )
         group_s[members] = end_s
 
-    def _last_bit_s(self, index: np.ndarray, has_s: dict[int, float], *, towards: bool) -> dict[int, float]:
+    def _last_bit_s(self, index: np.ndarray, has_s: dict[int, float]) -> dict[int, float]:
         """When each edge of a tree can be over at the earliest, whatever the pieces that weights travel in."""
         rows = self.case.rows
         over_s: dict[int, float] = {}
-        after = {int(rows["peer"][edge]): [] for edge in index} if towards else {}
+        after: dict[int, list[int]] = {}
         for edge in index.tolist():
             after.setdefault(int(rows["peer"][edge]), []).append(edge)
         left, turn = list(index), 0
@@ -338,7 +339,7 @@ class WeightRules:
                 yield Violation(
                     "average", f"{case.words(rows[index])} begins before {case.name(node)} has the average"
                 )
-        over_s = self._last_bit_s(edges, has_s, towards=False)
+        over_s = self._last_bit_s(edges, has_s)
         for index in edges:
             if rows["end_s"][index] < over_s[int(index)] - SLACK_S:
                 yield Violation(
@@ -383,7 +384,8 @@ class WeightRules:
                 if not np.isclose(found, weights, rtol=1e-6, atol=1.0):
                     yield Violation(
                         "amount",
-                        f"{case.name(members[0])}: {found:.6g} bytes of its group's average go {what} the ground, wanted {weights:.6g}",
+                        f"{case.name(members[0])}: {found:.6g} bytes of its group's average go {what} the ground, "
+                        f"wanted {weights:.6g}",
                     )
             mine = self.up[np.isin(rows["peer"][self.up], members)]
             there_s = float(self.arrival_s[mine].max(initial=self.case.plan.start_s))

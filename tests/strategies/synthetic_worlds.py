@@ -1,101 +1,37 @@
-"""Small synthetic contact plans: planes of satellites, stations, passes at given or drawn times."""
+"""Small synthetic contact plans for tests: those of the benchmark, and drawn by hypothesis."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-import numpy as np
-from astropy.time import Time
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
-from strategies.workload import ComputeRates, Resources, Switches, Workload
-
-HORIZON_S = 40_000.0
-EPOCH = Time("2026-01-01T00:00:00", scale="utc")
-LADDER = {
-    "b": Switches.parse("none", "own-window", "none"),
-    "c": Switches.parse("parallel", "own-window", "none"),
-    "d": Switches.parse("parallel", "topology-aware", "none"),
-    "e": Switches.parse("parallel", "topology-aware", "grid"),
-}
-
-
-def make_world(
-    planes: int,
-    slots: int,
-    stations: int,
-    passes: Sequence[tuple[int, int, float, float]],
-    *,
-    down_bps: float = 200e6,
-    up_bps: float = 50e6,
-    isl_bps: float = 1e9,
-    inter_bps: float = 5e8,
-    ring: bool = True,
-    horizon_s: float = HORIZON_S,
-) -> ContactPlan:
-    """``passes`` are (satellite, station, start_s, length_s); neighbours of a plane and of planes see each other."""
-    count = planes * slots
-    nodes = [Node(f"sat-{i // slots}-{i % slots}", "satellite", i // slots, i % slots) for i in range(count)]
-    nodes += [Node(f"station-{g}", "station") for g in range(stations)]
-    rows = []
-
-    def both(
-        a: int, b: int, kind: LinkKind, back: LinkKind, start: float, end: float, rates: tuple, owlt: float
-    ) -> None:
-        for source, target, link, rate in ((a, b, kind, rates[0]), (b, a, back, rates[1])):
-            rows.append((source, target, link, start, end, rate, owlt, np.nan, 1000.0, False, False))
-
-    last_end: dict[tuple[int, int], float] = {}
-    for satellite, station, start_s, length_s in sorted(passes, key=lambda one: one[2]):
-        start_s = max(start_s, last_end.get((satellite, station), -1.0) + 1.0)
-        end_s = min(start_s + length_s, horizon_s)
-        if end_s - start_s > 1.0:
-            last_end[satellite, station] = end_s
-            both(
-                satellite,
-                count + station,
-                LinkKind.DOWNLINK,
-                LinkKind.UPLINK,
-                start_s,
-                end_s,
-                (down_bps, up_bps),
-                0.004,
-            )
-    intra, inter = LinkKind.INTRA_ISL, LinkKind.INTER_ISL
-    for plane in range(planes):
-        for slot in range(slots if ring and slots > 2 else slots - 1):
-            a, b = plane * slots + slot, plane * slots + (slot + 1) % slots
-            both(a, b, intra, intra, 0.0, horizon_s, (isl_bps, isl_bps), 0.006)
-        if inter_bps and (plane + 1 < planes or planes > 2):
-            for slot in range(slots):
-                a, b = plane * slots + slot, (plane + 1) % planes * slots + slot
-                both(a, b, inter, inter, 0.0, horizon_s, (inter_bps, inter_bps), 0.01)
-    return ContactPlan(EPOCH, horizon_s, tuple(nodes), np.array(rows, CONTACT))
-
-
-# Two planes of three, two stations, a pass of each satellite every 1000 s.
-WORLD = make_world(
-    2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * turn, 300.0) for turn in range(8) for k in range(6)]
+from benchmarks.planner_worlds import (
+    EPOCH,
+    HORIZON_S,
+    LADDER,
+    RATES,
+    RESOURCES,
+    WORLD,
+    make_workload,
+    make_world,
 )
+from orbit.contact_plan import ContactPlan
+from strategies.workload import Resources, Workload
 
-
-def make_workload(
-    satellites: int, samples: int | Sequence[int] = 64, mode: str = "lora", **changes: object
-) -> Workload:
-    """A ViT-B like round; 151 kB of features and 35 GFLOP per sample."""
-    counts = [samples] * satellites if isinstance(samples, int) else list(samples)
-    fields: dict = dict(  # noqa: C408
-        tokens=197, hidden=768, embedding_flops=0.7e9, backbone_flops=34.2e9, head_flops=5e4, head_bytes=31e3,
-        adapter_bytes=1.2e6, backbone_bytes=170e6, raw_bytes=150e3, feature_bits=8.0,
-    )  # fmt: skip
-    return Workload.split(mode, counts, **{**fields, **changes})
-
-
-RATES = ComputeRates(satellite_flops=0.5e12, ground_flops=50e12)
-RESOURCES = Resources()
+__all__ = [
+    "EPOCH",
+    "HORIZON_S",
+    "LADDER",
+    "RATES",
+    "RESOURCES",
+    "WORLD",
+    "drawn",
+    "make_workload",
+    "make_world",
+    "worlds",
+]
 
 
 def drawn(max_examples: int) -> settings:

@@ -153,7 +153,9 @@ def test_fewer_satellites_in_a_step_or_less_delay_than_planned_are_noticed() -> 
     judged = Judged(_lora(**_JOINT, **dense), LADDER["d"])
     assert judged.rules(judged.plan) == set()
     assert "step" in rules_of(judged, workload=_lora(**{**_JOINT, "satellites_per_step": 2}, **dense))
-    assert "step" in rules_of(judged, workload=_lora(**{**_JOINT, "gradient_delay": 0}, **dense))
+    delayed = Judged(_lora(shared_adapter=True, gradient_delay=1, **dense), LADDER["d"])
+    assert delayed.rules(delayed.plan) == set()
+    assert "step" in rules_of(delayed, workload=_lora(shared_adapter=True, **dense))
 
 
 def test_an_adapter_for_each_is_no_plan_for_a_shared_one() -> None:

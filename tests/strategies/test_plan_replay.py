@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,9 +78,9 @@ def test_rounds_of_drawn_worlds_end_as_planned(case, adapter, switches) -> None:
 
 
 def test_a_plan_that_promises_too_much_ends_later_than_it_says() -> None:
-    workload = make_workload(6, 96, shared_adapter=True)
+    workload = make_workload(6, 96, shared_adapter=True, cached_fraction=1.0, epochs=8)
     plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
-    slow = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=0.5)
+    slow = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=0.05)
     flown = replay(plan, WORLD, workload, slow, RESOURCES)
     assert flown.end_s - plan.start_s > 1.05 * plan.makespan_s
 
@@ -93,11 +91,3 @@ def test_a_plan_without_its_sessions_leads_nowhere() -> None:
     grounded = plan.activities[plan.activities["kind"] != Kind.SESSION]
     with pytest.raises(ReplayError, match="wait for ever"):
         replay(dataclasses.replace(plan, activities=grounded), WORLD, workload, RATES, RESOURCES)
-
-
-def test_the_order_of_the_steps_is_the_plans() -> None:
-    """With all in one place and nothing to wait for, the ground's passes add up to the round."""
-    workload = make_workload(6, 96, shared_adapter=True)
-    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
-    batches = [int(number) for number, _ in itertools.groupby(plan.steps["batch"])]
-    assert batches == list(range(len(np.unique(plan.steps["batch"]))))

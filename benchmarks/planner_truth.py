@@ -1,0 +1,191 @@
+"""Whether plans are true: flown by a replay, judged by the checker, and broken to see that the checker notices.
+
+    python -m benchmarks.planner_truth [--worlds 300] [--starts 2] [--scenarios demo eurosat paper planet walker-72]
+
+Bars: in every drawn world and shipped scenario the replay, which takes from a plan its decisions alone, ends within 1 %
+of it; the checker finds nothing; every named mutation, and every drawn one, of plans of all modes is found.  Plans of
+shipped scenarios take the adapter and mode of their file, and the on-board baselines beside.  Exits 1 below a bar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmarks.plan_mutations import MUTATIONS, random_mutations
+from benchmarks.plan_replay import ReplayError, replay
+from benchmarks.planner_worlds import LADDER, RATES, RESOURCES, WORLD, Drawn, draw, make_workload
+from mission.orbits import constellation_of, contact_plan_of
+from mission.scenario import load_scenario
+from server_app.planning import rates_of, resources_of, switches_of, workload_of
+from skysplit.planning_inputs import costs_of, samples_of
+from strategies.checker import check_plan
+from strategies.compare import even_starts
+from strategies.network import NoRouteError, PayloadTooLargeError
+from strategies.plan import Plan
+from strategies.planner import plan_round
+from strategies.workload import Mode, Switches
+
+SEED = 15
+WITHIN = 0.01
+SCENARIOS = ("demo", "eurosat", "paper", "planet", "walker-72")
+DRAWN_MUTATIONS = 20  # of each plan
+
+
+@dataclass
+class Tally:
+    """What was seen of a kind of plans; ``missed`` are the bars that were not reached."""
+
+    plans: int = 0
+    unplanned: int = 0
+    deviations: list[float] = field(default_factory=list)
+    violations: int = 0
+    missed: list[str] = field(default_factory=list)
+
+    def judge(self, where: str, drawn: Drawn, start_s: float) -> Plan | None:
+        """Plan, check and fly a round."""
+        task = (drawn.world, drawn.workload, drawn.rates, drawn.resources)
+        try:
+            plan = plan_round(*task, drawn.switches, start_s=start_s)
+        except (NoRouteError, PayloadTooLargeError) as error:
+            self.unplanned += 1
+            print(f"{where}: no plan ({error})", flush=True)
+            return None
+        self.plans += 1
+        found = check_plan(plan, *task)
+        self.violations += len(found)
+        if found:
+            self.missed.append(f"{where}: {len(found)} violations, {found[0]}")
+        try:
+            flown = replay(plan, *task)
+        except ReplayError as error:
+            self.missed.append(f"{where}: cannot be flown, {error}")
+            return plan
+        deviation = (flown.end_s - plan.end_s) / plan.makespan_s
+        self.deviations.append(deviation)
+        if abs(deviation) > WITHIN:
+            self.missed.append(f"{where}: planned {plan.makespan_s:.2f} s, flown {100 * deviation:+.2f} %")
+        return plan
+
+    def figures(self) -> dict[str, Any]:
+        """As JSON values."""
+        off = np.abs(self.deviations) if self.deviations else np.zeros(1)
+        return {
+            "plans": self.plans,
+            "unplanned": self.unplanned,
+            "worst_deviation": float(off.max()),
+            "latest": float(np.max(self.deviations, initial=0.0)),
+            "soonest": float(np.min(self.deviations, initial=0.0)),
+            "within_1_percent": int((off <= WITHIN).sum()) if self.deviations else 0,
+            "violations": self.violations,
+        }
+
+
+def worlds(count: int) -> Tally:
+    """Drawn worlds of every mode, adapter, head and strategy."""
+    tally = Tally()
+    for number in range(count):
+        drawn = draw(np.random.default_rng([SEED, number]))
+        names, mode = drawn.switches, drawn.workload.mode
+        where = f"world {number} ({mode}, {names.intra_orbit}, {names.space_ground}, {names.inter_orbit})"
+        tally.judge(where, drawn, 0.0)
+    return tally
+
+
+def scenarios(names: list[str], starts: int) -> Tally:
+    """Shipped scenarios as they are, with a shared adapter and one for each, and their on-board baselines."""
+    tally = Tally()
+    for name in names:
+        for adapter in ("shared", "per-satellite"):
+            scenario = load_scenario(name, {"training.adapter": adapter})
+            world = contact_plan_of(scenario, constellation_of(scenario))
+            costs, samples = costs_of(scenario), samples_of(scenario, world)
+            modes = [Mode(scenario.training.mode)]
+            modes += [Mode.ONBOARD_LORA, Mode.DOWNLINK] if adapter == "shared" else []
+            for mode in dict.fromkeys(modes):
+                work = workload_of(scenario, costs, samples, mode)
+                case = Drawn(world, work, rates_of(scenario), resources_of(scenario), switches_of(scenario))
+                for start_s in even_starts(world, starts):
+                    begun = time.perf_counter()
+                    plan = tally.judge(f"{name}, {adapter}, {mode}, from {start_s:.0f} s", case, start_s)
+                    if plan is not None:
+                        off = 100 * tally.deviations[-1] if tally.deviations else np.nan
+                        length_s = time.perf_counter() - begun
+                        print(
+                            f"{name:10s} {adapter:14s} {mode:13s} from {start_s:7.0f} s: {plan.makespan_s:9.2f} s, "
+                            f"flown {off:+.3f} % ({length_s:.1f} s)", flush=True,
+                        )  # fmt: skip
+    return tally
+
+
+def mutations() -> tuple[dict[str, Any], list[str]]:
+    """Every named and some drawn mutations of plans of every mode."""
+    gather = Switches.parse("all-gather", "topology-aware", "none")
+    plans = {
+        "lora": (make_workload(6, 96), LADDER["e"]),
+        "lora, own windows": (make_workload(6, 96), LADDER["b"]),
+        "shared": (
+            make_workload(6, 96, shared_adapter=True, satellites_per_step=3, gradient_delay=1),
+            LADDER["d"],
+        ),
+        "share": (make_workload(6, 96, onboard_share=True), LADDER["e"]),
+        "copies": (make_workload(6, 96), gather),
+        "head": (make_workload(6, 96, mode="head"), LADDER["e"]),
+        "downlink": (make_workload(6, 96, mode="downlink"), LADDER["e"]),
+        "onboard-lora": (make_workload(6, 96, mode="onboard-lora"), LADDER["d"]),
+        "onboard-full": (make_workload(6, 96, mode="onboard-full"), LADDER["e"]),
+    }
+    rng = np.random.default_rng(SEED)
+    missed, applied = [], set()
+    tried = found = 0
+    for name, (work, switches) in plans.items():
+        plan = plan_round(WORLD, work, RATES, RESOURCES, switches, start_s=0.0)
+        broken = [(one.name, one.change(plan, WORLD)) for one in MUTATIONS]
+        applied |= {what for what, one in broken if one is not None}
+        drawn = itertools.islice(random_mutations(plan, WORLD, rng), DRAWN_MUTATIONS)
+        for what, one in itertools.chain(broken, drawn):
+            if one is None:
+                continue
+            tried += 1
+            if check_plan(one, WORLD, work, RATES, RESOURCES):
+                found += 1
+            else:
+                missed.append(f"{name}: {what} is not noticed")
+    missed += [f"{one.name} applies to no plan" for one in MUTATIONS if one.name not in applied]
+    return {"named": len(MUTATIONS), "applied": len(applied), "tried": tried, "found": found}, missed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worlds", type=int, default=300)
+    parser.add_argument("--starts", type=int, default=2, help="of each scenario")
+    parser.add_argument("--scenarios", nargs="*", default=list(SCENARIOS))
+    arguments = parser.parse_args()
+    broken, missed = mutations()
+    print(
+        f"mutations: {broken['found']} of {broken['tried']} found, "
+        f"{broken['applied']} of {broken['named']} named ones applied"
+    )
+    figures: dict[str, Any] = {"benchmark": "planner_truth", "mutations": broken}
+    for name, tally in (
+        ("worlds", worlds(arguments.worlds)),
+        ("scenarios", scenarios(arguments.scenarios, arguments.starts)),
+    ):
+        figures[name] = tally.figures()
+        missed += tally.missed
+        print(name, json.dumps(figures[name]), flush=True)
+    for line in missed:
+        print("MISSED", line)
+    print(json.dumps({**figures, "missed": missed}))
+    sys.exit(bool(missed))
+
+
+if __name__ == "__main__":
+    main()
