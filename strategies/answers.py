@@ -6,6 +6,7 @@ step to the end of its last.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ class Hop:
     rate_bps: float
     owlt_s: float
     until_s: float  # the contact ends
+    since_s: float = -math.inf  # messages wait on board until then
 
 
 @dataclass(frozen=True)

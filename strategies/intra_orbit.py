@@ -102,7 +102,11 @@ def pipelined_over_s(ways: Sequence[Sequence[tuple[float, float]]], payload_byte
     The first piece takes every hop, the others follow at the pace of the slowest.
     """
     hops = [
-        (sum(owlt_s for _, owlt_s in way), sum(1.0 / rate for rate, _ in way), max(1.0 / rate for rate, _ in way))
+        (
+            sum(owlt_s for _, owlt_s in way),
+            sum(1.0 / rate for rate, _ in way),
+            max(1.0 / rate for rate, _ in way),
+        )
         for way in ways
     ]
     flown_s, serial, slowest = np.array(hops).T

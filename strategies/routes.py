@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +112,44 @@ class Routes:
             if begin_s + bits / rate_bps + spare_s <= end_s + 1e-9:
                 return begin_s, end_s, rate_bps, owlt_s
         return np.inf, -np.inf, 1.0, 0.0
+
+    def foremost(
+        self,
+        source: int,
+        target: int,
+        ready_s: float,
+        bits: float,
+        free_s: Callable[[int, int], float],
+        spare_s: float = 0.0,
+    ) -> list[tuple[int, int, float]] | None:
+        """The hops (node, peer, begin) by which ``bits`` arrive first, stored on board where they have to wait.
+
+        ``free_s(node, peer)`` is from when on a link takes them.  None where they never arrive.
+        """
+        arrival_s, came = {source: ready_s}, dict[int, tuple[int, int, float]]()
+        queue, settled = [(ready_s, source)], set[int]()
+        while queue:
+            now_s, node = heapq.heappop(queue)
+            if node in settled:
+                continue
+            if node == target:
+                break
+            settled.add(node)
+            for peer in self.neighbours(node):
+                from_s = max(now_s, free_s(node, peer))
+                begin_s, _, rate_bps, owlt_s = self.window(node, peer, from_s, bits, spare_s)
+                there_s = begin_s + bits / rate_bps + owlt_s
+                if there_s < arrival_s.get(peer, np.inf):
+                    arrival_s[peer], came[peer] = there_s, (node, peer, begin_s)
+                    heapq.heappush(queue, (there_s, peer))
+        if target not in arrival_s:
+            return None
+        hops: list[tuple[int, int, float]] = []
+        node = target
+        while node != source:
+            hops.append(came[node])
+            node = came[node][0]
+        return hops[::-1]
 
     def last_start_s(self, source: int, target: int, by_s: float, bits: float) -> float:
         """When ``bits`` must leave at the latest to be at ``target`` by ``by_s``; minus infinity where they cannot."""

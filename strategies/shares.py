@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,3 +43,32 @@ class LinkShares:
         sample_bytes = max(workload.c3_bytes, workload.up_bytes if both_bytes > down_bytes else 0.0)
         message_bits = 8.0 * workload.micro_batch * sample_bytes / workload.micro_batches
         return cls(c1_bytes / (c1_bytes + down_bytes), c1_bytes / (c1_bytes + both_bytes), message_bits)
+
+
+class BusyTimes:
+    """When features are on each link."""
+
+    def __init__(self) -> None:
+        self._spans: dict[Hashable, list[tuple[float, float]]] = {}
+        self._merged: dict[Hashable, tuple[list[float], list[float]]] = {}
+
+    def add(self, link: Hashable, start_s: float, end_s: float) -> None:
+        """Features take a link in ``[start_s, end_s]``."""
+        self._spans.setdefault(link, []).append((start_s, end_s))
+
+    def at(self, link: Hashable, time_s: float) -> bool:
+        """Whether features are on a link at a time, or will be before a burst of small crossings is over."""
+        if link not in self._spans:
+            return False
+        if link not in self._merged:
+            starts, ends = list[float](), list[float]()
+            for start_s, end_s in sorted(self._spans[link]):
+                if ends and start_s <= ends[-1] + BURST_S:
+                    ends[-1] = max(ends[-1], end_s)
+                else:
+                    starts.append(start_s)
+                    ends.append(end_s)
+            self._merged[link] = starts, ends
+        starts, ends = self._merged[link]
+        position = bisect_right(starts, time_s + BURST_S) - 1
+        return position >= 0 and time_s < ends[position]

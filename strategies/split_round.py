@@ -15,7 +15,7 @@ from strategies.network import NoRouteError, PayloadTooLargeError, carried_s, pa
 from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.reduction import Averaging
 from strategies.round_state import RoundState
-from strategies.shares import LinkShares
+from strategies.shares import BusyTimes, LinkShares
 from strategies.space_ground import SESSION, Demand, plan_sessions
 from strategies.space_links import space_links
 from strategies.steps import GroundSteps, Steps, central_steps, local_steps
@@ -289,7 +289,7 @@ class SplitRound:
             ground = GroundSteps(
                 self.workload, self.rates, self.routes, self.passes, sessions, self.plane, start_s=self.start_s,
                 small_share=(1.0 - self.shares.downlink, 1.0 - self.shares.isl),
-                busy_until_s=_busy_until_s(delivery.activities),
+                busy=_busy(delivery.activities),
             )  # fmt: skip
             steps = ground.run(blocks, self.done, self.group, below_s=below_s)
         else:
@@ -418,12 +418,9 @@ class SplitRound:
         ]
 
 
-def _busy_until_s(rows: np.ndarray) -> dict[tuple[int, int], float]:
-    """Until when features are on each inter-satellite link."""
-    busy: dict[tuple[int, int], float] = {}
-    on_isl = rows[np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL))]
-    for node, peer, end_s in zip(
-        on_isl["node"].tolist(), on_isl["peer"].tolist(), on_isl["end_s"].tolist(), strict=True
-    ):
-        busy[node, peer] = max(busy.get((node, peer), end_s), end_s)
+def _busy(rows: np.ndarray) -> BusyTimes:
+    """When features are on each inter-satellite link."""
+    busy = BusyTimes()
+    for row in rows[np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL))]:
+        busy.add((int(row["node"]), int(row["peer"])), float(row["start_s"]), float(row["end_s"]))
     return busy

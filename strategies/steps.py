@@ -12,7 +12,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,7 @@ from strategies.answers import Answer, AnswerLog, Hop, Path, Window
 from strategies.chains import chains_of
 from strategies.plan import STEP, Kind, activities
 from strategies.routes import Routes
-from strategies.shares import BURST_S
+from strategies.shares import BURST_S, BusyTimes
 from strategies.transport import Block
 from strategies.workload import ComputeRates, Workload
 
@@ -129,8 +129,8 @@ class GroundSteps:
     """The ground at work: one forward or backward pass after the other, of whichever satellites are ready.
 
     A step goes through the session that brought its features while that is held, else through another of the
-    group.  ``plane`` labels satellites, shape ``(N,)``.  ``busy_until_s[node, peer]`` is until when features are on an
-    inter-satellite link.
+    group.  ``plane`` labels satellites, shape ``(N,)``.  ``busy`` knows when features are on an inter-satellite link
+    (node, peer).
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class GroundSteps:
         *,
         start_s: float,
         small_share: tuple[float, float],
-        busy_until_s: Mapping[tuple[int, int], float],
+        busy: BusyTimes,
     ) -> None:
         self.workload, self.routes, self.start_s = workload, routes, start_s
         self.up_bits, self.down_bits = workload.up_bytes * 8.0, workload.c3_bytes * 8.0
@@ -155,8 +155,7 @@ class GroundSteps:
         self.gateway, self.station = sessions["satellite"].tolist(), sessions["station"].tolist()
         self.data_s, self.limit_s = sessions["data_s"].tolist(), sessions["limit_s"].tolist()
         self.down_share, self.isl_share = small_share
-        self.features_until_s = [0.0] * len(sessions)
-        self.busy_until_s = busy_until_s
+        self.busy = busy
         self.forward_s = workload.backbone_forward_flops / rates.ground_flops
         self.backward_s = workload.backbone_backward_flops / rates.ground_flops
         self.message_s = rates.message_s
@@ -193,9 +192,8 @@ class GroundSteps:
         """
         for block in blocks:
             if block.session >= 0:
-                until_s = self.features_until_s[block.session]
-                until_s = max(until_s, block.last_s - self.owlt_s[block.session])
-                self.features_until_s[block.session] = until_s
+                owlt_s = self.owlt_s[block.session]
+                self.busy.add((block.session, "down"), block.first_s - owlt_s, block.last_s - owlt_s)
         self.group = group.tolist()
         self.chains = chains_of(blocks, self.workload.passes, self.workload.micro_batch, done)
         self.todo = sum(chain.left() for chain in self.chains.values())
@@ -472,6 +470,22 @@ class GroundSteps:
                 self.paths[key] = self.alike.setdefault(path, path)
         return self.paths[key]
 
+    def _stored(self, session: int, satellite: int, time_s: float, bits: float) -> Path | None:
+        """A way to a satellite on which messages wait for links to open."""
+        gateway = self.gateway[session]
+        sent_s = time_s + self.owlt_s[session]
+        hops = self.routes.foremost(
+            gateway, satellite, sent_s, bits, lambda node, peer: self.free_at_s.get((node, peer), _NEVER)[0]
+        )
+        if not hops:
+            return None
+        up = tuple(
+            Hop(node, peer, *self.routes.link(node, peer, begin_s), since_s=begin_s)
+            for node, peer, begin_s in hops
+        )
+        path = Path(session, gateway, self.station[session], (), up, self.owlt_s[session])
+        return self.alike.setdefault(path, path)
+
     def _hops(self, nodes: Sequence[int], time_s: float) -> tuple[Hop, ...]:
         return tuple(
             Hop(node, peer, *self.routes.link(node, peer, time_s)) for node, peer in itertools.pairwise(nodes)
@@ -501,6 +515,8 @@ class GroundSteps:
             _widen(uplink, begin_s, time_s)
             if path is None:
                 path = self._path(session, member.satellite, time_s)
+                if path is None and not self.chained:
+                    path = self._stored(session, member.satellite, time_s, up_bits)
                 if path is None:
                     return None
                 up_hops = [[math.inf, -math.inf] for _ in path.up]
@@ -517,10 +533,9 @@ class GroundSteps:
                     return None
                 down_hops = [[math.inf, -math.inf] for _ in back.down]
             time_s = self._relay(back.down, down_hops, time_s, down_bits, free_at_s)
-            share = self.down_share if time_s < self.features_until_s[session] else 1.0
-            begin_s, time_s = self._send(
-                (session, "down"), time_s, down_bits, self.down_bps[session], share, free_at_s
-            )
+            link = (session, "down")
+            share = self.down_share if self.busy.at(link, time_s) else 1.0
+            begin_s, time_s = self._send(link, time_s, down_bits, self.down_bps[session], share, free_at_s)
             _widen(downlink, begin_s, time_s)
             there_s.append(time_s + back.ground_owlt_s)
         if not math.isfinite(there_s[-1]):
@@ -544,8 +559,9 @@ class GroundSteps:
         """When a message that is at the first node of ``hops`` is at the last; infinite where a link has shut."""
         for hop, window in zip(hops, windows, strict=True):
             key = (hop.node, hop.peer)
-            share = self.isl_share if time_s < self.busy_until_s.get(key, 0.0) else 1.0
-            begin_s, time_s = self._send(key, time_s, bits, hop.rate_bps, share, free_at_s)
+            share = self.isl_share if self.busy.at(key, time_s) else 1.0
+            ready_s = max(time_s, hop.since_s)
+            begin_s, time_s = self._send(key, ready_s, bits, hop.rate_bps, share, free_at_s)
             if time_s > hop.until_s:
                 return math.inf
             _widen(window, begin_s, time_s)

@@ -249,29 +249,15 @@ class Transport:
     def _foremost(self, source: int, gateway: int, count: int) -> list[int] | None:
         """The nodes by which a block arrives first at a gateway, stored where it has to wait; None where it never does."""
         ready_s = finished_s(self.sunlight, source, float(self.embedded_s[source]), count * self.embed_s)
-        bits = count * self.bits / self.share_isl
-        arrival_s, came = {source: ready_s}, dict[int, int]()
-        queue, settled = [(ready_s, source)], set[int]()
-        while queue:
-            now_s, node = heapq.heappop(queue)
-            if node in settled:
-                continue
-            if node == gateway:
-                break
-            settled.add(node)
-            for peer in self.routes.neighbours(node):
-                ready_s = max(now_s, self.link_free_s.get((node, peer), self.start_s))
-                begin_s, _, rate_bps, owlt_s = self.routes.window(node, peer, ready_s, bits)
-                there_s = begin_s + bits / rate_bps + owlt_s
-                if there_s < arrival_s.get(peer, np.inf):
-                    arrival_s[peer], came[peer] = there_s, node
-                    heapq.heappush(queue, (there_s, peer))
-        if gateway not in arrival_s:
-            return None
-        nodes = [gateway]
-        while nodes[-1] != source:
-            nodes.append(came[nodes[-1]])
-        return nodes[::-1]
+        hops = self.routes.foremost(
+            source,
+            gateway,
+            ready_s,
+            count * self.bits / self.share_isl,
+            lambda node, peer: self.link_free_s.get((node, peer), self.start_s),
+            self.shares.isl_delay_s(self.slowest_isl_bps),
+        )
+        return hops and [source, *(peer for _, peer, _ in hops)]
 
     def _reach(self, tree: Tree) -> tuple[np.ndarray, dict[int, int]]:
         """Satellites with samples left, nearest first, and from where the samples of those with copies leave."""
