@@ -3,7 +3,7 @@
 It answers two messages. ``query.muster`` – before anything is trained – opens the satellite's images and model,
 sends the features of a few images so that the ground learns how pooled states are scaled, and reports its images by
 class, or what is wrong. ``train`` runs one round on board; a round that the ground cannot serve now comes back
-*parked*, and the next ``train`` message goes on where it stopped. So does a message that is sent again because the
+*suspended*, and the next ``train`` message goes on where it stopped. So does a message that is sent again because the
 process of the first one has died.
 """
 
@@ -24,7 +24,7 @@ from client_app import state
 from client_app.crossings import Crossings
 from client_app.journal import Journal
 from client_app.kept_features import origin_of
-from client_app.lora_round import Parked, train_lora_round
+from client_app.lora_round import RoundSuspended, train_lora_round
 from client_app.onboard import (
     OnBoard,
     PooledStates,
@@ -95,7 +95,7 @@ def muster(message: Message, context: Context) -> Message:
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Train one round on board, or go on with a parked one."""
+    """Train one round on board, or resume a suspended one."""
     torch.set_num_threads(_THREADS)
     index = _index(context)
     config = message.content.config_records["config"]
@@ -136,6 +136,8 @@ def train(message: Message, context: Context) -> Message:
     progress = state.load_progress(context, briefing.run, number, head)
     if progress is None:
         progress = Progress()
+        if kept is not None:
+            kept.begin_round()
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
     pooled_states = None
     if training.mode == "head":
@@ -157,7 +159,7 @@ def train(message: Message, context: Context) -> Message:
             journal.write(context.state)
             crossings.settle()
 
-    parked = False
+    suspended = False
     with _link(context, briefing, index) as link:
         crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling)
         try:
@@ -165,11 +167,11 @@ def train(message: Message, context: Context) -> Message:
                 train_head_round(task, on_board, head, crossings, progress, pooled_states, note)
             else:
                 train_lora_round(task, on_board, head, crossings, progress, kept, note)
-        except Parked:
-            parked = True
+        except RoundSuspended:
+            suspended = True
         finished_s = link.mission_time_s()
         exchange = PlaneExchange.from_config(config)
-        if exchange is not None and not (parked or progress.exchanged):
+        if exchange is not None and not (suspended or progress.exchanged):
             early, satellite = crossings.for_the_plane, briefing.satellites[index]
             progress.plane_sum = exchange.sum(
                 parts, link, satellite, run=briefing.run, number=number, early=early
@@ -182,7 +184,7 @@ def train(message: Message, context: Context) -> Message:
     facts: dict[str, int | float] = {"bytes-up": crossings.bytes_up, "bytes-down": crossings.bytes_down}
     if finished_s is not None:
         facts["finished-s"] = finished_s
-    return _trained(message, on_board, progress, None if parked else parts, facts)
+    return _trained(message, on_board, progress, None if suspended else parts, facts)
 
 
 def _trained(
@@ -194,13 +196,13 @@ def _trained(
 ) -> Message:
     """The reply to ``train``: the plane's sum where there is one, else what was trained here.
 
-    Without ``parts`` it says that the round is parked.
+    Without ``parts`` it says that the round is suspended.
     """
     seen = max(1, progress.seen)
     metrics: dict[str, int | float | list[int] | list[float]] = {
         "num-examples": len(on_board.images),
         "steps": progress.step,
-        "parked": int(parts is None),
+        "suspended": int(parts is None),
         "train-loss": progress.loss_sum / seen,
         "train-accuracy": progress.correct / seen,
         "bytes-up": 0,

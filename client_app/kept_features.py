@@ -8,32 +8,54 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mission.briefing import FEATURE_NAME_BYTES
+from mission.briefing import FEATURE_NAME_BYTES, STEPS_AHEAD
 from splitmodel.parts import Embedding
 from splitmodel.scaling import Scaling
 from splitmodel.training import Batch
+
+_EARLIER = -1 - STEPS_AHEAD  # kept since before the first step of the round
 
 
 class KeptFeatures:
     """Names of the features that the ground keeps, by image and view; zeros where it keeps none.
 
+    What a step may name follows from its number alone, not from how far the answers to earlier ones have come when its
+    features are sent ahead: a satellite that resumes after a crash sends the same again.
+
     Args:
         origin: See :func:`origin_of`.
         names: As :attr:`names` of an earlier instance, to go on with; uint8 of shape (samples, views, 16).
+        since: As :attr:`since`; int64 of shape (samples, views).
+
+    Attributes:
+        since: The step of this round whose answer said that the features are kept.
     """
 
     def __init__(
-        self, samples: int, views: int, origin: bytes, names: NDArray[np.uint8] | None = None
+        self,
+        samples: int,
+        views: int,
+        origin: bytes,
+        names: NDArray[np.uint8] | None = None,
+        since: NDArray[np.int64] | None = None,
     ) -> None:
         self.origin = origin
         self.names = np.zeros((samples, views, FEATURE_NAME_BYTES), np.uint8) if names is None else names
+        self.since = np.full((samples, views), _EARLIER) if since is None else since
 
-    def names_of(self, batch: Batch) -> NDArray[np.uint8]:
-        """Shape (B, 16); zeros for features that must be sent."""
-        return self.names[batch.indices, batch.views]
+    def begin_round(self) -> None:
+        """All that is kept by now was kept before the first step."""
+        self.since[:] = _EARLIER
 
-    def put(self, batch: Batch, names: NDArray[np.uint8]) -> None:
-        """The ground keeps these."""
+    def names_of(self, batch: Batch, step: int) -> NDArray[np.uint8]:
+        """Shape (B, 16); zeros for features that must be sent with this step."""
+        names = self.names[batch.indices, batch.views]
+        return np.where(self.since[batch.indices, batch.views, None] < step - STEPS_AHEAD, names, 0)
+
+    def put(self, batch: Batch, names: NDArray[np.uint8], step: int) -> None:
+        """The ground keeps these, as the answer to this step says."""
+        new = ~self.names[batch.indices, batch.views].any(axis=1)
+        self.since[batch.indices[new], batch.views[new]] = step
         self.names[batch.indices, batch.views] = names
 
     def forget(self) -> None:

@@ -1,12 +1,12 @@
 """A round of mode ``lora`` on board: c1, c2 and c3 in every step, in micro-batches that overlap with the ground's work.
 
-The embedding is frozen, so the features of a step do not depend on the step before: they are computed while the ground
-works on that, and follow its last gradient at once.
+The embedding is frozen, so the features of a step do not depend on the steps before: a few steps of them are always on
+their way, and the next are computed while the ground works.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,17 +18,19 @@ from client_app.crossings import Crossings, MicroBatch
 from client_app.kept_features import KeptFeatures
 from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, head_optimizer, optimizer_state
 from client_app.proximal import Proximal
+from mission.briefing import STEPS_AHEAD
 from relay.client import RemoteError
 from relay.wire import Kind
 from splitmodel import step as split_step
 from splitmodel.heads import StandardisedHead
 from splitmodel.training import Batch
 
-_MISSING = "FeaturesMissing"  # server_app.feature_cache
+_SUSPENDED, _MISSING = "Suspended", "FeaturesMissing"  # server_app.scheduling, server_app.feature_cache
+_STEPS_AT_ONCE = 2  # whose features are sent between two steps, until enough are ahead
 
 
-class Parked(Exception):
-    """The ground cannot serve this satellite now; the round goes on later from :class:`Progress`."""
+class RoundSuspended(Exception):
+    """The ground cannot take this satellite's step now; the round resumes later from :class:`Progress`."""
 
 
 def train_lora_round(
@@ -42,14 +44,14 @@ def train_lora_round(
 ) -> None:
     """Train the head on board and the adapter on the ground.
 
-    ``head``, ``progress`` and ``kept`` are changed in place, also when the round is parked.
+    ``head``, ``progress`` and ``kept`` are changed in place, also when the round is suspended.
 
     Args:
         kept: What the ground keeps of c1, or ``None`` where it keeps nothing.
         after_step: Called when the round can go on from what ``head``, ``progress`` and ``kept`` have become.
 
     Raises:
-        Parked: The ground cannot serve the next step now.
+        RoundSuspended: The ground cannot take the next step now.
     """
     if progress.finished:
         return
@@ -59,15 +61,16 @@ def train_lora_round(
         if task.training.shares_head
         else _OwnHead(head, task, len(batches), progress)
     )
-    upward = _Upward(on_board, crossings, kept, progress, task.training.micro_batches)
-    if progress.step < len(batches):
-        upward.send(upward.prepare(batches[progress.step], progress.step))
+    upward = _Upward(on_board, crossings, kept, progress, batches, task.training.micro_batches)
+    upward.send(upward.prepare(steps=1))
+    if not progress.attempt:
+        upward.send(upward.prepare(steps=1))
     for number in range(progress.step, len(batches)):
-        batch, upcoming = batches[number], number + 1
-        ahead = list(upward.prepare(batches[upcoming], upcoming)) if upcoming < len(batches) else []
+        batch = batches[number]
+        following = list(upward.prepare(_STEPS_AT_ONCE))
         head.zero_grad()
         loss, logits = 0.0, []
-        for part, pooled_BD in upward.answers():
+        for part, pooled_BD in upward.answers(number):
             if not part.place.number:
                 trainer.begin(part.place)
             share = len(pooled_BD) / len(batch.indices)
@@ -76,11 +79,11 @@ def train_lora_round(
             loss += share * float(result.loss)
             logits.append(result.logits)
         trainer.end(part.place, attempt=progress.attempt)
-        upward.send(ahead)
+        upward.send(following)
         count_batch(progress, loss, torch.cat(logits), on_board.labels(batch))
         after_step()
     # Empty, as the embedding is frozen: it says that the ground has taken the last step.
-    crossings.receive(Kind.GRAD_FEATURES, upward.places(batches[-1], len(batches) - 1)[-1])
+    crossings.receive(Kind.GRAD_FEATURES, upward.places(len(batches) - 1)[-1])
     progress.finished = True
     after_step()
 
@@ -152,50 +155,57 @@ class _Upward:
         crossings: Crossings,
         kept: KeptFeatures | None,
         progress: Progress,
+        batches: Sequence[Batch],
         micro_batches: int,
     ) -> None:
         self._on_board = on_board
         self._crossings = crossings
         self._kept = kept
         self._progress = progress
+        self._batches = batches
         self._micro_batches = micro_batches
-        self._under_way: list[_Part] = []
-        self._part_of: dict[bytes, _Part] = {}  # by the transfers under way
+        self._next = progress.step  # to be prepared
+        self._sent: dict[int, list[_Part]] = {}  # by step, those that are not answered
+        self._part_of: dict[bytes, _Part] = {}  # by their transfers
 
-    def prepare(self, batch: Batch, step: int) -> Iterator[_Part]:
-        """The micro-batches of a step, one by one."""
-        places = self.places(batch, step)
-        pieces = (np.array_split(column, len(places)) for column in batch)
-        for place, *piece in zip(places, *pieces, strict=True):
-            yield self._part(place, Batch(*piece))
+    def prepare(self, steps: int) -> Iterator[_Part]:
+        """The micro-batches of up to so many further steps, one by one, as far as they may be sent ahead."""
+        # A satellite that was suspended and may be so again would send all of them again.
+        ahead = 1 if self._progress.attempt else STEPS_AHEAD
+        end = min(self._next + steps, self._progress.step + ahead + 1, len(self._batches))
+        first, self._next = self._next, max(self._next, end)
+        for step in range(first, end):
+            places = self.places(step)
+            pieces = (np.array_split(column, len(places)) for column in self._batches[step])
+            for place, *piece in zip(places, *pieces, strict=True):
+                yield self._part(place, Batch(*piece))
 
-    def places(self, batch: Batch, step: int) -> list[MicroBatch]:
+    def places(self, step: int) -> list[MicroBatch]:
         """What the micro-batches of a step are called."""
-        count = min(self._micro_batches, len(batch.indices))
+        count = min(self._micro_batches, len(self._batches[step].indices))
         return [MicroBatch(step, number, count) for number in range(count)]
 
     def send(self, parts: Iterable[_Part]) -> None:
-        """Send the micro-batches of a step, each as it is ready; :meth:`answers` are then those to them."""
-        self._under_way.clear()
-        self._part_of.clear()
+        """Send micro-batches, each as it is ready."""
         for part in parts:
-            self._under_way.append(part)
+            self._sent.setdefault(part.place.step, []).append(part)
             self._send(part)
 
-    def answers(self) -> Iterator[tuple[_Part, Tensor]]:
-        """Each micro-batch with its pooled states, shape (B, hidden).
+    def answers(self, step: int) -> Iterator[tuple[_Part, Tensor]]:
+        """Each micro-batch of a step with its pooled states, shape (B, hidden).
 
         Raises:
-            Parked: The ground cannot serve the step now.
+            RoundSuspended: The ground cannot take the step now.
         """
-        for part in self._under_way:
+        for part in self._sent.pop(step):
             yield part, self._answer(part)
+        self._part_of = {transfer: part for transfer, part in self._part_of.items() if part.place.step > step}
 
     def _part(self, place: MicroBatch, images: Batch) -> _Part:
         every = np.ones(len(images.indices), bool)
         if self._kept is None:
             return _Part(place, images, None, every, self._on_board.features(images))
-        names = self._kept.names_of(images)
+        names = self._kept.names_of(images, place.step)
         new = np.logical_not(names.any(axis=1))
         features_BTD = torch.empty(0)
         if new.any():
@@ -220,13 +230,13 @@ class _Upward:
                 break
             except RemoteError as error:
                 self._progress.attempt += 1
-                if error.error == Parked.__name__:
-                    raise Parked from error
+                if error.error == _SUSPENDED:
+                    raise RoundSuspended from error
                 if error.error != _MISSING or self._kept is None or error.transfer_id not in self._part_of:
                     raise
                 self._kept.forget()  # the ground has lost its cache
                 refused = self._part_of[error.transfer_id]
                 self._send(self._part(refused.place, refused.images))
         if self._kept is not None and part.names is not None and self._crossings.are_kept:
-            self._kept.put(part.images, part.names)
+            self._kept.put(part.images, part.names, part.place.step)
         return pooled_BD

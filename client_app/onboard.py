@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from client_app.crossings import Crossings, MicroBatch
 from client_app.kept_features import name_of
 from client_app.proximal import Proximal
+from mission.briefing import STEPS_AHEAD
 from mission.schema import Training
 from relay.wire import Kind
 from splitmodel import step as split_step
@@ -33,11 +34,11 @@ _REHEARSALS = 3
 
 @dataclass
 class Progress:
-    """Where a satellite is in its round. It survives parking and death: every field is saved and restored.
+    """Where a satellite is in its round. It survives suspension and death: every field is saved and restored.
 
     Attributes:
         step: The next step to take.
-        attempt: How often a step was sent again, since the round was parked or the ground had lost its cache; makes it
+        attempt: How often a step was sent again, since the round was suspended or the ground had lost its cache; makes it
             a new transfer.
         loss_sum, correct, seen: Sums over the images seen in this round.
         optimizer: State of the head's optimiser, by parameter and name.
@@ -178,7 +179,7 @@ def train_head_round(
         for batch in pooled_states.missing(asked, task.training.batch_size):
             under_way.append((next(places), batch))
             crossings.send(Kind.FEATURES, under_way[-1][0], on_board.features(batch))
-            if len(under_way) > 1:  # the ground works on one batch while the next is embedded
+            if len(under_way) > STEPS_AHEAD:  # the link need not idle while the ground works
                 _keep_answer(crossings, pooled_states, *under_way.popleft())
         for place, batch in under_way:
             _keep_answer(crossings, pooled_states, place, batch)

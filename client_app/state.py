@@ -80,15 +80,16 @@ def load_pooled_states(context: Context) -> PooledStates | None:
 
 def save_kept_features(context: Context, kept: KeptFeatures) -> None:
     """Keep which features the ground keeps (``lora`` mode)."""
-    context.state[_KEPT] = ArrayRecord({"names": torch.from_numpy(kept.names)})
+    arrays = {"names": torch.from_numpy(kept.names), "since": torch.from_numpy(kept.since)}
+    context.state[_KEPT] = ArrayRecord(arrays)
 
 
 def load_kept_features(context: Context, samples: int, views: int, origin: bytes) -> KeptFeatures:
     """What the ground keeps by now; nothing in the first round."""
     if _KEPT not in context.state.array_records:
         return KeptFeatures(samples, views, origin)
-    names = context.state.array_records[_KEPT].to_torch_state_dict()["names"]
-    return KeptFeatures(samples, views, origin, names.numpy())
+    arrays = context.state.array_records[_KEPT].to_torch_state_dict()
+    return KeptFeatures(samples, views, origin, arrays["names"].numpy(), arrays["since"].numpy())
 
 
 def save_images_are_sent(context: Context) -> None:

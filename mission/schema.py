@@ -20,6 +20,8 @@ SlewRate = Annotated[
 Decibel = Annotated[float, Field(ge=-60.0, le=150.0)]
 Azimuth = Annotated[float, Field(ge=0.0, le=360.0)]
 Elevation = Annotated[float, Field(ge=-5.0, lt=90.0)]
+# Of a shared adapter, by accuracy per mission hour: docs/concepts.md, "Joint steps".
+SATELLITES_PER_STEP = 6
 Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 
 
@@ -206,6 +208,12 @@ class Compute(Table):
 
     satellite_tflops: Positive = Field(0.5, description="one satellite's accelerator, TFLOP/s sustained")
     ground_tflops: Positive = Field(100.0, description="the ground segment's, TFLOP/s sustained")
+    message_s: float = Field(
+        0.0,
+        ge=0.0,
+        le=60.0,
+        description="software time of one message of a step at each end, beside link and arithmetic, s",
+    )
 
 
 class Power(Table):
@@ -298,6 +306,20 @@ class Training(Table):
         le=1_024,
         description="parts of a batch that cross on their own, while others are computed (lora)",
     )
+    satellites_per_step: int = Field(
+        1,
+        ge=1,
+        le=10_000,
+        description="lora with a shared adapter: satellites whose batches form one optimiser step, with the root of their "
+        f"number times the learning rate (default there: {SATELLITES_PER_STEP})",
+    )
+    gradient_delay: int = Field(
+        0,
+        ge=0,
+        le=1_000,
+        description="lora with a shared adapter: optimiser steps that the adapter of a forward pass lacks, so that so "
+        "many round trips overlap",
+    )
     learning_rate: Positive = Field(
         3e-3, description="AdamW, adapters (default in mode onboard-full, of the whole model: 0.0003)"
     )
@@ -346,6 +368,8 @@ class Training(Table):
         """In mode head, say, pooled states stay on board, so that more passes cost next to nothing."""
         if not isinstance(values, dict):
             return values
+        if values.get("mode", "lora") == "lora" and values.get("adapter", "shared") == "shared":
+            values = {"satellites_per_step": SATELLITES_PER_STEP} | values
         match values.get("mode", "lora"):
             case "lora" if values.get("adapter", "shared") == values.get("head") == "shared":
                 values = {"head_learning_rate": 3e-3} | values
@@ -358,6 +382,17 @@ class Training(Table):
         if values.get("server_optimizer") == "fedavgm":
             values = {"server_learning_rate": 1.0} | values
         return values
+
+    @model_validator(mode="after")
+    def _joins_steps_of_a_shared_adapter(self) -> Training:
+        if not self.shares_adapter:
+            for key, allowed in {"satellites_per_step": 1, "gradient_delay": 0}.items():
+                if (found := getattr(self, key)) != allowed:
+                    raise ValueError(
+                        f'{key}: found {found} in mode {self.mode} with adapter = "{self.adapter}"; allowed {allowed}, '
+                        'except in mode lora with adapter = "shared", whose steps form one sequence'
+                    )
+        return self
 
     @model_validator(mode="after")
     def _averages_nothing_that_is_shared(self) -> Training:
@@ -374,9 +409,14 @@ class Training(Table):
         return self
 
     @property
+    def shares_adapter(self) -> bool:
+        """Whether one adapter is trained by all satellites' steps."""
+        return self.mode == "lora" and self.adapter == "shared"
+
+    @property
     def shares_head(self) -> bool:
         """Whether one head is trained by all satellites' steps, as the shared adapter is."""
-        return self.mode == "lora" and self.adapter == "shared" and self.head == "shared"
+        return self.shares_adapter and self.head == "shared"
 
     @property
     def trains_on_board(self) -> bool:

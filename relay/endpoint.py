@@ -36,6 +36,8 @@ class RelayEndpoint:
     Runs in a thread with an event loop of its own. A parcel is taken off the relay's disk only when its replies
     are on it, so a crash of either repeats the question, never loses it. Mission time stands at 1× while a
     handler is at work. When the relay goes away the endpoint dials until it is back.
+
+    `answered_at_once` parcels may wait for each other in the handler.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class RelayEndpoint:
         *,
         identity: NodeIdentity | None = None,
         limits: Limits | None = None,
+        answered_at_once: int = ANSWERED_AT_ONCE,
     ) -> None:
         self._answers = Answers(handler, satellites)
         self._address = address
         self._node = node
         self._identity = identity
         self._limits = limits or Limits()
+        self._answered_at_once = max(ANSWERED_AT_ONCE, answered_at_once)
         self._caller = ((service.NODE_KEY, node),)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="relay-endpoint", daemon=True)
@@ -121,7 +125,7 @@ class RelayEndpoint:
         self._told = asyncio.Queue()
         self._received = self._at_work = 0
         self._tell()
-        room = asyncio.Semaphore(ANSWERED_AT_ONCE)
+        room = asyncio.Semaphore(self._answered_at_once)
         reader = ParcelReader(self._limits, at_once=PARCELS_AT_ONCE)
 
         async def tell() -> None:

@@ -11,6 +11,8 @@ from relay.wire import Buffer, Kind, Manifest, WireError
 from server_app.feature_cache import FeatureCache
 from splitmodel import codecs
 
+_Place = tuple[int, int, int]  # round, step, micro-batch
+
 
 class UnexpectedParcel(WireError):
     """A parcel that has no place in the round under way."""
@@ -39,13 +41,16 @@ class Arrivals:
     Args:
         row_shape: Tokens and hidden size.
         codec: In which kept features cross.
+        pending: How many halves of a satellite's micro-batches wait for the other half; older ones are of attempts that
+            were given up.
     """
 
-    def __init__(self, row_shape: tuple[int, int], codec: str) -> None:
+    def __init__(self, row_shape: tuple[int, int], codec: str, *, pending: int = 16) -> None:
         self._row_shape = row_shape
         self._codec = codec
+        self._pending = pending
         self._cache: FeatureCache | None = None
-        self._halves: dict[str, tuple[Manifest, Buffer]] = {}
+        self._halves: dict[str, dict[_Place, tuple[Manifest, Buffer]]] = {}  # the newest last
 
     def keep_in(self, cache: FeatureCache) -> None:
         """From now on satellites name the features of a step, and what crosses is kept here."""
@@ -65,11 +70,13 @@ class Arrivals:
         if manifest.kind is Kind.SAMPLES:
             names, new = _names_in(satellite, manifest, payload)
             if not new.any():
-                self._halves.pop(satellite, None)
                 return self._arrived(self._cache.get(satellite, names), kept=True)
-        other = self._halves.pop(satellite, None)
-        if other is None or other[0].kind is manifest.kind or not _of_one_step(other[0], manifest):
-            self._halves[satellite] = manifest, payload  # what was there is of an attempt that was given up
+        halves, place = self._halves.setdefault(satellite, {}), _place(manifest)
+        other = halves.pop(place, None)
+        if other is None or other[0].kind is manifest.kind or other[0].attributes != manifest.attributes:
+            halves[place] = manifest, payload  # what was there is of an attempt that was given up
+            if len(halves) > self._pending:
+                del halves[next(iter(halves))]
             return None
         named, sent = sorted([(manifest, payload), other], key=lambda half: half[0].kind is Kind.FEATURES)
         names, new = _names_in(satellite, *named)
@@ -116,5 +123,5 @@ def _names_in(satellite: str, manifest: Manifest, payload: Buffer) -> tuple[np.n
     return table[:, :FEATURE_NAME_BYTES], table[:, FEATURE_NAME_BYTES].astype(bool)
 
 
-def _of_one_step(first: Manifest, second: Manifest) -> bool:
-    return (first.round, first.step, first.attributes) == (second.round, second.step, second.attributes)
+def _place(manifest: Manifest) -> _Place:
+    return manifest.round, manifest.step, manifest.micro_batch

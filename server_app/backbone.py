@@ -78,6 +78,39 @@ class Adapter:
             }
 
 
+class AdapterVersions:
+    """An adapter after each of its last updates in a round, for passes that use it some updates late.
+
+    Copies, because the adapter itself changes in place while a pass waits for its gradients.
+
+    Args:
+        adapter: It is updated with gradients that were taken at a copy.
+        delay: How many updates a pass may be late.
+    """
+
+    def __init__(self, adapter: Adapter, delay: int) -> None:
+        self._adapter = adapter
+        self._delay = delay
+        self._updates = 0
+        self._copies = {0: self._copy()}
+
+    def after(self, updates: int) -> Mapping[str, Tensor]:
+        """Return the tensors after so many updates, the last ones by up to ``delay``."""
+        return self._copies[updates]
+
+    def update(self, updates: int, learning_rate: float) -> None:
+        """Take an optimiser step with the gradients that were added to the copy after so many updates."""
+        for name, tensor in self._copies[updates].items():
+            self._adapter.tensors[name].grad, tensor.grad = tensor.grad, None
+        self._adapter.update(learning_rate)
+        self._updates += 1
+        self._copies[self._updates] = self._copy()
+        self._copies.pop(self._updates - self._delay - 1, None)
+
+    def _copy(self) -> Mapping[str, Tensor]:
+        return {name: tensor.requires_grad_() for name, tensor in self._adapter.state().items()}
+
+
 class Request(NamedTuple):
     """Features of a satellite, shape (B, tokens, hidden), for the adapter of this name."""
 
@@ -91,11 +124,13 @@ class _Pending:
 
     Attributes:
         requests: What went through, in order.
+        updates: After how many updates of this round the adapter was used, where passes may be late.
         pooled_BD: With its graph; or ``None``, then the pass is made again when the gradients are there.
         bytes: Of the activations in the graph.
     """
 
     requests: Sequence[Request]
+    updates: int
     pooled_BD: Tensor | None
     bytes: int
 
@@ -141,6 +176,7 @@ class BackboneSteps:
         self._row_bytes: dict[tuple[int, ...], int] = {}
         self._precision = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
         self._pending: dict[Hashable, _Pending] = {}
+        self._versions: dict[str, AdapterVersions] = {}
         self.busy_s = 0.0
 
     @property
@@ -154,14 +190,23 @@ class BackboneSteps:
         with self._busy(), self._precision:
             return self.backbone(features_BTD.to(self.device)).float().cpu()
 
-    def forward(self, key: Hashable, requests: Sequence[Request]) -> list[Tensor]:
-        """Pooled states of each request, all in one pass, remembered under ``key`` until its gradients come."""
+    def begin_round(self, adapter: str, delay: int) -> None:
+        """From now on passes may use an adapter as it was up to ``delay`` updates ago; updates count from here."""
+        self._versions.pop(adapter, None)
+        if delay:
+            self._versions[adapter] = AdapterVersions(self.adapters[adapter], delay)
+
+    def forward(self, key: Hashable, requests: Sequence[Request], updates: int = 0) -> list[Tensor]:
+        """Pooled states of each request, all in one pass, remembered under ``key`` until its gradients come.
+
+        Adapters are used as they are, or where :meth:`begin_round` has allowed a delay, after so many ``updates``.
+        """
         rows = sum(len(request.features_BTD) for request in requests)
-        needed = rows * self._bytes_of_row(requests[0])
+        needed = rows * self._bytes_of_row(requests[0], updates)
         fits = self.kept_bytes + needed <= self._activation_bytes
         with self._busy(), torch.set_grad_enabled(fits):
-            pooled_BD = self._pass(requests)
-        self._pending[key] = _Pending(requests, pooled_BD if fits else None, needed if fits else 0)
+            pooled_BD = self._pass(requests, updates)
+        self._pending[key] = _Pending(requests, updates, pooled_BD if fits else None, needed if fits else 0)
         return list(pooled_BD.detach().cpu().split([len(request.features_BTD) for request in requests]))
 
     def backward(self, key: Hashable, gradients: Sequence[Tensor]) -> None:
@@ -184,13 +229,16 @@ class BackboneSteps:
             if pending.pooled_BD is not None:
                 pending.pooled_BD.backward(torch.cat(list(gradients)).to(self.device))
                 return
-            for requests, part in self._slices(pending.requests, gradients):
-                self._pass(requests).backward(part.to(self.device))
+            for requests, part in self._slices(pending, gradients):
+                self._pass(requests, pending.updates).backward(part.to(self.device))
 
-    def update(self, adapter: str, learning_rate: float) -> None:
-        """Take an optimiser step with the gradients that have been added."""
+    def update(self, adapter: str, learning_rate: float, updates: int = 0) -> None:
+        """Take an optimiser step with the gradients that have been added, by passes as late as :meth:`forward` says."""
         with self._busy():
-            self.adapters[adapter].update(learning_rate)
+            if adapter in self._versions:
+                self._versions[adapter].update(updates, learning_rate)
+            else:
+                self.adapters[adapter].update(learning_rate)
 
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:
@@ -200,20 +248,26 @@ class BackboneSteps:
         finally:
             self.busy_s += time.perf_counter() - started
 
-    def _pass(self, requests: Sequence[Request]) -> Tensor:
+    def _pass(self, requests: Sequence[Request], updates: int) -> Tensor:
         names = list(dict.fromkeys(request.adapter for request in requests))
         of_row = [names.index(request.adapter) for request in requests for _ in request.features_BTD]
         features_BTD = torch.cat([request.features_BTD for request in requests]).to(self.device)
-        adapters = [self.adapters[name].tensors for name in names]
+        adapters = [self._tensors(name, updates) for name in names]
         with self._precision:
             return mixed_forward(self._bare, features_BTD, adapters, of_row, self._lora).float()
 
-    def _bytes_of_row(self, request: Request) -> int:
+    def _tensors(self, adapter: str, updates: int) -> Mapping[str, Tensor]:
+        """What passes use of an adapter, see :meth:`forward`."""
+        if adapter in self._versions:
+            return self._versions[adapter].after(updates)
+        return self.adapters[adapter].tensors
+
+    def _bytes_of_row(self, request: Request, updates: int) -> int:
         """Activations that a backward pass needs of one row, as autograd saves them; found out once for a shape."""
         row_BTD = request.features_BTD[:1]
         if row_BTD.shape not in self._row_bytes:
             weights = {tensor.data_ptr() for tensor in self._bare.parameters()}
-            weights |= {tensor.data_ptr() for tensor in self.adapters[request.adapter].tensors.values()}
+            weights |= {tensor.data_ptr() for tensor in self._tensors(request.adapter, updates).values()}
             saved: dict[int, int] = {}
 
             def count(tensor: Tensor) -> Tensor:
@@ -222,18 +276,18 @@ class BackboneSteps:
                 return tensor
 
             with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-                graph = self._pass([Request(request.adapter, row_BTD)])
+                graph = self._pass([Request(request.adapter, row_BTD)], updates)
             del graph
             self._row_bytes[row_BTD.shape] = sum(saved.values())
         return self._row_bytes[row_BTD.shape]
 
     def _slices(
-        self, requests: Sequence[Request], gradients: Sequence[Tensor]
+        self, pending: _Pending, gradients: Sequence[Tensor]
     ) -> Iterator[tuple[list[Request], Tensor]]:
         """A pass to be made again, in pieces that fit beside what is kept."""
         room = self._activation_bytes - self.kept_bytes
-        rows = max(1, int(room // self._bytes_of_row(requests[0])))
-        for request, gradient_BD in zip(requests, gradients, strict=True):
+        rows = max(1, int(room // self._bytes_of_row(pending.requests[0], pending.updates)))
+        for request, gradient_BD in zip(pending.requests, gradients, strict=True):
             pieces = zip(request.features_BTD.split(rows), gradient_BD.split(rows), strict=True)
             for features_BTD, part in pieces:
                 yield [Request(request.adapter, features_BTD)], part

@@ -15,13 +15,14 @@ from strategies.muster import Roster
 _REPEATS = 5
 _DIGITS = 4  # of a rate: more would be noise
 _FLOPS_PER_TFLOPS = 1e12
+_MESSAGES = 3  # for whose software the plan counts time in a round trip
 
 
 def calibrated(scenario: Scenario, costs: Profile, steps: BackboneSteps, roster: Roster) -> Scenario:
     """The scenario with compute rates as measured.
 
-    A shared adapter takes the satellites' steps one after another, and between the forward pass of a step and its
-    backward pass it waits for the satellite: the ground's rate counts that time, too.
+    What software takes for a message is a third of asking the ground for one image's pooled state: as in a step, the
+    ground sends a message, the satellite takes it and the ground takes what comes back (:class:`strategies.workload.ComputeRates`).
 
     Args:
         scenario: The resolved scenario.
@@ -34,11 +35,12 @@ def calibrated(scenario: Scenario, costs: Profile, steps: BackboneSteps, roster:
     if training.mode == "lora":
         backward = costs.lora_backward_flops / costs.backbone_flops
         flops, step_s = flops * (1 + backward), step_s * (1 + backward)
-        if training.adapter == "shared":
-            step_s += min(roster.round_trip_s.values())  # of who was asked last, when all others were done
     rates = Compute(
         satellite_tflops=_tflops(costs.embedding_flops, statistics.median(roster.embedding_s.values())),
         ground_tflops=_tflops(flops, step_s),
+        message_s=_rounded(
+            min(roster.round_trip_s.values()) / _MESSAGES
+        ),  # of who was asked last, the others done
     )
     return scenario.model_copy(update={"compute": rates})
 
@@ -54,4 +56,8 @@ def _forward_s(steps: BackboneSteps, costs: Profile, batch_size: int) -> float:
 
 
 def _tflops(flops: float, seconds: float) -> float:
-    return float(f"{flops / seconds / _FLOPS_PER_TFLOPS:.{_DIGITS}g}")
+    return _rounded(flops / seconds / _FLOPS_PER_TFLOPS)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

@@ -6,7 +6,7 @@ satellites, and nothing is encoded on the way. The muster is that of split train
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -26,7 +26,8 @@ from splitmodel.crossing import EXACT
 from splitmodel.imagery import to_BCHW
 from splitmodel.parts import SplitModel
 from splitmodel.training import VIEWS, learning_rate, round_batches, round_seed, view
-from strategies.federated import Service, TrainedOnGround
+from strategies.federated import TrainedOnGround
+from strategies.schedule import Schedule
 
 
 class CentralGround:
@@ -64,7 +65,7 @@ class CentralGround:
         self._steps.load_state(state)
         self._steps.publish(SHARED)
 
-    def begin_round(self, number: int, services: Sequence[Service]) -> None:
+    def begin_round(self, number: int, schedule: Schedule) -> None:
         """Accept the images of a round."""
         self._round = number
 

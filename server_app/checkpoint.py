@@ -42,7 +42,7 @@ class Checkpoint:
         steps: What the ground has trained, see :meth:`server_app.ground.Ground.state`.
         server: The server optimiser's state.
         under_way: What satellites have come to and not delivered yet.
-        left_over: What they had done when the round ended, as it is planned.
+        left_over: What they had done when the round ended, as it is planned, and what antennas point at.
     """
 
     round: int
@@ -75,7 +75,11 @@ class Checkpoint:
             "mission_time_s": self.mission_time_s,
             "scores": scores,
             "under_way": [[name, late.started, late.report] for name, late in self.under_way.items()],
-            "left_over": {"done": self.left_over.done, "on_ground": self.left_over.on_ground},
+            "left_over": {
+                "done": self.left_over.done,
+                "on_ground": self.left_over.on_ground,
+                "pointed": sorted(self.left_over.pointed),
+            },
         }
         write_text(directory / _STATE, json.dumps(state) + "\n")
 
@@ -113,7 +117,11 @@ class Checkpoint:
                 part(_STEPS),
                 part(_SERVER),
                 under_way,
-                RoundState(tuple(state["left_over"]["done"]), tuple(state["left_over"]["on_ground"])),
+                RoundState(
+                    tuple(state["left_over"]["done"]),
+                    tuple(state["left_over"]["on_ground"]),
+                    pointed=frozenset((node, peer) for node, peer in state["left_over"]["pointed"]),
+                ),
             )
         except Exception as error:  # safetensors raises a class of its own that is no ValueError
             raise CheckpointError(f"{directory}: a damaged checkpoint: {error}") from error

@@ -41,12 +41,20 @@ class Flight(VirtualClock):
         relay: The ground's relay, which has the say over time.
         contact_plan: All contacts of the horizon.
         resources: Antennas and terminals, and what pointing them takes.
+        pointed: Pairs whose antennas or lasers are on each other when the first round starts, as in
+            :class:`strategies.round_state.RoundState`.
     """
 
     def __init__(
-        self, epoch: datetime, relay: LocalRelay, contact_plan: ContactPlan, resources: Resources
+        self,
+        epoch: datetime,
+        relay: LocalRelay,
+        contact_plan: ContactPlan,
+        resources: Resources,
+        pointed: frozenset[tuple[int, int]] = frozenset(),
     ) -> None:
         super().__init__(epoch)
+        self._pointed = pointed
         self._relay = relay
         self._contact_plan = contact_plan
         self._resources = resources
@@ -57,7 +65,8 @@ class Flight(VirtualClock):
         Raises:
             relay.client.LinkError: The ground's relay does not answer.
         """
-        network = round_network(plan, self._contact_plan, self._resources, self._relay.node)
+        network = round_network(plan, self._contact_plan, self._resources, self._relay.node, self._pointed)
+        self._pointed = plan.pointed
         control.depart(self._relay.address, self._relay.node, network, plan.start_s)
 
     def advance_to(self, instant_s: float) -> None:
@@ -107,15 +116,22 @@ class Flight(VirtualClock):
         }
 
 
-def round_network(plan: Plan, contact_plan: ContactPlan, resources: Resources, ground: str) -> Network:
+def round_network(
+    plan: Plan,
+    contact_plan: ContactPlan,
+    resources: Resources,
+    ground: str,
+    pointed: frozenset[tuple[int, int]] = frozenset(),
+) -> Network:
     """The links of a round, all stations one node.
 
     Satellites of a plane see each other as geometry has it. Every other link is there while the plan holds antenna or
-    laser for it, set-up excepted: from its first use to the end of the contact, or until another needs the antenna.
+    laser for it, set-up excepted: from its first use to the end of the contact, or until another needs the antenna. Those
+    that are ``pointed`` when the plan starts need no set-up.
     After the planned end every space-ground contact is there, should the round be late.
     """
     names = [node.name if node.kind == "satellite" else ground for node in contact_plan.nodes]
-    held = _held(plan, resources)
+    held = _held(plan, resources, pointed)
     windows: dict[tuple[str, str], list[Window]] = defaultdict(list)
     for row in contact_plan.during(plan.start_s, plan.end_s + _LATE_S):
         if row["rate_bps"] <= 0:
@@ -136,7 +152,9 @@ def round_network(plan: Plan, contact_plan: ContactPlan, resources: Resources, g
     return Network(tuple(dict.fromkeys(names)), links)
 
 
-def _held(plan: Plan, resources: Resources) -> dict[frozenset[int], list[Span]]:
+def _held(
+    plan: Plan, resources: Resources, pointed: frozenset[tuple[int, int]]
+) -> dict[frozenset[int], list[Span]]:
     """When the plan has each pair of nodes ready to exchange data."""
     held: dict[frozenset[int], list[Span]] = defaultdict(list)
     sessions = plan.of_kind(Kind.SESSION)
@@ -145,8 +163,16 @@ def _held(plan: Plan, resources: Resources) -> dict[frozenset[int], list[Span]]:
         later_s = sessions["start_s"][shares & (sessions["start_s"] >= session["end_s"])]
         until_s = float(np.min(later_s, initial=np.inf))
         pair = frozenset((int(session["node"]), int(session["peer"])))
-        held[pair].append((float(session["start_s"]) + resources.setup_s, until_s))
+        held[pair].append((_ready_s(session, resources.setup_s, plan, pointed), until_s))
     for laser in plan.of_kind(Kind.LASER):
         pair = frozenset((int(laser["node"]), int(laser["peer"])))
-        held[pair].append((float(laser["start_s"]) + resources.acquisition_s, float(laser["end_s"])))
+        held[pair].append((_ready_s(laser, resources.acquisition_s, plan, pointed), float(laser["end_s"])))
     return held
+
+
+def _ready_s(activity: np.void, setup_s: float, plan: Plan, pointed: frozenset[tuple[int, int]]) -> float:
+    """When a session or a laser link can carry data."""
+    start_s = float(activity["start_s"])
+    pair = int(activity["node"]), int(activity["peer"])
+    stays = start_s <= plan.start_s and (pair in pointed or pair[::-1] in pointed)
+    return start_s if stays else start_s + setup_s

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import operator
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -19,28 +20,26 @@ from typing import TypeVar
 from flwr.app import ArrayRecord
 from torch import Tensor
 
-from mission.briefing import GROUND
+from mission.briefing import GROUND, STEPS_AHEAD
 from mission.schema import Scenario
 from relay.wire import Buffer, Kind, Manifest
 from server_app.arrivals import Arrivals, Arrived, UnexpectedParcel
 from server_app.backbone import BackboneSteps, Request
+from server_app.scheduling import Forward, StepSequence, Update
 from server_app.shared_head import SharedHead
-from server_app.turns import Span, Turn, Turns, plan_order, plan_passes
 from splitmodel import codecs, crossing
 from splitmodel.adapters import exchanged_parts, trainable_state
 from splitmodel.crossing import EXACT, Crossing
 from splitmodel.heads import StandardisedHead
 from splitmodel.scaling import Moments, Scaling, SplitScaling
 from splitmodel.training import learning_rate
-from strategies.federated import Service, TrainedOnGround
+from strategies.federated import TrainedOnGround
+from strategies.schedule import BatchedStep, Schedule, ScheduledStep
 
 SHARED = "shared"
 # For a satellite that may still be starting: where it is not known how many run at once, paid once to learn it; where
 # it is known, only if fewer do run.
-PATIENCE_S, LONG_PATIENCE_S = 10.0, 120.0
-
-# Rows in one pass, of satellites with an adapter each: with more there is nothing left to gain.
-ROWS_TOGETHER = 32
+TIMEOUT_S, LONG_TIMEOUT_S = 10.0, 120.0
 
 _HEAD = "head/"  # no satellite's name holds a slash
 
@@ -49,23 +48,55 @@ Parcels = Sequence[tuple[Manifest, Buffer]]
 
 
 @dataclass(eq=False)
-class _Gathered:
-    """What the satellites of a pass have sent for it, and what comes of it."""
+class _Batch:
+    """A batched step: what its satellites have sent for it, and what the backbone makes of that.
 
-    features: dict[str, Tensor] = field(default_factory=dict)
-    gradients: dict[str, Tensor] = field(default_factory=dict)
-    pooled: asyncio.Future[list[Tensor]] | None = None
+    Attributes:
+        steps: Its steps.
+        features, pooled, gradients: By micro-batch; those of satellites in the order of the steps. The pooled states
+            come with the shared head's table, where there is one.
+        head_gradients: Of the shared head, by satellite.
+        update: When the optimiser step has been made.
+    """
+
+    steps: BatchedStep
+    features: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    pooled: dict[int, asyncio.Future[tuple[dict[str, Tensor], Tensor | None]]] = field(default_factory=dict)
+    gradients: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    head_gradients: dict[str, Tensor] = field(default_factory=dict)
+    update: asyncio.Future[None] | None = None
+
+    def satellites(self, part: int) -> list[str]:
+        """The satellites that have a micro-batch of this number, in order."""
+        return [step.satellite for step in self.steps if step.satellite in self.features[part]]
+
+    def weights(self) -> dict[str, float]:
+        """Each satellite's share of the images: their mean loss is the mean of the satellites' means, so weighted."""
+        rows = {
+            step.satellite: sum(
+                len(of[step.satellite]) for of in self.features.values() if step.satellite in of
+            )
+            for step in self.steps
+        }
+        total = sum(rows.values())
+        return {satellite: count / total for satellite, count in rows.items()}
 
 
 @dataclass(eq=False)
-class _Step:
-    """The step that a satellite is in: pooled states went to it, gradients of so many micro-batches are to come, and
-    that of the shared head where there is one."""
+class _Client:
+    """A satellite in a round: the step whose gradients are to come, and features of later ones that came before them.
 
-    number: int
-    gradients_left: int
-    head_left: bool
-    work: list[asyncio.Future[None]] = field(default_factory=list)  # with those that have come
+    Attributes:
+        step: Its number in the round.
+        gradients_left: Micro-batches whose gradients are missing; ``None`` before pooled states went out.
+        head_left: Whether that of the shared head is missing.
+        early: Features of later steps, by step and micro-batch.
+    """
+
+    step: int = 0
+    gradients_left: set[int] | None = None
+    head_left: bool = False
+    early: dict[tuple[int, int], tuple[Manifest, Arrived]] = field(default_factory=dict)
 
 
 class Ground:
@@ -95,22 +126,21 @@ class Ground:
         self._round = 0  # the muster
         self._seen: dict[str, tuple[Moments, Moments]] = {}  # features and pooled states of the muster
         self._scaling: SplitScaling | None = None
-        self._position: dict[Turn, int] = {}
-        self._steps_of: dict[str, int] = {}
-        self._turns: Turns | None = None
-        self._gathered: dict[tuple[Turn, int], _Gathered] = {}  # by the first turn of a pass, and micro-batch
-        self._under_way: dict[str, _Step] = {}
-        self._early: dict[str, list[tuple[Manifest, Arrived]]] = {}
+        self._schedule = Schedule(())
+        self._sequence: StepSequence | None = None
+        self._batches: dict[int, _Batch] = {}
+        self._clients: dict[str, _Client] = {}
+        self._failure: BaseException | None = None  # of an update
         self._head: SharedHead | None = None
-        self._at_once = at_once
-        self._patience_s: float | None = LONG_PATIENCE_S if at_once else PATIENCE_S
+        self._max_concurrency = at_once
+        self._timeout_s: float | None = LONG_TIMEOUT_S if at_once else TIMEOUT_S
         self._waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
-        # One thread: steps of different satellites never overlap in the backbone, whatever arrives when.
+        # One thread: batches never overlap in the backbone, and are computed in the order in which they become due.
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="backbone")
 
     def expect_all_at_once(self, waiting: Callable[[], AbstractContextManager[None]]) -> None:
-        """In the emulation every satellite runs, so none is parked; one waits for its turn within ``waiting()``."""
-        self._patience_s = None
+        """In the emulation every satellite runs, so none is suspended; they wait for each other within ``waiting()``."""
+        self._timeout_s = None
         self._waiting = waiting
 
     @property
@@ -144,27 +174,30 @@ class Ground:
                 {name.removeprefix(_HEAD): tensor for name, tensor in state.items() if name.startswith(_HEAD)}
             )
 
-    def begin_round(self, number: int, services: Sequence[Service]) -> None:
-        """Accept the parcels of a round."""
+    def begin_round(self, number: int, schedule: Schedule) -> None:
+        """Accept the parcels of a round, whose steps come as the schedule says."""
         training = self._scenario.training
-        spans = [
-            Span(service.satellite, service.steps, service.start_s, service.end_s) for service in services
-        ]
-        shared = training.adapter == SHARED
-        alone = shared or training.micro_batches > 1
-        passes = plan_passes(spans, 1 if alone else max(1, ROWS_TOGETHER // training.batch_size))
         self._round = number
-        self._position = {turn: position for position, turn in enumerate(plan_order(spans))}
-        self._steps_of = {service.satellite: service.steps for service in services}
-        at_once = self._turns.at_once if self._turns else self._at_once
-        self._turns = Turns(passes, in_order=shared, at_once=at_once, patience_s=self._patience_s)
-        self._gathered.clear()
-        self._under_way.clear()
-        self._early.clear()
+        self._schedule = schedule
+        if self._sequence is not None:
+            self._max_concurrency = self._sequence.max_concurrency
+        self._sequence = StepSequence(
+            schedule,
+            shared=self._shares_adapter,
+            delay=training.gradient_delay,
+            max_concurrency=self._max_concurrency,
+            timeout_s=self._timeout_s,
+        )
+        self._batches = {position: _Batch(steps) for position, steps in enumerate(schedule.batches)}
+        self._clients = {satellite: _Client() for satellite in schedule.steps_of}
+        if self._shares_adapter:
+            self._steps.begin_round(SHARED, training.gradient_delay)
+        if self._head is not None:
+            self._head.begin_round(training.gradient_delay)
 
     def first_served(self, satellites: Collection[str]) -> str | None:
-        """The satellite among these whose turn comes first, where they take turns."""
-        return self._turns.first_of(satellites) if self._turns and self.trains_adapters else None
+        """The satellite among these that has to run first, where steps have an order."""
+        return self._sequence.first_needed(satellites) if self._sequence and self.trains_adapters else None
 
     def end_round(self, weights: Mapping[str, float], total: float) -> TrainedOnGround | None:
         """Close a round: average per-satellite adapters, see :meth:`server_app.backbone.BackboneSteps.average`.
@@ -177,9 +210,11 @@ class Ground:
         """
         if not self.trains_adapters:
             return None
-        if self._turns is None or not self._turns.done:
+        self._compute.submit(lambda: None).result()  # the last update may still be computed
+        self._raise_failure()
+        if self._sequence is None or not self._sequence.done:
             raise RuntimeError(f"round {self._round} ended before every planned step was taken")
-        if self._scenario.training.adapter == SHARED:
+        if self._shares_adapter:
             self._steps.publish(SHARED)
         else:
             self._steps.average(weights, total)
@@ -192,7 +227,7 @@ class Ground:
 
         Raises:
             UnexpectedParcel: It belongs to another round, or is of a kind that satellites do not send.
-            server_app.turns.Parked: The satellite's turn cannot come now.
+            server_app.scheduling.Suspended: The satellite's step cannot come now.
         """
         if manifest.run != self._run:
             return []
@@ -203,156 +238,222 @@ class Ground:
                 f"{satellite} sends micro-batch {manifest.micro_batch} of {_parts_of(manifest)}; "
                 f"allowed: up to {self._scenario.training.micro_batches}"
             )
+        self._raise_failure()
         if manifest.kind in (Kind.FEATURES, Kind.SAMPLES):
             arrived = self._arrivals.add(satellite, manifest, payload)
             if arrived is None:
                 return []  # its other half is still under way
-            if satellite in self._under_way and self._under_way[satellite].number < manifest.step:
-                # It has overtaken a gradient of the step before.
-                self._early.setdefault(satellite, []).append((manifest, arrived))
-                return []
-            return await self._pooled(satellite, manifest, arrived)
+            if self._round == 0 or not self.trains_adapters:
+                return await self._inferred(satellite, manifest, arrived)
+            return await self._features(satellite, manifest, arrived)
         if manifest.kind is Kind.GRAD_HIDDEN and self.trains_adapters:
-            replies = await self._gradient(satellite, manifest, payload)
-        elif manifest.kind is Kind.GRAD_HEAD and self._head is not None:
-            replies = await self._head_gradient(satellite, manifest, payload)
-        else:
+            return await self._gradient(satellite, manifest, payload)
+        if manifest.kind is Kind.GRAD_HEAD and self._head is not None:
+            return await self._head_gradient(satellite, manifest, payload)
+        raise UnexpectedParcel(
+            f"{satellite} sends {manifest.kind.name}, which mode {self._scenario.training.mode} has not"
+        )
+
+    async def _inferred(self, satellite: str, manifest: Manifest, arrived: Arrived) -> Parcels:
+        """The answer to features that train no adapter: pooled states."""
+        features_BTD = self._decoded(arrived)
+        pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
+        if self._round == 0 and manifest.step == 0:
+            self._seen[satellite] = Moments.of(features_BTD), Moments.of(pooled_BD)
+        return [self._pooled_parcel(manifest, arrived, pooled_BD)]
+
+    async def _features(self, satellite: str, manifest: Manifest, arrived: Arrived) -> Parcels:
+        """Keep features that are sent ahead, and answer those of the satellite's present step."""
+        assert self._sequence is not None
+        step = ScheduledStep(satellite, manifest.step)
+        self._sequence.batch_of(step)
+        client = self._clients[satellite]
+        if step.step == client.step:
+            return await self._pooled(satellite, manifest, arrived)
+        if step.step > client.step + STEPS_AHEAD:
             raise UnexpectedParcel(
-                f"{satellite} sends {manifest.kind.name}, which mode {self._scenario.training.mode} has not"
+                f"{satellite} sends features of step {step.step} during step {client.step}; "
+                f"allowed: {STEPS_AHEAD} steps ahead"
             )
-        if satellite not in self._under_way:
-            for early in self._early.pop(satellite, []):
-                replies += await self._pooled(satellite, *early)
-        return replies
+        client.early[step.step, manifest.micro_batch] = manifest, arrived
+        return []
 
     async def _pooled(
         self, satellite: str, manifest: Manifest, arrived: Arrived
     ) -> list[tuple[Manifest, Buffer]]:
         """The answer to features: pooled states, before the first of a step the shared head."""
-        features_BTD = crossing.decode(
-            arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling
-        )
-        pooled_BD = await self._forward(satellite, manifest, features_BTD)
-        codec = self._scenario.crossings.hidden if self._scaling else EXACT
-        payload = crossing.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
-        pooled = self._parcel(
-            manifest, Kind.HIDDEN, payload, tuple(pooled_BD.shape), codec, kept=int(arrived.kept)
-        )
-        if self._head is None or self._round == 0 or manifest.micro_batch:
-            return [pooled]
-        table = self._head.head.table()  # nobody else's step is taken before this one
-        encoded = codecs.encode(table, codec)
-        return [self._parcel(manifest, Kind.HEAD, encoded, tuple(table.shape), codec), pooled]
-
-    async def _forward(self, satellite: str, manifest: Manifest, features_BTD: Tensor) -> Tensor:
-        if self._round == 0 or not self.trains_adapters:
-            pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
-            if self._round == 0 and manifest.step == 0:
-                self._seen[satellite] = Moments.of(features_BTD), Moments.of(pooled_BD)
-            return pooled_BD
-        assert self._turns is not None
-        turn = Turn(satellite, manifest.step)
-        together = self._turns.pass_of(turn)
-        key = together[0], manifest.micro_batch
-        gathered = self._gathered.setdefault(key, _Gathered())
-        gathered.features[satellite] = features_BTD  # stays here while the satellite is parked
+        assert self._sequence is not None
+        step, part, parts = ScheduledStep(satellite, manifest.step), manifest.micro_batch, _parts_of(manifest)
+        batch, client = self._batches[self._sequence.batch_of(step)], self._clients[satellite]
+        if part not in batch.pooled:
+            # They stay here while the satellite is suspended.
+            batch.features.setdefault(part, {})[satellite] = self._decoded(arrived)
+            self._sequence.add_features(step, part, parts)
+            self._compute_due()
         with self._waiting():
-            await self._turns.wait(turn)
-        if self._under_way.get(satellite) is None:
-            self._under_way[satellite] = _Step(turn.step, _parts_of(manifest), self._head is not None)
-        if gathered.pooled is None:
-            requests = [Request(self._adapter_of(name), gathered.features[name]) for name, _ in together]
-            gathered.pooled = self._run_torch(self._steps.forward, key, requests)
-        pooled = await asyncio.shield(gathered.pooled)
-        return pooled[together.index(turn)]
+            await self._sequence.wait_for_forward(step, part)
+        pooled, table = await asyncio.shield(batch.pooled[part])
+        if client.gradients_left is None:
+            client.gradients_left, client.head_left = set(range(parts)), self._head is not None
+        reply = self._pooled_parcel(manifest, arrived, pooled[satellite])
+        if table is None or part:
+            return [reply]
+        codec = reply[0].codec
+        encoded = codecs.encode(table, codec)
+        return [self._parcel(manifest, Kind.HEAD, encoded, tuple(table.shape), codec), reply]
 
-    async def _gradient(
-        self, satellite: str, manifest: Manifest, payload: Buffer
-    ) -> list[tuple[Manifest, Buffer]]:
-        """Take the adapter's step when all gradients of its pass are here."""
-        assert self._turns is not None
-        turn = Turn(satellite, manifest.step)
-        together = self._turns.pass_of(turn)
-        key = together[0], manifest.micro_batch
-        gathered, step = self._gathered.get(key), self._under_way.get(satellite)
-        if gathered is None or satellite in gathered.gradients or step is None or step.number != turn.step:
+    async def _gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
+        """Take a gradient of pooled states."""
+        step, part = ScheduledStep(satellite, manifest.step), manifest.micro_batch
+        batch, client = self._present_step(step)
+        if client.gradients_left is None or part not in client.gradients_left:
             raise UnexpectedParcel(
-                f"gradient of {satellite}, step {turn.step}: no pooled states were sent for it"
+                f"gradient of {satellite}, step {step.step}: no pooled states were sent for it"
             )
-        gathered.gradients[satellite] = crossing.decode(
+        features_BTD = batch.features[part][satellite]
+        allowed = len(features_BTD), features_BTD.shape[-1]
+        if manifest.shape != allowed:
+            raise UnexpectedParcel(
+                f"gradient of {satellite}, step {step.step}: found shape {manifest.shape}, allowed {allowed}"
+            )
+        batch.gradients.setdefault(part, {})[satellite] = crossing.decode(
             payload, manifest.codec, manifest.shape, Crossing.GRADIENT_OF_POOLED, self._scaling
         )
-        step.gradients_left -= 1
-        if len(gathered.gradients) == len(together):
-            del self._gathered[key]
-            gradients = [gathered.gradients[name] for name, _ in together]
-            rates = (
-                {}
-                if step.gradients_left
-                else {self._adapter_of(one.satellite): self._rate(one) for one in together}
-            )
-            step.work.append(self._run_torch(self._take_step, key, gradients, rates))
-        return await self._end_step(satellite, manifest, step)
+        client.gradients_left.discard(part)
+        return await self._end_step(step, manifest)
 
-    async def _head_gradient(
-        self, satellite: str, manifest: Manifest, payload: Buffer
-    ) -> list[tuple[Manifest, Buffer]]:
-        """Take the shared head's step."""
-        assert self._turns is not None
+    async def _head_gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
+        """Take a gradient of the shared head."""
         assert self._head is not None
-        turn, step = Turn(satellite, manifest.step), self._under_way.get(satellite)
-        self._turns.pass_of(turn)
-        allowed = self._head.head.table_shape
-        if step is None or step.number != turn.step or not step.head_left:
+        step = ScheduledStep(satellite, manifest.step)
+        batch, client = self._present_step(step)
+        if not client.head_left:
             raise UnexpectedParcel(
-                f"head's gradient of {satellite}, step {turn.step}: no head was sent for it"
+                f"head's gradient of {satellite}, step {step.step}: no head was sent for it"
             )
+        allowed = self._head.head.table_shape
         if manifest.shape != allowed:
             raise UnexpectedParcel(
                 f"head's gradient of {satellite}: found shape {manifest.shape}, allowed {allowed}"
             )
-        step.head_left = False
-        gradient = codecs.decode(payload, manifest.codec, allowed)
-        rate = self._scheduled(turn, self._scenario.training.head_learning_rate)
-        step.work.append(self._run_torch(self._head.update, gradient, rate))
-        return await self._end_step(satellite, manifest, step)
+        batch.head_gradients[satellite] = codecs.decode(payload, manifest.codec, allowed)
+        client.head_left = False
+        return await self._end_step(step, manifest)
 
-    async def _end_step(
-        self, satellite: str, manifest: Manifest, step: _Step
-    ) -> list[tuple[Manifest, Buffer]]:
-        """When all gradients of a step are here: the turn is over; the last of the round is acknowledged."""
-        assert self._turns is not None
-        turn = Turn(satellite, step.number)
-        if step.gradients_left or step.head_left:
+    def _present_step(self, step: ScheduledStep) -> tuple[_Batch, _Client]:
+        """The batch of a satellite's step, whose gradients are to come next."""
+        assert self._sequence is not None
+        batch, client = self._batches[self._sequence.batch_of(step)], self._clients[step.satellite]
+        if step.step != client.step:
+            raise UnexpectedParcel(
+                f"gradient of {step.satellite}, step {step.step}: no pooled states were sent for it"
+            )
+        return batch, client
+
+    async def _end_step(self, step: ScheduledStep, manifest: Manifest) -> Parcels:
+        """When all gradients of a step are here, answer the features of the next; acknowledge the last of the round."""
+        assert self._sequence is not None
+        client = self._clients[step.satellite]
+        if client.gradients_left or client.head_left:
             return []  # nothing to tell, so the next parcel need not wait for the backbone
-        await asyncio.gather(*step.work)
-        del self._under_way[satellite]
-        await self._turns.take(turn)
-        if turn.step + 1 < self._steps_of[satellite]:
-            return []  # the pooled states of the next step tell as much
+        position = self._sequence.batch_of(step)
+        batch = self._batches[position]
+        self._sequence.add_gradients(step)
+        client.step, client.gradients_left = step.step + 1, None
+        self._compute_due()
+        if not self._sequence.is_last(step):
+            replies: list[tuple[Manifest, Buffer]] = []
+            for key in sorted(key for key in client.early if key[0] == client.step):
+                replies += await self._pooled(step.satellite, *client.early.pop(key))
+            return replies
+        if self._timeout_s is None:
+            # The satellite tells when its last step is over. Where it could be suspended, no time is measured.
+            with self._waiting():
+                await self._sequence.wait_for_update(position)
+            assert batch.update is not None
+            await asyncio.shield(batch.update)
         # The embedding is frozen, so c4 is empty.
         return [self._parcel(manifest, Kind.GRAD_FEATURES, b"", (0,), EXACT)]
 
-    def _take_step(self, key: Hashable, gradients: Sequence[Tensor], rates: Mapping[str, float]) -> None:
-        self._steps.backward(key, gradients)
-        for adapter, rate in rates.items():
-            self._steps.update(adapter, rate)
+    def _compute_due(self) -> None:
+        """Give the backbone what it can compute now."""
+        assert self._sequence is not None
+        for action in self._sequence.due():
+            match action:
+                case Forward(position, part):
+                    batch = self._batches[position]
+                    batch.pooled[part] = self._run_torch(self._forward, batch, position, part)
+                case Update(position):
+                    batch = self._batches.pop(position)
+                    batch.update = self._run_torch(self._update, batch, position)
+                    batch.update.add_done_callback(self._note_failure)
+
+    def _forward(self, batch: _Batch, position: int, part: int) -> tuple[dict[str, Tensor], Tensor | None]:
+        """In the backbone's thread: pooled states of a micro-batch, and the shared head that belongs to them."""
+        updates = max(0, position - self._scenario.training.gradient_delay)
+        satellites = batch.satellites(part)
+        requests = [Request(self._adapter_of(name), batch.features[part][name]) for name in satellites]
+        pooled = self._steps.forward((position, part), requests, updates)
+        table = self._head.table(updates) if self._head is not None and part == 0 else None
+        return dict(zip(satellites, pooled, strict=True)), table
+
+    def _update(self, batch: _Batch, position: int) -> None:
+        """In the backbone's thread: backward pass and optimiser step of a batch."""
+        updates = max(0, position - self._scenario.training.gradient_delay)
+        # A satellite sends the gradient of its own mean loss.
+        weights = batch.weights() if self._shares_adapter else dict.fromkeys(self._clients, 1.0)
+        for part, gradients in sorted(batch.gradients.items()):
+            self._steps.backward(
+                (position, part), [weights[name] * gradients[name] for name in batch.satellites(part)]
+            )
+        training = self._scenario.training
+        for step in batch.steps[:1] if self._shares_adapter else batch.steps:
+            rate = self._rate(training.learning_rate, position, step)
+            self._steps.update(self._adapter_of(step.satellite), rate, updates)
+        if self._head is not None:
+            gradient = sum(weights[name] * batch.head_gradients[name] for name, _ in batch.steps)
+            assert isinstance(gradient, Tensor)
+            self._head.update(gradient, self._rate(training.head_learning_rate, position, batch.steps[0]))
+
+    def _note_failure(self, update: asyncio.Future[None]) -> None:
+        if not update.cancelled():
+            self._failure = self._failure or update.exception()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise RuntimeError(f"an optimiser step has failed: {self._failure}") from self._failure
+
+    @property
+    def _shares_adapter(self) -> bool:
+        return self.trains_adapters and self._scenario.training.adapter == SHARED
 
     def _adapter_of(self, satellite: str) -> str:
-        return SHARED if self._scenario.training.adapter == SHARED else satellite
+        return SHARED if self._shares_adapter else satellite
 
-    def _rate(self, turn: Turn) -> float:
-        return self._scheduled(turn, self._scenario.training.learning_rate)
-
-    def _scheduled(self, turn: Turn, base: float) -> float:
-        """By the position among all steps of a shared adapter, or among the satellite's own."""
+    def _rate(self, base: float, position: int, step: ScheduledStep) -> float:
+        """Learning rate of a batched step, by its position among all that train the same adapter, and by its size."""
         training = self._scenario.training
-        if training.adapter == SHARED:
-            done = self._position[turn] / len(self._position)
+        if self._shares_adapter:
+            done = position / len(self._schedule.batches)
+            base *= math.sqrt(len(self._schedule.batches[position]))
         else:
-            done = turn.step / self._steps_of[turn.satellite]
+            done = step.step / self._schedule.steps_of[step.satellite]
         progress = (self._round - 1 + done) / training.rounds
         return learning_rate(base, training.schedule, progress)
+
+    def _decoded(self, arrived: Arrived) -> Tensor:
+        return crossing.decode(
+            arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling
+        )
+
+    def _pooled_parcel(
+        self, request: Manifest, arrived: Arrived, pooled_BD: Tensor
+    ) -> tuple[Manifest, Buffer]:
+        codec = self._scenario.crossings.hidden if self._scaling else EXACT
+        payload = crossing.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
+        return self._parcel(
+            request, Kind.HIDDEN, payload, tuple(pooled_BD.shape), codec, kept=int(arrived.kept)
+        )
 
     def _parcel(
         self, request: Manifest, kind: Kind, payload: Buffer, shape: tuple[int, ...], codec: str, **facts: int

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from mission.briefing import FEATURE_NAME_BYTES
 from mission.orbits import constellation_of, eclipses_of
-from mission.schema import Scenario
+from mission.schema import SATELLITES_PER_STEP, Scenario, Training
 from orbit.contact_plan import ContactPlan
 from relay.wire import encoded_bytes
 from splitmodel.published import Profile
@@ -24,13 +25,15 @@ from strategies.workload import ComputeRates, Mode, Resources, Switches, Workloa
 
 _FLOPS_PER_TFLOPS = 1e12
 _BYTES_PER_GB = 1e9
+_ROWS_TOGETHER = 32  # in a pass, of satellites with an adapter each: with more there is nothing left to gain
 _MANY_VALUES = 1 << 20  # so many that the last, partly filled block of a codec does not count
 
 
 class RoundPlanner:
     """Plans the rounds of a mission; each plan is checked by :mod:`strategies.checker` before it is followed.
 
-    Where a quorum ends the rounds, :attr:`left_over` is what the late had done when the last one ended.
+    :attr:`left_over` is what a round leaves to the next: antennas that stay pointed, and where a quorum ends the rounds,
+    what the late had done when the last one ended.
 
     Args:
         scenario: The resolved scenario.
@@ -68,7 +71,10 @@ class RoundPlanner:
         task = self._contact_plan, workload, self._rates, self._resources
         plan = plan_round(*task, self._switches, start_s=start_s, state=self.left_over)
         require_feasible(plan, *task, self.left_over)
-        self.left_over = self.quorum.left_over(plan, workload, self.left_over)
+        # Where a quorum ends the round before the plan, nobody says what antennas point at then.
+        pointed = plan.pointed if self.quorum.end_s(plan) >= plan.end_s else frozenset()
+        left_over = self.quorum.left_over(plan, workload, self.left_over)
+        self.left_over = dataclasses.replace(left_over, pointed=pointed)
         return plan
 
     def orders(self, plan: Plan) -> list[PlaneOrder]:
@@ -104,6 +110,7 @@ def rates_of(scenario: Scenario) -> ComputeRates:
     return ComputeRates(
         satellite_flops=scenario.compute.satellite_tflops * _FLOPS_PER_TFLOPS,
         ground_flops=scenario.compute.ground_tflops * _FLOPS_PER_TFLOPS,
+        message_s=scenario.compute.message_s,
     )
 
 
@@ -180,7 +187,19 @@ def workload_of(
         micro_batch=training.batch_size,
         onboard_share=onboard_share,
         shared_head=training.shares_head,
+        shared_adapter=training.adapter == "shared",
+        satellites_per_step=_satellites_per_step(training),
+        gradient_delay=training.gradient_delay,
+        micro_batches=training.micro_batches,
     )
+
+
+def _satellites_per_step(training: Training) -> int:
+    """How many satellites' micro-batches go through the backbone together, in mode ``lora``."""
+    if training.adapter == "shared":
+        # In another mode, for which lora is planned in comparison, the key says nothing.
+        return training.satellites_per_step if training.mode == "lora" else SATELLITES_PER_STEP
+    return 1 if training.micro_batches > 1 else max(1, _ROWS_TOGETHER // training.batch_size)
 
 
 def bits_per_value(codec: str) -> float:

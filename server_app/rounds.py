@@ -1,4 +1,4 @@
-"""What a plan says about each satellite: when the ground serves it, and its row in the record."""
+"""What is recorded of a round: the window that carried most, and each satellite's row."""
 
 from __future__ import annotations
 
@@ -10,35 +10,8 @@ import numpy as np
 from orbit.constellation import Constellation
 from orbit.contact_plan import LinkKind
 from server_app.scoring import Score
-from strategies.federated import RoundOutcome, Service
-from strategies.plan import SPLIT_COLUMNS, Kind, Plan
-
-
-def services_of(plan: Plan, *, steps: Mapping[str, int]) -> list[Service]:
-    """When the ground can take each satellite's steps, in the order of ``steps``.
-
-    From the first time that the backbone computes for a satellite to the end of the session which carries its last
-    step: as long as its gateway is in contact, steps may wait for those of others, and a round in which all satellites
-    take turns to its end learns better than one that ends with those that have most images.
-
-    A satellite that the ground does not compute for in this plan (its samples are trained on board) is left out.
-    """
-    on_ground = plan.of_kind(Kind.BACKBONE)
-    sessions = plan.of_kind(Kind.SESSION)
-    gateways = plan.gateways()
-    services = []
-    for name, count in steps.items():
-        satellite = plan.names.index(name)
-        rows = on_ground[on_ground["satellite"] == satellite]
-        if not len(rows):
-            continue
-        end_s = float(rows["end_s"].max())
-        carrying = sessions[np.isin(sessions["node"], gateways.get(satellite, ()))]
-        carrying = carrying[(carrying["start_s"] <= end_s) & (end_s <= carrying["end_s"])]
-        services.append(
-            Service(name, count, float(rows["start_s"].min()), max([end_s, *carrying["end_s"].tolist()]))
-        )
-    return services
+from strategies.federated import RoundOutcome
+from strategies.plan import SPLIT_COLUMNS, Plan
 
 
 def describe_window(plan: Plan) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mission.briefing import STEPS_AHEAD
 from mission.schema import Scenario
 from relay.direct import GroundEndpoint
 from relay.endpoint import RelayEndpoint
@@ -29,6 +30,8 @@ class GroundSegment:
         muster: Answers what satellites send before training.
         ground: Answers in the rounds; the same in the modes of the split.
         shares_head: Whether the head is trained here, with gradients that satellites send.
+        in_flight: Parcels of a satellite that may wait here at the same time: names and features of all steps that are
+            sent ahead, and two gradients.
     """
 
     steps: BackboneSteps
@@ -36,6 +39,7 @@ class GroundSegment:
     muster: Ground
     ground: Ground | CentralGround
     shares_head: bool
+    in_flight: int
 
     def endpoint(
         self, satellites: tuple[str, ...], address: str, relay: LocalRelay | None
@@ -45,7 +49,12 @@ class GroundSegment:
             host, _, port = address.rpartition(":")
             return GroundEndpoint(self.ground.handle, satellites, host=host, port=int(port))
         endpoint = RelayEndpoint(
-            self.ground.handle, satellites, relay.address, relay.node, identity=relay.identity
+            self.ground.handle,
+            satellites,
+            relay.address,
+            relay.node,
+            identity=relay.identity,
+            answered_at_once=self.in_flight * len(satellites),
         )
         self.muster.expect_all_at_once(endpoint.waiting)
         return endpoint
@@ -99,7 +108,8 @@ def ground_segment(
         precision=choose_precision(training.precision, device),
         activation_bytes=training.activations_gb * 1e9,
     )
-    arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features)
+    in_flight = (STEPS_AHEAD + 1) * training.micro_batches
+    arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features, pending=2 * in_flight)
     muster = Ground(steps, scenario, run, arrivals, at_once=at_once)
     return GroundSegment(
         steps,
@@ -107,4 +117,5 @@ def ground_segment(
         muster,
         CentralGround(muster, steps, scenario, run) if central else muster,
         training.shares_head,
+        2 * in_flight + 2,
     )

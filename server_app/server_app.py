@@ -6,7 +6,6 @@ Read top to bottom it is the run: imagery, model, orbits, satellites, rounds, wh
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -34,7 +33,6 @@ from server_app.feature_cache import FeatureCache
 from server_app.flight import Flight
 from server_app.planning import RoundPlanner, kept_row_bytes, kept_rows, resources_of
 from server_app.results import Results
-from server_app.rounds import services_of
 from server_app.segment import ground_segment
 from splitmodel.adapters import LoraSettings, load_trainable_state, make_trainable, trainable_state
 from splitmodel.heads import StandardisedHead
@@ -42,7 +40,6 @@ from splitmodel.imagery import open_imagery
 from splitmodel.parts import load_split
 from splitmodel.profile import profile
 from splitmodel.shipped import locate
-from splitmodel.training import steps_per_round
 from strategies.federated import RoundOutcome, SplitFederatedStrategy
 from strategies.muster import muster
 from strategies.server_optimizer import ServerOptimizer
@@ -164,7 +161,8 @@ def fine_tune(
         if relay is not None:
             scenario = calibrated(scenario, costs, steps, roster)
             record.note(calibration=scenario.compute.model_dump())
-            clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario))
+            pointed = checkpoint.left_over.pointed if checkpoint is not None else frozenset()
+            clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario), pointed)
             depart = clock.depart
         record.note(phase="training", samples=dict(roster.samples), start_up_s=record.wall_time_s())
         scaling = segment.muster.end_muster(satellites)
@@ -179,10 +177,6 @@ def fine_tune(
 
         # The rounds.
         planner = RoundPlanner(scenario, contact_plan, costs, list(roster.samples.values()))
-        steps_of = {
-            name: steps_per_round(count, training.batch_size, training.local_epochs)
-            for name, count in roster.samples.items()
-        }
         optimizer = ServerOptimizer(training.server_optimizer, training.server_learning_rate)
         results = Results(
             scenario,
@@ -216,7 +210,6 @@ def fine_tune(
             planner.quorum,
             Averaging(roster.labels, scenario.strategy.staleness_exponent, training.head_rows == "by-class"),
             planner.orders,
-            functools.partial(services_of, steps=steps_of),
             ground,
             optimizer,
             clock,

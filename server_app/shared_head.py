@@ -33,6 +33,17 @@ class SharedHead:
             head.parameters(), lr=training.head_learning_rate, weight_decay=training.weight_decay
         )
         self._trained = Adapter(dict(head.named_parameters()), optimizer)
+        self.begin_round(0)
+
+    def begin_round(self, delay: int) -> None:
+        """From now on steps may use the head as it was up to ``delay`` updates ago; updates count from here."""
+        self._delay = delay
+        self._updates = 0
+        self._tables = {0: self.head.table()}
+
+    def table(self, updates: int) -> Tensor:
+        """Return the head's table after so many updates of this round, the last ones by up to the delay."""
+        return self._tables[updates]
 
     def update(self, gradient: Tensor, rate: float) -> None:
         """Take a step with a gradient of :meth:`splitmodel.heads.StandardisedHead.table`.
@@ -42,6 +53,9 @@ class SharedHead:
         """
         self.head.set_gradient_table(gradient)
         self._trained.update(rate)
+        self._updates += 1
+        self._tables[self._updates] = self.head.table()
+        self._tables.pop(self._updates - self._delay - 1, None)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the head and of what its optimiser remembers, by parameter and name."""

@@ -172,10 +172,16 @@ class TrainingBound:
         features = np.bincount(group, todo.features, minlength=groups)
         per_feature_s = 0.0 if workload.central else workload.passes * (todo.forward_s + todo.backward_s)
         ground_s = np.bincount(
-            group, todo.answers * (todo.forward_s + todo.backward_s) + todo.steps * todo.message_s, minlength=groups
+            group,
+            todo.answers * (todo.forward_s + todo.backward_s) + todo.steps * todo.message_s,
+            minlength=groups,
         )
         counted = np.bincount(group, todo.samples, minlength=groups)
-        aboard = np.bincount(group, self._aboard(until_s), minlength=groups) if workload.onboard_share else 0.0 * counted
+        aboard = (
+            np.bincount(group, self._aboard(until_s), minlength=groups)
+            if workload.onboard_share
+            else 0.0 * counted
+        )
         needs = FlowNeeds(
             features=features,
             feature_bits=8.0 * workload.c1_bytes,
@@ -253,9 +259,9 @@ def _lit_s(resources: Resources, satellites: int, start_s: float, time_s: np.nda
         return np.broadcast_to(time_s - start_s, (satellites, len(time_s)))
     return np.stack(
         [
-            np.maximum(
-                np.minimum(lit[:, 1], time_s[:, None]) - np.maximum(lit[:, 0], start_s), 0.0
-            ).sum(axis=1)
+            np.maximum(np.minimum(lit[:, 1], time_s[:, None]) - np.maximum(lit[:, 0], start_s), 0.0).sum(
+                axis=1
+            )
             for lit in resources.sunlight.lit_s
         ]
     )

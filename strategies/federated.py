@@ -28,28 +28,13 @@ from strategies.intra_orbit import PlaneOrder
 from strategies.muster import FederationError, Roster
 from strategies.plan import Plan
 from strategies.quorum import Quorum, cut
+from strategies.schedule import Schedule
 from strategies.server_optimizer import ServerOptimizer
 from strategies.under_way import Averaging, Contribution
 
 _POLL_S = 0.05
 _DIED = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)
 _DEATHS = 3  # of one satellite in one round, before the round is given up
-
-
-@dataclass(frozen=True)
-class Service:
-    """When the plan has the ground serve a satellite in a round.
-
-    Attributes:
-        satellite: Its name.
-        steps: Training steps that it takes.
-        start_s, end_s: Mission time.
-    """
-
-    satellite: str
-    steps: int
-    start_s: float
-    end_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +69,8 @@ class TrainedOnGround:
 class GroundService(Protocol):
     """The backbone's side of a round."""
 
-    def begin_round(self, number: int, services: Sequence[Service]) -> None:
-        """Expect these satellites' tensors."""
+    def begin_round(self, number: int, schedule: Schedule) -> None:
+        """Expect the tensors of the steps of this schedule."""
 
     def first_served(self, satellites: Collection[str]) -> str | None:
         """Which of these satellites it needs first; ``None`` where it does not mind."""
@@ -110,7 +95,6 @@ class SplitFederatedStrategy(Strategy):
         quorum: How many planes end a round.
         averaging: How what is delivered is averaged.
         orders: In which order each plane is summed, read from a plan.
-        services: When the ground serves whom, read from a plan.
         ground: The backbone's side.
         server_optimizer: Makes the next round's weights of the mean.
         clock: Mission time; advanced to the end of each plan.
@@ -131,7 +115,6 @@ class SplitFederatedStrategy(Strategy):
         quorum: Quorum,
         averaging: Averaging,
         orders: Callable[[Plan], Sequence[PlaneOrder]],
-        services: Callable[[Plan], Sequence[Service]],
         ground: GroundService,
         server_optimizer: ServerOptimizer,
         clock: VirtualClock,
@@ -156,7 +139,6 @@ class SplitFederatedStrategy(Strategy):
         self._under_way = dict(under_way)
         self._due: list[str] = []
         self._sent = ArrayRecord()
-        self._services = services
         self._ground = ground
         self._server_optimizer = server_optimizer
         self._clock = clock
@@ -201,14 +183,14 @@ class SplitFederatedStrategy(Strategy):
             plan = self._planner(number, self._clock.now_s)
             self._orders = self._order(plan)
             starting = [name for name in self._roster.nodes if name not in self._under_way]
-            services = [service for service in self._services(plan) if service.satellite in starting]
-            self._ground.begin_round(number, services)
+            schedule = Schedule.of(plan, starting)
+            self._ground.begin_round(number, schedule)
             self._depart(plan)
-            starts_s = {service.satellite: service.start_s for service in services}
+            position = {name: index for index, name in enumerate(schedule.steps_of)}
             messages = self.configure_train(number, arrays, config, grid)
-            # First served, first sent: where few run at once, those whose turn comes first should be among them.
+            # Where few run at once, those whose steps come first should be among them.
             messages.sort(
-                key=lambda message: starts_s.get(self._names[message.metadata.dst_node_id], plan.end_s)
+                key=lambda message: position.get(self._names[message.metadata.dst_node_id], len(position))
             )
             replies = self._exchange(grid, messages, time.monotonic() + timeout)
             end_s = self._quorum.end_s(plan)
@@ -314,7 +296,7 @@ class SplitFederatedStrategy(Strategy):
         return Message(content, node, MessageType.TRAIN)
 
     def _exchange(self, grid: Grid, messages: Sequence[Message], deadline: float) -> list[Message]:
-        """Send, and send parked satellites on their way again, until every satellite has finished.
+        """Send, and have suspended satellites resume, until every satellite has finished.
 
         Where Flower runs so many at once and no more, only so many are sent: it would take them in an order of its own.
 
@@ -345,7 +327,7 @@ class SplitFederatedStrategy(Strategy):
                         raise FederationError(f"{self._names[node]} failed: {reply.error.reason}")
                     log(WARNING, "%s has died: %s", self._names[node], reply.error.reason)
                     away.append(message)
-                elif reply.content.metric_records["metrics"]["parked"]:
+                elif reply.content.metric_records["metrics"]["suspended"]:
                     told = message.content.config_records["config"]
                     ready.append(self._train_message(node, told, None))
                 else:

@@ -12,8 +12,8 @@ from scipy.optimize import linprog
 
 from strategies.flow_needs import FlowNeeds
 from strategies.flow_over_time import max_flow_part
-from strategies.link_flow import LinkCommodity
 from strategies.linear_rows import LinearRows
+from strategies.link_flow import LinkCommodity
 from strategies.reach import Reach
 from strategies.session_windows import covered_s, data_from_s, overlap_s
 
@@ -69,10 +69,16 @@ class _SessionProgram:
             held = answers * needs.held_s[group]
             open_s = np.maximum(windows["end_s"] - windows["start_s"] - windows["setup_s"], 0.0)
             self.most_answers = np.minimum.reduce(
-                [np.ones(windows_count), np.where(up > 0, self.up_s / up, 1.0), np.where(held > 0, open_s / held, 1.0)]
+                [
+                    np.ones(windows_count),
+                    np.where(up > 0, self.up_s / up, 1.0),
+                    np.where(held > 0, open_s / held, 1.0),
+                ]
             )
         self.possible = (answers > 0) & np.isfinite(up) & np.isfinite(back)
-        self.back_s = np.where(self.possible, back, 0.0)  # seconds of the downlink for all answers of the group
+        self.back_s = np.where(
+            self.possible, back, 0.0
+        )  # seconds of the downlink for all answers of the group
         self.forth_s = np.where(self.possible, np.maximum(up, held), 0.0)  # of the uplink, or of waiting
         self.rows = LinearRows()
 
@@ -219,7 +225,9 @@ class _SessionProgram:
         if needs.embedded is None:
             return
         done = needs.embedded(self.edges_s[1:])
-        row_of_group, row_of_slot = np.nonzero((done < needs.features[:, None]) & (needs.features > 0)[:, None])
+        row_of_group, row_of_slot = np.nonzero(
+            (done < needs.features[:, None]) & (needs.features > 0)[:, None]
+        )
         if not len(row_of_group):
             return
         pair_group = self.group[self.window]
@@ -236,4 +244,3 @@ class _SessionProgram:
             done[row_of_group, row_of_slot] / scale,
             (rows, self.of_feature[pairs], self.sample_rate[self.window[pairs]] / scale[rows]),
         )
-

@@ -27,7 +27,9 @@ def max_flow_part(
 ) -> float:
     """Return at least the part of all needs that could be served by ``until_s``; see ``served_part`` for the arguments."""
     down_until_s = np.where(needs.answers > 0, needs.answers_until_s, needs.features_until_s)
-    down_until_s = np.where(needs.features > 0, np.maximum(down_until_s, needs.features_until_s), down_until_s)
+    down_until_s = np.where(
+        needs.features > 0, np.maximum(down_until_s, needs.features_until_s), down_until_s
+    )
     parts = [1.0]
     for direction, bits, latest_s in (
         ("down", needs.features * needs.feature_bits + needs.answers * needs.down_bits, down_until_s),

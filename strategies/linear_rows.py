@@ -18,9 +18,7 @@ class LinearRows:
     _coefficient: list[np.ndarray] = field(default_factory=list)
     _limit: list[np.ndarray] = field(default_factory=list)
 
-    def add(
-        self, limit: np.ndarray, *terms: tuple[np.ndarray, np.ndarray, np.ndarray | float]
-    ) -> None:
+    def add(self, limit: np.ndarray, *terms: tuple[np.ndarray, np.ndarray, np.ndarray | float]) -> None:
         """Append ``len(limit)`` rows; a term is (row of this block, variable, coefficient), arrays of one length."""
         for row, variable, coefficient in terms:
             self._row.append(np.asarray(row, np.int64) + self.count)

@@ -24,7 +24,9 @@ class Reach:
     links: np.ndarray
     satellites: int
     until_s: float
-    known: dict[tuple, np.ndarray] = field(default_factory=dict)  # what was searched for before, by what there was
+    known: dict[tuple, np.ndarray] = field(
+        default_factory=dict
+    )  # what was searched for before, by what there was
 
     @cached_property
     def group(self) -> np.ndarray:

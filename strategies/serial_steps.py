@@ -65,7 +65,9 @@ class SerialSteps:
             return np.full(len(todo.samples), todo.ground_s)
         computed_s = todo.tail_answers * (todo.forward_s + todo.backward_s)
         steps = todo.tail_full_steps + todo.tail_short_steps
-        trips_s = _times(todo.tail_full_steps, self.full_trip_s) + _times(todo.tail_short_steps, self.short_trip_s)
+        trips_s = _times(todo.tail_full_steps, self.full_trip_s) + _times(
+            todo.tail_short_steps, self.short_trip_s
+        )
         return computed_s + steps * todo.message_s + trips_s + self.head_s
 
     def first_s(self) -> np.ndarray:
@@ -73,7 +75,9 @@ class SerialSteps:
         workload, todo, reach = self.workload, self.todo, self.reach
         first_s = np.where(todo.at_once, self.start_s, self._first_features_s())
         if workload.crosses and workload.chained:
-            first_s = np.maximum(first_s, reach.first_data_s("up"))  # the session stands before the step begins
+            first_s = np.maximum(
+                first_s, reach.first_data_s("up")
+            )  # the session stands before the step begins
         return first_s
 
     def last_features_s(self) -> np.ndarray:

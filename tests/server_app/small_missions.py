@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
+from strategies.schedule import Schedule, ScheduledStep
+
 SMALL = {
     "constellation.satellites": 4,
     "data.train_samples": 64,
@@ -21,6 +23,18 @@ SMALL = {
 }
 ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
 EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
+
+
+def batched(*batches: str) -> Schedule:
+    """A schedule in which each word is a batched step of the satellites that its letters name."""
+    counted: dict[str, int] = {}
+    made = []
+    for batch in batches:
+        steps = [ScheduledStep(name, counted.get(name, 0)) for name in batch]
+        counted.update({name: step + 1 for name, step in steps})
+        made.append(tuple(steps))
+    return Schedule(tuple(made))
+
 
 Mission = Callable[..., Path]
 

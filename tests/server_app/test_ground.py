@@ -7,21 +7,23 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from small_missions import batched
 from torch import Tensor
 
+from mission.briefing import STEPS_AHEAD
 from mission.scenario import load_scenario
 from relay.wire import Kind, Manifest
 from server_app.arrivals import Arrivals, UnexpectedParcel
 from server_app.backbone import BackboneSteps
 from server_app.ground import SHARED, Ground
-from server_app.turns import Parked
+from server_app.scheduling import Suspended
 from splitmodel import codecs
 from splitmodel.adapters import LoraSettings, add_lora
 from splitmodel.heads import StandardisedHead
 from splitmodel.parts import load_backbone, new_head
 from splitmodel.scaling import Scaling
 from splitmodel.shipped import weights_dir
-from strategies.federated import Service
+from strategies.schedule import ScheduleError
 
 LORA, ROWS, CLASSES = LoraSettings(rank=2), 2, 3
 
@@ -32,6 +34,8 @@ class Station(NamedTuple):
     head: StandardisedHead
 
     def weights(self, adapter: str) -> list[float]:
+        """When the backbone has done all that it was given so far."""
+        self.ground._compute.submit(lambda: None).result()
         return [
             value
             for tensor in self.steps.adapters[adapter].state().values()
@@ -39,20 +43,21 @@ class Station(NamedTuple):
         ]
 
 
-def station(satellites: str, **training: Any) -> Station:
-    """In round 1, with two steps of each satellite, before any scaling is known."""
+def station(*batches: str, **training: Any) -> Station:
+    """In round 1 with these batched steps, before any scaling is known."""
     backbone = load_backbone(weights_dir("synthetic-vit"))
     add_lora(backbone, LORA)
     keys = {"training.batch_size": ROWS} | {f"training.{key}": value for key, value in training.items()}
     scenario = load_scenario("demo", keys)
-    adapters = [SHARED] if scenario.training.adapter == SHARED else list(satellites)
+    schedule = batched(*batches)
+    adapters = [SHARED] if scenario.training.adapter == SHARED else list(schedule.steps_of)
     steps = BackboneSteps(backbone, LORA, torch.device("cpu"), adapters)
     hidden = backbone.config.hidden_size
     ground = Ground(steps, scenario, "run", Arrivals((64, hidden), "fp32"))
     head = StandardisedHead.of(new_head(hidden, CLASSES), Scaling(torch.zeros(hidden), torch.ones(hidden)))
     if scenario.training.shares_head:
         ground.share(head)
-    ground.begin_round(1, [Service(name, 2, 0.0, 1.0) for name in satellites])
+    ground.begin_round(1, schedule)
     return Station(ground, steps, head)
 
 
@@ -91,7 +96,7 @@ async def send(
 
 def test_features_that_overtake_the_gradient_before_them_wait_for_it() -> None:
     async def play() -> None:
-        one = station("a")
+        one = station("a", "a")
         assert await send(one, "a", Kind.FEATURES, 0) == ["HIDDEN 0"]
         assert await send(one, "a", Kind.FEATURES, 1) == []
         assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == ["HIDDEN 1"]
@@ -101,14 +106,14 @@ def test_features_that_overtake_the_gradient_before_them_wait_for_it() -> None:
 
 
 def test_how_many_run_at_once_is_learnt_by_a_wait_of_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server_app.ground.PATIENCE_S", 0.02)
+    monkeypatch.setattr("server_app.ground.TIMEOUT_S", 0.02)
 
     async def play() -> None:
-        two = station("ab")
-        with pytest.raises(Parked, match="b waits for a"):
+        two = station(*"abab")
+        with pytest.raises(Suspended, match="b waits for a"):
             await send(two, "b", Kind.FEATURES, 0)
-        two.ground.begin_round(2, [Service(name, 2, 0.0, 1.0) for name in "ab"])
-        with pytest.raises(Parked, match="b makes room"):
+        two.ground.begin_round(2, batched(*"abab"))
+        with pytest.raises(Suspended, match="b makes room"):
             await send(two, "b", Kind.FEATURES, 0, round_number=2)
 
     asyncio.run(play())
@@ -116,7 +121,7 @@ def test_how_many_run_at_once_is_learnt_by_a_wait_of_the_first_round(monkeypatch
 
 def test_a_step_is_taken_when_the_gradients_of_all_its_micro_batches_have_come() -> None:
     async def play() -> None:
-        one = station("a", micro_batches=2)
+        one = station("a", "a", micro_batches=2)
         before = one.weights(SHARED)
         for part in (0, 1):
             assert await send(one, "a", Kind.FEATURES, 0, part, 2) == ["HIDDEN 0"]
@@ -133,7 +138,7 @@ def test_a_shared_head_comes_with_pooled_states_and_the_turn_ends_with_both_grad
     kinds: tuple[Kind, Kind],
 ) -> None:
     async def play() -> None:
-        one = station("a", head="shared")
+        one = station("a", "a", head="shared")
         before = one.head.table()
         assert await send(one, "a", Kind.FEATURES, 0) == ["HEAD 0", "HIDDEN 0"]
         assert await send(one, "a", Kind.FEATURES, 1) == []
@@ -148,7 +153,7 @@ def test_a_shared_head_comes_with_pooled_states_and_the_turn_ends_with_both_grad
 
 def test_gradients_of_a_head_that_do_not_fit_are_refused() -> None:
     async def play() -> None:
-        one = station("a", head="shared")
+        one = station("a", "a", head="shared")
         with pytest.raises(UnexpectedParcel, match="step 0: no head was sent for it"):
             await send(one, "a", Kind.GRAD_HEAD, 0)
         await send(one, "a", Kind.FEATURES, 0)
@@ -158,35 +163,72 @@ def test_gradients_of_a_head_that_do_not_fit_are_refused() -> None:
         with pytest.raises(UnexpectedParcel, match="step 0: no head was sent for it"):
             await send(one, "a", Kind.GRAD_HEAD, 0)
         with pytest.raises(UnexpectedParcel, match="sends GRAD_HEAD, which mode lora has not"):
-            await send(station("a"), "a", Kind.GRAD_HEAD, 0)
+            await send(station("a", "a"), "a", Kind.GRAD_HEAD, 0)
 
     asyncio.run(play())
 
 
-def test_satellites_with_an_adapter_each_share_passes_and_are_answered_when_all_are_there() -> None:
+@pytest.mark.parametrize("training", [{"adapter": "per-satellite"}, {"adapter": "shared"}], ids=str)
+def test_satellites_of_a_batched_step_are_answered_when_all_are_there(training: dict[str, str]) -> None:
     async def play() -> None:
-        one = station("ab", adapter="per-satellite")
+        one = station("ab", "ab", **training)
         first = asyncio.create_task(send(one, "a", Kind.FEATURES, 0))
         await asyncio.sleep(0.05)
         assert not first.done()
         assert await send(one, "b", Kind.FEATURES, 0) == ["HIDDEN 0"]
         assert await first == ["HIDDEN 0"]
-        before = one.weights("a")
-        await send(one, "a", Kind.GRAD_HIDDEN, 0)
+        adapter = next(iter(one.steps.adapters))
+        before = one.weights(adapter)
+        assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == []
         ahead = asyncio.create_task(send(one, "a", Kind.FEATURES, 1))
         await asyncio.sleep(0.05)
-        assert one.weights("a") == before
+        assert one.weights(adapter) == before
         await send(one, "b", Kind.GRAD_HIDDEN, 0)
         await send(one, "b", Kind.FEATURES, 1)
         assert await ahead == ["HIDDEN 1"]
-        assert one.weights("a") != before
+        assert one.weights(adapter) != before
+
+    asyncio.run(play())
+
+
+def test_features_are_sent_ahead_by_so_many_steps_and_no_more() -> None:
+    async def play() -> None:
+        one = station(*["a"] * (STEPS_AHEAD + 2))
+        for step in range(1, STEPS_AHEAD + 1):
+            assert await send(one, "a", Kind.FEATURES, step) == []
+        with pytest.raises(
+            UnexpectedParcel, match=f"step {STEPS_AHEAD + 1} during step 0; allowed: {STEPS_AHEAD}"
+        ):
+            await send(one, "a", Kind.FEATURES, STEPS_AHEAD + 1)
+        assert await send(one, "a", Kind.FEATURES, 0) == ["HIDDEN 0"]
+        for step in range(STEPS_AHEAD):
+            assert await send(one, "a", Kind.GRAD_HIDDEN, step) == [f"HIDDEN {step + 1}"]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("delay", [1, 2])
+def test_a_gradient_that_comes_before_those_of_earlier_steps_waits_for_them(delay: int) -> None:
+    async def play() -> None:
+        one = station(*"abc", "abc", gradient_delay=delay)
+        for name in "ab":
+            assert await send(one, name, Kind.FEATURES, 0) == ["HIDDEN 0"]
+        before = one.weights(SHARED)
+        assert await send(one, "b", Kind.GRAD_HIDDEN, 0) == []
+        third = asyncio.create_task(send(one, "c", Kind.FEATURES, 0))
+        await asyncio.sleep(0.05)
+        assert one.weights(SHARED) == before
+        assert third.done() == (delay == 2)
+        assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == []
+        assert await third == ["HIDDEN 0"]
+        assert one.weights(SHARED) != before
 
     asyncio.run(play())
 
 
 def test_gradients_that_nothing_waits_for_and_impossible_micro_batches_are_refused() -> None:
     async def play() -> None:
-        one = station("a", micro_batches=2)
+        one = station("a", "a", micro_batches=2)
         with pytest.raises(UnexpectedParcel, match="step 0: no pooled states were sent"):
             await send(one, "a", Kind.GRAD_HIDDEN, 0)
         for micro_batch, of in ((2, 2), (0, 3), (0, 0)):
@@ -196,7 +238,7 @@ def test_gradients_that_nothing_waits_for_and_impossible_micro_batches_are_refus
                 await send(one, "a", Kind.FEATURES, 0, micro_batch, of)
         await send(one, "a", Kind.FEATURES, 0)
         await send(one, "a", Kind.GRAD_HIDDEN, 0)
-        with pytest.raises(ValueError, match="was taken"):
+        with pytest.raises(ScheduleError, match="was taken"):
             await send(one, "a", Kind.GRAD_HIDDEN, 0)
 
     asyncio.run(play())

@@ -1,0 +1,86 @@
+"""The order in which the ground takes the steps of a round, and which of them it takes together: both are the plan's.
+
+So the result of a round does not depend on which satellite is fast, or on how many of them run at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Self
+
+from strategies.plan import Plan
+
+
+class ScheduleError(ValueError):
+    """A step that the schedule of the round does not have, or has already had."""
+
+
+class ScheduledStep(NamedTuple):
+    """One satellite's step of the round."""
+
+    satellite: str
+    step: int
+
+
+BatchedStep = tuple[ScheduledStep, ...]  # steps of different satellites that go through the backbone together
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The batched steps of a round, in the order of their forward passes.
+
+    Raises ``ScheduleError`` where a satellite's steps do not come as 0, 1, 2, …, or two of them are in one batch.
+    """
+
+    batches: tuple[BatchedStep, ...]
+
+    def __post_init__(self) -> None:
+        counted: dict[str, int] = {}
+        for batch in self.batches:
+            if len({step.satellite for step in batch}) < len(batch):
+                raise ScheduleError(f"a batched step has two steps of one satellite: {list(batch)}")
+            for satellite, step in batch:
+                expected = counted.get(satellite, 0)
+                if step != expected:
+                    raise ScheduleError(
+                        f"steps of {satellite}: found {step} where {expected} is the next of the round"
+                    )
+                counted[satellite] = expected + 1
+
+    @classmethod
+    def of(cls, plan: Plan, satellites: Collection[str]) -> Self:
+        """Return the schedule of a plan for the satellites that start this round.
+
+        A satellite that a quorum did not wait for is still planned; what it computes, it has computed in the round in
+        which it started.
+        """
+        batches: dict[int, list[ScheduledStep]] = {}
+        for row in plan.steps:
+            name = plan.names[row["satellite"]]
+            if name in satellites:
+                batches.setdefault(int(row["batch"]), []).append(ScheduledStep(name, int(row["step"])))
+        order = {name: index for index, name in enumerate(plan.names)}
+        return cls(
+            tuple(
+                tuple(sorted(batches[number], key=lambda step: order[step.satellite]))
+                for number in sorted(batches)
+            )
+        )
+
+    @cached_property
+    def steps_of(self) -> Mapping[str, int]:
+        """The number of steps of each satellite, in the order of their first steps."""
+        counted: dict[str, int] = {}
+        for step in self._steps():
+            counted[step.satellite] = counted.get(step.satellite, 0) + 1
+        return counted
+
+    @cached_property
+    def batch_of(self) -> Mapping[ScheduledStep, int]:
+        """The position of the batch that a step is in."""
+        return {step: position for position, batch in enumerate(self.batches) for step in batch}
+
+    def _steps(self) -> Iterable[ScheduledStep]:
+        return (step for batch in self.batches for step in batch)
