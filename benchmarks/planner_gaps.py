@@ -1,10 +1,12 @@
-"""How far plans are above their lower bound, on the benchmark's worlds and on those that were hard on bound or planner.
+"""How far plans are above their lower bound, on the benchmark's worlds and on those that were hard on bound
+or planner.
 
     python -m benchmarks.planner_gaps [--starts 4]
 
-Every strategy on the benchmark's shells: at most 10 % in the median and 25 % each.  All strategies together where set-up is
-long, links between satellites slow, power short, a round three passes over the samples, one plane alone, and where all
-features are cached and the uplink carries 2 Mbit/s: at most 50 % each.  Every plan is checked.  Exits 1 below a bar.
+Every strategy on the benchmark's shells: at most 10 % in the median and 25 % each.  All strategies together
+where set-up is long, links between satellites slow, power short, a round three passes over the samples, one
+plane alone, and where all features are cached and the uplink carries 2 Mbit/s: at most 50 % each.  Every plan
+is checked.  Exits 1 below a bar.
 """
 
 from __future__ import annotations
@@ -89,7 +91,7 @@ def hard_cases() -> list[GapCase]:
     hard: Callable[..., GapCase] = lambda name, world, work, **more: GapCase(  # noqa: E731
         name, world, work, everything, EACH_HARD, **more
     )
-    cases = [
+    return [
         hard("set-up 60 s", world, plain, resources=Resources(setup_s=60.0)),
         hard("ISL 100 Mbit/s", with_rate(world, 100e6, *isl), plain),
         hard("ISL 30 Mbit/s", with_rate(world, 30e6, *isl), plain),
@@ -103,7 +105,6 @@ def hard_cases() -> list[GapCase]:
         ),
         hard("one adapter, step by step", world, workload(VIT_L, 72, shared_adapter=True, shared_head=True)),
     ]  # fmt: skip
-    return cases
 
 
 def measure(cases: list[GapCase], starts: int) -> tuple[list[dict[str, Any]], list[str]]:

@@ -1,8 +1,8 @@
 """On-board fine-tuning, the baseline: the whole model is trained on the satellites, only weights travel.
 
-Planes (or whatever inter-satellite links join) average among themselves; where more than one such group is left, the
-averages meet on the ground and the result comes back the same way, each through the sessions of the space-ground
-switch.  A transfer may outlast a window and go on in the next.
+Planes (or whatever inter-satellite links join) average among themselves; where more than one such group is
+left, the averages meet on the ground and the result comes back the same way, each through the sessions of the
+space-ground switch.  A transfer may outlast a window and go on in the next.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is 
 def plan_onboard(task: Task, switches: Switches) -> Plan:
     """One round of on-board training: train, average, and everyone has the average.
 
-    Averages run over the links that are open when the training has ended; where links that open later join more
-    satellites, also over those as they come, and the sooner plan is taken.
+    Averages run over the links that are open when the training has ended; where links that open later join
+    more satellites, also over those as they come, and the sooner plan is taken.
 
     Raises ``NoRouteError`` where the weights do not get through before the horizon.
     """

@@ -31,7 +31,10 @@ def bound_cases(draw: st.DrawFn) -> BoundCase:
     planes, slots, stations = draw(st.integers(1, 3)), draw(st.integers(1, 5)), draw(st.integers(1, 3))
     count = planes * slots
     one_pass = st.tuples(
-        st.integers(0, count - 1), st.integers(0, stations - 1), st.floats(0.0, 4000.0), st.floats(30.0, 500.0)
+        st.integers(0, count - 1),
+        st.integers(0, stations - 1),
+        st.floats(0.0, 4000.0),
+        st.floats(30.0, 500.0),
     )
     passes = draw(st.lists(one_pass, min_size=0, max_size=12))
     passes += [
@@ -69,7 +72,11 @@ def bound_cases(draw: st.DrawFn) -> BoundCase:
         draw(st.sampled_from([0.0, 0.0, 0.002])),
     )  # fmt: skip
     return BoundCase(
-        dataclasses.replace(world, contacts=contacts), workload, rates, resources, draw(st.sampled_from([0.0, 3000.0]))
+        dataclasses.replace(world, contacts=contacts),
+        workload,
+        rates,
+        resources,
+        draw(st.sampled_from([0.0, 3000.0])),
     )
 
 

@@ -57,9 +57,7 @@ def bound_of(case: BoundCase, contact_plan: ContactPlan | None = None, **changes
     group = groups_of(
         contact_plan.of_kind(LinkKind.INTRA_ISL, LinkKind.INTER_ISL), len(contact_plan.satellites)
     )
-    return lower_bound_s(
-        contact_plan, case.workload, case.rates, case.resources, group, start_s=case.start_s
-    )
+    return lower_bound_s(contact_plan, case.workload, case.rates, case.resources, group, start_s=case.start_s)
 
 
 @drawn(40)
@@ -67,7 +65,12 @@ def bound_of(case: BoundCase, contact_plan: ContactPlan | None = None, **changes
 def test_no_plan_ends_before_its_bound(case: BoundCase, strategy: str) -> None:
     try:
         plan = plan_round(
-            case.contact_plan, case.workload, case.rates, case.resources, LADDER[strategy], start_s=case.start_s
+            case.contact_plan,
+            case.workload,
+            case.rates,
+            case.resources,
+            LADDER[strategy],
+            start_s=case.start_s,
         )
     except PlanningError:
         return  # what does not get through has no plan
@@ -84,7 +87,9 @@ def test_faster_links_and_computers_more_beams_and_less_set_up_never_raise_the_b
     faster = case.contact_plan.contacts.copy()
     faster["rate_bps"] *= 2.0
     rates = dataclasses.replace(
-        case.rates, satellite_flops=2.0 * case.rates.satellite_flops, ground_flops=2.0 * case.rates.ground_flops
+        case.rates,
+        satellite_flops=2.0 * case.rates.satellite_flops,
+        ground_flops=2.0 * case.rates.ground_flops,
     )
     beams = dataclasses.replace(case.resources, beams=case.resources.beams + 1)
     quick = dataclasses.replace(case.resources, setup_s=case.resources.setup_s / 2.0)
@@ -179,7 +184,9 @@ def test_one_beam_pays_a_set_up_for_each_satellite_in_the_best_of_all_orders(sat
             for k in order:
                 now_s = max(now_s, begin_s[k]) + setup_s + need_s[k]
             best_s = min(best_s, now_s)
-        found = lower_bound_s(world, workload, FAST, Resources(setup_s=setup_s), alone(satellites), start_s=0.0)
+        found = lower_bound_s(
+            world, workload, FAST, Resources(setup_s=setup_s), alone(satellites), start_s=0.0
+        )
         assert 0.9 * best_s <= found <= best_s + 0.1
 
 
@@ -258,7 +265,9 @@ def test_links_that_open_after_the_round_join_nobody() -> None:
     between = contacts["kind"] == LinkKind.INTER_ISL
     contacts["start_s"][between] = 5000.0
     world = dataclasses.replace(world, contacts=contacts)
-    found = lower_bound_s(world, make_workload(2, 64, head_bytes=0.0), RATES, Resources(), together(2), start_s=0.0)
+    found = lower_bound_s(
+        world, make_workload(2, 64, head_bytes=0.0), RATES, Resources(), together(2), start_s=0.0
+    )
     assert found == pytest.approx(5010.0, abs=10.0)
 
 
@@ -288,7 +297,9 @@ def flow_by_or_tools(arcs: tuple[np.ndarray, np.ndarray, np.ndarray], total: flo
 
 @drawn(15)
 @given(bound_cases(), st.floats(300.0, 20_000.0))
-def test_three_solvers_find_the_same_flow_and_it_relaxes_the_linear_program(case: BoundCase, end_s: float) -> None:
+def test_three_solvers_find_the_same_flow_and_it_relaxes_the_linear_program(
+    case: BoundCase, end_s: float
+) -> None:
     satellites = len(case.workload.samples)
     windows = session_windows(case.contact_plan, 0.0, case.resources.setup_s)
     links = case.contact_plan.of_kind(LinkKind.INTRA_ISL)

@@ -1,4 +1,5 @@
-"""Small instances solved to optimality by CP-SAT, a model of its own: bound ≤ optimum ≤ plan, and how far apart.
+"""Small instances solved to optimality by CP-SAT, a model of its own: bound ≤ optimum ≤ plan, and how far
+apart.
 
 ``python tests/strategies/test_optimum_by_cp_sat.py [WORLDS]`` prints every instance and the distribution.
 """
@@ -24,7 +25,10 @@ cp_model = pytest.importorskip("ortools.sat.python.cp_model", reason="OR-Tools h
 FAST = ComputeRates(1e18, 1e18)  # nothing but the links takes time
 HORIZON_S = 6000
 SESSIONS_OF_A_PASS = 2
-FEATURE_BITS, ANSWER_BITS = 2_000_000, 200_000  # 100 samples a second over 200 Mbit/s, 10 a second over 2 Mbit/s
+FEATURE_BITS, ANSWER_BITS = (
+    2_000_000,
+    200_000,
+)  # 100 samples a second over 200 Mbit/s, 10 a second over 2 Mbit/s
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +87,10 @@ def instance(seed: int) -> Instance:
 def optimum_s(case: Instance) -> tuple[float, float]:
     """The least makespan in whole seconds, as found and as proven to be needed.
 
-    A session is an interval inside a pass, set-up first; those of a station, and those of a satellite, do not overlap.  In
-    what is left of a session features come down and answers go up at the rates of its station.  That an answer follows its
-    feature is left out, so that what is needed here is needed all the more in a plan.
+    A session is an interval inside a pass, set-up first; those of a station, and those of a satellite, do not
+    overlap.  In what is left of a session features come down and answers go up at the rates of its station.
+    That an answer follows its feature is left out, so that what is needed here is needed all the more in a
+    plan.
     """
     model = cp_model.CpModel()
     makespan = model.new_int_var(0, HORIZON_S, "makespan")
@@ -118,7 +123,7 @@ def optimum_s(case: Instance) -> tuple[float, float]:
     model.minimize(makespan)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers, solver.parameters.random_seed = 1, 7
-    solver.parameters.max_deterministic_time = 1.0
+    solver.parameters.max_deterministic_time = 0.5
     assert solver.solve(model) in (cp_model.OPTIMAL, cp_model.FEASIBLE)
     return solver.objective_value, solver.best_objective_bound
 
@@ -156,7 +161,10 @@ def _print(worlds: int) -> None:
         kind = ("images", "both", "answers")[seed % 3]
         print(f"{seed:3d} {kind:8s}", *(f"{value:9.1f}" for value in rows[-1]), flush=True)
     bound_s, proven_s, found_s, plan_s = np.array(rows).T
-    for name, gap in (("optimum over bound", found_s / bound_s - 1.0), ("plan over optimum", plan_s / found_s - 1.0)):
+    for name, gap in (
+        ("optimum over bound", found_s / bound_s - 1.0),
+        ("plan over optimum", plan_s / found_s - 1.0),
+    ):
         print(
             f"{name}: median {100 * np.median(gap):.2f} %, 90th percentile {100 * np.quantile(gap, 0.9):.2f} %, "
             f"worst {100 * gap.max():.2f} % (world {int(np.argmax(gap))})"
