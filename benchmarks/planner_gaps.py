@@ -3,10 +3,10 @@ or planner.
 
     python -m benchmarks.planner_gaps [--starts 4]
 
-No links between satellites, planes and everything on the benchmark's shells: at most 10 % in the median and 25 % each.  All strategies together
-where set-up is long, links between satellites slow, power short, a round three passes over the samples, one
-plane alone, and where all features are cached and the uplink carries 2 Mbit/s: at most 50 % each.  Every plan
-is checked.  Exits 1 below a bar.
+No links between satellites, planes, and everything on the benchmark's shells: at most 10 % in the median and
+25 % each.  All strategies together where set-up is long, links between satellites slow, power short, a round
+three passes over the samples, one plane alone, and where all features are cached and the uplink carries
+2 Mbit/s: at most 50 % each.  Every plan is checked.  Exits 1 below a bar.
 """
 
 from __future__ import annotations
