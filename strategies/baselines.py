@@ -1,8 +1,8 @@
 """On-board fine-tuning, the baseline: the whole model is trained on the satellites, only weights travel.
 
-Planes (or whatever inter-satellite links join) average among themselves; where more than one such group is left, the
-averages meet on the ground and the result comes back the same way, each through the sessions of the space-ground
-switch.  A transfer may outlast a window and go on in the next.
+Planes (or whatever inter-satellite links join) average among themselves; where more than one such group is
+left, the averages meet on the ground and the result comes back the same way, each through the sessions of the
+space-ground switch.  A transfer may outlast a window and go on in the next.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import dataclasses
 import numpy as np
 
 from orbit.contact_plan import LinkKind
+from strategies.bound import lower_bound_s
 from strategies.foremost import Journey, broadcast, gather
 from strategies.intra_orbit import all_reduce, pipelined_over_s, plane_links
-from strategies.network import NoRouteError, carried_s, passes_of
+from strategies.network import NoRouteError, groups_of, passes_of
 from strategies.plan import Kind, Plan, activities, collect_activities
 from strategies.routes import BUCKET_S
 from strategies.space_ground import Demand, plan_sessions
 from strategies.space_links import space_links
 from strategies.sunlight import all_finished_s
 from strategies.task import Task
-from strategies.workload import SpaceGround, Switches
+from strategies.workload import InterOrbit, IntraOrbit, SpaceGround, Switches
 
 _ROOTS = 4  # places where the weights may meet that are tried
 _SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is done
@@ -30,17 +31,16 @@ _SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is 
 def plan_onboard(task: Task, switches: Switches) -> Plan:
     """One round of on-board training: train, average, and everyone has the average.
 
-    Averages run over the links that are open when the training has ended; where links that open later join more
-    satellites, also over those as they come, and the sooner plan is taken.
+    Averages run over the links that are open when the training has ended; where links that open later join
+    more satellites, also over those as they come, and the sooner plan is taken.
 
     Raises ``NoRouteError`` where the weights do not get through before the horizon.
     """
     at_once = OnboardRound(task, switches)
     over_time = OnboardRound(task, switches, over_time=True)
-    if over_time.links.groups == at_once.links.groups:
-        return at_once.plan()
+    attempts = [at_once] if over_time.links.groups == at_once.links.groups else [at_once, over_time]
     plans, failure = [], None
-    for attempt in (at_once, over_time):
+    for attempt in attempts:
         try:
             plans.append(attempt.plan())
         except NoRouteError as error:
@@ -48,8 +48,20 @@ def plan_onboard(task: Task, switches: Switches) -> Plan:
     if not plans:
         assert failure is not None
         raise failure
-    bound_s = min(plan.lower_bound_s for plan in plans)
-    return dataclasses.replace(min(plans, key=lambda plan: plan.end_s), lower_bound_s=bound_s)
+    return dataclasses.replace(
+        min(plans, key=lambda plan: plan.end_s), lower_bound_s=_bound_s(task, switches)
+    )
+
+
+def _bound_s(task: Task, switches: Switches) -> float:
+    """The lower bound over all inter-satellite links that the switches allow and that ever open."""
+    kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
+    kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
+    links = task.contact_plan.of_kind(*kinds)
+    group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
+    return lower_bound_s(
+        task.contact_plan, task.workload, task.rates, task.resources, group, start_s=task.start_s
+    )
 
 
 class OnboardRound:
@@ -100,32 +112,13 @@ class OnboardRound:
         return Plan(
             start_s=self.start_s,
             end_s=end_s,
-            lower_bound_s=self._bound_s(),
+            lower_bound_s=0.0,
             switches=self.switches,
             activities=collect_activities([self.links.lasers_until(end_s), *rows]),
             finish_s=finish_s,
             delivered_s=finish_s,
             names=tuple(node.name for node in self.contact_plan.nodes),
         )
-
-    def _bound_s(self) -> float:
-        """Training, then the weights of every group down and back up, each group alone and without set-up."""
-        who = self.trainers
-        down_s = up_s = float(self.trained_s.max())
-        if len(np.unique(self.group[who])) > 1:
-            passes = passes_of(self.contact_plan, self.start_s, self.contact_plan.horizon_s)
-            group = self.group[passes["satellite"]]
-            labels = np.unique(self.group[who])
-            ready_s = {label: float(self.trained_s[who[self.group[who] == label]].min()) for label in labels}
-            bits = self.workload.aggregate_bytes * 8.0
-
-            def through_s(label: int, rate: str, from_s: float) -> float:
-                mine = passes[group == label]
-                return carried_s(np.maximum(mine["start_s"], from_s), mine["end_s"], mine[rate], bits)
-
-            down_s = max(through_s(label, "down_bps", ready_s[label]) for label in labels)
-            up_s = max(through_s(label, "up_bps", down_s) for label in labels)
-        return max(up_s, float(self.trained_s.max())) - self.start_s
 
     def _average(self, members: np.ndarray) -> tuple[np.ndarray, float]:
         """All members get the average over inter-satellite links: a plane by itself, or a tree over planes."""

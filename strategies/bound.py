@@ -1,13 +1,16 @@
-"""The length below which no plan of a round can go: what sessions can carry, and what happens one after the other.
+"""The length below which no plan of a round can go: what sessions can carry, and what happens one after the
+other.
 
-Every part of it holds in any plan that the checker accepts, whatever the planner does; see docs/planner.md for what is
-left out, and so makes the bound lower than it might be.
+Every part of it holds in any plan that the checker accepts, whatever the planner does; see docs/planner.md
+for what is left out, and so makes the bound lower than it might be.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NoReturn
 
 import numpy as np
 
@@ -37,7 +40,8 @@ def lower_bound_s(
     start_s: float,
     state: RoundState | None = None,
 ) -> float:
-    """Return the seconds that the round takes at least over the inter-satellite links inside each group of satellites.
+    """Return the seconds that the round takes at least over the inter-satellite links inside each group of
+    satellites.
 
     ``group`` labels each satellite, shape ``(N,)``; ``state`` is where a round stands that is planned anew.
 
@@ -102,7 +106,6 @@ class TrainingBound:
         found_s = None if serial_s is None else earliest_s(self._served, self.start_s, serial_s, horizon_s)
         if found_s is None:
             self._refuse()
-        assert found_s is not None
         return found_s
 
     @cached_property
@@ -150,7 +153,7 @@ class TrainingBound:
 
     def _served(self, until_s: float) -> float:
         """The part of all that crosses which sessions can carry in time."""
-        todo, workload, rates = self.todo, self.workload, self.rates
+        todo, workload = self.todo, self.workload
         reach = self.network.by(until_s)
         steps = self._serial(reach)
         deadline_s = self._deadline_s(reach)
@@ -209,7 +212,7 @@ class TrainingBound:
         with np.errstate(divide="ignore"):
             return np.minimum(lit_s / per_sample if per_sample else np.inf, self.todo.samples)
 
-    def _embedded(self, group: np.ndarray, groups: int):
+    def _embedded(self, group: np.ndarray, groups: int) -> Callable[[np.ndarray], np.ndarray]:
         """How many features of each group have been embedded by some times, as a function of those."""
         per_sample_s = self.workload.embedding_flops / self.rates.satellite_flops
         features = self.todo.features
@@ -223,7 +226,7 @@ class TrainingBound:
 
         return embedded
 
-    def _refuse(self) -> None:
+    def _refuse(self) -> NoReturn:
         """Raises ``NoRouteError`` for the first group whose own sessions, all together, are too short; else for all."""
         todo, workload = self.todo, self.workload
         horizon_s = self.contact_plan.horizon_s

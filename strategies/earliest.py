@@ -12,10 +12,11 @@ _ASIDE = 0.45  # so far from where the slope leads, in precisions: once on eithe
 def earliest_s(
     served: Callable[[float], float], start_s: float, low_s: float, horizon_s: float
 ) -> float | None:
-    """Return a time before which ``served`` stays below 1, and hardly later than it gets there; None if it never does.
+    """Return a time before which ``served`` stays below 1, and hardly later than it gets there; None if it
+    never does.
 
-    ``served(time_s)`` is the part of everything that can be done by then; not all is by ``low_s``.  The search goes along
-    the slope of that part, and halves what is left where that leads nowhere.
+    ``served(time_s)`` is the part of everything that can be done by then; not all is by ``low_s``.  The
+    search goes along the slope of that part, and halves what is left where that leads nowhere.
     """
     length_s = max(low_s - start_s, 0.0)
     high_s = min(start_s + length_s * (1.0 + PRECISION) + 1e-6, horizon_s)

@@ -1,8 +1,9 @@
-"""How much of what groups of satellites need could sessions with stations carry by a given time: a linear program.
+"""How much of what groups of satellites need could sessions with stations carry by a given time: a linear
+program.
 
-It is a relaxation: sessions may be cut up and shared out at will, only their set-up is paid, in proportion to how much of
-what it could carry a session carries.  Every constraint below holds in every plan, so what the program cannot do by a time,
-no plan can.
+It is a relaxation: sessions may be cut up and shared out at will, only their set-up is paid, in proportion to
+how much of what it could carry a session carries.  Every constraint below holds in every plan, so what the
+program cannot do by a time, no plan can.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ class _SessionProgram:
         return covered_s(row, begin_s, end_s, rows)
 
     def _ground(self) -> None:
-        """What arrives late is computed later: after every edge of slots, what has not come by then, and at all everything."""
+        """The ground has time for everything, and after every edge of slots for what has not come by then."""
         needs = self.needs
         if needs.ground_s.sum() + needs.other_ground_s.sum() <= 0:
             return

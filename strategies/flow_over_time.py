@@ -1,7 +1,9 @@
-"""What sessions could carry if they were a fluid and set-up were paid once a window: one maximum flow for each direction.
+"""What sessions could carry if they were a fluid and set-up were paid once a window: one maximum flow for
+each direction.
 
-For constellations whose linear program is too large.  Fleischer, "Faster algorithms for the quickest transshipment
-problem" (2001): transit times are zero, so that a flow in slots is a flow over time with constant rates in each of them.
+For constellations whose linear program is too large.  Fleischer, "Faster algorithms for the quickest
+transshipment problem" (2001): transit times are zero, so that a flow in slots is a flow over time with
+constant rates in each of them.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def max_flow_part(
     start_s: float,
     until_s: float,
 ) -> float:
-    """Return at least the part of all needs that could be served by ``until_s``; see ``served_part`` for the arguments."""
+    """Return at least the part of all needs that could be served by ``until_s``."""
     down_until_s = np.where(needs.answers > 0, needs.answers_until_s, needs.features_until_s)
     down_until_s = np.where(
         needs.features > 0, np.maximum(down_until_s, needs.features_until_s), down_until_s

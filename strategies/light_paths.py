@@ -1,4 +1,4 @@
-"""How long a message takes at least between each satellite and the ground: shortest paths over all links that ever open."""
+"""How long a message takes at least between satellites and the ground: shortest paths over all links."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def one_way_s(
 ) -> np.ndarray:
     """Return the least seconds, shape ``(satellites,)``, from the ground (``"up"``) or to it (``"down"``).
 
-    ``bits`` are stored and forwarded at each hop: ``windows`` (dtype ``WINDOW``) join satellites and ground, ``links``
-    (contacts) satellites.  Infinite where there is no path.
+    ``bits`` are stored and forwarded at each hop: ``windows`` (dtype ``WINDOW``) join satellites and ground,
+    ``links`` (contacts) satellites.  Infinite where there is no path.
     """
     ground = satellites
     usable = windows[windows[f"{direction}_bps"] > 0]

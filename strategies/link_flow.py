@@ -17,7 +17,8 @@ _ENOUGH = 1.0 - 1e-5
 class LinkCommodity:
     """``bits_of`` each satellite, shape ``(satellites,)``, that go ``to_ground`` or come from it.
 
-    Gateway ``gateway[i]`` passes on ``bits[i]`` for each unit of variable ``variable[i]`` of a linear program.
+    Gateway ``gateway[i]`` passes on ``bits[i]`` for each unit of variable ``variable[i]`` of a linear
+    program.
     """
 
     bits_of: np.ndarray

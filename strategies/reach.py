@@ -1,4 +1,4 @@
-"""What of the links a round could use if it ended by a given time: the lower bound asks this anew for each time it tries."""
+"""What of the links a round could use if it ended by a given time: the lower bound asks this for each time."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Reach:
         return -self._least(-self.windows[f"{direction}_bps"])
 
     def last_leave_s(self, bits: float) -> np.ndarray:
-        """Return when ``bits`` must leave the last satellite on their way at the latest, to be on the ground in time."""
+        """Return when ``bits`` must leave the last satellite on their way to be on the ground in time."""
         windows = self.windows
         with np.errstate(divide="ignore"):
             sent_s = bits / windows["down_bps"]

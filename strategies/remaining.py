@@ -14,11 +14,11 @@ from strategies.workload import ComputeRates, Workload
 class Remaining:
     """Counts and seconds per satellite, shape ``(N,)``, where nothing else is said.
 
-    ``features[k]`` samples have yet to reach the ground, ``answers[k]`` samples times passes to be answered, in
-    ``full_steps[k]`` steps of a whole micro-batch and ``short_steps[k]`` of less.  ``tail_*`` are what comes at least after
-    the last of ``features[k]`` has arrived.  ``at_once[k]`` is True where the first step needs no features any more.
-    ``forward_s`` and ``backward_s`` are seconds of the ground per sample, ``message_s`` per step (both passes together),
-    ``ground_s`` those of everything.
+    ``features[k]`` samples have yet to reach the ground, ``answers[k]`` samples times passes to be answered,
+    in ``full_steps[k]`` steps of a whole micro-batch and ``short_steps[k]`` of less.  ``tail_*`` are what
+    comes at least after the last of ``features[k]`` has arrived.  ``at_once[k]`` is True where the first step
+    needs no features any more. ``forward_s`` and ``backward_s`` are seconds of the ground per sample,
+    ``message_s`` per step (both passes together), ``ground_s`` those of everything.
     """
 
     samples: np.ndarray
@@ -50,7 +50,8 @@ class Remaining:
 def remaining(workload: Workload, rates: ComputeRates, state: RoundState) -> Remaining:
     """Return what is left of a round that stands at ``state``.
 
-    Where samples may be trained on board, steps are not counted: how many there are is for the plan to choose.
+    Where samples may be trained on board, steps are not counted: how many there are is for the plan to
+    choose.
     """
     samples = np.asarray(workload.samples, float)
     batch, passes = float(workload.micro_batch), float(workload.passes)

@@ -25,9 +25,11 @@ class SerialSteps:
     start_s: float
 
     def trip_s(self, count: int) -> np.ndarray:
-        """Return the least seconds from the end of a forward pass over ``count`` samples to the begin of the backward pass.
+        """Return the least seconds from the end of a forward pass over ``count`` samples to the begin of the
+        backward pass.
 
-        Shape ``(satellites,)``.  Where a step crosses in parts, only the last of them counts: the others travel before.
+        Shape ``(satellites,)``.  Where a step crosses in parts, only the last of them counts: the others
+        travel before.
         """
         workload, reach = self.workload, self.reach
         part = count if workload.micro_batches == 1 else count // workload.micro_batches
@@ -98,8 +100,8 @@ class SerialSteps:
     def in_order_s(self) -> float:
         """Return how long the steps of a shared adapter take at least, which wait for each other.
 
-        The steps that share a pass are those whose trips are most alike; with ``gradient_delay`` so many chains run beside
-        each other.
+        The steps that share a pass are those whose trips are most alike; with ``gradient_delay`` so many
+        chains run beside each other.
         """
         workload, todo = self.workload, self.todo
         if not workload.shared_adapter:

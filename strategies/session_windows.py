@@ -1,4 +1,4 @@
-"""When a satellite and a station can hold a session, as the lower bound sees it: nothing that could be used is left out."""
+"""When a satellite and a station can hold a session, as the lower bound sees it: nothing usable is left out."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def session_windows(
 ) -> np.ndarray:
     """Return the windows that end after ``start_s``, cut to it; dtype ``WINDOW``, by pair and start.
 
-    Contacts of a pair that overlap make one window, which has the widest times, the best rate and the least light time of
-    each direction.  Unlike ``passes_of`` this includes uplinks without downlink, and the ends of one direction that the
-    other does not reach.  Set-up is nothing where the antennas are ``pointed`` already, and no more than the pause where a
-    session may have lasted since the window before.
+    Contacts of a pair that overlap make one window, which has the widest times, the best rate and the least
+    light time of each direction.  Unlike ``passes_of`` this includes uplinks without downlink, and the ends
+    of one direction that the other does not reach.  Set-up is nothing where the antennas are ``pointed``
+    already, and no more than the pause where a session may have lasted since the window before.
     """
     contacts = contact_plan.of_kind(LinkKind.DOWNLINK, LinkKind.UPLINK)
     contacts = contacts[(contacts["rate_bps"] > 0) & (contacts["end_s"] > start_s)]
