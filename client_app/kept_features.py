@@ -13,7 +13,6 @@ from splitmodel.parts import Embedding
 from splitmodel.scaling import Scaling
 from splitmodel.training import Batch
 
-
 _EARLIER = -1 - STEPS_AHEAD  # kept since before the first step of the round
 
 

@@ -310,8 +310,8 @@ class Training(Table):
         1,
         ge=1,
         le=10_000,
-        description="lora with a shared adapter: satellites whose batches form one optimiser step, with the root of their "
-        f"number times the learning rate (default there: {SATELLITES_PER_STEP})",
+        description="lora with a shared adapter: satellites whose batches form one optimiser step, with the root of "
+        f"their number times the learning rate (default there: {SATELLITES_PER_STEP})",
     )
     gradient_delay: int = Field(
         0,

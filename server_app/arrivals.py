@@ -11,7 +11,6 @@ from relay.wire import Buffer, Kind, Manifest, WireError
 from server_app.feature_cache import FeatureCache
 from splitmodel import codecs
 
-
 _Place = tuple[int, int, int]  # round, step, micro-batch
 
 

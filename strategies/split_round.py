@@ -160,9 +160,7 @@ class SplitRound:
         for target_s in targets:
             until_s = found[1][1] + 1.0 if len(found) > 1 else math.inf
             try:
-                plan = plan_sessions(
-                    *arguments, rule, start_s=self.start_s, target_s=target_s, until_s=until_s
-                )
+                plan = plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s, until_s=until_s)
             except NoRouteError:
                 continue  # a matching that changes its mind too often; first contact has found a way
             if math.isfinite(plan[1]):
@@ -386,8 +384,6 @@ def _busy_until_s(rows: np.ndarray) -> dict[tuple[int, int], float]:
     """Until when features are on each inter-satellite link."""
     busy: dict[tuple[int, int], float] = {}
     on_isl = rows[np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL))]
-    for node, peer, end_s in zip(
-        on_isl["node"].tolist(), on_isl["peer"].tolist(), on_isl["end_s"].tolist(), strict=True
-    ):
+    for node, peer, end_s in zip(on_isl["node"].tolist(), on_isl["peer"].tolist(), on_isl["end_s"].tolist(), strict=True):
         busy[node, peer] = max(busy.get((node, peer), end_s), end_s)
     return busy

@@ -179,9 +179,7 @@ class GroundSteps:
             self.mates[label] = (sessions["data_s"][mine], sessions["limit_s"][mine], mine)
         self.held_until_s = sessions["data_s"].copy()
         self.journal: list[tuple[tuple, Window]] = []  # channels as they were before they were booked
-        self.round_trip_s = (
-            0.1  # of the last step: from the end of its forward pass to the start of its backward pass
-        )
+        self.round_trip_s = 0.1  # of the last step: from the end of its forward pass to the start of its backward pass
 
     def run(
         self, blocks: Sequence[Block], done: np.ndarray, group: np.ndarray, *, below_s: float = math.inf
@@ -199,9 +197,7 @@ class GroundSteps:
         self.group = group.tolist()
         self.chains = chains_of(blocks, self.workload.passes, done)
         self.todo = sum(chain.left() for chain in self.chains.values())
-        self.step_of = {
-            satellite: chain.steps_before(self.workload) for satellite, chain in self.chains.items()
-        }
+        self.step_of = {satellite: chain.steps_before(self.workload) for satellite, chain in self.chains.items()}
         self.finish_s = np.full(len(done), self.start_s)
         self.left = np.zeros(len(done), int)
         size = self.workload.micro_batch
@@ -324,11 +320,7 @@ class GroundSteps:
         """The step is over at ``end_s``; the satellites may begin their next at ``next_s``."""
         size = self.workload.micro_batch
         for member in batch.members:
-            satellite, chain, count = (
-                member.satellite,
-                self.chains[member.satellite],
-                member.end - member.first,
-            )
+            satellite, chain, count = member.satellite, self.chains[member.satellite], member.end - member.first
             assert member.answer is not None
             over_s = end_s if self.chained else member.answer.head[0]
             ground = (batch.start_s, end_s if self.chained else next_s)
@@ -503,9 +495,7 @@ class GroundSteps:
         down_hops: list[list[float]] = []
         for part in range(1, parts + 1):
             time_s = start_s + length_s * part / parts
-            begin_s, time_s = self._send(
-                (session, "up"), time_s, up_bits, self.up_bps[session], 1.0, free_at_s
-            )
+            begin_s, time_s = self._send((session, "up"), time_s, up_bits, self.up_bps[session], 1.0, free_at_s)
             _widen(uplink, begin_s, time_s)
             if path is None:
                 path = self._path(session, member.satellite, time_s)

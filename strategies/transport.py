@@ -28,9 +28,7 @@ _ALIKE = (
     0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
 )
 _SOON_S = 5.0  # sessions that begin so soon share the rest
-_STORED_TRIED = (
-    3  # satellites that are tried where none has an open way to the gateway, those with most left first
-)
+_STORED_TRIED = 3  # satellites that are tried where none has an open way to the gateway, those with most left first
 _PIECES = 4  # a session takes at most this part of what its group still has, so that sessions end together
 
 
