@@ -36,8 +36,8 @@ class StepSequence:
     """The batched steps of one round: which may be computed now, and who has to act before others can be.
 
     With a shared adapter batches are forwarded in their order and updated in their order, each forwarded when the
-    updates that the schedule says have been made. With an adapter each, a batch waits only for the previous steps of its
-    own satellites.
+    updates that the schedule says have been made. With an adapter each, a batch waits only for the previous steps of
+    its own satellites.
 
     Args:
         schedule: All batched steps of the round.

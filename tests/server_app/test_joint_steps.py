@@ -204,7 +204,9 @@ def test_the_plan_s_own_joint_steps_end_alike_whoever_computes_at_once(
 )
 @pytest.mark.parametrize("key", ["satellites_per_step", "gradient_delay"])
 def test_joint_steps_and_delay_are_refused_where_no_adapter_is_shared(mode: dict[str, str], key: str) -> None:
-    with pytest.raises(ScenarioError, match=rf"training.*{key}: found 3 in mode .*allowed [01], except in mode lora"):
+    with pytest.raises(
+        ScenarioError, match=rf"training.*{key}: found 3 in mode .*allowed [01], except in mode lora"
+    ):
         load_scenario("demo", mode | {f"training.{key}": 3})
 
 
