@@ -61,7 +61,10 @@ class Antennas:
 
     def book(self, booking: Booking) -> None:
         """Make what :meth:`first` has found a booking; it replaces the one that goes on."""
-        for mine in (self._of_satellite.get(booking.satellite, []), self._of_station.get(booking.station, [])):
+        for mine in (
+            self._of_satellite.get(booking.satellite, []),
+            self._of_station.get(booking.station, []),
+        ):
             for standing in list(mine):
                 if self._same(standing, booking):
                     mine.remove(standing)
@@ -102,7 +105,9 @@ class Antennas:
 
     @staticmethod
     def _same(one: Booking, other: Booking) -> bool:
-        return one.satellite == other.satellite and one.station == other.station and one.start_s == other.start_s
+        return (
+            one.satellite == other.satellite and one.station == other.station and one.start_s == other.start_s
+        )
 
     def _add(self, booking: Booking) -> None:
         self._of_satellite.setdefault(booking.satellite, []).append(booking)

@@ -199,7 +199,7 @@ class OnboardRound:
         while (
             len(lost := members[~np.isfinite(tree.flight_s[members])]) and start_s < asked_s + _SIDE_LINKS_S
         ):
-            start_s = (start_s // BUCKET_S + 1.0) * BUCKET_S
+            start_s = self.routes.until_s(start_s)
             tree = self.routes.tree(root, start_s)
         if len(lost):
             name = self.contact_plan.nodes[int(lost[0])].name

@@ -1,25 +1,24 @@
-"""An independent judge of plans: replays one against the contact plan and names what cannot be.
+"""An independent judge of plans: derives from the workload what must happen, and names what does not, or cannot.
 
-Nothing of the planner is imported but the form of a plan and of where a round stands.  An activity is a window in which
-its bytes or FLOPs are served; a link or processor can serve all its windows exactly if earliest deadline first can
-(Liu and Layland, 1973; Horn, 1974).  Because the windows of small crossings stand for many micro-batches, a link may be
-late by a few of them.
+Nothing of the planner is imported but the form of a plan, of a workload and of where a round stands.  An activity is a
+window in which its bytes or FLOPs are served; what a link or processor can serve within its windows, earliest deadline
+first can.  Steps have no slack to hide in: for each the least time of every part of its round trip is known.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-
-import numpy as np
 
 from orbit.contact_plan import ContactPlan
-from strategies.checker_links import LinkRules
-from strategies.checker_rules import Rules, Violation
-from strategies.checker_samples import SampleRules
+from strategies import checker_capacity, checker_samples
+from strategies.checker_answers import answers
+from strategies.checker_case import Case, Violation
+from strategies.checker_form import form, times, windows
+from strategies.checker_sessions import antennas, lasers, still_pointed
+from strategies.checker_steps import StepRules
+from strategies.checker_summary import ends, label
 from strategies.checker_weights import WeightRules
-from strategies.intervals import SLACK_S
-from strategies.plan import Kind, Plan
+from strategies.plan import Plan
 from strategies.round_state import RoundState, without
 from strategies.workload import ComputeRates, Resources, Workload
 
@@ -43,20 +42,27 @@ def check_plan(
     state = state or RoundState()
     if state.lost:
         contact_plan, workload = without(contact_plan, state.lost), workload.without(state.lost)
-    case = (plan, contact_plan, workload, rates, resources, state)
-    links, samples = LinkRules(*case), SampleRules(*case)
+    case = Case(plan, contact_plan, workload, rates, resources, state)
+    steps, weights = StepRules(case), WeightRules(case)
     return list(
         itertools.chain(
-            _times(links),
-            links.windows(),
-            links.antennas(),
-            links.lasers(),
-            links.links(),
-            links.processors(),
-            links.buffers(),
-            samples.delivery(),
-            samples.order(),
-            WeightRules(*case).average(),
+            form(case),
+            times(case),
+            windows(case),
+            antennas(case),
+            lasers(case),
+            still_pointed(case),
+            checker_samples.amounts(case),
+            checker_samples.delivery(case),
+            checker_samples.order(case),
+            answers(case),
+            steps.violations(),
+            checker_capacity.links(case, steps.timing.hops),
+            checker_capacity.computers(case),
+            checker_capacity.buffers(case),
+            weights.violations(),
+            ends(case, weights),
+            label(case),
         )
     )
 
@@ -73,17 +79,3 @@ def require_feasible(
     found = check_plan(plan, contact_plan, workload, rates, resources, state)
     if found:
         raise InfeasiblePlanError("; ".join(str(violation) for violation in found[:5]))
-
-
-def _times(case: Rules) -> Iterator[Violation]:
-    rows = case.rows
-    backwards = rows["end_s"] < rows["start_s"] - SLACK_S
-    outside = (rows["start_s"] < case.plan.start_s - SLACK_S) | (rows["end_s"] > case.plan.end_s + SLACK_S)
-    for row in rows[backwards | outside | ~np.isfinite(rows["end_s"])][:10]:
-        yield Violation(
-            "time", f"{Kind(row['kind']).name} {row['start_s']}–{row['end_s']} s is outside the round"
-        )
-    if case.plan.makespan_s < case.plan.lower_bound_s * (1.0 - 1e-6):
-        yield Violation(
-            "bound", f"{case.plan.makespan_s} s is below the lower bound, {case.plan.lower_bound_s} s"
-        )

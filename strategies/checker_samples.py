@@ -1,241 +1,245 @@
-"""Rules of the checker for what happens to samples: each once, and every step after the one that it needs."""
+"""Rules of the checker for features: embedded once, passed on hop by hop, on the ground once, with all their bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from orbit.contact_plan import LinkKind
-from strategies.checker_rules import Rules, Violation
-from strategies.intervals import SLACK_S
+from strategies.checker_case import SAME, SLACK_S, Case, Violation
+from strategies.intervals import parts
 from strategies.plan import Kind
+from strategies.workload import IntraOrbit, Mode
 
 
-class SampleRules(Rules):
-    """Every sample is delivered and learnt from exactly once per pass, in order; less what was done before."""
-
-    def delivery(self) -> Iterator[Violation]:
-        """Every sample's features reach the ground once, unless cached; it is computed once per pass; no hole."""
-        passes = self.workload.passes
-        at_ground = self.rows[(self.rows["kind"] == Kind.FEATURES) & (self.rows["link"] == LinkKind.DOWNLINK)]
-        for satellite, count in enumerate(self.workload.samples):
-            if self.workload.on_board:
-                yield from self._covered(satellite, Kind.TRAIN, 0, 0, count)
-                continue
-            aboard = self.plan.onboard_samples[satellite] if self.plan.onboard_samples else 0
-            split = count - aboard
-            cached = int(np.floor(split * self.workload.cached_fraction))
-            if self.state.on_ground:
-                cached = min(max(cached, self.state.on_ground[satellite]), split)
-            done = self.state.done[satellite] if self.state.done else 0
-            mine = at_ground[at_ground["satellite"] == satellite]
-            yield from self._tiles(
-                satellite, "features", mine, cached if self.workload.c1_bytes else split, split
-            )
-            for epoch in range(passes if self.workload.crosses else 0):
-                before = min(max(done - epoch * split, 0), split)
-                yield from self._covered(satellite, Kind.BACKBONE, epoch, before, split)
-            yield from self._covered(satellite, Kind.TRAIN, 0, split, count)
-
-    def _covered(self, satellite: int, kind: Kind, epoch: int, first: int, end: int) -> Iterator[Violation]:
-        rows = self._computed.get((int(kind), satellite, epoch), self.rows[:0])
-        yield from self._tiles(satellite, f"{kind.name.lower()} in pass {epoch}", rows, first, end)
-
-    @cached_property
-    def _computed(self) -> dict[tuple[int, int, int], np.ndarray]:
-        rows = self.rows[np.isin(self.rows["kind"], (Kind.BACKBONE, Kind.TRAIN))]
-        rows = rows[np.lexsort([rows["first_sample"], rows["epoch"], rows["satellite"], rows["kind"]])]
-        key = np.stack([rows["kind"], rows["satellite"], rows["epoch"]], axis=1)
-        change = np.flatnonzero((key[1:] != key[:-1]).any(axis=1)) + 1
-        return {
-            (int(key[part[0], 0]), int(key[part[0], 1]), int(key[part[0], 2])): rows[part]
-            for part in np.split(np.arange(len(rows)), change)
-            if len(part)
-        }
-
-    def _tiles(
-        self, satellite: int, what: str, rows: np.ndarray, first: int, end: int
-    ) -> Iterator[Violation]:
-        """Rows tile the samples ``[first, end)``."""
-        rows = np.sort(rows, order="first_sample")
-        edge = first
-        for row in rows:
-            if row["first_sample"] != edge:
-                yield Violation(
-                    "once",
-                    f"{self.name(satellite)}: {what}, sample {edge} is followed by {row['first_sample']}",
-                )
-                return
-            edge = int(row["end_sample"])
-        if edge != max(end, first):
+def amounts(case: Case) -> Iterator[Violation]:
+    """FLOPs and bytes of embedding, features and training on board are those of their samples."""
+    rows, work = case.rows, case.workload
+    count = rows["end_sample"] - rows["first_sample"]
+    for kind, field, each in (
+        (Kind.EMBED, "flops", work.embedding_flops),
+        (Kind.TRAIN, "flops", work.onboard_flops * work.epochs),
+        (Kind.FEATURES, "bytes", work.c1_bytes),
+        (Kind.GATHER, "bytes", work.c1_bytes),
+    ):
+        due = count * each
+        for index in np.flatnonzero(
+            (rows["kind"] == kind) & ~np.isclose(rows[field], due, rtol=SAME, atol=1e-9)
+        )[:10]:
+            row = rows[index]
             yield Violation(
-                "once", f"{self.name(satellite)}: {what}, found samples to {edge}, wanted to {end}"
+                "amount", f"{case.words(row)}: found {row[field]:.6g} {field}, wanted {due[index]:.6g}"
             )
 
-    def order(self) -> Iterator[Violation]:
-        """Features are embedded, hop on, are computed, answered and learnt from, in this order, light time included."""
-        owlt_s = self._owlt_s()
-        copies: dict[
-            tuple[int, int], np.void
-        ] = {}  # (source, holder) → the last hop of a copy, at its arrival
-        yield from self._copies(owlt_s, copies)
-        for (source, first, end), rows in _by_range(self.rows):
-            by_kind = {kind: rows[rows["kind"] == kind] for kind in np.unique(rows["kind"])}
-            if Kind.FEATURES not in by_kind:
-                continue
-            hops = by_kind[Kind.FEATURES]
-            ready = (self.plan.start_s, self.plan.start_s)
-            if Kind.EMBED in by_kind:
-                ready = _span(by_kind[Kind.EMBED])
-            origins = np.setdiff1d(hops["node"], hops["peer"])
-            origin = int(origins[0]) if len(origins) and (source, int(origins[0])) in copies else source
-            if (source, origin) in copies:
-                copy = copies[source, origin]
-                pace_s = (copy["end_s"] - copy["start_s"]) / (copy["end_sample"] - copy["first_sample"])
-                ready = tuple(
-                    copy["start_s"] + pace_s * (edge - copy["first_sample"]) for edge in (first, end)
-                )
-            yield from self._hops(hops, origin, ready, owlt_s)
-        yield from self._answers()
 
-    def _copies(
-        self, owlt_s: dict[tuple[int, int], float], found: dict[tuple[int, int], np.void]
-    ) -> Iterator[Violation]:
-        """Copies passed round a plane spread hop by hop from where the samples were embedded, once to each."""
-        gathered = self.rows[self.rows["kind"] == Kind.GATHER]
-        embedded = self.rows[self.rows["kind"] == Kind.EMBED]
-        for source in np.unique(gathered["satellite"]).tolist():
-            mine = gathered[gathered["satellite"] == source]
-            own = mine[0].copy()
-            own["start_s"] = own["end_s"] = self.plan.start_s
-            same = embedded[
-                (embedded["satellite"] == source) & (embedded["first_sample"] == own["first_sample"])
-            ]
-            if len(same):
-                own["start_s"], own["end_s"] = _span(same)
-            found[source, source] = own
-            for row in mine[np.argsort(mine["start_s"], kind="stable")]:
-                node, peer = int(row["node"]), int(row["peer"])
-                held = found.get((source, node))
-                if held is None or (source, peer) in found:
-                    yield Violation("once", f"{self.transfer(row)}: not there to be sent, or sent twice")
-                    continue
-                if row["start_s"] < held["start_s"] - SLACK_S or row["end_s"] < held["end_s"] - SLACK_S:
-                    yield Violation("order", f"{self.transfer(row)} runs ahead of what it carries")
-                arrived = row.copy()
-                arrived["start_s"] += owlt_s.get((node, peer), 0.0)
-                arrived["end_s"] += owlt_s.get((node, peer), 0.0)
-                found[source, peer] = arrived
+def delivery(case: Case) -> Iterator[Violation]:
+    """Every sample is embedded once unless on the ground, gets there once, or is trained on board once."""
+    demand, work = case.demand, case.workload
+    embedded, trained = case.of_kind(Kind.EMBED), case.of_kind(Kind.TRAIN)
+    features = case.of_kind(Kind.FEATURES)
+    at_ground = features[case.rows["link"][features] == LinkKind.DOWNLINK]
+    samples = np.asarray(work.samples)
+    embeds = work.mode in (Mode.HEAD, Mode.LORA) and work.embedding_flops > 0
+    for satellite in range(case.satellites):
+        ground, split = int(demand.on_ground[satellite]), int(demand.split[satellite])
+        yield from tiles(case, satellite, "features on the ground", at_ground, ground, split)
+        yield from tiles(case, satellite, "embedding", embedded, ground if embeds else split, split)
+        yield from tiles(case, satellite, "training on board", trained, split, int(samples[satellite]))
+    yield from _share(case)
 
-    def _hops(
-        self, rows: np.ndarray, origin: int, ready: tuple[float, ...], owlt_s: dict[tuple[int, int], float]
-    ) -> Iterator[Violation]:
-        here, remaining = origin, rows
-        while len(remaining):
-            onward = remaining["node"] == here
-            if onward.sum() != 1:
-                yield Violation(
-                    "order", f"{self.transfer(remaining[0])}: no single hop leads on from {self.name(here)}"
-                )
-                return
-            row = remaining[onward][0]
-            if row["start_s"] < ready[0] - SLACK_S or row["end_s"] < ready[1] - SLACK_S:
-                yield Violation("order", f"{self.transfer(row)} runs ahead of what it carries")
-            here, remaining = int(row["peer"]), remaining[~onward]
-            flight_s = owlt_s.get((int(row["node"]), int(row["peer"])), 0.0)
-            ready = (float(row["start_s"]) + flight_s, float(row["end_s"]) + flight_s)
-        if here < self.satellites:
-            yield Violation("order", f"{self.transfer(rows[0])}: the samples stay at {self.name(here)}")
 
-    def _answers(self) -> Iterator[Violation]:
-        """The ground computes what has arrived; answers and gradients follow the computation."""
-        rows = self.rows
-        arrived: dict[int, list[tuple[int, int, float, float]]] = {}
-        for row in rows[(rows["kind"] == Kind.FEATURES) & (rows["link"] == LinkKind.DOWNLINK)]:
-            entry = (
-                int(row["first_sample"]),
-                int(row["end_sample"]),
-                float(row["start_s"]),
-                float(row["end_s"]),
+def tiles(
+    case: Case, satellite: int, what: str, index: np.ndarray, first: int, end: int
+) -> Iterator[Violation]:
+    """The rows of a satellite among ``index`` tile its samples ``[first, end)``, each once."""
+    rows = case.rows[index]
+    rows = rows[rows["satellite"] == satellite]
+    rows = rows[np.argsort(rows["first_sample"], kind="stable")]
+    edge = first
+    for row in rows:
+        if row["first_sample"] != edge:
+            yield Violation(
+                "once",
+                f"{case.name(satellite)}: {what}, sample {edge} should be next, not {row['first_sample']} "
+                f"({case.words(row)})",
             )
-            arrived.setdefault(int(row["satellite"]), []).append(entry)
-        previous: dict[int, tuple[int, int, float]] = {}
-        backbone = rows[rows["kind"] == Kind.BACKBONE]
-        keys = [backbone["first_sample"], backbone["start_s"], backbone["satellite"]]
-        for row in backbone[np.lexsort(keys)]:
-            satellite = int(row["satellite"])
-            for first, end, start_s, end_s in arrived.get(satellite, ()):
-                low, high = max(first, int(row["first_sample"])), min(end, int(row["end_sample"]))
-                if low >= high:
-                    continue
-                pace_s = (end_s - start_s) / (end - first)
-                if (
-                    row["end_s"] < start_s + pace_s * (high - first) - SLACK_S
-                    or row["start_s"] < start_s - SLACK_S
-                ):
-                    yield Violation(
-                        "order",
-                        f"{self.name(satellite)}: the ground computes samples {low}–{high} before it has them",
-                    )
-            if self.workload.chained:
-                earlier = previous.get(satellite)
-                if earlier and row["start_s"] < earlier[2] - SLACK_S:
-                    yield Violation(
-                        "order",
-                        f"{self.name(satellite)}: two runs of steps overlap at {row['start_s']:.3f} s",
-                    )
-                previous[satellite] = (int(row["first_sample"]), int(row["end_sample"]), float(row["end_s"]))
-        yield from self._follows(Kind.BACKBONE, Kind.HIDDEN)
-        yield from self._follows(Kind.HIDDEN, Kind.HEAD)
-        yield from self._follows(Kind.HEAD, Kind.GRADIENT)
+            return
+        edge = int(row["end_sample"])
+    if edge != max(first, end):
+        yield Violation("once", f"{case.name(satellite)}: {what}, found samples to {edge}, wanted to {end}")
 
-    def _follows(self, before: Kind, after: Kind) -> Iterator[Violation]:
-        """Of each run of samples, ``after`` starts and ends later than ``before``."""
-        first, second = self._runs(before), self._runs(after)
-        for key in second.keys() & first.keys():
-            if second[key][0] < first[key][0] - SLACK_S or second[key][1] < first[key][1] - SLACK_S:
-                yield Violation(
-                    "order",
-                    f"{self.name(key[0])}: {after.name} of samples {key[1]}–{key[2]} precedes {before.name}",
-                )
 
-    def _runs(self, kind: Kind) -> dict[tuple[int, int, int, int], tuple[float, float]]:
-        """When the last hop of each run of samples starts and ends."""
-        found: dict[tuple[int, int, int, int], tuple[float, float]] = {}
-        for row in self.rows[self.rows["kind"] == kind]:
-            key = (int(row["satellite"]), int(row["first_sample"]), int(row["end_sample"]), int(row["epoch"]))
-            start_s, end_s = found.get(key, (-np.inf, -np.inf))
-            found[key] = (max(start_s, float(row["start_s"])), max(end_s, float(row["end_s"])))
-        return found
-
-    def _owlt_s(self) -> dict[tuple[int, int], float]:
-        """The least light time of every pair of nodes."""
-        contacts = self.contact_plan.contacts
-        least: dict[tuple[int, int], float] = {}
-        pairs, which = np.unique(
-            np.stack([contacts["source"], contacts["target"]], axis=1), axis=0, return_inverse=True
+def _share(case: Case) -> Iterator[Violation]:
+    """Satellites train a share of their samples only where the workload allows it."""
+    share, samples = case.plan.onboard_samples, case.workload.samples
+    if not any(share):
+        return
+    if len(share) != len(samples) or any(
+        not 0 <= own <= all_ for own, all_ in zip(share, samples, strict=False)
+    ):
+        yield Violation(
+            "share", f"samples trained on board: found {share[:8]}, allowed is 0 to each one's samples"
         )
-        shortest = np.full(len(pairs), np.inf)
-        np.minimum.at(shortest, which.ravel(), contacts["owlt_s"])
-        for (source, target), owlt_s in zip(pairs.tolist(), shortest.tolist(), strict=True):
-            least[source, target] = owlt_s
-        return least
+    elif not case.workload.onboard_share:
+        yield Violation(
+            "share", f"{sum(share)} samples are trained on board, which the workload does not allow"
+        )
 
 
-def _by_range(rows: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
-    """Embedding and features of each block: same satellite, same samples."""
-    rows = rows[np.isin(rows["kind"], (Kind.EMBED, Kind.FEATURES))]
-    order = np.lexsort([rows["end_sample"], rows["first_sample"], rows["satellite"]])
-    rows = rows[order]
-    key = np.stack([rows["satellite"], rows["first_sample"], rows["end_sample"]], axis=1)
-    change = np.flatnonzero((key[1:] != key[:-1]).any(axis=1)) + 1
-    for part in np.split(np.arange(len(rows)), change):
-        if len(part):
-            first, second, third = key[part[0]].tolist()
-            yield (first, second, third), rows[part]
+@dataclass(frozen=True)
+class _Held:
+    """When samples come to a place: the first micro-batch, and all."""
+
+    first_s: float
+    last_s: float
 
 
-def _span(rows: np.ndarray) -> tuple[float, float]:
-    return float(rows["start_s"].min()), float(rows["end_s"].max())
+def order(case: Case) -> Iterator[Violation]:
+    """Features leave when they are embedded and hop on when they are there, from their satellite to a station."""
+    copies: dict[tuple[int, int], tuple[np.void, float]] = {}
+    yield from _copies(case, copies)
+    yield from _copied(case)
+    features = case.of_kind(Kind.FEATURES)
+    rows = case.rows[features]
+    by_block = np.lexsort([rows["start_s"], rows["end_sample"], rows["first_sample"], rows["satellite"]])
+    features = features[by_block]
+    key = case.rows[features][["satellite", "first_sample", "end_sample"]]
+    _, block = np.unique(key, return_inverse=True)
+    for part in parts(block):
+        yield from _block(case, features[part], copies)
+
+
+def _block(
+    case: Case, hops: np.ndarray, copies: dict[tuple[int, int], tuple[np.void, float]]
+) -> Iterator[Violation]:
+    rows = case.rows[hops]
+    source, first, end = (int(rows[0][field]) for field in ("satellite", "first_sample", "end_sample"))
+    lead = min(case.workload.micro_batch, end - first)
+    lead_bits = lead * case.workload.c1_bytes * 8.0
+    starts = np.setdiff1d(rows["node"], rows["peer"])
+    here = int(starts[0]) if len(starts) == 1 else source
+    if here == source:
+        held = _Held(_embedded_s(case, source, first + lead), _embedded_s(case, source, end))
+    elif (source, here) in copies:
+        copy, owlt_s = copies[source, here]
+        held = _Held(_passed_s(copy, first + lead) + owlt_s, _passed_s(copy, end) + owlt_s)
+    else:
+        yield Violation(
+            "order", f"{case.words(rows[0])}: its samples are on {case.name(source)}, not {case.name(here)}"
+        )
+        return
+    left = list(range(len(hops)))
+    ahead = False
+    while left:
+        onward = [index for index in left if rows["node"][index] == here]
+        if len(onward) != 1:
+            yield Violation(
+                "hops",
+                f"{case.samples(rows[left[0]])}: no single hop leads on from {case.name(here)} ({case.words(rows[left[0]])})",
+            )
+            return
+        index = onward[0]
+        left.remove(index)
+        row, bps, owlt_s = rows[index], case.rate_bps[hops[index]], case.owlt_s[hops[index]]
+        last_s = held.last_s + (lead_bits / bps if ahead else 0.0)
+        if row["start_s"] < held.first_s - SLACK_S or row["end_s"] < last_s - SLACK_S:
+            yield Violation(
+                "order", f"{case.words(row)} of {case.samples(row)} runs ahead of what it carries"
+            )
+        held = _Held(row["start_s"] + lead_bits / bps + owlt_s, row["end_s"] + owlt_s)
+        here, ahead = int(row["peer"]), True
+    if here < case.satellites:
+        yield Violation("hops", f"{case.samples(rows[0])} stay at {case.name(here)}")
+
+
+def _copies(case: Case, found: dict[tuple[int, int], tuple[np.void, float]]) -> Iterator[Violation]:
+    """Copies passed round a plane spread hop by hop from where the samples were embedded, once to each."""
+    gathered = case.of_kind(Kind.GATHER)
+    if len(gathered) and case.plan.switches.intra_orbit is not IntraOrbit.ALL_GATHER:
+        yield Violation(
+            "label", f"{case.words(case.rows[gathered[0]])}, and the plan is not labelled all-gather"
+        )
+    wanted: dict[int, tuple[int, int]] = {}
+    for index in gathered:
+        row = case.rows[index]
+        source, node, peer = int(row["satellite"]), int(row["node"]), int(row["peer"])
+        samples = (int(row["first_sample"]), int(row["end_sample"]))
+        whole = (int(case.demand.on_ground[source]), int(case.demand.split[source]))
+        if samples != whole or wanted.setdefault(source, samples) != samples:
+            yield Violation(
+                "once", f"{case.words(row)}: copies samples {samples} of {case.name(source)}, due are {whole}"
+            )
+        lead = min(case.workload.micro_batch, samples[1] - samples[0])
+        lead_s = lead * case.workload.c1_bytes * 8.0 / case.rate_bps[index]
+        held = found.get((source, node))
+        if node == source:
+            first_s, last_s = (_embedded_s(case, source, until) for until in (samples[0] + lead, samples[1]))
+        elif held is not None:
+            sent, owlt_s = held
+            first_s = sent["start_s"] + lead_s + owlt_s
+            last_s = sent["end_s"] + owlt_s + lead_s
+        if (node != source and held is None) or peer == source or (source, peer) in found:
+            yield Violation("once", f"{case.words(row)}: not there to be sent, or sent twice")
+            continue
+        if row["start_s"] < first_s - SLACK_S or row["end_s"] < last_s - SLACK_S:
+            yield Violation(
+                "order", f"{case.words(row)} of {case.samples(row)} runs ahead of what it carries"
+            )
+        found[source, peer] = (row, float(case.owlt_s[index]))
+
+
+def _copied(case: Case) -> Iterator[Violation]:
+    """Labelled all-gather, every satellite of a plane gets a copy, as far as the plane's links stand all the time."""
+    if case.plan.switches.intra_orbit is not IntraOrbit.ALL_GATHER:
+        return
+    contacts = case.contact_plan.of_kind(LinkKind.INTRA_ISL)
+    stands = (contacts["start_s"] <= case.plan.start_s) & (contacts["end_s"] >= case.plan.end_s)
+    stands &= contacts["rate_bps"] > 0
+    ends = (contacts["source"][stands], contacts["target"][stands])
+    graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(case.satellites, case.satellites))
+    label = connected_components(graph, directed=False)[1]
+    rows = case.rows[case.rows["kind"] == Kind.GATHER]
+    holders = set(zip(rows["satellite"].tolist(), rows["peer"].tolist(), strict=True))
+    for source in np.flatnonzero(case.demand.split > case.demand.on_ground).tolist():
+        for peer in np.flatnonzero(label == label[source]).tolist():
+            if peer != source and (source, peer) not in holders:
+                yield Violation("once", f"{case.name(peer)} gets no copy of {case.name(source)}'s features")
+
+
+def _passed_s(row: np.void, sample: int) -> float:
+    """When the samples before ``sample`` are over a hop that goes on at an even pace."""
+    pace_s = (row["end_s"] - row["start_s"]) / (row["end_sample"] - row["first_sample"])
+    return float(row["start_s"] + pace_s * (sample - row["first_sample"]))
+
+
+def _embedded_s(case: Case, satellite: int, until: int) -> float:
+    """When the samples before ``until`` can be embedded, one after the other in the windows of the plan."""
+    ready_s = case.plan.start_s
+    if not case.workload.embedding_flops or case.workload.mode is Mode.DOWNLINK:
+        return ready_s
+    each_s = case.workload.embedding_flops / case.rates.satellite_flops
+    for row in case.embedded.get(satellite, ()):
+        if row["first_sample"] >= until:
+            continue
+        if row["end_sample"] <= until:
+            ready_s = max(ready_s, float(row["end_s"]))
+        else:
+            work_s = (until - row["first_sample"]) * each_s
+            ready_s = max(ready_s, lit_finish_s(case, satellite, float(row["start_s"]), work_s))
+    return ready_s
+
+
+def lit_finish_s(case: Case, satellite: int, start_s: float, work_s: float) -> float:
+    """When ``work_s`` of computing that begins at ``start_s`` is done at the earliest: without sunlight it pauses."""
+    if case.resources.sunlight is None:
+        return start_s + work_s
+    for begin_s, end_s in case.resources.sunlight.lit_s[satellite].tolist():
+        begin_s = max(begin_s, start_s)
+        if end_s - begin_s >= work_s:
+            return begin_s + work_s
+        work_s -= max(end_s - begin_s, 0.0)
+    return float("inf")

@@ -1,12 +1,10 @@
-"""The contact plan as the planner sees it: passes over stations, groups of linked satellites, flow over time."""
+"""The contact plan as the planner sees it: passes over stations, groups of linked satellites."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components, maximum_flow
+from scipy.sparse.csgraph import connected_components
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.workload import Workload
@@ -23,8 +21,6 @@ PASS = np.dtype(
         ("min_range_km", "<f8"),
     ]
 )
-
-_FLOW_UNITS = 1_000_000_000  # all samples together; leaves every slot of a link thousands of units in 32 bits
 
 
 class PlanningError(ValueError):
@@ -102,85 +98,3 @@ def carried_s(start_s: np.ndarray, end_s: np.ndarray, rate: np.ndarray, amount: 
     if not len(edges_s) or carried[-1] < amount:
         return np.inf
     return float(np.interp(amount, carried, edges_s))
-
-
-@dataclass(frozen=True, eq=False)
-class FlowOverTime:
-    """The relaxed round: samples as a fluid from groups of satellites over passes into ground (or on-board) compute.
-
-    Within a group samples move freely.  ``need[g]`` samples start in group ``g``; pass ``i`` carries
-    ``rate[i]`` samples per second of group ``group[i]``; an antenna serves one station and a station ``beams``
-    satellites at a time; the ground computes ``ground_rate`` samples per second and stores what waits;
-    ``onboard_rate[g]`` samples per second may be computed in the group itself.
-    """
-
-    need: np.ndarray
-    passes: np.ndarray
-    group: np.ndarray
-    rate: np.ndarray
-    beams: int
-    ground_rate: float
-    onboard_rate: np.ndarray
-    start_s: float
-
-    def capacity(self, end_s: float, slots: int = 48) -> float:
-        """At least as many samples as can be done by ``end_s`` (capacities rounded up), at most all.
-
-        One maximum flow through a network expanded in ``slots`` intervals: Fleischer, "Faster algorithms for the
-        quickest transshipment problem" (2001); transit times are zero, so a flow in slots is a flow over time
-        with constant rates in each of them.
-        """
-        units = _FLOW_UNITS / float(self.need.sum())
-        tail, head, amount = self._arcs(end_s, slots)
-        keep = amount > 0
-        nodes, compact = np.unique(np.concatenate([[0, 1], tail[keep], head[keep]]), return_inverse=True)
-        ends = np.split(compact[2:], 2)
-        # Several passes of one satellite in a slot are one arc, added up before it is cut to what 32 bits hold.
-        arcs = coo_array((amount[keep] * units, ends), shape=(len(nodes), len(nodes))).tocsr()
-        arcs.data = np.minimum(np.ceil(arcs.data), 2.0 * _FLOW_UNITS).astype(np.int32)
-        return float(maximum_flow(arcs, 0, 1).flow_value) / units
-
-    def _arcs(self, end_s: float, slots: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Arcs as (tail, head, samples).  Node 0 is the source, node 1 the sink."""
-        edges = np.linspace(self.start_s, end_s, slots + 1)
-        width_s = (end_s - self.start_s) / slots
-        groups = len(self.need)
-        begun = self.passes["start_s"] < end_s
-        passes, group, rate = self.passes[begun], self.group[begun], self.rate[begun]
-        stations, station = np.unique(passes["station"], return_inverse=True)
-        satellites, satellite = np.unique(passes["satellite"], return_inverse=True)
-        first_group, first_antenna = 2, 2 + groups
-        first_beam = first_antenna + len(satellites) * slots
-        first_ground = first_beam + len(stations) * slots
-
-        open_s = np.minimum(passes["end_s"][:, None], edges[None, 1:])
-        open_s = np.maximum(open_s - np.maximum(passes["start_s"][:, None], edges[None, :-1]), 0.0)
-        which, slot = np.nonzero(open_s > 0)
-        amount = open_s[which, slot] * rate[which]
-        antenna = first_antenna + satellite[which] * slots + slot
-        beam = first_beam + station[which] * slots + slot
-        best = np.zeros(len(stations))
-        np.maximum.at(best, station, rate)
-        fastest = np.zeros(len(satellites))
-        np.maximum.at(fastest, satellite, rate)
-
-        antennas, first = np.unique(antenna, return_index=True)
-        beams = np.unique(beam)
-        ground = first_ground + np.arange(slots)
-        everyone = first_group + np.arange(groups)
-        source = np.zeros(groups, np.int64)
-        tails = [source, first_group + group[which[first]], antenna, beams, ground[:-1], ground, everyone]
-        heads = [
-            everyone, antennas, beam, first_ground + (beams - first_beam) % slots, ground[1:],
-            np.ones(slots, np.int64), np.ones(groups, np.int64),
-        ]  # fmt: skip
-        amounts = [
-            self.need,
-            fastest[satellite[which[first]]] * width_s,
-            amount,
-            best[(beams - first_beam) // slots] * width_s * self.beams,
-            np.full(slots - 1, float(self.need.sum())),
-            np.full(slots, self.ground_rate * width_s),
-            self.onboard_rate * (end_s - self.start_s),
-        ]
-        return np.concatenate(tails), np.concatenate(heads), np.concatenate(amounts)

@@ -63,9 +63,15 @@ STEP = np.dtype(
         ("epoch", "<i4"),
         ("gateway", "<i4"),  # which hears the answer from …
         ("station", "<i4"),  # … this station
-        ("updates", "<i4"),  # of a shared adapter in this round before the forward pass, which uses what they made of it
+        (
+            "updates",
+            "<i4",
+        ),  # of a shared adapter in this round before the forward pass, which uses what they made of it
         ("start_s", "<f8"),  # the batch's forward pass begins
-        ("end_s", "<f8"),  # the step is over: the update is made, or in mode head the pooled states are on board
+        (
+            "end_s",
+            "<f8",
+        ),  # the step is over: the update is made, or in mode head the pooled states are on board
     ]
 )
 

@@ -10,8 +10,8 @@ from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.baselines import plan_onboard
 from strategies.bound import lower_bound_s
 from strategies.network import NoRouteError, PlanningError, groups_of
-from strategies.plan import Plan
-from strategies.round_state import RoundState, still_to_do, without
+from strategies.plan import Kind, Plan
+from strategies.round_state import RoundState, without
 from strategies.split_round import SplitRound
 from strategies.task import Task
 from strategies.workload import (
@@ -80,17 +80,20 @@ def plan_round(
     if best is None:
         assert failure is not None
         raise failure
-    return dataclasses.replace(best, switches=_used(best), lower_bound_s=bound_s)
+    return dataclasses.replace(_as_used(best), lower_bound_s=bound_s)
 
 
-def _used(plan: Plan) -> Switches:
-    """The strategies that a plan uses: those of links over which nothing goes are not among them."""
-    used, switches = plan.activities["link"][plan.activities["bytes"] > 0], plan.switches
-    return dataclasses.replace(
-        switches,
-        intra_orbit=switches.intra_orbit if (used == LinkKind.INTRA_ISL).any() else IntraOrbit.NONE,
-        inter_orbit=switches.inter_orbit if (used == LinkKind.INTER_ISL).any() else InterOrbit.NONE,
-    )
+def _as_used(plan: Plan) -> Plan:
+    """The plan with the strategies that it uses: links over which nothing goes are not among them."""
+    rows, switches = plan.activities, plan.switches
+    used = rows["link"][rows["bytes"] > 0]
+    if not (used == LinkKind.INTRA_ISL).any():
+        switches = dataclasses.replace(switches, intra_orbit=IntraOrbit.NONE)
+    if not (used == LinkKind.INTER_ISL).any():
+        switches = dataclasses.replace(switches, inter_orbit=InterOrbit.NONE)
+        rows = rows[rows["kind"] != Kind.LASER]
+        rows.flags.writeable = False
+    return dataclasses.replace(plan, switches=switches, activities=rows)
 
 
 def _candidates(switches: Switches) -> list[Switches]:
@@ -115,14 +118,10 @@ class _Attempts:
         links = task.contact_plan.of_kind(*kinds)
         group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
         if group.tobytes() not in self.bounds_s:
-            workload = still_to_do(task.workload, self.state)
-            self.bounds_s[group.tobytes()] = (
-                0.0
-                if workload is None
-                else lower_bound_s(
-                    task.contact_plan, workload, task.rates, task.resources, group, start_s=task.start_s
-                )
-            )
+            self.bounds_s[group.tobytes()] = lower_bound_s(
+                task.contact_plan, task.workload, task.rates, task.resources, group, start_s=task.start_s,
+                state=self.state,
+            )  # fmt: skip
         return self.bounds_s[group.tobytes()]
 
     def plan(self, switches: Switches, bound_s: float, below_s: float) -> Plan | None:

@@ -23,7 +23,9 @@ from strategies.workload import Workload
 _ROOTS_OVER_TIME = 6  # passes that are tried where no tree stands at their time
 
 
-_Hops = Callable[[int, int, float], tuple[list[tuple], float] | None]  # (group, gateway, time) → rows, when done
+_Hops = Callable[
+    [int, int, float], tuple[list[tuple], float] | None
+]  # (group, gateway, time) → rows, when done
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,19 @@ class Averaging:
             window = (booking.data_s, booking.data_s + bits / self._rate(booking, "down_bps"))
             rows += way.rows
             rows.append(
-                (Kind.REDUCE, LinkKind.DOWNLINK, -1, booking.satellite, booking.station, *window, size, 0.0, 0, 0, 0)
+                (
+                    Kind.REDUCE,
+                    LinkKind.DOWNLINK,
+                    -1,
+                    booking.satellite,
+                    booking.station,
+                    *window,
+                    size,
+                    0.0,
+                    0,
+                    0,
+                    0,
+                )
             )
             delivered_s[self._members[way.group]] = way.done_s
         return as_activities(rows), delivered_s
@@ -105,7 +119,19 @@ class Averaging:
             booking, size = way.booking, self._workload.update_bytes
             window = (booking.data_s, booking.data_s + bits / self._rate(booking, "up_bps"))
             rows.append(
-                (Kind.UPDATE, LinkKind.UPLINK, -1, booking.station, booking.satellite, *window, size, 0.0, 0, 0, 0)
+                (
+                    Kind.UPDATE,
+                    LinkKind.UPLINK,
+                    -1,
+                    booking.station,
+                    booking.satellite,
+                    *window,
+                    size,
+                    0.0,
+                    0,
+                    0,
+                    0,
+                )
             )
             rows += way.rows
             returned_s[self._members[way.group]] = way.done_s
@@ -125,10 +151,10 @@ class Averaging:
             way = self._soonest(label, ready_s[label], bits, rate, before, after)
             if way is None:
                 name = self._names[int(self._members[label][0])]
-                what = "its weights can reach the ground" if after is None else "the average can come back to it"
-                raise NoRouteError(
-                    f"{name}: no space-ground pass by {self._until_s:.0f} s over which {what}"
+                what = (
+                    "its weights can reach the ground" if after is None else "the average can come back to it"
                 )
+                raise NoRouteError(f"{name}: no space-ground pass by {self._until_s:.0f} s over which {what}")
             return way
 
         queue = [(way.done_s, way.group) for way in map(soonest, ready_s)]
@@ -197,9 +223,9 @@ class Averaging:
         journey = gather(self._routes, gateway, ready_s, bits, self._until_s)
         if journey is None:
             return None
-        return [self._row(Kind.REDUCE, send.node, send.peer, send.start_s, send.end_s) for send in journey.sends], (
-            journey.done_s
-        )
+        return [
+            self._row(Kind.REDUCE, send.node, send.peer, send.start_s, send.end_s) for send in journey.sends
+        ], (journey.done_s)
 
     def _up_tree(
         self, tree: Tree, members: np.ndarray, finish_s: np.ndarray, at_s: float, bits: float
@@ -230,7 +256,9 @@ class Averaging:
         journey = broadcast(self._routes, gateway, targets, at_s, bits)
         if journey is None:
             return None
-        rows = [self._row(Kind.UPDATE, send.node, send.peer, send.start_s, send.end_s) for send in journey.sends]
+        rows = [
+            self._row(Kind.UPDATE, send.node, send.peer, send.start_s, send.end_s) for send in journey.sends
+        ]
         return rows, max(journey.done_s, at_s)
 
     def _row(self, kind: Kind, node: int, peer: int, start_s: float, end_s: float) -> tuple:

@@ -68,18 +68,6 @@ def state_at(
     return RoundState(tuple(done), tuple(on_ground), lost)
 
 
-def still_to_do(workload: Workload, state: RoundState) -> Workload | None:
-    """No more than what is left of a round, as if all features had been sent; None where that is nothing."""
-    if not (state.done or state.on_ground):
-        return workload
-    done = state.done or (0,) * len(workload.samples)
-    left = [
-        max(count - -(-finished // workload.passes), 0)
-        for count, finished in zip(workload.samples, done, strict=True)
-    ]
-    return dataclasses.replace(workload, samples=tuple(left), cached_fraction=1.0) if any(left) else None
-
-
 def without(contact_plan: ContactPlan, lost: frozenset[int]) -> ContactPlan:
     """The contact plan when nodes are gone."""
     contacts = contact_plan.contacts

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-BUCKET_S = 30.0  # a path is asked for anew this often …
+BUCKET_S = 30.0  # a path is asked for anew this often, and when links open …
 OVERLAP_S = 5.0  # … and its links stay open this much longer, so that what is under way arrives
+_OPENINGS = 3  # at so many moments of a bucket
 _HOP_S = 1e-4  # of equally long paths the one with fewer hops
 
 
@@ -26,6 +28,7 @@ class Tree:
     hops: np.ndarray
     serial_s_per_bit: np.ndarray
     order: np.ndarray  # satellites with a path, nearest first
+    side: np.ndarray  # the neighbour of the gateway by which each comes; the gateway itself by itself
 
     def path(self, satellite: int) -> list[int]:
         """The nodes from ``satellite`` to the gateway, both included."""
@@ -42,7 +45,8 @@ class Routes:
         self.satellites = satellites
         self.links = links
         self._trees: dict[tuple[int, bytes], Tree] = {}
-        self._open: dict[int, tuple[np.ndarray, bytes]] = {}
+        self._open: dict[float, tuple[np.ndarray, bytes]] = {}
+        self._moments: dict[int, list[float]] = {}
         self._intervals: dict[tuple[int, int], list[tuple[float, float, float, float]]] = {}
         self._neighbours: dict[int, list[int]] = {}
         for row in np.sort(links, order="start_s"):
@@ -57,18 +61,41 @@ class Routes:
 
     def tree(self, gateway: int, time_s: float) -> Tree:
         """The tree whose links are open from ``time_s`` to the end of its bucket and a little longer."""
-        bucket = int(time_s // BUCKET_S)
-        if bucket not in self._open:
-            first_s, last_s = bucket * BUCKET_S, (bucket + 1) * BUCKET_S + OVERLAP_S
+        first_s = self.since_s(time_s)
+        if first_s not in self._open:
+            last_s = (first_s // BUCKET_S + 1.0) * BUCKET_S + OVERLAP_S
             # The last bucket before a horizon cannot overlap it.
             fits = (self.links["start_s"] <= first_s) & (self.links["end_s"] >= last_s - OVERLAP_S - BUCKET_S)
             latest_s = float(self.links["end_s"].max(initial=0.0))
             fits &= self.links["end_s"] >= min(last_s, latest_s)
-            self._open[bucket] = (np.flatnonzero(fits), np.packbits(fits).tobytes())
-        rows, key = self._open[bucket]
+            self._open[first_s] = (np.flatnonzero(fits), np.packbits(fits).tobytes())
+        rows, key = self._open[first_s]
         if (gateway, key) not in self._trees:
             self._trees[gateway, key] = self._search(gateway, self.links[rows])
         return self._trees[gateway, key]
+
+    def since_s(self, time_s: float) -> float:
+        """From when on the tree of a time holds; trees of times with the same answer are the same."""
+        moments = self._moments_of(int(time_s // BUCKET_S))
+        return moments[bisect_right(moments, time_s) - 1]
+
+    def until_s(self, time_s: float) -> float:
+        """When a path is to be asked for anew."""
+        moments = self._moments_of(int(time_s // BUCKET_S))
+        position = bisect_right(moments, time_s)
+        return moments[position] if position < len(moments) else (time_s // BUCKET_S + 1.0) * BUCKET_S
+
+    def _moments_of(self, bucket: int) -> list[float]:
+        """The start of a bucket, and when most links open in it: lasers that are pointed together, say."""
+        if bucket not in self._moments:
+            first_s = bucket * BUCKET_S
+            opening = self.links["start_s"][
+                (self.links["start_s"] > first_s) & (self.links["start_s"] < first_s + BUCKET_S)
+            ]
+            moments, count = np.unique(opening, return_counts=True)
+            most = moments[np.argsort(-count, kind="stable")][:_OPENINGS]
+            self._moments[bucket] = [first_s, *sorted(most.tolist())]
+        return self._moments[bucket]
 
     def window(
         self, source: int, target: int, ready_s: float, bits: float, spare_s: float = 0.0
@@ -124,6 +151,9 @@ class Routes:
         serial[used["source"]], flight[used["source"]] = 1.0 / used["rate_bps"], used["owlt_s"]
         hops[used["source"]] = 1.0
         jump = np.where(next_hop >= 0, next_hop, np.arange(count))
+        side = np.where((next_hop >= 0) & (next_hop != gateway), next_hop, np.arange(count))
+        while not np.array_equal(further := side[side], side):
+            side = further
         while True:  # pointer doubling: sums along all paths at once
             further = jump[jump]
             serial, flight, hops = serial + serial[jump], flight + flight[jump], hops + hops[jump]
@@ -133,4 +163,4 @@ class Routes:
         unreachable = ~np.isfinite(distance)
         flight[unreachable] = np.inf
         order = np.argsort(distance, kind="stable")
-        return Tree(next_hop, flight, hops.astype(int), serial, order[: count - int(unreachable.sum())])
+        return Tree(next_hop, flight, hops.astype(int), serial, order[: count - int(unreachable.sum())], side)

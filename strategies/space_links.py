@@ -77,9 +77,7 @@ def space_links(
         parts.append(contact_plan.of_kind(LinkKind.INTRA_ISL))
     lasers = activities(0)
     if switches.inter_orbit is not InterOrbit.NONE:
-        side = plan_side_links(
-            contact_plan, switches.inter_orbit, resources, start_s, end_s, pointed=pointed
-        )
+        side = plan_side_links(contact_plan, switches.inter_orbit, resources, start_s, end_s, pointed=pointed)
         parts.append(side.contacts)
         lasers = side.lasers
     links = np.concatenate(parts)

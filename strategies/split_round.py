@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -32,6 +33,13 @@ _BEYOND, _LATE = 1.1, 1.005
 _WORTHWHILE = 0.01  # sessions that promise less than this part of the round are not tried
 # Targets of the least-slack matching, as multiples of the time in which first contact would be done.
 _TARGETS = (0.6, 0.85, 1.0, math.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class _Short:
+    """Sessions do not suffice: ``part[g]`` is what part of group ``g``'s samples is left."""
+
+    part: np.ndarray
 
 
 class SplitRound:
@@ -109,25 +117,26 @@ class SplitRound:
         for growth in _GROWTHS:
             best: Plan | None = None
             late = False
-            short: np.ndarray | None = None  # groups that sessions were too short for
+            short: _Short | None = None  # what sessions were too short for
             for sessions, fluid_s in self._session_plans(margin, patience, below_s):
                 if best is not None and fluid_s >= best.end_s - _WORTHWHILE * best.makespan_s:
                     continue
-                plan: Plan | np.ndarray | None = None
+                plan: Plan | _Short | None = None
                 if self._carried_s(sessions) < below_s:
                     plan = self._execute(sessions, late_s if best is None else min(late_s, best.end_s))
                 if plan is None:
                     late = True
                 elif isinstance(plan, Plan):
                     best = plan if best is None or plan.end_s < best.end_s else best
-                elif short is None or len(plan) < len(short):
+                elif short is None or plan.part.sum() < short.part.sum():
                     short = plan
             if best is not None or late:
                 return best
             assert short is not None
-            last_short = int(short[0])
-            margin[short] *= growth
-            patience[short] *= 2.0
+            groups = np.flatnonzero(short.part)
+            last_short = int(groups[0])
+            margin[groups] *= np.maximum(growth, 1.0 + short.part[groups])
+            patience[groups] *= 2.0
         name = self.contact_plan.nodes[int(np.argmax(self.group == last_short))].name
         raise NoRouteError(
             f"{name}: the space-ground links between {self.start_s:.0f} s and {self.end_s:.0f} s do not carry "
@@ -160,7 +169,9 @@ class SplitRound:
         for target_s in targets:
             until_s = found[1][1] + 1.0 if len(found) > 1 else math.inf
             try:
-                plan = plan_sessions(*arguments, rule, start_s=self.start_s, target_s=target_s, until_s=until_s)
+                plan = plan_sessions(
+                    *arguments, rule, start_s=self.start_s, target_s=target_s, until_s=until_s
+                )
             except NoRouteError:
                 continue  # a matching that changes its mind too often; first contact has found a way
             if math.isfinite(plan[1]):
@@ -190,7 +201,7 @@ class SplitRound:
         need = np.bincount(self.group, todo, minlength=groups)
         members = np.bincount(self.group, todo > 0, minlength=groups)
         active = np.bincount(self.group, (self.samples > 0) & (not workload.central), minlength=groups)
-        rate = sample_rates(self.passes, workload)
+        rate = np.minimum(sample_rates(self.passes, workload), self._brought_rates())
         flight_s = self._flight_s(groups)
         compute_s = workload.micro_batch * (
             workload.ground_flops / rates.ground_flops + workload.head_flops / rates.satellite_flops
@@ -223,6 +234,21 @@ class SplitRound:
             tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * patience,
         )
 
+    def _brought_rates(self) -> np.ndarray:
+        """Samples per second that inter-satellite links bring to the gateway of each pass, and that it has itself."""
+        workload, links = self.workload, self.links.contacts
+        bits = 8.0 * workload.c1_bytes * (1.0 - workload.cached_fraction) / workload.passes
+        if not len(links) or not bits:
+            return np.full(len(self.passes), np.inf)
+        satellites = len(self.samples)
+        pairs, first = np.unique(links[["source", "target"]], return_index=True)
+        brought_bps = np.bincount(pairs["target"], links["rate_bps"][first], minlength=satellites)
+        length_s = np.maximum(self.passes["end_s"] - self.passes["start_s"], 1.0)
+        gateway = self.passes["satellite"]
+        alone = brought_bps[gateway] == 0.0
+        own = np.where(alone, np.inf, self.samples[gateway] * workload.passes / length_s)
+        return own + brought_bps[gateway] / bits
+
     def _todo(self) -> np.ndarray:
         """Samples times passes of each satellite that sessions are needed for."""
         if self.workload.central:
@@ -238,14 +264,14 @@ class SplitRound:
             flight_s[label] = float(reach_s[np.isfinite(reach_s)].max(initial=0.0)) / 2.0
         return flight_s
 
-    def _execute(self, sessions: np.ndarray, below_s: float) -> Plan | np.ndarray | None:
-        """Everything that happens in the round, or the groups for which these sessions do not suffice.
+    def _execute(self, sessions: np.ndarray, below_s: float) -> Plan | _Short | None:
+        """Everything that happens in the round, or what these sessions do not suffice for.
 
         None where the steps on the ground do not end before ``below_s``.
         """
         delivery = self._deliver(sessions)
         if delivery.left.any():
-            return np.unique(self.group[delivery.left > 0])
+            return self._short(delivery.left, self.samples)
         if self.workload.central:
             ready_s = max((block.last_s for block in delivery.blocks), default=self.start_s)
             steps: Steps | None = central_steps(
@@ -266,7 +292,7 @@ class SplitRound:
         if steps is None:
             return None
         if steps.left.any():
-            return np.unique(self.group[steps.left > 0])
+            return self._short(steps.left, self._todo())
         train, trained_s = self._train_aboard()
         finish_s = np.maximum(steps.finish_s, trained_s)
         antennas = Antennas(
@@ -307,6 +333,11 @@ class SplitRound:
             steps=steps.order,
             pointed=antennas.pointed(self.passes, end_s) | self.links.pointed_at(end_s),
         )
+
+    def _short(self, left: np.ndarray, samples: np.ndarray) -> _Short:
+        groups = self.links.groups
+        need = np.maximum(np.bincount(self.group, samples, groups), 1.0)
+        return _Short(np.bincount(self.group, left, groups) / need)
 
     def _bookings(self, sessions: np.ndarray, steps: Steps, delivery: Delivery) -> list[Booking]:
         """The sessions that carry anything, up to their last byte."""
@@ -384,6 +415,8 @@ def _busy_until_s(rows: np.ndarray) -> dict[tuple[int, int], float]:
     """Until when features are on each inter-satellite link."""
     busy: dict[tuple[int, int], float] = {}
     on_isl = rows[np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL))]
-    for node, peer, end_s in zip(on_isl["node"].tolist(), on_isl["peer"].tolist(), on_isl["end_s"].tolist(), strict=True):
+    for node, peer, end_s in zip(
+        on_isl["node"].tolist(), on_isl["peer"].tolist(), on_isl["end_s"].tolist(), strict=True
+    ):
         busy[node, peer] = max(busy.get((node, peer), end_s), end_s)
     return busy

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from strategies.answers import Answer, AnswerLog, Hop, Path, Window
-from strategies.chains import Chain, chains_of
+from strategies.chains import chains_of
 from strategies.plan import STEP, Kind, activities
-from strategies.routes import BUCKET_S, Routes
+from strategies.routes import Routes
 from strategies.shares import BURST_S
 from strategies.transport import Block
 from strategies.workload import ComputeRates, Workload
@@ -168,7 +168,7 @@ class GroundSteps:
         # When a link is free for another small crossing, and when it would be had each taken its share only; by session
         # and way, or by node and peer.
         self.free_at_s: dict[tuple, Window] = {}
-        self.paths: dict[tuple[int, int, int], Path | None] = {}
+        self.paths: dict[tuple[int, int, float], Path | None] = {}
         self.alike: dict[Path, Path] = {}  # one object per path, however often it is found
         self.latest: dict[int, int] = {}  # the session that answered a satellite last
         self.label = sessions["group"].tolist()
@@ -179,7 +179,9 @@ class GroundSteps:
             self.mates[label] = (sessions["data_s"][mine], sessions["limit_s"][mine], mine)
         self.held_until_s = sessions["data_s"].copy()
         self.journal: list[tuple[tuple, Window]] = []  # channels as they were before they were booked
-        self.round_trip_s = 0.1  # of the last step: from the end of its forward pass to the start of its backward pass
+        self.round_trip_s = (
+            0.1  # of the last step: from the end of its forward pass to the start of its backward pass
+        )
 
     def run(
         self, blocks: Sequence[Block], done: np.ndarray, group: np.ndarray, *, below_s: float = math.inf
@@ -195,13 +197,11 @@ class GroundSteps:
                 until_s = max(until_s, block.last_s - self.owlt_s[block.session])
                 self.features_until_s[block.session] = until_s
         self.group = group.tolist()
-        self.chains = chains_of(blocks, self.workload.passes, done)
+        self.chains = chains_of(blocks, self.workload.passes, self.workload.micro_batch, done)
         self.todo = sum(chain.left() for chain in self.chains.values())
-        self.step_of = {satellite: chain.steps_before(self.workload) for satellite, chain in self.chains.items()}
         self.finish_s = np.full(len(done), self.start_s)
         self.left = np.zeros(len(done), int)
-        size = self.workload.micro_batch
-        begun = sorted((chain.features_s(size), satellite) for satellite, chain in self.chains.items())
+        begun = sorted((chain.features_s(), satellite) for satellite, chain in self.chains.items())
         # Cohorts go one after the other, first features first, so that satellites finish early; inside a cohort all
         # advance together, which keeps the ground busy to the end of the last.
         self.rank = {satellite: -((len(begun) - 1 - i) // _COHORT) for i, (_, satellite) in enumerate(begun)}
@@ -282,9 +282,7 @@ class GroundSteps:
         while self.ready and len(members) < self.workload.satellites_per_step:
             satellite = heapq.heappop(self.ready)[-1]
             chain = self.chains[satellite]
-            block, epoch = chain.tasks[chain.task]
-            end = min(chain.sample + self.workload.micro_batch, block.end)
-            members.append(_Member(satellite, block, epoch, chain.sample, end))
+            members.append(_Member(satellite, chain.block, chain.epoch, chain.first, chain.end))
         members = self._answered(members, start_s)
         if not members:
             return
@@ -318,9 +316,12 @@ class GroundSteps:
 
     def _end(self, batch: _Batch, end_s: float, next_s: float) -> None:
         """The step is over at ``end_s``; the satellites may begin their next at ``next_s``."""
-        size = self.workload.micro_batch
         for member in batch.members:
-            satellite, chain, count = member.satellite, self.chains[member.satellite], member.end - member.first
+            satellite, chain, count = (
+                member.satellite,
+                self.chains[member.satellite],
+                member.end - member.first,
+            )
             assert member.answer is not None
             over_s = end_s if self.chained else member.answer.head[0]
             ground = (batch.start_s, end_s if self.chained else next_s)
@@ -329,21 +330,20 @@ class GroundSteps:
             )
             self.order.append(
                 (
-                    batch.number, satellite, self.step_of[satellite], member.first, member.end, member.epoch,
+                    batch.number, satellite, chain.step, member.first, member.end, member.epoch,
                     member.answer.path.gateway, member.answer.path.station,
                     batch.updates if self.ordered else 0, batch.start_s, over_s,
                 )
             )  # fmt: skip
-            self.step_of[satellite] += 1
             self.finish_s[satellite] = max(self.finish_s[satellite], over_s)
             self.todo -= count
-            if chain.advance(count):
-                heapq.heappush(self.waiting, (max(next_s, chain.features_s(size)), satellite))
+            if chain.advance():
+                heapq.heappush(self.waiting, (max(next_s, chain.features_s()), satellite))
 
     def _train_heads(self) -> np.ndarray:
         """In mode head every satellite trains its head when its last hidden states are on board."""
         who = np.array([k for k in sorted(self.chains) if not self.left[k]], int)
-        samples = np.array([self.chains[k].tasks[-1][0].end for k in who.tolist()], int)
+        samples = np.array([self.chains[k].samples for k in who.tolist()], int)
         begin_s = self.finish_s[who]
         self.finish_s[who] = begin_s + samples * self.head_training_s
         return activities(
@@ -441,8 +441,8 @@ class GroundSteps:
         begun = int(np.searchsorted(data_s, now_s, side="right"))
         live = np.flatnonzero(limit_s[:begun] > now_s)
         retry_s = float(data_s[begun]) if begun < len(data_s) else np.inf
-        if (limit_s[live] > now_s + BUCKET_S).any():
-            retry_s = min(retry_s, (now_s // BUCKET_S + 1.0) * BUCKET_S)
+        if (limit_s[live] > self.routes.until_s(now_s)).any():
+            retry_s = min(retry_s, self.routes.until_s(now_s))
         return index[live].tolist(), retry_s
 
     def _within(self, session: int, member: _Member, start_s: float, length_s: float) -> Answer | None:
@@ -455,7 +455,7 @@ class GroundSteps:
         return answer
 
     def _path(self, session: int, satellite: int, time_s: float) -> Path | None:
-        key = (session, satellite, int(time_s // BUCKET_S))
+        key = (session, satellite, self.routes.since_s(time_s))
         if key not in self.paths:
             tree = self.routes.tree(self.gateway[session], time_s)
             self.paths[key] = None
@@ -495,7 +495,9 @@ class GroundSteps:
         down_hops: list[list[float]] = []
         for part in range(1, parts + 1):
             time_s = start_s + length_s * part / parts
-            begin_s, time_s = self._send((session, "up"), time_s, up_bits, self.up_bps[session], 1.0, free_at_s)
+            begin_s, time_s = self._send(
+                (session, "up"), time_s, up_bits, self.up_bps[session], 1.0, free_at_s
+            )
             _widen(uplink, begin_s, time_s)
             if path is None:
                 path = self._path(session, member.satellite, time_s)

@@ -19,7 +19,7 @@ from orbit.contact_plan import LinkKind
 from strategies.all_gather import Gathered
 from strategies.network import PayloadTooLargeError
 from strategies.plan import ON_NO_LINK, Kind, as_activities
-from strategies.routes import BUCKET_S, Routes, Tree
+from strategies.routes import Routes, Tree
 from strategies.shares import LinkShares
 from strategies.sunlight import finished_s
 from strategies.workload import ComputeRates, IntraOrbit, Resources, Workload
@@ -28,7 +28,12 @@ _ALIKE = (
     0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
 )
 _SOON_S = 5.0  # sessions that begin so soon share the rest
-_STORED_TRIED = 3  # satellites that are tried where none has an open way to the gateway, those with most left first
+_STORED_TRIED = (
+    3  # satellites that are tried where none has an open way to the gateway, those with most left first
+)
+_SLOW_PIECE_S = (
+    10.0  # a block takes no longer on slow inter-satellite links, so that blocks from all sides take turns
+)
 _PIECES = 4  # a session takes at most this part of what its group still has, so that sessions end together
 
 
@@ -55,15 +60,17 @@ class Delivery:
 
 @dataclass(frozen=True)
 class _Offer:
-    """When a block would be embedded (if not before), pass its hops (node, peer, begin, end), cross to the ground.
+    """When a block would be embedded (if not before), pass its hops, cross to the ground.
 
-    A link is free for the next block at ``end``; bursts of small crossings may hold the block up a little longer.
+    A hop is (node, peer, begin, end, there): the link is free for the next block at ``end``, but bursts of small crossings
+    may hold the block up until ``there``; likewise the downlink.
     """
 
     embed: tuple[float, float] | None
-    hops: list[tuple[int, int, float, float]]
+    hops: list[tuple[int, int, float, float, float]]
     begin_s: float
     end_s: float
+    there_s: float
 
 
 class Transport:
@@ -117,6 +124,8 @@ class Transport:
         self.plane_free_s: dict[int, float] = {}
         self.held: dict[int, deque[tuple[float, float]]] = {int(k): deque() for k in sessions["satellite"]}
         self.free_s = sessions["data_s"].copy()
+        self.slowest_isl_bps = float(routes.links["rate_bps"].min(initial=math.inf))
+        self.slow_isls = self.slowest_isl_bps < float(passes["down_bps"].max(initial=0.0))
         self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
         self.blocks: list[Block] = []
         self.rows: list[tuple] = []
@@ -136,7 +145,7 @@ class Transport:
     def _send(self, index: int, free_s: float) -> float:
         """Send one block through a session that is free at ``free_s``; returns when it is to be asked again."""
         session = self.sessions[index]
-        limit_s, next_bucket_s = float(session["limit_s"]), (free_s // BUCKET_S + 1.0) * BUCKET_S
+        limit_s, next_bucket_s = float(session["limit_s"]), self.routes.until_s(free_s)
         rate_bps = float(self.passes["down_bps"][session["pass_index"]]) * self.share_down
         tree = self.routes.tree(int(session["satellite"]), free_s)
         near, origin = self._reach(tree)
@@ -144,6 +153,8 @@ class Transport:
             return self._send_stored(index, free_s, rate_bps)
         if self.sunlight is not None:
             near = self._lit(near, free_s)
+        if self.slow_isls and not self.copies:
+            return self._send_first_there(index, near, tree, free_s, rate_bps)
         source = self._next_source(near)
         path = tree.path(origin.get(source, source))
         count = self._piece(index, near, free_s, source)
@@ -151,12 +162,52 @@ class Transport:
             offer = self._offer(index, source, count, path, free_s, rate_bps)
             if offer is None:
                 return self._send_stored(index, free_s, rate_bps)
-            late_s = offer.end_s + self.shares.downlink_delay_s - limit_s
+            late_s = offer.there_s - limit_s
             if late_s <= 0.0:
                 self._commit(index, source, count, offer)
                 return offer.end_s
             count = min(count - math.ceil(late_s * rate_bps / self.bits), count - 1)
         return limit_s
+
+    def _send_first_there(
+        self, index: int, near: np.ndarray, tree: Tree, free_s: float, rate_bps: float
+    ) -> float:
+        """As :meth:`_send`, where inter-satellite links are slower than the downlink.
+
+        Blocks come in over several links at the same time then, and the first that is there goes down first.
+        """
+        limit_s = float(self.sessions["limit_s"][index])
+        best: tuple[float, int, int, _Offer] | None = None
+        for source in self._one_of_each_side(near, tree):
+            path = tree.path(source)
+            slowest_bps = 1.0 / max(float(tree.serial_s_per_bit[source]), 1e-15)
+            count = self._piece(index, near, free_s, source)
+            if len(path) > 1:
+                count = min(
+                    count, max(int(_SLOW_PIECE_S * slowest_bps / self.bits), self.workload.micro_batch)
+                )
+            while (count := self._whole(count, source)) > 0:
+                offer = self._offer(index, source, count, path, free_s, rate_bps)
+                if offer is None or offer.there_s <= limit_s:
+                    break
+                count //= 2
+            if count > 0 and offer is not None:
+                key = (offer.begin_s, -int(self.left[source]), source, offer)
+                if best is None or key[:3] < best[:3]:
+                    best, best_count = key, count
+        if best is None:
+            return self._send_stored(index, free_s, rate_bps)
+        self._commit(index, best[2], best_count, best[3])
+        return best[3].end_s
+
+    def _one_of_each_side(self, near: np.ndarray, tree: Tree) -> list[int]:
+        """Of the satellites behind each neighbour of the gateway the nearest one of those with most left, and itself."""
+        side, left = tree.side[near], self.left[near]
+        most = np.zeros(len(tree.side), left.dtype)
+        np.maximum.at(most, side, left)
+        alike = near[left >= _ALIKE * most[side]]
+        _, first = np.unique(tree.side[alike], return_index=True)
+        return alike[np.sort(first)].tolist()
 
     def _piece(self, index: int, near: np.ndarray, free_s: float, source: int) -> int:
         """How many samples of a source a session takes at once."""
@@ -177,7 +228,7 @@ class Transport:
         the way on which it arrives first.
         """
         session = self.sessions[index]
-        limit_s, next_bucket_s = float(session["limit_s"]), (free_s // BUCKET_S + 1.0) * BUCKET_S
+        limit_s, next_bucket_s = float(session["limit_s"]), self.routes.until_s(free_s)
         gateway, group = int(session["satellite"]), int(session["group"])
         waiting = np.flatnonzero((self.left > 0) & (self.group == group))
         if not len(waiting) or self.copies:
@@ -187,7 +238,7 @@ class Transport:
             while (count := self._whole(count, source)) > 0:
                 path = self._foremost(source, gateway, count)
                 offer = path and self._offer(index, source, count, path, free_s, rate_bps)
-                if offer and offer.end_s + self.shares.downlink_delay_s <= limit_s:
+                if offer and offer.there_s <= limit_s:
                     self._commit(index, source, count, offer)
                     return offer.end_s
                 count //= 2
@@ -280,26 +331,34 @@ class Transport:
         stored = self.intra_orbit is IntraOrbit.SEQUENTIAL
         if stored and len(path) > 1:
             first_s = max(first_s, last_s, self.plane_free_s.get(int(self.plane[source]), self.start_s))
-        hops: list[tuple[int, int, float, float]] = []
+        hops: list[tuple[int, int, float, float, float]] = []
         for node, peer in itertools.pairwise(path):
             ready_s = max(first_s, self.link_free_s.get((node, peer), self.start_s))
             begin_s, shut_s, link_bps, owlt_s = self.routes.window(
-                node, peer, ready_s, bits / self.share_isl, self.shares.isl_delay_s
+                node, peer, ready_s, bits / self.share_isl, self.shares.isl_delay_s(self.slowest_isl_bps)
             )
             usable_bps = link_bps * self.share_isl
-            end_s = max(begin_s + bits / usable_bps, last_s + (lead_bits / usable_bps if hops else 0.0))
-            late_s = end_s + self.shares.isl_delay_s
+            if hops:  # behind a slower link it begins later, and does not pause
+                begin_s = max(begin_s, last_s + (lead_bits - bits) / usable_bps)
+            end_s = begin_s + bits / usable_bps if hops else max(begin_s + bits / usable_bps, last_s)
+            late_s = end_s + self.shares.isl_delay_s(link_bps)
             if not late_s <= shut_s + 1e-9:
                 return None
-            hops.append((node, peer, begin_s, end_s))
+            hops.append((node, peer, begin_s, end_s, late_s))
             last_s = late_s + owlt_s
             first_s = last_s if stored else begin_s + lead_bits / usable_bps + owlt_s
         begin_s = max(free_s, first_s)
-        end_s = max(begin_s + bits / rate_bps, last_s + (lead_bits / rate_bps if hops else 0.0))
-        return _Offer(embed, hops, begin_s, end_s)
+        if hops:
+            begin_s = max(begin_s, last_s + (lead_bits - bits) / rate_bps)
+        end_s = max(begin_s + bits / rate_bps, last_s)
+        return _Offer(
+            embed, hops, begin_s, end_s, end_s + self.shares.downlink_delay_s(rate_bps / self.share_down)
+        )
 
     def _room_s(self, index: int, count: int) -> float:
         """When the gateway has room for ``count`` samples more than wait in it for this session."""
+        if math.isinf(self.buffer_bytes):
+            return self.start_s
         held = self.held[int(self.sessions["satellite"][index])]
         room_s = self.start_s
         waiting = sum(size for _, size in held)
@@ -330,18 +389,16 @@ class Transport:
             self.embedded_s[source] = offer.embed[1]
         if offer.embed and self.embed_s:
             note(Kind.EMBED, ON_NO_LINK, source, -1, *offer.embed, 0.0, count * self.workload.embedding_flops)
-        delay_s = self.shares.isl_delay_s
-        for node, peer, begin_s, end_s in offer.hops:
+        for node, peer, begin_s, end_s, hop_there_s in offer.hops:
             link = LinkKind.INTRA_ISL if self.plane[node] == self.plane[peer] else LinkKind.INTER_ISL
-            note(Kind.FEATURES, link, node, peer, begin_s, end_s + delay_s, size, 0.0)
+            note(Kind.FEATURES, link, node, peer, begin_s, hop_there_s, size, 0.0)
             self.link_free_s[node, peer] = end_s
-        there_s = offer.end_s + self.shares.downlink_delay_s
-        note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, there_s, size, 0.0)
+        note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, offer.there_s, size, 0.0)
         if offer.hops and self.intra_orbit is IntraOrbit.SEQUENTIAL:
-            self.plane_free_s[int(self.plane[source])] = offer.hops[-1][3]
-        self.held[gateway].append((there_s, size))
+            self.plane_free_s[int(self.plane[source])] = offer.hops[-1][4]
+        self.held[gateway].append((offer.there_s, size))
         self.next_sample[source] = end
         self.left[source] -= count
         self.free_s[index] = offer.end_s
         owlt_s = float(self.passes["owlt_s"][session["pass_index"]])
-        self.blocks.append(Block(source, index, first, end, offer.begin_s + owlt_s, there_s + owlt_s))
+        self.blocks.append(Block(source, index, first, end, offer.begin_s + owlt_s, offer.there_s + owlt_s))

@@ -1,165 +1,178 @@
-"""The checker finds what is wrong: a good plan, one thing changed, the rule that must notice."""
+"""The checker finds what is wrong: good plans of every mode, one thing changed at a time, by name and drawn."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+import itertools
 
 import numpy as np
 import pytest
 from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, make_workload
 
-from orbit.contact_plan import LinkKind
+from benchmarks.plan_mutations import MUTATIONS, random_mutations
 from strategies.checker import InfeasiblePlanError, check_plan, require_feasible
 from strategies.plan import Kind, Plan
 from strategies.planner import plan_round
-from strategies.workload import ComputeRates, Resources, Switches
+from strategies.round_state import RoundState
+from strategies.sunlight import Sunlight
+from strategies.workload import ComputeRates, Resources, Switches, Workload
 
-WORK = make_workload(6, 200)
-
-
-@pytest.fixture(scope="module")
-def plan() -> Plan:
-    return plan_round(WORLD, WORK, RATES, RESOURCES, LADDER["e"], start_s=0.0)
-
-
-def rules(plan: Plan, rates: ComputeRates = RATES, resources: Resources = RESOURCES) -> set[str]:
-    return {violation.rule for violation in check_plan(plan, WORLD, WORK, rates, resources)}
+_DAY = Sunlight(tuple(np.array([[0.0, 6.0], [9.0, np.inf]]) for _ in range(6)))
+_POOLED = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=0.002)
+_UNDER_WAY = RoundState(
+    done=(96, 48, 0, 0, 0, 0), on_ground=(96, 64, 0, 0, 0, 0), pointed=frozenset({(0, 6)})
+)
 
 
-def changed(plan: Plan, change: Callable[[np.ndarray], np.ndarray]) -> Plan:
-    return dataclasses.replace(plan, activities=change(plan.activities.copy()))
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """A round to be planned and checked."""
+
+    workload: Workload
+    switches: Switches
+    rates: ComputeRates = RATES
+    resources: Resources = RESOURCES
+    state: RoundState | None = None
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        return plan_round(
+            WORLD, self.workload, self.rates, self.resources, self.switches, start_s=0.0, state=self.state
+        )
+
+    def rules(self, plan: Plan) -> set[str]:
+        found = check_plan(plan, WORLD, self.workload, self.rates, self.resources, self.state)
+        return {violation.rule for violation in found}
 
 
-def first(rows: np.ndarray, kind: Kind, link: int | None = None) -> int:
-    return int(np.argmax((rows["kind"] == kind) & ((rows["link"] == link) if link is not None else True)))
+def _lora(**changes: object) -> Workload:
+    return make_workload(6, 96, **changes)
 
 
-def test_an_unchanged_plan_breaks_no_rule(plan) -> None:
-    assert rules(plan) == set()
-    require_feasible(plan, WORLD, WORK, RATES, RESOURCES)
+_GATHER = Switches.parse("all-gather", "topology-aware", "none")
+_ONE_BY_ONE = Switches.parse("sequential", "topology-aware", "none")
+_JOINT = {"shared_adapter": True, "satellites_per_step": 3, "gradient_delay": 1}
+CASES = {
+    "lora, own windows": Judged(_lora(), LADDER["b"]),
+    "lora, all strategies": Judged(_lora(), LADDER["e"], rates=_POOLED),
+    "lora, joint steps of an adapter each": Judged(_lora(satellites_per_step=4), LADDER["d"]),
+    "lora, shared adapter": Judged(_lora(shared_adapter=True), LADDER["d"], rates=_POOLED),
+    "lora, shared adapter, joint and delayed steps": Judged(_lora(**_JOINT), LADDER["e"]),
+    "lora, steps in parts": Judged(_lora(**_JOINT, micro_batches=4), LADDER["d"], rates=_POOLED),
+    "lora, shared head": Judged(_lora(shared_head=True), LADDER["e"]),
+    "lora, two epochs": Judged(_lora(epochs=2, full_return=True), LADDER["c"]),
+    "lora, share on board": Judged(_lora(onboard_share=True), LADDER["e"]),
+    "lora, features cached": Judged(_lora(cached_fraction=0.5), LADDER["d"]),
+    "lora, copies round the plane": Judged(_lora(), _GATHER),
+    "lora, one satellite at a time": Judged(_lora(), _ONE_BY_ONE),
+    "lora, on sunlight": Judged(_lora(), LADDER["d"], resources=Resources(sunlight=_DAY)),
+    "lora, under way": Judged(_lora(), LADDER["d"], state=_UNDER_WAY),
+    "head": Judged(_lora(mode="head", epochs=3), LADDER["e"], rates=_POOLED),
+    "images down": Judged(_lora(mode="downlink", epochs=2), LADDER["e"]),
+    "on-board lora, own windows": Judged(_lora(mode="onboard-lora"), LADDER["b"]),
+    "on-board lora, through the ground": Judged(_lora(mode="onboard-lora"), LADDER["d"]),
+    "on-board lora, over lasers": Judged(_lora(mode="onboard-lora"), LADDER["e"]),
+    "whole model on board": Judged(_lora(mode="onboard-full"), LADDER["d"]),
+}
+every_case = pytest.mark.parametrize("judged", CASES.values(), ids=CASES.keys())
 
 
-def test_a_dropped_block_is_noticed(plan) -> None:
-    assert "once" in rules(
-        changed(plan, lambda rows: np.delete(rows, first(rows, Kind.FEATURES, LinkKind.DOWNLINK)))
-    )
+@every_case
+def test_an_unchanged_plan_breaks_no_rule(judged) -> None:
+    found = check_plan(judged.plan, WORLD, judged.workload, judged.rates, judged.resources, judged.state)
+    assert [str(violation) for violation in found] == []
 
 
-def test_a_block_delivered_twice_is_noticed(plan) -> None:
-    def twice(rows: np.ndarray) -> np.ndarray:
-        return np.append(rows, rows[first(rows, Kind.FEATURES, LinkKind.DOWNLINK)])
-
-    assert "once" in rules(changed(plan, twice))
-
-
-def test_a_step_left_out_is_noticed(plan) -> None:
-    assert "once" in rules(changed(plan, lambda rows: np.delete(rows, first(rows, Kind.BACKBONE))))
+@every_case
+def test_every_mutation_that_applies_to_a_plan_is_found(judged) -> None:
+    broken = {mutation.name: mutation.change(judged.plan, WORLD) for mutation in MUTATIONS}
+    missed = [name for name, plan in broken.items() if plan is not None and not judged.rules(plan)]
+    assert missed == []
 
 
-def test_a_missing_session_is_noticed(plan) -> None:
-    assert "session" in rules(changed(plan, lambda rows: np.delete(rows, first(rows, Kind.SESSION))))
+def test_there_are_forty_mutations_and_each_applies_to_some_plan() -> None:
+    assert len(MUTATIONS) >= 40
+    idle = [
+        mutation.name
+        for mutation in MUTATIONS
+        if all(mutation.change(judged.plan, WORLD) is None for judged in CASES.values())
+    ]
+    assert idle == []
 
 
-def test_a_missing_laser_is_noticed(plan) -> None:
-    assert "laser" in rules(changed(plan, lambda rows: rows[rows["kind"] != Kind.LASER]))
+@every_case
+def test_drawn_mutations_are_found(judged) -> None:
+    drawn = random_mutations(judged.plan, WORLD, np.random.default_rng(len(judged.plan.activities)))
+    missed = [what for what, plan in itertools.islice(drawn, 30) if not judged.rules(plan)]
+    assert missed == []
 
 
-def test_a_second_satellite_on_one_beam_is_noticed(plan) -> None:
-    def crowded(rows: np.ndarray) -> np.ndarray:
-        extra = rows[[first(rows, Kind.SESSION)]].copy()
-        extra["node"] = (extra["node"] + 1) % 6
-        return np.append(rows, extra)
-
-    assert "antenna" in rules(changed(plan, crowded))
+_ALL = CASES["lora, all strategies"]
 
 
-def test_a_transfer_outside_its_window_is_noticed(plan) -> None:
-    def early(rows: np.ndarray) -> np.ndarray:
-        rows["node"][first(rows, Kind.FEATURES, LinkKind.DOWNLINK)] = 5  # whose window is not open yet
-        return rows
-
-    assert "window" in rules(changed(plan, early))
+def rules_of(judged: Judged, **changes: object) -> set[str]:
+    """What breaks where the world is not what a plan was made for."""
+    return dataclasses.replace(judged, **changes).rules(judged.plan)
 
 
-def test_a_link_faster_than_it_is_is_noticed(plan) -> None:
-    def hurried(rows: np.ndarray) -> np.ndarray:
-        index = first(rows, Kind.FEATURES, LinkKind.DOWNLINK)
-        rows["bytes"][index] *= 3.0
-        return rows
-
-    assert "capacity" in rules(changed(plan, hurried))
+def test_slower_computers_than_planned_are_noticed() -> None:
+    slow_ground = ComputeRates(RATES.satellite_flops, RATES.ground_flops / 4.0)
+    slow_satellites = ComputeRates(RATES.satellite_flops / 4.0, RATES.ground_flops)
+    assert {"ground", "step"} & rules_of(_ALL, rates=slow_ground)
+    assert "compute" in rules_of(_ALL, rates=slow_satellites)
 
 
-def test_features_that_leave_before_they_are_embedded_are_noticed(plan) -> None:
-    def late(rows: np.ndarray) -> np.ndarray:
-        rows["end_s"][first(rows, Kind.EMBED)] += 50.0
-        return rows
-
-    assert "order" in rules(changed(plan, late))
+def test_messages_that_take_longer_than_planned_are_noticed() -> None:
+    slow = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=0.01)
+    assert {"ground", "step"} & rules_of(_ALL, rates=slow)
 
 
-def test_steps_before_their_features_are_noticed(plan) -> None:
-    def eager(rows: np.ndarray) -> np.ndarray:
-        backbone = rows["kind"] == Kind.BACKBONE
-        rows["start_s"][backbone] = plan.start_s
-        return rows
-
-    assert "order" in rules(changed(plan, eager))
+def test_a_longer_set_up_or_acquisition_than_planned_is_noticed() -> None:
+    assert "session" in rules_of(_ALL, resources=Resources(setup_s=20.0))
+    assert "laser" in rules_of(_ALL, resources=Resources(acquisition_s=20.0))
 
 
-def test_an_answer_before_its_computation_is_noticed(plan) -> None:
-    def eager(rows: np.ndarray) -> np.ndarray:
-        rows["start_s"][first(rows, Kind.HIDDEN, LinkKind.UPLINK)] -= 5.0
-        return rows
-
-    assert "order" in rules(changed(plan, eager))
+def test_antennas_that_were_not_pointed_are_noticed() -> None:
+    judged = CASES["lora, under way"]
+    assert "session" in rules_of(judged, state=dataclasses.replace(_UNDER_WAY, pointed=frozenset()))
 
 
-def test_slower_computers_than_planned_are_noticed(plan) -> None:
-    assert "compute" in rules(plan, rates=ComputeRates(RATES.satellite_flops, RATES.ground_flops / 4.0))
+def test_a_smaller_buffer_than_planned_is_noticed() -> None:
+    assert "buffer" in rules_of(_ALL, resources=Resources(buffer_bytes=1e5))
 
 
-def test_a_longer_set_up_than_planned_is_noticed(plan) -> None:
-    assert "session" in rules(plan, resources=Resources(setup_s=20.0))
+def test_darkness_that_was_not_planned_is_noticed() -> None:
+    dark = Sunlight(tuple(np.array([[30.0, np.inf]]) for _ in range(6)))
+    assert "compute" in rules_of(_ALL, resources=Resources(sunlight=dark))
 
 
-def test_a_smaller_buffer_than_planned_is_noticed(plan) -> None:
-    assert "buffer" in rules(plan, resources=Resources(buffer_bytes=1e5))
+def test_fewer_satellites_in_a_step_or_less_delay_than_planned_are_noticed() -> None:
+    # With all features on the ground, steps wait for nothing but each other.
+    dense = {"cached_fraction": 1.0, "epochs": 2}
+    judged = Judged(_lora(**_JOINT, **dense), LADDER["d"])
+    assert judged.rules(judged.plan) == set()
+    assert "step" in rules_of(judged, workload=_lora(**{**_JOINT, "satellites_per_step": 2}, **dense))
+    assert "step" in rules_of(judged, workload=_lora(**{**_JOINT, "gradient_delay": 0}, **dense))
 
 
-def test_a_bound_above_the_plan_is_noticed(plan) -> None:
-    assert "bound" in rules(dataclasses.replace(plan, lower_bound_s=2.0 * plan.makespan_s))
+def test_an_adapter_for_each_is_no_plan_for_a_shared_one() -> None:
+    judged = Judged(_lora(cached_fraction=1.0), LADDER["d"])
+    assert "step" in rules_of(judged, workload=_lora(cached_fraction=1.0, shared_adapter=True))
 
 
-def test_weights_left_out_of_the_average_are_noticed(plan) -> None:
-    assert "average" in rules(changed(plan, lambda rows: rows[rows["kind"] != Kind.REDUCE]))
+@pytest.mark.parametrize(
+    "lost", [("epochs", 2), ("micro_batch", 8), ("cached_fraction", 0.2), ("head_bytes", 62e3)]
+)
+def test_a_plan_for_another_workload_is_noticed(lost) -> None:
+    name, value = lost
+    assert rules_of(_ALL, workload=_lora(**{name: value}))
 
 
-def test_weights_sent_before_the_last_step_are_noticed(plan) -> None:
-    def hasty(rows: np.ndarray) -> np.ndarray:
-        own = (rows["kind"] == Kind.REDUCE) & (rows["node"] < 6)
-        rows["start_s"][own] = plan.start_s
-        return rows
-
-    assert "average" in rules(changed(plan, hasty))
-
-
-@pytest.mark.parametrize("kind", [Kind.REDUCE, Kind.UPDATE])
-def test_weights_passed_on_before_they_are_there_are_noticed(kind) -> None:
-    work = make_workload(6, 50, "onboard-lora")
-    switches = Switches.parse("parallel", "topology-aware", "none")
-    plan = plan_round(WORLD, work, RATES, RESOURCES, switches, start_s=0.0)
-    assert check_plan(plan, WORLD, work, RATES, RESOURCES) == []
-    rows = plan.activities.copy()
-    link = LinkKind.DOWNLINK if kind is Kind.REDUCE else LinkKind.UPLINK
-    through_ground = (rows["kind"] == kind) & (rows["link"] == link)
-    rows["start_s"][through_ground], rows["end_s"][through_ground] = plan.start_s, plan.start_s + 1.0
-    hasty = dataclasses.replace(plan, activities=rows)
-    assert "average" in {violation.rule for violation in check_plan(hasty, WORLD, work, RATES, RESOURCES)}
-
-
-def test_an_infeasible_plan_is_refused_with_its_first_violations(plan) -> None:
-    broken = changed(plan, lambda rows: rows[rows["kind"] != Kind.SESSION])
-    with pytest.raises(InfeasiblePlanError, match="has no session"):
-        require_feasible(broken, WORLD, WORK, RATES, RESOURCES)
+def test_an_infeasible_plan_is_refused_with_satellite_link_and_time_of_its_first_violations() -> None:
+    judged, rows = _ALL, _ALL.plan.activities
+    broken = dataclasses.replace(judged.plan, activities=rows[rows["kind"] != Kind.SESSION])
+    with pytest.raises(
+        InfeasiblePlanError, match=r"over downlink sat-\d-\d → station-\d, [\d.]+–[\d.]+ s has no session"
+    ):
+        require_feasible(broken, WORLD, judged.workload, judged.rates, judged.resources)

@@ -1,0 +1,103 @@
+"""Plans say when a round ends: a replay of their decisions, with a clock of its own, ends when they do."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, worlds
+
+from benchmarks.plan_replay import ReplayError, replay
+from strategies.plan import Kind
+from strategies.planner import plan_round
+from strategies.round_state import RoundState
+from strategies.workload import ComputeRates
+
+_WITHIN = 0.01
+_ADAPTERS = {
+    "each": {},
+    "each, 4 in a step": {"satellites_per_step": 4},
+    "shared": {"shared_adapter": True},
+    "shared, 3 in a step": {"shared_adapter": True, "satellites_per_step": 3},
+    "shared, 3 in a step, delayed": {"shared_adapter": True, "satellites_per_step": 3, "gradient_delay": 2},
+    "shared, in parts": {"shared_adapter": True, "satellites_per_step": 3, "micro_batches": 4},
+}
+_HEADS = {"a head each": {}, "shared head": {"shared_head": True}, "all tokens back": {"full_return": True}}
+_MESSAGES = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=0.002)
+
+
+def assert_ends_as_planned(plan, world, workload, rates, resources, state=None) -> None:
+    flown = replay(plan, world, workload, rates, resources, state)
+    assert flown.end_s - plan.start_s == pytest.approx(plan.makespan_s, rel=_WITHIN)
+
+
+@pytest.mark.parametrize("switches", ["b", "d", "e"])
+@pytest.mark.parametrize("head", _HEADS.values(), ids=_HEADS.keys())
+@pytest.mark.parametrize("adapter", _ADAPTERS.values(), ids=_ADAPTERS.keys())
+def test_a_split_round_ends_as_planned_with_every_adapter_head_and_pipelining(
+    adapter, head, switches
+) -> None:
+    workload = make_workload(6, 96, **adapter, **head)
+    plan = plan_round(WORLD, workload, _MESSAGES, RESOURCES, LADDER[switches], start_s=0.0)
+    assert_ends_as_planned(plan, WORLD, workload, _MESSAGES, RESOURCES)
+
+
+@pytest.mark.parametrize("switches", ["b", "d", "e"])
+@pytest.mark.parametrize("mode", ["head", "downlink", "onboard-lora", "onboard-full"])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_round_of_every_other_mode_ends_as_planned(mode, switches, epochs) -> None:
+    workload = make_workload(6, 96, mode=mode, epochs=epochs)
+    plan = plan_round(WORLD, workload, _MESSAGES, RESOURCES, LADDER[switches], start_s=0.0)
+    assert_ends_as_planned(plan, WORLD, workload, _MESSAGES, RESOURCES)
+
+
+@pytest.mark.parametrize("changes", [{"onboard_share": True}, {"cached_fraction": 0.5}, {"epochs": 3}])
+def test_a_round_with_less_to_send_or_more_to_do_ends_as_planned(changes) -> None:
+    workload = make_workload(6, 96, **changes)
+    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
+    assert_ends_as_planned(plan, WORLD, workload, RATES, RESOURCES)
+
+
+def test_the_rest_of_a_round_ends_as_planned() -> None:
+    workload = make_workload(6, 96)
+    state = RoundState(done=(96, 40, 0, 0, 0, 0), on_ground=(96, 64, 0, 0, 0, 0), pointed=frozenset({(0, 6)}))
+    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0, state=state)
+    assert_ends_as_planned(plan, WORLD, workload, RATES, RESOURCES, state)
+
+
+@drawn(20)
+@given(worlds(), st.sampled_from(sorted(_ADAPTERS)), st.sampled_from(sorted(LADDER)))
+def test_rounds_of_drawn_worlds_end_as_planned(case, adapter, switches) -> None:
+    world, workload, resources = case
+    if workload.mode == "lora":
+        workload = dataclasses.replace(workload, **_ADAPTERS[adapter])
+    plan = plan_round(world, workload, RATES, resources, LADDER[switches], start_s=0.0)
+    assert_ends_as_planned(plan, world, workload, RATES, resources)
+
+
+def test_a_plan_that_promises_too_much_ends_later_than_it_says() -> None:
+    workload = make_workload(6, 96, shared_adapter=True)
+    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
+    slow = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=0.5)
+    flown = replay(plan, WORLD, workload, slow, RESOURCES)
+    assert flown.end_s - plan.start_s > 1.05 * plan.makespan_s
+
+
+def test_a_plan_without_its_sessions_leads_nowhere() -> None:
+    workload = make_workload(6, 96)
+    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
+    grounded = plan.activities[plan.activities["kind"] != Kind.SESSION]
+    with pytest.raises(ReplayError, match="wait for ever"):
+        replay(dataclasses.replace(plan, activities=grounded), WORLD, workload, RATES, RESOURCES)
+
+
+def test_the_order_of_the_steps_is_the_plans() -> None:
+    """With all in one place and nothing to wait for, the ground's passes add up to the round."""
+    workload = make_workload(6, 96, shared_adapter=True)
+    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
+    batches = [int(number) for number, _ in itertools.groupby(plan.steps["batch"])]
+    assert batches == list(range(len(np.unique(plan.steps["batch"]))))
