@@ -49,7 +49,7 @@ def trained(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def rows_as_planned(directory: Path) -> list[dict[str, Any]]:
-    """The record without what a satellite that was parked or forgot sent again."""
+    """The record without what a satellite that was suspended or forgot sent again."""
     sent = ["split_up_bytes", "split_down_bytes"]
     return pq.read_table(directory / "rounds.parquet").drop(sent).to_pylist()
 
