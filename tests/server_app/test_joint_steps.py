@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from client_app.partitions import partition
 from mission.orbits import constellation_of
-from mission.scenario import ScenarioError, load_scenario
-from mission.schema import Scenario
+from mission.scenario import ScenarioError, load_scenario, scenario_from_json, scenario_to_json
+from mission.schema import SATELLITES_PER_STEP, Scenario
 from server_app.planning import workload_of
 from splitmodel.adapters import LoraSettings, add_lora
 from splitmodel.heads import StandardisedHead
@@ -208,6 +208,18 @@ def test_joint_steps_and_delay_are_refused_where_no_adapter_is_shared(mode: dict
         ScenarioError, match=rf"training.*{key}: found 3 in mode .*allowed [01], except in mode lora"
     ):
         load_scenario("demo", mode | {f"training.{key}": 3})
+
+
+def test_steps_are_joint_by_default_with_a_shared_adapter_alone() -> None:
+    for overrides, expected in (
+        ({}, SATELLITES_PER_STEP),
+        ({"training.mode": "head"}, 1),
+        ({"training.adapter": "per-satellite"}, 1),
+        ({"training.satellites_per_step": 2}, 2),
+    ):
+        scenario = load_scenario("demo", overrides)
+        assert scenario.training.satellites_per_step == expected
+        assert scenario_from_json(scenario_to_json(scenario)) == scenario  # as a run directory keeps it
 
 
 def test_the_planner_is_told_of_joint_steps_and_delay() -> None:
