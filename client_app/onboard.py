@@ -38,8 +38,8 @@ class Progress:
 
     Attributes:
         step: The next step to take.
-        attempt: How often a step was sent again, since the round was suspended or the ground had lost its cache; makes it
-            a new transfer.
+        attempt: How often a step was sent again, since the round was suspended or the ground had lost its cache; makes
+            it a new transfer.
         loss_sum, correct, seen: Sums over the images seen in this round.
         optimizer: State of the head's optimiser, by parameter and name.
         sent: The head's parameters as the ground sent them, where FedProx holds on to them.

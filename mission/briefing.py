@@ -11,9 +11,9 @@ from mission.schema import Scenario
 
 GROUND = "ground"  # its name on the wire
 FEATURE_NAME_BYTES = 16  # a name of features that the ground keeps
-# How many steps a satellite's features may run ahead of the step whose gradient it owes. Features do not depend on steps,
-# so the link need not idle during a step's round trip: that takes 0.1 to 0.5 s over a few hops, about as long as two
-# steps' features take (ViT-B, 16 images in int8, at 200 Mbit/s: 0.1 s); twice that fills it also where steps are joint.
+# How many steps a satellite's features may run ahead of the step whose gradient it owes. Features do not depend on
+# steps, so the link need not idle during a step's round trip: over a few hops that takes 0.1 to 0.4 s, and the features
+# of 16 images 0.1 s (ViT-B, int8, 200 Mbit/s). More would only fill the ground's memory.
 STEPS_AHEAD = 4
 
 

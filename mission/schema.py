@@ -21,7 +21,7 @@ Decibel = Annotated[float, Field(ge=-60.0, le=150.0)]
 Azimuth = Annotated[float, Field(ge=0.0, le=360.0)]
 Elevation = Annotated[float, Field(ge=-5.0, lt=90.0)]
 # Of a shared adapter, by accuracy per mission hour: docs/concepts.md, "Joint steps".
-SATELLITES_PER_STEP = 6
+SATELLITES_PER_STEP = 24
 Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 
 
@@ -310,8 +310,8 @@ class Training(Table):
         1,
         ge=1,
         le=10_000,
-        description="lora with a shared adapter: satellites whose batches form one optimiser step, with the root of their "
-        f"number times the learning rate (default there: {SATELLITES_PER_STEP})",
+        description="lora with a shared adapter: satellites whose batches form one optimiser step, with the root of "
+        f"their number times the learning rate (default there: {SATELLITES_PER_STEP})",
     )
     gradient_delay: int = Field(
         0,

@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 BURST_S = (
     0.02  # how late the sender may run and still catch up: more than a scheduler's hiccup, less than a window
 )
-CHUNK_BYTES = ((250e6, 64 << 10), (1e9, 256 << 10), (math.inf, 1 << 20))  # below this rate, this size
+# Below this rate, this size. What is urgent waits for the chunk that is on the line: at 2 Mbit/s 64 KiB would take as
+# long as a whole step's round trip.
+CHUNK_BYTES = ((20e6, 8 << 10), (250e6, 64 << 10), (1e9, 256 << 10), (math.inf, 1 << 20))
 MIN_CREDIT_BYTES = 1 << 20
 MAX_CREDIT_BYTES = 8 << 20
 TURNAROUND_S = 0.02  # what an acknowledgement takes beside the light time

@@ -1,1 +1,1 @@
-"""The ground segment: backbone, turns, checkpoints, report."""
+"""The ground segment: backbone, scheduling, checkpoints, report."""

@@ -21,8 +21,9 @@ _MESSAGES = 3  # for whose software the plan counts time in a round trip
 def calibrated(scenario: Scenario, costs: Profile, steps: BackboneSteps, roster: Roster) -> Scenario:
     """The scenario with compute rates as measured.
 
-    What software takes for a message is a third of asking the ground for one image's pooled state: as in a step, the
-    ground sends a message, the satellite takes it and the ground takes what comes back (:class:`strategies.workload.ComputeRates`).
+    What software takes for a message is a third of asking the ground for one image's pooled state: that is a message
+    there and one back, and in a step the plan counts three for as much, of the ground before each pass and of the
+    satellite (:class:`strategies.workload.ComputeRates`).
 
     Args:
         scenario: The resolved scenario.

@@ -126,8 +126,8 @@ def round_network(
     """The links of a round, all stations one node.
 
     Satellites of a plane see each other as geometry has it. Every other link is there while the plan holds antenna or
-    laser for it, set-up excepted: from its first use to the end of the contact, or until another needs the antenna. Those
-    that are ``pointed`` when the plan starts need no set-up.
+    laser for it, set-up excepted: from its first use to the end of the contact, or until another needs the antenna.
+    Those that are ``pointed`` when the plan starts need no set-up.
     After the planned end every space-ground contact is there, should the round be late.
     """
     names = [node.name if node.kind == "satellite" else ground for node in contact_plan.nodes]

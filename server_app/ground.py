@@ -126,7 +126,7 @@ class Ground:
         self._round = 0  # the muster
         self._seen: dict[str, tuple[Moments, Moments]] = {}  # features and pooled states of the muster
         self._scaling: SplitScaling | None = None
-        self._schedule = Schedule(())
+        self._schedule = Schedule((), ())
         self._sequence: StepSequence | None = None
         self._batches: dict[int, _Batch] = {}
         self._clients: dict[str, _Client] = {}
@@ -139,7 +139,7 @@ class Ground:
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="backbone")
 
     def expect_all_at_once(self, waiting: Callable[[], AbstractContextManager[None]]) -> None:
-        """In the emulation every satellite runs, so none is suspended; they wait for each other within ``waiting()``."""
+        """In the emulation every satellite runs, so none is suspended; they wait for each other in ``waiting()``."""
         self._timeout_s = None
         self._waiting = waiting
 
@@ -184,7 +184,6 @@ class Ground:
         self._sequence = StepSequence(
             schedule,
             shared=self._shares_adapter,
-            delay=training.gradient_delay,
             max_concurrency=self._max_concurrency,
             timeout_s=self._timeout_s,
         )
@@ -390,7 +389,7 @@ class Ground:
 
     def _forward(self, batch: _Batch, position: int, part: int) -> tuple[dict[str, Tensor], Tensor | None]:
         """In the backbone's thread: pooled states of a micro-batch, and the shared head that belongs to them."""
-        updates = max(0, position - self._scenario.training.gradient_delay)
+        updates = self._schedule.updates[position]
         satellites = batch.satellites(part)
         requests = [Request(self._adapter_of(name), batch.features[part][name]) for name in satellites]
         pooled = self._steps.forward((position, part), requests, updates)
@@ -399,7 +398,7 @@ class Ground:
 
     def _update(self, batch: _Batch, position: int) -> None:
         """In the backbone's thread: backward pass and optimiser step of a batch."""
-        updates = max(0, position - self._scenario.training.gradient_delay)
+        updates = self._schedule.updates[position]
         # A satellite sends the gradient of its own mean loss.
         weights = batch.weights() if self._shares_adapter else dict.fromkeys(self._clients, 1.0)
         for part, gradients in sorted(batch.gradients.items()):

@@ -32,8 +32,8 @@ _MANY_VALUES = 1 << 20  # so many that the last, partly filled block of a codec 
 class RoundPlanner:
     """Plans the rounds of a mission; each plan is checked by :mod:`strategies.checker` before it is followed.
 
-    :attr:`left_over` is what a round leaves to the next: antennas that stay pointed, and where a quorum ends the rounds,
-    what the late had done when the last one ended.
+    :attr:`left_over` is what a round leaves to the next: antennas that stay pointed, and where a quorum ends the
+    rounds, what the late had done when the last one ended.
 
     Args:
         scenario: The resolved scenario.

@@ -1,8 +1,8 @@
 """When a batched step goes through the backbone, and which satellites wait for it meanwhile.
 
-The order is the plan's (:mod:`strategies.schedule`). Where fewer satellites can run at once than take part (a simulation
-on few cores), a satellite that waits for another which cannot start is *suspended*: it leaves, makes room, and resumes
-with the same step.
+The order is the plan's (:mod:`strategies.schedule`). Where fewer satellites can run at once than take part (a
+simulation on few cores), a satellite that waits for another which cannot start is *suspended*: it leaves, makes room,
+and resumes with the same step.
 """
 
 from __future__ import annotations
@@ -35,14 +35,13 @@ class Update(NamedTuple):
 class StepSequence:
     """The batched steps of one round: which may be computed now, and who has to act before others can be.
 
-    With a shared adapter batches are forwarded in their order and updated in their order, and batch ``j`` is forwarded
-    when all updates but the last ``delay`` before it have been made. With an adapter each, a batch waits only for the
-    previous steps of its own satellites.
+    With a shared adapter batches are forwarded in their order and updated in their order, each forwarded when the
+    updates that the schedule says have been made. With an adapter each, a batch waits only for the previous steps of
+    its own satellites.
 
     Args:
         schedule: All batched steps of the round.
         shared: Whether all steps train one adapter.
-        delay: How many updates the adapter of a forward pass may lack.
         max_concurrency: Satellites that run at the same time; ``None`` where that has to be learnt.
         timeout_s: How long a satellite waits for one that is absent while there may be room for it; ``None``: for ever.
 
@@ -55,7 +54,6 @@ class StepSequence:
         schedule: Schedule,
         *,
         shared: bool,
-        delay: int = 0,
         max_concurrency: int | None = None,
         timeout_s: float | None = 10.0,
     ) -> None:
@@ -80,7 +78,7 @@ class StepSequence:
             for batch in batches
         ]
         self._updates_needed = [
-            max([position - delay, *(before + 1 for before in self._previous[position])])
+            max([schedule.updates[position], *(before + 1 for before in self._previous[position])])
             for position in range(len(batches))
         ]
         self._present: set[str] = set()

@@ -31,14 +31,21 @@ BatchedStep = tuple[ScheduledStep, ...]  # steps of different satellites that go
 class Schedule:
     """The batched steps of a round, in the order of their forward passes.
 
-    Raises ``ScheduleError`` where a satellite's steps do not come as 0, 1, 2, …, or two of them are in one batch.
+    ``updates[j]`` is how many updates of this round the shared adapter has had when batch ``j`` uses it: at most
+    ``j``.
+
+    Raises ``ScheduleError`` where a satellite's steps do not come as 0, 1, 2, …, two of them are in one batch, or a
+    batch would use an adapter that its own gradients have made.
     """
 
     batches: tuple[BatchedStep, ...]
+    updates: tuple[int, ...]
 
     def __post_init__(self) -> None:
         counted: dict[str, int] = {}
-        for batch in self.batches:
+        for position, (batch, updates) in enumerate(zip(self.batches, self.updates, strict=True)):
+            if not 0 <= updates <= position:
+                raise ScheduleError(f"batch {position} follows {updates} updates; allowed: 0 to {position}")
             if len({step.satellite for step in batch}) < len(batch):
                 raise ScheduleError(f"a batched step has two steps of one satellite: {list(batch)}")
             for satellite, step in batch:
@@ -57,16 +64,20 @@ class Schedule:
         which it started.
         """
         batches: dict[int, list[ScheduledStep]] = {}
+        updates: dict[int, int] = {}
         for row in plan.steps:
             name = plan.names[row["satellite"]]
             if name in satellites:
                 batches.setdefault(int(row["batch"]), []).append(ScheduledStep(name, int(row["step"])))
+                updates[int(row["batch"])] = int(row["updates"])
         order = {name: index for index, name in enumerate(plan.names)}
+        numbers = sorted(batches)
         return cls(
             tuple(
-                tuple(sorted(batches[number], key=lambda step: order[step.satellite]))
-                for number in sorted(batches)
-            )
+                tuple(sorted(batches[number], key=lambda step: order[step.satellite])) for number in numbers
+            ),
+            # With an adapter each, what counts is the number of the satellite's step.
+            tuple(min(updates[number], position) for position, number in enumerate(numbers)),
         )
 
     @cached_property

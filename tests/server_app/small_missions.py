@@ -25,7 +25,7 @@ ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellatio
 EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
 
 
-def batched(*batches: str) -> Schedule:
+def batched(*batches: str, delay: int = 0) -> Schedule:
     """A schedule in which each word is a batched step of the satellites that its letters name."""
     counted: dict[str, int] = {}
     made = []
@@ -33,7 +33,7 @@ def batched(*batches: str) -> Schedule:
         steps = [ScheduledStep(name, counted.get(name, 0)) for name in batch]
         counted.update({name: step + 1 for name, step in steps})
         made.append(tuple(steps))
-    return Schedule(tuple(made))
+    return Schedule(tuple(made), tuple(max(0, position - delay) for position in range(len(made))))
 
 
 Mission = Callable[..., Path]
@@ -49,7 +49,7 @@ def trained(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def rows_as_planned(directory: Path) -> list[dict[str, Any]]:
-    """The record without what a satellite that was parked or forgot sent again."""
+    """The record without what a satellite that was suspended or forgot sent again."""
     sent = ["split_up_bytes", "split_down_bytes"]
     return pq.read_table(directory / "rounds.parquet").drop(sent).to_pylist()
 

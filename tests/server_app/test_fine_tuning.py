@@ -39,14 +39,14 @@ from strategies.muster import FederationError
 def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(
     fly: Mission, settings: dict[str, Any]
 ) -> None:
-    """One at a time, all the others are parked; FedProx also needs what a parked satellite was sent."""
+    """One at a time, all the others are suspended; FedProx also needs what a suspended satellite was sent."""
     alone = fly(settings, at_once=1, out="alone")
     together = fly(settings, at_once=4, out="together")
     assert same(trained(alone), trained(together))
     assert rows_as_planned(alone) == rows_as_planned(together)
 
 
-def test_nobody_is_parked_where_those_that_share_passes_run_at_once(
+def test_nobody_is_suspended_where_those_that_share_passes_run_at_once(
     grid_of: Callable[[int, int], Any], tmp_path: Path
 ) -> None:
     settings = {"training.rounds": 1, "training.adapter": "per-satellite", "training.batch_size": 16}
@@ -57,8 +57,11 @@ def test_nobody_is_parked_where_those_that_share_passes_run_at_once(
     assert len(grid.handled) == 2 * 4  # muster and one round
 
 
-def test_features_cross_once_and_the_weights_are_those_of_sending_them_each_time(fly: Mission) -> None:
-    """With an adapter each: steps on a shared one follow the plan, which is another where fewer bytes cross."""
+def test_features_cross_once_and_the_weights_are_those_of_sending_them_each_time(
+    fly: Mission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an adapter and passes each: what satellites share follows the plan, another one where fewer bytes cross."""
+    monkeypatch.setattr("server_app.planning._ROWS_TOGETHER", 8)
     settings = {"training.augment": "none", "training.rounds": 3, "training.adapter": "per-satellite"}
     sent = fly(settings | {"crossings.cache_gb": 0.0}, out="sent")
     kept = fly(settings, out="kept")
@@ -96,7 +99,10 @@ def test_micro_batches_that_overlap_give_the_weights_of_whole_batches(
         torch.testing.assert_close(parts[name], tensor, rtol=1e-3, atol=1e-5)
 
 
-def test_a_cache_that_is_too_small_changes_nothing_but_the_bytes(fly: Mission) -> None:
+def test_a_cache_that_is_too_small_changes_nothing_but_the_bytes(
+    fly: Mission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server_app.planning._ROWS_TOGETHER", 8)  # see above
     settings = {"training.augment": "none", "training.rounds": 2, "training.adapter": "per-satellite"}
     whole = fly(settings, out="whole")
     small = fly(settings | {"crossings.cache_gb": 30 * 12_700 / 1e9}, out="small")

@@ -17,25 +17,32 @@ from strategies.schedule import Schedule, ScheduledStep, ScheduleError
 from strategies.workload import Switches
 
 
-def planned(rows: Sequence[tuple[int, int, int]], names: str) -> Plan:
+def planned(rows: Sequence[tuple[int, int, int]], names: str, updates: Sequence[int] = ()) -> Plan:
     """A plan that holds nothing but steps, given as (batch, satellite, step)."""
     steps = np.zeros(len(rows), STEP)
     for field, column in zip(("batch", "satellite", "step"), zip(*rows, strict=True), strict=True):
         steps[field] = column
+    if updates:
+        steps["updates"] = updates
     nothing = np.zeros(len(names))
     return Plan(0.0, 1.0, 0.0, Switches(), np.empty(0, ACTIVITY), nothing, nothing, tuple(names), steps=steps)
 
 
 def test_a_schedule_is_the_plan_s_table_of_steps() -> None:
     rows = [(0, 2, 0), (0, 0, 0), (1, 1, 0), (2, 0, 1), (2, 1, 1)]
-    schedule = Schedule.of(planned(rows, "abc"), "abc")
-    assert schedule == batched("ac", "b", "ab")
+    schedule = Schedule.of(planned(rows, "abc", updates=[0, 0, 0, 1, 1]), "abc")
+    assert schedule == batched("ac", "b", "ab", delay=1)
     assert dict(schedule.steps_of) == {"a": 2, "c": 1, "b": 2}
 
 
 def test_satellites_that_started_in_an_earlier_round_take_no_step() -> None:
     rows = [(0, 0, 0), (0, 2, 3), (1, 2, 4), (2, 0, 1), (2, 1, 0)]
-    assert Schedule.of(planned(rows, "abc"), "ab") == batched("a", "ab")
+    assert Schedule.of(planned(rows, "abc", updates=[0, 0, 1, 2, 2]), "ab") == batched("a", "ab")
+
+
+def test_a_plan_whose_batch_uses_what_comes_of_it_is_refused() -> None:
+    with pytest.raises(ScheduleError, match="batch 1 follows 2 updates; allowed: 0 to 1"):
+        Schedule(batched("a", "b").batches, (0, 2))
 
 
 @pytest.mark.parametrize(
@@ -52,13 +59,13 @@ def test_a_plan_without_one_of_a_satellite_s_steps_is_refused(rows: list, says: 
 
 
 async def played(
-    schedule: Schedule, max_concurrency: int, arrival: Sequence[str], *, shared: bool, delay: int = 0
+    schedule: Schedule, max_concurrency: int, arrival: Sequence[str], *, shared: bool
 ) -> list[Forward | Update]:
     """Play a round with so many places; return what the backbone was given, in order.
 
     Suspended satellites leave their place and queue again. Gradients come when the pooled states have.
     """
-    sequence = StepSequence(schedule, shared=shared, delay=delay, timeout_s=0.02)
+    sequence = StepSequence(schedule, shared=shared, timeout_s=0.02)
     left = {name: list(range(schedule.steps_of[name])) for name in arrival}
     queue: asyncio.Queue[str] = asyncio.Queue()
     for name in arrival:
@@ -101,28 +108,27 @@ def schedules(draw: st.DrawFn) -> Schedule:
         for index in members:
             left[index] -= 1
         batches.append("".join("abcdef"[index] for index in members))
-    return batched(*batches)
+    return batched(*batches, delay=draw(st.integers(0, 3)))
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     schedule=schedules(),
     max_concurrency=st.integers(1, 6),
-    delay=st.integers(0, 3),
     shuffle=st.randoms(use_true_random=False),
 )
 def test_a_shared_adapter_takes_the_schedule_s_order_whoever_comes_first_and_however_few_fit(
-    schedule: Schedule, max_concurrency: int, delay: int, shuffle
+    schedule: Schedule, max_concurrency: int, shuffle
 ) -> None:
     arrival = list(schedule.steps_of)
     shuffle.shuffle(arrival)
-    computed = asyncio.run(played(schedule, max_concurrency, arrival, shared=True, delay=delay))
+    computed = asyncio.run(played(schedule, max_concurrency, arrival, shared=True))
     count = len(schedule.batches)
     assert [one.batch for one in computed if isinstance(one, Forward)] == list(range(count))
     assert [one.batch for one in computed if isinstance(one, Update)] == list(range(count))
     for position, batch in enumerate(schedule.batches):
         before = computed[: computed.index(Forward(position, 0))]
-        assert len([one for one in before if isinstance(one, Update)]) >= position - delay
+        assert len([one for one in before if isinstance(one, Update)]) >= schedule.updates[position]
         for name, step in batch:
             assert step == 0 or Update(schedule.batch_of[ScheduledStep(name, step - 1)]) in before
 
@@ -144,7 +150,7 @@ def test_with_an_adapter_each_a_batch_comes_after_those_before_of_its_own_satell
 
 
 def test_a_delay_lets_a_forward_pass_go_before_the_gradients_of_the_last_one_are_here() -> None:
-    sequence = StepSequence(batched("a", "b", "c", "a"), shared=True, delay=1)
+    sequence = StepSequence(batched("a", "b", "c", "a", delay=1), shared=True)
     for name in "abc":
         sequence.add_features(ScheduledStep(name, 0), 0, 1)
     assert list(sequence.due()) == [Forward(0, 0), Forward(1, 0)]
