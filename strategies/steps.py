@@ -256,7 +256,7 @@ class GroundSteps:
 
         Every step costs a round trip, however many satellites take part; waiting for one more costs time, too.
         """
-        most = self.workload.satellites_per_step
+        most = self._members_at_most()
         there = len(self.ready)
         if there >= most:
             return self.free_s
@@ -270,6 +270,18 @@ class GroundSteps:
                 best_s, best = since_s, rate
         return best_s
 
+    def _members_at_most(self) -> int:
+        """How many satellites a step takes: with a shared adapter no more than let all end together.
+
+        There cannot be fewer steps than the satellite with most samples has. Where others have less, they are spread
+        over all of them: a round whose last steps are those of one satellite alone learns worse.
+        """
+        most = self.workload.satellites_per_step
+        if not self.ordered:
+            return most
+        longest = max((chain.left() for chain in self.chains.values()), default=1)
+        return min(most, max(1, -(-self.todo // max(longest, 1))))
+
     def _forward(self, start_s: float) -> None:
         """The forward pass of the satellites that are ready at ``start_s``, and all that follows up to the gradients."""
         self.free_s = start_s
@@ -277,7 +289,8 @@ class GroundSteps:
             since_s, satellite = heapq.heappop(self.waiting)
             heapq.heappush(self.ready, (*self._precedence(satellite), since_s, satellite))
         members: list[_Member] = []
-        while self.ready and len(members) < self.workload.satellites_per_step:
+        most = self._members_at_most()
+        while self.ready and len(members) < most:
             satellite = heapq.heappop(self.ready)[-1]
             chain = self.chains[satellite]
             members.append(_Member(satellite, chain.block, chain.epoch, chain.first, chain.end))
