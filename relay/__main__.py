@@ -18,6 +18,7 @@ from pathlib import Path
 import uvloop
 
 from relay.identity import NodeIdentity
+from relay.listening import raise_files_limit
 from relay.logs import log_to_stderr
 from relay.metrics import serve_metrics
 from relay.node import RelayNode
@@ -78,6 +79,7 @@ def run(file: Path, command: Sequence[str]) -> int:
     """
     keep_memory()
     settings, identity = read_relay_file(file)
+    raise_files_limit(len(settings.network.nodes))
     return uvloop.run(serve(settings, identity, command))
 
 

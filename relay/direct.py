@@ -22,6 +22,7 @@ from relay.answers import Answers, Handler
 from relay.client import IncomingParcels, LinkTimeout, dial
 from relay.frames import ParcelReader, encode_failure, parcel_frames
 from relay.identity import IdentityError, NodeIdentity, peer_name
+from relay.listening import leave_silent_connections_to_the_kernel
 from relay.wire import BadManifest, Buffer, Limits, Manifest, Parcel, WireError
 from relay.wire_pb2 import Failure
 
@@ -112,6 +113,7 @@ class GroundEndpoint:
             else:
                 port = server.add_secure_port(address, self._identity.server_credentials())
             await server.start()
+            leave_silent_connections_to_the_kernel(port)
         except Exception as error:
             self._started.put(error)
             return

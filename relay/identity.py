@@ -241,6 +241,10 @@ class NodeIdentity:
             certificate=self.certificate.public_bytes(serialization.Encoding.DER),
         )
 
+    def peer(self, auth_context: Mapping[str, Iterable[bytes]]) -> str:
+        """Return the node at the other end of a connection. Raises IdentityError."""
+        return peer_name(auth_context)
+
     def verify(self, sealed: pb.SealedManifest, source: str) -> None:
         """Raise IdentityError unless `source` itself, certified by our authority, signed these bytes."""
         try:

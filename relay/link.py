@@ -64,7 +64,9 @@ class LinkSchedule:
     _bits_before: np.ndarray = field(init=False, repr=False)  # C(start) of each window, and C(∞)
 
     def __post_init__(self) -> None:
-        start_s, end_s, rate_bps, _ = np.array(self.windows, float).reshape(-1, 4).T
+        start_s, end_s, rate_bps, owlt_s = np.array(self.windows, float).reshape(-1, 4).T
+        if not np.isfinite([start_s, end_s, rate_bps, owlt_s]).all() or (owlt_s < 0).any():
+            raise ValueError("windows of a link are of finite numbers, with a light time of at least 0")
         if (start_s[1:] < end_s[:-1]).any() or (end_s <= start_s).any() or (rate_bps <= 0).any():
             raise ValueError("windows of a link must be in order, disjoint, not empty, of a rate above 0")
         object.__setattr__(self, "_start_s", start_s)
@@ -180,6 +182,14 @@ class Network:
         for source, target in self.links:
             found[source] = (*found.get(source, ()), target)
         return found
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.nodes)
+
+    def is_node(self, name: str) -> bool:
+        """Whether a node of this name is in the plan."""
+        return name in self._names
 
     def neighbours(self, node: str) -> tuple[str, ...]:
         """The nodes that `node` can ever send to."""

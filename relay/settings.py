@@ -37,6 +37,11 @@ class RelaySettings:
     metrics_port: int = 0  # for Prometheus; none if 0
     quota_bytes: int = 4 << 30
     neighbour_quota_bytes: int = 2 << 30
+    quota_transfers: int = 4096
+    neighbour_quota_transfers: int = 1024
+    promise_s: float = (
+        3600.0  # wall time for which room is kept for bytes that do not come; 1/60 when it is short
+    )
     limits: Limits = field(default_factory=Limits)
     faults: Faults = field(default_factory=Faults)
 
@@ -80,6 +85,10 @@ class RelayFile(BaseModel):
     metrics_port: int = Field(0, ge=0, le=65535, description="figures for Prometheus; 0: none")
     quota_bytes: int = Field(4 << 30, gt=0, description="room of the spool")
     neighbour_quota_bytes: int = Field(2 << 30, gt=0, description="of which one neighbour may take")
+    quota_transfers: int = Field(4096, gt=0, le=1 << 16, description="transfers that the spool may hold")
+    neighbour_quota_transfers: int = Field(
+        1024, gt=0, le=1 << 16, description="of which one neighbour may bring"
+    )
     loss: float = Field(0.0, ge=0.0, lt=1.0, description="chunks lost at random, as a fraction")
     loss_seed: int = 0
     outages: tuple[OutageEntry, ...] = Field((), description="times in which links are down against the plan")
@@ -118,6 +127,8 @@ def read_relay_file(path: Path) -> tuple[RelaySettings, NodeIdentity | None]:
         metrics_port=file.metrics_port,
         quota_bytes=file.quota_bytes,
         neighbour_quota_bytes=file.neighbour_quota_bytes,
+        quota_transfers=file.quota_transfers,
+        neighbour_quota_transfers=file.neighbour_quota_transfers,
         faults=Faults(file.loss, tuple(Outage(**dict(outage)) for outage in file.outages), file.loss_seed),
     )
     return settings, _identity(path, file)
