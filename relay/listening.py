@@ -11,6 +11,7 @@ import contextlib
 import os
 import resource
 import socket
+import stat
 from pathlib import Path
 
 CONNECTIONS = 512
@@ -31,7 +32,10 @@ def connections_for(nodes: int) -> int:
 
 
 def raise_files_limit(nodes: int) -> int:
-    """Raise the limit of open files to what a relay needs, and return it. Raises FilesLimit where that is not allowed."""
+    """Raise the limit of open files to what a relay needs, and return it.
+
+    Raises FilesLimit where that is not allowed.
+    """
     needed = connections_for(nodes) + nodes + _OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     infinite = resource.RLIM_INFINITY
@@ -56,24 +60,27 @@ def server_limits(connections: int = CONNECTIONS) -> list[tuple[str, int | str]]
 
 
 def leave_silent_connections_to_the_kernel(port: int) -> bool:
-    """Set TCP_DEFER_ACCEPT on the sockets of this process that listen on `port`: both TLS and HTTP/2 clients speak first.
+    """Set TCP_DEFER_ACCEPT on this process's sockets that listen on `port`: clients of TLS and HTTP/2 speak first.
 
     Returns whether it could be done; elsewhere than on Linux the other limits must do.
     """
     option = getattr(socket, "TCP_DEFER_ACCEPT", None)
-    done = False
     if option is None or not _DESCRIPTORS.is_dir():
         return False
+    done = False
     for name in os.listdir(_DESCRIPTORS):
-        with contextlib.suppress(OSError):
-            with socket.socket(
-                fileno=os.dup(int(name))
-            ) as listener:  # the same socket, a descriptor of our own
-                if listener.family not in (socket.AF_INET, socket.AF_INET6):
-                    continue
-                if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                    continue
-                if listener.getsockname()[1] == port:
-                    listener.setsockopt(socket.IPPROTO_TCP, option, SILENCE_S)
-                    done = True
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                # The same socket, by a descriptor of our own.
+                with socket.socket(fileno=os.dup(int(name))) as listener:
+                    if _listens(listener, port):
+                        listener.setsockopt(socket.IPPROTO_TCP, option, SILENCE_S)
+                        done = True
     return done
+
+
+def _listens(listener: socket.socket, port: int) -> bool:
+    if listener.family not in (socket.AF_INET, socket.AF_INET6) or listener.type != socket.SOCK_STREAM:
+        return False
+    accepts = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    return bool(accepts) and listener.getsockname()[1] == port
