@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from relay import wire_pb2 as pb
+from relay.certificates import write_certificates
 from relay.frames import ParcelReader, encode_chunk, encode_failure, encode_opening
-from relay.identity import NodeIdentity, node_folder, write_certificates
+from relay.identity import NodeIdentity, node_folder
 from relay.incoming import IncomingStream
 from relay.spool import Quota, Spool
 from relay.wire import Kind, Limits, Manifest, WireError

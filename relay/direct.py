@@ -21,7 +21,7 @@ from relay import service
 from relay.answers import Answers, Handler
 from relay.client import IncomingParcels, LinkTimeout, dial
 from relay.frames import ParcelReader, encode_failure, parcel_frames
-from relay.identity import IdentityError, NodeIdentity, peer_name
+from relay.identity import IdentityError, NodeIdentity
 from relay.listening import leave_silent_connections_to_the_kernel
 from relay.wire import BadManifest, Buffer, Limits, Manifest, Parcel, WireError
 from relay.wire_pb2 import Failure
@@ -142,7 +142,7 @@ class GroundEndpoint:
 
     def _admit(self, context: grpc.aio.ServicerContext) -> str:
         stated = dict(context.invocation_metadata() or ()).get(service.NODE_KEY, "")
-        name = str(stated) if self._identity is None else peer_name(context.auth_context())
+        name = str(stated) if self._identity is None else self._identity.peer(context.auth_context())
         if name not in self._answers.satellites:
             raise IdentityError(f"{name!r} is no satellite of this mission")
         return name

@@ -16,6 +16,8 @@ from relay.wire import BadManifest, CorruptChunk, Limits, Manifest, OutOfOrder, 
 
 MAX_HOPS = 64
 REFUSED_REMEMBERED = 1024  # transfers of one stream whose chunks may still be under way
+CORRUPT_TOLERATED = 16  # chunks of one stream
+REWOUND_AT_ONCE = 64  # transfers that one corrupt chunk may have answered
 CHECKED_BYTES = 1 << 20  # read at once when values are checked; a whole number of values of every type
 
 
@@ -53,6 +55,7 @@ class IncomingStream:
         self._drop = drop or spool.remove
         self._opened: set[bytes] = set()  # in this stream, and taken by the spool
         self._refused: OrderedDict[bytes, None] = OrderedDict()  # in this stream; the sender may not know yet
+        self._corrupt = 0  # chunks
         self._gap_at: dict[bytes, int] = {}  # offset of the last chunk that came too early
 
     def receive(self, frame: bytes) -> list[pb.Acknowledgement]:
@@ -67,6 +70,9 @@ class IncomingStream:
             chunk = decode_chunk(frame, self._limits)
         except CorruptChunk:
             # Its header cannot be trusted either: whatever this stream has under way goes on from what is stored.
+            self._corrupt += 1
+            if self._corrupt > CORRUPT_TOLERATED or len(self._opened) > REWOUND_AT_ONCE:
+                raise  # a new stream costs this side less
             return [_acknowledge(entry, rewind=True) for entry in self._unfinished()]
         if chunk.transfer_id in self._refused:
             return []

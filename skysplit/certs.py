@@ -8,7 +8,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from relay.identity import node_folder, write_certificates, write_server_certificate
+from relay.certificates import write_certificates, write_server_certificate
+from relay.identity import node_folder
 
 SUPERLINK = "superlink"  # folder with ca.crt, server.crt, server.key
 SUPERNODE_KEY = "supernode.key"

@@ -5,10 +5,11 @@ import threading
 import numpy as np
 import pytest
 
+from relay.certificates import write_certificates
 from relay.client import LinkLost, LinkRefused, LinkTimeout, ParcelLink, RemoteError
 from relay.direct import EndpointError, GroundEndpoint, GroundLink
 from relay.frames import encode_chunk
-from relay.identity import NodeIdentity, node_folder, write_certificates
+from relay.identity import NodeIdentity, node_folder
 from relay.wire import Kind, Limits, Manifest
 
 SATELLITES = ("sat-0", "sat-1", "sat-2")
