@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import time
 from bisect import insort
-from functools import partial
 
 from relay.link import Network
 from relay.outgoing import OutgoingLink
 from relay.paced_clock import PacedClock
-from relay.routing import Route, earliest_arrival
+from relay.routing import Route, routes_from
 from relay.spool import Entry, Spool
 from relay.wire import Kind
 
@@ -29,6 +28,11 @@ _URGENCY = {
 }
 
 
+# Ways that are looked up for one sender as they are. Beyond that, sizes count as the next power of two and only the
+# node before this one is avoided, so that there are few ways whatever a sender makes up.
+EXACT_WAYS = 64
+
+
 def _urgency(entry: Entry) -> int:
     return _URGENCY[entry.manifest.kind]
 
@@ -42,7 +46,8 @@ class Forwarding:
         self._node = node
         self._spool = spool
         self._clock = clock
-        self._routes: dict[tuple[str, int, tuple[str, ...]], Route | None] = {}
+        self._routes: dict[tuple[int, frozenset[str], bool], dict[str, Route]] = {}
+        self._exact: dict[str, set[tuple[int, frozenset[str]]]] = {}  # what each sender has had looked up
         self._queues: dict[str, list[Entry]] = {}  # by neighbour; empty when out of date
         self.routing_s = 0.0  # wall time spent on looking up ways since the last `reroute`
 
@@ -92,6 +97,7 @@ class Forwarding:
         """Look for the best ways again: a link has failed, another network is in force, or time has passed."""
         self.routing_s = 0.0
         self._routes.clear()
+        self._exact.clear()
         self._queues.clear()
         self._wake()
 
@@ -114,17 +120,29 @@ class Forwarding:
             if link.begun(entry) and not link.broken and link.schedule.open_at(now_s):
                 return peer
         size_bytes = entry.manifest.total_bytes - max(entry.base_offset, entry.delivered_offset)
-        key = entry.manifest.destination, size_bytes, entry.via
-        if key not in self._routes:
-            self._routes[key] = self._route(*key)
-        route = self._routes[key]
+        passed = frozenset(entry.via)
+        exact = self._exact.setdefault(entry.sender, set())
+        if (size_bytes, passed) not in exact:
+            if len(exact) < EXACT_WAYS:
+                exact.add((size_bytes, passed))
+            else:
+                size_bytes, passed = 1 << size_bytes.bit_length(), frozenset((entry.sender,))
+        route = self._route(entry.manifest.destination, size_bytes, passed)
         return route.next_hop if route else None
 
-    def _route(self, destination: str, size_bytes: int, via: tuple[str, ...]) -> Route | None:
+    def _route(self, destination: str, size_bytes: int, passed: frozenset[str]) -> Route | None:
         """The best way on; only if there is no other, one over a broken link or back to where it was."""
-        find = partial(earliest_arrival, self.network, self._node, destination, size_bytes, self._clock.now_s)
-        broken = {(self._node, peer) for peer, link in self.links.items() if link.broken}
-        return find(avoid_links=broken, avoid_nodes=via) or find(avoid_nodes=via) or find()
+        for avoided, working in ((passed, True), (passed, False), (frozenset[str](), False)):
+            key = size_bytes, avoided, working
+            if key not in self._routes:
+                links = self.links.items() if working else ()
+                broken = {(self._node, peer) for peer, link in links if link.broken}
+                self._routes[key] = routes_from(
+                    self.network, self._node, size_bytes, self._clock.now_s, broken, avoided
+                )
+            if destination in self._routes[key]:
+                return self._routes[key][destination]
+        return None
 
     def _wake(self) -> None:
         for link in self.links.values():
