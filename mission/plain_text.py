@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+import html
+
+
+def is_node_name(text: str) -> bool:
+    """Return whether a run, satellite or station may be called this; names of element files hold most characters."""
+    return 1 <= len(text) <= 64 and text.isprintable() and text not in (".", "..")
+
+
+def label(text: object) -> str:
+    """Return `text` for a figure's labels, which read some markup: plain, and with `<`, `>`, `&` as entities."""
+    return html.escape(plain(text), quote=False)
+
 
 def plain(text: object, limit: int = 256) -> str:
     """Return `text` with everything unprintable written as an escape (``\\n``, ``\\x1b``), cut to `limit` characters.

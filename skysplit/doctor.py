@@ -19,12 +19,13 @@ import typer
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mission.orbits import cache_directory
 from skysplit.arguments import TextFormat
 from skysplit.processes import free_ports
+from skysplit.terminal import Terminal
 
 _LOCAL_SUPERLINK_PORTS = (
     39091,
@@ -72,8 +73,8 @@ def doctor(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.
         table = Table("check", "", "found", "fix", box=SIMPLE_HEAD, pad_edge=False)
         for found in findings:
             style = {State.OK: "green", State.NOTE: "yellow", State.FAULT: "red"}[found.state]
-            table.add_row(found.check, f"[{style}]{found.state}[/]", found.found, found.fix)
-        Console().print(table)
+            table.add_row(found.check, Text(found.state, style), found.found, found.fix)
+        Terminal().print(table)
     if any(finding.state is State.FAULT for finding in findings):
         raise typer.Exit(1)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from mission.briefing import GROUND
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
+from skysplit.terminal import Terminal
 
 _REFRESH_S = 1.0
 
@@ -62,7 +62,7 @@ def status(
         print(json.dumps(_told(files)))
         return
     if once:
-        Console().print(_table(files))
+        Terminal().print(_table(files))
         return
     with Live(_table(files), refresh_per_second=2) as live:
         while True:
