@@ -20,6 +20,7 @@ CANCEL = "Cancel"  # TransferId → Nothing
 
 SOCKET = "relay.sock"  # in a relay's folder, for its own application
 NODE_KEY = "skysplit-node"  # metadata: who calls, where no certificate says so
+SECRET_KEY = "skysplit-secret"  # metadata: of the run, on the direct path
 NO_DEADLINE = "a call needs a deadline: one that never ends would hold its stream for ever"
 
 
