@@ -26,6 +26,11 @@ class FilesLimit(RuntimeError):
     """This process may not have as many files open as it needs."""
 
 
+def host_port(host: str, port: int) -> str:
+    """Return an address as gRPC reads it: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
 def connections_for(nodes: int) -> int:
     """Return how many connections a relay of a mission of so many nodes takes: twice what they could need."""
     return max(CONNECTIONS, 2 * nodes)

@@ -8,6 +8,7 @@ addressed elsewhere is queued for the neighbour over whom it arrives first, and 
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 import math
 import time
@@ -24,7 +25,7 @@ from relay.client import dial_async
 from relay.forwarding import Forwarding
 from relay.identity import IdentityError, NodeIdentity
 from relay.link import LinkSchedule, Network
-from relay.listening import connections_for, leave_silent_connections_to_the_kernel
+from relay.listening import connections_for, host_port, leave_silent_connections_to_the_kernel
 from relay.outgoing import OutgoingLink, Refusal
 from relay.paced_clock import Activity, PacedClock, TimeAuthority, follow
 from relay.passages import PassageLog
@@ -95,7 +96,7 @@ class RelayNode:
         )
         calls = Calls(self, identity=self._identity, limits=self._settings.limits, authority=self._authority)
         self._server.add_generic_rpc_handlers((calls.handlers(),))
-        address = f"{self._settings.host}:{self.port}"
+        address = host_port(self._settings.host, self.port)
         try:
             if self._identity is None:
                 self.port = self._server.add_insecure_port(address)
@@ -164,6 +165,11 @@ class RelayNode:
         for channel in self._channels.values():
             await channel.close()
         self.spool.close()
+
+    @property
+    def certificate_ends(self) -> datetime.datetime | None:
+        """When the node's certificate expires; None without TLS."""
+        return None if self._identity is None else self._identity.ends
 
     def activity(self) -> Activity:
         """What this node says to the time authority."""
@@ -267,7 +273,7 @@ class RelayNode:
 
     def _channel(self, peer: str) -> grpc.aio.Channel:
         if peer not in self._channels:
-            own = f"{self._settings.host}:{self.port}"
+            own = host_port(self._settings.host, self.port)
             address = own if peer == self.name else self._settings.peers[peer]
             self._channels[peer] = dial_async(address, peer, self._identity, self._settings.limits)
         return self._channels[peer]

@@ -35,6 +35,7 @@ class RelaySettings:
     time_authority: str | None = None
     start_s: float = 0.0  # mission time when it starts
     metrics_port: int = 0  # for Prometheus; none if 0
+    metrics_host: str = "127.0.0.1"
     quota_bytes: int = 4 << 30
     neighbour_quota_bytes: int = 2 << 30
     quota_transfers: int = 4096
@@ -83,6 +84,9 @@ class RelayFile(BaseModel):
     )
     start_s: float = Field(0.0, description="mission time when it starts")
     metrics_port: int = Field(0, ge=0, le=65535, description="figures for Prometheus; 0: none")
+    metrics_host: str = Field(
+        "127.0.0.1", description="address they are served on, to whoever asks, without TLS"
+    )
     quota_bytes: int = Field(4 << 30, gt=0, description="room of the spool")
     neighbour_quota_bytes: int = Field(2 << 30, gt=0, description="of which one neighbour may take")
     quota_transfers: int = Field(4096, gt=0, le=1 << 16, description="transfers that the spool may hold")
@@ -125,6 +129,7 @@ def read_relay_file(path: Path) -> tuple[RelaySettings, NodeIdentity | None]:
         time_authority=file.time_authority,
         start_s=file.start_s,
         metrics_port=file.metrics_port,
+        metrics_host=file.metrics_host,
         quota_bytes=file.quota_bytes,
         neighbour_quota_bytes=file.neighbour_quota_bytes,
         quota_transfers=file.quota_transfers,

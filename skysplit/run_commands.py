@@ -18,6 +18,7 @@ from mission.record import new_run_directory, read_run, scenario_of, unfinished_
 from mission.scenario import ScenarioError, given_path, scenario_path
 from mission.schema import Scenario
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, overrides_of, read_scenario
+from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
 
 OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
@@ -147,6 +148,9 @@ def _watch(
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, which ends what was started
     console = Terminal(stderr=True, soft_wrap=True)
+    others = others_with_accounts()
+    if others:
+        console.print(warning(others), style="bold red")
     with LivePage(directory, f"SkySplit: {resolved.name}") if live else nullcontext() as page:
         if page:
             console.print(f"live page: {page.address}")
