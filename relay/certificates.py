@@ -95,21 +95,6 @@ def write_server_certificate(
     _share_trust(directory, folder)
 
 
-def write_client_certificate(
-    directory: Path, folder: Path, name: str, *, valid_days: int = 365, new_keys: bool = False
-) -> None:
-    """Make `ca.crt`, `client.crt`, `client.key` in `folder`, for a person or program that dials a server."""
-    authority_key, authorities = _authority(directory)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = _key(folder / "client.key", new=new_keys)
-    usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
-    names = [x509.UniformResourceIdentifier(f"spiffe://skysplit-{name}/")]
-    certificate = _issue(name, key, authority_key, authorities[0], names, usages, valid_days)
-    _write_secret(folder / "client.key", key)
-    _write_public(folder / "client.crt", _pem(certificate))
-    _share_trust(directory, folder)
-
-
 def renew_authority(directory: Path, folders: Iterable[Path], *, valid_days: int = AUTHORITY_DAYS) -> None:
     """Make a new authority, trusted beside the one before it from now on, and put both into all folders.
 

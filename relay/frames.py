@@ -131,7 +131,7 @@ class Assembler:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._payload = memoryview(np.empty(manifest.total_bytes, np.uint8))
+        self._payload = np.empty(manifest.total_bytes, np.uint8).data
         self._hash = xxhash.xxh3_128()
         self.next_offset = 0
 
