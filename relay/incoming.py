@@ -12,11 +12,12 @@ from relay import wire_pb2 as pb
 from relay.frames import CHUNK, MANIFEST, Chunk, check_finite, checked_bytes, decode_chunk, decode_opening
 from relay.identity import NodeIdentity
 from relay.spool import AlreadyDelivered, Contested, Entry, QuotaExceeded, Spool
-from relay.wire import BadManifest, CorruptChunk, Limits, Manifest, OutOfOrder, WireError
+from relay.wire import BadManifest, CorruptChunk, LimitExceeded, Limits, Manifest, OutOfOrder, WireError
 
 MAX_HOPS = 64
 REFUSED_REMEMBERED = 1024  # transfers of one stream whose chunks may still be under way
 CORRUPT_TOLERATED = 16  # chunks of one stream
+REJECTED_TOLERATED = 64  # transfers of one stream: to check a forged signature costs more than to send it
 REWOUND_AT_ONCE = 64  # transfers that one corrupt chunk may have answered
 CHECKED_BYTES = 1 << 20  # read at once when values are checked; a whole number of values of every type
 
@@ -56,12 +57,15 @@ class IncomingStream:
         self._opened: set[bytes] = set()  # in this stream, and taken by the spool
         self._refused: OrderedDict[bytes, None] = OrderedDict()  # in this stream; the sender may not know yet
         self._corrupt = 0  # chunks
+        self._rejected = 0  # transfers
         self._gap_at: dict[bytes, int] = {}  # offset of the last chunk that came too early
 
     def receive(self, frame: bytes) -> list[pb.Acknowledgement]:
         """What to answer to a frame. Raises WireError for a frame no honest peer sends: the stream must end."""
         frame_type = frame[0] if frame else None
         if frame_type == MANIFEST:
+            if self._rejected >= REJECTED_TOLERATED:
+                raise LimitExceeded(f"{self._rejected} transfers of one stream had to be refused for good")
             opening, manifest = decode_opening(frame, self._limits)
             return self._open(opening, manifest)
         if frame_type != CHUNK:
@@ -150,10 +154,10 @@ class IncomingStream:
     def _refuse(self, transfer_id: bytes, error: WireError) -> pb.Acknowledgement:
         """Say no, and pass over the chunks that are under way."""
         self._ignore(transfer_id)
+        temporary = isinstance(error, QuotaExceeded)
+        self._rejected += not temporary
         failure = pb.Failure(transfer_id=transfer_id, error=type(error).__name__, text=str(error))
-        return pb.Acknowledgement(
-            transfer_id=transfer_id, refusal=failure, temporary=isinstance(error, QuotaExceeded)
-        )
+        return pb.Acknowledgement(transfer_id=transfer_id, refusal=failure, temporary=temporary)
 
     def _ignore(self, transfer_id: bytes) -> None:
         self._opened.discard(transfer_id)
