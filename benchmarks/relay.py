@@ -38,8 +38,9 @@ import uvloop
 from relay import service
 from relay import wire_pb2 as pb
 from relay.__main__ import keep_memory
+from relay.certificates import write_certificates
 from relay.client import dial, dial_async
-from relay.identity import NodeIdentity, node_folder, node_host, write_certificates
+from relay.identity import NodeIdentity, node_folder, node_host
 from relay.link import LinkSchedule, Network, Window
 from relay.relay_link import RelayLink
 from relay.wire import Kind, Limits, Manifest

@@ -19,16 +19,18 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from relay import wire_pb2 as pb
+from relay.certificates import write_certificates
 from relay.frames import ParcelReader, encode_chunk, encode_failure, encode_opening
-from relay.identity import NodeIdentity, node_folder, write_certificates
+from relay.identity import NodeIdentity, node_folder
 from relay.incoming import IncomingStream
-from relay.spool import Spool
+from relay.spool import Quota, Spool
 from relay.wire import Kind, Limits, Manifest, WireError
 
 FRAMES = 1_000_000
 FRAMES_PER_DRAW = 1_000
 LIMITS = Limits(chunk_bytes=4096, transfer_bytes=1 << 20)
 DISK_BYTES = 4 << 20
+QUOTA = Quota(DISK_BYTES, 256)
 MEMORY_BYTES = 64 << 20
 
 
@@ -99,7 +101,7 @@ def main() -> None:
         write_certificates(folder, ["sat-0", "ground"])
         identity = NodeIdentity.load(node_folder(folder, "ground"))
         frames = corpus(NodeIdentity.load(node_folder(folder, "sat-0")))
-        spool = Spool(folder / "spool", quota_bytes=DISK_BYTES, sender_quota_bytes=DISK_BYTES, limits=LIMITS)
+        spool = Spool(folder / "spool", quota=QUOTA, sender_quota=QUOTA, limits=LIMITS)
         stack.callback(spool.close)
         memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

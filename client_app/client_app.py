@@ -229,7 +229,7 @@ def _link(context: Context, briefing: Briefing, index: int) -> ParcelLink:
     """To the ground itself, or to the satellite's own relay where the node is told of one."""
     relay, satellite = _relay(context), briefing.satellites[index]
     if relay is None:
-        return GroundLink(briefing.backbone, satellite)
+        return GroundLink(briefing.backbone, satellite, secret=briefing.secret)
     return RelayLink(relay.address, satellite, identity=relay.identity)
 
 

@@ -119,6 +119,8 @@ class Crossings:
             if manifest.kind is Kind.AGGREGATE:
                 self.for_the_plane.append(parcel)
                 continue
+            if manifest.source != self._ground:  # another satellite that poses as the backbone
+                continue
             if manifest.run != self._run or (manifest.round, manifest.step) < (self._round, place.step):
                 continue  # for a process that has died, of this satellite or of the ground
             if manifest.round > self._round:

@@ -6,6 +6,7 @@ A SuperNode keeps ``Context.state`` in its memory, and only what a finished mess
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -69,6 +70,8 @@ def _write(path: Path, records: RecordDict) -> None:
         "configs": {name: dict(record) for name, record in records.config_records.items()},
     }
     temporary = path.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # features are in it
     save_file(tensors, temporary, {"records": json.dumps(told)})
     temporary.replace(path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mission.scenario import scenario_from_json, scenario_to_json
@@ -28,6 +28,7 @@ class Briefing:
         run: Name of the run on the wire.
         ground: Name of the ground on the wire.
         backbone: ``host:port`` of the backbone service.
+        secret: Of the run: who knows it may reach the backbone service.
         keeps_features: Whether the ground keeps features, so that those which have crossed are only named again.
     """
 
@@ -38,6 +39,7 @@ class Briefing:
     ground: str
     backbone: str
     keeps_features: bool
+    secret: str = field(default="", repr=False)
 
     def to_config(self) -> dict[str, Any]:
         """As the values that a Flower ``ConfigRecord`` takes."""
@@ -49,6 +51,7 @@ class Briefing:
             "ground": self.ground,
             "backbone": self.backbone,
             "keeps-features": self.keeps_features,
+            "secret": self.secret,
         }
 
     @classmethod
@@ -66,4 +69,5 @@ class Briefing:
             ground=config["ground"],
             backbone=config["backbone"],
             keeps_features=config["keeps-features"],
+            secret=config["secret"],
         )

@@ -10,6 +10,7 @@ import numpy as np
 from astropy.time import Time
 
 from mission import schema
+from mission.plain_text import is_node_name, plain
 from mission.scenario import ScenarioError, given_path
 from mission.schema import Scenario
 from orbit.constellation import Constellation, from_file, walker
@@ -76,7 +77,14 @@ def constellation_of(scenario: Scenario) -> Constellation:
         raise ScenarioError(f"constellation.path: found {table.path!r}: {error.strerror}") from error
     except ValueError as error:
         raise ScenarioError(f"constellation: {error}") from error
-    return found.take(slice(0, table.limit)) if table.limit else found
+    found = found.take(slice(0, table.limit)) if table.limit else found
+    for number, name in enumerate(found.names, 1):
+        if not is_node_name(name):
+            raise ScenarioError(
+                f"constellation.path: satellite {number} of {table.path!r}: found the name {plain(name, 80)!r}; "
+                "allowed: 1 to 64 printable characters, not . or .."
+            )
+    return found
 
 
 def stations_of(scenario: Scenario) -> list[GroundStation]:

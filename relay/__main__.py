@@ -18,6 +18,7 @@ from pathlib import Path
 import uvloop
 
 from relay.identity import NodeIdentity
+from relay.listening import host_port, raise_files_limit
 from relay.logs import log_to_stderr
 from relay.metrics import serve_metrics
 from relay.node import RelayNode
@@ -35,8 +36,8 @@ async def serve(settings: RelaySettings, identity: NodeIdentity | None, command:
     node = RelayNode(settings, identity=identity)
     log_to_stderr(settings.name, node.clock)
     await node.start()
-    metrics = settings.metrics_port and serve_metrics(node, settings.host, settings.metrics_port)
-    print(f"{settings.name} listens on {settings.host}:{node.port}", flush=True)
+    metrics = settings.metrics_port and serve_metrics(node, settings.metrics_host, settings.metrics_port)
+    print(f"{settings.name} listens on {host_port(settings.host, node.port)}", flush=True)
     try:
         return await _beside(command, over) if command else int(not await over.wait())
     finally:
@@ -78,6 +79,7 @@ def run(file: Path, command: Sequence[str]) -> int:
     """
     keep_memory()
     settings, identity = read_relay_file(file)
+    raise_files_limit(len(settings.network.nodes))
     return uvloop.run(serve(settings, identity, command))
 
 

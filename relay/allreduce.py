@@ -106,6 +106,8 @@ class _Plane:
         manifest, payload = parcel
         if manifest.kind is not Kind.AGGREGATE or (manifest.run, manifest.round) != (self._run, self._round):
             return
+        if manifest.source not in self.members:  # a satellite of another plane has no say in this sum
+            return
         if _GIVEN_UP in manifest.attributes:
             raise GivenUp(f"{manifest.source} has given the sum of its plane up")
         values = np.frombuffer(payload, manifest.dtype).reshape(manifest.shape)

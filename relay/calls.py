@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import grpc
@@ -11,7 +14,7 @@ import grpc
 from relay import service
 from relay import wire_pb2 as pb
 from relay.application import Application
-from relay.identity import IdentityError, NodeIdentity, peer_name
+from relay.identity import IdentityError, NodeIdentity
 from relay.incoming import IncomingStream
 from relay.link import Network
 from relay.paced_clock import PacedClock, TimeAuthority
@@ -21,6 +24,11 @@ from relay.wire import BadManifest, Limits, Manifest, WireError
 
 log = logging.getLogger(__name__)
 
+# Calls that one caller may have open at once. A neighbour needs one stream of a kind; those of a connection that has
+# died are still there until its keepalive says so.
+AT_ONCE = {service.PUT: 8, service.CLOCK: 4, service.FETCH: 4, service.PASSAGES: 2}
+AT_ONCE_OTHERS = 8
+OWN_AT_ONCE = 256  # of the node's own application, by its socket file or its own certificate
 SKEW_S = 0.5  # how much light time and the error of two clocks may shift what a neighbour sends
 
 
@@ -62,6 +70,7 @@ class Calls:
         self._identity = identity
         self._limits = limits
         self._authority = authority
+        self._open: Counter[tuple[str, str]] = Counter()  # calls by caller and method
 
     def handlers(self) -> grpc.GenericRpcHandler:
         """The service as gRPC knows it."""
@@ -82,7 +91,11 @@ class Calls:
         return grpc.method_handlers_generic_handler(service.SERVICE, methods)
 
     async def _put(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
-        node, peer = self._node, await self._caller(context)
+        async with self._call(service.PUT, context) as peer:
+            await self._take(peer, context)
+
+    async def _take(self, peer: str, context: grpc.aio.ServicerContext) -> None:
+        node = self._node
         incoming = node.network.links.get((peer, node.name))
         if incoming is None and peer != node.name:
             text = f"{peer} never has a contact to {node.name}"
@@ -95,6 +108,8 @@ class Calls:
             admit=lambda manifest: self._admit(peer, manifest),
             for_us=lambda manifest: node.name in (peer, manifest.destination),
             grown=node.grown,
+            is_node=node.network.is_node,
+            drop=node.drop,
         )
         await context.send_initial_metadata(())  # tells the sender that it is through
         while (frame := await context.read()) is not grpc.aio.EOF:
@@ -112,7 +127,7 @@ class Calls:
 
     def _admit(self, peer: str, manifest: Manifest) -> None:
         node = self._node
-        if manifest.destination not in node.network.nodes or manifest.source not in node.network.nodes:
+        if not (node.network.is_node(manifest.destination) and node.network.is_node(manifest.source)):
             raise BadManifest(f"from {manifest.source} to {manifest.destination}: not nodes of this mission")
         if peer == node.name and manifest.source != node.name:
             raise IdentityError(f"the application of {node.name} sends in the name of {manifest.source}")
@@ -122,48 +137,52 @@ class Calls:
     async def _fetch(
         self, requests: AsyncIterator[pb.FetchRequest], context: grpc.aio.ServicerContext
     ) -> None:
-        if await self._caller(context) != self._node.name:
-            text = f"these parcels are for {self._node.name}"
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
-        await self._node.application.serve(requests, context)
+        async with self._call(service.FETCH, context) as caller:
+            if caller != self._node.name:
+                text = f"these parcels are for {self._node.name}"
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+            await self._node.application.serve(requests, context)
 
     async def _cancel(self, request: pb.TransferId, context: grpc.aio.ServicerContext) -> pb.Nothing:
         """A neighbour takes back what it has begun to send here, or the application what is its own."""
-        caller = await self._caller(context)
-        entry = self._node.spool.entries.get(request.transfer_id)
-        if entry is not None and entry.sender == caller:
-            self._node.drop(request.transfer_id)
-        return pb.Nothing()
+        async with self._call(service.CANCEL, context) as caller:
+            entry = self._node.spool.entries.get(request.transfer_id)
+            if entry is not None and entry.sender == caller:
+                self._node.drop(request.transfer_id)
+            return pb.Nothing()
 
     async def _status(self, _: pb.Nothing, context: grpc.aio.ServicerContext) -> pb.NodeStatus:
-        await self._caller(context)
-        return self._node.status()
+        async with self._call(service.STATUS, context):
+            return self._node.status()
 
     async def _passages(
         self, request: pb.PassagesRequest, context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.Passage]:
-        await self._caller(context)
-        for passage in self._node.passages.of_round(request.run, request.round):
-            yield passage
+        async with self._call(service.PASSAGES, context):
+            for passage in self._node.passages.of_round(request.run, request.round):
+                yield passage
 
     async def _muster(self, _: pb.Nothing, context: grpc.aio.ServicerContext) -> pb.Nothing:
-        (await self._authority_for(context)).muster()
-        return pb.Nothing()
+        async with self._call(service.MUSTER, context) as caller:
+            (await self._authority_for(caller, context)).muster()
+            return pb.Nothing()
 
     async def _depart(self, request: pb.Departure, context: grpc.aio.ServicerContext) -> pb.Nothing:
-        authority = await self._authority_for(context)
-        try:
-            network = Network.from_json(request.network)
-            if set(network.nodes) != set(self._node.network.nodes):
-                raise ValueError("the network of a round has the nodes of the mission, no others")
-        except (ValueError, KeyError, TypeError) as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"departure: {error}")
-        authority.depart(request.network, request.start_s)
-        return pb.Nothing()
+        async with self._call(service.DEPART, context) as caller:
+            authority = await self._authority_for(caller, context)
+            try:
+                network = Network.from_json(request.network)
+                if set(network.nodes) != set(self._node.network.nodes):
+                    raise ValueError("the network of a round has the nodes of the mission, no others")
+                if not math.isfinite(request.start_s):
+                    raise ValueError(f"start_s = {request.start_s}: not a mission time")
+            except (ValueError, KeyError, TypeError) as error:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"departure: {error}")
+            authority.depart(network, request.start_s)
+            return pb.Nothing()
 
-    async def _authority_for(self, context: grpc.aio.ServicerContext) -> TimeAuthority:
+    async def _authority_for(self, caller: str, context: grpc.aio.ServicerContext) -> TimeAuthority:
         """The time authority, for the ground's own application; ends the call of anybody else."""
-        caller = await self._caller(context)
         if caller != self._node.name or self._authority is None:
             text = f"{caller} cannot begin a round at {self._node.name}"
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
@@ -173,13 +192,32 @@ class Calls:
     async def _clock(
         self, requests: AsyncIterator[pb.ClockReport], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[pb.ClockTime]:
+        async with self._call(service.CLOCK, context) as caller:
+            if self._authority is None:
+                text = f"{self._node.name} has no say over mission time"
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
+            assert self._authority is not None
+            async for told in self._authority.attend(caller, requests):
+                yield told
+
+    @asynccontextmanager
+    async def _call(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[str]:
+        """Who calls; ends the call of one that has as many of this kind open as it may have."""
         caller = await self._caller(context)
-        if self._authority is None:
-            text = f"{self._node.name} has no say over mission time"
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
-        assert self._authority is not None
-        async for told in self._authority.attend(caller, requests):
-            yield told
+        own = caller == self._node.name
+        most = OWN_AT_ONCE if own else AT_ONCE.get(method, AT_ONCE_OTHERS)
+        if self._open[caller, method] >= most:
+            text = (
+                f"{caller} has {most} calls of {method} open at {self._node.name}, which is all it may have"
+            )
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        self._open[caller, method] += 1
+        try:
+            yield caller
+        finally:
+            self._open[caller, method] -= 1
+            if not self._open[caller, method]:
+                del self._open[caller, method]
 
     async def _caller(self, context: grpc.aio.ServicerContext) -> str:
         """Who calls, by certificate where there is one; ends the call of who is no node of the mission."""
@@ -189,8 +227,8 @@ class Calls:
             return self._node.name
         stated = str(dict(context.invocation_metadata() or ()).get(service.NODE_KEY, ""))
         try:
-            name = stated if self._identity is None else peer_name(context.auth_context())
-            if name not in self._node.network.nodes:
+            name = stated if self._identity is None else self._identity.peer(context.auth_context())
+            if not self._node.network.is_node(name):
                 raise IdentityError(f"{name!r} is no node of this mission")
         except IdentityError as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))

@@ -16,6 +16,7 @@ from typing import Protocol, Self, TypeVar, runtime_checkable
 import grpc
 from google.protobuf.message import Message
 
+from mission.plain_text import plain
 from relay import service
 from relay import wire_pb2 as pb
 from relay.frames import ParcelReader
@@ -229,7 +230,11 @@ def failure_in(manifest: Manifest) -> RemoteError | None:
     told = manifest.attributes
     if "failed" not in told:
         return None
-    return RemoteError(str(told.get("error")), str(told.get("text")), bytes.fromhex(str(told["failed"])))
+    try:
+        transfer_id = bytes.fromhex(str(told["failed"]))
+    except ValueError:
+        transfer_id = b""  # of no transfer
+    return RemoteError(plain(told.get("error"), 64), plain(told.get("text")), transfer_id)
 
 
 _REFUSALS = frozenset(
@@ -243,7 +248,7 @@ _REFUSALS = frozenset(
 
 def link_error(error: grpc.RpcError, peer: str) -> LinkError:
     """A gRPC error in a link's words: with whom, what."""
-    code, details = error.code(), error.details()
+    code, details = error.code(), plain(error.details(), 1024)
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return LinkTimeout(f"{peer}: the time for this stream is over")
     if code in _REFUSALS:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import itertools
 import queue
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Self
@@ -21,11 +23,13 @@ from relay import service
 from relay.answers import Answers, Handler
 from relay.client import IncomingParcels, LinkTimeout, dial
 from relay.frames import ParcelReader, encode_failure, parcel_frames
-from relay.identity import IdentityError, NodeIdentity, peer_name
+from relay.identity import IdentityError, NodeIdentity
+from relay.listening import leave_silent_connections_to_the_kernel
 from relay.wire import BadManifest, Buffer, Limits, Manifest, Parcel, WireError
 from relay.wire_pb2 import Failure
 
 IN_FLIGHT_BYTES = 8 << 20
+STREAMS_AT_ONCE = 4  # of one satellite; those of processes that have died are still there for some seconds
 _DONE = object()
 
 
@@ -38,7 +42,8 @@ class GroundEndpoint:
 
     For `handler` see `answers.Handler`. What it raises is raised at the satellite as `client.RemoteError`.
 
-    Only `satellites` are admitted: by certificate where `identity` is given, else by the name they state.
+    Only `satellites` are admitted: by certificate where `identity` is given, else by the name they state, if they know
+    the `secret` of the run.
     Raises EndpointError if the port cannot be had; port 0 takes a free one.
     """
 
@@ -50,12 +55,15 @@ class GroundEndpoint:
         host: str = "127.0.0.1",
         port: int = 0,
         identity: NodeIdentity | None = None,
+        secret: str = "",
         limits: Limits | None = None,
     ) -> None:
         self._answers = Answers(handler, satellites)
         self._host = host
         self._port = port
         self._identity = identity
+        self._secret = secret
+        self._streams: Counter[str] = Counter()  # open, by satellite
         self._limits = limits or Limits()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="ground-endpoint", daemon=True)
@@ -112,6 +120,7 @@ class GroundEndpoint:
             else:
                 port = server.add_secure_port(address, self._identity.server_credentials())
             await server.start()
+            leave_silent_connections_to_the_kernel(port)
         except Exception as error:
             self._started.put(error)
             return
@@ -126,6 +135,16 @@ class GroundEndpoint:
             name = self._admit(context)
         except IdentityError as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        if self._streams[name] >= STREAMS_AT_ONCE:
+            text = f"{name} has {STREAMS_AT_ONCE} streams open, which is all it may have"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        self._streams[name] += 1
+        try:
+            await self._serve_stream(name, context)
+        finally:
+            self._streams[name] -= 1
+
+    async def _serve_stream(self, name: str, context: grpc.aio.ServicerContext) -> None:
         parcels: asyncio.Queue[Parcel | None] = asyncio.Queue(maxsize=2)
         answering = asyncio.create_task(self._answer(name, parcels, context))
         try:
@@ -139,10 +158,17 @@ class GroundEndpoint:
             answering.cancel()
 
     def _admit(self, context: grpc.aio.ServicerContext) -> str:
-        stated = dict(context.invocation_metadata() or ()).get(service.NODE_KEY, "")
-        name = str(stated) if self._identity is None else peer_name(context.auth_context())
+        metadata = dict(context.invocation_metadata() or ())
+        name = (
+            str(metadata.get(service.NODE_KEY, ""))
+            if self._identity is None
+            else self._identity.peer(context.auth_context())
+        )
         if name not in self._answers.satellites:
-            raise IdentityError(f"{name!r} is no satellite of this mission")
+            raise IdentityError(f"{name!r:.80} is no satellite of this mission")
+        known = str(metadata.get(service.SECRET_KEY, ""))
+        if not hmac.compare_digest(known.encode(), self._secret.encode()):
+            raise IdentityError("this stream does not know the secret of the run")
         return name
 
     async def _read(
@@ -205,6 +231,7 @@ class GroundLink:
         *,
         ground: str = "ground",
         identity: NodeIdentity | None = None,
+        secret: str = "",
         limits: Limits | None = None,
         send_timeout_s: float = 60.0,
         session_s: float = 6 * 3600.0,
@@ -216,7 +243,9 @@ class GroundLink:
             maxsize=max(2, IN_FLIGHT_BYTES // self._limits.chunk_bytes)
         )
         call = self._channel.stream_stream(service.path(service.EXCHANGE))(
-            iter(self._outgoing.get, _DONE), timeout=session_s, metadata=[(service.NODE_KEY, satellite)]
+            iter(self._outgoing.get, _DONE),
+            timeout=session_s,
+            metadata=[(service.NODE_KEY, satellite), (service.SECRET_KEY, secret)],
         )
         self._incoming = IncomingParcels(call, self._limits, "the ground", ended=self._make_room)
 

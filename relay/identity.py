@@ -1,20 +1,17 @@
-"""Who a node is: its certificate, its key, and what it signs.
+"""Who a node is: what it reads from its folder, what it signs, and whom it believes.
 
-`write_certificates` makes one authority and, per node, a folder that holds all this node may know: `ca.crt`,
-`node.crt`, `node.key` (mode 0600). A certificate names its node twice: as the URI `spiffe://skysplit/<node>`,
-which a relay matches against the contact plan, and as a DNS name, which the dialling side matches against the
-node it means to reach.
+A certificate names its node twice: as the URI `spiffe://skysplit/<node>`, which a relay matches against the contact
+plan, and as a DNS name, which the dialling side matches against the node it means to reach. `certificates` makes them.
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-import ipaddress
-import os
+import logging
 import stat
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -24,12 +21,15 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from relay import wire_pb2 as pb
 from relay.wire import Manifest, WireError
 
+log = logging.getLogger(__name__)
+
 TRUST_DOMAIN = "spiffe://skysplit/"
+AUTHORITY, CERTIFICATE, KEY = "ca.crt", "node.crt", "node.key"
+REVOKED = "revoked.crl"  # one list of each authority, if any
 _HASH = hashes.SHA256()
 # What reading a certificate that somebody made up may raise; these have no base class of their own.
 _MALFORMED = (
@@ -62,127 +62,8 @@ def node_folder(directory: Path, node: str) -> Path:
     return directory / quote(node, safe="")
 
 
-def write_certificates(
-    directory: Path, nodes: Iterable[str], *, valid_days: int = 365, renew: bool = False
-) -> None:
-    """Make the authority of `directory` unless it is there, and the certificates that are missing.
-
-    With `renew`, all nodes get new keys and certificates under the same authority; running relays take them
-    up with the next connection.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    authority_key, authority = _authority(directory, valid_days)
-    for node in nodes:
-        folder = node_folder(directory, node)
-        if (folder / "node.crt").exists() and not renew:
-            continue
-        folder.mkdir(mode=0o700, exist_ok=True)
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = [
-            x509.UniformResourceIdentifier(node_uri(node)),
-            x509.DNSName(node_host(node)),
-        ]
-        usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        certificate = (
-            _builder(node, key, authority.subject, valid_days)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .sign(authority_key, _HASH)
-        )
-        _write_public(folder / "ca.crt", _pem(authority))
-        _write_secret(folder / "node.key", key)
-        _write_public(folder / "node.crt", _pem(certificate))
-
-
-def write_server_certificate(
-    directory: Path, folder: Path, hosts: Iterable[str], *, valid_days: int = 365
-) -> None:
-    """Make `ca.crt`, `server.crt`, `server.key` in `folder`, for a server that is dialled by host name or address.
-
-    Its certificate is under the authority of `directory` and names no node: no relay takes it for one.
-    """
-    authority_key, authority = _authority(directory, valid_days)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = (
-        _builder("server", key, authority.subject, valid_days)
-        .add_extension(x509.SubjectAlternativeName([_host_name(host) for host in hosts]), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(authority_key, _HASH)
-    )
-    _write_public(folder / "ca.crt", _pem(authority))
-    _write_secret(folder / "server.key", key)
-    _write_public(folder / "server.crt", _pem(certificate))
-
-
-def _host_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def _authority(directory: Path, valid_days: int) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    key_path, certificate_path = directory / "ca.key", directory / "ca.crt"
-    if certificate_path.exists():
-        return _read_key(key_path), x509.load_pem_x509_certificate(certificate_path.read_bytes())
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = _name("SkySplit authority")
-    certificate = (
-        _builder("SkySplit authority", key, name, valid_days)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, _HASH)
-    )
-    _write_secret(key_path, key)
-    _write_public(certificate_path, _pem(certificate))
-    return key, certificate
-
-
-def _builder(
-    name: str, key: ec.EllipticCurvePrivateKey, issuer: x509.Name, valid_days: int
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(_name(name))
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))  # the clocks of two nodes may differ
-        .not_valid_after(now + datetime.timedelta(days=valid_days))
-    )
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _write_public(path: Path, data: bytes) -> None:
-    _replace(path, data, 0o644)
-
-
-def _write_secret(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    data = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    _replace(path, data, 0o600)
-
-
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.unlink(missing_ok=True)
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-    temporary.replace(path)
-
-
-def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Read a private key. Raises IdentityError for one that others may read, or of another kind."""
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise IdentityError(f"{path}: others may read this key; `chmod 600` it")
     key = serialization.load_pem_private_key(path.read_bytes(), None)
@@ -191,46 +72,127 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
+@dataclass
+class _Folder:
+    """The files of a node's folder, read again when they have changed on disk."""
+
+    path: Path
+    stamp: object = None
+    authorities: tuple[x509.Certificate, ...] = ()
+    revoked: frozenset[tuple[bytes, int]] = frozenset()  # authority's name, serial number
+    pems: tuple[bytes, bytes, bytes] = (b"", b"", b"")
+
+    def refresh(self) -> bool:
+        """Read what has changed; returns whether anything has.
+
+        A folder in the middle of a renewal, whose certificate and key do not belong together, is left for later.
+        """
+        stamp = tuple(map(_stamp, (self.path / name for name in (AUTHORITY, CERTIFICATE, KEY, REVOKED))))
+        if stamp == self.stamp:
+            return False
+        authority, certificate, key = (
+            (self.path / name).read_bytes() for name in (AUTHORITY, CERTIFICATE, KEY)
+        )
+        private = serialization.load_pem_private_key(key, None)
+        if x509.load_pem_x509_certificate(certificate).public_key() != private.public_key():
+            return False
+        authorities = tuple(x509.load_pem_x509_certificates(authority))
+        self.revoked = _revoked(self.path / REVOKED, authorities)
+        self.authorities, self.pems, self.stamp = authorities, (authority, certificate, key), stamp
+        return True
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def read_lists(path: Path) -> list[x509.CertificateRevocationList]:
+    """Return the revocation lists in a file; none where it is missing. Raises IdentityError."""
+    if not path.exists():
+        return []
+    begin = b"-----BEGIN X509 CRL-----"
+    try:
+        return [x509.load_pem_x509_crl(begin + text) for text in path.read_bytes().split(begin)[1:]]
+    except ValueError as error:
+        raise IdentityError(f"{path}: not a readable revocation list") from error
+
+
+def _revoked(path: Path, authorities: Sequence[x509.Certificate]) -> frozenset[tuple[bytes, int]]:
+    """Return what the lists of a file revoke. Raises IdentityError for one that none of the authorities signed."""
+    revoked = set()
+    for listed in read_lists(path):
+        if not any(listed.is_signature_valid(authority.public_key()) for authority in authorities):  # type: ignore[arg-type]
+            raise IdentityError(f"{path}: a revocation list that no authority of ours signed")
+        issuer = listed.issuer.public_bytes()
+        revoked |= {(issuer, entry.serial_number) for entry in listed}
+    return frozenset(revoked)
+
+
 @dataclass(frozen=True, eq=False)
 class NodeIdentity:
-    """A node's own folder of certificates, read. `load` raises IdentityError for one that does not fit."""
+    """A node's own folder of certificates, read. `load` raises IdentityError for one that does not fit.
+
+    Authorities, the revocation list, and what TLS uses follow the files on disk; a certificate renewed under the same
+    key is taken up for signing by the next process.
+    """
 
     name: str
     folder: Path
-    authority: x509.Certificate
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+    _files: _Folder = field(repr=False)
 
     @classmethod
     def load(cls, folder: Path) -> NodeIdentity:
         """Read a node's folder."""
-        for file in ("ca.crt", "node.crt", "node.key"):
+        for file in (AUTHORITY, CERTIFICATE, KEY):
             if not (folder / file).is_file():
                 raise IdentityError(f"{folder}: no {file}; `skysplit certs` makes it")
-        authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
-        certificate = x509.load_pem_x509_certificate((folder / "node.crt").read_bytes())
-        name = certified_name(certificate, authority)
-        return cls(name, folder, authority, certificate, _read_key(folder / "node.key"))
+        key = read_key(folder / KEY)
+        files = _Folder(folder)
+        try:
+            fresh = files.refresh()
+            certificate = x509.load_pem_x509_certificate(files.pems[1]) if fresh else None
+        except _MALFORMED as error:
+            raise IdentityError(f"{folder}: not readable as certificates and a key: {error}") from error
+        if certificate is None:
+            raise IdentityError(f"{folder}: {CERTIFICATE} is not that of {KEY}")
+        return cls(certified_name(certificate, files.authorities), folder, certificate, key, files)
 
-    def _pems(self) -> tuple[bytes, bytes, bytes]:
-        ca, certificate, key = (self.folder / file for file in ("ca.crt", "node.crt", "node.key"))
-        return ca.read_bytes(), certificate.read_bytes(), key.read_bytes()
+    @property
+    def ends(self) -> datetime.datetime:
+        """When the first of what this node needs expires: its certificate, or the newest of its authorities."""
+        self._refresh()
+        newest = max(authority.not_valid_after_utc for authority in self._files.authorities)
+        return min(newest, x509.load_pem_x509_certificate(self._files.pems[1]).not_valid_after_utc)
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
         """For dialling another relay."""
-        ca, certificate, key = self._pems()
-        return grpc.ssl_channel_credentials(ca, key, certificate)
+        self._refresh()
+        authority, certificate, key = self._files.pems
+        return grpc.ssl_channel_credentials(authority, key, certificate)
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Credentials that demand a certificate of the caller and follow a renewal on disk."""
+        taken = None
 
-        def configuration() -> grpc.ServerCertificateConfiguration:
-            ca, certificate, key = self._pems()
-            return grpc.ssl_server_certificate_configuration([(key, certificate)], ca)
+        def configuration() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal taken
+            self._refresh()
+            if self._files.pems == taken:
+                # Nothing new. gRPC replaces its handshakers with every configuration that it is given, and one that
+                # another thread uses at that moment is freed under it: many handshakes at once crashed the process.
+                return None
+            authority, certificate, key = taken = self._files.pems
+            return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
 
-        return grpc.dynamic_ssl_server_credentials(
-            configuration(), configuration, require_client_authentication=True
-        )
+        first = configuration()
+        assert first is not None
+        return grpc.dynamic_ssl_server_credentials(first, configuration, require_client_authentication=True)
 
     def seal(self, manifest: Manifest) -> pb.SealedManifest:
         """Sign a manifest, and with it the digest of its payload, end to end: TLS protects one hop only."""
@@ -241,15 +203,26 @@ class NodeIdentity:
             certificate=self.certificate.public_bytes(serialization.Encoding.DER),
         )
 
+    def peer(self, auth_context: Mapping[str, Iterable[bytes]]) -> str:
+        """Return the node at the other end of a connection. Raises IdentityError, also for a revoked certificate."""
+        name = peer_name(auth_context)
+        self._refresh()
+        if self._files.revoked:
+            for pem in auth_context.get("x509_pem_cert", ()):
+                self._require_unrevoked(_read_pem(pem), name)
+        return name
+
     def verify(self, sealed: pb.SealedManifest, source: str) -> None:
         """Raise IdentityError unless `source` itself, certified by our authority, signed these bytes."""
         try:
             certificate = _read_certificate(sealed.certificate)
         except _MALFORMED as error:
             raise IdentityError(f"manifest of {source}: no readable certificate") from error
-        name = certified_name(certificate, self.authority)
+        self._refresh()
+        name = certified_name(certificate, self._files.authorities)
         if name != source:
             raise IdentityError(f"manifest of {source} is signed by {name}")
+        self._require_unrevoked(certificate, name)
         try:
             key = certificate.public_key()
             assert isinstance(key, ec.EllipticCurvePublicKey)
@@ -257,23 +230,36 @@ class NodeIdentity:
         except (InvalidSignature, AssertionError, *_MALFORMED) as error:
             raise IdentityError(f"manifest of {source}: signature does not match") from error
 
+    def _refresh(self) -> None:
+        try:
+            self._files.refresh()
+        except (OSError, IdentityError, *_MALFORMED) as error:  # in the middle of a renewal, or a broken one
+            log.warning("%s: kept as it was: %s", self.folder, error)
 
-def certified_name(certificate: x509.Certificate, authority: x509.Certificate) -> str:
-    """The node a certificate names. Raises IdentityError unless our authority issued it and it is valid."""
-    try:
-        uris = _issued_uris(certificate, authority)
-    except (InvalidSignature, *_MALFORMED) as error:
-        raise IdentityError("certificate is not of this mission's authority") from error
+    def _require_unrevoked(self, certificate: x509.Certificate, name: str) -> None:
+        if (certificate.issuer.public_bytes(), certificate.serial_number) in self._files.revoked:
+            raise IdentityError(f"the certificate of {name} is revoked")
+
+
+def certified_name(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> str:
+    """The node a certificate names. Raises IdentityError unless an authority of ours issued it and both are valid."""
     now = datetime.datetime.now(datetime.UTC)
-    if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-        raise IdentityError(
-            f"certificate expired {certificate.not_valid_after_utc:%Y-%m-%d}, or is not valid yet"
-        )
-    return _name_in(uris)
+    for authority in authorities:
+        try:
+            uris = _issued_uris(certificate, authority)
+        except (InvalidSignature, *_MALFORMED):
+            continue
+        for checked, text in ((certificate, "certificate"), (authority, "authority")):
+            if not checked.not_valid_before_utc <= now <= checked.not_valid_after_utc:
+                ended = f"{checked.not_valid_after_utc:%Y-%m-%d}"
+                raise IdentityError(f"{text} expired {ended}, or is not valid yet")
+        return _name_in(uris)
+    raise IdentityError("certificate is not of this mission's authority")
 
 
 # A satellite seals thousands of parcels with one certificate.
 _read_certificate = lru_cache(1024)(x509.load_der_x509_certificate)
+_read_pem = lru_cache(1024)(x509.load_pem_x509_certificate)
 
 
 @lru_cache(1024)

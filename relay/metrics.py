@@ -32,6 +32,10 @@ class NodeCollector:
             ("quota_bytes", "Room on disk", status.quota_bytes),
         ):
             yield GaugeMetricFamily(f"skysplit_{name}", text, value)
+        ends = self._node.certificate_ends
+        if ends is not None:
+            text = "When the certificate expires, or the authority's, Unix time"
+            yield GaugeMetricFamily("skysplit_certificate_expiry_seconds", text, ends.timestamp())
         for name, text, value in (
             (
                 "received_bytes",

@@ -8,8 +8,10 @@ addressed elsewhere is queued for the neighbour over whom it arrives first, and 
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 import math
+import time
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -23,15 +25,17 @@ from relay.client import dial_async
 from relay.forwarding import Forwarding
 from relay.identity import IdentityError, NodeIdentity
 from relay.link import LinkSchedule, Network
+from relay.listening import connections_for, host_port, leave_silent_connections_to_the_kernel
 from relay.outgoing import OutgoingLink, Refusal
 from relay.paced_clock import Activity, PacedClock, TimeAuthority, follow
 from relay.passages import PassageLog
 from relay.settings import RelaySettings
-from relay.spool import Entry, Spool
+from relay.spool import Entry, Quota, Spool
 
 log = logging.getLogger(__name__)
 
 SWEEP_S = 1.0  # how often routes are looked up anew and what has expired is let go
+ROUTING_SHARE = 10  # times what looking up all routes took last: how long they stay as they are at least
 
 
 class RelayError(RuntimeError):
@@ -56,8 +60,8 @@ class RelayNode:
         self.delivered = self.rejected = self.received_bytes = 0
         self.spool = Spool(
             settings.folder,
-            quota_bytes=settings.quota_bytes,
-            sender_quota_bytes=settings.neighbour_quota_bytes,
+            quota=Quota(settings.quota_bytes, settings.quota_transfers),
+            sender_quota=Quota(settings.neighbour_quota_bytes, settings.neighbour_quota_transfers),
             limits=settings.limits,
         )
         self.application = Application(self.name, self.spool, settings.limits, taken=self._count_delivery)
@@ -72,8 +76,8 @@ class RelayNode:
         self._changes = 0
         self._authority: TimeAuthority | None = None
         if settings.time_authority == settings.name:
-            nodes = settings.network.nodes
-            self._authority = TimeAuthority(self.clock, nodes, [node for node in nodes if node != self.name])
+            satellites = [node for node in settings.network.nodes if node != self.name]
+            self._authority = TimeAuthority(self.clock, settings.network, satellites)
 
     @property
     def network(self) -> Network:
@@ -87,10 +91,12 @@ class RelayNode:
 
     async def start(self) -> None:
         """Listen, then serve all links. Raises RelayError if the port cannot be had."""
-        self._server = grpc.aio.server(options=service.server_options(self._settings.limits))
+        self._server = grpc.aio.server(
+            options=service.server_options(self._settings.limits, connections_for(len(self.network.nodes)))
+        )
         calls = Calls(self, identity=self._identity, limits=self._settings.limits, authority=self._authority)
         self._server.add_generic_rpc_handlers((calls.handlers(),))
-        address = f"{self._settings.host}:{self.port}"
+        address = host_port(self._settings.host, self.port)
         try:
             if self._identity is None:
                 self.port = self._server.add_insecure_port(address)
@@ -107,6 +113,7 @@ class RelayNode:
         health_pb2_grpc.add_HealthServicer_to_server(health, self._server)
         await health.set("", health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
+        leave_silent_connections_to_the_kernel(self.port)
         self._start_links()
         self.clock.on_jump.append(self._forwarding.reroute)
         self._tasks.append(asyncio.create_task(self._sweep()))
@@ -159,6 +166,11 @@ class RelayNode:
             await channel.close()
         self.spool.close()
 
+    @property
+    def certificate_ends(self) -> datetime.datetime | None:
+        """When the node's certificate expires; None without TLS."""
+        return None if self._identity is None else self._identity.ends
+
     def activity(self) -> Activity:
         """What this node says to the time authority."""
         return Activity(
@@ -193,7 +205,7 @@ class RelayNode:
             mission_s=now_s,
             queued_transfers=len(self.spool.entries),
             queued_bytes=self.spool.used_bytes,
-            quota_bytes=self.spool.quota_bytes,
+            quota_bytes=self.spool.quota.size_bytes,
             received_bytes=self.received_bytes,
             delivered_transfers=self.delivered,
             rejected_transfers=self.rejected,
@@ -237,17 +249,31 @@ class RelayNode:
 
     async def _sweep(self) -> None:
         """Let go of what has expired, a transfer that nobody wants or an old route."""
+        reroute_s = 0.0
         while True:
             await asyncio.sleep(SWEEP_S)
             now_s = self.clock.now_s
             for entry in list(self.spool.entries.values()):
                 if entry.manifest.expiry_s < now_s:
                     self._done(entry, Refusal("Expired", f"expired at {entry.manifest.expiry_s:.0f} s"))
-            self._forwarding.reroute()
+            self._give_up_promises()
+            if time.monotonic() >= reroute_s:
+                # Many transfers with ways of their own must not make looking them up all that the relay does.
+                reroute_s = time.monotonic() + ROUTING_SHARE * self._forwarding.routing_s
+                self._forwarding.reroute()
+
+    def _give_up_promises(self) -> None:
+        """Let go of transfers that a neighbour has begun and does not go on with; it may begin them again."""
+        idle_s = self._settings.promise_s / (60 if self.spool.crowded else 1)
+        before_s = time.monotonic() - idle_s
+        for entry in list(self.spool.entries.values()):
+            if not entry.complete and entry.grown_s < before_s and entry.sender != self.name:
+                log.info("a transfer from %s has stood still for %.0f s: given up", entry.sender, idle_s)
+                self.drop(entry.transfer_id)
 
     def _channel(self, peer: str) -> grpc.aio.Channel:
         if peer not in self._channels:
-            own = f"{self._settings.host}:{self.port}"
+            own = host_port(self._settings.host, self.port)
             address = own if peer == self.name else self._settings.peers[peer]
             self._channels[peer] = dial_async(address, peer, self._identity, self._settings.limits)
         return self._channels[peer]

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import grpc
 
+from mission.plain_text import plain
 from relay import service
 from relay import wire_pb2 as pb
 from relay.frames import encode_chunk, encode_opening
@@ -322,8 +323,8 @@ class OutgoingLink:
         raise _StreamEnded("the neighbour has ended the stream")
 
     def _break(self, trouble: str) -> None:
-        log.info("%s → %s: %s", self.node, self.peer, trouble)
-        self.trouble = trouble
+        self.trouble = plain(trouble)
+        log.info("%s → %s: %s", self.node, self.peer, self.trouble)
         self._changed()
 
     def _acknowledge(self, acknowledgement: pb.Acknowledgement) -> None:
@@ -335,13 +336,13 @@ class OutgoingLink:
             return
         entry = sending.entry
         if acknowledgement.HasField("refusal"):
-            refusal = acknowledgement.refusal
+            refusal = Refusal(plain(acknowledgement.refusal.error, 64), plain(acknowledgement.refusal.text))
             if acknowledgement.temporary:
                 sending.sent, sending.opened = sending.acked, False
                 self._not_before_s[transfer_id] = time.monotonic() + RETRY_S
                 self.trouble = refusal.text
             else:
-                self._done(entry, Refusal(refusal.error, refusal.text))
+                self._done(entry, refusal)
             return
         self._not_before_s.pop(transfer_id, None)
         offset = acknowledgement.next_offset

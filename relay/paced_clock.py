@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -23,9 +24,13 @@ import grpc
 
 from relay import service
 from relay import wire_pb2 as pb
+from relay.link import Network
+
+log = logging.getLogger(__name__)
 
 WAVE_S = 0.1  # wall time between two waves while somebody is busy
 SESSION_S = 24 * 3600.0
+AGREED_S = 1e-3  # mission time by which a window that a node names may differ from the plan's
 STEP_S = 0.02  # a node's clock that is off by less than this is left alone
 
 
@@ -110,11 +115,15 @@ class TimeAuthority:
 
     Nodes that have not connected count as busy: mission time then just runs at 1×. `satellites` are those nodes
     whose applications take part in a round.
+
+    A report is believed only as far as the plan bears it out: a node can wait for nothing but the next window of a link
+    of its own, and whoever names another time is taken to wait for none.
     """
 
-    def __init__(self, clock: PacedClock, nodes: Collection[str], satellites: Collection[str] = ()) -> None:
+    def __init__(self, clock: PacedClock, network: Network, satellites: Collection[str] = ()) -> None:
         self._clock = clock
-        self._nodes = frozenset(nodes)
+        self._network = network  # in force
+        self._nodes = frozenset(network.nodes)
         self._satellites = frozenset(satellites)
         self._asked = asyncio.Condition()
         self._wave = 0
@@ -128,11 +137,12 @@ class TimeAuthority:
         self._departure = None
         self._clock.go()
 
-    def depart(self, network: str, start_s: float) -> None:
-        """Begin a round at `start_s`, or now where that is past, with this network (as JSON) in force."""
+    def depart(self, network: Network, start_s: float) -> None:
+        """Begin a round at `start_s`, or now where that is past, with this network in force."""
         self._departures += 1
         self._clock.stand(max(start_s, self._clock.now_s))
-        self._departure = Departure(self._departures, network, self._satellites)
+        self._network = network
+        self._departure = Departure(self._departures, network.to_json(), self._satellites)
 
     async def run(self) -> None:
         """Advance until cancelled."""
@@ -180,10 +190,23 @@ class TimeAuthority:
             return
         counts = {node: answer.changes for node, answer in answers.items()}
         if counts == self._last_wave:
-            wake_s = min(answer.wake_s for answer in answers.values())
+            wake_s = min(self._planned(node, answer.wake_s) for node, answer in answers.items())
             if math.isfinite(wake_s):
                 self._clock.advance_to(wake_s)
         self._last_wave = counts
+
+    def _planned(self, node: str, wake_s: float) -> float:
+        """When a node waits for a window: the time it reported where the plan has that window next, else never."""
+        if wake_s == math.inf:
+            return math.inf
+        now_s = self._clock.now_s
+        for peer in self._network.neighbours(node):
+            window = self._network.links[node, peer].next_after(now_s)
+            if window is not None and abs(window.start_s - wake_s) <= AGREED_S:
+                return window.start_s
+        if not wake_s <= now_s:  # one that has just opened is old news, not a lie; NaN is one
+            log.warning("%s waits for mission time %s, when no link of its opens: ignored", node, wake_s)
+        return math.inf
 
 
 async def follow(
@@ -210,14 +233,18 @@ async def follow(
                 if told.network:
                     depart(told.departure, told.network)
                 if clock is not None:
-                    _keep(clock, told)
+                    keep_time(clock, told)
                 now = activity()
                 report = pb.ClockReport(wave=told.wave, **now._asdict())
                 await call.write(report)
         await asyncio.sleep(1.0)
 
 
-def _keep(clock: PacedClock, told: pb.ClockTime) -> None:
+def keep_time(clock: PacedClock, told: pb.ClockTime) -> None:
+    """Set a node's clock by what the time authority says."""
+    if not math.isfinite(told.mission_s):
+        log.warning("mission time %s from the time authority: ignored", told.mission_s)
+        return
     if told.mission_s - clock.now_s > STEP_S:
         clock.advance_to(told.mission_s)
     if told.standing:

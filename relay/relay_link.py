@@ -72,7 +72,7 @@ class RelayLink:
         )
         self._session_s = session_s
         self._redial_s = redial_s
-        self._sent_ids: set[bytes] = set()  # over this link
+        self._sent_to: dict[bytes, str] = {}  # over this link, and for whom
         self._had: set[bytes] = set()  # over this link, settled or not
         self._unsettled: list[bytes] = []
         self._open()
@@ -81,7 +81,7 @@ class RelayLink:
         """Hand a parcel to the relay."""
         if memoryview(payload).nbytes != manifest.total_bytes:
             raise BadManifest(f"payload of {memoryview(payload).nbytes} bytes, not {manifest.total_bytes}")
-        self._sent_ids.add(manifest.transfer_id)
+        self._sent_to[manifest.transfer_id] = manifest.destination
         deadline_s = time.monotonic() + self._send_timeout_s
         while not self._until_back(lambda: self._sent(manifest, payload, deadline_s)):
             if time.monotonic() > deadline_s:
@@ -105,7 +105,8 @@ class RelayLink:
             failure = failure_in(parcel.manifest)
             if failure is None:
                 return parcel
-            if failure.transfer_id in self._sent_ids:  # else a process that has died was told of it
+            # Else a process that has died was told of it, or somebody tells of what was not sent to it.
+            if self._sent_to.get(failure.transfer_id) == parcel.manifest.source:
                 raise failure
 
     def settle(self, keep: Collection[bytes] = ()) -> None:

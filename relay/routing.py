@@ -11,7 +11,7 @@ import math
 from collections.abc import Container
 from typing import NamedTuple
 
-from relay.link import Network, NoContact
+from relay.link import Network
 
 
 class Route(NamedTuple):
@@ -22,38 +22,35 @@ class Route(NamedTuple):
     hops: tuple[str, ...]
 
 
-def earliest_arrival(
+def routes_from(
     network: Network,
     source: str,
-    destination: str,
     size_bytes: int,
     now_s: float,
     avoid_links: Container[tuple[str, str]] = frozenset(),
     avoid_nodes: Container[str] = frozenset(),
-) -> Route | None:
-    """The way from `source` to `destination` that is through first, or None where the plan has none.
+) -> dict[str, Route]:
+    """Return the way from `source` to every node that can be reached, on which `size_bytes` are through first.
 
     `avoid_links` are known not to work at present; `avoid_nodes` have had their turn. Of two ways with equal
     arrival the one with fewer hops is taken, then the first by name, so that all nodes agree.
     """
     queue: list[tuple[float, int, tuple[str, ...]]] = [(now_s, 0, (source,))]
     best = {source: now_s}
+    routes: dict[str, Route] = {}
     while queue:
         arrival_s, hops, path = heapq.heappop(queue)
         node = path[-1]
-        if node == destination:
-            return Route(path[1], arrival_s, path[1:]) if hops else None
         if arrival_s > best.get(node, math.inf):
             continue
+        if hops:
+            routes[node] = Route(path[1], arrival_s, path[1:])
         for neighbour in network.neighbours(node):
             link = node, neighbour
             if link in avoid_links or neighbour in avoid_nodes:
                 continue
-            try:
-                there_s = network.links[link].passage(size_bytes, arrival_s).arrival_s
-            except NoContact:
-                continue
+            there_s = network.links[link].arrival_s(size_bytes, arrival_s)
             if there_s < best.get(neighbour, math.inf):
                 best[neighbour] = there_s
                 heapq.heappush(queue, (there_s, hops + 1, (*path, neighbour)))
-    return None
+    return routes

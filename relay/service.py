@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from relay.listening import CONNECTIONS, server_limits
 from relay.wire import Limits
 
 SERVICE = "skysplit.relay.Relay"
@@ -19,6 +20,7 @@ CANCEL = "Cancel"  # TransferId → Nothing
 
 SOCKET = "relay.sock"  # in a relay's folder, for its own application
 NODE_KEY = "skysplit-node"  # metadata: who calls, where no certificate says so
+SECRET_KEY = "skysplit-secret"  # metadata: of the run, on the direct path
 NO_DEADLINE = "a call needs a deadline: one that never ends would hold its stream for ever"
 
 
@@ -41,9 +43,10 @@ def channel_options(limits: Limits) -> list[tuple[str, int | str]]:
     ]
 
 
-def server_options(limits: Limits) -> list[tuple[str, int | str]]:
+def server_options(limits: Limits, connections: int = CONNECTIONS) -> list[tuple[str, int | str]]:
     """How a server is set up."""
     return [
+        *server_limits(connections),
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", 64),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),

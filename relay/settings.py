@@ -35,8 +35,14 @@ class RelaySettings:
     time_authority: str | None = None
     start_s: float = 0.0  # mission time when it starts
     metrics_port: int = 0  # for Prometheus; none if 0
+    metrics_host: str = "127.0.0.1"
     quota_bytes: int = 4 << 30
     neighbour_quota_bytes: int = 2 << 30
+    quota_transfers: int = 4096
+    neighbour_quota_transfers: int = 1024
+    promise_s: float = (
+        3600.0  # wall time for which room is kept for bytes that do not come; 1/60 when it is short
+    )
     limits: Limits = field(default_factory=Limits)
     faults: Faults = field(default_factory=Faults)
 
@@ -78,8 +84,15 @@ class RelayFile(BaseModel):
     )
     start_s: float = Field(0.0, description="mission time when it starts")
     metrics_port: int = Field(0, ge=0, le=65535, description="figures for Prometheus; 0: none")
+    metrics_host: str = Field(
+        "127.0.0.1", description="address they are served on, to whoever asks, without TLS"
+    )
     quota_bytes: int = Field(4 << 30, gt=0, description="room of the spool")
     neighbour_quota_bytes: int = Field(2 << 30, gt=0, description="of which one neighbour may take")
+    quota_transfers: int = Field(4096, gt=0, le=1 << 16, description="transfers that the spool may hold")
+    neighbour_quota_transfers: int = Field(
+        1024, gt=0, le=1 << 16, description="of which one neighbour may bring"
+    )
     loss: float = Field(0.0, ge=0.0, lt=1.0, description="chunks lost at random, as a fraction")
     loss_seed: int = 0
     outages: tuple[OutageEntry, ...] = Field((), description="times in which links are down against the plan")
@@ -116,8 +129,11 @@ def read_relay_file(path: Path) -> tuple[RelaySettings, NodeIdentity | None]:
         time_authority=file.time_authority,
         start_s=file.start_s,
         metrics_port=file.metrics_port,
+        metrics_host=file.metrics_host,
         quota_bytes=file.quota_bytes,
         neighbour_quota_bytes=file.neighbour_quota_bytes,
+        quota_transfers=file.quota_transfers,
+        neighbour_quota_transfers=file.neighbour_quota_transfers,
         faults=Faults(file.loss, tuple(Outage(**dict(outage)) for outage in file.outages), file.loss_seed),
     )
     return settings, _identity(path, file)

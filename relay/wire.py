@@ -18,6 +18,7 @@ from typing import NamedTuple
 import xxhash
 from google.protobuf.message import DecodeError
 
+from mission.plain_text import is_node_name
 from relay import wire_pb2 as pb
 
 Buffer = bytes | bytearray | memoryview
@@ -179,7 +180,7 @@ class Manifest:
         _require(len(self.digest) == DIGEST_BYTES, "digest", len(self.digest), "16 bytes (xxh3-128)")
         for name in ("run", "source", "destination"):
             value = getattr(self, name)
-            _require(is_name(value), name, value, "1 to 64 printable characters")
+            _require(is_node_name(value), name, value, "1 to 64 printable characters")
         for name in ("round", "step", "micro_batch"):
             _require(getattr(self, name) in _UINT32, name, getattr(self, name), "0 … 2**32 − 1")
         _require(self.dtype in DTYPE_BYTES, "dtype", self.dtype, ", ".join(DTYPE_BYTES))
@@ -325,11 +326,6 @@ class Parcel(NamedTuple):
 
     manifest: Manifest
     payload: Buffer
-
-
-def is_name(text: str) -> bool:
-    """Whether a run or node may be called this; names of element files hold most characters."""
-    return 1 <= len(text) <= 64 and text.isprintable() and text not in (".", "..")
 
 
 def transfer_id_of(

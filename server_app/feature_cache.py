@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,9 @@ class FeatureCache:
         header = _header(row_bytes, capacity)
         size = len(header) + capacity * (FEATURE_NAME_BYTES + row_bytes)
         if not _starts_with(path, header) or path.stat().st_size != size:
-            with path.open("wb") as file:
+            path.unlink(missing_ok=True)
+            # What satellites saw can be guessed from features: they are for the owner of the run alone.
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(header)
                 file.truncate(size)
         start = len(header)

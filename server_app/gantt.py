@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from mission import plain_text
 from server_app.report_page import INK
 
 # Paul Tol's bright palette: told apart by colour-blind readers, on white and on dark ground.
@@ -125,7 +126,7 @@ def gantt_figure(
         yaxis={
             "tickmode": "array",
             "tickvals": list(range(len(satellites))),
-            "ticktext": list(satellites),
+            "ticktext": [plain_text.label(name) for name in satellites],
             "range": [len(satellites) - 0.4, -0.6],
             "zeroline": False,
         },

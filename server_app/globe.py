@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from astropy.time import Time
 
+from mission.plain_text import label
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan, LinkKind
 from orbit.frames import EQUATORIAL_RADIUS_KM
@@ -51,7 +52,8 @@ def globe_figure(
     figure = go.Figure([_earth(), _coasts(), _stations(stations)])
     moving = [len(figure.data) + number for number in range(1 + len(_LINKS))]
     figure.add_scatter3d(
-        mode="markers", name="satellite", showlegend=False, hoverinfo="text", hovertext=constellation.names,
+        mode="markers", name="satellite", showlegend=False, hoverinfo="text",
+        hovertext=[label(name) for name in constellation.names],
         marker={"size": 4, "color": [plane_colour(plane) for plane in constellation.plane.tolist()]},
     )  # fmt: skip
     for name, colour in _LINKS.values():
@@ -112,7 +114,7 @@ def _coasts() -> go.Scatter3d:
 def _stations(stations: Sequence[GroundStation]) -> go.Scatter3d:
     found = _points(np.array([station.position_km for station in stations]).reshape(-1, 3))
     return found.update(
-        mode="markers", hovertext=[station.name for station in stations], hoverinfo="text", showlegend=False,
+        mode="markers", hovertext=[label(station.name) for station in stations], hoverinfo="text", showlegend=False,
         marker={"size": 5, "symbol": "diamond", "color": STATION},
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from astropy.time import Time
 
+from mission.plain_text import label
 from orbit.constellation import Constellation
 from orbit.ground_track import coastlines, seen_circle, subpoints
 from orbit.stations import GroundStation
@@ -54,7 +55,7 @@ def map_figure(
         track_lat, track_lon = (np.concatenate(part) for part in zip(*tracks, strict=True))
         _line(figure, track_lat, track_lon, name=f"plane {plane}", color=plane_colour(plane), width=1)
         marker = {"size": 7, "color": plane_colour(plane)}
-        names = [constellation.names[k] for k in here]
+        names = [label(constellation.names[k]) for k in here]
         _points(figure, lat[here, 0], lon[here, 0], mode="markers", marker=marker, hovertext=names)
     for station in stations:
         circle = _open_at_date_line(*seen_circle(station, float(np.median(height_km))))
@@ -66,7 +67,7 @@ def map_figure(
             [(station.lon_deg + 180) % 360 - 180 for station in stations],
             mode="markers+text",
             marker={"symbol": "triangle-up", "size": 10, "color": STATION},
-            text=[station.name for station in stations],
+            text=[label(station.name) for station in stations],
             textposition="top center",
         )
     figure.update_xaxes(range=[-180, 180], dtick=60, ticksuffix="°", constrain="domain")

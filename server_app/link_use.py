@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import pyarrow.parquet as pq
 from plotly.subplots import make_subplots
 
+from mission.plain_text import label
 from server_app.report_page import INK, table
 
 _NAMES = {
@@ -157,7 +158,7 @@ def links_figure(uses: Sequence[LinkUse]) -> go.Figure:
                 row=1, col=column, x=planned.round(6), y=measured.round(6), mode="markers", legendgroup=link,
                 name=_NAMES[link], showlegend=column == 1,
                 marker={"color": colour, "symbol": symbol, "size": 9, "opacity": 0.8},
-                text=[f"{use.ends}, round {use.round}" for use in own],
+                text=[f"{label(use.ends)}, round {use.round}" for use in own],
                 hovertemplate=f"%{{text}}<br>planned %{{x:.4~g}} {unit}, measured %{{y:.4~g}} {unit}",
             )  # fmt: skip
         figure.add_scatter(

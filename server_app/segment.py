@@ -42,12 +42,15 @@ class GroundSegment:
     in_flight: int
 
     def endpoint(
-        self, satellites: tuple[str, ...], address: str, relay: LocalRelay | None
+        self, satellites: tuple[str, ...], address: str, relay: LocalRelay | None, secret: str
     ) -> GroundEndpoint | RelayEndpoint:
-        """Where satellites reach it: at an address of its own, ``host:port``, or over the ground's relay."""
+        """Where satellites reach it: at an address of its own, ``host:port``, or over the ground's relay.
+
+        At its own address only who knows the ``secret`` is answered.
+        """
         if relay is None:
             host, _, port = address.rpartition(":")
-            return GroundEndpoint(self.ground.handle, satellites, host=host, port=int(port))
+            return GroundEndpoint(self.ground.handle, satellites, host=host, port=int(port), secret=secret)
         endpoint = RelayEndpoint(
             self.ground.handle,
             satellites,

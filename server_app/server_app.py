@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import secrets
 import shlex
 from collections.abc import Callable, Mapping
 from logging import INFO
@@ -148,11 +149,19 @@ def fine_tune(
     segment = ground_segment(scenario, model, lora, costs, satellites, run, at_once=at_once)
     steps, ground = segment.steps, segment.ground
     row_bytes = kept_row_bytes(scenario, costs)
-    with segment.endpoint(satellites, address, relay) as endpoint:
+    secret = secrets.token_urlsafe(32)  # told to satellites alone, in the record that each message carries
+    with segment.endpoint(satellites, address, relay, secret) as endpoint:
         # The satellites, and how what crosses the split is scaled.
         backbone = endpoint.address if isinstance(endpoint, GroundEndpoint) else ""
         briefing = Briefing(
-            scenario, satellites, planes, run, GROUND, backbone, keeps_features=row_bytes is not None
+            scenario,
+            satellites,
+            planes,
+            run,
+            GROUND,
+            backbone,
+            keeps_features=row_bytes is not None,
+            secret=secret,
         )
         if relay is not None:
             control.muster(relay.address, relay.node)

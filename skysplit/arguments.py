@@ -6,12 +6,12 @@ from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 
 from mission.scenario import ScenarioError, load_scenario, scalar_keys, shipped_scenarios
 from mission.schema import Scenario
+from skysplit.terminal import Terminal
 
-_stderr = Console(stderr=True)
+_stderr = Terminal(stderr=True)
 
 ScenarioArgument = Annotated[
     str,
@@ -37,7 +37,7 @@ SetOption = Annotated[
 
 def fail(message: str) -> NoReturn:
     """End the command with one error and exit status 1."""
-    _stderr.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    _stderr.print(f"error: {message}", style="red", soft_wrap=True)
     raise typer.Exit(1)
 
 

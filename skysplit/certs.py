@@ -8,9 +8,17 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from relay.identity import node_folder, write_certificates, write_server_certificate
+from relay.certificates import (
+    SERVER_CERTIFICATE,
+    hosts_of,
+    write_certificates,
+    write_server_certificate,
+)
+from relay.identity import node_folder
 
 SUPERLINK = "superlink"  # folder with ca.crt, server.crt, server.key
+GATEWAY = "gateway"  # the same, of what satellites dial
+RESERVED = frozenset({SUPERLINK, GATEWAY, "ground", "runs", "state"})  # folders of a deployment
 SUPERNODE_KEY = "supernode.key"
 SUPERNODE_PUBLIC_KEY = "supernode.pub"
 
@@ -22,8 +30,9 @@ def write_credentials(
     superlink_hosts: Iterable[str],
     *,
     renew: bool = False,
-) -> None:
-    """Write what is missing, or all but the authority anew.
+    new_keys: bool = False,
+) -> list[str]:
+    """Write what is missing, or all certificates anew, and return what others must be told of, a sentence each.
 
     A node's folder holds what this node may know: its certificate and key for the relay (mTLS and signed manifests)
     and, on a satellite, the key by which the SuperLink knows its SuperNode. Private keys have mode 0600; the
@@ -33,16 +42,43 @@ def write_credentials(
         directory: Made if needed.
         satellites: Their names.
         ground: The ground's name.
-        superlink_hosts: Names and addresses by which nodes and operators dial the SuperLink.
-        renew: Make new keys and certificates under the same authority.
+        superlink_hosts: Names and addresses by which nodes and operators dial the SuperLink or its gateway. Where a
+            certificate is there already, those that it lacks make a new one, for all of both.
+        renew: Make new certificates for the keys and host names that are there.
+        new_keys: Make new keys, too.
+
+    Raises:
+        ValueError: A satellite has a name that a deployment needs for itself.
     """
-    write_certificates(directory, (*satellites, ground), renew=renew)
-    if renew or not (directory / SUPERLINK / "server.crt").exists():
-        write_server_certificate(directory, directory / SUPERLINK, superlink_hosts)
+    taken = sorted({*satellites} & RESERVED)
+    if taken:
+        raise ValueError(f"constellation: found satellites called {', '.join(taken)}; those names are taken")
+    told = []
+    renewed = renew or new_keys
+    write_certificates(directory, (*satellites, ground), renew=renewed, new_keys=new_keys)
+    added = [host.removeprefix("[").removesuffix("]") for host in superlink_hosts]
+    for server in (SUPERLINK, GATEWAY):
+        folder = directory / server
+        there = folder / SERVER_CERTIFICATE
+        known = hosts_of(there) if there.exists() else ()
+        missing = {*added, server} - {*known}
+        if renewed or missing:
+            hosts = tuple(dict.fromkeys((*known, server, *added)))
+            write_server_certificate(directory, folder, hosts, name=server, new_keys=new_keys)
+            if known and missing:
+                told.append(
+                    f"{server}: its certificate is new, for {', '.join(hosts)}; copy its folder again"
+                )
     for name in satellites:
         folder = node_folder(directory, name)
-        if renew or not (folder / SUPERNODE_PUBLIC_KEY).exists():
+        known_key = (folder / SUPERNODE_PUBLIC_KEY).exists()
+        if new_keys or not known_key:
             _write_supernode_key(folder)
+            if known_key:
+                told.append(
+                    f"{name}: its SuperNode has a new key; unregister the old one, register the new one"
+                )
+    return told
 
 
 def _write_supernode_key(folder: Path) -> None:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mission.briefing import GROUND
 from mission.schema import Scenario
-from skysplit.node_folders import RESTARTS, superexec_command, superlink_options, supernode_command
+from skysplit.certs import GATEWAY, SUPERLINK
+from skysplit.node_folders import (
+    RESTARTS,
+    gateway_command,
+    superexec_command,
+    superlink_options,
+    supernode_command,
+)
 
 IMAGE = "skysplit"
 RELAY_PORT = 50051
-FLEET_PORT = 8000
+FLEET_PORT = 8000  # of the gateway, and of the SuperLink in its own container
+CONTROL_PORT = 8001  # of the SuperLink on the operator's machine, on the loopback
 NODE = "/node"  # where a container finds its node's folder
 STATE = "/state"  # where the SuperLink's container finds its database
 USER = 10001  # of the image
@@ -32,13 +40,17 @@ class Host:
         run_directory: Written by the ground.
         readable: Files and folders that the scenario names, at the same path inside.
         environment: Variables in which the scenario's paths are given.
-        superlink_port: Where the SuperLink is reached on this machine.
+        superlink_port: Where the SuperLink is reached on this machine, and from nowhere else.
+        gateway: The gateway's folder.
+        fleet_port: Where satellites on other machines reach the gateway; 0: all are on this one.
     """
 
     nodes: Mapping[str, Path]
     superlink: Path
     run_directory: Path
     superlink_port: int
+    gateway: Path
+    fleet_port: int = 0
     readable: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -64,33 +76,51 @@ def named_by(scenario: Scenario) -> tuple[tuple[Path, ...], dict[str, str]]:
 
 
 def compose_file(satellites: tuple[str, ...], host: Host) -> dict[str, Any]:
-    """Services of a mission: the SuperLink, the ground, and every satellite.
+    """Services of a mission: the SuperLink, the gateway before it, the ground, and every satellite.
 
     The keys are those that both docker-compose 1.29 and Compose 2 read.
     """
+    superlink, gateway = f"{SUPERLINK}:{FLEET_PORT}", f"{GATEWAY}:{FLEET_PORT}"
     services = {
-        "superlink": _service(
+        SUPERLINK: _service(
             _superlink_command(),
             volumes=[f"{host.superlink}:{NODE}:ro"],
             ports=[f"127.0.0.1:{host.superlink_port}:{FLEET_PORT}"],
-            healthcheck=_healthcheck(
-                ["python", "-c", f"import socket; socket.create_connection(('127.0.0.1', {FLEET_PORT}), 2)"]
-            ),
+            healthcheck=_listens(),
             mem_limit="1g",
-        )
+            networks=["control"],
+        ),
+        GATEWAY: _service(
+            gateway_command(NODE, superlink, FLEET_PORT),
+            volumes=[f"{host.gateway}:{NODE}:ro"],
+            ports=[f"{host.fleet_port}:{FLEET_PORT}"] if host.fleet_port else [],
+            depends_on={SUPERLINK: {"condition": "service_healthy"}},
+            healthcheck=_listens(),
+            mem_limit="512m",
+            networks=["control", "fleet"],
+        ),
     }
-    superlink = f"superlink:{FLEET_PORT}"
-    services[GROUND] = _node(host, GROUND, superexec_command(NODE, superlink), ["superlink"], mem_limit="4g")
+    services[GROUND] = _node(host, GROUND, superexec_command(NODE, superlink), [SUPERLINK], mem_limit="4g")
+    services[GROUND]["networks"] = ["control", "fleet"]
     services[GROUND]["volumes"].append(f"{host.run_directory}:{host.run_directory}")
     for index, name in enumerate(satellites):
-        supernode = supernode_command(NODE, superlink, index, len(satellites))
-        service = _node(host, name, supernode, ["superlink", GROUND], mem_limit="2g")
+        supernode = supernode_command(NODE, gateway, index, len(satellites))
+        service = _node(host, name, supernode, [GATEWAY, GROUND], mem_limit="2g")
+        service["networks"] = ["fleet"]
         service["environment"]["OMP_NUM_THREADS"] = "1"
         service["restart"] = (
             f"on-failure:{RESTARTS}"  # goes on in mid-round; with the ground, a run has to be resumed
         )
         services[service_name(satellites, name)] = service
-    return {"services": services}
+    # Who reaches the SuperLink reaches its control API: satellites do not.
+    return {"services": services, "networks": {"control": {}, "fleet": {}}}
+
+
+def give_away(folders: Iterable[Path], user: int) -> None:
+    """Make a user the owner of folders and of all in them, so that it can read keys of mode 0600."""
+    for folder in folders:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, user, user, follow_symlinks=False)
 
 
 def state_overlay(folder: Path) -> dict[str, Any]:
@@ -130,6 +160,11 @@ def _service(command: list[str], **settings: Any) -> dict[str, Any]:
         "pids_limit": 512,
         **settings,
     }
+
+
+def _listens() -> dict[str, Any]:
+    code = f"import socket; socket.create_connection(('127.0.0.1', {FLEET_PORT}), 2)"
+    return _healthcheck(["python", "-c", code])
 
 
 def _healthcheck(command: list[str]) -> dict[str, Any]:

@@ -3,46 +3,72 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
 
 from mission.orbits import constellation_of
 from mission.schema import Scenario
-from skysplit.certs import SUPERLINK
-from skysplit.compose import FLEET_PORT, Host, addresses_of, compose_file, named_by, state_overlay
+from skysplit.certs import GATEWAY, SUPERLINK
+from skysplit.compose import (
+    CONTROL_PORT,
+    FLEET_PORT,
+    USER,
+    Host,
+    addresses_of,
+    compose_file,
+    give_away,
+    named_by,
+    state_overlay,
+)
 from skysplit.kubernetes import kustomization, manifests
 from skysplit.node_folders import write_node_folders
 
 
-def write_deployment(scenario: Scenario, out: Path, elsewhere: Mapping[str, str]) -> tuple[str, ...]:
+def write_deployment(
+    scenario: Scenario,
+    out: Path,
+    elsewhere: Mapping[str, str],
+    on_change: Callable[[str], None] = lambda sentence: None,
+) -> tuple[str, ...]:
     """Write the deployment of a scenario and return the names of its satellites.
 
     Args:
         scenario: The resolved scenario.
         out: Made if needed; credentials that are there already are kept.
         elsewhere: ``host:port`` of relays that are not reached by their Compose or Kubernetes service, and
-            under the name ``superlink`` the host by which the SuperLink is dialled besides.
+            under the name ``superlink`` where satellites reach the gateway before the SuperLink.
+        on_change: Called with a sentence on each thing that has changed for others since an earlier deployment.
 
     Raises:
-        ValueError: ``elsewhere`` names no node of the mission.
+        ValueError: ``elsewhere`` names no node of the mission, or what is no ``host:port``.
     """
     satellites = constellation_of(scenario).names
     addresses = addresses_of(satellites)
+    for node, address in elsewhere.items():
+        split_address(address, node)
+    fleet_port = split_address(elsewhere[SUPERLINK])[1] if SUPERLINK in elsewhere else FLEET_PORT
     unknown = elsewhere.keys() - addresses.keys() - {SUPERLINK}
     if unknown:
         raise ValueError(f"found {', '.join(sorted(unknown))}; allowed: {SUPERLINK}, {', '.join(addresses)}")
     out = out.resolve()
-    hosts = [SUPERLINK, "localhost", "127.0.0.1"]
+    hosts = ["localhost", "127.0.0.1", "::1"]
     if SUPERLINK in elsewhere:
-        hosts.append(elsewhere[SUPERLINK].partition(":")[0])
+        hosts.append(split_address(elsewhere[SUPERLINK])[0])
     relays = {**addresses, **{node: address for node, address in elsewhere.items() if node != SUPERLINK}}
-    folders = write_node_folders(out, satellites, relays, listen="0.0.0.0", superlink_hosts=hosts)
+    folders = write_node_folders(
+        out, satellites, relays, listen="0.0.0.0", superlink_hosts=hosts, on_change=on_change
+    )
     for folder in ("runs", "state"):
         (out / folder).mkdir(exist_ok=True)
     readable, environment = named_by(scenario)
-    host = Host(folders, out / SUPERLINK, out / "runs", FLEET_PORT, readable, environment)
+    host = Host(
+        folders, out / SUPERLINK, out / "runs", CONTROL_PORT, out / GATEWAY, fleet_port, readable, environment
+    )
+    if os.getuid() == 0:  # containers do not run as root, and keys are for their owner only
+        give_away([*folders.values(), out / SUPERLINK, out / GATEWAY, out / "runs", out / "state"], USER)
     _write(out / "compose.yaml", yaml.safe_dump(compose_file(satellites, host), sort_keys=False))
     _write(out / "compose.state.yaml", yaml.safe_dump(state_overlay(out / "state"), sort_keys=False))
     _write(out / "kubernetes.yaml", yaml.safe_dump_all(manifests(satellites), sort_keys=False))
@@ -51,10 +77,22 @@ def write_deployment(scenario: Scenario, out: Path, elsewhere: Mapping[str, str]
     _write(
         out / "config.toml",
         f'[superlink]\ndefault = "{SUPERLINK}"\n\n[superlink.{SUPERLINK}]\n'
-        f'address = "{elsewhere.get(SUPERLINK, f"127.0.0.1:{FLEET_PORT}")}"\n'
+        f'address = "127.0.0.1:{CONTROL_PORT}"\n'
         f"root-certificates = {json.dumps(str(out / 'ca.crt'))}\n",
     )
     return satellites
+
+
+def split_address(address: str, node: str = SUPERLINK) -> tuple[str, int]:
+    """Return the host and port of ``host:port``; an IPv6 address stands in brackets. Raises ValueError."""
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    number = int(port) if port.isascii() and port.isdecimal() else 0
+    if not colon or not host or not 0 < number < 65536 or (":" in host and not bracketed):
+        raise ValueError(
+            f"found {node}={address}; allowed: HOST:PORT, an IPv6 address in brackets ([::1]:8000)"
+        )
+    return host.removeprefix("[").removesuffix("]"), number
 
 
 def _write(path: Path, text: str) -> None:

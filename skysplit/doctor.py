@@ -19,12 +19,16 @@ import typer
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mission.orbits import cache_directory
+from relay.certificates import WARN_DAYS
 from skysplit.arguments import TextFormat
+from skysplit.expiry import RENEW, ending
 from skysplit.processes import free_ports
+from skysplit.shared_machine import others_with_accounts
+from skysplit.terminal import Terminal
 
 _LOCAL_SUPERLINK_PORTS = (
     39091,
@@ -72,8 +76,8 @@ def doctor(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.
         table = Table("check", "", "found", "fix", box=SIMPLE_HEAD, pad_edge=False)
         for found in findings:
             style = {State.OK: "green", State.NOTE: "yellow", State.FAULT: "red"}[found.state]
-            table.add_row(found.check, f"[{style}]{found.state}[/]", found.found, found.fix)
-        Console().print(table)
+            table.add_row(found.check, Text(found.state, style), found.found, found.fix)
+        Terminal().print(table)
     if any(finding.state is State.FAULT for finding in findings):
         raise typer.Exit(1)
 
@@ -169,6 +173,33 @@ def data() -> Finding:
     return Finding("data", State.OK, f"{named}: {', '.join(entries[:6]) or 'empty'}")
 
 
+def accounts() -> Finding:
+    """Whether others have accounts here, to whom a run is open while it lasts."""
+    names = others_with_accounts()
+    if names:
+        fix = "run on a machine, in a container or in a network namespace of your own"
+        found = f"{', '.join(names[:5])}: can run code as you while a run lasts (Flower's SuperLink has no password)"
+        return Finding("accounts", State.NOTE, found, fix)
+    return Finding("accounts", State.OK, "nobody else logs in here")
+
+
+def certificates() -> Finding:
+    """Whether certificates of a deployment end soon: in the folder of FLWR_HOME, and in ./deployment."""
+    places = [Path("deployment")]
+    if os.environ.get("FLWR_HOME"):
+        places.append(Path(os.environ["FLWR_HOME"]).expanduser())
+    found = [place for place in places if (place / "ca.crt").is_file()]
+    if not found:
+        return Finding("certificates", State.OK, "no deployment here")
+    folders = [folder for place in found for folder in (place, *place.iterdir()) if folder.is_dir()]
+    sentences = list(ending(folders))
+    if not sentences:
+        return Finding(
+            "certificates", State.OK, f"{', '.join(map(str, found))}: all are good for {WARN_DAYS} days"
+        )
+    return Finding("certificates", State.NOTE, "; ".join(sentences), RENEW)
+
+
 def docker() -> Finding:
     """Whether the emulation in containers can run."""
     from skysplit.containers import ContainerError, compose_tool
@@ -204,6 +235,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     port,
     superlinks,
     data,
+    accounts,
+    certificates,
     docker,
     accelerator,
 )

@@ -6,15 +6,15 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import server_app
 from mission.briefing import GROUND
 from mission.schema import Scenario
-from skysplit.certs import SUPERLINK, SUPERNODE_PUBLIC_KEY
-from skysplit.compose import NODE, USER, Host, addresses_of, compose_file, named_by
+from skysplit.certs import GATEWAY, SUPERLINK, SUPERNODE_PUBLIC_KEY
+from skysplit.compose import NODE, USER, Host, addresses_of, compose_file, give_away, named_by
 from skysplit.containers import Containers, build_image
 from skysplit.flower_run import SuperLink, flower_environment, register_supernodes, run_app, superlink
 from skysplit.node_folders import (
@@ -87,11 +87,11 @@ def emulate_in_containers(
             base, satellites, addresses_of(satellites), listen="0.0.0.0", superlink_hosts=hosts
         )
         if os.getuid() == 0:
-            _give_away([*nodes.values(), base / SUPERLINK, directory], USER)
+            give_away([*nodes.values(), base / SUPERLINK, base / GATEWAY, directory], USER)
         [port] = free_ports(1)
         paths, variables = named_by(scenario)
         paths += tuple(Path(run_config[key]) for key in ("scenario",) if key in run_config)
-        host = Host(nodes, base / SUPERLINK, directory, port, paths, variables)
+        host = Host(nodes, base / SUPERLINK, directory, port, base / GATEWAY, 0, paths, variables)
         with Containers(base, compose_file(satellites, host), directory / "logs") as containers:
             link = SuperLink.at(port, Path(home), containers, base / "ca.crt")
             containers.start(SUPERLINK)
@@ -116,12 +116,6 @@ def _node_folders(directory: Path) -> Iterator[Path]:
             yield Path(folder)
         finally:
             pointer.unlink()
-
-
-def _give_away(folders: Sequence[Path], user: int) -> None:
-    for folder in folders:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, user, user, follow_symlinks=False)
 
 
 def _start_relays(processes: Processes, folders: Mapping[str, Path], ports: Mapping[str, int]) -> None:

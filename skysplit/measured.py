@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pyarrow.compute as pc
-from rich.console import Console
 from rich.table import Table
 
 from server_app.link_use import link_uses, read_passages
 from server_app.run_totals import by_round, read_rounds
+from skysplit.terminal import Terminal
 
 
 def print_measured(directory: Path) -> None:
@@ -28,9 +28,9 @@ def print_measured(directory: Path) -> None:
             str(row["round"]), str(row["satellites"]), f"{planned_s:.1f}", f"{measured_s:.1f}", difference
         )
     if shown.rows:
-        Console().print(shown)
+        Terminal().print(shown)
     if (directory / "passages.parquet").exists():
-        Console().print(_links(directory))
+        Terminal().print(_links(directory))
 
 
 def _links(directory: Path) -> Table:

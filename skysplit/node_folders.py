@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mission.briefing import GROUND
@@ -22,6 +22,7 @@ def write_node_folders(
     *,
     listen: str,
     superlink_hosts: Iterable[str],
+    on_change: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, Path]:
     """Write the folders of the ground and of all satellites, with credentials that are not there yet.
 
@@ -31,12 +32,14 @@ def write_node_folders(
         addresses: ``host:port`` at which others reach each node's relay.
         listen: Address of a node's own that its relay listens on.
         superlink_hosts: Names and addresses by which the SuperLink is dialled.
+        on_change: Called with a sentence on each thing that has changed for others.
 
     Returns:
         Each node's folder.
     """
     nodes = (*satellites, GROUND)
-    write_credentials(directory, satellites, GROUND, superlink_hosts)
+    for sentence in write_credentials(directory, satellites, GROUND, superlink_hosts):
+        on_change(sentence)
     network = bench_network(satellites, GROUND).to_json()
     folders = {}
     for node in nodes:
@@ -64,6 +67,14 @@ def superlink_options(folder: str) -> list[str]:
         *("--ssl-certfile", f"{folder}/server.crt"),
         *("--ssl-keyfile", f"{folder}/server.key"),
         "--enable-supernode-auth",
+    ]
+
+
+def gateway_command(folder: str, superlink: str, port: int) -> list[str]:
+    """What stands before the SuperLink, where satellites reach it."""
+    return [
+        *("python", "-m", "skysplit.fleet_gateway", "--folder", folder),
+        *("--superlink", superlink, "--port", str(port)),
     ]
 
 

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
@@ -25,8 +24,9 @@ from orbit.dtn_files import to_hdtn, to_ion
 from server_app.ground_map import map_page
 from skysplit.arguments import ScenarioArgument, SetOption, fail, read_scenario
 from skysplit.constellation_views import constellation_czml, constellation_json
+from skysplit.terminal import Terminal
 
-_STDERR = Console(stderr=True)
+_STDERR = Terminal(stderr=True)
 
 
 class ContactFormat(StrEnum):
@@ -60,7 +60,7 @@ def contacts(
     horizon = [] if hours is None else [f"horizon_h={hours}"]
     plan = planned_contacts(read_scenario(scenario, [*(settings or []), *horizon]))
     if output is ContactFormat.TABLE:
-        Console().print(_table(plan))
+        Terminal().print(_table(plan))
     else:
         print(_WRITERS[output](plan), end="")
 
@@ -136,9 +136,7 @@ def _old_elements_told() -> Iterator[None]:
         warnings.simplefilter("always", OldElementsWarning)
         yield
     for warning in warned:
-        _STDERR.print(
-            f"warning: {warning.message}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
+        _STDERR.print(f"warning: {warning.message}", style="yellow", soft_wrap=True)
 
 
 def _table(plan: ContactPlan) -> Table:

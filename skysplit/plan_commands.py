@@ -13,16 +13,18 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from mission.plain_text import plain
 from mission.record import write_text
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
 from skysplit.orbit_commands import planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
+from skysplit.terminal import Terminal
 from splitmodel.published import Profile, published, published_profiles
 from strategies.plan import SPLIT_COLUMNS
 from strategies.workload import Mode
@@ -116,7 +118,7 @@ def plan(
     for plane, time_s in delivered_s.items():
         late = ", in a later round" if time_s > planned.end_s else ""
         table.add_row(f"plane {plane} delivers at", f"{time_s:.3f}{late}")
-    Console().print(table)
+    Terminal().print(table)
 
 
 def compare(
@@ -169,7 +171,7 @@ def compare(
         write_text(path, comparison_page(title, told, found))
         print(path)
         return
-    console = Console()
+    console = Terminal()
     for name, comparison in found.items():
         rows = table_rows(comparison)
         parts = [column.removesuffix("_s") for column in SPLIT_COLUMNS]
@@ -200,16 +202,16 @@ def models(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.
             f"{profile.backbone_params / 1e6:.1f}",
             f"{profile.backbone_flops / 1e9:.2f}",
         )
-    Console().print(table)
+    Terminal().print(table)
 
 
 def watched(
     scenario: Scenario, contacts: ContactPlan, costs: Profile, samples: list[int], starts: int
 ) -> dict[str, Any]:
     """Compare, with a progress bar."""
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(costs.name, total=1.0)
+        task = progress.add_task(escape(plain(costs.name)), total=1.0)
         return compared(
             scenario, contacts, costs, samples, starts, lambda done: progress.update(task, completed=done)
         )

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mission.plain_text import plain
+from skysplit.terminal import Terminal
 
 
 class RunProgress:
@@ -18,12 +20,12 @@ class RunProgress:
     """
 
     def __init__(self, rounds: int) -> None:
-        self._console = Console(stderr=True)
+        self._console = Terminal(stderr=True)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             TimeElapsedColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
@@ -42,9 +44,9 @@ class RunProgress:
 
     def show(self, run: Mapping[str, Any]) -> None:
         """Show what ``run.json`` says."""
-        phase = str(run.get("phase", "starting Flower"))
+        phase = plain(run.get("phase", "starting Flower"))
         latest: Mapping[str, Any] = run.get("progress", {})
-        detail = (
+        detail = plain(
             f"accuracy {100 * latest['test_accuracy']:.1f} %, mission time {latest['mission_time_s'] / 3600:.2f} h, "
             f"{latest['window']}"
             if latest

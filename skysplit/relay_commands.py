@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from mission.briefing import GROUND
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
+from skysplit.expiry import RENEW, ending
+from skysplit.terminal import Terminal
 
 _REFRESH_S = 1.0
 
@@ -61,10 +62,12 @@ def status(
     if output is TextFormat.JSON:
         print(json.dumps(_told(files)))
         return
+    for sentence in ending([file.parent for file in files]):
+        Terminal(stderr=True, soft_wrap=True).print(f"warning: {sentence}; {RENEW}", style="yellow")
     if once:
-        Console().print(_table(files))
+        Terminal().print(_table(files))
         return
-    with Live(_table(files), refresh_per_second=2) as live:
+    with Live(_table(files), console=Terminal(), refresh_per_second=2) as live:
         while True:
             time.sleep(_REFRESH_S)
             live.update(_table(files))
@@ -88,6 +91,7 @@ def _told(files: list[Path]) -> list[dict[str, Any]]:
             {
                 "node": said.node,
                 "answers": True,
+                "certificates_ending": list(ending([file.parent])),
                 "mission_s": said.mission_s,  # below 0 on the bench
                 "queued_transfers": said.queued_transfers,
                 "queued_bytes": said.queued_bytes,
@@ -146,21 +150,72 @@ def certs(
         list[str] | None, typer.Option(help="Name or address by which the SuperLink is dialled. Repeatable.")
     ] = None,
     renew: Annotated[
-        bool, typer.Option("--renew", help="New keys and certificates under the same authority.")
+        bool,
+        typer.Option(
+            "--renew", help="New certificates of the newest authority, for keys and hosts as they are."
+        ),
     ] = False,
+    new_keys: Annotated[
+        bool,
+        typer.Option("--new-keys", help="As --renew, and new keys: SuperNodes must be registered again."),
+    ] = False,
+    renew_authority: Annotated[
+        bool,
+        typer.Option(
+            "--renew-authority", help="Trust a new authority beside the present one, and issue nothing yet."
+        ),
+    ] = False,
+    revoked: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--revoke", metavar="NODE", help="Trust the certificate that a node has no more. Repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Make the credentials of a mission: an authority, a certificate per relay, the SuperLink's, a key per SuperNode.
 
     Example: `skysplit certs walker-72 --superlink ground.example --out credentials`
     """
     from mission.orbits import constellation_of
-    from skysplit.certs import write_credentials
+    from relay.identity import node_folder
+    from skysplit.certs import GATEWAY, SUPERLINK, write_credentials
 
     satellites = constellation_of(read_scenario(scenario, settings)).names
-    write_credentials(out, satellites, GROUND, superlink or ["localhost", "127.0.0.1"], renew=renew)
+    folders = [*(node_folder(out, node) for node in (*satellites, GROUND)), out / SUPERLINK, out / GATEWAY]
+    try:
+        if renew_authority or revoked:
+            missing = [folder.name for folder in folders if not folder.is_dir()]
+            if missing:
+                raise ValueError(f"{out} holds no credentials of {missing[0]}; make them first")
+            _change_trust(out, folders, renew_authority, revoked or [])
+            return
+        hosts = superlink or ([] if (out / SUPERLINK).is_dir() else ["localhost", "127.0.0.1"])
+        for sentence in write_credentials(out, satellites, GROUND, hosts, renew=renew, new_keys=new_keys):
+            print(sentence)
+    except (OSError, ValueError) as error:
+        fail(str(error))
     print(
         f"{out}: credentials of {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself"
     )
+
+
+def _change_trust(out: Path, folders: list[Path], new_authority: bool, nodes: list[str]) -> None:
+    """Renew the authority or revoke certificates, and say what to do next."""
+    from relay.certificates import renew_authority, revoke
+    from relay.identity import REVOKED
+
+    if new_authority:
+        renew_authority(out, folders)
+        print(
+            f"{out}: a new authority, trusted beside the one before it. Copy ca.crt to every node and operator; "
+            "when all have it, run `skysplit certs … --renew` and copy the folders again"
+        )
+    if nodes:
+        revoke(out, nodes, folders)
+        print(
+            f"{out}: revoked the certificates of {', '.join(nodes)}. Copy {REVOKED} into every node's folder; running "
+            "relays follow it. `flwr supernode unregister` shuts their SuperNodes out"
+        )
 
 
 def deploy(
@@ -180,7 +235,7 @@ def deploy(
 
     elsewhere = dict(word.partition("=")[::2] for word in at or [])
     try:
-        satellites = write_deployment(read_scenario(scenario, settings), out, elsewhere)
+        satellites = write_deployment(read_scenario(scenario, settings), out, elsewhere, print)
     except ValueError as error:
-        fail(f"--at: {error}")
+        fail(str(error) if str(error).startswith("constellation") else f"--at: {error}")
     print(f"{out}: {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself")

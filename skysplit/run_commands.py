@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from mission.record import new_run_directory, read_run, scenario_of, unfinished_run, write_text
 from mission.scenario import ScenarioError, given_path, scenario_path
 from mission.schema import Scenario
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, overrides_of, read_scenario
+from skysplit.shared_machine import others_with_accounts, warning
+from skysplit.terminal import Terminal
 
 OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
 
@@ -146,7 +147,10 @@ def _watch(
     from skysplit.progress import RunProgress
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, which ends what was started
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = Terminal(stderr=True, soft_wrap=True)
+    others = others_with_accounts()
+    if others:
+        console.print(warning(others), style="bold red")
     with LivePage(directory, f"SkySplit: {resolved.name}") if live else nullcontext() as page:
         if page:
             console.print(f"live page: {page.address}")
@@ -167,7 +171,7 @@ def _watch(
 def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
     from skysplit.measured import print_measured
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True)
     console.print(
         f"test accuracy {100 * result['test_accuracy']:.1f} %"
         f" (before fine-tuning {100 * result['initial_test_accuracy']:.1f} %),"

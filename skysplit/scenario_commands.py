@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from mission.scenario import load_scenario, shipped_scenarios
 from skysplit.arguments import TextFormat, fail
+from skysplit.terminal import Terminal
 
 # Sites of known antennas in four continents, for those who have none of their own yet.
 _STATIONS = [
@@ -49,7 +49,7 @@ def scenarios(output: Annotated[TextFormat, typer.Option("--format")] = TextForm
     for scenario, _ in found:
         training = scenario.training
         table.add_row(scenario.name, scenario.description, training.mode, str(training.rounds))
-    Console().print(table)
+    Terminal().print(table)
 
 
 def init(
@@ -101,7 +101,7 @@ def init(
     except (ValueError, OSError) as error:
         fail(str(error))
     contacts = planned_contacts(scenario)
-    console = Console(soft_wrap=True, highlight=False)
+    console = Terminal(soft_wrap=True)
     console.print(
         f"{file}: {len(constellation)} satellites, {len(contacts.stations)} stations, "
         f"{len(contacts.contacts)} contacts in {scenario.horizon_h:g} h"

@@ -28,12 +28,12 @@ def services(tmp_path: Path) -> dict:
     folders = write_node_folders(
         tmp_path, SATELLITES, addresses_of(SATELLITES), listen="0.0.0.0", superlink_hosts=["superlink"]
     )
-    host = Host(folders, tmp_path / "superlink", tmp_path / "run", 8123)
+    host = Host(folders, tmp_path / "superlink", tmp_path / "run", 8123, tmp_path / "gateway")
     return yaml.safe_load(yaml.safe_dump(compose_file(SATELLITES, host)))["services"]
 
 
 def test_every_satellite_has_a_container_that_others_reach_by_name(services: dict) -> None:
-    assert set(services) == {"superlink", "ground", "satellite-0", "satellite-1", "satellite-2"}
+    assert set(services) == {"superlink", "gateway", "ground", "satellite-0", "satellite-1", "satellite-2"}
     assert addresses_of(SATELLITES)["FLOCK 4P-1"] == "satellite-0:50051"
     many = tuple(f"sat-{index}" for index in range(12))
     assert service_name(many, "sat-3") == "satellite-03"
@@ -48,7 +48,8 @@ def test_containers_are_confined_and_start_by_health(services: dict) -> None:
         assert service["mem_limit"]
         assert service.get("restart") == ("on-failure:20" if name.startswith("satellite") else None)
         after = set(service.get("depends_on", {}))
-        assert after == (set() if name == "superlink" else {"superlink", "ground"} - {name})
+        expected = {"superlink": set(), "gateway": {"superlink"}, "ground": {"superlink"}}
+        assert after == expected.get(name, {"gateway", "ground"})
 
 
 def test_a_node_sees_its_own_credentials_and_nobody_else_s(services: dict, tmp_path: Path) -> None:
@@ -56,10 +57,10 @@ def test_a_node_sees_its_own_credentials_and_nobody_else_s(services: dict, tmp_p
         name: [volume.split(":")[0] for volume in service.get("volumes", []) if ":/node" in volume]
         for name, service in services.items()
     }
-    assert len({folder for [folder] in folders.values()}) == 5
+    assert len({folder for [folder] in folders.values()}) == 6
     for name, [folder] in folders.items():
         secrets = {path.name for path in Path(folder).glob("*.key")}
-        if name == "superlink":
+        if name in ("superlink", "gateway"):
             assert secrets == {"server.key"}
         else:
             assert secrets == {"node.key"} | ({"supernode.key"} if name != "ground" else set())

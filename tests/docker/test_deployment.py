@@ -60,8 +60,15 @@ def test_credentials_are_kept_unless_renewed(tmp_path: Path) -> None:
     write_credentials(tmp_path, ["sat-0"], "ground", ["ground.example", "10.0.0.1"])
     assert contents() == first
     write_credentials(tmp_path, ["sat-0"], "ground", ["ground.example", "10.0.0.1"], renew=True)
-    changed = {name for name, data in contents().items() if data != first[name]}
+    renewed = contents()
+    changed = {name for name, data in renewed.items() if data != first[name]}
+    assert changed == {name for name in first if name.endswith(".crt") and not name.endswith("ca.crt")}
+    told = write_credentials(tmp_path, ["sat-0"], "ground", [], new_keys=True)
+    assert told == ["sat-0: its SuperNode has a new key; unregister the old one, register the new one"]
+    changed = {name for name, data in contents().items() if data != renewed[name]}
     assert changed == {name for name in first if not Path(name).name.startswith("ca.")}
+    names = subject_names(tmp_path / "superlink" / "server.crt")
+    assert names.get_values_for_type(x509.DNSName) == ["superlink", "ground.example"]  # the hosts are kept
     assert NodeIdentity.load(tmp_path / "sat-0").name == "sat-0"
     for secret in tmp_path.rglob("*.key"):
         assert secret.stat().st_mode & 0o777 == 0o600
@@ -74,11 +81,110 @@ def test_the_superlink_s_certificate_is_for_its_hosts_and_no_relay_takes_it_for_
     folder = tmp_path / "superlink"
     context = ssl.create_default_context(cafile=str(folder / "ca.crt"))
     assert len(context.get_ca_certs()) == 1
-    certificate = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert names.get_values_for_type(x509.DNSName) == ["ground.example"]
+    names = subject_names(folder / "server.crt")
+    assert names.get_values_for_type(x509.DNSName) == ["superlink", "ground.example"]
     assert [str(address) for address in names.get_values_for_type(x509.IPAddress)] == ["10.0.0.1"]
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == []
+
+
+def subject_names(certificate: Path) -> x509.SubjectAlternativeName:
+    loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    return loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+
+
+def test_a_second_deployment_with_other_hosts_makes_new_certificates_for_all_of_them_and_says_so(
+    tmp_path: Path,
+) -> None:
+    told: list[str] = []
+    write_deployment(SCENARIO, tmp_path, {"superlink": "one.example:8000"}, told.append)
+    assert told == []
+    key = (tmp_path / "gateway" / "server.key").read_bytes()
+    write_deployment(SCENARIO, tmp_path, {"superlink": "one.example:8000"}, told.append)
+    assert told == []
+    write_deployment(SCENARIO, tmp_path, {"superlink": "[2001:db8::7]:443"}, told.append)
+    assert [sentence.partition(":")[0] for sentence in told] == ["superlink", "gateway"]
+    names = subject_names(tmp_path / "gateway" / "server.crt")
+    assert "one.example" in names.get_values_for_type(x509.DNSName)
+    assert "2001:db8::7" in map(str, names.get_values_for_type(x509.IPAddress))
+    assert (tmp_path / "gateway" / "server.key").read_bytes() == key
+    services = yaml.safe_load((tmp_path / "compose.yaml").read_text())["services"]
+    assert services["gateway"]["ports"] == ["443:8000"]
+
+
+@pytest.mark.parametrize(
+    "address", ["2001:db8::7:443", "host", "host:", ":80", "host:0", "host:99999", "[::1]"]
+)
+def test_an_address_that_is_none_is_one_error(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ValueError, match=r"allowed: HOST:PORT, an IPv6 address in brackets"):
+        write_deployment(SCENARIO, tmp_path, {"superlink": address})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["superlink", "gateway", "ground", "runs", "state"])
+def test_a_satellite_cannot_take_a_folder_of_the_deployment(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="those names are taken"):
+        write_credentials(tmp_path, [name, "sat-0"], "ground", ["localhost"])
+
+
+def test_satellites_reach_the_gateway_and_not_the_superlink(deployment: Path) -> None:
+    composed = yaml.safe_load((deployment / "compose.yaml").read_text())
+    services = composed["services"]
+    assert set(composed["networks"]) == {"control", "fleet"}
+    assert services["superlink"]["networks"] == ["control"]
+    assert all(port.startswith("127.0.0.1:") for port in services["superlink"]["ports"])
+    for name, service in services.items():
+        if name.startswith("satellite"):
+            assert service["networks"] == ["fleet"]
+            command = service["command"]
+            assert command[command.index("--superlink") + 1] == "gateway:8000"
+    assert services["ground"]["networks"] == services["gateway"]["networks"] == ["control", "fleet"]
+
+
+def test_network_policies_shut_all_but_what_the_mission_needs(deployment: Path) -> None:
+    found = objects(deployment)
+    policies = {o["metadata"]["name"]: o["spec"] for o in found if o["kind"] == "NetworkPolicy"}
+    roles = {
+        o["metadata"]["name"]: o["spec"]["template"]["metadata"]["labels"]
+        for o in found
+        if o["kind"] == "Deployment"
+    }
+
+    def selects(selector: dict, labels: dict) -> bool:
+        return all(
+            labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()
+        ) and all(labels.get(e["key"]) in e["values"] for e in selector.get("matchExpressions", []))
+
+    def reaches(source: str, target: str, port: int) -> bool:
+        """As the Kubernetes API defines it: policies that select a pod shut it; each rule opens something."""
+        inward = [
+            p
+            for p in policies.values()
+            if "Ingress" in p["policyTypes"] and selects(p["podSelector"], roles[target])
+        ]
+        outward = [
+            p
+            for p in policies.values()
+            if "Egress" in p["policyTypes"] and selects(p["podSelector"], roles[source])
+        ]
+
+        def opened(rules: list[dict], side: str, labels: dict) -> bool:
+            return any(
+                port in [entry["port"] for entry in rule["ports"]]
+                and (side not in rule or any(selects(peer["podSelector"], labels) for peer in rule[side]))
+                for rule in rules
+            )
+
+        comes_in = not inward or any(opened(p.get("ingress", []), "from", roles[source]) for p in inward)
+        goes_out = not outward or any(opened(p.get("egress", []), "to", roles[target]) for p in outward)
+        return comes_in and goes_out
+
+    expected = {("ground", "superlink", 8000), ("gateway", "superlink", 8000)}
+    satellites = [name for name in roles if name.startswith("satellite")]
+    expected |= {(name, "gateway", 8000) for name in satellites}
+    relays = [*satellites, "ground"]
+    expected |= {(a, b, 50051) for a in relays for b in relays if a != b}
+    ports = (8000, 50051, 22)
+    assert {(a, b, p) for a in roles for b in roles for p in ports if a != b and reaches(a, b, p)} == expected
 
 
 def test_supernode_keys_are_what_flower_reads(tmp_path: Path) -> None:
@@ -119,6 +225,7 @@ def test_kubernetes_objects_name_and_select_each_other(deployment: Path) -> None
         "Deployment",
         "Service",
         "PersistentVolumeClaim",
+        "NetworkPolicy",
     }
     names = [(found_object["kind"], found_object["metadata"]["name"]) for found_object in found]
     assert len(set(names)) == len(names)
@@ -132,7 +239,11 @@ def test_kubernetes_objects_name_and_select_each_other(deployment: Path) -> None
         for found_object in found
         if found_object["kind"] == "Deployment"
     }
-    assert set(deployments) == secrets == {"superlink", "ground", *(f"satellite-{i}" for i in range(4))}
+    assert (
+        set(deployments)
+        == secrets
+        == {"superlink", "gateway", "ground", *(f"satellite-{i}" for i in range(4))}
+    )
     for name, spec in deployments.items():
         template = spec["template"]
         assert spec["replicas"] == 1

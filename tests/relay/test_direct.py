@@ -1,14 +1,16 @@
 import asyncio
+import contextlib
 import socket
 import threading
 
 import numpy as np
 import pytest
 
-from relay.client import LinkLost, LinkRefused, LinkTimeout, ParcelLink, RemoteError
-from relay.direct import EndpointError, GroundEndpoint, GroundLink
+from relay.certificates import write_certificates
+from relay.client import LinkError, LinkLost, LinkRefused, LinkTimeout, ParcelLink, RemoteError
+from relay.direct import STREAMS_AT_ONCE, EndpointError, GroundEndpoint, GroundLink
 from relay.frames import encode_chunk
-from relay.identity import NodeIdentity, node_folder, write_certificates
+from relay.identity import NodeIdentity, node_folder
 from relay.wire import Kind, Limits, Manifest
 
 SATELLITES = ("sat-0", "sat-1", "sat-2")
@@ -251,3 +253,32 @@ def test_a_satellite_does_not_talk_to_a_server_that_is_not_the_ground(certificat
         pytest.raises(LinkLost),
     ):
         link.receive(10)
+
+
+@pytest.mark.parametrize(
+    "guess", ["", "the secret of the ru", "the secret of the run ", "THE SECRET OF THE RUN"]
+)
+def test_who_does_not_know_the_secret_of_the_run_is_not_answered_under_any_name(guess):
+    with (
+        GroundEndpoint(doubling, ["sat-0"], secret="the secret of the run") as endpoint,
+        GroundLink(endpoint.address, "sat-0", secret=guess) as stranger,
+        pytest.raises(LinkRefused, match="does not know the secret"),
+    ):
+        stranger.receive(5)
+
+
+def test_satellites_of_the_run_know_its_secret_and_one_has_few_streams_at_once():
+    with (
+        GroundEndpoint(doubling, ["sat-0", "sat-1"], secret="s3") as endpoint,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(STREAMS_AT_ONCE):
+            link = stack.enter_context(GroundLink(endpoint.address, "sat-0", secret="s3"))
+            link.send(*features([1.0]))
+            link.receive(5)
+        one_more = stack.enter_context(GroundLink(endpoint.address, "sat-0", secret="s3"))
+        with pytest.raises(LinkError, match="all it may have"):
+            one_more.receive(5)
+        other = stack.enter_context(GroundLink(endpoint.address, "sat-1", secret="s3"))
+        with pytest.raises(LinkTimeout):
+            other.receive(0.2)

@@ -37,6 +37,18 @@ def schedules(draw):
 
 
 @settings(deadline=None)
+@given(schedules(), st.integers(0, 10**7), st.floats(0, 6000))
+def test_the_time_of_arrival_is_that_of_the_passage_and_never_where_the_plan_ends_before(
+    schedule, size, start
+):
+    try:
+        expected = schedule.passage(size, start).arrival_s
+    except NoContact:
+        expected = np.inf
+    assert schedule.arrival_s(size, start) == pytest.approx(expected, rel=1e-12)
+
+
+@settings(deadline=None)
 @given(schedules(), st.lists(st.tuples(st.integers(0, 10**7), st.floats(0, 6000)), max_size=12))
 def test_no_byte_passes_outside_a_window_none_is_lost_and_the_link_is_first_in_first_out(schedule, requests):
     model = LinkModel(Network(("a", "b"), {("a", "b"): schedule}))

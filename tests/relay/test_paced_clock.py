@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from relay.client import LinkTimeout
-from relay.link import Window
-from relay.paced_clock import Activity, PacedClock, TimeAuthority
+from relay.link import LinkSchedule, Network, Window
+from relay.paced_clock import Activity, PacedClock, TimeAuthority, keep_time
 from relay.wire import Kind
-from relay.wire_pb2 import ClockReport
+from relay.wire_pb2 import ClockReport, ClockTime
 
 
 def test_a_jump_wakes_who_sleeps_past_it_and_time_never_runs_back():
@@ -44,10 +44,19 @@ class Node:
             answers.put_nowait(ClockReport(wave=told.wave, **self.activity))
 
 
-def run_authority(nodes, expected=None, during=None, seconds=0.6):
+DAY_S = 86400.0
+# Every node sees the ground at 700 s, at 900 s and ten days later, whatever it reports.
+PLANNED = tuple(Window(start_s, start_s + 50.0, 1e8, 0.0) for start_s in (700.0, 900.0, 10 * DAY_S))
+
+
+def run_authority(nodes, expected=None, during=None, seconds=0.6, windows=PLANNED):
+    names = tuple(expected or nodes)
+    network = Network((*names, "ground"), {(name, "ground"): LinkSchedule(windows) for name in names})
+    nodes = {**nodes, "ground": Node()}
+
     async def scenario():
         clock = PacedClock()
-        authority = TimeAuthority(clock, expected or nodes)
+        authority = TimeAuthority(clock, network)
         tasks = [asyncio.create_task(authority.run())]
         tasks += [asyncio.create_task(node.attend(authority, name)) for name, node in nodes.items()]
         if during:
@@ -61,12 +70,33 @@ def run_authority(nodes, expected=None, during=None, seconds=0.6):
 
 
 def test_time_jumps_to_the_first_instant_at_which_anybody_has_something_to_do():
-    assert 700.0 < run_authority({"a": Node(wake_s=900.0), "b": Node(wake_s=700.0), "c": Node()}) < 702.0
+    nodes = {"a": Node(wake_s=700.0), "b": Node(wake_s=700.0), "c": Node()}
+    assert 700.0 < run_authority(nodes) < 702.0
+
+
+@pytest.mark.parametrize(
+    "wake_s", [10 * DAY_S, 900.0, 699.9, 1e9, 1e308, np.nan, -np.inf, -1e308, 5e-324, 699.0]
+)
+def test_a_node_that_reports_a_time_at_which_the_plan_opens_no_link_of_its_moves_nobody(wake_s):
+    assert run_authority({"liar": Node(wake_s=wake_s), "b": Node()}) < 2.0
+
+
+@pytest.mark.parametrize("wake_s", [10 * DAY_S, np.nan, -np.inf])
+def test_a_node_that_lies_does_not_keep_the_others_from_their_windows(wake_s):
+    assert 700.0 < run_authority({"liar": Node(wake_s=wake_s), "b": Node(wake_s=700.0)}) < 702.0
+
+
+@pytest.mark.parametrize("mission_s", [np.nan, np.inf, -np.inf])
+def test_a_clock_does_not_follow_a_time_that_is_no_time(mission_s):
+    clock = PacedClock(100.0)
+    for standing in (True, False):
+        keep_time(clock, ClockTime(mission_s=mission_s, standing=standing))
+        assert 100.0 <= clock.now_s < 101.0
 
 
 def test_time_does_not_jump_while_one_node_is_busy_or_has_not_come():
-    assert run_authority({"a": Node(wake_s=900.0), "b": Node(busy=True)}) < 2.0
-    assert run_authority({"a": Node(wake_s=900.0)}, expected=["a", "late"]) < 2.0
+    assert run_authority({"a": Node(wake_s=700.0), "b": Node(busy=True)}) < 2.0
+    assert run_authority({"a": Node(wake_s=700.0)}, expected=["a", "late"]) < 2.0
 
 
 def test_time_does_not_jump_when_nobody_waits_for_anything():
@@ -74,7 +104,7 @@ def test_time_does_not_jump_when_nobody_waits_for_anything():
 
 
 def test_time_does_not_jump_between_two_waves_in_which_something_changed():
-    node = Node(wake_s=900.0)
+    node = Node(wake_s=700.0)
 
     async def restless():
         while True:

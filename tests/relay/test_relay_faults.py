@@ -12,8 +12,9 @@ import pytest
 
 from relay import service
 from relay import wire_pb2 as pb
+from relay.certificates import write_certificates
 from relay.client import LinkTimeout, dial
-from relay.identity import NodeIdentity, node_folder, write_certificates
+from relay.identity import NodeIdentity, node_folder
 from relay.link import Window
 from relay.outgoing import Faults, Outage
 from relay.paced_clock import PacedClock

@@ -7,9 +7,10 @@ import pytest
 
 from relay import service
 from relay import wire_pb2 as pb
+from relay.certificates import write_certificates
 from relay.client import LinkError, LinkRefused, LinkTimeout, dial
 from relay.frames import chunks, encode_chunk, encode_opening
-from relay.identity import IdentityError, NodeIdentity, node_folder, write_certificates
+from relay.identity import IdentityError, NodeIdentity, node_folder
 from relay.link import Window
 from relay.relay_link import RelayLink
 from relay.wire import Limits

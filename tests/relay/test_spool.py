@@ -5,14 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import wire_pb2 as pb
-from relay.spool import AlreadyDelivered, QuotaExceeded, Spool
+from relay.spool import AlreadyDelivered, Quota, QuotaExceeded, Spool
 from relay.wire import Conflict, DigestMismatch, Kind, LimitExceeded, Limits, Manifest, OutOfOrder
 
 LIMITS = Limits()
 
 
 def spool_in(folder, quota_bytes=1 << 20, sender_quota_bytes=1 << 20):
-    return Spool(folder, quota_bytes=quota_bytes, sender_quota_bytes=sender_quota_bytes, limits=LIMITS)
+    quota, sender_quota = Quota(quota_bytes, 1000), Quota(sender_quota_bytes, 1000)
+    return Spool(folder, quota=quota, sender_quota=sender_quota, limits=LIMITS)
 
 
 def manifest_of(payload, step=0):
@@ -78,7 +79,7 @@ def test_a_torn_record_of_the_delivered_log_costs_only_itself(tmp_path):
         entry = opened(spool, b"abc", step)
         spool.append(entry, 0, b"abc")
         spool.deliver(entry)
-    log = tmp_path / "delivered.log"
+    log = tmp_path / "deliveries.log"
     os.truncate(log, log.stat().st_size - 5)
     spool = spool_in(tmp_path)
     with pytest.raises(AlreadyDelivered):

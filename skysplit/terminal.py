@@ -1,0 +1,32 @@
+"""What commands print with: text is text. A satellite called `A [/] B` or `\\x1b[2J` is shown as it is called.
+
+Styles are given as styles (`style=`, `rich.text.Text`), never as markup inside a string.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from mission.plain_text import plain
+
+_LONGEST_LINE = 1 << 16
+
+
+class Terminal(Console):
+    """A console without markup and emoji codes, whose strings cannot steer the terminal they are shown on."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False, **settings})
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """Render a string; its lines stay lines, all else that is not printable is shown as an escape."""
+        return super().render_str(plain_lines(text), **settings)
+
+
+def plain_lines(text: str) -> str:
+    """Return `text` as `plain` would have it, but with its line ends and tabs."""
+    lines = text.replace("\t", "    ").split("\n")
+    return "\n".join(plain(line, _LONGEST_LINE) for line in lines)
