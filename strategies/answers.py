@@ -1,7 +1,7 @@
 """Answers to the steps' samples on their way, and the activities that they make up: one row per place and hop.
 
-Steps of a satellite that follow each other along one path are one *run*, whose windows reach from the start of its first
-step to the end of its last.
+Steps of a satellite that follow each other along one path are one *run*, whose windows reach from the start of its
+first step to the end of its last.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class Path:
 class Answer:
     """One satellite's samples of a step: hidden states up the uplink, on board, their gradient down, on the ground.
 
-    Windows reach from the start of the first part of the step to the end of its last.  ``parts_s`` is when the gradient of
-    each part is on the ground (in mode head: when its hidden states are on board), ``booked`` how each link is taken then.
+    Windows reach from the start of the first part of the step to the end of its last.  ``parts_s`` is when the gradient
+    of each part is on the ground (in mode head: when its hidden states are on board), ``booked`` how each link is taken
+    then.
     """
 
     path: Path

@@ -12,7 +12,6 @@ from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.plan import Kind, Plan, activities
 from strategies.workload import IntraOrbit
 
-
 _MOST_PIECES = 10_000  # of a payload
 
 

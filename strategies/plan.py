@@ -51,8 +51,8 @@ ACTIVITY = np.dtype(
 )
 
 # The order in which the ground works, one row per satellite and step.  Rows of equal ``batch`` are one *batched step*:
-# their samples go through the backbone together, and with a shared adapter form one optimiser step.  Batches are numbered
-# from 0 in the order of their forward passes.
+# their samples go through the backbone together, and with a shared adapter form one optimiser step.  Batches are
+# numbered from 0 in the order of their forward passes.
 STEP = np.dtype(
     [
         ("batch", "<i4"),

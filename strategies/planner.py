@@ -39,8 +39,8 @@ def plan_round(
 ) -> Plan:
     """Plan one round that starts at ``start_s``; equal input gives an equal plan.
 
-    A richer strategy keeps the poorer ones as candidates, so that it is never worse than they are; the plan says which of
-    them it follows.
+    A richer strategy keeps the poorer ones as candidates, so that it is never worse than they are; the plan says which
+    of them it follows.
 
     Raises:
         NoRouteError: Samples or weights of a satellite cannot get through before the horizon.

@@ -59,7 +59,7 @@ class Quorum:
         return plan.delivered_s <= self.end_s(plan)
 
     def left_over(self, plan: Plan, workload: Workload, before: RoundState) -> RoundState:
-        """What late satellites have done when the round ends, which is not planned again, and which antennas stay pointed.
+        """What the late have done when the round ends, which is not planned again, and which antennas stay pointed.
 
         ``before`` is what ``plan`` was made with.
         """

@@ -18,8 +18,9 @@ class RoundState:
     """What need not be planned again.
 
     ``done[k]`` passes over samples of satellite ``k`` are finished (in the order of passes, then samples), the features
-    of its first ``on_ground[k]`` samples are on the ground; nodes in ``lost`` are gone.  Pairs (node, peer) in ``pointed``
-    have their antennas or lasers on each other when the plan starts: that contact needs no set-up while it lasts.
+    of its first ``on_ground[k]`` samples are on the ground; nodes in ``lost`` are gone.  Pairs (node, peer) in
+    ``pointed`` have their antennas or lasers on each other when the plan starts: that contact needs no set-up while it
+    lasts.
     """
 
     done: tuple[int, ...] = ()

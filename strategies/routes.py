@@ -102,8 +102,9 @@ class Routes:
     def window(
         self, source: int, target: int, ready_s: float, bits: float, spare_s: float = 0.0
     ) -> tuple[float, float, float, float]:
-        """The first (start, end, rate, light time) in which ``bits`` can begin at ``ready_s`` or later and end, ``spare_s``
-        before the contact does.
+        """The first (start, end, rate, light time) in which ``bits`` can begin at ``ready_s`` or later and end.
+
+        They end ``spare_s`` before the contact does.
 
         ``start`` is infinite, and ``end`` before it, where no contact of the pair is long enough.
         """

@@ -304,7 +304,7 @@ class _Beams:
         return self._data_s(index, self.active[index]) > self.now_s + _SETTLE_S
 
     def _still_pointed(self) -> set[int]:
-        """Passes whose antennas are on each other without set-up: those that were when the round began, at its start."""
+        """Passes whose antennas are on each other without set-up: at the start of the round those that were before."""
         return self.pointed if self.now_s <= self.start_s else set()
 
     def _data_s(self, index: int, start_s: float) -> float:

@@ -391,8 +391,8 @@ class SplitRound:
             resources = dataclasses.replace(resources, buffer_bytes=resources.buffer_bytes - most_bytes)
         delivery = Transport(
             self.workload, self.rates, resources, self.routes, self.passes, sessions, self.switches.intra_orbit,
-            self.shares, pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane, group=self.group,
-            gathered=gathered,
+            self.shares, pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane,
+            group=self.group, gathered=gathered,
         ).run()  # fmt: skip
         if gathered is None:
             return delivery

@@ -283,7 +283,7 @@ class GroundSteps:
         return min(most, max(1, -(-self.todo // max(longest, 1))))
 
     def _forward(self, start_s: float) -> None:
-        """The forward pass of the satellites that are ready at ``start_s``, and all that follows up to the gradients."""
+        """Make the forward pass of the satellites that are ready at ``start_s``, and plan all up to the gradients."""
         self.free_s = start_s
         while self.waiting and self.waiting[0][0] <= start_s:
             since_s, satellite = heapq.heappop(self.waiting)
@@ -368,7 +368,7 @@ class GroundSteps:
         return count * sample_s + self.message_s * len(members) * self.workload.micro_batches
 
     def _answered(self, members: list[_Member], start_s: float) -> list[_Member]:
-        """Those of a step that begins at ``start_s`` whom the ground can answer, with their answers; the others wait."""
+        """Those of a step from ``start_s`` on whom the ground can answer, with their answers; the others wait."""
         before = len(self.journal)
         while members:
             length_s = self._length_s(members, self.forward_s)

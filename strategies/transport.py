@@ -62,8 +62,8 @@ class Delivery:
 class _Offer:
     """When a block would be embedded (if not before), pass its hops, cross to the ground.
 
-    A hop is (node, peer, begin, end, there): the link is free for the next block at ``end``, but bursts of small crossings
-    may hold the block up until ``there``; likewise the downlink.
+    A hop is (node, peer, begin, end, there): the link is free for the next block at ``end``, but bursts of small
+    crossings may hold the block up until ``there``; likewise the downlink.
     """
 
     embed: tuple[float, float] | None
@@ -203,7 +203,7 @@ class Transport:
         return best[3].end_s
 
     def _one_of_each_side(self, near: np.ndarray, tree: Tree) -> list[int]:
-        """Of the satellites behind each neighbour of the gateway the nearest one of those with most left, and itself."""
+        """Of the satellites behind each neighbour of the gateway the nearest one with most left, and the gateway."""
         side, left = tree.side[near], self.left[near]
         most = np.zeros(len(tree.side), left.dtype)
         np.maximum.at(most, side, left)
@@ -247,7 +247,7 @@ class Transport:
         return next_bucket_s
 
     def _foremost(self, source: int, gateway: int, count: int) -> list[int] | None:
-        """The nodes by which a block arrives first at a gateway, stored where it has to wait; None where it never does."""
+        """The nodes by which a block is first at a gateway, stored where it has to wait; None where it never arrives."""
         ready_s = finished_s(self.sunlight, source, float(self.embedded_s[source]), count * self.embed_s)
         hops = self.routes.foremost(
             source,

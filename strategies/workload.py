@@ -89,8 +89,8 @@ def _switch(kind: type[_Choice], name: str, found: str) -> _Choice:
 class ComputeRates:
     """Effective (sustained) compute rates, FLOP/s; the ground's is that of all stations together.
 
-    ``message_s`` is what the software of one end takes for one message of a step, beside link and arithmetic: the ground
-    takes its messages one after the other, each satellite its own.
+    ``message_s`` is what the software of one end takes for one message of a step, beside link and arithmetic: the
+    ground takes its messages one after the other, each satellite its own.
     """
 
     satellite_flops: float
@@ -142,10 +142,11 @@ class Workload:
     ``onboard_share`` allows it to take a part of its samples.  ``aggregate_bytes`` is what each satellite
     contributes to the average at the end, ``update_bytes`` what comes back to it.
 
-    With a shared adapter (``shared_adapter``) the ground takes optimiser steps one after another, each from the samples of
-    up to ``satellites_per_step`` satellites, one micro-batch of each; the forward pass of step ``j`` uses the adapter after
-    at least ``j - gradient_delay`` updates, as many as the plan has made by then.  With an adapter each, only a satellite's own steps wait for each other;
-    up to ``satellites_per_step`` satellites share a forward and a backward pass.  A satellite is in one step at a time.
+    With a shared adapter (``shared_adapter``) the ground takes optimiser steps one after another, each from the samples
+    of up to ``satellites_per_step`` satellites, one micro-batch of each; the forward pass of step ``j`` uses the adapter
+    after at least ``j - gradient_delay`` updates, as many as the plan has made by then.  With an adapter each, only a
+    satellite's own steps wait for each other; up to ``satellites_per_step`` satellites share a forward and a backward
+    pass.  A satellite is in one step at a time.
     A step's samples cross in ``micro_batches`` parts (lora).
     """
 
