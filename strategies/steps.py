@@ -27,6 +27,7 @@ from strategies.workload import ComputeRates, Workload
 
 _QUEUED_S = 0.05  # a step that would wait longer for an uplink looks for another session
 _NEVER: Window = (-math.inf, -math.inf)
+_ALIKE = 0.25  # satellites share a backward pass whose round trips are longer by no more than this part
 _COHORT = 32  # satellites whose chains of steps fill each other's waiting times
 
 
@@ -248,8 +249,9 @@ class GroundSteps:
         return self._worth_waiting_s()
 
     def _precedence(self, satellite: int) -> tuple[float, ...]:
-        """Who goes first: with a shared adapter those with most steps left, as one step takes one of each at most."""
-        return (-self.chains[satellite].left(),) if self.ordered else (self.rank[satellite],)
+        """Who goes first: those with most left, which end last; with an adapter each cohort by cohort."""
+        left = -self.chains[satellite].left()
+        return (left,) if self.ordered else (self.rank[satellite], left)
 
     def _worth_waiting_s(self) -> float:
         """When a step of a shared adapter is to begin, so that most samples are learnt from per second.
@@ -386,9 +388,24 @@ class GroundSteps:
                 self._roll_back(before)
                 break
             else:
-                break
+                slow = self._slow(members, start_s)
+                if not slow:
+                    break
+                self._roll_back(before)
+                members = [member for member in members if member not in slow]
+                for member in slow:
+                    satellite = member.satellite
+                    heapq.heappush(self.ready, (*self._precedence(satellite), start_s, satellite))
         self.journal.clear()
         return members
+
+    def _slow(self, members: Sequence[_Member], start_s: float) -> list[_Member]:
+        """Those of a step whose gradients come much later than the first, where they need not share one."""
+        if self.ordered or not self.chained or len(members) == 1:
+            return []
+        there_s = [member.answer.parts_s[-1] for member in members if member.answer is not None]
+        latest_s = min(there_s) + _ALIKE * (min(there_s) - start_s)
+        return [member for member, end_s in zip(members, there_s, strict=True) if end_s > latest_s]
 
     def _roll_back(self, length: int) -> None:
         """Undo what was booked on links since the journal had this length."""
