@@ -31,6 +31,7 @@ from relay.wire import Manifest, WireError
 
 TRUST_DOMAIN = "spiffe://skysplit/"
 _HASH = hashes.SHA256()
+_SIGNATURE_BYTES = 72  # ECDSA on P-256 in DER: two integers of up to 33 bytes, with their headers
 # What reading a certificate that somebody made up may raise; these have no base class of their own.
 _MALFORMED = (
     ValueError,
@@ -240,6 +241,12 @@ class NodeIdentity:
             signature=self.key.sign(data, ec.ECDSA(_HASH)),
             certificate=self.certificate.public_bytes(serialization.Encoding.DER),
         )
+
+    @property
+    def seal_bytes(self) -> int:
+        """What :meth:`seal` adds to a manifest; signatures are up to two bytes shorter than the longest, counted here."""
+        certificate = self.certificate.public_bytes(serialization.Encoding.DER)
+        return pb.SealedManifest(signature=bytes(_SIGNATURE_BYTES), certificate=certificate).ByteSize()
 
     def verify(self, sealed: pb.SealedManifest, source: str) -> None:
         """Raise IdentityError unless `source` itself, certified by our authority, signed these bytes."""
