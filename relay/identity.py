@@ -244,7 +244,7 @@ class NodeIdentity:
 
     @property
     def seal_bytes(self) -> int:
-        """What :meth:`seal` adds to a manifest; signatures are up to two bytes shorter than the longest, counted here."""
+        """What :meth:`seal` adds to a manifest, with the longest signature (most are a byte or two shorter)."""
         certificate = self.certificate.public_bytes(serialization.Encoding.DER)
         return pb.SealedManifest(signature=bytes(_SIGNATURE_BYTES), certificate=certificate).ByteSize()
 
