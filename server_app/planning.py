@@ -319,12 +319,12 @@ def _averaged_bytes(
 
 def _image_bytes(scenario: Scenario, framing: Framing) -> float:
     """A raw image with its label, which cross in batches."""
-    size, told = scenario.training.batch_size, {"attempt": 0, "of": 1}
+    size, told, image = scenario.training.batch_size, {"attempt": 0, "of": 1}, scenario.planning.image_bytes
     pixels = framing.header_bytes(
-        Kind.IMAGES, (size, scenario.planning.image_bytes), "raw", told, dtype="uint8"
+        Kind.IMAGES, (size, round(image)), "raw", told, dtype="uint8"
     )
     labels = framing.header_bytes(Kind.LABELS, (size,), "raw", told, dtype="int64")
-    return scenario.planning.image_bytes + DTYPE_BYTES["int64"] + (pixels + labels) / size
+    return image + DTYPE_BYTES["int64"] + (pixels + labels) / size
 
 
 def _classes(costs: Profile) -> int:
