@@ -190,6 +190,7 @@ def workload_of(
     *,
     onboard_share: bool = False,
     traffic: RoundTraffic | None = None,
+    all_kept: bool = False,
     images_cross: bool = True,
     summed_on_board: bool = False,
     framing: Framing = Framing(),  # noqa: B008 - immutable
@@ -205,6 +206,7 @@ def workload_of(
         mode: As trained, or a baseline.
         onboard_share: Whether satellites may train a part of their images on board.
         traffic: What crosses in the round, in the modes of the split; by default what does in the first.
+        all_kept: Whether the ground keeps all features already, in mode ``lora``: they are only named.
         images_cross: In mode ``downlink``, whether the images themselves do.
         summed_on_board: Whether satellites send sums of their planes instead of their weights.
         framing: What messages are sent in.
@@ -239,6 +241,8 @@ def workload_of(
         following = sent_images_of(scenario, costs, samples, mode)
         assert following is not None
         traffic = following.in_round(1)
+    if all_kept:
+        traffic = traffic.all_kept
     classes = _classes(costs) if mode is Mode.LORA and training.shares_head else 0
     sent = split_bytes(traffic, scenario, mode, costs.tokens, costs.hidden, classes, framing)
     aggregate, update = _averaged_bytes(split.aggregate_bytes, scenario, costs, framing, summed_on_board)
@@ -320,9 +324,7 @@ def _averaged_bytes(
 def _image_bytes(scenario: Scenario, framing: Framing) -> float:
     """A raw image with its label, which cross in batches."""
     size, told, image = scenario.training.batch_size, {"attempt": 0, "of": 1}, scenario.planning.image_bytes
-    pixels = framing.header_bytes(
-        Kind.IMAGES, (size, round(image)), "raw", told, dtype="uint8"
-    )
+    pixels = framing.header_bytes(Kind.IMAGES, (size, round(image)), "raw", told, dtype="uint8")
     labels = framing.header_bytes(Kind.LABELS, (size,), "raw", told, dtype="int64")
     return image + DTYPE_BYTES["int64"] + (pixels + labels) / size
 

@@ -97,6 +97,13 @@ class RoundTraffic:
     steps: int = 0
     satellites: int = 0
 
+    @property
+    def all_kept(self) -> RoundTraffic:
+        """The same round of mode ``lora`` once the ground keeps all features, which are only named."""
+        return dataclasses.replace(
+            self, features=0, feature_messages=0, named=self.states, name_messages=self.state_messages
+        )
+
     def __add__(self, other: RoundTraffic) -> RoundTraffic:
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
         return RoundTraffic(*(one + two for one, two in pairs))

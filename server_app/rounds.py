@@ -67,11 +67,25 @@ def round_rows(
 
 
 def _bytes_by_satellite(plan: Plan, kind: LinkKind, satellites: int) -> np.ndarray:
-    """Bytes over links of a kind; weights of many satellites count at the one that sends them, or gets them of the ground."""
+    """Bytes over links of a kind; weights of many count at the satellite that sends them, or gets them of the ground."""
     rows = plan.activities[plan.activities["link"] == kind]
     end = rows["peer" if kind == LinkKind.UPLINK else "node"]
     owner = np.where(rows["satellite"] >= 0, rows["satellite"], end)
     return np.bincount(owner, weights=rows["bytes"], minlength=satellites)
+
+
+def link_bytes(plan: Plan) -> dict[str, int]:
+    """Bytes of a plan over links by class, weights included; every hop counts."""
+    rows = plan.activities
+
+    def over(*kinds: LinkKind) -> int:
+        return round(float(rows["bytes"][np.isin(rows["link"], kinds)].sum()))
+
+    return {
+        "downlink_bytes": over(LinkKind.DOWNLINK),
+        "uplink_bytes": over(LinkKind.UPLINK),
+        "isl_bytes": over(LinkKind.INTRA_ISL, LinkKind.INTER_ISL),
+    }
 
 
 def enrolment_facts(plan: Plan, sent_bytes: tuple[int, int], *, flown: bool) -> dict[str, Any]:
@@ -82,17 +96,10 @@ def enrolment_facts(plan: Plan, sent_bytes: tuple[int, int], *, flown: bool) -> 
         sent_bytes: Over the split, up to the ground and back, as sent.
         flown: Whether it takes place over the planned links, rather than on the bench.
     """
-    rows = plan.activities
-
-    def planned(*kinds: LinkKind) -> int:
-        return round(float(rows["bytes"][np.isin(rows["link"], kinds)].sum()))
-
     return {
         "start_s": plan.start_s,
         "end_s": plan.end_s,
-        "downlink_bytes": planned(LinkKind.DOWNLINK),
-        "uplink_bytes": planned(LinkKind.UPLINK),
-        "isl_bytes": planned(LinkKind.INTRA_ISL, LinkKind.INTER_ISL),
+        **link_bytes(plan),
         "split_up_bytes": sent_bytes[0],
         "split_down_bytes": sent_bytes[1],
         "flown": flown,

@@ -263,7 +263,7 @@ def test_a_run_directory_holds_what_the_readme_says(fly: Mission) -> None:
         parts = [row[key] for key in ("compute_s", "isl_s", "sgl_s", "waiting_s", "idle_s")]
         assert min(parts) >= 0.0
     activities = [json.loads(line) for line in (directory / "plan.jsonl").read_text().splitlines()]
-    assert {row["round"] for row in activities} == {1, 2}
+    assert {row["round"] for row in activities} == {0, 1, 2}  # 0 is the enrolment
     assert max(row["end_s"] for row in activities) <= result["mission_time_s"] + 1e-6
     assert len(pq.read_table(directory / "contacts.parquet")) > 0
     assert [path.name for path in sorted((directory / "checkpoints").iterdir())] == [

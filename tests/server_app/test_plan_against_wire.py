@@ -101,7 +101,9 @@ def test_bytes_planned_over_space_ground_links_are_bytes_sent(
         if (number, way) == (1, "up") and mode == "downlink":
             continue  # each message is acknowledged: 200 bytes, which no plan has
         assert plan[number, way, False] == pytest.approx(sent[number, way], **AGREES), (number, way)
-    assert sum(size for key, size in plan.items() if not key[2]) == pytest.approx(sum(sent.values()), **AGREES)
+    assert sum(size for key, size in plan.items() if not key[2]) == pytest.approx(
+        sum(sent.values()), **AGREES
+    )
     facts = read_run(record.directory)["enrolment"]
     assert facts["split_up_bytes"] == sent[0, "down"]
     assert facts["split_down_bytes"] == sent[0, "up"]
