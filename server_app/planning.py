@@ -31,7 +31,7 @@ _VALUE_BYTES, _SUM_BYTES = 4, 8  # of a weight, and of a weight in a sum that sa
 
 
 class RoundPlanner:
-    """Plans the enrolment and the rounds of a mission; :mod:`strategies.checker` checks each plan before it is followed.
+    """Plans the enrolment and the rounds of a mission; :mod:`strategies.checker` checks each plan.
 
     :attr:`left_over` is what a round leaves to the next: antennas that stay pointed, and where a quorum ends the
     rounds, what the late had done when the last one ended.

@@ -67,7 +67,7 @@ def round_rows(
 
 
 def _bytes_by_satellite(plan: Plan, kind: LinkKind, satellites: int) -> np.ndarray:
-    """Bytes over links of a kind; weights of many count at the satellite that sends them, or gets them of the ground."""
+    """Bytes over links of a kind; weights of many count where they are sent, or come from the ground."""
     rows = plan.activities[plan.activities["link"] == kind]
     end = rows["peer" if kind == LinkKind.UPLINK else "node"]
     owner = np.where(rows["satellite"] >= 0, rows["satellite"], end)

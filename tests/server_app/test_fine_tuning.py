@@ -66,10 +66,10 @@ def test_features_cross_once_and_the_weights_are_those_of_sending_them_each_time
     up = {path: pq.read_table(path / "rounds.parquet").to_pandas() for path in (sent, kept)}
     first, second, third = up[kept].groupby("round").split_up_bytes.sum()
     every = up[sent].groupby("round").split_up_bytes.sum()
-    assert first == pytest.approx(every[1], rel=0.02)
-    assert second == third < every[2] / 8
+    assert first == pytest.approx(every[1], rel=0.04)  # with names
+    assert second == third < every[2] / 4  # names, gradients and headers are left
     planned = up[kept].groupby("round").downlink_bytes.sum()
-    assert planned[2] < planned[1] / 8
+    assert planned[2] < planned[1] / 4
     assert not (kept / "features.safetensors").exists()
 
 
