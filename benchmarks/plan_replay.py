@@ -821,6 +821,8 @@ class _Weights:
     def _average_ready(self, send: _Send, piece: int) -> bool:
         node = int(send.row["node"])
         if send.row["link"] == LinkKind.UPLINK:
+            if not self._downs:  # nothing is averaged: the ground tells all what the last step has taught it
+                return all(self.done(satellite) for satellite in range(self.flight.satellites))
             return all(one.over for one in self._downs)
         early = self._before_ground
         phase = (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from small_missions import SMALL
 
+from benchmarks.plan_replay import replay
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
 from mission.schema import Scenario
@@ -86,12 +87,15 @@ def test_the_checker_finds_constants_that_do_not_come_come_early_or_are_too_few(
     )
 
 
-def test_round_1_finds_the_antennas_as_the_enrolment_leaves_them() -> None:
+def test_a_replay_of_the_enrolment_ends_as_planned_and_round_1_finds_the_antennas_as_it_leaves_them() -> None:
     mission = load_scenario("demo")
     contacts = contact_plan_of(mission, constellation_of(mission))
     planner = RoundPlanner(mission, contacts, COSTS, [32] * 12)
     enrolment = planner.enrolment(start_s=0.0)
     assert enrolment.pointed
+    workload = enrolment_of(mission, COSTS, [32] * 12, framing_of(contacts))
+    flown = replay(enrolment, contacts, workload, rates_of(mission), resources_of(mission))
+    assert flown.end_s == pytest.approx(enrolment.end_s, rel=0.01)
     follows = planner(1, enrolment.end_s)
     alone = RoundPlanner(mission, contacts, COSTS, [32] * 12)(1, enrolment.end_s)
     assert alone.end_s - follows.end_s == pytest.approx(mission.ground.setup_s, abs=1.0)
