@@ -252,16 +252,20 @@ class SlowLink:
     def send(self, manifest: Manifest, payload: Buffer) -> None:
         """Put the parcel behind those that are under way."""
         start_s = max(time.perf_counter(), self._up_free_s)
-        self._up_free_s = start_s + 8.0 * memoryview(payload).nbytes / self._rate_bps
+        self._up_free_s = start_s + 8.0 * self.parcel_bytes(manifest) / self._rate_bps
         self._under_way.put((self._up_free_s, manifest, payload))
 
     def receive(self, timeout_s: float) -> Parcel:
         """The next parcel, when it has passed."""
         parcel = self._link.receive(timeout_s)
         start_s = max(time.perf_counter(), self._down_free_s)
-        self._down_free_s = start_s + 8.0 * memoryview(parcel.payload).nbytes / self._rate_bps
+        self._down_free_s = start_s + 8.0 * self.parcel_bytes(parcel.manifest) / self._rate_bps
         time.sleep(max(0.0, self._down_free_s - time.perf_counter()))
         return parcel
+
+    def parcel_bytes(self, manifest: Manifest) -> int:
+        """As the link below counts."""
+        return self._link.parcel_bytes(manifest)
 
     def _carry(self) -> None:
         while True:

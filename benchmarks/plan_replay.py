@@ -833,6 +833,8 @@ class _Weights:
 
     def _average_ready(self, send: _Send, piece: int) -> bool:
         if send.row["link"] == LinkKind.UPLINK:
+            if not self._downs:  # nothing is averaged: the ground tells all what the last step has taught it
+                return all(self.done(satellite) for satellite in range(self.flight.satellites))
             return all(one.over for one in self._downs)
         node, early = int(send.row["node"]), self._early(send)
         source = self._into.get((Kind.UPDATE, early, node))

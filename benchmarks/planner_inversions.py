@@ -68,9 +68,7 @@ def _faster(world: ContactPlan, kinds: Collection[LinkKind]) -> ContactPlan:
     return dataclasses.replace(world, contacts=contacts)
 
 
-def _with_pass(
-    world: ContactPlan, satellite: int, station: int, start_s: float, end_s: float
-) -> ContactPlan:
+def _with_pass(world: ContactPlan, satellite: int, station: int, start_s: float, end_s: float) -> ContactPlan:
     """The world with one more pass, at the rates of the others; where the pair has one already, as it is."""
     contacts = world.contacts
     pair = (contacts["source"] == satellite) & (contacts["target"] == station)
@@ -82,7 +80,18 @@ def _with_pass(
         down = kind is LinkKind.DOWNLINK
         ends = (satellite, station) if down else (station, satellite)
         rows.append(
-            (*ends, int(kind), start_s, end_s, float(like["rate_bps"].max()), 0.004, np.nan, 1000.0, False, False)
+            (
+                *ends,
+                int(kind),
+                start_s,
+                end_s,
+                float(like["rate_bps"].max()),
+                0.004,
+                np.nan,
+                1000.0,
+                False,
+                False,
+            )
         )
     return dataclasses.replace(world, contacts=np.concatenate([contacts, np.array(rows, CONTACT)]))
 

@@ -145,7 +145,9 @@ def inversions(pairs: int) -> tuple[dict[str, Any], list[str]]:
             later = makespan_s(other) / length_s - 1.0
             worst = max(worst, later)
             if later > ALIKE:
-                missed.append(f"inversion, world {number} ({drawn.workload.mode}), {name}: {100 * later:+.2f} %")
+                missed.append(
+                    f"inversion, world {number} ({drawn.workload.mode}), {name}: {100 * later:+.2f} %"
+                )
                 print(missed[-1], flush=True)
     return {"pairs": compared, "inversions": len(missed), "worst": worst}, missed
 

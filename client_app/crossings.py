@@ -130,7 +130,7 @@ class Crossings:
                 )
             self._early[manifest.kind, manifest.step, manifest.micro_batch] = parcel
         manifest, payload = self._early.pop(wanted)
-        self.bytes_down += len(payload)
+        self.bytes_down += self._link.parcel_bytes(manifest)
         self.are_kept = bool(manifest.attributes.get("kept", 0))
         if kind not in _CROSSINGS:  # the shared head, or an empty acknowledgement, see server_app.ground
             return codecs.decode(payload, manifest.codec, manifest.shape)
@@ -166,5 +166,5 @@ class Crossings:
             attributes={"attempt": attempt, "of": place.of},
         )
         self._link.send(manifest, payload)
-        self.bytes_up += len(payload)
+        self.bytes_up += self._link.parcel_bytes(manifest)
         return manifest.transfer_id

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from client_app.crossings import Crossings, MicroBatch
 from client_app.kept_features import name_of
 from client_app.proximal import Proximal
-from mission.briefing import STEPS_AHEAD
+from mission.briefing import ENROLMENT_IMAGES, STEPS_AHEAD
 from mission.schema import Training
 from relay.wire import Kind
 from splitmodel import step as split_step
@@ -28,7 +28,6 @@ from splitmodel.imagery import ImageSet, to_BCHW
 from splitmodel.parts import Embedding
 from splitmodel.training import VIEWS, Batch, learning_rate, round_batches, round_seed, view
 
-_SCALING_SAMPLES = 32
 _REHEARSALS = 3
 
 
@@ -146,7 +145,7 @@ def round_trip_s(on_board: OnBoard, crossings: Crossings) -> float:
 
 def send_samples_of_features(on_board: OnBoard, crossings: Crossings) -> None:
     """Let the ground see how pooled states are scaled: the features of a few images from all over the share."""
-    count = min(_SCALING_SAMPLES, len(on_board.images))
+    count = min(ENROLMENT_IMAGES, len(on_board.images))
     few = np.linspace(0, len(on_board.images) - 1, count).round().astype(np.int64)
     crossings.send(Kind.FEATURES, MicroBatch(0), on_board.features(Batch(few, np.zeros_like(few))))
     crossings.receive(Kind.HIDDEN, MicroBatch(0))

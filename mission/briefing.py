@@ -10,6 +10,7 @@ from mission.scenario import scenario_from_json, scenario_to_json
 from mission.schema import Scenario
 
 GROUND = "ground"  # its name on the wire
+ENROLMENT_IMAGES = 32  # whose features each satellite sends before training, at most
 FEATURE_NAME_BYTES = 16  # a name of features that the ground keeps
 # How many steps a satellite's features may run ahead of the step whose gradient it owes. Features do not depend on
 # steps, so the link need not idle during a step's round trip: over a few hops that takes 0.1 to 0.4 s, and the features

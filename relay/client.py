@@ -85,6 +85,10 @@ class ParcelLink(Protocol):
         """
         ...
 
+    def parcel_bytes(self, manifest: Manifest) -> int:
+        """Bytes of a parcel on the wire, manifest and headers included; either way, as if this end had sealed it."""
+        ...
+
     def mission_time_s(self) -> float | None:
         """Mission time, where it is measured; None in a simulated run, which plans it."""
         ...

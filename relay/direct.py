@@ -22,7 +22,7 @@ import grpc
 from relay import service
 from relay.answers import Answers, Handler
 from relay.client import IncomingParcels, LinkTimeout, dial
-from relay.frames import ParcelReader, encode_failure, parcel_frames
+from relay.frames import ParcelReader, encode_failure, parcel_bytes, parcel_frames
 from relay.identity import IdentityError, NodeIdentity
 from relay.listening import leave_silent_connections_to_the_kernel
 from relay.wire import BadManifest, Buffer, Limits, Manifest, Parcel, WireError
@@ -265,6 +265,10 @@ class GroundLink:
 
     def settle(self, keep: Collection[bytes] = ()) -> None:
         """Nothing to do: a repeated request is answered anyway."""
+
+    def parcel_bytes(self, manifest: Manifest) -> int:
+        """Bytes of a parcel on the wire, manifest and headers included."""
+        return parcel_bytes(manifest, self._limits.chunk_bytes)
 
     def mission_time_s(self) -> None:
         """None: the direct path has no mission time."""

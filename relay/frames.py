@@ -122,6 +122,18 @@ def decode_failure(frame: bytes) -> pb.Failure:
     return failure
 
 
+def parcel_bytes(manifest: Manifest, chunk_bytes: int, *, seal_bytes: int = 0) -> int:
+    """Bytes of all frames of a parcel, see :func:`parcel_frames`.
+
+    Args:
+        manifest: Of the parcel; its payload need not be there.
+        chunk_bytes: Largest payload of a chunk.
+        seal_bytes: What signature and certificate add, see :attr:`relay.identity.NodeIdentity.seal_bytes`.
+    """
+    opening = len(encode_opening(pb.SealedManifest(manifest=manifest.to_bytes()))) + seal_bytes
+    return opening + manifest.total_bytes + CHUNK_HEADER_BYTES * -(-manifest.total_bytes // chunk_bytes)
+
+
 class Assembler:
     """Puts one payload together from its chunks, in order.
 

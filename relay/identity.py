@@ -31,6 +31,7 @@ TRUST_DOMAIN = "spiffe://skysplit/"
 AUTHORITY, CERTIFICATE, KEY = "ca.crt", "node.crt", "node.key"
 REVOKED = "revoked.crl"  # one list of each authority, if any
 _HASH = hashes.SHA256()
+_SIGNATURE_BYTES = 72  # ECDSA on P-256 in DER: two integers of up to 33 bytes, with their headers
 # What reading a certificate that somebody made up may raise; these have no base class of their own.
 _MALFORMED = (
     ValueError,
@@ -211,6 +212,12 @@ class NodeIdentity:
             for pem in auth_context.get("x509_pem_cert", ()):
                 self._require_unrevoked(_read_pem(pem), name)
         return name
+
+    @property
+    def seal_bytes(self) -> int:
+        """What :meth:`seal` adds to a manifest, with the longest signature (most are a byte or two shorter)."""
+        certificate = self.certificate.public_bytes(serialization.Encoding.DER)
+        return pb.SealedManifest(signature=bytes(_SIGNATURE_BYTES), certificate=certificate).ByteSize()
 
     def verify(self, sealed: pb.SealedManifest, source: str) -> None:
         """Raise IdentityError unless `source` itself, certified by our authority, signed these bytes."""

@@ -25,7 +25,7 @@ from relay.frames import encode_chunk, encode_opening
 from relay.link import LinkSchedule, Window
 from relay.paced_clock import PacedClock
 from relay.spool import Entry, Spool
-from relay.wire import Limits
+from relay.wire import SLOW_CHUNK_BYTES, Limits
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ BURST_S = (
 )
 # Below this rate, this size. What is urgent waits for the chunk that is on the line: at 2 Mbit/s 64 KiB would take as
 # long as a whole step's round trip.
-CHUNK_BYTES = ((20e6, 8 << 10), (250e6, 64 << 10), (1e9, 256 << 10), (math.inf, 1 << 20))
+CHUNK_BYTES = ((20e6, 8 << 10), (250e6, SLOW_CHUNK_BYTES), (1e9, 256 << 10), (math.inf, 1 << 20))
 MIN_CREDIT_BYTES = 1 << 20
 MAX_CREDIT_BYTES = 8 << 20
 TURNAROUND_S = 0.02  # what an acknowledgement takes beside the light time
@@ -259,7 +259,8 @@ class OutgoingLink:
             size = max(0, min(chunk_bytes, sending.entry.end_offset - sending.sent, room_bytes))
             last = size == room_bytes or self.in_flight_bytes + size + chunk_bytes > credit_bytes
             frames = self._frames(sending, size, ask=last or self._unasked + size >= ask_bytes)
-            self._free_s = begin_s + 8 * size / window.rate_bps
+            # Manifests and headers take their time on the link, too; of what gets lost, the payload.
+            self._free_s = begin_s + 8 * max(size, sum(map(len, frames))) / window.rate_bps
             await self._clock.sleep_until(self._free_s)
             for outage in self._outages:
                 if outage.start_s <= self._clock.now_s < outage.end_s:

@@ -6,8 +6,10 @@ from collections import deque
 from collections.abc import Iterator
 
 from relay import wire_pb2 as pb
+from relay.frames import parcel_bytes
 from relay.paced_clock import PacedClock
 from relay.spool import Entry
+from relay.wire import SLOW_CHUNK_BYTES
 
 KEPT = 1 << 16  # the newest
 
@@ -45,6 +47,7 @@ class PassageLog:
 
     def _add(self, entry: Entry, peer: str, start_s: float, *, sent: bool) -> None:
         manifest = entry.manifest
+        seal_bytes = entry.sealed.ByteSize() - pb.SealedManifest(manifest=entry.sealed.manifest).ByteSize()
         self._passages.append(
             pb.Passage(
                 run=manifest.run,
@@ -56,7 +59,8 @@ class PassageLog:
                 destination=manifest.destination,
                 peer=peer,
                 sent=sent,
-                size_bytes=manifest.total_bytes - entry.base_offset,
+                size_bytes=parcel_bytes(manifest, SLOW_CHUNK_BYTES, seal_bytes=seal_bytes)
+                - entry.base_offset,
                 start_s=start_s,
                 end_s=self._clock.now_s,
             )

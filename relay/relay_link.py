@@ -26,9 +26,9 @@ from relay.client import (
     failure_in,
     link_error,
 )
-from relay.frames import chunks, encode_opening
+from relay.frames import chunks, encode_opening, parcel_bytes
 from relay.identity import NodeIdentity
-from relay.wire import BadManifest, Buffer, Limits, Manifest, Parcel, WireError
+from relay.wire import SLOW_CHUNK_BYTES, BadManifest, Buffer, Limits, Manifest, Parcel, WireError
 
 # A relay that has not heard the end of the stream takes who goes for a process that has died, and waits for it.
 _GOODBYE_S = 60.0
@@ -115,6 +115,11 @@ class RelayLink:
             if transfer_id not in keep:
                 self._requests.put(pb.FetchRequest(taken=transfer_id))
         self._unsettled = [transfer_id for transfer_id in self._unsettled if transfer_id in keep]
+
+    def parcel_bytes(self, manifest: Manifest) -> int:
+        """Bytes of a parcel on a slow link, manifest, seal and headers included."""
+        seal_bytes = self._identity.seal_bytes if self._identity is not None else 0
+        return parcel_bytes(manifest, SLOW_CHUNK_BYTES, seal_bytes=seal_bytes)
 
     def mission_time_s(self) -> float:
         """Mission time at the relay. Raises LinkTimeout, LinkLost, LinkRefused."""

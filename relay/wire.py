@@ -25,6 +25,7 @@ Buffer = bytes | bytearray | memoryview
 TRANSFER_ID_BYTES = 16
 DIGEST_BYTES = 16
 CHUNK_HEADER_BYTES = 36
+SLOW_CHUNK_BYTES = 64 << 10  # of a payload, on all but the fastest links
 
 
 class WireError(ValueError):

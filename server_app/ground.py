@@ -22,7 +22,8 @@ from torch import Tensor
 
 from mission.briefing import GROUND, STEPS_AHEAD
 from mission.schema import Scenario
-from relay.wire import Buffer, Kind, Manifest
+from relay.frames import parcel_bytes
+from relay.wire import Buffer, Kind, Limits, Manifest
 from server_app.arrivals import Arrivals, Arrived, UnexpectedParcel
 from server_app.backbone import BackboneSteps, Request
 from server_app.scheduling import Forward, StepSequence, Update
@@ -125,6 +126,7 @@ class Ground:
         self._arrivals = arrivals
         self._round = 0  # the muster
         self._seen: dict[str, tuple[Moments, Moments]] = {}  # features and pooled states of the muster
+        self._enrolled: dict[str, tuple[int, int]] = {}  # bytes of both, up and back
         self._scaling: SplitScaling | None = None
         self._schedule = Schedule((), ())
         self._sequence: StepSequence | None = None
@@ -160,6 +162,12 @@ class Ground:
         )
         self._scaling = SplitScaling(features, pooled)
         return self._scaling
+
+    @property
+    def enrolment_bytes(self) -> tuple[int, int]:
+        """What all satellites have sent for the scaling, and got back. Round trips that only measure are not counted."""
+        up, back = zip(*self._enrolled.values(), strict=True)
+        return sum(up), sum(back)
 
     def state(self) -> dict[str, Tensor]:
         """What has been trained here: :meth:`server_app.backbone.BackboneSteps.state`, and the shared head's."""
@@ -257,9 +265,15 @@ class Ground:
         """The answer to features that train no adapter: pooled states."""
         features_BTD = self._decoded(arrived)
         pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
+        reply = self._pooled_parcel(manifest, arrived, pooled_BD)
         if self._round == 0 and manifest.step == 0:
             self._seen[satellite] = Moments.of(features_BTD), Moments.of(pooled_BD)
-        return [self._pooled_parcel(manifest, arrived, pooled_BD)]
+            chunk_bytes = Limits().chunk_bytes
+            self._enrolled[satellite] = (
+                parcel_bytes(manifest, chunk_bytes),
+                parcel_bytes(reply[0], chunk_bytes),
+            )
+        return [reply]
 
     async def _features(self, satellite: str, manifest: Manifest, arrived: Arrived) -> Parcels:
         """Keep features that are sent ahead, and answer those of the satellite's present step."""

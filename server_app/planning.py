@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
-
-from mission.briefing import FEATURE_NAME_BYTES
+from mission.briefing import ENROLMENT_IMAGES, FEATURE_NAME_BYTES
 from mission.orbits import constellation_of, eclipses_of
 from mission.schema import SATELLITES_PER_STEP, Scenario, Training
 from orbit.contact_plan import ContactPlan
-from relay.wire import encoded_bytes
+from relay.allreduce import PIECE_BYTES, PIECES
+from relay.wire import DTYPE_BYTES, Kind, encoded_bytes
+from server_app.round_traffic import Framing, RoundTraffic, SentImages, split_bytes
+from splitmodel.crossing import EXACT
 from splitmodel.published import Profile
-from splitmodel.training import VIEWS, round_batches, round_seed
+from splitmodel.training import VIEWS
 from strategies.checker import require_feasible
 from strategies.intra_orbit import PlaneOrder, plane_orders
 from strategies.plan import Plan
@@ -26,11 +27,11 @@ from strategies.workload import ComputeRates, Mode, Resources, Switches, Workloa
 _FLOPS_PER_TFLOPS = 1e12
 _BYTES_PER_GB = 1e9
 _ROWS_TOGETHER = 32  # in a pass, of satellites with an adapter each: with more there is nothing left to gain
-_MANY_VALUES = 1 << 20  # so many that the last, partly filled block of a codec does not count
+_VALUE_BYTES, _SUM_BYTES = 4, 8  # of a weight, and of a weight in a sum that satellites form
 
 
 class RoundPlanner:
-    """Plans the rounds of a mission; each plan is checked by :mod:`strategies.checker` before it is followed.
+    """Plans the enrolment and the rounds of a mission; :mod:`strategies.checker` checks each plan.
 
     :attr:`left_over` is what a round leaves to the next: antennas that stay pointed, and where a quorum ends the
     rounds, what the late had done when the last one ended.
@@ -40,26 +41,50 @@ class RoundPlanner:
         contact_plan: All contacts of the horizon.
         costs: Sizes and FLOPs of the model's parts.
         samples: Training images of each satellite.
+        summed_on_board: Whether satellites send sums of their planes, as in an emulation, instead of their weights.
+        seal_bytes: What signature and certificate add to a message.
 
     Raises:
         strategies.workload.WorkloadError: The scenario waits for more planes than there are.
     """
 
     def __init__(
-        self, scenario: Scenario, contact_plan: ContactPlan, costs: Profile, samples: Sequence[int]
+        self,
+        scenario: Scenario,
+        contact_plan: ContactPlan,
+        costs: Profile,
+        samples: Sequence[int],
+        *,
+        summed_on_board: bool = False,
+        seal_bytes: int = 0,
     ) -> None:
         self._scenario = scenario
         self._contact_plan = contact_plan
         self._costs = costs
         self._samples = list(samples)
-        self._new_images = NewImages(scenario, self._samples)
+        self._summed_on_board = summed_on_board
+        self._framing = framing_of(contact_plan, seal_bytes)
+        self._mode = Mode(scenario.training.mode)
+        self._sent_images = sent_images_of(scenario, costs, self._samples, self._mode)
         self._rates = rates_of(scenario)
         self._resources = resources_of(scenario)
         self._switches = switches_of(scenario)
         self.quorum = quorum_of(scenario, contact_plan, samples)
         self.left_over = RoundState()
-        mode = Mode(scenario.training.mode)
-        self._aggregate_bytes = workload_of(scenario, costs, self._samples, mode).aggregate_bytes
+        self._aggregate_bytes = workload_of(
+            scenario, costs, self._samples, self._mode, summed_on_board=summed_on_board
+        ).aggregate_bytes
+
+    def enrolment(self, start_s: float) -> Plan:
+        """The plan of what comes before round 1, see :func:`enrolment_of`.
+
+        Raises:
+            strategies.network.PlanningError: A satellite cannot be enrolled before the horizon.
+        """
+        workload = enrolment_of(self._scenario, self._costs, self._samples, self._framing)
+        plan = self._planned(workload, start_s)
+        self.left_over = RoundState(pointed=plan.pointed)
+        return plan
 
     def __call__(self, number: int, start_s: float) -> Plan:
         """The plan of round ``number``, starting at a mission time, to the end of the last satellite.
@@ -68,13 +93,17 @@ class RoundPlanner:
             strategies.network.PlanningError: A satellite's samples cannot get through before the horizon.
         """
         workload = self.workload(number)
-        task = self._contact_plan, workload, self._rates, self._resources
-        plan = plan_round(*task, self._switches, start_s=start_s, state=self.left_over)
-        require_feasible(plan, *task, self.left_over)
+        plan = self._planned(workload, start_s)
         # Where a quorum ends the round before the plan, nobody says what antennas point at then.
         pointed = plan.pointed if self.quorum.end_s(plan) >= plan.end_s else frozenset()
         left_over = self.quorum.left_over(plan, workload, self.left_over)
         self.left_over = dataclasses.replace(left_over, pointed=pointed)
+        return plan
+
+    def _planned(self, workload: Workload, start_s: float) -> Plan:
+        task = self._contact_plan, workload, self._rates, self._resources
+        plan = plan_round(*task, self._switches, start_s=start_s, state=self.left_over)
+        require_feasible(plan, *task, self.left_over)
         return plan
 
     def orders(self, plan: Plan) -> list[PlaneOrder]:
@@ -83,26 +112,17 @@ class RoundPlanner:
 
     def workload(self, number: int) -> Workload:
         """What round ``number`` moves and computes."""
-        mode = Mode(self._scenario.training.mode)
-        return workload_of(self._scenario, self._costs, self._samples, mode, crossing=self._crossing(number))
-
-    def _crossing(self, number: int) -> float:
-        """How often an image's features cross in this round, the mean over all images."""
-        if self._scenario.training.trains_on_board:
-            return 1.0
-        if self._scenario.training.mode == "downlink":
-            return float(number == 1)
-        if self._scenario.training.mode == "head":
-            return self._new_images.per_image(number)
-        epochs = float(self._scenario.training.local_epochs)
-        row_bytes = kept_row_bytes(self._scenario, self._costs)
-        if row_bytes is None:
-            return epochs
-        images = sum(self._samples)
-        kept = kept_rows(self._scenario, row_bytes, images) / (
-            images * VIEWS[self._scenario.training.augment]
+        traffic = None if self._sent_images is None else self._sent_images.in_round(number)
+        return workload_of(
+            self._scenario,
+            self._costs,
+            self._samples,
+            self._mode,
+            traffic=traffic,
+            images_cross=number == 1,
+            summed_on_board=self._summed_on_board,
+            framing=self._framing,
         )
-        return (1.0 - kept) * epochs + kept * self._new_images.per_image(number)
 
 
 def rates_of(scenario: Scenario) -> ComputeRates:
@@ -145,6 +165,23 @@ def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[i
     return Quorum(tuple(planes), tuple(samples), scenario.strategy.planes_per_round)
 
 
+def framing_of(contact_plan: ContactPlan, seal_bytes: int = 0) -> Framing:
+    """What messages between the ground and these satellites are sent in."""
+    names = (contact_plan.nodes[index].name for index in contact_plan.satellites)
+    return Framing(max(names, key=len), seal_bytes)
+
+
+def sent_images_of(
+    scenario: Scenario, costs: Profile, samples: Sequence[int], mode: Mode
+) -> SentImages | None:
+    """What follows the images of a run whose features have crossed; ``None`` where features do not cross."""
+    if mode not in (Mode.HEAD, Mode.LORA):
+        return None
+    row_bytes = _row_bytes(scenario, costs)
+    room = kept_rows(scenario, row_bytes, sum(samples)) if mode is Mode.LORA else 0
+    return SentImages(scenario, samples, mode, room)
+
+
 def workload_of(
     scenario: Scenario,
     costs: Profile,
@@ -152,9 +189,15 @@ def workload_of(
     mode: Mode,
     *,
     onboard_share: bool = False,
-    crossing: float = 1.0,
+    traffic: RoundTraffic | None = None,
+    all_kept: bool = False,
+    images_cross: bool = True,
+    summed_on_board: bool = False,
+    framing: Framing = Framing(),  # noqa: B008 - immutable
 ) -> Workload:
-    """A round of the scenario in any mode.
+    """A round of the scenario in any mode, its bytes as they are sent: with names, headers and acknowledgements.
+
+    Bytes of all satellites are spread evenly over the images: what differs from one to another is not told apart.
 
     Args:
         scenario: The resolved scenario.
@@ -162,26 +205,26 @@ def workload_of(
         samples: Training images of each satellite.
         mode: As trained, or a baseline.
         onboard_share: Whether satellites may train a part of their images on board.
-        crossing: How often an image's features cross in the round, or in mode ``downlink`` the image itself; in mode
-            ``head`` it passes the backbone as often.
+        traffic: What crosses in the round, in the modes of the split; by default what does in the first.
+        all_kept: Whether the ground keeps all features already, in mode ``lora``: they are only named.
+        images_cross: In mode ``downlink``, whether the images themselves do.
+        summed_on_board: Whether satellites send sums of their planes instead of their weights.
+        framing: What messages are sent in.
     """
     training = scenario.training
-    passing = crossing if mode is Mode.HEAD else 1.0
-    return Workload.split(
+    images = sum(samples)
+    split = Workload.split(
         mode,
         samples,
         tokens=costs.tokens,
         hidden=costs.hidden,
-        embedding_flops=costs.embedding_flops if mode is Mode.DOWNLINK else crossing * costs.embedding_flops,
-        backbone_flops=passing * costs.backbone_flops,
+        embedding_flops=costs.embedding_flops,
+        backbone_flops=costs.backbone_flops,
         head_flops=costs.head_flops,
         head_bytes=costs.head_bytes,
         adapter_bytes=costs.adapter_bytes,
         backbone_bytes=4 * costs.backbone_params,
-        raw_bytes=crossing * scenario.planning.image_bytes,
-        feature_bits=crossing * bits_per_value(scenario.crossings.features),
-        hidden_bits=passing * bits_per_value(scenario.crossings.hidden),
-        gradient_bits=bits_per_value(scenario.crossings.gradients),
+        raw_bytes=_image_bytes(scenario, framing) if images_cross else 0.0,
         lora_backward_ratio=costs.lora_backward_flops / costs.backbone_flops,
         epochs=training.local_epochs,
         micro_batch=training.batch_size,
@@ -192,6 +235,102 @@ def workload_of(
         gradient_delay=training.gradient_delay,
         micro_batches=training.micro_batches,
     )
+    if mode not in (Mode.HEAD, Mode.LORA):
+        return split
+    if traffic is None:
+        following = sent_images_of(scenario, costs, samples, mode)
+        assert following is not None
+        traffic = following.in_round(1)
+    if all_kept:
+        traffic = traffic.all_kept
+    classes = _classes(costs) if mode is Mode.LORA and training.shares_head else 0
+    sent = split_bytes(traffic, scenario, mode, costs.tokens, costs.hidden, classes, framing)
+    aggregate, update = _averaged_bytes(split.aggregate_bytes, scenario, costs, framing, summed_on_board)
+    crossing = traffic.features / images
+    return dataclasses.replace(
+        split,
+        c1_bytes=sent.features / images,
+        c2_bytes=sent.states / images / split.passes,
+        c3_bytes=sent.gradients / images / split.passes,
+        embedding_flops=crossing * split.embedding_flops,
+        backbone_forward_flops=split.backbone_forward_flops * (crossing if mode is Mode.HEAD else 1.0),
+        aggregate_bytes=aggregate,
+        update_bytes=update,
+    )
+
+
+def enrolment_of(
+    scenario: Scenario,
+    costs: Profile,
+    samples: Sequence[int],
+    framing: Framing = Framing(),  # noqa: B008 - immutable
+) -> Workload:
+    """What comes before round 1: features of a few images of each satellite, exactly, and their pooled states back.
+
+    Of both the ground learns how what crosses is scaled; these constants then go to all satellites, in the modes of the
+    split with the head that they train.
+    """
+    training = scenario.training
+    few = [min(ENROLMENT_IMAGES, count) for count in samples]
+    shape, told = (ENROLMENT_IMAGES, costs.tokens, costs.hidden), {"attempt": 0, "of": 1}
+    messages = sum(count > 0 for count in few) / sum(few)
+    up = framing.header_bytes(Kind.FEATURES, shape, EXACT, told)
+    back = framing.header_bytes(Kind.HIDDEN, shape[::2], EXACT, {**told, "kept": 0}, down=False)
+    # Mean and deviation of every channel of features and of pooled states.
+    values = 4 * costs.hidden + (0 if training.shares_head else costs.head_params)
+    update = _VALUE_BYTES * values + framing.header_bytes(Kind.AGGREGATE, (values,), EXACT, {}, down=False)
+    split = Workload.split(
+        Mode.HEAD,
+        few,
+        tokens=costs.tokens,
+        hidden=costs.hidden,
+        embedding_flops=costs.embedding_flops,
+        backbone_flops=costs.backbone_flops,
+        head_flops=0.0,
+        head_bytes=0.0,
+        micro_batch=ENROLMENT_IMAGES,
+    )
+    return dataclasses.replace(
+        split,
+        c1_bytes=_VALUE_BYTES * costs.tokens * costs.hidden + messages * up,
+        c2_bytes=_VALUE_BYTES * costs.hidden + messages * back,
+        update_bytes=0.0 if training.mode == "downlink" else update,
+    )
+
+
+def _averaged_bytes(
+    weights: float, scenario: Scenario, costs: Profile, framing: Framing, summed_on_board: bool
+) -> tuple[float, float]:
+    """What a satellite, or its plane, sends of its weights, and what comes back of the average.
+
+    Weights and their average are fp32; a sum that satellites form is float64, in pieces, with the images that it counts
+    (:func:`mission.contribution.contribution`).
+    """
+    if not weights:
+        return 0.0, 0.0
+    values = round(weights / _VALUE_BYTES)
+    header = framing.header_bytes(Kind.AGGREGATE, (values,), EXACT, {})
+    if not summed_on_board:
+        return weights + header, weights + header
+    counts = 1 + (_classes(costs) if scenario.training.head_rows == "by-class" else 0)
+    size = _SUM_BYTES * (values + counts)
+    pieces = max(1, min(PIECES, -(-size // PIECE_BYTES)))
+    piece = (-(-(values + counts) // pieces),)
+    return size + pieces * framing.header_bytes(
+        Kind.AGGREGATE, piece, "raw", {}, dtype="float64"
+    ), weights + header
+
+
+def _image_bytes(scenario: Scenario, framing: Framing) -> float:
+    """A raw image with its label, which cross in batches."""
+    size, told, image = scenario.training.batch_size, {"attempt": 0, "of": 1}, scenario.planning.image_bytes
+    pixels = framing.header_bytes(Kind.IMAGES, (size, round(image)), "raw", told, dtype="uint8")
+    labels = framing.header_bytes(Kind.LABELS, (size,), "raw", told, dtype="int64")
+    return image + DTYPE_BYTES["int64"] + (pixels + labels) / size
+
+
+def _classes(costs: Profile) -> int:
+    return costs.head_params // (costs.hidden + 1)
 
 
 def _satellites_per_step(training: Training) -> int:
@@ -202,46 +341,6 @@ def _satellites_per_step(training: Training) -> int:
     return 1 if training.micro_batches > 1 else max(1, _ROWS_TOGETHER // training.batch_size)
 
 
-def bits_per_value(codec: str) -> float:
-    """Bits on the wire per value, scales of block codecs included."""
-    return 8.0 * encoded_bytes("float32", (_MANY_VALUES,), codec) / _MANY_VALUES
-
-
-class NewImages:
-    """Which images a round is the first to see under their view: only their features cross, where they are kept.
-
-    Args:
-        scenario: The resolved scenario.
-        samples: Training images of each satellite.
-    """
-
-    def __init__(self, scenario: Scenario, samples: Sequence[int]) -> None:
-        self._scenario = scenario
-        self._samples = samples
-        self._views = VIEWS[scenario.training.augment]
-        self._seen = [np.zeros((count, self._views), bool) for count in samples]
-        self._rounds = 0
-
-    def per_image(self, number: int) -> float:
-        """New views in round ``number``, the mean over all images. Rounds come in their order."""
-        training = self._scenario.training
-        new = 0
-        for earlier in range(self._rounds + 1, number + 1):
-            before = self._count()
-            for satellite, seen in enumerate(self._seen):
-                seed = round_seed(self._scenario.seed, satellite, earlier)
-                for batch in round_batches(
-                    len(seen), training.batch_size, training.local_epochs, self._views, seed
-                ):
-                    seen[batch.indices, batch.views] = True
-            new = self._count() - before
-        self._rounds = number
-        return new / sum(self._samples)
-
-    def _count(self) -> int:
-        return sum(int(seen.sum()) for seen in self._seen)
-
-
 def kept_row_bytes(scenario: Scenario, costs: Profile) -> int | None:
     """Bytes of one image's features as the ground keeps them, or ``None`` where it keeps none.
 
@@ -249,8 +348,12 @@ def kept_row_bytes(scenario: Scenario, costs: Profile) -> int | None:
     """
     if scenario.training.mode != "lora":
         return None
-    row_bytes = encoded_bytes("float32", (costs.tokens * costs.hidden,), scenario.crossings.features)
+    row_bytes = _row_bytes(scenario, costs)
     return row_bytes if kept_rows(scenario, row_bytes, 1) else None
+
+
+def _row_bytes(scenario: Scenario, costs: Profile) -> int:
+    return encoded_bytes("float32", (costs.tokens * costs.hidden,), scenario.crossings.features)
 
 
 def kept_rows(scenario: Scenario, row_bytes: int, images: int) -> int:

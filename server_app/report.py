@@ -34,6 +34,12 @@ from strategies.regime import verdict
 _HOUR_S = 3600.0
 _MOST_WINDOWS = 2_000
 _MOST_VIEWS = 24  # a longer list is not read
+_TOTALS = {  # of all rounds and the enrolment
+    "downlink_bytes": "planned down",
+    "uplink_bytes": "planned up",
+    "split_up_bytes": "sent over the split",
+    "split_down_bytes": "and back",
+}
 _TABLE = {  # column of `by_round`: heading, factor, format
     "round": ("round", 1, "d"),
     "end_s": ("planned end, s", 1, ".1f"),
@@ -246,10 +252,17 @@ def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
             "rounds": f"{progress['round']} of {run['scenario']['training']['rounds']}",
             "mission time": _duration(progress["mission_time_s"]),
         }
-    for column, name in (("split_up_bytes", "sent over the split"), ("split_down_bytes", "and back")):
+    enrolment = run.get("enrolment", {})
+    if enrolment:
+        where = "" if enrolment["flown"] else ", planned; done before the launch"
+        facts["enrolment"] = (
+            f"{_duration(enrolment['end_s'] - enrolment['start_s'])} before round 1, "
+            f"{enrolment['downlink_bytes'] / 1e6:.2f} MB down{where}"
+        )
+    for column, name in _TOTALS.items():
         total = pc.sum(rounds[column]).as_py()
         if total is not None:
-            facts[name] = f"{total / 1e6:.2f} MB"
+            facts[name] = f"{(total + enrolment.get(column, 0)) / 1e6:.2f} MB"
     facts |= {"satellites": str(len(run.get("satellites", []))), "seed": str(run["scenario"]["seed"])}
     if run["scenario"]["data"]["source"] == "synthetic":
         facts["imagery"] = "synthetic scenes"

@@ -67,5 +67,40 @@ def round_rows(
 
 
 def _bytes_by_satellite(plan: Plan, kind: LinkKind, satellites: int) -> np.ndarray:
-    rows = plan.activities[(plan.activities["link"] == kind) & (plan.activities["satellite"] >= 0)]
-    return np.bincount(rows["satellite"], weights=rows["bytes"], minlength=satellites)
+    """Bytes over links of a kind; weights of many count where they are sent, or come from the ground."""
+    rows = plan.activities[plan.activities["link"] == kind]
+    end = rows["peer" if kind == LinkKind.UPLINK else "node"]
+    owner = np.where(rows["satellite"] >= 0, rows["satellite"], end)
+    return np.bincount(owner, weights=rows["bytes"], minlength=satellites)
+
+
+def link_bytes(plan: Plan) -> dict[str, int]:
+    """Bytes of a plan over links by class, weights included; every hop counts."""
+    rows = plan.activities
+
+    def over(*kinds: LinkKind) -> int:
+        return round(float(rows["bytes"][np.isin(rows["link"], kinds)].sum()))
+
+    return {
+        "downlink_bytes": over(LinkKind.DOWNLINK),
+        "uplink_bytes": over(LinkKind.UPLINK),
+        "isl_bytes": over(LinkKind.INTRA_ISL, LinkKind.INTER_ISL),
+    }
+
+
+def enrolment_facts(plan: Plan, sent_bytes: tuple[int, int], *, flown: bool) -> dict[str, Any]:
+    """What ``run.json`` says of the enrolment.
+
+    Args:
+        plan: Of it.
+        sent_bytes: Over the split, up to the ground and back, as sent.
+        flown: Whether it takes place over the planned links, rather than on the bench.
+    """
+    return {
+        "start_s": plan.start_s,
+        "end_s": plan.end_s,
+        **link_bytes(plan),
+        "split_up_bytes": sent_bytes[0],
+        "split_down_bytes": sent_bytes[1],
+        "flown": flown,
+    }

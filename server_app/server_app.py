@@ -34,6 +34,7 @@ from server_app.feature_cache import FeatureCache
 from server_app.flight import Flight
 from server_app.planning import RoundPlanner, kept_row_bytes, kept_rows, resources_of
 from server_app.results import Results
+from server_app.rounds import enrolment_facts
 from server_app.segment import ground_segment
 from splitmodel.adapters import LoraSettings, load_trainable_state, make_trainable, trainable_state
 from splitmodel.heads import StandardisedHead
@@ -166,11 +167,30 @@ def fine_tune(
         if relay is not None:
             control.muster(relay.address, relay.node)
         roster = muster(grid, briefing)
-        clock, depart = VirtualClock(scenario.epoch), lambda plan: None
         if relay is not None:
             scenario = calibrated(scenario, costs, steps, roster)
             record.note(calibration=scenario.compute.model_dump())
-            pointed = checkpoint.left_over.pointed if checkpoint is not None else frozenset()
+        planner = RoundPlanner(
+            scenario,
+            contact_plan,
+            costs,
+            list(roster.samples.values()),
+            summed_on_board=relay is not None and not training.shares_head,
+            seal_bytes=relay.identity.seal_bytes if relay is not None and relay.identity is not None else 0,
+        )
+        enrolled_s = 0.0
+        if checkpoint is None:
+            # An emulation enrols on the bench; its rounds come when they would with the enrolment in orbit.
+            enrolment = planner.enrolment(start_s=0.0)
+            enrolled_s = enrolment.end_s
+            record.add_activities({"round": 0, **row} for row in enrolment.to_rows())
+            facts = enrolment_facts(enrolment, segment.muster.enrolment_bytes, flown=relay is None)
+            record.note(enrolment=facts)
+        else:
+            planner.left_over = checkpoint.left_over
+        clock, depart = VirtualClock(scenario.epoch), lambda plan: None
+        if relay is not None:
+            pointed = planner.left_over.pointed
             clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario), pointed)
             depart = clock.depart
         record.note(phase="training", samples=dict(roster.samples), start_up_s=record.wall_time_s())
@@ -185,7 +205,6 @@ def fine_tune(
             segment.arrivals.keep_in(cache)
 
         # The rounds.
-        planner = RoundPlanner(scenario, contact_plan, costs, list(roster.samples.values()))
         optimizer = ServerOptimizer(training.server_optimizer, training.server_learning_rate)
         results = Results(
             scenario,
@@ -203,10 +222,11 @@ def fine_tune(
             planner,
         )
         finished_rounds, under_way = 0, {}
-        if checkpoint is not None:
+        if checkpoint is None:
+            clock.advance_to(enrolled_s)
+        else:
             load_trainable_state(results.exchanged, checkpoint.exchanged)
             finished_rounds, under_way = checkpoint.round, dict(checkpoint.under_way)
-            planner.left_over = checkpoint.left_over
             clock.advance_to(checkpoint.mission_time_s)
             results.scores.extend(checkpoint.scores)
             ground.go_on(checkpoint.steps)

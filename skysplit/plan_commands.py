@@ -72,7 +72,15 @@ def plan(
     Example: `skysplit plan paper --at 3600`; what a failure costs: `skysplit plan paper --after 40 --lose sat-0-03`
     """
     from server_app.plan_page import plan_page
-    from server_app.planning import quorum_of, rates_of, resources_of, switches_of, workload_of
+    from server_app.planning import (
+        framing_of,
+        quorum_of,
+        rates_of,
+        resources_of,
+        switches_of,
+        workload_of,
+    )
+    from server_app.rounds import link_bytes
     from strategies.checker import require_feasible
     from strategies.planner import plan_round
     from strategies.quorum import cut
@@ -85,7 +93,9 @@ def plan(
     try:
         costs = costs_of(resolved)
         samples = samples_of(resolved, contacts)
-        workload = workload_of(resolved, costs, samples, Mode(resolved.training.mode))
+        workload = workload_of(
+            resolved, costs, samples, Mode(resolved.training.mode), framing=framing_of(contacts)
+        )
         quorum = quorum_of(resolved, contacts, samples)
         rates, resources = rates_of(resolved), resources_of(resolved)
         planned = plan_round(contacts, workload, rates, resources, switches_of(resolved), start_s=at)
@@ -103,7 +113,8 @@ def plan(
     planned = cut(planned, quorum.end_s(planned))
     if output is PlanFormat.JSON:
         planes = {"planes_delivered_s": {str(plane): time_s for plane, time_s in delivered_s.items()}}
-        print(json.dumps({**planned.summary(), **planes, "activities": list(planned.to_rows())}))
+        figures = {**planned.summary(), **link_bytes(planned), **planes}
+        print(json.dumps({**figures, "activities": list(planned.to_rows())}))
         return
     part = "one round" if after is None else "the rest of a round"
     title = f"{resolved.name}: {part} from {planned.start_s:g} s, {costs.name}"
@@ -115,6 +126,8 @@ def plan(
     table = Table("figure", "value", title=title)
     for key, value in planned.summary().items():
         table.add_row(key, f"{value:.3f}" if isinstance(value, float) else str(value))
+    for key, size in link_bytes(planned).items():
+        table.add_row(key, f"{size:,}")
     for plane, time_s in delivered_s.items():
         late = ", in a later round" if time_s > planned.end_s else ""
         table.add_row(f"plane {plane} delivers at", f"{time_s:.3f}{late}")

@@ -5,6 +5,7 @@ What pulls in torch is imported where it is used.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,14 +59,22 @@ def compared(
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """The strategies beside their baselines, from so many start times; as ``strategies.compare.compare`` tells it."""
-    from server_app.planning import rates_of, resources_of, workload_of
+    from server_app.planning import framing_of, rates_of, resources_of, workload_of
     from strategies.compare import compare, even_starts, standard_cases
 
+    framing = framing_of(contacts)
+
     def workload_in(mode: Mode, onboard_share: bool) -> Workload:
-        return workload_of(scenario, costs, samples, mode, onboard_share=onboard_share)
+        return workload_of(scenario, costs, samples, mode, onboard_share=onboard_share, framing=framing)
 
     method = scenario.strategy.inter_orbit
     cases = standard_cases(workload_in, "min-latency" if method == "none" else method)
+    # Features that the ground has are still named.
+    named = workload_of(scenario, costs, samples, Mode.LORA, all_kept=True, framing=framing)
+    cases = tuple(
+        dataclasses.replace(case, workload=named) if case.workload.cached_fraction == 1.0 else case
+        for case in cases
+    )
     return compare(
         contacts,
         cases,

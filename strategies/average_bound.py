@@ -32,8 +32,8 @@ class AverageBound:
     start_s: float
 
     def spread_s(self, heard_s: float) -> float:
-        """Return when all satellites with samples can have the average that the ground has at ``heard_s``."""
-        if not self.workload.aggregate_bytes or not self.workload.update_bytes:
+        """Return when all satellites with samples can have what the ground sends them from ``heard_s`` on."""
+        if not self.workload.update_bytes:
             return heard_s
         return self._up_s(heard_s, 8.0 * self.workload.update_bytes)
 

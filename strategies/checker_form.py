@@ -29,6 +29,8 @@ def form(case: Case) -> Iterator[Violation]:
     allowed = (*_KINDS[case.workload.mode], Kind.SESSION, Kind.LASER)
     if case.workload.aggregate_bytes > 0:
         allowed = (*allowed, Kind.REDUCE, Kind.UPDATE)
+    elif case.workload.update_bytes > 0:
+        allowed = (*allowed, Kind.UPDATE)
     for row in case.rows[~np.isin(case.rows["kind"], allowed)][:10]:
         yield Violation("form", f"{case.words(row)}: a round of mode {case.workload.mode} has none")
 

@@ -43,7 +43,8 @@ class WeightRules:
 
     def violations(self) -> Iterator[Violation]:
         """Everything that is wrong with the average."""
-        if self.case.workload.aggregate_bytes == 0 or not len(self.case.trainers):
+        workload = self.case.workload
+        if not (workload.aggregate_bytes or workload.update_bytes) or not len(self.case.trainers):
             return
         odd = self.reduce[self.case.rows["link"][self.reduce] == LinkKind.UPLINK].tolist()
         odd += self.update[self.case.rows["link"][self.update] == LinkKind.DOWNLINK].tolist()
@@ -54,7 +55,8 @@ class WeightRules:
             yield from self._on_board()
             yield from self._own_ends()
         else:
-            yield from self._trees()
+            if workload.aggregate_bytes:
+                yield from self._trees()
             yield from self._comes_back()
 
     @cached_property
@@ -84,7 +86,9 @@ class WeightRules:
 
     @cached_property
     def ground_s(self) -> float:
-        """When the ground has heard all."""
+        """When the ground has heard all; where nothing is averaged, when the last step is over."""
+        if not self.case.workload.aggregate_bytes:
+            return float(self.case.plan.steps["end_s"].max(initial=self.case.plan.start_s))
         return float(self.arrival_s[self.down].max(initial=self.case.plan.start_s))
 
     @cached_property

@@ -307,14 +307,15 @@ class SplitRound:
         )
         parts = [train, delivery.activities, steps.activities]
         delivered_s, end_s = finish_s, max(steps.end_s, float(finish_s.max()))
-        if self.workload.aggregate_bytes:
+        if self.workload.aggregate_bytes or self.workload.update_bytes:
             averaging = Averaging(
                 self.workload, self.routes, self.passes, antennas, self.group, self.plane,
                 names=[node.name for node in self.contact_plan.nodes], until_s=self.end_s,
             )  # fmt: skip
-            summed, delivered_s = averaging.to_ground(finish_s)
-            parts.append(summed)
-            end_s = max(end_s, float(delivered_s.max()))
+            if self.workload.aggregate_bytes:
+                summed, delivered_s = averaging.to_ground(finish_s)
+                parts.append(summed)
+                end_s = max(end_s, float(delivered_s.max()))
             if self.workload.update_bytes:
                 update, returned_s = averaging.to_satellites(float(delivered_s[self.active].max()))
                 parts.append(update)

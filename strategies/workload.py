@@ -140,7 +140,8 @@ class Workload:
     sample and pass, except ``embedding_flops``, which a frozen embedding spends once per round.  On board
     (``onboard_flops`` per sample and pass) a satellite trains only in the on-board modes, or where
     ``onboard_share`` allows it to take a part of its samples.  ``aggregate_bytes`` is what each satellite
-    contributes to the average at the end, ``update_bytes`` what comes back to it.
+    contributes to the average at the end, ``update_bytes`` what comes back to it; without an average
+    (``aggregate_bytes`` 0) it is what the ground tells all satellites once the last step is over.
 
     With a shared adapter (``shared_adapter``) the ground takes optimiser steps one after another, each from the samples
     of up to ``satellites_per_step`` satellites, one micro-batch of each; the forward pass of step ``j`` uses the adapter

@@ -34,6 +34,9 @@ class Sky:
     def receive(self, timeout_s: float) -> Parcel:
         return self.coming.popleft()
 
+    def parcel_bytes(self, manifest: Manifest) -> int:
+        return manifest.total_bytes
+
 
 def crossings(link: Sky) -> Crossings:
     briefing = Briefing(load_scenario("demo", {}), ("sat",), (0,), "run", "ground", "", False)

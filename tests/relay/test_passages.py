@@ -9,12 +9,15 @@ import pytest
 
 from mission.briefing import GROUND
 from orbit.contact_plan import Node
+from relay.frames import parcel_bytes
 from relay.settings import LocalRelay
 from relay.wire import Kind
 from server_app.flight import Flight
 from strategies.workload import Resources
 
 NODES = (Node("a-0", "satellite", 0, 0), Node("a-1", "satellite", 0, 1), Node("b-0", "satellite", 1, 0))
+
+SENT = ((Kind.FEATURES, "a-0", GROUND), (Kind.HIDDEN, GROUND, "a-0"), (Kind.AGGREGATE, "a-1", "a-0"))
 
 
 @pytest.fixture
@@ -38,9 +41,8 @@ def send(relays, tensor, source, destination, kind):
 
 
 def test_every_hop_is_told_by_the_class_of_its_link_and_by_whose_tensor_it_is(relays, fleet):
-    send(relays, fleet.tensor, "a-0", GROUND, Kind.FEATURES)
-    send(relays, fleet.tensor, GROUND, "a-0", Kind.HIDDEN)
-    send(relays, fleet.tensor, "a-1", "a-0", Kind.AGGREGATE)
+    for kind, *ends in SENT:
+        send(relays, fleet.tensor, *ends, kind)
     expected = {
         ("features", "intra_isl", "a-1", "a-0", "a-0"),
         ("features", "inter_isl", "b-0", "a-1", "a-0"),
@@ -55,7 +57,10 @@ def test_every_hop_is_told_by_the_class_of_its_link_and_by_whose_tensor_it_is(re
         time.sleep(0.02)
     hops = [(row["kind"], row["link"], row["node"], row["peer"], row["satellite"]) for row in rows]
     assert sorted(hops) == sorted(expected)
-    assert all(row["bytes"] == 8 and row["round"] == 3 and row["start_s"] <= row["end_s"] for row in rows)
+    assert all(row["round"] == 3 and row["start_s"] <= row["end_s"] for row in rows)
+    sent = {kind: fleet.tensor([1.0, 2.0], *ends, kind=kind, round=3)[0] for kind, *ends in SENT}
+    sizes = {kind.name.lower(): parcel_bytes(manifest, 1000) for kind, manifest in sent.items()}
+    assert all(row["bytes"] == sizes[row["kind"]] > 8 for row in rows)  # with manifest and header
     assert passages(relays, number=2) == passages(relays, run="another") == []
 
 

@@ -17,8 +17,10 @@ from relay.frames import (
     decode_opening,
     encode_chunk,
     encode_opening,
+    parcel_bytes,
     parcel_frames,
 )
+from relay.identity import NodeIdentity, node_folder, write_certificates
 from relay.wire import (
     CODECS,
     BadManifest,
@@ -270,3 +272,21 @@ def test_the_same_step_sent_again_is_the_same_transfer_and_another_step_is_not()
     assert describe(b"a", step=3, attributes={"view": 1}).transfer_id != first.transfer_id
     ours = describe(b"a", attributes={"flag": True, "loss": np.float64(0.5)})
     assert Manifest.from_bytes(ours.to_bytes(), LIMITS) == ours
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 1001, 5000])
+def test_the_bytes_of_a_parcel_are_those_of_its_frames(size):
+    payload = bytes(size)
+    described = {"run": "run", "source": "sat", "destination": "ground", "dtype": "uint8", "shape": (size,)}
+    manifest = Manifest.describe(payload, kind=Kind.FEATURES, **described)
+    assert parcel_bytes(manifest, 1000) == sum(map(len, parcel_frames(manifest, payload, 1000)))
+
+
+def test_the_bytes_of_a_seal_are_those_that_it_adds(tmp_path):
+    write_certificates(tmp_path, ["sat"])
+    identity = NodeIdentity.load(node_folder(tmp_path, "sat"))
+    described = {"run": "run", "source": "sat", "destination": "ground", "dtype": "uint8", "shape": (0,)}
+    manifest = Manifest.describe(b"", kind=Kind.FEATURES, **described)
+    sealed = len(encode_opening(identity.seal(manifest)))
+    counted = parcel_bytes(manifest, 1000, seal_bytes=identity.seal_bytes)
+    assert sealed <= counted <= sealed + 4

@@ -69,10 +69,10 @@ def test_features_cross_once_and_the_weights_are_those_of_sending_them_each_time
     up = {path: pq.read_table(path / "rounds.parquet").to_pandas() for path in (sent, kept)}
     first, second, third = up[kept].groupby("round").split_up_bytes.sum()
     every = up[sent].groupby("round").split_up_bytes.sum()
-    assert first == pytest.approx(every[1], rel=0.02)
-    assert second == third < every[2] / 8
+    assert first == pytest.approx(every[1], rel=0.04)  # with names
+    assert second == third < every[2] / 4  # names, gradients and headers are left
     planned = up[kept].groupby("round").downlink_bytes.sum()
-    assert planned[2] < planned[1] / 8
+    assert planned[2] < planned[1] / 4
     assert not (kept / "features.safetensors").exists()
 
 
@@ -269,7 +269,7 @@ def test_a_run_directory_holds_what_the_readme_says(fly: Mission) -> None:
         parts = [row[key] for key in ("compute_s", "isl_s", "sgl_s", "waiting_s", "idle_s")]
         assert min(parts) >= 0.0
     activities = [json.loads(line) for line in (directory / "plan.jsonl").read_text().splitlines()]
-    assert {row["round"] for row in activities} == {1, 2}
+    assert {row["round"] for row in activities} == {0, 1, 2}  # 0 is the enrolment
     assert max(row["end_s"] for row in activities) <= result["mission_time_s"] + 1e-6
     assert len(pq.read_table(directory / "contacts.parquet")) > 0
     assert [path.name for path in sorted((directory / "checkpoints").iterdir())] == [

@@ -1,0 +1,276 @@
+"""What crosses the split in a round, counted as :mod:`client_app` and :mod:`server_app.ground` send it.
+
+Every message is one parcel of :mod:`relay.wire`: its manifest and the headers of its chunks cross with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mission.briefing import FEATURE_NAME_BYTES, GROUND, STEPS_AHEAD
+from mission.schema import Scenario
+from relay.frames import parcel_bytes
+from relay.wire import DIGEST_BYTES, SLOW_CHUNK_BYTES, Kind, Manifest, encoded_bytes, transfer_id_of
+from splitmodel.training import VIEWS, Batch, round_batches, round_seed
+
+# Two-byte numbers, which most rounds and steps take, and a run's name as Flower gives it, of any 64 bits: what a plan
+# counts does not depend on them, so that a seed gives one plan.
+_ROUND, _STEP = 1, 200
+_RUN = f"run-{2**64 - 1}"
+_UPLINK = (Kind.HIDDEN, Kind.HEAD, Kind.GRAD_FEATURES)
+_NEVER = np.iinfo(np.int64).max
+_EARLIER = -1 - STEPS_AHEAD  # kept since before the first step, see client_app.kept_features
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What a message is sent in.
+
+    Attributes:
+        satellite: A name as long as those of the satellites.
+        seal_bytes: What signature and certificate add, see :attr:`relay.identity.NodeIdentity.seal_bytes`.
+        chunk_bytes: Largest payload of a chunk: that of slow links.
+    """
+
+    satellite: str = "sat-0-00"
+    seal_bytes: int = 0
+    chunk_bytes: int = SLOW_CHUNK_BYTES
+
+    def header_bytes(
+        self,
+        kind: Kind,
+        shape: tuple[int, ...],
+        codec: str,
+        attributes: Mapping[str, int],
+        *,
+        dtype: str = "float32",
+        down: bool = True,
+    ) -> int:
+        """What a message takes beside its payload."""
+        ends = (self.satellite, GROUND) if down else (GROUND, self.satellite)
+        size = encoded_bytes(dtype, shape, codec)
+        manifest = Manifest(
+            transfer_id=transfer_id_of(_RUN, _ROUND, _STEP, 0, kind, *ends, attributes),
+            run=_RUN,
+            round=_ROUND,
+            step=_STEP,
+            micro_batch=0,
+            kind=kind,
+            source=ends[0],
+            destination=ends[1],
+            dtype=dtype,
+            shape=shape,
+            codec=codec,
+            total_bytes=size,
+            digest=bytes(DIGEST_BYTES),
+            attributes=attributes,
+        )
+        return parcel_bytes(manifest, self.chunk_bytes, seal_bytes=self.seal_bytes) - size
+
+
+@dataclass(frozen=True)
+class RoundTraffic:
+    """What all satellites send and get in a round, in numbers of images and of messages.
+
+    Attributes:
+        features: Images whose features cross.
+        feature_messages: Messages that carry them.
+        named: Images that are named, each time.
+        name_messages: Messages that carry names.
+        states: Images whose pooled states come back, each time.
+        state_messages: Messages that carry them, and as many their gradients.
+        steps: Steps of all satellites.
+        satellites: Who takes part.
+    """
+
+    features: int = 0
+    feature_messages: int = 0
+    named: int = 0
+    name_messages: int = 0
+    states: int = 0
+    state_messages: int = 0
+    steps: int = 0
+    satellites: int = 0
+
+    @property
+    def all_kept(self) -> RoundTraffic:
+        """The same round of mode ``lora`` once the ground keeps all features, which are only named."""
+        return dataclasses.replace(
+            self, features=0, feature_messages=0, named=self.states, name_messages=self.state_messages
+        )
+
+    def __add__(self, other: RoundTraffic) -> RoundTraffic:
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return RoundTraffic(*(one + two for one, two in pairs))
+
+
+class SentImages:
+    """Follows which images need not cross again: the ground, in mode ``head`` the satellite, has kept what they become.
+
+    Args:
+        scenario: The resolved scenario.
+        samples: Training images of each satellite.
+        mode: ``head`` or ``lora``, whichever is planned.
+        room: Images, each view counted, whose features the ground keeps in mode ``lora``.
+    """
+
+    def __init__(self, scenario: Scenario, samples: Sequence[int], mode: str, room: int) -> None:
+        self._scenario = scenario
+        self._head = mode == "head"
+        self._names = room > 0
+        self._room = room
+        views = VIEWS[scenario.training.augment]
+        self._since = [np.full((count, views), _NEVER) for count in samples]
+        self._round = 0
+        self._last = RoundTraffic()
+
+    def in_round(self, number: int) -> RoundTraffic:
+        """What crosses in round ``number``; rounds are asked for in their order."""
+        for earlier in range(self._round + 1, number + 1):
+            self._last = sum((self._of(k, earlier) for k in range(len(self._since))), RoundTraffic())
+        self._round = max(self._round, number)
+        return self._last
+
+    def _of(self, satellite: int, number: int) -> RoundTraffic:
+        since, training = self._since[satellite], self._scenario.training
+        count, views = since.shape
+        if not count:
+            return RoundTraffic()
+        seed = round_seed(self._scenario.seed, satellite, number)
+        batches = round_batches(count, training.batch_size, training.local_epochs, views, seed)
+        if self._head:
+            return self._asked(since, batches)
+        since[since != _NEVER] = _EARLIER
+        per_epoch = len(batches) // training.local_epochs
+        epochs = (batches[first : first + per_epoch] for first in range(0, len(batches), per_epoch))
+        traffic = RoundTraffic(steps=len(batches), satellites=1)
+        for epoch, mine in enumerate(epochs):
+            traffic += self._stepped(since, mine, epoch * per_epoch)
+        return traffic
+
+    def _asked(self, since: NDArray[np.int64], batches: Sequence[Batch]) -> RoundTraffic:
+        """Mode ``head``: what is new is asked for, each once, in batches."""
+        wanted = np.zeros(since.shape, bool)
+        for batch in batches:
+            wanted[batch.indices, batch.views] = True
+        new = wanted & (since == _NEVER)
+        since[new] = _EARLIER
+        images = int(new.sum())
+        messages = -(-images // self._scenario.training.batch_size)
+        return RoundTraffic(
+            features=images, feature_messages=messages, states=images, state_messages=messages, satellites=1
+        )
+
+    def _stepped(self, since: NDArray[np.int64], batches: Sequence[Batch], first: int) -> RoundTraffic:
+        """An epoch of mode ``lora``, in which every image comes once; its first step is number ``first``."""
+        images = np.concatenate([batch.indices for batch in batches])
+        views = np.concatenate([batch.views for batch in batches])
+        step, part = _places(
+            tuple(len(batch.indices) for batch in batches), self._scenario.training.micro_batches
+        )
+        step = step + first
+        parts = int(part[-1]) + 1
+        before = since[images, views]
+        new = np.logical_not(before < step - STEPS_AHEAD) if self._names else np.ones(len(images), bool)
+        if self._names:
+            self._keep(since, images, views, step, part, before == _NEVER)
+        return RoundTraffic(
+            features=int(new.sum()),
+            feature_messages=len(np.unique(part[new])),
+            named=len(images) if self._names else 0,
+            name_messages=parts if self._names else 0,
+            states=len(images),
+            state_messages=parts,
+        )
+
+    def _keep(
+        self,
+        since: NDArray[np.int64],
+        images: NDArray[np.int64],
+        views: NDArray[np.int64],
+        step: NDArray[np.int64],
+        part: NDArray[np.int64],
+        fresh: NDArray[np.bool_],
+    ) -> None:
+        """Keep fresh features; of a message that finds no room for all, none (as :mod:`server_app.feature_cache`)."""
+        kept = fresh
+        if fresh.sum() > self._room:
+            wanted = np.bincount(part, fresh)
+            kept = fresh & (np.cumsum(wanted)[part] <= self._room)
+        since[images[kept], views[kept]] = step[kept]
+        self._room -= int(kept.sum())
+
+
+def _places(sizes: tuple[int, ...], micro_batches: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Step and message of each image of batches of these sizes, both from 0; messages are as numpy splits a batch."""
+    step = np.repeat(np.arange(len(sizes)), sizes)
+    parts: list[int] = []
+    for size in sizes:
+        count = min(micro_batches, size)
+        short, long = divmod(size, count)
+        parts += [short + 1] * long + [short] * (count - long)
+    return step, np.repeat(np.arange(len(parts)), parts)
+
+
+@dataclass(frozen=True)
+class CrossingBytes:
+    """Bytes of all satellites in a round: features and their names down, pooled states up, gradients down."""
+
+    features: float
+    states: float
+    gradients: float
+
+
+def split_bytes(
+    traffic: RoundTraffic,
+    scenario: Scenario,
+    mode: str,
+    tokens: int,
+    hidden: int,
+    classes: int,
+    framing: Framing,
+) -> CrossingBytes:
+    """The bytes of a round of the split.
+
+    Args:
+        traffic: What crosses in it.
+        scenario: Codecs and micro-batches.
+        mode: ``head`` or ``lora``.
+        tokens: Of an image's features.
+        hidden: Values of a token and of a pooled state.
+        classes: Of a head that crosses, 0 where none does.
+        framing: What messages are sent in.
+    """
+    codec, training = scenario.crossings, scenario.training
+    lora = mode == "lora"
+    up = {"attempt": 0, "of": min(training.micro_batches, training.batch_size) if lora else 1}
+    back = up | {"kept": 0}
+    table = (classes, hidden + 1)
+
+    def of(kind: Kind, images: int, messages: int, row: tuple[int, ...], how: str) -> float:
+        if not messages:
+            return 0.0
+        mean = (max(1, round(images / messages)), *row)
+        told = back if kind is Kind.HIDDEN else up
+        dtype, down = ("uint8", True) if kind is Kind.SAMPLES else ("float32", kind not in _UPLINK)
+        header = framing.header_bytes(kind, mean, how, told, dtype=dtype, down=down)
+        return images * encoded_bytes(dtype, (1, *row), how) + messages * header
+
+    def head(kind: Kind, how: str) -> float:
+        header = framing.header_bytes(kind, table, how, up, down=kind not in _UPLINK)
+        return traffic.steps * (encoded_bytes("float32", table, how) + header) if classes else 0.0
+
+    features = of(Kind.FEATURES, traffic.features, traffic.feature_messages, (tokens, hidden), codec.features)
+    features += of(Kind.SAMPLES, traffic.named, traffic.name_messages, (FEATURE_NAME_BYTES + 1,), "raw")
+    states = of(Kind.HIDDEN, traffic.states, traffic.state_messages, (hidden,), codec.hidden)
+    if not lora:
+        return CrossingBytes(features, states, 0.0)
+    states += head(Kind.HEAD, codec.hidden)
+    states += traffic.satellites * framing.header_bytes(Kind.GRAD_FEATURES, (0,), "fp32", up, down=False)
+    gradients = of(Kind.GRAD_HIDDEN, traffic.states, traffic.state_messages, (hidden,), codec.gradients)
+    return CrossingBytes(features, states, gradients + head(Kind.GRAD_HEAD, codec.gradients))

@@ -1,0 +1,109 @@
+"""What comes before round 1, planned and checked as a round of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from small_missions import SMALL
+
+from benchmarks.plan_replay import replay
+from mission.orbits import constellation_of, contact_plan_of
+from mission.scenario import load_scenario
+from mission.schema import Scenario
+from orbit.contact_plan import ContactPlan, LinkKind
+from server_app.planning import RoundPlanner, enrolment_of, framing_of, rates_of, resources_of, workload_of
+from splitmodel.published import published
+from strategies.checker import check_plan
+from strategies.plan import Kind, Plan
+from strategies.round_state import RoundState
+from strategies.workload import Mode
+
+SAMPLES = [40, 25, 64, 7]
+COSTS = dataclasses.replace(
+    published("Prithvi-EO-2.0-tiny-TL (T1)"), tokens=65, hidden=64, head_params=10 * 65
+)
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    return load_scenario("demo", SMALL)
+
+
+@pytest.fixture(scope="module")
+def contacts(scenario: Scenario) -> ContactPlan:
+    return contact_plan_of(scenario, constellation_of(scenario))
+
+
+def violations(scenario: Scenario, contacts: ContactPlan, plan: Plan) -> list[str]:
+    workload = enrolment_of(scenario, COSTS, SAMPLES, framing_of(contacts))
+    found = check_plan(plan, contacts, workload, rates_of(scenario), resources_of(scenario), RoundState())
+    return [str(one) for one in found]
+
+
+def test_features_of_32_images_at_most_go_down_exactly_and_all_satellites_get_the_constants(
+    scenario: Scenario, contacts: ContactPlan
+) -> None:
+    plan = RoundPlanner(scenario, contacts, COSTS, SAMPLES).enrolment(start_s=0.0)
+    rows = plan.activities
+    down = rows[(rows["link"] == LinkKind.DOWNLINK) & (rows["kind"] == Kind.FEATURES)]
+    images = sum(min(32, count) for count in SAMPLES)
+    exact = 4 * COSTS.tokens * COSTS.hidden * images
+    assert exact < down["bytes"].sum() < 1.002 * exact
+    told = rows[rows["kind"] == Kind.UPDATE]
+    assert set(told["peer"].tolist()) == set(range(len(SAMPLES)))
+    constants = 4 * (4 * COSTS.hidden + COSTS.head_params)
+    assert (told["bytes"] > constants).all()
+    assert (told["bytes"] < constants + 400).all()
+    assert told["start_s"].min() >= plan.steps["end_s"].max() - 1e-6  # not before the ground has seen all
+    assert plan.end_s >= told["end_s"].max()
+    assert not violations(scenario, contacts, plan)
+
+
+@pytest.mark.parametrize("head", ["shared", "per-satellite"])
+def test_the_head_goes_up_where_satellites_train_it(contacts: ContactPlan, head: str) -> None:
+    mission = load_scenario("demo", SMALL | {"training.head": head})
+    update = enrolment_of(mission, COSTS, SAMPLES).update_bytes
+    assert (update > 4 * (4 * COSTS.hidden + COSTS.head_params)) == (head == "per-satellite")
+
+
+@pytest.mark.parametrize("fault", ["missing", "early", "short"])
+def test_the_checker_finds_constants_that_do_not_come_come_early_or_are_too_few(
+    scenario: Scenario, contacts: ContactPlan, fault: str
+) -> None:
+    plan = RoundPlanner(scenario, contacts, COSTS, SAMPLES).enrolment(start_s=0.0)
+    rows = plan.activities.copy()
+    mine = np.flatnonzero(rows["kind"] == Kind.UPDATE)
+    if fault == "missing":
+        rows = np.delete(rows, mine[-1])
+    elif fault == "early":
+        rows["start_s"][mine[0]] -= 1.0
+    else:
+        rows["bytes"][mine[0]] /= 2
+    assert any(
+        "average" in one or "amount" in one or "wanted" in one
+        for one in violations(scenario, contacts, dataclasses.replace(plan, activities=rows))
+    )
+
+
+def test_a_replay_of_the_enrolment_ends_as_planned_and_round_1_finds_the_antennas_as_it_leaves_them() -> None:
+    mission = load_scenario("demo")
+    contacts = contact_plan_of(mission, constellation_of(mission))
+    planner = RoundPlanner(mission, contacts, COSTS, [32] * 12)
+    enrolment = planner.enrolment(start_s=0.0)
+    assert enrolment.pointed
+    workload = enrolment_of(mission, COSTS, [32] * 12, framing_of(contacts))
+    flown = replay(enrolment, contacts, workload, rates_of(mission), resources_of(mission))
+    assert flown.end_s == pytest.approx(enrolment.end_s, rel=0.01)
+    follows = planner(1, enrolment.end_s)
+    alone = RoundPlanner(mission, contacts, COSTS, [32] * 12)(1, enrolment.end_s)
+    assert alone.end_s - follows.end_s == pytest.approx(mission.ground.setup_s, abs=1.0)
+
+
+def test_a_round_that_has_its_features_on_the_ground_moves_less_than_the_first(scenario: Scenario) -> None:
+    first = workload_of(scenario, COSTS, SAMPLES, Mode.LORA)
+    later = workload_of(scenario, COSTS, SAMPLES, Mode.LORA, all_kept=True)
+    assert 17 < later.c1_bytes < 17 + 60  # names, and the header of a message for eight
+    assert first.c1_bytes > 100 * later.c1_bytes
+    assert (first.c2_bytes, first.c3_bytes) == (later.c2_bytes, later.c3_bytes)

@@ -1,0 +1,109 @@
+"""What is planned to cross between space and ground is what does: counted frame by frame where it is sent."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_missions import SMALL
+
+from mission.record import RunRecord, read_run
+from mission.scenario import load_scenario
+from relay import direct
+from relay.frames import parcel_frames
+from relay.wire import Buffer, Manifest
+from server_app.server_app import fine_tune
+
+RUN = "run-13407807929942597099"  # as Flower names them
+AGREES = {"rel": 0.02}
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, str]]:
+    """Bytes of all frames by round and direction, of the enrolment without what only measures (its later steps)."""
+    found: Counter[tuple[int, str]] = Counter()
+    lock = threading.Lock()
+
+    def counted(manifest: Manifest, payload: Buffer, chunk_bytes: int) -> Iterator[bytes]:
+        for frame in parcel_frames(manifest, payload, chunk_bytes):
+            if manifest.round or not manifest.step:
+                with lock:
+                    found[manifest.round, "up" if manifest.source == "ground" else "down"] += len(frame)
+            yield frame
+
+    monkeypatch.setattr(direct, "parcel_frames", counted)
+    return found
+
+
+@pytest.fixture
+def averaged(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """Bytes of the weights that each satellite delivers, by round; those of one satellite."""
+    from client_app import client_app
+
+    found: Counter[int] = Counter()
+    trained = client_app._trained
+
+    def counted(message: Any, on_board: Any, progress: Any, parts: Any, facts: Any) -> Any:
+        reply = trained(message, on_board, progress, parts, facts)
+        number = int(message.content.config_records["config"]["round"])
+        if "arrays" in reply.content:
+            arrays = reply.content.array_records["arrays"]
+            found[number] = sum(array.numpy().nbytes for array in arrays.values())
+        return reply
+
+    monkeypatch.setattr(client_app, "_trained", counted)
+    return found
+
+
+def planned(directory: Path) -> dict[tuple[int, str, bool], float]:
+    """Bytes over space-ground links by round, direction, and whether they are weights or what the split exchanges."""
+    found: Counter[tuple[int, str, bool]] = Counter()
+    for row in map(json.loads, (directory / "plan.jsonl").read_text().splitlines()):
+        if row["link"] in ("downlink", "uplink"):
+            key = row["round"], row["link"].removesuffix("link"), row["kind"] in ("reduce", "update")
+            found[key] += row["bytes"]
+    return found
+
+
+MODES = {
+    "lora, adapter and head per satellite": {"training.adapter": "per-satellite"},
+    "lora, shared adapter": {"training.head": "per-satellite"},
+    "lora, all shared": {"training.head": "shared"},
+    "lora, nothing kept": {"crossings.cache_gb": 0.0},
+    "lora, two epochs in a round": {"training.local_epochs": 2, "training.augment": "none"},
+    "lora, room for some": {"crossings.cache_gb": 30 * 1100 / 1e9, "training.augment": "none"},
+    "lora, micro-batches": {"training.micro_batches": 2, "training.head": "shared"},
+    "lora, exact": {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"},
+    "head": {"training.mode": "head"},
+    "head, no views": {"training.mode": "head", "training.augment": "none"},
+    "downlink": {"training.mode": "downlink", "planning.image_bytes": 32 * 32 * 3},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_bytes_planned_over_space_ground_links_are_bytes_sent(
+    grid_of: Callable[[int, int], Any],
+    tmp_path: Path,
+    sent: Counter[tuple[int, str]],
+    averaged: Counter[int],
+    mode: str,
+) -> None:
+    scenario = load_scenario("demo", SMALL | {"training.batch_size": 8} | MODES[mode])
+    record = RunRecord(tmp_path / "run", scenario, "")
+    fine_tune(grid_of(4, 4), scenario, record, run=RUN, address="127.0.0.1:0", at_once=4)
+    plan = planned(record.directory)
+    for number, way in ((number, way) for number in (0, 1, 2) for way in ("down", "up")):
+        if (number, way) == (1, "up") and mode == "downlink":
+            continue  # each message is acknowledged: 200 bytes, which no plan has
+        assert plan[number, way, False] == pytest.approx(sent[number, way], **AGREES), (number, way)
+    assert sum(size for key, size in plan.items() if not key[2]) == pytest.approx(
+        sum(sent.values()), **AGREES
+    )
+    facts = read_run(record.directory)["enrolment"]
+    assert facts["split_up_bytes"] == sent[0, "down"]
+    assert facts["split_down_bytes"] == sent[0, "up"]
