@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from astropy.time import Time
@@ -22,6 +23,7 @@ from orbit.contact_plan_builder import (
     build_contact_plan,
 )
 from orbit.eclipse import find_eclipses
+from orbit.given_grid import GridError, read_pairs
 from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
 from orbit.sunlit_links import downlinks_in_sunlight
@@ -94,8 +96,16 @@ def stations_of(scenario: Scenario) -> list[GroundStation]:
     ]
 
 
-def links_of(scenario: Scenario) -> Links:
-    """The scenario's link classes; the acquisition of inter-orbit links and antenna set-up are the planner's."""
+def links_of(scenario: Scenario, names: Sequence[str] = ()) -> Links:
+    """The scenario's link classes; the acquisition of inter-orbit links and antenna set-up are the planner's.
+
+    Args:
+        scenario: Read and checked.
+        names: Of the satellites, which a file of pairs refers to.
+
+    Raises:
+        ScenarioError: The file of pairs is not there, or not readable as one.
+    """
     sgl, intra, inter = scenario.links.sgl, scenario.links.intra_orbit, scenario.links.inter_orbit
     return Links(
         space_ground=SpaceGroundLink(
@@ -115,11 +125,32 @@ def links_of(scenario: Scenario) -> Links:
         else InterOrbitLink(
             rate_bps=inter.mbps * _BPS_PER_MBPS,
             topology=inter.topology,
+            pairs=_pairs_of(inter.pairs, names),
+            terminals=inter.terminals,
             max_range_km=inter.max_range_km,
             grazing_altitude_km=inter.grazing_altitude_km,
             max_slew_deg_s=inter.max_slew_deg_s or None,
         ),
     )
+
+
+def _pairs_of(
+    pairs: str | tuple[tuple[str, str], ...], names: Sequence[str]
+) -> tuple[tuple[str, str], ...] | Literal["same-slot"]:
+    """A grid as the scenario gives it: pairs of names, the word same-slot, or a file."""
+    if isinstance(pairs, tuple):
+        return pairs
+    if pairs == "same-slot":
+        return "same-slot"
+    path = given_path(pairs, "links.inter_orbit.pairs")
+    if path is None:
+        return ()
+    try:
+        return read_pairs(path, names)
+    except OSError as error:
+        raise ScenarioError(f"links.inter_orbit.pairs: found {pairs!r}: {error.strerror}") from error
+    except GridError as error:
+        raise ScenarioError(f"links.inter_orbit.pairs: {error}") from error
 
 
 def _rate(mbps: float, budget: schema.LinkBudget) -> float | LinkBudget:
@@ -153,7 +184,7 @@ def contact_plan_of(
         plan = build_contact_plan(
             constellation,
             stations_of(scenario),
-            links_of(scenario),
+            links_of(scenario, constellation.names),
             epoch=epoch_of(scenario),
             horizon_s=scenario.horizon_s,
             progress=progress,

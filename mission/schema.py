@@ -186,11 +186,23 @@ class InterOrbitLink(Table):
     """Laser links between planes."""
 
     topology: Literal["none", "grid", "all"] = Field("grid", description="which pairs may link")
+    pairs: str | tuple[tuple[str, str], ...] = Field(
+        "",
+        description="the grid: [[name, name], …], a file of two names or numbers a line, or same-slot; "
+        "empty matches neighbouring planes by phase",
+    )
+    terminals: int = Field(2, ge=1, le=16, description="lasers a satellite has for other planes")
     mbps: Positive = Field(500.0, description="each way")
     grazing_altitude_km: GrazingAltitude = 80.0
     max_range_km: Positive = Field(5000.0, description="longest link")
     max_slew_deg_s: SlewRate = 0.0
     acquisition_s: NotNegative = Field(10.0, description="pointing and acquisition before data flow")
+
+    @model_validator(mode="after")
+    def _pairs_are_a_grid(self) -> InterOrbitLink:
+        if self.pairs and self.topology != "grid":
+            raise ValueError(f'pairs: found with topology = "{self.topology}", allowed with topology = "grid"')
+        return self
 
 
 class Links(Table):

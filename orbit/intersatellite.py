@@ -2,7 +2,7 @@
 
 The line of sight is free when it passes a sphere of radius R (the Earth and the air that bends light)
 outside.  With h = √(r² − R²), the distance from a satellite to its horizon, that is exactly r₁·r₂ + h₁·h₂ ≥
-R².
+R².  A satellite below the sphere has no line of sight at all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 from astropy.time import Time
+from scipy.optimize import linear_sum_assignment
 
 from orbit import link_search
 from orbit.constellation import Constellation
@@ -19,7 +20,7 @@ from orbit.contacts import Progress, check_horizon
 from orbit.ephemeris import THREADS, Ephemeris, ephemeris, ephemeris_step_s
 from orbit.frames import DAY_S, EQUATORIAL_RADIUS_KM
 from orbit.intervals import intersection
-from orbit.planes import on_one_date
+from orbit.planes import neighbouring_planes, on_one_date
 from orbit.search_choice import is_compiled
 
 LINK = np.dtype(
@@ -37,6 +38,8 @@ LINK = np.dtype(
 GRAZING_ALTITUDE_KM = 80.0
 POSITIONS_AT_ONCE = 50_000
 PAIRS_AT_ONCE = 200_000  # between two reports of progress
+SINKING_KM = 200.0  # more than any orbit sinks between two nodes of the ephemeris, which are 0.34 rad apart at most
+UNDECIDED_RAD = 1e-5  # phases of element sets have four decimals of a degree
 BITS_PER_VALUE = 64  # numpy makes so many bits of a bitmap in the time of one value of a search for windows
 
 
@@ -51,23 +54,50 @@ def plane_neighbours(constellation: Constellation) -> np.ndarray:
     return np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
 
 
-def grid_neighbours(constellation: Constellation) -> np.ndarray:
-    """Pairs (K, 2) across neighbouring planes: each satellite and the one next to it in phase, the +grid.
+def grid_neighbours(constellation: Constellation, *, terminals: int = 2) -> np.ndarray:
+    """Pairs (K, 2) across neighbouring planes, the +grid: each satellite has one partner in each of the two.
 
-    The planes close into a circle unless the last and the first fly against each other (the seam of a star).
+    Two planes are matched so that the phases of partners differ least in all (an assignment); where that is
+    undecided, by half a slot, the partner ahead is taken.  The smaller of two unequal planes is matched whole.
+    With one side terminal every second pair of neighbouring planes is linked.
     """
-    members = list(planes(constellation).values())
-    normal, latitude = on_one_date(constellation.elements)
-    pairs: set[tuple[int, int]] = set()
-    for number, here in enumerate(members):
-        there = members[(number + 1) % len(members)]
-        closes = number == len(members) - 1
-        if closes and (len(members) < 3 or normal[here[0]] @ normal[there[0]] < 0):
-            continue
-        ahead = (latitude[there][None, :] - latitude[here][:, None] + np.pi) % (2 * np.pi) - np.pi
-        nearest = there[np.abs(ahead).argmin(axis=1)]
-        pairs.update((min(a, b), max(a, b)) for a, b in zip(here.tolist(), nearest.tolist(), strict=True))
-    return np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    _, latitude = on_one_date(constellation.elements)
+    members = planes(constellation)
+    pairs = [np.empty((0, 2), np.int64)]
+    for west, east in _linked_planes(constellation, terminals):
+        here, there = members[west], members[east]
+        ahead = (latitude[there][None, :] - latitude[here][:, None] + np.pi - UNDECIDED_RAD) % (2 * np.pi)
+        matched = linear_sum_assignment(np.square(ahead - np.pi))
+        pairs.append(np.stack([here[matched[0]], there[matched[1]]], axis=1))
+    return _in_order(np.concatenate(pairs))
+
+
+def same_slot_neighbours(constellation: Constellation, *, terminals: int = 2) -> np.ndarray:
+    """Pairs (K, 2) across neighbouring planes of the satellites with the same slot number, whatever their phases."""
+    members = planes(constellation)
+    pairs = [np.empty((0, 2), np.int64)]
+    for west, east in _linked_planes(constellation, terminals):
+        _, here, there = np.intersect1d(
+            constellation.slot[members[west]], constellation.slot[members[east]], return_indices=True
+        )
+        pairs.append(np.stack([members[west][here], members[east][there]], axis=1))
+    return _in_order(np.concatenate(pairs))
+
+
+def _linked_planes(constellation: Constellation, terminals: int) -> list[tuple[int, int]]:
+    """The pairs of neighbouring planes in which no plane occurs more than ``terminals`` times."""
+    used: dict[int, int] = {}
+    linked = []
+    for pair in neighbouring_planes(constellation.elements, constellation.plane):
+        if all(used.get(plane, 0) < terminals for plane in pair):
+            linked.append(pair)
+            used |= {plane: used.get(plane, 0) + 1 for plane in pair}
+    return linked
+
+
+def _in_order(pairs: np.ndarray) -> np.ndarray:
+    pairs = np.sort(pairs, axis=1)
+    return pairs[np.lexsort([pairs[:, 1], pairs[:, 0]])]
 
 
 def all_pairs(constellation: Constellation) -> np.ndarray:
@@ -201,7 +231,10 @@ def _links_of(
     max_slew_deg_s: float | None,
 ) -> np.ndarray:
     """The windows of ``pairs`` within one ephemeris, as ``_PART`` rows by pair and time."""
-    windows = search.clear_windows(motion, pairs, EQUATORIAL_RADIUS_KM + grazing_altitude_km)
+    sphere_km = EQUATORIAL_RADIUS_KM + grazing_altitude_km
+    windows = search.clear_windows(motion, pairs, sphere_km)
+    if np.linalg.norm(motion.state[..., :3], axis=-1).min(initial=np.inf) < sphere_km + SINKING_KM:
+        windows = intersection(windows, link_search.windows_above(motion, pairs, sphere_km))
     if max_range_km is not None:
         windows = intersection(windows, search.windows_in_range(motion, pairs, max_range_km))
     if max_slew_deg_s is not None:

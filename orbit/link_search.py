@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from orbit.ephemeris import Ephemeris
-from orbit.intervals import Intervals, not_negative
+from orbit.intervals import Intervals, intersection, not_negative
 from orbit.pass_search import dot
 from orbit.propagation import MU_KM3_S2
 
@@ -35,6 +35,17 @@ def clear_windows(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Int
         return line_of_sight(r1, v1, r2, v2, sphere_km**2)
 
     return _in_groups(motion, pairs, clear)
+
+
+def windows_above(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Intervals:
+    """When both satellites of each of the ``pairs`` (K, 2) fly above a sphere about the Earth's centre."""
+
+    def height(r: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        radius_km = np.sqrt(dot(r, r))
+        return radius_km - sphere_km, dot(r, v) / radius_km
+
+    first = _in_groups(motion, pairs, lambda r1, v1, r2, v2: height(r1, v1))
+    return intersection(first, _in_groups(motion, pairs, lambda r1, v1, r2, v2: height(r2, v2)))
 
 
 def windows_in_range(motion: Ephemeris, pairs: np.ndarray, max_range_km: float) -> Intervals:
@@ -75,8 +86,8 @@ def turn_rad_s(r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray) -
 def line_of_sight(
     r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray, sphere2_km2: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """r₁·r₂ + h₁·h₂ − R² [km²], positive where the line of sight is free, and its rate; states are (...,
-    3)."""
+    """r₁·r₂ + h₁·h₂ − R² [km²], positive where the line of sight is free, and its rate; states are (..., 3) and
+    lie outside the sphere."""
     h1, h2 = (np.sqrt(np.maximum(dot(r, r) - sphere2_km2, 1e-6)) for r in (r1, r2))
     value = dot(r1, r2) + h1 * h2 - sphere2_km2
     return value, dot(v1, r2) + dot(r1, v2) + dot(r1, v1) * h2 / h1 + dot(r2, v2) * h1 / h2
@@ -159,7 +170,9 @@ def sight_bits(
     horizon = np.sqrt(np.maximum(square - sphere_km**2, 0.0))
     for k in range(len(seconds)):
         product = position[:, k] @ position[:, k].T
+        above = square[:, k] >= sphere_km**2
         seen = product + np.outer(horizon[:, k], horizon[:, k]) >= sphere_km**2
+        seen &= np.outer(above, above)
         if np.isfinite(max_range_km):
             seen &= square[:, k, None] + square[:, k] - 2 * product <= max_range_km**2
         np.fill_diagonal(seen, False)
