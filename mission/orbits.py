@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from mission import schema
 from mission.scenario import ScenarioError, given_path
 from mission.schema import Scenario
 from orbit.constellation import Constellation, from_file, walker
-from orbit.contact_plan import ContactPlan, LinkKind
+from orbit.contact_plan import ContactPlan, LinkKind, Node
 from orbit.contact_plan_builder import (
     InterOrbitLink,
     IntraOrbitLink,
@@ -23,12 +24,20 @@ from orbit.contact_plan_builder import (
     build_contact_plan,
 )
 from orbit.eclipse import find_eclipses
+from orbit.given_contact_files import read_given_contacts
+from orbit.given_contacts import contacts_between, with_given
 from orbit.given_grid import GridError, read_pairs
 from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
 from orbit.sunlit_links import downlinks_in_sunlight
 
 _BPS_PER_MBPS = 1e6
+_FIELD_OF_LINK = {"sgl": "space_ground", "intra_orbit": "intra_orbit", "inter_orbit": "inter_orbit"}
+_KINDS_OF_LINK = {
+    "sgl": (LinkKind.DOWNLINK, LinkKind.UPLINK),
+    "intra_orbit": (LinkKind.INTRA_ISL,),
+    "inter_orbit": (LinkKind.INTER_ISL,),
+}
 
 
 def cache_directory() -> Path:
@@ -169,22 +178,48 @@ def eclipses_of(scenario: Scenario, constellation: Constellation) -> np.ndarray:
     return find_eclipses(constellation, epoch=epoch_of(scenario), horizon_s=scenario.horizon_s)
 
 
+def _given_contacts(scenario: Scenario, path: Path, nodes: Sequence[Node]) -> np.ndarray:
+    """The contacts of the scenario's file, of the links that it gives."""
+    sgl, intra, inter = scenario.links.sgl, scenario.links.intra_orbit, scenario.links.inter_orbit
+    given = read_given_contacts(
+        path,
+        epoch=epoch_of(scenario),
+        nodes=nodes,
+        columns={kind: name for kind, name in scenario.contacts.columns.model_dump().items() if name},
+        called=scenario.contacts.called,
+    )
+    rates_bps = {
+        LinkKind.DOWNLINK: None if sgl.down_budget.enabled else sgl.down_mbps * _BPS_PER_MBPS,
+        LinkKind.UPLINK: None if sgl.up_budget.enabled else sgl.up_mbps * _BPS_PER_MBPS,
+        LinkKind.INTRA_ISL: intra.mbps * _BPS_PER_MBPS,
+        LinkKind.INTER_ISL: inter.mbps * _BPS_PER_MBPS,
+    }
+    contacts = contacts_between(given, nodes, rates_bps=rates_bps, horizon_s=scenario.horizon_s)
+    kinds = [kind for link in scenario.contacts.links for kind in _KINDS_OF_LINK[link]]
+    return contacts[np.isin(contacts["kind"], kinds)]
+
+
 def contact_plan_of(
     scenario: Scenario,
     constellation: Constellation,
     *,
     progress: Callable[[float], None] | None = None,
 ) -> ContactPlan:
-    """All contacts of the horizon, from the user's cache where they were computed before.
+    """All contacts of the horizon, from the user's cache where they were computed before, or as a file gives them.
 
     Raises:
-        ScenarioError: No satellite ever sees a station, or the elements cannot be propagated that far.
+        ScenarioError: No satellite ever sees a station, the elements cannot be propagated that far, or the file of
+            contacts is not one.
     """
+    path = given_path(scenario.contacts.path, "contacts.path")
+    links, stations = links_of(scenario, constellation.names), stations_of(scenario)
+    if path is not None:
+        links = replace(links, **{_FIELD_OF_LINK[link]: None for link in scenario.contacts.links})
     try:
         plan = build_contact_plan(
             constellation,
-            stations_of(scenario),
-            links_of(scenario, constellation.names),
+            stations,
+            links,
             epoch=epoch_of(scenario),
             horizon_s=scenario.horizon_s,
             progress=progress,
@@ -192,9 +227,21 @@ def contact_plan_of(
         )
     except ValueError as error:
         raise ScenarioError(f"contact plan: {error}") from error
+    if path is not None:
+        try:
+            plan = with_given(plan, _given_contacts(scenario, path, plan.nodes), constellation, stations)
+        except OSError as error:
+            raise ScenarioError(f"contacts.path: found {str(path)!r}: {error.strerror}") from error
+        except ValueError as error:
+            raise ScenarioError(f"contacts.path: {error}") from error
     if scenario.power.downlink == "sunlight":
         plan = downlinks_in_sunlight(plan, eclipses_of(scenario, constellation))
     if not len(plan.of_kind(LinkKind.DOWNLINK)):
+        if path is not None and "sgl" in scenario.contacts.links:
+            raise ScenarioError(
+                f"contacts.path: found {str(path)!r}, which gives no downlink within {scenario.horizon_h} h of "
+                f"{plan.epoch_utc}; allowed: contacts of satellites and stations within that time"
+            )
         raise ScenarioError(
             f"horizon_h: no contact between {len(constellation)} satellites and {len(scenario.ground.stations)} "
             f"stations within {scenario.horizon_h} h; allowed: a horizon, mask and stations that see each other"

@@ -38,7 +38,9 @@ LINK = np.dtype(
 GRAZING_ALTITUDE_KM = 80.0
 POSITIONS_AT_ONCE = 50_000
 PAIRS_AT_ONCE = 200_000  # between two reports of progress
-SINKING_KM = 200.0  # more than any orbit sinks between two nodes of the ephemeris, which are 0.34 rad apart at most
+SINKING_KM = (
+    200.0  # more than any orbit sinks between two nodes of the ephemeris, which are 0.34 rad apart at most
+)
 UNDECIDED_RAD = 1e-5  # phases of element sets have four decimals of a degree
 BITS_PER_VALUE = 64  # numpy makes so many bits of a bitmap in the time of one value of a search for windows
 

@@ -78,7 +78,7 @@ def turn_rad_s(r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray) -
     """How fast the second satellite moves over the sky of the first, in the local vertical frame of that one; inertial
     states are (..., 3)."""
     sight, closing = r2 - r1, v2 - v1
-    square = dot(sight, sight)[..., None]
+    square = np.maximum(dot(sight, sight), 1e-12)[..., None]  # of docked objects: they do not turn
     turn = np.cross(sight, closing) / square - np.cross(r1, v1) / dot(r1, r1)[..., None]
     return np.linalg.norm(turn - dot(turn, sight)[..., None] * sight / square, axis=-1)
 

@@ -11,7 +11,9 @@ from orbit.elements import MeanElements
 from orbit.propagation import secular_rates
 
 PLANE_TOLERANCE_DEG = 2.5
-WIDEST_PLANE_DEG = 5.0  # a plane that is wider, from its mean normal, is looked at again with half the tolerance
+WIDEST_PLANE_DEG = (
+    5.0  # a plane that is wider, from its mean normal, is looked at again with half the tolerance
+)
 FINEST_TOLERANCE_DEG = 0.1
 CELL = 2e-4  # normals (unit vectors) are rounded to such cells, 0.01°, so that large planes cost little
 
@@ -64,7 +66,9 @@ def neighbouring_planes(elements: MeanElements, plane: np.ndarray) -> list[tuple
             closed = gap < np.pi - np.radians(PLANE_TOLERANCE_DEG)
         closed &= len(ring) > 1
         after = np.roll(ring, -1)
-        pairs += [(int(numbers[a]), int(numbers[b])) for a, b in zip(ring[closed], after[closed], strict=True)]
+        pairs += [
+            (int(numbers[a]), int(numbers[b])) for a, b in zip(ring[closed], after[closed], strict=True)
+        ]
     return pairs
 
 
@@ -76,7 +80,9 @@ def shells_and_nodes(normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     inclination = np.degrees(np.arctan2(np.hypot(normal[:, 0], normal[:, 1]), normal[:, 2]))
     order = np.argsort(inclination, kind="stable")
     shell = np.empty(len(normal), np.int64)
-    shell[order] = np.cumsum(np.diff(inclination[order], prepend=inclination[order][:1]) > PLANE_TOLERANCE_DEG)
+    shell[order] = np.cumsum(
+        np.diff(inclination[order], prepend=inclination[order][:1]) > PLANE_TOLERANCE_DEG
+    )
     node = np.arctan2(normal[:, 0], -normal[:, 1]) % (2 * np.pi)
     node[2 * np.pi - node < 1e-9] = 0.0  # rounding does not put the first plane last
     return shell, node

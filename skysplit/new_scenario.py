@@ -38,7 +38,7 @@ def scenario_text(values: Mapping[str, Any], file: str) -> str:
         if table:
             lines.append(f"\n[{table}] # {described[table]}")
         for key in keys:
-            if key.dotted == "name":  # the file's own
+            if key.dotted in ("name", "ground.stations"):  # the file's own; the last of its table
                 continue
             said = f" # {key.description}; {key.allowed}" if key.description else f" # {key.allowed}"
             if key.dotted in values:

@@ -56,7 +56,10 @@ def init(
     file: Annotated[Path, typer.Argument(help="The TOML file to write.")],
     satellites: Annotated[int, typer.Option(min=1, help="Of a Walker shell, in all (its T).")] = 12,
     planes: Annotated[int, typer.Option(min=1, help="Planes of the shell (P).")] = 2,
-    phasing: Annotated[int, typer.Option(min=0, help="Phasing between its planes (F).")] = 1,
+    phasing: Annotated[
+        int | None,
+        typer.Option(min=0, help="Phasing between its planes (F); the default is 1, with one plane 0."),
+    ] = None,
     inclination_deg: Annotated[float, typer.Option(help="Inclination of the shell.")] = 53.0,
     altitude_km: Annotated[float, typer.Option(help="Height of the shell.")] = 1200.0,
     elements: Annotated[
@@ -92,7 +95,13 @@ def init(
         values: dict[str, Any] = (
             element_values(elements, limit)
             if elements
-            else walker_values(satellites, planes, phasing, inclination_deg, altitude_km)
+            else walker_values(
+                satellites,
+                planes,
+                min(1, planes - 1) if phasing is None else phasing,
+                inclination_deg,
+                altitude_km,
+            )
         )
         values |= learning_values(model, data) | {"training.mode": mode}
         values["ground.stations"] = [station_values(word) for word in station or _STATIONS]
