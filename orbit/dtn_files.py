@@ -45,7 +45,7 @@ def to_ion(plan: ContactPlan) -> str:
         f"# epoch {plan.epoch_utc}",
         f"# horizon_s {plan.horizon_s!r}",
         *(
-            f"# node {number} {node.kind} {node.plane} {node.slot} {json.dumps(node.name, ensure_ascii=False)}"
+            f"# node {number} {node.kind} {node.plane} {node.slot} {_quoted(node.name)}"
             for number, node in enumerate(plan.nodes, start=1)
         ),
         f"@ {Time(reference, precision=0).isot.replace('-', '/').replace('T', '-')}",
@@ -73,9 +73,9 @@ def to_ion(plan: ContactPlan) -> str:
             ranges.add(said)
             lines.append(said)
     for line in lines:
-        if len(line.encode()) > ION_LINE_BYTES or not line.isprintable():
+        if len(line.encode()) > ION_LINE_BYTES:
             raise ContactPlanFileError(
-                f"{line[:40]!r}: not a line of ION's, which has {ION_LINE_BYTES} printable bytes at most"
+                f"{line[:40]!r}: found {len(line.encode())} bytes, a line of ION has {ION_LINE_BYTES} at most"
             )
     return "\n".join(lines) + "\n"
 
@@ -100,6 +100,12 @@ class NumberedContacts:
         return self.light_s.get(
             (start, end, source, target), self.light_s.get((start, end, target, source), 0.0)
         )
+
+
+def _quoted(name: str) -> str:
+    """A name in JSON, as it is where it can be printed."""
+    said = json.dumps(name, ensure_ascii=False)
+    return said if said.isprintable() else json.dumps(name)
 
 
 def from_ion(text: str, *, epoch: Time | None = None) -> ContactPlan:
