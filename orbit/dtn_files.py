@@ -316,6 +316,10 @@ def _numbered_plan(found: NumberedContacts) -> ContactPlan:
             kind = LinkKind.INTRA_ISL if planes[a] == planes[b] else LinkKind.INTER_ISL
         delay = found.light_time_s(contact)
         horizon_s = header["horizon_s"]
+        if -(10.0**-_DECIMALS) <= start < 0.0:
+            start = 0.0
+        if horizon_s < end <= horizon_s + 10.0**-_DECIMALS:
+            end = horizon_s
         rows.append((a, b, kind, start, end, rate_bps, delay, np.nan, np.nan, start <= 0, end >= horizon_s))
     return plan_of(header, np.array(rows, CONTACT))
 
