@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from orbit.ephemeris import Ephemeris, over_groups
 from orbit.frames import LIGHT_KM_S
 from orbit.stations import GroundStation
 
+SAMPLES = 25  # of a contact, for its geometry
+AT_ONCE = 50_000  # contacts
 _CLASS = re.compile(
     r"^(?:\*/)?(?:AreaTarget|Facility|GroundVehicle|Place|Satellite|Target)[-/]", re.IGNORECASE
 )  # what STK puts before a name
@@ -71,7 +74,7 @@ def contacts_between(
             "contacts.nodes says who is meant"
         )
 
-    rows = []
+    rows, where = [], []
     for one in given:
         there = node_of(one, one.source), node_of(one, one.target)
         if there[0] == there[1]:
@@ -91,41 +94,58 @@ def contacts_between(
                 )
             light_s = np.nan if one.light_time_s is None else one.light_time_s
             open_start, open_end = one.start_s <= 0.0, one.end_s >= horizon_s
+            where.append(one.where)
             rows.append((a, b, kind, start_s, end_s, rate_bps, light_s, np.nan, np.nan, open_start, open_end))
-    return np.array(rows, CONTACT)
+    contacts = np.array(rows, CONTACT)
+    order = np.lexsort([contacts["start_s"], contacts["target"], contacts["source"]])
+    for before, after in pairwise(order.tolist()):
+        same = rows[before][:2] == rows[after][:2]
+        if same and contacts["start_s"][after] < contacts["end_s"][before]:
+            raise ContactPlanFileError(
+                f"{where[after]}: begins before the contact of {where[before]} ends, on the same link"
+            )
+    return contacts
 
 
 def with_given(
     plan: ContactPlan, given: np.ndarray, constellation: Constellation, stations: Sequence[GroundStation]
 ) -> ContactPlan:
-    """The plan with the contacts of ``contacts_between``; a light time that is not given is that of the orbits, in
-    the middle of the contact."""
+    """The plan with the contacts of ``contacts_between``; ranges and elevations are those of the orbits, and so are
+    light times that are not given."""
     given = given.copy()
-    unknown = np.isnan(given["owlt_s"])
-    if unknown.any():
-        given["owlt_s"][unknown] = (
-            _middle_range_km(plan, given[unknown], constellation, stations) / LIGHT_KM_S
-        )
+    for first in range(0, len(given), AT_ONCE):
+        _fill_geometry(plan, given[first : first + AT_ONCE], constellation, stations)
     return dataclasses.replace(plan, contacts=np.concatenate([plan.contacts, given]))
 
 
-def _middle_range_km(
+def _fill_geometry(
     plan: ContactPlan, contacts: np.ndarray, constellation: Constellation, stations: Sequence[GroundStation]
-) -> np.ndarray:
-    """How far apart the ends of each contact are in its middle, (K,) [km]."""
-    middle_s = (contacts["start_s"] + contacts["end_s"]) / 2
+) -> None:
+    """Write smallest range, highest elevation and, where it is NaN, mean light time of each contact, of samples."""
+    part = np.linspace(0, 1, SAMPLES)
+    time_s = contacts["start_s"][:, None] + (contacts["end_s"] - contacts["start_s"])[:, None] * part
     ends = np.stack([contacts["source"], contacts["target"]], axis=1)
-    place_km = np.empty((len(contacts), 2, 3))
+    place_km = np.empty((len(contacts), 2, SAMPLES, 3))
     for number, station in enumerate(stations, start=len(constellation)):
         place_km[ends == number] = station.position_km
 
     def fill(first: int, motion: Ephemeris) -> None:
         row, end = np.nonzero((ends >= first) & (ends < first + len(motion.state)))
-        place_km[row, end] = motion.at(ends[row, end] - first, middle_s[row])[0]
+        who = np.repeat(ends[row, end] - first, SAMPLES)
+        place_km[row, end] = motion.at(who, time_s[row].ravel())[0].reshape(-1, SAMPLES, 3)
 
     for _ in over_groups(constellation, plan.epoch, plan.horizon_s, fill):
         pass
-    return np.linalg.norm(place_km[:, 0] - place_km[:, 1], axis=1)
+    sight_km = place_km[:, 1] - place_km[:, 0]
+    range_km = np.linalg.norm(sight_km, axis=2)
+    unknown = np.isnan(contacts["owlt_s"])
+    contacts["owlt_s"][unknown] = range_km[unknown].mean(axis=1) / LIGHT_KM_S
+    contacts["min_range_km"] = range_km.min(axis=1)
+    for number, station in enumerate(stations, start=len(constellation)):
+        for end, sign in ((0, 1.0), (1, -1.0)):
+            mine = ends[:, end] == number
+            sine = sign * (sight_km[mine] @ station.east_north_up[2]) / range_km[mine]
+            contacts["max_elevation_deg"][mine] = np.degrees(np.arcsin(np.clip(sine, -1, 1))).max(axis=1)
 
 
 def _kind_of(contact: GivenContact, source: Node, target: Node) -> LinkKind:

@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from orbit import link_search
 from orbit.constellation import Constellation
 from orbit.contacts import Progress, check_horizon
+from orbit.elements import MeanElements
 from orbit.ephemeris import THREADS, Ephemeris, ephemeris, ephemeris_step_s
 from orbit.frames import DAY_S, EQUATORIAL_RADIUS_KM
 from orbit.intervals import intersection
@@ -59,19 +60,36 @@ def plane_neighbours(constellation: Constellation) -> np.ndarray:
 def grid_neighbours(constellation: Constellation, *, terminals: int = 2) -> np.ndarray:
     """Pairs (K, 2) across neighbouring planes, the +grid: each satellite has one partner in each of the two.
 
-    Two planes are matched so that the phases of partners differ least in all (an assignment); where that is
-    undecided, by half a slot, the partner ahead is taken.  The smaller of two unequal planes is matched whole.
-    With one side terminal every second pair of neighbouring planes is linked.
+    Two planes are matched so that partners are as near as possible over a revolution, all in all (an assignment);
+    where that is undecided, by half a slot, the partner ahead is taken.  The smaller of two unequal planes is matched
+    whole.  With one side terminal every second pair of neighbouring planes is linked.
     """
-    _, latitude = on_one_date(constellation.elements)
     members = planes(constellation)
     pairs = [np.empty((0, 2), np.int64)]
     for west, east in _linked_planes(constellation, terminals):
         here, there = members[west], members[east]
-        ahead = (latitude[there][None, :] - latitude[here][:, None] + np.pi - UNDECIDED_RAD) % (2 * np.pi)
-        matched = linear_sum_assignment(np.square(ahead - np.pi))
-        pairs.append(np.stack([here[matched[0]], there[matched[1]]], axis=1))
+        ahead = _ahead_rad(constellation.elements.take(np.concatenate([here, there])), len(here))
+        ahead = (ahead + np.pi - UNDECIDED_RAD) % (2 * np.pi) - np.pi
+        first, second = linear_sum_assignment(np.square(ahead))
+        pairs.append(np.stack([here[first], there[second]], axis=1))
     return _in_order(np.concatenate(pairs))
+
+
+def _ahead_rad(elements: MeanElements, here: int) -> np.ndarray:
+    """By how much (H, N - H) [rad] each satellite after the first H = ``here`` is ahead of where it would be nearest
+    to each of the first H over a revolution.
+
+    On circles with axes p (to the node) and q (a quarter ahead), the mean of r₁·r₂ over a revolution is ½ [(p₁·p₂ +
+    q₁·q₂) cos Δ + (p₁·q₂ − q₁·p₂) sin Δ], with Δ the difference of the arguments of latitude; it does not depend on Δ
+    where the planes fly against each other.
+    """
+    normal, latitude, p = on_one_date(elements)
+    q = np.cross(normal, p)
+    one, other = slice(0, here), slice(here, None)
+    cosine = p[one] @ p[other].T + q[one] @ q[other].T
+    sine = p[one] @ q[other].T - q[one] @ p[other].T
+    nearest = np.where(np.hypot(cosine, sine) > 1e-6, np.arctan2(sine, cosine), 0.0)
+    return latitude[other][None, :] - latitude[one][:, None] - nearest
 
 
 def same_slot_neighbours(constellation: Constellation, *, terminals: int = 2) -> np.ndarray:

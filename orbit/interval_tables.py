@@ -59,7 +59,7 @@ def read_intervals(text: str, epoch: Time, columns: Mapping[str, str]) -> Iterat
     units: dict[str, str] = {}
     title: tuple[str, str] | None = None
     found = False
-    for number, row in enumerate(csv.reader(io.StringIO(text), skipinitialspace=True), start=1):
+    for number, row in _rows(text):
         cells = [cell.strip() for cell in row]
         if not any(cells):  # an empty line ends a table; what follows is a title or column names, or figures
             place = None
@@ -83,6 +83,16 @@ def read_intervals(text: str, epoch: Time, columns: Mapping[str, str]) -> Iterat
             "found no line of column names for start and end; known are "
             f"{', '.join(COLUMNS['start'])}, and {', '.join(COLUMNS['end'])}, or what contacts.columns says"
         )
+
+
+def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of the line and the cells of each row."""
+    reader = csv.reader(io.StringIO(text, newline=None), skipinitialspace=True)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ContactPlanFileError(f"line {reader.line_num}: {error}") from None
 
 
 def _places(cells: Sequence[str], columns: Mapping[str, str]) -> tuple[dict[str, int], dict[str, str]] | None:

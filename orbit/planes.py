@@ -26,7 +26,7 @@ def recognise_planes(elements: MeanElements) -> tuple[np.ndarray, np.ndarray]:
     are themselves less than 2.5° apart) is cut with a smaller tolerance.  Planes are numbered by shell
     (inclination), then by right ascension; slots by the argument of latitude at the common date.
     """
-    normal, latitude = on_one_date(elements)
+    normal, latitude, _ = on_one_date(elements)
     cluster = _clusters(normal)
     centre = _mean_by_group(normal, cluster)
     shell, node = shells_and_nodes(centre)
@@ -49,7 +49,7 @@ def neighbouring_planes(elements: MeanElements, plane: np.ndarray) -> list[tuple
     Planes with fewer than half the satellites of a usual plane of their shell are strays and have no
     neighbours.
     """
-    normal, _ = on_one_date(elements)
+    normal, _, _ = on_one_date(elements)
     numbers, member_of = np.unique(plane, return_inverse=True)
     shell, node = shells_and_nodes(_mean_by_group(normal, member_of))
     size = np.bincount(member_of)
@@ -88,8 +88,9 @@ def shells_and_nodes(normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return shell, node
 
 
-def on_one_date(elements: MeanElements) -> tuple[np.ndarray, np.ndarray]:
-    """Unit normals (N, 3) of the planes and arguments of latitude (N,) [rad], at the midnight of the latest epoch.
+def on_one_date(elements: MeanElements) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit normals (N, 3) of the planes, arguments of latitude (N,) [rad], from the unit vectors to the ascending nodes
+    (N, 3), at the midnight of the latest epoch.
 
     Elements of a catalogue differ in epoch by days, in which nodes turn by degrees and satellites revolve: the
     secular rates of J2 bring them together.
@@ -99,7 +100,7 @@ def on_one_date(elements: MeanElements) -> tuple[np.ndarray, np.ndarray]:
     raan, inc = elements.raan_rad + raan_rate * elapsed_s, elements.inc_rad
     latitude = elements.argp_rad + elements.mean_anomaly_rad + (argp_rate + anomaly_rate) * elapsed_s
     normal = np.stack([np.sin(inc) * np.sin(raan), -np.sin(inc) * np.cos(raan), np.cos(inc)], axis=1)
-    return normal, latitude
+    return normal, latitude, np.stack([np.cos(raan), np.sin(raan), np.zeros_like(raan)], axis=1)
 
 
 def _clusters(normal: np.ndarray) -> np.ndarray:

@@ -107,6 +107,40 @@ def test_published_shells_are_uniform_whether_made_or_read(pattern: str) -> None
         assert set(partners(shell).tolist()) == {min(planes - 1, 2)}
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    planes=st.integers(2, 8),
+    slots=st.integers(2, 9),
+    phasing=st.integers(0, 7),
+    inclination=st.floats(0, 85),
+    star=st.booleans(),
+)
+def test_no_other_match_of_two_planes_brings_partners_nearer(
+    planes: int, slots: int, phasing: int, inclination: float, star: bool
+) -> None:
+    shell = walker(
+        f"{inclination:.2f}: {planes * slots}/{planes}/{phasing % planes}",
+        epoch=EPOCH, altitude_km=1200, star=star, propagator="j2",
+    )  # fmt: skip
+    motion = ephemeris(shell, EPOCH, 300, step_s=22.0, frame="TEME")
+    position = motion.positions(np.linspace(0, 6556, 120, endpoint=False))  # a revolution
+    square = (position**2).sum(axis=2)
+    apart2_km2 = square.mean(axis=1)[:, None] + square.mean(axis=1)[None, :]
+    apart2_km2 -= 2 * np.einsum("ikx,jkx->ij", position, position) / 120
+    pairs = grid_neighbours(shell)
+    for west, east in {tuple(sorted(pair)) for pair in shell.plane[pairs].tolist()}:
+        here, there = (np.flatnonzero(shell.plane == plane) for plane in (west, east))
+        ours = pairs[np.isin(pairs, here).any(axis=1) & np.isin(pairs, there).any(axis=1)]
+        all_shifts = [apart2_km2[here, np.roll(there, shift)].sum() for shift in range(slots)]
+        assert apart2_km2[ours[:, 0], ours[:, 1]].sum() <= min(all_shifts) * 1.003 + 1e4
+
+
+def test_the_grid_of_the_scenario_that_init_writes_has_links() -> None:
+    shell = walker("53: 12/2/1", epoch=EPOCH, altitude_km=1200)
+    links = find_links(shell, grid_neighbours(shell), epoch=EPOCH, horizon_s=43200.0, max_range_km=5000.0)
+    assert (links["end_s"] - links["start_s"]).sum() > 0.2 * 6 * 43200.0
+
+
 def test_the_same_partners_are_chosen_whatever_the_last_digit() -> None:
     shell = walker("51.9: 1156/34/0", epoch=EPOCH, mean_motion_rev_day=14.8, phasing="half-slot")
     noise = np.random.default_rng(7).uniform(-1e-9, 1e-9, len(shell))
