@@ -41,6 +41,13 @@ def test_overrides_are_those_of_the_command_line() -> None:
         skysplit.scenario("demo", training={"round": 3})
 
 
+def test_stations_are_set_from_python() -> None:
+    station = {"name": "Here", "lat_deg": 40.0, "lon_deg": -4.0}
+    scenario = skysplit.scenario("demo", ground={"stations": [station], "beams": 2}).scenario
+    assert [one.name for one in scenario.ground.stations] == ["Here"]
+    assert scenario.ground.beams == 2
+
+
 def test_contacts_are_those_that_the_command_prints(mission: notebook.Mission) -> None:
     done = CliRunner().invoke(app, ["contacts", "demo", "--hours", "3", "--format", "json"])
     printed = json.loads(done.stdout)["contacts"]
