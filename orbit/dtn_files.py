@@ -209,7 +209,7 @@ def to_hdtn(plan: ContactPlan) -> str:
 
     Contacts slower than a bit a second are left out: HDTN takes a rate of 0 as unlimited.
     """
-    contacts = []
+    contacts: list[dict[str, float]] = []
     for start, end, contact in _whole_seconds(plan, 0.0):
         rate_bps = float(contact["rate_bps"])
         if rate_bps < 1:
