@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from typer.testing import CliRunner
@@ -54,6 +55,16 @@ def test_contacts_are_those_that_the_command_prints(mission: notebook.Mission) -
     frame = mission.contacts().to_pandas()
     assert frame["start_s"].tolist() == [contact["start_s"] for contact in printed]
     assert frame["source"].tolist() == [contact["source"] for contact in printed]
+
+
+def test_access_is_told_by_station_by_satellite_and_by_pair(mission: notebook.Mission) -> None:
+    access = mission.contacts().access()
+    stations = access[access["satellite"].isna()]
+    pairs = access.dropna(subset=["satellite", "station"])
+    assert stations["station"].tolist() == ["Madrid", "Santiago", "Canberra", "Wallops"]
+    assert pairs["down_gb_per_day"].sum() == pytest.approx(stations["down_gb_per_day"].sum())
+    (heat,) = mission.contacts().plot_access().data
+    assert np.nansum(np.array(heat.z, float)) == pytest.approx(pairs["down_gb_per_day"].sum(), rel=1e-3)
 
 
 def test_a_plan_is_told_activity_by_activity(mission: notebook.Mission) -> None:
