@@ -246,8 +246,8 @@ class GivenContacts(Table):
 
     path: str = Field(
         "",
-        description="a contact plan of ION (.ion, .ionrc), HDTN (.json) or SkySplit (.csv, .parquet, .npz), or a CSV "
-        "of intervals; $NAME from the environment; empty computes all contacts",
+        description="a contact plan of ION (.ion, .ionrc), HDTN (.json) or SkySplit (.csv, .parquet, .npz), or a table "
+        "of intervals (.csv, .txt); $NAME from the environment; empty computes all contacts",
     )
     links: tuple[Literal["sgl", "intra_orbit", "inter_orbit"], ...] = Field(
         ("sgl", "intra_orbit", "inter_orbit"),

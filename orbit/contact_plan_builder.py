@@ -31,7 +31,7 @@ from orbit.intersatellite import (
 from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
 
-ENGINE_VERSION = 8  # raise it with every change that changes a contact plan: it invalidates the cache
+ENGINE_VERSION = 9  # raise it with every change that changes a contact plan: it invalidates the cache
 PASS_SAMPLES = 24  # of range and rate over a pass, at the middles of equal parts
 
 

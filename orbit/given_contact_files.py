@@ -26,8 +26,8 @@ def read_given_contacts(
 ) -> list[GivenContact]:
     """The contacts of a file, with times after ``epoch``.
 
-    The ending of its name tells the format: .ion or .ionrc, .json (HDTN), .npz, .parquet, and .csv for our own
-    tables and those of others, whose columns ``columns`` names (see ``orbit.interval_tables``).  ``called`` maps what
+    The ending of its name tells the format: .ion or .ionrc, .json (HDTN), .npz, .parquet, .csv for our own tables
+    and, as .txt, those of others, whose columns ``columns`` names (``orbit.interval_tables``).  ``called`` maps what
     the file calls a node, by name or number, to its name in ``nodes``; other numbers count ``nodes`` from 1.
 
     Raises ``ContactPlanFileError`` naming the file and the line, ``OSError`` without the file.
@@ -60,13 +60,13 @@ def _contacts(
             return _of_numbers(read_hdtn(path.read_text(encoding="utf-8"), epoch=epoch), epoch, nodes, called)
         case ".npz" | ".parquet":
             return _of_plan(load(path), epoch)
-        case ".csv":
+        case ".csv" | ".txt":
             text = path.read_text(encoding="utf-8-sig")
             if text.startswith("# {") or text.partition("\n")[0].strip() == ",".join(CSV_COLUMNS):
                 return _of_plan(load(path), epoch)
             return read_intervals(text, epoch, columns)
     raise ContactPlanFileError(
-        f"{path}: found ending {path.suffix!r}, allowed are .ion, .ionrc, .json (HDTN), .csv, .npz and .parquet"
+        f"{path}: found ending {path.suffix!r}, allowed are .ion, .ionrc, .json (HDTN), .csv, .txt, .npz and .parquet"
     )
 
 

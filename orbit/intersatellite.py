@@ -20,7 +20,7 @@ from orbit.contacts import Progress, check_horizon
 from orbit.elements import MeanElements
 from orbit.ephemeris import THREADS, Ephemeris, ephemeris, ephemeris_step_s
 from orbit.frames import DAY_S, EQUATORIAL_RADIUS_KM
-from orbit.intervals import intersection
+from orbit.intervals import intersection, merged
 from orbit.planes import neighbouring_planes, on_one_date
 from orbit.search_choice import is_compiled
 
@@ -39,9 +39,7 @@ LINK = np.dtype(
 GRAZING_ALTITUDE_KM = 80.0
 POSITIONS_AT_ONCE = 50_000
 PAIRS_AT_ONCE = 200_000  # between two reports of progress
-SINKING_KM = (
-    200.0  # more than any orbit sinks between two nodes of the ephemeris, which are 0.34 rad apart at most
-)
+SINKING_KM = 20.0  # short arcs show little of how the radius varies
 UNDECIDED_RAD = 1e-5  # phases of element sets have four decimals of a degree
 BITS_PER_VALUE = 64  # numpy makes so many bits of a bitmap in the time of one value of a search for windows
 
@@ -252,9 +250,14 @@ def _links_of(
 ) -> np.ndarray:
     """The windows of ``pairs`` within one ephemeris, as ``_PART`` rows by pair and time."""
     sphere_km = EQUATORIAL_RADIUS_KM + grazing_altitude_km
-    windows = search.clear_windows(motion, pairs, sphere_km)
-    if np.linalg.norm(motion.state[..., :3], axis=-1).min(initial=np.inf) < sphere_km + SINKING_KM:
-        windows = intersection(windows, link_search.windows_above(motion, pairs, sphere_km))
+    sinks = _may_sink(motion, sphere_km)[pairs].any(axis=1)
+    if sinks.any():
+        high, low = np.flatnonzero(~sinks), np.flatnonzero(sinks)
+        clear = search.clear_windows(motion, pairs[high], sphere_km)
+        sinking = link_search.clear_windows_of_sinking(motion, pairs[low], sphere_km)
+        windows = merged(clear._replace(row=high[clear.row]), sinking._replace(row=low[sinking.row]))
+    else:
+        windows = search.clear_windows(motion, pairs, sphere_km)
     if max_range_km is not None:
         windows = intersection(windows, search.windows_in_range(motion, pairs, max_range_km))
     if max_slew_deg_s is not None:
@@ -264,6 +267,14 @@ def _links_of(
     parts["pair"], parts["start_s"], parts["end_s"] = windows
     parts["range_km_s"], parts["min_km"] = search.range_over(motion, pairs, windows)
     return parts
+
+
+def _may_sink(motion: Ephemeris, sphere_km: float) -> np.ndarray:
+    """Which satellites (N,) may fly below the sphere at any time: between two nodes, 0.34 rad apart at most, an orbit
+    dips by less than a hundredth of what its radius varies by."""
+    radius_km = np.linalg.norm(motion.state[..., :3], axis=-1)
+    lowest_km = radius_km.min(axis=1)
+    return lowest_km - 0.02 * (radius_km.max(axis=1) - lowest_km) < sphere_km + SINKING_KM
 
 
 def _joined(parts: np.ndarray, pairs: np.ndarray, horizon_s: float, acquisition_s: float) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""Tables of intervals in CSV, as analysis tools write them: who sees whom, from when to when.
+"""Tables of intervals, as analysis tools write them: who sees whom, from when to when.
 
 A table has a line of column names, then an interval a line: the two ends, start and stop, in UTC or in seconds
-after the mission's epoch.  It may come in sections, each below a title such as
-``Facility-Kiruna-To-Satellite-sat1``, as STK writes them where the ends are not columns.
+after the mission's epoch; cells are parted by commas, or by two spaces and more where no line has a comma.  Where
+the ends are not columns it comes in sections that an empty line ends, each below a title: STK's
+``Facility-Kiruna-To-Satellite-sat1``, or GMAT's ``Target: sat1`` and ``Observer: Kiruna``.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ _DATES = (
     "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d-%H:%M:%S",
 )
+_NAMED = re.compile(r"^(?P<end>Target|Observer)\s*:\s*(?P<name>.+?)\s*$", re.IGNORECASE)
+_RULE = re.compile(r"^-+$")
 _TITLE = re.compile(r"^(?P<source>.+?)-To-(?P<target>.+?)(?::.*)?$", re.IGNORECASE)
 
 
@@ -61,8 +64,10 @@ def read_intervals(text: str, epoch: Time, columns: Mapping[str, str]) -> Iterat
     found = False
     for number, row in _rows(text):
         cells = [cell.strip() for cell in row]
-        if not any(cells):  # an empty line ends a table; what follows is a title or column names, or figures
-            place = None
+        if not any(cells):  # it ends a section; what follows is a title or column names, or figures
+            place = place if place is not None and {"source", "target"} <= place.keys() else None
+            continue
+        if all(_RULE.match(cell) for cell in cells if cell):
             continue
         if (header := _places(cells, columns)) is not None:
             place, units = header
@@ -74,8 +79,7 @@ def read_intervals(text: str, epoch: Time, columns: Mapping[str, str]) -> Iterat
                     f"known are {', '.join(COLUMNS[missing[0]])}, or what contacts.columns says"
                 )
         elif place is None:
-            match = _TITLE.match(" ".join(cell for cell in cells if cell))
-            title = (match["source"].strip(), match["target"].strip()) if match else title
+            title = _title(" ".join(cell for cell in cells if cell), title)
         else:
             yield _interval(f"line {number}", cells, place, units, title, epoch)
     if not found:
@@ -85,8 +89,22 @@ def read_intervals(text: str, epoch: Time, columns: Mapping[str, str]) -> Iterat
         )
 
 
+def _title(line: str, before: tuple[str, str] | None) -> tuple[str, str] | None:
+    """The two ends that a line above a table names; a line that names none leaves them as they were."""
+    if match := _TITLE.match(line):
+        return match["source"].strip(), match["target"].strip()
+    if match := _NAMED.match(line):
+        source, target = before or ("", "")
+        return (match["name"], target) if match["end"].lower() == "target" else (source, match["name"])
+    return before
+
+
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """The number of the line and the cells of each row."""
+    if "," not in text:
+        for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+            yield number, re.split(r"\t|\s{2,}", line.strip())
+        return
     reader = csv.reader(io.StringIO(text, newline=None), skipinitialspace=True)
     try:
         for row in reader:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from orbit.ephemeris import Ephemeris
-from orbit.intervals import Intervals, intersection, not_negative
+from orbit.intervals import Intervals, not_negative
 from orbit.pass_search import dot
 from orbit.propagation import MU_KM3_S2
 
@@ -22,6 +22,7 @@ PART_POINTS, PART_WEIGHTS = (0.5 * column for column in np.polynomial.legendre.l
 PART_POINTS = PART_POINTS + 0.5
 NEAREST_STEPS = 4  # of Newton's method on the range rate, from the nearest of these points
 SLEW_SAMPLE_S = 10.0
+SINKING_SAMPLE_S = 10.0
 PAIR_NODES = 400_000  # pairs times nodes looked at together
 
 
@@ -37,15 +38,19 @@ def clear_windows(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Int
     return _in_groups(motion, pairs, clear)
 
 
-def windows_above(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Intervals:
-    """When both satellites of each of the ``pairs`` (K, 2) fly above a sphere about the Earth's centre."""
+def clear_windows_of_sinking(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Intervals:
+    """As ``clear_windows``, where satellites may sink below the sphere and then have no line of sight; looked at every
+    ten seconds: the distance to the horizon has no slope where it ends."""
 
-    def height(r: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        radius_km = np.sqrt(dot(r, r))
-        return radius_km - sphere_km, dot(r, v) / radius_km
+    def clear(
+        r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        sight_km = line_of_sight(r1, v1, r2, v2, sphere_km**2)[0] / (2 * sphere_km)
+        above_km = np.sqrt(np.minimum(dot(r1, r1), dot(r2, r2))) - sphere_km
+        value = np.minimum(sight_km, above_km)
+        return value, np.zeros_like(value)
 
-    first = _in_groups(motion, pairs, lambda r1, v1, r2, v2: height(r1, v1))
-    return intersection(first, _in_groups(motion, pairs, lambda r1, v1, r2, v2: height(r2, v2)))
+    return _in_groups(motion, pairs, clear, SINKING_SAMPLE_S)
 
 
 def windows_in_range(motion: Ephemeris, pairs: np.ndarray, max_range_km: float) -> Intervals:
@@ -78,7 +83,7 @@ def turn_rad_s(r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray) -
     """How fast the second satellite moves over the sky of the first, in the local vertical frame of that one; inertial
     states are (..., 3)."""
     sight, closing = r2 - r1, v2 - v1
-    square = np.maximum(dot(sight, sight), 1e-12)[..., None]  # of docked objects: they do not turn
+    square = dot(sight, sight)[..., None]
     turn = np.cross(sight, closing) / square - np.cross(r1, v1) / dot(r1, r1)[..., None]
     return np.linalg.norm(turn - dot(turn, sight)[..., None] * sight / square, axis=-1)
 

@@ -15,6 +15,7 @@ WIDEST_PLANE_DEG = (
     5.0  # a plane that is wider, from its mean normal, is looked at again with half the tolerance
 )
 FINEST_TOLERANCE_DEG = 0.1
+LONELY = 2  # so many satellites are no plane where half of a usual one is more
 CELL = 2e-4  # normals (unit vectors) are rounded to such cells, 0.01°, so that large planes cost little
 
 
@@ -46,8 +47,8 @@ def neighbouring_planes(elements: MeanElements, plane: np.ndarray) -> list[tuple
 
     The planes of a shell form a circle in the order of their nodes.  It is open where the nodes are half a
     turn apart or more: there lies the seam of a star, whose planes on both sides fly against each other.
-    Planes with fewer than half the satellites of a usual plane of their shell are strays and have no
-    neighbours.
+    Planes with fewer than a quarter of the satellites of a usual plane of their shell are strays and have no
+    neighbours; so are one or two satellites where half a plane is more.
     """
     normal, _, _ = on_one_date(elements)
     numbers, member_of = np.unique(plane, return_inverse=True)
@@ -57,7 +58,7 @@ def neighbouring_planes(elements: MeanElements, plane: np.ndarray) -> list[tuple
     for number in np.unique(shell):
         members = np.flatnonzero(shell == number)
         usual = np.median(np.repeat(size[members], size[members]))  # of the plane that a satellite flies in
-        ring = members[2 * size[members] >= usual]
+        ring = members[size[members] >= np.where(size[members] <= LONELY, usual / 2, usual / 4)]
         ring = ring[np.argsort(node[ring], kind="stable")]
         gap = (np.roll(node[ring], -1) - node[ring]) % (2 * np.pi)
         if len(ring) == 2:

@@ -169,6 +169,44 @@ ISO = """# ,source,target,start_utc,end_utc
 ,Kiruna,sat-0-00,2026-01-01T03:00:00+01:00,2026-01-01T02:10:00
 ,Madrid,sat-1-02,2025-12-31T23:59:00Z,2026-01-01T00:01:00Z
 """
+STK_TEXT = """                                                        1 Jul 2026 08:50:41
+Place-Kiruna-To-Satellite-sat-0-00
+----------------------------------
+                  Access        Start Time (UTCG)           Stop Time (UTCG)        Duration (sec)
+                  ------    ------------------------    ------------------------    --------------
+                       1     1 Jan 2026 00:10:00.000     1 Jan 2026 00:20:00.500           600.500
+                       2     1 Jan 2026 02:00:00.000     1 Jan 2026 02:10:00.000           600.000
+
+Global Statistics
+-----------------
+Min Duration           2     1 Jan 2026 02:00:00.000     1 Jan 2026 02:10:00.000           600.000
+
+Place-Madrid-To-Satellite-sat-1-02
+
+                  Access        Start Time (UTCG)           Stop Time (UTCG)        Duration (sec)
+                       1    31 Dec 2025 23:59:00.000     1 Jan 2026 00:01:00.000           120.000
+"""
+GMAT_TEXT = """Target: sat-0-00
+
+Observer: Kiruna
+Start Time (UTC)            Stop Time (UTC)               Duration (s)
+01 Jan 2026 00:10:00.000    01 Jan 2026 00:20:00.500      600.50000000
+01 Jan 2026 02:00:00.000    01 Jan 2026 02:10:00.000      600.00000000
+
+
+Number of events : 2
+
+Target: sat-1-02
+
+Observer: Madrid
+Start Time (UTC)            Stop Time (UTC)               Duration (s)
+31 Dec 2025 23:59:00.000    01 Jan 2026 00:01:00.000      120.00000000
+
+
+Number of events : 1
+
+Total number of events : 3
+"""
 INTERVALS = [  # both ways, at the scenario's rates
     ("sat-1-02", "Madrid", "DOWNLINK", 0.0, 60.0, 2e8),
     ("Madrid", "sat-1-02", "UPLINK", 0.0, 60.0, 5e7),
@@ -179,9 +217,20 @@ INTERVALS = [  # both ways, at the scenario's rates
 ]
 
 
-@pytest.mark.parametrize("text", [STK, GMAT, SECONDS, ISO], ids=["stk", "gmat", "seconds", "iso"])
-def test_intervals_of_other_tools_are_contacts_both_ways(file: Path, text: str) -> None:
-    plan = given_in(file, text)
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("stk.csv", STK),
+        ("gmat.csv", GMAT),
+        ("seconds.csv", SECONDS),
+        ("iso.csv", ISO),
+        ("with-empty-lines.csv", GMAT.replace("\n", "\n\n")),
+        ("stk.txt", STK_TEXT),
+        ("gmat.txt", GMAT_TEXT),
+    ],
+)
+def test_intervals_of_other_tools_are_contacts_both_ways(file: Path, name: str, text: str) -> None:
+    plan = given_in(file, text, name)
     assert sorted(said(plan)) == sorted(INTERVALS)
     assert plan.contacts["open_start"].tolist() == [True, True, False, False, False, False]
     assert not plan.contacts["open_end"].any()

@@ -195,6 +195,15 @@ def test_a_stray_satellite_has_no_partner_and_takes_none() -> None:
     assert len(plane_neighbours(joined(star, stray))) == 36
 
 
+def test_a_plane_that_is_half_filled_is_a_plane() -> None:
+    full = walker("53: 48/4/1", epoch=EPOCH, altitude_km=1200)
+    gone = (full.plane == 2) & (full.slot >= 5)
+    fleet = read_back(full.take(np.flatnonzero(~gone)))
+    found = partners_by_plane(fleet)
+    assert (found[fleet.plane == 2][:, [1, 3]] == 1).all()
+    assert found.max() == 1
+
+
 def test_shells_of_different_inclination_have_grids_of_their_own() -> None:
     both = joined(
         walker("53: 24/4/1", epoch=EPOCH, altitude_km=550), walker("70: 30/5/1", epoch=EPOCH, altitude_km=570)
@@ -333,7 +342,13 @@ def test_a_grid_that_is_given_goes_with_the_topology_grid_alone() -> None:
         InterOrbitLink(1e9, terminals=0)
 
 
-@settings(max_examples=15, deadline=None)
+def lasting(condition: np.ndarray) -> np.ndarray:
+    """Where a condition that is looked at every five seconds holds ten seconds before and after, too."""
+    held = np.pad(condition, 2, constant_values=True)
+    return np.all([held[k : k + len(condition)] for k in range(5)], axis=0)
+
+
+@settings(max_examples=25, deadline=None)
 @given(st.floats(300, 900), st.floats(0.0, 0.03), st.booleans())
 def test_a_satellite_below_the_grazing_sphere_sees_nobody(grazing: float, ecc: float, compiled: bool) -> None:
     if compiled:
@@ -346,7 +361,7 @@ def test_a_satellite_below_the_grazing_sphere_sees_nobody(grazing: float, ecc: f
     links = find_links(
         fleet, pairs, epoch=EPOCH, horizon_s=horizon_s, grazing_altitude_km=grazing, compiled=compiled
     )
-    seconds = np.arange(0, horizon_s, 20.0)
+    seconds = np.arange(0, horizon_s, 5.0)
     step_s = ephemeris_step_s(fleet, horizon_s, 0.1)
     motion = ephemeris(fleet, EPOCH, round(horizon_s / step_s), step_s=step_s, frame="TEME")
     position = motion.positions(seconds)
@@ -359,8 +374,9 @@ def test_a_satellite_below_the_grazing_sphere_sees_nobody(grazing: float, ecc: f
         spare_km = np.linalg.norm(r1 + nearest[:, None] * along, axis=1) - sphere_km
         mine = links[(links["first"] == pair[0]) & (links["second"] == pair[1])]
         found = ((seconds >= mine["start_s"][:, None]) & (seconds <= mine["end_s"][:, None])).any(axis=0)
-        assert found[spare_km > 0.1].all()
-        assert not found[spare_km < -0.1].any()
+        # What lasts for less than ten seconds may be missed.
+        assert found[lasting(spare_km > 0.1)].all()
+        assert not found[lasting(spare_km < -0.1)].any()
         assert seen[spare_km > 0.1, pair[0], pair[1]].all()
         assert not seen[spare_km < -0.1, pair[0], pair[1]].any()
 
