@@ -50,7 +50,6 @@ def to_ion(plan: ContactPlan) -> str:
         ),
         f"@ {Time(reference, precision=0).isot.replace('-', '/').replace('T', '-')}",
     ]
-    ranges: set[str] = set()
     for start, end, contact in _whole_seconds(plan, before_s):
         source, target = int(contact["source"]) + 1, int(contact["target"]) + 1
         rate_bps = float(contact["rate_bps"])
@@ -66,12 +65,7 @@ def to_ion(plan: ContactPlan) -> str:
         if rate * 8 != rate_bps:
             lines.append(f"# rate_bps {rate_bps!r}")
         lines.append(f"a contact +{start} +{end} {source} {target} {rate}")
-        # ION applies a range to both directions.
-        low, high = min(source, target), max(source, target)
-        said = f"a range +{start} +{end} {low} {high} {round(contact['owlt_s'])}"
-        if said not in ranges:
-            ranges.add(said)
-            lines.append(said)
+        lines.append(f"a range +{start} +{end} {source} {target} {round(contact['owlt_s'])}")
     for line in lines:
         if len(line.encode()) > ION_LINE_BYTES:
             raise ContactPlanFileError(
