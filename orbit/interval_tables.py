@@ -158,10 +158,10 @@ def _interval(
             raise ContactPlanFileError(f"{where}: there is no {kind}")
         return cells[place[kind]]
 
-    ends = [
+    source, target = (
         cell(kind) if kind in place else title[number] if title is not None else ""
         for number, kind in enumerate(("source", "target"))
-    ]
+    )
     rate_bps = None
     if "rate" in place:
         if units["rate"] not in ("", *_RATE_UNITS):
@@ -171,7 +171,7 @@ def _interval(
         rate_bps = _number(where, "rate", cell("rate")) * _RATE_UNITS.get(units["rate"], 1.0)
     light_s = _number(where, "light time", cell("light_time")) if "light_time" in place else None
     start_s, end_s = (_seconds(where, kind, cell(kind), units[kind], epoch) for kind in ("start", "end"))
-    return GivenContact(where, *ends, start_s, end_s, rate_bps, light_s, is_two_way=rate_bps is None)
+    return GivenContact(where, source, target, start_s, end_s, rate_bps, light_s, is_two_way=rate_bps is None)
 
 
 def _number(where: str, kind: str, text: str) -> float:
