@@ -35,8 +35,10 @@ class ConstellationError(ElementsError):
 class Constellation:
     """N satellites: unique ``names``, mean ``elements``, ``plane`` and ``slot`` (N,), and the ``propagator``.
 
-    Slots count the satellites of a plane in the order of flight.  Raises ``ConstellationError`` for names
-    that are not unique and for an unknown propagator.
+    Slots count the satellites of a plane in the order of flight.  ``catalogue_number`` (0 where there is
+    none) and ``designator`` ("1998-067A", or "") identify each satellite as the file of its elements does;
+    without them nothing is known.  Raises ``ConstellationError`` for names that are not unique and for an
+    unknown propagator.
     """
 
     names: tuple[str, ...]
@@ -44,8 +46,14 @@ class Constellation:
     plane: np.ndarray
     slot: np.ndarray
     propagator: str = "sgp4"
+    catalogue_number: tuple[int, ...] = ()
+    designator: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.catalogue_number:
+            object.__setattr__(self, "catalogue_number", (0,) * len(self.names))
+        if not self.designator:
+            object.__setattr__(self, "designator", ("",) * len(self.names))
         if self.propagator not in PROPAGATORS:
             allowed = ", ".join(PROPAGATORS)
             raise ConstellationError(f"propagator: found {self.propagator!r}, allowed are {allowed}")
@@ -65,11 +73,23 @@ class Constellation:
             self.plane[chosen],
             self.slot[chosen],
             self.propagator,
+            tuple(self.catalogue_number[i] for i in chosen),
+            tuple(self.designator[i] for i in chosen),
         )
 
     def propagated_by(self, propagator: str) -> Constellation:
         """The same satellites under another propagator."""
         return replace(self, propagator=propagator)
+
+    @property
+    def element_epoch(self) -> Time:
+        """The UTC epoch of each satellite's elements, shape (N,)."""
+        return Time(self.elements.epoch_jd, self.elements.epoch_fraction, format="jd", scale="utc")
+
+    @property
+    def bstar(self) -> np.ndarray:
+        """The drag term of each satellite's elements [1 / Earth radii], shape (N,); 0 where a file has none."""
+        return self.elements.bstar
 
     def age_days(self, epoch: Time) -> np.ndarray:
         """Days from the epoch of each satellite's elements to ``epoch``, shape (N,)."""
