@@ -14,8 +14,9 @@ import numpy as np
 from astropy.time import Time
 
 from orbit.elements import ElementsError, MeanElements, check_range, read_tle
-from orbit.frames import EQUATORIAL_RADIUS_KM, split_julian_date
+from orbit.frames import EQUATORIAL_RADIUS_KM, joined_julian_date, split_julian_date
 from orbit.omm import looks_like_omm, read_omm
+from orbit.orbit_warning import OrbitWarning
 from orbit.osculating import elements_from_state, mean_from_osculating, state_from_gcrs
 from orbit.planes import recognise_planes
 from orbit.propagation import J2, MU_KM3_S2, PROPAGATORS, RADIUS_KM
@@ -23,7 +24,7 @@ from orbit.propagation import J2, MU_KM3_S2, PROPAGATORS, RADIUS_KM
 OLD_ELEMENTS_DAYS = 30.0
 
 
-class OldElementsWarning(UserWarning):
+class OldElementsWarning(OrbitWarning):
     """Elements are used so far from their epoch that SGP4 no longer knows where the satellite is."""
 
 
@@ -84,7 +85,7 @@ class Constellation:
     @property
     def element_epoch(self) -> Time:
         """The UTC epoch of each satellite's elements, shape (N,)."""
-        return Time(self.elements.epoch_jd, self.elements.epoch_fraction, format="jd", scale="utc")
+        return joined_julian_date(self.elements.epoch_jd, self.elements.epoch_fraction)
 
     @property
     def bstar(self) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from sgp4.api import WGS72, Satrec
 
-from orbit.frames import DAY_S
+from orbit.frames import DAY_S, leap_seconds_between
 
 JD_OF_1949_DEC_31 = 2433281.5  # SGP4 counts the days of an epoch from here
 
@@ -70,8 +70,9 @@ class MeanElements:
         return models
 
     def seconds_before(self, jd: float, fraction: float) -> np.ndarray:
-        """Seconds from each epoch to the UTC date ``jd + fraction``, shape (N,)."""
-        return ((jd - self.epoch_jd) + (fraction - self.epoch_fraction)) * DAY_S
+        """Seconds from each epoch to the UTC date ``jd + fraction``, leap seconds counted, shape (N,)."""
+        by_clock_s = ((jd - self.epoch_jd) + (fraction - self.epoch_fraction)) * DAY_S
+        return by_clock_s + leap_seconds_between(self.epoch_jd, jd)
 
 
 def mean_elements(rows: Sequence[dict[str, float]]) -> MeanElements:

@@ -14,7 +14,7 @@ from astropy.time import Time
 from sgp4.api import SGP4_ERRORS, SatrecArray
 
 from orbit.elements import ElementsError, MeanElements
-from orbit.frames import split_julian_date
+from orbit.frames import DAY_S, leap_seconds_between, split_julian_date
 
 # WGS-72, the constants of SGP4
 MU_KM3_S2 = 398600.8
@@ -33,15 +33,33 @@ class PropagationError(ElementsError):
 
 
 def _sgp4(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> np.ndarray:
-    jd, fraction = split_julian_date(epoch)
-    errors, position, _ = SatrecArray(elements.satrecs()).sgp4(
-        np.full(seconds.shape, jd), fraction + seconds / 86400.0
-    )
+    errors, position = sgp4_positions(elements, epoch, seconds)
     if errors.any():
         satellite, node = np.argwhere(errors)[0]
         reason = SGP4_ERRORS[int(errors[satellite, node])]
         raise PropagationError(f"SGP4 fails {seconds[node]:.0f} s after the epoch: {reason}", int(satellite))
     return position
+
+
+def sgp4_positions(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """SGP4's error codes (N, M), 0 where there is none, and TEME positions [km] (N, M, 3)."""
+    jd, fraction = split_julian_date(epoch)
+    # SGP4 takes two dates for so many days apart: a leap second between them has to be added.
+    leap_s = leap_seconds_between(elements.epoch_jd, jd)
+
+    def with_leap_seconds(some: MeanElements, added_s: float) -> tuple[np.ndarray, np.ndarray]:
+        days = fraction + (seconds + added_s) / DAY_S
+        return SatrecArray(some.satrecs()).sgp4(np.full(seconds.shape, jd), days)[:2]
+
+    steps_s = np.unique(leap_s)
+    if len(steps_s) == 1:
+        return with_leap_seconds(elements, steps_s[0])
+    errors = np.empty((len(elements), len(seconds)), np.uint8)
+    position = np.empty((len(elements), len(seconds), 3))
+    for added_s in steps_s:
+        some = np.flatnonzero(leap_s == added_s)
+        errors[some], position[some] = with_leap_seconds(elements.take(some), added_s)
+    return errors, position
 
 
 def brouwer_mean_motion(elements: MeanElements) -> np.ndarray:

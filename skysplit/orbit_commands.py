@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +15,11 @@ from rich.table import Table
 from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
 from mission.record import write_text
 from mission.schema import Scenario
-from orbit.constellation import OldElementsWarning, warn_of_old_elements
+from orbit.constellation import warn_of_old_elements
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import to_csv, to_json, to_rows
 from orbit.dtn_files import to_hdtn, to_ion
+from orbit.earth_orientation import warn_of_old_orientation
 from server_app.ground_map import map_page
 from skysplit.arguments import ScenarioArgument, SetOption, fail, read_scenario
 from skysplit.constellation_views import constellation_czml, constellation_json
@@ -101,8 +99,8 @@ def constellation(
             case ConstellationFormat.JSON:
                 text = constellation_json(satellites, stations, epoch, resolved.horizon_s)
         if output is not ConstellationFormat.CZML:  # of which the contacts warn
-            with _old_elements_told():
-                warn_of_old_elements(satellites, epoch, resolved.horizon_s)
+            warn_of_old_elements(satellites, epoch, resolved.horizon_s)
+            warn_of_old_orientation(epoch, resolved.horizon_s)
     except ValueError as error:
         fail(str(error))
     if out is None:
@@ -115,10 +113,7 @@ def constellation(
 def planned_contacts(scenario: Scenario) -> ContactPlan:
     """The scenario's contact plan, with a progress bar, or the end of the command with one error."""
     try:
-        with (
-            _old_elements_told(),
-            Progress(console=_STDERR, transient=True, disable=not _STDERR.is_terminal) as progress,
-        ):
+        with Progress(console=_STDERR, transient=True, disable=not _STDERR.is_terminal) as progress:
             task = progress.add_task("contacts", total=1.0)
             return contact_plan_of(
                 scenario,
@@ -127,18 +122,6 @@ def planned_contacts(scenario: Scenario) -> ContactPlan:
             )
     except ValueError as error:
         fail(str(error))
-
-
-@contextmanager
-def _old_elements_told() -> Iterator[None]:
-    """Say on stderr, in a line each, which elements are too old, once what is done within is done."""
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", OldElementsWarning)
-        yield
-    for warning in warned:
-        _STDERR.print(
-            f"warning: {warning.message}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
 
 
 def _table(plan: ContactPlan) -> Table:
