@@ -21,24 +21,60 @@ MU_KM3_S2 = 398600.8
 RADIUS_KM = 6378.135
 J2 = 0.001082616
 
+LOWEST_KM = 80.0  # nothing orbits below
+HIGHEST_APOGEE = 1.1  # of the apogee of the elements; drag lowers it, the Moon and the Sun raise it by less
+HEIGHT_LOOKS = 24  # times at which heights are looked at, of however many
+
 Propagator = Callable[[MeanElements, Time, np.ndarray], np.ndarray]  # -> TEME positions [km], (N, M, 3)
 
 
 class PropagationError(ElementsError):
-    """Satellite number ``satellite`` cannot be propagated over the horizon: it decays, or never could fly."""
+    """Satellite number ``satellite`` cannot be propagated to ``after_s`` seconds after the epoch: it decays, or never
+    could fly."""
 
-    def __init__(self, message: str, satellite: int) -> None:
+    def __init__(self, message: str, satellite: int, after_s: float) -> None:
         super().__init__(message)
         self.satellite = satellite
+        self.after_s = after_s
 
 
 def _sgp4(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> np.ndarray:
     errors, position = sgp4_positions(elements, epoch, seconds)
-    if errors.any():
-        satellite, node = np.argwhere(errors)[0]
-        reason = SGP4_ERRORS[int(errors[satellite, node])]
-        raise PropagationError(f"SGP4 fails {seconds[node]:.0f} s after the epoch: {reason}", int(satellite))
+    looked_at = np.unique(
+        np.linspace(0, len(seconds) - 1, HEIGHT_LOOKS).astype(np.int64)
+    )  # costs next to nothing
+    failed = errors != 0
+    failed[:, looked_at] |= absurd_heights(elements, position[:, looked_at])
+    if failed.any():
+        satellite, node = np.argwhere(failed)[0]
+        reason = reason_of_failure(elements, satellite, errors[satellite, node], position[satellite, node])
+        message = f"SGP4 fails {seconds[node]:.0f} s after the epoch: {reason}"
+        raise PropagationError(message, int(satellite), float(seconds[node]))
     return position
+
+
+def absurd_heights(elements: MeanElements, position: np.ndarray) -> np.ndarray:
+    """Where (N, M) TEME positions [km] (N, M, 3) are below 80 km or far above the apogee: SGP4's series of the drag
+    diverge when elements are too old for it, often without an error."""
+    radius_km = np.sqrt(np.einsum("nmx,nmx->nm", position, position))
+    lowest_km, highest_km = _radii_km(elements)
+    return ~((radius_km >= lowest_km) & (radius_km <= highest_km[:, None]))
+
+
+def reason_of_failure(elements: MeanElements, satellite: int, error: int, position: np.ndarray) -> str:
+    """Why a satellite cannot be flown to one position (3,) [km]: SGP4's own words, or its absurd height."""
+    if error:
+        return SGP4_ERRORS[int(error)]
+    lowest_km, highest_km = _radii_km(elements)
+    height_km, lowest_km, highest_km = (
+        value - RADIUS_KM for value in (np.linalg.norm(position), lowest_km, highest_km[satellite])
+    )
+    return f"it would be {height_km:.0f} km high, its elements allow {lowest_km:.0f} to {highest_km:.0f} km"
+
+
+def _radii_km(elements: MeanElements) -> tuple[float, np.ndarray]:
+    semi_major_km = (MU_KM3_S2 / brouwer_mean_motion(elements) ** 2) ** (1 / 3)
+    return RADIUS_KM + LOWEST_KM, semi_major_km * (1 + elements.ecc) * HIGHEST_APOGEE
 
 
 def sgp4_positions(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

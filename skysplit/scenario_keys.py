@@ -67,8 +67,8 @@ def toml_value(value: Any) -> str:
             return f'"{escaped}"'
         case datetime():
             return f'"{value:%Y-%m-%dT%H:%M:%SZ}"'
-        case list() | tuple() if all(isinstance(one, (int, float)) for one in value):
-            return repr(list(value))
+        case list() | tuple() if all(isinstance(one, (int, float, str)) for one in value):
+            return f"[{', '.join(toml_value(one) for one in value)}]"
         case list() | tuple():
             lines = [
                 "  { " + ", ".join(f"{key} = {toml_value(one)}" for key, one in row.items()) + " },\n"
@@ -113,7 +113,10 @@ def _allowed(field: FieldInfo) -> str:
     if get_origin(kind) is Literal:
         return ", ".join(toml_value(value) for value in get_args(kind))
     if get_origin(kind) is tuple:
-        return "list of numbers" if get_args(kind)[0] is float else "list of [azimuth, elevation]"
+        item = get_args(kind)[0]
+        if item == str | int:
+            return "list of texts or whole numbers"
+        return "list of numbers" if item is float else "list of [azimuth, elevation]"
     if get_origin(kind) in (Union, UnionType):
         kind = next(one for one in get_args(kind) if one is not type(None))
     bounds = [
