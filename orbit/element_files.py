@@ -76,10 +76,8 @@ def read_element_file(
     names = _unique_names(sets)
     if skip:  # also by what a name became that is not the only one
         left_out = [is_skipped([name], skip) for name in names]
-        sets, names = (
-            [one for one, words in zip(column, left_out, strict=True) if not words]
-            for column in (sets, names)
-        )
+        kept = [k for k, words in enumerate(left_out) if not words]
+        sets, names = [sets[k] for k in kept], [names[k] for k in kept]
         used = used.union(*left_out)
         if unused := [str(word) for word in skip if word not in used]:
             _warn(f"{path}: constellation.skip names {listed(unused)}, which is not in the file")
@@ -152,12 +150,12 @@ def _refuse_message(text: str, source: str) -> None:
     """Raise ``ElementsError`` that quotes the file when it holds what a server says instead of elements."""
     begins = text.lstrip()[:1]
     if begins in ("{", "["):
-        elements, said = _JSON_KEY.search(text), text
+        holds_elements, said = bool(_JSON_KEY.search(text)), text
     elif begins == "<":
-        elements, said = _XML_TAG.search(text), _TAGS.sub(" ", text)
+        holds_elements, said = bool(_XML_TAG.search(text)), _TAGS.sub(" ", text)
     else:
-        elements, said = looks_like_omm(text) or _TLE_LINE.search(text), text
-    if elements or not said.strip():
+        holds_elements, said = looks_like_omm(text) or bool(_TLE_LINE.search(text)), text
+    if holds_elements or not said.strip():
         return
     quoted = " ".join(said.split())
     quoted = quoted if len(quoted) <= QUOTED else f"{quoted[:QUOTED]}…"

@@ -66,10 +66,8 @@ def reason_of_failure(elements: MeanElements, satellite: int, error: int, positi
     if error:
         return SGP4_ERRORS[int(error)]
     lowest_km, highest_km = _radii_km(elements)
-    height_km, lowest_km, highest_km = (
-        value - RADIUS_KM for value in (np.linalg.norm(position), lowest_km, highest_km[satellite])
-    )
-    return f"it would be {height_km:.0f} km high, its elements allow {lowest_km:.0f} to {highest_km:.0f} km"
+    heights_km = np.array([np.linalg.norm(position), lowest_km, highest_km[satellite]]) - RADIUS_KM
+    return "it would be {:.0f} km high, its elements allow {:.0f} to {:.0f} km".format(*heights_km)
 
 
 def _radii_km(elements: MeanElements) -> tuple[float, np.ndarray]:

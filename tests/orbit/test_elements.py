@@ -181,8 +181,9 @@ def assert_reads_as_sgp4_does(text: str) -> None:
     _, elements = read_tle(text)
     assert len(lines) == 2 * len(elements)
     for k, (first, second) in enumerate(zip(lines[::2], lines[1::2], strict=True)):
-        # Rates of the mean motion and the number of the set are not read: SGP4 does not use them.
-        model = PythonSatrec.twoline2rv(first[:33] + LINE_1[33:52] + first[52:63] + LINE_1[63:], second)
+        # Rates of the mean motion, set and revolution number are not read: SGP4 does not use them.
+        first = first[:33] + LINE_1[33:52] + first[52:63] + LINE_1[63:]
+        model = PythonSatrec.twoline2rv(first, second[:63] + LINE_2[63:])
         np.testing.assert_allclose(elements_of(elements)[k], elements_of_model(model), rtol=1e-12, atol=1e-15)
         date = elements.epoch_jd[k] + elements.epoch_fraction[k] - 2433281.5
         assert date == pytest.approx(model.jdsatepoch + model.jdsatepochF - 2433281.5, abs=1e-9)
