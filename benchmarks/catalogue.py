@@ -3,8 +3,8 @@
     python -m benchmarks.catalogue
 
 The sets are made here: 11,000 random low orbits, drawn with one seed, written by sgp4's exporter.  Each reader works in
-a process of its own; times are CPU seconds (each is one thread), wall time is beside them.  Ours also tells objects apart, checks columns, ranges and checksums, and finds planes and slots;
-sgp4 and skyfield take a line as it is.
+a process of its own; times are CPU seconds (each is one thread), wall time is beside them.  Ours also tells objects
+apart, checks columns, ranges and checksums, and finds planes and slots; sgp4 and skyfield take a line as it is.
 """
 
 from __future__ import annotations
