@@ -14,7 +14,7 @@ from astropy.time import Time
 from mission import schema
 from mission.scenario import ScenarioError, given_path
 from mission.schema import Scenario
-from orbit.constellation import Constellation, from_file, walker
+from orbit.constellation import Constellation, walker
 from orbit.contact_plan import ContactPlan, LinkKind, Node
 from orbit.contact_plan_builder import (
     InterOrbitLink,
@@ -24,6 +24,8 @@ from orbit.contact_plan_builder import (
     build_contact_plan,
 )
 from orbit.eclipse import find_eclipses
+from orbit.element_files import is_skipped, read_element_file
+from orbit.flight_check import flown_constellation, warn_of_shared_places
 from orbit.given_contact_files import read_given_contacts
 from orbit.given_contacts import contacts_between, with_given
 from orbit.given_grid import GridError, read_pairs
@@ -63,7 +65,7 @@ def constellation_of(scenario: Scenario) -> Constellation:
     try:
         if table.kind == "walker":
             in_plane = table.satellites // table.planes
-            return walker(
+            found = walker(
                 f"{table.inclination_deg}: {table.satellites}/{table.planes}/{table.phasing}",
                 epoch=epoch_of(scenario),
                 altitude_km=None if table.mean_motion_rev_day else table.altitude_km,
@@ -78,16 +80,38 @@ def constellation_of(scenario: Scenario) -> Constellation:
                 theory=table.theory,
                 propagator=table.propagator,
             )
+            return _without(found, table.skip)
         path = given_path(table.path, "constellation.path")
         assert path is not None  # the schema asks for it
-        found = from_file(path, propagator=table.propagator)
+        found = flown_constellation(
+            read_element_file(path, epoch=epoch_of(scenario), skip=table.skip, on_error=table.on_error),
+            epoch=epoch_of(scenario),
+            horizon_s=scenario.horizon_s,
+            propagator=table.propagator,
+            on_error=table.on_error,
+            limit=table.limit,
+        )
     except ScenarioError:
         raise
     except OSError as error:
         raise ScenarioError(f"constellation.path: found {table.path!r}: {error.strerror}") from error
     except ValueError as error:
         raise ScenarioError(f"constellation: {error}") from error
-    return found.take(slice(0, table.limit)) if table.limit else found
+    warn_of_shared_places(found, epoch_of(scenario))
+    return found
+
+
+def _without(shell: Constellation, skip: Sequence[str | int]) -> Constellation:
+    """The satellites of a shell but those that are named."""
+    unknown = [word for word in skip if not is_skipped(shell.names, [word])]
+    if unknown:
+        raise ScenarioError(
+            f"constellation.skip: found {unknown[0]!r}, allowed are {shell.names[0]!r} to {shell.names[-1]!r}"
+        )
+    kept = [k for k, name in enumerate(shell.names) if not is_skipped([name], skip)]
+    if not kept:
+        raise ScenarioError("constellation.skip: found every satellite, allowed are all but one")
+    return shell.take(np.array(kept)) if skip else shell
 
 
 def stations_of(scenario: Scenario) -> list[GroundStation]:

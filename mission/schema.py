@@ -81,6 +81,13 @@ class Constellation(Table):
     )
     path: str = Field("", description="element file (tle, omm); $NAME is replaced from the environment")
     limit: int = Field(0, ge=0, description="use only the first so many satellites of the file; 0 is all")
+    skip: tuple[str | int, ...] = Field(
+        (), description="satellites that are left out, by name or by catalogue number"
+    )
+    on_error: Literal["error", "skip"] = Field(
+        "error",
+        description="element sets that cannot be read or flown over the horizon: end with an error, or leave them out",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Constellation:
@@ -104,6 +111,11 @@ class Constellation(Table):
                     f"plane_phase_deg: found {len(self.plane_phase_deg)} values, "
                     f"allowed one per plane, {self.planes}"
                 )
+            for key, value in {"path": self.path, "limit": self.limit}.items():
+                if value:
+                    raise ValueError(
+                        f'{key}: found {value!r} with kind = "walker", allowed with kind = "tle" or "omm"'
+                    )
             if self.plane_phase_deg and self.half_slot_shift:
                 raise ValueError("plane_phase_deg: found beside half_slot_shift, allowed is one of them")
         elif not self.path:

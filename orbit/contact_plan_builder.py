@@ -17,6 +17,7 @@ from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
 from orbit.contact_plan_files import load, save
 from orbit.contact_plan_header import ContactPlanFileError
 from orbit.contacts import Progress, check_horizon, passes_of, suitable_search
+from orbit.earth_orientation import DAY_S, warn_of_old_orientation
 from orbit.ephemeris import Ephemeris, over_groups
 from orbit.frames import LIGHT_KM_S, earth_orientation
 from orbit.given_grid import given_grid
@@ -31,7 +32,7 @@ from orbit.intersatellite import (
 from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
 
-ENGINE_VERSION = 9  # raise it with every change that changes a contact plan: it invalidates the cache
+ENGINE_VERSION = 10  # raise it with every change that changes a contact plan: it invalidates the cache
 PASS_SAMPLES = 24  # of range and rate over a pass, at the middles of equal parts
 
 
@@ -131,6 +132,7 @@ def build_contact_plan(
     """
     check_horizon(horizon_s)
     warn_of_old_elements(constellation, epoch, horizon_s)
+    warn_of_old_orientation(epoch, horizon_s)
     cached = (
         None
         if cache_dir is None
@@ -306,7 +308,7 @@ def _key(
     for array in (
         constellation.plane,
         constellation.slot,
-        *earth_orientation(epoch, np.array([0.0, horizon_s])),
+        *earth_orientation(epoch, np.arange(0.0, horizon_s + 2 * DAY_S, DAY_S)),  # daily, as its table
     ):
         content.update(np.ascontiguousarray(array).tobytes())
     return content.hexdigest()

@@ -23,6 +23,7 @@ PART_POINTS = PART_POINTS + 0.5
 NEAREST_STEPS = 4  # of Newton's method on the range rate, from the nearest of these points
 SLEW_SAMPLE_S = 10.0
 SINKING_SAMPLE_S = 10.0
+ONE_PLACE_KM = 1e-3  # nearer than a metre there is no direction to turn to
 PAIR_NODES = 400_000  # pairs times nodes looked at together
 
 
@@ -81,11 +82,14 @@ def windows_of_slow_turns(motion: Ephemeris, pairs: np.ndarray, max_slew_rad_s: 
 
 def turn_rad_s(r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray) -> np.ndarray:
     """How fast the second satellite moves over the sky of the first, in the local vertical frame of that one; inertial
-    states are (..., 3)."""
+    states are (..., 3).  Two in one place (docked) need not turn."""
     sight, closing = r2 - r1, v2 - v1
     square = dot(sight, sight)[..., None]
+    in_one_place = square[..., 0] < ONE_PLACE_KM**2
+    square = np.where(in_one_place[..., None], np.inf, square)
     turn = np.cross(sight, closing) / square - np.cross(r1, v1) / dot(r1, r1)[..., None]
-    return np.linalg.norm(turn - dot(turn, sight)[..., None] * sight / square, axis=-1)
+    turn_rad_s = np.linalg.norm(turn - dot(turn, sight)[..., None] * sight / square, axis=-1)
+    return np.where(in_one_place, 0.0, turn_rad_s)
 
 
 def line_of_sight(

@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from enum import StrEnum
 from pathlib import Path
@@ -23,10 +20,11 @@ from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations
 from mission.record import write_text
 from mission.schema import Scenario
 from orbit.access_summary import Access, access_of_pairs, access_of_satellites, access_of_stations
-from orbit.constellation import OldElementsWarning, warn_of_old_elements
+from orbit.constellation import warn_of_old_elements
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import csv_metadata, metadata_path, to_csv, to_json, to_rows
 from orbit.dtn_files import to_hdtn, to_ion
+from orbit.earth_orientation import warn_of_old_orientation
 from orbit.omm_export import to_omm
 from server_app.ground_map import map_page
 from skysplit.arguments import ScenarioArgument, SetOption, fail, read_scenario
@@ -153,8 +151,8 @@ def constellation(
             case ConstellationFormat.OMM:
                 text = to_omm(satellites)
         if output is not ConstellationFormat.CZML:  # of which the contacts warn
-            with _old_elements_told():
-                warn_of_old_elements(satellites, epoch, resolved.horizon_s)
+            warn_of_old_elements(satellites, epoch, resolved.horizon_s)
+            warn_of_old_orientation(epoch, resolved.horizon_s)
     except ValueError as error:
         fail(str(error))
     if out is None:
@@ -167,10 +165,7 @@ def constellation(
 def planned_contacts(scenario: Scenario) -> ContactPlan:
     """The scenario's contact plan, with a progress bar, or the end of the command with one error."""
     try:
-        with (
-            _old_elements_told(),
-            Progress(console=_STDERR, transient=True, disable=not _STDERR.is_terminal) as progress,
-        ):
+        with Progress(console=_STDERR, transient=True, disable=not _STDERR.is_terminal) as progress:
             task = progress.add_task("contacts", total=1.0)
             return contact_plan_of(
                 scenario,
@@ -179,18 +174,6 @@ def planned_contacts(scenario: Scenario) -> ContactPlan:
             )
     except ValueError as error:
         fail(str(error))
-
-
-@contextmanager
-def _old_elements_told() -> Iterator[None]:
-    """Say on stderr, in a line each, which elements are too old, once what is done within is done."""
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always", OldElementsWarning)
-        yield
-    for warning in warned:
-        _STDERR.print(
-            f"warning: {warning.message}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
 
 
 def _table(plan: ContactPlan) -> Table:

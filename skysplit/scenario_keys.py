@@ -67,8 +67,6 @@ def toml_value(value: Any) -> str:
             return f'"{escaped}"'
         case datetime():
             return f'"{value:%Y-%m-%dT%H:%M:%SZ}"'
-        case list() | tuple() if all(isinstance(one, (int, float)) for one in value):
-            return repr(list(value))
         case list() | tuple() if not any(isinstance(one, Mapping) for one in value):
             return "[" + ", ".join(toml_value(one) for one in value) + "]"
         case list() | tuple():
@@ -115,7 +113,12 @@ def _list_of(item: Any) -> str:
         return "list of tables"
     if get_origin(item) is Literal:
         return "list of " + ", ".join(toml_value(value) for value in get_args(item))
-    kinds = {float: "numbers", str: "text", tuple[str, str]: "[text, text]"}
+    kinds = {
+        float: "numbers",
+        str: "text",
+        str | int: "texts or whole numbers",
+        tuple[str, str]: "[text, text]",
+    }
     return f"list of {kinds.get(item, '[azimuth, elevation]')}"
 
 
