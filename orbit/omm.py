@@ -40,7 +40,8 @@ _REQUIRED = {  # what a message must say where it says it: SGP4 elements are not
     "MEAN_ELEMENT_THEORY": ("SGP4", "SGP/SGP4"),
 }
 
-
+UNKNOWN = "UNKNOWN"
+_IDENTITIES = ("OBJECT_NAME", "OBJECT_ID")
 _EPOCH = re.compile(r"(\d{4})-(?:(\d\d)-(\d\d)|(\d{3}))T(\d\d):(\d\d):(\d\d(?:\.\d*)?)Z?", re.ASCII)
 
 
@@ -80,9 +81,14 @@ def omm_sets(text: str, source: str) -> Iterator[SetToRead]:
         if isinstance(given, ElementsError):
             yield SetToRead((), partial(refuse, str(given)))
             continue
-        fields = {key: value for key, value in given.items() if value.strip()}  # blank is not given
+        fields = {key: value for key, value in given.items() if _is_given(key, value)}
         labels = (fields.get("OBJECT_NAME", ""), fields.get("NORAD_CAT_ID", ""))
         yield SetToRead(labels, partial(_omm_set, where, fields))
+
+
+def _is_given(key: str, value: str) -> bool:
+    """Blank is not given, and the standard's word for a name or designator that nobody knows identifies no object."""
+    return bool(value.strip()) and not (key in _IDENTITIES and value.strip().upper() == UNKNOWN)
 
 
 def _json_records(text: str, source: str) -> Iterator[_Record]:

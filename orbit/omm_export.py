@@ -9,6 +9,7 @@ import numpy as np
 from astropy.time import Time
 
 from orbit.constellation import Constellation
+from orbit.omm import UNKNOWN
 
 FIRST_NUMBER = 80_001  # analysts' numbers: the catalogue gives them to nobody
 
@@ -42,7 +43,7 @@ def omm_records(constellation: Constellation) -> list[dict[str, Any]]:
         {
             "CCSDS_OMM_VERS": "3.0",
             "OBJECT_NAME": name,
-            "OBJECT_ID": constellation.designator[k] or "UNKNOWN",
+            "OBJECT_ID": constellation.designator[k] or UNKNOWN,
             "CENTER_NAME": "EARTH",
             "REF_FRAME": "TEME",
             "TIME_SYSTEM": "UTC",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -14,6 +15,7 @@ import numpy as np
 from mission.scenario import ScenarioError, parse_scenario
 from mission.schema import Scenario
 from orbit.element_files import OnError, read_element_file
+from orbit.elements import ElementsWarning
 from orbit.frames import joined_julian_date
 from skysplit.scenario_keys import scenario_keys, table_descriptions, toml_value
 
@@ -93,7 +95,10 @@ def element_values(path: Path, limit: int, skip: Sequence[str], on_error: OnErro
         orbit.elements.ElementsError: The file is not readable; the message names the line.
         OSError: There is no such file.
     """
-    satellites = read_element_file(path, skip=skip, on_error=on_error)
+    with warnings.catch_warnings():
+        # The scenario's constellation is read from the file again, for its epoch, and warns of what is there.
+        warnings.simplefilter("ignore", ElementsWarning)
+        satellites = read_element_file(path, skip=skip, on_error=on_error)
     if limit:
         satellites = satellites.take(np.arange(min(limit, len(satellites.names))))
     elements = satellites.elements
@@ -101,7 +106,7 @@ def element_values(path: Path, limit: int, skip: Sequence[str], on_error: OnErro
     epoch = joined_julian_date(elements.epoch_jd[newest], elements.epoch_fraction[newest])
     start = epoch.to_datetime(timezone=UTC, leap_second_strict="silent")
     return {
-        "description": f"{len(satellites.names)} satellites of {path.name}",
+        "description": f"Satellites of {path.name}",
         "epoch": start.replace(minute=0, second=0, microsecond=0),
         # Told by its content when it is read; the word is for people.
         "constellation.kind": "tle" if path.suffix in (".txt", ".tle") else "omm",

@@ -155,6 +155,8 @@ def test_epoch_and_drag_of_each_satellite_are_those_of_its_set(tmp_path: Path) -
         ({**OMM, "OBJECT_NAME": " "}, "100001"),
         ({**OMM, "NORAD_CAT_ID": None}, "FIRST BEYOND"),
         ({**OMM, "NORAD_CAT_ID": 270288123}, "FIRST BEYOND"),
+        ({**OMM, "OBJECT_NAME": "UNKNOWN"}, "100001"),
+        ({**OMM, "OBJECT_ID": "UNKNOWN"}, "FIRST BEYOND"),
     ],
 )
 def test_an_object_without_a_name_is_called_by_what_identifies_it(
@@ -163,6 +165,12 @@ def test_an_object_without_a_name_is_called_by_what_identifies_it(
     found = from_file(written(tmp_path, json.dumps([fields])))
     assert found.names == (name,)
     assert found.catalogue_number == (int(fields["NORAD_CAT_ID"] or 0),)
+    assert "UNKNOWN" not in found.designator
+
+
+def test_objects_of_one_name_and_no_known_designator_are_told_apart_by_number(tmp_path: Path) -> None:
+    objects = [{**OMM, "OBJECT_NAME": "DEB", "OBJECT_ID": "UNKNOWN", "NORAD_CAT_ID": n} for n in (7, 8)]
+    assert from_file(written(tmp_path, json.dumps(objects))).names == ("DEB (7)", "DEB (8)")
 
 
 @pytest.mark.parametrize("form", [as_json, as_kvn, as_xml, as_csv])
@@ -413,3 +421,12 @@ def test_init_leaves_out_what_it_is_told_to(tmp_path: Path, monkeypatch) -> None
         done = RUNNER.invoke(app, ["init", str(file), "--elements", str(elements), *words])
         assert done.exit_code == 0, done.stderr
         assert constellation_of(load_scenario(str(file))).names == ("ALDER 1",)
+
+
+def test_init_says_once_what_it_does_with_a_file(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "astropy").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    elements = written(tmp_path, 2 * tle("ALDER 1", model_of()))
+    done = RUNNER.invoke(app, ["init", str(tmp_path / "ours.toml"), "--elements", str(elements)])
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("warning: ") == done.stderr.count("ALDER 1: 2 sets") == 1

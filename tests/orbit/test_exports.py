@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
+import tempfile
+import warnings
+from dataclasses import fields, replace
 from pathlib import Path
 
 import astropy.units as u
@@ -20,7 +22,7 @@ from sgp4.api import Satrec
 from skyfield.api import EarthSatellite, load
 
 from benchmarks.routing_cases import random_plan
-from orbit.constellation import walker
+from orbit.constellation import from_file, walker
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
 from orbit.contact_plan_builder import (
     InterOrbitLink,
@@ -41,6 +43,7 @@ from orbit.contact_plan_files import (
     load as load_plan,
 )
 from orbit.dtn_files import from_hdtn, from_ion, to_hdtn, to_ion
+from orbit.elements import MeanElements
 from orbit.link_budget import LinkBudget
 from orbit.omm_export import omm_records, to_omm
 from orbit.stations import GroundStation
@@ -259,3 +262,52 @@ def test_sgp4_and_skyfield_fly_our_omm_as_we_do() -> None:
         skyfield = EarthSatellite.from_omm(timescale, {key: str(value) for key, value in record.items()})
         assert skyfield.name == record["OBJECT_NAME"]
         assert np.linalg.norm(position_km(skyfield.model, later) - position_km(ours, later)) < 2e-5
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    epoch=st.sampled_from(["2016-12-31T23:59:60.5", "1990-01-01T00:00:00", "2026-07-01T12:34:56.789012"]),
+    planes=st.integers(1, 5),
+    slots=st.integers(1, 6),
+    angles=st.tuples(*[st.floats(-360, 360) | st.sampled_from([-360.0, -1e-15, 0.0, 360.0])] * 3),
+    inclination=st.floats(0, 180),
+    altitude_km=st.floats(300, 36_000),
+    bstar=st.floats(-1, 1),
+    known=st.integers(0, 2),
+)
+def test_our_omm_is_read_back_as_the_same_satellites(
+    epoch: str,
+    planes: int,
+    slots: int,
+    angles: tuple,
+    inclination: float,
+    altitude_km: float,
+    bstar: float,
+    known: int,
+) -> None:
+    shell = walker(
+        f"{inclination:.6f}: {planes * slots}/{planes}/0", epoch=Time(epoch), altitude_km=altitude_km, ecc=0.01,
+        raan_deg=angles[0], argp_deg=angles[1], anomaly_deg=angles[2],
+    )  # fmt: skip
+    identities = [(25544, "1998-067A"), (80001, ""), *[(0, "")] * len(shell)]
+    fleet = replace(
+        shell,
+        elements=replace(shell.elements, bstar=np.full(len(shell), bstar)),
+        catalogue_number=tuple(number for number, _ in identities[2 - known :][: len(shell)]),
+        designator=tuple(word for _, word in identities[2 - known :][: len(shell)]),
+    )
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = Path(folder, "fleet.json")
+        path.write_text(to_omm(fleet))
+        back = from_file(path)
+    assert back.names == fleet.names
+    assert back.designator == fleet.designator
+    assert len(set(back.catalogue_number)) == len(fleet)
+    for ours, theirs in zip(fleet.catalogue_number, back.catalogue_number, strict=True):
+        assert theirs == ours if ours else 80_000 < theirs < 90_000
+    assert np.abs((back.element_epoch - fleet.element_epoch).to_value("s")).max() < 1e-6
+    for field in fields(MeanElements):
+        if not field.name.startswith("epoch"):
+            ours, theirs = (getattr(one.elements, field.name) for one in (fleet, back))
+            np.testing.assert_allclose(theirs, ours, rtol=1e-15, atol=1e-15, err_msg=field.name)
