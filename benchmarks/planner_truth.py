@@ -4,8 +4,8 @@
         [--scenarios demo eurosat paper planet walker-72]
 
 Bars: in every drawn world and shipped scenario the replay, which takes from a plan its decisions alone, ends within 1 %
-of it; the checker finds nothing; every named mutation, and every drawn one, of plans of all modes is found; of so many pairs of rounds the one that asks
-for less, or is given more, is never later (by 0.1 %).  Plans of
+of it; the checker finds nothing; every named mutation, and every drawn one, of plans of all modes is found; of so many
+pairs of rounds the one that asks for less, or is given more, is never later (by 0.1 %).  Plans of
 shipped scenarios take the adapter and mode of their file, and the on-board baselines beside.  Exits 1 below a bar.
 """
 

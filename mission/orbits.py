@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from astropy.time import Time
@@ -13,8 +15,8 @@ from mission import schema
 from mission.plain_text import is_node_name, plain
 from mission.scenario import ScenarioError, given_path
 from mission.schema import Scenario
-from orbit.constellation import Constellation, from_file, walker
-from orbit.contact_plan import ContactPlan, LinkKind
+from orbit.constellation import Constellation, walker
+from orbit.contact_plan import ContactPlan, LinkKind, Node
 from orbit.contact_plan_builder import (
     InterOrbitLink,
     IntraOrbitLink,
@@ -23,11 +25,22 @@ from orbit.contact_plan_builder import (
     build_contact_plan,
 )
 from orbit.eclipse import find_eclipses
+from orbit.element_files import is_skipped, read_element_file
+from orbit.flight_check import flown_constellation, warn_of_shared_places
+from orbit.given_contact_files import read_given_contacts
+from orbit.given_contacts import contacts_between, with_given
+from orbit.given_grid import GridError, read_pairs
 from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
 from orbit.sunlit_links import downlinks_in_sunlight
 
 _BPS_PER_MBPS = 1e6
+_FIELD_OF_LINK = {"sgl": "space_ground", "intra_orbit": "intra_orbit", "inter_orbit": "inter_orbit"}
+_KINDS_OF_LINK = {
+    "sgl": (LinkKind.DOWNLINK, LinkKind.UPLINK),
+    "intra_orbit": (LinkKind.INTRA_ISL,),
+    "inter_orbit": (LinkKind.INTER_ISL,),
+}
 
 
 def cache_directory() -> Path:
@@ -53,7 +66,7 @@ def constellation_of(scenario: Scenario) -> Constellation:
     try:
         if table.kind == "walker":
             in_plane = table.satellites // table.planes
-            return walker(
+            found = walker(
                 f"{table.inclination_deg}: {table.satellites}/{table.planes}/{table.phasing}",
                 epoch=epoch_of(scenario),
                 altitude_km=None if table.mean_motion_rev_day else table.altitude_km,
@@ -68,23 +81,44 @@ def constellation_of(scenario: Scenario) -> Constellation:
                 theory=table.theory,
                 propagator=table.propagator,
             )
+            return _without(found, table.skip)
         path = given_path(table.path, "constellation.path")
         assert path is not None  # the schema asks for it
-        found = from_file(path, propagator=table.propagator)
+        found = flown_constellation(
+            read_element_file(path, epoch=epoch_of(scenario), skip=table.skip, on_error=table.on_error),
+            epoch=epoch_of(scenario),
+            horizon_s=scenario.horizon_s,
+            propagator=table.propagator,
+            on_error=table.on_error,
+            limit=table.limit,
+        )
     except ScenarioError:
         raise
     except OSError as error:
         raise ScenarioError(f"constellation.path: found {table.path!r}: {error.strerror}") from error
     except ValueError as error:
         raise ScenarioError(f"constellation: {error}") from error
-    found = found.take(slice(0, table.limit)) if table.limit else found
     for number, name in enumerate(found.names, 1):
         if not is_node_name(name):
             raise ScenarioError(
                 f"constellation.path: satellite {number} of {table.path!r}: found the name {plain(name, 80)!r}; "
                 "allowed: 1 to 64 printable characters, not . or .."
             )
+    warn_of_shared_places(found, epoch_of(scenario))
     return found
+
+
+def _without(shell: Constellation, skip: Sequence[str | int]) -> Constellation:
+    """The satellites of a shell but those that are named."""
+    unknown = [word for word in skip if not is_skipped(shell.names, [word])]
+    if unknown:
+        raise ScenarioError(
+            f"constellation.skip: found {unknown[0]!r}, allowed are {shell.names[0]!r} to {shell.names[-1]!r}"
+        )
+    kept = [k for k, name in enumerate(shell.names) if not is_skipped([name], skip)]
+    if not kept:
+        raise ScenarioError("constellation.skip: found every satellite, allowed are all but one")
+    return shell.take(np.array(kept)) if skip else shell
 
 
 def stations_of(scenario: Scenario) -> list[GroundStation]:
@@ -102,8 +136,16 @@ def stations_of(scenario: Scenario) -> list[GroundStation]:
     ]
 
 
-def links_of(scenario: Scenario) -> Links:
-    """The scenario's link classes; the acquisition of inter-orbit links and antenna set-up are the planner's."""
+def links_of(scenario: Scenario, names: Sequence[str] = ()) -> Links:
+    """The scenario's link classes; the acquisition of inter-orbit links and antenna set-up are the planner's.
+
+    Args:
+        scenario: Read and checked.
+        names: Of the satellites, which a file of pairs refers to.
+
+    Raises:
+        ScenarioError: The file of pairs is not there, or not readable as one.
+    """
     sgl, intra, inter = scenario.links.sgl, scenario.links.intra_orbit, scenario.links.inter_orbit
     return Links(
         space_ground=SpaceGroundLink(
@@ -123,11 +165,32 @@ def links_of(scenario: Scenario) -> Links:
         else InterOrbitLink(
             rate_bps=inter.mbps * _BPS_PER_MBPS,
             topology=inter.topology,
+            pairs=_pairs_of(inter.pairs, names),
+            terminals=inter.terminals,
             max_range_km=inter.max_range_km,
             grazing_altitude_km=inter.grazing_altitude_km,
             max_slew_deg_s=inter.max_slew_deg_s or None,
         ),
     )
+
+
+def _pairs_of(
+    pairs: str | tuple[tuple[str, str], ...], names: Sequence[str]
+) -> tuple[tuple[str, str], ...] | Literal["same-slot"]:
+    """A grid as the scenario gives it: pairs of names, the word same-slot, or a file."""
+    if isinstance(pairs, tuple):
+        return pairs
+    if pairs == "same-slot":
+        return "same-slot"
+    path = given_path(pairs, "links.inter_orbit.pairs")
+    if path is None:
+        return ()
+    try:
+        return read_pairs(path, names)
+    except OSError as error:
+        raise ScenarioError(f"links.inter_orbit.pairs: found {pairs!r}: {error.strerror}") from error
+    except GridError as error:
+        raise ScenarioError(f"links.inter_orbit.pairs: {error}") from error
 
 
 def _rate(mbps: float, budget: schema.LinkBudget) -> float | LinkBudget:
@@ -146,22 +209,48 @@ def eclipses_of(scenario: Scenario, constellation: Constellation) -> np.ndarray:
     return find_eclipses(constellation, epoch=epoch_of(scenario), horizon_s=scenario.horizon_s)
 
 
+def _given_contacts(scenario: Scenario, path: Path, nodes: Sequence[Node]) -> np.ndarray:
+    """The contacts of the scenario's file, of the links that it gives."""
+    sgl, intra, inter = scenario.links.sgl, scenario.links.intra_orbit, scenario.links.inter_orbit
+    given = read_given_contacts(
+        path,
+        epoch=epoch_of(scenario),
+        nodes=nodes,
+        columns={kind: name for kind, name in scenario.contacts.columns.model_dump().items() if name},
+        called=scenario.contacts.called,
+    )
+    rates_bps = {
+        LinkKind.DOWNLINK: None if sgl.down_budget.enabled else sgl.down_mbps * _BPS_PER_MBPS,
+        LinkKind.UPLINK: None if sgl.up_budget.enabled else sgl.up_mbps * _BPS_PER_MBPS,
+        LinkKind.INTRA_ISL: intra.mbps * _BPS_PER_MBPS,
+        LinkKind.INTER_ISL: inter.mbps * _BPS_PER_MBPS,
+    }
+    contacts = contacts_between(given, nodes, rates_bps=rates_bps, horizon_s=scenario.horizon_s)
+    kinds = [kind for link in scenario.contacts.links for kind in _KINDS_OF_LINK[link]]
+    return contacts[np.isin(contacts["kind"], kinds)]
+
+
 def contact_plan_of(
     scenario: Scenario,
     constellation: Constellation,
     *,
     progress: Callable[[float], None] | None = None,
 ) -> ContactPlan:
-    """All contacts of the horizon, from the user's cache where they were computed before.
+    """All contacts of the horizon, from the user's cache where they were computed before, or as a file gives them.
 
     Raises:
-        ScenarioError: No satellite ever sees a station, or the elements cannot be propagated that far.
+        ScenarioError: No satellite ever sees a station, the elements cannot be propagated that far, or the file of
+            contacts is not one.
     """
+    path = given_path(scenario.contacts.path, "contacts.path")
+    links, stations = links_of(scenario, constellation.names), stations_of(scenario)
+    if path is not None:
+        links = replace(links, **{_FIELD_OF_LINK[link]: None for link in scenario.contacts.links})
     try:
         plan = build_contact_plan(
             constellation,
-            stations_of(scenario),
-            links_of(scenario),
+            stations,
+            links,
             epoch=epoch_of(scenario),
             horizon_s=scenario.horizon_s,
             progress=progress,
@@ -169,9 +258,21 @@ def contact_plan_of(
         )
     except ValueError as error:
         raise ScenarioError(f"contact plan: {error}") from error
+    if path is not None:
+        try:
+            plan = with_given(plan, _given_contacts(scenario, path, plan.nodes), constellation, stations)
+        except OSError as error:
+            raise ScenarioError(f"contacts.path: found {str(path)!r}: {error.strerror}") from error
+        except ValueError as error:
+            raise ScenarioError(f"contacts.path: {error}") from error
     if scenario.power.downlink == "sunlight":
         plan = downlinks_in_sunlight(plan, eclipses_of(scenario, constellation))
     if not len(plan.of_kind(LinkKind.DOWNLINK)):
+        if path is not None and "sgl" in scenario.contacts.links:
+            raise ScenarioError(
+                f"contacts.path: found {str(path)!r}, which gives no downlink within {scenario.horizon_h} h of "
+                f"{plan.epoch_utc}; allowed: contacts of satellites and stations within that time"
+            )
         raise ScenarioError(
             f"horizon_h: no contact between {len(constellation)} satellites and {len(scenario.ground.stations)} "
             f"stations within {scenario.horizon_h} h; allowed: a horizon, mask and stations that see each other"

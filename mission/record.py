@@ -281,8 +281,12 @@ def scenario_of(run: Mapping[str, Any]) -> Scenario:
 def write_text(path: Path, text: str) -> None:
     """Write a file under a temporary name, then rename it."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_table(path: Path, table: pa.Table) -> None:

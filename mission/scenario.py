@@ -14,7 +14,8 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -104,7 +105,10 @@ def scenario_to_dict(scenario: Scenario) -> dict[str, Any]:
 
 
 def scalar_keys() -> Iterator[tuple[str, Any]]:
-    """Every dotted key that an override may set, with its default (``None`` where a file must give it)."""
+    """Every dotted key that an override may set, with its default (``None`` where a file must give it).
+
+    A list of tables, as ``ground.stations``, is set as a whole.
+    """
     yield from _scalar_keys(Scenario, "")
 
 
@@ -130,7 +134,7 @@ def _scalar_keys(table: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any
         annotation = field.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield from _scalar_keys(annotation, f"{prefix}{name}.")
-        elif not _item_table(annotation):
+        else:
             yield prefix + name, None if field.is_required() else field.default
 
 
@@ -164,13 +168,22 @@ def _coerced(table: type[BaseModel], values: Any) -> Any:
         annotation = field.annotation if field else None
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             result[key] = _coerced(annotation, value)
-        elif isinstance(value, list) and (item := _item_table(annotation)):
-            result[key] = tuple(_coerced(item, entry) for entry in value)
-        elif isinstance(value, str) and (annotation in (int, float, bool) or get_origin(annotation) is tuple):
+        elif item := _item_table(annotation):
+            entries = _parsed(value) if isinstance(value, str) else value
+            is_list = isinstance(entries, list | tuple)
+            result[key] = tuple(_coerced(item, entry) for entry in entries) if is_list else entries
+        elif isinstance(value, str) and _is_written_as_toml(annotation, value):
             result[key] = _tuples(_parsed(value))
         else:
             result[key] = _tuples(value)
     return result
+
+
+def _is_written_as_toml(annotation: Any, text: str) -> bool:
+    """Whether the text of an override stands for a value that is no text itself."""
+    if get_origin(annotation) in (Union, UnionType):
+        return text.startswith("[") and any(get_origin(kind) is tuple for kind in get_args(annotation))
+    return annotation in (int, float, bool) or get_origin(annotation) is tuple
 
 
 def _item_table(annotation: Any) -> type[BaseModel] | None:
@@ -205,7 +218,8 @@ def _is_within(finding: ErrorDetails, outer: ErrorDetails) -> bool:
 
 def _line(finding: ErrorDetails, file: str, overridden: set[str]) -> str:
     key = ".".join(str(part) for part in finding["loc"])
-    where = f"--set {key}" if key in overridden else f"{file}: {key}"
+    is_set = any(key == one or key.startswith(f"{one}.") for one in overridden)
+    where = f"--set {key}" if is_set else f"{file}: {key}"
     found = finding["input"]
     match finding["type"]:
         case "extra_forbidden":

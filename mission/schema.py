@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -19,10 +19,23 @@ SlewRate = Annotated[
 ]
 Decibel = Annotated[float, Field(ge=-60.0, le=150.0)]
 Azimuth = Annotated[float, Field(ge=0.0, le=360.0)]
-Elevation = Annotated[float, Field(ge=-5.0, lt=90.0)]
+Elevation = Annotated[
+    float, Field(ge=-5.0, lt=90.0)
+]  # a mask: below 0 where a station looks down from a height
 # Of a shared adapter, by accuracy per mission hour: docs/concepts.md, "Joint steps".
 SATELLITES_PER_STEP = 24
 Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
+
+
+def _text_or_pairs(value: object) -> object:
+    """Refuse what is neither text nor a list of pairs of text in one sentence, not in one for each of the two."""
+    is_list = isinstance(value, tuple | list) and all(
+        isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
+        for pair in value
+    )
+    if not (is_list or isinstance(value, str)):
+        raise ValueError("allowed: [[name, name], …], a file, or same-slot")
+    return value
 
 
 class Table(BaseModel):
@@ -70,6 +83,13 @@ class Constellation(Table):
     )
     path: str = Field("", description="element file (tle, omm); $NAME is replaced from the environment")
     limit: int = Field(0, ge=0, description="use only the first so many satellites of the file; 0 is all")
+    skip: tuple[str | int, ...] = Field(
+        (), description="satellites that are left out, by name or by catalogue number"
+    )
+    on_error: Literal["error", "skip"] = Field(
+        "error",
+        description="element sets that cannot be read or flown over the horizon: end with an error, or leave them out",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Constellation:
@@ -93,6 +113,11 @@ class Constellation(Table):
                     f"plane_phase_deg: found {len(self.plane_phase_deg)} values, "
                     f"allowed one per plane, {self.planes}"
                 )
+            for key, value in {"path": self.path, "limit": self.limit}.items():
+                if value:
+                    raise ValueError(
+                        f'{key}: found {value!r} with kind = "walker", allowed with kind = "tle" or "omm"'
+                    )
             if self.plane_phase_deg and self.half_slot_shift:
                 raise ValueError("plane_phase_deg: found beside half_slot_shift, allowed is one of them")
         elif not self.path:
@@ -107,7 +132,7 @@ class Station(Table):
     lat_deg: float = Field(ge=-90.0, le=90.0, description="geodetic latitude, north positive")
     lon_deg: float = Field(ge=-180.0, le=360.0, description="longitude, east positive")
     height_m: float = Field(0.0, ge=-500.0, le=9_000.0, description="above the ellipsoid")
-    mask_deg: float = Field(10.0, ge=0.0, lt=90.0, description="elevation mask")
+    mask_deg: Elevation = Field(10.0, description="elevation mask")
     mask_profile_deg: tuple[tuple[Azimuth, Elevation], ...] = Field(
         (), description="the mask by azimuth from north over east, linear in between, instead of mask_deg"
     )
@@ -188,11 +213,25 @@ class InterOrbitLink(Table):
     """Laser links between planes."""
 
     topology: Literal["none", "grid", "all"] = Field("grid", description="which pairs may link")
+    pairs: Annotated[str | tuple[tuple[str, str], ...], BeforeValidator(_text_or_pairs)] = Field(
+        "",
+        description="the grid: [[name, name], …], a file of two names or numbers a line, or same-slot; "
+        "empty matches neighbouring planes by phase",
+    )
+    terminals: int = Field(2, ge=1, le=16, description="lasers a satellite has for other planes")
     mbps: Positive = Field(500.0, description="each way")
     grazing_altitude_km: GrazingAltitude = 80.0
     max_range_km: Positive = Field(5000.0, description="longest link")
     max_slew_deg_s: SlewRate = 0.0
     acquisition_s: NotNegative = Field(10.0, description="pointing and acquisition before data flow")
+
+    @model_validator(mode="after")
+    def _pairs_are_a_grid(self) -> InterOrbitLink:
+        if self.pairs and self.topology != "grid":
+            raise ValueError(
+                f'pairs: found with topology = "{self.topology}", allowed with topology = "grid"'
+            )
+        return self
 
 
 class Links(Table):
@@ -201,6 +240,56 @@ class Links(Table):
     sgl: SpaceGroundLink = SpaceGroundLink()
     intra_orbit: IntraOrbitLink = IntraOrbitLink()
     inter_orbit: InterOrbitLink = InterOrbitLink()
+
+
+class ContactColumns(Table):
+    """Names of the columns of a CSV of intervals; empty takes what analysis tools call them."""
+
+    source: str = Field("", description="one end: source, from, satellite, …")
+    target: str = Field("", description="the other end: target, to, station, observer, …")
+    start: str = Field("", description="UTC or seconds after the epoch: start, Start Time (UTCG), …")
+    end: str = Field("", description="UTC or seconds after the epoch: end, Stop Time (UTCG), …")
+    rate: str = Field(
+        "", description="bit/s, or as its unit says, from source to target: rate_bps, rate (Mbit/s), …"
+    )
+    light_time: str = Field("", description="seconds one way: owlt_s, …")
+
+
+class GivenContacts(Table):
+    """Contacts that were computed elsewhere and take the place of those of the orbits."""
+
+    path: str = Field(
+        "",
+        description="a contact plan of ION (.ion, .ionrc), HDTN (.json) or SkySplit (.csv, .parquet, .npz), or a table "
+        "of intervals (.csv, .txt); $NAME from the environment; empty computes all contacts",
+    )
+    links: tuple[Literal["sgl", "intra_orbit", "inter_orbit"], ...] = Field(
+        ("sgl", "intra_orbit", "inter_orbit"),
+        min_length=1,
+        description="the links that it gives; others of it are left out, others of the mission are computed",
+    )
+    nodes: tuple[str, ...] = Field(
+        (),
+        description='whom it calls otherwise: ["theirs = ours", …]; numbers count satellites, then stations, from 1',
+    )
+    columns: ContactColumns = ContactColumns()
+
+    @model_validator(mode="after")
+    def _says_who_is_meant(self) -> GivenContacts:
+        for entry in self.nodes:
+            theirs, equals, ours = (part.strip() for part in entry.partition("="))
+            if not (theirs and equals and ours):
+                raise ValueError(f'nodes: found {entry!r}, allowed: "theirs = ours"')
+        columns = [name for name in self.columns.model_dump().values() if name]
+        if not self.path and (self.nodes or columns):
+            raise ValueError('path: needed for nodes and columns, found ""')
+        return self
+
+    @property
+    def called(self) -> dict[str, str]:
+        """What the file calls a node, and our name of it."""
+        pairs = (entry.partition("=") for entry in self.nodes)
+        return {theirs.strip(): ours.strip() for theirs, _, ours in pairs}
 
 
 class Compute(Table):
@@ -466,6 +555,7 @@ class Scenario(Table):
     constellation: Constellation = Constellation()
     ground: Ground
     links: Links = Links()
+    contacts: GivenContacts = GivenContacts()
     compute: Compute = Compute()
     power: Power = Power()
     model: Model = Model()

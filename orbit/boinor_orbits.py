@@ -15,7 +15,7 @@ from astropy.time import Time
 
 from orbit.constellation import Constellation, from_elements
 from orbit.elements import ElementsError, MeanElements
-from orbit.frames import split_julian_date
+from orbit.frames import joined_julian_date, split_julian_date
 from orbit.osculating import (
     elements_from_state,
     gcrs_from_teme,
@@ -61,4 +61,4 @@ def to_boinor(constellation: Constellation) -> list[Orbit]:
 
 
 def _epoch(elements: MeanElements, k: int) -> Time:
-    return Time(elements.epoch_jd[k], elements.epoch_fraction[k], format="jd", scale="utc")
+    return joined_julian_date(elements.epoch_jd[k], elements.epoch_fraction[k])

@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 from astropy.time import Time
 
-from orbit.elements import ElementsError, MeanElements, check_range, read_tle
-from orbit.frames import EQUATORIAL_RADIUS_KM, split_julian_date
-from orbit.omm import looks_like_omm, read_omm
+from orbit.element_files import ElementFile, OnError, numbered, read_element_file
+from orbit.elements import ElementsError, MeanElements, check_range
+from orbit.frames import EQUATORIAL_RADIUS_KM, joined_julian_date, split_julian_date
+from orbit.orbit_warning import OrbitWarning
 from orbit.osculating import elements_from_state, mean_from_osculating, state_from_gcrs
 from orbit.planes import recognise_planes
 from orbit.propagation import J2, MU_KM3_S2, PROPAGATORS, RADIUS_KM
@@ -23,7 +24,7 @@ from orbit.propagation import J2, MU_KM3_S2, PROPAGATORS, RADIUS_KM
 OLD_ELEMENTS_DAYS = 30.0
 
 
-class OldElementsWarning(UserWarning):
+class OldElementsWarning(OrbitWarning):
     """Elements are used so far from their epoch that SGP4 no longer knows where the satellite is."""
 
 
@@ -35,8 +36,10 @@ class ConstellationError(ElementsError):
 class Constellation:
     """N satellites: unique ``names``, mean ``elements``, ``plane`` and ``slot`` (N,), and the ``propagator``.
 
-    Slots count the satellites of a plane in the order of flight.  Raises ``ConstellationError`` for names
-    that are not unique and for an unknown propagator.
+    Slots count the satellites of a plane in the order of flight.  ``catalogue_number`` (0 where there is
+    none) and ``designator`` ("1998-067A", or "") identify each satellite as the file of its elements does;
+    without them nothing is known.  Raises ``ConstellationError`` for names that are not unique and for an
+    unknown propagator.
     """
 
     names: tuple[str, ...]
@@ -44,8 +47,14 @@ class Constellation:
     plane: np.ndarray
     slot: np.ndarray
     propagator: str = "sgp4"
+    catalogue_number: tuple[int, ...] = ()
+    designator: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.catalogue_number:
+            object.__setattr__(self, "catalogue_number", (0,) * len(self.names))
+        if not self.designator:
+            object.__setattr__(self, "designator", ("",) * len(self.names))
         if self.propagator not in PROPAGATORS:
             allowed = ", ".join(PROPAGATORS)
             raise ConstellationError(f"propagator: found {self.propagator!r}, allowed are {allowed}")
@@ -65,11 +74,23 @@ class Constellation:
             self.plane[chosen],
             self.slot[chosen],
             self.propagator,
+            tuple(self.catalogue_number[i] for i in chosen),
+            tuple(self.designator[i] for i in chosen),
         )
 
     def propagated_by(self, propagator: str) -> Constellation:
         """The same satellites under another propagator."""
         return replace(self, propagator=propagator)
+
+    @property
+    def element_epoch(self) -> Time:
+        """The UTC epoch of each satellite's elements, shape (N,)."""
+        return joined_julian_date(self.elements.epoch_jd, self.elements.epoch_fraction)
+
+    @property
+    def bstar(self) -> np.ndarray:
+        """The drag term of each satellite's elements [1 / Earth radii], shape (N,); 0 where a file has none."""
+        return self.elements.bstar
 
     def age_days(self, epoch: Time) -> np.ndarray:
         """Days from the epoch of each satellite's elements to ``epoch``, shape (N,)."""
@@ -91,27 +112,47 @@ def warn_of_old_elements(constellation: Constellation, epoch: Time, horizon_s: f
         )
 
 
-def from_elements(names: Sequence[str], elements: MeanElements, *, propagator: str = "sgp4") -> Constellation:
+def from_elements(
+    names: Sequence[str],
+    elements: MeanElements,
+    *,
+    propagator: str = "sgp4",
+    catalogue_number: Sequence[int] = (),
+    designator: Sequence[str] = (),
+) -> Constellation:
     """A constellation of any mean elements; its planes and slots are recognised from them."""
     plane, slot = recognise_planes(elements)
-    return Constellation(_unique(names), elements, plane, slot, propagator)
+    identity = tuple(catalogue_number), tuple(designator)
+    return Constellation(numbered(names), elements, plane, slot, propagator, *identity)
 
 
-def from_file(path: Path | str, *, propagator: str = "sgp4") -> Constellation:
-    """The constellation of a file: TLE (two or three lines a satellite) or OMM (JSON, XML or KVN), told by
+def from_file(
+    path: Path | str,
+    *,
+    propagator: str = "sgp4",
+    epoch: Time | None = None,
+    skip: Sequence[str | int] = (),
+    on_error: OnError = "error",
+) -> Constellation:
+    """The constellation of a file: TLE (two or three lines a satellite) or OMM (JSON, XML, KVN or CSV), told by
     content.
 
-    Raises ``ElementsError`` naming file and line (or record and key) of the first fault, ``OSError``
-    without the file.
+    Each object is there once, with its elements nearest to ``epoch`` (or the newest); see
+    ``orbit.element_files.read_element_file``, also for ``skip`` and ``on_error``.  Raises ``ElementsError``
+    naming file and line (or record and key) of the first fault, ``OSError`` without the file.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ElementsError(
-            f"{path}: byte {error.start} is not UTF-8 text; allowed are TLE and OMM files"
-        ) from None
-    read = read_omm if looks_like_omm(text) else read_tle
-    return from_elements(*read(text, str(path)), propagator=propagator)
+    return of_element_file(read_element_file(path, epoch=epoch, skip=skip, on_error=on_error), propagator)
+
+
+def of_element_file(satellites: ElementFile, propagator: str = "sgp4") -> Constellation:
+    """The constellation of the satellites of a file that is read already."""
+    return from_elements(
+        satellites.names,
+        satellites.elements,
+        propagator=propagator,
+        catalogue_number=satellites.catalogue_number,
+        designator=satellites.designator,
+    )
 
 
 def walker(
@@ -236,13 +277,3 @@ def _mean_motion_rad_min(
     cos_inc = np.cos(np.radians(inclination_deg))
     shift = 0.75 * J2 * (RADIUS_KM / semi_major_km) ** 2 * (3 * cos_inc**2 - 1) / (1 - ecc**2) ** 1.5
     return float(np.sqrt(MU_KM3_S2 / semi_major_km**3) * (1 + shift) * 60.0)
-
-
-def _unique(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, the repeated ones told apart by a number: real catalogues hold several 'OBJECT A'."""
-    count: dict[str, int] = {}
-    unique = []
-    for name in names:
-        count[name] = count.get(name, 0) + 1
-        unique.append(name if count[name] == 1 else f"{name} #{count[name]}")
-    return tuple(unique)

@@ -17,19 +17,22 @@ from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
 from orbit.contact_plan_files import load, save
 from orbit.contact_plan_header import ContactPlanFileError
 from orbit.contacts import Progress, check_horizon, passes_of, suitable_search
+from orbit.earth_orientation import DAY_S, warn_of_old_orientation
 from orbit.ephemeris import Ephemeris, over_groups
 from orbit.frames import LIGHT_KM_S, earth_orientation
+from orbit.given_grid import given_grid
 from orbit.intersatellite import (
     GRAZING_ALTITUDE_KM,
     all_pairs,
     find_links,
     grid_neighbours,
     plane_neighbours,
+    same_slot_neighbours,
 )
 from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
 
-ENGINE_VERSION = 7  # raise it with every change that changes a contact plan: it invalidates the cache
+ENGINE_VERSION = 10  # raise it with every change that changes a contact plan: it invalidates the cache
 PASS_SAMPLES = 24  # of range and rate over a pass, at the middles of equal parts
 
 
@@ -77,16 +80,24 @@ class IntraOrbitLink(_SatelliteLink):
 class InterOrbitLink(_SatelliteLink):
     """Satellites of different planes, both ways at ``rate_bps``: the nearest neighbours (+grid) or all pairs.
 
-    ``acquisition_s`` is taken off every window once; leave it 0 where the planner accounts for it.
+    ``pairs`` gives the grid instead: names of satellites, or ``same-slot``, which pairs equal slot numbers of
+    neighbouring planes.  In a grid no satellite has more links than ``terminals``.  ``acquisition_s`` is taken off
+    every window once; leave it 0 where the planner accounts for it.
     """
 
     rate_bps: float
     topology: Literal["grid", "all"] = "grid"
+    pairs: tuple[tuple[str, str], ...] | Literal["same-slot"] = ()
+    terminals: int = 2
 
     def __post_init__(self) -> None:
         _check_above_zero("inter_orbit.rate_bps", self.rate_bps)
         if self.topology not in ("grid", "all"):
             raise LinkError(f"inter_orbit.topology: found {self.topology!r}, allowed are grid and all")
+        if self.pairs and self.topology != "grid":
+            raise LinkError(f"inter_orbit.pairs: found with topology {self.topology!r}, allowed with grid")
+        if self.terminals < 1:
+            raise LinkError(f"inter_orbit.terminals: found {self.terminals}, allowed is 1 or more")
 
 
 @dataclass(frozen=True)
@@ -116,11 +127,12 @@ def build_contact_plan(
     """Every contact of the mission in ``[0, horizon_s]`` after ``epoch``.
 
     With ``cache_dir`` a plan that was built before from equal input is read from there instead.  Names of
-    satellites and stations must differ.  Raises ``ValueError`` (a horizon, a limit, a name that is not
-    allowed), ``PropagationError`` (a satellite that decays).
+    satellites and stations must differ.  Raises ``ValueError`` (a horizon, a limit, a name or a pair of
+    satellites that is not allowed), ``PropagationError`` (a satellite that decays).
     """
     check_horizon(horizon_s)
     warn_of_old_elements(constellation, epoch, horizon_s)
+    warn_of_old_orientation(epoch, horizon_s)
     cached = (
         None
         if cache_dir is None
@@ -164,16 +176,31 @@ def build_contact_plan(
         pairs = plane_neighbours(constellation)
         parts += between_satellites(links.intra_orbit, pairs, LinkKind.INTRA_ISL, share[1])
     if links.inter_orbit is not None:
-        grid = links.inter_orbit.topology == "grid"
-        pairs = grid_neighbours(constellation) if grid else all_pairs(constellation)
-        pairs = pairs[constellation.plane[pairs[:, 0]] != constellation.plane[pairs[:, 1]]]
-        parts += between_satellites(links.inter_orbit, pairs, LinkKind.INTER_ISL, share[2])
+        parts += between_satellites(
+            links.inter_orbit, _pairs_across_planes(constellation, links), LinkKind.INTER_ISL, share[2]
+        )
     contacts = np.concatenate(parts)
     contacts["end_s"][contacts["open_end"]] = horizon_s  # a sum of steps ends a last bit off
     plan = ContactPlan(epoch, float(horizon_s), nodes, contacts)
     if cached is not None:
         save(plan, cached)
     return plan
+
+
+def _pairs_across_planes(constellation: Constellation, links: Links) -> np.ndarray:
+    """The pairs (K, 2) of satellites of different planes that may link."""
+    link = links.inter_orbit
+    assert link is not None
+    if link.pairs == "same-slot":
+        return same_slot_neighbours(constellation, terminals=link.terminals)
+    if link.pairs:
+        return given_grid(
+            constellation, link.pairs, terminals=link.terminals, rings=links.intra_orbit is not None
+        )
+    if link.topology == "grid":
+        return grid_neighbours(constellation, terminals=link.terminals)
+    pairs = all_pairs(constellation)
+    return pairs[constellation.plane[pairs[:, 0]] != constellation.plane[pairs[:, 1]]]
 
 
 def _nodes(constellation: Constellation, stations: Sequence[GroundStation]) -> tuple[Node, ...]:
@@ -281,7 +308,7 @@ def _key(
     for array in (
         constellation.plane,
         constellation.slot,
-        *earth_orientation(epoch, np.array([0.0, horizon_s])),
+        *earth_orientation(epoch, np.arange(0.0, horizon_s + 2 * DAY_S, DAY_S)),  # daily, as its table
     ):
         content.update(np.ascontiguousarray(array).tobytes())
     return content.hexdigest()

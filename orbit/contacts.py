@@ -10,6 +10,7 @@ from astropy.time import Time
 
 from orbit import pass_search
 from orbit.constellation import Constellation, warn_of_old_elements
+from orbit.earth_orientation import warn_of_old_orientation
 from orbit.ephemeris import PASS_STEP_RAD, Ephemeris, ephemeris_step_s, over_groups
 from orbit.intervals import Function, Intervals, intersection, not_negative
 from orbit.search_choice import is_compiled
@@ -52,6 +53,7 @@ def find_passes(
     """
     check_horizon(horizon_s)
     warn_of_old_elements(constellation, epoch, horizon_s)
+    warn_of_old_orientation(epoch, horizon_s)
     search = suitable_search(constellation, stations, horizon_s, compiled)
 
     def of_group(first: int, motion: Ephemeris) -> np.ndarray:

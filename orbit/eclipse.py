@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 from astropy.coordinates import ITRS, get_sun
 from astropy.time import Time, TimeDelta
-from astropy.utils import iers
 
 from orbit.constellation import Constellation
 from orbit.contacts import check_horizon
+from orbit.earth_orientation import orientation_table
 from orbit.ephemeris import Ephemeris, over_groups
 from orbit.frames import EQUATORIAL_RADIUS_KM
 from orbit.intervals import not_negative
@@ -61,8 +61,8 @@ def find_eclipses(
 def sun_itrs_km(epoch: Time, seconds: np.ndarray) -> np.ndarray:
     """The Sun's position in ITRS [km] at ``seconds`` (M,) after ``epoch``, shape (M, 3)."""
     times = epoch.utc + TimeDelta(seconds, format="sec")
-    with iers.conf.set_temp("auto_download", False), iers.conf.set_temp("iers_degraded_accuracy", "warn"):
-        return get_sun(times).transform_to(ITRS(obstime=times)).cartesian.xyz.to_value("km").T
+    orientation_table()  # astropy looks into it
+    return get_sun(times).transform_to(ITRS(obstime=times)).cartesian.xyz.to_value("km").T
 
 
 def _eclipses_of(motion: Ephemeris, sun_km: np.ndarray, umbra: bool) -> np.ndarray:

@@ -140,11 +140,7 @@ def _fill(
     """Propagate and turn into the frame: write the states (N, M, 9) of the nodes."""
     nodes, beyond = state.shape[1], len(FIRST_DIFFERENCES)
     seconds = start_s + step_s * np.arange(-beyond, nodes + beyond)
-    try:
-        position = PROPAGATORS[constellation.propagator](constellation.elements, epoch, seconds)
-    except PropagationError as error:
-        name = constellation.names[error.satellite]
-        raise PropagationError(f"satellite {name!r}: {error}", error.satellite) from None
+    position = _positions(constellation, epoch, seconds, beyond)
     if frame == "ITRS":
         position = itrs_from_teme(epoch, seconds, position)
     here = position[:, beyond : beyond + nodes]
@@ -157,6 +153,40 @@ def _fill(
     state[..., 0:3] = here
     state[..., 3:6] = velocity / step_s
     state[..., 6:9] = acceleration / step_s**2
+
+
+def _positions(constellation: Constellation, epoch: Time, seconds: np.ndarray, beyond: int) -> np.ndarray:
+    """TEME positions [km] (N, M, 3); a satellite may fail ``beyond`` the nodes that count, before or after them."""
+    if not len(constellation):
+        return np.empty((0, len(seconds), 3))
+    propagate = PROPAGATORS[constellation.propagator]
+    inner = seconds[beyond:-beyond]
+    try:
+        return propagate(constellation.elements, epoch, seconds)
+    except PropagationError as error:
+        one, after_s = error.satellite, error.after_s
+        if inner[0] <= after_s <= inner[-1]:
+            message = f"satellite {constellation.names[one]!r}: {error}"
+            raise PropagationError(message, one, after_s) from None
+    before, alone, behind = (
+        constellation.take(some) for some in (slice(0, one), slice(one, one + 1), slice(one + 1, None))
+    )
+    try:
+        position = propagate(alone.elements, epoch, inner)
+    except PropagationError as error:
+        raise PropagationError(f"satellite {alone.names[0]!r}: {error}", one, error.after_s) from None
+    for _ in range(beyond):
+        position = np.concatenate(
+            [_next(position[:, 1], position[:, 0]), position, _next(position[:, -2], position[:, -1])], axis=1
+        )
+    others = (_positions(some, epoch, seconds, beyond) for some in (before, behind))
+    return np.concatenate([next(others), position, next(others)])
+
+
+def _next(last: np.ndarray, here: np.ndarray) -> np.ndarray:
+    """Where a circular orbit goes on, as far from ``here`` as that is from ``last``; both (N, 3), result (N, 1, 3)."""
+    cosine = (last * here).sum(axis=1) / np.linalg.norm(last, axis=1) / np.linalg.norm(here, axis=1)
+    return (2 * cosine[:, None] * here - last)[:, None]
 
 
 def over_groups(

@@ -8,56 +8,51 @@ m of orbit.
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
-
 import numpy as np
-from astropy.time import Time
-from astropy.utils import iers
+from astropy.time import Time, TimeDelta
+
+from orbit.earth_orientation import DAY_S, MJD_ZERO, day_length_s, orientation_table, tai_utc_s
 
 EQUATORIAL_RADIUS_KM = 6378.137  # WGS-84
 FLATTENING = 1 / 298.257223563  # WGS-84
 LIGHT_KM_S = 299792.458
-DAY_S = 86400.0
 
 
 def split_julian_date(epoch: Time) -> tuple[float, float]:
-    """UTC Julian date of ``epoch`` as (date at the midnight before, fraction of the day), exact to
-    nanoseconds."""
+    """UTC Julian date of ``epoch`` as (date at the midnight before, fraction of 86,400 s), exact to nanoseconds.
+
+    The fraction is that of a clock, as in element sets; astropy's runs slower on a day with a leap second.
+    """
     utc = epoch.utc
     whole = np.floor(utc.jd1 - 0.5) + 0.5
     day, fraction = np.divmod((utc.jd1 - whole) + utc.jd2, 1.0)
-    return float(whole + day), float(fraction)
+    midnight = float(whole + day)
+    return midnight, float(fraction) * (day_length_s(midnight) / DAY_S)
 
 
-@cache
-def _earth_orientation() -> iers.IERS_Auto:
-    """The IERS table that is installed with astropy: nothing is downloaded, so runs repeat."""
-    with iers.conf.set_temp("auto_download", False):
-        return iers.IERS_Auto.open()
+def joined_julian_date(midnight: np.ndarray, fraction: np.ndarray) -> Time:
+    """The UTC times at ``fraction`` of 86,400 s after the Julian dates ``midnight``: undoes ``split_julian_date``."""
+    return Time(midnight, format="jd", scale="utc") + TimeDelta(fraction * DAY_S, format="sec")
+
+
+def leap_seconds_between(jd: np.ndarray, later_jd: float) -> np.ndarray:
+    """Leap seconds from the midnights ``jd`` (N,) to the midnight ``later_jd``, shape (N,)."""
+    days, inverse = np.unique(jd, return_inverse=True)
+    return (tai_utc_s(np.array(later_jd)) - tai_utc_s(days))[inverse]
 
 
 def earth_orientation(epoch: Time, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """UT1 − UTC [s] and pole coordinates x, y [rad] at ``seconds`` after ``epoch``, each of the shape of
     ``seconds``.
 
-    Outside the span of the table (1973 to about a year ahead of its release) its first or last value is held.
+    This UTC is that of ``epoch``, and goes on without the leap seconds to come, as ``seconds`` do.  Outside the
+    span of the table (1973 to about a year ahead of its release) its first or last values are held.
     """
-    jd, fraction = split_julian_date(epoch)
-    mjd = np.clip(jd - 2400000.5 + fraction + seconds / DAY_S, *_earth_orientation()["MJD"][[0, -1]].value)
-    days, *daily = _daily_orientation(int(mjd.min()), int(mjd.max()) + 2)
-    ut1_utc_s, pole_x, pole_y = (np.interp(mjd, days, values) for values in daily)
-    return ut1_utc_s, pole_x, pole_y
-
-
-@lru_cache(
-    maxsize=16
-)  # a table of astropy takes milliseconds to look into, as long as some satellites do to fly
-def _daily_orientation(first_mjd: int, end_mjd: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The days ``first_mjd`` to before ``end_mjd``, and UT1 − UTC [s], x, y [rad] at their midnights."""
-    table, days = _earth_orientation(), np.arange(float(first_mjd), float(end_mjd))
-    ut1_utc = table.ut1_utc(2400000.5, days, return_status=True)[0]
-    pole_x, pole_y, _ = table.pm_xy(2400000.5, days, return_status=True)
-    return days, ut1_utc.to_value("s"), pole_x.to_value("rad"), pole_y.to_value("rad")
+    table, (jd, fraction) = orientation_table(), split_julian_date(epoch)
+    mjd = jd - MJD_ZERO + fraction + seconds / DAY_S
+    columns = (table.ut1_tai_s, table.pole_x_rad, table.pole_y_rad)
+    ut1_tai_s, pole_x, pole_y = (np.interp(mjd, table.days_mjd, column) for column in columns)
+    return ut1_tai_s + tai_utc_s(np.array(jd)), pole_x, pole_y
 
 
 def greenwich_angle(epoch: Time, seconds: np.ndarray, ut1_utc_s: np.ndarray) -> np.ndarray:

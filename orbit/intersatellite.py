@@ -2,7 +2,7 @@
 
 The line of sight is free when it passes a sphere of radius R (the Earth and the air that bends light)
 outside.  With h = √(r² − R²), the distance from a satellite to its horizon, that is exactly r₁·r₂ + h₁·h₂ ≥
-R².
+R².  A satellite below the sphere has no line of sight at all.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from types import ModuleType
 
 import numpy as np
 from astropy.time import Time
+from scipy.optimize import linear_sum_assignment
 
 from orbit import link_search
 from orbit.constellation import Constellation
 from orbit.contacts import Progress, check_horizon
+from orbit.elements import MeanElements
 from orbit.ephemeris import THREADS, Ephemeris, ephemeris, ephemeris_step_s
 from orbit.frames import DAY_S, EQUATORIAL_RADIUS_KM
-from orbit.intervals import intersection
-from orbit.planes import on_one_date
+from orbit.intervals import intersection, merged
+from orbit.planes import neighbouring_planes, on_one_date
 from orbit.search_choice import is_compiled
 
 LINK = np.dtype(
@@ -37,6 +39,8 @@ LINK = np.dtype(
 GRAZING_ALTITUDE_KM = 80.0
 POSITIONS_AT_ONCE = 50_000
 PAIRS_AT_ONCE = 200_000  # between two reports of progress
+SINKING_KM = 20.0  # short arcs show little of how the radius varies
+UNDECIDED_RAD = 1e-5  # phases of element sets have four decimals of a degree
 BITS_PER_VALUE = 64  # numpy makes so many bits of a bitmap in the time of one value of a search for windows
 
 
@@ -51,23 +55,67 @@ def plane_neighbours(constellation: Constellation) -> np.ndarray:
     return np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
 
 
-def grid_neighbours(constellation: Constellation) -> np.ndarray:
-    """Pairs (K, 2) across neighbouring planes: each satellite and the one next to it in phase, the +grid.
+def grid_neighbours(constellation: Constellation, *, terminals: int = 2) -> np.ndarray:
+    """Pairs (K, 2) across neighbouring planes, the +grid: each satellite has one partner in each of the two.
 
-    The planes close into a circle unless the last and the first fly against each other (the seam of a star).
+    Two planes are matched so that partners are as near as possible over a revolution, all in all (an assignment);
+    where that is undecided, by half a slot, the partner ahead is taken.  The smaller of two unequal planes is matched
+    whole.  With one side terminal every second pair of neighbouring planes is linked.
     """
-    members = list(planes(constellation).values())
-    normal, latitude = on_one_date(constellation.elements)
-    pairs: set[tuple[int, int]] = set()
-    for number, here in enumerate(members):
-        there = members[(number + 1) % len(members)]
-        closes = number == len(members) - 1
-        if closes and (len(members) < 3 or normal[here[0]] @ normal[there[0]] < 0):
-            continue
-        ahead = (latitude[there][None, :] - latitude[here][:, None] + np.pi) % (2 * np.pi) - np.pi
-        nearest = there[np.abs(ahead).argmin(axis=1)]
-        pairs.update((min(a, b), max(a, b)) for a, b in zip(here.tolist(), nearest.tolist(), strict=True))
-    return np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    members = planes(constellation)
+    pairs = [np.empty((0, 2), np.int64)]
+    for west, east in _linked_planes(constellation, terminals):
+        here, there = members[west], members[east]
+        ahead = _ahead_rad(constellation.elements.take(np.concatenate([here, there])), len(here))
+        ahead = (ahead + np.pi - UNDECIDED_RAD) % (2 * np.pi) - np.pi
+        first, second = linear_sum_assignment(np.square(ahead))
+        pairs.append(np.stack([here[first], there[second]], axis=1))
+    return _in_order(np.concatenate(pairs))
+
+
+def _ahead_rad(elements: MeanElements, here: int) -> np.ndarray:
+    """By how much (H, N - H) [rad] each satellite after the first H = ``here`` is ahead of where it would be nearest
+    to each of the first H over a revolution.
+
+    On circles with axes p (to the node) and q (a quarter ahead), the mean of r₁·r₂ over a revolution is ½ [(p₁·p₂ +
+    q₁·q₂) cos Δ + (p₁·q₂ − q₁·p₂) sin Δ], with Δ the difference of the arguments of latitude; it does not depend on Δ
+    where the planes fly against each other.
+    """
+    normal, latitude, p = on_one_date(elements)
+    q = np.cross(normal, p)
+    one, other = slice(0, here), slice(here, None)
+    cosine = p[one] @ p[other].T + q[one] @ q[other].T
+    sine = p[one] @ q[other].T - q[one] @ p[other].T
+    nearest = np.where(np.hypot(cosine, sine) > 1e-6, np.arctan2(sine, cosine), 0.0)
+    return latitude[other][None, :] - latitude[one][:, None] - nearest
+
+
+def same_slot_neighbours(constellation: Constellation, *, terminals: int = 2) -> np.ndarray:
+    """Pairs (K, 2) across neighbouring planes of the satellites with the same slot number, whatever their phases."""
+    members = planes(constellation)
+    pairs = [np.empty((0, 2), np.int64)]
+    for west, east in _linked_planes(constellation, terminals):
+        _, here, there = np.intersect1d(
+            constellation.slot[members[west]], constellation.slot[members[east]], return_indices=True
+        )
+        pairs.append(np.stack([members[west][here], members[east][there]], axis=1))
+    return _in_order(np.concatenate(pairs))
+
+
+def _linked_planes(constellation: Constellation, terminals: int) -> list[tuple[int, int]]:
+    """The pairs of neighbouring planes in which no plane occurs more than ``terminals`` times."""
+    used: dict[int, int] = {}
+    linked = []
+    for pair in neighbouring_planes(constellation.elements, constellation.plane):
+        if all(used.get(plane, 0) < terminals for plane in pair):
+            linked.append(pair)
+            used |= {plane: used.get(plane, 0) + 1 for plane in pair}
+    return linked
+
+
+def _in_order(pairs: np.ndarray) -> np.ndarray:
+    pairs = np.sort(pairs, axis=1)
+    return pairs[np.lexsort([pairs[:, 1], pairs[:, 0]])]
 
 
 def all_pairs(constellation: Constellation) -> np.ndarray:
@@ -201,7 +249,15 @@ def _links_of(
     max_slew_deg_s: float | None,
 ) -> np.ndarray:
     """The windows of ``pairs`` within one ephemeris, as ``_PART`` rows by pair and time."""
-    windows = search.clear_windows(motion, pairs, EQUATORIAL_RADIUS_KM + grazing_altitude_km)
+    sphere_km = EQUATORIAL_RADIUS_KM + grazing_altitude_km
+    sinks = _may_sink(motion, sphere_km)[pairs].any(axis=1)
+    if sinks.any():
+        high, low = np.flatnonzero(~sinks), np.flatnonzero(sinks)
+        clear = search.clear_windows(motion, pairs[high], sphere_km)
+        sinking = link_search.clear_windows_of_sinking(motion, pairs[low], sphere_km)
+        windows = merged(clear._replace(row=high[clear.row]), sinking._replace(row=low[sinking.row]))
+    else:
+        windows = search.clear_windows(motion, pairs, sphere_km)
     if max_range_km is not None:
         windows = intersection(windows, search.windows_in_range(motion, pairs, max_range_km))
     if max_slew_deg_s is not None:
@@ -211,6 +267,14 @@ def _links_of(
     parts["pair"], parts["start_s"], parts["end_s"] = windows
     parts["range_km_s"], parts["min_km"] = search.range_over(motion, pairs, windows)
     return parts
+
+
+def _may_sink(motion: Ephemeris, sphere_km: float) -> np.ndarray:
+    """Which satellites (N,) may fly below the sphere at any time: between two nodes, 0.34 rad apart at most, an orbit
+    dips by less than a hundredth of what its radius varies by."""
+    radius_km = np.linalg.norm(motion.state[..., :3], axis=-1)
+    lowest_km = radius_km.min(axis=1)
+    return lowest_km - 0.02 * (radius_km.max(axis=1) - lowest_km) < sphere_km + SINKING_KM
 
 
 def _joined(parts: np.ndarray, pairs: np.ndarray, horizon_s: float, acquisition_s: float) -> np.ndarray:

@@ -79,6 +79,12 @@ def intersection(*sets: Intervals) -> Intervals:
     return _some(intervals, intervals.end_s > intervals.start_s)
 
 
+def merged(*sets: Intervals) -> Intervals:
+    """The intervals of sets that have no row in common."""
+    row, start_s, end_s = (np.concatenate(column) for column in zip(*sets, strict=True))
+    return _some(Intervals(row, start_s, end_s), np.lexsort([start_s, row]))
+
+
 def _some(intervals: Intervals, chosen: np.ndarray) -> Intervals:
     return Intervals(*(column[chosen] for column in intervals))
 

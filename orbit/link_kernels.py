@@ -225,6 +225,8 @@ def _sight_bits(state, start_s, step_s, seconds, sphere_km, max_range_km, bits):
             place[0], place[1], place[2] = x / sphere_km, y / sphere_km, z / sphere_km
             height2 = place[0] * place[0] + place[1] * place[1] + place[2] * place[2] - np.float32(1)
             place[3] = np.sqrt(max(height2, np.float32(0)))
+            if height2 < np.float32(0):  # below the sphere nothing is seen
+                place[:] = np.float32(0)
         for i in range(satellites):
             here = lifted[i & 7, :, i >> 3]
             seen[:] = 0

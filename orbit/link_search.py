@@ -22,6 +22,8 @@ PART_POINTS, PART_WEIGHTS = (0.5 * column for column in np.polynomial.legendre.l
 PART_POINTS = PART_POINTS + 0.5
 NEAREST_STEPS = 4  # of Newton's method on the range rate, from the nearest of these points
 SLEW_SAMPLE_S = 10.0
+SINKING_SAMPLE_S = 10.0
+ONE_PLACE_KM = 1e-3  # nearer than a metre there is no direction to turn to
 PAIR_NODES = 400_000  # pairs times nodes looked at together
 
 
@@ -35,6 +37,21 @@ def clear_windows(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Int
         return line_of_sight(r1, v1, r2, v2, sphere_km**2)
 
     return _in_groups(motion, pairs, clear)
+
+
+def clear_windows_of_sinking(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Intervals:
+    """As ``clear_windows``, where satellites may sink below the sphere and then have no line of sight; looked at every
+    ten seconds: the distance to the horizon has no slope where it ends."""
+
+    def clear(
+        r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        sight_km = line_of_sight(r1, v1, r2, v2, sphere_km**2)[0] / (2 * sphere_km)
+        above_km = np.sqrt(np.minimum(dot(r1, r1), dot(r2, r2))) - sphere_km
+        value = np.minimum(sight_km, above_km)
+        return value, np.zeros_like(value)
+
+    return _in_groups(motion, pairs, clear, SINKING_SAMPLE_S)
 
 
 def windows_in_range(motion: Ephemeris, pairs: np.ndarray, max_range_km: float) -> Intervals:
@@ -65,18 +82,21 @@ def windows_of_slow_turns(motion: Ephemeris, pairs: np.ndarray, max_slew_rad_s: 
 
 def turn_rad_s(r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray) -> np.ndarray:
     """How fast the second satellite moves over the sky of the first, in the local vertical frame of that one; inertial
-    states are (..., 3)."""
+    states are (..., 3).  Two in one place (docked) need not turn."""
     sight, closing = r2 - r1, v2 - v1
     square = dot(sight, sight)[..., None]
+    in_one_place = square[..., 0] < ONE_PLACE_KM**2
+    square = np.where(in_one_place[..., None], np.inf, square)
     turn = np.cross(sight, closing) / square - np.cross(r1, v1) / dot(r1, r1)[..., None]
-    return np.linalg.norm(turn - dot(turn, sight)[..., None] * sight / square, axis=-1)
+    turn_rad_s = np.linalg.norm(turn - dot(turn, sight)[..., None] * sight / square, axis=-1)
+    return np.where(in_one_place, 0.0, turn_rad_s)
 
 
 def line_of_sight(
     r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray, sphere2_km2: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """r₁·r₂ + h₁·h₂ − R² [km²], positive where the line of sight is free, and its rate; states are (...,
-    3)."""
+    """r₁·r₂ + h₁·h₂ − R² [km²], positive where the line of sight is free, and its rate; states are (..., 3) and
+    lie outside the sphere."""
     h1, h2 = (np.sqrt(np.maximum(dot(r, r) - sphere2_km2, 1e-6)) for r in (r1, r2))
     value = dot(r1, r2) + h1 * h2 - sphere2_km2
     return value, dot(v1, r2) + dot(r1, v2) + dot(r1, v1) * h2 / h1 + dot(r2, v2) * h1 / h2
@@ -159,7 +179,9 @@ def sight_bits(
     horizon = np.sqrt(np.maximum(square - sphere_km**2, 0.0))
     for k in range(len(seconds)):
         product = position[:, k] @ position[:, k].T
+        above = square[:, k] >= sphere_km**2
         seen = product + np.outer(horizon[:, k], horizon[:, k]) >= sphere_km**2
+        seen &= np.outer(above, above)
         if np.isfinite(max_range_km):
             seen &= square[:, k, None] + square[:, k] - 2 * product <= max_range_km**2
         np.fill_diagonal(seen, False)

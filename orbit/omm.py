@@ -1,18 +1,37 @@
-"""Orbit Mean-Elements Messages (CCSDS 502.0-B-3) in their JSON, XML and KVN forms.
+"""Orbit Mean-Elements Messages (CCSDS 502.0-B-3) in their JSON, XML, KVN and CSV forms.
 
 They hold the elements of a TLE without its limits: catalogue numbers above 99,999, epochs to the microsecond.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from xml.etree import ElementTree
 
 import numpy as np
 
-from orbit.elements import JD_OF_1949_DEC_31, ElementsError, MeanElements, check_range, mean_elements
+from orbit.elements import (
+    ElementsError,
+    ElementSet,
+    MeanElements,
+    SetToRead,
+    calendar_jd,
+    catalogue_number,
+    check_ephemeris_type,
+    check_range,
+    clock_fraction,
+    mean_elements,
+    ordinal_jd,
+    refuse,
+)
+
+# Where a message stands, and its keys and values, or why it has none
+_Record = tuple[str, Mapping[str, str] | ElementsError]
 
 _REQUIRED = {  # what a message must say where it says it: SGP4 elements are nothing else
     "REF_FRAME": ("TEME",),
@@ -21,34 +40,58 @@ _REQUIRED = {  # what a message must say where it says it: SGP4 elements are not
     "MEAN_ELEMENT_THEORY": ("SGP4", "SGP/SGP4"),
 }
 
+UNKNOWN = "UNKNOWN"
+_IDENTITIES = ("OBJECT_NAME", "OBJECT_ID")
+_EPOCH = re.compile(r"(\d{4})-(?:(\d\d)-(\d\d)|(\d{3}))T(\d\d):(\d\d):(\d\d(?:\.\d*)?)Z?", re.ASCII)
+
 
 def looks_like_omm(text: str) -> bool:
-    """Whether a file begins like one of the three forms, not like a TLE."""
+    """Whether a file begins like one of the four forms, not like a TLE."""
     head = text.lstrip()[:4096]
     return (
         head[:1] in ("{", "[", "<")
+        or _is_csv(head)
         or re.search(r"(?m)^\s*(CCSDS_OMM_VERS|OBJECT_NAME|NORAD_CAT_ID)\s*=", head) is not None
     )
 
 
+def _is_csv(text: str) -> bool:
+    columns = {column.strip(' "') for column in text.partition("\n")[0].strip().split(",")}
+    return {"EPOCH", "MEAN_MOTION"} <= columns
+
+
 def read_omm(text: str, source: str = "OMM") -> tuple[tuple[str, ...], MeanElements]:
-    """Names and elements of the satellites in the text of an OMM file; the form is told by its first
-    character.
+    """Names and elements of all messages in the text of an OMM file; the form is told by its beginning.
 
-    Raises ``ElementsError`` naming the record (and the line, in KVN) and the key at fault.
+    Raises ``ElementsError`` naming the record (and the line, in KVN and CSV) and the key at fault.
     """
-    first = text.lstrip()[:1]
-    records = _json_records if first in ("{", "[") else _xml_records if first == "<" else _kvn_records
-    names, rows = [], []
-    for where, fields in records(text, source):
-        names.append(fields.get("OBJECT_NAME") or fields.get("NORAD_CAT_ID") or where)
-        rows.append(_row(where, fields))
-    if not rows:
+    sets = [one.read() for one in omm_sets(text, source)]
+    if not sets:
         raise ElementsError(f"{source}: found no orbit mean-elements message")
-    return tuple(names), mean_elements(rows)
+    return tuple(one.name or str(one.catalogue_number or one.designator) for one in sets), mean_elements(sets)
 
 
-def _json_records(text: str, source: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+def omm_sets(text: str, source: str) -> Iterator[SetToRead]:
+    """Every message of a file; raises ``ElementsError`` where the file as a whole cannot be read."""
+    head = text.lstrip()
+    records = {"{": _json_records, "[": _json_records, "<": _xml_records}.get(head[:1])
+    if records is None:
+        records = _csv_records if _is_csv(head[:4096]) else _kvn_records
+    for where, given in records(text, source):
+        if isinstance(given, ElementsError):
+            yield SetToRead((), partial(refuse, str(given)))
+            continue
+        fields = {key: value for key, value in given.items() if _is_given(key, value)}
+        labels = (fields.get("OBJECT_NAME", ""), fields.get("NORAD_CAT_ID", ""))
+        yield SetToRead(labels, partial(_omm_set, where, fields))
+
+
+def _is_given(key: str, value: str) -> bool:
+    """Blank is not given, and the standard's word for a name or designator that nobody knows identifies no object."""
+    return bool(value.strip()) and not (key in _IDENTITIES and value.strip().upper() == UNKNOWN)
+
+
+def _json_records(text: str, source: str) -> Iterator[_Record]:
     try:
         content = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -57,11 +100,14 @@ def _json_records(text: str, source: str) -> Iterator[tuple[str, Mapping[str, st
         raise ElementsError(f"{source}: not JSON: {error}") from None
     for number, record in enumerate(content if isinstance(content, list) else [content], start=1):
         if not isinstance(record, dict):
-            raise ElementsError(f"{source}, record {number}: found {str(record)[:24]!r}, expected an object")
-        yield f"{source}, record {number}", {str(key): str(value) for key, value in record.items()}
+            found = f"found {str(record)[:24]!r}, expected an object"
+            yield source, ElementsError(f"{source}, record {number}: {found}")
+            continue
+        given = {str(key): str(value) for key, value in record.items() if value is not None}
+        yield f"{source}, record {number}", given
 
 
-def _xml_records(text: str, source: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _xml_records(text: str, source: str) -> Iterator[_Record]:
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
         raise ElementsError(f"{source}: found a document type, an OMM has none")  # no entity expands here
     try:
@@ -79,7 +125,7 @@ def _local_name(element: ElementTree.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _kvn_records(text: str, source: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _kvn_records(text: str, source: str) -> Iterator[_Record]:
     """A key that comes again begins the next record."""
     fields: dict[str, str] = {}
     where = source
@@ -100,31 +146,52 @@ def _kvn_records(text: str, source: str) -> Iterator[tuple[str, Mapping[str, str
         yield where, fields
 
 
-def _row(where: str, fields: Mapping[str, str]) -> dict[str, float]:
+def _csv_records(text: str, source: str) -> Iterator[_Record]:
+    rows = csv.reader(io.StringIO(text.strip()), skipinitialspace=True, strict=True)
+    try:
+        columns = [column.strip() for column in next(rows)]
+        if len(set(columns)) < len(columns):
+            raise ElementsError(f"{source}, line 1: a column appears twice")
+        for row in rows:
+            where = f"{source}, line {rows.line_num}"
+            if row and len(row) != len(columns):
+                yield where, ElementsError(f"{where}: found {len(row)} values, expected {len(columns)}")
+            elif row:
+                yield where, dict(zip(columns, row, strict=True))
+    except csv.Error as error:
+        raise ElementsError(f"{source}, line {rows.line_num}: not CSV: {error}") from None
+
+
+def _omm_set(where: str, fields: Mapping[str, str]) -> ElementSet:
     for key, allowed in _REQUIRED.items():
         if key in fields and fields[key].upper() not in allowed:
             raise ElementsError(f"{where}: {key}: found {fields[key]!r}, allowed is {allowed[0]}")
-    jd, fraction = _epoch(where, fields)
+    check_ephemeris_type(f"{where}: EPHEMERIS_TYPE", fields.get("EPHEMERIS_TYPE", ""))
+    if "BTERM" in fields and "BSTAR" not in fields:
+        raise ElementsError(f"{where}: BTERM: found the drag term of SGP4-XP, allowed is BSTAR, of SGP4")
 
     def number(key: str, element: str) -> float:
         text = _field(where, fields, key)
         try:
-            value = float(text)
+            value = float(text.replace("_", "?"))  # Python reads 1_0 as ten
         except ValueError:
             raise ElementsError(f"{where}: {key}: found {text[:24]!r}, which is no number") from None
         return check_range(f"{where}: {key}", element, value)
 
-    return {
-        "epoch_jd": jd,
-        "epoch_fraction": fraction,
-        "ecc": number("ECCENTRICITY", "eccentricity"),
-        "inc_rad": np.radians(number("INCLINATION", "inclination")),
-        "raan_rad": np.radians(number("RA_OF_ASC_NODE", "right ascension of the node")),
-        "argp_rad": np.radians(number("ARG_OF_PERICENTER", "argument of perigee")),
-        "mean_anomaly_rad": np.radians(number("MEAN_ANOMALY", "mean anomaly")),
-        "mean_motion_rad_min": number("MEAN_MOTION", "mean motion") * 2 * np.pi / 1440.0,
-        "bstar": number("BSTAR", "B*") if "BSTAR" in fields else 0.0,
-    }
+    has_bstar = "BSTAR" in fields
+    values = (
+        *_epoch(where, fields),
+        number("ECCENTRICITY", "eccentricity"),
+        np.pi / 180.0 * number("INCLINATION", "inclination"),
+        np.pi / 180.0 * number("RA_OF_ASC_NODE", "right ascension of the node"),
+        np.pi / 180.0 * number("ARG_OF_PERICENTER", "argument of perigee"),
+        np.pi / 180.0 * number("MEAN_ANOMALY", "mean anomaly"),
+        number("MEAN_MOTION", "mean motion") * 2 * np.pi / 1440.0,
+        number("BSTAR", "B*") if has_bstar else 0.0,
+    )
+    name, designator = (fields.get(key, "").strip() for key in ("OBJECT_NAME", "OBJECT_ID"))
+    number_ = catalogue_number(f"{where}: NORAD_CAT_ID", fields.get("NORAD_CAT_ID", ""))
+    return ElementSet(where, name, number_, designator, values, has_bstar)
 
 
 def _field(where: str, fields: Mapping[str, str], key: str) -> str:
@@ -135,21 +202,15 @@ def _field(where: str, fields: Mapping[str, str], key: str) -> str:
 
 def _epoch(where: str, fields: Mapping[str, str]) -> tuple[float, float]:
     """UTC Julian date (midnight, fraction of the day) of EPOCH: calendar or day-of-year form of ISO 8601."""
-    text = _field(where, fields, "EPOCH")
-    match = re.fullmatch(r"(\d{4})-(?:(\d\d)-(\d\d)|(\d{3}))T(\d\d):(\d\d):(\d\d(?:\.\d*)?)Z?", text.strip())
-    try:
-        if not match:
-            raise ValueError
-        if match[4]:
-            day = np.datetime64(f"{match[1]}-01-01") + np.timedelta64(int(match[4]) - 1, "D")
-        else:
-            day = np.datetime64(f"{match[1]}-{match[2]}-{match[3]}")
-        seconds = int(match[5]) * 3600 + int(match[6]) * 60 + float(match[7])
-        if not (0 <= seconds < 86401 and 1957 <= int(match[1]) <= 2100):
-            raise ValueError
-    except ValueError:
+    text = _field(where, fields, "EPOCH").strip()
+    where = f"{where}: EPOCH"
+    match = _EPOCH.fullmatch(text)
+    if not match or not 1957 <= int(match[1]) <= 2100:
         raise ElementsError(
-            f"{where}: EPOCH: found {text[:32]!r}, allowed is like 2026-07-01T12:00:00.000"
-        ) from None
-    jd = float((day - np.datetime64("1949-12-31")).astype(int)) + JD_OF_1949_DEC_31
-    return jd, seconds / 86400.0
+            f"{where}: found {text[:32]!r}, allowed is like 2026-07-01T12:00:00.000, from 1957 to 2100"
+        )
+    year, month, day, day_of_year, hours, minutes = (int(part or 0) for part in match.groups()[:6])
+    jd = (
+        ordinal_jd(where, text, year, day_of_year) if match[4] else calendar_jd(where, text, year, month, day)
+    )
+    return jd, clock_fraction(where, text, jd, hours, minutes, float(match[7]))

@@ -13,6 +13,7 @@ import numpy as np
 from astropy.coordinates import GCRS, TEME, CartesianRepresentation
 from astropy.time import Time
 
+from orbit.earth_orientation import orientation_table
 from orbit.elements import ElementsError, MeanElements
 from orbit.propagation import MU_KM3_S2, eccentric_anomaly
 
@@ -136,6 +137,7 @@ def _between(
     position: np.ndarray, velocity: np.ndarray, source: TEME | GCRS, target: TEME | GCRS
 ) -> tuple[np.ndarray, np.ndarray]:
     # The two frames do not turn against each other, so a velocity is turned like a position.
+    orientation_table()  # astropy looks into it
     turned = []
     for vectors in (position, velocity):
         there = source.realize_frame(CartesianRepresentation((vectors * u.km).T)).transform_to(target)

@@ -20,8 +20,8 @@ class StationError(ValueError):
 class GroundStation:
     """A ground station at a geodetic WGS-84 position.
 
-    ``mask_deg`` is the lowest usable elevation, one number or a horizon profile: (azimuth_deg,
-    elevation_deg) pairs, azimuth from north over east, linear in between and round the circle.
+    ``mask_deg`` is the lowest usable elevation, from -5 to below 90: one number, or a horizon profile of
+    (azimuth_deg, elevation_deg) pairs, azimuth from north over east, linear in between and round the circle.
     ``max_range_km`` limits the slant range.
 
     Raises ``StationError`` naming the field that is out of range.

@@ -165,7 +165,7 @@ class Ground:
 
     @property
     def enrolment_bytes(self) -> tuple[int, int]:
-        """What all satellites have sent for the scaling, and got back. Round trips that only measure are not counted."""
+        """What all satellites have sent for the scaling, and got back; round trips that only measure do not count."""
         up, back = zip(*self._enrolled.values(), strict=True)
         return sum(up), sum(back)
 

@@ -145,6 +145,7 @@ def resources_of(scenario: Scenario) -> Resources:
         beams=scenario.ground.beams,
         setup_s=scenario.ground.setup_s,
         acquisition_s=scenario.links.inter_orbit.acquisition_s,
+        side_terminals=scenario.links.inter_orbit.terminals,
         sunlight=sunlight,
     )
 

@@ -12,6 +12,7 @@ from skysplit import (
     run_commands,
     scenario_commands,
 )
+from skysplit.plain_warnings import print_warnings_plainly
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,7 +24,8 @@ app = typer.Typer(
 
 
 @app.callback()
-def _commands() -> None: ...
+def _commands() -> None:
+    print_warnings_plainly()
 
 
 _STORY = {

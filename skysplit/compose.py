@@ -69,7 +69,15 @@ def addresses_of(satellites: tuple[str, ...]) -> dict[str, str]:
 
 def named_by(scenario: Scenario) -> tuple[tuple[Path, ...], dict[str, str]]:
     """The paths of a scenario as they are on this machine, and the variables that they are given in."""
-    texts = [text for text in (scenario.data.path, scenario.model.path, scenario.constellation.path) if text]
+    pairs = scenario.links.inter_orbit.pairs
+    named = (
+        scenario.data.path,
+        scenario.model.path,
+        scenario.constellation.path,
+        scenario.contacts.path,
+        pairs if isinstance(pairs, str) and pairs != "same-slot" else "",
+    )
+    texts = [text for text in named if text]
     variables = {name for text in texts for name in _VARIABLE.findall(text)}
     paths = tuple(Path(os.path.expandvars(text)).expanduser().resolve() for text in texts)
     return paths, {name: os.environ[name] for name in sorted(variables) if name in os.environ}

@@ -22,22 +22,27 @@ CZML_STEP_S = 120.0
 def constellation_json(
     constellation: Constellation, stations: Sequence[GroundStation], epoch: Time, horizon_s: float
 ) -> str:
-    """Epoch, horizon, satellites (name, plane, slot, mean elements, eclipses within the horizon) and stations as one
-    JSON object."""
+    """Epoch, horizon, satellites (name, catalogue number and designator where there are any, plane, slot, mean
+    elements with their epoch, eclipses within the horizon) and stations as one JSON object."""
     e = constellation.elements
     eclipses = find_eclipses(constellation, epoch=epoch, horizon_s=horizon_s)
+    element_epochs = Time(constellation.element_epoch, precision=6).isot
     angles = np.degrees([e.inc_rad, e.raan_rad, e.argp_rad, e.mean_anomaly_rad])
     satellites = [
         {
             "name": name,
+            "catalogue_number": constellation.catalogue_number[k] or None,
+            "designator": constellation.designator[k] or None,
             "plane": int(constellation.plane[k]),
             "slot": int(constellation.slot[k]),
+            "element_epoch": f"{element_epochs[k]}Z",
             "mean_motion_rev_day": float(e.mean_motion_rad_min[k] * 720 / np.pi),
             "ecc": float(e.ecc[k]),
             "inc_deg": float(angles[0, k]),
             "raan_deg": float(angles[1, k]),
             "argp_deg": float(angles[2, k]),
             "mean_anomaly_deg": float(angles[3, k]),
+            "bstar": float(e.bstar[k]),
             "eclipses_s": eclipses[eclipses["satellite"] == k][["start_s", "end_s"]].tolist(),
         }
         for k, name in enumerate(constellation.names)

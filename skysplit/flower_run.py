@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import server_app
 from mission.record import read_run
 from skysplit.processes import Processes, free_ports
+from skysplit.scenario_keys import toml_value
 
 _CONNECTION = "skysplit"
 SUPERLINK = "superlink"
@@ -123,6 +124,14 @@ def flower_environment(home: Path) -> dict[str, str]:
     }
 
 
+def _run_value(value: Any) -> str:
+    """A value of the run config as TOML; Flower has no lists, so that they are text, in TOML themselves."""
+    if isinstance(value, bool | int | float):
+        return toml_value(value)
+    text = toml_value(value) if isinstance(value, list | tuple) else str(value)
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def run_app(
     link: SuperLink,
     run_config: Mapping[str, Any],
@@ -147,8 +156,11 @@ def run_app(
         RuntimeError: A node that it needs has ended.
     """
     app = app_directory(link.home)
-    config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
-    words = (str(app), _CONNECTION, "--format", "json", "--run-config", config, *options)
+    config = (
+        link.home / "run-config.toml"
+    )  # on the command line, Flower cuts a value at its first quotation mark
+    config.write_text("\n".join(f"{key} = {_run_value(value)}" for key, value in run_config.items()))
+    words = (str(app), _CONNECTION, "--format", "json", "--run-config", str(config), *options)
     run_id = str(_flwr(link, "run", *words)["run-id"])
     status = ""
     while not status.startswith("finished"):

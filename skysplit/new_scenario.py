@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.time import Time
 
-from mission.record import write_text
 from mission.scenario import ScenarioError, parse_scenario
 from mission.schema import Scenario
-from orbit.constellation import from_file
+from orbit.element_files import OnError, read_element_file
+from orbit.elements import ElementsWarning
+from orbit.frames import joined_julian_date
 from skysplit.scenario_keys import scenario_keys, table_descriptions, toml_value
 
 _HEAD = """# {title}
@@ -38,7 +39,7 @@ def scenario_text(values: Mapping[str, Any], file: str) -> str:
         if table:
             lines.append(f"\n[{table}] # {described[table]}")
         for key in keys:
-            if key.dotted == "name":  # the file's own
+            if key.dotted in ("name", "ground.stations"):  # the file's own; the last of its table
                 continue
             said = f" # {key.description}; {key.allowed}" if key.description else f" # {key.allowed}"
             if key.dotted in values:
@@ -52,22 +53,22 @@ def scenario_text(values: Mapping[str, Any], file: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_scenario(path: Path, values: Mapping[str, Any]) -> Scenario:
-    """Write a scenario file, once what is in it reads as a scenario.
+def new_scenario(path: Path, values: Mapping[str, Any]) -> tuple[Scenario, str]:
+    """A scenario and the text of its file, which is not written yet.
 
     Args:
         path: A file that does not exist yet.
         values: See :func:`scenario_text`.
 
     Raises:
-        ScenarioError: The file exists already, or a value is not allowed; nothing is written.
+        ScenarioError: The file exists already, its folder does not, or a value is not allowed.
     """
     if path.exists():
         raise ScenarioError(f"{path}: exists already; name another file")
+    if not path.absolute().parent.is_dir():
+        raise ScenarioError(f"{path}: there is no folder {str(path.parent)!r}")
     text = scenario_text(values, path.name)
-    scenario = parse_scenario(text, path)
-    write_text(path, text)
-    return scenario
+    return parse_scenario(text, path), text
 
 
 def walker_values(
@@ -87,27 +88,32 @@ def walker_values(
     }
 
 
-def element_values(path: Path, limit: int) -> dict[str, Any]:
+def element_values(path: Path, limit: int, skip: Sequence[str], on_error: OnError) -> dict[str, Any]:
     """The satellites of a TLE or OMM file; the mission starts at the newest epoch in it, to the hour.
 
     Raises:
         orbit.elements.ElementsError: The file is not readable; the message names the line.
         OSError: There is no such file.
     """
-    constellation = from_file(path)
+    with warnings.catch_warnings():
+        # The scenario's constellation is read from the file again, for its epoch, and warns of what is there.
+        warnings.simplefilter("ignore", ElementsWarning)
+        satellites = read_element_file(path, skip=skip, on_error=on_error)
     if limit:
-        constellation = constellation.take(slice(0, limit))
-    elements = constellation.elements
+        satellites = satellites.take(np.arange(min(limit, len(satellites.names))))
+    elements = satellites.elements
     newest = np.argmax(elements.epoch_jd + elements.epoch_fraction)
-    epoch = Time(elements.epoch_jd[newest], elements.epoch_fraction[newest], format="jd", scale="utc")
-    start = epoch.to_datetime(timezone=UTC).replace(minute=0, second=0, microsecond=0)
+    epoch = joined_julian_date(elements.epoch_jd[newest], elements.epoch_fraction[newest])
+    start = epoch.to_datetime(timezone=UTC, leap_second_strict="silent")
     return {
-        "description": f"{len(constellation)} satellites of {path.name}",
-        "epoch": start,
+        "description": f"Satellites of {path.name}",
+        "epoch": start.replace(minute=0, second=0, microsecond=0),
         # Told by its content when it is read; the word is for people.
         "constellation.kind": "tle" if path.suffix in (".txt", ".tle") else "omm",
         "constellation.path": os.path.abspath(path),
         "constellation.limit": limit,
+        "constellation.skip": tuple(skip),
+        "constellation.on_error": on_error,
     }
 
 

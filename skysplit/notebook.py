@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations
 from mission.record import new_run_directory, read_run
 from mission.scenario import load_scenario, scalar_keys, scenario_path
 from mission.schema import Scenario
+from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan, LinkKind
 from orbit.contact_plan_files import to_rows
 from strategies.plan import Kind, Plan
@@ -203,6 +204,19 @@ class Contacts(Shown):
     def to_pandas(self) -> pd.DataFrame:
         """A row per contact, as ``skysplit contacts --format json`` has it."""
         return pa.Table.from_pylist(to_rows(self.contact_plan)).to_pandas()
+
+    def access(self) -> pd.DataFrame:
+        """A row per station, per satellite and per pair of them, as ``skysplit contacts --summary`` has it: passes a
+        day, gaps and volume; an empty name stands for all."""
+        plan = self.contact_plan
+        accesses = (*access_of_stations(plan), *access_of_satellites(plan), *access_of_pairs(plan))
+        return pa.Table.from_pylist([asdict(access) for access in accesses]).to_pandas()
+
+    def plot_access(self) -> go.Figure:
+        """Gigabytes a day from each satellite to each station."""
+        from server_app.access_page import access_figure
+
+        return access_figure(self.contact_plan)
 
     def plot(self) -> go.Figure:
         """When each satellite is in sight of a station."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,13 @@ _STATIONS = [
     "Canberra,-35.40,148.98,690",
     "Wallops,37.94,-75.46",
 ]
+
+
+class OnError(StrEnum):
+    """What becomes of element sets that cannot be read or flown."""
+
+    ERROR = "error"
+    SKIP = "skip"
 
 
 def scenarios(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE) -> None:
@@ -56,7 +64,10 @@ def init(
     file: Annotated[Path, typer.Argument(help="The TOML file to write.")],
     satellites: Annotated[int, typer.Option(min=1, help="Of a Walker shell, in all (its T).")] = 12,
     planes: Annotated[int, typer.Option(min=1, help="Planes of the shell (P).")] = 2,
-    phasing: Annotated[int, typer.Option(min=0, help="Phasing between its planes (F).")] = 1,
+    phasing: Annotated[
+        int | None,
+        typer.Option(min=0, help="Phasing between its planes (F); the default is 1, with one plane 0."),
+    ] = None,
     inclination_deg: Annotated[float, typer.Option(help="Inclination of the shell.")] = 53.0,
     altitude_km: Annotated[float, typer.Option(help="Height of the shell.")] = 1200.0,
     elements: Annotated[
@@ -64,6 +75,18 @@ def init(
         typer.Option(help="A TLE or OMM file, e.g. a group of CelesTrak's: real satellites, not a shell."),
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="With --elements: only the first so many; 0 is all.")] = 0,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="With --elements: leave out a name or a catalogue number. Repeatable."
+        ),
+    ] = None,
+    on_error: Annotated[
+        OnError,
+        typer.Option(
+            help="With --elements: what cannot be read or flown is an error, or is left out (skip)."
+        ),
+    ] = OnError.ERROR,
     station: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]]", help="A ground station. Repeatable."),
@@ -79,29 +102,40 @@ def init(
     Real orbits: `skysplit init planet.toml --elements planet.txt --limit 12`
     """
     from mission.orbits import constellation_of
+    from mission.record import write_text
     from skysplit.new_scenario import (
         element_values,
         learning_values,
+        new_scenario,
         station_values,
         walker_values,
-        write_scenario,
     )
     from skysplit.orbit_commands import planned_contacts
 
     try:
         values: dict[str, Any] = (
-            element_values(elements, limit)
+            element_values(elements, limit, skip or [], on_error.value)
             if elements
-            else walker_values(satellites, planes, phasing, inclination_deg, altitude_km)
+            else walker_values(
+                satellites,
+                planes,
+                min(1, planes - 1) if phasing is None else phasing,
+                inclination_deg,
+                altitude_km,
+            )
         )
         values |= learning_values(model, data) | {"training.mode": mode}
         values["ground.stations"] = [station_values(word) for word in station or _STATIONS]
-        scenario = write_scenario(file, values)
+        scenario, text = new_scenario(file, values)
         constellation = constellation_of(scenario)
     except (ValueError, OSError) as error:
         fail(str(error))
     contacts = planned_contacts(scenario)
-    console = Terminal(soft_wrap=True)
+    try:
+        write_text(file, text)  # last, so that nothing is left behind of what does not work
+    except OSError as error:
+        fail(str(error))
+    console = Terminal(soft_wrap=True, highlight=False)
     console.print(
         f"{file}: {len(constellation)} satellites, {len(contacts.stations)} stations, "
         f"{len(contacts.contacts)} contacts in {scenario.horizon_h:g} h"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import UnionType
@@ -67,8 +67,8 @@ def toml_value(value: Any) -> str:
             return f'"{escaped}"'
         case datetime():
             return f'"{value:%Y-%m-%dT%H:%M:%SZ}"'
-        case list() | tuple() if all(isinstance(one, (int, float)) for one in value):
-            return repr(list(value))
+        case list() | tuple() if not any(isinstance(one, Mapping) for one in value):
+            return "[" + ", ".join(toml_value(one) for one in value) + "]"
         case list() | tuple():
             lines = [
                 "  { " + ", ".join(f"{key} = {toml_value(one)}" for key, one in row.items()) + " },\n"
@@ -85,7 +85,7 @@ def _keys(table: type[BaseModel], prefix: str) -> Iterator[Key]:
         nested = _table_of(field)
         if nested:
             inner.append((f"{prefix}.{name}".lstrip("."), nested))
-        else:
+        if nested is not field.annotation:
             default = "" if field.is_required() else toml_value(field.default)
             yield Key(prefix, name, _allowed(field), default, field.description or "")
     for name, nested in inner:
@@ -108,14 +108,32 @@ def _table_of(field: FieldInfo) -> type[BaseModel] | None:
     return None
 
 
+def _list_of(item: Any) -> str:
+    if isinstance(item, type) and issubclass(item, BaseModel):
+        return "list of tables"
+    if get_origin(item) is Literal:
+        return "list of " + ", ".join(toml_value(value) for value in get_args(item))
+    kinds = {
+        float: "numbers",
+        str: "text",
+        str | int: "texts or whole numbers",
+        tuple[str, str]: "[text, text]",
+    }
+    return f"list of {kinds.get(item, '[azimuth, elevation]')}"
+
+
 def _allowed(field: FieldInfo) -> str:
     kind = field.annotation
     if get_origin(kind) is Literal:
         return ", ".join(toml_value(value) for value in get_args(kind))
     if get_origin(kind) is tuple:
-        return "list of numbers" if get_args(kind)[0] is float else "list of [azimuth, elevation]"
+        return _list_of(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
-        kind = next(one for one in get_args(kind) if one is not type(None))
+        return " or ".join(
+            _WORDS.get(one, "") or _list_of(get_args(one)[0])
+            for one in get_args(kind)
+            if one is not type(None)
+        )
     bounds = [
         f"{sign} {getattr(constraint, name)}".removesuffix(".0")
         for name, sign in _BOUNDS

@@ -12,8 +12,9 @@ from skysplit.scenario_keys import scenario_keys, table_descriptions
 
 _HEAD = """# Every key of a scenario
 
-A scenario is a TOML file; `skysplit init ours.toml` writes one with all of this as comments. Any key but a
-station's can be overridden: `--set training.rounds=3`, in Python `training={"rounds": 3}`. A wrong key, unit or
+A scenario is a TOML file; `skysplit init ours.toml` writes one with all of this as comments. Any key can be
+overridden: `--set training.rounds=3`, in Python `training={"rounds": 3}`; stations all together, as TOML:
+`--set 'ground.stations=[{name = "Kiruna", lat_deg = 67.86, lon_deg = 20.96}]'`. A wrong key, unit or
 value is one error that names file, key, what was found and what is allowed, before anything is computed.
 
 Written from `mission/schema.py` by `python -m skysplit.scenario_reference`.

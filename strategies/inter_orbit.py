@@ -50,7 +50,10 @@ def plan_side_links(
     forward = contacts[contacts["source"] < contacts["target"]]
     plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
     held = [np.empty(0, forward.dtype)]
-    for first, second in _neighbouring(sorted(contact_plan.planes), resources.side_terminals):
+    linked = np.unique(
+        np.sort(plane[np.stack([forward["source"], forward["target"]], axis=1)], axis=1), axis=0
+    )
+    for first, second in _neighbouring([(int(a), int(b)) for a, b in linked], resources.side_terminals):
         a, b = plane[forward["source"]], plane[forward["target"]]
         between = forward[((a == first) & (b == second)) | ((a == second) & (b == first))]
         if len(between):
@@ -61,17 +64,25 @@ def plan_side_links(
     return _both_ways(np.concatenate(held), resources.acquisition_s, start_s, pointed)
 
 
-def _neighbouring(planes: list[int], terminals: int) -> list[tuple[int, int]]:
-    """Pairs of planes that link; with one side terminal every second pair of the circle."""
+def _neighbouring(linked: list[tuple[int, int]], terminals: int) -> list[tuple[int, int]]:
+    """Pairs of planes that link: the ``linked`` ones, each (smaller, larger), where the terminals are enough for all
+    of them, as in a grid; else neighbours by number, with one side terminal every second pair of the circle."""
+    planes = sorted({plane for pair in linked for plane in pair})
     if terminals == 0 or len(planes) < 2:
         return []
     pairs = list(zip(planes, planes[1:] + planes[:1], strict=True))
     pairs = pairs[: 1 if len(planes) == 2 else len(planes)]
+    if max(sum(plane in pair for pair in linked) for plane in planes) <= terminals:
+        of_circle = [pair for pair in pairs if tuple(sorted(pair)) in linked]
+        return of_circle + [pair for pair in linked if pair not in of_circle and pair[::-1] not in of_circle]
     return pairs[: len(pairs) // 2 * 2 : 2] or pairs[:1] if terminals == 1 else pairs
 
 
 def _grid(contact_plan: ContactPlan, contacts: np.ndarray) -> np.ndarray:
-    """The contacts of the one slot offset between two planes that is open longest."""
+    """The contacts of the one slot offset between two planes that is open longest; all, where they are a grid."""
+    pairs = np.unique(np.stack([contacts["source"], contacts["target"]], axis=1), axis=0)
+    if np.bincount(pairs.ravel()).max() == 1:
+        return contacts
     slot = np.array([contact_plan.nodes[index].slot for index in contact_plan.satellites])
     plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
     sign = np.where(plane[contacts["source"]] < plane[contacts["target"]], 1, -1)

@@ -1,7 +1,7 @@
 """The average at the end of a round: partial sums to the ground, and what they come to back to every satellite.
 
 A group's sum goes up a tree of inter-satellite links that stand at the same time, or over links as they open; it needs
-a pass of any satellite of the group.  When the ground has heard all groups, the average takes the same kind of way back.
+a pass of any satellite of the group.  When the ground has heard all groups, the average takes such a way back.
 """
 
 from __future__ import annotations

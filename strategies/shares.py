@@ -31,7 +31,7 @@ class LinkShares:
 
     @classmethod
     def of(cls, workload: Workload, features: np.ndarray, samples: np.ndarray) -> LinkShares:
-        """By bytes: of satellite ``k`` ``features[k]`` images cross once, ``samples[k]`` samples times passes take steps.
+        """By bytes: of satellite ``k``, ``features[k]`` images cross, ``samples[k]`` samples times passes take steps.
 
         The small crossings go first on a link, so that features get what those leave over the whole round.
         """

@@ -247,7 +247,7 @@ class Transport:
         return next_bucket_s
 
     def _foremost(self, source: int, gateway: int, count: int) -> list[int] | None:
-        """The nodes by which a block is first at a gateway, stored where it has to wait; None where it never arrives."""
+        """The nodes by which a block is first at a gateway, stored where it waits; None where it never arrives."""
         ready_s = finished_s(self.sunlight, source, float(self.embedded_s[source]), count * self.embed_s)
         hops = self.routes.foremost(
             source,

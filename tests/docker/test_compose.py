@@ -75,6 +75,10 @@ def test_a_scenario_s_files_are_seen_where_it_names_them(
     scenario = load_scenario("demo", {"data.source": "folder", "data.path": "$IMAGES/tiles"})
     assert named_by(scenario) == ((tmp_path / "tiles",), {"IMAGES": str(tmp_path)})
     assert named_by(load_scenario("demo")) == ((), {})
+    links = {"links.inter_orbit.topology": "grid", "links.inter_orbit.pairs": "$IMAGES/grid.csv"}
+    given = load_scenario("demo", {"contacts.path": "$IMAGES/plan.csv", **links})
+    assert named_by(given)[0] == (tmp_path / "plan.csv", tmp_path / "grid.csv")
+    assert named_by(load_scenario("demo", {**links, "links.inter_orbit.pairs": "same-slot"})) == ((), {})
 
 
 # ------------------------------------------------------------------------------------------- real containers

@@ -18,6 +18,7 @@ from mission.scenario import (
     scenario_to_json,
     shipped_scenarios,
 )
+from skysplit.scenario_keys import toml_value
 
 ROOT = Path(__file__).resolve().parents[2]
 MINIMAL = """
@@ -148,6 +149,38 @@ def test_no_override_ends_in_anything_but_a_scenario_or_a_scenario_error(key: st
         load_scenario("demo", {key: value})
     except ScenarioError as error:
         assert key.split(".")[0] in str(error)
+
+
+STATIONS = [
+    {"name": 'Ki "r" una', "lat_deg": 67.86, "lon_deg": 20.96},
+    {"name": "Valley", "lat_deg": 47.3, "lon_deg": 11.4, "mask_profile_deg": [[0, 30], [90, 5]]},
+]
+STATIONS_TOML = """[{name = 'Ki "r" una', lat_deg = 67.86, lon_deg = 20.96},
+  {name = "Valley", lat_deg = 47.3, lon_deg = 11.4, mask_profile_deg = [[0, 30], [90, 5]]}]"""
+
+
+def test_stations_are_overridden_all_together_as_toml_and_from_python() -> None:
+    written = load_scenario("demo", {"ground.stations": STATIONS_TOML})
+    assert [station.name for station in written.ground.stations] == ['Ki "r" una', "Valley"]
+    assert written.ground.stations[1].mask_profile_deg == ((0, 30), (90, 5))
+    assert load_scenario("demo", {"ground.stations": STATIONS}) == written
+    assert load_scenario("demo", {"ground.stations": toml_value(STATIONS)}) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("[]", "--set ground.stations: found (), allowed:"),
+        ("Kiruna", "--set ground.stations: found 'Kiruna', allowed: a list"),
+        ("[1]", "--set ground.stations.0: found 1"),
+        ('[{name = "A", lat_deg = 95, lon_deg = 0}]', "--set ground.stations.0.lat_deg: found 95"),
+        ('[{name = "A", lat_deg = 5}]', "--set ground.stations.0.lon_deg: missing"),
+    ],
+)
+def test_wrong_stations_are_one_error_that_names_the_override(value: str, says: str) -> None:
+    with pytest.raises(ScenarioError) as refusal:
+        load_scenario("demo", {"ground.stations": value})
+    assert says in str(refusal.value)
 
 
 def test_a_path_may_name_an_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 NAME = "ISS (ZARYA)"
@@ -39,4 +41,10 @@ def as_json(fields: dict[str, str]) -> str:
     return json.dumps([fields])
 
 
-OMM_FORMS = (as_json, as_kvn, as_xml)
+def as_csv(fields: dict[str, str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([fields.keys(), fields.values()])
+    return text.getvalue()
+
+
+OMM_FORMS = (as_json, as_kvn, as_xml, as_csv)

@@ -103,6 +103,11 @@ def test_json_gives_planes_slots_elements_and_eclipses() -> None:
         (1, 0),
     ]
     assert said["satellites"][0]["inc_deg"] == pytest.approx(53)
+    assert said["satellites"][0]["element_epoch"] == "2026-03-01T06:00:00.000000Z"
+    assert (said["satellites"][0]["bstar"], said["satellites"][0]["catalogue_number"]) == (0.0, None)
+    known = replace(SHELL, catalogue_number=tuple(range(900, 912)), designator=("1998-067A",) * 12)
+    tells = json.loads(constellation_json(known, STATIONS, EPOCH, HORIZON_S))["satellites"][3]
+    assert (tells["catalogue_number"], tells["designator"]) == (903, "1998-067A")
     assert [s["name"] for s in said["stations"]] == ["Matera", "Suva"]
     eclipses = find_eclipses(SHELL, epoch=EPOCH, horizon_s=HORIZON_S)
     every = [(k, *pair) for k, one in enumerate(said["satellites"]) for pair in one["eclipses_s"]]

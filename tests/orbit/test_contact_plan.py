@@ -137,6 +137,21 @@ def test_a_plan_is_built_again_only_when_something_changed(tmp_path: Path, monke
         build()
 
 
+def test_each_grid_has_a_plan_of_its_own_in_the_cache(tmp_path: Path) -> None:
+    grids = [
+        InterOrbitLink(5e8),
+        InterOrbitLink(5e8, terminals=1),
+        InterOrbitLink(5e8, pairs="same-slot"),
+        InterOrbitLink(5e8, pairs=(("sat-0-00", "sat-1-00"),)),
+        InterOrbitLink(5e8, pairs=(("sat-0-00", "sat-1-01"),)),
+        InterOrbitLink(5e8, "all"),
+    ]
+    for grid in grids:
+        links = Links(inter_orbit=grid)
+        build_contact_plan(SHELL, STATIONS, links, epoch=EPOCH, horizon_s=60.0, cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(grids)
+
+
 def test_a_broken_cache_is_built_anew(tmp_path: Path) -> None:
     first = build_contact_plan(SHELL, STATIONS, LINKS, epoch=EPOCH, horizon_s=600.0, cache_dir=tmp_path)
     (cached,) = tmp_path.iterdir()
@@ -168,7 +183,8 @@ def test_exact_files_bring_back_the_plan_bit_by_bit(plan: ContactPlan, tmp_path:
     path = tmp_path / "new" / f"plan{ending}"
     save(plan, path)
     assert load(path).digest() == plan.digest()
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    beside = ["plan.csv-metadata.json"] if ending == ".csv" else []
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name, *beside]
 
 
 @pytest.mark.parametrize("ending", [".ion", ".json"])

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from astropy.time import Time
 from iss_elements import OMM, OMM_FORMS, TLE, as_json
 from typer.testing import CliRunner
 
-from orbit.contact_plan_files import from_csv
+from orbit.contact_plan_files import from_csv, load
 from skysplit.cli import app
 
 RUNNER = CliRunner()
@@ -52,6 +53,34 @@ def test_an_omm_has_the_contacts_of_its_tle(form: Callable, tmp_path: Path) -> N
     assert [node.name for node in omm.nodes] == ["FIRST BEYOND", "Matera"]
     for field in ("start_s", "end_s", "max_elevation_deg"):
         assert omm.contacts[field] == pytest.approx(tle.contacts[field], abs=1e-3)
+
+
+def test_a_csv_written_to_a_file_comes_with_its_metadata(tmp_path: Path) -> None:
+    path, scenario = tmp_path / "contacts.csv", scenario_of(tmp_path, "tle", TLE)
+    assert printed("contacts", scenario, "--format", "csv", "--out", str(path)).strip() == str(path)
+    plan = load(path)
+    assert plan.horizon_s == 12 * 3600
+    assert path.read_text() == printed("contacts", scenario, "--format", "csv")
+    again = printed("contacts", scenario, "--set", f"contacts.path={path}", "--format", "csv")
+    assert [line.split(",")[:8] for line in again.splitlines()] == [
+        line.split(",")[:8] for line in path.read_text().splitlines()
+    ]
+
+
+def test_a_constellation_goes_out_as_omm_and_comes_back(tmp_path: Path) -> None:
+    scenario = scenario_of(tmp_path, "tle", TLE)
+    said = json.loads(printed("constellation", scenario, "--format", "json"))["satellites"]
+    out = tmp_path / "fleet.json"
+    printed("constellation", scenario, "--format", "omm", "--out", str(out))
+    (tmp_path / "again").mkdir()
+    back = scenario_of(tmp_path / "again", "omm", out.read_text())
+    for one, other in zip(
+        said, json.loads(printed("constellation", back, "--format", "json"))["satellites"], strict=True
+    ):
+        for key in ("name", "bstar", "mean_motion_rev_day", "inc_deg", "raan_deg", "mean_anomaly_deg", "ecc"):
+            assert other[key] == pytest.approx(one[key], rel=1e-12) if key != "name" else one[key]
+        apart = Time(one["element_epoch"].removesuffix("Z")) - Time(other["element_epoch"].removesuffix("Z"))
+        assert abs(apart.to_value("s")) < 2e-6
 
 
 def test_a_constellation_of_elements_is_shown_in_every_format(tmp_path: Path) -> None:

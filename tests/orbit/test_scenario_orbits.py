@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from astropy.time import Time
 
-from mission.orbits import constellation_of, links_of, stations_of
+from mission.orbits import constellation_of, contact_plan_of, links_of, stations_of
 from mission.scenario import ScenarioError, load_scenario
 from orbit.constellation import walker
 from orbit.contact_plan import LinkKind
 from orbit.contact_plan_builder import Links, SpaceGroundLink, build_contact_plan
 from orbit.link_budget import LinkBudget
+from server_app.planning import resources_of
 
 EPOCH = Time("2026-01-01T00:00:00")
+NAMES = tuple(f"sat-{plane}-{slot:02d}" for plane in range(2) for slot in range(6))
 SCENARIO = """
 epoch = "2026-01-01T00:00:00Z"
 horizon_h = 6.0
@@ -105,6 +107,74 @@ def test_a_link_budget_takes_the_place_of_the_constant_rate_one_way(file: str) -
     assert len(down) > 5
     assert ((down["rate_bps"] > 0.3 * highest) & (down["rate_bps"] <= highest)).all()
     assert np.ptp(down["rate_bps"]) > 50e6
+
+
+def test_a_mask_has_one_range_as_a_number_and_as_a_profile(file: str, tmp_path: Path) -> None:
+    for mask in (-5.0, 0.0, 89.9):
+        (tmp_path / "mine.toml").write_text(
+            SCENARIO.replace("lon_deg = 20.96", f"lon_deg = 20.96\nmask_deg = {mask}")
+        )
+        assert stations_of(load_scenario(file))[0].mask_deg == mask
+        (tmp_path / "mine.toml").write_text(SCENARIO.replace("[90, 5]", f"[90, {mask}]"))
+        assert stations_of(load_scenario(file))[1].mask_deg[1] == (90.0, mask)
+    for mask in (-5.1, 90.0):
+        for text in (
+            SCENARIO.replace("lon_deg = 20.96", f"lon_deg = 20.96\nmask_deg = {mask}"),
+            SCENARIO.replace("[90, 5]", f"[90, {mask}]"),
+        ):
+            (tmp_path / "mine.toml").write_text(text)
+            with pytest.raises(ScenarioError, match=f"found {mask}"):
+                load_scenario(file)
+
+
+def test_a_grid_is_given_by_names_by_a_file_and_by_a_word(file: str, tmp_path: Path) -> None:
+    def pairs_of(value: object) -> object:
+        inter = links_of(load_scenario(file, {"links.inter_orbit.pairs": value}), NAMES).inter_orbit
+        assert inter is not None
+        return inter.pairs
+
+    expected = (("sat-0-00", "sat-1-03"), ("sat-0-01", "sat-1-02"))
+    assert pairs_of([list(pair) for pair in expected]) == expected
+    assert pairs_of('[["sat-0-00", "sat-1-03"], ["sat-0-01", "sat-1-02"]]') == expected
+    (tmp_path / "grid.csv").write_text("sat-0-00,sat-1-03\nsat-0-01,sat-1-02\n")
+    assert pairs_of(str(tmp_path / "grid.csv")) == expected
+    assert pairs_of("same-slot") == "same-slot"
+    assert pairs_of("") == ()
+
+
+def test_the_planner_has_the_terminals_of_the_scenario(file: str) -> None:
+    scenario = load_scenario(file, {"links.inter_orbit.terminals": "1"})
+    assert resources_of(scenario).side_terminals == 1
+    links = links_of(scenario)
+    assert links.inter_orbit is not None
+    assert links.inter_orbit.terminals == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ({"pairs": 3}, "links.inter_orbit.pairs: found 3, allowed: [[name, name], …], a file, or same-slot"),
+        ({"pairs": '[["a"]]'}, "allowed: [[name, name], …], a file, or same-slot"),
+        ({"pairs": "[[1, 2]]"}, "allowed: [[name, name], …], a file, or same-slot"),
+        ({"pairs": "nowhere"}, "links.inter_orbit.pairs: found 'nowhere', but there is no such file"),
+        ({"pairs": '[["sat-0-00", "sat-7-00"]]'}, "found 'sat-7-00', which is no satellite's name"),
+        ({"pairs": '[["sat-0-00", "sat-0-03"]]'}, "both fly in plane 0"),
+        ({"pairs": "same-slot", "topology": "all"}, 'pairs: found with topology = "all"'),
+        ({"terminals": "0"}, "links.inter_orbit.terminals: found 0, allowed: greater than or equal to 1"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_one_line_that_names_the_key(file: str, overrides: dict, says: str) -> None:
+    def read_and_plan() -> None:
+        scenario = load_scenario(
+            file, {f"links.inter_orbit.{key}": value for key, value in overrides.items()}
+        )
+        contact_plan_of(scenario, constellation_of(scenario))
+
+    with pytest.raises(ScenarioError) as refusal:
+        read_and_plan()
+    assert says in str(refusal.value)
+    assert "inter_orbit.pairs" in str(refusal.value) or "inter_orbit.terminals" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

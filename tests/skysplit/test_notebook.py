@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from typer.testing import CliRunner
@@ -41,12 +42,29 @@ def test_overrides_are_those_of_the_command_line() -> None:
         skysplit.scenario("demo", training={"round": 3})
 
 
+def test_stations_are_set_from_python() -> None:
+    station = {"name": "Here", "lat_deg": 40.0, "lon_deg": -4.0}
+    scenario = skysplit.scenario("demo", ground={"stations": [station], "beams": 2}).scenario
+    assert [one.name for one in scenario.ground.stations] == ["Here"]
+    assert scenario.ground.beams == 2
+
+
 def test_contacts_are_those_that_the_command_prints(mission: notebook.Mission) -> None:
     done = CliRunner().invoke(app, ["contacts", "demo", "--hours", "3", "--format", "json"])
     printed = json.loads(done.stdout)["contacts"]
     frame = mission.contacts().to_pandas()
     assert frame["start_s"].tolist() == [contact["start_s"] for contact in printed]
     assert frame["source"].tolist() == [contact["source"] for contact in printed]
+
+
+def test_access_is_told_by_station_by_satellite_and_by_pair(mission: notebook.Mission) -> None:
+    access = mission.contacts().access()
+    stations = access[access["satellite"].isna()]
+    pairs = access.dropna(subset=["satellite", "station"])
+    assert stations["station"].tolist() == ["Madrid", "Santiago", "Canberra", "Wallops"]
+    assert pairs["down_gb_per_day"].sum() == pytest.approx(stations["down_gb_per_day"].sum())
+    (heat,) = mission.contacts().plot_access().data
+    assert np.nansum(np.array(heat.z, float)) == pytest.approx(pairs["down_gb_per_day"].sum(), rel=1e-3)
 
 
 def test_a_plan_is_told_activity_by_activity(mission: notebook.Mission) -> None:

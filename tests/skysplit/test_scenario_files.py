@@ -96,6 +96,18 @@ def test_uncommented_the_defaults_of_a_written_file_are_the_schemas(tmp_path: Pa
     assert full == few
 
 
+def test_one_plane_needs_no_word_about_phasing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "astropy").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "one.toml"), "--planes", "1"])
+    assert done.exit_code == 0, done.stderr
+    shell = load_scenario(str(tmp_path / "one.toml")).constellation
+    assert (shell.planes, shell.phasing) == (1, 0)
+    done = CliRunner().invoke(app, ["init", str(tmp_path / "two.toml"), "--planes", "1", "--phasing", "1"])
+    assert done.exit_code == 1
+    assert not (tmp_path / "two.toml").exists()
+
+
 def test_every_key_of_the_schema_is_told() -> None:
     told = {key.dotted for key in scenario_keys() if key.table != "ground.stations"}
     assert told == {key for key, _ in scalar_keys()}
