@@ -268,12 +268,12 @@ def test_bytes_planned_over_links_are_bytes_that_relays_send(emulate, on_the_lin
 
 
 def test_steps_that_an_outage_and_a_dead_gateway_cut_go_on_with_the_same_result(emulate, simulate):
-    """Both space-ground links go down in the first steps of the first session, and a gateway's relay restarts.
+    """A plane's links to the ground go down in the first steps of the first session, and its relays restart.
 
-    That session begins at 1726.76 s, when the last plane has been enrolled by plan.
+    That session begins soon after 1726.76 s, when the last plane has been enrolled by plan.
     """
     names = constellation_of(load_scenario("demo", SMALL)).names
-    cut = [Outage(*link, 1726.85, 1728.3) for name in names for link in ((name, GROUND), (GROUND, name))]
+    cut = [Outage(*link, 1726.85, 1728.3) for name in names[:2] for link in ((name, GROUND), (GROUND, name))]
 
     def restart_a_gateway(relays):
         deadline = time.monotonic() + 60

@@ -16,7 +16,7 @@ from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
 from relay import direct
 from relay.frames import parcel_frames
-from relay.wire import Buffer, Manifest
+from relay.wire import Buffer, Kind, Manifest
 from server_app.server_app import fine_tune
 
 RUN = "run-13407807929942597099"  # as Flower names them
@@ -42,7 +42,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, str]]:
 
 @pytest.fixture
 def averaged(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """Bytes of the weights that each satellite delivers, by round; those of one satellite."""
+    """Bytes of the weights that a satellite delivers, by round."""
     from client_app import client_app
 
     found: Counter[int] = Counter()
@@ -68,6 +68,14 @@ def planned(directory: Path) -> dict[tuple[int, str, bool], float]:
             key = row["round"], row["link"].removesuffix("link"), row["kind"] in ("reduce", "update")
             found[key] += row["bytes"]
     return found
+
+
+def message_bytes(weights_bytes: int) -> int:
+    """A message of so many bytes of fp32 weights."""
+    described = {"run": RUN, "source": "sat-0-00", "destination": "ground", "round": 1}
+    values = {"dtype": "float32", "shape": (weights_bytes // 4,), "codec": "fp32"}
+    manifest = Manifest.describe(bytes(weights_bytes), kind=Kind.AGGREGATE, **described, **values)
+    return sum(map(len, parcel_frames(manifest, bytes(weights_bytes), 1 << 20)))
 
 
 MODES = {
@@ -104,6 +112,11 @@ def test_bytes_planned_over_space_ground_links_are_bytes_sent(
     assert sum(size for key, size in plan.items() if not key[2]) == pytest.approx(
         sum(sent.values()), **AGREES
     )
+    rows = [json.loads(line) for line in (record.directory / "plan.jsonl").read_text().splitlines()]
+    weights = [row for row in rows if row["round"] and row["kind"] in ("reduce", "update")]
+    assert bool(weights) == (scenario.training.mode != "downlink" and not scenario.training.shares_head)
+    for row in weights:
+        assert row["bytes"] == pytest.approx(message_bytes(averaged[row["round"]]), **AGREES)
     facts = read_run(record.directory)["enrolment"]
     assert facts["split_up_bytes"] == sent[0, "down"]
     assert facts["split_down_bytes"] == sent[0, "up"]
