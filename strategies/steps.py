@@ -11,7 +11,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -206,7 +205,8 @@ class GroundSteps:
         self.rank = {satellite: -((len(begun) - 1 - i) // _COHORT) for i, (_, satellite) in enumerate(begun)}
         self.waiting: list[tuple[float, int]] = begun
         self.ready: list[tuple] = []
-        self.flight: deque[_Batch] | list[tuple[float, int, _Batch]] = deque() if self.ordered else []
+        # Forward passes whose backward pass is to come: in order, or by when their gradients are there.
+        self.flight: list[tuple[float, int, _Batch]] = []
         self.batches = 0
         sample_s = self.forward_s + self.backward_s
         while self.waiting or self.ready or self.flight:
@@ -232,8 +232,7 @@ class GroundSteps:
     def _next_backward_s(self) -> float:
         if not self.flight:
             return math.inf
-        batch = self.flight[0] if self.ordered else self.flight[0][2]
-        return max(self.free_s, batch.backward_s)
+        return max(self.free_s, self.flight[0][2].backward_s)
 
     def _next_forward_s(self) -> float:
         """When the next forward pass begins, as far as is known now."""
@@ -308,20 +307,12 @@ class GroundSteps:
         self.free_s = computed_s
         if not self.chained:
             self._end(batch, batch.backward_s, computed_s)
-        elif self.ordered:
-            assert isinstance(self.flight, deque)
-            self.flight.append(batch)
         else:
-            assert isinstance(self.flight, list)
-            heapq.heappush(self.flight, (batch.backward_s, batch.number, batch))
+            due_s = 0.0 if self.ordered else batch.backward_s
+            heapq.heappush(self.flight, (due_s, batch.number, batch))
 
     def _backward(self, start_s: float) -> None:
-        if self.ordered:
-            assert isinstance(self.flight, deque)
-            batch = self.flight.popleft()
-        else:
-            assert isinstance(self.flight, list)
-            batch = heapq.heappop(self.flight)[2]
+        batch = heapq.heappop(self.flight)[2]
         end_s = start_s + self._length_s(batch.members, self.backward_s)
         self.free_s = end_s
         self.round_trip_s = start_s - batch.start_s - self._length_s(batch.members, self.forward_s)

@@ -257,7 +257,7 @@ class Transport:
             lambda node, peer: self.link_free_s.get((node, peer), self.start_s),
             self.shares.isl_delay_s(self.slowest_isl_bps),
         )
-        return hops and [source, *(peer for _, peer, _ in hops)]
+        return [source, *(peer for _, peer, _ in hops)] if hops else None
 
     def _reach(self, tree: Tree) -> tuple[np.ndarray, dict[int, int]]:
         """Satellites with samples left, nearest first, and from where the samples of those with copies leave."""
