@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
-from astropy.time import Time
+from astropy.time import Time, TimeDelta
 
 from orbit.contact_plan_header import ContactPlanFileError
 from orbit.given_contacts import GivenContact
@@ -47,6 +47,7 @@ _DATES = (
     "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d-%H:%M:%S",
 )
+_LEAP_SECOND = re.compile(r"(?<=:\d\d:)60(?!\d)", re.ASCII)
 _NAMED = re.compile(r"^(?P<end>Target|Observer)\s*:\s*(?P<name>.+?)\s*$", re.IGNORECASE)
 _RULE = re.compile(r"^-+$")
 _TITLE = re.compile(r"^(?P<source>.+?)-To-(?P<target>.+?)(?::.*)?$", re.IGNORECASE)
@@ -198,12 +199,22 @@ def _seconds(where: str, kind: str, text: str, unit: str, epoch: Time) -> float:
         if not np.isfinite(value) or unit in _UTC_UNITS[1:]:
             raise ContactPlanFileError(f"{where}: {kind}: found {text!r}, which is no time")
         return value
-    date = _date(text)
-    if date is None:
+    time = _utc(text)
+    if time is None:
         raise ContactPlanFileError(
             f"{where}: {kind}: found {text!r}, allowed are seconds, 2026-03-01T06:00:00Z and 1 Mar 2026 06:00:00.000"
         )
-    return round(float((Time(date, scale="utc") - epoch).to_value("s")), 6)
+    return round(float((time - epoch).to_value("s")), 6)
+
+
+def _utc(text: str) -> Time | None:
+    """The time that a text is; ``None`` where it is none.  Python's dates have no leap seconds: they are added."""
+    in_minute, is_leap = _LEAP_SECOND.subn("59", text)
+    date = _date(in_minute)
+    if date is None or not is_leap:
+        return None if date is None else Time(date, scale="utc")
+    time = Time(date, scale="utc") + TimeDelta(1.0, format="sec")
+    return time if time.ymdhms["second"] >= 60 else None
 
 
 def _date(text: str) -> datetime | None:

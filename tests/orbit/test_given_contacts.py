@@ -236,6 +236,48 @@ def test_intervals_of_other_tools_are_contacts_both_ways(file: Path, name: str, 
     assert not plan.contacts["open_end"].any()
 
 
+LEAP_DAY = {
+    "epoch": "2016-12-31T23:00:00Z"
+}  # TAI - UTC was 36 s that day, 37 s the next (IERS Bulletin C 52)
+TIMES_OF_LEAP_DAY = [
+    ("31 Dec 2016 23:59:50.000", "1 Jan 2017 00:00:10.000", 3590.0, 3611.0),
+    ("2016-12-31T23:59:60.5Z", "2017-01-01T01:01:00+01:00", 3600.5, 3661.0),
+    ("2016/12/31-23:59:60", "2017/01/01-00:00:00", 3600.0, 3601.0),
+]
+
+
+@pytest.mark.parametrize(("start", "end", "start_s", "end_s"), TIMES_OF_LEAP_DAY)
+def test_a_leap_second_is_a_time_and_counts(
+    file: Path, start: str, end: str, start_s: float, end_s: float
+) -> None:
+    text = f"from,to,start,end\nsat-0-00,Kiruna,{start},{end}\n"
+    file.write_text(SCENARIO.replace("2026-01-01T00:00:00Z", LEAP_DAY["epoch"]))
+    (contact,) = given_in(file, text).of_kind(LinkKind.DOWNLINK)
+    assert (contact["start_s"], contact["end_s"]) == (start_s, end_s)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".ion", ".json"])
+def test_a_plan_across_a_leap_second_comes_back_at_the_same_times(file: Path, ending: str) -> None:
+    plan = planned(file, **LEAP_DAY)
+    path = file.with_name(f"plan{ending}")
+    save(plan, path)
+    again = planned(file, **LEAP_DAY, **{"contacts.path": str(path)})
+    tolerance_s = 0.0 if ending == ".csv" else 1.0
+    assert any(plan.contacts["start_s"] > 3601.0)
+    for contact in again.contacts:
+        between = plan.between(contact["source"], contact["target"])
+        off_s = np.maximum(
+            np.abs(between["start_s"] - contact["start_s"]), np.abs(between["end_s"] - contact["end_s"])
+        )
+        assert off_s.min() <= tolerance_s
+
+
+@pytest.mark.parametrize("time", ["30 Dec 2016 23:59:60.500", "2016-12-31T12:34:60Z"])
+def test_a_leap_second_that_never_was_is_refused(file: Path, time: str) -> None:
+    with pytest.raises(ScenarioError, match="line 2: start: found"):
+        given_in(file, f"from,to,start,end\nsat-0-00,Kiruna,{time},2 Jan 2017 00:00:00.0\n")
+
+
 def test_links_that_the_file_does_not_give_are_computed(file: Path) -> None:
     computed = planned(file)
     plan = given_in(file, GMAT, links='["sgl"]')
