@@ -145,9 +145,9 @@ class Workload:
 
     With a shared adapter (``shared_adapter``) the ground takes optimiser steps one after another, each from the samples
     of up to ``satellites_per_step`` satellites, one micro-batch of each; the forward pass of step ``j`` uses the
-    adapter after at least ``j - gradient_delay`` updates, as many as the plan has made by then.  With an adapter each, only a
-    satellite's own steps wait for each other; up to ``satellites_per_step`` satellites share a forward and a backward
-    pass.  A satellite is in one step at a time.
+    adapter after at least ``j - gradient_delay`` updates, as many as the plan has made by then.  With an adapter each,
+    only a satellite's own steps wait for each other; up to ``satellites_per_step`` satellites share a forward and a
+    backward pass.  A satellite is in one step at a time.
     A step's samples cross in ``micro_batches`` parts (lora).
     """
 
