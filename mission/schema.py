@@ -396,11 +396,11 @@ class Training(Table):
         description="parts of a batch that cross on their own, while others are computed (lora)",
     )
     satellites_per_step: int = Field(
-        1,
+        SATELLITES_PER_STEP,
         ge=1,
         le=10_000,
         description="lora with a shared adapter: satellites whose batches form one optimiser step, with the root of "
-        f"their number times the learning rate (default there: {SATELLITES_PER_STEP})",
+        "their number times the learning rate (default elsewhere: 1)",
     )
     gradient_delay: int = Field(
         0,
@@ -457,8 +457,8 @@ class Training(Table):
         """In mode head, say, pooled states stay on board, so that more passes cost next to nothing."""
         if not isinstance(values, dict):
             return values
-        if values.get("mode", "lora") == "lora" and values.get("adapter", "shared") == "shared":
-            values = {"satellites_per_step": SATELLITES_PER_STEP} | values
+        if values.get("mode", "lora") != "lora" or values.get("adapter", "shared") != "shared":
+            values = {"satellites_per_step": 1} | values
         match values.get("mode", "lora"):
             case "lora" if values.get("adapter", "shared") == values.get("head") == "shared":
                 values = {"head_learning_rate": 3e-3} | values

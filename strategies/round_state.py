@@ -70,12 +70,25 @@ def state_at(
 
 
 def pointed_at(plan: Plan, time_s: float) -> frozenset[tuple[int, int]]:
-    """Pairs (node, peer) whose antennas or lasers are on each other at a time of a plan, or after its end."""
+    """Pairs (node, peer) whose antennas or lasers are on each other at a time of a plan, or after its end.
+
+    During the plan only those that have carried data by then: of the others set-up may not be over.
+    """
     if time_s >= plan.end_s:
         return plan.pointed
+    rows = plan.activities
+    sent = rows[(rows["bytes"] > 0) & (rows["start_s"] <= time_s)]
+    carried: dict[frozenset[int], float] = {}  # when data began to cross between a pair last
+    for row in sent[np.isin(sent["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK, LinkKind.INTER_ISL))]:
+        carried[frozenset((int(row["node"]), int(row["peer"])))] = float(row["start_s"])
     held = plan.of_kind(Kind.SESSION, Kind.LASER)
     held = held[(held["start_s"] <= time_s) & (held["end_s"] > time_s)]
-    return frozenset(zip(held["node"].tolist(), held["peer"].tolist(), strict=True))
+    pairs = zip(held["node"].tolist(), held["peer"].tolist(), held["start_s"].tolist(), strict=True)
+    return frozenset(
+        (node, peer)
+        for node, peer, start_s in pairs
+        if carried.get(frozenset((node, peer)), -np.inf) >= start_s
+    )
 
 
 def without(contact_plan: ContactPlan, lost: frozenset[int]) -> ContactPlan:

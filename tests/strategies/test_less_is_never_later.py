@@ -1,4 +1,4 @@
-"""A round that asks for less, or is given more, is never later; `benchmarks.planner_truth` tries a thousand pairs."""
+"""A round that asks for less, or is given more, is never later; `benchmarks.truth` tries a thousand pairs."""
 
 from __future__ import annotations
 

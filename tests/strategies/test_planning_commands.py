@@ -62,7 +62,7 @@ def test_a_quorum_ends_the_round_and_every_plane_says_when_it_delivers() -> None
     whole = json.loads(run("plan", "paper", *by_plane))
     first = json.loads(run("plan", "paper", *by_plane, "--set", "strategy.planes_per_round=1"))
     assert whole["planes_delivered_s"] == first["planes_delivered_s"]
-    assert whole["end_s"] == max(whole["planes_delivered_s"].values())
+    assert whole["end_s"] > max(whole["planes_delivered_s"].values())  # the average is back on board
     assert first["end_s"] == min(whole["planes_delivered_s"].values()) < whole["end_s"]
     assert max(activity["end_s"] for activity in first["activities"]) <= first["end_s"] + 1e-6
 

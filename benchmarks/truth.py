@@ -1,6 +1,6 @@
 """Whether plans are true: flown by a replay, judged by the checker, and broken to see that the checker notices.
 
-    python -m benchmarks.planner_truth [--worlds 300] [--pairs 1000] [--starts 2]
+    python -m benchmarks.truth [--worlds 300] [--pairs 1000] [--starts 2]
         [--scenarios demo eurosat paper planet walker-72]
 
 Bars: in every drawn world and shipped scenario the replay, which takes from a plan its decisions alone, ends within 1 %
@@ -204,7 +204,7 @@ def main() -> None:
     turned, later = inversions(arguments.pairs)
     missed += later
     print("pairs", json.dumps(turned), flush=True)
-    figures: dict[str, Any] = {"benchmark": "planner_truth", "mutations": broken, "pairs": turned}
+    figures: dict[str, Any] = {"benchmark": "truth", "mutations": broken, "pairs": turned}
     for name, tally in (
         ("worlds", worlds(arguments.worlds)),
         ("scenarios", scenarios(arguments.scenarios, arguments.starts)),
