@@ -42,7 +42,8 @@ def test_a_round_ends_when_enough_planes_have_delivered_and_no_sooner(case, swit
         assert len(there) >= min(needed, len(np.unique(planes[active])))
         before = plan.delivered_s < end_s - 1e-9
         sooner = [plane for plane in np.unique(planes[active]) if before[active & (planes == plane)].all()]
-        assert len(sooner) < needed
+        # A round that waits for all waits for the average to be back on board, too.
+        assert len(sooner) < needed or needed >= len(np.unique(planes[active]))
 
 
 @drawn(15)
