@@ -193,11 +193,12 @@ class WeightRules:
     @cached_property
     def _label(self) -> np.ndarray:
         """The group of each satellite: those whose sums meet over inter-satellite links."""
+        return self._joined_by(self.inward)
+
+    def _joined_by(self, edges: np.ndarray) -> np.ndarray:
         rows, n = self.case.rows, self.case.satellites
-        graph = coo_array(
-            (np.ones(len(self.inward), np.int8), (rows["node"][self.inward], rows["peer"][self.inward])),
-            shape=(n, n),
-        )
+        ends = (rows["node"][edges], rows["peer"][edges])
+        graph = coo_array((np.ones(len(edges), np.int8), ends), shape=(n, n))
         return connected_components(graph, directed=False)[1]
 
     def _on_board(self) -> Iterator[Violation]:
@@ -380,8 +381,10 @@ class WeightRules:
                     "average",
                     f"{case.words(rows[index])} begins before the ground has heard all, {self.ground_s:.3f} s",
                 )
+        # A satellite without samples may be the gateway of a group.
+        reach = self._joined_by(np.concatenate([self.inward, self.outward]))
         for group in groups:
-            members = np.flatnonzero(label == group)
+            members = np.flatnonzero(reach == reach[np.argmax(label == group)])
             for crossing, column, what in ((self.down, "node", "to"), (self.up, "peer", "from")):
                 mine = crossing[np.isin(rows[column][crossing], members)]
                 found = float(rows["bytes"][mine].sum())

@@ -20,7 +20,8 @@ from relay.frames import (
     parcel_bytes,
     parcel_frames,
 )
-from relay.identity import NodeIdentity, node_folder, write_certificates
+from relay.certificates import write_certificates
+from relay.identity import NodeIdentity, node_folder
 from relay.wire import (
     CODECS,
     BadManifest,

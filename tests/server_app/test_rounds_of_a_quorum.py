@@ -43,7 +43,9 @@ def test_a_late_plane_counts_in_a_later_round_whoever_computes_at_once(fly: Miss
             if (other["satellite"], other["round"]) == (row["satellite"], row["round"] - 1)
         ]
         assert (row["steps"] > 0) == all(other["rounds_late"] is not None for other in before)
-    assert {row["rounds_late"] for row in rows} >= {None, 0, 3}
+    late = {row["rounds_late"] for row in rows}
+    assert late >= {None, 0}
+    assert max(late - {None}) >= 1
 
 
 def test_the_average_is_bit_for_bit_the_stated_weighted_mean(

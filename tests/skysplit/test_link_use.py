@@ -25,8 +25,7 @@ def test_the_links_of_a_run_add_up_to_its_plan_and_its_passages(emulated_run: Pa
     planned, measured = defaultdict(int), defaultdict(int)
     for use in uses:
         assert use.planned
-        # Weights that are averaged on their way are nobody's in the record.
-        planned[use.round, use.link] += use.planned.all_bytes - use.planned.bytes.get("weights", 0)
+        planned[use.round, use.link] += use.planned.all_bytes
         if use.measured:
             measured[use.round, use.link] += use.measured.all_bytes
     for row in rounds:
