@@ -329,6 +329,10 @@ class _Flight:
         self.done()
         if self.weights is not None and self.weights.done(satellite):
             self.weights.touch(satellite)
+            if (
+                not self.workload.aggregate_bytes
+            ):  # nothing is summed: what the ground tells follows the last step
+                self.weights.heard()
 
     # Features.
 
