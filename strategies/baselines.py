@@ -22,7 +22,7 @@ from strategies.space_ground import Demand, plan_sessions
 from strategies.space_links import space_links
 from strategies.sunlight import all_finished_s
 from strategies.task import Task
-from strategies.workload import InterOrbit, IntraOrbit, Switches
+from strategies.workload import InterOrbit, IntraOrbit, SpaceGround, Switches
 
 _ROOTS = 4  # places where the weights may meet that are tried
 _SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is done
@@ -243,7 +243,7 @@ class OnboardRound:
         rule = self.switches.space_ground
         sessions, _ = plan_sessions(
             passes, demand, self.resources, (), rule, start_s=float(ready_s[involved].min()),
-            single_gateway=True,  # parts that came over two would have to meet on board
+            single_gateway=rule is SpaceGround.OWN_WINDOW,
         )  # fmt: skip
         satellite, station = sessions["satellite"], sessions["station"]
         held = activities(

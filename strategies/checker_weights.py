@@ -193,13 +193,22 @@ class WeightRules:
     @cached_property
     def _label(self) -> np.ndarray:
         """The group of each satellite: those whose sums meet over inter-satellite links."""
-        return self._joined_by(self.inward)
+        rows = self.case.rows
+        return self._joined_by(rows["node"][self.inward], rows["peer"][self.inward])
 
-    def _joined_by(self, edges: np.ndarray) -> np.ndarray:
-        rows, n = self.case.rows, self.case.satellites
-        ends = (rows["node"][edges], rows["peer"][edges])
-        graph = coo_array((np.ones(len(edges), np.int8), ends), shape=(n, n))
+    def _joined_by(self, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+        n = self.case.satellites
+        graph = coo_array((np.ones(len(source), np.int8), (source, target)), shape=(n, n))
         return connected_components(graph, directed=False)[1]
+
+    @cached_property
+    def _linked(self) -> np.ndarray:
+        """The groups with the satellites of their planes that have no samples: one of them may be the gateway."""
+        case, rows = self.case, self.case.rows
+        intra = case.plan.switches.intra_orbit is not IntraOrbit.NONE
+        links = case.contact_plan.of_kind(*([LinkKind.INTRA_ISL] if intra else []))
+        source = np.concatenate([rows["node"][self.inward], links["source"]])
+        return self._joined_by(source, np.concatenate([rows["peer"][self.inward], links["target"]]))
 
     def _on_board(self) -> Iterator[Violation]:
         case = self.case
@@ -381,10 +390,8 @@ class WeightRules:
                     "average",
                     f"{case.words(rows[index])} begins before the ground has heard all, {self.ground_s:.3f} s",
                 )
-        # A satellite without samples may be the gateway of a group.
-        reach = self._joined_by(np.concatenate([self.inward, self.outward]))
         for group in groups:
-            members = np.flatnonzero(reach == reach[np.argmax(label == group)])
+            members = np.flatnonzero(self._linked == self._linked[np.argmax(label == group)])
             for crossing, column, what in ((self.down, "node", "to"), (self.up, "peer", "from")):
                 mine = crossing[np.isin(rows[column][crossing], members)]
                 found = float(rows["bytes"][mine].sum())

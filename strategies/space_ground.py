@@ -216,12 +216,6 @@ class _Beams:
             table[self._beam_of_tail(index, tail)] = 0.0
         rows, columns = linear_sum_assignment(table, maximize=True)
         chosen = {int(index) for index in index_at[rows, columns][table[rows, columns] > 0]}
-        if self.single_gateway:
-            best = {int(index): float(value) for index, value in zip(found, weight, strict=True)}
-            first: dict[int, int] = {}  # by group, the one that goes on, else the best
-            for index in sorted(chosen, key=lambda one: (one not in self.active, -best[one], one)):
-                first.setdefault(int(self.demand.group[index]), index)
-            chosen = set(first.values())
         for index in [index for index in self.active if index not in chosen and index not in tail]:
             self._close(index, self.now_s)
         for index in sorted(chosen - self.active.keys()):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import wire_pb2 as pb
+from relay.certificates import write_certificates
 from relay.frames import (
     Assembler,
     ParcelReader,
@@ -20,7 +21,6 @@ from relay.frames import (
     parcel_bytes,
     parcel_frames,
 )
-from relay.certificates import write_certificates
 from relay.identity import NodeIdentity, node_folder
 from relay.wire import (
     CODECS,
