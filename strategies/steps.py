@@ -26,7 +26,9 @@ from strategies.workload import ComputeRates, Workload
 
 _QUEUED_S = 0.05  # a step that would wait longer for an uplink looks for another session
 _NEVER: Window = (-math.inf, -math.inf)
-_SPARE_S = 0.2  # an answer is over so long before its session must end: a little later than planned is no loss
+_SPARE_S = (
+    0.2  # an answer is over so long before its session must end: a little later than planned is no loss
+)
 _ALIKE = 0.25  # satellites share a backward pass whose round trips are longer by no more than this part
 _COHORT = 32  # satellites whose chains of steps fill each other's waiting times
 

@@ -79,7 +79,10 @@ def test_rounds_of_drawn_worlds_end_as_planned(case, adapter, switches) -> None:
     if workload.mode == "lora":
         workload = dataclasses.replace(workload, **_ADAPTERS[adapter])
     plan = plan_round(world, workload, RATES, resources, LADDER[switches], start_s=0.0)
-    assert_ends_as_planned(plan, world, workload, RATES, resources)
+    flown = replay(plan, world, workload, RATES, resources)
+    part = (flown.end_s - plan.end_s) / plan.makespan_s
+    # Where links between satellites are slow the plan is careful: it may end a little later than what is flown.
+    assert -3.0 * _WITHIN <= part <= _WITHIN
 
 
 def test_a_plan_that_promises_too_much_ends_later_than_it_says() -> None:
