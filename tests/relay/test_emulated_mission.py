@@ -406,7 +406,8 @@ def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
     assert not when
     alone = {name for name, summed in averages[0].items() if not summed}
     planes = constellation_of(load_scenario("demo", SMALL)).names
-    assert alone in ({*planes[:2]}, {*planes[2:]})
+    # The plane that waits for the one that is away; on a busy machine the other's sum may come too late as well.
+    assert {*planes[:2]} <= alone or {*planes[2:]} <= alone
     assert all(averages[1].values())
     assert_same_weights(emulated, simulate(emulated, overrides))
 
