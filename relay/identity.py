@@ -217,7 +217,8 @@ class NodeIdentity:
     def seal_bytes(self) -> int:
         """What :meth:`seal` adds to a manifest, with the longest signature (most are a byte or two shorter)."""
         certificate = self.certificate.public_bytes(serialization.Encoding.DER)
-        return pb.SealedManifest(signature=bytes(_SIGNATURE_BYTES), certificate=certificate).ByteSize()
+        sealed = pb.SealedManifest(signature=bytes(_SIGNATURE_BYTES), certificate=certificate)
+        return sealed.ByteSize() + 1  # the message around it may need one more byte for its length
 
     def verify(self, sealed: pb.SealedManifest, source: str) -> None:
         """Raise IdentityError unless `source` itself, certified by our authority, signed these bytes."""
