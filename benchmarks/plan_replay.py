@@ -670,7 +670,7 @@ class _Ground:
         self.flight.clock.at(self.flight.clock.now_s + batch.backward_s / batch.parts, over)
 
     def finished(self, satellite: int) -> bool:
-        """Whether nothing of a satellite's steps is left."""
+        """Return whether no step of a satellite is left."""
         return self.left.get(satellite, -1) == -1
 
 
@@ -815,11 +815,11 @@ class _Weights:
         return min(ups, default=math.inf)
 
     def _early(self, send: _Send) -> bool:
-        """Whether an average is one of a group alone, from before the ground has heard all."""
+        """Return whether a group averages by itself, before the ground has heard all groups."""
         return bool(send.row["kind"] == Kind.UPDATE and send.row["start_s"] < self._first_up_s - _TINY_S)
 
     def done(self, satellite: int) -> bool:
-        """Whether a satellite's own weights are final."""
+        """Return whether a satellite has finished its own weights."""
         flight = self.flight
         if satellite in flight.trained_s:
             return False

@@ -1,4 +1,4 @@
-"""Whether plans are true: flown by a replay, judged by the checker, and broken to see that the checker notices.
+"""Test that plans are true: replay them, check them, and break them to see that the checker notices.
 
     python -m benchmarks.truth [--worlds 300] [--pairs 1000] [--starts 2]
         [--scenarios demo eurosat paper planet walker-72]
@@ -44,7 +44,7 @@ DRAWN_MUTATIONS = 20  # of each plan
 
 @dataclass
 class Tally:
-    """What was seen of a kind of plans; ``missed`` are the bars that were not reached."""
+    """Count the results for one kind of plan; ``missed`` lists the bars that were not reached."""
 
     plans: int = 0
     unplanned: int = 0
