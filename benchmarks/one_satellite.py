@@ -163,7 +163,9 @@ def pair(
         )
         if scenario.crossings.cache_gb:
             row_bytes = encoded_bytes("float32", (row_shape[0] * row_shape[1],), scenario.crossings.features)
-            arrivals.keep_in(FeatureCache(Path(scratch) / "features.safetensors", row_bytes, samples))
+            arrivals.keep_in(
+                FeatureCache(Path(scratch) / "features.safetensors", row_bytes, {SATELLITE: samples})
+            )
         try:
             yield made
         finally:

@@ -33,7 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mission.scenario import scenario_from_json, scenario_to_dict
-from mission.schema import Scenario
+from mission.schema import Compute, Scenario
 
 ROUNDS = pa.schema(
     [
@@ -167,6 +167,12 @@ class RunRecord:
         for checkpoint in (self.directory / "checkpoints").iterdir():
             if checkpoint.name.startswith(".") or checkpoint.name > checkpoint_name(number):
                 shutil.rmtree(checkpoint)
+
+    @property
+    def calibration(self) -> Compute | None:
+        """The compute rates that were measured before the first round, if any were."""
+        told = self._run.get("calibration")
+        return None if told is None else Compute(**told)
 
     def note(self, **facts: Any) -> None:
         """Add facts to ``run.json`` (the constellation, the model, the samples per satellite …)."""

@@ -18,8 +18,8 @@ _FLOPS_PER_TFLOPS = 1e12
 _MESSAGES = 3  # for whose software the plan counts time in a round trip
 
 
-def calibrated(scenario: Scenario, costs: Profile, steps: BackboneSteps, roster: Roster) -> Scenario:
-    """The scenario with compute rates as measured.
+def measured_rates(scenario: Scenario, costs: Profile, steps: BackboneSteps, roster: Roster) -> Compute:
+    """Measure the compute rates of this machine and of the satellites.
 
     What software takes for a message is a third of asking the ground for one image's pooled state: that is a message
     there and one back, and in a step the plan counts three for as much, of the ground before each pass and of the
@@ -36,14 +36,13 @@ def calibrated(scenario: Scenario, costs: Profile, steps: BackboneSteps, roster:
     if training.mode == "lora":
         backward = costs.lora_backward_flops / costs.backbone_flops
         flops, step_s = flops * (1 + backward), step_s * (1 + backward)
-    rates = Compute(
+    return Compute(
         satellite_tflops=_tflops(costs.embedding_flops, statistics.median(roster.embedding_s.values())),
         ground_tflops=_tflops(flops, step_s),
         message_s=_rounded(
             min(roster.round_trip_s.values()) / _MESSAGES
         ),  # of who was asked last, the others done
     )
-    return scenario.model_copy(update={"compute": rates})
 
 
 def _forward_s(steps: BackboneSteps, costs: Profile, batch_size: int) -> float:

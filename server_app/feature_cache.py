@@ -2,7 +2,9 @@
 
 The rows lie, as the codec encoded them, in one memory-mapped safetensors file of a fixed size, each beside its name, so
 that a run which is resumed finds them again. A name is a hash of all that a row depends on (see
-:func:`client_app.kept_features.name_of`); nothing is ever replaced, and when the file is full no more is taken.
+:func:`client_app.kept_features.name_of`); nothing is ever replaced. Each satellite has rows of its own, in
+proportion to its images: which features are kept does not depend on whose come first, and when a satellite's rows are
+full no more of its features are taken.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +37,14 @@ class FeatureCache:
     Args:
         path: The file; one of the same measures is gone on with, another is replaced.
         row_bytes: Bytes of one image's features.
-        capacity: Rows that the file holds. It is sparse: what is not used takes no room on most file systems.
+        rows: Rows of each satellite (:func:`shares`). The file is sparse: what is not used takes no room on most file
+            systems.
     """
 
-    def __init__(self, path: Path, row_bytes: int, capacity: int) -> None:
+    def __init__(self, path: Path, row_bytes: int, rows: Mapping[str, int]) -> None:
         self.path = path
-        self.capacity = capacity
+        capacity = sum(rows.values())
+        ends = list(accumulate(rows.values()))
         header = _header(row_bytes, capacity)
         size = len(header) + capacity * (FEATURE_NAME_BYTES + row_bytes)
         if not _starts_with(path, header) or path.stat().st_size != size:
@@ -52,20 +58,25 @@ class FeatureCache:
         self._rows = np.memmap(
             path, np.uint8, "r+", start + capacity * FEATURE_NAME_BYTES, (capacity, row_bytes)
         )
-        used = np.flatnonzero(self._names.any(axis=1))
-        self._slots = {self._names[slot].tobytes(): int(slot) for slot in used}
+        used = np.asarray(self._names.any(axis=1))
+        self._slots = {self._names[slot].tobytes(): int(slot) for slot in np.flatnonzero(used)}
+        self._free = {
+            satellite: [end - count + int(slot) for slot in np.flatnonzero(~used[end - count : end])]
+            for (satellite, count), end in zip(rows.items(), ends, strict=True)
+        }
 
     def __len__(self) -> int:
         return len(self._slots)
 
     def put(self, satellite: str, names: Names, rows: Rows) -> bool:
-        """Keep rows; those that are here already stay as they are. False, and nothing is kept, without room for all."""
+        """Keep rows; those that are here already stay. False, and nothing is kept, where its own are too few."""
         found = [_own_name(satellite, name) for name in names]
         new = {own: row for own, row in zip(found, rows, strict=True) if own not in self._slots}
-        if len(self._slots) + len(new) > self.capacity:
+        free = self._free.get(satellite, [])
+        if len(new) > len(free):
             return False
         for own, row in new.items():
-            slot = len(self._slots)
+            slot = free.pop(0)
             self._rows[slot] = row
             self._names[slot] = np.frombuffer(own, np.uint8)  # last, so that a torn write leaves a free slot
             self._slots[own] = slot
@@ -86,6 +97,12 @@ class FeatureCache:
     def remove(self) -> None:
         """Delete the file."""
         self.path.unlink(missing_ok=True)
+
+
+def shares(rows: int, images: Sequence[int]) -> list[int]:
+    """Share out the rows of a cache over the satellites, in proportion to their images, rounded down."""
+    total = max(1, sum(images))
+    return [rows * count // total for count in images]
 
 
 def _own_name(satellite: str, name: NDArray[np.uint8]) -> bytes:

@@ -16,6 +16,7 @@ from mission.briefing import FEATURE_NAME_BYTES, GROUND, STEPS_AHEAD
 from mission.schema import Scenario
 from relay.frames import parcel_bytes
 from relay.wire import DIGEST_BYTES, SLOW_CHUNK_BYTES, Kind, Manifest, encoded_bytes, transfer_id_of
+from server_app.feature_cache import shares
 from splitmodel.training import VIEWS, Batch, round_batches, round_seed
 
 # Two-byte numbers, which most rounds and steps take, and a run's name as Flower gives it, of any 64 bits: what a plan
@@ -123,7 +124,7 @@ class SentImages:
         self._scenario = scenario
         self._head = mode == "head"
         self._names = room > 0
-        self._room = room
+        self._room = shares(room, samples)
         views = VIEWS[scenario.training.augment]
         self._since = [np.full((count, views), _NEVER) for count in samples]
         self._round = 0
@@ -150,7 +151,7 @@ class SentImages:
         epochs = (batches[first : first + per_epoch] for first in range(0, len(batches), per_epoch))
         traffic = RoundTraffic(steps=len(batches), satellites=1)
         for epoch, mine in enumerate(epochs):
-            traffic += self._stepped(since, mine, epoch * per_epoch)
+            traffic += self._stepped(satellite, mine, epoch * per_epoch)
         return traffic
 
     def _asked(self, since: NDArray[np.int64], batches: Sequence[Batch]) -> RoundTraffic:
@@ -166,7 +167,7 @@ class SentImages:
             features=images, feature_messages=messages, states=images, state_messages=messages, satellites=1
         )
 
-    def _stepped(self, since: NDArray[np.int64], batches: Sequence[Batch], first: int) -> RoundTraffic:
+    def _stepped(self, satellite: int, batches: Sequence[Batch], first: int) -> RoundTraffic:
         """An epoch of mode ``lora``, in which every image comes once; its first step is number ``first``."""
         images = np.concatenate([batch.indices for batch in batches])
         views = np.concatenate([batch.views for batch in batches])
@@ -175,10 +176,11 @@ class SentImages:
         )
         step = step + first
         parts = int(part[-1]) + 1
-        before = since[images, views]
+        before = self._since[satellite][images, views]
         new = np.logical_not(before < step - STEPS_AHEAD) if self._names else np.ones(len(images), bool)
         if self._names:
-            self._keep(since, images, views, step, part, before == _NEVER)
+            kept = self._kept(satellite, part, before == _NEVER)
+            self._since[satellite][images[kept], views[kept]] = step[kept]
         return RoundTraffic(
             features=int(new.sum()),
             feature_messages=len(np.unique(part[new])),
@@ -188,22 +190,19 @@ class SentImages:
             state_messages=parts,
         )
 
-    def _keep(
-        self,
-        since: NDArray[np.int64],
-        images: NDArray[np.int64],
-        views: NDArray[np.int64],
-        step: NDArray[np.int64],
-        part: NDArray[np.int64],
-        fresh: NDArray[np.bool_],
-    ) -> None:
-        """Keep fresh features; of a message that finds no room for all, none (as :mod:`server_app.feature_cache`)."""
+    def _kept(self, satellite: int, part: NDArray[np.int64], fresh: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Fresh features that are kept; of a message with too many, none (as :mod:`server_app.feature_cache`)."""
         kept = fresh
-        if fresh.sum() > self._room:
-            wanted = np.bincount(part, fresh)
-            kept = fresh & (np.cumsum(wanted)[part] <= self._room)
-        since[images[kept], views[kept]] = step[kept]
-        self._room -= int(kept.sum())
+        if fresh.sum() > self._room[satellite]:
+            wanted, room = np.bincount(part, fresh), self._room[satellite]
+            taken = np.zeros(len(wanted), bool)
+            for message, images in enumerate(wanted):
+                if images <= room:
+                    taken[message] = True
+                    room -= images
+            kept = fresh & taken[part]
+        self._room[satellite] -= int(kept.sum())
+        return kept
 
 
 def _places(sizes: tuple[int, ...], micro_batches: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -28,9 +28,9 @@ from orbit.contact_plan_files import save
 from relay import control
 from relay.direct import GroundEndpoint
 from relay.settings import LocalRelay, local_relay
-from server_app.calibration import calibrated
+from server_app.calibration import measured_rates
 from server_app.checkpoint import Checkpoint, newest
-from server_app.feature_cache import FeatureCache
+from server_app.feature_cache import FeatureCache, shares
 from server_app.flight import Flight
 from server_app.planning import RoundPlanner, kept_row_bytes, kept_rows, resources_of
 from server_app.results import Results
@@ -168,8 +168,10 @@ def fine_tune(
             control.muster(relay.address, relay.node)
         roster = muster(grid, briefing)
         if relay is not None:
-            scenario = calibrated(scenario, costs, steps, roster)
-            record.note(calibration=scenario.compute.model_dump())
+            # A run that goes on keeps the rates that it began with: its steps come in the order of an unbroken run.
+            rates = record.calibration or measured_rates(scenario, costs, steps, roster)
+            scenario = scenario.model_copy(update={"compute": rates})
+            record.note(calibration=rates.model_dump())
         planner = RoundPlanner(
             scenario,
             contact_plan,
@@ -201,7 +203,9 @@ def fine_tune(
         cache = None
         if row_bytes is not None:
             rows = kept_rows(scenario, row_bytes, sum(roster.samples.values()))
-            cache = FeatureCache(record.directory / "features.safetensors", row_bytes, rows)
+            path = record.directory / "features.safetensors"
+            own_rows = dict(zip(roster.samples, shares(rows, list(roster.samples.values())), strict=True))
+            cache = FeatureCache(path, row_bytes, own_rows)
             segment.arrivals.keep_in(cache)
 
         # The rounds.
