@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import time
 
 import torch
 
 from mission.schema import Compute, Scenario
 from server_app.backbone import BackboneSteps
+from server_app.planning import satellites_per_step
 from splitmodel.published import Profile
 from strategies.muster import Roster
 
@@ -28,31 +28,23 @@ def measured_rates(scenario: Scenario, costs: Profile, steps: BackboneSteps, ros
     Args:
         scenario: The resolved scenario.
         costs: FLOPs of the model's parts.
-        steps: The backbone, whose forward pass is timed here.
+        steps: The backbone, of which a step of as many satellites as are planned together is timed here.
         roster: What was measured on board.
     """
     training = scenario.training
-    flops, step_s = training.batch_size * costs.backbone_flops, _forward_s(steps, costs, training.batch_size)
+    together = min(satellites_per_step(training), len(roster.samples))
+    flops = training.batch_size * together * costs.backbone_flops
     if training.mode == "lora":
-        backward = costs.lora_backward_flops / costs.backbone_flops
-        flops, step_s = flops * (1 + backward), step_s * (1 + backward)
+        flops *= 1 + costs.lora_backward_flops / costs.backbone_flops
+    features_BTD = torch.zeros(training.batch_size * together, costs.tokens, costs.hidden)
     return Compute(
         satellite_tflops=_tflops(costs.embedding_flops, statistics.median(roster.embedding_s.values())),
-        ground_tflops=_tflops(flops, step_s),
+        # The shortest of them: whatever else this machine does by now, it will have done before the rounds.
+        ground_tflops=_tflops(flops, min(steps.step_s(features_BTD) for _ in range(_REPEATS))),
         message_s=_rounded(
             min(roster.round_trip_s.values()) / _MESSAGES
         ),  # of who was asked last, the others done
     )
-
-
-def _forward_s(steps: BackboneSteps, costs: Profile, batch_size: int) -> float:
-    features_BTD = torch.zeros(batch_size, costs.tokens, costs.hidden)
-    spent_s = []
-    for _ in range(_REPEATS):
-        started = time.perf_counter()
-        steps.infer(features_BTD)
-        spent_s.append(time.perf_counter() - started)
-    return statistics.median(spent_s)
 
 
 def _tflops(flops: float, seconds: float) -> float:

@@ -232,7 +232,7 @@ def workload_of(
         onboard_share=onboard_share,
         shared_head=training.shares_head,
         shared_adapter=training.adapter == "shared",
-        satellites_per_step=_satellites_per_step(training),
+        satellites_per_step=satellites_per_step(training),
         gradient_delay=training.gradient_delay,
         micro_batches=training.micro_batches,
     )
@@ -334,7 +334,7 @@ def _classes(costs: Profile) -> int:
     return costs.head_params // (costs.hidden + 1)
 
 
-def _satellites_per_step(training: Training) -> int:
+def satellites_per_step(training: Training) -> int:
     """How many satellites' micro-batches go through the backbone together, in mode ``lora``."""
     if training.adapter == "shared":
         # In another mode, for which lora is planned in comparison, the key says nothing.

@@ -106,6 +106,8 @@ def mission() -> list[str]:
         "crossings.features": "fp32",
         "crossings.hidden": "fp32",
         "crossings.gradients": "fp32",
+        # Slow enough that the links set the time, which two cores for nine containers do not keep to.
+        "links.sgl.down_mbps": 5,
     }
     name = "demo"
     if "SKYSPLIT_DATA" in os.environ and Path(os.environ["SKYSPLIT_DATA"]).is_dir():
@@ -113,7 +115,7 @@ def mission() -> list[str]:
         settings["data.path"] = "$SKYSPLIT_DATA/eurosat-dev/dev.parquet"
         settings["model.path"] = "$SKYSPLIT_DATA/galileo-nano-rgb-p8"
     else:
-        settings |= {"links.sgl.down_mbps": 100, "links.sgl.up_mbps": 50, "links.intra_orbit.mbps": 200}
+        settings |= {"links.sgl.up_mbps": 50, "links.intra_orbit.mbps": 200}
     return [name, *(f"--set={key}={value}" for key, value in settings.items())]
 
 
@@ -147,16 +149,14 @@ def test_containers_end_with_the_weights_of_the_simulated_run_in_the_planned_tim
     assert [row["satellite"] for row in rows] == [
         row["satellite"] for row in pq.read_table(simulated / "rounds.parquet").to_pylist()
     ]
-    # The first round waits for contacts, so geometry sets its time. The second is short: as long as this machine takes
-    # to compute, which calibration knows no better than the machine keeps its pace.
-    first = [
-        (row["end_s"] - row["start_s"], row["measured_end_s"] - row["start_s"])
-        for row in rows
-        if row["round"] == 1
-    ]
-    planned_s, measured_s = (max(column) for column in zip(*first, strict=True))
-    assert measured_s == pytest.approx(planned_s, rel=0.1)
-    assert all(row["measured_end_s"] > row["start_s"] for row in rows if row["round"] == 2)
+    for number in (1, 2):
+        times = [
+            (row["end_s"] - row["start_s"], row["measured_end_s"] - row["start_s"])
+            for row in rows
+            if row["round"] == number
+        ]
+        planned_s, measured_s = (max(column) for column in zip(*times, strict=True))
+        assert measured_s == pytest.approx(planned_s, rel=0.1), number
     tool = "docker" if shutil.which("docker") else "docker-compose"
     left = subprocess.run([tool, "ps", "-q", "--filter", "name=skysplit-"], capture_output=True, text=True)
     assert left.stdout == ""
