@@ -11,7 +11,12 @@ class VirtualClock:
     Args:
         epoch: Start of mission time, an aware UTC datetime.
         now_s: Where to start, seconds after the epoch.
+
+    Attributes:
+        departed_s: When the last round began, as measured; ``None`` where nothing is measured.
     """
+
+    departed_s: float | None = None
 
     def __init__(self, epoch: datetime, now_s: float = 0.0) -> None:
         self.epoch = epoch

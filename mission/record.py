@@ -49,6 +49,7 @@ ROUNDS = pa.schema(
         ("steps", pa.int64()),
         ("start_s", pa.float64()),
         ("end_s", pa.float64()),
+        ("measured_start_s", pa.float64()),  # in an emulation, whose rounds may begin late; else null
         ("measured_end_s", pa.float64()),  # in an emulation; else null
         ("compute_s", pa.float64()),
         ("isl_s", pa.float64()),

@@ -67,12 +67,16 @@ class Flight(VirtualClock):
         """
         network = round_network(plan, self._contact_plan, self._resources, self._relay.node, self._pointed)
         self._pointed = plan.pointed
+        self.departed_s = max(plan.start_s, self._measured_s())
         control.depart(self._relay.address, self._relay.node, network, plan.start_s)
 
     def advance_to(self, instant_s: float) -> None:
         """Move to the end of a round: as planned, or as measured where that is later."""
-        measured_s = control.status(self._relay.address, self._relay.node).mission_s
+        measured_s = self._measured_s()
         super().advance_to(measured_s if measured_s > instant_s + _ON_TIME_S else instant_s)
+
+    def _measured_s(self) -> float:
+        return control.status(self._relay.address, self._relay.node).mission_s
 
     def passages(self, run: str, number: int) -> Iterator[dict[str, Any]]:
         """What has passed over each link in a round, as :data:`mission.record.PASSAGES`.

@@ -91,8 +91,9 @@ def seconds_figure(rounds: pa.Table) -> go.Figure:
 
 def measured_figure(rounds: pa.Table) -> go.Figure:
     """Planned and measured length of every round, until the last satellite is done."""
-    start_s = rounds["start_s"].to_numpy()
-    planned_s, measured_s = (rounds[column].to_numpy() - start_s for column in ("end_s", "measured_end_s"))
+    planned_s, measured_s = (
+        rounds[f"{how}end_s"].to_numpy() - rounds[f"{how}start_s"].to_numpy() for how in ("", "measured_")
+    )
     bars = [_bar(planned_s, "planned", "s", _BLUE), _bar(measured_s, "measured", "s", _CYAN)]
     bars[1].update(
         text=[f"{100 * part:+.1f} %" for part in measured_s / planned_s - 1.0], textposition="outside"

@@ -87,7 +87,11 @@ class Results:
     def on_round(self, outcome: RoundOutcome) -> bool:
         """Record a finished round and keep its weights; whether the accuracy that was asked for is reached."""
         self.record.add_activities({"round": outcome.number, **row} for row in outcome.plan.to_rows())
-        self.record.add_round(round_rows(outcome, self.constellation, self.scores[-1], self.roster.labels))
+        self.record.add_round(
+            round_rows(
+                outcome, self.constellation, self.scores[-1], self.roster.labels, self.clock.departed_s
+            )
+        )
         checkpoint = self.record.directory / "checkpoints" / checkpoint_name(outcome.number)
         self._export(checkpoint, outcome.number)
         Checkpoint(

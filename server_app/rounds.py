@@ -25,7 +25,11 @@ def describe_window(plan: Plan) -> str:
 
 
 def round_rows(
-    outcome: RoundOutcome, constellation: Constellation, score: Score, labels: Mapping[str, Sequence[int]]
+    outcome: RoundOutcome,
+    constellation: Constellation,
+    score: Score,
+    labels: Mapping[str, Sequence[int]],
+    departed_s: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The round's rows of ``rounds.parquet`` (:data:`mission.record.ROUNDS`), one a satellite.
 
@@ -34,6 +38,7 @@ def round_rows(
         constellation: The satellites.
         score: Of the round's model.
         labels: A satellite's images by class.
+        departed_s: When the round began, as measured; ``None`` where nothing is.
     """
     plan = outcome.plan
     split = plan.time_split()
@@ -51,6 +56,7 @@ def round_rows(
             "steps": report["steps"],
             "start_s": plan.start_s,
             "end_s": float(plan.finish_s[index]),
+            "measured_start_s": departed_s,
             "measured_end_s": report.get("finished-s"),
             **dict(zip(SPLIT_COLUMNS, split[index].tolist(), strict=True)),
             "isl_bytes": int(link_bytes[LinkKind.INTRA_ISL][index] + link_bytes[LinkKind.INTER_ISL][index]),

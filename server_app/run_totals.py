@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mission.record import ROUNDS
@@ -43,6 +44,7 @@ def by_round(rounds: pa.Table) -> pa.Table:
         "satellites": ("satellite", "count"),
         "start_s": ("start_s", "min"),
         "end_s": ("end_s", "max"),
+        "measured_start_s": ("measured_start_s", "min"),
         "measured_end_s": ("measured_end_s", "max"),
         **{column: (column, "max") for column in _SAME_IN_A_ROUND},
         **{column: (column, "mean") for column in ("train_loss", *SPLIT_COLUMNS)},
@@ -51,4 +53,6 @@ def by_round(rounds: pa.Table) -> pa.Table:
     grouped = rounds.group_by("round").aggregate(list(wanted.values())).sort_by("round")
     found = {"round": grouped["round"]}
     found |= {name: grouped[f"{column}_{how}"] for name, (column, how) in wanted.items()}
+    # Runs of older versions do not tell when a round began: as planned.
+    found["measured_start_s"] = pc.coalesce(found["measured_start_s"], found["start_s"])
     return pa.table(found)

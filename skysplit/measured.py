@@ -22,7 +22,7 @@ def print_measured(directory: Path) -> None:
     rounds = by_round(read_rounds(directory))
     for row in rounds.filter(pc.is_valid(rounds["measured_end_s"])).to_pylist():
         planned_s = row["end_s"] - row["start_s"]
-        measured_s = row["measured_end_s"] - row["start_s"]
+        measured_s = row["measured_end_s"] - row["measured_start_s"]
         difference = f"{100 * (measured_s / planned_s - 1):+.1f} %"
         shown.add_row(
             str(row["round"]), str(row["satellites"]), f"{planned_s:.1f}", f"{measured_s:.1f}", difference

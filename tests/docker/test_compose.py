@@ -151,7 +151,7 @@ def test_containers_end_with_the_weights_of_the_simulated_run_in_the_planned_tim
     ]
     for number in (1, 2):
         times = [
-            (row["end_s"] - row["start_s"], row["measured_end_s"] - row["start_s"])
+            (row["end_s"] - row["start_s"], row["measured_end_s"] - row["measured_start_s"])
             for row in rows
             if row["round"] == number
         ]

@@ -85,7 +85,9 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
         if measured:
             record.add_passages(passages_of(number, plan))
         outcome = RoundOutcome(number, plan, reports, dict.fromkeys(reports, 0), {}, ArrayRecord())
-        record.add_round(round_rows(outcome, constellation, reached(number), labels))
+        record.add_round(
+            round_rows(outcome, constellation, reached(number), labels, start_s if measured else None)
+        )
         start_s = plan.end_s
     record.finish(
         test_accuracy=0.8,
