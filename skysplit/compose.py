@@ -176,4 +176,5 @@ def _listens() -> dict[str, Any]:
 
 
 def _healthcheck(command: list[str]) -> dict[str, Any]:
-    return {"test": ["CMD", *command], "interval": "5s", "timeout": "10s", "retries": 24}
+    # Each check starts a Python: nine of them every few seconds would take half of a small machine from the mission.
+    return {"test": ["CMD", *command], "interval": "20s", "timeout": "10s", "retries": 12}
