@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from synthetic_worlds import RATES, make_workload, make_world
 
 from orbit.contact_plan import LinkKind
 from strategies.checker_case import Case
@@ -11,7 +12,6 @@ from strategies.checker_sessions import still_pointed
 from strategies.plan import Kind, Plan, activities
 from strategies.round_state import RoundState
 from strategies.workload import Resources, Switches
-from synthetic_worlds import RATES, make_workload, make_world
 
 STATION = 3
 # Three satellites over one station, all in sight all the time.
