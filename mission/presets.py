@@ -159,6 +159,11 @@ class Presets(Table):
                         )
         return self
 
+    @property
+    def by_name(self) -> dict[str, SatellitePreset | GroundPreset]:
+        """Satellites, then ground segments."""
+        return {**self.satellites, **self.grounds}
+
     def satellite(self, name: str) -> SatellitePreset:
         """The satellite of a name.
 
@@ -178,21 +183,21 @@ class Presets(Table):
         Raises:
             ScenarioError: There is none; the message lists those that there are.
         """
-        satellites = {name: self.satellites[name]} if name in self.satellites else {}
-        grounds = {name: self.grounds[name]} if name in self.grounds else {}
-        if not (satellites or grounds):
+        if name not in self.by_name:
             raise ScenarioError(
                 f"preset: found {name!r}, allowed: satellites {', '.join(self.satellites)}; "
                 f"ground segments {', '.join(self.grounds)}"
             )
         cited = {
             word
-            for preset in (*satellites.values(), *grounds.values())
-            for part in sourced_parts(preset).values()
+            for part in sourced_parts(self.by_name[name]).values()
             for word in cited_names(part, self.sources)
         }
-        sources = {key: source for key, source in self.sources.items() if key in cited}
-        return Presets(sources=sources, satellites=satellites, grounds=grounds)
+        return Presets(
+            sources={key: source for key, source in self.sources.items() if key in cited},
+            satellites={key: preset for key, preset in self.satellites.items() if key == name},
+            grounds={key: preset for key, preset in self.grounds.items() if key == name},
+        )
 
     def ground(self, name: str) -> GroundPreset:
         """The ground segment of a name.

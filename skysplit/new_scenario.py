@@ -134,7 +134,7 @@ def preset_values(satellite: str, ground: str) -> PresetValues:
     ground_preset = presets.ground(ground) if ground else None
     figures = scenario_figures(satellite_preset, ground_preset)
     values: dict[str, Any] = {key: figure.value for key, figure in figures.items()}
-    comments = {key: (figure.comment,) for key, figure in figures.items()}
+    comments: dict[str, tuple[str, ...]] = {key: (figure.comment,) for key, figure in figures.items()}
     heading: list[str] = []
     cited: dict[str, Source] = {}
     for kind, name, preset in (

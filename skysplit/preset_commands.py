@@ -28,10 +28,7 @@ def presets(
         typer.Argument(
             help="A satellite or a ground segment: every figure of it; all are listed without.",
             autocompletion=lambda incomplete: [
-                name
-                for names in (read_presets().satellites, read_presets().grounds)
-                for name in names
-                if name.startswith(incomplete)
+                name for name in read_presets().by_name if name.startswith(incomplete)
             ],
         ),
     ] = "",
@@ -68,7 +65,7 @@ def _print_all(presets: Presets) -> None:
 
 def _print_one(presets: Presets) -> None:
     console = Terminal(highlight=False)
-    for name, preset in {**presets.satellites, **presets.grounds}.items():
+    for name, preset in presets.by_name.items():
         table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{name}: {preset.title}")
         table.add_column("figure", no_wrap=True)
         table.add_column("value")

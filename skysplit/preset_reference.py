@@ -43,8 +43,8 @@ def reference() -> Iterator[str]:
     yield from _table(SATELLITE_HEADINGS, (satellite_row(*item) for item in presets.satellites.items()))
     yield from ("", "## Ground segments", "")
     yield from _table(GROUND_HEADINGS, (ground_row(*item) for item in presets.grounds.items()))
-    for preset in (*presets.satellites.items(), *presets.grounds.items()):
-        yield from _every_figure(*preset)
+    for name, preset in presets.by_name.items():
+        yield from _every_figure(name, preset)
     yield from ("", "## Sources", "")
     rows = ((f"`{name}`", source.kind, source.title) for name, source in presets.sources.items())
     yield from _table(("source", "kind", "is"), rows)

@@ -10,8 +10,6 @@ import pytest
 from mission.presets import (
     ASSUMED,
     SHIPPED,
-    GroundPreset,
-    SatellitePreset,
     read_presets,
     scenario_figures,
     source_line,
@@ -23,7 +21,7 @@ from splitmodel.published import published
 
 PRESETS = read_presets()
 SATELLITES, GROUNDS = sorted(PRESETS.satellites), sorted(PRESETS.grounds)
-ALL: dict[str, SatellitePreset | GroundPreset] = {**PRESETS.satellites, **PRESETS.grounds}
+ALL = PRESETS.by_name
 # Which presets a shipped scenario is made of.
 SCENARIOS = {
     "dove-3u": ("dove-3u", "dove-network"),

@@ -171,7 +171,7 @@ def test_presets_shows_every_figure_of_one_with_its_source(name: str) -> None:
     table = RUNNER.invoke(app, ["presets", name], env={"COLUMNS": "300"}).stdout
     said = json.loads(RUNNER.invoke(app, ["presets", name, "--format", "json"]).stdout)
     [shown] = [*said["satellites"].values(), *said["grounds"].values()]
-    preset = {**read_presets().satellites, **read_presets().grounds}[name]
+    preset = read_presets().by_name[name]
     for key, figure in preset.figures.items():
         assert key in table
         assert shown["figures"][key]["value"] == figure.amount
