@@ -12,7 +12,7 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -91,7 +91,7 @@ def scenario_from_json(text: str) -> Scenario:
     try:
         return Scenario.model_validate_json(text)
     except ValidationError as error:
-        raise ScenarioError(_message(error, "resolved scenario", set())) from error
+        raise ScenarioError(validation_message(error, "resolved scenario")) from error
 
 
 def scenario_to_json(scenario: Scenario) -> str:
@@ -110,6 +110,27 @@ def scalar_keys() -> Iterator[tuple[str, Any]]:
     A list of tables, as ``ground.stations``, is set as a whole.
     """
     yield from _scalar_keys(Scenario, "")
+
+
+def validation_message(
+    error: ValidationError,
+    file: str,
+    overridden: Collection[str] = (),
+    known: Mapping[str, Any] | None = None,
+) -> str:
+    """What is wrong with a file: a line for each finding, with file, key, what was found and what is allowed.
+
+    Args:
+        error: What pydantic found.
+        file: Its name, for the message.
+        overridden: Dotted keys that came by ``--set``.
+        known: Keys that an unknown one may have meant; by default those of a scenario.
+    """
+    known = dict(scalar_keys()) if known is None else known
+    found = error.errors()
+    # A list of one wrong item is, to pydantic, also one too short.
+    inner = [one for one in found if not any(_is_within(other, one) for other in found)]
+    return "\n".join(_line(finding, file, overridden, known) for finding in inner)
 
 
 def given_path(text: str, key: str) -> Path | None:
@@ -155,7 +176,7 @@ def _validate(tables: dict[str, Any], file: str, overridden: set[str]) -> Scenar
     try:
         return Scenario.model_validate(_coerced(Scenario, tables))
     except ValidationError as error:
-        raise ScenarioError(_message(error, file, overridden)) from error
+        raise ScenarioError(validation_message(error, file, overridden)) from error
 
 
 def _coerced(table: type[BaseModel], values: Any) -> Any:
@@ -204,26 +225,19 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _message(error: ValidationError, file: str, overridden: set[str]) -> str:
-    found = error.errors()
-    # A list of one wrong item is, to pydantic, also one too short.
-    inner = [one for one in found if not any(_is_within(other, one) for other in found)]
-    return "\n".join(_line(finding, file, overridden) for finding in inner)
-
-
 def _is_within(finding: ErrorDetails, outer: ErrorDetails) -> bool:
     depth = len(outer["loc"])
     return len(finding["loc"]) > depth and finding["loc"][:depth] == outer["loc"]
 
 
-def _line(finding: ErrorDetails, file: str, overridden: set[str]) -> str:
+def _line(finding: ErrorDetails, file: str, overridden: Collection[str], known: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in finding["loc"])
     is_set = any(key == one or key.startswith(f"{one}.") for one in overridden)
     where = f"--set {key}" if is_set else f"{file}: {key}"
     found = finding["input"]
     match finding["type"]:
         case "extra_forbidden":
-            return f"{where}: unknown key{_did_you_mean(key, dict(scalar_keys()))}"
+            return f"{where}: unknown key{_did_you_mean(key, known)}"
         case "missing":
             return f"{where}: missing, and it has no default"
         case "value_error":
@@ -248,4 +262,4 @@ def _did_you_mean(key: str, known: Mapping[str, Any]) -> str:
     siblings = [name for name in known if name.rpartition(".")[0] == table] or sorted(
         {name.split(".")[0] for name in known}
     )
-    return f"; known here: {', '.join(siblings)}"
+    return f"; known here: {', '.join(siblings)}" if siblings else ""

@@ -193,7 +193,9 @@ class SpaceGroundLink(Table):
     """Space-ground link (SGL): constant rates, or a link budget each way."""
 
     down_mbps: Positive = Field(200.0, description="satellite to ground")
-    up_mbps: Positive = Field(50.0, description="ground to satellite")
+    up_mbps: Positive = Field(
+        50.0, description="ground to satellite; small satellites have 0.25 to 2 in S band: set yours"
+    )
     down_budget: LinkBudget = LinkBudget()
     up_budget: UplinkBudget = UplinkBudget()
 

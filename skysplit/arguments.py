@@ -16,7 +16,7 @@ _stderr = Terminal(stderr=True)
 ScenarioArgument = Annotated[
     str,
     typer.Argument(
-        help="A TOML file, or the name of a shipped scenario: demo, walker-72, planet, eurosat.",
+        help="A TOML file, or the name of a shipped scenario (`skysplit scenarios`).",
         autocompletion=lambda incomplete: [
             name for name in shipped_scenarios() if name.startswith(incomplete)
         ],

@@ -8,6 +8,7 @@ from skysplit import (
     doctor,
     orbit_commands,
     plan_commands,
+    preset_commands,
     relay_commands,
     run_commands,
     scenario_commands,
@@ -29,7 +30,13 @@ def _commands() -> None:
 
 
 _STORY = {
-    "First": (doctor.doctor, scenario_commands.scenarios, plan_commands.models, scenario_commands.init),
+    "First": (
+        doctor.doctor,
+        scenario_commands.scenarios,
+        plan_commands.models,
+        preset_commands.presets,
+        scenario_commands.init,
+    ),
     "Look at the orbits": (orbit_commands.constellation, orbit_commands.contacts),
     "Plan": (plan_commands.plan, plan_commands.compare),
     "Fine-tune": (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mission.presets import Source, Sourced, read_presets, scenario_figures, source_line
 from mission.scenario import ScenarioError, parse_scenario
 from mission.schema import Scenario
 from orbit.element_files import OnError, read_element_file
@@ -24,15 +26,43 @@ _HEAD = """# {title}
 """
 
 
-def scenario_text(values: Mapping[str, Any], file: str) -> str:
+@dataclass(frozen=True)
+class PresetValues:
+    """What presets give a scenario.
+
+    Attributes:
+        values: By dotted key; ``ground.stations`` is a list of mappings.
+        comments: Where a value is from and how it comes about, by dotted key, a line each.
+        heading: Lines on the presets and on the sources that the comments name.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    comments: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    heading: tuple[str, ...] = ()
+
+    def without(self, prefix: str) -> PresetValues:
+        """The same without the keys of a table."""
+        kept = {key: value for key, value in self.values.items() if not key.startswith(prefix)}
+        return replace(self, values=kept)
+
+
+def scenario_text(values: Mapping[str, Any], file: str, presets: PresetValues | None = None) -> str:
     """The text of a scenario file.
 
     Args:
         values: What to set, by dotted key; ``ground.stations`` is a list of mappings.
         file: Its name, for the first lines.
+        presets: Where those of the values are from that presets gave.
     """
     described = table_descriptions()
     lines = [_HEAD.format(title=values.get("description") or "A mission", file=file)]
+    origins = presets or PresetValues()
+    lines.extend(f"# {line}" for line in origins.heading)
+
+    def comments(key: str) -> Iterator[str]:
+        if key in values and values[key] == origins.values.get(key):
+            yield from (f"# {line}" for line in origins.comments[key])
+
     for table, keys in groupby(scenario_keys(), key=lambda key: key.table):
         if table == "ground.stations":
             continue
@@ -42,6 +72,7 @@ def scenario_text(values: Mapping[str, Any], file: str) -> str:
             if key.dotted in ("name", "ground.stations"):  # the file's own; the last of its table
                 continue
             said = f" # {key.description}; {key.allowed}" if key.description else f" # {key.allowed}"
+            lines.extend(comments(key.dotted))
             if key.dotted in values:
                 lines.append(f"{key.name} = {toml_value(values[key.dotted])}{said}")
             else:
@@ -49,16 +80,20 @@ def scenario_text(values: Mapping[str, Any], file: str) -> str:
         if table == "ground":
             of_station = ", ".join(key.name for key in scenario_keys() if key.table == "ground.stations")
             lines.append(f"# of a station: {of_station}")
+            lines.extend(comments("ground.stations"))
             lines.append(f"stations = {toml_value(values['ground.stations'])}")
     return "\n".join(lines) + "\n"
 
 
-def new_scenario(path: Path, values: Mapping[str, Any]) -> tuple[Scenario, str]:
+def new_scenario(
+    path: Path, values: Mapping[str, Any], presets: PresetValues | None = None
+) -> tuple[Scenario, str]:
     """A scenario and the text of its file, which is not written yet.
 
     Args:
         path: A file that does not exist yet.
         values: See :func:`scenario_text`.
+        presets: See :func:`scenario_text`.
 
     Raises:
         ScenarioError: The file exists already, its folder does not, or a value is not allowed.
@@ -67,7 +102,7 @@ def new_scenario(path: Path, values: Mapping[str, Any]) -> tuple[Scenario, str]:
         raise ScenarioError(f"{path}: exists already; name another file")
     if not path.absolute().parent.is_dir():
         raise ScenarioError(f"{path}: there is no folder {str(path.parent)!r}")
-    text = scenario_text(values, path.name)
+    text = scenario_text(values, path.name, presets)
     return parse_scenario(text, path), text
 
 
@@ -86,6 +121,46 @@ def walker_values(
         "epoch": datetime(year, 1, 1, tzinfo=UTC),
         **{f"constellation.{key}": value for key, value in shell.items()},
     }
+
+
+def preset_values(satellite: str, ground: str) -> PresetValues:
+    """What a satellite's and a ground segment's presets give; an empty name is none.
+
+    Raises:
+        ScenarioError: There is no such preset; the message lists those that there are.
+    """
+    presets = read_presets()
+    satellite_preset = presets.satellite(satellite) if satellite else None
+    ground_preset = presets.ground(ground) if ground else None
+    figures = scenario_figures(satellite_preset, ground_preset)
+    values: dict[str, Any] = {key: figure.value for key, figure in figures.items()}
+    comments: dict[str, tuple[str, ...]] = {key: (figure.comment,) for key, figure in figures.items()}
+    heading: list[str] = []
+    cited: dict[str, Source] = {}
+    for kind, name, preset in (
+        ("Satellites", satellite, satellite_preset),
+        ("Ground segment", ground, ground_preset),
+    ):
+        if preset:
+            heading.append(f"{kind} of the preset {name}: {preset.title}.")
+            heading.extend(
+                f"  {what}: {fact.text}; {source_line(fact)}" for what, fact in preset.facts.items()
+            )
+            cited |= presets.only(name).sources
+    if ground_preset:
+        stations = ground_preset.stations
+        values["ground.stations"] = [
+            station.model_dump(exclude=set(Sourced.model_fields), exclude_defaults=True)
+            for station in stations
+        ]
+        comments["ground.stations"] = tuple(f"{station.name}: {source_line(station)}" for station in stations)
+    sources = (f"  {name}: {source.title} ({source.kind})" for name, source in cited.items())
+    if heading:
+        heading += [
+            "Sources that comments name; each figure is its source's, derated as said, or assumed:",
+            *sources,
+        ]
+    return PresetValues(values, comments, tuple(heading))
 
 
 def element_values(path: Path, limit: int, skip: Sequence[str], on_error: OnError) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from mission.presets import read_presets
 from mission.scenario import load_scenario, shipped_scenarios
 from skysplit.arguments import TextFormat, fail
 from skysplit.terminal import Terminal
@@ -62,14 +63,43 @@ def scenarios(output: Annotated[TextFormat, typer.Option("--format")] = TextForm
 
 def init(
     file: Annotated[Path, typer.Argument(help="The TOML file to write.")],
-    satellites: Annotated[int, typer.Option(min=1, help="Of a Walker shell, in all (its T).")] = 12,
-    planes: Annotated[int, typer.Option(min=1, help="Planes of the shell (P).")] = 2,
+    satellite: Annotated[
+        str,
+        typer.Option(
+            metavar="PRESET",
+            help="Orbit, links, compute and imagery of a real satellite; see `skysplit presets`.",
+            autocompletion=lambda incomplete: [
+                name for name in read_presets().satellites if name.startswith(incomplete)
+            ],
+        ),
+    ] = "",
+    ground: Annotated[
+        str,
+        typer.Option(
+            metavar="PRESET",
+            help="Stations, rates and compute of a ground segment; see `skysplit presets`.",
+            autocompletion=lambda incomplete: [
+                name for name in read_presets().grounds if name.startswith(incomplete)
+            ],
+        ),
+    ] = "",
+    satellites: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a Walker shell, in all (its T); the default is the preset's, or 12."),
+    ] = None,
+    planes: Annotated[
+        int | None, typer.Option(min=1, help="Planes of the shell (P); the default is the preset's, or 2.")
+    ] = None,
     phasing: Annotated[
         int | None,
         typer.Option(min=0, help="Phasing between its planes (F); the default is 1, with one plane 0."),
     ] = None,
-    inclination_deg: Annotated[float, typer.Option(help="Inclination of the shell.")] = 53.0,
-    altitude_km: Annotated[float, typer.Option(help="Height of the shell.")] = 1200.0,
+    inclination_deg: Annotated[
+        float | None, typer.Option(help="Inclination of the shell; the default is the preset's, or 53.")
+    ] = None,
+    altitude_km: Annotated[
+        float | None, typer.Option(help="Height of the shell; the default is the preset's, or 1200.")
+    ] = None,
     elements: Annotated[
         Path | None,
         typer.Option(help="A TLE or OMM file, e.g. a group of CelesTrak's: real satellites, not a shell."),
@@ -89,15 +119,24 @@ def init(
     ] = OnError.ERROR,
     station: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]]", help="A ground station. Repeatable."),
+        typer.Option(
+            metavar="NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]]",
+            help="A ground station, instead of a preset's. Repeatable.",
+        ),
     ] = None,
-    model: Annotated[str, typer.Option(help="A transformers directory, or a name.")] = "synthetic-vit",
+    model: Annotated[
+        str | None, typer.Option(help="A transformers directory, or a name; the default is synthetic-vit.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="An image folder or a Parquet file.")] = None,
     mode: Annotated[str, typer.Option(help="head, lora, onboard-lora, onboard-full or downlink.")] = "lora",
 ) -> None:
     """Write a commented scenario for your own constellation, stations, model and data, and check it.
 
     Example: `skysplit init ours.toml --satellites 24 --planes 4 --altitude-km 800 --station Kiruna,67.86,20.96,400`
+
+    With a real mission's figures and sources: `skysplit init doves.toml --satellite dove-3u --ground dove-network`
+
+    Without --satellite the uplink is the default of 50 Mbit/s, far more than small satellites have (250 kbit/s).
 
     Real orbits: `skysplit init planet.toml --elements planet.txt --limit 12`
     """
@@ -107,26 +146,35 @@ def init(
         element_values,
         learning_values,
         new_scenario,
+        preset_values,
         station_values,
         walker_values,
     )
     from skysplit.orbit_commands import planned_contacts
 
     try:
-        values: dict[str, Any] = (
-            element_values(elements, limit, skip or [], on_error.value)
-            if elements
-            else walker_values(
-                satellites,
+        presets = preset_values(satellite, ground)
+        if model or data:
+            presets = presets.without("planning.")  # the images are others than the preset's
+        shell = {key.removeprefix("constellation."): value for key, value in presets.values.items()}
+        if elements:
+            presets = presets.without("constellation.")
+            orbits = element_values(elements, limit, skip or [], on_error.value)
+        else:
+            planes = planes or shell.get("planes", 2)
+            orbits = walker_values(
+                satellites or shell.get("satellites", 12),
                 planes,
                 min(1, planes - 1) if phasing is None else phasing,
-                inclination_deg,
-                altitude_km,
+                shell.get("inclination_deg", 53.0) if inclination_deg is None else inclination_deg,
+                shell.get("altitude_km", 1200.0) if altitude_km is None else altitude_km,
             )
-        )
-        values |= learning_values(model, data) | {"training.mode": mode}
-        values["ground.stations"] = [station_values(word) for word in station or _STATIONS]
-        scenario, text = new_scenario(file, values)
+        values: dict[str, Any] = {"ground.stations": [station_values(word) for word in _STATIONS]}
+        values |= presets.values | orbits
+        values |= learning_values(model or "synthetic-vit", data) | {"training.mode": mode}
+        if station:
+            values["ground.stations"] = [station_values(word) for word in station]
+        scenario, text = new_scenario(file, values, presets)
         constellation = constellation_of(scenario)
     except (ValueError, OSError) as error:
         fail(str(error))
@@ -140,4 +188,16 @@ def init(
         f"{file}: {len(constellation)} satellites, {len(contacts.stations)} stations, "
         f"{len(contacts.contacts)} contacts in {scenario.horizon_h:g} h"
     )
+    if "planning.profile" in values:
+        planning = scenario.planning
+        console.print(
+            f"plans assume {planning.profile} and {planning.samples} images a satellite of "
+            f"{planning.image_bytes / 1e3:,.0f} kB; "
+            f"a run trains {scenario.model.name} on {scenario.data.source} scenes until you set model and data"
+        )
+    if "links.sgl.up_mbps" not in values:
+        console.print(
+            f"links.sgl.up_mbps is {scenario.links.sgl.up_mbps:g} Mbit/s, the default; small satellites have 0.25 to "
+            "2: set yours, or start from a real one (skysplit presets)"
+        )
     console.print(f"next: skysplit plan {file}, skysplit run {file}")

@@ -9,7 +9,7 @@ import numpy as np
 from orbit.contact_plan import LinkKind
 from strategies.checker_case import MOVES, SLACK_S, Case, Violation
 from strategies.intervals import inside, most_at_once
-from strategies.plan import Kind
+from strategies.plan import Kind, activities
 
 
 def antennas(case: Case) -> Iterator[Violation]:
@@ -90,46 +90,51 @@ def still_pointed(case: Case) -> Iterator[Violation]:
     holds = case.rows[np.isin(case.rows["kind"], (Kind.SESSION, Kind.LASER))]
     contacts = case.contact_plan.contacts
     links = {int(Kind.SESSION): (LinkKind.DOWNLINK, LinkKind.UPLINK), int(Kind.LASER): (LinkKind.INTER_ISL,)}
-    claimed: dict[int, int] = {}
+    now_s = case.plan.end_s
+    kept, from_before = holds.copy(), []  # what stays pointed is held until after the end
     for node, peer in sorted(case.plan.pointed):
         pair = f"{case.name(node)} and {case.name(peer)}"
         kind = Kind.SESSION if max(node, peer) >= case.satellites else Kind.LASER
-        mine = holds[(holds["kind"] == kind) & _joins(holds, node, peer)]
+        mine = np.flatnonzero((holds["kind"] == kind) & _joins(holds, node, peer))
         before = {(node, peer), (peer, node)} & case.state.pointed
-        since_s = float(mine["start_s"].max()) if len(mine) else case.plan.start_s
         set_up_s = case.resources.setup_s if kind is Kind.SESSION else case.resources.acquisition_s
-        if not len(mine) and not before:
+        if len(mine):
+            last = mine[np.argmax(holds["start_s"][mine])]
+            if not before and holds["end_s"][last] - holds["start_s"][last] < set_up_s - SLACK_S:
+                yield Violation(
+                    "pointed", f"{pair} are said to be pointed at the end, their set-up was broken off"
+                )
+            kept["end_s"][last] = max(now_s, float(holds["end_s"][last])) + 1.0
+        elif before:
+            places = {"node": node, "peer": peer, "start_s": case.plan.start_s, "end_s": now_s + 1.0}
+            from_before.append(activities(1, kind=kind, **places))
+        else:
             yield Violation("pointed", f"{pair} are said to be pointed at the end, and never were")
             continue
-        last = mine[np.argmax(mine["start_s"])] if len(mine) else None
-        if last is not None and not before and last["end_s"] - last["start_s"] < set_up_s - SLACK_S:
-            yield Violation(
-                "pointed", f"{pair} are said to be pointed at the end, their set-up was broken off"
-            )
-        if kind is Kind.SESSION:
-            ends = ((node, 1), (peer, case.resources.beams))
-        else:
-            ends = ((node, case.resources.side_terminals), (peer, case.resources.side_terminals))
-        for end, limit in ends:
-            taken = holds[(holds["kind"] == kind) & ((holds["node"] == end) | (holds["peer"] == end))]
-            others = taken[(taken["start_s"] > since_s + SLACK_S) & ~_joins(taken, node, peer)]
-            if len(others) >= limit:
-                yield Violation(
-                    "pointed", f"{pair} are said to be pointed at the end, {case.name(end)} turned away"
-                )
-            claimed[end] = claimed.get(end, 0) + (kind is Kind.SESSION)
-            if kind is Kind.SESSION and claimed[end] > limit:
-                yield Violation(
-                    "pointed", f"{case.name(end)} is said to be pointed at more than {limit} at the end"
-                )
         sees = np.isin(contacts["kind"], links[int(kind)]) & (
             ((contacts["source"] == node) & (contacts["target"] == peer))
             | ((contacts["source"] == peer) & (contacts["target"] == node))
         )
-        now_s = case.plan.end_s
         open_now = sees & (contacts["start_s"] <= now_s + SLACK_S) & (contacts["end_s"] >= now_s - SLACK_S)
         if not open_now.any():
             yield Violation("pointed", f"{pair} are said to be pointed at the end, their contact is over")
+    yield from _turned_away(case, np.concatenate([kept, *from_before]))
+
+
+def _turned_away(case: Case, kept: np.ndarray) -> Iterator[Violation]:
+    """Who holds more than fit on its antennas, beams or terminals, where what stays pointed is held to the end."""
+    for end in sorted({end for pair in case.plan.pointed for end in pair}):
+        held = kept[(kept["node"] == end) | (kept["peer"] == end)]
+        beams = 1 if end < case.satellites else case.resources.beams
+        for kind, limit in ((Kind.SESSION, beams), (Kind.LASER, case.resources.side_terminals)):
+            of_kind = held[held["kind"] == kind]
+            most, when_s = most_at_once(of_kind) if len(of_kind) else (0, 0.0)
+            if most > limit:
+                yield Violation(
+                    "pointed",
+                    f"{case.name(end)} is said to be pointed at the end at what it turned away from: "
+                    f"it would hold {most} at {when_s:.3f} s, allowed is {limit}",
+                )
 
 
 def _joins(holds: np.ndarray, node: int, peer: int) -> np.ndarray:

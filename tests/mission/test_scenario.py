@@ -111,7 +111,7 @@ def test_all_findings_come_at_once(tmp_path: Path) -> None:
 
 
 def test_an_unknown_scenario_lists_the_shipped_ones() -> None:
-    with pytest.raises(ScenarioError, match=r"no such file.*demo, eurosat,.*walker-72"):
+    with pytest.raises(ScenarioError, match=r"no such file.*demo, dove-3u, eurosat,.*walker-72"):
         load_scenario("nowhere")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mission.record import ROUNDS, read_run
+from skysplit import preset_reference
 from skysplit.scenario_reference import reference
 from strategies.plan import Kind
 
@@ -32,6 +33,13 @@ def test_the_page_of_scenario_keys_is_that_of_the_schema() -> None:
     written = (ROOT / "docs" / "scenario-keys.md").read_text(encoding="utf-8")
     assert written == "\n".join(reference()) + "\n", (
         "write it anew: python -m skysplit.scenario_reference > docs/scenario-keys.md"
+    )
+
+
+def test_the_page_of_presets_is_that_of_their_file() -> None:
+    written = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    assert written == "\n".join(preset_reference.reference()) + "\n", (
+        "write it anew: python -m skysplit.preset_reference > docs/presets.md"
     )
 
 

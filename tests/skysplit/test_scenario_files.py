@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+import tomllib
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from mission.presets import read_presets, scenario_figures, source_line, sourced_parts
 from mission.scenario import load_scenario, scalar_keys, shipped_scenarios
 from skysplit.cli import app
 from skysplit.new_scenario import scenario_text, walker_values
@@ -63,6 +66,10 @@ def test_real_orbits_start_at_the_epoch_of_their_elements(tmp_path: Path) -> Non
         (["--mode", "everything"], "ours.toml: training.mode: found 'everything', allowed: 'head', 'lora'"),
         (["--data", "nowhere"], "no such file or directory"),
         (["--elements", "nowhere.txt"], "nowhere.txt"),
+        (["--satellite", "dove"], "satellite preset: found 'dove', allowed: dove-3u, "),
+        (["--satellite", "12"], "a number of satellites is --satellites"),
+        (["--ground", "dove-3u"], "ground preset: found 'dove-3u', allowed: kiruna, "),
+        (["--satellite", "three-body", "--planes", "5"], "12 satellites do not divide into 5 equal planes"),
     ],
 )
 def test_what_cannot_be_is_one_error_and_no_file(words: list[str], says: str, tmp_path: Path) -> None:
@@ -73,6 +80,117 @@ def test_what_cannot_be_is_one_error_and_no_file(words: list[str], says: str, tm
     assert says in done.stderr
     assert str(tempfile.gettempdir()) not in done.stderr.replace(str(file), "")
     assert not file.exists()
+
+
+@pytest.mark.parametrize("ground", sorted(read_presets().grounds))
+def test_presets_are_written_with_their_sources_and_read_back(ground: str, tmp_path: Path) -> None:
+    file = tmp_path / "ours.toml"
+    done = RUNNER.invoke(app, ["init", str(file), "--satellite", "dove-3u", "--ground", ground])
+    assert done.exit_code == 0, done.stderr
+    assert "plans assume DOFA-base and 200 images a satellite of 401 kB" in done.stdout
+    assert "the default" not in done.stdout
+    presets = read_presets()
+    ends = presets.satellite("dove-3u"), presets.ground(ground)
+    tables, lines = tomllib.loads(file.read_text()), file.read_text().splitlines()
+    for key, figure in scenario_figures(*ends).items():
+        value = tables
+        for part in key.split("."):
+            value = value[part]
+        assert value == figure.value, key
+        assert f"# {figure.comment}" in lines, key
+    assert [station["name"] for station in tables["ground"]["stations"]] == [
+        station.name for station in ends[1].stations
+    ]
+    for end in ends:
+        for what, part in sourced_parts(end).items():
+            assert part.source == "assumed" or any(
+                line.startswith(f"#   {part.source}: {presets.sources[part.source].title}") for line in lines
+            ), what
+
+
+def test_options_win_over_presets_and_leave_no_comment_of_theirs(tmp_path: Path) -> None:
+    file = tmp_path / "ours.toml"
+    shell = ["--satellites", "6", "--planes", "2", "--altitude-km", "600", "--station", "Here,60,20"]
+    words = ["--satellite", "optical-relay", "--ground", "kiruna", "--model", "facebook/dinov2-base"]
+    done = RUNNER.invoke(app, ["init", str(file), *words, *shell])
+    assert done.exit_code == 0, done.stderr
+    scenario = load_scenario(str(file))
+    assert (scenario.constellation.satellites, scenario.constellation.planes) == (6, 2)
+    assert (scenario.constellation.altitude_km, scenario.constellation.inclination_deg) == (600.0, 87.0)
+    assert [station.name for station in scenario.ground.stations] == ["Here"]
+    assert (scenario.planning.profile, scenario.planning.samples) == ("", 0)  # the model's own, counted
+    text = file.read_text()
+    assert "near-polar planes" in text
+    assert "within the 750 to 1200 km" not in text
+    assert "# Kiruna: kiruna" not in text
+
+
+def test_a_satellite_preset_flies_on_orbits_of_a_file(tmp_path: Path) -> None:
+    elements, file = tmp_path / "iss.txt", tmp_path / "iss.toml"
+    elements.write_text(TLE)
+    words = ["--elements", str(elements), "--satellite", "three-body", "--station", "Kiruna,50,20"]
+    done = RUNNER.invoke(app, ["init", str(file), *words])
+    assert done.exit_code == 0, done.stderr
+    scenario = load_scenario(str(file))
+    assert (scenario.constellation.kind, scenario.constellation.satellites) == (
+        "tle",
+        12,
+    )  # the schema's default
+    assert scenario.compute.satellite_tflops == 37.2
+
+
+def test_init_says_that_the_default_uplink_is_not_a_small_satellites(tmp_path: Path) -> None:
+    done = RUNNER.invoke(app, ["init", str(tmp_path / "ours.toml"), "--satellites", "2", "--planes", "1"])
+    assert done.exit_code == 0, done.stderr
+    assert "links.sgl.up_mbps is 50 Mbit/s, the default; small satellites have 0.25 to 2" in done.stdout
+
+
+# Each satellite and each ground segment once; all pairs are slow.
+PAIRS = list(product(sorted(read_presets().satellites), sorted(read_presets().grounds)))
+FEW = {*zip(sorted(read_presets().satellites), cycle(sorted(read_presets().grounds)), strict=False)}
+
+
+@pytest.mark.parametrize(
+    ("satellite", "ground"),
+    [pair if pair in FEW else pytest.param(*pair, marks=pytest.mark.slow) for pair in PAIRS],
+)
+def test_what_init_writes_of_any_two_presets_is_planned(satellite: str, ground: str, tmp_path: Path) -> None:
+    file = tmp_path / "ours.toml"
+    shell = ["--satellites", "12", "--planes", "1"]
+    done = RUNNER.invoke(app, ["init", str(file), "--satellite", satellite, "--ground", ground, *shell])
+    assert done.exit_code == 0, done.stderr
+    done = RUNNER.invoke(app, ["plan", str(file), "--set", "planning.samples=64", "--format", "json"])
+    assert done.exit_code == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["lower_bound_s"] <= plan["makespan_s"]
+    assert plan["downlink_bytes"] > 0
+
+
+@pytest.mark.parametrize("name", ["dove-3u", "kiruna"])
+def test_presets_shows_every_figure_of_one_with_its_source(name: str) -> None:
+    table = RUNNER.invoke(app, ["presets", name], env={"COLUMNS": "300"}).stdout
+    said = json.loads(RUNNER.invoke(app, ["presets", name, "--format", "json"]).stdout)
+    [shown] = [*said["satellites"].values(), *said["grounds"].values()]
+    preset = read_presets().by_name[name]
+    for key, figure in preset.figures.items():
+        assert key in table
+        assert shown["figures"][key]["value"] == figure.amount
+        assert source_line(figure) in table
+        assert figure.derivation in table
+    assert [
+        step["divide_by"] for step in shown["figures"].get("compute.ground_tflops", {}).get("derating", [])
+    ] == ([2.0, 4.0] if name == "kiruna" else [])
+    assert all(source["title"] in table for source in said["sources"].values())
+
+
+def test_presets_lists_all() -> None:
+    table = RUNNER.invoke(app, ["presets"], env={"COLUMNS": "200"}).stdout
+    said = json.loads(RUNNER.invoke(app, ["presets", "--format", "json"]).stdout)
+    assert [*said["satellites"], *said["grounds"]] == [*read_presets().satellites, *read_presets().grounds]
+    assert all(name in table for name in (*said["satellites"], *said["grounds"]))
+    done = RUNNER.invoke(app, ["presets", "nowhere"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: preset: found 'nowhere', allowed: satellites dove-3u")
 
 
 def test_a_file_that_exists_is_not_overwritten(tmp_path: Path) -> None:
@@ -118,8 +236,6 @@ def test_every_key_of_the_schema_is_told() -> None:
     st.text(st.characters(blacklist_categories=["Cc", "Cs"])) | st.booleans() | st.integers(-(2**53), 2**53)
 )
 def test_values_read_back_from_toml(value: object) -> None:
-    import tomllib
-
     assert tomllib.loads(f"key = {toml_value(value)}")["key"] == value
 
 
