@@ -144,7 +144,9 @@ def train(message: Message, context: Context) -> Message:
                 send_labelled_features(task, on_board, crossings, sent)
                 state.save_sent(context, sent)
             elif not state.images_are_sent(context):
-                send_images(on_board.images, crossings, training.batch_size)
+                # In the order in which the ground's first pass takes them, also where they are sent again later.
+                batches = replace(task, number=1).batches(len(on_board.images))
+                send_images(on_board.images, crossings, batches[: len(batches) // training.local_epochs])
                 state.save_images_are_sent(context)
         return _trained(message, on_board, Progress(), parts, {"bytes-up": crossings.bytes_up})
 
