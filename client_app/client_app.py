@@ -119,12 +119,12 @@ def train(message: Message, context: Context) -> Message:
             states = state.load_kept_states(context, len(on_board.images), VIEWS[training.augment], shape)
         if training.mode == "onboard-head":
             assert states is not None
-            progress = train_head_alone(task, on_board, model, states)
+            come_to = train_head_alone(task, on_board, model, states)
         else:
-            progress = train_whole_round(task, on_board, model, states)
+            come_to = train_whole_round(task, on_board, model, states)
         if states is not None:
             state.save_kept_states(context, states)
-        return _trained(message, on_board, progress, parts, {})
+        return _trained(message, on_board, come_to, parts, {})
 
     journal = _journal(context, briefing)
     if journal is not None:

@@ -112,14 +112,14 @@ def central_steps(
         first = np.clip(done - epoch * samples, 0, samples)
         who = np.flatnonzero(samples > first)
         flops = (samples - first) * workload.ground_flops
-        end_s = now_s + float(flops.sum()) / rates.ground_flops
+        over_s = now_s + float(flops.sum()) / rates.ground_flops
         rows.append(
             activities(
-                len(who), kind=Kind.BACKBONE, satellite=who, start_s=now_s, end_s=end_s, flops=flops[who],
+                len(who), kind=Kind.BACKBONE, satellite=who, start_s=now_s, end_s=over_s, flops=flops[who],
                 first_sample=first[who], end_sample=samples[who], epoch=epoch,
             )
         )  # fmt: skip
-        now_s = end_s
+        now_s = over_s
     finish_s = np.where(samples > 0, now_s, start_s)
     return Steps(
         finish_s, np.concatenate(rows), sessions["data_s"].copy(), np.zeros(len(samples), int), now_s
