@@ -67,6 +67,26 @@ def round_batches(samples: int, batch_size: int, epochs: int, views: int, seed: 
     return batches
 
 
+def new_batches(batches: Sequence[Batch], known: NDArray[np.bool_], batch_size: int) -> list[Batch]:
+    """Images and views of these batches that are not known, each once, in their order, in batches of their own.
+
+    Args:
+        batches: Of a round.
+        known: By image and view, shape (samples, views).
+        batch_size: Largest batch.
+    """
+    views = known.shape[1]
+    wanted = np.concatenate([batch.indices * views + batch.views for batch in batches] or [np.zeros(0, int)])
+    first = np.sort(np.unique(wanted, return_index=True)[1])
+    wanted = wanted[first]
+    new = np.stack(np.divmod(wanted[~known.reshape(-1)[wanted]], max(1, views)), axis=1)
+    return [
+        Batch(part[:, 0], part[:, 1])
+        for part in np.array_split(new, max(1, -(-len(new) // batch_size)))
+        if len(part)
+    ]
+
+
 def view(images_BCHW: Tensor, views_B: NDArray[np.int64]) -> Tensor:
     """Each image under its view: number 0 to 3 turns it by quarters, 4 to 7 mirror it as well."""
     result = torch.empty_like(images_BCHW)
