@@ -260,6 +260,41 @@ def workload_of(
     )
 
 
+def mission_of(
+    scenario: Scenario,
+    costs: Profile,
+    samples: Sequence[int],
+    mode: Mode,
+    *,
+    onboard_share: bool = False,
+    framing: Framing = Framing(),  # noqa: B008 - immutable
+) -> tuple[Workload, ...]:
+    """Every round of the scenario's mission in any mode: what has crossed, and is kept, does not cross again.
+
+    Where the ground has trained the head, it goes up to every satellite at the end of the last round.
+    """
+    following = sent_images_of(scenario, costs, samples, mode)
+    rounds = [
+        workload_of(
+            scenario,
+            costs,
+            samples,
+            mode,
+            onboard_share=onboard_share,
+            traffic=None if following is None else following.in_round(number),
+            images_cross=number == 1,
+            framing=framing,
+        )
+        for number in range(1, scenario.training.rounds + 1)
+    ]
+    last = rounds[-1]
+    if not (last.on_board or last.aggregate_bytes or last.update_bytes):
+        values = costs.head_params
+        header = framing.header_bytes(Kind.AGGREGATE, (values,), EXACT, {}, down=False)
+        rounds[-1] = dataclasses.replace(last, update_bytes=float(_VALUE_BYTES * values + header))
+    return tuple(rounds)
+
+
 def enrolment_of(
     scenario: Scenario,
     costs: Profile,
