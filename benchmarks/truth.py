@@ -27,7 +27,7 @@ from benchmarks.planner_inversions import ALIKE, easier, makespan_s
 from benchmarks.planner_worlds import LADDER, RATES, RESOURCES, WORLD, Drawn, draw, make_workload
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
-from server_app.planning import rates_of, resources_of, switches_of, workload_of
+from server_app.planning import mode_of, rates_of, resources_of, switches_of, workload_of
 from skysplit.planning_inputs import costs_of, samples_of
 from strategies.checker import check_plan
 from strategies.compare import even_starts
@@ -110,7 +110,7 @@ def scenarios(names: list[str], starts: int) -> Tally:
             scenario = load_scenario(name, {"training.adapter": adapter})
             world = contact_plan_of(scenario, constellation_of(scenario))
             costs, samples = costs_of(scenario), samples_of(scenario, world)
-            modes = [Mode(scenario.training.mode)]
+            modes = [mode_of(scenario)]
             modes += [Mode.ONBOARD_LORA, Mode.DOWNLINK] if adapter == "shared" else []
             for mode in dict.fromkeys(modes):
                 work = workload_of(scenario, costs, samples, mode)

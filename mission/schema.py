@@ -371,10 +371,27 @@ class Crossings(Table):
 class Training(Table):
     """What is trained, and how."""
 
-    mode: Literal["head", "lora", "onboard-lora", "onboard-full", "downlink"] = Field(
+    mode: Literal["head", "lora", "onboard-head", "onboard-lora", "onboard-full", "downlink"] = Field(
         "lora",
         description="over the split: head, lora; as baselines: onboard-… by satellites that hold the whole model, "
         "downlink on the ground with all images",
+    )
+    labels: Literal["on-board", "ground"] = Field(
+        "on-board",
+        description="lora, head: labels stay on board, or cross with the features, once; then the ground trains alone, "
+        "keeps all features, and sends the head up at the end",
+    )
+    adapted_blocks: int = Field(
+        0,
+        ge=0,
+        le=1_000,
+        description="onboard-lora: the last so many blocks of the backbone are adapted, and nothing below is "
+        "differentiated; 0 is all",
+    )
+    onboard_cache: bool = Field(
+        False,
+        description="onboard-lora: what leaves the frozen part, the embedding and the blocks that are not adapted, is "
+        "computed once per image and view and kept on board (always so for the pooled states of onboard-head)",
     )
     adapter: Literal["shared", "per-satellite"] = Field(
         "shared", description="lora: one adapter for all, or one each, averaged after every round"
@@ -386,7 +403,10 @@ class Training(Table):
     )
     rounds: int = Field(10, ge=1, le=100_000)
     local_epochs: int = Field(
-        1, ge=1, le=1_000, description="passes over a satellite's images in a round (default in mode head: 5)"
+        1,
+        ge=1,
+        le=1_000,
+        description="passes over a satellite's images in a round (default in modes head and onboard-head: 5)",
     )
     batch_size: int = Field(16, ge=1, le=65_536)
     micro_batches: int = Field(
@@ -415,7 +435,7 @@ class Training(Table):
     head_learning_rate: Positive = Field(
         0.03,
         description="AdamW, head: high, as the average moves by the mean of what a few steps on each satellite came to "
-        "(default for a shared head and in modes downlink and onboard-full: 0.003)",
+        "(default for a shared head, for labels on the ground and in modes downlink and onboard-full: 0.003)",
     )
     weight_decay: NotNegative = 0.0
     proximal: NotNegative = Field(
@@ -457,12 +477,15 @@ class Training(Table):
         """In mode head, say, pooled states stay on board, so that more passes cost next to nothing."""
         if not isinstance(values, dict):
             return values
-        if values.get("mode", "lora") != "lora" or values.get("adapter", "shared") != "shared":
+        on_ground = values.get("labels") == "ground"
+        if on_ground or values.get("mode", "lora") != "lora" or values.get("adapter", "shared") != "shared":
             values = {"satellites_per_step": 1} | values
+        if on_ground:
+            values = {"head_learning_rate": 3e-3} | values
         match values.get("mode", "lora"):
             case "lora" if values.get("adapter", "shared") == values.get("head") == "shared":
                 values = {"head_learning_rate": 3e-3} | values
-            case "head":
+            case "head" | "onboard-head":
                 values = {"local_epochs": 5} | values
             case "downlink":
                 values = {"head_learning_rate": 3e-3} | values
@@ -478,8 +501,37 @@ class Training(Table):
             for key, allowed in {"satellites_per_step": 1, "gradient_delay": 0}.items():
                 if (found := getattr(self, key)) != allowed:
                     raise ValueError(
-                        f'{key}: found {found} in mode {self.mode} with adapter = "{self.adapter}"; allowed {allowed}, '
-                        'except in mode lora with adapter = "shared", whose steps form one sequence'
+                        f'{key}: found {found} in mode {self.mode} with adapter = "{self.adapter}" and labels = '
+                        f'"{self.labels}"; allowed {allowed}, except in mode lora with adapter = "shared" and labels '
+                        "on board, whose steps form one sequence"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_to_its_mode(self) -> Training:
+        """Keys that one mode alone has are left at their defaults in the others."""
+        if self.labels == "ground":
+            if self.mode not in ("head", "lora"):
+                raise ValueError(
+                    f'labels: found "ground" in mode {self.mode}; allowed in modes head and lora, else "on-board"'
+                )
+            for key, allowed in {
+                "adapter": "shared",
+                "proximal": 0.0,
+                "head_rows": "by-images",
+                "server_optimizer": "fedavg",
+            }.items():
+                if (found := getattr(self, key)) != allowed:
+                    raise ValueError(
+                        f'{key}: found {found} with labels = "ground"; allowed {allowed}, as the ground trains one '
+                        "model and nothing is averaged"
+                    )
+        if self.mode != "onboard-lora":
+            for key, off in {"adapted_blocks": 0, "onboard_cache": False}.items():
+                if (found := getattr(self, key)) != off:
+                    raise ValueError(
+                        f"{key}: found {str(found).lower()} in mode {self.mode}; allowed {str(off).lower()}, except in "
+                        "mode onboard-lora"
                     )
         return self
 
@@ -500,7 +552,12 @@ class Training(Table):
     @property
     def shares_adapter(self) -> bool:
         """Whether one adapter is trained by all satellites' steps."""
-        return self.mode == "lora" and self.adapter == "shared"
+        return self.mode == "lora" and self.adapter == "shared" and not self.on_ground
+
+    @property
+    def on_ground(self) -> bool:
+        """Whether the ground trains by itself: on images, or on features with their labels."""
+        return self.mode == "downlink" or self.labels == "ground"
 
     @property
     def shares_head(self) -> bool:
@@ -588,14 +645,14 @@ class Scenario(Table):
             raise ValueError(
                 f"strategy.planes_per_round: found {needed}, allowed 1 to {self.constellation.planes} planes, or 0"
             )
-        averaged = training.mode == "head" or (
-            training.mode == "lora" and training.adapter == "per-satellite"
+        averaged = not training.on_ground and (
+            training.mode == "head" or (training.mode == "lora" and training.adapter == "per-satellite")
         )
         if needed and not averaged:
             raise ValueError(
                 f"strategy.planes_per_round: found {needed} in mode {training.mode} with "
-                f'adapter = "{training.adapter}"; allowed in mode head, or lora with adapter = "per-satellite", '
-                "where what comes late is averaged"
+                f'adapter = "{training.adapter}" and labels = "{training.labels}"; allowed in mode head, or lora with '
+                'adapter = "per-satellite", with labels on board, where what comes late is averaged'
             )
         return self
 

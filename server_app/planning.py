@@ -64,7 +64,7 @@ class RoundPlanner:
         self._samples = list(samples)
         self._summed_on_board = summed_on_board
         self._framing = framing_of(contact_plan, seal_bytes)
-        self._mode = Mode(scenario.training.mode)
+        self._mode = mode_of(scenario)
         self._sent_images = sent_images_of(scenario, costs, self._samples, self._mode)
         self._rates = rates_of(scenario)
         self._resources = resources_of(scenario)
@@ -120,9 +120,21 @@ class RoundPlanner:
             self._mode,
             traffic=traffic,
             images_cross=number == 1,
+            delivers_head=self._may_be_last(number),
             summed_on_board=self._summed_on_board,
             framing=self._framing,
         )
+
+    def _may_be_last(self, number: int) -> bool:
+        """Whether the mission may end with a round: what the ground has trained by itself is on board then."""
+        training = self._scenario.training
+        return number == training.rounds or training.target_accuracy > 0.0
+
+
+def mode_of(scenario: Scenario) -> Mode:
+    """Who computes what in the scenario, as rounds are planned."""
+    training = scenario.training
+    return Mode.FEATURES if training.labels == "ground" else Mode(training.mode)
 
 
 def rates_of(scenario: Scenario) -> ComputeRates:
@@ -175,8 +187,8 @@ def framing_of(contact_plan: ContactPlan, seal_bytes: int = 0) -> Framing:
 def sent_images_of(
     scenario: Scenario, costs: Profile, samples: Sequence[int], mode: Mode
 ) -> SentImages | None:
-    """What follows the images of a run whose features have crossed; ``None`` where features do not cross."""
-    if mode not in (Mode.HEAD, Mode.LORA):
+    """What follows the images of a run that are computed, or cross, only once; ``None`` where there are none."""
+    if mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
         return None
     row_bytes = _row_bytes(scenario, costs)
     room = kept_rows(scenario, row_bytes, sum(samples)) if mode is Mode.LORA else 0
@@ -193,6 +205,9 @@ def workload_of(
     traffic: RoundTraffic | None = None,
     all_kept: bool = False,
     images_cross: bool = True,
+    delivers_head: bool = False,
+    adapted_blocks: int | None = None,
+    onboard_cache: bool | None = None,
     summed_on_board: bool = False,
     framing: Framing = Framing(),  # noqa: B008 - immutable
 ) -> Workload:
@@ -206,9 +221,14 @@ def workload_of(
         samples: Training images of each satellite.
         mode: As trained, or a baseline.
         onboard_share: Whether satellites may train a part of their images on board.
-        traffic: What crosses in the round, in the modes of the split; by default what does in the first.
-        all_kept: Whether the ground keeps all features already, in mode ``lora``: they are only named.
+        traffic: What crosses in the round, or is new to what satellites keep; by default what is in the first.
+        all_kept: Whether all that is kept is there already: in mode ``lora`` features are only named, elsewhere nothing
+            crosses and nothing of the frozen part of the model is computed again.
         images_cross: In mode ``downlink``, whether the images themselves do.
+        delivers_head: Whether a head that the ground has trained by itself goes up to all satellites in the end.
+        adapted_blocks: In mode ``onboard-lora``, how many of the last blocks are adapted, 0 for all; by default as the
+            scenario says.
+        onboard_cache: There, whether satellites keep what leaves the frozen part; as the scenario says by default.
         summed_on_board: Whether satellites send sums of their planes instead of their weights.
         framing: What messages are sent in.
     """
@@ -235,19 +255,40 @@ def workload_of(
         satellites_per_step=_satellites_per_step(training),
         gradient_delay=training.gradient_delay,
         micro_batches=training.micro_batches,
+        trains_adapter=mode is not Mode.FEATURES or training.mode != "head",
     )
-    if mode not in (Mode.HEAD, Mode.LORA):
+    head_bytes = _averaged_bytes(costs.head_bytes, scenario, costs, framing, summed_on_board=False)[1]
+    if split.central and delivers_head:
+        split = dataclasses.replace(split, update_bytes=head_bytes)
+    if mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
         return split
     if traffic is None:
         following = sent_images_of(scenario, costs, samples, mode)
         assert following is not None
         traffic = following.in_round(1)
     if all_kept:
-        traffic = traffic.all_kept
+        traffic = traffic.all_kept if mode is Mode.LORA else RoundTraffic()
+    if split.on_board:
+        fresh = traffic.features / images
+        if mode is Mode.ONBOARD_HEAD:
+            once = costs.embedding_flops + costs.backbone_flops
+            return dataclasses.replace(split, onboard_flops=fresh * once / split.epochs + costs.head_flops)
+        blocks = training.adapted_blocks if adapted_blocks is None else adapted_blocks
+        keeps = training.onboard_cache if onboard_cache is None else onboard_cache
+        return _adapted_on_board(split, costs, blocks, fresh / split.epochs if keeps else 1.0)
     classes = _classes(costs) if mode is Mode.LORA and training.shares_head else 0
     sent = split_bytes(traffic, scenario, mode, costs.tokens, costs.hidden, classes, framing)
     aggregate, update = _averaged_bytes(split.aggregate_bytes, scenario, costs, framing, summed_on_board)
     crossing = traffic.features / images
+    if mode is Mode.FEATURES:
+        # A frozen backbone sees each image under each view once.
+        again = 1.0 if split.backbone_backward_flops else crossing / split.passes
+        return dataclasses.replace(
+            split,
+            c1_bytes=sent.features / images,
+            embedding_flops=crossing * split.embedding_flops,
+            backbone_forward_flops=again * costs.backbone_flops + costs.head_flops,
+        )
     return dataclasses.replace(
         split,
         c1_bytes=sent.features / images,
@@ -267,13 +308,16 @@ def mission_of(
     mode: Mode,
     *,
     onboard_share: bool = False,
+    adapted_blocks: int | None = None,
+    onboard_cache: bool | None = None,
     framing: Framing = Framing(),  # noqa: B008 - immutable
 ) -> tuple[Workload, ...]:
     """Every round of the scenario's mission in any mode: what has crossed, and is kept, does not cross again.
 
-    Where the ground has trained the head, it goes up to every satellite at the end of the last round.
+    A head that the ground has trained is on board of every satellite at the end of the last round.
     """
     following = sent_images_of(scenario, costs, samples, mode)
+    last = scenario.training.rounds
     rounds = [
         workload_of(
             scenario,
@@ -283,16 +327,39 @@ def mission_of(
             onboard_share=onboard_share,
             traffic=None if following is None else following.in_round(number),
             images_cross=number == 1,
+            delivers_head=number == last,
+            adapted_blocks=adapted_blocks,
+            onboard_cache=onboard_cache,
             framing=framing,
         )
-        for number in range(1, scenario.training.rounds + 1)
+        for number in range(1, last + 1)
     ]
-    last = rounds[-1]
-    if not (last.on_board or last.aggregate_bytes or last.update_bytes):
-        values = costs.head_params
-        header = framing.header_bytes(Kind.AGGREGATE, (values,), EXACT, {}, down=False)
-        rounds[-1] = dataclasses.replace(last, update_bytes=float(_VALUE_BYTES * values + header))
+    if mode is Mode.LORA and not rounds[-1].aggregate_bytes:
+        # A shared head crosses for every step, and what the last one made of it once more.
+        head_bytes = _averaged_bytes(costs.head_bytes, scenario, costs, framing, summed_on_board=False)[1]
+        rounds[-1] = dataclasses.replace(rounds[-1], update_bytes=head_bytes)
     return tuple(rounds)
+
+
+def _adapted_on_board(split: Workload, costs: Profile, adapted_blocks: int, computed: float) -> Workload:
+    """A round of mode ``onboard-lora`` that adapts the last blocks, in which the rest of the model is frozen.
+
+    Args:
+        split: With all blocks adapted and nothing kept.
+        costs: Sizes and FLOPs of the model's parts.
+        adapted_blocks: How many, 0 for all.
+        computed: In what part of the passes over an image the frozen part is computed.
+    """
+    adapted = costs.adapted_share(adapted_blocks)
+    frozen = costs.embedding_flops + (1.0 - adapted) * costs.backbone_flops
+    trained = adapted * costs.backbone_flops + costs.truncated_backward_flops(adapted_blocks)
+    size = costs.head_bytes + adapted * costs.adapter_bytes
+    return dataclasses.replace(
+        split,
+        onboard_flops=computed * frozen + trained + costs.head_flops,
+        aggregate_bytes=size,
+        update_bytes=size,
+    )
 
 
 def enrolment_of(
@@ -330,7 +397,7 @@ def enrolment_of(
         split,
         c1_bytes=_VALUE_BYTES * costs.tokens * costs.hidden + messages * up,
         c2_bytes=_VALUE_BYTES * costs.hidden + messages * back,
-        update_bytes=0.0 if training.mode == "downlink" else update,
+        update_bytes=0.0 if training.on_ground else update,
     )
 
 

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from mission.briefing import FEATURE_NAME_BYTES, GROUND, STEPS_AHEAD
 from mission.schema import Scenario
 from relay.frames import parcel_bytes
-from relay.wire import DIGEST_BYTES, SLOW_CHUNK_BYTES, Kind, Manifest, encoded_bytes, transfer_id_of
+from relay.wire import (
+    DIGEST_BYTES,
+    DTYPE_BYTES,
+    SLOW_CHUNK_BYTES,
+    Kind,
+    Manifest,
+    encoded_bytes,
+    transfer_id_of,
+)
 from server_app.feature_cache import shares
 from splitmodel.training import VIEWS, Batch, round_batches, round_seed
 
@@ -111,18 +119,22 @@ class RoundTraffic:
 
 
 class SentImages:
-    """Follows which images need not cross again: the ground, in mode ``head`` the satellite, has kept what they become.
+    """Follows which images need not cross again, or be computed again: what they become is kept.
+
+    In mode ``lora`` the ground keeps their features, as far as there is room.  In ``head`` satellites keep pooled
+    states, in ``features`` the ground keeps features and labels, in the on-board modes satellites keep what leaves the
+    frozen part of the model; of all that there is no limit.
 
     Args:
         scenario: The resolved scenario.
         samples: Training images of each satellite.
-        mode: ``head`` or ``lora``, whichever is planned.
+        mode: As planned.
         room: Images, each view counted, whose features the ground keeps in mode ``lora``.
     """
 
     def __init__(self, scenario: Scenario, samples: Sequence[int], mode: str, room: int) -> None:
         self._scenario = scenario
-        self._head = mode == "head"
+        self._asks_once = mode != "lora"
         self._names = room > 0
         self._room = shares(room, samples)
         views = VIEWS[scenario.training.augment]
@@ -144,7 +156,7 @@ class SentImages:
             return RoundTraffic()
         seed = round_seed(self._scenario.seed, satellite, number)
         batches = round_batches(count, training.batch_size, training.local_epochs, views, seed)
-        if self._head:
+        if self._asks_once:
             return self._asked(since, batches)
         since[since != _NEVER] = _EARLIER
         per_epoch = len(batches) // training.local_epochs
@@ -155,7 +167,7 @@ class SentImages:
         return traffic
 
     def _asked(self, since: NDArray[np.int64], batches: Sequence[Batch]) -> RoundTraffic:
-        """Mode ``head``: what is new is asked for, each once, in batches."""
+        """All modes but ``lora``: what is new is computed, and asked for, once and in batches."""
         wanted = np.zeros(since.shape, bool)
         for batch in batches:
             wanted[batch.indices, batch.views] = True
@@ -239,7 +251,7 @@ def split_bytes(
     Args:
         traffic: What crosses in it.
         scenario: Codecs and micro-batches.
-        mode: ``head`` or ``lora``.
+        mode: ``head``, ``lora`` or ``features``.
         tokens: Of an image's features.
         hidden: Values of a token and of a pooled state.
         classes: Of a head that crosses, 0 where none does.
@@ -266,6 +278,11 @@ def split_bytes(
 
     features = of(Kind.FEATURES, traffic.features, traffic.feature_messages, (tokens, hidden), codec.features)
     features += of(Kind.SAMPLES, traffic.named, traffic.name_messages, (FEATURE_NAME_BYTES + 1,), "raw")
+    if mode == "features":
+        sizes = (max(1, round(traffic.features / max(1, traffic.feature_messages))),)
+        labels = framing.header_bytes(Kind.LABELS, sizes, "raw", up, dtype="int64")
+        size = traffic.features * DTYPE_BYTES["int64"] + traffic.feature_messages * labels
+        return CrossingBytes(features + size, 0.0, 0.0)
     states = of(Kind.HIDDEN, traffic.states, traffic.state_messages, (hidden,), codec.hidden)
     if not lora:
         return CrossingBytes(features, states, 0.0)

@@ -27,7 +27,6 @@ from skysplit.planning_inputs import compared, costs_of, samples_of
 from skysplit.terminal import Terminal
 from splitmodel.published import Profile, published, published_profiles
 from strategies.plan import SPLIT_COLUMNS
-from strategies.workload import Mode
 
 
 class PlanFormat(StrEnum):
@@ -74,6 +73,7 @@ def plan(
     from server_app.plan_page import plan_page
     from server_app.planning import (
         framing_of,
+        mode_of,
         quorum_of,
         rates_of,
         resources_of,
@@ -93,9 +93,7 @@ def plan(
     try:
         costs = costs_of(resolved)
         samples = samples_of(resolved, contacts)
-        workload = workload_of(
-            resolved, costs, samples, Mode(resolved.training.mode), framing=framing_of(contacts)
-        )
+        workload = workload_of(resolved, costs, samples, mode_of(resolved), framing=framing_of(contacts))
         quorum = quorum_of(resolved, contacts, samples)
         rates, resources = rates_of(resolved), resources_of(resolved)
         planned = plan_round(contacts, workload, rates, resources, switches_of(resolved), start_s=at)

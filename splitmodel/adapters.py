@@ -59,14 +59,18 @@ def lora_targets(backbone: Backbone, settings: LoraSettings) -> tuple[str, ...]:
     return chosen
 
 
-def add_lora(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) -> "PeftModel":
+def add_lora(
+    backbone: Backbone, settings: LoraSettings, *, seed: int = 0, adapted_blocks: int = 0
+) -> "PeftModel":
     """Put trainable adapters into the backbone, in place, and freeze the rest of it.
+
+    They go into its last `adapted_blocks` blocks, with 0 into all.
 
     A fresh adapter changes no output (B = 0); A is drawn from `seed`. The returned `PeftModel` wraps
     `backbone.transformer` and is what `save_adapter` takes; to compute, go on using `backbone`.
 
     Raises:
-        AdapterError: a target is not there, or the backbone has an adapter already.
+        AdapterError: a target or a block is not there, or the backbone has an adapter already.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -76,7 +80,7 @@ def add_lora(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) -> "P
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft computes with floats, too
         lora_dropout=settings.dropout,
-        target_modules=list(lora_targets(backbone, settings)),
+        target_modules=_targets_in_blocks(backbone, settings, adapted_blocks),
         bias="none",
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -86,13 +90,42 @@ def add_lora(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) -> "P
         return get_peft_model(backbone.transformer, config)  # type: ignore[arg-type]
 
 
+def frozen_blocks(backbone: Backbone, adapted_blocks: int) -> int:
+    """How many blocks lie below the last `adapted_blocks`; none where 0 says that all are adapted.
+
+    Raises:
+        AdapterError: there are not so many.
+    """
+    blocks = len(backbone.layers)
+    if not 0 <= adapted_blocks <= blocks:
+        raise AdapterError(
+            f"training.adapted_blocks: found {adapted_blocks}, the backbone has {blocks} blocks; allowed: 1 to "
+            f"{blocks}, or 0 for all"
+        )
+    return blocks - adapted_blocks if adapted_blocks else 0
+
+
+def _targets_in_blocks(backbone: Backbone, settings: LoraSettings, adapted_blocks: int) -> list[str]:
+    targets = lora_targets(backbone, settings)
+    first = frozen_blocks(backbone, adapted_blocks)
+    if not first:
+        return list(targets)
+    return [
+        f"{backbone.family.layers}.{name}"
+        for name, module in backbone.layers.named_modules()
+        if isinstance(module, nn.Linear)
+        and name.rsplit(".", 1)[-1] in targets
+        and int(name.split(".", 1)[0]) >= first
+    ]
+
+
 def make_trainable(
-    backbone: Backbone, mode: str, settings: LoraSettings, *, seed: int = 0
+    backbone: Backbone, mode: str, settings: LoraSettings, *, seed: int = 0, adapted_blocks: int = 0
 ) -> "PeftModel | None":
     """Make trainable what a training mode trains besides the head, in place: the adapters, which are returned, in
-    `lora`, `onboard-lora` and `downlink`; the whole model in `onboard-full`; nothing in `head`."""
+    `lora`, `onboard-lora` and `downlink`; the whole model in `onboard-full`; nothing in `head` and `onboard-head`."""
     if mode in ("lora", "onboard-lora", "downlink"):
-        return add_lora(backbone, settings, seed=seed)
+        return add_lora(backbone, settings, seed=seed, adapted_blocks=adapted_blocks)
     if mode == "onboard-full":
         backbone.requires_grad_(True)
     return None

@@ -80,10 +80,17 @@ class Backbone(nn.Module):
         """The transformer's blocks, in order."""
         return attrgetter(self.family.layers)(self.transformer)
 
-    def forward(self, features_BTD: Tensor, pooled: bool = True) -> Tensor:
-        """Pooled or all hidden states of features."""
+    def below(self, features_BTD: Tensor, blocks: int) -> Tensor:
+        """What leaves the first `blocks` blocks, shape (B, tokens, hidden); `forward` goes on from there."""
         hidden_BTD = features_BTD
-        for layer in self.layers:
+        for layer in self.layers[:blocks]:
+            hidden_BTD = layer(hidden_BTD, None)
+        return hidden_BTD
+
+    def forward(self, features_BTD: Tensor, pooled: bool = True, *, first_block: int = 0) -> Tensor:
+        """Pooled or all hidden states of features, or of what has left the blocks before `first_block`."""
+        hidden_BTD = features_BTD
+        for layer in self.layers[first_block:]:
             hidden_BTD = layer(hidden_BTD, None)
         hidden_BTD = getattr(self.transformer, self.family.norm)(hidden_BTD)
         return self.pooling(hidden_BTD) if pooled else hidden_BTD

@@ -45,6 +45,7 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         source="counted from the modules",
         tokens=tokens,
         hidden=hidden,
+        blocks=len(layers),
         embedding_params=sum(p.numel() for p in split.embedding.parameters()),
         backbone_params=sum(p.numel() for p in layers.parameters()) + 2 * hidden,  # and the final norm
         head_params=sum(p.numel() for p in head.parameters()),
@@ -54,12 +55,23 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         head_flops=head_flops,
         lora_backward_flops=_lora_backward_flops(linears, targets, lora.rank, tokens, hidden),
         full_backward_flops=2 * (linear_flops + attention_flops + head_flops) + embedding_flops,
+        lowest_block_saves_flops=_lowest_block_saves_flops(linears, targets, lora.rank, tokens, hidden),
     )
 
 
 def _product(rows: int, inner: int, columns: int) -> float:
     """FLOPs of a matrix product (rows × inner) · (inner × columns)."""
     return 2.0 * rows * inner * columns
+
+
+def _lowest_block_saves_flops(
+    linears: dict[str, nn.Linear], targets: tuple[str, ...], rank: int, tokens: int, hidden: int
+) -> float:
+    """What the backward pass through the lowest block is less than that through any other."""
+    one = {name: linear for name, linear in linears.items() if name.startswith("0.")}
+    two = one | {f"1.{name.split('.', 1)[1]}": linear for name, linear in one.items()}
+    lowest, both = (_lora_backward_flops(blocks, targets, rank, tokens, hidden) for blocks in (one, two))
+    return both - 2 * lowest
 
 
 def _lora_backward_flops(

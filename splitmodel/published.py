@@ -21,16 +21,20 @@ class Profile:
         source: where the figures are from.
         tokens: T, tokens between embedding and backbone.
         hidden: D, size of a token.
+        blocks: of the transformer, all alike.
         embedding_params, backbone_params, head_params, adapter_params: numbers of parameters; the adapter is LoRA.
         embedding_flops, backbone_flops, head_flops: forward pass.
         lora_backward_flops: backward pass of backbone and adapter, embedding frozen.
         full_backward_flops: backward pass of the whole model, embedding and head included, everything trained.
+        lowest_block_saves_flops: what the backward pass of the lowest adapted block does without, because nothing below
+            needs a gradient; contained in `lora_backward_flops`.
     """
 
     name: str
     source: str
     tokens: int
     hidden: int
+    blocks: int
     embedding_params: int
     backbone_params: int
     head_params: int
@@ -40,11 +44,30 @@ class Profile:
     head_flops: float
     lora_backward_flops: float
     full_backward_flops: float
+    lowest_block_saves_flops: float = 0.0
 
     @property
     def adapter_bytes(self) -> int:
         """fp32, as it is averaged and stored."""
         return 4 * self.adapter_params
+
+    def adapted_share(self, adapted_blocks: int) -> float:
+        """The part of the blocks that is adapted where only the last `adapted_blocks` are; 0 stands for all.
+
+        Raises:
+            ValueError: there are not so many.
+        """
+        if not 0 <= adapted_blocks <= self.blocks:
+            raise ValueError(
+                f"training.adapted_blocks: found {adapted_blocks}, {self.name} has {self.blocks} blocks; "
+                f"allowed: 1 to {self.blocks}, or 0 for all"
+            )
+        return (adapted_blocks or self.blocks) / self.blocks
+
+    def truncated_backward_flops(self, adapted_blocks: int) -> float:
+        """The backward pass where only the last `adapted_blocks` are adapted, and nothing below is differentiated."""
+        whole = self.lora_backward_flops + self.lowest_block_saves_flops
+        return self.adapted_share(adapted_blocks) * whole - self.lowest_block_saves_flops
 
     @property
     def head_bytes(self) -> int:

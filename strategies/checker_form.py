@@ -16,7 +16,9 @@ _KINDS = {
     Mode.HEAD: (*_CROSSES, Kind.HIDDEN, Kind.HEAD),
     Mode.DOWNLINK: (Kind.FEATURES, Kind.GATHER, Kind.BACKBONE),
     Mode.ONBOARD_FULL: (Kind.TRAIN,),
+    Mode.FEATURES: _CROSSES,
     Mode.ONBOARD_LORA: (Kind.TRAIN,),
+    Mode.ONBOARD_HEAD: (Kind.TRAIN,),
 }
 
 

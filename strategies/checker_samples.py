@@ -13,7 +13,7 @@ from orbit.contact_plan import LinkKind
 from strategies.checker_case import SAME, SLACK_S, Case, Violation
 from strategies.intervals import parts
 from strategies.plan import Kind
-from strategies.workload import IntraOrbit, Mode
+from strategies.workload import IntraOrbit
 
 
 def amounts(case: Case) -> Iterator[Violation]:
@@ -43,11 +43,10 @@ def delivery(case: Case) -> Iterator[Violation]:
     features = case.of_kind(Kind.FEATURES)
     at_ground = features[case.rows["link"][features] == LinkKind.DOWNLINK]
     samples = np.asarray(work.samples)
-    embeds = work.mode in (Mode.HEAD, Mode.LORA) and work.embedding_flops > 0
     for satellite in range(case.satellites):
         ground, split = int(demand.on_ground[satellite]), int(demand.split[satellite])
         yield from tiles(case, satellite, "features on the ground", at_ground, ground, split)
-        yield from tiles(case, satellite, "embedding", embedded, ground if embeds else split, split)
+        yield from tiles(case, satellite, "embedding", embedded, ground if work.embeds else split, split)
         yield from tiles(case, satellite, "training on board", trained, split, int(samples[satellite]))
     yield from _share(case)
 
@@ -220,7 +219,7 @@ def _passed_s(row: np.void, sample: int) -> float:
 def _embedded_s(case: Case, satellite: int, until: int) -> float:
     """When the samples before ``until`` can be embedded, one after the other in the windows of the plan."""
     ready_s = case.plan.start_s
-    if not case.workload.embedding_flops or case.workload.mode is Mode.DOWNLINK:
+    if not case.workload.embeds:
         return ready_s
     each_s = case.workload.embedding_flops / case.rates.satellite_flops
     for row in case.embedded.get(satellite, ()):

@@ -88,7 +88,10 @@ class WeightRules:
     def ground_s(self) -> float:
         """When the ground has heard all; where nothing is averaged, when the last step is over."""
         if not self.case.workload.aggregate_bytes:
-            return float(self.case.plan.steps["end_s"].max(initial=self.case.plan.start_s))
+            rows = self.case.rows
+            alone = rows["end_s"][rows["kind"] == Kind.BACKBONE] if self.case.workload.central else []
+            ends_s = [*self.case.plan.steps["end_s"].tolist(), *alone]
+            return float(max(ends_s, default=self.case.plan.start_s))
         return float(self.arrival_s[self.down].max(initial=self.case.plan.start_s))
 
     @cached_property

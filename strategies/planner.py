@@ -19,7 +19,6 @@ from strategies.workload import (
     InterOrbit,
     IntraOrbit,
     Resources,
-    SpaceGround,
     Switches,
     Workload,
 )

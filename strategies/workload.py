@@ -23,7 +23,9 @@ class Mode(enum.StrEnum):
     LORA = "lora"
     ONBOARD_FULL = "onboard-full"
     ONBOARD_LORA = "onboard-lora"
+    ONBOARD_HEAD = "onboard-head"
     DOWNLINK = "downlink"
+    FEATURES = "features"
 
 
 class IntraOrbit(enum.StrEnum):
@@ -148,7 +150,8 @@ class Workload:
     (``onboard_flops`` per sample and pass) a satellite trains only in the on-board modes, or where
     ``onboard_share`` allows it to take a part of its samples.  ``aggregate_bytes`` is what each satellite
     contributes to the average at the end, ``update_bytes`` what comes back to it; without an average
-    (``aggregate_bytes`` 0) it is what the ground tells all satellites once the last step is over.
+    (``aggregate_bytes`` 0) it is what the ground tells all satellites once the last step is over, such as the head that
+    it has trained by itself.
 
     With a shared adapter (``shared_adapter``) the ground takes optimiser steps one after another, each from the samples
     of up to ``satellites_per_step`` satellites, one micro-batch of each; the forward pass of step ``j`` uses the
@@ -214,6 +217,7 @@ class Workload:
         adapter_bytes: float = 0.0,
         backbone_bytes: float = 0.0,
         raw_bytes: float = 0.0,
+        label_bytes: float = 8.0,
         feature_bits: float = 16.0,
         hidden_bits: float = 16.0,
         gradient_bits: float = 16.0,
@@ -229,6 +233,7 @@ class Workload:
         satellites_per_step: int = 1,
         gradient_delay: int = 0,
         micro_batches: int = 1,
+        trains_adapter: bool = True,
     ) -> Workload:
         """A round from the profile of a model.
 
@@ -238,13 +243,15 @@ class Workload:
         ``full_return``; with ``shared_head`` (mode ``lora``) also a sample's share of the head and of its gradient,
         which cross in every step, and no head is averaged unless samples are trained on board.  ``mode`` may be any:
         the on-board modes have no crossing, ``downlink`` brings ``raw_bytes`` per image down instead and leaves the
-        whole model to the ground.
+        whole model to the ground, ``features`` leaves all but the embedding to it, ``label_bytes`` per image included.
+        There ``trains_adapter`` tells whether the ground trains an adapter besides the head.
         """
         mode = Mode(mode)
         lora_step = backbone_flops * (1.0 + lora_backward_ratio)
         returned = hidden * (tokens if full_return else 1) / 8.0
-        split, central = mode in (Mode.HEAD, Mode.LORA), mode is Mode.DOWNLINK
+        split, raw, ahead = mode in (Mode.HEAD, Mode.LORA), mode is Mode.DOWNLINK, mode is Mode.FEATURES
         lora = mode is Mode.LORA
+        feature_bytes = tokens * hidden * feature_bits / 8.0
         if lora and shared_head:
             # Its weights, of 4 bytes each, are coded as c2 and c3 are.
             returned += head_bytes / 4.0 / micro_batch / 8.0
@@ -252,23 +259,33 @@ class Workload:
         ends = embedding_flops + head_flops  # what of the model is on board in the split
         onboard = {
             Mode.ONBOARD_FULL: 3.0 * (embedding_flops + backbone_flops) + head_flops,
+            Mode.ONBOARD_HEAD: embedding_flops + backbone_flops + head_flops,
         }.get(mode, embedding_flops + lora_step + head_flops)
         aggregate = {
             Mode.ONBOARD_FULL: backbone_bytes + head_bytes,
             Mode.ONBOARD_LORA: adapter_bytes + head_bytes,
+            Mode.ONBOARD_HEAD: head_bytes,
             Mode.DOWNLINK: 0.0,
+            Mode.FEATURES: 0.0,
         }.get(mode, averaged_head + (adapter_bytes if onboard_share else 0.0))
         return cls(
             mode=mode,
             samples=tuple(int(count) for count in samples),
-            c1_bytes=tokens * hidden * feature_bits / 8.0 if split else raw_bytes if central else 0.0,
+            c1_bytes={Mode.DOWNLINK: raw_bytes, Mode.FEATURES: feature_bytes + label_bytes}.get(
+                mode, feature_bytes if split else 0.0
+            ),
             c2_bytes=returned * hidden_bits if split else 0.0,
             c3_bytes=returned * gradient_bits if lora else 0.0,
             c4_bytes=tokens * hidden * gradient_bits / 8.0 if lora and train_embedding else 0.0,
-            embedding_flops=embedding_flops * (3.0 if train_embedding else 1.0) if split else 0.0,
+            embedding_flops=embedding_flops * (3.0 if train_embedding else 1.0) if split or ahead else 0.0,
             head_flops=head_flops if split else 0.0,
-            backbone_forward_flops=backbone_flops if split else backbone_flops + ends if central else 0.0,
-            backbone_backward_flops=lora_step - backbone_flops if lora or central else 0.0,
+            backbone_forward_flops={
+                Mode.DOWNLINK: backbone_flops + ends,
+                Mode.FEATURES: backbone_flops + head_flops,
+            }.get(mode, backbone_flops if split else 0.0),
+            backbone_backward_flops=lora_step - backbone_flops
+            if lora or ((raw or ahead) and trains_adapter)
+            else 0.0,
             onboard_flops=onboard,
             aggregate_bytes=aggregate,
             update_bytes=aggregate,
@@ -291,7 +308,7 @@ class Workload:
     @property
     def on_board(self) -> bool:
         """True where nothing but weights leaves a satellite."""
-        return self.mode in (Mode.ONBOARD_FULL, Mode.ONBOARD_LORA)
+        return self.mode in (Mode.ONBOARD_FULL, Mode.ONBOARD_LORA, Mode.ONBOARD_HEAD)
 
     @property
     def chained(self) -> bool:
@@ -300,8 +317,13 @@ class Workload:
 
     @property
     def central(self) -> bool:
-        """True where the ground trains by itself, as soon as it has all images."""
-        return self.mode is Mode.DOWNLINK
+        """True where the ground trains by itself, as soon as it has all images, or their features and labels."""
+        return self.mode in (Mode.DOWNLINK, Mode.FEATURES)
+
+    @property
+    def embeds(self) -> bool:
+        """True where satellites compute features that cross."""
+        return self.mode in (Mode.HEAD, Mode.LORA, Mode.FEATURES) and self.embedding_flops > 0
 
     @property
     def crosses(self) -> bool:

@@ -74,6 +74,38 @@ def test_the_backward_pass_of_other_lora_targets_is_counted_as_well(
     assert backward == pytest.approx(costs.lora_backward_flops, rel=0.02)
 
 
+@pytest.mark.parametrize("adapted_blocks", [1, 2])
+@pytest.mark.parametrize("targets", [("q_proj", "v_proj"), ("k_proj", "o_proj"), ("q_proj", "fc1")])
+def test_the_truncated_backward_pass_is_counted_as_torch_counts_it(
+    tiny_models: dict[str, Path], targets: tuple[str, ...], adapted_blocks: int
+) -> None:
+    split = load_split(tiny_models["vit"], num_labels=10)
+    split.backbone.transformer.set_attn_implementation("eager")
+    lora = LoraSettings(rank=4, targets=targets)
+    costs = profile(split, lora)
+    add_lora(split.backbone, lora, adapted_blocks=adapted_blocks)
+    adapter_bytes = sum(tensor.nbytes for tensor in trainable_state(split.backbone).values())
+    assert costs.adapted_share(adapted_blocks) * costs.adapter_bytes == adapter_bytes
+    pooled, context = backbone_forward(split.backbone, split.embedding(torch.randn(1, 3, 16, 16)))
+    backward = counted(lambda: backbone_backward(context, torch.ones_like(pooled)))
+    assert backward == pytest.approx(costs.truncated_backward_flops(adapted_blocks), rel=0.02)
+
+
+def test_more_adapted_blocks_than_there_are_get_one_error_that_says_how_many(
+    tiny_models: dict[str, Path],
+) -> None:
+    split = load_split(tiny_models["vit"], num_labels=10)
+    costs = profile(split, LORA)
+    too_many = costs.blocks + 1
+    says = (
+        rf"training.adapted_blocks: found {too_many}, .* {costs.blocks} blocks; allowed: 1 to {costs.blocks}"
+    )
+    with pytest.raises(ValueError, match=says):
+        costs.adapted_share(too_many)
+    with pytest.raises(ValueError, match=says):
+        add_lora(split.backbone, LORA, adapted_blocks=too_many)
+
+
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_parameters_and_bytes_are_those_of_the_trained_state(
     tiny_models: dict[str, Path], model_type: str
@@ -93,7 +125,7 @@ def test_parameters_and_bytes_are_those_of_the_trained_state(
 def test_the_published_galileo_nano_is_what_its_modules_count(galileo_nano: Path) -> None:
     ours = profile(load_split(galileo_nano, num_labels=10))
     theirs = published("Galileo-Nano (S2-RGB, 64px p8)")
-    for field in ("tokens", "hidden", "backbone_params", "head_params", "adapter_params"):
+    for field in ("tokens", "hidden", "backbone_params", "head_params", "adapter_params", "blocks"):
         assert getattr(ours, field) == getattr(theirs, field), field
     for field in ("embedding_flops", "backbone_flops", "head_flops", "full_backward_flops"):
         assert getattr(ours, field) == pytest.approx(getattr(theirs, field), rel=1e-9), field

@@ -70,6 +70,13 @@ CASES = {
     "lora, under way": Judged(_lora(), LADDER["d"], state=_UNDER_WAY),
     "head": Judged(_lora(mode="head", epochs=3), LADDER["e"], rates=_POOLED),
     "images down": Judged(_lora(mode="downlink", epochs=2), LADDER["e"]),
+    "features and labels down": Judged(
+        dataclasses.replace(_lora(mode="features", epochs=2), update_bytes=31e3), LADDER["d"]
+    ),
+    "features and labels down, on sunlight": Judged(
+        _lora(mode="features"), LADDER["e"], resources=Resources(sunlight=_DAY)
+    ),
+    "head on board": Judged(_lora(mode="onboard-head", epochs=2), LADDER["d"]),
     "on-board lora, own windows": Judged(_lora(mode="onboard-lora"), LADDER["b"]),
     "on-board lora, through the ground": Judged(_lora(mode="onboard-lora"), LADDER["d"]),
     "on-board lora, over lasers": Judged(_lora(mode="onboard-lora"), LADDER["e"]),

@@ -1,0 +1,121 @@
+"""What a round of each mode computes and moves, by sums over the sizes of a model that is written down here."""
+
+from __future__ import annotations
+
+import pytest
+from small_missions import SMALL
+
+from mission.orbits import constellation_of, contact_plan_of
+from mission.scenario import ScenarioError, load_scenario
+from server_app.planning import RoundPlanner, mode_of, workload_of
+from splitmodel.published import Profile
+from strategies.plan import Kind
+from strategies.workload import Mode
+
+BLOCKS, EMBED, FORWARD, HEAD = 4, 3.0e6, 100.0e6, 2.0e3
+COSTS = Profile(
+    name="four blocks", source="this test", tokens=10, hidden=8, blocks=BLOCKS, embedding_params=0, backbone_params=0,
+    head_params=90, adapter_params=4000, embedding_flops=EMBED, backbone_flops=FORWARD, head_flops=HEAD,
+    lora_backward_flops=95.0e6, full_backward_flops=200.0e6, lowest_block_saves_flops=5.0e6,
+)  # fmt: skip
+SAMPLES = [16, 16, 16, 16]
+ONE_VIEW = SMALL | {"training.augment": "none"}
+
+
+def test_labels_on_the_ground_are_planned_as_features_that_cross_once_and_a_ground_that_trains_alone() -> (
+    None
+):
+    scenario = load_scenario("demo", ONE_VIEW | {"training.labels": "ground"})
+    assert mode_of(scenario) is Mode.FEATURES
+    first = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES)
+    later = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES, all_kept=True, delivers_head=True)
+    assert first.c1_bytes >= 10 * 8 + 8  # int8 features, a label of eight bytes, and headers
+    assert first.embedding_flops == EMBED
+    assert later.c1_bytes == later.embedding_flops == 0.0
+    for workload in (first, later):
+        assert workload.ground_flops == FORWARD + HEAD + 95.0e6
+        assert workload.aggregate_bytes == workload.up_bytes == workload.c3_bytes == 0.0
+    assert first.update_bytes == 0.0
+    assert later.update_bytes == pytest.approx(4 * 90 + 170, abs=60)  # the head, in one message
+
+
+def test_a_frozen_backbone_with_labels_on_the_ground_sees_an_image_under_a_view_once() -> None:
+    settings = {"training.labels": "ground", "training.mode": "head", "training.local_epochs": 5}
+    scenario = load_scenario("demo", ONE_VIEW | settings)
+    first = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES)
+    later = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES, all_kept=True)
+    assert first.passes * first.ground_flops == pytest.approx(FORWARD + 5 * HEAD)
+    assert later.passes * later.ground_flops == pytest.approx(5 * HEAD)
+
+
+def test_a_head_on_board_costs_the_whole_model_once_per_image_and_view() -> None:
+    settings = {"training.mode": "onboard-head", "training.local_epochs": 2}
+    scenario = load_scenario("demo", ONE_VIEW | settings)
+    first = workload_of(scenario, COSTS, SAMPLES, Mode.ONBOARD_HEAD)
+    later = workload_of(scenario, COSTS, SAMPLES, Mode.ONBOARD_HEAD, all_kept=True)
+    assert first.epochs * first.onboard_flops == pytest.approx(EMBED + FORWARD + 2 * HEAD)
+    assert later.epochs * later.onboard_flops == pytest.approx(2 * HEAD)
+    assert first.aggregate_bytes == first.update_bytes == 4 * 90
+    assert first.c1_bytes == first.ground_flops == 0.0
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize(("blocks", "share", "backward"), [(0, 1.0, 95.0e6), (1, 0.25, 20.0e6)])
+def test_adapters_in_the_last_blocks_cost_the_backward_pass_of_those_and_what_is_kept_is_computed_once(
+    blocks: int, share: float, backward: float, cached: bool
+) -> None:
+    settings = {"training.mode": "onboard-lora", "training.adapted_blocks": blocks}
+    scenario = load_scenario("demo", ONE_VIEW | settings | {"training.onboard_cache": cached})
+    frozen = EMBED + (1.0 - share) * FORWARD
+    trained = share * FORWARD + backward + HEAD
+    first = workload_of(scenario, COSTS, SAMPLES, Mode.ONBOARD_LORA)
+    later = workload_of(scenario, COSTS, SAMPLES, Mode.ONBOARD_LORA, all_kept=True)
+    assert first.onboard_flops == pytest.approx(frozen + trained)
+    assert later.onboard_flops == pytest.approx(trained + (0.0 if cached else frozen))
+    assert first.aggregate_bytes == first.update_bytes == 4 * (90 + share * 4000)
+    other = load_scenario("demo", ONE_VIEW)  # for a comparison, from a scenario of another mode
+    asked = workload_of(
+        other, COSTS, SAMPLES, Mode.ONBOARD_LORA, adapted_blocks=blocks, onboard_cache=cached, all_kept=True
+    )
+    assert asked == later
+
+
+@pytest.mark.parametrize("target", [0.0, 0.9])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"training.labels": "ground"},
+        {"training.labels": "ground", "training.mode": "head"},
+        {"training.mode": "downlink"},
+    ],
+)
+def test_the_head_goes_up_in_the_round_that_may_be_the_last(settings: dict[str, str], target: float) -> None:
+    scenario = load_scenario("demo", ONE_VIEW | settings | {"training.target_accuracy": target})
+    planner = RoundPlanner(scenario, contact_plan_of(scenario, constellation_of(scenario)), COSTS, SAMPLES)
+    first = planner(1, 0.0)
+    last = planner(2, first.end_s)
+    updates = [plan.of_kind(Kind.UPDATE) for plan in (first, last)]
+    assert bool(len(updates[0])) == (target > 0.0)
+    assert set(updates[1]["peer"]) == {0, 1, 2, 3}
+    assert len(last.of_kind(Kind.FEATURES)) == len(last.of_kind(Kind.EMBED)) == 0
+    assert last.end_s > last.of_kind(Kind.BACKBONE)["end_s"].max()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"training.labels": "ground", "training.mode": "downlink"},
+            'labels: found "ground" in mode downlink',
+        ),
+        ({"training.labels": "ground", "training.adapter": "per-satellite"}, "adapter: found per-satellite"),
+        ({"training.labels": "ground", "training.proximal": 0.1}, "proximal: found 0.1"),
+        ({"training.labels": "ground", "training.satellites_per_step": 4}, "satellites_per_step: found 4"),
+        ({"training.labels": "ground", "strategy.planes_per_round": 1}, "planes_per_round: found 1"),
+        ({"training.adapted_blocks": 2}, "adapted_blocks: found 2 in mode lora; allowed 0"),
+        ({"training.onboard_cache": True}, "onboard_cache: found true in mode lora; allowed false"),
+    ],
+)
+def test_keys_that_do_not_go_together_get_one_error(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(ScenarioError, match=says):
+        load_scenario("demo", SMALL | settings)
