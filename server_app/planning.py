@@ -245,7 +245,7 @@ def workload_of(
         head_bytes=costs.head_bytes,
         adapter_bytes=costs.adapter_bytes,
         backbone_bytes=4 * costs.backbone_params,
-        raw_bytes=_image_bytes(scenario, framing) if images_cross else 0.0,
+        raw_bytes=_image_bytes(scenario, costs, framing) if images_cross else 0.0,
         lora_backward_ratio=costs.lora_backward_flops / costs.backbone_flops,
         epochs=training.local_epochs,
         micro_batch=training.batch_size,
@@ -424,9 +424,10 @@ def _averaged_bytes(
     ), weights + header
 
 
-def _image_bytes(scenario: Scenario, framing: Framing) -> float:
+def _image_bytes(scenario: Scenario, costs: Profile, framing: Framing) -> float:
     """A raw image with its label, which cross in batches."""
-    size, told, image = scenario.training.batch_size, {"attempt": 0, "of": 1}, scenario.planning.image_bytes
+    size, told = scenario.training.batch_size, {"attempt": 0, "of": 1}
+    image = scenario.planning.image_bytes or costs.image_bytes
     pixels = framing.header_bytes(Kind.IMAGES, (size, round(image)), "raw", told, dtype="uint8")
     labels = framing.header_bytes(Kind.LABELS, (size,), "raw", told, dtype="int64")
     return image + DTYPE_BYTES["int64"] + (pixels + labels) / size

@@ -134,7 +134,7 @@ def fine_tune(
         seed=scenario.seed,
     )
     lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
-    costs = profile(model, lora)
+    costs = dataclasses.replace(profile(model, lora), image_bytes=float(test.pixels([0]).nbytes))
     adapter = make_trainable(model.backbone, training.mode, lora, seed=scenario.seed)
 
     # The orbits.

@@ -43,7 +43,10 @@ def plan_onboard(task: Task, switches: Switches) -> Plan:
     failure: NoRouteError | None = None
     for candidate in switches.contained():
         for over_time in (False, True):
-            if best is not None and best.makespan_s <= _bound_s(task, candidate, bounds_s) + _NEAR_S:
+            if best is not None and (
+                best.makespan_s <= bound_s + _NEAR_S
+                or best.makespan_s <= _bound_s(task, candidate, bounds_s) + _NEAR_S
+            ):
                 break
             try:
                 plan = OnboardRound(task, candidate, over_time=over_time).plan()

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class Case:
         workloads: Of each round, in their order; the mission has as many rounds.
         switches: Its communication strategies.
         enrolment: What comes before round 1, where anything does.
+        single: The round that stands for the case where only one is compared; the first by default.
     """
 
     name: str
@@ -46,6 +48,12 @@ class Case:
     workloads: tuple[Workload, ...]
     switches: Switches
     enrolment: Workload | None = None
+    single: Workload | None = None
+
+    @property
+    def one_round(self) -> Workload:
+        """The round that stands for the case."""
+        return self.single or self.workloads[0]
 
     @property
     def rounds(self) -> int:
@@ -89,6 +97,12 @@ class MissionTotals:
     def length_s(self) -> float:
         """How long the mission takes."""
         return self.end_s - self.start_s
+
+    def to_json(self) -> dict[str, Any]:
+        """The totals as JSON values, without the name."""
+        fields = dataclasses.asdict(self)
+        del fields["name"]
+        return {**fields, "length_s": self.length_s, "round_ends_s": list(self.round_ends_s)}
 
 
 @dataclass(frozen=True)
@@ -139,15 +153,15 @@ def plan_mission(
     resources: Resources,
     start_s: float,
     *,
-    planned: int | None = None,
+    most_planned: int | None = None,
 ) -> MissionTotals:
     """Plan a mission round by round, each plan checked, each round beginning when the one before has ended.
 
     Antennas and lasers that point at each other at the end of a round need no set-up in the next.
 
-    With ``planned`` no more than about so many rounds are planned: of every kind of round the first, and others spread
-    over the mission. The rounds between two planned ones of a kind are interpolated over the bytes that cross, and
-    where these are the same, over the number of the round; see docs/conformance.md.
+    With ``most_planned`` no more than about so many rounds are planned: of every kind of round the first, and others
+    spread over the mission. The rounds between two planned ones of a kind are interpolated over the bytes that cross,
+    and where these are the same, over the number of the round; see docs/conformance.md.
 
     Raises:
         strategies.network.PlanningError: A round does not end within the contact plan.
@@ -165,7 +179,7 @@ def plan_mission(
 
     enrolment = [figures_of(case.enrolment)] if case.enrolment else []
     now_s += sum(one.length_s for one in enrolment)
-    chosen = rounds_to_plan(case.workloads, planned)
+    chosen = rounds_to_plan(case.workloads, most_planned)
     known: dict[int, PlanFigures] = {}
     for number, following in itertools.zip_longest(chosen, chosen[1:], fillvalue=None):
         assert number is not None

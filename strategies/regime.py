@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from mission.quantities import spoken_time
 from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.cases import ONBOARD_LORA, SPLIT
 from strategies.plan import SPLIT_COLUMNS
 from strategies.workload import ComputeRates, Resources, Workload
 
+_NOT_SOONER = (SPLIT, ONBOARD_LORA, "split-cached")  # of which the verdict speaks, or that are no whole round
 _OUTAGE = 0.92  # part of a pass that carries data, set-up and hand-over taken off
 _WAITING = 1.5  # a round so many times as long as by the closed form is one of waiting for contacts
 
@@ -65,25 +68,38 @@ def break_even(
 
 
 def mission_time_per_point(
-    accuracy: Sequence[float], rounds_s: float, target: float
+    accuracy: Sequence[float], round_ends_s: Sequence[float], target: float
 ) -> dict[str, float | None]:
-    """Mission time of a training curve (accuracy in % after each round): to reach ``target``, and per point gained."""
-    reached = [number for number, value in enumerate(accuracy, 1) if value >= target]
+    """Mission time of a training curve (accuracy in % after each round): to reach ``target``, and per point gained.
+
+    Args:
+        accuracy: After each round.
+        round_ends_s: Seconds from the start of the mission to the end of each round, what crosses only once included.
+        target: Accuracy to reach.
+    """
+    reached = [end_s for value, end_s in zip(accuracy, round_ends_s, strict=True) if value >= target]
     gained = accuracy[-1] - accuracy[0]
     return {
-        "to_target_s": reached[0] * rounds_s if reached else None,
-        "per_point_s": (len(accuracy) - 1) * rounds_s / gained if gained > 0 else None,
+        "to_target_s": reached[0] if reached else None,
+        "per_point_s": round_ends_s[-1] / gained if gained > 0 else None,
     }
 
 
 def add_mission_times(found: Mapping[str, Any], accuracy: Sequence[float]) -> None:
     """Give each case the mission times of a training curve, if there is one, as ``mission_time_per_point`` does.
 
-    The target is the best accuracy that the curve reaches; on board the same number of rounds is assumed to do.
+    The target is the best accuracy that the curve reaches; in every case the same number of rounds is assumed to do.
+
+    Raises ``ValueError`` for a curve of more rounds than the missions have.
     """
-    for case in found["cases"]:
-        if len(accuracy) > 1 and case["median_s"]:
-            case |= mission_time_per_point(accuracy, case["median_s"], max(accuracy))
+    if len(accuracy) > 1:
+        for case in found["cases"]:
+            if (mission := case["mission"]) is None:
+                continue
+            if len(accuracy) > mission["rounds"]:
+                raise ValueError(f"curve: found {len(accuracy)} rounds, the mission has {mission['rounds']}")
+            ends_s = [end_s - mission["start_s"] for end_s in mission["round_ends_s"][: len(accuracy)]]
+            case |= mission_time_per_point(accuracy, ends_s, max(accuracy))
 
 
 def _bits_down(split: Workload) -> float:
@@ -108,12 +124,12 @@ def _capacity_bps(contact_plan: ContactPlan, resources: Resources) -> float:
 def verdict(found: Mapping[str, Any]) -> list[str]:
     """What ``strategies.compare.compare`` found, as sentences: whether the split pays, what binds, what to change.
 
-    Without the cases ``a3`` and ``e`` there is nothing to say.
+    Without the cases ``onboard-lora`` and ``split`` there is nothing to say.
     """
     cases = {case["name"]: case for case in found["cases"]}
-    if not {"a3", "e"} <= cases.keys():
+    if not {ONBOARD_LORA, SPLIT} <= cases.keys():
         return []
-    split, onboard = cases["e"], cases["a3"]
+    split, onboard = cases[SPLIT], cases[ONBOARD_LORA]
     if "rho" not in found:
         late = " and ".join(case["title"] for case in (onboard, split) if not case["median_s"])
         return [
@@ -122,13 +138,13 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
     planned, law = found["rho"]["planned"], found["rho"]["law"]
     said = [
         f"The split {'pays' if planned < 1.0 else 'does not pay'} here: with all strategies a round takes "
-        f"{_spoken(split['median_s'])}, on-board LoRA {_spoken(onboard['median_s'])} (ρ = {planned:.2g}, median of "
-        f"{found['starts']} start{'s' * (found['starts'] > 1)})."
+        f"{spoken_time(split['median_s'])}, on-board LoRA {spoken_time(onboard['median_s'])} (ρ = {planned:.2g}, "
+        f"median of {found['starts']} start{'s' * (found['starts'] > 1)})."
     ]
-    others = [case for case in cases.values() if case["name"] not in ("e", "f", "a3") and case["median_s"]]
+    others = [case for case in cases.values() if case["name"] not in _NOT_SOONER and case["median_s"]]
     best = min(others, key=lambda case: case["median_s"], default=None)
     if best and best["median_s"] < 0.95 * min(split["median_s"], onboard["median_s"]):
-        said.append(f"Sooner still is {best['name']}, {best['title']}: {_spoken(best['median_s'])}.")
+        said.append(f"Sooner still: {best['title']}, {spoken_time(best['median_s'])}.")
     waits = planned > _WAITING * law
     said += [_binding(found["rho"], split, waits), *_edges(found, waits)]
     return [*said, f"A median pass brings down {found['break_even']['gb_per_pass']:.3g} GB."]
@@ -173,10 +189,3 @@ def _edges(found: Mapping[str, Any], waits: bool) -> Iterator[str]:
         )
     if not waits:
         yield f"On-board LoRA takes as long as the split at {edge['satellite_tflops']:.3g} TFLOP/s on each satellite."
-
-
-def _spoken(seconds: float) -> str:
-    """Seconds in the unit in which one says them."""
-    if seconds < 120.0:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60.0:.3g} min" if seconds < 7200.0 else f"{seconds / 3600.0:.3g} h"
