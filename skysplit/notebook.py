@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 import pyarrow as pa
 
 from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
+from mission.quantities import spoken_time
 from mission.record import new_run_directory, read_run
 from mission.scenario import load_scenario, scalar_keys, scenario_path
 from mission.schema import Scenario
@@ -293,16 +294,21 @@ class Comparison(Shown):
     def facts(self) -> Mapping[str, str]:
         """The median round of every case."""
         return {
-            f"{case['name']} ({case['title']})": f"{case['median_s']:.1f} s"
+            f"{case['name']} ({case['title']})": spoken_time(case["median_s"])
             if case["median_s"]
             else "no round ends"
             for case in self.found["cases"]
         }
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row per case: seconds, gap to the bound, ratio to every other case."""
+        """A row per case: seconds, gap to the bound, ratio to every other case; ``mission_…`` of the whole mission."""
         flat = [
-            {key: value for key, value in case.items() if key not in ("ratio_to", "makespans_s")}
+            {key: value for key, value in case.items() if key not in ("ratio_to", "makespans_s", "mission")}
+            | {
+                f"mission_{key}": value
+                for key, value in (case["mission"] or {}).items()
+                if key != "round_ends_s"
+            }
             | {f"ratio_to_{name}": ratio for name, ratio in case["ratio_to"].items()}
             for case in self.found["cases"]
         ]
