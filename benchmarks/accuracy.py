@@ -8,10 +8,13 @@
     skewed: shared under Dirichlet 0.1; mean at least 85 %
     head: the backbone frozen; mean at least 84 %
     downlink: centralised training on all images, no split; shared is at most 0.5 points below
-    onboard-lora: no split, a baseline without a bar
+    labels-on-the-ground: features and labels cross once, the ground trains alone
+    labels-on-the-ground-head: the same with the backbone frozen
+    onboard-head, onboard-lora, onboard-lora-truncated (the last block), onboard-full: no split
+The last five are baselines without a bar.
 
 Each is `skysplit run eurosat` with the paths of SKYSPLIT_DATA. Beside the accuracy: medians of mission time, of what
-came down to the ground, and of the wall. `--cases shared,head --seeds 7` runs a part of it. Ends with a line of JSON;
+came down to the ground and went up, and of the wall. `--cases shared,head --seeds 7` runs a part of it. Ends with a line of JSON;
 the exit status is 1 if a bar of a case that ran is missed.
 """
 
@@ -38,7 +41,12 @@ CASES: dict[str, dict[str, str]] = {
     "per-satellite": {"training.adapter": "per-satellite", "training.local_epochs": "2"},
     "skewed": {"data.alpha": "0.1"},
     "head": {"training.mode": "head"},
+    "onboard-head": {"training.mode": "onboard-head"},
     "onboard-lora": {"training.mode": "onboard-lora"},
+    "onboard-lora-truncated": {"training.mode": "onboard-lora", "training.adapted_blocks": "1"},
+    "onboard-full": {"training.mode": "onboard-full"},
+    "labels-on-the-ground": {"training.labels": "ground"},
+    "labels-on-the-ground-head": {"training.labels": "ground", "training.mode": "head"},
     "downlink": {"training.mode": "downlink"},
 }
 BARS = {"shared": 0.895, "per-satellite": 0.86, "skewed": 0.85, "head": 0.84}
@@ -54,20 +62,24 @@ def main() -> int:
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     means: dict[str, float] = {}
     rows = []
-    print(f"{'case':14} {'mean':>7} {'std':>6} {'mission':>9} {'down':>9} {'wall':>7}   of seeds {seeds}")
+    print(
+        f"{'case':25} {'mean':>7} {'std':>6} {'mission':>9} {'down':>9} {'up':>9} {'wall':>7}   of seeds {seeds}"
+    )
     for name in arguments.cases.split(","):
         results = [flown(CASES[name] | {"seed": str(seed)}) for seed in seeds]
         accuracies = [result["test_accuracy"] for result in results]
         means[name] = statistics.mean(accuracies)
         deviation = statistics.stdev(accuracies) if len(seeds) > 1 else 0.0
-        mission_s, down_bytes, wall_s = (
+        mission_s, down_bytes, up_bytes, wall_s = (
             statistics.median(result[key] for result in results)
-            for key in ("mission_time_s", "downlink_bytes", "wall_time_s")
+            for key in ("mission_time_s", "downlink_bytes", "uplink_bytes", "wall_time_s")
         )
         met = means[name] >= BARS.get(name, 0.0)
         bar = f"≥ {BARS[name]:.1%} {'met' if met else 'MISSED'}" if name in BARS else ""
-        medians = f"{mission_s / 3600:7.2f} h {down_bytes / 1e6:6.0f} MB {wall_s:5.0f} s"
-        print(f"{name:14} {means[name]:7.2%} {deviation:6.2%} {medians}   {bar}", flush=True)
+        medians = (
+            f"{mission_s / 3600:7.2f} h {down_bytes / 1e6:6.0f} MB {up_bytes / 1e6:6.0f} MB {wall_s:5.0f} s"
+        )
+        print(f"{name:25} {means[name]:7.2%} {deviation:6.2%} {medians}   {bar}", flush=True)
         rows.append(
             {
                 "name": name,
@@ -75,6 +87,7 @@ def main() -> int:
                 "mean": means[name],
                 "mission_s": mission_s,
                 "downlink_bytes": down_bytes,
+                "uplink_bytes": up_bytes,
                 "wall_s": wall_s,
                 "met": met,
             }
@@ -90,7 +103,7 @@ def main() -> int:
 
 
 def flown(overrides: dict[str, str]) -> dict[str, float]:
-    """The result of one run, and ``downlink_bytes`` of all its rounds."""
+    """The result of one run, and ``downlink_bytes`` and ``uplink_bytes`` of its enrolment and all its rounds."""
     data = Path(os.environ["SKYSPLIT_DATA"])
     paths = {"data.path": data / "eurosat-dev", "model.path": data / "galileo-nano-rgb-p8"}
     settings = [f"--set={key}={value}" for key, value in {**paths, **overrides}.items()]
@@ -107,8 +120,12 @@ def flown(overrides: dict[str, str]) -> dict[str, float]:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(words)}\n{done.stderr}")
-        down_bytes = sum(read_rounds(directory)["downlink_bytes"].to_pylist())
-        return read_run(directory)["result"] | {"downlink_bytes": down_bytes}
+        run, rounds = read_run(directory), read_rounds(directory)
+        links = {
+            key: run["enrolment"][key] + sum(rounds[key].to_pylist())
+            for key in ("downlink_bytes", "uplink_bytes")
+        }
+        return run["result"] | links
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from client_app.kept_features import KeptFeatures, origin_of
 from client_app.lora_round import train_lora_round
 from client_app.onboard import (
     OnBoard,
-    PooledStates,
     Progress,
     RoundTask,
     send_samples_of_features,
@@ -43,6 +42,7 @@ from server_app.ground import SHARED, Ground
 from splitmodel.adapters import LoraSettings, make_trainable
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet
+from splitmodel.kept_states import KeptStates
 from splitmodel.parts import SplitModel, load_split
 from splitmodel.scaling import SplitScaling
 from splitmodel.training import steps_per_round
@@ -213,7 +213,7 @@ class _Satellite:
         samples, codec = len(self._on_board.images), self._scenario.crossings
         origin = origin_of(self._on_board.embedding, self._scaling.features, codec.features)
         self._kept = KeptFeatures(samples, 1, origin) if codec.cache_gb else None
-        self._pooled_states = PooledStates(samples, 1, self._head.in_features)
+        self._pooled_states = KeptStates(samples, 1, (self._head.in_features,))
 
     def fly(self, number: int) -> Crossings:
         """A round over all images."""

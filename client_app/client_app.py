@@ -24,10 +24,10 @@ from client_app import state
 from client_app.crossings import Crossings
 from client_app.journal import Journal
 from client_app.kept_features import origin_of
+from client_app.labelled_features import send_labelled_features
 from client_app.lora_round import RoundSuspended, train_lora_round
 from client_app.onboard import (
     OnBoard,
-    PooledStates,
     Progress,
     RoundTask,
     round_trip_s,
@@ -38,7 +38,7 @@ from client_app.onboard import (
 from client_app.partitions import Shares, shares_of
 from client_app.plane_exchange import PlaneExchange
 from client_app.raw_images import send_images
-from client_app.whole_model import train_whole_round
+from client_app.whole_model import kept_shape, train_head_alone, train_whole_round
 from mission.briefing import Briefing
 from mission.scenario import given_path
 from mission.schema import Data, Lora, Model, Scenario
@@ -113,7 +113,18 @@ def train(message: Message, context: Context) -> Message:
         model = _whole_model(briefing.scenario, len(on_board.images.classes), head)
         parts = exchanged_parts(head, model.backbone)
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
-        return _trained(message, on_board, train_whole_round(task, on_board.images, model), parts, {})
+        states = None
+        if training.mode == "onboard-head" or training.onboard_cache:
+            shape = kept_shape(model, training)
+            states = state.load_kept_states(context, len(on_board.images), VIEWS[training.augment], shape)
+        if training.mode == "onboard-head":
+            assert states is not None
+            progress = train_head_alone(task, on_board, model, states)
+        else:
+            progress = train_whole_round(task, on_board, model, states)
+        if states is not None:
+            state.save_kept_states(context, states)
+        return _trained(message, on_board, progress, parts, {})
 
     journal = _journal(context, briefing)
     if journal is not None:
@@ -124,13 +135,17 @@ def train(message: Message, context: Context) -> Message:
         kept = state.load_kept_features(context, len(on_board.images), VIEWS[training.augment], origin)
 
     parts = exchanged_parts(head)
-    if training.mode == "downlink":
+    if training.on_ground:
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
         with _link(context, briefing, index) as link:
             crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling)
-            if not state.images_are_sent(context):
+            if training.labels == "ground":
+                sent = state.load_sent(context, len(on_board.images), VIEWS[training.augment])
+                send_labelled_features(task, on_board, crossings, sent)
+                state.save_sent(context, sent)
+            elif not state.images_are_sent(context):
                 send_images(on_board.images, crossings, training.batch_size)
-        state.save_images_are_sent(context)
+                state.save_images_are_sent(context)
         return _trained(message, on_board, Progress(), parts, {"bytes-up": crossings.bytes_up})
 
     progress = state.load_progress(context, briefing.run, number, head)
@@ -141,8 +156,8 @@ def train(message: Message, context: Context) -> Message:
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
     pooled_states = None
     if training.mode == "head":
-        pooled_states = state.load_pooled_states(context) or PooledStates(
-            len(on_board.images), VIEWS[training.augment], head.in_features
+        pooled_states = state.load_kept_states(
+            context, len(on_board.images), VIEWS[training.augment], (head.in_features,)
         )
 
     def save() -> None:
@@ -150,7 +165,7 @@ def train(message: Message, context: Context) -> Message:
         if kept is not None:
             state.save_kept_features(context, kept)
         if pooled_states is not None:
-            state.save_pooled_states(context, pooled_states)
+            state.save_kept_states(context, pooled_states)
 
     def note() -> None:
         """Keep where the round stands on disk, where there is one; what led here need not come again."""
@@ -273,12 +288,17 @@ def _imagery(data: Data, seed: int) -> Imagery:
 
 def _whole_model(scenario: Scenario, classes: int, head: StandardisedHead) -> SplitModel:
     """The whole model for a baseline, a copy of its own, with what it trains made trainable."""
-    model = _trainable_model(scenario.model, scenario.lora, scenario.training.mode, scenario.seed, classes)
+    training = scenario.training
+    model = _trainable_model(
+        scenario.model, scenario.lora, training.mode, training.adapted_blocks, scenario.seed, classes
+    )
     return replace(copy.deepcopy(model), head=head)
 
 
 @lru_cache(maxsize=2)
-def _trainable_model(model: Model, lora: Lora, mode: str, seed: int, classes: int) -> SplitModel:
+def _trainable_model(
+    model: Model, lora: Lora, mode: str, adapted_blocks: int, seed: int, classes: int
+) -> SplitModel:
     whole = load_split(
         locate(model.name, given_path(model.path, "model.path")),
         num_labels=classes,
@@ -286,7 +306,8 @@ def _trainable_model(model: Model, lora: Lora, mode: str, seed: int, classes: in
         random_init=model.random_init,
         seed=seed,
     )
-    make_trainable(whole.backbone, mode, LoraSettings(rank=lora.rank, alpha=lora.alpha), seed=seed)
+    settings = LoraSettings(rank=lora.rank, alpha=lora.alpha)
+    make_trainable(whole.backbone, mode, settings, seed=seed, adapted_blocks=adapted_blocks)
     return whole
 
 

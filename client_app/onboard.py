@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from mission.schema import Training
 from relay.wire import Kind
 from splitmodel import step as split_step
 from splitmodel.imagery import ImageSet, to_BCHW
+from splitmodel.kept_states import KeptStates
 from splitmodel.parts import Embedding
 from splitmodel.training import VIEWS, Batch, learning_rate, round_batches, round_seed, view
 
@@ -157,7 +158,7 @@ def train_head_round(
     head: nn.Linear,
     crossings: Crossings,
     progress: Progress,
-    pooled_states: PooledStates,
+    pooled_states: KeptStates,
     note: Callable[[], None] = lambda: None,
 ) -> None:
     """Train the head alone: c1 and c2 once per image and view, kept on board ever after.
@@ -183,6 +184,14 @@ def train_head_round(
         for place, batch in under_way:
             _keep_answer(crossings, pooled_states, place, batch)
     note()
+    train_on_pooled_states(task, on_board, head, progress, pooled_states)
+    note()
+
+
+def train_on_pooled_states(
+    task: RoundTask, on_board: OnBoard, head: nn.Linear, progress: Progress, pooled_states: KeptStates
+) -> None:
+    """Train the head for a round whose pooled states are all on board."""
     batches = task.batches(len(on_board.images))
     optimizer = head_optimizer(head, task.training, progress)
     proximal = Proximal(list(head.parameters()), task.training.proximal)
@@ -193,46 +202,10 @@ def train_head_round(
         )
         count_batch(progress, float(result.loss), result.logits, labels_B)
     progress.finished = True
-    note()
 
 
-def _keep_answer(crossings: Crossings, pooled_states: PooledStates, place: MicroBatch, batch: Batch) -> None:
+def _keep_answer(crossings: Crossings, pooled_states: KeptStates, place: MicroBatch, batch: Batch) -> None:
     pooled_states.put(batch, crossings.receive(Kind.HIDDEN, place))
-
-
-class PooledStates:
-    """Pooled hidden states that the ground has returned, by image and view.
-
-    Args:
-        states: As :attr:`states` of an earlier instance, to go on with.
-    """
-
-    def __init__(self, samples: int, views: int, hidden: int, states: Tensor | None = None) -> None:
-        self.states = torch.full((samples, views, hidden), torch.nan) if states is None else states
-
-    @property
-    def empty(self) -> bool:
-        """Whether none has come yet."""
-        return bool(self.states[..., 0].isnan().all())
-
-    def missing(self, batches: Sequence[Batch], batch_size: int) -> list[Batch]:
-        """Images and views of these batches that are not here yet, each once, in batches to send."""
-        wanted = np.unique(np.concatenate([np.stack(batch, axis=1) for batch in batches]), axis=0)
-        known = ~self.states[wanted[:, 0], wanted[:, 1], 0].isnan().numpy()
-        new = wanted[~known]
-        return [
-            Batch(part[:, 0], part[:, 1])
-            for part in np.array_split(new, max(1, -(-len(new) // batch_size)))
-            if len(part)
-        ]
-
-    def put(self, batch: Batch, pooled_BD: Tensor) -> None:
-        """Keep returned states."""
-        self.states[batch.indices, batch.views] = pooled_BD
-
-    def get(self, batch: Batch) -> Tensor:
-        """Pooled states of a batch, shape (B, hidden)."""
-        return self.states[batch.indices, batch.views]
 
 
 def head_optimizer(head: nn.Linear, training: Training, progress: Progress) -> torch.optim.AdamW:

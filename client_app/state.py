@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
+from numpy.typing import NDArray
 from torch import nn
 
 from client_app.kept_features import KeptFeatures
-from client_app.onboard import PooledStates, Progress
+from client_app.onboard import Progress
+from splitmodel.kept_states import KeptStates
 
-_ROUND, _TENSORS, _COUNTERS, _POOLED, _KEPT, _SENT = (
+_ROUND, _TENSORS, _COUNTERS, _STATES, _KEPT, _SENT, _GIVEN = (
     "progress-of",
     "progress-tensors",
     "progress-counters",
-    "pooled-states",
+    "kept-states",
     "kept-features",
     "images-sent",
+    "features-sent",
 )
 _PLANE_SUM = "plane-sum"
-CACHES = (_POOLED, _KEPT, _SENT)  # what outlives a round
+CACHES = (_STATES, _KEPT, _SENT, _GIVEN)  # what outlives a round
 
 
 def save_progress(context: Context, run: str, number: int, progress: Progress, head: nn.Linear) -> None:
@@ -64,18 +70,17 @@ def load_progress(context: Context, run: str, number: int, head: nn.Linear) -> P
     )
 
 
-def save_pooled_states(context: Context, pooled_states: PooledStates) -> None:
-    """Keep the states that the ground has returned (``head`` mode)."""
-    context.state[_POOLED] = ArrayRecord({"states": pooled_states.states})
+def save_kept_states(context: Context, kept: KeptStates) -> None:
+    """Keep what leaves the frozen part of the model: pooled states, or what the first adapted block is given."""
+    context.state[_STATES] = ArrayRecord(kept.state())
 
 
-def load_pooled_states(context: Context) -> PooledStates | None:
-    """The states kept by earlier rounds, if any."""
-    if _POOLED not in context.state.array_records:
-        return None
-    states = context.state.array_records[_POOLED].to_torch_state_dict()["states"]
-    samples, views, hidden = states.shape
-    return PooledStates(samples, views, hidden, states)
+def load_kept_states(context: Context, samples: int, views: int, shape: Sequence[int]) -> KeptStates:
+    """What earlier rounds have kept, nothing in the first; shapes as of :class:`splitmodel.kept_states.KeptStates`."""
+    if _STATES not in context.state.array_records:
+        return KeptStates(samples, views, shape)
+    kept = context.state.array_records[_STATES].to_torch_state_dict()
+    return KeptStates(samples, views, shape, kept)
 
 
 def save_kept_features(context: Context, kept: KeptFeatures) -> None:
@@ -100,6 +105,18 @@ def save_images_are_sent(context: Context) -> None:
 def images_are_sent(context: Context) -> bool:
     """Whether it has; it forgets them when a run is interrupted, and so does the satellite."""
     return _SENT in context.state.metric_records
+
+
+def save_sent(context: Context, sent: NDArray[np.bool_]) -> None:
+    """Keep which features and labels the ground has (labels on the ground)."""
+    context.state[_GIVEN] = ArrayRecord({"sent": torch.from_numpy(sent.astype(np.uint8))})
+
+
+def load_sent(context: Context, samples: int, views: int) -> NDArray[np.bool_]:
+    """Of which images and views it has them, shape (samples, views); it forgets them as it forgets images."""
+    if _GIVEN not in context.state.array_records:
+        return np.zeros((samples, views), bool)
+    return context.state.array_records[_GIVEN].to_torch_state_dict()["sent"].numpy().astype(bool)
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -148,7 +148,7 @@ class Ground:
     @property
     def trains_adapters(self) -> bool:
         """Whether the backbone is trained at all."""
-        return self._scenario.training.mode == "lora"
+        return self._scenario.training.mode == "lora" and not self._scenario.training.on_ground
 
     def share(self, head: StandardisedHead) -> None:
         """Train this head, in place, with the gradients that satellites send of it."""
@@ -263,7 +263,7 @@ class Ground:
 
     async def _inferred(self, satellite: str, manifest: Manifest, arrived: Arrived) -> Parcels:
         """The answer to features that train no adapter: pooled states."""
-        features_BTD = self._decoded(arrived)
+        features_BTD = self.decoded(arrived)
         pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
         reply = self._pooled_parcel(manifest, arrived, pooled_BD)
         if self._round == 0 and manifest.step == 0:
@@ -300,7 +300,7 @@ class Ground:
         batch, client = self._batches[self._sequence.batch_of(step)], self._clients[satellite]
         if part not in batch.pooled:
             # They stay here while the satellite is suspended.
-            batch.features.setdefault(part, {})[satellite] = self._decoded(arrived)
+            batch.features.setdefault(part, {})[satellite] = self.decoded(arrived)
             self._sequence.add_features(step, part, parts)
             self._compute_due()
         with self._waiting():
@@ -454,7 +454,8 @@ class Ground:
         progress = (self._round - 1 + done) / training.rounds
         return learning_rate(base, training.schedule, progress)
 
-    def _decoded(self, arrived: Arrived) -> Tensor:
+    def decoded(self, arrived: Arrived) -> Tensor:
+        """Features, shape (B, tokens, hidden)."""
         return crossing.decode(
             arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling
         )

@@ -380,7 +380,8 @@ def enrolment_of(
     up = framing.header_bytes(Kind.FEATURES, shape, EXACT, told)
     back = framing.header_bytes(Kind.HIDDEN, shape[::2], EXACT, {**told, "kept": 0}, down=False)
     # Mean and deviation of every channel of features and of pooled states.
-    values = 4 * costs.hidden + (0 if training.shares_head else costs.head_params)
+    on_ground = training.shares_head or training.on_ground
+    values = 4 * costs.hidden + (0 if on_ground else costs.head_params)
     update = _VALUE_BYTES * values + framing.header_bytes(Kind.AGGREGATE, (values,), EXACT, {}, down=False)
     split = Workload.split(
         Mode.HEAD,
@@ -397,7 +398,7 @@ def enrolment_of(
         split,
         c1_bytes=_VALUE_BYTES * costs.tokens * costs.hidden + messages * up,
         c2_bytes=_VALUE_BYTES * costs.hidden + messages * back,
-        update_bytes=0.0 if training.on_ground else update,
+        update_bytes=0.0 if training.mode == "downlink" else update,
     )
 
 
@@ -450,7 +451,7 @@ def kept_row_bytes(scenario: Scenario, costs: Profile) -> int | None:
 
     In mode ``head`` it is the satellite that keeps what comes back.
     """
-    if scenario.training.mode != "lora":
+    if scenario.training.mode != "lora" or scenario.training.on_ground:
         return None
     row_bytes = _row_bytes(scenario, costs)
     return row_bytes if kept_rows(scenario, row_bytes, 1) else None

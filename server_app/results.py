@@ -135,6 +135,7 @@ class Results:
         scenario = self.scenario
         name = self.base if isinstance(self.base, str) else self.base.name
         stayed = scenario.training.mode != "downlink"
+        labels = ", labels on the ground" if scenario.training.labels == "ground" else ""
         imagery = (
             "Fine-tuned on synthetic scenes (procedural, not satellite images)."
             if scenario.data.source == "synthetic"
@@ -146,8 +147,8 @@ class Results:
             base_model=str(self.base),
             classes=self.test.classes,
             data=imagery,
-            training=f"Mode {scenario.training.mode}, {rounds} rounds over {len(self.constellation)} satellites, "
-            f"seed {scenario.seed}.",
+            training=f"Mode {scenario.training.mode}{labels}, {rounds} rounds over {len(self.constellation)} "
+            f"satellites, seed {scenario.seed}.",
             metrics={"test_accuracy": self.scores[-1].accuracy, "test_loss": self.scores[-1].loss},
         )
         export_final(

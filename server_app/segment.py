@@ -13,6 +13,8 @@ from relay.settings import LocalRelay
 from server_app.arrivals import Arrivals
 from server_app.backbone import BackboneSteps, choose_device, choose_precision
 from server_app.central import CentralGround
+from server_app.given_features import GivenFeatures
+from server_app.given_images import GivenImages
 from server_app.ground import SHARED, Ground
 from splitmodel.adapters import LoraSettings
 from splitmodel.heads import StandardisedHead
@@ -94,9 +96,9 @@ def ground_segment(
         at_once: Satellites that run at the same time, where that is known.
     """
     training = scenario.training
-    central = training.mode == "downlink"
+    central = training.on_ground
     adapters: tuple[str, ...] = ()
-    if central or (training.mode == "lora" and training.adapter == SHARED):
+    if training.mode == "downlink" or (training.mode == "lora" and training.adapter == SHARED):
         adapters = (SHARED,)
     elif training.mode == "lora":
         adapters = satellites
@@ -114,11 +116,14 @@ def ground_segment(
     in_flight = (STEPS_AHEAD + 1) * training.micro_batches
     arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features, pending=2 * in_flight)
     muster = Ground(steps, scenario, run, arrivals, at_once=at_once)
+    given: GivenImages | GivenFeatures = GivenImages(scenario)
+    if training.labels == "ground":
+        given = GivenFeatures(scenario, (costs.tokens, costs.hidden), muster)
     return GroundSegment(
         steps,
         arrivals,
         muster,
-        CentralGround(muster, steps, scenario, run) if central else muster,
+        CentralGround(muster, steps, scenario, run, given) if central else muster,
         training.shares_head,
         2 * in_flight + 2,
     )

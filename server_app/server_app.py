@@ -135,7 +135,9 @@ def fine_tune(
     )
     lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
     costs = dataclasses.replace(profile(model, lora), image_bytes=float(test.pixels([0]).nbytes))
-    adapter = make_trainable(model.backbone, training.mode, lora, seed=scenario.seed)
+    adapter = make_trainable(
+        model.backbone, training.mode, lora, seed=scenario.seed, adapted_blocks=training.adapted_blocks
+    )
 
     # The orbits.
     record.note(phase="contact plan")
@@ -266,6 +268,10 @@ def fine_tune(
 
 def _require_emulable(scenario: Scenario) -> None:
     """Raise ScenarioError for what only a simulation can do."""
+    if scenario.training.labels == "ground":
+        raise ScenarioError(
+            'training.labels: found "ground"; an emulation moves the tensors of the split, allowed: "on-board"'
+        )
     if scenario.training.mode not in ("head", "lora"):
         raise ScenarioError(
             f"training.mode: found {scenario.training.mode!r}; an emulation moves the tensors of the split, "

@@ -93,7 +93,9 @@ def init(
     ] = None,
     model: Annotated[str, typer.Option(help="A transformers directory, or a name.")] = "synthetic-vit",
     data: Annotated[Path | None, typer.Option(help="An image folder or a Parquet file.")] = None,
-    mode: Annotated[str, typer.Option(help="head, lora, onboard-lora, onboard-full or downlink.")] = "lora",
+    mode: Annotated[
+        str, typer.Option(help="head, lora, onboard-head, onboard-lora, onboard-full or downlink.")
+    ] = "lora",
 ) -> None:
     """Write a commented scenario for your own constellation, stations, model and data, and check it.
 

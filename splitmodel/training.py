@@ -67,6 +67,25 @@ def round_batches(samples: int, batch_size: int, epochs: int, views: int, seed: 
     return batches
 
 
+def new_batches(batches: Sequence[Batch], known: NDArray[np.bool_], batch_size: int) -> list[Batch]:
+    """Images and views of these batches that are not known, each once, in batches of their own.
+
+    Args:
+        batches: Of a round.
+        known: By image and view, shape (samples, views).
+        batch_size: Largest batch.
+    """
+    wanted = np.zeros_like(known)
+    for batch in batches:
+        wanted[batch.indices, batch.views] = True
+    new = np.argwhere(wanted & ~known)
+    return [
+        Batch(part[:, 0], part[:, 1])
+        for part in np.array_split(new, max(1, -(-len(new) // batch_size)))
+        if len(part)
+    ]
+
+
 def view(images_BCHW: Tensor, views_B: NDArray[np.int64]) -> Tensor:
     """Each image under its view: number 0 to 3 turns it by quarters, 4 to 7 mirror it as well."""
     result = torch.empty_like(images_BCHW)

@@ -22,6 +22,7 @@ from mission.scenario import ScenarioError, load_scenario
 from relay.wire import Kind, Manifest
 from server_app.arrivals import UnexpectedParcel
 from server_app.central import CentralGround
+from server_app.given_images import GivenImages
 from server_app.server_app import fine_tune
 from splitmodel.parts import load_split
 from splitmodel.shipped import weights_dir
@@ -171,7 +172,8 @@ def test_images_that_cannot_be_trained_on_are_refused(kind: Kind, array: np.ndar
         ), payload
 
     model = load_split(weights_dir("synthetic-vit"), num_labels=10)
-    ground = CentralGround(None, None, load_scenario("demo"), "run-1")
+    scenario = load_scenario("demo")
+    ground = CentralGround(None, None, scenario, "run-1", GivenImages(scenario))
     ground.expect(model, {"sat-0-00": 4})
     ground.begin_round(1, [])
     asyncio.run(ground.handle("sat-0-00", *parcel(Kind.IMAGES, np.zeros((1, 8, 8, 3), np.uint8))))

@@ -1,0 +1,282 @@
+"""Each further mode of training gives the weights of a plain loop over the whole model in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_missions import ALONE, EXACT, SMALL, Mission, rows_as_planned, same, trained
+from torch.nn import functional as F
+
+from client_app.partitions import partition
+from mission.orbits import constellation_of
+from mission.record import RunRecord, read_run
+from mission.scenario import ScenarioError, load_scenario
+from mission.schema import Scenario
+from server_app.server_app import _require_emulable, fine_tune
+from splitmodel.adapters import LoraSettings, add_lora
+from splitmodel.heads import StandardisedHead
+from splitmodel.imagery import ImageSet, open_imagery
+from splitmodel.parts import SplitModel, load_split
+from splitmodel.scaling import Moments, Scaling
+from splitmodel.shipped import weights_dir
+from splitmodel.training import learning_rate, round_batches, round_seed, view
+
+ON_GROUND = {"training.labels": "ground"}
+CLOSE = {"rtol": 1e-3, "atol": 1e-5}
+
+
+def shares_of(scenario: Scenario) -> list[ImageSet]:
+    """The images of each satellite."""
+    images = open_imagery(
+        "synthetic", None, seed=scenario.seed, train_samples=scenario.data.train_samples, test_samples=1
+    ).train
+    planes = constellation_of(scenario).plane.tolist()
+    parts = partition(
+        "dirichlet", images.labels, planes, alpha=5.0, classes_per_satellite=2, seed=scenario.seed
+    )
+    return [images.take(part) for part in parts]
+
+
+def whole_model(shares: list[ImageSet], seed: int) -> SplitModel:
+    """The model before training, with its head scaled by what satellites send before round 1."""
+    model = load_split(weights_dir("synthetic-vit"), num_labels=len(shares[0].classes), seed=seed)
+    seen = None
+    for images in shares:
+        few = np.linspace(0, len(images) - 1, min(32, len(images))).round().astype(int)
+        pooled = model.backbone(model.embedding(model.preprocess(images.pixels_BCHW(few))))
+        seen = Moments.of(pooled) if seen is None else seen + Moments.of(pooled)
+    assert seen is not None
+    return dataclasses.replace(model, head=StandardisedHead.of(model.head, Scaling.of(seen)))
+
+
+def logits_of(model: SplitModel, images: ImageSet, index: int, under: int) -> torch.Tensor:
+    """Of one image under one view."""
+    pixels = view(model.preprocess(images.pixels_BCHW([index])), np.array([under]))
+    return model(pixels)[0]
+
+
+def ground_batches(
+    scenario: Scenario, shares: list[ImageSet], number: int
+) -> Iterator[list[tuple[int, int, int]]]:
+    """Of each step of a round, satellite, image and view: mixed over satellites, seen as each of them would see it."""
+    training = scenario.training
+    places = [(k, index) for k, images in enumerate(shares) for index in range(len(images))]
+    mixed = round_batches(
+        len(places), training.batch_size, training.local_epochs, 1, round_seed(scenario.seed, 0, number)
+    )
+    own = [
+        round_batches(
+            len(images), training.batch_size, training.local_epochs, 8, round_seed(scenario.seed, k, number)
+        )
+        for k, images in enumerate(shares)
+    ]
+    under: dict[tuple[int, int, int], int] = {}
+    for k, batches in enumerate(own):
+        for position, batch in enumerate(batches):
+            epoch = position // (len(batches) // training.local_epochs)
+            for index, one in zip(batch.indices.tolist(), batch.views.tolist(), strict=True):
+                under[epoch, k, index] = one
+    for position, batch in enumerate(mixed):
+        epoch = position // (len(mixed) // training.local_epochs)
+        yield [(*places[place], under[epoch, *places[place]]) for place in batch.indices.tolist()]
+
+
+@pytest.mark.parametrize("mode", ["lora", "head"])
+def test_labels_on_the_ground_train_as_one_loop_over_all_images_in_one_place(fly: Mission, mode: str) -> None:
+    settings = EXACT | ON_GROUND | {"training.mode": mode, "training.local_epochs": 2}
+    scenario = load_scenario("demo", SMALL | settings)
+    found = trained(fly(settings))
+    shares = shares_of(scenario)
+    model = whole_model(shares, scenario.seed)
+    training = scenario.training
+    if mode == "lora":
+        add_lora(
+            model.backbone,
+            LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha),
+            seed=scenario.seed,
+        )
+    adapter = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
+    optimizers = [(torch.optim.AdamW(adapter, weight_decay=0.0), training.learning_rate)] if adapter else []
+    for number in (1, 2):
+        head = torch.optim.AdamW(model.head.parameters(), weight_decay=0.0)
+        steps = list(ground_batches(scenario, shares, number))
+        for step, batch in enumerate(steps):
+            progress = (number - 1 + step / len(steps)) / training.rounds
+            both = [*optimizers, (head, training.head_learning_rate)]
+            for optimizer, base in both:
+                optimizer.param_groups[0]["lr"] = learning_rate(base, "cosine", progress)
+                optimizer.zero_grad()
+            logits = torch.stack([logits_of(model, shares[k], index, under) for k, index, under in batch])
+            labels = torch.tensor([int(shares[k].labels[index]) for k, index, _ in batch])
+            F.cross_entropy(logits, labels).backward()
+            for optimizer, _ in both:
+                optimizer.step()
+    folded = model.head.folded()
+    torch.testing.assert_close(found["head.weight"], folded.weight.detach(), **CLOSE)
+    torch.testing.assert_close(found["head.bias"], folded.bias.detach(), **CLOSE)
+    expected = {
+        name.replace(".default", ""): parameter.detach()
+        for name, parameter in model.backbone.named_parameters()
+        if parameter.requires_grad
+    }
+    assert len(expected) == len(found) - 2
+    for name, tensor in expected.items():
+        (one,) = [key for key in found if key.endswith(name.removeprefix("transformer."))]
+        torch.testing.assert_close(found[one], tensor, **CLOSE)
+
+
+def test_with_one_satellite_labels_on_the_ground_train_as_the_split_and_as_its_images_on_the_ground(
+    fly: Mission,
+) -> None:
+    settings = EXACT | ALONE | {"training.head_learning_rate": 3e-3}
+    split = trained(fly(settings, out="split"))
+    for name, other in {"labels": ON_GROUND, "images": {"training.mode": "downlink"}}.items():
+        found = trained(fly(settings | other, out=name))
+        assert split.keys() == found.keys()
+        for key, tensor in split.items():
+            torch.testing.assert_close(found[key], tensor, **CLOSE)
+
+
+def test_features_and_labels_cross_once_and_images_never(fly: Mission) -> None:
+    directory = fly(ON_GROUND | {"training.augment": "none", "training.rounds": 3})
+    rows = pq.read_table(directory / "rounds.parquet").to_pylist()
+    of_round = {number: [row for row in rows if row["round"] == number] for number in (1, 2, 3)}
+    sent = sum(row["split_up_bytes"] for row in of_round[1])
+    scale_bytes = 2 / 64
+    size = 64 * (25 * 64 * (1 + scale_bytes) + 8)
+    assert size < sent == pytest.approx(size, rel=0.1)  # with headers
+    assert sum(row["split_up_bytes"] for row in of_round[2] + of_round[3]) == 0
+    assert sum(row["downlink_bytes"] for row in of_round[1]) == pytest.approx(sent, rel=0.02)
+    assert sum(row["downlink_bytes"] for row in of_round[2] + of_round[3]) == 0
+    uplink = [sum(row["uplink_bytes"] for row in of_round[number]) for number in (1, 2, 3)]
+    assert uplink[:2] == [0, 0]
+    assert uplink[2] > 0  # the head
+    losses = [np.average([row["train_loss"] for row in of_round[number]]) for number in (1, 2, 3)]
+    assert losses[0] > losses[1] > losses[2] > 0.0
+
+
+def test_a_head_on_board_learns_what_it_learns_with_the_backbone_on_the_ground(fly: Mission) -> None:
+    exact = {"crossings.features": "fp32", "crossings.hidden": "fp32"}
+    split = trained(fly(exact | {"training.mode": "head"}, out="split"))
+    directory = fly({"training.mode": "onboard-head"}, out="on-board")
+    on_board = trained(directory)
+    assert split.keys() == on_board.keys()
+    for name, tensor in split.items():
+        torch.testing.assert_close(on_board[name], tensor, **CLOSE)
+    rows = pq.read_table(directory / "rounds.parquet").to_pylist()
+    assert {row["split_up_bytes"] for row in rows} == {0}
+    first, second = (sum(row["compute_s"] for row in rows if row["round"] == number) for number in (1, 2))
+    assert second < first  # what was seen before is not computed again
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+def test_what_is_kept_on_board_changes_no_weights(fly: Mission, blocks: int) -> None:
+    settings = {
+        "training.mode": "onboard-lora",
+        "training.adapted_blocks": blocks,
+        "training.local_epochs": 2,
+    }
+    anew = trained(fly(settings, out="anew"))
+    kept = trained(fly(settings | {"training.onboard_cache": True}, out="kept"))
+    assert anew.keys() == kept.keys()
+    for name, tensor in anew.items():
+        torch.testing.assert_close(kept[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_adapters_in_the_last_blocks_train_as_one_loop_with_peft_in_one_place(
+    fly: Mission, cached: bool
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    settings = ALONE | {
+        "training.mode": "onboard-lora", "training.adapted_blocks": 2, "training.onboard_cache": cached,
+        "training.head_learning_rate": 3e-3,
+    }  # fmt: skip
+    directory = fly(settings)
+    scenario = load_scenario("demo", SMALL | settings)
+    training, (images,) = scenario.training, shares_of(scenario)
+    model = whole_model([images], scenario.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(scenario.seed)
+        adapted = get_peft_model(
+            model.backbone.transformer,
+            LoraConfig(
+                r=scenario.lora.rank, lora_alpha=int(scenario.lora.alpha),
+                target_modules=r"layers\.[23]\..*(q_proj|v_proj)",
+            ),
+        )  # fmt: skip
+    parameters = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+    for number in (1, 2):
+        optimizer = torch.optim.AdamW([*parameters, *model.head.parameters()], weight_decay=0.0)
+        batches = round_batches(len(images), training.batch_size, 1, 8, round_seed(scenario.seed, 0, number))
+        for step, batch in enumerate(batches):
+            rate = learning_rate(3e-3, "cosine", (number - 1 + step / len(batches)) / training.rounds)
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.zero_grad()
+            logits = model(view(model.preprocess(images.pixels_BCHW(batch.indices)), batch.views))
+            F.cross_entropy(logits, torch.from_numpy(images.labels[batch.indices])).backward()
+            optimizer.step()
+    found = load_file(directory / "final" / "adapter" / "adapter_model.safetensors")
+    expected = {
+        name.replace(".default", ""): parameter.detach()
+        for name, parameter in adapted.named_parameters()
+        if parameter.requires_grad
+    }
+    assert found.keys() == expected.keys()
+    assert {name.split("layers.")[1][0] for name in found} == {"2", "3"}
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        ON_GROUND,
+        ON_GROUND | {"training.mode": "head"},
+        {"training.mode": "onboard-head"},
+        {"training.mode": "onboard-lora", "training.adapted_blocks": 1, "training.onboard_cache": True},
+    ],
+    ids=str,
+)
+def test_a_resumed_run_of_such_a_mode_ends_as_one_that_was_never_interrupted(
+    fly: Mission, grid_of: Callable[[int, int], Any], tmp_path: Path, mode: dict[str, Any]
+) -> None:
+    whole = fly(mode | {"training.rounds": 3}, out="whole")
+    killed = tmp_path / "killed"
+    shutil.copytree(whole, killed)
+    shutil.rmtree(killed / "final")
+    (killed / "checkpoints/round-00003/state.json").unlink()
+    run = read_run(killed)
+    (killed / "run.json").write_text(json.dumps({**run, "state": "running"}))
+    record = RunRecord.reopen(killed)
+    fine_tune(grid_of(4, 4), record.scenario, record, run="run-2", address="127.0.0.1:0", resume=True)
+    assert same(trained(whole), trained(killed))
+    assert rows_as_planned(whole) == rows_as_planned(killed)
+    assert (killed / "plan.jsonl").read_text() == (whole / "plan.jsonl").read_text()
+
+
+@pytest.mark.parametrize("settings", [ON_GROUND, {"training.mode": "onboard-head"}])
+def test_an_emulation_refuses_what_does_not_move_tensors_of_the_split(settings: dict[str, str]) -> None:
+    with pytest.raises(ScenarioError, match="an emulation moves the tensors of the split, allowed"):
+        _require_emulable(load_scenario("demo", settings))
+
+
+def test_a_cache_that_no_run_can_hold_is_one_error_that_says_how_large_it_is(
+    fly: Mission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client_app.whole_model._LARGEST_CACHE_BYTES", 1000)
+    with pytest.raises(
+        Exception, match=r"training.onboard_cache: found true, \d+ images under all views take"
+    ):
+        fly({"training.mode": "onboard-lora", "training.onboard_cache": True})
