@@ -13,7 +13,7 @@ from mission.quantities import spoken_time
 from server_app.report_page import INK, View, page, table
 from strategies.compare import headings_of, mission_rows, round_rows
 from strategies.plan import SPLIT_COLUMNS
-from strategies.regime import verdict
+from strategies.verdict import verdict
 
 # Paul Tol's bright palette, as in the report.
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")

@@ -152,6 +152,12 @@ def compare(
         Path | None,
         typer.Option(help="Directory of a run: its accuracies tell mission time per point for every case."),
     ] = None,
+    sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--sensitivity", help="Plan the missions again with other rates, stations and sizes: minutes."
+        ),
+    ] = False,
     out: OutOption = None,
 ) -> None:
     """Compare the split with its baselines, as whole missions and round by round; say whether it pays.
@@ -159,7 +165,8 @@ def compare(
     Example: `skysplit compare paper --starts 12`
     """
     from strategies.compare import mission_rows, part_rows, round_rows
-    from strategies.regime import add_mission_times, verdict
+    from strategies.regime import add_mission_times
+    from strategies.verdict import verdict
 
     resolved = read_scenario(scenario, settings)
     contacts = planned_contacts(resolved)
@@ -171,7 +178,9 @@ def compare(
         if len(accuracy) > 1:  # missions of as many rounds as the run had
             training = resolved.training.model_copy(update={"rounds": len(accuracy)})
             resolved = resolved.model_copy(update={"training": training})
-        found = {costs.name: watched(resolved, contacts, costs, samples, starts) for costs in profiles}
+        found = {
+            costs.name: watched(resolved, contacts, costs, samples, starts, sensitivity) for costs in profiles
+        }
         for comparison in found.values():
             add_mission_times(comparison, accuracy)
     except ValueError as error:
@@ -231,14 +240,19 @@ def models(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.
 
 
 def watched(
-    scenario: Scenario, contacts: ContactPlan, costs: Profile, samples: list[int], starts: int
+    scenario: Scenario,
+    contacts: ContactPlan,
+    costs: Profile,
+    samples: list[int],
+    starts: int,
+    sensitivity: bool = False,
 ) -> dict[str, Any]:
     """Compare, with a progress bar."""
     console = Terminal(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(plain(costs.name)), total=1.0)
         return compared(
-            scenario, contacts, costs, samples, starts, processes=os.cpu_count() or 1,
+            scenario, contacts, costs, samples, starts, sensitivity=sensitivity, processes=os.cpu_count() or 1,
             progress=lambda done: progress.update(task, completed=done),
         )  # fmt: skip
 

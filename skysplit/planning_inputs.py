@@ -72,6 +72,7 @@ def compared(
     samples: Sequence[int],
     starts: int,
     *,
+    sensitivity: bool = False,
     processes: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
@@ -85,6 +86,7 @@ def compared(
         rates_of(scenario),
         resources_of(scenario),
         even_starts(contacts, starts),
+        sensitivity=sensitivity,
         processes=processes,
         progress=progress,
     )

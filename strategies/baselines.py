@@ -257,6 +257,8 @@ class OnboardRound:
         passes = passes_of(self.contact_plan, self.start_s, self.contact_plan.horizon_s)
         passes["start_s"] = np.maximum(passes["start_s"], ready_s[self.group[passes["satellite"]]])
         passes = passes[passes["end_s"] > passes["start_s"]]
+        if direction is LinkKind.DOWNLINK:  # the others of a group never get its average
+            passes = passes[np.isin(passes["satellite"], self.trainers)]
         passes = passes[np.lexsort([passes["station"], passes["satellite"], passes["start_s"]])]
         down = direction is LinkKind.DOWNLINK
         rate_bps = passes["down_bps"] if down else passes["up_bps"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,31 +15,17 @@ from mission.quantities import spoken_bytes, spoken_time
 from orbit.contact_plan import ContactPlan
 from strategies.cases import HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.checker import require_feasible
-from strategies.mission_totals import Case, LinkRates, plan_figures, plan_mission
+from strategies.mission_totals import Case, World, plan_figures, plan_mission
 from strategies.network import NoRouteError
 from strategies.plan import SPLIT_COLUMNS
 from strategies.planner import plan_round
-from strategies.regime import break_even, regime_law
+from strategies.regime import regime_law
+from strategies.sensitivity import edge_of, knobs_of
 from strategies.workload import ComputeRates, Resources
 
 PLANNED_ROUNDS, _FEW_ROUNDS = 4, 2  # of a mission; those between them are interpolated
 _FEW_STARTS = 4
 _SIZES = ("down_bytes", "up_bytes", "isl_bytes")
-
-
-@dataclass(frozen=True, eq=False)
-class World:
-    """What all cases are planned with: plain data, so that another process can have it."""
-
-    contact_plan: ContactPlan
-    cases: tuple[Case, ...]
-    rates: ComputeRates
-    resources: Resources
-
-    @cached_property
-    def link_rates(self) -> LinkRates:
-        """Of the contact plan's links."""
-        return LinkRates(self.contact_plan)
 
 
 @dataclass(frozen=True)
@@ -49,6 +35,16 @@ class _Job:
     case: int
     start_s: float
     mission: bool = False
+
+
+@dataclass(frozen=True)
+class _EdgeJob:
+    """Where the answer turns as one number grows or shrinks."""
+
+    knob: int
+    above: bool
+    start_s: float
+    lengths_s: tuple[tuple[str, float], ...]
 
 
 def even_starts(contact_plan: ContactPlan, count: int, part: float = 0.4) -> tuple[float, ...]:
@@ -63,6 +59,7 @@ def compare(
     resources: Resources,
     starts_s: Sequence[float],
     *,
+    sensitivity: bool = False,
     processes: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
@@ -78,19 +75,27 @@ def compare(
         ``unplanned`` starts whose round does not end inside the contact plan, ``makespans_s``, median ``down_bytes,
         up_bytes, isl_bytes`` and the mean seconds of ``SPLIT_COLUMNS``; and ``mission`` as
         :class:`~strategies.mission_totals.MissionTotals`, or null where it does not end. ``rho`` is the split over
-        on-board LoRA, in closed form, as planned for a round, and for the mission; ``break_even`` where by the closed
-        form the split begins to win.
+        on-board LoRA, in closed form, as planned for a round, and for the mission. With ``sensitivity``, ``edges`` is
+        where the answer turns (:class:`strategies.sensitivity.Edge`), by missions that were planned again.
     """
     world = World(contact_plan, tuple(cases), rates, resources)
     few = list(starts_s)[:: -(-len(starts_s) // _FEW_STARTS)]
     jobs = [_Job(number, starts_s[0], mission=True) for number in range(len(cases))]
     for number, case in enumerate(cases):
         jobs += [_Job(number, start_s) for start_s in (starts_s if case.name in HEADLINE else few)]
-    done: dict[_Job, dict[str, Any] | None] = {}
-    for count, (job, outcome) in enumerate(_results(world, jobs, processes), 1):
-        done[job] = outcome
-        if progress:
-            progress(count / len(jobs))
+    knobs = knobs_of(world) if sensitivity else ()
+    steps = len(jobs) + 2 * len(knobs)
+    count = 0
+
+    def outcomes(jobs: Sequence[_Job | _EdgeJob]) -> Iterator[tuple[Any, Any]]:
+        nonlocal count
+        for job, outcome in _results(world, jobs, processes):
+            count += 1
+            yield job, outcome
+            if progress:
+                progress(count / steps)
+
+    done: dict[_Job, dict[str, Any] | None] = dict(outcomes(jobs))
     results = []
     for number, case in enumerate(cases):
         rounds = [done[job] for job in jobs if job.case == number and not job.mission]
@@ -118,15 +123,25 @@ def compare(
             "planned": by_name[SPLIT]["ratio_to"][ONBOARD_LORA],
             "mission": missions[0]["length_s"] / missions[1]["length_s"] if all(missions) else None,
         }
-        found["break_even"] = break_even(
-            contact_plan, split, onboard, rates, resources, by_name[SPLIT]["median_s"]
-        )
+    lengths_s = {
+        name: by_name[name]["mission"]["length_s"] if by_name[name]["mission"] else math.inf
+        for name in HEADLINE
+        if name in by_name
+    }
+    turns = [
+        _EdgeJob(number, above, starts_s[0], tuple(lengths_s.items()))
+        for number in range(len(knobs))
+        for above in (False, True)
+    ]
+    edges = dict(outcomes(turns))
+    if sensitivity:
+        found["edges"] = [edges[job].to_json() for job in turns if edges[job] is not None]
     return found
 
 
 def _results(
-    world: World, jobs: Sequence[_Job], processes: int
-) -> Iterator[tuple[_Job, dict[str, Any] | None]]:
+    world: World, jobs: Sequence[_Job | _EdgeJob], processes: int
+) -> Iterator[tuple[_Job | _EdgeJob, Any]]:
     """The outcome of every job, in any order."""
     if processes <= 1 or len(jobs) <= 1:
         for job in jobs:
@@ -154,13 +169,18 @@ def _enter(world: World) -> None:
     _here = world
 
 
-def _outcome_here(job: _Job) -> dict[str, Any] | None:
+def _outcome_here(job: _Job | _EdgeJob) -> Any:
     assert _here is not None
     return _outcome(_here, job)
 
 
-def _outcome(world: World, job: _Job) -> dict[str, Any] | None:
-    """The figures of a round or of a mission; None where it does not end inside the contact plan."""
+def _outcome(world: World, job: _Job | _EdgeJob) -> Any:
+    """The figures of a round or of a mission, None where it does not end inside the contact plan; or an edge."""
+    if isinstance(job, _EdgeJob):
+        knob, known = knobs_of(world)[job.knob], dict(job.lengths_s)
+        return edge_of(
+            world, knob, above=job.above, start_s=job.start_s, most_planned=PLANNED_ROUNDS, known=known
+        )
     case = world.cases[job.case]
     task = world.contact_plan, world.rates, world.resources
     try:

@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,21 @@ class Case:
     def rounds(self) -> int:
         """Rounds of the mission."""
         return len(self.workloads)
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What all cases are planned with: plain data, so that another process can have it."""
+
+    contact_plan: ContactPlan
+    cases: tuple[Case, ...]
+    rates: ComputeRates
+    resources: Resources
+
+    @cached_property
+    def link_rates(self) -> LinkRates:
+        """Of the contact plan's links."""
+        return LinkRates(self.contact_plan)
 
 
 @dataclass(frozen=True)
