@@ -4,8 +4,8 @@
 
 Bars, on `paper`: on-board LoRA at 20 TFLOP/s takes at most 13.5 s a round; raw images with all strategies take at most
 1.25 times their lower bound; a comparison from 48 starts takes at most two minutes on two cores.  For every scenario:
-an independent count (`benchmarks.plan_count`) of bytes and seconds agrees with the plans within 1 %.  Scenarios whose data
-or model is not here are named and left out.  Exits 1 below a bar.
+an independent count (`benchmarks.plan_count`) of bytes and seconds agrees with the plans within 1 %.  Scenarios whose
+data or model is not here are named and left out.  Exits 1 below a bar.
 """
 
 from __future__ import annotations
