@@ -8,6 +8,7 @@ space-ground switch.  A transfer may outlast a window and go on in the next.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -41,19 +42,18 @@ def plan_onboard(task: Task, switches: Switches) -> Plan:
     bound_s = _bound_s(task, switches, bounds_s)
     best: Plan | None = None
     failure: NoRouteError | None = None
-    for candidate in switches.contained():
-        for over_time in (False, True):
+    for candidate, over_time in itertools.product(switches.contained(), (False, True)):
+        try:
             if best is not None and (
                 best.makespan_s <= bound_s + _NEAR_S
                 or best.makespan_s <= _bound_s(task, candidate, bounds_s) + _NEAR_S
             ):
-                break
-            try:
-                plan = OnboardRound(task, candidate, over_time=over_time).plan()
-            except NoRouteError as error:
-                failure = failure or error
-            else:
-                best = plan if best is None or plan.end_s < best.end_s else best
+                continue
+            plan = OnboardRound(task, candidate, over_time=over_time).plan()
+        except NoRouteError as error:
+            failure = failure or error
+        else:
+            best = plan if best is None or plan.end_s < best.end_s else best
     if best is None:
         assert failure is not None
         raise failure
@@ -261,6 +261,8 @@ class OnboardRound:
             passes = passes[np.isin(passes["satellite"], self.trainers)]
         passes = passes[np.lexsort([passes["station"], passes["satellite"], passes["start_s"]])]
         down = direction is LinkKind.DOWNLINK
+        if down:  # a satellite that trains nothing has no average to send
+            passes = passes[np.isin(passes["satellite"], self.trainers)]
         rate_bps = passes["down_bps"] if down else passes["up_bps"]
         groups = len(ready_s)
         need = np.zeros(groups)

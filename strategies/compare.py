@@ -23,7 +23,10 @@ from strategies.regime import regime_law
 from strategies.sensitivity import edge_of, knobs_of
 from strategies.workload import ComputeRates, Resources
 
-PLANNED_ROUNDS, _FEW_ROUNDS = 4, 2  # of a mission; those between them are interpolated
+# Rounds of a mission that are planned at least, of cases in the headline and of others, and at most; between that as
+# many as have so many steps together. The others are interpolated.
+_LEAST_PLANNED, _LEAST_OF_OTHERS, _MOST_PLANNED, _STEPS = 4, 2, 10, 6000
+_AS_STEPS = 50  # a satellite's part of a round without steps takes about as long to plan as so many
 _FEW_STARTS = 4
 _SIZES = ("down_bytes", "up_bytes", "isl_bytes")
 
@@ -185,8 +188,7 @@ def _outcome(world: World, job: _Job | _EdgeJob) -> Any:
     task = world.contact_plan, world.rates, world.resources
     try:
         if job.mission:
-            most = PLANNED_ROUNDS if case.name in HEADLINE else _FEW_ROUNDS
-            totals = plan_mission(task[0], case, *task[1:], job.start_s, most_planned=most)
+            totals = plan_mission(task[0], case, *task[1:], job.start_s, most_planned=most_planned(case))
             return totals.to_json()
         plan = plan_round(task[0], case.one_round, task[1], task[2], case.switches, start_s=job.start_s)
     except NoRouteError:
@@ -200,6 +202,17 @@ def _outcome(world: World, job: _Job | _EdgeJob) -> Any:
         "parts_s": plan.time_split().mean(axis=0).tolist(),
         **{name: getattr(figures, name) for name in _SIZES},
     }
+
+
+def most_planned(case: Case) -> int:
+    """How many rounds of a case's mission a comparison plans."""
+    work = case.workloads[0]
+    if work.chained:
+        steps = work.passes * sum(-(-count // work.micro_batch) for count in work.samples)
+    else:
+        steps = _AS_STEPS * len(work.samples)
+    least = _LEAST_PLANNED if case.name in HEADLINE else _LEAST_OF_OTHERS
+    return min(max(least, _STEPS // steps), _MOST_PLANNED)
 
 
 def _summary(case: Case, rounds: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
@@ -224,31 +237,6 @@ def _summary(case: Case, rounds: Sequence[Mapping[str, Any] | None]) -> dict[str
         **{name: median(name) for name in _SIZES},
         **dict(zip(SPLIT_COLUMNS, parts_s.tolist(), strict=True)),
     }
-
-
-def sweep(
-    contact_plan: ContactPlan,
-    cases: Sequence[Case],
-    resources: Resources,
-    starts_s: Sequence[float],
-    rates: Sequence[ComputeRates],
-) -> list[dict[str, Any]]:
-    """Cases over compute rates: where the split holds, by N·F_s/F_g; a row per rate with medians and ρ."""
-    rows = []
-    for rate in rates:
-        found = compare(contact_plan, cases, rate, resources, starts_s)
-        satellites = sum(count > 0 for count in cases[0].one_round.samples)
-        rows.append(
-            {
-                "satellite_tflops": rate.satellite_flops / 1e12,
-                "ground_tflops": rate.ground_flops / 1e12,
-                "n_fs_over_fg": satellites * rate.satellite_flops / rate.ground_flops,
-                **{case["name"]: case["median_s"] for case in found["cases"]},
-                "rho_law": found["rho"]["law"] if "rho" in found else None,
-                "rho_planned": found["rho"]["planned"] if "rho" in found else None,
-            }
-        )
-    return rows
 
 
 def mission_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
