@@ -190,7 +190,7 @@ def sent_images_of(
     """What follows the images of a run that are computed, or cross, only once; ``None`` where there are none."""
     if mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
         return None
-    row_bytes = _row_bytes(scenario, costs)
+    row_bytes = row_bytes_of(scenario, costs)
     room = kept_rows(scenario, row_bytes, sum(samples)) if mode is Mode.LORA else 0
     return SentImages(scenario, samples, mode, room)
 
@@ -453,11 +453,12 @@ def kept_row_bytes(scenario: Scenario, costs: Profile) -> int | None:
     """
     if scenario.training.mode != "lora" or scenario.training.on_ground:
         return None
-    row_bytes = _row_bytes(scenario, costs)
+    row_bytes = row_bytes_of(scenario, costs)
     return row_bytes if kept_rows(scenario, row_bytes, 1) else None
 
 
-def _row_bytes(scenario: Scenario, costs: Profile) -> int:
+def row_bytes_of(scenario: Scenario, costs: Profile) -> int:
+    """Bytes of one image's features as they cross."""
     return encoded_bytes("float32", (costs.tokens * costs.hidden,), scenario.crossings.features)
 
 

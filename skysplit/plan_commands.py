@@ -73,6 +73,7 @@ def plan(
 
     Example: `skysplit plan paper --at 3600`; what a failure costs: `skysplit plan paper --after 40 --lose sat-0-03`
     """
+    from server_app.advice import advice
     from server_app.plan_page import plan_page
     from server_app.planning import (
         framing_of,
@@ -125,6 +126,8 @@ def plan(
         write_text(path, plan_page(title, resolved.description, planned, contacts))
         print(path)
         return
+    for line in advice(resolved, costs, samples, framing_of(contacts)):
+        Terminal(stderr=True).print(f"WARNING: {line}", soft_wrap=True, highlight=False)
     console = Terminal()
     console.print(sentence(planned, told), soft_wrap=True, highlight=False, style="bold")
     facts = round_facts(planned, told)

@@ -182,7 +182,7 @@ def _outcome(world: World, job: _Job | _EdgeJob) -> Any:
     if isinstance(job, _EdgeJob):
         knob, known = knobs_of(world)[job.knob], dict(job.lengths_s)
         return edge_of(
-            world, knob, above=job.above, start_s=job.start_s, most_planned=PLANNED_ROUNDS, known=known
+            world, knob, above=job.above, start_s=job.start_s, most_planned=most_planned, known=known
         )
     case = world.cases[job.case]
     task = world.contact_plan, world.rates, world.resources

@@ -27,6 +27,7 @@ _WITHIN = 0.08  # where the edge lies between, relative: its middle is at most 4
 _ASIDE = 0.03  # how far beside the place where an edge is expected it is tried, relative
 _TERA, _MEGA, _KILO = 1e12, 1e6, 1e3
 
+MostPlanned = Callable[[Case], int | None]  # as of `plan_mission`, by case
 Lengths = Mapping[str, float]  # of the mission of each headline case, seconds; infinite where it does not end
 
 
@@ -136,7 +137,7 @@ def knobs_of(world: World) -> tuple[Knob, ...]:
 def lengths_of(
     world: World,
     start_s: float,
-    most_planned: int | None,
+    most_planned: MostPlanned,
     *,
     known: Lengths | None = None,
     touched: Callable[[Case], bool] = lambda case: True,
@@ -163,12 +164,12 @@ def lengths_of(
 
 
 def mission_or_none(
-    world: World, case: Case, start_s: float, most_planned: int | None
+    world: World, case: Case, start_s: float, most_planned: MostPlanned
 ) -> MissionTotals | None:
     """The totals of a case's mission; ``None`` where it does not end inside the contact plan."""
     try:
         return plan_mission(
-            world.contact_plan, case, world.rates, world.resources, start_s, most_planned=most_planned
+            world.contact_plan, case, world.rates, world.resources, start_s, most_planned=most_planned(case)
         )
     except NoRouteError:
         return None
@@ -182,7 +183,7 @@ def winner_of(lengths: Lengths) -> str | None:
 
 
 def edge_of(
-    world: World, knob: Knob, *, above: bool, start_s: float, most_planned: int | None, known: Lengths
+    world: World, knob: Knob, *, above: bool, start_s: float, most_planned: MostPlanned, known: Lengths
 ) -> Edge | None:
     """Return where the answer first turns as one number grows (``above``) or shrinks.
 

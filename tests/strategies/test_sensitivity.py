@@ -10,7 +10,7 @@ from synthetic_worlds import RATES, make_workload, make_world
 
 from orbit.contact_plan import LinkKind
 from strategies.cases import HEADLINE, Training, standard_cases
-from strategies.mission_totals import World
+from strategies.mission_totals import Case, World
 from strategies.sensitivity import (
     Edge,
     Knob,
@@ -41,13 +41,22 @@ def world(satellite_flops: float = RATES.satellite_flops) -> World:
     return World(CONTACTS, headline, ComputeRates(satellite_flops, RATES.ground_flops), Resources())
 
 
+def every_round(case: Case) -> None:
+    """Plan them all."""
+
+
 def knob_of(one: World, name: str) -> Knob:
     return next(knob for knob in knobs_of(one) if knob.name == name)
 
 
 def edge(one: World, name: str, *, above: bool) -> Edge:
     found = edge_of(
-        one, knob_of(one, name), above=above, start_s=0.0, most_planned=None, known=lengths_of(one, 0.0, None)
+        one,
+        knob_of(one, name),
+        above=above,
+        start_s=0.0,
+        most_planned=every_round,
+        known=lengths_of(one, 0.0, every_round),
     )
     assert found is not None
     return found
@@ -63,7 +72,7 @@ def test_on_both_sides_of_an_edge_the_missions_planned_again_have_the_answers_th
     found, knob = edge(one, name, above=above), knob_of(one, name)
 
     def answer(value: float) -> str | None:
-        return winner_of(lengths_of(knob.change(one, value), 0.0, None))
+        return winner_of(lengths_of(knob.change(one, value), 0.0, every_round))
 
     assert found.above == above
     assert (found.edge > found.value) == above
@@ -87,7 +96,7 @@ def test_at_least_one_of_these_worlds_has_an_edge() -> None:
 def test_faster_satellites_win_where_arithmetic_says_so() -> None:
     """On board, without a link that binds, a mission takes its computing; the others do not depend on it."""
     one = world(0.002e12)
-    known = lengths_of(one, 0.0, None)
+    known = lengths_of(one, 0.0, every_round)
     assert winner_of(known) != "onboard-lora"
     found = edge(one, "satellite_tflops", above=True)
     if found.turns and found.winner == "onboard-lora":
@@ -113,11 +122,13 @@ def test_fewer_satellites_train_on_their_own_images_and_the_others_still_relay()
         for workload in case.workloads:
             assert sum(count > 0 for count in workload.samples) == 2
             assert max(workload.samples) == 100
-    assert all(np.isfinite(length) for length in lengths_of(fewer, 0.0, None).values())
+    assert all(np.isfinite(length) for length in lengths_of(fewer, 0.0, every_round).values())
 
 
 def test_what_a_number_does_not_touch_is_not_planned_again() -> None:
     one = world()
     known = dict.fromkeys((case.name for case in one.cases), 1.0)
-    found = lengths_of(one, 0.0, None, known=known, touched=lambda case: case.one_round.mode is Mode.DOWNLINK)
+    found = lengths_of(
+        one, 0.0, every_round, known=known, touched=lambda case: case.one_round.mode is Mode.DOWNLINK
+    )
     assert {name for name, length in found.items() if length != 1.0} == {"images-down"}
