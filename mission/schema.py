@@ -596,8 +596,10 @@ class Planning(Table):
         "", description="a published model's sizes (skysplit models) instead of the model's own"
     )
     samples: int = Field(0, ge=0, description="images per satellite and round; 0 counts the scenario's data")
-    image_bytes: Positive = Field(
-        150_528.0, description="one raw image, for the downlink baseline (224×224 RGB)"
+    image_bytes: NotNegative = Field(
+        0.0,
+        description="one raw image, for the downlink baseline; 0 counts it: bands × pixels × bytes of a value, in the "
+        "scenario's data or as the published model takes it",
     )
 
 

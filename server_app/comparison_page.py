@@ -9,10 +9,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from mission.quantities import spoken_time
 from server_app.report_page import INK, View, page, table
-from strategies.compare import table_rows
+from strategies.compare import headings_of, mission_rows, round_rows
 from strategies.plan import SPLIT_COLUMNS
-from strategies.regime import verdict
+from strategies.verdict import verdict
 
 # Paul Tol's bright palette, as in the report.
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
@@ -47,9 +48,11 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
     for number, (model, comparison) in enumerate(found.items()):
         figures[f"time{number}"] = _time_figure(comparison)
         body.append(f"<h2>Every case with {html.escape(model)}</h2>")
+        body.append(f"<p>The whole mission, {comparison['rounds']} rounds.</p>")
+        body.append(missions_table(comparison))
+        body.append("<p>One round; ÷ is the ratio of medians to another case.</p>")
         body.append(cases_table(comparison))
         body.append(
-            "<p>Seconds; ÷ is the ratio of medians to another case.</p>"
             "<p>Where the time of a satellite goes, part of the round (mean over satellites and starts).</p>"
         )
         body.append(_figure(f"time{number}", f"Parts of the round of every case, {model}"))
@@ -61,11 +64,19 @@ def _figure(name: str, label: str) -> str:
 
 
 def cases_table(comparison: Mapping[str, Any]) -> str:
-    """Markup of a table with a row per case: seconds, gap to the bound, ratios to other cases."""
-    rows = table_rows(comparison)
-    figures = [key for key in rows[0] if key not in ("case", "what")]
-    lines = [[f"{row['case']}: {row['what']}", *(row[key] for key in figures)] for row in rows]
-    return table(["case", *figures], lines, "Every case in figures")
+    """Markup of a table with a row per case: one round, its gap to the bound, ratios to other cases, bytes."""
+    return _table(round_rows(comparison), "One round of every case in figures")
+
+
+def missions_table(comparison: Mapping[str, Any]) -> str:
+    """Markup of a table with a row per case: the whole mission, in time, bytes and computing."""
+    return _table(mission_rows(comparison), "The whole mission of every case in figures")
+
+
+def _table(rows: list[dict[str, str]], caption: str) -> str:
+    figures = headings_of(rows)
+    lines = [[f"{row['case']}: {row['what']}", *(row.get(key, "–") for key in figures)] for row in rows]
+    return table(["case", *figures], lines, caption)
 
 
 def _cases(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -73,11 +84,8 @@ def _cases(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _labels(comparison: Mapping[str, Any]) -> list[str]:
-    """Titles in lines short enough for a narrow screen, and letters."""
-    return [
-        f"{'<br>'.join(textwrap.wrap(case['title'], _LABEL))}  <b>{case['name']}</b>"
-        for case in _cases(comparison)
-    ]
+    """Titles in lines short enough for a narrow screen."""
+    return ["<br>".join(textwrap.wrap(case["title"], _LABEL)) for case in _cases(comparison)]
 
 
 def rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
@@ -88,7 +96,7 @@ def rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         median_s = [case["median_s"] for case in cases]
         figure.add_bar(
             x=median_s, y=labels, orientation="h", name=model, marker_color=_COLOURS[number % len(_COLOURS)],
-            offsetgroup=str(number), text=[f" {value:.0f} s" for value in median_s], textposition="inside",
+            offsetgroup=str(number), text=[f" {spoken_time(value)}" for value in median_s], textposition="inside",
             insidetextanchor="start", textangle=0,
             error_x={
                 "array": [case["p95_s"] - case["median_s"] for case in cases],

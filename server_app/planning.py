@@ -190,7 +190,7 @@ def sent_images_of(
     """What follows the images of a run that are computed, or cross, only once; ``None`` where there are none."""
     if mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
         return None
-    row_bytes = _row_bytes(scenario, costs)
+    row_bytes = row_bytes_of(scenario, costs)
     room = kept_rows(scenario, row_bytes, sum(samples)) if mode is Mode.LORA else 0
     return SentImages(scenario, samples, mode, room)
 
@@ -245,7 +245,7 @@ def workload_of(
         head_bytes=costs.head_bytes,
         adapter_bytes=costs.adapter_bytes,
         backbone_bytes=4 * costs.backbone_params,
-        raw_bytes=_image_bytes(scenario, framing) if images_cross else 0.0,
+        raw_bytes=_image_bytes(scenario, costs, framing) if images_cross else 0.0,
         lora_backward_ratio=costs.lora_backward_flops / costs.backbone_flops,
         epochs=training.local_epochs,
         micro_batch=training.batch_size,
@@ -299,6 +299,46 @@ def workload_of(
         aggregate_bytes=aggregate,
         update_bytes=update,
     )
+
+
+def mission_of(
+    scenario: Scenario,
+    costs: Profile,
+    samples: Sequence[int],
+    mode: Mode,
+    *,
+    onboard_share: bool = False,
+    adapted_blocks: int | None = None,
+    onboard_cache: bool | None = None,
+    framing: Framing = Framing(),  # noqa: B008 - immutable
+) -> tuple[Workload, ...]:
+    """Every round of the scenario's mission in any mode: what has crossed, and is kept, does not cross again.
+
+    A head that the ground has trained is on board of every satellite at the end of the last round.
+    """
+    following = sent_images_of(scenario, costs, samples, mode)
+    last = scenario.training.rounds
+    rounds = [
+        workload_of(
+            scenario,
+            costs,
+            samples,
+            mode,
+            onboard_share=onboard_share,
+            traffic=None if following is None else following.in_round(number),
+            images_cross=number == 1,
+            delivers_head=number == last,
+            adapted_blocks=adapted_blocks,
+            onboard_cache=onboard_cache,
+            framing=framing,
+        )
+        for number in range(1, last + 1)
+    ]
+    if mode is Mode.LORA and not rounds[-1].aggregate_bytes:
+        # A shared head crosses for every step, and what the last one made of it once more.
+        head_bytes = _averaged_bytes(costs.head_bytes, scenario, costs, framing, summed_on_board=False)[1]
+        rounds[-1] = dataclasses.replace(rounds[-1], update_bytes=head_bytes)
+    return tuple(rounds)
 
 
 def _adapted_on_board(split: Workload, costs: Profile, adapted_blocks: int, computed: float) -> Workload:
@@ -385,9 +425,10 @@ def _averaged_bytes(
     ), weights + header
 
 
-def _image_bytes(scenario: Scenario, framing: Framing) -> float:
+def _image_bytes(scenario: Scenario, costs: Profile, framing: Framing) -> float:
     """A raw image with its label, which cross in batches."""
-    size, told, image = scenario.training.batch_size, {"attempt": 0, "of": 1}, scenario.planning.image_bytes
+    size, told = scenario.training.batch_size, {"attempt": 0, "of": 1}
+    image = scenario.planning.image_bytes or costs.image_bytes
     pixels = framing.header_bytes(Kind.IMAGES, (size, round(image)), "raw", told, dtype="uint8")
     labels = framing.header_bytes(Kind.LABELS, (size,), "raw", told, dtype="int64")
     return image + DTYPE_BYTES["int64"] + (pixels + labels) / size
@@ -412,11 +453,12 @@ def kept_row_bytes(scenario: Scenario, costs: Profile) -> int | None:
     """
     if scenario.training.mode != "lora" or scenario.training.on_ground:
         return None
-    row_bytes = _row_bytes(scenario, costs)
+    row_bytes = row_bytes_of(scenario, costs)
     return row_bytes if kept_rows(scenario, row_bytes, 1) else None
 
 
-def _row_bytes(scenario: Scenario, costs: Profile) -> int:
+def row_bytes_of(scenario: Scenario, costs: Profile) -> int:
+    """Bytes of one image's features as they cross."""
     return encoded_bytes("float32", (costs.tokens * costs.hidden,), scenario.crossings.features)
 
 

@@ -29,7 +29,7 @@ from server_app.link_use import link_uses, links_figure, links_table, read_passa
 from server_app.report_figures import bytes_figure, learning_figure, measured_figure, seconds_figure
 from server_app.report_page import Section, View, page, sections_view, table
 from server_app.run_totals import BYTES, by_round, read_rounds
-from strategies.regime import verdict
+from strategies.verdict import verdict
 
 _HOUR_S = 3600.0
 _MOST_WINDOWS = 2_000

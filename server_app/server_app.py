@@ -10,7 +10,7 @@ import os
 import secrets
 import shlex
 from collections.abc import Callable, Mapping
-from logging import INFO
+from logging import INFO, WARNING
 from pathlib import Path
 
 import torch
@@ -28,11 +28,12 @@ from orbit.contact_plan_files import save
 from relay import control
 from relay.direct import GroundEndpoint
 from relay.settings import LocalRelay, local_relay
+from server_app.advice import advice
 from server_app.calibration import measured_rates
 from server_app.checkpoint import Checkpoint, newest
 from server_app.feature_cache import FeatureCache, shares
 from server_app.flight import Flight
-from server_app.planning import RoundPlanner, kept_row_bytes, kept_rows, resources_of
+from server_app.planning import RoundPlanner, framing_of, kept_row_bytes, kept_rows, resources_of
 from server_app.results import Results
 from server_app.rounds import enrolment_facts
 from server_app.segment import ground_segment
@@ -134,7 +135,7 @@ def fine_tune(
         seed=scenario.seed,
     )
     lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
-    costs = profile(model, lora)
+    costs = dataclasses.replace(profile(model, lora), image_bytes=float(test.pixels([0]).nbytes))
     adapter = make_trainable(
         model.backbone, training.mode, lora, seed=scenario.seed, adapted_blocks=training.adapted_blocks
     )
@@ -197,6 +198,10 @@ def fine_tune(
             pointed = planner.left_over.pointed
             clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario), pointed)
             depart = clock.depart
+        warnings = advice(scenario, costs, list(roster.samples.values()), framing_of(contact_plan))
+        for line in warnings:
+            log(WARNING, "%s", line)
+        record.note(warnings=warnings)
         record.note(phase="training", samples=dict(roster.samples), start_up_s=record.wall_time_s())
         scaling = segment.muster.end_muster(satellites)
         model = dataclasses.replace(model, head=StandardisedHead.of(model.head, scaling.pooled))

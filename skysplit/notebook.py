@@ -17,12 +17,14 @@ import plotly.graph_objects as go
 import pyarrow as pa
 
 from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
+from mission.quantities import spoken_time
 from mission.record import new_run_directory, read_run
 from mission.scenario import load_scenario, scalar_keys, scenario_path
 from mission.schema import Scenario
 from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan, LinkKind
 from orbit.contact_plan_files import to_rows
+from strategies.mission_totals import MissionTotals
 from strategies.plan import Kind, Plan
 
 if TYPE_CHECKING:
@@ -293,16 +295,21 @@ class Comparison(Shown):
     def facts(self) -> Mapping[str, str]:
         """The median round of every case."""
         return {
-            f"{case['name']} ({case['title']})": f"{case['median_s']:.1f} s"
+            f"{case['name']} ({case['title']})": spoken_time(case["median_s"])
             if case["median_s"]
             else "no round ends"
             for case in self.found["cases"]
         }
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row per case: seconds, gap to the bound, ratio to every other case."""
+        """A row per case: seconds, gap to the bound, ratio to every other case; ``mission_…`` of the whole mission."""
         flat = [
-            {key: value for key, value in case.items() if key not in ("ratio_to", "makespans_s")}
+            {key: value for key, value in case.items() if key not in ("ratio_to", "makespans_s", "mission")}
+            | {
+                f"mission_{key}": value
+                for key, value in (case["mission"] or {}).items()
+                if key != "round_ends_s"
+            }
             | {f"ratio_to_{name}": ratio for name, ratio in case["ratio_to"].items()}
             for case in self.found["cases"]
         ]
@@ -384,6 +391,16 @@ def _value(scenario: Scenario, dotted: str) -> Any:
 
 def _satellites(plan: ContactPlan) -> list[str]:
     return [plan.nodes[index].name for index in plan.satellites]
+
+
+def _totals(mission: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The figures of a mission, each None where it does not end within the contact plan."""
+    names = [
+        name
+        for name in (*MissionTotals.__dataclass_fields__, "length_s")
+        if name not in ("name", "round_ends_s")
+    ]
+    return {name: mission[name] if mission else None for name in names}
 
 
 def _frame(columns: Mapping[str, list[Any]]) -> pd.DataFrame:

@@ -6,7 +6,9 @@ What pulls in torch is imported where it is used, so that the other commands sta
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from mission.plain_text import plain
+from mission.quantities import spoken_time
 from mission.record import write_text
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
@@ -26,7 +29,7 @@ from skysplit.orbit_commands import planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
 from skysplit.terminal import Terminal
 from splitmodel.published import Profile, published, published_profiles
-from strategies.plan import SPLIT_COLUMNS
+from strategies.compare import headings_of
 
 
 class PlanFormat(StrEnum):
@@ -70,6 +73,7 @@ def plan(
 
     Example: `skysplit plan paper --at 3600`; what a failure costs: `skysplit plan paper --after 40 --lose sat-0-03`
     """
+    from server_app.advice import advice
     from server_app.plan_page import plan_page
     from server_app.planning import (
         framing_of,
@@ -80,8 +84,8 @@ def plan(
         switches_of,
         workload_of,
     )
-    from server_app.rounds import link_bytes
     from strategies.checker import require_feasible
+    from strategies.plan_words import answer, link_rows, round_facts, sentence, station_rows
     from strategies.planner import plan_round
     from strategies.quorum import cut
     from strategies.round_state import state_at
@@ -109,9 +113,10 @@ def plan(
         fail(str(error))
     delivered_s = quorum.deliveries_s(planned)
     planned = cut(planned, quorum.end_s(planned))
+    told = answer(planned, contacts, workload, rates, resolved.epoch)
     if output is PlanFormat.JSON:
         planes = {"planes_delivered_s": {str(plane): time_s for plane, time_s in delivered_s.items()}}
-        figures = {**planned.summary(), **link_bytes(planned), **planes}
+        figures = {**planned.summary(), **told, **planes}
         print(json.dumps({**figures, "activities": list(planned.to_rows())}))
         return
     part = "one round" if after is None else "the rest of a round"
@@ -121,15 +126,21 @@ def plan(
         write_text(path, plan_page(title, resolved.description, planned, contacts))
         print(path)
         return
-    table = Table("figure", "value", title=title)
-    for key, value in planned.summary().items():
-        table.add_row(key, f"{value:.3f}" if isinstance(value, float) else str(value))
-    for key, size in link_bytes(planned).items():
-        table.add_row(key, f"{size:,}")
+    for line in advice(resolved, costs, samples, framing_of(contacts)):
+        Terminal(stderr=True).print(f"WARNING: {line}", soft_wrap=True, highlight=False)
+    console = Terminal()
+    console.print(sentence(planned, told), soft_wrap=True, highlight=False, style="bold")
+    facts = round_facts(planned, told)
     for plane, time_s in delivered_s.items():
         late = ", in a later round" if time_s > planned.end_s else ""
-        table.add_row(f"plane {plane} delivers at", f"{time_s:.3f}{late}")
-    Terminal().print(table)
+        facts.append((f"plane {plane} delivers after", spoken_time(time_s - planned.start_s) + late))
+    console.print(_plain_table(title, ("the round", ""), facts))
+    console.print(
+        _plain_table("", ("links", "transfers", "features, images", "all else"), link_rows(planned))
+    )
+    stations = station_rows(planned, contacts)
+    if stations:
+        console.print(_plain_table("", ("station", "passes", "down", "up"), stations))
 
 
 def compare(
@@ -144,14 +155,21 @@ def compare(
         Path | None,
         typer.Option(help="Directory of a run: its accuracies tell mission time per point for every case."),
     ] = None,
+    sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--sensitivity", help="Plan the missions again with other rates, stations and sizes: minutes."
+        ),
+    ] = False,
     out: OutOption = None,
 ) -> None:
-    """Compare the strategies with baselines and the bound, from many start times; say whether the split pays.
+    """Compare the split with its baselines, as whole missions and round by round; say whether it pays.
 
     Example: `skysplit compare paper --starts 12`
     """
-    from strategies.compare import table_rows
-    from strategies.regime import add_mission_times, verdict
+    from strategies.compare import mission_rows, part_rows, round_rows
+    from strategies.regime import add_mission_times
+    from strategies.verdict import verdict
 
     resolved = read_scenario(scenario, settings)
     contacts = planned_contacts(resolved)
@@ -160,7 +178,12 @@ def compare(
         samples = samples_of(resolved, contacts)
         profiles = [published(name.strip()) for name in names] or [costs_of(resolved)]
         accuracy = _accuracies(curve) if curve else []
-        found = {costs.name: watched(resolved, contacts, costs, samples, starts) for costs in profiles}
+        if len(accuracy) > 1:  # missions of as many rounds as the run had
+            training = resolved.training.model_copy(update={"rounds": len(accuracy)})
+            resolved = resolved.model_copy(update={"training": training})
+        found = {
+            costs.name: watched(resolved, contacts, costs, samples, starts, sensitivity) for costs in profiles
+        }
         for comparison in found.values():
             add_mission_times(comparison, accuracy)
     except ValueError as error:
@@ -184,15 +207,18 @@ def compare(
         return
     console = Terminal()
     for name, comparison in found.items():
-        rows = table_rows(comparison)
-        parts = [column.removesuffix("_s") for column in SPLIT_COLUMNS]
-        times = [heading for heading in rows[0] if heading not in ("case", "what", *parts)]
-        title = f"{resolved.name}, {name}, start{'s' * (starts > 1)}: {starts}"
-        console.print(_table(rows, times, f"{title}, seconds of a round"))
-        console.print(_table(rows, parts, "where the time of a satellite goes, mean seconds"))
-        console.print(*(f"{row['case']}: {row['what']}" for row in rows), sep="; ", highlight=False)
-        for place, sentence in enumerate(verdict(comparison)):
-            console.print(sentence, soft_wrap=True, highlight=False, style="" if place else "bold")
+        for place, line in enumerate(verdict(comparison)):
+            console.print(line, soft_wrap=True, highlight=False, style="" if place else "bold")
+        rounds = resolved.training.rounds
+        missions = (
+            f"{resolved.name}, {name}: the mission, {rounds} round{'s' * (rounds > 1)} from the first start"
+        )
+        console.print(_table(mission_rows(comparison), missions))
+        console.print(_table(round_rows(comparison), f"one round, median of starts: {starts} at most"))
+        console.print(_table(part_rows(comparison), "where the time of a satellite goes in a round, mean"))
+        console.print(
+            *(f"{case['name']}: {case['title']}" for case in comparison["cases"]), sep="; ", highlight=False
+        )
 
 
 def models(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE) -> None:
@@ -217,15 +243,21 @@ def models(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.
 
 
 def watched(
-    scenario: Scenario, contacts: ContactPlan, costs: Profile, samples: list[int], starts: int
+    scenario: Scenario,
+    contacts: ContactPlan,
+    costs: Profile,
+    samples: list[int],
+    starts: int,
+    sensitivity: bool = False,
 ) -> dict[str, Any]:
     """Compare, with a progress bar."""
     console = Terminal(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(plain(costs.name)), total=1.0)
         return compared(
-            scenario, contacts, costs, samples, starts, lambda done: progress.update(task, completed=done)
-        )
+            scenario, contacts, costs, samples, starts, sensitivity=sensitivity, processes=os.cpu_count() or 1,
+            progress=lambda done: progress.update(task, completed=done),
+        )  # fmt: skip
 
 
 def _struck(contacts: ContactPlan, lose: list[str], slow: list[str]) -> tuple[ContactPlan, frozenset[int]]:
@@ -252,13 +284,25 @@ def _struck(contacts: ContactPlan, lose: list[str], slow: list[str]) -> tuple[Co
     return contacts, lost
 
 
-def _table(rows: list[dict[str, str]], headings: list[str], title: str) -> Table:
+def _table(rows: list[dict[str, str]], title: str) -> Table:
+    """Rows of ``strategies.compare`` as a table."""
+    headings = headings_of(rows)
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("case", no_wrap=True)
     for heading in headings:
+        table.add_column(heading, justify="left" if heading == "binds" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["case"], *(row.get(heading, "–") for heading in headings))
+    return table
+
+
+def _plain_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(headings[0], no_wrap=True)
+    for heading in headings[1:]:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row["case"], *(row[heading] for heading in headings))
+        table.add_row(*row)
     return table
 
 

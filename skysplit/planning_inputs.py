@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from client_app.partitions import shares_of
 from mission.orbits import constellation_of
@@ -15,11 +15,18 @@ from mission.scenario import given_path
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from splitmodel.published import Profile, published
+from strategies.mission_totals import Case
 from strategies.workload import Mode, Workload
+
+if TYPE_CHECKING:
+    from splitmodel.imagery import ImageSet
+
+_LAST_PART = 4  # of the blocks are adapted where back-propagation on board is truncated: a quarter
+_ROOM_GB = 1e9  # stands for room for all features
 
 
 def costs_of(scenario: Scenario) -> Profile:
-    """Sizes of the published model that the scenario plans with, or of its own model."""
+    """Sizes of the published model that the scenario plans with, or of its own model and its data's images."""
     if scenario.planning.profile:
         return published(scenario.planning.profile)
     from splitmodel.adapters import LoraSettings
@@ -29,25 +36,33 @@ def costs_of(scenario: Scenario) -> Profile:
 
     base = locate(scenario.model.name, given_path(scenario.model.path, "model.path"))
     model = load_split(base, num_labels=10, pooling=scenario.model.pooling, random_init=True)
-    return profile(model, LoraSettings(scenario.lora.rank, scenario.lora.alpha), name=scenario.model.name)
+    costs = profile(model, LoraSettings(scenario.lora.rank, scenario.lora.alpha), name=scenario.model.name)
+    if scenario.planning.samples:
+        return costs
+    image_bytes = _train_images(scenario).pixels([0]).nbytes
+    return dataclasses.replace(costs, image_bytes=float(image_bytes))
 
 
 def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:
     """Images per satellite: as the scenario plans, or counted in its data."""
     if scenario.planning.samples:
         return [scenario.planning.samples] * len(contacts.satellites)
+    labels = _train_images(scenario).labels
+    shares = shares_of(scenario.data, labels, constellation_of(scenario).plane.tolist(), scenario.seed)
+    return [len(share) for share in shares]
+
+
+def _train_images(scenario: Scenario) -> ImageSet:
     from splitmodel.imagery import open_imagery
 
     data = scenario.data
-    train = open_imagery(
+    return open_imagery(
         data.source,
         given_path(data.path, "data.path"),
         seed=scenario.seed,
         train_samples=data.train_samples,
         test_samples=data.test_samples,
     ).train
-    shares = shares_of(data, train.labels, constellation_of(scenario).plane.tolist(), scenario.seed)
-    return [len(share) for share in shares]
 
 
 def compared(
@@ -56,30 +71,68 @@ def compared(
     costs: Profile,
     samples: Sequence[int],
     starts: int,
+    *,
+    sensitivity: bool = False,
+    processes: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """The strategies beside their baselines, from so many start times; as ``strategies.compare.compare`` tells it."""
-    from server_app.planning import framing_of, rates_of, resources_of, workload_of
-    from strategies.compare import compare, even_starts, standard_cases
+    from server_app.planning import rates_of, resources_of
+    from strategies.compare import compare, even_starts
 
-    framing = framing_of(contacts)
-
-    def workload_in(mode: Mode, onboard_share: bool) -> Workload:
-        return workload_of(scenario, costs, samples, mode, onboard_share=onboard_share, framing=framing)
-
-    method = scenario.strategy.inter_orbit
-    cases = standard_cases(workload_in, "min-latency" if method == "none" else method)
-    # Features that the ground has are still named.
-    named = workload_of(scenario, costs, samples, Mode.LORA, all_kept=True, framing=framing)
-    cases = tuple(
-        dataclasses.replace(case, workload=named) if case.workload.cached_fraction == 1.0 else case
-        for case in cases
-    )
     return compare(
         contacts,
-        cases,
+        cases_of(scenario, contacts, costs, samples),
         rates_of(scenario),
         resources_of(scenario),
         even_starts(contacts, starts),
+        sensitivity=sensitivity,
+        processes=processes,
         progress=progress,
     )
+
+
+def cases_of(
+    scenario: Scenario, contacts: ContactPlan, costs: Profile, samples: Sequence[int]
+) -> tuple[Case, ...]:
+    """The cases of the scenario's mission, with the model's sizes and FLOPs and the images of each satellite."""
+    from server_app.planning import enrolment_of, framing_of, mission_of, workload_of
+    from strategies.cases import Training, standard_cases
+
+    framing = framing_of(contacts)
+    known: dict[Training, tuple[Workload, ...]] = {}
+
+    def rounds_of(how: Training) -> tuple[Workload, ...]:
+        if how not in known:
+            known[how] = mission_of(
+                _with_room(scenario) if how.all_kept else scenario,
+                costs,
+                samples,
+                how.mode,
+                onboard_share=how.onboard_share,
+                adapted_blocks=how.adapted_blocks,
+                onboard_cache=how.onboard_cache,
+                framing=framing,
+            )
+        return known[how]
+
+    # The split as the scenario trains it; where it does not, as it would by default.
+    mode = Mode(scenario.training.mode) if scenario.training.mode in ("head", "lora") else Mode.LORA
+    method = scenario.strategy.inter_orbit
+    kept = None
+    if mode is Mode.LORA:  # features that the ground has are still named
+        kept = workload_of(_with_room(scenario), costs, samples, mode, all_kept=True, framing=framing)
+    return standard_cases(
+        rounds_of,
+        split_mode=mode,
+        inter_orbit="min-latency" if method == "none" else method,
+        last_blocks=scenario.training.adapted_blocks or costs.blocks // _LAST_PART,
+        enrolment=enrolment_of(scenario, costs, samples, framing),
+        kept=kept,
+    )
+
+
+def _with_room(scenario: Scenario) -> Scenario:
+    """The scenario with a cache on the ground in which the features of all images have room."""
+    crossings = scenario.crossings.model_copy(update={"cache_gb": _ROOM_GB})
+    return scenario.model_copy(update={"crossings": crossings})

@@ -32,6 +32,7 @@ class RunProgress:
         )
         self._task = self._progress.add_task("starting Flower", total=rounds, detail="")
         self._shown = ""
+        self._warned = False
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -44,6 +45,10 @@ class RunProgress:
 
     def show(self, run: Mapping[str, Any]) -> None:
         """Show what ``run.json`` says."""
+        if not self._warned and (warnings := run.get("warnings")):
+            for line in warnings:
+                self._console.print(f"WARNING: {plain(line)}", highlight=False, soft_wrap=True)
+            self._warned = True
         phase = plain(run.get("phase", "starting Flower"))
         latest: Mapping[str, Any] = run.get("progress", {})
         detail = plain(

@@ -55,6 +55,7 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         head_flops=head_flops,
         lora_backward_flops=_lora_backward_flops(linears, targets, lora.rank, tokens, hidden),
         full_backward_flops=2 * (linear_flops + attention_flops + head_flops) + embedding_flops,
+        image_bytes=float(patches * projection.weight[0].numel()),  # 8 bits a value
         lowest_block_saves_flops=_lowest_block_saves_flops(linears, targets, lora.rank, tokens, hidden),
     )
 

@@ -28,6 +28,7 @@ class Profile:
         full_backward_flops: backward pass of the whole model, embedding and head included, everything trained.
         lowest_block_saves_flops: what the backward pass of the lowest adapted block does without, because nothing below
             needs a gradient; contained in `lora_backward_flops`.
+        image_bytes: one raw image as the model takes it, or as the data has it: bands × pixels × bytes of a value.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Profile:
     lora_backward_flops: float
     full_backward_flops: float
     lowest_block_saves_flops: float = 0.0
+    image_bytes: float = 0.0
 
     @property
     def adapter_bytes(self) -> int:

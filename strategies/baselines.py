@@ -8,6 +8,7 @@ space-ground switch.  A transfer may outlast a window and go on in the next.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -25,43 +26,54 @@ from strategies.task import Task
 from strategies.workload import InterOrbit, IntraOrbit, SpaceGround, Switches
 
 _ROOTS = 4  # places where the weights may meet that are tried
+_NEAR_S = 0.5  # so near to its bound a round is not tried in another way
 _SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is done
 
 
 def plan_onboard(task: Task, switches: Switches) -> Plan:
     """One round of on-board training: train, average, and everyone has the average.
 
-    Averages run over the links that are open when the training has ended; where links that open later join
-    more satellites, also over those as they come, and the sooner plan is taken.
+    The soonest of what these strategies and the poorer ones that they contain give; each over the links that are open
+    when the training has ended, and over links as they open, which may join more satellites.
 
     Raises ``NoRouteError`` where the weights do not get through before the horizon.
     """
-    at_once = OnboardRound(task, switches)
-    over_time = OnboardRound(task, switches, over_time=True)
-    attempts = [at_once] if over_time.links.groups == at_once.links.groups else [at_once, over_time]
-    plans, failure = [], None
-    for attempt in attempts:
+    bounds_s: dict[bytes, float] = {}
+    bound_s = _bound_s(task, switches, bounds_s)
+    best: Plan | None = None
+    failure: NoRouteError | None = None
+    for candidate, over_time in itertools.product(switches.contained(), (False, True)):
         try:
-            plans.append(attempt.plan())
+            if best is not None and (
+                best.makespan_s <= bound_s + _NEAR_S
+                or best.makespan_s <= _bound_s(task, candidate, bounds_s) + _NEAR_S
+            ):
+                continue
+            plan = OnboardRound(task, candidate, over_time=over_time).plan()
         except NoRouteError as error:
             failure = failure or error
-    if not plans:
+        else:
+            best = plan if best is None or plan.end_s < best.end_s else best
+    if best is None:
         assert failure is not None
         raise failure
-    return dataclasses.replace(
-        min(plans, key=lambda plan: plan.end_s), lower_bound_s=_bound_s(task, switches)
-    )
+    return dataclasses.replace(best, lower_bound_s=bound_s)
 
 
-def _bound_s(task: Task, switches: Switches) -> float:
-    """The lower bound over all inter-satellite links that the switches allow and that ever open."""
+def _bound_s(task: Task, switches: Switches, known_s: dict[bytes, float]) -> float:
+    """The lower bound over all inter-satellite links that the switches allow and that ever open.
+
+    ``known_s`` holds those known already, by the groups that the links join.
+    """
     kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
     kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
     links = task.contact_plan.of_kind(*kinds)
     group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
-    return lower_bound_s(
-        task.contact_plan, task.workload, task.rates, task.resources, group, start_s=task.start_s
-    )
+    if group.tobytes() not in known_s:
+        known_s[group.tobytes()] = lower_bound_s(
+            task.contact_plan, task.workload, task.rates, task.resources, group, start_s=task.start_s
+        )
+    return known_s[group.tobytes()]
 
 
 class OnboardRound:
@@ -87,7 +99,10 @@ class OnboardRound:
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
 
     def plan(self) -> Plan:
-        """The round; raises ``NoRouteError`` where the weights do not get through before the horizon."""
+        """The round.
+
+        Raises ``NoRouteError`` where the weights do not get through before the horizon, or a link closes on them.
+        """
         who = self.trainers
         train = activities(
             len(who), kind=Kind.TRAIN, satellite=who, node=who, start_s=self.start_s,
@@ -107,6 +122,7 @@ class OnboardRound:
                 members = who[self.group[who] == label]
                 spread, done_s[label] = self._broadcast(int(gateway[label]), members, float(done_s[label]))
                 rows.append(spread)
+        self._require_open(rows)
         end_s = float(done_s.max())
         finish_s = np.where(self.samples > 0, done_s[self.group], self.start_s)
         return Plan(
@@ -119,6 +135,17 @@ class OnboardRound:
             delivered_s=finish_s,
             names=tuple(node.name for node in self.contact_plan.nodes),
         )
+
+    def _require_open(self, parts: list[np.ndarray]) -> None:
+        """Raise ``NoRouteError`` where a link between satellites closes before what goes over it is through."""
+        rows = np.concatenate(parts)
+        rows = rows[np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL))]
+        for row in rows.tolist():
+            _, _, _, node, peer, start_s, end_s, *_ = row
+            if end_s > self.routes.link(node, peer, start_s)[2]:
+                raise NoRouteError(
+                    f"{self._name(node)}: its link to {self._name(peer)} closes before the weights are through"
+                )
 
     def _average(self, members: np.ndarray) -> tuple[np.ndarray, float]:
         """All members get the average over inter-satellite links: a plane by itself, or a tree over planes."""
@@ -230,8 +257,12 @@ class OnboardRound:
         passes = passes_of(self.contact_plan, self.start_s, self.contact_plan.horizon_s)
         passes["start_s"] = np.maximum(passes["start_s"], ready_s[self.group[passes["satellite"]]])
         passes = passes[passes["end_s"] > passes["start_s"]]
+        if direction is LinkKind.DOWNLINK:  # the others of a group never get its average
+            passes = passes[np.isin(passes["satellite"], self.trainers)]
         passes = passes[np.lexsort([passes["station"], passes["satellite"], passes["start_s"]])]
         down = direction is LinkKind.DOWNLINK
+        if down:  # a satellite that trains nothing has no average to send
+            passes = passes[np.isin(passes["satellite"], self.trainers)]
         rate_bps = passes["down_bps"] if down else passes["up_bps"]
         groups = len(ready_s)
         need = np.zeros(groups)

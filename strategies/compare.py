@@ -1,65 +1,53 @@
-"""What the strategies gain: every case over many starts, against each other, the bound and a closed form."""
+"""What the strategies gain: every case over many starts and as a whole mission, against each other and the bound."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import math
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mission.quantities import spoken_bytes, spoken_time
 from orbit.contact_plan import ContactPlan
+from strategies.cases import HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.checker import require_feasible
+from strategies.mission_totals import Case, World, plan_figures, plan_mission
 from strategies.network import NoRouteError
-from strategies.plan import SPLIT_COLUMNS, Plan
+from strategies.plan import SPLIT_COLUMNS
 from strategies.planner import plan_round
-from strategies.regime import break_even, regime_law
-from strategies.workload import ComputeRates, Mode, Resources, Switches, Workload
+from strategies.regime import regime_law
+from strategies.sensitivity import edge_of, knobs_of
+from strategies.workload import ComputeRates, Resources
 
-_THROUGH_GROUND = ("parallel", "own-window", "none")
+# Rounds of a mission that are planned at least, of cases in the headline and of others, and at most; between that as
+# many as have so many steps together. The others are interpolated.
+_LEAST_PLANNED, _LEAST_OF_OTHERS, _MOST_PLANNED, _STEPS = 4, 2, 10, 6000
+_AS_STEPS = 50  # a satellite's part of a round without steps takes about as long to plan as so many
+_FEW_STARTS = 4
+_SIZES = ("down_bytes", "up_bytes", "isl_bytes")
 
 
 @dataclass(frozen=True)
-class Case:
-    """A way to run the round: a workload under switches."""
+class _Job:
+    """One round of a case from a start, or its whole mission."""
 
-    name: str
-    title: str
-    workload: Workload
-    switches: Switches
+    case: int
+    start_s: float
+    mission: bool = False
 
 
-def standard_cases(
-    workload_in: Callable[[Mode, bool], Workload], inter_orbit: str = "min-latency"
-) -> tuple[Case, ...]:
-    """The ablation: ``workload_in(mode, onboard_share)`` gives the round of one model in each mode.
+@dataclass(frozen=True)
+class _EdgeJob:
+    """Where the answer turns as one number grows or shrinks."""
 
-    ``inter_orbit`` is the method of the cases that use links between planes.
-    """
-    split = workload_in(Mode.LORA, False)
-    full, lora = workload_in(Mode.ONBOARD_FULL, False), workload_in(Mode.ONBOARD_LORA, False)
-    own = Switches.parse("none", "own-window", "none")
-    joint = Switches.parse("parallel", "topology-aware", inter_orbit)
-    return (
-        Case("a", "on-board full fine-tuning, own window", full, own),
-        Case("a2", "on-board full fine-tuning, plane and sink", full, Switches.parse(*_THROUGH_GROUND)),
-        Case("a3", "on-board LoRA, inter-satellite links only", lora, joint),
-        Case("b", "split, own window", split, own),
-        Case("c", "split + parallel intra-orbit", split, Switches.parse(*_THROUGH_GROUND)),
-        Case(
-            "d",
-            "… + topology-aware space-ground",
-            split,
-            Switches.parse("parallel", "topology-aware", "none"),
-        ),
-        Case("e", "… + inter-orbit links", split, joint),
-        Case(
-            "f", "e once the ground has the features", dataclasses.replace(split, cached_fraction=1.0), joint
-        ),
-        Case("j", "… + a share trained on board", workload_in(Mode.LORA, True), joint),
-        Case("raw", "raw images down, own window", workload_in(Mode.DOWNLINK, False), own),
-    )
+    knob: int
+    above: bool
+    start_s: float
+    lengths_s: tuple[tuple[str, float], ...]
 
 
 def even_starts(contact_plan: ContactPlan, count: int, part: float = 0.4) -> tuple[float, ...]:
@@ -74,120 +62,254 @@ def compare(
     resources: Resources,
     starts_s: Sequence[float],
     *,
+    sensitivity: bool = False,
+    processes: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
-    """Every case from every start, each plan checked; JSON values.
+    """Every case: one round from many starts, and the whole mission from the first start, each plan checked.
 
-    ``cases`` holds an object per case with ``name, title, median_s, p95_s, gap_to_bound, bound_s, ratio_to`` (of
-    medians, by name of the other case), ``starts`` that were planned, ``unplanned`` starts whose round does not end
-    inside the contact plan, and the mean seconds of ``SPLIT_COLUMNS``; ``rho`` the split over the on-board LoRA round
-    by the regime law and as planned; ``break_even`` where the split begins to win.
+    Cases outside ``strategies.cases.HEADLINE`` are planned from at most four of the starts, and fewer of their
+    rounds. With more ``processes``
+    than one they share the work; the result is the same.
+
+    Returns:
+        JSON values. ``cases`` holds an object per case with ``name, alias, title``; of one round ``median_s, p95_s,
+        gap_to_bound, bound_s, ratio_to`` (of medians, by name of the other case), ``starts`` that were planned,
+        ``unplanned`` starts whose round does not end inside the contact plan, ``makespans_s``, median ``down_bytes,
+        up_bytes, isl_bytes`` and the mean seconds of ``SPLIT_COLUMNS``; and ``mission`` as
+        :class:`~strategies.mission_totals.MissionTotals`, or null where it does not end. ``rho`` is the split over
+        on-board LoRA, in closed form, as planned for a round, and for the mission. With ``sensitivity``, ``edges`` is
+        where the answer turns (:class:`strategies.sensitivity.Edge`), by missions that were planned again.
     """
-    results: list[dict[str, Any]] = []
+    world = World(contact_plan, tuple(cases), rates, resources)
+    few = list(starts_s)[:: -(-len(starts_s) // _FEW_STARTS)]
+    jobs = [_Job(number, starts_s[0], mission=True) for number in range(len(cases))]
     for number, case in enumerate(cases):
-        plans: list[Plan] = []
-        for position, start_s in enumerate(starts_s):
-            try:
-                plan = plan_round(
-                    contact_plan, case.workload, rates, resources, case.switches, start_s=start_s
-                )
-            except NoRouteError:
-                continue
-            finally:
-                if progress:
-                    progress((number + (position + 1) / len(starts_s)) / len(cases))
-            require_feasible(plan, contact_plan, case.workload, rates, resources)
-            plans.append(plan)
-        results.append(_summary(case, plans, len(starts_s)))
-    median_s = {result["name"]: result["median_s"] for result in results}
+        jobs += [_Job(number, start_s) for start_s in (starts_s if case.name in HEADLINE else few)]
+    knobs = knobs_of(world) if sensitivity else ()
+    steps = len(jobs) + 2 * len(knobs)
+    count = 0
+
+    def outcomes(jobs: Sequence[_Job | _EdgeJob]) -> Iterator[tuple[Any, Any]]:
+        nonlocal count
+        for job, outcome in _results(world, jobs, processes):
+            count += 1
+            yield job, outcome
+            if progress:
+                progress(count / steps)
+
+    done: dict[_Job, dict[str, Any] | None] = dict(outcomes(jobs))
+    results = []
+    for number, case in enumerate(cases):
+        rounds = [done[job] for job in jobs if job.case == number and not job.mission]
+        mission = done[_Job(number, starts_s[0], mission=True)]
+        results.append({**_summary(case, rounds), "mission": mission})
+    by_name = {result["name"]: result for result in results}
     for result in results:
         result["ratio_to"] = {
-            name: result["median_s"] / other_s
-            for name, other_s in median_s.items()
-            if name != result["name"] and other_s and result["median_s"]
+            name: result["median_s"] / other["median_s"]
+            for name, other in by_name.items()
+            if name != result["name"] and other["median_s"] and result["median_s"]
         }
-    found: dict[str, Any] = {"cases": results, "starts": len(starts_s)}
-    by_name = {case.name: case for case in cases}
-    if {"a3", "e"} <= by_name.keys() and median_s["a3"] and median_s["e"]:
-        split, onboard = by_name["e"].workload, by_name["a3"].workload
+    found: dict[str, Any] = {
+        "cases": results,
+        "starts": len(starts_s),
+        "rounds": max((case.rounds for case in cases), default=0),
+    }
+    if {ONBOARD_LORA, SPLIT} <= by_name.keys() and SPLIT in by_name[ONBOARD_LORA]["ratio_to"]:
+        split, onboard = (
+            next(case.one_round for case in cases if case.name == name) for name in (SPLIT, ONBOARD_LORA)
+        )
+        missions = [by_name[name]["mission"] for name in (SPLIT, ONBOARD_LORA)]
         found["rho"] = {
             **regime_law(contact_plan, split, onboard, rates, resources),
-            "planned": median_s["e"] / median_s["a3"],
+            "planned": by_name[SPLIT]["ratio_to"][ONBOARD_LORA],
+            "mission": missions[0]["length_s"] / missions[1]["length_s"] if all(missions) else None,
         }
-        found["break_even"] = break_even(contact_plan, split, onboard, rates, resources, median_s["e"])
+    lengths_s = {
+        name: by_name[name]["mission"]["length_s"] if by_name[name]["mission"] else math.inf
+        for name in HEADLINE
+        if name in by_name
+    }
+    turns = [
+        _EdgeJob(number, above, starts_s[0], tuple(lengths_s.items()))
+        for number in range(len(knobs))
+        for above in (False, True)
+    ]
+    edges = dict(outcomes(turns))
+    if sensitivity:
+        found["edges"] = [edges[job].to_json() for job in turns if edges[job] is not None]
     return found
 
 
-def _summary(case: Case, plans: Sequence[Plan], starts: int) -> dict[str, Any]:
-    makespan_s = np.array([plan.makespan_s for plan in plans])
-    split = np.mean([plan.time_split().mean(axis=0) for plan in plans], axis=0) if plans else np.zeros(5)
+def _results(
+    world: World, jobs: Sequence[_Job | _EdgeJob], processes: int
+) -> Iterator[tuple[_Job | _EdgeJob, Any]]:
+    """The outcome of every job, in any order."""
+    if processes <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield job, _outcome(world, job)
+        return
+    # Processes that are spawned inherit neither threads nor locks of whatever the caller has loaded.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        min(processes, len(jobs)), mp_context=context, initializer=_enter, initargs=(world,)
+    ) as pool:
+        futures = {pool.submit(_outcome_here, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_here: World | None = None  # of a process of the pool
+
+
+def _enter(world: World) -> None:
+    global _here
+    _here = world
+
+
+def _outcome_here(job: _Job | _EdgeJob) -> Any:
+    assert _here is not None
+    return _outcome(_here, job)
+
+
+def _outcome(world: World, job: _Job | _EdgeJob) -> Any:
+    """The figures of a round or of a mission, None where it does not end inside the contact plan; or an edge."""
+    if isinstance(job, _EdgeJob):
+        knob, known = knobs_of(world)[job.knob], dict(job.lengths_s)
+        return edge_of(
+            world, knob, above=job.above, start_s=job.start_s, most_planned=most_planned, known=known
+        )
+    case = world.cases[job.case]
+    task = world.contact_plan, world.rates, world.resources
+    try:
+        if job.mission:
+            totals = plan_mission(task[0], case, *task[1:], job.start_s, most_planned=most_planned(case))
+            return totals.to_json()
+        plan = plan_round(task[0], case.one_round, task[1], task[2], case.switches, start_s=job.start_s)
+    except NoRouteError:
+        return None
+    require_feasible(plan, task[0], case.one_round, task[1], task[2])
+    figures = plan_figures(plan, world.link_rates, task[1])
     return {
-        "name": case.name,
-        "title": case.title,
-        "median_s": float(np.median(makespan_s)) if plans else None,
-        "p95_s": float(np.percentile(makespan_s, 95)) if plans else None,
-        "bound_s": float(np.median([plan.lower_bound_s for plan in plans])) if plans else None,
-        "gap_to_bound": float(np.median([plan.gap for plan in plans])) if plans else None,
-        "starts": len(plans),
-        "unplanned": starts - len(plans),
-        "makespans_s": makespan_s.tolist(),
-        **dict(zip(SPLIT_COLUMNS, split.tolist(), strict=True)),
+        "makespan_s": plan.makespan_s,
+        "bound_s": plan.lower_bound_s,
+        "gap": plan.gap,
+        "parts_s": plan.time_split().mean(axis=0).tolist(),
+        **{name: getattr(figures, name) for name in _SIZES},
     }
 
 
-def sweep(
-    contact_plan: ContactPlan,
-    cases: Sequence[Case],
-    resources: Resources,
-    starts_s: Sequence[float],
-    rates: Sequence[ComputeRates],
-) -> list[dict[str, Any]]:
-    """Cases over compute rates: where the split holds, by N·F_s/F_g; a row per rate with medians and ρ."""
-    rows = []
-    for rate in rates:
-        found = compare(contact_plan, cases, rate, resources, starts_s)
-        satellites = sum(count > 0 for count in cases[0].workload.samples)
-        rows.append(
-            {
-                "satellite_tflops": rate.satellite_flops / 1e12,
-                "ground_tflops": rate.ground_flops / 1e12,
-                "n_fs_over_fg": satellites * rate.satellite_flops / rate.ground_flops,
-                **{case["name"]: case["median_s"] for case in found["cases"]},
-                "rho_law": found["rho"]["law"] if "rho" in found else None,
-                "rho_planned": found["rho"]["planned"] if "rho" in found else None,
-            }
-        )
-    return rows
+def most_planned(case: Case) -> int:
+    """How many rounds of a case's mission a comparison plans."""
+    work = case.workloads[0]
+    if work.chained:
+        steps = work.passes * sum(-(-count // work.micro_batch) for count in work.samples)
+    else:
+        steps = _AS_STEPS * len(work.samples)
+    least = _LEAST_PLANNED if case.name in HEADLINE else _LEAST_OF_OTHERS
+    return min(max(least, _STEPS // steps), _MOST_PLANNED)
 
 
-def table_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The cases of ``compare`` as text, a row each."""
+def _summary(case: Case, rounds: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    planned = [one for one in rounds if one is not None]
+
+    def median(key: str) -> float | None:
+        return float(np.median([one[key] for one in planned])) if planned else None
+
+    makespan_s = [one["makespan_s"] for one in planned]
+    parts_s = np.mean([one["parts_s"] for one in planned], axis=0) if planned else np.zeros(5)
+    return {
+        "name": case.name,
+        "alias": case.alias,
+        "title": case.title,
+        "median_s": median("makespan_s"),
+        "p95_s": float(np.percentile(makespan_s, 95)) if planned else None,
+        "bound_s": median("bound_s"),
+        "gap_to_bound": median("gap"),
+        "starts": len(planned),
+        "unplanned": len(rounds) - len(planned),
+        "makespans_s": makespan_s,
+        **{name: median(name) for name in _SIZES},
+        **dict(zip(SPLIT_COLUMNS, parts_s.tolist(), strict=True)),
+    }
+
+
+def mission_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The missions of ``compare`` as text, a row per case: time, bytes, computing, and what binds."""
     rows = []
     for case in found["cases"]:
-        planned = case["median_s"] is not None
-        times = [case[key] if planned else None for key in ("median_s", "p95_s", "bound_s", *SPLIT_COLUMNS)]
+        totals = case["mission"]
+        row = {"case": case["name"], "what": case["title"]}
+        if totals is None:
+            rows.append(
+                {**row, **dict.fromkeys(_MISSION_HEADINGS, "–"), "binds": "does not end in the contact plan"}
+            )
+            continue
+        values = (
+            spoken_time(totals["length_s"]),
+            *(spoken_bytes(totals[name]) for name in _SIZES),
+            spoken_time(totals["ground_compute_s"]),
+            spoken_time(totals["onboard_compute_s"]),
+        )
+        curve = {
+            heading: spoken_time(case[key]) if case[key] else "–"
+            for key, heading in (("per_point_s", "a point"), ("to_target_s", "to best"))
+            if key in case
+        }
         rows.append(
-            {
-                "case": case["name"],
-                "what": case["title"],
-                **{
-                    key: "–" if value is None else f"{value:.0f}"
-                    for key, value in zip(
-                        ("median", "p95", "bound", *(column[:-2] for column in SPLIT_COLUMNS)),
-                        times,
-                        strict=True,
-                    )
-                },
-                "gap": "–" if case["gap_to_bound"] is None else f"{100 * case['gap_to_bound']:.0f} %",
-                **{
-                    f"÷ {other}": f"{case['ratio_to'][other]:.2f}" if other in case["ratio_to"] else "–"
-                    for other in ("a2", "a3", "b")
-                },
-                **{
-                    heading: f"{case[key]:.0f}" if case[key] else "–"
-                    for key, heading in (("per_point_s", "s/point"), ("to_target_s", "to best"))
-                    if key in case
-                },
-            }
+            {**row, **dict(zip(_MISSION_HEADINGS, values, strict=True)), **curve, "binds": totals["binds"]}
         )
     return rows
+
+
+_MISSION_HEADINGS = ("mission", "down", "up", "ISL", "ground computes", "satellites compute")
+
+
+def round_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """One round of every case of ``compare`` as text: time, bound, ratios, bytes."""
+    rows = []
+    for case in found["cases"]:
+        times = {
+            heading: "–" if case[key] is None else spoken_time(case[key])
+            for heading, key in (("median", "median_s"), ("p95", "p95_s"), ("bound", "bound_s"))
+        }
+        sizes = {
+            heading: "–" if case[key] is None else spoken_bytes(case[key])
+            for heading, key in zip(("down", "up", "ISL"), _SIZES, strict=True)
+        }
+        others = [
+            name for name in (ONBOARD_LORA, IMAGES_DOWN) if any(o["name"] == name for o in found["cases"])
+        ]
+        ratios = {
+            f"÷ {other}": "1.00"
+            if other == case["name"]
+            else f"{case['ratio_to'][other]:.2f}"
+            if other in case["ratio_to"]
+            else "–"
+            for other in others
+        }
+        gap = "–" if case["gap_to_bound"] is None else f"{100 * case['gap_to_bound']:.0f} %"
+        rows.append({"case": case["name"], "what": case["title"], **times, "gap": gap, **ratios, **sizes})
+    return rows
+
+
+def part_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Where the time of a satellite goes in a round, as text, a row per case."""
+    return [
+        {
+            "case": case["name"],
+            "what": case["title"],
+            **{column[:-2]: spoken_time(case[column]) if case["starts"] else "–" for column in SPLIT_COLUMNS},
+        }
+        for case in found["cases"]
+    ]
+
+
+def headings_of(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """The columns of such rows beside the case and what it is, in their order."""
+    return list(dict.fromkeys(key for row in rows for key in row if key not in ("case", "what")))

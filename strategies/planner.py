@@ -19,7 +19,6 @@ from strategies.workload import (
     InterOrbit,
     IntraOrbit,
     Resources,
-    SpaceGround,
     Switches,
     Workload,
 )
@@ -66,7 +65,7 @@ def plan_round(
     bound_s = attempts.bound_s(switches)
     best: Plan | None = None
     failure: PlanningError | None = None
-    for candidate in _candidates(switches):
+    for candidate in switches.contained():
         try:
             # Its own bound, not that of the richer: a candidate is planned as it would be if asked for by itself.
             candidate_s = attempts.bound_s(candidate)
@@ -96,14 +95,6 @@ def _as_used(plan: Plan) -> Plan:
         satellites = len(plan.finish_s)
         pointed = frozenset(pair for pair in pointed if max(pair) >= satellites)
     return dataclasses.replace(plan, switches=switches, activities=rows, pointed=pointed)
-
-
-def _candidates(switches: Switches) -> list[Switches]:
-    """The strategy asked for, then the poorer ones it contains."""
-    own = Switches(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
-    through_ground = dataclasses.replace(switches, inter_orbit=InterOrbit.NONE)
-    plane_window = dataclasses.replace(through_ground, space_ground=SpaceGround.OWN_WINDOW)
-    return list(dict.fromkeys([switches, through_ground, plane_window, own]))
 
 
 @dataclass(frozen=True, eq=False)

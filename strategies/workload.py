@@ -76,6 +76,13 @@ class Switches:
             _switch(InterOrbit, "inter-orbit", inter_orbit),
         )
 
+    def contained(self) -> tuple[Switches, ...]:
+        """These strategies, then the poorer ones that they contain."""
+        own = Switches(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
+        through_ground = dataclasses.replace(self, inter_orbit=InterOrbit.NONE)
+        plane_window = dataclasses.replace(through_ground, space_ground=SpaceGround.OWN_WINDOW)
+        return tuple(dict.fromkeys([self, through_ground, plane_window, own]))
+
 
 _Choice = TypeVar("_Choice", bound=enum.StrEnum)
 

@@ -79,9 +79,12 @@ def test_a_comparison_holds_every_case_and_its_ratios(mission: notebook.Mission)
     comparison = mission.compare(starts=1)
     frame = comparison.to_pandas().set_index("name")
     assert list(frame.index) == [case["name"] for case in comparison.found["cases"]]
-    assert frame.loc["e", "ratio_to_a3"] == pytest.approx(
-        frame.loc["e", "median_s"] / frame.loc["a3", "median_s"]
+    assert frame.loc["split", "ratio_to_onboard-lora"] == pytest.approx(
+        frame.loc["split", "median_s"] / frame.loc["onboard-lora", "median_s"]
     )
+    missions = frame.dropna(subset="mission_rounds")
+    assert (missions["mission_rounds"] == mission.scenario.training.rounds).all()
+    assert (missions["mission_length_s"] > 0.0).all()
     planned = frame.dropna(subset="median_s")
     assert len(planned) >= 5
     assert (planned["bound_s"] <= planned["median_s"] + 1e-9).all()

@@ -8,24 +8,35 @@ import json
 import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
-from orbit.contact_plan import LinkKind
+from strategies.cases import Training, standard_cases
 from strategies.checker import require_feasible
 from strategies.compare import (
     compare,
     even_starts,
-    standard_cases,
-    table_rows,
+    headings_of,
+    mission_rows,
+    round_rows,
 )
-from strategies.plan import SPLIT_COLUMNS, Kind
+from strategies.plan import Kind
 from strategies.planner import plan_round
-from strategies.regime import add_mission_times, break_even, mission_time_per_point, regime_law, verdict
-from strategies.workload import ComputeRates, Resources, Switches, Workload, WorkloadError
+from strategies.regime import add_mission_times, mission_time_per_point, regime_law
+from strategies.workload import ComputeRates, Mode, Resources, Switches, Workload, WorkloadError
 
 WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(38) for k in range(6)])
 
 
+def rounds_of(how: Training) -> tuple[Workload, ...]:
+    """Three rounds; what crosses once does so in the first."""
+    first = make_workload(6, 100, str(how.mode), onboard_share=how.onboard_share)
+    again = dataclasses.replace(first, cached_fraction=1.0)
+    if first.central:
+        again = dataclasses.replace(first, c1_bytes=0.0)
+    return first, again, again
+
+
 def cases():
-    return standard_cases(lambda mode, share: make_workload(6, 100, str(mode), onboard_share=share), "grid")
+    kept = dataclasses.replace(rounds_of(Training(Mode.LORA))[0], cached_fraction=1.0)
+    return standard_cases(rounds_of, inter_orbit="grid", last_blocks=2, kept=kept)
 
 
 def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() -> None:
@@ -33,77 +44,44 @@ def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() 
     found = compare(WORLD, cases(), RATES, Resources(), even_starts(WORLD, 3), progress=seen.append)
     assert json.loads(json.dumps(found)) == found
     by_name = {case["name"]: case for case in found["cases"]}
-    assert set(by_name) == {"a", "a2", "a3", "b", "c", "d", "e", "f", "j", "raw"}
-    assert by_name["e"]["ratio_to"]["b"] == pytest.approx(by_name["e"]["median_s"] / by_name["b"]["median_s"])
-    assert (
-        by_name["f"]["median_s"]
-        <= by_name["e"]["median_s"]
-        <= by_name["d"]["median_s"]
-        <= by_name["c"]["median_s"]
-        <= by_name["b"]["median_s"]
+    assert [case["alias"] for case in found["cases"] if case["alias"]] == [
+        *("a", "a2", "a3", "b", "c", "d", "e", "f", "j", "raw"),
+    ]
+    assert {"onboard-head", "features-down", "split-first-contact", "split-nearest"} <= by_name.keys()
+    split = by_name["split"]
+    assert split["ratio_to"]["split-own-window"] == pytest.approx(
+        split["median_s"] / by_name["split-own-window"]["median_s"]
     )
+    poorer = ("split-cached", "split", "split-topology-aware", "split-parallel", "split-own-window")
+    assert [by_name[name]["median_s"] for name in poorer] == sorted(
+        by_name[name]["median_s"] for name in poorer
+    )
+    assert by_name["onboard-full"]["median_s"] <= by_name["onboard-full-own-window"]["median_s"]
     assert all(case["median_s"] <= case["p95_s"] and case["unplanned"] == 0 for case in found["cases"])
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
-    assert len(table_rows(found)) == 10
-    assert "s/point" not in table_rows(found)[0]
+    assert len(round_rows(found)) == len(mission_rows(found)) == len(found["cases"])
+    assert "a point" not in headings_of(mission_rows(found))
+
+
+def test_processes_that_share_the_work_change_no_number() -> None:
+    few = [case for case in cases() if case.name in ("split", "onboard-lora", "images-down")]
+    task = WORLD, few, RATES, Resources(), even_starts(WORLD, 2)
+    assert compare(*task, processes=2) == compare(*task)
+
+
+def test_a_curve_charges_what_crosses_once_only_once() -> None:
+    few = [case for case in cases() if case.name in ("split", "images-down")]
+    found = compare(WORLD, few, RATES, Resources(), even_starts(WORLD, 1))
     add_mission_times(found, [50.0, 60.0, 70.0])
-    assert by_name["e"]["per_point_s"] == pytest.approx(by_name["e"]["median_s"] / 10.0)
-    assert table_rows(found)[0]["s/point"] == f"{by_name['a']['per_point_s']:.0f}"
-
-
-def case_of(name: str, median_s: float | None, waiting_s: float = 100.0) -> dict:
-    spent = dict.fromkeys(SPLIT_COLUMNS, 100.0) | {"waiting_s": waiting_s}
-    return {"name": name, "title": f"case {name}", "median_s": median_s, **spent}
-
-
-def said_of(rho: dict, *cases: dict) -> str:
-    edges = {
-        "down_mbps": 50.0,
-        "stations": 3,
-        "ground_tflops": 20.0,
-        "satellite_tflops": 2.0,
-        "gb_per_pass": 0.1,
-    }
-    return " ".join(verdict({"cases": cases, "starts": 12, "rho": rho, "break_even": edges}))
-
-
-def test_the_verdict_says_whether_the_split_pays_what_binds_and_where_the_answer_turns() -> None:
-    wins = {
-        "law": 0.4,
-        "transfer": 0.4,
-        "compute": 0.1,
-        "bound_by": "transfer",
-        "can_win": True,
-        "planned": 0.5,
-    }
-    said = said_of(wins, case_of("e", 1800.0), case_of("a3", 3600.0))
-    assert said.startswith(
-        "The split pays here: with all strategies a round takes 30 min, on-board LoRA 60 min "
-    )
-    assert "(ρ = 0.5, median of 12 starts)" in said
-    assert "What binds is the downlink: by the closed form 0.4 of the on-board time" in said
-    assert "pays down to 50 Mbit/s on each beam, to 3 stations or to 20 TFLOP/s" in said
-    assert "Sooner" not in said
-    assert "Sooner still is raw, case raw: 15 min" in said_of(
-        wins, case_of("e", 1800.0), case_of("a3", 3600.0), case_of("raw", 900.0)
-    )
-    narrow = wins | {"law": 2.0, "transfer": 2.0, "planned": 2.2}
-    said = said_of(narrow, case_of("e", 7920.0), case_of("a3", 3600.0))
-    assert said.startswith("The split does not pay here: with all strategies a round takes 2.2 h, ")
-    assert "would pay from 50 Mbit/s down on each beam, or with 3 stations" in said
-    rare = wins | {"planned": 3.0}
-    said = said_of(rare, case_of("e", 10_800.0, waiting_s=5600.0), case_of("a3", 3600.0))
-    assert "What binds is the wait for contacts: for 95 % of the round a satellite waits" in said
-    assert "Mbit/s" not in said
-
-
-def test_where_no_round_ends_the_verdict_says_so_and_what_to_do() -> None:
-    [said] = verdict({"cases": [case_of("e", None), case_of("a3", 9.0)]})
-    assert (
-        said == "No verdict: no round ends within the contact plan (case e). Plan for longer, with horizon_h."
-    )
-    assert verdict({"cases": [case_of("b", 9.0)]}) == []
+    for case in found["cases"]:
+        mission = case["mission"]
+        assert case["to_target_s"] == pytest.approx(mission["length_s"])
+        assert case["per_point_s"] == pytest.approx(mission["length_s"] / 20.0)
+        assert mission["length_s"] < 3.0 * case["median_s"]  # as if all crossed in every round
+    assert "a point" in headings_of(mission_rows(found))
+    with pytest.raises(ValueError, match="curve: found 4 rounds, the mission has 3"):
+        add_mission_times(found, [50.0, 60.0, 70.0, 80.0])
 
 
 def test_where_the_satellites_together_outrun_the_ground_the_law_says_that_nothing_can_win() -> None:
@@ -113,36 +91,19 @@ def test_where_the_satellites_together_outrun_the_ground_the_law_says_that_nothi
     assert strong["can_win"]
     assert not weak["can_win"]
     assert weak["law"] > 1.0
-    edges = break_even(WORLD, split, onboard, ComputeRates(0.5e12, 2e12), Resources(), split_s=1000.0)
-    assert edges["down_mbps"] is edges["stations"] is None
-    cases = [case_of("e", 2000.0), case_of("a3", 1000.0)]
-    said = " ".join(
-        verdict({"cases": cases, "starts": 12, "rho": {**weak, "planned": 2.0}, "break_even": edges})
-    )
-    assert "does not pay here" in said
-    assert "What binds is computing on the ground" in said
-    assert "No rate and no number of stations" in said
-    even = ComputeRates(0.5e12, edges["ground_tflops"] * 1e12)
+    even = ComputeRates(0.5e12, weak["compute"] * 2e12)
     assert regime_law(WORLD, split, onboard, even, Resources())["compute"] == pytest.approx(1.0)
 
 
-def test_at_the_break_even_rate_the_closed_form_is_one() -> None:
-    split, onboard = make_workload(6, 2000), make_workload(6, 2000, "onboard-lora")
-    ample = ComputeRates(0.5e12, 500e12)
-    edges = break_even(WORLD, split, onboard, ample, Resources(), split_s=100.0)
-    slowed = WORLD.contacts.copy()
-    slowed["rate_bps"][slowed["kind"] == LinkKind.DOWNLINK] = edges["down_mbps"] * 1e6
-    at_edge = dataclasses.replace(WORLD, contacts=slowed)
-    assert regime_law(at_edge, split, onboard, ample, Resources())["transfer"] == pytest.approx(1.0)
-    assert edges["stations"] <= 2
-
-
 def test_mission_time_to_an_accuracy_and_per_point() -> None:
-    assert mission_time_per_point([50.0, 60.0, 70.0], 100.0, 60.0) == {
+    assert mission_time_per_point([50.0, 60.0, 70.0], [100.0, 200.0, 300.0], 60.0) == {
         "to_target_s": 200.0,
-        "per_point_s": 10.0,
+        "per_point_s": 15.0,
     }
-    assert mission_time_per_point([50.0, 50.0], 100.0, 60.0) == {"to_target_s": None, "per_point_s": None}
+    assert mission_time_per_point([50.0, 50.0], [100.0, 200.0], 60.0) == {
+        "to_target_s": None,
+        "per_point_s": None,
+    }
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,6 +42,19 @@ def test_a_plan_is_json_with_its_figures_and_every_activity() -> None:
     assert {"session", "features", "backbone", "hidden", "head", "gradient", "reduce"} <= kinds
 
 
+def test_a_plan_says_first_when_it_ends_and_what_binds() -> None:
+    found = json.loads(run("plan", "paper", "--format", "json"))
+    said = run("plan", "paper").splitlines()[0]
+    end = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=round(found["end_s"]))
+    assert found["ends_utc"] == end.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert said.startswith(f"Ends {end:%H:%M:%S} UTC on 2026-01-01, after ")
+    assert f": {found['passes']} pass" in said
+    assert said.endswith(f"; binds: {found['binds']}.")
+    down = sum(row["bytes"] for row in found["activities"] if row["link"] == "downlink")
+    assert found["downlink_bytes"] == pytest.approx(down, rel=1e-6)
+    assert f"{found['downlink_bytes'] / 1e6:.0f} MB down" in said or " GB down" in said
+
+
 def test_the_paper_s_all_gather_is_planned() -> None:
     found = json.loads(run("plan", "paper", "--format", "json", "--set", "strategy.intra_orbit=all-gather"))
     assert found["intra_orbit"] == "all-gather"
@@ -73,8 +87,12 @@ def test_a_comparison_has_the_documented_keys_and_mission_time_per_point_of_a_ru
     )
     found = json.loads(run("compare", "paper", "--starts", "2", "--format", "json", "--curve", str(tmp_path)))
     for case in found["cases"]:
-        assert {"name", "median_s", "p95_s", "gap_to_bound", "ratio_to"} <= case.keys()
-        assert case["per_point_s"] == pytest.approx(case["median_s"] / 10.0)
+        assert {"name", "alias", "median_s", "p95_s", "gap_to_bound", "ratio_to"} <= case.keys()
+        mission = case["mission"]
+        if mission is not None:
+            assert {"start_s", "end_s", "down_bytes", "up_bytes", "isl_bytes", "binds"} <= mission.keys()
+            assert mission["rounds"] == 2
+            assert case["per_point_s"] == pytest.approx(mission["length_s"] / 10.0)
 
 
 def test_the_page_of_a_comparison_of_two_models_holds_both_and_needs_no_network(tmp_path) -> None:
@@ -96,6 +114,7 @@ def test_the_page_of_a_comparison_of_two_models_holds_both_and_needs_no_network(
     assert all(f'<h2>{name}</h2><p class="answer">The split ' in page for name in names)
     assert "<script src" not in page
     assert page.index("What binds is") < page.index("How long a round takes")
+    assert "images-down: raw images down, the ground trains alone" in page
 
 
 @pytest.mark.parametrize(

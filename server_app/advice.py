@@ -1,0 +1,55 @@
+"""What to know before a run: what crosses far more often than it has to, and the keys that change that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mission.quantities import spoken_bytes
+from mission.schema import Scenario
+from server_app.planning import Framing, mission_of, row_bytes_of
+from splitmodel.published import Profile
+from splitmodel.training import VIEWS
+from strategies.workload import Mode
+
+_WORTH_A_WORD = 2.0  # times as many bytes as the images have
+_BYTES_PER_GB = 1e9
+
+
+def advice(scenario: Scenario, costs: Profile, samples: Sequence[int], framing: Framing) -> list[str]:
+    """Return warnings about the bytes of a mission of the split, none where it brings down less than twice its images.
+
+    Args:
+        scenario: The resolved scenario.
+        costs: Sizes of the model's parts.
+        samples: Training images of each satellite.
+        framing: What messages are sent in.
+    """
+    training = scenario.training
+    if training.mode not in ("lora", "head"):
+        return []
+    images = mission_of(scenario, costs, samples, Mode.DOWNLINK, framing=framing)[0].c1_bytes * sum(samples)
+    features = _features_bytes(scenario, costs, samples, framing)
+    if features < _WORTH_A_WORD * images:
+        return []
+    said = (
+        f"over {training.rounds} rounds the features outweigh the images {features / images:.3g} times "
+        f"({spoken_bytes(features)} against {spoken_bytes(images)})"
+    )
+    ways = []
+    if training.augment != "none":
+        once = scenario.model_copy(update={"training": training.model_copy(update={"augment": "none"})})
+        size = _features_bytes(once, costs, samples, framing)
+        ways.append(f'training.augment = "none" makes that {spoken_bytes(size)}')
+    if training.mode == "lora":
+        room = sum(samples) * VIEWS[training.augment] * row_bytes_of(scenario, costs) / _BYTES_PER_GB
+        if room > scenario.crossings.cache_gb:
+            kept = scenario.crossings.model_copy(update={"cache_gb": 1.01 * room})
+            size = _features_bytes(scenario.model_copy(update={"crossings": kept}), costs, samples, framing)
+            ways.append(f"crossings.cache_gb = {1.01 * room:.3g} keeps all of them: {spoken_bytes(size)}")
+    return ["; ".join([said, *ways])]
+
+
+def _features_bytes(scenario: Scenario, costs: Profile, samples: Sequence[int], framing: Framing) -> float:
+    """Bytes of features and their names over all rounds."""
+    rounds = mission_of(scenario, costs, samples, Mode(scenario.training.mode), framing=framing)
+    return sum(one.c1_bytes for one in rounds) * sum(samples)

@@ -1,0 +1,170 @@
+"""Whole missions: what crosses once is counted once, all cases end at the same line, and what binds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from synthetic_worlds import RATES, make_workload, make_world
+
+from mission.orbits import constellation_of, contact_plan_of
+from mission.scenario import load_scenario
+from orbit.contact_plan import LinkKind
+from server_app.planning import mission_of
+from splitmodel.published import published, published_profiles
+from strategies.mission_totals import (
+    CONTACTS,
+    DOWNLINK,
+    ON_BOARD,
+    ON_GROUND,
+    UPLINK,
+    Case,
+    plan_mission,
+    rounds_to_plan,
+)
+from strategies.network import NoRouteError
+from strategies.plan import Kind
+from strategies.planner import plan_round
+from strategies.round_state import RoundState
+from strategies.workload import ComputeRates, Mode, Resources, Switches, Workload
+
+WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(38) for k in range(6)])
+BEST = Switches.parse("parallel", "topology-aware", "min-latency")
+
+
+def case(workloads: tuple[Workload, ...], switches: Switches = BEST, **more: Workload) -> Case:
+    return Case("tried", "", "a case", workloads, switches, **more)
+
+
+def test_a_mission_is_its_rounds_one_after_the_other_with_antennas_left_pointed() -> None:
+    first = make_workload(6, 100)
+    workloads = (first, dataclasses.replace(first, cached_fraction=0.5), first)
+    mission = plan_mission(WORLD, case(workloads), RATES, Resources(), 500.0)
+    now_s, pointed, ends_s, down = 500.0, frozenset(), [], 0.0
+    for workload in workloads:
+        plan = plan_round(
+            WORLD, workload, RATES, Resources(), BEST, start_s=now_s, state=RoundState(pointed=pointed)
+        )
+        now_s, pointed = plan.end_s, plan.pointed
+        ends_s.append(now_s)
+        down += plan.activities["bytes"][plan.activities["link"] == LinkKind.DOWNLINK].sum()
+    assert mission.round_ends_s == pytest.approx(ends_s)
+    assert mission.end_s == mission.round_ends_s[-1]
+    assert mission.down_bytes == pytest.approx(down)
+    assert (mission.rounds, mission.planned) == (3, 3)
+
+
+def test_images_that_cross_once_are_counted_once() -> None:
+    first = make_workload(6, 100, "downlink")
+    again = dataclasses.replace(first, c1_bytes=0.0)
+    mission = plan_mission(WORLD, case((first, again, again, again)), RATES, Resources(), 0.0)
+    assert mission.down_bytes == pytest.approx(600 * first.c1_bytes)
+    assert mission.ground_compute_s == pytest.approx(4 * 600 * first.ground_flops / RATES.ground_flops)
+    assert mission.onboard_compute_s == 0.0
+
+
+def test_the_enrolment_is_part_of_the_mission_but_no_round_of_it() -> None:
+    work, enrolment = make_workload(6, 100), make_workload(6, 8, "head")
+    alone = plan_mission(WORLD, case((work,)), RATES, Resources(), 0.0)
+    mission = plan_mission(WORLD, case((work,), enrolment=enrolment), RATES, Resources(), 0.0)
+    assert mission.rounds == len(mission.round_ends_s) == 1
+    assert mission.down_bytes > alone.down_bytes + 6 * 8 * enrolment.c1_bytes - 1.0
+    assert mission.end_s > alone.end_s
+
+
+def test_rounds_that_are_interpolated_come_near_to_those_that_are_planned() -> None:
+    first = make_workload(6, 200)
+    workloads = tuple(dataclasses.replace(first, cached_fraction=1.0 - 0.8**number) for number in range(12))
+    whole = plan_mission(WORLD, case(workloads), RATES, Resources(), 0.0)
+    few = plan_mission(WORLD, case(workloads), RATES, Resources(), 0.0, most_planned=4)
+    assert few.planned <= 5 < whole.planned == 12
+    assert few.down_bytes == pytest.approx(whole.down_bytes, rel=0.01)
+    assert few.up_bytes == pytest.approx(whole.up_bytes, rel=0.01)
+    assert few.length_s == pytest.approx(whole.length_s, rel=0.15)
+
+
+def test_the_first_round_of_every_kind_is_planned_and_no_more_than_asked_for() -> None:
+    images = make_workload(6, 100, "downlink")
+    again = dataclasses.replace(images, c1_bytes=0.0)
+    last = dataclasses.replace(again, update_bytes=5e3)
+    assert rounds_to_plan((images, *[again] * 18, last), 4) == [0, 1, 19]
+    lora = make_workload(6, 100, "onboard-lora")
+    assert rounds_to_plan([lora] * 20, 3) == [0, 3, 19]
+    assert rounds_to_plan([lora] * 3, None) == [0, 1, 2]
+
+
+def test_a_mission_that_does_not_end_within_the_contact_plan_says_so() -> None:
+    work = make_workload(6, 100, "downlink", raw_bytes=1e9)
+    with pytest.raises(NoRouteError):
+        plan_mission(WORLD, case((work, work)), RATES, Resources(), 0.0)
+
+
+@pytest.mark.parametrize("mode", [Mode.DOWNLINK, Mode.FEATURES, Mode.LORA])
+def test_a_head_that_the_ground_has_trained_is_on_board_of_all_at_the_end(mode) -> None:
+    changes = {
+        "training.rounds": 3,
+        "horizon_h": 6.0,
+        "planning.profile": "DOFA-base",
+        "planning.samples": 16,
+    }
+    if mode is Mode.LORA:  # otherwise it is averaged in every round
+        changes |= {"training.adapter": "shared", "training.head": "shared"}
+    scenario = load_scenario("demo", changes)
+    world = contact_plan_of(scenario, constellation_of(scenario))
+    count, costs = len(world.satellites), published("DOFA-base")
+    workloads = mission_of(scenario, costs, [16] * count, mode)
+    assert len(workloads) == 3
+    assert [work.update_bytes > 0 for work in workloads] == [False, False, True]
+    assert workloads[-1].update_bytes == pytest.approx(costs.head_bytes, abs=400)  # with its header
+    plan = plan_round(world, workloads[-1], RATES, Resources(), BEST, start_s=0.0)
+    assert set(plan.of_kind(Kind.UPDATE)["peer"].tolist()) >= set(range(count))
+    assert plan.of_kind(Kind.UPDATE)["end_s"].max() <= plan.end_s
+
+
+@pytest.mark.parametrize(
+    ("work", "rates", "binds"),
+    [
+        (make_workload(6, 100, "onboard-lora"), RATES, ON_BOARD),
+        (make_workload(6, 100, "downlink"), ComputeRates(0.5e12, 0.05e12), ON_GROUND),
+        (make_workload(6, 2000, feature_bits=64.0), ComputeRates(50e12, 5e15), DOWNLINK),
+        (
+            make_workload(6, 400, "head", hidden_bits=64.0, full_return=True, cached_fraction=1.0),
+            RATES,
+            UPLINK,
+        ),
+    ],
+)
+def test_what_is_hardly_ever_idle_binds(work, rates, binds) -> None:
+    # Long passes, so that nobody waits for one.
+    world = make_world(2, 3, 2, [(k, k % 2, 0.0, 30_000.0) for k in range(6)])
+    assert plan_mission(world, case((work,)), rates, Resources(), 0.0).binds == binds
+
+
+def test_where_passes_are_rare_the_wait_for_contacts_binds() -> None:
+    rare = make_world(
+        2, 3, 2, [(k, k % 2, 9000.0 + 400.0 * k + 9000.0 * t, 300.0) for t in range(3) for k in range(6)]
+    )
+    own = Switches.parse("none", "own-window", "none")
+    assert plan_mission(rare, case((make_workload(6, 50),), own), RATES, Resources(), 0.0).binds == CONTACTS
+
+
+def test_a_published_model_takes_images_of_whole_bytes_a_value() -> None:
+    # A patch embedding takes two operations for each value of the image and each channel of a token.
+    values = {
+        name: costs.embedding_flops / 2.0 / costs.hidden for name, costs in published_profiles().items()
+    }
+    assert values["Prithvi-EO-2.0-300M (T1)"] == 224 * 224 * 6
+    for name, costs in published_profiles().items():
+        assert costs.image_bytes / values[name] in (1.0, 2.0)
+    assert published("Prithvi-EO-2.0-300M (T1)").image_bytes == 224 * 224 * 6 * 2
+
+
+def test_an_image_crosses_in_the_bytes_of_the_data_unless_the_scenario_says_otherwise() -> None:
+    scenario = load_scenario("paper", {})
+    costs = published("Prithvi-EO-2.0-300M (T1)")
+    counted = mission_of(scenario, costs, [100] * 72, Mode.DOWNLINK)[0].c1_bytes
+    assert counted == pytest.approx(602_112, rel=0.001)
+    given = load_scenario("paper", {"planning.image_bytes": 3072})
+    assert mission_of(given, costs, [100] * 72, Mode.DOWNLINK)[0].c1_bytes == pytest.approx(3072, rel=0.05)
+    assert np.isclose(mission_of(scenario, costs, [100] * 72, Mode.DOWNLINK)[1].c1_bytes, 0.0)

@@ -1,0 +1,107 @@
+"""No sentence of a verdict contradicts another, or the figures that it is made of."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strategies.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
+from strategies.verdict import verdict
+
+CALLED = {
+    "The split": SPLIT,
+    "On-board LoRA": ONBOARD_LORA,
+    "Bringing the images down": IMAGES_DOWN,
+    "Bringing features and labels down once": FEATURES_DOWN,
+}
+UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def mission(length_s: float | None, size: float = 1e9) -> dict | None:
+    if length_s is None:
+        return None
+    return {"length_s": length_s, "down_bytes": size, "up_bytes": size / 50, "binds": "the downlink"}
+
+
+def comparison(lengths: dict[str, float | None], **more: object) -> dict:
+    cases = [{"name": name, "title": name, "mission": mission(length)} for name, length in lengths.items()]
+    return {"cases": cases, "rounds": 20, "starts": 1, "edges": [], **more}
+
+
+lengths = st.fixed_dictionaries(
+    {name: st.one_of(st.none(), st.floats(1.0, 1e6)) for name in HEADLINE}
+).filter(lambda found: any(found.values()))
+
+
+@given(lengths)
+def test_the_first_sentence_names_what_is_over_first_and_whether_the_split_pays(
+    found: dict[str, float | None],
+) -> None:
+    first, *rest = verdict(comparison(found))
+    ended = {name: length for name, length in found.items() if length}
+    shortest = min(ended.values())
+    called, pays, number, unit = re.match(
+        r"(.*?) (pays|is over first) here: 20 rounds take ([\d.]+) (s|min|h|d)", first
+    ).groups()
+    assert ended[CALLED[called]] == shortest
+    assert (pays == "pays") == (CALLED[called] == SPLIT)
+    assert abs(float(number) * UNITS_S[unit] - shortest) <= 0.006 * shortest + 0.5 * UNITS_S[unit] * 0.1
+    said = " ".join(rest)
+    if pays == "pays":
+        assert "times as long" not in said
+        assert "not pay" not in said
+    elif found[SPLIT]:
+        factor = float(re.search(r"The split takes ([\d.e+]+) times as long", said)[1])
+        assert abs(factor - found[SPLIT] / shortest) <= 0.01 * factor
+    if "must stay on board, the split pays" in said:
+        assert found[ONBOARD_LORA] is None or found[SPLIT] < found[ONBOARD_LORA]
+    if "must stay on board, the split does not pay" in said:
+        assert found[SPLIT] >= found[ONBOARD_LORA]
+
+
+@given(lengths)
+def test_what_does_not_end_is_said_so(found: dict[str, float | None]) -> None:
+    said = " ".join(verdict(comparison(found)))
+    for called, name in CALLED.items():
+        if not found[name]:
+            assert re.search(f"(?i){called} does not end within the contact plan", said)
+
+
+def test_without_a_mission_that_ends_there_is_no_verdict_but_advice() -> None:
+    [said] = verdict(comparison(dict.fromkeys(HEADLINE)))
+    assert "Plan for longer, with horizon_h" in said
+    assert verdict({"cases": [{"name": SPLIT}]}) == []
+
+
+def test_an_edge_is_a_value_with_its_unit_and_the_answer_beyond_it() -> None:
+    base = {"title": "the downlink of each antenna", "knob": "downlink", "unit": "Mbit/s", "value": 20.0}
+    counted = {"title": "the number of stations", "knob": "stations", "unit": "", "value": 4.0}
+    edges = [
+        base | {"edge": 7.85, "above": False, "turns": True, "winner": ONBOARD_LORA},
+        base | {"edge": 80.0, "above": True, "turns": False, "winner": SPLIT},
+        counted | {"edge": 2, "above": False, "turns": True, "winner": None},
+    ]
+    said = verdict(comparison(dict.fromkeys(HEADLINE, 100.0) | {SPLIT: 10.0}, edges=edges))
+    assert (
+        "The downlink of each antenna (now 20 Mbit/s): below 7.85 Mbit/s on-board LoRA is over first; "
+        "up to 80 Mbit/s the answer stays."
+    ) in said
+    assert "The number of stations (now 4): at 2 or fewer no mission ends within the contact plan." in said
+
+
+def test_where_the_closed_form_does_not_hold_it_says_so() -> None:
+    rho = {"law": 0.2, "planned": 0.21, "bound_by": "transfer"}
+    [*_, said] = verdict(comparison(dict.fromkeys(HEADLINE, 1.0), rho=rho))
+    assert "bound by the downlink" in said
+    assert "does not hold here" not in said
+    [*_, said] = verdict(comparison(dict.fromkeys(HEADLINE, 1.0), rho=rho | {"planned": 0.9}))
+    assert "does not hold here" in said
+
+
+def test_missions_that_are_nearly_as_long_are_called_so() -> None:
+    said, *_ = verdict(
+        comparison({SPLIT: 100.0, ONBOARD_LORA: 300.0, IMAGES_DOWN: 103.0, FEATURES_DOWN: 200.0})
+    )
+    assert said.endswith("Less than 5 % apart: the split and bringing the images down.")
