@@ -14,8 +14,8 @@
 The last five are baselines without a bar.
 
 Each is `skysplit run eurosat` with the paths of SKYSPLIT_DATA. Beside the accuracy: medians of mission time, of what
-came down to the ground and went up, and of the wall. `--cases shared,head --seeds 7` runs a part of it. Ends with a
-line of JSON; the exit status is 1 if a bar of a case that ran is missed.
+The last ones, from onboard-head on, are baselines without a bar.
+the exit status is 1 if a bar of a case that ran is missed.
 """
 
 from __future__ import annotations

@@ -194,6 +194,10 @@ class _Flight:
         self.clock = _Clock(plan.start_s)
         self.last_s = plan.start_s
         self.finish_s = np.full(self.satellites, plan.start_s)
+        self.trained_alone = False
+        self.computed_s = (
+            plan.start_s
+        )  # when the ground is done with what has come, where it trains by itself
         self.links: dict[tuple[int, int], _Link] = {}
         self.data_s = self._session_starts()
         self.openings = self._openings()
@@ -363,7 +367,7 @@ class _Flight:
                     self.on_ground[source][first:end] = True
                     self.pieces_left -= 1
                     self.done()
-                    self._on_features()
+                    self._on_features(source, first, end)
                 elif row["kind"] == Kind.GATHER:
                     self.done()
                     come(source, first, peer)
@@ -416,24 +420,38 @@ class _Flight:
                 if node == source and (source, first) not in done:
                     self.clock.at(self.plan.start_s, lambda s=source, b=first: come(s, b, s))
 
-    def _on_features(self) -> None:
+    def _on_features(self, source: int, first: int, end: int) -> None:
         if getattr(self, "ground", None) is not None:
             self.ground.go()
-        if self.workload.central and not self.pieces_left:
-            self._train_on_the_ground()
+        if self.workload.central:
+            self._compute(end - max(first, min(self._passed(source), end)))
+            if not self.pieces_left:
+                self._train_on_the_ground()
 
     def _central(self) -> None:
+        """The ground by itself: what has come already is computed at once."""
+        for source, there in self.on_ground.items():
+            done = min(self._passed(source), len(there))
+            self._compute(int(there[done:].sum()))
         if not self.pieces_left:
             self.clock.at(self.plan.start_s, self._train_on_the_ground)
 
+    def _passed(self, satellite: int) -> int:
+        return int(self.state.done[satellite]) if self.state.done else 0
+
+    def _compute(self, count: int) -> None:
+        begin_s = max(self.computed_s, self.clock.now_s)
+        self.computed_s = begin_s + count * self.workload.ground_flops / self.rates.ground_flops
+
     def _train_on_the_ground(self) -> None:
-        """The ground by itself, all passes over all images."""
-        done = np.asarray(self.state.done or np.zeros(self.satellites, int))
-        samples = np.asarray(self.workload.samples)
-        left = float(np.maximum(samples * self.workload.passes - done, 0).sum())
-        time_s = self.clock.now_s + left * self.workload.ground_flops / self.rates.ground_flops
+        """All later passes over all samples, after the first has been over each as it came."""
+        for satellite, count in enumerate(self.workload.samples):
+            later = count * (self.workload.passes - 1)
+            self._compute(later - max(0, self._passed(satellite) - count))
+        time_s, samples = self.computed_s, np.asarray(self.workload.samples)
 
         def over() -> None:
+            self.trained_alone = True
             for satellite in np.flatnonzero(samples).tolist():
                 self.over(satellite)
 
@@ -823,7 +841,9 @@ class _Weights:
         flight = self.flight
         if satellite in flight.trained_s:
             return False
-        return flight.workload.central or flight.ground is None or flight.ground.finished(satellite)
+        if flight.workload.central:
+            return flight.trained_alone
+        return flight.ground is None or flight.ground.finished(satellite)
 
     def _sum_ready(self, send: _Send, piece: int) -> bool:
         node = int(send.row["node"])

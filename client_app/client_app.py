@@ -119,12 +119,12 @@ def train(message: Message, context: Context) -> Message:
             states = state.load_kept_states(context, len(on_board.images), VIEWS[training.augment], shape)
         if training.mode == "onboard-head":
             assert states is not None
-            progress = train_head_alone(task, on_board, model, states)
+            come_to = train_head_alone(task, on_board, model, states)
         else:
-            progress = train_whole_round(task, on_board, model, states)
+            come_to = train_whole_round(task, on_board, model, states)
         if states is not None:
             state.save_kept_states(context, states)
-        return _trained(message, on_board, progress, parts, {})
+        return _trained(message, on_board, come_to, parts, {})
 
     journal = _journal(context, briefing)
     if journal is not None:
@@ -144,7 +144,9 @@ def train(message: Message, context: Context) -> Message:
                 send_labelled_features(task, on_board, crossings, sent)
                 state.save_sent(context, sent)
             elif not state.images_are_sent(context):
-                send_images(on_board.images, crossings, training.batch_size)
+                # In the order in which the ground's first pass takes them, also where they are sent again later.
+                batches = replace(task, number=1).batches(len(on_board.images))
+                send_images(on_board.images, crossings, batches[: len(batches) // training.local_epochs])
                 state.save_images_are_sent(context)
         return _trained(message, on_board, Progress(), parts, {"bytes-up": crossings.bytes_up})
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
 from client_app.crossings import Crossings, MicroBatch
 from relay.wire import Kind
 from splitmodel.imagery import ImageSet
+from splitmodel.training import Batch
 
 
-def send_images(images: ImageSet, crossings: Crossings, batch_size: int) -> None:
-    """Send the whole share in batches; the ground acknowledges each before the next is read."""
-    for number, first in enumerate(range(0, len(images), batch_size)):
-        indices, place = np.arange(first, min(first + batch_size, len(images))), MicroBatch(number)
-        crossings.send_raw(Kind.IMAGES, place, images.pixels(indices))
-        crossings.send_raw(Kind.LABELS, place, images.labels[indices])
+def send_images(images: ImageSet, crossings: Crossings, batches: Sequence[Batch]) -> None:
+    """Send the images of these batches in their order; the ground acknowledges each batch before the next is read."""
+    for number, batch in enumerate(batches):
+        place = MicroBatch(number)
+        crossings.send_raw(Kind.IMAGES, place, images.pixels(batch.indices))
+        crossings.send_raw(Kind.LABELS, place, images.labels[batch.indices])
         crossings.receive(Kind.LABELS, place)

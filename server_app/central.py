@@ -1,13 +1,14 @@
 """The ground trains alone, in one place, on what satellites have given it: images, or features with labels.
 
 Its steps are those of split training, as many and as large, but for two things: each mixes the images of all
-satellites, and of what crosses only features are encoded. The muster is that of split training, so that the head starts
-alike.
+satellites, and of what crosses only features are encoded. The first pass of a round in which something comes takes the
+images in the order in which they are planned to come, as it begins before all are there; others mix all by chance.
+The muster is that of split training, so that the head starts alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -23,12 +24,13 @@ from server_app.backbone import BackboneSteps, Request
 from server_app.given_features import GivenFeatures
 from server_app.given_images import GivenImages
 from server_app.ground import SHARED, Ground, Parcels
+from server_app.mixed_batches import mixed_batches
 from splitmodel import step as split_step
 from splitmodel.adapters import exchanged_parts, trainable_state
 from splitmodel.crossing import EXACT
 from splitmodel.kept_states import KeptStates
 from splitmodel.parts import SplitModel
-from splitmodel.training import VIEWS, learning_rate
+from splitmodel.training import VIEWS, Batch, learning_rate
 from strategies.federated import TrainedOnGround
 from strategies.schedule import Schedule
 
@@ -57,6 +59,7 @@ class CentralGround:
         self._scenario = scenario
         self._run = run
         self._round = 0
+        self._first_pass: list[tuple[int, int]] = []
         self._model: SplitModel
         self._samples: Mapping[str, int] = {}
         self._given = given
@@ -82,6 +85,8 @@ class CentralGround:
     def begin_round(self, number: int, schedule: Schedule) -> None:
         """Accept what is given in a round."""
         self._round = number
+        order = list(self._samples)
+        self._first_pass = [(order.index(name), count) for name, count in schedule.first_pass]
         self._given.begin_round(number)
 
     def first_served(self, satellites: Collection[str]) -> str | None:
@@ -131,7 +136,7 @@ class CentralGround:
         head = torch.optim.AdamW(
             model.head.parameters(), lr=training.head_learning_rate, weight_decay=training.weight_decay
         )
-        batches = self._given.batches(self._round)
+        batches = self._batches(self._round, self._first_pass)
         if not self._steps.adapters:
             self._keep_pooled_states()
         loss_N, correct_N = np.zeros((2, len(labels_N)))
@@ -155,12 +160,16 @@ class CentralGround:
             correct_N[batch.indices] += (result.logits.argmax(-1) == labels_B).numpy()
         return loss_N / training.local_epochs, correct_N / training.local_epochs
 
+    def _batches(self, number: int, first_pass: Sequence[tuple[int, int]]) -> list[Batch]:
+        counts = list(self._samples.values())
+        return mixed_batches(self._scenario.training, self._scenario.seed, number, counts, first_pass)
+
     def _keep_pooled_states(self) -> None:
         """See what is new through the frozen backbone, in the batches in which it was seen before a run was resumed."""
         first = 1 if self._pooled.empty else self._round
         for earlier in range(first, self._round + 1):
             size = self._scenario.training.batch_size
-            for batch in self._pooled.missing(self._given.batches(earlier), size):
+            for batch in self._pooled.missing(self._batches(earlier, ()), size):
                 self._pooled.put(batch, self._steps.infer(self._given.features(batch)))
 
     def _acknowledgement(self, request: Manifest) -> tuple[Manifest, Buffer]:

@@ -20,9 +20,10 @@ from relay.wire import Buffer, Kind, Manifest
 from server_app.arrivals import Arrived, UnexpectedParcel
 from server_app.given_images import require_labels
 from server_app.ground import Ground
+from server_app.mixed_batches import own_batches
 from splitmodel import codecs
 from splitmodel.parts import SplitModel
-from splitmodel.training import VIEWS, Batch, new_batches, round_batches, round_seed
+from splitmodel.training import VIEWS, Batch, new_batches
 
 
 @dataclass(eq=False)
@@ -140,25 +141,6 @@ class GivenFeatures:
                 raise UnexpectedParcel(f"{name}: features or labels of {missing} images are missing")
         return torch.from_numpy(np.concatenate([share.labels for share in self._shares.values()]))
 
-    def batches(self, number: int) -> list[Batch]:
-        """The batches of a round, in order; each mixes the images of all satellites.
-
-        An image comes under the view that its satellite's own batches have it under.
-        """
-        training, total = self._scenario.training, int(self._firsts[-1])
-        seed = round_seed(self._scenario.seed, 0, number)
-        mixed = round_batches(total, training.batch_size, training.local_epochs, 1, seed)
-        per_epoch = len(mixed) // training.local_epochs
-        views_EN = np.zeros((training.local_epochs, total), np.int64)
-        for share, first in zip(self._shares.values(), self._firsts, strict=False):
-            own = self._own_batches(share, number)
-            for position, batch in enumerate(own):
-                views_EN[position * training.local_epochs // len(own), first + batch.indices] = batch.views
-        return [
-            Batch(batch.indices, views_EN[position // per_epoch, batch.indices])
-            for position, batch in enumerate(mixed)
-        ]
-
     def features(self, batch: Batch) -> Tensor:
         """Features of a batch, shape (B, tokens, hidden), as they crossed."""
         rows = np.stack(list(self._rows_of(batch)))
@@ -173,9 +155,8 @@ class GivenFeatures:
 
     def _own_batches(self, share: _Share, number: int) -> list[Batch]:
         """The batches of a satellite's own in a round: they say which views are new, and when."""
-        training, (samples, views) = self._scenario.training, share.known.shape
-        seed = round_seed(self._scenario.seed, share.index, number)
-        return round_batches(samples, training.batch_size, training.local_epochs, views, seed)
+        scenario = self._scenario
+        return own_batches(scenario.training, scenario.seed, share.index, len(share.known), number)
 
 
 def _next_of(share: _Share) -> str:

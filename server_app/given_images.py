@@ -11,10 +11,11 @@ from torch import Tensor
 from mission.schema import Scenario
 from relay.wire import Buffer, Kind, Manifest
 from server_app.arrivals import UnexpectedParcel
+from server_app.mixed_batches import first_pass_of, own_batches
 from splitmodel import step as split_step
 from splitmodel.imagery import to_BCHW
 from splitmodel.parts import SplitModel
-from splitmodel.training import VIEWS, Batch, round_batches, round_seed, view
+from splitmodel.training import Batch, view
 
 
 class GivenImages:
@@ -67,21 +68,19 @@ class GivenImages:
                 raise UnexpectedParcel(
                     f"{name}: found {found[0]} images and {found[1]} labels, wanted {count} of both"
                 )
-        self._pixels_NHWC = np.concatenate([part for name in self._samples for part in self._images[name]])
-        return torch.from_numpy(
-            np.concatenate([part for name in self._samples for part in self._labels[name]])
-        )
+        self._pixels_NHWC = self._in_order(self._images)
+        return torch.from_numpy(self._in_order(self._labels))
 
-    def batches(self, number: int) -> list[Batch]:
-        """The batches of a round, in order; each mixes the images of all satellites."""
-        training = self._scenario.training
-        return round_batches(
-            sum(self._samples.values()),
-            training.batch_size,
-            training.local_epochs,
-            VIEWS[training.augment],
-            round_seed(self._scenario.seed, 0, number),
-        )
+    def _in_order(self, came: Mapping[str, list[np.ndarray]]) -> np.ndarray:
+        """All satellites' arrays one after the other, by image; they came in the order of the first pass of round 1."""
+        scenario, parts = self._scenario, []
+        for satellite, (name, count) in enumerate(self._samples.items()):
+            if not count:
+                continue
+            own = own_batches(scenario.training, scenario.seed, satellite, count, 1)
+            order = np.concatenate([batch.indices for batch in first_pass_of(own, scenario.training)])
+            parts.append(np.concatenate(came[name])[np.argsort(order)])
+        return np.concatenate(parts)
 
     def features(self, batch: Batch) -> Tensor:
         """Features of a batch, shape (B, tokens, hidden)."""

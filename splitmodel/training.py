@@ -68,17 +68,18 @@ def round_batches(samples: int, batch_size: int, epochs: int, views: int, seed: 
 
 
 def new_batches(batches: Sequence[Batch], known: NDArray[np.bool_], batch_size: int) -> list[Batch]:
-    """Images and views of these batches that are not known, each once, in batches of their own.
+    """Images and views of these batches that are not known, each once, in their order, in batches of their own.
 
     Args:
         batches: Of a round.
         known: By image and view, shape (samples, views).
         batch_size: Largest batch.
     """
-    wanted = np.zeros_like(known)
-    for batch in batches:
-        wanted[batch.indices, batch.views] = True
-    new = np.argwhere(wanted & ~known)
+    views = known.shape[1]
+    wanted = np.concatenate([batch.indices * views + batch.views for batch in batches] or [np.zeros(0, int)])
+    first = np.sort(np.unique(wanted, return_index=True)[1])
+    wanted = wanted[first]
+    new = np.stack(np.divmod(wanted[~known.reshape(-1)[wanted]], max(1, views)), axis=1)
     return [
         Batch(part[:, 0], part[:, 1])
         for part in np.array_split(new, max(1, -(-len(new) // batch_size)))

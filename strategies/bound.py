@@ -139,8 +139,10 @@ class TrainingBound:
             return 1.0
         steps = self._serial(reach)
         if workload.central:
-            ends_s = steps.last_features_s() + todo.ground_s
-            return float(max(float(ends_s.max()), self.start_s + todo.ground_s) <= until_s)
+            begun_s = float(steps.first_s()[todo.answers > 0].min(initial=np.inf))
+            last_s = np.where(todo.features > 0, steps.last_features_s() + steps.tail_s(), self.start_s)
+            computed_s = begun_s + todo.ground_s if todo.answers.any() else self.start_s
+            return float(max(float(last_s.max()), computed_s) <= until_s)
         if (steps.end_s() > deadline_s).any():
             return 0.0
         if (steps.last_features_s() > np.where(todo.features > 0, deadline_s - steps.tail_s(), np.inf)).any():

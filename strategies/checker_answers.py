@@ -175,28 +175,87 @@ def _head_training(case: Case) -> Iterator[Violation]:
 
 
 def _trained_by_the_ground(case: Case) -> Iterator[Violation]:
-    """Training in one place begins when the last image has come, pass after pass, on one processor."""
-    rows, demand = case.rows, case.demand
+    """Training in one place takes samples when they have come, on one processor, and pass after pass."""
+    rows, demand, start_s = case.rows, case.demand, case.plan.start_s
+    each_s = case.workload.ground_flops / case.rates.ground_flops
     down = case.of_kind(Kind.FEATURES)
     down = down[rows["link"][down] == LinkKind.DOWNLINK]
-    there_s = float((rows["end_s"][down] + case.owlt_s[down]).max(initial=case.plan.start_s))
+    come = [
+        _Come(int(row["satellite"]), int(row["first_sample"]), int(row["end_sample"]), *_times(case, index))
+        for index, row in zip(down, rows[down], strict=True)
+    ]
+    come += [
+        _Come(satellite, 0, int(demand.on_ground[satellite]), start_s, start_s)
+        for satellite in np.flatnonzero(demand.on_ground).tolist()
+    ]
     backbone = rows[rows["kind"] == Kind.BACKBONE]
-    for row in backbone[backbone["start_s"] < there_s - SLACK_S][:10]:
-        yield Violation(
-            "order",
-            f"{case.samples(row)} are computed from {row['start_s']:.3f} s on, the last image comes at {there_s:.3f} s",
-        )
-    now_s = there_s
+    for row in backbone[backbone["epoch"] == 0]:
+        first, end = int(row["first_sample"]), int(row["end_sample"])
+        mine = [
+            one for one in come if one.satellite == row["satellite"] and one.first < end and first < one.end
+        ]
+        begins_s = min((one.first_s for one in mine), default=np.inf)
+        last_s = max((one.last_s for one in mine), default=np.inf)
+        over_s = last_s + each_s  # the last one at least is computed when it is there
+        if row["start_s"] < begins_s - SLACK_S or row["end_s"] < over_s - SLACK_S:
+            yield Violation(
+                "order",
+                f"{case.samples(row)} are computed at {row['start_s']:.3f}–{row['end_s']:.3f} s, they come at "
+                f"{begins_s:.3f}–{last_s:.3f} s",
+            )
+    now_s = _computed_s(come, demand.begun(0), case.workload.micro_batch, each_s, start_s)
+    over_s = start_s
     for epoch in range(case.workload.passes):
         mine = backbone[backbone["epoch"] == epoch]
-        work_s = (
-            float((demand.split - demand.begun(epoch)).sum())
-            * case.workload.ground_flops
-            / case.rates.ground_flops
-        )
-        now_s = max(now_s, float(mine["start_s"].min(initial=np.inf)) if len(mine) else now_s) + work_s
-        if len(mine) and float(mine["end_s"].max()) < now_s - SLACK_S:
+        if not len(mine):
+            continue
+        if epoch:
+            work_s = float((demand.split - demand.begun(epoch)).sum()) * each_s
+            if mine["start_s"].min() < over_s - SLACK_S:
+                yield Violation(
+                    "order",
+                    f"pass {epoch} begins at {mine['start_s'].min():.3f} s, before the pass before it is over",
+                )
+            now_s = max(now_s, float(mine["start_s"].min())) + work_s
+        over_s = float(mine["end_s"].max())
+        if over_s < now_s - SLACK_S:
             yield Violation(
-                "compute",
-                f"the ground ends pass {epoch} at {mine['end_s'].max():.3f} s, it can at {now_s:.3f} s",
+                "compute", f"the ground ends pass {epoch} at {over_s:.3f} s, it can at {now_s:.3f} s"
             )
+
+
+@dataclass(frozen=True)
+class _Come:
+    """Samples of a satellite, of which the first micro-batch and the last are on the ground at these times."""
+
+    satellite: int
+    first: int
+    end: int
+    first_s: float
+    last_s: float
+
+
+def _times(case: Case, index: int) -> tuple[float, float]:
+    """When the first micro-batch of features, and when the last, has come over a downlink."""
+    row, owlt_s = case.rows[index], float(case.owlt_s[index])
+    lead = min(case.workload.micro_batch, int(row["end_sample"] - row["first_sample"]))
+    lead_s = lead * case.workload.c1_bytes * 8.0 / float(case.rate_bps[index])
+    return float(row["start_s"]) + lead_s + owlt_s, float(row["end_s"]) + owlt_s
+
+
+def _computed_s(
+    come: list[_Come], begun: np.ndarray, micro_batch: int, each_s: float, start_s: float
+) -> float:
+    """When one processor can be done at the earliest with samples that come in micro-batches at an even pace.
+
+    The first ``begun[k]`` samples of satellite ``k`` are done: what comes at or after some time is computed after it.
+    """
+    edges_s = np.unique([start_s, *(edge_s for one in come for edge_s in (one.first_s, one.last_s))])
+    left = np.zeros(len(edges_s))  # samples that come at or after each edge
+    for one in come:
+        count, todo = one.end - one.first, one.end - max(one.first, min(int(begun[one.satellite]), one.end))
+        length_s = max(one.last_s - one.first_s, 1e-9)
+        after = (count - min(micro_batch, count)) * (one.last_s - edges_s) / length_s
+        after = np.where(edges_s <= one.first_s, count, np.where(edges_s <= one.last_s, after, 0.0))
+        left += np.minimum(after, todo)
+    return float(np.where(left > 0, edges_s + left * each_s, start_s).max())

@@ -42,8 +42,9 @@ def ends(case: Case, weights: WeightRules) -> Iterator[Violation]:
     own = rows[np.isin(rows["kind"], (Kind.HEAD, Kind.TRAIN))]
     np.maximum.at(finish_s, own["satellite"], own["end_s"])
     if case.workload.central:
-        backbone = rows[rows["kind"] == Kind.BACKBONE]
-        np.maximum.at(finish_s, backbone["satellite"], backbone["end_s"])
+        # Each step mixes the samples of all: everybody's part is over with the last.
+        over_s = float(rows["end_s"][rows["kind"] == Kind.BACKBONE].max(initial=plan.start_s))
+        finish_s[case.trainers] = np.maximum(finish_s[case.trainers], over_s)
     yield from _told(case, "finish_s", finish_s, case.trainers)
     delivered_s = weights.delivered_s if case.workload.aggregate_bytes > 0 else finish_s
     there = case.trainers[np.isfinite(delivered_s[case.trainers])]

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Self
 
-from strategies.plan import Plan
+import numpy as np
+
+from strategies.plan import Kind, Plan
 
 
 class ScheduleError(ValueError):
@@ -34,12 +36,16 @@ class Schedule:
     ``updates[j]`` is how many updates of this round the shared adapter has had when batch ``j`` uses it: at most
     ``j``.
 
+    ``first_pass`` is for a ground that trains alone, on what still comes: runs of (satellite, samples) in the order in
+    which its first pass takes them; empty where nothing comes.
+
     Raises ``ScheduleError`` where a satellite's steps do not come as 0, 1, 2, …, two of them are in one batch, or a
     batch would use an adapter that its own gradients have made.
     """
 
     batches: tuple[BatchedStep, ...]
     updates: tuple[int, ...]
+    first_pass: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         counted: dict[str, int] = {}
@@ -78,6 +84,7 @@ class Schedule:
             ),
             # With an adapter each, what counts is the number of the satellite's step.
             tuple(min(updates[number], position) for position, number in enumerate(numbers)),
+            _first_pass(plan),
         )
 
     @cached_property
@@ -95,3 +102,22 @@ class Schedule:
 
     def _steps(self) -> Iterable[ScheduledStep]:
         return (step for batch in self.batches for step in batch)
+
+
+def _first_pass(plan: Plan) -> tuple[tuple[str, int], ...]:
+    """Samples in the order of their places in the windows in which the ground computes them."""
+    rows = plan.of_kind(Kind.BACKBONE)
+    rows = rows[rows["epoch"] == 0]
+    if len(plan.steps) or not len(rows) or not len(plan.of_kind(Kind.FEATURES)):
+        return ()
+    count = rows["end_sample"] - rows["first_sample"]
+    satellite, sample = (
+        np.repeat(rows["satellite"], count),
+        np.concatenate([np.arange(row["first_sample"], row["end_sample"]) for row in rows]),
+    )
+    part = (sample - np.repeat(rows["first_sample"], count) + 1.0) / np.repeat(count, count)
+    time_s = np.repeat(rows["start_s"], count) + part * np.repeat(rows["end_s"] - rows["start_s"], count)
+    taken = satellite[np.lexsort([sample, satellite, time_s])]
+    edges = np.flatnonzero(np.diff(taken, prepend=-1))
+    runs = np.diff(np.append(edges, len(taken)))
+    return tuple((plan.names[one], int(length)) for one, length in zip(taken[edges], runs, strict=True))

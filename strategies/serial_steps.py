@@ -64,7 +64,10 @@ class SerialSteps:
         if self.workload.onboard_share:
             return np.zeros(len(todo.samples))
         if self.workload.central:
-            return np.full(len(todo.samples), todo.ground_s)
+            # Of the first pass at least what arrives last, and then the passes over the samples of all.
+            again = np.minimum(todo.answers, todo.samples * (self.workload.passes - 1)).sum()
+            last = np.minimum(todo.features, 1.0)
+            return (last + again) * (todo.forward_s + todo.backward_s)
         computed_s = todo.tail_answers * (todo.forward_s + todo.backward_s)
         steps = todo.tail_full_steps + todo.tail_short_steps
         trips_s = _times(todo.tail_full_steps, self.full_trip_s) + _times(

@@ -280,9 +280,9 @@ class SplitRound:
         if delivery.left.any():
             return self._short(delivery.left, self.samples)
         if self.workload.central:
-            ready_s = max((block.last_s for block in delivery.blocks), default=self.start_s)
+            blocks = self._grounded_blocks() + delivery.blocks
             steps: Steps | None = central_steps(
-                self.workload, self.rates, self.samples, self.done, sessions, start_s=ready_s
+                self.workload, self.rates, self.samples, self.done, sessions, blocks, start_s=self.start_s
             )
         elif self.workload.crosses:
             blocks = self._grounded_blocks() + delivery.blocks

@@ -79,30 +79,65 @@ def central_steps(
     samples: np.ndarray,
     done: np.ndarray,
     sessions: np.ndarray,
+    blocks: Sequence[Block],
     *,
     start_s: float,
 ) -> Steps:
-    """Training in one place, from ``start_s`` on, when the last image has come: each step mixes all satellites' images.
+    """Training in one place: the first pass goes over samples as they arrive, later ones over those of all satellites.
 
-    The ``done[k]`` first samples times passes of satellite ``k`` are finished.
+    ``blocks`` hold all samples.  The ``done[k]`` first samples times passes of satellite ``k`` are finished.
     """
-    rows, now_s = [], start_s
-    for epoch in range(workload.passes):
+    pieces = _pieces(blocks, workload.micro_batch, done)
+    block, count = pieces["block"], pieces["end"] - pieces["first"]
+    # One after the other as they come: what is there when the computer is free is computed first.
+    work_s = count * workload.ground_flops / rates.ground_flops
+    waited_s = pieces["time_s"] - (np.cumsum(work_s) - work_s)
+    ends_s = np.maximum.accumulate(waited_s) + np.cumsum(work_s)
+    used = np.unique(block)
+    first, end = np.full(len(blocks), np.iinfo(np.int64).max), np.zeros(len(blocks), np.int64)
+    begin_s, end_s = np.full(len(blocks), np.inf), np.full(len(blocks), -np.inf)
+    np.minimum.at(first, block, pieces["first"])
+    np.maximum.at(end, block, pieces["end"])
+    np.minimum.at(begin_s, block, ends_s - work_s)
+    np.maximum.at(end_s, block, ends_s)
+    rows = [
+        activities(
+            len(used), kind=Kind.BACKBONE, satellite=[blocks[index].satellite for index in used],
+            start_s=begin_s[used], end_s=end_s[used], flops=(end - first)[used] * workload.ground_flops,
+            first_sample=first[used], end_sample=end[used],
+        )
+    ]  # fmt: skip
+    now_s = float(ends_s.max(initial=start_s))
+    for epoch in range(1, workload.passes):
         first = np.clip(done - epoch * samples, 0, samples)
         who = np.flatnonzero(samples > first)
         flops = (samples - first) * workload.ground_flops
-        end_s = now_s + float(flops.sum()) / rates.ground_flops
+        over_s = now_s + float(flops.sum()) / rates.ground_flops
         rows.append(
             activities(
-                len(who), kind=Kind.BACKBONE, satellite=who, start_s=now_s, end_s=end_s, flops=flops[who],
+                len(who), kind=Kind.BACKBONE, satellite=who, start_s=now_s, end_s=over_s, flops=flops[who],
                 first_sample=first[who], end_sample=samples[who], epoch=epoch,
             )
         )  # fmt: skip
-        now_s = end_s
+        now_s = over_s
     finish_s = np.where(samples > 0, now_s, start_s)
     return Steps(
         finish_s, np.concatenate(rows), sessions["data_s"].copy(), np.zeros(len(samples), int), now_s
     )
+
+
+def _pieces(blocks: Sequence[Block], size: int, done: np.ndarray) -> np.ndarray:
+    """The micro-batches of blocks that are not done, by the time at which each has come."""
+    rows = []
+    for index, block in enumerate(blocks):
+        begun = int(done[block.satellite])
+        pace_s = (block.last_s - block.first_s) / (block.end - block.first)
+        for first in range(block.first, block.end, size):
+            end = min(first + size, block.end)
+            if end > begun:
+                rows.append((index, max(first, begun), end, block.first_s + pace_s * (end - block.first)))
+    pieces = np.array(rows, [("block", "<i8"), ("first", "<i8"), ("end", "<i8"), ("time_s", "<f8")])
+    return pieces[np.argsort(pieces["time_s"], kind="stable")]
 
 
 @dataclass(eq=False)

@@ -22,6 +22,7 @@ from mission.orbits import constellation_of
 from mission.record import RunRecord, read_run
 from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Scenario
+from server_app.central import CentralGround
 from server_app.server_app import _require_emulable, fine_tune
 from splitmodel.adapters import LoraSettings, add_lora
 from splitmodel.heads import StandardisedHead
@@ -30,6 +31,7 @@ from splitmodel.parts import SplitModel, load_split
 from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import weights_dir
 from splitmodel.training import learning_rate, round_batches, round_seed, view
+from strategies.schedule import Schedule
 
 ON_GROUND = {"training.labels": "ground"}
 CLOSE = {"rtol": 1e-3, "atol": 1e-5}
@@ -65,11 +67,29 @@ def logits_of(model: SplitModel, images: ImageSet, index: int, under: int) -> to
     return model(pixels)[0]
 
 
+@pytest.fixture
+def first_passes(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
+    """By round, whose images the ground takes in its first pass, one by one, as the plan has it."""
+    found: dict[int, list[str]] = {}
+    begin_round = CentralGround.begin_round
+
+    def noted(ground: CentralGround, number: int, schedule: Schedule) -> None:
+        found[number] = [name for name, count in schedule.first_pass for _ in range(count)]
+        begin_round(ground, number, schedule)
+
+    monkeypatch.setattr(CentralGround, "begin_round", noted)
+    return found
+
+
 def ground_batches(
-    scenario: Scenario, shares: list[ImageSet], number: int
+    scenario: Scenario, shares: list[ImageSet], number: int, first_pass: list[str]
 ) -> Iterator[list[tuple[int, int, int]]]:
-    """Of each step of a round, satellite, image and view: mixed over satellites, seen as each of them would see it."""
-    training = scenario.training
+    """Of each step of a round, satellite, image and view, seen as each satellite would see it.
+
+    The first pass takes images as they come, where any comes, in the order in which satellites would train on them;
+    other passes are mixed over satellites.
+    """
+    training, names = scenario.training, constellation_of(scenario).names
     places = [(k, index) for k, images in enumerate(shares) for index in range(len(images))]
     mixed = round_batches(
         len(places), training.batch_size, training.local_epochs, 1, round_seed(scenario.seed, 0, number)
@@ -81,18 +101,28 @@ def ground_batches(
         for k, images in enumerate(shares)
     ]
     under: dict[tuple[int, int, int], int] = {}
+    first: dict[str, list[int]] = {name: [] for name in names}
     for k, batches in enumerate(own):
         for position, batch in enumerate(batches):
             epoch = position // (len(batches) // training.local_epochs)
             for index, one in zip(batch.indices.tolist(), batch.views.tolist(), strict=True):
                 under[epoch, k, index] = one
+                if not epoch:
+                    first[names[k]].append(index)
+    as_they_come = [(names.index(name), first[name].pop(0)) for name in first_pass]
+    steps = len(mixed) // training.local_epochs
     for position, batch in enumerate(mixed):
-        epoch = position // (len(mixed) // training.local_epochs)
-        yield [(*places[place], under[epoch, *places[place]]) for place in batch.indices.tolist()]
+        taken = [places[place] for place in batch.indices.tolist()]
+        if as_they_come and position < steps:
+            begin = sum(len(one.indices) for one in mixed[:position])
+            taken = as_they_come[begin : begin + len(taken)]
+        yield [(k, index, under[position // steps, k, index]) for k, index in taken]
 
 
 @pytest.mark.parametrize("mode", ["lora", "head"])
-def test_labels_on_the_ground_train_as_one_loop_over_all_images_in_one_place(fly: Mission, mode: str) -> None:
+def test_labels_on_the_ground_train_as_one_loop_over_all_images_in_one_place(
+    fly: Mission, first_passes: dict[int, list[str]], mode: str
+) -> None:
     settings = EXACT | ON_GROUND | {"training.mode": mode, "training.local_epochs": 2}
     scenario = load_scenario("demo", SMALL | settings)
     found = trained(fly(settings))
@@ -109,7 +139,8 @@ def test_labels_on_the_ground_train_as_one_loop_over_all_images_in_one_place(fly
     optimizers = [(torch.optim.AdamW(adapter, weight_decay=0.0), training.learning_rate)] if adapter else []
     for number in (1, 2):
         head = torch.optim.AdamW(model.head.parameters(), weight_decay=0.0)
-        steps = list(ground_batches(scenario, shares, number))
+        assert len(set(first_passes[number])) == len(shares)  # new views come in both rounds
+        steps = list(ground_batches(scenario, shares, number, first_passes[number]))
         for step, batch in enumerate(steps):
             progress = (number - 1 + step / len(steps)) / training.rounds
             both = [*optimizers, (head, training.head_learning_rate)]

@@ -49,12 +49,26 @@ def test_a_split_round_ends_as_planned_with_every_adapter_head_and_pipelining(
 
 
 @pytest.mark.parametrize("switches", ["b", "d", "e"])
-@pytest.mark.parametrize("mode", ["head", "downlink", "onboard-lora", "onboard-full"])
+@pytest.mark.parametrize(
+    "mode", ["head", "features", "downlink", "onboard-head", "onboard-lora", "onboard-full"]
+)
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_a_round_of_every_other_mode_ends_as_planned(mode, switches, epochs) -> None:
     workload = make_workload(6, 96, mode=mode, epochs=epochs)
     plan = plan_round(WORLD, workload, _MESSAGES, RESOURCES, LADDER[switches], start_s=0.0)
     assert_ends_as_planned(plan, WORLD, workload, _MESSAGES, RESOURCES)
+
+
+@pytest.mark.parametrize("switches", ["b", "d", "e"])
+@pytest.mark.parametrize("mode", ["features", "downlink"])
+@pytest.mark.parametrize("ground_flops", [50e12, 1e12])
+def test_a_head_that_the_ground_has_trained_by_itself_goes_up_as_planned(
+    mode, switches, ground_flops
+) -> None:
+    workload = dataclasses.replace(make_workload(6, 96, mode=mode, epochs=2), update_bytes=31e3)
+    rates = ComputeRates(RATES.satellite_flops, ground_flops)
+    plan = plan_round(WORLD, workload, rates, RESOURCES, LADDER[switches], start_s=0.0)
+    assert_ends_as_planned(plan, WORLD, workload, rates, RESOURCES)
 
 
 @pytest.mark.parametrize("changes", [{"onboard_share": True}, {"cached_fraction": 0.5}, {"epochs": 3}])

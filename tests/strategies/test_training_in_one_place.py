@@ -1,4 +1,4 @@
-"""The baseline that brings raw images down: the ground trains when it has them all, and asks nobody any more."""
+"""The ground trains by itself: on what comes while the rest is still on its way, and asks nobody any more."""
 
 from __future__ import annotations
 
@@ -8,33 +8,83 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, worlds
 
-from orbit.contact_plan import LinkKind
+from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.checker import check_plan
-from strategies.plan import Kind
+from strategies.plan import Kind, Plan
 from strategies.planner import plan_round
 from strategies.round_state import state_at
-from strategies.workload import Workload
+from strategies.schedule import Schedule
+from strategies.workload import ComputeRates, Workload
 
 
 def computed_s(workload: Workload) -> float:
     return sum(workload.samples) * workload.epochs * workload.ground_flops / RATES.ground_flops
 
 
-@drawn(15)
-@given(worlds(), st.sampled_from(list(LADDER)), st.integers(1, 3))
-def test_the_first_step_follows_the_last_image_and_all_steps_follow_without_a_pause(
-    case, switches, epochs
+def served_s(plan: Plan, world: ContactPlan, workload: Workload, rates: ComputeRates) -> float:
+    """When a queue is empty into which every micro-batch comes as its downlink carries it."""
+    come = []
+    for row in plan.of_kind(Kind.FEATURES):
+        if row["link"] != LinkKind.DOWNLINK:
+            continue
+        owlt_s = float(world.between(int(row["node"]), int(row["peer"]))["owlt_s"][0])
+        first, end = int(row["first_sample"]), int(row["end_sample"])
+        lead = min(workload.micro_batch, end - first)
+        # The first micro-batch takes its own time on the link, the rest comes at an even pace.
+        contacts = world.between(int(row["node"]), int(row["peer"]))
+        lead_s = lead * workload.c1_bytes * 8.0 / float(contacts["rate_bps"][0])
+        pace_s = (row["end_s"] - row["start_s"] - lead_s) / max(end - first - lead, 1)
+        for begin in range(first, end, workload.micro_batch):
+            until = min(begin + workload.micro_batch, end)
+            come.append((row["start_s"] + lead_s + pace_s * (until - first - lead) + owlt_s, until - begin))
+    now_s = 0.0
+    for time_s, count in sorted(come):
+        now_s = max(now_s, time_s) + count * workload.ground_flops / rates.ground_flops
+    return now_s
+
+
+@drawn(20)
+@given(
+    worlds(),
+    st.sampled_from(list(LADDER)),
+    st.integers(1, 3),
+    st.sampled_from(["downlink", "features"]),
+    st.sampled_from([1.0, 0.02]),
+)
+def test_the_first_pass_takes_images_as_they_come_and_later_ones_follow_without_a_pause(
+    case, switches, epochs, mode, speed
 ) -> None:
     world, split, resources = case
-    workload = make_workload(len(split.samples), split.samples, "downlink", epochs=epochs)
-    plan = plan_round(world, workload, RATES, resources, LADDER[switches], start_s=0.0)
-    assert check_plan(plan, world, workload, RATES, resources) == []
+    workload = make_workload(len(split.samples), split.samples, mode, epochs=epochs)
+    rates = ComputeRates(RATES.satellite_flops, RATES.ground_flops * speed)
+    plan = plan_round(world, workload, rates, resources, LADDER[switches], start_s=0.0)
+    assert check_plan(plan, world, workload, rates, resources) == []
     assert plan.lower_bound_s <= plan.makespan_s
-    down = plan.activities[plan.activities["link"] == LinkKind.DOWNLINK]
-    arrived_s = down["end_s"][down["kind"] == Kind.FEATURES].max()
-    steps = plan.of_kind(Kind.BACKBONE)
-    assert arrived_s <= steps["start_s"].min() <= arrived_s + 0.1  # light time
-    assert plan.end_s == pytest.approx(steps["start_s"].min() + computed_s(workload))
+    later_s = computed_s(workload) / speed * (epochs - 1) / epochs
+    assert plan.end_s == pytest.approx(served_s(plan, world, workload, rates) + later_s, rel=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["downlink", "features"])
+@pytest.mark.parametrize("switches", ["b", "d", "e"])
+def test_the_schedule_takes_each_sample_once_in_the_order_in_which_the_plan_computes_them(
+    mode: str, switches: str
+) -> None:
+    workload = make_workload(6, [100, 0, 37, 64, 1, 200], mode, epochs=2)
+    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER[switches], start_s=0.0)
+    found = Schedule.of(plan, plan.names).first_pass
+    taken = [plan.names.index(name) for name, count in found for _ in range(count)]
+    assert np.bincount(taken, minlength=6).tolist() == list(workload.samples)
+    due = sorted(
+        (row["start_s"] + (row["end_s"] - row["start_s"]) * (place + 1) / count, row["satellite"])
+        for row in plan.of_kind(Kind.BACKBONE)
+        if row["epoch"] == 0
+        for count in [int(row["end_sample"] - row["first_sample"])]
+        for place in range(count)
+    )
+    assert taken == [satellite for _, satellite in due]
+    later = make_workload(6, [100, 0, 37, 64, 1, 200], "downlink", epochs=2, raw_bytes=0.0)
+    again = plan_round(WORLD, later, RATES, RESOURCES, LADDER[switches], start_s=0.0)
+    assert Schedule.of(again, again.names).first_pass == ()  # all are there: mixed by chance
 
 
 def test_once_the_images_are_down_a_round_is_nothing_but_compute_and_its_own_bound() -> None:
