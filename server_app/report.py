@@ -21,7 +21,7 @@ from mission.record import read_run, write_text
 from mission.scenario import ScenarioError, scenario_from_json, shipped_scenarios
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import load, to_rows
-from server_app.comparison_page import cases_table, rounds_figure
+from server_app.comparison_page import cases_table, missions_table, rounds_figure
 from server_app.gantt import gantt_figure, thinned, windows_in_use
 from server_app.globe import globe_figure
 from server_app.ground_map import SPAN_S, map_figure
@@ -156,7 +156,9 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
         )  # fmt: skip
         [(model, comparison)] = found.items()
         said = " ".join(verdict(comparison))
-        yield Section("cases", f"Every case with {model}", said, cases_table(comparison))
+        yield Section(
+            "cases", f"Every case with {model}", said, missions_table(comparison) + cases_table(comparison)
+        )
 
 
 @lru_cache(maxsize=1)  # a live page asks again after every round
