@@ -79,12 +79,16 @@ class Containers:
         self._logs = logs
         self._compose = [*compose_tool(), "-p", folder.name.lower(), "-f", str(self._file)]
         self._checked_s = 0.0
+        self._ids: list[
+            str
+        ] = []  # of what has been started; asking Compose for them takes a second of computing
 
     def start(self, *services: str) -> None:
         """Start these services, or all that do not run yet, and wait until they are healthy."""
         done = _run([*self._compose, "up", "-d", *services], timeout_s=_START_S)
         if done.returncode:
             raise ContainerError(f"the containers did not start:\n{_last(done.stderr)}")
+        self._ids = _run([*self._compose, "ps", "-q"]).stdout.split()
         deadline = time.monotonic() + _HEALTHY_S
         while ailing := self._ailing():
             self.check()
@@ -127,8 +131,7 @@ class Containers:
         return [name.lstrip("/") for name, state in states if state != "healthy"]
 
     def _inspect(self, wanted: str) -> list[str]:
-        containers = _run([*self._compose, "ps", "-q"]).stdout.split()
-        return _run(["docker", "inspect", "--format", wanted, *containers]).stdout.splitlines()
+        return _run(["docker", "inspect", "--format", wanted, *self._ids]).stdout.splitlines()
 
     def _end(self) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)

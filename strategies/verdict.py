@@ -36,7 +36,11 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
     said += _of_the_split(length_s)
     if SPLIT in length_s:
         said += [_bytes(missions), f"What binds the split is {missions[SPLIT]['binds']}."]
-    said += _edges(found["edges"]) if "edges" in found else ["Where the answer turns: --sensitivity."]
+    said += (
+        _edges(found["edges"])
+        if "edges" in found
+        else ["With --sensitivity, `skysplit compare` also says where the answer turns."]
+    )
     said += _closed_form(found.get("rho"))
     return said
 

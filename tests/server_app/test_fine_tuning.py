@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from small_missions import ALONE, EXACT, SMALL, Mission, rows_as_planned, same, trained
 from torch.nn import functional as F
@@ -351,7 +352,10 @@ def test_an_unreadable_image_stops_the_run_before_training(fly: Mission, tmp_pat
         for number in range(24):
             folder = tmp_path / "images" / split / f"class-{number % 2}"
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{number}.png").write_bytes(b"not an image")
+            if split == "test":
+                Image.new("RGB", (32, 32)).save(folder / f"{number}.png")
+            else:
+                (folder / f"{number}.png").write_bytes(b"not an image")
     overrides = {"data.source": "folder", "data.path": str(tmp_path / "images")}
     failing(fly, overrides, FederationError, r"cannot train: .*\.png: not readable as an image")
 

@@ -127,7 +127,6 @@ def test_a_failed_run_exits_with_one_error_and_records_it(tmp_path: Path) -> Non
     overrides = SMALL | {"data.source": "folder", "data.path": tmp_path / "images"}
     done = skysplit_run(tmp_path / "run", overrides)
     assert done.returncode == 1
-    assert "cannot train" in done.stderr
     assert "not readable as an image" in done.stderr
     assert "Traceback" not in done.stderr
     run = read_run(tmp_path / "run")

@@ -147,7 +147,7 @@ def open_and_draw(browser: Browser, page: Path) -> list[str]:
           "--set", "horizon_h=4"], ["gantt"]),
         (
             ["compare", "demo", "--starts", "1", "--format", "html", "--set", "planning.samples=8",
-             "--set", "planning.profile=DOFA-base", "--set", "horizon_h=4"],
+             "--set", "planning.profile=DOFA-base", "--set", "horizon_h=4", "--set", "training.rounds=2"],
             ["rounds", "time0"],
         ),
     ],

@@ -1,0 +1,146 @@
+"""No sentence of a verdict is wrong: what is printed against missions planned again, `python -m benchmarks.verdict`.
+
+    python -m benchmarks.verdict [--scenarios 200] [--seed 1]
+
+Draws scenarios of few satellites and two rounds: orbits, rates both ways, computers, image sizes, stations. Each is
+compared, its verdict is read back from the printed words, and every statement is held against planning: which mission
+is over first, whether the split pays, and for two of the numbers of each scenario the answer a tenth inside and a
+tenth outside of the printed edge. Bar: no statement fails. Exits 1 below it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import re
+import sys
+from typing import Any
+
+from mission.orbits import constellation_of, contact_plan_of
+from mission.scenario import load_scenario
+from server_app.planning import rates_of, resources_of
+from skysplit.planning_inputs import cases_of, costs_of, samples_of
+from strategies.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
+from strategies.compare import compare, most_planned
+from strategies.mission_totals import World
+from strategies.sensitivity import Knob, edge_of, knobs_of, lengths_of, winner_of
+from strategies.verdict import verdict
+
+NAMES = {
+    "the split": SPLIT,
+    "on-board lora": ONBOARD_LORA,
+    "bringing the images down": IMAGES_DOWN,
+    "bringing features and labels down once": FEATURES_DOWN,
+    "no mission": None,
+}
+ANSWER = re.compile(r"^(.*?) (pays|is over first) here: ")
+EDGE = re.compile(
+    r"(below|above|at|from) ([\d.e+-]+)(?: [A-Za-z/]+)?(?: or fewer| on)? (.*?) (?:is over first|ends)"
+)
+STAYS = re.compile(r"(up|down) to ([\d.e+-]+)(?: [A-Za-z/]+)? the answer stays")
+ASIDE = 1.1
+
+
+def drawn(draw: random.Random) -> World:
+    """A scenario with its headline cases."""
+    planes, per_plane = draw.choice([(1, 3), (2, 2), (2, 3)])
+    scenario = load_scenario(
+        "demo",
+        {
+            "constellation.satellites": planes * per_plane,
+            "constellation.planes": planes,
+            "constellation.phasing": draw.randrange(planes),
+            "constellation.train_spacing_deg": 15.0,
+            "seed": draw.randrange(1000),
+            "horizon_h": 24.0,
+            "ground.setup_s": draw.choice([0.0, 10.0]),
+            "links.sgl.down_mbps": draw.choice([2.0, 20.0, 200.0]),
+            "links.sgl.up_mbps": draw.choice([0.25, 2.0, 50.0]),
+            "links.intra_orbit.mbps": draw.choice([10.0, 200.0]),
+            "compute.satellite_tflops": draw.choice([0.001, 0.01, 0.1]),
+            "compute.ground_tflops": draw.choice([1.0, 20.0]),
+            "planning.samples": draw.choice([32, 128]),
+            "planning.image_bytes": draw.choice([3072.0, 60_000.0, 1_000_000.0]),
+            "training.rounds": 2,
+            "training.augment": draw.choice(["none", "dihedral"]),
+        },
+    )
+    contacts = contact_plan_of(scenario, constellation_of(scenario))
+    cases = cases_of(scenario, contacts, costs_of(scenario), samples_of(scenario, contacts))
+    headline = tuple(case for case in cases if case.name in HEADLINE)
+    return World(contacts, headline, rates_of(scenario), resources_of(scenario))
+
+
+def faults_of(world: World, draw: random.Random) -> tuple[list[str], int]:
+    """What a scenario's verdict says wrongly, and how many statements were held against planning."""
+    found = compare(world.contact_plan, world.cases, world.rates, world.resources, (0.0,))
+    lengths_s = {
+        case["name"]: case["mission"]["length_s"] if case["mission"] else math.inf for case in found["cases"]
+    }
+    knobs = draw.sample(knobs_of(world), 2)
+    task: dict[str, Any] = {"start_s": 0.0, "most_planned": most_planned, "known": lengths_s}
+    edges = [edge_of(world, knob, above=above, **task) for knob in knobs for above in (False, True)]
+    said = verdict(found | {"edges": [edge.to_json() for edge in edges if edge is not None]})
+    if winner_of(lengths_s) is None:
+        return ([] if said[0].startswith("No verdict") else [said[0]]), 1
+    faults, first = [], winner_of(lengths_s)
+    answer = ANSWER.match(said[0])
+    if answer is None or NAMES[answer[1].lower()] != first or (answer[2] == "pays") != (first == SPLIT):
+        faults.append(said[0])
+    statements = 1
+    for knob in knobs:
+        for sentence in said:
+            if sentence.lower().startswith(knob.title):
+                wrong, held = _wrong(world, knob, sentence, first)
+                faults += wrong
+                statements += held
+    return faults, statements
+
+
+def _wrong(world: World, knob: Knob, sentence: str, first: str | None) -> tuple[list[str], int]:
+    """Which of a sentence's statements missions planned again do not bear out."""
+
+    def answer(value: float) -> str | None:
+        return winner_of(lengths_of(knob.change(world, value), 0.0, most_planned))
+
+    wrong, held = [], 0
+    for word, number, name in EDGE.findall(sentence):
+        edge, above = float(number), word in ("above", "from")
+        inside, outside = (edge / ASIDE, edge * ASIDE) if above else (edge * ASIDE, edge / ASIDE)
+        if knob.most:
+            inside, outside = (edge - 1 if above else edge + 1), edge
+        held += 1
+        if answer(inside) != first or answer(outside) != NAMES[name.lower()]:
+            wrong.append(f"{sentence} [{inside:.3g}: {answer(inside)}, {outside:.3g}: {answer(outside)}]")
+    for _, number in STAYS.findall(sentence):
+        held += 1
+        if answer(float(number)) != first:
+            wrong.append(f"{sentence} [{number}: {answer(float(number))}]")
+    return wrong, held
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scenarios", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    good, statements = 0, 0
+    for number in range(arguments.scenarios):
+        draw = random.Random(f"{arguments.seed} {number}")
+        faults, held = faults_of(drawn(draw), draw)
+        good, statements = good + (not faults), statements + held
+        for fault in faults:
+            print(f"{number}: {fault}", flush=True)
+        if (number + 1) % 20 == 0:
+            print(f"{good} of {number + 1} scenarios, {statements} statements", flush=True)
+    met = good == arguments.scenarios
+    result = {"good": good, "scenarios": arguments.scenarios, "statements": statements}
+    print(f"{good} of {arguments.scenarios} scenarios without contradiction: {'met' if met else 'MISSED'}")
+    print(json.dumps({"benchmark": "verdict", **result}))
+    sys.exit(not met)
+
+
+if __name__ == "__main__":
+    main()
