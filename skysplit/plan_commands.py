@@ -31,6 +31,8 @@ from skysplit.terminal import Terminal
 from splitmodel.published import Profile, published, published_profiles
 from strategies.compare import headings_of
 
+_TABLE_WIDTH = 120  # of the tables of a comparison
+
 
 class PlanFormat(StrEnum):
     """How a plan is shown."""
@@ -213,9 +215,12 @@ def compare(
         missions = (
             f"{resolved.name}, {name}: the mission, {rounds} round{'s' * (rounds > 1)} from the first start"
         )
-        console.print(_table(mission_rows(comparison), missions))
-        console.print(_table(round_rows(comparison), f"one round, median of starts: {starts} at most"))
-        console.print(_table(part_rows(comparison), "where the time of a satellite goes in a round, mean"))
+        wide = Terminal(
+            width=max(console.width, _TABLE_WIDTH)
+        )  # no figure is cut, whatever the terminal wraps
+        wide.print(_table(mission_rows(comparison), missions))
+        wide.print(_table(round_rows(comparison), f"one round, median of starts: {starts} at most"))
+        wide.print(_table(part_rows(comparison), "where the time of a satellite goes in a round, mean"))
         console.print(
             *(f"{case['name']}: {case['title']}" for case in comparison["cases"]), sep="; ", highlight=False
         )

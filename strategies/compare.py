@@ -246,9 +246,7 @@ def mission_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
         totals = case["mission"]
         row = {"case": case["name"], "what": case["title"]}
         if totals is None:
-            rows.append(
-                {**row, **dict.fromkeys(_MISSION_HEADINGS, "–"), "binds": "does not end in the contact plan"}
-            )
+            rows.append({**row, **dict.fromkeys(_MISSION_HEADINGS, "–"), "binds": "no end in sight"})
             continue
         values = (
             spoken_time(totals["length_s"]),
@@ -267,7 +265,7 @@ def mission_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-_MISSION_HEADINGS = ("mission", "down", "up", "ISL", "ground computes", "satellites compute")
+_MISSION_HEADINGS = ("mission", "down", "up", "ISL", "ground", "on board")  # the last two: computing
 
 
 def round_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -286,7 +284,7 @@ def round_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
             name for name in (ONBOARD_LORA, IMAGES_DOWN) if any(o["name"] == name for o in found["cases"])
         ]
         ratios = {
-            f"÷ {other}": "1.00"
+            f"÷ {other.removesuffix('-lora').removesuffix('-down')}": "1.00"
             if other == case["name"]
             else f"{case['ratio_to'][other]:.2f}"
             if other in case["ratio_to"]
