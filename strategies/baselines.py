@@ -257,8 +257,6 @@ class OnboardRound:
         passes = passes_of(self.contact_plan, self.start_s, self.contact_plan.horizon_s)
         passes["start_s"] = np.maximum(passes["start_s"], ready_s[self.group[passes["satellite"]]])
         passes = passes[passes["end_s"] > passes["start_s"]]
-        if direction is LinkKind.DOWNLINK:  # the others of a group never get its average
-            passes = passes[np.isin(passes["satellite"], self.trainers)]
         passes = passes[np.lexsort([passes["station"], passes["satellite"], passes["start_s"]])]
         down = direction is LinkKind.DOWNLINK
         if down:  # a satellite that trains nothing has no average to send
