@@ -53,7 +53,7 @@ def count(
     satellite_flops: float,
     ground_flops: float,
 ) -> dict[str, float]:
-    """What a plan comes to, under the names that it uses itself.
+    """Return a plan's totals, counted from its activities and keyed as in the plan's own JSON.
 
     Args:
         plan: As ``skysplit plan --format json`` prints it.
@@ -109,7 +109,7 @@ def count(
 
 
 def disagreements(plan: Mapping[str, Any], counted: Mapping[str, float]) -> list[str]:
-    """What differs by more than ``TOLERANCE`` between a plan's own figures and those counted, in words."""
+    """Return a message for each total of the plan that differs from the counted one by more than ``TOLERANCE``."""
     return [
         f"{name}: the plan says {plan[name]:.6g}, counted {value:.6g}"
         for name, value in counted.items()

@@ -74,7 +74,7 @@ def drawn(draw: random.Random) -> World:
 
 
 def faults_of(world: World, draw: random.Random) -> tuple[list[str], int]:
-    """What a scenario's verdict says wrongly, and how many statements were held against planning."""
+    """Return the sentences of a scenario's verdict that planning disproves, and the number of statements checked."""
     found = compare(world.contact_plan, world.cases, world.rates, world.resources, (0.0,))
     lengths_s = {
         case["name"]: case["mission"]["length_s"] if case["mission"] else math.inf for case in found["cases"]

@@ -76,7 +76,7 @@ def save_kept_states(context: Context, kept: KeptStates) -> None:
 
 
 def load_kept_states(context: Context, samples: int, views: int, shape: Sequence[int]) -> KeptStates:
-    """What earlier rounds have kept, nothing in the first; shapes as of :class:`splitmodel.kept_states.KeptStates`."""
+    """Return the states cached in earlier rounds, empty in the first; arguments as for :class:`KeptStates`."""
     if _STATES not in context.state.array_records:
         return KeptStates(samples, views, shape)
     kept = context.state.array_records[_STATES].to_torch_state_dict()

@@ -21,7 +21,7 @@ _LARGEST_CACHE_BYTES = 1 << 30  # Flower carries a satellite's state with its me
 
 
 class OnboardCacheError(ValueError):
-    """What a satellite is to keep is more than a run can hold for it; the message says how much."""
+    """The cache on board would exceed the limit per satellite; the message gives both sizes."""
 
 
 def kept_shape(model: SplitModel, training: Training) -> tuple[int, ...]:
@@ -126,7 +126,7 @@ def _fill(
 
 @torch.no_grad()
 def _frozen(on_board: OnBoard, model: SplitModel, batch: Batch, frozen: Callable[[Tensor], Tensor]) -> Tensor:
-    """What leaves the frozen part of the model for a batch."""
+    """Return the output of the model's frozen part for a batch."""
     return frozen(model.embedding(_pixels(on_board, model, batch)))
 
 

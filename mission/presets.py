@@ -82,7 +82,7 @@ class Figure(Sourced):
 
     @property
     def amount(self) -> bool | int | float | str:
-        """What a scenario gets."""
+        """The value that is written into a scenario."""
         if self.value is not None:
             return self.value
         if self.factors:
@@ -93,7 +93,7 @@ class Figure(Sourced):
 
     @property
     def derivation(self) -> str:
-        """How the amount comes about, in one line; empty for a value as it was read."""
+        """The arithmetic behind the amount, on one line; empty if the value was read as it is."""
         if self.factors:
             return " × ".join(f"{count} ({name})" for name, count in self.factors.items())
         if self.peak is None:

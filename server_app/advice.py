@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mission.quantities import spoken_bytes
 from mission.schema import Scenario
-from server_app.planning import Framing, mission_of, row_bytes_of
+from server_app.planning import Framing, mission_of, row_bytes_of, workload_of
 from splitmodel.published import Profile
 from splitmodel.training import VIEWS
 from strategies.workload import Mode
@@ -27,7 +27,7 @@ def advice(scenario: Scenario, costs: Profile, samples: Sequence[int], framing: 
     training = scenario.training
     if training.mode not in ("lora", "head"):
         return []
-    images = mission_of(scenario, costs, samples, Mode.DOWNLINK, framing=framing)[0].c1_bytes * sum(samples)
+    images = workload_of(scenario, costs, samples, Mode.DOWNLINK, framing=framing).c1_bytes * sum(samples)
     features = _features_bytes(scenario, costs, samples, framing)
     if features < _WORTH_A_WORD * images:
         return []

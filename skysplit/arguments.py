@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
@@ -13,13 +14,17 @@ from skysplit.terminal import Terminal
 
 _stderr = Terminal(stderr=True)
 
+
+def completed_from(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Return a shell completion that offers those names which start with what has been typed."""
+    return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
+
+
 ScenarioArgument = Annotated[
     str,
     typer.Argument(
         help="A TOML file, or the name of a shipped scenario (`skysplit scenarios`).",
-        autocompletion=lambda incomplete: [
-            name for name in shipped_scenarios() if name.startswith(incomplete)
-        ],
+        autocompletion=completed_from(shipped_scenarios),
     ),
 ]
 SetOption = Annotated[

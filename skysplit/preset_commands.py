@@ -17,7 +17,7 @@ from mission.presets import (
     source_line,
 )
 from mission.scenario import ScenarioError
-from skysplit.arguments import TextFormat, fail
+from skysplit.arguments import TextFormat, completed_from, fail
 from skysplit.preset_tables import GROUND_HEADINGS, SATELLITE_HEADINGS, figure_rows, ground_row, satellite_row
 from skysplit.terminal import Terminal
 
@@ -27,9 +27,7 @@ def presets(
         str,
         typer.Argument(
             help="A satellite or a ground segment: every figure of it; all are listed without.",
-            autocompletion=lambda incomplete: [
-                name for name in read_presets().by_name if name.startswith(incomplete)
-            ],
+            autocompletion=completed_from(lambda: read_presets().by_name),
         ),
     ] = "",
     output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE,

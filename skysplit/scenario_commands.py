@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mission.presets import read_presets
 from mission.scenario import load_scenario, shipped_scenarios
-from skysplit.arguments import TextFormat, fail
+from skysplit.arguments import TextFormat, completed_from, fail
 from skysplit.terminal import Terminal
 
 # Sites of known antennas in four continents, for those who have none of their own yet.
@@ -68,9 +68,7 @@ def init(
         typer.Option(
             metavar="PRESET",
             help="Orbit, links, compute and imagery of a real satellite; see `skysplit presets`.",
-            autocompletion=lambda incomplete: [
-                name for name in read_presets().satellites if name.startswith(incomplete)
-            ],
+            autocompletion=completed_from(lambda: read_presets().satellites),
         ),
     ] = "",
     ground: Annotated[
@@ -78,9 +76,7 @@ def init(
         typer.Option(
             metavar="PRESET",
             help="Stations, rates and compute of a ground segment; see `skysplit presets`.",
-            autocompletion=lambda incomplete: [
-                name for name in read_presets().grounds if name.startswith(incomplete)
-            ],
+            autocompletion=completed_from(lambda: read_presets().grounds),
         ),
     ] = "",
     satellites: Annotated[

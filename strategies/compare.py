@@ -15,12 +15,12 @@ from mission.quantities import spoken_bytes, spoken_time
 from orbit.contact_plan import ContactPlan
 from strategies.cases import HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.checker import require_feasible
-from strategies.mission_totals import Case, World, plan_figures, plan_mission
+from strategies.mission_totals import Case, World, plan_figures
 from strategies.network import NoRouteError
 from strategies.plan import SPLIT_COLUMNS
 from strategies.planner import plan_round
 from strategies.regime import regime_law
-from strategies.sensitivity import edge_of, knobs_of
+from strategies.sensitivity import edge_of, knobs_of, mission_or_none
 from strategies.workload import ComputeRates, Resources
 
 # Rounds of a mission that are planned at least, of cases in the headline and of others, and at most; between that as
@@ -186,10 +186,10 @@ def _outcome(world: World, job: _Job | _EdgeJob) -> Any:
         )
     case = world.cases[job.case]
     task = world.contact_plan, world.rates, world.resources
+    if job.mission:
+        totals = mission_or_none(world, case, job.start_s, most_planned)
+        return None if totals is None else totals.to_json()
     try:
-        if job.mission:
-            totals = plan_mission(task[0], case, *task[1:], job.start_s, most_planned=most_planned(case))
-            return totals.to_json()
         plan = plan_round(task[0], case.one_round, task[1], task[2], case.switches, start_s=job.start_s)
     except NoRouteError:
         return None

@@ -10,6 +10,7 @@ from typing import Any
 
 from mission.quantities import spoken_bytes, spoken_time
 from strategies.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
+from strategies.sensitivity import winner_of
 
 _CALLED = {
     SPLIT: "the split",
@@ -30,10 +31,11 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
         return []
     missions = {name: cases[name].get("mission") for name in HEADLINE if name in cases}
     length_s = {name: mission["length_s"] for name, mission in missions.items() if mission}
-    if not length_s:
+    first = winner_of(length_s)
+    if first is None:
         return ["No verdict: no mission ends within the contact plan. Plan for longer, with horizon_h."]
-    said = [_answer(missions, length_s, found["rounds"])]
-    said += _of_the_split(length_s)
+    said = [_answer(missions, length_s, first, found["rounds"])]
+    said += _of_the_split(length_s, first)
     if SPLIT in length_s:
         said += [_bytes(missions), f"What binds the split is {missions[SPLIT]['binds']}."]
     said += (
@@ -45,13 +47,7 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def shortest(length_s: Mapping[str, float]) -> str:
-    """The case that is over first."""
-    return min(length_s, key=lambda name: (length_s[name], name))
-
-
-def _answer(missions: Mapping[str, Any], length_s: Mapping[str, float], rounds: int) -> str:
-    first = shortest(length_s)
+def _answer(missions: Mapping[str, Any], length_s: Mapping[str, float], first: str, rounds: int) -> str:
     others = sorted((name for name in length_s if name != first), key=length_s.__getitem__)
     spoken = [f"{_CALLED[name]} {spoken_time(length_s[name])}" for name in others]
     spoken += [
@@ -64,9 +60,8 @@ def _answer(missions: Mapping[str, Any], length_s: Mapping[str, float], rounds: 
     return f"{pays}: {number}" + (f"; {', '.join(spoken)}" if spoken else "") + f".{close}"
 
 
-def _of_the_split(length_s: Mapping[str, float]) -> Iterator[str]:
+def _of_the_split(length_s: Mapping[str, float], first: str) -> Iterator[str]:
     """Whether it pays where something else is over first, but may not be allowed."""
-    first = shortest(length_s)
     if first == SPLIT:
         return
     if SPLIT not in length_s:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
+from mission.record import RunRecord, read_run
+from server_app.server_app import fine_tune
 from strategies.schedule import Schedule, ScheduledStep
 
 SMALL = {
@@ -37,6 +41,21 @@ def batched(*batches: str, delay: int = 0) -> Schedule:
 
 
 Mission = Callable[..., Path]
+
+
+def interrupted(whole: Path, killed: Path, number: int) -> Path:
+    """Copy a run as if killed in its last round, with that round's rows written and its checkpoint not."""
+    shutil.copytree(whole, killed)
+    shutil.rmtree(killed / "final")
+    (killed / f"checkpoints/round-{number:05d}/state.json").unlink()
+    (killed / "run.json").write_text(json.dumps({**read_run(killed), "state": "running"}))
+    return killed
+
+
+def resumed(grid: Any, directory: Path) -> None:
+    """Let an interrupted run go on to its end."""
+    record = RunRecord.reopen(directory)
+    fine_tune(grid, record.scenario, record, run="run-2", address="127.0.0.1:0", resume=True)
 
 
 def trained(directory: Path) -> dict[str, torch.Tensor]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from small_missions import ALONE, EXACT, SMALL, Mission, rows_as_planned, same, trained
+from small_missions import ALONE, EXACT, SMALL, Mission, interrupted, resumed, rows_as_planned, same, trained
 from torch.nn import functional as F
 
 from client_app.partitions import partition
@@ -124,15 +123,9 @@ def test_a_resumed_run_ends_as_one_that_was_never_interrupted(
 ) -> None:
     """Killed in round 3, after its rows were written and before its checkpoint was."""
     whole = fly(mode | {"training.rounds": 3}, out="whole")
-    killed = tmp_path / "killed"
-    shutil.copytree(whole, killed)
-    shutil.rmtree(killed / "final")
-    (killed / "checkpoints/round-00003/state.json").unlink()
+    killed = interrupted(whole, tmp_path / "killed", 3)
     (killed / "plan.jsonl").write_text((killed / "plan.jsonl").read_text() + '{"round":3,"cut o')
-    run = read_run(killed)
-    (killed / "run.json").write_text(json.dumps({**run, "state": "running"}))
-    record = RunRecord.reopen(killed)
-    fine_tune(grid_of(4, 4), record.scenario, record, run="run-2", address="127.0.0.1:0", resume=True)
+    resumed(grid_of(4, 4), killed)
     assert same(trained(whole), trained(killed))
     assert (killed / "plan.jsonl").read_text() == (whole / "plan.jsonl").read_text()
     assert rows_as_planned(whole) == rows_as_planned(killed)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,16 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_missions import ALONE, EXACT, SMALL, Mission, rows_as_planned, same, trained
+from small_missions import ALONE, EXACT, SMALL, Mission, interrupted, resumed, rows_as_planned, same, trained
 from torch.nn import functional as F
 
 from client_app.partitions import partition
 from mission.orbits import constellation_of
-from mission.record import RunRecord, read_run
 from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Scenario
 from server_app.central import CentralGround
-from server_app.server_app import _require_emulable, fine_tune
+from server_app.server_app import _require_emulable
 from splitmodel.adapters import LoraSettings, add_lora
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, open_imagery
@@ -284,14 +281,8 @@ def test_a_resumed_run_of_such_a_mode_ends_as_one_that_was_never_interrupted(
     fly: Mission, grid_of: Callable[[int, int], Any], tmp_path: Path, mode: dict[str, Any]
 ) -> None:
     whole = fly(mode | {"training.rounds": 3}, out="whole")
-    killed = tmp_path / "killed"
-    shutil.copytree(whole, killed)
-    shutil.rmtree(killed / "final")
-    (killed / "checkpoints/round-00003/state.json").unlink()
-    run = read_run(killed)
-    (killed / "run.json").write_text(json.dumps({**run, "state": "running"}))
-    record = RunRecord.reopen(killed)
-    fine_tune(grid_of(4, 4), record.scenario, record, run="run-2", address="127.0.0.1:0", resume=True)
+    killed = interrupted(whole, tmp_path / "killed", 3)
+    resumed(grid_of(4, 4), killed)
     assert same(trained(whole), trained(killed))
     assert rows_as_planned(whole) == rows_as_planned(killed)
     assert (killed / "plan.jsonl").read_text() == (whole / "plan.jsonl").read_text()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,9 @@ import pytest
 import torch
 from flwr.app import Message
 from safetensors.torch import load_file
-from small_missions import ALONE, EXACT, SMALL, Mission, rows_as_planned, same, trained
+from small_missions import ALONE, EXACT, SMALL, Mission, interrupted, resumed, rows_as_planned, same, trained
 
-from mission.record import RunRecord, read_run
+from mission.record import RunRecord
 from mission.scenario import ScenarioError, load_scenario
 from relay.wire import Kind, Manifest
 from server_app.arrivals import UnexpectedParcel
@@ -107,13 +105,9 @@ def test_the_average_is_bit_for_bit_the_stated_weighted_mean(
 def test_a_resumed_run_goes_on_with_what_was_under_way(
     fly: Mission, grid_of: Callable[[int, int], Any], tmp_path: Path, mode: dict
 ) -> None:
-    whole, killed = fly(mode, out="whole"), tmp_path / "killed"
-    shutil.copytree(whole, killed)
-    (killed / "checkpoints/round-00005/state.json").unlink()
-    run = read_run(killed)
-    (killed / "run.json").write_text(json.dumps({**run, "state": "running"}))
-    record = RunRecord.reopen(killed)
-    fine_tune(grid_of(4, 4), record.scenario, record, run="run-2", address="127.0.0.1:0", resume=True)
+    whole = fly(mode, out="whole")
+    killed = interrupted(whole, tmp_path / "killed", 5)
+    resumed(grid_of(4, 4), killed)
     assert same(trained(whole), trained(killed))
     assert rows_as_planned(whole) == rows_as_planned(killed)
     assert (killed / "plan.jsonl").read_text() == (whole / "plan.jsonl").read_text()
