@@ -16,40 +16,43 @@ from orbit.contact_plan import LinkKind
 from strategies.bound import lower_bound_s
 from strategies.foremost import Journey, broadcast, gather
 from strategies.intra_orbit import all_reduce, pipelined_over_s, plane_links
-from strategies.network import NoRouteError, groups_of, passes_of
+from strategies.network import NoRouteError, groups_of
 from strategies.plan import Kind, Plan, activities, collect_activities
+from strategies.round_state import RoundState
 from strategies.routes import BUCKET_S
-from strategies.space_ground import Demand, plan_sessions
 from strategies.space_links import space_links
 from strategies.sunlight import all_finished_s
 from strategies.task import Task
-from strategies.workload import InterOrbit, IntraOrbit, SpaceGround, Switches
+from strategies.weight_sessions import WeightSessions
+from strategies.workload import InterOrbit, IntraOrbit, Switches
 
 _ROOTS = 4  # places where the weights may meet that are tried
 _NEAR_S = 0.5  # so near to its bound a round is not tried in another way
 _SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is done
 
 
-def plan_onboard(task: Task, switches: Switches) -> Plan:
+def plan_onboard(task: Task, switches: Switches, pointed: frozenset[tuple[int, int]] = frozenset()) -> Plan:
     """One round of on-board training: train, average, and everyone has the average.
 
     The soonest of what these strategies and the poorer ones that they contain give; each over the links that are open
-    when the training has ended, and over links as they open, which may join more satellites.
+    when the training has ended, and over links as they open, which may join more satellites.  Antennas of pairs in
+    ``pointed`` are on each other when the round starts.
 
     Raises ``NoRouteError`` where the weights do not get through before the horizon.
     """
     bounds_s: dict[bytes, float] = {}
-    bound_s = _bound_s(task, switches, bounds_s)
+    state = RoundState(pointed=pointed)
+    bound_s = _bound_s(task, switches, state, bounds_s)
     best: Plan | None = None
     failure: NoRouteError | None = None
     for candidate, over_time in itertools.product(switches.contained(), (False, True)):
         try:
             if best is not None and (
                 best.makespan_s <= bound_s + _NEAR_S
-                or best.makespan_s <= _bound_s(task, candidate, bounds_s) + _NEAR_S
+                or best.makespan_s <= _bound_s(task, candidate, state, bounds_s) + _NEAR_S
             ):
                 continue
-            plan = OnboardRound(task, candidate, over_time=over_time).plan()
+            plan = OnboardRound(task, candidate, over_time=over_time, pointed=pointed).plan()
         except NoRouteError as error:
             failure = failure or error
         else:
@@ -60,7 +63,7 @@ def plan_onboard(task: Task, switches: Switches) -> Plan:
     return dataclasses.replace(best, lower_bound_s=bound_s)
 
 
-def _bound_s(task: Task, switches: Switches, known_s: dict[bytes, float]) -> float:
+def _bound_s(task: Task, switches: Switches, state: RoundState, known_s: dict[bytes, float]) -> float:
     """The lower bound over all inter-satellite links that the switches allow and that ever open.
 
     ``known_s`` holds those known already, by the groups that the links join.
@@ -71,7 +74,13 @@ def _bound_s(task: Task, switches: Switches, known_s: dict[bytes, float]) -> flo
     group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
     if group.tobytes() not in known_s:
         known_s[group.tobytes()] = lower_bound_s(
-            task.contact_plan, task.workload, task.rates, task.resources, group, start_s=task.start_s
+            task.contact_plan,
+            task.workload,
+            task.rates,
+            task.resources,
+            group,
+            start_s=task.start_s,
+            state=state,
         )
     return known_s[group.tobytes()]
 
@@ -79,7 +88,9 @@ def _bound_s(task: Task, switches: Switches, known_s: dict[bytes, float]) -> flo
 class OnboardRound:
     """A round over the links that are open when the training has ended, or over all that open, as they come."""
 
-    def __init__(self, task: Task, switches: Switches, *, over_time: bool = False) -> None:
+    def __init__(
+        self, task: Task, switches: Switches, *, over_time: bool, pointed: frozenset[tuple[int, int]]
+    ) -> None:
         contact_plan, workload, resources = task.contact_plan, task.workload, task.resources
         self.contact_plan, self.workload, self.resources = contact_plan, workload, resources
         self.switches, self.start_s = switches, task.start_s
@@ -95,7 +106,7 @@ class OnboardRound:
         pointed_s = max(self.start_s, ready_s - 2.0 * BUCKET_S - resources.acquisition_s)
         links = space_links(contact_plan, switches, resources, pointed_s, until_s)
         self.links = links if over_time else links.open_at(ready_s)
-        self.over_time, self.until_s = over_time, until_s
+        self.over_time, self.until_s, self.pointed = over_time, until_s, pointed
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
 
     def plan(self) -> Plan:
@@ -109,19 +120,24 @@ class OnboardRound:
             end_s=self.trained_s[who], flops=self.flops[who], end_sample=self.samples[who],
         )  # fmt: skip
         rows = [train]
-        groups = self.links.groups
-        done_s = np.full(groups, self.start_s)
+        done_s, still_pointed = np.full(self.links.groups, self.start_s), frozenset[tuple[int, int]]()
         for label in np.unique(self.group[who]):
             average, done_s[label] = self._average(who[self.group[who] == label])
             rows.append(average)
         if len(np.unique(self.group[who])) > 1:
-            down, ground_s, _ = self._through_ground(done_s, LinkKind.DOWNLINK)
-            up, done_s, gateway = self._through_ground(np.full(groups, ground_s.max()), LinkKind.UPLINK)
-            rows += [down, up]
+            sessions = WeightSessions(
+                self.contact_plan, self.resources, self.switches.space_ground, start_s=self.start_s,
+                pointed=self.pointed, group=self.group, trainers=self.trainers,
+                size_bytes=self.workload.aggregate_bytes,
+            )  # fmt: skip
+            down, ground_s = sessions.to_ground(done_s)
+            up, done_s, gateway = sessions.to_satellites(float(ground_s.max()))
+            rows += [down, up, sessions.held()]
             for label in np.unique(self.group[who]):
                 members = who[self.group[who] == label]
                 spread, done_s[label] = self._broadcast(int(gateway[label]), members, float(done_s[label]))
                 rows.append(spread)
+            still_pointed = sessions.pointed(float(done_s.max()))
         self._require_open(rows)
         end_s = float(done_s.max())
         finish_s = np.where(self.samples > 0, done_s[self.group], self.start_s)
@@ -134,6 +150,7 @@ class OnboardRound:
             finish_s=finish_s,
             delivered_s=finish_s,
             names=tuple(node.name for node in self.contact_plan.nodes),
+            pointed=still_pointed,
         )
 
     def _require_open(self, parts: list[np.ndarray]) -> None:
@@ -245,49 +262,3 @@ class OnboardRound:
             node=node, peer=peer, start_s=start_s, end_s=end_s, bytes=self.workload.aggregate_bytes,
         )  # fmt: skip
         return rows, end_s
-
-    def _through_ground(
-        self, ready_s: np.ndarray, direction: LinkKind
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The weights of each group between space and ground, from ``ready_s[group]`` on.
-
-        Returns the activities, when each group is done, and its last gateway.
-        """
-        involved = np.unique(self.group[self.trainers])
-        passes = passes_of(self.contact_plan, self.start_s, self.contact_plan.horizon_s)
-        passes["start_s"] = np.maximum(passes["start_s"], ready_s[self.group[passes["satellite"]]])
-        passes = passes[passes["end_s"] > passes["start_s"]]
-        passes = passes[np.lexsort([passes["station"], passes["satellite"], passes["start_s"]])]
-        down = direction is LinkKind.DOWNLINK
-        if down:  # a satellite that trains nothing has no average to send
-            passes = passes[np.isin(passes["satellite"], self.trainers)]
-        rate_bps = passes["down_bps"] if down else passes["up_bps"]
-        groups = len(ready_s)
-        need = np.zeros(groups)
-        need[involved] = self.workload.aggregate_bytes * 8.0
-        demand = Demand(
-            need=need, group=self.group[passes["satellite"]], rate=rate_bps, chain_rate=np.full(groups, np.inf),
-            ground_rate=np.inf, tail_s=np.zeros(groups),
-        )  # fmt: skip
-        rule = self.switches.space_ground
-        sessions, _ = plan_sessions(
-            passes, demand, self.resources, (), rule, start_s=float(ready_s[involved].min()),
-            single_gateway=rule is SpaceGround.OWN_WINDOW,
-        )  # fmt: skip
-        satellite, station = sessions["satellite"], sessions["station"]
-        held = activities(
-            len(sessions), kind=Kind.SESSION, link=direction, node=satellite, peer=station,
-            start_s=sessions["start_s"], end_s=sessions["end_s"],
-        )  # fmt: skip
-        length_s = sessions["end_s"] - sessions["data_s"]
-        data = activities(
-            len(sessions), kind=Kind.REDUCE if down else Kind.UPDATE, link=direction, satellite=satellite,
-            node=satellite if down else station, peer=station if down else satellite, start_s=sessions["data_s"],
-            end_s=sessions["end_s"], bytes=length_s * rate_bps[sessions["pass_index"]] / 8.0,
-        )  # fmt: skip
-        done_s, gateway = ready_s.copy(), np.full(groups, -1)
-        arrived_s = sessions["end_s"] + passes["owlt_s"][sessions["pass_index"]]
-        for index in np.argsort(arrived_s, kind="stable").tolist():
-            label = int(sessions["group"][index])
-            done_s[label], gateway[label] = arrived_s[index], satellite[index]
-        return np.concatenate([held, data]), done_s, gateway

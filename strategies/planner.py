@@ -54,7 +54,8 @@ def plan_round(
     if not 0.0 <= start_s < contact_plan.horizon_s:
         raise NoRouteError(f"start_s: found {start_s}, the contact plan ends at {contact_plan.horizon_s} s")
     if workload.on_board:
-        return plan_onboard(Task(contact_plan, workload, rates, resources, start_s), switches)
+        pointed = frozenset() if state is None else state.pointed
+        return plan_onboard(Task(contact_plan, workload, rates, resources, start_s), switches, pointed)
 
     state = state or RoundState()
     if workload.onboard_share and (state.done or state.on_ground):

@@ -41,7 +41,7 @@ class Demand:
     ``need[g]`` samples; ``group[i]`` and ``rate[i]`` (samples/s) of pass ``i``; a group goes no faster than
     ``chain_rate[g]`` and all together no faster than ``ground_rate``; after its last sample a group stays
     connected by one session for ``tail_s[g]``.  Of the need of a group, what ``later`` names as (time, group, samples)
-    is there from that time on only.
+    is there from that time on only.  Antennas of a group may be set up before ``ready_s[g]``, but carry nothing.
     """
 
     need: np.ndarray
@@ -51,6 +51,7 @@ class Demand:
     ground_rate: float
     tail_s: np.ndarray
     later: tuple[tuple[float, int, float], ...] = ()
+    ready_s: np.ndarray | None = None
 
 
 def plan_sessions(
@@ -310,7 +311,9 @@ class _Beams:
     def _data_s(self, index: int, start_s: float) -> float:
         """When data may flow in a session that begins at ``start_s``."""
         set_up = index in self.pointed and start_s <= self.start_s
-        return start_s if set_up else start_s + self.resources.setup_s
+        data_s = start_s if set_up else start_s + self.resources.setup_s
+        ready_s = self.demand.ready_s
+        return data_s if ready_s is None else max(data_s, float(ready_s[self.demand.group[index]]))
 
     def _close(self, index: int, end_s: float) -> None:
         self.closed.append((index, self.active.pop(index), end_s))

@@ -1,0 +1,87 @@
+"""On-board rounds through the ground: antennas are set up during training, and stay pointed for the way up."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_worlds import LADDER, RATES, drawn, make_workload, make_world, worlds
+
+from orbit.contact_plan import ContactPlan
+from strategies.checker import check_plan
+from strategies.network import NoRouteError
+from strategies.plan import Kind
+from strategies.planner import plan_round
+from strategies.round_state import RoundState
+from strategies.workload import Resources
+
+SETUP_S = 40.0
+BEAMS = Resources(beams=2, setup_s=SETUP_S)
+
+
+def apart(*passes: tuple[int, int, float, float]) -> ContactPlan:
+    """Satellites without links between them, over one station."""
+    return make_world(2, 1, 1, list(passes), inter_bps=0.0)
+
+
+def test_a_round_in_one_pass_pays_no_set_up_beside_its_training() -> None:
+    world = apart((0, 0, 0.0, 9000.0), (1, 0, 0.0, 9000.0))
+    workload = make_workload(2, 600, "onboard-lora")
+    trained_s = 600 * workload.onboard_flops / RATES.satellite_flops
+    assert trained_s > SETUP_S
+    plan = plan_round(world, workload, RATES, BEAMS, LADDER["d"], start_s=0.0)
+    contacts = world.contacts
+    crossing_s = [
+        workload.aggregate_bytes * 8.0 / contacts["rate_bps"][contacts["kind"] == kind].max()
+        for kind in (0, 1)
+    ]
+    light_s = 2.0 * contacts["owlt_s"].max()
+    assert plan.end_s == pytest.approx(trained_s + sum(crossing_s) + light_s, abs=0.1)
+    sessions = plan.of_kind(Kind.SESSION)
+    assert len(sessions) == 2  # one each, held from the way down to the way up
+    assert sessions["start_s"].min() == pytest.approx(trained_s - SETUP_S)
+    assert plan.pointed == {(0, 2), (1, 2)}
+
+
+def test_a_short_round_that_follows_another_pays_no_set_up() -> None:
+    world = apart((0, 0, 0.0, 9000.0), (1, 0, 0.0, 9000.0))
+    workload = make_workload(2, 8, "onboard-lora")
+    first = plan_round(world, workload, RATES, BEAMS, LADDER["d"], start_s=0.0)
+    state = RoundState(pointed=first.pointed)
+    second = plan_round(world, workload, RATES, BEAMS, LADDER["d"], start_s=first.end_s, state=state)
+    trained_s = 8 * workload.onboard_flops / RATES.satellite_flops
+    assert first.makespan_s > SETUP_S
+    assert second.makespan_s == pytest.approx(first.makespan_s - SETUP_S + trained_s, abs=0.1)
+    assert not check_plan(second, world, workload, RATES, BEAMS, state)
+    assert check_plan(second, world, workload, RATES, BEAMS)  # without what went before it could not be flown
+
+
+def test_one_beam_for_two_satellites_is_set_up_anew_for_each_but_the_last() -> None:
+    world = apart((0, 0, 0.0, 9000.0), (1, 0, 0.0, 9000.0))
+    workload = make_workload(2, 600, "onboard-lora")
+    resources = dataclasses.replace(BEAMS, beams=1)
+    plan = plan_round(world, workload, RATES, resources, LADDER["d"], start_s=0.0)
+    assert not check_plan(plan, world, workload, RATES, resources)
+    assert len(plan.of_kind(Kind.SESSION)) == 3  # one, then the other down and up, then the first again
+
+
+@drawn(8)
+@given(worlds(), st.sampled_from(["onboard-lora", "onboard-full"]))
+def test_a_second_round_on_what_the_first_left_pointed_can_be_flown_and_is_above_its_bound(
+    case, mode
+) -> None:
+    world, drawn_workload, resources = case
+    workload = make_workload(len(drawn_workload.samples), drawn_workload.samples, mode)
+    for name in "bd":
+        switches = LADDER[name]
+        state, now_s = RoundState(), 0.0
+        for _ in range(2):
+            try:
+                plan = plan_round(world, workload, RATES, resources, switches, start_s=now_s, state=state)
+            except NoRouteError:
+                break
+            assert not check_plan(plan, world, workload, RATES, resources, state)
+            assert plan.makespan_s >= plan.lower_bound_s - 1e-6
+            state, now_s = RoundState(pointed=plan.pointed), plan.end_s
