@@ -13,6 +13,7 @@ from typing import Any, Self
 import yaml
 
 from skysplit.compose import IMAGE
+from skysplit.launch import Launch
 
 _CHECK_S = 5.0  # between two looks at the containers, each of which starts a process
 _POLL_S = 1.0
@@ -78,6 +79,9 @@ class Containers:
         self._file.write_text(yaml.safe_dump(services, sort_keys=False))
         self._logs = logs
         self._compose = [*compose_tool(), "-p", folder.name.lower(), "-f", str(self._file)]
+        self.launch = Launch()
+        self.launch.run_if_killed([*self._compose, "down", "--volumes", "--timeout", "5"])
+        self.launch.remove_if_killed(folder)  # after the file that `down` reads
         self._checked_s = 0.0
         self._ids: list[
             str
@@ -137,6 +141,7 @@ class Containers:
         self._logs.mkdir(parents=True, exist_ok=True)
         (self._logs / "containers.log").write_text(_run([*self._compose, "logs", "--no-color"]).stdout)
         _run([*self._compose, "down", "--volumes", "--timeout", "10"], timeout_s=_START_S)
+        self.launch.end()
 
 
 def _run(

@@ -26,6 +26,7 @@ from mission.orbits import cache_directory
 from relay.certificates import WARN_DAYS
 from skysplit.arguments import TextFormat
 from skysplit.expiry import RENEW, ending
+from skysplit.launch_mark import end_marked, launcher_lives, marked
 from skysplit.processes import free_ports
 from skysplit.shared_machine import others_with_accounts
 from skysplit.terminal import Terminal
@@ -62,13 +63,21 @@ class Finding:
     fix: str = ""
 
 
-def doctor(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE) -> None:
+def doctor(
+    output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="First end what is left of runs whose command was killed.")
+    ] = False,
+) -> None:
     """Check this machine: versions, memory, ports, stale SuperLinks, data, Docker, GPU – each with the fix.
 
     Exits with 1 where something stands in the way of a run.
 
     Example: `skysplit doctor --format json`
     """
+    if clean:
+        for process in end_marked(_orphaned):
+            Terminal(stderr=True).print(f"ended {process}", markup=False, highlight=False)
     findings = [check() for check in CHECKS]
     if output is TextFormat.JSON:
         print(json.dumps([asdict(finding) for finding in findings]))
@@ -134,6 +143,15 @@ def port() -> Finding:
             return Finding("loopback", State.OK, f"port {number} is free and answers")
     except OSError as error:
         return Finding("loopback", State.FAULT, str(error), "allow TCP on 127.0.0.1")
+
+
+def left_over() -> Finding:
+    """Whether processes are left of runs whose command was killed; a watchdog ends them within seconds."""
+    pids = [str(process.pid) for process in marked(_orphaned)]
+    if pids:
+        found = f"{len(pids)} processes of a run whose command was killed: {' '.join(pids[:5])}"
+        return Finding("left over", State.NOTE, found, "skysplit doctor --clean")
+    return Finding("left over", State.OK, "nothing of earlier runs")
 
 
 def superlinks() -> Finding:
@@ -233,6 +251,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     memory,
     cache,
     port,
+    left_over,
     superlinks,
     data,
     accounts,
@@ -253,6 +272,10 @@ def _wrong_packages(requirements: list[str]) -> Iterator[str]:
             continue
         if not requirement.specifier.contains(version, prereleases=True):
             yield f"{requirement.name} {version}, allowed {requirement.specifier}"
+
+
+def _orphaned(mark: str) -> bool:
+    return not launcher_lives(mark)
 
 
 def _is_superlink(process: psutil.Process) -> bool:

@@ -53,6 +53,7 @@ def emulate_in_processes(
     nodes = (*satellites, GROUND)
     ports = dict(zip(nodes, free_ports(len(nodes)), strict=True))
     with _node_folders(directory) as base, Processes(directory / "logs") as processes:
+        processes.launch.remove_if_killed(base)
         addresses = {node: f"{_LOOPBACK}:{port}" for node, port in ports.items()}
         folders = write_node_folders(
             base, satellites, addresses, listen=_LOOPBACK, superlink_hosts=["localhost", _LOOPBACK]

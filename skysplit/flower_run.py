@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import server_app
 from mission.record import read_run
+from skysplit.launch import Launch
 from skysplit.processes import Processes, free_ports
 from skysplit.scenario_keys import toml_value
 
@@ -51,6 +52,10 @@ class FlowerRunError(RuntimeError):
 
 class Nodes(Protocol):
     """Processes or containers that a run needs."""
+
+    @property
+    def launch(self) -> Launch:
+        """What they, and Flower's commands, belong to."""
 
     def check(self) -> None:
         """Raise RuntimeError if one has ended."""
@@ -86,7 +91,8 @@ class SuperLink:
             f'[superlink]\ndefault = "{_CONNECTION}"\n\n'
             f'[superlink.{_CONNECTION}]\naddress = "127.0.0.1:{port}"\n{trust}\n'
         )
-        return cls(home, f"127.0.0.1:{port}", flower_environment(home), nodes)
+        environment = flower_environment(home) | nodes.launch.environment
+        return cls(home, f"127.0.0.1:{port}", environment, nodes)
 
 
 @contextlib.contextmanager
@@ -102,6 +108,7 @@ def superlink(processes: Processes, *options: str, authority: Path | None = None
         skysplit.processes.ProcessError: It does not start.
     """
     with tempfile.TemporaryDirectory(prefix="skysplit-flower-") as home:
+        processes.launch.remove_if_killed(Path(home))
         [port] = free_ports(1)
         link = SuperLink.at(port, Path(home), processes, authority)
         plain = [] if authority else ["--insecure"]

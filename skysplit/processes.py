@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import psutil
+from skysplit.launch import Launch
 
 _PATIENCE_S = 15.0  # for all to end when told to
 _LISTEN_S = 60.0
@@ -37,16 +37,20 @@ class _Process:
 
 
 class Processes:
-    """A context manager that owns processes; each leads a process group, so that what it starts ends with it.
+    """A context manager that owns processes: when it ends, so do they and whatever they have started.
 
     Args:
         logs: Folder of their logs, ``NAME.log``; made if needed.
+
+    Attributes:
+        launch: What finds them all, also after this process has been killed.
     """
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._processes: dict[str, _Process] = {}
         logs.mkdir(parents=True, exist_ok=True)
+        self.launch = Launch()
 
     def start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], *, restarts: int = 0
@@ -75,7 +79,12 @@ class Processes:
     ) -> subprocess.Popen[bytes]:
         with (self._logs / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                command, env=dict(environment), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                env={**environment, **self.launch.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
 
     def tail(self, name: str, lines: int = 15) -> str:
@@ -100,7 +109,6 @@ class Processes:
     def end(self) -> None:
         """End all of them, politely first, and whatever they have started, also in sessions of its own."""
         running = [process.running for process in self._processes.values()]
-        started = [child for process in running for child in _descendants(process.pid)]
         for process in running:
             _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + _PATIENCE_S
@@ -109,10 +117,7 @@ class Processes:
                 process.wait(max(0.0, deadline - time.monotonic()))
             _signal(process, signal.SIGKILL)  # whoever of the group is left
             process.wait()
-        for child in started:  # psutil looks first whether it is still the same process
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-        psutil.wait_procs(started, timeout=_PATIENCE_S)
+        self.launch.end()
         self._processes.clear()
 
     def __enter__(self) -> Self:
@@ -131,13 +136,6 @@ def free_ports(count: int) -> list[int]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _signal(process: subprocess.Popen[bytes], which: signal.Signals) -> None:

@@ -146,7 +146,7 @@ def _watch(
     from skysplit.live_page import LivePage
     from skysplit.progress import RunProgress
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, which ends what was started
+    _unwind_on_signals()
     console = Terminal(stderr=True, soft_wrap=True)
     others = others_with_accounts()
     if others:
@@ -166,6 +166,13 @@ def _watch(
         if page and console.is_terminal:
             console.print(f"the run is over; Ctrl-C ends {page.address}")
             page.stay()
+
+
+def _unwind_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end what was started, as Ctrl-C does, and then this process with their status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def _print_result(directory: Path, result: Mapping[str, Any]) -> None:

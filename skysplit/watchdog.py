@@ -1,0 +1,57 @@
+"""What ends a launch whose launcher was killed: a process that waits until the launcher's end of a pipe closes.
+
+Started by :class:`skysplit.launch.Launch`; standard input carries a JSON object a line:
+
+``{"remove": FOLDER}``
+    A folder to remove when all processes have ended, such as one with keys.
+``{"run": WORDS}``
+    A command that ends what has no mark, such as containers.
+``{"done": true}``
+    The launcher has ended everything itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+
+from skysplit.launch_mark import end_marked, launcher_lives
+
+_LOOK_S = 2.0  # should a process that the launcher has forked keep the pipe open
+_COMMAND_S = 120.0
+
+
+def watch(mark: str, pipe: int) -> None:
+    """Wait for the end of the launcher that made the mark, then end its launch."""
+    folders: list[str] = []
+    commands: list[list[str]] = []
+    text = b""
+    while launcher_lives(mark):
+        if not select.select([pipe], [], [], _LOOK_S)[0]:
+            continue
+        if not (read := os.read(pipe, 65536)):
+            break
+        *lines, text = (text + read).split(b"\n")
+        for line in map(json.loads, lines):
+            if "done" in line:
+                return
+            folders += [line["remove"]] if "remove" in line else []
+            commands += [line["run"]] if "run" in line else []
+    end_marked(mark.__eq__)
+    for command in commands:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, capture_output=True, timeout=_COMMAND_S, check=False)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    watch(sys.argv[1], sys.stdin.fileno())
