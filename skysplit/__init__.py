@@ -15,13 +15,16 @@ same from a shell.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skysplit.notebook import Mission, Run
 
-__all__ = ["load_run", "scenario"]
+__all__ = ["__version__", "load_run", "scenario"]
+
+__version__ = version("skysplit")
 
 
 def scenario(name_or_path: str, /, **overrides: Any) -> Mission:

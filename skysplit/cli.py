@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from skysplit import (
+    __version__,
     doctor,
     orbit_commands,
     plan_commands,
@@ -19,13 +22,26 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Fine-tune a remote-sensing foundation model over a LEO constellation without bringing the imagery down.",
     epilog="Start with `skysplit run demo`. Every command has an example: `skysplit COMMAND --help`.",
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"skysplit {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    del version  # printed by its callback
     print_warnings_plainly()
 
 

@@ -64,7 +64,9 @@ class Finding:
 
 
 def doctor(
-    output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE,
+    output: Annotated[
+        TextFormat, typer.Option("--format", help="How the answer is printed.")
+    ] = TextFormat.TABLE,
     clean: Annotated[
         bool, typer.Option("--clean", help="First end what is left of runs whose command was killed.")
     ] = False,

@@ -124,7 +124,9 @@ class ConstellationFormat(StrEnum):
 def constellation(
     scenario: ScenarioArgument,
     settings: SetOption = None,
-    output: Annotated[ConstellationFormat, typer.Option("--format")] = ConstellationFormat.MAP,
+    output: Annotated[
+        ConstellationFormat, typer.Option("--format", help="czml is for Cesium.")
+    ] = ConstellationFormat.MAP,
     out: Annotated[
         Path | None,
         typer.Option(help="File to write; the default is NAME.html for a map, else the terminal."),

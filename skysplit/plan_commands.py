@@ -68,7 +68,9 @@ def plan(
         list[str] | None,
         typer.Option(metavar="NAME=PART", help="With --after: a node whose links keep PART of their rate."),
     ] = None,
-    output: Annotated[PlanFormat, typer.Option("--format")] = PlanFormat.TABLE,
+    output: Annotated[
+        PlanFormat, typer.Option("--format", help="gantt is a page: who did what when.")
+    ] = PlanFormat.TABLE,
     out: OutOption = None,
 ) -> None:
     """Plan one round: who sends what to whom and when, and how far that is from the lower bound.
@@ -152,7 +154,9 @@ def compare(
     models: Annotated[
         str | None, typer.Option(help="Published models, separated by commas; see `skysplit models`.")
     ] = None,
-    output: Annotated[CompareFormat, typer.Option("--format")] = CompareFormat.TABLE,
+    output: Annotated[
+        CompareFormat, typer.Option("--format", help="html is a page with charts.")
+    ] = CompareFormat.TABLE,
     curve: Annotated[
         Path | None,
         typer.Option(help="Directory of a run: its accuracies tell mission time per point for every case."),
@@ -226,7 +230,11 @@ def compare(
         )
 
 
-def models(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE) -> None:
+def models(
+    output: Annotated[
+        TextFormat, typer.Option("--format", help="How the answer is printed.")
+    ] = TextFormat.TABLE,
+) -> None:
     """List the published models whose sizes `plan` and `compare` know.
 
     Example: `skysplit models --format json`

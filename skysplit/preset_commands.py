@@ -30,7 +30,9 @@ def presets(
             autocompletion=completed_from(lambda: read_presets().by_name),
         ),
     ] = "",
-    output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE,
+    output: Annotated[
+        TextFormat, typer.Option("--format", help="How the answer is printed.")
+    ] = TextFormat.TABLE,
 ) -> None:
     """List satellites and ground segments for `skysplit init`; of one, every figure with its source and derating.
 

@@ -32,7 +32,11 @@ class OnError(StrEnum):
     SKIP = "skip"
 
 
-def scenarios(output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE) -> None:
+def scenarios(
+    output: Annotated[
+        TextFormat, typer.Option("--format", help="How the answer is printed.")
+    ] = TextFormat.TABLE,
+) -> None:
     """List the scenarios that come with SkySplit.
 
     Example: `skysplit scenarios --format json`

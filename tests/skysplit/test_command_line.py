@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 
+import click
 import pytest
+import typer
 from typer.testing import CliRunner
 
+import skysplit
 from skysplit.cli import app
 
+ROOT = Path(__file__).resolve().parents[2]
 RUNNER = CliRunner()
 
 
@@ -50,6 +55,20 @@ def test_contacts_as_json_have_the_documented_keys() -> None:
         assert 0 <= contact["start_s"] < contact["end_s"] <= 7200
         volume = contact["rate_bps"] * (contact["end_s"] - contact["start_s"]) / 8
         assert contact["volume_bytes"] == pytest.approx(volume)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    done = RUNNER.invoke(app, ["--version"])
+    assert done.stdout == f"skysplit {skysplit.__version__}\n"
+    assert skysplit.__version__ == metadata.version("skysplit")
+    for name in ("CHANGELOG.md", "CITATION.cff"):
+        assert skysplit.__version__ in (ROOT / name).read_text()
+
+
+@pytest.mark.parametrize("command", typer.main.get_command(app).commands.values(), ids=lambda one: one.name)
+def test_every_argument_and_option_of_a_command_has_its_help(command: click.Command) -> None:
+    for parameter in command.params:
+        assert parameter.help, parameter.name  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("output", ["table", "csv", "ion", "hdtn"])
