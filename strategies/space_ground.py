@@ -158,7 +158,7 @@ class _Beams:
     def candidates(self) -> np.ndarray:
         """Passes that could serve a group in need from now on, those in session included."""
         passes = self.passes
-        begun = slice(0, int(np.searchsorted(passes["start_s"], self.now_s + _SETTLE_S, side="right")))
+        begun = slice(0, int(np.searchsorted(passes["start_s"], self.now_s, side="right")))
         wanted = self.usable[begun] & self._unconnected()[self.demand.group[begun]]
         wanted &= passes["end_s"][begun] > self.now_s + self.resources.setup_s + 1.0
         return np.flatnonzero(wanted)
@@ -241,14 +241,16 @@ class _Beams:
         flowing = np.zeros(0, int)
         if len(active):
             data_s = np.array([self._data_s(int(index), self.active[int(index)]) for index in active])
-            flowing = active[data_s <= self.now_s + _SETTLE_S]
+            flowing = active[data_s <= self.now_s]
         drain = self._drain(flowing)
         full = len(self.active) == self.stations * self.resources.beams
-        after = self.edges[np.searchsorted(self.edges, self.now_s + _SETTLE_S, side="right") :][:1]
-        # With a beam free, any pass that begins matters; else only the ends of those in session.
-        events = [float(self.passes["end_s"][index]) for index in self.active]
-        events += [] if full else after.tolist()
-        events += [self._data_s(index, start) for index, start in self.active.items()]
+        after = self.edges[np.searchsorted(self.edges, self.now_s, side="right") :][:1]
+        # With a beam free, any pass that begins matters; else only the ends of those in session. These times are met
+        # exactly, so that what flows in a session is what its length says.
+        edges = [float(self.passes["end_s"][index]) for index in self.active]
+        edges += [] if full else after.tolist()
+        edges += [self._data_s(index, start) for index, start in self.active.items()]
+        events = []
         connected = np.zeros(len(self.need), bool)
         connected[self.demand.group[flowing]] = True
         lingering = connected & (self.need <= 0) & (self.tail_s > 0)
@@ -257,6 +259,7 @@ class _Beams:
         events += (self.now_s + self.need[moving] / drain[moving]).tolist()
         events += [self.later[-1][0]] if self.later else []
         events = [time_s for time_s in events if time_s > self.now_s + _SETTLE_S]
+        events += [time_s for time_s in edges if time_s > self.now_s]
         if not events:
             return False
         next_s = min(events)
@@ -284,7 +287,7 @@ class _Beams:
 
     def _settle(self) -> None:
         """Close sessions whose pass is over or whose group is done, but one per group for its tail."""
-        for index in [i for i in self.active if self.passes["end_s"][i] <= self.now_s + _SETTLE_S]:
+        for index in [i for i in self.active if self.passes["end_s"][i] <= self.now_s]:
             self._close(index, float(self.passes["end_s"][index]))
         of_group: dict[int, list[int]] = {}
         for index in self.active:
