@@ -274,9 +274,10 @@ class WeightRules:
                 )
         into_root = mine[rows["peer"][mine] == roots[0]]
         group_s[roots[0]] = max(float(self.arrival_s[into_root].max()), self.trained_s[roots[0]])
-        back = self.outward[np.isin(rows["node"][self.outward], members)]
+        back = self.outward
         if len(self.down):
             back = back[rows["start_s"][back] < self.ground_s - SLACK_S]
+        back = self._onward(back, members)
         yield from self._bytes(back, case.workload.aggregate_bytes)
         yield from self._spread(back, {int(roots[0]): float(group_s[roots[0]])}, members, group_s)
 
@@ -373,6 +374,17 @@ class WeightRules:
             if satellite not in has_s and came[satellite] == 0:
                 yield Violation("average", f"{case.name(satellite)}: the average does not come back to it")
 
+    def _onward(self, edges: np.ndarray, members: np.ndarray) -> np.ndarray:
+        """Those edges that lead on from members, also through satellites without samples, which only pass it on."""
+        rows = self.case.rows
+        there = np.zeros(self.case.satellites, bool)
+        there[members] = True
+        while True:
+            found = edges[there[rows["node"][edges]]]
+            if there[rows["peer"][found]].all():
+                return found
+            there[rows["peer"][found]] = True
+
     def _fed(self, edges: np.ndarray, node: int) -> bool:
         return bool((self.case.rows["peer"][edges] == node).any())
 
@@ -409,8 +421,8 @@ class WeightRules:
             # The parts of several gateways meet in the one that has the last of them.
             last = mine[np.argmax(self.arrival_s[mine])] if len(mine) else None
             has_s = {} if last is None else {int(rows["peer"][last]): there_s}
-            back = self.outward[np.isin(rows["node"][self.outward], members)]
-            back = back[rows["start_s"][back] >= self.ground_s - SLACK_S]
+            back = self.outward[rows["start_s"][self.outward] >= self.ground_s - SLACK_S]
+            back = self._onward(back, members)
             yield from self._bytes(back, weights)
             know_s = np.full(case.satellites, np.inf)
             yield from self._spread(back, has_s, members, know_s)

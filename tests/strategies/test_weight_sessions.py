@@ -85,3 +85,15 @@ def test_a_second_round_on_what_the_first_left_pointed_can_be_flown_and_is_above
             assert not check_plan(plan, world, workload, RATES, resources, state)
             assert plan.makespan_s >= plan.lower_bound_s - 1e-6
             state, now_s = RoundState(pointed=plan.pointed), plan.end_s
+
+
+def test_an_average_may_come_back_through_satellites_without_samples() -> None:
+    """The weights meet by one way over the lasers, and by another, also without images, the average comes back."""
+    world = make_world(2, 2, 2, [(k, k % 2, 100.0 * k, 300.0) for k in range(4)])
+    workload = make_workload(4, [40, 0, 0, 40], "onboard-lora")
+    plan = plan_round(world, workload, RATES, Resources(), LADDER["e"], start_s=0.0)
+    assert not check_plan(plan, world, workload, RATES, Resources())
+    relays = {1, 2} & set(
+        plan.of_kind(Kind.REDUCE)["node"].tolist() + plan.of_kind(Kind.UPDATE)["node"].tolist()
+    )
+    assert relays == {1, 2}
