@@ -60,7 +60,7 @@ def bound_of(case: BoundCase, contact_plan: ContactPlan | None = None, **changes
     return lower_bound_s(contact_plan, case.workload, case.rates, case.resources, group, start_s=case.start_s)
 
 
-@drawn(40)
+@drawn(16)
 @given(bound_cases(), st.sampled_from(sorted(LADDER)))
 def test_no_plan_ends_before_its_bound(case: BoundCase, strategy: str) -> None:
     try:
@@ -77,7 +77,7 @@ def test_no_plan_ends_before_its_bound(case: BoundCase, strategy: str) -> None:
     assert plan.lower_bound_s <= plan.makespan_s * (1.0 + 1e-9)
 
 
-@drawn(25)
+@drawn(10)
 @given(bound_cases())
 def test_faster_links_and_computers_more_beams_and_less_set_up_never_raise_the_bound(case: BoundCase) -> None:
     try:
@@ -102,7 +102,7 @@ def test_faster_links_and_computers_more_beams_and_less_set_up_never_raise_the_b
         assert better_s <= whole_s * (1.0 + SEARCH)
 
 
-@drawn(25)
+@drawn(10)
 @given(bound_cases(), st.data())
 def test_a_lost_station_or_lost_links_never_lower_the_bound(case: BoundCase, data: st.DataObject) -> None:
     try:
@@ -124,7 +124,7 @@ def test_a_lost_station_or_lost_links_never_lower_the_bound(case: BoundCase, dat
         assert poorer_s >= whole_s * (1.0 - SEARCH)
 
 
-@drawn(15)
+@drawn(8)
 @given(bound_cases())
 def test_a_later_start_never_ends_sooner(case: BoundCase) -> None:
     try:
@@ -296,7 +296,7 @@ def flow_by_or_tools(arcs: tuple[np.ndarray, np.ndarray, np.ndarray], total: flo
     return solver.optimal_flow() * total / 1e9
 
 
-@drawn(15)
+@drawn(8)
 @given(bound_cases(), st.floats(300.0, 20_000.0))
 def test_three_solvers_find_the_same_flow_and_it_relaxes_the_linear_program(
     case: BoundCase, end_s: float

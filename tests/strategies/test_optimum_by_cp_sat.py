@@ -140,7 +140,9 @@ def compared(seed: int) -> tuple[float, float, float, float]:
     return bound_s, proven_s, found_s, plan.makespan_s
 
 
-@pytest.mark.parametrize("first", range(0, 60, 15))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(15, 60, 15))]
+)
 def test_bound_optimum_and_plan_come_in_this_order_and_close_together(first: int) -> None:
     above_bound, above_optimum = [], []
     for seed in range(first, first + 15):

@@ -85,7 +85,7 @@ def test_the_rest_of_a_round_ends_as_planned() -> None:
     assert_ends_as_planned(plan, WORLD, workload, RATES, RESOURCES, state)
 
 
-@drawn(20)
+@drawn(10)
 @given(worlds(), st.sampled_from(sorted(_ADAPTERS)), st.sampled_from(sorted(LADDER)))
 def test_rounds_of_drawn_worlds_end_as_planned(case, adapter, switches) -> None:
     world, workload, resources = case

@@ -18,7 +18,7 @@ from strategies.round_state import RoundState
 from strategies.workload import ComputeRates, Resources, Switches
 
 
-@drawn(25)
+@drawn(10)
 @given(worlds())
 def test_every_plan_can_be_flown_is_above_its_bound_and_a_richer_strategy_is_never_worse(case) -> None:
     world, workload, resources = case
@@ -32,7 +32,7 @@ def test_every_plan_can_be_flown_is_above_its_bound_and_a_richer_strategy_is_nev
     assert makespan_s == sorted(makespan_s, reverse=True)
 
 
-@drawn(12)
+@drawn(8)
 @given(worlds(), st.sampled_from(["onboard-lora", "onboard-full"]))
 def test_on_board_too_a_richer_strategy_is_never_worse_and_no_link_closes_on_the_weights(case, mode) -> None:
     world, split, resources = case
@@ -50,7 +50,7 @@ def test_on_board_too_a_richer_strategy_is_never_worse_and_no_link_closes_on_the
     assert np.diff(np.minimum(makespan_s, 1e9)).max() <= 0.5  # so near to the bound no other way is tried
 
 
-@drawn(12)
+@drawn(8)
 @given(worlds(), st.sampled_from(["c", "e"]))
 def test_what_a_satellite_passes_on_has_come_to_it_before_and_nothing_stays(case, switches) -> None:
     world, workload, resources = case
@@ -72,7 +72,7 @@ def test_what_a_satellite_passes_on_has_come_to_it_before_and_nothing_stays(case
 @pytest.mark.parametrize("ground", ["own-window", "first-contact", "nearest", "topology-aware"])
 @pytest.mark.parametrize("inter", ["none", "nearest", "grid", "min-latency"])
 def test_every_combination_of_switches_gives_a_plan_that_can_be_flown(intra, ground, inter) -> None:
-    workload = make_workload(6, 200)
+    workload = make_workload(6, 40)
     plan = plan_round(WORLD, workload, RATES, RESOURCES, Switches.parse(intra, ground, inter), start_s=50.0)
     assert check_plan(plan, WORLD, workload, RATES, RESOURCES) == []
 

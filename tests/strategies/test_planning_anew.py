@@ -21,7 +21,7 @@ from strategies.workload import WorkloadError
 WORK = make_workload(6, 400)
 
 
-@drawn(15)
+@drawn(8)
 @given(worlds(), st.floats(0.0, 0.95), st.data())
 def test_the_rest_of_a_round_can_be_flown_whatever_is_lost_and_nothing_is_done_twice(
     case, part, data

@@ -24,7 +24,7 @@ def planes_of(world) -> tuple[int, ...]:
     return tuple(world.nodes[index].plane for index in world.satellites)
 
 
-@drawn(15)
+@drawn(8)
 @given(worlds(), st.sampled_from(["c", "d"]))
 def test_a_round_ends_when_enough_planes_have_delivered_and_no_sooner(case, switches) -> None:
     world, workload, resources = case
@@ -46,7 +46,7 @@ def test_a_round_ends_when_enough_planes_have_delivered_and_no_sooner(case, swit
         assert len(sooner) < needed or needed >= len(np.unique(planes[active]))
 
 
-@drawn(15)
+@drawn(8)
 @given(worlds(), st.sampled_from(["c", "d"]), st.data())
 def test_the_late_go_on_where_they_are_and_every_later_round_can_be_flown(case, switches, data) -> None:
     world, workload, resources = case

@@ -52,7 +52,7 @@ def test_work_takes_as_much_sunlight_as_it_needs_and_never_ends_in_the_dark(
         assert ((intervals[:, 0] < end_s + 1e-9) & (end_s <= intervals[:, 1] + 1e-9)).any()
 
 
-@drawn(25)
+@drawn(10)
 @given(worlds(), st.data())
 def test_every_plan_computes_in_sunlight_only_and_is_no_sooner_than_without_eclipses(case, data) -> None:
     world, workload, resources = case

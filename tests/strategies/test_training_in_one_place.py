@@ -43,7 +43,7 @@ def served_s(plan: Plan, world: ContactPlan, workload: Workload, rates: ComputeR
     return now_s
 
 
-@drawn(20)
+@drawn(10)
 @given(
     worlds(),
     st.sampled_from(list(LADDER)),
