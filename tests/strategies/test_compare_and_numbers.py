@@ -27,7 +27,7 @@ WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in 
 
 def rounds_of(how: Training) -> tuple[Workload, ...]:
     """Three rounds; what crosses once does so in the first."""
-    first = make_workload(6, 100, str(how.mode), onboard_share=how.onboard_share)
+    first = make_workload(6, 48, str(how.mode), onboard_share=how.onboard_share)
     again = dataclasses.replace(first, cached_fraction=1.0)
     if first.central:
         again = dataclasses.replace(first, c1_bytes=0.0)
@@ -41,7 +41,7 @@ def cases():
 
 def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() -> None:
     seen: list[float] = []
-    found = compare(WORLD, cases(), RATES, Resources(), even_starts(WORLD, 3), progress=seen.append)
+    found = compare(WORLD, cases(), RATES, Resources(), even_starts(WORLD, 2), progress=seen.append)
     assert json.loads(json.dumps(found)) == found
     by_name = {case["name"]: case for case in found["cases"]}
     assert [case["alias"] for case in found["cases"] if case["alias"]] == [

@@ -74,7 +74,7 @@ def test_the_enrolment_is_part_of_the_mission_but_no_round_of_it() -> None:
 
 
 def test_rounds_that_are_interpolated_come_near_to_those_that_are_planned() -> None:
-    first = make_workload(6, 200)
+    first = make_workload(6, 128)
     workloads = tuple(dataclasses.replace(first, cached_fraction=1.0 - 0.8**number) for number in range(12))
     whole = plan_mission(WORLD, case(workloads), RATES, Resources(), 0.0)
     few = plan_mission(WORLD, case(workloads), RATES, Resources(), 0.0, most_planned=4)
@@ -95,7 +95,7 @@ def test_the_first_round_of_every_kind_is_planned_and_no_more_than_asked_for() -
 
 
 def test_a_mission_that_does_not_end_within_the_contact_plan_says_so() -> None:
-    work = make_workload(6, 100, "downlink", raw_bytes=1e9)
+    work = make_workload(6, 10, "downlink", raw_bytes=1e10)
     with pytest.raises(NoRouteError):
         plan_mission(WORLD, case((work, work)), RATES, Resources(), 0.0)
 
