@@ -21,7 +21,7 @@ from flwr.serverapp import Grid, ServerApp
 from mission.briefing import GROUND, Briefing
 from mission.clock import VirtualClock
 from mission.orbits import constellation_of, contact_plan_of
-from mission.record import RunRecord, new_run_directory
+from mission.record import RunRecord, make_run_directory
 from mission.scenario import ScenarioError, given_path, load_scenario, scalar_keys
 from mission.schema import Scenario
 from orbit.contact_plan_files import save
@@ -61,7 +61,7 @@ def main(grid: Grid, context: Context) -> None:
     else:
         overrides = {key: config[key] for key, _ in scalar_keys() if config.get(key, "") != ""}
         scenario = load_scenario(str(config["scenario"]), overrides)
-        directory = new_run_directory(str(config["out"]), scenario.name)
+        directory = make_run_directory(str(config["out"]), scenario.name)
         record = RunRecord(directory, scenario, _command(str(config["scenario"]), overrides))
     log(INFO, "Run directory: %s", record.directory.resolve())
     try:
@@ -75,8 +75,11 @@ def main(grid: Grid, context: Context) -> None:
             resume=bool(config["resume"]),
             at_once=int(config["at-once"]) or None,
         )
-    except BaseException as error:
+    except Exception as error:
         record.fail(f"{type(error).__name__}: {error}")
+        raise
+    except BaseException:  # ended from outside
+        record.interrupt()
         raise
 
 

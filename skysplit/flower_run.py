@@ -162,16 +162,18 @@ def run_app(
         FlowerRunError: The run failed, could not be started, or was lost.
         RuntimeError: A node that it needs has ended.
     """
+    link.nodes.launch.settle_if_killed(directory)
     app = app_directory(link.home)
     config = (
         link.home / "run-config.toml"
     )  # on the command line, Flower cuts a value at its first quotation mark
     config.write_text("\n".join(f"{key} = {_run_value(value)}" for key, value in run_config.items()))
     words = (str(app), _CONNECTION, "--format", "json", "--run-config", str(config), *options)
+    before = _read_run(directory)  # of a run that goes on
     run_id = str(_flwr(link, "run", *words)["run-id"])
     status = ""
     while not status.startswith("finished"):
-        _watch(link, directory, on_progress)
+        _watch(link, directory, on_progress, before)
         listed = _flwr(link, "list", _CONNECTION, "--run-id", run_id, "--format", "json")
         status = str(listed["runs"][0]["status"])
     run = _read_run(directory)
@@ -231,13 +233,18 @@ def _flwr(link: SuperLink, *words: str) -> dict[str, Any]:
     return answer
 
 
-def _watch(link: SuperLink, directory: Path, on_progress: Callable[[Mapping[str, Any]], None]) -> None:
+def _watch(
+    link: SuperLink,
+    directory: Path,
+    on_progress: Callable[[Mapping[str, Any]], None],
+    before: Mapping[str, Any],
+) -> None:
     """Show progress for a while, but not longer than until the run record says that the run is over."""
     end = time.monotonic() + _LIST_S
     while time.monotonic() < end:
         run = _read_run(directory)
         on_progress(run)
-        if run.get("state", "running") != "running":
+        if run != before and run.get("state", "running") != "running":
             return
         link.nodes.check()
         time.sleep(_POLL_S)

@@ -38,6 +38,10 @@ class Launch:
         """Name a folder that must not outlast the launch."""
         self._tell(remove=str(folder))
 
+    def settle_if_killed(self, directory: Path) -> None:
+        """Name a run directory whose record must not say that the run goes on."""
+        self._tell(settle=str(directory))
+
     def run_if_killed(self, command: Sequence[str]) -> None:
         """Name a command that ends what bears no mark."""
         self._tell(run=list(command))

@@ -57,6 +57,11 @@ def status(
         for pattern in ("relay.json", "*/relay.json", "nodes/*/relay.json")
         for file in where.glob(pattern)
     )
+    if not files and (where / "run.json").is_file():
+        from mission.record import read_run
+
+        state = read_run(where)["state"]
+        fail(f"{where}: no relays here; the run {'is a simulation' if state == 'running' else f'is {state}'}")
     if not files:
         fail(f"{where}: holds no relay.json; allowed: an emulated run under way, or a folder of nodes")
     if output is TextFormat.JSON:

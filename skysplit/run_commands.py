@@ -14,10 +14,12 @@ from typing import Annotated, Any
 
 import typer
 
-from mission.record import new_run_directory, read_run, scenario_of, unfinished_run, write_text
+from mission.record import make_run_directory, read_run, scenario_of, unfinished_run, write_text
+from mission.run_lock import RunBusyError, owner_of
 from mission.scenario import ScenarioError, given_path, scenario_path
 from mission.schema import Scenario
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, overrides_of, read_scenario
+from skysplit.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
 
@@ -101,15 +103,15 @@ def emulate(
 def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flight:
     """A run that begins."""
     resolved = read_scenario(scenario, settings)
-    try:
-        directory = new_run_directory(str(out or ""), resolved.name)
-    except FileExistsError as error:
-        fail(f"--out: {error}")
     for key, path in (("data.path", resolved.data.path), ("model.path", resolved.model.path)):
         try:
             given_path(path, key)
         except ScenarioError as error:
             fail(str(error))
+    try:
+        directory = make_run_directory(str(out or ""), resolved.name)
+    except OSError as error:
+        fail(f"--out: {error}")
     told = {
         **overrides_of(settings),
         "scenario": str(scenario_path(scenario).resolve()),
@@ -124,12 +126,14 @@ def _rest_of(directory: Path) -> Flight:
 
     directory = directory.resolve()
     try:
+        if owner := owner_of(directory):
+            raise RunBusyError(f"{directory}: the run goes on, by {owner}; wait for it or end it")
         run = unfinished_run(directory)
         newest(directory / "checkpoints")
         resolved = scenario_of(run)
     except FileNotFoundError:
         fail(f"--resume: {directory} holds no run")
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, FileExistsError, RunBusyError) as error:
         fail(f"--resume: {error}")
     return resolved, {"resume": str(directory)}, directory
 
@@ -155,10 +159,10 @@ def _watch(
         if page:
             console.print(f"live page: {page.address}")
         try:
-            with RunProgress(resolved.training.rounds) as progress:
+            with owned(directory), RunProgress(resolved.training.rounds) as progress:
                 result = how(resolved, told, directory, on_progress=progress.show)
-        except (RuntimeError, ValueError) as error:
-            fail(f"{error}\nrun directory: {directory}" if directory.exists() else str(error))
+        except (OSError, RuntimeError, ValueError) as error:
+            fail(f"run directory: {directory}\n{error}" if (directory / "run.json").exists() else str(error))
         if output is TextFormat.JSON:
             print(json.dumps({"directory": str(directory), **result}), flush=True)
         else:
