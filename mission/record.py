@@ -289,8 +289,13 @@ def checkpoint_name(number: int) -> str:
 
 
 def read_run(directory: Path) -> dict[str, Any]:
-    """The ``run.json`` of a run directory; what its process could not record, for it was killed, is interrupted."""
-    run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    """The ``run.json`` of a run directory; where the process that recorded it was killed, its state is interrupted.
+
+    Raises:
+        FileNotFoundError: The directory holds no run.
+        ValueError: The file is no record of a run.
+    """
+    run = _recorded(directory / "run.json")
     if run["state"] == "running" and left_by_the_dead(directory):
         run["state"] = "interrupted"
     return run
@@ -302,7 +307,7 @@ def settle(directory: Path, error: str = "") -> None:
     Nothing is done where it goes on, has ended, or where there is none.
     """
     try:
-        run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+        run = _recorded(directory / "run.json")
     except (FileNotFoundError, NotADirectoryError):
         return
     if run["state"] == "running" and left_by_the_dead(directory):
@@ -352,6 +357,16 @@ def write_table(path: Path, table: pa.Table) -> None:
     temporary = path.with_name(path.name + ".tmp")
     pq.write_table(table, temporary)
     os.replace(temporary, path)
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is no record of a run ({error})") from None
+    if not isinstance(run, dict) or "state" not in run:
+        raise ValueError(f"{path}: is no record of a run (it has no state)")
+    return run
 
 
 def _version(package: str) -> str:

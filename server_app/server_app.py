@@ -5,6 +5,7 @@ Read top to bottom it is the run: imagery, model, orbits, satellites, rounds, wh
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import secrets
@@ -20,6 +21,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from mission.briefing import GROUND, Briefing
 from mission.clock import VirtualClock
+from mission.first_cause import cause_of
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord, make_run_directory
 from mission.scenario import ScenarioError, given_path, load_scenario, scalar_keys
@@ -76,7 +78,8 @@ def main(grid: Grid, context: Context) -> None:
             at_once=int(config["at-once"]) or None,
         )
     except Exception as error:
-        record.fail(f"{type(error).__name__}: {error}")
+        with contextlib.suppress(OSError):  # a full disk, which is the error then
+            record.fail(cause_of(f"{type(error).__name__}: {error}"))
         raise
     except BaseException:  # ended from outside
         record.interrupt()

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from skysplit.launch_mark import VARIABLE, end_marked, new_mark
+import psutil
+
+from skysplit.launch_mark import VARIABLE, end_marked, marked, new_mark
 
 
 class Launch:
@@ -33,6 +35,14 @@ class Launch:
     def environment(self) -> dict[str, str]:
         """What every process of the launch has in its environment."""
         return {VARIABLE: self._mark}
+
+    def commands(self) -> list[list[str]]:
+        """Return the command lines of all that runs."""
+        found = []
+        for process in marked(self._mark.__eq__):
+            with contextlib.suppress(psutil.Error):
+                found.append(process.cmdline())
+        return found
 
     def remove_if_killed(self, folder: Path) -> None:
         """Name a folder that must not outlast the launch."""

@@ -143,8 +143,9 @@ class Mission(Shown):
         """
         from skysplit.progress import RunProgress
         from skysplit.run_ownership import owned
-        from skysplit.simulate import simulate
+        from skysplit.simulate import require_ray, simulate
 
+        require_ray()
         directory = make_run_directory(str(out), self.title)
         told = {**self.overrides, "scenario": str(self.source), "out": str(directory)}
         with owned(directory), RunProgress(self.scenario.training.rounds) as progress:

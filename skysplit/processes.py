@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mission.first_cause import cause_in_log
 from skysplit.launch import Launch
 
 _PATIENCE_S = 15.0  # for all to end when told to
@@ -22,7 +23,7 @@ _AGAIN_S = 5.0  # between the death of a process and the next one
 
 
 class ProcessError(RuntimeError):
-    """A process has ended, or does not listen; the message has the end of its log."""
+    """A process has ended, or does not listen; the message has the end of its log, then what happened."""
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Processes:
             if status is None:
                 continue
             if not process.restarts:
-                raise ProcessError(f"{name} ended with exit status {status}:\n{self.tail(name)}".rstrip())
+                raise ProcessError(with_log(self.tail(name), f"{name} ended with exit status {status}"))
             now_s = time.monotonic()
             process.ended_s = process.ended_s or now_s
             if now_s - process.ended_s >= _AGAIN_S:
@@ -102,9 +103,8 @@ class Processes:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 return
             time.sleep(0.1)
-        raise ProcessError(
-            f"{name} did not listen on port {port} within {_LISTEN_S:.0f} s:\n{self.tail(name)}"
-        )
+        sentence = f"{name} did not listen on port {port} within {_LISTEN_S:.0f} s"
+        raise ProcessError(with_log(self.tail(name), sentence))
 
     def end(self) -> None:
         """End all of them, politely first, and whatever they have started, also in sessions of its own."""
@@ -127,6 +127,12 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
+
+
+def with_log(log: str, sentence: str) -> str:
+    """Return the end of a log and, as the last line, what has happened, with the cause if the log names one."""
+    cause = cause_in_log(log)
+    return f"{log}\n{sentence}{': ' if cause else ''}{cause}".lstrip()
 
 
 def free_ports(count: int) -> list[int]:

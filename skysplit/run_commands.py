@@ -14,11 +14,20 @@ from typing import Annotated, Any
 
 import typer
 
+from mission.plain_text import plain
 from mission.record import make_run_directory, read_run, scenario_of, unfinished_run, write_text
 from mission.run_lock import RunBusyError, owner_of
 from mission.scenario import ScenarioError, given_path, scenario_path
 from mission.schema import Scenario
-from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, overrides_of, read_scenario
+from skysplit.arguments import (
+    ScenarioArgument,
+    SetOption,
+    TextFormat,
+    fail,
+    overrides_of,
+    read_scenario,
+    refused,
+)
 from skysplit.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
@@ -68,8 +77,12 @@ def run(
 
     A run that was ended goes on after its last finished round, to the same result: `skysplit run --resume runs/first`
     """
-    from skysplit.simulate import simulate
+    from skysplit.simulate import require_ray, simulate
 
+    try:
+        require_ray()
+    except ValueError as error:
+        fail(str(error))
     flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume)
     _watch(functools.partial(simulate, at_once=at_once), *flight, live, output)
 
@@ -110,8 +123,10 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flig
             fail(str(error))
     try:
         directory = make_run_directory(str(out or ""), resolved.name)
-    except OSError as error:
+    except FileExistsError as error:
         fail(f"--out: {error}")
+    except OSError as error:
+        fail(f"--out: {refused(error)}")
     told = {
         **overrides_of(settings),
         "scenario": str(scenario_path(scenario).resolve()),
@@ -162,7 +177,16 @@ def _watch(
             with owned(directory), RunProgress(resolved.training.rounds) as progress:
                 result = how(resolved, told, directory, on_progress=progress.show)
         except (OSError, RuntimeError, ValueError) as error:
-            fail(f"run directory: {directory}\n{error}" if (directory / "run.json").exists() else str(error))
+            if isinstance(error, typer.Exit):
+                raise
+            *details, cause = (refused(error) if isinstance(error, OSError) else str(error)).splitlines() or [
+                ""
+            ]
+            for line in details:
+                console.print(plain(line), markup=False, highlight=False)
+            if (directory / "run.json").exists():
+                console.print(f"run directory: {directory}", markup=False, highlight=False)
+            fail(cause)
         if output is TextFormat.JSON:
             print(json.dumps({"directory": str(directory), **result}), flush=True)
         else:

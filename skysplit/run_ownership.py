@@ -24,10 +24,10 @@ def owned(directory: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error)
+        reason = (str(error).splitlines() or [""])[-1]
         raise
     finally:
-        with contextlib.suppress(OSError):  # a full disk; readers see by the lock that nobody records the run
+        with contextlib.suppress(OSError, ValueError):  # a full disk; readers see by the lock that it is dead
             settle(directory, reason)
         lock.release()
         with contextlib.suppress(OSError):
