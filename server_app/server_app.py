@@ -31,6 +31,7 @@ from relay import control
 from relay.direct import GroundEndpoint
 from relay.settings import LocalRelay, local_relay
 from server_app.advice import advice
+from server_app.awaited import WatchedGrid
 from server_app.calibration import measured_rates
 from server_app.checkpoint import Checkpoint, newest
 from server_app.feature_cache import FeatureCache, shares
@@ -175,7 +176,7 @@ def fine_tune(
         )
         if relay is not None:
             control.muster(relay.address, relay.node)
-        roster = muster(grid, briefing)
+        roster = muster(grid, briefing, timeout_s=training.enrolment_timeout_s)
         if relay is not None:
             # A run that goes on keeps the rates that it began with: its steps come in the order of an unbroken run.
             rates = record.calibration or measured_rates(scenario, costs, steps, roster)
@@ -266,10 +267,12 @@ def fine_tune(
             at_once=at_once,
             under_way=under_way,
         )
+        names = {node: name for name, node in roster.nodes.items()}
         strategy.start(
-            grid,
+            WatchedGrid(grid, names, lambda awaited: record.note(awaited=awaited)),
             ArrayRecord(trainable_state(results.exchanged)),
             num_rounds=training.rounds,
+            timeout=training.round_timeout_s,
             evaluate_fn=results.evaluate,
         )
     if cache is not None:

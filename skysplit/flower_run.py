@@ -34,7 +34,7 @@ _REGISTER_AT_ONCE = 4  # each is a process of Flower's
 _PATIENCE_S = 300.0  # with a command of Flower's, which takes seconds on an idle machine
 _LIST_S = 60.0  # asking Flower starts a process of several seconds; the run record says sooner how it ends
 _LOOK_S = 1.0
-_LOOKS = 3  # in vain: what has just recorded the end of the run ends too
+_LOOKS = 2  # in vain: what has just recorded the end of the run ends too
 _LOG_LINES = 60  # in which a cause is looked for
 _PARTS = {
     "flwr-serverapp": "the ServerApp",

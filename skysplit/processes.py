@@ -18,6 +18,7 @@ from mission.first_cause import cause_in_log
 from skysplit.launch import Launch
 
 _PATIENCE_S = 15.0  # for all to end when told to
+_AFTER_ERROR_S = 3.0  # the same where the run is lost, and somebody waits for the error
 _LISTEN_S = 60.0
 _AGAIN_S = 5.0  # between the death of a process and the next one
 
@@ -106,12 +107,12 @@ class Processes:
         sentence = f"{name} did not listen on port {port} within {_LISTEN_S:.0f} s"
         raise ProcessError(with_log(self.tail(name), sentence))
 
-    def end(self) -> None:
+    def end(self, patience_s: float = _PATIENCE_S) -> None:
         """End all of them, politely first, and whatever they have started, also in sessions of its own."""
         running = [process.running for process in self._processes.values()]
         for process in running:
             _signal(process, signal.SIGTERM)
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + patience_s
         for process in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
@@ -126,7 +127,7 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end()
+        self.end(_PATIENCE_S if error is None else _AFTER_ERROR_S)
 
 
 def with_log(log: str, sentence: str) -> str:

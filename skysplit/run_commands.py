@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from click.core import ParameterSource
 
 from mission.plain_text import plain
 from mission.record import make_run_directory, read_run, scenario_of, unfinished_run, write_text
@@ -60,6 +61,7 @@ class Backend(StrEnum):
 
 
 def run(
+    ctx: typer.Context,
     scenario: ScenarioArgument = "demo",
     settings: SetOption = None,
     out: OutOption = None,
@@ -83,11 +85,12 @@ def run(
         require_ray()
     except ValueError as error:
         fail(str(error))
-    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume)
+    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
     _watch(functools.partial(simulate, at_once=at_once), *flight, live, output)
 
 
 def emulate(
+    ctx: typer.Context,
     scenario: ScenarioArgument = "demo",
     settings: SetOption = None,
     out: OutOption = None,
@@ -109,7 +112,7 @@ def emulate(
     from skysplit.emulate import emulate_in_containers, emulate_in_processes
 
     how = emulate_in_processes if backend is Backend.PROCESS else emulate_in_containers
-    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume)
+    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
     _watch(how, *flight, live, output)
 
 
@@ -135,10 +138,15 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flig
     return resolved, told, directory
 
 
-def _rest_of(directory: Path) -> Flight:
+def _rest_of(directory: Path, ctx: typer.Context) -> Flight:
     """The run of a directory, to be resumed."""
     from server_app.checkpoint import newest
 
+    for parameter, word in {"scenario": "a scenario", "settings": "--set", "out": "--out"}.items():
+        if ctx.get_parameter_source(parameter) is ParameterSource.COMMANDLINE:
+            fail(
+                f"--resume: found beside {word}; allowed alone: the run goes on as it was begun, in its own directory"
+            )
     directory = directory.resolve()
     try:
         if owner := owner_of(directory):
@@ -214,6 +222,10 @@ def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
         f" wall time {result['wall_time_s']:.0f} s"
     )
     console.print(f"run directory: {directory}")
+    if not (directory / "report.html").exists():
+        console.print(
+            f"no report could be written; when there is room: skysplit report {directory}", style="yellow"
+        )
     print_measured(directory)
 
 

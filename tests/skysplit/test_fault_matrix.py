@@ -164,6 +164,13 @@ FAULTS = [
     Fault("a directory where none can be made", ["run", "demo", *SMALL, "--out=/proc/nowhere/run"], r"/proc/nowhere"),
     Fault("a file called runs", ["run", "demo", *SMALL], r"--out: .*runs", prepare=a_file("runs", "x")),
     Fault("a run of another command", RUN, r"a run is going on here, by process \d+ on", owned=True),
+    # What has no effect.
+    Fault("to resume with a key", [*RESUME, "--set=training.rounds=2"], r"--resume: found beside --set; allowed alone"),
+    Fault("to resume with a directory", [*RESUME, "--out={tmp}/x"], r"--resume: found beside --out"),
+    Fault("to resume with a scenario", ["emulate", "demo", "--resume={tmp}/run"], r"--resume: found beside a scenario"),
+    Fault("a shared head of separate adapters", [*RUN, "--set=training.adapter=per-satellite", "--set=training.head=shared"], r'training\.head: found "shared"'),
+    Fault("a path of a Walker", [*RUN, "--set=constellation.path=a.tle"], r"constellation\.path: found 'a\.tle' with kind"),
+    Fault("a path of scenes that are made", [*RUN, "--set=data.path={tmp}"], r"data\.path: found .* with source = .synthetic"),
     # What is to be resumed.
     Fault("to resume nothing", RESUME, r"--resume: .*/run holds no run"),
     Fault("to resume what is complete", RESUME, r"the run is complete", prepare=a_run(lambda run: run.finish())),
