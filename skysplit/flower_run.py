@@ -24,7 +24,7 @@ import server_app
 from mission.first_cause import BACK_END_GONE, cause_of
 from mission.record import read_run
 from skysplit.launch import Launch
-from skysplit.processes import Processes, free_ports, with_log
+from skysplit.processes import Processes, free_ports, past_proxies, with_log
 from skysplit.scenario_keys import toml_value
 
 _CONNECTION = "skysplit"
@@ -131,7 +131,7 @@ def superlink(processes: Processes, *options: str, authority: Path | None = None
 
 def flower_environment(home: Path) -> dict[str, str]:
     """The environment in which Flower's commands keep to a home of their own and install nothing."""
-    return os.environ | {
+    return past_proxies(os.environ) | {
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",

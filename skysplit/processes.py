@@ -19,6 +19,7 @@ from skysplit.launch import Launch
 
 _PATIENCE_S = 15.0  # for all to end when told to
 _AFTER_ERROR_S = 3.0  # the same where the run is lost, and somebody waits for the error
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _LISTEN_S = 60.0
 _AGAIN_S = 5.0  # between the death of a process and the next one
 
@@ -82,7 +83,7 @@ class Processes:
         with (self._logs / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 command,
-                env={**environment, **self.launch.environment},
+                env=past_proxies({**environment, **self.launch.environment}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -134,6 +135,20 @@ def with_log(log: str, sentence: str) -> str:
     """Return the end of a log and, as the last line, what has happened, with the cause if the log names one."""
     cause = cause_in_log(log)
     return f"{log}\n{sentence}{': ' if cause else ''}{cause}".lstrip()
+
+
+def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment in which whatever honours a proxy still dials this machine itself."""
+    proxies = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
+    if not any(environment.get(name) or environment.get(name.upper()) for name in proxies):
+        return dict(environment)
+    there = [environment.get(name, "") for name in ("no_proxy", "NO_PROXY")]
+    names = [name for text in there for name in text.split(",") if name]
+    exceptions = ",".join(dict.fromkeys([*names, *_THIS_MACHINE]))
+    found = {**environment, "no_proxy": exceptions, "NO_PROXY": exceptions}
+    if "no_grpc_proxy" in environment:  # which gRPC reads instead
+        found["no_grpc_proxy"] = ",".join([environment["no_grpc_proxy"], *_THIS_MACHINE])
+    return found
 
 
 def free_ports(count: int) -> list[int]:

@@ -18,7 +18,7 @@ from click.core import ParameterSource
 from mission.plain_text import plain
 from mission.record import make_run_directory, read_run, scenario_of, unfinished_run, write_text
 from mission.run_lock import RunBusyError, owner_of
-from mission.scenario import ScenarioError, given_path, scenario_path
+from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario, scenario_path
 from mission.schema import Scenario
 from skysplit.arguments import (
     ScenarioArgument,
@@ -124,6 +124,9 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flig
             given_path(path, key)
         except ScenarioError as error:
             fail(str(error))
+    # What runs the mission, or goes on with it another day, may have another working directory.
+    absolute = absolute_paths(resolved)
+    resolved = load_scenario(scenario, overrides_of(settings) | absolute)
     try:
         directory = make_run_directory(str(out or ""), resolved.name)
     except FileExistsError as error:
@@ -132,6 +135,7 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flig
         fail(f"--out: {refused(error)}")
     told = {
         **overrides_of(settings),
+        **absolute,
         "scenario": str(scenario_path(scenario).resolve()),
         "out": str(directory),
     }
