@@ -225,15 +225,23 @@ def app_directory(scratch: Path) -> Path:
 
 
 def _flwr(link: SuperLink, *words: str) -> dict[str, Any]:
-    """Run a ``flwr`` command that prints JSON."""
+    """Run a ``flwr`` command that prints JSON; an error comes after the end of the SuperLink's log."""
+    try:
+        return flwr_json(link.environment, *words)
+    except FlowerRunError as error:
+        link.nodes.check()  # what it talks to has ended: then that is the cause
+        raise FlowerRunError(f"{link.nodes.tail(SUPERLINK)}\n{error}".lstrip()) from None
+
+
+def flwr_json(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
+    """Run a ``flwr`` command that prints JSON, and return that. Raises FlowerRunError."""
     try:
         done = subprocess.run(
-            ["flwr", *words], env=dict(link.environment), capture_output=True, text=True,
+            ["flwr", *words], env=dict(environment), capture_output=True, text=True,
             timeout=_PATIENCE_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise FlowerRunError(
-            f"{link.nodes.tail(SUPERLINK)}\n"
             f"flwr {words[0]} has not ended in {_PATIENCE_S:.0f} s: is this machine busy with something else?"
         ) from None
     try:
@@ -242,8 +250,7 @@ def _flwr(link: SuperLink, *words: str) -> dict[str, Any]:
         answer = {}
     if done.returncode or not answer.get("success", False):
         said = answer.get("error-message") or done.stderr.strip() or done.stdout.strip()
-        link.nodes.check()  # what it talks to has ended: then that is the cause
-        raise FlowerRunError(f"{link.nodes.tail(SUPERLINK)}\nflwr {words[0]} failed: {cause_of(str(said))}")
+        raise FlowerRunError(f"flwr {words[0]} failed: {cause_of(str(said))}")
     return answer
 
 

@@ -14,10 +14,10 @@ import pytest
 from flwr.common.config import parse_config_args
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
-from relay.wire import Limits
 
 from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario
 from relay.client import dial
+from relay.wire import Limits
 from skysplit import run_commands
 from skysplit.flower_run import flower_environment
 from skysplit.node_folders import supernode_command
