@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 from relay.identity import node_host
@@ -43,7 +44,7 @@ def dial_all(addresses: Mapping[str, str], authority: Path) -> list[Reached]:
         authority: The certificate of the authority.
     """
     with ThreadPoolExecutor(_AT_ONCE) as together:
-        return list(together.map(lambda item: _dial(*item, authority), addresses.items()))
+        return list(together.map(_dial, addresses, addresses.values(), repeat(authority)))
 
 
 def _dial(node: str, address: str, authority: Path) -> Reached:
