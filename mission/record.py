@@ -197,7 +197,13 @@ class RunRecord:
         path = self.directory / "passages.parquet"
         before = [pq.read_table(path)] if path.exists() else []
         measured = pa.Table.from_pylist([dict(row) for row in rows], schema=PASSAGES)
-        write_table(path, pa.concat_tables([*before, measured]))
+        try:  # what an older version has not measured is null
+            together = pa.concat_tables([*before, measured], promote_options="default")
+        except pa.ArrowException as error:
+            raise ValueError(
+                f"{path}: was written by another version, and nothing can be added ({error})"
+            ) from None
+        write_table(path, together.select(PASSAGES.names))
 
     def add_round(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add a round's rows (:data:`ROUNDS`), one a satellite."""

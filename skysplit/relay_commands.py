@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -58,8 +59,10 @@ def status(
         for file in where.glob(pattern)
     )
     if not files and (where / "run.json").is_file():
-        from mission.record import read_run
+        from mission.record import read_run, settle
 
+        with contextlib.suppress(OSError):  # of one who may only read it
+            settle(where)
         state = read_run(where)["state"]
         fail(f"{where}: no relays here; the run {'is a simulation' if state == 'running' else f'is {state}'}")
     if not files:

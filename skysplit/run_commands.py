@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import signal
@@ -16,7 +17,7 @@ import typer
 from click.core import ParameterSource
 
 from mission.plain_text import plain
-from mission.record import make_run_directory, read_run, scenario_of, unfinished_run, write_text
+from mission.record import make_run_directory, read_run, scenario_of, settle, unfinished_run, write_text
 from mission.run_lock import RunBusyError, owner_of
 from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario, scenario_path
 from mission.schema import Scenario
@@ -249,6 +250,8 @@ def report(
     from server_app.report import write_report
 
     try:
+        with contextlib.suppress(OSError):  # of one who may only read it
+            settle(run_directory)
         if compare:
             _write_comparison(run_directory)
         print(write_report(run_directory))
