@@ -1,6 +1,8 @@
 # make run   – the environment if needed, then the demo mission
 # make test  – the environment if needed, then lint, types, import rules and tests
+# make test-slow – real deaths under real runs, resumed runs, a soak of two hundred rounds; takes half an hour
 # make walk  – the command blocks of README, quick start and tutorials, in a clean clone; takes a quarter of an hour
+# make audit – pins and floors against the stored list of known vulnerabilities, offline (part of lint)
 # make test-compose – the emulation in containers (needs Docker)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +10,7 @@ ENVIRONMENT := .venv/.installed
 DATA := $(wildcard ../shared/data)
 export SKYSPLIT_DATA ?= $(abspath $(DATA))
 
-.PHONY: run test test-slow test-compose walk lint
+.PHONY: run test test-slow test-compose walk lint audit
 run: $(ENVIRONMENT)
 	$(BIN)/skysplit run demo
 
@@ -24,7 +26,10 @@ test-compose: $(ENVIRONMENT)
 walk: $(ENVIRONMENT)
 	$(BIN)/python tests/walk_pages.py
 
-lint: $(ENVIRONMENT)
+audit: $(ENVIRONMENT)
+	$(BIN)/python tests/audit_dependencies.py
+
+lint: $(ENVIRONMENT) audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -40,12 +40,14 @@ from client_app.plane_exchange import PlaneExchange
 from client_app.raw_images import send_images
 from client_app.whole_model import kept_shape, train_head_alone, train_whole_round
 from mission.briefing import Briefing
+from mission.divergence import require_finite_cause
 from mission.scenario import given_path
 from mission.schema import Data, Lora, Model, Scenario
-from relay.client import ParcelLink
+from relay.client import LinkError, ParcelLink
 from relay.direct import GroundLink
 from relay.relay_link import RelayLink
 from relay.settings import LocalRelay, local_relay
+from relay.wire import NotFinite
 from splitmodel.adapters import (
     LoraSettings,
     exchanged_parts,
@@ -53,6 +55,7 @@ from splitmodel.adapters import (
     make_trainable,
     trainable_state,
 )
+from splitmodel.codecs import CodecError
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, open_imagery
 from splitmodel.parts import Embedding, SplitModel, load_embedding, load_split, new_head
@@ -186,6 +189,9 @@ def train(message: Message, context: Context) -> Message:
                 train_lora_round(task, on_board, head, crossings, progress, kept, note)
         except RoundSuspended:
             suspended = True
+        except (CodecError, LinkError, NotFinite) as error:
+            require_finite_cause(error, number, training.mode)
+            raise
         finished_s = link.mission_time_s()
         exchange = PlaneExchange.from_config(config)
         if exchange is not None and not (suspended or progress.exchanged):

@@ -75,6 +75,7 @@ def train_lora_round(
                 trainer.begin(part.place)
             share = len(pooled_BD) / len(batch.indices)
             result = split_step.head_step(head, pooled_BD, on_board.labels(part.images), weight=share)
+            task.check_loss(float(result.loss))
             crossings.send(Kind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt)
             loss += share * float(result.loss)
             logits.append(result.logits)

@@ -21,6 +21,7 @@ from client_app.crossings import Crossings, MicroBatch
 from client_app.kept_features import name_of
 from client_app.proximal import Proximal
 from mission.briefing import ENROLMENT_IMAGES, STEPS_AHEAD
+from mission.divergence import require_sensible_loss
 from mission.schema import Training
 from relay.wire import Kind
 from splitmodel import step as split_step
@@ -90,6 +91,10 @@ class RoundTask:
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of the head in a step of this round."""
         return self.scheduled(self.training.head_learning_rate, step, steps)
+
+    def check_loss(self, loss: float) -> None:
+        """Raise DivergenceError if training has diverged by a batch's mean loss."""
+        require_sensible_loss(loss, self.number, self.training.mode)
 
     def scheduled(self, base: float, step: int, steps: int) -> float:
         """A learning rate in a step of this round."""
@@ -200,6 +205,7 @@ def train_on_pooled_states(
         result = _train_head(
             head, optimizer, proximal, pooled_states.get(batch), labels_B, task.rate(number, len(batches))
         )
+        task.check_loss(float(result.loss))
         count_batch(progress, float(result.loss), result.logits, labels_B)
     progress.finished = True
 

@@ -93,6 +93,7 @@ def train_whole_round(
             logits = model.head(model.backbone(states, first_block=first_block))
         labels_B = on_board.labels(batch)
         loss = F.cross_entropy(logits, labels_B)
+        task.check_loss(float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()
         proximal.add_gradient()

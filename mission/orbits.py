@@ -47,7 +47,11 @@ def cache_directory() -> Path:
     """Where contact plans are kept between runs: ``skysplit/contacts`` in the user's cache, made if needed."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     directory = Path(base).expanduser() / "skysplit" / "contacts"
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "contact plans are kept there; set XDG_CACHE_HOME to a folder that can be written to"
+        raise OSError(error.errno, f"{error.strerror}; {hint}", str(directory)) from None
     return directory
 
 

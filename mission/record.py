@@ -32,6 +32,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mission.run_lock import RECORD, RunLock, left_by_the_dead
 from mission.scenario import scenario_from_json, scenario_to_dict
 from mission.schema import Compute, Scenario
 
@@ -109,10 +110,13 @@ class RunRecord:
 
     Raises:
         FileExistsError: The directory holds a run already.
+        mission.run_lock.RunBusyError: Another process has begun one there.
     """
 
     def __init__(self, directory: Path, scenario: Scenario, command: str) -> None:
         require_no_run(directory)
+        self._lock = RunLock(directory, RECORD)
+        self._lock.take()
         self.directory = directory
         self._rounds: list[dict[str, Any]] = []
         self._started = time.monotonic()
@@ -135,9 +139,12 @@ class RunRecord:
         Raises:
             FileNotFoundError: The directory holds no run.
             FileExistsError: The run is complete.
+            mission.run_lock.RunBusyError: It goes on, in another process.
         """
         run = unfinished_run(directory)
         record = cls.__new__(cls)
+        record._lock = RunLock(directory, RECORD)
+        record._lock.take()
         record.directory = directory
         record._rounds = []
         if (directory / "rounds.parquet").exists():
@@ -190,7 +197,13 @@ class RunRecord:
         path = self.directory / "passages.parquet"
         before = [pq.read_table(path)] if path.exists() else []
         measured = pa.Table.from_pylist([dict(row) for row in rows], schema=PASSAGES)
-        write_table(path, pa.concat_tables([*before, measured]))
+        try:  # what an older version has not measured is null
+            together = pa.concat_tables([*before, measured], promote_options="default")
+        except pa.ArrowException as error:
+            raise ValueError(
+                f"{path}: was written by another version, and nothing can be added ({error})"
+            ) from None
+        write_table(path, together.select(PASSAGES.names))
 
     def add_round(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add a round's rows (:data:`ROUNDS`), one a satellite."""
@@ -210,10 +223,15 @@ class RunRecord:
         """Record why the run failed."""
         self._end("failed", result={"error": error} | self._costs())
 
+    def interrupt(self) -> None:
+        """Record that the run was ended from outside, before its time."""
+        self._end("interrupted")
+
     def _end(self, state: str, **facts: Any) -> None:
         self._run["state"] = state
         self._run["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
         self.note(**facts)
+        self._lock.release()
 
     def wall_time_s(self) -> float:
         """Since the start; what a resumed run took before it was ended is counted up to its last finished round."""
@@ -247,6 +265,24 @@ def new_run_directory(out: str, scenario: str) -> Path:
     return directory
 
 
+def make_run_directory(out: str, scenario: str) -> Path:
+    """Make the :func:`new_run_directory`; of several processes that do so in the same second each gets its own.
+
+    Raises:
+        FileExistsError: ``out`` holds a run already.
+        OSError: It cannot be made.
+    """
+    while True:
+        directory = new_run_directory(out, scenario)
+        try:
+            directory.mkdir(parents=True, exist_ok=bool(out))
+        except FileExistsError:
+            if out:
+                raise
+        else:
+            return directory
+
+
 def require_no_run(directory: Path) -> None:
     """Raise FileExistsError if the directory holds a run already."""
     if (directory / "run.json").exists():
@@ -259,8 +295,34 @@ def checkpoint_name(number: int) -> str:
 
 
 def read_run(directory: Path) -> dict[str, Any]:
-    """The ``run.json`` of a run directory."""
-    return json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    """The ``run.json`` of a run directory; where the process that recorded it was killed, its state is interrupted.
+
+    Raises:
+        FileNotFoundError: The directory holds no run.
+        ValueError: The file is no record of a run.
+    """
+    run = _recorded(directory / "run.json")
+    if run["state"] == "running" and left_by_the_dead(directory):
+        run["state"] = "interrupted"
+    return run
+
+
+def settle(directory: Path, error: str = "") -> None:
+    """Write into ``run.json`` how a run ended whose process could not record it: failed for a reason, or interrupted.
+
+    Nothing is done where it goes on, has ended, or where there is none.
+    """
+    try:
+        run = _recorded(directory / "run.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if run["state"] == "running" and left_by_the_dead(directory):
+        run["state"] = "failed" if error else "interrupted"
+        run["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
+        if error:
+            run["result"] = {"error": error}
+        write_text(directory / "run.json", json.dumps(run, indent=2) + "\n")
+        (directory / RECORD).unlink(missing_ok=True)
 
 
 def unfinished_run(directory: Path) -> dict[str, Any]:
@@ -301,6 +363,16 @@ def write_table(path: Path, table: pa.Table) -> None:
     temporary = path.with_name(path.name + ".tmp")
     pq.write_table(table, temporary)
     os.replace(temporary, path)
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is no record of a run ({error})") from None
+    if not isinstance(run, dict) or "state" not in run:
+        raise ValueError(f"{path}: is no record of a run (it has no state)")
+    return run
 
 
 def _version(package: str) -> str:

@@ -146,8 +146,25 @@ def given_path(text: str, key: str) -> Path | None:
         raise ScenarioError(f"{key}: found {text!r}, whose environment variable is not set")
     path = Path(expanded)
     if not path.exists():
-        raise ScenarioError(f"{key}: found {text!r}, but there is no such file or directory")
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise ScenarioError(f"{key}: found {text!r}, but there is no such file or directory{where}")
     return path
+
+
+def absolute_paths(scenario: Scenario) -> dict[str, str]:
+    """Return, by key, the absolute paths of those files and folders that a scenario names by relative ones."""
+    named = {
+        "constellation.path": scenario.constellation.path,
+        "contacts.path": scenario.contacts.path,
+        "links.inter_orbit.pairs": scenario.links.inter_orbit.pairs,
+        "model.path": scenario.model.path,
+        "data.path": scenario.data.path,
+    }
+    return {
+        key: str(Path(text).resolve())
+        for key, text in named.items()
+        if isinstance(text, str) and text and text[0] not in "~$/" and Path(text).exists()
+    }
 
 
 def _scalar_keys(table: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any]]:

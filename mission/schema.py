@@ -469,6 +469,15 @@ class Training(Table):
         "auto",
         description="of the backbone's matrix products; auto: bf16 on GPUs that have it, fp32 elsewhere",
     )
+    enrolment_timeout_s: Positive = Field(
+        600.0,
+        description="wall time in which every satellite answers before the first round, with model and images",
+    )
+    round_timeout_s: Positive = Field(
+        3600.0,
+        description="wall time in which every satellite answers in a round, which an emulation flies in real time, "
+        "gaps aside",
+    )
     activations_gb: Positive = Field(
         4.0, description="what the backbone keeps for backward passes; beyond it passes are made twice (lora)"
     )
@@ -528,6 +537,12 @@ class Training(Table):
                         f'{key}: found {found} with labels = "ground"; allowed {allowed}, as the ground trains one '
                         "model and nothing is averaged"
                     )
+        if self.head == "shared" and not self.shares_adapter:
+            raise ValueError(
+                f'head: found "shared" in mode {self.mode} with adapter = "{self.adapter}" and labels = '
+                f'"{self.labels}"; allowed "per-satellite", except in mode lora with adapter = "shared" and labels on '
+                "board, whose steps form one sequence"
+            )
         if self.mode != "onboard-lora":
             for key, off in {"adapted_blocks": 0, "onboard_cache": False}.items():
                 if (found := getattr(self, key)) != off:
@@ -657,6 +672,15 @@ class Scenario(Table):
                 f"strategy.planes_per_round: found {needed} in mode {training.mode} with "
                 f'adapter = "{training.adapter}" and labels = "{training.labels}"; allowed in mode head, or lora with '
                 'adapter = "per-satellite", with labels on board, where what comes late is averaged'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _reads_what_it_is_given(self) -> Scenario:
+        if self.data.source == "synthetic" and self.data.path:
+            raise ValueError(
+                f'data.path: found {self.data.path!r} with source = "synthetic", whose scenes are made; allowed with '
+                'source = "folder", "parquet" or "eurosat"'
             )
         return self
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from logging import WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from flwr.app import ArrayRecord, MetricRecord
+from flwr.common.logger import log
 from torch import nn
 
 from mission.clock import VirtualClock
+from mission.divergence import require_sensible_loss
 from mission.record import RunRecord, checkpoint_name
 from mission.schema import Scenario
 from orbit.constellation import Constellation
@@ -82,6 +85,8 @@ class Results:
         """Score the whole model with averaged weights; round 0 is before training."""
         load_trainable_state(self.exchanged, arrays.to_torch_state_dict())
         self.scores.append(score(self.model, self.steps, self.test))
+        if number:
+            require_sensible_loss(self.scores[-1].loss, number, self.scenario.training.mode)
         return MetricRecord({"test-loss": self.scores[-1].loss, "test-accuracy": self.scores[-1].accuracy})
 
     def on_round(self, outcome: RoundOutcome) -> bool:
@@ -133,7 +138,10 @@ class Results:
             rounds=rounds,
             backbone_s=self.steps.busy_s,
         )
-        write_report(self.record.directory)
+        try:
+            write_report(self.record.directory)
+        except OSError as error:  # the run is complete, all of it is on disk
+            log(WARNING, "No report (%s); skysplit report %s writes it", error, self.record.directory)
 
     def _export(self, directory: Path, rounds: int) -> None:
         scenario = self.scenario

@@ -5,6 +5,7 @@ Read top to bottom it is the run: imagery, model, orbits, satellites, rounds, wh
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import secrets
@@ -20,8 +21,9 @@ from flwr.serverapp import Grid, ServerApp
 
 from mission.briefing import GROUND, Briefing
 from mission.clock import VirtualClock
+from mission.first_cause import cause_of
 from mission.orbits import constellation_of, contact_plan_of
-from mission.record import RunRecord, new_run_directory
+from mission.record import RunRecord, make_run_directory
 from mission.scenario import ScenarioError, given_path, load_scenario, scalar_keys
 from mission.schema import Scenario
 from orbit.contact_plan_files import save
@@ -29,6 +31,7 @@ from relay import control
 from relay.direct import GroundEndpoint
 from relay.settings import LocalRelay, local_relay
 from server_app.advice import advice
+from server_app.awaited import WatchedGrid
 from server_app.calibration import measured_rates
 from server_app.checkpoint import Checkpoint, newest
 from server_app.feature_cache import FeatureCache, shares
@@ -61,7 +64,7 @@ def main(grid: Grid, context: Context) -> None:
     else:
         overrides = {key: config[key] for key, _ in scalar_keys() if config.get(key, "") != ""}
         scenario = load_scenario(str(config["scenario"]), overrides)
-        directory = new_run_directory(str(config["out"]), scenario.name)
+        directory = make_run_directory(str(config["out"]), scenario.name)
         record = RunRecord(directory, scenario, _command(str(config["scenario"]), overrides))
     log(INFO, "Run directory: %s", record.directory.resolve())
     try:
@@ -75,8 +78,12 @@ def main(grid: Grid, context: Context) -> None:
             resume=bool(config["resume"]),
             at_once=int(config["at-once"]) or None,
         )
-    except BaseException as error:
-        record.fail(f"{type(error).__name__}: {error}")
+    except Exception as error:
+        with contextlib.suppress(OSError):  # a full disk, which is the error then
+            record.fail(cause_of(f"{type(error).__name__}: {error}"))
+        raise
+    except BaseException:  # ended from outside
+        record.interrupt()
         raise
 
 
@@ -169,7 +176,7 @@ def fine_tune(
         )
         if relay is not None:
             control.muster(relay.address, relay.node)
-        roster = muster(grid, briefing)
+        roster = muster(grid, briefing, timeout_s=training.enrolment_timeout_s)
         if relay is not None:
             # A run that goes on keeps the rates that it began with: its steps come in the order of an unbroken run.
             rates = record.calibration or measured_rates(scenario, costs, steps, roster)
@@ -260,10 +267,12 @@ def fine_tune(
             at_once=at_once,
             under_way=under_way,
         )
+        names = {node: name for name, node in roster.nodes.items()}
         strategy.start(
-            grid,
+            WatchedGrid(grid, names, lambda awaited: record.note(awaited=awaited)),
             ArrayRecord(trainable_state(results.exchanged)),
             num_rounds=training.rounds,
+            timeout=training.round_timeout_s,
             evaluate_fn=results.evaluate,
         )
     if cache is not None:

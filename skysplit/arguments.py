@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
 import typer
+from click import Context
+from typer.core import TyperGroup
 
 from mission.scenario import ScenarioError, load_scenario, scalar_keys, shipped_scenarios
 from mission.schema import Scenario
@@ -44,6 +47,25 @@ def fail(message: str) -> NoReturn:
     """End the command with one error and exit status 1."""
     _stderr.print(f"error: {message}", style="red", soft_wrap=True)
     raise typer.Exit(1)
+
+
+class OneErrorGroup(TyperGroup):
+    """Commands that say in one line which file or folder the operating system refused."""
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # who reads the output has seen enough
+                raise
+            fail(refused(error))
+
+
+def refused(error: OSError) -> str:
+    """Return in words what the operating system refused, and of which file."""
+    why = error.strerror or str(error)
+    return f"{error.filename}: {why}" if error.filename is not None else why
 
 
 def overrides_of(settings: list[str] | None) -> dict[str, Any]:

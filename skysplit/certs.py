@@ -18,7 +18,10 @@ from relay.identity import node_folder
 
 SUPERLINK = "superlink"  # folder with ca.crt, server.crt, server.key
 GATEWAY = "gateway"  # the same, of what satellites dial
-RESERVED = frozenset({SUPERLINK, GATEWAY, "ground", "runs", "state"})  # folders of a deployment
+REGISTRATION = "registration"  # folder with ca.crt and the public keys of all SuperNodes
+RESERVED = frozenset(
+    {SUPERLINK, GATEWAY, REGISTRATION, "ground", "runs", "state", "systemd"}
+)  # folders of a deployment
 SUPERNODE_KEY = "supernode.key"
 SUPERNODE_PUBLIC_KEY = "supernode.pub"
 

@@ -16,9 +16,11 @@ from skysplit import (
     run_commands,
     scenario_commands,
 )
+from skysplit.arguments import OneErrorGroup
 from skysplit.plain_warnings import print_warnings_plainly
 
 app = typer.Typer(
+    cls=OneErrorGroup,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

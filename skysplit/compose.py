@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,8 @@ from typing import Any
 
 from mission.briefing import GROUND
 from mission.schema import Scenario
-from skysplit.certs import GATEWAY, SUPERLINK
+from skysplit.addresses import split_address
+from skysplit.certs import GATEWAY, REGISTRATION, SUPERLINK
 from skysplit.node_folders import (
     RESTARTS,
     gateway_command,
@@ -27,6 +29,7 @@ CONTROL_PORT = 8001  # of the SuperLink on the operator's machine, on the loopba
 NODE = "/node"  # where a container finds its node's folder
 STATE = "/state"  # where the SuperLink's container finds its database
 USER = 10001  # of the image
+_FILE_NAME = re.compile(r"[^\w.-]")  # what an address may have and a file's name should not
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 
@@ -135,6 +138,69 @@ def state_overlay(folder: Path) -> dict[str, Any]:
     """What, laid over the Compose file, has the SuperLink keep SuperNodes and runs in a folder of the host."""
     command = [*_superlink_command(), "--database", f"{STATE}/superlink.db"]
     return {"services": {"superlink": {"command": command, "volumes": [f"{folder}:{STATE}"]}}}
+
+
+def registration_overlay(satellites: tuple[str, ...], folder: Path) -> dict[str, Any]:
+    """What, laid over the Compose file, registers all SuperNodes before the first satellite starts, and then ends."""
+    words = [
+        "python",
+        "-m",
+        "skysplit.registration",
+        "--folder",
+        NODE,
+        "--superlink",
+        f"{SUPERLINK}:{FLEET_PORT}",
+    ]
+    job = _service(
+        words,
+        volumes=[f"{folder}:{NODE}:ro"],
+        depends_on={SUPERLINK: {"condition": "service_healthy"}},
+        mem_limit="1g",
+        networks=["control"],
+        restart="no",
+    )
+    done = {"depends_on": {REGISTRATION: {"condition": "service_completed_successfully"}}}
+    return {"services": {REGISTRATION: job} | {service_name(satellites, name): done for name in satellites}}
+
+
+def compose_files_by_host(
+    satellites: tuple[str, ...], host: Host, elsewhere: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """A Compose file for each host that nodes are reached at, with those nodes and the ports that others dial.
+
+    Args:
+        satellites: Their names.
+        host: What the containers share with the machine they run on.
+        elsewhere: ``host:port`` of relays, and under ``superlink`` of the gateway, whose host has the SuperLink, too.
+    """
+    whole = compose_file(satellites, host)
+    servers = (SUPERLINK, GATEWAY)
+    there = {
+        service_name(satellites, node): split_address(address, node)
+        for node, address in elsewhere.items()
+        if node != SUPERLINK
+    }
+    placed = {name: found[0] for name, found in there.items()}
+    if SUPERLINK in elsewhere:
+        placed |= dict.fromkeys(servers, split_address(elsewhere[SUPERLINK])[0])
+    files: dict[str, dict[str, Any]] = {}
+    for place in sorted(set(placed.values())):
+        services = {}
+        for name in (name for name in whole["services"] if placed.get(name) == place):
+            service = copy.deepcopy(whole["services"][name])
+            after = {k: v for k, v in service.get("depends_on", {}).items() if placed.get(k) == place}
+            service["depends_on"] = after
+            if name in there:
+                service["ports"] = [f"{there[name][1]}:{there[name][1]}"]
+            if SUPERLINK in elsewhere and placed.get(GATEWAY) != place:
+                gateway = f"{GATEWAY}:{FLEET_PORT}"
+                words = [elsewhere[SUPERLINK] if word == gateway else word for word in service["command"]]
+                service["command"] = words
+            if not after:
+                del service["depends_on"]
+            services[name] = service
+        files[_FILE_NAME.sub("_", place)] = {"services": services, "networks": whole["networks"]}
+    return files
 
 
 def _superlink_command() -> list[str]:

@@ -14,6 +14,7 @@ import yaml
 
 from skysplit.compose import IMAGE
 from skysplit.launch import Launch
+from skysplit.processes import with_log
 
 _CHECK_S = 5.0  # between two looks at the containers, each of which starts a process
 _POLL_S = 1.0
@@ -97,9 +98,8 @@ class Containers:
         while ailing := self._ailing():
             self.check()
             if time.monotonic() > deadline:
-                raise ContainerError(
-                    f"not healthy after {_HEALTHY_S:.0f} s: {', '.join(ailing)}\n{self.tail(ailing[0])}"
-                )
+                sentence = f"not healthy after {_HEALTHY_S:.0f} s: {', '.join(ailing)}"
+                raise ContainerError(with_log(self.tail(ailing[0]), sentence))
             time.sleep(_POLL_S)
 
     def __enter__(self) -> Self:
@@ -118,9 +118,8 @@ class Containers:
         for line in self._inspect("{{.Name}} {{.State.Status}} {{.State.ExitCode}}"):
             name, state, status = line.split()
             if state not in ("running", "created", "restarting"):
-                raise ContainerError(
-                    f"{name.lstrip('/')} is {state}, exit status {status}:\n{self.tail(name.lstrip('/'))}"
-                )
+                name = name.lstrip("/")
+                raise ContainerError(with_log(self.tail(name), f"{name} is {state}, exit status {status}"))
 
     def tail(self, name: str, lines: int = 15) -> str:
         """The last lines of a service's or container's log."""

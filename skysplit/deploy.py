@@ -11,7 +11,8 @@ import yaml
 
 from mission.orbits import constellation_of
 from mission.schema import Scenario
-from skysplit.certs import GATEWAY, SUPERLINK
+from skysplit.addresses import split_address
+from skysplit.certs import GATEWAY, REGISTRATION, SUPERLINK, SUPERNODE_PUBLIC_KEY
 from skysplit.compose import (
     CONTROL_PORT,
     FLEET_PORT,
@@ -19,12 +20,17 @@ from skysplit.compose import (
     Host,
     addresses_of,
     compose_file,
+    compose_files_by_host,
     give_away,
     named_by,
+    registration_overlay,
+    service_name,
     state_overlay,
 )
-from skysplit.kubernetes import kustomization, manifests
+from skysplit.kubernetes import kustomization, manifests, registration_job
 from skysplit.node_folders import write_node_folders
+from skysplit.registration import collect
+from skysplit.systemd import units
 
 
 def write_deployment(
@@ -71,7 +77,22 @@ def write_deployment(
         give_away([*folders.values(), out / SUPERLINK, out / GATEWAY, out / "runs", out / "state"], USER)
     _write(out / "compose.yaml", yaml.safe_dump(compose_file(satellites, host), sort_keys=False))
     _write(out / "compose.state.yaml", yaml.safe_dump(state_overlay(out / "state"), sort_keys=False))
+    collect(
+        out / REGISTRATION,
+        out / "ca.crt",
+        {service_name(satellites, name): folders[name] / SUPERNODE_PUBLIC_KEY for name in satellites},
+    )
+    overlay = registration_overlay(satellites, out / REGISTRATION)
+    _write(out / "compose.register.yaml", yaml.safe_dump(overlay, sort_keys=False))
+    per_host = compose_files_by_host(satellites, host, elsewhere)
+    for name, services in per_host.items():
+        _write(out / f"compose.{name}.yaml", yaml.safe_dump(services, sort_keys=False))
+    (out / "systemd").mkdir(exist_ok=True)
+    gateway = elsewhere.get(SUPERLINK, f"127.0.0.1:{fleet_port}")
+    for name, text in units(satellites, gateway, fleet_port).items():
+        _write(out / "systemd" / name, text)
     _write(out / "kubernetes.yaml", yaml.safe_dump_all(manifests(satellites), sort_keys=False))
+    _write(out / "registration.yaml", yaml.safe_dump(registration_job(), sort_keys=False))
     base = kustomization(satellites, folders, out)
     _write(out / "kustomization.yaml", yaml.safe_dump(base, sort_keys=False))
     _write(
@@ -81,18 +102,6 @@ def write_deployment(
         f"root-certificates = {json.dumps(str(out / 'ca.crt'))}\n",
     )
     return satellites
-
-
-def split_address(address: str, node: str = SUPERLINK) -> tuple[str, int]:
-    """Return the host and port of ``host:port``; an IPv6 address stands in brackets. Raises ValueError."""
-    host, colon, port = address.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    number = int(port) if port.isascii() and port.isdecimal() else 0
-    if not colon or not host or not 0 < number < 65536 or (":" in host and not bracketed):
-        raise ValueError(
-            f"found {node}={address}; allowed: HOST:PORT, an IPv6 address in brackets ([::1]:8000)"
-        )
-    return host.removeprefix("[").removesuffix("]"), number
 
 
 def _write(path: Path, text: str) -> None:

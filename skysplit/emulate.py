@@ -6,13 +6,15 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import server_app
 from mission.briefing import GROUND
 from mission.schema import Scenario
+from relay.identity import node_folder
+from relay.service import SOCKET
 from skysplit.certs import GATEWAY, SUPERLINK, SUPERNODE_PUBLIC_KEY
 from skysplit.compose import NODE, USER, Host, addresses_of, compose_file, give_away, named_by
 from skysplit.containers import Containers, build_image
@@ -28,6 +30,7 @@ from skysplit.processes import Processes, free_ports
 from skysplit.satellites import satellites_of
 
 _LOOPBACK = "127.0.0.1"
+_SOCKET_PATH_BYTES = 107  # on Linux
 
 
 def emulate_in_processes(
@@ -52,7 +55,7 @@ def emulate_in_processes(
     on_progress({"phase": "starting nodes"})
     nodes = (*satellites, GROUND)
     ports = dict(zip(nodes, free_ports(len(nodes)), strict=True))
-    with _node_folders(directory) as base, Processes(directory / "logs") as processes:
+    with _node_folders(directory, nodes) as base, Processes(directory / "logs") as processes:
         processes.launch.remove_if_killed(base)
         addresses = {node: f"{_LOOPBACK}:{port}" for node, port in ports.items()}
         folders = write_node_folders(
@@ -82,7 +85,7 @@ def emulate_in_containers(
     on_progress({"phase": "building the image"})
     build_image(Path(server_app.__file__).resolve().parent.parent)
     on_progress({"phase": "starting containers"})
-    with _node_folders(directory) as base, tempfile.TemporaryDirectory() as home:
+    with _node_folders(directory, (*satellites, GROUND)) as base, tempfile.TemporaryDirectory() as home:
         hosts = ["superlink", "localhost", _LOOPBACK]
         nodes = write_node_folders(
             base, satellites, addresses_of(satellites), listen="0.0.0.0", superlink_hosts=hosts
@@ -103,7 +106,7 @@ def emulate_in_containers(
 
 
 @contextlib.contextmanager
-def _node_folders(directory: Path) -> Iterator[Path]:
+def _node_folders(directory: Path, nodes: Iterable[str]) -> Iterator[Path]:
     """A folder for the nodes as long as the block lasts, which the run directory points to for `skysplit status`.
 
     It is not in there because a socket file's path must be short.
@@ -112,11 +115,17 @@ def _node_folders(directory: Path) -> Iterator[Path]:
     pointer = directory / "nodes"
     pointer.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="skysplit-") as folder:
+        longest = max((str(node_folder(Path(folder), node) / "spool" / SOCKET) for node in nodes), key=len)
+        if len(os.fsencode(longest)) > _SOCKET_PATH_BYTES:
+            raise ValueError(
+                f"TMPDIR: found {tempfile.gettempdir()}, too long for the path of a relay's socket: {longest} has "
+                f"{len(os.fsencode(longest))} bytes, allowed are {_SOCKET_PATH_BYTES}"
+            )
         pointer.symlink_to(folder)
         try:
             yield Path(folder)
         finally:
-            pointer.unlink()
+            pointer.unlink(missing_ok=True)
 
 
 def _start_relays(processes: Processes, folders: Mapping[str, Path], ports: Mapping[str, int]) -> None:

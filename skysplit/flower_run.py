@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import server_app
+from mission.first_cause import BACK_END_GONE, cause_of
 from mission.record import read_run
 from skysplit.launch import Launch
-from skysplit.processes import Processes, free_ports
+from skysplit.processes import Processes, free_ports, past_proxies, with_log
 from skysplit.scenario_keys import toml_value
 
 _CONNECTION = "skysplit"
@@ -32,6 +33,16 @@ _POLL_S = 0.5
 _REGISTER_AT_ONCE = 4  # each is a process of Flower's
 _PATIENCE_S = 300.0  # with a command of Flower's, which takes seconds on an idle machine
 _LIST_S = 60.0  # asking Flower starts a process of several seconds; the run record says sooner how it ends
+_LOOK_S = 1.0
+_LOOKS = 2  # in vain: what has just recorded the end of the run ends too
+_LOG_LINES = 60  # in which a cause is looked for
+_PARTS = {
+    "flwr-serverapp": "the ServerApp",
+    "flwr-simulation": "Flower's simulation, and the ServerApp in it,",
+    "gcs_server": "Ray's head (gcs_server)",
+    "raylet": "Ray's raylet",
+}
+_EARLY_S = 5.0  # the same, as long as nothing is seen of the run
 _APP_FILES = ("pyproject.toml", "README.md", "LICENSE")  # pyproject.toml names the other two
 _APP_PACKAGES = (
     "client_app",
@@ -60,7 +71,7 @@ class Nodes(Protocol):
     def check(self) -> None:
         """Raise RuntimeError if one has ended."""
 
-    def tail(self, name: str) -> str:
+    def tail(self, name: str, lines: int = 15) -> str:
         """The last lines of one's log."""
 
 
@@ -120,7 +131,7 @@ def superlink(processes: Processes, *options: str, authority: Path | None = None
 
 def flower_environment(home: Path) -> dict[str, str]:
     """The environment in which Flower's commands keep to a home of their own and install nothing."""
-    return os.environ | {
+    return past_proxies(os.environ) | {
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -162,25 +173,29 @@ def run_app(
         FlowerRunError: The run failed, could not be started, or was lost.
         RuntimeError: A node that it needs has ended.
     """
+    link.nodes.launch.settle_if_killed(directory)
     app = app_directory(link.home)
     config = (
         link.home / "run-config.toml"
     )  # on the command line, Flower cuts a value at its first quotation mark
     config.write_text("\n".join(f"{key} = {_run_value(value)}" for key, value in run_config.items()))
     words = (str(app), _CONNECTION, "--format", "json", "--run-config", str(config), *options)
+    before = _read_run(directory)  # of a run that goes on
     run_id = str(_flwr(link, "run", *words)["run-id"])
+    alive = _Alive(link)
     status = ""
     while not status.startswith("finished"):
-        _watch(link, directory, on_progress)
+        _watch(link, directory, on_progress, before, alive)
         listed = _flwr(link, "list", _CONNECTION, "--run-id", run_id, "--format", "json")
         status = str(listed["runs"][0]["status"])
     run = _read_run(directory)
     on_progress(run)
     if status != "finished:completed" or run.get("state") != "completed":
-        error = run.get("result", {}).get("error")
-        raise FlowerRunError(
-            error or f"Flower says {status}; the end of its log:\n{link.nodes.tail(SUPERLINK)}"
-        )
+        error = run.get("result", {}).get("error", "") if run != before else ""
+        log = link.nodes.tail(SUPERLINK, _LOG_LINES)
+        if not error or BACK_END_GONE in error:
+            raise FlowerRunError(with_log(log, error or f"the run did not complete, Flower says {status}"))
+        raise FlowerRunError(cause_of(error))
     return run
 
 
@@ -210,16 +225,24 @@ def app_directory(scratch: Path) -> Path:
 
 
 def _flwr(link: SuperLink, *words: str) -> dict[str, Any]:
-    """Run a ``flwr`` command that prints JSON."""
+    """Run a ``flwr`` command that prints JSON; an error comes after the end of the SuperLink's log."""
+    try:
+        return flwr_json(link.environment, *words)
+    except FlowerRunError as error:
+        link.nodes.check()  # what it talks to has ended: then that is the cause
+        raise FlowerRunError(f"{link.nodes.tail(SUPERLINK)}\n{error}".lstrip()) from None
+
+
+def flwr_json(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
+    """Run a ``flwr`` command that prints JSON, and return that. Raises FlowerRunError."""
     try:
         done = subprocess.run(
-            ["flwr", *words], env=dict(link.environment), capture_output=True, text=True,
+            ["flwr", *words], env=dict(environment), capture_output=True, text=True,
             timeout=_PATIENCE_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise FlowerRunError(
             f"flwr {words[0]} has not ended in {_PATIENCE_S:.0f} s: is this machine busy with something else?"
-            f"\n{link.nodes.tail(SUPERLINK)}".rstrip()
         ) from None
     try:
         answer = json.loads(done.stdout)
@@ -227,20 +250,62 @@ def _flwr(link: SuperLink, *words: str) -> dict[str, Any]:
         answer = {}
     if done.returncode or not answer.get("success", False):
         said = answer.get("error-message") or done.stderr.strip() or done.stdout.strip()
-        raise FlowerRunError(f"flwr {words[0]} failed: {said}\n{link.nodes.tail(SUPERLINK)}".rstrip())
+        raise FlowerRunError(f"flwr {words[0]} failed: {cause_of(str(said))}")
     return answer
 
 
-def _watch(link: SuperLink, directory: Path, on_progress: Callable[[Mapping[str, Any]], None]) -> None:
+def _watch(
+    link: SuperLink,
+    directory: Path,
+    on_progress: Callable[[Mapping[str, Any]], None],
+    before: Mapping[str, Any],
+    alive: _Alive,
+) -> None:
     """Show progress for a while, but not longer than until the run record says that the run is over."""
-    end = time.monotonic() + _LIST_S
-    while time.monotonic() < end:
+    began_s = time.monotonic()
+    until_s = _EARLY_S
+    while time.monotonic() - began_s < until_s:
         run = _read_run(directory)
         on_progress(run)
-        if run.get("state", "running") != "running":
+        if run != before and run.get("state", "running") not in ("running", "interrupted"):
             return
         link.nodes.check()
+        alive.check()
+        if run != before or alive.seen:
+            until_s = _LIST_S
         time.sleep(_POLL_S)
+
+
+class _Alive:
+    """Whether what Flower and Ray have started for the run is still there; Flower takes minutes to miss it.
+
+    Nothing is known of what runs in containers.
+    """
+
+    def __init__(self, link: SuperLink) -> None:
+        self._link = link
+        self._missed: dict[str, int] = {}  # by what has been there: how often it was looked for in vain
+        self._next_s = 0.0
+
+    @property
+    def seen(self) -> bool:
+        """Whether any of it was ever there."""
+        return bool(self._missed)
+
+    def check(self) -> None:
+        """Raise FlowerRunError where one of them has ended, which it does not before the run is recorded as over."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + _LOOK_S
+        there = {Path(word).name for words in self._link.nodes.launch.commands() for word in words[:2]}
+        for name, what in _PARTS.items():
+            if name in there:
+                self._missed[name] = 0
+            elif name in self._missed:
+                self._missed[name] += 1
+                if self._missed[name] >= _LOOKS:
+                    log = self._link.nodes.tail(SUPERLINK, _LOG_LINES)
+                    raise FlowerRunError(with_log(log, f"{what} ended before the run did"))
 
 
 def _read_run(directory: Path) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mission.briefing import GROUND
-from skysplit.certs import GATEWAY, SUPERLINK
-from skysplit.compose import FLEET_PORT, IMAGE, NODE, RELAY_PORT, USER, service_name
+from skysplit.certs import GATEWAY, REGISTRATION, SUPERLINK
+from skysplit.compose import FLEET_PORT, IMAGE, NODE, RELAY_PORT, STATE, USER, service_name
 from skysplit.node_folders import (
     RELAY_FILE,
     gateway_command,
@@ -18,9 +18,22 @@ from skysplit.node_folders import (
 
 _SECRET = "/credentials"  # read-only, and readable by a group; a relay wants its key for itself alone
 _KEEP = f"cp {_SECRET}/* {NODE}/ && chmod 600 {NODE}/*.key"
+_KEYS = "/keys"  # public ones
 _RUNS = "/runs"
 _NAME, _ROLE = "app.kubernetes.io/name", "skysplit/role"
 _SATELLITE = "satellite"
+_CONFINED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+_POD_SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 
 
 def manifests(satellites: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -28,25 +41,75 @@ def manifests(satellites: tuple[str, ...]) -> list[dict[str, Any]]:
     superlink, gateway = f"{SUPERLINK}:{FLEET_PORT}", f"{GATEWAY}:{FLEET_PORT}"
     open_port = {"tcpSocket": {"port": FLEET_PORT}}
     listen = ["flower-superlink", "--isolation", "process", "--host", "0.0.0.0", *superlink_options(NODE)]
+    listen += ["--database", f"{STATE}/superlink.db"]
     objects = [
         *_node(SUPERLINK, listen, FLEET_PORT, open_port, "1Gi"),
         *_node(GATEWAY, gateway_command(NODE, superlink, FLEET_PORT), FLEET_PORT, open_port, "512Mi"),
         *_relay(GROUND, superexec_command(NODE, superlink), "4Gi"),
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "runs"},
-            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}},
-        },
+        _claim("runs", "10Gi"),
+        _claim("state", "1Gi"),
     ]
-    ground = next(o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == GROUND)
-    pod = ground["spec"]["template"]["spec"]
-    pod["volumes"].append({"name": "runs", "persistentVolumeClaim": {"claimName": "runs"}})
-    pod["containers"][0]["volumeMounts"].append({"name": "runs", "mountPath": _RUNS})
+    _mount(objects, GROUND, "runs", _RUNS)
+    _mount(objects, SUPERLINK, "state", STATE)
     for index, name in enumerate(satellites):
         command = supernode_command(NODE, gateway, index, len(satellites))
         objects += _relay(service_name(satellites, name), command, "2Gi")
     return objects + _network_policies()
+
+
+def _claim(name: str, size: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}},
+    }
+
+
+def _mount(objects: list[dict[str, Any]], deployment: str, claim: str, path: str) -> None:
+    """Have a Deployment's pod keep a folder on a volume."""
+    found = next(o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == deployment)
+    pod = found["spec"]["template"]["spec"]
+    pod["volumes"].append({"name": claim, "persistentVolumeClaim": {"claimName": claim}})
+    pod["containers"][0]["volumeMounts"].append({"name": claim, "mountPath": path})
+
+
+def registration_job() -> dict[str, Any]:
+    """A Job that registers all SuperNodes; until it has, theirs are refused and start again."""
+    superlink = f"{SUPERLINK}:{FLEET_PORT}"
+    words = ["python", "-m", "skysplit.registration", "--folder", _KEYS, "--superlink", superlink]
+    labels = {_NAME: "skysplit", "app.kubernetes.io/component": REGISTRATION, _ROLE: REGISTRATION}
+    home = {"name": "home", "mountPath": "/home/skysplit"}
+    pod = {
+        "restartPolicy": "OnFailure",
+        "securityContext": _POD_SECURITY,
+        "automountServiceAccountToken": False,
+        "containers": [
+            {
+                "name": "node",
+                "image": IMAGE,
+                "command": words,
+                "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
+                "securityContext": _CONFINED,
+                "volumeMounts": [
+                    {"name": "keys", "mountPath": _KEYS, "readOnly": True},
+                    home,
+                    {"name": "tmp", "mountPath": "/tmp"},
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "keys", "configMap": {"name": REGISTRATION}},
+            {"name": "home", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {}},
+        ],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": REGISTRATION, "labels": labels},
+        "spec": {"backoffLimit": 20, "template": {"metadata": {"labels": labels}, "spec": pod}},
+    }
 
 
 def _network_policies() -> list[dict[str, Any]]:
@@ -76,7 +139,7 @@ def _network_policies() -> list[dict[str, Any]]:
     ]
     return [
         _policy("shut", {"podSelector": everyone, "policyTypes": ["Ingress"]}),
-        reached(SUPERLINK, role(SUPERLINK), [GROUND, GATEWAY], FLEET_PORT),
+        reached(SUPERLINK, role(SUPERLINK), [GROUND, GATEWAY, REGISTRATION], FLEET_PORT),
         reached(GATEWAY, role(GATEWAY), [_SATELLITE], FLEET_PORT),
         reached("relays", nodes, [GROUND, _SATELLITE], RELAY_PORT),
         # A satellite has no business with anything but relays, the gateway and the names of both.
@@ -102,15 +165,20 @@ def kustomization(satellites: tuple[str, ...], folders: dict[str, Path], base: P
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": "skysplit",
-        "resources": ["kubernetes.yaml"],
+        "resources": ["kubernetes.yaml", "registration.yaml"],
+        "configMapGenerator": [{"name": REGISTRATION, "files": _files(base / REGISTRATION, base)}],
         "secretGenerator": [
             {
                 "name": name,
-                "files": sorted(str(file.relative_to(base)) for file in folder.iterdir() if file.is_file()),
+                "files": _files(folder, base),
             }
             for name, folder in named.items()
         ],
     }
+
+
+def _files(folder: Path, base: Path) -> list[str]:
+    return sorted(str(file.relative_to(base)) for file in folder.iterdir() if file.is_file())
 
 
 def _relay(name: str, command: list[str], memory: str) -> list[dict[str, Any]]:
@@ -125,28 +193,17 @@ def _node(
 ) -> list[dict[str, Any]]:
     role = name if name in (SUPERLINK, GATEWAY, GROUND) else _SATELLITE
     labels = {_NAME: "skysplit", "app.kubernetes.io/component": name}
-    confined = {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
     scratch = {"spool": f"{NODE}/spool", "home": "/home/skysplit", "tmp": "/tmp"}
     own = {"name": "node", "mountPath": NODE}
     pod = {
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": _POD_SECURITY,
         "automountServiceAccountToken": False,
         "initContainers": [
             {
                 "name": "credentials",
                 "image": IMAGE,
                 "command": ["sh", "-c", _KEEP],
-                "securityContext": confined,
+                "securityContext": _CONFINED,
                 "volumeMounts": [own, {"name": "credentials", "mountPath": _SECRET, "readOnly": True}],
             }
         ],
@@ -164,7 +221,7 @@ def _node(
                     "initialDelaySeconds": 30,
                 },
                 "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": memory}},
-                "securityContext": confined,
+                "securityContext": _CONFINED,
                 "volumeMounts": [own, *({"name": key, "mountPath": path} for key, path in scratch.items())],
             }
         ],

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from skysplit.launch_mark import VARIABLE, end_marked, new_mark
+import psutil
+
+from skysplit.launch_mark import VARIABLE, end_marked, marked, new_mark
 
 
 class Launch:
@@ -34,9 +36,21 @@ class Launch:
         """What every process of the launch has in its environment."""
         return {VARIABLE: self._mark}
 
+    def commands(self) -> list[list[str]]:
+        """Return the command lines of all that runs."""
+        found = []
+        for process in marked(self._mark.__eq__):
+            with contextlib.suppress(psutil.Error):
+                found.append(process.cmdline())
+        return found
+
     def remove_if_killed(self, folder: Path) -> None:
         """Name a folder that must not outlast the launch."""
         self._tell(remove=str(folder))
+
+    def settle_if_killed(self, directory: Path) -> None:
+        """Name a run directory whose record must not say that the run goes on."""
+        self._tell(settle=str(directory))
 
     def run_if_killed(self, command: Sequence[str]) -> None:
         """Name a command that ends what bears no mark."""

@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
 from mission.quantities import spoken_time
-from mission.record import new_run_directory, read_run
-from mission.scenario import load_scenario, scalar_keys, scenario_path
+from mission.record import make_run_directory, read_run
+from mission.scenario import absolute_paths, load_scenario, scalar_keys, scenario_path
 from mission.schema import Scenario
 from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan, LinkKind
@@ -142,11 +142,18 @@ class Mission(Shown):
             RuntimeError: The run failed; the message says why.
         """
         from skysplit.progress import RunProgress
-        from skysplit.simulate import simulate
+        from skysplit.run_ownership import owned
+        from skysplit.simulate import require_ray, simulate
 
-        directory = new_run_directory(str(out), self.title)
-        told = {**self.overrides, "scenario": str(self.source), "out": str(directory)}
-        with RunProgress(self.scenario.training.rounds) as progress:
+        require_ray()
+        directory = make_run_directory(str(out), self.title)
+        told = {
+            **self.overrides,
+            **absolute_paths(self.scenario),
+            "scenario": str(self.source),
+            "out": str(directory),
+        }
+        with owned(directory), RunProgress(self.scenario.training.rounds) as progress:
             simulate(self.scenario, told, directory, at_once, progress.show)
         return Run(directory)
 

@@ -14,15 +14,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mission.first_cause import cause_in_log
 from skysplit.launch import Launch
 
 _PATIENCE_S = 15.0  # for all to end when told to
+_AFTER_ERROR_S = 3.0  # the same where the run is lost, and somebody waits for the error
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _LISTEN_S = 60.0
 _AGAIN_S = 5.0  # between the death of a process and the next one
 
 
 class ProcessError(RuntimeError):
-    """A process has ended, or does not listen; the message has the end of its log."""
+    """A process has ended, or does not listen; the message has the end of its log, then what happened."""
 
 
 @dataclass
@@ -66,7 +69,7 @@ class Processes:
             if status is None:
                 continue
             if not process.restarts:
-                raise ProcessError(f"{name} ended with exit status {status}:\n{self.tail(name)}".rstrip())
+                raise ProcessError(with_log(self.tail(name), f"{name} ended with exit status {status}"))
             now_s = time.monotonic()
             process.ended_s = process.ended_s or now_s
             if now_s - process.ended_s >= _AGAIN_S:
@@ -80,7 +83,7 @@ class Processes:
         with (self._logs / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 command,
-                env={**environment, **self.launch.environment},
+                env=past_proxies({**environment, **self.launch.environment}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -102,16 +105,15 @@ class Processes:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 return
             time.sleep(0.1)
-        raise ProcessError(
-            f"{name} did not listen on port {port} within {_LISTEN_S:.0f} s:\n{self.tail(name)}"
-        )
+        sentence = f"{name} did not listen on port {port} within {_LISTEN_S:.0f} s"
+        raise ProcessError(with_log(self.tail(name), sentence))
 
-    def end(self) -> None:
+    def end(self, patience_s: float = _PATIENCE_S) -> None:
         """End all of them, politely first, and whatever they have started, also in sessions of its own."""
         running = [process.running for process in self._processes.values()]
         for process in running:
             _signal(process, signal.SIGTERM)
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + patience_s
         for process in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
@@ -126,7 +128,27 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end()
+        self.end(_PATIENCE_S if error is None else _AFTER_ERROR_S)
+
+
+def with_log(log: str, sentence: str) -> str:
+    """Return the end of a log and, as the last line, what has happened, with the cause if the log names one."""
+    cause = cause_in_log(log)
+    return f"{log}\n{sentence}{': ' if cause else ''}{cause}".lstrip()
+
+
+def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment in which whatever honours a proxy still dials this machine itself."""
+    proxies = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
+    if not any(environment.get(name) or environment.get(name.upper()) for name in proxies):
+        return dict(environment)
+    there = [environment.get(name, "") for name in ("no_proxy", "NO_PROXY")]
+    names = [name for text in there for name in text.split(",") if name]
+    exceptions = ",".join(dict.fromkeys([*names, *_THIS_MACHINE]))
+    found = {**environment, "no_proxy": exceptions, "NO_PROXY": exceptions}
+    if "no_grpc_proxy" in environment:  # which gRPC reads instead
+        found["no_grpc_proxy"] = ",".join([environment["no_grpc_proxy"], *_THIS_MACHINE])
+    return found
 
 
 def free_ports(count: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mission.plain_text import plain
 from skysplit.terminal import Terminal
+
+_QUIET_S = 60.0  # without a terminal: after so long a silence it is said who is awaited
 
 
 class RunProgress:
@@ -32,6 +35,7 @@ class RunProgress:
         )
         self._task = self._progress.add_task("starting Flower", total=rounds, detail="")
         self._shown = ""
+        self._changed_s = time.monotonic()
         self._warned = False
 
     def __enter__(self) -> Self:
@@ -57,8 +61,25 @@ class RunProgress:
             if latest
             else ""
         )
-        self._progress.update(self._task, description=phase, completed=latest.get("round", 0), detail=detail)
+        awaited = run.get("awaited", ())
+        waits = ""
+        if awaited:
+            some = ", ".join(awaited[:3]) + (" …" if len(awaited) > 3 else "")
+            waits = plain(f"{', ' if detail else ''}awaiting {len(awaited)}: {some}")
+        self._progress.update(
+            self._task, description=phase, completed=latest.get("round", 0), detail=detail + waits
+        )
         line = f"{phase} {latest['round']}: {detail}" if latest else phase
-        if not self._console.is_terminal and line != self._shown:
-            self._console.print(line, highlight=False, soft_wrap=True)
+        now_s = time.monotonic()
+        if line != self._shown:
+            self._changed_s = now_s
+        elif waits and now_s - self._changed_s >= _QUIET_S:  # why nothing is said
+            self._changed_s = now_s
+            self._say(f"{line}{'' if latest else ': '}{waits}")
+        if line != self._shown:
+            self._say(line)
         self._shown = line
+
+    def _say(self, line: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(line, highlight=False, soft_wrap=True)

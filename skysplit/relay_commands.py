@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -57,6 +58,13 @@ def status(
         for pattern in ("relay.json", "*/relay.json", "nodes/*/relay.json")
         for file in where.glob(pattern)
     )
+    if not files and (where / "run.json").is_file():
+        from mission.record import read_run, settle
+
+        with contextlib.suppress(OSError):  # of one who may only read it
+            settle(where)
+        state = read_run(where)["state"]
+        fail(f"{where}: no relays here; the run {'is a simulation' if state == 'running' else f'is {state}'}")
     if not files:
         fail(f"{where}: holds no relay.json; allowed: an emulated run under way, or a folder of nodes")
     if output is TextFormat.JSON:
@@ -226,16 +234,45 @@ def deploy(
         list[str] | None,
         typer.Option(metavar="NODE=HOST:PORT", help="Where others reach a node (or superlink). Repeatable."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: dial every address of the deployment from here.")
+    ] = False,
 ) -> None:
-    """Write a folder per node, a Compose file and a kustomize base, for other machines; see docs/tutorial-tls.md.
+    """Write a folder per node, Compose files, systemd units and a kustomize base; see docs/tutorial-tls.md.
 
-    Example: `skysplit deploy demo --at superlink=ground.example:8000 --out deployment`
+    Example: `skysplit deploy demo --at superlink=ground.example:8000 --out deployment`, and when all runs the same with
+    `--check`
     """
     from skysplit.deploy import write_deployment
 
     elsewhere = dict(word.partition("=")[::2] for word in at or [])
     try:
+        if check:
+            _check(out, elsewhere)
+            return
         satellites = write_deployment(read_scenario(scenario, settings), out, elsewhere, print)
     except ValueError as error:
         fail(str(error) if str(error).startswith("constellation") else f"--at: {error}")
     print(f"{out}: {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself")
+
+
+def _check(out: Path, elsewhere: dict[str, str]) -> None:
+    """Dial the addresses of a deployment; exit with 1 where one cannot be reached."""
+    from skysplit.reachability import dial_all
+
+    addresses: dict[str, str] = {}
+    for file in sorted(out.glob("*/relay.json")):
+        addresses |= json.loads(file.read_text(encoding="utf-8"))["peers"]
+    if not addresses:
+        fail(f"{out}: holds no deployment; write it first")
+    found = dial_all(dict(sorted(addresses.items())) | elsewhere, out / "ca.crt")
+    table = Table("node", "address", "answers", "trouble")
+    for one in found:
+        answers = "no" if one.seconds is None else f"{1000 * one.seconds:.0f} ms"
+        table.add_row(one.node, one.address, answers, one.trouble, style="red" if one.trouble else "")
+    Terminal().print(table)
+    lost = [one.node for one in found if one.trouble]
+    if lost:
+        fail(
+            f"{len(lost)} of {len(found)} addresses cannot be reached from here, the first is that of {lost[0]}"
+        )

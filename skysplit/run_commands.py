@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import signal
@@ -13,11 +14,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from click.core import ParameterSource
 
-from mission.record import new_run_directory, read_run, scenario_of, unfinished_run, write_text
-from mission.scenario import ScenarioError, given_path, scenario_path
+from mission.plain_text import plain
+from mission.record import make_run_directory, read_run, scenario_of, settle, unfinished_run, write_text
+from mission.run_lock import RunBusyError, owner_of
+from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario, scenario_path
 from mission.schema import Scenario
-from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, overrides_of, read_scenario
+from skysplit.arguments import (
+    ScenarioArgument,
+    SetOption,
+    TextFormat,
+    fail,
+    overrides_of,
+    read_scenario,
+    refused,
+)
+from skysplit.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
 
@@ -49,6 +62,7 @@ class Backend(StrEnum):
 
 
 def run(
+    ctx: typer.Context,
     scenario: ScenarioArgument = "demo",
     settings: SetOption = None,
     out: OutOption = None,
@@ -66,13 +80,18 @@ def run(
 
     A run that was ended goes on after its last finished round, to the same result: `skysplit run --resume runs/first`
     """
-    from skysplit.simulate import simulate
+    from skysplit.simulate import require_ray, simulate
 
-    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume)
+    try:
+        require_ray()
+    except ValueError as error:
+        fail(str(error))
+    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
     _watch(functools.partial(simulate, at_once=at_once), *flight, live, output)
 
 
 def emulate(
+    ctx: typer.Context,
     scenario: ScenarioArgument = "demo",
     settings: SetOption = None,
     out: OutOption = None,
@@ -94,42 +113,55 @@ def emulate(
     from skysplit.emulate import emulate_in_containers, emulate_in_processes
 
     how = emulate_in_processes if backend is Backend.PROCESS else emulate_in_containers
-    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume)
+    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
     _watch(how, *flight, live, output)
 
 
 def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flight:
     """A run that begins."""
     resolved = read_scenario(scenario, settings)
-    try:
-        directory = new_run_directory(str(out or ""), resolved.name)
-    except FileExistsError as error:
-        fail(f"--out: {error}")
     for key, path in (("data.path", resolved.data.path), ("model.path", resolved.model.path)):
         try:
             given_path(path, key)
         except ScenarioError as error:
             fail(str(error))
+    # What runs the mission, or goes on with it another day, may have another working directory.
+    absolute = absolute_paths(resolved)
+    resolved = load_scenario(scenario, overrides_of(settings) | absolute)
+    try:
+        directory = make_run_directory(str(out or ""), resolved.name)
+    except FileExistsError as error:
+        fail(f"--out: {error}")
+    except OSError as error:
+        fail(f"--out: {refused(error)}")
     told = {
         **overrides_of(settings),
+        **absolute,
         "scenario": str(scenario_path(scenario).resolve()),
         "out": str(directory),
     }
     return resolved, told, directory
 
 
-def _rest_of(directory: Path) -> Flight:
+def _rest_of(directory: Path, ctx: typer.Context) -> Flight:
     """The run of a directory, to be resumed."""
     from server_app.checkpoint import newest
 
+    for parameter, word in {"scenario": "a scenario", "settings": "--set", "out": "--out"}.items():
+        if ctx.get_parameter_source(parameter) is ParameterSource.COMMANDLINE:
+            fail(
+                f"--resume: found beside {word}; allowed alone: the run goes on as it was begun, in its own directory"
+            )
     directory = directory.resolve()
     try:
+        if owner := owner_of(directory):
+            raise RunBusyError(f"{directory}: the run goes on, by {owner}; wait for it or end it")
         run = unfinished_run(directory)
         newest(directory / "checkpoints")
         resolved = scenario_of(run)
     except FileNotFoundError:
         fail(f"--resume: {directory} holds no run")
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, FileExistsError, RunBusyError) as error:
         fail(f"--resume: {error}")
     return resolved, {"resume": str(directory)}, directory
 
@@ -155,10 +187,19 @@ def _watch(
         if page:
             console.print(f"live page: {page.address}")
         try:
-            with RunProgress(resolved.training.rounds) as progress:
+            with owned(directory), RunProgress(resolved.training.rounds) as progress:
                 result = how(resolved, told, directory, on_progress=progress.show)
-        except (RuntimeError, ValueError) as error:
-            fail(f"{error}\nrun directory: {directory}" if directory.exists() else str(error))
+        except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, typer.Exit):
+                raise
+            *details, cause = (refused(error) if isinstance(error, OSError) else str(error)).splitlines() or [
+                ""
+            ]
+            for line in details:
+                console.print(plain(line), markup=False, highlight=False)
+            if (directory / "run.json").exists():
+                console.print(f"run directory: {directory}", markup=False, highlight=False)
+            fail(cause)
         if output is TextFormat.JSON:
             print(json.dumps({"directory": str(directory), **result}), flush=True)
         else:
@@ -186,6 +227,10 @@ def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
         f" wall time {result['wall_time_s']:.0f} s"
     )
     console.print(f"run directory: {directory}")
+    if not (directory / "report.html").exists():
+        console.print(
+            f"no report could be written; when there is room: skysplit report {directory}", style="yellow"
+        )
     print_measured(directory)
 
 
@@ -205,6 +250,8 @@ def report(
     from server_app.report import write_report
 
     try:
+        with contextlib.suppress(OSError):  # of one who may only read it
+            settle(run_directory)
         if compare:
             _write_comparison(run_directory)
         print(write_report(run_directory))

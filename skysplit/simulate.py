@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ from skysplit.satellites import satellites_of
 
 # A satellite's process with torch and transformers loaded takes about so much memory that it shares with no other.
 _PROCESS_BYTES = 700e6
+_CLUSTER_S = 5.0
+_SOCKET_PATH_BYTES = 107  # on Linux; Ray refuses longer ones
+_RAY_SOCKET_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 
 
 def simulate(
@@ -55,6 +59,27 @@ def simulate(
     ):
         told = {**run_config, "at-once": together}
         return run_app(link, told, directory, on_progress, "--federation-config", nodes)["result"]
+
+
+def require_ray() -> None:
+    """Raise ValueError where Ray would look in vain for its cluster, or could not make its sockets."""
+    cluster = os.environ.get("RAY_ADDRESS", "")
+    host, colon, port = cluster.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CLUSTER_S).close()
+        except (OSError, OverflowError) as error:
+            raise ValueError(
+                f"RAY_ADDRESS: found {cluster}, where nothing answers ({error}); start that cluster, or unset it"
+            ) from None
+    if not cluster:
+        folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+        most = _SOCKET_PATH_BYTES - _RAY_SOCKET_BYTES
+        if len(os.fsencode(folder)) > most:
+            raise ValueError(
+                f"{'RAY_TMPDIR' if os.environ.get('RAY_TMPDIR') else 'TMPDIR'}: found {folder}, too long for the "
+                f"paths of Ray's sockets; allowed are {most} bytes"
+            )
 
 
 def most_at_once() -> int:

@@ -4,6 +4,8 @@ Started by :class:`skysplit.launch.Launch`; standard input carries a JSON object
 
 ``{"remove": FOLDER}``
     A folder to remove when all processes have ended, such as one with keys.
+``{"settle": FOLDER}``
+    A run directory whose ``run.json`` is to say that the run was interrupted.
 ``{"run": WORDS}``
     A command that ends what has no mark, such as containers.
 ``{"done": true}``
@@ -20,6 +22,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from skysplit.launch_mark import end_marked, launcher_lives
 
@@ -30,6 +33,7 @@ _COMMAND_S = 120.0
 def watch(mark: str, pipe: int) -> None:
     """Wait for the end of the launcher that made the mark, then end its launch."""
     folders: list[str] = []
+    runs: list[str] = []
     commands: list[list[str]] = []
     text = b""
     while launcher_lives(mark):
@@ -42,6 +46,7 @@ def watch(mark: str, pipe: int) -> None:
             if "done" in line:
                 return
             folders += [line["remove"]] if "remove" in line else []
+            runs += [line["settle"]] if "settle" in line else []
             commands += [line["run"]] if "run" in line else []
     end_marked(mark.__eq__)
     for command in commands:
@@ -49,6 +54,11 @@ def watch(mark: str, pipe: int) -> None:
             subprocess.run(command, capture_output=True, timeout=_COMMAND_S, check=False)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+    for run in runs:
+        from mission.record import settle  # not before it is needed: it takes as much memory as all else here
+
+        with contextlib.suppress(OSError, ValueError):
+            settle(Path(run))
 
 
 if __name__ == "__main__":

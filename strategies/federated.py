@@ -316,7 +316,8 @@ class SplitFederatedStrategy(Strategy):
                     for message in (*ready, *waiting.values(), *away)
                 )
                 raise FederationError(
-                    f"{len(late)} satellites have not answered in time, the first is {late[0]}"
+                    f"{len(late)} of {len(self._names)} satellites have not answered in time "
+                    f"(training.round_timeout_s), the first is {late[0]}"
                 )
             for reply in grid.pull_messages(list(waiting)):
                 message = waiting.pop(reply.metadata.reply_to_message_id)

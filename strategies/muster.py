@@ -72,7 +72,8 @@ def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roste
     missing = [name for name in satellites if name not in nodes]
     if missing:
         raise FederationError(
-            f"no answer from {len(missing)} of {len(satellites)} satellites, the first is {missing[0]}"
+            f"no answer from {len(missing)} of {len(satellites)} satellites within {timeout_s:g} s "
+            f"(training.enrolment_timeout_s), the first is {missing[0]}"
         )
     found: dict[str, Any] = {name: answers[name] for name in satellites}
     return Roster(

@@ -6,11 +6,12 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mission.clock import VirtualClock
-from mission.record import ROUNDS, RunRecord, new_run_directory, read_run
+from mission.record import PASSAGES, ROUNDS, RunRecord, new_run_directory, read_run
 from mission.scenario import load_scenario
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -81,3 +82,23 @@ def test_a_new_run_directory_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     first.mkdir(parents=True)
     assert new_run_directory("", "demo") != first
     assert new_run_directory("here", "demo") == tmp_path / "here"
+
+
+def test_what_an_older_version_measured_is_kept_beside_what_is_measured_now(tmp_path: Path) -> None:
+    record = RunRecord(tmp_path, load_scenario("demo"), "")
+    path = tmp_path / "passages.parquet"
+    row = {"round": 1, "link": "downlink", "node": "ground", "peer": "a", "satellite": "a", "bytes": 7}
+    pq.write_table(
+        pa.Table.from_pylist([row], schema=pa.schema([PASSAGES.field(name) for name in row])), path
+    )
+    record.add_passages(
+        [row | {"round": 2, "kind": "features", "step": 1, "micro_batch": 0, "start_s": 0.0, "end_s": 1.0}]
+    )
+    rows = pq.read_table(path).to_pylist()
+    assert [(found["round"], found["kind"], found["bytes"]) for found in rows] == [
+        (1, None, 7),
+        (2, "features", 7),
+    ]
+    pq.write_table(pa.table({"round": ["one"]}), path)
+    with pytest.raises(ValueError, match=r"passages\.parquet: was written by another version"):
+        record.add_passages([row])

@@ -200,6 +200,10 @@ def test_what_acts_on_averages_is_refused_for_a_shared_head(key: str, value: obj
     training = {"training.head": "shared", f"training.{key}": value}
     with pytest.raises(ScenarioError, match=rf"training.{key}: found {value} with head = .shared.; allowed"):
         load_scenario("demo", training)
-    assert load_scenario("demo", {**training, "training.adapter": "per-satellite"})  # heads are averaged then
+    assert load_scenario("demo", {f"training.{key}": value})  # heads are averaged
+    with pytest.raises(
+        ScenarioError, match=r"training.head: found .shared. in mode lora with adapter = .per-satellite"
+    ):
+        load_scenario("demo", {"training.head": "shared", "training.adapter": "per-satellite"})
     assert load_scenario("demo", {"training.head": "shared"}).training.head_learning_rate == 0.003
     assert load_scenario("demo", {}).training.head_learning_rate == 0.03

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 from safetensors.torch import load_file
 
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
 from server_app.server_app import fine_tune
+from skysplit.launch_mark import marked
 
 pytestmark = pytest.mark.flower
 
@@ -173,3 +175,41 @@ def _kill(variable: str, how: signal.Signals) -> None:
         with contextlib.suppress(OSError):
             if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
                 os.kill(int(process.name), how)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("victim", "last"),
+    [
+        ("raylet", "Ray's raylet ended before the run did"),
+        ("flwr-simulation", "Flower's simulation, and the ServerApp in it, ended before the run did"),
+        ("flower-superlink", "superlink ended with exit status -9"),
+    ],
+)
+def test_what_dies_under_a_real_run_is_named_last_and_nothing_is_left(
+    tmp_path: Path, victim: str, last: str
+) -> None:
+    words = _words(tmp_path / "run", SMALL | {"training.rounds": 100})
+    started = subprocess.Popen(
+        [f"{sysconfig.get_path('scripts')}/skysplit", *words[1:]], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+
+    def ours() -> list[psutil.Process]:
+        return list(marked(lambda mark: mark.startswith(f"{started.pid}:")))
+
+    try:
+        deadline = time.monotonic() + 300
+        while not _rounds(tmp_path / "run") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        [found] = [one for one in ours() if any(Path(word).name == victim for word in one.cmdline()[:2])]
+        found.kill()
+        _, said = started.communicate(timeout=120)
+    finally:
+        started.kill()
+        started.wait()
+    assert started.returncode == 1
+    assert last in said.strip().splitlines()[-1]
+    assert not ours()
+    run = read_run(tmp_path / "run")
+    assert run["state"] == "failed"
+    assert last in run["result"]["error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -150,3 +151,35 @@ def test_a_mark_names_its_launcher_also_when_the_identifier_is_given_away_again(
     pid, start_s, token = mark.split(":")
     assert not launcher_lives(f"{pid}:{float(start_s) - 100:.2f}:{token}")
     assert launcher_lives("somebody else's")  # and is left alone
+
+
+RECORDS = """
+import sys, time
+from pathlib import Path
+from mission.record import RunRecord
+from mission.scenario import load_scenario
+RunRecord(Path(sys.argv[1]), load_scenario("demo"), "")
+time.sleep(600)
+"""
+LAUNCHES = """
+import os, sys, time
+from pathlib import Path
+from skysplit.processes import Processes
+with Processes(Path(sys.argv[1]) / "logs") as processes:
+    processes.launch.settle_if_killed(Path(sys.argv[1]))
+    processes.start("records", [sys.executable, *sys.argv[2:]], os.environ)
+    time.sleep(600)
+"""
+
+
+def test_the_record_of_a_run_whose_launcher_was_killed_says_that_it_was_interrupted(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", LAUNCHES, str(tmp_path), "-c", RECORDS, str(tmp_path)]
+    started = subprocess.Popen(words)
+    try:
+        eventually(lambda: (tmp_path / "run.json").exists(), timeout_s=120)
+    finally:
+        started.kill()
+        started.wait()
+    eventually(
+        lambda: json.loads((tmp_path / "run.json").read_text())["state"] == "interrupted", timeout_s=120
+    )
