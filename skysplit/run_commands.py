@@ -100,6 +100,8 @@ def emulate(
 
 def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flight:
     """A run that begins."""
+    from skysplit.imagery_check import check_imagery
+
     resolved = read_scenario(scenario, settings)
     try:
         directory = new_run_directory(str(out or ""), resolved.name)
@@ -110,6 +112,10 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flig
             given_path(path, key)
         except ScenarioError as error:
             fail(str(error))
+    try:
+        check_imagery(resolved)
+    except (ValueError, OSError) as error:
+        fail(str(error))
     told = {
         **overrides_of(settings),
         "scenario": str(scenario_path(scenario).resolve()),

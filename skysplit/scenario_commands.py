@@ -123,7 +123,10 @@ def init(
     model: Annotated[
         str | None, typer.Option(help="A transformers directory, or a name; the default is synthetic-vit.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="An image folder or a Parquet file.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="An image folder, a Parquet file or folder, or a CSV that lists images."),
+    ] = None,
     mode: Annotated[
         str, typer.Option(help="head, lora, onboard-head, onboard-lora, onboard-full or downlink.")
     ] = "lora",
@@ -140,6 +143,7 @@ def init(
     """
     from mission.orbits import constellation_of
     from mission.record import write_text
+    from skysplit.imagery_check import check_imagery
     from skysplit.new_scenario import (
         element_values,
         learning_values,
@@ -176,6 +180,11 @@ def init(
         constellation = constellation_of(scenario)
     except (ValueError, OSError) as error:
         fail(str(error))
+    if data:
+        try:
+            check_imagery(scenario)
+        except (ValueError, OSError) as error:
+            fail(str(error))
     contacts = planned_contacts(scenario)
     try:
         write_text(file, text)  # last, so that nothing is left behind of what does not work
