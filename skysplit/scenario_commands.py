@@ -125,7 +125,7 @@ def init(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="An image folder, a Parquet file or folder, or a CSV that lists images."),
+        typer.Option(help="An image folder, Parquet (a file or a folder), or a CSV of images."),
     ] = None,
     mode: Annotated[
         str, typer.Option(help="head, lora, onboard-head, onboard-lora, onboard-full or downlink.")

@@ -240,7 +240,8 @@ def _of_pages(dataset: Any) -> Raster:
     import rasterio
 
     pages = []
-    for name in dataset.subdatasets:
+    # Named GTIFF_DIR:1:FILE, GTIFF_DIR:10:FILE …, in the order of text.
+    for name in sorted(dataset.subdatasets, key=lambda name: int(name.split(":")[1])):
         with rasterio.open(name, driver="GTiff") as page:
             pages.append(page.read())
     if len({(page.shape, page.dtype) for page in pages}) > 1 or pages[0].shape[0] != 1:
