@@ -44,6 +44,7 @@ class EncodedColumn:
         self._held: dict[int, Any] = {}
         self._spare: dict[int, Any] = {}
         self._spare_bytes = 0
+        self._opened: tuple[int, pq.ParquetFile] | None = None  # number of the file, the file
         self._cursor: tuple[int, int, Iterator[pa.RecordBatch]] | None = None  # group, next row, what follows
 
     def __len__(self) -> int:
@@ -103,8 +104,10 @@ class EncodedColumn:
 
     def _batches(self, group: int) -> Iterator[pa.RecordBatch]:
         _, file, number = self._groups[group]
-        opened = pq.ParquetFile(self._files[file], pre_buffer=False, buffer_size=_BUFFER_BYTES)
-        return opened.iter_batches(
+        if self._opened is None or self._opened[0] != file:
+            opened = pq.ParquetFile(self._files[file], pre_buffer=False, buffer_size=_BUFFER_BYTES)
+            self._opened = (file, opened)
+        return self._opened[1].iter_batches(
             batch_size=_BATCH_ROWS, row_groups=[number], columns=[self._column], use_threads=False
         )
 

@@ -38,7 +38,7 @@ def open_folder(path: Path, reading: Reading) -> ImageSource:
     found = images_below(path)
     if _is_dense(path, found, reading, levels):
         return _of_masks(path, found, reading, manifest)
-    if manifest is not None and (reading.label_column or not _class_files(path, found, levels)):
+    if manifest is not None and (manifest.has_labels(reading) or not _class_files(path, found, levels)):
         return open_manifest_rows(manifest, reading)
     return _of_classes(path, found, reading, manifest, levels)
 
@@ -153,14 +153,19 @@ def _source(
     listed = [name for name in reading.row_columns if name not in columns]
     if listed or reading.split_column:
         if manifest is None:
-            key = (
-                "data.split_column"
-                if reading.split_column and not listed
-                else "data.sensor_column, data.partition_column"
-            )
+            keys = {
+                "data.sensor_column": reading.sensor_column,
+                "data.partition_column": reading.partition_column,
+                "data.split_column": reading.split_column,
+            }
+            key, name = next((k, n) for k, n in keys.items() if n and n not in columns)
             raise ImageryError(
-                f"{path}: {key}: found {', '.join(listed) or reading.split_column!r}, but there is no manifest.csv "
-                "with such a column; allowed: folder1, folder2 … for a folder on the way to an image, or a manifest.csv"
+                f"{path}: {key}: found {name!r}, but no manifest.csv with such a column; allowed: a manifest.csv"
+                + (
+                    ""
+                    if key == "data.split_column"
+                    else ", or folder1, folder2 … for a folder on the way to an image"
+                )
             )
         rows = manifest.rows_of(files, path, reading)
         columns |= {name: manifest.texts(name, rows) for name in listed}

@@ -50,6 +50,10 @@ class Manifest:
             )
         return found
 
+    def has_labels(self, reading: Reading) -> bool:
+        """Whether it says what the images are labelled with."""
+        return bool(reading.label_column) or not {_LABEL, _MASK}.isdisjoint(self.table.column_names)
+
     def require(self, column: str, key: str) -> None:
         """Raise ImageryError where a column is missing."""
         if column not in self.table.column_names:
@@ -131,7 +135,7 @@ def open_manifest_rows(manifest: Manifest | None, reading: Reading) -> ImageSour
     assert manifest is not None
     column = manifest.image_column(reading)
     base = manifest.file.parent
-    files = [base / name for name in manifest.texts(column)]
+    files = [_with_suffix(base / name) for name in manifest.texts(column)]
     for row, file in enumerate(files):
         if not file.is_file():
             raise ImageryError(
@@ -186,6 +190,14 @@ def folder_columns(path: Path, files: Sequence[Path], wanted: Sequence[str]) -> 
                 raise ImageryError(f"{file}: {name}: only {len(way)} folders lead to it from {path}")
         columns[name] = np.array([way[int(number) - 1] for way in ways], np.str_)
     return columns
+
+
+def _with_suffix(file: Path) -> Path:
+    """The file, or the one image that is called so but for its suffix."""
+    if file.is_file():
+        return file
+    found = [other for suffix in SUFFIXES if (other := file.with_name(file.name + suffix)).is_file()]
+    return found[0] if len(found) == 1 else file
 
 
 def _calls(file: Path, root: Path) -> list[str]:
