@@ -40,7 +40,9 @@ def costs_of(scenario: Scenario) -> Profile:
     costs = profile(model, LoraSettings(scenario.lora.rank, scenario.lora.alpha), name=scenario.model.name)
     if scenario.planning.samples:
         return costs
-    images = _train_images(scenario).for_model(model.preprocess)
+    images = _train_images(scenario)
+    images.targets.require_trainable(images.source.where)
+    images = images.for_model(model.preprocess)
     if scenario.data.statistics == "model":
         fitted(model.preprocess, images)  # an error now rather than in the run
     return dataclasses.replace(costs, image_bytes=images.typical_bytes())

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from mission.record import RunRecord, read_run
@@ -123,7 +124,10 @@ def test_a_failed_run_exits_with_one_error_and_records_it(tmp_path: Path) -> Non
     for number in range(12):
         folder = tmp_path / "images" / f"class-{number % 2}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(b"not an image")
+        if number % 2:
+            (folder / f"{number}.png").write_bytes(b"not an image")
+        else:
+            Image.new("RGB", (32, 32)).save(folder / f"{number}.png")
     overrides = SMALL | {"data.source": "folder", "data.path": tmp_path / "images"}
     done = skysplit_run(tmp_path / "run", overrides)
     assert done.returncode == 1
