@@ -26,10 +26,10 @@ def pair_masks(path: Path, found: Sequence[Path], reading: Reading) -> list[tupl
         "data.image_pattern": reading.image_pattern or "*",
         "data.mask_pattern": reading.mask_pattern or "*",
     }
-    for key, pattern in patterns.items():
+    for option, pattern in patterns.items():
         if pattern.count("*") != 1:
             raise ImageryError(
-                f"{key}: found {pattern!r}; allowed: a file name with one *, for example *_mask.tif"
+                f"{option}: found {pattern!r}; allowed: a file name with one *, for example *_mask.tif"
             )
     is_apart = any("masks" in file.relative_to(path).parts for file in found)
     if not is_apart and patterns["data.image_pattern"] == patterns["data.mask_pattern"]:

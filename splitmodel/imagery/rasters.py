@@ -136,8 +136,11 @@ def _readable(file: Path | bytes) -> Any:
 
 def _by_pillow(file: Path | bytes) -> Raster:
     with Image.open(_readable(file)) as opened:
-        if opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1:
-            raise RasterError(f"it holds {opened.n_frames} frames; allowed: one image a file")
+        frames = int(getattr(opened, "n_frames", 1))
+        if (
+            frames > 1 and opened.format != "MPO"
+        ):  # of which the first is the picture, the others its previews
+            raise RasterError(f"it holds {frames} frames; allowed: one image a file")
         image: Image.Image = opened
         is_transparent = "transparency" in image.info
         if image.mode in ("P", "PA"):  # the colours that the palette stands for
