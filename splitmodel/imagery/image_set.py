@@ -81,7 +81,7 @@ class ImageSource:
     @cached_property
     def format(self) -> Format:
         """The common format, as the first image of each sensor has it."""
-        firsts = list(self._first_of_sensor.values())
+        firsts = list(self.first_of_sensor.values())
         kinds = {raster.values.dtype for _, raster in firsts}
         common = np.result_type(*kinds)
         if common not in (np.uint8, np.uint16, np.int16):
@@ -149,14 +149,14 @@ class ImageSource:
     @property
     def reading_of_first(self) -> str:
         """The image whose format is the set's, by name."""
-        return self.name(next(iter(self._first_of_sensor.values()))[0])
+        return self.name(next(iter(self.first_of_sensor.values()))[0])
 
     @cached_property
     def _sensors(self) -> NDArray[np.str_] | None:
         return self.columns.get(self.reading.sensor_column)
 
     @cached_property
-    def _first_of_sensor(self) -> dict[str, tuple[int, Raster]]:
+    def first_of_sensor(self) -> dict[str, tuple[int, Raster]]:
         """Row and raster of the first image of each sensor."""
         if self._sensors is None:
             return {"": (0, self.raster(0))}
@@ -180,7 +180,7 @@ class ImageSource:
 
     def _require_as_the_first(self, row: int, raster: Raster) -> None:
         sensor = "" if self._sensors is None else str(self._sensors[row])
-        first_row, first = self._first_of_sensor[sensor]
+        first_row, first = self.first_of_sensor[sensor]
         if raster.values.dtype != first.values.dtype:
             raise ImageryError(
                 f"{self.name(row)}: found {raster.values.dtype} values, {self.name(first_row)} has "
@@ -268,7 +268,7 @@ class ImageSet:
             ImageryError: Their bands are not the model's.
         """
         ours = replace(self, model=preprocess.bands, channels=len(preprocess.mean))
-        for row, _ in self.source._first_of_sensor.values():
+        for row, _ in self.source.first_of_sensor.values():
             self.source.values(row, ours.model, ours.channels)
         return ours
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,8 @@ _JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _KEPT_DTYPES = (np.uint8, np.uint16, np.int16, np.float32)
 _EXACT_IN_FLOAT32 = 2**24
-_ORIENTATION = 274
+_ORIENTATION, _PHOTOMETRIC = 274, 262  # tags of TIFF 6.0
+_PALETTE, _CMYK, _LAB = 3, 5, (8, 9, 10)
 
 
 class RasterError(ValueError):
@@ -164,20 +165,27 @@ def _by_gdal(file: Path | bytes, *, is_mask: bool = False) -> Raster:
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
     from rasterio.io import MemoryFile
 
-    driver = _driver(_header(file))
+    driver, tags = _driver(_header(file)), _tags(file)
+    if tags.photometric == _CMYK:  # which GDAL would turn into RGB
+        return _by_pillow(file)
+    if tags.photometric in _LAB:
+        raise RasterError(
+            "its colours are CIELab; allowed: grey, RGB, a palette, CMYK, or bands of any meaning"
+        )
+    is_palette = tags.photometric == _PALETTE and not is_mask
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # most training tiles have no coordinates
         try:
             with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
                 if isinstance(file, bytes):
                     with MemoryFile(file) as memory, memory.open(driver=driver) as dataset:
-                        raster = _of_dataset(dataset, is_mask)
+                        raster = _of_dataset(dataset, is_palette)
                 else:
                     with rasterio.open(file, driver=driver) as dataset:
-                        raster = _of_dataset(dataset, is_mask)
+                        raster = _of_dataset(dataset, is_palette)
         except RasterioError as error:
             raise RasterError(" ".join(str(error).split())[:200] or type(error).__name__) from error
-    turn = _orientation(file)
+    turn = tags.orientation
     if turn == 1:
         return raster
     holes = None if raster.holes is None else _turned(raster.holes, turn)
@@ -191,12 +199,12 @@ def _driver(header: bytes) -> str:
     return "PNG" if header.startswith(_PNG) else "JP2OpenJPEG"
 
 
-def _of_dataset(dataset: Any, is_mask: bool) -> Raster:
+def _of_dataset(dataset: Any, is_palette: bool) -> Raster:
     if dataset.subdatasets:
         return _of_pages(dataset)
     values = np.moveaxis(dataset.read(), 0, -1)
     colours = [colour.name for colour in dataset.colorinterp]
-    if colours == ["palette"] and not is_mask:
+    if colours == ["palette"] and is_palette:
         table = np.zeros((np.iinfo(values.dtype).max + 1, 4), np.uint8)
         for index, entry in dataset.colormap(1).items():
             table[index] = entry
@@ -253,12 +261,24 @@ def _of_pages(dataset: Any) -> Raster:
             "allowed: one page, or one page a band, all of one size"
         )
     stacked = np.concatenate(pages)
-    shape = _noted_shape(dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", ""))
-    if len(shape) == 3 and tuple(shape) == stacked.shape and shape[0] > shape[2]:
-        values = stacked
-    else:
-        values = np.moveaxis(stacked, 0, -1)
-    return _with_page_holes(values)
+    noted = [
+        length for length in _noted_shape(dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")) if length > 1
+    ]
+    if len(noted) > 3:
+        raise RasterError(
+            f"it holds an array of {' × '.join(map(str, noted))}; allowed: (bands, height, width) or "
+            "(height, width, bands)"
+        )
+    is_rows = tuple(noted) == stacked.shape and _has_bands_last(noted)
+    return _with_page_holes(stacked if is_rows else np.moveaxis(stacked, 0, -1))
+
+
+def _has_bands_last(shape: list[int]) -> bool:
+    """Whether an array of three axes has its bands last: the two others are alike, or it has fewer of them."""
+    first, middle, last = shape
+    if (first == middle) != (middle == last):
+        return first == middle
+    return last < first
 
 
 def _with_page_holes(values: NDArray) -> Raster:
@@ -306,7 +326,10 @@ def _exact(values: NDArray, holes: NDArray[np.bool_] | None = None) -> NDArray:
 
 
 def _without_opaque_alpha(raster: Raster) -> Raster:
-    """Drop an alpha band that says nothing; where it is 0 nothing was measured."""
+    """Drop an alpha band that says nothing; where one of all or nothing is 0 nothing was measured.
+
+    Alpha of other values may be a fourth band that its writer called so, and stays one.
+    """
     if ALPHA not in raster.bands or len(raster.bands) == 1:
         return raster
     position = raster.bands.index(ALPHA)
@@ -320,6 +343,8 @@ def _without_opaque_alpha(raster: Raster) -> Raster:
             None if raster.holes is None else raster.holes[..., keep],
             raster.no_data,
         )
+    if not ((alpha == 0) | (alpha == top)).all():
+        return raster
     holes = np.broadcast_to((alpha == 0)[..., None], values.shape).copy()
     holes[..., position] = False
     return Raster(
@@ -331,25 +356,36 @@ def _height_width_bands(values: NDArray) -> NDArray:
     return values[..., None] if values.ndim == 2 else values
 
 
-def _orientation(file: Path | bytes) -> int:
-    """Return the EXIF orientation, 1 where there is none; GDAL leaves it to the reader."""
+class _Tags(NamedTuple):
+    """What a TIFF or PNG says and GDAL does not tell: how it is turned, and what its colours are."""
+
+    orientation: int = 1
+    photometric: int = 1
+
+
+def _tags(file: Path | bytes) -> _Tags:
+    """Return what a file says of itself; the defaults where it says nothing."""
     try:
-        with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream:
+        with (
+            warnings.catch_warnings(),
+            io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream,
+        ):
+            warnings.simplefilter("ignore")  # of what is damaged: the decoder says so itself
             header = stream.read(8)
             if header.startswith(_PNG):
                 stream.seek(0)
                 with Image.open(stream) as image:
-                    return int(image.getexif().get(_ORIENTATION, 1))
+                    return _Tags(int(image.getexif().get(_ORIENTATION, 1)))
             if not header.startswith(_TIFF):
-                return 1
+                return _Tags()
             if header[2:3] == b"+" or header[3:4] == b"+":
                 header += stream.read(8)
             directory = TiffImagePlugin.ImageFileDirectory_v2(header)
             stream.seek(directory.next)
             directory.load(stream)
-            return int(directory.get(_ORIENTATION, 1))
+            return _Tags(int(directory.get(_ORIENTATION, 1)), int(directory.get(_PHOTOMETRIC, 1)))
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, TypeError):
-        return 1
+        return _Tags()
 
 
 def _turned(values: NDArray, orientation: int) -> NDArray:

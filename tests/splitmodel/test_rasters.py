@@ -256,3 +256,39 @@ def test_what_tifffile_notes_of_a_shape_is_what_we_read(tmp_path: Path) -> None:
     with tifffile.TiffFile(path) as file:
         assert json.loads(file.pages[0].description)["shape"] == [64, 64, 13]
     assert read_raster(path).values.shape == (64, 64, 13)
+
+
+@pytest.mark.parametrize("shape", [(12, 8, 8), (5, 9, 30), (3, 8, 8)])
+def test_the_axis_of_bands_is_told_by_the_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = RNG.integers(0, 999, shape).astype(np.uint16)
+    found = read_raster(written(tmp_path / "a.tif", values, photometric="minisblack"))
+    assert np.array_equal(found.values, values.transpose(1, 2, 0))
+
+
+def test_arrays_of_frames_and_bands_are_refused(tmp_path: Path) -> None:
+    values = np.zeros((2, 6, 8, 8), np.uint16)
+    with pytest.raises(RasterError, match="an array of 2 × 6 × 8 × 8; allowed"):
+        read_raster(written(tmp_path / "a.tif", values, photometric="minisblack"))
+
+
+@pytest.mark.parametrize("bits", [np.uint8, np.uint16])
+def test_white_as_nought_changes_no_value(tmp_path: Path, bits: type) -> None:
+    values = RNG.integers(0, 200, (8, 8)).astype(bits)
+    found = read_raster(written(tmp_path / "a.tif", values, photometric="miniswhite"))
+    assert np.array_equal(found.values[..., 0], values)
+
+
+def test_four_bands_that_their_writer_called_rgb_and_alpha_stay_four(tmp_path: Path) -> None:
+    values = RNG.integers(0, 4000, (8, 8, 4)).astype(np.uint16)
+    values[0, 0, 3] = 0
+    found = read_raster(written(tmp_path / "a.tif", values))
+    assert np.array_equal(found.values, values)
+    assert found.holes is None
+
+
+def test_colours_of_tiff_are_never_turned_into_others() -> None:
+    cmyk = read_raster(encoded(Image.new("CMYK", (8, 8), (1, 2, 3, 4)), "TIFF"))
+    assert cmyk.bands == ("cyan", "magenta", "yellow", "black")
+    assert cmyk.values[0, 0].tolist() == [1, 2, 3, 4]
+    with pytest.raises(RasterError, match="CIELab"):
+        read_raster(encoded(Image.new("RGB", (8, 8)).convert("LAB"), "TIFF"))
