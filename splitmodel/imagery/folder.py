@@ -10,7 +10,7 @@ import numpy as np
 from splitmodel.imagery.errors import ImageryError
 from splitmodel.imagery.image_set import ImageSource
 from splitmodel.imagery.manifest import Manifest, folder_columns, open_manifest_rows, read_manifest
-from splitmodel.imagery.masks_beside import pair_masks
+from splitmodel.imagery.masks_beside import IMAGE_FOLDERS, MASK_FOLDERS, is_in, pair_masks
 from splitmodel.imagery.rasters import SUFFIXES, RasterError, read_mask, read_raster
 from splitmodel.imagery.reading import Reading
 from splitmodel.imagery.subsets import subset_called
@@ -20,7 +20,6 @@ _ALLOWED = (
     "CLASS/IMAGE, SUBSET/CLASS/IMAGE, images/ beside masks/, or a manifest.csv that lists the images; images are "
     + ", ".join(sorted(SUFFIXES))
 )
-IMAGES, MASKS = "images", "masks"
 
 
 def open_folder(path: Path, reading: Reading) -> ImageSource:
@@ -115,8 +114,10 @@ def _is_dense(path: Path, found: Iterable[Path], reading: Reading, levels: froze
         return True
     ways = [_parts(file, path, levels) for file in found]
     roots = {way[:depth] for way in ways for depth in (1, 2) if len(way) >= depth}
+    beside = {root[:-1]: {other[-1] for other in roots if other[:-1] == root[:-1]} for root in roots}
     return any(
-        root[-1] == IMAGES and (*root[:-1], MASKS) in roots and _only_subsets(root[:-1]) for root in roots
+        is_in(IMAGE_FOLDERS, [*names]) and is_in(MASK_FOLDERS, [*names]) and _only_subsets(above)
+        for above, names in beside.items()
     )
 
 

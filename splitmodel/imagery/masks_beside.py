@@ -10,7 +10,13 @@ from pathlib import Path
 from splitmodel.imagery.errors import ImageryError
 from splitmodel.imagery.reading import Reading
 
-_ROLES = ("images", "masks")
+IMAGE_FOLDERS = frozenset({"images", "image", "img", "imgs"})
+MASK_FOLDERS = frozenset({"masks", "mask", "labels", "label", "annotations", "annotation", "gt"})
+
+
+def is_in(folders: frozenset[str], parts: Sequence[str]) -> bool:
+    """Whether one of the folders on the way to a file is called so, in upper or lower case."""
+    return any(part.casefold() in folders for part in parts)
 
 
 def pair_masks(path: Path, found: Sequence[Path], reading: Reading) -> list[tuple[Path, Path]]:
@@ -31,7 +37,7 @@ def pair_masks(path: Path, found: Sequence[Path], reading: Reading) -> list[tupl
             raise ImageryError(
                 f"{option}: found {pattern!r}; allowed: a file name with one *, for example *_mask.tif"
             )
-    is_apart = any("masks" in file.relative_to(path).parts for file in found)
+    is_apart = any(is_in(MASK_FOLDERS, file.relative_to(path).parts[:-1]) for file in found)
     if not is_apart and patterns["data.image_pattern"] == patterns["data.mask_pattern"]:
         raise ImageryError(
             f"{path}: images and masks lie in one folder; allowed: patterns that tell them apart"
@@ -40,10 +46,14 @@ def pair_masks(path: Path, found: Sequence[Path], reading: Reading) -> list[tupl
     masks: dict[tuple[str, ...], Path] = {}
     for file in found:
         parts = file.relative_to(path).parts[:-1]
-        place = tuple(part for part in parts if part not in _ROLES)
-        mask_stem = _stem(file, patterns["data.mask_pattern"]) if not is_apart or "masks" in parts else None
+        place = tuple(part for part in parts if part.casefold() not in IMAGE_FOLDERS | MASK_FOLDERS)
+        mask_stem = (
+            _stem(file, patterns["data.mask_pattern"]) if not is_apart or is_in(MASK_FOLDERS, parts) else None
+        )
         image_stem = (
-            _stem(file, patterns["data.image_pattern"]) if not is_apart or "images" in parts else None
+            _stem(file, patterns["data.image_pattern"])
+            if not is_apart or is_in(IMAGE_FOLDERS, parts)
+            else None
         )
         if not is_apart and mask_stem is not None:
             image_stem = None  # what is a mask by its pattern is no image, whatever * stands for

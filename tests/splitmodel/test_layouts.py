@@ -131,6 +131,8 @@ def segmentation(root: Path, names: Sequence[str], image: str, mask: str) -> Pat
     ("image", "mask", "reading"),
     [
         ("images/{}.png", "masks/{}.png", {}),
+        ("Image/{}.png", "labels/{}.png", {}),
+        ("img/{}.png", "Annotations/{}.png", {}),
         ("images/{}.png", "masks/{}_mask.png", {"mask_pattern": "*_mask.png"}),
         ("{}_merged.png", "{}.mask.png", {"image_pattern": "*_merged.png", "mask_pattern": "*.mask.png"}),
         ("{}.png", "{}_mask.png", {"mask_pattern": "*_mask.png"}),
