@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -43,14 +44,25 @@ def open_folder(path: Path, reading: Reading) -> ImageSource:
 
 
 def images_below(path: Path) -> list[Path]:
-    """Return all files that are images by their suffix, sorted; hidden folders and files are left out."""
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and not any(_is_hidden(part) for part in file.relative_to(path).parts)
-        and file.is_file()
-    )
+    """Return all files that are images by their suffix, sorted; hidden folders and files are left out.
+
+    Folders that are links are followed, each place once.
+    """
+    found: list[Path] = []
+    been: set[str] = set()
+    for folder, folders, files in os.walk(path, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in been:
+            folders.clear()
+            continue
+        been.add(place)
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        found += [
+            Path(folder, name)
+            for name in files
+            if Path(name).suffix.lower() in SUFFIXES and not _is_hidden(name)
+        ]
+    return sorted(found)
 
 
 def _is_hidden(part: str) -> bool:

@@ -69,6 +69,17 @@ def test_hidden_folders_and_files_are_neither_classes_nor_images(tmp_path: Path)
     assert sum(counts(opened(tmp_path))) == 10
 
 
+def test_classes_may_be_links_and_a_link_to_above_is_no_trap(tmp_path: Path) -> None:
+    classes(tmp_path / "elsewhere", "lake", "wood")
+    (tmp_path / "data").mkdir()
+    for name in ("lake", "wood"):
+        (tmp_path / "data" / name).symlink_to(tmp_path / "elsewhere" / name)
+    (tmp_path / "elsewhere" / "lake" / "up").symlink_to(tmp_path / "data")
+    imagery = opened(tmp_path / "data")
+    assert imagery.train.classes == ("lake", "wood")
+    assert sum(counts(imagery)) == 10
+
+
 @pytest.mark.parametrize("names", [("test", "lake"), ("train", "test"), ("val", "train", "dev")])
 def test_classes_may_be_called_as_subsets_are(tmp_path: Path, names: Sequence[str]) -> None:
     imagery = opened(classes(tmp_path, *names))
