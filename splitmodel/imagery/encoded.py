@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from splitmodel.imagery.errors import ImageryError
+
 _BATCH_ROWS = 16
 _BUFFER_BYTES = 1 << 20
 _SPARE_BYTES = 32 << 20  # of rows that nobody asked to hold: those of the batch at hand and some before it
@@ -94,13 +96,21 @@ class EncodedColumn:
             _, row, batches = self._cursor
             picked = set(wanted.tolist())
             while row <= last:
-                batch = next(batches)
+                batch = self._next(batches, group)
                 column = batch.column(0)
                 for offset in range(len(column)):
                     if row + offset in picked or row + len(column) > last:
                         yield row + offset, column[offset].as_py()
                 row += len(column)
                 self._cursor = (group, row, batches)
+
+    def _next(self, batches: Iterator[pa.RecordBatch], group: int) -> pa.RecordBatch:
+        try:
+            return next(batches)
+        except (OSError, pa.ArrowException) as error:
+            self._cursor = None
+            file = self._files[self._groups[group][1]]
+            raise ImageryError(f"{file}: not readable as Parquet: {error}") from error
 
     def _batches(self, group: int) -> Iterator[pa.RecordBatch]:
         _, file, number = self._groups[group]

@@ -463,3 +463,15 @@ def test_rows_are_the_same_whatever_the_row_groups_and_the_order_of_asking(tmp_p
         for one in (part, train, part):
             shades = one.pixels(range(len(one)))[:, 0, 0, 0]
             assert np.array_equal(shades, one.rows)
+
+
+def test_a_damaged_table_is_named_when_its_images_are_read(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).bytes(4000)
+    path = table(tmp_path / "a.parquet", image=[noise * 4] * 100)
+    data = bytearray(path.read_bytes())
+    data[4:60] = bytes(56)  # the header of the first page
+    path.write_bytes(data)
+    train, _ = opened(path, "parquet")
+    for read in (train.hold, lambda: train.image(0)):
+        with pytest.raises(ImageryError, match=r"a\.parquet: not readable as Parquet"):
+            read()
