@@ -161,9 +161,12 @@ def _by_pillow(file: Path | bytes) -> Raster:
 
 
 def _by_gdal(file: Path | bytes, *, is_mask: bool = False) -> Raster:
-    import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
-    from rasterio.io import MemoryFile
+    try:
+        import rasterio
+        from rasterio.errors import NotGeoreferencedWarning, RasterioError
+        from rasterio.io import MemoryFile
+    except ImportError as error:  # of a shared library of the system
+        raise RasterError(f"it needs rasterio, which does not load here: {error}") from error
 
     driver, tags = _driver(_header(file)), _tags(file)
     if tags.photometric == _CMYK:  # which GDAL would turn into RGB
