@@ -176,18 +176,18 @@ def _by_gdal(file: Path | bytes, *, is_mask: bool = False) -> Raster:
             "its colours are CIELab; allowed: grey, RGB, a palette, CMYK, or bands of any meaning"
         )
     is_palette = tags.photometric == _PALETTE and not is_mask
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # most training tiles have no coordinates
-        try:
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
-                if isinstance(file, bytes):
-                    with MemoryFile(file) as memory, memory.open(driver=driver) as dataset:
-                        raster = _of_dataset(dataset, is_palette)
-                else:
-                    with rasterio.open(file, driver=driver) as dataset:
-                        raster = _of_dataset(dataset, is_palette)
-        except RasterioError as error:
-            raise RasterError(" ".join(str(error).split())[:200] or type(error).__name__) from error
+    # Most training tiles have no coordinates. Not for a block alone: images are read in threads.
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+    try:
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
+            if isinstance(file, bytes):
+                with MemoryFile(file) as memory, memory.open(driver=driver) as dataset:
+                    raster = _of_dataset(dataset, is_palette)
+            else:
+                with rasterio.open(file, driver=driver) as dataset:
+                    raster = _of_dataset(dataset, is_palette)
+    except RasterioError as error:
+        raise RasterError(" ".join(str(error).split())[:200] or type(error).__name__) from error
     turn = tags.orientation
     if turn == 1:
         return raster
@@ -368,12 +368,10 @@ class _Tags(NamedTuple):
 
 def _tags(file: Path | bytes) -> _Tags:
     """Return what a file says of itself; the defaults where it says nothing."""
+    # Of what is damaged; the decoder says so itself.
+    warnings.filterwarnings("ignore", message="Corrupt EXIF data", category=UserWarning)
     try:
-        with (
-            warnings.catch_warnings(),
-            io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream,
-        ):
-            warnings.simplefilter("ignore")  # of what is damaged: the decoder says so itself
+        with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream:
             header = stream.read(8)
             if header.startswith(_PNG):
                 stream.seek(0)

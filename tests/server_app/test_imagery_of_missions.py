@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tifffile
 import torch
-from small_missions import Mission
+from small_missions import Mission, interrupted, resumed, same, trained
 
 from mission.record import read_run
 from splitmodel.imagery import ImageryError
@@ -157,3 +159,15 @@ def test_masks_end_a_run_with_one_sentence(fly: Mission, shared_data: Path, six_
         ImageryError, match="segmentation masks were found; training on them is not supported"
     ):
         fly(MISSION | {"data.path": str(shared_data / "clouds-3sensors"), "model.path": str(six_bands)})
+
+
+def test_a_resumed_run_goes_on_with_the_statistics_that_it_began_with(
+    fly: Mission, grid_of: Callable[[int, int], Any], tiles: Path, six_bands: Path, tmp_path: Path
+) -> None:
+    whole = fly(over(tiles, six_bands) | {"training.rounds": 2, "constellation.satellites": 2})
+    killed = interrupted(whole, tmp_path / "killed", 2)
+    grid = grid_of(2, 2)
+    resumed(grid, killed)
+    assert read_run(killed)["band_statistics"] == read_run(whole)["band_statistics"]
+    assert not any(question.endswith("statistics") for _, question in grid.handled)
+    assert same(trained(killed), trained(whole))
