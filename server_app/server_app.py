@@ -177,10 +177,9 @@ def fine_tune(
         if relay is not None:
             control.muster(relay.address, relay.node)
         if scenario.data.statistics == "computed":
-            briefing = dataclasses.replace(briefing, **_band_statistics(grid, briefing, record, test))
-            model.embedding.preprocess = fitted(
-                own_preprocess, test, mean=briefing.band_means, deviation=briefing.band_deviations
-            )
+            means, deviations = _band_statistics(grid, briefing, record, test)
+            briefing = dataclasses.replace(briefing, band_means=means, band_deviations=deviations)
+            model.embedding.preprocess = fitted(own_preprocess, test, mean=means, deviation=deviations)
         roster = muster(grid, briefing)
         record.note(no_data=dict(roster.no_data))
         if relay is not None:
@@ -286,7 +285,7 @@ def fine_tune(
 
 def _band_statistics(
     grid: Grid, briefing: Briefing, record: RunRecord, images: ImageSet
-) -> dict[str, tuple[float, ...]]:
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of each band over all satellites' images, as recorded, or computed by them now."""
     found = record.band_statistics
     if found is None:
@@ -299,7 +298,7 @@ def _band_statistics(
                 "bands": list(images.model or images.source.reading.bands),
             }
         )
-    return {"band_means": tuple(found["mean"]), "band_deviations": tuple(found["deviation"])}
+    return tuple(found["mean"]), tuple(found["deviation"])
 
 
 def _require_emulable(scenario: Scenario) -> None:
