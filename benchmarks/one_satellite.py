@@ -238,7 +238,7 @@ def random_images(side: int, count: int) -> ImageSet:
     """Noise with labels."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
     labels = np.arange(count, dtype=np.int64) % CLASSES
-    return ImageSet(labels, tuple(map(str, range(CLASSES))), lambda index: pixels[index], str)
+    return ImageSet.of_arrays(pixels, labels, tuple(map(str, range(CLASSES))))
 
 
 class SlowLink:

@@ -57,8 +57,11 @@ from splitmodel.adapters import (
 )
 from splitmodel.codecs import CodecError
 from splitmodel.heads import StandardisedHead
-from splitmodel.imagery import Imagery, open_imagery
+from splitmodel.imagery import Imagery, ImageSet, Reading, open_imagery
+from splitmodel.imagery.fitting import fitted
+from splitmodel.imagery.statistics import survey
 from splitmodel.parts import Embedding, SplitModel, load_embedding, load_split, new_head
+from splitmodel.preprocess import Preprocess
 from splitmodel.scaling import SplitScaling
 from splitmodel.shipped import locate
 from splitmodel.training import VIEWS
@@ -78,7 +81,8 @@ def muster(message: Message, context: Context) -> Message:
         return _answer(message, ConfigRecord({"satellite": index, "spare": True}))
     try:
         on_board = _on_board(briefing, index)
-        on_board.images.pixels(np.arange(len(on_board.images)))  # all must be readable before training
+        # All must be readable before training.
+        seen = survey(on_board.images, on_board.embedding.preprocess, statistics=False)
     except ValueError as error:  # the typed errors of scenario, imagery, partition and model
         return _answer(message, ConfigRecord({"satellite": index, "error": str(error)}))
     with _link(context, briefing, index) as link:
@@ -91,9 +95,27 @@ def muster(message: Message, context: Context) -> Message:
                 "labels": np.bincount(on_board.images.labels, minlength=classes).tolist(),
                 "embedding-s": seconds_per_image(on_board, briefing.scenario.training.batch_size),
                 "round-trip-s": round_trip_s(on_board, crossings),
+                "no-data": seen.no_data,
             }
         )
     return _answer(message, found)
+
+
+@app.query("statistics")
+def statistics(message: Message, context: Context) -> Message:
+    """Compute what the bands of this satellite's images measure, or say why it cannot."""
+    torch.set_num_threads(_THREADS)
+    index = _index(context)
+    briefing = Briefing.from_config(message.content.config_records["config"])
+    if index >= len(briefing.satellites):
+        return _answer(message, ConfigRecord({"satellite": index, "spare": True}))
+    try:
+        scenario = briefing.scenario
+        preprocess = _embedding(scenario.model, scenario.seed).preprocess
+        found = survey(_images(briefing, index, preprocess), preprocess, statistics=True)
+    except ValueError as error:
+        return _answer(message, ConfigRecord({"satellite": index, "error": str(error)}))
+    return _answer(message, ConfigRecord({"satellite": index, "bands": found.bands.to_rows()}))
 
 
 @app.train()
@@ -114,6 +136,7 @@ def train(message: Message, context: Context) -> Message:
 
     if training.trains_on_board:
         model = _whole_model(briefing.scenario, len(on_board.images.classes), head)
+        model.embedding.preprocess = on_board.embedding.preprocess
         parts = exchanged_parts(head, model.backbone)
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
         states = None
@@ -270,17 +293,26 @@ def _relay(context: Context) -> LocalRelay | None:
 
 def _on_board(briefing: Briefing, index: int) -> OnBoard:
     scenario = briefing.scenario
-    shares = _shares(scenario.data, briefing.planes, scenario.seed)
-    return OnBoard(
-        _imagery(scenario.data, scenario.seed).train.take(shares[index]),
-        _embedding(scenario.model, scenario.seed),
+    embedding = copy.copy(_embedding(scenario.model, scenario.seed))  # with a preprocessing of its own
+    images = _images(briefing, index, embedding.preprocess)
+    images.hold()
+    embedding.preprocess = fitted(
+        embedding.preprocess, images, mean=briefing.band_means, deviation=briefing.band_deviations
     )
+    return OnBoard(images, embedding)
+
+
+def _images(briefing: Briefing, index: int, preprocess: Preprocess) -> ImageSet:
+    """The satellite's share of the training images, in the model's bands."""
+    scenario = briefing.scenario
+    shares = _shares(scenario.data, briefing.planes, briefing.satellites, scenario.seed)
+    return _imagery(scenario.data, scenario.seed).train.take(shares[index]).for_model(preprocess)
 
 
 # A process that plays several satellites in turn, as in simulation, opens data and model once.
 @lru_cache(maxsize=2)
-def _shares(data: Data, planes: tuple[int, ...], seed: int) -> Shares:
-    return shares_of(data, _imagery(data, seed).train.labels, planes, seed)
+def _shares(data: Data, planes: tuple[int, ...], satellites: tuple[str, ...], seed: int) -> Shares:
+    return shares_of(data, _imagery(data, seed).train, planes, satellites, seed)
 
 
 @lru_cache(maxsize=2)
@@ -291,6 +323,7 @@ def _imagery(data: Data, seed: int) -> Imagery:
         seed=seed,
         train_samples=data.train_samples,
         test_samples=data.test_samples,
+        reading=Reading(**data.reading),
     )
 
 

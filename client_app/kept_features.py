@@ -63,11 +63,11 @@ class KeptFeatures:
         self.names[:] = 0
 
 
-def name_of(pixels: NDArray[np.uint8], view: int, origin: bytes) -> NDArray[np.uint8]:
+def name_of(pixels: NDArray, view: int, origin: bytes) -> NDArray[np.uint8]:
     """The name of an image's features: a hash of its pixels, its view, and all that is the same for every image.
 
     Args:
-        pixels: Shape (height, width, 3).
+        pixels: Shape (height, width, channels), of any dtype; all images of a run have the same.
         view: See :func:`splitmodel.training.view`.
         origin: See :func:`origin_of`.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,7 +25,7 @@ from mission.divergence import require_sensible_loss
 from mission.schema import Training
 from relay.wire import Kind
 from splitmodel import step as split_step
-from splitmodel.imagery import ImageSet, to_BCHW
+from splitmodel.imagery import ImageSet
 from splitmodel.kept_states import KeptStates
 from splitmodel.parts import Embedding
 from splitmodel.training import VIEWS, Batch, learning_rate, round_batches, round_seed, view
@@ -111,17 +111,17 @@ class OnBoard:
 
     def features(self, batch: Batch) -> Tensor:
         """Features of a batch, shape (B, tokens, hidden)."""
-        return self._embedded(self.images.pixels(batch.indices), batch.views)
+        return self._embedded(batch, self.images.images(batch.indices))
 
     def named_features(self, batch: Batch, origin: bytes) -> tuple[NDArray[np.uint8], Tensor]:
         """Names, shape (B, 16), and features of a batch; see :func:`client_app.kept_features.name_of`."""
-        pixels = self.images.pixels(batch.indices)
-        names = [name_of(*one, origin) for one in zip(pixels, batch.views.tolist(), strict=True)]
-        return np.stack(names), self._embedded(pixels, batch.views)
+        images = self.images.images(batch.indices)
+        names = [name_of(*one, origin) for one in zip(images, batch.views.tolist(), strict=True)]
+        return np.stack(names), self._embedded(batch, images)
 
-    def _embedded(self, pixels_BHWC: NDArray[np.uint8], views_B: NDArray[np.int64]) -> Tensor:
-        images_BCHW = self.embedding.preprocess(to_BCHW(pixels_BHWC))
-        return split_step.embed(self.embedding, view(images_BCHW, views_B))
+    def _embedded(self, batch: Batch, images: Sequence[NDArray]) -> Tensor:
+        images_BCHW = self.images.prepared_from(batch.indices, images, self.embedding.preprocess)
+        return split_step.embed(self.embedding, view(images_BCHW, batch.views))
 
     def labels(self, batch: Batch) -> Tensor:
         """Labels of a batch, shape (B,)."""

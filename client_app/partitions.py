@@ -1,7 +1,7 @@
 """How the training images are spread over the satellites.
 
-Every partition is a function of labels, number of satellites and seed alone, so that each satellite works out
-its own share without asking anybody.
+Every partition is a function of the labels (or of what else is known of each image), the satellites and the seed
+alone, so that each satellite works out its own share without asking anybody.
 """
 
 from __future__ import annotations
@@ -12,23 +12,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mission.schema import Data
+from splitmodel.imagery import ImageSet
 
 Shares = list[NDArray[np.int64]]
+KINDS = ("iid", "dirichlet", "pathological", "orbit")
+_DRAWS = 100
 
 
 class PartitionError(ValueError):
     """A partition leaves a satellite without a sample, or asks for more classes than there are."""
 
 
-def shares_of(data: Data, labels: NDArray[np.int64], planes: Sequence[int], seed: int) -> Shares:
-    """The shares that a scenario's ``[data]`` table asks for; see :func:`partition`."""
+def shares_of(
+    data: Data, images: ImageSet, planes: Sequence[int], satellites: Sequence[str], seed: int
+) -> Shares:
+    """Return the shares that a scenario's ``[data]`` table asks for; see :func:`partition` and :func:`by_groups`."""
+    if data.partition in ("sensor", "column"):
+        column = data.sensor_column if data.partition == "sensor" else data.partition_column
+        groups = images.column(column)
+        if groups is None:
+            raise PartitionError(
+                f'data.partition: found "{data.partition}", but {data.source} data have no column {column!r}; allowed '
+                "with a table, or with a folder and its manifest.csv"
+            )
+        spread = planes if data.partition == "sensor" else range(len(planes))
+        return by_groups(groups, spread, satellites, smallest=data.smallest_share, seed=seed)
     return partition(
         data.partition,
-        labels,
+        images.labels,
         planes,
         alpha=data.alpha,
         classes_per_satellite=data.classes_per_satellite,
         seed=seed,
+        smallest=data.smallest_share,
     )
 
 
@@ -40,6 +56,7 @@ def partition(
     alpha: float,
     classes_per_satellite: int,
     seed: int,
+    smallest: int = 1,
 ) -> Shares:
     """Share out all samples: each index in exactly one share.
 
@@ -50,32 +67,110 @@ def partition(
         alpha: Dirichlet concentration, per satellite (``dirichlet``) or per plane (``orbit``).
         classes_per_satellite: Classes that a satellite sees (``pathological``).
         seed: Same seed, same shares.
+        smallest: Images that each satellite has at least; where chance decides (``dirichlet``, ``orbit``) it is asked
+            again until they have, as Flower Datasets' partitioners do.
 
     Returns:
         Sorted sample indices of each satellite.
 
     Raises:
-        PartitionError: A satellite would have no sample; it is named with what to change.
+        PartitionError: A satellite would have too few samples; it is named with what to change.
     """
+    if kind not in KINDS:
+        raise PartitionError(
+            f"data.partition: found {kind!r}, allowed: {', '.join((*KINDS, 'sensor', 'column'))}"
+        )
     rng = np.random.default_rng([seed, len(planes)])
+    draws = _DRAWS if kind in ("dirichlet", "orbit") and len(labels) >= smallest * len(planes) else 1
+    for _ in range(draws):
+        shares = _drawn(kind, labels, planes, alpha, classes_per_satellite, rng)
+        if min(map(len, shares)) >= smallest:
+            break
+    return _checked(kind, shares, len(labels), smallest)
+
+
+def by_groups(
+    groups: NDArray[np.str_],
+    spread: Sequence[int],
+    satellites: Sequence[str],
+    *,
+    smallest: int = 1,
+    seed: int,
+) -> Shares:
+    """Share out all samples so that those of one group (a sensor, a place) stay together.
+
+    Where groups are called as satellites are, each satellite has its own. Otherwise groups, in the order of their
+    names, go to the members of ``spread`` (planes or satellites) in order: several neighbouring groups to one where
+    there are more groups, one to several neighbouring members where there are fewer. Satellites that have the same
+    groups share their samples evenly, by chance.
+
+    Args:
+        groups: Group of each sample, shape (N,).
+        spread: Plane (or number) of each satellite.
+        satellites: Their names.
+        smallest: Images that each satellite has at least.
+        seed: Same seed, same shares.
+
+    Returns:
+        Sorted sample indices of each satellite.
+
+    Raises:
+        PartitionError: A satellite would have too few samples.
+    """
+    names = sorted(set(groups.tolist()))
+    own: Shares = [np.empty(0, np.int64)] * len(satellites)
+    if set(names) <= set(satellites):
+        own = [np.flatnonzero(groups == satellite) for satellite in satellites]
+        return _checked("column", own, len(groups), smallest)
+    rng = np.random.default_rng([seed, len(satellites)])
+    members = sorted(set(spread))
+    parts = min(len(names), len(members))
+    for some_names, some_members in zip(
+        np.array_split(np.array(names), parts), np.array_split(np.array(members), parts), strict=True
+    ):
+        indices = np.flatnonzero(np.isin(groups, some_names))
+        holders = [satellite for satellite, of in enumerate(spread) if of in some_members]
+        for holder, piece in zip(
+            holders, np.array_split(rng.permutation(indices), len(holders)), strict=True
+        ):
+            own[holder] = piece
+    return _checked("column", own, len(groups), smallest)
+
+
+def _drawn(
+    kind: str,
+    labels: NDArray[np.int64],
+    planes: Sequence[int],
+    alpha: float,
+    classes_per_satellite: int,
+    rng: np.random.Generator,
+) -> Shares:
     match kind:
         case "iid":
-            shares = list(np.array_split(rng.permutation(len(labels)), len(planes)))
+            return list(np.array_split(rng.permutation(len(labels)), len(planes)))
         case "dirichlet":
-            shares = _dirichlet(labels, len(planes), alpha, rng)
+            return _dirichlet(labels, len(planes), alpha, rng)
         case "pathological":
-            shares = _pathological(labels, len(planes), classes_per_satellite, rng)
-        case "orbit":
-            shares = _by_orbit(labels, planes, alpha, rng)
+            return _pathological(labels, len(planes), classes_per_satellite, rng)
         case _:
-            raise PartitionError(
-                f"data.partition: found {kind!r}, allowed: iid, dirichlet, pathological, orbit"
-            )
-    empty = [satellite for satellite, share in enumerate(shares) if not len(share)]
-    if empty:
+            return _by_orbit(labels, planes, alpha, rng)
+
+
+def _checked(kind: str, shares: Shares, images: int, smallest: int) -> Shares:
+    """The shares, sorted, where each has enough samples."""
+    few = [satellite for satellite, share in enumerate(shares) if len(share) < smallest]
+    if few:
+        lacks = (
+            "without a sample"
+            if smallest == 1
+            else f"with {len(shares[few[0]])} of at least {smallest} samples"
+        )
+        change = (
+            "raise data.alpha or data.train_samples" if kind != "column" else "name fewer places or sensors"
+        )
         raise PartitionError(
-            f"data.partition: {kind} leaves satellite {empty[0]} (and {len(empty) - 1} more) of {len(planes)} without "
-            f"a sample ({len(labels)} images); raise data.alpha or data.train_samples, or use fewer satellites"
+            f"data.partition: {kind} leaves satellite {few[0]} (and {len(few) - 1} more) of {len(shares)} {lacks} "
+            f"({images} images); {change}, lower data.smallest_share, or use fewer satellites"
         )
     return [np.sort(share) for share in shares]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from client_app.crossings import Crossings, MicroBatch
 from relay.wire import Kind
 from splitmodel.imagery import ImageSet
@@ -14,6 +16,12 @@ def send_images(images: ImageSet, crossings: Crossings, batches: Sequence[Batch]
     """Send the images of these batches in their order; the ground acknowledges each batch before the next is read."""
     for number, batch in enumerate(batches):
         place = MicroBatch(number)
-        crossings.send_raw(Kind.IMAGES, place, images.pixels(batch.indices))
+        raw = images.images(batch.indices)
+        # Images of one size cross together, of several sizes each on its own.
+        parts = (
+            [np.stack(raw)] if len({image.shape for image in raw}) == 1 else [image[None] for image in raw]
+        )
+        for part, pixels in enumerate(parts):
+            crossings.send_raw(Kind.IMAGES, MicroBatch(number, part, len(parts)), pixels)
         crossings.send_raw(Kind.LABELS, place, images.labels[batch.indices])
         crossings.receive(Kind.LABELS, place)

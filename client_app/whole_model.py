@@ -132,4 +132,4 @@ def _frozen(on_board: OnBoard, model: SplitModel, batch: Batch, frozen: Callable
 
 
 def _pixels(on_board: OnBoard, model: SplitModel, batch: Batch) -> Tensor:
-    return view(model.preprocess(on_board.images.pixels_BCHW(batch.indices)), batch.views)
+    return view(on_board.images.prepared(batch.indices, model.preprocess), batch.views)

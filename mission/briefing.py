@@ -29,6 +29,8 @@ class Briefing:
         run: Name of the run on the wire.
         ground: Name of the ground on the wire.
         backbone: ``host:port`` of the backbone service.
+        band_means, band_deviations: Of the raw values of each of the model's bands, where the satellites have computed
+            them together; empty takes the model's own.
         secret: Of the run: who knows it may reach the backbone service.
         keeps_features: Whether the ground keeps features, so that those which have crossed are only named again.
     """
@@ -40,6 +42,8 @@ class Briefing:
     ground: str
     backbone: str
     keeps_features: bool
+    band_means: tuple[float, ...] = ()
+    band_deviations: tuple[float, ...] = ()
     secret: str = field(default="", repr=False)
 
     def to_config(self) -> dict[str, Any]:
@@ -52,6 +56,8 @@ class Briefing:
             "ground": self.ground,
             "backbone": self.backbone,
             "keeps-features": self.keeps_features,
+            "band-means": list(self.band_means),
+            "band-deviations": list(self.band_deviations),
             "secret": self.secret,
         }
 
@@ -70,5 +76,7 @@ class Briefing:
             ground=config["ground"],
             backbone=config["backbone"],
             keeps_features=config["keeps-features"],
+            band_means=tuple(config["band-means"]),
+            band_deviations=tuple(config["band-deviations"]),
             secret=config["secret"],
         )

@@ -182,6 +182,11 @@ class RunRecord:
         told = self._run.get("calibration")
         return None if told is None else Compute(**told)
 
+    @property
+    def band_statistics(self) -> dict[str, list[float]] | None:
+        """Mean and deviation of the bands, as the satellites have computed them, if they have."""
+        return self._run.get("band_statistics")
+
     def note(self, **facts: Any) -> None:
         """Add facts to ``run.json`` (the constellation, the model, the samples per satellite …)."""
         self._run.update(facts)

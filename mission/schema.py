@@ -7,7 +7,7 @@ overriding and error reporting live in :mod:`mission.scenario`.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -334,11 +334,56 @@ class Data(Table):
 
     source: Literal["synthetic", "eurosat", "parquet", "folder"] = Field(
         "synthetic",
-        description="synthetic scenes, EuroSAT (hub, or a parquet at path), a parquet file, an image folder",
+        description="synthetic scenes, EuroSAT (hub, or a parquet at path), Parquet (a file or a folder), an image "
+        "folder or the CSV that lists its images",
     )
-    path: str = Field("", description="parquet file or image folder; $NAME from the environment")
-    partition: Literal["iid", "dirichlet", "pathological", "orbit"] = Field(
-        "dirichlet", description="how labels are spread over satellites"
+    path: str = Field("", description="parquet, image folder or CSV; $NAME from the environment")
+    image_column: str = Field(
+        "", description="column that holds the images; empty is image (CSV: also file_name …)"
+    )
+    label_column: str = Field("", description="column that holds the labels; empty is label")
+    split_column: str = Field(
+        "", description="column that names train, val and test; empty is split where there is one"
+    )
+    image_pattern: str = Field(
+        "", description="file names of images with masks, with one *, e.g. *_merged.tif; empty is any"
+    )
+    mask_pattern: str = Field(
+        "",
+        description="file names of masks, with one * that stands for what it does in the image's; empty is any",
+    )
+    bands: tuple[str | int, ...] = Field(
+        (),
+        description="bands that the model sees, in its order, by name or number from 1; empty goes by their names",
+    )
+    band_names: tuple[str, ...] = Field(
+        (), description="names of the files' bands, in their order; empty takes those in the files"
+    )
+    sensor_column: str = Field(
+        "",
+        description="column that names each image's sensor; folder1, folder2 … is a folder on the way to it",
+    )
+    sensor_bands: tuple[str, ...] = Field(
+        (), description='the same as band_names for the files of one sensor: ["S2 = B02, B03, B04", …]'
+    )
+    no_data: tuple[float, ...] = Field(
+        (), description="values that stand for no measurement, beside what files declare and NaN"
+    )
+    statistics: Literal["model", "computed"] = Field(
+        "model",
+        description="mean and deviation of each band: the model's, or computed by the satellites together at enrolment",
+    )
+    partition: Literal["iid", "dirichlet", "pathological", "orbit", "sensor", "column"] = Field(
+        "dirichlet", description="how labels, sensors or the values of a column are spread over satellites"
+    )
+    partition_column: str = Field(
+        "",
+        description="column that names each image's satellite or place (column); folder1 … as for sensor_column",
+    )
+    smallest_share: int = Field(
+        1,
+        ge=1,
+        description="images that each satellite has at least; dirichlet and orbit are drawn again until it has",
     )
     alpha: Positive = Field(
         0.5, description="Dirichlet concentration (dirichlet: per satellite, orbit: per plane)"
@@ -348,6 +393,41 @@ class Data(Table):
         0, ge=0, description="cap on training images of the whole constellation; 0 is all (synthetic: 960)"
     )
     test_samples: int = Field(0, ge=0, description="cap on test images; 0 is all (synthetic: 400)")
+
+    @model_validator(mode="after")
+    def _names_what_it_uses(self) -> Data:
+        for key, value in {
+            "partition_column": self.partition_column if self.partition == "column" else "-",
+            "sensor_column": self.sensor_column if self.partition == "sensor" or self.sensor_bands else "-",
+        }.items():
+            if not value:
+                needed = "sensor_bands" if self.sensor_bands else f'partition = "{self.partition}"'
+                raise ValueError(f'{key}: needed for {needed}, found ""')
+        for entry in self.sensor_bands:
+            sensor, equals, names = (part.strip() for part in entry.partition("="))
+            if not (sensor and equals and all(name.strip() for name in names.split(","))):
+                raise ValueError(f'sensor_bands: found {entry!r}, allowed: "sensor = band, band, …"')
+        return self
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How files are read, as ``splitmodel.imagery.Reading`` takes it."""
+        pairs = (entry.partition("=") for entry in self.sensor_bands)
+        return {
+            "bands": self.bands,
+            "band_names": self.band_names,
+            "sensor_bands": {
+                sensor.strip(): tuple(name.strip() for name in names.split(",")) for sensor, _, names in pairs
+            },
+            "no_data": self.no_data,
+            "image_column": self.image_column,
+            "label_column": self.label_column,
+            "split_column": self.split_column,
+            "sensor_column": self.sensor_column,
+            "partition_column": self.partition_column,
+            "image_pattern": self.image_pattern,
+            "mask_pattern": self.mask_pattern,
+        }
 
 
 class Lora(Table):

@@ -84,7 +84,9 @@ DTYPE_BYTES = MappingProxyType(
         "bfloat16": 2,
         "int64": 8,
         "int32": 4,
+        "int16": 2,
         "int8": 1,
+        "uint16": 2,
         "uint8": 1,
         "bool": 1,
     }

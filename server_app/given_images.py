@@ -13,9 +13,11 @@ from relay.wire import Buffer, Kind, Manifest
 from server_app.arrivals import UnexpectedParcel
 from server_app.mixed_batches import first_pass_of, own_batches
 from splitmodel import step as split_step
-from splitmodel.imagery import to_BCHW
+from splitmodel.imagery import prepare
 from splitmodel.parts import SplitModel
 from splitmodel.training import Batch, view
+
+_DTYPES = ("uint8", "uint16", "int16", "float32")
 
 
 class GivenImages:
@@ -33,7 +35,7 @@ class GivenImages:
         self._samples: Mapping[str, int] = {}
         self._images: dict[str, list[np.ndarray]] = {}
         self._labels: dict[str, list[np.ndarray]] = {}
-        self._pixels_NHWC: np.ndarray
+        self._pixels: list[np.ndarray] = []
 
     def expect(self, model: SplitModel, samples: Mapping[str, int]) -> None:
         """So many images of each satellite, for this model."""
@@ -68,35 +70,44 @@ class GivenImages:
                 raise UnexpectedParcel(
                     f"{name}: found {found[0]} images and {found[1]} labels, wanted {count} of both"
                 )
-        self._pixels_NHWC = self._in_order(self._images)
-        return torch.from_numpy(self._in_order(self._labels))
+        self._pixels = self._in_order(self._images)
+        return torch.from_numpy(np.array(self._in_order(self._labels), np.int64))
 
-    def _in_order(self, came: Mapping[str, list[np.ndarray]]) -> np.ndarray:
-        """All satellites' arrays one after the other, by image; they came in the order of the first pass of round 1."""
-        scenario, parts = self._scenario, []
+    def _in_order(self, came: Mapping[str, list[np.ndarray]]) -> list[np.ndarray]:
+        """All satellites' images or labels one after the other; they came in the order of the first pass of round 1."""
+        scenario, ordered = self._scenario, []
         for satellite, (name, count) in enumerate(self._samples.items()):
             if not count:
                 continue
             own = own_batches(scenario.training, scenario.seed, satellite, count, 1)
             order = np.concatenate([batch.indices for batch in first_pass_of(own, scenario.training)])
-            parts.append(np.concatenate(came[name])[np.argsort(order)])
-        return np.concatenate(parts)
+            single = [one for array in came[name] for one in array]
+            ordered += [single[position] for position in np.argsort(order)]
+        return ordered
 
     def features(self, batch: Batch) -> Tensor:
         """Features of a batch, shape (B, tokens, hidden)."""
-        pixels_BCHW = self._model.preprocess(to_BCHW(self._pixels_NHWC[batch.indices]))
+        pixels_BCHW = prepare([self._pixels[index] for index in batch.indices], self._model.preprocess)
         return split_step.embed(self._model.embedding, view(pixels_BCHW, batch.views))
 
     def _require_images(self, satellite: str, images: np.ndarray) -> None:
         first = next(iter(self._images.values()), [images])[0]
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        preprocess = self._model.preprocess
+        channels = len(preprocess.mean)
+        if images.dtype not in _DTYPES or images.ndim != 4 or images.shape[3] != channels:
             raise UnexpectedParcel(
-                f"{satellite} sends images as {images.dtype}{list(images.shape)}; allowed: uint8[B, height, width, 3]"
+                f"{satellite} sends images as {images.dtype}{list(images.shape)}; allowed: {', '.join(_DTYPES)} of "
+                f"[B, height, width, {channels}]"
             )
-        if images.shape[1:] != first.shape[1:]:
+        if images.dtype != first.dtype:
             raise UnexpectedParcel(
-                f"{satellite} sends images of {images.shape[1:3]} pixels, others came with {first.shape[1:3]}; "
-                "allowed: one size"
+                f"{satellite} sends {images.dtype} images, others came as {first.dtype}; allowed: one depth"
+            )
+        size = preprocess.height, preprocess.width
+        if not preprocess.resize and images.shape[1:3] != size:
+            raise UnexpectedParcel(
+                f"{satellite} sends images of {images.shape[1:3]} pixels; allowed: {size}, the model's preprocessor "
+                "does not resize"
             )
         if sum(map(len, self._images.get(satellite, ()))) + len(images) > self._samples[satellite]:
             raise UnexpectedParcel(

@@ -51,7 +51,7 @@ def score(model: SplitModel, steps: BackboneSteps, images: ImageSet) -> Score:
     for start in range(0, len(images), _BATCH):
         indices = np.arange(start, min(start + _BATCH, len(images)))
         labels_B = torch.from_numpy(images.labels[indices])
-        features = model.embedding(model.preprocess(images.pixels_BCHW(indices)))
+        features = model.embedding(images.prepared(indices, model.preprocess))
         logits = model.head(steps.infer(features))
         loss_sum += float(F.cross_entropy(logits, labels_B, reduction="sum"))
         images_K += np.bincount(labels_B, minlength=len(images_K))

@@ -42,12 +42,14 @@ from server_app.rounds import enrolment_facts
 from server_app.segment import ground_segment
 from splitmodel.adapters import LoraSettings, load_trainable_state, make_trainable, trainable_state
 from splitmodel.heads import StandardisedHead
-from splitmodel.imagery import open_imagery
+from splitmodel.imagery import ImageSet, Reading, open_imagery
+from splitmodel.imagery.fitting import fitted
+from splitmodel.imagery.statistics import BandStatistics, merge
 from splitmodel.parts import load_split
 from splitmodel.profile import profile
 from splitmodel.shipped import locate
 from strategies.federated import RoundOutcome, SplitFederatedStrategy
-from strategies.muster import muster
+from strategies.muster import band_statistics, muster
 from strategies.server_optimizer import ServerOptimizer
 from strategies.under_way import Averaging
 
@@ -130,6 +132,7 @@ def fine_tune(
         seed=scenario.seed,
         train_samples=scenario.data.train_samples,
         test_samples=scenario.data.test_samples,
+        reading=Reading(**scenario.data.reading),
     ).test
 
     # The model.
@@ -141,8 +144,12 @@ def fine_tune(
         random_init=scenario.model.random_init,
         seed=scenario.seed,
     )
+    test = test.for_model(model.preprocess)
+    own_preprocess = model.preprocess
+    if scenario.data.statistics == "model":
+        model.embedding.preprocess = fitted(own_preprocess, test)
     lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
-    costs = dataclasses.replace(profile(model, lora), image_bytes=float(test.pixels([0]).nbytes))
+    costs = dataclasses.replace(profile(model, lora), image_bytes=test.typical_bytes())
     adapter = make_trainable(
         model.backbone, training.mode, lora, seed=scenario.seed, adapted_blocks=training.adapted_blocks
     )
@@ -176,7 +183,12 @@ def fine_tune(
         )
         if relay is not None:
             control.muster(relay.address, relay.node)
+        if scenario.data.statistics == "computed":
+            means, deviations = _band_statistics(grid, briefing, record, test)
+            briefing = dataclasses.replace(briefing, band_means=means, band_deviations=deviations)
+            model.embedding.preprocess = fitted(own_preprocess, test, mean=means, deviation=deviations)
         roster = muster(grid, briefing, timeout_s=training.enrolment_timeout_s)
+        record.note(no_data=dict(roster.no_data))
         if relay is not None:
             # A run that goes on keeps the rates that it began with: its steps come in the order of an unbroken run.
             rates = record.calibration or measured_rates(scenario, costs, steps, roster)
@@ -278,6 +290,24 @@ def fine_tune(
     if cache is not None:
         cache.remove()
     results.finish()
+
+
+def _band_statistics(
+    grid: Grid, briefing: Briefing, record: RunRecord, images: ImageSet
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each band over all satellites' images, as recorded, or computed by them now."""
+    found = record.band_statistics
+    if found is None:
+        merged = merge(BandStatistics.from_rows(rows) for rows in band_statistics(grid, briefing))
+        found = {"mean": merged.mean.tolist(), "deviation": merged.deviation.tolist()}
+        record.note(
+            band_statistics={
+                **found,
+                "values": merged.count.astype(int).tolist(),
+                "bands": list(images.model or images.source.reading.bands),
+            }
+        )
+    return tuple(found["mean"]), tuple(found["deviation"])
 
 
 def _require_emulable(scenario: Scenario) -> None:

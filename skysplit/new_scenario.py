@@ -211,7 +211,7 @@ def station_values(word: str) -> dict[str, Any]:
 
 
 def learning_values(model: str, data: Path | None) -> dict[str, Any]:
-    """The model (a directory, or a name) and the data (an image folder or a Parquet file).
+    """The model (a directory, or a name) and the data (an image folder, Parquet, or a CSV that lists images).
 
     Raises:
         ScenarioError: There is no such data.
@@ -224,6 +224,12 @@ def learning_values(model: str, data: Path | None) -> dict[str, Any]:
     if data is not None:
         if not data.exists():
             raise ScenarioError(f"--data: found {str(data)!r}, but there is no such file or directory")
-        values["data.source"] = "folder" if data.is_dir() else "parquet"
+        values["data.source"] = _source_of(data)
         values["data.path"] = os.path.abspath(data)
     return values
+
+
+def _source_of(data: Path) -> str:
+    if data.is_dir():
+        return "parquet" if next(data.rglob("*.parquet"), None) else "folder"
+    return "folder" if data.suffix.lower() == ".csv" else "parquet"

@@ -30,6 +30,7 @@ def costs_of(scenario: Scenario) -> Profile:
     if scenario.planning.profile:
         return published(scenario.planning.profile)
     from splitmodel.adapters import LoraSettings
+    from splitmodel.imagery.fitting import fitted
     from splitmodel.parts import load_split
     from splitmodel.profile import profile
     from splitmodel.shipped import locate
@@ -39,21 +40,31 @@ def costs_of(scenario: Scenario) -> Profile:
     costs = profile(model, LoraSettings(scenario.lora.rank, scenario.lora.alpha), name=scenario.model.name)
     if scenario.planning.samples:
         return costs
-    image_bytes = _train_images(scenario).pixels([0]).nbytes
-    return dataclasses.replace(costs, image_bytes=float(image_bytes))
+    images = _train_images(scenario)
+    images.targets.require_trainable(images.source.where)
+    images = images.for_model(model.preprocess)
+    if scenario.data.statistics == "model":
+        fitted(model.preprocess, images)  # an error now rather than in the run
+    return dataclasses.replace(costs, image_bytes=images.typical_bytes())
 
 
 def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:
     """Images per satellite: as the scenario plans, or counted in its data."""
     if scenario.planning.samples:
         return [scenario.planning.samples] * len(contacts.satellites)
-    labels = _train_images(scenario).labels
-    shares = shares_of(scenario.data, labels, constellation_of(scenario).plane.tolist(), scenario.seed)
+    constellation = constellation_of(scenario)
+    shares = shares_of(
+        scenario.data,
+        _train_images(scenario),
+        constellation.plane.tolist(),
+        constellation.names,
+        scenario.seed,
+    )
     return [len(share) for share in shares]
 
 
 def _train_images(scenario: Scenario) -> ImageSet:
-    from splitmodel.imagery import open_imagery
+    from splitmodel.imagery import Reading, open_imagery
 
     data = scenario.data
     return open_imagery(
@@ -62,6 +73,7 @@ def _train_images(scenario: Scenario) -> ImageSet:
         seed=scenario.seed,
         train_samples=data.train_samples,
         test_samples=data.test_samples,
+        reading=Reading(**data.reading),
     ).train
 
 

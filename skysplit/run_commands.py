@@ -119,6 +119,8 @@ def emulate(
 
 def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flight:
     """A run that begins."""
+    from skysplit.imagery_check import check_imagery
+
     resolved = read_scenario(scenario, settings)
     for key, path in (("data.path", resolved.data.path), ("model.path", resolved.model.path)):
         try:
@@ -128,6 +130,10 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flig
     # What runs the mission, or goes on with it another day, may have another working directory.
     absolute = absolute_paths(resolved)
     resolved = load_scenario(scenario, overrides_of(settings) | absolute)
+    try:
+        check_imagery(resolved)
+    except (ValueError, OSError) as error:
+        fail(str(error))
     try:
         directory = make_run_directory(str(out or ""), resolved.name)
     except FileExistsError as error:

@@ -127,7 +127,10 @@ def init(
     model: Annotated[
         str | None, typer.Option(help="A transformers directory, or a name; the default is synthetic-vit.")
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="An image folder or a Parquet file.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="An image folder, Parquet (a file or a folder), or a CSV of images."),
+    ] = None,
     mode: Annotated[
         str, typer.Option(help="head, lora, onboard-head, onboard-lora, onboard-full or downlink.")
     ] = "lora",
@@ -144,6 +147,7 @@ def init(
     """
     from mission.orbits import constellation_of
     from mission.record import write_text
+    from skysplit.imagery_check import check_imagery
     from skysplit.new_scenario import (
         element_values,
         learning_values,
@@ -180,6 +184,11 @@ def init(
         constellation = constellation_of(scenario)
     except (ValueError, OSError) as error:
         fail(str(error))
+    if data:
+        try:
+            check_imagery(scenario)
+        except (ValueError, OSError) as error:
+            fail(str(error))
     contacts = planned_contacts(scenario)
     try:
         write_text(file, text)  # last, so that nothing is left behind of what does not work

@@ -88,10 +88,14 @@ def new_batches(batches: Sequence[Batch], known: NDArray[np.bool_], batch_size: 
 
 
 def view(images_BCHW: Tensor, views_B: NDArray[np.int64]) -> Tensor:
-    """Each image under its view: number 0 to 3 turns it by quarters, 4 to 7 mirror it as well."""
+    """Each image under its view: number 0 to 3 turns it by quarters, 4 to 7 mirror it as well.
+
+    Images that are not square keep their shape: they are turned by halves alone, so that 2 is as 0 and 3 as 1.
+    """
+    turn = 1 if images_BCHW.shape[-1] == images_BCHW.shape[-2] else 2
     result = torch.empty_like(images_BCHW)
     for number in np.unique(views_B):
         rows = torch.from_numpy(np.flatnonzero(views_B == number))
-        turned = torch.rot90(images_BCHW[rows], int(number) % 4, dims=(-2, -1))
+        turned = torch.rot90(images_BCHW[rows], turn * (int(number) % 4), dims=(-2, -1))
         result[rows] = turned.flip(-1) if number >= 4 else turned
     return result

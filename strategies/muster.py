@@ -29,6 +29,7 @@ class Roster:
         labels: How many of them are of each class, by satellite name.
         embedding_s: What the embedding of one image takes on board, by satellite name.
         round_trip_s: What it takes to ask the ground for one image's pooled state, by satellite name.
+        no_data: Share of the values of its images that was not measured, by satellite name.
     """
 
     nodes: Mapping[str, int]
@@ -36,6 +37,7 @@ class Roster:
     labels: Mapping[str, Sequence[int]]
     embedding_s: Mapping[str, float]
     round_trip_s: Mapping[str, float]
+    no_data: Mapping[str, float]
 
 
 def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roster:
@@ -50,10 +52,43 @@ def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roste
         FederationError: Too few nodes, two nodes for one satellite, or a satellite that cannot train; the first
             such satellite is named with its reason.
     """
+    nodes, found = _ask(grid, briefing, "muster", timeout_s)
+    return Roster(
+        nodes=nodes,
+        samples={name: sum(answer["labels"]) for name, answer in found.items()},
+        labels={name: answer["labels"] for name, answer in found.items()},
+        embedding_s={name: answer["embedding-s"] for name, answer in found.items()},
+        round_trip_s={name: answer["round-trip-s"] for name, answer in found.items()},
+        no_data={name: answer["no-data"] for name, answer in found.items()},
+    )
+
+
+def band_statistics(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> list[list[float]]:
+    """Have every satellite compute count, mean and sum of squares of the bands of its own images.
+
+    Args:
+        grid: Flower's nodes.
+        briefing: Sent to every node.
+        timeout_s: For the answers.
+
+    Returns:
+        Of each satellite, in the order of the constellation, as ``splitmodel.imagery.statistics`` writes them.
+
+    Raises:
+        FederationError: As :func:`muster`.
+    """
+    _, found = _ask(grid, briefing, "statistics", timeout_s)
+    return [list(answer["bands"]) for answer in found.values()]
+
+
+def _ask(
+    grid: Grid, briefing: Briefing, question: str, timeout_s: float
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Ask every satellite; nodes and answers by satellite, in the order of the constellation."""
     satellites = briefing.satellites
     told = RecordDict({"config": ConfigRecord(briefing.to_config())})
     nodes_there = _wait_for_nodes(grid, len(satellites))
-    messages = [Message(told, node, f"{MessageType.QUERY}.muster") for node in nodes_there]
+    messages = [Message(told, node, f"{MessageType.QUERY}.{question}") for node in nodes_there]
     replies = list(grid.send_and_receive(messages, timeout=timeout_s))
     nodes: dict[str, int] = {}
     answers: dict[str, ConfigRecord] = {}
@@ -75,14 +110,7 @@ def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roste
             f"no answer from {len(missing)} of {len(satellites)} satellites within {timeout_s:g} s "
             f"(training.enrolment_timeout_s), the first is {missing[0]}"
         )
-    found: dict[str, Any] = {name: answers[name] for name in satellites}
-    return Roster(
-        nodes={name: nodes[name] for name in satellites},
-        samples={name: sum(answer["labels"]) for name, answer in found.items()},
-        labels={name: answer["labels"] for name, answer in found.items()},
-        embedding_s={name: answer["embedding-s"] for name, answer in found.items()},
-        round_trip_s={name: answer["round-trip-s"] for name, answer in found.items()},
-    )
+    return {name: nodes[name] for name in satellites}, {name: answers[name] for name in satellites}
 
 
 def _wait_for_nodes(grid: Grid, wanted: int) -> list[int]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client_app.partitions import PartitionError, partition
+from client_app.partitions import PartitionError, by_groups, partition
 
 KINDS = ["iid", "dirichlet", "pathological", "orbit"]
 
@@ -90,3 +90,53 @@ def test_an_impossible_partition_names_the_key(kind: str, classes: int, says: st
     labels = np.arange(5) if kind == "iid" else np.arange(100) % 10
     with pytest.raises(PartitionError, match=says):
         shares_of(kind, labels, [0] * 6, classes=classes)
+
+
+@pytest.mark.parametrize(("kind", "enough"), [("dirichlet", 30), ("orbit", 50)])
+def test_a_skewed_partition_is_drawn_again_until_each_satellite_has_the_smallest_share(
+    kind: str, enough: int
+) -> None:
+    labels = np.arange(400) % 7
+
+    def shares(smallest: int) -> list[np.ndarray]:
+        return partition(
+            kind, labels, [0, 0, 1, 1, 2, 2], alpha=0.3, classes_per_satellite=2, seed=3, smallest=smallest
+        )
+
+    assert min(map(len, shares(1))) < enough <= min(map(len, shares(enough)))
+    assert sorted(np.concatenate(shares(enough)).tolist()) == list(range(400))
+    assert all(np.array_equal(a, b) for a, b in zip(shares(enough), shares(enough), strict=True))
+    with pytest.raises(PartitionError, match=r"of at least 90 samples .*lower data\.smallest_share"):
+        shares(90)
+
+
+def of_groups(groups: list[str], spread: list[int], satellites: list[str] | None = None) -> list[list[str]]:
+    """Groups of each satellite's samples."""
+    names = satellites or [f"sat-{index}" for index in range(len(spread))]
+    shares = by_groups(np.array(groups), spread, names, seed=1)
+    assert sorted(np.concatenate(shares).tolist()) == list(range(len(groups)))
+    return [sorted({groups[index] for index in share}) for share in shares]
+
+
+def test_each_plane_has_the_images_of_its_sensor() -> None:
+    sensors = ["L5", "L7", "S2"] * 20
+    assert of_groups(sensors, [0, 0, 1, 1, 2, 2]) == [["L5"]] * 2 + [["L7"]] * 2 + [["S2"]] * 2
+    assert of_groups(sensors, [0, 0, 1, 1]) == [["L5", "L7"]] * 2 + [["S2"]] * 2
+    assert of_groups(sensors, [0, 1, 2, 3, 4, 5]) == [["L5"]] * 2 + [["L7"]] * 2 + [["S2"]] * 2
+
+
+def test_satellites_that_share_a_group_share_it_evenly() -> None:
+    groups = np.array(["a"] * 31 + ["b"] * 8)
+    shares = by_groups(groups, [0, 1, 2, 3], ["w", "x", "y", "z"], seed=1)
+    assert [len(share) for share in shares] == [16, 15, 4, 4]
+
+
+def test_a_column_of_satellites_gives_each_its_own() -> None:
+    assert of_groups(["z", "x", "y", "x"], [0, 0, 0], ["x", "y", "z"]) == [["x"], ["y"], ["z"]]
+    with pytest.raises(PartitionError, match="leaves satellite 2 .* without a sample"):
+        of_groups(["x", "y"], [0, 0, 0], ["x", "y", "z"])
+
+
+def test_more_places_than_satellites_are_spread_as_neighbours() -> None:
+    places = [f"tile-{number:02}" for number in range(10)]
+    assert of_groups(places * 3, [0, 1, 2]) == [places[:4], places[4:7], places[7:]]

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import psutil
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from mission.record import RunRecord, read_run
@@ -125,7 +126,10 @@ def test_a_failed_run_exits_with_one_error_and_records_it(tmp_path: Path) -> Non
     for number in range(12):
         folder = tmp_path / "images" / f"class-{number % 2}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(b"not an image")
+        if number % 2:
+            (folder / f"{number}.png").write_bytes(b"not an image")
+        else:
+            Image.new("RGB", (32, 32)).save(folder / f"{number}.png")
     overrides = SMALL | {"data.source": "folder", "data.path": tmp_path / "images"}
     done = skysplit_run(tmp_path / "run", overrides)
     assert done.returncode == 1

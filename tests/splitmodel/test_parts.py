@@ -148,8 +148,10 @@ def test_a_model_that_does_not_resize_refuses_other_sizes(galileo_nano: Path) ->
 
 def test_images_of_another_kind_are_refused(tiny_models: dict[str, Path]) -> None:
     preprocess = load_embedding(tiny_models["vit"]).preprocess
-    with pytest.raises(ValueError, match=r"must be uint8 of shape \(batch, 3, .*found torch.float32"):
-        preprocess(torch.zeros(1, 3, 16, 16))
+    with pytest.raises(
+        ValueError, match=r"uint16, int16 or float32 of shape \(batch, 3, .*found torch.float64"
+    ):
+        preprocess(torch.zeros(1, 3, 16, 16, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"found torch.uint8 of shape \(1, 4, 16, 16\)"):
         preprocess(torch.zeros(1, 4, 16, 16, dtype=torch.uint8))
 

@@ -1,0 +1,45 @@
+"""Whether a scenario's imagery fits its model and its satellites, before anything starts."""
+
+from __future__ import annotations
+
+from mission.orbits import constellation_of
+from mission.scenario import given_path
+from mission.schema import Data, Scenario
+
+
+def check_imagery(scenario: Scenario) -> None:
+    """Open the imagery as a run does, decode one image of each sensor and share all out.
+
+    Nothing is done for synthetic scenes as they are, which fit every model of RGB pictures.
+
+    Raises:
+        ValueError: It cannot be read, cannot be trained on yet, or does not fit; one sentence says what is allowed.
+    """
+    data = scenario.data
+    if data.source == "synthetic" and all(getattr(data, key) == getattr(Data(), key) for key in data.reading):
+        return
+    from client_app.partitions import shares_of
+    from splitmodel.imagery import ImageryError, Reading, open_imagery
+    from splitmodel.imagery.fitting import fitted
+    from splitmodel.parts import load_embedding
+    from splitmodel.shipped import locate
+
+    imagery = open_imagery(
+        data.source,
+        given_path(data.path, "data.path"),
+        seed=scenario.seed,
+        train_samples=data.train_samples,
+        test_samples=data.test_samples,
+        reading=Reading(**data.reading),
+    )
+    if len(imagery.train.classes) < 2:
+        found = ", ".join(imagery.train.classes)
+        raise ImageryError(f"{imagery.train.source.where}: holds one class, {found}; allowed: two or more")
+    constellation = constellation_of(scenario)
+    shares_of(data, imagery.train, constellation.plane.tolist(), constellation.names, scenario.seed)
+    base = locate(scenario.model.name, given_path(scenario.model.path, "model.path"))
+    preprocess = load_embedding(base, random_init=True, seed=scenario.seed).preprocess
+    images = imagery.for_model(preprocess).train
+    if data.statistics == "model":
+        fitted(preprocess, images)
+    images.prepared([0], preprocess)

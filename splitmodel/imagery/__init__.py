@@ -1,0 +1,24 @@
+"""Labelled imagery as it is: any bands and depth, from folders, Parquet and the generator.
+
+`sources` opens what a scenario names; `folder`, `masks_beside`, `manifest`, `parquet` and `hub` know the layouts,
+`labels` and `subsets` what columns and names say, `rasters` and `encoded` how files are read, `bands` which bands a
+model sees, `image_set` what everything else works with. `statistics` and `fitting` are what normalisation needs.
+"""
+
+from splitmodel.imagery.errors import ImageryError
+from splitmodel.imagery.image_set import Imagery, ImageSet, prepare, to_BCHW
+from splitmodel.imagery.reading import Reading
+from splitmodel.imagery.sources import open_imagery
+from splitmodel.imagery.targets import TargetKind, Targets
+
+__all__ = [
+    "ImageSet",
+    "Imagery",
+    "ImageryError",
+    "Reading",
+    "TargetKind",
+    "Targets",
+    "open_imagery",
+    "prepare",
+    "to_BCHW",
+]

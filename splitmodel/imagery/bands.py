@@ -1,0 +1,97 @@
+"""Which bands of a file are the channels of a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+
+class BandError(ValueError):
+    """Bands of a file do not fit a model; the message says what to set."""
+
+
+@lru_cache(maxsize=64)  # the same question for every image
+def picked_bands(
+    found: tuple[str, ...], wanted: tuple[str | int, ...], model: tuple[str, ...], channels: int
+) -> tuple[int, ...]:
+    """Return, for each channel of the model, the position of its band in the file.
+
+    Bands are matched by name where model and file (or ``wanted``) name them; numbers, and names that a model does not
+    use, are taken in the order in which they are given.
+
+    Args:
+        found: Names of the file's bands, empty where one has none.
+        wanted: ``data.bands``; empty leaves it to the names.
+        model: Names of the model's channels; empty where it does not name them.
+        channels: How many the model has.
+
+    Raises:
+        BandError: A band is missing, or the number of bands is not the model's.
+    """
+    if wanted:
+        picks = tuple(_position(found, band) for band in wanted)
+        if len(picks) != channels:
+            raise BandError(
+                f"data.bands picks {len(picks)} bands, the model takes {_of_model(model, channels)}; "
+                "allowed: one for each, in its order"
+            )
+        asked = [canonical(band) if isinstance(band, str) else "" for band in wanted]
+        known = [canonical(band) for band in model]
+        if set(asked) & set(known):
+            missing = [name for name, key in zip(model, known, strict=True) if key not in asked]
+            if missing:
+                raise BandError(
+                    f"data.bands lacks {', '.join(missing)}; the model takes {_of_model(model, channels)}"
+                )
+            return tuple(picks[asked.index(key)] for key in known)
+        return picks
+    if model:
+        available = [canonical(band) for band in found]
+        missing = [band for band in model if canonical(band) not in available]
+        if not missing:
+            return tuple(_position(found, band) for band in model)
+        raise BandError(
+            f"found {_of_file(found)}; the model takes {_of_model(model, channels)}"
+            + (f", of which {', '.join(missing)} are missing" if any(found) else "")
+            + "; name the bands of the files with data.band_names, or pick them by number in the model's order with "
+            f"data.bands = [{', '.join(map(str, range(1, channels + 1)))}]"
+        )
+    if len(found) != channels:
+        example = [1] * channels if len(found) == 1 else range(1, channels + 1)
+        raise BandError(
+            f"found {_of_file(found)}; the model takes {channels}; pick them, in its order, with data.bands, "
+            f"for example data.bands = [{', '.join(map(str, example))}]"
+            + (" to repeat the one band" if len(found) == 1 else "")
+        )
+    return tuple(range(channels))
+
+
+def canonical(name: str) -> str:
+    """Return a band's name as it is compared: in any case, ``B2`` and ``B02`` alike."""
+    return re.sub(r"^b0+(?=\d)", "b", name.strip().casefold())
+
+
+def _position(found: Sequence[str], band: str | int) -> int:
+    if isinstance(band, int):
+        if not 1 <= band <= len(found):
+            raise BandError(
+                f"data.bands: found {band}, but the file has {_of_file(found)}; allowed: 1 to {len(found)}"
+            )
+        return band - 1
+    positions = [position for position, name in enumerate(found) if canonical(name) == canonical(band)]
+    if len(positions) != 1:
+        raise BandError(
+            f"data.bands: found {band!r}, which {len(positions) or 'none'} of the file's bands is called; "
+            f"the file has {_of_file(found)}; allowed: one of these names, or a number from 1"
+        )
+    return positions[0]
+
+
+def _of_file(found: Sequence[str]) -> str:
+    count = f"{len(found)} band{'' if len(found) == 1 else 's'}"
+    return f"{count} ({', '.join(name or '?' for name in found)})" if any(found) else f"{count} without names"
+
+
+def _of_model(model: Sequence[str], channels: int) -> str:
+    return f"{channels} ({', '.join(model)})" if model else str(channels)

@@ -1,0 +1,98 @@
+"""From the ``[data]`` table of a scenario to a train and a test set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from splitmodel.imagery.errors import ImageryError
+from splitmodel.imagery.folder import open_folder
+from splitmodel.imagery.hub import open_hub
+from splitmodel.imagery.image_set import Imagery, ImageSet, ImageSource
+from splitmodel.imagery.parquet import open_parquet
+from splitmodel.imagery.rasters import RGB, Raster
+from splitmodel.imagery.reading import Reading
+from splitmodel.imagery.subsets import divide
+from splitmodel.imagery.targets import TargetKind, classes
+from splitmodel.scenes import HELD_BACK_CLASSES, render, split_seed
+
+EUROSAT_HUB_NAME = "blanchon/EuroSAT_RGB"
+SYNTHETIC_TRAIN, SYNTHETIC_TEST = 960, 400
+
+
+def open_imagery(
+    source: str,
+    path: Path | None,
+    *,
+    seed: int,
+    train_samples: int = 0,
+    test_samples: int = 0,
+    reading: Reading | None = None,
+) -> Imagery:
+    """Open a data source.
+
+    Args:
+        source: ``synthetic``, ``eurosat``, ``parquet`` or ``folder``.
+        path: The file or folder; ``None`` for synthetic scenes and for EuroSAT from the hub.
+        seed: Decides the synthetic scenes, and the split of a set that comes without one (80/20).
+        train_samples: Cap on the training set, drawn evenly over the classes; 0 is no cap.
+        test_samples: Cap on the test set.
+        reading: How files are read.
+
+    Raises:
+        ImageryError: The source is unreadable, has no labels, or lacks a train or test image.
+    """
+    reading = reading or Reading()
+    if source == "synthetic":
+        return Imagery(
+            _synthetic(seed, "train", train_samples or SYNTHETIC_TRAIN, reading),
+            _synthetic(seed, "test", test_samples or SYNTHETIC_TEST, reading),
+        )
+    if path is None:
+        if source != "eurosat":
+            raise ImageryError(f'data.path: found "", but data.source = "{source}" needs a path')
+        images = open_hub(EUROSAT_HUB_NAME, reading)
+    elif source == "folder":
+        images = open_folder(path, reading)
+    else:
+        images = open_parquet(path, reading)
+    train_rows, test_rows = divide(images.subsets, seed, images.where)
+    train = _capped(ImageSet(images, train_rows), train_samples, seed)
+    test = _capped(ImageSet(images, test_rows), test_samples, seed)
+    for name, part in (("train", train), ("test", test)):
+        if not len(part):
+            raise ImageryError(f"{images.where}: holds no {name} image")
+    return Imagery(train, test)
+
+
+def _synthetic(seed: int, subset: str, count: int, reading: Reading) -> ImageSet:
+    names = HELD_BACK_CLASSES
+    labels = np.arange(count, dtype=np.int64) % len(names)
+
+    def decode(index: int) -> Raster:
+        scene = render(names[labels[index]], index // len(names), seed=split_seed(seed, subset))
+        return Raster(scene, RGB)
+
+    images = ImageSource(
+        where="synthetic scenes",
+        decode=decode,
+        name=lambda index: f"synthetic {subset} scene {index}",
+        targets=classes(labels, tuple(names)),
+        subsets=[subset] * count,
+        reading=reading,
+    )
+    return ImageSet(images, np.arange(count))
+
+
+def _capped(images: ImageSet, cap: int, seed: int) -> ImageSet:
+    if not cap or len(images) <= cap:
+        return images
+    rng = np.random.default_rng([seed, cap])
+    if images.targets.kind is not TargetKind.CLASS:
+        return images.take(np.sort(rng.permutation(len(images))[:cap]))
+    by_class = [rng.permutation(np.flatnonzero(images.labels == c)) for c in range(len(images.classes))]
+    turns = [
+        index for turn in range(max(map(len, by_class))) for c in by_class for index in c[turn : turn + 1]
+    ]
+    return images.take(np.sort(np.array(turns[:cap], np.int64)))
