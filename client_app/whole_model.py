@@ -29,8 +29,8 @@ def kept_shape(model: SplitModel, training: Training) -> tuple[int, ...]:
     hidden = model.head.in_features
     if training.mode == "onboard-head":
         return (hidden,)
-    preprocess, config = model.preprocess, model.config
-    pixels = torch.zeros(1, config.num_channels, preprocess.height, preprocess.width)
+    preprocess = model.preprocess
+    pixels = torch.zeros(1, len(preprocess.mean), preprocess.height, preprocess.width)
     with torch.no_grad():
         return tuple(model.embedding(pixels).shape[1:])
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from splitmodel.adapters import AdapterError, LoraSettings, add_lora, load_trainable_state, trainable_state
-from splitmodel.families import FAMILIES
 from splitmodel.mixed_adapters import mixed_forward, new_adapter
 from splitmodel.parts import load_backbone, load_embedding
 
@@ -22,7 +21,7 @@ def check(
 ) -> None:
     """Outputs to 1e-5, gradients to 1e-5 of their largest value."""
     backbone = load_backbone(directory).to(dtype)
-    size = backbone.config.image_size
+    size = backbone.image_size[0]
     generator = torch.Generator().manual_seed(0)
     features = load_embedding(directory)(torch.randn(len(of_row), 3, size, size, generator=generator)).to(
         dtype
@@ -61,7 +60,7 @@ def check(
 
 
 @pytest.mark.parametrize("of_row", [INTERLEAVED, GROUPED], ids=["interleaved", "grouped"])
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", ["vit", "dinov2_with_registers", "dinov3_vit", "beit"])
 def test_outputs_and_gradients_equal_separate_passes(
     tiny_models: dict[str, Path], model_type: str, of_row: list[int]
 ) -> None:
@@ -107,8 +106,6 @@ def test_rows_without_adapter_and_adapters_that_do_not_fit_are_refused(tiny_mode
     for rows in ([0], [0, 1], [0, -1]):
         with pytest.raises(AdapterError, match="each of the 2 rows needs one of 1 adapters"):
             mixed_forward(backbone, features, [adapter], rows, SETTINGS)
-    with pytest.raises(AdapterError, match="mixed adapters have no dropout"):
-        mixed_forward(backbone, features, [adapter], [0, 0], LoraSettings(rank=4, dropout=0.1))
     with pytest.raises(AdapterError, match=r"an adapter has no weights '.*k_proj.lora_A.default.weight'"):
         mixed_forward(backbone, features, [adapter], [0, 0], LoraSettings(rank=4, targets=("k_proj",)))
     add_lora(backbone, SETTINGS)
