@@ -135,7 +135,8 @@ def add_lora(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft computes with floats, too
         lora_dropout=settings.dropout,
-        target_modules=_peft_names(backbone, settings, layers),
+        # By path: a short name would also mean layers that the whole model has beside its blocks.
+        target_modules=[name.removeprefix("transformer.") for name in layers],
         use_rslora=settings.variant == "rslora",
         use_dora=settings.variant == "dora",
         bias="none",
@@ -150,14 +151,6 @@ def add_lora(
             drops = backbone.get_submodule(f"{name}.lora_dropout")
             drops["default"] = SeededDropout(name, settings.dropout)  # type: ignore[operator]
     return adapter
-
-
-def _peft_names(backbone: Backbone, settings: LoraSettings, layers: Mapping[str, nn.Linear]) -> list[str]:
-    """The layers as a peft configuration names them: short, where it means them and no others."""
-    wanted = [name.removeprefix("transformer.") for name in layers]
-    short = {name.rsplit(".", 1)[-1] for name in wanted}
-    meant = {name for name, _ in backbone.transformer.named_modules() if name.rsplit(".", 1)[-1] in short}
-    return sorted(short) if meant == set(wanted) else wanted
 
 
 def frozen_blocks(backbone: Backbone, adapted_blocks: int) -> int:

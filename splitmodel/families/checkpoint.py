@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from splitmodel.families.protocol import ModelLoadError
@@ -92,15 +92,15 @@ class Checkpoint:
         """Raise `ModelLoadError` where there are no weights, without reading them."""
         self._weight_files()
 
-    def state(self) -> dict[str, Tensor]:
-        """All weights by name; nothing in a file is executed.
+    def state(self, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+        """The weights whose name is wanted; nothing in a file is executed.
 
         Raises:
             ModelLoadError: There are none, or a file holds something else.
         """
         state: dict[str, Tensor] = {}
         for file in self._weight_files():
-            state |= read_tensors(file)
+            state |= _read_tensors(file, wanted)
         return state
 
     def _weight_files(self) -> list[Path]:
@@ -151,7 +151,7 @@ class Checkpoint:
             raise ModelLoadError(f"{self.location}: cannot list its files: {first_line(error)}") from error
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
+def _read_tensors(file: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
     """Tensors of a file by name: safetensors, or a pickle that is read without executing anything.
 
     Raises:
@@ -159,20 +159,23 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     """
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
+            with safe_open(file, "pt") as opened:
+                return {name: opened.get_tensor(name) for name in opened.keys() if wanted(name)}  # noqa: SIM118
+        with file.open("rb") as raw:
+            mapped = raw.read(2) == b"PK"  # of torch's present format only what is used is read
+        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelLoadError(f"{file}: cannot read the weights: {first_line(error)}") from error
-    except Exception as error:  # what unpickling raises depends on the file
+    except (UnpicklingError, EOFError) as error:
         raise ModelLoadError(
-            f"{file}: cannot read the weights: it holds more than tensors ({type(error).__name__})"
+            f"{file}: cannot read the weights: they hold more than tensors, and nothing in them is executed"
         ) from error
-    for key in ("model", "state_dict", "encoder"):
+    for key in ("model", "state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ModelLoadError(f"{file}: cannot read the weights: found no tensors by name")
-    return loaded
+        raise ModelLoadError(f"{file}: cannot read the weights: found something else than tensors by name")
+    return {name: value for name, value in loaded.items() if wanted(name)}
 
 
 def fill(model: torch.nn.Module, state: Mapping[str, Tensor], location: str, what: str) -> None:

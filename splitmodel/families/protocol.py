@@ -73,7 +73,7 @@ class Acquisition:
     """When and where images were taken, for models that embed it.
 
     Attributes:
-        time_BT2: Year and day of the year (from 0) of every frame, shape (B, frames, 2).
+        time_BT2: Year and day of the year of every frame, shape (B, frames, 2).
         place_B2: Latitude and longitude in degrees, shape (B, 2).
     """
 

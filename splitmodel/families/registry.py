@@ -13,7 +13,9 @@ from splitmodel.families.clip import CLIP
 from splitmodel.families.data2vec import DATA2VEC_VISION
 from splitmodel.families.dinov2 import DINOV2, DINOV2_WITH_REGISTERS
 from splitmodel.families.dinov3 import DINOV3
+from splitmodel.families.galileo import GALILEO
 from splitmodel.families.pixio import PIXIO
+from splitmodel.families.prithvi import PRITHVI
 from splitmodel.families.protocol import Family, ModelLoadError, UnsupportedModelError
 from splitmodel.families.siglip import SIGLIP
 from splitmodel.families.siglip2 import SIGLIP2
@@ -40,6 +42,8 @@ FAMILIES: Mapping[str, Family] = {
         BEIT,
         DATA2VEC_VISION,
         PIXIO,
+        PRITHVI,
+        GALILEO,
     )
 }
 

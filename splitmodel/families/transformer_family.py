@@ -211,7 +211,7 @@ class TransformersFamily(Family):
             ) from error
         except UnpicklingError as error:
             raise ModelLoadError(
-                f"{checkpoint.location}: cannot read the weights: they hold more than tensors, and nothing in a file is "
+                f"{checkpoint.location}: cannot read the weights: they hold more than tensors, and nothing in them is "
                 "executed"
             ) from error
         # A mask token is not used in fine-tuning.

@@ -76,3 +76,15 @@ def shared_data(name: str) -> Path:
     if not shared or not directory.is_dir():
         pytest.skip(f"SKYSPLIT_DATA is not set or has no {name}")
     return directory
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """What TerraTorch computes from small Prithvi models with random weights."""
+    return shared_data("golden-prithvi")
+
+
+@pytest.fixture(scope="session")
+def shared_galileo() -> Path:
+    """Galileo-Nano with all of its bands, and what its own code computes."""
+    return shared_data("galileo-nano-multispectral")
