@@ -53,6 +53,7 @@ from splitmodel.adapters import (
     make_trainable,
     trainable_state,
 )
+from splitmodel.families import ModelInput
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, open_imagery
 from splitmodel.parts import Embedding, SplitModel, load_embedding, load_split, new_head
@@ -307,8 +308,9 @@ def _trainable_model(
         pooling=model.pooling,
         random_init=model.random_init,
         seed=seed,
+        wanted=ModelInput(**model.image_options),
     )
-    settings = LoraSettings(rank=lora.rank, alpha=lora.alpha)
+    settings = LoraSettings(**lora.model_dump())
     make_trainable(whole.backbone, mode, settings, seed=seed, adapted_blocks=adapted_blocks)
     return whole
 
@@ -316,5 +318,8 @@ def _trainable_model(
 @lru_cache(maxsize=2)
 def _embedding(model: Model, seed: int) -> Embedding:
     return load_embedding(
-        locate(model.name, given_path(model.path, "model.path")), random_init=model.random_init, seed=seed
+        locate(model.name, given_path(model.path, "model.path")),
+        random_init=model.random_init,
+        seed=seed,
+        wanted=ModelInput(**model.image_options),
     )

@@ -38,6 +38,7 @@ from server_app.results import Results
 from server_app.rounds import enrolment_facts
 from server_app.segment import ground_segment
 from splitmodel.adapters import LoraSettings, load_trainable_state, make_trainable, trainable_state
+from splitmodel.families import ModelInput
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import open_imagery
 from splitmodel.parts import load_split
@@ -133,8 +134,9 @@ def fine_tune(
         pooling=scenario.model.pooling,
         random_init=scenario.model.random_init,
         seed=scenario.seed,
+        wanted=ModelInput(**scenario.model.image_options),
     )
-    lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
+    lora = LoraSettings(**scenario.lora.model_dump())
     costs = dataclasses.replace(profile(model, lora), image_bytes=float(test.pixels([0]).nbytes))
     adapter = make_trainable(
         model.backbone, training.mode, lora, seed=scenario.seed, adapted_blocks=training.adapted_blocks

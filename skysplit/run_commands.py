@@ -20,6 +20,7 @@ from mission.schema import Scenario
 from skysplit.arguments import ScenarioArgument, SetOption, TextFormat, fail, overrides_of, read_scenario
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
+from skysplit.trained_model import check_model
 
 OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
 
@@ -101,15 +102,19 @@ def emulate(
 def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flight:
     """A run that begins."""
     resolved = read_scenario(scenario, settings)
-    try:
-        directory = new_run_directory(str(out or ""), resolved.name)
-    except FileExistsError as error:
-        fail(f"--out: {error}")
     for key, path in (("data.path", resolved.data.path), ("model.path", resolved.model.path)):
         try:
             given_path(path, key)
         except ScenarioError as error:
             fail(str(error))
+    try:
+        check_model(resolved)
+    except ValueError as error:
+        fail(str(error))
+    try:
+        directory = new_run_directory(str(out or ""), resolved.name)
+    except FileExistsError as error:
+        fail(f"--out: {error}")
     told = {
         **overrides_of(settings),
         "scenario": str(scenario_path(scenario).resolve()),

@@ -64,6 +64,7 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         full_backward_flops=2 * (linear_flops + attention_flops + head_flops) + embedding_flops,
         image_bytes=float(len(preprocess.mean) * preprocess.height * preprocess.width),  # 8 bits a value
         lowest_block_saves_flops=other - lowest,
+        family=split.backbone.family.name,
     )
 
 

@@ -29,6 +29,7 @@ class Profile:
         lowest_block_saves_flops: what the backward pass of the lowest adapted block does without, because nothing below
             needs a gradient; contained in `lora_backward_flops`.
         image_bytes: one raw image as the model takes it, or as the data has it: bands × pixels × bytes of a value.
+        family: of `splitmodel.families`, which trains the model; empty for one that can only be planned with.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Profile:
     full_backward_flops: float
     lowest_block_saves_flops: float = 0.0
     image_bytes: float = 0.0
+    family: str = ""
 
     @property
     def adapter_bytes(self) -> int:
