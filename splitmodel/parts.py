@@ -220,7 +220,7 @@ class _Source:
 
     def pooling(self, kind: PoolingKind | Literal["auto"]) -> Pooling:
         chosen = self.family.default_pooling(self.config) if kind == "auto" else kind
-        allowed = ("cls", "mean") if self.family.class_token else ("mean",)
+        allowed = ("cls", "mean") if self.family.has_class_token(self.config) else ("mean",)
         if chosen not in allowed:
             raise ModelLoadError(
                 f"{self.checkpoint.location}: pooling {chosen!r} is not possible for {self.family.name}; "

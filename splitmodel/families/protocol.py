@@ -208,6 +208,10 @@ class Family(ABC):
         """Hidden states after a block."""
         return block(hidden_BTD, **inputs)
 
+    def has_class_token(self, config: Any) -> bool:
+        """Whether the first token of this model is a class token."""
+        return self.class_token
+
     def default_pooling(self, config: Any) -> PoolingKind:
         """What the head of this model sees by default."""
         return self.pooling

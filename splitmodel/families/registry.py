@@ -19,6 +19,7 @@ from splitmodel.families.prithvi import PRITHVI
 from splitmodel.families.protocol import Family, ModelLoadError, UnsupportedModelError
 from splitmodel.families.siglip import SIGLIP
 from splitmodel.families.siglip2 import SIGLIP2
+from splitmodel.families.timm_vit import TIMM
 from splitmodel.families.vit import DEIT, IJEPA, MSN, VIT
 from splitmodel.families.vit_mae import MAE
 
@@ -44,6 +45,7 @@ FAMILIES: Mapping[str, Family] = {
         PIXIO,
         PRITHVI,
         GALILEO,
+        TIMM,
     )
 }
 
@@ -74,8 +76,8 @@ def family_of(raw: Mapping[str, Any]) -> Family:
         UnsupportedModelError: There is none; it says what was found and which there are.
         ModelLoadError: See :func:`families`.
     """
-    for known in (FAMILIES, families()):
-        for family in known.values():
+    for known in (lambda: FAMILIES, families):  # others are not imported for a model of ours
+        for family in known().values():
             if family.recognises(raw):
                 return family
     kind = next((key for key in ("model_type", "architecture") if raw.get(key)), None)
