@@ -10,7 +10,7 @@ from splitmodel.families.transformer_family import TransformersFamily
 
 
 class Dinov3(TransformersFamily):
-    """`dinov3_vit`."""
+    """`dinov3_vit`; of checkpoints of satellite images (SAT-493M) `preprocessor_config.json` has the statistics."""
 
     def block_inputs(
         self, model: nn.Module, hidden_BTD: Tensor, height: int, width: int
