@@ -138,7 +138,8 @@ class TimmViT(Family):
         """The weights of the checkpoint; a norm that follows its pooling becomes the final norm."""
         with torch.random.fork_rng(devices=[]):
             model = self.new_model(config, blocks)
-        state = checkpoint.state()
+        wanted = model.state_dict().keys()
+        state = checkpoint.state(lambda name: name in wanted or name.startswith("fc_norm."))
         if "norm.weight" not in state:
             state |= {
                 f"norm.{key}": state[f"fc_norm.{key}"]
