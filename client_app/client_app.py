@@ -268,7 +268,7 @@ def _on_board(briefing: Briefing, index: int) -> OnBoard:
     shares = _shares(scenario.data, briefing.planes, scenario.seed)
     return OnBoard(
         _imagery(scenario.data, scenario.seed).train.take(shares[index]),
-        _embedding(scenario.model, scenario.seed),
+        _embedding(scenario.model, scenario.split.onboard_blocks, scenario.seed),
     )
 
 
@@ -316,10 +316,11 @@ def _trainable_model(
 
 
 @lru_cache(maxsize=2)
-def _embedding(model: Model, seed: int) -> Embedding:
+def _embedding(model: Model, onboard_blocks: int, seed: int) -> Embedding:
     return load_embedding(
         locate(model.name, given_path(model.path, "model.path")),
         random_init=model.random_init,
         seed=seed,
         wanted=ModelInput(**model.image_options),
+        onboard_blocks=onboard_blocks,
     )

@@ -363,6 +363,17 @@ class Model(Table):
         return self.model_dump(include={"bands", "image_size", "patch_size", "frames"})
 
 
+class Split(Table):
+    """Where the model is cut."""
+
+    onboard_blocks: int = Field(
+        0,
+        ge=0,
+        le=1_000,
+        description="frozen blocks that run on board behind the embedding (head, lora): features leave them",
+    )
+
+
 class Data(Table):
     """The imagery and how it is spread over the satellites."""
 
@@ -672,6 +683,7 @@ class Scenario(Table):
     compute: Compute = Compute()
     power: Power = Power()
     model: Model = Model()
+    split: Split = Split()
     data: Data = Data()
     lora: Lora = Lora()
     crossings: Crossings = Crossings()
@@ -693,6 +705,15 @@ class Scenario(Table):
     @classmethod
     def _utc(cls, value: datetime) -> datetime:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _cuts_what_is_split(self) -> Scenario:
+        if self.split.onboard_blocks and self.training.mode not in ("head", "lora"):
+            raise ValueError(
+                f"split.onboard_blocks: found {self.split.onboard_blocks} in mode {self.training.mode}, allowed in "
+                "modes head and lora"
+            )
+        return self
 
     @model_validator(mode="after")
     def _averages_what_is_late(self) -> Scenario:

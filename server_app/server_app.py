@@ -135,6 +135,7 @@ def fine_tune(
         random_init=scenario.model.random_init,
         seed=scenario.seed,
         wanted=ModelInput(**scenario.model.image_options),
+        onboard_blocks=scenario.split.onboard_blocks,
     )
     lora = LoraSettings(**scenario.lora.model_dump())
     costs = dataclasses.replace(profile(model, lora), image_bytes=float(test.pixels([0]).nbytes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from skysplit import (
+    cut_commands,
     doctor,
     orbit_commands,
     plan_commands,
@@ -38,7 +39,7 @@ _STORY = {
         scenario_commands.init,
     ),
     "Look at the orbits": (orbit_commands.constellation, orbit_commands.contacts),
-    "Plan": (plan_commands.plan, plan_commands.compare),
+    "Plan": (plan_commands.plan, plan_commands.compare, cut_commands.cuts),
     "Fine-tune": (
         run_commands.run,
         run_commands.emulate,

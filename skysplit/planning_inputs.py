@@ -29,7 +29,7 @@ _ROOM_GB = 1e9  # stands for room for all features
 def costs_of(scenario: Scenario) -> Profile:
     """Sizes of the published model that the scenario plans with, or of its own model and its data's images."""
     if scenario.planning.profile:
-        return published(scenario.planning.profile)
+        return published(scenario.planning.profile).cut(scenario.split.onboard_blocks)
     from splitmodel.profile import profile
 
     model, lora = model_of(scenario)

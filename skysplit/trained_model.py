@@ -40,6 +40,7 @@ def model_of(scenario: Scenario) -> tuple[SplitModel, LoraSettings]:
         random_init=model.random_init or not isinstance(base, Path),
         seed=scenario.seed,
         wanted=ModelInput(**model.image_options),
+        onboard_blocks=scenario.split.onboard_blocks,
     )
     lora = LoraSettings(**scenario.lora.model_dump())
     adapted_layers(split.backbone, lora, scenario.training.adapted_blocks)
@@ -49,8 +50,7 @@ def model_of(scenario: Scenario) -> tuple[SplitModel, LoraSettings]:
 def check_model(scenario: Scenario) -> None:
     """Raise `ValueError` where :func:`model_of` does; a shipped model that is taken as it is needs no look."""
     plain = Model(name=scenario.model.name, random_init=scenario.model.random_init)
-    as_it_is = (
-        scenario.model == plain and scenario.lora.targets == "auto" and not scenario.training.adapted_blocks
-    )
+    cut = scenario.split.onboard_blocks or scenario.training.adapted_blocks
+    as_it_is = scenario.model == plain and scenario.lora.targets == "auto" and not cut
     if not (as_it_is and scenario.model.name in SHIPPED):
         model_of(scenario)

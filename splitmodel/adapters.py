@@ -154,18 +154,18 @@ def add_lora(
 
 
 def frozen_blocks(backbone: Backbone, adapted_blocks: int) -> int:
-    """How many blocks lie below the last `adapted_blocks`; none where 0 says that all are adapted.
+    """How many blocks lie below the last `adapted_blocks`; with 0, which says that all are adapted, those on board.
 
     Raises:
         AdapterError: there are not so many.
     """
-    blocks = len(backbone.layers)
+    blocks = len(backbone.layers) - backbone.onboard_blocks
     if not 0 <= adapted_blocks <= blocks:
         raise AdapterError(
             f"training.adapted_blocks: found {adapted_blocks}, the backbone has {blocks} blocks; allowed: 1 to "
             f"{blocks}, or 0 for all"
         )
-    return blocks - adapted_blocks if adapted_blocks else 0
+    return backbone.onboard_blocks + (blocks - adapted_blocks if adapted_blocks else 0)
 
 
 def make_trainable(

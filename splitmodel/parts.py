@@ -40,27 +40,40 @@ class Pooling:
 
 
 class Embedding(nn.Module):
-    """pixels_BCHW → features_BTD: the part that stays on board."""
+    """pixels_BCHW → features_BTD: the part that stays on board, with so many blocks of the model behind it."""
 
-    def __init__(self, transformer: nn.Module, family: Family, config: Any, preprocess: Preprocess) -> None:
+    def __init__(
+        self,
+        transformer: nn.Module,
+        family: Family,
+        config: Any,
+        preprocess: Preprocess,
+        onboard_blocks: int = 0,
+    ) -> None:
         super().__init__()
         self.family = family
         self.config = config
         self.preprocess = preprocess
         self.tokens_from = family.embedding(transformer)
+        self.blocks = family.blocks(transformer)[:onboard_blocks]
+        self._transformer = [transformer]  # in a list, so that it does not count as part of the embedding
 
     def forward(self, pixels_BCHW: Tensor, acquisition: Acquisition | None = None) -> Tensor:
         """Features of preprocessed pixels; when and where they were taken is for models that embed it."""
         if acquisition is None:
-            return self.tokens_from(pixels_BCHW)
-        return self.tokens_from(pixels_BCHW, acquisition)
+            features_BTD = self.tokens_from(pixels_BCHW)
+        else:
+            features_BTD = self.tokens_from(pixels_BCHW, acquisition)
+        size = self.preprocess.height, self.preprocess.width
+        return run_blocks(self.family, self._transformer[0], self.blocks, features_BTD, size)
 
 
 class Backbone(nn.Module):
     """features_BTD → pooled_BD (or, with `pooled=False`, hidden_BTD): the part that stays on the ground.
 
     It keeps the whole model in `transformer`, so that an adapter saved from it fits that model. `image_size` is the
-    height and width of the images, from which some blocks take positions.
+    height and width of the images, from which some blocks take positions. The first `onboard_blocks` blocks are run on
+    board: features are what leaves them.
     """
 
     def __init__(
@@ -70,12 +83,14 @@ class Backbone(nn.Module):
         config: Any,
         pooling: Pooling,
         image_size: tuple[int, int],
+        onboard_blocks: int = 0,
     ) -> None:
         super().__init__()
         self.config = config
         self.family = family
         self.pooling = pooling
         self.image_size = image_size
+        self.onboard_blocks = onboard_blocks
         self.transformer = transformer
 
     @property
@@ -90,19 +105,33 @@ class Backbone(nn.Module):
 
     def below(self, features_BTD: Tensor, blocks: int) -> Tensor:
         """What leaves the first `blocks` blocks, shape (B, tokens, hidden); `forward` goes on from there."""
-        return self._run(features_BTD, slice(0, blocks))
+        return self._run(features_BTD, slice(self.onboard_blocks, blocks))
 
-    def forward(self, features_BTD: Tensor, pooled: bool = True, *, first_block: int = 0) -> Tensor:
+    def forward(self, features_BTD: Tensor, pooled: bool = True, *, first_block: int | None = None) -> Tensor:
         """Pooled or all hidden states of features, or of what has left the blocks before `first_block`."""
+        first_block = self.onboard_blocks if first_block is None else first_block
         hidden_BTD = self._run(features_BTD, slice(first_block, None))
         hidden_BTD = self.family.norm(self.transformer)(hidden_BTD)
         return self.pooling(hidden_BTD) if pooled else hidden_BTD
 
     def _run(self, hidden_BTD: Tensor, blocks: slice) -> Tensor:
-        inputs = self.family.block_inputs(self.transformer, hidden_BTD, *self.image_size)
-        for block in self.layers[blocks]:
-            hidden_BTD = self.family.run_block(block, hidden_BTD, inputs)
+        return run_blocks(self.family, self.transformer, self.layers[blocks], hidden_BTD, self.image_size)
+
+
+def run_blocks(
+    family: Family,
+    transformer: nn.Module,
+    blocks: nn.ModuleList,
+    hidden_BTD: Tensor,
+    image_size: tuple[int, int],
+) -> Tensor:
+    """What leaves some blocks of a model, one after the other."""
+    if not len(blocks):
         return hidden_BTD
+    inputs = family.block_inputs(transformer, hidden_BTD, *image_size)
+    for block in blocks:
+        hidden_BTD = family.run_block(block, hidden_BTD, inputs)
+    return hidden_BTD
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +166,7 @@ def load_split(
     seed: int = 0,
     local_files_only: bool = False,
     wanted: ModelInput = ModelInput(),  # noqa: B008  # frozen
+    onboard_blocks: int = 0,
 ) -> SplitModel:
     """Load a whole model, split.
 
@@ -148,13 +178,14 @@ def load_split(
         seed: of the head, and of the weights under `random_init`.
         local_files_only: never ask the hub, only its cache on this machine.
         wanted: what images it shall take, where its architecture leaves a choice.
+        onboard_blocks: how many blocks run on board, behind the embedding.
 
     Raises:
         ModelLoadError: no such model, no config, no weights, weights of another architecture, impossible
-            pooling or images.
+            pooling, images or cut.
         UnsupportedModelError: a model that SkySplit cannot split.
     """
-    source = _open(path_or_name, local_files_only, random_init, wanted)
+    source = _open(path_or_name, local_files_only, random_init, wanted, onboard_blocks)
     chosen = source.pooling(pooling)
     transformer = source.transformer(seed, source.config.num_hidden_layers)
     return SplitModel(
@@ -171,15 +202,17 @@ def load_embedding(
     seed: int = 0,
     local_files_only: bool = False,
     wanted: ModelInput = ModelInput(),  # noqa: B008  # frozen
+    onboard_blocks: int = 0,
 ) -> Embedding:
     """Load the embedding alone: the tensors of the backbone are never read, a satellite need not hold them.
 
     Arguments and errors as of `load_split`, whose embedding it equals.
     """
-    source = _open(path_or_name, local_files_only, random_init, wanted)
+    source = _open(path_or_name, local_files_only, random_init, wanted, onboard_blocks)
     # Random weights are drawn for the whole model, so that the seed gives the same embedding on board as on
     # the ground.
-    return source.embedding(source.transformer(seed, source.config.num_hidden_layers if random_init else 0))
+    blocks = source.config.num_hidden_layers if random_init else onboard_blocks
+    return source.embedding(source.transformer(seed, blocks))
 
 
 def load_backbone(
@@ -190,9 +223,10 @@ def load_backbone(
     seed: int = 0,
     local_files_only: bool = False,
     wanted: ModelInput = ModelInput(),  # noqa: B008  # frozen
+    onboard_blocks: int = 0,
 ) -> Backbone:
     """Load what the ground computes with; arguments and errors as of `load_split`, whose backbone it is."""
-    source = _open(path_or_name, local_files_only, random_init, wanted)
+    source = _open(path_or_name, local_files_only, random_init, wanted, onboard_blocks)
     chosen = source.pooling(pooling)
     return source.backbone(source.transformer(seed, source.config.num_hidden_layers), chosen)
 
@@ -217,6 +251,7 @@ class _Source:
     family: Family
     preprocess: Preprocess
     random_init: bool
+    onboard_blocks: int
 
     def pooling(self, kind: PoolingKind | Literal["auto"]) -> Pooling:
         chosen = self.family.default_pooling(self.config) if kind == "auto" else kind
@@ -243,13 +278,19 @@ class _Source:
         return model.requires_grad_(False).eval()
 
     def embedding(self, transformer: nn.Module) -> Embedding:
-        return Embedding(transformer, self.family, self.config, self.preprocess)
+        return Embedding(transformer, self.family, self.config, self.preprocess, self.onboard_blocks)
 
     def backbone(self, transformer: nn.Module, pooling: Pooling) -> Backbone:
-        return Backbone(transformer, self.family, self.config, pooling, self.image_size)
+        return Backbone(transformer, self.family, self.config, pooling, self.image_size, self.onboard_blocks)
 
 
-def _open(path_or_name: str | Path, local_files_only: bool, random_init: bool, wanted: ModelInput) -> _Source:
+def _open(
+    path_or_name: str | Path,
+    local_files_only: bool,
+    random_init: bool,
+    wanted: ModelInput,
+    onboard_blocks: int,
+) -> _Source:
     location = str(path_or_name)
     directory = Path(location).expanduser()
     if directory.is_dir():
@@ -266,4 +307,9 @@ def _open(path_or_name: str | Path, local_files_only: bool, random_init: bool, w
         raise type(error)(f"{location}: {error}") from None
     if not random_init and checkpoint.directory is not None:
         checkpoint.require_weights()
-    return _Source(checkpoint, config, family, preprocess, random_init)
+    if not 0 <= onboard_blocks < config.num_hidden_layers:
+        raise ModelLoadError(
+            f"{location}: split.onboard_blocks: found {onboard_blocks}, allowed: 0 to {config.num_hidden_layers - 1}, "
+            "so that the ground has a block"
+        )
+    return _Source(checkpoint, config, family, preprocess, random_init, onboard_blocks)

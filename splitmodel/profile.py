@@ -28,13 +28,17 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
     targets = lora_targets(split.backbone, lora)
     head, preprocess = split.head, split.preprocess
     layout = split.backbone.layout
-    tokens, hidden, blocks = layout.tokens, split.config.hidden_size, len(split.backbone.layers)
+    tokens, hidden = layout.tokens, split.config.hidden_size
+    on_board = split.backbone.onboard_blocks
+    blocks = len(split.backbone.layers) - on_board
     linears = block_linears(split.backbone)
 
-    linear_flops = blocks * sum(_product(tokens, m.in_features, m.out_features) for m in linears.values())
-    attention_flops = blocks * 2 * _product(tokens, tokens, hidden)
-    projections = [m for m in split.embedding.modules() if isinstance(m, nn.Conv2d | nn.Conv3d | nn.Linear)]
-    embedding_flops = 2.0 * layout.patches * sum(m.weight.numel() for m in projections)
+    linear_flops = sum(_product(tokens, m.in_features, m.out_features) for m in linears.values())
+    block_flops = linear_flops + 2 * _product(tokens, tokens, hidden)  # and attention
+    projections = [
+        m for m in split.embedding.tokens_from.modules() if isinstance(m, nn.Conv2d | nn.Conv3d | nn.Linear)
+    ]
+    token_flops = 2.0 * layout.patches * sum(m.weight.numel() for m in projections)
     head_flops = 2.0 * head.in_features * head.out_features
     embedding_params = sum(p.numel() for p in split.embedding.parameters())
     all_params = sum(p.numel() for p in split.backbone.transformer.parameters())
@@ -57,11 +61,11 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         backbone_params=all_params - embedding_params,
         head_params=sum(p.numel() for p in head.parameters()),
         adapter_params=blocks * a_block,
-        embedding_flops=embedding_flops,
-        backbone_flops=linear_flops + attention_flops,
+        embedding_flops=token_flops + on_board * block_flops,
+        backbone_flops=blocks * block_flops,
         head_flops=head_flops,
         lora_backward_flops=lowest + (blocks - 1) * other,
-        full_backward_flops=2 * (linear_flops + attention_flops + head_flops) + embedding_flops,
+        full_backward_flops=2 * ((on_board + blocks) * block_flops + head_flops) + token_flops,
         image_bytes=float(len(preprocess.mean) * preprocess.height * preprocess.width),  # 8 bits a value
         lowest_block_saves_flops=other - lowest,
         family=split.backbone.family.name,

@@ -65,11 +65,12 @@ def check_family(
     _check_training(directory, load, hidden, wanted)
     _check_mixed_batch(directory, wanted)
     _check_profile(directory, wanted)
+    _check_cuts(directory, wanted)
     _check_export(directory, load, hidden, max(tolerance, 1e-5), wanted)
 
 
-def _split(directory: str | Path, wanted: ModelInput) -> SplitModel:
-    return load_split(directory, num_labels=_LABELS, seed=3, wanted=wanted)
+def _split(directory: str | Path, wanted: ModelInput, onboard_blocks: int = 0) -> SplitModel:
+    return load_split(directory, num_labels=_LABELS, seed=3, wanted=wanted, onboard_blocks=onboard_blocks)
 
 
 def pixels_of(split: SplitModel, rows: int = _ROWS, seed: int = 0) -> Tensor:
@@ -197,15 +198,34 @@ def _check_mixed_batch(directory: str | Path, wanted: ModelInput) -> None:
             _assert_same_gradient(adapter[name].grad, tensor.grad, name)
 
 
-def _check_profile(directory: str | Path, wanted: ModelInput) -> None:
+@torch.no_grad()
+def _check_cuts(directory: str | Path, wanted: ModelInput) -> None:
+    """With blocks on board the same comes out, and the adapters are in the others."""
+    whole = _split(directory, wanted)
+    pixels = pixels_of(whole)
+    expected = whole(pixels)
+    for blocks in range(1, len(whole.backbone.layers)):
+        cut = _split(directory, wanted, blocks)
+        alone = load_embedding(directory, wanted=wanted, onboard_blocks=blocks)
+        assert torch.equal(cut.head(cut.backbone(alone(pixels))), expected)
+        assert torch.equal(cut(pixels), expected)
+        add_lora(cut.backbone, _SETTINGS)
+        on_board = list(cut.backbone.layers)[:blocks]
+        assert not any("lora_" in name for block in on_board for name, _ in block.named_parameters())
+    if len(whole.backbone.layers) > 1:
+        _check_profile(directory, wanted, onboard_blocks=1)
+
+
+@torch.enable_grad()
+def _check_profile(directory: str | Path, wanted: ModelInput, onboard_blocks: int = 0) -> None:
     """Counted costs within 2 % of torch's counter, and bytes that are those of what is trained."""
-    split = _split(directory, wanted)
+    split = _split(directory, wanted, onboard_blocks)
     costs = profile(split, _SETTINGS)
     pixels = pixels_of(split, rows=1)
     with torch.no_grad():
         features = split.embedding(pixels)
     assert features.shape[1:] == (costs.tokens, costs.hidden)
-    assert costs.blocks == len(split.backbone.layers)
+    assert costs.blocks == len(split.backbone.layers) - onboard_blocks
     _assert_flops(lambda: split.embedding(pixels), costs.embedding_flops, "embedding_flops")
     _assert_flops(lambda: split.backbone(features), costs.backbone_flops, "backbone_flops")
     whole = sum(parameter.numel() for parameter in split.backbone.transformer.parameters())

@@ -159,8 +159,9 @@ def test_another_seed_gives_another_result(fly: Mission) -> None:
         {"training.head": "shared"},
         {"lora.dropout": 0.2, "lora.targets": "attention", "lora.variant": "rslora"},
         {"lora.variant": "dora"},
+        {"split.onboard_blocks": 2},
     ],
-    ids=["per-satellite", "shared", "dropout", "dora"],
+    ids=["per-satellite", "shared", "dropout", "dora", "two blocks on board"],
 )
 def test_split_training_in_orbit_equals_unsplit_training_in_one_place(
     fly: Mission, settings: dict[str, Any]
@@ -232,7 +233,13 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
     pixels = images.pixels_BCHW(np.linspace(0, len(images) - 1, 32).round().astype(int))
     pooled = model.backbone(model.embedding(model.preprocess(pixels)))
     model = dataclasses.replace(model, head=StandardisedHead.of(model.head, Scaling.of(Moments.of(pooled))))
-    add_lora(model.backbone, LoraSettings(**scenario.lora.model_dump()), seed=scenario.seed)
+    blocks = len(model.backbone.layers) - scenario.split.onboard_blocks
+    add_lora(
+        model.backbone,
+        LoraSettings(**scenario.lora.model_dump()),
+        seed=scenario.seed,
+        adapted_blocks=blocks,
+    )
     adapter = [p for p in model.backbone.parameters() if p.requires_grad]
     on_ground = torch.optim.AdamW(adapter, lr=training.learning_rate, weight_decay=0.0)
     losses = []

@@ -84,6 +84,23 @@ def test_the_truncated_backward_pass_is_counted_as_torch_counts_it(
     assert backward_flops(split) == pytest.approx(costs.truncated_backward_flops(adapted_blocks), rel=0.02)
 
 
+@pytest.mark.parametrize("model_type", ["vit", "dinov3_vit"])
+def test_a_profile_is_cut_as_the_model_is(tiny_models: dict[str, Path], model_type: str) -> None:
+    found = profile(load_split(tiny_models[model_type], num_labels=3), LORA).cut(1)
+    cut = load_split(tiny_models[model_type], num_labels=3, onboard_blocks=1)
+    expected = profile(cut, LORA)
+    for field in ("tokens", "hidden", "blocks", "adapter_params", "head_params", "family"):
+        assert getattr(found, field) == getattr(expected, field), field
+    for field in ("embedding_flops", "backbone_flops", "lora_backward_flops", "full_backward_flops"):
+        assert getattr(found, field) == pytest.approx(getattr(expected, field), rel=1e-9), field
+    for field in ("embedding_params", "backbone_params"):  # the final norm counts as part of the blocks
+        assert getattr(found, field) == pytest.approx(getattr(expected, field), rel=0.01), field
+    with pytest.raises(ValueError, match="split.onboard_blocks: found 2, .* 2 blocks; allowed: 0 to 1"):
+        profile(load_split(tiny_models[model_type], num_labels=3), LORA).cut(2)
+    with pytest.raises(ValueError, match="split.onboard_blocks: found 2, allowed: 0 to 1"):
+        load_split(tiny_models[model_type], num_labels=3, onboard_blocks=2)
+
+
 def test_more_adapted_blocks_than_there_are_get_one_error_that_says_how_many(
     tiny_models: dict[str, Path],
 ) -> None:
