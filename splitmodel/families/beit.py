@@ -16,11 +16,10 @@ class Beit(TransformersFamily):
         self, model: nn.Module, hidden_BTD: Tensor, height: int, width: int
     ) -> Mapping[str, Any]:
         """The size, from which a layer makes its bias, and the bias that all share."""
-        shared = model.shared_position_bias
-        side = model.config.patch_size  # type: ignore[union-attr]
-        bias = None
-        if shared is not None:
-            bias = shared((height // side, width // side), dim_size=hidden_BTD.shape[1])  # type: ignore[operator]
+        whole: Any = model
+        side, bias = whole.config.patch_size, None
+        if whole.shared_position_bias is not None:
+            bias = whole.shared_position_bias((height // side, width // side), dim_size=hidden_BTD.shape[1])
         return {"attention_mask": bias, "resolution": (height, width)}
 
     def default_pooling(self, config: Any) -> PoolingKind:

@@ -31,11 +31,11 @@ class Data2VecVision(TransformersFamily):
         self, model: nn.Module, hidden_BTD: Tensor, height: int, width: int
     ) -> Mapping[str, Any]:
         """The size, from which a layer makes its bias, and the bias that all share."""
-        encoder, side = model.encoder, model.config.patch_size  # type: ignore[union-attr]
-        bias = None
-        if encoder.has_relative_position_bias:  # type: ignore[union-attr]
+        whole: Any = model
+        side, bias = whole.config.patch_size, None
+        if whole.encoder.has_relative_position_bias:
             window = height // side, width // side
-            bias = encoder.relative_position_bias(window, dim_size=hidden_BTD.shape[1])  # type: ignore[union-attr, operator]
+            bias = whole.encoder.relative_position_bias(window, dim_size=hidden_BTD.shape[1])
         return {"relative_position_bias": bias, "resolution": (height, width)}
 
     def run_block(self, block: nn.Module, hidden_BTD: Tensor, inputs: Mapping[str, Any]) -> Tensor:

@@ -45,6 +45,9 @@ _COMMON = {
     "SWIR2": "B07",
     "SWIR_2": "B07",
 }
+# Of the pretraining, in digital numbers, for a configuration that does not have them.
+_MEAN = (1087.0, 1342.0, 1433.0, 2734.0, 1958.0, 1363.0)
+_STD = (2248.0, 2179.0, 2178.0, 1850.0, 1242.0, 1049.0)
 _EPSILON = 1e-5  # as TerraTorch's encoder has it
 
 
@@ -202,15 +205,14 @@ class Prithvi(Family):
         patch = given["patch_size"]
         frames_of_patch, rows, columns = (1, patch, patch) if isinstance(patch, int) else map(int, patch)
         known = [str(band) for band in given.get("bands") or _COMMON_ORDER[: given["in_chans"]]]
-        statistics = {
-            key: [float(value) for value in given.get(key) or (default,) * len(known)]
-            for key, default in (("mean", 0.0), ("std", 1.0))
-        }
-        for key, values in {"bands": known, **statistics}.items():
-            if len(values) != given["in_chans"]:
+        mean, std = (
+            [float(value) for value in given.get(key) or default[: len(known)]]
+            for key, default in (("mean", _MEAN), ("std", _STD))
+        )
+        for key, found in (("bands", len(known)), ("mean", len(mean)), ("std", len(std))):
+            if found != given["in_chans"]:
                 raise ModelLoadError(
-                    f"config.json: pretrained_cfg.{key}: found {len(values)} values, allowed in_chans = "
-                    f"{given['in_chans']}"
+                    f"config.json: pretrained_cfg.{key}: found {found} values, allowed in_chans = {given['in_chans']}"
                 )
         chosen = resolve_bands(wanted.bands, known, _COMMON) if wanted.bands else known
         channels = tuple(known.index(band) for band in chosen)
@@ -234,8 +236,8 @@ class Prithvi(Family):
             frames=frames,
             channels=channels,
             bands=wanted.bands or tuple(known),
-            mean=tuple(statistics["mean"][channel] for channel in channels),
-            std=tuple(statistics["std"][channel] for channel in channels),
+            mean=tuple(mean[channel] for channel in channels),
+            std=tuple(std[channel] for channel in channels),
             encodes_time="time" in coordinates,
             encodes_place="location" in coordinates,
             raw=raw,

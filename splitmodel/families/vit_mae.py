@@ -1,5 +1,7 @@
 """The masked autoencoder (He et al. 2022), whose embedding is asked to keep every patch, in order."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -10,16 +12,13 @@ from splitmodel.families.transformer_family import TransformersFamily
 class _AllPatches(nn.Module):
     """Fine-tuning does not mask."""
 
-    def __init__(self, embeddings: nn.Module) -> None:
+    def __init__(self, embeddings: Any) -> None:
         super().__init__()
         self.embeddings = embeddings
+        self._patches: int = embeddings.patch_embeddings.num_patches
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        order = torch.arange(
-            self.embeddings.patch_embeddings.num_patches,  # type: ignore[union-attr]
-            dtype=torch.float32,
-            device=pixels_BCHW.device,
-        )
+        order = torch.arange(self._patches, dtype=torch.float32, device=pixels_BCHW.device)
         return self.embeddings(pixels_BCHW, noise=order.expand(len(pixels_BCHW), -1))[0]
 
 
