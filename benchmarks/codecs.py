@@ -105,7 +105,7 @@ def fine_tuned(scenario: Scenario, imagery: Imagery, codecs: Codecs) -> Result:
     """Fine-tune with these codecs on the crossings, and score."""
     training, train = scenario.training, imagery.train
     model = load_split(str(scenario.model.path), num_labels=len(train.classes), seed=scenario.seed)
-    lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
+    lora = LoraSettings(**scenario.lora.model_dump())
     make_trainable(model.backbone, "lora", lora, seed=scenario.seed)
     steps = BackboneSteps(model.backbone, lora, torch.device("cpu"), [SHARED])
     pixels_NHWC = train.pixels(np.arange(len(train)))

@@ -139,7 +139,7 @@ def pair(
     scenario = _scenario(settings)
     training = scenario.training
     model = shape.load()
-    lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
+    lora = LoraSettings(**scenario.lora.model_dump())
     make_trainable(model.backbone, training.mode, lora)
     adapters = [SHARED] if training.mode == "lora" else []
     backbone = BackboneSteps(model.backbone, lora, torch.device("cpu"), adapters)

@@ -56,6 +56,7 @@ from splitmodel.adapters import (
     trainable_state,
 )
 from splitmodel.codecs import CodecError
+from splitmodel.families import ModelInput
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, ImageSet, Reading, open_imagery
 from splitmodel.imagery.fitting import fitted
@@ -293,7 +294,9 @@ def _relay(context: Context) -> LocalRelay | None:
 
 def _on_board(briefing: Briefing, index: int) -> OnBoard:
     scenario = briefing.scenario
-    embedding = copy.copy(_embedding(scenario.model, scenario.seed))  # with a preprocessing of its own
+    embedding = copy.copy(
+        _embedding(scenario.model, scenario.split.onboard_blocks, scenario.seed)
+    )  # with a preprocessing of its own
     images = _images(briefing, index, embedding.preprocess)
     images.hold()
     embedding.preprocess = fitted(
@@ -346,14 +349,19 @@ def _trainable_model(
         pooling=model.pooling,
         random_init=model.random_init,
         seed=seed,
+        wanted=ModelInput(**model.image_options),
     )
-    settings = LoraSettings(rank=lora.rank, alpha=lora.alpha)
+    settings = LoraSettings(**lora.model_dump())
     make_trainable(whole.backbone, mode, settings, seed=seed, adapted_blocks=adapted_blocks)
     return whole
 
 
 @lru_cache(maxsize=2)
-def _embedding(model: Model, seed: int) -> Embedding:
+def _embedding(model: Model, onboard_blocks: int, seed: int) -> Embedding:
     return load_embedding(
-        locate(model.name, given_path(model.path, "model.path")), random_init=model.random_init, seed=seed
+        locate(model.name, given_path(model.path, "model.path")),
+        random_init=model.random_init,
+        seed=seed,
+        wanted=ModelInput(**model.image_options),
+        onboard_blocks=onboard_blocks,
     )

@@ -14,8 +14,9 @@ from client_app.proximal import Proximal
 from mission.schema import Training
 from splitmodel.adapters import frozen_blocks
 from splitmodel.kept_states import KeptStates
+from splitmodel.lora_dropout import dropping, row_seeds
 from splitmodel.parts import SplitModel
-from splitmodel.training import Batch, view
+from splitmodel.training import Batch, round_seed, view
 
 _LARGEST_CACHE_BYTES = 1 << 30  # Flower carries a satellite's state with its messages
 
@@ -29,8 +30,8 @@ def kept_shape(model: SplitModel, training: Training) -> tuple[int, ...]:
     hidden = model.head.in_features
     if training.mode == "onboard-head":
         return (hidden,)
-    preprocess, config = model.preprocess, model.config
-    pixels = torch.zeros(1, config.num_channels, preprocess.height, preprocess.width)
+    preprocess = model.preprocess
+    pixels = torch.zeros(1, len(preprocess.mean), preprocess.height, preprocess.width)
     with torch.no_grad():
         return tuple(model.embedding(pixels).shape[1:])
 
@@ -90,7 +91,9 @@ def train_whole_round(
             logits = model(_pixels(on_board, model, batch))
         else:
             states = kept.get(batch) if kept is not None else _frozen(on_board, model, batch, frozen)
-            logits = model.head(model.backbone(states, first_block=first_block))
+            seeds = row_seeds((*round_seed(task.seed, task.satellite, task.number), number, 0), len(states))
+            with dropping(model.backbone, seeds):
+                logits = model.head(model.backbone(states, first_block=first_block))
         labels_B = on_board.labels(batch)
         loss = F.cross_entropy(logits, labels_B)
         task.check_loss(float(loss.detach()))

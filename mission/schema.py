@@ -318,15 +318,60 @@ class Power(Table):
     )
 
 
+def _keyword_or_names(value: object) -> object:
+    """Refuse what is neither a keyword nor a list of names in one sentence, not in one for each of the two."""
+    keyword = isinstance(value, str) and value in _LORA_TARGETS
+    is_list = (
+        isinstance(value, tuple | list) and value and all(isinstance(name, str) and name for name in value)
+    )
+    if not (keyword or is_list):
+        raise ValueError(f"allowed: {', '.join(_LORA_TARGETS)}, or [name, …]")
+    return value
+
+
+_LORA_TARGETS = ("auto", "attention", "all-linear")
+
+
 class Model(Table):
-    """The foundation model: a transformers directory or hub name."""
+    """The foundation model: a directory, or a hub name, of a family that `skysplit models` lists."""
 
     name: str = Field(
         "synthetic-vit", min_length=1, description="shipped model or hub name; ignored where path is set"
     )
-    path: str = Field("", description="a transformers model directory; $NAME from the environment")
+    path: str = Field("", description="a model directory; $NAME from the environment")
     pooling: Literal["auto", "cls", "mean"] = Field("auto", description="what the head reads")
     random_init: bool = Field(False, description="start from random weights instead (for comparison)")
+    bands: tuple[str, ...] = Field(
+        (), description="bands of the images, in order (prithvi, galileo); empty is the model's own"
+    )
+    image_size: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="side of the images, in pixels, where the model takes any; 0 is the model's own",
+    )
+    patch_size: int = Field(
+        0, ge=0, le=256, description="side of a patch, in pixels (galileo); 0 is the model's own"
+    )
+    frames: int = Field(
+        0, ge=0, le=64, description="images of different times in a sample (prithvi); 0 is one"
+    )
+
+    @property
+    def image_options(self) -> dict[str, Any]:
+        """What images the model shall take, by key."""
+        return self.model_dump(include={"bands", "image_size", "patch_size", "frames"})
+
+
+class Split(Table):
+    """Where the model is cut."""
+
+    onboard_blocks: int = Field(
+        0,
+        ge=0,
+        le=1_000,
+        description="frozen blocks that run on board behind the embedding (head, lora): features leave them",
+    )
 
 
 class Data(Table):
@@ -434,7 +479,25 @@ class Lora(Table):
     """LoRA adapters on the backbone (peft)."""
 
     rank: int = Field(8, ge=1, le=1024)
-    alpha: Positive = Field(16.0, description="scaling is alpha / rank")
+    alpha: Positive = Field(16.0, description="scaling is alpha / rank; of rslora alpha / √rank")
+    dropout: float = Field(
+        0.0, ge=0.0, lt=1.0, description="of the adapters' inputs, in training; drawn from the seed"
+    )
+    targets: Annotated[str | tuple[str, ...], BeforeValidator(_keyword_or_names)] = Field(
+        "auto",
+        description="linear layers of a block that are adapted: auto (query and value), attention, all-linear, "
+        "or [name, …] as they or their paths are called",
+    )
+    variant: Literal["lora", "rslora", "dora"] = Field(
+        "lora",
+        description="rslora: rank-stabilised scaling; dora: magnitudes of the weights are trained, too",
+    )
+
+    @model_validator(mode="after")
+    def _dora_drops_nothing(self) -> Lora:
+        if self.variant == "dora" and self.dropout:
+            raise ValueError(f'dropout: found {self.dropout} with variant = "dora", allowed: 0')
+        return self
 
 
 class Crossings(Table):
@@ -715,6 +778,7 @@ class Scenario(Table):
     compute: Compute = Compute()
     power: Power = Power()
     model: Model = Model()
+    split: Split = Split()
     data: Data = Data()
     lora: Lora = Lora()
     crossings: Crossings = Crossings()
@@ -736,6 +800,15 @@ class Scenario(Table):
     @classmethod
     def _utc(cls, value: datetime) -> datetime:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _cuts_what_is_split(self) -> Scenario:
+        if self.split.onboard_blocks and self.training.mode not in ("head", "lora"):
+            raise ValueError(
+                f"split.onboard_blocks: found {self.split.onboard_blocks} in mode {self.training.mode}, allowed in "
+                "modes head and lora"
+            )
+        return self
 
     @model_validator(mode="after")
     def _averages_what_is_late(self) -> Scenario:

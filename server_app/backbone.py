@@ -112,10 +112,15 @@ class AdapterVersions:
 
 
 class Request(NamedTuple):
-    """Features of a satellite, shape (B, tokens, hidden), for the adapter of this name."""
+    """Features of a satellite, shape (B, tokens, hidden), for the adapter of this name.
+
+    Attributes:
+        seeds: Of the rows' LoRA dropout; without, nothing is dropped.
+    """
 
     adapter: str
     features_BTD: Tensor
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,8 +274,9 @@ class BackboneSteps:
         of_row = [names.index(request.adapter) for request in requests for _ in request.features_BTD]
         features_BTD = torch.cat([request.features_BTD for request in requests]).to(self.device)
         adapters = [self._tensors(name, updates) for name in names]
+        seeds = [seed for request in requests for seed in request.seeds] or None
         with self._precision:
-            return mixed_forward(self._bare, features_BTD, adapters, of_row, self._lora).float()
+            return mixed_forward(self._bare, features_BTD, adapters, of_row, self._lora, seeds).float()
 
     def _tensors(self, adapter: str, updates: int) -> Mapping[str, Tensor]:
         """What passes use of an adapter, see :meth:`forward`."""
@@ -292,7 +298,7 @@ class BackboneSteps:
                 return tensor
 
             with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-                graph = self._pass([Request(request.adapter, row_BTD)], updates)
+                graph = self._pass([Request(request.adapter, row_BTD, request.seeds[:1])], updates)
             del graph
             self._row_bytes[row_BTD.shape] = sum(saved.values())
         return self._row_bytes[row_BTD.shape]
@@ -305,8 +311,9 @@ class BackboneSteps:
         rows = max(1, int(room // self._bytes_of_row(pending.requests[0], pending.updates)))
         for request, gradient_BD in zip(pending.requests, gradients, strict=True):
             pieces = zip(request.features_BTD.split(rows), gradient_BD.split(rows), strict=True)
-            for features_BTD, part in pieces:
-                yield [Request(request.adapter, features_BTD)], part
+            for number, (features_BTD, part) in enumerate(pieces):
+                seeds = request.seeds[number * rows : (number + 1) * rows]
+                yield [Request(request.adapter, features_BTD, seeds)], part
 
     def average(self, weights: Mapping[str, float], total: float) -> None:
         """Set the adapters named in ``weights`` to their weighted mean, in this order, and publish it.

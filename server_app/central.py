@@ -29,8 +29,9 @@ from splitmodel import step as split_step
 from splitmodel.adapters import exchanged_parts, trainable_state
 from splitmodel.crossing import EXACT
 from splitmodel.kept_states import KeptStates
+from splitmodel.lora_dropout import row_seeds
 from splitmodel.parts import SplitModel
-from splitmodel.training import VIEWS, Batch, learning_rate
+from splitmodel.training import VIEWS, Batch, learning_rate, round_seed
 from strategies.federated import TrainedOnGround
 from strategies.schedule import Schedule
 
@@ -143,7 +144,9 @@ class CentralGround:
         for number, batch in enumerate(batches):
             progress = (self._round - 1 + number / len(batches)) / training.rounds
             if self._steps.adapters:
-                (pooled_BD,) = self._steps.forward(number, [Request(SHARED, self._given.features(batch))])
+                seeds = self._seeds(number, len(batch.indices))
+                request = Request(SHARED, self._given.features(batch), seeds)
+                (pooled_BD,) = self._steps.forward(number, [request])
             else:
                 pooled_BD = self._pooled.get(batch)
             labels_B = labels_N[batch.indices]
@@ -163,6 +166,12 @@ class CentralGround:
     def _batches(self, number: int, first_pass: Sequence[tuple[int, int]]) -> list[Batch]:
         counts = list(self._samples.values())
         return mixed_batches(self._scenario.training, self._scenario.seed, number, counts, first_pass)
+
+    def _seeds(self, step: int, rows: int) -> tuple[int, ...]:
+        """Of the LoRA dropout of a step; the ground comes after all satellites."""
+        if not self._scenario.lora.dropout:
+            return ()
+        return row_seeds((*round_seed(self._scenario.seed, len(self._samples), self._round), step, 0), rows)
 
     def _keep_pooled_states(self) -> None:
         """See what is new through the frozen backbone, in the batches in which it was seen before a run was resumed."""

@@ -32,8 +32,9 @@ from splitmodel import codecs, crossing
 from splitmodel.adapters import exchanged_parts, trainable_state
 from splitmodel.crossing import EXACT, Crossing
 from splitmodel.heads import StandardisedHead
+from splitmodel.lora_dropout import row_seeds
 from splitmodel.scaling import Moments, Scaling, SplitScaling
-from splitmodel.training import learning_rate
+from splitmodel.training import learning_rate, round_seed
 from strategies.federated import TrainedOnGround
 from strategies.schedule import BatchedStep, Schedule, ScheduledStep
 
@@ -127,6 +128,7 @@ class Ground:
         self._round = 0  # the muster
         self._seen: dict[str, tuple[Moments, Moments]] = {}  # features and pooled states of the muster
         self._enrolled: dict[str, tuple[int, int]] = {}  # bytes of both, up and back
+        self._positions: dict[str, int] = {}  # of satellites in the constellation
         self._scaling: SplitScaling | None = None
         self._schedule = Schedule((), ())
         self._sequence: StepSequence | None = None
@@ -161,6 +163,7 @@ class Ground:
             for moments in zip(*(self._seen[name] for name in satellites), strict=True)
         )
         self._scaling = SplitScaling(features, pooled)
+        self._positions = {name: position for position, name in enumerate(satellites)}
         return self._scaling
 
     @property
@@ -405,7 +408,15 @@ class Ground:
         """In the backbone's thread: pooled states of a micro-batch, and the shared head that belongs to them."""
         updates = self._schedule.updates[position]
         satellites = batch.satellites(part)
-        requests = [Request(self._adapter_of(name), batch.features[part][name]) for name in satellites]
+        steps = {step.satellite: step for step in batch.steps}
+        requests = [
+            Request(
+                self._adapter_of(name),
+                features := batch.features[part][name],
+                self._seeds(steps[name], part, len(features)),
+            )
+            for name in satellites
+        ]
         pooled = self._steps.forward((position, part), requests, updates)
         table = self._head.table(updates) if self._head is not None and part == 0 else None
         return dict(zip(satellites, pooled, strict=True)), table
@@ -439,6 +450,13 @@ class Ground:
     @property
     def _shares_adapter(self) -> bool:
         return self.trains_adapters and self._scenario.training.adapter == SHARED
+
+    def _seeds(self, step: ScheduledStep, part: int, rows: int) -> tuple[int, ...]:
+        """Of the LoRA dropout of a micro-batch."""
+        if not self._scenario.lora.dropout:
+            return ()
+        of_round = round_seed(self._scenario.seed, self._positions[step.satellite], self._round)
+        return row_seeds((*of_round, step.step, part), rows)
 
     def _adapter_of(self, satellite: str) -> str:
         return SHARED if self._shares_adapter else satellite

@@ -156,7 +156,7 @@ class Results:
         )
         card = CardFields(
             title=f"{scenario.name}: {name}, fine-tuned in orbit",
-            base_model=str(self.base),
+            base_model=self.base if isinstance(self.base, str) else str(self.base.resolve()),
             classes=self.test.classes,
             data=imagery,
             training=f"Mode {scenario.training.mode}{labels}, {rounds} rounds over {len(self.constellation)} "
@@ -164,5 +164,11 @@ class Results:
             metrics={"test_accuracy": self.scores[-1].accuracy, "test_loss": self.scores[-1].loss},
         )
         export_final(
-            directory, self.model.backbone, self.model.preprocess, self.adapter, self.model.head, card
+            directory,
+            self.model.backbone,
+            self.model.preprocess,
+            self.adapter,
+            self.model.head,
+            card,
+            with_base=scenario.model.random_init,
         )

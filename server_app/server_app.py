@@ -41,6 +41,7 @@ from server_app.results import Results
 from server_app.rounds import enrolment_facts
 from server_app.segment import ground_segment
 from splitmodel.adapters import LoraSettings, load_trainable_state, make_trainable, trainable_state
+from splitmodel.families import ModelInput
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, Reading, open_imagery
 from splitmodel.imagery.fitting import fitted
@@ -143,12 +144,14 @@ def fine_tune(
         pooling=scenario.model.pooling,
         random_init=scenario.model.random_init,
         seed=scenario.seed,
+        wanted=ModelInput(**scenario.model.image_options),
+        onboard_blocks=scenario.split.onboard_blocks,
     )
     test = test.for_model(model.preprocess)
     own_preprocess = model.preprocess
     if scenario.data.statistics == "model":
         model.embedding.preprocess = fitted(own_preprocess, test)
-    lora = LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha)
+    lora = LoraSettings(**scenario.lora.model_dump())
     costs = dataclasses.replace(profile(model, lora), image_bytes=test.typical_bytes())
     adapter = make_trainable(
         model.backbone, training.mode, lora, seed=scenario.seed, adapted_blocks=training.adapted_blocks

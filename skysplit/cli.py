@@ -8,6 +8,7 @@ import typer
 
 from skysplit import (
     __version__,
+    cut_commands,
     doctor,
     orbit_commands,
     plan_commands,
@@ -56,7 +57,7 @@ _STORY = {
         scenario_commands.init,
     ),
     "Look at the orbits": (orbit_commands.constellation, orbit_commands.contacts),
-    "Plan": (plan_commands.plan, plan_commands.compare),
+    "Plan": (plan_commands.plan, plan_commands.compare, cut_commands.cuts),
     "Fine-tune": (
         run_commands.run,
         run_commands.emulate,

@@ -19,6 +19,7 @@ def check_imagery(scenario: Scenario) -> None:
     if data.source == "synthetic" and all(getattr(data, key) == getattr(Data(), key) for key in data.reading):
         return
     from client_app.partitions import shares_of
+    from splitmodel.families import ModelInput
     from splitmodel.imagery import ImageryError, Reading, open_imagery
     from splitmodel.imagery.fitting import fitted
     from splitmodel.parts import load_embedding
@@ -38,7 +39,8 @@ def check_imagery(scenario: Scenario) -> None:
     constellation = constellation_of(scenario)
     shares_of(data, imagery.train, constellation.plane.tolist(), constellation.names, scenario.seed)
     base = locate(scenario.model.name, given_path(scenario.model.path, "model.path"))
-    preprocess = load_embedding(base, random_init=True, seed=scenario.seed).preprocess
+    wanted = ModelInput(**scenario.model.image_options)
+    preprocess = load_embedding(base, random_init=True, seed=scenario.seed, wanted=wanted).preprocess
     images = imagery.for_model(preprocess).train
     if data.statistics == "model":
         fitted(preprocess, images)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -29,7 +29,11 @@ from skysplit.orbit_commands import planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
 from skysplit.terminal import Terminal
 from splitmodel.published import Profile, published, published_profiles
+from splitmodel.shipped import SHIPPED
 from strategies.compare import headings_of
+
+if TYPE_CHECKING:
+    from splitmodel.families import Family
 
 _TABLE_WIDTH = 120  # of the tables of a comparison
 
@@ -235,24 +239,63 @@ def models(
         TextFormat, typer.Option("--format", help="How the answer is printed.")
     ] = TextFormat.TABLE,
 ) -> None:
-    """List the published models whose sizes `plan` and `compare` know.
+    """List model families that can be trained, and the published models whose sizes `plan` and `compare` know.
 
     Example: `skysplit models --format json`
     """
+    from splitmodel.families import ModelLoadError, families
+
+    try:
+        known = families().values()
+    except ModelLoadError as error:
+        fail(str(error))
     profiles = published_profiles().values()
+    names = {family.name for family in known}
     if output is TextFormat.JSON:
-        print(json.dumps([vars(profile) for profile in profiles]))
+        sizes = [
+            {"kind": "size", **vars(profile), "trainable": profile.family in names} for profile in profiles
+        ]
+        print(json.dumps([*sizes, *(_facts(family) for family in known)]))
         return
-    table = Table("name", "tokens", "hidden", "backbone, M", "forward, GFLOP")
+    table = Table("family", "images", "pooling", "LoRA on", title="families: trainable")
+    for family in known:
+        images = "named bands" if family.own_bands else "RGB"
+        table.add_row(family.name, images, family.pooling, ", ".join(family.lora_targets))
+    of_sizes = Table(
+        "name",
+        "tokens",
+        "hidden",
+        "backbone, M",
+        "forward, GFLOP",
+        "trained as",
+        title=f"known sizes; shipped with weights: {', '.join(SHIPPED)}",
+    )
     for profile in profiles:
-        table.add_row(
+        of_sizes.add_row(
             profile.name,
             str(profile.tokens),
             str(profile.hidden),
             f"{profile.backbone_params / 1e6:.1f}",
             f"{profile.backbone_flops / 1e9:.2f}",
+            profile.family if profile.family in names else "planned only",
         )
-    Terminal().print(table)
+    console = Terminal()
+    wide = Terminal(width=max(console.width, _TABLE_WIDTH))
+    wide.print(table)
+    wide.print(of_sizes)
+
+
+def _facts(family: Family) -> dict[str, Any]:
+    """A family, as JSON says it."""
+    return {
+        "kind": "family",
+        "name": family.name,
+        "trainable": True,
+        "pooling": family.pooling,
+        "bands": "named" if family.own_bands else "RGB",
+        "lora_targets": list(family.lora_targets),
+        "token_views": family.token_views,
+    }
 
 
 def watched(

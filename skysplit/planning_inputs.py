@@ -14,6 +14,7 @@ from mission.orbits import constellation_of
 from mission.scenario import given_path
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
+from skysplit.trained_model import model_of
 from splitmodel.published import Profile, published
 from strategies.mission_totals import Case
 from strategies.workload import Mode, Workload
@@ -28,16 +29,12 @@ _ROOM_GB = 1e9  # stands for room for all features
 def costs_of(scenario: Scenario) -> Profile:
     """Sizes of the published model that the scenario plans with, or of its own model and its data's images."""
     if scenario.planning.profile:
-        return published(scenario.planning.profile)
-    from splitmodel.adapters import LoraSettings
+        return published(scenario.planning.profile).cut(scenario.split.onboard_blocks)
     from splitmodel.imagery.fitting import fitted
-    from splitmodel.parts import load_split
     from splitmodel.profile import profile
-    from splitmodel.shipped import locate
 
-    base = locate(scenario.model.name, given_path(scenario.model.path, "model.path"))
-    model = load_split(base, num_labels=10, pooling=scenario.model.pooling, random_init=True)
-    costs = profile(model, LoraSettings(scenario.lora.rank, scenario.lora.alpha), name=scenario.model.name)
+    model, lora = model_of(scenario)
+    costs = profile(model, lora, name=scenario.model.name)
     if scenario.planning.samples:
         return costs
     images = _train_images(scenario)

@@ -33,6 +33,7 @@ from skysplit.arguments import (
 from skysplit.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
+from skysplit.trained_model import check_model
 
 OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
 
@@ -131,6 +132,7 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flig
     absolute = absolute_paths(resolved)
     resolved = load_scenario(scenario, overrides_of(settings) | absolute)
     try:
+        check_model(resolved)
         check_imagery(resolved)
     except (ValueError, OSError) as error:
         fail(str(error))

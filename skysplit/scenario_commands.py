@@ -157,6 +157,7 @@ def init(
         walker_values,
     )
     from skysplit.orbit_commands import planned_contacts
+    from skysplit.trained_model import check_model
 
     try:
         presets = preset_values(satellite, ground)
@@ -182,6 +183,7 @@ def init(
             values["ground.stations"] = [station_values(word) for word in station]
         scenario, text = new_scenario(file, values, presets)
         constellation = constellation_of(scenario)
+        check_model(scenario)
     except (ValueError, OSError) as error:
         fail(str(error))
     if data:

@@ -1,5 +1,6 @@
 """LoRA on the backbone, by `peft`, and the trained weights as files that `peft` and safetensors read back."""
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from splitmodel.lora_dropout import SeededDropout
 from splitmodel.parts import Backbone
 
 if TYPE_CHECKING:
@@ -19,18 +21,26 @@ class AdapterError(ValueError):
     """An adapter does not fit the model; the message names the first thing that is wrong."""
 
 
+Variant = Literal["lora", "rslora", "dora"]
+
+
 @dataclass(frozen=True)
 class LoraSettings:
-    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): W + alpha/rank · B·A on each targeted
-    projection.
+    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): W + scaling · B·A on each targeted projection.
 
-    `targets` are names of linear layers inside each layer of the backbone; `auto` is the family's choice.
+    Attributes:
+        rank, alpha: The scaling is alpha ÷ rank, with `rslora` alpha ÷ √rank.
+        dropout: Share of the inputs of A that is dropped, see `splitmodel.lora_dropout`.
+        targets: Names of linear layers of a block, as their last part ("q_proj") or by path ("mlp.fc1"); or `auto`,
+            the family's choice, `attention`, all of the attention, or `all-linear`, all of a block.
+        variant: `rslora` (Kalajdzievski 2023, arXiv 2312.03732), `dora` (Liu et al. 2024, arXiv 2402.09353).
     """
 
     rank: int = 8
     alpha: float = 16.0
     dropout: float = 0.0
-    targets: tuple[str, ...] | Literal["auto"] = "auto"
+    targets: tuple[str, ...] | Literal["auto", "attention", "all-linear"] = "auto"
+    variant: Variant = "lora"
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -39,24 +49,68 @@ class LoraSettings:
             raise AdapterError(f"LoRA alpha must be above 0; found {self.alpha}")
         if not 0 <= self.dropout < 1:
             raise AdapterError(f"LoRA dropout must be in [0, 1); found {self.dropout}")
+        if self.variant == "dora" and self.dropout:
+            raise AdapterError(f'lora.dropout: found {self.dropout} with variant = "dora"; allowed: 0')
 
     @property
     def scaling(self) -> float:
         """What the product of the two factors is multiplied with."""
-        return self.alpha / self.rank
+        return self.alpha / (math.sqrt(self.rank) if self.variant == "rslora" else self.rank)
 
 
 def lora_targets(backbone: Backbone, settings: LoraSettings) -> tuple[str, ...]:
-    """The projections to adapt; raises `AdapterError` for a target that the layers do not have."""
+    """The linear layers to adapt, as their paths in a block; the blocks are all alike.
+
+    Raises:
+        AdapterError: A target is no linear layer of the blocks.
+    """
+    linears = block_linears(backbone)
+    if settings.targets == "all-linear":
+        return tuple(linears)
+    if settings.targets == "attention":
+        container = _paths(linears, backbone.family.attention_inputs[0])[0].split(".", 1)[0]
+        return tuple(path for path in linears if path.startswith(f"{container}."))
     chosen = backbone.family.lora_targets if settings.targets == "auto" else settings.targets
-    linears = {name for name, module in backbone.layers.named_modules() if isinstance(module, nn.Linear)}
-    present = {name.rsplit(".", 1)[-1] for name in linears}
+    found: list[str] = []
     for target in chosen:
-        if target not in present:
+        paths = _paths(linears, target)
+        if not paths:
+            present = sorted({path.rsplit(".", 1)[-1] for path in linears})
             raise AdapterError(
-                f"LoRA target {target!r} is no linear layer of the backbone; there are: {sorted(present)}"
+                f"LoRA target {target!r} is no linear layer of the backbone; there are: {present}, "
+                "or 'attention' or 'all-linear'"
             )
-    return chosen
+        found += paths
+    return tuple(path for path in linears if path in found)
+
+
+def block_linears(backbone: Backbone) -> dict[str, nn.Linear]:
+    """The linear layers of a block by their paths in it."""
+    return {
+        path: module for path, module in backbone.layers[0].named_modules() if isinstance(module, nn.Linear)
+    }
+
+
+def _paths(linears: Mapping[str, nn.Linear], target: str) -> list[str]:
+    return [path for path in linears if path == target or path.endswith(f".{target}")]
+
+
+def adapted_layers(
+    backbone: Backbone, settings: LoraSettings, adapted_blocks: int = 0
+) -> dict[str, nn.Linear]:
+    """The layers that get an adapter, by their names in the backbone: those of the last blocks, with 0 of all.
+
+    Raises:
+        AdapterError: A target or a block is not there.
+    """
+    first = frozen_blocks(backbone, adapted_blocks)
+    targets = lora_targets(backbone, settings)
+    wanted = {id(block.get_submodule(path)) for block in list(backbone.layers)[first:] for path in targets}
+    return {
+        name: module
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.Linear) and id(module) in wanted
+    }
 
 
 def add_lora(
@@ -76,47 +130,42 @@ def add_lora(
 
     if any("lora_" in name for name, _ in backbone.named_parameters()):
         raise AdapterError("this backbone has a LoRA adapter already")
+    layers = adapted_layers(backbone, settings, adapted_blocks)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft computes with floats, too
         lora_dropout=settings.dropout,
-        target_modules=_targets_in_blocks(backbone, settings, adapted_blocks),
+        # By path: a short name would also mean layers that the whole model has beside its blocks.
+        target_modules=[name.removeprefix("transformer.") for name in layers],
+        use_rslora=settings.variant == "rslora",
+        use_dora=settings.variant == "dora",
         bias="none",
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # peft 0.21 asks transformers for a property under its old name
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
         torch.manual_seed(seed)
-        return get_peft_model(backbone.transformer, config)  # type: ignore[arg-type]
+        adapter = get_peft_model(backbone.transformer, config)  # type: ignore[arg-type]
+    if settings.dropout:
+        for name in layers:
+            drops = backbone.get_submodule(f"{name}.lora_dropout")
+            drops["default"] = SeededDropout(name, settings.dropout)  # type: ignore[operator]
+    return adapter
 
 
 def frozen_blocks(backbone: Backbone, adapted_blocks: int) -> int:
-    """How many blocks lie below the last `adapted_blocks`; none where 0 says that all are adapted.
+    """How many blocks lie below the last `adapted_blocks`; with 0, which says that all are adapted, those on board.
 
     Raises:
         AdapterError: there are not so many.
     """
-    blocks = len(backbone.layers)
+    blocks = len(backbone.layers) - backbone.onboard_blocks
     if not 0 <= adapted_blocks <= blocks:
         raise AdapterError(
             f"training.adapted_blocks: found {adapted_blocks}, the backbone has {blocks} blocks; allowed: 1 to "
             f"{blocks}, or 0 for all"
         )
-    return blocks - adapted_blocks if adapted_blocks else 0
-
-
-def _targets_in_blocks(backbone: Backbone, settings: LoraSettings, adapted_blocks: int) -> list[str]:
-    targets = lora_targets(backbone, settings)
-    first = frozen_blocks(backbone, adapted_blocks)
-    if not first:
-        return list(targets)
-    return [
-        f"{backbone.family.layers}.{name}"
-        for name, module in backbone.layers.named_modules()
-        if isinstance(module, nn.Linear)
-        and name.rsplit(".", 1)[-1] in targets
-        and int(name.split(".", 1)[0]) >= first
-    ]
+    return backbone.onboard_blocks + (blocks - adapted_blocks if adapted_blocks else 0)
 
 
 def make_trainable(

@@ -6,19 +6,19 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from splitmodel.adapters import save_adapter
+from splitmodel.families import Usage
 from splitmodel.heads import StandardisedHead
 from splitmodel.parts import Backbone
 from splitmodel.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class CardFields:
 
     Attributes:
         title: first heading.
-        base_model: directory or hub name, as a reader of the card loads it.
+        base_model: absolute directory or hub name, as a reader of the card loads it.
         classes: names of the labels, in the order of the logits.
         data: one line on the training data, with its licence where there is one.
         training: one line or paragraph on how it was trained.
@@ -49,10 +49,13 @@ def export_final(
     adapter: "PeftModel | None",
     head: nn.Linear,
     card: CardFields,
+    *,
+    with_base: bool = False,
 ) -> None:
     """Write `head.safetensors`, `README.md` and what else was trained: `adapter/`, or the whole `model/`.
 
-    The files are written beside `directory` and renamed: it is there whole, or as it was before.
+    The files are written beside `directory` and renamed: it is there whole, or as it was before. `with_base` writes the
+    frozen `model/`, too, where it is nowhere else, as one of random weights.
 
     Raises:
         ValueError: `card.classes` are not as many as the head has labels.
@@ -64,7 +67,7 @@ def export_final(
     if isinstance(head, StandardisedHead):
         head = head.folded()
     whole = adapter is None and any(parameter.requires_grad for parameter in backbone.parameters())
-    if whole:
+    if whole or with_base:
         card = replace(card, base_model="model")
     directory = Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -72,9 +75,11 @@ def export_final(
     try:
         new = scratch / "new"
         new.mkdir()
-        if whole:
-            cast("PreTrainedModel", backbone.transformer).save_pretrained(new / "model")
+        if whole or with_base:
+            state = _own_weights(backbone.transformer)
+            backbone.family.save_model(backbone.transformer, backbone.config, state, new / "model")
         if adapter is not None:
+            adapter.peft_config["default"].base_model_name_or_path = card.base_model
             save_adapter(adapter, new / "adapter")
             (new / "adapter" / "README.md").unlink(
                 missing_ok=True
@@ -94,18 +99,29 @@ def export_final(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _own_weights(transformer: nn.Module) -> dict[str, Tensor]:
+    """The weights of a model under the names that they have without an adapter in it."""
+    return {
+        name.replace(".base_layer.", "."): tensor.detach()
+        for name, tensor in transformer.state_dict().items()
+        if ".lora_" not in name
+    }
+
+
 def _card(backbone: Backbone, preprocess: Preprocess, with_adapter: bool, card: CardFields) -> str:
     metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in card.metrics.items())
+    usage = backbone.family.usage(card.base_model, backbone.config)
+    of_transformers = "transformers" in usage.imports
     return f"""---
 base_model: {json.dumps(card.base_model)}
-library_name: {"peft" if with_adapter else "transformers"}
+library_name: {"peft" if with_adapter else "transformers" if of_transformers else "skysplit"}
 pipeline_tag: image-classification
 tags: [remote-sensing, split-learning, federated-learning{", lora" if with_adapter else ""}]
 ---
 
 # {card.title}
 
-Base model: `{card.base_model}` ({backbone.family.model_type}). {card.data}
+Base model: `{card.base_model}` ({backbone.family.name}). {card.data}
 
 {card.training}
 
@@ -115,34 +131,43 @@ Classes, in the order of the logits: {", ".join(card.classes)}.
 {"|---|---|" if metrics else ""}
 {metrics}
 
-## Use it without SkySplit
+## Use it{" without SkySplit" if of_transformers else ""}
 
-`pixels` are float32 of shape (batch, {len(preprocess.mean)}, {preprocess.height}, {preprocess.width}):
-bytes × {preprocess.rescale_factor!r}, minus mean {list(preprocess.mean)}, divided by std
-{list(preprocess.std)}.
+{_pixels(preprocess)}
 
 ```python
-{_usage(backbone, with_adapter, card)}
+{_code(backbone, usage, with_adapter)}
 ```
 """
 
 
-def _usage(backbone: Backbone, with_adapter: bool, card: CardFields) -> str:
-    arguments = [repr(card.base_model)]
-    if backbone.family.has_pooler:
-        arguments.append("add_pooling_layer=False")
-    if backbone.family.model_type == "vit_mae":
-        arguments.append("mask_ratio=0.0")
+def _pixels(preprocess: Preprocess) -> str:
+    """How `pixels` are made."""
+    bands = f", bands {', '.join(preprocess.bands)}" if preprocess.bands else ""
+    size = f"{preprocess.height} × {preprocess.width}"
+    resize = (
+        f"images of another size resized to {size} ({preprocess.interpolation}, whole image, antialiased)"
+        if preprocess.resize
+        else f"images of {size}, never resized"
+    )
+    shape = f"(batch, {len(preprocess.mean)}, {preprocess.height}, {preprocess.width})"
+    return f"""`pixels` are float32 of shape {shape}{bands}:
+{resize}, values × {preprocess.rescale_factor!r}, minus mean {list(preprocess.mean)}, divided by std
+{list(preprocess.std)}."""
+
+
+def _code(backbone: Backbone, usage: Usage, with_adapter: bool) -> str:
     pooling = backbone.pooling
     pooled = "hidden[:, 0]" if pooling.kind == "cls" else f"hidden[:, {pooling.prefix_tokens}:].mean(dim=1)"
     peft_import = "from peft import PeftModel\n" if with_adapter else ""
     peft_load = 'model = PeftModel.from_pretrained(model, "adapter").eval()\n' if with_adapter else ""
+    hidden = usage.hidden.replace("\n", "\n    ")
     return f"""import torch
 {peft_import}from safetensors.torch import load_file
-from transformers import AutoModel
+{usage.imports}
 
-model = AutoModel.from_pretrained({", ".join(arguments)}).eval()
+model = {usage.model}.eval()
 {peft_load}head = load_file("head.safetensors")
 with torch.no_grad():
-    hidden = model(pixel_values=pixels).last_hidden_state
+    {hidden}
     logits = torch.nn.functional.linear({pooled}, head["weight"], head["bias"])"""

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splitmodel.adapters import AdapterError, LoraSettings, lora_targets
+from splitmodel.adapters import AdapterError, LoraSettings, adapted_layers
+from splitmodel.lora_dropout import drop
 from splitmodel.parts import Backbone
 
 AdapterWeights = Mapping[str, Tensor]
@@ -37,11 +38,13 @@ def new_adapter(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) ->
     """A trainable adapter that changes nothing yet: A uniform in ±1/√in (as `peft` draws it), B zero."""
     generator = torch.Generator().manual_seed(seed)
     adapter = {}
-    for name, linear in _adapted(backbone, settings).items():
+    for name, linear in _bare_layers(backbone, settings).items():
         bound = 1 / math.sqrt(linear.in_features)
         down = torch.empty(settings.rank, linear.in_features).uniform_(-bound, bound, generator=generator)
         adapter[_weight(name, "A")] = nn.Parameter(down)
         adapter[_weight(name, "B")] = nn.Parameter(torch.zeros(linear.out_features, settings.rank))
+        if settings.variant == "dora":
+            adapter[_magnitude(name)] = nn.Parameter(linear.weight.detach().norm(dim=1))
     return adapter
 
 
@@ -51,6 +54,7 @@ def mixed_forward(
     adapters: Sequence[AdapterWeights],
     adapter_of_row: Sequence[int],
     settings: LoraSettings,
+    row_seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """pooled_BD of rows with different adapters; its backward pass adds to the gradients of those adapters.
 
@@ -60,41 +64,44 @@ def mixed_forward(
         backbone: without an adapter of its own.
         adapters: as `new_adapter` makes them, or of `trainable_state` after `add_lora` with the same settings.
         adapter_of_row: for each row of the features, the position of its adapter in `adapters`.
-        settings: LoRA dropout must be 0.
+        settings: of the adapters.
+        row_seeds: for each row what its LoRA dropout follows from; without, nothing is dropped.
 
     Raises:
-        AdapterError: the backbone has an adapter already, a row has none, weights are missing, dropout is not 0.
+        AdapterError: the backbone has an adapter already, a row has none, weights are missing.
     """
     if len(adapter_of_row) != len(features_BTD) or not all(0 <= i < len(adapters) for i in adapter_of_row):
         raise AdapterError(
             f"each of the {len(features_BTD)} rows needs one of {len(adapters)} adapters; found {list(adapter_of_row)}"
         )
-    if settings.dropout:
-        raise AdapterError(f"mixed adapters have no dropout; found {settings.dropout}")
-    layers = _adapted(backbone, settings)
+    layers = _bare_layers(backbone, settings)
     rows = _gather(len(adapters), adapter_of_row)
     hooks = []
     try:
         for name, linear in layers.items():
             down, up = (_stacked(adapters, _weight(name, side), rows) for side in "AB")
-            hooks.append(linear.register_forward_hook(_adding(down, up, settings.scaling)))
+            dropped = _dropping(name, settings.dropout, row_seeds)
+            if settings.variant == "dora":
+                magnitude = _stacked(adapters, _magnitude(name), rows)
+                hook = _replacing(down, up, settings.scaling, magnitude)
+            else:
+                hook = _adding(down, up, settings.scaling, dropped)
+            hooks.append(linear.register_forward_hook(hook))
         return backbone(features_BTD)
     finally:
-        for hook in hooks:
-            hook.remove()
+        for hook_handle in hooks:
+            hook_handle.remove()
 
 
-def _adapted(backbone: Backbone, settings: LoraSettings) -> dict[str, nn.Linear]:
+def _bare_layers(backbone: Backbone, settings: LoraSettings) -> dict[str, nn.Linear]:
     """The linear layers that get an adapter, by their names in the backbone."""
     if any("lora_" in name for name, _ in backbone.named_parameters()):
         raise AdapterError("this backbone has a LoRA adapter of its own; mixed adapters need it bare")
-    targets = lora_targets(backbone, settings)
-    layers = set(backbone.layers.modules())
-    return {
-        name: module
-        for name, module in backbone.named_modules()
-        if module in layers and isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in targets
-    }
+    return adapted_layers(backbone, settings)
+
+
+def _magnitude(layer: str) -> str:
+    return f"{layer}.lora_magnitude_vector.default.weight"
 
 
 def _weight(layer: str, side: str) -> str:
@@ -121,15 +128,50 @@ def _stacked(adapters: Sequence[AdapterWeights], name: str, rows: Tensor | None)
     return stacked if rows is None else stacked[rows]
 
 
-def _adding(down: Tensor, up: Tensor, scaling: float) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
+Hook = Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]
+
+
+def _dropping(layer: str, probability: float, row_seeds: Sequence[int] | None) -> Callable[[Tensor], Tensor]:
+    if not probability or row_seeds is None:
+        return lambda inputs: inputs
+    seeds = row_seeds
+    return lambda inputs: drop(inputs, seeds, layer, probability)
+
+
+def _adding(down: Tensor, up: Tensor, scaling: float, dropped: Callable[[Tensor], Tensor]) -> Hook:
     def hook(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         groups = len(down)
         rows, low, high = (
-            tensor.to(output.dtype) for tensor in (inputs[0], down, up)
+            tensor.to(output.dtype) for tensor in (dropped(inputs[0]), down, up)
         )  # half, under autocast
         grouped = rows.reshape(groups, -1, rows.shape[-1])
         added = _Adding.apply(output.view(groups, -1, output.shape[-1]), grouped, low, high, scaling)
         return added.view_as(output)
+
+    return hook
+
+
+def _replacing(down: Tensor, up: Tensor, scaling: float, magnitude: Tensor) -> Hook:
+    """DoRA: magnitude · (W + scaling · B·A) ÷ its norm by row, the norm as a constant, as `peft` has it."""
+
+    def hook(linear: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        assert isinstance(linear, nn.Linear)
+        groups = len(down)
+        rows, low, high = (tensor.to(output.dtype) for tensor in (inputs[0], down, up))
+        grouped = rows.reshape(groups, -1, rows.shape[-1])
+        with torch.no_grad():
+            norms = torch.stack(
+                [
+                    torch.addmm(linear.weight, of_out, of_in, alpha=scaling).norm(dim=1)
+                    for of_out, of_in in zip(up, down, strict=True)
+                ]
+            )
+        share = (magnitude / norms).to(output.dtype).unsqueeze(1)  # (n, 1, out)
+        plain = output if linear.bias is None else output - linear.bias
+        plain = plain.view(groups, -1, output.shape[-1])
+        adapted = plain + scaling * torch.bmm(torch.bmm(grouped, low.mT), high.mT)
+        replaced = (share * adapted).view_as(output)
+        return replaced if linear.bias is None else replaced + linear.bias
 
     return hook
 

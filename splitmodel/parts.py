@@ -1,4 +1,4 @@
-"""Load a `transformers` vision model as three parts: embedding, backbone, head.
+"""Load a vision model as three parts: embedding, backbone, head.
 
 The parts hold the modules of the whole model, not copies, and run its own code: what the split model
 computes is what the unsplit one computes, to the last bit. Pretrained parts come frozen and in evaluation
@@ -6,24 +6,24 @@ mode; what is to be trained is said where it is (`adapters.add_lora`, `requires_
 images, C channels, H×W pixels, T tokens, D hidden size.
 """
 
-import copy
-import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from splitmodel.families import Family, ModelLoadError, PoolingKind, family_of, prefix_tokens
-from splitmodel.preprocess import Preprocess, preprocess_of
-
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+from splitmodel.families.checkpoint import Checkpoint
+from splitmodel.families.protocol import (
+    Acquisition,
+    Family,
+    ModelInput,
+    ModelLoadError,
+    PoolingKind,
+    TokenLayout,
+)
+from splitmodel.families.registry import family_of
+from splitmodel.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -40,60 +40,98 @@ class Pooling:
 
 
 class Embedding(nn.Module):
-    """pixels_BCHW → features_BTD: the part that stays on board.
+    """pixels_BCHW → features_BTD: the part that stays on board, with so many blocks of the model behind it."""
 
-    A masked autoencoder's embedding is asked to keep every patch, in order: fine-tuning does not mask.
-    """
-
-    def __init__(self, transformer: nn.Module, family: Family, preprocess: Preprocess) -> None:
+    def __init__(
+        self,
+        transformer: nn.Module,
+        family: Family,
+        config: Any,
+        preprocess: Preprocess,
+        onboard_blocks: int = 0,
+    ) -> None:
         super().__init__()
-        self.config = transformer.config
+        self.family = family
+        self.config = config
         self.preprocess = preprocess
-        self.tokens_from = getattr(transformer, family.embeddings)
-        self._masks_patches = family.model_type == "vit_mae"
+        self.tokens_from = family.embedding(transformer)
+        self.blocks = family.blocks(transformer)[:onboard_blocks]
+        self._transformer = [transformer]  # in a list, so that it does not count as part of the embedding
 
-    def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        """Features of preprocessed pixels."""
-        if not self._masks_patches:
-            return self.tokens_from(pixels_BCHW)
-        patches = self.tokens_from.patch_embeddings.num_patches
-        order = torch.arange(patches, dtype=torch.float32, device=pixels_BCHW.device)
-        return self.tokens_from(pixels_BCHW, noise=order.expand(len(pixels_BCHW), -1))[0]
+    def forward(self, pixels_BCHW: Tensor, acquisition: Acquisition | None = None) -> Tensor:
+        """Features of preprocessed pixels; when and where they were taken is for models that embed it."""
+        if acquisition is None:
+            features_BTD = self.tokens_from(pixels_BCHW)
+        else:
+            features_BTD = self.tokens_from(pixels_BCHW, acquisition)
+        size = self.preprocess.height, self.preprocess.width
+        return run_blocks(self.family, self._transformer[0], self.blocks, features_BTD, size)
 
 
 class Backbone(nn.Module):
     """features_BTD → pooled_BD (or, with `pooled=False`, hidden_BTD): the part that stays on the ground.
 
-    It keeps the whole `transformers` model in `transformer`, so that an adapter saved from it fits that
-    model.
+    It keeps the whole model in `transformer`, so that an adapter saved from it fits that model. `image_size` is the
+    height and width of the images, from which some blocks take positions. The first `onboard_blocks` blocks are run on
+    board: features are what leaves them.
     """
 
-    def __init__(self, transformer: nn.Module, family: Family, pooling: Pooling) -> None:
+    def __init__(
+        self,
+        transformer: nn.Module,
+        family: Family,
+        config: Any,
+        pooling: Pooling,
+        image_size: tuple[int, int],
+        onboard_blocks: int = 0,
+    ) -> None:
         super().__init__()
-        self.config = transformer.config
+        self.config = config
         self.family = family
         self.pooling = pooling
+        self.image_size = image_size
+        self.onboard_blocks = onboard_blocks
         self.transformer = transformer
 
     @property
     def layers(self) -> nn.ModuleList:
         """The transformer's blocks, in order."""
-        return attrgetter(self.family.layers)(self.transformer)
+        return self.family.blocks(self.transformer)
+
+    @property
+    def layout(self) -> TokenLayout:
+        """Which token is what."""
+        return self.family.layout(self.config, *self.image_size)
 
     def below(self, features_BTD: Tensor, blocks: int) -> Tensor:
         """What leaves the first `blocks` blocks, shape (B, tokens, hidden); `forward` goes on from there."""
-        hidden_BTD = features_BTD
-        for layer in self.layers[:blocks]:
-            hidden_BTD = layer(hidden_BTD, None)
-        return hidden_BTD
+        return self._run(features_BTD, slice(self.onboard_blocks, blocks))
 
-    def forward(self, features_BTD: Tensor, pooled: bool = True, *, first_block: int = 0) -> Tensor:
+    def forward(self, features_BTD: Tensor, pooled: bool = True, *, first_block: int | None = None) -> Tensor:
         """Pooled or all hidden states of features, or of what has left the blocks before `first_block`."""
-        hidden_BTD = features_BTD
-        for layer in self.layers[first_block:]:
-            hidden_BTD = layer(hidden_BTD, None)
-        hidden_BTD = getattr(self.transformer, self.family.norm)(hidden_BTD)
+        first_block = self.onboard_blocks if first_block is None else first_block
+        hidden_BTD = self._run(features_BTD, slice(first_block, None))
+        hidden_BTD = self.family.norm(self.transformer)(hidden_BTD)
         return self.pooling(hidden_BTD) if pooled else hidden_BTD
+
+    def _run(self, hidden_BTD: Tensor, blocks: slice) -> Tensor:
+        return run_blocks(self.family, self.transformer, self.layers[blocks], hidden_BTD, self.image_size)
+
+
+def run_blocks(
+    family: Family,
+    transformer: nn.Module,
+    blocks: nn.ModuleList,
+    hidden_BTD: Tensor,
+    image_size: tuple[int, int],
+) -> Tensor:
+    """What leaves some blocks of a model, one after the other."""
+    if not len(blocks):
+        return hidden_BTD
+    inputs = family.block_inputs(transformer, hidden_BTD, *image_size)
+    for block in blocks:
+        hidden_BTD = family.run_block(block, hidden_BTD, inputs)
+    return hidden_BTD
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,44 +165,54 @@ def load_split(
     random_init: bool = False,
     seed: int = 0,
     local_files_only: bool = False,
+    wanted: ModelInput = ModelInput(),  # noqa: B008  # frozen
+    onboard_blocks: int = 0,
 ) -> SplitModel:
     """Load a whole model, split.
 
     Args:
-        path_or_name: a directory with `config.json` and safetensors weights, or the name of a model on the
-            hub.
+        path_or_name: a directory with `config.json` and weights, or the name of a model on the hub.
         num_labels: outputs of the head.
-        pooling: what the head sees; `auto` is the family's own (`families.FAMILIES`).
+        pooling: what the head sees; `auto` is the family's own.
         random_init: take the architecture only, with weights drawn from `seed`.
         seed: of the head, and of the weights under `random_init`.
         local_files_only: never ask the hub, only its cache on this machine.
+        wanted: what images it shall take, where its architecture leaves a choice.
+        onboard_blocks: how many blocks run on board, behind the embedding.
 
     Raises:
         ModelLoadError: no such model, no config, no weights, weights of another architecture, impossible
-            pooling.
+            pooling, images or cut.
         UnsupportedModelError: a model that SkySplit cannot split.
     """
-    source = _open(path_or_name, local_files_only, random_init)
-    transformer = source.transformer(seed)
+    source = _open(path_or_name, local_files_only, random_init, wanted, onboard_blocks)
+    chosen = source.pooling(pooling)
+    transformer = source.transformer(seed, source.config.num_hidden_layers)
     return SplitModel(
-        embedding=Embedding(transformer, source.family, source.preprocess),
-        backbone=Backbone(transformer, source.family, source.pooling(pooling)),
+        embedding=source.embedding(transformer),
+        backbone=source.backbone(transformer, chosen),
         head=new_head(source.config.hidden_size, num_labels, seed=seed),
     )
 
 
 def load_embedding(
-    path_or_name: str | Path, *, random_init: bool = False, seed: int = 0, local_files_only: bool = False
+    path_or_name: str | Path,
+    *,
+    random_init: bool = False,
+    seed: int = 0,
+    local_files_only: bool = False,
+    wanted: ModelInput = ModelInput(),  # noqa: B008  # frozen
+    onboard_blocks: int = 0,
 ) -> Embedding:
     """Load the embedding alone: the tensors of the backbone are never read, a satellite need not hold them.
 
     Arguments and errors as of `load_split`, whose embedding it equals.
     """
-    source = _open(path_or_name, local_files_only, random_init)
+    source = _open(path_or_name, local_files_only, random_init, wanted, onboard_blocks)
     # Random weights are drawn for the whole model, so that the seed gives the same embedding on board as on
     # the ground.
-    transformer = source.transformer(seed, layers=None if random_init else 0)
-    return Embedding(transformer, source.family, source.preprocess)
+    blocks = source.config.num_hidden_layers if random_init else onboard_blocks
+    return source.embedding(source.transformer(seed, blocks))
 
 
 def load_backbone(
@@ -174,10 +222,13 @@ def load_backbone(
     random_init: bool = False,
     seed: int = 0,
     local_files_only: bool = False,
+    wanted: ModelInput = ModelInput(),  # noqa: B008  # frozen
+    onboard_blocks: int = 0,
 ) -> Backbone:
     """Load what the ground computes with; arguments and errors as of `load_split`, whose backbone it is."""
-    source = _open(path_or_name, local_files_only, random_init)
-    return Backbone(source.transformer(seed), source.family, source.pooling(pooling))
+    source = _open(path_or_name, local_files_only, random_init, wanted, onboard_blocks)
+    chosen = source.pooling(pooling)
+    return source.backbone(source.transformer(seed, source.config.num_hidden_layers), chosen)
 
 
 def new_head(hidden_size: int, num_labels: int, *, seed: int = 0) -> nn.Linear:
@@ -195,154 +246,70 @@ def new_head(hidden_size: int, num_labels: int, *, seed: int = 0) -> nn.Linear:
 class _Source:
     """A model that was found and is of a supported family; nothing of its weights is read yet."""
 
-    location: str
+    checkpoint: Checkpoint
     config: Any
     family: Family
     preprocess: Preprocess
     random_init: bool
-    local_files_only: bool
+    onboard_blocks: int
 
     def pooling(self, kind: PoolingKind | Literal["auto"]) -> Pooling:
-        chosen = self.family.pooling if kind == "auto" else kind
-        allowed = ("cls", "mean") if self.family.special_tokens else ("mean",)
+        chosen = self.family.default_pooling(self.config) if kind == "auto" else kind
+        allowed = ("cls", "mean") if self.family.has_class_token(self.config) else ("mean",)
         if chosen not in allowed:
             raise ModelLoadError(
-                f"{self.location}: pooling {chosen!r} is not possible for {self.family.model_type}; "
+                f"{self.checkpoint.location}: pooling {chosen!r} is not possible for {self.family.name}; "
                 f"allowed: auto, {', '.join(allowed)}"
             )
-        return Pooling(chosen, prefix_tokens(self.family, self.config))
+        return Pooling(chosen, self.family.layout(self.config, *self.image_size).prefix)
 
-    def transformer(self, seed: int, layers: int | None = None) -> nn.Module:
-        """The whole model, or only its first `layers` layers, frozen, in float32 and evaluation mode."""
-        from transformers import AutoModel
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.preprocess.height, self.preprocess.width
 
-        config = copy.deepcopy(self.config)
-        if layers is not None:
-            config.num_hidden_layers = layers
-        arguments: dict[str, Any] = {"dtype": torch.float32}
-        if self.family.has_pooler:
-            arguments["add_pooling_layer"] = False
+    def transformer(self, seed: int, blocks: int) -> nn.Module:
+        """The model with its first so many blocks, frozen, in float32 and evaluation mode."""
         if self.random_init:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                model = AutoModel.from_config(config, **arguments)
+                model = self.family.new_model(self.config, blocks)
         else:
-            model = self._pretrained(config, arguments)
-        model.config.num_hidden_layers = self.config.num_hidden_layers
+            model = self.family.load_model(self.checkpoint, self.config, blocks)
         return model.requires_grad_(False).eval()
 
-    def _pretrained(self, config: Any, arguments: dict[str, Any]) -> nn.Module:
-        from transformers import AutoModel
+    def embedding(self, transformer: nn.Module) -> Embedding:
+        return Embedding(transformer, self.family, self.config, self.preprocess, self.onboard_blocks)
 
-        try:
-            with _quiet_transformers():
-                model, info = AutoModel.from_pretrained(
-                    self.location,
-                    config=config,
-                    use_safetensors=True,
-                    local_files_only=self.local_files_only,
-                    output_loading_info=True,
-                    **arguments,
-                )
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ModelLoadError(f"{self.location}: cannot read the weights: {_first_line(error)}") from error
-        missing = sorted(
-            name for name in info["missing_keys"] if "mask_token" not in name
-        )  # unused in fine-tuning
-        if missing:
-            raise ModelLoadError(
-                f"{self.location}: {len(missing)} weights of the {self.family.model_type} that config.json "
-                f"describes are missing, the first is {missing[0]!r}"
-            )
-        return model
+    def backbone(self, transformer: nn.Module, pooling: Pooling) -> Backbone:
+        return Backbone(transformer, self.family, self.config, pooling, self.image_size, self.onboard_blocks)
 
 
-def _open(path_or_name: str | Path, local_files_only: bool, random_init: bool) -> _Source:
+def _open(
+    path_or_name: str | Path,
+    local_files_only: bool,
+    random_init: bool,
+    wanted: ModelInput,
+    onboard_blocks: int,
+) -> _Source:
     location = str(path_or_name)
     directory = Path(location).expanduser()
     if directory.is_dir():
         location = str(directory)
-        if not (directory / "config.json").is_file():
-            raise ModelLoadError(
-                f"{location}: this directory has no config.json, so it is no transformers model"
-            )
-        if not random_init and not any((directory / name).is_file() for name in _WEIGHTS):
-            raise ModelLoadError(
-                f"{location}: this directory has no weights; expected {' or '.join(_WEIGHTS)}"
-            )
     elif isinstance(path_or_name, Path) or location.startswith((".", "/", "~")) or location.count("/") > 1:
         raise ModelLoadError(f"{location}: no such directory")
-    raw = _raw_config(location, local_files_only)
-    family = _supported(location, raw)
-
-    from transformers import CONFIG_MAPPING
-
-    config = CONFIG_MAPPING[family.model_type].from_dict(raw)
-    if family.model_type == "vit_mae":
-        config.mask_ratio = 0.0
+    checkpoint = Checkpoint(location, local_files_only)
+    raw = checkpoint.config()
     try:
-        preprocess = preprocess_of(family, config, _preprocessor_settings(location, local_files_only))
-    except ModelLoadError as error:
-        raise ModelLoadError(f"{location}: {error}") from None
-    return _Source(location, config, family, preprocess, random_init, local_files_only)
-
-
-def _supported(location: str, raw: dict[str, Any]) -> Family:
-    try:
-        return family_of(raw.get("model_type"))
+        family = family_of(raw)
+        config = family.read_config(raw, wanted)
+        preprocess = family.preprocess(config, checkpoint.image_settings())
     except ModelLoadError as error:
         raise type(error)(f"{location}: {error}") from None
-
-
-def _raw_config(location: str, local_files_only: bool) -> dict[str, Any]:
-    from transformers import PreTrainedConfig
-
-    try:
-        raw, _ = PreTrainedConfig.get_config_dict(location, local_files_only=local_files_only)
-    except (OSError, ValueError) as error:
-        if Path(location).is_dir():
-            raise ModelLoadError(f"{location}/config.json: {_first_line(error)}") from error
+    if not random_init and checkpoint.directory is not None:
+        checkpoint.require_weights()
+    if not 0 <= onboard_blocks < config.num_hidden_layers:
         raise ModelLoadError(
-            f"{location}: not a directory, and no such model could be had from the hub or its cache on this "
-            f"machine: {_first_line(error)}"
-        ) from error
-    return raw
-
-
-def _preprocessor_settings(location: str, local_files_only: bool) -> dict[str, Any]:
-    from transformers.utils import cached_file
-
-    found = cached_file(
-        location,
-        "preprocessor_config.json",
-        local_files_only=local_files_only,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    if found is None:
-        return {}
-    try:
-        return json.loads(Path(found).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelLoadError(f"preprocessor_config.json: not valid JSON: {error}") from error
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No progress bar, and no report on the weights that are left out on purpose."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+            f"{location}: split.onboard_blocks: found {onboard_blocks}, allowed: 0 to {config.num_hidden_layers - 1}, "
+            "so that the ground has a block"
+        )
+    return _Source(checkpoint, config, family, preprocess, random_init, onboard_blocks)

@@ -1,20 +1,10 @@
 """From the bytes of an image to what the embedding was pretrained on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from splitmodel.families import Family, ModelLoadError
-
-_INTERPOLATION = {
-    0: "nearest-exact",
-    2: "bilinear",
-    3: "bicubic",
-}  # PIL's numbers, as in preprocessor_config.json
 
 _DTYPES = (torch.uint8, torch.uint16, torch.int16, torch.float32)
 _ALLOWED_DTYPES = "uint8, uint16, int16 or float32"
@@ -99,54 +89,3 @@ class Preprocess:
         if dtype == torch.uint8:  # what the pretraining saw: resized pictures are bytes again
             pixels = pixels.round_().clamp_(0, 255)
         return pixels
-
-
-def preprocess_of(family: Family, config: Any, settings: Mapping[str, Any]) -> Preprocess:
-    """Read a `preprocessor_config.json` (empty when the model has none: mean and std 0.5, size of the model).
-
-    The image size is the model's; only a family that takes any size follows the preprocessor's.
-
-    Raises:
-        ModelLoadError: mean or std do not fit the model's channels, or the interpolation is unknown.
-    """
-    height, width = _pair(config.image_size)
-    resize = bool(settings.get("do_resize", True))
-    if family.any_image_size and resize:
-        height, width = _target_size(settings, (height, width))
-    channels = config.num_channels
-    normalise = settings.get("do_normalize", True)
-    mean = tuple(settings.get("image_mean") or (0.5,) * channels) if normalise else (0.0,) * channels
-    std = tuple(settings.get("image_std") or (0.5,) * channels) if normalise else (1.0,) * channels
-    if not len(mean) == len(std) == channels or not all(value > 0 for value in std):
-        raise ModelLoadError(
-            f"preprocessor_config.json: image_mean and image_std must have {channels} values each (std > 0), "
-            f"one per channel of the model; found {list(mean)} and {list(std)}"
-        )
-    resample = settings.get("resample", 2)
-    if resample not in _INTERPOLATION:
-        raise ModelLoadError(
-            f"preprocessor_config.json: resample is {resample!r}; "
-            "supported are 0 (nearest), 2 (bilinear), 3 (bicubic)"
-        )
-    return Preprocess(
-        height=height,
-        width=width,
-        mean=mean,
-        std=std,
-        rescale_factor=settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0,
-        interpolation=_INTERPOLATION[resample],
-        resize=resize,
-    )
-
-
-def _target_size(settings: Mapping[str, Any], default: tuple[int, int]) -> tuple[int, int]:
-    size = (settings.get("crop_size") if settings.get("do_center_crop") else None) or settings.get("size")
-    if isinstance(size, Mapping):
-        return (
-            (size["height"], size["width"]) if "height" in size else _pair(size.get("shortest_edge", default))
-        )
-    return _pair(size) if size else default
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

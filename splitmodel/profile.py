@@ -8,11 +8,12 @@ the first layer has no input to give a gradient to, so its projections and half 
 
 from torch import nn
 
-from splitmodel.adapters import LoraSettings, lora_targets
-from splitmodel.parts import SplitModel
+from splitmodel.adapters import LoraSettings, block_linears, lora_targets
+from splitmodel.parts import Backbone, SplitModel
 from splitmodel.published import Profile
 
-_ATTENTION_INPUTS = ("q_proj", "k_proj", "v_proj")
+# In the order in which a block computes; what a linear layer gives needs a gradient where one before it is adapted.
+_QUERY_KEY_VALUE, _ATTENTION_OUTPUT, _MLP_INPUT, _MLP_OUTPUT = range(4)
 
 
 def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = "") -> Profile:
@@ -25,38 +26,49 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         raise ValueError("profile a model before an adapter is added to it")
     lora = lora or LoraSettings()
     targets = lora_targets(split.backbone, lora)
-    config, head = split.config, split.head
-    patches = split.embedding.tokens_from.patch_embeddings.num_patches
-    if split.backbone.family.any_image_size:
-        height, width = split.preprocess.height, split.preprocess.width
-        patches = (height // config.patch_size) * (width // config.patch_size)
-    tokens = patches + split.backbone.pooling.prefix_tokens
-    hidden, layers = config.hidden_size, split.backbone.layers
-    linears = {name: m for name, m in layers.named_modules() if isinstance(m, nn.Linear)}
-    adapted = {name: m for name, m in linears.items() if name.rsplit(".", 1)[-1] in targets}
+    head, preprocess = split.head, split.preprocess
+    layout = split.backbone.layout
+    tokens, hidden = layout.tokens, split.config.hidden_size
+    on_board = split.backbone.onboard_blocks
+    blocks = len(split.backbone.layers) - on_board
+    linears = block_linears(split.backbone)
 
     linear_flops = sum(_product(tokens, m.in_features, m.out_features) for m in linears.values())
-    attention_flops = len(layers) * 2 * _product(tokens, tokens, hidden)
-    projection = split.embedding.tokens_from.patch_embeddings.projection
-    embedding_flops = 2.0 * patches * projection.weight.numel()
+    block_flops = linear_flops + 2 * _product(tokens, tokens, hidden)  # and attention
+    projections = [
+        m for m in split.embedding.tokens_from.modules() if isinstance(m, nn.Conv2d | nn.Conv3d | nn.Linear)
+    ]
+    token_flops = 2.0 * layout.patches * sum(m.weight.numel() for m in projections)
     head_flops = 2.0 * head.in_features * head.out_features
+    embedding_params = sum(p.numel() for p in split.embedding.parameters())
+    all_params = sum(p.numel() for p in split.backbone.transformer.parameters())
+    stages, inputs = _stages(split.backbone), split.backbone.family.attention_inputs
+    lowest, other = (
+        _lora_backward_flops(linears, stages, targets, inputs, lora.rank, tokens, hidden, is_lowest)
+        for is_lowest in (True, False)
+    )
+    adapted = [linears[path] for path in targets]
+    a_block = lora.rank * sum(m.in_features + m.out_features for m in adapted)
+    if lora.variant == "dora":
+        a_block += sum(m.out_features for m in adapted)
     return Profile(
-        name=name or f"{split.backbone.family.model_type}-{hidden}x{len(layers)}",
+        name=name or f"{split.backbone.family.name}-{hidden}x{blocks}",
         source="counted from the modules",
         tokens=tokens,
         hidden=hidden,
-        blocks=len(layers),
-        embedding_params=sum(p.numel() for p in split.embedding.parameters()),
-        backbone_params=sum(p.numel() for p in layers.parameters()) + 2 * hidden,  # and the final norm
+        blocks=blocks,
+        embedding_params=embedding_params,
+        backbone_params=all_params - embedding_params,
         head_params=sum(p.numel() for p in head.parameters()),
-        adapter_params=sum(lora.rank * (m.in_features + m.out_features) for m in adapted.values()),
-        embedding_flops=embedding_flops,
-        backbone_flops=linear_flops + attention_flops,
+        adapter_params=blocks * a_block,
+        embedding_flops=token_flops + on_board * block_flops,
+        backbone_flops=blocks * block_flops,
         head_flops=head_flops,
-        lora_backward_flops=_lora_backward_flops(linears, targets, lora.rank, tokens, hidden),
-        full_backward_flops=2 * (linear_flops + attention_flops + head_flops) + embedding_flops,
-        image_bytes=float(patches * projection.weight[0].numel()),  # 8 bits a value
-        lowest_block_saves_flops=_lowest_block_saves_flops(linears, targets, lora.rank, tokens, hidden),
+        lora_backward_flops=lowest + (blocks - 1) * other,
+        full_backward_flops=2 * ((on_board + blocks) * block_flops + head_flops) + token_flops,
+        image_bytes=float(len(preprocess.mean) * preprocess.height * preprocess.width),  # 8 bits a value
+        lowest_block_saves_flops=other - lowest,
+        family=split.backbone.family.name,
     )
 
 
@@ -65,29 +77,51 @@ def _product(rows: int, inner: int, columns: int) -> float:
     return 2.0 * rows * inner * columns
 
 
-def _lowest_block_saves_flops(
-    linears: dict[str, nn.Linear], targets: tuple[str, ...], rank: int, tokens: int, hidden: int
-) -> float:
-    """What the backward pass through the lowest block is less than that through any other."""
-    one = {name: linear for name, linear in linears.items() if name.startswith("0.")}
-    two = one | {f"1.{name.split('.', 1)[1]}": linear for name, linear in one.items()}
-    lowest, both = (_lora_backward_flops(blocks, targets, rank, tokens, hidden) for blocks in (one, two))
-    return both - 2 * lowest
+def _stages(backbone: Backbone) -> dict[str, int]:
+    """When a block computes each of its linear layers, by path."""
+    paths = list(block_linears(backbone))
+    inputs = {p for p in paths if p.rsplit(".", 1)[-1] in backbone.family.attention_inputs}
+    container = next(iter(inputs)).split(".", 1)[0] + "."
+    of_mlp = [path for path in paths if not path.startswith(container)]
+    return {
+        path: _QUERY_KEY_VALUE
+        if path in inputs
+        else _ATTENTION_OUTPUT
+        if path.startswith(container)
+        else _MLP_OUTPUT
+        if path == of_mlp[-1]
+        else _MLP_INPUT
+        for path in paths
+    }
 
 
 def _lora_backward_flops(
-    linears: dict[str, nn.Linear], targets: tuple[str, ...], rank: int, tokens: int, hidden: int
+    linears: dict[str, nn.Linear],
+    stages: dict[str, int],
+    targets: tuple[str, ...],
+    attention_inputs: tuple[str, ...],
+    rank: int,
+    tokens: int,
+    hidden: int,
+    is_lowest: bool,
 ) -> float:
+    """The backward pass of a block; nothing below the lowest block needs a gradient."""
     flops = 0.0
-    layers = {name.split(".", 1)[0] for name in linears}
-    for name, linear in linears.items():
-        layer, target = name.split(".", 1)[0], name.rsplit(".", 1)[-1]
-        input_has_gradient = not (layer == "0" and target in _ATTENTION_INPUTS)
+    first_adapted = min(stages[path] for path in targets)
+    for path, linear in linears.items():
+        input_has_gradient = not is_lowest or stages[path] > first_adapted
         flops += input_has_gradient * _product(tokens, linear.in_features, linear.out_features)
-        if target in targets:
+        if path in targets:
             down = _product(tokens, linear.in_features, rank)
             up = _product(tokens, rank, linear.out_features)
             flops += (1 + input_has_gradient) * down + 2 * up  # weights A and B; inputs of A and B
-    query, key, value = (target in targets for target in _ATTENTION_INPUTS)
-    in_first_layer = query + key + (query or key) + value  # gradients of q, k, scores and v
-    return flops + (4 * (len(layers) - 1) + in_first_layer) * _product(tokens, tokens, hidden)
+    products = 4
+    if is_lowest:
+        made = [any(_is_named(path, name) for path in targets) for name in attention_inputs]
+        query, key, value = made if len(made) == 3 else made * 3  # one linear layer may make all three
+        products = query + key + (query or key) + value  # gradients of q, k, scores and v
+    return flops + products * _product(tokens, tokens, hidden)
+
+
+def _is_named(path: str, name: str) -> bool:
+    return path.rsplit(".", 1)[-1] == name

@@ -3,8 +3,10 @@
 `python -m splitmodel.published` lists the profiles.
 """
 
+from __future__ import annotations
+
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -29,6 +31,7 @@ class Profile:
         lowest_block_saves_flops: what the backward pass of the lowest adapted block does without, because nothing below
             needs a gradient; contained in `lora_backward_flops`.
         image_bytes: one raw image as the model takes it, or as the data has it: bands × pixels × bytes of a value.
+        family: of `splitmodel.families`, which trains the model; empty for one that can only be planned with.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Profile:
     full_backward_flops: float
     lowest_block_saves_flops: float = 0.0
     image_bytes: float = 0.0
+    family: str = ""
 
     @property
     def adapter_bytes(self) -> int:
@@ -70,6 +74,30 @@ class Profile:
         """The backward pass where only the last `adapted_blocks` are adapted, and nothing below is differentiated."""
         whole = self.lora_backward_flops + self.lowest_block_saves_flops
         return self.adapted_share(adapted_blocks) * whole - self.lowest_block_saves_flops
+
+    def cut(self, onboard_blocks: int) -> Profile:
+        """The same model with so many of its blocks on board, behind the embedding.
+
+        Raises:
+            ValueError: The ground would have none.
+        """
+        if not 0 <= onboard_blocks < self.blocks:
+            raise ValueError(
+                f"split.onboard_blocks: found {onboard_blocks}, {self.name} has {self.blocks} blocks; allowed: 0 to "
+                f"{self.blocks - 1}"
+            )
+        share = onboard_blocks / self.blocks
+        moved_params = round(share * self.backbone_params)
+        return replace(
+            self,
+            blocks=self.blocks - onboard_blocks,
+            embedding_params=self.embedding_params + moved_params,
+            backbone_params=self.backbone_params - moved_params,
+            adapter_params=round((1 - share) * self.adapter_params),
+            embedding_flops=self.embedding_flops + share * self.backbone_flops,
+            backbone_flops=(1 - share) * self.backbone_flops,
+            lora_backward_flops=self.truncated_backward_flops(self.blocks - onboard_blocks),
+        )
 
     @property
     def head_bytes(self) -> int:

@@ -62,7 +62,7 @@ class InOnePlace:
         for satellite in range(1, SATELLITES):
             moments = moments + Moments.of(self._pooled(model, satellite))
         self.model = dataclasses.replace(model, head=StandardisedHead.of(model.head, Scaling.of(moments)))
-        add_lora(model.backbone, LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha), seed=seed)
+        add_lora(model.backbone, LoraSettings(**scenario.lora.model_dump()), seed=seed)
         self.adapter = [p for p in model.backbone.parameters() if p.requires_grad]
         self.head = list(self.model.head.parameters())
         self.of_adapter = torch.optim.AdamW(self.adapter, weight_decay=0.0)

@@ -129,7 +129,7 @@ def test_labels_on_the_ground_train_as_one_loop_over_all_images_in_one_place(
     if mode == "lora":
         add_lora(
             model.backbone,
-            LoraSettings(rank=scenario.lora.rank, alpha=scenario.lora.alpha),
+            LoraSettings(**scenario.lora.model_dump()),
             seed=scenario.seed,
         )
     adapter = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]

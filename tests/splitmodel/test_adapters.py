@@ -1,5 +1,6 @@
 """Trained weights leave SkySplit as files that transformers, peft and safetensors read on their own."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,22 +8,22 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModel
 
 from splitmodel.adapters import (
     AdapterError,
     LoraSettings,
     add_lora,
     load_trainable_state,
-    save_adapter,
     trainable_state,
 )
 from splitmodel.export import CardFields, export_final
-from splitmodel.families import FAMILIES
+from splitmodel.families import FAMILIES, ModelInput
+from splitmodel.families.transformer_family import TransformersFamily
 from splitmodel.heads import StandardisedHead
 from splitmodel.parts import SplitModel, load_split
 from splitmodel.scaling import Moments, Scaling
 
+OF_TRANSFORMERS = [name for name, family in FAMILIES.items() if isinstance(family, TransformersFamily)]
 PIXELS = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
@@ -44,26 +45,7 @@ def card(base: Path) -> CardFields:
     )
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
-def test_a_saved_adapter_gives_the_same_hidden_states_in_plain_transformers_and_peft(
-    tiny_models: dict[str, Path], model_type: str, tmp_path: Path
-) -> None:
-    split, adapter = trained(tiny_models[model_type])
-    save_adapter(adapter, tmp_path)
-    arguments = {"mask_ratio": 0.0} if model_type == "vit_mae" else {}
-    base = AutoModel.from_pretrained(tiny_models[model_type], **arguments).eval()
-    outside = PeftModel.from_pretrained(base, tmp_path).eval()
-    call = {"noise": torch.arange(16.0).expand(3, -1)} if model_type == "vit_mae" else {}
-    with torch.no_grad():
-        expected = split.backbone(split.embedding(PIXELS), pooled=False)
-        hidden = outside(pixel_values=PIXELS, **call).last_hidden_state
-        with outside.disable_adapter():
-            plain = outside(pixel_values=PIXELS, **call).last_hidden_state
-    torch.testing.assert_close(hidden, expected, rtol=1e-5, atol=1e-5)
-    assert (plain - hidden).abs().max() > 0.01  # the adapter is not idle
-
-
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", OF_TRANSFORMERS)
 def test_the_code_on_the_model_card_gives_the_split_models_logits(
     tiny_models: dict[str, Path], model_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +59,94 @@ def test_the_code_on_the_model_card_gives_the_split_models_logits(
     names: dict[str, torch.Tensor] = {"pixels": PIXELS}
     exec(code[1], names)
     torch.testing.assert_close(names["logits"], split(PIXELS), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["lora", "head"])
+def test_an_export_of_random_weights_carries_them(
+    tiny_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    split = load_split(tiny_models["vit"], num_labels=3, random_init=True, seed=5)
+    adapter = add_lora(split.backbone, LoraSettings(rank=4)) if mode == "lora" else None
+    for parameter in split.backbone.parameters():
+        if parameter.requires_grad:
+            parameter.data.add_(0.2)
+    arguments = (split.backbone, split.preprocess, adapter, split.head, card(tiny_models["vit"]))
+    export_final(tmp_path / "final", *arguments, with_base=True)
+    code = code_of(tmp_path / "final")
+    assert "ViTModel.from_pretrained('model'" in code
+    monkeypatch.chdir(tmp_path / "final")
+    names: dict[str, torch.Tensor] = {"pixels": PIXELS}
+    exec(code, names)
+    torch.testing.assert_close(names["logits"], split(PIXELS), rtol=1e-4, atol=1e-5)
+
+
+def code_of(directory: Path) -> str:
+    code = re.search(r"```python\n(.*?)```", (directory / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert code
+    return code[1]
+
+
+@pytest.mark.parametrize("family", ["prithvi", "galileo"])
+def test_the_card_of_a_loader_of_our_own_names_bands_and_its_code_gives_the_logits(
+    golden: Path, shared_galileo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    wanted = ModelInput(bands=("Blue", "Green", "Red"), image_size=32)
+    base = shared_galileo
+    if family == "prithvi":
+        base = tmp_path / "prithvi"
+        base.mkdir()
+        weights = load_file(golden / "v2-1frame.safetensors")
+        torch.save(
+            {k.removeprefix("weights."): v for k, v in weights.items() if "weights." in k}, base / "m.pt"
+        )
+        sizes = {
+            "img_size": 32,
+            "patch_size": [1, 8, 8],
+            "embed_dim": 48,
+            "depth": 3,
+            "num_heads": 4,
+            "in_chans": 6,
+        }
+        (base / "config.json").write_text(
+            json.dumps({"architecture": "prithvi_eo_v2", "pretrained_cfg": sizes})
+        )
+    split = load_split(base, num_labels=3, seed=1, wanted=wanted)
+    adapter = add_lora(split.backbone, LoraSettings(rank=4))
+    for parameter in split.backbone.parameters():
+        if parameter.requires_grad:
+            parameter.data.add_(0.1)
+    final = tmp_path / "final"
+    export_final(final, split.backbone, split.preprocess, adapter, split.head, card(base))
+    readme = (final / "README.md").read_text(encoding="utf-8")
+    assert "bands Blue, Green, Red" in readme
+    assert "without SkySplit" not in readme
+    monkeypatch.chdir(final)
+    pixels = torch.randn(2, 3, 32, 32)
+    names: dict[str, torch.Tensor] = {"pixels": pixels}
+    exec(code_of(final), names)
+    torch.testing.assert_close(names["logits"], split(pixels), rtol=1e-4, atol=1e-5)
+
+
+def test_the_card_says_how_images_of_another_size_are_resized(
+    tiny_models: dict[str, Path], galileo_nano: Path, tmp_path: Path
+) -> None:
+    for name, base, says in (
+        ("a", tiny_models["vit"], "resized to 16 × 16 (bilinear, whole image, antialiased)"),
+        ("b", galileo_nano, "images of 64 × 64, never resized"),
+    ):
+        split = load_split(base, num_labels=3)
+        export_final(tmp_path / name, split.backbone, split.preprocess, None, split.head, card(base))
+        assert says in (tmp_path / name / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_adapters_configuration_names_the_base_as_the_card_does(
+    tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
+    split, adapter = trained(tiny_models["vit"])
+    arguments = (split.backbone, split.preprocess, adapter, split.head, card(tiny_models["vit"]))
+    export_final(tmp_path / "final", *arguments)
+    config = json.loads((tmp_path / "final" / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tiny_models["vit"])
 
 
 def test_head_mode_exports_no_adapter_and_its_card_code_runs(
@@ -146,7 +216,7 @@ def test_a_card_that_names_too_few_classes_is_refused(tiny_models: dict[str, Pat
         )
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", ["vit", "data2vec-vision"])
 def test_a_fresh_adapter_is_seeded_changes_nothing_and_is_all_that_trains(
     tiny_models: dict[str, Path], model_type: str
 ) -> None:

@@ -1,12 +1,13 @@
 """Rows of many satellites in one pass against one `peft` pass per satellite."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from splitmodel.adapters import AdapterError, LoraSettings, add_lora, load_trainable_state, trainable_state
-from splitmodel.families import FAMILIES
+from splitmodel.lora_dropout import drop, dropping, row_seeds
 from splitmodel.mixed_adapters import mixed_forward, new_adapter
 from splitmodel.parts import load_backbone, load_embedding
 
@@ -22,7 +23,7 @@ def check(
 ) -> None:
     """Outputs to 1e-5, gradients to 1e-5 of their largest value."""
     backbone = load_backbone(directory).to(dtype)
-    size = backbone.config.image_size
+    size = backbone.image_size[0]
     generator = torch.Generator().manual_seed(0)
     features = load_embedding(directory)(torch.randn(len(of_row), 3, size, size, generator=generator)).to(
         dtype
@@ -61,7 +62,7 @@ def check(
 
 
 @pytest.mark.parametrize("of_row", [INTERLEAVED, GROUPED], ids=["interleaved", "grouped"])
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", ["vit", "dinov2_with_registers", "dinov3_vit", "beit"])
 def test_outputs_and_gradients_equal_separate_passes(
     tiny_models: dict[str, Path], model_type: str, of_row: list[int]
 ) -> None:
@@ -107,10 +108,60 @@ def test_rows_without_adapter_and_adapters_that_do_not_fit_are_refused(tiny_mode
     for rows in ([0], [0, 1], [0, -1]):
         with pytest.raises(AdapterError, match="each of the 2 rows needs one of 1 adapters"):
             mixed_forward(backbone, features, [adapter], rows, SETTINGS)
-    with pytest.raises(AdapterError, match="mixed adapters have no dropout"):
-        mixed_forward(backbone, features, [adapter], [0, 0], LoraSettings(rank=4, dropout=0.1))
     with pytest.raises(AdapterError, match=r"an adapter has no weights '.*k_proj.lora_A.default.weight'"):
         mixed_forward(backbone, features, [adapter], [0, 0], LoraSettings(rank=4, targets=("k_proj",)))
     add_lora(backbone, SETTINGS)
     with pytest.raises(AdapterError, match="adapter of its own"):
         mixed_forward(backbone, features, [adapter], [0, 0], SETTINGS)
+
+
+def test_a_row_drops_the_same_inputs_in_a_mixed_pass_and_in_pefts_own_layers(
+    tiny_models: dict[str, Path],
+) -> None:
+    settings = LoraSettings(rank=4, dropout=0.3)
+    generator = torch.Generator().manual_seed(0)
+    features = load_embedding(tiny_models["vit"])(torch.randn(4, 3, 16, 16, generator=generator))
+    alone, bare = load_backbone(tiny_models["vit"]), load_backbone(tiny_models["vit"])
+    add_lora(alone, settings)
+    adapter = {
+        name: (0.2 * torch.randn(weight.shape, generator=generator)).requires_grad_()
+        for name, weight in trainable_state(alone).items()
+    }
+    load_trainable_state(alone, adapter)
+    seeds = row_seeds((1, 2, 3), 4)
+    assert seeds[:2] == row_seeds((1, 2, 3), 2)
+    undropped = mixed_forward(bare, features, [adapter], [0] * 4, settings)
+    pooled = mixed_forward(bare, features, [adapter], [0] * 4, settings, seeds)
+    with dropping(alone, seeds):
+        expected = alone(features)
+    torch.testing.assert_close(pooled, expected, rtol=1e-5, atol=1e-5)
+    assert (pooled - undropped).abs().max() > 0.01
+    torch.testing.assert_close(alone(features), undropped, rtol=1e-5, atol=1e-5)  # outside nothing is dropped
+    order = [2, 0, 3, 1]  # whatever a row shares a pass with
+    mixed = mixed_forward(
+        bare, features[order], [adapter, adapter], [0, 1, 1, 0], settings, [seeds[row] for row in order]
+    )
+    torch.testing.assert_close(mixed, pooled[order], rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    dropped = drop(torch.ones(50, 400), row_seeds((7,), 50), "layer", 0.25)
+    torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 4 / 3]))
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
+    assert not torch.equal(dropped[0], dropped[1])
+    other = drop(torch.ones(50, 400), row_seeds((7,), 50), "other layer", 0.25)
+    assert not torch.equal(dropped, other)
+
+
+@pytest.mark.parametrize("variant", ["rslora", "dora"])
+@pytest.mark.parametrize("of_row", [INTERLEAVED, GROUPED], ids=["interleaved", "grouped"])
+def test_variants_of_lora_mix_as_peft_computes_them(
+    tiny_models: dict[str, Path], variant: Any, of_row: list[int]
+) -> None:
+    check(tiny_models["vit"], of_row, LoraSettings(rank=4, alpha=8.0, variant=variant), torch.float64)
+    check(
+        tiny_models["beit"],
+        of_row,
+        LoraSettings(rank=2, variant=variant, targets="all-linear"),
+        torch.float64,
+    )

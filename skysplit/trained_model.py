@@ -1,0 +1,56 @@
+"""The model of a scenario, loaded before a run starts: to count what it costs, and to refuse what cannot be trained.
+
+What pulls in torch is imported where it is used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mission.scenario import given_path
+from mission.schema import Model, Scenario
+from splitmodel.shipped import SHIPPED, locate
+
+if TYPE_CHECKING:
+    from splitmodel.adapters import LoraSettings
+    from splitmodel.parts import SplitModel
+
+_LABELS = 10  # of a head that is not trained here
+
+
+def model_of(scenario: Scenario) -> tuple[SplitModel, LoraSettings]:
+    """The scenario's model and the adapters that it gets, as a run would load them.
+
+    Of a model on the hub the architecture alone: its weights need not be downloaded to plan.
+
+    Raises:
+        ValueError: It cannot be trained as the scenario says; the message says what was found and what is allowed.
+    """
+    from splitmodel.adapters import LoraSettings, adapted_layers
+    from splitmodel.families import ModelInput
+    from splitmodel.parts import load_split
+
+    model = scenario.model
+    base = locate(model.name, given_path(model.path, "model.path"))
+    split = load_split(
+        base,
+        num_labels=_LABELS,
+        pooling=model.pooling,
+        random_init=model.random_init or not isinstance(base, Path),
+        seed=scenario.seed,
+        wanted=ModelInput(**model.image_options),
+        onboard_blocks=scenario.split.onboard_blocks,
+    )
+    lora = LoraSettings(**scenario.lora.model_dump())
+    adapted_layers(split.backbone, lora, scenario.training.adapted_blocks)
+    return split, lora
+
+
+def check_model(scenario: Scenario) -> None:
+    """Raise `ValueError` where :func:`model_of` does; a shipped model that is taken as it is needs no look."""
+    plain = Model(name=scenario.model.name, random_init=scenario.model.random_init)
+    cut = scenario.split.onboard_blocks or scenario.training.adapted_blocks
+    as_it_is = scenario.model == plain and scenario.lora.targets == "auto" and not cut
+    if not (as_it_is and scenario.model.name in SHIPPED):
+        model_of(scenario)

@@ -1,0 +1,104 @@
+"""Find the family of a model: our own first, then the entry points `skysplit.families` of installed packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from splitmodel.families.aimv2 import AIMV2
+from splitmodel.families.beit import BEIT
+from splitmodel.families.clip import CLIP
+from splitmodel.families.data2vec import DATA2VEC_VISION
+from splitmodel.families.dinov2 import DINOV2, DINOV2_WITH_REGISTERS
+from splitmodel.families.dinov3 import DINOV3
+from splitmodel.families.galileo import GALILEO
+from splitmodel.families.pixio import PIXIO
+from splitmodel.families.prithvi import PRITHVI
+from splitmodel.families.protocol import Family, ModelLoadError, UnsupportedModelError
+from splitmodel.families.siglip import SIGLIP
+from splitmodel.families.siglip2 import SIGLIP2
+from splitmodel.families.timm_vit import TIMM
+from splitmodel.families.vit import DEIT, IJEPA, MSN, VIT
+from splitmodel.families.vit_mae import MAE
+
+GROUP = "skysplit.families"
+
+FAMILIES: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        VIT,
+        DEIT,
+        DINOV2,
+        DINOV2_WITH_REGISTERS,
+        DINOV3,
+        IJEPA,
+        MAE,
+        MSN,
+        CLIP,
+        SIGLIP,
+        SIGLIP2,
+        AIMV2,
+        BEIT,
+        DATA2VEC_VISION,
+        PIXIO,
+        PRITHVI,
+        GALILEO,
+        TIMM,
+    )
+}
+
+
+@cache
+def families() -> Mapping[str, Family]:
+    """All families by name, ours first.
+
+    Raises:
+        ModelLoadError: One that another package registers cannot be imported, is none, or has a name that is taken.
+    """
+    found = dict(FAMILIES)
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+        family = _loaded(entry)
+        if family.name in found:
+            raise ModelLoadError(
+                f"entry point {GROUP}: {entry.value} is called {family.name!r}, as another family is; "
+                "allowed: a name of its own"
+            )
+        found[family.name] = family
+    return found
+
+
+def family_of(raw: Mapping[str, Any]) -> Family:
+    """The family of a model with this `config.json`.
+
+    Raises:
+        UnsupportedModelError: There is none; it says what was found and which there are.
+        ModelLoadError: See :func:`families`.
+    """
+    for known in (lambda: FAMILIES, families):  # others are not imported for a model of ours
+        for family in known().values():
+            if family.recognises(raw):
+                return family
+    kind = next((key for key in ("model_type", "architecture") if raw.get(key)), None)
+    found = f"{kind} {raw[kind]!r}" if kind else "no model_type in its config.json"
+    raise UnsupportedModelError(
+        f"cannot split this model: {found}; supported: {', '.join(sorted(families()))}"
+    )
+
+
+def _loaded(entry: EntryPoint) -> Family:
+    try:
+        family = entry.load()
+    except Exception as error:  # whatever a package does on import
+        raise ModelLoadError(
+            f"entry point {GROUP}: {entry.value} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if isinstance(family, type) and issubclass(family, Family):
+        family = family()
+    if not isinstance(family, Family):
+        raise ModelLoadError(
+            f"entry point {GROUP}: {entry.value} is a {type(family).__name__}; allowed: a "
+            "splitmodel.families.Family"
+        )
+    return family

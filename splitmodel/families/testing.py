@@ -1,0 +1,271 @@
+"""Prove a family: a test kit for families of our own and of others.
+
+    check_family(directory, load=lambda: AutoModel.from_pretrained(directory).eval(),
+                 hidden=lambda model, pixels: model(pixels).last_hidden_state)
+
+`check_family` raises `AssertionError` where the split model and the whole model, loaded and run without SkySplit, part.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from splitmodel.adapters import (
+    LoraSettings,
+    add_lora,
+    lora_targets,
+    save_adapter,
+    trainable_state,
+)
+from splitmodel.families.protocol import ModelInput
+from splitmodel.mixed_adapters import mixed_forward, without_adapter
+from splitmodel.parts import SplitModel, load_backbone, load_embedding, load_split
+from splitmodel.profile import profile
+
+_LABELS, _ROWS, _STEPS = 3, 4, 3
+_SETTINGS = LoraSettings(rank=2, alpha=4.0)
+
+Load = Callable[[], nn.Module]
+Hidden = Callable[[nn.Module, Tensor], Tensor]
+
+
+def check_family(
+    directory: str | Path,
+    load: Load,
+    hidden: Hidden,
+    *,
+    tolerance: float = 0.0,
+    wanted: ModelInput = ModelInput(),  # noqa: B008  # frozen
+) -> None:
+    """Check a model of a family against the whole model.
+
+    Checked are hidden states, parts that are loaded alone, blocks that run in two places, training steps with LoRA as a
+    run makes them, rows of several satellites in one batch, the counted FLOPs, and an exported adapter.
+
+    Args:
+        directory: A small model, with random weights that are not zero.
+        load: The whole model without SkySplit, a new one every time, in evaluation mode.
+        hidden: Its hidden states after the final norm, shape (B, tokens, hidden), of pixels.
+        tolerance: Of hidden states, absolute; 0 for the same bits.
+        wanted: What images the model shall take.
+
+    Raises:
+        AssertionError: Something differs.
+    """
+    _check_outputs(directory, load, hidden, tolerance, wanted)
+    _check_parts(directory, wanted)
+    _check_training(directory, load, hidden, wanted)
+    _check_mixed_batch(directory, wanted)
+    _check_profile(directory, wanted)
+    _check_cuts(directory, wanted)
+    _check_export(directory, load, hidden, max(tolerance, 1e-5), wanted)
+
+
+def _split(directory: str | Path, wanted: ModelInput, onboard_blocks: int = 0) -> SplitModel:
+    return load_split(directory, num_labels=_LABELS, seed=3, wanted=wanted, onboard_blocks=onboard_blocks)
+
+
+def pixels_of(split: SplitModel, rows: int = _ROWS, seed: int = 0) -> Tensor:
+    """Random preprocessed pixels, shape (rows, C, H, W)."""
+    shape = rows, len(split.preprocess.mean), split.preprocess.height, split.preprocess.width
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _check_outputs(
+    directory: str | Path, load: Load, hidden: Hidden, tolerance: float, wanted: ModelInput
+) -> None:
+    split = _split(directory, wanted)
+    pixels = pixels_of(split)
+    with torch.no_grad():
+        expected = hidden(load(), pixels)
+        found = split.backbone(split.embedding(pixels), pooled=False)
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+    layout = split.backbone.layout
+    assert found.shape[1:] == (layout.tokens, split.config.hidden_size)
+
+
+@torch.no_grad()
+def _check_parts(directory: str | Path, wanted: ModelInput) -> None:
+    split = _split(directory, wanted)
+    embedding, backbone = load_embedding(directory, wanted=wanted), load_backbone(directory, wanted=wanted)
+    pixels = pixels_of(split)
+    features = embedding(pixels)
+    assert torch.equal(features, split.embedding(pixels))
+    expected = split.backbone(features)
+    assert torch.equal(backbone(features), expected)
+    for blocks in range(len(backbone.layers) + 1):
+        assert torch.equal(backbone(backbone.below(features, blocks), first_block=blocks), expected)
+    held = sum(parameter.numel() for parameter in embedding.parameters())
+    assert held < sum(parameter.numel() for parameter in split.backbone.transformer.parameters())
+
+
+def _draw(state: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """An adapter in which B is not zero: with B = 0 the gradient of A would be."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: (0.1 * torch.randn(tensor.shape, generator=generator)).requires_grad_()
+        for name, tensor in state.items()
+    }
+
+
+def _check_training(directory: str | Path, load: Load, hidden: Hidden, wanted: ModelInput) -> None:
+    """A few steps as the ground makes them, against a loop with `peft` on the whole model."""
+    from peft import LoraConfig, get_peft_model
+
+    split = _split(directory, wanted)
+    targets = lora_targets(split.backbone, _SETTINGS)
+    blocks = f"{_blocks_path(split)}."
+    add_lora(split.backbone, _SETTINGS)
+    bare, adapter = without_adapter(split.backbone), _draw(trainable_state(split.backbone), 4)
+    whole = load().requires_grad_(False)
+    names = [
+        name
+        for name, module in whole.named_modules()
+        if isinstance(module, nn.Linear) and name.startswith(blocks) and name.endswith(targets)
+    ]
+    get_peft_model(
+        whole,  # type: ignore[arg-type]
+        LoraConfig(r=_SETTINGS.rank, lora_alpha=int(_SETTINGS.alpha), target_modules=names),
+    )
+    theirs = {f"transformer.{n}": p for n, p in whole.named_parameters() if p.requires_grad}
+    assert theirs.keys() == adapter.keys()
+    with torch.no_grad():
+        for name, parameter in theirs.items():
+            parameter.copy_(adapter[name])
+    head = nn.Linear(split.head.in_features, _LABELS)
+    head.load_state_dict(split.head.state_dict())
+    ours_optimiser = torch.optim.SGD([*adapter.values(), *split.head.parameters()], lr=0.1, momentum=0.9)
+    their_optimiser = torch.optim.SGD([*theirs.values(), *head.parameters()], lr=0.1, momentum=0.9)
+    for step in range(_STEPS):
+        pixels = pixels_of(split, seed=step)
+        labels = torch.arange(_ROWS) % _LABELS
+        ours_optimiser.zero_grad()
+        their_optimiser.zero_grad()
+        features = split.embedding(pixels).detach()  # crosses
+        pooled = mixed_forward(bare, features, [adapter], [0] * _ROWS, _SETTINGS)
+        sent = pooled.detach().requires_grad_()  # crosses
+        loss = F.cross_entropy(split.head(sent), labels)
+        loss.backward()
+        assert sent.grad is not None
+        pooled.backward(sent.grad)
+        expected = F.cross_entropy(head(split.backbone.pooling(hidden(whole, pixels))), labels)
+        expected.backward()
+        torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+        for name, parameter in theirs.items():
+            _assert_same_gradient(adapter[name].grad, parameter.grad, name)
+        _assert_same_gradient(split.head.weight.grad, head.weight.grad, "head")
+        ours_optimiser.step()
+        their_optimiser.step()
+    for name, parameter in theirs.items():
+        torch.testing.assert_close(adapter[name], parameter, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def _assert_same_gradient(found: Tensor | None, wanted: Tensor | None, name: str) -> None:
+    """Equal to 1e-4 of its largest value."""
+    assert found is not None, f"{name}: no gradient"
+    assert wanted is not None, f"{name}: no gradient in the whole model"
+    assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max() + 1e-7, name
+
+
+def _blocks_path(split: SplitModel) -> str:
+    blocks = split.backbone.layers
+    return next(name for name, module in split.backbone.transformer.named_modules() if module is blocks)
+
+
+def _check_mixed_batch(directory: str | Path, wanted: ModelInput) -> None:
+    """Rows of two satellites, each with its own adapter, against a pass for each."""
+    split = _split(directory, wanted)
+    add_lora(split.backbone, _SETTINGS)
+    bare = without_adapter(split.backbone)
+    state = trainable_state(split.backbone)
+    adapters, owners = [_draw(state, seed) for seed in (1, 2)], [0, 1, 1, 0]
+    with torch.no_grad():
+        features = split.embedding(pixels_of(split))
+    mixed_forward(bare, features, adapters, owners, _SETTINGS).sin().sum().backward()
+    for owner, adapter in enumerate(adapters):
+        rows = [row for row, of in enumerate(owners) if of == owner]
+        alone = {name: tensor.detach().clone().requires_grad_() for name, tensor in adapter.items()}
+        mixed_forward(bare, features[rows], [alone], [0] * len(rows), _SETTINGS).sin().sum().backward()
+        for name, tensor in alone.items():
+            _assert_same_gradient(adapter[name].grad, tensor.grad, name)
+
+
+@torch.no_grad()
+def _check_cuts(directory: str | Path, wanted: ModelInput) -> None:
+    """With blocks on board the same comes out, and the adapters are in the others."""
+    whole = _split(directory, wanted)
+    pixels = pixels_of(whole)
+    expected = whole(pixels)
+    for blocks in range(1, len(whole.backbone.layers)):
+        cut = _split(directory, wanted, blocks)
+        alone = load_embedding(directory, wanted=wanted, onboard_blocks=blocks)
+        assert torch.equal(cut.head(cut.backbone(alone(pixels))), expected)
+        assert torch.equal(cut(pixels), expected)
+        add_lora(cut.backbone, _SETTINGS)
+        on_board = list(cut.backbone.layers)[:blocks]
+        assert not any("lora_" in name for block in on_board for name, _ in block.named_parameters())
+    if len(whole.backbone.layers) > 1:
+        _check_profile(directory, wanted, onboard_blocks=1)
+
+
+@torch.enable_grad()
+def _check_profile(directory: str | Path, wanted: ModelInput, onboard_blocks: int = 0) -> None:
+    """Counted costs within 2 % of torch's counter, and bytes that are those of what is trained."""
+    split = _split(directory, wanted, onboard_blocks)
+    costs = profile(split, _SETTINGS)
+    pixels = pixels_of(split, rows=1)
+    with torch.no_grad():
+        features = split.embedding(pixels)
+    assert features.shape[1:] == (costs.tokens, costs.hidden)
+    assert costs.blocks == len(split.backbone.layers) - onboard_blocks
+    _assert_flops(lambda: split.embedding(pixels), costs.embedding_flops, "embedding_flops")
+    _assert_flops(lambda: split.backbone(features), costs.backbone_flops, "backbone_flops")
+    whole = sum(parameter.numel() for parameter in split.backbone.transformer.parameters())
+    assert costs.embedding_params + costs.backbone_params == whole
+    add_lora(split.backbone, _SETTINGS)
+    trained = trainable_state(split.backbone).values()
+    assert costs.adapter_bytes == sum(tensor.nbytes for tensor in trained)
+    with sdpa_kernel(SDPBackend.MATH):
+        total = split.backbone(features).sum()
+    _assert_flops(total.backward, costs.lora_backward_flops, "lora_backward_flops")
+
+
+def _assert_flops(action: Callable[[], object], counted: float, name: str) -> None:
+    # torch counts the products of attention only where it does not fuse them.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        action()
+    measured = counter.get_total_flops()
+    assert abs(counted - measured) <= 0.02 * measured, f"{name}: {counted} counted, torch counts {measured}"
+
+
+def _check_export(
+    directory: str | Path, load: Load, hidden: Hidden, tolerance: float, wanted: ModelInput
+) -> None:
+    """The adapter as a directory of `peft`, on the whole model."""
+    from peft import PeftModel
+
+    split = _split(directory, wanted)
+    adapter = add_lora(split.backbone, _SETTINGS)
+    drawn = _draw(trainable_state(split.backbone), 5)
+    with torch.no_grad():
+        for name, parameter in split.backbone.named_parameters():
+            if name in drawn:
+                parameter.copy_(drawn[name])
+    pixels = pixels_of(split)
+    with torch.no_grad(), tempfile.TemporaryDirectory() as scratch:
+        plain = hidden(load(), pixels)
+        save_adapter(adapter, scratch)
+        whole = load()
+        PeftModel.from_pretrained(whole, scratch)  # type: ignore[arg-type]  # in place
+        adapted = hidden(whole.eval(), pixels)
+        found = split.backbone(split.embedding(pixels), pooled=False)
+    torch.testing.assert_close(found, adapted, rtol=1e-4, atol=tolerance)
+    assert (adapted - plain).abs().max() > 10 * tolerance, "the exported adapter changes nothing"

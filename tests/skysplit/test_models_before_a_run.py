@@ -1,0 +1,130 @@
+"""`skysplit models`, and what is said of a model that cannot be trained: before Flower starts, by every command."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from skysplit.cli import app
+
+RUNNER = CliRunner()
+SMALL = [
+    "--set",
+    "constellation.satellites=2",
+    "--set",
+    "constellation.planes=1",
+    "--set",
+    "constellation.phasing=0",
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import IJepaConfig, IJepaModel
+
+    directory = tmp_path_factory.mktemp("ijepa")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    IJepaModel(IJepaConfig(**sizes, image_size=16, patch_size=4)).save_pretrained(directory)
+    return directory
+
+
+def unknown(directory: Path) -> None:
+    (directory / "config.json").write_text('{"model_type": "swin"}')
+
+
+def without_weights(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+
+
+def of_another_shape(directory: Path) -> None:
+    tensors = load_file(directory / "model.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.ndim == 2)
+    save_file(
+        {**tensors, name: torch.zeros(5, 5)}, directory / "model.safetensors", metadata={"format": "pt"}
+    )
+
+
+def unchanged(directory: Path) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (unknown, {}, "model_type 'swin'; supported:"),
+        (without_weights, {}, "this directory has no weights"),
+        (of_another_shape, {}, "cannot read the weights"),
+        (unchanged, {"model.pooling": "cls"}, "pooling 'cls' is not possible for ijepa; allowed: auto, mean"),
+        (unchanged, {"model.bands": '["B2"]'}, "model.bands: found ['B2'], a ijepa has its own"),
+        (unchanged, {"lora.targets": '["query"]'}, "LoRA target 'query' is no linear layer"),
+    ],
+)
+def test_plan_and_run_refuse_a_model_in_one_sentence_and_leave_nothing_behind(
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    settings: dict[str, str],
+    message: str,
+) -> None:
+    directory = tmp_path / "model"
+    directory.mkdir()
+    for file in whole.iterdir():
+        (directory / file.name).write_bytes(file.read_bytes())
+    change(directory)
+    monkeypatch.setattr("skysplit.simulate.run_app", lambda *_, **__: pytest.fail("Flower was started"))
+    words = [*SMALL, "--set", f"model.path={directory}"]
+    for key, value in settings.items():
+        words += ["--set", f"{key}={value}"]
+    for command in (["plan", "demo"], ["run", "demo", "--out", str(tmp_path / "run")]):
+        done = RUNNER.invoke(app, [*command, *words])
+        said = " ".join((done.output + done.stderr).split())
+        assert done.exit_code == 1, said
+        assert message in said
+        assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_init_refuses_it_as_well_and_writes_nothing(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((whole / "config.json").read_bytes())
+    done = RUNNER.invoke(
+        app,
+        ["init", str(tmp_path / "ours.toml"), "--model", str(tmp_path), "--station", "Kiruna,67.86,20.96"],
+    )
+    assert done.exit_code == 1
+    assert "this directory has no weights" in " ".join((done.output + done.stderr).split())
+    assert not (tmp_path / "ours.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["lora.targets=q_proj"], "allowed: auto, attention, all-linear, or [name, …]"),
+        (["lora.variant=dora", "lora.dropout=0.1"], 'dropout: found 0.1 with variant = "dora", allowed: 0'),
+        (["lora.dropout=1"], "lora.dropout"),
+    ],
+)
+def test_lora_keys_that_cannot_be_are_refused_by_the_scenario(settings: list[str], message: str) -> None:
+    words = [word for setting in settings for word in ("--set", setting)]
+    done = RUNNER.invoke(app, ["plan", "demo", *words])
+    assert done.exit_code == 1
+    assert message in " ".join((done.output + done.stderr).split())
+
+
+def test_models_lists_families_and_sizes_and_says_which_can_only_be_planned() -> None:
+    listed: list[dict[str, Any]] = json.loads(RUNNER.invoke(app, ["models", "--format", "json"]).stdout)
+    families = {entry["name"] for entry in listed if entry["kind"] == "family"}
+    assert {"vit", "dinov3_vit", "clip_vision_model", "prithvi", "galileo"} <= families
+    trainable = {entry["name"]: entry["trainable"] for entry in listed if entry["kind"] == "size"}
+    assert trainable["Prithvi-EO-2.0-300M (T1)"]
+    assert trainable["DINOv3-sat ViT-L/16"]
+    assert not trainable["Clay v1.5 large (256px p8, 10b)"]
+    assert not trainable["TerraMind v1 base (S2)"]
+    table = RUNNER.invoke(app, ["models"]).stdout
+    assert "planned only" in table
+    assert "galileo" in table

@@ -1,0 +1,53 @@
+"""Every family against its whole model, loaded and run without SkySplit, by the kit that third parties use, too."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from splitmodel.families import FAMILIES
+from splitmodel.families.testing import check_family
+from splitmodel.families.transformer_family import TransformersFamily
+
+OF_TRANSFORMERS = [name for name, family in FAMILIES.items() if isinstance(family, TransformersFamily)]
+
+
+def whole_of(model_type: str, directory: Path) -> nn.Module:
+    from transformers import AutoModel
+
+    arguments: dict[str, Any] = {"mask_ratio": 0.0} if model_type == "vit_mae" else {}
+    return AutoModel.from_pretrained(directory, **arguments).eval()
+
+
+def hidden_of(model_type: str, model: Any, pixels: Tensor) -> Tensor:
+    """Hidden states after the final norm, as each model's own documentation gives them."""
+    if model_type == "vit_mae":
+        return model(pixels, noise=torch.arange(16.0).expand(len(pixels), -1)).last_hidden_state
+    if model_type == "siglip2_vision_model":
+        from transformers.models.siglip2.image_processing_pil_siglip2 import convert_image_to_patches
+
+        patches = torch.stack(
+            [
+                torch.from_numpy(convert_image_to_patches(image.numpy(), model.config.patch_size))
+                for image in pixels
+            ]
+        )
+        mask = torch.ones(patches.shape[:2], dtype=torch.int64)
+        shapes = torch.tensor([[4, 4]]).expand(len(pixels), 2)
+        return model(patches, pixel_attention_mask=mask, spatial_shapes=shapes).last_hidden_state
+    hidden = model(pixels).last_hidden_state
+    return model.post_layernorm(hidden) if model_type == "clip_vision_model" else hidden
+
+
+@pytest.mark.parametrize("model_type", OF_TRANSFORMERS)
+def test_a_split_model_computes_trains_and_exports_as_the_whole_one(
+    tiny_models: dict[str, Path], model_type: str
+) -> None:
+    directory = tiny_models[model_type]
+    check_family(
+        directory,
+        load=lambda: whole_of(model_type, directory),
+        hidden=lambda model, pixels: hidden_of(model_type, model, pixels),
+    )
