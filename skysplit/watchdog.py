@@ -36,9 +36,11 @@ def watch(mark: str, pipe: int) -> None:
     runs: list[str] = []
     commands: list[list[str]] = []
     text = b""
-    while launcher_lives(mark):
+    while True:  # what the launcher has said is heard also where it died before this process ran
         if not select.select([pipe], [], [], _LOOK_S)[0]:
-            continue
+            if launcher_lives(mark):
+                continue
+            break
         if not (read := os.read(pipe, 65536)):
             break
         *lines, text = (text + read).split(b"\n")

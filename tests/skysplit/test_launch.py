@@ -36,8 +36,11 @@ signal.signal(signal.SIGTERM, lambda *_: os.fork() and os._exit(0))
 signal.pause()
 """
 LAUNCHER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+for number in (signal.SIGHUP, signal.SIGTERM):  # whoever started these tests may have had them ignored
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from skysplit.processes import Processes
 from skysplit.run_commands import _unwind_on_signals
 _unwind_on_signals()
