@@ -111,7 +111,7 @@ def test_presets_are_written_with_their_sources_and_read_back(ground: str, tmp_p
 def test_options_win_over_presets_and_leave_no_comment_of_theirs(tmp_path: Path) -> None:
     file = tmp_path / "ours.toml"
     shell = ["--satellites", "6", "--planes", "2", "--altitude-km", "600", "--station", "Here,60,20"]
-    words = ["--satellite", "optical-relay", "--ground", "kiruna", "--model", "facebook/dinov2-base"]
+    words = ["--satellite", "optical-relay", "--ground", "kiruna", "--model", "synthetic-vit"]
     done = RUNNER.invoke(app, ["init", str(file), *words, *shell])
     assert done.exit_code == 0, done.stderr
     scenario = load_scenario(str(file))

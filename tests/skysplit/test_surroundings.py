@@ -14,6 +14,7 @@ import pytest
 from flwr.common.config import parse_config_args
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
+from PIL import Image
 
 from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario
 from relay.client import dial
@@ -67,7 +68,10 @@ def test_paths_are_those_of_the_folder_in_which_the_command_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "my images"
-    folder.mkdir()
+    for name, grey in (("dark", 0), ("light", 255)):
+        (folder / name).mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (32, 32), (grey,) * 3).save(folder / name / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     settings = ["data.source=folder", "data.path=my images"]
     resolved, told, directory = run_commands._flight("demo", settings, Path("my runs/first"))
