@@ -4,11 +4,11 @@
     python tests/walk_pages.py docs/tutorial-*.md
 
 A page's blocks run one after another in a clean clone of this repository – what is committed, and nothing else – with
-this environment in place of the one that ``make`` would install. The clone lies in a folder with a space in its name,
-and every proxy variable names a port that nothing listens on, so that a block which reaches for the network or loses a
-path at its space fails here. A block below ``<!-- not run: WHY -->`` is passed over, saying so, and one below
-``<!-- needs Docker -->`` where no Docker engine answers; where one does, it keeps the proxies of this machine, since it
-builds an image. Whatever a page leaves running is ended.
+the packages of this environment in place of those that ``make`` would install. The clone, and the environment in it,
+lie in a folder with a space in its name, and every proxy variable names a port that nothing listens on, so that a
+block which reaches for the network or loses a path at its space fails here. A block below ``<!-- not run: WHY -->``
+is passed over, saying so, and one below ``<!-- needs Docker -->`` where no Docker engine answers; where one does, it
+keeps the proxies of this machine, since it builds an image. Whatever a page leaves running is ended.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import venv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from uuid import uuid4
 
@@ -83,7 +85,7 @@ def walk(page: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="skysplit walk ", ignore_cleanup_errors=True) as folder:
         clone = Path(folder) / "SkySplit"
         subprocess.run(["git", "clone", "-q", "--depth=1", ROOT.as_uri(), clone], check=True)
-        (clone / ".venv").symlink_to(sys.prefix)
+        _make_environment(clone / ".venv")
         environment = _environment(clone)
         try:
             for block in blocks(page.read_text(encoding="utf-8")):
@@ -106,11 +108,27 @@ def walk(page: Path) -> int:
     return 0
 
 
+def _make_environment(folder: Path) -> None:
+    """Make a virtual environment with the packages of this one, and their commands as pip writes them for its path."""
+    venv.create(folder, symlinks=True)
+    paths = {"base": str(folder), "platbase": str(folder)}
+    packages = Path(sysconfig.get_path("purelib", "venv", vars=paths))
+    packages.rmdir()
+    packages.symlink_to(sysconfig.get_path("purelib"))
+    for command in entry_points(group="console_scripts"):
+        script = folder / "bin" / command.name
+        script.write_text(
+            f"#!/bin/sh\n'''exec' \"{folder}/bin/python\" \"$0\" \"$@\"\n' '''\n"
+            f"import sys\nfrom {command.module} import {command.attr.partition('.')[0]}\nsys.exit({command.attr}())\n"
+        )
+        script.chmod(0o755)
+
+
 def _environment(clone: Path) -> Mapping[str, str]:
     """This environment's commands on the clone's code; ``make`` installs nothing, Flower keeps to a home of its own."""
     return os.environ | {
         _MARK: str(uuid4()),
-        "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PATH": f"{clone / '.venv' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": str(clone),
         "MAKEFLAGS": "ENVIRONMENT=",
         "FLWR_HOME": str(clone.parent / "flower"),
