@@ -164,7 +164,12 @@ def fine_tune(
     save(contact_plan, record.directory / "contacts.parquet")
     satellites = constellation.names
     planes = tuple(constellation.plane.tolist())
-    record.note(phase="muster", satellites=satellites, planes=planes, classes=test.classes)
+    record.note(
+        phase="asking the satellites for their data",
+        satellites=satellites,
+        planes=planes,
+        classes=test.classes,
+    )
 
     # The ground segment.
     segment = ground_segment(scenario, model, lora, costs, satellites, run, at_once=at_once)
