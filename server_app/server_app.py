@@ -158,7 +158,7 @@ def fine_tune(
     )
 
     # The orbits.
-    record.note(phase="contact plan")
+    record.note(phase="computing the contact plan")
     constellation = constellation_of(scenario)
     contact_plan = contact_plan_of(scenario, constellation)
     save(contact_plan, record.directory / "contacts.parquet")
