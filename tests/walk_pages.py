@@ -119,7 +119,8 @@ def _make_environment(folder: Path) -> None:
         script = folder / "bin" / command.name
         script.write_text(
             f"#!/bin/sh\n'''exec' \"{folder}/bin/python\" \"$0\" \"$@\"\n' '''\n"
-            f"import sys\nfrom {command.module} import {command.attr.partition('.')[0]}\nsys.exit({command.attr}())\n"
+            f"import sys\nfrom {command.module} import {command.attr.partition('.')[0]}\n"
+            f"if __name__ == '__main__':\n    sys.exit({command.attr}())\n"
         )
         script.chmod(0o755)
 
