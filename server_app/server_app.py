@@ -158,13 +158,18 @@ def fine_tune(
     )
 
     # The orbits.
-    record.note(phase="contact plan")
+    record.note(phase="computing the contact plan")
     constellation = constellation_of(scenario)
     contact_plan = contact_plan_of(scenario, constellation)
     save(contact_plan, record.directory / "contacts.parquet")
     satellites = constellation.names
     planes = tuple(constellation.plane.tolist())
-    record.note(phase="muster", satellites=satellites, planes=planes, classes=test.classes)
+    record.note(
+        phase="asking the satellites for their data",
+        satellites=satellites,
+        planes=planes,
+        classes=test.classes,
+    )
 
     # The ground segment.
     segment = ground_segment(scenario, model, lora, costs, satellites, run, at_once=at_once)

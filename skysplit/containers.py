@@ -35,7 +35,9 @@ def compose_tool() -> list[str]:
         raise ContainerError(
             "found neither `docker compose` nor `docker-compose`; install Docker with Compose"
         )
-    answer = _run(["docker", "info", "--format", "{{.ServerVersion}}"])
+    answer = _run(
+        ["docker", "version", "--format", "{{.Server.Version}}"]
+    )  # `info` fails on its own template
     if answer.returncode:
         raise ContainerError(f"no Docker engine answers: {answer.stderr.strip()}")
     return words

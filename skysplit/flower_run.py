@@ -25,6 +25,7 @@ from mission.first_cause import BACK_END_GONE, cause_of
 from mission.record import read_run
 from skysplit.launch import Launch
 from skysplit.processes import Processes, free_ports, past_proxies, with_log
+from skysplit.ray_workers import worker_environment
 from skysplit.scenario_keys import toml_value
 
 _CONNECTION = "skysplit"
@@ -139,6 +140,7 @@ def flower_environment(home: Path) -> dict[str, str]:
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "RAY_worker_niceness": "0",  # else satellites get what anything else on the machine leaves
         "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', '')}",
+        **worker_environment(),
     }
 
 

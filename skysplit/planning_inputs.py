@@ -6,13 +6,15 @@ What pulls in torch is imported where it is used.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client_app.partitions import shares_of
 from mission.orbits import constellation_of
 from mission.scenario import given_path
-from mission.schema import Scenario
+from mission.schema import Model, Scenario
 from orbit.contact_plan import ContactPlan
 from skysplit.trained_model import model_of
 from splitmodel.published import Profile, published
@@ -34,7 +36,7 @@ def costs_of(scenario: Scenario) -> Profile:
     from splitmodel.profile import profile
 
     model, lora = model_of(scenario)
-    costs = profile(model, lora, name=scenario.model.name)
+    costs = profile(model, lora, name=_name_of(scenario.model))
     if scenario.planning.samples:
         return costs
     images = _train_images(scenario)
@@ -43,6 +45,12 @@ def costs_of(scenario: Scenario) -> Profile:
     if scenario.data.statistics == "model":
         fitted(model.preprocess, images)  # an error now rather than in the run
     return dataclasses.replace(costs, image_bytes=images.typical_bytes())
+
+
+def _name_of(model: Model) -> str:
+    """What the model is called: the folder's name where a path is set, else its name."""
+    folder = given_path(model.path, "model.path")
+    return Path(os.path.abspath(folder)).name if folder else model.name
 
 
 def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:

@@ -16,6 +16,6 @@ def satellites_of(scenario: Scenario, on_progress: Callable[[Mapping[str, Any]],
         mission.scenario.ScenarioError: The orbits cannot be had, or no satellite ever sees a station.
     """
     constellation = constellation_of(scenario)
-    on_progress({"phase": "contact plan"})
+    on_progress({"phase": "computing the contact plan"})
     contact_plan_of(scenario, constellation)
     return constellation.names

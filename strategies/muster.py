@@ -94,7 +94,7 @@ def _ask(
     answers: dict[str, ConfigRecord] = {}
     for reply in replies:
         if reply.has_error():
-            raise FederationError(f"a satellite cannot be mustered: {reply.error.reason}")
+            raise FederationError(f"a satellite could not be asked for its data: {reply.error.reason}")
         answer = reply.content.config_records["config"]
         if answer.get("spare", False):
             continue

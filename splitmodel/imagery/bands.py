@@ -34,7 +34,7 @@ def picked_bands(
         if len(picks) != channels:
             raise BandError(
                 f"data.bands picks {len(picks)} bands, the model takes {_of_model(model, channels)}; "
-                "allowed: one for each, in its order"
+                f"allowed: one for each, in its order{_fewer(model)}"
             )
         asked = [canonical(band) if isinstance(band, str) else "" for band in wanted]
         known = [canonical(band) for band in model]
@@ -43,6 +43,7 @@ def picked_bands(
             if missing:
                 raise BandError(
                     f"data.bands lacks {', '.join(missing)}; the model takes {_of_model(model, channels)}"
+                    f"{_fewer(model)}"
                 )
             return tuple(picks[asked.index(key)] for key in known)
         return picks
@@ -55,7 +56,7 @@ def picked_bands(
             f"found {_of_file(found)}; the model takes {_of_model(model, channels)}"
             + (f", of which {', '.join(missing)} are missing" if any(found) else "")
             + "; name the bands of the files with data.band_names, or pick them by number in the model's order with "
-            f"data.bands = [{', '.join(map(str, range(1, channels + 1)))}]"
+            f"data.bands = [{', '.join(map(str, range(1, channels + 1)))}]{_fewer(model)}"
         )
     if len(found) != channels:
         example = [1] * channels if len(found) == 1 else range(1, channels + 1)
@@ -91,6 +92,15 @@ def _position(found: Sequence[str], band: str | int) -> int:
 def _of_file(found: Sequence[str]) -> str:
     count = f"{len(found)} band{'' if len(found) == 1 else 's'}"
     return f"{count} ({', '.join(name or '?' for name in found)})" if any(found) else f"{count} without names"
+
+
+def _fewer(model: Sequence[str]) -> str:
+    """What else can be set where the model names its bands: it may not need all of them."""
+    return (
+        "; model.bands chooses among the model's bands where its family can (prithvi, galileo)"
+        if model
+        else ""
+    )
 
 
 def _of_model(model: Sequence[str], channels: int) -> str:

@@ -70,7 +70,7 @@ def test_a_simulated_run_ends_with_the_weights_of_the_same_run_in_one_process(
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "flower") in done.stdout
     assert "test accuracy" in done.stdout
-    assert "muster" in done.stderr  # progress, without a terminal
+    assert "asking the satellites for their data" in done.stderr  # progress, without a terminal
     assert read_run(tmp_path / "flower")["state"] == "completed"
     _require_the_weights_of_one_process(tmp_path / "flower", SMALL, grid_of)
 

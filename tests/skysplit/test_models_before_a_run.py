@@ -1,6 +1,7 @@
 """`skysplit models`, and what is said of a model that cannot be trained: before Flower starts, by every command."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,22 @@ def of_another_shape(directory: Path) -> None:
 
 def unchanged(directory: Path) -> None:
     pass
+
+
+@pytest.mark.parametrize(
+    ("path", "cwd"), [("given/my-ijepa", "."), ("my-ijepa/", "given"), (".", "given/my-ijepa")]
+)
+def test_a_plan_is_titled_with_the_folder_of_the_model_that_it_counts(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, cwd: str
+) -> None:
+    directory = tmp_path / "given" / "my-ijepa"
+    shutil.copytree(whole, directory)
+    monkeypatch.chdir(tmp_path / cwd)
+    settings = ["--set", "planning.samples=4", "--set", "horizon_h=6"]
+    done = RUNNER.invoke(app, ["plan", "demo", *SMALL, *settings, "--set", f"model.path={path}"])
+    assert done.exit_code == 0, done.output
+    assert "my-ijepa" in done.stdout
+    assert "synthetic-vit" not in done.stdout
 
 
 @pytest.mark.parametrize(

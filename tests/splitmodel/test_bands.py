@@ -69,6 +69,15 @@ def test_bands_that_do_not_fit_say_what_to_set(
         picked_bands(found, wanted, model, channels)
 
 
+@pytest.mark.parametrize("wanted", [("B02",), ("B02", "B03"), ()])
+def test_a_model_that_names_its_bands_may_be_had_with_fewer_of_them(wanted: tuple[str, ...]) -> None:
+    with pytest.raises(BandError, match=r"; model\.bands chooses among the model's bands"):
+        picked_bands(S2, wanted, ("B02", "B11"), 2)
+    with pytest.raises(BandError) as without_names:
+        picked_bands(S2, wanted, (), 3)
+    assert "model.bands" not in str(without_names.value)
+
+
 def tiles(root: Path, make: Any, count: int = 10, suffix: str = "tif") -> Path:
     for i in range(count):
         path = root / "ab"[i % 2] / f"{i}.{suffix}"
