@@ -2,8 +2,9 @@
 
     shared: `lora` with one adapter and one head on the ground, Dirichlet 0.5, codecs as shipped; mean of the seeds at
         least 89.5 %
-    averaged: the same with a head on each satellite, averaged after every round; without a bar
-    exact: the same with fp32 crossings; shared is at most 0.5 points below
+    token-views: the same with images that cross once, whose tokens the ground turns; at most 0.5 points below
+    averaged: shared with a head on each satellite, averaged after every round; without a bar
+    exact: shared with fp32 crossings; shared is at most 0.5 points below
     per-satellite: an adapter each, averaged, two local epochs; mean at least 86 %
     skewed: shared under Dirichlet 0.1; mean at least 85 %
     head: the backbone frozen; mean at least 84 %
@@ -36,6 +37,7 @@ from server_app.run_totals import read_rounds
 EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
 CASES: dict[str, dict[str, str]] = {
     "shared": {},
+    "token-views": {"training.augment": "token-dihedral"},
     "averaged": {"training.head": "per-satellite"},
     "exact": EXACT,
     "per-satellite": {"training.adapter": "per-satellite", "training.local_epochs": "2"},
@@ -51,7 +53,11 @@ CASES: dict[str, dict[str, str]] = {
 }
 BARS = {"shared": 0.895, "per-satellite": 0.86, "skewed": 0.85, "head": 0.84}
 COSTS_AT_MOST = 0.005
-BESIDE = {"exact": "int8 costs", "downlink": "federation costs"}  # of shared, against these
+COSTS = {  # what the second loses to the first
+    ("exact", "shared"): "int8 costs",
+    ("downlink", "shared"): "federation costs",
+    ("shared", "token-views"): "token views cost",
+}
 
 
 def main() -> int:
@@ -92,9 +98,9 @@ def main() -> int:
                 "met": met,
             }
         )
-    for other, what in BESIDE.items():
-        if {"shared", other} <= means.keys():
-            cost = means[other] - means["shared"]
+    for (whole, cheaper), what in COSTS.items():
+        if {whole, cheaper} <= means.keys():
+            cost = means[whole] - means[cheaper]
             met = cost <= COSTS_AT_MOST
             print(f"{what} {cost:+.2%}   ≤ {COSTS_AT_MOST:.1%} {'met' if met else 'MISSED'}")
             rows.append({"name": what, "cost": cost, "met": met})

@@ -65,7 +65,7 @@ from splitmodel.parts import Embedding, SplitModel, load_embedding, load_split, 
 from splitmodel.preprocess import Preprocess
 from splitmodel.scaling import SplitScaling
 from splitmodel.shipped import locate
-from splitmodel.training import VIEWS
+from splitmodel.training import VIEWS, VIEWS_THAT_CROSS
 
 _THREADS = 1  # satellites share this machine's cores
 
@@ -112,7 +112,7 @@ def statistics(message: Message, context: Context) -> Message:
         return _answer(message, ConfigRecord({"satellite": index, "spare": True}))
     try:
         scenario = briefing.scenario
-        preprocess = _embedding(scenario.model, scenario.seed).preprocess
+        preprocess = _embedding(scenario.model, scenario.split.onboard_blocks, scenario.seed).preprocess
         found = survey(_images(briefing, index, preprocess), preprocess, statistics=True)
     except ValueError as error:
         return _answer(message, ConfigRecord({"satellite": index, "error": str(error)}))
@@ -159,7 +159,8 @@ def train(message: Message, context: Context) -> Message:
     kept = None
     if briefing.keeps_features:
         origin = origin_of(on_board.embedding, scaling.features, briefing.scenario.crossings.features)
-        kept = state.load_kept_features(context, len(on_board.images), VIEWS[training.augment], origin)
+        views = VIEWS_THAT_CROSS[training.augment]
+        kept = state.load_kept_features(context, len(on_board.images), views, origin)
 
     parts = exchanged_parts(head)
     if training.on_ground:
@@ -167,7 +168,7 @@ def train(message: Message, context: Context) -> Message:
         with _link(context, briefing, index) as link:
             crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling)
             if training.labels == "ground":
-                sent = state.load_sent(context, len(on_board.images), VIEWS[training.augment])
+                sent = state.load_sent(context, len(on_board.images), VIEWS_THAT_CROSS[training.augment])
                 send_labelled_features(task, on_board, crossings, sent)
                 state.save_sent(context, sent)
             elif not state.images_are_sent(context):

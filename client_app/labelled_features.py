@@ -23,13 +23,13 @@ def send_labelled_features(
         task: The round.
         on_board: Images and embedding.
         crossings: Of the round.
-        sent: Which images and views the ground has, shape (samples, views); changed in place.
+        sent: Which images and views the ground has, shape (samples, views that cross); changed in place.
     """
     # Where none has been sent, as in a resumed run, all come in the batches of the earlier rounds.
     first = task.number if sent.any() else 1
     places = map(MicroBatch, itertools.count())
     for earlier in range(first, task.number + 1):
-        asked = replace(task, number=earlier).batches(len(on_board.images))
+        asked = replace(task, number=earlier).crossing_batches(len(on_board.images))
         for batch in new_batches(asked, sent, task.training.batch_size):
             place = next(places)
             crossings.send(Kind.FEATURES, place, on_board.features(batch))

@@ -55,7 +55,7 @@ def train_lora_round(
     """
     if progress.finished:
         return
-    batches = task.batches(len(on_board.images))
+    batches = task.crossing_batches(len(on_board.images))
     trainer = (
         _SharedHead(head, crossings)
         if task.training.shares_head
@@ -134,7 +134,7 @@ class _Part:
 
     Attributes:
         place: Which micro-batch it is.
-        images: Its images under their views.
+        images: Its images under the views in which they cross.
         names: Names of the features, shape (B, 16), where the ground keeps them; else ``None``.
         new: Whether the features themselves have to cross, shape (B,).
         features_BTD: Those that have to.

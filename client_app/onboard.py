@@ -28,7 +28,15 @@ from splitmodel import step as split_step
 from splitmodel.imagery import ImageSet
 from splitmodel.kept_states import KeptStates
 from splitmodel.parts import Embedding
-from splitmodel.training import VIEWS, Batch, learning_rate, round_batches, round_seed, view
+from splitmodel.training import (
+    VIEWS,
+    Batch,
+    as_they_cross,
+    learning_rate,
+    round_batches,
+    round_seed,
+    view,
+)
 
 _REHEARSALS = 3
 
@@ -87,6 +95,10 @@ class RoundTask:
             VIEWS[settings.augment],
             round_seed(self.seed, self.satellite, self.number),
         )
+
+    def crossing_batches(self, samples: int) -> list[Batch]:
+        """The same under the views in which they cross, see :func:`splitmodel.training.as_they_cross`."""
+        return as_they_cross(self.batches(samples), self.training.augment)
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of the head in a step of this round."""

@@ -602,8 +602,10 @@ class Training(Table):
         description="end after the round that reaches it on the test images; 0 runs all rounds",
     )
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the run")
-    augment: Literal["none", "dihedral"] = Field(
-        "dihedral", description="dihedral: the eight flips and rotations"
+    augment: Literal["none", "dihedral", "token-dihedral"] = Field(
+        "dihedral",
+        description="dihedral: the eight flips and rotations; token-dihedral: images cross once and the ground turns "
+        "the grid of their tokens (mode lora, or labels on the ground)",
     )
     device: str = Field(
         "auto", min_length=1, description="auto, cpu, cuda, cuda:N, mps: where the backbone runs"
@@ -693,6 +695,15 @@ class Training(Table):
                         f"{key}: found {str(found).lower()} in mode {self.mode}; allowed {str(off).lower()}, except in "
                         "mode onboard-lora"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _turns_tokens_on_the_ground(self) -> Training:
+        if self.augment == "token-dihedral" and not (self.mode == "lora" or self.labels == "ground"):
+            raise ValueError(
+                f'augment: found "token-dihedral" in mode {self.mode} with labels = "{self.labels}"; allowed "none", '
+                '"dihedral", except in mode lora or with labels = "ground", where the ground turns tokens in every step'
+            )
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from mission.quantities import spoken_bytes
 from mission.schema import Scenario
 from server_app.planning import Framing, mission_of, row_bytes_of, workload_of
 from splitmodel.published import Profile
-from splitmodel.training import VIEWS
+from splitmodel.training import VIEWS_THAT_CROSS
 from strategies.workload import Mode
 
 _WORTH_A_WORD = 2.0  # times as many bytes as the images have
@@ -36,12 +36,16 @@ def advice(scenario: Scenario, costs: Profile, samples: Sequence[int], framing: 
         f"({spoken_bytes(features)} against {spoken_bytes(images)})"
     )
     ways = []
-    if training.augment != "none":
-        once = scenario.model_copy(update={"training": training.model_copy(update={"augment": "none"})})
-        size = _features_bytes(once, costs, samples, framing)
-        ways.append(f'training.augment = "none" makes that {spoken_bytes(size)}')
+    if training.augment == "dihedral":
+        less = [] if training.mode == "head" or scenario.split.onboard_blocks else ["token-dihedral"]
+        for augment in (*less, "none"):
+            once = scenario.model_copy(update={"training": training.model_copy(update={"augment": augment})})
+            size = _features_bytes(once, costs, samples, framing)
+            ways.append(f'training.augment = "{augment}" makes that {spoken_bytes(size)}')
     if training.mode == "lora":
-        room = sum(samples) * VIEWS[training.augment] * row_bytes_of(scenario, costs) / _BYTES_PER_GB
+        room = (
+            sum(samples) * VIEWS_THAT_CROSS[training.augment] * row_bytes_of(scenario, costs) / _BYTES_PER_GB
+        )
         if room > scenario.crossings.cache_gb:
             kept = scenario.crossings.model_copy(update={"cache_gb": 1.01 * room})
             size = _features_bytes(scenario.model_copy(update={"crossings": kept}), costs, samples, framing)

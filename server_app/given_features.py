@@ -23,7 +23,8 @@ from server_app.ground import Ground
 from server_app.mixed_batches import own_batches
 from splitmodel import codecs
 from splitmodel.parts import SplitModel
-from splitmodel.training import VIEWS, Batch, new_batches
+from splitmodel.token_views import TokenViews
+from splitmodel.training import VIEWS_THAT_CROSS, Batch, as_they_cross, new_batches
 
 
 @dataclass(eq=False)
@@ -32,8 +33,8 @@ class _Share:
 
     Attributes:
         index: Its position in the constellation.
-        known: Of which images and views the features are here, shape (samples, views).
-        rows: Those, encoded, shape (samples, views, bytes).
+        known: Of which images and views the features are here, shape (samples, views that cross).
+        rows: Those, encoded, shape (samples, views that cross, bytes).
         labels: By image.
         due: What comes next, in order; of each, whether its features are here and its labels are due.
     """
@@ -53,14 +54,22 @@ class GivenFeatures:
         scenario: The resolved scenario.
         row_shape: Tokens and hidden size.
         muster: Knows how what crosses is scaled.
+        token_views: Turn features, where images cross under one view alone.
     """
 
     kind, what = Kind.FEATURES, "features"
 
-    def __init__(self, scenario: Scenario, row_shape: tuple[int, int], muster: Ground) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        row_shape: tuple[int, int],
+        muster: Ground,
+        token_views: TokenViews | None = None,
+    ) -> None:
         self._scenario = scenario
         self._row_shape = row_shape
         self._muster = muster
+        self._token_views = token_views
         self._codec = scenario.crossings.features
         self._classes = 0
         self._shares: dict[str, _Share] = {}
@@ -68,7 +77,7 @@ class GivenFeatures:
 
     def expect(self, model: SplitModel, samples: Mapping[str, int]) -> None:
         """Features of so many images of each satellite, for this model."""
-        views = VIEWS[self._scenario.training.augment]
+        views = VIEWS_THAT_CROSS[self._scenario.training.augment]
         row_bytes = codecs.encoded_bytes((1, *self._row_shape), self._codec)
         self._classes = model.head.out_features
         self._firsts = np.array([0, *accumulate(samples.values())])
@@ -142,10 +151,12 @@ class GivenFeatures:
         return torch.from_numpy(np.concatenate([share.labels for share in self._shares.values()]))
 
     def features(self, batch: Batch) -> Tensor:
-        """Features of a batch, shape (B, tokens, hidden), as they crossed."""
-        rows = np.stack(list(self._rows_of(batch)))
+        """Features of a batch, shape (B, tokens, hidden), as they crossed or turned."""
+        (crossed,) = as_they_cross([batch], self._scenario.training.augment)
+        rows = np.stack(list(self._rows_of(crossed)))
         payload = codecs.from_rows(rows, self._codec, self._row_shape[0] * self._row_shape[1])
-        return self._muster.decoded(Arrived(payload, self._codec, (len(rows), *self._row_shape)))
+        features_BTD = self._muster.decoded(Arrived(payload, self._codec, (len(rows), *self._row_shape)))
+        return features_BTD if self._token_views is None else self._token_views(features_BTD, batch.views)
 
     def _rows_of(self, batch: Batch) -> Iterator[NDArray[np.uint8]]:
         shares = list(self._shares.values())
@@ -156,7 +167,8 @@ class GivenFeatures:
     def _own_batches(self, share: _Share, number: int) -> list[Batch]:
         """The batches of a satellite's own in a round: they say which views are new, and when."""
         scenario = self._scenario
-        return own_batches(scenario.training, scenario.seed, share.index, len(share.known), number)
+        own = own_batches(scenario.training, scenario.seed, share.index, len(share.known), number)
+        return as_they_cross(own, scenario.training.augment)
 
 
 def _next_of(share: _Share) -> str:

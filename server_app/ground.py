@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
 from flwr.app import ArrayRecord
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from relay.frames import parcel_bytes
 from relay.wire import Buffer, Kind, Limits, Manifest
 from server_app.arrivals import Arrivals, Arrived, UnexpectedParcel
 from server_app.backbone import BackboneSteps, Request
+from server_app.mixed_batches import own_batches
 from server_app.scheduling import Forward, StepSequence, Update
 from server_app.shared_head import SharedHead
 from splitmodel import codecs, crossing
@@ -34,7 +36,8 @@ from splitmodel.crossing import EXACT, Crossing
 from splitmodel.heads import StandardisedHead
 from splitmodel.lora_dropout import row_seeds
 from splitmodel.scaling import Moments, Scaling, SplitScaling
-from splitmodel.training import learning_rate, round_seed
+from splitmodel.token_views import TokenViews
+from splitmodel.training import Batch, learning_rate, round_seed
 from strategies.federated import TrainedOnGround
 from strategies.schedule import BatchedStep, Schedule, ScheduledStep
 
@@ -110,6 +113,7 @@ class Ground:
         run: Name of the run, as manifests carry it.
         arrivals: Puts together the features of a step.
         at_once: Satellites that run at the same time, where that is known.
+        token_views: Turn features, where images cross under one view alone.
     """
 
     def __init__(
@@ -120,11 +124,15 @@ class Ground:
         arrivals: Arrivals,
         *,
         at_once: int | None = None,
+        token_views: TokenViews | None = None,
     ) -> None:
         self._steps = steps
         self._scenario = scenario
         self._run = run
         self._arrivals = arrivals
+        self._token_views = token_views
+        self._samples: Mapping[str, int] = {}
+        self._own_batches: dict[str, list[Batch]] = {}  # of this round, by satellite
         self._round = 0  # the muster
         self._seen: dict[str, tuple[Moments, Moments]] = {}  # features and pooled states of the muster
         self._enrolled: dict[str, tuple[int, int]] = {}  # bytes of both, up and back
@@ -151,6 +159,10 @@ class Ground:
     def trains_adapters(self) -> bool:
         """Whether the backbone is trained at all."""
         return self._scenario.training.mode == "lora" and not self._scenario.training.on_ground
+
+    def expect(self, samples: Mapping[str, int]) -> None:
+        """From now on rounds, in which each satellite trains on so many images."""
+        self._samples = samples
 
     def share(self, head: StandardisedHead) -> None:
         """Train this head, in place, with the gradients that satellites send of it."""
@@ -200,6 +212,7 @@ class Ground:
         )
         self._batches = {position: _Batch(steps) for position, steps in enumerate(schedule.batches)}
         self._clients = {satellite: _Client() for satellite in schedule.steps_of}
+        self._own_batches = {}
         if self._shares_adapter:
             self._steps.begin_round(SHARED, training.gradient_delay)
         if self._head is not None:
@@ -303,7 +316,8 @@ class Ground:
         batch, client = self._batches[self._sequence.batch_of(step)], self._clients[satellite]
         if part not in batch.pooled:
             # They stay here while the satellite is suspended.
-            batch.features.setdefault(part, {})[satellite] = self.decoded(arrived)
+            features_BTD = self._under_views(step, part, parts, self.decoded(arrived))
+            batch.features.setdefault(part, {})[satellite] = features_BTD
             self._sequence.add_features(step, part, parts)
             self._compute_due()
         with self._waiting():
@@ -457,6 +471,28 @@ class Ground:
             return ()
         of_round = round_seed(self._scenario.seed, self._positions[step.satellite], self._round)
         return row_seeds((*of_round, step.step, part), rows)
+
+    def _under_views(self, step: ScheduledStep, part: int, parts: int, features_BTD: Tensor) -> Tensor:
+        """Features of a micro-batch under the views that its satellite draws, too, where they cross under one alone.
+
+        Raises:
+            UnexpectedParcel: They are more or fewer than the micro-batch has images.
+        """
+        if self._token_views is None:
+            return features_BTD
+        satellite, number = step
+        if satellite not in self._own_batches:
+            training, position = self._scenario.training, self._positions[satellite]
+            count = self._samples[satellite]
+            self._own_batches[satellite] = own_batches(
+                training, self._scenario.seed, position, count, self._round
+            )
+        views_B = np.array_split(self._own_batches[satellite][number].views, parts)[part]
+        if len(views_B) != len(features_BTD):
+            raise UnexpectedParcel(
+                f"{satellite} sends features of {len(features_BTD)} images in step {number}; allowed: {len(views_B)}"
+            )
+        return self._token_views(features_BTD, views_B)
 
     def _adapter_of(self, satellite: str) -> str:
         return SHARED if self._shares_adapter else satellite

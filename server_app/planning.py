@@ -14,7 +14,7 @@ from relay.wire import DTYPE_BYTES, Kind, encoded_bytes
 from server_app.round_traffic import Framing, RoundTraffic, SentImages, split_bytes
 from splitmodel.crossing import EXACT
 from splitmodel.published import Profile
-from splitmodel.training import VIEWS
+from splitmodel.training import VIEWS_THAT_CROSS
 from strategies.checker import require_feasible
 from strategies.intra_orbit import PlaneOrder, plane_orders
 from strategies.plan import Plan
@@ -282,7 +282,7 @@ def workload_of(
     crossing = traffic.features / images
     if mode is Mode.FEATURES:
         # A frozen backbone sees each image under each view once.
-        again = 1.0 if split.backbone_backward_flops else crossing / split.passes
+        again = 1.0 if split.backbone_backward_flops else traffic.states / images / split.passes
         return dataclasses.replace(
             split,
             c1_bytes=sent.features / images,
@@ -463,6 +463,6 @@ def row_bytes_of(scenario: Scenario, costs: Profile) -> int:
 
 
 def kept_rows(scenario: Scenario, row_bytes: int, images: int) -> int:
-    """How many images, each view counted, the ground keeps the features of."""
+    """How many images, each view that crosses counted, the ground keeps the features of."""
     room = int(scenario.crossings.cache_gb * _BYTES_PER_GB) // (row_bytes + FEATURE_NAME_BYTES)
-    return min(room, images * VIEWS[scenario.training.augment])
+    return min(room, images * VIEWS_THAT_CROSS[scenario.training.augment])

@@ -25,7 +25,7 @@ from relay.wire import (
     transfer_id_of,
 )
 from server_app.feature_cache import shares
-from splitmodel.training import VIEWS, Batch, round_batches, round_seed
+from splitmodel.training import VIEWS, VIEWS_THAT_CROSS, Batch, round_batches, round_seed
 
 # Two-byte numbers, which most rounds and steps take, and a run's name as Flower gives it, of any 64 bits: what a plan
 # counts does not depend on them, so that a seed gives one plan.
@@ -137,8 +137,13 @@ class SentImages:
         self._asks_once = mode != "lora"
         self._names = room > 0
         self._room = shares(room, samples)
-        views = VIEWS[scenario.training.augment]
-        self._since = [np.full((count, views), _NEVER) for count in samples]
+        self._views = VIEWS[scenario.training.augment]
+        # Where nothing is turned on the ground, as in the baselines, all views are of pixels.
+        crossing = (
+            VIEWS_THAT_CROSS[scenario.training.augment] if mode in ("lora", "features") else self._views
+        )
+        self._since = [np.full((count, crossing), _NEVER) for count in samples]
+        self._seen = [np.zeros((count, self._views), bool) for count in samples]  # through a frozen backbone
         self._round = 0
         self._last = RoundTraffic()
 
@@ -151,13 +156,14 @@ class SentImages:
 
     def _of(self, satellite: int, number: int) -> RoundTraffic:
         since, training = self._since[satellite], self._scenario.training
-        count, views = since.shape
+        count, crossing = since.shape
         if not count:
             return RoundTraffic()
         seed = round_seed(self._scenario.seed, satellite, number)
-        batches = round_batches(count, training.batch_size, training.local_epochs, views, seed)
+        batches = round_batches(count, training.batch_size, training.local_epochs, self._views, seed)
         if self._asks_once:
-            return self._asked(since, batches)
+            return self._asked(satellite, batches)
+        batches = [Batch(batch.indices, batch.views % crossing) for batch in batches]
         since[since != _NEVER] = _EARLIER
         per_epoch = len(batches) // training.local_epochs
         epochs = (batches[first : first + per_epoch] for first in range(0, len(batches), per_epoch))
@@ -166,17 +172,23 @@ class SentImages:
             traffic += self._stepped(satellite, mine, epoch * per_epoch)
         return traffic
 
-    def _asked(self, since: NDArray[np.int64], batches: Sequence[Batch]) -> RoundTraffic:
+    def _asked(self, satellite: int, batches: Sequence[Batch]) -> RoundTraffic:
         """All modes but ``lora``: what is new is computed, and asked for, once and in batches."""
-        wanted = np.zeros(since.shape, bool)
+        since, seen = self._since[satellite], self._seen[satellite]
+        wanted = np.zeros(seen.shape, bool)
         for batch in batches:
             wanted[batch.indices, batch.views] = True
-        new = wanted & (since == _NEVER)
+        crosses = wanted if since.shape == seen.shape else wanted.any(axis=1, keepdims=True)
+        new, states = crosses & (since == _NEVER), int((wanted & ~seen).sum())
         since[new] = _EARLIER
-        images = int(new.sum())
-        messages = -(-images // self._scenario.training.batch_size)
+        seen |= wanted
+        images, size = int(new.sum()), self._scenario.training.batch_size
         return RoundTraffic(
-            features=images, feature_messages=messages, states=images, state_messages=messages, satellites=1
+            features=images,
+            feature_messages=-(-images // size),
+            states=states,
+            state_messages=-(-states // size),
+            satellites=1,
         )
 
     def _stepped(self, satellite: int, batches: Sequence[Batch], first: int) -> RoundTraffic:

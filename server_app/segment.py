@@ -20,6 +20,7 @@ from splitmodel.adapters import LoraSettings
 from splitmodel.heads import StandardisedHead
 from splitmodel.parts import SplitModel
 from splitmodel.published import Profile
+from splitmodel.token_views import TokenViews
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,9 @@ class GroundSegment:
         self.steps.busy_s = 0.0  # what it took so far belongs to the start-up
         if isinstance(self.ground, CentralGround):
             self.ground.expect(model, samples)
-        elif self.shares_head:
+            return
+        self.ground.expect(samples)
+        if self.shares_head:
             assert isinstance(model.head, StandardisedHead)
             self.ground.share(model.head)
 
@@ -102,6 +105,7 @@ def ground_segment(
         adapters = (SHARED,)
     elif training.mode == "lora":
         adapters = satellites
+    token_views = TokenViews.of(model) if training.augment == "token-dihedral" else None
     device = choose_device(training.device)
     steps = BackboneSteps(
         model.backbone,
@@ -115,10 +119,10 @@ def ground_segment(
     )
     in_flight = (STEPS_AHEAD + 1) * training.micro_batches
     arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features, pending=2 * in_flight)
-    muster = Ground(steps, scenario, run, arrivals, at_once=at_once)
+    muster = Ground(steps, scenario, run, arrivals, at_once=at_once, token_views=token_views)
     given: GivenImages | GivenFeatures = GivenImages(scenario)
     if training.labels == "ground":
-        given = GivenFeatures(scenario, (costs.tokens, costs.hidden), muster)
+        given = GivenFeatures(scenario, (costs.tokens, costs.hidden), muster, token_views)
     return GroundSegment(
         steps,
         arrivals,

@@ -35,6 +35,11 @@ def cuts(
     resolved = read_scenario(scenario, settings)
     if resolved.training.mode not in ("head", "lora"):
         fail(f"training.mode: found {resolved.training.mode!r}, which splits nothing; allowed: head, lora")
+    if resolved.training.augment == "token-dihedral":
+        fail(
+            'training.augment: found "token-dihedral", which has one place to cut, behind the embedding; allowed: '
+            '"none", "dihedral"'
+        )
     uncut = resolved.model_copy(update={"split": resolved.split.model_copy(update={"onboard_blocks": 0})})
     contacts = planned_contacts(resolved)
     try:

@@ -31,7 +31,9 @@ _ROOM_GB = 1e9  # stands for room for all features
 def costs_of(scenario: Scenario) -> Profile:
     """Sizes of the published model that the scenario plans with, or of its own model and its data's images."""
     if scenario.planning.profile:
-        return published(scenario.planning.profile).cut(scenario.split.onboard_blocks)
+        costs = published(scenario.planning.profile)
+        _require_token_views(scenario, costs)
+        return costs.cut(scenario.split.onboard_blocks)
     from splitmodel.imagery.fitting import fitted
     from splitmodel.profile import profile
 
@@ -51,6 +53,17 @@ def _name_of(model: Model) -> str:
     """What the model is called: the folder's name where a path is set, else its name."""
     folder = given_path(model.path, "model.path")
     return Path(os.path.abspath(folder)).name if folder else model.name
+
+
+def _require_token_views(scenario: Scenario, costs: Profile) -> None:
+    """Refuse token views of a published model whose family, as far as it is known, has none."""
+    if scenario.training.augment != "token-dihedral":
+        return
+    from splitmodel.families import families
+    from splitmodel.token_views import require_token_views
+
+    family = families().get(costs.family)
+    require_token_views(costs.family, family is None or family.token_views, scenario.split.onboard_blocks)
 
 
 def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:

@@ -30,6 +30,7 @@ def model_of(scenario: Scenario) -> tuple[SplitModel, LoraSettings]:
     from splitmodel.adapters import LoraSettings, adapted_layers
     from splitmodel.families import ModelInput
     from splitmodel.parts import load_split
+    from splitmodel.token_views import require_token_views
 
     model = scenario.model
     base = locate(model.name, given_path(model.path, "model.path"))
@@ -44,6 +45,10 @@ def model_of(scenario: Scenario) -> tuple[SplitModel, LoraSettings]:
     )
     lora = LoraSettings(**scenario.lora.model_dump())
     adapted_layers(split.backbone, lora, scenario.training.adapted_blocks)
+    if scenario.training.augment == "token-dihedral":
+        family = split.backbone.family
+        allowed = family.has_token_views(split.config)
+        require_token_views(family.name, allowed, scenario.split.onboard_blocks)
     return split, lora
 
 

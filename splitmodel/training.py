@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-VIEWS = {"none": 1, "dihedral": 8}
+# By what `training.augment` is: views under which an image is trained on, and in how many of them it crosses the split.
+VIEWS = {"none": 1, "dihedral": 8, "token-dihedral": 8}
+VIEWS_THAT_CROSS = {"none": 1, "dihedral": 8, "token-dihedral": 1}
 
 
 class Batch(NamedTuple):
@@ -67,6 +69,11 @@ def round_batches(samples: int, batch_size: int, epochs: int, views: int, seed: 
     return batches
 
 
+def as_they_cross(batches: Sequence[Batch], augment: str) -> list[Batch]:
+    """The same images under the views in which they cross: all as view 0 where the ground turns their tokens."""
+    return [Batch(batch.indices, batch.views % VIEWS_THAT_CROSS[augment]) for batch in batches]
+
+
 def new_batches(batches: Sequence[Batch], known: NDArray[np.bool_], batch_size: int) -> list[Batch]:
     """Images and views of these batches that are not known, each once, in their order, in batches of their own.
 
@@ -92,10 +99,15 @@ def view(images_BCHW: Tensor, views_B: NDArray[np.int64]) -> Tensor:
 
     Images that are not square keep their shape: they are turned by halves alone, so that 2 is as 0 and 3 as 1.
     """
-    turn = 1 if images_BCHW.shape[-1] == images_BCHW.shape[-2] else 2
+    quarters = images_BCHW.shape[-1] == images_BCHW.shape[-2]
     result = torch.empty_like(images_BCHW)
     for number in np.unique(views_B):
         rows = torch.from_numpy(np.flatnonzero(views_B == number))
-        turned = torch.rot90(images_BCHW[rows], turn * (int(number) % 4), dims=(-2, -1))
-        result[rows] = turned.flip(-1) if number >= 4 else turned
+        result[rows] = turned(images_BCHW[rows], int(number), quarters=quarters)
     return result
+
+
+def turned(grids: Tensor, number: int, *, quarters: bool) -> Tensor:
+    """Grids, shape (…, rows, columns), under one view, see :func:`view`; without ``quarters``, by halves alone."""
+    result = torch.rot90(grids, (1 if quarters else 2) * (number % 4), dims=(-2, -1))
+    return result.flip(-1) if number >= 4 else result

@@ -68,7 +68,7 @@ def _of_channels(
         if len(default) != channels:
             raise ModelLoadError(
                 f"preprocessor_config.json: no {key}, and the {len(default)} values of the pretraining do not fit the "
-                f"{channels} channels of the model"
+                f"{channels} channels of the model; allowed: {channels} values, or one number for all"
             )
         return default
     if isinstance(value, int | float):

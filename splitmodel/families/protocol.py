@@ -212,6 +212,10 @@ class Family(ABC):
         """Whether the first token of this model is a class token."""
         return self.class_token
 
+    def has_token_views(self, config: Any) -> bool:
+        """Whether a turned image of this model is its token grid turned, see `token_views`."""
+        return self.token_views
+
     def default_pooling(self, config: Any) -> PoolingKind:
         """What the head of this model sees by default."""
         return self.pooling

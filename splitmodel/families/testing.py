@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ from splitmodel.families.protocol import ModelInput
 from splitmodel.mixed_adapters import mixed_forward, without_adapter
 from splitmodel.parts import SplitModel, load_backbone, load_embedding, load_split
 from splitmodel.profile import profile
+from splitmodel.token_views import TokenViews
+from splitmodel.training import VIEWS, view
 
 _LABELS, _ROWS, _STEPS = 3, 4, 3
 _SETTINGS = LoraSettings(rank=2, alpha=4.0)
@@ -48,7 +51,8 @@ def check_family(
     """Check a model of a family against the whole model.
 
     Checked are hidden states, parts that are loaded alone, blocks that run in two places, training steps with LoRA as a
-    run makes them, rows of several satellites in one batch, the counted FLOPs, and an exported adapter.
+    run makes them, rows of several satellites in one batch, the counted FLOPs, views of tokens where it has
+    them, and an exported adapter.
 
     Args:
         directory: A small model, with random weights that are not zero.
@@ -66,6 +70,7 @@ def check_family(
     _check_mixed_batch(directory, wanted)
     _check_profile(directory, wanted)
     _check_cuts(directory, wanted)
+    _check_token_views(directory, wanted)
     _check_export(directory, load, hidden, max(tolerance, 1e-5), wanted)
 
 
@@ -105,6 +110,25 @@ def _check_parts(directory: str | Path, wanted: ModelInput) -> None:
         assert torch.equal(backbone(backbone.below(features, blocks), first_block=blocks), expected)
     held = sum(parameter.numel() for parameter in embedding.parameters())
     assert held < sum(parameter.numel() for parameter in split.backbone.transformer.parameters())
+
+
+@torch.no_grad()
+def _check_token_views(directory: str | Path, wanted: ModelInput) -> None:
+    """Of an image whose patches are each of one colour, the embedding turns as the pixels do."""
+    split = _split(directory, wanted)
+    if not split.backbone.family.has_token_views(split.config):
+        return
+    layout, preprocess = split.backbone.layout, split.preprocess
+    shape = 1, len(preprocess.mean), layout.rows, layout.columns
+    colours = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    sides = preprocess.height // layout.rows, preprocess.width // layout.columns
+    pixels = colours.repeat_interleave(sides[0], -2).repeat_interleave(sides[1], -1)
+    every = np.arange(VIEWS["token-dihedral"])
+    expected = split.embedding(view(pixels.expand(len(every), -1, -1, -1), every))
+    features = split.embedding(pixels).expand(len(every), -1, -1)
+    found = TokenViews.of(split)(features, every)
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-5)
 
 
 def _draw(state: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:

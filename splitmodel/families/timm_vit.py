@@ -41,6 +41,7 @@ class TimmConfig:
         prefix_tokens: Class and register tokens.
         class_token: Whether the first of them is a class token.
         channels: Of an image.
+        norm_first: Whether a norm stands between positions and the first block.
         architecture, arguments: Of `timm.create_model`.
         raw: The `config.json`.
     """
@@ -52,6 +53,7 @@ class TimmConfig:
     prefix_tokens: int
     class_token: bool
     channels: int
+    norm_first: bool
     architecture: str
     arguments: Mapping[str, Any]
     raw: Mapping[str, Any]
@@ -101,10 +103,15 @@ class TimmViT(Family):
             prefix_tokens=model.num_prefix_tokens,
             class_token=has_class_token,
             channels=model.patch_embed.proj.weight.shape[1],
+            norm_first=not isinstance(model.norm_pre, nn.Identity),
             architecture=architecture,
             arguments=arguments,
             raw=raw,
         )
+
+    def has_token_views(self, config: TimmConfig) -> bool:
+        """Not where a norm follows the positions."""
+        return not config.norm_first
 
     def has_class_token(self, config: TimmConfig) -> bool:
         """As the architecture has it."""

@@ -10,10 +10,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
+from torch import Tensor
 
 from mission.record import RunRecord, read_run
+from mission.schema import Scenario
 from server_app.server_app import fine_tune
+from splitmodel.parts import SplitModel
+from splitmodel.training import view
 from strategies.schedule import Schedule, ScheduledStep
 
 SMALL = {
@@ -38,6 +43,24 @@ def batched(*batches: str, delay: int = 0) -> Schedule:
         counted.update({name: step + 1 for name, step in steps})
         made.append(tuple(steps))
     return Schedule(tuple(made), tuple(max(0, position - delay) for position in range(len(made))))
+
+
+def logits_under_views(scenario: Scenario, model: SplitModel, pixels: Tensor, views: NDArray) -> Tensor:
+    """What a whole ViT in one place says of pixels as they came, with the scenario's augmentation."""
+    pixels = model.preprocess(pixels)
+    if scenario.training.augment == "dihedral":
+        return model(view(pixels, views))
+    with torch.no_grad():
+        features = model.embedding(pixels)
+        transformer: Any = model.backbone.transformer
+        positions = transformer.embeddings.position_embeddings[0, 1:]
+        side = round(len(positions) ** 0.5)
+        for row, number in enumerate(views.tolist()):
+            grid = (features[row, 1:] - positions).unflatten(0, (side, side))
+            grid = torch.rot90(grid, number % 4, dims=(0, 1))
+            grid = grid.flip(1) if number >= 4 else grid
+            features[row, 1:] = grid.flatten(0, 1) + positions
+    return model.head(model.backbone(features))
 
 
 Mission = Callable[..., Path]

@@ -15,7 +15,18 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from small_missions import ALONE, EXACT, SMALL, Mission, interrupted, resumed, rows_as_planned, same, trained
+from small_missions import (
+    ALONE,
+    EXACT,
+    SMALL,
+    Mission,
+    interrupted,
+    logits_under_views,
+    resumed,
+    rows_as_planned,
+    same,
+    trained,
+)
 from torch.nn import functional as F
 
 from client_app.partitions import partition
@@ -32,7 +43,7 @@ from splitmodel.lora_dropout import dropping, row_seeds
 from splitmodel.parts import load_split
 from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import weights_dir
-from splitmodel.training import learning_rate, round_batches, round_seed, view
+from splitmodel.training import learning_rate, round_batches, round_seed
 from strategies.muster import FederationError
 
 
@@ -117,6 +128,7 @@ def test_a_cache_that_is_too_small_changes_nothing_but_the_bytes(
         {"training.head": "shared"},
         {"training.mode": "head", "training.server_optimizer": "fedadam"},
         {"training.adapter": "per-satellite", "training.server_optimizer": "fedavgm"},
+        {"training.augment": "token-dihedral", "training.satellites_per_step": 3},
     ],
 )
 def test_a_resumed_run_ends_as_one_that_was_never_interrupted(
@@ -160,8 +172,18 @@ def test_another_seed_gives_another_result(fly: Mission) -> None:
         {"lora.dropout": 0.2, "lora.targets": "attention", "lora.variant": "rslora"},
         {"lora.variant": "dora"},
         {"split.onboard_blocks": 2},
+        {"training.augment": "token-dihedral", "training.micro_batches": 3},
+        {"training.augment": "token-dihedral", "training.adapter": "per-satellite"},
     ],
-    ids=["per-satellite", "shared", "dropout", "dora", "two blocks on board"],
+    ids=[
+        "per-satellite",
+        "shared",
+        "dropout",
+        "dora",
+        "two blocks on board",
+        "token views",
+        "token views and an adapter of its own",
+    ],
 )
 def test_split_training_in_orbit_equals_unsplit_training_in_one_place(
     fly: Mission, settings: dict[str, Any]
@@ -258,7 +280,7 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
             pixels = images.pixels_BCHW(batch.indices)
             seeds = row_seeds((*round_seed(scenario.seed, 0, number), step, 0), len(batch.indices))
             with dropping(model.backbone, seeds):
-                logits = model(view(model.preprocess(pixels), batch.views))
+                logits = logits_under_views(scenario, model, pixels, batch.views)
             loss = F.cross_entropy(logits, torch.from_numpy(images.labels[batch.indices]))
             loss.backward()
             on_ground.step()
@@ -318,7 +340,14 @@ def _accuracy(model: Any, directory: Path, seed: int) -> float:
     return float((logits.argmax(-1) == torch.from_numpy(test.labels)).float().mean())
 
 
-@pytest.mark.parametrize("mode", [{"training.mode": "head"}, {"training.adapter": "per-satellite"}])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        {"training.mode": "head"},
+        {"training.adapter": "per-satellite"},
+        {"training.adapter": "per-satellite", "training.augment": "token-dihedral"},
+    ],
+)
 def test_satellites_that_do_not_share_an_adapter_give_the_same_result_in_any_order(
     fly: Mission, mode: dict[str, str]
 ) -> None:
@@ -332,6 +361,30 @@ def test_head_mode_crosses_each_image_once(fly: Mission) -> None:
     first = sum(row["downlink_bytes"] + row["isl_bytes"] for row in rows if row["round"] == 1)
     second = sum(row["downlink_bytes"] + row["isl_bytes"] for row in rows if row["round"] == 2)
     assert second < 0.2 * first
+
+
+def test_with_token_views_features_cross_once(fly: Mission) -> None:
+    directory = fly({"training.augment": "token-dihedral", "training.rounds": 3})
+    rows = pq.read_table(directory / "rounds.parquet").to_pylist()
+    first, *later = (
+        sum(row["split_up_bytes"] for row in rows if row["round"] == number) for number in (1, 2, 3)
+    )
+    features = 64 * 25 * 64  # int8 of all images
+    assert first > features
+    assert max(later) < min(first - features, 0.5 * features)  # names and gradients
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"training.mode": "head"},
+        {"training.mode": "downlink"},
+        {"training.mode": "onboard-lora"},
+    ],
+)
+def test_token_views_are_refused_where_no_ground_turns_tokens_in_a_step(overrides: dict[str, str]) -> None:
+    with pytest.raises(ScenarioError, match=r'augment: found "token-dihedral" in mode .*; allowed "none"'):
+        load_scenario("demo", overrides | {"training.augment": "token-dihedral"})
 
 
 def test_fine_tuning_learns_and_flower_s_log_says_so(fly: Mission, caplog: pytest.LogCaptureFixture) -> None:

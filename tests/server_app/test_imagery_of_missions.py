@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def six_bands(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_channels=6,
     )
     ViTModel(config, add_pooling_layer=False).save_pretrained(directory)
+    statistics = {"image_mean": 0.5, "image_std": 0.5}  # the family's are those of three channels
+    (directory / "preprocessor_config.json").write_text(json.dumps(statistics))
     return directory
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_missions import EXACT, SMALL, Mission, rows_as_planned, same, trained
+from small_missions import EXACT, SMALL, Mission, logits_under_views, rows_as_planned, same, trained
 from torch.nn import functional as F
 
 from client_app.partitions import partition
@@ -23,7 +23,7 @@ from splitmodel.imagery import ImageSet, open_imagery
 from splitmodel.parts import load_split
 from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import weights_dir
-from splitmodel.training import Batch, learning_rate, round_batches, round_seed, steps_per_round, view
+from splitmodel.training import Batch, learning_rate, round_batches, round_seed, steps_per_round
 from strategies.schedule import BatchedStep, Schedule, ScheduledStep
 from strategies.workload import Mode
 
@@ -114,8 +114,8 @@ class InOnePlace:
         for name, step in batch:
             images = self.images[names.index(name)]
             one = self._batch(number, names.index(name), step)
-            pixels = view(self.model.preprocess(images.pixels_BCHW(one.indices)), one.views)
-            logits.append(self.model(pixels))
+            pixels = images.pixels_BCHW(one.indices)
+            logits.append(logits_under_views(self.scenario, self.model, pixels, one.views))
             labels.append(torch.from_numpy(images.labels[one.indices]))
         return F.cross_entropy(torch.cat(logits), torch.cat(labels))
 
@@ -143,20 +143,24 @@ def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     return max(float((one[name] - other[name]).norm() / other[name].norm()) for name in other)
 
 
+@pytest.mark.parametrize("augment", ["dihedral", "token-dihedral"])
 @pytest.mark.parametrize("micro_batches", [1, 3])
 @pytest.mark.parametrize("delay", [0, 1, 2])
 @pytest.mark.parametrize("members", [1, 3, SATELLITES])
 def test_joint_and_delayed_steps_in_orbit_equal_a_plain_loop_in_one_place(
-    fly: Mission, monkeypatch: pytest.MonkeyPatch, members: int, delay: int, micro_batches: int
+    fly: Mission, monkeypatch: pytest.MonkeyPatch, members: int, delay: int, micro_batches: int, augment: str
 ) -> None:
     """Weights after two rounds, no codec, for a schedule that is none of the planner's."""
     if micro_batches > 1 and (members, delay) != (3, 1):
         pytest.skip("one case of micro-batches is enough")
+    if augment == "token-dihedral" and (members, delay, micro_batches) not in ((3, 1, 3), (SATELLITES, 0, 1)):
+        pytest.skip("two cases of token views are enough")
     settings = EXACT | {
         "training.head": "shared",
         "training.satellites_per_step": members,
         "training.gradient_delay": delay,
         "training.micro_batches": micro_batches,
+        "training.augment": augment,
     }
     whole = InOnePlace(load_scenario("demo", SMALL | settings))
     schedule = joint_schedule(whole.steps, members, delay)
@@ -170,11 +174,18 @@ def test_joint_and_delayed_steps_in_orbit_equal_a_plain_loop_in_one_place(
 
 
 def test_the_plain_loop_tells_schedules_apart() -> None:
-    """Else the test above would prove nothing of order, membership and delay."""
+    """Else the test above would prove nothing of order, membership, delay and views."""
     settings = EXACT | {"training.head": "shared"}
     found = []
-    for members, delay in ((1, 0), (3, 0), (SATELLITES, 0), (3, 1), (3, 2)):
-        whole = InOnePlace(load_scenario("demo", SMALL | settings))
+    for members, delay, augment in (
+        (1, 0, "dihedral"),
+        (3, 0, "dihedral"),
+        (SATELLITES, 0, "dihedral"),
+        (3, 1, "dihedral"),
+        (3, 2, "dihedral"),
+        (3, 1, "token-dihedral"),
+    ):
+        whole = InOnePlace(load_scenario("demo", SMALL | settings | {"training.augment": augment}))
         whole.train(joint_schedule(whole.steps, members, delay))
         found.append(whole.weights())
     for index, one in enumerate(found):

@@ -85,6 +85,21 @@ MODES = {
     "lora, nothing kept": {"crossings.cache_gb": 0.0},
     "lora, two epochs in a round": {"training.local_epochs": 2, "training.augment": "none"},
     "lora, room for some": {"crossings.cache_gb": 30 * 1100 / 1e9, "training.augment": "none"},
+    "lora, token views": {"training.augment": "token-dihedral"},
+    "lora, token views, room for some": {
+        "training.augment": "token-dihedral",
+        "crossings.cache_gb": 30 * 1100 / 1e9,
+    },
+    "lora, token views, two epochs in a round": {
+        "training.augment": "token-dihedral",
+        "training.local_epochs": 2,
+        "training.adapter": "per-satellite",
+    },
+    "labels on the ground, frozen, token views": {
+        "training.labels": "ground",
+        "training.augment": "token-dihedral",
+        "training.mode": "head",
+    },
     "lora, micro-batches": {"training.micro_batches": 2, "training.head": "shared"},
     "lora, exact": {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"},
     "head": {"training.mode": "head"},

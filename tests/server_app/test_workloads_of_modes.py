@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from small_missions import SMALL
 
 from mission.orbits import constellation_of, contact_plan_of
+from mission.quantities import spoken_bytes
 from mission.scenario import ScenarioError, load_scenario
-from server_app.planning import RoundPlanner, mode_of, workload_of
+from server_app.advice import advice
+from server_app.planning import Framing, RoundPlanner, mission_of, mode_of, workload_of
 from splitmodel.published import Profile
 from strategies.plan import Kind
 from strategies.workload import Mode
@@ -46,6 +50,34 @@ def test_a_frozen_backbone_with_labels_on_the_ground_sees_an_image_under_a_view_
     later = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES, all_kept=True)
     assert first.passes * first.ground_flops == pytest.approx(FORWARD + 5 * HEAD)
     assert later.passes * later.ground_flops == pytest.approx(5 * HEAD)
+
+
+def test_with_token_views_features_cross_once_and_a_frozen_backbone_still_sees_every_view() -> None:
+    settings = {"training.labels": "ground", "training.mode": "head", "training.local_epochs": 5}
+    first = {}
+    for augment in ("none", "dihedral", "token-dihedral"):
+        scenario = load_scenario("demo", SMALL | settings | {"training.augment": augment})
+        first[augment] = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES)
+    once, true, token = first["none"], first["dihedral"], first["token-dihedral"]
+    assert token.c1_bytes == once.c1_bytes < 0.4 * true.c1_bytes
+    assert token.embedding_flops == once.embedding_flops
+    assert token.ground_flops == pytest.approx(true.ground_flops)
+    assert token.ground_flops > 2 * once.ground_flops
+
+
+def test_who_is_warned_of_bytes_hears_of_token_views_and_what_they_save() -> None:
+    scenario = load_scenario("demo", SMALL | {"training.rounds": 20})
+    small = dataclasses.replace(COSTS, image_bytes=50.0)
+    (said,) = advice(scenario, small, SAMPLES, Framing())
+    turned = scenario.model_copy(
+        update={"training": scenario.training.model_copy(update={"augment": "token-dihedral"})}
+    )
+    rounds = mission_of(turned, small, SAMPLES, Mode.LORA)
+    size = spoken_bytes(sum(one.c1_bytes for one in rounds) * sum(SAMPLES))
+    assert f'training.augment = "token-dihedral" makes that {size}' in said
+    assert "token-dihedral" not in " ".join(advice(turned, small, SAMPLES, Framing()))
+    on_board = scenario.model_copy(update={"training": scenario.training.model_copy(update={"mode": "head"})})
+    assert "token-dihedral" not in " ".join(advice(on_board, small, SAMPLES, Framing()))
 
 
 def test_a_head_on_board_costs_the_whole_model_once_per_image_and_view() -> None:

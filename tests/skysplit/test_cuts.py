@@ -55,6 +55,22 @@ def test_a_cut_that_cannot_be_is_refused() -> None:
         (["plan", "demo", *SMALL, "--set", "split.onboard_blocks=4"], "split.onboard_blocks: found 4"),
         (["cuts", "demo", "--set", "training.mode=downlink"], "found 'downlink', which splits nothing"),
         (
+            [
+                "plan",
+                "demo",
+                *SMALL,
+                "--set",
+                "split.onboard_blocks=1",
+                "--set",
+                "training.augment=token-dihedral",
+            ],
+            'training.augment: found "token-dihedral" with split.onboard_blocks = 1',
+        ),
+        (
+            ["cuts", "demo", *SMALL, "--set", "training.augment=token-dihedral"],
+            'training.augment: found "token-dihedral", which has one place to cut',
+        ),
+        (
             ["plan", "demo", "--set", "training.mode=downlink", "--set", "split.onboard_blocks=1"],
             "split.onboard_blocks: found 1 in mode downlink",
         ),

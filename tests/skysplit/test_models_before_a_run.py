@@ -50,6 +50,13 @@ def of_another_shape(directory: Path) -> None:
     )
 
 
+def a_clip(directory: Path) -> None:
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    CLIPVisionModel(CLIPVisionConfig(**sizes, image_size=16, patch_size=4)).save_pretrained(directory)
+
+
 def unchanged(directory: Path) -> None:
     pass
 
@@ -79,6 +86,21 @@ def test_a_plan_is_titled_with_the_folder_of_the_model_that_it_counts(
         (unchanged, {"model.pooling": "cls"}, "pooling 'cls' is not possible for ijepa; allowed: auto, mean"),
         (unchanged, {"model.bands": '["B2"]'}, "model.bands: found ['B2'], a ijepa has its own"),
         (unchanged, {"lora.targets": '["query"]'}, "LoRA target 'query' is no linear layer"),
+        (
+            a_clip,
+            {"training.augment": "token-dihedral"},
+            'training.augment: found "token-dihedral" with a model of family clip_vision_model, whose positions',
+        ),
+        (
+            unchanged,
+            {"training.augment": "token-dihedral", "split.onboard_blocks": "1"},
+            'training.augment: found "token-dihedral" with split.onboard_blocks = 1',
+        ),
+        (
+            unchanged,
+            {"training.augment": "token-dihedral", "training.mode": "head"},
+            'augment: found "token-dihedral" in mode head with labels = "on-board"; allowed "none", "dihedral"',
+        ),
     ],
 )
 def test_plan_and_run_refuse_a_model_in_one_sentence_and_leave_nothing_behind(
