@@ -10,6 +10,7 @@ from typing import Any, Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mission.plain_text import plain
+from mission.quantities import spoken_time
 from skysplit.terminal import Terminal
 
 _QUIET_S = 60.0  # without a terminal: after so long a silence it is said who is awaited
@@ -56,7 +57,7 @@ class RunProgress:
         phase = plain(run.get("phase", "starting Flower"))
         latest: Mapping[str, Any] = run.get("progress", {})
         detail = plain(
-            f"accuracy {100 * latest['test_accuracy']:.1f} %, mission time {latest['mission_time_s'] / 3600:.2f} h, "
+            f"accuracy {100 * latest['test_accuracy']:.1f} %, mission time {spoken_time(latest['mission_time_s'])}, "
             f"{latest['window']}"
             if latest
             else ""

@@ -17,6 +17,7 @@ import typer
 from click.core import ParameterSource
 
 from mission.plain_text import plain
+from mission.quantities import spoken_time
 from mission.record import make_run_directory, read_run, scenario_of, settle, unfinished_run, write_text
 from mission.run_lock import RunBusyError, owner_of
 from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario, scenario_path
@@ -231,8 +232,8 @@ def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
     console.print(
         f"test accuracy {100 * result['test_accuracy']:.1f} %"
         f" (before fine-tuning {100 * result['initial_test_accuracy']:.1f} %),"
-        f" mission time {result['mission_time_s'] / 3600:.2f} h,"
-        f" wall time {result['wall_time_s']:.0f} s"
+        f" mission time {spoken_time(result['mission_time_s'])},"
+        f" wall time {spoken_time(result['wall_time_s'])}"
     )
     console.print(f"run directory: {directory}")
     if not (directory / "report.html").exists():
