@@ -26,7 +26,9 @@ def cuts(
     scenario: ScenarioArgument,
     settings: SetOption = None,
     at: Annotated[float, typer.Option(min=0.0, help="Start of the round, seconds of mission time.")] = 0.0,
-    output: Annotated[TextFormat, typer.Option("--format")] = TextFormat.TABLE,
+    output: Annotated[
+        TextFormat, typer.Option("--format", help="How the answer is printed.")
+    ] = TextFormat.TABLE,
 ) -> None:
     """For every place to cut the model: what crosses, what is computed and held on board, how long a round takes.
 
