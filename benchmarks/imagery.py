@@ -1,4 +1,4 @@
-"""What a satellite holds of a data set of a gigabyte that a hundred of them share.
+"""Measure the memory that a satellite needs for its share of a 1 GB data set that 100 satellites divide.
 
     python -m benchmarks.imagery [--gigabytes 1] [--satellites 100]
 

@@ -1,4 +1,4 @@
-"""Who owns a run directory: a locked file with process and host, which the operating system unlocks when they die.
+"""Lock a run directory with a file that names process and host; the operating system unlocks it when the process dies.
 
 ``.launch.lock`` belongs to the command that runs a mission, ``.run.lock`` to the process that records it.
 """

@@ -359,7 +359,7 @@ class Model(Table):
 
     @property
     def image_options(self) -> dict[str, Any]:
-        """What images the model shall take, by key."""
+        """Return the keys that choose the model's input images, as arguments of ``splitmodel.families.ModelInput``."""
         return self.model_dump(include={"bands", "image_size", "patch_size", "frames"})
 
 
@@ -456,7 +456,7 @@ class Data(Table):
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How files are read, as ``splitmodel.imagery.Reading`` takes it."""
+        """Return the keys that say how to read the files, as arguments of ``splitmodel.imagery.Reading``."""
         pairs = (entry.partition("=") for entry in self.sensor_bands)
         return {
             "bands": self.bands,

@@ -1,4 +1,4 @@
-"""Whether the relay of this machine serves: `python -m relay.health NODE.json` exits 0, as health checks want it.
+"""Check the health of this machine's relay: `python -m relay.health NODE.json` exits 0 if it serves.
 
 The question is that of the gRPC health protocol, asked over the relay's own socket. A check every few seconds must cost
 next to nothing, and to import a gRPC library takes many times as long as to ask: so the frames of HTTP/2 (RFC 9113) are

@@ -463,6 +463,6 @@ def row_bytes_of(scenario: Scenario, costs: Profile) -> int:
 
 
 def kept_rows(scenario: Scenario, row_bytes: int, images: int) -> int:
-    """How many images, each view that crosses counted, the ground keeps the features of."""
+    """Return how many feature rows, one per image and view that crosses, fit in the ground's cache."""
     room = int(scenario.crossings.cache_gb * _BYTES_PER_GB) // (row_bytes + FEATURE_NAME_BYTES)
     return min(room, images * VIEWS_THAT_CROSS[scenario.training.augment])

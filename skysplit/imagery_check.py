@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mission.orbits import constellation_of
 from mission.scenario import given_path
 from mission.schema import Data, Scenario
+
+if TYPE_CHECKING:
+    from splitmodel.imagery import Imagery
+
+
+def imagery_of(scenario: Scenario) -> Imagery:
+    """Open the scenario's imagery; raise `ImageryError` where it cannot be read."""
+    from splitmodel.imagery import Reading, open_imagery
+
+    data = scenario.data
+    return open_imagery(
+        data.source,
+        given_path(data.path, "data.path"),
+        seed=scenario.seed,
+        train_samples=data.train_samples,
+        test_samples=data.test_samples,
+        reading=Reading(**data.reading),
+    )
 
 
 def check_imagery(scenario: Scenario) -> None:
@@ -20,19 +40,12 @@ def check_imagery(scenario: Scenario) -> None:
         return
     from client_app.partitions import shares_of
     from splitmodel.families import ModelInput
-    from splitmodel.imagery import ImageryError, Reading, open_imagery
+    from splitmodel.imagery import ImageryError
     from splitmodel.imagery.fitting import fitted
     from splitmodel.parts import load_embedding
     from splitmodel.shipped import locate
 
-    imagery = open_imagery(
-        data.source,
-        given_path(data.path, "data.path"),
-        seed=scenario.seed,
-        train_samples=data.train_samples,
-        test_samples=data.test_samples,
-        reading=Reading(**data.reading),
-    )
+    imagery = imagery_of(scenario)
     if len(imagery.train.classes) < 2:
         found = ", ".join(imagery.train.classes)
         raise ImageryError(f"{imagery.train.source.where}: holds one class, {found}; allowed: two or more")

@@ -16,13 +16,14 @@ from mission.orbits import constellation_of
 from mission.scenario import given_path
 from mission.schema import Model, Scenario
 from orbit.contact_plan import ContactPlan
+from skysplit.imagery_check import imagery_of
 from skysplit.trained_model import model_of
 from splitmodel.published import Profile, published
 from strategies.mission_totals import Case
 from strategies.workload import Mode, Workload
 
 if TYPE_CHECKING:
-    from splitmodel.imagery import ImageSet
+    pass
 
 _LAST_PART = 4  # of the blocks are adapted where back-propagation on board is truncated: a quarter
 _ROOM_GB = 1e9  # stands for room for all features
@@ -41,7 +42,7 @@ def costs_of(scenario: Scenario) -> Profile:
     costs = profile(model, lora, name=_name_of(scenario.model))
     if scenario.planning.samples:
         return costs
-    images = _train_images(scenario)
+    images = imagery_of(scenario).train
     images.targets.require_trainable(images.source.where)
     images = images.for_model(model.preprocess)
     if scenario.data.statistics == "model":
@@ -73,26 +74,12 @@ def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:
     constellation = constellation_of(scenario)
     shares = shares_of(
         scenario.data,
-        _train_images(scenario),
+        imagery_of(scenario).train,
         constellation.plane.tolist(),
         constellation.names,
         scenario.seed,
     )
     return [len(share) for share in shares]
-
-
-def _train_images(scenario: Scenario) -> ImageSet:
-    from splitmodel.imagery import Reading, open_imagery
-
-    data = scenario.data
-    return open_imagery(
-        data.source,
-        given_path(data.path, "data.path"),
-        seed=scenario.seed,
-        train_samples=data.train_samples,
-        test_samples=data.test_samples,
-        reading=Reading(**data.reading),
-    ).train
 
 
 def compared(

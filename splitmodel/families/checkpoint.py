@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from splitmodel.families.protocol import ModelLoadError
@@ -198,6 +199,16 @@ def fill(model: torch.nn.Module, state: Mapping[str, Tensor], location: str, wha
                 f"config.json describes takes {tuple(tensor.shape)}"
             )
     model.load_state_dict({name: state[name].to(tensor.dtype) for name, tensor in wanted.items()})
+
+
+def write_weights(state: Mapping[str, Tensor], directory: Path) -> None:
+    """Write a model's weights into a new directory, as `transformers` and timm name the file."""
+    directory.mkdir(parents=True)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in state.items()},
+        directory / "model.safetensors",
+        metadata={"format": "pt"},
+    )
 
 
 def first_line(error: Exception) -> str:

@@ -16,11 +16,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from splitmodel.families.bands import resolve_bands
-from splitmodel.families.checkpoint import Checkpoint, fill
+from splitmodel.families.checkpoint import Checkpoint, fill, write_weights
 from splitmodel.families.plain_transformer import Block, SeparateAttention, initialise, sine_cosine
 from splitmodel.families.protocol import (
     Acquisition,
@@ -339,12 +338,7 @@ class Galileo(Family):
         self, model: nn.Module, config: GalileoConfig, state: Mapping[str, Tensor], directory: Path
     ) -> None:
         """The weights of these bands, under the keys of the original."""
-        directory.mkdir(parents=True)
-        save_file(
-            {name: tensor.contiguous() for name, tensor in state.items()},
-            directory / "model.safetensors",
-            metadata={"format": "pt"},
-        )
+        write_weights(state, directory)
         raw = {
             **config.raw,
             "bands": list(config.bands),

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from splitmodel.families.checkpoint import Checkpoint, fill
+from splitmodel.families.checkpoint import Checkpoint, fill, write_weights
 from splitmodel.families.protocol import (
     IMAGENET,
     Family,
@@ -160,12 +159,7 @@ class TimmViT(Family):
         self, model: nn.Module, config: TimmConfig, state: Mapping[str, Tensor], directory: Path
     ) -> None:
         """As timm writes a directory."""
-        directory.mkdir(parents=True)
-        save_file(
-            {name: tensor.contiguous() for name, tensor in state.items()},
-            directory / "model.safetensors",
-            metadata={"format": "pt"},
-        )
+        write_weights(state, directory)
         raw = {**config.raw, "num_classes": 0, "model_args": dict(config.arguments)}
         (directory / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
 
