@@ -3,7 +3,7 @@
 Its steps are those of split training, as many and as large, but for two things: each mixes the images of all
 satellites, and of what crosses only features are encoded. The first pass of a round in which something comes takes the
 images in the order in which they are planned to come, as it begins before all are there; others mix all by chance.
-The muster is that of split training, so that the head starts alike.
+The enrolment is that of split training, so that the head starts alike.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CentralGround:
     """The ground's side of a run in which nobody answers it: mode ``downlink``, or labels on the ground.
 
     Args:
-        muster: Answers what satellites send before training.
+        enrolment: Answers what satellites send before training.
         steps: The backbone's training steps, with one adapter, or with none where the backbone stays frozen.
         scenario: The resolved scenario.
         run: Name of the run, as manifests carry it.
@@ -49,13 +49,13 @@ class CentralGround:
 
     def __init__(
         self,
-        muster: Ground,
+        enrolment: Ground,
         steps: BackboneSteps,
         scenario: Scenario,
         run: str,
         given: GivenImages | GivenFeatures,
     ) -> None:
-        self._muster = muster
+        self._enrolment = enrolment
         self._steps = steps
         self._scenario = scenario
         self._run = run
@@ -101,7 +101,7 @@ class CentralGround:
             UnexpectedParcel: It belongs to another round, or is nothing that can be trained on.
         """
         if self._round == 0:
-            return await self._muster.handle(satellite, manifest, payload)
+            return await self._enrolment.handle(satellite, manifest, payload)
         if manifest.round != self._round or manifest.kind not in (self._given.kind, Kind.LABELS):
             raise UnexpectedParcel(
                 f"{satellite} sends {manifest.kind.name} of round {manifest.round}; allowed: {self._given.what} and "

@@ -53,7 +53,7 @@ class GivenFeatures:
     Args:
         scenario: The resolved scenario.
         row_shape: Tokens and hidden size.
-        muster: Knows how what crosses is scaled.
+        enrolment: Knows how what crosses is scaled.
         token_views: Turn features, where images cross under one view alone.
     """
 
@@ -63,12 +63,12 @@ class GivenFeatures:
         self,
         scenario: Scenario,
         row_shape: tuple[int, int],
-        muster: Ground,
+        enrolment: Ground,
         token_views: TokenViews | None = None,
     ) -> None:
         self._scenario = scenario
         self._row_shape = row_shape
-        self._muster = muster
+        self._enrolment = enrolment
         self._token_views = token_views
         self._codec = scenario.crossings.features
         self._classes = 0
@@ -155,7 +155,7 @@ class GivenFeatures:
         (crossed,) = as_they_cross([batch], self._scenario.training.augment)
         rows = np.stack(list(self._rows_of(crossed)))
         payload = codecs.from_rows(rows, self._codec, self._row_shape[0] * self._row_shape[1])
-        features_BTD = self._muster.decoded(Arrived(payload, self._codec, (len(rows), *self._row_shape)))
+        features_BTD = self._enrolment.decoded(Arrived(payload, self._codec, (len(rows), *self._row_shape)))
         return features_BTD if self._token_views is None else self._token_views(features_BTD, batch.views)
 
     def _rows_of(self, batch: Batch) -> Iterator[NDArray[np.uint8]]:

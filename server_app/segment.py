@@ -30,7 +30,7 @@ class GroundSegment:
     Attributes:
         steps: The backbone's training steps.
         arrivals: Puts together the features of a step.
-        muster: Answers what satellites send before training.
+        enrolment: Answers what satellites send before training.
         ground: Answers in the rounds; the same in the modes of the split.
         shares_head: Whether the head is trained here, with gradients that satellites send.
         in_flight: Parcels of a satellite that may wait here at the same time: names and features of all steps that are
@@ -39,7 +39,7 @@ class GroundSegment:
 
     steps: BackboneSteps
     arrivals: Arrivals
-    muster: Ground
+    enrolment: Ground
     ground: Ground | CentralGround
     shares_head: bool
     in_flight: int
@@ -62,11 +62,11 @@ class GroundSegment:
             identity=relay.identity,
             answered_at_once=self.in_flight * len(satellites),
         )
-        self.muster.expect_all_at_once(endpoint.waiting)
+        self.enrolment.expect_all_at_once(endpoint.waiting)
         return endpoint
 
     def expect(self, model: SplitModel, samples: Mapping[str, int]) -> None:
-        """From here on the rounds: with this model, whose head the muster has scaled, on so many images of each."""
+        """From here on the rounds: with this model, whose head the enrolment has scaled, on so many images of each."""
         self.steps.busy_s = 0.0  # what it took so far belongs to the start-up
         if isinstance(self.ground, CentralGround):
             self.ground.expect(model, samples)
@@ -119,15 +119,15 @@ def ground_segment(
     )
     in_flight = (STEPS_AHEAD + 1) * training.micro_batches
     arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features, pending=2 * in_flight)
-    muster = Ground(steps, scenario, run, arrivals, at_once=at_once, token_views=token_views)
+    enrolment = Ground(steps, scenario, run, arrivals, at_once=at_once, token_views=token_views)
     given: GivenImages | GivenFeatures = GivenImages(scenario)
     if training.labels == "ground":
-        given = GivenFeatures(scenario, (costs.tokens, costs.hidden), muster, token_views)
+        given = GivenFeatures(scenario, (costs.tokens, costs.hidden), enrolment, token_views)
     return GroundSegment(
         steps,
         arrivals,
-        muster,
-        CentralGround(muster, steps, scenario, run, given) if central else muster,
+        enrolment,
+        CentralGround(enrolment, steps, scenario, run, given) if central else enrolment,
         training.shares_head,
         2 * in_flight + 2,
     )

@@ -216,7 +216,7 @@ def fine_tune(
             enrolment = planner.enrolment(start_s=0.0)
             enrolled_s = enrolment.end_s
             record.add_activities({"round": 0, **row} for row in enrolment.to_rows())
-            facts = enrolment_facts(enrolment, segment.muster.enrolment_bytes, flown=relay is None)
+            facts = enrolment_facts(enrolment, segment.enrolment.enrolment_bytes, flown=relay is None)
             record.note(enrolment=facts)
         else:
             planner.left_over = checkpoint.left_over
@@ -230,7 +230,7 @@ def fine_tune(
             log(WARNING, "%s", line)
         record.note(warnings=warnings)
         record.note(phase="training", samples=dict(roster.samples), start_up_s=record.wall_time_s())
-        scaling = segment.muster.end_muster(satellites)
+        scaling = segment.enrolment.end_muster(satellites)
         model = dataclasses.replace(model, head=StandardisedHead.of(model.head, scaling.pooled))
         segment.expect(model, roster.samples)
 
