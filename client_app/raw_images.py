@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from client_app.crossings import Crossings, MicroBatch
-from relay.wire import Kind
+from relay.wire.manifest import Kind
 from splitmodel.imagery import ImageSet
 from splitmodel.training import Batch
 

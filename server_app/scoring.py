@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from server_app.backbone import BackboneSteps
+from server_app.backbone.executor import BackboneSteps
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import SplitModel
 
