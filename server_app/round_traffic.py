@@ -215,7 +215,7 @@ class SentImages:
         )
 
     def _kept(self, satellite: int, part: NDArray[np.int64], fresh: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Fresh features that are kept; of a message with too many, none (as :mod:`server_app.backbone.feature_cache`)."""
+        """Fresh features that are kept; of a message with too many, none (as :mod:`.backbone.feature_cache`)."""
         kept = fresh
         if fresh.sum() > self._room[satellite]:
             wanted, room = np.bincount(part, fresh), self._room[satellite]

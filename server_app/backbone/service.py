@@ -186,7 +186,7 @@ class Ground:
         return sum(up), sum(back)
 
     def state(self) -> dict[str, Tensor]:
-        """What has been trained here: :meth:`server_app.backbone.executor.BackboneSteps.state`, and the shared head's."""
+        """What has been trained here: :meth:`.executor.BackboneSteps.state`, and the shared head's."""
         head = self._head.state() if self._head else {}
         return self._steps.state() | {_HEAD + name: tensor for name, tensor in head.items()}
 
@@ -224,7 +224,7 @@ class Ground:
         return self._sequence.first_needed(satellites) if self._sequence and self.trains_adapters else None
 
     def end_round(self, weights: Mapping[str, float], total: float) -> TrainedOnGround | None:
-        """Close a round: average per-satellite adapters, see :meth:`server_app.backbone.executor.BackboneSteps.average`.
+        """Close a round: average per-satellite adapters, see :meth:`.executor.BackboneSteps.average`.
 
         Returns:
             The shared head, where there is one.
