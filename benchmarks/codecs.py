@@ -34,8 +34,8 @@ from mission.schema import Scenario
 from server_app.backbone.executor import BackboneSteps, Request
 from server_app.backbone.service import SHARED
 from server_app.scoring import score
-from splitmodel import crossing
 from splitmodel import step as split_step
+from splitmodel.crossing import tensors
 from splitmodel.crossing.codecs import CODECS
 from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
 from splitmodel.crossing.tensors import EXACT, Crossing
@@ -122,8 +122,8 @@ def fine_tuned(scenario: Scenario, imagery: Imagery, codecs: Codecs) -> Result:
 
     def crossed(tensor: Tensor, kind: Crossing, measure: bool) -> Tensor:
         codec = codecs.get(kind, EXACT)
-        payload = crossing.encode(tensor, codec, kind, scaling)
-        found = crossing.decode(payload, codec, tuple(tensor.shape), kind, scaling)
+        payload = tensors.encode(tensor, codec, kind, scaling)
+        found = tensors.decode(payload, codec, tuple(tensor.shape), kind, scaling)
         if measure:
             step_bytes[kind] = max(step_bytes.get(kind, 0), payload.nbytes)
             errors[kind].append(relative_error(tensor, found, kind, scaling))

@@ -30,8 +30,7 @@ from server_app.backbone.feature_assembler import Arrivals, Arrived, UnexpectedP
 from server_app.backbone.mixed_batches import own_batches
 from server_app.backbone.scheduling import Forward, StepSequence, Update
 from server_app.backbone.shared_head import SharedHead
-from splitmodel import crossing
-from splitmodel.crossing import codecs
+from splitmodel.crossing import codecs, tensors
 from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
 from splitmodel.crossing.tensors import EXACT, Crossing
 from splitmodel.heads import StandardisedHead
@@ -347,7 +346,7 @@ class Ground:
             raise UnexpectedParcel(
                 f"gradient of {satellite}, step {step.step}: found shape {manifest.shape}, allowed {allowed}"
             )
-        batch.gradients.setdefault(part, {})[satellite] = crossing.decode(
+        batch.gradients.setdefault(part, {})[satellite] = tensors.decode(
             payload, manifest.codec, manifest.shape, Crossing.GRADIENT_OF_POOLED, self._scaling
         )
         client.gradients_left.discard(part)
@@ -511,15 +510,13 @@ class Ground:
 
     def decoded(self, arrived: Arrived) -> Tensor:
         """Features, shape (B, tokens, hidden)."""
-        return crossing.decode(
-            arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling
-        )
+        return tensors.decode(arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling)
 
     def _pooled_parcel(
         self, request: Manifest, arrived: Arrived, pooled_BD: Tensor
     ) -> tuple[Manifest, Buffer]:
         codec = self._scenario.crossings.hidden if self._scaling else EXACT
-        payload = crossing.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
+        payload = tensors.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
         return self._parcel(
             request, Kind.HIDDEN, payload, tuple(pooled_BD.shape), codec, kept=int(arrived.kept)
         )
