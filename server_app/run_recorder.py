@@ -18,9 +18,9 @@ from mission.record import RunRecord, checkpoint_name
 from mission.schema import Scenario
 from orbit.constellation import Constellation
 from report.run_report import write_report
-from server_app.backbone.centralized import CentralGround
-from server_app.backbone.executor import BackboneSteps
-from server_app.backbone.service import Ground
+from server_app.backbone.centralized import CentralizedTrainer
+from server_app.backbone.executor import BackboneExecutor
+from server_app.backbone.service import BackboneService
 from server_app.checkpoint import Checkpoint
 from server_app.planning import RoundPlanner
 from server_app.rounds import describe_window, round_rows
@@ -30,7 +30,7 @@ from splitmodel.imagery import ImageSet
 from splitmodel.lora.adapters import exchanged_parts, load_trainable_state
 from splitmodel.parts import SplitModel
 from strategies.aggregation.server_optimizer import ServerOptimizer
-from strategies.enrolment import Roster
+from strategies.enrolment import EnrolledClients
 from strategies.federated import RoundOutcome
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _KEPT_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class RunRecorder:
     """Scores and records the rounds of one run.
 
     Attributes:
@@ -54,7 +54,7 @@ class Results:
         ground: What it has trained is kept in checkpoints.
         test: Images that only score the result.
         clock: Mission time.
-        roster: Who takes part, with what images.
+        enrolled_clients: Who takes part, with what images.
         server_optimizer: Its state is kept in checkpoints.
         planner: What the late of a round had done is kept there, too.
         scores: Before training and after each round.
@@ -66,11 +66,11 @@ class Results:
     model: SplitModel
     adapter: PeftModel | None
     base: str | Path
-    steps: BackboneSteps
-    ground: Ground | CentralGround
+    steps: BackboneExecutor
+    ground: BackboneService | CentralizedTrainer
     test: ImageSet
     clock: VirtualClock
-    roster: Roster
+    enrolled_clients: EnrolledClients
     server_optimizer: ServerOptimizer
     planner: RoundPlanner
     scores: list[Score] = field(default_factory=list)
@@ -94,7 +94,11 @@ class Results:
         self.record.add_activities({"round": outcome.number, **row} for row in outcome.plan.to_rows())
         self.record.add_round(
             round_rows(
-                outcome, self.constellation, self.scores[-1], self.roster.labels, self.clock.departed_s
+                outcome,
+                self.constellation,
+                self.scores[-1],
+                self.enrolled_clients.labels,
+                self.clock.departed_s,
             )
         )
         checkpoint = self.record.directory / "checkpoints" / checkpoint_name(outcome.number)
@@ -106,8 +110,8 @@ class Results:
             outcome.arrays.to_torch_state_dict(),
             self.ground.state(),
             {key: torch.from_numpy(array) for key, array in self.server_optimizer.state().items()},
-            outcome.under_way,
-            self.planner.left_over,
+            outcome.pending_updates,
+            self.planner.carry_over,
         ).save(checkpoint)
         self.record.prune_checkpoints(_KEPT_CHECKPOINTS)
         self.record.note(
@@ -125,7 +129,10 @@ class Results:
     def finish(self) -> None:
         """Write the final weights, the result and the report."""
         rounds = len(self.scores) - 1
-        own = {name: self.scores[-1].accuracy_for(labels) for name, labels in self.roster.labels.items()}
+        own = {
+            name: self.scores[-1].accuracy_for(labels)
+            for name, labels in self.enrolled_clients.labels.items()
+        }
         worst = min(own, key=own.__getitem__)
         self._export(self.record.directory / "final", rounds)
         self.record.finish(

@@ -13,21 +13,21 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import torch
 from flwr.app import ArrayRecord
+from splitmodel.cached_states import CachedStates
 from torch import Tensor
 from torch.nn import functional as F
 
 from mission.run_config import GROUND
 from mission.schema import Scenario
 from relay.wire.manifest import Buffer, Kind, Manifest
-from server_app.backbone.executor import BackboneSteps, Request
-from server_app.backbone.feature_assembler import UnexpectedParcel
+from server_app.backbone.executor import BackboneExecutor, Request
+from server_app.backbone.feature_assembler import UnexpectedBundle
 from server_app.backbone.given_features import GivenFeatures
 from server_app.backbone.given_images import GivenImages
 from server_app.backbone.mixed_batches import mixed_batches
-from server_app.backbone.service import SHARED, Ground, Parcels
+from server_app.backbone.service import SHARED, BackboneService, Bundles
 from splitmodel import step as split_step
 from splitmodel.crossing.tensors import EXACT
-from splitmodel.kept_states import KeptStates
 from splitmodel.lora.adapters import exchanged_parts, trainable_state
 from splitmodel.lora.dropout import row_seeds
 from splitmodel.parts import SplitModel
@@ -36,7 +36,7 @@ from strategies.federated import TrainedOnGround
 from strategies.planner.step_order import Schedule
 
 
-class CentralGround:
+class CentralizedTrainer:
     """The ground's side of a run in which nobody answers it: mode ``downlink``, or labels on the ground.
 
     Args:
@@ -49,8 +49,8 @@ class CentralGround:
 
     def __init__(
         self,
-        enrolment: Ground,
-        steps: BackboneSteps,
+        enrolment: BackboneService,
+        steps: BackboneExecutor,
         scenario: Scenario,
         run: str,
         given: GivenImages | GivenFeatures,
@@ -64,7 +64,7 @@ class CentralGround:
         self._model: SplitModel
         self._samples: Mapping[str, int] = {}
         self._given = given
-        self._pooled: KeptStates  # where the backbone is frozen
+        self._pooled: CachedStates  # where the backbone is frozen
 
     def expect(self, model: SplitModel, samples: Mapping[str, int]) -> None:
         """Train this model, in place, on so many images of each satellite."""
@@ -72,10 +72,10 @@ class CentralGround:
         self._samples = samples
         self._given.expect(model, samples)
         views = VIEWS[self._scenario.training.augment]
-        self._pooled = KeptStates(sum(samples.values()), views, (model.head.in_features,))
+        self._pooled = CachedStates(sum(samples.values()), views, (model.head.in_features,))
 
     def state(self) -> dict[str, Tensor]:
-        """The adapter's, see :meth:`server_app.backbone.executor.BackboneSteps.state`."""
+        """The adapter's, see :meth:`server_app.backbone.executor.BackboneExecutor.state`."""
         return self._steps.state()
 
     def go_on(self, state: Mapping[str, Tensor]) -> None:
@@ -94,16 +94,16 @@ class CentralGround:
         """Any may come."""
         return None
 
-    async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
+    async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Bundles:
         """Take images or features, and then their labels, which are acknowledged.
 
         Raises:
-            UnexpectedParcel: It belongs to another round, or is nothing that can be trained on.
+            UnexpectedBundle: It belongs to another round, or is nothing that can be trained on.
         """
         if self._round == 0:
             return await self._enrolment.handle(satellite, manifest, payload)
         if manifest.round != self._round or manifest.kind not in (self._given.kind, Kind.LABELS):
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"{satellite} sends {manifest.kind.name} of round {manifest.round}; allowed: {self._given.what} and "
                 f"labels of round {self._round}"
             )
@@ -114,7 +114,7 @@ class CentralGround:
         """Train on all images, now that what was to come is here.
 
         Raises:
-            UnexpectedParcel: Something of a satellite is missing.
+            UnexpectedBundle: Something of a satellite is missing.
         """
         loss_N, correct_N = self._train(self._given.end_round())
         self._publish()

@@ -2,7 +2,7 @@
 
 What travels between satellites is added up plane by plane (:func:`plane_sum`), the planes in the order of their numbers
 (:mod:`strategies.aggregation.client_updates`); what the ground keeps for each satellite is averaged in the
-order of the roster.
+order of the enrolled clients.
 """
 
 from __future__ import annotations
