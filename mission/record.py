@@ -166,6 +166,11 @@ class RunRecord:
         """See :func:`scenario_of`."""
         return scenario_of(self._run)
 
+    @property
+    def features(self) -> Path:
+        """The file in which the ground keeps features that have crossed, while the run lasts."""
+        return self.directory / "features.safetensors"
+
     def forget_after(self, number: int) -> None:
         """Drop what was recorded of rounds after ``number``."""
         self._rounds = [row for row in self._rounds if row["round"] <= number]

@@ -39,6 +39,11 @@ class EnrolledClients:
     round_trip_s: Mapping[str, float]
     no_data: Mapping[str, float]
 
+    @property
+    def names(self) -> dict[int, str]:
+        """Satellite by Flower node id."""
+        return {node: name for name, node in self.nodes.items()}
+
 
 def enrol(grid: Grid, run_config: RunConfig, *, timeout_s: float = 600.0) -> EnrolledClients:
     """Find a node for every satellite and have each check its images and model.

@@ -17,6 +17,7 @@ from mission.scenario import load_scenario
 from relay.client import direct
 from relay.wire.frames import bundle_frames
 from relay.wire.manifest import Buffer, Kind, Manifest
+from server_app.run import Run
 from server_app.server_app import fine_tune
 
 RUN = "run-13407807929942597099"  # as Flower names them
@@ -120,7 +121,7 @@ def test_bytes_planned_over_space_ground_links_are_bytes_sent(
 ) -> None:
     scenario = load_scenario("demo", SMALL | {"training.batch_size": 8} | MODES[mode])
     record = RunRecord(tmp_path / "run", scenario, "")
-    fine_tune(grid_of(4, 4), scenario, record, run=RUN, address="127.0.0.1:0", max_concurrency=4)
+    fine_tune(grid_of(4, 4), Run(record, RUN, max_concurrency=4))
     plan = planned(record.directory)
     if scenario.training.on_ground:
         # Each batch that is given away is acknowledged: 200 bytes, which no plan has.
