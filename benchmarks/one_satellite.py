@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from splitmodel.cached_states import CachedStates
 from torch import Tensor, nn
 
 from client_app.cached_features import CachedFeatures, key_salt_of
 from client_app.crossings import Crossings
-from client_app.lora_round import train_lora_round
+from client_app.modes.lora_round import train_lora_round
 from client_app.onboard import (
     OnBoard,
     Progress,
@@ -40,6 +39,7 @@ from server_app.backbone.executor import BackboneExecutor
 from server_app.backbone.feature_assembler import FeatureAssembler
 from server_app.backbone.feature_cache import FeatureCache
 from server_app.backbone.service import SHARED, BackboneService
+from splitmodel.cached_states import CachedStates
 from splitmodel.crossing.scaling import SplitScaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet

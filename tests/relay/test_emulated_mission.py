@@ -356,7 +356,7 @@ def test_a_satellite_that_is_killed_in_mid_round_goes_on_with_the_same_result(
     emulate, simulate, monkeypatch, averages, mode, kind, number, step
 ):
     when = [(kind, number, step)]
-    monkeypatch.setattr("client_app.client_app.RelayLink", dying_link(when))
+    monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when))
     overrides = {"training.mode": mode, "training.augment": "dihedral"}
     if kind is Kind.GRAD_HEAD:
         overrides["training.head"] = "shared"
@@ -397,7 +397,7 @@ def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
     emulate, simulate, monkeypatch, averages
 ):
     when = [(Kind.AGGREGATE, 1, 0)]
-    monkeypatch.setattr("client_app.client_app.RelayLink", dying_link(when, before_it_goes=True))
+    monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when, before_it_goes=True))
     monkeypatch.setattr("client_app.plane_exchange.PATIENCE_S", 2.0)
 
     def long_away(app):
@@ -446,6 +446,6 @@ def test_a_ground_that_dies_in_mid_round_goes_on_over_the_same_relays_with_the_s
                     return super().receive(0.5)
             raise Killed
 
-    monkeypatch.setattr("client_app.client_app.RelayLink", OrphanedLink)
+    monkeypatch.setattr("client_app.satellite.RelayLink", OrphanedLink)
     emulated = emulate(ends_when=gone, app=forgetting)
     assert_same_weights(emulated, simulate(emulated))

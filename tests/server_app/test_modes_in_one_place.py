@@ -314,7 +314,7 @@ def test_an_emulation_refuses_what_does_not_move_tensors_of_the_split(settings: 
 def test_a_cache_that_no_run_can_hold_is_one_error_that_says_how_large_it_is(
     fly: Mission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client_app.whole_model._LARGEST_CACHE_BYTES", 1000)
+    monkeypatch.setattr("client_app.modes.whole_model._LARGEST_CACHE_BYTES", 1000)
     with pytest.raises(
         Exception, match=r"training.onboard_cache: found true, \d+ images under all views take"
     ):

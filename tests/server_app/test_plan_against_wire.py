@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from small_missions import SMALL
 
+from client_app.local_round import LocalRound
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
 from relay.client import direct
@@ -44,20 +45,17 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, str]]:
 @pytest.fixture
 def averaged(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     """Bytes of the weights that a satellite delivers, by round."""
-    from client_app import client_app
-
     found: Counter[int] = Counter()
-    trained = client_app._trained
+    replied = LocalRound.reply
 
-    def counted(message: Any, on_board: Any, progress: Any, parts: Any, facts: Any) -> Any:
-        reply = trained(message, on_board, progress, parts, facts)
-        number = int(message.content.config_records["config"]["round"])
+    def counted(local: LocalRound) -> Any:
+        reply = replied(local)
         if "arrays" in reply.content:
             arrays = reply.content.array_records["arrays"]
-            found[number] = sum(array.numpy().nbytes for array in arrays.values())
+            found[local.task.number] = sum(array.numpy().nbytes for array in arrays.values())
         return reply
 
-    monkeypatch.setattr(client_app, "_trained", counted)
+    monkeypatch.setattr(LocalRound, "reply", counted)
     return found
 
 

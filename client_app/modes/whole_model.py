@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from splitmodel.cached_states import CachedStates
 from torch import Tensor
 from torch.nn import functional as F
 
 from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, train_on_pooled_states
 from client_app.proximal import Proximal
 from mission.schema import Training
+from splitmodel.cached_states import CachedStates
 from splitmodel.lora.adapters import frozen_blocks
 from splitmodel.lora.dropout import dropping, row_seeds
 from splitmodel.parts import SplitModel
