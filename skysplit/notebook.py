@@ -24,7 +24,6 @@ from mission.schema import Scenario
 from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan, LinkKind
 from orbit.files.contact_plan_files import to_rows
-from strategies.analysis.mission_totals import MissionTotals
 from strategies.problem.plan import Kind, Plan
 
 if TYPE_CHECKING:
@@ -398,16 +397,6 @@ def _value(scenario: Scenario, dotted: str) -> Any:
 
 def _satellites(plan: ContactPlan) -> list[str]:
     return [plan.nodes[index].name for index in plan.satellites]
-
-
-def _totals(mission: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The figures of a mission, each None where it does not end within the contact plan."""
-    names = [
-        name
-        for name in (*MissionTotals.__dataclass_fields__, "length_s")
-        if name not in ("name", "round_ends_s")
-    ]
-    return {name: mission[name] if mission else None for name in names}
 
 
 def _frame(columns: Mapping[str, list[Any]]) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """A link in time: its windows, what they can carry, and when a payload arrives that is sent at a given time.
 
-All times are mission seconds. `LinkModel` answers for the virtual clock, where nobody sleeps; the emulation
-sends real bytes through the same windows (see `pacing`).
+All times are mission seconds. The emulation sends real bytes through these windows, see `relay.node.outgoing`.
 """
 
 from __future__ import annotations
@@ -13,16 +12,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:  # a relay process reads a network from its file and starts without astropy
-    from orbit.contact_plan import ContactPlan
-
-
-class NoContact(ValueError):
-    """The contact plan ends before the link could carry this."""
 
 
 class Window(NamedTuple):
@@ -32,23 +24,6 @@ class Window(NamedTuple):
     end_s: float
     rate_bps: float
     owlt_s: float  # one-way light time
-
-
-class Piece(NamedTuple):
-    """The part of a payload that passes within one window."""
-
-    start_s: float
-    end_s: float
-    size_bytes: float
-
-
-class TransferRecord(NamedTuple):
-    """A payload on its way over one link: first bit sent, last bit sent, last bit there."""
-
-    start_s: float
-    sent_s: float
-    arrival_s: float
-    pieces: tuple[Piece, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,30 +86,6 @@ class LinkSchedule:
         sent_s = window.start_s + (bits_to - bits_before[last]) / window.rate_bps
         return min(max(sent_s, start_s), window.end_s) + window.owlt_s
 
-    def transfer_record(self, size_bytes: int, earliest_s: float) -> TransferRecord:
-        """Send `size_bytes` from `earliest_s` on, through as many windows as it takes. Raises NoContact."""
-        first = self.next_after(earliest_s)
-        if first is None:
-            raise NoContact(f"no window of this link after {earliest_s:.3f} s")
-        start_s = max(earliest_s, first.start_s)
-        index = self.windows.index(first)
-        bits_from = float(self._bits_before[index]) + (start_s - first.start_s) * first.rate_bps
-        bits_to = bits_from + 8.0 * size_bytes
-        last = max(index, int(np.searchsorted(self._bits_before[1:], bits_to, side="left")))
-        if last == len(self.windows):
-            missing = bits_to - float(self._bits_before[-1])
-            raise NoContact(
-                f"the plan ends {missing / 8:.0f} bytes short of {size_bytes} from {earliest_s:.3f} s"
-            )
-        window = self.windows[last]
-        sent_s = window.start_s + (bits_to - float(self._bits_before[last])) / window.rate_bps
-        sent_s = min(max(sent_s, start_s), window.end_s)  # sums of bits round; time does not run back
-        pieces = []
-        for inside in self.windows[index : last + 1]:
-            begin_s, end_s = max(start_s, inside.start_s), min(sent_s, inside.end_s)
-            pieces.append(Piece(begin_s, end_s, (end_s - begin_s) * inside.rate_bps / 8.0))
-        return TransferRecord(start_s, sent_s, sent_s + window.owlt_s, tuple(pieces))
-
 
 def fastest(windows: Sequence[Window]) -> tuple[Window, ...]:
     """Disjoint windows out of overlapping ones: at each instant the one with the highest rate.
@@ -161,22 +112,6 @@ class Network:
 
     nodes: tuple[str, ...]
     links: Mapping[tuple[str, str], LinkSchedule]
-
-    @classmethod
-    def from_plan(cls, plan: ContactPlan, *, ground: str | None = None) -> Network:
-        """The links of a contact plan.
-
-        With `ground`, all stations are one node of that name: fibre pools them and one process serves them.
-        """
-        names = [ground if ground and node.kind == "station" else node.name for node in plan.nodes]
-        windows: dict[tuple[str, str], list[Window]] = {}
-        for row in plan.contacts[plan.contacts["rate_bps"] > 0]:
-            link = names[row["source"]], names[row["target"]]
-            windows.setdefault(link, []).append(
-                Window(*(float(row[name]) for name in ("start_s", "end_s", "rate_bps", "owlt_s")))
-            )
-        links = {link: LinkSchedule(fastest(windows[link])) for link in sorted(windows)}
-        return cls(tuple(dict.fromkeys(names)), links)
 
     @classmethod
     def from_json(cls, text: str) -> Network:
@@ -217,25 +152,3 @@ class Network:
     def neighbours(self, node: str) -> tuple[str, ...]:
         """The nodes that `node` can ever send to."""
         return self._neighbours.get(node, ())
-
-
-class LinkModel:
-    """Books payloads onto links in virtual time: first come, first served on each link, deterministic."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._free_s: dict[tuple[str, str], float] = {}
-
-    def reserve(self, source: str, target: str, size_bytes: int, now_s: float) -> TransferRecord:
-        """Book `size_bytes` behind all that was booked on this link before.
-
-        Raises NoContact, and books nothing, where the plan has no such link or not enough of it.
-        """
-        link = source, target
-        if link not in self._network.links:
-            raise NoContact(f"the contact plan has no contact from {source} to {target}")
-        transfer_record = self._network.links[link].transfer_record(
-            size_bytes, max(now_s, self._free_s.get(link, 0.0))
-        )
-        self._free_s[link] = transfer_record.sent_s
-        return transfer_record
