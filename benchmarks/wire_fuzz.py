@@ -115,7 +115,7 @@ def main() -> None:
                 for_us=lambda manifest: manifest.destination == "ground",
                 on_data=lambda entry: None,
             )
-            return stream, BundleReader(LIMITS, at_once=4)
+            return stream, BundleReader(LIMITS, max_concurrency=4)
 
         @settings(
             max_examples=FRAMES // FRAMES_PER_DRAW,

@@ -156,9 +156,9 @@ def _within_limits(
 
     limits = [height_over_mask] if isinstance(station.mask_deg, tuple) else []
     limits += [range_left] if station.max_range_km is not None else []
-    parts, at_once = [], max(1, LIMIT_VALUES // len(samples))
-    for first in range(0, len(satellite), at_once):
-        rows = np.arange(first, min(first + at_once, len(satellite)))
+    parts, rows_at_a_time = [], max(1, LIMIT_VALUES // len(samples))
+    for first in range(0, len(satellite), rows_at_a_time):
+        rows = np.arange(first, min(first + rows_at_a_time, len(satellite)))
         sets = []
         for limit in limits:
 

@@ -167,7 +167,7 @@ def find_links(
     step_s = ephemeris_step_s(constellation, horizon_s)
     steps, segment = round(horizon_s / step_s), max(1, round(DAY_S / step_s))
     search = _suitable_search(len(pairs) * steps, compiled)
-    at_once = min(PAIRS_AT_ONCE, -(-len(pairs) // THREADS) or 1)
+    chunk = min(PAIRS_AT_ONCE, -(-len(pairs) // THREADS) or 1)
     found, looked_at = [], 0
     for first_step in range(0, steps, segment):  # all satellites are needed at once, so time is what is cut
         count = min(segment, steps - first_step)
@@ -175,15 +175,15 @@ def find_links(
         motion = ephemeris(constellation, epoch, count, start_s=start_s, step_s=step_s, frame="TEME")
 
         def of_some(first_pair: int, motion: Ephemeris = motion) -> np.ndarray:
-            some = pairs[first_pair : first_pair + at_once]
+            some = pairs[first_pair : first_pair + chunk]
             part = _links_of(search, motion, some, grazing_altitude_km, max_range_km, max_slew_deg_s)
             part["pair"] += first_pair
             return part
 
         with ThreadPoolExecutor(THREADS) as pool:
-            for part in pool.map(of_some, range(0, len(pairs), at_once)):
+            for part in pool.map(of_some, range(0, len(pairs), chunk)):
                 found.append(part)
-                looked_at += len(pairs[:at_once]) * count
+                looked_at += len(pairs[:chunk]) * count
                 if progress is not None:
                     progress(min(1.0, looked_at / (len(pairs) * steps)))
     links = _joined(

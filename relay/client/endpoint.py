@@ -126,7 +126,7 @@ class RelayEndpoint:
         self._received = self._at_work = 0
         self._tell()
         room = asyncio.Semaphore(self._answered_at_once)
-        reader = BundleReader(self._limits, at_once=BUNDLES_AT_ONCE)
+        reader = BundleReader(self._limits, max_concurrency=BUNDLES_AT_ONCE)
 
         async def tell() -> None:
             while True:

@@ -108,11 +108,11 @@ class IncomingBundles:
     """The bundles of a stream of frames, read by a thread of its own, at most a few ahead of who takes them."""
 
     def __init__(
-        self, call: grpc.Call, limits: Limits, peer: str, ended: Callable[[], None], at_once: int = 1
+        self, call: grpc.Call, limits: Limits, peer: str, ended: Callable[[], None], max_concurrency: int = 1
     ) -> None:
         self.end: LinkError | None = None  # why the stream is over
         self._call = call
-        self._frames = BundleReader(limits, at_once=at_once)
+        self._frames = BundleReader(limits, max_concurrency=max_concurrency)
         self._peer = peer
         self._ended = ended
         self._items: queue.Queue[Bundle | Exception] = queue.Queue(maxsize=4)

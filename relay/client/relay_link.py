@@ -157,7 +157,7 @@ class RelayLink:
             self._limits,
             f"the relay of {self._node}",
             ended=lambda: requests.put(_DONE),
-            at_once=BUNDLES_AT_ONCE,
+            max_concurrency=BUNDLES_AT_ONCE,
         )
 
     def _next(self, timeout_s: float) -> Bundle:

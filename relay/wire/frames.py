@@ -243,11 +243,11 @@ WITHDRAWN = "Withdrawn"  # the failure of a bundle begun on this stream that wil
 
 
 class BundleReader:
-    """Turns the frames of one stream into bundles, of which up to `at_once` may be under way."""
+    """Turns the frames of one stream into bundles, of which up to `max_concurrency` may be under way."""
 
-    def __init__(self, limits: Limits, *, at_once: int = 1) -> None:
+    def __init__(self, limits: Limits, *, max_concurrency: int = 1) -> None:
         self._limits = limits
-        self._at_once = at_once
+        self._max_concurrency = max_concurrency
         self._assemblers: dict[bytes, Assembler] = {}
 
     def add(self, frame: bytes) -> Bundle | pb.Failure | None:
@@ -261,8 +261,8 @@ class BundleReader:
             return failure
         if frame_type == MANIFEST:
             _, manifest = decode_transfer_header(frame, self._limits)
-            if len(self._assemblers) == self._at_once:
-                raise OutOfOrder(f"a manifest while {self._at_once} bundles are not complete")
+            if len(self._assemblers) == self._max_concurrency:
+                raise OutOfOrder(f"a manifest while {self._max_concurrency} bundles are not complete")
             transfer_id = manifest.transfer_id
             self._assemblers[transfer_id] = Assembler(manifest)
         elif frame_type == CHUNK:

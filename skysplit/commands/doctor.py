@@ -118,7 +118,7 @@ def memory() -> Finding:
     free_bytes = psutil.virtual_memory().available
     found = f"{free_bytes / 1e9:.1f} GB free"
     if free_bytes < _NEEDED_BYTES:
-        return Finding("memory", State.NOTE, found, "end other programs, or skysplit run --at-once 1")
+        return Finding("memory", State.NOTE, found, "end other programs, or skysplit run --max-concurrency 1")
     return Finding("memory", State.OK, found)
 
 

@@ -71,7 +71,12 @@ def run(
     resume: ResumeOption = None,
     max_concurrency: Annotated[
         int | None,
-        typer.Option(min=1, help="Satellites that compute at the same time, a process of about 0.5 GB each."),
+        typer.Option(
+            "--max-concurrency",
+            "--at-once",
+            min=1,
+            help="Satellites that compute at the same time, a process of about 0.5 GB each.",
+        ),
     ] = None,
     live: LiveOption = False,
     output: FormatOption = TextFormat.TABLE,

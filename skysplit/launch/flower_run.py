@@ -14,6 +14,7 @@ import subprocess
 import sysconfig
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,18 +46,6 @@ _PARTS = {
 }
 _EARLY_S = 5.0  # the same, as long as nothing is seen of the run
 _APP_FILES = ("pyproject.toml", "README.md", "LICENSE")  # pyproject.toml names the other two
-_APP_PACKAGES = (
-    "client_app",
-    "mission",
-    "orbit",
-    "relay",
-    "report",
-    "scenarios",
-    "server_app",
-    "skysplit",
-    "splitmodel",
-    "strategies",
-)
 
 
 class FlowerRunError(RuntimeError):
@@ -220,7 +209,8 @@ def app_directory(scratch: Path) -> Path:
     app.mkdir()
     for name in _APP_FILES:
         shutil.copy(described / name, app / name)
-    for name in _APP_PACKAGES:
+    project = tomllib.loads((described / "pyproject.toml").read_text(encoding="utf-8"))
+    for name in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
         shutil.copytree(
             root / name, app / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors")
         )

@@ -169,11 +169,11 @@ class TrainingBound:
 
         answered = not workload.central and workload.up_bytes + workload.c3_bytes > 0
         answers = np.bincount(group, todo.answers if answered else 0.0 * todo.answers, minlength=groups)
-        held_s, at_once = np.full(groups, np.inf), np.bincount(group, todo.answers > 0, minlength=groups)
+        held_s, concurrent = np.full(groups, np.inf), np.bincount(group, todo.answers > 0, minlength=groups)
         np.minimum.at(held_s, group[todo.answers > 0], steps.held_s()[todo.answers > 0])
         if workload.shared_adapter:
-            at_once = np.minimum(at_once, workload.satellites_per_step * (workload.gradient_delay + 1))
-        waiting_s = np.where(at_once > 0, held_s / np.maximum(at_once, 1), 0.0)
+            concurrent = np.minimum(concurrent, workload.satellites_per_step * (workload.gradient_delay + 1))
+        waiting_s = np.where(concurrent > 0, held_s / np.maximum(concurrent, 1), 0.0)
         features = np.bincount(group, todo.features, minlength=groups)
         per_feature_s = 0.0 if workload.central else workload.passes * (todo.forward_s + todo.backward_s)
         ground_s = np.bincount(

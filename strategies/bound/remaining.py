@@ -16,7 +16,7 @@ class Remaining:
 
     ``features[k]`` samples have yet to reach the ground, ``answers[k]`` samples times passes to be answered,
     in ``full_steps[k]`` steps of a whole micro-batch and ``short_steps[k]`` of less.  ``tail_*`` are what
-    comes at least after the last of ``features[k]`` has arrived.  ``at_once[k]`` is True where the first step
+    comes at least after the last of ``features[k]`` has arrived.  ``features_there[k]`` is True where the first step
     needs no features any more. ``forward_s`` and ``backward_s`` are seconds of the ground per sample,
     ``message_s`` per step (both passes together), ``ground_s`` those of everything.
     """
@@ -29,7 +29,7 @@ class Remaining:
     tail_full_steps: np.ndarray
     tail_short_steps: np.ndarray
     tail_answers: np.ndarray
-    at_once: np.ndarray
+    features_there: np.ndarray
     forward_s: float
     backward_s: float
     message_s: float
@@ -90,7 +90,7 @@ def remaining(workload: Workload, rates: ComputeRates, state: RoundState) -> Rem
         tail_full_steps=np.where(features > 0, tail_full, 0.0),
         tail_short_steps=np.where(features > 0, tail_short, 0.0),
         tail_answers=np.where(features > 0, tail_answers, 0.0),
-        at_once=done % per_epoch < there,
+        features_there=done % per_epoch < there,
         forward_s=workload.backbone_forward_flops / rates.ground_flops,
         backward_s=workload.backbone_backward_flops / rates.ground_flops,
         message_s=both * rates.message_s * workload.micro_batches if crossing else 0.0,

@@ -78,7 +78,7 @@ class SerialSteps:
     def first_s(self) -> np.ndarray:
         """Return when the forward pass of each satellite's first step can begin at the earliest."""
         workload, todo, reach = self.workload, self.todo, self.reach
-        first_s = np.where(todo.at_once, self.start_s, self._first_features_s())
+        first_s = np.where(todo.features_there, self.start_s, self._first_features_s())
         if workload.crosses and workload.chained:
             first_s = np.maximum(
                 first_s, reach.first_data_s("up")

@@ -144,13 +144,13 @@ def _joins(holds: np.ndarray, node: int, peer: int) -> np.ndarray:
 
 def _pointed(case: Case, holds: np.ndarray) -> np.ndarray:
     """Which of these begin with the round on antennas or lasers that pointed at each other before."""
-    at_once = np.abs(holds["start_s"] - case.plan.start_s) <= SLACK_S
+    from_start = np.abs(holds["start_s"] - case.plan.start_s) <= SLACK_S
     before = case.state.pointed
     known = [
         (node, peer) in before or (peer, node) in before
         for node, peer in zip(holds["node"].tolist(), holds["peer"].tolist(), strict=True)
     ]
-    return at_once & np.array(known, bool)
+    return from_start & np.array(known, bool)
 
 
 def _within_contact(

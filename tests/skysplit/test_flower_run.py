@@ -61,7 +61,7 @@ def skysplit_run(out: Path, overrides: dict[str, Any]) -> subprocess.CompletedPr
 
 def _words(out: Path, overrides: dict[str, Any]) -> list[str]:
     settings = [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
-    return ["skysplit", "run", "demo", *settings, "--out", str(out), "--at-once", "3"]
+    return ["skysplit", "run", "demo", *settings, "--out", str(out), "--max-concurrency", "3"]
 
 
 def test_a_simulated_run_ends_with_the_weights_of_the_same_run_in_one_process(
@@ -98,7 +98,7 @@ def test_a_run_that_was_killed_is_resumed_to_the_weights_of_one_that_was_not(
             _kill(mark, signal.SIGKILL)
             killed.wait()
     assert 1 <= _rounds(tmp_path / "run") < 3, (tmp_path / "log").read_text()
-    done = command("skysplit", "run", "--resume", str(tmp_path / "run"), "--at-once", "3")
+    done = command("skysplit", "run", "--resume", str(tmp_path / "run"), "--max-concurrency", "3")
     assert done.returncode == 0, done.stderr
     _require_the_weights_of_one_process(tmp_path / "run", overrides, grid_of)
 
