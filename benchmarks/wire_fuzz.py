@@ -18,7 +18,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from relay.node.incoming import IncomingStream
+from relay.node.incoming import Admission, IncomingStream
 from relay.spool.spool import Quota, Spool
 from relay.wire import wire_pb2 as pb
 from relay.wire.certificates import write_certificates
@@ -111,8 +111,12 @@ def main() -> None:
                 spool=spool,
                 limits=LIMITS,
                 identity=identity if verifying else None,
-                admit=lambda manifest: None,
-                for_us=lambda manifest: manifest.destination == "ground",
+                admission=Admission(
+                    admit=lambda manifest: None,
+                    for_us=lambda manifest: manifest.destination == "ground",
+                    is_node=lambda name: True,
+                    drop=spool.remove,
+                ),
                 on_data=lambda entry: None,
             )
             return stream, BundleReader(LIMITS, max_concurrency=4)

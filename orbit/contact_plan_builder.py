@@ -133,16 +133,28 @@ def build_contact_plan(
     check_horizon(horizon_s)
     warn_of_old_elements(constellation, epoch, horizon_s)
     warn_of_old_orientation(epoch, horizon_s)
-    cached = (
-        None
-        if cache_dir is None
-        else cache_dir / f"{_key(constellation, stations, links, epoch, horizon_s)}.npz"
-    )
-    if cached is not None and cached.exists():
+    if cache_dir is None:
+        return _computed(constellation, stations, links, epoch, horizon_s, progress)
+    cached = cache_dir / f"{_key(constellation, stations, links, epoch, horizon_s)}.npz"
+    if cached.exists():
         try:
             return load(cached)
         except ContactPlanFileError:
             pass  # cut short or of another version: it is written anew below
+    plan = _computed(constellation, stations, links, epoch, horizon_s, progress)
+    save(plan, cached)
+    return plan
+
+
+def _computed(
+    constellation: Constellation,
+    stations: Sequence[GroundStation],
+    links: Links,
+    epoch: Time,
+    horizon_s: float,
+    progress: Progress | None,
+) -> ContactPlan:
+    """Search all kinds of links one after another."""
     nodes = _nodes(constellation, stations)
     share = _shares_of_progress(progress, links)
     parts = [np.empty(0, CONTACT)]
@@ -176,15 +188,11 @@ def build_contact_plan(
         pairs = plane_neighbours(constellation)
         parts += between_satellites(links.intra_orbit, pairs, LinkKind.INTRA_ISL, share[1])
     if links.inter_orbit is not None:
-        parts += between_satellites(
-            links.inter_orbit, _pairs_across_planes(constellation, links), LinkKind.INTER_ISL, share[2]
-        )
+        pairs = _pairs_across_planes(constellation, links)
+        parts += between_satellites(links.inter_orbit, pairs, LinkKind.INTER_ISL, share[2])
     contacts = np.concatenate(parts)
     contacts["end_s"][contacts["open_end"]] = horizon_s  # a sum of steps ends a last bit off
-    plan = ContactPlan(epoch, float(horizon_s), nodes, contacts)
-    if cached is not None:
-        save(plan, cached)
-    return plan
+    return ContactPlan(epoch, float(horizon_s), nodes, contacts)
 
 
 def _pairs_across_planes(constellation: Constellation, links: Links) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,64 +68,71 @@ def constellation_czml(
     """A CZML document: satellites on their way, stations, and a line for every downlink while it is open."""
     span = f"{_utc(epoch, 0.0)}/{_utc(epoch, plan.horizon_s)}"
     clock = {"interval": span, "currentTime": _utc(epoch, 0.0), "multiplier": 60}
-    packets: list[dict[str, Any]] = [{"id": "document", "name": "SkySplit", "version": "1.0", "clock": clock}]
-    seconds = np.linspace(0, plan.horizon_s, 1 + int(np.ceil(plan.horizon_s / CZML_STEP_S)))
+    document = {"id": "document", "name": "SkySplit", "version": "1.0", "clock": clock}
+    packets = [
+        document,
+        *_satellite_packets(constellation, plan.horizon_s, epoch, span),
+        *map(_station_packet, stations),
+        *_downlink_packets(plan, epoch, span),
+    ]
+    return json.dumps(packets)
+
+
+def _satellite_packets(
+    constellation: Constellation, horizon_s: float, epoch: Time, span: str
+) -> Iterator[dict[str, Any]]:
+    seconds = np.linspace(0, horizon_s, 1 + int(np.ceil(horizon_s / CZML_STEP_S)))
     track_m = positions_itrs_km(constellation, epoch, seconds) * 1000.0
     for k, name in enumerate(constellation.names):
-        samples = np.column_stack([seconds, track_m[k]]).round(3).ravel().tolist()
-        packets.append(
-            {
-                "id": name,
-                "name": name,
-                "availability": span,
-                "position": {
-                    "epoch": _utc(epoch, 0.0),
-                    "referenceFrame": "FIXED",
-                    "interpolationAlgorithm": "LAGRANGE",
-                    "interpolationDegree": 7,
-                    "cartesian": samples,
-                },
-                "point": {"pixelSize": 6, "color": {"rgba": _rgba(int(constellation.plane[k]))}},
-                "path": {"leadTime": 0, "trailTime": 2700, "width": 1},
-            }
-        )
-    for station in stations:
-        place = [station.lon_deg, station.lat_deg, station.height_m]
-        packets.append(
-            {
-                "id": station.name,
-                "name": station.name,
-                "position": {"cartographicDegrees": place},
-                "point": {"pixelSize": 8, "color": {"rgba": [255, 255, 255, 255]}},
-                "label": {
-                    "text": station.name,
-                    "font": "12pt sans-serif",
-                    "pixelOffset": {"cartesian2": [0, -16]},
-                },
-            }
-        )
+        yield {
+            "id": name,
+            "name": name,
+            "availability": span,
+            "position": {
+                "epoch": _utc(epoch, 0.0),
+                "referenceFrame": "FIXED",
+                "interpolationAlgorithm": "LAGRANGE",
+                "interpolationDegree": 7,
+                "cartesian": np.column_stack([seconds, track_m[k]]).round(3).ravel().tolist(),
+            },
+            "point": {"pixelSize": 6, "color": {"rgba": _rgba(int(constellation.plane[k]))}},
+            "path": {"leadTime": 0, "trailTime": 2700, "width": 1},
+        }
+
+
+def _station_packet(station: GroundStation) -> dict[str, Any]:
+    return {
+        "id": station.name,
+        "name": station.name,
+        "position": {"cartographicDegrees": [station.lon_deg, station.lat_deg, station.height_m]},
+        "point": {"pixelSize": 8, "color": {"rgba": [255, 255, 255, 255]}},
+        "label": {
+            "text": station.name,
+            "font": "12pt sans-serif",
+            "pixelOffset": {"cartesian2": [0, -16]},
+        },
+    }
+
+
+def _downlink_packets(plan: ContactPlan, epoch: Time, span: str) -> Iterator[dict[str, Any]]:
     downlinks = plan.of_kind(LinkKind.DOWNLINK)
-    for source, target in np.unique(
-        np.stack([downlinks["source"], downlinks["target"]], axis=1), axis=0
-    ).tolist():
+    pairs = np.unique(np.stack([downlinks["source"], downlinks["target"]], axis=1), axis=0)
+    for source, target in pairs.tolist():
         names = plan.nodes[source].name, plan.nodes[target].name
         opened = [
             {"interval": f"{_utc(epoch, one['start_s'])}/{_utc(epoch, one['end_s'])}", "boolean": True}
             for one in plan.between(source, target)
         ]
-        packets.append(
-            {
-                "id": f"{names[0]} → {names[1]}",
-                "polyline": {
-                    "positions": {"references": [f"{_escaped(name)}#position" for name in names]},
-                    "show": [{"interval": span, "boolean": False}, *opened],
-                    "width": 2,
-                    "arcType": "NONE",
-                    "material": {"solidColor": {"color": {"rgba": [0, 220, 160, 200]}}},
-                },
-            }
-        )
-    return json.dumps(packets)
+        yield {
+            "id": f"{names[0]} → {names[1]}",
+            "polyline": {
+                "positions": {"references": [f"{_escaped(name)}#position" for name in names]},
+                "show": [{"interval": span, "boolean": False}, *opened],
+                "width": 2,
+                "arcType": "NONE",
+                "material": {"solidColor": {"color": {"rgba": [0, 220, 160, 200]}}},
+            },
+        }
 
 
 def _escaped(name: str) -> str:

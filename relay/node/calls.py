@@ -14,7 +14,7 @@ import grpc
 from relay.clock.paced_clock import PacedClock, TimeAuthority
 from relay.clock.timed_link import Network
 from relay.node.application import Application
-from relay.node.incoming import IncomingStream
+from relay.node.incoming import Admission, IncomingStream
 from relay.spool.spool import Entry, Spool
 from relay.spool.transfer_records import TransferLog
 from relay.wire import service
@@ -109,11 +109,13 @@ class Calls:
             spool=node.spool,
             limits=self._limits,
             identity=self._identity,
-            admit=lambda manifest: self._admit(peer, manifest),
-            for_us=lambda manifest: node.name in (peer, manifest.destination),
+            admission=Admission(
+                admit=lambda manifest: self._admit(peer, manifest),
+                for_us=lambda manifest: node.name in (peer, manifest.destination),
+                is_node=node.network.is_node,
+                drop=node.drop,
+            ),
             on_data=node.on_data,
-            is_node=node.network.is_node,
-            drop=node.drop,
         )
         await context.send_initial_metadata(())  # tells the sender that it is through
         while (frame := await context.read()) is not grpc.aio.EOF:

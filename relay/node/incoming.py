@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from relay.spool.spool import AlreadyDelivered, Contested, Entry, QuotaExceeded, Spool
 from relay.wire import wire_pb2 as pb
@@ -38,12 +39,25 @@ REWOUND_AT_ONCE = 64  # transfers that one corrupt chunk may have answered
 CHECKED_BYTES = 1 << 20  # read at once when values are checked; a whole number of values of every type
 
 
-class IncomingStream:
-    """Transfers that one peer sends over one stream.
+@dataclass(frozen=True, eq=False)
+class Admission:
+    """What a node takes in from a peer.
 
-    `admit(manifest)` raises WireError for a transfer this node does not want; `on_data(entry)` is called whenever
-    bytes have been stored. `for_us(manifest)` says whose values are to be checked here, not further on. `is_node(name)`
-    says who may stand in the list of nodes that a transfer has passed; `drop(transfer_id)` lets go of one found wrong.
+    Attributes:
+        admit: Raises WireError for a transfer that the node does not want.
+        for_us: Whether the values of a transfer are to be checked here, not further on.
+        is_node: Whether a name may stand in the list of nodes that a transfer has passed.
+        drop: Lets go of a transfer that was found wrong.
+    """
+
+    admit: Callable[[Manifest], None]
+    for_us: Callable[[Manifest], bool]
+    is_node: Callable[[str], bool]
+    drop: Callable[[bytes], None]
+
+
+class IncomingStream:
+    """Transfers that one peer sends over one stream; `on_data(entry)` is called whenever bytes have been stored.
 
     An opening gives the right to send chunks only once its signature has been checked and the spool has taken it.
     """
@@ -55,21 +69,15 @@ class IncomingStream:
         spool: Spool,
         limits: Limits,
         identity: NodeIdentity | None,
-        admit: Callable[[Manifest], None],
-        for_us: Callable[[Manifest], bool],
+        admission: Admission,
         on_data: Callable[[Entry], None],
-        is_node: Callable[[str], bool] = lambda name: True,
-        drop: Callable[[bytes], None] | None = None,
     ) -> None:
         self._peer = peer
         self._spool = spool
         self._limits = limits
         self._identity = identity
-        self._admit = admit
-        self._for_us = for_us
+        self._admission = admission
         self._on_data = on_data
-        self._is_node = is_node
-        self._drop = drop or spool.remove
         self._opened: set[bytes] = set()  # in this stream, and taken by the spool
         self._refused: OrderedDict[bytes, None] = OrderedDict()  # in this stream; the sender may not know yet
         self._corrupt = 0  # chunks
@@ -110,9 +118,9 @@ class IncomingStream:
         try:
             if self._identity is not None:
                 self._identity.verify(transfer_header.signed, manifest.source)
-            self._admit(manifest)
-            base_offset = 0 if self._for_us(manifest) else transfer_header.base_offset
-            if not all(map(self._is_node, transfer_header.via)):
+            self._admission.admit(manifest)
+            base_offset = 0 if self._admission.for_us(manifest) else transfer_header.base_offset
+            if not all(map(self._admission.is_node, transfer_header.via)):
                 raise BadManifest("a transfer that has passed what is no node of this mission")
             via = (*transfer_header.via[: MAX_HOPS - 1], self._peer)
             entry = self._spool.open(transfer_header.signed, manifest, via=via, base_offset=base_offset)
@@ -152,10 +160,10 @@ class IncomingStream:
         if not entry.verified:
             try:
                 self._spool.verify(entry)
-                if self._for_us(entry.manifest):
+                if self._admission.for_us(entry.manifest):
                     self._check_values(entry)
             except WireError as error:
-                self._drop(entry.transfer_id)
+                self._admission.drop(entry.transfer_id)
                 return [self._refuse(entry.transfer_id, error)]
             self._on_data(entry)
         return [_acknowledge(entry)]

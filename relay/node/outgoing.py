@@ -86,13 +86,25 @@ class _Sending:
     opened: bool = False  # in this session
 
 
-class OutgoingLink:
-    """Sends to one neighbour what `queue()` names: always the first that has bytes to send.
+@dataclass(frozen=True, eq=False)
+class Outbox:
+    """What a link sends, and whom it tells.
 
-    `done(entry, refusal)` is called when the neighbour has a transfer durably, or will never take it;
-    `passed(entry, start_s)` before that, with the mission time at which the transfer was begun; `changed()` when the
-    link has been found not to work.
+    Attributes:
+        queue: Transfers for the neighbour, the most urgent first.
+        passed: Called with a transfer and the mission time at which it was begun, when the neighbour has all of it.
+        done: Called after that, or with a refusal when the neighbour will never take a transfer.
+        changed: Called when the link has been found not to work.
     """
+
+    queue: Callable[[], Iterable[Entry]]
+    passed: Callable[[Entry, float], None]
+    done: Callable[[Entry, Refusal | None], None]
+    changed: Callable[[], None]
+
+
+class OutgoingLink:
+    """Sends to one neighbour what its outbox holds: always the first that has bytes to send."""
 
     def __init__(
         self,
@@ -103,10 +115,7 @@ class OutgoingLink:
         clock: PacedClock,
         spool: Spool,
         limits: Limits,
-        queue: Callable[[], Iterable[Entry]],
-        done: Callable[[Entry, Refusal | None], None],
-        passed: Callable[[Entry, float], None],
-        changed: Callable[[], None],
+        outbox: Outbox,
         faults: Faults,
     ) -> None:
         self.node = node
@@ -129,10 +138,7 @@ class OutgoingLink:
         self._spool = spool
         self._limits = limits
         self._buffer = bytearray(limits.chunk_bytes)
-        self._queue = queue
-        self._done = done
-        self._passed = passed
-        self._changed = changed
+        self._outbox = outbox
         self._outages = [o for o in faults.outages if (o.source, o.target) == (node, peer)]
         self._loss = faults.loss
         self._random = random.Random(f"{faults.seed} {node} {peer}")
@@ -162,7 +168,7 @@ class OutgoingLink:
             return False
         return any(
             entry.complete or entry.end_offset > self._acked(entry)
-            for entry in self._queue()
+            for entry in self._outbox.queue()
             if entry.transfer_id not in self._not_before_s
         )
 
@@ -274,7 +280,7 @@ class OutgoingLink:
 
     def _pick(self) -> _Sending | None:
         now_wall_s = time.monotonic()
-        for entry in self._queue():
+        for entry in self._outbox.queue():
             if self._not_before_s.get(entry.transfer_id, 0.0) > now_wall_s:
                 continue
             sending = self._sendings.get(entry.transfer_id)
@@ -326,7 +332,7 @@ class OutgoingLink:
     def _break(self, last_error: str) -> None:
         self.last_error = plain(last_error)
         log.info("%s → %s: %s", self.node, self.peer, self.last_error)
-        self._changed()
+        self._outbox.changed()
 
     def _acknowledge(self, acknowledgement: pb.Acknowledgement) -> None:
         transfer_id = acknowledgement.transfer_id
@@ -343,20 +349,22 @@ class OutgoingLink:
                 self._not_before_s[transfer_id] = time.monotonic() + RETRY_S
                 self.last_error = refusal.text
             else:
-                self._done(entry, refusal)
+                self._outbox.done(entry, refusal)
             return
         self._not_before_s.pop(transfer_id, None)
         offset = acknowledgement.next_offset
         if offset < entry.base_offset:
-            self._done(entry, Refusal("OutOfOrder", f"{self.peer} has lost bytes below {entry.base_offset}"))
+            self._outbox.done(
+                entry, Refusal("OutOfOrder", f"{self.peer} has lost bytes below {entry.base_offset}")
+            )
             return
         sending.acked = offset if acknowledgement.rewind else max(sending.acked, offset)
         sending.sent = sending.acked if acknowledgement.rewind else max(sending.sent, sending.acked)
         if entry.manifest.destination == self.peer:
             entry.delivered_offset = sending.acked
         if sending.acked >= entry.manifest.total_bytes:
-            self._passed(entry, sending.start_s)
-            self._done(entry, None)
+            self._outbox.passed(entry, sending.start_s)
+            self._outbox.done(entry, None)
 
     def _acked(self, entry: Entry) -> int:
         sending = self._sendings.get(entry.transfer_id)

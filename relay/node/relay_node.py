@@ -23,7 +23,7 @@ from relay.clock.timed_link import LinkSchedule, Network
 from relay.node.application import Application
 from relay.node.calls import Calls
 from relay.node.forwarding import Forwarding
-from relay.node.outgoing import OutgoingLink, Refusal
+from relay.node.outgoing import Outbox, OutgoingLink, Refusal
 from relay.node.settings import RelaySettings
 from relay.spool.spool import Entry, Quota, Spool
 from relay.spool.transfer_records import TransferLog
@@ -137,15 +137,20 @@ class RelayNode:
                     clock=self.clock,
                     spool=self.spool,
                     limits=self._settings.limits,
-                    queue=lambda peer=peer: self._forwarding.queue_for(peer),  # type: ignore[misc]
-                    done=self._done,
-                    passed=lambda entry, start_s, peer=peer: self.transfer_records.sent(entry, peer, start_s),  # type: ignore[misc]
-                    changed=self._forwarding.reroute,
+                    outbox=self._outbox(peer),
                     faults=self._settings.faults,
                 )
         for peer, link in links.items():
             link.schedule = self.network.links.get((self.name, peer), LinkSchedule(()))
             self._serving[peer] = asyncio.create_task(_serve(link, self._serving.get(peer)))
+
+    def _outbox(self, peer: str) -> Outbox:
+        return Outbox(
+            queue=lambda: self._forwarding.queue_for(peer),
+            passed=lambda entry, start_s: self.transfer_records.sent(entry, peer, start_s),
+            done=self._done,
+            changed=self._forwarding.reroute,
+        )
 
     def _start_round(self, number: int, network: str) -> None:
         """Follow another contact plan from now on; what rests in the spool takes its ways."""

@@ -191,11 +191,39 @@ def _relay(name: str, command: list[str], memory: str) -> list[dict[str, Any]]:
 def _node(
     name: str, command: list[str], port: int, probe: dict[str, Any], memory: str
 ) -> list[dict[str, Any]]:
+    """A node's Deployment and its Service."""
     role = name if name in (SUPERLINK, GATEWAY, GROUND) else _SATELLITE
     labels = {_NAME: "skysplit", "app.kubernetes.io/component": name}
+    metadata = {"name": name, "labels": labels}
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {
+                "replicas": 1,
+                "strategy": {"type": "Recreate"},  # two relays must never share a node's name
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": {**labels, _ROLE: role}},
+                    "spec": _pod(name, command, port, probe, memory),
+                },
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {"selector": labels, "ports": [{"port": port, "targetPort": port}]},
+        },
+    ]
+
+
+def _pod(name: str, command: list[str], port: int, probe: dict[str, Any], memory: str) -> dict[str, Any]:
+    """The pod of a node: its credentials are copied to memory of its own before it starts."""
     scratch = {"spool": f"{NODE}/spool", "home": "/home/skysplit", "tmp": "/tmp"}
     own = {"name": "node", "mountPath": NODE}
-    pod = {
+    return {
         "securityContext": _POD_SECURITY,
         "automountServiceAccountToken": False,
         "initContainers": [
@@ -231,23 +259,3 @@ def _node(
             *({"name": key, "emptyDir": {}} for key in scratch),
         ],
     }
-    metadata = {"name": name, "labels": labels}
-    return [
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": metadata,
-            "spec": {
-                "replicas": 1,
-                "strategy": {"type": "Recreate"},  # two relays must never share a node's name
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": {**labels, _ROLE: role}}, "spec": pod},
-            },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": metadata,
-            "spec": {"selector": labels, "ports": [{"port": port, "targetPort": port}]},
-        },
-    ]
