@@ -16,6 +16,7 @@ from splitmodel.crossing import EXACT
 from splitmodel.published import Profile
 from splitmodel.training import VIEWS_THAT_CROSS
 from strategies.checker import require_feasible
+from strategies.doors import require_usable
 from strategies.intra_orbit import PlaneOrder, plane_orders
 from strategies.plan import Plan
 from strategies.planner import plan_round
@@ -163,9 +164,13 @@ def resources_of(scenario: Scenario) -> Resources:
 
 
 def switches_of(scenario: Scenario) -> Switches:
-    """The scenario's communication strategies."""
+    """The scenario's communication strategies.
+
+    Raises:
+        strategies.registry.StrategyError: One of another package cannot be used.
+    """
     chosen = scenario.strategy
-    return Switches.parse(chosen.intra_orbit, chosen.space_ground, chosen.inter_orbit)
+    return require_usable(Switches.parse(chosen.intra_orbit, chosen.space_ground, chosen.inter_orbit))
 
 
 def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[int]) -> Quorum:

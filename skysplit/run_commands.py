@@ -121,6 +121,7 @@ def emulate(
 
 def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flight:
     """A run that begins."""
+    from server_app.planning import switches_of
     from skysplit.imagery_check import check_imagery
 
     resolved = read_scenario(scenario, settings)
@@ -133,6 +134,7 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flig
     absolute = absolute_paths(resolved)
     resolved = load_scenario(scenario, overrides_of(settings) | absolute)
     try:
+        switches_of(resolved)
         check_model(resolved)
         check_imagery(resolved)
     except (ValueError, OSError) as error:

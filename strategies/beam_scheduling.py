@@ -143,9 +143,7 @@ class TopologyAware(SpaceGroundStrategy):
         passes = moment.passes[found]
         left_s = passes["end_s"] - moment.now_s
         linked = np.isin(found, moment.pointed)
-        gain = np.where(
-            linked, 1.0, np.maximum(1.0 - moment.setup_s / np.minimum(left_s, _WORTH_S), 0.01)
-        )
+        gain = np.where(linked, 1.0, np.maximum(1.0 - moment.setup_s / np.minimum(left_s, _WORTH_S), 0.01))
         weight = self._urgency(moment)[moment.group[found]] * gain * moment.rate[found]
         weight *= 1.0 + 1e-3 * np.minimum(left_s, 600.0) / 600.0  # of equals, the one that stays longest
 

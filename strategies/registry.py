@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
+
+import numpy as np
 
 _Strategy = TypeVar("_Strategy")
 
@@ -56,6 +58,31 @@ def loaded(group: str, name: str, kind: type[_Strategy], ours: tuple[str, ...]) 
     if missing:
         raise StrategyError(f"entry point {group}: {entries[0].value} lacks {missing}; allowed: with it")
     return found
+
+
+def chosen_of(
+    choose: Callable[[], Sequence[int]], allowed: Iterable[int], words: str, names: str
+) -> list[int]:
+    """Return what a strategy chooses, as a list of indices.
+
+    Args:
+        choose: Asks the strategy.
+        allowed: Indices that it may choose.
+        words: Which strategy it is and when it was asked, with ``{}`` for what it did.
+        names: What the allowed indices are called where it sees them.
+
+    Raises:
+        StrategyError: It fails, or chooses something else.
+    """
+    try:
+        chosen = list(choose())
+    except Exception as error:  # whatever a package's code does
+        raise StrategyError(f"{words.format('failed')}: {type(error).__name__}: {error}") from error
+    known = {int(index) for index in allowed}
+    for index in chosen:
+        if not isinstance(index, int | np.integer) or int(index) not in known:
+            raise StrategyError(f"{words.format(f'chose {index!r}')}; allowed: indices of {names}")
+    return [int(index) for index in chosen]
 
 
 def _entries(group: str) -> dict[str, tuple[EntryPoint, ...]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from strategies.beam_scheduling import Moment, SpaceGroundStrategy, TopologyAware, space_ground_strategy
 from strategies.network import NoRouteError
-from strategies.registry import StrategyError
+from strategies.registry import chosen_of
 from strategies.workload import Resources
 
 SESSION = np.dtype(
@@ -90,27 +90,6 @@ def plan_sessions(
                 f"{who}: {beams.need[left]:.0f} samples are left when its last space-ground pass ends"
             )
     return beams.sessions(), beams.drained_s
-
-
-def _chosen(strategy: SpaceGroundStrategy, name: str, moment: Moment) -> list[int]:
-    """What the strategy chooses.
-
-    Raises ``StrategyError`` where it fails, or chooses what it may not.
-    """
-    try:
-        chosen = np.asarray(strategy.choose(moment), dtype=object).ravel().tolist()
-    except Exception as error:  # whatever a package's code does
-        raise StrategyError(
-            f"strategy.space_ground {name!r}: failed at {moment.now_s:.1f} s: {type(error).__name__}: {error}"
-        ) from error
-    allowed = {*moment.open.tolist(), *moment.held.tolist()}
-    for index in chosen:
-        if not isinstance(index, int | np.integer) or index not in allowed:
-            raise StrategyError(
-                f"strategy.space_ground {name!r}: chose {index!r} at {moment.now_s:.1f} s; allowed: passes of "
-                "moment.open and moment.held, by index"
-            )
-    return [int(index) for index in chosen]
 
 
 class _Beams:
@@ -196,7 +175,13 @@ class _Beams:
             beams=self.resources.beams,
             setup_s=self.resources.setup_s,
         )
-        granted = self._granted(_chosen(strategy, name, moment), finishing.tolist(), strategy.single_gateway)
+        wanted = chosen_of(
+            lambda: strategy.choose(moment),
+            (*found.tolist(), *held.tolist()),
+            f"strategy.space_ground {name!r}: {{}} at {self.now_s:.1f} s",
+            "moment.open and moment.held",
+        )
+        granted = self._granted(wanted, finishing.tolist(), strategy.single_gateway)
         for index in [index for index in self.active if index not in granted]:
             self._close(index, self.now_s)
         for index in sorted(granted - self.active.keys()):
