@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND, registered_names
-from strategies.beam_scheduling import space_ground_strategy
-from strategies.inter_orbit import inter_orbit_strategy
-from strategies.intra_orbit import intra_orbit_strategy
-from strategies.workload import InterOrbit, Switches
+from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND
+from strategies.beam_scheduling import SpaceGroundStrategy
+from strategies.inter_orbit import InterOrbitStrategy
+from strategies.intra_orbit import IntraOrbitStrategy
+from strategies.registry import loaded, strategies_of
+from strategies.workload import InterOrbit, IntraOrbit, SpaceGround, Switches
 
-_FIELD_OF_DOOR = {SPACE_GROUND: "space_ground", INTRA_ORBIT: "intra_orbit", INTER_ORBIT: "inter_orbit"}
+
+@dataclass(frozen=True)
+class Door:
+    """Where strategies of one kind come in.
+
+    Attributes:
+        group: The entry-point group.
+        field: Of ``Switches``, and the key of ``[strategy]``.
+        kind: The base class.
+        ours: Names that are taken.
+    """
+
+    group: str
+    field: str
+    kind: type
+    ours: tuple[str, ...]
+
+
+DOORS = (
+    Door(SPACE_GROUND, "space_ground", SpaceGroundStrategy, tuple(SpaceGround)),
+    Door(INTRA_ORBIT, "intra_orbit", IntraOrbitStrategy, tuple(IntraOrbit)),
+    Door(INTER_ORBIT, "inter_orbit", InterOrbitStrategy, tuple(InterOrbit)),
+)
 
 
 def require_usable(switches: Switches) -> Switches:
@@ -20,10 +44,10 @@ def require_usable(switches: Switches) -> Switches:
     Raises:
         strategies.registry.StrategyError: One of another package cannot.
     """
-    space_ground_strategy(switches.space_ground)
-    intra_orbit_strategy(switches.intra_orbit)
-    if switches.inter_orbit not in (InterOrbit.NONE, InterOrbit.GRID):
-        inter_orbit_strategy(switches.inter_orbit)
+    for door in DOORS:
+        name = getattr(switches, door.field)
+        if name not in door.ours:
+            loaded(door.group, name, door.kind, door.ours)
     return switches
 
 
@@ -33,7 +57,6 @@ def registered_variants(best: Switches) -> Iterator[tuple[str, str, Switches]]:
     Raises:
         strategies.registry.StrategyError: One of them cannot be used.
     """
-    for group, field in _FIELD_OF_DOOR.items():
-        for name in registered_names(group):
-            switches = dataclasses.replace(best, **{field: name})
-            yield name, str(getattr(best, field)), require_usable(switches)
+    for door in DOORS:
+        for name in strategies_of(door.group, door.kind, door.ours):
+            yield name, str(getattr(best, door.field)), dataclasses.replace(best, **{door.field: name})

@@ -103,8 +103,8 @@ class Drawn:
     switches: Switches
 
 
-def draw(rng: np.random.Generator) -> Drawn:
-    """A constellation that always gets through: every satellite has late passes, besides the drawn ones.
+def draw(rng: np.random.Generator, most_passes: int = 12) -> Drawn:
+    """A constellation that always gets through: every satellite has late passes, besides ``most_passes`` drawn ones.
 
     Modes, adapters, heads, joint steps, delays, parts, caches, epochs, shares on board, beams, set-up, buffers,
     sunlight, rates of links and what software takes for a message are all drawn.
@@ -118,7 +118,7 @@ def draw(rng: np.random.Generator) -> Drawn:
             float(rng.uniform(0.0, 4000.0)),
             float(rng.uniform(30.0, 500.0)),
         )
-        for _ in range(int(rng.integers(13)))
+        for _ in range(int(rng.integers(most_passes + 1)))
     ]
     passes += [
         (k, (k + turn) % stations, 8000.0 + 700.0 * (turn * count + k), 400.0)
