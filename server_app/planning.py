@@ -185,8 +185,12 @@ def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[i
 
 def framing_of(contact_plan: ContactPlan, seal_bytes: int = 0) -> Framing:
     """What messages between the ground and these satellites are sent in."""
-    names = (contact_plan.nodes[index].name for index in contact_plan.satellites)
-    return Framing(max(names, key=len), seal_bytes)
+    return framing_of_names([contact_plan.nodes[index].name for index in contact_plan.satellites], seal_bytes)
+
+
+def framing_of_names(satellites: Sequence[str], seal_bytes: int = 0) -> Framing:
+    """What messages between the ground and satellites of these names are sent in."""
+    return Framing(max(satellites, key=len), seal_bytes)
 
 
 def sent_images_of(

@@ -16,6 +16,7 @@ from skysplit import (
     relay_commands,
     run_commands,
     scenario_commands,
+    sweep_commands,
 )
 from skysplit.arguments import OneErrorGroup
 from skysplit.plain_warnings import print_warnings_plainly
@@ -57,7 +58,7 @@ _STORY = {
         scenario_commands.init,
     ),
     "Look at the orbits": (orbit_commands.constellation, orbit_commands.contacts),
-    "Plan": (plan_commands.plan, plan_commands.compare, cut_commands.cuts),
+    "Plan": (plan_commands.plan, plan_commands.compare, sweep_commands.sweep, cut_commands.cuts),
     "Fine-tune": (
         run_commands.run,
         run_commands.emulate,

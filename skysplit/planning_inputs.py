@@ -15,6 +15,7 @@ from client_app.partitions import shares_of
 from mission.orbits import constellation_of
 from mission.scenario import given_path
 from mission.schema import Model, Scenario
+from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan
 from skysplit.imagery_check import imagery_of
 from skysplit.trained_model import model_of
@@ -71,7 +72,11 @@ def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:
     """Images per satellite: as the scenario plans, or counted in its data."""
     if scenario.planning.samples:
         return [scenario.planning.samples] * len(contacts.satellites)
-    constellation = constellation_of(scenario)
+    return counted_samples(scenario, constellation_of(scenario))
+
+
+def counted_samples(scenario: Scenario, constellation: Constellation) -> list[int]:
+    """Images per satellite, counted in the scenario's data."""
     shares = shares_of(
         scenario.data,
         imagery_of(scenario).train,
