@@ -23,10 +23,11 @@ from strategies.quorum import Quorum
 if TYPE_CHECKING:
     from splitmodel.published import Profile
 
-_OF_CONTACTS = ("epoch", "horizon_h", "constellation", "ground", "links", "contacts")
+_OF_CONTACTS = ("epoch", "horizon_h", "constellation", "ground", "links", "contacts", "power")
+_OF_NO_CONTACT = {"ground": {"beams", "setup_s"}}  # how contacts are used, not when they are
 _OF_COSTS = ("model", "lora", "split", "data", "planning", "training")
 _OF_SAMPLES = ("constellation", "data", "planning", "seed")
-_OF_PLAN = (*_OF_CONTACTS, "compute", "power", "crossings", "strategy", *_OF_COSTS, "seed")
+_OF_PLAN = (*_OF_CONTACTS, "compute", "crossings", "strategy", *_OF_COSTS, "seed")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def prepare(study: Study, folder: Path) -> Prepared:
     for variant in variants_of(study):
         scenario = variant.scenario
         try:
-            orbit = _identity(scenario, _OF_CONTACTS)
+            orbit = _identity(scenario, _OF_CONTACTS, _OF_NO_CONTACT)
             if orbit not in constellations:
                 constellations[orbit] = constellation_of(scenario)
             constellation = constellations[orbit]
@@ -98,7 +99,7 @@ def prepare(study: Study, folder: Path) -> Prepared:
                 samples[of_samples] = (
                     [planned] * len(constellation) if planned else counted_samples(scenario, constellation)
                 )
-            if (of_resources := _identity(scenario, (*_OF_CONTACTS, "power"))) not in resources:
+            if (of_resources := _identity(scenario, _OF_CONTACTS)) not in resources:
                 resources[of_resources] = resources_of(scenario)
             workload = workload_of(
                 scenario, costs[of_costs], samples[of_samples], mode_of(scenario),
@@ -133,9 +134,11 @@ def _words(variant: Variant) -> str:
     return ", ".join(f"{key} = {value_text(value)}" for key, value in variant.overrides.items())
 
 
-def _identity(scenario: Scenario, tables: Sequence[str]) -> str:
-    """A name of these tables of a scenario, and of the contents of the files that they name."""
-    values = {name: value for name, value in scenario.model_dump(mode="json").items() if name in tables}
+def _identity(
+    scenario: Scenario, tables: Sequence[str], without: Mapping[str, set[str]] | None = None
+) -> str:
+    """A name of these tables of a scenario but for some keys, and of the contents of the files that they name."""
+    values = scenario.model_dump(mode="json", include=set(tables), exclude=dict(without or {}))
     named = [(scenario.constellation.path, "constellation.path"), (scenario.contacts.path, "contacts.path")]
     if isinstance(scenario.links.inter_orbit.pairs, str) and scenario.links.inter_orbit.pairs != "same-slot":
         named.append((scenario.links.inter_orbit.pairs, "links.inter_orbit.pairs"))

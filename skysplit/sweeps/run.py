@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from mission.run_lock import RECORD, RunLock
 from skysplit.sweeps.preparation import Prepared, prepare
 from skysplit.sweeps.results import Results, write_rows
 from skysplit.sweeps.study import Study
-from skysplit.sweeps.worker import plan_job, start_process, write_contacts
+from skysplit.sweeps.worker import plan_job, start_process, without_plan, write_contacts
 
 CONTACTS = "contacts"
 Progress = Callable[[str, int, int], None]  # what, how much is done, of how much
@@ -61,41 +61,61 @@ def run_sweep(
 def _plan_missing(
     prepared: Prepared, results: Results, workers: Executor | None, on_progress: Progress
 ) -> None:
-    jobs = {
-        case.job.identity: case.job for case in prepared.cases if case.job.identity not in results
-    }  # each once
-    needed = dict.fromkeys(job.contacts for job in jobs.values())
-    missing = [(prepared.contacts[path], path) for path in needed if not path.exists()]
-    for done, _ in enumerate(_outcomes(workers, write_contacts, missing)):
-        on_progress("contact plans", done + 1, len(missing))
-    total = len(prepared.cases)
-    on_progress("cases", total - len(jobs), total)
-    # Those of one contact plan one after the other: a process keeps it.
+    # Each once, and those of one contact plan one after the other: a process keeps it.
+    jobs = {case.job.identity: case.job for case in prepared.cases if case.job.identity not in results}
     ordered = sorted(jobs.values(), key=lambda job: str(job.contacts))
-    for done, found in enumerate(_outcomes(workers, plan_job, [(job,) for job in ordered])):
+    missing = [path for path in dict.fromkeys(job.contacts for job in ordered) if not path.exists()]
+    count = 0
+
+    def has_contacts(found: tuple[Path, str]) -> None:
+        nonlocal count
+        count += 1
+        path, reason = found
+        for job in [job for job in ordered if job.contacts == path] if reason else []:
+            results.add(without_plan(job, reason))
+        on_progress("contact plans", count, len(missing))
+
+    _each(workers, write_contacts, [(prepared.contacts[path], path) for path in missing], has_contacts)
+    rest = [job for job in ordered if job.identity not in results]
+    done, total = len(prepared.cases) - len(rest), len(prepared.cases)
+    on_progress("cases", done, total)
+
+    def is_planned(found: dict[str, Any]) -> None:
+        nonlocal done
+        done += 1
         results.add(found)
-        on_progress("cases", total - len(jobs) + done + 1, total)
+        on_progress("cases", done, total)
+
+    _each(workers, plan_job, [(job,) for job in rest], is_planned)
 
 
-def _outcomes(
-    workers: Executor | None, call: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]
-) -> Iterator[Any]:
-    """What the calls return, in any order."""
+def _each(
+    workers: Executor | None,
+    call: Callable[..., Any],
+    arguments: Sequence[tuple[Any, ...]],
+    take: Callable[[Any], None],
+) -> None:
+    """Call with each of the arguments and hand on what comes back, in any order.
+
+    What has come back when this is ended, by an error or by Ctrl-C, is handed on, too.
+    """
     if workers is None:
         for given in arguments:
-            yield call(*given)
+            take(call(*given))
         return
-    futures = [workers.submit(call, *given) for given in arguments]
+    left = {workers.submit(call, *given) for given in arguments}
     try:
-        for future in as_completed(futures):
-            yield future.result()
+        for future in as_completed(tuple(left)):
+            left.discard(future)
+            take(future.result())
     except BrokenProcessPool as error:
         raise RuntimeError(
             "a process of the sweep was killed, by the system if memory ran out; the same command goes on with the rest"
         ) from error
     finally:
-        for future in futures:
-            future.cancel()
+        for future in left:
+            if not future.cancel() and future.done() and future.exception() is None:
+                take(future.result())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mission.orbits import constellation_of, contact_plan_of
-from mission.scenario import scenario_from_json
+from mission.scenario import ScenarioError, scenario_from_json
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import load, save
 from strategies.checker import require_feasible
@@ -55,11 +55,24 @@ def start_process() -> None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def write_contacts(scenario: str, path: Path) -> None:
-    """Compute the contact plan of a resolved scenario, as JSON, and write it unless it is there."""
+def write_contacts(scenario: str, path: Path) -> tuple[Path, str]:
+    """Compute the contact plan of a resolved scenario, as JSON, and write it unless it is there.
+
+    Returns the file, and why there is none, as where no satellite ever sees a station.
+    """
     if not path.exists():
         resolved = scenario_from_json(scenario)
-        save(contact_plan_of(resolved, constellation_of(resolved)), path)
+        try:
+            contact_plan = contact_plan_of(resolved, constellation_of(resolved))
+        except ScenarioError as error:
+            return path, str(error)
+        save(contact_plan, path)
+    return path, ""
+
+
+def without_plan(job: RoundJob, reason: str) -> dict[str, Any]:
+    """The figures of a round that cannot be planned."""
+    return {"identity": job.identity, "state": "no plan", "reason": reason}
 
 
 def plan_job(job: RoundJob) -> dict[str, Any]:
@@ -79,7 +92,7 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         require_feasible(plan, *task)
         plan = cut(plan, job.quorum.end_s(plan))
     except PlanningError as error:
-        return {"identity": job.identity, "state": "no plan", "reason": str(error)}
+        return without_plan(job, str(error))
     figures = plan_figures(plan, link_rates, job.rates)
     return {
         "identity": job.identity,
