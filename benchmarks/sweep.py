@@ -4,8 +4,8 @@
     python -m benchmarks.sweep --cases 1000
 
 The bar: 1,000 planned and checked cases within ten minutes on two cores, contact plans included. A sample is scaled to
-1,000 cases; its start-up, which a longer sweep pays once, is not scaled. CPU time is given as well, as others may use
-the machine.
+1,000 cases; its start-up, which a longer sweep pays once, is not scaled. CPU time is given beside it, since others may
+use the machine.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.measure import Bars
 from skysplit.sweeps.results import LINES, Results
 from skysplit.sweeps.run import run_sweep
 from skysplit.sweeps.study import Study, study_of
@@ -89,16 +90,15 @@ def main() -> None:
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"  # contact plans are computed, not found
         cases, planned, all_s, planning_s, cpu_s = timed(study_with(arguments.cases), Path(folder) / "timed")
         scaled_s = all_s - planning_s + planning_s * _BAR_CASES / cases
-        pace = f"{cases / planning_s:.2f} a second"
-        print(f"{cases} cases, {planned} with a plan, in {all_s:.1f} s on {_CORES} processes: {pace}")
-        print(f"start-up and contact plans: {all_s - planning_s:.1f} s")
-        print(f"CPU time: {cpu_s / max(planned, 1):.2f} s a planned case")
-        verdict = "holds" if scaled_s <= _BAR_S else "does not hold"
-        print(f"{_BAR_CASES} cases: {scaled_s:.0f} s, bar {_BAR_S:.0f} s: {verdict}")
-        on_idle_s = cpu_s / cases * _BAR_CASES / _CORES
-        print(f"{_BAR_CASES} cases on {_CORES} idle cores, by CPU time, without start-up: {on_idle_s:.0f} s")
+        bars = Bars("skysplit sweep, walker-72")
+        bars.note("cases", cases, f"{planned} with a plan, {_CORES} processes")
+        bars.note("cases a second", round(cases / planning_s, 2))
+        bars.note("start-up and contact plans, s", round(all_s - planning_s, 1))
+        bars.note("CPU time of a planned case, s", round(cpu_s / max(planned, 1), 2), "plan, bound and check")
+        bars.at_most(f"{_BAR_CASES} cases, s", round(scaled_s), _BAR_S, "scaled, start-up not")
         before, twice = killed_and_resumed(study_with(24), Path(folder) / "killed")
-        print(f"killed after {before} cases and run again: {twice} planned twice")
+        bars.at_most("cases planned twice", twice, 0, f"after a kill when {before} were done")
+        bars.finish()
 
 
 if __name__ == "__main__":
