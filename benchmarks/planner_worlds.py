@@ -13,7 +13,7 @@ from strategies.drawn_worlds import (
     make_workload,
     make_world,
 )
-from strategies.workload import Switches
+from strategies.problem.workload import StrategyConfig
 
 __all__ = [
     "EPOCH",
@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 LADDER = {
-    "b": Switches.parse("none", "own-window", "none"),
-    "c": Switches.parse("parallel", "own-window", "none"),
-    "d": Switches.parse("parallel", "topology-aware", "none"),
-    "e": Switches.parse("parallel", "topology-aware", "grid"),
+    "b": StrategyConfig.parse("none", "own-window", "none"),
+    "c": StrategyConfig.parse("parallel", "own-window", "none"),
+    "d": StrategyConfig.parse("parallel", "topology-aware", "none"),
+    "e": StrategyConfig.parse("parallel", "topology-aware", "grid"),
 }

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mission.entry_points import SPACE_GROUND
+from strategies.problem.workload import SpaceGround
 from strategies.registry import loaded
-from strategies.workload import SpaceGround
 
 MATCHED_EVERY_S = 15.0  # how often beams are matched anew
 _WORTH_S = 120.0  # a longer stay in a pass is not worth more

@@ -10,8 +10,8 @@ from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND
 from strategies.beam_scheduling import SpaceGroundStrategy
 from strategies.inter_orbit import InterOrbitStrategy
 from strategies.intra_orbit import IntraOrbitStrategy
+from strategies.problem.workload import InterOrbit, IntraOrbit, SpaceGround, StrategyConfig
 from strategies.registry import loaded, strategies_of
-from strategies.workload import InterOrbit, IntraOrbit, SpaceGround, Switches
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Door:
 
     Attributes:
         group: The entry-point group.
-        field: Of ``Switches``, and the key of ``[strategy]``.
+        field: Of ``StrategyConfig``, and the key of ``[strategy]``.
         kind: The base class.
         ours: Names that are taken.
     """
@@ -38,20 +38,20 @@ DOORS = (
 )
 
 
-def require_usable(switches: Switches) -> Switches:
+def require_usable(strategy_config: StrategyConfig) -> StrategyConfig:
     """Return the strategies, all of which can be imported and used.
 
     Raises:
         strategies.registry.StrategyError: One of another package cannot.
     """
     for door in DOORS:
-        name = getattr(switches, door.field)
+        name = getattr(strategy_config, door.field)
         if name not in door.ours:
             loaded(door.group, name, door.kind, door.ours)
-    return switches
+    return strategy_config
 
 
-def registered_variants(best: Switches) -> Iterator[tuple[str, str, Switches]]:
+def registered_variants(best: StrategyConfig) -> Iterator[tuple[str, str, StrategyConfig]]:
     """Yield the strategies of other packages, each in the place of ours: its name, the name in whose place, and all.
 
     Raises:

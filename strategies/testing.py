@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbit.contact_plan import LinkKind
-from strategies.checker import check_plan
+from strategies.checker.check import check_plan
 from strategies.doors import require_usable
 from strategies.drawn_worlds import Drawn, draw
-from strategies.network import NoRouteError
-from strategies.plan import Plan
-from strategies.planner import plan_round
-from strategies.round_state import RoundState, state_at
-from strategies.workload import IntraOrbit, Switches
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError
+from strategies.problem.plan import Plan
+from strategies.problem.round_state import RoundState, state_at
+from strategies.problem.workload import IntraOrbit, StrategyConfig
 
 _PASSES = 80  # at most, besides late ones: so many that satellites compete for beams
 _SCARCE = 0.05  # of the downlink, in every second world
@@ -76,7 +76,7 @@ def check_strategies(
     Raises:
         AssertionError: A plan is not as it must be, or none uses the strategies.
         strategies.registry.StrategyError: A strategy cannot be used, fails, or decides what is not possible.
-        strategies.workload.WorkloadError: There is no strategy of that name.
+        strategies.problem.workload.WorkloadError: There is no strategy of that name.
     """
     fields = {"intra_orbit": intra_orbit, "space_ground": space_ground, "inter_orbit": inter_orbit}
     given = {field: name for field, name in fields.items() if name is not None}
@@ -87,7 +87,7 @@ def check_strategies(
         if plan is None:
             continue
         gaps.append(plan.gap)
-        followed += all(getattr(plan.switches, field) == name for field, name in given.items())
+        followed += all(getattr(plan.strategy_config, field) == name for field, name in given.items())
         rests += _proven_rest(case, plan, number)
     assert followed, f"none of {worlds} plans uses {', '.join(given.values())}: draw more worlds"
     return Proof(len(gaps), rests, followed, float(np.median(gaps)))
@@ -100,15 +100,15 @@ def _drawn(rng: np.random.Generator, given: Mapping[str, str]) -> Drawn:
         "space_ground": "topology-aware",
         "inter_orbit": str(rng.choice(["none", "grid"])),
     }
-    switches = require_usable(Switches.parse(**{**ours, **given}))
+    strategy_config = require_usable(StrategyConfig.parse(**{**ours, **given}))
     contact_plan, resources = case.world, case.resources
     if rng.integers(2):
         contacts = contact_plan.contacts.copy()
         contacts["rate_bps"][contacts["kind"] == LinkKind.DOWNLINK] *= _SCARCE
         contact_plan = dataclasses.replace(contact_plan, contacts=contacts)
-    if switches.intra_orbit == IntraOrbit.ALL_GATHER:  # the copies of a plane fit into no small buffer
+    if strategy_config.intra_orbit == IntraOrbit.ALL_GATHER:  # the copies of a plane fit into no small buffer
         resources = dataclasses.replace(resources, buffer_bytes=math.inf)
-    return dataclasses.replace(case, world=contact_plan, switches=switches, resources=resources)
+    return dataclasses.replace(case, world=contact_plan, strategy_config=strategy_config, resources=resources)
 
 
 def _proven(
@@ -125,7 +125,7 @@ def _proven(
                     case.workload,
                     case.rates,
                     case.resources,
-                    case.switches,
+                    case.strategy_config,
                     start_s=start_s,
                     state=state,
                 )
@@ -147,10 +147,16 @@ def _proven(
 
 def _passable(case: Drawn, start_s: float, state: RoundState | None) -> bool:
     """Whether first contact, without links between satellites, gets everything through."""
-    switches = Switches.parse("none", "first-contact", "none")
+    strategy_config = StrategyConfig.parse("none", "first-contact", "none")
     try:
         plan_round(
-            case.world, case.workload, case.rates, case.resources, switches, start_s=start_s, state=state
+            case.world,
+            case.workload,
+            case.rates,
+            case.resources,
+            strategy_config,
+            start_s=start_s,
+            state=state,
         )
     except NoRouteError:
         return False

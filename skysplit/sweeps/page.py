@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mission.quantities import spoken_bytes, spoken_time
-from server_app.report_page import INK, Section, page, sections_view, table
+from report.page import INK, Section, page, sections_view, table
 from skysplit.sweeps.summary import PLANNED, Effect, Point, Row, effects_of, pareto_front, points_of
 
 _BLUE, _RED = "#4477aa", "#ee6677"

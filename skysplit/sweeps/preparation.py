@@ -18,10 +18,10 @@ from orbit.constellation import Constellation
 from skysplit.planning_inputs import costs_of, counted_samples
 from skysplit.sweeps.study import Study, StudyError, Variant, value_text, variants_of
 from skysplit.sweeps.worker import RoundJob
-from strategies.quorum import Quorum
+from strategies.aggregation.quorum import Quorum
 
 if TYPE_CHECKING:
-    from splitmodel.published import Profile
+    from splitmodel.costs.published import Profile
 
 _OF_CONTACTS = ("epoch", "horizon_h", "constellation", "ground", "links", "contacts", "power")
 _OF_NO_CONTACT = {"ground": {"beams", "setup_s"}}  # how contacts are used, not when they are
@@ -75,7 +75,7 @@ def prepare(study: Study, folder: Path) -> Prepared:
         mode_of,
         rates_of,
         resources_of,
-        switches_of,
+        strategy_config_of,
         workload_of,
     )
 
@@ -107,7 +107,7 @@ def prepare(study: Study, folder: Path) -> Prepared:
             )  # fmt: skip
             planes = tuple(int(plane) for plane in constellation.plane)
             quorum = Quorum(planes, workload.samples, scenario.strategy.planes_per_round)
-            rates, switches = rates_of(scenario), switches_of(scenario)
+            rates, strategy_config = rates_of(scenario), strategy_config_of(scenario)
         except (ValueError, OSError) as error:
             raise StudyError(f"case {_words(variant)}: {error}") from error
         path = folder / f"{orbit}.parquet"
@@ -124,7 +124,7 @@ def prepare(study: Study, folder: Path) -> Prepared:
                 )
             identity = f"{_identity(scenario, _OF_PLAN)}-{start_s:.3f}"
             job = RoundJob(
-                identity, path, workload, rates, resources[of_resources], switches, quorum, start_s
+                identity, path, workload, rates, resources[of_resources], strategy_config, quorum, start_s
             )
             cases.append(Case(len(cases), values, job))
     return Prepared(study, tuple(cases), contacts)

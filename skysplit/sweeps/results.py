@@ -16,7 +16,7 @@ from skysplit.sweeps.preparation import Case
 LINES, TABLE = "cases.jsonl", "sweep.parquet"
 
 
-class Results:
+class RunRecorder:
     """The file of finished cases; of a sweep that was killed, those before its end.
 
     Args:

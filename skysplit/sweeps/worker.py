@@ -15,14 +15,14 @@ from typing import Any
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import ScenarioError, scenario_from_json
 from orbit.contact_plan import ContactPlan
-from orbit.contact_plan_files import load, save
-from strategies.checker import require_feasible
-from strategies.mission_totals import LinkRates, plan_figures
-from strategies.network import PlanningError
-from strategies.plan import SPLIT_COLUMNS
-from strategies.planner import plan_round
-from strategies.quorum import Quorum, cut
-from strategies.workload import ComputeRates, Resources, Switches, Workload
+from orbit.files.contact_plan_files import load, save
+from strategies.aggregation.quorum import Quorum, cut
+from strategies.analysis.mission_totals import LinkRates, plan_figures
+from strategies.checker.check import require_feasible
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import PlanningError
+from strategies.problem.plan import SPLIT_COLUMNS
+from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
 _PLANS_KEPT = 4  # contact plans of a process
 
@@ -42,7 +42,7 @@ class RoundJob:
     workload: Workload
     rates: ComputeRates
     resources: Resources
-    switches: Switches
+    strategy_config: StrategyConfig
     quorum: Quorum
     start_s: float
 
@@ -81,14 +81,14 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
     ``state`` is ``planned``, or ``no plan`` with a ``reason`` where the contacts do not suffice.
 
     Raises:
-        strategies.checker.InfeasiblePlanError: The checker does not accept the plan.
+        strategies.checker.check.InfeasiblePlanError: The checker does not accept the plan.
         strategies.registry.StrategyError: The strategy of another package fails.
     """
     begun_s = time.process_time()
     contact_plan, link_rates = _contacts(job.contacts)
     task = contact_plan, job.workload, job.rates, job.resources
     try:
-        plan = plan_round(*task, job.switches, start_s=job.start_s)
+        plan = plan_round(*task, job.strategy_config, start_s=job.start_s)
         require_feasible(plan, *task)
         plan = cut(plan, job.quorum.end_s(plan))
     except PlanningError as error:
@@ -108,9 +108,9 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         "ground_compute_s": figures.ground_flops / job.rates.ground_flops,
         "onboard_compute_s": figures.onboard_flops / job.rates.satellite_flops,
         **dict(zip(SPLIT_COLUMNS, plan.time_split().mean(axis=0).tolist(), strict=True)),
-        "intra_orbit_used": str(plan.switches.intra_orbit),
-        "space_ground_used": str(plan.switches.space_ground),
-        "inter_orbit_used": str(plan.switches.inter_orbit),
+        "intra_orbit_used": str(plan.strategy_config.intra_orbit),
+        "space_ground_used": str(plan.strategy_config.space_ground),
+        "inter_orbit_used": str(plan.strategy_config.inter_orbit),
         "planning_cpu_s": time.process_time() - begun_s,
     }
 

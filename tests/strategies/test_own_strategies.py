@@ -23,15 +23,15 @@ from mission import entry_points as named
 from mission.scenario import ScenarioError, load_scenario
 from skysplit.cli import app
 from strategies import registry
+from strategies.analysis.cases import standard_cases
 from strategies.beam_scheduling import FirstContact, Moment, SpaceGroundStrategy
-from strategies.cases import standard_cases
-from strategies.checker import check_plan
+from strategies.checker.check import check_plan
 from strategies.inter_orbit import InterOrbitStrategy, Sighting
 from strategies.intra_orbit import IntraOrbitStrategy, PlaneLinks
-from strategies.planner import plan_round
+from strategies.planner.round_planner import plan_round
+from strategies.problem.workload import Mode, StrategyConfig, WorkloadError
 from strategies.registry import StrategyError
 from strategies.testing import check_strategies
-from strategies.workload import Mode, Switches, WorkloadError
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to-own-strategy.md"
 SMALL = [
@@ -171,9 +171,9 @@ def test_a_comparison_has_a_case_for_every_strategy_that_is_installed(
     ):
         theirs.register(group, name, value)
     cases = standard_cases(lambda how: (make_workload(6, mode=how.mode),))
-    found = {case.name: (case.switches, case.title) for case in cases}
+    found = {case.name: (case.strategy_config, case.title) for case in cases}
     assert found["split-most-need"] == (
-        Switches("parallel", "most-need", "min-latency"),
+        StrategyConfig("parallel", "most-need", "min-latency"),
         "split, most-need instead of topology-aware",
     )
     assert found["split-lasts-longest"][0].inter_orbit == "lasts-longest"
@@ -192,20 +192,20 @@ def test_strategies_of_all_three_doors_give_plans_that_the_checker_accepts(
     registered.register(named.INTRA_ORBIT, "always-round", "theirs:AlwaysRound")
     registered.register(named.INTRA_ORBIT, "whole-payloads", "theirs:WholePayloads")
     inter = "none" if mode is Mode.ONBOARD_LORA else "lasts-longest"  # planes sum by themselves
-    switches = Switches.parse(intra, "reversed", inter)
+    strategy_config = StrategyConfig.parse(intra, "reversed", inter)
     workload = make_workload(6, mode=mode)
-    plan = plan_round(WORLD, workload, RATES, RESOURCES, switches, start_s=0.0)
+    plan = plan_round(WORLD, workload, RATES, RESOURCES, strategy_config, start_s=0.0)
     assert check_plan(plan, WORLD, workload, RATES, RESOURCES) == []
-    assert plan.switches.intra_orbit == intra
-    assert plan.switches.space_ground == "reversed"
+    assert plan.strategy_config.intra_orbit == intra
+    assert plan.strategy_config.space_ground == "reversed"
     assert plan.makespan_s >= plan.lower_bound_s
 
 
 def test_own_windows_never_stand_in_for_a_scheduler_of_another_package(registered: types.ModuleType) -> None:
     registered.Reversed = Reversed
     registered.register(named.SPACE_GROUND, "reversed", "theirs:Reversed")
-    contained = Switches.parse("parallel", "reversed", "grid").contained()
-    assert [tuple(vars(switches).values()) for switches in contained] == [
+    contained = StrategyConfig.parse("parallel", "reversed", "grid").contained()
+    assert [tuple(vars(strategy_config).values()) for strategy_config in contained] == [
         ("parallel", "reversed", "grid"),
         ("parallel", "reversed", "none"),
         ("none", "reversed", "none"),
@@ -248,9 +248,9 @@ def test_what_breaks_the_rules_is_one_error_that_names_the_strategy(
     registered.Careless, registered.Broken = Careless, Broken
     registered.LastsLongest, registered.Incomplete = LastsLongest, Incomplete
     registered.register(named.SPACE_GROUND, "mine", value)
-    switches = Switches.parse("parallel", "mine", "none")
+    strategy_config = StrategyConfig.parse("parallel", "mine", "none")
     with pytest.raises(StrategyError, match=message):
-        plan_round(WORLD, make_workload(6), RATES, RESOURCES, switches, start_s=0.0)
+        plan_round(WORLD, make_workload(6), RATES, RESOURCES, strategy_config, start_s=0.0)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_an_unknown_name_is_one_error_that_lists_what_is_allowed(registered: typ
     with pytest.raises(ScenarioError, match=rf"strategy\.space_ground: found 'yours', allowed: {allowed}"):
         load_scenario("demo", {"strategy.space_ground": "yours"})
     with pytest.raises(WorkloadError, match=rf"space-ground: found 'yours', allowed: {allowed}"):
-        Switches.parse("parallel", "yours", "none")
+        StrategyConfig.parse("parallel", "yours", "none")
     assert load_scenario("demo", {"strategy.space_ground": "mine"}).strategy.space_ground == "mine"
 
 
