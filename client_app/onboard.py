@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from splitmodel.cached_states import CachedStates
 from torch import Tensor, nn
 
 from client_app.cached_features import name_of
@@ -26,6 +25,7 @@ from mission.run_config import ENROLMENT_IMAGES, STEPS_AHEAD
 from mission.schema import Training
 from relay.wire.manifest import Kind
 from splitmodel import step as split_step
+from splitmodel.cached_states import CachedStates
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import Embedding
 from splitmodel.training import (

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from numpy.typing import NDArray
-from splitmodel.cached_states import CachedStates
 from torch import nn
 
 from client_app.cached_features import CachedFeatures
 from client_app.onboard import Progress
+from splitmodel.cached_states import CachedStates
 
 _ROUND, _TENSORS, _COUNTERS, _STATES, _KEPT, _SENT, _GIVEN = (
     "progress-of",

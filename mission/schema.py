@@ -41,7 +41,9 @@ IntraOrbitName = Annotated[
 SpaceGroundName = Annotated[
     str,
     AfterValidator(
-        OursOrRegistered(SPACE_GROUND, ("own-window", "first-contact", "nearest", "topology-aware"))
+        OursOrRegistered(
+            SPACE_GROUND, ("own-window", "first-contact", "nearest", "longest-window", "topology-aware")
+        )
     ),
 ]
 InterOrbitName = Annotated[

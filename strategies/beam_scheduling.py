@@ -124,6 +124,27 @@ class Nearest(_ByRank):
         return self._rank
 
 
+class LongestWindow(SpaceGroundStrategy):
+    """One sink of a group: the pass that lasts longest of those that carry all that the group has left.
+
+    Where no pass is open that carries it, a group waits for one; where none will be, it takes the longest that is open.
+    After FedLEO (Elmahallawy and Luo, arXiv 2302.13447), whose planes elect the satellite whose visible window is long
+    enough to send what the plane has summed.
+    """
+
+    single_gateway = True
+
+    def choose(self, moment: Moment) -> Sequence[int]:
+        """Return the sessions that stand, then the sinks by how long they last."""
+        passes, need = moment.passes, moment.need[moment.group]
+        length_s = passes["end_s"] - np.maximum(passes["start_s"], moment.now_s) - moment.setup_s
+        carries = (moment.rate > 0) & (length_s * moment.rate >= need)
+        carrying_groups = np.unique(moment.group[carries])
+        mine = moment.open
+        sinks = mine[carries[mine] | ~np.isin(moment.group[mine], carrying_groups)]
+        return [*moment.held.tolist(), *sinks[np.argsort(-length_s[sinks], kind="stable")].tolist()]
+
+
 class TopologyAware(SpaceGroundStrategy):
     """Match all beams to satellites anew, maximum weight; a session that goes on costs no set-up.
 
@@ -178,6 +199,7 @@ _OURS: dict[str, type[SpaceGroundStrategy]] = {
     SpaceGround.OWN_WINDOW: OwnWindow,
     SpaceGround.FIRST_CONTACT: FirstContact,
     SpaceGround.NEAREST: Nearest,
+    SpaceGround.LONGEST_WINDOW: LongestWindow,
     SpaceGround.TOPOLOGY_AWARE: TopologyAware,
 }
 

@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import torch
 from flwr.app import ArrayRecord
-from splitmodel.cached_states import CachedStates
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,6 +26,7 @@ from server_app.backbone.given_images import GivenImages
 from server_app.backbone.mixed_batches import mixed_batches
 from server_app.backbone.service import SHARED, BackboneService, Bundles
 from splitmodel import step as split_step
+from splitmodel.cached_states import CachedStates
 from splitmodel.crossing.tensors import EXACT
 from splitmodel.lora.adapters import exchanged_parts, trainable_state
 from splitmodel.lora.dropout import row_seeds

@@ -43,6 +43,7 @@ class SpaceGround(enum.StrEnum):
     OWN_WINDOW = "own-window"
     FIRST_CONTACT = "first-contact"
     NEAREST = "nearest"
+    LONGEST_WINDOW = "longest-window"
     TOPOLOGY_AWARE = "topology-aware"
 
 
@@ -82,11 +83,12 @@ class StrategyConfig:
     def contained(self) -> tuple[StrategyConfig, ...]:
         """These strategies, then the poorer ones that they contain.
 
-        A space-ground strategy of another package stands for itself: own windows are not tried in its place.
+        Longest windows, and a space-ground strategy of another package, stand for themselves: own windows are not tried
+        in their place.
         """
         own = StrategyConfig(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
         through_ground = dataclasses.replace(self, inter_orbit=InterOrbit.NONE)
-        if not isinstance(self.space_ground, SpaceGround):
+        if self.space_ground is SpaceGround.LONGEST_WINDOW or not isinstance(self.space_ground, SpaceGround):
             alone = dataclasses.replace(own, space_ground=self.space_ground)
             return tuple(dict.fromkeys([self, through_ground, alone]))
         plane_window = dataclasses.replace(through_ground, space_ground=SpaceGround.OWN_WINDOW)
