@@ -1,4 +1,4 @@
-"""Published schedules beside the split, one table: a round, its bound, a mission, and the bytes over every kind of link.
+"""Published schedules beside the split, one table: a round, its bound, a mission, and bytes over every kind of link.
 
     python -m benchmarks.schedules > docs/benchmark.md
 
@@ -26,19 +26,19 @@ STARTS = 12
 BESIDE = (SPLIT, ONBOARD_LORA, IMAGES_DOWN)
 _HEAD = """# Schedules of papers, on one engine
 
-`python -m benchmarks.schedules > docs/benchmark.md` makes this page. Satellites, stations and rates are those of `{scenario}`, the
-model is {model} with {samples} images on each of {satellites} satellites; a round is the median of {starts} start times over the
-horizon, a mission has {rounds} rounds. Every plan has passed the checker. What is approximated of each schedule is in
-[conformance](conformance.md).
+`python -m benchmarks.schedules > docs/benchmark.md` makes this page. Satellites, stations and rates are those
+of `{scenario}`, the model is {model} with {samples} images on each of {satellites} satellites; a round is the
+median of {starts} start times over the horizon, a mission has {rounds} rounds. Every plan has passed the
+checker. What is approximated of each schedule is in [conformance](conformance.md).
 
 | schedule | a round | lower bound | mission | down | up | between satellites |
 |---|---|---|---|---|---|---|
 """
 _TAIL = """
-Published schedules train the whole model on board and move all of its weights, as their papers do with models that are a thousand
-times smaller; with a foundation model that is what the time goes to. The rows below them train an adapter or a head. Lengths are
-of rounds: how many each needs for an accuracy is not in them. `skysplit compare SCENARIO --schedules --curve RUN` sets the
-accuracies of a run beside every row.
+Published schedules train the whole model on board and move all of its weights, as their papers do with far
+smaller models; with a foundation model that is what the time goes to. The rows below them train an adapter, or
+a model on the ground. Lengths are of rounds: how many rounds each needs for an accuracy is not in them.
+`skysplit compare SCENARIO --schedules --curve RUN` sets the accuracies of a run beside every row.
 """
 
 

@@ -188,7 +188,8 @@ class TopologyAware(SpaceGroundStrategy):
         """Need left over capacity left until the target, per group; at least a trifle."""
         passes, now_s = moment.passes, moment.now_s
         end_s = np.minimum(
-            passes["end_s"], self._target_s if self._target_s > now_s + MATCHED_EVERY_S else np.inf
+            passes["end_s"],
+            self._target_s if self._target_s > now_s + MATCHED_EVERY_S else np.inf,  # type: ignore[type-abstract]
         )
         open_s = np.maximum(end_s - np.maximum(passes["start_s"], now_s), 0.0)
         left = np.bincount(moment.group, open_s * np.minimum(moment.rate, 1e12), minlength=len(moment.need))

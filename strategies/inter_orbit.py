@@ -103,7 +103,7 @@ def inter_orbit_strategy(name: str) -> type[InterOrbitStrategy]:
     Raises:
         strategies.registry.StrategyError: It cannot be used.
     """
-    return _OURS.get(name) or loaded(INTER_ORBIT, name, InterOrbitStrategy, tuple(InterOrbit))
+    return _OURS.get(name) or loaded(INTER_ORBIT, name, InterOrbitStrategy, tuple(InterOrbit))  # type: ignore[type-abstract]
 
 
 @dataclass(frozen=True, eq=False)

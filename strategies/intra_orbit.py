@@ -106,7 +106,7 @@ def intra_orbit_strategy(name: str) -> IntraOrbitStrategy:
     Raises:
         strategies.registry.StrategyError: It cannot be used.
     """
-    return (_OURS.get(name) or loaded(INTRA_ORBIT, name, IntraOrbitStrategy, tuple(IntraOrbit)))()
+    return (_OURS.get(name) or loaded(INTRA_ORBIT, name, IntraOrbitStrategy, tuple(IntraOrbit)))()  # type: ignore[type-abstract]
 
 
 @dataclass(frozen=True)
