@@ -21,8 +21,8 @@ from strategies.analysis.compare import compare, even_starts
 from strategies.analysis.schedules import PUBLISHED
 
 SCENARIO = "walker-72"
-KEYS = {"planning.profile": "DOFA-base", "planning.samples": 64, "training.rounds": 10, "horizon_h": 336.0}
-STARTS = 12
+KEYS = {"planning.profile": "DOFA-base", "planning.samples": 64, "training.rounds": 4, "horizon_h": 96.0}
+STARTS = 4
 BESIDE = (SPLIT, ONBOARD_LORA, IMAGES_DOWN)
 _HEAD = """# Schedules of papers, on one engine
 
