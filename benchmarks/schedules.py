@@ -12,9 +12,9 @@ import sys
 from typing import Any
 
 from mission.orbits import constellation_of, contact_plan_of
-from mission.quantities import spoken_bytes, spoken_time
 from mission.scenario import load_scenario
-from server_app.planning import rates_of, resources_of
+from mission.text.quantities import spoken_bytes, spoken_time
+from server_app.planning.round_planner import rates_of, resources_of
 from skysplit.planning_inputs import cases_of, costs_of, samples_of
 from strategies.analysis.cases import IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.analysis.compare import compare, even_starts

@@ -100,7 +100,7 @@ def compared(
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Compare the strategies with their baselines from so many start times; see ``strategies.analysis.compare``."""
-    from server_app.planning import rates_of, resources_of
+    from server_app.planning.round_planner import rates_of, resources_of
     from strategies.analysis.compare import compare, even_starts
 
     return compare(
@@ -127,7 +127,7 @@ def cases_of(
 
     With ``schedules``, those that papers publish are among them.
     """
-    from server_app.planning import enrolment_of, framing_of, mission_of, workload_of
+    from server_app.planning.round_planner import enrolment_of, framing_of, mission_of, workload_of
     from strategies.analysis.cases import Training, standard_cases
     from strategies.analysis.schedules import published_cases
 

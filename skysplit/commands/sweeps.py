@@ -14,8 +14,8 @@ from rich import box
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mission.quantities import spoken_bytes, spoken_time
 from mission.run_lock import RunBusyError
+from mission.text.quantities import spoken_bytes, spoken_time
 from skysplit.commands.arguments import SetOption, TextFormat, fail, overrides_of, refused
 from skysplit.sweeps.study import Study, StudyError, is_study, parse_grid, read_study, study_of
 from skysplit.terminal import Terminal

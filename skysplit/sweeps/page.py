@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from mission.quantities import spoken_bytes, spoken_time
+from mission.text.quantities import spoken_bytes, spoken_time
 from report.page import INK, Section, page, sections_view, table
 from skysplit.sweeps.summary import PLANNED, Effect, Point, Row, effects_of, pareto_front, points_of
 

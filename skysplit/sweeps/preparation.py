@@ -70,7 +70,7 @@ def prepare(study: Study, folder: Path) -> Prepared:
     Raises:
         ValueError: Something is wrong with a case; the message names it.
     """
-    from server_app.planning import (
+    from server_app.planning.round_planner import (
         framing_of_names,
         mode_of,
         rates_of,
