@@ -21,9 +21,10 @@ from functools import cached_property
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.intra_orbit import intra_orbit_strategy
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.round_state import RoundState, without
-from strategies.problem.workload import ComputeRates, IntraOrbit, Resources, Workload
+from strategies.problem.workload import ComputeRates, Resources, Workload
 
 _TINY_S = 1e-6
 _SGL = (LinkKind.DOWNLINK, LinkKind.UPLINK)
@@ -924,7 +925,7 @@ class _AllReduce:
             between = self.flight.contact_plan.between(*pair)
             contacts.append(between[between["start_s"] <= self.row["start_s"] + _TINY_S][-1])
         ring = len(self.links) == 2 * size and size > 2
-        if self.flight.plan.strategy_config.intra_orbit is IntraOrbit.SEQUENTIAL:
+        if intra_orbit_strategy(self.flight.plan.strategy_config.intra_orbit).stores_whole:
             return 2.0 * (size - 1) * max(float(c["owlt_s"]) + bits / float(c["rate_bps"]) for c in contacts)
         if ring:
             # 2 (S-1) steps; in each every satellite sends a piece of half of the weights either way.

@@ -9,7 +9,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND, OursOrRegistered
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -25,6 +35,20 @@ Elevation = Annotated[
 # Of a shared adapter, by accuracy per mission hour: docs/concepts.md, "Joint steps".
 SATELLITES_PER_STEP = 24
 Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
+IntraOrbitName = Annotated[
+    str, AfterValidator(OursOrRegistered(INTRA_ORBIT, ("sequential", "parallel", "all-gather")))
+]
+SpaceGroundName = Annotated[
+    str,
+    AfterValidator(
+        OursOrRegistered(
+            SPACE_GROUND, ("own-window", "first-contact", "nearest", "longest-window", "topology-aware")
+        )
+    ),
+]
+InterOrbitName = Annotated[
+    str, AfterValidator(OursOrRegistered(INTER_ORBIT, ("none", "nearest", "grid", "min-latency")))
+]
 
 
 def _text_or_pairs(value: object) -> object:
@@ -742,11 +766,13 @@ class Training(Table):
 
 
 class Strategy(Table):
-    """The paper's three switches, each with its baselines."""
+    """The paper's three switches, each with its baselines and with strategies that installed packages register."""
 
-    intra_orbit: Literal["sequential", "parallel", "all-gather"] = "parallel"
-    space_ground: Literal["own-window", "first-contact", "nearest", "topology-aware"] = "topology-aware"
-    inter_orbit: Literal["none", "nearest", "grid", "min-latency"] = "none"
+    intra_orbit: IntraOrbitName = Field("parallel", description="how a plane brings its data together (S1)")
+    space_ground: SpaceGroundName = Field(
+        "topology-aware", description="which satellite talks to which station, and when (S2)"
+    )
+    inter_orbit: InterOrbitName = Field("none", description="how planes reach each other (S3)")
     planes_per_round: int = Field(
         0,
         ge=0,

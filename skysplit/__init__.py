@@ -8,6 +8,7 @@
     mission.plan().plot()         # one round: who sends what to whom and when
     mission.compare(starts=4)     # the strategies beside their baselines and the bound
     mission.run().plot()          # fine-tune it; accuracy over mission time
+    skysplit.sweep("demo", grid={"ground.beams": [1, 2]}).plot()  # every combination of keys
 
 In a notebook each of them shows itself; ``to_pandas()`` gives its figures. The commands of ``skysplit --help`` are the
 same from a shell.
@@ -20,9 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skysplit.notebook import Mission, Run
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Executor
 
-__all__ = ["__version__", "load_run", "scenario"]
+    from skysplit.notebook import Mission, Run, Sweep
+
+__all__ = ["__version__", "load_run", "scenario", "sweep"]
 
 __version__ = version("skysplit")
 
@@ -51,3 +55,47 @@ def load_run(directory: str | Path) -> Run:
     from skysplit.notebook import Run
 
     return Run(Path(directory))
+
+
+def sweep(
+    name_or_path: str,
+    /,
+    *,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    cases: Sequence[Mapping[str, Any]] = (),
+    fixed: Mapping[str, Any] | None = None,
+    starts: int = 1,
+    starts_s: Sequence[float] = (),
+    out: str | Path = "",
+    processes: int = 1,
+    executor: Executor | None = None,
+) -> Sweep:
+    """Plan a round for every combination of keys; what its directory holds already is not planned again.
+
+    Args:
+        name_or_path: A scenario as in ``skysplit run``; or, alone, the TOML file of a sweep.
+        grid: Values by dotted key, all combinations of which are planned.
+        cases: Overrides of their own, each combined with the whole grid.
+        fixed: Keys that all cases override.
+        starts: Start times over the first 40 % of the horizon.
+        starts_s: Start times instead, seconds of mission time.
+        out: Directory; by default ``sweeps/NAME``.
+        processes: How many plan at the same time; more than one only in a script with ``if __name__ == "__main__"``.
+        executor: Plans instead: any of ``concurrent.futures``, or Dask's ``client.get_executor()``.
+
+    Raises:
+        ValueError: Something is wrong with a case; nothing has been planned.
+    """
+    from skysplit.notebook import Sweep
+
+    return Sweep.of(
+        name_or_path,
+        grid or {},
+        cases,
+        fixed or {},
+        starts,
+        starts_s,
+        Path(out) if out else None,
+        processes,
+        executor,
+    )

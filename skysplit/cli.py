@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from skysplit import __version__
-from skysplit.commands import cuts, doctor, orbits, plans, presets, relays, runs, scenarios
+from skysplit.commands import cuts, doctor, orbits, plans, presets, relays, runs, scenarios, sweeps
 from skysplit.commands.arguments import OneErrorGroup
 from skysplit.commands.plain_warnings import print_warnings_plainly
 
@@ -48,7 +48,7 @@ _STORY = {
         scenarios.init,
     ),
     "Look at the orbits": (orbits.constellation, orbits.contacts),
-    "Plan": (plans.plan, plans.compare, cuts.cuts),
+    "Plan": (plans.plan, plans.compare, sweeps.sweep, cuts.cuts),
     "Fine-tune": (
         runs.run,
         runs.emulate,

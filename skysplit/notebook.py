@@ -6,7 +6,8 @@ Torch and Flower are loaded by what needs them: planning with a model of one's o
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -277,6 +278,83 @@ class RoundPlan(Shown):
             _satellites(self.contact_plan), to_rows(self.contact_plan), list(self.plan.to_rows()), self.plan.end_s,
             start_s=self.plan.start_s,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sweep(Shown):
+    """A round planned for every combination of keys.
+
+    Attributes:
+        name: Of the scenario or the file.
+        keys: What varies.
+        rows: Of each round, as its Parquet file has them.
+        directory: What it has left behind.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    rows: list[dict[str, Any]]
+    directory: Path
+
+    @classmethod
+    def of(
+        cls,
+        name_or_path: str,
+        grid: Mapping[str, Sequence[Any]],
+        cases: Sequence[Mapping[str, Any]],
+        fixed: Mapping[str, Any],
+        starts: int,
+        starts_s: Sequence[float],
+        out: Path | None,
+        processes: int,
+        executor: Executor | None,
+    ) -> Sweep:
+        """Plan it; see :func:`skysplit.sweep`."""
+        from skysplit.sweeps.run import run_sweep
+        from skysplit.sweeps.study import StudyError, is_study, read_study, study_of
+
+        path = Path(name_or_path)
+        if path.is_file() and is_study(path):
+            if grid or cases or fixed or starts != 1 or starts_s:
+                raise StudyError(f"{path}: found beside what varies, allowed alone: the file says all of it")
+            study = read_study(path)
+        else:
+            study = study_of(
+                name_or_path, fixed=fixed, grid=grid, cases=cases, starts=starts, starts_s=starts_s
+            )
+        directory = out or Path("sweeps") / path.stem
+        rows = run_sweep(study, directory, processes=processes, executor=executor)
+        return cls(path.stem, study.keys, rows, directory)
+
+    @property
+    def title(self) -> str:
+        """Of what."""
+        return f"a sweep of {self.name}"
+
+    def facts(self) -> Mapping[str, str]:
+        """How much was planned, and the shortest round."""
+        from skysplit.sweeps.summary import points_of
+
+        points = points_of(self.rows, self.keys)
+        planned = [point for point in points if point.planned]
+        facts = {"combinations": str(len(points)), "rounds": str(len(self.rows))}
+        if planned:
+            best = min(planned, key=lambda point: point.makespan_s)
+            values = ", ".join(f"{key} {value}" for key, value in best.values.items())
+            facts["shortest"] = f"{spoken_time(best.makespan_s)} ({values})"
+        return facts
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per round, as ``sweep.parquet`` has it."""
+        return pa.Table.from_pylist(self.rows).to_pandas()
+
+    def plot(self) -> go.Figure:
+        """Length of a round and bytes over space-ground links, with the Pareto front."""
+        from skysplit.sweeps.page import pareto_figure
+        from skysplit.sweeps.summary import pareto_front, points_of
+
+        points = points_of(self.rows, self.keys)
+        return pareto_figure(points, pareto_front(points))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -15,6 +15,7 @@ from client_app.partitions import shares_of
 from mission.orbits import constellation_of
 from mission.scenario import given_path
 from mission.schema import Model, Scenario
+from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan
 from skysplit.imagery_check import imagery_of
 from skysplit.trained_model import model_of
@@ -71,7 +72,11 @@ def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:
     """Images per satellite: as the scenario plans, or counted in its data."""
     if scenario.planning.samples:
         return [scenario.planning.samples] * len(contacts.satellites)
-    constellation = constellation_of(scenario)
+    return counted_samples(scenario, constellation_of(scenario))
+
+
+def counted_samples(scenario: Scenario, constellation: Constellation) -> list[int]:
+    """Images per satellite, counted in the scenario's data."""
     shares = shares_of(
         scenario.data,
         imagery_of(scenario).train,
@@ -89,6 +94,7 @@ def compared(
     samples: Sequence[int],
     starts: int,
     *,
+    schedules: bool = False,
     sensitivity: bool = False,
     processes: int = 1,
     progress: Callable[[float], None] | None = None,
@@ -99,7 +105,7 @@ def compared(
 
     return compare(
         contacts,
-        cases_of(scenario, contacts, costs, samples),
+        cases_of(scenario, contacts, costs, samples, schedules=schedules),
         rates_of(scenario),
         resources_of(scenario),
         even_starts(contacts, starts),
@@ -110,11 +116,20 @@ def compared(
 
 
 def cases_of(
-    scenario: Scenario, contacts: ContactPlan, costs: Profile, samples: Sequence[int]
+    scenario: Scenario,
+    contacts: ContactPlan,
+    costs: Profile,
+    samples: Sequence[int],
+    *,
+    schedules: bool = False,
 ) -> tuple[Case, ...]:
-    """The cases of the scenario's mission, with the model's sizes and FLOPs and the images of each satellite."""
+    """The cases of the scenario's mission, with the model's sizes and FLOPs and the images of each satellite.
+
+    With ``schedules``, those that papers publish are among them.
+    """
     from server_app.planning.round_planner import enrolment_of, framing_of, mission_of, workload_of
     from strategies.analysis.cases import Training, standard_cases
+    from strategies.analysis.schedules import published_cases
 
     framing = framing_of(contacts)
     known: dict[Training, tuple[Workload, ...]] = {}
@@ -139,7 +154,7 @@ def cases_of(
     kept = None
     if mode is Mode.LORA:  # features that the ground has are still named
         kept = workload_of(_with_room(scenario), costs, samples, mode, all_kept=True, framing=framing)
-    return standard_cases(
+    cases = standard_cases(
         rounds_of,
         split_mode=mode,
         inter_orbit="min-latency" if method == "none" else method,
@@ -147,6 +162,7 @@ def cases_of(
         enrolment=enrolment_of(scenario, costs, samples, framing),
         kept=kept,
     )
+    return (*cases, *published_cases(rounds_of)) if schedules else cases
 
 
 def _with_room(scenario: Scenario) -> Scenario:

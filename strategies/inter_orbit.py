@@ -1,20 +1,109 @@
-"""S3, latency-minimising inter-orbit: which satellites of neighbouring planes point their lasers at each other."""
+"""S3, latency-minimising inter-orbit: which satellites of neighbouring planes point their lasers at each other.
+
+A strategy of your own is a subclass of :class:`InterOrbitStrategy` that a package registers under the entry point
+``skysplit.inter_orbit``; see docs/how-to-own-strategy.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from mission.entry_points import INTER_ORBIT
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.problem.plan import Kind, activities
 from strategies.problem.workload import InterOrbit, Resources
+from strategies.registry import chosen_of, loaded
 
 _EPOCH_S = 60.0  # how often links are matched anew
 _LONGEST_S = 1800.0  # a longer residual lifetime is not worth more
 _BONUS_S = 600.0  # for a link that already stands
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """What an inter-orbit strategy sees of two neighbouring planes when it is asked.
+
+    Attributes:
+        now_s: Mission time.
+        contacts: All contacts between the two planes, each once, with the fields ``source``, ``target`` (satellites),
+            ``start_s``, ``end_s``, ``rate_bps``, ``owlt_s`` and ``min_range_km``.
+        open: Contacts that last long enough to be worth an acquisition, and those that stand; by index.
+        standing: Those whose lasers point at each other.
+        acquisition_s: Time before a new link carries data.
+    """
+
+    now_s: float
+    contacts: np.ndarray
+    open: np.ndarray
+    standing: np.ndarray
+    acquisition_s: float
+
+    def left_s(self) -> np.ndarray:
+        """Return how long each contact in ``open`` still lasts."""
+        return self.contacts["end_s"][self.open] - self.now_s
+
+
+class InterOrbitStrategy(ABC):
+    """Which lasers of two neighbouring planes point at each other, decided anew every 60 s.
+
+    A new object is made for every pair of planes and every plan, so it may keep a state.
+    """
+
+    @abstractmethod
+    def choose(self, sighting: Sighting) -> Sequence[int]:
+        """Return the contacts to hold from now on, the most important first.
+
+        A satellite has one terminal towards each neighbouring plane; contacts further down that find it taken go
+        without. A link that is not among them ends, and begins anew with an acquisition. Only contacts of
+        ``sighting.open`` are allowed.
+        """
+
+
+class NearestLinks(InterOrbitStrategy):
+    """The shortest links first."""
+
+    def choose(self, sighting: Sighting) -> Sequence[int]:
+        """Return the open contacts by light time."""
+        owlt_s = sighting.contacts["owlt_s"][sighting.open]
+        return sighting.open[np.argsort(owlt_s, kind="stable")].tolist()
+
+
+class LongestMatching(InterOrbitStrategy):
+    """The matching of largest residual lifetime, a standing link preferred (Leyva-Mayorga et al., arXiv 1905.08410)."""
+
+    def choose(self, sighting: Sighting) -> Sequence[int]:
+        """Return the matching, by index."""
+        contacts, usable = sighting.contacts, sighting.open
+        left, row = np.unique(contacts["source"], return_inverse=True)
+        right, column = np.unique(contacts["target"], return_inverse=True)
+        table = np.zeros((len(left), len(right)))
+        at = np.full(table.shape, -1)
+        standing = np.isin(usable, sighting.standing)
+        table[row[usable], column[usable]] = np.minimum(sighting.left_s(), _LONGEST_S) + _BONUS_S * standing
+        at[row[usable], column[usable]] = usable
+        rows, columns = linear_sum_assignment(table, maximize=True)
+        chosen = at[rows, columns]
+        return sorted(chosen[chosen >= 0].tolist())
+
+
+_OURS: dict[str, type[InterOrbitStrategy]] = {
+    InterOrbit.NEAREST: NearestLinks,
+    InterOrbit.MIN_LATENCY: LongestMatching,
+}
+
+
+def inter_orbit_strategy(name: str) -> type[InterOrbitStrategy]:
+    """Return a strategy by its name in a scenario: one of ours, or one that a package registers.
+
+    Raises:
+        strategies.registry.StrategyError: It cannot be used.
+    """
+    return _OURS.get(name) or loaded(INTER_ORBIT, name, InterOrbitStrategy, tuple(InterOrbit))  # type: ignore[type-abstract]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +120,7 @@ class SideLinks:
 
 def plan_side_links(
     contact_plan: ContactPlan,
-    method: InterOrbit,
+    method: str,
     resources: Resources,
     start_s: float,
     end_s: float,
@@ -42,7 +131,7 @@ def plan_side_links(
 
     ``grid`` pairs the slots of two planes once and keeps that; ``nearest`` and ``min-latency`` choose anew every
     60 s: the shortest links first, or the matching of largest residual lifetime, a standing link preferred, none
-    shorter than twice the acquisition (Leyva-Mayorga et al., arXiv 1905.08410).  Pairs in ``pointed`` stand already at
+    shorter than twice the acquisition; so does the strategy of another package.  Pairs in ``pointed`` stand already at
     ``start_s``: they need no acquisition, and count as standing.
     """
     contacts = contact_plan.during(start_s, end_s)
@@ -100,15 +189,14 @@ def _cut(contacts: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
 
 def _matched(
     contacts: np.ndarray,
-    method: InterOrbit,
+    method: str,
     acquisition_s: float,
     start_s: float,
     end_s: float,
     pointed: Collection[tuple[int, int]],
 ) -> np.ndarray:
     """Contacts cut to the time for which their two terminals point at each other, acquisition included."""
-    left, row = np.unique(contacts["source"], return_inverse=True)
-    right, column = np.unique(contacts["target"], return_inverse=True)
+    strategy = inter_orbit_strategy(method)()
     stands = (contacts["start_s"] <= start_s) & _in(contacts, pointed)
     since = dict.fromkeys(np.flatnonzero(stands).tolist(), start_s)
     held: list[tuple[int, float, float]] = []
@@ -119,17 +207,9 @@ def _matched(
         lifetime_s = contacts["end_s"][usable] - now_s
         standing = np.isin(usable, list(since))
         worthy = standing | (lifetime_s >= 2.0 * acquisition_s)
-        usable, lifetime_s, standing = usable[worthy], lifetime_s[worthy], standing[worthy]
-        if method is InterOrbit.NEAREST:
-            chosen = _shortest_first(contacts, usable)
-        else:
-            table = np.zeros((len(left), len(right)))
-            at = np.full(table.shape, -1)
-            weight = np.minimum(lifetime_s, _LONGEST_S) + _BONUS_S * standing
-            table[row[usable], column[usable]] = weight
-            at[row[usable], column[usable]] = usable
-            rows, columns = linear_sum_assignment(table, maximize=True)
-            chosen = {int(index) for index in at[rows, columns] if index >= 0}
+        usable, standing = usable[worthy], standing[worthy]
+        sighting = Sighting(float(now_s), contacts, usable, usable[standing], acquisition_s)
+        chosen = _granted(contacts, _chosen(strategy, method, sighting)) if len(usable) else set[int]()
         for index in [i for i in since if i not in chosen]:
             held.append((index, since.pop(index), float(now_s)))
         for index in sorted(chosen - since.keys()):
@@ -143,15 +223,30 @@ def _matched(
     return cut
 
 
-def _shortest_first(contacts: np.ndarray, usable: np.ndarray) -> set[int]:
+def _chosen(strategy: InterOrbitStrategy, name: str, sighting: Sighting) -> Sequence[int]:
+    """What the strategy chooses.
+
+    Raises ``StrategyError`` where it fails, or chooses what it may not.
+    """
+    at = f"strategy.inter_orbit {name!r}:"
+    return chosen_of(
+        lambda: strategy.choose(sighting),
+        sighting.open,
+        f"{at} {{}} at {sighting.now_s:.1f} s",
+        "sighting.open",
+    )
+
+
+def _granted(contacts: np.ndarray, wanted: Sequence[int]) -> set[int]:
+    """The wanted contacts that find a terminal at both ends."""
     taken: set[int] = set()
-    chosen: set[int] = set()
-    for index in usable[np.argsort(contacts["owlt_s"][usable], kind="stable")].tolist():
+    granted: set[int] = set()
+    for index in wanted:
         pair = {int(contacts["source"][index]), int(contacts["target"][index])}
         if not pair & taken:
             taken |= pair
-            chosen.add(index)
-    return chosen
+            granted.add(index)
+    return granted
 
 
 def _in(contacts: np.ndarray, pairs: Collection[tuple[int, int]]) -> np.ndarray:

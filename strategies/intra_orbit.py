@@ -1,16 +1,23 @@
-"""S1, parallel intra-orbit: averaging inside a plane, and what it costs on a ring or on an open chain."""
+"""S1, parallel intra-orbit: averaging inside a plane, and what it costs on a ring or on an open chain.
+
+A strategy of your own is a subclass of :class:`IntraOrbitStrategy` that a package registers under the entry point
+``skysplit.intra_orbit``; see docs/how-to-own-strategy.md.
+"""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mission.entry_points import INTRA_ORBIT
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.problem.plan import Kind, Plan, activities
 from strategies.problem.workload import IntraOrbit
+from strategies.registry import StrategyError, loaded
 
 _MOST_PIECES = 10_000  # of a payload
 
@@ -46,6 +53,60 @@ def plane_links(members: Sequence[int], links: np.ndarray) -> PlaneLinks | None:
     rate_bps = float(inside["rate_bps"].min()) if len(inside) else math.inf
     owlt_s = float(inside["owlt_s"].max(initial=0.0))
     return PlaneLinks(order, closed=size > 2 and not gaps, rate_bps=rate_bps, owlt_s=owlt_s)
+
+
+class IntraOrbitStrategy(ABC):
+    """How the satellites of one plane bring their data together.
+
+    Attributes:
+        stores_whole: Whether a satellite sends on only what it has as a whole, link after link, and sums never go
+            round; else it sends parts on while others still come.
+    """
+
+    stores_whole: bool = False
+
+    @abstractmethod
+    def goes_round(self, plane: PlaneLinks, payload_bytes: float) -> bool:
+        """Return whether the average of a closed plane goes round the ring; else partial sums meet in the middle.
+
+        It has to return the same for the same plane, as the order of the sums follows from it.
+        """
+
+
+class Sequential(IntraOrbitStrategy):
+    """Whole payloads, one link after the other."""
+
+    stores_whole = True
+
+    def goes_round(self, plane: PlaneLinks, payload_bytes: float) -> bool:
+        """Return False: sums go along the plane and back."""
+        return False
+
+
+class Parallel(IntraOrbitStrategy):
+    """All links at the same time, whichever way is sooner."""
+
+    def goes_round(self, plane: PlaneLinks, payload_bytes: float) -> bool:
+        """Return whether the ring is sooner than reduction and broadcast."""
+        ring_s = ring_all_reduce_s(len(plane.members), payload_bytes, plane.rate_bps, plane.owlt_s)
+        return ring_s <= reduce_broadcast_s(plane, payload_bytes)
+
+
+_OURS: dict[str, type[IntraOrbitStrategy]] = {
+    IntraOrbit.NONE: Parallel,
+    IntraOrbit.SEQUENTIAL: Sequential,
+    IntraOrbit.PARALLEL: Parallel,
+    IntraOrbit.ALL_GATHER: Parallel,
+}
+
+
+def intra_orbit_strategy(name: str) -> IntraOrbitStrategy:
+    """Return a strategy by its name in a scenario: one of ours, or one that a package registers.
+
+    Raises:
+        strategies.registry.StrategyError: It cannot be used.
+    """
+    return (_OURS.get(name) or loaded(INTRA_ORBIT, name, IntraOrbitStrategy, tuple(IntraOrbit)))()  # type: ignore[type-abstract]
 
 
 @dataclass(frozen=True)
@@ -126,19 +187,28 @@ def sequential_s(plane: PlaneLinks, payload_bytes: float) -> float:
     return 2.0 * (len(plane.members) - 1) * (plane.owlt_s + payload_bytes * 8.0 / plane.rate_bps)
 
 
-def goes_round(plane: PlaneLinks, payload_bytes: float, method: IntraOrbit) -> bool:
-    """Whether the average takes the ring: where the plane closes, and where that is sooner than reduce + broadcast."""
-    if not plane.closed or method is IntraOrbit.SEQUENTIAL:
+def goes_round(plane: PlaneLinks, payload_bytes: float, method: str) -> bool:
+    """Whether the average takes the ring: where the plane closes, and the strategy says so.
+
+    Raises:
+        strategies.registry.StrategyError: The strategy of another package fails.
+    """
+    strategy = intra_orbit_strategy(method)
+    if not plane.closed or strategy.stores_whole:
         return False
-    ring_s = ring_all_reduce_s(len(plane.members), payload_bytes, plane.rate_bps, plane.owlt_s)
-    return ring_s <= reduce_broadcast_s(plane, payload_bytes)
+    try:
+        return bool(strategy.goes_round(plane, payload_bytes))
+    except Exception as error:  # whatever a package's code does
+        raise StrategyError(
+            f"strategy.intra_orbit {method!r}: failed: {type(error).__name__}: {error}"
+        ) from error
 
 
-def all_reduce_s(plane: PlaneLinks, payload_bytes: float, method: IntraOrbit) -> float:
-    """How long the average of a plane takes: the cheaper of ring and reduce + broadcast, or the baseline."""
+def all_reduce_s(plane: PlaneLinks, payload_bytes: float, method: str) -> float:
+    """How long the average of a plane takes: ring or reduce + broadcast, or the baseline."""
     if len(plane.members) < 2:
         return 0.0
-    if method is IntraOrbit.SEQUENTIAL:
+    if intra_orbit_strategy(method).stores_whole:
         return sequential_s(plane, payload_bytes)
     if goes_round(plane, payload_bytes, method):
         return ring_all_reduce_s(len(plane.members), payload_bytes, plane.rate_bps, plane.owlt_s)
@@ -146,7 +216,7 @@ def all_reduce_s(plane: PlaneLinks, payload_bytes: float, method: IntraOrbit) ->
 
 
 def all_reduce(
-    plane: PlaneLinks, payload_bytes: float, method: IntraOrbit, start_s: float
+    plane: PlaneLinks, payload_bytes: float, method: str, start_s: float
 ) -> tuple[np.ndarray, float]:
     """Activities of the average of a plane that starts at ``start_s``, one window per directed link, and its end.
 

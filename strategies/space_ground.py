@@ -7,14 +7,15 @@ satellites the free beams serve.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from strategies.beam_scheduling import Moment, SpaceGroundStrategy, TopologyAware, space_ground_strategy
 from strategies.problem.network import NoRouteError
-from strategies.problem.workload import Resources, SpaceGround
+from strategies.problem.workload import Resources
+from strategies.registry import chosen_of
 
 SESSION = np.dtype(
     [
@@ -29,8 +30,6 @@ SESSION = np.dtype(
     ]
 )
 
-_TICK_S = 15.0  # how often beams are matched anew
-_WORTH_S = 120.0  # a longer stay in a pass is not worth more
 _ACKNOWLEDGE_S = 1e-6
 
 
@@ -59,35 +58,31 @@ def plan_sessions(
     demand: Demand,
     resources: Resources,
     pointed: Collection[tuple[int, int]],
-    rule: SpaceGround,
+    rule: str,
     *,
     start_s: float,
     until_s: float = np.inf,
     target_s: float = np.inf,
-    single_gateway: bool = False,
 ) -> tuple[np.ndarray, float]:
     """Sessions (dtype ``SESSION``, by start) that carry the demand, and when the fluid has drained.
 
     Where that is later than ``until_s`` it is given as infinity, and the sessions break off there.
 
-    ``rule`` picks for free beams: own window and first contact by the start of the pass, nearest by range,
-    topology-aware by a matching of stations to satellites in which a group weighs its need over the capacity that
-    it has left until ``target_s`` (least slack first), anew every 15 s.  With ``single_gateway`` a
-    group has one session at a time.  Pairs (satellite, station) in ``pointed`` need no set-up at ``start_s``.
+    ``rule`` names the strategy that decides (:mod:`strategies.beam_scheduling`); ``target_s`` is for the topology-aware
+    one.  Pairs (satellite, station) in ``pointed`` need no set-up at ``start_s``.
 
-    Raises ``NoRouteError`` naming the groups' first satellite where the passes end before the need does.
+    Raises ``NoRouteError`` naming the groups' first satellite where the passes end before the need does, and
+    ``StrategyError`` where the strategy of another package fails.
     """
-    beams = _Beams(passes, demand, resources, pointed, start_s, single_gateway)
-    matching = rule is SpaceGround.TOPOLOGY_AWARE
+    beams = _Beams(passes, demand, resources, pointed, start_s)
+    kind = space_ground_strategy(rule)
+    strategy = TopologyAware(target_s) if kind is TopologyAware else kind()
     while not beams.done():
         if beams.now_s > until_s and (beams.need > 0).any():
             beams.release()
             return beams.sessions(), np.inf
-        if matching:
-            beams.match(target_s)
-        else:
-            beams.fill(_preference(passes, rule))
-        if not beams.advance(_TICK_S if matching else np.inf):
+        beams.serve(strategy, rule)
+        if not beams.advance(strategy.every_s):
             left = int(np.flatnonzero((beams.need > 0) | (beams.tail_s > 0))[0])
             members = passes["satellite"][demand.group == left]
             who = f"satellite {members[0]}" if len(members) else f"group {left}, which has no pass"
@@ -95,13 +90,6 @@ def plan_sessions(
                 f"{who}: {beams.need[left]:.0f} samples are left when its last space-ground pass ends"
             )
     return beams.sessions(), beams.drained_s
-
-
-def _preference(passes: np.ndarray, rule: SpaceGround) -> np.ndarray:
-    """Rank of each pass, smallest first."""
-    if rule is SpaceGround.NEAREST:
-        return np.lexsort([passes["start_s"], passes["min_range_km"]]).argsort()
-    return np.arange(len(passes))
 
 
 class _Beams:
@@ -114,7 +102,6 @@ class _Beams:
         resources: Resources,
         pointed: Collection[tuple[int, int]],
         start_s: float,
-        single_gateway: bool,
     ) -> None:
         self.passes, self.demand, self.resources = passes, demand, resources
         self.start_s = start_s
@@ -123,7 +110,6 @@ class _Beams:
             for index, one in enumerate(passes)
             if one["start_s"] <= start_s and (int(one["satellite"]), int(one["station"])) in pointed
         }
-        self.single_gateway = single_gateway
         self.now_s = start_s
         self.drained_s = start_s
         self.need = demand.need.astype(float).copy()
@@ -169,71 +155,53 @@ class _Beams:
         connected[self.demand.group[list(self.active)]] = True
         return (self.need > 0) | ((self.tail_s > 0) & ~connected)
 
-    def fill(self, rank: np.ndarray) -> None:
-        """Give free beams to passes by rank; sessions are never taken back."""
-        held = np.array(sorted(self.active), int)
-        free = self.resources.beams - np.bincount(self.row[held], minlength=self.stations)
-        antenna_free = np.ones(int(self.passes["satellite"].max(initial=0)) + 1, bool)
-        antenna_free[self.passes["satellite"][held]] = False
-        group_free = np.ones(len(self.need), bool)
-        one_session = self.single_gateway | (self.need <= 0)
-        group_free[self.demand.group[held]] = ~one_session[self.demand.group[held]]
-        if not free.any():
-            return
+    def serve(self, strategy: SpaceGroundStrategy, name: str) -> None:
+        """Ask the strategy which passes to serve, and begin and end sessions as it says."""
+        held = np.array(list(self.active), int)
+        finishing = held[self.need[self.demand.group[held]] <= 0]
         found = self.candidates()
-        possible = (free[self.row[found]] > 0) & antenna_free[self.passes["satellite"][found]]
-        found = found[possible & group_free[self.demand.group[found]]]
-        for index in found[np.argsort(rank[found], kind="stable")].tolist():
-            row, satellite, group = self.row[index], self.passes["satellite"][index], self.demand.group[index]
-            if free[row] and antenna_free[satellite] and group_free[group]:
-                self.active[index] = self.now_s
-                free[row] -= 1
-                antenna_free[satellite] = False
-                group_free[group] = not one_session[group]
-
-    def match(self, target_s: float) -> None:
-        """Match all beams to satellites anew, maximum weight; a session that goes on costs no set-up."""
-        found = self.candidates()
-        tail = [index for index in self.active if self.need[self.demand.group[index]] <= 0]
-        found = np.setdiff1d(found, tail)
-        if not len(found):
+        if not len(found) and not len(held):
             return
-        passes, row = self.passes[found], self.row[found]
-        left_s = passes["end_s"] - self.now_s
-        linked = np.isin(found, [*self.active, *self._still_pointed()])
-        gain = np.where(
-            linked, 1.0, np.maximum(1.0 - self.resources.setup_s / np.minimum(left_s, _WORTH_S), 0.01)
+        moment = Moment(
+            now_s=self.now_s,
+            passes=self.passes,
+            open=found,
+            held=held,
+            finishing=finishing,
+            pointed=np.array([*held, *sorted(self._still_pointed())], int),
+            group=self.demand.group,
+            need=self.need.copy(),
+            rate=np.where(self.usable, self.demand.rate, 0.0),
+            beams=self.resources.beams,
+            setup_s=self.resources.setup_s,
         )
-        weight = self._urgency(target_s)[self.demand.group[found]] * gain * self.demand.rate[found]
-        weight *= 1.0 + 1e-3 * np.minimum(left_s, 600.0) / 600.0  # of equals, the one that stays longest
-
-        satellites, column = np.unique(passes["satellite"], return_inverse=True)
-        table = np.zeros((self.stations * self.resources.beams, len(satellites)))
-        index_at = np.full(table.shape, -1)
-        for beam in range(self.resources.beams):
-            table[row * self.resources.beams + beam, column] = weight
-            index_at[row * self.resources.beams + beam, column] = found
-        for index in tail:  # a beam that a finished group still holds for its last answers
-            table[self._beam_of_tail(index, tail)] = 0.0
-        rows, columns = linear_sum_assignment(table, maximize=True)
-        chosen = {int(index) for index in index_at[rows, columns][table[rows, columns] > 0]}
-        for index in [index for index in self.active if index not in chosen and index not in tail]:
+        wanted = chosen_of(
+            lambda: strategy.choose(moment),
+            (*found.tolist(), *held.tolist()),
+            f"strategy.space_ground {name!r}: {{}} at {self.now_s:.1f} s",
+            "moment.open and moment.held",
+        )
+        granted = self._granted(wanted, finishing.tolist(), strategy.single_gateway)
+        for index in [index for index in self.active if index not in granted]:
             self._close(index, self.now_s)
-        for index in sorted(chosen - self.active.keys()):
+        for index in sorted(granted - self.active.keys()):
             self.active[index] = self.now_s
 
-    def _beam_of_tail(self, index: int, tail: list[int]) -> int:
-        """A beam of the station of pass ``index``: another for each tail that it holds."""
-        before = sum(int(self.row[other] == self.row[index]) for other in tail[: tail.index(index)])
-        return int(self.row[index]) * self.resources.beams + before
-
-    def _urgency(self, target_s: float) -> np.ndarray:
-        """Need left over capacity left until the target, per group; at least a trifle."""
-        end_s = np.minimum(self.passes["end_s"], target_s if target_s > self.now_s + _TICK_S else np.inf)
-        open_s = np.maximum(end_s - np.maximum(self.passes["start_s"], self.now_s), 0.0)
-        rate = np.where(self.usable, np.minimum(self.demand.rate, 1e12), 0.0)
-        left = np.bincount(self.demand.group, open_s * rate, minlength=len(self.need))
-        return np.maximum(self.need / np.maximum(left, 1e-9), 1e-9)
+    def _granted(self, wanted: Sequence[int], finishing: Sequence[int], single_gateway: bool) -> set[int]:
+        """The wanted passes that find a beam, an antenna and, where they need it, a group without session."""
+        free = np.full(self.stations, self.resources.beams)
+        antennas, groups, granted = set[int](), set[int](), set[int]()
+        for index in (*finishing, *wanted):
+            row, group = int(self.row[index]), int(self.demand.group[index])
+            satellite = int(self.passes["satellite"][index])
+            single = single_gateway or self.need[group] <= 0
+            if index in granted or not free[row] or satellite in antennas or (single and group in groups):
+                continue
+            granted.add(index)
+            free[row] -= 1
+            antennas.add(satellite)
+            groups.add(group)
+        return granted
 
     def advance(self, tick_s: float) -> bool:
         """Go to the next event; False where nothing will ever happen again."""

@@ -17,6 +17,7 @@ from splitmodel.crossing.tensors import EXACT
 from splitmodel.training import VIEWS_THAT_CROSS
 from strategies.aggregation.quorum import Quorum
 from strategies.checker.check import require_feasible
+from strategies.doors import require_usable
 from strategies.intra_orbit import PlaneOrder, plane_orders
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Plan
@@ -163,9 +164,13 @@ def resources_of(scenario: Scenario) -> Resources:
 
 
 def strategy_config_of(scenario: Scenario) -> StrategyConfig:
-    """The scenario's communication strategies."""
+    """The scenario's communication strategies.
+
+    Raises:
+        strategies.registry.StrategyError: One of another package cannot be used.
+    """
     chosen = scenario.strategy
-    return StrategyConfig.parse(chosen.intra_orbit, chosen.space_ground, chosen.inter_orbit)
+    return require_usable(StrategyConfig.parse(chosen.intra_orbit, chosen.space_ground, chosen.inter_orbit))
 
 
 def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[int]) -> Quorum:
@@ -180,8 +185,14 @@ def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[i
 
 def framing_of(contact_plan: ContactPlan, signature_bytes: int = 0) -> Framing:
     """What messages between the ground and these satellites are sent in."""
-    names = (contact_plan.nodes[index].name for index in contact_plan.satellites)
-    return Framing(max(names, key=len), signature_bytes)
+    return framing_of_names(
+        [contact_plan.nodes[index].name for index in contact_plan.satellites], signature_bytes
+    )
+
+
+def framing_of_names(satellites: Sequence[str], signature_bytes: int = 0) -> Framing:
+    """What messages between the ground and satellites of these names are sent in."""
+    return Framing(max(satellites, key=len), signature_bytes)
 
 
 def sent_images_of(

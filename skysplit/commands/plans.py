@@ -171,6 +171,10 @@ def compare(
         Path | None,
         typer.Option(help="Directory of a run: its accuracies tell mission time per point for every case."),
     ] = None,
+    schedules: Annotated[
+        bool,
+        typer.Option("--schedules", help="Set schedules that papers publish beside them."),
+    ] = False,
     sensitivity: Annotated[
         bool,
         typer.Option(
@@ -198,7 +202,8 @@ def compare(
             training = resolved.training.model_copy(update={"rounds": len(accuracy)})
             resolved = resolved.model_copy(update={"training": training})
         found = {
-            costs.name: watched(resolved, contacts, costs, samples, starts, sensitivity) for costs in profiles
+            costs.name: watched(resolved, contacts, costs, samples, starts, sensitivity, schedules)
+            for costs in profiles
         }
         for comparison in found.values():
             add_mission_times(comparison, accuracy)
@@ -311,13 +316,15 @@ def watched(
     samples: list[int],
     starts: int,
     sensitivity: bool = False,
+    schedules: bool = False,
 ) -> dict[str, Any]:
     """Compare, with a progress bar."""
     console = Terminal(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(plain(costs.name)), total=1.0)
         return compared(
-            scenario, contacts, costs, samples, starts, sensitivity=sensitivity, processes=os.cpu_count() or 1,
+            scenario, contacts, costs, samples, starts, schedules=schedules, sensitivity=sensitivity,
+            processes=os.cpu_count() or 1,
             progress=lambda done: progress.update(task, completed=done),
         )  # fmt: skip
 

@@ -126,6 +126,7 @@ def emulate(
 
 def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> EmulatedClock:
     """A run that begins."""
+    from server_app.planning.round_planner import strategy_config_of
     from skysplit.imagery_check import check_imagery
 
     resolved = read_scenario(scenario, settings)
@@ -138,6 +139,7 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Emul
     absolute = absolute_paths(resolved)
     resolved = load_scenario(scenario, overrides_of(settings) | absolute)
     try:
+        strategy_config_of(resolved)
         check_model(resolved)
         check_imagery(resolved)
     except (ValueError, OSError) as error:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from mission.entry_points import OursOrRegistered
 from mission.schema import Scenario
 
 _WORDS: dict[object, str] = {
@@ -124,6 +125,11 @@ def _list_of(item: Any) -> str:
 
 def _allowed(field: FieldInfo) -> str:
     kind = field.annotation
+    for constraint in field.metadata:
+        names = getattr(constraint, "func", None)
+        if isinstance(names, OursOrRegistered):
+            ours = ", ".join(toml_value(name) for name in names.ours)
+            return f"{ours}, or of your own: entry point {names.group}"
     if get_origin(kind) is Literal:
         return ", ".join(toml_value(value) for value in get_args(kind))
     if get_origin(kind) is tuple:

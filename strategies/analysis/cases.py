@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from strategies.analysis.mission_totals import Case
+from strategies.doors import registered_variants
 from strategies.problem.workload import Mode, StrategyConfig, Workload
 
 SPLIT, ONBOARD_LORA, IMAGES_DOWN, FEATURES_DOWN = "split", "onboard-lora", "images-down", "features-down"
@@ -46,6 +47,8 @@ def standard_cases(
 ) -> tuple[Case, ...]:
     """The cases of a mission, whose rounds ``rounds_of`` gives for every way of training.
 
+    Strategies that installed packages register are among them, each in the place of ours.
+
     Args:
         rounds_of: The workload of every round.
         split_mode: How the split trains, ``lora`` or ``head``.
@@ -54,6 +57,9 @@ def standard_cases(
             that case out.
         enrolment: What comes before round 1 where features cross.
         kept: A round of the split once the ground has all features; without, that case is left out.
+
+    Raises:
+        strategies.registry.StrategyError: A strategy of another package cannot be used.
     """
     own = StrategyConfig.parse("none", "own-window", "none")
     best = StrategyConfig.parse("parallel", "topology-aware", inter_orbit)
@@ -119,6 +125,11 @@ def standard_cases(
     other = "grid" if best.inter_orbit != "grid" else "min-latency"
     strategy_config = StrategyConfig.parse("parallel", "topology-aware", other)
     cases.append(case(f"split-{other}", "", f"split, {other} links between planes", split, strategy_config))
+    for name, ours, strategy_config in registered_variants(best):
+        title = f"split, {name} instead of {ours}"
+        taken = {known.name for known in cases}
+        full = f"split-{name}" if f"split-{name}" not in taken else f"split-{name}-instead-of-{ours}"
+        cases.append(case(full, "", title, split, strategy_config))
     if split_mode is Mode.LORA:
         if kept is not None:
             room = dataclasses.replace(split, all_kept=True)

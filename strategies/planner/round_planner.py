@@ -46,6 +46,7 @@ def plan_round(
         PayloadTooLargeError: One micro-batch fits into no buffer, or into no window.
         PlanningError: The workload does not fit the contact plan, or a share on board the state of a round.
     """
+    start_s = float(start_s)  # times in arrays that start with a whole number would be cut to whole seconds
     satellites = len(contact_plan.satellites)
     if len(workload.samples) != satellites:
         raise PlanningError(

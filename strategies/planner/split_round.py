@@ -155,15 +155,12 @@ class SplitRound:
         """
         demand = self._demand(margin, patience)
         rule = self.strategy_config.space_ground
-        single = rule is SpaceGround.OWN_WINDOW
         arguments = (self.passes, demand, self.resources, self.pointed)
         if rule is not SpaceGround.TOPOLOGY_AWARE:
             until_s = self.start_s + _BEYOND * (below_s - self.start_s)
-            plan = plan_sessions(
-                *arguments, rule, start_s=self.start_s, until_s=until_s, single_gateway=single
-            )
+            plan = plan_sessions(*arguments, rule, start_s=self.start_s, until_s=until_s)
             if math.isinf(plan[1]) and self._carried_s(plan[0]) < below_s:
-                plan = plan_sessions(*arguments, rule, start_s=self.start_s, single_gateway=single)
+                plan = plan_sessions(*arguments, rule, start_s=self.start_s)
             return [plan]
         found = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
         reference_s = found[0][1] - self.start_s

@@ -15,7 +15,7 @@ from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.planner.antennas import Antennas, Booking
 from strategies.problem.network import passes_of
 from strategies.problem.plan import Kind, activities
-from strategies.problem.workload import Resources, SpaceGround
+from strategies.problem.workload import Resources
 from strategies.space_ground import Demand, plan_sessions
 
 
@@ -25,7 +25,7 @@ class WeightSessions:
     Args:
         contact_plan: All contacts.
         resources: Beams and set-up.
-        rule: How free beams are given to satellites.
+        rule: Name of the strategy by which beams are given to satellites.
         start_s: When the round starts; no antenna is moved before.
         pointed: Pairs (satellite, station) that are on each other then.
         group: Group of each satellite, shape (satellites,); a group has one average.
@@ -37,7 +37,7 @@ class WeightSessions:
         self,
         contact_plan: ContactPlan,
         resources: Resources,
-        rule: SpaceGround,
+        rule: str,
         *,
         start_s: float,
         pointed: frozenset[tuple[int, int]],
@@ -148,10 +148,7 @@ class WeightSessions:
             need=self._bits, group=self._group[passes["satellite"]], rate=rate_bps, chain_rate=np.full(groups, np.inf),
             ground_rate=np.inf, tail_s=np.zeros(groups), ready_s=ready_s,
         )  # fmt: skip
-        sessions, _ = plan_sessions(
-            passes, demand, self._resources, pointed, self._rule, start_s=start_s,
-            single_gateway=self._rule is SpaceGround.OWN_WINDOW,
-        )  # fmt: skip
+        sessions, _ = plan_sessions(passes, demand, self._resources, pointed, self._rule, start_s=start_s)
         satellite, station, used = sessions["satellite"], sessions["station"], sessions["pass_index"]
         length_s = sessions["end_s"] - sessions["data_s"]
         rows = activities(

@@ -11,8 +11,8 @@ import enum
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
+from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND, registered_names
 from strategies.problem.sunlight import Sunlight
 
 
@@ -43,6 +43,7 @@ class SpaceGround(enum.StrEnum):
     OWN_WINDOW = "own-window"
     FIRST_CONTACT = "first-contact"
     NEAREST = "nearest"
+    LONGEST_WINDOW = "longest-window"
     TOPOLOGY_AWARE = "topology-aware"
 
 
@@ -61,37 +62,46 @@ class WorkloadError(ValueError):
 
 @dataclass(frozen=True)
 class StrategyConfig:
-    """The three communication strategies.  ``StrategyConfig.parse`` reads the names of a scenario file."""
+    """The three communication strategies: ours, as members of their enums, or names that packages register.
 
-    intra_orbit: IntraOrbit = IntraOrbit.PARALLEL
-    space_ground: SpaceGround = SpaceGround.TOPOLOGY_AWARE
-    inter_orbit: InterOrbit = InterOrbit.NONE
+    ``StrategyConfig.parse`` reads the names of a scenario file.
+    """
+
+    intra_orbit: str = IntraOrbit.PARALLEL
+    space_ground: str = SpaceGround.TOPOLOGY_AWARE
+    inter_orbit: str = InterOrbit.NONE
 
     @classmethod
     def parse(cls, intra_orbit: str, space_ground: str, inter_orbit: str) -> StrategyConfig:
         """Raises ``WorkloadError`` naming the switch, what was found and what is allowed."""
         return cls(
-            _switch(IntraOrbit, "intra-orbit", intra_orbit),
-            _switch(SpaceGround, "space-ground", space_ground),
-            _switch(InterOrbit, "inter-orbit", inter_orbit),
+            _switch(IntraOrbit, "intra-orbit", intra_orbit, INTRA_ORBIT),
+            _switch(SpaceGround, "space-ground", space_ground, SPACE_GROUND),
+            _switch(InterOrbit, "inter-orbit", inter_orbit, INTER_ORBIT),
         )
 
     def contained(self) -> tuple[StrategyConfig, ...]:
-        """These strategies, then the poorer ones that they contain."""
+        """These strategies, then the poorer ones that they contain.
+
+        Longest windows, and a space-ground strategy of another package, stand for themselves: own windows are not tried
+        in their place.
+        """
         own = StrategyConfig(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
         through_ground = dataclasses.replace(self, inter_orbit=InterOrbit.NONE)
+        if self.space_ground is SpaceGround.LONGEST_WINDOW or not isinstance(self.space_ground, SpaceGround):
+            alone = dataclasses.replace(own, space_ground=self.space_ground)
+            return tuple(dict.fromkeys([self, through_ground, alone]))
         plane_window = dataclasses.replace(through_ground, space_ground=SpaceGround.OWN_WINDOW)
         return tuple(dict.fromkeys([self, through_ground, plane_window, own]))
 
 
-_Choice = TypeVar("_Choice", bound=enum.StrEnum)
-
-
-def _switch(kind: type[_Choice], name: str, found: str) -> _Choice:
+def _switch(kind: type[enum.StrEnum], name: str, found: str, group: str) -> str:
     try:
         return kind(found)
     except ValueError:
-        raise WorkloadError(f"{name}: found {found!r}, allowed: {', '.join(kind)}") from None
+        if found in (registered := registered_names(group)):
+            return found
+        raise WorkloadError(f"{name}: found {found!r}, allowed: {', '.join([*kind, *registered])}") from None
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbit.contact_plan import LinkKind
+from strategies.intra_orbit import intra_orbit_strategy
 from strategies.planner.split.all_gather import Gathered
 from strategies.planner.split.shares import LinkShares
 from strategies.problem.network import PayloadTooLargeError
 from strategies.problem.plan import ON_NO_LINK, Kind, as_activities
 from strategies.problem.routes import Routes, Tree
 from strategies.problem.sunlight import finished_s
-from strategies.problem.workload import ComputeRates, IntraOrbit, Resources, Workload
+from strategies.problem.workload import ComputeRates, Resources, Workload
 
 _ALIKE = (
     0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
@@ -91,7 +92,7 @@ class Transport:
         routes: Routes,
         passes: np.ndarray,
         sessions: np.ndarray,
-        intra_orbit: IntraOrbit,
+        intra_orbit: str,
         shares: LinkShares,
         *,
         pending: np.ndarray,
@@ -103,7 +104,7 @@ class Transport:
     ) -> None:
         self.workload, self.routes, self.sessions = workload, routes, sessions
         self.passes, self.start_s, self.plane, self.group = passes, start_s, plane, group
-        self.intra_orbit = intra_orbit
+        self.stores_whole = intra_orbit_strategy(intra_orbit).stores_whole
         self.bits = workload.c1_bytes * 8.0
         self.shares, self.share_down, self.share_isl = shares, shares.downlink, shares.isl
         self.embed_s = workload.embedding_flops / rates.satellite_flops
@@ -316,7 +317,7 @@ class Transport:
             )
             embed = (begun_s, last_s)
         first_s = max(first_s, self._room_s(index, count))
-        stored = self.intra_orbit is IntraOrbit.SEQUENTIAL
+        stored = self.stores_whole
         if stored and len(path) > 1:
             first_s = max(first_s, last_s, self.plane_free_s.get(int(self.plane[source]), self.start_s))
         hops: list[tuple[int, int, float, float, float]] = []
@@ -382,7 +383,7 @@ class Transport:
             note(Kind.FEATURES, link, node, peer, begin_s, hop_there_s, size, 0.0)
             self.link_free_s[node, peer] = end_s
         note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, offer.there_s, size, 0.0)
-        if offer.hops and self.intra_orbit is IntraOrbit.SEQUENTIAL:
+        if offer.hops and self.stores_whole:
             self.plane_free_s[int(self.plane[source])] = offer.hops[-1][4]
         self.held[gateway].append((offer.there_s, size))
         self.next_sample[source] = end

@@ -1,0 +1,162 @@
+"""`skysplit sweep`: one round planned for every combination of keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mission.run_lock import RunBusyError
+from mission.text.quantities import spoken_bytes, spoken_time
+from skysplit.commands.arguments import SetOption, TextFormat, fail, overrides_of, refused
+from skysplit.sweeps.study import Study, StudyError, is_study, parse_grid, read_study, study_of
+from skysplit.terminal import Terminal
+
+_EVERY_S = 30.0  # between lines of progress where there is no terminal
+_ROWS, _TABLE_WIDTH = 20, 140  # of the table
+
+
+def sweep(
+    study: Annotated[
+        str, typer.Argument(help="A TOML file of a sweep; or, with --grid, a scenario.", metavar="SWEEP")
+    ],
+    settings: SetOption = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=A,B,…", help="Values of a key; all combinations are planned. Repeatable."),
+    ] = None,
+    starts: Annotated[
+        int, typer.Option(min=1, help="With --grid: start times over the first 40 % of the horizon.")
+    ] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory; the default is sweeps/NAME. What is in it is not planned again."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="How many plan at the same time; the default is every core.")
+    ] = None,
+    output: Annotated[
+        TextFormat, typer.Option("--format", help="How the result is printed.")
+    ] = TextFormat.TABLE,
+) -> None:
+    """Plan a round for every combination of keys: one table and one page, resumed where it was ended.
+
+    Example: `skysplit sweep walker-72 --grid ground.stations=4,7,10 --grid strategy.inter_orbit=none,min-latency`
+
+    `ground.stations` also takes how many of the scenario's stations, or lists of their names. Keys that vary together:
+    `--grid 'constellation.satellites,constellation.planes=[24,4],[72,6]'`
+    """
+    from skysplit.sweeps.page import sweep_page
+    from skysplit.sweeps.results import TABLE
+    from skysplit.sweeps.run import run_sweep
+
+    try:
+        asked = _study(study, settings, grid, starts)
+        name = Path(study).stem
+        directory = out or Path("sweeps") / name
+        with _Shown() as shown:
+            rows = run_sweep(
+                asked, directory, processes=processes or os.cpu_count() or 1, on_progress=shown.show
+            )
+    except OSError as error:
+        fail(refused(error))
+    except (ValueError, RunBusyError, RuntimeError) as error:
+        if isinstance(error, typer.Exit):
+            raise
+        fail(str(error))
+    page = directory / "sweep.html"
+    described = f"{len(rows)} rounds of {asked.scenario}; what varies: {', '.join(asked.keys)}."
+    page.write_text(sweep_page(f"{name}: a sweep", described, rows, asked.keys), encoding="utf-8")
+    if output is TextFormat.JSON:
+        print(json.dumps({"table": str(directory / TABLE), "page": str(page), "rows": rows}))
+        return
+    _print(asked, rows)
+    Terminal(soft_wrap=True).print(f"{directory / TABLE}\n{page}", highlight=False, markup=False)
+
+
+def _study(name: str, settings: list[str] | None, grid: list[str] | None, starts: int) -> Study:
+    path = Path(name)
+    if path.is_file() and is_study(path):
+        if grid or settings or starts != 1:
+            raise StudyError(
+                f"{name}: found beside --grid, --set or --starts; allowed alone: the file says all of it"
+            )
+        return read_study(path)
+    if not grid:
+        raise StudyError(
+            f"{name}: found without --grid, allowed: a TOML file with grid or cases, or --grid KEY=A,B"
+        )
+    return study_of(name, fixed=overrides_of(settings), grid=parse_grid(grid), starts=starts, where="--grid")
+
+
+def _print(study: Study, rows: list[dict]) -> None:
+    from skysplit.sweeps.summary import pareto_front, points_of
+
+    points = points_of(rows, study.keys)
+    front = pareto_front(points)
+    shown = sorted((point for point in points if point.planned), key=lambda point: point.makespan_s)[:_ROWS]
+    title = f"{len(points)} combinations, {len(rows)} rounds; the {len(shown)} with the shortest median; * on the front"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for key in study.keys:
+        table.add_column(key, no_wrap=True)
+    for heading in ("starts", "median", "p95", "above bound", "space-ground"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for point in shown:
+        gap = "–" if point.gap != point.gap else f"{100 * point.gap:.0f} %"
+        table.add_row(
+            *(str(point.values[key]) for key in study.keys), f"{point.planned} of {point.starts}",
+            spoken_time(point.makespan_s), spoken_time(point.p95_s), gap, spoken_bytes(point.sgl_bytes),
+            "*" if point in front else "",
+        )  # fmt: skip
+    console = Terminal()
+    Terminal(width=max(console.width, _TABLE_WIDTH)).print(
+        table
+    )  # no figure is cut, whatever the terminal wraps
+    unplanned = sum(row["state"] != "planned" for row in rows)
+    if unplanned:
+        console.print(f"{unplanned} rounds could not be planned; the table says why (column reason)")
+
+
+class _Shown:
+    """Progress with the time that is left: a bar, or a line now and then where there is no terminal."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = Terminal(stderr=True)
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )  # fmt: skip
+        self._bars = Progress(
+            *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+        )
+        self._tasks: dict[str, int] = {}
+        self._clock, self._begun_s, self._said_s, self._first = clock, clock(), clock(), 0
+
+    def __enter__(self) -> _Shown:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """Say how much is done."""
+        now_s = self._clock()
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=total)
+            self._begun_s, self._first = now_s, done
+        self._bars.update(self._tasks[what], completed=done)
+        if not self._console.is_terminal and now_s - self._said_s >= _EVERY_S:
+            self._said_s = now_s
+            rate = (done - self._first) / max(now_s - self._begun_s, 1e-9)
+            left = f", {spoken_time((total - done) / rate)} left" if rate > 0 else ""
+            self._console.print(f"{what}: {done} of {total}{left}", highlight=False)

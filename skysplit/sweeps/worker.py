@@ -1,0 +1,126 @@
+"""What a process of a sweep does: compute a contact plan, or plan one round on it. No torch, no Flower."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mission.orbits import constellation_of, contact_plan_of
+from mission.scenario import ScenarioError, scenario_from_json
+from orbit.contact_plan import ContactPlan
+from orbit.files.contact_plan_files import load, save
+from strategies.aggregation.quorum import Quorum, cut
+from strategies.analysis.mission_totals import LinkRates, plan_figures
+from strategies.checker.check import require_feasible
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import PlanningError
+from strategies.problem.plan import SPLIT_COLUMNS
+from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
+
+_PLANS_KEPT = 4  # contact plans of a process
+
+
+@dataclass(frozen=True)
+class RoundJob:
+    """A round to be planned.
+
+    Attributes:
+        identity: Of all that it depends on.
+        contacts: File of the contact plan.
+        quorum: Which planes end the round.
+    """
+
+    identity: str
+    contacts: Path
+    workload: Workload
+    rates: ComputeRates
+    resources: Resources
+    strategy_config: StrategyConfig
+    quorum: Quorum
+    start_s: float
+
+
+def start_process() -> None:
+    """Prepare a process of the pool: Ctrl-C is for the one that waits, with which it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def write_contacts(scenario: str, path: Path) -> tuple[Path, str]:
+    """Compute the contact plan of a resolved scenario, as JSON, and write it unless it is there.
+
+    Returns the file, and why there is none, as where no satellite ever sees a station.
+    """
+    if not path.exists():
+        resolved = scenario_from_json(scenario)
+        try:
+            contact_plan = contact_plan_of(resolved, constellation_of(resolved))
+        except ScenarioError as error:
+            return path, str(error)
+        save(contact_plan, path)
+    return path, ""
+
+
+def without_plan(job: RoundJob, reason: str) -> dict[str, Any]:
+    """The figures of a round that cannot be planned."""
+    return {"identity": job.identity, "state": "no plan", "reason": reason}
+
+
+def plan_job(job: RoundJob) -> dict[str, Any]:
+    """Plan a round and have it checked; its figures as JSON values.
+
+    ``state`` is ``planned``, or ``no plan`` with a ``reason`` where the contacts do not suffice.
+
+    Raises:
+        strategies.checker.check.InfeasiblePlanError: The checker does not accept the plan.
+        strategies.registry.StrategyError: The strategy of another package fails.
+    """
+    begun_s = time.process_time()
+    contact_plan, link_rates = _contacts(job.contacts)
+    task = contact_plan, job.workload, job.rates, job.resources
+    try:
+        plan = plan_round(*task, job.strategy_config, start_s=job.start_s)
+        require_feasible(plan, *task)
+        plan = cut(plan, job.quorum.end_s(plan))
+    except PlanningError as error:
+        return without_plan(job, str(error))
+    figures = plan_figures(plan, link_rates, job.rates)
+    return {
+        "identity": job.identity,
+        "state": "planned",
+        "reason": "",
+        "makespan_s": plan.makespan_s,
+        # A round that does not wait for all planes has no bound.
+        "lower_bound_s": plan.lower_bound_s or None,
+        "gap_to_bound": plan.gap if plan.lower_bound_s else None,
+        "down_bytes": figures.down_bytes,
+        "up_bytes": figures.up_bytes,
+        "isl_bytes": figures.isl_bytes,
+        "ground_compute_s": figures.ground_flops / job.rates.ground_flops,
+        "onboard_compute_s": figures.onboard_flops / job.rates.satellite_flops,
+        **dict(zip(SPLIT_COLUMNS, plan.time_split().mean(axis=0).tolist(), strict=True)),
+        "intra_orbit_used": str(plan.strategy_config.intra_orbit),
+        "space_ground_used": str(plan.strategy_config.space_ground),
+        "inter_orbit_used": str(plan.strategy_config.inter_orbit),
+        "planning_cpu_s": time.process_time() - begun_s,
+    }
+
+
+@lru_cache(maxsize=_PLANS_KEPT)
+def _contacts(path: Path) -> tuple[ContactPlan, LinkRates]:
+    contact_plan = load(path)
+    return contact_plan, LinkRates(contact_plan)
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,103 @@
+"""Strategies of other packages: found by their entry points, imported when they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+import numpy as np
+
+_Strategy = TypeVar("_Strategy")
+
+
+class StrategyError(ValueError):
+    """A strategy that a package registers cannot be used, or decides what is not possible; the message names it."""
+
+
+def strategies_of(group: str, kind: type[_Strategy], ours: tuple[str, ...]) -> Mapping[str, type[_Strategy]]:
+    """Return all classes that packages register under a group, by name.
+
+    Args:
+        group: The entry-point group.
+        kind: The base class that each has.
+        ours: Names that are taken.
+
+    Raises:
+        StrategyError: One cannot be imported, is no subclass of ``kind``, or has a name that is taken.
+    """
+    return {name: loaded(group, name, kind, ours) for name in _entries(group)}
+
+
+def loaded(group: str, name: str, kind: type[_Strategy], ours: tuple[str, ...]) -> type[_Strategy]:
+    """Return the class that a package registers under a name.
+
+    Raises:
+        StrategyError: There is none, or it is not allowed; see :func:`strategies_of`.
+    """
+    entries = _entries(group).get(name, ())
+    if not entries:
+        known = ", ".join((*ours, *_entries(group)))
+        raise StrategyError(f"entry point {group}: found none called {name!r}, allowed: {known}")
+    if name in ours:
+        raise StrategyError(
+            f"entry point {group}: {entries[0].value} is called {name!r}, as one of ours is; allowed: another name"
+        )
+    if len(entries) > 1:
+        values = " and ".join(entry.value for entry in entries)
+        raise StrategyError(f"entry point {group}: {values} are both called {name!r}; allowed: a name each")
+    found = _imported(group, entries[0])
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        is_a = f"class {found.__name__}" if isinstance(found, type) else type(found).__name__
+        raise StrategyError(
+            f"entry point {group}: {entries[0].value} is a {is_a}; allowed: a subclass of "
+            f"{kind.__module__}.{kind.__qualname__}"
+        )
+    missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+    if missing:
+        raise StrategyError(f"entry point {group}: {entries[0].value} lacks {missing}; allowed: with it")
+    return found
+
+
+def chosen_of(
+    choose: Callable[[], Sequence[int]], allowed: Iterable[int], words: str, names: str
+) -> list[int]:
+    """Return what a strategy chooses, as a list of indices.
+
+    Args:
+        choose: Asks the strategy.
+        allowed: Indices that it may choose.
+        words: Which strategy it is and when it was asked, with ``{}`` for what it did.
+        names: What the allowed indices are called where it sees them.
+
+    Raises:
+        StrategyError: It fails, or chooses something else.
+    """
+    try:
+        chosen = list(choose())
+    except Exception as error:  # whatever a package's code does
+        raise StrategyError(f"{words.format('failed')}: {type(error).__name__}: {error}") from error
+    known = {int(index) for index in allowed}
+    for index in chosen:
+        if not isinstance(index, int | np.integer) or int(index) not in known:
+            raise StrategyError(f"{words.format(f'chose {index!r}')}; allowed: indices of {names}")
+    return [int(index) for index in chosen]
+
+
+def _entries(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+    """The entry points of a group by name, in the order of names."""
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for entry in sorted(set(entry_points(group=group)), key=lambda entry: (entry.name, entry.value)):
+        found[entry.name] = (*found.get(entry.name, ()), entry)
+    return found
+
+
+@cache
+def _imported(group: str, entry: EntryPoint) -> object:
+    try:
+        return entry.load()
+    except Exception as error:  # whatever a package does on import
+        raise StrategyError(
+            f"entry point {group}: {entry.value} cannot be imported: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,291 @@
+"""`skysplit sweep`: what a grid means, that nothing is planned twice, and that a sweep's figures are those of plans."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import skysplit
+from mission.run_lock import RECORD, RunBusyError
+from mission.scenario import ScenarioError
+from skysplit.cli import app
+from skysplit.sweeps import run as sweep_run
+from skysplit.sweeps.results import LINES, TABLE
+from skysplit.sweeps.study import Study, StudyError, parse_grid, read_study, study_of, variants_of
+from skysplit.sweeps.summary import Point, effects_of, pareto_front, points_of
+
+FIXED = {"planning.samples": 16, "planning.profile": "DOFA-base", "horizon_h": 3.0}
+GRID = {"ground.beams": [1, 2], "ground.stations": [2, ["Kiruna"]], "strategy.space_ground": ["nearest"]}
+
+
+class Counting(Executor):
+    """Runs calls at once, in order, counts them by name, and stops as Ctrl-C does after so many rounds."""
+
+    def __init__(self, rounds: float = math.inf) -> None:
+        self.calls: list[str] = []
+        self._rounds = rounds
+
+    def submit(self, call: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        if self.calls.count("plan_job") < self._rounds:
+            self.calls.append(call.__name__)
+            future.set_result(call(*given, **named))
+        else:
+            future.set_exception(KeyboardInterrupt())
+        return future
+
+
+@pytest.fixture(scope="module")
+def stations() -> list[str]:
+    return [station.name for station in skysplit.scenario("demo").scenario.ground.stations]
+
+
+@pytest.fixture(scope="module")
+def study(stations: list[str]) -> Study:
+    grid = {**GRID, "ground.stations": [2, [stations[-1]]]}
+    return study_of("demo", fixed=FIXED, grid=grid, starts=2)
+
+
+@pytest.fixture(scope="module")
+def swept(
+    study: Study, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[dict[str, Any]], list[str]]:
+    """A sweep that was ended after its third round and then run again: directory, rows, calls of the second run."""
+    directory = tmp_path_factory.mktemp("sweeps") / "demo"
+    with pytest.raises(KeyboardInterrupt):
+        sweep_run.run_sweep(study, directory, executor=Counting(rounds=3))
+    with (directory / LINES).open("ab") as file:
+        file.write(b'{"identity": "torn')
+    again = Counting()
+    rows = sweep_run.run_sweep(study, directory, executor=again)
+    return directory, rows, again.calls
+
+
+def test_a_sweep_that_was_ended_plans_only_the_rest_and_no_contact_plan_twice(
+    swept: tuple[Path, list[dict[str, Any]], list[str]], study: Study
+) -> None:
+    directory, rows, calls = swept
+    assert len(rows) == 8  # 2 × 2 × 1 combinations from two starts
+    assert calls == ["plan_job"] * 5
+    # One of each set of stations: how many beams they have changes no contact.
+    assert len(list((directory / "contacts").glob("*.parquet"))) == 2
+    done = Counting()
+    assert sweep_run.run_sweep(study, directory, executor=done) == rows
+    assert done.calls == []
+
+
+def test_the_table_has_a_row_per_round_with_what_varies_and_the_figures_of_the_plan(
+    swept: tuple[Path, list[dict[str, Any]], list[str]], stations: list[str]
+) -> None:
+    directory, _, _ = swept
+    table = pq.read_table(directory / TABLE).to_pylist()
+    assert [row["case"] for row in table] == list(range(8))
+    assert {row["ground.stations"] for row in table} == {"2", f"[{stations[-1]}]"}
+    assert {row["ground.beams"] for row in table} == {1, 2}
+    found = next(row for row in table if (row["ground.beams"], row["ground.stations"]) == (2, "2"))
+    tables = [station.model_dump() for station in skysplit.scenario("demo").scenario.ground.stations[:2]]
+    keys = {"ground.beams": 2, "strategy.space_ground": "nearest", "ground.stations": tables}
+    plan = skysplit.scenario("demo", **FIXED, **keys).plan(found["start_s"]).plan
+    assert found["state"] == "planned"
+    assert found["makespan_s"] == pytest.approx(plan.makespan_s, rel=1e-9)
+    assert found["lower_bound_s"] == pytest.approx(plan.lower_bound_s, rel=1e-9)
+
+
+def test_two_processes_find_what_one_does(
+    swept: tuple[Path, list[dict[str, Any]], list[str]], study: Study, tmp_path: Path
+) -> None:
+    few = study_of("demo", fixed=FIXED, grid={**study.grid, "ground.beams": [1]}, starts=1)
+    rows = sweep_run.run_sweep(few, tmp_path / "two", processes=2)
+    known = [row for row in swept[1] if row["ground.beams"] == 1 and row["start_s"] == 0.0]
+    figures = [
+        {key: value for key, value in row.items() if key not in ("case", "planning_cpu_s")} for row in rows
+    ]
+    assert figures == [
+        {key: value for key, value in row.items() if key not in ("case", "planning_cpu_s")} for row in known
+    ]
+
+
+def test_a_round_without_a_plan_is_a_row_that_says_why(tmp_path: Path, stations: list[str]) -> None:
+    pole = {"name": "Pole", "lat_deg": -90.0, "lon_deg": 0.0}  # never sees the shell
+    grid = {"ground.stations": [[stations[0]], [pole]]}
+    study = study_of("demo", fixed={**FIXED, "horizon_h": 0.2}, grid=grid, starts_s=[0.0])
+    some, none = sweep_run.run_sweep(study, tmp_path, executor=Counting())
+    assert some["state"] == none["state"] == "no plan"
+    assert "carry 0 of" in some["reason"]
+    assert "no contact between 12 satellites and 1 stations" in none["reason"]
+
+
+def test_another_process_sweeps_into_no_directory_in_use(study: Study, tmp_path: Path) -> None:
+    with (tmp_path / RECORD).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as the other process holds it
+        with pytest.raises(RunBusyError):
+            sweep_run.run_sweep(study, tmp_path, executor=Counting())
+    assert len(sweep_run.run_sweep(study_of("demo", fixed=FIXED, grid={"seed": [1]}), tmp_path)) == 1
+
+
+def test_a_file_means_what_the_same_words_on_the_command_line_mean(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        'scenario = "walker-72"\nstarts = 3\n[set]\nplanning.samples = 64\n[grid]\n'
+        '"ground.beams" = [1, 2]\n"constellation.satellites, constellation.planes" = [[24, 4], [72, 6]]\n'
+    )
+    grid = parse_grid(["ground.beams=1,2", "constellation.satellites, constellation.planes=[24, 4],[72, 6]"])
+    assert read_study(file) == study_of("walker-72", fixed={"planning.samples": 64}, grid=grid, starts=3)
+    variants = variants_of(read_study(file))
+    shells = [(v.scenario.constellation.satellites, v.scenario.constellation.planes) for v in variants]
+    assert shells == [(24, 4), (72, 6), (24, 4), (72, 6)]
+
+
+def test_cases_of_their_own_are_each_combined_with_the_grid_and_equal_ones_are_one() -> None:
+    study = study_of(
+        "demo", fixed={}, grid={"seed": [1, 2]},
+        cases=[{"ground.beams": 1}, {"ground.beams": 2}, {"ground.beams": 2}],
+    )  # fmt: skip
+    found = [(v.scenario.seed, v.scenario.ground.beams) for v in variants_of(study)]
+    assert found == [(1, 1), (2, 1), (1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["grund.beams=1,2"],
+            r"case grund\.beams = 1: grund\.beams: unknown key; did you mean ground\.beams\?",
+        ),
+        (
+            ["ground.beams=1,0"],
+            r"case ground\.beams = 0: ground\.beams: found 0, allowed: greater than or equal",
+        ),
+        (["strategy.space_ground=nearest,farthest"], r"found 'farthest', allowed: own-window"),
+        (["ground.stations=1,99"], r"ground\.stations: found 99, allowed: 1 to \d+"),
+        (['ground.stations=["Atlantis"]'], r"ground\.stations: found 'Atlantis', allowed: "),
+        (["seed"], r"--grid: found 'seed', allowed: KEY=VALUE,VALUE"),
+        (["seed=1", "seed=2"], r"--grid: seed: found twice"),
+        (
+            ["constellation.satellites,constellation.planes=[24,4],72"],
+            "found 72, allowed: a list of 2 values",
+        ),
+        (["strategy.planes_per_round=99", "training.mode=head"], "planes_per_round: found 99, allowed 1 to"),
+        (["planning.profile=no-such-model"], "no-such-model"),
+    ],
+)
+def test_a_bad_key_or_value_is_one_error_and_nothing_is_planned(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = [part for word in words for part in ("--grid", word)]
+    fixed = [
+        part
+        for key, value in FIXED.items()
+        if "planning.profile" not in words[0]
+        for part in ("--set", f"{key}={value}")
+    ]
+    done = CliRunner().invoke(app, ["sweep", "demo", *options, *fixed])
+    assert done.exit_code == 1
+    assert done.stderr.count("error:") == 1
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(" ".join(done.stderr.split()))
+    assert not (tmp_path / "sweeps").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("scenario = 3\ngrid.seed = [1]\n", "scenario: found 3, allowed: a file or a shipped scenario"),
+        ('scenario = "demo"\ngrid.seed = 1\n', r"grid: seed: found 1, allowed: a list of values"),
+        (
+            'scenario = "demo"\nstart = 2\ngrid.seed = [1]\n',
+            r"start: unknown key; known here: scenario, starts",
+        ),
+        ('scenario = "demo"\nstarts = 0\ngrid.seed = [1]\n', r"starts: found 0, allowed: a whole number"),
+        (
+            'scenario = "demo"\nstarts_s = [-1]\ngrid.seed = [1]\n',
+            r"starts_s: found \[-1\], allowed: a list",
+        ),
+        ('scenario = "demo"\nset.seed = 1\ngrid.seed = [1]\n', "seed: found twice"),
+        ('scenario = "demo"\ncases = [1]\n', "cases: found"),
+        ('scenario = "demo"\ngrid = {}\n', "found nothing that varies"),
+    ],
+)
+def test_a_bad_file_is_one_error_that_names_it(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(text)
+    with pytest.raises(StudyError, match=f"study.toml: {message}"):
+        read_study(file)
+
+
+def test_a_station_may_be_a_table_and_an_impossible_one_is_refused() -> None:
+    table = {"name": "North", "lat_deg": 80.0, "lon_deg": 0.0}
+    [variant] = variants_of(study_of("demo", fixed={}, grid={"ground.stations": [[table]]}))
+    assert [station.name for station in variant.scenario.ground.stations] == ["North"]
+    with pytest.raises(ScenarioError, match="lat_deg: found 95.0"):
+        variants_of(study_of("demo", fixed={}, grid={"ground.stations": [[{**table, "lat_deg": 95.0}]]}))
+
+
+def row(time_s: float, down: float, **values: Any) -> dict[str, Any]:
+    return {
+        **values, "state": "planned", "makespan_s": time_s, "gap_to_bound": 0.0, "down_bytes": down, "up_bytes": 0.0,
+        "isl_bytes": 0.0,
+    }  # fmt: skip
+
+
+def test_the_front_holds_what_no_other_combination_beats_in_time_and_bytes() -> None:
+    rows = [
+        row(10.0, 5.0, a=1),
+        row(20.0, 3.0, a=2),
+        row(20.0, 4.0, a=3),
+        row(30.0, 3.0, a=4),
+        row(40.0, 1.0, a=5),
+    ]
+    front: list[Point] = pareto_front(points_of(rows, ["a"]))
+    assert [point.values["a"] for point in front] == [1, 2, 5]
+    unplanned = {"a": 6, "state": "no plan"}
+    half = [*rows, row(1.0, 1.0, a=6), unplanned]
+    assert [point.values["a"] for point in pareto_front(points_of(half, ["a"]))] == [1, 2, 5]
+
+
+def test_effects_are_spans_of_medians_the_largest_first() -> None:
+    rows = [row(time_s, 1.0, a=a, b=b) for a, b, time_s in [(1, 1, 10), (1, 2, 12), (2, 1, 30), (2, 2, 32)]]
+    effects = effects_of(rows, ["b", "a"])
+    assert [(effect.key, effect.span_s) for effect in effects] == [("a", 20.0), ("b", 2.0)]
+    assert effects[0].medians_s == {"1": 11.0, "2": 31.0}
+
+
+def test_the_page_shows_front_heat_map_tornado_and_every_combination(
+    swept: tuple[Path, list[dict[str, Any]], list[str]],
+    study: Study,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    directory, _, _ = swept
+    file = tmp_path / "study.toml"
+    lines = [f'"{key}" = {json.dumps(value)}' for key, value in study.grid.items()]
+    settings = [f'"{key}" = {json.dumps(value)}' for key, value in study.fixed.items()]
+    file.write_text("\n".join(['scenario = "demo"', "starts = 2", "[set]", *settings, "[grid]", *lines]))
+    monkeypatch.setattr(sweep_run, "plan_job", None)  # all is there
+    done = CliRunner().invoke(app, ["sweep", str(file), "--out", str(directory), "--processes", "1"])
+    assert done.exit_code == 0, done.output
+    assert "4 combinations, 8 rounds" in done.stdout
+    page = (directory / "sweep.html").read_text(encoding="utf-8")
+    for anchor in ("pareto", "heat", "tornado", "all"):
+        assert f'id="{anchor}-title"' in page
+    assert page.count("<tr>") == 1 + 4
+
+
+def test_the_same_from_python_shows_itself(
+    swept: tuple[Path, list[dict[str, Any]], list[str]], study: Study
+) -> None:
+    directory, rows, _ = swept
+    found = skysplit.sweep("demo", grid=study.grid, fixed=FIXED, starts=2, out=directory)
+    assert found.rows == rows
+    assert "combinations 4, rounds 8" in repr(found)
+    assert len(found.plot().data) >= 2

@@ -1,0 +1,84 @@
+"""Schedules of papers: each is flown as its paper says, accepted by the checker, and stands above its bound."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic_worlds import RATES, RESOURCES, WORLD, make_workload, make_world
+
+from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.analysis.schedules import PUBLISHED, published_cases
+from strategies.checker.check import check_plan
+from strategies.planner.round_planner import plan_round
+from strategies.problem.plan import Kind, Plan
+from strategies.problem.workload import Mode, StrategyConfig
+
+WEIGHTS_BITS = 8.0 * 170.031e6  # of make_workload's whole model, with its head
+ON_BOARD = make_workload(4, 16, mode=Mode.ONBOARD_FULL)
+
+
+def two_planes(passes: list[tuple[int, int, float, float]]) -> ContactPlan:
+    """Two planes of two, which only the ground joins; a pass of 400 s carries the weights of ten models."""
+    return make_world(2, 2, 2, passes, inter_bps=0.0, ring=False)
+
+
+def planned(world: ContactPlan, space_ground: str) -> Plan:
+    strategy_config = StrategyConfig.parse("parallel", space_ground, "none")
+    plan = plan_round(world, ON_BOARD, RATES, RESOURCES, strategy_config, start_s=0.0)
+    assert check_plan(plan, world, ON_BOARD, RATES, RESOURCES) == []
+    return plan
+
+
+def sinks(plan: Plan) -> set[int]:
+    """Satellites that send weights to the ground."""
+    down = plan.of_kind(Kind.REDUCE)
+    return set(down["node"][down["link"] == LinkKind.DOWNLINK].tolist())
+
+
+@pytest.mark.parametrize("name", [schedule.name for schedule in PUBLISHED])
+def test_every_schedule_passes_the_checker_from_every_start_above_its_bound(name: str) -> None:
+    [case] = [
+        case
+        for case in published_cases(lambda how: (make_workload(6, 16, mode=how.mode),))
+        if case.name == name
+    ]
+    workload = case.workloads[0]
+    assert workload.on_board
+    for start_s in (0.0, 2050.0):
+        plan = plan_round(WORLD, workload, RATES, RESOURCES, case.strategy_config, start_s=start_s)
+        assert check_plan(plan, WORLD, workload, RATES, RESOURCES) == []
+        assert plan.makespan_s >= plan.lower_bound_s
+
+
+def test_longest_windows_elect_the_sink_whose_pass_carries_all_that_its_plane_sends() -> None:
+    assert WEIGHTS_BITS / 200e6 > 6.0  # s, for one model down
+    late = [(k, k % 2, 3000.0 + 500.0 * k, 400.0) for k in range(4)]
+    # When all have trained, satellite 0 sees station 0 for too short a time, satellite 1 sees station 1 soon after.
+    world = two_planes([(0, 0, 200.0, 16.0), (1, 1, 230.0, 300.0), (2, 0, 240.0, 300.0), *late])
+    assert sinks(planned(world, "longest-window")) == {1, 2}
+    assert 0 in sinks(planned(world, "first-contact"))
+
+
+def test_of_several_passes_that_carry_it_the_longest_is_the_sink() -> None:
+    late = [(k, k % 2, 3000.0 + 500.0 * k, 400.0) for k in range(4)]
+    world = two_planes([(0, 0, 100.0, 150.0), (1, 1, 100.0, 400.0), (2, 0, 260.0, 300.0), *late])
+    assert sinks(planned(world, "longest-window")) == {1, 2}
+
+
+def test_where_no_pass_carries_it_weights_go_over_several() -> None:
+    short = [(k, k % 2, 20.0 + 60.0 * turn + 15.0 * k, 14.5) for turn in range(40) for k in range(4)]
+    plan = planned(two_planes(short), "longest-window")
+    down = plan.of_kind(Kind.REDUCE)
+    sent = down["bytes"][down["link"] == LinkKind.DOWNLINK].sum()
+    assert sent == pytest.approx(2 * ON_BOARD.aggregate_bytes, rel=1e-6)
+
+
+def test_planes_that_lasers_join_average_without_the_ground() -> None:
+    [case] = [
+        case
+        for case in published_cases(lambda how: (make_workload(6, 16, mode=how.mode),))
+        if case.name == "between-planes"
+    ]
+    plan = plan_round(WORLD, case.workloads[0], RATES, RESOURCES, case.strategy_config, start_s=0.0)
+    assert not np.isin(plan.activities["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK)).any()
+    assert (plan.activities["link"] == LinkKind.INTER_ISL).any()
