@@ -110,7 +110,7 @@ def emulate(
     Tensors hop from relay to relay as the plan of each round has it; gaps in which nothing happens are skipped. Compute
     rates are measured before the first round, so that the plan predicts what is measured.
 
-    Example: `skysplit emulate demo --set training.rounds=2 --set constellation.satellites=6 --out runs/emulated`
+    Example: `skysplit emulate walker-12 --set training.rounds=2 --set constellation.satellites=6 --out runs/emulated`
     """
     from skysplit.emulate import emulate_in_containers, emulate_in_processes
 

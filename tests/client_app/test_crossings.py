@@ -39,7 +39,7 @@ class Sky:
 
 
 def crossings(link: Sky) -> Crossings:
-    briefing = Briefing(load_scenario("demo", {}), ("sat",), (0,), "run", "ground", "", False)
+    briefing = Briefing(load_scenario("walker-12", {}), ("sat",), (0,), "run", "ground", "", False)
     return Crossings(link, briefing, 0, round_number=2)  # type: ignore[arg-type]
 
 

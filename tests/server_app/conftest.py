@@ -25,8 +25,8 @@ def fly(grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.
     def mission(
         overrides: dict[str, Any], *, at_once: int = 4, out: str = "run", nodes: int | None = None
     ) -> Path:
-        scenario = load_scenario("demo", SMALL | overrides)
-        record = RunRecord(tmp_path / out, scenario, "skysplit run demo")
+        scenario = load_scenario("walker-12", SMALL | overrides)
+        record = RunRecord(tmp_path / out, scenario, "skysplit run walker-12")
         grid = grid_of(nodes or scenario.constellation.satellites, at_once)
         fine_tune(grid, scenario, record, run="run-1", address="127.0.0.1:0")
         return record.directory

@@ -60,7 +60,7 @@ def skysplit_run(out: Path, overrides: dict[str, Any]) -> subprocess.CompletedPr
 
 def _words(out: Path, overrides: dict[str, Any]) -> list[str]:
     settings = [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
-    return ["skysplit", "run", "demo", *settings, "--out", str(out), "--at-once", "3"]
+    return ["skysplit", "run", "walker-12", *settings, "--out", str(out), "--at-once", "3"]
 
 
 def test_a_simulated_run_ends_with_the_weights_of_the_same_run_in_one_process(
@@ -105,7 +105,7 @@ def test_a_run_that_was_killed_is_resumed_to_the_weights_of_one_that_was_not(
 def _require_the_weights_of_one_process(
     directory: Path, overrides: dict[str, Any], grid_of: Callable[[int, int], Any]
 ) -> None:
-    scenario = load_scenario("demo", overrides)
+    scenario = load_scenario("walker-12", overrides)
     record = RunRecord(directory.with_name("process"), scenario, "")
     fine_tune(grid_of(3, 3), scenario, record, run="run-1", address="127.0.0.1:0")
     first, second = (read_run(path)["result"]["test_loss"] for path in (directory, record.directory))

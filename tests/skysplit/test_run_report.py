@@ -108,7 +108,7 @@ def test_the_page_loads_nothing_from_elsewhere(simulated_run: Path) -> None:
 
 def test_the_command_names_a_shipped_scenario_without_its_path(simulated_run: Path) -> None:
     page = write_report(simulated_run).read_text(encoding="utf-8")
-    assert "<code>skysplit run demo --out &lt;here&gt;</code>" in page
+    assert "<code>skysplit run walker-12 --out &lt;here&gt;</code>" in page
 
 
 def test_a_run_of_an_older_version_is_shown_without_what_it_lacks(
