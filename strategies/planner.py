@@ -6,9 +6,11 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.baselines import plan_onboard
-from strategies.bound import lower_bound_s
+from strategies.bound import lower_bound_s, may_end_by
 from strategies.network import NoRouteError, PlanningError, groups_of
 from strategies.plan import Kind, Plan
 from strategies.round_state import RoundState, without
@@ -68,6 +70,8 @@ def plan_round(
     failure: PlanningError | None = None
     for candidate in switches.contained():
         try:
+            if best is not None and not attempts.may_end_by(candidate, best.end_s):
+                continue
             # Its own bound, not that of the richer: a candidate is planned as it would be if asked for by itself.
             candidate_s = attempts.bound_s(candidate)
             if best is not None and candidate_s >= best.makespan_s:
@@ -106,17 +110,31 @@ class _Attempts:
 
     def bound_s(self, switches: Switches) -> float:
         """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
-        kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
-        kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
-        task = self.task
-        links = task.contact_plan.of_kind(*kinds)
-        group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
+        task, group = self.task, self._groups(switches)
         if group.tobytes() not in self.bounds_s:
             self.bounds_s[group.tobytes()] = lower_bound_s(
                 task.contact_plan, task.workload, task.rates, task.resources, group, start_s=task.start_s,
                 state=self.state,
             )  # fmt: skip
         return self.bounds_s[group.tobytes()]
+
+    def may_end_by(self, switches: Switches, end_s: float) -> bool:
+        """False where no plan with these switches ends before ``end_s``: a question that costs less than the bound."""
+        task, group = self.task, self._groups(switches)
+        known_s = self.bounds_s.get(group.tobytes())
+        if known_s is not None:
+            return task.start_s + known_s < end_s
+        return may_end_by(
+            task.contact_plan, task.workload, task.rates, task.resources, group, end_s, start_s=task.start_s,
+            state=self.state,
+        )  # fmt: skip
+
+    def _groups(self, switches: Switches) -> np.ndarray:
+        """Which satellites the links that the switches allow ever join, as a label of each, shape ``(N,)``."""
+        kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
+        kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
+        links = self.task.contact_plan.of_kind(*kinds)
+        return groups_of(links[links["end_s"] > self.task.start_s], len(self.task.workload.samples))
 
     def plan(self, switches: Switches, bound_s: float, below_s: float) -> Plan | None:
         """Plan with exactly these switches; where samples may stay on board, as many as end with the others.
