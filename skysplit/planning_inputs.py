@@ -92,14 +92,18 @@ def compared(
     sensitivity: bool = False,
     processes: int = 1,
     progress: Callable[[float], None] | None = None,
+    names: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The strategies beside their baselines, from so many start times; as ``strategies.compare.compare`` tells it."""
+    """The strategies beside their baselines, from so many start times; as ``strategies.compare.compare`` tells it.
+
+    With ``names``, of these cases alone.
+    """
     from server_app.planning import rates_of, resources_of
     from strategies.compare import compare, even_starts
 
     return compare(
         contacts,
-        cases_of(scenario, contacts, costs, samples),
+        [case for case in cases_of(scenario, contacts, costs, samples) if not names or case.name in names],
         rates_of(scenario),
         resources_of(scenario),
         even_starts(contacts, starts),

@@ -7,7 +7,7 @@ import functools
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -35,6 +35,7 @@ from skysplit.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
 from skysplit.trained_model import check_model
+from strategies.cases import HEADLINE
 
 OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
 
@@ -74,6 +75,13 @@ def run(
         typer.Option(min=1, help="Satellites that compute at the same time, a process of about 0.5 GB each."),
     ] = None,
     live: LiveOption = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="At the end plan the same mission on board and with images down, for the report.",
+        ),
+    ] = False,
     output: FormatOption = TextFormat.TABLE,
 ) -> None:
     """Fine-tune the scenario's model, simulated by Flower on this machine.
@@ -89,7 +97,7 @@ def run(
     except ValueError as error:
         fail(str(error))
     flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
-    _watch(functools.partial(simulate, at_once=at_once), *flight, live, output)
+    _watch(functools.partial(simulate, at_once=at_once), *flight, live, output, compare)
 
 
 def emulate(
@@ -182,8 +190,9 @@ def _watch(
     directory: Path,
     live: bool,
     output: TextFormat,
+    compare: bool = False,
 ) -> None:
-    """Run, show how it goes and what came out."""
+    """Run, show how it goes and what came out; with ``compare``, beside what else would have come out."""
     from skysplit.live_page import LivePage
     from skysplit.progress import RunProgress
 
@@ -209,6 +218,12 @@ def _watch(
             if (directory / "run.json").exists():
                 console.print(f"run directory: {directory}", markup=False, highlight=False)
             fail(cause)
+        if compare:
+            from server_app.report import write_report
+
+            _write_comparison(directory, starts=1, names=HEADLINE)
+            with contextlib.suppress(OSError):  # where there is no room for it the run is over all the same
+                write_report(directory)
         if output is TextFormat.JSON:
             print(json.dumps({"directory": str(directory), **result}), flush=True)
         else:
@@ -262,7 +277,7 @@ def report(
         with contextlib.suppress(OSError):  # of one who may only read it
             settle(run_directory)
         if compare:
-            _write_comparison(run_directory)
+            _write_comparison(run_directory, _STARTS)
         print(write_report(run_directory))
     except FileNotFoundError as error:
         fail(f"{run_directory}: holds no run ({error.filename} is missing)")
@@ -270,8 +285,11 @@ def report(
         fail(str(error))
 
 
-def _write_comparison(run_directory: Path) -> None:
-    """Write ``comparison.json``: what `skysplit compare` finds for the run's scenario, contacts and images."""
+def _write_comparison(run_directory: Path, starts: int, names: Sequence[str] = ()) -> None:
+    """Write ``comparison.json``: what `skysplit compare` finds for the run's scenario, contacts and images.
+
+    With ``names``, of these cases alone.
+    """
     from orbit.contact_plan_files import load
     from skysplit.plan_commands import watched
     from skysplit.planning_inputs import costs_of
@@ -283,7 +301,7 @@ def _write_comparison(run_directory: Path) -> None:
         )
     scenario, contacts = scenario_of(run), load(run_directory / "contacts.parquet")
     costs = costs_of(scenario)
-    found = watched(scenario, contacts, costs, list(run["samples"].values()), _STARTS)
+    found = watched(scenario, contacts, costs, list(run["samples"].values()), starts, names=names)
     write_text(run_directory / "comparison.json", json.dumps({costs.name: found}))
 
 
