@@ -32,7 +32,7 @@ import tempfile
 from pathlib import Path
 
 from mission.record import read_run
-from server_app.run_totals import read_rounds
+from report.totals import read_rounds
 
 EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
 CASES: dict[str, dict[str, str]] = {

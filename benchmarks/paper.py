@@ -22,18 +22,18 @@ from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario, shipped_scenarios
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
-from orbit.contact_plan_files import to_rows
+from orbit.files.contact_plan_files import to_rows
 from server_app.planning import framing_of, rates_of, resources_of, workload_of
 from skysplit.planning_inputs import cases_of, compared, costs_of, samples_of
-from splitmodel.published import Profile
-from strategies.cases import HEADLINE, IMAGES_DOWN
-from strategies.checker import require_feasible
-from strategies.compare import even_starts, headings_of, mission_rows, round_rows
-from strategies.mission_totals import Case
-from strategies.network import NoRouteError
-from strategies.plan_words import answer
-from strategies.planner import plan_round
-from strategies.workload import ComputeRates, Mode, Switches
+from splitmodel.costs.published import Profile
+from strategies.analysis.cases import HEADLINE, IMAGES_DOWN
+from strategies.analysis.compare import even_starts, headings_of, mission_rows, round_rows
+from strategies.analysis.mission_totals import Case
+from strategies.analysis.plan_words import answer
+from strategies.checker.check import require_feasible
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError
+from strategies.problem.workload import ComputeRates, Mode, StrategyConfig
 
 _ONBOARD_S, _ONBOARD_FLOPS = 13.5, 20e12
 _RAW_OVER_BOUND = 1.25
@@ -62,7 +62,7 @@ def miscounted(scenario: Scenario, world: ContactPlan, cases: tuple[Case, ...]) 
             continue
         work = case.workloads[0]
         try:
-            plan = plan_round(world, work, rates, resources, case.switches, start_s=0.0)
+            plan = plan_round(world, work, rates, resources, case.strategy_config, start_s=0.0)
         except NoRouteError:
             continue
         printed = {
@@ -83,18 +83,18 @@ def onboard_round_s(
     """The longest round of on-board LoRA over the starts, with strong satellites."""
     work = workload_of(scenario, costs, samples, Mode.ONBOARD_LORA, framing=framing_of(world))
     rates = ComputeRates(_ONBOARD_FLOPS, rates_of(scenario).ground_flops)
-    switches = Switches.parse("parallel", "topology-aware", scenario.strategy.inter_orbit)
+    strategy_config = StrategyConfig.parse("parallel", "topology-aware", scenario.strategy.inter_orbit)
     task = world, work, rates, resources_of(scenario)
     longest_s = 0.0
     for start_s in even_starts(world, starts):
-        plan = plan_round(*task, switches, start_s=start_s)
+        plan = plan_round(*task, strategy_config, start_s=start_s)
         require_feasible(plan, *task)
         longest_s = max(longest_s, plan.makespan_s)
     return longest_s
 
 
 def printed_table(rows: list[dict[str, str]]) -> None:
-    """Print rows of ``strategies.compare``."""
+    """Print rows of ``strategies.analysis.compare``."""
     headings = headings_of(rows)
     width = {name: max(len(name), *(len(row.get(name, "")) for row in rows)) for name in ("case", *headings)}
     for row in [{name: name for name in ("case", *headings)}, *rows]:

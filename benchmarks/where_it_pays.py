@@ -26,9 +26,9 @@ from mission.scenario import load_scenario
 from mission.schema import Scenario
 from server_app.planning import rates_of, resources_of
 from skysplit.planning_inputs import cases_of, costs_of, samples_of
-from strategies.cases import ONBOARD_LORA, SPLIT
-from strategies.mission_totals import plan_mission
-from strategies.workload import ComputeRates
+from strategies.analysis.cases import ONBOARD_LORA, SPLIT
+from strategies.analysis.mission_totals import plan_mission
+from strategies.problem.workload import ComputeRates
 
 MODELS = {
     "DOFA-base": "ViT-B, 86 M (DOFA-base)",

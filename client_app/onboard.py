@@ -1,7 +1,7 @@
 """One satellite's part of a training round: embedding, tensors over the split, head, loss.
 
-Nothing here knows of Flower or of how tensors travel: a :class:`relay.client.ParcelLink` carries them, be it a
-stream to the ground or the satellite's own relay.
+Nothing here knows of Flower or of how tensors travel: a :class:`relay.client.message_link.BundleLink` carries
+them, be it a stream to the ground or the satellite's own relay.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from client_app.cached_features import name_of
 from client_app.crossings import Crossings, MicroBatch
-from client_app.kept_features import name_of
 from client_app.proximal import Proximal
-from mission.briefing import ENROLMENT_IMAGES, STEPS_AHEAD
 from mission.divergence import require_sensible_loss
+from mission.run_config import ENROLMENT_IMAGES, STEPS_AHEAD
 from mission.schema import Training
-from relay.wire import Kind
+from relay.wire.manifest import Kind
 from splitmodel import step as split_step
+from splitmodel.cached_states import CachedStates
 from splitmodel.imagery import ImageSet
-from splitmodel.kept_states import KeptStates
 from splitmodel.parts import Embedding
 from splitmodel.training import (
     VIEWS,
@@ -126,7 +126,7 @@ class OnBoard:
         return self._embedded(batch, self.images.images(batch.indices))
 
     def named_features(self, batch: Batch, origin: bytes) -> tuple[NDArray[np.uint8], Tensor]:
-        """Names, shape (B, 16), and features of a batch; see :func:`client_app.kept_features.name_of`."""
+        """Names, shape (B, 16), and features of a batch; see :func:`client_app.cached_features.name_of`."""
         images = self.images.images(batch.indices)
         names = [name_of(*one, origin) for one in zip(images, batch.views.tolist(), strict=True)]
         return np.stack(names), self._embedded(batch, images)
@@ -175,7 +175,7 @@ def train_head_round(
     head: nn.Linear,
     crossings: Crossings,
     progress: Progress,
-    pooled_states: KeptStates,
+    pooled_states: CachedStates,
     note: Callable[[], None] = lambda: None,
 ) -> None:
     """Train the head alone: c1 and c2 once per image and view, kept on board ever after.
@@ -192,13 +192,13 @@ def train_head_round(
     places = map(MicroBatch, itertools.count())
     for earlier in range(first, task.number + 1):
         asked = replace(task, number=earlier).batches(len(on_board.images))
-        under_way: deque[tuple[MicroBatch, Batch]] = deque()
+        pending_updates: deque[tuple[MicroBatch, Batch]] = deque()
         for batch in pooled_states.missing(asked, task.training.batch_size):
-            under_way.append((next(places), batch))
-            crossings.send(Kind.FEATURES, under_way[-1][0], on_board.features(batch))
-            if len(under_way) > STEPS_AHEAD:  # the link need not idle while the ground works
-                _keep_answer(crossings, pooled_states, *under_way.popleft())
-        for place, batch in under_way:
+            pending_updates.append((next(places), batch))
+            crossings.send(Kind.FEATURES, pending_updates[-1][0], on_board.features(batch))
+            if len(pending_updates) > STEPS_AHEAD:  # the link need not idle while the ground works
+                _keep_answer(crossings, pooled_states, *pending_updates.popleft())
+        for place, batch in pending_updates:
             _keep_answer(crossings, pooled_states, place, batch)
     note()
     train_on_pooled_states(task, on_board, head, progress, pooled_states)
@@ -206,7 +206,7 @@ def train_head_round(
 
 
 def train_on_pooled_states(
-    task: RoundTask, on_board: OnBoard, head: nn.Linear, progress: Progress, pooled_states: KeptStates
+    task: RoundTask, on_board: OnBoard, head: nn.Linear, progress: Progress, pooled_states: CachedStates
 ) -> None:
     """Train the head for a round whose pooled states are all on board."""
     batches = task.batches(len(on_board.images))
@@ -222,7 +222,7 @@ def train_on_pooled_states(
     progress.finished = True
 
 
-def _keep_answer(crossings: Crossings, pooled_states: KeptStates, place: MicroBatch, batch: Batch) -> None:
+def _keep_answer(crossings: Crossings, pooled_states: CachedStates, place: MicroBatch, batch: Batch) -> None:
     pooled_states.put(batch, crossings.receive(Kind.HIDDEN, place))
 
 

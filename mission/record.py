@@ -6,8 +6,8 @@
     A row per round and satellite (:data:`ROUNDS`); rewritten after every round.
 ``plan.jsonl``
     A line per planned activity, appended when a round is planned.
-``passages.parquet``
-    In an emulation, a row per transfer and link that it has passed over (:data:`PASSAGES`).
+``transfer_records.parquet``
+    In an emulation, a row per transfer and link that it has passed over (:data:`TRANSFER_RECORDS`).
 ``contacts.parquet``
     The contact plan over the horizon, as the report draws it.
 ``checkpoints/``, ``final/``
@@ -70,14 +70,14 @@ ROUNDS = pa.schema(
     ]
 )
 
-PASSAGES = pa.schema(
+TRANSFER_RECORDS = pa.schema(
     [
         ("round", pa.int32()),
         ("link", pa.string()),  # "downlink", "uplink", "intra_isl" or "inter_isl"
         ("node", pa.string()),  # where it was measured: the ground, or the satellite that received it
         ("peer", pa.string()),  # the satellite at the other end
         ("satellite", pa.string()),  # whose tensor it is
-        ("kind", pa.string()),  # of relay.wire.Kind, in lower case
+        ("kind", pa.string()),  # of relay.wire.manifest.Kind, in lower case
         ("step", pa.int32()),
         ("micro_batch", pa.int32()),
         ("bytes", pa.int64()),
@@ -98,6 +98,12 @@ _PACKAGES = (
     "grpcio",
     "ray",
 )
+
+
+def transfer_records_path(directory: Path) -> Path:
+    """Return the file of what relays measured; runs of versions before 0.2 call it ``passages.parquet``."""
+    old = directory / "passages.parquet"
+    return old if old.exists() else directory / "transfer_records.parquet"
 
 
 class RunRecord:
@@ -160,13 +166,18 @@ class RunRecord:
         """See :func:`scenario_of`."""
         return scenario_of(self._run)
 
+    @property
+    def features(self) -> Path:
+        """The file in which the ground keeps features that have crossed, while the run lasts."""
+        return self.directory / "features.safetensors"
+
     def forget_after(self, number: int) -> None:
         """Drop what was recorded of rounds after ``number``."""
         self._rounds = [row for row in self._rounds if row["round"] <= number]
         write_table(self.directory / "rounds.parquet", pa.Table.from_pylist(self._rounds, schema=ROUNDS))
-        passages = self.directory / "passages.parquet"
-        if passages.exists():
-            write_table(passages, pq.read_table(passages, filters=[("round", "<=", number)]))
+        transfer_records = transfer_records_path(self.directory)
+        if transfer_records.exists():
+            write_table(transfer_records, pq.read_table(transfer_records, filters=[("round", "<=", number)]))
         plan = self.directory / "plan.jsonl"
         kept = (
             line for line in plan.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
@@ -197,18 +208,18 @@ class RunRecord:
         with (self.directory / "plan.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
-    def add_passages(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add what was measured on the links in a round (:data:`PASSAGES`)."""
-        path = self.directory / "passages.parquet"
+    def add_transfer_records(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add what was measured on the links in a round (:data:`TRANSFER_RECORDS`)."""
+        path = transfer_records_path(self.directory)
         before = [pq.read_table(path)] if path.exists() else []
-        measured = pa.Table.from_pylist([dict(row) for row in rows], schema=PASSAGES)
+        measured = pa.Table.from_pylist([dict(row) for row in rows], schema=TRANSFER_RECORDS)
         try:  # what an older version has not measured is null
             together = pa.concat_tables([*before, measured], promote_options="default")
         except pa.ArrowException as error:
             raise ValueError(
                 f"{path}: was written by another version, and nothing can be added ({error})"
             ) from None
-        write_table(path, together.select(PASSAGES.names))
+        write_table(path, together.select(TRANSFER_RECORDS.names))
 
     def add_round(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add a round's rows (:data:`ROUNDS`), one a satellite."""
@@ -312,7 +323,7 @@ def read_run(directory: Path) -> dict[str, Any]:
     return run
 
 
-def settle(directory: Path, error: str = "") -> None:
+def acknowledge(directory: Path, error: str = "") -> None:
     """Write into ``run.json`` how a run ended whose process could not record it: failed for a reason, or interrupted.
 
     Nothing is done where it goes on, has ended, or where there is none.

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from server_app.backbone import BackboneSteps
+from server_app.backbone.executor import BackboneExecutor
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import SplitModel
 
@@ -44,7 +44,7 @@ class Score:
 
 
 @torch.no_grad()
-def score(model: SplitModel, steps: BackboneSteps, images: ImageSet) -> Score:
+def score(model: SplitModel, steps: BackboneExecutor, images: ImageSet) -> Score:
     """Score the whole model, its backbone where ``steps`` has it."""
     loss_sum = 0.0
     correct_K, images_K = (np.zeros(len(images.classes), np.int64) for _ in range(2))

@@ -18,9 +18,9 @@ from mission.schema import Model, Scenario
 from orbit.contact_plan import ContactPlan
 from skysplit.imagery_check import imagery_of
 from skysplit.trained_model import model_of
-from splitmodel.published import Profile, published
-from strategies.mission_totals import Case
-from strategies.workload import Mode, Workload
+from splitmodel.costs.published import Profile, published
+from strategies.analysis.mission_totals import Case
+from strategies.problem.workload import Mode, Workload
 
 if TYPE_CHECKING:
     pass
@@ -35,8 +35,8 @@ def costs_of(scenario: Scenario) -> Profile:
         costs = published(scenario.planning.profile)
         _require_token_views(scenario, costs)
         return costs.cut(scenario.split.onboard_blocks)
+    from splitmodel.costs.profile import profile
     from splitmodel.imagery.fitting import fitted
-    from splitmodel.profile import profile
 
     model, lora = model_of(scenario)
     costs = profile(model, lora, name=_name_of(scenario.model))
@@ -94,12 +94,12 @@ def compared(
     progress: Callable[[float], None] | None = None,
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The strategies beside their baselines, from so many start times; as ``strategies.compare.compare`` tells it.
+    """Compare the strategies with their baselines from so many start times; see ``strategies.analysis.compare``.
 
     With ``names``, of these cases alone.
     """
     from server_app.planning import rates_of, resources_of
-    from strategies.compare import compare, even_starts
+    from strategies.analysis.compare import compare, even_starts
 
     return compare(
         contacts,
@@ -118,7 +118,7 @@ def cases_of(
 ) -> tuple[Case, ...]:
     """The cases of the scenario's mission, with the model's sizes and FLOPs and the images of each satellite."""
     from server_app.planning import enrolment_of, framing_of, mission_of, workload_of
-    from strategies.cases import Training, standard_cases
+    from strategies.analysis.cases import Training, standard_cases
 
     framing = framing_of(contacts)
     known: dict[Training, tuple[Workload, ...]] = {}

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from splitmodel.adapters import save_adapter
 from splitmodel.families import Usage
 from splitmodel.heads import StandardisedHead
+from splitmodel.lora.adapters import save_adapter
 from splitmodel.parts import Backbone
 from splitmodel.preprocess import Preprocess
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.plan import Kind, Plan, activities
-from strategies.workload import IntraOrbit
+from strategies.problem.plan import Kind, Plan, activities
+from strategies.problem.workload import IntraOrbit
 
 _MOST_PIECES = 10_000  # of a payload
 
@@ -52,7 +52,8 @@ def plane_links(members: Sequence[int], links: np.ndarray) -> PlaneLinks | None:
 class PlaneOrder:
     """In which order the weights of one plane's satellites are summed.
 
-    ``members`` are names.  ``ring`` tells whether the sum goes round (see :func:`strategies.aggregation.plane_sum`);
+    ``members`` are names.  ``ring`` tells whether the sum goes round (see
+    :func:`strategies.aggregation.averages.plane_sum`);
     ``linked`` whether the satellites can see each other, and so form it among themselves.
     """
 
@@ -72,7 +73,7 @@ def plane_orders(plan: Plan, contact_plan: ContactPlan, payload_bytes: float) ->
         links = contact_plan.during(now_s, math.nextafter(now_s, math.inf))
         links = links[(links["kind"] == LinkKind.INTRA_ISL) & (links["rate_bps"] > 0)]
         plane = plane_links(members, links)
-        ring = plane is not None and goes_round(plane, payload_bytes, plan.switches.intra_orbit)
+        ring = plane is not None and goes_round(plane, payload_bytes, plan.strategy_config.intra_orbit)
         names = tuple(plan.names[index] for index in (plane.members if plane else members))
         orders.append(PlaneOrder(names, ring, linked=plane is not None and len(members) > 1))
     return orders

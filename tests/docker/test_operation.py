@@ -19,12 +19,12 @@ import yaml
 from typer.testing import CliRunner
 
 from mission.scenario import load_scenario
-from skysplit import registration
 from skysplit.cli import app
-from skysplit.deploy import write_deployment
-from skysplit.flower_run import FlowerRunError
-from skysplit.reachability import dial_all
-from skysplit.systemd import quoted
+from skysplit.deployment.deploy import write_deployment
+from skysplit.deployment.reachability import dial_all
+from skysplit.deployment.systemd import quoted
+from skysplit.launch import registration
+from skysplit.launch.flower_run import FlowerRunError
 
 SCENARIO = load_scenario("walker-12", {"constellation.satellites": 4})
 AT = {
@@ -127,7 +127,7 @@ def test_each_host_has_its_nodes_with_the_ports_that_others_dial(deployment: Pat
 
 def test_satellites_of_compose_and_kubernetes_wait_for_the_registration(deployment: Path) -> None:
     overlay = yaml.safe_load((deployment / "compose.register.yaml").read_text())["services"]
-    assert "-m skysplit.registration" in " ".join(overlay["registration"]["command"])
+    assert "-m skysplit.launch.registration" in " ".join(overlay["registration"]["command"])
     for index in range(4):
         waits = overlay[f"satellite-{index}"]["depends_on"]["registration"]["condition"]
         assert waits == "service_completed_successfully"
@@ -226,12 +226,12 @@ def test_the_check_says_of_every_address_who_answers(deployment: Path, listening
         "sat-1-01": "nowhere.invalid:50051",
     }
     found = {one.node: one for one in dial_all(asked, deployment / "ca.crt")}
-    assert found["sat-0-00"].trouble == ""
+    assert found["sat-0-00"].last_error == ""
     assert found["sat-0-00"].seconds is not None
-    assert found["sat-0-01"].trouble.startswith("somebody else answers")
-    assert found["ground"].trouble.startswith("no TLS")
-    assert "refused" in found["sat-1-00"].trouble
-    assert found["sat-1-01"].trouble.startswith("the name is not known here")
+    assert found["sat-0-01"].last_error.startswith("somebody else answers")
+    assert found["ground"].last_error.startswith("no TLS")
+    assert "refused" in found["sat-1-00"].last_error
+    assert found["sat-1-01"].last_error.startswith("the name is not known here")
 
 
 def test_deploy_check_dials_what_is_there_and_writes_nothing(

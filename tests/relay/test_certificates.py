@@ -10,8 +10,9 @@ import pytest
 from cryptography import x509
 from typer.testing import CliRunner
 
-from relay import certificates
-from relay.certificates import (
+from relay.client.message_link import LinkError, LinkRefused
+from relay.wire import certificates
+from relay.wire.certificates import (
     days_left,
     hosts_of,
     renew_authority,
@@ -19,11 +20,10 @@ from relay.certificates import (
     write_certificates,
     write_server_certificate,
 )
-from relay.client import LinkError, LinkRefused
-from relay.identity import IdentityError, NodeIdentity, node_folder
-from relay.wire import Kind, Manifest
+from relay.wire.identity import IdentityError, NodeIdentity, node_folder
+from relay.wire.manifest import Kind, Manifest
 from skysplit.cli import app
-from skysplit.expiry import ending
+from skysplit.deployment.expiry import ending
 
 NODES = ("sat-0", "ground")
 
@@ -93,10 +93,10 @@ def test_while_an_authority_is_renewed_every_node_trusts_every_other(tmp_path):
     assert renewed["sat-0"].key.private_numbers() == before["sat-0"].key.private_numbers()
     renew_authority(tmp_path, folders(tmp_path))  # once more: the first authority is no longer trusted
     with pytest.raises(IdentityError, match="not of this mission's authority"):
-        identities(tmp_path)["ground"].verify(_Sealed.by(before["sat-0"]), "sat-0")
+        identities(tmp_path)["ground"].verify(_Signed.by(before["sat-0"]), "sat-0")
 
 
-class _Sealed:
+class _Signed:
     """A manifest sealed with a certificate that was read before the folder changed."""
 
     @staticmethod

@@ -16,22 +16,23 @@ from flwr.common.constant import ErrorCode
 from safetensors.torch import load_file
 
 from client_app.plane_exchange import PlaneExchange
-from mission.briefing import GROUND
 from mission.orbits import constellation_of
 from mission.record import RunRecord, read_run
+from mission.run_config import GROUND
 from mission.scenario import load_scenario
-from relay.bench import START_S, bench_network
-from relay.client import LinkTimeout
-from relay.control import status
-from relay.outgoing import Faults, Outage, OutgoingLink
-from relay.paced_clock import PacedClock
-from relay.relay_link import RelayLink
-from relay.settings import LocalRelay
-from relay.wire import Kind
-from server_app.results import Results
+from relay.client.control import status
+from relay.client.message_link import LinkTimeout
+from relay.client.relay_link import RelayLink
+from relay.clock.paced_clock import PacedClock
+from relay.node.outgoing import Faults, Outage, OutgoingLink
+from relay.node.pre_launch import START_S, pre_launch_network
+from relay.node.settings import LocalRelay
+from relay.wire.manifest import Kind
+from server_app.run import Run
+from server_app.run_recorder import RunRecorder
 from server_app.server_app import fine_tune
-from splitmodel.adapters import trainable_state
-from strategies.under_way import Averaging, Contribution
+from splitmodel.lora.adapters import trainable_state
+from strategies.aggregation.client_updates import Averaging, ClientUpdate
 
 SMALL = {
     "constellation.satellites": 4,
@@ -51,8 +52,8 @@ SMALL = {
 
 
 def dying(last):
-    """Of `Results.on_round`: the ground's process dies when it has recorded this round."""
-    on_round = Results.on_round
+    """Of `RunRecorder.on_round`: the ground's process dies when it has recorded this round."""
+    on_round = RunRecorder.on_round
 
     def record_and_die(results, outcome):
         on_round(results, outcome)
@@ -81,7 +82,7 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
     def fly(overrides=None, *, during=None, ends_after=None, ends_when=None, app=lambda app: app, **settings):
         scenario = load_scenario("walker-12", SMALL | (overrides or {}))
         satellites = constellation_of(scenario).names
-        links = {link: plan.windows for link, plan in bench_network(satellites, GROUND).links.items()}
+        links = {link: plan.windows for link, plan in pre_launch_network(satellites, GROUND).links.items()}
         clocks = {name: PacedClock(START_S) for name in (*satellites, GROUND)}
         relays = fleet(links, time_authority=GROUND, clocks=clocks, **settings)
         grid = grid_of(len(satellites), len(satellites))
@@ -98,15 +99,15 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
         meanwhile = threading.Thread(target=during or (lambda relays: None), args=(relays,))
         meanwhile.start()
         if ends_after is None and ends_when is None:
-            fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
+            fine_tune(grid, Run(record, "run-1", relay=ground))
         else:
             with monkeypatch.context() as patch:
-                patch.setattr(Results, "on_round", dying(ends_after))
+                patch.setattr(RunRecorder, "on_round", dying(ends_after))
                 patch.setattr(grid, "pull_messages", dying_grid(grid, ends_when or threading.Event()))
                 with pytest.raises(RuntimeError, match="the ground is gone"):
-                    fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
+                    fine_tune(grid, Run(record, "run-1", relay=ground))
             record = RunRecord.reopen(record.directory)
-            fine_tune(grid, scenario, record, run="run-2", address="", relay=ground, resume=True)
+            fine_tune(grid, Run(record, "run-2", relay=ground, resume=True))
         meanwhile.join()
         return record.directory
 
@@ -121,7 +122,7 @@ def simulate(grid_of, tmp_path):
         rates = {f"compute.{key}": value for key, value in told["calibration"].items()}
         scenario = load_scenario("walker-12", SMALL | (overrides or {}) | rates)
         record = RunRecord(tmp_path / "simulated", scenario, "")
-        fine_tune(grid_of(4, 4), scenario, record, run="run-1", address="127.0.0.1:0")
+        fine_tune(grid_of(4, 4), Run(record, "run-1"))
         return record.directory
 
     return fly
@@ -143,7 +144,7 @@ def averages(monkeypatch):
     def check(averaging, current, delivered, number, planes):
         result = mean(averaging, current, delivered, number, planes)
         if own:  # else it is simulated, or no satellite is told to sum
-            alone = {name: Contribution(number, own[name], {}) for name in delivered}
+            alone = {name: ClientUpdate(number, own[name], {}) for name in delivered}
             expected = mean(averaging, current, alone, number, planes)
             assert all(result[key].tobytes() == expected[key].tobytes() for key in expected)
             found.append({name: one.plane_sum is not None for name, one in delivered.items()})
@@ -193,13 +194,13 @@ def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate,
         planned_s = max(row["end_s"] for row in rows) - start_s
         measured_s = max(row["measured_end_s"] - row["measured_start_s"] for row in rows)
         assert measured_s == pytest.approx(planned_s, rel=0.1, abs=2.0)
-    assert not (simulated / "passages.parquet").exists()
-    passages = pq.read_table(emulated / "passages.parquet").to_pylist()
-    between = [row for row in passages if row["kind"] == "aggregate"]
-    passages = [row for row in passages if row["node"] == GROUND]
+    assert not (simulated / "transfer_records.parquet").exists()
+    transfer_records = pq.read_table(emulated / "transfer_records.parquet").to_pylist()
+    between = [row for row in transfer_records if row["kind"] == "aggregate"]
+    transfer_records = [row for row in transfer_records if row["node"] == GROUND]
     for row in flown:
         of_satellite = [
-            p for p in passages if (p["round"], p["satellite"]) == (row["round"], row["satellite"])
+            p for p in transfer_records if (p["round"], p["satellite"]) == (row["round"], row["satellite"])
         ]
         for link, size in (("downlink", "split_up_bytes"), ("uplink", "split_down_bytes")):
             assert sum(p["bytes"] for p in of_satellite if p["link"] == link) == row[size]
@@ -355,7 +356,7 @@ def test_a_satellite_that_is_killed_in_mid_round_goes_on_with_the_same_result(
     emulate, simulate, monkeypatch, averages, mode, kind, number, step
 ):
     when = [(kind, number, step)]
-    monkeypatch.setattr("client_app.client_app.RelayLink", dying_link(when))
+    monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when))
     overrides = {"training.mode": mode, "training.augment": "dihedral"}
     if kind is Kind.GRAD_HEAD:
         overrides["training.head"] = "shared"
@@ -383,8 +384,8 @@ def test_a_ring_that_is_cut_is_summed_the_other_way_round(emulate, simulate, ave
     emulated = emulate(ONE_RING, faults=Faults(outages=tuple(cut)))
     assert averages == [dict.fromkeys(names, True)]
     assert_same_weights(emulated, simulate(emulated, ONE_RING))
-    passages = pq.read_table(emulated / "passages.parquet").to_pylist()
-    between = [row for row in passages if row["kind"] == "aggregate" and row["node"] != GROUND]
+    transfer_records = pq.read_table(emulated / "transfer_records.parquet").to_pylist()
+    between = [row for row in transfer_records if row["kind"] == "aggregate" and row["node"] != GROUND]
     ends = {frozenset((row["node"], row["peer"])) for row in between}
     assert ends >= {frozenset(pair) for pair in zip(names[1:], (*names[2:], names[0]), strict=True)}
     assert frozenset(names[:2]) not in ends
@@ -396,7 +397,7 @@ def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
     emulate, simulate, monkeypatch, averages
 ):
     when = [(Kind.AGGREGATE, 1, 0)]
-    monkeypatch.setattr("client_app.client_app.RelayLink", dying_link(when, before_it_goes=True))
+    monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when, before_it_goes=True))
     monkeypatch.setattr("client_app.plane_exchange.PATIENCE_S", 2.0)
 
     def long_away(app):
@@ -445,6 +446,6 @@ def test_a_ground_that_dies_in_mid_round_goes_on_over_the_same_relays_with_the_s
                     return super().receive(0.5)
             raise Killed
 
-    monkeypatch.setattr("client_app.client_app.RelayLink", OrphanedLink)
+    monkeypatch.setattr("client_app.satellite.RelayLink", OrphanedLink)
     emulated = emulate(ends_when=gone, app=forgetting)
     assert_same_weights(emulated, simulate(emulated))

@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from relay.client import LinkTimeout, RemoteError
-from relay.endpoint import RelayEndpoint
-from relay.link import Window
-from relay.wire import Kind, Manifest
+from relay.client.endpoint import RelayEndpoint
+from relay.client.message_link import LinkTimeout, RemoteError
+from relay.clock.timed_link import Window
+from relay.wire.manifest import Kind, Manifest
 
 
 def hidden(request, values):
@@ -31,8 +31,8 @@ async def doubling(satellite, manifest, payload):
     return [hidden(manifest, 2 * np.frombuffer(payload, "<f4"))]
 
 
-def values(parcel):
-    return np.frombuffer(parcel.payload, "<f4").tolist()
+def values(bundle):
+    return np.frombuffer(bundle.payload, "<f4").tolist()
 
 
 def test_a_split_step_goes_up_over_relays_and_its_answer_comes_down(fleet):

@@ -10,10 +10,10 @@ import urllib.request
 
 import pytest
 
-from relay.bench import START_S, bench_network
-from relay.client import dial
-from relay.service import PUT, local_address, path
-from relay.wire import Limits
+from relay.client.message_link import dial
+from relay.node.pre_launch import START_S, pre_launch_network
+from relay.wire.manifest import Limits
+from relay.wire.service import PUT, local_address, path
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def relay(tmp_path, fleet):
     processes = []
 
     def start(*command, **changes):
-        (tmp_path / "network.json").write_text(bench_network([], "ground").to_json())
+        (tmp_path / "network.json").write_text(pre_launch_network([], "ground").to_json())
         told = {
             "name": "ground",
             "network": "network.json",
@@ -51,7 +51,9 @@ def relay(tmp_path, fleet):
 
 def healthy(tmp_path):
     return subprocess.run(
-        [sys.executable, "-m", "relay.health", str(tmp_path / "relay.json")], timeout=30, check=False
+        [sys.executable, "-m", "relay.operation.health", str(tmp_path / "relay.json")],
+        timeout=30,
+        check=False,
     ).returncode
 
 

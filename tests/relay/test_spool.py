@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay import wire_pb2 as pb
-from relay.spool import AlreadyDelivered, Quota, QuotaExceeded, Spool
-from relay.wire import Conflict, DigestMismatch, Kind, LimitExceeded, Limits, Manifest, OutOfOrder
+from relay.spool.spool import AlreadyDelivered, Quota, QuotaExceeded, Spool
+from relay.wire import wire_pb2 as pb
+from relay.wire.manifest import Conflict, DigestMismatch, Kind, LimitExceeded, Limits, Manifest, OutOfOrder
 
 LIMITS = Limits()
 
@@ -31,7 +31,7 @@ def manifest_of(payload, step=0):
 
 def opened(spool, payload, step=0, via=("sat-0",), **changes):
     manifest = manifest_of(payload, step)
-    return spool.open(pb.SealedManifest(manifest=manifest.to_bytes()), manifest, via=via, **changes)
+    return spool.open(pb.SignedManifest(manifest=manifest.to_bytes()), manifest, via=via, **changes)
 
 
 @settings(deadline=None, max_examples=30)

@@ -33,18 +33,19 @@ from client_app.partitions import partition
 from mission.record import RunRecord, read_run
 from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Scenario
-from relay.direct import EndpointError
+from relay.client.direct import EndpointError
 from server_app.checkpoint import Checkpoint, CheckpointError, newest
+from server_app.run import Run
 from server_app.server_app import fine_tune
-from splitmodel.adapters import LoraSettings, add_lora
+from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import open_imagery
-from splitmodel.lora_dropout import dropping, row_seeds
+from splitmodel.lora.adapters import LoraSettings, add_lora
+from splitmodel.lora.dropout import dropping, row_seeds
 from splitmodel.parts import load_split
-from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import weights_dir
 from splitmodel.training import learning_rate, round_batches, round_seed
-from strategies.muster import FederationError
+from strategies.enrolment import FederationError
 
 
 @pytest.mark.parametrize("settings", [{"training.proximal": 0.3}, {"training.head": "shared"}])
@@ -52,8 +53,8 @@ def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(
     fly: Mission, settings: dict[str, Any]
 ) -> None:
     """One at a time, all the others are suspended; FedProx also needs what a suspended satellite was sent."""
-    alone = fly(settings, at_once=1, out="alone")
-    together = fly(settings, at_once=4, out="together")
+    alone = fly(settings, max_concurrency=1, out="alone")
+    together = fly(settings, max_concurrency=4, out="together")
     assert same(trained(alone), trained(together))
     assert rows_as_planned(alone) == rows_as_planned(together)
 
@@ -65,8 +66,8 @@ def test_nobody_is_suspended_where_those_that_share_passes_run_at_once(
     scenario = load_scenario("walker-12", SMALL | settings)
     grid = grid_of(4, 2)
     record = RunRecord(tmp_path / "run", scenario, "")
-    fine_tune(grid, scenario, record, run="run-1", address="127.0.0.1:0", at_once=2)
-    assert len(grid.handled) == 2 * 4  # muster and one round
+    fine_tune(grid, Run(record, "run-1", max_concurrency=2))
+    assert len(grid.handled) == 2 * 4  # enrolment and one round
 
 
 def test_features_cross_once_and_the_weights_are_those_of_sending_them_each_time(
@@ -351,7 +352,10 @@ def _accuracy(model: Any, directory: Path, seed: int) -> float:
 def test_satellites_that_do_not_share_an_adapter_give_the_same_result_in_any_order(
     fly: Mission, mode: dict[str, str]
 ) -> None:
-    assert same(trained(fly(mode, at_once=1, out="alone")), trained(fly(mode, at_once=4, out="together")))
+    assert same(
+        trained(fly(mode, max_concurrency=1, out="alone")),
+        trained(fly(mode, max_concurrency=4, out="together")),
+    )
 
 
 def test_head_mode_crosses_each_image_once(fly: Mission) -> None:
@@ -406,7 +410,7 @@ def failing(
 
 
 def test_too_few_flower_nodes_is_one_error(fly: Mission, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("strategies.muster._NODES_PATIENCE_S", 0.1)
+    monkeypatch.setattr("strategies.enrolment._NODES_PATIENCE_S", 0.1)
     failing(fly, {}, FederationError, "4 satellites, Flower has 3 nodes.*num-supernodes=4", nodes=3)
 
 
@@ -444,4 +448,4 @@ def test_a_port_in_use_is_one_error(grid_of: Callable[[int, int], Any], tmp_path
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(EndpointError, match="port is in use"):
-            fine_tune(grid_of(4, 4), scenario, record, run="run-1", address=address)
+            fine_tune(grid_of(4, 4), Run(record, "run-1", address=address))

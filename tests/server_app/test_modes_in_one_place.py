@@ -30,16 +30,16 @@ from client_app.partitions import partition
 from mission.orbits import constellation_of
 from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Scenario
-from server_app.central import CentralGround
-from server_app.server_app import _require_emulable
-from splitmodel.adapters import LoraSettings, add_lora
+from server_app.backbone.centralized import CentralizedTrainer
+from server_app.run import require_emulable
+from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, open_imagery
+from splitmodel.lora.adapters import LoraSettings, add_lora
 from splitmodel.parts import SplitModel, load_split
-from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import weights_dir
 from splitmodel.training import learning_rate, round_batches, round_seed, view
-from strategies.schedule import Schedule
+from strategies.planner.step_order import Schedule
 
 ON_GROUND = {"training.labels": "ground"}
 CLOSE = {"rtol": 1e-3, "atol": 1e-5}
@@ -80,13 +80,13 @@ def logits_of(
 def first_passes(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
     """By round, whose images the ground takes in its first pass, one by one, as the plan has it."""
     found: dict[int, list[str]] = {}
-    begin_round = CentralGround.begin_round
+    begin_round = CentralizedTrainer.begin_round
 
-    def noted(ground: CentralGround, number: int, schedule: Schedule) -> None:
+    def noted(ground: CentralizedTrainer, number: int, schedule: Schedule) -> None:
         found[number] = [name for name, count in schedule.first_pass for _ in range(count)]
         begin_round(ground, number, schedule)
 
-    monkeypatch.setattr(CentralGround, "begin_round", noted)
+    monkeypatch.setattr(CentralizedTrainer, "begin_round", noted)
     return found
 
 
@@ -308,13 +308,13 @@ def test_a_resumed_run_of_such_a_mode_ends_as_one_that_was_never_interrupted(
 @pytest.mark.parametrize("settings", [ON_GROUND, {"training.mode": "onboard-head"}])
 def test_an_emulation_refuses_what_does_not_move_tensors_of_the_split(settings: dict[str, str]) -> None:
     with pytest.raises(ScenarioError, match="an emulation moves the tensors of the split, allowed"):
-        _require_emulable(load_scenario("walker-12", settings))
+        require_emulable(load_scenario("walker-12", settings))
 
 
 def test_a_cache_that_no_run_can_hold_is_one_error_that_says_how_large_it_is(
     fly: Mission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client_app.whole_model._LARGEST_CACHE_BYTES", 1000)
+    monkeypatch.setattr("client_app.modes.whole_model._LARGEST_CACHE_BYTES", 1000)
     with pytest.raises(
         Exception, match=r"training.onboard_cache: found true, \d+ images under all views take"
     ):

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, MetricRecord
 
-from mission.briefing import GROUND
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord
+from mission.run_config import GROUND
 from mission.scenario import load_scenario, scenario_path
-from orbit.contact_plan_files import save
+from orbit.files.contact_plan_files import save
 from server_app.planning import RoundPlanner
 from server_app.rounds import round_rows
 from server_app.scoring import Score
-from splitmodel.published import published_profiles
+from splitmodel.costs.published import published_profiles
 from strategies.federated import RoundOutcome
-from strategies.plan import Plan
+from strategies.problem.plan import Plan
 
 ROUNDS = 2
 IMAGES = 24
@@ -37,7 +37,7 @@ def reached(number: int) -> Score:
     return Score(1.5 / number, np.array([2, 6]) * number, np.array([10, 10]) * ROUNDS)
 
 
-def passages_of(number: int, plan: Plan) -> Iterator[dict[str, Any]]:
+def transfer_records_of(number: int, plan: Plan) -> Iterator[dict[str, Any]]:
     """What relays would have seen of a plan: the ground its own links, satellites what they receive of each other."""
     for row in plan.to_rows():
         if row["link"] and row["kind"] in ON_THE_WIRE:
@@ -83,7 +83,7 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
         }
         record.add_activities({"round": number, **row} for row in plan.to_rows())
         if measured:
-            record.add_passages(passages_of(number, plan))
+            record.add_transfer_records(transfer_records_of(number, plan))
         outcome = RoundOutcome(number, plan, reports, dict.fromkeys(reports, 0), {}, ArrayRecord())
         record.add_round(
             round_rows(outcome, constellation, reached(number), labels, start_s if measured else None)

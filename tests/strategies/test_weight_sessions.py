@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, drawn, make_workload, make_world, worlds
 
 from orbit.contact_plan import ContactPlan
-from strategies.checker import check_plan
-from strategies.network import NoRouteError
-from strategies.plan import Kind
-from strategies.planner import plan_round
-from strategies.round_state import RoundState
-from strategies.workload import Resources
+from strategies.checker.check import check_plan
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError
+from strategies.problem.plan import Kind
+from strategies.problem.round_state import RoundState
+from strategies.problem.workload import Resources
 
 SETUP_S = 40.0
 BEAMS = Resources(beams=2, setup_s=SETUP_S)
@@ -75,11 +75,13 @@ def test_a_second_round_on_what_the_first_left_pointed_can_be_flown_and_is_above
     world, drawn_workload, resources = case
     workload = make_workload(len(drawn_workload.samples), drawn_workload.samples, mode)
     for name in "bd":
-        switches = LADDER[name]
+        strategy_config = LADDER[name]
         state, now_s = RoundState(), 0.0
         for _ in range(2):
             try:
-                plan = plan_round(world, workload, RATES, resources, switches, start_s=now_s, state=state)
+                plan = plan_round(
+                    world, workload, RATES, resources, strategy_config, start_s=now_s, state=state
+                )
             except NoRouteError:
                 break
             assert not check_plan(plan, world, workload, RATES, resources, state)

@@ -1,0 +1,136 @@
+"""The report's charts over rounds: learning, bytes, seconds, planned against measured."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from report.gantt import time_unit
+from strategies.problem.plan import SPLIT_COLUMNS
+
+_BLUE, _RED, _GREEN, _YELLOW, _CYAN, _GREY = "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#bbbbbb"
+_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+_LINK_BYTES = {
+    "downlink_bytes": ("planned, down to the ground", _RED),
+    "uplink_bytes": ("planned, up to the satellites", _BLUE),
+    "isl_bytes": ("planned, between satellites", _YELLOW),
+}
+_SENT_BYTES = {"split_up_bytes": ("sent over the split, up", _RED), "split_down_bytes": ("… and back", _BLUE)}
+_PARTS = {
+    "compute_s": ("computing", _GREEN),
+    "isl_s": ("inter-satellite links", _YELLOW),
+    "sgl_s": ("space-ground links", _RED),
+    "waiting_s": ("waiting", _GREY),
+    "idle_s": ("idle: done before the others", "rgba(136,136,136,.3)"),
+}
+assert tuple(_PARTS) == SPLIT_COLUMNS
+
+
+def learning_figure(
+    rounds: pa.Table,
+    windows: np.ndarray,
+    *,
+    initial: float | None = None,
+    beside: Mapping[str, Sequence[float]] | None = None,
+) -> go.Figure:
+    """Test accuracy and loss at the end of every round, and when space-ground windows were in use.
+
+    Args:
+        rounds: As ``report.totals.by_round`` adds them up.
+        windows: Start and end, seconds of mission time, shape ``(windows, 2)``.
+        initial: Test accuracy before fine-tuning, where it is known.
+        beside: Of other ways to run the mission, by title, the mission time at which each round ends: drawn with the
+            accuracies of the run, as if a round taught as much.
+    """
+    end_s = rounds["end_s"].to_numpy()
+    others = {title: np.asarray(ends_s)[: len(end_s)] for title, ends_s in (beside or {}).items()}
+    unit, unit_s = time_unit(max(float(ends_s.max(initial=0.0)) for ends_s in (end_s, *others.values())))
+    labels = [f"round {number}" for number in rounds["round"].to_pylist()]
+    start, end = windows.T / unit_s
+    figure = go.Figure()
+    # One outline for all windows on an axis of its own: a shape each would take seconds to draw.
+    figure.add_scatter(
+        x=np.stack([start, end, end, start, np.full(len(start), np.nan)], axis=1).ravel(),
+        y=np.tile([0.0, 0.0, 1.0, 1.0, np.nan], len(start)),
+        yaxis="y3", name="space-ground window in use", mode="none", fill="toself", fillcolor="rgba(204,187,68,.3)",
+        hoverinfo="skip",
+    )  # fmt: skip
+    x = end_s / unit_s
+    accuracy = 100.0 * rounds["test_accuracy"].to_numpy()
+    before = [] if initial is None else [100.0 * initial]
+    begun = ["before fine-tuning"] * len(before)
+
+    def curve(ends: np.ndarray) -> dict[str, list]:
+        at = [0.0] * len(before) + ends.tolist()
+        return {"x": at, "y": before + accuracy[: len(ends)].tolist(), "text": begun + labels[: len(ends)]}
+
+    figure.add_scatter(**curve(x), name="test accuracy, %", mode="lines+markers", line_color=_BLUE)
+    for (title, ends_s), colour in zip(others.items(), itertools.cycle((_GREEN, _CYAN, _GREY))):
+        figure.add_scatter(
+            **curve(ends_s / unit_s), name=f"{title}, if a round teaches as much", mode="lines+markers",
+            line={"color": colour, "dash": "dash"},
+        )  # fmt: skip
+    figure.add_scatter(
+        x=x, y=rounds["test_loss"].to_numpy(), text=labels, name="test loss", mode="lines+markers", yaxis="y2",
+        line={"color": _RED, "dash": "dot"},
+    )  # fmt: skip
+    over = {"overlaying": "y", "showgrid": False, "zeroline": False}
+    figure.update_layout(
+        xaxis={"title": f"mission time, {unit}", "rangemode": "tozero"},
+        yaxis={"title": "test accuracy, %"},
+        yaxis2={"title": "test loss", "side": "right", "rangemode": "tozero", **over},
+        yaxis3={"visible": False, "range": [0, 1], "fixedrange": True, **over},
+        legend=_LEGEND,
+    )
+    return figure
+
+
+def bytes_figure(rounds: pa.Table) -> go.Figure:
+    """MB of the whole constellation by round: planned by link class, and what was sent where that is recorded."""
+    bars = [
+        _bar(
+            rounds[column].to_numpy() / 1e6, name, "MB", colour,
+            offsetgroup=str(group), marker_pattern_shape="/" if group else "",
+        )
+        for group, classes in enumerate((_LINK_BYTES, _SENT_BYTES))
+        for column, (name, colour) in classes.items()
+        if not pc.all(pc.is_null(rounds[column])).as_py()
+    ]  # fmt: skip
+    return _over_rounds(rounds, bars, "relative", "MB, whole constellation")
+
+
+def seconds_figure(rounds: pa.Table) -> go.Figure:
+    """Where the time of a satellite goes, by round: mean seconds by what it does."""
+    bars = [_bar(rounds[column].to_numpy(), name, "s", colour) for column, (name, colour) in _PARTS.items()]
+    return _over_rounds(rounds, bars, "stack", "seconds, mean over satellites")
+
+
+def measured_figure(rounds: pa.Table) -> go.Figure:
+    """Planned and measured length of every round, until the last satellite is done."""
+    planned_s, measured_s = (
+        rounds[f"{how}end_s"].to_numpy() - rounds[f"{how}start_s"].to_numpy() for how in ("", "measured_")
+    )
+    bars = [_bar(planned_s, "planned", "s", _BLUE), _bar(measured_s, "measured", "s", _CYAN)]
+    bars[1].update(
+        text=[f"{100 * part:+.1f} %" for part in measured_s / planned_s - 1.0], textposition="outside"
+    )
+    return _over_rounds(rounds, bars, "group", "seconds")
+
+
+def _bar(values: np.ndarray, name: str, unit: str, colour: str, **style: str) -> go.Bar:
+    said = f"{name}: %{{y:.3~f}} {unit}<extra></extra>"
+    return go.Bar(y=values, name=name, marker_color=colour, hovertemplate=said, **style)
+
+
+def _over_rounds(rounds: pa.Table, bars: Sequence[go.Bar], mode: str, title: str) -> go.Figure:
+    numbers = [str(number) for number in rounds["round"].to_pylist()]
+    figure = go.Figure([bar.update(x=numbers) for bar in bars])
+    figure.update_layout(
+        barmode=mode, xaxis={"title": "round", "type": "category"}, yaxis={"title": title}, legend=_LEGEND
+    )
+    return figure
