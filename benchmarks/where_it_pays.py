@@ -24,7 +24,7 @@ from mission.orbits import constellation_of, contact_plan_of
 from mission.record import write_text
 from mission.scenario import load_scenario
 from mission.schema import Scenario
-from server_app.planning import rates_of, resources_of
+from server_app.planning.round_planner import rates_of, resources_of
 from skysplit.planning_inputs import cases_of, costs_of, samples_of
 from strategies.analysis.cases import ONBOARD_LORA, SPLIT
 from strategies.analysis.mission_totals import plan_mission

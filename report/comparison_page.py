@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from mission.quantities import spoken_bytes, spoken_time
+from mission.text.quantities import spoken_bytes, spoken_time
 from report.gantt import time_unit
 from report.page import INK, View, page, table
 from strategies.analysis.cases import HEADLINE, SPLIT

@@ -9,7 +9,7 @@ import pytest
 
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
-from server_app.planning import framing_of, mode_of, rates_of, resources_of, workload_of
+from server_app.planning.round_planner import framing_of, mode_of, rates_of, resources_of, workload_of
 from skysplit.planning_inputs import costs_of, samples_of
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
