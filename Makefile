@@ -12,7 +12,7 @@ export SKYSPLIT_DATA ?= $(abspath $(DATA))
 
 .PHONY: run test test-slow test-compose walk lint audit
 run: $(ENVIRONMENT)
-	$(BIN)/skysplit run demo
+	$(BIN)/skysplit run demo --compare
 
 test: $(ENVIRONMENT) lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not compose"

@@ -233,7 +233,7 @@ class _Satellite:
 
 
 def _scenario(settings: dict[str, Any]) -> Scenario:
-    return load_scenario("demo", ALONE | PLAIN | {"crossings.cache_gb": 0.0} | settings)
+    return load_scenario("walker-12", ALONE | PLAIN | {"crossings.cache_gb": 0.0} | settings)
 
 
 def random_images(side: int, count: int) -> ImageSet:

@@ -1,6 +1,6 @@
 """A hundred satellites in one `flwr run`: `python -m benchmarks.scale` (some minutes).
 
-One round of the demo, on 100 satellites in ten planes. Bars: wall time below 600 s, and never more than 12 GiB of
+One round of walker-12, on 100 satellites in ten planes. Bars: wall time below 600 s, and never more than 12 GiB of
 memory in all processes together (proportional set sizes, sampled every second). Ends with a line of JSON; the exit
 status is 1 if a bar is missed.
 """
@@ -35,7 +35,7 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "run"
-        words = [f"{sysconfig.get_path('scripts')}/skysplit", "run", "demo", "--out", str(directory)]
+        words = [f"{sysconfig.get_path('scripts')}/skysplit", "run", "walker-12", "--out", str(directory)]
         words += [f"--set={key}={value}" for key, value in settings.items()]
         started = time.monotonic()
         run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

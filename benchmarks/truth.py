@@ -1,7 +1,7 @@
 """Test that plans are true: replay them, check them, and break them to see that the checker notices.
 
     python -m benchmarks.truth [--worlds 300] [--pairs 1000] [--starts 2]
-        [--scenarios demo eurosat paper planet walker-72]
+        [--scenarios demo walker-12 eurosat paper planet walker-72]
 
 Bars: in every drawn world and shipped scenario the replay, which takes from a plan its decisions alone, ends within 1 %
 of it; the checker finds nothing; every named mutation, and every drawn one, of plans of all modes is found; of so many
@@ -38,7 +38,7 @@ from strategies.problem.workload import Mode, StrategyConfig
 
 SEED = 15
 WITHIN = 0.01
-SCENARIOS = ("demo", "eurosat", "paper", "planet", "walker-72")
+SCENARIOS = ("demo", "walker-12", "eurosat", "paper", "planet", "walker-72")
 DRAWN_MUTATIONS = 20  # of each plan
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from mission.text.quantities import spoken_time
+from mission.text.quantities import spoken_bytes, spoken_time
+from report.gantt import time_unit
 from report.page import INK, View, page, table
+from strategies.analysis.cases import HEADLINE, SPLIT
 from strategies.analysis.compare import headings_of, mission_rows, round_rows
 from strategies.analysis.summary import verdict
 from strategies.problem.plan import SPLIT_COLUMNS
@@ -84,8 +86,12 @@ def _cases(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _labels(comparison: Mapping[str, Any]) -> list[str]:
+    return _wrapped(_cases(comparison))
+
+
+def _wrapped(cases: Sequence[Mapping[str, Any]]) -> list[str]:
     """Titles in lines short enough for a narrow screen."""
-    return ["<br>".join(textwrap.wrap(case["title"], _LABEL)) for case in _cases(comparison)]
+    return ["<br>".join(textwrap.wrap(case["title"], _LABEL)) for case in cases]
 
 
 def rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
@@ -118,6 +124,34 @@ def rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         yaxis={"autorange": "reversed"},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
         showlegend=len(found) > 1,
+    )
+    return figure
+
+
+def missions_figure(comparison: Mapping[str, Any]) -> go.Figure:
+    """The whole mission of every case between which the answer lies: how long, and bytes each way."""
+    cases = [case for case in comparison["cases"] if case["name"] in HEADLINE and case["mission"]]
+    cases.sort(key=lambda case: case["mission"]["length_s"])
+    lengths_s = [case["mission"]["length_s"] for case in cases]
+    unit, unit_s = time_unit(max(lengths_s, default=0.0))
+    said = [
+        f" {spoken_time(case['mission']['length_s'])}, {spoken_bytes(case['mission']['down_bytes'])} down, "
+        f"{spoken_bytes(case['mission']['up_bytes'])} up"
+        for case in cases
+    ]
+    figure = go.Figure(
+        go.Bar(
+            x=[length_s / unit_s for length_s in lengths_s], y=_wrapped(cases), orientation="h", text=said,
+            textposition="auto", insidetextanchor="start", textangle=0, cliponaxis=False,
+            marker_color=[_COLOURS[0] if case["name"] == SPLIT else "#bbbbbb" for case in cases],
+            hoverinfo="text", hovertext=[case["title"] + ":" + text for case, text in zip(cases, said, strict=True)],
+        )
+    )  # fmt: skip
+    figure.update_layout(
+        height=120 + 60 * len(cases),
+        xaxis={"title": f"mission time, {unit}", "rangemode": "tozero"},
+        yaxis={"autorange": "reversed"},
+        showlegend=False,
     )
     return figure
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -30,15 +31,25 @@ _PARTS = {
 assert tuple(_PARTS) == SPLIT_COLUMNS
 
 
-def learning_figure(rounds: pa.Table, windows: np.ndarray) -> go.Figure:
+def learning_figure(
+    rounds: pa.Table,
+    windows: np.ndarray,
+    *,
+    initial: float | None = None,
+    beside: Mapping[str, Sequence[float]] | None = None,
+) -> go.Figure:
     """Test accuracy and loss at the end of every round, and when space-ground windows were in use.
 
     Args:
         rounds: As ``report.totals.by_round`` adds them up.
         windows: Start and end, seconds of mission time, shape ``(windows, 2)``.
+        initial: Test accuracy before fine-tuning, where it is known.
+        beside: Of other ways to run the mission, by title, the mission time at which each round ends: drawn with the
+            accuracies of the run, as if a round taught as much.
     """
     end_s = rounds["end_s"].to_numpy()
-    unit, unit_s = time_unit(float(end_s.max(initial=0.0)))
+    others = {title: np.asarray(ends_s)[: len(end_s)] for title, ends_s in (beside or {}).items()}
+    unit, unit_s = time_unit(max(float(ends_s.max(initial=0.0)) for ends_s in (end_s, *others.values())))
     labels = [f"round {number}" for number in rounds["round"].to_pylist()]
     start, end = windows.T / unit_s
     figure = go.Figure()
@@ -51,9 +62,19 @@ def learning_figure(rounds: pa.Table, windows: np.ndarray) -> go.Figure:
     )  # fmt: skip
     x = end_s / unit_s
     accuracy = 100.0 * rounds["test_accuracy"].to_numpy()
-    figure.add_scatter(
-        x=x, y=accuracy, text=labels, name="test accuracy, %", mode="lines+markers", line_color=_BLUE
-    )
+    before = [] if initial is None else [100.0 * initial]
+    begun = ["before fine-tuning"] * len(before)
+
+    def curve(ends: np.ndarray) -> dict[str, list]:
+        at = [0.0] * len(before) + ends.tolist()
+        return {"x": at, "y": before + accuracy[: len(ends)].tolist(), "text": begun + labels[: len(ends)]}
+
+    figure.add_scatter(**curve(x), name="test accuracy, %", mode="lines+markers", line_color=_BLUE)
+    for (title, ends_s), colour in zip(others.items(), itertools.cycle((_GREEN, _CYAN, _GREY))):
+        figure.add_scatter(
+            **curve(ends_s / unit_s), name=f"{title}, if a round teaches as much", mode="lines+markers",
+            line={"color": colour, "dash": "dash"},
+        )  # fmt: skip
     figure.add_scatter(
         x=x, y=rounds["test_loss"].to_numpy(), text=labels, name="test loss", mode="lines+markers", yaxis="y2",
         line={"color": _RED, "dash": "dot"},

@@ -21,7 +21,7 @@ from mission.record import read_run, write_text
 from mission.scenario import ScenarioError, scenario_from_json, shipped_scenarios
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import load, to_rows
-from report.comparison_page import cases_table, missions_table, rounds_figure
+from report.comparison_page import cases_table, missions_figure, missions_table, rounds_figure
 from report.figures import bytes_figure, learning_figure, measured_figure, seconds_figure
 from report.gantt import gantt_figure, thinned, windows_in_use
 from report.globe import globe_figure
@@ -29,6 +29,7 @@ from report.ground_map import SPAN_S, map_figure
 from report.link_use import link_uses, links_figure, links_table, read_transfer_records
 from report.page import Section, View, page, sections_view, table
 from report.totals import BYTES, by_round, read_rounds
+from strategies.analysis.cases import ONBOARD_LORA
 from strategies.analysis.summary import verdict
 
 _HOUR_S = 3600.0
@@ -92,13 +93,23 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
     contacts = _contacts(path, path.stat().st_mtime_ns) if path.exists() else None
     transfer_records = read_transfer_records(directory)
     end_s = pc.max(rounds["end_s"]).as_py() or 0.0
+    compared = _comparison(directory)
     if len(rounds):
         used = [(row["start_s"], row["end_s"]) for row in activities if row["link"] == "downlink"]
         windows = thinned({"": used}, end_s, _MOST_WINDOWS)[""]
         yield Section(
             "curve", "Accuracy over mission time", "Scored on the test images after every round.",
-            learning_figure(rounds, windows),
+            learning_figure(
+                rounds, windows, initial=run.get("result", {}).get("initial_test_accuracy"), beside=_beside(compared)
+            ),
         )  # fmt: skip
+        if compared:
+            answer, *rest = verdict(compared[1]) or ["No verdict."]
+            yield Section(
+                "missions", "The same mission done otherwise",
+                f"{answer} {' '.join(rest)} Planned, from the run's first contact on, for as many rounds.",
+                missions_figure(compared[1]),
+            )  # fmt: skip
         done_s = _done_s(directory)
         end_s = max([end_s, *(time_s for _, time_s in done_s)])
         laid_over = (
@@ -149,18 +160,35 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
                 links_table(uses),
             )  # fmt: skip
         yield Section("table", "Every round in figures", "", _table(rounds))
-    if (directory / "comparison.json").exists():
-        found = json.loads((directory / "comparison.json").read_text(encoding="utf-8"))
+    if compared:
+        model, comparison = compared
         yield Section(
-            "ablation", "What the strategies gain",
+            "ablation", "How long a round takes",
             "A round of each case: median of starts, up to the 95th percentile; marked: the lower bound. Logarithmic.",
-            rounds_figure(found),
+            rounds_figure({model: comparison}),
         )  # fmt: skip
-        [(model, comparison)] = found.items()
-        said = " ".join(verdict(comparison))
         yield Section(
-            "cases", f"Every case with {model}", said, missions_table(comparison) + cases_table(comparison)
+            "cases", f"Every case with {model}", "", missions_table(comparison) + cases_table(comparison)
         )
+
+
+def _comparison(directory: Path) -> tuple[str, dict[str, Any]] | None:
+    """The model's name and what was found in comparison, where the run has been compared."""
+    path = directory / "comparison.json"
+    if not path.exists():
+        return None
+    [found] = json.loads(path.read_text(encoding="utf-8")).items()
+    return found
+
+
+def _beside(compared: tuple[str, dict[str, Any]] | None) -> dict[str, list[float]]:
+    """When the rounds of on-board LoRA end, the way to train that the split is to be measured against."""
+    cases = compared[1]["cases"] if compared else []
+    return {
+        case["title"]: case["mission"]["round_ends_s"]
+        for case in cases
+        if case["name"] == ONBOARD_LORA and case["mission"]
+    }
 
 
 @lru_cache(maxsize=1)  # a live page asks again after every round

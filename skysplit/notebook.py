@@ -60,9 +60,9 @@ class Mission(Shown):
     """A scenario, and what can be asked of it.
 
     >>> import skysplit
-    >>> mission = skysplit.scenario("demo", horizon_h=2, planning={"profile": "DOFA-base", "samples": 16})
+    >>> mission = skysplit.scenario("walker-12", horizon_h=2, planning={"profile": "DOFA-base", "samples": 16})
     >>> mission
-    demo: satellites 12, stations 4, horizon 2 h, model synthetic-vit, mode lora, rounds 8
+    walker-12: satellites 12, stations 4, horizon 2 h, model synthetic-vit, mode lora, rounds 8
     >>> len(mission.plan().to_pandas()) > 100
     True
 
@@ -182,7 +182,7 @@ class Contacts(Shown):
     """A contact plan.
 
     >>> import skysplit
-    >>> contacts = skysplit.scenario("demo", horizon_h=2).contacts()
+    >>> contacts = skysplit.scenario("walker-12", horizon_h=2).contacts()
     >>> contacts.to_pandas()["kind"].unique().tolist()
     ['intra_isl', 'downlink', 'uplink']
 

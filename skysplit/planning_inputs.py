@@ -98,14 +98,22 @@ def compared(
     sensitivity: bool = False,
     processes: int = 1,
     progress: Callable[[float], None] | None = None,
+    names: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Compare the strategies with their baselines from so many start times; see ``strategies.analysis.compare``."""
+    """Compare the strategies with their baselines from so many start times; see ``strategies.analysis.compare``.
+
+    With ``names``, of these cases alone.
+    """
     from server_app.planning.round_planner import rates_of, resources_of
     from strategies.analysis.compare import compare, even_starts
 
     return compare(
         contacts,
-        cases_of(scenario, contacts, costs, samples, schedules=schedules),
+        [
+            case
+            for case in cases_of(scenario, contacts, costs, samples, schedules=schedules)
+            if not names or case.name in names
+        ],
         rates_of(scenario),
         resources_of(scenario),
         even_starts(contacts, starts),

@@ -32,7 +32,7 @@ def cuts(
 ) -> None:
     """For every place to cut the model: what crosses, what is computed and held on board, how long a round takes.
 
-    Example: `skysplit cuts demo`; on real sizes: `skysplit cuts demo --set "planning.profile=Prithvi-EO-2.0-300M (T1)"`
+    Example: `skysplit cuts demo`; on real sizes: `skysplit cuts paper`
     """
     resolved = read_scenario(scenario, settings)
     if resolved.training.mode not in ("head", "lora"):

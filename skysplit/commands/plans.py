@@ -317,13 +317,14 @@ def watched(
     starts: int,
     sensitivity: bool = False,
     schedules: bool = False,
+    names: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Compare, with a progress bar."""
+    """Compare, with a progress bar; with ``names``, these cases alone."""
     console = Terminal(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(plain(costs.name)), total=1.0)
         return compared(
-            scenario, contacts, costs, samples, starts, schedules=schedules, sensitivity=sensitivity,
+            scenario, contacts, costs, samples, starts, schedules=schedules, sensitivity=sensitivity, names=names,
             processes=os.cpu_count() or 1,
             progress=lambda done: progress.update(task, completed=done),
         )  # fmt: skip

@@ -240,8 +240,8 @@ def deploy(
 ) -> None:
     """Write a folder per node, Compose files, systemd units and a kustomize base; see docs/tutorial-tls.md.
 
-    Example: `skysplit deploy demo --at superlink=ground.example:8000 --out deployment`, and when all runs the same with
-    `--check`
+    Example: `skysplit deploy walker-12 --at superlink=ground.example:8000 --out deployment`, and when all runs the same
+    with `--check`
     """
     from skysplit.deployment.deploy import write_deployment
 

@@ -7,7 +7,7 @@ import functools
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -35,6 +35,7 @@ from skysplit.launch.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
 from skysplit.trained_model import check_model
+from strategies.analysis.cases import HEADLINE
 
 OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
 
@@ -79,6 +80,13 @@ def run(
         ),
     ] = None,
     live: LiveOption = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="At the end plan the same mission on board and with images down, for the report.",
+        ),
+    ] = False,
     output: FormatOption = TextFormat.TABLE,
 ) -> None:
     """Fine-tune the scenario's model, simulated by Flower on this machine.
@@ -94,7 +102,8 @@ def run(
     except ValueError as error:
         fail(str(error))
     flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
-    _watch(functools.partial(simulate, max_concurrency=max_concurrency), *flight, live, output)
+    simulated = functools.partial(simulate, max_concurrency=max_concurrency)
+    _watch(simulated, *flight, live, output, compare)
 
 
 def emulate(
@@ -115,7 +124,7 @@ def emulate(
     Tensors hop from relay to relay as the plan of each round has it; gaps in which nothing happens are skipped. Compute
     rates are measured before the first round, so that the plan predicts what is measured.
 
-    Example: `skysplit emulate demo --set training.rounds=2 --set constellation.satellites=6 --out runs/emulated`
+    Example: `skysplit emulate walker-12 --set training.rounds=2 --set constellation.satellites=6 --out runs/emulated`
     """
     from skysplit.launch.emulate import emulate_in_containers, emulate_in_processes
 
@@ -189,8 +198,9 @@ def _watch(
     directory: Path,
     live: bool,
     output: TextFormat,
+    compare: bool = False,
 ) -> None:
-    """Run, show how it goes and what came out."""
+    """Run, show how it goes and what came out; with ``compare``, beside what else would have come out."""
     from skysplit.commands.progress import RunProgress
     from skysplit.live_page import LivePage
 
@@ -216,6 +226,12 @@ def _watch(
             if (directory / "run.json").exists():
                 console.print(f"run directory: {directory}", markup=False, highlight=False)
             fail(cause)
+        if compare:
+            from report.run_report import write_report
+
+            _write_comparison(directory, starts=1, names=HEADLINE)
+            with contextlib.suppress(OSError):  # where there is no room for it the run is over all the same
+                write_report(directory)
         if output is TextFormat.JSON:
             print(json.dumps({"directory": str(directory), **result}), flush=True)
         else:
@@ -269,7 +285,7 @@ def report(
         with contextlib.suppress(OSError):  # of one who may only read it
             acknowledge(run_directory)
         if compare:
-            _write_comparison(run_directory)
+            _write_comparison(run_directory, _STARTS)
         print(write_report(run_directory))
     except FileNotFoundError as error:
         fail(f"{run_directory}: holds no run ({error.filename} is missing)")
@@ -277,8 +293,11 @@ def report(
         fail(str(error))
 
 
-def _write_comparison(run_directory: Path) -> None:
-    """Write ``comparison.json``: what `skysplit compare` finds for the run's scenario, contacts and images."""
+def _write_comparison(run_directory: Path, starts: int, names: Sequence[str] = ()) -> None:
+    """Write ``comparison.json``: what `skysplit compare` finds for the run's scenario, contacts and images.
+
+    With ``names``, of these cases alone.
+    """
     from orbit.files.contact_plan_files import load
     from skysplit.commands.plans import watched
     from skysplit.planning_inputs import costs_of
@@ -290,7 +309,7 @@ def _write_comparison(run_directory: Path) -> None:
         )
     scenario, contacts = scenario_of(run), load(run_directory / "contacts.parquet")
     costs = costs_of(scenario)
-    found = watched(scenario, contacts, costs, list(run["samples"].values()), _STARTS)
+    found = watched(scenario, contacts, costs, list(run["samples"].values()), starts, names=names)
     write_text(run_directory / "comparison.json", json.dumps({costs.name: found}))
 
 

@@ -59,6 +59,32 @@ def lower_bound_s(
     return average.spread_s(training.heard_s()) - start_s
 
 
+def may_end_by(
+    contact_plan: ContactPlan,
+    workload: Workload,
+    rates: ComputeRates,
+    resources: Resources,
+    group: np.ndarray,
+    end_s: float,
+    *,
+    start_s: float,
+    state: RoundState | None = None,
+) -> bool:
+    """Return False only where no plan over the links inside each group ends before ``end_s``.
+
+    It asks at that one time what :func:`lower_bound_s` asks at many until it finds the earliest, and leaves out the way
+    back of an average. Arguments are as there.
+    """
+    state = state or RoundState()
+    windows = session_windows(contact_plan, start_s, resources.setup_s, state.pointed)
+    links = _links(contact_plan, group, resources, start_s, state)
+    network = Links(windows, links, len(workload.samples))
+    todo = remaining(workload, rates, state)
+    return TrainingBound(contact_plan, workload, rates, resources, todo, network, start_s).may_be_heard_by(
+        end_s
+    )
+
+
 def _links(
     contact_plan: ContactPlan, group: np.ndarray, resources: Resources, start_s: float, state: RoundState
 ) -> np.ndarray:
@@ -107,6 +133,10 @@ class TrainingBound:
         if found_s is None:
             self._refuse()
         return found_s
+
+    def may_be_heard_by(self, time_s: float) -> bool:
+        """Return whether nothing says that the ground cannot have heard all by then."""
+        return self._in_order(time_s) >= 1.0 and (not self._crossing or self._served(time_s) >= 1.0)
 
     @cached_property
     def _crossing(self) -> bool:

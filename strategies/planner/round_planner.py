@@ -6,8 +6,10 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.bound.lower_bound import lower_bound_s
+from strategies.bound.lower_bound import lower_bound_s, may_end_by
 from strategies.planner.onboard_round import plan_onboard
 from strategies.planner.split_round import SplitRound
 from strategies.problem.network import NoRouteError, PlanningError, groups_of
@@ -71,6 +73,8 @@ def plan_round(
     failure: PlanningError | None = None
     for candidate in strategy_config.contained():
         try:
+            if best is not None and not attempts.may_end_by(candidate, best.end_s):
+                continue
             # Its own bound, not that of the richer: a candidate is planned as it would be if asked for by itself.
             candidate_s = attempts.bound_s(candidate)
             if best is not None and candidate_s >= best.makespan_s:
@@ -109,17 +113,31 @@ class _Attempts:
 
     def bound_s(self, strategy_config: StrategyConfig) -> float:
         """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
-        kinds = [] if strategy_config.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
-        kinds += [] if strategy_config.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
-        task = self.task
-        links = task.contact_plan.of_kind(*kinds)
-        group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
+        task, group = self.task, self._groups(strategy_config)
         if group.tobytes() not in self.bounds_s:
             self.bounds_s[group.tobytes()] = lower_bound_s(
                 task.contact_plan, task.workload, task.rates, task.resources, group, start_s=task.start_s,
                 state=self.state,
             )  # fmt: skip
         return self.bounds_s[group.tobytes()]
+
+    def may_end_by(self, strategy_config: StrategyConfig, end_s: float) -> bool:
+        """False where no plan with these switches ends before ``end_s``: a question that costs less than the bound."""
+        task, group = self.task, self._groups(strategy_config)
+        known_s = self.bounds_s.get(group.tobytes())
+        if known_s is not None:
+            return task.start_s + known_s < end_s
+        return may_end_by(
+            task.contact_plan, task.workload, task.rates, task.resources, group, end_s, start_s=task.start_s,
+            state=self.state,
+        )  # fmt: skip
+
+    def _groups(self, strategy_config: StrategyConfig) -> np.ndarray:
+        """Which satellites the links that the switches allow ever join, as a label of each, shape ``(N,)``."""
+        kinds = [] if strategy_config.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
+        kinds += [] if strategy_config.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
+        links = self.task.contact_plan.of_kind(*kinds)
+        return groups_of(links[links["end_s"] > self.task.start_s], len(self.task.workload.samples))
 
     def plan(self, strategy_config: StrategyConfig, bound_s: float, below_s: float) -> Plan | None:
         """Plan with exactly these switches; where samples may stay on board, as many as end with the others.

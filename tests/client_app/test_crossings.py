@@ -39,7 +39,7 @@ class Sky:
 
 
 def crossings(link: Sky) -> Crossings:
-    run_config = RunConfig(load_scenario("demo", {}), ("sat",), (0,), "run", "ground", "", False)
+    run_config = RunConfig(load_scenario("walker-12", {}), ("sat",), (0,), "run", "ground", "", False)
     return Crossings(link, run_config, 0, round_number=2)  # type: ignore[arg-type]
 
 

@@ -72,13 +72,13 @@ def test_a_scenario_s_files_are_seen_where_it_names_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("IMAGES", str(tmp_path))
-    scenario = load_scenario("demo", {"data.source": "folder", "data.path": "$IMAGES/tiles"})
+    scenario = load_scenario("walker-12", {"data.source": "folder", "data.path": "$IMAGES/tiles"})
     assert named_by(scenario) == ((tmp_path / "tiles",), {"IMAGES": str(tmp_path)})
-    assert named_by(load_scenario("demo")) == ((), {})
+    assert named_by(load_scenario("walker-12")) == ((), {})
     links = {"links.inter_orbit.topology": "grid", "links.inter_orbit.pairs": "$IMAGES/grid.csv"}
-    given = load_scenario("demo", {"contacts.path": "$IMAGES/plan.csv", **links})
+    given = load_scenario("walker-12", {"contacts.path": "$IMAGES/plan.csv", **links})
     assert named_by(given)[0] == (tmp_path / "plan.csv", tmp_path / "grid.csv")
-    assert named_by(load_scenario("demo", {**links, "links.inter_orbit.pairs": "same-slot"})) == ((), {})
+    assert named_by(load_scenario("walker-12", {**links, "links.inter_orbit.pairs": "same-slot"})) == ((), {})
 
 
 # ------------------------------------------------------------------------------------------- real containers
@@ -109,7 +109,7 @@ def mission() -> list[str]:
         # Slow enough that the links set the time, which two cores for nine containers do not keep to.
         "links.sgl.down_mbps": 5,
     }
-    name = "demo"
+    name = "walker-12"
     if "SKYSPLIT_DATA" in os.environ and Path(os.environ["SKYSPLIT_DATA"]).is_dir():
         name = "eurosat"
         settings["data.path"] = "$SKYSPLIT_DATA/eurosat-dev/dev.parquet"

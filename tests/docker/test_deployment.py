@@ -21,7 +21,7 @@ from skysplit.deployment.certs import write_credentials
 from skysplit.deployment.deploy import write_deployment
 
 DNS_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
-SCENARIO = load_scenario("demo", {"constellation.satellites": 4})
+SCENARIO = load_scenario("walker-12", {"constellation.satellites": 4})
 
 
 @pytest.fixture(scope="module")

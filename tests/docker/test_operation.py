@@ -26,7 +26,7 @@ from skysplit.deployment.systemd import quoted
 from skysplit.launch import registration
 from skysplit.launch.flower_run import FlowerRunError
 
-SCENARIO = load_scenario("demo", {"constellation.satellites": 4})
+SCENARIO = load_scenario("walker-12", {"constellation.satellites": 4})
 AT = {
     "superlink": "ground.example:8000",
     "ground": "ground.example:50051",
@@ -237,13 +237,13 @@ def test_the_check_says_of_every_address_who_answers(deployment: Path, listening
 def test_deploy_check_dials_what_is_there_and_writes_nothing(
     tmp_path: Path, listening: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown = CliRunner().invoke(app, ["deploy", "demo", "--out", str(tmp_path), "--check"])
+    shown = CliRunner().invoke(app, ["deploy", "walker-12", "--out", str(tmp_path), "--check"])
     assert shown.exit_code == 1
     assert "holds no deployment" in shown.output
     here = dict.fromkeys(AT, "127.0.0.1:1")
     write_deployment(SCENARIO, tmp_path / "out", here)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
-    shown = CliRunner().invoke(app, ["deploy", "demo", "--out", str(tmp_path / "out"), "--check"])
+    shown = CliRunner().invoke(app, ["deploy", "walker-12", "--out", str(tmp_path / "out"), "--check"])
     assert shown.exit_code == 1
     assert "5 of 5 addresses cannot be reached from here, the first is that of ground" in shown.output
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}

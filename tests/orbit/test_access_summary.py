@@ -91,7 +91,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     (tmp_path / "astropy").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    return ["contacts", "demo", "--hours", "3"]
+    return ["contacts", "walker-12", "--hours", "3"]
 
 
 def test_the_summary_is_a_table_json_and_csv(words: list[str]) -> None:
@@ -113,8 +113,8 @@ def test_the_summary_is_a_table_json_and_csv(words: list[str]) -> None:
 
 def test_the_page_of_contacts_shows_who_sees_whom_and_needs_nothing_from_outside(words: list[str]) -> None:
     done = CliRunner().invoke(app, [*words, "--format", "html"])
-    assert done.stdout.strip() == "demo-contacts.html"
-    page = Path("demo-contacts.html").read_text()
+    assert done.stdout.strip() == "walker-12-contacts.html"
+    page = Path("walker-12-contacts.html").read_text()
     assert "GB a day" in page
     assert "Wallops" in page
     assert "<script src" not in page

@@ -222,7 +222,7 @@ def test_a_certificate_that_was_renewed_keeps_its_hosts_and_owner(tmp_path):
 def test_the_command_renews_revokes_and_says_what_others_must_know(tmp_path):
     def certs(*words):
         few = ["--set", "constellation.satellites=2"]
-        done = CliRunner().invoke(app, ["certs", "demo", *few, "--out", str(tmp_path), *words])
+        done = CliRunner().invoke(app, ["certs", "walker-12", *few, "--out", str(tmp_path), *words])
         return done.exit_code, done.stdout + done.stderr
 
     status, said = certs()

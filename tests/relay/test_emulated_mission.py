@@ -80,7 +80,7 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
     """Fly a mission over relays and return its run directory; `during` may do something to them meanwhile."""
 
     def fly(overrides=None, *, during=None, ends_after=None, ends_when=None, app=lambda app: app, **settings):
-        scenario = load_scenario("demo", SMALL | (overrides or {}))
+        scenario = load_scenario("walker-12", SMALL | (overrides or {}))
         satellites = constellation_of(scenario).names
         links = {link: plan.windows for link, plan in pre_launch_network(satellites, GROUND).links.items()}
         clocks = {name: PacedClock(START_S) for name in (*satellites, GROUND)}
@@ -120,7 +120,7 @@ def simulate(grid_of, tmp_path):
         """The same mission simulated, with the compute rates that the emulation has measured."""
         told = read_run(emulated)
         rates = {f"compute.{key}": value for key, value in told["calibration"].items()}
-        scenario = load_scenario("demo", SMALL | (overrides or {}) | rates)
+        scenario = load_scenario("walker-12", SMALL | (overrides or {}) | rates)
         record = RunRecord(tmp_path / "simulated", scenario, "")
         fine_tune(grid_of(4, 4), Run(record, "run-1"))
         return record.directory
@@ -171,7 +171,7 @@ def assert_same_weights(one, other):
 
 def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate, simulate, averages):
     emulated = emulate()
-    names = constellation_of(load_scenario("demo", SMALL)).names
+    names = constellation_of(load_scenario("walker-12", SMALL)).names
     assert averages == [dict.fromkeys(names, True)] * 2
     simulated = simulate(emulated)
     assert_same_weights(emulated, simulated)
@@ -280,7 +280,7 @@ def test_steps_that_an_outage_and_a_dead_gateway_cut_go_on_with_the_same_result(
 
     That session begins soon after 1726.76 s, when the last plane has been enrolled by plan.
     """
-    names = constellation_of(load_scenario("demo", SMALL)).names
+    names = constellation_of(load_scenario("walker-12", SMALL)).names
     cut = [Outage(*link, 1726.85, 1728.3) for name in names[:2] for link in ((name, GROUND), (GROUND, name))]
 
     def restart_a_gateway(relays):
@@ -379,7 +379,7 @@ ONE_RING = {
 
 
 def test_a_ring_that_is_cut_is_summed_the_other_way_round(emulate, simulate, averages):
-    names = constellation_of(load_scenario("demo", SMALL | ONE_RING)).names
+    names = constellation_of(load_scenario("walker-12", SMALL | ONE_RING)).names
     cut = [Outage(*link, 0.0, 1e6) for link in (names[:2], names[1::-1])]
     emulated = emulate(ONE_RING, faults=Faults(outages=tuple(cut)))
     assert averages == [dict.fromkeys(names, True)]
@@ -413,7 +413,7 @@ def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
     emulated = emulate(overrides, app=long_away)
     assert not when
     alone = {name for name, summed in averages[0].items() if not summed}
-    planes = constellation_of(load_scenario("demo", SMALL)).names
+    planes = constellation_of(load_scenario("walker-12", SMALL)).names
     # The plane that waits for the one that is away; on a busy machine the other's sum may come too late as well.
     assert {*planes[:2]} <= alone or {*planes[2:]} <= alone
     assert all(averages[1].values())

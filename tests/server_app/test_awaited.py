@@ -78,7 +78,7 @@ def test_satellites_that_never_answer_the_enrolment_are_named_with_the_key(
 ) -> None:
     grid = grid_of(2, 2)
     grid.send_and_receive = lambda messages, timeout: []
-    scenario = load_scenario("demo", SMALL | TWO | {"training.enrolment_timeout_s": 7})
+    scenario = load_scenario("walker-12", SMALL | TWO | {"training.enrolment_timeout_s": 7})
     record = RunRecord(tmp_path, scenario, "")
     with pytest.raises(
         FederationError, match=r"no answer from 2 of 2 .* 7 s \(training\.enrolment_timeout_s\), .*sat-0-00"

@@ -35,7 +35,7 @@ COSTS = dataclasses.replace(
 
 @pytest.fixture(scope="module")
 def scenario() -> Scenario:
-    return load_scenario("demo", SMALL)
+    return load_scenario("walker-12", SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_features_of_32_images_at_most_go_down_exactly_and_all_satellites_get_th
 
 @pytest.mark.parametrize("head", ["shared", "per-satellite"])
 def test_the_head_goes_up_where_satellites_train_it(contacts: ContactPlan, head: str) -> None:
-    mission = load_scenario("demo", SMALL | {"training.head": head})
+    mission = load_scenario("walker-12", SMALL | {"training.head": head})
     update = enrolment_of(mission, COSTS, SAMPLES).update_bytes
     assert (update > 4 * (4 * COSTS.hidden + COSTS.head_params)) == (head == "per-satellite")
 
@@ -95,7 +95,7 @@ def test_the_checker_finds_constants_that_do_not_come_come_early_or_are_too_few(
 
 
 def test_a_replay_of_the_enrolment_ends_as_planned_and_round_1_finds_the_antennas_as_it_leaves_them() -> None:
-    mission = load_scenario("demo")
+    mission = load_scenario("walker-12")
     contacts = contact_plan_of(mission, constellation_of(mission))
     planner = RoundPlanner(mission, contacts, COSTS, [32] * 12)
     enrolment = planner.enrolment(start_s=0.0)

@@ -63,7 +63,7 @@ def test_nobody_is_suspended_where_those_that_share_passes_run_at_once(
     grid_of: Callable[[int, int], Any], tmp_path: Path
 ) -> None:
     settings = {"training.rounds": 1, "training.adapter": "per-satellite", "training.batch_size": 16}
-    scenario = load_scenario("demo", SMALL | settings)
+    scenario = load_scenario("walker-12", SMALL | settings)
     grid = grid_of(4, 2)
     record = RunRecord(tmp_path / "run", scenario, "")
     fine_tune(grid, Run(record, "run-1", max_concurrency=2))
@@ -192,7 +192,7 @@ def test_split_training_in_orbit_equals_unsplit_training_in_one_place(
     """One satellite, no codec: weights after two rounds are those of a plain loop over the whole model."""
     overrides = SMALL | EXACT | ALONE | settings
     flown = trained(fly(overrides))
-    scenario = load_scenario("demo", overrides)
+    scenario = load_scenario("walker-12", overrides)
     model, losses = _trained_in_one_place(scenario)
     assert losses[-1] < losses[0]
     plain = {name: p.detach() for name, p in model.backbone.transformer.named_parameters() if p.requires_grad}
@@ -388,7 +388,7 @@ def test_with_token_views_features_cross_once(fly: Mission) -> None:
 )
 def test_token_views_are_refused_where_no_ground_turns_tokens_in_a_step(overrides: dict[str, str]) -> None:
     with pytest.raises(ScenarioError, match=r'augment: found "token-dihedral" in mode .*; allowed "none"'):
-        load_scenario("demo", overrides | {"training.augment": "token-dihedral"})
+        load_scenario("walker-12", overrides | {"training.augment": "token-dihedral"})
 
 
 def test_fine_tuning_learns_and_flower_s_log_says_so(fly: Mission, caplog: pytest.LogCaptureFixture) -> None:
@@ -443,7 +443,7 @@ def test_a_constellation_that_no_station_sees_is_one_error(fly: Mission) -> None
 def test_a_port_in_use_is_one_error(grid_of: Callable[[int, int], Any], tmp_path: Path) -> None:
     import socket
 
-    scenario = load_scenario("demo", SMALL)
+    scenario = load_scenario("walker-12", SMALL)
     record = RunRecord(tmp_path / "run", scenario, "")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

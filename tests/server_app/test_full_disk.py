@@ -64,7 +64,7 @@ def test_where_not_even_the_failure_can_be_recorded_the_failure_is_what_is_raise
     monkeypatch.setattr(server_app, "fine_tune", full)
     monkeypatch.setattr(RunRecord, "fail", full)
     config = {
-        "scenario": "demo",
+        "scenario": "walker-12",
         "out": str(tmp_path / "run"),
         "resume": "",
         "backbone-address": "",

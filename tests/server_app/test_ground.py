@@ -48,7 +48,7 @@ def station(*batches: str, **training: Any) -> Station:
     backbone = load_backbone(weights_dir("synthetic-vit"))
     add_lora(backbone, LORA)
     keys = {"training.batch_size": ROWS} | {f"training.{key}": value for key, value in training.items()}
-    scenario = load_scenario("demo", keys)
+    scenario = load_scenario("walker-12", keys)
     schedule = batched(*batches, delay=scenario.training.gradient_delay)
     adapters = [SHARED] if scenario.training.adapter == SHARED else list(schedule.steps_of)
     steps = BackboneExecutor(backbone, LORA, torch.device("cpu"), adapters)

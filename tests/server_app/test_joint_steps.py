@@ -32,7 +32,7 @@ SATELLITES = 4
 
 def joint_schedule(steps: list[int], members: int, delay: int) -> Schedule:
     """Batched steps of up to so many satellites, those with most steps left first."""
-    names = constellation_of(load_scenario("demo", SMALL)).names
+    names = constellation_of(load_scenario("walker-12", SMALL)).names
     done, batches = [0] * len(steps), []
     while done != steps:
         left = sorted(range(len(steps)), key=lambda index: (done[index] - steps[index], index))
@@ -162,7 +162,7 @@ def test_joint_and_delayed_steps_in_orbit_equal_a_plain_loop_in_one_place(
         "training.micro_batches": micro_batches,
         "training.augment": augment,
     }
-    whole = InOnePlace(load_scenario("demo", SMALL | settings))
+    whole = InOnePlace(load_scenario("walker-12", SMALL | settings))
     schedule = joint_schedule(whole.steps, members, delay)
     assert max(len(batch) for batch in schedule.batches) == members
     monkeypatch.setattr("strategies.federated.Schedule.of", lambda plan, satellites: schedule)
@@ -185,7 +185,7 @@ def test_the_plain_loop_tells_schedules_apart() -> None:
         (3, 2, "dihedral"),
         (3, 1, "token-dihedral"),
     ):
-        whole = InOnePlace(load_scenario("demo", SMALL | settings | {"training.augment": augment}))
+        whole = InOnePlace(load_scenario("walker-12", SMALL | settings | {"training.augment": augment}))
         whole.train(joint_schedule(whole.steps, members, delay))
         found.append(whole.weights())
     for index, one in enumerate(found):
@@ -218,7 +218,7 @@ def test_joint_steps_and_delay_are_refused_where_no_adapter_is_shared(mode: dict
     with pytest.raises(
         ScenarioError, match=rf"training.*{key}: found 3 in mode .*allowed [01], except in mode lora"
     ):
-        load_scenario("demo", mode | {f"training.{key}": 3})
+        load_scenario("walker-12", mode | {f"training.{key}": 3})
 
 
 def test_steps_are_joint_by_default_with_a_shared_adapter_alone() -> None:
@@ -228,7 +228,7 @@ def test_steps_are_joint_by_default_with_a_shared_adapter_alone() -> None:
         ({"training.adapter": "per-satellite"}, 1),
         ({"training.satellites_per_step": 2}, 2),
     ):
-        scenario = load_scenario("demo", overrides)
+        scenario = load_scenario("walker-12", overrides)
         assert scenario.training.satellites_per_step == expected
         assert scenario_from_json(scenario_to_json(scenario)) == scenario  # as a run directory keeps it
 
@@ -238,10 +238,10 @@ def test_the_planner_is_told_of_joint_steps_and_delay() -> None:
 
     costs = profile(load_split(weights_dir("synthetic-vit"), num_labels=10), LoraSettings())
     shared = {"training.satellites_per_step": 5, "training.gradient_delay": 2, "training.micro_batches": 4}
-    workload = workload_of(load_scenario("demo", shared), costs, [40] * 12, Mode.LORA)
+    workload = workload_of(load_scenario("walker-12", shared), costs, [40] * 12, Mode.LORA)
     assert workload.shared_adapter
     assert (workload.satellites_per_step, workload.gradient_delay, workload.micro_batches) == (5, 2, 4)
     apart = {"training.adapter": "per-satellite", "training.batch_size": 8}
-    workload = workload_of(load_scenario("demo", apart), costs, [40] * 12, Mode.LORA)
+    workload = workload_of(load_scenario("walker-12", apart), costs, [40] * 12, Mode.LORA)
     assert not workload.shared_adapter
     assert (workload.satellites_per_step, workload.gradient_delay, workload.micro_batches) == (4, 0, 1)

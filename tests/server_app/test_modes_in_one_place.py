@@ -135,7 +135,7 @@ def test_labels_on_the_ground_train_as_one_loop_over_all_images_in_one_place(
 ) -> None:
     settings = EXACT | ON_GROUND | {"training.mode": mode, "training.local_epochs": 2}
     settings |= {"training.augment": augment}
-    scenario = load_scenario("demo", SMALL | settings)
+    scenario = load_scenario("walker-12", SMALL | settings)
     found = trained(fly(settings))
     shares = shares_of(scenario)
     model = whole_model(shares, scenario.seed)
@@ -249,7 +249,7 @@ def test_adapters_in_the_last_blocks_train_as_one_loop_with_peft_in_one_place(
         "training.head_learning_rate": 3e-3,
     }  # fmt: skip
     directory = fly(settings)
-    scenario = load_scenario("demo", SMALL | settings)
+    scenario = load_scenario("walker-12", SMALL | settings)
     training, (images,) = scenario.training, shares_of(scenario)
     model = whole_model([images], scenario.seed)
     with torch.random.fork_rng(devices=[]):
@@ -308,7 +308,7 @@ def test_a_resumed_run_of_such_a_mode_ends_as_one_that_was_never_interrupted(
 @pytest.mark.parametrize("settings", [ON_GROUND, {"training.mode": "onboard-head"}])
 def test_an_emulation_refuses_what_does_not_move_tensors_of_the_split(settings: dict[str, str]) -> None:
     with pytest.raises(ScenarioError, match="an emulation moves the tensors of the split, allowed"):
-        require_emulable(load_scenario("demo", settings))
+        require_emulable(load_scenario("walker-12", settings))
 
 
 def test_a_cache_that_no_run_can_hold_is_one_error_that_says_how_large_it_is(

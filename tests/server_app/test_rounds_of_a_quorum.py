@@ -53,8 +53,8 @@ def test_the_average_is_bit_for_bit_the_stated_weighted_mean(
     grid_of: Callable[[int, int], Any], tmp_path: Path
 ) -> None:
     """By hand, from what the satellites answered: images times (1 + s)^-a each, the present average for the rest."""
-    scenario = load_scenario("demo", SMALL | ONE_PLANE | {"training.mode": "head"})
-    record = RunRecord(tmp_path / "run", scenario, "skysplit run demo")
+    scenario = load_scenario("walker-12", SMALL | ONE_PLANE | {"training.mode": "head"})
+    record = RunRecord(tmp_path / "run", scenario, "skysplit run walker-12")
     grid, answers = grid_of(4, 4), {}
     pull = grid.pull_messages
 
@@ -117,12 +117,12 @@ def test_a_resumed_run_goes_on_with_what_was_under_way(
 @pytest.mark.parametrize("mode", [{}, {"training.mode": "onboard-lora"}, {"training.mode": "downlink"}])
 def test_a_quorum_is_refused_where_nothing_late_could_be_averaged(mode: dict) -> None:
     with pytest.raises(ScenarioError, match=r"planes_per_round: found 1 in mode .*per-satellite"):
-        load_scenario("demo", SMALL | ONE_PLANE | mode)
+        load_scenario("walker-12", SMALL | ONE_PLANE | mode)
 
 
 def test_more_planes_than_there_are_are_one_error() -> None:
     with pytest.raises(ScenarioError, match="planes_per_round: found 3, allowed 1 to 2"):
-        load_scenario("demo", SMALL | {"training.mode": "head", "strategy.planes_per_round": 3})
+        load_scenario("walker-12", SMALL | {"training.mode": "head", "strategy.planes_per_round": 3})
 
 
 def test_the_ground_with_all_images_of_one_satellite_takes_the_steps_of_the_split(fly: Mission) -> None:
@@ -177,7 +177,7 @@ def test_images_that_cannot_be_trained_on_are_refused(kind: Kind, array: np.ndar
         ), payload
 
     model = load_split(weights_dir("synthetic-vit"), num_labels=10)
-    scenario = load_scenario("demo")
+    scenario = load_scenario("walker-12")
     ground = CentralizedTrainer(None, None, scenario, "run-1", GivenImages(scenario))
     ground.expect(model, {"sat-0-00": 4})
     ground.begin_round(1, Schedule((), ()))

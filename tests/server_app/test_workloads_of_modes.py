@@ -29,7 +29,7 @@ ONE_VIEW = SMALL | {"training.augment": "none"}
 def test_labels_on_the_ground_are_planned_as_features_that_cross_once_and_a_ground_that_trains_alone() -> (
     None
 ):
-    scenario = load_scenario("demo", ONE_VIEW | {"training.labels": "ground"})
+    scenario = load_scenario("walker-12", ONE_VIEW | {"training.labels": "ground"})
     assert mode_of(scenario) is Mode.FEATURES
     first = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES)
     later = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES, all_kept=True, delivers_head=True)
@@ -45,7 +45,7 @@ def test_labels_on_the_ground_are_planned_as_features_that_cross_once_and_a_grou
 
 def test_a_frozen_backbone_with_labels_on_the_ground_sees_an_image_under_a_view_once() -> None:
     settings = {"training.labels": "ground", "training.mode": "head", "training.local_epochs": 5}
-    scenario = load_scenario("demo", ONE_VIEW | settings)
+    scenario = load_scenario("walker-12", ONE_VIEW | settings)
     first = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES)
     later = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES, all_kept=True)
     assert first.passes * first.ground_flops == pytest.approx(FORWARD + 5 * HEAD)
@@ -56,7 +56,7 @@ def test_with_token_views_features_cross_once_and_a_frozen_backbone_still_sees_e
     settings = {"training.labels": "ground", "training.mode": "head", "training.local_epochs": 5}
     first = {}
     for augment in ("none", "dihedral", "token-dihedral"):
-        scenario = load_scenario("demo", SMALL | settings | {"training.augment": augment})
+        scenario = load_scenario("walker-12", SMALL | settings | {"training.augment": augment})
         first[augment] = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES)
     once, true, token = first["none"], first["dihedral"], first["token-dihedral"]
     assert token.c1_bytes == once.c1_bytes < 0.4 * true.c1_bytes
@@ -66,7 +66,7 @@ def test_with_token_views_features_cross_once_and_a_frozen_backbone_still_sees_e
 
 
 def test_who_is_warned_of_bytes_hears_of_token_views_and_what_they_save() -> None:
-    scenario = load_scenario("demo", SMALL | {"training.rounds": 20})
+    scenario = load_scenario("walker-12", SMALL | {"training.rounds": 20})
     small = dataclasses.replace(COSTS, image_bytes=50.0)
     (said,) = advice(scenario, small, SAMPLES, Framing())
     turned = scenario.model_copy(
@@ -82,7 +82,7 @@ def test_who_is_warned_of_bytes_hears_of_token_views_and_what_they_save() -> Non
 
 def test_a_head_on_board_costs_the_whole_model_once_per_image_and_view() -> None:
     settings = {"training.mode": "onboard-head", "training.local_epochs": 2}
-    scenario = load_scenario("demo", ONE_VIEW | settings)
+    scenario = load_scenario("walker-12", ONE_VIEW | settings)
     first = workload_of(scenario, COSTS, SAMPLES, Mode.ONBOARD_HEAD)
     later = workload_of(scenario, COSTS, SAMPLES, Mode.ONBOARD_HEAD, all_kept=True)
     assert first.epochs * first.onboard_flops == pytest.approx(EMBED + FORWARD + 2 * HEAD)
@@ -97,7 +97,7 @@ def test_adapters_in_the_last_blocks_cost_the_backward_pass_of_those_and_what_is
     blocks: int, share: float, backward: float, cached: bool
 ) -> None:
     settings = {"training.mode": "onboard-lora", "training.adapted_blocks": blocks}
-    scenario = load_scenario("demo", ONE_VIEW | settings | {"training.onboard_cache": cached})
+    scenario = load_scenario("walker-12", ONE_VIEW | settings | {"training.onboard_cache": cached})
     frozen = EMBED + (1.0 - share) * FORWARD
     trained = share * FORWARD + backward + HEAD
     first = workload_of(scenario, COSTS, SAMPLES, Mode.ONBOARD_LORA)
@@ -105,7 +105,7 @@ def test_adapters_in_the_last_blocks_cost_the_backward_pass_of_those_and_what_is
     assert first.onboard_flops == pytest.approx(frozen + trained)
     assert later.onboard_flops == pytest.approx(trained + (0.0 if cached else frozen))
     assert first.aggregate_bytes == first.update_bytes == 4 * (90 + share * 4000)
-    other = load_scenario("demo", ONE_VIEW)  # for a comparison, from a scenario of another mode
+    other = load_scenario("walker-12", ONE_VIEW)  # for a comparison, from a scenario of another mode
     asked = workload_of(
         other, COSTS, SAMPLES, Mode.ONBOARD_LORA, adapted_blocks=blocks, onboard_cache=cached, all_kept=True
     )
@@ -122,7 +122,7 @@ def test_adapters_in_the_last_blocks_cost_the_backward_pass_of_those_and_what_is
     ],
 )
 def test_the_head_goes_up_in_the_round_that_may_be_the_last(settings: dict[str, str], target: float) -> None:
-    scenario = load_scenario("demo", ONE_VIEW | settings | {"training.target_accuracy": target})
+    scenario = load_scenario("walker-12", ONE_VIEW | settings | {"training.target_accuracy": target})
     planner = RoundPlanner(scenario, contact_plan_of(scenario, constellation_of(scenario)), COSTS, SAMPLES)
     first = planner(1, 0.0)
     last = planner(2, first.end_s)
@@ -150,4 +150,4 @@ def test_the_head_goes_up_in_the_round_that_may_be_the_last(settings: dict[str, 
 )
 def test_keys_that_do_not_go_together_get_one_error(settings: dict[str, object], says: str) -> None:
     with pytest.raises(ScenarioError, match=says):
-        load_scenario("demo", SMALL | settings)
+        load_scenario("walker-12", SMALL | settings)

@@ -54,12 +54,12 @@ def transfer_records_of(number: int, plan: Plan) -> Iterator[dict[str, Any]]:
 
 
 def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
-    """The demo's first rounds as planned, with reports such as satellites send."""
+    """The first rounds of walker-12 as planned, with reports such as satellites send."""
     keys = {"horizon_h": 2.0, "training.rounds": ROUNDS} | overrides
-    scenario = load_scenario("demo", keys)
+    scenario = load_scenario("walker-12", keys)
     constellation = constellation_of(scenario)
     contacts = contact_plan_of(scenario, constellation)
-    record = RunRecord(directory, scenario, f"skysplit run {scenario_path('demo')} --out <here>")
+    record = RunRecord(directory, scenario, f"skysplit run {scenario_path('walker-12')} --out <here>")
     save(contacts, directory / "contacts.parquet")
     record.note(
         satellites=constellation.names,

@@ -22,9 +22,9 @@ RUNNER = CliRunner()
     ("words", "says"),
     [
         (["run", "nowhere"], "no such file"),
-        (["run", "demo", "--set", "training.round=3"], "did you mean training.rounds?"),
-        (["run", "demo", "--set", "training.rounds"], "allowed: KEY=VALUE"),
-        (["contacts", "demo", "--set", "constellation.planes=5"], "constellation.planes"),
+        (["run", "walker-12", "--set", "training.round=3"], "did you mean training.rounds?"),
+        (["run", "walker-12", "--set", "training.rounds"], "allowed: KEY=VALUE"),
+        (["contacts", "walker-12", "--set", "constellation.planes=5"], "constellation.planes"),
         (["contacts", "planet", "--set", "constellation.path=nowhere.txt"], "constellation.path"),
         (["report", "nowhere"], "holds no run"),
     ],
@@ -39,13 +39,13 @@ def test_bad_input_is_one_error(words: list[str], says: str) -> None:
 
 def test_a_run_directory_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
-    done = RUNNER.invoke(app, ["run", "demo", "--out", str(tmp_path)])
+    done = RUNNER.invoke(app, ["run", "walker-12", "--out", str(tmp_path)])
     assert done.exit_code == 1
     assert "holds a run already" in done.stderr
 
 
 def test_contacts_as_json_have_the_documented_keys() -> None:
-    done = RUNNER.invoke(app, ["contacts", "demo", "--hours", "2", "--format", "json"])
+    done = RUNNER.invoke(app, ["contacts", "walker-12", "--hours", "2", "--format", "json"])
     said = json.loads(done.stdout)
     assert said["horizon_s"] == 7200
     assert said["epoch"].startswith("2026-01-01T00:00:00")
@@ -73,7 +73,7 @@ def test_every_argument_and_option_of_a_command_has_its_help(command: click.Comm
 
 @pytest.mark.parametrize("output", ["table", "csv", "ion", "hdtn"])
 def test_contacts_print_in_every_format(output: str) -> None:
-    done = RUNNER.invoke(app, ["contacts", "demo", "--hours", "1", "--format", output])
+    done = RUNNER.invoke(app, ["contacts", "walker-12", "--hours", "1", "--format", output])
     assert done.exit_code == 0
     assert len(done.stdout.splitlines()) > 10
 

@@ -23,7 +23,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict[str, Any]]:
-    done = RUNNER.invoke(app, ["cuts", "demo", *SMALL, "--format", "json"])
+    done = RUNNER.invoke(app, ["cuts", "walker-12", *SMALL, "--format", "json"])
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
@@ -40,24 +40,24 @@ def test_every_cut_has_its_costs_and_a_planned_round(rows: list[dict[str, Any]])
         values = [row[key] * grows for row in rows]
         assert values == sorted(values), key
         assert values[0] < values[-1], key
-    table = RUNNER.invoke(app, ["cuts", "demo", *SMALL]).stdout
+    table = RUNNER.invoke(app, ["cuts", "walker-12", *SMALL]).stdout
     assert "where to cut" in table
 
 
 def test_the_seconds_of_a_cut_are_those_of_its_plan(rows: list[dict[str, Any]]) -> None:
-    words = ["plan", "demo", *SMALL, "--set", "split.onboard_blocks=2", "--format", "json"]
+    words = ["plan", "walker-12", *SMALL, "--set", "split.onboard_blocks=2", "--format", "json"]
     planned = json.loads(RUNNER.invoke(app, words).stdout)
     assert rows[2]["round_s"] == planned["end_s"] - planned["start_s"]
 
 
 def test_a_cut_that_cannot_be_is_refused() -> None:
     for words, message in (
-        (["plan", "demo", *SMALL, "--set", "split.onboard_blocks=4"], "split.onboard_blocks: found 4"),
-        (["cuts", "demo", "--set", "training.mode=downlink"], "found 'downlink', which splits nothing"),
+        (["plan", "walker-12", *SMALL, "--set", "split.onboard_blocks=4"], "split.onboard_blocks: found 4"),
+        (["cuts", "walker-12", "--set", "training.mode=downlink"], "found 'downlink', which splits nothing"),
         (
             [
                 "plan",
-                "demo",
+                "walker-12",
                 *SMALL,
                 "--set",
                 "split.onboard_blocks=1",
@@ -67,11 +67,11 @@ def test_a_cut_that_cannot_be_is_refused() -> None:
             'training.augment: found "token-dihedral" with split.onboard_blocks = 1',
         ),
         (
-            ["cuts", "demo", *SMALL, "--set", "training.augment=token-dihedral"],
+            ["cuts", "walker-12", *SMALL, "--set", "training.augment=token-dihedral"],
             'training.augment: found "token-dihedral", which has one place to cut',
         ),
         (
-            ["plan", "demo", "--set", "training.mode=downlink", "--set", "split.onboard_blocks=1"],
+            ["plan", "walker-12", "--set", "training.mode=downlink", "--set", "split.onboard_blocks=1"],
             "split.onboard_blocks: found 1 in mode downlink",
         ),
     ):

@@ -61,7 +61,7 @@ def until(found: Callable[[], Any], started: subprocess.Popen[str], timeout_s: f
 
 @contextlib.contextmanager
 def emulation(out: Path, *settings: str) -> Iterator[subprocess.Popen[str]]:
-    command = [f"{sysconfig.get_path('scripts')}/skysplit", "emulate", "demo", "--out", str(out)]
+    command = [f"{sysconfig.get_path('scripts')}/skysplit", "emulate", "walker-12", "--out", str(out)]
     started = subprocess.Popen(
         [*command, *(f"--set={setting}" for setting in settings)],
         stdout=subprocess.PIPE,
@@ -121,7 +121,7 @@ def test_a_satellite_whose_supernode_and_relay_are_killed_in_mid_round_goes_on_w
 
     rates = {f"compute.{key}": value for key, value in read_run(out)["calibration"].items()}
     settings = dict(setting.split("=") for setting in (*SETTINGS, *exact))
-    scenario = load_scenario("demo", settings | rates)
+    scenario = load_scenario("walker-12", settings | rates)
     record = RunRecord(tmp_path / "simulated", scenario, "")
     fine_tune(grid_of(2, 2), Run(record, "run-1"))
     for name in ("head.safetensors", "adapter/adapter_model.safetensors"):

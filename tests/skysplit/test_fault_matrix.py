@@ -33,8 +33,8 @@ SMALL = [
     "--set=constellation.satellites=2", "--set=constellation.planes=1", "--set=constellation.phasing=0",
     "--set=horizon_h=24", "--set=training.rounds=1",
 ]  # fmt: skip
-RUN = ["run", "demo", *SMALL, "--out", "{tmp}/run"]
-EMULATE = ["emulate", "demo", *SMALL, "--out", "{tmp}/run"]
+RUN = ["run", "walker-12", *SMALL, "--out", "{tmp}/run"]
+EMULATE = ["emulate", "walker-12", *SMALL, "--out", "{tmp}/run"]
 RESUME = ["run", "--resume", "{tmp}/run"]
 
 # Listens, and starts what Flower and Ray start; {superlink} is what it does when all of them run.
@@ -120,17 +120,17 @@ def a_file(name: str, text: str = "") -> Callable[[Path], None]:
 
 
 def a_run(how: Callable[[RunRecord], None]) -> Callable[[Path], None]:
-    return lambda tmp: how(RunRecord(tmp / "run", load_scenario("demo"), ""))
+    return lambda tmp: how(RunRecord(tmp / "run", load_scenario("walker-12"), ""))
 
 
 def torn(tmp: Path) -> None:
-    RunRecord(tmp / "run", load_scenario("demo"), "").fail("x")
+    RunRecord(tmp / "run", load_scenario("walker-12"), "").fail("x")
     (tmp / "run" / "run.json").write_text('{"state": "fai')
 
 
 def dead(tmp: Path) -> None:
     """A run whose process was killed: the lock's file is left, and nobody has it."""
-    RunRecord(tmp / "run", load_scenario("demo"), "").fail("x")
+    RunRecord(tmp / "run", load_scenario("walker-12"), "").fail("x")
     run = tmp / "run" / "run.json"
     run.write_text(json.dumps(json.loads(run.read_text()) | {"state": "running"}))
     (tmp / "run" / ".run.lock").touch()
@@ -149,25 +149,25 @@ FAULTS = [
     # What is asked for is wrong.
     Fault("a scenario that is not there", ["run", "nowhere.toml"], r"nowhere\.toml.*"),
     Fault("a scenario that is no TOML", ["run", "{tmp}/a.toml"], r"a\.toml", prepare=a_file("a.toml", "a = [")),
-    Fault("an unknown key", ["run", "demo", "--set=training.round=1"], r"training\.round"),
-    Fault("a key without value", ["run", "demo", "--set=training.rounds"], r"--set: found 'training\.rounds', allowed"),
-    Fault("a value out of range", ["run", "demo", "--set=training.rounds=0"], r"training\.rounds.*found 0"),
-    Fault("an option that is none", ["run", "demo", "--rounds=3"], r"--rounds", status=2),
+    Fault("an unknown key", ["run", "walker-12", "--set=training.round=1"], r"training\.round"),
+    Fault("a key without value", ["run", "walker-12", "--set=training.rounds"], r"--set: found 'training\.rounds', allowed"),
+    Fault("a value out of range", ["run", "walker-12", "--set=training.rounds=0"], r"training\.rounds.*found 0"),
+    Fault("an option that is none", ["run", "walker-12", "--rounds=3"], r"--rounds", status=2),
     Fault("more at once than Flower serves", [*RUN, "--max-concurrency=999"], r"found 999, allowed is 1 to"),
     Fault("images that are not there", [*RUN, "--set=data.source=folder", "--set=data.path={tmp}/no"], r"data\.path.*/no"),
     Fault("a model that is not there", [*RUN, "--set=model.path={tmp}/no"], r"model\.path.*/no"),
     Fault("no contact in the horizon", [*RUN, "--set=horizon_h=0.01"], r"no contact between"),
     # Where the run is to be.
     Fault("a directory with a run", RUN, r"--out: .*/run: holds a run already", prepare=a_run(lambda r: r.fail("x"))),
-    Fault("a directory below a file", ["run", "demo", *SMALL, "--out={tmp}/file/run"], r"/file/run: Not a directory",
+    Fault("a directory below a file", ["run", "walker-12", *SMALL, "--out={tmp}/file/run"], r"/file/run: Not a directory",
           prepare=a_file("file", "x")),
-    Fault("a directory where none can be made", ["run", "demo", *SMALL, "--out=/proc/nowhere/run"], r"/proc/nowhere"),
-    Fault("a file called runs", ["run", "demo", *SMALL], r"--out: .*runs", prepare=a_file("runs", "x")),
+    Fault("a directory where none can be made", ["run", "walker-12", *SMALL, "--out=/proc/nowhere/run"], r"/proc/nowhere"),
+    Fault("a file called runs", ["run", "walker-12", *SMALL], r"--out: .*runs", prepare=a_file("runs", "x")),
     Fault("a run of another command", RUN, r"a run is going on here, by process \d+ on", owned=True),
     # What has no effect.
     Fault("to resume with a key", [*RESUME, "--set=training.rounds=2"], r"--resume: found beside --set; allowed alone"),
     Fault("to resume with a directory", [*RESUME, "--out={tmp}/x"], r"--resume: found beside --out"),
-    Fault("to resume with a scenario", ["emulate", "demo", "--resume={tmp}/run"], r"--resume: found beside a scenario"),
+    Fault("to resume with a scenario", ["emulate", "walker-12", "--resume={tmp}/run"], r"--resume: found beside a scenario"),
     Fault("a shared head of separate adapters", [*RUN, "--set=training.adapter=per-satellite", "--set=training.head=shared"], r'training\.head: found "shared"'),
     Fault("a path of a Walker", [*RUN, "--set=constellation.path=a.tle"], r"constellation\.path: found 'a\.tle' with kind"),
     Fault("a path of scenes that are made", [*RUN, "--set=data.path={tmp}"], r"data\.path: found .* with source = .synthetic"),

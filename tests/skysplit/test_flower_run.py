@@ -61,7 +61,7 @@ def skysplit_run(out: Path, overrides: dict[str, Any]) -> subprocess.CompletedPr
 
 def _words(out: Path, overrides: dict[str, Any]) -> list[str]:
     settings = [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
-    return ["skysplit", "run", "demo", *settings, "--out", str(out), "--max-concurrency", "3"]
+    return ["skysplit", "run", "walker-12", *settings, "--out", str(out), "--max-concurrency", "3"]
 
 
 def test_a_simulated_run_ends_with_the_weights_of_the_same_run_in_one_process(
@@ -106,7 +106,7 @@ def test_a_run_that_was_killed_is_resumed_to_the_weights_of_one_that_was_not(
 def _require_the_weights_of_one_process(
     directory: Path, overrides: dict[str, Any], grid_of: Callable[[int, int], Any]
 ) -> None:
-    scenario = load_scenario("demo", overrides)
+    scenario = load_scenario("walker-12", overrides)
     record = RunRecord(directory.with_name("process"), scenario, "")
     fine_tune(grid_of(3, 3), Run(record, "run-1"))
     first, second = (read_run(path)["result"]["test_loss"] for path in (directory, record.directory))

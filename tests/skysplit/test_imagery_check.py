@@ -117,7 +117,7 @@ def test_run_and_plan_end_before_anything_starts(tmp_path: Path, command: str, s
         clouds = [f"data.path={shared_data / 'clouds-3sensors'}"] if settings[0].endswith("folder") else []
         words = [f"--set={setting}" for setting in [*clouds, *settings]]
         out = ["--out", str(tmp_path / "run")] if command == "run" else []
-        done = RUNNER.invoke(app, [command, "demo", *words, *out])
+        done = RUNNER.invoke(app, [command, "walker-12", *words, *out])
         assert done.exit_code == 1, done.stdout
         assert says in done.stderr
         assert not (tmp_path / "run").exists()
@@ -137,6 +137,6 @@ def test_run_and_plan_end_before_anything_starts(tmp_path: Path, command: str, s
     ],
 )
 def test_keys_that_need_one_another_are_one_error(settings: list[str], says: str) -> None:
-    done = RUNNER.invoke(app, ["plan", "demo", *(f"--set={setting}" for setting in settings)])
+    done = RUNNER.invoke(app, ["plan", "walker-12", *(f"--set={setting}" for setting in settings)])
     assert done.exit_code == 1
     assert says in done.stderr

@@ -18,7 +18,7 @@ def test_what_is_shown_is_the_report_of_the_directory(simulated_run: Path) -> No
     with LivePage(simulated_run, "") as live:
         view = json.load(urllib.request.urlopen(f"{live.address}view"))
     assert list(view["figures"]) == ["curve", "gantt", "map", "globe", "bytes", "seconds"]
-    assert "<h1>SkySplit: demo</h1>" in view["body"]
+    assert "<h1>SkySplit: walker-12</h1>" in view["body"]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_plan_is_titled_with_the_folder_of_the_model_that_it_counts(
     shutil.copytree(whole, directory)
     monkeypatch.chdir(tmp_path / cwd)
     settings = ["--set", "planning.samples=4", "--set", "horizon_h=6"]
-    done = RUNNER.invoke(app, ["plan", "demo", *SMALL, *settings, "--set", f"model.path={path}"])
+    done = RUNNER.invoke(app, ["plan", "walker-12", *SMALL, *settings, "--set", f"model.path={path}"])
     assert done.exit_code == 0, done.output
     assert "my-ijepa" in done.stdout
     assert "synthetic-vit" not in done.stdout
@@ -122,7 +122,7 @@ def test_plan_and_run_refuse_a_model_in_one_sentence_and_leave_nothing_behind(
     words = [*SMALL, "--set", f"model.path={directory}"]
     for key, value in settings.items():
         words += ["--set", f"{key}={value}"]
-    for command in (["plan", "demo"], ["run", "demo", "--out", str(tmp_path / "run")]):
+    for command in (["plan", "walker-12"], ["run", "walker-12", "--out", str(tmp_path / "run")]):
         done = RUNNER.invoke(app, [*command, *words])
         said = " ".join((done.output + done.stderr).split())
         assert done.exit_code == 1, said
@@ -152,7 +152,7 @@ def test_init_refuses_it_as_well_and_writes_nothing(whole: Path, tmp_path: Path)
 )
 def test_lora_keys_that_cannot_be_are_refused_by_the_scenario(settings: list[str], message: str) -> None:
     words = [word for setting in settings for word in ("--set", setting)]
-    done = RUNNER.invoke(app, ["plan", "demo", *words])
+    done = RUNNER.invoke(app, ["plan", "walker-12", *words])
     assert done.exit_code == 1
     assert message in " ".join((done.output + done.stderr).split())
 

@@ -24,7 +24,7 @@ ASSUMED = {"profile": "DOFA-base", "samples": 8}
 
 @pytest.fixture(scope="module")
 def mission() -> notebook.Mission:
-    return skysplit.scenario("demo", horizon_h=3.0, planning=ASSUMED)
+    return skysplit.scenario("walker-12", horizon_h=3.0, planning=ASSUMED)
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
@@ -34,23 +34,23 @@ def test_the_examples_in_the_docstrings_hold() -> None:
 
 
 def test_overrides_are_those_of_the_command_line() -> None:
-    nested = skysplit.scenario("demo", training={"rounds": 3}, seed=5).scenario
-    dotted = skysplit.scenario("demo", **{"training.rounds": 3, "seed": 5}).scenario
+    nested = skysplit.scenario("walker-12", training={"rounds": 3}, seed=5).scenario
+    dotted = skysplit.scenario("walker-12", **{"training.rounds": 3, "seed": 5}).scenario
     assert nested == dotted
     assert (nested.training.rounds, nested.seed) == (3, 5)
     with pytest.raises(ScenarioError, match=r"did you mean training.rounds\?"):
-        skysplit.scenario("demo", training={"round": 3})
+        skysplit.scenario("walker-12", training={"round": 3})
 
 
 def test_stations_are_set_from_python() -> None:
     station = {"name": "Here", "lat_deg": 40.0, "lon_deg": -4.0}
-    scenario = skysplit.scenario("demo", ground={"stations": [station], "beams": 2}).scenario
+    scenario = skysplit.scenario("walker-12", ground={"stations": [station], "beams": 2}).scenario
     assert [one.name for one in scenario.ground.stations] == ["Here"]
     assert scenario.ground.beams == 2
 
 
 def test_contacts_are_those_that_the_command_prints(mission: notebook.Mission) -> None:
-    done = CliRunner().invoke(app, ["contacts", "demo", "--hours", "3", "--format", "json"])
+    done = CliRunner().invoke(app, ["contacts", "walker-12", "--hours", "3", "--format", "json"])
     printed = json.loads(done.stdout)["contacts"]
     frame = mission.contacts().to_pandas()
     assert frame["start_s"].tolist() == [contact["start_s"] for contact in printed]
@@ -116,7 +116,7 @@ def test_every_object_shows_itself(mission: notebook.Mission, simulated_run: Pat
 
 def test_neither_torch_nor_flower_is_loaded_before_a_plan_or_run_needs_it() -> None:
     program = (
-        "import sys, skysplit; mission = skysplit.scenario('demo', horizon_h=1.0); mission.contacts().plot(); "
+        "import sys, skysplit; mission = skysplit.scenario('walker-12', horizon_h=1.0); mission.contacts().plot(); "
         "mission.plot(); print([name for name in ('torch', 'flwr') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

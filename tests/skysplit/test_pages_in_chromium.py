@@ -143,10 +143,10 @@ def open_and_draw(browser: Browser, page: Path) -> list[str]:
     ("words", "charts"),
     [
         (["constellation", "demo"], ["map"]),
-        (["plan", "demo", "--format", "gantt", "--set", "planning.profile=DOFA-base", "--set", "planning.samples=8",
-          "--set", "horizon_h=4"], ["gantt"]),
+        (["plan", "walker-12", "--format", "gantt", "--set", "planning.profile=DOFA-base",
+          "--set", "planning.samples=8", "--set", "horizon_h=4"], ["gantt"]),
         (
-            ["compare", "demo", "--starts", "1", "--format", "html", "--set", "planning.samples=8",
+            ["compare", "walker-12", "--starts", "1", "--format", "html", "--set", "planning.samples=8",
              "--set", "planning.profile=DOFA-base", "--set", "horizon_h=4", "--set", "training.rounds=2"],
             ["rounds", "time0"],
         ),

@@ -20,6 +20,7 @@ from report.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
 from report.run_report import write_report
 from report.totals import by_round, read_rounds
 from skysplit.cli import app
+from strategies.problem.plan import SPLIT_COLUMNS
 
 SPANS = st.lists(
     st.tuples(st.integers(0, 200), st.integers(1, 20)).map(lambda span: (float(span[0]), float(sum(span)))),
@@ -99,6 +100,39 @@ def test_the_report_has_the_ablation_once_it_was_asked_for(simulated_run: Path, 
     assert "on board" in page  # computing of the whole missions
 
 
+def a_case(name: str, title: str, ends_s: list[float]) -> dict[str, Any]:
+    mission = {"length_s": ends_s[-1], "round_ends_s": ends_s, "down_bytes": 3e6, "up_bytes": 2e5, "isl_bytes": 0.0,
+               "ground_compute_s": 1.0, "onboard_compute_s": 1.0, "binds": "the downlink"}  # fmt: skip
+    times = dict.fromkeys(("median_s", "p95_s", "bound_s", *SPLIT_COLUMNS), ends_s[0])
+    sizes = {"down_bytes": 3e6, "up_bytes": 2e5, "isl_bytes": 0.0, "gap_to_bound": 0.0}
+    return {"name": name, "title": title, "mission": mission, "starts": 1, "ratio_to": {}, **times, **sizes}
+
+
+def test_the_curve_begins_before_fine_tuning_and_has_on_board_training_beside_it(
+    simulated_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(simulated_run, run)
+    cases = [
+        a_case("split", "split, all strategies", [100.0, 200.0]),
+        a_case("onboard-lora", "on-board LoRA", [3000.0, 7000.0]),
+        a_case("images-down", "raw images down", [50.0, 60.0]),
+    ]
+    write_text(run / "comparison.json", json.dumps({"a-model": {"cases": cases, "starts": 1, "rounds": 2}}))
+    page = write_report(run).read_text(encoding="utf-8")
+    _, accuracy, beside, _ = figures_of(page)["curve"]["data"]
+    result = read_run(run)["result"]
+    assert (accuracy["x"][0], accuracy["y"][0]) == (0.0, 100 * result["initial_test_accuracy"])
+    _, unit_s = time_unit(7000.0)
+    assert beside["x"] == [0.0, 3000.0 / unit_s, 7000.0 / unit_s]
+    assert beside["y"] == accuracy["y"]
+    assert beside["name"].startswith("on-board LoRA")
+    [missions] = figures_of(page)["missions"]["data"]
+    assert missions["x"] == [60.0 / unit_s, 200.0 / unit_s, 7000.0 / unit_s]
+    assert missions["text"][0] == " 60.0 s, 3.00 MB down, 200 kB up"
+    assert "Bringing the images down is over first here" in page
+
+
 def test_the_page_loads_nothing_from_elsewhere(simulated_run: Path) -> None:
     page = write_report(simulated_run).read_text(encoding="utf-8")
     assert page.count("plotly.js v") == 1  # inlined, once
@@ -108,7 +142,7 @@ def test_the_page_loads_nothing_from_elsewhere(simulated_run: Path) -> None:
 
 def test_the_command_names_a_shipped_scenario_without_its_path(simulated_run: Path) -> None:
     page = write_report(simulated_run).read_text(encoding="utf-8")
-    assert "<code>skysplit run demo --out &lt;here&gt;</code>" in page
+    assert "<code>skysplit run walker-12 --out &lt;here&gt;</code>" in page
 
 
 def test_a_run_of_an_older_version_is_shown_without_what_it_lacks(

@@ -19,7 +19,7 @@ from strategies.analysis.closed_form import closed_form
 from strategies.bound.flows.flow import served_part
 from strategies.bound.flows.flow_needs import FlowNeeds
 from strategies.bound.flows.flow_over_time import flow_arcs, max_flow, max_flow_part
-from strategies.bound.lower_bound import lower_bound_s
+from strategies.bound.lower_bound import lower_bound_s, may_end_by
 from strategies.bound.reach import Links
 from strategies.bound.session_windows import session_windows
 from strategies.planner.round_planner import plan_round
@@ -60,6 +60,14 @@ def bound_of(case: BoundCase, contact_plan: ContactPlan | None = None, **changes
     return lower_bound_s(contact_plan, case.workload, case.rates, case.resources, group, start_s=case.start_s)
 
 
+def answered(case: BoundCase, end_s: float) -> bool:
+    """Whether a round of the case may end by then, over all links that ever open."""
+    links = case.contact_plan.of_kind(LinkKind.INTRA_ISL, LinkKind.INTER_ISL)
+    group = groups_of(links, len(case.contact_plan.satellites))
+    means = case.contact_plan, case.workload, case.rates, case.resources
+    return may_end_by(*means, group, end_s, start_s=case.start_s)
+
+
 @drawn(16)
 @given(bound_cases(), st.sampled_from(sorted(LADDER)))
 def test_no_plan_ends_before_its_bound(case: BoundCase, strategy: str) -> None:
@@ -75,6 +83,22 @@ def test_no_plan_ends_before_its_bound(case: BoundCase, strategy: str) -> None:
     except PlanningError:
         return  # what does not get through has no plan
     assert plan.lower_bound_s <= plan.makespan_s * (1.0 + 1e-9)
+    if not case.workload.on_board:
+        assert answered(case, plan.end_s + 1e-3)
+
+
+@drawn(12)
+@given(bound_cases())
+def test_what_cannot_end_by_a_time_is_bounded_by_it(case: BoundCase) -> None:
+    if case.workload.on_board:
+        return
+    try:
+        bound_s = bound_of(case)
+    except PlanningError:
+        return
+    assert answered(case, case.start_s + bound_s * (1.0 + SEARCH) + 1e-3)
+    if not case.workload.aggregate_bytes + case.workload.update_bytes:  # no way back of an average
+        assert not answered(case, case.start_s + bound_s * (1.0 - SEARCH) - 1e-3)
 
 
 @drawn(10)

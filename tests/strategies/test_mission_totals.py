@@ -110,7 +110,7 @@ def test_a_head_that_the_ground_has_trained_is_on_board_of_all_at_the_end(mode) 
     }
     if mode is Mode.LORA:  # otherwise it is averaged in every round
         changes |= {"training.adapter": "shared", "training.head": "shared"}
-    scenario = load_scenario("demo", changes)
+    scenario = load_scenario("walker-12", changes)
     world = contact_plan_of(scenario, constellation_of(scenario))
     count, costs = len(world.satellites), published("DOFA-base")
     workloads = mission_of(scenario, costs, [16] * count, mode)
