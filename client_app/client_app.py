@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -25,6 +24,7 @@ from client_app.crossings import Crossings
 from client_app.journal import Journal
 from client_app.kept_features import origin_of
 from client_app.labelled_features import send_labelled_features
+from client_app.labels_on_board import head_on_board, in_units, label_facts, state_shape, task_of
 from client_app.lora_round import RoundSuspended, train_lora_round
 from client_app.onboard import (
     OnBoard,
@@ -56,15 +56,16 @@ from splitmodel.adapters import (
     trainable_state,
 )
 from splitmodel.codecs import CodecError
+from splitmodel.dense_heads import Decoder, TrainedHead
 from splitmodel.families import ModelInput
-from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, ImageSet, Reading, open_imagery
 from splitmodel.imagery.fitting import fitted
 from splitmodel.imagery.statistics import survey
-from splitmodel.parts import Embedding, SplitModel, load_embedding, load_split, new_head
+from splitmodel.parts import Embedding, SplitModel, load_embedding, load_split
 from splitmodel.preprocess import Preprocess
 from splitmodel.scaling import SplitScaling
 from splitmodel.shipped import locate
+from splitmodel.tasks import Task
 from splitmodel.training import VIEWS, VIEWS_THAT_CROSS
 
 _THREADS = 1  # satellites share this machine's cores
@@ -84,16 +85,16 @@ def muster(message: Message, context: Context) -> Message:
         on_board = _on_board(briefing, index)
         # All must be readable before training.
         seen = survey(on_board.images, on_board.embedding.preprocess, statistics=False)
+        facts = label_facts(on_board, briefing.scenario.data.sensor_column)
     except ValueError as error:  # the typed errors of scenario, imagery, partition and model
         return _answer(message, ConfigRecord({"satellite": index, "error": str(error)}))
     with _link(context, briefing, index) as link:
         crossings = Crossings(link, briefing, index, round_number=0)
         send_samples_of_features(on_board, crossings)
-        classes = len(on_board.images.classes)
         found = ConfigRecord(
             {
                 "satellite": index,
-                "labels": np.bincount(on_board.images.labels, minlength=classes).tolist(),
+                **facts,
                 "embedding-s": seconds_per_image(on_board, briefing.scenario.training.batch_size),
                 "round-trip-s": round_trip_s(on_board, crossings),
                 "no-data": seen.no_data,
@@ -128,15 +129,14 @@ def train(message: Message, context: Context) -> Message:
     briefing = Briefing.from_config(config)
     training = briefing.scenario.training
     on_board = _on_board(briefing, index)
-    scaling = SplitScaling.from_state(message.content.array_records["constants"].to_torch_state_dict())
-    head = StandardisedHead.of(
-        new_head(len(scaling.pooled.mean_D), len(on_board.images.classes)), scaling.pooled
-    )
+    constants = message.content.array_records["constants"].to_torch_state_dict()
+    on_board, scaling = in_units(on_board, constants), SplitScaling.from_state(constants)
+    head = head_on_board(on_board, scaling)
     number = int(config["round"])  # type: ignore[arg-type]
     task = RoundTask(number, briefing.scenario.seed, index, training)
 
     if training.trains_on_board:
-        model = _whole_model(briefing.scenario, len(on_board.images.classes), head)
+        model = _whole_model(briefing.scenario, on_board.task, head)
         model.embedding.preprocess = on_board.embedding.preprocess
         parts = exchanged_parts(head, model.backbone)
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
@@ -174,7 +174,7 @@ def train(message: Message, context: Context) -> Message:
             elif not state.images_are_sent(context):
                 # In the order in which the ground's first pass takes them, also where they are sent again later.
                 batches = replace(task, number=1).batches(len(on_board.images))
-                send_images(on_board.images, crossings, batches[: len(batches) // training.local_epochs])
+                send_images(on_board, crossings, batches[: len(batches) // training.local_epochs])
                 state.save_images_are_sent(context)
         return _trained(message, on_board, Progress(), parts, {"bytes-up": crossings.bytes_up})
 
@@ -187,7 +187,7 @@ def train(message: Message, context: Context) -> Message:
     pooled_states = None
     if training.mode == "head":
         pooled_states = state.load_kept_states(
-            context, len(on_board.images), VIEWS[training.augment], (head.in_features,)
+            context, len(on_board.images), VIEWS[training.augment], state_shape(on_board, scaling)
         )
 
     def save() -> None:
@@ -252,7 +252,7 @@ def _trained(
         "steps": progress.step,
         "suspended": int(parts is None),
         "train-loss": progress.loss_sum / seen,
-        "train-accuracy": progress.correct / seen,
+        "train-accuracy": progress.right / seen,
         "bytes-up": 0,
         "bytes-down": 0,
     }
@@ -303,7 +303,8 @@ def _on_board(briefing: Briefing, index: int) -> OnBoard:
     embedding.preprocess = fitted(
         embedding.preprocess, images, mean=briefing.band_means, deviation=briefing.band_deviations
     )
-    return OnBoard(images, embedding)
+    turns_tokens = scenario.training.augment == "token-dihedral"
+    return OnBoard(images, embedding, task_of(scenario, images), embedding.grid if turns_tokens else None)
 
 
 def _images(briefing: Briefing, index: int, preprocess: Preprocess) -> ImageSet:
@@ -331,26 +332,39 @@ def _imagery(data: Data, seed: int) -> Imagery:
     )
 
 
-def _whole_model(scenario: Scenario, classes: int, head: StandardisedHead) -> SplitModel:
+def _whole_model(scenario: Scenario, task: Task, head: TrainedHead) -> SplitModel:
     """The whole model for a baseline, a copy of its own, with what it trains made trainable."""
     training = scenario.training
     model = _trainable_model(
-        scenario.model, scenario.lora, training.mode, training.adapted_blocks, scenario.seed, classes
+        scenario.model,
+        scenario.lora,
+        training.mode,
+        training.adapted_blocks,
+        scenario.seed,
+        task.outputs,
+        task.decoder,
     )
     return replace(copy.deepcopy(model), head=head)
 
 
 @lru_cache(maxsize=2)
 def _trainable_model(
-    model: Model, lora: Lora, mode: str, adapted_blocks: int, seed: int, classes: int
+    model: Model,
+    lora: Lora,
+    mode: str,
+    adapted_blocks: int,
+    seed: int,
+    outputs: int,
+    decoder: Decoder | None,
 ) -> SplitModel:
     whole = load_split(
         locate(model.name, given_path(model.path, "model.path")),
-        num_labels=classes,
+        num_labels=outputs,
         pooling=model.pooling,
         random_init=model.random_init,
         seed=seed,
         wanted=ModelInput(**model.image_options),
+        decoder=decoder,
     )
     settings = LoraSettings(**lora.model_dump())
     make_trainable(whole.backbone, mode, settings, seed=seed, adapted_blocks=adapted_blocks)

@@ -363,6 +363,34 @@ class Model(Table):
         return self.model_dump(include={"bands", "image_size", "patch_size", "frames"})
 
 
+class TaskKeys(Table):
+    """What the model is trained for."""
+
+    kind: Literal[
+        "auto", "classification", "multi-label", "regression", "segmentation", "pixel-regression"
+    ] = Field("auto", description="auto goes by what the images are labelled with")
+    classes: tuple[str, ...] = Field(
+        (),
+        max_length=255,
+        description="names of the classes of a mask's values 0, 1, … (segmentation); others are in the data",
+    )
+    ignore_index: int = Field(
+        255, description="value of masks that is no class, and counts for nothing (segmentation)"
+    )
+    decoder: Literal["linear", "convolution"] = Field(
+        "linear",
+        description="head that answers at every pixel (segmentation, pixel-regression): one linear layer for all "
+        "patches, or three small convolutions of their grid",
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) < len(classes) or not all(classes):
+            raise ValueError("allowed: names that differ, none empty")
+        return classes
+
+
 class Split(Table):
     """Where the model is cut."""
 
@@ -371,6 +399,13 @@ class Split(Table):
         ge=0,
         le=1_000,
         description="frozen blocks that run on board behind the embedding (head, lora): features leave them",
+    )
+    bottleneck: int = Field(
+        0,
+        ge=0,
+        le=65_536,
+        description="lora, where the head answers at every pixel: values that return of each patch, by a linear layer "
+        "that the ground trains with the adapter; 0 returns all",
     )
 
 
@@ -504,9 +539,11 @@ class Crossings(Table):
     """How tensors are encoded when they cross the split."""
 
     features: Codec = Field("int8", description="c1, features up")
-    hidden: Codec = Field("fp16", description="c2, pooled hidden states down, and with them a shared head")
+    hidden: Codec = Field(
+        "fp16", description="c2, hidden states (pooled, or of every patch) down, and with them a shared head"
+    )
     gradients: Codec = Field(
-        "int8", description="c3, gradients of the pooled hidden states up, and of a shared head"
+        "int8", description="c3, gradients of these hidden states up, and of a shared head"
     )
     cache_gb: NotNegative = Field(
         8.0, description="features that the ground keeps, so that each crosses once (lora); 0 keeps none"
@@ -599,7 +636,8 @@ class Training(Table):
         0.0,
         ge=0.0,
         le=1.0,
-        description="end after the round that reaches it on the test images; 0 runs all rounds",
+        description="end after the round whose score on the test images (accuracy, mean average precision, R² or mean "
+        "IoU) reaches it; 0 runs all rounds",
     )
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the run")
     augment: Literal["none", "dihedral", "token-dihedral"] = Field(
@@ -789,6 +827,7 @@ class Scenario(Table):
     compute: Compute = Compute()
     power: Power = Power()
     model: Model = Model()
+    task: TaskKeys = TaskKeys()
     split: Split = Split()
     data: Data = Data()
     lora: Lora = Lora()
@@ -818,6 +857,21 @@ class Scenario(Table):
             raise ValueError(
                 f"split.onboard_blocks: found {self.split.onboard_blocks} in mode {self.training.mode}, allowed in "
                 "modes head and lora"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _narrows_what_returns(self) -> Scenario:
+        training, kind = self.training, self.task.kind
+        if self.split.bottleneck and (
+            training.mode != "lora"
+            or training.on_ground
+            or kind not in ("auto", "segmentation", "pixel-regression")
+        ):
+            raise ValueError(
+                f"split.bottleneck: found {self.split.bottleneck} in mode {training.mode} with labels = "
+                f'"{training.labels}" and task.kind = "{kind}"; allowed in mode lora with labels on board and a head '
+                "that answers at every pixel (segmentation, pixel-regression), whose states return"
             )
         return self
 

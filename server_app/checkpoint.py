@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mission.record import write_text
-from server_app.scoring import Score
+from splitmodel.tasks import Score
 from strategies.round_state import RoundState
 from strategies.under_way import Contribution
 
@@ -69,11 +68,10 @@ class Checkpoint:
         temporary = directory / f"{_TENSORS}.tmp"
         save_file(tensors, temporary)
         os.replace(temporary, directory / _TENSORS)
-        scores = [(score.loss, score.correct_K.tolist(), score.images_K.tolist()) for score in self.scores]
         state = {
             "round": self.round,
             "mission_time_s": self.mission_time_s,
-            "scores": scores,
+            "scores": [score.to_json() for score in self.scores],
             "under_way": [[name, late.started, late.report] for name, late in self.under_way.items()],
             "left_over": {
                 "done": self.left_over.done,
@@ -93,10 +91,7 @@ class Checkpoint:
         try:
             state = json.loads((directory / _STATE).read_text(encoding="utf-8"))
             tensors = load_file(directory / _TENSORS)
-            scores = [
-                Score(float(loss), np.array(correct), np.array(images))
-                for loss, correct, images in state["scores"]
-            ]
+            scores = [Score.from_json(plain) for plain in state["scores"]]
 
             def part(prefix: str) -> dict[str, Tensor]:
                 return {

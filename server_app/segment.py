@@ -17,9 +17,10 @@ from server_app.given_features import GivenFeatures
 from server_app.given_images import GivenImages
 from server_app.ground import SHARED, Ground
 from splitmodel.adapters import LoraSettings
-from splitmodel.heads import StandardisedHead
+from splitmodel.dense_heads import TrainedHead
 from splitmodel.parts import SplitModel
 from splitmodel.published import Profile
+from splitmodel.tasks import Task
 from splitmodel.token_views import TokenViews
 
 
@@ -65,15 +66,15 @@ class GroundSegment:
         self.enrolment.expect_all_at_once(endpoint.waiting)
         return endpoint
 
-    def expect(self, model: SplitModel, samples: Mapping[str, int]) -> None:
+    def expect(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """From here on the rounds: with this model, whose head the enrolment has scaled, on so many images of each."""
         self.steps.busy_s = 0.0  # what it took so far belongs to the start-up
         if isinstance(self.ground, CentralGround):
-            self.ground.expect(model, samples)
+            self.ground.expect(model, task, samples)
             return
         self.ground.expect(samples)
         if self.shares_head:
-            assert isinstance(model.head, StandardisedHead)
+            assert isinstance(model.head, TrainedHead)
             self.ground.share(model.head)
 
 

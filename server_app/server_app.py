@@ -36,13 +36,14 @@ from server_app.calibration import measured_rates
 from server_app.checkpoint import Checkpoint, newest
 from server_app.feature_cache import FeatureCache, shares
 from server_app.flight import Flight
+from server_app.labelled import constants_of, in_units, task_facts, task_of
 from server_app.planning import RoundPlanner, framing_of, kept_row_bytes, kept_rows, resources_of
 from server_app.results import Results
 from server_app.rounds import enrolment_facts
 from server_app.segment import ground_segment
 from splitmodel.adapters import LoraSettings, load_trainable_state, make_trainable, trainable_state
+from splitmodel.dense_heads import standardised
 from splitmodel.families import ModelInput
-from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, Reading, open_imagery
 from splitmodel.imagery.fitting import fitted
 from splitmodel.imagery.statistics import BandStatistics, merge
@@ -135,24 +136,29 @@ def fine_tune(
         test_samples=scenario.data.test_samples,
         reading=Reading(**scenario.data.reading),
     ).test
+    task = task_of(scenario, test)
 
     # The model.
     base = locate(scenario.model.name, given_path(scenario.model.path, "model.path"))
     model = load_split(
         base,
-        num_labels=len(test.classes),
+        num_labels=task.outputs,
         pooling=scenario.model.pooling,
         random_init=scenario.model.random_init,
         seed=scenario.seed,
         wanted=ModelInput(**scenario.model.image_options),
         onboard_blocks=scenario.split.onboard_blocks,
+        decoder=task.decoder,
+        bottleneck=scenario.split.bottleneck,
     )
     test = test.for_model(model.preprocess)
     own_preprocess = model.preprocess
     if scenario.data.statistics == "model":
         model.embedding.preprocess = fitted(own_preprocess, test)
     lora = LoraSettings(**scenario.lora.model_dump())
-    costs = dataclasses.replace(profile(model, lora), image_bytes=test.typical_bytes())
+    costs = dataclasses.replace(
+        profile(model, lora), image_bytes=test.typical_bytes(), **task.target_costs(model.embedding.grid)
+    )
     adapter = make_trainable(
         model.backbone, training.mode, lora, seed=scenario.seed, adapted_blocks=training.adapted_blocks
     )
@@ -168,7 +174,8 @@ def fine_tune(
         phase="asking the satellites for their data",
         satellites=satellites,
         planes=planes,
-        classes=test.classes,
+        classes=task.names,
+        task=task_facts(task),
     )
 
     # The ground segment.
@@ -231,8 +238,9 @@ def fine_tune(
         record.note(warnings=warnings)
         record.note(phase="training", samples=dict(roster.samples), start_up_s=record.wall_time_s())
         scaling = segment.enrolment.end_muster(satellites)
-        model = dataclasses.replace(model, head=StandardisedHead.of(model.head, scaling.pooled))
-        segment.expect(model, roster.samples)
+        task = in_units(task, roster)
+        model = dataclasses.replace(model, head=standardised(model.head, scaling.pooled))
+        segment.expect(model, task, roster.samples)
 
         cache = None
         if row_bytes is not None:
@@ -254,6 +262,7 @@ def fine_tune(
             steps,
             ground,
             test,
+            task,
             clock,
             roster,
             optimizer,
@@ -272,7 +281,7 @@ def fine_tune(
         strategy = SplitFederatedStrategy(
             roster,
             briefing,
-            ArrayRecord(scaling.to_state()),
+            ArrayRecord(constants_of(scaling, task)),
             planner,
             planner.quorum,
             Averaging(roster.labels, scenario.strategy.staleness_exponent, training.head_rows == "by-class"),

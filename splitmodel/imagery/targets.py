@@ -22,9 +22,6 @@ class TargetKind(StrEnum):
     RASTER = "rasters of numbers"
 
 
-TRAINABLE = (TargetKind.CLASS,)
-
-
 @dataclass(frozen=True, eq=False)
 class Targets:
     """The labels of N images.
@@ -54,12 +51,12 @@ class Targets:
             read_mask=None if read is None else lambda i: read(int(indices[i])),
         )
 
-    def require_trainable(self, where: str) -> None:
-        """Raise ImageryError where a model cannot be trained on targets of this kind yet."""
-        if self.kind not in TRAINABLE:
+    def require_classes(self, where: str) -> None:
+        """Raise ImageryError where the images are not of one class each."""
+        if self.kind is not TargetKind.CLASS:
             raise ImageryError(
-                f"{where}: {self.kind} were found; training on them is not supported yet; "
-                f"allowed: {', '.join(TRAINABLE)} (folders CLASS/IMAGE, or a column of class numbers or names)"
+                f"{where}: {self.kind} were found; allowed: {TargetKind.CLASS} (folders CLASS/IMAGE, or a column of "
+                "class numbers or names)"
             )
 
 
