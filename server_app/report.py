@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from mission.orbits import constellation_of, epoch_of, stations_of
 from mission.record import read_run, write_text
 from mission.scenario import ScenarioError, scenario_from_json, shipped_scenarios
+from mission.spoken_scores import ACCURACY, score_in, score_name, spoken_score
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_files import load, to_rows
 from server_app.comparison_page import cases_table, missions_table, rounds_figure
@@ -26,9 +27,11 @@ from server_app.gantt import gantt_figure, thinned, windows_in_use
 from server_app.globe import globe_figure
 from server_app.ground_map import SPAN_S, map_figure
 from server_app.link_use import link_uses, links_figure, links_table, read_passages
+from server_app.predicted_tiles import FILE, tiles_markup
 from server_app.report_figures import bytes_figure, learning_figure, measured_figure, seconds_figure
 from server_app.report_page import Section, View, page, sections_view, table
 from server_app.run_totals import BYTES, by_round, read_rounds
+from server_app.score_figures import confusion_figure, score_bars
 from strategies.verdict import verdict
 
 _HOUR_S = 3600.0
@@ -44,6 +47,7 @@ _TABLE = {  # column of `by_round`: heading, factor, format
     "round": ("round", 1, "d"),
     "end_s": ("planned end, s", 1, ".1f"),
     "measured_end_s": ("measured end, s", 1, ".1f"),
+    "test_score": ("test score", 1, ".3f"),
     "test_accuracy": ("test accuracy, %", 100, ".1f"),
     "test_loss": ("test loss", 1, ".3f"),
     "compute_s": ("computing, s", 1, ".2f"),
@@ -96,9 +100,10 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
         used = [(row["start_s"], row["end_s"]) for row in activities if row["link"] == "downlink"]
         windows = thinned({"": used}, end_s, _MOST_WINDOWS)[""]
         yield Section(
-            "curve", "Accuracy over mission time", "Scored on the test images after every round.",
-            learning_figure(rounds, windows),
+            "curve", f"{_capital(score_name(run))} over mission time", "Scored on the test images after every round.",
+            learning_figure(rounds, windows, score_name(run)),
         )  # fmt: skip
+        yield from _score_sections(directory, run)
         done_s = _done_s(directory)
         end_s = max([end_s, *(time_s for _, time_s in done_s)])
         laid_over = (
@@ -159,6 +164,42 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
         yield Section(
             "cases", f"Every case with {model}", said, missions_table(comparison) + cases_table(comparison)
         )
+
+
+def _score_sections(directory: Path, run: Mapping[str, Any]) -> Iterator[Section]:
+    """What the newest score is made of."""
+    scores = run.get("result", {}).get("scores") or run.get("progress", {}).get("scores")
+    if not scores:
+        return
+    task, called = run.get("task", {}), score_name(run)
+    names = task.get("outputs", list(scores["by_class"]))
+    is_dense = task.get("kind") in ("segmentation", "pixel-regression")
+    if (directory / FILE).exists():
+        yield Section(
+            "tiles", "Predicted tiles",
+            "A few test images as the final model sees them; nothing of them was trained on.",
+            tiles_markup(directory / FILE, names),
+        )  # fmt: skip
+    if scores["by_class"]:
+        by = "recall" if called == ACCURACY else called
+        yield Section(
+            "classes", f"{_capital(by)} by class", "Newest model.", score_bars(scores["by_class"], by)
+        )
+    if scores["by_group"]:
+        yield Section(
+            "sensors", f"{_capital(called)} by sensor", "Newest model, on the test images of each sensor.",
+            score_bars(scores["by_group"], called),
+        )  # fmt: skip
+    if scores["confusion"]:
+        what = "pixels" if is_dense else "images"
+        yield Section(
+            "confusion", "Which class is taken for which", f"Share of the test {what} of each true class.",
+            confusion_figure(scores["confusion"], names, what),
+        )  # fmt: skip
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 @lru_cache(maxsize=1)  # a live page asks again after every round
@@ -239,18 +280,19 @@ def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
     facts = {"state": state, "mode": run["scenario"]["training"]["mode"]}
     if "error" in result:
         facts["error"] = result["error"]
-    if "test_accuracy" in result:
+    called = score_name(run)
+    if score_in(result) is not None:
         facts |= {
-            "test accuracy": f"{100 * result['test_accuracy']:.1f} %",
-            "before fine-tuning": f"{100 * result['initial_test_accuracy']:.1f} %",
-            "worst satellite": f"{100 * result['worst_satellite_accuracy']:.1f} %",
+            f"test {called}": spoken_score(called, score_in(result)),
+            "before fine-tuning": spoken_score(called, score_in(result, "initial_test")),
+            "worst satellite": spoken_score(called, score_in(result, "worst_satellite")),
             "rounds": str(result["rounds"]),
             "mission time": _duration(result["mission_time_s"]),
             "wall time": _duration(result["wall_time_s"]),
         }
     elif progress := run.get("progress"):
         facts |= {
-            "test accuracy": f"{100 * progress['test_accuracy']:.1f} %",
+            f"test {called}": spoken_score(called, score_in(progress)),
             "rounds": f"{progress['round']} of {run['scenario']['training']['rounds']}",
             "mission time": _duration(progress["mission_time_s"]),
         }

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mission.spoken_scores import ACCURACY
 from server_app.gantt import time_unit
 from strategies.plan import SPLIT_COLUMNS
 
@@ -30,12 +31,13 @@ _PARTS = {
 assert tuple(_PARTS) == SPLIT_COLUMNS
 
 
-def learning_figure(rounds: pa.Table, windows: np.ndarray) -> go.Figure:
-    """Test accuracy and loss at the end of every round, and when space-ground windows were in use.
+def learning_figure(rounds: pa.Table, windows: np.ndarray, score: str = ACCURACY) -> go.Figure:
+    """Test score and loss at the end of every round, and when space-ground windows were in use.
 
     Args:
         rounds: As ``server_app.run_totals.by_round`` adds them up.
         windows: Start and end, seconds of mission time, shape ``(windows, 2)``.
+        score: What the score is called; an accuracy is shown in per cent.
     """
     end_s = rounds["end_s"].to_numpy()
     unit, unit_s = time_unit(float(end_s.max(initial=0.0)))
@@ -50,10 +52,9 @@ def learning_figure(rounds: pa.Table, windows: np.ndarray) -> go.Figure:
         hoverinfo="skip",
     )  # fmt: skip
     x = end_s / unit_s
-    accuracy = 100.0 * rounds["test_accuracy"].to_numpy()
-    figure.add_scatter(
-        x=x, y=accuracy, text=labels, name="test accuracy, %", mode="lines+markers", line_color=_BLUE
-    )
+    title, factor = (f"test {score}, %", 100.0) if score == ACCURACY else (f"test {score}", 1.0)
+    values = factor * rounds["test_score"].to_numpy()
+    figure.add_scatter(x=x, y=values, text=labels, name=title, mode="lines+markers", line_color=_BLUE)
     figure.add_scatter(
         x=x, y=rounds["test_loss"].to_numpy(), text=labels, name="test loss", mode="lines+markers", yaxis="y2",
         line={"color": _RED, "dash": "dot"},
@@ -61,7 +62,7 @@ def learning_figure(rounds: pa.Table, windows: np.ndarray) -> go.Figure:
     over = {"overlaying": "y", "showgrid": False, "zeroline": False}
     figure.update_layout(
         xaxis={"title": f"mission time, {unit}", "rangemode": "tozero"},
-        yaxis={"title": "test accuracy, %"},
+        yaxis={"title": title},
         yaxis2={"title": "test loss", "side": "right", "rangemode": "tozero", **over},
         yaxis3={"visible": False, "range": [0, 1], "fixedrange": True, **over},
         legend=_LEGEND,

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mission.plain_text import plain
 from mission.quantities import spoken_time
+from mission.spoken_scores import score_in, score_name, spoken_score
 from skysplit.terminal import Terminal
 
 _QUIET_S = 60.0  # without a terminal: after so long a silence it is said who is awaited
@@ -56,8 +57,9 @@ class RunProgress:
             self._warned = True
         phase = plain(run.get("phase", "starting Flower"))
         latest: Mapping[str, Any] = run.get("progress", {})
+        called = score_name(run)
         detail = plain(
-            f"accuracy {100 * latest['test_accuracy']:.1f} %, mission time {spoken_time(latest['mission_time_s'])}, "
+            f"{called} {spoken_score(called, score_in(latest))}, mission time {spoken_time(latest['mission_time_s'])}, "
             f"{latest['window']}"
             if latest
             else ""
