@@ -52,8 +52,8 @@ def tiles_markup(path: Path, names: Sequence[str]) -> str:
     head = "".join(f'<th scope="col">{word}</th>' for word in ("tile", "image", "truth", "prediction"))
     legend = _legend(names) if is_classes else ""
     return (
-        f'{legend}<div class="table" tabindex="0" role="region" aria-label="Predicted tiles"><table><thead><tr>{head}</tr>'
-        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'{legend}<div class="table" tabindex="0" role="region" aria-label="Predicted tiles"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

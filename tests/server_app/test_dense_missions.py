@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 import tifffile
 import torch
-from small_missions import Mission
+import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from small_missions import ALONE, EXACT, SMALL, Mission
+from torch import Tensor, nn
+from transformers import AutoModel
 
 from mission.record import read_run
+from mission.scenario import load_scenario
+from splitmodel.parts import SplitModel, load_split
+from splitmodel.training import round_batches, round_seed
 
 CLASSES = ("land", "cloud", "shadow")
 SIDE, PATCH, TRAIN, TEST = 16, 4, 32, 12
@@ -128,3 +138,116 @@ def test_masks_are_learned_in_every_mode_and_scored_by_class_and_sensor(
     rows = pq.read_table(directory / "rounds.parquet").to_pylist()
     assert {row["test_score"] for row in rows if row["round"] == 2} == {result["test_score"]}
     assert all(0.0 < row["train_accuracy"] <= 1.0 for row in rows)
+
+
+class _InOnePlace(nn.Module):
+    """The whole model as torch, transformers and peft have it, with a head written here."""
+
+    def __init__(self, base: Path, seed: int, bottleneck: int, decoder: str) -> None:
+        super().__init__()
+        whole = AutoModel.from_pretrained(base, add_pooling_layer=False).eval().requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.adapted = get_peft_model(
+                whole, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"])
+            )
+        inputs, values = bottleneck or 32, len(CLASSES) * PATCH * PATCH
+        self.narrow = nn.Linear(32, inputs) if bottleneck else nn.Identity()
+        layers = [nn.Conv2d(inputs, values, 1)]
+        if decoder == "convolution":
+            layers = [nn.Conv2d(inputs, 64, 1), nn.GELU(), nn.Conv2d(64, 64, 3, padding=1), nn.GELU()]
+            layers.append(nn.Conv2d(64, values, 1))
+        self.head = nn.Sequential(*layers)
+        self.mean, self.deviation = torch.zeros(inputs), torch.ones(inputs)
+
+    def states(self, pixels: Tensor) -> Tensor:
+        return self.narrow(self.adapted(pixels).last_hidden_state[:, 1:])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        scaled = (self.states(pixels) - self.mean) / self.deviation
+        side = SIDE // PATCH
+        return F.pixel_shuffle(self.head(scaled.mT.unflatten(2, (side, side))), PATCH)
+
+
+@pytest.mark.parametrize(
+    ("bottleneck", "decoder", "head"),
+    [(0, "linear", "per-satellite"), (8, "linear", "shared"), (12, "convolution", "shared")],
+)
+def test_masks_are_learned_over_the_split_as_in_a_plain_loop_in_one_place_and_the_export_says_the_same(
+    fly: Mission,
+    tiles: Path,
+    four_bands: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bottleneck: int,
+    decoder: str,
+    head: str,
+) -> None:
+    settings = (
+        ALONE | EXACT | {"split.bottleneck": bottleneck, "task.decoder": decoder, "training.head": head}
+    )
+    settings |= {"training.rounds": 1, "training.local_epochs": 2, "training.micro_batches": 3}
+    directory = fly(over(tiles, four_bands) | settings)
+    run = read_run(directory)
+    scenario = load_scenario("demo", SMALL | over(tiles, four_bands) | settings)
+    statistics = run["band_statistics"]
+
+    def read(subset: str) -> tuple[Tensor, Tensor]:
+        files = sorted((tiles / "images" / subset).glob("*.tif"))
+        values = np.stack([tifffile.imread(file) for file in files]).astype(np.float32)
+        masks = np.stack([tifffile.imread(tiles / "masks" / subset / file.name) for file in files])
+        scaled = (values - np.float32(statistics["mean"])) / np.float32(statistics["deviation"])
+        return torch.from_numpy(scaled).movedim(-1, 1), torch.from_numpy(masks).long()
+
+    pixels, masks = read("train")
+    model = _InOnePlace(four_bands, scenario.seed, bottleneck, decoder)
+    _start_alike(model, load_split(
+        four_bands, num_labels=3, seed=scenario.seed, decoder=decoder, bottleneck=bottleneck  # type: ignore[arg-type]
+    ))  # fmt: skip
+    with torch.no_grad():
+        seen = model.states(pixels).flatten(0, 1)
+    model.mean, model.deviation = seen.mean(0), seen.std(0)
+    adapter = [p for p in (*model.adapted.parameters(), *model.narrow.parameters()) if p.requires_grad]
+    groups = [
+        {"params": adapter, "base": scenario.training.learning_rate},
+        {"params": list(model.head.parameters()), "base": scenario.training.head_learning_rate},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    batches = round_batches(TRAIN, 4, 2, 8, round_seed(scenario.seed, 0, 1))
+    assert len(batches) == 16
+    for step, batch in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = group["base"] * 0.5 * (1 + math.cos(math.pi * step / len(batches)))
+        optimizer.zero_grad()
+        losses = []
+        for index, number in zip(batch.indices.tolist(), batch.views.tolist(), strict=True):
+            image, mask = (torch.rot90(one, number % 4, (-2, -1)) for one in (pixels[index], masks[index]))
+            if number >= 4:
+                image, mask = image.flip(-1), mask.flip(-1)
+            losses.append(F.cross_entropy(model(image[None]), mask[None], ignore_index=255))
+        torch.stack(losses).mean().backward()
+        optimizer.step()
+
+    test_pixels, _ = read("test")
+    expected = model(test_pixels)
+    code = re.search(r"```python\n(.*?)```", (directory / "final" / "README.md").read_text(), re.DOTALL)
+    assert code
+    monkeypatch.chdir(directory / "final")
+    names: dict[str, Tensor] = {"pixels": test_pixels}
+    exec(code[1], names)
+    torch.testing.assert_close(names["logits"], expected, rtol=1e-3, atol=1e-3)
+    found = load_file(directory / "final" / "adapter" / "adapter_model.safetensors")
+    trained = {n.replace(".default", ""): p for n, p in model.adapted.named_parameters() if p.requires_grad}
+    assert found.keys() == trained.keys()
+    for name, parameter in trained.items():
+        torch.testing.assert_close(found[name], parameter.detach(), rtol=1e-3, atol=1e-5)
+
+
+@torch.no_grad()
+def _start_alike(model: _InOnePlace, split: SplitModel) -> None:
+    """The head's and the bottleneck's first weights: both are drawn by the product, the rest is the loop's own."""
+    if isinstance(model.narrow, nn.Linear):
+        assert split.backbone.bottleneck is not None
+        model.narrow.load_state_dict(split.backbone.bottleneck.state_dict())
+    drawn = list(split.head.parameters())
+    for parameter, first in zip(model.head.parameters(), drawn, strict=True):
+        parameter.copy_(first.view_as(parameter))
