@@ -412,10 +412,10 @@ class Split(Table):
 class Data(Table):
     """The imagery and how it is spread over the satellites."""
 
-    source: Literal["synthetic", "eurosat", "parquet", "folder"] = Field(
+    source: Literal["synthetic", "synthetic-clouds", "eurosat", "parquet", "folder"] = Field(
         "synthetic",
         description="synthetic scenes, EuroSAT (hub, or a parquet at path), Parquet (a file or a folder), an image "
-        "folder or the CSV that lists its images",
+        "folder or the CSV that lists its images; synthetic-clouds: six bands of three sensors, with masks of clouds",
     )
     path: str = Field("", description="parquet, image folder or CSV; $NAME from the environment")
     image_column: str = Field(
@@ -895,10 +895,10 @@ class Scenario(Table):
 
     @model_validator(mode="after")
     def _reads_what_it_is_given(self) -> Scenario:
-        if self.data.source == "synthetic" and self.data.path:
+        if self.data.source.startswith("synthetic") and self.data.path:
             raise ValueError(
-                f'data.path: found {self.data.path!r} with source = "synthetic", whose scenes are made; allowed with '
-                'source = "folder", "parquet" or "eurosat"'
+                f'data.path: found {self.data.path!r} with source = "{self.data.source}", whose scenes are made; '
+                'allowed with source = "folder", "parquet" or "eurosat"'
             )
         return self
 

@@ -308,7 +308,7 @@ def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
         if total is not None:
             facts[name] = f"{(total + enrolment.get(column, 0)) / 1e6:.2f} MB"
     facts |= {"satellites": str(len(run.get("satellites", []))), "seed": str(run["scenario"]["seed"])}
-    if run["scenario"]["data"]["source"] == "synthetic":
+    if run["scenario"]["data"]["source"].startswith("synthetic"):
         facts["imagery"] = "synthetic scenes"
     return facts
 

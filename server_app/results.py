@@ -176,7 +176,7 @@ class Results:
         labels = ", labels on the ground" if scenario.training.labels == "ground" else ""
         imagery = (
             "Fine-tuned on synthetic scenes (procedural, not satellite images)."
-            if scenario.data.source == "synthetic"
+            if scenario.data.source.startswith("synthetic")
             else f"Fine-tuned on {scenario.data.source} imagery that "
             f"{'stayed on the satellites' if stayed else 'was brought to the ground'}."
         )

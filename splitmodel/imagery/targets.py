@@ -28,7 +28,7 @@ class Targets:
 
     Attributes:
         kind: What they are.
-        names: Names of the classes; empty for numbers, masks and rasters.
+        names: Names of the classes; empty for numbers and rasters, and for masks whose files do not name them.
         values: CLASS: class indices, int64 of shape (N,); MULTI_LABEL: 0 or 1, uint8 of shape (N, classes); NUMBERS:
             float64 of shape (N, numbers); MASK and RASTER: nothing, shape (N, 0).
         read_mask: Decodes the mask of image i, shape (height, width), whole numbers (MASK) or float32 (RASTER).
