@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from client_app.crossings import Crossings
 from client_app.kept_features import KeptFeatures, origin_of
@@ -40,11 +40,12 @@ from server_app.backbone import BackboneSteps
 from server_app.feature_cache import FeatureCache
 from server_app.ground import SHARED, Ground
 from splitmodel.adapters import LoraSettings, make_trainable
-from splitmodel.heads import StandardisedHead
+from splitmodel.dense_heads import standardised
 from splitmodel.imagery import ImageSet
 from splitmodel.kept_states import KeptStates
 from splitmodel.parts import SplitModel, load_split
 from splitmodel.scaling import SplitScaling
+from splitmodel.tasks.classification import Classification
 from splitmodel.training import steps_per_round
 from strategies.federated import Service
 
@@ -202,18 +203,18 @@ class _Satellite:
         self._scenario = scenario
         self._link = link
         self._fresh_head = model.head
-        self._on_board = OnBoard(images, model.embedding)
+        self._on_board = OnBoard(images, model.embedding, Classification(images.classes))
         self._briefing = Briefing(scenario, (SATELLITE,), (0,), RUN, GROUND, "", keeps_features=False)
         send_samples_of_features(self._on_board, self._crossings(0, None))
 
     def scale(self, scaling: dict[str, Tensor]) -> None:
         """What the ground has made of the samples; rounds come after it."""
         self._scaling = SplitScaling.from_state(scaling)
-        self._head: nn.Linear = StandardisedHead.of(self._fresh_head, self._scaling.pooled)
+        self._head = standardised(self._fresh_head, self._scaling.pooled)
         samples, codec = len(self._on_board.images), self._scenario.crossings
         origin = origin_of(self._on_board.embedding, self._scaling.features, codec.features)
         self._kept = KeptFeatures(samples, 1, origin) if codec.cache_gb else None
-        self._pooled_states = KeptStates(samples, 1, (self._head.in_features,))
+        self._pooled_states = KeptStates(samples, 1, (len(self._scaling.pooled.mean_D),))
 
     def fly(self, number: int) -> Crossings:
         """A round over all images."""
