@@ -46,9 +46,9 @@ from typing import Any
 
 from mission.record import read_run
 from mission.scenario import scenario_from_json
-from server_app.run_totals import read_rounds
+from report.totals import read_rounds
 from skysplit.planning_inputs import costs_of
-from splitmodel.codecs import encoded_bytes
+from splitmodel.crossing.codecs import encoded_bytes
 
 EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
 CASES: dict[str, dict[str, str]] = {

@@ -2,7 +2,7 @@
 
 Galileo-Nano with LoRA and a head, fine-tuned on all 2,000 training images of the development set for six epochs in
 batches of 32, learning rates and views as scenario `eurosat` has them. Satellite and ground are the product's modules
-in one process: what would cross is scaled, encoded and decoded again in every step (`splitmodel.crossing`), and nothing
+in one process: what would cross is scaled, encoded and decoded again in every step (`splitmodel.crossing.tensors`), and nothing
 else is different from fine-tuning in one place. A case has one codec on features (c1), or on pooled states and their
 gradients (c2 and c3), fp32 on the others; `shipped` is the default of the scenario. Three seeds: of head, adapter,
 order of images and views. The seeds of a case are compared with those of fp32 one by one.
@@ -30,18 +30,18 @@ from torch import Tensor
 
 from mission.scenario import load_scenario
 from mission.schema import Scenario
-from server_app.backbone import BackboneSteps, Request
-from server_app.ground import SHARED
+from server_app.backbone.executor import BackboneSteps, Request
+from server_app.backbone.service import SHARED
 from server_app.scoring import score
-from splitmodel import crossing
 from splitmodel import step as split_step
-from splitmodel.adapters import LoraSettings, make_trainable
-from splitmodel.codecs import CODECS
-from splitmodel.crossing import EXACT, Crossing
+from splitmodel.crossing import tensors
+from splitmodel.crossing.codecs import CODECS
+from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
+from splitmodel.crossing.tensors import EXACT, Crossing
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, open_imagery, to_BCHW
+from splitmodel.lora.adapters import LoraSettings, make_trainable
 from splitmodel.parts import load_split
-from splitmodel.scaling import Moments, Scaling, SplitScaling
 from splitmodel.tasks.classification import Classification
 from splitmodel.training import VIEWS, learning_rate, round_batches, round_seed, view
 
@@ -122,8 +122,8 @@ def fine_tuned(scenario: Scenario, imagery: Imagery, codecs: Codecs) -> Result:
 
     def crossed(tensor: Tensor, kind: Crossing, measure: bool) -> Tensor:
         codec = codecs.get(kind, EXACT)
-        payload = crossing.encode(tensor, codec, kind, scaling)
-        found = crossing.decode(payload, codec, tuple(tensor.shape), kind, scaling)
+        payload = tensors.encode(tensor, codec, kind, scaling)
+        found = tensors.decode(payload, codec, tuple(tensor.shape), kind, scaling)
         if measure:
             step_bytes[kind] = max(step_bytes.get(kind, 0), payload.nbytes)
             errors[kind].append(relative_error(tensor, found, kind, scaling))

@@ -30,8 +30,8 @@ from benchmarks.orbit_cases import (
     thirty_stations,
     walker_case,
 )
-from orbit import contacts
 from orbit.constellation import from_file
+from orbit.search import contacts
 
 EPOCH = Time(REFERENCE_EPOCH)
 OREKIT = Path(__file__).parent.parent / "tests" / "orbit" / "orekit_windows.json"

@@ -12,8 +12,14 @@ from benchmarks import orbit_peers as peers
 from benchmarks.measure import Bars, seconds, side_by_side
 from benchmarks.orbit_cases import HORIZON_S, REFERENCE_EPOCH, thirty_stations, walker_case
 from orbit.constellation import Constellation, from_elements
-from orbit.elements import read_tle
-from orbit.intersatellite import all_pairs, find_links, grid_neighbours, plane_neighbours, sight_bitmaps
+from orbit.motion.elements import read_tle
+from orbit.search.intersatellite import (
+    all_pairs,
+    find_links,
+    grid_neighbours,
+    plane_neighbours,
+    sight_bitmaps,
+)
 
 EPOCH = Time(REFERENCE_EPOCH)
 

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from client_app.cached_features import KeptFeatures, origin_of
 from client_app.crossings import Crossings
-from client_app.kept_features import KeptFeatures, origin_of
 from client_app.lora_round import train_lora_round
 from client_app.onboard import (
     OnBoard,
@@ -29,22 +29,22 @@ from client_app.onboard import (
     send_samples_of_features,
     train_head_round,
 )
-from mission.briefing import GROUND, Briefing
+from mission.run_config import GROUND, Briefing
 from mission.scenario import load_scenario
 from mission.schema import Scenario
-from relay.client import ParcelLink
-from relay.direct import GroundEndpoint, GroundLink
-from relay.wire import Buffer, Manifest, Parcel, encoded_bytes
-from server_app.arrivals import Arrivals
-from server_app.backbone import BackboneSteps
-from server_app.feature_cache import FeatureCache
-from server_app.ground import SHARED, Ground
-from splitmodel.adapters import LoraSettings, make_trainable
+from relay.client.direct import GroundEndpoint, GroundLink
+from relay.client.message_link import ParcelLink
+from relay.wire.manifest import Buffer, Manifest, Parcel, encoded_bytes
+from server_app.backbone.executor import BackboneSteps
+from server_app.backbone.feature_assembler import Arrivals
+from server_app.backbone.feature_cache import FeatureCache
+from server_app.backbone.service import SHARED, Ground
+from splitmodel.crossing.scaling import SplitScaling
 from splitmodel.dense_heads import standardised
 from splitmodel.imagery import ImageSet
 from splitmodel.kept_states import KeptStates
+from splitmodel.lora.adapters import LoraSettings, make_trainable
 from splitmodel.parts import SplitModel, load_split
-from splitmodel.scaling import SplitScaling
 from splitmodel.tasks.classification import Classification
 from splitmodel.training import steps_per_round
 from strategies.federated import Service

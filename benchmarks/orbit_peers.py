@@ -14,7 +14,7 @@ from astropy.time import Time
 
 from benchmarks.orbit_cases import HORIZON_S, MASK_DEG, REFERENCE_EPOCH
 from orbit.constellation import Constellation
-from orbit.contacts import find_passes
+from orbit.search.contacts import find_passes
 from orbit.stations import GroundStation
 
 Job = Callable[[], int]  # runs the job, returns how many windows it found

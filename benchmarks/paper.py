@@ -22,18 +22,18 @@ from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario, shipped_scenarios
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
-from orbit.contact_plan_files import to_rows
+from orbit.files.contact_plan_files import to_rows
 from server_app.planning import framing_of, rates_of, resources_of, workload_of
 from skysplit.planning_inputs import cases_of, compared, costs_of, samples_of
-from splitmodel.published import Profile
-from strategies.cases import HEADLINE, IMAGES_DOWN
-from strategies.checker import require_feasible
-from strategies.compare import even_starts, headings_of, mission_rows, round_rows
-from strategies.mission_totals import Case
-from strategies.network import NoRouteError
-from strategies.plan_words import answer
-from strategies.planner import plan_round
-from strategies.workload import ComputeRates, Mode, Switches
+from splitmodel.costs.published import Profile
+from strategies.analysis.cases import HEADLINE, IMAGES_DOWN
+from strategies.analysis.compare import even_starts, headings_of, mission_rows, round_rows
+from strategies.analysis.mission_totals import Case
+from strategies.analysis.plan_words import answer
+from strategies.checker.check import require_feasible
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError
+from strategies.problem.workload import ComputeRates, Mode, Switches
 
 _ONBOARD_S, _ONBOARD_FLOPS = 13.5, 20e12
 _RAW_OVER_BOUND = 1.25
@@ -94,7 +94,7 @@ def onboard_round_s(
 
 
 def printed_table(rows: list[dict[str, str]]) -> None:
-    """Print rows of ``strategies.compare``."""
+    """Print rows of ``strategies.analysis.compare``."""
     headings = headings_of(rows)
     width = {name: max(len(name), *(len(row.get(name, "")) for row in rows)) for name in ("case", *headings)}
     for row in [{name: name for name in ("case", *headings)}, *rows]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.plan import ON_NO_LINK, STEP, Kind, Plan
-from strategies.workload import InterOrbit, IntraOrbit
+from strategies.problem.plan import ON_NO_LINK, STEP, Kind, Plan
+from strategies.problem.workload import InterOrbit, IntraOrbit
 
 Change = Callable[[Plan, ContactPlan], Plan | None]
 _SGL = (LinkKind.DOWNLINK, LinkKind.UPLINK)

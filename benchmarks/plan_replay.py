@@ -21,9 +21,9 @@ from functools import cached_property
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.plan import Kind, Plan
-from strategies.round_state import RoundState, without
-from strategies.workload import ComputeRates, IntraOrbit, Resources, Workload
+from strategies.problem.plan import Kind, Plan
+from strategies.problem.round_state import RoundState, without
+from strategies.problem.workload import ComputeRates, IntraOrbit, Resources, Workload
 
 _TINY_S = 1e-6
 _SGL = (LinkKind.DOWNLINK, LinkKind.UPLINK)

@@ -22,11 +22,11 @@ import numpy as np
 
 from benchmarks.planner_cases import VIT_1B, VIT_L, contact_plan, workload
 from orbit.contact_plan import ContactPlan
-from strategies.checker import require_feasible
-from strategies.compare import even_starts
-from strategies.plan import Plan
-from strategies.planner import plan_round
-from strategies.workload import ComputeRates, Resources, Switches, Workload
+from strategies.analysis.compare import even_starts
+from strategies.checker.check import require_feasible
+from strategies.planner.round_planner import plan_round
+from strategies.problem.plan import Plan
+from strategies.problem.workload import ComputeRates, Resources, Switches, Workload
 
 RATES, RESOURCES = ComputeRates(0.5e12, 100e12), Resources()
 LADDER = {

@@ -16,8 +16,8 @@ from orbit.contact_plan_builder import (
     build_contact_plan,
 )
 from orbit.stations import GroundStation
-from splitmodel.published import published
-from strategies.workload import Mode, Workload
+from splitmodel.costs.published import published
+from strategies.problem.workload import Mode, Workload
 
 EPOCH = Time("2026-01-01T00:00:00", scale="utc")
 SAMPLES = 1000

@@ -25,12 +25,12 @@ import numpy as np
 from benchmarks.planner_cases import EPOCH, VIT_L, contact_plan, workload
 from orbit.constellation import walker
 from orbit.contact_plan import ContactPlan, LinkKind
-from orbit.eclipse import find_eclipses
-from strategies.checker import require_feasible
-from strategies.compare import even_starts
-from strategies.planner import plan_round
-from strategies.sunlight import Sunlight
-from strategies.workload import ComputeRates, Resources, Switches, Workload
+from orbit.search.eclipse import find_eclipses
+from strategies.analysis.compare import even_starts
+from strategies.checker.check import require_feasible
+from strategies.planner.round_planner import plan_round
+from strategies.problem.sunlight import Sunlight
+from strategies.problem.workload import ComputeRates, Resources, Switches, Workload
 
 RATES, RESOURCES = ComputeRates(0.5e12, 100e12), Resources()
 LADDER = {

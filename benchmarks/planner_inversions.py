@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.planner_worlds import Drawn
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
-from strategies.network import NoRouteError, PayloadTooLargeError
-from strategies.planner import plan_round
-from strategies.workload import InterOrbit, IntraOrbit, SpaceGround, Switches
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError, PayloadTooLargeError
+from strategies.problem.workload import InterOrbit, IntraOrbit, SpaceGround, Switches
 
 # A plan is searched for, not computed: later by less than this part counts as equal.
 ALIKE = 1e-3

@@ -10,8 +10,8 @@ import numpy as np
 from astropy.time import Time
 
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
-from strategies.sunlight import Sunlight
-from strategies.workload import ComputeRates, Resources, Switches, Workload
+from strategies.problem.sunlight import Sunlight
+from strategies.problem.workload import ComputeRates, Resources, Switches, Workload
 
 HORIZON_S = 40_000.0
 EPOCH = Time("2026-01-01T00:00:00", scale="utc")

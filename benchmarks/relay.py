@@ -35,16 +35,16 @@ from types import MappingProxyType
 import grpc
 import uvloop
 
-from relay import service
-from relay import wire_pb2 as pb
 from relay.__main__ import keep_memory
-from relay.certificates import write_certificates
-from relay.client import dial, dial_async
-from relay.identity import NodeIdentity, node_folder, node_host
-from relay.link import LinkSchedule, Network, Window
-from relay.relay_link import RelayLink
-from relay.wire import Kind, Limits, Manifest
-from skysplit.processes import free_ports
+from relay.client.message_link import dial, dial_async
+from relay.client.relay_link import RelayLink
+from relay.clock.timed_link import LinkSchedule, Network, Window
+from relay.wire import service
+from relay.wire import wire_pb2 as pb
+from relay.wire.certificates import write_certificates
+from relay.wire.identity import NodeIdentity, node_folder, node_host
+from relay.wire.manifest import Kind, Limits, Manifest
+from skysplit.launch.processes import free_ports
 
 MB = 1e6
 UNSHAPED_BPS = 1e12

@@ -24,12 +24,12 @@ from benchmarks.measure import Bars, seconds
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord
 from mission.scenario import load_scenario
-from orbit.contact_plan_files import save
+from orbit.files.contact_plan_files import save
+from report.page import View, page
+from report.run_report import write_report
 from server_app.planning import RoundPlanner
-from server_app.report import write_report
-from server_app.report_page import View, page
-from splitmodel.published import published
-from strategies.plan import SPLIT_COLUMNS, Plan
+from splitmodel.costs.published import published
+from strategies.problem.plan import SPLIT_COLUMNS, Plan
 
 ROUNDS, IMAGES, MODEL = 20, 32, "Galileo-Nano (S2-RGB, 64px p8)"
 OPENS_S, RUNS = 2.0, 3

@@ -43,8 +43,8 @@ import torch.nn.functional as F
 from benchmarks.measure import Bars
 from benchmarks.one_satellite import EXACT, Flown, Pair, Shape, pair, random_images
 from mission.record import read_run
-from splitmodel.adapters import LoraSettings, add_lora
-from splitmodel.mixed_adapters import mixed_forward, new_adapter
+from splitmodel.lora.adapters import LoraSettings, add_lora
+from splitmodel.lora.mixed_adapters import mixed_forward, new_adapter
 
 GALILEO_NANO, VIT_TI = Shape("ijepa", 128, 4, 8), Shape("vit", 192, 12, 3)
 SHAPES = {

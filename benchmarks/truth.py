@@ -29,12 +29,12 @@ from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
 from server_app.planning import mode_of, rates_of, resources_of, switches_of, workload_of
 from skysplit.planning_inputs import costs_of, samples_of
-from strategies.checker import check_plan
-from strategies.compare import even_starts
-from strategies.network import NoRouteError, PayloadTooLargeError
-from strategies.plan import Plan
-from strategies.planner import plan_round
-from strategies.workload import Mode, Switches
+from strategies.analysis.compare import even_starts
+from strategies.checker.check import check_plan
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError, PayloadTooLargeError
+from strategies.problem.plan import Plan
+from strategies.problem.workload import Mode, Switches
 
 SEED = 15
 WITHIN = 0.01

@@ -22,11 +22,11 @@ from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
 from server_app.planning import rates_of, resources_of
 from skysplit.planning_inputs import cases_of, costs_of, samples_of
-from strategies.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
-from strategies.compare import compare, most_planned
-from strategies.mission_totals import World
-from strategies.sensitivity import Knob, edge_of, knobs_of, lengths_of, winner_of
-from strategies.verdict import verdict
+from strategies.analysis.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
+from strategies.analysis.compare import compare, most_planned
+from strategies.analysis.mission_totals import World
+from strategies.analysis.sensitivity import Knob, edge_of, knobs_of, lengths_of, winner_of
+from strategies.analysis.summary import verdict
 
 NAMES = {
     "the split": SPLIT,

@@ -18,13 +18,13 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from relay import wire_pb2 as pb
-from relay.certificates import write_certificates
-from relay.frames import ParcelReader, encode_chunk, encode_failure, encode_opening
-from relay.identity import NodeIdentity, node_folder
-from relay.incoming import IncomingStream
-from relay.spool import Quota, Spool
-from relay.wire import Kind, Limits, Manifest, WireError
+from relay.node.incoming import IncomingStream
+from relay.spool.spool import Quota, Spool
+from relay.wire import wire_pb2 as pb
+from relay.wire.certificates import write_certificates
+from relay.wire.frames import ParcelReader, encode_chunk, encode_failure, encode_opening
+from relay.wire.identity import NodeIdentity, node_folder
+from relay.wire.manifest import Kind, Limits, Manifest, WireError
 
 FRAMES = 1_000_000
 FRAMES_PER_DRAW = 1_000

@@ -20,11 +20,11 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from client_app import state
+from client_app.cached_features import origin_of
 from client_app.crossings import Crossings
-from client_app.journal import Journal
-from client_app.kept_features import origin_of
 from client_app.labelled_features import send_labelled_features
 from client_app.labels_on_board import head_on_board, in_units, label_facts, state_shape, task_of
+from client_app.local_checkpoint import Journal
 from client_app.lora_round import RoundSuspended, train_lora_round
 from client_app.onboard import (
     OnBoard,
@@ -39,31 +39,31 @@ from client_app.partitions import Shares, shares_of
 from client_app.plane_exchange import PlaneExchange
 from client_app.raw_images import send_images
 from client_app.whole_model import kept_shape, train_head_alone, train_whole_round
-from mission.briefing import Briefing
 from mission.divergence import require_finite_cause
+from mission.run_config import Briefing
 from mission.scenario import given_path
 from mission.schema import Data, Lora, Model, Scenario
-from relay.client import LinkError, ParcelLink
-from relay.direct import GroundLink
-from relay.relay_link import RelayLink
-from relay.settings import LocalRelay, local_relay
-from relay.wire import NotFinite
-from splitmodel.adapters import (
+from relay.client.direct import GroundLink
+from relay.client.message_link import LinkError, ParcelLink
+from relay.client.relay_link import RelayLink
+from relay.node.settings import LocalRelay, local_relay
+from relay.wire.manifest import NotFinite
+from splitmodel.crossing.codecs import CodecError
+from splitmodel.crossing.scaling import SplitScaling
+from splitmodel.dense_heads import Decoder, TrainedHead
+from splitmodel.families import ModelInput
+from splitmodel.imagery import Imagery, ImageSet, Reading, open_imagery
+from splitmodel.imagery.fitting import fitted
+from splitmodel.imagery.statistics import survey
+from splitmodel.lora.adapters import (
     LoraSettings,
     exchanged_parts,
     load_trainable_state,
     make_trainable,
     trainable_state,
 )
-from splitmodel.codecs import CodecError
-from splitmodel.dense_heads import Decoder, TrainedHead
-from splitmodel.families import ModelInput
-from splitmodel.imagery import Imagery, ImageSet, Reading, open_imagery
-from splitmodel.imagery.fitting import fitted
-from splitmodel.imagery.statistics import survey
 from splitmodel.parts import Embedding, SplitModel, load_embedding, load_split
 from splitmodel.preprocess import Preprocess
-from splitmodel.scaling import SplitScaling
 from splitmodel.shipped import locate
 from splitmodel.tasks import Task
 from splitmodel.training import VIEWS, VIEWS_THAT_CROSS

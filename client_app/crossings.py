@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mission.briefing import Briefing
-from relay.client import LinkError, ParcelLink
-from relay.wire import Buffer, Kind, Manifest, Parcel
-from splitmodel import codecs, crossing
-from splitmodel.crossing import EXACT, Crossing
-from splitmodel.scaling import SplitScaling
+from mission.run_config import Briefing
+from relay.client.message_link import LinkError, ParcelLink
+from relay.wire.manifest import Buffer, Kind, Manifest, Parcel
+from splitmodel import crossing
+from splitmodel.crossing import codecs
+from splitmodel.crossing.scaling import SplitScaling
+from splitmodel.crossing.tensors import EXACT, Crossing
 
 # A turn comes when the satellites before it are done, so a satellite waits for minutes, not for ever.
 RECEIVE_TIMEOUT_S = 1800.0
@@ -132,7 +133,9 @@ class Crossings:
         manifest, payload = self._early.pop(wanted)
         self.bytes_down += self._link.parcel_bytes(manifest)
         self.are_kept = bool(manifest.attributes.get("kept", 0))
-        if kind not in _CROSSINGS:  # the shared head, or an empty acknowledgement, see server_app.ground
+        if (
+            kind not in _CROSSINGS
+        ):  # the shared head, or an empty acknowledgement, see server_app.backbone.service
             return codecs.decode(payload, manifest.codec, manifest.shape)
         return crossing.decode(payload, manifest.codec, manifest.shape, _CROSSINGS[kind], self._scaling)
 

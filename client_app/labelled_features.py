@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from client_app.crossings import Crossings, MicroBatch
 from client_app.onboard import OnBoard, RoundTask
-from relay.wire import Kind
+from relay.wire.manifest import Kind
 from splitmodel.training import new_batches
 
 

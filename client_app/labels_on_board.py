@@ -11,10 +11,10 @@ from torch import Tensor
 from client_app.onboard import OnBoard
 from mission.schema import Scenario
 from mission.task_rules import require_task_fits
+from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
 from splitmodel.dense_heads import TrainedHead, standardised
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import head_for
-from splitmodel.scaling import Moments, Scaling, SplitScaling
 from splitmodel.tasks import Task, task_for
 
 _CHUNK = 64  # images whose targets are decoded together

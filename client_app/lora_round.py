@@ -14,18 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from client_app.cached_features import KeptFeatures
 from client_app.crossings import Crossings, MicroBatch
-from client_app.kept_features import KeptFeatures
 from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, head_optimizer, optimizer_state
 from client_app.proximal import Proximal
-from mission.briefing import STEPS_AHEAD
-from relay.client import RemoteError
-from relay.wire import Kind
+from mission.run_config import STEPS_AHEAD
+from relay.client.message_link import RemoteError
+from relay.wire.manifest import Kind
 from splitmodel import step as split_step
 from splitmodel.dense_heads import TrainedHead
 from splitmodel.training import Batch, as_they_cross
 
-_SUSPENDED, _MISSING = "Suspended", "FeaturesMissing"  # server_app.scheduling, server_app.feature_cache
+_SUSPENDED, _MISSING = (
+    "Suspended",
+    "FeaturesMissing",
+)  # server_app.backbone.scheduling, server_app.backbone.feature_cache
 _STEPS_AT_ONCE = 2  # whose features are sent between two steps, until enough are ahead
 
 

@@ -1,6 +1,6 @@
 """One satellite's part of a training round: embedding, tensors over the split, head, loss.
 
-Nothing here knows of Flower or of how tensors travel: a :class:`relay.client.ParcelLink` carries them, be it a
+Nothing here knows of Flower or of how tensors travel: a :class:`relay.client.message_link.ParcelLink` carries them, be it a
 stream to the ground or the satellite's own relay.
 """
 
@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from client_app.cached_features import name_of
 from client_app.crossings import Crossings, MicroBatch
-from client_app.kept_features import name_of
 from client_app.proximal import Proximal
-from mission.briefing import ENROLMENT_IMAGES, STEPS_AHEAD
 from mission.divergence import require_sensible_loss
+from mission.run_config import ENROLMENT_IMAGES, STEPS_AHEAD
 from mission.schema import Training
-from relay.wire import Kind
+from relay.wire.manifest import Kind
 from splitmodel import step as split_step
 from splitmodel.dense_heads import PatchGrid
 from splitmodel.imagery import ImageSet
@@ -137,7 +137,7 @@ class OnBoard:
         return self._embedded(batch, self.images.images(batch.indices))
 
     def named_features(self, batch: Batch, origin: bytes) -> tuple[NDArray[np.uint8], Tensor]:
-        """Names, shape (B, 16), and features of a batch; see :func:`client_app.kept_features.name_of`."""
+        """Names, shape (B, 16), and features of a batch; see :func:`client_app.cached_features.name_of`."""
         images = self.images.images(batch.indices)
         names = [name_of(*one, origin) for one in zip(images, batch.views.tolist(), strict=True)]
         return np.stack(names), self._embedded(batch, images)

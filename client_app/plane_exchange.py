@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from mission.contribution import contribution
-from relay.allreduce import all_reduce
-from relay.client import LinkError, ParcelLink
-from relay.wire import Parcel
-from splitmodel.adapters import trainable_state
+from relay.client.allreduce import all_reduce
+from relay.client.message_link import LinkError, ParcelLink
+from relay.wire.manifest import Parcel
+from splitmodel.lora.adapters import trainable_state
 
 PATIENCE_S = 1800.0  # for those who still train; then the ground does it
 
@@ -26,7 +26,7 @@ class PlaneExchange:
     """What a satellite is told of the sum that its plane forms.
 
     Attributes:
-        members: The satellites of the plane, as :func:`relay.allreduce.all_reduce` wants them.
+        members: The satellites of the plane, as :func:`relay.client.allreduce.all_reduce` wants them.
         ring: Whether the sum goes round, rather than along a chain.
         counts: What this satellite's weights count, see :func:`mission.contribution.contribution`.
     """

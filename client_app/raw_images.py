@@ -8,7 +8,7 @@ import numpy as np
 
 from client_app.crossings import Crossings, MicroBatch
 from client_app.onboard import OnBoard
-from relay.wire import Kind
+from relay.wire.manifest import Kind
 from splitmodel.training import Batch
 
 

@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from numpy.typing import NDArray
 from torch import nn
 
-from client_app.kept_features import KeptFeatures
+from client_app.cached_features import KeptFeatures
 from client_app.onboard import Progress
 from splitmodel.kept_states import KeptStates
 

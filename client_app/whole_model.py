@@ -11,9 +11,9 @@ from torch import Tensor
 from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, train_on_pooled_states
 from client_app.proximal import Proximal
 from mission.schema import Training
-from splitmodel.adapters import frozen_blocks
 from splitmodel.kept_states import KeptStates
-from splitmodel.lora_dropout import dropping, row_seeds
+from splitmodel.lora.adapters import frozen_blocks
+from splitmodel.lora.dropout import dropping, row_seeds
 from splitmodel.parts import SplitModel
 from splitmodel.training import Batch, round_seed, view
 

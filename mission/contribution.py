@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_HEAD = "head."  # splitmodel.adapters.exchanged_parts
+_HEAD = "head."  # splitmodel.lora.adapters.exchanged_parts
 
 Vector = NDArray[np.float64]
 

@@ -24,13 +24,13 @@ from orbit.contact_plan_builder import (
     SpaceGroundLink,
     build_contact_plan,
 )
-from orbit.eclipse import find_eclipses
-from orbit.element_files import is_skipped, read_element_file
+from orbit.files.given_contact_files import read_given_contacts
+from orbit.files.given_contacts import contacts_between, with_given
 from orbit.flight_check import flown_constellation, warn_of_shared_places
-from orbit.given_contact_files import read_given_contacts
-from orbit.given_contacts import contacts_between, with_given
-from orbit.given_grid import GridError, read_pairs
 from orbit.link_budget import LinkBudget
+from orbit.motion.element_files import is_skipped, read_element_file
+from orbit.search.eclipse import find_eclipses
+from orbit.search.given_grid import GridError, read_pairs
 from orbit.stations import GroundStation
 from orbit.sunlit_links import downlinks_in_sunlight
 
@@ -209,7 +209,7 @@ def _rate(mbps: float, budget: schema.LinkBudget) -> float | LinkBudget:
 
 
 def eclipses_of(scenario: Scenario, constellation: Constellation) -> np.ndarray:
-    """When satellites are in the umbra within the horizon, as :func:`orbit.eclipse.find_eclipses` tells it."""
+    """When satellites are in the umbra within the horizon, as :func:`orbit.search.eclipse.find_eclipses` tells it."""
     return find_eclipses(constellation, epoch=epoch_of(scenario), horizon_s=scenario.horizon_s)
 
 

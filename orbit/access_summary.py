@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from orbit.frames import DAY_S
+from orbit.motion.frames import DAY_S
 
 
 @dataclass(frozen=True)

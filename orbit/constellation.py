@@ -13,13 +13,13 @@ from typing import Literal
 import numpy as np
 from astropy.time import Time
 
-from orbit.element_files import ElementFile, OnError, numbered, read_element_file
-from orbit.elements import ElementsError, MeanElements, check_range
-from orbit.frames import EQUATORIAL_RADIUS_KM, joined_julian_date, split_julian_date
+from orbit.motion.element_files import ElementFile, OnError, numbered, read_element_file
+from orbit.motion.elements import ElementsError, MeanElements, check_range
+from orbit.motion.frames import EQUATORIAL_RADIUS_KM, joined_julian_date, split_julian_date
+from orbit.motion.osculating import elements_from_state, mean_from_osculating, state_from_gcrs
+from orbit.motion.planes import recognise_planes
+from orbit.motion.propagation import J2, MU_KM3_S2, PROPAGATORS, RADIUS_KM
 from orbit.orbit_warning import OrbitWarning
-from orbit.osculating import elements_from_state, mean_from_osculating, state_from_gcrs
-from orbit.planes import recognise_planes
-from orbit.propagation import J2, MU_KM3_S2, PROPAGATORS, RADIUS_KM
 
 OLD_ELEMENTS_DAYS = 30.0
 
@@ -138,7 +138,7 @@ def from_file(
     content.
 
     Each object is there once, with its elements nearest to ``epoch`` (or the newest); see
-    ``orbit.element_files.read_element_file``, also for ``skip`` and ``on_error``.  Raises ``ElementsError``
+    ``orbit.motion.element_files.read_element_file``, also for ``skip`` and ``on_error``.  Raises ``ElementsError``
     naming file and line (or record and key) of the first fault, ``OSError`` without the file.
     """
     return of_element_file(read_element_file(path, epoch=epoch, skip=skip, on_error=on_error), propagator)

@@ -14,14 +14,15 @@ from astropy.time import Time
 
 from orbit.constellation import Constellation, warn_of_old_elements
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
-from orbit.contact_plan_files import load, save
-from orbit.contact_plan_header import ContactPlanFileError
-from orbit.contacts import Progress, check_horizon, passes_of, suitable_search
-from orbit.earth_orientation import DAY_S, warn_of_old_orientation
-from orbit.ephemeris import Ephemeris, over_groups
-from orbit.frames import LIGHT_KM_S, earth_orientation
-from orbit.given_grid import given_grid
-from orbit.intersatellite import (
+from orbit.files.contact_plan_files import load, save
+from orbit.files.contact_plan_header import ContactPlanFileError
+from orbit.link_budget import LinkBudget
+from orbit.motion.earth_orientation import DAY_S, warn_of_old_orientation
+from orbit.motion.frames import LIGHT_KM_S, earth_orientation
+from orbit.search.contacts import Progress, check_horizon, passes_of, suitable_search
+from orbit.search.ephemeris import Ephemeris, over_groups
+from orbit.search.given_grid import given_grid
+from orbit.search.intersatellite import (
     GRAZING_ALTITUDE_KM,
     all_pairs,
     find_links,
@@ -29,7 +30,6 @@ from orbit.intersatellite import (
     plane_neighbours,
     same_slot_neighbours,
 )
-from orbit.link_budget import LinkBudget
 from orbit.stations import GroundStation
 
 ENGINE_VERSION = 10  # raise it with every change that changes a contact plan: it invalidates the cache
@@ -57,7 +57,7 @@ class SpaceGroundLink:
 
 @dataclass(frozen=True, kw_only=True)
 class _SatelliteLink:
-    """What limits a link between satellites, as in ``orbit.intersatellite.find_links``."""
+    """What limits a link between satellites, as in ``orbit.search.intersatellite.find_links``."""
 
     max_range_km: float | None = None
     grazing_altitude_km: float = GRAZING_ALTITUDE_KM

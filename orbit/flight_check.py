@@ -11,9 +11,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from orbit.constellation import Constellation, of_element_file
-from orbit.element_files import ElementFile, OnError, listed
-from orbit.elements import ElementsWarning, MeanElements
-from orbit.propagation import (
+from orbit.motion.element_files import ElementFile, OnError, listed
+from orbit.motion.elements import ElementsWarning, MeanElements
+from orbit.motion.propagation import (
     MU_KM3_S2,
     RADIUS_KM,
     PropagationError,

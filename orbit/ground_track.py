@@ -12,8 +12,8 @@ from astropy.coordinates import EarthLocation
 from astropy.time import Time
 
 from orbit.constellation import Constellation
-from orbit.ephemeris import ephemeris, ephemeris_step_s
-from orbit.frames import EQUATORIAL_RADIUS_KM
+from orbit.motion.frames import EQUATORIAL_RADIUS_KM
+from orbit.search.ephemeris import ephemeris, ephemeris_step_s
 from orbit.stations import GroundStation
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from orbit.frames import LIGHT_KM_S
+from orbit.motion.frames import LIGHT_KM_S
 
 BOLTZMANN_DBW_HZ_K = -228.599
 

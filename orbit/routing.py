@@ -18,8 +18,8 @@ from astropy.time import Time
 
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan
-from orbit.ephemeris import ephemeris
-from orbit.frames import LIGHT_KM_S
+from orbit.motion.frames import LIGHT_KM_S
+from orbit.search.ephemeris import ephemeris
 from orbit.stations import GroundStation
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from orbit.frames import east_north_up, itrs_from_geodetic
+from orbit.motion.frames import east_north_up, itrs_from_geodetic
 
 
 class StationError(ValueError):

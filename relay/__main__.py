@@ -17,12 +17,12 @@ from pathlib import Path
 
 import uvloop
 
-from relay.identity import NodeIdentity
-from relay.listening import host_port, raise_files_limit
-from relay.logs import log_to_stderr
-from relay.metrics import serve_metrics
-from relay.node import RelayNode
-from relay.settings import RelaySettings, read_relay_file
+from relay.node.relay_node import RelayNode
+from relay.node.settings import RelaySettings, read_relay_file
+from relay.operation.logs import log_to_stderr
+from relay.operation.metrics import serve_metrics
+from relay.wire.identity import NodeIdentity
+from relay.wire.listening import host_port, raise_files_limit
 
 PATIENCE_S = 8.0  # for the command to end: less than a container engine has with us
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from mission.quantities import spoken_bytes
 from mission.schema import Scenario
 from server_app.planning import Framing, mission_of, row_bytes_of, workload_of
-from splitmodel.published import Profile
+from splitmodel.costs.published import Profile
 from splitmodel.training import VIEWS_THAT_CROSS
-from strategies.workload import Mode
+from strategies.problem.workload import Mode
 
 _WORTH_A_WORD = 2.0  # times as many bytes as the images have
 _BYTES_PER_GB = 1e9

@@ -7,10 +7,10 @@ import statistics
 import torch
 
 from mission.schema import Compute, Scenario
-from server_app.backbone import BackboneSteps
+from server_app.backbone.executor import BackboneSteps
 from server_app.planning import satellites_per_step
-from splitmodel.published import Profile
-from strategies.muster import Roster
+from splitmodel.costs.published import Profile
+from strategies.enrolment import Roster
 
 _REPEATS = 5
 _DIGITS = 4  # of a rate: more would be noise
@@ -23,7 +23,7 @@ def measured_rates(scenario: Scenario, costs: Profile, steps: BackboneSteps, ros
 
     What software takes for a message is a third of asking the ground for one image's pooled state: that is a message
     there and one back, and in a step the plan counts three for as much, of the ground before each pass and of the
-    satellite (:class:`strategies.workload.ComputeRates`).
+    satellite (:class:`strategies.problem.workload.ComputeRates`).
 
     Args:
         scenario: The resolved scenario.

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from mission.record import write_text
 from splitmodel.tasks import Score
-from strategies.round_state import RoundState
-from strategies.under_way import Contribution
+from strategies.aggregation.client_updates import Contribution
+from strategies.problem.round_state import RoundState
 
 _STATE, _TENSORS = "state.json", "state.safetensors"
 _EXCHANGED, _STEPS, _SERVER, _LATE = "exchanged.", "steps.", "server.", "late."
@@ -38,7 +38,7 @@ class Checkpoint:
         mission_time_s: Mission time.
         scores: Before training and after each round.
         exchanged: The averaged weights, as they are sent to the satellites.
-        steps: What the ground has trained, see :meth:`server_app.ground.Ground.state`.
+        steps: What the ground has trained, see :meth:`server_app.backbone.service.Ground.state`.
         server: The server optimiser's state.
         under_way: What satellites have come to and not delivered yet.
         left_over: What they had done when the round ended, as it is planned, and what antennas point at.

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from mission.schema import Scenario
 from mission.task_rules import require_task_fits
+from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
 from splitmodel.imagery import ImageSet
-from splitmodel.scaling import Moments, Scaling, SplitScaling
 from splitmodel.tasks import Task, task_for
-from strategies.muster import Roster
+from strategies.enrolment import Roster
 
 
 def task_of(scenario: Scenario, images: ImageSet) -> Task:

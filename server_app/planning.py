@@ -5,24 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from mission.briefing import ENROLMENT_IMAGES, FEATURE_NAME_BYTES
 from mission.orbits import constellation_of, eclipses_of
+from mission.run_config import ENROLMENT_IMAGES, FEATURE_NAME_BYTES
 from mission.schema import SATELLITES_PER_STEP, Scenario, Training
 from orbit.contact_plan import ContactPlan
-from relay.allreduce import PIECE_BYTES, PIECES
-from relay.wire import Kind, encoded_bytes
+from relay.client.allreduce import PIECE_BYTES, PIECES
+from relay.wire.manifest import Kind, encoded_bytes
 from server_app.round_traffic import Framing, RoundTraffic, SentImages, Target, split_bytes
-from splitmodel.crossing import EXACT
-from splitmodel.published import Profile
+from splitmodel.costs.published import Profile
+from splitmodel.crossing.tensors import EXACT
 from splitmodel.training import VIEWS_THAT_CROSS
-from strategies.checker import require_feasible
+from strategies.aggregation.quorum import Quorum
+from strategies.checker.check import require_feasible
 from strategies.intra_orbit import PlaneOrder, plane_orders
-from strategies.plan import Plan
-from strategies.planner import plan_round
-from strategies.quorum import Quorum
-from strategies.round_state import RoundState
-from strategies.sunlight import Sunlight
-from strategies.workload import ComputeRates, Mode, Resources, Switches, Workload
+from strategies.planner.round_planner import plan_round
+from strategies.problem.plan import Plan
+from strategies.problem.round_state import RoundState
+from strategies.problem.sunlight import Sunlight
+from strategies.problem.workload import ComputeRates, Mode, Resources, Switches, Workload
 
 _FLOPS_PER_TFLOPS = 1e12
 _BYTES_PER_GB = 1e9
@@ -31,7 +31,7 @@ _VALUE_BYTES, _SUM_BYTES = 4, 8  # of a weight, and of a weight in a sum that sa
 
 
 class RoundPlanner:
-    """Plans the enrolment and the rounds of a mission; :mod:`strategies.checker` checks each plan.
+    """Plans the enrolment and the rounds of a mission; :mod:`strategies.checker.check` checks each plan.
 
     :attr:`left_over` is what a round leaves to the next: antennas that stay pointed, and where a quorum ends the
     rounds, what the late had done when the last one ended.
@@ -45,7 +45,7 @@ class RoundPlanner:
         seal_bytes: What signature and certificate add to a message.
 
     Raises:
-        strategies.workload.WorkloadError: The scenario waits for more planes than there are.
+        strategies.problem.workload.WorkloadError: The scenario waits for more planes than there are.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RoundPlanner:
         """The plan of what comes before round 1, see :func:`enrolment_of`.
 
         Raises:
-            strategies.network.PlanningError: A satellite cannot be enrolled before the horizon.
+            strategies.problem.network.PlanningError: A satellite cannot be enrolled before the horizon.
         """
         workload = enrolment_of(self._scenario, self._costs, self._samples, self._framing)
         plan = self._planned(workload, start_s)
@@ -90,7 +90,7 @@ class RoundPlanner:
         """The plan of round ``number``, starting at a mission time, to the end of the last satellite.
 
         Raises:
-            strategies.network.PlanningError: A satellite's samples cannot get through before the horizon.
+            strategies.problem.network.PlanningError: A satellite's samples cannot get through before the horizon.
         """
         workload = self.workload(number)
         plan = self._planned(workload, start_s)
@@ -172,7 +172,7 @@ def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[i
     """How many planes end a round of the scenario.
 
     Raises:
-        strategies.workload.WorkloadError: More planes than there are.
+        strategies.problem.workload.WorkloadError: More planes than there are.
     """
     planes = (contact_plan.nodes[index].plane for index in contact_plan.satellites)
     return Quorum(tuple(planes), tuple(samples), scenario.strategy.planes_per_round)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from server_app.backbone import BackboneSteps
+from server_app.backbone.executor import BackboneSteps
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import SplitModel
 from splitmodel.tasks import Task, TaskKind

@@ -1,6 +1,6 @@
-"""What crosses the split in a round, counted as :mod:`client_app` and :mod:`server_app.ground` send it.
+"""What crosses the split in a round, counted as :mod:`client_app` and :mod:`server_app.backbone.service` send it.
 
-Every message is one parcel of :mod:`relay.wire`: its manifest and the headers of its chunks cross with it.
+Every message is one parcel of :mod:`relay.wire.manifest`: its manifest and the headers of its chunks cross with it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mission.briefing import FEATURE_NAME_BYTES, GROUND, STEPS_AHEAD
+from mission.run_config import FEATURE_NAME_BYTES, GROUND, STEPS_AHEAD
 from mission.schema import Scenario
-from relay.frames import parcel_bytes
-from relay.wire import (
+from relay.wire.frames import parcel_bytes
+from relay.wire.manifest import (
     DIGEST_BYTES,
     DTYPE_BYTES,
     SLOW_CHUNK_BYTES,
@@ -24,7 +24,7 @@ from relay.wire import (
     encoded_bytes,
     transfer_id_of,
 )
-from server_app.feature_cache import shares
+from server_app.backbone.feature_cache import shares
 from splitmodel.training import VIEWS, VIEWS_THAT_CROSS, Batch, round_batches, round_seed
 
 # Two-byte numbers, which most rounds and steps take, and a run's name as Flower gives it, of any 64 bits: what a plan
@@ -33,7 +33,7 @@ _ROUND, _STEP = 1, 200
 _RUN = f"run-{2**64 - 1}"
 _UPLINK = (Kind.HIDDEN, Kind.HEAD, Kind.GRAD_FEATURES)
 _NEVER = np.iinfo(np.int64).max
-_EARLIER = -1 - STEPS_AHEAD  # kept since before the first step, see client_app.kept_features
+_EARLIER = -1 - STEPS_AHEAD  # kept since before the first step, see client_app.cached_features
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Framing:
 
     Attributes:
         satellite: A name as long as those of the satellites.
-        seal_bytes: What signature and certificate add, see :attr:`relay.identity.NodeIdentity.seal_bytes`.
+        seal_bytes: What signature and certificate add, see :attr:`relay.wire.identity.NodeIdentity.seal_bytes`.
         chunk_bytes: Largest payload of a chunk: that of slow links.
     """
 
@@ -215,7 +215,7 @@ class SentImages:
         )
 
     def _kept(self, satellite: int, part: NDArray[np.int64], fresh: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Fresh features that are kept; of a message with too many, none (as :mod:`server_app.feature_cache`)."""
+        """Fresh features that are kept; of a message with too many, none (as :mod:`server_app.backbone.feature_cache`)."""
         kept = fresh
         if fresh.sum() > self._room[satellite]:
             wanted, room = np.bincount(part, fresh), self._room[satellite]

@@ -11,7 +11,7 @@ from orbit.constellation import Constellation
 from orbit.contact_plan import LinkKind
 from splitmodel.tasks import Score
 from strategies.federated import RoundOutcome
-from strategies.plan import SPLIT_COLUMNS, Plan
+from strategies.problem.plan import SPLIT_COLUMNS, Plan
 
 
 def describe_window(plan: Plan) -> str:

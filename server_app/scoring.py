@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from server_app.backbone import BackboneSteps
+from server_app.backbone.executor import BackboneSteps
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import SplitModel
 from splitmodel.tasks import Score, Task

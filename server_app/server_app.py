@@ -19,41 +19,41 @@ from flwr.app import ArrayRecord, Context
 from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
-from mission.briefing import GROUND, Briefing
 from mission.clock import VirtualClock
 from mission.first_cause import cause_of
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord, make_run_directory
+from mission.run_config import GROUND, Briefing
 from mission.scenario import ScenarioError, given_path, load_scenario, scalar_keys
 from mission.schema import Scenario
-from orbit.contact_plan_files import save
-from relay import control
-from relay.direct import GroundEndpoint
-from relay.settings import LocalRelay, local_relay
+from orbit.files.contact_plan_files import save
+from relay.client import control
+from relay.client.direct import GroundEndpoint
+from relay.node.settings import LocalRelay, local_relay
 from server_app.advice import advice
-from server_app.awaited import WatchedGrid
+from server_app.assembly import ground_segment
+from server_app.awaited_grid import WatchedGrid
+from server_app.backbone.feature_cache import FeatureCache, shares
 from server_app.calibration import measured_rates
 from server_app.checkpoint import Checkpoint, newest
-from server_app.feature_cache import FeatureCache, shares
-from server_app.flight import Flight
+from server_app.emulated_clock import Flight
 from server_app.labelled import constants_of, in_units, task_facts, task_of
 from server_app.planning import RoundPlanner, framing_of, kept_row_bytes, kept_rows, resources_of
-from server_app.results import Results
 from server_app.rounds import enrolment_facts
-from server_app.segment import ground_segment
-from splitmodel.adapters import LoraSettings, load_trainable_state, make_trainable, trainable_state
+from server_app.run_recorder import Results
+from splitmodel.costs.profile import profile
 from splitmodel.dense_heads import standardised
 from splitmodel.families import ModelInput
 from splitmodel.imagery import ImageSet, Reading, open_imagery
 from splitmodel.imagery.fitting import fitted
 from splitmodel.imagery.statistics import BandStatistics, merge
+from splitmodel.lora.adapters import LoraSettings, load_trainable_state, make_trainable, trainable_state
 from splitmodel.parts import load_split
-from splitmodel.profile import profile
 from splitmodel.shipped import locate
+from strategies.aggregation.client_updates import Averaging
+from strategies.aggregation.server_optimizer import ServerOptimizer
+from strategies.enrolment import band_statistics, muster
 from strategies.federated import RoundOutcome, SplitFederatedStrategy
-from strategies.muster import band_statistics, muster
-from strategies.server_optimizer import ServerOptimizer
-from strategies.under_way import Averaging
 
 app = ServerApp()
 

@@ -6,19 +6,10 @@ from typing import Annotated
 
 import typer
 
-from skysplit import (
-    __version__,
-    cut_commands,
-    doctor,
-    orbit_commands,
-    plan_commands,
-    preset_commands,
-    relay_commands,
-    run_commands,
-    scenario_commands,
-)
-from skysplit.arguments import OneErrorGroup
-from skysplit.plain_warnings import print_warnings_plainly
+from skysplit import __version__
+from skysplit.commands import cuts, doctor, orbits, plans, presets, relays, runs, scenarios
+from skysplit.commands.arguments import OneErrorGroup
+from skysplit.commands.plain_warnings import print_warnings_plainly
 
 app = typer.Typer(
     cls=OneErrorGroup,
@@ -51,21 +42,21 @@ def _commands(
 _STORY = {
     "First": (
         doctor.doctor,
-        scenario_commands.scenarios,
-        plan_commands.models,
-        preset_commands.presets,
-        scenario_commands.init,
+        scenarios.scenarios,
+        plans.models,
+        presets.presets,
+        scenarios.init,
     ),
-    "Look at the orbits": (orbit_commands.constellation, orbit_commands.contacts),
-    "Plan": (plan_commands.plan, plan_commands.compare, cut_commands.cuts),
+    "Look at the orbits": (orbits.constellation, orbits.contacts),
+    "Plan": (plans.plan, plans.compare, cuts.cuts),
     "Fine-tune": (
-        run_commands.run,
-        run_commands.emulate,
-        relay_commands.status,
-        run_commands.report,
-        run_commands.tensorboard,
+        runs.run,
+        runs.emulate,
+        relays.status,
+        runs.report,
+        runs.tensorboard,
     ),
-    "Deploy on several machines": (relay_commands.certs, relay_commands.deploy),
+    "Deploy on several machines": (relays.certs, relays.deploy),
 }
 for chapter, commands in _STORY.items():
     for command in commands:
@@ -73,5 +64,5 @@ for chapter, commands in _STORY.items():
 
 # What follows the file is a command with options of its own.
 app.command(rich_help_panel="Deploy on several machines", context_settings={"ignore_unknown_options": True})(
-    relay_commands.relay
+    relays.relay
 )

@@ -11,10 +11,10 @@ from astropy.time import Time, TimeDelta
 
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan, LinkKind
-from orbit.eclipse import find_eclipses
 from orbit.ground_track import positions_itrs_km
+from orbit.search.eclipse import find_eclipses
 from orbit.stations import GroundStation
-from server_app.ground_map import plane_colour
+from report.ground_map import plane_colour
 
 CZML_STEP_S = 120.0
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from server_app.report import report_view
-from server_app.report_page import View, page
+from report.page import View, page
+from report.run_report import report_view
 
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.5

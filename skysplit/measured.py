@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow.compute as pc
 from rich.table import Table
 
-from server_app.link_use import link_uses, read_passages
-from server_app.run_totals import by_round, read_rounds
+from report.link_use import link_uses, read_passages
+from report.totals import by_round, read_rounds
 from skysplit.terminal import Terminal
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from mission.presets import Source, Sourced, read_presets, scenario_figures, source_line
 from mission.scenario import ScenarioError, parse_scenario
 from mission.schema import Scenario
-from orbit.element_files import OnError, read_element_file
-from orbit.elements import ElementsWarning
-from orbit.frames import joined_julian_date
-from skysplit.scenario_keys import scenario_keys, table_descriptions, toml_value
+from orbit.motion.element_files import OnError, read_element_file
+from orbit.motion.elements import ElementsWarning
+from orbit.motion.frames import joined_julian_date
+from skysplit.reference.scenario_keys import scenario_keys, table_descriptions, toml_value
 
 _HEAD = """# {title}
 # Keys that are commented out have their defaults. Next: `skysplit plan {file}`, `skysplit run {file}`.
@@ -167,7 +167,7 @@ def element_values(path: Path, limit: int, skip: Sequence[str], on_error: OnErro
     """The satellites of a TLE or OMM file; the mission starts at the newest epoch in it, to the hour.
 
     Raises:
-        orbit.elements.ElementsError: The file is not readable; the message names the line.
+        orbit.motion.elements.ElementsError: The file is not readable; the message names the line.
         OSError: There is no such file.
     """
     with warnings.catch_warnings():

@@ -24,9 +24,9 @@ from mission.schema import Scenario
 from mission.spoken_scores import score_in, score_name, spoken_score
 from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan, LinkKind
-from orbit.contact_plan_files import to_rows
-from strategies.mission_totals import MissionTotals
-from strategies.plan import Kind, Plan
+from orbit.files.contact_plan_files import to_rows
+from strategies.analysis.mission_totals import MissionTotals
+from strategies.problem.plan import Kind, Plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +112,7 @@ class Mission(Shown):
         """One round that starts at a mission time, planned and checked.
 
         Raises:
-            strategies.network.PlanningError: It does not end within the horizon.
+            strategies.problem.network.PlanningError: It does not end within the horizon.
         """
         from server_app.planning import RoundPlanner
         from skysplit.planning_inputs import costs_of, samples_of
@@ -142,9 +142,9 @@ class Mission(Shown):
             FileExistsError: The directory holds a run already.
             RuntimeError: The run failed; the message says why.
         """
-        from skysplit.progress import RunProgress
-        from skysplit.run_ownership import owned
-        from skysplit.simulate import require_ray, simulate
+        from skysplit.commands.progress import RunProgress
+        from skysplit.launch.run_ownership import owned
+        from skysplit.launch.simulate import require_ray, simulate
 
         require_ray()
         directory = make_run_directory(str(out), self.title)
@@ -165,7 +165,7 @@ class Mission(Shown):
 
     def plot(self) -> go.Figure:
         """Ground tracks, stations and what they see, on a map."""
-        from server_app.ground_map import map_figure
+        from report.ground_map import map_figure
 
         return map_figure(self._constellation, stations_of(self.scenario), epoch_of(self.scenario))
 
@@ -224,13 +224,13 @@ class Contacts(Shown):
 
     def plot_access(self) -> go.Figure:
         """Gigabytes a day from each satellite to each station."""
-        from server_app.access_page import access_figure
+        from report.access_page import access_figure
 
         return access_figure(self.contact_plan)
 
     def plot(self) -> go.Figure:
         """When each satellite is in sight of a station."""
-        from server_app.gantt import gantt_figure
+        from report.gantt import gantt_figure
 
         return gantt_figure(
             _satellites(self.contact_plan), to_rows(self.contact_plan), [], self.contact_plan.horizon_s
@@ -273,7 +273,7 @@ class RoundPlan(Shown):
 
     def plot(self) -> go.Figure:
         """Contacts and activities of each satellite."""
-        from server_app.gantt import gantt_figure
+        from report.gantt import gantt_figure
 
         return gantt_figure(
             _satellites(self.contact_plan), to_rows(self.contact_plan), list(self.plan.to_rows()), self.plan.end_s,
@@ -288,7 +288,7 @@ class Comparison(Shown):
     Attributes:
         name: Of the scenario.
         model: Whose sizes were planned with.
-        found: As ``strategies.compare.compare`` tells it.
+        found: As ``strategies.analysis.compare.compare`` tells it.
     """
 
     name: str
@@ -326,7 +326,7 @@ class Comparison(Shown):
 
     def plot(self) -> go.Figure:
         """The median round of every case, up to the 95th percentile, with its lower bound."""
-        from server_app.comparison_page import rounds_figure
+        from report.comparison_page import rounds_figure
 
         return rounds_figure({self.model: self.found})
 
@@ -365,20 +365,20 @@ class Run(Shown):
 
     def report(self) -> Path:
         """Write ``report.html`` again and return its path."""
-        from server_app.report import write_report
+        from report.run_report import write_report
 
         return write_report(self.directory)
 
     def to_pandas(self) -> pd.DataFrame:
         """A row per round and satellite, as ``rounds.parquet`` has it."""
-        from server_app.run_totals import read_rounds
+        from report.totals import read_rounds
 
         return read_rounds(self.directory).to_pandas()
 
     def plot(self) -> go.Figure:
         """Accuracy and loss over mission time."""
-        from server_app.report_figures import learning_figure
-        from server_app.run_totals import by_round, read_rounds
+        from report.figures import learning_figure
+        from report.totals import by_round, read_rounds
 
         return learning_figure(by_round(read_rounds(self.directory)), np.empty((0, 2)))
 

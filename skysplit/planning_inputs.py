@@ -18,9 +18,9 @@ from mission.schema import Model, Scenario
 from orbit.contact_plan import ContactPlan
 from skysplit.imagery_check import imagery_of
 from skysplit.trained_model import model_of, task_of
-from splitmodel.published import Profile, published
-from strategies.mission_totals import Case
-from strategies.workload import Mode, Workload
+from splitmodel.costs.published import Profile, published
+from strategies.analysis.mission_totals import Case
+from strategies.problem.workload import Mode, Workload
 
 if TYPE_CHECKING:
     pass
@@ -35,8 +35,8 @@ def costs_of(scenario: Scenario) -> Profile:
         costs = published(scenario.planning.profile).cut(scenario.split.onboard_blocks)
         _require_token_views(scenario, costs)
         return _with_head(costs, scenario)
+    from splitmodel.costs.profile import profile
     from splitmodel.imagery.fitting import fitted
-    from splitmodel.profile import profile
 
     images = None if scenario.planning.samples else imagery_of(scenario).train
     task = task_of(scenario, images)
@@ -109,9 +109,9 @@ def compared(
     processes: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
-    """The strategies beside their baselines, from so many start times; as ``strategies.compare.compare`` tells it."""
+    """The strategies beside their baselines, from so many start times; as ``strategies.analysis.compare.compare`` tells it."""
     from server_app.planning import rates_of, resources_of
-    from strategies.compare import compare, even_starts
+    from strategies.analysis.compare import compare, even_starts
 
     return compare(
         contacts,
@@ -130,7 +130,7 @@ def cases_of(
 ) -> tuple[Case, ...]:
     """The cases of the scenario's mission, with the model's sizes and FLOPs and the images of each satellite."""
     from server_app.planning import enrolment_of, framing_of, mission_of, workload_of
-    from strategies.cases import Training, standard_cases
+    from strategies.analysis.cases import Training, standard_cases
 
     framing = framing_of(contacts)
     known: dict[Training, tuple[Workload, ...]] = {}

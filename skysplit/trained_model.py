@@ -13,8 +13,8 @@ from mission.schema import Model, Scenario
 from splitmodel.shipped import SHIPPED, locate
 
 if TYPE_CHECKING:
-    from splitmodel.adapters import LoraSettings
     from splitmodel.imagery import ImageSet
+    from splitmodel.lora.adapters import LoraSettings
     from splitmodel.parts import SplitModel
     from splitmodel.tasks import Task
 
@@ -48,8 +48,8 @@ def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, 
     Raises:
         ValueError: It cannot be trained as the scenario says; the message says what was found and what is allowed.
     """
-    from splitmodel.adapters import LoraSettings, adapted_layers
     from splitmodel.families import ModelInput
+    from splitmodel.lora.adapters import LoraSettings, adapted_layers
     from splitmodel.parts import load_split
     from splitmodel.token_views import require_token_views
 

@@ -7,7 +7,7 @@ what crosses the split, `export` writes the result. `profile` and `published` co
 opens data; `scenes`, `scene_fields` and `pretrain` make the synthetic images and weights that SkySplit ships, and
 `shipped` finds them.
 
-This package file imports no torch, so that `splitmodel.published` can be read where torch is not wanted.
+This package file imports no torch, so that `splitmodel.costs.published` can be read where torch is not wanted.
 """
 
 from splitmodel.shipped import weights_dir

@@ -1,6 +1,6 @@
 """Synthetic multispectral scenes with clouds and their shadows: six bands of 16 bit, three sensors, a class a pixel.
 
-Procedural, as :mod:`splitmodel.scenes`: land covers in parcels with spectra that are roughly those of the real covers;
+Procedural, as :mod:`splitmodel.synthetic.scenes`: land covers in parcels with spectra that are roughly those of the real covers;
 snow and sand are as bright as clouds in some bands, so that visible light alone does not tell them apart. A scene is
 decided by (index, seed) alone.
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from splitmodel.scene_fields import Draws, Field, inside, parcels
+from splitmodel.synthetic.scene_fields import Draws, Field, inside, parcels
 
 BANDS = ("Blue", "Green", "Red", "NIR", "SWIR1", "SWIR2")
 SENSORS = ("A", "B", "C")  # scene i is of sensor i modulo 3
@@ -21,7 +21,7 @@ CLOUD_CLASSES = ("clear", "cloud", "shadow")
 COVERS = ("vegetation", "dry grass", "soil", "water", "rock", "sand", "snow")
 SIZE = 32
 
-_SERIES = 1 << 20  # apart from the classes of `splitmodel.scenes`
+_SERIES = 1 << 20  # apart from the classes of `splitmodel.synthetic.scenes`
 _PARCELS = 7
 # Reflectance × 10,000 of each cover and band, roughly.
 _SPECTRA = np.array(

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from splitmodel.crossing.scaling import Scaling
 from splitmodel.families.protocol import ModelLoadError, TokenLayout
 from splitmodel.heads import StandardisedHead
-from splitmodel.scaling import Scaling
 
 Decoder = Literal["linear", "convolution"]
 CONVOLUTION_WIDTH = 64  # channels of the convolutional decoder

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from splitmodel.adapters import save_adapter
+from splitmodel.crossing.scaling import Scaling
 from splitmodel.dense_heads import outputs_of
 from splitmodel.exported_head import head_code, head_weights
 from splitmodel.families import Usage
+from splitmodel.lora.adapters import save_adapter
 from splitmodel.parts import Backbone, Pooling
 from splitmodel.preprocess import Preprocess
-from splitmodel.scaling import Scaling
 
 if TYPE_CHECKING:
     from peft import PeftModel

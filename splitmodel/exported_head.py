@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from splitmodel.crossing.scaling import Scaling
 from splitmodel.dense_heads import ConvolutionHead, PatchHead
 from splitmodel.heads import StandardisedHead
 from splitmodel.parts import Backbone, PatchStates
-from splitmodel.scaling import Scaling
 
 
 def head_weights(

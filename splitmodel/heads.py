@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitmodel.scaling import Scaling
+from splitmodel.crossing.scaling import Scaling
 
 
 class StandardisedHead(nn.Linear):

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from splitmodel.cloud_scenes import BANDS, COVERS, SIZE, render_clouds
 from splitmodel.dense_heads import PatchGrid, PatchHead
 from splitmodel.preprocess import Preprocess
-from splitmodel.pretrain import Pretrained, Recipe, save, warmup_then_cosine
-from splitmodel.scenes import split_seed
+from splitmodel.synthetic.pretrain import Pretrained, Recipe, save, warmup_then_cosine
+from splitmodel.synthetic.scenes import split_seed
 
 PATCH_SIZE, HIDDEN_SIZE, LAYERS, HEADS = 4, 64, 4, 4
 RECIPE = Recipe(steps=200, batch_size=32, peak_learning_rate=3e-3, warmup_steps=20)

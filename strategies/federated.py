@@ -22,15 +22,15 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
-from mission.briefing import Briefing
 from mission.clock import VirtualClock
+from mission.run_config import Briefing
+from strategies.aggregation.client_updates import Averaging, Contribution
+from strategies.aggregation.quorum import Quorum, cut
+from strategies.aggregation.server_optimizer import ServerOptimizer
+from strategies.enrolment import FederationError, Roster
 from strategies.intra_orbit import PlaneOrder
-from strategies.muster import FederationError, Roster
-from strategies.plan import Plan
-from strategies.quorum import Quorum, cut
-from strategies.schedule import Schedule
-from strategies.server_optimizer import ServerOptimizer
-from strategies.under_way import Averaging, Contribution
+from strategies.planner.step_order import Schedule
+from strategies.problem.plan import Plan
 
 _POLL_S = 0.05
 _DIED = (ErrorCode.NODE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED)

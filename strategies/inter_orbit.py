@@ -9,8 +9,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.plan import Kind, activities
-from strategies.workload import InterOrbit, Resources
+from strategies.problem.plan import Kind, activities
+from strategies.problem.workload import InterOrbit, Resources
 
 _EPOCH_S = 60.0  # how often links are matched anew
 _LONGEST_S = 1800.0  # a longer residual lifetime is not worth more

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.plan import Kind, Plan, activities
-from strategies.workload import IntraOrbit
+from strategies.problem.plan import Kind, Plan, activities
+from strategies.problem.workload import IntraOrbit
 
 _MOST_PIECES = 10_000  # of a payload
 
@@ -52,7 +52,7 @@ def plane_links(members: Sequence[int], links: np.ndarray) -> PlaneLinks | None:
 class PlaneOrder:
     """In which order the weights of one plane's satellites are summed.
 
-    ``members`` are names.  ``ring`` tells whether the sum goes round (see :func:`strategies.aggregation.plane_sum`);
+    ``members`` are names.  ``ring`` tells whether the sum goes round (see :func:`strategies.aggregation.averages.plane_sum`);
     ``linked`` whether the satellites can see each other, and so form it among themselves.
     """
 

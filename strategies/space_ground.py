@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from strategies.network import NoRouteError
-from strategies.workload import Resources, SpaceGround
+from strategies.problem.network import NoRouteError
+from strategies.problem.workload import Resources, SpaceGround
 
 SESSION = np.dtype(
     [

@@ -30,7 +30,7 @@ from uuid import uuid4
 
 import psutil
 
-from skysplit.containers import ContainerError, compose_tool
+from skysplit.launch.containers import ContainerError, compose_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/quick-start.md", "docs/tutorial-*.md")

@@ -19,17 +19,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from splitmodel.adapters import (
-    LoraSettings,
-    add_lora,
-    lora_targets,
-    save_adapter,
-    trainable_state,
-)
+from splitmodel.costs.profile import profile
 from splitmodel.families.protocol import ModelInput
-from splitmodel.mixed_adapters import mixed_forward, without_adapter
+from splitmodel.lora.adapters import LoraSettings, add_lora, lora_targets, save_adapter, trainable_state
+from splitmodel.lora.mixed_adapters import mixed_forward, without_adapter
 from splitmodel.parts import SplitModel, load_backbone, load_embedding, load_split
-from splitmodel.profile import profile
 from splitmodel.token_views import TokenViews
 from splitmodel.training import VIEWS, view
 

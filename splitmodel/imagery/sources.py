@@ -17,7 +17,7 @@ from splitmodel.imagery.rasters import RGB, Raster
 from splitmodel.imagery.reading import Reading
 from splitmodel.imagery.subsets import divide
 from splitmodel.imagery.targets import TargetKind, classes, masks
-from splitmodel.scenes import HELD_BACK_CLASSES, render, split_seed
+from splitmodel.synthetic.scenes import HELD_BACK_CLASSES, render, split_seed
 
 EUROSAT_HUB_NAME = "blanchon/EuroSAT_RGB"
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 960, 400

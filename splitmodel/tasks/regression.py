@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import MeanSquaredError, R2Score
 
+from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.dense_heads import PatchGrid
 from splitmodel.imagery import ImageSet
 from splitmodel.preprocess import Preprocess
-from splitmodel.scaling import Moments, Scaling
 from splitmodel.tasks.masks import prepared_rasters
 from splitmodel.tasks.scores import Score, Scorer, Tally
 from splitmodel.tasks.task import Task, TaskKind

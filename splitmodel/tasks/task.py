@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.dense_heads import Decoder, PatchGrid
 from splitmodel.imagery import ImageSet
 from splitmodel.preprocess import Preprocess
-from splitmodel.scaling import Moments, Scaling
 from splitmodel.tasks.scores import Score, Scorer
 from splitmodel.training import turned, view
 
@@ -98,7 +98,7 @@ class Task(ABC):
         """Return the shape of one image's target."""
 
     def target_costs(self, grid: PatchGrid) -> dict[str, Any]:
-        """Return what a :class:`splitmodel.published.Profile` says of one image's target."""
+        """Return what a :class:`splitmodel.costs.published.Profile` says of one image's target."""
         return {"target_shape": self.target_shape(grid), "target_dtype": self.target_dtype.name}
 
     @abstractmethod

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from client_app.crossings import Crossings, MicroBatch
-from mission.briefing import Briefing
+from mission.run_config import Briefing
 from mission.scenario import load_scenario
-from relay.client import LinkError
-from relay.wire import Buffer, Kind, Manifest, Parcel
-from splitmodel import codecs
+from relay.client.message_link import LinkError
+from relay.wire.manifest import Buffer, Kind, Manifest, Parcel
+from splitmodel.crossing import codecs
 
 
 class Sky:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from client_app.journal import Journal
+from client_app.local_checkpoint import Journal
 
 
 def state(step: int, cached: float) -> RecordDict:

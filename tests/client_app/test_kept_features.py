@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from client_app.kept_features import KeptFeatures
-from mission.briefing import STEPS_AHEAD
+from client_app.cached_features import KeptFeatures
+from mission.run_config import STEPS_AHEAD
 from splitmodel.training import Batch
 
 NAMES = np.arange(1, 33, dtype=np.uint8).reshape(2, 16)

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 from mission.record import read_run
 from mission.scenario import load_scenario
-from skysplit.compose import Host, addresses_of, compose_file, named_by, service_name
-from skysplit.containers import ContainerError, compose_tool
-from skysplit.node_folders import write_node_folders
+from skysplit.deployment.compose import Host, addresses_of, compose_file, named_by, service_name
+from skysplit.deployment.node_folders import write_node_folders
+from skysplit.launch.containers import ContainerError, compose_tool
 
 SATELLITES = ("FLOCK 4P-1", "sat/2", "sat-3")
 

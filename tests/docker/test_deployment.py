@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mission.scenario import load_scenario
-from relay.identity import NodeIdentity
-from relay.settings import read_relay_file
-from skysplit.certs import write_credentials
-from skysplit.deploy import write_deployment
+from relay.node.settings import read_relay_file
+from relay.wire.identity import NodeIdentity
+from skysplit.deployment.certs import write_credentials
+from skysplit.deployment.deploy import write_deployment
 
 DNS_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 SCENARIO = load_scenario("demo", {"constellation.satellites": 4})

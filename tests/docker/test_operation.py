@@ -19,12 +19,12 @@ import yaml
 from typer.testing import CliRunner
 
 from mission.scenario import load_scenario
-from skysplit import registration
 from skysplit.cli import app
-from skysplit.deploy import write_deployment
-from skysplit.flower_run import FlowerRunError
-from skysplit.reachability import dial_all
-from skysplit.systemd import quoted
+from skysplit.deployment.deploy import write_deployment
+from skysplit.deployment.reachability import dial_all
+from skysplit.deployment.systemd import quoted
+from skysplit.launch import registration
+from skysplit.launch.flower_run import FlowerRunError
 
 SCENARIO = load_scenario("demo", {"constellation.satellites": 4})
 AT = {
@@ -127,7 +127,7 @@ def test_each_host_has_its_nodes_with_the_ports_that_others_dial(deployment: Pat
 
 def test_satellites_of_compose_and_kubernetes_wait_for_the_registration(deployment: Path) -> None:
     overlay = yaml.safe_load((deployment / "compose.register.yaml").read_text())["services"]
-    assert "-m skysplit.registration" in " ".join(overlay["registration"]["command"])
+    assert "-m skysplit.launch.registration" in " ".join(overlay["registration"]["command"])
     for index in range(4):
         waits = overlay[f"satellite-{index}"]["depends_on"]["registration"]["condition"]
         assert waits == "service_completed_successfully"

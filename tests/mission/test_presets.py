@@ -16,8 +16,8 @@ from mission.presets import (
     sourced_parts,
 )
 from mission.scenario import ScenarioError, load_scenario, parse_scenario
-from skysplit.scenario_keys import toml_value
-from splitmodel.published import published
+from skysplit.reference.scenario_keys import toml_value
+from splitmodel.costs.published import published
 
 PRESETS = read_presets()
 SATELLITES, GROUNDS = sorted(PRESETS.satellites), sorted(PRESETS.grounds)

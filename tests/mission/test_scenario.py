@@ -18,7 +18,7 @@ from mission.scenario import (
     scenario_to_json,
     shipped_scenarios,
 )
-from skysplit.scenario_keys import toml_value
+from skysplit.reference.scenario_keys import toml_value
 
 ROOT = Path(__file__).resolve().parents[2]
 MINIMAL = """

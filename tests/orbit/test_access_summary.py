@@ -20,7 +20,7 @@ from orbit.access_summary import access_of_pairs, access_of_satellites, access_o
 from orbit.constellation import walker
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_builder import Links, SpaceGroundLink, build_contact_plan
-from orbit.omm_export import omm_records
+from orbit.files.omm_export import omm_records
 from orbit.stations import GroundStation
 from skysplit.cli import app
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from astropy.time import Time
 
-from orbit.boinor_orbits import from_boinor, to_boinor
 from orbit.constellation import walker
-from orbit.contacts import find_passes
-from orbit.elements import ElementsError
-from orbit.osculating import osculating_state
+from orbit.files.boinor_orbits import from_boinor, to_boinor
+from orbit.motion.elements import ElementsError
+from orbit.motion.osculating import osculating_state
+from orbit.search.contacts import find_passes
 from orbit.stations import GroundStation
 
 pytest.importorskip("boinor", reason="the extra [boinor] is not installed")

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orbit.constellation import ConstellationError, from_elements, from_file, walker
-from orbit.elements import ElementsError, MeanElements
-from orbit.osculating import (
+from orbit.motion.elements import ElementsError, MeanElements
+from orbit.motion.osculating import (
     elements_from_state,
     kepler_state,
     mean_from_osculating,

@@ -13,11 +13,11 @@ from astropy.time import Time, TimeDelta
 from orbit.constellation import OldElementsWarning, from_elements, walker
 from orbit.contact_plan import LinkKind
 from orbit.contact_plan_builder import Links, SpaceGroundLink, build_contact_plan
-from orbit.contacts import find_passes
-from orbit.eclipse import find_eclipses
 from orbit.ground_track import coastlines, positions_itrs_km, seen_circle, subpoints
+from orbit.search.contacts import find_passes
+from orbit.search.eclipse import find_eclipses
 from orbit.stations import GroundStation
-from server_app.ground_map import map_figure, map_page
+from report.ground_map import map_figure, map_page
 from skysplit.constellation_views import constellation_czml, constellation_json
 
 EPOCH = Time("2026-03-01T06:00:00")

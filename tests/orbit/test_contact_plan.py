@@ -25,10 +25,10 @@ from orbit.contact_plan_builder import (
     SpaceGroundLink,
     build_contact_plan,
 )
-from orbit.contact_plan_files import ContactPlanFileError, load, save, to_json
-from orbit.contacts import find_passes
-from orbit.dtn_files import from_hdtn, from_ion, to_hdtn, to_ion
+from orbit.files.contact_plan_files import ContactPlanFileError, load, save, to_json
+from orbit.files.dtn_files import from_hdtn, from_ion, to_hdtn, to_ion
 from orbit.link_budget import LinkBudget
+from orbit.search.contacts import find_passes
 from orbit.stations import GroundStation
 
 EPOCH = Time("2026-03-01T06:00:00.123456789")

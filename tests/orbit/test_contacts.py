@@ -11,11 +11,11 @@ from astropy.time import Time, TimeDelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orbit import pass_search
 from orbit.constellation import walker
-from orbit.contacts import find_passes, look, suitable_search
-from orbit.ephemeris import Ephemeris, over_groups
-from orbit.intervals import Intervals, intersection, not_negative
+from orbit.search import pass_search
+from orbit.search.contacts import find_passes, look, suitable_search
+from orbit.search.ephemeris import Ephemeris, over_groups
+from orbit.search.intervals import Intervals, intersection, not_negative
 from orbit.stations import GroundStation
 
 EPOCH = Time("2026-03-01T06:00:00")
@@ -104,8 +104,11 @@ def test_a_small_search_does_not_wait_for_the_compiler_and_a_large_one_is_compil
     pytest.importorskip("numba", reason="the extra [fast] is not installed")
     small, large = (walker(f"53: {n}", epoch=EPOCH, altitude_km=550) for n in ("12/2/1", "1584/72/39"))
     assert suitable_search(small, [STATION] * 4, 2 * DAY_S) is pass_search
-    assert suitable_search(large, [STATION] * 30, DAY_S).__name__ == "orbit.pass_kernels"
-    assert suitable_search(small, [STATION] * 4, 2 * DAY_S, compiled=True).__name__ == "orbit.pass_kernels"
+    assert suitable_search(large, [STATION] * 30, DAY_S).__name__ == "orbit.search.pass_kernels"
+    assert (
+        suitable_search(small, [STATION] * 4, 2 * DAY_S, compiled=True).__name__
+        == "orbit.search.pass_kernels"
+    )
     assert suitable_search(large, [STATION] * 30, DAY_S, compiled=False) is pass_search
 
 
@@ -179,7 +182,7 @@ def test_a_week_of_many_satellites_is_the_same_in_groups_and_in_one(monkeypatch)
     shell = walker("53: 24/4/1", epoch=EPOCH, altitude_km=550)
     reported: list[float] = []
     whole_ = find_passes(shell, [STATION], epoch=EPOCH, horizon_s=DAY_S, progress=reported.append)
-    monkeypatch.setattr("orbit.ephemeris.MEMORY_NODES", 5000)
+    monkeypatch.setattr("orbit.search.ephemeris.MEMORY_NODES", 5000)
     grouped = find_passes(shell, [STATION], epoch=EPOCH, horizon_s=DAY_S, progress=reported.append)
     assert (whole_ == grouped).all()
     assert reported[0] == reported[-1] == 1.0

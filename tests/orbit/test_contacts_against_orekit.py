@@ -11,7 +11,7 @@ import pytest
 from astropy.time import Time
 
 from benchmarks.orbit_cases import HORIZON_S, REFERENCE_EPOCH, STATIONS, walker_case
-from orbit.contacts import find_passes
+from orbit.search.contacts import find_passes
 
 REFERENCE = json.loads((Path(__file__).parent / "orekit_windows.json").read_text())
 

@@ -11,7 +11,7 @@ import pytest
 from astropy.time import Time, TimeDelta
 
 from orbit.constellation import from_file
-from orbit.contacts import find_passes
+from orbit.search.contacts import find_passes
 from orbit.stations import GroundStation
 
 skyfield = pytest.importorskip("skyfield.api", reason="skyfield, the reference, is not installed")

@@ -22,18 +22,18 @@ from sgp4.api import Satrec
 
 from orbit.constellation import from_elements, walker
 from orbit.contact_plan_builder import Links, SpaceGroundLink, build_contact_plan
-from orbit.contacts import find_passes
-from orbit.earth_orientation import EarthOrientationWarning, orientation_table, warn_of_old_orientation
-from orbit.eclipse import find_eclipses, sun_itrs_km
-from orbit.elements import read_tle
-from orbit.frames import (
+from orbit.motion.earth_orientation import EarthOrientationWarning, orientation_table, warn_of_old_orientation
+from orbit.motion.elements import read_tle
+from orbit.motion.frames import (
     earth_orientation,
     itrs_from_teme,
     joined_julian_date,
     leap_seconds_between,
     split_julian_date,
 )
-from orbit.propagation import PROPAGATORS
+from orbit.motion.propagation import PROPAGATORS
+from orbit.search.contacts import find_passes
+from orbit.search.eclipse import find_eclipses, sun_itrs_km
 from orbit.stations import GroundStation
 
 STATIONS = (GroundStation("Svalbard", 78.23, 15.39, 450), GroundStation("Hawaii", 19.01, -155.66, 370))
@@ -176,7 +176,7 @@ def test_how_old_the_table_is_and_what_it_costs_is_said_in_one_sentence() -> Non
 def test_a_plan_is_another_plan_under_another_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
-    from orbit import frames
+    from orbit.motion import frames
 
     epoch, links = Time("2026-03-01T06:00:00"), Links(SpaceGroundLink(downlink=1e8))
     shell = walker("70: 2/1/0", epoch=epoch, altitude_km=900)

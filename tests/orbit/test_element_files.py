@@ -20,11 +20,11 @@ from mission.orbits import constellation_of
 from mission.scenario import ScenarioError, load_scenario
 from orbit.constellation import Constellation, from_file, walker
 from orbit.contact_plan_builder import IntraOrbitLink, Links, SpaceGroundLink, build_contact_plan
-from orbit.element_files import read_element_file
-from orbit.elements import ElementsError, ElementsWarning, MeanElements, mean_elements, tle_sets
 from orbit.flight_check import failures, warn_of_shared_places
-from orbit.intersatellite import find_links, plane_neighbours
-from orbit.propagation import PROPAGATORS, PropagationError
+from orbit.motion.element_files import read_element_file
+from orbit.motion.elements import ElementsError, ElementsWarning, MeanElements, mean_elements, tle_sets
+from orbit.motion.propagation import PROPAGATORS, PropagationError
+from orbit.search.intersatellite import find_links, plane_neighbours
 from orbit.stations import GroundStation
 from skysplit.cli import app
 

@@ -18,8 +18,8 @@ from sgp4.exporter import export_tle
 from sgp4.model import Satrec as PythonSatrec
 
 from orbit.constellation import from_file
-from orbit.elements import ElementsError, MeanElements, read_tle, tle_sets
-from orbit.omm import looks_like_omm, omm_sets, read_omm
+from orbit.motion.elements import ElementsError, MeanElements, read_tle, tle_sets
+from orbit.motion.omm import looks_like_omm, omm_sets, read_omm
 
 
 def with_checksum(line: str) -> str:

@@ -31,7 +31,7 @@ from orbit.contact_plan_builder import (
     SpaceGroundLink,
     build_contact_plan,
 )
-from orbit.contact_plan_files import (
+from orbit.files.contact_plan_files import (
     ContactPlanFileError,
     csv_metadata,
     from_csv,
@@ -39,13 +39,11 @@ from orbit.contact_plan_files import (
     save,
     to_csv,
 )
-from orbit.contact_plan_files import (
-    load as load_plan,
-)
-from orbit.dtn_files import from_hdtn, from_ion, to_hdtn, to_ion
-from orbit.elements import MeanElements
+from orbit.files.contact_plan_files import load as load_plan
+from orbit.files.dtn_files import from_hdtn, from_ion, to_hdtn, to_ion
+from orbit.files.omm_export import omm_records, to_omm
 from orbit.link_budget import LinkBudget
-from orbit.omm_export import omm_records, to_omm
+from orbit.motion.elements import MeanElements
 from orbit.stations import GroundStation
 
 EPOCH = Time("2026-03-01T06:00:00.4")

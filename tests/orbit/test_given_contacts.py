@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
 from mission.scenario import ScenarioError, load_scenario
 from orbit.contact_plan import ContactPlan, LinkKind
-from orbit.contact_plan_files import save
-from orbit.contact_plan_header import ContactPlanFileError
-from orbit.ephemeris import ephemeris, ephemeris_step_s
-from orbit.interval_tables import read_intervals
+from orbit.files.contact_plan_files import save
+from orbit.files.contact_plan_header import ContactPlanFileError
+from orbit.files.interval_tables import read_intervals
+from orbit.search.ephemeris import ephemeris, ephemeris_step_s
 from skysplit.cli import app
 
 LIGHT_KM_S = 299792.458

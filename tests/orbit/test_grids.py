@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from orbit.constellation import Constellation, from_elements, from_file, walker
 from orbit.contact_plan import LinkKind
 from orbit.contact_plan_builder import InterOrbitLink, IntraOrbitLink, LinkError, Links, build_contact_plan
-from orbit.elements import MeanElements
-from orbit.ephemeris import ephemeris, ephemeris_step_s
-from orbit.given_grid import GridError, given_grid, read_pairs
-from orbit.intersatellite import (
+from orbit.motion.elements import MeanElements
+from orbit.search.ephemeris import ephemeris, ephemeris_step_s
+from orbit.search.given_grid import GridError, given_grid, read_pairs
+from orbit.search.intersatellite import (
     all_pairs,
     find_links,
     grid_neighbours,

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit.constellation import walker
-from orbit.ephemeris import over_groups
-from orbit.intersatellite import (
+from orbit.motion.propagation import secular_rates
+from orbit.search.ephemeris import over_groups
+from orbit.search.intersatellite import (
     all_pairs,
     find_links,
     grid_neighbours,
     plane_neighbours,
     sight_bitmaps,
 )
-from orbit.propagation import secular_rates
 
 EPOCH = Time("2026-03-01T06:00:00")
 HORIZON_S = 20000.0

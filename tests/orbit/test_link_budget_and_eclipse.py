@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sgp4.api import SatrecArray
 
 from orbit.constellation import walker
-from orbit.eclipse import find_eclipses
 from orbit.link_budget import DVB_S2, LinkBudget, LinkBudgetError
+from orbit.search.eclipse import find_eclipses
 
 EPOCH = Time("2026-03-21T06:00:00")
 BUDGET = LinkBudget(8.2e9, 300e6, eirp_dbw=15.0, g_over_t_db_k=31.0)

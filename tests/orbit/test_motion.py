@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from sgp4.api import SatrecArray
 
 from orbit.constellation import from_elements, walker
-from orbit.elements import MeanElements
-from orbit.ephemeris import ephemeris, ephemeris_step_s, over_groups
-from orbit.frames import east_north_up, itrs_from_geodetic, itrs_from_teme, split_julian_date
-from orbit.propagation import PropagationError, eccentric_anomaly
+from orbit.motion.elements import MeanElements
+from orbit.motion.frames import east_north_up, itrs_from_geodetic, itrs_from_teme, split_julian_date
+from orbit.motion.propagation import PropagationError, eccentric_anomaly
+from orbit.search.ephemeris import ephemeris, ephemeris_step_s, over_groups
 from orbit.stations import GroundStation, StationError
 
 EPOCH = Time("2026-03-01T06:00:00")

@@ -11,7 +11,7 @@ from astropy.time import Time
 from iss_elements import OMM, OMM_FORMS, TLE, as_json
 from typer.testing import CliRunner
 
-from orbit.contact_plan_files import from_csv, load
+from orbit.files.contact_plan_files import from_csv, load
 from skysplit.cli import app
 
 RUNNER = CliRunner()

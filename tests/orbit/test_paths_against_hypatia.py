@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
 from mission.scenario import load_scenario
-from orbit.ephemeris import ephemeris, ephemeris_step_s
+from orbit.search.ephemeris import ephemeris, ephemeris_step_s
 
 LIGHT_KM_S = 299792.458
 # Stations see 1260 km far; links stay 80 km above a sphere of 6378.135 km.

@@ -8,13 +8,13 @@ import time
 import numpy as np
 import pytest
 
-from relay.link import LinkSchedule, Network, Window
-from relay.node import RelayNode
-from relay.paced_clock import PacedClock
-from relay.relay_link import RelayLink
-from relay.settings import RelaySettings
-from relay.wire import Kind, Manifest
-from skysplit.processes import free_ports
+from relay.client.relay_link import RelayLink
+from relay.clock.paced_clock import PacedClock
+from relay.clock.timed_link import LinkSchedule, Network, Window
+from relay.node.relay_node import RelayNode
+from relay.node.settings import RelaySettings
+from relay.wire.manifest import Kind, Manifest
+from skysplit.launch.processes import free_ports
 
 ALWAYS = (Window(0.0, 1e5, 1e9, 0.0),)
 

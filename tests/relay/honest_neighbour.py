@@ -11,12 +11,12 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from relay import service
-from relay import wire_pb2 as pb
-from relay.client import dial
-from relay.frames import chunks, encode_opening
-from relay.identity import NodeIdentity
-from relay.wire import Kind, Limits, Manifest
+from relay.client.message_link import dial
+from relay.wire import service
+from relay.wire import wire_pb2 as pb
+from relay.wire.frames import chunks, encode_opening
+from relay.wire.identity import NodeIdentity
+from relay.wire.manifest import Kind, Limits, Manifest
 
 LIMITS = Limits()
 TRANSFERS = 6

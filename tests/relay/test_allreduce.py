@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.allreduce import PIECE_BYTES, GivenUp, all_reduce
-from relay.client import LinkError, LinkTimeout
-from relay.outgoing import Faults, Outage
-from relay.wire import Kind, Manifest, Parcel
-from strategies.aggregation import plane_sum
+from relay.client.allreduce import PIECE_BYTES, GivenUp, all_reduce
+from relay.client.message_link import LinkError, LinkTimeout
+from relay.node.outgoing import Faults, Outage
+from relay.wire.manifest import Kind, Manifest, Parcel
+from strategies.aggregation.averages import plane_sum
 
 
 def plane_of(count):

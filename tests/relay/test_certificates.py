@@ -10,8 +10,9 @@ import pytest
 from cryptography import x509
 from typer.testing import CliRunner
 
-from relay import certificates
-from relay.certificates import (
+from relay.client.message_link import LinkError, LinkRefused
+from relay.wire import certificates
+from relay.wire.certificates import (
     days_left,
     hosts_of,
     renew_authority,
@@ -19,11 +20,10 @@ from relay.certificates import (
     write_certificates,
     write_server_certificate,
 )
-from relay.client import LinkError, LinkRefused
-from relay.identity import IdentityError, NodeIdentity, node_folder
-from relay.wire import Kind, Manifest
+from relay.wire.identity import IdentityError, NodeIdentity, node_folder
+from relay.wire.manifest import Kind, Manifest
 from skysplit.cli import app
-from skysplit.expiry import ending
+from skysplit.deployment.expiry import ending
 
 NODES = ("sat-0", "ground")
 

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from relay.deliveries import DeliveryLog
+from relay.spool.deliveries import DeliveryLog
 
 
 def ids(count, start=0):

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from relay.client import LinkRefused
-from relay.control import depart, muster, status
-from relay.endpoint import RelayEndpoint
-from relay.link import LinkSchedule, Network, Window
-from relay.paced_clock import Activity, Departure, PacedClock
-from relay.wire import Kind
+from relay.client.control import depart, muster, status
+from relay.client.endpoint import RelayEndpoint
+from relay.client.message_link import LinkRefused
+from relay.clock.paced_clock import Activity, Departure, PacedClock
+from relay.clock.timed_link import LinkSchedule, Network, Window
+from relay.wire.manifest import Kind
 
 BENCH = (Window(-1000.0, 0.0, 1e9, 0.0),)
 NODES = ("ground", "sat-0", "sat-1")

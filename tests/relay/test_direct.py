@@ -6,12 +6,12 @@ import threading
 import numpy as np
 import pytest
 
-from relay.certificates import write_certificates
-from relay.client import LinkError, LinkLost, LinkRefused, LinkTimeout, ParcelLink, RemoteError
-from relay.direct import STREAMS_AT_ONCE, EndpointError, GroundEndpoint, GroundLink
-from relay.frames import encode_chunk
-from relay.identity import NodeIdentity, node_folder
-from relay.wire import Kind, Limits, Manifest
+from relay.client.direct import STREAMS_AT_ONCE, EndpointError, GroundEndpoint, GroundLink
+from relay.client.message_link import LinkError, LinkLost, LinkRefused, LinkTimeout, ParcelLink, RemoteError
+from relay.wire.certificates import write_certificates
+from relay.wire.frames import encode_chunk
+from relay.wire.identity import NodeIdentity, node_folder
+from relay.wire.manifest import Kind, Limits, Manifest
 
 SATELLITES = ("sat-0", "sat-1", "sat-2")
 

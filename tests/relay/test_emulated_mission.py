@@ -16,22 +16,22 @@ from flwr.common.constant import ErrorCode
 from safetensors.torch import load_file
 
 from client_app.plane_exchange import PlaneExchange
-from mission.briefing import GROUND
 from mission.orbits import constellation_of
 from mission.record import RunRecord, read_run
+from mission.run_config import GROUND
 from mission.scenario import load_scenario
-from relay.bench import START_S, bench_network
-from relay.client import LinkTimeout
-from relay.control import status
-from relay.outgoing import Faults, Outage, OutgoingLink
-from relay.paced_clock import PacedClock
-from relay.relay_link import RelayLink
-from relay.settings import LocalRelay
-from relay.wire import Kind
-from server_app.results import Results
+from relay.client.control import status
+from relay.client.message_link import LinkTimeout
+from relay.client.relay_link import RelayLink
+from relay.clock.paced_clock import PacedClock
+from relay.node.outgoing import Faults, Outage, OutgoingLink
+from relay.node.pre_launch import START_S, bench_network
+from relay.node.settings import LocalRelay
+from relay.wire.manifest import Kind
+from server_app.run_recorder import Results
 from server_app.server_app import fine_tune
-from splitmodel.adapters import trainable_state
-from strategies.under_way import Averaging, Contribution
+from splitmodel.lora.adapters import trainable_state
+from strategies.aggregation.client_updates import Averaging, Contribution
 
 SMALL = {
     "constellation.satellites": 4,

@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from relay.client import LinkTimeout, RemoteError
-from relay.endpoint import RelayEndpoint
-from relay.link import Window
-from relay.wire import Kind, Manifest
+from relay.client.endpoint import RelayEndpoint
+from relay.client.message_link import LinkTimeout, RemoteError
+from relay.clock.timed_link import Window
+from relay.wire.manifest import Kind, Manifest
 
 
 def hidden(request, values):

@@ -15,10 +15,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
-from relay import health, service
+from relay.operation import health
+from relay.wire import service
 
 Status = health_pb2.HealthCheckResponse.ServingStatus
-CHECK_EVERY_S = 20.0  # as in skysplit.compose
+CHECK_EVERY_S = 20.0  # as in skysplit.deployment.compose
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_a_check_costs_less_than_a_hundredth_of_a_core(servicer: HealthServicer,
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 
-    words = [sys.executable, "-m", "relay.health", str(tmp_path / "relay.json")]
+    words = [sys.executable, "-m", "relay.operation.health", str(tmp_path / "relay.json")]
     costs_s = []
     for _ in range(3):
         before_s = used_s()

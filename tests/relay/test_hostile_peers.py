@@ -25,14 +25,14 @@ import psutil
 import pytest
 from google.protobuf.message import Message
 
-from relay import service
-from relay import wire_pb2 as pb
-from relay.certificates import write_certificates
-from relay.client import dial
-from relay.frames import chunks, encode_chunk, encode_opening
-from relay.identity import NodeIdentity, node_folder
-from relay.link import LinkSchedule, Network, Window
-from relay.wire import Kind, Limits, Manifest
+from relay.client.message_link import dial
+from relay.clock.timed_link import LinkSchedule, Network, Window
+from relay.wire import service
+from relay.wire import wire_pb2 as pb
+from relay.wire.certificates import write_certificates
+from relay.wire.frames import chunks, encode_chunk, encode_opening
+from relay.wire.identity import NodeIdentity, node_folder
+from relay.wire.manifest import Kind, Limits, Manifest
 from tests.relay.conftest import free_ports
 
 LIMITS = Limits()

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
-from relay.link import LinkModel, LinkSchedule, Network, NoContact, Window, fastest
+from relay.clock.timed_link import LinkModel, LinkSchedule, Network, NoContact, Window, fastest
 
 
 def plan_of(*contacts, nodes=("a", "b"), stations=(), horizon_s=1e6):

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from relay.client import LinkRefused, LinkTimeout, ParcelLink, RemoteError
-from relay.link import Window
-from relay.node import RelayError
-from relay.settings import RelaySettings
-from relay.wire import Kind
+from relay.client.message_link import LinkRefused, LinkTimeout, ParcelLink, RemoteError
+from relay.clock.timed_link import Window
+from relay.node.relay_node import RelayError
+from relay.node.settings import RelaySettings
+from relay.wire.manifest import Kind
 
 
 def values(parcel):

@@ -4,11 +4,11 @@ import time
 import numpy as np
 import pytest
 
-from relay.client import LinkTimeout
-from relay.link import LinkSchedule, Network, Window
-from relay.paced_clock import Activity, PacedClock, TimeAuthority, keep_time
-from relay.wire import Kind
-from relay.wire_pb2 import ClockReport, ClockTime
+from relay.client.message_link import LinkTimeout
+from relay.clock.paced_clock import Activity, PacedClock, TimeAuthority, keep_time
+from relay.clock.timed_link import LinkSchedule, Network, Window
+from relay.wire.manifest import Kind
+from relay.wire.wire_pb2 import ClockReport, ClockTime
 
 
 def test_a_jump_wakes_who_sleeps_past_it_and_time_never_runs_back():

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from mission.briefing import GROUND
+from mission.run_config import GROUND
 from orbit.contact_plan import Node
-from relay.frames import parcel_bytes
-from relay.settings import LocalRelay
-from relay.wire import Kind
-from server_app.flight import Flight
-from strategies.workload import Resources
+from relay.node.settings import LocalRelay
+from relay.wire.frames import parcel_bytes
+from relay.wire.manifest import Kind
+from server_app.emulated_clock import Flight
+from strategies.problem.workload import Resources
 
 NODES = (Node("a-0", "satellite", 0, 0), Node("a-1", "satellite", 0, 1), Node("b-0", "satellite", 1, 0))
 

@@ -10,16 +10,16 @@ import time
 import numpy as np
 import pytest
 
-from relay import service
-from relay import wire_pb2 as pb
-from relay.certificates import write_certificates
-from relay.client import LinkTimeout, dial
-from relay.identity import NodeIdentity, node_folder
-from relay.link import Window
-from relay.outgoing import Faults, Outage
-from relay.paced_clock import PacedClock
-from relay.relay_link import RelayLink
-from relay.wire import Kind, Limits
+from relay.client.message_link import LinkTimeout, dial
+from relay.client.relay_link import RelayLink
+from relay.clock.paced_clock import PacedClock
+from relay.clock.timed_link import Window
+from relay.node.outgoing import Faults, Outage
+from relay.wire import service
+from relay.wire import wire_pb2 as pb
+from relay.wire.certificates import write_certificates
+from relay.wire.identity import NodeIdentity, node_folder
+from relay.wire.manifest import Kind, Limits
 
 
 def values(parcel):
@@ -222,7 +222,7 @@ def test_an_application_killed_before_it_settles_finds_its_parcel_again(fleet, c
     with RelayLink(processes["sat-0"].address, "sat-0", identity=identities["sat-0"]) as satellite:
         satellite.send(*fleet.tensor([1.0, 2.0], "sat-0", "ground", kind=Kind.AGGREGATE))
     script = (
-        "import sys, os, pathlib; from relay.relay_link import RelayLink; from relay.identity import NodeIdentity;"
+        "import sys, os, pathlib; from relay.client.relay_link import RelayLink; from relay.wire.identity import NodeIdentity;"
         "link = RelayLink(sys.argv[1], 'ground', identity=NodeIdentity.load(pathlib.Path(sys.argv[2])));"
         "link.receive(20); os.kill(os.getpid(), 9)"
     )

@@ -10,10 +10,10 @@ import urllib.request
 
 import pytest
 
-from relay.bench import START_S, bench_network
-from relay.client import dial
-from relay.service import PUT, local_address, path
-from relay.wire import Limits
+from relay.client.message_link import dial
+from relay.node.pre_launch import START_S, bench_network
+from relay.wire.manifest import Limits
+from relay.wire.service import PUT, local_address, path
 
 
 @pytest.fixture
@@ -51,7 +51,9 @@ def relay(tmp_path, fleet):
 
 def healthy(tmp_path):
     return subprocess.run(
-        [sys.executable, "-m", "relay.health", str(tmp_path / "relay.json")], timeout=30, check=False
+        [sys.executable, "-m", "relay.operation.health", str(tmp_path / "relay.json")],
+        timeout=30,
+        check=False,
     ).returncode
 
 

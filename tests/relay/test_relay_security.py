@@ -5,15 +5,15 @@ import grpc
 import numpy as np
 import pytest
 
-from relay import service
-from relay import wire_pb2 as pb
-from relay.certificates import write_certificates
-from relay.client import LinkError, LinkRefused, LinkTimeout, dial
-from relay.frames import chunks, encode_chunk, encode_opening
-from relay.identity import IdentityError, NodeIdentity, node_folder
-from relay.link import Window
-from relay.relay_link import RelayLink
-from relay.wire import Limits
+from relay.client.message_link import LinkError, LinkRefused, LinkTimeout, dial
+from relay.client.relay_link import RelayLink
+from relay.clock.timed_link import Window
+from relay.wire import service
+from relay.wire import wire_pb2 as pb
+from relay.wire.certificates import write_certificates
+from relay.wire.frames import chunks, encode_chunk, encode_opening
+from relay.wire.identity import IdentityError, NodeIdentity, node_folder
+from relay.wire.manifest import Limits
 
 NODES = ("sat-0", "sat-1", "sat-2", "ground")
 LIMITS = Limits()

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay import wire_pb2 as pb
-from relay.spool import AlreadyDelivered, Quota, QuotaExceeded, Spool
-from relay.wire import Conflict, DigestMismatch, Kind, LimitExceeded, Limits, Manifest, OutOfOrder
+from relay.spool.spool import AlreadyDelivered, Quota, QuotaExceeded, Spool
+from relay.wire import wire_pb2 as pb
+from relay.wire.manifest import Conflict, DigestMismatch, Kind, LimitExceeded, Limits, Manifest, OutOfOrder
 
 LIMITS = Limits()
 

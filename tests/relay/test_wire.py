@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay import wire_pb2 as pb
-from relay.certificates import write_certificates
-from relay.frames import (
+from relay.wire import wire_pb2 as pb
+from relay.wire.certificates import write_certificates
+from relay.wire.frames import (
     Assembler,
     ParcelReader,
     check_finite,
@@ -21,8 +21,8 @@ from relay.frames import (
     parcel_bytes,
     parcel_frames,
 )
-from relay.identity import NodeIdentity, node_folder
-from relay.wire import (
+from relay.wire.identity import NodeIdentity, node_folder
+from relay.wire.manifest import (
     CODECS,
     BadManifest,
     CorruptChunk,
@@ -258,7 +258,7 @@ def test_scales_of_block_codecs_must_be_finite_and_not_negative(codec, bad):
 @pytest.mark.parametrize("codec", sorted(CODECS))
 def test_the_wire_and_the_split_model_agree_on_every_codec(codec):
     torch = pytest.importorskip("torch")
-    codecs = pytest.importorskip("splitmodel.codecs", reason="the split model is not here")
+    codecs = pytest.importorskip("splitmodel.crossing.codecs", reason="the split model is not here")
     for shape in [(1,), (64,), (65,), (3, 7), (2, 5, 33), (4, 64, 192)]:
         values = torch.randn(shape, generator=torch.Generator().manual_seed(1))
         payload = codecs.encode(values, codec)

@@ -20,7 +20,7 @@ from small_missions import SMALL, Mission
 @pytest.fixture
 def fly(grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mission:
     """Run a small mission and return its run directory."""
-    monkeypatch.setattr("server_app.ground.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("server_app.backbone.service.TIMEOUT_S", 0.2)
 
     def mission(
         overrides: dict[str, Any], *, at_once: int = 4, out: str = "run", nodes: int | None = None

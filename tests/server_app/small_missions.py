@@ -19,7 +19,7 @@ from mission.schema import Scenario
 from server_app.server_app import fine_tune
 from splitmodel.parts import SplitModel
 from splitmodel.training import view
-from strategies.schedule import Schedule, ScheduledStep
+from strategies.planner.step_order import Schedule, ScheduledStep
 
 SMALL = {
     "constellation.satellites": 4,

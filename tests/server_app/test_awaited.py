@@ -12,10 +12,10 @@ from small_missions import SMALL, Mission
 
 from mission.record import RunRecord
 from mission.scenario import load_scenario
-from server_app import awaited
+from server_app import awaited_grid
 from server_app.server_app import fine_tune
-from skysplit.progress import RunProgress
-from strategies.muster import FederationError
+from skysplit.commands.progress import RunProgress
+from strategies.enrolment import FederationError
 
 TWO = {
     "constellation.satellites": 2, "constellation.planes": 1, "constellation.phasing": 0, "data.train_samples": 16,
@@ -39,10 +39,10 @@ class Nodes:
 def test_satellites_are_awaited_from_their_message_to_their_answer(
     grid_of: Callable[[int, int], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(awaited, "_TELL_S", 0.0)
+    monkeypatch.setattr(awaited_grid, "_TELL_S", 0.0)
     grid_of(1, 1)  # says to Flower whose messages these are
     nodes, told = Nodes(), []
-    grid = awaited.WatchedGrid(nodes, {1: "a", 2: "b", 3: "c"}, told.append)
+    grid = awaited_grid.WatchedGrid(nodes, {1: "a", 2: "b", 3: "c"}, told.append)
     messages = [Message(RecordDict(), node, "train") for node in (2, 1)]
     ids = grid.push_messages(messages)
     grid.pull_messages(ids)
@@ -58,7 +58,7 @@ def test_satellites_are_awaited_from_their_message_to_their_answer(
 def test_progress_says_who_is_awaited(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("skysplit.progress._QUIET_S", 0.0)
+    monkeypatch.setattr("skysplit.commands.progress._QUIET_S", 0.0)
     with RunProgress(2) as progress:
         for _ in range(2):
             progress.show({"phase": "training", "awaited": ["a", "b", "c", "d"]})

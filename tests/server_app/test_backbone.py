@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from server_app.backbone import BackboneError, BackboneSteps, Request, choose_precision
-from splitmodel.adapters import LoraSettings, add_lora
+from server_app.backbone.executor import BackboneError, BackboneSteps, Request, choose_precision
+from splitmodel.lora.adapters import LoraSettings, add_lora
 from splitmodel.parts import load_backbone
 from splitmodel.shipped import weights_dir
 

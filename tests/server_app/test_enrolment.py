@@ -14,11 +14,11 @@ from mission.scenario import load_scenario
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan, LinkKind
 from server_app.planning import RoundPlanner, enrolment_of, framing_of, rates_of, resources_of, workload_of
-from splitmodel.published import published
-from strategies.checker import check_plan
-from strategies.plan import Kind, Plan
-from strategies.round_state import RoundState
-from strategies.workload import Mode
+from splitmodel.costs.published import published
+from strategies.checker.check import check_plan
+from strategies.problem.plan import Kind, Plan
+from strategies.problem.round_state import RoundState
+from strategies.problem.workload import Mode
 
 SAMPLES = [40, 25, 64, 7]
 COSTS = dataclasses.replace(

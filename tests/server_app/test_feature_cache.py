@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from relay.wire import Kind, Manifest
-from server_app.arrivals import Arrivals, UnexpectedParcel
-from server_app.feature_cache import FeatureCache, FeaturesMissing
-from splitmodel import codecs
+from relay.wire.manifest import Kind, Manifest
+from server_app.backbone.feature_assembler import Arrivals, UnexpectedParcel
+from server_app.backbone.feature_cache import FeatureCache, FeaturesMissing
+from splitmodel.crossing import codecs
 
 RNG = np.random.default_rng(3)
 TOKENS, HIDDEN = 3, 32

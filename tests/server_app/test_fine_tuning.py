@@ -33,18 +33,18 @@ from client_app.partitions import partition
 from mission.record import RunRecord, read_run
 from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Scenario
-from relay.direct import EndpointError
+from relay.client.direct import EndpointError
 from server_app.checkpoint import Checkpoint, CheckpointError, newest
 from server_app.server_app import fine_tune
-from splitmodel.adapters import LoraSettings, add_lora
+from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import open_imagery
-from splitmodel.lora_dropout import dropping, row_seeds
+from splitmodel.lora.adapters import LoraSettings, add_lora
+from splitmodel.lora.dropout import dropping, row_seeds
 from splitmodel.parts import load_split
-from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import weights_dir
 from splitmodel.training import learning_rate, round_batches, round_seed
-from strategies.muster import FederationError
+from strategies.enrolment import FederationError
 
 
 @pytest.mark.parametrize("settings", [{"training.proximal": 0.3}, {"training.head": "shared"}])
@@ -406,7 +406,7 @@ def failing(
 
 
 def test_too_few_flower_nodes_is_one_error(fly: Mission, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("strategies.muster._NODES_PATIENCE_S", 0.1)
+    monkeypatch.setattr("strategies.enrolment._NODES_PATIENCE_S", 0.1)
     failing(fly, {}, FederationError, "4 satellites, Flower has 3 nodes.*num-supernodes=4", nodes=3)
 
 

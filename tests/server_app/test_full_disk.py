@@ -12,8 +12,8 @@ import pytest
 from small_missions import Mission, resumed
 
 from mission.record import RunRecord, read_run
-from server_app import results, server_app
-from server_app.report import write_report
+from report.run_report import write_report
+from server_app import run_recorder, server_app
 
 TWO = {
     "constellation.satellites": 2, "constellation.planes": 1, "constellation.phasing": 0,
@@ -28,7 +28,7 @@ def full(*_: Any, **__: Any) -> None:
 def test_a_run_whose_report_finds_no_room_is_complete_and_its_report_comes_later(
     fly: Mission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "write_report", full)
+    monkeypatch.setattr(run_recorder, "write_report", full)
     directory = fly(TWO)
     assert read_run(directory)["state"] == "completed"
     assert (directory / "final" / "head.safetensors").exists()
@@ -38,15 +38,15 @@ def test_a_run_whose_report_finds_no_room_is_complete_and_its_report_comes_later
 def test_a_run_whose_last_weights_find_no_room_is_finished_by_resuming_it(
     fly: Mission, grid_of: Callable[[int, int], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    export = results.Results._export
+    export = run_recorder.Results._export
 
-    def once_full(self: results.Results, directory: Path, rounds: int) -> None:
+    def once_full(self: run_recorder.Results, directory: Path, rounds: int) -> None:
         if directory.name == "final":
             full()
         export(self, directory, rounds)
 
     with monkeypatch.context() as patch:
-        patch.setattr(results.Results, "_export", once_full)
+        patch.setattr(run_recorder.Results, "_export", once_full)
         with pytest.raises(OSError, match="No space left"):
             fly(TWO)
     directory = tmp_path / "run"

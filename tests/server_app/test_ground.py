@@ -10,20 +10,20 @@ import torch
 from small_missions import batched
 from torch import Tensor
 
-from mission.briefing import STEPS_AHEAD
+from mission.run_config import STEPS_AHEAD
 from mission.scenario import load_scenario
-from relay.wire import Kind, Manifest
-from server_app.arrivals import Arrivals, UnexpectedParcel
-from server_app.backbone import BackboneSteps
-from server_app.ground import SHARED, Ground
-from server_app.scheduling import Suspended
-from splitmodel import codecs
-from splitmodel.adapters import LoraSettings, add_lora
+from relay.wire.manifest import Kind, Manifest
+from server_app.backbone.executor import BackboneSteps
+from server_app.backbone.feature_assembler import Arrivals, UnexpectedParcel
+from server_app.backbone.scheduling import Suspended
+from server_app.backbone.service import SHARED, Ground
+from splitmodel.crossing import codecs
+from splitmodel.crossing.scaling import Scaling
 from splitmodel.heads import StandardisedHead
+from splitmodel.lora.adapters import LoraSettings, add_lora
 from splitmodel.parts import load_backbone, new_head
-from splitmodel.scaling import Scaling
 from splitmodel.shipped import weights_dir
-from strategies.schedule import ScheduleError
+from strategies.planner.step_order import ScheduleError
 
 LORA, ROWS, CLASSES = LoraSettings(rank=2), 2, 3
 
@@ -106,7 +106,7 @@ def test_features_that_overtake_the_gradient_before_them_wait_for_it() -> None:
 
 
 def test_how_many_run_at_once_is_learnt_by_a_wait_of_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server_app.ground.TIMEOUT_S", 0.02)
+    monkeypatch.setattr("server_app.backbone.service.TIMEOUT_S", 0.02)
 
     async def play() -> None:
         two = station(*"abab")

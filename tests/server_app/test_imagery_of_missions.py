@@ -17,7 +17,7 @@ from small_missions import Mission, interrupted, resumed, same, trained
 from mission.record import read_run
 from splitmodel.imagery import ImageryError
 from splitmodel.tasks import TaskError
-from strategies.muster import FederationError
+from strategies.enrolment import FederationError
 
 COUNT, HOLE = 60, -9999
 MISSION = {

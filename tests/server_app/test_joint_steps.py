@@ -17,15 +17,15 @@ from mission.orbits import constellation_of
 from mission.scenario import ScenarioError, load_scenario, scenario_from_json, scenario_to_json
 from mission.schema import SATELLITES_PER_STEP, Scenario
 from server_app.planning import workload_of
-from splitmodel.adapters import LoraSettings, add_lora
+from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, open_imagery
+from splitmodel.lora.adapters import LoraSettings, add_lora
 from splitmodel.parts import load_split
-from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import weights_dir
 from splitmodel.training import Batch, learning_rate, round_batches, round_seed, steps_per_round
-from strategies.schedule import BatchedStep, Schedule, ScheduledStep
-from strategies.workload import Mode
+from strategies.planner.step_order import BatchedStep, Schedule, ScheduledStep
+from strategies.problem.workload import Mode
 
 SATELLITES = 4
 
@@ -234,7 +234,7 @@ def test_steps_are_joint_by_default_with_a_shared_adapter_alone() -> None:
 
 
 def test_the_planner_is_told_of_joint_steps_and_delay() -> None:
-    from splitmodel.profile import profile
+    from splitmodel.costs.profile import profile
 
     costs = profile(load_split(weights_dir("synthetic-vit"), num_labels=10), LoraSettings())
     shared = {"training.satellites_per_step": 5, "training.gradient_delay": 2, "training.micro_batches": 4}

@@ -30,16 +30,16 @@ from client_app.partitions import partition
 from mission.orbits import constellation_of
 from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Scenario
-from server_app.central import CentralGround
+from server_app.backbone.centralized import CentralGround
 from server_app.server_app import _require_emulable
-from splitmodel.adapters import LoraSettings, add_lora
+from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, open_imagery
+from splitmodel.lora.adapters import LoraSettings, add_lora
 from splitmodel.parts import SplitModel, load_split
-from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import weights_dir
 from splitmodel.training import learning_rate, round_batches, round_seed, view
-from strategies.schedule import Schedule
+from strategies.planner.step_order import Schedule
 
 ON_GROUND = {"training.labels": "ground"}
 CLOSE = {"rtol": 1e-3, "atol": 1e-5}

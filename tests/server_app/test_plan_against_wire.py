@@ -14,9 +14,9 @@ from small_missions import SMALL
 
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
-from relay import direct
-from relay.frames import parcel_frames
-from relay.wire import Buffer, Kind, Manifest
+from relay.client import direct
+from relay.wire.frames import parcel_frames
+from relay.wire.manifest import Buffer, Kind, Manifest
 from server_app.server_app import fine_tune
 
 RUN = "run-13407807929942597099"  # as Flower names them

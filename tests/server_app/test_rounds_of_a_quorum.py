@@ -17,15 +17,15 @@ from small_missions import ALONE, EXACT, SMALL, Mission, interrupted, resumed, r
 
 from mission.record import RunRecord
 from mission.scenario import ScenarioError, load_scenario
-from relay.wire import Kind, Manifest
-from server_app.arrivals import UnexpectedParcel
-from server_app.central import CentralGround
-from server_app.given_images import GivenImages
+from relay.wire.manifest import Kind, Manifest
+from server_app.backbone.centralized import CentralGround
+from server_app.backbone.feature_assembler import UnexpectedParcel
+from server_app.backbone.given_images import GivenImages
 from server_app.server_app import fine_tune
 from splitmodel.parts import load_split
 from splitmodel.shipped import weights_dir
 from splitmodel.tasks.classification import Classification
-from strategies.schedule import Schedule
+from strategies.planner.step_order import Schedule
 
 ONE_PLANE = {"strategy.planes_per_round": 1, "constellation.planes": 4, "training.rounds": 5}
 MODES = [{"training.mode": "head"}, {"training.adapter": "per-satellite"}]

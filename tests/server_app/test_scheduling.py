@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_missions import batched
 
-from server_app.scheduling import Forward, StepSequence, Suspended, Update
-from strategies.plan import ACTIVITY, STEP, Plan
-from strategies.schedule import Schedule, ScheduledStep, ScheduleError
-from strategies.workload import Switches
+from server_app.backbone.scheduling import Forward, StepSequence, Suspended, Update
+from strategies.planner.step_order import Schedule, ScheduledStep, ScheduleError
+from strategies.problem.plan import ACTIVITY, STEP, Plan
+from strategies.problem.workload import Switches
 
 
 def planned(rows: Sequence[tuple[int, int, int]], names: str, updates: Sequence[int] = ()) -> Plan:

@@ -12,9 +12,9 @@ from mission.quantities import spoken_bytes
 from mission.scenario import ScenarioError, load_scenario
 from server_app.advice import advice
 from server_app.planning import Framing, RoundPlanner, mission_of, mode_of, workload_of
-from splitmodel.published import Profile
-from strategies.plan import Kind
-from strategies.workload import Mode
+from splitmodel.costs.published import Profile
+from strategies.problem.plan import Kind
+from strategies.problem.workload import Mode
 
 BLOCKS, EMBED, FORWARD, HEAD = 4, 3.0e6, 100.0e6, 2.0e3
 COSTS = Profile(

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, MetricRecord
 
-from mission.briefing import GROUND
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord
+from mission.run_config import GROUND
 from mission.scenario import load_scenario, scenario_path
-from orbit.contact_plan_files import save
+from orbit.files.contact_plan_files import save
 from server_app.planning import RoundPlanner
 from server_app.rounds import round_rows
-from splitmodel.published import published_profiles
+from splitmodel.costs.published import published_profiles
 from splitmodel.tasks import Score
 from strategies.federated import RoundOutcome
-from strategies.plan import Plan
+from strategies.problem.plan import Plan
 
 ROUNDS = 2
 IMAGES = 24

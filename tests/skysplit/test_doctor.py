@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from skysplit import doctor
 from skysplit.cli import app
-from skysplit.doctor import Finding, State
+from skysplit.commands import doctor
+from skysplit.commands.doctor import Finding, State
 
 RUNNER = CliRunner()
 

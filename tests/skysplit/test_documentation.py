@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from mission.record import ROUNDS, read_run
-from skysplit import preset_reference
-from skysplit.scenario_reference import reference
-from strategies.plan import Kind
+from skysplit.reference import preset_reference
+from skysplit.reference.scenario_reference import reference
+from strategies.problem.plan import Kind
 
 ROOT = Path(__file__).resolve().parents[2]
 WALK = ROOT / "tests" / "walk_pages.py"
@@ -32,14 +32,14 @@ def walked(*pages: Path, **variables: str) -> subprocess.CompletedProcess[str]:
 def test_the_page_of_scenario_keys_is_that_of_the_schema() -> None:
     written = (ROOT / "docs" / "scenario-keys.md").read_text(encoding="utf-8")
     assert written == "\n".join(reference()) + "\n", (
-        "write it anew: python -m skysplit.scenario_reference > docs/scenario-keys.md"
+        "write it anew: python -m skysplit.reference.scenario_reference > docs/scenario-keys.md"
     )
 
 
 def test_the_page_of_presets_is_that_of_their_file() -> None:
     written = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
     assert written == "\n".join(preset_reference.reference()) + "\n", (
-        "write it anew: python -m skysplit.preset_reference > docs/presets.md"
+        "write it anew: python -m skysplit.reference.preset_reference > docs/presets.md"
     )
 
 

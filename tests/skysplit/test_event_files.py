@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mission.record import read_run, scenario_of
-from server_app.event_files import write_events
-from server_app.run_totals import by_round, read_rounds
+from report.event_files import write_events
+from report.totals import by_round, read_rounds
 
 accumulator = pytest.importorskip(
     "tensorboard.backend.event_processing.event_accumulator", reason="the extra tensorboard is not installed"

@@ -25,9 +25,9 @@ from typer.testing import CliRunner
 
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
-from skysplit import flower_run
 from skysplit.cli import app
-from skysplit.launch_mark import marked
+from skysplit.launch import flower_run
+from skysplit.launch.mark import marked
 
 SMALL = [
     "--set=constellation.satellites=2", "--set=constellation.planes=1", "--set=constellation.phasing=0",

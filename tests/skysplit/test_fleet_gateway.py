@@ -13,11 +13,11 @@ import httpx
 import pytest
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
-from skysplit.certs import write_credentials
-from skysplit.fleet_gateway import BODY_BYTES, FleetGateway
-from skysplit.flower_run import superlink
-from skysplit.node_folders import superlink_options
-from skysplit.processes import Processes, free_ports
+from skysplit.deployment.certs import write_credentials
+from skysplit.deployment.fleet_gateway import BODY_BYTES, FleetGateway
+from skysplit.deployment.node_folders import superlink_options
+from skysplit.launch.flower_run import superlink
+from skysplit.launch.processes import Processes, free_ports
 
 PROTOBUF = {"content-type": PROTOBUF_MEDIA_TYPE, "accept": PROTOBUF_MEDIA_TYPE}
 
@@ -32,7 +32,13 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
         with superlink(processes, "--isolation", "process", *options, authority=folder / "ca.crt") as link:
             [port] = free_ports(1)
             command = [
-                *(sys.executable, "-m", "skysplit.fleet_gateway", "--folder", str(folder / "gateway")),
+                *(
+                    sys.executable,
+                    "-m",
+                    "skysplit.deployment.fleet_gateway",
+                    "--folder",
+                    str(folder / "gateway"),
+                ),
                 *("--superlink", link.address, "--host", "127.0.0.1", "--port", str(port)),
             ]
             processes.start("gateway", command, os.environ)
@@ -144,6 +150,6 @@ def test_a_body_beyond_all_of_flowers_is_refused_and_a_superlink_that_is_away_is
 
 def test_the_gateways_certificate_is_for_the_hosts_of_the_superlink(tmp_path: Path) -> None:
     write_credentials(tmp_path, ["sat-0"], "ground", ["ground.example", "[::1]"])
-    from relay.certificates import hosts_of
+    from relay.wire.certificates import hosts_of
 
     assert hosts_of(tmp_path / "gateway" / "server.crt") == ("gateway", "ground.example", "::1")

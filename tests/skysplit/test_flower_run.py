@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
 from server_app.server_app import fine_tune
-from skysplit.launch_mark import marked
+from skysplit.launch.mark import marked
 
 pytestmark = pytest.mark.flower
 

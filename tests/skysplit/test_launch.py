@@ -16,11 +16,11 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from skysplit import doctor
 from skysplit.cli import app
-from skysplit.launch import Launch
-from skysplit.launch_mark import VARIABLE, launcher_lives, marked, new_mark
-from skysplit.processes import Processes
+from skysplit.commands import doctor
+from skysplit.launch.launcher import Launch
+from skysplit.launch.mark import VARIABLE, launcher_lives, marked, new_mark
+from skysplit.launch.processes import Processes
 
 LONG_S = 600
 _ESCAPE = "import os, signal, time\nos.fork() and os._exit(0)\nos.setsid(); os.fork() and os._exit(0)\n"
@@ -41,8 +41,8 @@ from pathlib import Path
 for number in (signal.SIGHUP, signal.SIGTERM):  # whoever started these tests may have had them ignored
     signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from skysplit.processes import Processes
-from skysplit.run_commands import _unwind_on_signals
+from skysplit.launch.processes import Processes
+from skysplit.commands.runs import _unwind_on_signals
 _unwind_on_signals()
 folder = Path(sys.argv[1])
 with Processes(folder / "logs") as processes:
@@ -69,7 +69,7 @@ def watchdogs(pid: int) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):
-            found += [child] if "skysplit.watchdog" in child.cmdline() else []
+            found += [child] if "skysplit.launch.watchdog" in child.cmdline() else []
     return found
 
 
@@ -167,7 +167,7 @@ time.sleep(600)
 LAUNCHES = """
 import os, sys, time
 from pathlib import Path
-from skysplit.processes import Processes
+from skysplit.launch.processes import Processes
 with Processes(Path(sys.argv[1]) / "logs") as processes:
     processes.launch.settle_if_killed(Path(sys.argv[1]))
     processes.start("records", [sys.executable, *sys.argv[2:]], os.environ)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from server_app.link_use import Use, link_uses, links_table, read_passages
-from server_app.run_totals import by_round, read_rounds
+from report.link_use import Use, link_uses, links_table, read_passages
+from report.totals import by_round, read_rounds
 
 
 def plan_of(run: Path) -> list[dict]:

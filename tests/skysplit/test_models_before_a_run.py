@@ -116,7 +116,9 @@ def test_plan_and_run_refuse_a_model_in_one_sentence_and_leave_nothing_behind(
     for file in whole.iterdir():
         (directory / file.name).write_bytes(file.read_bytes())
     change(directory)
-    monkeypatch.setattr("skysplit.simulate.run_app", lambda *_, **__: pytest.fail("Flower was started"))
+    monkeypatch.setattr(
+        "skysplit.launch.simulate.run_app", lambda *_, **__: pytest.fail("Flower was started")
+    )
     words = [*SMALL, "--set", f"model.path={directory}"]
     for key, value in settings.items():
         words += ["--set", f"{key}={value}"]

@@ -15,11 +15,11 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from mission.plain_text import label, plain
-from relay.logs import MissionFormatter
-from relay.paced_clock import PacedClock
+from relay.clock.paced_clock import PacedClock
+from relay.operation.logs import MissionFormatter
 from skysplit.cli import app
-from skysplit.doctor import Finding, State
-from skysplit.progress import RunProgress
+from skysplit.commands.doctor import Finding, State
+from skysplit.commands.progress import RunProgress
 from skysplit.terminal import Terminal
 
 RUNNER = CliRunner()
@@ -82,7 +82,8 @@ def test_a_run_shows_its_progress_whatever_its_satellites_are_called(
 ) -> None:
     file = io.StringIO()
     monkeypatch.setattr(
-        "skysplit.progress.Terminal", lambda **_: Terminal(file=file, force_terminal=terminal, width=200)
+        "skysplit.commands.progress.Terminal",
+        lambda **_: Terminal(file=file, force_terminal=terminal, width=200),
     )
     latest = {"round": 1, "test_accuracy": 0.5, "mission_time_s": 3600.0, "window": f"{name} over [station]"}
     with RunProgress(2) as progress:
@@ -93,7 +94,7 @@ def test_a_run_shows_its_progress_whatever_its_satellites_are_called(
 
 def test_what_doctor_finds_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Finding("data", State.NOTE, "[/] \x1b[2J", "[fix]")
-    monkeypatch.setattr("skysplit.doctor.CHECKS", (lambda: found,))
+    monkeypatch.setattr("skysplit.commands.doctor.CHECKS", (lambda: found,))
     done = RUNNER.invoke(app, ["doctor"])
     assert done.exit_code == 0
     assert "[/]" in done.stdout

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mission.record import read_run, write_table, write_text
-from server_app.report import write_report
+from report.run_report import write_report
 from skysplit.cli import app
 from skysplit.live_page import LivePage
 

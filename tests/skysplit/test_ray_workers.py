@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from skysplit.flower_run import flower_environment
-from skysplit.ray_workers import with_quoted_interpreter
+from skysplit.launch.flower_run import flower_environment
+from skysplit.launch.ray_workers import with_quoted_interpreter
 
 # What Ray does to become a worker, by its own code, with what ``ray.init`` makes of a driver's runtime environment.
 _BECOME_WORKER = """

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mission.record import read_run, write_text
-from server_app.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
-from server_app.report import write_report
-from server_app.run_totals import by_round, read_rounds
+from report.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
+from report.run_report import write_report
+from report.totals import by_round, read_rounds
 from skysplit.cli import app
 
 SPANS = st.lists(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mission.scenario import load_scenario
-from skysplit.flower_run import _run_value
+from skysplit.launch.flower_run import _run_value
 
 STATIONS = [{"name": 'Ki "r" una', "lat_deg": 67.86, "lon_deg": 20.96}]
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from mission.scenario import load_scenario
-from skysplit import simulate
+from skysplit.launch import simulate
 
 
 @pytest.fixture

@@ -17,12 +17,12 @@ from grpc_health.v1.health import HealthServicer
 from PIL import Image
 
 from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario
-from relay.client import dial
-from relay.wire import Limits
-from skysplit import run_commands
-from skysplit.flower_run import flower_environment
-from skysplit.node_folders import supernode_command
-from skysplit.processes import past_proxies
+from relay.client.message_link import dial
+from relay.wire.manifest import Limits
+from skysplit.commands import runs
+from skysplit.deployment.node_folders import supernode_command
+from skysplit.launch.flower_run import flower_environment
+from skysplit.launch.processes import past_proxies
 
 DEAD = "http://127.0.0.1:1"
 
@@ -74,7 +74,7 @@ def test_paths_are_those_of_the_folder_in_which_the_command_was_given(
             Image.new("RGB", (32, 32), (grey,) * 3).save(folder / name / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     settings = ["data.source=folder", "data.path=my images"]
-    resolved, told, directory = run_commands._flight("demo", settings, Path("my runs/first"))
+    resolved, told, directory = runs._flight("demo", settings, Path("my runs/first"))
     assert told["data.path"] == resolved.data.path == str(folder)
     assert told["out"] == str(directory) == str(tmp_path / "my runs" / "first")
     monkeypatch.chdir("/")
@@ -101,7 +101,7 @@ def test_a_nodes_folder_may_have_spaces_and_an_apostrophe_in_its_name() -> None:
 
 def test_a_watchdog_runs_in_a_folder_with_a_space(tmp_path: Path) -> None:
     (tmp_path / "a b").mkdir()
-    code = "from skysplit.launch import Launch; Launch().end()"
+    code = "from skysplit.launch.launcher import Launch; Launch().end()"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path / "a b",

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from splitmodel.codecs import decode, encode
+from splitmodel.crossing.codecs import decode, encode
+from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.imagery import ImageSet, open_imagery
 from splitmodel.parts import SplitModel, load_split
-from splitmodel.scaling import Moments, Scaling
 from splitmodel.shipped import locate
 
 

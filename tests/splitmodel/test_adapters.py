@@ -9,19 +9,19 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from splitmodel.adapters import (
+from splitmodel.crossing.scaling import Moments, Scaling
+from splitmodel.export import CardFields, export_final
+from splitmodel.families import FAMILIES, ModelInput
+from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.heads import StandardisedHead
+from splitmodel.lora.adapters import (
     AdapterError,
     LoraSettings,
     add_lora,
     load_trainable_state,
     trainable_state,
 )
-from splitmodel.export import CardFields, export_final
-from splitmodel.families import FAMILIES, ModelInput
-from splitmodel.families.transformer_family import TransformersFamily
-from splitmodel.heads import StandardisedHead
 from splitmodel.parts import SplitModel, load_split
-from splitmodel.scaling import Moments, Scaling
 
 OF_TRANSFORMERS = [name for name, family in FAMILIES.items() if isinstance(family, TransformersFamily)]
 PIXELS = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))

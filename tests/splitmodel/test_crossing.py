@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from splitmodel import codecs
-from splitmodel.crossing import Crossing, decode, encode
-from splitmodel.scaling import Moments, Scaling, SplitScaling
+from splitmodel.crossing import codecs
+from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
+from splitmodel.crossing.tensors import Crossing, decode, encode
 
 GENERATOR = torch.Generator().manual_seed(5)
 SIZES = torch.logspace(-2, 1, 64)  # deviations of the channels, a thousandfold apart

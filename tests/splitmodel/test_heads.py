@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitmodel.adapters import trainable_state
+from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
+from splitmodel.lora.adapters import trainable_state
 from splitmodel.parts import new_head
-from splitmodel.scaling import Moments, Scaling
 from splitmodel.step import head_step
 
 

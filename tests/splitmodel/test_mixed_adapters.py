@@ -6,9 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from splitmodel.adapters import AdapterError, LoraSettings, add_lora, load_trainable_state, trainable_state
-from splitmodel.lora_dropout import drop, dropping, row_seeds
-from splitmodel.mixed_adapters import mixed_forward, new_adapter
+from splitmodel.lora.adapters import (
+    AdapterError,
+    LoraSettings,
+    add_lora,
+    load_trainable_state,
+    trainable_state,
+)
+from splitmodel.lora.dropout import drop, dropping, row_seeds
+from splitmodel.lora.mixed_adapters import mixed_forward, new_adapter
 from splitmodel.parts import load_backbone, load_embedding
 
 SETTINGS = LoraSettings(rank=4, alpha=12.0)

@@ -315,14 +315,12 @@ def test_an_impossible_pooling_and_too_few_labels_are_refused(tiny_models: dict[
 
 
 def test_published_profiles_and_shipped_weights_are_found_without_torch() -> None:
-    code = "import sys, splitmodel, splitmodel.published; sys.exit('torch' in sys.modules)"
+    code = "import sys, splitmodel, splitmodel.costs.published; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 
 def test_loading_an_embedding_does_not_import_peft() -> None:
-    code = (
-        "import sys, splitmodel.parts, splitmodel.step, splitmodel.adapters; sys.exit('peft' in sys.modules)"
-    )
+    code = "import sys, splitmodel.parts, splitmodel.step, splitmodel.lora.adapters; sys.exit('peft' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 

@@ -7,10 +7,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from splitmodel.adapters import LoraSettings, add_lora, trainable_state
+from splitmodel.costs.profile import profile
+from splitmodel.costs.published import published, published_profiles
+from splitmodel.lora.adapters import LoraSettings, add_lora, trainable_state
 from splitmodel.parts import SplitModel, load_split
-from splitmodel.profile import profile
-from splitmodel.published import published, published_profiles
 
 LORA = LoraSettings(rank=4)
 

@@ -10,10 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splitmodel import weights_dir
-from splitmodel.adapters import LoraSettings, add_lora
+from splitmodel.lora.adapters import LoraSettings, add_lora
 from splitmodel.parts import SplitModel, load_split
-from splitmodel.pretrain import Recipe, pretrain, save
-from splitmodel.scenes import HELD_BACK_CLASSES, PRETRAINING_CLASSES, render, render_many, split_seed
+from splitmodel.synthetic.pretrain import Recipe, pretrain, save
+from splitmodel.synthetic.scenes import (
+    HELD_BACK_CLASSES,
+    PRETRAINING_CLASSES,
+    render,
+    render_many,
+    split_seed,
+)
 
 CLASSES = PRETRAINING_CLASSES + HELD_BACK_CLASSES
 

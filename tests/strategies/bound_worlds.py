@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from synthetic_worlds import make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.sunlight import Sunlight
-from strategies.workload import ComputeRates, Resources, Workload
+from strategies.problem.sunlight import Sunlight
+from strategies.problem.workload import ComputeRates, Resources, Workload
 
 
 @dataclass(frozen=True, eq=False)

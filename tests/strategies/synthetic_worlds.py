@@ -18,7 +18,7 @@ from benchmarks.planner_worlds import (
     make_world,
 )
 from orbit.contact_plan import ContactPlan
-from strategies.workload import Resources, Workload
+from strategies.problem.workload import Resources, Workload
 
 __all__ = [
     "EPOCH",

@@ -13,7 +13,7 @@ from synthetic_worlds import RATES, make_workload, make_world
 
 from mission.contribution import average, contribution
 from orbit.contact_plan import ContactPlan
-from strategies.aggregation import AggregationError, plane_sum, staleness_weight, weighted_mean
+from strategies.aggregation.averages import AggregationError, plane_sum, staleness_weight, weighted_mean
 from strategies.intra_orbit import (
     PlaneLinks,
     PlaneOrder,
@@ -23,8 +23,8 @@ from strategies.intra_orbit import (
     plane_orders,
     ring_all_reduce_s,
 )
-from strategies.planner import plan_round
-from strategies.workload import IntraOrbit, Resources, Switches
+from strategies.planner.round_planner import plan_round
+from strategies.problem.workload import IntraOrbit, Resources, Switches
 
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 23), st.integers(0, 2**31 - 1))
 

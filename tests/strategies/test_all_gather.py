@@ -10,13 +10,13 @@ import pytest
 from synthetic_worlds import HORIZON_S, RATES, RESOURCES, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.checker import check_plan
-from strategies.network import PayloadTooLargeError
-from strategies.plan import Kind, Plan
-from strategies.planner import plan_round
-from strategies.split_round import SplitRound
-from strategies.task import Task
-from strategies.workload import Resources, Switches
+from strategies.checker.check import check_plan
+from strategies.planner.round_planner import plan_round
+from strategies.planner.split_round import SplitRound
+from strategies.problem.network import PayloadTooLargeError
+from strategies.problem.plan import Kind, Plan
+from strategies.problem.planning_problem import Task
+from strategies.problem.workload import Resources, Switches
 
 GATHER = Switches.parse("all-gather", "topology-aware", "none")
 WORK = make_workload(10, 200)

@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from mission.contribution import average, contribution
-from strategies.aggregation import AggregationError, plane_sum
+from strategies.aggregation.averages import AggregationError, plane_sum
+from strategies.aggregation.client_updates import Averaging, Contribution
 from strategies.intra_orbit import PlaneOrder
-from strategies.under_way import Averaging, Contribution
 
 PLANES = [PlaneOrder(("a",), ring=False, linked=False), PlaneOrder(("b",), ring=False, linked=False)]
 LABELS = {"a": [6, 2, 0], "b": [0, 8, 0]}

@@ -11,12 +11,12 @@ import pytest
 from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, make_workload
 
 from benchmarks.plan_mutations import MUTATIONS, random_mutations
-from strategies.checker import InfeasiblePlanError, check_plan, require_feasible
-from strategies.plan import Kind, Plan
-from strategies.planner import plan_round
-from strategies.round_state import RoundState
-from strategies.sunlight import Sunlight
-from strategies.workload import ComputeRates, Resources, Switches, Workload
+from strategies.checker.check import InfeasiblePlanError, check_plan, require_feasible
+from strategies.planner.round_planner import plan_round
+from strategies.problem.plan import Kind, Plan
+from strategies.problem.round_state import RoundState
+from strategies.problem.sunlight import Sunlight
+from strategies.problem.workload import ComputeRates, Resources, Switches, Workload
 
 _DAY = Sunlight(tuple(np.array([[0.0, 6.0], [9.0, np.inf]]) for _ in range(6)))
 _POOLED = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=0.002)

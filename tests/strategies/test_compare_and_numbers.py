@@ -8,19 +8,13 @@ import json
 import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
-from strategies.cases import Training, standard_cases
-from strategies.checker import require_feasible
-from strategies.compare import (
-    compare,
-    even_starts,
-    headings_of,
-    mission_rows,
-    round_rows,
-)
-from strategies.plan import Kind
-from strategies.planner import plan_round
-from strategies.regime import add_mission_times, mission_time_per_point, regime_law
-from strategies.workload import ComputeRates, Mode, Resources, Switches, Workload, WorkloadError
+from strategies.analysis.cases import Training, standard_cases
+from strategies.analysis.closed_form import add_mission_times, mission_time_per_point, regime_law
+from strategies.analysis.compare import compare, even_starts, headings_of, mission_rows, round_rows
+from strategies.checker.check import require_feasible
+from strategies.planner.round_planner import plan_round
+from strategies.problem.plan import Kind
+from strategies.problem.workload import ComputeRates, Mode, Resources, Switches, Workload, WorkloadError
 
 WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(38) for k in range(6)])
 

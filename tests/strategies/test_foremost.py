@@ -12,12 +12,12 @@ from synthetic_worlds import RATES, make_workload, make_world
 
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
 from orbit.routing import NoRouteError, earliest_arrival
-from strategies.checker import check_plan
-from strategies.foremost import broadcast, gather
-from strategies.plan import Kind
-from strategies.planner import plan_round
-from strategies.routes import Routes
-from strategies.workload import Resources, Switches
+from strategies.checker.check import check_plan
+from strategies.planner.foremost import broadcast, gather
+from strategies.planner.round_planner import plan_round
+from strategies.problem.plan import Kind
+from strategies.problem.routes import Routes
+from strategies.problem.workload import Resources, Switches
 
 EPOCH, UNTIL_S, SIZE_BYTES = Time("2026-01-01T00:00:00", scale="utc"), 2000.0, 1e6
 COUNT = 6

@@ -15,18 +15,18 @@ from scipy.sparse import coo_array
 from synthetic_worlds import LADDER, RATES, drawn, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.bound import lower_bound_s
-from strategies.flow import served_part
-from strategies.flow_needs import FlowNeeds
-from strategies.flow_over_time import flow_arcs, max_flow, max_flow_part
-from strategies.network import NoRouteError, PlanningError, groups_of
-from strategies.planner import plan_round
-from strategies.reach import Links
-from strategies.regime import regime_law
-from strategies.round_state import RoundState
-from strategies.session_windows import session_windows
-from strategies.sunlight import Sunlight
-from strategies.workload import ComputeRates, Resources
+from strategies.analysis.closed_form import regime_law
+from strategies.bound.flows.flow import served_part
+from strategies.bound.flows.flow_needs import FlowNeeds
+from strategies.bound.flows.flow_over_time import flow_arcs, max_flow, max_flow_part
+from strategies.bound.lower_bound import lower_bound_s
+from strategies.bound.reach import Links
+from strategies.bound.session_windows import session_windows
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError, PlanningError, groups_of
+from strategies.problem.round_state import RoundState
+from strategies.problem.sunlight import Sunlight
+from strategies.problem.workload import ComputeRates, Resources
 
 max_flow_module = pytest.importorskip("ortools.graph.python.max_flow", reason="OR-Tools is the second solver")
 

@@ -12,8 +12,8 @@ from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
 from orbit.contact_plan import LinkKind
 from server_app.planning import mission_of
-from splitmodel.published import published, published_profiles
-from strategies.mission_totals import (
+from splitmodel.costs.published import published, published_profiles
+from strategies.analysis.mission_totals import (
     CONTACTS,
     DOWNLINK,
     ON_BOARD,
@@ -23,11 +23,11 @@ from strategies.mission_totals import (
     plan_mission,
     rounds_to_plan,
 )
-from strategies.network import NoRouteError
-from strategies.plan import Kind
-from strategies.planner import plan_round
-from strategies.round_state import RoundState
-from strategies.workload import ComputeRates, Mode, Resources, Switches, Workload
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError
+from strategies.problem.plan import Kind
+from strategies.problem.round_state import RoundState
+from strategies.problem.workload import ComputeRates, Mode, Resources, Switches, Workload
 
 WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(38) for k in range(6)])
 BEST = Switches.parse("parallel", "topology-aware", "min-latency")

@@ -15,10 +15,10 @@ import pytest
 from synthetic_worlds import LADDER, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.bound import lower_bound_s
-from strategies.network import passes_of
-from strategies.planner import plan_round
-from strategies.workload import ComputeRates, Resources, Workload
+from strategies.bound.lower_bound import lower_bound_s
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import passes_of
+from strategies.problem.workload import ComputeRates, Resources, Workload
 
 cp_model = pytest.importorskip("ortools.sat.python.cp_model", reason="OR-Tools holds the optimum")
 

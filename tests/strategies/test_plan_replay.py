@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, worlds
 
 from benchmarks.plan_replay import ReplayError, replay
-from strategies.plan import Kind
-from strategies.planner import plan_round
-from strategies.round_state import RoundState
-from strategies.workload import ComputeRates
+from strategies.planner.round_planner import plan_round
+from strategies.problem.plan import Kind
+from strategies.problem.round_state import RoundState
+from strategies.problem.workload import ComputeRates
 
 _WITHIN = 0.01
 _ADAPTERS = {

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, make_world, worlds
 
-from strategies.checker import check_plan
-from strategies.network import NoRouteError, PayloadTooLargeError, PlanningError
-from strategies.plan import Kind
-from strategies.planner import plan_round
-from strategies.round_state import RoundState
-from strategies.workload import ComputeRates, Resources, Switches
+from strategies.checker.check import check_plan
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError, PayloadTooLargeError, PlanningError
+from strategies.problem.plan import Kind
+from strategies.problem.round_state import RoundState
+from strategies.problem.workload import ComputeRates, Resources, Switches
 
 
 @drawn(10)

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, make_world, worlds
 
-from strategies.checker import check_plan
-from strategies.network import NoRouteError, PlanningError
-from strategies.plan import Kind
-from strategies.planner import plan_round
-from strategies.round_state import RoundState, slowed, state_at
-from strategies.workload import WorkloadError
+from strategies.checker.check import check_plan
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError, PlanningError
+from strategies.problem.plan import Kind
+from strategies.problem.round_state import RoundState, slowed, state_at
+from strategies.problem.workload import WorkloadError
 
 WORK = make_workload(6, 400)
 

@@ -7,11 +7,11 @@ import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
 from orbit.contact_plan import LinkKind
-from strategies.checker_case import Case
-from strategies.checker_sessions import still_pointed
-from strategies.plan import Kind, Plan, activities
-from strategies.round_state import RoundState
-from strategies.workload import Resources, Switches
+from strategies.checker.case import Case
+from strategies.checker.sessions import still_pointed
+from strategies.problem.plan import Kind, Plan, activities
+from strategies.problem.round_state import RoundState
+from strategies.problem.workload import Resources, Switches
 
 STATION = 3
 # Three satellites over one station, all in sight all the time.

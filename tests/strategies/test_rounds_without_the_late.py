@@ -10,14 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, RESOURCES, drawn, make_workload, make_world, worlds
 
-from strategies.aggregation import AggregationError, mean_with_absent, staleness_weight, weighted_mean
-from strategies.checker import check_plan
-from strategies.network import NoRouteError
-from strategies.plan import Kind
-from strategies.planner import plan_round
-from strategies.quorum import Quorum, cut
-from strategies.round_state import RoundState
-from strategies.workload import WorkloadError
+from strategies.aggregation.averages import (
+    AggregationError,
+    mean_with_absent,
+    staleness_weight,
+    weighted_mean,
+)
+from strategies.aggregation.quorum import Quorum, cut
+from strategies.checker.check import check_plan
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError
+from strategies.problem.plan import Kind
+from strategies.problem.round_state import RoundState
+from strategies.problem.workload import WorkloadError
 
 
 def planes_of(world) -> tuple[int, ...]:

@@ -10,9 +10,9 @@ import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
 from orbit.contact_plan import LinkKind
-from strategies.cases import HEADLINE, Training, standard_cases
-from strategies.mission_totals import Case, World
-from strategies.sensitivity import (
+from strategies.analysis.cases import HEADLINE, Training, standard_cases
+from strategies.analysis.mission_totals import Case, World
+from strategies.analysis.sensitivity import (
     Edge,
     Knob,
     edge_of,
@@ -22,7 +22,7 @@ from strategies.sensitivity import (
     with_satellites,
     with_stations,
 )
-from strategies.workload import ComputeRates, Mode, Resources, Workload
+from strategies.problem.workload import ComputeRates, Mode, Resources, Workload
 
 CONTACTS = make_world(
     2, 2, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(20) for k in range(4)]

@@ -8,7 +8,7 @@ from flwr.app import Array, ArrayRecord
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
-from strategies.server_optimizer import Name, ServerOptimizer
+from strategies.aggregation.server_optimizer import Name, ServerOptimizer
 
 MEANS = [np.array([1.0, -2.0, 0.5], np.float32) * k for k in (1.0, 0.5, 2.0)]
 

@@ -13,16 +13,16 @@ from synthetic_worlds import LADDER, RATES, WORLD, drawn, make_workload, worlds
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
 from orbit.contact_plan import LinkKind
-from orbit.eclipse import ECLIPSE
+from orbit.search.eclipse import ECLIPSE
 from orbit.sunlit_links import downlinks_in_sunlight
 from server_app.planning import RoundPlanner
-from splitmodel.published import published
-from strategies.checker import check_plan
-from strategies.network import NoRouteError
-from strategies.plan import Kind
-from strategies.planner import plan_round
-from strategies.sunlight import Sunlight
-from strategies.workload import Resources, Switches
+from splitmodel.costs.published import published
+from strategies.checker.check import check_plan
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError
+from strategies.problem.plan import Kind
+from strategies.problem.sunlight import Sunlight
+from strategies.problem.workload import Resources, Switches
 
 dark_times = st.lists(st.tuples(st.floats(0.0, 9000.0), st.floats(1.0, 2200.0)), max_size=5)
 

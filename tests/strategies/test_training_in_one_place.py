@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, worlds
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.checker import check_plan
-from strategies.plan import Kind, Plan
-from strategies.planner import plan_round
-from strategies.round_state import state_at
-from strategies.schedule import Schedule
-from strategies.workload import ComputeRates, Workload
+from strategies.checker.check import check_plan
+from strategies.planner.round_planner import plan_round
+from strategies.planner.step_order import Schedule
+from strategies.problem.plan import Kind, Plan
+from strategies.problem.round_state import state_at
+from strategies.problem.workload import ComputeRates, Workload
 
 
 def computed_s(workload: Workload) -> float:

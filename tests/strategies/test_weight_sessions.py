@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, drawn, make_workload, make_world, worlds
 
 from orbit.contact_plan import ContactPlan
-from strategies.checker import check_plan
-from strategies.network import NoRouteError
-from strategies.plan import Kind
-from strategies.planner import plan_round
-from strategies.round_state import RoundState
-from strategies.workload import Resources
+from strategies.checker.check import check_plan
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError
+from strategies.problem.plan import Kind
+from strategies.problem.round_state import RoundState
+from strategies.problem.workload import Resources
 
 SETUP_S = 40.0
 BEAMS = Resources(beams=2, setup_s=SETUP_S)

@@ -1,0 +1,1 @@
+"""Contact plans and elements as files, ours and those of other software."""

@@ -1,0 +1,1 @@
+"""Elements, propagation, frames: where satellites are."""

@@ -1,0 +1,1 @@
+"""When a station or a satellite sees another."""

@@ -1,0 +1,1 @@
+"""What training code holds of the wire, over a relay or directly."""

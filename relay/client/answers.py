@@ -1,0 +1,74 @@
+"""The ground's answers to what satellites send: asked of the model once, given as often as needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from relay.wire.manifest import Buffer, Conflict, Manifest
+
+Replies = Sequence[tuple[Manifest, Buffer]]
+
+Handler = Callable[[str, Manifest, Buffer], Awaitable[Replies]]
+"""`handler(satellite, manifest, payload)` returns the parcels to send back.
+
+It is awaited one parcel at a time per satellite, in the order sent, and concurrently for different satellites;
+what it computes for long belongs in an executor.
+"""
+
+REPLIES_KEPT_BYTES = 32 << 20  # per satellite
+REQUESTS_REMEMBERED = 1 << 16  # per satellite
+
+
+@dataclass
+class _Satellite:
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    finished: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)  # transfer id → digest
+    replies: OrderedDict[bytes, Replies] = field(default_factory=OrderedDict)
+    replies_bytes: int = 0
+
+
+class Answers:
+    """Asks the handler, and remembers: a parcel that comes again gets the reply of the first time.
+
+    That makes sending safe to repeat, over a new stream or after a crash of either side.
+    """
+
+    def __init__(self, handler: Handler, satellites: Collection[str]) -> None:
+        self.satellites = frozenset(satellites)
+        self._handler = handler
+        self._memory = {name: _Satellite() for name in self.satellites}
+
+    async def to(self, satellite: str, request: Manifest, payload: Buffer) -> Replies:
+        """The reply to a parcel of a satellite. Raises what the handler raises, and then does not remember it;
+        raises Conflict for a transfer id that came before with other contents, or whose reply is no longer kept.
+        """
+        memory = self._memory[satellite]
+        async with memory.turn:
+            known = memory.finished.get(request.transfer_id)
+            if known is None:
+                replies = await self._handler(satellite, request, payload)
+                self._remember(memory, request, replies)
+                return replies
+            if known != request.digest:
+                raise Conflict(
+                    f"transfer {request.transfer_id.hex()} of {satellite} had other contents before"
+                )
+            if request.transfer_id not in memory.replies:
+                raise Conflict(f"transfer {request.transfer_id.hex()} of {satellite} was answered long ago")
+            return memory.replies[request.transfer_id]
+
+    def _remember(self, memory: _Satellite, request: Manifest, replies: Replies) -> None:
+        memory.finished[request.transfer_id] = request.digest
+        if len(memory.finished) > REQUESTS_REMEMBERED:
+            memory.finished.popitem(last=False)
+        memory.replies[request.transfer_id] = replies
+        memory.replies_bytes += _size(replies)
+        while memory.replies_bytes > REPLIES_KEPT_BYTES and len(memory.replies) > 1:
+            memory.replies_bytes -= _size(memory.replies.popitem(last=False)[1])
+
+
+def _size(replies: Replies) -> int:
+    return sum(manifest.total_bytes for manifest, _ in replies)

@@ -1,0 +1,67 @@
+"""What a relay is asked and told beside parcels, one call each, by its own application or who watches it."""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.message import Message
+
+from relay.client.message_link import CALL_S, Answer, call, dial, link_error
+from relay.clock.timed_link import Network
+from relay.wire import service
+from relay.wire import wire_pb2 as pb
+from relay.wire.identity import NodeIdentity
+from relay.wire.manifest import Limits
+
+
+def status(address: str, node: str, identity: NodeIdentity | None = None) -> pb.NodeStatus:
+    """How a relay is: mission time, queue, links. Raises LinkTimeout, LinkLost, LinkRefused."""
+    return _call(address, node, identity, service.STATUS, pb.Nothing(), pb.NodeStatus)
+
+
+def passages(
+    address: str, node: str, run: str, number: int, identity: NodeIdentity | None = None
+) -> list[pb.Passage]:
+    """What has passed over the links of a relay in a round. Raises LinkTimeout, LinkLost, LinkRefused."""
+    with dial(address, node, identity, Limits()) as channel:
+        ask = channel.unary_stream(
+            service.path(service.PASSAGES),
+            request_serializer=pb.PassagesRequest.SerializeToString,
+            response_deserializer=pb.Passage.FromString,
+        )
+        request = pb.PassagesRequest(run=run, round=number)
+        try:
+            return list(ask(request, timeout=CALL_S, metadata=[(service.NODE_KEY, node)]))
+        except grpc.RpcError as error:
+            raise link_error(error, "the relay") from None
+
+
+def muster(address: str, node: str, identity: NodeIdentity | None = None) -> None:
+    """End the round that a ground which has died may have left under way: mission time runs, whoever is there.
+
+    Said and raises as :func:`depart`.
+    """
+    _call(address, node, identity, service.MUSTER, pb.Nothing(), pb.Nothing)
+
+
+def depart(
+    address: str, node: str, network: Network, start_s: float, identity: NodeIdentity | None = None
+) -> None:
+    """Begin a round at mission time `start_s`, or now where that is past, with this network in force everywhere.
+
+    Said by the ground's application to its own relay, which is the time authority. Mission time stands until the
+    applications of all satellites have come, and when all have gone. Raises LinkTimeout, LinkLost, LinkRefused.
+    """
+    request = pb.Departure(start_s=start_s, network=network.to_json())
+    _call(address, node, identity, service.DEPART, request, pb.Nothing)
+
+
+def _call(
+    address: str,
+    node: str,
+    identity: NodeIdentity | None,
+    method: str,
+    request: Message,
+    answer: type[Answer],
+) -> Answer:
+    with dial(address, node, identity, Limits()) as channel:
+        return call(channel, node, method, request, answer)

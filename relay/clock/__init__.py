@@ -1,0 +1,1 @@
+"""Links in time, and mission time in the emulation."""

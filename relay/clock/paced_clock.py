@@ -1,0 +1,253 @@
+"""Mission time in the emulation: 1× wall time, except for jumps over gaps in which nothing can happen.
+
+Scaling wall time instead is wrong: computing and copying would be scaled with it. One `TimeAuthority`, on the
+ground, lets all nodes jump together. It asks every node in waves; when two waves in a row find all of them
+idle and nothing has begun, arrived or left anywhere in between, nothing is under way: a sender stays busy until
+its neighbour has acknowledged, and the neighbour has counted the arrival before it does. (Termination detection
+by a double wave, after Mattern 1987.)
+
+A round begins with a `Departure`: from then on mission time stands until the applications of all satellites have
+come, and again when all have gone. Starting a process on board or scoring on the ground is no part of the mission.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from typing import NamedTuple
+
+import grpc
+
+from relay.clock.timed_link import Network
+from relay.wire import service
+from relay.wire import wire_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+WAVE_S = 0.1  # wall time between two waves while somebody is busy
+SESSION_S = 24 * 3600.0
+AGREED_S = 1e-3  # mission time by which a window that a node names may differ from the plan's
+STEP_S = 0.02  # a node's clock that is off by less than this is left alone
+
+
+class PacedClock:
+    """Seconds after the scenario's epoch, at the pace of the wall. Never runs back while it runs."""
+
+    def __init__(self, now_s: float = 0.0) -> None:
+        self._start_wall_s = time.monotonic()
+        self._start_s = now_s
+        self._jumped = asyncio.Event()
+        self.standing = False
+        self.on_jump: list[Callable[[], None]] = []
+
+    @property
+    def now_s(self) -> float:
+        """Mission time."""
+        return self._start_s if self.standing else self._start_s + time.monotonic() - self._start_wall_s
+
+    def advance_to(self, instant_s: float) -> None:
+        """Jump forward and wake whoever sleeps until then; an instant in the past changes nothing."""
+        ahead_s = instant_s - self.now_s
+        if ahead_s > 0:
+            self._start_s += ahead_s
+            self._wake()
+            for tell in self.on_jump:
+                tell()
+
+    def stand(self, instant_s: float) -> None:
+        """Stop at this instant, where the other nodes have stopped; it may lie a moment back."""
+        self._start_s = instant_s
+        self.standing = True
+
+    def go(self) -> None:
+        """Run again; nothing where it runs already."""
+        if self.standing:
+            self._start_wall_s = time.monotonic()
+            self.standing = False
+            self._wake()
+
+    async def sleep_until(self, instant_s: float) -> None:
+        """Sleep until mission time has reached `instant_s`, by pace or by jump."""
+        while (remaining_s := instant_s - self.now_s) > 0:
+            jumped = self._jumped
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if self.standing or math.isinf(remaining_s) else remaining_s):
+                    await jumped.wait()
+
+    def _wake(self) -> None:
+        self._jumped.set()
+        self._jumped = asyncio.Event()
+
+
+class Activity(NamedTuple):
+    """What a node says of itself to the time authority."""
+
+    busy: bool
+    wake_s: float  # mission time at which it has something to do, inf when never
+    changes: int  # grows with everything that begins, arrives or leaves
+    departure: int = 0  # the last one it knows of
+    manned: bool = False  # its application is there
+    boarded: bool = False  # its application has been there since that departure, and has not died
+
+
+class Departure:
+    """A round under way with a network (as JSON) in force, for which the applications of `satellites` must come."""
+
+    def __init__(self, number: int, network: str, satellites: Collection[str]) -> None:
+        self.number = number
+        self.network = network
+        self._satellites = frozenset(satellites)
+
+    def runs(self, answers: Mapping[str, Activity]) -> bool:
+        """Whether mission time runs: all applications have come, none has died since, and not all have gone."""
+        if any(answer.departure != self.number for answer in answers.values()):
+            return False
+        there = [answers[node] for node in self._satellites]
+        return all(answer.boarded for answer in there) and any(answer.manned for answer in there)
+
+
+class TimeAuthority:
+    """Lets mission time jump when all of `nodes` have nothing to do before some later instant.
+
+    Nodes that have not connected count as busy: mission time then just runs at 1×. `satellites` are those nodes
+    whose applications take part in a round.
+
+    A report is believed only as far as the plan bears it out: a node can wait for nothing but the next window of a link
+    of its own, and whoever names another time is taken to wait for none.
+    """
+
+    def __init__(self, clock: PacedClock, network: Network, satellites: Collection[str] = ()) -> None:
+        self._clock = clock
+        self._network = network  # in force
+        self._nodes = frozenset(network.nodes)
+        self._satellites = frozenset(satellites)
+        self._asked = asyncio.Condition()
+        self._wave = 0
+        self._reports: dict[str, tuple[int, Activity]] = {}  # node → wave answered, answer
+        self._last_wave: dict[str, int] | None = None  # activity counts of an idle wave just before
+        self._departures = 0
+        self._departure: Departure | None = None
+
+    def muster(self) -> None:
+        """No round is under way any more: mission time runs, whoever is there."""
+        self._departure = None
+        self._clock.go()
+
+    def depart(self, network: Network, start_s: float) -> None:
+        """Begin a round at `start_s`, or now where that is past, with this network in force."""
+        self._departures += 1
+        self._clock.stand(max(start_s, self._clock.now_s))
+        self._network = network
+        self._departure = Departure(self._departures, network.to_json(), self._satellites)
+
+    async def run(self) -> None:
+        """Advance until cancelled."""
+        while True:
+            async with self._asked:
+                self._wave += 1
+                self._asked.notify_all()
+            await asyncio.sleep(WAVE_S)
+            self._judge()
+
+    async def attend(self, node: str, reports: AsyncIterator[pb.ClockReport]) -> AsyncIterator[pb.ClockTime]:
+        """One node's stream: it is told the mission time with every wave, and reports."""
+        wave = known = 0
+        try:
+            while True:
+                async with self._asked:
+                    await self._asked.wait_for(lambda: self._wave > wave)  # noqa: B023
+                    wave = self._wave
+                told = pb.ClockTime(mission_s=self._clock.now_s, wave=wave, standing=self._clock.standing)
+                if self._departure is not None:
+                    told.departure = self._departure.number
+                    if known != told.departure:
+                        known, told.network = told.departure, self._departure.network
+                yield told
+                report = await anext(reports, None)
+                if report is None:
+                    return
+                self._reports[node] = (
+                    report.wave,
+                    Activity(*(getattr(report, name) for name in Activity._fields)),
+                )
+        finally:
+            self._reports.pop(node, None)
+
+    def _judge(self) -> None:
+        answers = {node: answer for node, (wave, answer) in self._reports.items() if wave == self._wave}
+        complete = set(answers) == self._nodes
+        if complete and self._departure is not None:
+            if self._departure.runs(answers):
+                self._clock.go()
+            else:
+                self._clock.stand(self._clock.now_s)
+        if not complete or self._clock.standing or any(answer.busy for answer in answers.values()):
+            self._last_wave = None
+            return
+        counts = {node: answer.changes for node, answer in answers.items()}
+        if counts == self._last_wave:
+            wake_s = min(self._planned(node, answer.wake_s) for node, answer in answers.items())
+            if math.isfinite(wake_s):
+                self._clock.advance_to(wake_s)
+        self._last_wave = counts
+
+    def _planned(self, node: str, wake_s: float) -> float:
+        """When a node waits for a window: the time it reported where the plan has that window next, else never."""
+        if wake_s == math.inf:
+            return math.inf
+        now_s = self._clock.now_s
+        for peer in self._network.neighbours(node):
+            window = self._network.links[node, peer].next_after(now_s)
+            if window is not None and abs(window.start_s - wake_s) <= AGREED_S:
+                return window.start_s
+        if not wake_s <= now_s:  # one that has just opened is old news, not a lie; NaN is one
+            log.warning("%s waits for mission time %s, when no link of its opens: ignored", node, wake_s)
+        return math.inf
+
+
+async def follow(
+    clock: PacedClock | None,
+    node: str,
+    authority: grpc.aio.Channel,
+    activity: Callable[[], Activity],
+    depart: Callable[[int, str], None],
+) -> None:
+    """Keep a node's clock with the authority's, and answer its waves, for as long as the task lives.
+
+    A clock behind is set forward. One ahead is left alone: it is ahead by one message's way at most. `clock` is None
+    on the authority itself, whose clock leads. `depart(number, network)` is called with every departure.
+    """
+    stream = authority.stream_stream(
+        service.path(service.CLOCK),
+        request_serializer=pb.ClockReport.SerializeToString,
+        response_deserializer=pb.ClockTime.FromString,
+    )
+    while True:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            call = stream(metadata=[(service.NODE_KEY, node)], timeout=SESSION_S, wait_for_ready=True)
+            async for told in call:
+                if told.network:
+                    depart(told.departure, told.network)
+                if clock is not None:
+                    keep_time(clock, told)
+                now = activity()
+                report = pb.ClockReport(wave=told.wave, **now._asdict())
+                await call.write(report)
+        await asyncio.sleep(1.0)
+
+
+def keep_time(clock: PacedClock, told: pb.ClockTime) -> None:
+    """Set a node's clock by what the time authority says."""
+    if not math.isfinite(told.mission_s):
+        log.warning("mission time %s from the time authority: ignored", told.mission_s)
+        return
+    if told.mission_s - clock.now_s > STEP_S:
+        clock.advance_to(told.mission_s)
+    if told.standing:
+        clock.stand(told.mission_s)
+    else:
+        clock.go()

@@ -1,0 +1,18 @@
+"""Before the epoch all nodes stand on the bench, wired to the ground: the muster is no part of the mission."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from relay.clock.timed_link import LinkSchedule, Network, Window
+
+START_S = -30 * 86_400.0
+RATE_BPS = 1e9
+
+
+def bench_network(satellites: Iterable[str], ground: str) -> Network:
+    """Every satellite wired to the ground, until the epoch."""
+    satellites = tuple(satellites)
+    wire = LinkSchedule((Window(START_S, 0.0, RATE_BPS, 0.0),))
+    pairs = [(name, ground) for name in satellites] + [(ground, name) for name in satellites]
+    return Network((*satellites, ground), dict.fromkeys(pairs, wire))

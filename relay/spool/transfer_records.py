@@ -1,0 +1,67 @@
+"""What has passed over a node's links, and when: measured in mission time, to be laid beside what was planned."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from relay.clock.paced_clock import PacedClock
+from relay.spool.spool import Entry
+from relay.wire import wire_pb2 as pb
+from relay.wire.frames import parcel_bytes
+from relay.wire.manifest import SLOW_CHUNK_BYTES
+
+KEPT = 1 << 16  # the newest
+
+
+class PassageLog:
+    """The newest passages of one node; what its own application sends and fetches passes over no link."""
+
+    def __init__(self, clock: PacedClock) -> None:
+        self._clock = clock
+        self._arriving_s: dict[bytes, float] = {}  # when each transfer in the spool began to come
+        self._arrived: set[bytes] = set()  # of these
+        self._passages: deque[pb.Passage] = deque(maxlen=KEPT)
+
+    def arrives(self, entry: Entry) -> None:
+        """More of a transfer has come from a neighbour; with the last of it, it has passed."""
+        start_s = self._arriving_s.setdefault(entry.transfer_id, self._clock.now_s)
+        if entry.verified and entry.transfer_id not in self._arrived:
+            self._arrived.add(entry.transfer_id)
+            self._add(entry, entry.sender, start_s, sent=False)
+
+    def sent(self, entry: Entry, peer: str, start_s: float) -> None:
+        """A neighbour has all of a transfer that was begun at this mission time."""
+        self._add(entry, peer, start_s, sent=True)
+
+    def dropped(self, transfer_id: bytes) -> None:
+        """A transfer has left the spool."""
+        self._arriving_s.pop(transfer_id, None)
+        self._arrived.discard(transfer_id)
+
+    def of_round(self, run: str, number: int) -> Iterator[pb.Passage]:
+        """Those of a round, in the order in which they ended."""
+        for passage in tuple(self._passages):
+            if passage.run == run and passage.round == number:
+                yield passage
+
+    def _add(self, entry: Entry, peer: str, start_s: float, *, sent: bool) -> None:
+        manifest = entry.manifest
+        seal_bytes = entry.sealed.ByteSize() - pb.SealedManifest(manifest=entry.sealed.manifest).ByteSize()
+        self._passages.append(
+            pb.Passage(
+                run=manifest.run,
+                round=manifest.round,
+                step=manifest.step,
+                micro_batch=manifest.micro_batch,
+                kind=manifest.kind.value,
+                source=manifest.source,
+                destination=manifest.destination,
+                peer=peer,
+                sent=sent,
+                size_bytes=parcel_bytes(manifest, SLOW_CHUNK_BYTES, seal_bytes=seal_bytes)
+                - entry.base_offset,
+                start_s=start_s,
+                end_s=self._clock.now_s,
+            )
+        )

@@ -1,0 +1,1 @@
+"""What travels: manifests, frames, identities, and the gRPC service that carries them."""

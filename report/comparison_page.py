@@ -1,0 +1,143 @@
+"""A comparison of strategies to look at: one page with tables, figures and the break-even answers."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import plotly.graph_objects as go
+
+from mission.quantities import spoken_time
+from report.page import INK, View, page, table
+from strategies.analysis.compare import headings_of, mission_rows, round_rows
+from strategies.analysis.summary import verdict
+from strategies.problem.plan import SPLIT_COLUMNS
+
+# Paul Tol's bright palette, as in the report.
+_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
+_LABEL = 22  # characters a line
+_PARTS = dict(
+    zip(
+        SPLIT_COLUMNS,
+        (
+            ("computing", "#4477aa"),
+            ("inter-satellite links", "#ccbb44"),
+            ("space-ground links", "#ee6677"),
+            ("waiting", "#bbbbbb"),
+            ("idle: done before the others", "rgba(136,136,136,.3)"),
+        ),
+        strict=True,
+    )
+)
+
+
+def comparison_page(title: str, description: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page of comparisons by model name, each as ``strategies.analysis.compare.compare`` returns it."""
+    body = [f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p></header><main>"]
+    figures = {"rounds": rounds_figure(found)}
+    for model, comparison in found.items():
+        answer, *rest = verdict(comparison) or ["No verdict."]
+        body.append(f'<h2>{html.escape(model)}</h2><p class="answer">{html.escape(answer)}</p>')
+        body.append(f"<p>{html.escape(' '.join(rest))}</p>")
+    body.append(
+        "<h2>How long a round takes</h2><p>Median over the starts, up to the 95th percentile; the mark is the "
+        "median lower bound. Logarithmic.</p>" + _figure("rounds", "Seconds per round of every case")
+    )
+    for number, (model, comparison) in enumerate(found.items()):
+        figures[f"time{number}"] = _time_figure(comparison)
+        body.append(f"<h2>Every case with {html.escape(model)}</h2>")
+        body.append(f"<p>The whole mission, {comparison['rounds']} rounds.</p>")
+        body.append(missions_table(comparison))
+        body.append("<p>One round; ÷ is the ratio of medians to another case.</p>")
+        body.append(cases_table(comparison))
+        body.append(
+            "<p>Where the time of a satellite goes, part of the round (mean over satellites and starts).</p>"
+        )
+        body.append(_figure(f"time{number}", f"Parts of the round of every case, {model}"))
+    return page(View(title, "\n".join(body) + "</main>", figures))
+
+
+def _figure(name: str, label: str) -> str:
+    return f'<div class="figure" id="{name}" role="img" aria-label="{html.escape(label)}"></div>'
+
+
+def cases_table(comparison: Mapping[str, Any]) -> str:
+    """Markup of a table with a row per case: one round, its gap to the bound, ratios to other cases, bytes."""
+    return _table(round_rows(comparison), "One round of every case in figures")
+
+
+def missions_table(comparison: Mapping[str, Any]) -> str:
+    """Markup of a table with a row per case: the whole mission, in time, bytes and computing."""
+    return _table(mission_rows(comparison), "The whole mission of every case in figures")
+
+
+def _table(rows: list[dict[str, str]], caption: str) -> str:
+    figures = headings_of(rows)
+    lines = [[f"{row['case']}: {row['what']}", *(row.get(key, "–") for key in figures)] for row in rows]
+    return table(["case", *figures], lines, caption)
+
+
+def _cases(comparison: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [case for case in comparison["cases"] if case["median_s"]]
+
+
+def _labels(comparison: Mapping[str, Any]) -> list[str]:
+    """Titles in lines short enough for a narrow screen."""
+    return ["<br>".join(textwrap.wrap(case["title"], _LABEL)) for case in _cases(comparison)]
+
+
+def rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
+    """The median round of every case up to the 95th percentile, with its lower bound, by model name."""
+    figure = go.Figure()
+    for number, (model, comparison) in enumerate(found.items()):
+        cases, labels = _cases(comparison), _labels(comparison)
+        median_s = [case["median_s"] for case in cases]
+        figure.add_bar(
+            x=median_s, y=labels, orientation="h", name=model, marker_color=_COLOURS[number % len(_COLOURS)],
+            offsetgroup=str(number), text=[f" {spoken_time(value)}" for value in median_s], textposition="inside",
+            insidetextanchor="start", textangle=0,
+            error_x={
+                "array": [case["p95_s"] - case["median_s"] for case in cases],
+                "arrayminus": [0.0] * len(cases), "color": "#888", "thickness": 1.5,
+            },
+            hovertemplate="%{x:.0f} s<extra></extra>",
+        )  # fmt: skip
+        figure.add_bar(
+            x=[case["bound_s"] for case in cases], y=labels, orientation="h", offsetgroup=str(number),
+            marker={"color": "rgba(0,0,0,0)", "line": {"color": "rgba(0,0,0,0)", "width": 0}}, showlegend=False,
+            error_x={"array": [0.0] * len(cases), "color": INK, "thickness": 2.5, "width": 8},
+            hovertemplate="bound %{x:.0f} s<extra></extra>",
+        )  # fmt: skip
+    rows = len(_cases(next(iter(found.values())))) * len(found)
+    figure.update_layout(
+        height=140 + 38 * rows,
+        barmode="group",
+        xaxis={"title": "seconds per round", "type": "log", "dtick": 1},
+        yaxis={"autorange": "reversed"},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
+        showlegend=len(found) > 1,
+    )
+    return figure
+
+
+def _time_figure(comparison: Mapping[str, Any]) -> go.Figure:
+    cases, labels = _cases(comparison), _labels(comparison)
+    total_s = [sum(case[column] for column in SPLIT_COLUMNS) for case in cases]
+    figure = go.Figure()
+    for column, (name, colour) in _PARTS.items():
+        seconds = [case[column] for case in cases]
+        figure.add_bar(
+            x=[100.0 * part / total for part, total in zip(seconds, total_s, strict=True)], y=labels,
+            orientation="h", name=name, marker_color=colour, customdata=seconds,
+            hovertemplate=name + ": %{customdata:.0f} s, %{x:.0f} %<extra></extra>",
+        )  # fmt: skip
+    figure.update_layout(
+        height=160 + 34 * len(cases),
+        barmode="stack",
+        xaxis={"title": "per cent of the round", "range": [0, 100]},
+        yaxis={"autorange": "reversed"},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
+    )
+    return figure

@@ -1,0 +1,47 @@
+"""The rounds of a run as TensorBoard event files; needs the extra ``tensorboard``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from mission.record import read_run, scenario_of
+from report.totals import BYTES, by_round, read_rounds
+from strategies.problem.plan import SPLIT_COLUMNS
+
+_TAGS = {
+    **{
+        column: column.replace("_", "/", 1)
+        for column in ("test_accuracy", "test_score", "test_loss", "train_loss")
+    },
+    **{column: f"seconds/{column.removesuffix('_s')}" for column in SPLIT_COLUMNS},
+    **{column: f"bytes/{column.removesuffix('_bytes')}" for column in BYTES},
+}
+
+
+def write_events(directory: Path) -> Path:
+    """Write the folder ``tensorboard`` of a run directory anew and return its path.
+
+    A scalar per round and figure of ``report.totals.by_round`` (scores, mean seconds of a satellite, bytes of
+    the constellation): its step is the round, its time the UTC of mission time at which the round is planned to end.
+
+    Raises:
+        FileNotFoundError: The directory holds no run.
+        mission.scenario.ScenarioError: The run is another version's.
+        ModuleNotFoundError: The extra is not installed.
+    """
+    from tensorboard.summary import Writer
+
+    epoch_s = scenario_of(read_run(directory)).epoch.timestamp()
+    folder, temporary = directory / "tensorboard", directory / "tensorboard.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    writer = Writer(str(temporary))
+    for row in by_round(read_rounds(directory)).to_pylist():
+        for column, tag in _TAGS.items():
+            if row[column] is not None:
+                writer.add_scalar(tag, row[column], row["round"], wall_time=epoch_s + row["end_s"])
+    writer.close()
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
+    return folder

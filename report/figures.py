@@ -1,0 +1,116 @@
+"""The report's charts over rounds: learning, bytes, seconds, planned against measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mission.spoken_scores import ACCURACY
+from report.gantt import time_unit
+from strategies.problem.plan import SPLIT_COLUMNS
+
+_BLUE, _RED, _GREEN, _YELLOW, _CYAN, _GREY = "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#bbbbbb"
+_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+_LINK_BYTES = {
+    "downlink_bytes": ("planned, down to the ground", _RED),
+    "uplink_bytes": ("planned, up to the satellites", _BLUE),
+    "isl_bytes": ("planned, between satellites", _YELLOW),
+}
+_SENT_BYTES = {"split_up_bytes": ("sent over the split, up", _RED), "split_down_bytes": ("… and back", _BLUE)}
+_PARTS = {
+    "compute_s": ("computing", _GREEN),
+    "isl_s": ("inter-satellite links", _YELLOW),
+    "sgl_s": ("space-ground links", _RED),
+    "waiting_s": ("waiting", _GREY),
+    "idle_s": ("idle: done before the others", "rgba(136,136,136,.3)"),
+}
+assert tuple(_PARTS) == SPLIT_COLUMNS
+
+
+def learning_figure(rounds: pa.Table, windows: np.ndarray, score: str = ACCURACY) -> go.Figure:
+    """Test score and loss at the end of every round, and when space-ground windows were in use.
+
+    Args:
+        rounds: As ``report.totals.by_round`` adds them up.
+        windows: Start and end, seconds of mission time, shape ``(windows, 2)``.
+        score: What the score is called; an accuracy is shown in per cent.
+    """
+    end_s = rounds["end_s"].to_numpy()
+    unit, unit_s = time_unit(float(end_s.max(initial=0.0)))
+    labels = [f"round {number}" for number in rounds["round"].to_pylist()]
+    start, end = windows.T / unit_s
+    figure = go.Figure()
+    # One outline for all windows on an axis of its own: a shape each would take seconds to draw.
+    figure.add_scatter(
+        x=np.stack([start, end, end, start, np.full(len(start), np.nan)], axis=1).ravel(),
+        y=np.tile([0.0, 0.0, 1.0, 1.0, np.nan], len(start)),
+        yaxis="y3", name="space-ground window in use", mode="none", fill="toself", fillcolor="rgba(204,187,68,.3)",
+        hoverinfo="skip",
+    )  # fmt: skip
+    x = end_s / unit_s
+    title, factor = (f"test {score}, %", 100.0) if score == ACCURACY else (f"test {score}", 1.0)
+    values = factor * rounds["test_score"].to_numpy()
+    figure.add_scatter(x=x, y=values, text=labels, name=title, mode="lines+markers", line_color=_BLUE)
+    figure.add_scatter(
+        x=x, y=rounds["test_loss"].to_numpy(), text=labels, name="test loss", mode="lines+markers", yaxis="y2",
+        line={"color": _RED, "dash": "dot"},
+    )  # fmt: skip
+    over = {"overlaying": "y", "showgrid": False, "zeroline": False}
+    figure.update_layout(
+        xaxis={"title": f"mission time, {unit}", "rangemode": "tozero"},
+        yaxis={"title": title},
+        yaxis2={"title": "test loss", "side": "right", "rangemode": "tozero", **over},
+        yaxis3={"visible": False, "range": [0, 1], "fixedrange": True, **over},
+        legend=_LEGEND,
+    )
+    return figure
+
+
+def bytes_figure(rounds: pa.Table) -> go.Figure:
+    """MB of the whole constellation by round: planned by link class, and what was sent where that is recorded."""
+    bars = [
+        _bar(
+            rounds[column].to_numpy() / 1e6, name, "MB", colour,
+            offsetgroup=str(group), marker_pattern_shape="/" if group else "",
+        )
+        for group, classes in enumerate((_LINK_BYTES, _SENT_BYTES))
+        for column, (name, colour) in classes.items()
+        if not pc.all(pc.is_null(rounds[column])).as_py()
+    ]  # fmt: skip
+    return _over_rounds(rounds, bars, "relative", "MB, whole constellation")
+
+
+def seconds_figure(rounds: pa.Table) -> go.Figure:
+    """Where the time of a satellite goes, by round: mean seconds by what it does."""
+    bars = [_bar(rounds[column].to_numpy(), name, "s", colour) for column, (name, colour) in _PARTS.items()]
+    return _over_rounds(rounds, bars, "stack", "seconds, mean over satellites")
+
+
+def measured_figure(rounds: pa.Table) -> go.Figure:
+    """Planned and measured length of every round, until the last satellite is done."""
+    planned_s, measured_s = (
+        rounds[f"{how}end_s"].to_numpy() - rounds[f"{how}start_s"].to_numpy() for how in ("", "measured_")
+    )
+    bars = [_bar(planned_s, "planned", "s", _BLUE), _bar(measured_s, "measured", "s", _CYAN)]
+    bars[1].update(
+        text=[f"{100 * part:+.1f} %" for part in measured_s / planned_s - 1.0], textposition="outside"
+    )
+    return _over_rounds(rounds, bars, "group", "seconds")
+
+
+def _bar(values: np.ndarray, name: str, unit: str, colour: str, **style: str) -> go.Bar:
+    said = f"{name}: %{{y:.3~f}} {unit}<extra></extra>"
+    return go.Bar(y=values, name=name, marker_color=colour, hovertemplate=said, **style)
+
+
+def _over_rounds(rounds: pa.Table, bars: Sequence[go.Bar], mode: str, title: str) -> go.Figure:
+    numbers = [str(number) for number in rounds["round"].to_pylist()]
+    figure = go.Figure([bar.update(x=numbers) for bar in bars])
+    figure.update_layout(
+        barmode=mode, xaxis={"title": "round", "type": "category"}, yaxis={"title": title}, legend=_LEGEND
+    )
+    return figure

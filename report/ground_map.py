@@ -1,0 +1,99 @@
+"""The map: coasts, ground tracks, stations and what they see, as a page that opens offline."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from astropy.time import Time
+
+from mission.plain_text import label
+from orbit.constellation import Constellation
+from orbit.ground_track import coastlines, seen_circle, subpoints
+from orbit.stations import GroundStation
+from report.page import View, page
+
+STEP_S = 30.0
+SPAN_S = 5700.0  # about a revolution
+NAMED_PLANES = 12  # a longer legend names nothing
+# All read on white and on black: Paul Tol's bright palette, as in the report.
+PLANES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
+COAST, STATION = "#8a9099", "#ee7733"
+
+
+def plane_colour(plane: int) -> str:
+    """The colour of a plane, #rrggbb."""
+    return PLANES[plane % len(PLANES)]
+
+
+def map_page(title: str, constellation: Constellation, stations: Sequence[GroundStation], epoch: Time) -> str:
+    """The page of one map, with all that it needs inside."""
+    said = (
+        f"{len(constellation)} satellites from {Time(epoch.utc, precision=0).isot} UTC over {SPAN_S / 60:.0f} minutes. "
+        "Dots: where they are at the start. Dotted: within the mask and the range of a station."
+    )
+    body = (
+        f"<header><h1>{html.escape(title)}</h1><p>{html.escape(said)}</p></header><main>"
+        '<div class="figure" id="map" role="img" aria-label="Ground tracks and stations on a map of the world" '
+        'style="height: clamp(420px, 56vw, 720px)"></div></main>'
+    )
+    return page(View(title, body, {"map": map_figure(constellation, stations, epoch)}))
+
+
+def map_figure(
+    constellation: Constellation, stations: Sequence[GroundStation], epoch: Time, *, span_s: float = SPAN_S
+) -> go.Figure:
+    """Ground tracks over ``span_s``, one colour a plane, and what each station sees, over the coasts."""
+    lat, lon, height_km = subpoints(constellation, epoch, np.arange(0, span_s, STEP_S))
+    figure = go.Figure()
+    _line(figure, *coastlines(), color=COAST, width=1.2)
+    for plane in np.unique(constellation.plane).tolist():
+        here = np.flatnonzero(constellation.plane == plane)
+        tracks = [_open_at_date_line(lat[k], lon[k]) for k in here]
+        track_lat, track_lon = (np.concatenate(part) for part in zip(*tracks, strict=True))
+        _line(figure, track_lat, track_lon, name=f"plane {plane}", color=plane_colour(plane), width=1)
+        marker = {"size": 7, "color": plane_colour(plane)}
+        names = [label(constellation.names[k]) for k in here]
+        _points(figure, lat[here, 0], lon[here, 0], mode="markers", marker=marker, hovertext=names)
+    for station in stations:
+        circle = _open_at_date_line(*seen_circle(station, float(np.median(height_km))))
+        _line(figure, *circle, color=STATION, width=1.2, dash="dot")
+    if stations:
+        _points(
+            figure,
+            [station.lat_deg for station in stations],
+            [(station.lon_deg + 180) % 360 - 180 for station in stations],
+            mode="markers+text",
+            marker={"symbol": "triangle-up", "size": 10, "color": STATION},
+            text=[label(station.name) for station in stations],
+            textposition="top center",
+        )
+    figure.update_xaxes(range=[-180, 180], dtick=60, ticksuffix="°", constrain="domain")
+    latitudes = [-60, -30, 0, 30, 60]  # not −90, which would meet −180
+    figure.update_yaxes(
+        range=[-90, 90], tickvals=latitudes, ticktext=[f"{lat}°".replace("-", "−") for lat in latitudes]
+    )
+    several = 1 < len(np.unique(constellation.plane)) <= NAMED_PLANES
+    figure.update_layout(showlegend=several, legend={"orientation": "h", "y": -0.12})
+    return figure
+
+
+def _line(
+    figure: go.Figure, lat: np.ndarray, lon: np.ndarray, *, name: str | None = None, **line: object
+) -> None:
+    shown = {"name": name} if name else {"showlegend": False, "hoverinfo": "skip"}
+    figure.add_trace(
+        go.Scatter(opacity=0.8, x=lon.round(2), y=lat.round(2), mode="lines", line=line, **shown)
+    )
+
+
+def _points(figure: go.Figure, lat: Sequence[float], lon: Sequence[float], **style: object) -> None:
+    figure.add_trace(go.Scatter(x=lon, y=lat, showlegend=False, **style))
+
+
+def _open_at_date_line(lat: np.ndarray, lon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The line with gaps (NaN) where it steps over the date line, and one at its end."""
+    jumps = np.flatnonzero(np.abs(np.diff(lon)) > 180) + 1
+    return np.append(np.insert(lat, jumps, np.nan), np.nan), np.append(np.insert(lon, jumps, np.nan), np.nan)

@@ -1,0 +1,326 @@
+"""``report.html``: what a run did, as one page that opens offline.
+
+Everything is read from the run directory, so that a page can be made again at any time, also of a run under way.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mission.orbits import constellation_of, epoch_of, stations_of
+from mission.record import read_run, write_text
+from mission.scenario import ScenarioError, scenario_from_json, shipped_scenarios
+from mission.spoken_scores import ACCURACY, score_in, score_name, spoken_score
+from orbit.contact_plan import ContactPlan
+from orbit.files.contact_plan_files import load, to_rows
+from report.comparison_page import cases_table, missions_table, rounds_figure
+from report.figures import bytes_figure, learning_figure, measured_figure, seconds_figure
+from report.gantt import gantt_figure, thinned, windows_in_use
+from report.globe import globe_figure
+from report.ground_map import SPAN_S, map_figure
+from report.link_use import link_uses, links_figure, links_table, read_passages
+from report.page import Section, View, page, sections_view, table
+from report.totals import BYTES, by_round, read_rounds
+from server_app.predicted_tiles import FILE, tiles_markup
+from server_app.score_figures import confusion_figure, score_bars
+from strategies.analysis.summary import verdict
+
+_HOUR_S = 3600.0
+_MOST_WINDOWS = 2_000
+_MOST_VIEWS = 24  # a longer list is not read
+_TOTALS = {  # of all rounds and the enrolment
+    "downlink_bytes": "planned down",
+    "uplink_bytes": "planned up",
+    "split_up_bytes": "sent over the split",
+    "split_down_bytes": "and back",
+}
+_TABLE = {  # column of `by_round`: heading, factor, format
+    "round": ("round", 1, "d"),
+    "end_s": ("planned end, s", 1, ".1f"),
+    "measured_end_s": ("measured end, s", 1, ".1f"),
+    "test_score": ("test score", 1, ".3f"),
+    "test_accuracy": ("test accuracy, %", 100, ".1f"),
+    "test_loss": ("test loss", 1, ".3f"),
+    "compute_s": ("computing, s", 1, ".2f"),
+    "isl_s": ("ISL, s", 1, ".2f"),
+    "sgl_s": ("SGL, s", 1, ".2f"),
+    "waiting_s": ("waiting, s", 1, ".2f"),
+    "idle_s": ("idle, s", 1, ".2f"),
+    "isl_bytes": ("ISL, MB", 1e-6, ".2f"),
+    "downlink_bytes": ("down, MB", 1e-6, ".2f"),
+    "uplink_bytes": ("up, MB", 1e-6, ".2f"),
+    "split_up_bytes": ("sent over the split, MB", 1e-6, ".2f"),
+    "split_down_bytes": ("… and back, MB", 1e-6, ".2f"),
+}
+
+
+def write_report(directory: Path) -> Path:
+    """Write the page of a run and return its path.
+
+    Raises:
+        FileNotFoundError: The directory holds no run.
+    """
+    write_text(directory / "report.html", page(report_view(directory)))
+    return directory / "report.html"
+
+
+def report_view(directory: Path) -> View:
+    """What the page of a run shows now.
+
+    Raises:
+        FileNotFoundError: The directory holds no run.
+    """
+    run = read_run(directory)
+    rounds = by_round(read_rounds(directory))
+    return sections_view(
+        title=f"SkySplit: {run['scenario']['name']}",
+        description=run["scenario"]["description"],
+        facts=_facts(run, rounds),
+        sections=list(_sections(directory, run, rounds)),
+        ending=_ending(run),
+    )
+
+
+def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iterator[Section]:
+    activities = _activities(directory / "plan.jsonl")
+    path = directory / "contacts.parquet"
+    contacts = _contacts(path, path.stat().st_mtime_ns) if path.exists() else None
+    passages = read_passages(directory)
+    end_s = pc.max(rounds["end_s"]).as_py() or 0.0
+    if len(rounds):
+        used = [(row["start_s"], row["end_s"]) for row in activities if row["link"] == "downlink"]
+        windows = thinned({"": used}, end_s, _MOST_WINDOWS)[""]
+        yield Section(
+            "curve", f"{_capital(score_name(run))} over mission time", "Scored on the test images after every round.",
+            learning_figure(rounds, windows, score_name(run)),
+        )  # fmt: skip
+        yield from _score_sections(directory, run)
+        done_s = _done_s(directory)
+        end_s = max([end_s, *(time_s for _, time_s in done_s)])
+        laid_over = (
+            "As planned, with what was measured laid over it." if done_s or passages else "As planned."
+        )
+        yield Section(
+            "gantt", "What each satellite did",
+            f"{laid_over} Drag to zoom, double-click to see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
+            gantt_figure(
+                run.get("satellites", []), to_rows(contacts) if contacts else [], activities, end_s,
+                passages=passages, done_s=done_s,
+            ),
+            views=windows_in_use(activities, end_s, _MOST_VIEWS),
+        )  # fmt: skip
+    revolutions = max(1, math.ceil(end_s / SPAN_S))
+    yield from _orbit_sections(json.dumps(run["scenario"]), contacts, revolutions * SPAN_S)
+    if len(rounds):
+        if any(rounds[column].null_count < len(rounds) for column in BYTES):
+            yield Section(
+                "bytes", "Bytes over the links",
+                "A tensor counts once on every link it crosses; the split counts it once.", bytes_figure(rounds),
+            )  # fmt: skip
+        yield Section(
+            "seconds", "Where the time goes",
+            "Of a satellite, as planned: computing hides transfers, space-ground links hide inter-satellite links.",
+            seconds_figure(rounds),
+        )  # fmt: skip
+        if _is_measured(rounds):
+            yield Section(
+                "measured", "Planned against measured", "Length of a round, until the last satellite is done.",
+                measured_figure(rounds),
+            )  # fmt: skip
+        start_s = dict(zip(rounds["round"].to_pylist(), rounds["start_s"].to_pylist(), strict=True))
+        if uses := link_uses(activities, passages, start_s):
+            yield Section(
+                "links", "Planned against measured, by link",
+                "A mark per link and round: its seconds from the first byte to the last, and its bytes. "
+                "Above the dotted line: more than planned.",
+                links_figure(uses),
+            )  # fmt: skip
+            yield Section(
+                "uses", "What crossed the links",
+                "Seconds are from the first byte on a link in a round to the last, added up. "
+                "Latest: the last byte of a round against its plan, where that is worst. "
+                "–: nothing of it passed through the relays.",
+                links_table(uses),
+            )  # fmt: skip
+        yield Section("table", "Every round in figures", "", _table(rounds))
+    if (directory / "comparison.json").exists():
+        found = json.loads((directory / "comparison.json").read_text(encoding="utf-8"))
+        yield Section(
+            "ablation", "What the strategies gain",
+            "A round of each case: median of starts, up to the 95th percentile; marked: the lower bound. Logarithmic.",
+            rounds_figure(found),
+        )  # fmt: skip
+        [(model, comparison)] = found.items()
+        said = " ".join(verdict(comparison))
+        yield Section(
+            "cases", f"Every case with {model}", said, missions_table(comparison) + cases_table(comparison)
+        )
+
+
+def _score_sections(directory: Path, run: Mapping[str, Any]) -> Iterator[Section]:
+    """What the newest score is made of."""
+    scores = run.get("result", {}).get("scores") or run.get("progress", {}).get("scores")
+    if not scores:
+        return
+    task, called = run.get("task", {}), score_name(run)
+    names = task.get("outputs", list(scores["by_class"]))
+    is_dense = task.get("kind") in ("segmentation", "pixel-regression")
+    if (directory / FILE).exists():
+        yield Section(
+            "tiles", "Predicted tiles",
+            "A few test images as the final model sees them; nothing of them was trained on.",
+            tiles_markup(directory / FILE, names),
+        )  # fmt: skip
+    if scores["by_class"]:
+        by = "recall" if called == ACCURACY else called
+        yield Section(
+            "classes", f"{_capital(by)} by class", "Newest model.", score_bars(scores["by_class"], by)
+        )
+    if scores["by_group"]:
+        yield Section(
+            "sensors", f"{_capital(called)} by sensor", "Newest model, on the test images of each sensor.",
+            score_bars(scores["by_group"], called),
+        )  # fmt: skip
+    if scores["confusion"]:
+        what = "pixels" if is_dense else "images"
+        yield Section(
+            "confusion", "Which class is taken for which", f"Share of the test {what} of each true class.",
+            confusion_figure(scores["confusion"], names, what),
+        )  # fmt: skip
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+@lru_cache(maxsize=1)  # a live page asks again after every round
+def _orbit_sections(scenario: str, contacts: ContactPlan | None, span_s: float) -> tuple[Section, ...]:
+    """Map and globe; none where the scenario is another version's or its element file is elsewhere."""
+    try:
+        read = scenario_from_json(scenario)
+        mission = constellation_of(read), stations_of(read), epoch_of(read)
+    except ScenarioError:
+        return ()
+    ground_map = Section(
+        "map", "Ground tracks and stations",
+        "The first 95 minutes. Dots: satellites at the start. Dotted: what a station sees above its mask.",
+        map_figure(*mission), wide=True,
+    )  # fmt: skip
+    if contacts is None:
+        return (ground_map,)
+    globe = Section(
+        "globe", "Links in space",
+        "Open links at a time that the slider chooses. Drag to turn the globe; by keyboard: arrows, + and -, 0.",
+        globe_figure(*mission, contacts, span_s), wide=True,
+    )  # fmt: skip
+    return ground_map, globe
+
+
+@lru_cache(maxsize=1)
+def _contacts(path: Path, written_ns: int) -> ContactPlan:
+    """The contact plan as it was written then."""
+    return load(path)
+
+
+def _table(rounds: pa.Table) -> str:
+    shown = {key: said for key, said in _TABLE.items() if rounds[key].null_count < len(rounds)}
+    rows = [
+        [
+            "" if row[key] is None else format(row[key] if form == "d" else row[key] * factor, form)
+            for key, (_, factor, form) in shown.items()
+        ]
+        for row in rounds.select(list(shown)).to_pylist()
+    ]
+    head = [heading for heading, _, _ in shown.values()]
+    return (
+        f"<details><summary>Show the table</summary>{table(head, rows, 'Figures of every round')}</details>"
+    )
+
+
+def _ending(run: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    return (
+        f'<h2>Do it again</h2><pre tabindex="0"><code>{html.escape(_short_command(run["command"]))}</code></pre>'
+        f"<p>The same scenario and seed give the same curve. Made with {html.escape(versions)}.</p>"
+        "<details><summary>The scenario as resolved</summary>"
+        f'<pre tabindex="0">{html.escape(json.dumps(run["scenario"], indent=2))}</pre></details>'
+    )
+
+
+def _short_command(command: str) -> str:
+    """The command with shipped scenarios by name instead of by where they are installed."""
+    for name, path in shipped_scenarios().items():
+        command = command.replace(str(path), name)
+    return command
+
+
+def _is_measured(rounds: pa.Table) -> bool:
+    return bool(pc.any(pc.is_valid(rounds["measured_end_s"])).as_py())
+
+
+def _done_s(directory: Path) -> list[tuple[str, float]]:
+    """When each satellite was done in each round, as measured."""
+    rows = read_rounds(directory)
+    rows = rows.filter(pc.is_valid(rows["measured_end_s"]))
+    return list(zip(rows["satellite"].to_pylist(), rows["measured_end_s"].to_pylist(), strict=True))
+
+
+def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
+    result = run.get("result", {})
+    state = run["state"] if run["state"] != "running" else f"running: {run.get('phase', 'starting')}"
+    facts = {"state": state, "mode": run["scenario"]["training"]["mode"]}
+    if "error" in result:
+        facts["error"] = result["error"]
+    called = score_name(run)
+    if score_in(result) is not None:
+        facts |= {
+            f"test {called}": spoken_score(called, score_in(result)),
+            "before fine-tuning": spoken_score(called, score_in(result, "initial_test")),
+            "worst satellite": spoken_score(called, score_in(result, "worst_satellite")),
+            "rounds": str(result["rounds"]),
+            "mission time": _duration(result["mission_time_s"]),
+            "wall time": _duration(result["wall_time_s"]),
+        }
+    elif progress := run.get("progress"):
+        facts |= {
+            f"test {called}": spoken_score(called, score_in(progress)),
+            "rounds": f"{progress['round']} of {run['scenario']['training']['rounds']}",
+            "mission time": _duration(progress["mission_time_s"]),
+        }
+    enrolment = run.get("enrolment", {})
+    if enrolment:
+        where = "" if enrolment["flown"] else ", planned; done before the launch"
+        facts["enrolment"] = (
+            f"{_duration(enrolment['end_s'] - enrolment['start_s'])} before round 1, "
+            f"{enrolment['downlink_bytes'] / 1e6:.2f} MB down{where}"
+        )
+    for column, name in _TOTALS.items():
+        total = pc.sum(rounds[column]).as_py()
+        if total is not None:
+            facts[name] = f"{(total + enrolment.get(column, 0)) / 1e6:.2f} MB"
+    facts |= {"satellites": str(len(run.get("satellites", []))), "seed": str(run["scenario"]["seed"])}
+    if run["scenario"]["data"]["source"].startswith("synthetic"):
+        facts["imagery"] = "synthetic scenes"
+    return facts
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / _HOUR_S:.2f} h"
+
+
+def _activities(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [
+        json.loads(line) for line in lines if line.endswith("\n")
+    ]  # of a run under way the last may be torn

@@ -1,0 +1,59 @@
+"""``rounds.parquet`` read back: every column of today's schema, and what the rows of a round add up to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mission.record import ROUNDS
+from strategies.problem.plan import SPLIT_COLUMNS
+
+BYTES = ("downlink_bytes", "uplink_bytes", "isl_bytes", "split_up_bytes", "split_down_bytes")
+_SAME_IN_A_ROUND = ("test_loss", "test_accuracy", "test_score")
+
+
+def read_rounds(directory: Path) -> pa.Table:
+    """The rows of a run so far; columns that an older version did not record are null.
+
+    Args:
+        directory: The run directory; without ``rounds.parquet`` there are no rows.
+    """
+    path = directory / "rounds.parquet"
+    recorded = pq.read_table(path) if path.exists() else ROUNDS.empty_table()
+    return pa.table(
+        [
+            recorded[field.name].cast(field.type)
+            if field.name in recorded.column_names
+            else pa.nulls(len(recorded), field.type)
+            for field in ROUNDS
+        ],
+        schema=ROUNDS,
+    )
+
+
+def by_round(rounds: pa.Table) -> pa.Table:
+    """A row per round: ``satellites``, start, ends, scores, the sum of bytes, the mean of seconds per satellite.
+
+    ``end_s`` and ``measured_end_s`` are those of the satellite that is done last. Sums and means over nothing but
+    nulls are null.
+    """
+    wanted = {
+        "satellites": ("satellite", "count"),
+        "start_s": ("start_s", "min"),
+        "end_s": ("end_s", "max"),
+        "measured_start_s": ("measured_start_s", "min"),
+        "measured_end_s": ("measured_end_s", "max"),
+        **{column: (column, "max") for column in _SAME_IN_A_ROUND},
+        **{column: (column, "mean") for column in ("train_loss", *SPLIT_COLUMNS)},
+        **{column: (column, "sum") for column in BYTES},
+    }
+    grouped = rounds.group_by("round").aggregate(list(wanted.values())).sort_by("round")
+    found = {"round": grouped["round"]}
+    found |= {name: grouped[f"{column}_{how}"] for name, (column, how) in wanted.items()}
+    # Runs of older versions do not tell when a round began: as planned.
+    found["measured_start_s"] = pc.coalesce(found["measured_start_s"], found["start_s"])
+    found["test_score"] = pc.coalesce(found["test_score"], found["test_accuracy"])  # they only classified
+    return pa.table(found)

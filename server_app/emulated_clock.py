@@ -1,0 +1,182 @@
+"""The emulation's side of a run: relays fly the plan of each round, and mission time is measured.
+
+Rounds keep a timetable: the next one begins when the plan of the last one ends, or at once where it ran late. So an
+emulated run plans the same rounds as a simulated one with the same compute rates, and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from mission.clock import VirtualClock
+from orbit.contact_plan import ContactPlan, LinkKind
+from relay.client import control
+from relay.client.message_link import LinkError
+from relay.clock.timed_link import LinkSchedule, Network, Window, fastest
+from relay.node.settings import LocalRelay
+from relay.wire import wire_pb2 as pb
+from relay.wire.manifest import Kind as Crossed
+from strategies.problem.plan import Kind, Plan
+from strategies.problem.workload import Resources
+
+_LATE_S = 6 * 3600.0  # how long after its planned end a round may still find contacts
+_ON_TIME_S = 5.0  # a round that ends no later than this keeps the timetable
+
+Span = tuple[float, float]
+
+log = logging.getLogger(__name__)
+
+
+class Flight(VirtualClock):
+    """Mission time of an emulation.
+
+    Args:
+        epoch: Start of mission time.
+        relay: The ground's relay, which has the say over time.
+        contact_plan: All contacts of the horizon.
+        resources: Antennas and terminals, and what pointing them takes.
+        pointed: Pairs whose antennas or lasers are on each other when the first round starts, as in
+            :class:`strategies.problem.round_state.RoundState`.
+    """
+
+    def __init__(
+        self,
+        epoch: datetime,
+        relay: LocalRelay,
+        contact_plan: ContactPlan,
+        resources: Resources,
+        pointed: frozenset[tuple[int, int]] = frozenset(),
+    ) -> None:
+        super().__init__(epoch)
+        self._pointed = pointed
+        self._relay = relay
+        self._contact_plan = contact_plan
+        self._resources = resources
+
+    def depart(self, plan: Plan) -> None:
+        """Have all relays follow the plan; mission time stands until all satellites are there.
+
+        Raises:
+            relay.client.message_link.LinkError: The ground's relay does not answer.
+        """
+        network = round_network(plan, self._contact_plan, self._resources, self._relay.node, self._pointed)
+        self._pointed = plan.pointed
+        self.departed_s = max(plan.start_s, self._measured_s())
+        control.depart(self._relay.address, self._relay.node, network, plan.start_s)
+
+    def advance_to(self, instant_s: float) -> None:
+        """Move to the end of a round: as planned, or as measured where that is later."""
+        measured_s = self._measured_s()
+        super().advance_to(measured_s if measured_s > instant_s + _ON_TIME_S else instant_s)
+
+    def _measured_s(self) -> float:
+        return control.status(self._relay.address, self._relay.node).mission_s
+
+    def passages(self, run: str, number: int) -> Iterator[dict[str, Any]]:
+        """What has passed over each link in a round, as :data:`mission.record.PASSAGES`.
+
+        Links of the ground are measured there, those between satellites where they end. A satellite whose relay does
+        not answer is left out.
+
+        Raises:
+            relay.client.message_link.LinkError: The ground's relay does not answer.
+        """
+        ground = self._relay.node
+        for passage in control.passages(self._relay.address, ground, run, number):
+            yield self._row(passage, ground, "uplink" if passage.sent else "downlink")
+        plane = {node.name: node.plane for node in self._contact_plan.nodes if node.kind == "satellite"}
+        for name in plane:
+            try:
+                address, identity = self._relay.peers[name], self._relay.identity
+                found = control.passages(address, name, run, number, identity)
+            except LinkError as error:
+                log.warning("what has passed over the links of %s is not recorded: %s", name, error)
+                continue
+            for passage in found:
+                if not passage.sent and passage.peer != ground:
+                    link = LinkKind.INTRA_ISL if plane[name] == plane[passage.peer] else LinkKind.INTER_ISL
+                    yield self._row(passage, name, link.name.lower())
+
+    def _row(self, passage: pb.Passage, node: str, link: str) -> dict[str, Any]:
+        from_ground = passage.source == self._relay.node
+        return {
+            "round": passage.round,
+            "link": link,
+            "node": node,
+            "peer": passage.peer,
+            "satellite": passage.destination if from_ground else passage.source,
+            "kind": Crossed(passage.kind).name.lower(),
+            "step": passage.step,
+            "micro_batch": passage.micro_batch,
+            "bytes": passage.size_bytes,
+            "start_s": passage.start_s,
+            "end_s": passage.end_s,
+        }
+
+
+def round_network(
+    plan: Plan,
+    contact_plan: ContactPlan,
+    resources: Resources,
+    ground: str,
+    pointed: frozenset[tuple[int, int]] = frozenset(),
+) -> Network:
+    """The links of a round, all stations one node.
+
+    Satellites of a plane see each other as geometry has it. Every other link is there while the plan holds antenna or
+    laser for it, set-up excepted: from its first use to the end of the contact, or until another needs the antenna.
+    Those that are ``pointed`` when the plan starts need no set-up.
+    After the planned end every space-ground contact is there, should the round be late.
+    """
+    names = [node.name if node.kind == "satellite" else ground for node in contact_plan.nodes]
+    held = _held(plan, resources, pointed)
+    windows: dict[tuple[str, str], list[Window]] = defaultdict(list)
+    for row in contact_plan.during(plan.start_s, plan.end_s + _LATE_S):
+        if row["rate_bps"] <= 0:
+            continue
+        contact = float(row["start_s"]), float(row["end_s"])
+        spans = [(plan.start_s, plan.end_s + _LATE_S)]
+        if row["kind"] != LinkKind.INTRA_ISL:
+            spans = held[frozenset((int(row["source"]), int(row["target"])))]
+            if row["kind"] != LinkKind.INTER_ISL:
+                spans = [*spans, (plan.end_s, plan.end_s + _LATE_S)]
+        for span in spans:
+            start_s, end_s = max(contact[0], span[0]), min(contact[1], span[1])
+            if start_s < end_s:
+                windows[names[row["source"]], names[row["target"]]].append(
+                    Window(start_s, end_s, float(row["rate_bps"]), float(row["owlt_s"]))
+                )
+    links = {link: LinkSchedule(fastest(windows[link])) for link in sorted(windows)}
+    return Network(tuple(dict.fromkeys(names)), links)
+
+
+def _held(
+    plan: Plan, resources: Resources, pointed: frozenset[tuple[int, int]]
+) -> dict[frozenset[int], list[Span]]:
+    """When the plan has each pair of nodes ready to exchange data."""
+    held: dict[frozenset[int], list[Span]] = defaultdict(list)
+    sessions = plan.of_kind(Kind.SESSION)
+    for session in sessions:
+        shares = (sessions["node"] == session["node"]) | (sessions["peer"] == session["peer"])
+        later_s = sessions["start_s"][shares & (sessions["start_s"] >= session["end_s"])]
+        until_s = float(np.min(later_s, initial=np.inf))
+        pair = frozenset((int(session["node"]), int(session["peer"])))
+        held[pair].append((_ready_s(session, resources.setup_s, plan, pointed), until_s))
+    for laser in plan.of_kind(Kind.LASER):
+        pair = frozenset((int(laser["node"]), int(laser["peer"])))
+        held[pair].append((_ready_s(laser, resources.acquisition_s, plan, pointed), float(laser["end_s"])))
+    return held
+
+
+def _ready_s(activity: np.void, setup_s: float, plan: Plan, pointed: frozenset[tuple[int, int]]) -> float:
+    """When a session or a laser link can carry data."""
+    start_s = float(activity["start_s"])
+    pair = int(activity["node"]), int(activity["peer"])
+    stays = start_s <= plan.start_s and (pair in pointed or pair[::-1] in pointed)
+    return start_s if stays else start_s + setup_s

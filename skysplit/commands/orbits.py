@@ -1,0 +1,268 @@
+"""`skysplit contacts` and `skysplit constellation`: who flies where, and when which link can carry data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.progress import Progress
+from rich.table import Table
+
+from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
+from mission.record import write_text
+from mission.schema import Scenario
+from orbit.access_summary import Access, access_of_pairs, access_of_satellites, access_of_stations
+from orbit.constellation import warn_of_old_elements
+from orbit.contact_plan import ContactPlan
+from orbit.files.contact_plan_files import csv_metadata, metadata_path, to_csv, to_json, to_rows
+from orbit.files.dtn_files import to_hdtn, to_ion
+from orbit.files.omm_export import to_omm
+from orbit.motion.earth_orientation import warn_of_old_orientation
+from report.ground_map import map_page
+from skysplit.commands.arguments import ScenarioArgument, SetOption, fail, read_scenario
+from skysplit.constellation_views import constellation_czml, constellation_json
+from skysplit.terminal import Terminal
+
+_STDERR = Terminal(stderr=True)
+
+
+class ContactFormat(StrEnum):
+    """How contacts are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    ION = "ion"
+    HDTN = "hdtn"
+    HTML = "html"
+
+
+_WRITERS = {
+    ContactFormat.JSON: to_json,
+    ContactFormat.CSV: to_csv,
+    ContactFormat.ION: to_ion,
+    ContactFormat.HDTN: to_hdtn,
+}
+
+
+def contacts(
+    scenario: ScenarioArgument,
+    settings: SetOption = None,
+    hours: Annotated[float | None, typer.Option(help="Horizon; the default is the scenario's.")] = None,
+    output: Annotated[
+        ContactFormat, typer.Option("--format", help="html is a page with access and contacts as pictures.")
+    ] = ContactFormat.TABLE,
+    summary: Annotated[
+        bool,
+        typer.Option(
+            "--summary",
+            help="Passes, gaps and volume a day by station and satellite instead; as table, json or csv.",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write; the default is the terminal, and NAME-contacts.html for a page. "
+            "Beside a CSV of contacts goes a file of what a table cannot say."
+        ),
+    ] = None,
+) -> None:
+    """Print the contact plan: every link that can carry data, with start, end, rate and volume.
+
+    Example: `skysplit contacts walker-72 --hours 2 --format ion > contacts.ionrc`
+
+    Who is served how well: `skysplit contacts walker-72 --summary`
+    """
+    if summary and output not in (ContactFormat.TABLE, ContactFormat.JSON, ContactFormat.CSV):
+        fail(f"--summary: found --format {output}, allowed: table, json, csv")
+    if out is not None and output is ContactFormat.TABLE:
+        fail("--out: found --format table, allowed: json, csv, ion, hdtn, html")
+    horizon = [] if hours is None else [f"horizon_h={hours}"]
+    resolved = read_scenario(scenario, [*(settings or []), *horizon])
+    plan = planned_contacts(resolved)
+    if output is ContactFormat.TABLE:
+        for table in _summary_tables(plan) if summary else [_table(plan)]:
+            Terminal().print(table)
+        return
+    try:
+        if output is ContactFormat.HTML:
+            from report.access_page import access_page
+
+            text = access_page(f"{resolved.name}: contacts", resolved.description, plan)
+            out = out or Path(f"{resolved.name}-contacts.html")
+        elif summary:
+            text = _summary_json(plan) if output is ContactFormat.JSON else _summary_csv(plan)
+        else:
+            text = _WRITERS[output](plan)
+        if out is None:
+            print(text, end="" if text.endswith("\n") else "\n")
+            return
+        if output is ContactFormat.CSV and not summary:
+            write_text(metadata_path(out), csv_metadata(plan))
+        write_text(out, text)
+    except (ValueError, OSError) as error:
+        fail(str(error))
+    print(out)
+
+
+class ConstellationFormat(StrEnum):
+    """How a constellation is shown."""
+
+    MAP = "map"
+    CZML = "czml"
+    JSON = "json"
+    OMM = "omm"
+
+
+def constellation(
+    scenario: ScenarioArgument,
+    settings: SetOption = None,
+    output: Annotated[
+        ConstellationFormat, typer.Option("--format", help="czml is for Cesium.")
+    ] = ConstellationFormat.MAP,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write; the default is NAME.html for a map, else the terminal."),
+    ] = None,
+) -> None:
+    """Show the constellation: a map of ground tracks and stations, CZML for Cesium, JSON, or its elements as OMM.
+
+    Example: `skysplit constellation walker-72 --format czml --out walker-72.czml`
+    """
+    resolved = read_scenario(scenario, settings)
+    stations, epoch = stations_of(resolved), epoch_of(resolved)
+    try:
+        satellites = constellation_of(resolved)
+        match output:
+            case ConstellationFormat.MAP:
+                text, out = (
+                    map_page(resolved.name, satellites, stations, epoch),
+                    out or Path(f"{resolved.name}.html"),
+                )
+            case ConstellationFormat.CZML:
+                text = constellation_czml(satellites, stations, planned_contacts(resolved), epoch)
+            case ConstellationFormat.JSON:
+                text = constellation_json(satellites, stations, epoch, resolved.horizon_s)
+            case ConstellationFormat.OMM:
+                text = to_omm(satellites)
+        if output is not ConstellationFormat.CZML:  # of which the contacts warn
+            warn_of_old_elements(satellites, epoch, resolved.horizon_s)
+            warn_of_old_orientation(epoch, resolved.horizon_s)
+    except ValueError as error:
+        fail(str(error))
+    if out is None:
+        print(text)
+        return
+    write_text(out, text)
+    print(out)
+
+
+def planned_contacts(scenario: Scenario) -> ContactPlan:
+    """The scenario's contact plan, with a progress bar, or the end of the command with one error."""
+    try:
+        with Progress(console=_STDERR, transient=True, disable=not _STDERR.is_terminal) as progress:
+            task = progress.add_task("contacts", total=1.0)
+            return contact_plan_of(
+                scenario,
+                constellation_of(scenario),
+                progress=lambda done: progress.update(task, completed=done),
+            )
+    except ValueError as error:
+        fail(str(error))
+
+
+def _table(plan: ContactPlan) -> Table:
+    """A table that is read at 80 columns: names give way and are folded, figures never are."""
+    table = Table(
+        title=f"{len(plan.contacts)} contacts, {plan.horizon_s / 3600:g} h from {plan.epoch_utc[:19]} UTC",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for name in ("source", "target"):
+        table.add_column(name, overflow="fold")
+    table.add_column("kind", no_wrap=True)
+    for name in ("start s", "end s", "el °", "km", "Mbit/s", "MB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in to_rows(plan):
+        elevation = row["max_elevation_deg"]
+        table.add_row(
+            row["source"],
+            row["target"],
+            row["kind"],
+            f"{row['start_s']:.1f}",
+            f"{row['end_s']:.1f}",
+            "" if elevation is None else f"{elevation:.0f}",
+            "" if row["min_range_km"] is None else f"{row['min_range_km']:.0f}",
+            _short(row["rate_bps"] / 1e6),
+            _short(row["volume_bytes"] / 1e6),
+        )
+    return table
+
+
+_SUMMARY_COLUMNS = {
+    "passes_per_day": "passes/day",
+    "mean_pass_s": "pass s",
+    "mean_gap_s": "gap min",
+    "longest_gap_s": "longest min",
+    "down_gb_per_day": "down GB/day",
+    "up_gb_per_day": "up GB/day",
+}
+
+
+def _summary_tables(plan: ContactPlan) -> list[Table]:
+    """A table of the stations and one of the satellites."""
+    tables = []
+    for who, accesses in (("station", access_of_stations(plan)), ("satellite", access_of_satellites(plan))):
+        title = f"access, by {who}: {plan.horizon_s / 3600:g} h from {plan.epoch_utc[:19]} UTC"
+        table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column(who, overflow="fold")
+        for name in _SUMMARY_COLUMNS.values():
+            table.add_column(name, justify="right", no_wrap=True)
+        for access in accesses:
+            table.add_row(
+                access.station or access.satellite,
+                f"{access.passes_per_day:.1f}",
+                f"{access.mean_pass_s:.0f}",
+                f"{access.mean_gap_s / 60:.1f}",
+                f"{access.longest_gap_s / 60:.1f}",
+                _short(access.down_gb_per_day),
+                _short(access.up_gb_per_day),
+            )
+        tables.append(table)
+    return tables
+
+
+def _summary_json(plan: ContactPlan) -> str:
+    """Access of stations, of satellites and of pairs as one JSON object."""
+    said = {"epoch": plan.epoch_utc, "horizon_s": plan.horizon_s}
+    parts = {
+        "stations": access_of_stations(plan),
+        "satellites": access_of_satellites(plan),
+        "pairs": access_of_pairs(plan),
+    }
+    return json.dumps(
+        {**said, **{name: [asdict(one) for one in part] for name, part in parts.items()}}, indent=1
+    )
+
+
+def _summary_csv(plan: ContactPlan) -> str:
+    """Access of stations, of satellites and of pairs, a line each; an empty name stands for all."""
+    text = io.StringIO()
+    rows = csv.DictWriter(text, [field.name for field in fields(Access)], lineterminator="\n")
+    rows.writeheader()
+    for access in (*access_of_stations(plan), *access_of_satellites(plan), *access_of_pairs(plan)):
+        rows.writerow(asdict(access))
+    return text.getvalue()
+
+
+def _short(value: float) -> str:
+    """Three digits of what is small, all of the whole part of what is large, never an exponent of the latter."""
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -1,0 +1,107 @@
+"""`skysplit presets`: satellites and ground segments of real missions, each figure with its source."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from mission.presets import (
+    GroundPreset,
+    Presets,
+    SatellitePreset,
+    read_presets,
+    source_line,
+)
+from mission.scenario import ScenarioError
+from skysplit.commands.arguments import TextFormat, completed_from, fail
+from skysplit.reference.preset_tables import (
+    GROUND_HEADINGS,
+    SATELLITE_HEADINGS,
+    figure_rows,
+    ground_row,
+    satellite_row,
+)
+from skysplit.terminal import Terminal
+
+
+def presets(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A satellite or a ground segment: every figure of it; all are listed without.",
+            autocompletion=completed_from(lambda: read_presets().by_name),
+        ),
+    ] = "",
+    output: Annotated[
+        TextFormat, typer.Option("--format", help="How the answer is printed.")
+    ] = TextFormat.TABLE,
+) -> None:
+    """List satellites and ground segments for `skysplit init`; of one, every figure with its source and derating.
+
+    Example: `skysplit presets orin-agx`
+    """
+    found = read_presets()
+    try:
+        shown = found.only(name) if name else found
+    except ScenarioError as error:
+        fail(str(error))
+    if output is TextFormat.JSON:
+        print(json.dumps(_as_json(shown)))
+    elif name:
+        _print_one(shown)
+    else:
+        _print_all(shown)
+
+
+def _print_all(presets: Presets) -> None:
+    console = Terminal()
+    satellites = Table(*SATELLITE_HEADINGS, box=SIMPLE_HEAD, pad_edge=False, title="satellites")
+    for name, satellite in presets.satellites.items():
+        satellites.add_row(*satellite_row(name, satellite))
+    grounds = Table(*GROUND_HEADINGS, box=SIMPLE_HEAD, pad_edge=False, title="ground segments")
+    for name, ground in presets.grounds.items():
+        grounds.add_row(*ground_row(name, ground))
+    console.print(satellites)
+    console.print(grounds)
+
+
+def _print_one(presets: Presets) -> None:
+    console = Terminal(highlight=False)
+    for name, preset in presets.by_name.items():
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{name}: {preset.title}")
+        table.add_column("figure", no_wrap=True)
+        table.add_column("value")
+        table.add_column("from", ratio=1)
+        for row in figure_rows(preset):
+            table.add_row(*row)
+        console.print(table)
+    for name, source in presets.sources.items():
+        console.print(f"{name}: {source.title} ({source.kind})", soft_wrap=True)
+
+
+def _as_json(presets: Presets) -> dict[str, Any]:
+    def figures(preset: SatellitePreset | GroundPreset) -> dict[str, Any]:
+        return {
+            "title": preset.title,
+            "figures": {
+                key: {"value": figure.amount, "derivation": figure.derivation, "source": source_line(figure)}
+                | figure.model_dump(include={"peak", "peak_is", "derating", "factors"}, exclude_defaults=True)
+                for key, figure in preset.figures.items()
+            },
+            "facts": {
+                what: {"text": fact.text, "source": source_line(fact)} for what, fact in preset.facts.items()
+            },
+        }
+
+    return {
+        "satellites": {name: figures(preset) for name, preset in presets.satellites.items()},
+        "grounds": {
+            name: figures(preset) | {"stations": [station.model_dump() for station in preset.stations]}
+            for name, preset in presets.grounds.items()
+        },
+        "sources": {name: source.model_dump() for name, source in presets.sources.items()},
+    }

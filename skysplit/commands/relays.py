@@ -1,0 +1,278 @@
+"""`skysplit relay`, `skysplit status`, `skysplit certs` and `skysplit deploy`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from mission.run_config import GROUND
+from skysplit.commands.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
+from skysplit.deployment.expiry import RENEW, ending
+from skysplit.terminal import Terminal
+
+_REFRESH_S = 1.0
+
+
+def relay(
+    file: Annotated[Path, typer.Argument(help="What the relay is told: relay.json in a node's folder.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(help="What to run beside it, ending with it.")
+    ] = None,
+) -> None:
+    """Run one node's relay: a satellite's or the ground's.
+
+    Example: `skysplit relay nodes/sat-0-00/relay.json flower-supernode --superlink ground.example:8000 …`
+    """
+    from relay.__main__ import run
+
+    try:
+        status = run(file, command or ())
+    except (OSError, ValueError, RuntimeError) as error:
+        fail(str(error))
+    raise typer.Exit(status)
+
+
+def status(
+    where: Annotated[
+        Path,
+        typer.Argument(help="The directory of an emulated run, a folder of nodes, or one node's folder."),
+    ],
+    once: Annotated[
+        bool, typer.Option("--once", help="Print the table once instead of keeping it up to date.")
+    ] = False,
+    output: Annotated[TextFormat, typer.Option("--format", help="JSON is printed once.")] = TextFormat.TABLE,
+) -> None:
+    """Show the relays on this machine: links, queues, bytes, mission time.
+
+    Example: `skysplit status runs/emulated`
+    """
+    files = sorted(
+        file
+        for pattern in ("relay.json", "*/relay.json", "nodes/*/relay.json")
+        for file in where.glob(pattern)
+    )
+    if not files and (where / "run.json").is_file():
+        from mission.record import read_run, settle
+
+        with contextlib.suppress(OSError):  # of one who may only read it
+            settle(where)
+        state = read_run(where)["state"]
+        fail(f"{where}: no relays here; the run {'is a simulation' if state == 'running' else f'is {state}'}")
+    if not files:
+        fail(f"{where}: holds no relay.json; allowed: an emulated run under way, or a folder of nodes")
+    if output is TextFormat.JSON:
+        print(json.dumps(_told(files)))
+        return
+    for sentence in ending([file.parent for file in files]):
+        Terminal(stderr=True, soft_wrap=True).print(f"warning: {sentence}; {RENEW}", style="yellow")
+    if once:
+        Terminal().print(_table(files))
+        return
+    with Live(_table(files), console=Terminal(), refresh_per_second=2) as live:
+        while True:
+            time.sleep(_REFRESH_S)
+            live.update(_table(files))
+
+
+def _told(files: list[Path]) -> list[dict[str, Any]]:
+    """What each relay says of itself; of one that does not answer only its name."""
+    from relay.client.control import status as ask
+    from relay.client.message_link import LinkError
+    from relay.node.settings import local_relay
+
+    told: list[dict[str, Any]] = []
+    for file in files:
+        found = local_relay(file)
+        try:
+            said = ask(found.address, found.node)
+        except LinkError:
+            told.append({"node": found.node, "answers": False})
+            continue
+        told.append(
+            {
+                "node": said.node,
+                "answers": True,
+                "certificates_ending": list(ending([file.parent])),
+                "mission_s": said.mission_s,  # below 0 on the bench
+                "queued_transfers": said.queued_transfers,
+                "queued_bytes": said.queued_bytes,
+                "received_bytes": said.received_bytes,
+                "delivered_transfers": said.delivered_transfers,
+                "links": [
+                    {
+                        "peer": link.peer,
+                        "open": link.open,
+                        "sent_bytes": link.sent_bytes,
+                        "trouble": link.trouble,
+                    }
+                    for link in said.links
+                ],
+            }
+        )
+    return told
+
+
+def _table(files: list[Path]) -> Table:
+    table = Table(
+        "node",
+        "mission time, s",
+        "queued",
+        "queued, MB",
+        "received, MB",
+        "taken",
+        "sent, MB",
+        "links",
+        "trouble",
+    )
+    for told in _told(files):
+        if not told["answers"]:
+            table.add_row(told["node"], "no answer", style="red")
+            continue
+        links = told["links"]
+        table.add_row(
+            told["node"],
+            f"{told['mission_s']:.1f}" if told["mission_s"] >= 0 else "on the bench",
+            str(told["queued_transfers"]),
+            f"{told['queued_bytes'] / 1e6:.2f}",
+            f"{told['received_bytes'] / 1e6:.2f}",
+            str(told["delivered_transfers"]),
+            f"{sum(link['sent_bytes'] for link in links) / 1e6:.2f}",
+            f"{sum(link['open'] for link in links)} of {len(links)} open",
+            ", ".join(f"{link['peer']}: {link['trouble']}" for link in links if link["trouble"]),
+        )
+    return table
+
+
+def certs(
+    scenario: ScenarioArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the authority and a folder per node.")],
+    settings: SetOption = None,
+    superlink: Annotated[
+        list[str] | None, typer.Option(help="Name or address by which the SuperLink is dialled. Repeatable.")
+    ] = None,
+    renew: Annotated[
+        bool,
+        typer.Option(
+            "--renew", help="New certificates of the newest authority, for keys and hosts as they are."
+        ),
+    ] = False,
+    new_keys: Annotated[
+        bool,
+        typer.Option("--new-keys", help="As --renew, and new keys: SuperNodes must be registered again."),
+    ] = False,
+    renew_authority: Annotated[
+        bool,
+        typer.Option(
+            "--renew-authority", help="Trust a new authority beside the present one, and issue nothing yet."
+        ),
+    ] = False,
+    revoked: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--revoke", metavar="NODE", help="Trust the certificate that a node has no more. Repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Make the credentials of a mission: an authority, a certificate per relay, the SuperLink's, a key per SuperNode.
+
+    Example: `skysplit certs walker-72 --superlink ground.example --out credentials`
+    """
+    from mission.orbits import constellation_of
+    from relay.wire.identity import node_folder
+    from skysplit.deployment.certs import GATEWAY, SUPERLINK, write_credentials
+
+    satellites = constellation_of(read_scenario(scenario, settings)).names
+    folders = [*(node_folder(out, node) for node in (*satellites, GROUND)), out / SUPERLINK, out / GATEWAY]
+    try:
+        if renew_authority or revoked:
+            missing = [folder.name for folder in folders if not folder.is_dir()]
+            if missing:
+                raise ValueError(f"{out} holds no credentials of {missing[0]}; make them first")
+            _change_trust(out, folders, renew_authority, revoked or [])
+            return
+        hosts = superlink or ([] if (out / SUPERLINK).is_dir() else ["localhost", "127.0.0.1"])
+        for sentence in write_credentials(out, satellites, GROUND, hosts, renew=renew, new_keys=new_keys):
+            print(sentence)
+    except (OSError, ValueError) as error:
+        fail(str(error))
+    print(
+        f"{out}: credentials of {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself"
+    )
+
+
+def _change_trust(out: Path, folders: list[Path], new_authority: bool, nodes: list[str]) -> None:
+    """Renew the authority or revoke certificates, and say what to do next."""
+    from relay.wire.certificates import renew_authority, revoke
+    from relay.wire.identity import REVOKED
+
+    if new_authority:
+        renew_authority(out, folders)
+        print(
+            f"{out}: a new authority, trusted beside the one before it. Copy ca.crt to every node and operator; "
+            "when all have it, run `skysplit certs … --renew` and copy the folders again"
+        )
+    if nodes:
+        revoke(out, nodes, folders)
+        print(
+            f"{out}: revoked the certificates of {', '.join(nodes)}. Copy {REVOKED} into every node's folder; running "
+            "relays follow it. `flwr supernode unregister` shuts their SuperNodes out"
+        )
+
+
+def deploy(
+    scenario: ScenarioArgument,
+    out: Annotated[Path, typer.Option(help="Folder to write; credentials that are there are kept.")],
+    settings: SetOption = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE=HOST:PORT", help="Where others reach a node (or superlink). Repeatable."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: dial every address of the deployment from here.")
+    ] = False,
+) -> None:
+    """Write a folder per node, Compose files, systemd units and a kustomize base; see docs/tutorial-tls.md.
+
+    Example: `skysplit deploy demo --at superlink=ground.example:8000 --out deployment`, and when all runs the same with
+    `--check`
+    """
+    from skysplit.deployment.deploy import write_deployment
+
+    elsewhere = dict(word.partition("=")[::2] for word in at or [])
+    try:
+        if check:
+            _check(out, elsewhere)
+            return
+        satellites = write_deployment(read_scenario(scenario, settings), out, elsewhere, print)
+    except ValueError as error:
+        fail(str(error) if str(error).startswith("constellation") else f"--at: {error}")
+    print(f"{out}: {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself")
+
+
+def _check(out: Path, elsewhere: dict[str, str]) -> None:
+    """Dial the addresses of a deployment; exit with 1 where one cannot be reached."""
+    from skysplit.deployment.reachability import dial_all
+
+    addresses: dict[str, str] = {}
+    for file in sorted(out.glob("*/relay.json")):
+        addresses |= json.loads(file.read_text(encoding="utf-8"))["peers"]
+    if not addresses:
+        fail(f"{out}: holds no deployment; write it first")
+    found = dial_all(dict(sorted(addresses.items())) | elsewhere, out / "ca.crt")
+    table = Table("node", "address", "answers", "trouble")
+    for one in found:
+        answers = "no" if one.seconds is None else f"{1000 * one.seconds:.0f} ms"
+        table.add_row(one.node, one.address, answers, one.trouble, style="red" if one.trouble else "")
+    Terminal().print(table)
+    lost = [one.node for one in found if one.trouble]
+    if lost:
+        fail(
+            f"{len(lost)} of {len(found)} addresses cannot be reached from here, the first is that of {lost[0]}"
+        )

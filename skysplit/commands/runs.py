@@ -1,0 +1,306 @@
+"""`skysplit run`, `skysplit emulate` and `skysplit report`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from click.core import ParameterSource
+
+from mission.plain_text import plain
+from mission.quantities import spoken_time
+from mission.record import make_run_directory, read_run, scenario_of, settle, unfinished_run, write_text
+from mission.run_lock import RunBusyError, owner_of
+from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario, scenario_path
+from mission.schema import Scenario
+from mission.spoken_scores import ACCURACY, score_in, spoken_score
+from skysplit.commands.arguments import (
+    ScenarioArgument,
+    SetOption,
+    TextFormat,
+    fail,
+    overrides_of,
+    read_scenario,
+    refused,
+)
+from skysplit.launch.run_ownership import owned
+from skysplit.launch.shared_machine import others_with_accounts, warning
+from skysplit.terminal import Terminal
+from skysplit.trained_model import check_model
+
+OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default is runs/TIME-SCENARIO.")]
+
+
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(help="Go on with the run in this directory, which was ended before its time."),
+]
+
+
+LiveOption = Annotated[
+    bool,
+    typer.Option("--live", help="Serve the report while the run goes on; on a terminal until Ctrl-C."),
+]
+FormatOption = Annotated[TextFormat, typer.Option("--format", help="How the result is printed.")]
+
+
+_STARTS = 4  # of a comparison, over the contacts of the run
+Flight = tuple[Scenario, dict[str, Any], Path]  # as resolved, what Flower is told, the run directory
+
+
+class Backend(StrEnum):
+    """What the nodes of an emulation are."""
+
+    PROCESS = "process"
+    COMPOSE = "compose"
+
+
+def run(
+    ctx: typer.Context,
+    scenario: ScenarioArgument = "demo",
+    settings: SetOption = None,
+    out: OutOption = None,
+    resume: ResumeOption = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(min=1, help="Satellites that compute at the same time, a process of about 0.5 GB each."),
+    ] = None,
+    live: LiveOption = False,
+    output: FormatOption = TextFormat.TABLE,
+) -> None:
+    """Fine-tune the scenario's model, simulated by Flower on this machine.
+
+    Example: `skysplit run demo --set training.rounds=3 --out runs/first --live`
+
+    A run that was ended goes on after its last finished round, to the same result: `skysplit run --resume runs/first`
+    """
+    from skysplit.launch.simulate import require_ray, simulate
+
+    try:
+        require_ray()
+    except ValueError as error:
+        fail(str(error))
+    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
+    _watch(functools.partial(simulate, at_once=at_once), *flight, live, output)
+
+
+def emulate(
+    ctx: typer.Context,
+    scenario: ScenarioArgument = "demo",
+    settings: SetOption = None,
+    out: OutOption = None,
+    resume: ResumeOption = None,
+    backend: Annotated[
+        Backend,
+        typer.Option(help="Processes on this machine, or a container for every node (Docker Compose)."),
+    ] = Backend.PROCESS,
+    live: LiveOption = False,
+    output: FormatOption = TextFormat.TABLE,
+) -> None:
+    """Fly the scenario in real time: every satellite is a SuperNode and a relay of its own.
+
+    Tensors hop from relay to relay as the plan of each round has it; gaps in which nothing happens are skipped. Compute
+    rates are measured before the first round, so that the plan predicts what is measured.
+
+    Example: `skysplit emulate demo --set training.rounds=2 --set constellation.satellites=6 --out runs/emulated`
+    """
+    from skysplit.launch.emulate import emulate_in_containers, emulate_in_processes
+
+    how = emulate_in_processes if backend is Backend.PROCESS else emulate_in_containers
+    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
+    _watch(how, *flight, live, output)
+
+
+def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flight:
+    """A run that begins."""
+    from skysplit.imagery_check import check_imagery
+
+    resolved = read_scenario(scenario, settings)
+    for key, path in (("data.path", resolved.data.path), ("model.path", resolved.model.path)):
+        try:
+            given_path(path, key)
+        except ScenarioError as error:
+            fail(str(error))
+    # What runs the mission, or goes on with it another day, may have another working directory.
+    absolute = absolute_paths(resolved)
+    resolved = load_scenario(scenario, overrides_of(settings) | absolute)
+    try:
+        check_model(resolved)
+        check_imagery(resolved)
+    except (ValueError, OSError) as error:
+        fail(str(error))
+    try:
+        directory = make_run_directory(str(out or ""), resolved.name)
+    except FileExistsError as error:
+        fail(f"--out: {error}")
+    except OSError as error:
+        fail(f"--out: {refused(error)}")
+    told = {
+        **overrides_of(settings),
+        **absolute,
+        "scenario": str(scenario_path(scenario).resolve()),
+        "out": str(directory),
+    }
+    return resolved, told, directory
+
+
+def _rest_of(directory: Path, ctx: typer.Context) -> Flight:
+    """The run of a directory, to be resumed."""
+    from server_app.checkpoint import newest
+
+    for parameter, word in {"scenario": "a scenario", "settings": "--set", "out": "--out"}.items():
+        if ctx.get_parameter_source(parameter) is ParameterSource.COMMANDLINE:
+            fail(
+                f"--resume: found beside {word}; allowed alone: the run goes on as it was begun, in its own directory"
+            )
+    directory = directory.resolve()
+    try:
+        if owner := owner_of(directory):
+            raise RunBusyError(f"{directory}: the run goes on, by {owner}; wait for it or end it")
+        run = unfinished_run(directory)
+        newest(directory / "checkpoints")
+        resolved = scenario_of(run)
+    except FileNotFoundError:
+        fail(f"--resume: {directory} holds no run")
+    except (ValueError, FileExistsError, RunBusyError) as error:
+        fail(f"--resume: {error}")
+    return resolved, {"resume": str(directory)}, directory
+
+
+def _watch(
+    how: Callable[..., dict[str, Any]],
+    resolved: Scenario,
+    told: Mapping[str, Any],
+    directory: Path,
+    live: bool,
+    output: TextFormat,
+) -> None:
+    """Run, show how it goes and what came out."""
+    from skysplit.commands.progress import RunProgress
+    from skysplit.live_page import LivePage
+
+    _unwind_on_signals()
+    console = Terminal(stderr=True, soft_wrap=True)
+    others = others_with_accounts()
+    if others:
+        console.print(warning(others), style="bold red")
+    with LivePage(directory, f"SkySplit: {resolved.name}") if live else nullcontext() as page:
+        if page:
+            console.print(f"live page: {page.address}")
+        try:
+            with owned(directory), RunProgress(resolved.training.rounds) as progress:
+                result = how(resolved, told, directory, on_progress=progress.show)
+        except (OSError, RuntimeError, ValueError) as error:
+            if isinstance(error, typer.Exit):
+                raise
+            *details, cause = (refused(error) if isinstance(error, OSError) else str(error)).splitlines() or [
+                ""
+            ]
+            for line in details:
+                console.print(plain(line), markup=False, highlight=False)
+            if (directory / "run.json").exists():
+                console.print(f"run directory: {directory}", markup=False, highlight=False)
+            fail(cause)
+        if output is TextFormat.JSON:
+            print(json.dumps({"directory": str(directory), **result}), flush=True)
+        else:
+            _print_result(directory, result)
+        if page and console.is_terminal:
+            console.print(f"the run is over; Ctrl-C ends {page.address}")
+            page.stay()
+
+
+def _unwind_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end what was started, as Ctrl-C does, and then this process with their status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
+def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
+    from skysplit.measured import print_measured
+
+    called = str(result.get("score", ACCURACY))
+    console = Terminal(soft_wrap=True)
+    console.print(
+        f"test {called} {spoken_score(called, score_in(result))}"
+        f" (before fine-tuning {spoken_score(called, score_in(result, 'initial_test'))}),"
+        f" mission time {spoken_time(result['mission_time_s'])},"
+        f" wall time {spoken_time(result['wall_time_s'])}"
+    )
+    console.print(f"run directory: {directory}")
+    if not (directory / "report.html").exists():
+        console.print(
+            f"no report could be written; when there is room: skysplit report {directory}", style="yellow"
+        )
+    print_measured(directory)
+
+
+def report(
+    run_directory: Annotated[Path, typer.Argument(help="A run directory.")],
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Also plan the strategies, their baselines and the bound on the run's contacts."
+        ),
+    ] = False,
+) -> None:
+    """Write a run's `report.html` again, also of a run under way or a failed one.
+
+    Example: `skysplit report runs/first --compare`
+    """
+    from report.run_report import write_report
+
+    try:
+        with contextlib.suppress(OSError):  # of one who may only read it
+            settle(run_directory)
+        if compare:
+            _write_comparison(run_directory)
+        print(write_report(run_directory))
+    except FileNotFoundError as error:
+        fail(f"{run_directory}: holds no run ({error.filename} is missing)")
+    except ValueError as error:
+        fail(str(error))
+
+
+def _write_comparison(run_directory: Path) -> None:
+    """Write ``comparison.json``: what `skysplit compare` finds for the run's scenario, contacts and images."""
+    from orbit.files.contact_plan_files import load
+    from skysplit.commands.plans import watched
+    from skysplit.planning_inputs import costs_of
+
+    run = read_run(run_directory)
+    if "samples" not in run:
+        fail(
+            f"--compare: found {run_directory}, where the satellites have not yet told how many images they have"
+        )
+    scenario, contacts = scenario_of(run), load(run_directory / "contacts.parquet")
+    costs = costs_of(scenario)
+    found = watched(scenario, contacts, costs, list(run["samples"].values()), _STARTS)
+    write_text(run_directory / "comparison.json", json.dumps({costs.name: found}))
+
+
+def tensorboard(run_directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
+    """Write a run's rounds as TensorBoard event files, also of a run under way; needs the extra `tensorboard`.
+
+    Example: `skysplit tensorboard runs/first`, then `tensorboard --logdir runs`
+    """
+    from report.event_files import write_events
+
+    try:
+        print(write_events(run_directory))
+    except FileNotFoundError as error:
+        fail(f"{run_directory}: holds no run ({error.filename} is missing)")
+    except ScenarioError as error:
+        fail(str(error))
+    except ModuleNotFoundError:
+        fail("tensorboard is not installed: pip install 'skysplit[tensorboard]'")

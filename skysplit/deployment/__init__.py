@@ -1,0 +1,1 @@
+"""All that a mission needs on other machines."""

@@ -1,0 +1,1 @@
+"""Processes and containers that a command starts, watches and ends."""

@@ -1,0 +1,74 @@
+"""All that one command starts: marked, ended together, and ended by a watchdog should the command be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from skysplit.launch.mark import VARIABLE, end_marked, marked, new_mark
+
+
+class Launch:
+    """A mark for what is started, and the watchdog that ends all that bears it if this process is killed."""
+
+    def __init__(self) -> None:
+        self._mark = new_mark()
+        unmarked = {name: value for name, value in os.environ.items() if name != VARIABLE}
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-m", "skysplit.launch.watchdog", self._mark],
+            env=unmarked,  # it has to survive, also when this launch is part of another one
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every process of the launch has in its environment."""
+        return {VARIABLE: self._mark}
+
+    def commands(self) -> list[list[str]]:
+        """Return the command lines of all that runs."""
+        found = []
+        for process in marked(self._mark.__eq__):
+            with contextlib.suppress(psutil.Error):
+                found.append(process.cmdline())
+        return found
+
+    def remove_if_killed(self, folder: Path) -> None:
+        """Name a folder that must not outlast the launch."""
+        self._tell(remove=str(folder))
+
+    def settle_if_killed(self, directory: Path) -> None:
+        """Name a run directory whose record must not say that the run goes on."""
+        self._tell(settle=str(directory))
+
+    def run_if_killed(self, command: Sequence[str]) -> None:
+        """Name a command that ends what bears no mark."""
+        self._tell(run=list(command))
+
+    def end(self) -> None:
+        """End all that is left of the launch, and then the watchdog."""
+        end_marked(self._mark.__eq__)
+        self._tell(done=True)
+        with contextlib.suppress(OSError):
+            assert self._watchdog.stdin is not None
+            self._watchdog.stdin.close()
+        self._watchdog.wait()
+
+    def _tell(self, **line: Any) -> None:
+        assert self._watchdog.stdin is not None
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # somebody has killed it, or it has gone with the launch
+            self._watchdog.stdin.write(json.dumps(line).encode() + b"\n")
+            self._watchdog.stdin.flush()

@@ -1,0 +1,93 @@
+"""A scenario as a simulated Flower run: what to tell `flwr run`, and how many satellites compute at once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mission.schema import Scenario
+from skysplit.launch.flower_run import run_app, superlink
+from skysplit.launch.processes import Processes
+from skysplit.launch.satellites import satellites_of
+
+# A satellite's process with torch and transformers loaded takes about so much memory that it shares with no other.
+_PROCESS_BYTES = 700e6
+_CLUSTER_S = 5.0
+_SOCKET_PATH_BYTES = 107  # on Linux; Ray refuses longer ones
+_RAY_SOCKET_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+
+
+def simulate(
+    scenario: Scenario,
+    run_config: Mapping[str, Any],
+    directory: Path,
+    at_once: int | None,
+    on_progress: Callable[[Mapping[str, Any]], None],
+) -> dict[str, Any]:
+    """Run a scenario under Flower's simulation and return the ``result`` of its ``run.json``.
+
+    Args:
+        scenario: The resolved scenario.
+        run_config: What Flower is told, see ``[tool.flwr.app.config]``: the scenario's file, or a run to resume.
+        directory: The run directory.
+        at_once: Satellites that compute at the same time; ``None`` chooses.
+        on_progress: Called with ``run.json`` as it changes.
+
+    Raises:
+        ValueError: More at once than Flower serves.
+        skysplit.launch.flower_run.FlowerRunError: The run failed.
+        skysplit.launch.processes.ProcessError: The SuperLink did not start, or was lost.
+    """
+    if at_once is not None and not 1 <= at_once <= _most_served():
+        raise ValueError(
+            f"satellites at once: found {at_once}, allowed is 1 to {_most_served()}; Flower's simulation serves four "
+            "more than there are cores, 32 at most"
+        )
+    satellites = len(satellites_of(scenario, on_progress))
+    together = min(satellites, at_once or most_at_once())
+    nodes = f"num-supernodes={satellites} client-resources-num-cpus=1"
+    if not os.environ.get("RAY_ADDRESS"):  # a cluster that runs already has the cores that it has
+        nodes += f" init-args-num-cpus={together}"
+    with (
+        tempfile.TemporaryDirectory(prefix="skysplit-") as logs,
+        Processes(Path(logs)) as processes,
+        superlink(processes, "--simulation") as link,
+    ):
+        told = {**run_config, "at-once": together}
+        return run_app(link, told, directory, on_progress, "--federation-config", nodes)["result"]
+
+
+def require_ray() -> None:
+    """Raise ValueError where Ray would look in vain for its cluster, or could not make its sockets."""
+    cluster = os.environ.get("RAY_ADDRESS", "")
+    host, colon, port = cluster.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CLUSTER_S).close()
+        except (OSError, OverflowError) as error:
+            raise ValueError(
+                f"RAY_ADDRESS: found {cluster}, where nothing answers ({error}); start that cluster, or unset it"
+            ) from None
+    if not cluster:
+        folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+        most = _SOCKET_PATH_BYTES - _RAY_SOCKET_BYTES
+        if len(os.fsencode(folder)) > most:
+            raise ValueError(
+                f"{'RAY_TMPDIR' if os.environ.get('RAY_TMPDIR') else 'TMPDIR'}: found {folder}, too long for the "
+                f"paths of Ray's sockets; allowed are {most} bytes"
+            )
+
+
+def most_at_once() -> int:
+    """How many satellites Flower serves at once, as long as their processes fit into half of the free memory."""
+    free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(2, min(_most_served(), int(free_bytes / 2 / _PROCESS_BYTES)))
+
+
+def _most_served() -> int:
+    """How many satellites Flower serves at once at most: it has a pool of Python's default size for messages."""
+    return min(32, (os.cpu_count() or 1) + 4)

@@ -1,0 +1,1 @@
+"""The pages of keys and presets, made from the schema and the presets' file."""

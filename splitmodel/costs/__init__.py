@@ -1,0 +1,1 @@
+"""What the parts of a model cost, counted from its modules or published."""

@@ -1,0 +1,1 @@
+"""Tensors of the split as bytes: scaled, quantised, packed."""

@@ -1,0 +1,58 @@
+"""A tensor of the split as bytes: scaled, where the codec quantises, and encoded.
+
+Standardised, the channels of a block are of one size and the largest element of a block does not drown the others. The
+gradient of standardised pooled states is that of the pooled states times their deviation.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from splitmodel.crossing import codecs
+from splitmodel.crossing.scaling import SplitScaling
+
+EXACT = "fp32"  # before the scaling is known
+
+
+class Crossing(enum.Enum):
+    """What crosses."""
+
+    FEATURES = "c1"
+    POOLED = "c2"
+    GRADIENT_OF_POOLED = "c3"
+
+
+def encode(tensor: Tensor, codec: str, crossing: Crossing, scaling: SplitScaling | None) -> memoryview:
+    """The bytes that :func:`decode` makes the tensor of again; see :func:`splitmodel.crossing.codecs.encode` for its errors."""
+    if scaling is not None and codecs.quantises(codec):
+        match crossing:
+            case Crossing.FEATURES:
+                tensor = scaling.features.standardise(tensor)
+            case Crossing.POOLED:
+                tensor = scaling.pooled.standardise(tensor)
+            case Crossing.GRADIENT_OF_POOLED:
+                tensor = tensor * scaling.pooled.deviation_D
+    return codecs.encode(tensor, codec)
+
+
+def decode(
+    payload: bytes | bytearray | memoryview,
+    codec: str,
+    shape: Sequence[int],
+    crossing: Crossing,
+    scaling: SplitScaling | None,
+) -> Tensor:
+    """The inverse of :func:`encode`; see :func:`splitmodel.crossing.codecs.decode` for its errors."""
+    tensor = codecs.decode(payload, codec, shape)
+    if scaling is not None and codecs.quantises(codec):
+        match crossing:
+            case Crossing.FEATURES:
+                return scaling.features.restore(tensor)
+            case Crossing.POOLED:
+                return scaling.pooled.restore(tensor)
+            case Crossing.GRADIENT_OF_POOLED:
+                return tensor / scaling.pooled.deviation_D
+    return tensor

@@ -1,0 +1,1 @@
+"""LoRA on the backbone: one adapter, many at once, and its dropout."""

@@ -1,0 +1,1 @@
+"""Synthetic scenes, and the weights that ship, which were pretrained on them."""

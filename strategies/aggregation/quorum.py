@@ -1,0 +1,91 @@
+"""Rounds that do not wait for everybody: a round ends when enough planes have delivered, the others go on.
+
+What a late plane delivers counts in a later round, with less weight the older it is; those that have delivered start
+anew from the new average.  This is buffered asynchronous aggregation (FedBuff, Nguyen et al., arXiv 2106.06581) with
+planes as clients and the planes needed as the size of the buffer; with one plane needed it is asynchronous
+aggregation (FedAsync, Xie et al., arXiv 1903.03934), with all of them the synchronous round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from strategies.problem.plan import Plan
+from strategies.problem.round_state import RoundState, pointed_at, state_at
+from strategies.problem.workload import Workload, WorkloadError
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """How many planes end a round.
+
+    ``planes[k]`` is the plane of satellite ``k``, which has ``samples[k]`` images; ``needed`` is how many planes must
+    have delivered, 0 for all.  A plane without images has nothing to deliver.
+
+    Raises ``WorkloadError`` where more planes are needed than there are.
+    """
+
+    planes: tuple[int, ...]
+    samples: tuple[int, ...]
+    needed: int = 0
+
+    def __post_init__(self) -> None:
+        count = len(set(self.planes))
+        if not 0 <= self.needed <= count:
+            raise WorkloadError(
+                f"strategy.planes_per_round: found {self.needed}, allowed 1 to {count} planes, or 0 for all"
+            )
+
+    def deliveries_s(self, plan: Plan) -> dict[int, float]:
+        """When each plane with images has delivered, by plane."""
+        planes, active = np.asarray(self.planes), np.asarray(self.samples) > 0
+        return {
+            plane: float(plan.delivered_s[active & (planes == plane)].max())
+            for plane in np.unique(planes[active]).tolist()
+        }
+
+    def end_s(self, plan: Plan) -> float:
+        """When enough planes have delivered."""
+        delivered_s = sorted(self.deliveries_s(plan).values())
+        if not 0 < self.needed < len(delivered_s):
+            return plan.end_s
+        return delivered_s[self.needed - 1]
+
+    def delivered(self, plan: Plan) -> np.ndarray:
+        """Whose weights count when the round ends, shape ``(N,)``."""
+        return plan.delivered_s <= self.end_s(plan)
+
+    def left_over(self, plan: Plan, workload: Workload, before: RoundState) -> RoundState:
+        """What the late have done when the round ends, which is not planned again, and which antennas stay pointed.
+
+        ``before`` is what ``plan`` was made with.
+        """
+        end_s = self.end_s(plan)
+        pointed = pointed_at(plan, end_s)
+        late = ~self.delivered(plan)
+        if not late.any():
+            return RoundState(pointed=pointed)
+        state = state_at(plan, workload, end_s, before=before)
+        done, on_ground = (np.where(late, counts, 0).tolist() for counts in (state.done, state.on_ground))
+        return RoundState(tuple(done), tuple(on_ground), pointed=pointed)
+
+
+def cut(plan: Plan, end_s: float) -> Plan:
+    """The plan up to ``end_s``, without bound; of an activity under way then, the part that an even pace has done."""
+    if end_s >= plan.end_s:
+        return plan
+    rows = plan.activities[plan.activities["start_s"] < end_s].copy()
+    length_s = np.maximum(rows["end_s"] - rows["start_s"], 1e-9)
+    part = np.clip((end_s - rows["start_s"]) / length_s, 0.0, 1.0)
+    rows["end_s"] = np.minimum(rows["end_s"], end_s)
+    rows["bytes"] *= part
+    rows["flops"] *= part
+    count = rows["end_sample"] - rows["first_sample"]
+    rows["end_sample"] = rows["first_sample"] + np.floor(part * count + 1e-9).astype(int)
+    rows.flags.writeable = False
+    return dataclasses.replace(
+        plan, end_s=end_s, lower_bound_s=0.0, activities=rows, finish_s=np.minimum(plan.finish_s, end_s)
+    )

@@ -1,0 +1,313 @@
+"""What the strategies gain: every case over many starts and as a whole mission, against each other and the bound."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mission.quantities import spoken_bytes, spoken_time
+from orbit.contact_plan import ContactPlan
+from strategies.analysis.cases import HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
+from strategies.analysis.closed_form import regime_law
+from strategies.analysis.mission_totals import Case, World, plan_figures
+from strategies.analysis.sensitivity import edge_of, knobs_of, mission_or_none
+from strategies.checker.check import require_feasible
+from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError
+from strategies.problem.plan import SPLIT_COLUMNS
+from strategies.problem.workload import ComputeRates, Resources
+
+# Rounds of a mission that are planned at least, of cases in the headline and of others, and at most; between that as
+# many as have so many steps together. The others are interpolated.
+_LEAST_PLANNED, _LEAST_OF_OTHERS, _MOST_PLANNED, _STEPS = 4, 2, 10, 6000
+_AS_STEPS = 50  # a satellite's part of a round without steps takes about as long to plan as so many
+_FEW_STARTS = 4
+_SIZES = ("down_bytes", "up_bytes", "isl_bytes")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One round of a case from a start, or its whole mission."""
+
+    case: int
+    start_s: float
+    mission: bool = False
+
+
+@dataclass(frozen=True)
+class _EdgeJob:
+    """Where the answer turns as one number grows or shrinks."""
+
+    knob: int
+    above: bool
+    start_s: float
+    lengths_s: tuple[tuple[str, float], ...]
+
+
+def even_starts(contact_plan: ContactPlan, count: int, part: float = 0.4) -> tuple[float, ...]:
+    """``count`` start times spread over the first ``part`` of the contact plan, so that rounds end inside it."""
+    return tuple(float(time_s) for time_s in np.arange(count) / count * part * contact_plan.horizon_s)
+
+
+def compare(
+    contact_plan: ContactPlan,
+    cases: Sequence[Case],
+    rates: ComputeRates,
+    resources: Resources,
+    starts_s: Sequence[float],
+    *,
+    sensitivity: bool = False,
+    processes: int = 1,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Every case: one round from many starts, and the whole mission from the first start, each plan checked.
+
+    Cases outside ``strategies.analysis.cases.HEADLINE`` are planned from at most four of the starts, and fewer of their
+    rounds. With more ``processes``
+    than one they share the work; the result is the same.
+
+    Returns:
+        JSON values. ``cases`` holds an object per case with ``name, alias, title``; of one round ``median_s, p95_s,
+        gap_to_bound, bound_s, ratio_to`` (of medians, by name of the other case), ``starts`` that were planned,
+        ``unplanned`` starts whose round does not end inside the contact plan, ``makespans_s``, median ``down_bytes,
+        up_bytes, isl_bytes`` and the mean seconds of ``SPLIT_COLUMNS``; and ``mission`` as
+        :class:`~strategies.analysis.mission_totals.MissionTotals`, or null where it does not end. ``rho`` is the split over
+        on-board LoRA, in closed form, as planned for a round, and for the mission. With ``sensitivity``, ``edges`` is
+        where the answer turns (:class:`strategies.analysis.sensitivity.Edge`), by missions that were planned again.
+    """
+    world = World(contact_plan, tuple(cases), rates, resources)
+    few = list(starts_s)[:: -(-len(starts_s) // _FEW_STARTS)]
+    jobs = [_Job(number, starts_s[0], mission=True) for number in range(len(cases))]
+    for number, case in enumerate(cases):
+        jobs += [_Job(number, start_s) for start_s in (starts_s if case.name in HEADLINE else few)]
+    knobs = knobs_of(world) if sensitivity else ()
+    steps = len(jobs) + 2 * len(knobs)
+    count = 0
+
+    def outcomes(jobs: Sequence[_Job | _EdgeJob]) -> Iterator[tuple[Any, Any]]:
+        nonlocal count
+        for job, outcome in _results(world, jobs, processes):
+            count += 1
+            yield job, outcome
+            if progress:
+                progress(count / steps)
+
+    done: dict[_Job, dict[str, Any] | None] = dict(outcomes(jobs))
+    results = []
+    for number, case in enumerate(cases):
+        rounds = [done[job] for job in jobs if job.case == number and not job.mission]
+        mission = done[_Job(number, starts_s[0], mission=True)]
+        results.append({**_summary(case, rounds), "mission": mission})
+    by_name = {result["name"]: result for result in results}
+    for result in results:
+        result["ratio_to"] = {
+            name: result["median_s"] / other["median_s"]
+            for name, other in by_name.items()
+            if name != result["name"] and other["median_s"] and result["median_s"]
+        }
+    found: dict[str, Any] = {
+        "cases": results,
+        "starts": len(starts_s),
+        "rounds": max((case.rounds for case in cases), default=0),
+    }
+    if {ONBOARD_LORA, SPLIT} <= by_name.keys() and SPLIT in by_name[ONBOARD_LORA]["ratio_to"]:
+        split, onboard = (
+            next(case.one_round for case in cases if case.name == name) for name in (SPLIT, ONBOARD_LORA)
+        )
+        missions = [by_name[name]["mission"] for name in (SPLIT, ONBOARD_LORA)]
+        found["rho"] = {
+            **regime_law(contact_plan, split, onboard, rates, resources),
+            "planned": by_name[SPLIT]["ratio_to"][ONBOARD_LORA],
+            "mission": missions[0]["length_s"] / missions[1]["length_s"] if all(missions) else None,
+        }
+    lengths_s = {
+        name: by_name[name]["mission"]["length_s"] if by_name[name]["mission"] else math.inf
+        for name in HEADLINE
+        if name in by_name
+    }
+    turns = [
+        _EdgeJob(number, above, starts_s[0], tuple(lengths_s.items()))
+        for number in range(len(knobs))
+        for above in (False, True)
+    ]
+    edges = dict(outcomes(turns))
+    if sensitivity:
+        found["edges"] = [edges[job].to_json() for job in turns if edges[job] is not None]
+    return found
+
+
+def _results(
+    world: World, jobs: Sequence[_Job | _EdgeJob], processes: int
+) -> Iterator[tuple[_Job | _EdgeJob, Any]]:
+    """The outcome of every job, in any order."""
+    if processes <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield job, _outcome(world, job)
+        return
+    # Processes that are spawned inherit neither threads nor locks of whatever the caller has loaded.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        min(processes, len(jobs)), mp_context=context, initializer=_enter, initargs=(world,)
+    ) as pool:
+        futures = {pool.submit(_outcome_here, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+_here: World | None = None  # of a process of the pool
+
+
+def _enter(world: World) -> None:
+    global _here
+    _here = world
+
+
+def _outcome_here(job: _Job | _EdgeJob) -> Any:
+    assert _here is not None
+    return _outcome(_here, job)
+
+
+def _outcome(world: World, job: _Job | _EdgeJob) -> Any:
+    """The figures of a round or of a mission, None where it does not end inside the contact plan; or an edge."""
+    if isinstance(job, _EdgeJob):
+        knob, known = knobs_of(world)[job.knob], dict(job.lengths_s)
+        return edge_of(
+            world, knob, above=job.above, start_s=job.start_s, most_planned=most_planned, known=known
+        )
+    case = world.cases[job.case]
+    task = world.contact_plan, world.rates, world.resources
+    if job.mission:
+        totals = mission_or_none(world, case, job.start_s, most_planned)
+        return None if totals is None else totals.to_json()
+    try:
+        plan = plan_round(task[0], case.one_round, task[1], task[2], case.switches, start_s=job.start_s)
+    except NoRouteError:
+        return None
+    require_feasible(plan, task[0], case.one_round, task[1], task[2])
+    figures = plan_figures(plan, world.link_rates, task[1])
+    return {
+        "makespan_s": plan.makespan_s,
+        "bound_s": plan.lower_bound_s,
+        "gap": plan.gap,
+        "parts_s": plan.time_split().mean(axis=0).tolist(),
+        **{name: getattr(figures, name) for name in _SIZES},
+    }
+
+
+def most_planned(case: Case) -> int:
+    """How many rounds of a case's mission a comparison plans."""
+    work = case.workloads[0]
+    if work.chained:
+        steps = work.passes * sum(-(-count // work.micro_batch) for count in work.samples)
+    else:
+        steps = _AS_STEPS * len(work.samples)
+    least = _LEAST_PLANNED if case.name in HEADLINE else _LEAST_OF_OTHERS
+    return min(max(least, _STEPS // steps), _MOST_PLANNED)
+
+
+def _summary(case: Case, rounds: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    planned = [one for one in rounds if one is not None]
+
+    def median(key: str) -> float | None:
+        return float(np.median([one[key] for one in planned])) if planned else None
+
+    makespan_s = [one["makespan_s"] for one in planned]
+    parts_s = np.mean([one["parts_s"] for one in planned], axis=0) if planned else np.zeros(5)
+    return {
+        "name": case.name,
+        "alias": case.alias,
+        "title": case.title,
+        "median_s": median("makespan_s"),
+        "p95_s": float(np.percentile(makespan_s, 95)) if planned else None,
+        "bound_s": median("bound_s"),
+        "gap_to_bound": median("gap"),
+        "starts": len(planned),
+        "unplanned": len(rounds) - len(planned),
+        "makespans_s": makespan_s,
+        **{name: median(name) for name in _SIZES},
+        **dict(zip(SPLIT_COLUMNS, parts_s.tolist(), strict=True)),
+    }
+
+
+def mission_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The missions of ``compare`` as text, a row per case: time, bytes, computing, and what binds."""
+    rows = []
+    for case in found["cases"]:
+        totals = case["mission"]
+        row = {"case": case["name"], "what": case["title"]}
+        if totals is None:
+            rows.append({**row, **dict.fromkeys(_MISSION_HEADINGS, "–"), "binds": "no end in sight"})
+            continue
+        values = (
+            spoken_time(totals["length_s"]),
+            *(spoken_bytes(totals[name]) for name in _SIZES),
+            spoken_time(totals["ground_compute_s"]),
+            spoken_time(totals["onboard_compute_s"]),
+        )
+        curve = {
+            heading: spoken_time(case[key]) if case[key] else "–"
+            for key, heading in (("per_point_s", "a point"), ("to_target_s", "to best"))
+            if key in case
+        }
+        rows.append(
+            {**row, **dict(zip(_MISSION_HEADINGS, values, strict=True)), **curve, "binds": totals["binds"]}
+        )
+    return rows
+
+
+_MISSION_HEADINGS = ("mission", "down", "up", "ISL", "ground", "on board")  # the last two: computing
+
+
+def round_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """One round of every case of ``compare`` as text: time, bound, ratios, bytes."""
+    rows = []
+    for case in found["cases"]:
+        times = {
+            heading: "–" if case[key] is None else spoken_time(case[key])
+            for heading, key in (("median", "median_s"), ("p95", "p95_s"), ("bound", "bound_s"))
+        }
+        sizes = {
+            heading: "–" if case[key] is None else spoken_bytes(case[key])
+            for heading, key in zip(("down", "up", "ISL"), _SIZES, strict=True)
+        }
+        others = [
+            name for name in (ONBOARD_LORA, IMAGES_DOWN) if any(o["name"] == name for o in found["cases"])
+        ]
+        ratios = {
+            f"÷ {other.removesuffix('-lora').removesuffix('-down')}": "1.00"
+            if other == case["name"]
+            else f"{case['ratio_to'][other]:.2f}"
+            if other in case["ratio_to"]
+            else "–"
+            for other in others
+        }
+        gap = "–" if case["gap_to_bound"] is None else f"{100 * case['gap_to_bound']:.0f} %"
+        rows.append({"case": case["name"], "what": case["title"], **times, "gap": gap, **ratios, **sizes})
+    return rows
+
+
+def part_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Where the time of a satellite goes in a round, as text, a row per case."""
+    return [
+        {
+            "case": case["name"],
+            "what": case["title"],
+            **{column[:-2]: spoken_time(case[column]) if case["starts"] else "–" for column in SPLIT_COLUMNS},
+        }
+        for case in found["cases"]
+    ]
+
+
+def headings_of(rows: Iterable[Mapping[str, str]]) -> list[str]:
+    """The columns of such rows beside the case and what it is, in their order."""
+    return list(dict.fromkeys(key for row in rows for key in row if key not in ("case", "what")))

@@ -1,0 +1,338 @@
+"""A whole mission of a case, round after round: hours, bytes over every kind of link, computing, and what binds.
+
+Every case starts at the same time and ends at the same line: what is averaged is back on board of every satellite, and
+a head that the ground has trained is there, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.checker.check import require_feasible
+from strategies.planner.round_planner import plan_round
+from strategies.problem.plan import Kind, Plan
+from strategies.problem.round_state import RoundState
+from strategies.problem.workload import ComputeRates, Resources, Switches, Workload
+
+ON_BOARD, ON_GROUND = "computing on board", "computing on the ground"
+DOWNLINK, UPLINK, ISL = "the downlink", "the uplink", "inter-satellite links"
+CONTACTS, ROUND_TRIPS = "waiting for contacts", "round trips of the steps"
+_BUSY = (ON_BOARD, ON_GROUND, DOWNLINK, UPLINK, ISL)
+_BINDS = 0.5  # what is busy for so much of the time binds; below it, waiting does
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way to run the mission.
+
+    Attributes:
+        name: In words, as in JSON: ``split``, ``onboard-lora``.
+        alias: The letter by which it was known, or "".
+        title: What it is, in a phrase.
+        workloads: Of each round, in their order; the mission has as many rounds.
+        switches: Its communication strategies.
+        enrolment: What comes before round 1, where anything does.
+        single: The round that stands for the case where only one is compared; the first by default.
+    """
+
+    name: str
+    alias: str
+    title: str
+    workloads: tuple[Workload, ...]
+    switches: Switches
+    enrolment: Workload | None = None
+    single: Workload | None = None
+
+    @property
+    def one_round(self) -> Workload:
+        """The round that stands for the case."""
+        return self.single or self.workloads[0]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of the mission."""
+        return len(self.workloads)
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What all cases are planned with: plain data, so that another process can have it."""
+
+    contact_plan: ContactPlan
+    cases: tuple[Case, ...]
+    rates: ComputeRates
+    resources: Resources
+
+    @cached_property
+    def link_rates(self) -> LinkRates:
+        """Of the contact plan's links."""
+        return LinkRates(self.contact_plan)
+
+
+@dataclass(frozen=True)
+class MissionTotals:
+    """What a mission takes.
+
+    Attributes:
+        name: Of the case.
+        start_s: Mission time at which it starts.
+        end_s: When the last round has ended.
+        rounds: How many rounds it has, the enrolment not counted.
+        planned: Rounds that were planned; the others were interpolated between them.
+        down_bytes: From satellites to stations, weights included.
+        up_bytes: From stations to satellites.
+        isl_bytes: Over links between satellites; every hop counts.
+        ground_compute_s: Seconds in which the ground's computers work, all together at their rate.
+        onboard_compute_s: Seconds in which satellites compute, added up over them.
+        binds: What most of the time goes to.
+        round_ends_s: When each round ends, mission time.
+    """
+
+    name: str
+    start_s: float
+    end_s: float
+    rounds: int
+    planned: int
+    down_bytes: float
+    up_bytes: float
+    isl_bytes: float
+    ground_compute_s: float
+    onboard_compute_s: float
+    binds: str
+    round_ends_s: tuple[float, ...]
+
+    @property
+    def length_s(self) -> float:
+        """How long the mission takes."""
+        return self.end_s - self.start_s
+
+    def to_json(self) -> dict[str, Any]:
+        """The totals as JSON values, without the name."""
+        fields = dataclasses.asdict(self)
+        del fields["name"]
+        return {**fields, "length_s": self.length_s, "round_ends_s": list(self.round_ends_s)}
+
+
+@dataclass(frozen=True)
+class PlanFigures:
+    """What a plan adds up to: bytes by link, computing, and how long the busiest unit of each kind is at work."""
+
+    length_s: float
+    down_bytes: float
+    up_bytes: float
+    isl_bytes: float
+    ground_flops: float
+    onboard_flops: float
+    busy_s: dict[str, float]
+    unserved_s: float  # without a session for the satellite that is done last
+
+    def towards(self, other: PlanFigures, part: float) -> PlanFigures:
+        """The figures so far on the straight way to another's."""
+
+        def between(first: float, second: float) -> float:
+            return first + part * (second - first)
+
+        fields = [field.name for field in dataclasses.fields(self) if field.name != "busy_s"]
+        values = {name: between(getattr(self, name), getattr(other, name)) for name in fields}
+        busy_s = {name: between(self.busy_s[name], other.busy_s[name]) for name in _BUSY}
+        return PlanFigures(**values, busy_s=busy_s)
+
+
+class LinkRates:
+    """The mean rate of each ordered pair of nodes of a contact plan."""
+
+    def __init__(self, contact_plan: ContactPlan) -> None:
+        contacts = contact_plan.contacts
+        self._nodes = len(contact_plan.nodes)
+        pairs = contacts["source"].astype(np.int64) * self._nodes + contacts["target"]
+        self._pairs, index = np.unique(pairs, return_inverse=True)
+        self._mean_bps = np.bincount(index, contacts["rate_bps"]) / np.maximum(np.bincount(index), 1)
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """The rate in bit/s of the link of each activity, all of which must have one."""
+        pairs = rows["node"].astype(np.int64) * self._nodes + rows["peer"]
+        return self._mean_bps[np.searchsorted(self._pairs, pairs)]
+
+
+def plan_mission(
+    contact_plan: ContactPlan,
+    case: Case,
+    rates: ComputeRates,
+    resources: Resources,
+    start_s: float,
+    *,
+    most_planned: int | None = None,
+) -> MissionTotals:
+    """Plan a mission round by round, each plan checked, each round beginning when the one before has ended.
+
+    Antennas and lasers that point at each other at the end of a round need no set-up in the next.
+
+    With ``most_planned`` no more than about so many rounds are planned: of every kind of round the first, and others
+    spread over the mission. The rounds between two planned ones of a kind are interpolated over the bytes that cross,
+    and where these are the same, over the number of the round; see docs/conformance.md.
+
+    Raises:
+        strategies.problem.network.PlanningError: A round does not end within the contact plan.
+    """
+    link_rates = LinkRates(contact_plan)
+    state = RoundState()
+    now_s = start_s
+
+    def figures_of(workload: Workload) -> PlanFigures:
+        nonlocal state
+        plan = plan_round(contact_plan, workload, rates, resources, case.switches, start_s=now_s, state=state)
+        require_feasible(plan, contact_plan, workload, rates, resources, state)
+        state = RoundState(pointed=plan.pointed)
+        return plan_figures(plan, link_rates, rates)
+
+    enrolment = [figures_of(case.enrolment)] if case.enrolment else []
+    now_s += sum(one.length_s for one in enrolment)
+    chosen = rounds_to_plan(case.workloads, most_planned)
+    known: dict[int, PlanFigures] = {}
+    for number, following in itertools.zip_longest(chosen, chosen[1:], fillvalue=None):
+        assert number is not None
+        known[number] = figures_of(case.workloads[number])
+        # Rounds that are passed over are taken for as long as this one until the next is known.
+        now_s += known[number].length_s * ((following or number + 1) - number)
+        if following is not None and following > number + 1:
+            state = RoundState(pointed=state.pointed)
+    figures = [_of_round(number, case.workloads, known) for number in range(case.rounds)]
+    lengths_s = np.array([one.length_s for one in [*enrolment, *figures]])
+    ends_s = start_s + np.cumsum(lengths_s)
+    every = [*enrolment, *figures]
+    return MissionTotals(
+        name=case.name,
+        start_s=start_s,
+        end_s=float(ends_s[-1]),
+        rounds=case.rounds,
+        planned=len(known),
+        down_bytes=sum(one.down_bytes for one in every),
+        up_bytes=sum(one.up_bytes for one in every),
+        isl_bytes=sum(one.isl_bytes for one in every),
+        ground_compute_s=sum(one.ground_flops for one in every) / rates.ground_flops,
+        onboard_compute_s=sum(one.onboard_flops for one in every) / rates.satellite_flops,
+        binds=what_binds(every, case.workloads[0]),
+        round_ends_s=tuple(ends_s[len(enrolment) :].tolist()),
+    )
+
+
+def plan_figures(plan: Plan, link_rates: LinkRates, rates: ComputeRates) -> PlanFigures:
+    """What a plan adds up to."""
+    rows = plan.activities
+    size: dict[str, float] = {}
+    busy_s = dict.fromkeys(_BUSY, 0.0)
+    for name, kinds, end in (
+        (DOWNLINK, (LinkKind.DOWNLINK,), "peer"),
+        (UPLINK, (LinkKind.UPLINK,), "node"),
+        (ISL, (LinkKind.INTRA_ISL, LinkKind.INTER_ISL), "node"),
+    ):
+        sent = rows[np.isin(rows["link"], kinds) & (rows["bytes"] > 0)]
+        size[name] = float(sent["bytes"].sum())
+        if len(sent):
+            sent_s = sent["bytes"] * 8.0 / link_rates.of(sent)
+            busy_s[name] = float(np.bincount(sent[end], sent_s).max())
+    computing = rows[rows["flops"] > 0]
+    ground = computing["kind"] == Kind.BACKBONE
+    ground_flops = float(computing["flops"][ground].sum())
+    onboard = computing[~ground]
+    busy_s[ON_GROUND] = ground_flops / rates.ground_flops
+    if len(onboard):
+        busy_s[ON_BOARD] = float(np.bincount(onboard["node"], onboard["flops"]).max()) / rates.satellite_flops
+    return PlanFigures(
+        length_s=plan.makespan_s,
+        down_bytes=size[DOWNLINK],
+        up_bytes=size[UPLINK],
+        isl_bytes=size[ISL],
+        ground_flops=ground_flops,
+        onboard_flops=float(onboard["flops"].sum()),
+        busy_s=busy_s,
+        unserved_s=_unserved_s(plan),
+    )
+
+
+def what_binds(figures: Sequence[PlanFigures], workload: Workload) -> str:
+    """What most of the time of these rounds goes to: a computer or a link that is hardly ever idle, or waiting."""
+    length_s = sum(one.length_s for one in figures)
+    busy_s = {name: sum(one.busy_s[name] for one in figures) for name in _BUSY}
+    busiest = max(_BUSY, key=busy_s.__getitem__)
+    if busy_s[busiest] >= _BINDS * length_s:
+        return busiest
+    if workload.chained and sum(one.unserved_s for one in figures) < _BINDS * length_s:
+        return ROUND_TRIPS
+    return CONTACTS
+
+
+def rounds_to_plan(workloads: Sequence[Workload], most: int | None) -> list[int]:
+    """Indices of the rounds to plan, in order: all, or the first and last of every kind and about ``most`` together.
+
+    Rounds are of a kind where the same sorts of things cross in them: features or none, an average or none.
+    """
+    numbers = range(len(workloads))
+    if most is None or most >= len(workloads):
+        return list(numbers)
+    kinds: dict[tuple[bool, float, float], list[int]] = {}
+    for number in numbers:
+        kinds.setdefault(_kind(workloads[number]), []).append(number)
+    chosen = {mine[0] for mine in kinds.values()}
+    for mine in kinds.values():
+        first, last = workloads[mine[0]], workloads[mine[-1]]
+        if not _on_links(first) and first == last:
+            continue  # where nothing crosses, one is like the other
+        room = most - len(kinds) + 1
+        if room > 1:
+            places = np.unique(np.round(np.geomspace(1, len(mine), room)).astype(int)) - 1
+            chosen |= {mine[place] for place in places.tolist()}
+        elif first != last:
+            chosen.add(mine[-1])
+    return sorted(chosen)
+
+
+def _kind(workload: Workload) -> tuple[bool, float, float]:
+    return workload.c1_bytes > 0, workload.aggregate_bytes, workload.update_bytes
+
+
+def _on_links(workload: Workload) -> bool:
+    return _crossing(workload) + workload.aggregate_bytes + workload.update_bytes > 0
+
+
+def _crossing(workload: Workload) -> float:
+    """Bytes that cross of a sample in a round, both ways."""
+    return (workload.down_bytes + workload.up_bytes) * workload.passes
+
+
+def _of_round(number: int, workloads: Sequence[Workload], known: dict[int, PlanFigures]) -> PlanFigures:
+    if number in known:
+        return known[number]
+    alike = [one for one in known if _kind(workloads[one]) == _kind(workloads[number])]
+    before = max(one for one in alike if one < number)
+    after = min((one for one in alike if one > number), default=before)
+    first, here, last = (_crossing(workloads[one]) for one in (before, number, after))
+    if first != last:
+        part = min(max((here - first) / (last - first), 0.0), 1.0)
+    else:
+        part = (number - before) / max(after - before, 1)
+    return known[before].towards(known[after], part)
+
+
+def _unserved_s(plan: Plan) -> float:
+    """Seconds of a round without a session for the satellite that is done last."""
+    if not len(plan.finish_s):
+        return plan.makespan_s
+    last = int(np.argmax(plan.finish_s))
+    through = plan.gateways().get(last, ())
+    sessions = plan.of_kind(Kind.SESSION)
+    if through:
+        sessions = sessions[np.isin(sessions["node"], through)]
+    served_s, reached_s = 0.0, plan.start_s
+    for start_s, end_s in sorted(zip(sessions["start_s"].tolist(), sessions["end_s"].tolist(), strict=True)):
+        served_s += max(0.0, end_s - max(start_s, reached_s))
+        reached_s = max(reached_s, end_s)
+    return plan.makespan_s - served_s

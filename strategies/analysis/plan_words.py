@@ -1,0 +1,126 @@
+"""A plan in words: one sentence first, then what goes over each kind of link and through each station."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from mission.quantities import spoken_bytes, spoken_time
+from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.analysis.mission_totals import LinkRates, plan_figures, what_binds
+from strategies.problem.plan import SPLIT_COLUMNS, Kind, Plan
+from strategies.problem.workload import ComputeRates, Workload
+
+_LINKS = {
+    "down": (LinkKind.DOWNLINK,),
+    "up": (LinkKind.UPLINK,),
+    "within planes": (LinkKind.INTRA_ISL,),
+    "between planes": (LinkKind.INTER_ISL,),
+}
+
+
+def answer(
+    plan: Plan, contact_plan: ContactPlan, workload: Workload, rates: ComputeRates, epoch: datetime
+) -> dict[str, Any]:
+    """What there is to know first, as JSON values: when the round ends, how many passes, how many bytes, what binds."""
+    figures = plan_figures(plan, LinkRates(contact_plan), rates)
+    return {
+        "starts_utc": _utc(epoch, plan.start_s),
+        "ends_utc": _utc(epoch, plan.end_s),
+        "passes": passes_used(plan, contact_plan),
+        "downlink_bytes": round(figures.down_bytes),
+        "uplink_bytes": round(figures.up_bytes),
+        "isl_bytes": round(figures.isl_bytes),
+        "ground_compute_s": figures.ground_flops / rates.ground_flops,
+        "onboard_compute_s": figures.onboard_flops / rates.satellite_flops,
+        "binds": what_binds([figures], workload),
+    }
+
+
+def sentence(plan: Plan, told: Mapping[str, Any]) -> str:
+    """The answer as one sentence: ``Ends 01:13:05 UTC on 2026-01-01, after 73.2 min: 24 passes, …``."""
+    day, clock = told["ends_utc"].removesuffix("Z").split("T")
+    passes = f"{told['passes']} pass{'es' * (told['passes'] != 1)}"
+    return (
+        f"Ends {clock} UTC on {day}, after {spoken_time(plan.makespan_s)}: {passes}, "
+        f"{spoken_bytes(told['downlink_bytes'])} down, {spoken_bytes(told['uplink_bytes'])} up, "
+        f"{spoken_bytes(told['isl_bytes'])} between satellites; binds: {told['binds']}."
+    )
+
+
+def round_facts(plan: Plan, told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The round: its length and bound, the strategies that it uses, where the time of a satellite goes."""
+    summary = plan.summary()
+    facts = [
+        ("length", spoken_time(plan.makespan_s)),
+        ("lower bound", spoken_time(plan.lower_bound_s)),
+        ("above it", f"{100.0 * plan.gap:.1f} %"),
+        ("mission time", f"{plan.start_s:.1f} to {plan.end_s:.1f} s"),
+        ("intra-orbit (S1)", summary["intra_orbit"]),
+        ("space-ground (S2)", summary["space_ground"]),
+        ("inter-orbit (S3)", summary["inter_orbit"]),
+        ("the ground computes", spoken_time(told["ground_compute_s"])),
+        ("all satellites compute", spoken_time(told["onboard_compute_s"])),
+    ]
+    return facts + [(f"{column[:-2]}, a satellite", spoken_time(summary[column])) for column in SPLIT_COLUMNS]
+
+
+def link_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
+    """A row per kind of link: its name, transfers, bytes of features or images, and bytes of all else."""
+    rows = plan.activities
+    found = []
+    for name, kinds in _LINKS.items():
+        sent = rows[np.isin(rows["link"], kinds) & (rows["bytes"] > 0)]
+        bulk = np.isin(sent["kind"], (Kind.FEATURES, Kind.GATHER))
+        found.append(
+            (
+                name,
+                f"{len(sent):,}",
+                spoken_bytes(float(sent["bytes"][bulk].sum())),
+                spoken_bytes(float(sent["bytes"][~bulk].sum())),
+            )
+        )
+    return found
+
+
+def station_rows(plan: Plan, contact_plan: ContactPlan) -> list[tuple[str, str, str, str]]:
+    """A row per station that is used: its name, passes, bytes down and up."""
+    rows = plan.activities
+    sessions = plan.of_kind(Kind.SESSION)
+    found = []
+    for station in np.unique(sessions["peer"]).tolist():
+        down = rows[(rows["link"] == LinkKind.DOWNLINK) & (rows["peer"] == station)]
+        up = rows[(rows["link"] == LinkKind.UPLINK) & (rows["node"] == station)]
+        size = [float(part["bytes"].sum()) for part in (down, up)]
+        if any(size):
+            count = len(_passes(sessions[sessions["peer"] == station], contact_plan))
+            found.append((plan.names[station], str(count), *map(spoken_bytes, size)))
+    return found
+
+
+def passes_used(plan: Plan, contact_plan: ContactPlan) -> int:
+    """Passes in which an antenna is held, each counted once however often it is."""
+    return len(_passes(plan.of_kind(Kind.SESSION), contact_plan))
+
+
+def _passes(sessions: np.ndarray, contact_plan: ContactPlan) -> set[tuple[int, int, float]]:
+    """Satellite, station and start of every pass in which one of the sessions is."""
+    starts_s: dict[tuple[int, int], list[float]] = {}
+    for contact in contact_plan.of_kind(LinkKind.DOWNLINK):
+        pair = int(contact["source"]), int(contact["target"])
+        starts_s.setdefault(pair, []).append(float(contact["start_s"]))
+    found = set()
+    for session in sessions:
+        pair = int(session["node"]), int(session["peer"])
+        begun = [start_s for start_s in starts_s.get(pair, []) if start_s < session["end_s"]]
+        found.add((*pair, max(begun, default=float(session["start_s"]))))
+    return found
+
+
+def _utc(epoch: datetime, time_s: float) -> str:
+    """Mission time as UTC, whole seconds."""
+    moment = epoch.astimezone(UTC) + timedelta(seconds=round(time_s))
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,145 @@
+"""What a comparison says in sentences: one answer, of planned missions alone, and where it turns.
+
+The closed form (:mod:`strategies.analysis.closed_form`) stands at the end, as an explanation, with what it leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mission.quantities import spoken_bytes, spoken_time
+from strategies.analysis.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
+from strategies.analysis.sensitivity import winner_of
+
+_CALLED = {
+    SPLIT: "the split",
+    ONBOARD_LORA: "on-board LoRA",
+    IMAGES_DOWN: "bringing the images down",
+    FEATURES_DOWN: "bringing features and labels down once",
+}
+_LEVEL = 1.05  # missions less than 5 % apart are called level
+_AGREES = 1.25  # the closed form explains a plan that is no further from it
+_ORDER = ("downlink", "uplink", "isl", "satellite_tflops", "ground_tflops", "image_bytes", "stations", "beams",
+          "satellites")  # fmt: skip
+
+
+def verdict(found: Mapping[str, Any]) -> list[str]:
+    """Return what ``strategies.analysis.compare.compare`` found, as sentences; nothing without the split and on-board LoRA."""
+    cases = {case["name"]: case for case in found["cases"]}
+    if not {SPLIT, ONBOARD_LORA} <= cases.keys():
+        return []
+    missions = {name: cases[name].get("mission") for name in HEADLINE if name in cases}
+    length_s = {name: mission["length_s"] for name, mission in missions.items() if mission}
+    first = winner_of(length_s)
+    if first is None:
+        return ["No verdict: no mission ends within the contact plan. Plan for longer, with horizon_h."]
+    said = [_answer(missions, length_s, first, found["rounds"])]
+    said += _of_the_split(length_s, first)
+    if SPLIT in length_s:
+        said += [_bytes(missions), f"What binds the split is {missions[SPLIT]['binds']}."]
+    said += (
+        _edges(found["edges"])
+        if "edges" in found
+        else ["With --sensitivity, `skysplit compare` also says where the answer turns."]
+    )
+    said += _closed_form(found.get("rho"))
+    return said
+
+
+def _answer(missions: Mapping[str, Any], length_s: Mapping[str, float], first: str, rounds: int) -> str:
+    others = sorted((name for name in length_s if name != first), key=length_s.__getitem__)
+    spoken = [f"{_CALLED[name]} {spoken_time(length_s[name])}" for name in others]
+    spoken += [
+        f"{_CALLED[name]} does not end within the contact plan" for name in missions if not missions[name]
+    ]
+    pays = "The split pays here" if first == SPLIT else f"{_capital(_CALLED[first])} is over first here"
+    number = f"{rounds} round{'s' * (rounds > 1)} take{'s' * (rounds == 1)} {spoken_time(length_s[first])}"
+    level = [name for name in others if length_s[name] < _LEVEL * length_s[first]]
+    close = f" Less than 5 % apart: {_listed([_CALLED[name] for name in (first, *level)])}." if level else ""
+    return f"{pays}: {number}" + (f"; {', '.join(spoken)}" if spoken else "") + f".{close}"
+
+
+def _of_the_split(length_s: Mapping[str, float], first: str) -> Iterator[str]:
+    """Whether it pays where something else is over first, but may not be allowed."""
+    if first == SPLIT:
+        return
+    if SPLIT not in length_s:
+        yield "The split does not end within the contact plan: plan for longer, with horizon_h."
+        return
+    yield f"The split takes {length_s[SPLIT] / length_s[first]:.3g} times as long."
+    if first == ONBOARD_LORA:
+        return
+    onboard_s = length_s.get(ONBOARD_LORA)
+    kept = "images" if first == IMAGES_DOWN else "labels"
+    if onboard_s is None:
+        against = "on-board LoRA does not end within the contact plan"
+    else:
+        against = f"{spoken_time(length_s[SPLIT])} against {spoken_time(onboard_s)} for on-board LoRA"
+    pays = onboard_s is None or length_s[SPLIT] < onboard_s
+    yield f"Where the {kept} must stay on board, the split {'pays' if pays else 'does not pay either'}: {against}."
+
+
+def _bytes(missions: Mapping[str, Any]) -> str:
+    split, images = missions[SPLIT], missions.get(IMAGES_DOWN)
+    said = (
+        f"It brings down {spoken_bytes(split['down_bytes'])} and sends up {spoken_bytes(split['up_bytes'])}"
+    )
+    if not images:
+        return f"{said}."
+    ratio = split["down_bytes"] / images["down_bytes"]
+    more = f"{ratio:.3g} times as much" if ratio >= 1.0 else f"{100 * ratio:.3g} % as much"
+    return f"{said}; the images once are {spoken_bytes(images['down_bytes'])}: the split brings down {more}."
+
+
+def _edges(edges: list[Mapping[str, Any]]) -> Iterator[str]:
+    """A sentence a number: as far as which value the answer stays, and which is the answer beyond."""
+    for knob in _ORDER:
+        mine = [edge for edge in edges if edge["knob"] == knob]
+        if not mine:
+            continue
+        unit, counts = mine[0]["unit"], not mine[0]["unit"]
+        parts = []
+        for edge in sorted(mine, key=lambda edge: edge["above"]):
+            value = f"{edge['edge']:.0f}" if counts else f"{edge['edge']:.3g} {unit}"
+            if not edge["turns"]:
+                parts.append(f"{'up' if edge['above'] else 'down'} to {value} the answer stays")
+            else:
+                beyond = _CALLED[edge["winner"]] if edge["winner"] else "no mission"
+                what = "is over first" if edge["winner"] else "ends within the contact plan"
+                word = (
+                    ("from" if edge["above"] else "at") if counts else ("above" if edge["above"] else "below")
+                )
+                less = " or fewer" if counts and not edge["above"] and edge["edge"] > 1 else ""
+                more = " on" if counts and edge["above"] else ""
+                parts.append(f"{word} {value}{less}{more} {beyond} {what}")
+        now = f"{mine[0]['value']:.0f}" if counts else f"{mine[0]['value']:.3g} {unit}"
+        yield f"{_capital(mine[0]['title'])} (now {now}): {'; '.join(parts)}."
+
+
+def _closed_form(rho: Mapping[str, Any] | None) -> Iterator[str]:
+    if rho is None:
+        return
+    law, planned = rho["law"], rho["planned"]
+    said = (
+        f"By the closed form a round of the split takes {law:.2g} of one of on-board LoRA ({_bound_by(rho)}); "
+        f"planned, {planned:.2g}."
+    )
+    if max(law / planned, planned / law) > _AGREES:
+        said += (
+            " It knows neither the wait for contacts nor set-up, round trips or the way back of an average, "
+            "so it does not hold here."
+        )
+    yield said
+
+
+def _bound_by(rho: Mapping[str, Any]) -> str:
+    return "bound by the downlink" if rho["bound_by"] == "transfer" else "bound by computing on the ground"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,142 @@
+"""The average's part of the lower bound: weights down to the ground, and the average back on board everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbit.contact_plan import ContactPlan
+from strategies.bound.earliest import earliest_s
+from strategies.bound.flows.flow import served_part
+from strategies.bound.flows.flow_needs import FlowNeeds
+from strategies.bound.light_paths import between_s
+from strategies.bound.reach import Links, Reach
+from strategies.bound.session_windows import held_from
+from strategies.problem.network import NoRouteError
+from strategies.problem.sunlight import all_finished_s
+from strategies.problem.workload import ComputeRates, Resources, Workload
+
+_ENOUGH = 1.0 - 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class AverageBound:
+    """How the weights of a round can meet over the links of ``network``, and their average come back."""
+
+    contact_plan: ContactPlan
+    workload: Workload
+    rates: ComputeRates
+    resources: Resources
+    network: Links
+    start_s: float
+
+    def spread_s(self, heard_s: float) -> float:
+        """Return when all satellites with samples can have what the ground sends them from ``heard_s`` on."""
+        if not self.workload.update_bytes:
+            return heard_s
+        return self._up_s(heard_s, 8.0 * self.workload.update_bytes)
+
+    def on_board_s(self) -> float:
+        """Return when satellites that train alone can all have the average, through the ground or without it."""
+        samples = np.asarray(self.workload.samples, float)
+        work_s = samples * self.workload.epochs * self.workload.onboard_flops / self.rates.satellite_flops
+        trained_s = np.where(
+            samples > 0, all_finished_s(self.resources.sunlight, self.start_s, work_s), self.start_s
+        )
+        last_s = float(trained_s.max())
+        bits = 8.0 * self.workload.aggregate_bytes
+        if not bits or (samples > 0).sum() < 2:
+            return last_s
+        horizon_s = self.contact_plan.horizon_s
+        over_links_s = earliest_s(
+            lambda until_s: self._shared_by_links(until_s, trained_s, bits), self.start_s, last_s, horizon_s
+        )
+        heard_s = earliest_s(
+            lambda until_s: self._heard(until_s, trained_s, bits), self.start_s, last_s, horizon_s
+        )
+        ends_s = [] if over_links_s is None else [over_links_s]
+        if heard_s is not None and (over_links_s is None or heard_s < over_links_s):
+            try:
+                ends_s.append(self._up_s(heard_s, bits))
+            except NoRouteError:
+                if not ends_s:
+                    raise
+        if not ends_s:
+            raise NoRouteError(
+                f"the weights do not meet by {horizon_s:.0f} s, neither over inter-satellite links nor on the ground"
+            )
+        return min(ends_s)
+
+    def _shared_by_links(self, until_s: float, trained_s: np.ndarray, bits: float) -> float:
+        """1 where links join all by then, and the weights that are ready last can have got everywhere."""
+        reach = self.network.by(until_s)
+        members = np.flatnonzero(self.workload.samples)
+        if len(np.unique(reach.group[members])) > 1:
+            return 0.0
+        last = int(members[np.argmax(trained_s[members])])
+        flight_s = between_s(reach.windows, reach.links, reach.satellites, last)[members]
+        own = reach.links[reach.links["source"] == last]
+        fastest = np.zeros(reach.satellites)
+        np.maximum.at(fastest, own["target"], own["rate_bps"])
+        mine = reach.windows["satellite"] == last
+        out_bps = float(fastest.sum()) + float(reach.windows["down_bps"][mine].max(initial=0.0))
+        sent_s = bits / out_bps if out_bps else np.inf
+        return float(trained_s[last] + float(flight_s.max()) + sent_s <= until_s)
+
+    def _heard(self, until_s: float, trained_s: np.ndarray, bits: float) -> float:
+        """The part of all groups' weights that can be on the ground by then."""
+        reach = self.network.by(until_s)
+        counted = np.asarray(self.workload.samples) > 0
+        ready_s = np.full(reach.groups, -np.inf)
+        np.maximum.at(ready_s, reach.group[counted], trained_s[counted])
+        if (ready_s[reach.group[counted]] + reach.home_s[counted] > until_s).any():
+            return 0.0
+        windows = reach.windows
+        windows["down_start_s"] = np.maximum(windows["down_start_s"], ready_s[reach.window_group])
+        involved = np.isfinite(ready_s)
+        return self._carried(reach, involved, "down", bits)
+
+    def _up_s(self, from_s: float, bits: float) -> float:
+        """Return when all can have the average that is on the ground at ``from_s``; raises ``NoRouteError``."""
+        horizon_s = self.contact_plan.horizon_s
+        windows = held_from(self.network.windows, from_s)
+        links = self.network.links[self.network.links["end_s"] > from_s]
+        counted = np.asarray(self.workload.samples) > 0
+        network = Links(windows, links, len(counted))
+
+        def spread(until_s: float) -> float:
+            reach = network.by(until_s)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                sent_s = bits / reach.best_bps("up")
+                begun_s = np.maximum(reach.first_data_s("up"), from_s) + sent_s
+            there_s = np.maximum(begun_s, from_s + sent_s) + reach.out_s
+            if (there_s[counted] > until_s).any():
+                return 0.0
+            involved = np.bincount(reach.group, counted, minlength=reach.groups) > 0
+            return 1.0 if involved.sum() == 1 else self._carried(reach, involved, "up", bits, from_s)
+
+        found_s = earliest_s(spread, min(from_s, self.start_s), from_s, horizon_s)
+        if found_s is None:
+            raise NoRouteError(
+                f"the average, on the ground at {from_s:.0f} s, does not reach all satellites by {horizon_s:.0f} s"
+            )
+        return found_s
+
+    def _carried(
+        self, reach: Reach, involved: np.ndarray, direction: str, bits: float, from_s: float | None = None
+    ) -> float:
+        """The part of one message of ``bits`` for each group involved that sessions can carry."""
+        until_s = reach.until_s - float(reach.windows["owlt_s"].min(initial=0.0))
+        none, latest_s = np.zeros(reach.groups), np.full(reach.groups, until_s)
+        down = direction == "down"
+        needs = FlowNeeds(
+            features=involved * 1.0 if down else none, feature_bits=bits, features_until_s=latest_s, embedded=None,
+            answers=none if down else involved * 1.0, up_bits=bits, down_bits=0.0, answers_until_s=latest_s,
+            held_s=none, ground_s=none, other_ground_s=none, ground_until_s=until_s, aboard_share=none,
+        )  # fmt: skip
+        begin_s = self.start_s
+        if from_s is not None:
+            begin_s = max(self.start_s, from_s - self.resources.setup_s)
+        part = served_part(needs, reach, self.resources.beams, begin_s)
+        return 1.0 if part >= _ENOUGH else part

@@ -1,0 +1,1 @@
+"""What sessions and links could carry if data were a fluid: the linear programs of the bound."""

@@ -1,0 +1,272 @@
+"""The length below which no plan of a round can go: what sessions can carry, and what happens one after the
+other.
+
+Every part of it holds in any plan that the checker accepts, whatever the planner does; see docs/planner.md
+for what is left out, and so makes the bound lower than it might be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NoReturn
+
+import numpy as np
+
+from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.bound.average_bound import AverageBound
+from strategies.bound.earliest import earliest_s
+from strategies.bound.flows.flow import served_part
+from strategies.bound.flows.flow_needs import FlowNeeds
+from strategies.bound.reach import Links, Reach
+from strategies.bound.remaining import Remaining, remaining
+from strategies.bound.serial_steps import SerialSteps
+from strategies.bound.session_windows import session_windows
+from strategies.problem.network import NoRouteError
+from strategies.problem.round_state import RoundState
+from strategies.problem.workload import ComputeRates, Resources, Workload
+
+_ENOUGH = 1.0 - 1e-6  # what the linear program's precision leaves of everything
+
+
+def lower_bound_s(
+    contact_plan: ContactPlan,
+    workload: Workload,
+    rates: ComputeRates,
+    resources: Resources,
+    group: np.ndarray,
+    *,
+    start_s: float,
+    state: RoundState | None = None,
+) -> float:
+    """Return the seconds that the round takes at least over the inter-satellite links inside each group of
+    satellites.
+
+    ``group`` labels each satellite, shape ``(N,)``; ``state`` is where a round stands that is planned anew.
+
+    Raises ``NoRouteError`` where samples or weights cannot reach the ground inside the horizon.
+    """
+    state = state or RoundState()
+    windows = session_windows(contact_plan, start_s, resources.setup_s, state.pointed)
+    links = _links(contact_plan, group, resources, start_s, state)
+    network = Links(windows, links, len(workload.samples))
+    average = AverageBound(contact_plan, workload, rates, resources, network, start_s)
+    if workload.on_board:
+        return average.on_board_s() - start_s
+    todo = remaining(workload, rates, state)
+    training = TrainingBound(contact_plan, workload, rates, resources, todo, network, start_s)
+    return average.spread_s(training.heard_s()) - start_s
+
+
+def _links(
+    contact_plan: ContactPlan, group: np.ndarray, resources: Resources, start_s: float, state: RoundState
+) -> np.ndarray:
+    """The contacts inside groups, from when they can carry data: lasers between planes have to be pointed first."""
+    links = contact_plan.of_kind(LinkKind.INTRA_ISL, LinkKind.INTER_ISL)
+    links = links[(links["rate_bps"] > 0) & (group[links["source"]] == group[links["target"]])]
+    pointed = np.array(
+        [
+            (int(row["source"]), int(row["target"])) in state.pointed
+            or (int(row["target"]), int(row["source"])) in state.pointed
+            for row in links
+        ]
+        if state.pointed
+        else np.zeros(len(links)),
+        bool,
+    )
+    links = links.copy()
+    open_s = np.maximum(links["start_s"], start_s)
+    aimed = (links["kind"] == LinkKind.INTER_ISL) & ~(pointed & (links["start_s"] <= start_s))
+    links["start_s"] = open_s + np.where(aimed, resources.acquisition_s, 0.0)
+    return links[links["end_s"] > links["start_s"]]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingBound:
+    """When the ground can have heard all of a round: samples, answers, and the weights that are averaged."""
+
+    contact_plan: ContactPlan
+    workload: Workload
+    rates: ComputeRates
+    resources: Resources
+    todo: Remaining
+    network: Links
+    start_s: float
+
+    def heard_s(self) -> float:
+        """Return a time before which the ground cannot have heard all.
+
+        Raises ``NoRouteError`` where that is not before the horizon.
+        """
+        horizon_s = self.contact_plan.horizon_s
+        serial_s = earliest_s(self._in_order, self.start_s, self.start_s, horizon_s)
+        if serial_s is not None and not self._crossing:
+            return serial_s
+        found_s = None if serial_s is None else earliest_s(self._served, self.start_s, serial_s, horizon_s)
+        if found_s is None:
+            self._refuse()
+        return found_s
+
+    @cached_property
+    def _crossing(self) -> bool:
+        """Whether anything is to be carried between space and ground."""
+        answered = self.workload.up_bytes + self.workload.c3_bytes > 0 and self.todo.answers.any()
+        return bool(self.todo.features.any() or (answered and not self.workload.central))
+
+    def _serial(self, reach: Reach) -> SerialSteps:
+        return SerialSteps(self.workload, self.rates, self.resources, self.todo, reach, self.start_s)
+
+    def _deadline_s(self, reach: Reach) -> np.ndarray:
+        """By when each satellite's steps have to be over, so that its weights are on the ground by then."""
+        until_s = np.full(len(self.todo.samples), reach.until_s)
+        bits = 8.0 * self.workload.aggregate_bytes
+        if not bits:
+            return until_s
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sent_s = bits / reach.best_bps("down")
+        leave_s = np.minimum(reach.last_leave_s(bits), reach.until_s - reach.home_s - sent_s)
+        return np.where(self.todo.samples > 0, leave_s, until_s)
+
+    def _in_order(self, until_s: float) -> float:
+        """1 where what happens one after the other can be over by then, 0 where it cannot."""
+        todo, workload = self.todo, self.workload
+        reach = self.network.by(until_s)
+        deadline_s = self._deadline_s(reach)
+        if (deadline_s < self.start_s).any():
+            return 0.0
+        if workload.onboard_share:
+            return 1.0
+        steps = self._serial(reach)
+        if workload.central:
+            begun_s = float(steps.first_s()[todo.answers > 0].min(initial=np.inf))
+            last_s = np.where(todo.features > 0, steps.last_features_s() + steps.tail_s(), self.start_s)
+            computed_s = begun_s + todo.ground_s if todo.answers.any() else self.start_s
+            return float(max(float(last_s.max()), computed_s) <= until_s)
+        if (steps.end_s() > deadline_s).any():
+            return 0.0
+        if (steps.last_features_s() > np.where(todo.features > 0, deadline_s - steps.tail_s(), np.inf)).any():
+            return 0.0
+        active = todo.answers > 0
+        if not active.any():
+            return 1.0
+        length_s = max(todo.ground_s, steps.in_order_s())
+        return float(float(steps.first_s()[active].min()) + length_s <= float(deadline_s[active].max()))
+
+    def _served(self, until_s: float) -> float:
+        """The part of all that crosses which sessions can carry in time."""
+        todo, workload = self.todo, self.workload
+        reach = self.network.by(until_s)
+        steps = self._serial(reach)
+        deadline_s = self._deadline_s(reach)
+        group, groups = reach.group, reach.groups
+        owlt_s = float(reach.windows["owlt_s"].min(initial=np.inf))
+
+        def latest_s(of_satellite: np.ndarray, counted: np.ndarray) -> np.ndarray:
+            latest = np.full(groups, -np.inf)
+            np.maximum.at(latest, group[counted], of_satellite[counted])
+            return latest - owlt_s
+
+        answered = not workload.central and workload.up_bytes + workload.c3_bytes > 0
+        answers = np.bincount(group, todo.answers if answered else 0.0 * todo.answers, minlength=groups)
+        held_s, at_once = np.full(groups, np.inf), np.bincount(group, todo.answers > 0, minlength=groups)
+        np.minimum.at(held_s, group[todo.answers > 0], steps.held_s()[todo.answers > 0])
+        if workload.shared_adapter:
+            at_once = np.minimum(at_once, workload.satellites_per_step * (workload.gradient_delay + 1))
+        waiting_s = np.where(at_once > 0, held_s / np.maximum(at_once, 1), 0.0)
+        features = np.bincount(group, todo.features, minlength=groups)
+        per_feature_s = 0.0 if workload.central else workload.passes * (todo.forward_s + todo.backward_s)
+        ground_s = np.bincount(
+            group,
+            todo.answers * (todo.forward_s + todo.backward_s) + todo.steps * todo.message_s,
+            minlength=groups,
+        )
+        counted = np.bincount(group, todo.samples, minlength=groups)
+        aboard = (
+            np.bincount(group, self._aboard(until_s), minlength=groups)
+            if workload.onboard_share
+            else 0.0 * counted
+        )
+        needs = FlowNeeds(
+            features=features,
+            feature_bits=8.0 * workload.c1_bytes,
+            features_until_s=latest_s(deadline_s - steps.tail_s(), todo.features > 0),
+            embedded=self._embedded(group, groups) if workload.embedding_flops else None,
+            answers=answers,
+            up_bits=8.0 * workload.up_bytes,
+            down_bits=8.0 * workload.c3_bytes,
+            answers_until_s=latest_s(deadline_s, todo.answers > 0),
+            held_s=waiting_s,
+            ground_s=np.full(groups, per_feature_s),
+            other_ground_s=np.maximum(ground_s - features * per_feature_s, 0.0) * (not workload.central),
+            ground_until_s=float(deadline_s[todo.answers > 0].max(initial=self.start_s)),
+            aboard_share=aboard / np.maximum(counted, 1e-9),
+            features_of=todo.features,
+            answers_of=todo.answers if answered else 0.0 * todo.answers,
+        )
+        part = served_part(needs, reach, self.resources.beams, self.start_s)
+        return 1.0 if part >= _ENOUGH else part
+
+    def _aboard(self, until_s: float) -> np.ndarray:
+        """Samples that each satellite could train itself by then, at most all."""
+        per_sample = self.workload.onboard_flops * self.workload.epochs / self.rates.satellite_flops
+        lit_s = _lit_s(self.resources, len(self.todo.samples), self.start_s, np.array([until_s]))[:, 0]
+        with np.errstate(divide="ignore"):
+            return np.minimum(lit_s / per_sample if per_sample else np.inf, self.todo.samples)
+
+    def _embedded(self, group: np.ndarray, groups: int) -> Callable[[np.ndarray], np.ndarray]:
+        """How many features of each group have been embedded by some times, as a function of those."""
+        per_sample_s = self.workload.embedding_flops / self.rates.satellite_flops
+        features = self.todo.features
+
+        def embedded(time_s: np.ndarray) -> np.ndarray:
+            lit_s = _lit_s(self.resources, len(features), self.start_s, time_s)
+            done = np.minimum(lit_s / per_sample_s, features[:, None])
+            total = np.zeros((groups, len(time_s)))
+            np.add.at(total, group, done)
+            return total
+
+        return embedded
+
+    def _refuse(self) -> NoReturn:
+        """Raises ``NoRouteError`` for the first group whose own sessions, all together, are too short; else for all."""
+        todo, workload = self.todo, self.workload
+        horizon_s = self.contact_plan.horizon_s
+        reach = self.network.by(horizon_s)
+        windows, label = reach.windows, reach.window_group
+        need = np.bincount(reach.group, todo.answers, minlength=reach.groups)
+        carried = np.full(reach.groups, np.inf)
+        for direction, size in (("down", workload.down_bytes), ("up", workload.up_bytes)):
+            if size:
+                open_s = np.maximum(windows[f"{direction}_end_s"] - windows[f"{direction}_start_s"], 0.0)
+                volume = np.where(open_s > 0, open_s, 0.0) * windows[f"{direction}_bps"] / (8.0 * size)
+                carried = np.minimum(carried, np.bincount(label, volume, minlength=reach.groups))
+        short = (need > 0) & (carried < need * (1.0 - 1e-6))
+        between = f"between {self.start_s:.0f} s and {horizon_s:.0f} s"
+        if short.any() and not workload.onboard_share:
+            first = int(np.argmax(short))
+            name = self.contact_plan.nodes[int(np.argmax((reach.group == first) & (todo.samples > 0)))].name
+            raise NoRouteError(
+                f"{name}: the space-ground links of it and all that it reaches carry {carried[first]:.0f} of "
+                f"{need[first]:.0f} samples {between}"
+            )
+        late = np.flatnonzero((todo.samples > 0) & ~np.isfinite(reach.home_s))
+        who = f"{self.contact_plan.nodes[int(late[0])].name}: " if len(late) else ""
+        raise NoRouteError(
+            f"{who}the space-ground links {between} do not carry all samples, their answers and the weights, "
+            f"set-up of {self.resources.setup_s:g} s included"
+        )
+
+
+def _lit_s(resources: Resources, satellites: int, start_s: float, time_s: np.ndarray) -> np.ndarray:
+    """Seconds since ``start_s`` in which each satellite had power by some times, shape ``(satellites, times)``."""
+    if resources.sunlight is None:
+        return np.broadcast_to(time_s - start_s, (satellites, len(time_s)))
+    return np.stack(
+        [
+            np.maximum(np.minimum(lit[:, 1], time_s[:, None]) - np.maximum(lit[:, 0], start_s), 0.0).sum(
+                axis=1
+            )
+            for lit in resources.sunlight.lit_s
+        ]
+    )

@@ -1,0 +1,261 @@
+"""Rules of the checker for what the ground computes and satellites answer: amounts, samples and paths of each crossing.
+
+A *leg* is one crossing of a run of samples: its hops, of equal samples, from a station to the satellite or back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbit.contact_plan import LinkKind
+from strategies.checker.case import SAME, SLACK_S, Case, Violation
+from strategies.checker.intervals import parts
+from strategies.checker.samples import tiles
+from strategies.problem.plan import Kind
+from strategies.problem.workload import Mode
+
+
+@dataclass(frozen=True, eq=False)
+class Leg:
+    """Hops of a run of samples in the order of their path; ``rows`` are indices into ``Case.rows``."""
+
+    satellite: int
+    epoch: int
+    first: int
+    end: int
+    rows: np.ndarray
+
+
+def answers(case: Case) -> Iterator[Violation]:
+    """Backbone, hidden states, head and gradients: every sample once per pass, with its bytes and FLOPs."""
+    yield from _amounts(case)
+    demand, work = case.demand, case.workload
+    due = {
+        Kind.BACKBONE: work.ground_flops > 0 and (demand.has_steps or work.central),
+        Kind.HEAD: work.head_flops > 0 and demand.has_steps and work.mode is Mode.LORA,
+    }
+    for kind, wanted in due.items():
+        if kind is Kind.HEAD and work.mode is Mode.HEAD:
+            continue
+        index = case.of_kind(kind)
+        for epoch in range(work.passes):
+            of_epoch = index[case.rows["epoch"][index] == epoch]
+            for satellite in range(case.satellites):
+                split = int(demand.split[satellite])
+                first = int(demand.begun(epoch)[satellite]) if wanted else split
+                yield from tiles(
+                    case, satellite, f"{kind.name.lower()} in pass {epoch}", of_epoch, first, split
+                )
+    if work.mode is Mode.HEAD:
+        yield from _head_training(case)
+    if work.central:
+        yield from _trained_by_the_ground(case)
+
+
+def _amounts(case: Case) -> Iterator[Violation]:
+    rows, work = case.rows, case.workload
+    count = rows["end_sample"] - rows["first_sample"]
+    amounts = [
+        (Kind.BACKBONE, "flops", work.ground_flops),
+        (Kind.HIDDEN, "bytes", work.up_bytes),
+        (Kind.GRADIENT, "bytes", work.c3_bytes),
+        (Kind.HEAD, "flops", work.head_flops * (work.epochs if work.mode is Mode.HEAD else 1)),
+    ]
+    for kind, field, each in amounts:
+        due = count * each
+        wrong = (rows["kind"] == kind) & ~np.isclose(rows[field], due, rtol=SAME, atol=1e-9)
+        for index in np.flatnonzero(wrong)[:10]:
+            row = rows[index]
+            yield Violation(
+                "amount", f"{case.words(row)}: found {row[field]:.6g} {field}, wanted {due[index]:.6g}"
+            )
+
+
+def legs_of(case: Case, kind: Kind) -> tuple[list[Leg], list[Violation]]:
+    """The legs of hidden states or gradients by satellite, pass and sample, and what is wrong with their hops."""
+    index = case.of_kind(kind)
+    rows = case.rows[index]
+    key = [rows[name] for name in ("end_sample", "first_sample", "epoch", "satellite")]
+    order = np.lexsort(key)
+    index = index[order]
+    _, run = np.unique(
+        case.rows[index][["satellite", "epoch", "first_sample", "end_sample"]], return_inverse=True
+    )
+    legs, wrong = [], []
+    for part in parts(run):
+        mine = index[part]
+        row = case.rows[mine[0]]
+        found = _path(case, kind, mine)
+        if isinstance(found, Violation):
+            wrong.append(found)
+        else:
+            legs.append(
+                Leg(
+                    int(row["satellite"]),
+                    int(row["epoch"]),
+                    int(row["first_sample"]),
+                    int(row["end_sample"]),
+                    found,
+                )
+            )
+    return legs, wrong
+
+
+def crossings(case: Case, kind: Kind, legs: list[Leg]) -> Iterator[Violation]:
+    """The legs carry every sample once per pass, where it is due."""
+    work, demand = case.workload, case.demand
+    each = work.up_bytes if kind is Kind.HIDDEN else work.c3_bytes
+    wanted = demand.has_steps and each > 0 and (kind is Kind.HIDDEN or work.chained)
+    of_pass: dict[tuple[int, int], list[int]] = {}
+    for leg in legs:
+        of_pass.setdefault((leg.satellite, leg.epoch), []).append(int(leg.rows[0]))
+    for epoch in range(work.passes):
+        begun = demand.begun(epoch)
+        for satellite in range(case.satellites):
+            split = int(demand.split[satellite])
+            first = int(begun[satellite]) if wanted else split
+            index = np.array(of_pass.get((satellite, epoch), []), int)
+            what = f"{'hidden states' if kind is Kind.HIDDEN else 'gradients'} in pass {epoch}"
+            yield from tiles(case, satellite, what, index, first, split)
+
+
+def _path(case: Case, kind: Kind, index: np.ndarray) -> np.ndarray | Violation:
+    """Rows in the order of their path: station to satellite for hidden states, back for gradients."""
+    rows = case.rows[index]
+    satellite = int(rows[0]["satellite"])
+    down = kind is Kind.HIDDEN
+    crossing = LinkKind.UPLINK if down else LinkKind.DOWNLINK
+    begins = np.flatnonzero(rows["link"] == crossing) if down else np.flatnonzero(rows["node"] == satellite)
+    what = f"{kind.name.lower()} of {case.samples(rows[0])} in pass {rows[0]['epoch']}"
+    if len(begins) != 1:
+        start = "an uplink" if down else f"{case.name(satellite)}"
+        return Violation(
+            "hops", f"{what}: {len(begins)} hops from {start}, allowed is one ({case.words(rows[0])})"
+        )
+    path, left = [int(begins[0])], set(range(len(rows))) - {int(begins[0])}
+    while left:
+        onward = [one for one in left if rows["node"][one] == rows["peer"][path[-1]]]
+        if len(onward) != 1:
+            where = case.name(int(rows["peer"][path[-1]]))
+            return Violation("hops", f"{what}: {len(onward)} hops lead on from {where}, allowed is one")
+        path.append(onward[0])
+        left.discard(onward[0])
+    last = rows[path[-1]]
+    there = last["peer"] == satellite if down else last["link"] == LinkKind.DOWNLINK
+    if not there or (rows["link"] == crossing).sum() != 1:
+        return Violation(
+            "hops",
+            f"{what} do not get to {case.name(satellite) if down else 'the ground'} ({case.words(last)})",
+        )
+    return index[path]
+
+
+def _head_training(case: Case) -> Iterator[Violation]:
+    """With a frozen backbone each satellite trains its head once, when all its hidden states are on board."""
+    demand, work = case.demand, case.workload
+    heads = case.of_kind(Kind.HEAD)
+    for satellite in range(case.satellites):
+        mine = case.rows[heads[case.rows["satellite"][heads] == satellite]]
+        split, done = int(demand.split[satellite]), int(demand.begun(0)[satellite])
+        due = split > done and work.head_flops > 0
+        if not due:
+            if len(mine) and split == 0:
+                yield Violation("once", f"{case.words(mine[0])}: there is nothing to train a head on")
+            continue
+        firsts = (0, done) if demand.has_steps else (done,)
+        if len(mine) != 1 or mine[0]["end_sample"] != split or mine[0]["first_sample"] not in firsts:
+            spans = [(int(row["first_sample"]), int(row["end_sample"])) for row in mine]
+            yield Violation(
+                "once",
+                f"{case.name(satellite)}: its head is trained on {spans or 'nothing'}, wanted once on (0, {split})",
+            )
+
+
+def _trained_by_the_ground(case: Case) -> Iterator[Violation]:
+    """Training in one place takes samples when they have come, on one processor, and pass after pass."""
+    rows, demand, start_s = case.rows, case.demand, case.plan.start_s
+    each_s = case.workload.ground_flops / case.rates.ground_flops
+    down = case.of_kind(Kind.FEATURES)
+    down = down[rows["link"][down] == LinkKind.DOWNLINK]
+    come = [
+        _Come(int(row["satellite"]), int(row["first_sample"]), int(row["end_sample"]), *_times(case, index))
+        for index, row in zip(down, rows[down], strict=True)
+    ]
+    come += [
+        _Come(satellite, 0, int(demand.on_ground[satellite]), start_s, start_s)
+        for satellite in np.flatnonzero(demand.on_ground).tolist()
+    ]
+    backbone = rows[rows["kind"] == Kind.BACKBONE]
+    for row in backbone[backbone["epoch"] == 0]:
+        first, end = int(row["first_sample"]), int(row["end_sample"])
+        mine = [
+            one for one in come if one.satellite == row["satellite"] and one.first < end and first < one.end
+        ]
+        begins_s = min((one.first_s for one in mine), default=np.inf)
+        last_s = max((one.last_s for one in mine), default=np.inf)
+        over_s = last_s + each_s  # the last one at least is computed when it is there
+        if row["start_s"] < begins_s - SLACK_S or row["end_s"] < over_s - SLACK_S:
+            yield Violation(
+                "order",
+                f"{case.samples(row)} are computed at {row['start_s']:.3f}–{row['end_s']:.3f} s, they come at "
+                f"{begins_s:.3f}–{last_s:.3f} s",
+            )
+    now_s = _computed_s(come, demand.begun(0), case.workload.micro_batch, each_s, start_s)
+    over_s = start_s
+    for epoch in range(case.workload.passes):
+        mine = backbone[backbone["epoch"] == epoch]
+        if not len(mine):
+            continue
+        if epoch:
+            work_s = float((demand.split - demand.begun(epoch)).sum()) * each_s
+            if mine["start_s"].min() < over_s - SLACK_S:
+                yield Violation(
+                    "order",
+                    f"pass {epoch} begins at {mine['start_s'].min():.3f} s, before the pass before it is over",
+                )
+            now_s = max(now_s, float(mine["start_s"].min())) + work_s
+        over_s = float(mine["end_s"].max())
+        if over_s < now_s - SLACK_S:
+            yield Violation(
+                "compute", f"the ground ends pass {epoch} at {over_s:.3f} s, it can at {now_s:.3f} s"
+            )
+
+
+@dataclass(frozen=True)
+class _Come:
+    """Samples of a satellite, of which the first micro-batch and the last are on the ground at these times."""
+
+    satellite: int
+    first: int
+    end: int
+    first_s: float
+    last_s: float
+
+
+def _times(case: Case, index: int) -> tuple[float, float]:
+    """When the first micro-batch of features, and when the last, has come over a downlink."""
+    row, owlt_s = case.rows[index], float(case.owlt_s[index])
+    lead = min(case.workload.micro_batch, int(row["end_sample"] - row["first_sample"]))
+    lead_s = lead * case.workload.c1_bytes * 8.0 / float(case.rate_bps[index])
+    return float(row["start_s"]) + lead_s + owlt_s, float(row["end_s"]) + owlt_s
+
+
+def _computed_s(
+    come: list[_Come], begun: np.ndarray, micro_batch: int, each_s: float, start_s: float
+) -> float:
+    """When one processor can be done at the earliest with samples that come in micro-batches at an even pace.
+
+    The first ``begun[k]`` samples of satellite ``k`` are done: what comes at or after some time is computed after it.
+    """
+    edges_s = np.unique([start_s, *(edge_s for one in come for edge_s in (one.first_s, one.last_s))])
+    left = np.zeros(len(edges_s))  # samples that come at or after each edge
+    for one in come:
+        count, todo = one.end - one.first, one.end - max(one.first, min(int(begun[one.satellite]), one.end))
+        length_s = max(one.last_s - one.first_s, 1e-9)
+        after = (count - min(micro_batch, count)) * (one.last_s - edges_s) / length_s
+        after = np.where(edges_s <= one.first_s, count, np.where(edges_s <= one.last_s, after, 0.0))
+        left += np.minimum(after, todo)
+    return float(np.where(left > 0, edges_s + left * each_s, start_s).max())

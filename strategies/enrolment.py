@@ -1,0 +1,136 @@
+"""The muster: a Flower node for every satellite, and what each has on board, before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from mission.run_config import Briefing
+
+_NODES_PATIENCE_S = 120.0
+
+
+class FederationError(RuntimeError):
+    """Satellites are missing, cannot train, or failed in a round."""
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Who takes part, in the order of the constellation.
+
+    Attributes:
+        nodes: Flower node id by satellite name.
+        samples: Training images by satellite name.
+        labels: How many of them are of each class, by satellite name; where they are not of one class each, of all.
+        sensors: How many of them are of each sensor, by satellite name; empty where no column names it.
+        target_moments: Number, sums and sums of squares of the targets, by satellite name, where they are numbers.
+        embedding_s: What the embedding of one image takes on board, by satellite name.
+        round_trip_s: What it takes to ask the ground for one image's pooled state, by satellite name.
+        no_data: Share of the values of its images that was not measured, by satellite name.
+    """
+
+    nodes: Mapping[str, int]
+    samples: Mapping[str, int]
+    labels: Mapping[str, Sequence[int]]
+    embedding_s: Mapping[str, float]
+    round_trip_s: Mapping[str, float]
+    no_data: Mapping[str, float]
+    sensors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    target_moments: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roster:
+    """Find a node for every satellite and have each check its images and model.
+
+    Args:
+        grid: Flower's nodes.
+        briefing: Sent to every node.
+        timeout_s: For the answers.
+
+    Raises:
+        FederationError: Too few nodes, two nodes for one satellite, or a satellite that cannot train; the first
+            such satellite is named with its reason.
+    """
+    nodes, found = _ask(grid, briefing, "muster", timeout_s)
+    return Roster(
+        nodes=nodes,
+        samples={name: sum(answer["labels"]) for name, answer in found.items()},
+        labels={name: answer["labels"] for name, answer in found.items()},
+        embedding_s={name: answer["embedding-s"] for name, answer in found.items()},
+        round_trip_s={name: answer["round-trip-s"] for name, answer in found.items()},
+        no_data={name: answer["no-data"] for name, answer in found.items()},
+        sensors={
+            name: dict(zip(answer["sensors"], answer["sensor-images"], strict=True))
+            for name, answer in found.items()
+        },
+        target_moments={
+            name: answer["target-moments"] for name, answer in found.items() if "target-moments" in answer
+        },
+    )
+
+
+def band_statistics(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> list[list[float]]:
+    """Have every satellite compute count, mean and sum of squares of the bands of its own images.
+
+    Args:
+        grid: Flower's nodes.
+        briefing: Sent to every node.
+        timeout_s: For the answers.
+
+    Returns:
+        Of each satellite, in the order of the constellation, as ``splitmodel.imagery.statistics`` writes them.
+
+    Raises:
+        FederationError: As :func:`muster`.
+    """
+    _, found = _ask(grid, briefing, "statistics", timeout_s)
+    return [list(answer["bands"]) for answer in found.values()]
+
+
+def _ask(
+    grid: Grid, briefing: Briefing, question: str, timeout_s: float
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Ask every satellite; nodes and answers by satellite, in the order of the constellation."""
+    satellites = briefing.satellites
+    told = RecordDict({"config": ConfigRecord(briefing.to_config())})
+    nodes_there = _wait_for_nodes(grid, len(satellites))
+    messages = [Message(told, node, f"{MessageType.QUERY}.{question}") for node in nodes_there]
+    replies = list(grid.send_and_receive(messages, timeout=timeout_s))
+    nodes: dict[str, int] = {}
+    answers: dict[str, ConfigRecord] = {}
+    for reply in replies:
+        if reply.has_error():
+            raise FederationError(f"a satellite could not be asked for its data: {reply.error.reason}")
+        answer = reply.content.config_records["config"]
+        if answer.get("spare", False):
+            continue
+        name = satellites[int(answer["satellite"])]  # type: ignore[arg-type]
+        if "error" in answer:
+            raise FederationError(f"{name} cannot train: {answer['error']!s}")
+        if name in nodes:
+            raise FederationError(f"two nodes have the partition-id of {name}")
+        nodes[name], answers[name] = reply.metadata.src_node_id, answer
+    missing = [name for name in satellites if name not in nodes]
+    if missing:
+        raise FederationError(
+            f"no answer from {len(missing)} of {len(satellites)} satellites within {timeout_s:g} s "
+            f"(training.enrolment_timeout_s), the first is {missing[0]}"
+        )
+    return {name: nodes[name] for name in satellites}, {name: answers[name] for name in satellites}
+
+
+def _wait_for_nodes(grid: Grid, wanted: int) -> list[int]:
+    deadline = time.monotonic() + _NODES_PATIENCE_S
+    while len(nodes := sorted(grid.get_node_ids())) < wanted:
+        if time.monotonic() > deadline:
+            raise FederationError(
+                f"the scenario has {wanted} satellites, Flower has {len(nodes)} nodes; allowed: at least one node a "
+                f'satellite, e.g. --federation-config "num-supernodes={wanted} client-resources-num-cpus=1"'
+            )
+        time.sleep(0.5)
+    return nodes

@@ -1,0 +1,1 @@
+"""The round planner: contact plan, workload and strategies in, a plan of the round out."""

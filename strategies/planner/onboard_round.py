@@ -1,0 +1,264 @@
+"""On-board fine-tuning, the baseline: the whole model is trained on the satellites, only weights travel.
+
+Planes (or whatever inter-satellite links join) average among themselves; where more than one such group is
+left, the averages meet on the ground and the result comes back the same way, each through the sessions of the
+space-ground switch.  A transfer may outlast a window and go on in the next.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from orbit.contact_plan import LinkKind
+from strategies.bound.lower_bound import lower_bound_s
+from strategies.intra_orbit import all_reduce, pipelined_over_s, plane_links
+from strategies.planner.foremost import Journey, broadcast, gather
+from strategies.planner.space_links import space_links
+from strategies.planner.weight_sessions import WeightSessions
+from strategies.problem.network import NoRouteError, groups_of
+from strategies.problem.plan import Kind, Plan, activities, collect_activities
+from strategies.problem.planning_problem import Task
+from strategies.problem.round_state import RoundState
+from strategies.problem.routes import BUCKET_S
+from strategies.problem.sunlight import all_finished_s
+from strategies.problem.workload import InterOrbit, IntraOrbit, Switches
+
+_ROOTS = 4  # places where the weights may meet that are tried
+_NEAR_S = 0.5  # so near to its bound a round is not tried in another way
+_SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is done
+
+
+def plan_onboard(task: Task, switches: Switches, pointed: frozenset[tuple[int, int]] = frozenset()) -> Plan:
+    """One round of on-board training: train, average, and everyone has the average.
+
+    The soonest of what these strategies and the poorer ones that they contain give; each over the links that are open
+    when the training has ended, and over links as they open, which may join more satellites.  Antennas of pairs in
+    ``pointed`` are on each other when the round starts.
+
+    Raises ``NoRouteError`` where the weights do not get through before the horizon.
+    """
+    bounds_s: dict[bytes, float] = {}
+    state = RoundState(pointed=pointed)
+    bound_s = _bound_s(task, switches, state, bounds_s)
+    best: Plan | None = None
+    failure: NoRouteError | None = None
+    for candidate, over_time in itertools.product(switches.contained(), (False, True)):
+        try:
+            if best is not None and (
+                best.makespan_s <= bound_s + _NEAR_S
+                or best.makespan_s <= _bound_s(task, candidate, state, bounds_s) + _NEAR_S
+            ):
+                continue
+            plan = OnboardRound(task, candidate, over_time=over_time, pointed=pointed).plan()
+        except NoRouteError as error:
+            failure = failure or error
+        else:
+            best = plan if best is None or plan.end_s < best.end_s else best
+    if best is None:
+        assert failure is not None
+        raise failure
+    return dataclasses.replace(best, lower_bound_s=bound_s)
+
+
+def _bound_s(task: Task, switches: Switches, state: RoundState, known_s: dict[bytes, float]) -> float:
+    """The lower bound over all inter-satellite links that the switches allow and that ever open.
+
+    ``known_s`` holds those known already, by the groups that the links join.
+    """
+    kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
+    kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
+    links = task.contact_plan.of_kind(*kinds)
+    group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
+    if group.tobytes() not in known_s:
+        known_s[group.tobytes()] = lower_bound_s(
+            task.contact_plan,
+            task.workload,
+            task.rates,
+            task.resources,
+            group,
+            start_s=task.start_s,
+            state=state,
+        )
+    return known_s[group.tobytes()]
+
+
+class OnboardRound:
+    """A round over the links that are open when the training has ended, or over all that open, as they come."""
+
+    def __init__(
+        self, task: Task, switches: Switches, *, over_time: bool, pointed: frozenset[tuple[int, int]]
+    ) -> None:
+        contact_plan, workload, resources = task.contact_plan, task.workload, task.resources
+        self.contact_plan, self.workload, self.resources = contact_plan, workload, resources
+        self.switches, self.start_s = switches, task.start_s
+        self.samples = np.asarray(workload.samples)
+        self.flops = self.samples * workload.epochs * workload.onboard_flops
+        self.trained_s = all_finished_s(
+            resources.sunlight, self.start_s, self.flops / task.rates.satellite_flops
+        )
+        self.trainers = np.flatnonzero(self.samples)
+        ready_s = float(self.trained_s.max())
+        until_s = min(ready_s + _SIDE_LINKS_S, contact_plan.horizon_s)
+        # Lasers are pointed while the satellites still train.
+        pointed_s = max(self.start_s, ready_s - 2.0 * BUCKET_S - resources.acquisition_s)
+        links = space_links(contact_plan, switches, resources, pointed_s, until_s)
+        self.links = links if over_time else links.open_at(ready_s)
+        self.over_time, self.until_s, self.pointed = over_time, until_s, pointed
+        self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
+
+    def plan(self) -> Plan:
+        """The round.
+
+        Raises ``NoRouteError`` where the weights do not get through before the horizon, or a link closes on them.
+        """
+        who = self.trainers
+        train = activities(
+            len(who), kind=Kind.TRAIN, satellite=who, node=who, start_s=self.start_s,
+            end_s=self.trained_s[who], flops=self.flops[who], end_sample=self.samples[who],
+        )  # fmt: skip
+        rows = [train]
+        done_s, still_pointed = np.full(self.links.groups, self.start_s), frozenset[tuple[int, int]]()
+        for label in np.unique(self.group[who]):
+            average, done_s[label] = self._average(who[self.group[who] == label])
+            rows.append(average)
+        if len(np.unique(self.group[who])) > 1:
+            sessions = WeightSessions(
+                self.contact_plan, self.resources, self.switches.space_ground, start_s=self.start_s,
+                pointed=self.pointed, group=self.group, trainers=self.trainers,
+                size_bytes=self.workload.aggregate_bytes,
+            )  # fmt: skip
+            down, ground_s = sessions.to_ground(done_s)
+            up, done_s, gateway = sessions.to_satellites(float(ground_s.max()))
+            rows += [down, up, sessions.held()]
+            for label in np.unique(self.group[who]):
+                members = who[self.group[who] == label]
+                spread, done_s[label] = self._broadcast(int(gateway[label]), members, float(done_s[label]))
+                rows.append(spread)
+            still_pointed = sessions.pointed(float(done_s.max()))
+        self._require_open(rows)
+        end_s = float(done_s.max())
+        finish_s = np.where(self.samples > 0, done_s[self.group], self.start_s)
+        return Plan(
+            start_s=self.start_s,
+            end_s=end_s,
+            lower_bound_s=0.0,
+            switches=self.switches,
+            activities=collect_activities([self.links.lasers_until(end_s), *rows]),
+            finish_s=finish_s,
+            delivered_s=finish_s,
+            names=tuple(node.name for node in self.contact_plan.nodes),
+            pointed=still_pointed,
+        )
+
+    def _require_open(self, parts: list[np.ndarray]) -> None:
+        """Raise ``NoRouteError`` where a link between satellites closes before what goes over it is through."""
+        rows = np.concatenate(parts)
+        rows = rows[np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL))]
+        for row in rows.tolist():
+            _, _, _, node, peer, start_s, end_s, *_ = row
+            if end_s > self.routes.link(node, peer, start_s)[2]:
+                raise NoRouteError(
+                    f"{self._name(node)}: its link to {self._name(peer)} closes before the weights are through"
+                )
+
+    def _average(self, members: np.ndarray) -> tuple[np.ndarray, float]:
+        """All members get the average over inter-satellite links: a plane by itself, or a tree over planes."""
+        ready_s = float(self.trained_s[members].max())
+        size_bytes = self.workload.aggregate_bytes
+        if len(members) == 1:
+            return activities(0), ready_s
+        planes = np.unique(self.plane[members])
+        if len(planes) == 1 and len(members) == len(self.contact_plan.planes[int(planes[0])]):
+            plane = plane_links(self.contact_plan.planes[int(planes[0])], self.links.contacts)
+            if plane is not None:
+                return all_reduce(plane, size_bytes, self.switches.intra_orbit, ready_s)
+        roots = [int(members[self.plane[members] == plane][0]) for plane in planes]
+        if self.over_time:
+            return self._gathered(roots[:: -(-len(roots) // _ROOTS)], members)
+        root = min(roots, key=lambda node: float(self.routes.tree(node, ready_s).flight_s[members].max()))
+        up, gathered_s = self._along_tree(root, members, ready_s, Kind.REDUCE)
+        back, spread_s = self._along_tree(root, members, gathered_s, Kind.UPDATE)
+        return np.concatenate([up, back]), spread_s
+
+    def _broadcast(self, gateway: int, members: np.ndarray, start_s: float) -> tuple[np.ndarray, float]:
+        if len(members) == 1 and members[0] == gateway:
+            return activities(0), start_s
+        if self.over_time:
+            bits = self.workload.aggregate_bytes * 8.0
+            journey = broadcast(self.routes, gateway, set(members.tolist()), start_s, bits)
+            if journey is None:
+                raise NoRouteError(f"{self._name(gateway)}: its average reaches not all of its group in time")
+            return self._sends(journey, Kind.UPDATE), journey.done_s
+        return self._along_tree(gateway, members, start_s, Kind.UPDATE)
+
+    def _gathered(self, roots: list[int], members: np.ndarray) -> tuple[np.ndarray, float]:
+        """The average over links as they open, by way of the root from which all have it first."""
+        bits = self.workload.aggregate_bytes * 8.0
+        ready_s = {int(node): float(self.trained_s[node]) for node in members}
+        best: tuple[Journey, Journey] | None = None
+        for root in roots:
+            up = gather(self.routes, root, ready_s, bits, self.until_s)
+            back = up and broadcast(self.routes, root, set(ready_s), up.done_s, bits)
+            if up and back and (best is None or back.done_s < best[1].done_s):
+                best = (up, back)
+        if best is None:
+            raise NoRouteError(
+                f"{self._name(roots[0])}: the weights of its group do not meet by {self.until_s:.0f} s"
+            )
+        up, back = best
+        return np.concatenate([self._sends(up, Kind.REDUCE), self._sends(back, Kind.UPDATE)]), back.done_s
+
+    def _sends(self, journey: Journey, kind: Kind) -> np.ndarray:
+        """The activities of a journey of weights."""
+        node, peer = (
+            np.array([getattr(send, name) for send in journey.sends], int) for name in ("node", "peer")
+        )
+        inside = self.plane[node] == self.plane[peer]
+        return activities(
+            len(journey.sends), kind=kind, link=np.where(inside, LinkKind.INTRA_ISL, LinkKind.INTER_ISL),
+            satellite=node if kind is Kind.REDUCE else peer, node=node, peer=peer,
+            start_s=[send.start_s for send in journey.sends], end_s=[send.end_s for send in journey.sends],
+            bytes=self.workload.aggregate_bytes,
+        )  # fmt: skip
+
+    def _name(self, node: int) -> str:
+        return self.contact_plan.nodes[node].name
+
+    def _along_tree(
+        self, root: int, members: np.ndarray, start_s: float, kind: Kind
+    ) -> tuple[np.ndarray, float]:
+        """The weights up (``REDUCE``) or down a tree in pieces, one window per link, and when that is over."""
+        asked_s = start_s
+        tree = self.routes.tree(root, start_s)
+        while (
+            len(lost := members[~np.isfinite(tree.flight_s[members])]) and start_s < asked_s + _SIDE_LINKS_S
+        ):
+            start_s = self.routes.until_s(start_s)
+            tree = self.routes.tree(root, start_s)
+        if len(lost):
+            name = self.contact_plan.nodes[int(lost[0])].name
+            raise NoRouteError(f"{name}: no inter-satellite links to its group at {start_s:.0f} s")
+        used = np.zeros(len(self.samples), bool)
+        for node in members.tolist():
+            used[tree.path(node)] = True
+        used[root] = False
+        child = np.flatnonzero(used)
+        if not len(child):
+            return activities(0), start_s
+        parent = tree.next_hop[child]
+        links = {
+            int(node): self.routes.link(int(node), int(peer), start_s)[:2]
+            for node, peer in zip(child, parent, strict=True)
+        }
+        ways = [[links[hop] for hop in tree.path(node)[:-1]] for node in child.tolist()]
+        end_s = start_s + pipelined_over_s(ways, self.workload.aggregate_bytes)
+        node, peer = (child, parent) if kind is Kind.REDUCE else (parent, child)
+        inside = self.plane[child] == self.plane[parent]
+        rows = activities(
+            len(child), kind=kind, link=np.where(inside, LinkKind.INTRA_ISL, LinkKind.INTER_ISL), satellite=child,
+            node=node, peer=peer, start_s=start_s, end_s=end_s, bytes=self.workload.aggregate_bytes,
+        )  # fmt: skip
+        return rows, end_s

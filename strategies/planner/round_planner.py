@@ -1,0 +1,190 @@
+"""The round planner: contact plan, workload, rates and switches in, a plan of the round out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+
+from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.bound.lower_bound import lower_bound_s
+from strategies.planner.onboard_round import plan_onboard
+from strategies.planner.split_round import SplitRound
+from strategies.problem.network import NoRouteError, PlanningError, groups_of
+from strategies.problem.plan import Kind, Plan
+from strategies.problem.planning_problem import Task
+from strategies.problem.round_state import RoundState, without
+from strategies.problem.workload import ComputeRates, InterOrbit, IntraOrbit, Resources, Switches, Workload
+
+_SHARES_TRIED = 3  # splits between ground and on-board compute
+
+
+def plan_round(
+    contact_plan: ContactPlan,
+    workload: Workload,
+    rates: ComputeRates,
+    resources: Resources,
+    switches: Switches,
+    *,
+    start_s: float,
+    state: RoundState | None = None,
+) -> Plan:
+    """Plan one round that starts at ``start_s``; equal input gives an equal plan.
+
+    A richer strategy keeps the poorer ones as candidates, so that it is never worse than they are; the plan says which
+    of them it follows.
+
+    Raises:
+        NoRouteError: Samples or weights of a satellite cannot get through before the horizon.
+        PayloadTooLargeError: One micro-batch fits into no buffer, or into no window.
+        PlanningError: The workload does not fit the contact plan, or a share on board the state of a round.
+    """
+    satellites = len(contact_plan.satellites)
+    if len(workload.samples) != satellites:
+        raise PlanningError(
+            f"samples: found {len(workload.samples)}, the contact plan has {satellites} satellites"
+        )
+    if not 0.0 <= start_s < contact_plan.horizon_s:
+        raise NoRouteError(f"start_s: found {start_s}, the contact plan ends at {contact_plan.horizon_s} s")
+    if workload.on_board:
+        pointed = frozenset() if state is None else state.pointed
+        return plan_onboard(Task(contact_plan, workload, rates, resources, start_s), switches, pointed)
+
+    state = state or RoundState()
+    if workload.onboard_share and (state.done or state.on_ground):
+        raise PlanningError("onboard_share: a round under way is planned anew without a share on board")
+    if state.lost:
+        contact_plan, workload = without(contact_plan, state.lost), workload.without(state.lost)
+    attempts = _Attempts(Task(contact_plan, workload, rates, resources, start_s), state)
+    bound_s = attempts.bound_s(switches)
+    best: Plan | None = None
+    failure: PlanningError | None = None
+    for candidate in switches.contained():
+        try:
+            # Its own bound, not that of the richer: a candidate is planned as it would be if asked for by itself.
+            candidate_s = attempts.bound_s(candidate)
+            if best is not None and candidate_s >= best.makespan_s:
+                continue
+            plan = attempts.plan(candidate, candidate_s, math.inf if best is None else best.end_s)
+        except PlanningError as error:
+            failure = failure or error
+        else:
+            best = _sooner(best, plan)
+    if best is None:
+        assert failure is not None
+        raise failure
+    return dataclasses.replace(_as_used(best), lower_bound_s=bound_s)
+
+
+def _as_used(plan: Plan) -> Plan:
+    """The plan with the strategies that it uses: links over which nothing goes are not among them."""
+    rows, switches, pointed = plan.activities, plan.switches, plan.pointed
+    used = rows["link"][rows["bytes"] > 0]
+    if not (used == LinkKind.INTRA_ISL).any():
+        switches = dataclasses.replace(switches, intra_orbit=IntraOrbit.NONE)
+    if not (used == LinkKind.INTER_ISL).any():
+        switches = dataclasses.replace(switches, inter_orbit=InterOrbit.NONE)
+        rows = rows[rows["kind"] != Kind.LASER]
+        rows.flags.writeable = False
+        satellites = len(plan.finish_s)
+        pointed = frozenset(pair for pair in pointed if max(pair) >= satellites)
+    return dataclasses.replace(plan, switches=switches, activities=rows, pointed=pointed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempts:
+    task: Task
+    state: RoundState
+    bounds_s: dict[bytes, float] = field(default_factory=dict)  # by the groups that links join
+
+    def bound_s(self, switches: Switches) -> float:
+        """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
+        kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
+        kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
+        task = self.task
+        links = task.contact_plan.of_kind(*kinds)
+        group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
+        if group.tobytes() not in self.bounds_s:
+            self.bounds_s[group.tobytes()] = lower_bound_s(
+                task.contact_plan, task.workload, task.rates, task.resources, group, start_s=task.start_s,
+                state=self.state,
+            )  # fmt: skip
+        return self.bounds_s[group.tobytes()]
+
+    def plan(self, switches: Switches, bound_s: float, below_s: float) -> Plan | None:
+        """Plan with exactly these switches; where samples may stay on board, as many as end with the others.
+
+        None where it is clear that the round does not end before ``below_s``.
+        """
+        best: Plan | None = None
+        if self.task.workload.onboard_share:
+            length_s = 1.05 * bound_s
+            for _ in range(_SHARES_TRIED):
+                try:
+                    plan = self._over_growing_window(switches, bound_s, below_s, self._aboard(length_s))
+                except NoRouteError:  # a satellite would train past its last pass
+                    length_s /= 2.0
+                    continue
+                if plan is None:
+                    break
+                best = _sooner(best, plan)
+                length_s += (plan.makespan_s - length_s) / 2.0
+        if best is not None:
+            below_s = min(below_s, best.end_s)
+        return _sooner(best, self._over_growing_window(switches, bound_s, below_s, ()))
+
+    def _aboard(self, length_s: float) -> tuple[int, ...]:
+        """Samples of each satellite that it can train itself in ``length_s``, in whole micro-batches."""
+        workload = self.task.workload
+        fits = int(length_s * self.task.rates.satellite_flops / (workload.onboard_flops * workload.epochs))
+        fits = fits // workload.micro_batch * workload.micro_batch
+        # One micro-batch at least takes the split way: it keeps a satellite's adapter in step with the ground's.
+        return tuple(max(0, min(fits, count - workload.micro_batch)) for count in workload.samples)
+
+    def _over_growing_window(
+        self, switches: Switches, bound_s: float, below_s: float, aboard: tuple[int, ...]
+    ) -> Plan | None:
+        """Plan over a stretch of the contact plan that grows until the round fits into it."""
+        window_s = 1.5 * bound_s + 1200.0
+        while True:
+            end_s = min(self.task.start_s + window_s, self.task.contact_plan.horizon_s)
+            try:
+                return self._in_window(switches, below_s, aboard, end_s)
+            except NoRouteError:
+                if end_s >= self.task.contact_plan.horizon_s:
+                    raise
+                window_s *= 3.0
+
+    def _in_window(
+        self, switches: Switches, below_s: float, aboard: tuple[int, ...], end_s: float
+    ) -> Plan | None:
+        """Plan with the contacts up to ``end_s``; where the dark may hold up embedding, waiting for its end or not.
+
+        Raises ``NoRouteError`` where the contacts do not suffice.
+        """
+        best: Plan | None = None
+        failures: list[NoRouteError] = []
+        variants = (False,) if self.task.resources.sunlight is None else (False, True)
+        for embedded_first in variants:
+            split_round = SplitRound(
+                self.task,
+                switches,
+                end_s=end_s,
+                state=self.state,
+                aboard=aboard,
+                embedded_first=embedded_first,
+            )
+            try:
+                best = _sooner(best, split_round.plan(below_s if best is None else min(below_s, best.end_s)))
+            except NoRouteError as error:
+                failures.append(error)
+        if len(failures) == len(variants):
+            raise failures[0]
+        return best
+
+
+def _sooner(first: Plan | None, second: Plan | None) -> Plan | None:
+    """The plan that ends first, of equals the first."""
+    if first is None or second is None:
+        return first or second
+    return second if second.end_s < first.end_s else first

@@ -1,0 +1,664 @@
+"""The steps of the split in mission time: forward and backward passes on the ground, the small crossings between them.
+
+A step begins when its features are on the ground.  The hidden states go up, the head answers with their gradient, and
+when that is on the ground the backward pass ends the step.  A satellite's steps follow one another; those of a shared
+adapter follow one another over all satellites, so that each waits for the round trip of the one before, unless several
+satellites make one step together or a step may use an older adapter (see :class:`strategies.problem.workload.Workload`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from strategies.planner.split.answers import Answer, AnswerLog, Hop, Path, Window
+from strategies.planner.split.chains import chains_of
+from strategies.planner.split.shares import BURST_S, BusyTimes
+from strategies.planner.split.transport import Block
+from strategies.problem.plan import STEP, Kind, activities
+from strategies.problem.routes import Routes
+from strategies.problem.workload import ComputeRates, Workload
+
+_QUEUED_S = 0.05  # a step that would wait longer for an uplink looks for another session
+_NEVER: Window = (-math.inf, -math.inf)
+_SPARE_S = (
+    0.2  # an answer is over so long before its session must end: a little later than planned is no loss
+)
+_ALIKE = 0.25  # satellites share a backward pass whose round trips are longer by no more than this part
+_COHORT = 32  # satellites whose chains of steps fill each other's waiting times
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """When each satellite's last step is over (``finish_s``, shape ``(N,)``), what was done, what could not be.
+
+    ``held_until_s[i]`` is when session ``i`` carries its last byte, ``left`` the samples without connection, ``order``
+    (dtype ``STEP``) the steps in the order of the ground, which ends at ``end_s``.
+    """
+
+    finish_s: np.ndarray
+    activities: np.ndarray
+    held_until_s: np.ndarray
+    left: np.ndarray
+    end_s: float
+    order: np.ndarray = field(default_factory=lambda: np.empty(0, STEP))
+
+
+def local_steps(
+    workload: Workload,
+    rates: ComputeRates,
+    samples: np.ndarray,
+    done: np.ndarray,
+    sessions: np.ndarray,
+    *,
+    start_s: float,
+) -> Steps:
+    """The head's training where all hidden states are on board already: nobody asks the ground.
+
+    The first ``done[k]`` samples of satellite ``k`` have been passed.
+    """
+    who = np.flatnonzero(samples > done)
+    flops = (samples - done) * workload.epochs * workload.head_flops
+    finish_s = start_s + flops / rates.satellite_flops
+    rows = activities(
+        len(who), kind=Kind.HEAD, satellite=who, node=who, start_s=start_s, end_s=finish_s[who], flops=flops[who],
+        first_sample=done[who], end_sample=samples[who],
+    )  # fmt: skip
+    end_s = float(finish_s.max(initial=start_s))
+    return Steps(finish_s, rows, sessions["data_s"].copy(), np.zeros(len(samples), int), end_s)
+
+
+def central_steps(
+    workload: Workload,
+    rates: ComputeRates,
+    samples: np.ndarray,
+    done: np.ndarray,
+    sessions: np.ndarray,
+    blocks: Sequence[Block],
+    *,
+    start_s: float,
+) -> Steps:
+    """Training in one place: the first pass goes over samples as they arrive, later ones over those of all satellites.
+
+    ``blocks`` hold all samples.  The ``done[k]`` first samples times passes of satellite ``k`` are finished.
+    """
+    pieces = _pieces(blocks, workload.micro_batch, done)
+    block, count = pieces["block"], pieces["end"] - pieces["first"]
+    # One after the other as they come: what is there when the computer is free is computed first.
+    work_s = count * workload.ground_flops / rates.ground_flops
+    waited_s = pieces["time_s"] - (np.cumsum(work_s) - work_s)
+    ends_s = np.maximum.accumulate(waited_s) + np.cumsum(work_s)
+    used = np.unique(block)
+    first, end = np.full(len(blocks), np.iinfo(np.int64).max), np.zeros(len(blocks), np.int64)
+    begin_s, end_s = np.full(len(blocks), np.inf), np.full(len(blocks), -np.inf)
+    np.minimum.at(first, block, pieces["first"])
+    np.maximum.at(end, block, pieces["end"])
+    np.minimum.at(begin_s, block, ends_s - work_s)
+    np.maximum.at(end_s, block, ends_s)
+    rows = [
+        activities(
+            len(used), kind=Kind.BACKBONE, satellite=[blocks[index].satellite for index in used],
+            start_s=begin_s[used], end_s=end_s[used], flops=(end - first)[used] * workload.ground_flops,
+            first_sample=first[used], end_sample=end[used],
+        )
+    ]  # fmt: skip
+    now_s = float(ends_s.max(initial=start_s))
+    for epoch in range(1, workload.passes):
+        first = np.clip(done - epoch * samples, 0, samples)
+        who = np.flatnonzero(samples > first)
+        flops = (samples - first) * workload.ground_flops
+        over_s = now_s + float(flops.sum()) / rates.ground_flops
+        rows.append(
+            activities(
+                len(who), kind=Kind.BACKBONE, satellite=who, start_s=now_s, end_s=over_s, flops=flops[who],
+                first_sample=first[who], end_sample=samples[who], epoch=epoch,
+            )
+        )  # fmt: skip
+        now_s = over_s
+    finish_s = np.where(samples > 0, now_s, start_s)
+    return Steps(
+        finish_s, np.concatenate(rows), sessions["data_s"].copy(), np.zeros(len(samples), int), now_s
+    )
+
+
+def _pieces(blocks: Sequence[Block], size: int, done: np.ndarray) -> np.ndarray:
+    """The micro-batches of blocks that are not done, by the time at which each has come."""
+    rows = []
+    for index, block in enumerate(blocks):
+        begun = int(done[block.satellite])
+        pace_s = (block.last_s - block.first_s) / (block.end - block.first)
+        for first in range(block.first, block.end, size):
+            end = min(first + size, block.end)
+            if end > begun:
+                rows.append((index, max(first, begun), end, block.first_s + pace_s * (end - block.first)))
+    pieces = np.array(rows, [("block", "<i8"), ("first", "<i8"), ("end", "<i8"), ("time_s", "<f8")])
+    return pieces[np.argsort(pieces["time_s"], kind="stable")]
+
+
+@dataclass(eq=False)
+class _Member:
+    """One satellite's part of a step."""
+
+    satellite: int
+    block: Block
+    epoch: int
+    first: int
+    end: int
+    answer: Answer | None = None
+
+
+@dataclass(eq=False)
+class _Batch:
+    """A batched step whose forward pass is made."""
+
+    number: int
+    members: list[_Member]
+    updates: int  # of a shared adapter, before its forward pass
+    start_s: float
+    backward_s: float  # its backward pass may begin
+
+
+class GroundSteps:
+    """The ground at work: one forward or backward pass after the other, of whichever satellites are ready.
+
+    A step goes through the session that brought its features while that is held, else through another of the
+    group.  ``plane`` labels satellites, shape ``(N,)``.  ``busy`` knows when features are on an inter-satellite link
+    (node, peer).
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        rates: ComputeRates,
+        routes: Routes,
+        passes: np.ndarray,
+        sessions: np.ndarray,
+        plane: np.ndarray,
+        *,
+        start_s: float,
+        small_share: tuple[float, float],
+        busy: BusyTimes,
+    ) -> None:
+        self.workload, self.routes, self.start_s = workload, routes, start_s
+        self.up_bits, self.down_bits = workload.up_bytes * 8.0, workload.c3_bytes * 8.0
+        one_pass = passes[sessions["pass_index"]]
+        self.up_bps, self.down_bps = one_pass["up_bps"].tolist(), one_pass["down_bps"].tolist()
+        self.owlt_s = one_pass["owlt_s"].tolist()
+        self.chained, self.ordered = workload.chained, workload.shared_adapter
+        self.gateway, self.station = sessions["satellite"].tolist(), sessions["station"].tolist()
+        self.data_s, self.limit_s = sessions["data_s"].tolist(), sessions["limit_s"].tolist()
+        self.down_share, self.isl_share = small_share
+        self.busy = busy
+        self.forward_s = workload.backbone_forward_flops / rates.ground_flops
+        self.backward_s = workload.backbone_backward_flops / rates.ground_flops
+        self.message_s = rates.message_s
+        self.head_s = workload.head_flops / rates.satellite_flops if workload.chained else 0.0
+        self.head_training_s = workload.epochs * workload.head_flops / rates.satellite_flops
+        self.log = AnswerLog(workload, plane.tolist())
+        self.order: list[tuple] = []
+        self.free_s = start_s
+        # When a link is free for another small crossing, and when it would be had each taken its share only; by session
+        # and way, or by node and peer.
+        self.free_at_s: dict[tuple, Window] = {}
+        self.paths: dict[tuple[int, int, float], Path | None] = {}
+        self.alike: dict[Path, Path] = {}  # one object per path, however often it is found
+        self.latest: dict[int, int] = {}  # the session that answered a satellite last
+        self.label = sessions["group"].tolist()
+        self.mates: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}  # by data_s, of each group
+        for label in set(self.label):
+            mine = np.flatnonzero(sessions["group"] == label)
+            mine = mine[np.argsort(sessions["data_s"][mine], kind="stable")]
+            self.mates[label] = (sessions["data_s"][mine], sessions["limit_s"][mine], mine)
+        self.held_until_s = sessions["data_s"].copy()
+        self.journal: list[tuple[tuple, Window]] = []  # channels as they were before they were booked
+        self.round_trip_s = (
+            0.1  # of the last step: from the end of its forward pass to the start of its backward pass
+        )
+
+    def run(
+        self, blocks: Sequence[Block], done: np.ndarray, group: np.ndarray, *, below_s: float = math.inf
+    ) -> Steps | None:
+        """All steps of ``blocks``, ``workload.passes`` times, less ``done[k]`` samples times passes.
+
+        ``group`` labels satellites.  None as soon as the work that is left, done without a pause, would not end before
+        ``below_s``.
+        """
+        for block in blocks:
+            if block.session >= 0:
+                owlt_s = self.owlt_s[block.session]
+                self.busy.add((block.session, "down"), block.first_s - owlt_s, block.last_s - owlt_s)
+        self.group = group.tolist()
+        self.chains = chains_of(blocks, self.workload.passes, self.workload.micro_batch, done)
+        self.todo = sum(chain.left() for chain in self.chains.values())
+        self.finish_s = np.full(len(done), self.start_s)
+        self.left = np.zeros(len(done), int)
+        begun = sorted((chain.features_s(), satellite) for satellite, chain in self.chains.items())
+        # Cohorts go one after the other, first features first, so that satellites finish early; inside a cohort all
+        # advance together, which keeps the ground busy to the end of the last.
+        self.rank = {satellite: -((len(begun) - 1 - i) // _COHORT) for i, (_, satellite) in enumerate(begun)}
+        self.waiting: list[tuple[float, int]] = begun
+        self.ready: list[tuple] = []
+        # Forward passes whose backward pass is to come: in order, or by when their gradients are there.
+        self.flight: list[tuple[float, int, _Batch]] = []
+        self.batches = 0
+        sample_s = self.forward_s + self.backward_s
+        while self.waiting or self.ready or self.flight:
+            if self.free_s + self.todo * sample_s >= below_s:
+                return None
+            backward_s, forward_s = self._next_backward_s(), self._next_forward_s()
+            if backward_s <= forward_s:
+                self._backward(backward_s)
+            else:
+                self._forward(forward_s)
+        head = self._train_heads() if not self.chained and self.workload.head_flops else activities(0)
+        order = np.array(self.order, STEP) if self.order else np.empty(0, STEP)
+        order = order[np.lexsort([order["satellite"], order["batch"]])]
+        return Steps(
+            self.finish_s,
+            np.concatenate([self.log.activities(), head]),
+            self.held_until_s,
+            self.left,
+            max(self.free_s, float(self.finish_s.max(initial=self.start_s))),
+            order,
+        )
+
+    def _next_backward_s(self) -> float:
+        if not self.flight:
+            return math.inf
+        return max(self.free_s, self.flight[0][2].backward_s)
+
+    def _next_forward_s(self) -> float:
+        """When the next forward pass begins, as far as is known now."""
+        if self.ordered and len(self.flight) > self.workload.gradient_delay:
+            return math.inf
+        while self.waiting and self.waiting[0][0] <= self.free_s:
+            since_s, satellite = heapq.heappop(self.waiting)
+            heapq.heappush(self.ready, (*self._precedence(satellite), since_s, satellite))
+        if not self.ready:
+            return self.waiting[0][0] if self.waiting else math.inf
+        if not self.ordered or not self.waiting:
+            return self.free_s
+        return self._worth_waiting_s()
+
+    def _precedence(self, satellite: int) -> tuple[float, ...]:
+        """Who goes first: those with most left, which end last; with an adapter each cohort by cohort."""
+        left = -self.chains[satellite].left()
+        return (left,) if self.ordered else (self.rank[satellite], left)
+
+    def _worth_waiting_s(self) -> float:
+        """When a step of a shared adapter is to begin, so that most samples are learnt from per second.
+
+        Every step costs a round trip, however many satellites take part; waiting for one more costs time, too.
+        """
+        most = self._members_at_most()
+        there = len(self.ready)
+        if there >= most:
+            return self.free_s
+        computed_s = self.workload.micro_batch * (self.forward_s + self.backward_s) + 2.0 * self.message_s
+        best_s, best = self.free_s, there / (self.round_trip_s + there * computed_s)
+        for position, (since_s, _) in enumerate(heapq.nsmallest(most - there, self.waiting), there + 1):
+            if since_s > self.free_s + self.round_trip_s:
+                break
+            rate = position / (since_s - self.free_s + self.round_trip_s + position * computed_s)
+            if rate > best:
+                best_s, best = since_s, rate
+        return best_s
+
+    def _members_at_most(self) -> int:
+        """How many satellites a step takes: with a shared adapter no more than let all end together.
+
+        There cannot be fewer steps than the satellite with most samples has. Where others have less, they are spread
+        over all of them: a round whose last steps are those of one satellite alone learns worse.
+        """
+        most = self.workload.satellites_per_step
+        if not self.ordered:
+            return most
+        longest = max((chain.left() for chain in self.chains.values()), default=1)
+        return min(most, max(1, -(-self.todo // max(longest, 1))))
+
+    def _forward(self, start_s: float) -> None:
+        """Make the forward pass of the satellites that are ready at ``start_s``, and plan all up to the gradients."""
+        self.free_s = start_s
+        while self.waiting and self.waiting[0][0] <= start_s:
+            since_s, satellite = heapq.heappop(self.waiting)
+            heapq.heappush(self.ready, (*self._precedence(satellite), since_s, satellite))
+        members: list[_Member] = []
+        most = self._members_at_most()
+        while self.ready and len(members) < most:
+            satellite = heapq.heappop(self.ready)[-1]
+            chain = self.chains[satellite]
+            members.append(_Member(satellite, chain.block, chain.epoch, chain.first, chain.end))
+        members = self._answered(members, start_s)
+        if not members:
+            return
+        computed_s = start_s + self._length_s(members, self.forward_s)
+        for member in members:
+            self._hold(member)
+        backward_s = max(self._backward_from_s(member, members) for member in members)
+        batch = _Batch(self.batches, members, self.batches - len(self.flight), start_s, backward_s)
+        self.batches += 1
+        self.free_s = computed_s
+        if not self.chained:
+            self._end(batch, batch.backward_s, computed_s)
+        else:
+            due_s = 0.0 if self.ordered else batch.backward_s
+            heapq.heappush(self.flight, (due_s, batch.number, batch))
+
+    def _backward(self, start_s: float) -> None:
+        batch = heapq.heappop(self.flight)[2]
+        end_s = start_s + self._length_s(batch.members, self.backward_s)
+        self.free_s = end_s
+        self.round_trip_s = start_s - batch.start_s - self._length_s(batch.members, self.forward_s)
+        self._end(batch, end_s, end_s)
+
+    def _end(self, batch: _Batch, end_s: float, next_s: float) -> None:
+        """The step is over at ``end_s``; the satellites may begin their next at ``next_s``."""
+        for member in batch.members:
+            satellite, chain, count = (
+                member.satellite,
+                self.chains[member.satellite],
+                member.end - member.first,
+            )
+            assert member.answer is not None
+            over_s = end_s if self.chained else member.answer.head[0]
+            ground = (batch.start_s, end_s if self.chained else next_s)
+            self.log.add(
+                satellite, member.block, member.epoch, member.first, member.end, ground, member.answer
+            )
+            self.order.append(
+                (
+                    batch.number, satellite, chain.step, member.first, member.end, member.epoch,
+                    member.answer.path.gateway, member.answer.path.station,
+                    batch.updates if self.ordered else 0, batch.start_s, over_s,
+                )
+            )  # fmt: skip
+            self.finish_s[satellite] = max(self.finish_s[satellite], over_s)
+            self.todo -= count
+            if chain.advance():
+                heapq.heappush(self.waiting, (max(next_s, chain.features_s()), satellite))
+
+    def _train_heads(self) -> np.ndarray:
+        """In mode head every satellite trains its head when its last hidden states are on board."""
+        who = np.array([k for k in sorted(self.chains) if not self.left[k]], int)
+        samples = np.array([self.chains[k].samples for k in who.tolist()], int)
+        begin_s = self.finish_s[who]
+        self.finish_s[who] = begin_s + samples * self.head_training_s
+        return activities(
+            len(who), kind=Kind.HEAD, satellite=who, node=who, start_s=begin_s, end_s=self.finish_s[who],
+            flops=samples * self.workload.head_flops * self.workload.epochs, end_sample=samples,
+        )  # fmt: skip
+
+    def _length_s(self, members: Sequence[_Member], sample_s: float) -> float:
+        """How long a forward or backward pass takes the ground, messages included."""
+        count = sum(member.end - member.first for member in members)
+        return count * sample_s + self.message_s * len(members) * self.workload.micro_batches
+
+    def _answered(self, members: list[_Member], start_s: float) -> list[_Member]:
+        """Those of a step from ``start_s`` on whom the ground can answer, with their answers; the others wait."""
+        before = len(self.journal)
+        while members:
+            length_s = self._length_s(members, self.forward_s)
+            for member in members:
+                retry_s = self._answer(member, start_s, length_s)
+                if retry_s is None:
+                    continue
+                if math.isfinite(retry_s):
+                    heapq.heappush(self.waiting, (max(retry_s, start_s + 1e-3), member.satellite))
+                else:
+                    self.left[member.satellite] = self.chains[member.satellite].left()
+                    self.todo -= self.left[member.satellite]
+                # Without it the pass is shorter, and all answers leave sooner.
+                members = [other for other in members if other is not member]
+                self._roll_back(before)
+                break
+            else:
+                slow = self._slow(members, start_s)
+                if not slow:
+                    break
+                self._roll_back(before)
+                members = [member for member in members if member not in slow]
+                for member in slow:
+                    satellite = member.satellite
+                    heapq.heappush(self.ready, (*self._precedence(satellite), start_s, satellite))
+        self.journal.clear()
+        return members
+
+    def _slow(self, members: Sequence[_Member], start_s: float) -> list[_Member]:
+        """Those of a step whose gradients come much later than the first, where they need not share one."""
+        if self.ordered or not self.chained or len(members) == 1:
+            return []
+        there_s = [member.answer.parts_s[-1] for member in members if member.answer is not None]
+        latest_s = min(there_s) + _ALIKE * (min(there_s) - start_s)
+        return [member for member, end_s in zip(members, there_s, strict=True) if end_s > latest_s]
+
+    def _roll_back(self, length: int) -> None:
+        """Undo what was booked on links since the journal had this length."""
+        while len(self.journal) > length:
+            key, value = self.journal.pop()
+            self.free_at_s[key] = value
+
+    def _answer(self, member: _Member, start_s: float, length_s: float) -> float | None:
+        """Find and book a member's answer; None, or when to try again where there is none (infinity: never)."""
+        block, satellite = member.block, member.satellite
+        label = self.group[satellite]
+        tried = set()
+        best: Answer | None = None
+        if block.session >= 0 or satellite in self.latest:
+            for session in dict.fromkeys((block.session, self.latest.get(satellite, block.session))):
+                tried.add(session)
+                answer = self._within(session, member, start_s, length_s)
+                if answer is not None and answer.uplink[0] <= start_s + length_s + _QUEUED_S:
+                    self._book(member, answer)
+                    return None
+                best = _sooner(best, answer)
+        live, retry_s = self._live(label, start_s)
+        flight_s = [self.routes.tree(self.gateway[s], start_s).flight_s[satellite] for s in live]
+        for position in np.argsort(flight_s, kind="stable").tolist():
+            if live[position] in tried:
+                continue
+            answer = self._within(live[position], member, start_s, length_s)
+            best = _sooner(best, answer)
+            if answer is not None and answer.uplink[0] <= start_s + length_s + _QUEUED_S:
+                break
+        if best is None:
+            return retry_s
+        self._book(member, best)
+        return None
+
+    def _book(self, member: _Member, answer: Answer) -> None:
+        member.answer = answer
+        for key, until_s in answer.booked:
+            self.journal.append((key, self.free_at_s.get(key, _NEVER)))
+            self.free_at_s[key] = until_s
+
+    def _hold(self, member: _Member) -> None:
+        """The session is held until the answer is over."""
+        answer = member.answer
+        assert answer is not None
+        session = answer.path.session
+        if session != member.block.session:
+            self.latest[member.satellite] = session
+        self.held_until_s[session] = max(self.held_until_s[session], answer.downlink[1], answer.uplink[1])
+
+    def _backward_from_s(self, member: _Member, members: Sequence[_Member]) -> float:
+        assert member.answer is not None
+        parts, length_s = member.answer.parts_s, self._length_s(members, self.backward_s)
+        return max(there_s - length_s * part / len(parts) for part, there_s in enumerate(parts))
+
+    def _live(self, label: int, now_s: float) -> tuple[list[int], float]:
+        """The sessions that a group holds now, and when to ask again if none of them will do."""
+        if label not in self.mates:
+            return [], math.inf
+        data_s, limit_s, index = self.mates[label]
+        begun = int(np.searchsorted(data_s, now_s, side="right"))
+        live = np.flatnonzero(limit_s[:begun] > now_s)
+        retry_s = float(data_s[begun]) if begun < len(data_s) else np.inf
+        if (limit_s[live] > self.routes.until_s(now_s)).any():
+            retry_s = min(retry_s, self.routes.until_s(now_s))
+        return index[live].tolist(), retry_s
+
+    def _within(self, session: int, member: _Member, start_s: float, length_s: float) -> Answer | None:
+        """The answer through a session, if that is held from the forward pass to the end of the answer."""
+        if session < 0 or not self.data_s[session] <= start_s < self.limit_s[session]:
+            return None
+        answer = self._travel(session, member, start_s, length_s)
+        if answer is None or max(answer.downlink[1], answer.uplink[1]) > self.limit_s[session] - _SPARE_S:
+            return None
+        return answer
+
+    def _path(self, session: int, satellite: int, time_s: float) -> Path | None:
+        key = (session, satellite, self.routes.since_s(time_s))
+        if key not in self.paths:
+            tree = self.routes.tree(self.gateway[session], time_s)
+            self.paths[key] = None
+            if np.isfinite(tree.flight_s[satellite]):
+                nodes = tree.path(satellite)
+                path = Path(
+                    session,
+                    self.gateway[session],
+                    self.station[session],
+                    self._hops(nodes, time_s),
+                    self._hops(nodes[::-1], time_s),
+                    self.owlt_s[session],
+                )
+                self.paths[key] = self.alike.setdefault(path, path)
+        return self.paths[key]
+
+    def _stored(self, session: int, satellite: int, time_s: float, bits: float) -> Path | None:
+        """A way to a satellite on which messages wait for links to open."""
+        gateway = self.gateway[session]
+        sent_s = time_s + self.owlt_s[session]
+        hops = self.routes.foremost(
+            gateway, satellite, sent_s, bits, lambda node, peer: self.free_at_s.get((node, peer), _NEVER)[0]
+        )
+        if not hops:
+            return None
+        up = tuple(
+            Hop(node, peer, *self.routes.link(node, peer, begin_s), since_s=begin_s)
+            for node, peer, begin_s in hops
+        )
+        path = Path(session, gateway, self.station[session], (), up, self.owlt_s[session])
+        return self.alike.setdefault(path, path)
+
+    def _hops(self, nodes: Sequence[int], time_s: float) -> tuple[Hop, ...]:
+        return tuple(
+            Hop(node, peer, *self.routes.link(node, peer, time_s)) for node, peer in itertools.pairwise(nodes)
+        )
+
+    def _travel(self, session: int, member: _Member, start_s: float, length_s: float) -> Answer | None:
+        """There and back through a session, or None where links are shut on one of the ways.
+
+        A message takes a link at its full rate, ahead of features; the next one waits until what features leave of the
+        link has carried both.
+        """
+        count = member.end - member.first
+        parts = min(self.workload.micro_batches, count)
+        up_bits, down_bits = count * self.up_bits / parts, count * self.down_bits / parts
+        head_s = self.message_s + count * self.head_s / parts if self.chained else 0.0
+        free_at_s = dict[tuple, Window]()
+        uplink, head, downlink = ([math.inf, -math.inf] for _ in range(3))
+        there_s: list[float] = []
+        path = back = None
+        up_hops: list[list[float]] = []
+        down_hops: list[list[float]] = []
+        for part in range(1, parts + 1):
+            time_s = start_s + length_s * part / parts
+            begin_s, time_s = self._send(
+                (session, "up"), time_s, up_bits, self.up_bps[session], 1.0, free_at_s
+            )
+            _widen(uplink, begin_s, time_s)
+            if path is None:
+                path = self._path(session, member.satellite, time_s)
+                if path is None and not self.chained:
+                    path = self._stored(session, member.satellite, time_s, up_bits)
+                if path is None:
+                    return None
+                up_hops = [[math.inf, -math.inf] for _ in path.up]
+            time_s = self._relay(path.up, up_hops, time_s + path.ground_owlt_s, up_bits, free_at_s)
+            board_s = max(time_s, head[1])  # the head takes one part after the other
+            time_s = board_s + head_s
+            _widen(head, board_s, time_s)
+            if not self.chained:
+                there_s.append(board_s)
+                continue
+            if back is None:
+                back = self._path(session, member.satellite, time_s)
+                if back is None:
+                    return None
+                down_hops = [[math.inf, -math.inf] for _ in back.down]
+            time_s = self._relay(back.down, down_hops, time_s, down_bits, free_at_s)
+            link = (session, "down")
+            share = self.down_share if self.busy.at(link, time_s) else 1.0
+            begin_s, time_s = self._send(link, time_s, down_bits, self.down_bps[session], share, free_at_s)
+            _widen(downlink, begin_s, time_s)
+            there_s.append(time_s + back.ground_owlt_s)
+        if not math.isfinite(there_s[-1]):
+            return None
+        assert path is not None
+        if not self.chained:
+            downlink = [head[0], head[0]]
+        return Answer(
+            path, back or path, _window(uplink), tuple(map(_window, up_hops)), _window(head),
+            tuple(map(_window, down_hops)), _window(downlink), tuple(there_s), tuple(free_at_s.items()),
+        )  # fmt: skip
+
+    def _relay(
+        self,
+        hops: Sequence[Hop],
+        windows: Sequence[list[float]],
+        time_s: float,
+        bits: float,
+        free_at_s: dict[tuple, Window],
+    ) -> float:
+        """When a message that is at the first node of ``hops`` is at the last; infinite where a link has shut."""
+        for hop, window in zip(hops, windows, strict=True):
+            key = (hop.node, hop.peer)
+            share = self.isl_share if self.busy.at(key, time_s) else 1.0
+            ready_s = max(time_s, hop.since_s)
+            begin_s, time_s = self._send(key, ready_s, bits, hop.rate_bps, share, free_at_s)
+            if time_s > hop.until_s:
+                return math.inf
+            _widen(window, begin_s, time_s)
+            time_s += hop.owlt_s
+        return time_s
+
+    def _send(
+        self,
+        key: tuple,
+        ready_s: float,
+        bits: float,
+        rate_bps: float,
+        share: float,
+        free_at_s: dict[tuple, Window],
+    ) -> Window:
+        """When a message takes a link: from when its turn comes, at the full rate.
+
+        All messages together get no more than their ``share`` of the link, but for bursts of ``BURST_S``.
+        """
+        free_s, virtual_s = free_at_s.get(key) or self.free_at_s.get(key, _NEVER)
+        begin_s = max(ready_s, free_s, virtual_s - BURST_S)
+        length_s = bits / rate_bps if bits else 0.0
+        free_at_s[key] = begin_s + length_s, max(virtual_s, begin_s) + length_s / share
+        return begin_s, begin_s + length_s
+
+
+def _widen(window: list[float], begin_s: float, end_s: float) -> None:
+    if begin_s < window[0]:
+        window[0] = begin_s
+    if end_s > window[1]:
+        window[1] = end_s
+
+
+def _window(window: Sequence[float]) -> Window:
+    return window[0], window[1]
+
+
+def _sooner(first: Answer | None, second: Answer | None) -> Answer | None:
+    if first is None or second is None:
+        return first or second
+    return second if second.parts_s[-1] < first.parts_s[-1] else first

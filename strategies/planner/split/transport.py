@@ -1,0 +1,392 @@
+"""Features on their way to the ground: which samples leave through which session, hop by hop.
+
+A *block* is a range of one satellite's samples that travels together.  Its hops follow each other by cut-through:
+the next begins when the first micro-batch is there and does not end before the one ahead.  Links serve one block
+after the other.  Where no way to the gateway stands at a time, a block waits on board until links open.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbit.contact_plan import LinkKind
+from strategies.planner.split.all_gather import Gathered
+from strategies.planner.split.shares import LinkShares
+from strategies.problem.network import PayloadTooLargeError
+from strategies.problem.plan import ON_NO_LINK, Kind, as_activities
+from strategies.problem.routes import Routes, Tree
+from strategies.problem.sunlight import finished_s
+from strategies.problem.workload import ComputeRates, IntraOrbit, Resources, Workload
+
+_ALIKE = (
+    0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
+)
+_SOON_S = 5.0  # sessions that begin so soon share the rest
+_STORED_TRIED = (
+    3  # satellites that are tried where none has an open way to the gateway, those with most left first
+)
+_SLOW_PIECE_S = (
+    10.0  # a block takes no longer on slow inter-satellite links, so that blocks from all sides take turns
+)
+_PIECES = 4  # a session takes at most this part of what its group still has, so that sessions end together
+
+
+@dataclass(frozen=True)
+class Block:
+    """Samples ``[first, end)`` of a satellite; they reach the ground in ``[first_s, last_s]``."""
+
+    satellite: int
+    session: int
+    first: int
+    end: int
+    first_s: float
+    last_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """Blocks by arrival, their activities, and how many samples of each satellite found no session."""
+
+    blocks: list[Block]
+    activities: np.ndarray
+    left: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """When a block would be embedded (if not before), pass its hops, cross to the ground.
+
+    A hop is (node, peer, begin, end, there): the link is free for the next block at ``end``, but bursts of small
+    crossings may hold the block up until ``there``; likewise the downlink.
+    """
+
+    embed: tuple[float, float] | None
+    hops: list[tuple[int, int, float, float, float]]
+    begin_s: float
+    end_s: float
+    there_s: float
+
+
+class Transport:
+    """Sends ``pending[k]`` samples of each satellite, from ``first_sample[k]`` on, through ``sessions``.
+
+    Sessions take turns by time, a block of one satellite each time.  ``plane`` labels the planes, for the sequential
+    baseline in which one satellite of a plane sends at a time.  Samples ``gathered`` leave from the nearest satellite
+    that has a copy, others from where they were taken.
+
+    Raises ``PayloadTooLargeError`` where one micro-batch exceeds the buffer of a gateway.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        rates: ComputeRates,
+        resources: Resources,
+        routes: Routes,
+        passes: np.ndarray,
+        sessions: np.ndarray,
+        intra_orbit: IntraOrbit,
+        shares: LinkShares,
+        *,
+        pending: np.ndarray,
+        first_sample: np.ndarray,
+        start_s: float,
+        plane: np.ndarray,
+        group: np.ndarray,
+        gathered: Gathered | None = None,
+    ) -> None:
+        self.workload, self.routes, self.sessions = workload, routes, sessions
+        self.passes, self.start_s, self.plane, self.group = passes, start_s, plane, group
+        self.intra_orbit = intra_orbit
+        self.bits = workload.c1_bytes * 8.0
+        self.shares, self.share_down, self.share_isl = shares, shares.downlink, shares.isl
+        self.embed_s = workload.embedding_flops / rates.satellite_flops
+        self.sunlight = resources.sunlight
+        self.buffer_bytes = (
+            resources.buffer_bytes
+        )  # half for what waits for the gateway's session, half in transit
+        if self.buffer_bytes < 2.0 * workload.micro_batch * workload.c1_bytes:
+            raise PayloadTooLargeError(
+                f"one micro-batch of features is {workload.micro_batch * workload.c1_bytes:.0f} "
+                f"bytes, a satellite buffers {self.buffer_bytes:.0f}; allowed is twice a micro-batch or more"
+            )
+        self.left = pending.astype(int).copy()
+        self.next_sample = first_sample.astype(int).copy()
+        self.embedded_s = np.full(len(pending), start_s)
+        self.copies = gathered.copies if gathered else {}
+        self.link_free_s = dict(gathered.link_free_s) if gathered else {}
+        self.plane_free_s: dict[int, float] = {}
+        self.held: dict[int, deque[tuple[float, float]]] = {int(k): deque() for k in sessions["satellite"]}
+        self.free_s = sessions["data_s"].copy()
+        self.slowest_isl_bps = float(routes.links["rate_bps"].min(initial=math.inf))
+        # Where memory is short, blocks only pass through: each is on its way down before the next comes.
+        self.stores = math.isinf(self.buffer_bytes)
+        self.slow_isls = self.stores and self.slowest_isl_bps < float(passes["down_bps"].max(initial=0.0))
+        self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
+        self.blocks: list[Block] = []
+        self.rows: list[tuple] = []
+
+    def run(self) -> Delivery:
+        """Everything that the sessions can take."""
+        heap = [(float(session["data_s"]), index) for index, session in enumerate(self.sessions)]
+        heapq.heapify(heap)
+        while heap and self.left.any():
+            free_s, index = heapq.heappop(heap)
+            self.free_s[index] = free_s = self._send(index, free_s)
+            if free_s < self.sessions["limit_s"][index]:
+                heapq.heappush(heap, (free_s, index))
+        blocks = sorted(self.blocks, key=lambda block: (block.first_s, block.session))
+        return Delivery(blocks, as_activities(self.rows), self.left)
+
+    def _send(self, index: int, free_s: float) -> float:
+        """Send one block through a session that is free at ``free_s``; returns when it is to be asked again."""
+        session = self.sessions[index]
+        limit_s = float(session["limit_s"])
+        rate_bps = float(self.passes["down_bps"][session["pass_index"]]) * self.share_down
+        tree = self.routes.tree(int(session["satellite"]), free_s)
+        near, origin = self._reach(tree)
+        if not len(near):
+            return self._send_stored(index, free_s, rate_bps)
+        if self.sunlight is not None:
+            near = self._lit(near, free_s)
+        if self.slow_isls and not self.copies:
+            return self._send_first_there(index, near, tree, free_s, rate_bps)
+        source = self._next_source(near)
+        path = tree.path(origin.get(source, source))
+        count = self._piece(index, near, free_s, source)
+        while (count := self._whole(count, source)) > 0:
+            offer = self._offer(index, source, count, path, free_s, rate_bps)
+            if offer is None:
+                return self._send_stored(index, free_s, rate_bps)
+            late_s = offer.there_s - limit_s
+            if late_s <= 0.0:
+                self._commit(index, source, count, offer)
+                return offer.end_s
+            count = min(count - math.ceil(late_s * rate_bps / self.bits), count - 1)
+        return limit_s
+
+    def _send_first_there(
+        self, index: int, near: np.ndarray, tree: Tree, free_s: float, rate_bps: float
+    ) -> float:
+        """As :meth:`_send`, where inter-satellite links are slower than the downlink.
+
+        Blocks come in over several links at the same time then, and the first that is there goes down first.
+        """
+        limit_s = float(self.sessions["limit_s"][index])
+        best: tuple[float, int, int, _Offer] | None = None
+        for source in self._one_of_each_side(near, tree):
+            path = tree.path(source)
+            slowest_bps = 1.0 / max(float(tree.serial_s_per_bit[source]), 1e-15)
+            count = self._piece(index, near, free_s, source)
+            if len(path) > 1:
+                count = min(
+                    count, max(int(_SLOW_PIECE_S * slowest_bps / self.bits), self.workload.micro_batch)
+                )
+            while (count := self._whole(count, source)) > 0:
+                offer = self._offer(index, source, count, path, free_s, rate_bps)
+                if offer is None or offer.there_s <= limit_s:
+                    break
+                count //= 2
+            if count > 0 and offer is not None:
+                key = (offer.begin_s, -int(self.left[source]), source, offer)
+                if best is None or key[:3] < best[:3]:
+                    best, best_count = key, count
+        if best is None:
+            return self._send_stored(index, free_s, rate_bps)
+        self._commit(index, best[2], best_count, best[3])
+        return best[3].end_s
+
+    def _one_of_each_side(self, near: np.ndarray, tree: Tree) -> list[int]:
+        """Of the satellites behind each neighbour of the gateway the nearest one with most left, and the gateway."""
+        side, left = tree.side[near], self.left[near]
+        most = np.zeros(len(tree.side), left.dtype)
+        np.maximum.at(most, side, left)
+        alike = near[left >= _ALIKE * most[side]]
+        _, first = np.unique(tree.side[alike], return_index=True)
+        return alike[np.sort(first)].tolist()
+
+    def _piece(self, index: int, near: np.ndarray, free_s: float, source: int) -> int:
+        """How many samples of a source a session takes at once."""
+        rivals = int(
+            np.sum(
+                self._rivals[index]
+                & (self.sessions["data_s"] <= free_s + _SOON_S)
+                & (self.free_s < self.sessions["limit_s"])
+            )
+        )
+        piece = max(int(self.left[near].sum()) // (_PIECES * max(rivals, 1)), self.workload.micro_batch)
+        return int(min(self.left[source], piece, self.buffer_bytes / 2.0 // self.workload.c1_bytes))
+
+    def _send_stored(self, index: int, free_s: float, rate_bps: float) -> float:
+        """Send a block that waits on board of satellites until links open; returns when the session is asked again.
+
+        Each contact takes what it has room for, as contact graph routing books volumes (CCSDS 734.3-B-1); a block goes
+        the way on which it arrives first.
+        """
+        session = self.sessions[index]
+        limit_s, next_bucket_s = float(session["limit_s"]), self.routes.until_s(free_s)
+        gateway, group = int(session["satellite"]), int(session["group"])
+        waiting = np.flatnonzero((self.left > 0) & (self.group == group))
+        if not len(waiting) or self.copies or not self.stores:
+            return next_bucket_s
+        for source in waiting[np.argsort(-self.left[waiting], kind="stable")][:_STORED_TRIED].tolist():
+            count = self._piece(index, waiting, free_s, source)
+            while (count := self._whole(count, source)) > 0:
+                path = self._foremost(source, gateway, count)
+                offer = path and self._offer(index, source, count, path, free_s, rate_bps)
+                if offer and offer.there_s <= limit_s:
+                    self._commit(index, source, count, offer)
+                    return offer.end_s
+                count //= 2
+        return next_bucket_s
+
+    def _foremost(self, source: int, gateway: int, count: int) -> list[int] | None:
+        """The nodes by which a block is first at a gateway, stored where it waits; None where it never arrives."""
+        ready_s = finished_s(self.sunlight, source, float(self.embedded_s[source]), count * self.embed_s)
+        hops = self.routes.foremost(
+            source,
+            gateway,
+            ready_s,
+            count * self.bits / self.share_isl,
+            lambda node, peer: self.link_free_s.get((node, peer), self.start_s),
+            self.shares.isl_delay_s(self.slowest_isl_bps),
+        )
+        return [source, *(peer for _, peer, _ in hops)] if hops else None
+
+    def _reach(self, tree: Tree) -> tuple[np.ndarray, dict[int, int]]:
+        """Satellites with samples left, nearest first, and from where the samples of those with copies leave."""
+        if not self.copies:
+            return tree.order[self.left[tree.order] > 0], {}
+        flight_s = tree.flight_s
+        sources = np.flatnonzero(self.left)
+        origin = {
+            source: min(self.copies[source], key=lambda holder: (flight_s[holder], holder))
+            for source in sources.tolist()
+        }
+        reach_s = flight_s[[origin[source] for source in sources.tolist()]]
+        order = np.argsort(reach_s, kind="stable")
+        return sources[order[np.isfinite(reach_s[order])]], origin
+
+    def _lit(self, near: np.ndarray, free_s: float) -> np.ndarray:
+        """Satellites whose next micro-batch is there by ``free_s``, or those who have it first."""
+        batch_s = self.workload.micro_batch * self.embed_s
+        ready_s = np.array(
+            [
+                finished_s(self.sunlight, source, float(self.embedded_s[source]), batch_s)
+                for source in near.tolist()
+            ]
+        )
+        return near[ready_s <= max(free_s, float(ready_s.min()))]
+
+    def _next_source(self, near: np.ndarray) -> int:
+        """Who sends next, of the satellites with samples left, nearest first.
+
+        The nearest of those that have most left, so that no chain of steps starts when all others are done; but
+        with several epochs the one that has least left, because its second epoch waits for the end of its first.
+        """
+        left = self.left[near]
+        if self.workload.passes > 1:
+            return int(near[np.argmin(left)])
+        return int(near[np.argmax(left >= _ALIKE * left.max())])
+
+    def _whole(self, count: int, source: int) -> int:
+        """``count`` cut to whole micro-batches, unless it is all that ``source`` has left."""
+        size = self.workload.micro_batch
+        return count if count >= self.left[source] else count // size * size
+
+    def _offer(
+        self, index: int, source: int, count: int, path: list[int], free_s: float, rate_bps: float
+    ) -> _Offer | None:
+        """When ``count`` samples would travel; nothing is reserved.  None where a link stays shut."""
+        lead = min(self.workload.micro_batch, count)
+        bits, lead_bits = count * self.bits, lead * self.bits
+        if source in self.copies:
+            copy, first = self.copies[source][path[0]], int(self.next_sample[source])
+            embed, first_s, last_s = None, copy.at(first + lead), copy.at(first + count)
+        else:
+            begun_s = float(self.embedded_s[source])
+            first_s, last_s = (
+                finished_s(self.sunlight, source, begun_s, number * self.embed_s) for number in (lead, count)
+            )
+            embed = (begun_s, last_s)
+        first_s = max(first_s, self._room_s(index, count))
+        stored = self.intra_orbit is IntraOrbit.SEQUENTIAL
+        if stored and len(path) > 1:
+            first_s = max(first_s, last_s, self.plane_free_s.get(int(self.plane[source]), self.start_s))
+        hops: list[tuple[int, int, float, float, float]] = []
+        for node, peer in itertools.pairwise(path):
+            ready_s = max(first_s, self.link_free_s.get((node, peer), self.start_s))
+            begin_s, shut_s, link_bps, owlt_s = self.routes.window(
+                node, peer, ready_s, bits / self.share_isl, self.shares.isl_delay_s(self.slowest_isl_bps)
+            )
+            usable_bps = link_bps * self.share_isl
+            if hops and self.stores:  # behind a slower link it begins later, and does not pause
+                begin_s = max(begin_s, last_s + (lead_bits - bits) / usable_bps)
+            end_s = max(begin_s + bits / usable_bps, last_s + (lead_bits / usable_bps if hops else 0.0))
+            late_s = end_s + self.shares.isl_delay_s(link_bps)
+            if not late_s <= shut_s + 1e-9:
+                return None
+            hops.append((node, peer, begin_s, end_s, late_s))
+            last_s = late_s + owlt_s
+            first_s = last_s if stored else begin_s + lead_bits / usable_bps + owlt_s
+        begin_s = max(free_s, first_s)
+        if hops and self.stores:
+            begin_s = max(begin_s, last_s + (lead_bits - bits) / rate_bps)
+        end_s = max(begin_s + bits / rate_bps, last_s + (lead_bits / rate_bps if hops else 0.0))
+        return _Offer(
+            embed, hops, begin_s, end_s, end_s + self.shares.downlink_delay_s(rate_bps / self.share_down)
+        )
+
+    def _room_s(self, index: int, count: int) -> float:
+        """When the gateway has room for ``count`` samples more than wait in it for this session."""
+        if math.isinf(self.buffer_bytes):
+            return self.start_s
+        held = self.held[int(self.sessions["satellite"][index])]
+        room_s = self.start_s
+        waiting = sum(size for _, size in held)
+        while held and waiting + count * self.workload.c1_bytes > self.buffer_bytes / 2.0:
+            room_s, size = held.popleft()
+            waiting -= size
+        return room_s
+
+    def _commit(self, index: int, source: int, count: int, offer: _Offer) -> None:
+        session = self.sessions[index]
+        first = int(self.next_sample[source])
+        end, size = first + count, count * self.workload.c1_bytes
+        gateway, station = int(session["satellite"]), int(session["station"])
+
+        def note(
+            kind: Kind,
+            link: int,
+            node: int,
+            peer: int,
+            begin_s: float,
+            end_s: float,
+            amount: float,
+            flops: float,
+        ) -> None:
+            self.rows.append((kind, link, source, node, peer, begin_s, end_s, amount, flops, first, end, 0))
+
+        if offer.embed:
+            self.embedded_s[source] = offer.embed[1]
+        if offer.embed and self.embed_s:
+            note(Kind.EMBED, ON_NO_LINK, source, -1, *offer.embed, 0.0, count * self.workload.embedding_flops)
+        for node, peer, begin_s, end_s, hop_there_s in offer.hops:
+            link = LinkKind.INTRA_ISL if self.plane[node] == self.plane[peer] else LinkKind.INTER_ISL
+            note(Kind.FEATURES, link, node, peer, begin_s, hop_there_s, size, 0.0)
+            self.link_free_s[node, peer] = end_s
+        note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, offer.there_s, size, 0.0)
+        if offer.hops and self.intra_orbit is IntraOrbit.SEQUENTIAL:
+            self.plane_free_s[int(self.plane[source])] = offer.hops[-1][4]
+        self.held[gateway].append((offer.there_s, size))
+        self.next_sample[source] = end
+        self.left[source] -= count
+        self.free_s[index] = offer.end_s
+        owlt_s = float(self.passes["owlt_s"][session["pass_index"]])
+        self.blocks.append(Block(source, index, first, end, offer.begin_s + owlt_s, offer.there_s + owlt_s))

@@ -1,0 +1,427 @@
+"""One round of split training with given switches: sessions, transport, steps and the average, put together."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbit.contact_plan import LinkKind
+from strategies.planner.antennas import Antennas, Booking
+from strategies.planner.reduction import Averaging
+from strategies.planner.space_links import space_links
+from strategies.planner.split.all_gather import Gathered, all_gather
+from strategies.planner.split.shares import BusyTimes, LinkShares
+from strategies.planner.split.steps import GroundSteps, Steps, central_steps, local_steps
+from strategies.planner.split.transport import Block, Delivery, Transport
+from strategies.problem.network import NoRouteError, PayloadTooLargeError, carried_s, passes_of, sample_rates
+from strategies.problem.plan import Kind, Plan, activities, collect_activities
+from strategies.problem.planning_problem import Task
+from strategies.problem.round_state import RoundState
+from strategies.problem.sunlight import Sunlight, all_finished_s
+from strategies.problem.workload import IntraOrbit, SpaceGround, Switches
+from strategies.space_ground import SESSION, Demand, plan_sessions
+
+# The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
+# sessions ask for so much more, and for twice the time to answer, try by try.
+_GROWTHS = (1.05, 1.1, 1.2, 1.4, 1.6, 2.0)
+# Measured against the best plan known: so far past it a fluid is followed, because sessions may be held longer than it
+# asks for; and a plan that cannot end sooner than this is not tried again with margins.
+_BEYOND, _LATE = 1.1, 1.005
+_WORTHWHILE = 0.01  # sessions that promise less than this part of the round are not tried
+# Targets of the least-slack matching, as multiples of the time in which first contact would be done.
+_TARGETS = (0.6, 0.85, 1.0, math.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class _Short:
+    """Sessions do not suffice: ``part[g]`` is what part of group ``g``'s samples is left."""
+
+    part: np.ndarray
+
+
+class SplitRound:
+    """The round of split training, with contacts up to ``end_s``.
+
+    What is done in ``state`` needs no more steps, and what is on the ground (or in its feature cache) no more
+    transport.  The last ``aboard[k]`` samples of satellite ``k`` are trained on board instead.  Where satellites
+    compute in sunlight only, a group waits for contact until its first features are there, or all (``embedded_first``).
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        switches: Switches,
+        *,
+        end_s: float,
+        state: RoundState | None = None,
+        aboard: tuple[int, ...] = (),
+        embedded_first: bool = False,
+    ) -> None:
+        self.contact_plan, self.workload, self.rates = task.contact_plan, task.workload, task.rates
+        self.resources, self.switches = task.resources, switches
+        self.start_s, self.end_s = task.start_s, end_s
+        contact_plan, workload = task.contact_plan, task.workload
+        satellites = len(contact_plan.satellites)
+        self.aboard = np.asarray(aboard or np.zeros(satellites, int))
+        self.samples = np.asarray(workload.samples) - self.aboard
+        cached = np.floor(self.samples * workload.cached_fraction).astype(int)
+        state = state or RoundState()
+        grounded = np.asarray(state.on_ground or np.zeros(satellites, int))
+        nothing_up = workload.c1_bytes == 0
+        self.on_ground = (
+            self.samples if nothing_up else np.minimum(np.maximum(cached, grounded), self.samples)
+        )
+        self.done = np.asarray(state.done or np.zeros(satellites, int))
+        self.active = np.asarray(workload.samples) > 0
+        self.pointed = state.pointed
+        self.links = space_links(
+            contact_plan, switches, task.resources, task.start_s, end_s, pointed=self.pointed
+        )
+        self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
+        self.shares = LinkShares.of(workload, self.samples - self.on_ground, self._todo())
+        self.passes = passes_of(contact_plan, task.start_s, end_s)
+        self.ready_s = np.full(satellites, task.start_s)  # from when on a satellite has features to send
+        if task.resources.sunlight is not None:
+            self.passes = self._once_embedded(task.resources.sunlight, embedded_first)
+        self._all_gathered: Gathered | None = None
+
+    def _once_embedded(self, sunlight: Sunlight, embedded_first: bool) -> np.ndarray:
+        """The passes; those that begin when a group has embedded everything, if that is waited for."""
+        pending = self.samples - self.on_ground
+        count = pending if embedded_first else np.minimum(pending, self.workload.micro_batch)
+        work_s = count * self.workload.embedding_flops / self.rates.satellite_flops
+        ready_s = all_finished_s(sunlight, self.start_s, work_s)
+        if not embedded_first:
+            self.ready_s = np.where(pending > 0, ready_s, self.start_s)
+            return self.passes
+        group_s = np.full(self.links.groups, self.start_s)
+        for label in np.unique(self.group[pending > 0]):
+            group_s[label] = ready_s[(self.group == label) & (pending > 0)].max()
+        passes = self.passes.copy()
+        passes["start_s"] = np.maximum(passes["start_s"], group_s[self.group[passes["satellite"]]])
+        passes = passes[passes["end_s"] > passes["start_s"]]
+        return passes[np.lexsort([passes["station"], passes["satellite"], passes["start_s"]])]
+
+    def plan(self, below_s: float = math.inf) -> Plan | None:
+        """The round, or None where it becomes clear that it does not end before ``below_s``.
+
+        Raises ``NoRouteError`` where the contacts up to ``end_s`` do not suffice.
+        """
+        if self.workload.central and (self.on_ground == self.samples).all():
+            central = self._execute(np.zeros(0, SESSION), below_s)
+            assert isinstance(central, Plan)
+            return central
+        last_short = 0
+        margin, patience = np.ones((2, self.links.groups))
+        late_s = self.start_s + _LATE * (below_s - self.start_s)
+        for growth in _GROWTHS:
+            best: Plan | None = None
+            late = False
+            short: _Short | None = None  # what sessions were too short for
+            for sessions, fluid_s in self._session_plans(margin, patience, below_s):
+                if best is not None and fluid_s >= best.end_s - _WORTHWHILE * best.makespan_s:
+                    continue
+                plan: Plan | _Short | None = None
+                if self._carried_s(sessions) < below_s:
+                    plan = self._execute(sessions, late_s if best is None else min(late_s, best.end_s))
+                if plan is None:
+                    late = True
+                elif isinstance(plan, Plan):
+                    best = plan if best is None or plan.end_s < best.end_s else best
+                elif short is None or plan.part.sum() < short.part.sum():
+                    short = plan
+            if best is not None or late:
+                return best
+            assert short is not None
+            groups = np.flatnonzero(short.part)
+            last_short = int(groups[0])
+            margin[groups] *= np.maximum(growth, 1.0 + short.part[groups])
+            patience[groups] *= 2.0
+        name = self.contact_plan.nodes[int(np.argmax(self.group == last_short))].name
+        raise NoRouteError(
+            f"{name}: the space-ground links between {self.start_s:.0f} s and {self.end_s:.0f} s do not carry "
+            f"the samples of its group and their answers"
+        )
+
+    def _session_plans(
+        self, margin: np.ndarray, patience: np.ndarray, below_s: float
+    ) -> list[tuple[np.ndarray, float]]:
+        """Sessions by the rule of the switch with the end of their fluid; two for the matching, soonest first.
+
+        Sessions that cannot have carried everything before ``below_s`` may break off there.
+        """
+        demand = self._demand(margin, patience)
+        rule = self.switches.space_ground
+        single = rule is SpaceGround.OWN_WINDOW
+        arguments = (self.passes, demand, self.resources, self.pointed)
+        if rule is not SpaceGround.TOPOLOGY_AWARE:
+            until_s = self.start_s + _BEYOND * (below_s - self.start_s)
+            plan = plan_sessions(
+                *arguments, rule, start_s=self.start_s, until_s=until_s, single_gateway=single
+            )
+            if math.isinf(plan[1]) and self._carried_s(plan[0]) < below_s:
+                plan = plan_sessions(*arguments, rule, start_s=self.start_s, single_gateway=single)
+            return [plan]
+        found = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
+        reference_s = found[0][1] - self.start_s
+        several = len(demand.need) > 1  # groups that compete for beams
+        targets = [self.start_s + reference_s * factor for factor in (_TARGETS if several else (math.inf,))]
+        for target_s in targets:
+            until_s = found[1][1] + 1.0 if len(found) > 1 else math.inf
+            try:
+                plan = plan_sessions(
+                    *arguments, rule, start_s=self.start_s, target_s=target_s, until_s=until_s
+                )
+            except NoRouteError:
+                continue  # a matching that changes its mind too often; first contact has found a way
+            if math.isfinite(plan[1]):
+                found = sorted([*found, plan], key=lambda plan: (round(plan[1]), len(plan[0])))[:2]
+        return found  # of equals, those that switch less
+
+    def _carried_s(self, sessions: np.ndarray) -> float:
+        """When sessions, held as long as they may be, can have brought down everything: no plan ends sooner."""
+        workload = self.workload
+        todo = self._todo()
+        size_bits = 8.0 * ((self.samples - self.on_ground) * workload.c1_bytes + todo * workload.c3_bytes)
+        bits = np.bincount(self.group, size_bits)
+        rate_bps = self.passes["down_bps"][sessions["pass_index"]]
+        latest_s = self.start_s
+        for label in np.flatnonzero(bits):
+            mine = sessions["group"] == label
+            windows = sessions[mine]
+            latest_s = max(
+                latest_s, carried_s(windows["data_s"], windows["limit_s"], rate_bps[mine], bits[label])
+            )
+        return latest_s
+
+    def _demand(self, margin: np.ndarray, patience: np.ndarray) -> Demand:
+        workload, rates = self.workload, self.rates
+        groups = self.links.groups
+        todo = self._todo()
+        need = np.bincount(self.group, todo, minlength=groups)
+        members = np.bincount(self.group, todo > 0, minlength=groups)
+        active = np.bincount(self.group, (self.samples > 0) & (not workload.central), minlength=groups)
+        rate = np.minimum(sample_rates(self.passes, workload), self._brought_rates())
+        flight_s = self._flight_s(groups)
+        compute_s = workload.micro_batch * (
+            workload.ground_flops / rates.ground_flops + workload.head_flops / rates.satellite_flops
+        ) + 2.0 * (rates.message_s * (1 + workload.micro_batches))
+        step_s = 2.0 * (flight_s + 0.01) + compute_s
+        steps = np.ceil(self.samples / workload.micro_batch)
+        longest = np.zeros(groups)
+        np.maximum.at(longest, self.group, steps)
+        # Epochs after the last features have come; what the ground trains by itself needs nobody in contact.
+        later_s = 0.0 if workload.central else (workload.passes - 1) * longest * step_s
+        fastest = 1e6 * max(float(need.sum()), 1.0)  # stands for infinity
+        chain_rate = (
+            np.maximum(members, 1) * workload.micro_batch / step_s
+            if workload.chained
+            else np.full(groups, np.inf)
+        )
+        waited_for = workload.ground_flops and not workload.central
+        ground_rate = rates.ground_flops / workload.ground_flops if waited_for else math.inf
+        if workload.shared_adapter:
+            # One step after another over all satellites, each with at most so many samples.
+            most = min(workload.satellites_per_step, max(int(members.sum()), 1)) * workload.micro_batch
+            round_trip_s = float(step_s.max()) + (most / workload.micro_batch - 1.0) * compute_s
+            ground_rate = min(ground_rate, most * (1 + workload.gradient_delay) / round_trip_s)
+        return Demand(
+            need=need * margin + np.where(active > 0, 1e-3, 0.0),  # the average at least
+            group=self.group[self.passes["satellite"]],
+            rate=np.minimum(rate, fastest),
+            chain_rate=np.minimum(chain_rate, fastest),
+            ground_rate=min(ground_rate, fastest),
+            tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * patience,
+            later=tuple(
+                (float(self.ready_s[k]), int(self.group[k]), float(todo[k] * margin[self.group[k]]))
+                for k in np.flatnonzero((self.ready_s > self.start_s) & (todo > 0)).tolist()
+            ),
+        )
+
+    def _brought_rates(self) -> np.ndarray:
+        """Samples per second that inter-satellite links bring to the gateway of each pass, and that it has itself."""
+        workload, links = self.workload, self.links.contacts
+        bits = 8.0 * workload.c1_bytes * (1.0 - workload.cached_fraction) / workload.passes
+        if not len(links) or not bits:
+            return np.full(len(self.passes), np.inf)
+        satellites = len(self.samples)
+        pairs, first = np.unique(links[["source", "target"]], return_index=True)
+        brought_bps = np.bincount(pairs["target"], links["rate_bps"][first], minlength=satellites)
+        length_s = np.maximum(self.passes["end_s"] - self.passes["start_s"], 1.0)
+        gateway = self.passes["satellite"]
+        alone = brought_bps[gateway] == 0.0
+        own = np.where(alone, np.inf, self.samples[gateway] * workload.passes / length_s)
+        return own + brought_bps[gateway] / bits
+
+    def _todo(self) -> np.ndarray:
+        """Samples times passes of each satellite that sessions are needed for."""
+        if self.workload.central:
+            return (self.samples - self.on_ground) * self.workload.passes
+        return np.maximum(self.samples * self.workload.passes - self.done, 0)
+
+    def _flight_s(self, groups: int) -> np.ndarray:
+        """A typical light time across each group."""
+        first = np.array([int(np.argmax(self.group == label)) for label in range(groups)])
+        flight_s = np.zeros(groups)
+        for label in np.flatnonzero(np.bincount(self.group, minlength=groups) > 1):
+            reach_s = self.routes.tree(int(first[label]), self.start_s).flight_s
+            flight_s[label] = float(reach_s[np.isfinite(reach_s)].max(initial=0.0)) / 2.0
+        return flight_s
+
+    def _execute(self, sessions: np.ndarray, below_s: float) -> Plan | _Short | None:
+        """Everything that happens in the round, or what these sessions do not suffice for.
+
+        None where the steps on the ground do not end before ``below_s``.
+        """
+        delivery = self._deliver(sessions)
+        if delivery.left.any():
+            return self._short(delivery.left, self.samples)
+        if self.workload.central:
+            blocks = self._grounded_blocks() + delivery.blocks
+            steps: Steps | None = central_steps(
+                self.workload, self.rates, self.samples, self.done, sessions, blocks, start_s=self.start_s
+            )
+        elif self.workload.crosses:
+            blocks = self._grounded_blocks() + delivery.blocks
+            ground = GroundSteps(
+                self.workload, self.rates, self.routes, self.passes, sessions, self.plane, start_s=self.start_s,
+                small_share=(1.0 - self.shares.downlink, 1.0 - self.shares.isl),
+                busy=_busy(delivery.activities),
+            )  # fmt: skip
+            steps = ground.run(blocks, self.done, self.group, below_s=below_s)
+        else:
+            steps = local_steps(
+                self.workload, self.rates, self.samples, self.done, sessions, start_s=self.start_s
+            )
+        if steps is None:
+            return None
+        if steps.left.any():
+            return self._short(steps.left, self._todo())
+        train, trained_s = self._train_aboard()
+        finish_s = np.maximum(steps.finish_s, trained_s)
+        antennas = Antennas(
+            self._bookings(sessions, steps, delivery), self.resources.beams, self.resources.setup_s
+        )
+        parts = [train, delivery.activities, steps.activities]
+        delivered_s, end_s = finish_s, max(steps.end_s, float(finish_s.max()))
+        if self.workload.aggregate_bytes or self.workload.update_bytes:
+            averaging = Averaging(
+                self.workload, self.routes, self.passes, antennas, self.group, self.plane,
+                names=[node.name for node in self.contact_plan.nodes], until_s=self.end_s,
+            )  # fmt: skip
+            if self.workload.aggregate_bytes:
+                summed, delivered_s = averaging.to_ground(finish_s)
+                parts.append(summed)
+                end_s = max(end_s, float(delivered_s.max()))
+            if self.workload.update_bytes:
+                update, returned_s = averaging.to_satellites(float(delivered_s[self.active].max()))
+                parts.append(update)
+                end_s = max(end_s, float(returned_s[self.active].max()))
+        end_s = max(end_s, float(delivery.activities["end_s"].max(initial=end_s)))  # copies may come in last
+        held = antennas.bookings()
+        sgl = activities(
+            len(held), kind=Kind.SESSION, link=LinkKind.DOWNLINK, node=[one.satellite for one in held],
+            peer=[one.station for one in held], start_s=[one.start_s for one in held],
+            end_s=[one.end_s for one in held],
+        )  # fmt: skip
+        lasers = self.links.lasers_until(end_s)
+        return Plan(
+            start_s=self.start_s,
+            end_s=end_s,
+            lower_bound_s=0.0,
+            switches=self.switches,
+            activities=collect_activities([sgl, lasers, *parts]),
+            finish_s=finish_s,
+            delivered_s=delivered_s,
+            onboard_samples=tuple(self.aboard.tolist()),
+            names=tuple(node.name for node in self.contact_plan.nodes),
+            steps=steps.order,
+            pointed=antennas.pointed(self.passes, end_s) | self.links.pointed_at(end_s),
+        )
+
+    def _short(self, left: np.ndarray, samples: np.ndarray) -> _Short:
+        groups = self.links.groups
+        need = np.maximum(np.bincount(self.group, samples, groups), 1.0)
+        return _Short(np.bincount(self.group, left, groups) / need)
+
+    def _bookings(self, sessions: np.ndarray, steps: Steps, delivery: Delivery) -> list[Booking]:
+        """The sessions that carry anything, up to their last byte."""
+        held_until_s = steps.held_until_s.copy()
+        for block in delivery.blocks:
+            owlt_s = self.passes["owlt_s"][sessions["pass_index"][block.session]]
+            held_until_s[block.session] = max(held_until_s[block.session], block.last_s - owlt_s)
+        return [
+            Booking(
+                int(session["satellite"]), int(session["station"]), float(session["start_s"]),
+                float(session["data_s"]), until_s, int(session["pass_index"]),
+            )
+            for session, until_s in zip(sessions, held_until_s.tolist(), strict=True)
+            if until_s > session["data_s"]
+        ]  # fmt: skip
+
+    def _train_aboard(self) -> tuple[np.ndarray, np.ndarray]:
+        """The samples that stay on board, and when they are done; embedding and head for the others come first."""
+        workload, satellite_flops = self.workload, self.rates.satellite_flops
+        flops = self.aboard * workload.epochs * workload.onboard_flops
+        first = self.samples * (workload.embedding_flops + workload.passes * workload.head_flops)
+        work_s = np.where(self.aboard > 0, flops + first, 0.0) / satellite_flops
+        trained_s = all_finished_s(self.resources.sunlight, self.start_s, work_s)
+        who = np.flatnonzero(self.aboard)
+        rows = activities(
+            len(who), kind=Kind.TRAIN, satellite=who, node=who, start_s=self.start_s, end_s=trained_s[who],
+            flops=flops[who], first_sample=self.samples[who], end_sample=self.samples[who] + self.aboard[who],
+        )  # fmt: skip
+        return rows, trained_s
+
+    def _deliver(self, sessions: np.ndarray) -> Delivery:
+        pending = self.samples - self.on_ground
+        if not pending.any():
+            return Delivery([], activities(0), pending)
+        gathered, resources = None, self.resources
+        if self.switches.intra_orbit is IntraOrbit.ALL_GATHER:
+            gathered = self._gathered(pending)
+            most_bytes = max(gathered.held_bytes(k, self.workload.c1_bytes) for k in range(len(pending)))
+            if most_bytes >= resources.buffer_bytes:
+                raise PayloadTooLargeError(
+                    f"intra-orbit all-gather: a satellite holds {most_bytes:.0f} bytes of its plane's features, its "
+                    f"buffer is {resources.buffer_bytes:.0f} bytes; allowed is more, or intra-orbit parallel"
+                )
+            resources = dataclasses.replace(resources, buffer_bytes=resources.buffer_bytes - most_bytes)
+        delivery = Transport(
+            self.workload, self.rates, resources, self.routes, self.passes, sessions, self.switches.intra_orbit,
+            self.shares, pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane,
+            group=self.group, gathered=gathered,
+        ).run()  # fmt: skip
+        if gathered is None:
+            return delivery
+        return dataclasses.replace(
+            delivery, activities=np.concatenate([gathered.activities, delivery.activities])
+        )
+
+    def _gathered(self, pending: np.ndarray) -> Gathered:
+        """Features passed round every plane; alike for whatever sessions."""
+        if self._all_gathered is None:
+            self._all_gathered = all_gather(
+                self.contact_plan.planes.values(), self.workload, self.rates, self.routes, pending=pending,
+                first_sample=self.on_ground, start_s=self.start_s, isl_share=self.shares.isl,
+                sunlight=self.resources.sunlight,
+            )  # fmt: skip
+        return self._all_gathered
+
+    def _grounded_blocks(self) -> list[Block]:
+        """Samples whose features the ground has already; any session of their group will do for the answers."""
+        return [
+            Block(satellite, -1, 0, int(self.on_ground[satellite]), self.start_s, self.start_s)
+            for satellite in np.flatnonzero(self.on_ground > 0).tolist()
+        ]
+
+
+def _busy(rows: np.ndarray) -> BusyTimes:
+    """When features are on each inter-satellite link."""
+    busy = BusyTimes()
+    for row in rows[np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL))]:
+        busy.add((int(row["node"]), int(row["peer"])), float(row["start_s"]), float(row["end_s"]))
+    return busy

@@ -1,0 +1,363 @@
+"""What a round has to move and to compute, and with what: plain numbers, no model and no orbit.
+
+A *crossing* is one passage of a tensor over the split: c1 features up to the ground, c2 hidden states down,
+c3 their gradient up, c4 the gradient of the features down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from strategies.problem.sunlight import Sunlight
+
+
+class Mode(enum.StrEnum):
+    """Who computes what; see the table of training modes in docs/architecture.md."""
+
+    HEAD = "head"
+    LORA = "lora"
+    ONBOARD_FULL = "onboard-full"
+    ONBOARD_LORA = "onboard-lora"
+    ONBOARD_HEAD = "onboard-head"
+    DOWNLINK = "downlink"
+    FEATURES = "features"
+
+
+class IntraOrbit(enum.StrEnum):
+    """How the satellites of one plane bring their data together (S1)."""
+
+    NONE = "none"
+    SEQUENTIAL = "sequential"
+    PARALLEL = "parallel"
+    ALL_GATHER = "all-gather"
+
+
+class SpaceGround(enum.StrEnum):
+    """Which satellite talks to which station, and when (S2)."""
+
+    OWN_WINDOW = "own-window"
+    FIRST_CONTACT = "first-contact"
+    NEAREST = "nearest"
+    TOPOLOGY_AWARE = "topology-aware"
+
+
+class InterOrbit(enum.StrEnum):
+    """How planes reach each other (S3); ``NONE`` is through the ground."""
+
+    NONE = "none"
+    NEAREST = "nearest"
+    GRID = "grid"
+    MIN_LATENCY = "min-latency"
+
+
+class WorkloadError(ValueError):
+    """A number of the workload, the rates or the resources is impossible; the message names it."""
+
+
+@dataclass(frozen=True)
+class Switches:
+    """The three communication strategies.  ``Switches.parse`` reads the names of a scenario file."""
+
+    intra_orbit: IntraOrbit = IntraOrbit.PARALLEL
+    space_ground: SpaceGround = SpaceGround.TOPOLOGY_AWARE
+    inter_orbit: InterOrbit = InterOrbit.NONE
+
+    @classmethod
+    def parse(cls, intra_orbit: str, space_ground: str, inter_orbit: str) -> Switches:
+        """Raises ``WorkloadError`` naming the switch, what was found and what is allowed."""
+        return cls(
+            _switch(IntraOrbit, "intra-orbit", intra_orbit),
+            _switch(SpaceGround, "space-ground", space_ground),
+            _switch(InterOrbit, "inter-orbit", inter_orbit),
+        )
+
+    def contained(self) -> tuple[Switches, ...]:
+        """These strategies, then the poorer ones that they contain."""
+        own = Switches(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
+        through_ground = dataclasses.replace(self, inter_orbit=InterOrbit.NONE)
+        plane_window = dataclasses.replace(through_ground, space_ground=SpaceGround.OWN_WINDOW)
+        return tuple(dict.fromkeys([self, through_ground, plane_window, own]))
+
+
+_Choice = TypeVar("_Choice", bound=enum.StrEnum)
+
+
+def _switch(kind: type[_Choice], name: str, found: str) -> _Choice:
+    try:
+        return kind(found)
+    except ValueError:
+        raise WorkloadError(f"{name}: found {found!r}, allowed: {', '.join(kind)}") from None
+
+
+@dataclass(frozen=True)
+class ComputeRates:
+    """Effective (sustained) compute rates, FLOP/s; the ground's is that of all stations together.
+
+    ``message_s`` is what the software of one end takes for one message of a step, beside link and arithmetic: the
+    ground takes its messages one after the other, each satellite its own.
+    """
+
+    satellite_flops: float
+    ground_flops: float
+    message_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "satellite_flops", "ground_flops")
+        _require_not_negative(self, "message_s")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the geometry does not say: antennas, terminals, the time that they lose, memory.
+
+    ``beams`` satellites are served by one station at a time, after ``setup_s`` of antenna set-up; a laser link
+    between planes carries data ``acquisition_s`` after it was pointed; ``side_terminals`` of them fit on a
+    satellite.  ``buffer_bytes`` bounds what a gateway holds for others.  Where ``sunlight`` is given, satellites embed
+    and train whole models only in it; the head's steps, a trifle, go on in the dark.
+    """
+
+    beams: int = 1
+    setup_s: float = 10.0
+    acquisition_s: float = 10.0
+    side_terminals: int = 2
+    buffer_bytes: float = math.inf
+    sunlight: Sunlight | None = None
+
+    def __post_init__(self) -> None:
+        if self.beams < 1:
+            raise WorkloadError(
+                f"beams: found {self.beams}, allowed is 1 or more: a station without beam serves nobody"
+            )
+        if self.side_terminals < 0:
+            raise WorkloadError(f"side_terminals: found {self.side_terminals}, allowed is 0 or more")
+        _require_not_negative(self, "setup_s", "acquisition_s")
+        _require_positive(self, "buffer_bytes")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One round of training.
+
+    ``samples[k]`` images lie on satellite ``k`` and are each passed over ``epochs`` times, ``micro_batch`` at a
+    time.  ``c1_bytes`` … ``c4_bytes`` are bytes per sample and crossing; c1 happens once per round and only for
+    the part that is not in the ground's feature cache (``cached_fraction``), c2 to c4 in every pass.  FLOPs are per
+    sample and pass, except ``embedding_flops``, which a frozen embedding spends once per round.  On board
+    (``onboard_flops`` per sample and pass) a satellite trains only in the on-board modes, or where
+    ``onboard_share`` allows it to take a part of its samples.  ``aggregate_bytes`` is what each satellite
+    contributes to the average at the end, ``update_bytes`` what comes back to it; without an average
+    (``aggregate_bytes`` 0) it is what the ground tells all satellites once the last step is over, such as the head that
+    it has trained by itself.
+
+    With a shared adapter (``shared_adapter``) the ground takes optimiser steps one after another, each from the samples
+    of up to ``satellites_per_step`` satellites, one micro-batch of each; the forward pass of step ``j`` uses the
+    adapter after at least ``j - gradient_delay`` updates, as many as the plan has made by then.  With an adapter each,
+    only a satellite's own steps wait for each other; up to ``satellites_per_step`` satellites share a forward and a
+    backward pass.  A satellite is in one step at a time.
+    A step's samples cross in ``micro_batches`` parts (lora).
+    """
+
+    mode: Mode
+    samples: tuple[int, ...]
+    c1_bytes: float
+    c2_bytes: float
+    c3_bytes: float
+    c4_bytes: float
+    embedding_flops: float
+    head_flops: float
+    backbone_forward_flops: float
+    backbone_backward_flops: float
+    onboard_flops: float
+    aggregate_bytes: float
+    backbone_bytes: float
+    cached_fraction: float = 0.0
+    epochs: int = 1
+    micro_batch: int = 16
+    onboard_share: bool = False
+    update_bytes: float = 0.0
+    shared_adapter: bool = False
+    satellites_per_step: int = 1
+    gradient_delay: int = 0
+    micro_batches: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.samples or min(self.samples) < 0 or sum(self.samples) == 0:
+            raise WorkloadError(
+                f"samples: found {self.samples[:8]}, allowed is 0 or more each and one at least"
+            )
+        _require_not_negative(
+            self, "c1_bytes", "c2_bytes", "c3_bytes", "c4_bytes", "embedding_flops", "head_flops", "onboard_flops",
+            "backbone_forward_flops", "backbone_backward_flops", "aggregate_bytes", "backbone_bytes", "update_bytes",
+        )  # fmt: skip
+        if not 0.0 <= self.cached_fraction <= 1.0:
+            raise WorkloadError(f"cached_fraction: found {self.cached_fraction}, allowed is 0 to 1")
+        if self.epochs < 1 or self.micro_batch < 1:
+            raise WorkloadError("epochs, micro_batch: allowed is 1 or more")
+        if self.satellites_per_step < 1 or self.micro_batches < 1 or self.gradient_delay < 0:
+            raise WorkloadError(
+                "satellites_per_step, micro_batches: allowed is 1 or more; gradient_delay: 0 or more"
+            )
+
+    @classmethod
+    def split(
+        cls,
+        mode: Mode | str,
+        samples: Sequence[int],
+        *,
+        tokens: int,
+        hidden: int,
+        embedding_flops: float,
+        backbone_flops: float,
+        head_flops: float,
+        head_bytes: float,
+        adapter_bytes: float = 0.0,
+        backbone_bytes: float = 0.0,
+        raw_bytes: float = 0.0,
+        label_bytes: float = 8.0,
+        feature_bits: float = 16.0,
+        hidden_bits: float = 16.0,
+        gradient_bits: float = 16.0,
+        full_return: bool = False,
+        train_embedding: bool = False,
+        lora_backward_ratio: float = 1.0,
+        cached_fraction: float = 0.0,
+        epochs: int = 1,
+        micro_batch: int = 16,
+        onboard_share: bool = False,
+        shared_head: bool = False,
+        shared_adapter: bool = False,
+        satellites_per_step: int = 1,
+        gradient_delay: int = 0,
+        micro_batches: int = 1,
+        trains_adapter: bool = True,
+    ) -> Workload:
+        """A round from the profile of a model.
+
+        ``backbone_flops`` is one forward pass; LoRA's backward costs ``lora_backward_ratio`` of it, full
+        fine-tuning's two (Kaplan et al., arXiv 2001.08361, section 2.1).  Bits are per element of a crossing,
+        scales of block codecs included.  c2 and c3 carry the pooled token, or all ``tokens`` with
+        ``full_return``; with ``shared_head`` (mode ``lora``) also a sample's share of the head and of its gradient,
+        which cross in every step, and no head is averaged unless samples are trained on board.  ``mode`` may be any:
+        the on-board modes have no crossing, ``downlink`` brings ``raw_bytes`` per image down instead and leaves the
+        whole model to the ground, ``features`` leaves all but the embedding to it, ``label_bytes`` per image included.
+        There ``trains_adapter`` tells whether the ground trains an adapter besides the head.
+        """
+        mode = Mode(mode)
+        lora_step = backbone_flops * (1.0 + lora_backward_ratio)
+        returned = hidden * (tokens if full_return else 1) / 8.0
+        split, raw, ahead = mode in (Mode.HEAD, Mode.LORA), mode is Mode.DOWNLINK, mode is Mode.FEATURES
+        lora = mode is Mode.LORA
+        feature_bytes = tokens * hidden * feature_bits / 8.0
+        if lora and shared_head:
+            # Its weights, of 4 bytes each, are coded as c2 and c3 are.
+            returned += head_bytes / 4.0 / micro_batch / 8.0
+        averaged_head = 0.0 if lora and shared_head and not onboard_share else head_bytes
+        ends = embedding_flops + head_flops  # what of the model is on board in the split
+        onboard = {
+            Mode.ONBOARD_FULL: 3.0 * (embedding_flops + backbone_flops) + head_flops,
+            Mode.ONBOARD_HEAD: embedding_flops + backbone_flops + head_flops,
+        }.get(mode, embedding_flops + lora_step + head_flops)
+        aggregate = {
+            Mode.ONBOARD_FULL: backbone_bytes + head_bytes,
+            Mode.ONBOARD_LORA: adapter_bytes + head_bytes,
+            Mode.ONBOARD_HEAD: head_bytes,
+            Mode.DOWNLINK: 0.0,
+            Mode.FEATURES: 0.0,
+        }.get(mode, averaged_head + (adapter_bytes if onboard_share else 0.0))
+        return cls(
+            mode=mode,
+            samples=tuple(int(count) for count in samples),
+            c1_bytes={Mode.DOWNLINK: raw_bytes, Mode.FEATURES: feature_bytes + label_bytes}.get(
+                mode, feature_bytes if split else 0.0
+            ),
+            c2_bytes=returned * hidden_bits if split else 0.0,
+            c3_bytes=returned * gradient_bits if lora else 0.0,
+            c4_bytes=tokens * hidden * gradient_bits / 8.0 if lora and train_embedding else 0.0,
+            embedding_flops=embedding_flops * (3.0 if train_embedding else 1.0) if split or ahead else 0.0,
+            head_flops=head_flops if split else 0.0,
+            backbone_forward_flops={
+                Mode.DOWNLINK: backbone_flops + ends,
+                Mode.FEATURES: backbone_flops + head_flops,
+            }.get(mode, backbone_flops if split else 0.0),
+            backbone_backward_flops=lora_step - backbone_flops
+            if lora or ((raw or ahead) and trains_adapter)
+            else 0.0,
+            onboard_flops=onboard,
+            aggregate_bytes=aggregate,
+            update_bytes=aggregate,
+            backbone_bytes=backbone_bytes,
+            cached_fraction=cached_fraction,
+            epochs=epochs,
+            micro_batch=micro_batch,
+            onboard_share=onboard_share and lora,
+            shared_adapter=shared_adapter and lora,
+            satellites_per_step=satellites_per_step if lora else 1,
+            gradient_delay=gradient_delay if lora and shared_adapter else 0,
+            micro_batches=micro_batches if lora else 1,
+        )  # fmt: skip
+
+    def without(self, lost: Collection[int]) -> Workload:
+        """The round when the samples on some satellites are lost."""
+        samples = tuple(0 if index in lost else count for index, count in enumerate(self.samples))
+        return dataclasses.replace(self, samples=samples)
+
+    @property
+    def on_board(self) -> bool:
+        """True where nothing but weights leaves a satellite."""
+        return self.mode in (Mode.ONBOARD_FULL, Mode.ONBOARD_LORA, Mode.ONBOARD_HEAD)
+
+    @property
+    def chained(self) -> bool:
+        """True where a satellite's step waits for the gradient of the one before."""
+        return self.mode is Mode.LORA
+
+    @property
+    def central(self) -> bool:
+        """True where the ground trains by itself, as soon as it has all images, or their features and labels."""
+        return self.mode in (Mode.DOWNLINK, Mode.FEATURES)
+
+    @property
+    def embeds(self) -> bool:
+        """True where satellites compute features that cross."""
+        return self.mode in (Mode.HEAD, Mode.LORA, Mode.FEATURES) and self.embedding_flops > 0
+
+    @property
+    def crosses(self) -> bool:
+        """False where a split round has nothing to ask of the ground, since everything is cached on board."""
+        return self.down_bytes + self.up_bytes + self.ground_flops > 0
+
+    @property
+    def passes(self) -> int:
+        """How often a sample visits the ground in a round: a frozen backbone needs to see it only once."""
+        return self.epochs if self.chained or self.central else 1
+
+    @property
+    def down_bytes(self) -> float:
+        """Mean bytes satellite → ground per sample and pass."""
+        return self.c1_bytes * (1.0 - self.cached_fraction) / self.passes + self.c3_bytes
+
+    @property
+    def up_bytes(self) -> float:
+        """Bytes ground → satellite per sample and pass."""
+        return self.c2_bytes + self.c4_bytes
+
+    @property
+    def ground_flops(self) -> float:
+        """FLOPs on the ground per sample and pass."""
+        return self.backbone_forward_flops + self.backbone_backward_flops
+
+
+def _require_positive(value: object, *fields: str) -> None:
+    for field in fields:
+        if not getattr(value, field) > 0:
+            raise WorkloadError(f"{field}: found {getattr(value, field)}, allowed is above 0")
+
+
+def _require_not_negative(value: object, *fields: str) -> None:
+    for field in fields:
+        if not (getattr(value, field) >= 0 and math.isfinite(getattr(value, field))):
+            raise WorkloadError(f"{field}: found {getattr(value, field)}, allowed is 0 or more")
