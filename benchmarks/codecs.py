@@ -30,7 +30,7 @@ from torch import Tensor
 
 from mission.scenario import load_scenario
 from mission.schema import Scenario
-from server_app.backbone.executor import BackboneSteps, Request
+from server_app.backbone.executor import BackboneExecutor, Request
 from server_app.backbone.service import SHARED
 from server_app.scoring import score
 from splitmodel import step as split_step
@@ -59,7 +59,7 @@ CASES: dict[str, Codecs] = {
         Crossing.GRADIENT_OF_POOLED: DEFAULT.gradients,
     },
 }
-EPOCHS, BATCH, SCALING_SAMPLES = 6, 32, 384  # 32 of each of twelve satellites, as at the muster
+EPOCHS, BATCH, SCALING_SAMPLES = 6, 32, 384  # 32 of each of twelve satellites, as at enrolment
 SHIPPED_COSTS_AT_MOST = 0.005
 
 
@@ -108,7 +108,7 @@ def fine_tuned(scenario: Scenario, imagery: Imagery, codecs: Codecs) -> Result:
     model = load_split(str(scenario.model.path), num_labels=len(train.classes), seed=scenario.seed)
     lora = LoraSettings(**scenario.lora.model_dump())
     make_trainable(model.backbone, "lora", lora, seed=scenario.seed)
-    steps = BackboneSteps(model.backbone, lora, torch.device("cpu"), [SHARED])
+    steps = BackboneExecutor(model.backbone, lora, torch.device("cpu"), [SHARED])
     pixels_NHWC = train.pixels(np.arange(len(train)))
     few = np.linspace(0, len(train) - 1, SCALING_SAMPLES).round().astype(np.int64)
     features_BTD = split_step.embed(model.embedding, model.preprocess(to_BCHW(pixels_NHWC[few])))

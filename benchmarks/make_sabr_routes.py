@@ -41,7 +41,7 @@ def graph(size_bytes: float) -> tuple[TVG, dict]:
 
 
 def main() -> None:
-    arrivals: list[float | None] = []
+    assembler: list[float | None] = []
     spent_s = 0.0
     for source, target, start_s, size_bytes in queries():
         tvg, whole = graph(size_bytes)
@@ -51,21 +51,21 @@ def main() -> None:
         result = tvdijkstra(tvg, f"n{source}", f"n{target}", start_s, set(), set())
         spent_s += time.perf_counter() - before
         if not result.is_reachable(f"n{target}"):
-            arrivals.append(None)
+            assembler.append(None)
             continue
         arrive_s = result.get_metrics(f"n{target}").eat
         path = [whole[contact] for contact in result.get_path(f"n{target}")[2]]
         first_s = max(start_s, path[0].start_time)
         by_sabr = sabr._get_last_byte_arrival_times(path, 8 * size_bytes, first_s)[-1]
         assert abs(by_sabr - arrive_s) < 1e-6, (by_sabr, arrive_s)
-        arrivals.append(round(arrive_s, 6))
+        assembler.append(round(arrive_s, 6))
     source_text = (
         f"aiodtnsim {version('aiodtnsim')}, tvdijkstra and SABR, made by benchmarks/make_sabr_routes.py"
     )
     OUT.write_text(
-        json.dumps({"source": source_text, "seconds": round(spent_s, 4), "arrivals_s": arrivals}, indent=1)
+        json.dumps({"source": source_text, "seconds": round(spent_s, 4), "arrivals_s": assembler}, indent=1)
     )
-    print(f"{len(arrivals)} queries, {arrivals.count(None)} without a route, {spent_s:.3f} s")
+    print(f"{len(assembler)} queries, {assembler.count(None)} without a route, {spent_s:.3f} s")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client_app.cached_features import KeptFeatures, origin_of
+from client_app.cached_features import CachedFeatures, key_salt_of
 from client_app.crossings import Crossings
 from client_app.lora_round import train_lora_round
 from client_app.onboard import (
@@ -29,20 +29,20 @@ from client_app.onboard import (
     send_samples_of_features,
     train_head_round,
 )
-from mission.run_config import GROUND, Briefing
+from mission.run_config import GROUND, RunConfig
 from mission.scenario import load_scenario
 from mission.schema import Scenario
 from relay.client.direct import GroundEndpoint, GroundLink
-from relay.client.message_link import ParcelLink
-from relay.wire.manifest import Buffer, Manifest, Parcel, encoded_bytes
-from server_app.backbone.executor import BackboneSteps
-from server_app.backbone.feature_assembler import Arrivals
+from relay.client.message_link import BundleLink
+from relay.wire.manifest import Buffer, Bundle, Manifest, encoded_bytes
+from server_app.backbone.executor import BackboneExecutor
+from server_app.backbone.feature_assembler import FeatureAssembler
 from server_app.backbone.feature_cache import FeatureCache
-from server_app.backbone.service import SHARED, Ground
+from server_app.backbone.service import SHARED, BackboneService
+from splitmodel.cached_states import CachedStates
 from splitmodel.crossing.scaling import SplitScaling
 from splitmodel.dense_heads import standardised
 from splitmodel.imagery import ImageSet
-from splitmodel.kept_states import KeptStates
 from splitmodel.lora.adapters import LoraSettings, make_trainable
 from splitmodel.parts import SplitModel, load_split
 from splitmodel.tasks.classification import Classification
@@ -106,14 +106,16 @@ class Flown:
 class Pair:
     """A satellite and the ground, mustered; see :func:`pair`."""
 
-    def __init__(self, ground: Ground, backbone: BackboneSteps, satellite: Connection, steps: int) -> None:
+    def __init__(
+        self, ground: BackboneService, backbone: BackboneExecutor, satellite: Connection, steps: int
+    ) -> None:
         self._ground = ground
         self._backbone = backbone
         self._satellite = satellite
         self._steps = steps
         self._round = 0
         satellite.recv()  # samples of its features were answered
-        satellite.send(ground.end_muster([SATELLITE]).to_state())
+        satellite.send(ground.end_enrolment([SATELLITE]).to_state())
 
     def fly(self) -> Flown:
         """A round over all images."""
@@ -143,10 +145,10 @@ def pair(
     lora = LoraSettings(**scenario.lora.model_dump())
     make_trainable(model.backbone, training.mode, lora)
     adapters = [SHARED] if training.mode == "lora" else []
-    backbone = BackboneSteps(model.backbone, lora, torch.device("cpu"), adapters)
+    backbone = BackboneExecutor(model.backbone, lora, torch.device("cpu"), adapters)
     row_shape = (shape.image // shape.patch) ** 2 + model.backbone.pooling.prefix_tokens, shape.hidden
-    arrivals = Arrivals(row_shape, scenario.crossings.features)
-    ground = Ground(backbone, scenario, RUN, arrivals)
+    assembler = FeatureAssembler(row_shape, scenario.crossings.features)
+    ground = BackboneService(backbone, scenario, RUN, assembler)
     ours, theirs = multiprocessing.Pipe()
     spawning = multiprocessing.get_context(
         "spawn"
@@ -164,7 +166,7 @@ def pair(
         )
         if scenario.crossings.cache_gb:
             row_bytes = encoded_bytes("float32", (row_shape[0] * row_shape[1],), scenario.crossings.features)
-            arrivals.keep_in(
+            assembler.keep_in(
                 FeatureCache(Path(scratch) / "features.safetensors", row_bytes, {SATELLITE: samples})
             )
         try:
@@ -199,12 +201,12 @@ def _fly_satellite(
 
 
 class _Satellite:
-    def __init__(self, model: SplitModel, images: ImageSet, scenario: Scenario, link: ParcelLink) -> None:
+    def __init__(self, model: SplitModel, images: ImageSet, scenario: Scenario, link: BundleLink) -> None:
         self._scenario = scenario
         self._link = link
         self._fresh_head = model.head
         self._on_board = OnBoard(images, model.embedding, Classification(images.classes))
-        self._briefing = Briefing(scenario, (SATELLITE,), (0,), RUN, GROUND, "", keeps_features=False)
+        self._run_config = RunConfig(scenario, (SATELLITE,), (0,), RUN, GROUND, "", keeps_features=False)
         send_samples_of_features(self._on_board, self._crossings(0, None))
 
     def scale(self, scaling: dict[str, Tensor]) -> None:
@@ -212,9 +214,9 @@ class _Satellite:
         self._scaling = SplitScaling.from_state(scaling)
         self._head = standardised(self._fresh_head, self._scaling.pooled)
         samples, codec = len(self._on_board.images), self._scenario.crossings
-        origin = origin_of(self._on_board.embedding, self._scaling.features, codec.features)
-        self._kept = KeptFeatures(samples, 1, origin) if codec.cache_gb else None
-        self._pooled_states = KeptStates(samples, 1, (len(self._scaling.pooled.mean_D),))
+        origin = key_salt_of(self._on_board.embedding, self._scaling.features, codec.features)
+        self._kept = CachedFeatures(samples, 1, origin) if codec.cache_gb else None
+        self._pooled_states = CachedStates(samples, 1, (len(self._scaling.pooled.mean_D),))
 
     def fly(self, number: int) -> Crossings:
         """A round over all images."""
@@ -228,7 +230,7 @@ class _Satellite:
         return crossings
 
     def _crossings(self, number: int, scaling: SplitScaling | None) -> Crossings:
-        return Crossings(self._link, self._briefing, 0, round_number=number, scaling=scaling)
+        return Crossings(self._link, self._run_config, 0, round_number=number, scaling=scaling)
 
 
 def _scenario(settings: dict[str, Any]) -> Scenario:
@@ -243,35 +245,35 @@ def random_images(side: int, count: int) -> ImageSet:
 
 
 class SlowLink:
-    """A link whose parcels pass one after another at a rate, each way, while both ends go on."""
+    """A link whose bundles pass one after another at a rate, each way, while both ends go on."""
 
-    def __init__(self, link: ParcelLink, rate_bps: float) -> None:
+    def __init__(self, link: BundleLink, rate_bps: float) -> None:
         self._link = link
         self._rate_bps = rate_bps
         self._up_free_s = self._down_free_s = 0.0
-        self._under_way: queue.Queue[tuple[float, Manifest, Buffer]] = queue.Queue()
+        self._pending_updates: queue.Queue[tuple[float, Manifest, Buffer]] = queue.Queue()
         threading.Thread(target=self._carry, daemon=True).start()
 
     def send(self, manifest: Manifest, payload: Buffer) -> None:
-        """Put the parcel behind those that are under way."""
+        """Put the bundle behind those that are under way."""
         start_s = max(time.perf_counter(), self._up_free_s)
-        self._up_free_s = start_s + 8.0 * self.parcel_bytes(manifest) / self._rate_bps
-        self._under_way.put((self._up_free_s, manifest, payload))
+        self._up_free_s = start_s + 8.0 * self.bundle_bytes(manifest) / self._rate_bps
+        self._pending_updates.put((self._up_free_s, manifest, payload))
 
-    def receive(self, timeout_s: float) -> Parcel:
-        """The next parcel, when it has passed."""
-        parcel = self._link.receive(timeout_s)
+    def receive(self, timeout_s: float) -> Bundle:
+        """The next bundle, when it has passed."""
+        bundle = self._link.receive(timeout_s)
         start_s = max(time.perf_counter(), self._down_free_s)
-        self._down_free_s = start_s + 8.0 * self.parcel_bytes(parcel.manifest) / self._rate_bps
+        self._down_free_s = start_s + 8.0 * self.bundle_bytes(bundle.manifest) / self._rate_bps
         time.sleep(max(0.0, self._down_free_s - time.perf_counter()))
-        return parcel
+        return bundle
 
-    def parcel_bytes(self, manifest: Manifest) -> int:
+    def bundle_bytes(self, manifest: Manifest) -> int:
         """As the link below counts."""
-        return self._link.parcel_bytes(manifest)
+        return self._link.bundle_bytes(manifest)
 
     def _carry(self) -> None:
         while True:
-            arrival_s, manifest, payload = self._under_way.get()
+            arrival_s, manifest, payload = self._pending_updates.get()
             time.sleep(max(0.0, arrival_s - time.perf_counter()))
             self._link.send(manifest, payload)

@@ -33,7 +33,7 @@ from strategies.analysis.plan_words import answer
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
-from strategies.problem.workload import ComputeRates, Mode, Switches
+from strategies.problem.workload import ComputeRates, Mode, StrategyConfig
 
 _ONBOARD_S, _ONBOARD_FLOPS = 13.5, 20e12
 _RAW_OVER_BOUND = 1.25
@@ -62,7 +62,7 @@ def miscounted(scenario: Scenario, world: ContactPlan, cases: tuple[Case, ...]) 
             continue
         work = case.workloads[0]
         try:
-            plan = plan_round(world, work, rates, resources, case.switches, start_s=0.0)
+            plan = plan_round(world, work, rates, resources, case.strategy_config, start_s=0.0)
         except NoRouteError:
             continue
         printed = {
@@ -83,11 +83,11 @@ def onboard_round_s(
     """The longest round of on-board LoRA over the starts, with strong satellites."""
     work = workload_of(scenario, costs, samples, Mode.ONBOARD_LORA, framing=framing_of(world))
     rates = ComputeRates(_ONBOARD_FLOPS, rates_of(scenario).ground_flops)
-    switches = Switches.parse("parallel", "topology-aware", scenario.strategy.inter_orbit)
+    strategy_config = StrategyConfig.parse("parallel", "topology-aware", scenario.strategy.inter_orbit)
     task = world, work, rates, resources_of(scenario)
     longest_s = 0.0
     for start_s in even_starts(world, starts):
-        plan = plan_round(*task, switches, start_s=start_s)
+        plan = plan_round(*task, strategy_config, start_s=start_s)
         require_feasible(plan, *task)
         longest_s = max(longest_s, plan.makespan_s)
     return longest_s

@@ -235,13 +235,15 @@ def _told(field: str, by_s: float) -> Change:
     return change
 
 
-def _labelled(**switches: object) -> Change:
+def _labelled(**strategy_config: object) -> Change:
     def change(plan: Plan, _: ContactPlan) -> Plan | None:
-        link = LinkKind.INTER_ISL if "inter_orbit" in switches else LinkKind.INTRA_ISL
+        link = LinkKind.INTER_ISL if "inter_orbit" in strategy_config else LinkKind.INTRA_ISL
         used = (plan.activities["link"] == link) & ~np.isin(plan.activities["kind"], _POINTS)
         if not used.any():
             return None
-        return dataclasses.replace(plan, switches=dataclasses.replace(plan.switches, **switches))
+        return dataclasses.replace(
+            plan, strategy_config=dataclasses.replace(plan.strategy_config, **strategy_config)
+        )
 
     return change
 

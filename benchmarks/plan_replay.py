@@ -53,7 +53,7 @@ def replay(
     state = state or RoundState()
     if state.lost:
         contact_plan, workload = without(contact_plan, state.lost), workload.without(state.lost)
-    return _Flight(plan, contact_plan, workload, rates, resources, state).fly()
+    return _EmulatedClock(plan, contact_plan, workload, rates, resources, state).fly()
 
 
 class _Clock:
@@ -86,7 +86,7 @@ class _Item:
 
 
 @dataclass(frozen=True)
-class _Opening:
+class _TransferHeader:
     start_s: float
     end_s: float
     rate_bps: float
@@ -96,11 +96,15 @@ class _Opening:
 class _Link:
     """One direction of a link: small messages first, then features in the order decided."""
 
-    def __init__(self, clock: _Clock, openings: list[_Opening], name: str) -> None:
-        self._clock, self._openings, self.name = clock, sorted(openings, key=lambda one: one.start_s), name
+    def __init__(self, clock: _Clock, transfer_headers: list[_TransferHeader], name: str) -> None:
+        self._clock, self._transfer_headers, self.name = (
+            clock,
+            sorted(transfer_headers, key=lambda one: one.start_s),
+            name,
+        )
         self._small: deque[_Item] = deque()
         self._large: deque[_Item] = deque()
-        self._current: tuple[_Item, bool, float, _Opening] | None = None
+        self._current: tuple[_Item, bool, float, _TransferHeader] | None = None
         self._token = 0
 
     def expect(self, items: Iterable[_Item]) -> None:
@@ -122,49 +126,52 @@ class _Link:
     def serve(self) -> None:
         now_s = self._clock.now_s
         if self._current is not None:
-            item, small, since_s, opening = self._current
+            item, small, since_s, transfer_header = self._current
             if small or not self._small:
                 return
-            item.left = max(item.left - (now_s - since_s) * opening.rate_bps, 0.0)
+            item.left = max(item.left - (now_s - since_s) * transfer_header.rate_bps, 0.0)
             self._current, self._token = None, self._token + 1
         small = bool(self._small)
         if not small and not (self._large and self._large[0].ready):
             return
         item = self._small[0] if small else self._large[0]
-        opening = self._opening(item, now_s)
-        if opening is None:
+        transfer_header = self._transfer_header(item, now_s)
+        if transfer_header is None:
             return
         self._token += 1
         token = self._token
-        if opening.start_s > now_s + 1e-9:
+        if transfer_header.start_s > now_s + 1e-9:
 
             def wake() -> None:
                 if token == self._token and self._current is None:
                     self.serve()
 
-            self._clock.at(opening.start_s, wake)
+            self._clock.at(transfer_header.start_s, wake)
             return
-        self._current = (item, small, now_s, opening)
+        self._current = (item, small, now_s, transfer_header)
 
         def over() -> None:
             if token != self._token:
                 return
             self._current = None
             (self._small if small else self._large).popleft()
-            self._clock.at(self._clock.now_s + opening.owlt_s, item.arrived)
+            self._clock.at(self._clock.now_s + transfer_header.owlt_s, item.arrived)
             self.serve()
 
-        self._clock.at(now_s + item.left / opening.rate_bps, over)
+        self._clock.at(now_s + item.left / transfer_header.rate_bps, over)
 
-    def _opening(self, item: _Item, now_s: float) -> _Opening | None:
+    def _transfer_header(self, item: _Item, now_s: float) -> _TransferHeader | None:
         """The first opening in which the item fits; what does not fit starts anew in the next."""
-        for opening in self._openings:
-            if opening.end_s <= now_s:
+        for transfer_header in self._transfer_headers:
+            if transfer_header.end_s <= now_s:
                 continue
-            bits = item.left if opening.start_s <= now_s + 1e-9 else item.bits
-            if max(opening.start_s, now_s) + bits / opening.rate_bps <= opening.end_s + _TINY_S:
+            bits = item.left if transfer_header.start_s <= now_s + 1e-9 else item.bits
+            if (
+                max(transfer_header.start_s, now_s) + bits / transfer_header.rate_bps
+                <= transfer_header.end_s + _TINY_S
+            ):
                 item.left = bits
-                return opening
+                return transfer_header
         return None
 
 
@@ -182,7 +189,7 @@ class _Batch:
     over: bool = False
 
 
-class _Flight:
+class _EmulatedClock:
     def __init__(
         self, plan: Plan, contact_plan: ContactPlan, workload: Workload, rates: ComputeRates, resources: Resources,
         state: RoundState,
@@ -200,7 +207,7 @@ class _Flight:
         )  # when the ground is done with what has come, where it trains by itself
         self.links: dict[tuple[int, int], _Link] = {}
         self.data_s = self._session_starts()
-        self.openings = self._openings()
+        self.transfer_headers = self._transfer_headers()
 
     def fly(self) -> Flown:
         self._features()
@@ -252,15 +259,17 @@ class _Flight:
         known = pair in self.state.pointed or pair[::-1] in self.state.pointed
         return 0.0 if at_once and known else set_up_s
 
-    def _openings(self) -> dict[tuple[int, int], list[_Opening]]:
-        found: dict[tuple[int, int], list[_Opening]] = {}
+    def _transfer_headers(self) -> dict[tuple[int, int], list[_TransferHeader]]:
+        found: dict[tuple[int, int], list[_TransferHeader]] = {}
 
         def add(contact: np.void, from_s: float, until_s: float) -> None:
             begin_s, end_s = max(float(contact["start_s"]), from_s), min(float(contact["end_s"]), until_s)
             if end_s > begin_s and contact["rate_bps"] > 0:
                 pair = (int(contact["source"]), int(contact["target"]))
-                opening = _Opening(begin_s, end_s, float(contact["rate_bps"]), float(contact["owlt_s"]))
-                found.setdefault(pair, []).append(opening)
+                transfer_header = _TransferHeader(
+                    begin_s, end_s, float(contact["rate_bps"]), float(contact["owlt_s"])
+                )
+                found.setdefault(pair, []).append(transfer_header)
 
         for contact in self.contact_plan.of_kind(LinkKind.INTRA_ISL):
             add(contact, -math.inf, math.inf)
@@ -282,7 +291,7 @@ class _Flight:
         if (node, peer) not in self.links:
             names = self.contact_plan.nodes
             name = f"{names[node].name} → {names[peer].name}"
-            self.links[node, peer] = _Link(self.clock, self.openings.get((node, peer), []), name)
+            self.links[node, peer] = _Link(self.clock, self.transfer_headers.get((node, peer), []), name)
         return self.links[node, peer]
 
     def message(
@@ -481,7 +490,7 @@ class _Flight:
 class _Ground:
     """The ground's passes in the order of the plan, and what crosses between them."""
 
-    def __init__(self, flight: _Flight) -> None:
+    def __init__(self, flight: _EmulatedClock) -> None:
         self.flight, self.workload = flight, flight.workload
         self.lora = self.workload.chained
         steps, rates = flight.plan.steps, flight.rates
@@ -710,7 +719,7 @@ class _Send:
 class _Weights:
     """Sums on their way up, the average on its way back."""
 
-    def __init__(self, flight: _Flight) -> None:
+    def __init__(self, flight: _EmulatedClock) -> None:
         self.flight = flight
         rows = flight.rows
         reduce, update = rows[rows["kind"] == Kind.REDUCE], rows[rows["kind"] == Kind.UPDATE]
@@ -889,7 +898,7 @@ class _Weights:
 class _AllReduce:
     """The average of a plane, round its ring or to the middle of its chain and back."""
 
-    def __init__(self, flight: _Flight, sends: list[_Send]) -> None:
+    def __init__(self, flight: _EmulatedClock, sends: list[_Send]) -> None:
         self.flight, self.over, self.begun = flight, False, False
         self.row = sends[0].row
         self.links = {(int(send.row["node"]), int(send.row["peer"])) for send in sends}
@@ -915,7 +924,7 @@ class _AllReduce:
             between = self.flight.contact_plan.between(*pair)
             contacts.append(between[between["start_s"] <= self.row["start_s"] + _TINY_S][-1])
         ring = len(self.links) == 2 * size and size > 2
-        if self.flight.plan.switches.intra_orbit is IntraOrbit.SEQUENTIAL:
+        if self.flight.plan.strategy_config.intra_orbit is IntraOrbit.SEQUENTIAL:
             return 2.0 * (size - 1) * max(float(c["owlt_s"]) + bits / float(c["rate_bps"]) for c in contacts)
         if ring:
             # 2 (S-1) steps; in each every satellite sends a piece of half of the weights either way.

@@ -26,14 +26,14 @@ from strategies.analysis.compare import even_starts
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Plan
-from strategies.problem.workload import ComputeRates, Resources, Switches, Workload
+from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
 RATES, RESOURCES = ComputeRates(0.5e12, 100e12), Resources()
 LADDER = {
-    "b": Switches.parse("none", "own-window", "none"),
-    "c": Switches.parse("parallel", "own-window", "none"),
-    "d": Switches.parse("parallel", "topology-aware", "none"),
-    "e": Switches.parse("parallel", "topology-aware", "min-latency"),
+    "b": StrategyConfig.parse("none", "own-window", "none"),
+    "c": StrategyConfig.parse("parallel", "own-window", "none"),
+    "d": StrategyConfig.parse("parallel", "topology-aware", "none"),
+    "e": StrategyConfig.parse("parallel", "topology-aware", "min-latency"),
 }
 SHELLS = {"6×12 @550": ("72/6/1", 550.0, 72), "4×6 @1150": ("24/4/1", 1150.0, 24)}
 GROWTH = (("72/6/1", 10), ("144/12/7", 10), ("396/18/17", 30), ("792/36/19", 30), ("1584/72/39", 30))
@@ -41,11 +41,11 @@ BARS_S = {72: 2.0, 1584: 60.0}
 
 
 def planned(
-    world: ContactPlan, work: Workload, switches: Switches, start_s: float
+    world: ContactPlan, work: Workload, strategy_config: StrategyConfig, start_s: float
 ) -> tuple[Plan, float, float]:
     """A checked plan, and the wall and CPU seconds that the planner took."""
     wall, cpu = time.perf_counter(), time.process_time()
-    plan = plan_round(world, work, RATES, RESOURCES, switches, start_s=start_s)
+    plan = plan_round(world, work, RATES, RESOURCES, strategy_config, start_s=start_s)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     require_feasible(plan, world, work, RATES, RESOURCES)
     return plan, wall, cpu
@@ -63,8 +63,8 @@ def ablation(starts: int) -> tuple[list[dict[str, Any]], list[str]]:
                 makespan_s: dict[str, list[float]] = {name: [] for name in LADDER}
                 gap, wall_s, cpu_s = [], [], []
                 for start_s in even_starts(world, starts):
-                    for name, switches in LADDER.items():
-                        plan, wall, cpu = planned(world, work, switches, start_s)
+                    for name, strategy_config in LADDER.items():
+                        plan, wall, cpu = planned(world, work, strategy_config, start_s)
                         makespan_s[name].append(plan.makespan_s)
                         wall_s.append(wall)
                         cpu_s.append(cpu)

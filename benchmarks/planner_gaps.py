@@ -30,13 +30,13 @@ from strategies.analysis.compare import even_starts
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.sunlight import Sunlight
-from strategies.problem.workload import ComputeRates, Resources, Switches, Workload
+from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
 RATES, RESOURCES = ComputeRates(0.5e12, 100e12), Resources()
 LADDER = {
-    "b": Switches.parse("none", "own-window", "none"),
-    "d": Switches.parse("parallel", "topology-aware", "none"),
-    "e": Switches.parse("parallel", "topology-aware", "min-latency"),
+    "b": StrategyConfig.parse("none", "own-window", "none"),
+    "d": StrategyConfig.parse("parallel", "topology-aware", "none"),
+    "e": StrategyConfig.parse("parallel", "topology-aware", "min-latency"),
 }
 SHELLS = {"6×12 @550": ("72/6/1", 550.0, 72), "4×6 @1150": ("24/4/1", 1150.0, 24)}
 MEDIAN, EACH, EACH_HARD = 0.10, 0.25, 0.50
@@ -49,7 +49,7 @@ class GapCase:
     name: str
     contact_plan: ContactPlan
     workload: Workload
-    switches: Switches
+    strategy_config: StrategyConfig
     limit: float
     resources: Resources = RESOURCES
     rates: ComputeRates = RATES
@@ -72,11 +72,11 @@ def benchmark_cases() -> list[GapCase]:
     return [
         GapCase(
             f"{shell}, {stations} stations, {name}", _world(pattern, altitude_km, stations),
-            workload(VIT_L, satellites), switches, EACH,
+            workload(VIT_L, satellites), strategy_config, EACH,
         )
         for shell, (pattern, altitude_km, satellites) in SHELLS.items()
         for stations in (3, 10)
-        for name, switches in LADDER.items()
+        for name, strategy_config in LADDER.items()
     ]  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def measure(cases: list[GapCase], starts: int) -> tuple[list[dict[str, Any]], li
         for start_s in even_starts(case.contact_plan, starts):
             arguments = (case.contact_plan, case.workload, case.rates, case.resources)
             try:
-                plan = plan_round(*arguments, case.switches, start_s=start_s)
+                plan = plan_round(*arguments, case.strategy_config, start_s=start_s)
                 require_feasible(plan, *arguments)
             except ValueError as error:
                 failed.append(f"{case.name}, start {start_s:.0f} s: {error}")

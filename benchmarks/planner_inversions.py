@@ -11,7 +11,7 @@ from benchmarks.planner_worlds import Drawn
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError, PayloadTooLargeError
-from strategies.problem.workload import InterOrbit, IntraOrbit, SpaceGround, Switches
+from strategies.problem.workload import InterOrbit, IntraOrbit, SpaceGround, StrategyConfig
 
 # A plan is searched for, not computed: later by less than this part counts as equal.
 ALIKE = 1e-3
@@ -23,7 +23,7 @@ def makespan_s(drawn: Drawn) -> float:
     """Length of the planned round; infinite where there is none."""
     task = (drawn.world, drawn.workload, drawn.rates, drawn.resources)
     try:
-        return plan_round(*task, drawn.switches, start_s=0.0).makespan_s
+        return plan_round(*task, drawn.strategy_config, start_s=0.0).makespan_s
     except (NoRouteError, PayloadTooLargeError):
         return np.inf
 
@@ -56,8 +56,8 @@ def easier(drawn: Drawn, rng: np.random.Generator) -> dict[str, Drawn]:
     )
     if not workload.on_board:
         found |= {
-            f"richer: {name}": dataclasses.replace(drawn, switches=switches)
-            for name, switches in _richer(drawn.switches).items()
+            f"richer: {name}": dataclasses.replace(drawn, strategy_config=strategy_config)
+            for name, strategy_config in _richer(drawn.strategy_config).items()
         }
     return found
 
@@ -96,13 +96,15 @@ def _with_pass(world: ContactPlan, satellite: int, station: int, start_s: float,
     return dataclasses.replace(world, contacts=np.concatenate([contacts, np.array(rows, CONTACT)]))
 
 
-def _richer(switches: Switches) -> dict[str, Switches]:
+def _richer(strategy_config: StrategyConfig) -> dict[str, StrategyConfig]:
     """The strategies that contain these."""
     found = {}
-    if switches.inter_orbit is InterOrbit.NONE:
-        found["inter-orbit links"] = dataclasses.replace(switches, inter_orbit=InterOrbit.GRID)
-    if switches.intra_orbit is IntraOrbit.NONE:
-        found["intra-orbit links"] = dataclasses.replace(switches, intra_orbit=IntraOrbit.PARALLEL)
-    if switches.space_ground is SpaceGround.OWN_WINDOW:
-        found["topology-aware"] = dataclasses.replace(switches, space_ground=SpaceGround.TOPOLOGY_AWARE)
+    if strategy_config.inter_orbit is InterOrbit.NONE:
+        found["inter-orbit links"] = dataclasses.replace(strategy_config, inter_orbit=InterOrbit.GRID)
+    if strategy_config.intra_orbit is IntraOrbit.NONE:
+        found["intra-orbit links"] = dataclasses.replace(strategy_config, intra_orbit=IntraOrbit.PARALLEL)
+    if strategy_config.space_ground is SpaceGround.OWN_WINDOW:
+        found["topology-aware"] = dataclasses.replace(
+            strategy_config, space_ground=SpaceGround.TOPOLOGY_AWARE
+        )
     return found

@@ -11,15 +11,15 @@ from astropy.time import Time
 
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
 from strategies.problem.sunlight import Sunlight
-from strategies.problem.workload import ComputeRates, Resources, Switches, Workload
+from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
 HORIZON_S = 40_000.0
 EPOCH = Time("2026-01-01T00:00:00", scale="utc")
 LADDER = {
-    "b": Switches.parse("none", "own-window", "none"),
-    "c": Switches.parse("parallel", "own-window", "none"),
-    "d": Switches.parse("parallel", "topology-aware", "none"),
-    "e": Switches.parse("parallel", "topology-aware", "grid"),
+    "b": StrategyConfig.parse("none", "own-window", "none"),
+    "c": StrategyConfig.parse("parallel", "own-window", "none"),
+    "d": StrategyConfig.parse("parallel", "topology-aware", "none"),
+    "e": StrategyConfig.parse("parallel", "topology-aware", "grid"),
 }
 
 
@@ -106,7 +106,7 @@ class Drawn:
     workload: Workload
     rates: ComputeRates
     resources: Resources
-    switches: Switches
+    strategy_config: StrategyConfig
 
 
 def draw(rng: np.random.Generator) -> Drawn:
@@ -164,4 +164,4 @@ def draw(rng: np.random.Generator) -> Drawn:
     inter = str(rng.choice(["none", "grid", "nearest", "min-latency"]))
     if not math.isinf(resources.buffer_bytes) and intra == "all-gather":
         intra = "parallel"  # a plane's copies do not fit
-    return Drawn(world, workload, rates, resources, Switches.parse(intra, ground, inter))
+    return Drawn(world, workload, rates, resources, StrategyConfig.parse(intra, ground, inter))

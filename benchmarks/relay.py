@@ -1,4 +1,4 @@
-"""How fast parcels move: `python -m benchmarks.relay` (three minutes; ends with a line of JSON, fails below a bar).
+"""How fast bundles move: `python -m benchmarks.relay` (three minutes; ends with a line of JSON, fails below a bar).
 
 Relays are real processes on loopback with mutual TLS. Compared, in the same run:
 
@@ -139,7 +139,7 @@ def process_cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
-def parcel(payload: bytes, source: str, destination: str, step: int = 0) -> Manifest:
+def bundle(payload: bytes, source: str, destination: str, step: int = 0) -> Manifest:
     return Manifest.describe(
         payload,
         run="bench",
@@ -169,7 +169,7 @@ def hop(size: int, count: int) -> tuple[float, float]:
         payload = os.urandom(size)
         with relays.link("n0") as link:
             for step in range(count):
-                link.send(parcel(payload, "n0", "n1", step), payload)
+                link.send(bundle(payload, "n0", "n1", step), payload)
         start_s = wall_at(relays, "n0", opens_s)
         if start_s < time.monotonic():
             raise RuntimeError("filling the spool took longer than the window stays shut")
@@ -298,7 +298,7 @@ def chain_links(hops: int, windows: tuple[Window, ...]) -> Links:
 
 
 def journey(hops: int, windows: tuple[Window, ...], size: int, repeats: int) -> float:
-    """Median seconds from handing a parcel to the first relay until the last one's application has it."""
+    """Median seconds from handing a bundle to the first relay until the last one's application has it."""
     payload = os.urandom(size)
     times_s = []
     last = f"n{hops}"
@@ -308,22 +308,22 @@ def journey(hops: int, windows: tuple[Window, ...], size: int, repeats: int) -> 
         relays.link(last) as sink,
     ):
         for step in range(repeats):
-            manifest = parcel(payload, "n0", last, step)
+            manifest = bundle(payload, "n0", last, step)
             start_s = time.monotonic()
             source.send(manifest, payload)
             sink.receive(60)
             times_s.append(time.monotonic() - start_s)
-            sink.settle()
+            sink.acknowledge()
     return statistics.median(times_s)
 
 
 def interrupted(link: Window, windows: tuple[Window, ...], size: int) -> tuple[float, float]:
-    """Seconds of a parcel over one link that is open in these windows only, from the first opening, and the
+    """Seconds of a bundle over one link that is open in these windows only, from the first opening, and the
     bytes sent per byte of payload."""
     payload = os.urandom(size)
     with relays_of(chain_links(1, (link,)), {("n0", "n1"): windows}) as relays:
         with relays.link("n0") as source, relays.link("n1") as sink:
-            source.send(parcel(payload, "n0", "n1"), payload)
+            source.send(bundle(payload, "n0", "n1"), payload)
             start_s = wall_at(relays, "n0", windows[0].start_s)
             if start_s < time.monotonic():
                 raise RuntimeError("filling the spool took longer than the window stays shut")
@@ -342,9 +342,9 @@ def whole_tensor_journey(hops: int, windows: tuple[Window, ...], size: int, repe
         for step in range(repeats):
             start_s = time.monotonic()
             for index in range(hops):
-                links[index].send(parcel(payload, f"n{index}", f"n{index + 1}", step), payload)
+                links[index].send(bundle(payload, f"n{index}", f"n{index + 1}", step), payload)
                 links[index + 1].receive(60)
-                links[index + 1].settle()
+                links[index + 1].acknowledge()
             times_s.append(time.monotonic() - start_s)
     return statistics.median(times_s)
 

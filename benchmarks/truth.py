@@ -27,14 +27,14 @@ from benchmarks.planner_inversions import ALIKE, easier, makespan_s
 from benchmarks.planner_worlds import LADDER, RATES, RESOURCES, WORLD, Drawn, draw, make_workload
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
-from server_app.planning import mode_of, rates_of, resources_of, switches_of, workload_of
+from server_app.planning import mode_of, rates_of, resources_of, strategy_config_of, workload_of
 from skysplit.planning_inputs import costs_of, samples_of
 from strategies.analysis.compare import even_starts
 from strategies.checker.check import check_plan
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError, PayloadTooLargeError
 from strategies.problem.plan import Plan
-from strategies.problem.workload import Mode, Switches
+from strategies.problem.workload import Mode, StrategyConfig
 
 SEED = 15
 WITHIN = 0.01
@@ -56,7 +56,7 @@ class Tally:
         """Plan, check and fly a round."""
         task = (drawn.world, drawn.workload, drawn.rates, drawn.resources)
         try:
-            plan = plan_round(*task, drawn.switches, start_s=start_s)
+            plan = plan_round(*task, drawn.strategy_config, start_s=start_s)
         except (NoRouteError, PayloadTooLargeError) as error:
             self.unplanned += 1
             print(f"{where}: no plan ({error})", flush=True)
@@ -96,7 +96,7 @@ def worlds(count: int) -> Tally:
     tally = Tally()
     for number in range(count):
         drawn = draw(np.random.default_rng([SEED, number]))
-        names, mode = drawn.switches, drawn.workload.mode
+        names, mode = drawn.strategy_config, drawn.workload.mode
         where = f"world {number} ({mode}, {names.intra_orbit}, {names.space_ground}, {names.inter_orbit})"
         tally.judge(where, drawn, 0.0)
     return tally
@@ -114,7 +114,9 @@ def scenarios(names: list[str], starts: int) -> Tally:
             modes += [Mode.ONBOARD_LORA, Mode.DOWNLINK] if adapter == "shared" else []
             for mode in dict.fromkeys(modes):
                 work = workload_of(scenario, costs, samples, mode)
-                case = Drawn(world, work, rates_of(scenario), resources_of(scenario), switches_of(scenario))
+                case = Drawn(
+                    world, work, rates_of(scenario), resources_of(scenario), strategy_config_of(scenario)
+                )
                 for start_s in even_starts(world, starts):
                     begun = time.perf_counter()
                     plan = tally.judge(f"{name}, {adapter}, {mode}, from {start_s:.0f} s", case, start_s)
@@ -154,7 +156,7 @@ def inversions(pairs: int) -> tuple[dict[str, Any], list[str]]:
 
 def mutations() -> tuple[dict[str, Any], list[str]]:
     """Every named and some drawn mutations of plans of every mode."""
-    gather = Switches.parse("all-gather", "topology-aware", "none")
+    gather = StrategyConfig.parse("all-gather", "topology-aware", "none")
     plans = {
         "lora": (make_workload(6, 96), LADDER["e"]),
         "lora, own windows": (make_workload(6, 96), LADDER["b"]),
@@ -172,8 +174,8 @@ def mutations() -> tuple[dict[str, Any], list[str]]:
     rng = np.random.default_rng(SEED)
     missed, applied = [], set()
     tried = found = 0
-    for name, (work, switches) in plans.items():
-        plan = plan_round(WORLD, work, RATES, RESOURCES, switches, start_s=0.0)
+    for name, (work, strategy_config) in plans.items():
+        plan = plan_round(WORLD, work, RATES, RESOURCES, strategy_config, start_s=0.0)
         broken = [(one.name, one.change(plan, WORLD)) for one in MUTATIONS]
         applied |= {what for what, one in broken if one is not None}
         drawn = itertools.islice(random_mutations(plan, WORLD, rng), DRAWN_MUTATIONS)

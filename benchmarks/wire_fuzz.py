@@ -1,7 +1,7 @@
 """A million hostile frames: `python -m benchmarks.wire_fuzz` (about two minutes; ends with a line of JSON).
 
 Hypothesis draws what is mutated and how; every draw yields a thousand frames, which a relay's incoming stream and
-a parcel reader take in. The only error allowed is a WireError; neither memory nor disk may exceed its limit. Fails
+a bundle reader take in. The only error allowed is a WireError; neither memory nor disk may exceed its limit. Fails
 otherwise, with the frame in hexadecimal.
 """
 
@@ -22,7 +22,7 @@ from relay.node.incoming import IncomingStream
 from relay.spool.spool import Quota, Spool
 from relay.wire import wire_pb2 as pb
 from relay.wire.certificates import write_certificates
-from relay.wire.frames import ParcelReader, encode_chunk, encode_failure, encode_opening
+from relay.wire.frames import BundleReader, encode_chunk, encode_failure, encode_transfer_header
 from relay.wire.identity import NodeIdentity, node_folder
 from relay.wire.manifest import Kind, Limits, Manifest, WireError
 
@@ -60,8 +60,8 @@ def corpus(identity: NodeIdentity) -> list[bytes]:
             step=step,
             attributes={"loss": 0.5, "count": 3, "mode": "lora"},
         )
-        frames.append(encode_opening(pb.SealedManifest(manifest=manifest.to_bytes())))
-        frames.append(encode_opening(identity.seal(manifest), 16, ["sat-0", "sat-1"]))
+        frames.append(encode_transfer_header(pb.SignedManifest(manifest=manifest.to_bytes())))
+        frames.append(encode_transfer_header(identity.seal(manifest), 16, ["sat-0", "sat-1"]))
         frames += [
             encode_chunk(manifest.transfer_id, offset, payload[offset : offset + 64])
             for offset in range(0, size, 64)
@@ -105,7 +105,7 @@ def main() -> None:
         stack.callback(spool.close)
         memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-        def fresh(verifying: bool) -> tuple[IncomingStream, ParcelReader]:
+        def fresh(verifying: bool) -> tuple[IncomingStream, BundleReader]:
             stream = IncomingStream(
                 "sat-0",
                 spool=spool,
@@ -113,9 +113,9 @@ def main() -> None:
                 identity=identity if verifying else None,
                 admit=lambda manifest: None,
                 for_us=lambda manifest: manifest.destination == "ground",
-                grown=lambda entry: None,
+                on_data=lambda entry: None,
             )
-            return stream, ParcelReader(LIMITS, at_once=4)
+            return stream, BundleReader(LIMITS, at_once=4)
 
         @settings(
             max_examples=FRAMES // FRAMES_PER_DRAW,
@@ -152,12 +152,12 @@ def main() -> None:
         while counts["frames"] < FRAMES:  # hypothesis stops early when it has seen a draw twice
             attack()
         seconds = time.monotonic() - start_s
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_before) * 1024
+        on_data = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_before) * 1024
     print(
-        f"{counts['frames']} frames in {seconds:.0f} s, {counts['refused']} refusals, memory +{grown / 2**20:.0f} MiB"
+        f"{counts['frames']} frames in {seconds:.0f} s, {counts['refused']} refusals, memory +{on_data / 2**20:.0f} MiB"
     )
-    print(json.dumps({**counts, "memory_growth_bytes": grown, "memory_limit_bytes": MEMORY_BYTES}))
-    if grown > MEMORY_BYTES:
+    print(json.dumps({**counts, "memory_growth_bytes": on_data, "memory_limit_bytes": MEMORY_BYTES}))
+    if on_data > MEMORY_BYTES:
         raise SystemExit(1)
 
 

@@ -16,14 +16,14 @@ from splitmodel.training import Batch
 _EARLIER = -1 - STEPS_AHEAD  # kept since before the first step of the round
 
 
-class KeptFeatures:
+class CachedFeatures:
     """Names of the features that the ground keeps, by image and view; zeros where it keeps none.
 
     What a step may name follows from its number alone, not from how far the answers to earlier ones have come when its
     features are sent ahead: a satellite that resumes after a crash sends the same again.
 
     Args:
-        origin: See :func:`origin_of`.
+        origin: See :func:`key_salt_of`.
         names: As :attr:`names` of an earlier instance, to go on with; uint8 of shape (samples, views, 16).
         since: As :attr:`since`; int64 of shape (samples, views).
 
@@ -69,14 +69,14 @@ def name_of(pixels: NDArray, view: int, origin: bytes) -> NDArray[np.uint8]:
     Args:
         pixels: Shape (height, width, channels), of any dtype; all images of a run have the same.
         view: See :func:`splitmodel.training.view`.
-        origin: See :func:`origin_of`.
+        origin: See :func:`key_salt_of`.
     """
     digest = hashlib.blake2b(pixels.tobytes(), digest_size=FEATURE_NAME_BYTES, key=origin)
     digest.update(view.to_bytes(2, "little"))
     return np.frombuffer(digest.digest(), np.uint8)
 
 
-def origin_of(embedding: Embedding, scaling: Scaling, codec: str) -> bytes:
+def key_salt_of(embedding: Embedding, scaling: Scaling, codec: str) -> bytes:
     """A hash of the embedding's weights, the preprocessing, the scaling and the codec."""
     digest = hashlib.blake2b(f"{embedding.preprocess!r} {codec}".encode(), digest_size=32)
     for tensor in (*embedding.state_dict().values(), scaling.mean_D, scaling.deviation_D):

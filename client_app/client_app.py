@@ -1,6 +1,6 @@
 """The ClientApp: a satellite.
 
-It answers two messages. ``query.muster`` – before anything is trained – opens the satellite's images and model,
+It answers two messages. ``query.enrol`` – before anything is trained – opens the satellite's images and model,
 sends the features of a few images so that the ground learns how pooled states are scaled, and reports its images by
 class, or what is wrong. ``train`` runs one round on board; a round that the ground cannot serve now comes back
 *suspended*, and the next ``train`` message goes on where it stopped. So does a message that is sent again because the
@@ -20,11 +20,11 @@ from flwr.clientapp import ClientApp
 from torch import nn
 
 from client_app import state
-from client_app.cached_features import origin_of
+from client_app.cached_features import key_salt_of
 from client_app.crossings import Crossings
 from client_app.labelled_features import send_labelled_features
 from client_app.labels_on_board import head_on_board, in_units, label_facts, state_shape, task_of
-from client_app.local_checkpoint import Journal
+from client_app.local_checkpoint import LocalCheckpoint
 from client_app.lora_round import RoundSuspended, train_lora_round
 from client_app.onboard import (
     OnBoard,
@@ -40,11 +40,11 @@ from client_app.plane_exchange import PlaneExchange
 from client_app.raw_images import send_images
 from client_app.whole_model import kept_shape, train_head_alone, train_whole_round
 from mission.divergence import require_finite_cause
-from mission.run_config import Briefing
+from mission.run_config import RunConfig
 from mission.scenario import given_path
 from mission.schema import Data, Lora, Model, Scenario
 from relay.client.direct import GroundLink
-from relay.client.message_link import LinkError, ParcelLink
+from relay.client.message_link import BundleLink, LinkError
 from relay.client.relay_link import RelayLink
 from relay.node.settings import LocalRelay, local_relay
 from relay.wire.manifest import NotFinite
@@ -73,29 +73,29 @@ _THREADS = 1  # satellites share this machine's cores
 app = ClientApp()
 
 
-@app.query("muster")
-def muster(message: Message, context: Context) -> Message:
+@app.query("enrolment")
+def enrol(message: Message, context: Context) -> Message:
     """Report who is here and with how many samples, or why this satellite cannot train."""
     torch.set_num_threads(_THREADS)
     index = _index(context)
-    briefing = Briefing.from_config(message.content.config_records["config"])
-    if index >= len(briefing.satellites):
+    run_config = RunConfig.from_config(message.content.config_records["config"])
+    if index >= len(run_config.satellites):
         return _answer(message, ConfigRecord({"satellite": index, "spare": True}))
     try:
-        on_board = _on_board(briefing, index)
+        on_board = _on_board(run_config, index)
         # All must be readable before training.
         seen = survey(on_board.images, on_board.embedding.preprocess, statistics=False)
-        facts = label_facts(on_board, briefing.scenario.data.sensor_column)
+        facts = label_facts(on_board, run_config.scenario.data.sensor_column)
     except ValueError as error:  # the typed errors of scenario, imagery, partition and model
         return _answer(message, ConfigRecord({"satellite": index, "error": str(error)}))
-    with _link(context, briefing, index) as link:
-        crossings = Crossings(link, briefing, index, round_number=0)
+    with _link(context, run_config, index) as link:
+        crossings = Crossings(link, run_config, index, round_number=0)
         send_samples_of_features(on_board, crossings)
         found = ConfigRecord(
             {
                 "satellite": index,
                 **facts,
-                "embedding-s": seconds_per_image(on_board, briefing.scenario.training.batch_size),
+                "embedding-s": seconds_per_image(on_board, run_config.scenario.training.batch_size),
                 "round-trip-s": round_trip_s(on_board, crossings),
                 "no-data": seen.no_data,
             }
@@ -108,13 +108,13 @@ def statistics(message: Message, context: Context) -> Message:
     """Compute what the bands of this satellite's images measure, or say why it cannot."""
     torch.set_num_threads(_THREADS)
     index = _index(context)
-    briefing = Briefing.from_config(message.content.config_records["config"])
-    if index >= len(briefing.satellites):
+    run_config = RunConfig.from_config(message.content.config_records["config"])
+    if index >= len(run_config.satellites):
         return _answer(message, ConfigRecord({"satellite": index, "spare": True}))
     try:
-        scenario = briefing.scenario
+        scenario = run_config.scenario
         preprocess = _embedding(scenario.model, scenario.split.onboard_blocks, scenario.seed).preprocess
-        found = survey(_images(briefing, index, preprocess), preprocess, statistics=True)
+        found = survey(_images(run_config, index, preprocess), preprocess, statistics=True)
     except ValueError as error:
         return _answer(message, ConfigRecord({"satellite": index, "error": str(error)}))
     return _answer(message, ConfigRecord({"satellite": index, "bands": found.bands.to_rows()}))
@@ -126,47 +126,47 @@ def train(message: Message, context: Context) -> Message:
     torch.set_num_threads(_THREADS)
     index = _index(context)
     config = message.content.config_records["config"]
-    briefing = Briefing.from_config(config)
-    training = briefing.scenario.training
-    on_board = _on_board(briefing, index)
+    run_config = RunConfig.from_config(config)
+    training = run_config.scenario.training
+    on_board = _on_board(run_config, index)
     constants = message.content.array_records["constants"].to_torch_state_dict()
     on_board, scaling = in_units(on_board, constants), SplitScaling.from_state(constants)
     head = head_on_board(on_board, scaling)
     number = int(config["round"])  # type: ignore[arg-type]
-    task = RoundTask(number, briefing.scenario.seed, index, training)
+    task = RoundTask(number, run_config.scenario.seed, index, training)
 
     if training.trains_on_board:
-        model = _whole_model(briefing.scenario, on_board.task, head)
+        model = _whole_model(run_config.scenario, on_board.task, head)
         model.embedding.preprocess = on_board.embedding.preprocess
         parts = exchanged_parts(head, model.backbone)
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
         states = None
         if training.mode == "onboard-head" or training.onboard_cache:
             shape = kept_shape(model, training)
-            states = state.load_kept_states(context, len(on_board.images), VIEWS[training.augment], shape)
+            states = state.load_cached_states(context, len(on_board.images), VIEWS[training.augment], shape)
         if training.mode == "onboard-head":
             assert states is not None
             come_to = train_head_alone(task, on_board, model, states)
         else:
             come_to = train_whole_round(task, on_board, model, states)
         if states is not None:
-            state.save_kept_states(context, states)
+            state.save_cached_states(context, states)
         return _trained(message, on_board, come_to, parts, {})
 
-    journal = _journal(context, briefing)
-    if journal is not None:
-        journal.recall(context.state)
+    local_checkpoint = _local_checkpoint(context, run_config)
+    if local_checkpoint is not None:
+        local_checkpoint.recall(context.state)
     kept = None
-    if briefing.keeps_features:
-        origin = origin_of(on_board.embedding, scaling.features, briefing.scenario.crossings.features)
+    if run_config.keeps_features:
+        origin = key_salt_of(on_board.embedding, scaling.features, run_config.scenario.crossings.features)
         views = VIEWS_THAT_CROSS[training.augment]
-        kept = state.load_kept_features(context, len(on_board.images), views, origin)
+        kept = state.load_cached_features(context, len(on_board.images), views, origin)
 
     parts = exchanged_parts(head)
     if training.on_ground:
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
-        with _link(context, briefing, index) as link:
-            crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling)
+        with _link(context, run_config, index) as link:
+            crossings = Crossings(link, run_config, index, round_number=number, scaling=scaling)
             if training.labels == "ground":
                 sent = state.load_sent(context, len(on_board.images), VIEWS_THAT_CROSS[training.augment])
                 send_labelled_features(task, on_board, crossings, sent)
@@ -178,7 +178,7 @@ def train(message: Message, context: Context) -> Message:
                 state.save_images_are_sent(context)
         return _trained(message, on_board, Progress(), parts, {"bytes-up": crossings.bytes_up})
 
-    progress = state.load_progress(context, briefing.run, number, head)
+    progress = state.load_progress(context, run_config.run, number, head)
     if progress is None:
         progress = Progress()
         if kept is not None:
@@ -186,27 +186,27 @@ def train(message: Message, context: Context) -> Message:
         load_trainable_state(parts, message.content.array_records["arrays"].to_torch_state_dict())
     pooled_states = None
     if training.mode == "head":
-        pooled_states = state.load_kept_states(
+        pooled_states = state.load_cached_states(
             context, len(on_board.images), VIEWS[training.augment], state_shape(on_board, scaling)
         )
 
     def save() -> None:
-        state.save_progress(context, briefing.run, number, progress, head)
+        state.save_progress(context, run_config.run, number, progress, head)
         if kept is not None:
-            state.save_kept_features(context, kept)
+            state.save_cached_features(context, kept)
         if pooled_states is not None:
-            state.save_kept_states(context, pooled_states)
+            state.save_cached_states(context, pooled_states)
 
     def note() -> None:
         """Keep where the round stands on disk, where there is one; what led here need not come again."""
-        if journal is not None:
+        if local_checkpoint is not None:
             save()
-            journal.write(context.state)
-            crossings.settle()
+            local_checkpoint.write(context.state)
+            crossings.acknowledge()
 
     suspended = False
-    with _link(context, briefing, index) as link:
-        crossings = Crossings(link, briefing, index, round_number=number, scaling=scaling)
+    with _link(context, run_config, index) as link:
+        crossings = Crossings(link, run_config, index, round_number=number, scaling=scaling)
         try:
             if pooled_states is not None:
                 train_head_round(task, on_board, head, crossings, progress, pooled_states, note)
@@ -220,9 +220,9 @@ def train(message: Message, context: Context) -> Message:
         finished_s = link.mission_time_s()
         exchange = PlaneExchange.from_config(config)
         if exchange is not None and not (suspended or progress.exchanged):
-            early, satellite = crossings.for_the_plane, briefing.satellites[index]
+            early, satellite = crossings.for_the_plane, run_config.satellites[index]
             progress.plane_sum = exchange.sum(
-                parts, link, satellite, run=briefing.run, number=number, early=early
+                parts, link, satellite, run=run_config.run, number=number, early=early
             )
             progress.exchanged = True
             early.clear()
@@ -273,18 +273,22 @@ def _index(context: Context) -> int:
     return int(context.node_config["partition-id"])
 
 
-def _link(context: Context, briefing: Briefing, index: int) -> ParcelLink:
+def _link(context: Context, run_config: RunConfig, index: int) -> BundleLink:
     """To the ground itself, or to the satellite's own relay where the node is told of one."""
-    relay, satellite = _relay(context), briefing.satellites[index]
+    relay, satellite = _relay(context), run_config.satellites[index]
     if relay is None:
-        return GroundLink(briefing.backbone, satellite, secret=briefing.secret)
+        return GroundLink(run_config.backbone, satellite, secret=run_config.secret)
     return RelayLink(relay.address, satellite, identity=relay.identity)
 
 
-def _journal(context: Context, briefing: Briefing) -> Journal | None:
+def _local_checkpoint(context: Context, run_config: RunConfig) -> LocalCheckpoint | None:
     """Beside the satellite's relay; none in a simulation, where a satellite does not die alone."""
     relay = _relay(context)
-    return Journal(relay.folder / "application", briefing.run, state.CACHES) if relay is not None else None
+    return (
+        LocalCheckpoint(relay.folder / "application", run_config.run, state.CACHES)
+        if relay is not None
+        else None
+    )
 
 
 def _relay(context: Context) -> LocalRelay | None:
@@ -293,24 +297,24 @@ def _relay(context: Context) -> LocalRelay | None:
     return None if told is None else local_relay(Path(str(told)))
 
 
-def _on_board(briefing: Briefing, index: int) -> OnBoard:
-    scenario = briefing.scenario
+def _on_board(run_config: RunConfig, index: int) -> OnBoard:
+    scenario = run_config.scenario
     embedding = copy.copy(
         _embedding(scenario.model, scenario.split.onboard_blocks, scenario.seed)
     )  # with a preprocessing of its own
-    images = _images(briefing, index, embedding.preprocess)
+    images = _images(run_config, index, embedding.preprocess)
     images.hold()
     embedding.preprocess = fitted(
-        embedding.preprocess, images, mean=briefing.band_means, deviation=briefing.band_deviations
+        embedding.preprocess, images, mean=run_config.band_means, deviation=run_config.band_deviations
     )
     turns_tokens = scenario.training.augment == "token-dihedral"
     return OnBoard(images, embedding, task_of(scenario, images), embedding.grid if turns_tokens else None)
 
 
-def _images(briefing: Briefing, index: int, preprocess: Preprocess) -> ImageSet:
+def _images(run_config: RunConfig, index: int, preprocess: Preprocess) -> ImageSet:
     """The satellite's share of the training images, in the model's bands."""
-    scenario = briefing.scenario
-    shares = _shares(scenario.data, briefing.planes, briefing.satellites, scenario.seed)
+    scenario = run_config.scenario
+    shares = _shares(scenario.data, run_config.planes, run_config.satellites, scenario.seed)
     return _imagery(scenario.data, scenario.seed).train.take(shares[index]).for_model(preprocess)
 
 

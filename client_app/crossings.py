@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mission.run_config import Briefing
-from relay.client.message_link import LinkError, ParcelLink
-from relay.wire.manifest import Buffer, Kind, Manifest, Parcel
+from mission.run_config import RunConfig
+from relay.client.message_link import BundleLink, LinkError
+from relay.wire.manifest import Buffer, Bundle, Kind, Manifest
 from splitmodel import crossing
 from splitmodel.crossing import codecs
 from splitmodel.crossing.scaling import SplitScaling
@@ -44,22 +44,22 @@ class Crossings:
 
     Args:
         link: What carries them.
-        briefing: The run.
+        run_config: The run.
         index: Which satellite this is.
-        round_number: Round, from 1; 0 is the muster.
-        scaling: For codecs that quantise; at the muster there is none yet, and features cross exactly.
+        round_number: Round, from 1; 0 is enrolment.
+        scaling: For codecs that quantise; at enrolment there is none yet, and features cross exactly.
     """
 
     def __init__(
         self,
-        link: ParcelLink,
-        briefing: Briefing,
+        link: BundleLink,
+        run_config: RunConfig,
         index: int,
         *,
         round_number: int,
         scaling: SplitScaling | None = None,
     ) -> None:
-        codec = briefing.scenario.crossings
+        codec = run_config.scenario.crossings
         self._codecs = {
             Kind.FEATURES: codec.features if scaling else EXACT,
             Kind.GRAD_HIDDEN: codec.gradients,
@@ -67,14 +67,14 @@ class Crossings:
         }
         self._scaling = scaling
         self._link = link
-        self._run = briefing.run
+        self._run = run_config.run
         self._round = round_number
-        self._satellite = briefing.satellites[index]
-        self._ground = briefing.ground
-        self.for_the_plane: list[Parcel] = []  # what others of the plane send who are done with the round
+        self._satellite = run_config.satellites[index]
+        self._ground = run_config.ground
+        self.for_the_plane: list[Bundle] = []  # what others of the plane send who are done with the round
         self.bytes_up = 0
         self.bytes_down = 0
-        self._early: dict[tuple[Kind, int, int], Parcel] = {}
+        self._early: dict[tuple[Kind, int, int], Bundle] = {}
         self.are_kept = False  # whether the ground says that it keeps the features which it answered last
 
     def send(self, kind: Kind, place: MicroBatch, tensor: Tensor, *, attempt: int = 0) -> bytes:
@@ -115,10 +115,10 @@ class Crossings:
         """
         wanted = (kind, place.step, place.number)
         while wanted not in self._early:
-            parcel = self._link.receive(RECEIVE_TIMEOUT_S)
-            manifest = parcel.manifest
+            bundle = self._link.receive(RECEIVE_TIMEOUT_S)
+            manifest = bundle.manifest
             if manifest.kind is Kind.AGGREGATE:
-                self.for_the_plane.append(parcel)
+                self.for_the_plane.append(bundle)
                 continue
             if manifest.source != self._ground:  # another satellite that poses as the backbone
                 continue
@@ -129,9 +129,9 @@ class Crossings:
                     f"{self._satellite} waits for {kind.name} of round {self._round}, step {place.step}, and got "
                     f"{manifest.kind.name} of round {manifest.round}, step {manifest.step}"
                 )
-            self._early[manifest.kind, manifest.step, manifest.micro_batch] = parcel
+            self._early[manifest.kind, manifest.step, manifest.micro_batch] = bundle
         manifest, payload = self._early.pop(wanted)
-        self.bytes_down += self._link.parcel_bytes(manifest)
+        self.bytes_down += self._link.bundle_bytes(manifest)
         self.are_kept = bool(manifest.attributes.get("kept", 0))
         if (
             kind not in _CROSSINGS
@@ -139,10 +139,10 @@ class Crossings:
             return codecs.decode(payload, manifest.codec, manifest.shape)
         return crossing.decode(payload, manifest.codec, manifest.shape, _CROSSINGS[kind], self._scaling)
 
-    def settle(self) -> None:
+    def acknowledge(self) -> None:
         """The state that has come of what was received is kept: a new process of this satellite need not have it."""
         held = [*self._early.values(), *self.for_the_plane]
-        self._link.settle(keep={parcel.manifest.transfer_id for parcel in held})
+        self._link.acknowledge(keep={bundle.manifest.transfer_id for bundle in held})
 
     def _send(
         self,
@@ -169,5 +169,5 @@ class Crossings:
             attributes={"attempt": attempt, "of": place.of},
         )
         self._link.send(manifest, payload)
-        self.bytes_up += self._link.parcel_bytes(manifest)
+        self.bytes_up += self._link.bundle_bytes(manifest)
         return manifest.transfer_id

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 
-class Journal:
+class LocalCheckpoint:
     """The newest state of a satellite in one run; that of earlier runs is removed.
 
     It is two files, because a round's progress changes with every step, and the caches, which may be large, do not.

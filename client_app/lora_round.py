@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client_app.cached_features import KeptFeatures
+from client_app.cached_features import CachedFeatures
 from client_app.crossings import Crossings, MicroBatch
 from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, head_optimizer, optimizer_state
 from client_app.proximal import Proximal
@@ -42,7 +42,7 @@ def train_lora_round(
     head: TrainedHead,
     crossings: Crossings,
     progress: Progress,
-    kept: KeptFeatures | None,
+    kept: CachedFeatures | None,
     after_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Train the head on board and the adapter on the ground.
@@ -162,7 +162,7 @@ class _Upward:
         self,
         on_board: OnBoard,
         crossings: Crossings,
-        kept: KeptFeatures | None,
+        kept: CachedFeatures | None,
         progress: Progress,
         batches: Sequence[Batch],
         micro_batches: int,

@@ -1,6 +1,6 @@
 """One satellite's part of a training round: embedding, tensors over the split, head, loss.
 
-Nothing here knows of Flower or of how tensors travel: a :class:`relay.client.message_link.ParcelLink` carries them, be it a
+Nothing here knows of Flower or of how tensors travel: a :class:`relay.client.message_link.BundleLink` carries them, be it a
 stream to the ground or the satellite's own relay.
 """
 
@@ -25,9 +25,9 @@ from mission.run_config import ENROLMENT_IMAGES, STEPS_AHEAD
 from mission.schema import Training
 from relay.wire.manifest import Kind
 from splitmodel import step as split_step
+from splitmodel.cached_states import CachedStates
 from splitmodel.dense_heads import PatchGrid
 from splitmodel.imagery import ImageSet
-from splitmodel.kept_states import KeptStates
 from splitmodel.parts import Embedding
 from splitmodel.tasks import Task
 from splitmodel.training import (
@@ -191,7 +191,7 @@ def train_head_round(
     head: nn.Module,
     crossings: Crossings,
     progress: Progress,
-    pooled_states: KeptStates,
+    pooled_states: CachedStates,
     note: Callable[[], None] = lambda: None,
 ) -> None:
     """Train the head alone: c1 and c2 once per image and view, kept on board ever after.
@@ -208,13 +208,13 @@ def train_head_round(
     places = map(MicroBatch, itertools.count())
     for earlier in range(first, task.number + 1):
         asked = replace(task, number=earlier).batches(len(on_board.images))
-        under_way: deque[tuple[MicroBatch, Batch]] = deque()
+        pending_updates: deque[tuple[MicroBatch, Batch]] = deque()
         for batch in pooled_states.missing(asked, task.training.batch_size):
-            under_way.append((next(places), batch))
-            crossings.send(Kind.FEATURES, under_way[-1][0], on_board.features(batch))
-            if len(under_way) > STEPS_AHEAD:  # the link need not idle while the ground works
-                _keep_answer(crossings, pooled_states, *under_way.popleft())
-        for place, batch in under_way:
+            pending_updates.append((next(places), batch))
+            crossings.send(Kind.FEATURES, pending_updates[-1][0], on_board.features(batch))
+            if len(pending_updates) > STEPS_AHEAD:  # the link need not idle while the ground works
+                _keep_answer(crossings, pooled_states, *pending_updates.popleft())
+        for place, batch in pending_updates:
             _keep_answer(crossings, pooled_states, place, batch)
     note()
     train_on_pooled_states(task, on_board, head, progress, pooled_states)
@@ -222,7 +222,7 @@ def train_head_round(
 
 
 def train_on_pooled_states(
-    task: RoundTask, on_board: OnBoard, head: nn.Module, progress: Progress, pooled_states: KeptStates
+    task: RoundTask, on_board: OnBoard, head: nn.Module, progress: Progress, pooled_states: CachedStates
 ) -> None:
     """Train the head for a round whose pooled states are all on board."""
     batches = task.batches(len(on_board.images))
@@ -242,7 +242,7 @@ def train_on_pooled_states(
     progress.finished = True
 
 
-def _keep_answer(crossings: Crossings, pooled_states: KeptStates, place: MicroBatch, batch: Batch) -> None:
+def _keep_answer(crossings: Crossings, pooled_states: CachedStates, place: MicroBatch, batch: Batch) -> None:
     pooled_states.put(batch, crossings.receive(Kind.HIDDEN, place))
 
 

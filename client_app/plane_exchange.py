@@ -10,10 +10,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from mission.contribution import contribution
+from mission.client_update import client_update
 from relay.client.allreduce import all_reduce
-from relay.client.message_link import LinkError, ParcelLink
-from relay.wire.manifest import Parcel
+from relay.client.message_link import BundleLink, LinkError
+from relay.wire.manifest import Bundle
 from splitmodel.lora.adapters import trainable_state
 
 PATIENCE_S = 1800.0  # for those who still train; then the ground does it
@@ -28,7 +28,7 @@ class PlaneExchange:
     Attributes:
         members: The satellites of the plane, as :func:`relay.client.allreduce.all_reduce` wants them.
         ring: Whether the sum goes round, rather than along a chain.
-        counts: What this satellite's weights count, see :func:`mission.contribution.contribution`.
+        counts: What this satellite's weights count, see :func:`mission.client_update.client_update`.
     """
 
     members: tuple[str, ...]
@@ -45,12 +45,12 @@ class PlaneExchange:
     def sum(
         self,
         parts: nn.Module,
-        link: ParcelLink,
+        link: BundleLink,
         satellite: str,
         *,
         run: str,
         number: int,
-        early: Iterable[Parcel],
+        early: Iterable[Bundle],
     ) -> Tensor | None:
         """The sum of the plane's weights in round ``number``, one vector; ``None`` where it is left to the ground.
 
@@ -68,7 +68,7 @@ class PlaneExchange:
                 link,
                 self.members,
                 satellite,
-                contribution(arrays, self.counts),
+                client_update(arrays, self.counts),
                 ring=self.ring,
                 run=run,
                 round=number,

@@ -10,9 +10,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from numpy.typing import NDArray
 from torch import nn
 
-from client_app.cached_features import KeptFeatures
+from client_app.cached_features import CachedFeatures
 from client_app.onboard import Progress
-from splitmodel.kept_states import KeptStates
+from splitmodel.cached_states import CachedStates
 
 _ROUND, _TENSORS, _COUNTERS, _STATES, _KEPT, _SENT, _GIVEN = (
     "progress-of",
@@ -70,31 +70,31 @@ def load_progress(context: Context, run: str, number: int, head: nn.Module) -> P
     )
 
 
-def save_kept_states(context: Context, kept: KeptStates) -> None:
+def save_cached_states(context: Context, kept: CachedStates) -> None:
     """Keep what leaves the frozen part of the model: pooled states, or what the first adapted block is given."""
     context.state[_STATES] = ArrayRecord(kept.state())
 
 
-def load_kept_states(context: Context, samples: int, views: int, shape: Sequence[int]) -> KeptStates:
-    """Return the states cached in earlier rounds, empty in the first; arguments as for :class:`KeptStates`."""
+def load_cached_states(context: Context, samples: int, views: int, shape: Sequence[int]) -> CachedStates:
+    """Return the states cached in earlier rounds, empty in the first; arguments as for :class:`CachedStates`."""
     if _STATES not in context.state.array_records:
-        return KeptStates(samples, views, shape)
+        return CachedStates(samples, views, shape)
     kept = context.state.array_records[_STATES].to_torch_state_dict()
-    return KeptStates(samples, views, shape, kept)
+    return CachedStates(samples, views, shape, kept)
 
 
-def save_kept_features(context: Context, kept: KeptFeatures) -> None:
+def save_cached_features(context: Context, kept: CachedFeatures) -> None:
     """Keep which features the ground keeps (``lora`` mode)."""
     arrays = {"names": torch.from_numpy(kept.names), "since": torch.from_numpy(kept.since)}
     context.state[_KEPT] = ArrayRecord(arrays)
 
 
-def load_kept_features(context: Context, samples: int, views: int, origin: bytes) -> KeptFeatures:
+def load_cached_features(context: Context, samples: int, views: int, origin: bytes) -> CachedFeatures:
     """What the ground keeps by now; nothing in the first round."""
     if _KEPT not in context.state.array_records:
-        return KeptFeatures(samples, views, origin)
+        return CachedFeatures(samples, views, origin)
     arrays = context.state.array_records[_KEPT].to_torch_state_dict()
-    return KeptFeatures(samples, views, origin, arrays["names"].numpy(), arrays["since"].numpy())
+    return CachedFeatures(samples, views, origin, arrays["names"].numpy(), arrays["since"].numpy())
 
 
 def save_images_are_sent(context: Context) -> None:

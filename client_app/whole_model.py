@@ -11,7 +11,7 @@ from torch import Tensor
 from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, train_on_pooled_states
 from client_app.proximal import Proximal
 from mission.schema import Training
-from splitmodel.kept_states import KeptStates
+from splitmodel.cached_states import CachedStates
 from splitmodel.lora.adapters import frozen_blocks
 from splitmodel.lora.dropout import dropping, row_seeds
 from splitmodel.parts import SplitModel
@@ -35,7 +35,7 @@ def kept_shape(model: SplitModel, training: Training) -> tuple[int, ...]:
 
 
 def train_head_alone(
-    task: RoundTask, on_board: OnBoard, model: SplitModel, pooled_states: KeptStates
+    task: RoundTask, on_board: OnBoard, model: SplitModel, pooled_states: CachedStates
 ) -> Progress:
     """Train the head, in place, on pooled states that the frozen model makes once of each image and view.
 
@@ -52,7 +52,7 @@ def train_head_alone(
 
 
 def train_whole_round(
-    task: RoundTask, on_board: OnBoard, model: SplitModel, kept: KeptStates | None = None
+    task: RoundTask, on_board: OnBoard, model: SplitModel, kept: CachedStates | None = None
 ) -> Progress:
     """Train all that requires a gradient, in place, with optimisers of this round's own.
 
@@ -107,7 +107,7 @@ def _fill(
     task: RoundTask,
     on_board: OnBoard,
     model: SplitModel,
-    kept: KeptStates,
+    kept: CachedStates,
     frozen: Callable[[Tensor], Tensor],
 ) -> None:
     """Compute what the round needs and is not kept yet."""

@@ -6,8 +6,8 @@
     A row per round and satellite (:data:`ROUNDS`); rewritten after every round.
 ``plan.jsonl``
     A line per planned activity, appended when a round is planned.
-``passages.parquet``
-    In an emulation, a row per transfer and link that it has passed over (:data:`PASSAGES`).
+``transfer_records.parquet``
+    In an emulation, a row per transfer and link that it has passed over (:data:`TRANSFER_RECORDS`).
 ``contacts.parquet``
     The contact plan over the horizon, as the report draws it.
 ``checkpoints/``, ``final/``
@@ -75,7 +75,7 @@ ROUNDS = pa.schema(
     ]
 )
 
-PASSAGES = pa.schema(
+TRANSFER_RECORDS = pa.schema(
     [
         ("round", pa.int32()),
         ("link", pa.string()),  # "downlink", "uplink", "intra_isl" or "inter_isl"
@@ -169,9 +169,9 @@ class RunRecord:
         """Drop what was recorded of rounds after ``number``."""
         self._rounds = [row for row in self._rounds if row["round"] <= number]
         write_table(self.directory / "rounds.parquet", pa.Table.from_pylist(self._rounds, schema=ROUNDS))
-        passages = self.directory / "passages.parquet"
-        if passages.exists():
-            write_table(passages, pq.read_table(passages, filters=[("round", "<=", number)]))
+        transfer_records = self.directory / "transfer_records.parquet"
+        if transfer_records.exists():
+            write_table(transfer_records, pq.read_table(transfer_records, filters=[("round", "<=", number)]))
         plan = self.directory / "plan.jsonl"
         kept = (
             line for line in plan.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
@@ -202,18 +202,18 @@ class RunRecord:
         with (self.directory / "plan.jsonl").open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row, separators=(",", ":")) + "\n" for row in rows)
 
-    def add_passages(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add what was measured on the links in a round (:data:`PASSAGES`)."""
-        path = self.directory / "passages.parquet"
+    def add_transfer_records(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add what was measured on the links in a round (:data:`TRANSFER_RECORDS`)."""
+        path = self.directory / "transfer_records.parquet"
         before = [pq.read_table(path)] if path.exists() else []
-        measured = pa.Table.from_pylist([dict(row) for row in rows], schema=PASSAGES)
+        measured = pa.Table.from_pylist([dict(row) for row in rows], schema=TRANSFER_RECORDS)
         try:  # what an older version has not measured is null
             together = pa.concat_tables([*before, measured], promote_options="default")
         except pa.ArrowException as error:
             raise ValueError(
                 f"{path}: was written by another version, and nothing can be added ({error})"
             ) from None
-        write_table(path, together.select(PASSAGES.names))
+        write_table(path, together.select(TRANSFER_RECORDS.names))
 
     def add_round(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add a round's rows (:data:`ROUNDS`), one a satellite."""
@@ -317,7 +317,7 @@ def read_run(directory: Path) -> dict[str, Any]:
     return run
 
 
-def settle(directory: Path, error: str = "") -> None:
+def acknowledge(directory: Path, error: str = "") -> None:
     """Write into ``run.json`` how a run ended whose process could not record it: failed for a reason, or interrupted.
 
     Nothing is done where it goes on, has ended, or where there is none.

@@ -19,7 +19,7 @@ STEPS_AHEAD = 4
 
 
 @dataclass(frozen=True)
-class Briefing:
+class RunConfig:
     """The run, as every satellite must know it.
 
     Attributes:
@@ -62,7 +62,7 @@ class Briefing:
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Briefing:
+    def from_config(cls, config: Mapping[str, Any]) -> RunConfig:
         """Read what :meth:`to_config` wrote.
 
         Raises:

@@ -82,7 +82,7 @@ def gantt_figure(
     end_s: float,
     *,
     start_s: float = 0.0,
-    passages: Iterable[Mapping[str, Any]] = (),
+    transfer_records: Iterable[Mapping[str, Any]] = (),
     done_s: Iterable[tuple[str, float]] = (),
 ) -> go.Figure:
     """Contacts and activities of each satellite from ``start_s`` to ``end_s``, and over them what was measured.
@@ -93,7 +93,7 @@ def gantt_figure(
         activities: Rows of ``strategies.problem.plan.Plan.to_rows``.
         end_s: Mission time, as all times here.
         start_s: Mission time.
-        passages: Rows of ``passages.parquet``.
+        transfer_records: Rows of ``transfer_records.parquet``.
         done_s: Satellites, and when they were done with a round as measured.
     """
     unit, unit_s = time_unit(end_s - start_s)
@@ -113,7 +113,7 @@ def gantt_figure(
             x=x.round(6), y=y.round(3), name=label, mode="none", fill="toself", fillcolor=colour,
             hoveron="points+fills", hovertemplate=f"{label}: %{{x:.6~g}} {unit}<extra></extra>",
         )  # fmt: skip
-    _lay_over(figure, passages, done_s, place, start_s, end_s)
+    _lay_over(figure, transfer_records, done_s, place, start_s, end_s)
     bars_px = min(26 * max(len(satellites), 8), 2400)
     figure.update_layout(
         height=140 + bars_px,
@@ -156,7 +156,7 @@ def windows_in_use(
 
 def _lay_over(
     figure: go.Figure,
-    passages: Iterable[Mapping[str, Any]],
+    transfer_records: Iterable[Mapping[str, Any]],
     done_s: Iterable[tuple[str, float]],
     place: Mapping[str, int],
     start_s: float,
@@ -165,7 +165,7 @@ def _lay_over(
     """What was measured: in the middle of the bars of its kind of link, of the colour of the text."""
     unit, unit_s = time_unit(end_s - start_s)
     spans: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for row in passages:
+    for row in transfer_records:
         if row["satellite"] in place:
             key = _LINK[row["link"]], row["satellite"]
             spans.setdefault(key, []).append((row["start_s"], row["end_s"]))

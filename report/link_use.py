@@ -90,15 +90,15 @@ class LinkUse:
         ]
 
 
-def read_passages(directory: Path) -> list[dict[str, Any]]:
-    """The rows of ``passages.parquet``; none of a simulation."""
-    path = directory / "passages.parquet"
+def read_transfer_records(directory: Path) -> list[dict[str, Any]]:
+    """The rows of ``transfer_records.parquet``; none of a simulation."""
+    path = directory / "transfer_records.parquet"
     return pq.read_table(path).to_pylist() if path.exists() else []
 
 
 def link_uses(
     activities: Iterable[Mapping[str, Any]],
-    passages: Iterable[Mapping[str, Any]],
+    transfer_records: Iterable[Mapping[str, Any]],
     start_s: Mapping[int, float],
     *,
     together: bool = False,
@@ -107,12 +107,12 @@ def link_uses(
 
     Args:
         activities: Rows of ``plan.jsonl``.
-        passages: Rows of ``passages.parquet``.
+        transfer_records: Rows of ``transfer_records.parquet``.
         start_s: Of each round, mission time.
         together: All links of a class as one, whose ``ends`` are empty.
     """
     measured, planned = defaultdict(list), defaultdict(list)
-    for row in passages:
+    for row in transfer_records:
         ends = row["peer"] if row["link"] in ("downlink", "uplink") else f"{row['peer']} → {row['node']}"
         measured[row["round"], row["link"], "" if together else ends].append(row)
     seen = {key[:2] for key in measured}

@@ -27,7 +27,7 @@ from report.figures import bytes_figure, learning_figure, measured_figure, secon
 from report.gantt import gantt_figure, thinned, windows_in_use
 from report.globe import globe_figure
 from report.ground_map import SPAN_S, map_figure
-from report.link_use import link_uses, links_figure, links_table, read_passages
+from report.link_use import link_uses, links_figure, links_table, read_transfer_records
 from report.page import Section, View, page, sections_view, table
 from report.totals import BYTES, by_round, read_rounds
 from server_app.predicted_tiles import FILE, tiles_markup
@@ -94,7 +94,7 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
     activities = _activities(directory / "plan.jsonl")
     path = directory / "contacts.parquet"
     contacts = _contacts(path, path.stat().st_mtime_ns) if path.exists() else None
-    passages = read_passages(directory)
+    transfer_records = read_transfer_records(directory)
     end_s = pc.max(rounds["end_s"]).as_py() or 0.0
     if len(rounds):
         used = [(row["start_s"], row["end_s"]) for row in activities if row["link"] == "downlink"]
@@ -107,14 +107,16 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
         done_s = _done_s(directory)
         end_s = max([end_s, *(time_s for _, time_s in done_s)])
         laid_over = (
-            "As planned, with what was measured laid over it." if done_s or passages else "As planned."
+            "As planned, with what was measured laid over it."
+            if done_s or transfer_records
+            else "As planned."
         )
         yield Section(
             "gantt", "What each satellite did",
             f"{laid_over} Drag to zoom, double-click to see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
             gantt_figure(
                 run.get("satellites", []), to_rows(contacts) if contacts else [], activities, end_s,
-                passages=passages, done_s=done_s,
+                transfer_records=transfer_records, done_s=done_s,
             ),
             views=windows_in_use(activities, end_s, _MOST_VIEWS),
         )  # fmt: skip
@@ -137,7 +139,7 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
                 measured_figure(rounds),
             )  # fmt: skip
         start_s = dict(zip(rounds["round"].to_pylist(), rounds["start_s"].to_pylist(), strict=True))
-        if uses := link_uses(activities, passages, start_s):
+        if uses := link_uses(activities, transfer_records, start_s):
             yield Section(
                 "links", "Planned against measured, by link",
                 "A mark per link and round: its seconds from the first byte to the last, and its bytes. "

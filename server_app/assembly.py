@@ -10,12 +10,12 @@ from mission.schema import Scenario
 from relay.client.direct import GroundEndpoint
 from relay.client.endpoint import RelayEndpoint
 from relay.node.settings import LocalRelay
-from server_app.backbone.centralized import CentralGround
-from server_app.backbone.executor import BackboneSteps, choose_device, choose_precision
-from server_app.backbone.feature_assembler import Arrivals
+from server_app.backbone.centralized import CentralizedTrainer
+from server_app.backbone.executor import BackboneExecutor, choose_device, choose_precision
+from server_app.backbone.feature_assembler import FeatureAssembler
 from server_app.backbone.given_features import GivenFeatures
 from server_app.backbone.given_images import GivenImages
-from server_app.backbone.service import SHARED, Ground
+from server_app.backbone.service import SHARED, BackboneService
 from splitmodel.costs.published import Profile
 from splitmodel.dense_heads import TrainedHead
 from splitmodel.lora.adapters import LoraSettings
@@ -30,18 +30,18 @@ class GroundSegment:
 
     Attributes:
         steps: The backbone's training steps.
-        arrivals: Puts together the features of a step.
+        assembler: Puts together the features of a step.
         enrolment: Answers what satellites send before training.
         ground: Answers in the rounds; the same in the modes of the split.
         shares_head: Whether the head is trained here, with gradients that satellites send.
-        in_flight: Parcels of a satellite that may wait here at the same time: names and features of all steps that are
+        in_flight: Bundles of a satellite that may wait here at the same time: names and features of all steps that are
             sent ahead, and two gradients.
     """
 
-    steps: BackboneSteps
-    arrivals: Arrivals
-    enrolment: Ground
-    ground: Ground | CentralGround
+    steps: BackboneExecutor
+    assembler: FeatureAssembler
+    enrolment: BackboneService
+    ground: BackboneService | CentralizedTrainer
     shares_head: bool
     in_flight: int
 
@@ -63,13 +63,13 @@ class GroundSegment:
             identity=relay.identity,
             answered_at_once=self.in_flight * len(satellites),
         )
-        self.enrolment.expect_all_at_once(endpoint.waiting)
+        self.enrolment.expect_all_together(endpoint.waiting)
         return endpoint
 
     def expect(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """From here on the rounds: with this model, whose head the enrolment has scaled, on so many images of each."""
         self.steps.busy_s = 0.0  # what it took so far belongs to the start-up
-        if isinstance(self.ground, CentralGround):
+        if isinstance(self.ground, CentralizedTrainer):
             self.ground.expect(model, task, samples)
             return
         self.ground.expect(samples)
@@ -86,7 +86,7 @@ def ground_segment(
     satellites: tuple[str, ...],
     run: str,
     *,
-    at_once: int | None,
+    max_concurrency: int | None,
 ) -> GroundSegment:
     """The ground segment of a scenario.
 
@@ -97,7 +97,7 @@ def ground_segment(
         costs: Shape of the model's features.
         satellites: Names, in the order of the constellation.
         run: Name of the run on the wire.
-        at_once: Satellites that run at the same time, where that is known.
+        max_concurrency: Satellites that run at the same time, where that is known.
     """
     training = scenario.training
     central = training.on_ground
@@ -108,7 +108,7 @@ def ground_segment(
         adapters = satellites
     token_views = TokenViews.of(model) if training.augment == "token-dihedral" else None
     device = choose_device(training.device)
-    steps = BackboneSteps(
+    steps = BackboneExecutor(
         model.backbone,
         lora,
         device,
@@ -119,16 +119,20 @@ def ground_segment(
         activation_bytes=training.activations_gb * 1e9,
     )
     in_flight = (STEPS_AHEAD + 1) * training.micro_batches
-    arrivals = Arrivals((costs.tokens, costs.hidden), scenario.crossings.features, pending=2 * in_flight)
-    enrolment = Ground(steps, scenario, run, arrivals, at_once=at_once, token_views=token_views)
+    assembler = FeatureAssembler(
+        (costs.tokens, costs.hidden), scenario.crossings.features, pending=2 * in_flight
+    )
+    enrolment = BackboneService(
+        steps, scenario, run, assembler, max_concurrency=max_concurrency, token_views=token_views
+    )
     given: GivenImages | GivenFeatures = GivenImages(scenario)
     if training.labels == "ground":
         given = GivenFeatures(scenario, (costs.tokens, costs.hidden), enrolment, token_views)
     return GroundSegment(
         steps,
-        arrivals,
+        assembler,
         enrolment,
-        CentralGround(enrolment, steps, scenario, run, given) if central else enrolment,
+        CentralizedTrainer(enrolment, steps, scenario, run, given) if central else enrolment,
         training.shares_head,
         2 * in_flight + 2,
     )

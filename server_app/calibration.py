@@ -7,10 +7,10 @@ import statistics
 import torch
 
 from mission.schema import Compute, Scenario
-from server_app.backbone.executor import BackboneSteps
+from server_app.backbone.executor import BackboneExecutor
 from server_app.planning import satellites_per_step
 from splitmodel.costs.published import Profile
-from strategies.enrolment import Roster
+from strategies.enrolment import EnrolledClients
 
 _REPEATS = 5
 _DIGITS = 4  # of a rate: more would be noise
@@ -18,7 +18,9 @@ _FLOPS_PER_TFLOPS = 1e12
 _MESSAGES = 3  # for whose software the plan counts time in a round trip
 
 
-def measured_rates(scenario: Scenario, costs: Profile, steps: BackboneSteps, roster: Roster) -> Compute:
+def measured_rates(
+    scenario: Scenario, costs: Profile, steps: BackboneExecutor, enrolled_clients: EnrolledClients
+) -> Compute:
     """Measure the compute rates of this machine and of the satellites.
 
     What software takes for a message is a third of asking the ground for one image's pooled state: that is a message
@@ -29,20 +31,22 @@ def measured_rates(scenario: Scenario, costs: Profile, steps: BackboneSteps, ros
         scenario: The resolved scenario.
         costs: FLOPs of the model's parts.
         steps: The backbone, of which a step of as many satellites as are planned together is timed here.
-        roster: What was measured on board.
+        enrolled_clients: What was measured on board.
     """
     training = scenario.training
-    together = min(satellites_per_step(training), len(roster.samples))
+    together = min(satellites_per_step(training), len(enrolled_clients.samples))
     flops = training.batch_size * together * costs.backbone_flops
     if training.mode == "lora":
         flops *= 1 + costs.lora_backward_flops / costs.backbone_flops
     features_BTD = torch.zeros(training.batch_size * together, costs.tokens, costs.hidden)
     return Compute(
-        satellite_tflops=_tflops(costs.embedding_flops, statistics.median(roster.embedding_s.values())),
+        satellite_tflops=_tflops(
+            costs.embedding_flops, statistics.median(enrolled_clients.embedding_s.values())
+        ),
         # The shortest of them: whatever else this machine does by now, it will have done before the rounds.
         ground_tflops=_tflops(flops, min(steps.step_s(features_BTD) for _ in range(_REPEATS))),
         message_s=_rounded(
-            min(roster.round_trip_s.values()) / _MESSAGES
+            min(enrolled_clients.round_trip_s.values()) / _MESSAGES
         ),  # of who was asked last, the others done
     )
 

@@ -1,7 +1,7 @@
 """What a run needs to go on after a round as if it had never stopped: ``state.safetensors`` and ``state.json``.
 
 They lie in the round's checkpoint beside the weights that users load. Nothing else has a state of its own: data order
-and learning rates follow from seed, round and step, and what the muster finds out is found again.
+and learning rates follow from seed, round and step, and what enrolment finds out is found again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mission.record import write_text
 from splitmodel.tasks import Score
-from strategies.aggregation.client_updates import Contribution
+from strategies.aggregation.client_updates import ClientUpdate
 from strategies.problem.round_state import RoundState
 
 _STATE, _TENSORS = "state.json", "state.safetensors"
@@ -40,8 +40,8 @@ class Checkpoint:
         exchanged: The averaged weights, as they are sent to the satellites.
         steps: What the ground has trained, see :meth:`server_app.backbone.service.Ground.state`.
         server: The server optimiser's state.
-        under_way: What satellites have come to and not delivered yet.
-        left_over: What they had done when the round ended, as it is planned, and what antennas point at.
+        pending_updates: What satellites have come to and not delivered yet.
+        carry_over: What they had done when the round ended, as it is planned, and what antennas point at.
     """
 
     round: int
@@ -50,15 +50,15 @@ class Checkpoint:
     exchanged: Mapping[str, Tensor]
     steps: Mapping[str, Tensor]
     server: Mapping[str, Tensor]
-    under_way: Mapping[str, Contribution]
-    left_over: RoundState
+    pending_updates: Mapping[str, ClientUpdate]
+    carry_over: RoundState
 
     def save(self, directory: Path) -> None:
         """Write both files, each whole; ``state.json`` comes last and says that the checkpoint is complete."""
         parts = {_EXCHANGED: self.exchanged, _STEPS: self.steps, _SERVER: self.server}
         parts |= {
             f"{_LATE}{position}.": {key: torch.from_numpy(array) for key, array in late.arrays.items()}
-            for position, late in enumerate(self.under_way.values())
+            for position, late in enumerate(self.pending_updates.values())
         }
         tensors = {
             prefix + name: tensor.contiguous()
@@ -72,11 +72,13 @@ class Checkpoint:
             "round": self.round,
             "mission_time_s": self.mission_time_s,
             "scores": [score.to_json() for score in self.scores],
-            "under_way": [[name, late.started, late.report] for name, late in self.under_way.items()],
-            "left_over": {
-                "done": self.left_over.done,
-                "on_ground": self.left_over.on_ground,
-                "pointed": sorted(self.left_over.pointed),
+            "pending_updates": [
+                [name, late.started, late.report] for name, late in self.pending_updates.items()
+            ],
+            "carry_over": {
+                "done": self.carry_over.done,
+                "on_ground": self.carry_over.on_ground,
+                "pointed": sorted(self.carry_over.pointed),
             },
         }
         write_text(directory / _STATE, json.dumps(state) + "\n")
@@ -98,11 +100,11 @@ class Checkpoint:
                     name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)
                 }
 
-            under_way = {
-                name: Contribution(
+            pending_updates = {
+                name: ClientUpdate(
                     started, {key: one.numpy() for key, one in part(f"{_LATE}{position}.").items()}, report
                 )
-                for position, (name, started, report) in enumerate(state["under_way"])
+                for position, (name, started, report) in enumerate(state["pending_updates"])
             }
             return cls(
                 int(state["round"]),
@@ -111,11 +113,11 @@ class Checkpoint:
                 part(_EXCHANGED),
                 part(_STEPS),
                 part(_SERVER),
-                under_way,
+                pending_updates,
                 RoundState(
-                    tuple(state["left_over"]["done"]),
-                    tuple(state["left_over"]["on_ground"]),
-                    pointed=frozenset((node, peer) for node, peer in state["left_over"]["pointed"]),
+                    tuple(state["carry_over"]["done"]),
+                    tuple(state["carry_over"]["on_ground"]),
+                    pointed=frozenset((node, peer) for node, peer in state["carry_over"]["pointed"]),
                 ),
             )
         except Exception as error:  # safetensors raises a class of its own that is no ValueError

@@ -33,7 +33,7 @@ Span = tuple[float, float]
 log = logging.getLogger(__name__)
 
 
-class Flight(VirtualClock):
+class EmulatedClock(VirtualClock):
     """Mission time of an emulation.
 
     Args:
@@ -59,7 +59,7 @@ class Flight(VirtualClock):
         self._contact_plan = contact_plan
         self._resources = resources
 
-    def depart(self, plan: Plan) -> None:
+    def start_round(self, plan: Plan) -> None:
         """Have all relays follow the plan; mission time stands until all satellites are there.
 
         Raises:
@@ -68,7 +68,7 @@ class Flight(VirtualClock):
         network = round_network(plan, self._contact_plan, self._resources, self._relay.node, self._pointed)
         self._pointed = plan.pointed
         self.departed_s = max(plan.start_s, self._measured_s())
-        control.depart(self._relay.address, self._relay.node, network, plan.start_s)
+        control.start_round(self._relay.address, self._relay.node, network, plan.start_s)
 
     def advance_to(self, instant_s: float) -> None:
         """Move to the end of a round: as planned, or as measured where that is later."""
@@ -78,8 +78,8 @@ class Flight(VirtualClock):
     def _measured_s(self) -> float:
         return control.status(self._relay.address, self._relay.node).mission_s
 
-    def passages(self, run: str, number: int) -> Iterator[dict[str, Any]]:
-        """What has passed over each link in a round, as :data:`mission.record.PASSAGES`.
+    def transfer_records(self, run: str, number: int) -> Iterator[dict[str, Any]]:
+        """What has passed over each link in a round, as :data:`mission.record.TRANSFER_RECORDS`.
 
         Links of the ground are measured there, those between satellites where they end. A satellite whose relay does
         not answer is left out.
@@ -88,35 +88,39 @@ class Flight(VirtualClock):
             relay.client.message_link.LinkError: The ground's relay does not answer.
         """
         ground = self._relay.node
-        for passage in control.passages(self._relay.address, ground, run, number):
-            yield self._row(passage, ground, "uplink" if passage.sent else "downlink")
+        for transfer_record in control.transfer_records(self._relay.address, ground, run, number):
+            yield self._row(transfer_record, ground, "uplink" if transfer_record.sent else "downlink")
         plane = {node.name: node.plane for node in self._contact_plan.nodes if node.kind == "satellite"}
         for name in plane:
             try:
                 address, identity = self._relay.peers[name], self._relay.identity
-                found = control.passages(address, name, run, number, identity)
+                found = control.transfer_records(address, name, run, number, identity)
             except LinkError as error:
                 log.warning("what has passed over the links of %s is not recorded: %s", name, error)
                 continue
-            for passage in found:
-                if not passage.sent and passage.peer != ground:
-                    link = LinkKind.INTRA_ISL if plane[name] == plane[passage.peer] else LinkKind.INTER_ISL
-                    yield self._row(passage, name, link.name.lower())
+            for transfer_record in found:
+                if not transfer_record.sent and transfer_record.peer != ground:
+                    link = (
+                        LinkKind.INTRA_ISL
+                        if plane[name] == plane[transfer_record.peer]
+                        else LinkKind.INTER_ISL
+                    )
+                    yield self._row(transfer_record, name, link.name.lower())
 
-    def _row(self, passage: pb.Passage, node: str, link: str) -> dict[str, Any]:
-        from_ground = passage.source == self._relay.node
+    def _row(self, transfer_record: pb.TransferRecord, node: str, link: str) -> dict[str, Any]:
+        from_ground = transfer_record.source == self._relay.node
         return {
-            "round": passage.round,
+            "round": transfer_record.round,
             "link": link,
             "node": node,
-            "peer": passage.peer,
-            "satellite": passage.destination if from_ground else passage.source,
-            "kind": Crossed(passage.kind).name.lower(),
-            "step": passage.step,
-            "micro_batch": passage.micro_batch,
-            "bytes": passage.size_bytes,
-            "start_s": passage.start_s,
-            "end_s": passage.end_s,
+            "peer": transfer_record.peer,
+            "satellite": transfer_record.destination if from_ground else transfer_record.source,
+            "kind": Crossed(transfer_record.kind).name.lower(),
+            "step": transfer_record.step,
+            "micro_batch": transfer_record.micro_batch,
+            "bytes": transfer_record.size_bytes,
+            "start_s": transfer_record.start_s,
+            "end_s": transfer_record.end_s,
         }
 
 

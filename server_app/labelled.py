@@ -14,7 +14,7 @@ from mission.task_rules import require_task_fits
 from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
 from splitmodel.imagery import ImageSet
 from splitmodel.tasks import Task, task_for
-from strategies.enrolment import Roster
+from strategies.enrolment import EnrolledClients
 
 
 def task_of(scenario: Scenario, images: ImageSet) -> Task:
@@ -33,11 +33,11 @@ def task_facts(task: Task) -> dict[str, Any]:
     return {"kind": str(task.kind), "score": task.score_name, "outputs": list(task.names)}
 
 
-def in_units(task: Task, roster: Roster) -> Task:
+def in_units(task: Task, enrolled_clients: EnrolledClients) -> Task:
     """Return a task of numbers with mean and deviation of all satellites' targets, another as it is."""
     if not task.needs_scaling:
         return task
-    parts = [_moments(rows) for rows in roster.target_moments.values()]
+    parts = [_moments(rows) for rows in enrolled_clients.target_moments.values()]
     return task.scaled(Scaling.of(functools.reduce(operator.add, parts)))
 
 

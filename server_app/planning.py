@@ -22,7 +22,7 @@ from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Plan
 from strategies.problem.round_state import RoundState
 from strategies.problem.sunlight import Sunlight
-from strategies.problem.workload import ComputeRates, Mode, Resources, Switches, Workload
+from strategies.problem.workload import ComputeRates, Mode, Resources, StrategyConfig, Workload
 
 _FLOPS_PER_TFLOPS = 1e12
 _BYTES_PER_GB = 1e9
@@ -33,7 +33,7 @@ _VALUE_BYTES, _SUM_BYTES = 4, 8  # of a weight, and of a weight in a sum that sa
 class RoundPlanner:
     """Plans the enrolment and the rounds of a mission; :mod:`strategies.checker.check` checks each plan.
 
-    :attr:`left_over` is what a round leaves to the next: antennas that stay pointed, and where a quorum ends the
+    :attr:`carry_over` is what a round leaves to the next: antennas that stay pointed, and where a quorum ends the
     rounds, what the late had done when the last one ended.
 
     Args:
@@ -42,7 +42,7 @@ class RoundPlanner:
         costs: Sizes and FLOPs of the model's parts.
         samples: Training images of each satellite.
         summed_on_board: Whether satellites send sums of their planes, as in an emulation, instead of their weights.
-        seal_bytes: What signature and certificate add to a message.
+        signature_bytes: What signature and certificate add to a message.
 
     Raises:
         strategies.problem.workload.WorkloadError: The scenario waits for more planes than there are.
@@ -56,21 +56,21 @@ class RoundPlanner:
         samples: Sequence[int],
         *,
         summed_on_board: bool = False,
-        seal_bytes: int = 0,
+        signature_bytes: int = 0,
     ) -> None:
         self._scenario = scenario
         self._contact_plan = contact_plan
         self._costs = costs
         self._samples = list(samples)
         self._summed_on_board = summed_on_board
-        self._framing = framing_of(contact_plan, seal_bytes)
+        self._framing = framing_of(contact_plan, signature_bytes)
         self._mode = mode_of(scenario)
         self._sent_images = sent_images_of(scenario, costs, self._samples, self._mode)
         self._rates = rates_of(scenario)
         self._resources = resources_of(scenario)
-        self._switches = switches_of(scenario)
+        self._strategy_config = strategy_config_of(scenario)
         self.quorum = quorum_of(scenario, contact_plan, samples)
-        self.left_over = RoundState()
+        self.carry_over = RoundState()
         self._aggregate_bytes = workload_of(
             scenario, costs, self._samples, self._mode, summed_on_board=summed_on_board
         ).aggregate_bytes
@@ -83,7 +83,7 @@ class RoundPlanner:
         """
         workload = enrolment_of(self._scenario, self._costs, self._samples, self._framing)
         plan = self._planned(workload, start_s)
-        self.left_over = RoundState(pointed=plan.pointed)
+        self.carry_over = RoundState(pointed=plan.pointed)
         return plan
 
     def __call__(self, number: int, start_s: float) -> Plan:
@@ -96,14 +96,14 @@ class RoundPlanner:
         plan = self._planned(workload, start_s)
         # Where a quorum ends the round before the plan, nobody says what antennas point at then.
         pointed = plan.pointed if self.quorum.end_s(plan) >= plan.end_s else frozenset()
-        left_over = self.quorum.left_over(plan, workload, self.left_over)
-        self.left_over = dataclasses.replace(left_over, pointed=pointed)
+        carry_over = self.quorum.carry_over(plan, workload, self.carry_over)
+        self.carry_over = dataclasses.replace(carry_over, pointed=pointed)
         return plan
 
     def _planned(self, workload: Workload, start_s: float) -> Plan:
         task = self._contact_plan, workload, self._rates, self._resources
-        plan = plan_round(*task, self._switches, start_s=start_s, state=self.left_over)
-        require_feasible(plan, *task, self.left_over)
+        plan = plan_round(*task, self._strategy_config, start_s=start_s, state=self.carry_over)
+        require_feasible(plan, *task, self.carry_over)
         return plan
 
     def orders(self, plan: Plan) -> list[PlaneOrder]:
@@ -162,10 +162,10 @@ def resources_of(scenario: Scenario) -> Resources:
     )
 
 
-def switches_of(scenario: Scenario) -> Switches:
+def strategy_config_of(scenario: Scenario) -> StrategyConfig:
     """The scenario's communication strategies."""
     chosen = scenario.strategy
-    return Switches.parse(chosen.intra_orbit, chosen.space_ground, chosen.inter_orbit)
+    return StrategyConfig.parse(chosen.intra_orbit, chosen.space_ground, chosen.inter_orbit)
 
 
 def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[int]) -> Quorum:
@@ -178,10 +178,10 @@ def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[i
     return Quorum(tuple(planes), tuple(samples), scenario.strategy.planes_per_round)
 
 
-def framing_of(contact_plan: ContactPlan, seal_bytes: int = 0) -> Framing:
+def framing_of(contact_plan: ContactPlan, signature_bytes: int = 0) -> Framing:
     """What messages between the ground and these satellites are sent in."""
     names = (contact_plan.nodes[index].name for index in contact_plan.satellites)
-    return Framing(max(names, key=len), seal_bytes)
+    return Framing(max(names, key=len), signature_bytes)
 
 
 def sent_images_of(
@@ -410,7 +410,7 @@ def _averaged_bytes(
     """What a satellite, or its plane, sends of its weights, and what comes back of the average.
 
     Weights and their average are fp32; a sum that satellites form is float64, in pieces, with the images that it counts
-    (:func:`mission.contribution.contribution`).
+    (:func:`mission.client_update.client_update`).
     """
     if not weights:
         return 0.0, 0.0

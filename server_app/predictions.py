@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from server_app.backbone.executor import BackboneSteps
+from server_app.backbone.executor import BackboneExecutor
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import SplitModel
 from splitmodel.tasks import Task, TaskKind
@@ -22,7 +22,7 @@ _DARKEST, _BRIGHTEST = 2.0, 98.0  # percentiles that a picture stretches to blac
 
 @torch.no_grad()
 def save_predictions(
-    directory: Path, model: SplitModel, steps: BackboneSteps, images: ImageSet, task: Task
+    directory: Path, model: SplitModel, steps: BackboneExecutor, images: ImageSet, task: Task
 ) -> None:
     """Write pictures, truth and predictions of a few images from all over a test set.
 

@@ -1,6 +1,6 @@
 """What crosses the split in a round, counted as :mod:`client_app` and :mod:`server_app.backbone.service` send it.
 
-Every message is one parcel of :mod:`relay.wire.manifest`: its manifest and the headers of its chunks cross with it.
+Every message is one bundle of :mod:`relay.wire.manifest`: its manifest and the headers of its chunks cross with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mission.run_config import FEATURE_NAME_BYTES, GROUND, STEPS_AHEAD
 from mission.schema import Scenario
-from relay.wire.frames import parcel_bytes
+from relay.wire.frames import bundle_bytes
 from relay.wire.manifest import (
     DIGEST_BYTES,
     DTYPE_BYTES,
@@ -42,12 +42,12 @@ class Framing:
 
     Attributes:
         satellite: A name as long as those of the satellites.
-        seal_bytes: What signature and certificate add, see :attr:`relay.wire.identity.NodeIdentity.seal_bytes`.
+        signature_bytes: What signature and certificate add, see :attr:`relay.wire.identity.NodeIdentity.signature_bytes`.
         chunk_bytes: Largest payload of a chunk: that of slow links.
     """
 
     satellite: str = "sat-0-00"
-    seal_bytes: int = 0
+    signature_bytes: int = 0
     chunk_bytes: int = SLOW_CHUNK_BYTES
 
     def header_bytes(
@@ -79,7 +79,7 @@ class Framing:
             digest=bytes(DIGEST_BYTES),
             attributes=attributes,
         )
-        return parcel_bytes(manifest, self.chunk_bytes, seal_bytes=self.seal_bytes) - size
+        return bundle_bytes(manifest, self.chunk_bytes, signature_bytes=self.signature_bytes) - size
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from mission.record import RunRecord, checkpoint_name
 from mission.schema import Scenario
 from orbit.constellation import Constellation
 from report.run_report import write_report
-from server_app.backbone.centralized import CentralGround
-from server_app.backbone.executor import BackboneSteps
-from server_app.backbone.service import Ground
+from server_app.backbone.centralized import CentralizedTrainer
+from server_app.backbone.executor import BackboneExecutor
+from server_app.backbone.service import BackboneService
 from server_app.checkpoint import Checkpoint
 from server_app.planning import RoundPlanner
 from server_app.predictions import save_predictions
@@ -33,7 +33,7 @@ from splitmodel.parts import SplitModel
 from splitmodel.tasks import Score, Task
 from splitmodel.tasks.task import mean_score
 from strategies.aggregation.server_optimizer import ServerOptimizer
-from strategies.enrolment import Roster
+from strategies.enrolment import EnrolledClients
 from strategies.federated import RoundOutcome
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _KEPT_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Results:
+class RunRecorder:
     """Scores and records the rounds of one run.
 
     Attributes:
@@ -58,7 +58,7 @@ class Results:
         test: Images that only score the result.
         task: What they are labelled for.
         clock: Mission time.
-        roster: Who takes part, with what images.
+        enrolled_clients: Who takes part, with what images.
         server_optimizer: Its state is kept in checkpoints.
         planner: What the late of a round had done is kept there, too.
         scores: Before training and after each round.
@@ -70,12 +70,12 @@ class Results:
     model: SplitModel
     adapter: PeftModel | None
     base: str | Path
-    steps: BackboneSteps
-    ground: Ground | CentralGround
+    steps: BackboneExecutor
+    ground: BackboneService | CentralizedTrainer
     test: ImageSet
     task: Task
     clock: VirtualClock
-    roster: Roster
+    enrolled_clients: EnrolledClients
     server_optimizer: ServerOptimizer
     planner: RoundPlanner
     scores: list[Score] = field(default_factory=list)
@@ -111,8 +111,8 @@ class Results:
             outcome.arrays.to_torch_state_dict(),
             self.ground.state(),
             {key: torch.from_numpy(array) for key, array in self.server_optimizer.state().items()},
-            outcome.under_way,
-            self.planner.left_over,
+            outcome.pending_updates,
+            self.planner.carry_over,
         ).save(checkpoint)
         self.record.prune_checkpoints(_KEPT_CHECKPOINTS)
         self.record.note(
@@ -134,12 +134,12 @@ class Results:
 
         Where neither is known, it is the score of all test images.
         """
-        newest, roster = self.scores[-1], self.roster
+        newest, enrolled_clients = self.scores[-1], self.enrolled_clients
         if self.task.has_classes:
-            return {name: newest.accuracy_for(labels) for name, labels in roster.labels.items()}
+            return {name: newest.accuracy_for(labels) for name, labels in enrolled_clients.labels.items()}
         if not newest.by_group:
-            return dict.fromkeys(roster.labels, newest.value)
-        return {name: mean_score(newest, sensors) for name, sensors in roster.sensors.items()}
+            return dict.fromkeys(enrolled_clients.labels, newest.value)
+        return {name: mean_score(newest, sensors) for name, sensors in enrolled_clients.sensors.items()}
 
     def finish(self) -> None:
         """Write the final weights, the result and the report."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from server_app.backbone.executor import BackboneSteps
+from server_app.backbone.executor import BackboneExecutor
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import SplitModel
 from splitmodel.tasks import Score, Task
@@ -15,7 +15,7 @@ _BATCH, _DENSE_BATCH = 128, 16
 
 @torch.no_grad()
 def score(
-    model: SplitModel, steps: BackboneSteps, images: ImageSet, task: Task, sensor_column: str = ""
+    model: SplitModel, steps: BackboneExecutor, images: ImageSet, task: Task, sensor_column: str = ""
 ) -> Score:
     """Score the whole model, its backbone where ``steps`` has it.
 

@@ -23,7 +23,7 @@ from mission.clock import VirtualClock
 from mission.first_cause import cause_of
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import RunRecord, make_run_directory
-from mission.run_config import GROUND, Briefing
+from mission.run_config import GROUND, RunConfig
 from mission.scenario import ScenarioError, given_path, load_scenario, scalar_keys
 from mission.schema import Scenario
 from orbit.files.contact_plan_files import save
@@ -36,11 +36,11 @@ from server_app.awaited_grid import WatchedGrid
 from server_app.backbone.feature_cache import FeatureCache, shares
 from server_app.calibration import measured_rates
 from server_app.checkpoint import Checkpoint, newest
-from server_app.emulated_clock import Flight
+from server_app.emulated_clock import EmulatedClock
 from server_app.labelled import constants_of, in_units, task_facts, task_of
 from server_app.planning import RoundPlanner, framing_of, kept_row_bytes, kept_rows, resources_of
 from server_app.rounds import enrolment_facts
-from server_app.run_recorder import Results
+from server_app.run_recorder import RunRecorder
 from splitmodel.costs.profile import profile
 from splitmodel.dense_heads import standardised
 from splitmodel.families import ModelInput
@@ -52,7 +52,7 @@ from splitmodel.parts import load_split
 from splitmodel.shipped import locate
 from strategies.aggregation.client_updates import Averaging
 from strategies.aggregation.server_optimizer import ServerOptimizer
-from strategies.enrolment import band_statistics, muster
+from strategies.enrolment import band_statistics, enrol
 from strategies.federated import RoundOutcome, SplitFederatedStrategy
 
 app = ServerApp()
@@ -80,7 +80,7 @@ def main(grid: Grid, context: Context) -> None:
             address=str(config["backbone-address"]),
             relay=local_relay(Path(str(config["relay"]))) if config["relay"] else None,
             resume=bool(config["resume"]),
-            at_once=int(config["at-once"]) or None,
+            max_concurrency=int(config["max-concurrency"]) or None,
         )
     except Exception as error:
         with contextlib.suppress(OSError):  # a full disk, which is the error then
@@ -100,7 +100,7 @@ def fine_tune(
     address: str,
     relay: LocalRelay | None = None,
     resume: bool = False,
-    at_once: int | None = None,
+    max_concurrency: int | None = None,
 ) -> None:
     """Fine-tune the scenario's model over its constellation.
 
@@ -112,7 +112,7 @@ def fine_tune(
         address: ``host:port`` of the backbone service; port 0 takes a free one.
         relay: The ground's relay, in an emulation: satellites reach the backbone over it instead.
         resume: Go on after the newest checkpoint in the record's directory.
-        at_once: Satellites that Flower runs at the same time, where that is known.
+        max_concurrency: Satellites that Flower runs at the same time, where that is known.
     """
     training = scenario.training
     torch.manual_seed(scenario.seed)
@@ -179,14 +179,14 @@ def fine_tune(
     )
 
     # The ground segment.
-    segment = ground_segment(scenario, model, lora, costs, satellites, run, at_once=at_once)
+    segment = ground_segment(scenario, model, lora, costs, satellites, run, max_concurrency=max_concurrency)
     steps, ground = segment.steps, segment.ground
     row_bytes = kept_row_bytes(scenario, costs)
     secret = secrets.token_urlsafe(32)  # told to satellites alone, in the record that each message carries
     with segment.endpoint(satellites, address, relay, secret) as endpoint:
         # The satellites, and how what crosses the split is scaled.
         backbone = endpoint.address if isinstance(endpoint, GroundEndpoint) else ""
-        briefing = Briefing(
+        run_config = RunConfig(
             scenario,
             satellites,
             planes,
@@ -197,25 +197,27 @@ def fine_tune(
             secret=secret,
         )
         if relay is not None:
-            control.muster(relay.address, relay.node)
+            control.enrol(relay.address, relay.node)
         if scenario.data.statistics == "computed":
-            means, deviations = _band_statistics(grid, briefing, record, test)
-            briefing = dataclasses.replace(briefing, band_means=means, band_deviations=deviations)
+            means, deviations = _band_statistics(grid, run_config, record, test)
+            run_config = dataclasses.replace(run_config, band_means=means, band_deviations=deviations)
             model.embedding.preprocess = fitted(own_preprocess, test, mean=means, deviation=deviations)
-        roster = muster(grid, briefing, timeout_s=training.enrolment_timeout_s)
-        record.note(no_data=dict(roster.no_data))
+        enrolled_clients = enrol(grid, run_config, timeout_s=training.enrolment_timeout_s)
+        record.note(no_data=dict(enrolled_clients.no_data))
         if relay is not None:
             # A run that goes on keeps the rates that it began with: its steps come in the order of an unbroken run.
-            rates = record.calibration or measured_rates(scenario, costs, steps, roster)
+            rates = record.calibration or measured_rates(scenario, costs, steps, enrolled_clients)
             scenario = scenario.model_copy(update={"compute": rates})
             record.note(calibration=rates.model_dump())
         planner = RoundPlanner(
             scenario,
             contact_plan,
             costs,
-            list(roster.samples.values()),
+            list(enrolled_clients.samples.values()),
             summed_on_board=relay is not None and not training.shares_head,
-            seal_bytes=relay.identity.seal_bytes if relay is not None and relay.identity is not None else 0,
+            signature_bytes=relay.identity.signature_bytes
+            if relay is not None and relay.identity is not None
+            else 0,
         )
         enrolled_s = 0.0
         if checkpoint is None:
@@ -226,33 +228,39 @@ def fine_tune(
             facts = enrolment_facts(enrolment, segment.enrolment.enrolment_bytes, flown=relay is None)
             record.note(enrolment=facts)
         else:
-            planner.left_over = checkpoint.left_over
-        clock, depart = VirtualClock(scenario.epoch), lambda plan: None
+            planner.carry_over = checkpoint.carry_over
+        clock, start_round = VirtualClock(scenario.epoch), lambda plan: None
         if relay is not None:
-            pointed = planner.left_over.pointed
-            clock = Flight(scenario.epoch, relay, contact_plan, resources_of(scenario), pointed)
-            depart = clock.depart
-        warnings = advice(scenario, costs, list(roster.samples.values()), framing_of(contact_plan))
+            pointed = planner.carry_over.pointed
+            clock = EmulatedClock(scenario.epoch, relay, contact_plan, resources_of(scenario), pointed)
+            start_round = clock.start_round
+        warnings = advice(scenario, costs, list(enrolled_clients.samples.values()), framing_of(contact_plan))
         for line in warnings:
             log(WARNING, "%s", line)
         record.note(warnings=warnings)
-        record.note(phase="training", samples=dict(roster.samples), start_up_s=record.wall_time_s())
-        scaling = segment.enrolment.end_muster(satellites)
-        task = in_units(task, roster)
+        record.note(phase="training", samples=dict(enrolled_clients.samples), start_up_s=record.wall_time_s())
+        scaling = segment.enrolment.end_enrolment(satellites)
+        task = in_units(task, enrolled_clients)
         model = dataclasses.replace(model, head=standardised(model.head, scaling.pooled))
-        segment.expect(model, task, roster.samples)
+        segment.expect(model, task, enrolled_clients.samples)
 
         cache = None
         if row_bytes is not None:
-            rows = kept_rows(scenario, row_bytes, sum(roster.samples.values()))
+            rows = kept_rows(scenario, row_bytes, sum(enrolled_clients.samples.values()))
             path = record.directory / "features.safetensors"
-            own_rows = dict(zip(roster.samples, shares(rows, list(roster.samples.values())), strict=True))
+            own_rows = dict(
+                zip(
+                    enrolled_clients.samples,
+                    shares(rows, list(enrolled_clients.samples.values())),
+                    strict=True,
+                )
+            )
             cache = FeatureCache(path, row_bytes, own_rows)
-            segment.arrivals.keep_in(cache)
+            segment.assembler.keep_in(cache)
 
         # The rounds.
         optimizer = ServerOptimizer(training.server_optimizer, training.server_learning_rate)
-        results = Results(
+        results = RunRecorder(
             scenario,
             record,
             constellation,
@@ -264,39 +272,43 @@ def fine_tune(
             test,
             task,
             clock,
-            roster,
+            enrolled_clients,
             optimizer,
             planner,
         )
-        finished_rounds, under_way = 0, {}
+        finished_rounds, pending_updates = 0, {}
         if checkpoint is None:
             clock.advance_to(enrolled_s)
         else:
             load_trainable_state(results.exchanged, checkpoint.exchanged)
-            finished_rounds, under_way = checkpoint.round, dict(checkpoint.under_way)
+            finished_rounds, pending_updates = checkpoint.round, dict(checkpoint.pending_updates)
             clock.advance_to(checkpoint.mission_time_s)
             results.scores.extend(checkpoint.scores)
             ground.go_on(checkpoint.steps)
             optimizer.load_state({key: tensor.numpy() for key, tensor in checkpoint.server.items()})
         strategy = SplitFederatedStrategy(
-            roster,
-            briefing,
+            enrolled_clients,
+            run_config,
             ArrayRecord(constants_of(scaling, task)),
             planner,
             planner.quorum,
-            Averaging(roster.labels, scenario.strategy.staleness_exponent, training.head_rows == "by-class"),
+            Averaging(
+                enrolled_clients.labels,
+                scenario.strategy.staleness_exponent,
+                training.head_rows == "by-class",
+            ),
             planner.orders,
             ground,
             optimizer,
             clock,
-            depart,
-            _with_passages(results.on_round, record, clock, run),
+            start_round,
+            _with_transfer_records(results.on_round, record, clock, run),
             exchange=relay is not None and not training.shares_head,
             finished_rounds=finished_rounds,
-            at_once=at_once,
-            under_way=under_way,
+            max_concurrency=max_concurrency,
+            pending_updates=pending_updates,
         )
-        names = {node: name for name, node in roster.nodes.items()}
+        names = {node: name for name, node in enrolled_clients.nodes.items()}
         strategy.start(
             WatchedGrid(grid, names, lambda awaited: record.note(awaited=awaited)),
             ArrayRecord(trainable_state(results.exchanged)),
@@ -310,12 +322,12 @@ def fine_tune(
 
 
 def _band_statistics(
-    grid: Grid, briefing: Briefing, record: RunRecord, images: ImageSet
+    grid: Grid, run_config: RunConfig, record: RunRecord, images: ImageSet
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of each band over all satellites' images, as recorded, or computed by them now."""
     found = record.band_statistics
     if found is None:
-        merged = merge(BandStatistics.from_rows(rows) for rows in band_statistics(grid, briefing))
+        merged = merge(BandStatistics.from_rows(rows) for rows in band_statistics(grid, run_config))
         found = {"mean": merged.mean.tolist(), "deviation": merged.deviation.tolist()}
         record.note(
             band_statistics={
@@ -345,15 +357,15 @@ def _require_emulable(scenario: Scenario) -> None:
         )
 
 
-def _with_passages(
+def _with_transfer_records(
     on_round: Callable[[RoundOutcome], bool], record: RunRecord, clock: VirtualClock, run: str
 ) -> Callable[[RoundOutcome], bool]:
     """Record what relays have measured in a round, in an emulation, before anything else comes of it."""
-    if not isinstance(clock, Flight):
+    if not isinstance(clock, EmulatedClock):
         return on_round
 
     def measured(outcome: RoundOutcome) -> bool:
-        record.add_passages(clock.passages(run, outcome.number))
+        record.add_transfer_records(clock.transfer_records(run, outcome.number))
         return on_round(outcome)
 
     return measured

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 from rich.table import Table
 
-from report.link_use import link_uses, read_passages
+from report.link_use import link_uses, read_transfer_records
 from report.totals import by_round, read_rounds
 from skysplit.terminal import Terminal
 
@@ -29,7 +29,7 @@ def print_measured(directory: Path) -> None:
         )
     if shown.rows:
         Terminal().print(shown)
-    if (directory / "passages.parquet").exists():
+    if (directory / "transfer_records.parquet").exists():
         Terminal().print(_links(directory))
 
 
@@ -38,7 +38,7 @@ def _links(directory: Path) -> Table:
     activities = map(json.loads, (directory / "plan.jsonl").read_text(encoding="utf-8").splitlines())
     start_s = {row["round"]: row["start_s"] for row in read_rounds(directory).to_pylist()}
     shown = Table("round", "link", "planned, MB", "measured, MB", "planned, s", "measured, s")
-    for use in link_uses(activities, read_passages(directory), start_s, together=True):
+    for use in link_uses(activities, read_transfer_records(directory), start_s, together=True):
         sides = (use.planned, use.measured)
         sizes = (f"{side.all_bytes / 1e6:.3f}" if side else "–" for side in sides)
         spans = (f"{side.start_s:.1f} – {side.end_s:.1f}" if side else "–" for side in sides)

@@ -131,12 +131,12 @@ class Mission(Shown):
         found = compared(self.scenario, contacts, costs, samples_of(self.scenario, contacts), starts)
         return Comparison(self.title, costs.name, found)
 
-    def run(self, out: str | Path = "", *, at_once: int | None = None) -> Run:
+    def run(self, out: str | Path = "", *, max_concurrency: int | None = None) -> Run:
         """Fine-tune, simulated by Flower on this machine; takes minutes.
 
         Args:
             out: The run directory; the default is ``runs/TIME-SCENARIO``.
-            at_once: Satellites that compute at the same time; ``None`` chooses.
+            max_concurrency: Satellites that compute at the same time; ``None`` chooses.
 
         Raises:
             FileExistsError: The directory holds a run already.
@@ -155,7 +155,7 @@ class Mission(Shown):
             "out": str(directory),
         }
         with owned(directory), RunProgress(self.scenario.training.rounds) as progress:
-            simulate(self.scenario, told, directory, at_once, progress.show)
+            simulate(self.scenario, told, directory, max_concurrency, progress.show)
         return Run(directory)
 
     def to_pandas(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The muster: a Flower node for every satellite, and what each has on board, before anything is trained."""
+"""Enrolment: a Flower node for every satellite, and what each has on board, before anything is trained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from mission.run_config import Briefing
+from mission.run_config import RunConfig
 
 _NODES_PATIENCE_S = 120.0
 
@@ -20,7 +20,7 @@ class FederationError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Roster:
+class EnrolledClients:
     """Who takes part, in the order of the constellation.
 
     Attributes:
@@ -44,20 +44,20 @@ class Roster:
     target_moments: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
-def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roster:
+def enrol(grid: Grid, run_config: RunConfig, *, timeout_s: float = 600.0) -> EnrolledClients:
     """Find a node for every satellite and have each check its images and model.
 
     Args:
         grid: Flower's nodes.
-        briefing: Sent to every node.
+        run_config: Sent to every node.
         timeout_s: For the answers.
 
     Raises:
         FederationError: Too few nodes, two nodes for one satellite, or a satellite that cannot train; the first
             such satellite is named with its reason.
     """
-    nodes, found = _ask(grid, briefing, "muster", timeout_s)
-    return Roster(
+    nodes, found = _ask(grid, run_config, "enrolment", timeout_s)
+    return EnrolledClients(
         nodes=nodes,
         samples={name: sum(answer["labels"]) for name, answer in found.items()},
         labels={name: answer["labels"] for name, answer in found.items()},
@@ -74,30 +74,30 @@ def muster(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> Roste
     )
 
 
-def band_statistics(grid: Grid, briefing: Briefing, *, timeout_s: float = 600.0) -> list[list[float]]:
+def band_statistics(grid: Grid, run_config: RunConfig, *, timeout_s: float = 600.0) -> list[list[float]]:
     """Have every satellite compute count, mean and sum of squares of the bands of its own images.
 
     Args:
         grid: Flower's nodes.
-        briefing: Sent to every node.
+        run_config: Sent to every node.
         timeout_s: For the answers.
 
     Returns:
         Of each satellite, in the order of the constellation, as ``splitmodel.imagery.statistics`` writes them.
 
     Raises:
-        FederationError: As :func:`muster`.
+        FederationError: As :func:`enrol`.
     """
-    _, found = _ask(grid, briefing, "statistics", timeout_s)
+    _, found = _ask(grid, run_config, "statistics", timeout_s)
     return [list(answer["bands"]) for answer in found.values()]
 
 
 def _ask(
-    grid: Grid, briefing: Briefing, question: str, timeout_s: float
+    grid: Grid, run_config: RunConfig, question: str, timeout_s: float
 ) -> tuple[dict[str, int], dict[str, Any]]:
     """Ask every satellite; nodes and answers by satellite, in the order of the constellation."""
-    satellites = briefing.satellites
-    told = RecordDict({"config": ConfigRecord(briefing.to_config())})
+    satellites = run_config.satellites
+    told = RecordDict({"config": ConfigRecord(run_config.to_config())})
     nodes_there = _wait_for_nodes(grid, len(satellites))
     messages = [Message(told, node, f"{MessageType.QUERY}.{question}") for node in nodes_there]
     replies = list(grid.send_and_receive(messages, timeout=timeout_s))

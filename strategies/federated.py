@@ -1,7 +1,7 @@
 """The Flower strategy: rounds that follow the plan on the mission clock.
 
 Flower carries messages, head weights and metrics; tensors of the split travel beside it. A round is planned at the
-mission time it starts, trained by all satellites of the roster, averaged in the order that the plan gives (so that the
+mission time it starts, trained by all satellites of the enrolled clients, averaged in the order that the plan gives (so that the
 result does not depend on who answers first), and ends when the plan ends, or a quorum of planes has delivered.
 """
 
@@ -23,11 +23,11 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from mission.clock import VirtualClock
-from mission.run_config import Briefing
-from strategies.aggregation.client_updates import Averaging, Contribution
+from mission.run_config import RunConfig
+from strategies.aggregation.client_updates import Averaging, ClientUpdate
 from strategies.aggregation.quorum import Quorum, cut
 from strategies.aggregation.server_optimizer import ServerOptimizer
-from strategies.enrolment import FederationError, Roster
+from strategies.enrolment import EnrolledClients, FederationError
 from strategies.intra_orbit import PlaneOrder
 from strategies.planner.step_order import Schedule
 from strategies.problem.plan import Plan
@@ -46,7 +46,7 @@ class RoundOutcome:
         plan: Up to the end of the round.
         reports: What each satellite says of the training that it has come from or is still at.
         rounds_late: Of those who have delivered, how many rounds ago they started.
-        under_way: Of the others, what will be delivered in a later round.
+        pending_updates: Of the others, what will be delivered in a later round.
         arrays: The new average.
     """
 
@@ -54,7 +54,7 @@ class RoundOutcome:
     plan: Plan
     reports: Mapping[str, Mapping[str, Any]]
     rounds_late: Mapping[str, int]
-    under_way: Mapping[str, Contribution]
+    pending_updates: Mapping[str, ClientUpdate]
     arrays: ArrayRecord
 
 
@@ -79,7 +79,7 @@ class GroundService(Protocol):
         """All of them are done. What it keeps for each satellite is averaged as the weights that travel are.
 
         Args:
-            weights: Of those who have delivered, in the order of the roster.
+            weights: Of those who have delivered, in the order of the enrolled clients.
             total: What the weights of all would be; what is lacking is the weight of the present average.
         """
 
@@ -88,8 +88,8 @@ class SplitFederatedStrategy(Strategy):
     """Split federated fine-tuning over a contact plan.
 
     Args:
-        roster: Who takes part.
-        briefing: What every message tells.
+        enrolled_clients: Who takes part.
+        run_config: What every message tells.
         constants: Arrays that every ``train`` message carries beside the head: how what crosses is scaled.
         planner: Plans a round, by its number and the mission time it starts at.
         quorum: How many planes end a round.
@@ -98,18 +98,18 @@ class SplitFederatedStrategy(Strategy):
         ground: The backbone's side.
         server_optimizer: Makes the next round's weights of the mean.
         clock: Mission time; advanced to the end of each plan.
-        depart: Called with every plan before it is followed.
+        start_round: Called with every plan before it is followed.
         on_round: Called with every finished round, before the next is planned; true ends the run.
         exchange: Whether the satellites of a plane sum among themselves, over relays, and only the sum comes down.
         finished_rounds: Rounds that are done already, where a run is resumed.
-        at_once: Satellites that Flower runs at the same time, where that is known.
-        under_way: What was under way when they were.
+        max_concurrency: Satellites that Flower runs at the same time, where that is known.
+        pending_updates: What was under way when they were.
     """
 
     def __init__(
         self,
-        roster: Roster,
-        briefing: Briefing,
+        enrolled_clients: EnrolledClients,
+        run_config: RunConfig,
         constants: ArrayRecord,
         planner: Callable[[int, float], Plan],
         quorum: Quorum,
@@ -118,39 +118,39 @@ class SplitFederatedStrategy(Strategy):
         ground: GroundService,
         server_optimizer: ServerOptimizer,
         clock: VirtualClock,
-        depart: Callable[[Plan], None],
+        start_round: Callable[[Plan], None],
         on_round: Callable[[RoundOutcome], bool],
         *,
         exchange: bool = False,
         finished_rounds: int = 0,
-        at_once: int | None = None,
-        under_way: Mapping[str, Contribution] = MappingProxyType({}),
+        max_concurrency: int | None = None,
+        pending_updates: Mapping[str, ClientUpdate] = MappingProxyType({}),
     ) -> None:
-        self._roster = roster
-        self._told = briefing.to_config()
+        self._enrolled_clients = enrolled_clients
+        self._told = run_config.to_config()
         self._constants = constants
-        self._names = {node: name for name, node in roster.nodes.items()}
+        self._names = {node: name for name, node in enrolled_clients.nodes.items()}
         self._planner = planner
         self._quorum = quorum
         self._averaging = averaging
         self._order = orders
         self._orders: Sequence[PlaneOrder] = ()  # of this round
         self._exchange_on_board = exchange
-        self._under_way = dict(under_way)
+        self._pending_updates = dict(pending_updates)
         self._due: list[str] = []
         self._sent = ArrayRecord()
         self._ground = ground
         self._server_optimizer = server_optimizer
         self._clock = clock
-        self._depart = depart
+        self._start_round = start_round
         self._on_round = on_round
         self._finished_rounds = finished_rounds
-        self._at_once = at_once
+        self._max_concurrency = max_concurrency
 
     def summary(self) -> None:
         """Log who takes part."""
-        log(INFO, "\t├── Satellites: %s", len(self._roster.nodes))
-        log(INFO, "\t└── Training images: %s", sum(self._roster.samples.values()))
+        log(INFO, "\t├── Satellites: %s", len(self._enrolled_clients.nodes))
+        log(INFO, "\t└── Training images: %s", sum(self._enrolled_clients.samples.values()))
 
     def start(
         self,
@@ -182,10 +182,10 @@ class SplitFederatedStrategy(Strategy):
             log(INFO, "[ROUND %s/%s]", number, num_rounds)
             plan = self._planner(number, self._clock.now_s)
             self._orders = self._order(plan)
-            starting = [name for name in self._roster.nodes if name not in self._under_way]
+            starting = [name for name in self._enrolled_clients.nodes if name not in self._pending_updates]
             schedule = Schedule.of(plan, starting)
             self._ground.begin_round(number, schedule)
-            self._depart(plan)
+            self._start_round(plan)
             position = {name: index for index, name in enumerate(schedule.steps_of)}
             messages = self.configure_train(number, arrays, config, grid)
             # Where few run at once, those whose steps come first should be among them.
@@ -196,11 +196,13 @@ class SplitFederatedStrategy(Strategy):
             end_s = self._quorum.end_s(plan)
             self._due = [
                 name
-                for name, there in zip(self._roster.nodes, self._quorum.delivered(plan), strict=True)
+                for name, there in zip(
+                    self._enrolled_clients.nodes, self._quorum.delivered(plan), strict=True
+                )
                 if there
             ]
             aggregated, train_metrics = self.aggregate_train(number, replies)
-            ages = {name: number - self._under_way[name].started for name in self._due}
+            ages = {name: number - self._pending_updates[name].started for name in self._due}
             by_ground = self._ground.end_round(*self._averaging.weights(ages))
             self._clock.advance_to(end_s)
             arrays = self._server_optimizer.step(number, arrays, aggregated)
@@ -214,11 +216,12 @@ class SplitFederatedStrategy(Strategy):
                 log(INFO, "Scored on the ground: %s", _in_words(metrics))
             told = by_ground.reports if by_ground else {}
             reports = {
-                name: {**self._report(name, number), **told.get(name, {})} for name in self._roster.nodes
+                name: {**self._report(name, number), **told.get(name, {})}
+                for name in self._enrolled_clients.nodes
             }
-            rounds_late = {name: number - self._under_way.pop(name).started for name in self._due}
+            rounds_late = {name: number - self._pending_updates.pop(name).started for name in self._due}
             outcome = RoundOutcome(
-                number, cut(plan, end_s), reports, rounds_late, dict(self._under_way), arrays
+                number, cut(plan, end_s), reports, rounds_late, dict(self._pending_updates), arrays
             )
             if self._on_round(outcome):
                 break
@@ -234,8 +237,8 @@ class SplitFederatedStrategy(Strategy):
         told = {**config, **self._told, "round": server_round}
         return [
             self._train_message(node, ConfigRecord({**told, **self._exchange_of(name)}), arrays)
-            for name, node in self._roster.nodes.items()
-            if name not in self._under_way
+            for name, node in self._enrolled_clients.nodes.items()
+            if name not in self._pending_updates
         ]
 
     def _exchange_of(self, name: str) -> dict[str, Any]:
@@ -256,16 +259,20 @@ class SplitFederatedStrategy(Strategy):
             arrays = {key: array.numpy() for key, array in records.get("arrays", ArrayRecord()).items()}
             plane_sum = records["plane"]["sum"].numpy() if "plane" in records else None
             name = self._names[reply.metadata.src_node_id]
-            self._under_way[name] = Contribution(server_round, arrays, report, plane_sum)  # type: ignore[arg-type]
+            self._pending_updates[name] = ClientUpdate(server_round, arrays, report, plane_sum)  # type: ignore[arg-type]
         sent = {key: array.numpy() for key, array in self._sent.items()}
-        due = {name: self._under_way[name] for name in self._due}
+        due = {name: self._pending_updates[name] for name in self._due}
         mean = self._averaging.mean(sent, due, server_round, self._orders)
-        trained = [name for name in self._roster.nodes if self._under_way[name].started == server_round]
+        trained = [
+            name
+            for name in self._enrolled_clients.nodes
+            if self._pending_updates[name].started == server_round
+        ]
         metrics: dict[str, int | float | list[int] | list[float]] = {
             key: float(
                 np.average(
-                    [self._under_way[name].report[key] for name in trained],
-                    weights=[self._roster.samples[name] for name in trained],
+                    [self._pending_updates[name].report[key] for name in trained],
+                    weights=[self._enrolled_clients.samples[name] for name in trained],
                 )
             )
             for key in ("train-loss", "train-accuracy")
@@ -274,7 +281,7 @@ class SplitFederatedStrategy(Strategy):
 
     def _report(self, name: str, number: int) -> Mapping[str, float]:
         """What a satellite tells; what it sent and computed counts in the round in which it started."""
-        one = self._under_way[name]
+        one = self._pending_updates[name]
         again = {} if one.started == number else {"steps": 0, "bytes-up": 0, "bytes-down": 0}
         return {**one.report, **again}
 
@@ -308,7 +315,7 @@ class SplitFederatedStrategy(Strategy):
         deaths: Counter[int] = Counter()
         finished: list[Message] = []
         while ready or waiting or away:
-            while ready and len(waiting) < (self._at_once or len(self._names)):
+            while ready and len(waiting) < (self._max_concurrency or len(self._names)):
                 waiting |= self._push(grid, [self._first_served(ready)])
             if time.monotonic() > deadline:
                 late = sorted(

@@ -72,7 +72,7 @@ def plane_orders(plan: Plan, contact_plan: ContactPlan, payload_bytes: float) ->
         links = contact_plan.during(now_s, math.nextafter(now_s, math.inf))
         links = links[(links["kind"] == LinkKind.INTRA_ISL) & (links["rate_bps"] > 0)]
         plane = plane_links(members, links)
-        ring = plane is not None and goes_round(plane, payload_bytes, plan.switches.intra_orbit)
+        ring = plane is not None and goes_round(plane, payload_bytes, plan.strategy_config.intra_orbit)
         names = tuple(plan.names[index] for index in (plane.members if plane else members))
         orders.append(PlaneOrder(names, ring, linked=plane is not None and len(members) > 1))
     return orders

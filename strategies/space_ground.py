@@ -31,7 +31,7 @@ SESSION = np.dtype(
 
 _TICK_S = 15.0  # how often beams are matched anew
 _WORTH_S = 120.0  # a longer stay in a pass is not worth more
-_SETTLE_S = 1e-6
+_ACKNOWLEDGE_S = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,7 +258,7 @@ class _Beams:
         moving = drain > 0
         events += (self.now_s + self.need[moving] / drain[moving]).tolist()
         events += [self.later[-1][0]] if self.later else []
-        events = [time_s for time_s in events if time_s > self.now_s + _SETTLE_S]
+        events = [time_s for time_s in events if time_s > self.now_s + _ACKNOWLEDGE_S]
         events += [time_s for time_s in edges if time_s > self.now_s]
         if not events:
             return False
@@ -268,7 +268,7 @@ class _Beams:
         self.need = np.maximum(self.need - drain * (next_s - self.now_s), 0.0)
         self.need[(self.need < 1e-6 * self.demand.need) | (self.need < 1e-9)] = 0.0
         self.tail_s[lingering] = np.maximum(self.tail_s[lingering] - (next_s - self.now_s), 0.0)
-        self.tail_s[self.tail_s < _SETTLE_S] = 0.0
+        self.tail_s[self.tail_s < _ACKNOWLEDGE_S] = 0.0
         self.now_s = next_s
         if (drain > 0).any():
             self.drained_s = next_s
@@ -276,7 +276,7 @@ class _Beams:
             _, group, samples = self.later.pop()
             self.need[group] += samples
             self.tail_s[group] = self.demand.tail_s[group]
-        self._settle()
+        self._acknowledge_all()
         return True
 
     def _drain(self, flowing: np.ndarray) -> np.ndarray:
@@ -285,7 +285,7 @@ class _Beams:
         total = float(drain.sum())
         return drain * min(1.0, self.demand.ground_rate / total) if total > 0 else drain
 
-    def _settle(self) -> None:
+    def _acknowledge_all(self) -> None:
         """Close sessions whose pass is over or whose group is done, but one per group for its tail."""
         for index in [i for i in self.active if self.passes["end_s"][i] <= self.now_s]:
             self._close(index, float(self.passes["end_s"][index]))
@@ -305,7 +305,7 @@ class _Beams:
             self._close(index, self.now_s)
 
     def _setting_up(self, index: int) -> bool:
-        return self._data_s(index, self.active[index]) > self.now_s + _SETTLE_S
+        return self._data_s(index, self.active[index]) > self.now_s + _ACKNOWLEDGE_S
 
     def _still_pointed(self) -> set[int]:
         """Passes whose antennas are on each other without set-up: at the start of the round those that were before."""
@@ -331,7 +331,7 @@ def _limits(sessions: np.ndarray, pass_end_s: np.ndarray, beams: int) -> np.ndar
             del value
             for position, index in enumerate(members):
                 later = sessions["start_s"][members[position + 1 :]]
-                later = later[later >= sessions["end_s"][index] - _SETTLE_S]
+                later = later[later >= sessions["end_s"][index] - _ACKNOWLEDGE_S]
                 if len(later) and (count == 1 or len(members) > count):
                     limit_s[index] = min(limit_s[index], float(later[0]))
     return np.maximum(limit_s, sessions["end_s"])

@@ -4,11 +4,11 @@ Sums are float64 and their order is fixed, so every satellite ends with the same
 `strategies.aggregation.averages.plane_sum`. On a ring one half of the vector goes round each way; on a chain both ends add
 towards the middle, and the sum comes back.
 
-Satellites are addressed, not links: where a link of the ring fails, relays carry its parcels the other way along the
+Satellites are addressed, not links: where a link of the ring fails, relays carry its bundles the other way along the
 chain that is left, and where the chain is torn, over the ground. What fails in spite of that is given up by all, and
 left to the ground.
 
-Parcels that a satellite sends follow from what it has been given, so one that dies on the way does all of it again.
+Bundles that a satellite sends follow from what it has been given, so one that dies on the way does all of it again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from relay.client.message_link import LinkError, LinkTimeout, ParcelLink
-from relay.wire.manifest import Kind, Manifest, Parcel, WireError
+from relay.client.message_link import BundleLink, LinkError, LinkTimeout
+from relay.wire.manifest import Bundle, Kind, Manifest, WireError
 
 PIECE_BYTES = 1 << 16  # of a vector on a chain, up to
 PIECES = 8  # of them, so that all its links work at once
@@ -33,7 +33,7 @@ class GivenUp(LinkError):
 
 
 def all_reduce(
-    link: ParcelLink,
+    link: BundleLink,
     members: Sequence[str],
     me: str,
     values: np.ndarray,
@@ -42,13 +42,13 @@ def all_reduce(
     run: str,
     round: int,
     timeout_s: float,
-    early: Iterable[Parcel] = (),
+    early: Iterable[Bundle] = (),
 ) -> np.ndarray:
     """The sum of all members' `values`, float64 and of one length.
 
-    `members` are in the order of the ring or chain, the same on all of them. `early` are parcels of kind AGGREGATE
+    `members` are in the order of the ring or chain, the same on all of them. `early` are bundles of kind AGGREGATE
     that have come on this link before. Nothing is settled: should this process die before the sum is kept, the next
-    one forms it again from the same parcels.
+    one forms it again from the same bundles.
 
     Raises LinkError when the sum cannot be had: another member has given it up, or after `timeout_s` wall seconds.
     The other members are told so, and the caller may leave it to the ground.
@@ -61,8 +61,8 @@ def all_reduce(
         return values
     plane = _Plane(link, members, me, run, round, time.monotonic() + timeout_s)
     try:
-        for parcel in early:
-            plane.keep(parcel)
+        for bundle in early:
+            plane.keep(bundle)
         return _ring(plane, values) if ring else _chain(plane, values)
     except GivenUp:
         raise
@@ -75,7 +75,7 @@ class _Plane:
     """This satellite's exchange with the others, in one round."""
 
     def __init__(
-        self, link: ParcelLink, members: Sequence[str], me: str, run: str, round: int, deadline_s: float
+        self, link: BundleLink, members: Sequence[str], me: str, run: str, round: int, deadline_s: float
     ) -> None:
         self.members = members
         self.me = me
@@ -85,12 +85,12 @@ class _Plane:
         self._deadline_s = deadline_s
         self._kept: dict[tuple[str, int, int], np.ndarray] = {}
 
-    def send(self, to: str, step: int, lane: int, values: np.ndarray) -> None:
-        self._send(to, step, lane, values, {})
+    def send(self, to: str, step: int, channel: int, values: np.ndarray) -> None:
+        self._send(to, step, channel, values, {})
 
-    def receive(self, source: str, step: int, lane: int, size: int) -> np.ndarray:
+    def receive(self, source: str, step: int, channel: int, size: int) -> np.ndarray:
         """The `size` values that `source` sends for this step; what comes too early is kept."""
-        wanted = source, step, lane
+        wanted = source, step, channel
         while wanted not in self._kept:
             left_s = self._deadline_s - time.monotonic()
             if left_s <= 0:
@@ -101,9 +101,9 @@ class _Plane:
             raise LinkError(f"{source} sends {values.dtype}{list(values.shape)}: allowed is float64[{size}]")
         return values
 
-    def keep(self, parcel: Parcel) -> None:
+    def keep(self, bundle: Bundle) -> None:
         """Keep a part until its turn comes; what is none is for a process that has died, or of a round gone by."""
-        manifest, payload = parcel
+        manifest, payload = bundle
         if manifest.kind is not Kind.AGGREGATE or (manifest.run, manifest.round) != (self._run, self._round):
             return
         if manifest.source not in self.members:  # a satellite of another plane has no say in this sum
@@ -120,7 +120,7 @@ class _Plane:
                 with contextlib.suppress(LinkError):
                     self._send(name, 0, 0, np.empty(0), {_GIVEN_UP: 1})
 
-    def _send(self, to: str, step: int, lane: int, values: np.ndarray, attributes: dict[str, int]) -> None:
+    def _send(self, to: str, step: int, channel: int, values: np.ndarray, attributes: dict[str, int]) -> None:
         payload = np.ascontiguousarray(values).view(np.uint8).data
         manifest = Manifest.describe(
             payload,
@@ -132,7 +132,7 @@ class _Plane:
             shape=values.shape,
             round=self._round,
             step=step,
-            micro_batch=lane,
+            micro_batch=channel,
             attributes=attributes,
         )
         self._link.send(manifest, payload)
@@ -144,9 +144,9 @@ class _Way:
     Chunk c starts at the c-th satellite of this way and is added to on S − 1 hops (Patarasuk and Yuan 2009).
     """
 
-    def __init__(self, plane: _Plane, order: Sequence[str], lane: int, values: np.ndarray) -> None:
+    def __init__(self, plane: _Plane, order: Sequence[str], channel: int, values: np.ndarray) -> None:
         self._plane = plane
-        self._lane = lane
+        self._channel = channel
         self._size = len(order)
         self._index = order.index(plane.me)
         self._next = order[(self._index + 1) % self._size]
@@ -156,12 +156,12 @@ class _Way:
     def send(self, step: int) -> None:
         gathering = step >= self._size - 1  # one further: the chunk just completed here goes first
         chunk = (self._index - step + (self._size if gathering else 0)) % self._size
-        self._plane.send(self._next, step, self._lane, self._chunks[chunk])
+        self._plane.send(self._next, step, self._channel, self._chunks[chunk])
 
     def receive(self, step: int) -> None:
         chunk = (self._index - 1 - step) % self._size
         own = self._chunks[chunk]
-        came = self._plane.receive(self._previous, step, self._lane, own.size)
+        came = self._plane.receive(self._previous, step, self._channel, own.size)
         self._chunks[chunk] = came + own if step < self._size - 1 else came
 
     def total(self) -> np.ndarray:
@@ -186,17 +186,17 @@ def _chain(plane: _Plane, values: np.ndarray) -> np.ndarray:
     outer = [side for side in (-1, 1) if side != inward and 0 <= index + side < len(members)]
     pieces = np.array_split(values, max(1, min(PIECES, -(-values.nbytes // PIECE_BYTES))))
     totals = []
-    for lane, piece in enumerate(pieces):
+    for channel, piece in enumerate(pieces):
         total = piece
         for side in outer:  # in the middle: first what comes from the left, then what comes from the right
-            came = plane.receive(members[index + side], _GATHER, lane, piece.size)
+            came = plane.receive(members[index + side], _GATHER, channel, piece.size)
             total = came + total if side < 0 or index != middle else total + came
         if inward:
-            plane.send(members[index + inward], _GATHER, lane, total)
+            plane.send(members[index + inward], _GATHER, channel, total)
         totals.append(total)
-    for lane, total in enumerate(totals):
+    for channel, total in enumerate(totals):
         if inward:
-            totals[lane] = plane.receive(members[index + inward], _SPREAD, lane, total.size)
+            totals[channel] = plane.receive(members[index + inward], _SPREAD, channel, total.size)
         for side in outer:
-            plane.send(members[index + side], _SPREAD, lane, totals[lane])
+            plane.send(members[index + side], _SPREAD, channel, totals[channel])
     return np.concatenate(totals)

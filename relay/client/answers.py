@@ -12,9 +12,9 @@ from relay.wire.manifest import Buffer, Conflict, Manifest
 Replies = Sequence[tuple[Manifest, Buffer]]
 
 Handler = Callable[[str, Manifest, Buffer], Awaitable[Replies]]
-"""`handler(satellite, manifest, payload)` returns the parcels to send back.
+"""`handler(satellite, manifest, payload)` returns the bundles to send back.
 
-It is awaited one parcel at a time per satellite, in the order sent, and concurrently for different satellites;
+It is awaited one bundle at a time per satellite, in the order sent, and concurrently for different satellites;
 what it computes for long belongs in an executor.
 """
 
@@ -31,7 +31,7 @@ class _Satellite:
 
 
 class Answers:
-    """Asks the handler, and remembers: a parcel that comes again gets the reply of the first time.
+    """Asks the handler, and remembers: a bundle that comes again gets the reply of the first time.
 
     That makes sending safe to repeat, over a new stream or after a crash of either side.
     """
@@ -42,7 +42,7 @@ class Answers:
         self._memory = {name: _Satellite() for name in self.satellites}
 
     async def to(self, satellite: str, request: Manifest, payload: Buffer) -> Replies:
-        """The reply to a parcel of a satellite. Raises what the handler raises, and then does not remember it;
+        """The reply to a bundle of a satellite. Raises what the handler raises, and then does not remember it;
         raises Conflict for a transfer id that came before with other contents, or whose reply is no longer kept.
         """
         memory = self._memory[satellite]

@@ -1,4 +1,4 @@
-"""What a relay is asked and told beside parcels, one call each, by its own application or who watches it."""
+"""What a relay is asked and told beside bundles, one call each, by its own application or who watches it."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ def status(address: str, node: str, identity: NodeIdentity | None = None) -> pb.
     return _call(address, node, identity, service.STATUS, pb.Nothing(), pb.NodeStatus)
 
 
-def passages(
+def transfer_records(
     address: str, node: str, run: str, number: int, identity: NodeIdentity | None = None
-) -> list[pb.Passage]:
+) -> list[pb.TransferRecord]:
     """What has passed over the links of a relay in a round. Raises LinkTimeout, LinkLost, LinkRefused."""
     with dial(address, node, identity, Limits()) as channel:
         ask = channel.unary_stream(
-            service.path(service.PASSAGES),
-            request_serializer=pb.PassagesRequest.SerializeToString,
-            response_deserializer=pb.Passage.FromString,
+            service.path(service.TRANSFER_RECORDS),
+            request_serializer=pb.TransferRecordsRequest.SerializeToString,
+            response_deserializer=pb.TransferRecord.FromString,
         )
-        request = pb.PassagesRequest(run=run, round=number)
+        request = pb.TransferRecordsRequest(run=run, round=number)
         try:
             return list(ask(request, timeout=CALL_S, metadata=[(service.NODE_KEY, node)]))
         except grpc.RpcError as error:
             raise link_error(error, "the relay") from None
 
 
-def muster(address: str, node: str, identity: NodeIdentity | None = None) -> None:
+def enrol(address: str, node: str, identity: NodeIdentity | None = None) -> None:
     """End the round that a ground which has died may have left under way: mission time runs, whoever is there.
 
-    Said and raises as :func:`depart`.
+    Said and raises as :func:`start_round`.
     """
-    _call(address, node, identity, service.MUSTER, pb.Nothing(), pb.Nothing)
+    _call(address, node, identity, service.ENROLMENT, pb.Nothing(), pb.Nothing)
 
 
-def depart(
+def start_round(
     address: str, node: str, network: Network, start_s: float, identity: NodeIdentity | None = None
 ) -> None:
     """Begin a round at mission time `start_s`, or now where that is past, with this network in force everywhere.
@@ -51,8 +51,8 @@ def depart(
     Said by the ground's application to its own relay, which is the time authority. Mission time stands until the
     applications of all satellites have come, and when all have gone. Raises LinkTimeout, LinkLost, LinkRefused.
     """
-    request = pb.Departure(start_s=start_s, network=network.to_json())
-    _call(address, node, identity, service.DEPART, request, pb.Nothing)
+    request = pb.RoundStart(start_s=start_s, network=network.to_json())
+    _call(address, node, identity, service.START_ROUND, request, pb.Nothing)
 
 
 def _call(

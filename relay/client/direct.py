@@ -1,7 +1,7 @@
 """The direct path of a simulated run: one stream per satellite to the ground, no relays between.
 
-`GroundEndpoint` is the server inside the ground segment; it hands every complete parcel to a handler and
-sends back what the handler answers. `GroundLink` is a satellite's end of it, a `client.ParcelLink`.
+`GroundEndpoint` is the server inside the ground segment; it hands every complete bundle to a handler and
+sends back what the handler answers. `GroundLink` is a satellite's end of it, a `client.BundleLink`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Self
 import grpc
 
 from relay.client.answers import Answers, Handler
-from relay.client.message_link import IncomingParcels, LinkTimeout, dial
+from relay.client.message_link import IncomingBundles, LinkTimeout, dial
 from relay.wire import service
-from relay.wire.frames import ParcelReader, encode_failure, parcel_bytes, parcel_frames
+from relay.wire.frames import BundleReader, bundle_bytes, bundle_frames, encode_failure
 from relay.wire.identity import IdentityError, NodeIdentity
 from relay.wire.listening import leave_silent_connections_to_the_kernel
-from relay.wire.manifest import BadManifest, Buffer, Limits, Manifest, Parcel, WireError
+from relay.wire.manifest import BadManifest, Buffer, Bundle, Limits, Manifest, WireError
 from relay.wire.wire_pb2 import Failure
 
 IN_FLIGHT_BYTES = 8 << 20
@@ -145,11 +145,11 @@ class GroundEndpoint:
             self._streams[name] -= 1
 
     async def _serve_stream(self, name: str, context: grpc.aio.ServicerContext) -> None:
-        parcels: asyncio.Queue[Parcel | None] = asyncio.Queue(maxsize=2)
-        answering = asyncio.create_task(self._answer(name, parcels, context))
+        bundles: asyncio.Queue[Bundle | None] = asyncio.Queue(maxsize=2)
+        answering = asyncio.create_task(self._answer(name, bundles, context))
         try:
-            await self._read(name, parcels, context)
-            await parcels.put(None)
+            await self._read(name, bundles, context)
+            await bundles.put(None)
             await answering
         except WireError as error:
             await context.write(encode_failure(type(error).__name__, str(error)))
@@ -172,27 +172,27 @@ class GroundEndpoint:
         return name
 
     async def _read(
-        self, name: str, parcels: asyncio.Queue[Parcel | None], context: grpc.aio.ServicerContext
+        self, name: str, bundles: asyncio.Queue[Bundle | None], context: grpc.aio.ServicerContext
     ) -> None:
-        reader = ParcelReader(self._limits)
+        reader = BundleReader(self._limits)
         while (frame := await context.read()) is not grpc.aio.EOF:
-            parcel = reader.add(frame)
-            if parcel is None:
+            bundle = reader.add(frame)
+            if bundle is None:
                 continue
-            if isinstance(parcel, Failure):
+            if isinstance(bundle, Failure):
                 raise BadManifest(f"{name} sends a failure, which is the ground's to send")
-            if parcel.manifest.source != name:
-                raise IdentityError(f"{name} sends a parcel of {parcel.manifest.source}")
-            await parcels.put(parcel)
+            if bundle.manifest.source != name:
+                raise IdentityError(f"{name} sends a bundle of {bundle.manifest.source}")
+            await bundles.put(bundle)
 
     async def _answer(
-        self, name: str, parcels: asyncio.Queue[Parcel | None], context: grpc.aio.ServicerContext
+        self, name: str, bundles: asyncio.Queue[Bundle | None], context: grpc.aio.ServicerContext
     ) -> None:
-        """Replies are written while the model has the next parcel already."""
+        """Replies are written while the model has the next bundle already."""
         writing: asyncio.Task[None] | None = None
         try:
-            while (parcel := await parcels.get()) is not None:
-                frames = await self._reply(name, parcel)
+            while (bundle := await bundles.get()) is not None:
+                frames = await self._reply(name, bundle)
                 if writing is not None:
                     await writing
                 writing = asyncio.create_task(_write(frames, context))
@@ -202,13 +202,13 @@ class GroundEndpoint:
             if writing is not None:
                 writing.cancel()
 
-    async def _reply(self, name: str, parcel: Parcel) -> Iterator[bytes]:
+    async def _reply(self, name: str, bundle: Bundle) -> Iterator[bytes]:
         try:
-            replies = await self._answers.to(name, *parcel)
+            replies = await self._answers.to(name, *bundle)
         except Exception as error:  # whatever the model raises belongs to the satellite that asked
-            return iter([encode_failure(type(error).__name__, str(error), parcel.manifest.transfer_id)])
+            return iter([encode_failure(type(error).__name__, str(error), bundle.manifest.transfer_id)])
         return itertools.chain.from_iterable(
-            parcel_frames(manifest, payload, self._limits.chunk_bytes) for manifest, payload in replies
+            bundle_frames(manifest, payload, self._limits.chunk_bytes) for manifest, payload in replies
         )
 
 
@@ -218,9 +218,9 @@ async def _write(frames: Iterator[bytes], context: grpc.aio.ServicerContext) -> 
 
 
 class GroundLink:
-    """A satellite's synchronous end of the direct path; see `client.ParcelLink` for its contract.
+    """A satellite's synchronous end of the direct path; see `client.BundleLink` for its contract.
 
-    `send` returns when the parcel is on its way, at most `IN_FLIGHT_BYTES` ahead of the network, and waits
+    `send` returns when the bundle is on its way, at most `IN_FLIGHT_BYTES` ahead of the network, and waits
     `send_timeout_s` for that. The stream ends after `session_s` at the latest.
     """
 
@@ -247,11 +247,11 @@ class GroundLink:
             timeout=session_s,
             metadata=[(service.NODE_KEY, satellite), (service.SECRET_KEY, secret)],
         )
-        self._incoming = IncomingParcels(call, self._limits, "the ground", ended=self._make_room)
+        self._incoming = IncomingBundles(call, self._limits, "the ground", ended=self._make_room)
 
     def send(self, manifest: Manifest, payload: Buffer) -> None:
-        """Send a parcel."""
-        for frame in parcel_frames(manifest, payload, self._limits.chunk_bytes):
+        """Send a bundle."""
+        for frame in bundle_frames(manifest, payload, self._limits.chunk_bytes):
             if self._incoming.end is not None:
                 raise self._incoming.end
             try:
@@ -259,16 +259,16 @@ class GroundLink:
             except queue.Full:
                 raise LinkTimeout(f"no room to send for {self._send_timeout_s:g} s") from None
 
-    def receive(self, timeout_s: float) -> Parcel:
-        """The next parcel. Raises LinkError where none comes in time."""
+    def receive(self, timeout_s: float) -> Bundle:
+        """The next bundle. Raises LinkError where none comes in time."""
         return self._incoming.receive(timeout_s)
 
-    def settle(self, keep: Collection[bytes] = ()) -> None:
+    def acknowledge(self, keep: Collection[bytes] = ()) -> None:
         """Nothing to do: a repeated request is answered anyway."""
 
-    def parcel_bytes(self, manifest: Manifest) -> int:
-        """Bytes of a parcel on the wire, manifest and headers included."""
-        return parcel_bytes(manifest, self._limits.chunk_bytes)
+    def bundle_bytes(self, manifest: Manifest) -> int:
+        """Bytes of a bundle on the wire, manifest and headers included."""
+        return bundle_bytes(manifest, self._limits.chunk_bytes)
 
     def mission_time_s(self) -> None:
         """None: the direct path has no mission time."""

@@ -16,12 +16,12 @@ from typing import Self
 import grpc
 
 from relay.client.answers import Answers, Handler
-from relay.client.message_link import PARCELS_AT_ONCE, RETRY_S, LinkRefused, dial_async, failure_parcel
+from relay.client.message_link import BUNDLES_AT_ONCE, RETRY_S, LinkRefused, dial_async, failure_bundle
 from relay.wire import service
 from relay.wire import wire_pb2 as pb
-from relay.wire.frames import ParcelReader, chunks, encode_opening
+from relay.wire.frames import BundleReader, chunks, encode_transfer_header
 from relay.wire.identity import NodeIdentity
-from relay.wire.manifest import Buffer, Limits, Manifest, Parcel, WireError
+from relay.wire.manifest import Buffer, Bundle, Limits, Manifest, WireError
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ PUT_S = 600.0
 class RelayEndpoint:
     """Fetches what arrives at the relay of `node`, asks the handler, and sends its replies by the same relay.
 
-    Runs in a thread with an event loop of its own. A parcel is taken off the relay's disk only when its replies
+    Runs in a thread with an event loop of its own. A bundle is taken off the relay's disk only when its replies
     are on it, so a crash of either repeats the question, never loses it. Mission time stands at 1× while a
     handler is at work. When the relay goes away the endpoint dials until it is back.
 
-    `answered_at_once` parcels may wait for each other in the handler.
+    `answered_at_once` bundles may wait for each other in the handler.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class RelayEndpoint:
         self._serving: asyncio.Task[None]
         self._started = threading.Event()
         self._told: asyncio.Queue[pb.FetchRequest] = asyncio.Queue()  # to the relay, in this session
-        self._received = self._at_work = 0  # parcels of this session
+        self._received = self._at_work = 0  # bundles of this session
 
     def start(self) -> Self:
-        """Begin to take parcels; returns itself."""
+        """Begin to take bundles; returns itself."""
         self._thread.start()
         self._started.wait()
         return self
@@ -118,7 +118,7 @@ class RelayEndpoint:
                 await asyncio.sleep(RETRY_S)
 
     async def _session(self, channel: grpc.aio.Channel) -> None:
-        """One stream of parcels. Raises a group with AioRpcError or WireError when it breaks."""
+        """One stream of bundles. Raises a group with AioRpcError or WireError when it breaks."""
         fetch = channel.stream_stream(
             service.path(service.FETCH), request_serializer=pb.FetchRequest.SerializeToString
         )(metadata=self._caller, timeout=SESSION_S, wait_for_ready=True)
@@ -126,16 +126,16 @@ class RelayEndpoint:
         self._received = self._at_work = 0
         self._tell()
         room = asyncio.Semaphore(self._answered_at_once)
-        reader = ParcelReader(self._limits, at_once=PARCELS_AT_ONCE)
+        reader = BundleReader(self._limits, at_once=BUNDLES_AT_ONCE)
 
         async def tell() -> None:
             while True:
                 await fetch.write(await self._told.get())
 
-        async def answer(parcel: Parcel) -> None:
-            await self._answer(channel, parcel)
+        async def answer(bundle: Bundle) -> None:
+            await self._answer(channel, bundle)
             self._at_work -= 1
-            self._tell(taken=parcel.manifest.transfer_id)
+            self._tell(taken=bundle.manifest.transfer_id)
             room.release()
 
         try:
@@ -159,14 +159,14 @@ class RelayEndpoint:
         waiting = self._at_work == 0
         self._told.put_nowait(pb.FetchRequest(taken=taken, waiting=waiting, received=self._received))
 
-    async def _answer(self, channel: grpc.aio.Channel, parcel: Parcel) -> None:
-        manifest, payload = parcel
+    async def _answer(self, channel: grpc.aio.Channel, bundle: Bundle) -> None:
+        manifest, payload = bundle
         try:
             if manifest.source not in self._answers.satellites:
                 raise WireError(f"{manifest.source} is no satellite of this mission")
             replies = await self._answers.to(manifest.source, manifest, payload)
         except Exception as error:  # whatever the model raises belongs to the satellite that asked
-            replies = [failure_parcel(manifest, error)]
+            replies = [failure_bundle(manifest, error)]
         for reply in replies:
             while not await self._put(channel, *reply):
                 await asyncio.sleep(RETRY_S)
@@ -174,14 +174,14 @@ class RelayEndpoint:
     async def _put(self, channel: grpc.aio.Channel, manifest: Manifest, payload: Buffer) -> bool:
         """Put a reply on the relay's disk; False if there is no room now. Raises LinkRefused, AioRpcError."""
         if self._identity is None:
-            sealed = pb.SealedManifest(manifest=manifest.to_bytes())
+            signed = pb.SignedManifest(manifest=manifest.to_bytes())
         else:
-            sealed = self._identity.seal(manifest)
+            signed = self._identity.seal(manifest)
         call = channel.stream_stream(
             service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
         )(metadata=self._caller, timeout=PUT_S)
         try:
-            await call.write(encode_opening(sealed))
+            await call.write(encode_transfer_header(signed))
             for frame in chunks(manifest.transfer_id, payload, self._limits.chunk_bytes):
                 await call.write(frame)
             async for answer in call:

@@ -1,4 +1,4 @@
-"""What training code holds of the wire: a `ParcelLink`, whichever way its parcels travel.
+"""What training code holds of the wire: a `BundleLink`, whichever way its bundles travel.
 
 In a simulated run it is a `direct.GroundLink` to the ground station; in the emulation a `relay_link.RelayLink` to
 the node's own relay. Training code sends and receives, and never learns which of the two it uses.
@@ -19,13 +19,13 @@ from google.protobuf.message import Message
 from mission.plain_text import plain
 from relay.wire import service
 from relay.wire import wire_pb2 as pb
-from relay.wire.frames import ParcelReader
+from relay.wire.frames import BundleReader
 from relay.wire.identity import NodeIdentity, node_host
-from relay.wire.manifest import MAX_TEXT, Buffer, Kind, Limits, Manifest, Parcel, WireError
+from relay.wire.manifest import MAX_TEXT, Buffer, Bundle, Kind, Limits, Manifest, WireError
 
 RETRY_S = 0.25
 CALL_S = 10.0
-PARCELS_AT_ONCE = (
+BUNDLES_AT_ONCE = (
     1024  # that a relay may have begun to give; each waits on the relay's disk, within its quota
 )
 _DONE = object()
@@ -34,7 +34,7 @@ Answer = TypeVar("Answer", bound=Message)
 
 
 class LinkError(Exception):
-    """A parcel could not be sent or received."""
+    """A bundle could not be sent or received."""
 
 
 class LinkTimeout(LinkError, TimeoutError):
@@ -42,7 +42,7 @@ class LinkTimeout(LinkError, TimeoutError):
 
 
 class LinkLost(LinkError, ConnectionError):
-    """The other end is gone; a new link may send the same parcels again, which counts them once."""
+    """The other end is gone; a new link may send the same bundles again, which counts them once."""
 
 
 class LinkRefused(LinkError, PermissionError):
@@ -50,7 +50,7 @@ class LinkRefused(LinkError, PermissionError):
 
 
 class RemoteError(LinkError):
-    """The other end failed on a parcel. `error` is the name of its error's class."""
+    """The other end failed on a bundle. `error` is the name of its error's class."""
 
     def __init__(self, error: str, text: str, transfer_id: bytes) -> None:
         super().__init__(f"{error} at the other end: {text}")
@@ -60,33 +60,33 @@ class RemoteError(LinkError):
 
 
 @runtime_checkable
-class ParcelLink(Protocol):
-    """A synchronous two-way link for parcels, closed by leaving its `with` block."""
+class BundleLink(Protocol):
+    """A synchronous two-way link for bundles, closed by leaving its `with` block."""
 
     def send(self, manifest: Manifest, payload: Buffer) -> None:
-        """Hand a parcel over, in order; sending the same transfer again is harmless.
+        """Hand a bundle over, in order; sending the same transfer again is harmless.
 
         Raises LinkTimeout, LinkLost, LinkRefused.
         """
         ...
 
-    def receive(self, timeout_s: float) -> Parcel:
-        """The next parcel addressed to this end, checked against its manifest.
+    def receive(self, timeout_s: float) -> Bundle:
+        """The next bundle addressed to this end, checked against its manifest.
 
-        Raises LinkTimeout, LinkLost, LinkRefused, RemoteError, or WireError for a parcel that is not what its
+        Raises LinkTimeout, LinkLost, LinkRefused, RemoteError, or WireError for a bundle that is not what its
         manifest says.
         """
         ...
 
-    def settle(self, keep: Collection[bytes] = ()) -> None:
+    def acknowledge(self, keep: Collection[bytes] = ()) -> None:
         """What was received so far has been used: should this process die, the next one need not have it.
 
         Except for these transfers.
         """
         ...
 
-    def parcel_bytes(self, manifest: Manifest) -> int:
-        """Bytes of a parcel on the wire, manifest and headers included; either way, as if this end had sealed it."""
+    def bundle_bytes(self, manifest: Manifest) -> int:
+        """Bytes of a bundle on the wire, manifest and headers included; either way, as if this end had sealed it."""
         ...
 
     def mission_time_s(self) -> float | None:
@@ -104,21 +104,21 @@ class ParcelLink(Protocol):
     ) -> None: ...
 
 
-class IncomingParcels:
-    """The parcels of a stream of frames, read by a thread of its own, at most a few ahead of who takes them."""
+class IncomingBundles:
+    """The bundles of a stream of frames, read by a thread of its own, at most a few ahead of who takes them."""
 
     def __init__(
         self, call: grpc.Call, limits: Limits, peer: str, ended: Callable[[], None], at_once: int = 1
     ) -> None:
         self.end: LinkError | None = None  # why the stream is over
         self._call = call
-        self._frames = ParcelReader(limits, at_once=at_once)
+        self._frames = BundleReader(limits, at_once=at_once)
         self._peer = peer
         self._ended = ended
-        self._items: queue.Queue[Parcel | Exception] = queue.Queue(maxsize=4)
+        self._items: queue.Queue[Bundle | Exception] = queue.Queue(maxsize=4)
         self._drained = False  # the stream is over and everything that came before its end has been taken
         self._closed = threading.Event()
-        self._reader = threading.Thread(target=self._read, name=f"parcels-from-{peer}", daemon=True)
+        self._reader = threading.Thread(target=self._read, name=f"bundles-from-{peer}", daemon=True)
         self._reader.start()
 
     @property
@@ -126,14 +126,14 @@ class IncomingParcels:
         """Whether nothing is waiting."""
         return self._items.empty()
 
-    def receive(self, timeout_s: float) -> Parcel:
-        """See `ParcelLink.receive`."""
+    def receive(self, timeout_s: float) -> Bundle:
+        """See `BundleLink.receive`."""
         if self._drained and self.end is not None:
             raise self.end
         try:
             item = self._items.get(timeout=timeout_s)
         except queue.Empty:
-            raise LinkTimeout(f"no parcel from {self._peer} within {timeout_s:g} s") from None
+            raise LinkTimeout(f"no bundle from {self._peer} within {timeout_s:g} s") from None
         if isinstance(item, Exception):
             self._drained = item is self.end
             raise item
@@ -166,7 +166,7 @@ class IncomingParcels:
         self._deliver(self.end)
         self._ended()
 
-    def _deliver(self, item: Parcel | Exception) -> None:
+    def _deliver(self, item: Bundle | Exception) -> None:
         while not self._closed.is_set():
             with contextlib.suppress(queue.Full):
                 self._items.put(item, timeout=0.25)
@@ -213,8 +213,8 @@ def call(channel: grpc.Channel, node: str, method: str, request: Message, answer
         raise link_error(error, "the relay") from None
 
 
-def failure_parcel(request: Manifest, error: Exception) -> Parcel:
-    """How a failure travels over relays: an empty parcel whose attributes tell of it."""
+def failure_bundle(request: Manifest, error: Exception) -> Bundle:
+    """How a failure travels over relays: an empty bundle whose attributes tell of it."""
     manifest = Manifest.describe(
         b"",
         run=request.run,
@@ -232,11 +232,11 @@ def failure_parcel(request: Manifest, error: Exception) -> Parcel:
             "text": str(error)[:MAX_TEXT],
         },
     )
-    return Parcel(manifest, b"")
+    return Bundle(manifest, b"")
 
 
 def failure_in(manifest: Manifest) -> RemoteError | None:
-    """The failure that a parcel tells of, if it does."""
+    """The failure that a bundle tells of, if it does."""
     told = manifest.attributes
     if "failed" not in told:
         return None

@@ -12,9 +12,9 @@ from typing import Self, TypeVar
 import grpc
 
 from relay.client.message_link import (
-    PARCELS_AT_ONCE,
+    BUNDLES_AT_ONCE,
     RETRY_S,
-    IncomingParcels,
+    IncomingBundles,
     LinkLost,
     LinkRefused,
     LinkTimeout,
@@ -26,9 +26,9 @@ from relay.client.message_link import (
 )
 from relay.wire import service
 from relay.wire import wire_pb2 as pb
-from relay.wire.frames import chunks, encode_opening, parcel_bytes
+from relay.wire.frames import bundle_bytes, chunks, encode_transfer_header
 from relay.wire.identity import NodeIdentity
-from relay.wire.manifest import SLOW_CHUNK_BYTES, BadManifest, Buffer, Limits, Manifest, Parcel, WireError
+from relay.wire.manifest import SLOW_CHUNK_BYTES, BadManifest, Buffer, Bundle, Limits, Manifest, WireError
 
 # A relay that has not heard the end of the stream takes who goes for a process that has died, and waits for it.
 _GOODBYE_S = 60.0
@@ -38,12 +38,12 @@ _Result = TypeVar("_Result")
 
 
 class RelayLink:
-    """The end of a node's own application at its own relay; see `client.ParcelLink` for the contract.
+    """The end of a node's own application at its own relay; see `client.BundleLink` for the contract.
 
     `address` is the relay's host:port or, on the same machine, `unix:` and the path of its socket file.
-    `send` returns when the relay has the parcel on disk, and waits up to `send_timeout_s` for room there. What was
+    `send` returns when the relay has the bundle on disk, and waits up to `send_timeout_s` for room there. What was
     received and not settled is given to the next link again; leaving the `with` block without an error settles.
-    While the link is open, mission time does not jump, except while `receive` waits for a parcel. A relay that goes
+    While the link is open, mission time does not jump, except while `receive` waits for a bundle. A relay that goes
     away is dialled for `redial_s`: its disk has what was sent, and gives again what was not settled.
     """
 
@@ -74,11 +74,11 @@ class RelayLink:
         self._redial_s = redial_s
         self._sent_to: dict[bytes, str] = {}  # over this link, and for whom
         self._had: set[bytes] = set()  # over this link, settled or not
-        self._unsettled: list[bytes] = []
+        self._unacknowledged: list[bytes] = []
         self._open()
 
     def send(self, manifest: Manifest, payload: Buffer) -> None:
-        """Hand a parcel to the relay."""
+        """Hand a bundle to the relay."""
         if memoryview(payload).nbytes != manifest.total_bytes:
             raise BadManifest(f"payload of {memoryview(payload).nbytes} bytes, not {manifest.total_bytes}")
         self._sent_to[manifest.transfer_id] = manifest.destination
@@ -90,36 +90,36 @@ class RelayLink:
             time.sleep(RETRY_S)
             self._tell(waiting=False)
 
-    def receive(self, timeout_s: float) -> Parcel:
-        """The next parcel. Raises LinkError where none comes in time."""
+    def receive(self, timeout_s: float) -> Bundle:
+        """The next bundle. Raises LinkError where none comes in time."""
         deadline_s = time.monotonic() + timeout_s
         while True:
-            parcel = self._until_back(lambda: self._next(deadline_s - time.monotonic()), self._open)
-            transfer_id = parcel.manifest.transfer_id
+            bundle = self._until_back(lambda: self._next(deadline_s - time.monotonic()), self._open)
+            transfer_id = bundle.manifest.transfer_id
             if transfer_id in self._had:
-                if transfer_id not in self._unsettled:  # the relay has not heard of it
+                if transfer_id not in self._unacknowledged:  # the relay has not heard of it
                     self._requests.put(pb.FetchRequest(taken=transfer_id))
                 continue
             self._had.add(transfer_id)
-            self._unsettled.append(transfer_id)
-            failure = failure_in(parcel.manifest)
+            self._unacknowledged.append(transfer_id)
+            failure = failure_in(bundle.manifest)
             if failure is None:
-                return parcel
+                return bundle
             # Else a process that has died was told of it, or somebody tells of what was not sent to it.
-            if self._sent_to.get(failure.transfer_id) == parcel.manifest.source:
+            if self._sent_to.get(failure.transfer_id) == bundle.manifest.source:
                 raise failure
 
-    def settle(self, keep: Collection[bytes] = ()) -> None:
+    def acknowledge(self, keep: Collection[bytes] = ()) -> None:
         """Tell the relay that what was received need not be kept, except for these transfers."""
-        for transfer_id in self._unsettled:
+        for transfer_id in self._unacknowledged:
             if transfer_id not in keep:
                 self._requests.put(pb.FetchRequest(taken=transfer_id))
-        self._unsettled = [transfer_id for transfer_id in self._unsettled if transfer_id in keep]
+        self._unacknowledged = [transfer_id for transfer_id in self._unacknowledged if transfer_id in keep]
 
-    def parcel_bytes(self, manifest: Manifest) -> int:
-        """Bytes of a parcel on a slow link, manifest, seal and headers included."""
-        seal_bytes = self._identity.seal_bytes if self._identity is not None else 0
-        return parcel_bytes(manifest, SLOW_CHUNK_BYTES, seal_bytes=seal_bytes)
+    def bundle_bytes(self, manifest: Manifest) -> int:
+        """Bytes of a bundle on a slow link, manifest, seal and headers included."""
+        signature_bytes = self._identity.signature_bytes if self._identity is not None else 0
+        return bundle_bytes(manifest, SLOW_CHUNK_BYTES, signature_bytes=signature_bytes)
 
     def mission_time_s(self) -> float:
         """Mission time at the relay. Raises LinkTimeout, LinkLost, LinkRefused."""
@@ -143,28 +143,28 @@ class RelayLink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self.settle()
+            self.acknowledge()
         self.close()
 
     def _open(self) -> None:
-        """Begin a stream of parcels."""
+        """Begin a stream of bundles."""
         requests: queue.SimpleQueue[pb.FetchRequest | object] = queue.SimpleQueue()
         stream = self._fetch(iter(requests.get, _DONE), timeout=self._session_s, metadata=self._caller)
         self._requests = requests
-        self._received = 0  # parcels and failures of this stream
-        self._incoming = IncomingParcels(
+        self._received = 0  # bundles and failures of this stream
+        self._incoming = IncomingBundles(
             stream,
             self._limits,
             f"the relay of {self._node}",
             ended=lambda: requests.put(_DONE),
-            at_once=PARCELS_AT_ONCE,
+            at_once=BUNDLES_AT_ONCE,
         )
 
-    def _next(self, timeout_s: float) -> Parcel:
+    def _next(self, timeout_s: float) -> Bundle:
         if self._incoming.empty:
             self._tell(waiting=True)
         try:
-            parcel = self._incoming.receive(max(0.0, timeout_s))
+            bundle = self._incoming.receive(max(0.0, timeout_s))
         except LinkTimeout:
             self._tell(waiting=False)
             raise
@@ -172,7 +172,7 @@ class RelayLink:
             self._received += 1
             raise
         self._received += 1
-        return parcel
+        return bundle
 
     def _until_back(
         self, attempt: Callable[[], _Result], again: Callable[[], None] = lambda: None
@@ -193,14 +193,14 @@ class RelayLink:
         self._requests.put(pb.FetchRequest(waiting=waiting, received=self._received))
 
     def _sent(self, manifest: Manifest, payload: Buffer, deadline_s: float) -> bool:
-        """Put a parcel into the relay; False if it has no room now."""
+        """Put a bundle into the relay; False if it has no room now."""
         if self._identity is None:
-            sealed = pb.SealedManifest(manifest=manifest.to_bytes())
+            signed = pb.SignedManifest(manifest=manifest.to_bytes())
         else:
-            sealed = self._identity.seal(manifest)
+            signed = self._identity.seal(manifest)
 
         def frames() -> Iterator[bytes]:
-            yield encode_opening(sealed)
+            yield encode_transfer_header(signed)
             yield from chunks(manifest.transfer_id, payload, self._limits.chunk_bytes)
 
         timeout_s = max(1.0, deadline_s - time.monotonic())

@@ -6,7 +6,7 @@ idle and nothing has begun, arrived or left anywhere in between, nothing is unde
 its neighbour has acknowledged, and the neighbour has counted the arrival before it does. (Termination detection
 by a double wave, after Mattern 1987.)
 
-A round begins with a `Departure`: from then on mission time stands until the applications of all satellites have
+A round begins with a `RoundStart`: from then on mission time stands until the applications of all satellites have
 come, and again when all have gone. Starting a process on board or scoring on the ground is no part of the mission.
 """
 
@@ -89,12 +89,12 @@ class Activity(NamedTuple):
     busy: bool
     wake_s: float  # mission time at which it has something to do, inf when never
     changes: int  # grows with everything that begins, arrives or leaves
-    departure: int = 0  # the last one it knows of
-    manned: bool = False  # its application is there
-    boarded: bool = False  # its application has been there since that departure, and has not died
+    round_start: int = 0  # the last one it knows of
+    session_alive: bool = False  # its application is there
+    attached: bool = False  # its application has been there since that round start, and has not died
 
 
-class Departure:
+class RoundStart:
     """A round under way with a network (as JSON) in force, for which the applications of `satellites` must come."""
 
     def __init__(self, number: int, network: str, satellites: Collection[str]) -> None:
@@ -104,10 +104,10 @@ class Departure:
 
     def runs(self, answers: Mapping[str, Activity]) -> bool:
         """Whether mission time runs: all applications have come, none has died since, and not all have gone."""
-        if any(answer.departure != self.number for answer in answers.values()):
+        if any(answer.round_start != self.number for answer in answers.values()):
             return False
         there = [answers[node] for node in self._satellites]
-        return all(answer.boarded for answer in there) and any(answer.manned for answer in there)
+        return all(answer.attached for answer in there) and any(answer.session_alive for answer in there)
 
 
 class TimeAuthority:
@@ -129,20 +129,20 @@ class TimeAuthority:
         self._wave = 0
         self._reports: dict[str, tuple[int, Activity]] = {}  # node → wave answered, answer
         self._last_wave: dict[str, int] | None = None  # activity counts of an idle wave just before
-        self._departures = 0
-        self._departure: Departure | None = None
+        self._round_starts = 0
+        self._round_start: RoundStart | None = None
 
-    def muster(self) -> None:
+    def enrol(self) -> None:
         """No round is under way any more: mission time runs, whoever is there."""
-        self._departure = None
+        self._round_start = None
         self._clock.go()
 
-    def depart(self, network: Network, start_s: float) -> None:
+    def start_round(self, network: Network, start_s: float) -> None:
         """Begin a round at `start_s`, or now where that is past, with this network in force."""
-        self._departures += 1
+        self._round_starts += 1
         self._clock.stand(max(start_s, self._clock.now_s))
         self._network = network
-        self._departure = Departure(self._departures, network.to_json(), self._satellites)
+        self._round_start = RoundStart(self._round_starts, network.to_json(), self._satellites)
 
     async def run(self) -> None:
         """Advance until cancelled."""
@@ -151,9 +151,9 @@ class TimeAuthority:
                 self._wave += 1
                 self._asked.notify_all()
             await asyncio.sleep(WAVE_S)
-            self._judge()
+            self._decide()
 
-    async def attend(self, node: str, reports: AsyncIterator[pb.ClockReport]) -> AsyncIterator[pb.ClockTime]:
+    async def serve(self, node: str, reports: AsyncIterator[pb.ClockReport]) -> AsyncIterator[pb.ClockTime]:
         """One node's stream: it is told the mission time with every wave, and reports."""
         wave = known = 0
         try:
@@ -162,10 +162,10 @@ class TimeAuthority:
                     await self._asked.wait_for(lambda: self._wave > wave)  # noqa: B023
                     wave = self._wave
                 told = pb.ClockTime(mission_s=self._clock.now_s, wave=wave, standing=self._clock.standing)
-                if self._departure is not None:
-                    told.departure = self._departure.number
-                    if known != told.departure:
-                        known, told.network = told.departure, self._departure.network
+                if self._round_start is not None:
+                    told.round_start = self._round_start.number
+                    if known != told.round_start:
+                        known, told.network = told.round_start, self._round_start.network
                 yield told
                 report = await anext(reports, None)
                 if report is None:
@@ -177,11 +177,11 @@ class TimeAuthority:
         finally:
             self._reports.pop(node, None)
 
-    def _judge(self) -> None:
+    def _decide(self) -> None:
         answers = {node: answer for node, (wave, answer) in self._reports.items() if wave == self._wave}
         complete = set(answers) == self._nodes
-        if complete and self._departure is not None:
-            if self._departure.runs(answers):
+        if complete and self._round_start is not None:
+            if self._round_start.runs(answers):
                 self._clock.go()
             else:
                 self._clock.stand(self._clock.now_s)
@@ -214,12 +214,12 @@ async def follow(
     node: str,
     authority: grpc.aio.Channel,
     activity: Callable[[], Activity],
-    depart: Callable[[int, str], None],
+    start_round: Callable[[int, str], None],
 ) -> None:
     """Keep a node's clock with the authority's, and answer its waves, for as long as the task lives.
 
     A clock behind is set forward. One ahead is left alone: it is ahead by one message's way at most. `clock` is None
-    on the authority itself, whose clock leads. `depart(number, network)` is called with every departure.
+    on the authority itself, whose clock leads. `start_round(number, network)` is called with every round start.
     """
     stream = authority.stream_stream(
         service.path(service.CLOCK),
@@ -231,7 +231,7 @@ async def follow(
             call = stream(metadata=[(service.NODE_KEY, node)], timeout=SESSION_S, wait_for_ready=True)
             async for told in call:
                 if told.network:
-                    depart(told.departure, told.network)
+                    start_round(told.round_start, told.network)
                 if clock is not None:
                     keep_time(clock, told)
                 now = activity()

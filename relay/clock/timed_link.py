@@ -42,7 +42,7 @@ class Piece(NamedTuple):
     size_bytes: float
 
 
-class Passage(NamedTuple):
+class TransferRecord(NamedTuple):
     """A payload on its way over one link: first bit sent, last bit sent, last bit there."""
 
     start_s: float
@@ -111,7 +111,7 @@ class LinkSchedule:
         sent_s = window.start_s + (bits_to - bits_before[last]) / window.rate_bps
         return min(max(sent_s, start_s), window.end_s) + window.owlt_s
 
-    def passage(self, size_bytes: int, earliest_s: float) -> Passage:
+    def transfer_record(self, size_bytes: int, earliest_s: float) -> TransferRecord:
         """Send `size_bytes` from `earliest_s` on, through as many windows as it takes. Raises NoContact."""
         first = self.next_after(earliest_s)
         if first is None:
@@ -133,7 +133,7 @@ class LinkSchedule:
         for inside in self.windows[index : last + 1]:
             begin_s, end_s = max(start_s, inside.start_s), min(sent_s, inside.end_s)
             pieces.append(Piece(begin_s, end_s, (end_s - begin_s) * inside.rate_bps / 8.0))
-        return Passage(start_s, sent_s, sent_s + window.owlt_s, tuple(pieces))
+        return TransferRecord(start_s, sent_s, sent_s + window.owlt_s, tuple(pieces))
 
 
 def fastest(windows: Sequence[Window]) -> tuple[Window, ...]:
@@ -226,7 +226,7 @@ class LinkModel:
         self._network = network
         self._free_s: dict[tuple[str, str], float] = {}
 
-    def reserve(self, source: str, target: str, size_bytes: int, now_s: float) -> Passage:
+    def reserve(self, source: str, target: str, size_bytes: int, now_s: float) -> TransferRecord:
         """Book `size_bytes` behind all that was booked on this link before.
 
         Raises NoContact, and books nothing, where the plan has no such link or not enough of it.
@@ -234,6 +234,8 @@ class LinkModel:
         link = source, target
         if link not in self._network.links:
             raise NoContact(f"the contact plan has no contact from {source} to {target}")
-        passage = self._network.links[link].passage(size_bytes, max(now_s, self._free_s.get(link, 0.0)))
-        self._free_s[link] = passage.sent_s
-        return passage
+        transfer_record = self._network.links[link].transfer_record(
+            size_bytes, max(now_s, self._free_s.get(link, 0.0))
+        )
+        self._free_s[link] = transfer_record.sent_s
+        return transfer_record

@@ -1,6 +1,6 @@
 """A relay's own application, at the other end of `Fetch`: training code on a satellite, the backbone on the ground.
 
-It may come and go (on a satellite, its process lives for one Flower message); its parcels wait for it on disk and
+It may come and go (on a satellite, its process lives for one Flower message); its bundles wait for it on disk and
 are given again to the next one until it has said that it needs them no more.
 """
 
@@ -15,24 +15,24 @@ import grpc
 from relay.node.outgoing import Refusal
 from relay.spool.spool import Entry, Spool
 from relay.wire import wire_pb2 as pb
-from relay.wire.frames import WITHDRAWN, encode_chunk, encode_failure, encode_opening
+from relay.wire.frames import WITHDRAWN, encode_chunk, encode_failure, encode_transfer_header
 from relay.wire.manifest import Limits
 
 
 class Application:
-    """Gives parcels to whoever fetches them last; an older stream ends when a newer begins."""
+    """Gives bundles to whoever fetches them last; an older stream ends when a newer begins."""
 
     def __init__(self, node: str, spool: Spool, limits: Limits, *, taken: Callable[[Entry], None]) -> None:
         self.arrived = asyncio.Event()  # set when there is something new to give
-        self.busy = False  # it is there, and does something else than wait for a parcel
-        self.boarded = False  # it has been there since the last departure, and has not died
+        self.busy = False  # it is there, and does something else than wait for a bundle
+        self.attached = False  # it has been there since the last round start, and has not died
         self._node = node
         self._spool = spool
         self._limits = limits
         self._taken = taken
         self._failures: deque[tuple[bytes, Refusal]] = deque()
         self._stream: asyncio.Task[None] | None = None
-        self._given = 0  # parcels and failures in this stream
+        self._given = 0  # bundles and failures in this stream
 
     @property
     def present(self) -> bool:
@@ -52,7 +52,7 @@ class Application:
             self._stream.cancel()
         giving = self._stream = asyncio.create_task(self._give(context))
         self.busy, self._given = True, 0
-        self.boarded = True
+        self.attached = True
         hearing = asyncio.create_task(self._hear(requests, giving))
         try:
             await asyncio.wait((giving, hearing), return_when=asyncio.FIRST_COMPLETED)
@@ -62,7 +62,7 @@ class Application:
             hearing.cancel()
             if self._stream is giving:
                 # Who leaves ends the stream; one that breaks is that of a process which has died, and will come again.
-                self._stream, self.busy, self.boarded = None, False, self.boarded and ended
+                self._stream, self.busy, self.attached = None, False, self.attached and ended
 
     async def _hear(self, requests: AsyncIterator[pb.FetchRequest], giving: asyncio.Task[None]) -> None:
         async for request in requests:
@@ -74,11 +74,11 @@ class Application:
                 self.busy = not (request.waiting and request.received == self._given)
 
     async def _give(self, context: grpc.aio.ServicerContext) -> None:
-        """Pass parcels on as they come in, so that the last hop costs little more than the link's own time.
+        """Pass bundles on as they come in, so that the last hop costs little more than the link's own time.
 
         They take turns, a chunk each: one that waits for its next window holds up no other.
         """
-        offsets: dict[bytes, int] = {}  # of parcels begun in this stream
+        offsets: dict[bytes, int] = {}  # of bundles begun in this stream
         finished: set[bytes] = set()
         while True:
             self.arrived.clear()
@@ -92,7 +92,7 @@ class Application:
             gave = False
             for entry in self._for_application(finished):
                 if entry.transfer_id not in offsets:
-                    await context.write(encode_opening(entry.sealed))
+                    await context.write(encode_transfer_header(entry.signed))
                     offsets[entry.transfer_id] = 0
                 offset = offsets[entry.transfer_id]
                 if entry.complete and offset + self._limits.chunk_bytes >= entry.end_offset:

@@ -16,7 +16,7 @@ from relay.clock.timed_link import Network
 from relay.node.application import Application
 from relay.node.incoming import IncomingStream
 from relay.spool.spool import Entry, Spool
-from relay.spool.transfer_records import PassageLog
+from relay.spool.transfer_records import TransferLog
 from relay.wire import service
 from relay.wire import wire_pb2 as pb
 from relay.wire.identity import IdentityError, NodeIdentity
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 # Calls that one caller may have open at once. A neighbour needs one stream of a kind; those of a connection that has
 # died are still there until its keepalive says so.
-AT_ONCE = {service.PUT: 8, service.CLOCK: 4, service.FETCH: 4, service.PASSAGES: 2}
+AT_ONCE = {service.PUT: 8, service.CLOCK: 4, service.FETCH: 4, service.TRANSFER_RECORDS: 2}
 AT_ONCE_OTHERS = 8
 OWN_AT_ONCE = 256  # of the node's own application, by its socket file or its own certificate
 SKEW_S = 0.5  # how much light time and the error of two clocks may shift what a neighbour sends
@@ -43,14 +43,14 @@ class Node(Protocol):
     clock: PacedClock
     spool: Spool
     application: Application
-    passages: PassageLog
+    transfer_records: TransferLog
     received_bytes: int
 
     @property
     def network(self) -> Network:
         """In force."""
 
-    def grown(self, entry: Entry) -> None:
+    def on_data(self, entry: Entry) -> None:
         """Bytes of a transfer have been stored."""
 
     def drop(self, transfer_id: bytes) -> None:
@@ -81,11 +81,15 @@ class Calls:
             service.FETCH: stream(self._fetch, request_deserializer=pb.FetchRequest.FromString),
             service.CANCEL: unary(self._cancel, pb.TransferId.FromString, pb.Nothing.SerializeToString),
             service.STATUS: unary(self._status, pb.Nothing.FromString, pb.NodeStatus.SerializeToString),
-            service.PASSAGES: tell(
-                self._passages, pb.PassagesRequest.FromString, pb.Passage.SerializeToString
+            service.TRANSFER_RECORDS: tell(
+                self._transfer_records,
+                pb.TransferRecordsRequest.FromString,
+                pb.TransferRecord.SerializeToString,
             ),
-            service.MUSTER: unary(self._muster, pb.Nothing.FromString, pb.Nothing.SerializeToString),
-            service.DEPART: unary(self._depart, pb.Departure.FromString, pb.Nothing.SerializeToString),
+            service.ENROLMENT: unary(self._enrol, pb.Nothing.FromString, pb.Nothing.SerializeToString),
+            service.START_ROUND: unary(
+                self._start_round, pb.RoundStart.FromString, pb.Nothing.SerializeToString
+            ),
             service.CLOCK: stream(self._clock, pb.ClockReport.FromString, pb.ClockTime.SerializeToString),
         }
         return grpc.method_handlers_generic_handler(service.SERVICE, methods)
@@ -107,7 +111,7 @@ class Calls:
             identity=self._identity,
             admit=lambda manifest: self._admit(peer, manifest),
             for_us=lambda manifest: node.name in (peer, manifest.destination),
-            grown=node.grown,
+            on_data=node.on_data,
             is_node=node.network.is_node,
             drop=node.drop,
         )
@@ -139,7 +143,7 @@ class Calls:
     ) -> None:
         async with self._call(service.FETCH, context) as caller:
             if caller != self._node.name:
-                text = f"these parcels are for {self._node.name}"
+                text = f"these bundles are for {self._node.name}"
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
             await self._node.application.serve(requests, context)
 
@@ -155,20 +159,20 @@ class Calls:
         async with self._call(service.STATUS, context):
             return self._node.status()
 
-    async def _passages(
-        self, request: pb.PassagesRequest, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[pb.Passage]:
-        async with self._call(service.PASSAGES, context):
-            for passage in self._node.passages.of_round(request.run, request.round):
-                yield passage
+    async def _transfer_records(
+        self, request: pb.TransferRecordsRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.TransferRecord]:
+        async with self._call(service.TRANSFER_RECORDS, context):
+            for transfer_record in self._node.transfer_records.of_round(request.run, request.round):
+                yield transfer_record
 
-    async def _muster(self, _: pb.Nothing, context: grpc.aio.ServicerContext) -> pb.Nothing:
-        async with self._call(service.MUSTER, context) as caller:
-            (await self._authority_for(caller, context)).muster()
+    async def _enrol(self, _: pb.Nothing, context: grpc.aio.ServicerContext) -> pb.Nothing:
+        async with self._call(service.ENROLMENT, context) as caller:
+            (await self._authority_for(caller, context)).enrol()
             return pb.Nothing()
 
-    async def _depart(self, request: pb.Departure, context: grpc.aio.ServicerContext) -> pb.Nothing:
-        async with self._call(service.DEPART, context) as caller:
+    async def _start_round(self, request: pb.RoundStart, context: grpc.aio.ServicerContext) -> pb.Nothing:
+        async with self._call(service.START_ROUND, context) as caller:
             authority = await self._authority_for(caller, context)
             try:
                 network = Network.from_json(request.network)
@@ -177,8 +181,8 @@ class Calls:
                 if not math.isfinite(request.start_s):
                     raise ValueError(f"start_s = {request.start_s}: not a mission time")
             except (ValueError, KeyError, TypeError) as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"departure: {error}")
-            authority.depart(network, request.start_s)
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"round start: {error}")
+            authority.start_round(network, request.start_s)
             return pb.Nothing()
 
     async def _authority_for(self, caller: str, context: grpc.aio.ServicerContext) -> TimeAuthority:
@@ -197,7 +201,7 @@ class Calls:
                 text = f"{self._node.name} has no say over mission time"
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
             assert self._authority is not None
-            async for told in self._authority.attend(caller, requests):
+            async for told in self._authority.serve(caller, requests):
                 yield told
 
     @asynccontextmanager

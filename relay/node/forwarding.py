@@ -64,7 +64,7 @@ class Forwarding:
             self.routing_s += time.perf_counter() - began_s
         return self._queues[peer]
 
-    def grown(self, entry: Entry) -> None:
+    def on_data(self, entry: Entry) -> None:
         """There is more of a transfer to send on; who sends it wakes up."""
         if entry.end_offset == entry.base_offset:  # it is new, or comes another way
             self._enqueue(entry)

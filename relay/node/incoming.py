@@ -17,7 +17,7 @@ from relay.wire.frames import (
     check_finite,
     checked_bytes,
     decode_chunk,
-    decode_opening,
+    decode_transfer_header,
 )
 from relay.wire.identity import NodeIdentity
 from relay.wire.manifest import (
@@ -41,7 +41,7 @@ CHECKED_BYTES = 1 << 20  # read at once when values are checked; a whole number 
 class IncomingStream:
     """Transfers that one peer sends over one stream.
 
-    `admit(manifest)` raises WireError for a transfer this node does not want; `grown(entry)` is called whenever
+    `admit(manifest)` raises WireError for a transfer this node does not want; `on_data(entry)` is called whenever
     bytes have been stored. `for_us(manifest)` says whose values are to be checked here, not further on. `is_node(name)`
     says who may stand in the list of nodes that a transfer has passed; `drop(transfer_id)` lets go of one found wrong.
 
@@ -57,7 +57,7 @@ class IncomingStream:
         identity: NodeIdentity | None,
         admit: Callable[[Manifest], None],
         for_us: Callable[[Manifest], bool],
-        grown: Callable[[Entry], None],
+        on_data: Callable[[Entry], None],
         is_node: Callable[[str], bool] = lambda name: True,
         drop: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -67,7 +67,7 @@ class IncomingStream:
         self._identity = identity
         self._admit = admit
         self._for_us = for_us
-        self._grown = grown
+        self._on_data = on_data
         self._is_node = is_node
         self._drop = drop or spool.remove
         self._opened: set[bytes] = set()  # in this stream, and taken by the spool
@@ -82,8 +82,8 @@ class IncomingStream:
         if frame_type == MANIFEST:
             if self._rejected >= REJECTED_TOLERATED:
                 raise LimitExceeded(f"{self._rejected} transfers of one stream had to be refused for good")
-            opening, manifest = decode_opening(frame, self._limits)
-            return self._open(opening, manifest)
+            transfer_header, manifest = decode_transfer_header(frame, self._limits)
+            return self._open(transfer_header, manifest)
         if frame_type != CHUNK:
             raise BadManifest("a frame that is neither manifest nor chunk")
         try:
@@ -105,17 +105,17 @@ class IncomingStream:
             return [self._refuse(chunk.transfer_id, Contested(f"coming from {entry.sender} now"))]
         return self._store(entry, chunk)
 
-    def _open(self, opening: pb.Opening, manifest: Manifest) -> list[pb.Acknowledgement]:
+    def _open(self, transfer_header: pb.TransferHeader, manifest: Manifest) -> list[pb.Acknowledgement]:
         transfer_id = manifest.transfer_id
         try:
             if self._identity is not None:
-                self._identity.verify(opening.sealed, manifest.source)
+                self._identity.verify(transfer_header.signed, manifest.source)
             self._admit(manifest)
-            base_offset = 0 if self._for_us(manifest) else opening.base_offset
-            if not all(map(self._is_node, opening.via)):
+            base_offset = 0 if self._for_us(manifest) else transfer_header.base_offset
+            if not all(map(self._is_node, transfer_header.via)):
                 raise BadManifest("a transfer that has passed what is no node of this mission")
-            via = (*opening.via[: MAX_HOPS - 1], self._peer)
-            entry = self._spool.open(opening.sealed, manifest, via=via, base_offset=base_offset)
+            via = (*transfer_header.via[: MAX_HOPS - 1], self._peer)
+            entry = self._spool.open(transfer_header.signed, manifest, via=via, base_offset=base_offset)
         except AlreadyDelivered:
             self._ignore(transfer_id)
             return [pb.Acknowledgement(transfer_id=transfer_id, next_offset=manifest.total_bytes)]
@@ -125,9 +125,9 @@ class IncomingStream:
         if len(self._opened) >= 2 * len(self._spool.entries) + REFUSED_REMEMBERED:
             self._opened &= self._spool.entries.keys()
         self._opened.add(transfer_id)
-        self._grown(entry)
+        self._on_data(entry)
         # The first chunk is under way: there is something to say only if it is not the one wanted.
-        answer = entry.end_offset != opening.base_offset
+        answer = entry.end_offset != transfer_header.base_offset
         return self._answer(entry, wanted=answer)
 
     def _store(self, entry: Entry, chunk: Chunk) -> list[pb.Acknowledgement]:
@@ -142,7 +142,7 @@ class IncomingStream:
         except QuotaExceeded as error:
             return [self._refuse(entry.transfer_id, error)]
         self._gap_at.pop(entry.transfer_id, None)
-        self._grown(entry)
+        self._on_data(entry)
         return self._answer(entry, wanted=chunk.answer)
 
     def _answer(self, entry: Entry, *, wanted: bool) -> list[pb.Acknowledgement]:
@@ -157,7 +157,7 @@ class IncomingStream:
             except WireError as error:
                 self._drop(entry.transfer_id)
                 return [self._refuse(entry.transfer_id, error)]
-            self._grown(entry)
+            self._on_data(entry)
         return [_acknowledge(entry)]
 
     def _check_values(self, entry: Entry) -> None:

@@ -24,7 +24,7 @@ from relay.clock.timed_link import LinkSchedule, Window
 from relay.spool.spool import Entry, Spool
 from relay.wire import service
 from relay.wire import wire_pb2 as pb
-from relay.wire.frames import encode_chunk, encode_opening
+from relay.wire.frames import encode_chunk, encode_transfer_header
 from relay.wire.manifest import SLOW_CHUNK_BYTES, Limits
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class OutgoingLink:
         self.schedule = LinkSchedule(())  # set before `run`, which serves it to its end
         self.sent_bytes = 0
         self.resent_bytes = 0
-        self.trouble = ""  # why the link was last found not to work
+        self.last_error = ""  # why the link was last found not to work
         self.wake = asyncio.Event()  # set when there may be something new to send
         self._put = channel.stream_stream(
             service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
@@ -297,7 +297,7 @@ class OutgoingLink:
         frames = []
         if not sending.opened:
             base_offset = max(entry.base_offset, entry.delivered_offset)
-            frames.append(encode_opening(entry.sealed, base_offset, entry.via))
+            frames.append(encode_transfer_header(entry.signed, base_offset, entry.via))
             sending.opened = True
         if size > 0 and not (self._loss and self._random.random() < self._loss):
             payload = memoryview(self._buffer)[:size]
@@ -323,15 +323,15 @@ class OutgoingLink:
             loop.call_later(owlt_s, self._acknowledge, acknowledgement)
         raise _StreamEnded("the neighbour has ended the stream")
 
-    def _break(self, trouble: str) -> None:
-        self.trouble = plain(trouble)
-        log.info("%s → %s: %s", self.node, self.peer, self.trouble)
+    def _break(self, last_error: str) -> None:
+        self.last_error = plain(last_error)
+        log.info("%s → %s: %s", self.node, self.peer, self.last_error)
         self._changed()
 
     def _acknowledge(self, acknowledgement: pb.Acknowledgement) -> None:
         transfer_id = acknowledgement.transfer_id
         sending = self._sendings.get(transfer_id)
-        self.trouble, self._broken_until_s = "", 0.0
+        self.last_error, self._broken_until_s = "", 0.0
         self.wake.set()
         if sending is None:
             return
@@ -341,7 +341,7 @@ class OutgoingLink:
             if acknowledgement.temporary:
                 sending.sent, sending.opened = sending.acked, False
                 self._not_before_s[transfer_id] = time.monotonic() + RETRY_S
-                self.trouble = refusal.text
+                self.last_error = refusal.text
             else:
                 self._done(entry, refusal)
             return

@@ -1,4 +1,4 @@
-"""Before the epoch all nodes stand on the bench, wired to the ground: the muster is no part of the mission."""
+"""Before the epoch all nodes stand on the bench, wired to the ground: enrolment is no part of the mission."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ START_S = -30 * 86_400.0
 RATE_BPS = 1e9
 
 
-def bench_network(satellites: Iterable[str], ground: str) -> Network:
+def pre_launch_network(satellites: Iterable[str], ground: str) -> Network:
     """Every satellite wired to the ground, until the epoch."""
     satellites = tuple(satellites)
     wire = LinkSchedule((Window(START_S, 0.0, RATE_BPS, 0.0),))

@@ -1,6 +1,6 @@
-"""The relay of one node: takes parcels in, keeps them on disk, sends them on when the contact plan allows.
+"""The relay of one node: takes bundles in, keeps them on disk, sends them on when the contact plan allows.
 
-A node's neighbours send with `Put`, and so does its own application, which gets its parcels by `Fetch`. What is
+A node's neighbours send with `Put`, and so does its own application, which gets its bundles by `Fetch`. What is
 addressed elsewhere is queued for the neighbour over whom it arrives first, and goes on while it still comes in
 (cut-through); when a window closes or a neighbour fails, the rest may take another way.
 """
@@ -26,7 +26,7 @@ from relay.node.forwarding import Forwarding
 from relay.node.outgoing import OutgoingLink, Refusal
 from relay.node.settings import RelaySettings
 from relay.spool.spool import Entry, Quota, Spool
-from relay.spool.transfer_records import PassageLog
+from relay.spool.transfer_records import TransferLog
 from relay.wire import service
 from relay.wire import wire_pb2 as pb
 from relay.wire.identity import IdentityError, NodeIdentity
@@ -65,14 +65,14 @@ class RelayNode:
             limits=settings.limits,
         )
         self.application = Application(self.name, self.spool, settings.limits, taken=self._count_delivery)
-        self.passages = PassageLog(self.clock)
+        self.transfer_records = TransferLog(self.clock)
         self._forwarding = Forwarding(self.name, settings.network, spool=self.spool, clock=self.clock)
         self._settings = settings
         self._identity = identity
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._serving: dict[str, asyncio.Task[None]] = {}  # links, by neighbour
-        self._departure = 0  # the last one this node was told of
+        self._round_start = 0  # the last one this node was told of
         self._changes = 0
         self._authority: TimeAuthority | None = None
         if settings.time_authority == settings.name:
@@ -122,7 +122,7 @@ class RelayNode:
         if self._settings.time_authority is not None:
             clock = None if self._authority else self.clock
             channel = self._channel(self._settings.time_authority)
-            following = follow(clock, self.name, channel, self.activity, self._depart)
+            following = follow(clock, self.name, channel, self.activity, self._start_round)
             self._tasks.append(asyncio.create_task(following))
 
     def _start_links(self) -> None:
@@ -139,7 +139,7 @@ class RelayNode:
                     limits=self._settings.limits,
                     queue=lambda peer=peer: self._forwarding.queue_for(peer),  # type: ignore[misc]
                     done=self._done,
-                    passed=lambda entry, start_s, peer=peer: self.passages.sent(entry, peer, start_s),  # type: ignore[misc]
+                    passed=lambda entry, start_s, peer=peer: self.transfer_records.sent(entry, peer, start_s),  # type: ignore[misc]
                     changed=self._forwarding.reroute,
                     faults=self._settings.faults,
                 )
@@ -147,10 +147,10 @@ class RelayNode:
             link.schedule = self.network.links.get((self.name, peer), LinkSchedule(()))
             self._serving[peer] = asyncio.create_task(_serve(link, self._serving.get(peer)))
 
-    def _depart(self, number: int, network: str) -> None:
+    def _start_round(self, number: int, network: str) -> None:
         """Follow another contact plan from now on; what rests in the spool takes its ways."""
-        self._departure = number
-        self.application.boarded = self.application.present
+        self._round_start = number
+        self.application.attached = self.application.present
         self._forwarding.network = Network.from_json(network)
         self._start_links()
         self._forwarding.reroute()
@@ -177,9 +177,9 @@ class RelayNode:
             busy=self._forwarding.moving or self.application.busy,
             wake_s=self._forwarding.wake_s,
             changes=self._changes,
-            departure=self._departure,
-            manned=self.application.present,
-            boarded=self.application.boarded,
+            round_start=self._round_start,
+            session_alive=self.application.present,
+            attached=self.application.attached,
         )
 
     def status(self) -> pb.NodeStatus:
@@ -197,7 +197,7 @@ class RelayNode:
                     next_change_s=change_s,
                     sent_bytes=link.sent_bytes,
                     resent_bytes=link.resent_bytes,
-                    trouble=link.trouble,
+                    last_error=link.last_error,
                 )
             )
         return pb.NodeStatus(
@@ -212,21 +212,21 @@ class RelayNode:
             links=links,
         )
 
-    def grown(self, entry: Entry) -> None:
+    def on_data(self, entry: Entry) -> None:
         """Bytes of a transfer have been stored."""
         self._changes += 1
         if entry.sender != self.name:
-            self.passages.arrives(entry)
+            self.transfer_records.arrives(entry)
         if entry.manifest.destination == self.name:
             self.application.arrived.set()
         else:
-            self._forwarding.grown(entry)
+            self._forwarding.on_data(entry)
 
     def drop(self, transfer_id: bytes) -> None:
         """Nobody needs this transfer here any more."""
         self.spool.remove(transfer_id)
         self._forwarding.dropped(transfer_id)
-        self.passages.dropped(transfer_id)
+        self.transfer_records.dropped(transfer_id)
 
     def _done(self, entry: Entry, refusal: Refusal | None) -> None:
         """A neighbour has the transfer, or it will never arrive."""
@@ -243,7 +243,7 @@ class RelayNode:
             self.application.fail(entry.transfer_id, refusal)
 
     def _count_delivery(self, entry: Entry) -> None:
-        self.passages.dropped(entry.transfer_id)
+        self.transfer_records.dropped(entry.transfer_id)
         self.delivered += 1
         self._changes += 1
 
@@ -267,7 +267,7 @@ class RelayNode:
         idle_s = self._settings.promise_s / (60 if self.spool.crowded else 1)
         before_s = time.monotonic() - idle_s
         for entry in list(self.spool.entries.values()):
-            if not entry.complete and entry.grown_s < before_s and entry.sender != self.name:
+            if not entry.complete and entry.on_data_s < before_s and entry.sender != self.name:
                 log.info("a transfer from %s has stood still for %.0f s: given up", entry.sender, idle_s)
                 self.drop(entry.transfer_id)
 

@@ -62,14 +62,14 @@ class Entry:
     """A transfer in the spool. Its file holds the bytes from `base_offset` up to `end_offset`."""
 
     manifest: Manifest
-    sealed: pb.SealedManifest
+    signed: pb.SignedManifest
     via: tuple[str, ...]  # the nodes it came by
     base_offset: int
     end_offset: int
     hash: xxhash.xxh3_128 = field(repr=False)
     verified: bool = False
     delivered_offset: int = 0  # bytes known to be at the destination
-    grown_s: float = field(default_factory=time.monotonic, repr=False)  # wall time of its newest bytes
+    on_data_s: float = field(default_factory=time.monotonic, repr=False)  # wall time of its newest bytes
     writers: set[str] = field(default_factory=set, repr=False)  # neighbours whose bytes it holds
 
     @property
@@ -125,7 +125,7 @@ class Spool:
         return self._bytes[sender]
 
     def open(
-        self, sealed: pb.SealedManifest, manifest: Manifest, *, via: tuple[str, ...], base_offset: int = 0
+        self, signed: pb.SignedManifest, manifest: Manifest, *, via: tuple[str, ...], base_offset: int = 0
     ) -> Entry:
         """Make room for a transfer, or find the one begun earlier.
 
@@ -146,11 +146,11 @@ class Spool:
             raise DigestMismatch(f"transfer {transfer_id.hex()} from {sender} was not the payload announced")
         if entry is not None and not self.may_write(entry, sender):
             raise Contested(f"transfer {transfer_id.hex()} is coming from {entry.sender} now")
-        opening = pb.Opening(sealed=sealed, base_offset=base_offset, via=via)
+        transfer_header = pb.TransferHeader(signed=signed, base_offset=base_offset, via=via)
         if entry is not None and base_offset <= entry.end_offset:
             if entry.via != via:  # it goes on over another way
-                opening.base_offset = entry.base_offset
-                self._write_seal(transfer_id, opening)
+                transfer_header.base_offset = entry.base_offset
+                self._write_seal(transfer_id, transfer_header)
                 self._count(entry, -1)
                 entry.via = via
                 self._count(entry, +1)
@@ -166,14 +166,14 @@ class Spool:
         ):
             if size_bytes + need > quota.size_bytes or transfers >= quota.transfers:
                 raise QuotaExceeded(f"transfer of {need} bytes from {sender}: the spool is full for now")
-        self._write_seal(transfer_id, opening)
-        return self._add(manifest, opening)
+        self._write_seal(transfer_id, transfer_header)
+        return self._add(manifest, transfer_header)
 
     def may_write(self, entry: Entry, sender: str) -> bool:
         """Whether this sender's bytes are wanted: of a contested transfer, one neighbour's at a time only."""
         if entry.transfer_id not in self._contested or sender == entry.sender:
             return True
-        return time.monotonic() - entry.grown_s > CONTEST_S
+        return time.monotonic() - entry.on_data_s > CONTEST_S
 
     def append(self, entry: Entry, offset: int, payload: Buffer, sender: str = "") -> None:
         """Store the next bytes; those that are there already are passed over.
@@ -191,7 +191,7 @@ class Spool:
         if written:
             entry.hash.update(fresh[:written])
             entry.end_offset += written
-            entry.grown_s = time.monotonic()
+            entry.on_data_s = time.monotonic()
             entry.writers.add(sender or entry.sender)
         if written < fresh.nbytes:
             raise QuotaExceeded("spool folder: the disk is full")
@@ -273,11 +273,11 @@ class Spool:
             if not counter[entry.sender]:
                 del counter[entry.sender]
 
-    def _write_seal(self, transfer_id: bytes, opening: pb.Opening) -> None:
+    def _write_seal(self, transfer_id: bytes, transfer_header: pb.TransferHeader) -> None:
         path = self._path(transfer_id, "seal")
         temporary = path.with_name(path.name + ".tmp")
         try:
-            temporary.write_bytes(opening.SerializeToString())
+            temporary.write_bytes(transfer_header.SerializeToString())
             temporary.replace(path)
         except OSError as error:
             raise QuotaExceeded(f"spool folder: {error.strerror}") from error
@@ -288,9 +288,11 @@ class Spool:
         entry.hash = xxhash.xxh3_128()
         entry.writers.clear()
 
-    def _add(self, manifest: Manifest, opening: pb.Opening) -> Entry:
-        base_offset, hash = opening.base_offset, xxhash.xxh3_128()
-        entry = Entry(manifest, opening.sealed, tuple(opening.via), base_offset, base_offset, hash)
+    def _add(self, manifest: Manifest, transfer_header: pb.TransferHeader) -> Entry:
+        base_offset, hash = transfer_header.base_offset, xxhash.xxh3_128()
+        entry = Entry(
+            manifest, transfer_header.signed, tuple(transfer_header.via), base_offset, base_offset, hash
+        )
         file = self._file(entry, create=True)
         size = os.fstat(file).st_size
         for offset in range(0, size, 1 << 20):
@@ -310,9 +312,9 @@ class Spool:
             if not path.with_suffix(".seal").exists():
                 path.unlink()
         for path in sorted(self._folder.glob("*.seal")):
-            opening = pb.Opening.FromString(path.read_bytes())
-            manifest = Manifest.from_bytes(opening.sealed.manifest, limits)
-            entry = self._add(manifest, opening)
+            transfer_header = pb.TransferHeader.FromString(path.read_bytes())
+            manifest = Manifest.from_bytes(transfer_header.signed.manifest, limits)
+            entry = self._add(manifest, transfer_header)
             if (
                 self._delivered.digest_of(manifest.transfer_id) is not None
             ):  # killed between the log and the sweep

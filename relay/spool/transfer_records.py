@@ -8,20 +8,20 @@ from collections.abc import Iterator
 from relay.clock.paced_clock import PacedClock
 from relay.spool.spool import Entry
 from relay.wire import wire_pb2 as pb
-from relay.wire.frames import parcel_bytes
+from relay.wire.frames import bundle_bytes
 from relay.wire.manifest import SLOW_CHUNK_BYTES
 
 KEPT = 1 << 16  # the newest
 
 
-class PassageLog:
-    """The newest passages of one node; what its own application sends and fetches passes over no link."""
+class TransferLog:
+    """The newest transfer records of one node; what its own application sends and fetches passes over no link."""
 
     def __init__(self, clock: PacedClock) -> None:
         self._clock = clock
         self._arriving_s: dict[bytes, float] = {}  # when each transfer in the spool began to come
         self._arrived: set[bytes] = set()  # of these
-        self._passages: deque[pb.Passage] = deque(maxlen=KEPT)
+        self._transfer_records: deque[pb.TransferRecord] = deque(maxlen=KEPT)
 
     def arrives(self, entry: Entry) -> None:
         """More of a transfer has come from a neighbour; with the last of it, it has passed."""
@@ -39,17 +39,19 @@ class PassageLog:
         self._arriving_s.pop(transfer_id, None)
         self._arrived.discard(transfer_id)
 
-    def of_round(self, run: str, number: int) -> Iterator[pb.Passage]:
+    def of_round(self, run: str, number: int) -> Iterator[pb.TransferRecord]:
         """Those of a round, in the order in which they ended."""
-        for passage in tuple(self._passages):
-            if passage.run == run and passage.round == number:
-                yield passage
+        for transfer_record in tuple(self._transfer_records):
+            if transfer_record.run == run and transfer_record.round == number:
+                yield transfer_record
 
     def _add(self, entry: Entry, peer: str, start_s: float, *, sent: bool) -> None:
         manifest = entry.manifest
-        seal_bytes = entry.sealed.ByteSize() - pb.SealedManifest(manifest=entry.sealed.manifest).ByteSize()
-        self._passages.append(
-            pb.Passage(
+        signature_bytes = (
+            entry.signed.ByteSize() - pb.SignedManifest(manifest=entry.signed.manifest).ByteSize()
+        )
+        self._transfer_records.append(
+            pb.TransferRecord(
                 run=manifest.run,
                 round=manifest.round,
                 step=manifest.step,
@@ -59,7 +61,7 @@ class PassageLog:
                 destination=manifest.destination,
                 peer=peer,
                 sent=sent,
-                size_bytes=parcel_bytes(manifest, SLOW_CHUNK_BYTES, seal_bytes=seal_bytes)
+                size_bytes=bundle_bytes(manifest, SLOW_CHUNK_BYTES, signature_bytes=signature_bytes)
                 - entry.base_offset,
                 start_s=start_s,
                 end_s=self._clock.now_s,

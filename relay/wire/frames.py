@@ -1,6 +1,6 @@
-"""Frames: the messages into which a parcel is cut, and the assembler that puts it together again.
+"""Frames: the messages into which a bundle is cut, and the assembler that puts it together again.
 
-A frame is one gRPC message of a parcel stream; its first byte says which of three it is:
+A frame is one gRPC message of a bundle stream; its first byte says which of three it is:
 
     M  a manifest: sealed, in the opening of a transfer (protobuf)
     C  a chunk: header, then raw bytes; its CRC-32C covers header *and* bytes (over the bytes alone, a
@@ -29,6 +29,7 @@ from relay.wire.manifest import (
     FLOAT_DTYPES,
     BadManifest,
     Buffer,
+    Bundle,
     CorruptChunk,
     DigestMismatch,
     LimitExceeded,
@@ -36,7 +37,6 @@ from relay.wire.manifest import (
     Manifest,
     NotFinite,
     OutOfOrder,
-    Parcel,
 )
 
 MANIFEST, CHUNK, FAILURE = b"M"[0], b"C"[0], b"F"[0]
@@ -89,20 +89,20 @@ def chunks(transfer_id: bytes, payload: Buffer, chunk_bytes: int, start: int = 0
         yield encode_chunk(transfer_id, offset, view[offset : offset + chunk_bytes])
 
 
-def encode_opening(sealed: pb.SealedManifest, base_offset: int = 0, via: Sequence[str] = ()) -> bytes:
+def encode_transfer_header(signed: pb.SignedManifest, base_offset: int = 0, via: Sequence[str] = ()) -> bytes:
     """A frame that opens a transfer."""
-    return b"M" + pb.Opening(sealed=sealed, base_offset=base_offset, via=via).SerializeToString()
+    return b"M" + pb.TransferHeader(signed=signed, base_offset=base_offset, via=via).SerializeToString()
 
 
-def decode_opening(frame: bytes, limits: Limits) -> tuple[pb.Opening, Manifest]:
+def decode_transfer_header(frame: bytes, limits: Limits) -> tuple[pb.TransferHeader, Manifest]:
     """Read how a transfer begins, and the manifest in it. Raises BadManifest or LimitExceeded."""
     if len(frame) > limits.manifest_bytes:
         raise LimitExceeded(f"manifest frame of {len(frame)} bytes: at most {limits.manifest_bytes}")
     try:
-        opening = pb.Opening.FromString(frame[1:])
+        transfer_header = pb.TransferHeader.FromString(frame[1:])
     except DecodeError as error:
         raise BadManifest("manifest frame is not readable protobuf") from error
-    return opening, Manifest.from_bytes(opening.sealed.manifest, limits)
+    return transfer_header, Manifest.from_bytes(transfer_header.signed.manifest, limits)
 
 
 def encode_failure(error: str, text: str, transfer_id: bytes = b"") -> bytes:
@@ -122,16 +122,20 @@ def decode_failure(frame: bytes) -> pb.Failure:
     return failure
 
 
-def parcel_bytes(manifest: Manifest, chunk_bytes: int, *, seal_bytes: int = 0) -> int:
-    """Bytes of all frames of a parcel, see :func:`parcel_frames`.
+def bundle_bytes(manifest: Manifest, chunk_bytes: int, *, signature_bytes: int = 0) -> int:
+    """Bytes of all frames of a bundle, see :func:`bundle_frames`.
 
     Args:
-        manifest: Of the parcel; its payload need not be there.
+        manifest: Of the bundle; its payload need not be there.
         chunk_bytes: Largest payload of a chunk.
-        seal_bytes: What signature and certificate add, see :attr:`relay.wire.identity.NodeIdentity.seal_bytes`.
+        signature_bytes: What signature and certificate add, see :attr:`relay.wire.identity.NodeIdentity.signature_bytes`.
     """
-    opening = len(encode_opening(pb.SealedManifest(manifest=manifest.to_bytes()))) + seal_bytes
-    return opening + manifest.total_bytes + CHUNK_HEADER_BYTES * -(-manifest.total_bytes // chunk_bytes)
+    transfer_header = (
+        len(encode_transfer_header(pb.SignedManifest(manifest=manifest.to_bytes()))) + signature_bytes
+    )
+    return (
+        transfer_header + manifest.total_bytes + CHUNK_HEADER_BYTES * -(-manifest.total_bytes // chunk_bytes)
+    )
 
 
 class Assembler:
@@ -166,15 +170,15 @@ class Assembler:
         self._hash.update(chunk.payload)
         self.next_offset = end
 
-    def finish(self) -> Parcel:
-        """The parcel, checked against its digest and for finite values. Raises OutOfOrder, DigestMismatch,
+    def finish(self) -> Bundle:
+        """The bundle, checked against its digest and for finite values. Raises OutOfOrder, DigestMismatch,
         NotFinite."""
         if not self.complete:
             raise OutOfOrder(f"transfer {self.manifest.transfer_id.hex()} ends at byte {self.next_offset}")
         if self._hash.digest() != self.manifest.digest:
             raise DigestMismatch(f"transfer {self.manifest.transfer_id.hex()}: not the payload announced")
         check_finite(self.manifest, self._payload)
-        return Parcel(self.manifest, self._payload)
+        return Bundle(self.manifest, self._payload)
 
 
 # The square of any value up to here is finite in float32, so no layer norm or optimiser step makes infinity of it. No
@@ -235,19 +239,19 @@ def _checked_as(manifest: Manifest) -> str:
     return manifest.dtype if manifest.codec == "raw" else _CODEC_FLOATS.get(manifest.codec, "blocks")
 
 
-WITHDRAWN = "Withdrawn"  # the failure of a parcel begun on this stream that will not be finished
+WITHDRAWN = "Withdrawn"  # the failure of a bundle begun on this stream that will not be finished
 
 
-class ParcelReader:
-    """Turns the frames of one stream into parcels, of which up to `at_once` may be under way."""
+class BundleReader:
+    """Turns the frames of one stream into bundles, of which up to `at_once` may be under way."""
 
     def __init__(self, limits: Limits, *, at_once: int = 1) -> None:
         self._limits = limits
         self._at_once = at_once
         self._assemblers: dict[bytes, Assembler] = {}
 
-    def add(self, frame: bytes) -> Parcel | pb.Failure | None:
-        """The parcel this frame completes, if any, or the failure it tells of. Raises WireError."""
+    def add(self, frame: bytes) -> Bundle | pb.Failure | None:
+        """The bundle this frame completes, if any, or the failure it tells of. Raises WireError."""
         frame_type = frame[0] if frame else None
         if frame_type == FAILURE:
             failure = decode_failure(frame)
@@ -256,9 +260,9 @@ class ParcelReader:
                 return None
             return failure
         if frame_type == MANIFEST:
-            _, manifest = decode_opening(frame, self._limits)
+            _, manifest = decode_transfer_header(frame, self._limits)
             if len(self._assemblers) == self._at_once:
-                raise OutOfOrder(f"a manifest while {self._at_once} parcels are not complete")
+                raise OutOfOrder(f"a manifest while {self._at_once} bundles are not complete")
             transfer_id = manifest.transfer_id
             self._assemblers[transfer_id] = Assembler(manifest)
         elif frame_type == CHUNK:
@@ -274,9 +278,9 @@ class ParcelReader:
         return self._assemblers.pop(transfer_id).finish()
 
 
-def parcel_frames(manifest: Manifest, payload: Buffer, chunk_bytes: int) -> Iterator[bytes]:
-    """All frames of a parcel. Raises BadManifest if the payload is not as long as the manifest says."""
+def bundle_frames(manifest: Manifest, payload: Buffer, chunk_bytes: int) -> Iterator[bytes]:
+    """All frames of a bundle. Raises BadManifest if the payload is not as long as the manifest says."""
     if memoryview(payload).nbytes != manifest.total_bytes:
         raise BadManifest(f"payload of {memoryview(payload).nbytes} bytes, {manifest.total_bytes} announced")
-    yield encode_opening(pb.SealedManifest(manifest=manifest.to_bytes()))
+    yield encode_transfer_header(pb.SignedManifest(manifest=manifest.to_bytes()))
     yield from chunks(manifest.transfer_id, payload, chunk_bytes)

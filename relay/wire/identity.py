@@ -195,10 +195,10 @@ class NodeIdentity:
         assert first is not None
         return grpc.dynamic_ssl_server_credentials(first, configuration, require_client_authentication=True)
 
-    def seal(self, manifest: Manifest) -> pb.SealedManifest:
+    def seal(self, manifest: Manifest) -> pb.SignedManifest:
         """Sign a manifest, and with it the digest of its payload, end to end: TLS protects one hop only."""
         data = manifest.to_bytes()
-        return pb.SealedManifest(
+        return pb.SignedManifest(
             manifest=data,
             signature=self.key.sign(data, ec.ECDSA(_HASH)),
             certificate=self.certificate.public_bytes(serialization.Encoding.DER),
@@ -214,16 +214,16 @@ class NodeIdentity:
         return name
 
     @property
-    def seal_bytes(self) -> int:
+    def signature_bytes(self) -> int:
         """What :meth:`seal` adds to a manifest, with the longest signature (most are a byte or two shorter)."""
         certificate = self.certificate.public_bytes(serialization.Encoding.DER)
-        sealed = pb.SealedManifest(signature=bytes(_SIGNATURE_BYTES), certificate=certificate)
-        return sealed.ByteSize() + 1  # the message around it may need one more byte for its length
+        signed = pb.SignedManifest(signature=bytes(_SIGNATURE_BYTES), certificate=certificate)
+        return signed.ByteSize() + 1  # the message around it may need one more byte for its length
 
-    def verify(self, sealed: pb.SealedManifest, source: str) -> None:
+    def verify(self, signed: pb.SignedManifest, source: str) -> None:
         """Raise IdentityError unless `source` itself, certified by our authority, signed these bytes."""
         try:
-            certificate = _read_certificate(sealed.certificate)
+            certificate = _read_certificate(signed.certificate)
         except _MALFORMED as error:
             raise IdentityError(f"manifest of {source}: no readable certificate") from error
         self._refresh()
@@ -234,7 +234,7 @@ class NodeIdentity:
         try:
             key = certificate.public_key()
             assert isinstance(key, ec.EllipticCurvePublicKey)
-            key.verify(sealed.signature, sealed.manifest, ec.ECDSA(_HASH))
+            key.verify(signed.signature, signed.manifest, ec.ECDSA(_HASH))
         except (InvalidSignature, AssertionError, *_MALFORMED) as error:
             raise IdentityError(f"manifest of {source}: signature does not match") from error
 
@@ -265,7 +265,7 @@ def certified_name(certificate: x509.Certificate, authorities: Sequence[x509.Cer
     raise IdentityError("certificate is not of this mission's authority")
 
 
-# A satellite seals thousands of parcels with one certificate.
+# A satellite seals thousands of bundles with one certificate.
 _read_certificate = lru_cache(1024)(x509.load_der_x509_certificate)
 _read_pem = lru_cache(1024)(x509.load_pem_x509_certificate)
 

@@ -1,7 +1,7 @@
-"""What travels between satellites and ground: a parcel is a manifest and its payload.
+"""What travels between satellites and ground: a bundle is a manifest and its payload.
 
 The payload is an opaque run of bytes, which the manifest describes. The wire checks sizes, checksums and that
-no value is NaN or infinite, and never builds a tensor. How a parcel is cut into messages is told in `frames`.
+no value is NaN or infinite, and never builds a tensor. How a bundle is cut into messages is told in `frames`.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Limits:
 
     @property
     def message_bytes(self) -> int:
-        """Largest gRPC message: a chunk of the largest size with its header, or a sealed manifest."""
+        """Largest gRPC message: a chunk of the largest size with its header, or a signed manifest."""
         return max(self.chunk_bytes + CHUNK_HEADER_BYTES, self.manifest_bytes) + 1024
 
 
@@ -324,7 +324,7 @@ class Manifest:
         return manifest
 
 
-class Parcel(NamedTuple):
+class Bundle(NamedTuple):
     """A payload, and what it is."""
 
     manifest: Manifest

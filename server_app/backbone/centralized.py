@@ -18,15 +18,15 @@ from torch import Tensor
 from mission.run_config import GROUND
 from mission.schema import Scenario
 from relay.wire.manifest import Buffer, Kind, Manifest
-from server_app.backbone.executor import BackboneSteps, Request
-from server_app.backbone.feature_assembler import UnexpectedParcel
+from server_app.backbone.executor import BackboneExecutor, Request
+from server_app.backbone.feature_assembler import UnexpectedBundle
 from server_app.backbone.given_features import GivenFeatures
 from server_app.backbone.given_images import GivenImages
 from server_app.backbone.mixed_batches import mixed_batches
-from server_app.backbone.service import SHARED, Ground, Parcels
+from server_app.backbone.service import SHARED, BackboneService, Bundles
 from splitmodel import step as split_step
+from splitmodel.cached_states import CachedStates
 from splitmodel.crossing.tensors import EXACT
-from splitmodel.kept_states import KeptStates
 from splitmodel.lora.adapters import exchanged_parts, trainable_state
 from splitmodel.lora.dropout import row_seeds
 from splitmodel.parts import SplitModel
@@ -36,7 +36,7 @@ from strategies.federated import TrainedOnGround
 from strategies.planner.step_order import Schedule
 
 
-class CentralGround:
+class CentralizedTrainer:
     """The ground's side of a run in which nobody answers it: mode ``downlink``, or labels on the ground.
 
     Args:
@@ -49,8 +49,8 @@ class CentralGround:
 
     def __init__(
         self,
-        enrolment: Ground,
-        steps: BackboneSteps,
+        enrolment: BackboneService,
+        steps: BackboneExecutor,
         scenario: Scenario,
         run: str,
         given: GivenImages | GivenFeatures,
@@ -65,7 +65,7 @@ class CentralGround:
         self._task: Task
         self._samples: Mapping[str, int] = {}
         self._given = given
-        self._pooled: KeptStates  # where the backbone is frozen
+        self._pooled: CachedStates  # where the backbone is frozen
 
     def expect(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """Train this model, in place, on so many images of each satellite."""
@@ -74,10 +74,10 @@ class CentralGround:
         self._samples = samples
         self._given.expect(model, task, samples)
         views = VIEWS[self._scenario.training.augment]
-        self._pooled = KeptStates(sum(samples.values()), views, model.backbone.state_shape)
+        self._pooled = CachedStates(sum(samples.values()), views, model.backbone.state_shape)
 
     def state(self) -> dict[str, Tensor]:
-        """The adapter's, see :meth:`server_app.backbone.executor.BackboneSteps.state`."""
+        """The adapter's, see :meth:`server_app.backbone.executor.BackboneExecutor.state`."""
         return self._steps.state()
 
     def go_on(self, state: Mapping[str, Tensor]) -> None:
@@ -96,16 +96,16 @@ class CentralGround:
         """Any may come."""
         return None
 
-    async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
+    async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Bundles:
         """Take images or features, and then their targets, which are acknowledged.
 
         Raises:
-            UnexpectedParcel: It belongs to another round, or is nothing that can be trained on.
+            UnexpectedBundle: It belongs to another round, or is nothing that can be trained on.
         """
         if self._round == 0:
             return await self._enrolment.handle(satellite, manifest, payload)
         if manifest.round != self._round or manifest.kind not in (self._given.kind, Kind.LABELS):
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"{satellite} sends {manifest.kind.name} of round {manifest.round}; allowed: {self._given.what} and "
                 f"labels of round {self._round}"
             )
@@ -116,7 +116,7 @@ class CentralGround:
         """Train on all images, now that what was to come is here.
 
         Raises:
-            UnexpectedParcel: Something of a satellite is missing.
+            UnexpectedBundle: Something of a satellite is missing.
         """
         loss_N, correct_N = self._train(self._given.end_round())
         self._publish()

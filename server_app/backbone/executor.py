@@ -140,7 +140,7 @@ class _Pending:
     bytes: int
 
 
-class BackboneSteps:
+class BackboneExecutor:
     """Training passes of many satellites through one frozen backbone, each row with its own adapter.
 
     Args:

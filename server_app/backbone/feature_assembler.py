@@ -14,8 +14,8 @@ from splitmodel.crossing import codecs
 _Place = tuple[int, int, int]  # round, step, micro-batch
 
 
-class UnexpectedParcel(WireError):
-    """A parcel that has no place in the round under way."""
+class UnexpectedBundle(WireError):
+    """A bundle that has no place in the round under way."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Arrived:
     kept: bool = False
 
 
-class Arrivals:
+class FeatureAssembler:
     """Puts the features of each satellite's steps together.
 
     Args:
@@ -57,15 +57,15 @@ class Arrivals:
         self._cache = cache
 
     def add(self, satellite: str, manifest: Manifest, payload: Buffer) -> Arrived | None:
-        """What has arrived when this parcel has; ``None`` while its other half is missing.
+        """What has arrived when this bundle has; ``None`` while its other half is missing.
 
         Raises:
-            UnexpectedParcel: Both do not fit together.
+            UnexpectedBundle: Both do not fit together.
             server_app.backbone.feature_cache.FeaturesMissing: A name is not known here.
         """
         if self._cache is None:
             if manifest.kind is not Kind.FEATURES:
-                raise UnexpectedParcel(f"{satellite} names features, and none are kept")
+                raise UnexpectedBundle(f"{satellite} names features, and none are kept")
             return Arrived(payload, manifest.codec, manifest.shape)
         if manifest.kind is Kind.SAMPLES:
             names, new = _names_in(satellite, manifest, payload)
@@ -88,7 +88,7 @@ class Arrivals:
         assert self._cache is not None
         allowed = (int(new.sum()), *self._row_shape)
         if manifest.codec != self._codec or manifest.shape != allowed:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"{satellite} sends {manifest.codec} features of shape {manifest.shape}; "
                 f"allowed: {self._codec} of shape {allowed}"
             )
@@ -115,7 +115,7 @@ def _names_in(satellite: str, manifest: Manifest, payload: Buffer) -> tuple[np.n
         or manifest.codec != "raw"
         or manifest.shape[1:] != (FEATURE_NAME_BYTES + 1,)
     ):
-        raise UnexpectedParcel(
+        raise UnexpectedBundle(
             f"{satellite} names features in {manifest.dtype}{list(manifest.shape)} as {manifest.codec}; "
             f"allowed: uint8[B, {FEATURE_NAME_BYTES + 1}] as raw"
         )

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from mission.schema import Scenario
 from relay.wire.manifest import Buffer, Kind, Manifest
-from server_app.backbone.feature_assembler import Arrived, UnexpectedParcel
+from server_app.backbone.feature_assembler import Arrived, UnexpectedBundle
 from server_app.backbone.given_images import require_targets
 from server_app.backbone.mixed_batches import own_batches
-from server_app.backbone.service import Ground
+from server_app.backbone.service import BackboneService
 from splitmodel.crossing import codecs
 from splitmodel.dense_heads import PatchGrid
 from splitmodel.parts import SplitModel
@@ -65,7 +65,7 @@ class GivenFeatures:
         self,
         scenario: Scenario,
         row_shape: tuple[int, int],
-        enrolment: Ground,
+        enrolment: BackboneService,
         token_views: TokenViews | None = None,
     ) -> None:
         self._scenario = scenario
@@ -113,11 +113,11 @@ class GivenFeatures:
         """Take features, or the labels of those that came last.
 
         Raises:
-            UnexpectedParcel: They are not what comes next, or none that can be trained on.
+            UnexpectedBundle: They are not what comes next, or none that can be trained on.
         """
         share = self._shares[satellite]
         if not share.due or share.label_due is not (manifest.kind is Kind.LABELS):
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"{satellite} sends {manifest.kind.name}, and {_next_of(share)} come next in this round"
             )
         batch = share.due[0]
@@ -125,7 +125,7 @@ class GivenFeatures:
             labels = np.frombuffer(payload, manifest.dtype).reshape(manifest.shape)
             require_targets(satellite, labels, self._task, self._grid)
             if len(labels) != len(batch.indices):
-                raise UnexpectedParcel(
+                raise UnexpectedBundle(
                     f"{satellite} sends {len(labels)} labels of {len(batch.indices)} images"
                 )
             share.labels[batch.indices] = labels
@@ -134,7 +134,7 @@ class GivenFeatures:
         else:
             allowed = (len(batch.indices), *self._row_shape)
             if (manifest.codec, manifest.shape) != (self._codec, allowed):
-                raise UnexpectedParcel(
+                raise UnexpectedBundle(
                     f"{satellite} sends {manifest.codec} features of shape {manifest.shape}; "
                     f"allowed: {self._codec} of shape {allowed}"
                 )
@@ -145,12 +145,12 @@ class GivenFeatures:
         """The labels of all images, in the order of the satellites, now that what the round needs is here.
 
         Raises:
-            UnexpectedParcel: Some is missing.
+            UnexpectedBundle: Some is missing.
         """
         for name, share in self._shares.items():
             if share.due:
                 missing = sum(len(batch.indices) for batch in share.due)
-                raise UnexpectedParcel(f"{name}: features or labels of {missing} images are missing")
+                raise UnexpectedBundle(f"{name}: features or labels of {missing} images are missing")
         return torch.from_numpy(np.concatenate([share.labels for share in self._shares.values()]))
 
     def features(self, batch: Batch) -> Tensor:

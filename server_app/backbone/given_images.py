@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mission.schema import Scenario
 from relay.wire.manifest import Buffer, Kind, Manifest
-from server_app.backbone.feature_assembler import UnexpectedParcel
+from server_app.backbone.feature_assembler import UnexpectedBundle
 from server_app.backbone.mixed_batches import first_pass_of, own_batches
 from splitmodel import step as split_step
 from splitmodel.dense_heads import PatchGrid
@@ -51,7 +51,7 @@ class GivenImages:
         """Take images or labels.
 
         Raises:
-            UnexpectedParcel: They are none that can be trained on.
+            UnexpectedBundle: They are none that can be trained on.
         """
         array = np.frombuffer(payload, manifest.dtype).reshape(manifest.shape)
         if manifest.kind is Kind.LABELS:
@@ -65,12 +65,12 @@ class GivenImages:
         """The labels of all images, in the order of the satellites, now that they are here.
 
         Raises:
-            UnexpectedParcel: Some are missing.
+            UnexpectedBundle: Some are missing.
         """
         for name, count in self._samples.items():
             found = [sum(map(len, kept.get(name, ()))) for kept in (self._images, self._labels)]
             if found != [count, count]:
-                raise UnexpectedParcel(
+                raise UnexpectedBundle(
                     f"{name}: found {found[0]} images and {found[1]} labels, wanted {count} of both"
                 )
         self._pixels = self._in_order(self._images)
@@ -98,29 +98,29 @@ class GivenImages:
         preprocess = self._model.preprocess
         channels = len(preprocess.mean)
         if images.dtype not in _DTYPES or images.ndim != 4 or images.shape[3] != channels:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"{satellite} sends images as {images.dtype}{list(images.shape)}; allowed: {', '.join(_DTYPES)} of "
                 f"[B, height, width, {channels}]"
             )
         if images.dtype != first.dtype:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"{satellite} sends {images.dtype} images, others came as {first.dtype}; allowed: one depth"
             )
         size = preprocess.height, preprocess.width
         if not preprocess.resize and images.shape[1:3] != size:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"{satellite} sends images of {images.shape[1:3]} pixels; allowed: {size}, the model's preprocessor "
                 "does not resize"
             )
         if sum(map(len, self._images.get(satellite, ()))) + len(images) > self._samples[satellite]:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"{satellite} sends more than the {self._samples[satellite]} images that it reported"
             )
 
 
 def require_targets(satellite: str, targets: np.ndarray, task: Task, grid: PatchGrid) -> None:
-    """Raise ``UnexpectedParcel`` for what are no targets of this task."""
+    """Raise ``UnexpectedBundle`` for what are no targets of this task."""
     try:
         task.require_on_wire(targets, grid)
     except ValueError as error:
-        raise UnexpectedParcel(f"{satellite} sends {error}") from error
+        raise UnexpectedBundle(f"{satellite} sends {error}") from error

@@ -1,6 +1,6 @@
 """The ground segment during a run: the tensors of all satellites meet the backbone here.
 
-:class:`Ground` answers the parcels of the satellites – features with pooled states, gradients with an (empty)
+:class:`Ground` answers the bundles of the satellites – features with pooled states, gradients with an (empty)
 acknowledgement – in the order of the plan.
 """
 
@@ -23,10 +23,10 @@ from torch import Tensor
 
 from mission.run_config import GROUND, STEPS_AHEAD
 from mission.schema import Scenario
-from relay.wire.frames import parcel_bytes
+from relay.wire.frames import bundle_bytes
 from relay.wire.manifest import Buffer, Kind, Limits, Manifest
-from server_app.backbone.executor import BackboneSteps, Request
-from server_app.backbone.feature_assembler import Arrivals, Arrived, UnexpectedParcel
+from server_app.backbone.executor import BackboneExecutor, Request
+from server_app.backbone.feature_assembler import Arrived, FeatureAssembler, UnexpectedBundle
 from server_app.backbone.mixed_batches import own_batches
 from server_app.backbone.scheduling import Forward, StepSequence, Update
 from server_app.backbone.shared_head import SharedHead
@@ -50,7 +50,7 @@ TIMEOUT_S, LONG_TIMEOUT_S = 10.0, 120.0
 _HEAD = "head/"  # no satellite's name holds a slash
 
 _Result = TypeVar("_Result")
-Parcels = Sequence[tuple[Manifest, Buffer]]
+Bundles = Sequence[tuple[Manifest, Buffer]]
 
 
 @dataclass(eq=False)
@@ -105,37 +105,37 @@ class _Client:
     early: dict[tuple[int, int], tuple[Manifest, Arrived]] = field(default_factory=dict)
 
 
-class Ground:
+class BackboneService:
     """Backbone service of one run.
 
     Args:
         steps: The backbone's training steps.
         scenario: The resolved scenario.
         run: Name of the run, as manifests carry it.
-        arrivals: Puts together the features of a step.
-        at_once: Satellites that run at the same time, where that is known.
+        assembler: Puts together the features of a step.
+        max_concurrency: Satellites that run at the same time, where that is known.
         token_views: Turn features, where images cross under one view alone.
     """
 
     def __init__(
         self,
-        steps: BackboneSteps,
+        steps: BackboneExecutor,
         scenario: Scenario,
         run: str,
-        arrivals: Arrivals,
+        assembler: FeatureAssembler,
         *,
-        at_once: int | None = None,
+        max_concurrency: int | None = None,
         token_views: TokenViews | None = None,
     ) -> None:
         self._steps = steps
         self._scenario = scenario
         self._run = run
-        self._arrivals = arrivals
+        self._assembler = assembler
         self._token_views = token_views
         self._samples: Mapping[str, int] = {}
         self._own_batches: dict[str, list[Batch]] = {}  # of this round, by satellite
-        self._round = 0  # the muster
-        self._seen: dict[str, tuple[Moments, Moments]] = {}  # features and pooled states of the muster
+        self._round = 0  # enrolment
+        self._seen: dict[str, tuple[Moments, Moments]] = {}  # features and pooled states of enrolment
         self._enrolled: dict[str, tuple[int, int]] = {}  # bytes of both, up and back
         self._positions: dict[str, int] = {}  # of satellites in the constellation
         self._scaling: SplitScaling | None = None
@@ -145,13 +145,13 @@ class Ground:
         self._clients: dict[str, _Client] = {}
         self._failure: BaseException | None = None  # of an update
         self._head: SharedHead | None = None
-        self._max_concurrency = at_once
-        self._timeout_s: float | None = LONG_TIMEOUT_S if at_once else TIMEOUT_S
+        self._max_concurrency = max_concurrency
+        self._timeout_s: float | None = LONG_TIMEOUT_S if max_concurrency else TIMEOUT_S
         self._waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         # One thread: batches never overlap in the backbone, and are computed in the order in which they become due.
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="backbone")
 
-    def expect_all_at_once(self, waiting: Callable[[], AbstractContextManager[None]]) -> None:
+    def expect_all_together(self, waiting: Callable[[], AbstractContextManager[None]]) -> None:
         """In the emulation every satellite runs, so none is suspended; they wait for each other in ``waiting()``."""
         self._timeout_s = None
         self._waiting = waiting
@@ -169,7 +169,7 @@ class Ground:
         """Train this head, in place, with the gradients that satellites send of it."""
         self._head = SharedHead(head, self._scenario.training)
 
-    def end_muster(self, satellites: Sequence[str]) -> SplitScaling:
+    def end_enrolment(self, satellites: Sequence[str]) -> SplitScaling:
         """How features and pooled states are scaled, by what these satellites sent; summed in this order."""
         features, pooled = (
             Scaling.of(functools.reduce(operator.add, moments))
@@ -186,7 +186,7 @@ class Ground:
         return sum(up), sum(back)
 
     def state(self) -> dict[str, Tensor]:
-        """What has been trained here: :meth:`server_app.backbone.executor.BackboneSteps.state`, and the shared head's."""
+        """What has been trained here: :meth:`server_app.backbone.executor.BackboneExecutor.state`, and the shared head's."""
         head = self._head.state() if self._head else {}
         return self._steps.state() | {_HEAD + name: tensor for name, tensor in head.items()}
 
@@ -199,7 +199,7 @@ class Ground:
             )
 
     def begin_round(self, number: int, schedule: Schedule) -> None:
-        """Accept the parcels of a round, whose steps come as the schedule says."""
+        """Accept the bundles of a round, whose steps come as the schedule says."""
         training = self._scenario.training
         self._round = number
         self._schedule = schedule
@@ -224,7 +224,7 @@ class Ground:
         return self._sequence.first_needed(satellites) if self._sequence and self.trains_adapters else None
 
     def end_round(self, weights: Mapping[str, float], total: float) -> TrainedOnGround | None:
-        """Close a round: average per-satellite adapters, see :meth:`server_app.backbone.executor.BackboneSteps.average`.
+        """Close a round: average per-satellite adapters, see :meth:`server_app.backbone.executor.BackboneExecutor.average`.
 
         Returns:
             The shared head, where there is one.
@@ -246,25 +246,25 @@ class Ground:
             return None
         return TrainedOnGround(ArrayRecord(trainable_state(exchanged_parts(self._head.head))), {})
 
-    async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
-        """Answer one parcel of a satellite; none of what an earlier run has left in the relays when it died.
+    async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Bundles:
+        """Answer one bundle of a satellite; none of what an earlier run has left in the relays when it died.
 
         Raises:
-            UnexpectedParcel: It belongs to another round, or is of a kind that satellites do not send.
+            UnexpectedBundle: It belongs to another round, or is of a kind that satellites do not send.
             server_app.backbone.scheduling.Suspended: The satellite's step cannot come now.
         """
         if manifest.run != self._run:
             return []
         if manifest.round != self._round:
-            raise UnexpectedParcel(f"{satellite} sends round {manifest.round}; this is round {self._round}")
+            raise UnexpectedBundle(f"{satellite} sends round {manifest.round}; this is round {self._round}")
         if not 0 <= manifest.micro_batch < _parts_of(manifest) <= self._scenario.training.micro_batches:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"{satellite} sends micro-batch {manifest.micro_batch} of {_parts_of(manifest)}; "
                 f"allowed: up to {self._scenario.training.micro_batches}"
             )
         self._raise_failure()
         if manifest.kind in (Kind.FEATURES, Kind.SAMPLES):
-            arrived = self._arrivals.add(satellite, manifest, payload)
+            arrived = self._assembler.add(satellite, manifest, payload)
             if arrived is None:
                 return []  # its other half is still under way
             if self._round == 0 or not self.trains_adapters:
@@ -274,25 +274,25 @@ class Ground:
             return await self._gradient(satellite, manifest, payload)
         if manifest.kind is Kind.GRAD_HEAD and self._head is not None:
             return await self._head_gradient(satellite, manifest, payload)
-        raise UnexpectedParcel(
+        raise UnexpectedBundle(
             f"{satellite} sends {manifest.kind.name}, which mode {self._scenario.training.mode} has not"
         )
 
-    async def _inferred(self, satellite: str, manifest: Manifest, arrived: Arrived) -> Parcels:
+    async def _inferred(self, satellite: str, manifest: Manifest, arrived: Arrived) -> Bundles:
         """The answer to features that train no adapter: pooled states."""
         features_BTD = self.decoded(arrived)
         pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
-        reply = self._pooled_parcel(manifest, arrived, pooled_BD)
+        reply = self._pooled_bundle(manifest, arrived, pooled_BD)
         if self._round == 0 and manifest.step == 0:
             self._seen[satellite] = Moments.of(features_BTD), Moments.of(pooled_BD)
             chunk_bytes = Limits().chunk_bytes
             self._enrolled[satellite] = (
-                parcel_bytes(manifest, chunk_bytes),
-                parcel_bytes(reply[0], chunk_bytes),
+                bundle_bytes(manifest, chunk_bytes),
+                bundle_bytes(reply[0], chunk_bytes),
             )
         return [reply]
 
-    async def _features(self, satellite: str, manifest: Manifest, arrived: Arrived) -> Parcels:
+    async def _features(self, satellite: str, manifest: Manifest, arrived: Arrived) -> Bundles:
         """Keep features that are sent ahead, and answer those of the satellite's present step."""
         assert self._sequence is not None
         step = ScheduledStep(satellite, manifest.step)
@@ -301,7 +301,7 @@ class Ground:
         if step.step == client.step:
             return await self._pooled(satellite, manifest, arrived)
         if step.step > client.step + STEPS_AHEAD:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"{satellite} sends features of step {step.step} during step {client.step}; "
                 f"allowed: {STEPS_AHEAD} steps ahead"
             )
@@ -326,25 +326,25 @@ class Ground:
         pooled, table = await asyncio.shield(batch.pooled[part])
         if client.gradients_left is None:
             client.gradients_left, client.head_left = set(range(parts)), self._head is not None
-        reply = self._pooled_parcel(manifest, arrived, pooled[satellite])
+        reply = self._pooled_bundle(manifest, arrived, pooled[satellite])
         if table is None or part:
             return [reply]
         codec = reply[0].codec
         encoded = codecs.encode(table, codec)
-        return [self._parcel(manifest, Kind.HEAD, encoded, tuple(table.shape), codec), reply]
+        return [self._bundle(manifest, Kind.HEAD, encoded, tuple(table.shape), codec), reply]
 
-    async def _gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
+    async def _gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> Bundles:
         """Take a gradient of pooled states."""
         step, part = ScheduledStep(satellite, manifest.step), manifest.micro_batch
         batch, client = self._present_step(step)
         if client.gradients_left is None or part not in client.gradients_left:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"gradient of {satellite}, step {step.step}: no pooled states were sent for it"
             )
         features_BTD = batch.features[part][satellite]
         allowed = len(features_BTD), *self._steps.state_shape
         if manifest.shape != allowed:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"gradient of {satellite}, step {step.step}: found shape {manifest.shape}, allowed {allowed}"
             )
         batch.gradients.setdefault(part, {})[satellite] = crossing.decode(
@@ -353,18 +353,18 @@ class Ground:
         client.gradients_left.discard(part)
         return await self._end_step(step, manifest)
 
-    async def _head_gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> Parcels:
+    async def _head_gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> Bundles:
         """Take a gradient of the shared head."""
         assert self._head is not None
         step = ScheduledStep(satellite, manifest.step)
         batch, client = self._present_step(step)
         if not client.head_left:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"head's gradient of {satellite}, step {step.step}: no head was sent for it"
             )
         allowed = self._head.head.table_shape
         if manifest.shape != allowed:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"head's gradient of {satellite}: found shape {manifest.shape}, allowed {allowed}"
             )
         batch.head_gradients[satellite] = codecs.decode(payload, manifest.codec, allowed)
@@ -376,17 +376,17 @@ class Ground:
         assert self._sequence is not None
         batch, client = self._batches[self._sequence.batch_of(step)], self._clients[step.satellite]
         if step.step != client.step:
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"gradient of {step.satellite}, step {step.step}: no pooled states were sent for it"
             )
         return batch, client
 
-    async def _end_step(self, step: ScheduledStep, manifest: Manifest) -> Parcels:
+    async def _end_step(self, step: ScheduledStep, manifest: Manifest) -> Bundles:
         """When all gradients of a step are here, answer the features of the next; acknowledge the last of the round."""
         assert self._sequence is not None
         client = self._clients[step.satellite]
         if client.gradients_left or client.head_left:
-            return []  # nothing to tell, so the next parcel need not wait for the backbone
+            return []  # nothing to tell, so the next bundle need not wait for the backbone
         position = self._sequence.batch_of(step)
         batch = self._batches[position]
         self._sequence.add_gradients(step)
@@ -404,7 +404,7 @@ class Ground:
             assert batch.update is not None
             await asyncio.shield(batch.update)
         # The embedding is frozen, so c4 is empty.
-        return [self._parcel(manifest, Kind.GRAD_FEATURES, b"", (0,), EXACT)]
+        return [self._bundle(manifest, Kind.GRAD_FEATURES, b"", (0,), EXACT)]
 
     def _compute_due(self) -> None:
         """Give the backbone what it can compute now."""
@@ -477,7 +477,7 @@ class Ground:
         """Features of a micro-batch under the views that its satellite draws, too, where they cross under one alone.
 
         Raises:
-            UnexpectedParcel: They are more or fewer than the micro-batch has images.
+            UnexpectedBundle: They are more or fewer than the micro-batch has images.
         """
         if self._token_views is None:
             return features_BTD
@@ -490,7 +490,7 @@ class Ground:
             )
         views_B = np.array_split(self._own_batches[satellite][number].views, parts)[part]
         if len(views_B) != len(features_BTD):
-            raise UnexpectedParcel(
+            raise UnexpectedBundle(
                 f"{satellite} sends features of {len(features_BTD)} images in step {number}; allowed: {len(views_B)}"
             )
         return self._token_views(features_BTD, views_B)
@@ -515,16 +515,16 @@ class Ground:
             arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling
         )
 
-    def _pooled_parcel(
+    def _pooled_bundle(
         self, request: Manifest, arrived: Arrived, pooled_BD: Tensor
     ) -> tuple[Manifest, Buffer]:
         codec = self._scenario.crossings.hidden if self._scaling else EXACT
         payload = crossing.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
-        return self._parcel(
+        return self._bundle(
             request, Kind.HIDDEN, payload, tuple(pooled_BD.shape), codec, kept=int(arrived.kept)
         )
 
-    def _parcel(
+    def _bundle(
         self, request: Manifest, kind: Kind, payload: Buffer, shape: tuple[int, ...], codec: str, **facts: int
     ) -> tuple[Manifest, Buffer]:
         manifest = Manifest.describe(
@@ -549,6 +549,6 @@ class Ground:
 
 
 def _parts_of(manifest: Manifest) -> int:
-    """Micro-batches of the step that a parcel belongs to."""
+    """Micro-batches of the step that a bundle belongs to."""
     parts = manifest.attributes.get("of", 1)
     return parts if isinstance(parts, int) else 0

@@ -87,7 +87,7 @@ def _row(
         quorum_of,
         rates_of,
         resources_of,
-        switches_of,
+        strategy_config_of,
         workload_of,
     )
     from splitmodel.crossing.codecs import encoded_bytes
@@ -98,7 +98,7 @@ def _row(
     costs = uncut.cut(blocks)
     workload = workload_of(scenario, costs, samples, mode_of(scenario), framing=framing_of(contacts))
     rates, resources = rates_of(scenario), resources_of(scenario)
-    planned = plan_round(contacts, workload, rates, resources, switches_of(scenario), start_s=at_s)
+    planned = plan_round(contacts, workload, rates, resources, strategy_config_of(scenario), start_s=at_s)
     require_feasible(planned, contacts, workload, rates, resources)
     planned = cut(planned, quorum_of(scenario, contacts, samples).end_s(planned))
     trains = scenario.training.mode == "lora"

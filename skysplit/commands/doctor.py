@@ -147,7 +147,7 @@ def port() -> Finding:
         return Finding("loopback", State.FAULT, str(error), "allow TCP on 127.0.0.1")
 
 
-def left_over() -> Finding:
+def carry_over() -> Finding:
     """Whether processes are left of runs whose command was killed; a watchdog ends them within seconds."""
     pids = [str(process.pid) for process in marked(_orphaned)]
     if pids:
@@ -253,7 +253,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     memory,
     cache,
     port,
-    left_over,
+    carry_over,
     superlinks,
     data,
     accounts,

@@ -89,7 +89,7 @@ def plan(
         quorum_of,
         rates_of,
         resources_of,
-        switches_of,
+        strategy_config_of,
         workload_of,
     )
     from strategies.aggregation.quorum import cut
@@ -108,13 +108,19 @@ def plan(
         workload = workload_of(resolved, costs, samples, mode_of(resolved), framing=framing_of(contacts))
         quorum = quorum_of(resolved, contacts, samples)
         rates, resources = rates_of(resolved), resources_of(resolved)
-        planned = plan_round(contacts, workload, rates, resources, switches_of(resolved), start_s=at)
+        planned = plan_round(contacts, workload, rates, resources, strategy_config_of(resolved), start_s=at)
         require_feasible(planned, contacts, workload, rates, resources)
         if after is not None:
             contacts, lost = _struck(contacts, lose or [], slow or [])
             state = state_at(planned, workload, at + after, lost)
             planned = plan_round(
-                contacts, workload, rates, resources, switches_of(resolved), start_s=at + after, state=state
+                contacts,
+                workload,
+                rates,
+                resources,
+                strategy_config_of(resolved),
+                start_s=at + after,
+                state=state,
             )
             require_feasible(planned, contacts, workload, rates, resources, state)
     except ValueError as error:

@@ -59,10 +59,10 @@ def status(
         for file in where.glob(pattern)
     )
     if not files and (where / "run.json").is_file():
-        from mission.record import read_run, settle
+        from mission.record import acknowledge, read_run
 
         with contextlib.suppress(OSError):  # of one who may only read it
-            settle(where)
+            acknowledge(where)
         state = read_run(where)["state"]
         fail(f"{where}: no relays here; the run {'is a simulation' if state == 'running' else f'is {state}'}")
     if not files:
@@ -110,7 +110,7 @@ def _told(files: list[Path]) -> list[dict[str, Any]]:
                         "peer": link.peer,
                         "open": link.open,
                         "sent_bytes": link.sent_bytes,
-                        "trouble": link.trouble,
+                        "trouble": link.last_error,
                     }
                     for link in said.links
                 ],
@@ -269,9 +269,9 @@ def _check(out: Path, elsewhere: dict[str, str]) -> None:
     table = Table("node", "address", "answers", "trouble")
     for one in found:
         answers = "no" if one.seconds is None else f"{1000 * one.seconds:.0f} ms"
-        table.add_row(one.node, one.address, answers, one.trouble, style="red" if one.trouble else "")
+        table.add_row(one.node, one.address, answers, one.last_error, style="red" if one.last_error else "")
     Terminal().print(table)
-    lost = [one.node for one in found if one.trouble]
+    lost = [one.node for one in found if one.last_error]
     if lost:
         fail(
             f"{len(lost)} of {len(found)} addresses cannot be reached from here, the first is that of {lost[0]}"

@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from mission.plain_text import plain
 from mission.quantities import spoken_time
-from mission.record import make_run_directory, read_run, scenario_of, settle, unfinished_run, write_text
+from mission.record import acknowledge, make_run_directory, read_run, scenario_of, unfinished_run, write_text
 from mission.run_lock import RunBusyError, owner_of
 from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario, scenario_path
 from mission.schema import Scenario
@@ -54,7 +54,7 @@ FormatOption = Annotated[TextFormat, typer.Option("--format", help="How the resu
 
 
 _STARTS = 4  # of a comparison, over the contacts of the run
-Flight = tuple[Scenario, dict[str, Any], Path]  # as resolved, what Flower is told, the run directory
+EmulatedClock = tuple[Scenario, dict[str, Any], Path]  # as resolved, what Flower is told, the run directory
 
 
 class Backend(StrEnum):
@@ -70,7 +70,7 @@ def run(
     settings: SetOption = None,
     out: OutOption = None,
     resume: ResumeOption = None,
-    at_once: Annotated[
+    max_concurrency: Annotated[
         int | None,
         typer.Option(min=1, help="Satellites that compute at the same time, a process of about 0.5 GB each."),
     ] = None,
@@ -90,7 +90,7 @@ def run(
     except ValueError as error:
         fail(str(error))
     flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
-    _watch(functools.partial(simulate, at_once=at_once), *flight, live, output)
+    _watch(functools.partial(simulate, max_concurrency=max_concurrency), *flight, live, output)
 
 
 def emulate(
@@ -120,7 +120,7 @@ def emulate(
     _watch(how, *flight, live, output)
 
 
-def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flight:
+def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> EmulatedClock:
     """A run that begins."""
     from skysplit.imagery_check import check_imagery
 
@@ -153,7 +153,7 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Flig
     return resolved, told, directory
 
 
-def _rest_of(directory: Path, ctx: typer.Context) -> Flight:
+def _rest_of(directory: Path, ctx: typer.Context) -> EmulatedClock:
     """The run of a directory, to be resumed."""
     from server_app.checkpoint import newest
 
@@ -262,7 +262,7 @@ def report(
 
     try:
         with contextlib.suppress(OSError):  # of one who may only read it
-            settle(run_directory)
+            acknowledge(run_directory)
         if compare:
             _write_comparison(run_directory)
         print(write_report(run_directory))

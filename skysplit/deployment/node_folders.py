@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mission.run_config import GROUND
-from relay.node.pre_launch import START_S, bench_network
+from relay.node.pre_launch import START_S, pre_launch_network
 from relay.wire.identity import node_folder
 from skysplit.deployment.certs import SUPERNODE_KEY, write_credentials
 
@@ -40,7 +40,7 @@ def write_node_folders(
     nodes = (*satellites, GROUND)
     for sentence in write_credentials(directory, satellites, GROUND, superlink_hosts):
         on_change(sentence)
-    network = bench_network(satellites, GROUND).to_json()
+    network = pre_launch_network(satellites, GROUND).to_json()
     folders = {}
     for node in nodes:
         folder = folders[node] = node_folder(directory, node)

@@ -27,13 +27,13 @@ class Reached:
         node: Its name.
         address: ``host:port``.
         seconds: How long it took; ``None`` where it failed.
-        trouble: Why it failed; empty where it did not.
+        last_error: Why it failed; empty where it did not.
     """
 
     node: str
     address: str
     seconds: float | None
-    trouble: str = ""
+    last_error: str = ""
 
 
 def dial_all(addresses: Mapping[str, str], authority: Path) -> list[Reached]:

@@ -25,7 +25,7 @@ def simulate(
     scenario: Scenario,
     run_config: Mapping[str, Any],
     directory: Path,
-    at_once: int | None,
+    max_concurrency: int | None,
     on_progress: Callable[[Mapping[str, Any]], None],
 ) -> dict[str, Any]:
     """Run a scenario under Flower's simulation and return the ``result`` of its ``run.json``.
@@ -34,7 +34,7 @@ def simulate(
         scenario: The resolved scenario.
         run_config: What Flower is told, see ``[tool.flwr.app.config]``: the scenario's file, or a run to resume.
         directory: The run directory.
-        at_once: Satellites that compute at the same time; ``None`` chooses.
+        max_concurrency: Satellites that compute at the same time; ``None`` chooses.
         on_progress: Called with ``run.json`` as it changes.
 
     Raises:
@@ -42,13 +42,13 @@ def simulate(
         skysplit.launch.flower_run.FlowerRunError: The run failed.
         skysplit.launch.processes.ProcessError: The SuperLink did not start, or was lost.
     """
-    if at_once is not None and not 1 <= at_once <= _most_served():
+    if max_concurrency is not None and not 1 <= max_concurrency <= _most_served():
         raise ValueError(
-            f"satellites at once: found {at_once}, allowed is 1 to {_most_served()}; Flower's simulation serves four "
+            f"satellites at once: found {max_concurrency}, allowed is 1 to {_most_served()}; Flower's simulation serves four "
             "more than there are cores, 32 at most"
         )
     satellites = len(satellites_of(scenario, on_progress))
-    together = min(satellites, at_once or most_at_once())
+    together = min(satellites, max_concurrency or most_at_once())
     nodes = f"num-supernodes={satellites} client-resources-num-cpus=1"
     if not os.environ.get("RAY_ADDRESS"):  # a cluster that runs already has the cores that it has
         nodes += f" init-args-num-cpus={together}"
@@ -57,7 +57,7 @@ def simulate(
         Processes(Path(logs)) as processes,
         superlink(processes, "--simulation") as link,
     ):
-        told = {**run_config, "at-once": together}
+        told = {**run_config, "max-concurrency": together}
         return run_app(link, told, directory, on_progress, "--federation-config", nodes)["result"]
 
 

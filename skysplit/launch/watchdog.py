@@ -57,10 +57,12 @@ def watch(mark: str, pipe: int) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
     for run in runs:
-        from mission.record import settle  # not before it is needed: it takes as much memory as all else here
+        from mission.record import (
+            acknowledge,  # not before it is needed: it takes as much memory as all else here
+        )
 
         with contextlib.suppress(OSError, ValueError):
-            settle(Path(run))
+            acknowledge(Path(run))
 
 
 if __name__ == "__main__":

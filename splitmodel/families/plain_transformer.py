@@ -20,8 +20,8 @@ class FusedAttention(nn.Module):
         """Attended states."""
         made = self.qkv(hidden_BTD).unflatten(-1, (3, self.heads, -1))
         query, key, value = made.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(attended.transpose(1, 2).flatten(2))
+        served = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(served.transpose(1, 2).flatten(2))
 
 
 class SeparateAttention(nn.Module):
@@ -39,8 +39,8 @@ class SeparateAttention(nn.Module):
             made(hidden_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for made in (self.q, self.k, self.v)
         )
-        attended = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(attended.transpose(1, 2).flatten(2))
+        served = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(served.transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mission.contribution import Vector, average, contribution, counts_in
+from mission.client_update import Vector, average, client_update, counts_in
 from strategies.aggregation.averages import AggregationError, plane_sum, staleness_weight
 from strategies.intra_orbit import PlaneOrder
 
 
 @dataclass(frozen=True, eq=False)
-class Contribution:
+class ClientUpdate:
     """One satellite's trained weights.
 
     Attributes:
@@ -57,7 +57,7 @@ class Averaging:
         return weights, float(sum(sum(images) for images in self.labels.values()))
 
     def counts(self, name: str, age: int = 0) -> Vector:
-        """What a satellite's weights count, see :func:`mission.contribution.contribution`."""
+        """What a satellite's weights count, see :func:`mission.client_update.client_update`."""
         images = np.array(self.labels[name], float)
         counts = [images.sum()]
         if self.by_class:
@@ -69,7 +69,7 @@ class Averaging:
     def mean(
         self,
         current: Mapping[str, NDArray],
-        delivered: Mapping[str, Contribution],
+        delivered: Mapping[str, ClientUpdate],
         number: int,
         planes: Sequence[PlaneOrder],
     ) -> dict[str, NDArray]:
@@ -86,14 +86,14 @@ class Averaging:
         total = functools.reduce(operator.add, sums)
         absent = sum(self.counts(name) for name in self.labels) - counts_in(total, current)
         if np.any(absent):
-            total = total + contribution(current, absent)
+            total = total + client_update(current, absent)
         return average(total, current)
 
     def _plane_sum(
         self,
         plane: PlaneOrder,
         current: Mapping[str, NDArray],
-        delivered: Mapping[str, Contribution],
+        delivered: Mapping[str, ClientUpdate],
         number: int,
     ) -> Vector:
         """What its satellites have summed, where one of them has it; else the same from what each has delivered."""
@@ -103,7 +103,7 @@ class Averaging:
         summed = next((one for one in sums if one is not None), None)
         if summed is None:
             weighted = zip(there, counts, strict=True)
-            parts = [contribution(delivered[name].arrays, count) for name, count in weighted]
+            parts = [client_update(delivered[name].arrays, count) for name, count in weighted]
             return plane_sum(parts, ring=plane.ring and len(there) == len(plane.members))
         found, wanted = counts_in(summed, current), functools.reduce(operator.add, counts)
         if found.tolist() != wanted.tolist():

@@ -58,7 +58,7 @@ class Quorum:
         """Whose weights count when the round ends, shape ``(N,)``."""
         return plan.delivered_s <= self.end_s(plan)
 
-    def left_over(self, plan: Plan, workload: Workload, before: RoundState) -> RoundState:
+    def carry_over(self, plan: Plan, workload: Workload, before: RoundState) -> RoundState:
         """What the late have done when the round ends, which is not planned again, and which antennas stay pointed.
 
         ``before`` is what ``plan`` was made with.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from strategies.analysis.mission_totals import Case
-from strategies.problem.workload import Mode, Switches, Workload
+from strategies.problem.workload import Mode, StrategyConfig, Workload
 
 SPLIT, ONBOARD_LORA, IMAGES_DOWN, FEATURES_DOWN = "split", "onboard-lora", "images-down", "features-down"
 # Cases between which the answer lies; the others show what each strategy and each way of training on board gains.
@@ -55,12 +55,14 @@ def standard_cases(
         enrolment: What comes before round 1 where features cross.
         kept: A round of the split once the ground has all features; without, that case is left out.
     """
-    own = Switches.parse("none", "own-window", "none")
-    best = Switches.parse("parallel", "topology-aware", inter_orbit)
+    own = StrategyConfig.parse("none", "own-window", "none")
+    best = StrategyConfig.parse("parallel", "topology-aware", inter_orbit)
 
-    def case(name: str, alias: str, title: str, how: Training, switches: Switches = best) -> Case:
+    def case(
+        name: str, alias: str, title: str, how: Training, strategy_config: StrategyConfig = best
+    ) -> Case:
         crosses = how.mode in (Mode.HEAD, Mode.LORA, Mode.FEATURES)
-        return Case(name, alias, title, rounds_of(how), switches, enrolment if crosses else None)
+        return Case(name, alias, title, rounds_of(how), strategy_config, enrolment if crosses else None)
 
     onboard = Training(Mode.ONBOARD_LORA)
     cases = [
@@ -98,23 +100,25 @@ def standard_cases(
             "c",
             "split + parallel intra-orbit",
             split,
-            Switches.parse("parallel", "own-window", "none"),
+            StrategyConfig.parse("parallel", "own-window", "none"),
         ),
         case(
             "split-topology-aware",
             "d",
             "split + parallel + topology-aware",
             split,
-            Switches.parse(*_THROUGH_GROUND),
+            StrategyConfig.parse(*_THROUGH_GROUND),
         ),
         case(SPLIT, "e", "split, all strategies", split),
     ]
     for rule in ("first-contact", "nearest"):
-        switches = Switches.parse("parallel", rule, inter_orbit)
-        cases.append(case(f"split-{rule}", "", f"split, {rule} instead of topology-aware", split, switches))
+        strategy_config = StrategyConfig.parse("parallel", rule, inter_orbit)
+        cases.append(
+            case(f"split-{rule}", "", f"split, {rule} instead of topology-aware", split, strategy_config)
+        )
     other = "grid" if best.inter_orbit != "grid" else "min-latency"
-    switches = Switches.parse("parallel", "topology-aware", other)
-    cases.append(case(f"split-{other}", "", f"split, {other} links between planes", split, switches))
+    strategy_config = StrategyConfig.parse("parallel", "topology-aware", other)
+    cases.append(case(f"split-{other}", "", f"split, {other} links between planes", split, strategy_config))
     if split_mode is Mode.LORA:
         if kept is not None:
             room = dataclasses.replace(split, all_kept=True)

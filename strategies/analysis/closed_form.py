@@ -16,7 +16,7 @@ _OUTAGE = 0.92  # part of a pass that carries data, set-up and hand-over taken o
 _WAITING = 1.5  # a round so many times as long as by the closed form is one of waiting for contacts
 
 
-def regime_law(
+def closed_form(
     contact_plan: ContactPlan, split: Workload, onboard: Workload, rates: ComputeRates, resources: Resources
 ) -> dict[str, Any]:
     """ρ = T_split / T_on-board in closed form: the slower of all downlinks together and the ground's computers.

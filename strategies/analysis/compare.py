@@ -14,7 +14,7 @@ import numpy as np
 from mission.quantities import spoken_bytes, spoken_time
 from orbit.contact_plan import ContactPlan
 from strategies.analysis.cases import HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
-from strategies.analysis.closed_form import regime_law
+from strategies.analysis.closed_form import closed_form
 from strategies.analysis.mission_totals import Case, World, plan_figures
 from strategies.analysis.sensitivity import edge_of, knobs_of, mission_or_none
 from strategies.checker.check import require_feasible
@@ -122,7 +122,7 @@ def compare(
         )
         missions = [by_name[name]["mission"] for name in (SPLIT, ONBOARD_LORA)]
         found["rho"] = {
-            **regime_law(contact_plan, split, onboard, rates, resources),
+            **closed_form(contact_plan, split, onboard, rates, resources),
             "planned": by_name[SPLIT]["ratio_to"][ONBOARD_LORA],
             "mission": missions[0]["length_s"] / missions[1]["length_s"] if all(missions) else None,
         }
@@ -190,7 +190,9 @@ def _outcome(world: World, job: _Job | _EdgeJob) -> Any:
         totals = mission_or_none(world, case, job.start_s, most_planned)
         return None if totals is None else totals.to_json()
     try:
-        plan = plan_round(task[0], case.one_round, task[1], task[2], case.switches, start_s=job.start_s)
+        plan = plan_round(
+            task[0], case.one_round, task[1], task[2], case.strategy_config, start_s=job.start_s
+        )
     except NoRouteError:
         return None
     require_feasible(plan, task[0], case.one_round, task[1], task[2])

@@ -20,7 +20,7 @@ from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.round_state import RoundState
-from strategies.problem.workload import ComputeRates, Resources, Switches, Workload
+from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
 ON_BOARD, ON_GROUND = "computing on board", "computing on the ground"
 DOWNLINK, UPLINK, ISL = "the downlink", "the uplink", "inter-satellite links"
@@ -38,7 +38,7 @@ class Case:
         alias: The letter by which it was known, or "".
         title: What it is, in a phrase.
         workloads: Of each round, in their order; the mission has as many rounds.
-        switches: Its communication strategies.
+        strategy_config: Its communication strategies.
         enrolment: What comes before round 1, where anything does.
         single: The round that stands for the case where only one is compared; the first by default.
     """
@@ -47,7 +47,7 @@ class Case:
     alias: str
     title: str
     workloads: tuple[Workload, ...]
-    switches: Switches
+    strategy_config: StrategyConfig
     enrolment: Workload | None = None
     single: Workload | None = None
 
@@ -188,7 +188,9 @@ def plan_mission(
 
     def figures_of(workload: Workload) -> PlanFigures:
         nonlocal state
-        plan = plan_round(contact_plan, workload, rates, resources, case.switches, start_s=now_s, state=state)
+        plan = plan_round(
+            contact_plan, workload, rates, resources, case.strategy_config, start_s=now_s, state=state
+        )
         require_feasible(plan, contact_plan, workload, rates, resources, state)
         state = RoundState(pointed=plan.pointed)
         return plan_figures(plan, link_rates, rates)

@@ -159,7 +159,7 @@ def _block(
 def _copies(case: Case, found: dict[tuple[int, int], tuple[np.void, float]]) -> Iterator[Violation]:
     """Copies passed round a plane spread hop by hop from where the samples were embedded, once to each."""
     gathered = case.of_kind(Kind.GATHER)
-    if len(gathered) and case.plan.switches.intra_orbit is not IntraOrbit.ALL_GATHER:
+    if len(gathered) and case.plan.strategy_config.intra_orbit is not IntraOrbit.ALL_GATHER:
         yield Violation(
             "label", f"{case.words(case.rows[gathered[0]])}, and the plan is not labelled all-gather"
         )
@@ -194,7 +194,7 @@ def _copies(case: Case, found: dict[tuple[int, int], tuple[np.void, float]]) -> 
 
 def _copied(case: Case) -> Iterator[Violation]:
     """Labelled all-gather, every satellite of a plane gets a copy, as far as the plane's links stand all the time."""
-    if case.plan.switches.intra_orbit is not IntraOrbit.ALL_GATHER:
+    if case.plan.strategy_config.intra_orbit is not IntraOrbit.ALL_GATHER:
         return
     contacts = case.contact_plan.of_kind(LinkKind.INTRA_ISL)
     stands = (contacts["start_s"] <= case.plan.start_s) & (contacts["end_s"] >= case.plan.end_s)

@@ -63,12 +63,12 @@ def _told(case: Case, field: str, true_s: np.ndarray, who: np.ndarray) -> Iterat
 
 def label(case: Case) -> Iterator[Violation]:
     """Strategies are used as the plan is labelled, and in the split it is labelled with no more than it uses."""
-    switches, rows = case.plan.switches, case.rows
+    strategy_config, rows = case.plan.strategy_config, case.rows
     moves = ~np.isin(rows["kind"], _POINTS)
     split = not case.workload.on_board
     for link, method, none in (
-        (LinkKind.INTRA_ISL, switches.intra_orbit, IntraOrbit.NONE),
-        (LinkKind.INTER_ISL, switches.inter_orbit, InterOrbit.NONE),
+        (LinkKind.INTRA_ISL, strategy_config.intra_orbit, IntraOrbit.NONE),
+        (LinkKind.INTER_ISL, strategy_config.inter_orbit, InterOrbit.NONE),
     ):
         used = np.flatnonzero((rows["link"] == link) & moves)
         if method is none and len(used):
@@ -78,9 +78,12 @@ def label(case: Case) -> Iterator[Violation]:
                 "label", f"the plan is labelled {method}, and nothing crosses a link of that kind"
             )
     held = np.flatnonzero(rows["kind"] == Kind.LASER)
-    if switches.inter_orbit is InterOrbit.NONE and len(held):
+    if strategy_config.inter_orbit is InterOrbit.NONE and len(held):
         yield Violation("label", f"{case.words(rows[held[0]])}, in a plan without inter-orbit links")
-    if switches == type(switches)(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE) and split:
+    if (
+        strategy_config == type(strategy_config)(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
+        and split
+    ):
         down = rows[(rows["link"] == LinkKind.DOWNLINK) & moves & (rows["satellite"] >= 0)]
         for row in down[down["node"] != down["satellite"]][:10]:
             yield Violation(

@@ -208,7 +208,7 @@ class WeightRules:
     def _linked(self) -> np.ndarray:
         """The groups with the satellites of their planes that have no samples: one of them may be the gateway."""
         case, rows = self.case, self.case.rows
-        intra = case.plan.switches.intra_orbit is not IntraOrbit.NONE
+        intra = case.plan.strategy_config.intra_orbit is not IntraOrbit.NONE
         links = case.contact_plan.of_kind(*([LinkKind.INTRA_ISL] if intra else []))
         source = np.concatenate([rows["node"][self.inward], links["source"]])
         return self._joined_by(source, np.concatenate([rows["peer"][self.inward], links["target"]]))
@@ -308,7 +308,7 @@ class WeightRules:
                 "average", f"{case.name(members[0])}: its group's sums begin before all have trained"
             )
         bps, owlt_s = float(case.rate_bps[mine].max()), float(case.owlt_s[mine].min())
-        if ring and case.plan.switches.intra_orbit is not IntraOrbit.SEQUENTIAL:
+        if ring and case.plan.strategy_config.intra_orbit is not IntraOrbit.SEQUENTIAL:
             least_s = 2.0 * (size - 1) * (owlt_s + weights * 4.0 / (size * bps))
         else:
             least_s = weights * 8.0 / bps + 2.0 * (size // 2) * owlt_s

@@ -39,12 +39,12 @@ class Journey:
 def broadcast(routes: Routes, root: int, targets: set[int], start_s: float, bits: float) -> Journey | None:
     """From ``root`` to ``targets`` along foremost journeys; None where one is never reached."""
     arrival_s, came = {root: start_s}, dict[int, Send]()
-    queue, settled = [(start_s, root)], set[int]()
+    queue, acknowledged = [(start_s, root)], set[int]()
     while queue:
         now_s, node = heapq.heappop(queue)
-        if node in settled:
+        if node in acknowledged:
             continue
-        settled.add(node)
+        acknowledged.add(node)
         for peer in routes.neighbours(node):
             begin_s, _, rate_bps, owlt_s = routes.window(node, peer, now_s, bits)
             there_s = begin_s + bits / rate_bps + owlt_s
@@ -103,12 +103,12 @@ def _parents(
 ) -> dict[int, int] | None:
     """Next hops by which all are at ``root`` by the deadline, earliest departure first; None where there are none."""
     latest_s, parent = {root: deadline_s}, dict[int, int]()
-    queue, settled = [(-deadline_s, root)], list[int]()
+    queue, acknowledged = [(-deadline_s, root)], list[int]()
     while queue:
         by_s, node = heapq.heappop(queue)
         if by_s > -latest_s[node]:
             continue
-        settled.append(node)
+        acknowledged.append(node)
         for peer in routes.neighbours(node):
             leave_s = routes.last_start_s(peer, node, -by_s, bits)
             if leave_s > latest_s.get(peer, -np.inf):
@@ -116,4 +116,4 @@ def _parents(
                 heapq.heappush(queue, (-leave_s, peer))
     if any(latest_s.get(node, -np.inf) < since_s for node, since_s in ready_s.items()):
         return None
-    return {node: parent[node] for node in reversed(settled) if node != root}
+    return {node: parent[node] for node in reversed(acknowledged) if node != root}

@@ -20,18 +20,20 @@ from strategies.planner.space_links import space_links
 from strategies.planner.weight_sessions import WeightSessions
 from strategies.problem.network import NoRouteError, groups_of
 from strategies.problem.plan import Kind, Plan, activities, collect_activities
-from strategies.problem.planning_problem import Task
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
 from strategies.problem.routes import BUCKET_S
 from strategies.problem.sunlight import all_finished_s
-from strategies.problem.workload import InterOrbit, IntraOrbit, Switches
+from strategies.problem.workload import InterOrbit, IntraOrbit, StrategyConfig
 
 _ROOTS = 4  # places where the weights may meet that are tried
 _NEAR_S = 0.5  # so near to its bound a round is not tried in another way
 _SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is done
 
 
-def plan_onboard(task: Task, switches: Switches, pointed: frozenset[tuple[int, int]] = frozenset()) -> Plan:
+def plan_onboard(
+    task: PlanningProblem, strategy_config: StrategyConfig, pointed: frozenset[tuple[int, int]] = frozenset()
+) -> Plan:
     """One round of on-board training: train, average, and everyone has the average.
 
     The soonest of what these strategies and the poorer ones that they contain give; each over the links that are open
@@ -42,10 +44,10 @@ def plan_onboard(task: Task, switches: Switches, pointed: frozenset[tuple[int, i
     """
     bounds_s: dict[bytes, float] = {}
     state = RoundState(pointed=pointed)
-    bound_s = _bound_s(task, switches, state, bounds_s)
+    bound_s = _bound_s(task, strategy_config, state, bounds_s)
     best: Plan | None = None
     failure: NoRouteError | None = None
-    for candidate, over_time in itertools.product(switches.contained(), (False, True)):
+    for candidate, over_time in itertools.product(strategy_config.contained(), (False, True)):
         try:
             if best is not None and (
                 best.makespan_s <= bound_s + _NEAR_S
@@ -63,13 +65,15 @@ def plan_onboard(task: Task, switches: Switches, pointed: frozenset[tuple[int, i
     return dataclasses.replace(best, lower_bound_s=bound_s)
 
 
-def _bound_s(task: Task, switches: Switches, state: RoundState, known_s: dict[bytes, float]) -> float:
+def _bound_s(
+    task: PlanningProblem, strategy_config: StrategyConfig, state: RoundState, known_s: dict[bytes, float]
+) -> float:
     """The lower bound over all inter-satellite links that the switches allow and that ever open.
 
     ``known_s`` holds those known already, by the groups that the links join.
     """
-    kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
-    kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
+    kinds = [] if strategy_config.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
+    kinds += [] if strategy_config.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
     links = task.contact_plan.of_kind(*kinds)
     group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
     if group.tobytes() not in known_s:
@@ -89,11 +93,16 @@ class OnboardRound:
     """A round over the links that are open when the training has ended, or over all that open, as they come."""
 
     def __init__(
-        self, task: Task, switches: Switches, *, over_time: bool, pointed: frozenset[tuple[int, int]]
+        self,
+        task: PlanningProblem,
+        strategy_config: StrategyConfig,
+        *,
+        over_time: bool,
+        pointed: frozenset[tuple[int, int]],
     ) -> None:
         contact_plan, workload, resources = task.contact_plan, task.workload, task.resources
         self.contact_plan, self.workload, self.resources = contact_plan, workload, resources
-        self.switches, self.start_s = switches, task.start_s
+        self.strategy_config, self.start_s = strategy_config, task.start_s
         self.samples = np.asarray(workload.samples)
         self.flops = self.samples * workload.epochs * workload.onboard_flops
         self.trained_s = all_finished_s(
@@ -104,7 +113,7 @@ class OnboardRound:
         until_s = min(ready_s + _SIDE_LINKS_S, contact_plan.horizon_s)
         # Lasers are pointed while the satellites still train.
         pointed_s = max(self.start_s, ready_s - 2.0 * BUCKET_S - resources.acquisition_s)
-        links = space_links(contact_plan, switches, resources, pointed_s, until_s)
+        links = space_links(contact_plan, strategy_config, resources, pointed_s, until_s)
         self.links = links if over_time else links.open_at(ready_s)
         self.over_time, self.until_s, self.pointed = over_time, until_s, pointed
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
@@ -126,7 +135,7 @@ class OnboardRound:
             rows.append(average)
         if len(np.unique(self.group[who])) > 1:
             sessions = WeightSessions(
-                self.contact_plan, self.resources, self.switches.space_ground, start_s=self.start_s,
+                self.contact_plan, self.resources, self.strategy_config.space_ground, start_s=self.start_s,
                 pointed=self.pointed, group=self.group, trainers=self.trainers,
                 size_bytes=self.workload.aggregate_bytes,
             )  # fmt: skip
@@ -145,7 +154,7 @@ class OnboardRound:
             start_s=self.start_s,
             end_s=end_s,
             lower_bound_s=0.0,
-            switches=self.switches,
+            strategy_config=self.strategy_config,
             activities=collect_activities([self.links.lasers_until(end_s), *rows]),
             finish_s=finish_s,
             delivered_s=finish_s,
@@ -174,7 +183,7 @@ class OnboardRound:
         if len(planes) == 1 and len(members) == len(self.contact_plan.planes[int(planes[0])]):
             plane = plane_links(self.contact_plan.planes[int(planes[0])], self.links.contacts)
             if plane is not None:
-                return all_reduce(plane, size_bytes, self.switches.intra_orbit, ready_s)
+                return all_reduce(plane, size_bytes, self.strategy_config.intra_orbit, ready_s)
         roots = [int(members[self.plane[members] == plane][0]) for plane in planes]
         if self.over_time:
             return self._gathered(roots[:: -(-len(roots) // _ROOTS)], members)

@@ -12,9 +12,16 @@ from strategies.planner.onboard_round import plan_onboard
 from strategies.planner.split_round import SplitRound
 from strategies.problem.network import NoRouteError, PlanningError, groups_of
 from strategies.problem.plan import Kind, Plan
-from strategies.problem.planning_problem import Task
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState, without
-from strategies.problem.workload import ComputeRates, InterOrbit, IntraOrbit, Resources, Switches, Workload
+from strategies.problem.workload import (
+    ComputeRates,
+    InterOrbit,
+    IntraOrbit,
+    Resources,
+    StrategyConfig,
+    Workload,
+)
 
 _SHARES_TRIED = 3  # splits between ground and on-board compute
 
@@ -24,7 +31,7 @@ def plan_round(
     workload: Workload,
     rates: ComputeRates,
     resources: Resources,
-    switches: Switches,
+    strategy_config: StrategyConfig,
     *,
     start_s: float,
     state: RoundState | None = None,
@@ -48,18 +55,20 @@ def plan_round(
         raise NoRouteError(f"start_s: found {start_s}, the contact plan ends at {contact_plan.horizon_s} s")
     if workload.on_board:
         pointed = frozenset() if state is None else state.pointed
-        return plan_onboard(Task(contact_plan, workload, rates, resources, start_s), switches, pointed)
+        return plan_onboard(
+            PlanningProblem(contact_plan, workload, rates, resources, start_s), strategy_config, pointed
+        )
 
     state = state or RoundState()
     if workload.onboard_share and (state.done or state.on_ground):
         raise PlanningError("onboard_share: a round under way is planned anew without a share on board")
     if state.lost:
         contact_plan, workload = without(contact_plan, state.lost), workload.without(state.lost)
-    attempts = _Attempts(Task(contact_plan, workload, rates, resources, start_s), state)
-    bound_s = attempts.bound_s(switches)
+    attempts = _Attempts(PlanningProblem(contact_plan, workload, rates, resources, start_s), state)
+    bound_s = attempts.bound_s(strategy_config)
     best: Plan | None = None
     failure: PlanningError | None = None
-    for candidate in switches.contained():
+    for candidate in strategy_config.contained():
         try:
             # Its own bound, not that of the richer: a candidate is planned as it would be if asked for by itself.
             candidate_s = attempts.bound_s(candidate)
@@ -78,29 +87,29 @@ def plan_round(
 
 def _as_used(plan: Plan) -> Plan:
     """The plan with the strategies that it uses: links over which nothing goes are not among them."""
-    rows, switches, pointed = plan.activities, plan.switches, plan.pointed
+    rows, strategy_config, pointed = plan.activities, plan.strategy_config, plan.pointed
     used = rows["link"][rows["bytes"] > 0]
     if not (used == LinkKind.INTRA_ISL).any():
-        switches = dataclasses.replace(switches, intra_orbit=IntraOrbit.NONE)
+        strategy_config = dataclasses.replace(strategy_config, intra_orbit=IntraOrbit.NONE)
     if not (used == LinkKind.INTER_ISL).any():
-        switches = dataclasses.replace(switches, inter_orbit=InterOrbit.NONE)
+        strategy_config = dataclasses.replace(strategy_config, inter_orbit=InterOrbit.NONE)
         rows = rows[rows["kind"] != Kind.LASER]
         rows.flags.writeable = False
         satellites = len(plan.finish_s)
         pointed = frozenset(pair for pair in pointed if max(pair) >= satellites)
-    return dataclasses.replace(plan, switches=switches, activities=rows, pointed=pointed)
+    return dataclasses.replace(plan, strategy_config=strategy_config, activities=rows, pointed=pointed)
 
 
 @dataclass(frozen=True, eq=False)
 class _Attempts:
-    task: Task
+    task: PlanningProblem
     state: RoundState
     bounds_s: dict[bytes, float] = field(default_factory=dict)  # by the groups that links join
 
-    def bound_s(self, switches: Switches) -> float:
+    def bound_s(self, strategy_config: StrategyConfig) -> float:
         """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
-        kinds = [] if switches.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
-        kinds += [] if switches.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
+        kinds = [] if strategy_config.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
+        kinds += [] if strategy_config.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
         task = self.task
         links = task.contact_plan.of_kind(*kinds)
         group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
@@ -111,7 +120,7 @@ class _Attempts:
             )  # fmt: skip
         return self.bounds_s[group.tobytes()]
 
-    def plan(self, switches: Switches, bound_s: float, below_s: float) -> Plan | None:
+    def plan(self, strategy_config: StrategyConfig, bound_s: float, below_s: float) -> Plan | None:
         """Plan with exactly these switches; where samples may stay on board, as many as end with the others.
 
         None where it is clear that the round does not end before ``below_s``.
@@ -121,7 +130,9 @@ class _Attempts:
             length_s = 1.05 * bound_s
             for _ in range(_SHARES_TRIED):
                 try:
-                    plan = self._over_growing_window(switches, bound_s, below_s, self._aboard(length_s))
+                    plan = self._over_growing_window(
+                        strategy_config, bound_s, below_s, self._aboard(length_s)
+                    )
                 except NoRouteError:  # a satellite would train past its last pass
                     length_s /= 2.0
                     continue
@@ -131,7 +142,7 @@ class _Attempts:
                 length_s += (plan.makespan_s - length_s) / 2.0
         if best is not None:
             below_s = min(below_s, best.end_s)
-        return _sooner(best, self._over_growing_window(switches, bound_s, below_s, ()))
+        return _sooner(best, self._over_growing_window(strategy_config, bound_s, below_s, ()))
 
     def _aboard(self, length_s: float) -> tuple[int, ...]:
         """Samples of each satellite that it can train itself in ``length_s``, in whole micro-batches."""
@@ -142,21 +153,21 @@ class _Attempts:
         return tuple(max(0, min(fits, count - workload.micro_batch)) for count in workload.samples)
 
     def _over_growing_window(
-        self, switches: Switches, bound_s: float, below_s: float, aboard: tuple[int, ...]
+        self, strategy_config: StrategyConfig, bound_s: float, below_s: float, aboard: tuple[int, ...]
     ) -> Plan | None:
         """Plan over a stretch of the contact plan that grows until the round fits into it."""
         window_s = 1.5 * bound_s + 1200.0
         while True:
             end_s = min(self.task.start_s + window_s, self.task.contact_plan.horizon_s)
             try:
-                return self._in_window(switches, below_s, aboard, end_s)
+                return self._in_window(strategy_config, below_s, aboard, end_s)
             except NoRouteError:
                 if end_s >= self.task.contact_plan.horizon_s:
                     raise
                 window_s *= 3.0
 
     def _in_window(
-        self, switches: Switches, below_s: float, aboard: tuple[int, ...], end_s: float
+        self, strategy_config: StrategyConfig, below_s: float, aboard: tuple[int, ...], end_s: float
     ) -> Plan | None:
         """Plan with the contacts up to ``end_s``; where the dark may hold up embedding, waiting for its end or not.
 
@@ -168,7 +179,7 @@ class _Attempts:
         for embedded_first in variants:
             split_round = SplitRound(
                 self.task,
-                switches,
+                strategy_config,
                 end_s=end_s,
                 state=self.state,
                 aboard=aboard,

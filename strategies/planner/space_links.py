@@ -13,7 +13,7 @@ from strategies.inter_orbit import plan_side_links
 from strategies.problem.network import groups_of
 from strategies.problem.plan import activities
 from strategies.problem.routes import Routes
-from strategies.problem.workload import InterOrbit, IntraOrbit, Resources, Switches
+from strategies.problem.workload import InterOrbit, IntraOrbit, Resources, StrategyConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class SpaceLinks:
 
 def space_links(
     contact_plan: ContactPlan,
-    switches: Switches,
+    strategy_config: StrategyConfig,
     resources: Resources,
     start_s: float,
     end_s: float,
@@ -75,11 +75,13 @@ def space_links(
     Pairs in ``pointed`` have their lasers on each other at ``start_s``.
     """
     parts = [np.empty(0, contact_plan.contacts.dtype)]
-    if switches.intra_orbit is not IntraOrbit.NONE:
+    if strategy_config.intra_orbit is not IntraOrbit.NONE:
         parts.append(contact_plan.of_kind(LinkKind.INTRA_ISL))
     lasers, acquired_s = activities(0), np.zeros(0)
-    if switches.inter_orbit is not InterOrbit.NONE:
-        side = plan_side_links(contact_plan, switches.inter_orbit, resources, start_s, end_s, pointed=pointed)
+    if strategy_config.inter_orbit is not InterOrbit.NONE:
+        side = plan_side_links(
+            contact_plan, strategy_config.inter_orbit, resources, start_s, end_s, pointed=pointed
+        )
         parts.append(side.contacts)
         lasers, acquired_s = side.lasers, side.acquired_s
     links = np.concatenate(parts)

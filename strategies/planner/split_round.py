@@ -18,10 +18,10 @@ from strategies.planner.split.steps import GroundSteps, Steps, central_steps, lo
 from strategies.planner.split.transport import Block, Delivery, Transport
 from strategies.problem.network import NoRouteError, PayloadTooLargeError, carried_s, passes_of, sample_rates
 from strategies.problem.plan import Kind, Plan, activities, collect_activities
-from strategies.problem.planning_problem import Task
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
 from strategies.problem.sunlight import Sunlight, all_finished_s
-from strategies.problem.workload import IntraOrbit, SpaceGround, Switches
+from strategies.problem.workload import IntraOrbit, SpaceGround, StrategyConfig
 from strategies.space_ground import SESSION, Demand, plan_sessions
 
 # The fluid of plan_sessions knows nothing of micro-batches, detours and queues: groups that fall short of their
@@ -52,8 +52,8 @@ class SplitRound:
 
     def __init__(
         self,
-        task: Task,
-        switches: Switches,
+        task: PlanningProblem,
+        strategy_config: StrategyConfig,
         *,
         end_s: float,
         state: RoundState | None = None,
@@ -61,7 +61,7 @@ class SplitRound:
         embedded_first: bool = False,
     ) -> None:
         self.contact_plan, self.workload, self.rates = task.contact_plan, task.workload, task.rates
-        self.resources, self.switches = task.resources, switches
+        self.resources, self.strategy_config = task.resources, strategy_config
         self.start_s, self.end_s = task.start_s, end_s
         contact_plan, workload = task.contact_plan, task.workload
         satellites = len(contact_plan.satellites)
@@ -78,7 +78,7 @@ class SplitRound:
         self.active = np.asarray(workload.samples) > 0
         self.pointed = state.pointed
         self.links = space_links(
-            contact_plan, switches, task.resources, task.start_s, end_s, pointed=self.pointed
+            contact_plan, strategy_config, task.resources, task.start_s, end_s, pointed=self.pointed
         )
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
         self.shares = LinkShares.of(workload, self.samples - self.on_ground, self._todo())
@@ -154,7 +154,7 @@ class SplitRound:
         Sessions that cannot have carried everything before ``below_s`` may break off there.
         """
         demand = self._demand(margin, patience)
-        rule = self.switches.space_ground
+        rule = self.strategy_config.space_ground
         single = rule is SpaceGround.OWN_WINDOW
         arguments = (self.passes, demand, self.resources, self.pointed)
         if rule is not SpaceGround.TOPOLOGY_AWARE:
@@ -332,7 +332,7 @@ class SplitRound:
             start_s=self.start_s,
             end_s=end_s,
             lower_bound_s=0.0,
-            switches=self.switches,
+            strategy_config=self.strategy_config,
             activities=collect_activities([sgl, lasers, *parts]),
             finish_s=finish_s,
             delivered_s=delivered_s,
@@ -381,7 +381,7 @@ class SplitRound:
         if not pending.any():
             return Delivery([], activities(0), pending)
         gathered, resources = None, self.resources
-        if self.switches.intra_orbit is IntraOrbit.ALL_GATHER:
+        if self.strategy_config.intra_orbit is IntraOrbit.ALL_GATHER:
             gathered = self._gathered(pending)
             most_bytes = max(gathered.held_bytes(k, self.workload.c1_bytes) for k in range(len(pending)))
             if most_bytes >= resources.buffer_bytes:
@@ -391,7 +391,7 @@ class SplitRound:
                 )
             resources = dataclasses.replace(resources, buffer_bytes=resources.buffer_bytes - most_bytes)
         delivery = Transport(
-            self.workload, self.rates, resources, self.routes, self.passes, sessions, self.switches.intra_orbit,
+            self.workload, self.rates, resources, self.routes, self.passes, sessions, self.strategy_config.intra_orbit,
             self.shares, pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane,
             group=self.group, gathered=gathered,
         ).run()  # fmt: skip

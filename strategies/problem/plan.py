@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from orbit.contact_plan import LinkKind
-from strategies.problem.workload import Switches
+from strategies.problem.workload import StrategyConfig
 
 
 class Kind(enum.IntEnum):
@@ -88,7 +88,7 @@ class Plan:
     ``delivered_s[k]`` when its weights are where they are averaged.
     ``lower_bound_s`` is the length no plan with these switches can go below.
     ``steps`` (dtype ``STEP``, by batch) is the order of the ground's steps, which a run follows; empty where the ground
-    takes none.  ``switches`` are those that the plan uses, which may be fewer than were asked for.  ``pointed`` are the
+    takes none.  ``strategy_config`` are those that the plan uses, which may be fewer than were asked for.  ``pointed`` are the
     pairs (node, peer) of antennas and lasers that still point at each other at the end: they need no set-up in the next
     round while their contact lasts.
     """
@@ -96,7 +96,7 @@ class Plan:
     start_s: float
     end_s: float
     lower_bound_s: float
-    switches: Switches
+    strategy_config: StrategyConfig
     activities: np.ndarray
     finish_s: np.ndarray
     delivered_s: np.ndarray
@@ -163,9 +163,9 @@ class Plan:
             "makespan_s": self.makespan_s,
             "lower_bound_s": self.lower_bound_s,
             "gap_to_bound": self.gap,
-            "intra_orbit": str(self.switches.intra_orbit),
-            "space_ground": str(self.switches.space_ground),
-            "inter_orbit": str(self.switches.inter_orbit),
+            "intra_orbit": str(self.strategy_config.intra_orbit),
+            "space_ground": str(self.strategy_config.space_ground),
+            "inter_orbit": str(self.strategy_config.inter_orbit),
             **dict(zip(SPLIT_COLUMNS, np.mean(self.time_split(), axis=0).tolist(), strict=True)),
         }
 

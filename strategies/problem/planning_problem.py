@@ -9,7 +9,7 @@ from strategies.problem.workload import ComputeRates, Resources, Workload
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class PlanningProblem:
     """A round to be planned: all contacts, what it moves and computes and with what, and when it starts."""
 
     contact_plan: ContactPlan

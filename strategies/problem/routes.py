@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import dijkstra
 
 BUCKET_S = 30.0  # a path is asked for anew this often, and when links open …
 OVERLAP_S = 5.0  # … and its links stay open this much longer, so that what is under way arrives
-_OPENINGS = 3  # at so many moments of a bucket
+_TRANSFER_HEADERS = 3  # at so many moments of a bucket
 _HOP_S = 1e-4  # of equally long paths the one with fewer hops
 
 
@@ -91,11 +91,11 @@ class Routes:
         """The start of a bucket, and when most links open in it: lasers that are pointed together, say."""
         if bucket not in self._moments:
             first_s = bucket * BUCKET_S
-            opening = self.links["start_s"][
+            transfer_header = self.links["start_s"][
                 (self.links["start_s"] > first_s) & (self.links["start_s"] < first_s + BUCKET_S)
             ]
-            moments, count = np.unique(opening, return_counts=True)
-            most = moments[np.argsort(-count, kind="stable")][:_OPENINGS]
+            moments, count = np.unique(transfer_header, return_counts=True)
+            most = moments[np.argsort(-count, kind="stable")][:_TRANSFER_HEADERS]
             self._moments[bucket] = [first_s, *sorted(most.tolist())]
         return self._moments[bucket]
 
@@ -128,14 +128,14 @@ class Routes:
         ``free_s(node, peer)`` is from when on a link takes them.  None where they never arrive.
         """
         arrival_s, came = {source: ready_s}, dict[int, tuple[int, int, float]]()
-        queue, settled = [(ready_s, source)], set[int]()
+        queue, acknowledged = [(ready_s, source)], set[int]()
         while queue:
             now_s, node = heapq.heappop(queue)
-            if node in settled:
+            if node in acknowledged:
                 continue
             if node == target:
                 break
-            settled.add(node)
+            acknowledged.add(node)
             for peer in self.neighbours(node):
                 from_s = max(now_s, free_s(node, peer))
                 begin_s, _, rate_bps, owlt_s = self.window(node, peer, from_s, bits, spare_s)

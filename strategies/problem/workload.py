@@ -60,15 +60,15 @@ class WorkloadError(ValueError):
 
 
 @dataclass(frozen=True)
-class Switches:
-    """The three communication strategies.  ``Switches.parse`` reads the names of a scenario file."""
+class StrategyConfig:
+    """The three communication strategies.  ``StrategyConfig.parse`` reads the names of a scenario file."""
 
     intra_orbit: IntraOrbit = IntraOrbit.PARALLEL
     space_ground: SpaceGround = SpaceGround.TOPOLOGY_AWARE
     inter_orbit: InterOrbit = InterOrbit.NONE
 
     @classmethod
-    def parse(cls, intra_orbit: str, space_ground: str, inter_orbit: str) -> Switches:
+    def parse(cls, intra_orbit: str, space_ground: str, inter_orbit: str) -> StrategyConfig:
         """Raises ``WorkloadError`` naming the switch, what was found and what is allowed."""
         return cls(
             _switch(IntraOrbit, "intra-orbit", intra_orbit),
@@ -76,9 +76,9 @@ class Switches:
             _switch(InterOrbit, "inter-orbit", inter_orbit),
         )
 
-    def contained(self) -> tuple[Switches, ...]:
+    def contained(self) -> tuple[StrategyConfig, ...]:
         """These strategies, then the poorer ones that they contain."""
-        own = Switches(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
+        own = StrategyConfig(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
         through_ground = dataclasses.replace(self, inter_orbit=InterOrbit.NONE)
         plane_window = dataclasses.replace(through_ground, space_ground=SpaceGround.OWN_WINDOW)
         return tuple(dict.fromkeys([self, through_ground, plane_window, own]))

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from client_app.crossings import Crossings, MicroBatch
-from mission.run_config import Briefing
+from mission.run_config import RunConfig
 from mission.scenario import load_scenario
 from relay.client.message_link import LinkError
-from relay.wire.manifest import Buffer, Kind, Manifest, Parcel
+from relay.wire.manifest import Buffer, Bundle, Kind, Manifest
 from splitmodel.crossing import codecs
 
 
@@ -21,29 +21,29 @@ class Sky:
     """A link that gives what was put into it."""
 
     def __init__(self) -> None:
-        self.coming: deque[Parcel] = deque()
+        self.coming: deque[Bundle] = deque()
         self.sent: list[Manifest] = []
-        self.settled_but: list[set[bytes]] = []
+        self.acknowledged_but: list[set[bytes]] = []
 
-    def settle(self, keep: set[bytes]) -> None:
-        self.settled_but.append(keep)
+    def acknowledge(self, keep: set[bytes]) -> None:
+        self.acknowledged_but.append(keep)
 
     def send(self, manifest: Manifest, payload: Buffer) -> None:
         self.sent.append(manifest)
 
-    def receive(self, timeout_s: float) -> Parcel:
+    def receive(self, timeout_s: float) -> Bundle:
         return self.coming.popleft()
 
-    def parcel_bytes(self, manifest: Manifest) -> int:
+    def bundle_bytes(self, manifest: Manifest) -> int:
         return manifest.total_bytes
 
 
 def crossings(link: Sky) -> Crossings:
-    briefing = Briefing(load_scenario("demo", {}), ("sat",), (0,), "run", "ground", "", False)
-    return Crossings(link, briefing, 0, round_number=2)  # type: ignore[arg-type]
+    run_config = RunConfig(load_scenario("demo", {}), ("sat",), (0,), "run", "ground", "", False)
+    return Crossings(link, run_config, 0, round_number=2)  # type: ignore[arg-type]
 
 
-def hidden(value: float, step: int, micro_batch: int = 0, round_number: int = 2) -> Parcel:
+def hidden(value: float, step: int, micro_batch: int = 0, round_number: int = 2) -> Bundle:
     tensor: Tensor = torch.full((2, 3), value)
     payload = codecs.encode(tensor, "fp32")
     manifest = Manifest.describe(
@@ -59,7 +59,7 @@ def hidden(value: float, step: int, micro_batch: int = 0, round_number: int = 2)
         step=step,
         micro_batch=micro_batch,
     )
-    return Parcel(manifest, payload)
+    return Bundle(manifest, payload)
 
 
 def test_what_comes_early_is_held_until_it_is_asked_for() -> None:
@@ -74,17 +74,17 @@ def test_what_comes_early_is_held_until_it_is_asked_for() -> None:
 def test_what_the_plane_sends_early_is_held_for_its_sum_and_not_settled_before() -> None:
     payload = np.ones(3).tobytes()
     facts = {"source": "sat-2", "destination": "sat", "dtype": "float64", "shape": (3,), "round": 2}
-    early = Parcel(Manifest.describe(payload, run="run", kind=Kind.AGGREGATE, **facts), payload)
+    early = Bundle(Manifest.describe(payload, run="run", kind=Kind.AGGREGATE, **facts), payload)
     link = Sky()
     link.coming.extend([early, hidden(1.0, 5), hidden(0.0, 4)])
     over = crossings(link)
     over.receive(Kind.HIDDEN, MicroBatch(4))
-    over.settle()
+    over.acknowledge()
     over.receive(Kind.HIDDEN, MicroBatch(5))
-    over.settle()
+    over.acknowledge()
     assert over.for_the_plane == [early]
     ahead = hidden(1.0, 5).manifest.transfer_id
-    assert link.settled_but == [{early.manifest.transfer_id, ahead}, {early.manifest.transfer_id}]
+    assert link.acknowledged_but == [{early.manifest.transfer_id, ahead}, {early.manifest.transfer_id}]
 
 
 def test_a_later_round_is_an_error() -> None:

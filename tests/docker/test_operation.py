@@ -226,12 +226,12 @@ def test_the_check_says_of_every_address_who_answers(deployment: Path, listening
         "sat-1-01": "nowhere.invalid:50051",
     }
     found = {one.node: one for one in dial_all(asked, deployment / "ca.crt")}
-    assert found["sat-0-00"].trouble == ""
+    assert found["sat-0-00"].last_error == ""
     assert found["sat-0-00"].seconds is not None
-    assert found["sat-0-01"].trouble.startswith("somebody else answers")
-    assert found["ground"].trouble.startswith("no TLS")
-    assert "refused" in found["sat-1-00"].trouble
-    assert found["sat-1-01"].trouble.startswith("the name is not known here")
+    assert found["sat-0-01"].last_error.startswith("somebody else answers")
+    assert found["ground"].last_error.startswith("no TLS")
+    assert "refused" in found["sat-1-00"].last_error
+    assert found["sat-1-01"].last_error.startswith("the name is not known here")
 
 
 def test_deploy_check_dials_what_is_there_and_writes_nothing(

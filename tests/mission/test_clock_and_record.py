@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mission.clock import VirtualClock
-from mission.record import PASSAGES, ROUNDS, RunRecord, new_run_directory, read_run
+from mission.record import ROUNDS, TRANSFER_RECORDS, RunRecord, new_run_directory, read_run
 from mission.scenario import load_scenario
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -86,12 +86,12 @@ def test_a_new_run_directory_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_what_an_older_version_measured_is_kept_beside_what_is_measured_now(tmp_path: Path) -> None:
     record = RunRecord(tmp_path, load_scenario("demo"), "")
-    path = tmp_path / "passages.parquet"
+    path = tmp_path / "transfer_records.parquet"
     row = {"round": 1, "link": "downlink", "node": "ground", "peer": "a", "satellite": "a", "bytes": 7}
     pq.write_table(
-        pa.Table.from_pylist([row], schema=pa.schema([PASSAGES.field(name) for name in row])), path
+        pa.Table.from_pylist([row], schema=pa.schema([TRANSFER_RECORDS.field(name) for name in row])), path
     )
-    record.add_passages(
+    record.add_transfer_records(
         [row | {"round": 2, "kind": "features", "step": 1, "micro_batch": 0, "start_s": 0.0, "end_s": 1.0}]
     )
     rows = pq.read_table(path).to_pylist()
@@ -101,4 +101,4 @@ def test_what_an_older_version_measured_is_kept_beside_what_is_measured_now(tmp_
     ]
     pq.write_table(pa.table({"round": ["one"]}), path)
     with pytest.raises(ValueError, match=r"passages\.parquet: was written by another version"):
-        record.add_passages([row])
+        record.add_transfer_records([row])

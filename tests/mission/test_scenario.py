@@ -129,7 +129,7 @@ def test_flower_knows_every_key_that_a_scenario_has() -> None:
         "resume",
         "backbone-address",
         "relay",
-        "at-once",
+        "max-concurrency",
     } == listed
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from relay.client.message_link import dial
 from relay.wire import service
 from relay.wire import wire_pb2 as pb
-from relay.wire.frames import chunks, encode_opening
+from relay.wire.frames import chunks, encode_transfer_header
 from relay.wire.identity import NodeIdentity
 from relay.wire.manifest import Kind, Limits, Manifest
 
@@ -43,15 +43,15 @@ def main(address, folder, victim, name):
     step = 0
     for line in sys.stdin:
         order = line.strip()
-        sealed = []
+        signed = []
         for _ in range(TRANSFERS):
             manifest = manifest_of(name, victim, step)
             step += 1
             frames = [
-                encode_opening(identity.seal(manifest)),
+                encode_transfer_header(identity.seal(manifest)),
                 *chunks(manifest.transfer_id, VALUES, 256 << 10),
             ]
-            sealed.append((manifest, frames))
+            signed.append((manifest, frames))
         channel = held if order == "held" else dial(address, victim, identity, LIMITS)
         put = channel.stream_stream(
             service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
@@ -63,14 +63,14 @@ def main(address, folder, victim, name):
         )
         try:
             began_s = time.perf_counter()
-            for manifest, frames in sealed:
+            for manifest, frames in signed:
                 call = put(iter(frames), timeout=WAIT_S, wait_for_ready=True)
                 answers = list(call)
                 assert answers, "no answer"
                 assert not answers[-1].HasField("refusal"), answers[-1].refusal.text
                 assert answers[-1].next_offset == manifest.total_bytes, answers[-1]
             took_s = time.perf_counter() - began_s
-            for manifest, _ in sealed:  # so that the spool does not fill
+            for manifest, _ in signed:  # so that the spool does not fill
                 cancel(pb.TransferId(transfer_id=manifest.transfer_id), timeout=WAIT_S)
             print(took_s, flush=True)
         except (grpc.RpcError, AssertionError) as error:

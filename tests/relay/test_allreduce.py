@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from relay.client.allreduce import PIECE_BYTES, GivenUp, all_reduce
 from relay.client.message_link import LinkError, LinkTimeout
 from relay.node.outgoing import Faults, Outage
-from relay.wire.manifest import Kind, Manifest, Parcel
+from relay.wire.manifest import Bundle, Kind, Manifest
 from strategies.aggregation.averages import plane_sum
 
 
@@ -63,7 +63,7 @@ class Wire:
         self._held = []
 
     def send(self, manifest, payload):
-        self._queues[manifest.destination].put(Parcel(manifest, bytes(payload)))
+        self._queues[manifest.destination].put(Bundle(manifest, bytes(payload)))
 
     def receive(self, timeout_s):
         try:
@@ -165,7 +165,7 @@ def test_what_came_early_is_taken_and_what_is_of_another_round_or_run_is_not(fle
     def part(run, number, values):
         payload = values.tobytes()
         facts = {"dtype": "float64", "shape": values.shape, "source": "sat-0", "destination": "sat-1"}
-        return Parcel(
+        return Bundle(
             Manifest.describe(payload, run=run, round=number, kind=Kind.AGGREGATE, **facts), payload
         )
 

@@ -93,10 +93,10 @@ def test_while_an_authority_is_renewed_every_node_trusts_every_other(tmp_path):
     assert renewed["sat-0"].key.private_numbers() == before["sat-0"].key.private_numbers()
     renew_authority(tmp_path, folders(tmp_path))  # once more: the first authority is no longer trusted
     with pytest.raises(IdentityError, match="not of this mission's authority"):
-        identities(tmp_path)["ground"].verify(_Sealed.by(before["sat-0"]), "sat-0")
+        identities(tmp_path)["ground"].verify(_Signed.by(before["sat-0"]), "sat-0")
 
 
-class _Sealed:
+class _Signed:
     """A manifest sealed with a certificate that was read before the folder changed."""
 
     @staticmethod

@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from relay.client.control import depart, muster, status
+from relay.client.control import enrol, start_round, status
 from relay.client.endpoint import RelayEndpoint
 from relay.client.message_link import LinkRefused
-from relay.clock.paced_clock import Activity, Departure, PacedClock
+from relay.clock.paced_clock import Activity, PacedClock, RoundStart
 from relay.clock.timed_link import LinkSchedule, Network, Window
 from relay.wire.manifest import Kind
 
-BENCH = (Window(-1000.0, 0.0, 1e9, 0.0),)
+PRE_LAUNCH = (Window(-1000.0, 0.0, 1e9, 0.0),)
 NODES = ("ground", "sat-0", "sat-1")
 UPLINK, PASS = Window(500.0, 900.0, 1e8, 0.0), Window(2500.0, 2900.0, 1e8, 0.0)
 ROUND = Network(
@@ -44,7 +44,7 @@ async def acknowledging(satellite, manifest, payload):
 @pytest.fixture
 def relays(fleet):
     return fleet(
-        fleet.both_ways(("ground", "sat-0"), ("ground", "sat-1"), windows=BENCH),
+        fleet.both_ways(("ground", "sat-0"), ("ground", "sat-1"), windows=PRE_LAUNCH),
         time_authority="ground",
         clocks={name: PacedClock(-1000.0) for name in NODES},
     )
@@ -58,9 +58,12 @@ def fly(relays, fleet, link, name, step):
 
 def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, relays):
     with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
-        with relays.link("sat-0") as first, relays.link("sat-1") as second:  # on the bench, before departure
+        with (
+            relays.link("sat-0") as first,
+            relays.link("sat-1") as second,
+        ):  # on the bench, before round start
             assert max(fly(relays, fleet, first, "sat-0", 0), fly(relays, fleet, second, "sat-1", 0)) < -900.0
-        depart(relays.nodes["ground"].local_address, "ground", ROUND, start_s=100.0)
+        start_round(relays.nodes["ground"].local_address, "ground", ROUND, start_s=100.0)
         with relays.link("sat-0") as first:
             first.send(*fleet.tensor([1.0], "sat-0", "ground", step=1))
             time.sleep(0.6)
@@ -81,7 +84,7 @@ def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, re
 
 def test_the_ground_may_restart_and_begin_the_round_again(fleet, relays):
     with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
-        depart(relays.nodes["ground"].local_address, "ground", ROUND, start_s=100.0)
+        start_round(relays.nodes["ground"].local_address, "ground", ROUND, start_s=100.0)
         with relays.link("sat-1") as second:
             second.send(*fleet.tensor([1.0], "sat-1", "ground", step=1))
             with relays.link("sat-0"):
@@ -89,7 +92,7 @@ def test_the_ground_may_restart_and_begin_the_round_again(fleet, relays):
             relays.stop("ground")
             relays.clocks["ground"] = PacedClock(-1000.0)
             relays.start("ground")
-            depart(relays.nodes["ground"].local_address, "ground", ROUND, start_s=110.0)
+            start_round(relays.nodes["ground"].local_address, "ground", ROUND, start_s=110.0)
             with relays.link("sat-0"):
                 relays.until("ground", lambda _: not relays.clocks["ground"].standing)
             second.receive(20)
@@ -99,14 +102,14 @@ def test_the_ground_may_restart_and_begin_the_round_again(fleet, relays):
 def test_a_ground_that_begins_anew_waits_for_nobody_of_a_round_that_died_with_the_last_one(fleet, relays):
     authority = relays.nodes["ground"].local_address, "ground"
     with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
-        depart(*authority, ROUND, start_s=100.0)  # to which nobody comes
+        start_round(*authority, ROUND, start_s=100.0)  # to which nobody comes
         for name in NODES:
             relays.until(name, lambda now: now.mission_s == 100.0)
     with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
-        muster(*authority)
+        enrol(*authority)
         with relays.link("sat-0") as first:
             assert 500.0 <= fly(relays, fleet, first, "sat-0", 0) < 520.0
-        depart(*authority, ROUND, start_s=700.0)
+        start_round(*authority, ROUND, start_s=700.0)
         with relays.link("sat-0") as first:
             first.send(*fleet.tensor([1.0], "sat-0", "ground", step=1))
             time.sleep(0.6)
@@ -117,30 +120,30 @@ def test_a_ground_that_begins_anew_waits_for_nobody_of_a_round_that_died_with_th
 
 def test_only_the_ground_s_own_application_begins_a_round(fleet, relays):
     with pytest.raises(LinkRefused, match="sat-0 cannot begin a round at ground"):
-        depart(relays.addresses["ground"], "sat-0", ROUND, start_s=0.0)
+        start_round(relays.addresses["ground"], "sat-0", ROUND, start_s=0.0)
     with pytest.raises(LinkRefused, match="sat-0 cannot begin a round at ground"):
-        muster(relays.addresses["ground"], "sat-0")
+        enrol(relays.addresses["ground"], "sat-0")
     with pytest.raises(LinkRefused, match="cannot begin a round at sat-0"):
-        depart(relays.addresses["sat-0"], "sat-0", ROUND, start_s=0.0)
+        start_round(relays.addresses["sat-0"], "sat-0", ROUND, start_s=0.0)
     with pytest.raises(LinkRefused, match="nodes of the mission"):
-        depart(relays.addresses["ground"], "ground", Network(("ground", "other"), {}), start_s=0.0)
+        start_round(relays.addresses["ground"], "ground", Network(("ground", "other"), {}), start_s=0.0)
     assert status(relays.addresses["ground"], "ground").mission_s < 0.0
 
 
 def test_time_runs_while_anybody_is_there_once_all_have_been():
-    def answers(*satellites, departure=1):
+    def answers(*satellites, round_start=1):
         return {
-            f"sat-{index}": Activity(False, np.inf, 0, departure, manned, boarded)
-            for index, (manned, boarded) in enumerate(satellites)
+            f"sat-{index}": Activity(False, np.inf, 0, round_start, session_alive, attached)
+            for index, (session_alive, attached) in enumerate(satellites)
         }
 
     here, gone, to_come = (True, True), (False, True), (False, False)
-    departure = Departure(1, "", ["sat-0", "sat-1"])
-    assert not departure.runs(answers(here, here, departure=0))  # they have not heard of it
-    assert not departure.runs(answers(here, to_come))
-    assert departure.runs(answers(gone, here))  # sat-0 had nothing to do and has gone
-    assert not departure.runs(answers(gone, gone))
-    assert departure.runs(answers(here, gone))  # it comes back
+    round_start = RoundStart(1, "", ["sat-0", "sat-1"])
+    assert not round_start.runs(answers(here, here, round_start=0))  # they have not heard of it
+    assert not round_start.runs(answers(here, to_come))
+    assert round_start.runs(answers(gone, here))  # sat-0 had nothing to do and has gone
+    assert not round_start.runs(answers(gone, gone))
+    assert round_start.runs(answers(here, gone))  # it comes back
 
 
 def test_what_is_on_its_way_is_not_sent_again_while_mission_time_stands(fleet):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from relay.client.direct import STREAMS_AT_ONCE, EndpointError, GroundEndpoint, GroundLink
-from relay.client.message_link import LinkError, LinkLost, LinkRefused, LinkTimeout, ParcelLink, RemoteError
+from relay.client.message_link import BundleLink, LinkError, LinkLost, LinkRefused, LinkTimeout, RemoteError
 from relay.wire.certificates import write_certificates
 from relay.wire.frames import encode_chunk
 from relay.wire.identity import NodeIdentity, node_folder
@@ -50,17 +50,17 @@ async def doubling(satellite, manifest, payload):
     return [hidden(manifest, 2 * np.frombuffer(payload, "<f4"))]
 
 
-def values(parcel):
-    return np.frombuffer(parcel.payload, "<f4").tolist()
+def values(bundle):
+    return np.frombuffer(bundle.payload, "<f4").tolist()
 
 
-def test_a_parcel_goes_up_and_the_answer_comes_down():
+def test_a_bundle_goes_up_and_the_answer_comes_down():
     with GroundEndpoint(doubling, SATELLITES) as ground, GroundLink(ground.address, "sat-0") as link:
-        assert isinstance(link, ParcelLink)
+        assert isinstance(link, BundleLink)
         link.send(*features([1.0, 2.5]))
-        parcel = link.receive(5)
-    assert parcel.manifest.kind is Kind.HIDDEN
-    assert values(parcel) == [2.0, 5.0]
+        bundle = link.receive(5)
+    assert bundle.manifest.kind is Kind.HIDDEN
+    assert values(bundle) == [2.0, 5.0]
 
 
 def test_a_tensor_of_many_chunks_and_an_empty_one_arrive_whole():
@@ -115,7 +115,7 @@ def test_what_the_handler_raises_is_raised_at_the_satellite_and_the_link_goes_on
         assert values(link.receive(5)) == [2.0]
 
 
-def test_a_parcel_sent_again_over_a_new_link_gets_the_same_answer_without_asking_the_model():
+def test_a_bundle_sent_again_over_a_new_link_gets_the_same_answer_without_asking_the_model():
     calls = []
 
     async def counting(satellite, manifest, payload):
@@ -149,10 +149,10 @@ def test_a_satellite_that_is_not_of_the_mission_is_refused(name):
         link.receive(5)
 
 
-def test_a_parcel_in_the_name_of_another_satellite_ends_the_stream():
+def test_a_bundle_in_the_name_of_another_satellite_ends_the_stream():
     with GroundEndpoint(doubling, SATELLITES) as ground, GroundLink(ground.address, "sat-0") as link:
         link.send(*features([1.0], source="sat-1"))
-        with pytest.raises(RemoteError, match="sat-0 sends a parcel of sat-1"):
+        with pytest.raises(RemoteError, match="sat-0 sends a bundle of sat-1"):
             link.receive(5)
         with pytest.raises(LinkRefused):
             link.receive(5)
@@ -181,7 +181,7 @@ def test_nan_and_corrupt_chunks_are_refused_before_the_handler_sees_them():
     assert seen == []
 
 
-def test_waiting_for_a_parcel_ends_at_the_deadline_and_the_link_stays_usable():
+def test_waiting_for_a_bundle_ends_at_the_deadline_and_the_link_stays_usable():
     with GroundEndpoint(doubling, SATELLITES) as ground, GroundLink(ground.address, "sat-0") as link:
         with pytest.raises(LinkTimeout, match=r"within 0\.05 s"):
             link.receive(0.05)
@@ -233,7 +233,7 @@ def test_with_certificates_the_name_is_the_one_certified_not_the_one_stated(cert
         link.send(*features([1.0], source="sat-2"))
         assert values(link.receive(5)) == [2.0]
         link.send(*features([1.0], source="sat-0"))
-        with pytest.raises(RemoteError, match="sat-2 sends a parcel of sat-0"):
+        with pytest.raises(RemoteError, match="sat-2 sends a bundle of sat-0"):
             link.receive(5)
 
 

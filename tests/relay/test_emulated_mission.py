@@ -25,13 +25,13 @@ from relay.client.message_link import LinkTimeout
 from relay.client.relay_link import RelayLink
 from relay.clock.paced_clock import PacedClock
 from relay.node.outgoing import Faults, Outage, OutgoingLink
-from relay.node.pre_launch import START_S, bench_network
+from relay.node.pre_launch import START_S, pre_launch_network
 from relay.node.settings import LocalRelay
 from relay.wire.manifest import Kind
-from server_app.run_recorder import Results
+from server_app.run_recorder import RunRecorder
 from server_app.server_app import fine_tune
 from splitmodel.lora.adapters import trainable_state
-from strategies.aggregation.client_updates import Averaging, Contribution
+from strategies.aggregation.client_updates import Averaging, ClientUpdate
 
 SMALL = {
     "constellation.satellites": 4,
@@ -51,8 +51,8 @@ SMALL = {
 
 
 def dying(last):
-    """Of `Results.on_round`: the ground's process dies when it has recorded this round."""
-    on_round = Results.on_round
+    """Of `RunRecorder.on_round`: the ground's process dies when it has recorded this round."""
+    on_round = RunRecorder.on_round
 
     def record_and_die(results, outcome):
         on_round(results, outcome)
@@ -81,7 +81,7 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
     def fly(overrides=None, *, during=None, ends_after=None, ends_when=None, app=lambda app: app, **settings):
         scenario = load_scenario("demo", SMALL | (overrides or {}))
         satellites = constellation_of(scenario).names
-        links = {link: plan.windows for link, plan in bench_network(satellites, GROUND).links.items()}
+        links = {link: plan.windows for link, plan in pre_launch_network(satellites, GROUND).links.items()}
         clocks = {name: PacedClock(START_S) for name in (*satellites, GROUND)}
         relays = fleet(links, time_authority=GROUND, clocks=clocks, **settings)
         grid = grid_of(len(satellites), len(satellites))
@@ -101,7 +101,7 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
             fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
         else:
             with monkeypatch.context() as patch:
-                patch.setattr(Results, "on_round", dying(ends_after))
+                patch.setattr(RunRecorder, "on_round", dying(ends_after))
                 patch.setattr(grid, "pull_messages", dying_grid(grid, ends_when or threading.Event()))
                 with pytest.raises(RuntimeError, match="the ground is gone"):
                     fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
@@ -143,7 +143,7 @@ def averages(monkeypatch):
     def check(averaging, current, delivered, number, planes):
         result = mean(averaging, current, delivered, number, planes)
         if own:  # else it is simulated, or no satellite is told to sum
-            alone = {name: Contribution(number, own[name], {}) for name in delivered}
+            alone = {name: ClientUpdate(number, own[name], {}) for name in delivered}
             expected = mean(averaging, current, alone, number, planes)
             assert all(result[key].tobytes() == expected[key].tobytes() for key in expected)
             found.append({name: one.plane_sum is not None for name, one in delivered.items()})
@@ -193,13 +193,13 @@ def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate,
         planned_s = max(row["end_s"] for row in rows) - start_s
         measured_s = max(row["measured_end_s"] - row["measured_start_s"] for row in rows)
         assert measured_s == pytest.approx(planned_s, rel=0.1, abs=2.0)
-    assert not (simulated / "passages.parquet").exists()
-    passages = pq.read_table(emulated / "passages.parquet").to_pylist()
-    between = [row for row in passages if row["kind"] == "aggregate"]
-    passages = [row for row in passages if row["node"] == GROUND]
+    assert not (simulated / "transfer_records.parquet").exists()
+    transfer_records = pq.read_table(emulated / "transfer_records.parquet").to_pylist()
+    between = [row for row in transfer_records if row["kind"] == "aggregate"]
+    transfer_records = [row for row in transfer_records if row["node"] == GROUND]
     for row in flown:
         of_satellite = [
-            p for p in passages if (p["round"], p["satellite"]) == (row["round"], row["satellite"])
+            p for p in transfer_records if (p["round"], p["satellite"]) == (row["round"], row["satellite"])
         ]
         for link, size in (("downlink", "split_up_bytes"), ("uplink", "split_down_bytes")):
             assert sum(p["bytes"] for p in of_satellite if p["link"] == link) == row[size]
@@ -383,8 +383,8 @@ def test_a_ring_that_is_cut_is_summed_the_other_way_round(emulate, simulate, ave
     emulated = emulate(ONE_RING, faults=Faults(outages=tuple(cut)))
     assert averages == [dict.fromkeys(names, True)]
     assert_same_weights(emulated, simulate(emulated, ONE_RING))
-    passages = pq.read_table(emulated / "passages.parquet").to_pylist()
-    between = [row for row in passages if row["kind"] == "aggregate" and row["node"] != GROUND]
+    transfer_records = pq.read_table(emulated / "transfer_records.parquet").to_pylist()
+    between = [row for row in transfer_records if row["kind"] == "aggregate" and row["node"] != GROUND]
     ends = {frozenset((row["node"], row["peer"])) for row in between}
     assert ends >= {frozenset(pair) for pair in zip(names[1:], (*names[2:], names[0]), strict=True)}
     assert frozenset(names[:2]) not in ends

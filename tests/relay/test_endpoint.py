@@ -31,8 +31,8 @@ async def doubling(satellite, manifest, payload):
     return [hidden(manifest, 2 * np.frombuffer(payload, "<f4"))]
 
 
-def values(parcel):
-    return np.frombuffer(parcel.payload, "<f4").tolist()
+def values(bundle):
+    return np.frombuffer(bundle.payload, "<f4").tolist()
 
 
 def test_a_split_step_goes_up_over_relays_and_its_answer_comes_down(fleet):

@@ -30,7 +30,7 @@ from relay.clock.timed_link import LinkSchedule, Network, Window
 from relay.wire import service
 from relay.wire import wire_pb2 as pb
 from relay.wire.certificates import write_certificates
-from relay.wire.frames import chunks, encode_chunk, encode_opening
+from relay.wire.frames import chunks, encode_chunk, encode_transfer_header
 from relay.wire.identity import NodeIdentity, node_folder
 from relay.wire.manifest import Kind, Limits, Manifest
 from tests.relay.conftest import free_ports
@@ -66,7 +66,7 @@ class Attacker:
         connection.connect((self.host, self.port))
         return connection
 
-    def parcel(self, values=(1.0, 2.0), *, source=HOSTILE, destination=VICTIM, dtype="float32", **changes):
+    def bundle(self, values=(1.0, 2.0), *, source=HOSTILE, destination=VICTIM, dtype="float32", **changes):
         payload = values if isinstance(values, bytes) else np.asarray(values, "<f4").tobytes()
         self.step += 1
         told = {
@@ -80,8 +80,8 @@ class Attacker:
         self.opened.add(manifest.transfer_id)
         return manifest, payload
 
-    def opening(self, manifest, base_offset=0, via=()):
-        return encode_opening(self.identity.seal(manifest), base_offset, via)
+    def transfer_header(self, manifest, base_offset=0, via=()):
+        return encode_transfer_header(self.identity.seal(manifest), base_offset, via)
 
     def stream(self, frames, channel=None, timeout_s=60.0):
         call = (channel or self.channel()).stream_stream(
@@ -253,19 +253,19 @@ def a_neighbour_that_wants_to_begin_a_round(attacker):
     network = Network((VICTIM, HONEST, HOSTILE, *FAR), {}).to_json()
     yield
     for method, request in (
-        (service.DEPART, pb.Departure(start_s=1e9, network=network)),
-        (service.MUSTER, pb.Nothing()),
+        (service.START_ROUND, pb.RoundStart(start_s=1e9, network=network)),
+        (service.ENROLMENT, pb.Nothing()),
     ):
         with pytest.raises(grpc.RpcError, match="cannot begin a round"):
             attacker.unary(method, request)
 
 
-def a_neighbour_that_wants_the_parcels_of_the_application(attacker):
+def a_neighbour_that_wants_the_bundles_of_the_application(attacker):
     fetch = attacker.channel().stream_stream(
         service.path(service.FETCH), request_serializer=pb.FetchRequest.SerializeToString
     )
     yield
-    with pytest.raises(grpc.RpcError, match="these parcels are for"):
+    with pytest.raises(grpc.RpcError, match="these bundles are for"):
         list(fetch(iter([pb.FetchRequest()]), timeout=5))
 
 
@@ -289,41 +289,49 @@ def metadata_beyond_all_measure(attacker):
 
 def honest_manifest(attacker, step):
     """One that the honest neighbour has signed, and a relay on its way may hold."""
-    manifest, payload = attacker.parcel(np.arange(1000.0), source=HONEST, run="mixed", step=step)
+    manifest, payload = attacker.bundle(np.arange(1000.0), source=HONEST, run="mixed", step=step)
     attacker.opened.discard(manifest.transfer_id)
     return attacker.certificates[HONEST].seal(manifest), manifest, payload
 
 
-def honest_put(attacker, sealed, manifest, payload, channel):
-    return attacker.put([encode_opening(sealed), *chunks(manifest.transfer_id, payload, 1000)], channel)
+def honest_put(attacker, signed, manifest, payload, channel):
+    return attacker.put(
+        [encode_transfer_header(signed), *chunks(manifest.transfer_id, payload, 1000)], channel
+    )
 
 
 def writing_into_a_transfer_whose_opening_was_refused(attacker):
     channel = attacker.channel(attacker.certificates[HONEST])
-    sealed, manifest, payload = honest_manifest(attacker, 1)
-    half = [encode_opening(sealed), encode_chunk(manifest.transfer_id, 0, payload[:2000], answer=True)]
+    signed, manifest, payload = honest_manifest(attacker, 1)
+    half = [
+        encode_transfer_header(signed),
+        encode_chunk(manifest.transfer_id, 0, payload[:2000], answer=True),
+    ]
     assert attacker.put(half, channel)[-1].next_offset == 2000
     garbage = encode_chunk(manifest.transfer_id, 2000, bytes(2000), answer=True)
-    forged = pb.SealedManifest(
-        manifest=sealed.manifest, signature=b"x", certificate=attacker.identity.seal(manifest).certificate
+    forged = pb.SignedManifest(
+        manifest=signed.manifest, signature=b"x", certificate=attacker.identity.seal(manifest).certificate
     )
-    refused(attacker.put([encode_opening(forged), garbage]), "signed by sat-hostile")
+    refused(attacker.put([encode_transfer_header(forged), garbage]), "signed by sat-hostile")
     refused(attacker.put([garbage]), "which was not opened")
     yield
-    assert honest_put(attacker, sealed, manifest, payload, channel)[-1].next_offset == len(payload)
+    assert honest_put(attacker, signed, manifest, payload, channel)[-1].next_offset == len(payload)
     attacker.unary(service.CANCEL, pb.TransferId(transfer_id=manifest.transfer_id), channel=channel)
 
 
 def mixing_wrong_bytes_into_a_transfer_of_which_it_holds_the_signed_manifest(attacker):
     channel = attacker.channel(attacker.certificates[HONEST])
-    sealed, manifest, payload = honest_manifest(attacker, 2)
+    signed, manifest, payload = honest_manifest(attacker, 2)
     yield
-    whole = [encode_opening(sealed), encode_chunk(manifest.transfer_id, 0, payload)]
-    half = [encode_opening(sealed), encode_chunk(manifest.transfer_id, 0, payload[:2000], answer=True)]
+    whole = [encode_transfer_header(signed), encode_chunk(manifest.transfer_id, 0, payload)]
+    half = [
+        encode_transfer_header(signed),
+        encode_chunk(manifest.transfer_id, 0, payload[:2000], answer=True),
+    ]
     for _ in range(3):
         attacker.put(half, channel)
         garbage = encode_chunk(manifest.transfer_id, 0, bytes(len(payload)))
-        attacker.put([encode_opening(sealed), garbage])
+        attacker.put([encode_transfer_header(signed), garbage])
     deadline_s = time.monotonic() + 10
     while (answers := attacker.put(whole, channel))[-1].next_offset < len(payload):
         assert answers[-1].temporary, answers
@@ -333,9 +341,9 @@ def mixing_wrong_bytes_into_a_transfer_of_which_it_holds_the_signed_manifest(att
 
 
 def a_manifest_without_a_signature(attacker):
-    manifest, payload = attacker.parcel()
+    manifest, payload = attacker.bundle()
     frames = [
-        encode_opening(pb.SealedManifest(manifest=manifest.to_bytes())),
+        encode_transfer_header(pb.SignedManifest(manifest=manifest.to_bytes())),
         encode_chunk(manifest.transfer_id, 0, payload),
     ]
     yield
@@ -343,35 +351,36 @@ def a_manifest_without_a_signature(attacker):
 
 
 def a_manifest_in_the_name_of_another(attacker):
-    manifest, payload = attacker.parcel(source=HONEST)
+    manifest, payload = attacker.bundle(source=HONEST)
     yield
     refused(
-        attacker.put([attacker.opening(manifest), encode_chunk(manifest.transfer_id, 0, payload)]),
+        attacker.put([attacker.transfer_header(manifest), encode_chunk(manifest.transfer_id, 0, payload)]),
         "signed by sat-hostile",
     )
 
 
 def the_transfer_id_of_another(attacker):
     _, theirs, _ = honest_manifest(attacker, 3)
-    manifest, _ = attacker.parcel()
+    manifest, _ = attacker.bundle()
     squatting = pb.Manifest.FromString(manifest.to_bytes())
     squatting.transfer_id = theirs.transfer_id
     yield
     refused(
-        attacker.put([encode_opening(pb.SealedManifest(manifest=squatting.SerializeToString()))]),
+        attacker.put([encode_transfer_header(pb.SignedManifest(manifest=squatting.SerializeToString()))]),
         "transfer_id",
     )
 
 
 def taking_back_what_another_sends(attacker):
     channel = attacker.channel(attacker.certificates[HONEST])
-    sealed, manifest, payload = honest_manifest(attacker, 4)
+    signed, manifest, payload = honest_manifest(attacker, 4)
     attacker.put(
-        [encode_opening(sealed), encode_chunk(manifest.transfer_id, 0, payload[:2000], answer=True)], channel
+        [encode_transfer_header(signed), encode_chunk(manifest.transfer_id, 0, payload[:2000], answer=True)],
+        channel,
     )
     attacker.unary(service.CANCEL, pb.TransferId(transfer_id=manifest.transfer_id))
     yield
-    rest = [encode_opening(sealed), encode_chunk(manifest.transfer_id, 2000, payload[2000:])]
+    rest = [encode_transfer_header(signed), encode_chunk(manifest.transfer_id, 2000, payload[2000:])]
     assert attacker.put(rest, channel)[-1].next_offset == len(payload)
     attacker.unary(service.CANCEL, pb.TransferId(transfer_id=manifest.transfer_id), channel=channel)
 
@@ -380,7 +389,7 @@ def taking_back_what_another_sends(attacker):
 
 
 def thousands_of_transfers_of_one_value_that_never_come(attacker):
-    answers = attacker.put(attacker.opening(attacker.parcel([1.0])[0]) for _ in range(1300))
+    answers = attacker.put(attacker.transfer_header(attacker.bundle([1.0])[0]) for _ in range(1300))
     yield
     refused(answers, "the spool is full for now")
     assert len(answers) >= 200  # all but what one neighbour may have
@@ -389,8 +398,8 @@ def thousands_of_transfers_of_one_value_that_never_come(attacker):
 def thousands_of_transfers_of_one_value_that_stay(attacker):
     def frames():
         for index in range(1300):
-            manifest, payload = attacker.parcel([1.0], destination=FAR[index % len(FAR)])
-            yield attacker.opening(manifest)
+            manifest, payload = attacker.bundle([1.0], destination=FAR[index % len(FAR)])
+            yield attacker.transfer_header(manifest)
             yield encode_chunk(manifest.transfer_id, 0, payload)
 
     answers = attacker.put(frames())
@@ -401,7 +410,7 @@ def thousands_of_transfers_of_one_value_that_stay(attacker):
 def transfers_whose_manifests_are_as_large_as_can_be(attacker):
     attributes = {f"a{index}": "𝄞" * 110 for index in range(16)}
     answers = attacker.put(
-        attacker.opening(attacker.parcel([1.0], attributes=attributes)[0]) for _ in range(1200)
+        attacker.transfer_header(attacker.bundle([1.0], attributes=attributes)[0]) for _ in range(1200)
     )
     yield
     assert sum(answer.HasField("refusal") for answer in answers) >= 150
@@ -409,10 +418,10 @@ def transfers_whose_manifests_are_as_large_as_can_be(attacker):
 
 def promises_of_more_than_the_disk_holds(attacker):
     def promise():
-        manifest, _ = attacker.parcel([0.0])
+        manifest, _ = attacker.bundle([0.0])
         told = pb.Manifest.FromString(manifest.to_bytes())
         told.shape[0], told.total_bytes = 64 << 20, 256 << 20
-        return encode_opening(_sealed(attacker.identity, told))
+        return encode_transfer_header(_signed(attacker.identity, told))
 
     answers = attacker.put(promise() for _ in range(100))
     yield
@@ -421,14 +430,14 @@ def promises_of_more_than_the_disk_holds(attacker):
 
 
 def a_promise_of_a_terabyte(attacker):
-    manifest, _ = attacker.parcel([0.0])
+    manifest, _ = attacker.bundle([0.0])
     told = pb.Manifest.FromString(manifest.to_bytes())
     told.shape[0], told.total_bytes = 250_000_000_000, 1_000_000_000_000
     yield
-    refused(attacker.put([encode_opening(_sealed(attacker.identity, told))]), "at most")
+    refused(attacker.put([encode_transfer_header(_signed(attacker.identity, told))]), "at most")
 
 
-def _sealed(identity, manifest):
+def _signed(identity, manifest):
     """Signed as it is, sane or not."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -439,7 +448,7 @@ def _sealed(identity, manifest):
             b"", run="x", kind=Kind.HIDDEN, source="x", destination="y", dtype="uint8", shape=(0,)
         )
     )
-    return pb.SealedManifest(
+    return pb.SignedManifest(
         manifest=data,
         signature=identity.key.sign(data, ec.ECDSA(hashes.SHA256())),
         certificate=some.certificate,
@@ -449,12 +458,12 @@ def _sealed(identity, manifest):
 def opening_and_taking_back_for_ever(attacker):
     channel = attacker.channel()
     attacker.put(
-        (attacker.opening(attacker.parcel([1.0], destination=FAR[0])[0]) for _ in range(500)), channel
+        (attacker.transfer_header(attacker.bundle([1.0], destination=FAR[0])[0]) for _ in range(500)), channel
     )
 
     def again():
-        manifest, _ = attacker.parcel([1.0], destination=FAR[1])
-        attacker.put([attacker.opening(manifest)], channel)
+        manifest, _ = attacker.bundle([1.0], destination=FAR[1])
+        attacker.put([attacker.transfer_header(manifest)], channel)
         attacker.unary(service.CANCEL, pb.TransferId(transfer_id=manifest.transfer_id), channel=channel)
 
     attacker.keep_on(again, 2000)
@@ -465,24 +474,26 @@ def transfers_that_each_need_a_route_of_their_own(attacker):
     def frames():
         for index in range(600):
             size = 1000 + index
-            manifest, _ = attacker.parcel(np.zeros(size), destination=FAR[index % len(FAR)])
+            manifest, _ = attacker.bundle(np.zeros(size), destination=FAR[index % len(FAR)])
             via = [FAR[(index + k * k) % len(FAR)] for k in range(index % 20)]
-            yield attacker.opening(manifest, via=via)
+            yield attacker.transfer_header(manifest, via=via)
 
     attacker.put(frames())
     yield
 
 
 def a_way_over_nodes_that_are_none(attacker):
-    manifest, _ = attacker.parcel()
+    manifest, _ = attacker.bundle()
     yield
-    refused(attacker.put([attacker.opening(manifest, via=["\x1b[2J", "[/]"])]), "no node of this mission")
+    refused(
+        attacker.put([attacker.transfer_header(manifest, via=["\x1b[2J", "[/]"])]), "no node of this mission"
+    )
 
 
 def a_beginning_behind_the_end(attacker):
-    manifest, _ = attacker.parcel(destination=FAR[0])
+    manifest, _ = attacker.bundle(destination=FAR[0])
     yield
-    refused(attacker.put([attacker.opening(manifest, base_offset=1 << 60)]), "past its end")
+    refused(attacker.put([attacker.transfer_header(manifest, base_offset=1 << 60)]), "past its end")
 
 
 def more_streams_than_a_neighbour_needs(attacker):
@@ -534,10 +545,10 @@ def asking_how_it_is_again_and_again(attacker):
 
 def answers_that_nobody_reads(attacker):
     def frames():
-        manifest, _ = attacker.parcel([1.0], source=HONEST)
-        opening = attacker.opening(manifest)
+        manifest, _ = attacker.bundle([1.0], source=HONEST)
+        transfer_header = attacker.transfer_header(manifest)
         for _ in range(2000):
-            yield opening  # each is refused, in some 200 bytes
+            yield transfer_header  # each is refused, in some 200 bytes
 
     for _ in range(4):
         attacker.stream(frames())
@@ -565,10 +576,10 @@ def a_message_of_eight_megabytes(attacker):
 
 
 def chunks_whose_checksum_is_wrong(attacker):
-    openings = [attacker.opening(attacker.parcel(np.zeros(100))[0]) for _ in range(500)]
+    transfer_headers = [attacker.transfer_header(attacker.bundle(np.zeros(100))[0]) for _ in range(500)]
     wrong = b"C" + bytes(200)
-    answers = attacker.put([*openings, *[wrong] * 500])
-    few = attacker.put([openings[0], *[wrong] * 500])
+    answers = attacker.put([*transfer_headers, *[wrong] * 500])
+    few = attacker.put([transfer_headers[0], *[wrong] * 500])
     yield
     refused(answers[-1:], "CorruptChunk")
     refused(few[-1:], "CorruptChunk")
@@ -576,32 +587,32 @@ def chunks_whose_checksum_is_wrong(attacker):
 
 
 def empty_chunks_without_end(attacker):
-    manifest, _ = attacker.parcel(np.zeros(1000))
+    manifest, _ = attacker.bundle(np.zeros(1000))
     empty = encode_chunk(manifest.transfer_id, 0, b"", answer=True)
-    call = attacker.stream(attacker.endless([attacker.opening(manifest)], empty))
+    call = attacker.stream(attacker.endless([attacker.transfer_header(manifest)], empty))
     attacker.keep_on(lambda: next(call))
     yield
 
 
 def chunks_with_a_gap_without_end(attacker):
-    manifest, _ = attacker.parcel(np.zeros(1000))
+    manifest, _ = attacker.bundle(np.zeros(1000))
     gap = encode_chunk(manifest.transfer_id, 2000, bytes(100))
-    call = attacker.stream(attacker.endless([attacker.opening(manifest)], gap))
+    call = attacker.stream(attacker.endless([attacker.transfer_header(manifest)], gap))
     attacker.keep_on(lambda: next(call))
     yield
 
 
 def the_same_bytes_again_and_again(attacker):
-    manifest, payload = attacker.parcel(np.zeros(50_000))
+    manifest, payload = attacker.bundle(np.zeros(50_000))
     same = encode_chunk(manifest.transfer_id, 0, payload[:100_000])
-    call = attacker.stream(attacker.endless([attacker.opening(manifest)], same, pause_s=0.002))
+    call = attacker.stream(attacker.endless([attacker.transfer_header(manifest)], same, pause_s=0.002))
     attacker.keep_on(lambda: next(call))
     yield
 
 
 def a_payload_that_is_not_the_one_announced(attacker):
-    manifest, _ = attacker.parcel(np.zeros(250_000))
-    frames = [attacker.opening(manifest), *chunks(manifest.transfer_id, b"\x01" * 1_000_000, 500_000)]
+    manifest, _ = attacker.bundle(np.zeros(250_000))
+    frames = [attacker.transfer_header(manifest), *chunks(manifest.transfer_id, b"\x01" * 1_000_000, 500_000)]
     yield
     for _ in range(3):
         refused(attacker.put(frames), "not the payload announced")
@@ -610,8 +621,10 @@ def a_payload_that_is_not_the_one_announced(attacker):
 def an_infinite_value_at_the_end_of_much(attacker):
     values = np.zeros(32 << 20, "<f4")  # 128 MiB: the check must not take as much
     values[-1] = np.inf
-    manifest, payload = attacker.parcel(values.tobytes())
-    answers = attacker.put([attacker.opening(manifest), *chunks(manifest.transfer_id, payload, 1 << 20)])
+    manifest, payload = attacker.bundle(values.tobytes())
+    answers = attacker.put(
+        [attacker.transfer_header(manifest), *chunks(manifest.transfer_id, payload, 1 << 20)]
+    )
     yield
     refused(answers[-1:], "NaN, infinite values")
 
@@ -628,9 +641,11 @@ def values_that_become_infinite_once_they_are_used(attacker):
         {"values": np.uint16(0x8001).tobytes() + bytes(64), "codec": "int8", "shape": (64,)},
         {"values": np.array([1e300], "<f8").tobytes(), "dtype": "float64", "shape": (1,)},
     ):
-        manifest, payload = attacker.parcel(**changes)
+        manifest, payload = attacker.bundle(**changes)
         refused(
-            attacker.put([attacker.opening(manifest), encode_chunk(manifest.transfer_id, 0, payload)]),
+            attacker.put(
+                [attacker.transfer_header(manifest), encode_chunk(manifest.transfer_id, 0, payload)]
+            ),
             "NaN, infinite",
         )
 
@@ -638,15 +653,17 @@ def values_that_become_infinite_once_they_are_used(attacker):
 def what_expired_before_it_was_sent(attacker):
     yield
     for expiry_s in (-1e308, -math.inf):
-        manifest, payload = attacker.parcel(expiry_s=expiry_s)
+        manifest, payload = attacker.bundle(expiry_s=expiry_s)
         refused(
-            attacker.put([attacker.opening(manifest), encode_chunk(manifest.transfer_id, 0, payload)]),
+            attacker.put(
+                [attacker.transfer_header(manifest), encode_chunk(manifest.transfer_id, 0, payload)]
+            ),
             "expired",
         )
-    manifest, _ = attacker.parcel()
+    manifest, _ = attacker.bundle()
     told = pb.Manifest.FromString(manifest.to_bytes())
     told.expiry_s = math.nan
-    refused(attacker.put([encode_opening(_sealed(attacker.identity, told))]), "expiry_s")
+    refused(attacker.put([encode_transfer_header(_signed(attacker.identity, told))]), "expiry_s")
 
 
 def a_false_report_of_mission_time(attacker):
@@ -665,7 +682,7 @@ def a_false_report_of_mission_time(attacker):
 
     def lie():
         told = next(call)
-        waves.put(pb.ClockReport(wave=told.wave, wake_s=before + 864_000.0, departure=told.departure))
+        waves.put(pb.ClockReport(wave=told.wave, wake_s=before + 864_000.0, round_start=told.round_start))
 
     attacker.keep_on(lie, 500)
     yield
@@ -683,7 +700,7 @@ ATTACKS = (
     a_certificate_of_another_authority,
     an_outsider_with_a_certificate,
     a_neighbour_that_wants_to_begin_a_round,
-    a_neighbour_that_wants_the_parcels_of_the_application,
+    a_neighbour_that_wants_the_bundles_of_the_application,
     a_call_without_a_deadline,
     metadata_beyond_all_measure,
     writing_into_a_transfer_whose_opening_was_refused,
@@ -798,12 +815,12 @@ def test_an_honest_neighbour_is_served_within_twice_its_time_during(attack, vict
     for _ in range(3):  # of which one must do: others use this machine, too
         alone_s = victim.honest_s(order)
         attacker = Attacker(victim.address, victim.certificates)
-        under_way = attack(attacker)
+        pending_updates = attack(attacker)
         try:
-            next(under_way)
+            next(pending_updates)
             attacked_s = victim.honest_s(order)
             with pytest.raises(StopIteration):
-                next(under_way)
+                next(pending_updates)
         finally:
             attacker.end()
         print(f"{attack.__name__}: {alone_s:.3f} s alone, {attacked_s:.3f} s attacked")

@@ -42,7 +42,7 @@ def test_the_time_of_arrival_is_that_of_the_passage_and_never_where_the_plan_end
     schedule, size, start
 ):
     try:
-        expected = schedule.passage(size, start).arrival_s
+        expected = schedule.transfer_record(size, start).arrival_s
     except NoContact:
         expected = np.inf
     assert schedule.arrival_s(size, start) == pytest.approx(expected, rel=1e-12)
@@ -52,22 +52,24 @@ def test_the_time_of_arrival_is_that_of_the_passage_and_never_where_the_plan_end
 @given(schedules(), st.lists(st.tuples(st.integers(0, 10**7), st.floats(0, 6000)), max_size=12))
 def test_no_byte_passes_outside_a_window_none_is_lost_and_the_link_is_first_in_first_out(schedule, requests):
     model = LinkModel(Network(("a", "b"), {("a", "b"): schedule}))
-    passages = []
+    transfer_records = []
     for size_bytes, now_s in requests:
         try:
-            passage = model.reserve("a", "b", size_bytes, now_s)
+            transfer_record = model.reserve("a", "b", size_bytes, now_s)
         except NoContact:
             continue
-        assert passage.start_s >= now_s
-        assert sum(piece.size_bytes for piece in passage.pieces) == pytest.approx(size_bytes, abs=1e-3)
-        for piece in passage.pieces:
+        assert transfer_record.start_s >= now_s
+        assert sum(piece.size_bytes for piece in transfer_record.pieces) == pytest.approx(
+            size_bytes, abs=1e-3
+        )
+        for piece in transfer_record.pieces:
             window = next(w for w in schedule.windows if w.start_s <= piece.start_s <= piece.end_s <= w.end_s)
             assert piece.size_bytes * 8 <= window.rate_bps * (piece.end_s - piece.start_s) + 1e-3
-        last = next(w for w in reversed(schedule.windows) if w.start_s <= passage.sent_s <= w.end_s)
-        assert passage.arrival_s == pytest.approx(passage.sent_s + last.owlt_s, abs=0.02)
-        if passages:
-            assert passage.start_s >= passages[-1].sent_s
-        passages.append(passage)
+        last = next(w for w in reversed(schedule.windows) if w.start_s <= transfer_record.sent_s <= w.end_s)
+        assert transfer_record.arrival_s == pytest.approx(transfer_record.sent_s + last.owlt_s, abs=0.02)
+        if transfer_records:
+            assert transfer_record.start_s >= transfer_records[-1].sent_s
+        transfer_records.append(transfer_record)
 
 
 @settings(deadline=None)
@@ -75,7 +77,7 @@ def test_no_byte_passes_outside_a_window_none_is_lost_and_the_link_is_first_in_f
 def test_more_bytes_or_a_later_start_never_arrive_earlier(schedule, size_bytes, now_s, more):
     def sent_s(size, start):
         try:
-            return schedule.passage(size, start).sent_s
+            return schedule.transfer_record(size, start).sent_s
         except NoContact:
             return np.inf
 
@@ -86,23 +88,25 @@ def test_more_bytes_or_a_later_start_never_arrive_earlier(schedule, size_bytes, 
 def test_nothing_takes_no_time_where_sums_of_bits_round() -> None:
     windows = [Window(2.0 * n, 2.0 * n + 1.0, 8e3, 0.0) for n in range(6)]
     windows += [Window(12.0, 17.0, 2.5e7, 0.0), Window(18.0, 1165.0, 8e3, 0.0)]
-    passage = LinkSchedule(tuple(windows)).passage(0, 1164.9035482379213)
-    assert passage.start_s == passage.sent_s == 1164.9035482379213
+    transfer_record = LinkSchedule(tuple(windows)).transfer_record(0, 1164.9035482379213)
+    assert transfer_record.start_s == transfer_record.sent_s == 1164.9035482379213
 
 
 def test_a_payload_waits_for_its_window_and_goes_on_in_the_next():
     schedule = LinkSchedule((Window(10, 20, 8e6, 0.003), Window(100, 200, 4e6, 0.005)))
-    passage = schedule.passage(12_000_000, 0.0)  # 10 MB in the first window, 2 MB in the second
-    assert passage.start_s == 10
-    assert passage.sent_s == pytest.approx(104.0)
-    assert passage.arrival_s == pytest.approx(104.005)
-    assert [piece.size_bytes for piece in passage.pieces] == pytest.approx([10e6, 2e6])
+    transfer_record = schedule.transfer_record(
+        12_000_000, 0.0
+    )  # 10 MB in the first window, 2 MB in the second
+    assert transfer_record.start_s == 10
+    assert transfer_record.sent_s == pytest.approx(104.0)
+    assert transfer_record.arrival_s == pytest.approx(104.005)
+    assert [piece.size_bytes for piece in transfer_record.pieces] == pytest.approx([10e6, 2e6])
 
 
 def test_a_payload_that_just_fills_a_window_does_not_wait_for_the_next():
     schedule = LinkSchedule((Window(0, 10, 8e6, 0), Window(50, 60, 8e6, 0)))
-    assert schedule.passage(10_000_000, 0.0).sent_s == pytest.approx(10.0)
-    assert schedule.passage(1, 10.0).start_s == 50
+    assert schedule.transfer_record(10_000_000, 0.0).sent_s == pytest.approx(10.0)
+    assert schedule.transfer_record(1, 10.0).start_s == 50
 
 
 def test_a_plan_that_ends_too_early_is_an_error_and_books_nothing():

@@ -3,25 +3,25 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from relay.client.message_link import LinkRefused, LinkTimeout, ParcelLink, RemoteError
+from relay.client.message_link import BundleLink, LinkRefused, LinkTimeout, RemoteError
 from relay.clock.timed_link import Window
 from relay.node.relay_node import RelayError
 from relay.node.settings import RelaySettings
 from relay.wire.manifest import Kind
 
 
-def values(parcel):
-    return np.frombuffer(parcel.payload, "<f4").tolist()
+def values(bundle):
+    return np.frombuffer(bundle.payload, "<f4").tolist()
 
 
-def test_a_parcel_goes_over_three_hops_and_arrives_once(fleet):
+def test_a_bundle_goes_over_three_hops_and_arrives_once(fleet):
     relays = fleet(fleet.both_ways(("sat-0", "sat-1"), ("sat-1", "sat-2"), ("sat-2", "ground")))
     data = np.arange(300_000, dtype="<f4")
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
-        assert isinstance(satellite, ParcelLink)
+        assert isinstance(satellite, BundleLink)
         satellite.send(*fleet.tensor(data, "sat-0", "ground"))
-        parcel = ground.receive(10)
-        assert values(parcel) == data.tolist()
+        bundle = ground.receive(10)
+        assert values(bundle) == data.tolist()
         ground.send(*fleet.tensor([1.0], "ground", "sat-0", kind=Kind.HIDDEN))
         assert values(satellite.receive(10)) == [1.0]
     for name in ("sat-0", "sat-1", "sat-2", "ground"):
@@ -31,13 +31,13 @@ def test_a_parcel_goes_over_three_hops_and_arrives_once(fleet):
 
 def test_the_same_transfer_sent_again_is_delivered_once(fleet):
     relays = fleet(fleet.both_ways(("sat-0", "ground")))
-    parcel = fleet.tensor([1.0, 2.0], "sat-0", "ground")
+    bundle = fleet.tensor([1.0, 2.0], "sat-0", "ground")
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
-        satellite.send(*parcel)
+        satellite.send(*bundle)
         assert values(ground.receive(10)) == [1.0, 2.0]
-        ground.settle()
+        ground.acknowledge()
         relays.until("ground", lambda status: status.delivered_transfers == 1)
-        satellite.send(*parcel)
+        satellite.send(*bundle)
         relays.until("sat-0", lambda status: status.queued_transfers == 0)
         with pytest.raises(LinkTimeout):
             ground.receive(0.3)
@@ -64,7 +64,7 @@ def test_what_was_not_settled_is_given_to_the_next_application(fleet):
         ground.receive(0.3)
 
 
-def test_urgent_parcels_overtake_features(fleet):
+def test_urgent_bundles_overtake_features(fleet):
     slow = (Window(0.0, 1e5, 4e6, 0.0),)
     relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=slow))
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
@@ -98,7 +98,7 @@ def test_a_full_spool_holds_the_sender_back_and_loses_nothing(fleet):
         seen = []
         for _ in range(4):
             seen.append(values(ground.receive(10))[0])
-            ground.settle()
+            ground.acknowledge()
     assert sorted(seen) == [0.0, 1.0, 2.0, 3.0]
     with relays.link("sat-0", send_timeout_s=1) as satellite, pytest.raises(LinkRefused, match="never hold"):
         satellite.send(*fleet.tensor(np.zeros(200_000), "sat-0", "ground"))
@@ -118,11 +118,11 @@ def test_a_link_carries_nothing_before_its_window_and_goes_on_in_the_next(fleet)
     data = np.arange(150_000, dtype="<f4")  # 600 kB: 0.4 s of the first window, 0.2 s of the second
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         satellite.send(*fleet.tensor(data, "sat-0", "ground"))
-        parcel = ground.receive(10)
+        bundle = ground.receive(10)
         arrived_s = relays.clocks[
             "sat-0"
         ].now_s  # whose windows and pace it is; the other clock started later
-        assert values(parcel) == data.tolist()
+        assert values(bundle) == data.tolist()
     assert 1.8 <= arrived_s < 2.3
     status = relays.status("sat-0")
     assert status.links[0].sent_bytes <= 1.1 * 600_000
@@ -136,7 +136,7 @@ def test_a_transfer_takes_the_other_gateway_when_the_first_one_dies(fleet):
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         satellite.send(*fleet.tensor([3.0], "sat-0", "ground"))
         assert values(ground.receive(10)) == [3.0]
-    assert "sat-1" in [link.peer for link in relays.status("sat-0").links if link.trouble]
+    assert "sat-1" in [link.peer for link in relays.status("sat-0").links if link.last_error]
 
 
 def test_a_port_in_use_is_a_clear_error(fleet, tmp_path):

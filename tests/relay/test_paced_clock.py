@@ -33,14 +33,14 @@ class Node:
     def __init__(self, **activity):
         self.activity = {"busy": False, "wake_s": np.inf, "changes": 0, **activity}
 
-    async def attend(self, authority, name):
+    async def serve(self, authority, name):
         answers = asyncio.Queue()
 
         async def reports():
             while True:
                 yield await answers.get()
 
-        async for told in authority.attend(name, reports()):
+        async for told in authority.serve(name, reports()):
             answers.put_nowait(ClockReport(wave=told.wave, **self.activity))
 
 
@@ -58,7 +58,7 @@ def run_authority(nodes, expected=None, during=None, seconds=0.6, windows=PLANNE
         clock = PacedClock()
         authority = TimeAuthority(clock, network)
         tasks = [asyncio.create_task(authority.run())]
-        tasks += [asyncio.create_task(node.attend(authority, name)) for name, node in nodes.items()]
+        tasks += [asyncio.create_task(node.serve(authority, name)) for name, node in nodes.items()]
         if during:
             tasks.append(asyncio.create_task(during()))
         await asyncio.sleep(seconds)
@@ -128,9 +128,9 @@ def test_a_transfer_over_three_windows_hours_apart_takes_only_the_time_that_byte
     with relays.link("sat-0") as satellite:
         satellite.send(*fleet.tensor(data, "sat-0", "ground"))
     with relays.link("ground") as ground:
-        parcel = ground.receive(20)
+        bundle = ground.receive(20)
         arrived_s = relays.clocks["ground"].now_s
-    assert np.array_equal(np.frombuffer(parcel.payload, "<f4"), data)
+    assert np.array_equal(np.frombuffer(bundle.payload, "<f4"), data)
     assert 9000.2 < arrived_s < 9003.0
     assert time.monotonic() - started < 8.0
     assert relays.status("sat-0").links[0].resent_bytes <= 0.1 * data.nbytes
@@ -167,7 +167,7 @@ def test_what_is_still_to_come_in_does_not_hold_mission_time_on_an_open_link(fle
 
 
 def test_who_waits_for_room_does_not_hold_mission_time_either(fleet):
-    """Each relay has room for one parcel, and sat-1 sees the ground only an hour later."""
+    """Each relay has room for one bundle, and sat-1 sees the ground only an hour later."""
     later = (Window(3600.0, 9000.0, 1e8, 0.0),)
     relays = fleet(
         {**fleet.both_ways(("sat-0", "sat-1")), **fleet.both_ways(("sat-1", "ground"), windows=later)},
@@ -185,5 +185,5 @@ def test_who_waits_for_room_does_not_hold_mission_time_either(fleet):
     with relays.link("ground") as ground:
         for _ in range(3):
             ground.receive(20)
-            ground.settle()
+            ground.acknowledge()
     assert relays.clocks["ground"].now_s < 3700.0

@@ -10,9 +10,9 @@ import pytest
 from mission.run_config import GROUND
 from orbit.contact_plan import Node
 from relay.node.settings import LocalRelay
-from relay.wire.frames import parcel_bytes
+from relay.wire.frames import bundle_bytes
 from relay.wire.manifest import Kind
-from server_app.emulated_clock import Flight
+from server_app.emulated_clock import EmulatedClock
 from strategies.problem.workload import Resources
 
 NODES = (Node("a-0", "satellite", 0, 0), Node("a-1", "satellite", 0, 1), Node("b-0", "satellite", 1, 0))
@@ -26,12 +26,12 @@ def relays(fleet):
     return fleet(fleet.both_ways(("a-0", "a-1"), ("a-1", "b-0"), ("b-0", GROUND)))
 
 
-def passages(relays, run="run", number=3):
+def transfer_records(relays, run="run", number=3):
     folder = relays.folder / GROUND
     relay = LocalRelay(GROUND, relays.nodes[GROUND].local_address, None, folder, relays.addresses)
     plan = SimpleNamespace(nodes=(*NODES, Node("station", "station")))
-    flight = Flight(datetime(2026, 1, 1, tzinfo=UTC), relay, plan, Resources())
-    return list(flight.passages(run, number))
+    flight = EmulatedClock(datetime(2026, 1, 1, tzinfo=UTC), relay, plan, Resources())
+    return list(flight.transfer_records(run, number))
 
 
 def send(relays, tensor, source, destination, kind):
@@ -53,23 +53,23 @@ def test_every_hop_is_told_by_the_class_of_its_link_and_by_whose_tensor_it_is(re
         ("aggregate", "intra_isl", "a-0", "a-1", "a-1"),
     }
     deadline_s = time.monotonic() + 10  # the ground counts as sent what has been acknowledged
-    while len(rows := passages(relays)) < len(expected) and time.monotonic() < deadline_s:
+    while len(rows := transfer_records(relays)) < len(expected) and time.monotonic() < deadline_s:
         time.sleep(0.02)
     hops = [(row["kind"], row["link"], row["node"], row["peer"], row["satellite"]) for row in rows]
     assert sorted(hops) == sorted(expected)
     assert all(row["round"] == 3 and row["start_s"] <= row["end_s"] for row in rows)
     sent = {kind: fleet.tensor([1.0, 2.0], *ends, kind=kind, round=3)[0] for kind, *ends in SENT}
-    sizes = {kind.name.lower(): parcel_bytes(manifest, 1000) for kind, manifest in sent.items()}
+    sizes = {kind.name.lower(): bundle_bytes(manifest, 1000) for kind, manifest in sent.items()}
     assert all(row["bytes"] == sizes[row["kind"]] > 8 for row in rows)  # with manifest and header
-    assert passages(relays, number=2) == passages(relays, run="another") == []
+    assert transfer_records(relays, number=2) == transfer_records(relays, run="another") == []
 
 
 def test_of_a_relay_that_does_not_answer_nothing_is_recorded_and_the_rest_is(relays, fleet, caplog):
     send(relays, fleet.tensor, "a-0", GROUND, Kind.FEATURES)
-    before = passages(relays)
+    before = transfer_records(relays)
     relays.stop("a-1")
     with caplog.at_level(logging.WARNING):
-        left = passages(relays)
+        left = transfer_records(relays)
     assert left == [row for row in before if row["node"] != "a-1"]
     assert len(left) == len(before) - 1
     assert "links of a-1 is not recorded" in caplog.text

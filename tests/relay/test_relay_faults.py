@@ -22,17 +22,17 @@ from relay.wire.identity import NodeIdentity, node_folder
 from relay.wire.manifest import Kind, Limits
 
 
-def values(parcel):
-    return np.frombuffer(parcel.payload, "<f4")
+def values(bundle):
+    return np.frombuffer(bundle.payload, "<f4")
 
 
 def deliver_once(relays, fleet, data, timeout_s=15):
     """Send from sat-0, receive on the ground, check the bytes and that they come once; mission time of arrival."""
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         satellite.send(*fleet.tensor(data, "sat-0", "ground"))
-        parcel = ground.receive(timeout_s)
+        bundle = ground.receive(timeout_s)
         arrived_s = relays.clocks["ground"].now_s
-        assert np.array_equal(values(parcel), data)
+        assert np.array_equal(values(bundle), data)
         with pytest.raises(LinkTimeout):
             ground.receive(0.1)
     assert relays.until("ground", lambda status: status.delivered_transfers == 1)
@@ -93,7 +93,7 @@ def test_a_relay_that_was_away_takes_up_what_it_held(fleet):
     assert relays.until("ground", lambda status: status.delivered_transfers == 1)
 
 
-def test_a_parcel_without_a_payload_survives_the_end_of_its_stream(fleet):
+def test_a_bundle_without_a_payload_survives_the_end_of_its_stream(fleet):
     relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=(Window(0.0, 1e5, 1e9, 0.5),)))
     with relays.link("sat-0") as satellite:
         satellite.send(*fleet.tensor([], "sat-0", "ground"))
@@ -207,8 +207,8 @@ def test_any_relay_killed_in_mid_transfer_resumes_and_delivers_once(fleet, chain
     processes[victim].kill()
     processes[victim].start()
     with RelayLink(processes["ground"].address, "ground", identity=identities["ground"]) as ground:
-        parcel = ground.receive(20)
-        assert np.array_equal(values(parcel), data)
+        bundle = ground.receive(20)
+        assert np.array_equal(values(bundle), data)
         with pytest.raises(LinkTimeout):
             ground.receive(0.3)
     sent = [status_of(processes[name], identities[name]) for name in ("sat-0", "sat-1")]
@@ -217,7 +217,7 @@ def test_any_relay_killed_in_mid_transfer_resumes_and_delivers_once(fleet, chain
         assert sum(link.resent_bytes for link in status.links) <= 0.1 * data.nbytes
 
 
-def test_an_application_killed_before_it_settles_finds_its_parcel_again(fleet, chain):
+def test_an_application_killed_before_it_settles_finds_its_bundle_again(fleet, chain):
     processes, identities = chain
     with RelayLink(processes["sat-0"].address, "sat-0", identity=identities["sat-0"]) as satellite:
         satellite.send(*fleet.tensor([1.0, 2.0], "sat-0", "ground", kind=Kind.AGGREGATE))

@@ -11,7 +11,7 @@ import urllib.request
 import pytest
 
 from relay.client.message_link import dial
-from relay.node.pre_launch import START_S, bench_network
+from relay.node.pre_launch import START_S, pre_launch_network
 from relay.wire.manifest import Limits
 from relay.wire.service import PUT, local_address, path
 
@@ -22,7 +22,7 @@ def relay(tmp_path, fleet):
     processes = []
 
     def start(*command, **changes):
-        (tmp_path / "network.json").write_text(bench_network([], "ground").to_json())
+        (tmp_path / "network.json").write_text(pre_launch_network([], "ground").to_json())
         told = {
             "name": "ground",
             "network": "network.json",

@@ -11,7 +11,7 @@ from relay.clock.timed_link import Window
 from relay.wire import service
 from relay.wire import wire_pb2 as pb
 from relay.wire.certificates import write_certificates
-from relay.wire.frames import chunks, encode_chunk, encode_opening
+from relay.wire.frames import chunks, encode_chunk, encode_transfer_header
 from relay.wire.identity import IdentityError, NodeIdentity, node_folder
 from relay.wire.manifest import Limits
 
@@ -46,13 +46,13 @@ def put(relays, frames, *, as_node, identity, to="ground"):
         return list(call(iter(frames), timeout=5, metadata=[(service.NODE_KEY, as_node)]))
 
 
-def parcel(fleet_tensor, identity, *, source="sat-0", values=(1.0, 2.0), **changes):
+def bundle(fleet_tensor, identity, *, source="sat-0", values=(1.0, 2.0), **changes):
     manifest, payload = fleet_tensor(values, source, "ground", **changes)
     return identity.seal(manifest), manifest, payload
 
 
-def frames_of(sealed, manifest, payload):
-    return [encode_opening(sealed), *chunks(manifest.transfer_id, payload, LIMITS.chunk_bytes)]
+def frames_of(signed, manifest, payload):
+    return [encode_transfer_header(signed), *chunks(manifest.transfer_id, payload, LIMITS.chunk_bytes)]
 
 
 def nothing_arrived(relays):
@@ -60,8 +60,8 @@ def nothing_arrived(relays):
         ground.receive(0.2)
 
 
-def test_an_honest_parcel_of_a_neighbour_is_taken(fleet, relays, certificates):
-    honest = parcel(fleet.tensor, certificates["sat-0"])
+def test_an_honest_bundle_of_a_neighbour_is_taken(fleet, relays, certificates):
+    honest = bundle(fleet.tensor, certificates["sat-0"])
     answers = put(relays, frames_of(*honest), as_node="sat-0", identity=certificates["sat-0"])
     assert answers[-1].next_offset == honest[1].total_bytes
     with relays.link("ground") as ground:
@@ -69,7 +69,7 @@ def test_an_honest_parcel_of_a_neighbour_is_taken(fleet, relays, certificates):
 
 
 def test_without_a_certificate_and_in_plaintext_nobody_gets_in(fleet, relays, certificates):
-    honest = frames_of(*parcel(fleet.tensor, certificates["sat-0"]))
+    honest = frames_of(*bundle(fleet.tensor, certificates["sat-0"]))
     with pytest.raises(grpc.RpcError) as caught:
         put(relays, honest, as_node="sat-0", identity=None)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
@@ -85,53 +85,53 @@ def test_without_a_certificate_and_in_plaintext_nobody_gets_in(fleet, relays, ce
 
 
 def test_a_certified_node_that_is_not_in_the_plan_is_refused(fleet, relays, certificates):
-    honest = frames_of(*parcel(fleet.tensor, certificates["sat-0"]))
+    honest = frames_of(*bundle(fleet.tensor, certificates["sat-0"]))
     with pytest.raises(grpc.RpcError, match="no node of this mission"):
         put(relays, honest, as_node="sat-0", identity=certificates["sat-9"])
 
 
 def test_a_neighbour_may_not_send_while_its_contact_is_closed(fleet, relays, certificates):
-    honest = frames_of(*parcel(fleet.tensor, certificates["sat-2"], source="sat-2"))
+    honest = frames_of(*bundle(fleet.tensor, certificates["sat-2"], source="sat-2"))
     with pytest.raises(grpc.RpcError, match="no contact from sat-2 to ground"):
         put(relays, honest, as_node="sat-0", identity=certificates["sat-2"])
     with pytest.raises(grpc.RpcError, match="sat-2 never has a contact to sat-0"):
         put(relays, honest, as_node="sat-0", identity=certificates["sat-2"], to="sat-0")
 
 
-def test_a_parcel_in_the_name_of_another_satellite_is_refused(fleet, relays, certificates):
-    forged = parcel(fleet.tensor, certificates["sat-1"], source="sat-0")
+def test_a_bundle_in_the_name_of_another_satellite_is_refused(fleet, relays, certificates):
+    forged = bundle(fleet.tensor, certificates["sat-1"], source="sat-0")
     answers = put(relays, frames_of(*forged), as_node="sat-1", identity=certificates["sat-1"])
     assert "manifest of sat-0 is signed by sat-1" in answers[0].refusal.text
-    unsigned = pb.SealedManifest(manifest=forged[1].to_bytes())
+    unsigned = pb.SignedManifest(manifest=forged[1].to_bytes())
     answers = put(relays, frames_of(unsigned, *forged[1:]), as_node="sat-1", identity=certificates["sat-1"])
     assert answers[0].refusal.error == "IdentityError"
     nothing_arrived(relays)
 
 
 def test_a_manifest_changed_under_its_signature_is_refused(fleet, relays, certificates):
-    sealed, manifest, payload = parcel(fleet.tensor, certificates["sat-0"])
-    sealed.manifest = dataclasses.replace(manifest, expiry_s=99.0).to_bytes()
+    signed, manifest, payload = bundle(fleet.tensor, certificates["sat-0"])
+    signed.manifest = dataclasses.replace(manifest, expiry_s=99.0).to_bytes()
     answers = put(
-        relays, frames_of(sealed, manifest, payload), as_node="sat-1", identity=certificates["sat-1"]
+        relays, frames_of(signed, manifest, payload), as_node="sat-1", identity=certificates["sat-1"]
     )
     assert "signature does not match" in answers[0].refusal.text
 
 
 @pytest.mark.parametrize("start", range(0, 420, 7))
 def test_a_made_up_certificate_is_an_identity_error_whatever_is_wrong_with_it(fleet, certificates, start):
-    sealed, manifest, _ = parcel(fleet.tensor, certificates["sat-0"])
+    signed, manifest, _ = bundle(fleet.tensor, certificates["sat-0"])
     for bit in range(8):
-        certificate = bytearray(sealed.certificate)
+        certificate = bytearray(signed.certificate)
         certificate[start] ^= 1 << bit
-        forged = pb.SealedManifest(
-            manifest=sealed.manifest, signature=sealed.signature, certificate=bytes(certificate)
+        forged = pb.SignedManifest(
+            manifest=signed.manifest, signature=signed.signature, certificate=bytes(certificate)
         )
         with pytest.raises(IdentityError):
             certificates["ground"].verify(forged, manifest.source)
 
 
-def test_a_replayed_parcel_is_acknowledged_and_ignored(fleet, relays, certificates):
-    honest = frames_of(*parcel(fleet.tensor, certificates["sat-0"]))
+def test_a_replayed_bundle_is_acknowledged_and_ignored(fleet, relays, certificates):
+    honest = frames_of(*bundle(fleet.tensor, certificates["sat-0"]))
     put(relays, honest, as_node="sat-0", identity=certificates["sat-0"])
     with relays.link("ground") as ground:
         ground.receive(5)
@@ -145,15 +145,15 @@ def test_a_replayed_parcel_is_acknowledged_and_ignored(fleet, relays, certificat
 
 def test_a_lie_about_size_ends_the_stream_before_anything_is_stored(fleet, relays, certificates):
     identity = certificates["sat-0"]
-    _, manifest, _ = parcel(fleet.tensor, identity)
+    _, manifest, _ = bundle(fleet.tensor, identity)
     lie = pb.Manifest.FromString(manifest.to_bytes())
     lie.total_bytes = 1 << 40
     huge = pb.Manifest.FromString(manifest.to_bytes())
     huge.total_bytes, huge.shape[:] = 1 << 40, [1 << 38]
     for message in (lie, huge):
-        sealed = pb.SealedManifest(manifest=message.SerializeToString())
+        signed = pb.SignedManifest(manifest=message.SerializeToString())
         with pytest.raises(grpc.RpcError) as caught:
-            put(relays, [encode_opening(sealed)], as_node="sat-0", identity=identity)
+            put(relays, [encode_transfer_header(signed)], as_node="sat-0", identity=identity)
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert relays.status("ground").queued_transfers == 0
     assert list((relays.folder / "ground").glob("*.part")) == []
@@ -161,36 +161,39 @@ def test_a_lie_about_size_ends_the_stream_before_anything_is_stored(fleet, relay
 
 def test_more_than_the_quota_is_refused_when_it_is_announced(fleet, relays, certificates):
     identity = certificates["sat-0"]
-    sealed, *_ = parcel(fleet.tensor, identity, values=np.zeros(300_000))
-    answers = put(relays, [encode_opening(sealed)], as_node="sat-0", identity=identity)
+    signed, *_ = bundle(fleet.tensor, identity, values=np.zeros(300_000))
+    answers = put(relays, [encode_transfer_header(signed)], as_node="sat-0", identity=identity)
     assert "never hold" in answers[0].refusal.text
 
 
 def test_nan_is_refused_at_the_destination(fleet, relays, certificates):
-    hostile = parcel(fleet.tensor, certificates["sat-0"], values=(1.0, np.nan))
+    hostile = bundle(fleet.tensor, certificates["sat-0"], values=(1.0, np.nan))
     answers = put(relays, frames_of(*hostile), as_node="sat-0", identity=certificates["sat-0"])
     assert answers[-1].refusal.error == "NotFinite"
     nothing_arrived(relays)
 
 
 def test_other_bytes_than_were_signed_are_refused(fleet, relays, certificates):
-    sealed, manifest, _ = parcel(fleet.tensor, certificates["sat-0"])
+    signed, manifest, _ = bundle(fleet.tensor, certificates["sat-0"])
     swapped = np.asarray([9.0, 9.0], "<f4").tobytes()
     answers = put(
-        relays, frames_of(sealed, manifest, swapped), as_node="sat-1", identity=certificates["sat-1"]
+        relays, frames_of(signed, manifest, swapped), as_node="sat-1", identity=certificates["sat-1"]
     )
     assert answers[-1].refusal.error == "DigestMismatch"
     nothing_arrived(relays)
 
 
 def test_a_corrupt_chunk_is_asked_for_again(fleet, relays, certificates):
-    sealed, manifest, payload = parcel(fleet.tensor, certificates["sat-0"], values=np.arange(1000.0))
-    opening, _, second = encode_opening(sealed), *chunks(manifest.transfer_id, payload, 2000)
+    signed, manifest, payload = bundle(fleet.tensor, certificates["sat-0"], values=np.arange(1000.0))
+    transfer_header, _, second = encode_transfer_header(signed), *chunks(manifest.transfer_id, payload, 2000)
     first = encode_chunk(manifest.transfer_id, 0, payload[:2000], answer=True)
     corrupt = bytearray(second)
     corrupt[-1] ^= 1
     answers = put(
-        relays, [opening, first, bytes(corrupt), second], as_node="sat-0", identity=certificates["sat-0"]
+        relays,
+        [transfer_header, first, bytes(corrupt), second],
+        as_node="sat-0",
+        identity=certificates["sat-0"],
     )
     assert [(a.next_offset, a.rewind) for a in answers] == [
         (2000, False),
@@ -232,20 +235,20 @@ def test_a_call_without_a_deadline_is_refused(relays, certificates):
             list(call)
 
 
-def test_only_the_nodes_own_application_may_fetch_its_parcels(relays, certificates):
+def test_only_the_nodes_own_application_may_fetch_its_bundles(relays, certificates):
     channel = dial(relays.addresses["ground"], "ground", certificates["sat-0"], LIMITS)
     with channel:
         call = channel.stream_stream(
             service.path(service.FETCH), request_serializer=pb.FetchRequest.SerializeToString
         )(iter([pb.FetchRequest()]), timeout=5)
-        with pytest.raises(grpc.RpcError, match="these parcels are for ground"):
+        with pytest.raises(grpc.RpcError, match="these bundles are for ground"):
             list(call)
 
 
 def test_only_who_sent_a_transfer_may_cancel_it(fleet, relays, certificates):
     identity = certificates["sat-0"]
-    sealed, manifest, _ = parcel(fleet.tensor, identity)
-    put(relays, [encode_opening(sealed)], as_node="sat-0", identity=identity)
+    signed, manifest, _ = bundle(fleet.tensor, identity)
+    put(relays, [encode_transfer_header(signed)], as_node="sat-0", identity=identity)
 
     def cancel(name):
         channel = dial(relays.addresses["ground"], "ground", certificates[name], LIMITS)
@@ -262,7 +265,7 @@ def test_only_who_sent_a_transfer_may_cancel_it(fleet, relays, certificates):
     assert relays.status("ground").queued_transfers == 0
 
 
-def test_parcels_travel_over_mutually_authenticated_hops(fleet, relays):
+def test_bundles_travel_over_mutually_authenticated_hops(fleet, relays):
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         satellite.send(*fleet.tensor(np.arange(1000.0), "sat-0", "ground"))
         assert np.frombuffer(ground.receive(10).payload, "<f4").tolist() == list(range(1000))
@@ -320,15 +323,15 @@ def test_the_own_application_needs_no_tls_over_the_socket_file_but_still_signs(f
 
 def test_an_application_without_the_nodes_certificate_gets_nothing(fleet, relays, certificates):
     relays.identities = {**certificates, "ground": certificates["sat-1"]}
-    with relays.link("ground") as thief, pytest.raises(LinkError, match="these parcels are for ground"):
+    with relays.link("ground") as thief, pytest.raises(LinkError, match="these bundles are for ground"):
         thief.receive(5)
 
 
 def test_nobody_can_take_the_transfer_id_of_another_satellite_before_it_comes(fleet, relays, certificates):
-    _, honest, _ = parcel(fleet.tensor, certificates["sat-0"])
-    _, manifest, _ = parcel(fleet.tensor, certificates["sat-1"], source="sat-1", values=(7.0, 7.0))
+    _, honest, _ = bundle(fleet.tensor, certificates["sat-0"])
+    _, manifest, _ = bundle(fleet.tensor, certificates["sat-1"], source="sat-1", values=(7.0, 7.0))
     squatting = pb.Manifest.FromString(manifest.to_bytes())
     squatting.transfer_id = honest.transfer_id
-    sealed = pb.SealedManifest(manifest=squatting.SerializeToString())
+    signed = pb.SignedManifest(manifest=squatting.SerializeToString())
     with pytest.raises(grpc.RpcError, match="transfer_id"):
-        put(relays, [encode_opening(sealed)], as_node="sat-1", identity=certificates["sat-1"])
+        put(relays, [encode_transfer_header(signed)], as_node="sat-1", identity=certificates["sat-1"])

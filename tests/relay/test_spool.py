@@ -31,7 +31,7 @@ def manifest_of(payload, step=0):
 
 def opened(spool, payload, step=0, via=("sat-0",), **changes):
     manifest = manifest_of(payload, step)
-    return spool.open(pb.SealedManifest(manifest=manifest.to_bytes()), manifest, via=via, **changes)
+    return spool.open(pb.SignedManifest(manifest=manifest.to_bytes()), manifest, via=via, **changes)
 
 
 @settings(deadline=None, max_examples=30)

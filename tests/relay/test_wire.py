@@ -11,15 +11,15 @@ from relay.wire import wire_pb2 as pb
 from relay.wire.certificates import write_certificates
 from relay.wire.frames import (
     Assembler,
-    ParcelReader,
+    BundleReader,
+    bundle_bytes,
+    bundle_frames,
     check_finite,
     chunks,
     decode_chunk,
-    decode_opening,
+    decode_transfer_header,
     encode_chunk,
-    encode_opening,
-    parcel_bytes,
-    parcel_frames,
+    encode_transfer_header,
 )
 from relay.wire.identity import NodeIdentity, node_folder
 from relay.wire.manifest import (
@@ -73,14 +73,14 @@ def test_a_manifest_reads_back_as_it_was_written(payload, source, destination, a
 
 @settings(deadline=None)
 @given(st.binary(max_size=5000), st.integers(1, 700))
-def test_a_parcel_survives_its_frames_for_any_chunk_size(payload, chunk_bytes):
+def test_a_bundle_survives_its_frames_for_any_chunk_size(payload, chunk_bytes):
     manifest = describe(payload)
-    reader = ParcelReader(LIMITS)
-    *before, last = parcel_frames(manifest, payload, chunk_bytes)
+    reader = BundleReader(LIMITS)
+    *before, last = bundle_frames(manifest, payload, chunk_bytes)
     assert all(reader.add(frame) is None for frame in before)
-    parcel = reader.add(last)
-    assert parcel.manifest == manifest
-    assert bytes(parcel.payload) == payload
+    bundle = reader.add(last)
+    assert bundle.manifest == manifest
+    assert bytes(bundle.payload) == payload
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_peer_cannot_announce_more_than_the_limit_even_if_all_sizes_agree():
 
 def test_a_manifest_beyond_its_own_size_limit_is_not_even_parsed():
     with pytest.raises(LimitExceeded):
-        decode_opening(b"M" + bytes(LIMITS.manifest_bytes), LIMITS)
+        decode_transfer_header(b"M" + bytes(LIMITS.manifest_bytes), LIMITS)
     with pytest.raises(LimitExceeded):
         Manifest.from_bytes(bytes(LIMITS.manifest_bytes + 1), LIMITS)
 
@@ -143,7 +143,7 @@ def test_any_flipped_bit_of_a_chunk_is_noticed(payload, data):
 def test_arbitrary_bytes_raise_a_wire_error_or_are_read(data):
     for prefix in (b"", b"M", b"C", b"F"):
         with contextlib.suppress(WireError):
-            ParcelReader(LIMITS).add(prefix + data)
+            BundleReader(LIMITS).add(prefix + data)
 
 
 def test_a_truncated_chunk_and_one_over_the_limit_are_refused():
@@ -194,21 +194,21 @@ def test_a_payload_with_right_chunks_but_a_wrong_digest_is_refused():
 
 def test_pickle_bytes_are_nothing_but_bytes():
     hostile = b"cos\nsystem\n(S'exit 1'\ntR."
-    reader = ParcelReader(LIMITS)
-    for frame in parcel_frames(describe(hostile), hostile, 100):
-        parcel = reader.add(frame)
-    assert bytes(parcel.payload) == hostile
+    reader = BundleReader(LIMITS)
+    for frame in bundle_frames(describe(hostile), hostile, 100):
+        bundle = reader.add(frame)
+    assert bytes(bundle.payload) == hostile
 
 
-def test_a_stream_that_starts_with_a_chunk_or_interrupts_a_parcel_is_refused():
+def test_a_stream_that_starts_with_a_chunk_or_interrupts_a_bundle_is_refused():
     manifest = describe(bytes(1000))
-    sealed = encode_opening(pb.SealedManifest(manifest=manifest.to_bytes()))
+    signed = encode_transfer_header(pb.SignedManifest(manifest=manifest.to_bytes()))
     with pytest.raises(OutOfOrder, match="before its manifest"):
-        ParcelReader(LIMITS).add(encode_chunk(manifest.transfer_id, 0, b"x"))
-    reader = ParcelReader(LIMITS)
-    reader.add(sealed)
-    with pytest.raises(OutOfOrder, match="1 parcels are not complete"):
-        reader.add(sealed)
+        BundleReader(LIMITS).add(encode_chunk(manifest.transfer_id, 0, b"x"))
+    reader = BundleReader(LIMITS)
+    reader.add(signed)
+    with pytest.raises(OutOfOrder, match="1 bundles are not complete"):
+        reader.add(signed)
 
 
 def bfloat16(values):
@@ -276,11 +276,11 @@ def test_the_same_step_sent_again_is_the_same_transfer_and_another_step_is_not()
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 1001, 5000])
-def test_the_bytes_of_a_parcel_are_those_of_its_frames(size):
+def test_the_bytes_of_a_bundle_are_those_of_its_frames(size):
     payload = bytes(size)
     described = {"run": "run", "source": "sat", "destination": "ground", "dtype": "uint8", "shape": (size,)}
     manifest = Manifest.describe(payload, kind=Kind.FEATURES, **described)
-    assert parcel_bytes(manifest, 1000) == sum(map(len, parcel_frames(manifest, payload, 1000)))
+    assert bundle_bytes(manifest, 1000) == sum(map(len, bundle_frames(manifest, payload, 1000)))
 
 
 def test_the_bytes_of_a_seal_are_those_that_it_adds(tmp_path):
@@ -288,6 +288,6 @@ def test_the_bytes_of_a_seal_are_those_that_it_adds(tmp_path):
     identity = NodeIdentity.load(node_folder(tmp_path, "sat"))
     described = {"run": "run", "source": "sat", "destination": "ground", "dtype": "uint8", "shape": (0,)}
     manifest = Manifest.describe(b"", kind=Kind.FEATURES, **described)
-    sealed = len(encode_opening(identity.seal(manifest)))
-    counted = parcel_bytes(manifest, 1000, seal_bytes=identity.seal_bytes)
-    assert sealed <= counted <= sealed + 4
+    signed = len(encode_transfer_header(identity.seal(manifest)))
+    counted = bundle_bytes(manifest, 1000, signature_bytes=identity.signature_bytes)
+    assert signed <= counted <= signed + 4

@@ -23,11 +23,11 @@ def fly(grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("server_app.backbone.service.TIMEOUT_S", 0.2)
 
     def mission(
-        overrides: dict[str, Any], *, at_once: int = 4, out: str = "run", nodes: int | None = None
+        overrides: dict[str, Any], *, max_concurrency: int = 4, out: str = "run", nodes: int | None = None
     ) -> Path:
         scenario = load_scenario("demo", SMALL | overrides)
         record = RunRecord(tmp_path / out, scenario, "skysplit run demo")
-        grid = grid_of(nodes or scenario.constellation.satellites, at_once)
+        grid = grid_of(nodes or scenario.constellation.satellites, max_concurrency)
         fine_tune(grid, scenario, record, run="run-1", address="127.0.0.1:0")
         return record.directory
 

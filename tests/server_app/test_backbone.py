@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from server_app.backbone.executor import BackboneError, BackboneSteps, Request, choose_precision
+from server_app.backbone.executor import BackboneError, BackboneExecutor, Request, choose_precision
 from splitmodel.lora.adapters import LoraSettings, add_lora
 from splitmodel.parts import load_backbone
 from splitmodel.shipped import weights_dir
@@ -17,10 +17,10 @@ from splitmodel.shipped import weights_dir
 LORA = LoraSettings(rank=4)
 
 
-def steps(adapters: list[str], **settings: Any) -> BackboneSteps:
+def steps(adapters: list[str], **settings: Any) -> BackboneExecutor:
     backbone = load_backbone(weights_dir("synthetic-vit"))
     add_lora(backbone, LORA)
-    made = BackboneSteps(backbone, LORA, torch.device("cpu"), adapters, **settings)
+    made = BackboneExecutor(backbone, LORA, torch.device("cpu"), adapters, **settings)
     generator = torch.Generator().manual_seed(3)
     for adapter in made.adapters.values():
         adapter.set(
@@ -29,14 +29,14 @@ def steps(adapters: list[str], **settings: Any) -> BackboneSteps:
     return made
 
 
-def features(rows: int, seed: int, of: BackboneSteps) -> Tensor:
+def features(rows: int, seed: int, of: BackboneExecutor) -> Tensor:
     tokens = 64 + of.backbone.pooling.prefix_tokens
     return torch.randn(
         rows, tokens, of.backbone.config.hidden_size, generator=torch.Generator().manual_seed(seed)
     )
 
 
-def trained(of: BackboneSteps, *, passes: list[list[str]]) -> tuple[list[Tensor], dict[str, Tensor]]:
+def trained(of: BackboneExecutor, *, passes: list[list[str]]) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Pooled states of each adapter's rows, and all gradients; all passes are forward before the first goes back."""
     names = list(of.adapters)
     pooled: dict[str, Tensor] = {}
@@ -55,7 +55,7 @@ def trained(of: BackboneSteps, *, passes: list[list[str]]) -> tuple[list[Tensor]
     return [pooled[name] for name in names], gradients
 
 
-def check_same(first: BackboneSteps, second: BackboneSteps, passes: list[list[str]]) -> None:
+def check_same(first: BackboneExecutor, second: BackboneExecutor, passes: list[list[str]]) -> None:
     alone = [[name] for name in first.adapters]
     expected_BD, expected = trained(first, passes=alone)
     found_BD, found = trained(second, passes=passes)

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from relay.wire.manifest import Kind, Manifest
-from server_app.backbone.feature_assembler import Arrivals, UnexpectedParcel
+from server_app.backbone.feature_assembler import FeatureAssembler, UnexpectedBundle
 from server_app.backbone.feature_cache import FeatureCache, FeaturesMissing
 from splitmodel.crossing import codecs
 
@@ -67,7 +67,7 @@ def test_a_file_of_other_measures_is_replaced(tmp_path: Path) -> None:
     assert len(FeatureCache(tmp_path / "f", 8, {"a": 4, "b": 2})) == 0
 
 
-def parcel(kind: Kind, payload: bytes, shape: tuple[int, ...], step: int = 0) -> tuple[Manifest, bytes]:
+def bundle(kind: Kind, payload: bytes, shape: tuple[int, ...], step: int = 0) -> tuple[Manifest, bytes]:
     dtype, codec = ("uint8", "raw") if kind is Kind.SAMPLES else ("float32", "int8")
     described = {"run": "r", "source": "a", "destination": "ground", "round": 1, "step": step}
     return Manifest.describe(payload, kind=kind, dtype=dtype, codec=codec, shape=shape, **described), payload
@@ -75,7 +75,7 @@ def parcel(kind: Kind, payload: bytes, shape: tuple[int, ...], step: int = 0) ->
 
 def named(names: np.ndarray, new: list[bool], step: int = 0) -> tuple[Manifest, bytes]:
     table = np.concatenate([names, np.array(new, np.uint8)[:, None]], axis=1)
-    return parcel(Kind.SAMPLES, table.tobytes(), table.shape, step)
+    return bundle(Kind.SAMPLES, table.tobytes(), table.shape, step)
 
 
 def features(count: int, step: int = 0) -> tuple[Manifest, bytes]:
@@ -83,60 +83,64 @@ def features(count: int, step: int = 0) -> tuple[Manifest, bytes]:
     import torch
 
     values = torch.from_numpy(RNG.standard_normal(shape, np.float32))
-    return parcel(Kind.FEATURES, bytes(codecs.encode(values, "int8")), shape, step)
+    return bundle(Kind.FEATURES, bytes(codecs.encode(values, "int8")), shape, step)
 
 
 @pytest.fixture
-def arrivals(tmp_path: Path) -> Arrivals:
-    made = Arrivals((TOKENS, HIDDEN), "int8")
+def assembler(tmp_path: Path) -> FeatureAssembler:
+    made = FeatureAssembler((TOKENS, HIDDEN), "int8")
     made.keep_in(FeatureCache(tmp_path / "f", codecs.encoded_bytes((TOKENS * HIDDEN,), "int8"), {"a": 6}))
     return made
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_names_and_new_features_make_a_batch_whichever_comes_first(arrivals: Arrivals, swapped: bool) -> None:
+def test_names_and_new_features_make_a_batch_whichever_comes_first(
+    assembler: FeatureAssembler, swapped: bool
+) -> None:
     names, _ = some(3)
     sent = features(3)
     halves = [named(names, [True] * 3), sent]
     first, second = halves[::-1] if swapped else halves
-    assert arrivals.add("a", *first) is None
-    arrived = arrivals.add("a", *second)
+    assert assembler.add("a", *first) is None
+    arrived = assembler.add("a", *second)
     assert arrived is not None
     assert bytes(arrived.payload) == sent[1]
     assert arrived.kept
-    again = arrivals.add("a", *named(names, [False] * 3, step=1))
+    again = assembler.add("a", *named(names, [False] * 3, step=1))
     assert again is not None
     assert bytes(again.payload) == sent[1]
 
 
-def test_what_is_left_of_an_attempt_that_was_given_up_does_no_harm(arrivals: Arrivals) -> None:
+def test_what_is_left_of_an_attempt_that_was_given_up_does_no_harm(assembler: FeatureAssembler) -> None:
     names, _ = some(2)
-    assert arrivals.add("a", *named(names, [True, True], step=0)) is None
-    assert arrivals.add("a", *named(names, [True, True], step=1)) is None
+    assert assembler.add("a", *named(names, [True, True], step=0)) is None
+    assert assembler.add("a", *named(names, [True, True], step=1)) is None
     sent = features(2, step=1)
-    arrived = arrivals.add("a", *sent)
+    arrived = assembler.add("a", *sent)
     assert arrived is not None
     assert bytes(arrived.payload) == sent[1]
 
 
-def test_a_full_cache_still_gives_the_batch(arrivals: Arrivals) -> None:
+def test_a_full_cache_still_gives_the_batch(assembler: FeatureAssembler) -> None:
     names, _ = some(7)
     sent = features(7)
-    arrivals.add("a", *named(names, [True] * 7))
-    arrived = arrivals.add("a", *sent)
+    assembler.add("a", *named(names, [True] * 7))
+    arrived = assembler.add("a", *sent)
     assert arrived is not None
     assert not arrived.kept
     assert bytes(arrived.payload) == sent[1]
 
 
-def test_features_that_do_not_fit_their_names_and_names_nobody_knows_are_refused(arrivals: Arrivals) -> None:
+def test_features_that_do_not_fit_their_names_and_names_nobody_knows_are_refused(
+    assembler: FeatureAssembler,
+) -> None:
     names, _ = some(2)
-    arrivals.add("a", *named(names, [True, False]))
-    with pytest.raises(UnexpectedParcel, match=r"shape \(2, 3, 32\); allowed: int8 of shape \(1, 3, 32\)"):
-        arrivals.add("a", *features(2))
+    assembler.add("a", *named(names, [True, False]))
+    with pytest.raises(UnexpectedBundle, match=r"shape \(2, 3, 32\); allowed: int8 of shape \(1, 3, 32\)"):
+        assembler.add("a", *features(2))
     with pytest.raises(FeaturesMissing):
-        arrivals.add("a", *named(names, [False, False]))
-    with pytest.raises(UnexpectedParcel, match="allowed: uint8"):
-        arrivals.add("a", *parcel(Kind.SAMPLES, bytes(8), (2, 4)))
-    with pytest.raises(UnexpectedParcel, match="none are kept"):
-        Arrivals((TOKENS, HIDDEN), "int8").add("a", *named(names, [True, True]))
+        assembler.add("a", *named(names, [False, False]))
+    with pytest.raises(UnexpectedBundle, match="allowed: uint8"):
+        assembler.add("a", *bundle(Kind.SAMPLES, bytes(8), (2, 4)))
+    with pytest.raises(UnexpectedBundle, match="none are kept"):
+        FeatureAssembler((TOKENS, HIDDEN), "int8").add("a", *named(names, [True, True]))

@@ -52,8 +52,8 @@ def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(
     fly: Mission, settings: dict[str, Any]
 ) -> None:
     """One at a time, all the others are suspended; FedProx also needs what a suspended satellite was sent."""
-    alone = fly(settings, at_once=1, out="alone")
-    together = fly(settings, at_once=4, out="together")
+    alone = fly(settings, max_concurrency=1, out="alone")
+    together = fly(settings, max_concurrency=4, out="together")
     assert same(trained(alone), trained(together))
     assert rows_as_planned(alone) == rows_as_planned(together)
 
@@ -65,8 +65,8 @@ def test_nobody_is_suspended_where_those_that_share_passes_run_at_once(
     scenario = load_scenario("demo", SMALL | settings)
     grid = grid_of(4, 2)
     record = RunRecord(tmp_path / "run", scenario, "")
-    fine_tune(grid, scenario, record, run="run-1", address="127.0.0.1:0", at_once=2)
-    assert len(grid.handled) == 2 * 4  # muster and one round
+    fine_tune(grid, scenario, record, run="run-1", address="127.0.0.1:0", max_concurrency=2)
+    assert len(grid.handled) == 2 * 4  # enrolment and one round
 
 
 def test_features_cross_once_and_the_weights_are_those_of_sending_them_each_time(
@@ -351,7 +351,10 @@ def _accuracy(model: Any, directory: Path, seed: int) -> float:
 def test_satellites_that_do_not_share_an_adapter_give_the_same_result_in_any_order(
     fly: Mission, mode: dict[str, str]
 ) -> None:
-    assert same(trained(fly(mode, at_once=1, out="alone")), trained(fly(mode, at_once=4, out="together")))
+    assert same(
+        trained(fly(mode, max_concurrency=1, out="alone")),
+        trained(fly(mode, max_concurrency=4, out="together")),
+    )
 
 
 def test_head_mode_crosses_each_image_once(fly: Mission) -> None:

@@ -38,15 +38,15 @@ def test_a_run_whose_report_finds_no_room_is_complete_and_its_report_comes_later
 def test_a_run_whose_last_weights_find_no_room_is_finished_by_resuming_it(
     fly: Mission, grid_of: Callable[[int, int], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    export = run_recorder.Results._export
+    export = run_recorder.RunRecorder._export
 
-    def once_full(self: run_recorder.Results, directory: Path, rounds: int) -> None:
+    def once_full(self: run_recorder.RunRecorder, directory: Path, rounds: int) -> None:
         if directory.name == "final":
             full()
         export(self, directory, rounds)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_recorder.Results, "_export", once_full)
+        patch.setattr(run_recorder.RunRecorder, "_export", once_full)
         with pytest.raises(OSError, match="No space left"):
             fly(TWO)
     directory = tmp_path / "run"
@@ -69,7 +69,7 @@ def test_where_not_even_the_failure_can_be_recorded_the_failure_is_what_is_raise
         "resume": "",
         "backbone-address": "",
         "relay": "",
-        "at-once": 0,
+        "max-concurrency": 0,
     }
     context = type("Context", (), {"run_config": config, "run_id": 1})()
     with pytest.raises(OSError, match="report.html"):

@@ -1,4 +1,4 @@
-"""The ground's answers to parcels, whatever order they come in."""
+"""The ground's answers to bundles, whatever order they come in."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 from mission.run_config import STEPS_AHEAD
 from mission.scenario import load_scenario
 from relay.wire.manifest import Kind, Manifest
-from server_app.backbone.executor import BackboneSteps
-from server_app.backbone.feature_assembler import Arrivals, UnexpectedParcel
+from server_app.backbone.executor import BackboneExecutor
+from server_app.backbone.feature_assembler import FeatureAssembler, UnexpectedBundle
 from server_app.backbone.scheduling import Suspended
-from server_app.backbone.service import SHARED, Ground
+from server_app.backbone.service import SHARED, BackboneService
 from splitmodel.crossing import codecs
 from splitmodel.crossing.scaling import Scaling
 from splitmodel.heads import StandardisedHead
@@ -29,8 +29,8 @@ LORA, ROWS, CLASSES = LoraSettings(rank=2), 2, 3
 
 
 class Station(NamedTuple):
-    ground: Ground
-    steps: BackboneSteps
+    ground: BackboneService
+    steps: BackboneExecutor
     head: StandardisedHead
 
     def weights(self, adapter: str) -> list[float]:
@@ -51,9 +51,9 @@ def station(*batches: str, **training: Any) -> Station:
     scenario = load_scenario("demo", keys)
     schedule = batched(*batches, delay=scenario.training.gradient_delay)
     adapters = [SHARED] if scenario.training.adapter == SHARED else list(schedule.steps_of)
-    steps = BackboneSteps(backbone, LORA, torch.device("cpu"), adapters)
+    steps = BackboneExecutor(backbone, LORA, torch.device("cpu"), adapters)
     hidden = backbone.config.hidden_size
-    ground = Ground(steps, scenario, "run", Arrivals((64, hidden), "fp32"))
+    ground = BackboneService(steps, scenario, "run", FeatureAssembler((64, hidden), "fp32"))
     head = StandardisedHead.of(new_head(hidden, CLASSES), Scaling(torch.zeros(hidden), torch.ones(hidden)))
     if scenario.training.shares_head:
         ground.share(head)
@@ -71,7 +71,7 @@ async def send(
     shape: tuple[int, ...] = (),
     round_number: int = 1,
 ) -> list[str]:
-    """The kinds and steps of the replies to a parcel of random values."""
+    """The kinds and steps of the replies to a bundle of random values."""
     hidden = to.steps.backbone.config.hidden_size
     shapes = {Kind.FEATURES: (ROWS, 64, hidden), Kind.GRAD_HEAD: (CLASSES, hidden + 1)}
     values: Tensor = torch.randn(shape or shapes.get(kind, (ROWS, hidden)))
@@ -154,15 +154,15 @@ def test_a_shared_head_comes_with_pooled_states_and_the_turn_ends_with_both_grad
 def test_gradients_of_a_head_that_do_not_fit_are_refused() -> None:
     async def play() -> None:
         one = station("a", "a", head="shared")
-        with pytest.raises(UnexpectedParcel, match="step 0: no head was sent for it"):
+        with pytest.raises(UnexpectedBundle, match="step 0: no head was sent for it"):
             await send(one, "a", Kind.GRAD_HEAD, 0)
         await send(one, "a", Kind.FEATURES, 0)
-        with pytest.raises(UnexpectedParcel, match=r"found shape \(3, 3\), allowed \(3, 97\)"):
+        with pytest.raises(UnexpectedBundle, match=r"found shape \(3, 3\), allowed \(3, 97\)"):
             await send(one, "a", Kind.GRAD_HEAD, 0, shape=(3, 3))
         await send(one, "a", Kind.GRAD_HEAD, 0)
-        with pytest.raises(UnexpectedParcel, match="step 0: no head was sent for it"):
+        with pytest.raises(UnexpectedBundle, match="step 0: no head was sent for it"):
             await send(one, "a", Kind.GRAD_HEAD, 0)
-        with pytest.raises(UnexpectedParcel, match="sends GRAD_HEAD, which mode lora has not"):
+        with pytest.raises(UnexpectedBundle, match="sends GRAD_HEAD, which mode lora has not"):
             await send(station("a", "a"), "a", Kind.GRAD_HEAD, 0)
 
     asyncio.run(play())
@@ -197,7 +197,7 @@ def test_features_are_sent_ahead_by_so_many_steps_and_no_more() -> None:
         for step in range(1, STEPS_AHEAD + 1):
             assert await send(one, "a", Kind.FEATURES, step) == []
         with pytest.raises(
-            UnexpectedParcel, match=f"step {STEPS_AHEAD + 1} during step 0; allowed: {STEPS_AHEAD}"
+            UnexpectedBundle, match=f"step {STEPS_AHEAD + 1} during step 0; allowed: {STEPS_AHEAD}"
         ):
             await send(one, "a", Kind.FEATURES, STEPS_AHEAD + 1)
         assert await send(one, "a", Kind.FEATURES, 0) == ["HIDDEN 0"]
@@ -229,11 +229,11 @@ def test_a_gradient_that_comes_before_those_of_earlier_steps_waits_for_them(dela
 def test_gradients_that_nothing_waits_for_and_impossible_micro_batches_are_refused() -> None:
     async def play() -> None:
         one = station("a", "a", micro_batches=2)
-        with pytest.raises(UnexpectedParcel, match="step 0: no pooled states were sent"):
+        with pytest.raises(UnexpectedBundle, match="step 0: no pooled states were sent"):
             await send(one, "a", Kind.GRAD_HIDDEN, 0)
         for micro_batch, of in ((2, 2), (0, 3), (0, 0)):
             with pytest.raises(
-                UnexpectedParcel, match=f"micro-batch {micro_batch} of {of}; allowed: up to 2"
+                UnexpectedBundle, match=f"micro-batch {micro_batch} of {of}; allowed: up to 2"
             ):
                 await send(one, "a", Kind.FEATURES, 0, micro_batch, of)
         await send(one, "a", Kind.FEATURES, 0)

@@ -202,8 +202,8 @@ def test_the_plain_loop_tells_schedules_apart() -> None:
 def test_the_plan_s_own_joint_steps_end_alike_whoever_computes_at_once(
     fly: Mission, settings: dict[str, Any]
 ) -> None:
-    alone = fly(settings, at_once=1, out="alone")
-    together = fly(settings, at_once=4, out="together")
+    alone = fly(settings, max_concurrency=1, out="alone")
+    together = fly(settings, max_concurrency=4, out="together")
     assert same(trained(alone), trained(together))
     assert rows_as_planned(alone) == rows_as_planned(together)
 

@@ -30,7 +30,7 @@ from client_app.partitions import partition
 from mission.orbits import constellation_of
 from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Scenario
-from server_app.backbone.centralized import CentralGround
+from server_app.backbone.centralized import CentralizedTrainer
 from server_app.server_app import _require_emulable
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
@@ -80,13 +80,13 @@ def logits_of(
 def first_passes(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[str]]:
     """By round, whose images the ground takes in its first pass, one by one, as the plan has it."""
     found: dict[int, list[str]] = {}
-    begin_round = CentralGround.begin_round
+    begin_round = CentralizedTrainer.begin_round
 
-    def noted(ground: CentralGround, number: int, schedule: Schedule) -> None:
+    def noted(ground: CentralizedTrainer, number: int, schedule: Schedule) -> None:
         found[number] = [name for name, count in schedule.first_pass for _ in range(count)]
         begin_round(ground, number, schedule)
 
-    monkeypatch.setattr(CentralGround, "begin_round", noted)
+    monkeypatch.setattr(CentralizedTrainer, "begin_round", noted)
     return found
 
 

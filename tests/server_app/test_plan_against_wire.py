@@ -15,7 +15,7 @@ from small_missions import SMALL
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
 from relay.client import direct
-from relay.wire.frames import parcel_frames
+from relay.wire.frames import bundle_frames
 from relay.wire.manifest import Buffer, Kind, Manifest
 from server_app.server_app import fine_tune
 
@@ -30,13 +30,13 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, str]]:
     lock = threading.Lock()
 
     def counted(manifest: Manifest, payload: Buffer, chunk_bytes: int) -> Iterator[bytes]:
-        for frame in parcel_frames(manifest, payload, chunk_bytes):
+        for frame in bundle_frames(manifest, payload, chunk_bytes):
             if manifest.round or not manifest.step:
                 with lock:
                     found[manifest.round, "up" if manifest.source == "ground" else "down"] += len(frame)
             yield frame
 
-    monkeypatch.setattr(direct, "parcel_frames", counted)
+    monkeypatch.setattr(direct, "bundle_frames", counted)
     return found
 
 
@@ -75,7 +75,7 @@ def message_bytes(weights_bytes: int) -> int:
     described = {"run": RUN, "source": "sat-0-00", "destination": "ground", "round": 1}
     values = {"dtype": "float32", "shape": (weights_bytes // 4,), "codec": "fp32"}
     manifest = Manifest.describe(bytes(weights_bytes), kind=Kind.AGGREGATE, **described, **values)
-    return sum(map(len, parcel_frames(manifest, bytes(weights_bytes), 1 << 20)))
+    return sum(map(len, bundle_frames(manifest, bytes(weights_bytes), 1 << 20)))
 
 
 MODES = {
@@ -120,7 +120,7 @@ def test_bytes_planned_over_space_ground_links_are_bytes_sent(
 ) -> None:
     scenario = load_scenario("demo", SMALL | {"training.batch_size": 8} | MODES[mode])
     record = RunRecord(tmp_path / "run", scenario, "")
-    fine_tune(grid_of(4, 4), scenario, record, run=RUN, address="127.0.0.1:0", at_once=4)
+    fine_tune(grid_of(4, 4), scenario, record, run=RUN, address="127.0.0.1:0", max_concurrency=4)
     plan = planned(record.directory)
     if scenario.training.on_ground:
         # Each batch that is given away is acknowledged: 200 bytes, which no plan has.

@@ -18,8 +18,8 @@ from small_missions import ALONE, EXACT, SMALL, Mission, interrupted, resumed, r
 from mission.record import RunRecord
 from mission.scenario import ScenarioError, load_scenario
 from relay.wire.manifest import Kind, Manifest
-from server_app.backbone.centralized import CentralGround
-from server_app.backbone.feature_assembler import UnexpectedParcel
+from server_app.backbone.centralized import CentralizedTrainer
+from server_app.backbone.feature_assembler import UnexpectedBundle
 from server_app.backbone.given_images import GivenImages
 from server_app.server_app import fine_tune
 from splitmodel.parts import load_split
@@ -33,7 +33,7 @@ MODES = [{"training.mode": "head"}, {"training.adapter": "per-satellite"}]
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_late_plane_counts_in_a_later_round_whoever_computes_at_once(fly: Mission, mode: dict) -> None:
-    alone, together = (fly(mode | ONE_PLANE, at_once=count, out=f"by-{count}") for count in (1, 4))
+    alone, together = (fly(mode | ONE_PLANE, max_concurrency=count, out=f"by-{count}") for count in (1, 4))
     assert same(trained(alone), trained(together))
     assert rows_as_planned(alone) == rows_as_planned(together)
     rows = pq.read_table(alone / "rounds.parquet").to_pylist()
@@ -169,7 +169,7 @@ def test_raw_images_cross_once_and_the_ground_learns_from_them(fly: Mission) -> 
     ],
 )
 def test_images_that_cannot_be_trained_on_are_refused(kind: Kind, array: np.ndarray, says: str) -> None:
-    def parcel(kind: Kind, array: np.ndarray) -> tuple[Manifest, bytes]:
+    def bundle(kind: Kind, array: np.ndarray) -> tuple[Manifest, bytes]:
         facts = {"run": "run-1", "source": "sat-0-00", "destination": "ground", "round": 1}
         payload = array.tobytes()
         return Manifest.describe(
@@ -178,11 +178,11 @@ def test_images_that_cannot_be_trained_on_are_refused(kind: Kind, array: np.ndar
 
     model = load_split(weights_dir("synthetic-vit"), num_labels=10)
     scenario = load_scenario("demo")
-    ground = CentralGround(None, None, scenario, "run-1", GivenImages(scenario))
+    ground = CentralizedTrainer(None, None, scenario, "run-1", GivenImages(scenario))
     ground.expect(model, Classification(tuple("abcdefghij")), {"sat-0-00": 4})
     ground.begin_round(1, Schedule((), ()))
-    asyncio.run(ground.handle("sat-0-00", *parcel(Kind.IMAGES, np.zeros((1, 8, 8, 3), np.uint8))))
-    with pytest.raises(UnexpectedParcel, match=says):
-        asyncio.run(ground.handle("sat-0-00", *parcel(kind, array)))
-    with pytest.raises(UnexpectedParcel, match="found 1 images and 0 labels, wanted 4 of both"):
+    asyncio.run(ground.handle("sat-0-00", *bundle(Kind.IMAGES, np.zeros((1, 8, 8, 3), np.uint8))))
+    with pytest.raises(UnexpectedBundle, match=says):
+        asyncio.run(ground.handle("sat-0-00", *bundle(kind, array)))
+    with pytest.raises(UnexpectedBundle, match="found 1 images and 0 labels, wanted 4 of both"):
         ground.end_round({}, 0.0)

@@ -14,7 +14,7 @@ from small_missions import batched
 from server_app.backbone.scheduling import Forward, StepSequence, Suspended, Update
 from strategies.planner.step_order import Schedule, ScheduledStep, ScheduleError
 from strategies.problem.plan import ACTIVITY, STEP, Plan
-from strategies.problem.workload import Switches
+from strategies.problem.workload import StrategyConfig
 
 
 def planned(rows: Sequence[tuple[int, int, int]], names: str, updates: Sequence[int] = ()) -> Plan:
@@ -25,7 +25,9 @@ def planned(rows: Sequence[tuple[int, int, int]], names: str, updates: Sequence[
     if updates:
         steps["updates"] = updates
     nothing = np.zeros(len(names))
-    return Plan(0.0, 1.0, 0.0, Switches(), np.empty(0, ACTIVITY), nothing, nothing, tuple(names), steps=steps)
+    return Plan(
+        0.0, 1.0, 0.0, StrategyConfig(), np.empty(0, ACTIVITY), nothing, nothing, tuple(names), steps=steps
+    )
 
 
 def test_a_schedule_is_the_plan_s_table_of_steps() -> None:

@@ -60,5 +60,5 @@ def test_two_hundred_rounds_leave_memory_disk_descriptors_and_threads_flat(
     assert late["threads"] - early["threads"] <= 4
     assert late["checkpoints"] <= 1.2 * early["checkpoints"]  # they hold the scores of all rounds before
     # What is recorded of a round takes as much room late as early.
-    grown = [median("records", at, at + 20) for at in (40, 110, 180)]
-    assert grown[2] - grown[1] <= 1.3 * (grown[1] - grown[0])
+    on_data = [median("records", at, at + 20) for at in (40, 110, 180)]
+    assert on_data[2] - on_data[1] <= 1.3 * (on_data[1] - on_data[0])

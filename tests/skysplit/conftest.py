@@ -41,7 +41,7 @@ def reached(number: int) -> Score:
     return Score(1.5 / number, accuracy, accuracy, recalls, confusion_KK=np.array(confusion))
 
 
-def passages_of(number: int, plan: Plan) -> Iterator[dict[str, Any]]:
+def transfer_records_of(number: int, plan: Plan) -> Iterator[dict[str, Any]]:
     """What relays would have seen of a plan: the ground its own links, satellites what they receive of each other."""
     for row in plan.to_rows():
         if row["link"] and row["kind"] in ON_THE_WIRE:
@@ -87,7 +87,7 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
         }
         record.add_activities({"round": number, **row} for row in plan.to_rows())
         if measured:
-            record.add_passages(passages_of(number, plan))
+            record.add_transfer_records(transfer_records_of(number, plan))
         outcome = RoundOutcome(number, plan, reports, dict.fromkeys(reports, 0), {}, ArrayRecord())
         record.add_round(
             round_rows(

@@ -105,8 +105,8 @@ def test_a_satellite_whose_supernode_and_relay_are_killed_in_mid_round_goes_on_w
     out = tmp_path / "run"
     exact = tuple(f"crossings.{name}=fp32" for name in ("features", "hidden", "gradients"))
     with emulation(out, *SETTINGS, *exact) as started:
-        journal = "nodes/sat-0-00/spool/application"
-        until(lambda: list(out.glob(f"{journal}/*.safetensors")), started, timeout_s=300.0)
+        local_checkpoint = "nodes/sat-0-00/spool/application"
+        until(lambda: list(out.glob(f"{local_checkpoint}/*.safetensors")), started, timeout_s=300.0)
         lines = processes_of((out / "nodes" / "sat-0-00").resolve())
         victims = [pid for pid, line in lines.items() if "flower-supernode" in line or "-m relay" in line]
         assert len(victims) == 2
@@ -114,8 +114,8 @@ def test_a_satellite_whose_supernode_and_relay_are_killed_in_mid_round_goes_on_w
             os.kill(pid, signal.SIGKILL)
         _, said = started.communicate(timeout=400)
     assert started.returncode == 0, said
-    passages = pq.read_table(out / "passages.parquet").to_pylist()
-    between = [(row["node"], row["peer"]) for row in passages if row["kind"] == "aggregate"]
+    transfer_records = pq.read_table(out / "transfer_records.parquet").to_pylist()
+    between = [(row["node"], row["peer"]) for row in transfer_records if row["kind"] == "aggregate"]
     assert ("sat-0-01", "sat-0-00") in between  # the plane has summed by itself
 
     rates = {f"compute.{key}": value for key, value in read_run(out)["calibration"].items()}

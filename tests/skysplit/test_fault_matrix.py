@@ -153,7 +153,7 @@ FAULTS = [
     Fault("a key without value", ["run", "demo", "--set=training.rounds"], r"--set: found 'training\.rounds', allowed"),
     Fault("a value out of range", ["run", "demo", "--set=training.rounds=0"], r"training\.rounds.*found 0"),
     Fault("an option that is none", ["run", "demo", "--rounds=3"], r"--rounds", status=2),
-    Fault("more at once than Flower serves", [*RUN, "--at-once=999"], r"found 999, allowed is 1 to"),
+    Fault("more at once than Flower serves", [*RUN, "--max-concurrency=999"], r"found 999, allowed is 1 to"),
     Fault("images that are not there", [*RUN, "--set=data.source=folder", "--set=data.path={tmp}/no"], r"data\.path.*/no"),
     Fault("a model that is not there", [*RUN, "--set=model.path={tmp}/no"], r"model\.path.*/no"),
     Fault("no contact in the horizon", [*RUN, "--set=horizon_h=0.01"], r"no contact between"),

@@ -123,7 +123,7 @@ def test_soon_after_a_launcher_was_ended_by_a_signal_nothing_of_it_is_left(
 def test_doctor_ends_what_is_left_of_dead_launchers_and_of_nobody_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "CHECKS", (doctor.left_over,))
+    monkeypatch.setattr(doctor, "CHECKS", (doctor.carry_over,))
     with launcher(tmp_path, *STUBBORN) as (started, mark), Processes(tmp_path / "living") as living:
         living.start("ours", ESCAPES, {})
         [watchdog] = watchdogs(started.pid)
@@ -133,7 +133,7 @@ def test_doctor_ends_what_is_left_of_dead_launchers_and_of_nobody_else(
         os.kill(started.pid, signal.SIGKILL)
         started.wait()
         assert not launcher_lives(mark)
-        assert doctor.left_over().state is doctor.State.NOTE
+        assert doctor.carry_over().state is doctor.State.NOTE
         shown = CliRunner().invoke(app, ["doctor", "--clean"])
         assert not bearers(mark)
         assert bearers(living.launch.environment[VARIABLE])
@@ -169,7 +169,7 @@ import os, sys, time
 from pathlib import Path
 from skysplit.launch.processes import Processes
 with Processes(Path(sys.argv[1]) / "logs") as processes:
-    processes.launch.settle_if_killed(Path(sys.argv[1]))
+    processes.launch.acknowledge_if_killed(Path(sys.argv[1]))
     processes.start("records", [sys.executable, *sys.argv[2:]], os.environ)
     time.sleep(600)
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from report.link_use import Use, link_uses, links_table, read_passages
+from report.link_use import Use, link_uses, links_table, read_transfer_records
 from report.totals import by_round, read_rounds
 
 
@@ -20,7 +20,9 @@ def plan_of(run: Path) -> list[dict]:
 def test_the_links_of_a_run_add_up_to_its_plan_and_its_passages(emulated_run: Path) -> None:
     rounds = by_round(read_rounds(emulated_run)).to_pylist()
     uses = link_uses(
-        plan_of(emulated_run), read_passages(emulated_run), {row["round"]: row["start_s"] for row in rounds}
+        plan_of(emulated_run),
+        read_transfer_records(emulated_run),
+        {row["round"]: row["start_s"] for row in rounds},
     )
     planned, measured = defaultdict(int), defaultdict(int)
     for use in uses:
@@ -33,7 +35,7 @@ def test_the_links_of_a_run_add_up_to_its_plan_and_its_passages(emulated_run: Pa
             assert planned[row["round"], link] == pytest.approx(
                 row[f"{link}_bytes"], abs=len(plan_of(emulated_run))
             )
-    passed = pq.read_table(emulated_run / "passages.parquet").to_pylist()
+    passed = pq.read_table(emulated_run / "transfer_records.parquet").to_pylist()
     assert sum(measured.values()) == sum(row["bytes"] for row in passed)
 
 
@@ -75,7 +77,7 @@ def test_a_use_is_from_the_first_byte_to_the_last_and_words_of_wire_and_plan_mee
 
 def test_the_table_has_every_class_what_crossed_it_and_every_link(emulated_run: Path) -> None:
     start_s = {row["round"]: row["start_s"] for row in by_round(read_rounds(emulated_run)).to_pylist()}
-    uses = link_uses(plan_of(emulated_run), read_passages(emulated_run), start_s)
+    uses = link_uses(plan_of(emulated_run), read_transfer_records(emulated_run), start_s)
     markup = links_table(uses)
     for use in uses:
         assert f"<td>{use.ends}</td>" in markup

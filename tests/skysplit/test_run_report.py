@@ -53,12 +53,12 @@ def test_an_emulated_run_also_shows_planned_against_measured(emulated_run: Path)
 
 
 def test_the_gantt_has_every_passage_at_its_time_and_every_end(emulated_run: Path) -> None:
-    rows = pq.read_table(emulated_run / "passages.parquet").to_pylist()
+    rows = pq.read_table(emulated_run / "transfer_records.parquet").to_pylist()
     done_s = [(row["satellite"], row["measured_end_s"]) for row in read_rounds(emulated_run).to_pylist()]
     names = list(dict.fromkeys(name for name, _ in done_s))
     end_s = max(time_s for _, time_s in done_s)
     _, unit_s = time_unit(end_s)
-    figure = gantt_figure(names, [], [], end_s, passages=rows, done_s=done_s)
+    figure = gantt_figure(names, [], [], end_s, transfer_records=rows, done_s=done_s)
     *_, between, to_ground, done = figure.data
     for row in rows:
         passed = between if row["link"].endswith("_isl") else to_ground

@@ -15,15 +15,15 @@ def told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(simulate, "superlink", lambda processes, *words: contextlib.nullcontext())
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
 
-    def run(at_once: int | None) -> tuple[int, list[str]]:
+    def run(max_concurrency: int | None) -> tuple[int, list[str]]:
         asked = []
 
         def run_app(link, config, directory, on_progress, *words):
-            asked.append((config["at-once"], words[-1].split()))
+            asked.append((config["max-concurrency"], words[-1].split()))
             return {"result": {}}
 
         monkeypatch.setattr(simulate, "run_app", run_app)
-        simulate.simulate(load_scenario("demo"), {}, None, at_once, lambda told: None)
+        simulate.simulate(load_scenario("demo"), {}, None, max_concurrency, lambda told: None)
         [found] = asked
         return found
 

@@ -31,7 +31,7 @@ def test_a_linear_map_fitted_on_other_images_recovers_the_pixels(codec: str, at_
     model = load_split(locate("synthetic-vit", None), num_labels=10, pooling="auto", random_init=False)
     known, known_features = patches_and_features(model, imagery.train)
     secret, secret_features = patches_and_features(model, imagery.test)
-    scaling = Scaling.of(Moments.of(known_features))  # both sides know it from the muster
+    scaling = Scaling.of(Moments.of(known_features))  # both sides know it from enrolment
 
     def as_sent(features: Tensor) -> Tensor:
         coded = decode(bytes(encode(scaling.standardise(features), codec)), codec, features.shape)

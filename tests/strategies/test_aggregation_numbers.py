@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_worlds import RATES, make_workload, make_world
 
-from mission.contribution import average, contribution
+from mission.client_update import average, client_update
 from orbit.contact_plan import ContactPlan
 from strategies.aggregation.averages import AggregationError, plane_sum, staleness_weight, weighted_mean
 from strategies.intra_orbit import (
@@ -24,7 +24,7 @@ from strategies.intra_orbit import (
     ring_all_reduce_s,
 )
 from strategies.planner.round_planner import plan_round
-from strategies.problem.workload import IntraOrbit, Resources, Switches
+from strategies.problem.workload import IntraOrbit, Resources, StrategyConfig
 
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 23), st.integers(0, 2**31 - 1))
 
@@ -50,7 +50,7 @@ def exact_mean(arrays: list[np.ndarray], weights: list[float]) -> np.ndarray:
 def test_a_plane_s_sum_is_the_exact_one_up_to_the_rounding_of_float64(case, ring: bool) -> None:
     arrays, weights = draw(case)
     vectors = [
-        contribution({"head.weight": array}, [weight]) for array, weight in zip(arrays, weights, strict=True)
+        client_update({"head.weight": array}, [weight]) for array, weight in zip(arrays, weights, strict=True)
     ]
     mean = average(plane_sum(vectors, ring=ring), {"head.weight": arrays[0]})["head.weight"]
     np.testing.assert_allclose(mean, exact_mean(arrays, weights), rtol=1.2e-7, atol=1e-12)
@@ -123,9 +123,9 @@ def test_a_gap_opens_the_ring_and_two_gaps_break_the_plane() -> None:
 
 
 def orders_of(world: ContactPlan, payload_bytes: float, intra_orbit: str = "parallel") -> list[PlaneOrder]:
-    switches = Switches.parse(intra_orbit, "topology-aware", "none")
+    strategy_config = StrategyConfig.parse(intra_orbit, "topology-aware", "none")
     workload = make_workload(len(world.satellites))
-    plan = plan_round(world, workload, RATES, Resources(), switches, start_s=0.0)
+    plan = plan_round(world, workload, RATES, Resources(), strategy_config, start_s=0.0)
     return plane_orders(plan, world, payload_bytes)
 
 

@@ -15,10 +15,10 @@ from strategies.planner.round_planner import plan_round
 from strategies.planner.split_round import SplitRound
 from strategies.problem.network import PayloadTooLargeError
 from strategies.problem.plan import Kind, Plan
-from strategies.problem.planning_problem import Task
-from strategies.problem.workload import Resources, Switches
+from strategies.problem.planning_problem import PlanningProblem
+from strategies.problem.workload import Resources, StrategyConfig
 
-GATHER = Switches.parse("all-gather", "topology-aware", "none")
+GATHER = StrategyConfig.parse("all-gather", "topology-aware", "none")
 WORK = make_workload(10, 200)
 
 
@@ -28,10 +28,12 @@ def world(ring: bool = True) -> ContactPlan:
 
 
 def gathered(
-    contact_plan: ContactPlan, resources: Resources = RESOURCES, switches: Switches = GATHER
+    contact_plan: ContactPlan, resources: Resources = RESOURCES, strategy_config: StrategyConfig = GATHER
 ) -> Plan:
     """Exactly this strategy, no poorer one."""
-    plan = SplitRound(Task(contact_plan, WORK, RATES, resources, 0.0), switches, end_s=HORIZON_S).plan()
+    plan = SplitRound(
+        PlanningProblem(contact_plan, WORK, RATES, resources, 0.0), strategy_config, end_s=HORIZON_S
+    ).plan()
     assert plan is not None
     return plan
 
@@ -81,8 +83,8 @@ def test_all_gather_goes_on_to_other_planes_over_their_links() -> None:
     contact_plan = make_world(
         2, 5, 1, [(0, 0, 100.0 + 400.0 * turn, 350.0) for turn in range(40)], isl_bps=1e9, inter_bps=5e8
     )
-    switches = Switches.parse("all-gather", "topology-aware", "grid")
-    plan = gathered(contact_plan, switches=switches)
+    strategy_config = StrategyConfig.parse("all-gather", "topology-aware", "grid")
+    plan = gathered(contact_plan, strategy_config=strategy_config)
     assert rules(plan, contact_plan) == set()
     assert (plan.of_kind(Kind.FEATURES)["link"] == LinkKind.INTER_ISL).any()
 
@@ -90,7 +92,7 @@ def test_all_gather_goes_on_to_other_planes_over_their_links() -> None:
 def test_the_planner_takes_all_gather_and_is_never_worse_than_without_links() -> None:
     contact_plan = world()
     with_links = plan_round(contact_plan, WORK, RATES, RESOURCES, GATHER, start_s=0.0)
-    own = Switches.parse("none", "own-window", "none")
+    own = StrategyConfig.parse("none", "own-window", "none")
     assert (
         with_links.makespan_s <= plan_round(contact_plan, WORK, RATES, RESOURCES, own, start_s=0.0).makespan_s
     )

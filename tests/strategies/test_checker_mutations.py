@@ -16,11 +16,11 @@ from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.round_state import RoundState
 from strategies.problem.sunlight import Sunlight
-from strategies.problem.workload import ComputeRates, Resources, Switches, Workload
+from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
 _DAY = Sunlight(tuple(np.array([[0.0, 6.0], [9.0, np.inf]]) for _ in range(6)))
 _POOLED = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=0.002)
-_UNDER_WAY = RoundState(
+_PENDING_UPDATES = RoundState(
     done=(96, 48, 0, 0, 0, 0), on_ground=(96, 64, 0, 0, 0, 0), pointed=frozenset({(0, 6)})
 )
 
@@ -30,7 +30,7 @@ class Judged:
     """A round to be planned and checked."""
 
     workload: Workload
-    switches: Switches
+    strategy_config: StrategyConfig
     rates: ComputeRates = RATES
     resources: Resources = RESOURCES
     state: RoundState | None = None
@@ -38,7 +38,13 @@ class Judged:
     @functools.cached_property
     def plan(self) -> Plan:
         return plan_round(
-            WORLD, self.workload, self.rates, self.resources, self.switches, start_s=0.0, state=self.state
+            WORLD,
+            self.workload,
+            self.rates,
+            self.resources,
+            self.strategy_config,
+            start_s=0.0,
+            state=self.state,
         )
 
     def rules(self, plan: Plan) -> set[str]:
@@ -50,8 +56,8 @@ def _lora(**changes: object) -> Workload:
     return make_workload(6, 64, **changes)
 
 
-_GATHER = Switches.parse("all-gather", "topology-aware", "none")
-_ONE_BY_ONE = Switches.parse("sequential", "topology-aware", "none")
+_GATHER = StrategyConfig.parse("all-gather", "topology-aware", "none")
+_ONE_BY_ONE = StrategyConfig.parse("sequential", "topology-aware", "none")
 _JOINT = {"shared_adapter": True, "satellites_per_step": 3, "gradient_delay": 1}
 CASES = {
     "lora, own windows": Judged(_lora(), LADDER["b"]),
@@ -67,7 +73,7 @@ CASES = {
     "lora, copies round the plane": Judged(_lora(), _GATHER),
     "lora, one satellite at a time": Judged(_lora(), _ONE_BY_ONE),
     "lora, on sunlight": Judged(_lora(), LADDER["d"], resources=Resources(sunlight=_DAY)),
-    "lora, under way": Judged(_lora(), LADDER["d"], state=_UNDER_WAY),
+    "lora, under way": Judged(_lora(), LADDER["d"], state=_PENDING_UPDATES),
     "head": Judged(_lora(mode="head", epochs=3), LADDER["e"], rates=_POOLED),
     "images down": Judged(_lora(mode="downlink", epochs=2), LADDER["e"]),
     "features and labels down": Judged(
@@ -142,7 +148,7 @@ def test_a_longer_set_up_or_acquisition_than_planned_is_noticed() -> None:
 
 def test_antennas_that_were_not_pointed_are_noticed() -> None:
     judged = CASES["lora, under way"]
-    assert "session" in rules_of(judged, state=dataclasses.replace(_UNDER_WAY, pointed=frozenset()))
+    assert "session" in rules_of(judged, state=dataclasses.replace(_PENDING_UPDATES, pointed=frozenset()))
 
 
 def test_a_smaller_buffer_than_planned_is_noticed() -> None:

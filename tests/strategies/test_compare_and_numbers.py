@@ -9,12 +9,12 @@ import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
 from strategies.analysis.cases import Training, standard_cases
-from strategies.analysis.closed_form import add_mission_times, mission_time_per_point, regime_law
+from strategies.analysis.closed_form import add_mission_times, closed_form, mission_time_per_point
 from strategies.analysis.compare import compare, even_starts, headings_of, mission_rows, round_rows
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Kind
-from strategies.problem.workload import ComputeRates, Mode, Resources, Switches, Workload, WorkloadError
+from strategies.problem.workload import ComputeRates, Mode, Resources, StrategyConfig, Workload, WorkloadError
 
 WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(38) for k in range(6)])
 
@@ -80,13 +80,13 @@ def test_a_curve_charges_what_crosses_once_only_once() -> None:
 
 def test_where_the_satellites_together_outrun_the_ground_the_law_says_that_nothing_can_win() -> None:
     split, onboard = make_workload(6), make_workload(6, 64, "onboard-lora")
-    strong = regime_law(WORLD, split, onboard, ComputeRates(0.5e12, 50e12), Resources())
-    weak = regime_law(WORLD, split, onboard, ComputeRates(0.5e12, 2e12), Resources())
+    strong = closed_form(WORLD, split, onboard, ComputeRates(0.5e12, 50e12), Resources())
+    weak = closed_form(WORLD, split, onboard, ComputeRates(0.5e12, 2e12), Resources())
     assert strong["can_win"]
     assert not weak["can_win"]
     assert weak["law"] > 1.0
     even = ComputeRates(0.5e12, weak["compute"] * 2e12)
-    assert regime_law(WORLD, split, onboard, even, Resources())["compute"] == pytest.approx(1.0)
+    assert closed_form(WORLD, split, onboard, even, Resources())["compute"] == pytest.approx(1.0)
 
 
 def test_mission_time_to_an_accuracy_and_per_point() -> None:
@@ -111,7 +111,7 @@ def test_mission_time_to_an_accuracy_and_per_point() -> None:
         (lambda: make_workload(2, cached_fraction=1.5), "cached_fraction: found 1.5"),
         (lambda: make_workload(2, epochs=0), "epochs"),
         (
-            lambda: Switches.parse("ring", "nearest", "none"),
+            lambda: StrategyConfig.parse("ring", "nearest", "none"),
             "intra-orbit: found 'ring', allowed: none, sequential",
         ),
     ],
@@ -141,10 +141,10 @@ def test_a_shared_head_crosses_in_every_step_and_is_not_averaged() -> None:
         assert getattr(shared, crossing) == getattr(own, crossing) + 1e3  # 8000 values in 16 bits
     assert (own.aggregate_bytes, shared.aggregate_bytes) == (32e3, 0.0)
     task = WORLD, shared, RATES, Resources()
-    plan = plan_round(*task, Switches(), start_s=0.0)
+    plan = plan_round(*task, StrategyConfig(), start_s=0.0)
     require_feasible(plan, *task)
     assert not len(plan.of_kind(Kind.REDUCE))
-    assert len(plan_round(WORLD, own, *task[2:], Switches(), start_s=0.0).of_kind(Kind.REDUCE))
+    assert len(plan_round(WORLD, own, *task[2:], StrategyConfig(), start_s=0.0).of_kind(Kind.REDUCE))
     assert make_workload(6, 64, "head", shared_head=True) == make_workload(6, 64, "head")
     both = {"onboard_share": True}
     averaged = [make_workload(6, 64, **both, shared_head=flag).aggregate_bytes for flag in (False, True)]

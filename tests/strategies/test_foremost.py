@@ -17,7 +17,7 @@ from strategies.planner.foremost import broadcast, gather
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Kind
 from strategies.problem.routes import Routes
-from strategies.problem.workload import Resources, Switches
+from strategies.problem.workload import Resources, StrategyConfig
 
 EPOCH, UNTIL_S, SIZE_BYTES = Time("2026-01-01T00:00:00", scale="utc"), 2000.0, 1e6
 COUNT = 6
@@ -92,7 +92,7 @@ def test_planes_that_never_see_each_other_at_once_still_average_without_the_grou
         workload,
         RATES,
         Resources(),
-        Switches.parse("parallel", "topology-aware", "nearest"),
+        StrategyConfig.parse("parallel", "topology-aware", "nearest"),
         start_s=0.0,
     )
     assert check_plan(over_links, apart, workload, RATES, Resources()) == []
@@ -101,7 +101,12 @@ def test_planes_that_never_see_each_other_at_once_still_average_without_the_grou
     )  # the first plane hears of the third when it sees the second again
     assert not len(over_links.of_kind(Kind.SESSION))
     through_ground = plan_round(
-        apart, workload, RATES, Resources(), Switches.parse("parallel", "topology-aware", "none"), start_s=0.0
+        apart,
+        workload,
+        RATES,
+        Resources(),
+        StrategyConfig.parse("parallel", "topology-aware", "none"),
+        start_s=0.0,
     )
     assert through_ground.end_s > 20_000.0
 

@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from synthetic_worlds import LADDER, RATES, drawn, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.analysis.closed_form import regime_law
+from strategies.analysis.closed_form import closed_form
 from strategies.bound.flows.flow import served_part
 from strategies.bound.flows.flow_needs import FlowNeeds
 from strategies.bound.flows.flow_over_time import flow_arcs, max_flow, max_flow_part
@@ -336,7 +336,7 @@ def test_the_regime_law_is_within_15_percent_of_the_plan_where_the_link_is_the_b
     ample = ComputeRates(0.5e12, 2000e12)
     split, onboard = make_workload(count, samples), make_workload(count, samples, "onboard-lora")
     resources = Resources(setup_s=0.0)
-    law = regime_law(world, split, onboard, ample, resources)
+    law = closed_form(world, split, onboard, ample, resources)
     assert law["bound_by"] == "transfer"
     split_s = plan_round(world, split, ample, resources, LADDER["e"], start_s=0.0).makespan_s
     onboard_s = plan_round(world, onboard, ample, resources, LADDER["e"], start_s=0.0).makespan_s

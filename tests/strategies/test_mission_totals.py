@@ -27,14 +27,14 @@ from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind
 from strategies.problem.round_state import RoundState
-from strategies.problem.workload import ComputeRates, Mode, Resources, Switches, Workload
+from strategies.problem.workload import ComputeRates, Mode, Resources, StrategyConfig, Workload
 
 WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(38) for k in range(6)])
-BEST = Switches.parse("parallel", "topology-aware", "min-latency")
+BEST = StrategyConfig.parse("parallel", "topology-aware", "min-latency")
 
 
-def case(workloads: tuple[Workload, ...], switches: Switches = BEST, **more: Workload) -> Case:
-    return Case("tried", "", "a case", workloads, switches, **more)
+def case(workloads: tuple[Workload, ...], strategy_config: StrategyConfig = BEST, **more: Workload) -> Case:
+    return Case("tried", "", "a case", workloads, strategy_config, **more)
 
 
 def test_a_mission_is_its_rounds_one_after_the_other_with_antennas_left_pointed() -> None:
@@ -145,7 +145,7 @@ def test_where_passes_are_rare_the_wait_for_contacts_binds() -> None:
     rare = make_world(
         2, 3, 2, [(k, k % 2, 9000.0 + 400.0 * k + 9000.0 * t, 300.0) for t in range(3) for k in range(6)]
     )
-    own = Switches.parse("none", "own-window", "none")
+    own = StrategyConfig.parse("none", "own-window", "none")
     assert plan_mission(rare, case((make_workload(6, 50),), own), RATES, Resources(), 0.0).binds == CONTACTS
 
 

@@ -41,10 +41,10 @@ def assert_ends_as_planned(plan, world, workload, rates, resources, state=None) 
 @pytest.mark.parametrize("head", _HEADS.values(), ids=_HEADS.keys())
 @pytest.mark.parametrize("adapter", _ADAPTERS.values(), ids=_ADAPTERS.keys())
 def test_a_split_round_ends_as_planned_with_every_adapter_head_and_pipelining(
-    adapter, head, switches
+    adapter, head, strategy_config
 ) -> None:
     workload = make_workload(6, 96, **adapter, **head)
-    plan = plan_round(WORLD, workload, _MESSAGES, RESOURCES, LADDER[switches], start_s=0.0)
+    plan = plan_round(WORLD, workload, _MESSAGES, RESOURCES, LADDER[strategy_config], start_s=0.0)
     assert_ends_as_planned(plan, WORLD, workload, _MESSAGES, RESOURCES)
 
 
@@ -53,9 +53,9 @@ def test_a_split_round_ends_as_planned_with_every_adapter_head_and_pipelining(
     "mode", ["head", "features", "downlink", "onboard-head", "onboard-lora", "onboard-full"]
 )
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_a_round_of_every_other_mode_ends_as_planned(mode, switches, epochs) -> None:
+def test_a_round_of_every_other_mode_ends_as_planned(mode, strategy_config, epochs) -> None:
     workload = make_workload(6, 96, mode=mode, epochs=epochs)
-    plan = plan_round(WORLD, workload, _MESSAGES, RESOURCES, LADDER[switches], start_s=0.0)
+    plan = plan_round(WORLD, workload, _MESSAGES, RESOURCES, LADDER[strategy_config], start_s=0.0)
     assert_ends_as_planned(plan, WORLD, workload, _MESSAGES, RESOURCES)
 
 
@@ -63,11 +63,11 @@ def test_a_round_of_every_other_mode_ends_as_planned(mode, switches, epochs) -> 
 @pytest.mark.parametrize("mode", ["features", "downlink"])
 @pytest.mark.parametrize("ground_flops", [50e12, 1e12])
 def test_a_head_that_the_ground_has_trained_by_itself_goes_up_as_planned(
-    mode, switches, ground_flops
+    mode, strategy_config, ground_flops
 ) -> None:
     workload = dataclasses.replace(make_workload(6, 96, mode=mode, epochs=2), update_bytes=31e3)
     rates = ComputeRates(RATES.satellite_flops, ground_flops)
-    plan = plan_round(WORLD, workload, rates, RESOURCES, LADDER[switches], start_s=0.0)
+    plan = plan_round(WORLD, workload, rates, RESOURCES, LADDER[strategy_config], start_s=0.0)
     assert_ends_as_planned(plan, WORLD, workload, rates, RESOURCES)
 
 
@@ -87,12 +87,12 @@ def test_the_rest_of_a_round_ends_as_planned() -> None:
 
 @drawn(10)
 @given(worlds(), st.sampled_from(sorted(_ADAPTERS)), st.sampled_from(sorted(LADDER)))
-def test_rounds_of_drawn_worlds_end_as_planned(case, adapter, switches) -> None:
+def test_rounds_of_drawn_worlds_end_as_planned(case, adapter, strategy_config) -> None:
     world, workload, resources = case
     assume(workload.c2_bytes <= workload.c1_bytes)  # see _ALL_TOKENS_WITHIN
     if workload.mode == "lora":
         workload = dataclasses.replace(workload, **_ADAPTERS[adapter])
-    plan = plan_round(world, workload, RATES, resources, LADDER[switches], start_s=0.0)
+    plan = plan_round(world, workload, RATES, resources, LADDER[strategy_config], start_s=0.0)
     flown = replay(plan, world, workload, RATES, resources)
     part = (flown.end_s - plan.end_s) / plan.makespan_s
     # Where links between satellites are slow the plan is careful: it may end a little later than what is flown.

@@ -15,7 +15,7 @@ from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError, PayloadTooLargeError, PlanningError
 from strategies.problem.plan import Kind
 from strategies.problem.round_state import RoundState
-from strategies.problem.workload import ComputeRates, Resources, Switches
+from strategies.problem.workload import ComputeRates, Resources, StrategyConfig
 
 
 @drawn(10)
@@ -23,8 +23,8 @@ from strategies.problem.workload import ComputeRates, Resources, Switches
 def test_every_plan_can_be_flown_is_above_its_bound_and_a_richer_strategy_is_never_worse(case) -> None:
     world, workload, resources = case
     makespan_s = []
-    for switches in LADDER.values():
-        plan = plan_round(world, workload, RATES, resources, switches, start_s=0.0)
+    for strategy_config in LADDER.values():
+        plan = plan_round(world, workload, RATES, resources, strategy_config, start_s=0.0)
         assert check_plan(plan, world, workload, RATES, resources) == []
         assert plan.lower_bound_s <= plan.makespan_s
         np.testing.assert_allclose(plan.time_split().sum(axis=1), plan.makespan_s, rtol=1e-6)
@@ -38,9 +38,9 @@ def test_on_board_too_a_richer_strategy_is_never_worse_and_no_link_closes_on_the
     world, split, resources = case
     workload = make_workload(len(split.samples), split.samples, mode)
     makespan_s = []
-    for switches in LADDER.values():
+    for strategy_config in LADDER.values():
         try:
-            plan = plan_round(world, workload, RATES, resources, switches, start_s=0.0)
+            plan = plan_round(world, workload, RATES, resources, strategy_config, start_s=0.0)
         except NoRouteError:
             makespan_s.append(np.inf)
             continue
@@ -52,9 +52,9 @@ def test_on_board_too_a_richer_strategy_is_never_worse_and_no_link_closes_on_the
 
 @drawn(8)
 @given(worlds(), st.sampled_from(["c", "e"]))
-def test_what_a_satellite_passes_on_has_come_to_it_before_and_nothing_stays(case, switches) -> None:
+def test_what_a_satellite_passes_on_has_come_to_it_before_and_nothing_stays(case, strategy_config) -> None:
     world, workload, resources = case
-    plan = plan_round(world, workload, RATES, resources, LADDER[switches], start_s=0.0)
+    plan = plan_round(world, workload, RATES, resources, LADDER[strategy_config], start_s=0.0)
     hops = plan.of_kind(Kind.FEATURES)
     size = (hops["end_sample"] - hops["first_sample"]) * workload.c1_bytes
     np.testing.assert_allclose(hops["bytes"], size)
@@ -73,7 +73,9 @@ def test_what_a_satellite_passes_on_has_come_to_it_before_and_nothing_stays(case
 @pytest.mark.parametrize("inter", ["none", "nearest", "grid", "min-latency"])
 def test_every_combination_of_switches_gives_a_plan_that_can_be_flown(intra, ground, inter) -> None:
     workload = make_workload(6, 40)
-    plan = plan_round(WORLD, workload, RATES, RESOURCES, Switches.parse(intra, ground, inter), start_s=50.0)
+    plan = plan_round(
+        WORLD, workload, RATES, RESOURCES, StrategyConfig.parse(intra, ground, inter), start_s=50.0
+    )
     assert check_plan(plan, WORLD, workload, RATES, RESOURCES) == []
 
 

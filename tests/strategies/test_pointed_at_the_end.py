@@ -11,7 +11,7 @@ from strategies.checker.case import Case
 from strategies.checker.sessions import still_pointed
 from strategies.problem.plan import Kind, Plan, activities
 from strategies.problem.round_state import RoundState
-from strategies.problem.workload import Resources, Switches
+from strategies.problem.workload import Resources, StrategyConfig
 
 STATION = 3
 # Three satellites over one station, all in sight all the time.
@@ -31,7 +31,7 @@ def rules(
         start_s=0.0,
         end_s=100.0,
         lower_bound_s=0.0,
-        switches=Switches.parse("none", "topology-aware", "none"),
+        strategy_config=StrategyConfig.parse("none", "topology-aware", "none"),
         activities=rows,
         finish_s=np.full(3, 100.0),
         delivered_s=np.full(3, 100.0),

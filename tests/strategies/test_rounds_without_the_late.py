@@ -31,9 +31,9 @@ def planes_of(world) -> tuple[int, ...]:
 
 @drawn(8)
 @given(worlds(), st.sampled_from(["c", "d"]))
-def test_a_round_ends_when_enough_planes_have_delivered_and_no_sooner(case, switches) -> None:
+def test_a_round_ends_when_enough_planes_have_delivered_and_no_sooner(case, strategy_config) -> None:
     world, workload, resources = case
-    plan = plan_round(world, workload, RATES, resources, LADDER[switches], start_s=0.0)
+    plan = plan_round(world, workload, RATES, resources, LADDER[strategy_config], start_s=0.0)
     planes, active = np.array(planes_of(world)), np.array(workload.samples) > 0
     count = len(np.unique(planes))
     ends_s = [
@@ -53,19 +53,23 @@ def test_a_round_ends_when_enough_planes_have_delivered_and_no_sooner(case, swit
 
 @drawn(8)
 @given(worlds(), st.sampled_from(["c", "d"]), st.data())
-def test_the_late_go_on_where_they_are_and_every_later_round_can_be_flown(case, switches, data) -> None:
+def test_the_late_go_on_where_they_are_and_every_later_round_can_be_flown(
+    case, strategy_config, data
+) -> None:
     world, workload, resources = case
     planes = planes_of(world)
     quorum = Quorum(planes, workload.samples, data.draw(st.integers(1, len(set(planes)))))
     now_s, state = 0.0, RoundState()
     for _ in range(3):
         try:
-            plan = plan_round(world, workload, RATES, resources, LADDER[switches], start_s=now_s, state=state)
+            plan = plan_round(
+                world, workload, RATES, resources, LADDER[strategy_config], start_s=now_s, state=state
+            )
         except NoRouteError:
             assert now_s > 8000.0  # the last passes of this world are over
             return
         assert check_plan(plan, world, workload, RATES, resources, state) == []
-        now_s, left = quorum.end_s(plan), quorum.left_over(plan, workload, state)
+        now_s, left = quorum.end_s(plan), quorum.carry_over(plan, workload, state)
         late = plan.delivered_s > now_s
         if left.done:
             todo = np.array(workload.samples) * (workload.passes if workload.crosses else 1)
@@ -88,7 +92,7 @@ def test_a_plane_that_is_seldom_in_sight_no_longer_holds_up_the_others() -> None
     end_s = two_of_three.end_s(plan)
     assert end_s < 3_000.0
     assert (plan.delivered_s > end_s).tolist() == [False] * 6 + [True] * 3
-    state = two_of_three.left_over(plan, workload, RoundState())
+    state = two_of_three.carry_over(plan, workload, RoundState())
     following = plan_round(world, workload, RATES, RESOURCES, LADDER["d"], start_s=end_s, state=state)
     assert two_of_three.end_s(following) < 6_000.0
 

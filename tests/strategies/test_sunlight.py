@@ -22,7 +22,7 @@ from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind
 from strategies.problem.sunlight import Sunlight
-from strategies.problem.workload import Resources, Switches
+from strategies.problem.workload import Resources, StrategyConfig
 
 dark_times = st.lists(st.tuples(st.floats(0.0, 9000.0), st.floats(1.0, 2200.0)), max_size=5)
 
@@ -59,7 +59,7 @@ def test_every_plan_computes_in_sunlight_only_and_is_no_sooner_than_without_ecli
     count = len(workload.samples)
     lit = sunlight({k: data.draw(dark_times) for k in range(count)}, count)
     mode = data.draw(st.sampled_from(["lora", "head", "onboard-full", "onboard-lora"]))
-    switches = Switches.parse(
+    strategy_config = StrategyConfig.parse(
         data.draw(st.sampled_from(["none", "parallel", "all-gather"])),
         data.draw(st.sampled_from(["own-window", "topology-aware"])),
         data.draw(st.sampled_from(["none", "grid"])),
@@ -72,7 +72,7 @@ def test_every_plan_computes_in_sunlight_only_and_is_no_sooner_than_without_ecli
     powered = dataclasses.replace(resources, buffer_bytes=float("inf"), sunlight=lit)
     always = dataclasses.replace(powered, sunlight=None)
     try:
-        plan = plan_round(world, workload, rates, powered, switches, start_s=0.0)
+        plan = plan_round(world, workload, rates, powered, strategy_config, start_s=0.0)
     except NoRouteError:
         # The last pass was over before all had been embedded, or trained.
         embed_s = np.array(workload.samples) * (workload.embedding_flops or workload.onboard_flops)
@@ -83,7 +83,7 @@ def test_every_plan_computes_in_sunlight_only_and_is_no_sooner_than_without_ecli
     assert plan.lower_bound_s <= plan.makespan_s
     trained = plan.of_kind(Kind.EMBED, Kind.TRAIN)
     if len(trained) and mode.startswith("onboard"):
-        free = plan_round(world, workload, rates, always, switches, start_s=0.0)
+        free = plan_round(world, workload, rates, always, strategy_config, start_s=0.0)
         assert free.makespan_s <= plan.makespan_s + 1e-6
 
 

@@ -52,12 +52,12 @@ def served_s(plan: Plan, world: ContactPlan, workload: Workload, rates: ComputeR
     st.sampled_from([1.0, 0.02]),
 )
 def test_the_first_pass_takes_images_as_they_come_and_later_ones_follow_without_a_pause(
-    case, switches, epochs, mode, speed
+    case, strategy_config, epochs, mode, speed
 ) -> None:
     world, split, resources = case
     workload = make_workload(len(split.samples), split.samples, mode, epochs=epochs)
     rates = ComputeRates(RATES.satellite_flops, RATES.ground_flops * speed)
-    plan = plan_round(world, workload, rates, resources, LADDER[switches], start_s=0.0)
+    plan = plan_round(world, workload, rates, resources, LADDER[strategy_config], start_s=0.0)
     assert check_plan(plan, world, workload, rates, resources) == []
     assert plan.lower_bound_s <= plan.makespan_s
     later_s = computed_s(workload) / speed * (epochs - 1) / epochs
@@ -67,10 +67,10 @@ def test_the_first_pass_takes_images_as_they_come_and_later_ones_follow_without_
 @pytest.mark.parametrize("mode", ["downlink", "features"])
 @pytest.mark.parametrize("switches", ["b", "d", "e"])
 def test_the_schedule_takes_each_sample_once_in_the_order_in_which_the_plan_computes_them(
-    mode: str, switches: str
+    mode: str, strategy_config: str
 ) -> None:
     workload = make_workload(6, [100, 0, 37, 64, 1, 200], mode, epochs=2)
-    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER[switches], start_s=0.0)
+    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER[strategy_config], start_s=0.0)
     found = Schedule.of(plan, plan.names).first_pass
     taken = [plan.names.index(name) for name, count in found for _ in range(count)]
     assert np.bincount(taken, minlength=6).tolist() == list(workload.samples)
@@ -83,7 +83,7 @@ def test_the_schedule_takes_each_sample_once_in_the_order_in_which_the_plan_comp
     )
     assert taken == [satellite for _, satellite in due]
     later = make_workload(6, [100, 0, 37, 64, 1, 200], "downlink", epochs=2, raw_bytes=0.0)
-    again = plan_round(WORLD, later, RATES, RESOURCES, LADDER[switches], start_s=0.0)
+    again = plan_round(WORLD, later, RATES, RESOURCES, LADDER[strategy_config], start_s=0.0)
     assert Schedule.of(again, again.names).first_pass == ()  # all are there: mixed by chance
 
 

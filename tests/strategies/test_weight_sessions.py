@@ -75,11 +75,13 @@ def test_a_second_round_on_what_the_first_left_pointed_can_be_flown_and_is_above
     world, drawn_workload, resources = case
     workload = make_workload(len(drawn_workload.samples), drawn_workload.samples, mode)
     for name in "bd":
-        switches = LADDER[name]
+        strategy_config = LADDER[name]
         state, now_s = RoundState(), 0.0
         for _ in range(2):
             try:
-                plan = plan_round(world, workload, RATES, resources, switches, start_s=now_s, state=state)
+                plan = plan_round(
+                    world, workload, RATES, resources, strategy_config, start_s=now_s, state=state
+                )
             except NoRouteError:
                 break
             assert not check_plan(plan, world, workload, RATES, resources, state)

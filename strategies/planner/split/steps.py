@@ -215,7 +215,9 @@ class GroundSteps:
             mine = mine[np.argsort(sessions["data_s"][mine], kind="stable")]
             self.mates[label] = (sessions["data_s"][mine], sessions["limit_s"][mine], mine)
         self.held_until_s = sessions["data_s"].copy()
-        self.journal: list[tuple[tuple, Window]] = []  # channels as they were before they were booked
+        self.local_checkpoint: list[
+            tuple[tuple, Window]
+        ] = []  # channels as they were before they were booked
         self.round_trip_s = (
             0.1  # of the last step: from the end of its forward pass to the start of its backward pass
         )
@@ -400,7 +402,7 @@ class GroundSteps:
 
     def _answered(self, members: list[_Member], start_s: float) -> list[_Member]:
         """Those of a step from ``start_s`` on whom the ground can answer, with their answers; the others wait."""
-        before = len(self.journal)
+        before = len(self.local_checkpoint)
         while members:
             length_s = self._length_s(members, self.forward_s)
             for member in members:
@@ -425,7 +427,7 @@ class GroundSteps:
                 for member in slow:
                     satellite = member.satellite
                     heapq.heappush(self.ready, (*self._precedence(satellite), start_s, satellite))
-        self.journal.clear()
+        self.local_checkpoint.clear()
         return members
 
     def _slow(self, members: Sequence[_Member], start_s: float) -> list[_Member]:
@@ -438,8 +440,8 @@ class GroundSteps:
 
     def _roll_back(self, length: int) -> None:
         """Undo what was booked on links since the journal had this length."""
-        while len(self.journal) > length:
-            key, value = self.journal.pop()
+        while len(self.local_checkpoint) > length:
+            key, value = self.local_checkpoint.pop()
             self.free_at_s[key] = value
 
     def _answer(self, member: _Member, start_s: float, length_s: float) -> float | None:
@@ -473,7 +475,7 @@ class GroundSteps:
     def _book(self, member: _Member, answer: Answer) -> None:
         member.answer = answer
         for key, until_s in answer.booked:
-            self.journal.append((key, self.free_at_s.get(key, _NEVER)))
+            self.local_checkpoint.append((key, self.free_at_s.get(key, _NEVER)))
             self.free_at_s[key] = until_s
 
     def _hold(self, member: _Member) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from splitmodel.training import Batch, new_batches
 
 
-class KeptStates:
+class CachedStates:
     """States by image and view.
 
     Args:

@@ -16,7 +16,7 @@ _HEAD = "head."  # splitmodel.lora.adapters.exchanged_parts
 Vector = NDArray[np.float64]
 
 
-def contribution(arrays: Mapping[str, NDArray], counts: Sequence[float] | Vector) -> Vector:
+def client_update(arrays: Mapping[str, NDArray], counts: Sequence[float] | Vector) -> Vector:
     """One satellite's vector: every value times what it counts, the arrays by name; then the counts themselves.
 
     Args:
@@ -31,7 +31,7 @@ def contribution(arrays: Mapping[str, NDArray], counts: Sequence[float] | Vector
 
 
 def average(total: Vector, like: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """The arrays that a sum of :func:`contribution` stands for, each rounded once to the type of its like."""
+    """The arrays that a sum of :func:`client_update` stands for, each rounded once to the type of its like."""
     ends = np.cumsum([like[name].size for name in sorted(like)])
     *values, counts = np.split(total, ends)
     found = {}
@@ -42,7 +42,7 @@ def average(total: Vector, like: Mapping[str, NDArray]) -> dict[str, NDArray]:
 
 
 def counts_in(total: Vector, like: Mapping[str, NDArray]) -> Vector:
-    """The counts at the end of a sum of :func:`contribution`."""
+    """The counts at the end of a sum of :func:`client_update`."""
     return total[sum(array.size for array in like.values()) :]
 
 
