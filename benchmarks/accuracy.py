@@ -26,9 +26,9 @@ Clouds of three sensors, a class of each pixel (`skysplit run clouds`), mean IoU
     clouds-narrower: 64 values, int4
     clouds-S2, clouds-L7, clouds-L5: one sensor's satellites alone; clouds is at least as good on its test tiles
 
-Paths are those of SKYSPLIT_DATA. Beside the score: bytes of the states that return for an image, medians of mission time,
-of what came down to the ground and went up, and of the wall. `--cases shared,head --seeds 7` runs a part of it. Ends with
-a line of JSON; the exit status is 1 if a bar of a case that ran is missed.
+Paths are those of SKYSPLIT_DATA. Beside the score: bytes of the states that return for an image, medians of mission
+time, of what came down to the ground and went up, and of the wall. `--cases shared,head --seeds 7` runs a part of it.
+Ends with a line of JSON; the exit status is 1 if a bar of a case that ran is missed.
 """
 
 from __future__ import annotations

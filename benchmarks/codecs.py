@@ -2,7 +2,8 @@
 
 Galileo-Nano with LoRA and a head, fine-tuned on all 2,000 training images of the development set for six epochs in
 batches of 32, learning rates and views as scenario `eurosat` has them. Satellite and ground are the product's modules
-in one process: what would cross is scaled, encoded and decoded again in every step (`splitmodel.crossing.tensors`), and nothing
+in one process: what would cross is scaled, encoded and decoded again in every step
+(`splitmodel.crossing.tensors`), and nothing
 else is different from fine-tuning in one place. A case has one codec on features (c1), or on pooled states and their
 gradients (c2 and c3), fp32 on the others; `shipped` is the default of the scenario. Three seeds: of head, adapter,
 order of images and views. The seeds of a case are compared with those of fp32 one by one.

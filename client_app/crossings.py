@@ -11,8 +11,7 @@ from torch import Tensor
 from mission.run_config import RunConfig
 from relay.client.message_link import BundleLink, LinkError
 from relay.wire.manifest import Buffer, Bundle, Kind, Manifest
-from splitmodel import crossing
-from splitmodel.crossing import codecs
+from splitmodel.crossing import codecs, tensors
 from splitmodel.crossing.scaling import SplitScaling
 from splitmodel.crossing.tensors import EXACT, Crossing
 
@@ -81,7 +80,7 @@ class Crossings:
         """Send a float tensor to the ground as the kind's codec encodes it; returns the transfer's id."""
         codec = self._codecs[kind]
         if kind in _CROSSINGS:
-            payload = crossing.encode(tensor, codec, _CROSSINGS[kind], self._scaling)
+            payload = tensors.encode(tensor, codec, _CROSSINGS[kind], self._scaling)
         else:
             payload = codecs.encode(tensor, codec)
         return self._send(kind, place, payload, "float32", tuple(tensor.shape), codec, attempt)
@@ -137,7 +136,7 @@ class Crossings:
             kind not in _CROSSINGS
         ):  # the shared head, or an empty acknowledgement, see server_app.backbone.service
             return codecs.decode(payload, manifest.codec, manifest.shape)
-        return crossing.decode(payload, manifest.codec, manifest.shape, _CROSSINGS[kind], self._scaling)
+        return tensors.decode(payload, manifest.codec, manifest.shape, _CROSSINGS[kind], self._scaling)
 
     def acknowledge(self) -> None:
         """The state that has come of what was received is kept: a new process of this satellite need not have it."""

@@ -1,7 +1,7 @@
 """One satellite's part of a training round: embedding, tensors over the split, head, loss.
 
-Nothing here knows of Flower or of how tensors travel: a :class:`relay.client.message_link.BundleLink` carries them, be it a
-stream to the ground or the satellite's own relay.
+Nothing here knows of Flower or of how tensors travel: a :class:`relay.client.message_link.BundleLink` carries
+them, be it a stream to the ground or the satellite's own relay.
 """
 
 from __future__ import annotations

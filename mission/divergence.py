@@ -8,7 +8,8 @@ import re
 LARGEST_LOSS = 1e5  # a guess that is sure and wrong in every image comes nowhere near
 
 
-# Of splitmodel.crossing.codecs and relay.wire.frames, which import nothing of each other; the error may have come over the wire.
+# Of splitmodel.crossing.codecs and relay.wire.frames, which import nothing of each other;
+# the error may have come over the wire.
 _NOT_CARRIED = re.compile(r"carries finite values up to|a value is not finite|NaN, infinite values")
 
 

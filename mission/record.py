@@ -105,6 +105,12 @@ _PACKAGES = (
 )
 
 
+def transfer_records_path(directory: Path) -> Path:
+    """Return the file of what relays measured; runs of versions before 0.2 call it ``passages.parquet``."""
+    old = directory / "passages.parquet"
+    return old if old.exists() else directory / "transfer_records.parquet"
+
+
 class RunRecord:
     """The run directory of one run.
 
@@ -165,11 +171,16 @@ class RunRecord:
         """See :func:`scenario_of`."""
         return scenario_of(self._run)
 
+    @property
+    def features(self) -> Path:
+        """The file in which the ground keeps features that have crossed, while the run lasts."""
+        return self.directory / "features.safetensors"
+
     def forget_after(self, number: int) -> None:
         """Drop what was recorded of rounds after ``number``."""
         self._rounds = [row for row in self._rounds if row["round"] <= number]
         write_table(self.directory / "rounds.parquet", pa.Table.from_pylist(self._rounds, schema=ROUNDS))
-        transfer_records = self.directory / "transfer_records.parquet"
+        transfer_records = transfer_records_path(self.directory)
         if transfer_records.exists():
             write_table(transfer_records, pq.read_table(transfer_records, filters=[("round", "<=", number)]))
         plan = self.directory / "plan.jsonl"
@@ -204,7 +215,7 @@ class RunRecord:
 
     def add_transfer_records(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add what was measured on the links in a round (:data:`TRANSFER_RECORDS`)."""
-        path = self.directory / "transfer_records.parquet"
+        path = transfer_records_path(self.directory)
         before = [pq.read_table(path)] if path.exists() else []
         measured = pa.Table.from_pylist([dict(row) for row in rows], schema=TRANSFER_RECORDS)
         try:  # what an older version has not measured is null

@@ -16,9 +16,10 @@ from astropy.time import Time
 from orbit.motion.element_files import ElementFile, OnError, numbered, read_element_file
 from orbit.motion.elements import ElementsError, MeanElements, check_range
 from orbit.motion.frames import EQUATORIAL_RADIUS_KM, joined_julian_date, split_julian_date
+from orbit.motion.kepler import J2, MU_KM3_S2, RADIUS_KM
 from orbit.motion.osculating import elements_from_state, mean_from_osculating, state_from_gcrs
 from orbit.motion.planes import recognise_planes
-from orbit.motion.propagation import J2, MU_KM3_S2, PROPAGATORS, RADIUS_KM
+from orbit.motion.propagation import PROPAGATORS
 from orbit.orbit_warning import OrbitWarning
 
 OLD_ELEMENTS_DAYS = 30.0

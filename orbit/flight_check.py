@@ -13,12 +13,12 @@ from scipy.spatial import KDTree
 from orbit.constellation import Constellation, of_element_file
 from orbit.motion.element_files import ElementFile, OnError, listed
 from orbit.motion.elements import ElementsWarning, MeanElements
+from orbit.motion.kepler import brouwer_mean_motion
 from orbit.motion.propagation import (
     MU_KM3_S2,
     RADIUS_KM,
     PropagationError,
     absurd_heights,
-    brouwer_mean_motion,
     reason_of_failure,
     sgp4_positions,
 )

@@ -12,8 +12,8 @@ from orbit.contact_plan import ContactPlan, LinkKind
 def downlinks_in_sunlight(plan: ContactPlan, eclipses: np.ndarray) -> ContactPlan:
     """The contact plan without the parts of downlinks in which the satellite is in the shadow of the Earth.
 
-    Each part that is left keeps the rate of its contact.  ``eclipses`` as :func:`orbit.search.eclipse.find_eclipses` gives
-    them, over the horizon of the plan: by satellite and time.
+    Each part that is left keeps the rate of its contact.  ``eclipses`` as
+    :func:`orbit.search.eclipse.find_eclipses` gives them, over the horizon of the plan: by satellite and time.
     """
     contacts = plan.contacts
     down = contacts[contacts["kind"] == LinkKind.DOWNLINK]

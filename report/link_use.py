@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from plotly.subplots import make_subplots
 
 from mission.plain_text import label
+from mission.record import transfer_records_path
 from report.page import INK, table
 
 _NAMES = {
@@ -92,7 +93,7 @@ class LinkUse:
 
 def read_transfer_records(directory: Path) -> list[dict[str, Any]]:
     """The rows of ``transfer_records.parquet``; none of a simulation."""
-    path = directory / "transfer_records.parquet"
+    path = transfer_records_path(directory)
     return pq.read_table(path).to_pylist() if path.exists() else []
 
 

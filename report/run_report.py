@@ -29,9 +29,9 @@ from report.globe import globe_figure
 from report.ground_map import SPAN_S, map_figure
 from report.link_use import link_uses, links_figure, links_table, read_transfer_records
 from report.page import Section, View, page, sections_view, table
+from report.predicted_tiles import FILE, tiles_markup
+from report.score_figures import confusion_figure, score_bars
 from report.totals import BYTES, by_round, read_rounds
-from server_app.predicted_tiles import FILE, tiles_markup
-from server_app.score_figures import confusion_figure, score_bars
 from strategies.analysis.summary import verdict
 
 _HOUR_S = 3600.0

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from mission.run_config import STEPS_AHEAD
 from mission.schema import Scenario
-from relay.client.direct import GroundEndpoint
-from relay.client.endpoint import RelayEndpoint
-from relay.node.settings import LocalRelay
 from server_app.backbone.centralized import CentralizedTrainer
 from server_app.backbone.executor import BackboneExecutor, choose_device, choose_precision
 from server_app.backbone.feature_assembler import FeatureAssembler
+from server_app.backbone.feature_cache import FeatureCache, shares
 from server_app.backbone.given_features import GivenFeatures
 from server_app.backbone.given_images import GivenImages
 from server_app.backbone.service import SHARED, BackboneService
+from server_app.mission_inputs import MissionInputs
+from server_app.planning import kept_row_bytes, kept_rows
+from server_app.run import Run
 from splitmodel.costs.published import Profile
 from splitmodel.dense_heads import TrainedHead
-from splitmodel.lora.adapters import LoraSettings
 from splitmodel.parts import SplitModel
 from splitmodel.tasks import Task
 from splitmodel.token_views import TokenViews
@@ -32,7 +34,7 @@ class GroundSegment:
         steps: The backbone's training steps.
         assembler: Puts together the features of a step.
         enrolment: Answers what satellites send before training.
-        ground: Answers in the rounds; the same in the modes of the split.
+        service: Answers in the rounds; the same in the modes of the split.
         shares_head: Whether the head is trained here, with gradients that satellites send.
         in_flight: Bundles of a satellite that may wait here at the same time: names and features of all steps that are
             sent ahead, and two gradients.
@@ -41,76 +43,56 @@ class GroundSegment:
     steps: BackboneExecutor
     assembler: FeatureAssembler
     enrolment: BackboneService
-    ground: BackboneService | CentralizedTrainer
+    service: BackboneService | CentralizedTrainer
     shares_head: bool
     in_flight: int
 
-    def endpoint(
-        self, satellites: tuple[str, ...], address: str, relay: LocalRelay | None, secret: str
-    ) -> GroundEndpoint | RelayEndpoint:
-        """Where satellites reach it: at an address of its own, ``host:port``, or over the ground's relay.
-
-        At its own address only who knows the ``secret`` is answered.
-        """
-        if relay is None:
-            host, _, port = address.rpartition(":")
-            return GroundEndpoint(self.ground.handle, satellites, host=host, port=int(port), secret=secret)
-        endpoint = RelayEndpoint(
-            self.ground.handle,
-            satellites,
-            relay.address,
-            relay.node,
-            identity=relay.identity,
-            answered_at_once=self.in_flight * len(satellites),
-        )
-        self.enrolment.expect_all_together(endpoint.waiting)
-        return endpoint
-
-    def expect(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
-        """From here on the rounds: with this model, whose head the enrolment has scaled, on so many images of each."""
+    def begin_training(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
+        """From here on the rounds: with this model, whose head enrolment has scaled, on so many images of each."""
         self.steps.busy_s = 0.0  # what it took so far belongs to the start-up
-        if isinstance(self.ground, CentralizedTrainer):
-            self.ground.expect(model, task, samples)
+        if isinstance(self.service, CentralizedTrainer):
+            self.service.expect(model, task, samples)
             return
-        self.ground.expect(samples)
+        self.service.expect(samples)
         if self.shares_head:
             assert isinstance(model.head, TrainedHead)
-            self.ground.share(model.head)
+            self.service.share(model.head)
+
+    @contextlib.contextmanager
+    def cached_features(
+        self, scenario: Scenario, costs: Profile, samples: Mapping[str, int], path: Path
+    ) -> Iterator[None]:
+        """Keep features that have crossed in a file, where the scenario gives room for them; removed in the end.
+
+        A run that fails leaves the file, for its continuation.
+        """
+        row_bytes = kept_row_bytes(scenario, costs)
+        if row_bytes is None:
+            yield
+            return
+        rows = kept_rows(scenario, row_bytes, sum(samples.values()))
+        own_rows = dict(zip(samples, shares(rows, list(samples.values())), strict=True))
+        cache = FeatureCache(path, row_bytes, own_rows)
+        self.assembler.keep_in(cache)
+        yield
+        cache.remove()
 
 
-def ground_segment(
-    scenario: Scenario,
-    model: SplitModel,
-    lora: LoraSettings,
-    costs: Profile,
-    satellites: tuple[str, ...],
-    run: str,
-    *,
-    max_concurrency: int | None,
-) -> GroundSegment:
-    """The ground segment of a scenario.
-
-    Args:
-        scenario: The resolved scenario.
-        model: Its model, made trainable; the backbone is trained in place.
-        lora: Of its adapters.
-        costs: Shape of the model's features.
-        satellites: Names, in the order of the constellation.
-        run: Name of the run on the wire.
-        max_concurrency: Satellites that run at the same time, where that is known.
-    """
+def ground_segment(run: Run, mission: MissionInputs) -> GroundSegment:
+    """Put together the ground segment of a run; the backbone is trained in place."""
+    scenario, model, costs = run.scenario, mission.model, mission.costs
     training = scenario.training
     central = training.on_ground
     adapters: tuple[str, ...] = ()
     if training.mode == "downlink" or (training.mode == "lora" and training.adapter == SHARED):
         adapters = (SHARED,)
     elif training.mode == "lora":
-        adapters = satellites
+        adapters = mission.satellites
     token_views = TokenViews.of(model) if training.augment == "token-dihedral" else None
     device = choose_device(training.device)
     steps = BackboneExecutor(
         model.backbone,
-        lora,
+        mission.lora,
         device,
         adapters,
         learning_rate=training.learning_rate,
@@ -123,7 +105,7 @@ def ground_segment(
         (costs.tokens, costs.hidden), scenario.crossings.features, pending=2 * in_flight
     )
     enrolment = BackboneService(
-        steps, scenario, run, assembler, max_concurrency=max_concurrency, token_views=token_views
+        steps, scenario, run.name, assembler, max_concurrency=run.max_concurrency, token_views=token_views
     )
     given: GivenImages | GivenFeatures = GivenImages(scenario)
     if training.labels == "ground":
@@ -132,7 +114,7 @@ def ground_segment(
         steps,
         assembler,
         enrolment,
-        CentralizedTrainer(enrolment, steps, scenario, run, given) if central else enrolment,
+        CentralizedTrainer(enrolment, steps, scenario, run.name, given) if central else enrolment,
         training.shares_head,
         2 * in_flight + 2,
     )

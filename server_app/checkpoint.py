@@ -22,6 +22,7 @@ from strategies.aggregation.client_updates import ClientUpdate
 from strategies.problem.round_state import RoundState
 
 _STATE, _TENSORS = "state.json", "state.safetensors"
+_OLD_KEYS = {"under_way": "pending_updates", "left_over": "carry_over"}  # of versions before 0.2
 _EXCHANGED, _STEPS, _SERVER, _LATE = "exchanged.", "steps.", "server.", "late."
 
 
@@ -92,6 +93,7 @@ class Checkpoint:
         """
         try:
             state = json.loads((directory / _STATE).read_text(encoding="utf-8"))
+            state = {_OLD_KEYS.get(key, key): value for key, value in state.items()}
             tensors = load_file(directory / _TENSORS)
             scores = [Score.from_json(plain) for plain in state["scores"]]
 

@@ -41,7 +41,9 @@ class EmulatedClock(VirtualClock):
         relay: The ground's relay, which has the say over time.
         contact_plan: All contacts of the horizon.
         resources: Antennas and terminals, and what pointing them takes.
-        pointed: Pairs whose antennas or lasers are on each other when the first round starts, as in
+
+    Attributes:
+        pointed: Pairs whose antennas or lasers are on each other when the next round starts, as in
             :class:`strategies.problem.round_state.RoundState`.
     """
 
@@ -51,10 +53,9 @@ class EmulatedClock(VirtualClock):
         relay: LocalRelay,
         contact_plan: ContactPlan,
         resources: Resources,
-        pointed: frozenset[tuple[int, int]] = frozenset(),
     ) -> None:
         super().__init__(epoch)
-        self._pointed = pointed
+        self.pointed: frozenset[tuple[int, int]] = frozenset()
         self._relay = relay
         self._contact_plan = contact_plan
         self._resources = resources
@@ -65,8 +66,8 @@ class EmulatedClock(VirtualClock):
         Raises:
             relay.client.message_link.LinkError: The ground's relay does not answer.
         """
-        network = round_network(plan, self._contact_plan, self._resources, self._relay.node, self._pointed)
-        self._pointed = plan.pointed
+        network = round_network(plan, self._contact_plan, self._resources, self._relay.node, self.pointed)
+        self.pointed = plan.pointed
         self.departed_s = max(plan.start_s, self._measured_s())
         control.start_round(self._relay.address, self._relay.node, network, plan.start_s)
 

@@ -42,7 +42,8 @@ class Framing:
 
     Attributes:
         satellite: A name as long as those of the satellites.
-        signature_bytes: What signature and certificate add, see :attr:`relay.wire.identity.NodeIdentity.signature_bytes`.
+        signature_bytes: What signature and certificate add, see
+            :attr:`relay.wire.identity.NodeIdentity.signature_bytes`.
         chunk_bytes: Largest payload of a chunk: that of slow links.
     """
 
@@ -215,7 +216,7 @@ class SentImages:
         )
 
     def _kept(self, satellite: int, part: NDArray[np.int64], fresh: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Fresh features that are kept; of a message with too many, none (as :mod:`server_app.backbone.feature_cache`)."""
+        """Fresh features that are kept; of a message with too many, none (as :mod:`.backbone.feature_cache`)."""
         kept = fresh
         if fresh.sum() > self._room[satellite]:
             wanted, room = np.bincount(part, fresh), self._room[satellite]

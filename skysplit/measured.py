@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 from rich.table import Table
 
+from mission.record import transfer_records_path
 from report.link_use import link_uses, read_transfer_records
 from report.totals import by_round, read_rounds
 from skysplit.terminal import Terminal
@@ -29,7 +30,7 @@ def print_measured(directory: Path) -> None:
         )
     if shown.rows:
         Terminal().print(shown)
-    if (directory / "transfer_records.parquet").exists():
+    if transfer_records_path(directory).exists():
         Terminal().print(_links(directory))
 
 

@@ -109,7 +109,7 @@ def compared(
     processes: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
-    """The strategies beside their baselines, from so many start times; as ``strategies.analysis.compare.compare`` tells it."""
+    """Compare the strategies with their baselines from so many start times; see ``strategies.analysis.compare``."""
     from server_app.planning import rates_of, resources_of
     from strategies.analysis.compare import compare, even_starts
 

@@ -43,6 +43,11 @@ class EnrolledClients:
     sensors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     target_moments: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
+    @property
+    def names(self) -> dict[int, str]:
+        """Satellite by Flower node id."""
+        return {node: name for name, node in self.nodes.items()}
+
 
 def enrol(grid: Grid, run_config: RunConfig, *, timeout_s: float = 600.0) -> EnrolledClients:
     """Find a node for every satellite and have each check its images and model.

@@ -1,8 +1,9 @@
 """The Flower strategy: rounds that follow the plan on the mission clock.
 
 Flower carries messages, head weights and metrics; tensors of the split travel beside it. A round is planned at the
-mission time it starts, trained by all satellites of the enrolled clients, averaged in the order that the plan gives (so that the
-result does not depend on who answers first), and ends when the plan ends, or a quorum of planes has delivered.
+mission time it starts, trained by all enrolled satellites, averaged in the order that the plan gives (so that the
+result does not depend on which satellite answers first), and ends when the plan ends, or when a quorum of planes has
+delivered.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from logging import INFO, WARNING
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,6 +66,16 @@ class TrainedOnGround:
     reports: Mapping[str, Mapping[str, float]]
 
 
+@dataclass(frozen=True, eq=False)
+class _Round:
+    """The round under way: its plan, the order in which planes are summed, and the weights that are sent."""
+
+    number: int
+    plan: Plan
+    orders: Sequence[PlaneOrder]
+    arrays: ArrayRecord
+
+
 class GroundService(Protocol):
     """The backbone's side of a round."""
 
@@ -84,6 +94,29 @@ class GroundService(Protocol):
         """
 
 
+class Planner(Protocol):
+    """Plans rounds, and knows when they end and how planes are summed."""
+
+    quorum: Quorum
+
+    def __call__(self, number: int, start_s: float) -> Plan:
+        """Plan a round that starts at a mission time."""
+
+    def orders(self, plan: Plan) -> Sequence[PlaneOrder]:
+        """Return the order in which each plane is summed."""
+
+
+class RoundEnvironment(Protocol):
+    """Where rounds take place."""
+
+    clock: VirtualClock
+    sums_planes: bool
+    max_concurrency: int | None
+
+    def start_round(self, plan: Plan) -> None:
+        """Follow a plan from now on."""
+
+
 class SplitFederatedStrategy(Strategy):
     """Split federated fine-tuning over a contact plan.
 
@@ -91,66 +124,52 @@ class SplitFederatedStrategy(Strategy):
         enrolled_clients: Who takes part.
         run_config: What every message tells.
         constants: Arrays that every ``train`` message carries beside the head: how what crosses is scaled.
-        planner: Plans a round, by its number and the mission time it starts at.
-        quorum: How many planes end a round.
-        averaging: How what is delivered is averaged.
-        orders: In which order each plane is summed, read from a plan.
+        planner: Plans the rounds.
         ground: The backbone's side.
         server_optimizer: Makes the next round's weights of the mean.
-        clock: Mission time; advanced to the end of each plan.
-        start_round: Called with every plan before it is followed.
+        environment: Mission time, which is advanced to the end of each plan, and who follows the plan.
         on_round: Called with every finished round, before the next is planned; true ends the run.
-        exchange: Whether the satellites of a plane sum among themselves, over relays, and only the sum comes down.
-        finished_rounds: Rounds that are done already, where a run is resumed.
-        max_concurrency: Satellites that Flower runs at the same time, where that is known.
-        pending_updates: What was under way when they were.
     """
 
     def __init__(
         self,
+        *,
         enrolled_clients: EnrolledClients,
         run_config: RunConfig,
         constants: ArrayRecord,
-        planner: Callable[[int, float], Plan],
-        quorum: Quorum,
-        averaging: Averaging,
-        orders: Callable[[Plan], Sequence[PlaneOrder]],
+        planner: Planner,
         ground: GroundService,
         server_optimizer: ServerOptimizer,
-        clock: VirtualClock,
-        start_round: Callable[[Plan], None],
+        environment: RoundEnvironment,
         on_round: Callable[[RoundOutcome], bool],
-        *,
-        exchange: bool = False,
-        finished_rounds: int = 0,
-        max_concurrency: int | None = None,
-        pending_updates: Mapping[str, ClientUpdate] = MappingProxyType({}),
     ) -> None:
-        self._enrolled_clients = enrolled_clients
-        self._told = run_config.to_config()
+        self._clients = enrolled_clients
+        self._config = run_config.to_config()
         self._constants = constants
-        self._names = {node: name for name, node in enrolled_clients.nodes.items()}
+        self._names = enrolled_clients.names
         self._planner = planner
-        self._quorum = quorum
-        self._averaging = averaging
-        self._order = orders
-        self._orders: Sequence[PlaneOrder] = ()  # of this round
-        self._exchange_on_board = exchange
-        self._pending_updates = dict(pending_updates)
-        self._due: list[str] = []
-        self._sent = ArrayRecord()
         self._ground = ground
         self._server_optimizer = server_optimizer
-        self._clock = clock
-        self._start_round = start_round
+        self._environment = environment
         self._on_round = on_round
+        scenario = run_config.scenario
+        self._averaging = Averaging(
+            enrolled_clients.labels,
+            scenario.strategy.staleness_exponent,
+            scenario.training.head_rows == "by-class",
+        )
+        self._pending_updates: dict[str, ClientUpdate] = {}
+        self._finished_rounds = 0
+
+    def resume(self, finished_rounds: int, pending_updates: Mapping[str, ClientUpdate]) -> None:
+        """Continue after a round of an earlier run, with what satellites had not delivered then."""
         self._finished_rounds = finished_rounds
-        self._max_concurrency = max_concurrency
+        self._pending_updates = dict(pending_updates)
 
     def summary(self) -> None:
         """Log who takes part."""
-        log(INFO, "\t├── Satellites: %s", len(self._enrolled_clients.nodes))
-        log(INFO, "\t└── Training images: %s", sum(self._enrolled_clients.samples.values()))
+        log(INFO, "\t├── Satellites: %s", len(self._clients.nodes))
+        log(INFO, "\t└── Training images: %s", sum(self._clients.samples.values()))
 
     def start(
         self,
@@ -180,71 +199,72 @@ class SplitFederatedStrategy(Strategy):
         for number in range(first, num_rounds + 1):
             log(INFO, "")
             log(INFO, "[ROUND %s/%s]", number, num_rounds)
-            plan = self._planner(number, self._clock.now_s)
-            self._orders = self._order(plan)
-            starting = [name for name in self._enrolled_clients.nodes if name not in self._pending_updates]
-            schedule = Schedule.of(plan, starting)
-            self._ground.begin_round(number, schedule)
-            self._start_round(plan)
-            position = {name: index for index, name in enumerate(schedule.steps_of)}
-            messages = self.configure_train(number, arrays, config, grid)
-            # Where few run at once, those whose steps come first should be among them.
-            messages.sort(
-                key=lambda message: position.get(self._names[message.metadata.dst_node_id], len(position))
-            )
-            replies = self._exchange(grid, messages, time.monotonic() + timeout)
-            end_s = self._quorum.end_s(plan)
-            self._due = [
-                name
-                for name, there in zip(
-                    self._enrolled_clients.nodes, self._quorum.delivered(plan), strict=True
-                )
-                if there
-            ]
-            aggregated, train_metrics = self.aggregate_train(number, replies)
-            ages = {name: number - self._pending_updates[name].started for name in self._due}
-            by_ground = self._ground.end_round(*self._averaging.weights(ages))
-            self._clock.advance_to(end_s)
-            arrays = self._server_optimizer.step(number, arrays, aggregated)
-            if by_ground is not None:
-                arrays = by_ground.arrays
+            plan = self._planner(number, self._environment.clock.now_s)
+            orders = self._planner.orders(plan)
+            self._round = _Round(number, plan, orders, arrays)
+            replies = self._train(grid, config, time.monotonic() + timeout)
+            arrays, result.train_metrics_clientapp[number], outcome = self._close(replies)
             result.arrays = arrays
-            result.train_metrics_clientapp[number] = train_metrics
-            log(INFO, "Trained until mission time %.1f s: %s", end_s, _in_words(train_metrics))
+            now_s = self._environment.clock.now_s
+            trained = _in_words(result.train_metrics_clientapp[number])
+            log(INFO, "Trained until mission time %.1f s: %s", now_s, trained)
             if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
                 result.evaluate_metrics_serverapp[number] = metrics
                 log(INFO, "Scored on the ground: %s", _in_words(metrics))
-            told = by_ground.reports if by_ground else {}
-            reports = {
-                name: {**self._report(name, number), **told.get(name, {})}
-                for name in self._enrolled_clients.nodes
-            }
-            rounds_late = {name: number - self._pending_updates.pop(name).started for name in self._due}
-            outcome = RoundOutcome(
-                number, cut(plan, end_s), reports, rounds_late, dict(self._pending_updates), arrays
-            )
             if self._on_round(outcome):
                 break
         log(INFO, "")
         log(INFO, "Finished in %.1f s", time.monotonic() - began_s)
         return result
 
+    def _train(self, grid: Grid, config: ConfigRecord, deadline: float) -> list[Message]:
+        """Have the round trained as planned, and return what satellites answer."""
+        number, plan = self._round.number, self._round.plan
+        starting = [name for name in self._clients.nodes if name not in self._pending_updates]
+        schedule = Schedule.of(plan, starting)
+        self._ground.begin_round(number, schedule)
+        self._environment.start_round(plan)
+        position = {name: index for index, name in enumerate(schedule.steps_of)}
+        messages = self.configure_train(number, self._round.arrays, config, grid)
+        # Where few run at once, those whose steps come first should be among them.
+        messages.sort(
+            key=lambda message: position.get(self._names[message.metadata.dst_node_id], len(position))
+        )
+        return self._exchange(grid, messages, deadline)
+
+    def _close(self, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord, RoundOutcome]:
+        """Average what the round delivers; return the new weights, the metrics, and what is recorded."""
+        number, plan = self._round.number, self._round.plan
+        end_s = self._planner.quorum.end_s(plan)
+        aggregated, metrics = self.aggregate_train(number, replies)
+        due = self._due()
+        ages = {name: number - self._pending_updates[name].started for name in due}
+        by_ground = self._ground.end_round(*self._averaging.weights(ages))
+        self._environment.clock.advance_to(end_s)
+        arrays = self._server_optimizer.step(number, self._round.arrays, aggregated)
+        if by_ground is not None:
+            arrays = by_ground.arrays
+        told = by_ground.reports if by_ground else {}
+        reports = {name: {**self._report(name, number), **told.get(name, {})} for name in self._clients.nodes}
+        rounds_late = {name: number - self._pending_updates.pop(name).started for name in due}
+        pending = dict(self._pending_updates)
+        return arrays, metrics, RoundOutcome(number, cut(plan, end_s), reports, rounds_late, pending, arrays)
+
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
-        """A ``train`` message with the head for every satellite that is not at an earlier round still."""
-        self._sent = arrays
-        told = {**config, **self._told, "round": server_round}
+        """Return a ``train`` message with the head for every satellite that is not at an earlier round still."""
+        config = ConfigRecord({**config, **self._config, "round": server_round})
         return [
-            self._train_message(node, ConfigRecord({**told, **self._exchange_of(name)}), arrays)
-            for name, node in self._enrolled_clients.nodes.items()
+            self._train_message(node, ConfigRecord({**config, **self._exchange_of(name)}), arrays)
+            for name, node in self._clients.nodes.items()
             if name not in self._pending_updates
         ]
 
     def _exchange_of(self, name: str) -> dict[str, Any]:
         """What a satellite is told of the exchange in its plane, if there is one."""
-        plane = next(plane for plane in self._orders if name in plane.members)
-        if not (self._exchange_on_board and plane.linked):
+        plane = next(plane for plane in self._round.orders if name in plane.members)
+        if not (self._environment.sums_planes and plane.linked):
             return {}
         counts = self._averaging.counts(name).tolist()
         return {"plane": list(plane.members), "ring": plane.ring, "counts": counts}
@@ -252,7 +272,7 @@ class SplitFederatedStrategy(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
-        """The weights that are due, averaged, and the metrics of those who have trained."""
+        """Average the weights that are delivered in the round, and the metrics of those who have trained."""
         for reply in replies:
             report = dict(reply.content.metric_records["metrics"])
             records = reply.content.array_records
@@ -260,24 +280,27 @@ class SplitFederatedStrategy(Strategy):
             plane_sum = records["plane"]["sum"].numpy() if "plane" in records else None
             name = self._names[reply.metadata.src_node_id]
             self._pending_updates[name] = ClientUpdate(server_round, arrays, report, plane_sum)  # type: ignore[arg-type]
-        sent = {key: array.numpy() for key, array in self._sent.items()}
-        due = {name: self._pending_updates[name] for name in self._due}
-        mean = self._averaging.mean(sent, due, server_round, self._orders)
+        sent = {key: array.numpy() for key, array in self._round.arrays.items()}
+        due = {name: self._pending_updates[name] for name in self._due()}
+        mean = self._averaging.mean(sent, due, server_round, self._round.orders)
         trained = [
-            name
-            for name in self._enrolled_clients.nodes
-            if self._pending_updates[name].started == server_round
+            name for name in self._clients.nodes if self._pending_updates[name].started == server_round
         ]
         metrics: dict[str, int | float | list[int] | list[float]] = {
             key: float(
                 np.average(
                     [self._pending_updates[name].report[key] for name in trained],
-                    weights=[self._enrolled_clients.samples[name] for name in trained],
+                    weights=[self._clients.samples[name] for name in trained],
                 )
             )
             for key in ("train-loss", "train-accuracy")
         }
         return ArrayRecord({key: Array(array) for key, array in mean.items()}), MetricRecord(metrics)
+
+    def _due(self) -> list[str]:
+        """Whose weights are delivered in the round, in the order of the enrolled clients."""
+        delivered = self._planner.quorum.delivered(self._round.plan)
+        return [name for name, there in zip(self._clients.nodes, delivered, strict=True) if there]
 
     def _report(self, name: str, number: int) -> Mapping[str, float]:
         """What a satellite tells; what it sent and computed counts in the round in which it started."""
@@ -315,7 +338,7 @@ class SplitFederatedStrategy(Strategy):
         deaths: Counter[int] = Counter()
         finished: list[Message] = []
         while ready or waiting or away:
-            while ready and len(waiting) < (self._max_concurrency or len(self._names)):
+            while ready and len(waiting) < (self._environment.max_concurrency or len(self._names)):
                 waiting |= self._push(grid, [self._first_served(ready)])
             if time.monotonic() > deadline:
                 late = sorted(

@@ -52,7 +52,8 @@ def plane_links(members: Sequence[int], links: np.ndarray) -> PlaneLinks | None:
 class PlaneOrder:
     """In which order the weights of one plane's satellites are summed.
 
-    ``members`` are names.  ``ring`` tells whether the sum goes round (see :func:`strategies.aggregation.averages.plane_sum`);
+    ``members`` are names.  ``ring`` tells whether the sum goes round (see
+    :func:`strategies.aggregation.averages.plane_sum`);
     ``linked`` whether the satellites can see each other, and so form it among themselves.
     """
 

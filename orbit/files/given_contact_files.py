@@ -27,7 +27,8 @@ def read_given_contacts(
     """The contacts of a file, with times after ``epoch``.
 
     The ending of its name tells the format: .ion or .ionrc, .json (HDTN), .npz, .parquet, .csv for our own tables
-    and, as .txt, those of others, whose columns ``columns`` names (``orbit.files.interval_tables``).  ``called`` maps what
+    and, as .txt, those of others, whose columns ``columns`` names (``orbit.files.interval_tables``).
+    ``called`` maps what
     the file calls a node, by name or number, to its name in ``nodes``; other numbers count ``nodes`` from 1.
 
     Raises ``ContactPlanFileError`` naming the file and the line, ``OSError`` without the file.

@@ -15,7 +15,7 @@ from astropy.time import Time
 
 from orbit.motion.earth_orientation import orientation_table
 from orbit.motion.elements import ElementsError, MeanElements
-from orbit.motion.propagation import MU_KM3_S2, eccentric_anomaly
+from orbit.motion.kepler import MU_KM3_S2, eccentric_anomaly
 
 
 def kepler_state(elements: MeanElements) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from orbit.motion.elements import MeanElements
-from orbit.motion.propagation import secular_rates
+from orbit.motion.kepler import secular_rates
 
 PLANE_TOLERANCE_DEG = 2.5
 WIDEST_PLANE_DEG = (

@@ -15,11 +15,7 @@ from sgp4.api import SGP4_ERRORS, SatrecArray
 
 from orbit.motion.elements import ElementsError, MeanElements
 from orbit.motion.frames import DAY_S, leap_seconds_between, split_julian_date
-
-# WGS-72, the constants of SGP4
-MU_KM3_S2 = 398600.8
-RADIUS_KM = 6378.135
-J2 = 0.001082616
+from orbit.motion.kepler import MU_KM3_S2, RADIUS_KM, brouwer_mean_motion, eccentric_anomaly, secular_rates
 
 LOWEST_KM = 80.0  # nothing orbits below
 HIGHEST_APOGEE = 1.1  # of the apogee of the elements; drag lowers it, the Moon and the Sun raise it by less
@@ -96,29 +92,6 @@ def sgp4_positions(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> 
     return errors, position
 
 
-def brouwer_mean_motion(elements: MeanElements) -> np.ndarray:
-    """Brouwer mean motion [rad/s] from the Kozai mean motion of the elements (Hoots & Roehrich 1980,
-    SGP4)."""
-    xke = np.sqrt(MU_KM3_S2 / RADIUS_KM**3) * 60.0
-    a1 = (xke / elements.mean_motion_rad_min) ** (2 / 3)
-    d = 0.75 * J2 * (3 * np.cos(elements.inc_rad) ** 2 - 1) / (1 - elements.ecc**2) ** 1.5
-    d1 = d / a1**2
-    a0 = a1 * (1 - d1**2 - d1 * (1 / 3 + 134 * d1**2 / 81))
-    return elements.mean_motion_rad_min / (1 + d / a0**2) / 60.0
-
-
-def secular_rates(elements: MeanElements) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rates of node, perigee and mean anomaly [rad/s] under J2, first order (Vallado, 4th ed., § 9.6.2)."""
-    n = brouwer_mean_motion(elements)
-    cos_inc, eta2 = np.cos(elements.inc_rad), 1 - elements.ecc**2
-    semi_major_km = (MU_KM3_S2 / n**2) ** (1 / 3)
-    k = 1.5 * J2 * (RADIUS_KM / (semi_major_km * eta2)) ** 2 * n
-    raan_rate = -k * cos_inc
-    argp_rate = k * (2 - 2.5 * (1 - cos_inc**2))
-    anomaly_rate = n + k * np.sqrt(eta2) * (1 - 1.5 * (1 - cos_inc**2))
-    return raan_rate, argp_rate, anomaly_rate
-
-
 def _j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> np.ndarray:
     raan_rate, argp_rate, anomaly_rate = (rate[:, None] for rate in secular_rates(elements))
     ecc, cos_inc, sin_inc = (
@@ -142,20 +115,6 @@ def _turn(angle: np.ndarray) -> np.ndarray:
     np.cos(angle, out=turn.real)
     np.sin(angle, out=turn.imag)
     return turn
-
-
-def eccentric_anomaly(mean_anomaly: np.ndarray, ecc: np.ndarray) -> np.ndarray:
-    """Solve Kepler's equation by Newton's method to the last bits; arrays that broadcast, angles in
-    radians."""
-    anomaly = mean_anomaly + 0.85 * ecc * np.sign(
-        np.sin(mean_anomaly)
-    )  # Danby's start: converges for every ecc < 1
-    for _ in range(30):
-        change = (anomaly - ecc * np.sin(anomaly) - mean_anomaly) / (1 - ecc * np.cos(anomaly))
-        anomaly = anomaly - change
-        if np.abs(change).max(initial=0.0) < 1e-13 * np.abs(mean_anomaly).max(initial=1.0):
-            break
-    return anomaly
 
 
 def _cowell_j2(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> np.ndarray:

@@ -101,7 +101,7 @@ def _cubic_crossing(low, f_low, slope_low, high, f_high, slope_high):
 
 @compiled
 def _may_turn_to_zero(value, slope, next_value, next_slope, step_s):
-    """Whether a peak (or dip) between two nodes on one side of zero may reach the other: as in orbit.search.intervals."""
+    """Whether a peak (or dip) between two nodes on one side of zero may reach the other: as in ``intervals``."""
     if (slope < 0) == (next_slope < 0) or (slope < 0) != (value >= 0):
         return False
     meet = (value * next_slope - next_value * slope + slope * next_slope * step_s) / (next_slope - slope)

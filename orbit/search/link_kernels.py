@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from orbit.motion.propagation import MU_KM3_S2
+from orbit.motion.kepler import MU_KM3_S2
 from orbit.search.ephemeris import Ephemeris
 from orbit.search.interval_kernels import (
     FIRST_LINES,
@@ -48,7 +48,7 @@ def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tupl
 def sight_bits(
     motion: Ephemeris, seconds: np.ndarray, sphere_km: float, max_range_km: float, bits: np.ndarray
 ) -> None:
-    """As ``orbit.search.link_search.sight_bits``, in single precision: the grazing height is resolved to some metres."""
+    """As ``link_search.sight_bits``, in single precision: the grazing height is resolved to some metres."""
     _sight_bits(motion.state, motion.start_s, motion.step_s, seconds, sphere_km, float(max_range_km), bits)
 
 

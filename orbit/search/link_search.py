@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from orbit.motion.propagation import MU_KM3_S2
+from orbit.motion.kepler import MU_KM3_S2
 from orbit.search.ephemeris import Ephemeris
 from orbit.search.intervals import Intervals, not_negative
 from orbit.search.pass_search import dot

@@ -1,8 +1,8 @@
 """The sum of one plane's vectors, added up by its satellites over their relays: on a two-way ring, or on a chain.
 
 Sums are float64 and their order is fixed, so every satellite ends with the same bits, which are those of
-`strategies.aggregation.averages.plane_sum`. On a ring one half of the vector goes round each way; on a chain both ends add
-towards the middle, and the sum comes back.
+`strategies.aggregation.averages.plane_sum`. On a ring one half of the vector goes round each way; on a chain
+both ends add towards the middle, and the sum comes back.
 
 Satellites are addressed, not links: where a link of the ring fails, relays carry its bundles the other way along the
 chain that is left, and where the chain is torn, over the ground. What fails in spite of that is given up by all, and

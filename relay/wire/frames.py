@@ -128,7 +128,7 @@ def bundle_bytes(manifest: Manifest, chunk_bytes: int, *, signature_bytes: int =
     Args:
         manifest: Of the bundle; its payload need not be there.
         chunk_bytes: Largest payload of a chunk.
-        signature_bytes: What signature and certificate add, see :attr:`relay.wire.identity.NodeIdentity.signature_bytes`.
+        signature_bytes: What signature and certificate add, see :attr:`.identity.NodeIdentity.signature_bytes`.
     """
     transfer_header = (
         len(encode_transfer_header(pb.SignedManifest(manifest=manifest.to_bytes()))) + signature_bytes

@@ -11,7 +11,7 @@ def main() -> None:
     """Write the stubs beside the .proto file."""
     from grpc_tools import protoc
 
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     status = protoc.main(
         ["protoc", f"-I{root}", f"--python_out={root}", f"--pyi_out={root}", "relay/wire/wire.proto"],
     )

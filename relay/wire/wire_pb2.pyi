@@ -83,7 +83,7 @@ class Manifest(_message.Message):
     attributes: _containers.MessageMap[str, Attribute]
     def __init__(self, transfer_id: _Optional[bytes] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., step: _Optional[int] = ..., micro_batch: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., dtype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., codec: _Optional[str] = ..., total_bytes: _Optional[int] = ..., digest: _Optional[bytes] = ..., expiry_s: _Optional[float] = ..., attributes: _Optional[_Mapping[str, Attribute]] = ...) -> None: ...
 
-class SealedManifest(_message.Message):
+class SignedManifest(_message.Message):
     __slots__ = ("manifest", "signature", "certificate")
     MANIFEST_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
@@ -93,15 +93,15 @@ class SealedManifest(_message.Message):
     certificate: bytes
     def __init__(self, manifest: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., certificate: _Optional[bytes] = ...) -> None: ...
 
-class Opening(_message.Message):
-    __slots__ = ("sealed", "base_offset", "via")
-    SEALED_FIELD_NUMBER: _ClassVar[int]
+class TransferHeader(_message.Message):
+    __slots__ = ("signed", "base_offset", "via")
+    SIGNED_FIELD_NUMBER: _ClassVar[int]
     BASE_OFFSET_FIELD_NUMBER: _ClassVar[int]
     VIA_FIELD_NUMBER: _ClassVar[int]
-    sealed: SealedManifest
+    signed: SignedManifest
     base_offset: int
     via: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, sealed: _Optional[_Union[SealedManifest, _Mapping]] = ..., base_offset: _Optional[int] = ..., via: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, signed: _Optional[_Union[SignedManifest, _Mapping]] = ..., base_offset: _Optional[int] = ..., via: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Acknowledgement(_message.Message):
     __slots__ = ("transfer_id", "next_offset", "rewind", "refusal", "temporary")
@@ -148,20 +148,20 @@ class Nothing(_message.Message):
     def __init__(self) -> None: ...
 
 class LinkStatus(_message.Message):
-    __slots__ = ("peer", "open", "next_change_s", "sent_bytes", "resent_bytes", "trouble")
+    __slots__ = ("peer", "open", "next_change_s", "sent_bytes", "resent_bytes", "last_error")
     PEER_FIELD_NUMBER: _ClassVar[int]
     OPEN_FIELD_NUMBER: _ClassVar[int]
     NEXT_CHANGE_S_FIELD_NUMBER: _ClassVar[int]
     SENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     RESENT_BYTES_FIELD_NUMBER: _ClassVar[int]
-    TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
     peer: str
     open: bool
     next_change_s: float
     sent_bytes: int
     resent_bytes: int
-    trouble: str
-    def __init__(self, peer: _Optional[str] = ..., open: bool = ..., next_change_s: _Optional[float] = ..., sent_bytes: _Optional[int] = ..., resent_bytes: _Optional[int] = ..., trouble: _Optional[str] = ...) -> None: ...
+    last_error: str
+    def __init__(self, peer: _Optional[str] = ..., open: bool = ..., next_change_s: _Optional[float] = ..., sent_bytes: _Optional[int] = ..., resent_bytes: _Optional[int] = ..., last_error: _Optional[str] = ...) -> None: ...
 
 class NodeStatus(_message.Message):
     __slots__ = ("node", "mission_s", "queued_transfers", "queued_bytes", "quota_bytes", "received_bytes", "delivered_transfers", "duplicate_transfers", "rejected_transfers", "links")
@@ -187,7 +187,7 @@ class NodeStatus(_message.Message):
     links: _containers.RepeatedCompositeFieldContainer[LinkStatus]
     def __init__(self, node: _Optional[str] = ..., mission_s: _Optional[float] = ..., queued_transfers: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., delivered_transfers: _Optional[int] = ..., duplicate_transfers: _Optional[int] = ..., rejected_transfers: _Optional[int] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ...) -> None: ...
 
-class PassagesRequest(_message.Message):
+class TransferRecordsRequest(_message.Message):
     __slots__ = ("run", "round")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -195,7 +195,7 @@ class PassagesRequest(_message.Message):
     round: int
     def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ...) -> None: ...
 
-class Passage(_message.Message):
+class TransferRecord(_message.Message):
     __slots__ = ("run", "round", "step", "micro_batch", "kind", "source", "destination", "peer", "sent", "size_bytes", "start_s", "end_s")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -223,7 +223,7 @@ class Passage(_message.Message):
     end_s: float
     def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., step: _Optional[int] = ..., micro_batch: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., peer: _Optional[str] = ..., sent: bool = ..., size_bytes: _Optional[int] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ...) -> None: ...
 
-class Departure(_message.Message):
+class RoundStart(_message.Message):
     __slots__ = ("start_s", "network")
     START_S_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
@@ -232,33 +232,33 @@ class Departure(_message.Message):
     def __init__(self, start_s: _Optional[float] = ..., network: _Optional[str] = ...) -> None: ...
 
 class ClockTime(_message.Message):
-    __slots__ = ("mission_s", "wave", "standing", "departure", "network")
+    __slots__ = ("mission_s", "wave", "standing", "round_start", "network")
     MISSION_S_FIELD_NUMBER: _ClassVar[int]
     WAVE_FIELD_NUMBER: _ClassVar[int]
     STANDING_FIELD_NUMBER: _ClassVar[int]
-    DEPARTURE_FIELD_NUMBER: _ClassVar[int]
+    ROUND_START_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     mission_s: float
     wave: int
     standing: bool
-    departure: int
+    round_start: int
     network: str
-    def __init__(self, mission_s: _Optional[float] = ..., wave: _Optional[int] = ..., standing: bool = ..., departure: _Optional[int] = ..., network: _Optional[str] = ...) -> None: ...
+    def __init__(self, mission_s: _Optional[float] = ..., wave: _Optional[int] = ..., standing: bool = ..., round_start: _Optional[int] = ..., network: _Optional[str] = ...) -> None: ...
 
 class ClockReport(_message.Message):
-    __slots__ = ("wave", "busy", "wake_s", "changes", "departure", "manned", "boarded")
+    __slots__ = ("wave", "busy", "wake_s", "changes", "round_start", "session_alive", "attached")
     WAVE_FIELD_NUMBER: _ClassVar[int]
     BUSY_FIELD_NUMBER: _ClassVar[int]
     WAKE_S_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
-    DEPARTURE_FIELD_NUMBER: _ClassVar[int]
-    MANNED_FIELD_NUMBER: _ClassVar[int]
-    BOARDED_FIELD_NUMBER: _ClassVar[int]
+    ROUND_START_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ALIVE_FIELD_NUMBER: _ClassVar[int]
+    ATTACHED_FIELD_NUMBER: _ClassVar[int]
     wave: int
     busy: bool
     wake_s: float
     changes: int
-    departure: int
-    manned: bool
-    boarded: bool
-    def __init__(self, wave: _Optional[int] = ..., busy: bool = ..., wake_s: _Optional[float] = ..., changes: _Optional[int] = ..., departure: _Optional[int] = ..., manned: bool = ..., boarded: bool = ...) -> None: ...
+    round_start: int
+    session_alive: bool
+    attached: bool
+    def __init__(self, wave: _Optional[int] = ..., busy: bool = ..., wake_s: _Optional[float] = ..., changes: _Optional[int] = ..., round_start: _Optional[int] = ..., session_alive: bool = ..., attached: bool = ...) -> None: ...

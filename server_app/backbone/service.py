@@ -30,8 +30,7 @@ from server_app.backbone.feature_assembler import Arrived, FeatureAssembler, Une
 from server_app.backbone.mixed_batches import own_batches
 from server_app.backbone.scheduling import Forward, StepSequence, Update
 from server_app.backbone.shared_head import SharedHead
-from splitmodel import crossing
-from splitmodel.crossing import codecs
+from splitmodel.crossing import codecs, tensors
 from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
 from splitmodel.crossing.tensors import EXACT, Crossing
 from splitmodel.dense_heads import TrainedHead
@@ -186,7 +185,7 @@ class BackboneService:
         return sum(up), sum(back)
 
     def state(self) -> dict[str, Tensor]:
-        """What has been trained here: :meth:`server_app.backbone.executor.BackboneExecutor.state`, and the shared head's."""
+        """What has been trained here: :meth:`.executor.BackboneExecutor.state`, and the shared head's."""
         head = self._head.state() if self._head else {}
         return self._steps.state() | {_HEAD + name: tensor for name, tensor in head.items()}
 
@@ -224,7 +223,7 @@ class BackboneService:
         return self._sequence.first_needed(satellites) if self._sequence and self.trains_adapters else None
 
     def end_round(self, weights: Mapping[str, float], total: float) -> TrainedOnGround | None:
-        """Close a round: average per-satellite adapters, see :meth:`server_app.backbone.executor.BackboneExecutor.average`.
+        """Close a round: average per-satellite adapters, see :meth:`.executor.BackboneExecutor.average`.
 
         Returns:
             The shared head, where there is one.
@@ -347,7 +346,7 @@ class BackboneService:
             raise UnexpectedBundle(
                 f"gradient of {satellite}, step {step.step}: found shape {manifest.shape}, allowed {allowed}"
             )
-        batch.gradients.setdefault(part, {})[satellite] = crossing.decode(
+        batch.gradients.setdefault(part, {})[satellite] = tensors.decode(
             payload, manifest.codec, manifest.shape, Crossing.GRADIENT_OF_POOLED, self._scaling
         )
         client.gradients_left.discard(part)
@@ -511,15 +510,13 @@ class BackboneService:
 
     def decoded(self, arrived: Arrived) -> Tensor:
         """Features, shape (B, tokens, hidden)."""
-        return crossing.decode(
-            arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling
-        )
+        return tensors.decode(arrived.payload, arrived.codec, arrived.shape, Crossing.FEATURES, self._scaling)
 
     def _pooled_bundle(
         self, request: Manifest, arrived: Arrived, pooled_BD: Tensor
     ) -> tuple[Manifest, Buffer]:
         codec = self._scenario.crossings.hidden if self._scaling else EXACT
-        payload = crossing.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
+        payload = tensors.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
         return self._bundle(
             request, Kind.HIDDEN, payload, tuple(pooled_BD.shape), codec, kept=int(arrived.kept)
         )

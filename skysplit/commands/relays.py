@@ -110,7 +110,7 @@ def _told(files: list[Path]) -> list[dict[str, Any]]:
                         "peer": link.peer,
                         "open": link.open,
                         "sent_bytes": link.sent_bytes,
-                        "trouble": link.last_error,
+                        "last_error": link.last_error,
                     }
                     for link in said.links
                 ],
@@ -129,7 +129,7 @@ def _table(files: list[Path]) -> Table:
         "taken",
         "sent, MB",
         "links",
-        "trouble",
+        "last_error",
     )
     for told in _told(files):
         if not told["answers"]:
@@ -145,7 +145,7 @@ def _table(files: list[Path]) -> Table:
             str(told["delivered_transfers"]),
             f"{sum(link['sent_bytes'] for link in links) / 1e6:.2f}",
             f"{sum(link['open'] for link in links)} of {len(links)} open",
-            ", ".join(f"{link['peer']}: {link['trouble']}" for link in links if link["trouble"]),
+            ", ".join(f"{link['peer']}: {link['last_error']}" for link in links if link["last_error"]),
         )
     return table
 
@@ -266,7 +266,7 @@ def _check(out: Path, elsewhere: dict[str, str]) -> None:
     if not addresses:
         fail(f"{out}: holds no deployment; write it first")
     found = dial_all(dict(sorted(addresses.items())) | elsewhere, out / "ca.crt")
-    table = Table("node", "address", "answers", "trouble")
+    table = Table("node", "address", "answers", "last error")
     for one in found:
         answers = "no" if one.seconds is None else f"{1000 * one.seconds:.0f} ms"
         table.add_row(one.node, one.address, answers, one.last_error, style="red" if one.last_error else "")

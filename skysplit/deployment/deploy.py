@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -30,7 +31,6 @@ from skysplit.deployment.compose import (
 from skysplit.deployment.kubernetes import kustomization, manifests, registration_job
 from skysplit.deployment.node_folders import write_node_folders
 from skysplit.deployment.systemd import units
-from skysplit.launch.registration import collect
 
 
 def write_deployment(
@@ -77,7 +77,7 @@ def write_deployment(
         give_away([*folders.values(), out / SUPERLINK, out / GATEWAY, out / "runs", out / "state"], USER)
     _write(out / "compose.yaml", yaml.safe_dump(compose_file(satellites, host), sort_keys=False))
     _write(out / "compose.state.yaml", yaml.safe_dump(state_overlay(out / "state"), sort_keys=False))
-    collect(
+    collect_public_keys(
         out / REGISTRATION,
         out / "ca.crt",
         {service_name(satellites, name): folders[name] / SUPERNODE_PUBLIC_KEY for name in satellites},
@@ -102,6 +102,16 @@ def write_deployment(
         f"root-certificates = {json.dumps(str(out / 'ca.crt'))}\n",
     )
     return satellites
+
+
+def collect_public_keys(folder: Path, authority: Path, public_keys: dict[str, Path]) -> None:
+    """Write the folder: the authority's certificate, and the satellites' public keys by name."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.pub"):
+        old.unlink()
+    shutil.copy(authority, folder / "ca.crt")
+    for name, key in public_keys.items():
+        shutil.copy(key, folder / f"{name}.pub")
 
 
 def _write(path: Path, text: str) -> None:

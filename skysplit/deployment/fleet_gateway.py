@@ -5,8 +5,8 @@ code of their own on the ground and on every satellite, and register SuperNodes.
 operator and the ground reach it, and this gateway stands where satellites do: it passes on what is asked of
 `/v1/fleet/…`, where SuperNodes prove themselves by their keys, and answers all else with 404.
 
-`python -m skysplit.deployment.fleet_gateway --folder FOLDER --superlink HOST:PORT`, where the folder holds `ca.crt`, `server.crt`,
-`server.key`.
+`python -m skysplit.deployment.fleet_gateway --folder FOLDER --superlink HOST:PORT`, where the folder holds
+`ca.crt`, `server.crt`, `server.key`.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ _APP_PACKAGES = (
     "mission",
     "orbit",
     "relay",
+    "report",
     "scenarios",
     "server_app",
     "skysplit",

@@ -1,14 +1,13 @@
 """Tell a SuperLink which SuperNodes it may admit: a job that ends before satellites start, and may run again.
 
-`python -m skysplit.launch.registration --folder FOLDER --superlink HOST:PORT`, where the folder holds ``ca.crt`` and a public
-key for each satellite, ``*.pub``.
+`python -m skysplit.launch.registration --folder FOLDER --superlink HOST:PORT`, where the folder holds
+``ca.crt`` and a public key for each satellite, ``*.pub``.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,29 +21,20 @@ _AGAIN_S = 5.0
 _THERE = "already in use"  # of Flower, for a key that it knows
 
 
-def collect(folder: Path, authority: Path, public_keys: dict[str, Path]) -> None:
-    """Write the folder: the authority's certificate, and the satellites' public keys by name."""
-    folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.pub"):
-        old.unlink()
-    shutil.copy(authority, folder / "ca.crt")
-    for name, key in public_keys.items():
-        shutil.copy(key, folder / f"{name}.pub")
-
-
 def register_all(
     folder: Path, superlink: str, timeout_s: float, on_key: Callable[[str], None] = lambda sentence: None
 ) -> None:
     """Register every key of the folder; a SuperLink that is not up yet is asked again.
 
     Args:
-        folder: See :func:`collect`.
+        folder: With ``ca.crt`` and a public key for each satellite, ``*.pub``.
         superlink: ``host:port`` of its control API.
         timeout_s: For all of it.
         on_key: Called with a sentence for each key.
 
     Raises:
-        skysplit.launch.flower_run.FlowerRunError: There is none, or the SuperLink refused one or does not answer in time.
+        skysplit.launch.flower_run.FlowerRunError: There is none, or the SuperLink refused one or does
+            not answer in time.
     """
     keys = sorted(folder.glob("*.pub"))
     if not keys:

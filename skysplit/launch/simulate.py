@@ -44,8 +44,8 @@ def simulate(
     """
     if max_concurrency is not None and not 1 <= max_concurrency <= _most_served():
         raise ValueError(
-            f"satellites at once: found {max_concurrency}, allowed is 1 to {_most_served()}; Flower's simulation serves four "
-            "more than there are cores, 32 at most"
+            f"satellites at once: found {max_concurrency}, allowed is 1 to {_most_served()}; Flower's "
+            "simulation serves four more than there are cores, 32 at most"
         )
     satellites = len(satellites_of(scenario, on_progress))
     together = min(satellites, max_concurrency or most_at_once())

@@ -178,7 +178,7 @@ class Profile:
 @cache
 def published_profiles() -> dict[str, Profile]:
     """Profiles by name: rank-8 LoRA on query and value projections, head of 10 classes; each with its source."""
-    text = (files("splitmodel") / "published_profiles.json").read_text(encoding="utf-8")
+    text = (files("splitmodel.costs") / "published_profiles.json").read_text(encoding="utf-8")
     return {entry["name"]: Profile(**entry) for entry in json.loads(text)["profiles"]}
 
 

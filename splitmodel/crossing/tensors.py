@@ -26,7 +26,7 @@ class Crossing(enum.Enum):
 
 
 def encode(tensor: Tensor, codec: str, crossing: Crossing, scaling: SplitScaling | None) -> memoryview:
-    """The bytes that :func:`decode` makes the tensor of again; see :func:`splitmodel.crossing.codecs.encode` for its errors."""
+    """The bytes that :func:`decode` makes the tensor of again; see :func:`.codecs.encode` for its errors."""
     if scaling is not None and codecs.quantises(codec):
         match crossing:
             case Crossing.FEATURES:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from splitmodel.cloud_scenes import BANDS, CLOUD_CLASSES, SENSORS, render_clouds
 from splitmodel.imagery.errors import ImageryError
 from splitmodel.imagery.folder import open_folder
 from splitmodel.imagery.hub import open_hub
@@ -17,6 +16,7 @@ from splitmodel.imagery.rasters import RGB, Raster
 from splitmodel.imagery.reading import Reading
 from splitmodel.imagery.subsets import divide
 from splitmodel.imagery.targets import TargetKind, classes, masks
+from splitmodel.synthetic.cloud_scenes import BANDS, CLOUD_CLASSES, SENSORS, render_clouds
 from splitmodel.synthetic.scenes import HELD_BACK_CLASSES, render, split_seed
 
 EUROSAT_HUB_NAME = "blanchon/EuroSAT_RGB"

@@ -1,7 +1,8 @@
 """Averages as numbers: sums run in float64 and in a fixed order, and only the result is rounded to the input's type.
 
 What travels between satellites is added up plane by plane (:func:`plane_sum`), the planes in the order of their numbers
-(:mod:`strategies.aggregation.client_updates`); what the ground keeps for each satellite is averaged in the order of the enrolled clients.
+(:mod:`strategies.aggregation.client_updates`); what the ground keeps for each satellite is averaged in the
+order of the enrolled clients.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ class Averaging:
     """How what satellites deliver becomes one: plane by plane, the planes in the order of their numbers.
 
     A satellite counts by its images, the less the older what it delivers is: (1 + s)^-a after s rounds (see
-    :func:`strategies.aggregation.averages.staleness_weight`). What those that deliver lack of all is the weight of the present
+    :func:`strategies.aggregation.averages.staleness_weight`). What those that deliver lack of all is the
+    weight of the present
     average. With ``by_class`` a class' row of the head counts by the images of that class: who has never seen it has
     learnt nothing of it but how to rule it out, which is what spoils averaged heads where satellites see few classes.
 

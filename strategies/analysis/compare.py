@@ -77,7 +77,8 @@ def compare(
         gap_to_bound, bound_s, ratio_to`` (of medians, by name of the other case), ``starts`` that were planned,
         ``unplanned`` starts whose round does not end inside the contact plan, ``makespans_s``, median ``down_bytes,
         up_bytes, isl_bytes`` and the mean seconds of ``SPLIT_COLUMNS``; and ``mission`` as
-        :class:`~strategies.analysis.mission_totals.MissionTotals`, or null where it does not end. ``rho`` is the split over
+        :class:`~strategies.analysis.mission_totals.MissionTotals`, or null where it does not end. ``rho`` is
+        the split over
         on-board LoRA, in closed form, as planned for a round, and for the mission. With ``sensitivity``, ``edges`` is
         where the answer turns (:class:`strategies.analysis.sensitivity.Edge`), by missions that were planned again.
     """

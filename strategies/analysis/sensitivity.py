@@ -1,7 +1,7 @@
 """Where the answer turns: the missions planned again with one number changed, all else as it is.
 
-The *answer* is the case of :data:`strategies.analysis.cases.HEADLINE` whose mission is over first. An *edge* is the value of a
-number beyond which another case is. Every point is planned, none is computed from another.
+The *answer* is the case of :data:`strategies.analysis.cases.HEADLINE` whose mission is over first. An *edge*
+is the value of a number beyond which another case is. Every point is planned, none is computed from another.
 """
 
 from __future__ import annotations

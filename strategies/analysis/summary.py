@@ -25,7 +25,7 @@ _ORDER = ("downlink", "uplink", "isl", "satellite_tflops", "ground_tflops", "ima
 
 
 def verdict(found: Mapping[str, Any]) -> list[str]:
-    """Return what ``strategies.analysis.compare.compare`` found, as sentences; nothing without the split and on-board LoRA."""
+    """Return what ``compare`` found, as sentences; nothing without the split and on-board LoRA."""
     cases = {case["name"]: case for case in found["cases"]}
     if not {SPLIT, ONBOARD_LORA} <= cases.keys():
         return []

@@ -86,9 +86,10 @@ class Plan:
     FLOPs are served inside it, and all windows of a link or processor can be served together (the checker proves
     that by earliest deadline first).  ``finish_s[k]`` is when satellite ``k``'s last step is done,
     ``delivered_s[k]`` when its weights are where they are averaged.
-    ``lower_bound_s`` is the length no plan with these switches can go below.
+    ``lower_bound_s`` is the length no plan with these strategies can go below.
     ``steps`` (dtype ``STEP``, by batch) is the order of the ground's steps, which a run follows; empty where the ground
-    takes none.  ``strategy_config`` are those that the plan uses, which may be fewer than were asked for.  ``pointed`` are the
+    takes none.  ``strategy_config`` is what the plan uses, which may be less than
+    was asked for.  ``pointed`` are the
     pairs (node, peer) of antennas and lasers that still point at each other at the end: they need no set-up in the next
     round while their contact lasts.
     """

@@ -84,9 +84,9 @@ def test_the_engine_works_without_numba() -> None:
     script = (
         "import sys; sys.modules['numba'] = None\n"
         "from astropy.time import Time\n"
-        "from orbit import intersatellite, search_choice\n"
+        "from orbit.search import backend, intersatellite\n"
         "from orbit.constellation import walker\n"
-        "search_choice.COMPILED_FROM = 0\n"
+        "backend.COMPILED_FROM = 0\n"
         "epoch = Time('2026-03-01T06:00:00')\n"
         "shell = walker('53: 9/1/0', epoch=epoch, altitude_km=550)\n"
         "pairs = intersatellite.plane_neighbours(shell)\n"

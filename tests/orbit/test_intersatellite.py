@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit.constellation import walker
-from orbit.motion.propagation import secular_rates
+from orbit.motion.kepler import secular_rates
 from orbit.search.ephemeris import over_groups
 from orbit.search.intersatellite import (
     all_pairs,

@@ -14,7 +14,8 @@ from sgp4.api import SatrecArray
 from orbit.constellation import from_elements, walker
 from orbit.motion.elements import MeanElements
 from orbit.motion.frames import east_north_up, itrs_from_geodetic, itrs_from_teme, split_julian_date
-from orbit.motion.propagation import PropagationError, eccentric_anomaly
+from orbit.motion.kepler import eccentric_anomaly
+from orbit.motion.propagation import PropagationError
 from orbit.search.ephemeris import ephemeris, ephemeris_step_s, over_groups
 from orbit.stations import GroundStation, StationError
 

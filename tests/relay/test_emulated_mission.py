@@ -28,6 +28,7 @@ from relay.node.outgoing import Faults, Outage, OutgoingLink
 from relay.node.pre_launch import START_S, pre_launch_network
 from relay.node.settings import LocalRelay
 from relay.wire.manifest import Kind
+from server_app.run import Run
 from server_app.run_recorder import RunRecorder
 from server_app.server_app import fine_tune
 from splitmodel.lora.adapters import trainable_state
@@ -98,15 +99,15 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
         meanwhile = threading.Thread(target=during or (lambda relays: None), args=(relays,))
         meanwhile.start()
         if ends_after is None and ends_when is None:
-            fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
+            fine_tune(grid, Run(record, "run-1", relay=ground))
         else:
             with monkeypatch.context() as patch:
                 patch.setattr(RunRecorder, "on_round", dying(ends_after))
                 patch.setattr(grid, "pull_messages", dying_grid(grid, ends_when or threading.Event()))
                 with pytest.raises(RuntimeError, match="the ground is gone"):
-                    fine_tune(grid, scenario, record, run="run-1", address="", relay=ground)
+                    fine_tune(grid, Run(record, "run-1", relay=ground))
             record = RunRecord.reopen(record.directory)
-            fine_tune(grid, scenario, record, run="run-2", address="", relay=ground, resume=True)
+            fine_tune(grid, Run(record, "run-2", relay=ground, resume=True))
         meanwhile.join()
         return record.directory
 
@@ -121,7 +122,7 @@ def simulate(grid_of, tmp_path):
         rates = {f"compute.{key}": value for key, value in told["calibration"].items()}
         scenario = load_scenario("demo", SMALL | (overrides or {}) | rates)
         record = RunRecord(tmp_path / "simulated", scenario, "")
-        fine_tune(grid_of(4, 4), scenario, record, run="run-1", address="127.0.0.1:0")
+        fine_tune(grid_of(4, 4), Run(record, "run-1"))
         return record.directory
 
     return fly
@@ -355,7 +356,7 @@ def test_a_satellite_that_is_killed_in_mid_round_goes_on_with_the_same_result(
     emulate, simulate, monkeypatch, averages, mode, kind, number, step
 ):
     when = [(kind, number, step)]
-    monkeypatch.setattr("client_app.client_app.RelayLink", dying_link(when))
+    monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when))
     overrides = {"training.mode": mode, "training.augment": "dihedral"}
     if kind is Kind.GRAD_HEAD:
         overrides["training.head"] = "shared"
@@ -396,7 +397,7 @@ def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
     emulate, simulate, monkeypatch, averages
 ):
     when = [(Kind.AGGREGATE, 1, 0)]
-    monkeypatch.setattr("client_app.client_app.RelayLink", dying_link(when, before_it_goes=True))
+    monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when, before_it_goes=True))
     monkeypatch.setattr("client_app.plane_exchange.PATIENCE_S", 2.0)
 
     def long_away(app):
@@ -445,6 +446,6 @@ def test_a_ground_that_dies_in_mid_round_goes_on_over_the_same_relays_with_the_s
                     return super().receive(0.5)
             raise Killed
 
-    monkeypatch.setattr("client_app.client_app.RelayLink", OrphanedLink)
+    monkeypatch.setattr("client_app.satellite.RelayLink", OrphanedLink)
     emulated = emulate(ends_when=gone, app=forgetting)
     assert_same_weights(emulated, simulate(emulated))

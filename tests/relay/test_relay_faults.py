@@ -222,7 +222,8 @@ def test_an_application_killed_before_it_settles_finds_its_bundle_again(fleet, c
     with RelayLink(processes["sat-0"].address, "sat-0", identity=identities["sat-0"]) as satellite:
         satellite.send(*fleet.tensor([1.0, 2.0], "sat-0", "ground", kind=Kind.AGGREGATE))
     script = (
-        "import sys, os, pathlib; from relay.client.relay_link import RelayLink; from relay.wire.identity import NodeIdentity;"
+        "import sys, os, pathlib; from relay.client.relay_link import RelayLink; "
+        "from relay.wire.identity import NodeIdentity; "
         "link = RelayLink(sys.argv[1], 'ground', identity=NodeIdentity.load(pathlib.Path(sys.argv[2])));"
         "link.receive(20); os.kill(os.getpid(), 9)"
     )

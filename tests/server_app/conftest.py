@@ -11,6 +11,7 @@ import pytest
 
 from mission.record import RunRecord
 from mission.scenario import load_scenario
+from server_app.run import Run
 from server_app.server_app import fine_tune
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports each file by itself
@@ -28,7 +29,7 @@ def fly(grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.
         scenario = load_scenario("demo", SMALL | overrides)
         record = RunRecord(tmp_path / out, scenario, "skysplit run demo")
         grid = grid_of(nodes or scenario.constellation.satellites, max_concurrency)
-        fine_tune(grid, scenario, record, run="run-1", address="127.0.0.1:0")
+        fine_tune(grid, Run(record, "run-1"))
         return record.directory
 
     return mission

@@ -31,7 +31,7 @@ from mission.orbits import constellation_of
 from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Scenario
 from server_app.backbone.centralized import CentralizedTrainer
-from server_app.server_app import _require_emulable
+from server_app.run import require_emulable
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, open_imagery
@@ -308,13 +308,13 @@ def test_a_resumed_run_of_such_a_mode_ends_as_one_that_was_never_interrupted(
 @pytest.mark.parametrize("settings", [ON_GROUND, {"training.mode": "onboard-head"}])
 def test_an_emulation_refuses_what_does_not_move_tensors_of_the_split(settings: dict[str, str]) -> None:
     with pytest.raises(ScenarioError, match="an emulation moves the tensors of the split, allowed"):
-        _require_emulable(load_scenario("demo", settings))
+        require_emulable(load_scenario("demo", settings))
 
 
 def test_a_cache_that_no_run_can_hold_is_one_error_that_says_how_large_it_is(
     fly: Mission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client_app.whole_model._LARGEST_CACHE_BYTES", 1000)
+    monkeypatch.setattr("client_app.modes.whole_model._LARGEST_CACHE_BYTES", 1000)
     with pytest.raises(
         Exception, match=r"training.onboard_cache: found true, \d+ images under all views take"
     ):

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from small_missions import SMALL
 
+from client_app.local_round import LocalRound
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
 from relay.client import direct
 from relay.wire.frames import bundle_frames
 from relay.wire.manifest import Buffer, Kind, Manifest
+from server_app.run import Run
 from server_app.server_app import fine_tune
 
 RUN = "run-13407807929942597099"  # as Flower names them
@@ -43,20 +45,17 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, str]]:
 @pytest.fixture
 def averaged(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
     """Bytes of the weights that a satellite delivers, by round."""
-    from client_app import client_app
-
     found: Counter[int] = Counter()
-    trained = client_app._trained
+    replied = LocalRound.reply
 
-    def counted(message: Any, on_board: Any, progress: Any, parts: Any, facts: Any) -> Any:
-        reply = trained(message, on_board, progress, parts, facts)
-        number = int(message.content.config_records["config"]["round"])
+    def counted(local: LocalRound) -> Any:
+        reply = replied(local)
         if "arrays" in reply.content:
             arrays = reply.content.array_records["arrays"]
-            found[number] = sum(array.numpy().nbytes for array in arrays.values())
+            found[local.task.number] = sum(array.numpy().nbytes for array in arrays.values())
         return reply
 
-    monkeypatch.setattr(client_app, "_trained", counted)
+    monkeypatch.setattr(LocalRound, "reply", counted)
     return found
 
 
@@ -120,7 +119,7 @@ def test_bytes_planned_over_space_ground_links_are_bytes_sent(
 ) -> None:
     scenario = load_scenario("demo", SMALL | {"training.batch_size": 8} | MODES[mode])
     record = RunRecord(tmp_path / "run", scenario, "")
-    fine_tune(grid_of(4, 4), scenario, record, run=RUN, address="127.0.0.1:0", max_concurrency=4)
+    fine_tune(grid_of(4, 4), Run(record, RUN, max_concurrency=4))
     plan = planned(record.directory)
     if scenario.training.on_ground:
         # Each batch that is given away is acknowledged: 200 bytes, which no plan has.

@@ -21,6 +21,7 @@ from relay.wire.manifest import Kind, Manifest
 from server_app.backbone.centralized import CentralizedTrainer
 from server_app.backbone.feature_assembler import UnexpectedBundle
 from server_app.backbone.given_images import GivenImages
+from server_app.run import Run
 from server_app.server_app import fine_tune
 from splitmodel.parts import load_split
 from splitmodel.shipped import weights_dir
@@ -68,7 +69,7 @@ def test_the_average_is_bit_for_bit_the_stated_weighted_mean(
 
     grid.pull_messages = watched
     record.prune_checkpoints = lambda keep: None
-    fine_tune(grid, scenario, record, run="run-1", address="127.0.0.1:0")
+    fine_tune(grid, Run(record, "run-1"))
     rows = pq.read_table(record.directory / "rounds.parquet").to_pylist()
     names = sorted({row["satellite"] for row in rows})
     images = {row["satellite"]: row["samples"] for row in rows}

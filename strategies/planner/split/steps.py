@@ -3,7 +3,8 @@
 A step begins when its features are on the ground.  The hidden states go up, the head answers with their gradient, and
 when that is on the ground the backward pass ends the step.  A satellite's steps follow one another; those of a shared
 adapter follow one another over all satellites, so that each waits for the round trip of the one before, unless several
-satellites make one step together or a step may use an older adapter (see :class:`strategies.problem.workload.Workload`).
+satellites make one step together or a step may use an older adapter (see
+:class:`strategies.problem.workload.Workload`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Synthetic multispectral scenes with clouds and their shadows: six bands of 16 bit, three sensors, a class a pixel.
 
-Procedural, as :mod:`splitmodel.synthetic.scenes`: land covers in bundles with spectra that are roughly those of the real covers;
-snow and sand are as bright as clouds in some bands, so that visible light alone does not tell them apart. A scene is
-decided by (index, seed) alone.
+Procedural, as :mod:`splitmodel.synthetic.scenes`: land covers in patches of fields, with spectra that are roughly those
+of the real covers; snow and sand are as bright as clouds in some bands, so that visible light alone does not tell them
+apart. A scene is decided by (index, seed) alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from splitmodel.synthetic.scene_fields import Draws, Field, bundles, inside
+from splitmodel.synthetic.scene_fields import Draws, Field, inside, parcels
 
 BANDS = ("Blue", "Green", "Red", "NIR", "SWIR1", "SWIR2")
 SENSORS = ("A", "B", "C")  # scene i is of sensor i modulo 3
@@ -22,7 +22,7 @@ COVERS = ("vegetation", "dry grass", "soil", "water", "rock", "sand", "snow")
 SIZE = 32
 
 _SERIES = 1 << 20  # apart from the classes of `splitmodel.synthetic.scenes`
-_BUNDLES = 7
+_PARCELS = 7
 # Reflectance × 10,000 of each cover and band, roughly.
 _SPECTRA = np.array(
     [
@@ -69,10 +69,10 @@ def render_clouds(indices: Sequence[int], *, seed: int, cloudy: bool = True) -> 
     if any(index < 0 for index in indices) or seed < 0:
         raise ValueError(f"scene index and seed count from 0; found {min(indices, default=0)} and {seed}")
     d = Draws.of(_SERIES, indices, seed, SIZE, uniforms=128, fields=2 + len(BANDS))
-    bundle = bundles(d, _BUNDLES)
-    drawn = d.number(0, 1, _BUNDLES)[:, :, 0, 0] ** 1.3 * len(COVERS)  # snow is rarer than vegetation
+    parcel = parcels(d, _PARCELS)
+    drawn = d.number(0, 1, _PARCELS)[:, :, 0, 0] ** 1.3 * len(COVERS)  # snow is rarer than vegetation
     cover_of = drawn.astype(np.int64).clip(0, len(COVERS) - 1)
-    covers = np.take_along_axis(cover_of, bundle.reshape(len(bundle), -1), axis=1).reshape(bundle.shape)
+    covers = np.take_along_axis(cover_of, parcel.reshape(len(parcel), -1), axis=1).reshape(parcel.shape)
     relief = 1.0 + 0.12 * d.noise(1.0)
     ground = _SPECTRA[covers] * (relief * d.number(0.85, 1.15))[..., None]
     opacity, shade = _clouds(d)

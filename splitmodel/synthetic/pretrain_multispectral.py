@@ -1,10 +1,10 @@
 """Make the six-band weights that ship with SkySplit.
 
-    python -m splitmodel.pretrain_multispectral --out splitmodel/weights/synthetic-multispectral
+    python -m splitmodel.synthetic.pretrain_multispectral --out splitmodel/weights/synthetic-multispectral
 
-A small vision transformer learns the land cover of every pixel of cloudless scenes of `splitmodel.cloud_scenes`, every
-scene seen once; it never sees a cloud or a shadow. The decoder is thrown away. One seed, one thread: the same machine
-makes the same weights again.
+A small vision transformer learns the land cover of every pixel of cloudless scenes of
+`splitmodel.synthetic.cloud_scenes`, every scene seen once; it never sees a cloud or a shadow. The decoder is thrown away.
+One seed, one thread: the same machine makes the same weights again.
 """
 
 import argparse
@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from splitmodel.cloud_scenes import BANDS, COVERS, SIZE, render_clouds
 from splitmodel.dense_heads import PatchGrid, PatchHead
 from splitmodel.preprocess import Preprocess
+from splitmodel.synthetic.cloud_scenes import BANDS, COVERS, SIZE, render_clouds
 from splitmodel.synthetic.pretrain import Pretrained, Recipe, save, warmup_then_cosine
 from splitmodel.synthetic.scenes import split_seed
 

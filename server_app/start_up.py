@@ -1,0 +1,110 @@
+"""What comes before the first round: satellites are enrolled, and the mission is planned with what they have."""
+
+from __future__ import annotations
+
+import dataclasses
+from logging import WARNING
+
+from flwr.common.logger import log
+from flwr.serverapp import Grid
+
+from mission.run_config import RunConfig
+from server_app.advice import advice
+from server_app.assembly import GroundSegment
+from server_app.checkpoint import Checkpoint
+from server_app.environment import Environment
+from server_app.labelled import task_facts
+from server_app.mission_inputs import MissionInputs
+from server_app.planning import RoundPlanner, framing_of
+from server_app.rounds import enrolment_facts
+from server_app.run import Run
+from splitmodel.imagery.statistics import BandStatistics, merge
+from strategies.enrolment import EnrolledClients, band_statistics, enrol
+
+
+def enrol_satellites(
+    grid: Grid, run: Run, mission: MissionInputs, run_config: RunConfig
+) -> tuple[RunConfig, EnrolledClients]:
+    """Have every satellite open its images and model, and send the features of a few images.
+
+    Returns:
+        What satellites are told of the run from now on, and who takes part.
+
+    Raises:
+        strategies.enrolment.FederationError: A satellite is missing, or cannot train.
+    """
+    record, scenario = run.record, run.scenario
+    record.note(
+        phase="asking the satellites for their data",
+        satellites=mission.satellites,
+        planes=run_config.planes,
+        classes=mission.task.names,
+        task=task_facts(mission.task),
+    )
+    if scenario.data.statistics == "computed":
+        means, deviations = _band_statistics(grid, run, mission, run_config)
+        run_config = dataclasses.replace(run_config, band_means=means, band_deviations=deviations)
+        mission.fit_bands(means, deviations)
+    clients = enrol(grid, run_config, timeout_s=scenario.training.enrolment_timeout_s)
+    record.note(no_data=dict(clients.no_data))
+    return run_config, clients
+
+
+def plan_mission(
+    run: Run,
+    mission: MissionInputs,
+    environment: Environment,
+    ground: GroundSegment,
+    clients: EnrolledClients,
+    checkpoint: Checkpoint | None,
+) -> tuple[RoundPlanner, float]:
+    """Return the planner of the rounds, and the mission time at which the first one starts.
+
+    Raises:
+        strategies.problem.network.PlanningError: A satellite cannot be enrolled before the horizon.
+    """
+    record, samples = run.record, list(clients.samples.values())
+    scenario = environment.calibrated(ground, clients)
+    planner = RoundPlanner(
+        scenario,
+        mission.contact_plan,
+        mission.costs,
+        samples,
+        summed_on_board=environment.sums_planes,
+        signature_bytes=environment.signature_bytes,
+    )
+    if checkpoint is None:
+        # An emulation enrols before launch; its rounds come when they would with the enrolment in orbit.
+        enrolment = planner.enrolment(start_s=0.0)
+        record.add_activities({"round": 0, **row} for row in enrolment.to_rows())
+        sent = ground.enrolment.enrolment_bytes
+        record.note(enrolment=enrolment_facts(enrolment, sent, flown=environment.flies_enrolment))
+        start_s = enrolment.end_s
+    else:
+        planner.carry_over = checkpoint.carry_over
+        start_s = checkpoint.mission_time_s
+    environment.begin_rounds(planner.carry_over.pointed)
+    warnings = advice(scenario, mission.costs, samples, framing_of(mission.contact_plan))
+    for line in warnings:
+        log(WARNING, "%s", line)
+    record.note(warnings=warnings)
+    return planner, start_s
+
+
+def _band_statistics(
+    grid: Grid, run: Run, mission: MissionInputs, run_config: RunConfig
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each band over all satellites' images, as recorded, or computed by them now."""
+    recorded = run.record.band_statistics
+    if recorded is None:
+        merged = merge(BandStatistics.from_rows(rows) for rows in band_statistics(grid, run_config))
+        recorded = {"mean": merged.mean.tolist(), "deviation": merged.deviation.tolist()}
+        images = mission.test
+        run.record.note(
+            band_statistics={
+                **recorded,
+                "values": merged.count.astype(int).tolist(),
+                "bands": list(images.model or images.source.reading.bands),
+            }
+        )
+    return tuple(recorded["mean"]), tuple(recorded["deviation"])
