@@ -3,7 +3,8 @@
     python -m splitmodel.synthetic.pretrain_multispectral --out splitmodel/weights/synthetic-multispectral
 
 A small vision transformer learns the land cover of every pixel of cloudless scenes of
-`splitmodel.synthetic.cloud_scenes`, every scene seen once; it never sees a cloud or a shadow. The decoder is thrown away.
+`splitmodel.synthetic.cloud_scenes`, every scene seen once; it never sees a cloud or a shadow. The decoder is thrown
+away.
 One seed, one thread: the same machine makes the same weights again.
 """
 
