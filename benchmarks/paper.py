@@ -23,7 +23,7 @@ from mission.scenario import load_scenario, shipped_scenarios
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import to_rows
-from server_app.planning import framing_of, rates_of, resources_of, workload_of
+from server_app.planning.round_planner import framing_of, rates_of, resources_of, workload_of
 from skysplit.planning_inputs import cases_of, compared, costs_of, samples_of
 from splitmodel.costs.published import Profile
 from strategies.analysis.cases import HEADLINE, IMAGES_DOWN

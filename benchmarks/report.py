@@ -27,7 +27,7 @@ from mission.scenario import load_scenario
 from orbit.files.contact_plan_files import save
 from report.page import View, page
 from report.run_report import write_report
-from server_app.planning import RoundPlanner
+from server_app.planning.round_planner import RoundPlanner
 from splitmodel.costs.published import published
 from strategies.problem.plan import SPLIT_COLUMNS, Plan
 

@@ -27,7 +27,7 @@ from benchmarks.planner_inversions import ALIKE, easier, makespan_s
 from benchmarks.planner_worlds import LADDER, RATES, RESOURCES, WORLD, Drawn, draw, make_workload
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
-from server_app.planning import mode_of, rates_of, resources_of, strategy_config_of, workload_of
+from server_app.planning.round_planner import mode_of, rates_of, resources_of, strategy_config_of, workload_of
 from skysplit.planning_inputs import costs_of, samples_of
 from strategies.analysis.compare import even_starts
 from strategies.checker.check import check_plan

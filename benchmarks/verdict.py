@@ -20,7 +20,7 @@ from typing import Any
 
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
-from server_app.planning import rates_of, resources_of
+from server_app.planning.round_planner import rates_of, resources_of
 from skysplit.planning_inputs import cases_of, costs_of, samples_of
 from strategies.analysis.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.analysis.compare import compare, most_planned

@@ -12,9 +12,9 @@ import numpy as np
 from astropy.time import Time
 
 from mission import schema
-from mission.plain_text import is_node_name, plain
 from mission.scenario import ScenarioError, given_path
 from mission.schema import Scenario
+from mission.text.plain_text import is_node_name, plain
 from orbit.constellation import Constellation, walker
 from orbit.contact_plan import ContactPlan, LinkKind, Node
 from orbit.contact_plan_builder import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from mission.quantities import spoken_time
+from mission.text.quantities import spoken_time
 from report.page import INK, View, page, table
 from strategies.analysis.compare import headings_of, mission_rows, round_rows
 from strategies.analysis.summary import verdict

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from mission import plain_text
+from mission.text import plain_text
 from report.page import INK
 
 # Paul Tol's bright palette: told apart by colour-blind readers, on white and on dark ground.

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from astropy.time import Time
 
-from mission.plain_text import label
+from mission.text.plain_text import label
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan, LinkKind
 from orbit.ground_track import coastlines, positions_itrs_km

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from astropy.time import Time
 
-from mission.plain_text import label
+from mission.text.plain_text import label
 from orbit.constellation import Constellation
 from orbit.ground_track import coastlines, seen_circle, subpoints
 from orbit.stations import GroundStation

@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 import pyarrow.parquet as pq
 from plotly.subplots import make_subplots
 
-from mission.plain_text import label
 from mission.record import transfer_records_path
+from mission.text.plain_text import label
 from report.page import INK, table
 
 _NAMES = {

@@ -19,10 +19,10 @@ from relay.client.direct import GroundEndpoint
 from relay.client.endpoint import RelayEndpoint
 from relay.node.settings import LocalRelay
 from server_app.assembly import GroundSegment
-from server_app.calibration import measured_rates
 from server_app.emulated_clock import EmulatedClock
 from server_app.mission_inputs import MissionInputs
-from server_app.planning import kept_row_bytes, resources_of
+from server_app.planning.calibration import measured_rates
+from server_app.planning.round_planner import kept_row_bytes, resources_of
 from server_app.run import Run
 from strategies.enrolment import EnrolledClients
 from strategies.problem.plan import Plan

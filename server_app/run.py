@@ -12,10 +12,10 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.common.logger import log
 
-from mission.first_cause import cause_of
 from mission.record import RunRecord, make_run_directory
 from mission.scenario import ScenarioError, load_scenario, scalar_keys
 from mission.schema import Scenario
+from mission.text.first_cause import cause_of
 from relay.node.settings import LocalRelay, local_relay
 from server_app.checkpoint import Checkpoint, newest
 

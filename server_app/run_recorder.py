@@ -18,7 +18,7 @@ from server_app.assembly import GroundSegment
 from server_app.checkpoint import Checkpoint
 from server_app.environment import Environment
 from server_app.mission_inputs import MissionInputs
-from server_app.planning import RoundPlanner
+from server_app.planning.round_planner import RoundPlanner
 from server_app.predictions import save_predictions
 from server_app.rounds import describe_window, round_rows
 from server_app.run import Run

@@ -9,13 +9,13 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from mission.run_config import RunConfig
-from server_app.advice import advice
 from server_app.assembly import GroundSegment
 from server_app.checkpoint import Checkpoint
 from server_app.environment import Environment
 from server_app.labelled import task_facts
 from server_app.mission_inputs import MissionInputs
-from server_app.planning import RoundPlanner, framing_of
+from server_app.planning.advice import advice
+from server_app.planning.round_planner import RoundPlanner, framing_of
 from server_app.rounds import enrolment_facts
 from server_app.run import Run
 from splitmodel.imagery.statistics import BandStatistics, merge

@@ -17,11 +17,11 @@ import plotly.graph_objects as go
 import pyarrow as pa
 
 from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
-from mission.quantities import spoken_time
 from mission.record import make_run_directory, read_run
 from mission.scenario import absolute_paths, load_scenario, scalar_keys, scenario_path
 from mission.schema import Scenario
 from mission.spoken_scores import score_in, score_name, spoken_score
+from mission.text.quantities import spoken_time
 from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan, LinkKind
 from orbit.files.contact_plan_files import to_rows
@@ -114,7 +114,7 @@ class Mission(Shown):
         Raises:
             strategies.problem.network.PlanningError: It does not end within the horizon.
         """
-        from server_app.planning import RoundPlanner
+        from server_app.planning.round_planner import RoundPlanner
         from skysplit.planning_inputs import costs_of, samples_of
 
         contacts = self._contact_plan

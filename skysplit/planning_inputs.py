@@ -110,7 +110,7 @@ def compared(
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Compare the strategies with their baselines from so many start times; see ``strategies.analysis.compare``."""
-    from server_app.planning import rates_of, resources_of
+    from server_app.planning.round_planner import rates_of, resources_of
     from strategies.analysis.compare import compare, even_starts
 
     return compare(
@@ -129,7 +129,7 @@ def cases_of(
     scenario: Scenario, contacts: ContactPlan, costs: Profile, samples: Sequence[int]
 ) -> tuple[Case, ...]:
     """The cases of the scenario's mission, with the model's sizes and FLOPs and the images of each satellite."""
-    from server_app.planning import enrolment_of, framing_of, mission_of, workload_of
+    from server_app.planning.round_planner import enrolment_of, framing_of, mission_of, workload_of
     from strategies.analysis.cases import Training, standard_cases
 
     framing = framing_of(contacts)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from mission.plain_text import plain
+from mission.text.plain_text import plain
 
 _LONGEST_LINE = 1 << 16
 

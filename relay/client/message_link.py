@@ -16,7 +16,7 @@ from typing import Protocol, Self, TypeVar, runtime_checkable
 import grpc
 from google.protobuf.message import Message
 
-from mission.plain_text import plain
+from mission.text.plain_text import plain
 from relay.wire import service
 from relay.wire import wire_pb2 as pb
 from relay.wire.frames import BundleReader

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import grpc
 
-from mission.plain_text import plain
+from mission.text.plain_text import plain
 from relay.clock.paced_clock import PacedClock
 from relay.clock.timed_link import LinkSchedule, Window
 from relay.spool.spool import Entry, Spool

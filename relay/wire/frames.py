@@ -21,7 +21,7 @@ import xxhash
 from crc32c import crc32c
 from google.protobuf.message import DecodeError
 
-from mission.plain_text import plain
+from mission.text.plain_text import plain
 from relay.wire import wire_pb2 as pb
 from relay.wire.manifest import (
     CHUNK_HEADER_BYTES,

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import xxhash
 from google.protobuf.message import DecodeError
 
-from mission.plain_text import is_node_name
+from mission.text.plain_text import is_node_name
 from relay.wire import wire_pb2 as pb
 
 Buffer = bytes | bytearray | memoryview

@@ -81,7 +81,7 @@ def _row(
     scenario: Scenario, contacts: ContactPlan, uncut: Profile, samples: list[int], blocks: int, at_s: float
 ) -> dict[str, Any]:
     """A cut: FLOPs of an image and a step, bytes, planned seconds of one round."""
-    from server_app.planning import (
+    from server_app.planning.round_planner import (
         framing_of,
         mode_of,
         quorum_of,

@@ -28,7 +28,7 @@ from skysplit.commands.arguments import TextFormat
 from skysplit.deployment.expiry import RENEW, ending
 from skysplit.launch.mark import end_marked, launcher_lives, marked
 from skysplit.launch.processes import free_ports
-from skysplit.launch.shared_machine import others_with_accounts
+from skysplit.shared_machine import others_with_accounts
 from skysplit.terminal import Terminal
 
 _LOCAL_SUPERLINK_PORTS = (

@@ -19,10 +19,10 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from mission.plain_text import plain
-from mission.quantities import spoken_time
 from mission.record import write_text
 from mission.schema import Scenario
+from mission.text.plain_text import plain
+from mission.text.quantities import spoken_time
 from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
 from skysplit.commands.orbits import planned_contacts
@@ -82,8 +82,8 @@ def plan(
     Example: `skysplit plan paper --at 3600`; what a failure costs: `skysplit plan paper --after 40 --lose sat-0-03`
     """
     from report.plan_page import plan_page
-    from server_app.advice import advice
-    from server_app.planning import (
+    from server_app.planning.advice import advice
+    from server_app.planning.round_planner import (
         framing_of,
         mode_of,
         quorum_of,

@@ -16,13 +16,13 @@ from typing import Annotated, Any
 import typer
 from click.core import ParameterSource
 
-from mission.plain_text import plain
-from mission.quantities import spoken_time
 from mission.record import acknowledge, make_run_directory, read_run, scenario_of, unfinished_run, write_text
 from mission.run_lock import RunBusyError, owner_of
 from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario, scenario_path
 from mission.schema import Scenario
 from mission.spoken_scores import ACCURACY, score_in, spoken_score
+from mission.text.plain_text import plain
+from mission.text.quantities import spoken_time
 from skysplit.commands.arguments import (
     ScenarioArgument,
     SetOption,
@@ -33,7 +33,7 @@ from skysplit.commands.arguments import (
     refused,
 )
 from skysplit.launch.run_ownership import owned
-from skysplit.launch.shared_machine import others_with_accounts, warning
+from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
 from skysplit.trained_model import check_model
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import server_app
-from mission.first_cause import BACK_END_GONE, cause_of
 from mission.record import read_run
+from mission.text.first_cause import BACK_END_GONE, cause_of
 from skysplit.launch.launcher import Launch
 from skysplit.launch.processes import Processes, free_ports, past_proxies, with_log
 from skysplit.launch.ray_workers import worker_environment

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mission.first_cause import cause_in_log
+from mission.text.first_cause import cause_in_log
 from skysplit.launch.launcher import Launch
 
 _PATIENCE_S = 15.0  # for all to end when told to

@@ -9,7 +9,7 @@ from splitmodel.families.protocol import ModelLoadError, pair
 from splitmodel.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from splitmodel.families.transformer_family import TransformersFamily
+    from splitmodel.families.transformers.transformer_family import TransformersFamily
 
 _INTERPOLATION = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 

@@ -7,21 +7,21 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from splitmodel.families.aimv2 import AIMV2
-from splitmodel.families.beit import BEIT
-from splitmodel.families.clip import CLIP
-from splitmodel.families.data2vec import DATA2VEC_VISION
-from splitmodel.families.dinov2 import DINOV2, DINOV2_WITH_REGISTERS
-from splitmodel.families.dinov3 import DINOV3
 from splitmodel.families.galileo import GALILEO
-from splitmodel.families.pixio import PIXIO
 from splitmodel.families.prithvi import PRITHVI
 from splitmodel.families.protocol import Family, ModelLoadError, UnsupportedModelError
-from splitmodel.families.siglip import SIGLIP
-from splitmodel.families.siglip2 import SIGLIP2
 from splitmodel.families.timm_vit import TIMM
-from splitmodel.families.vit import DEIT, IJEPA, MSN, VIT
-from splitmodel.families.vit_mae import MAE
+from splitmodel.families.transformers.aimv2 import AIMV2
+from splitmodel.families.transformers.beit import BEIT
+from splitmodel.families.transformers.clip import CLIP
+from splitmodel.families.transformers.data2vec import DATA2VEC_VISION
+from splitmodel.families.transformers.dinov2 import DINOV2, DINOV2_WITH_REGISTERS
+from splitmodel.families.transformers.dinov3 import DINOV3
+from splitmodel.families.transformers.pixio import PIXIO
+from splitmodel.families.transformers.siglip import SIGLIP
+from splitmodel.families.transformers.siglip2 import SIGLIP2
+from splitmodel.families.transformers.vit import DEIT, IJEPA, MSN, VIT
+from splitmodel.families.transformers.vit_mae import MAE
 
 GROUP = "skysplit.families"
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from splitmodel.imagery.errors import ImageryError
-from splitmodel.imagery.folder import open_folder
-from splitmodel.imagery.hub import open_hub
 from splitmodel.imagery.image_set import Imagery, ImageSet, ImageSource
-from splitmodel.imagery.parquet import open_parquet
+from splitmodel.imagery.layouts.folder import open_folder
+from splitmodel.imagery.layouts.hub import open_hub
+from splitmodel.imagery.layouts.parquet import open_parquet
+from splitmodel.imagery.layouts.subsets import divide
 from splitmodel.imagery.rasters import RGB, Raster
 from splitmodel.imagery.reading import Reading
-from splitmodel.imagery.subsets import divide
 from splitmodel.imagery.targets import TargetKind, classes, masks
 from splitmodel.synthetic.cloud_scenes import BANDS, CLOUD_CLASSES, SENSORS, render_clouds
 from splitmodel.synthetic.scenes import HELD_BACK_CLASSES, render, split_seed

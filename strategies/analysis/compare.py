@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mission.quantities import spoken_bytes, spoken_time
+from mission.text.quantities import spoken_bytes, spoken_time
 from orbit.contact_plan import ContactPlan
 from strategies.analysis.cases import HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.analysis.closed_form import closed_form

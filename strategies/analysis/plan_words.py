@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mission.quantities import spoken_bytes, spoken_time
+from mission.text.quantities import spoken_bytes, spoken_time
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.mission_totals import LinkRates, plan_figures, what_binds
 from strategies.problem.plan import SPLIT_COLUMNS, Kind, Plan

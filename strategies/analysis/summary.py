@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mission.quantities import spoken_bytes, spoken_time
+from mission.text.quantities import spoken_bytes, spoken_time
 from strategies.analysis.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.analysis.sensitivity import winner_of
 

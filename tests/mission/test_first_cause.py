@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mission.first_cause import BACK_END_GONE, cause_in_log, cause_of
+from mission.text.first_cause import BACK_END_GONE, cause_in_log, cause_of
 
 RAY = """FederationError: sat-0-00 failed: <class 'ray.exceptions.RayTaskError(ClientAppException)'>:<'\x1b[36mray::ClientAppActor.run()\x1b[39m (pid=9123, ip=127.0.0.1)
   File "client_app.py", line 79, in train

@@ -14,7 +14,7 @@ from orbit.constellation import walker
 from orbit.contact_plan import LinkKind
 from orbit.contact_plan_builder import Links, SpaceGroundLink, build_contact_plan
 from orbit.link_budget import LinkBudget
-from server_app.planning import resources_of
+from server_app.planning.round_planner import resources_of
 
 EPOCH = Time("2026-01-01T00:00:00")
 NAMES = tuple(f"sat-{plane}-{slot:02d}" for plane in range(2) for slot in range(6))

@@ -13,7 +13,14 @@ from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan, LinkKind
-from server_app.planning import RoundPlanner, enrolment_of, framing_of, rates_of, resources_of, workload_of
+from server_app.planning.round_planner import (
+    RoundPlanner,
+    enrolment_of,
+    framing_of,
+    rates_of,
+    resources_of,
+    workload_of,
+)
 from splitmodel.costs.published import published
 from strategies.checker.check import check_plan
 from strategies.problem.plan import Kind, Plan

@@ -74,7 +74,7 @@ def test_features_cross_once_and_the_weights_are_those_of_sending_them_each_time
     fly: Mission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With an adapter and passes each: what satellites share follows the plan, another one where fewer bytes cross."""
-    monkeypatch.setattr("server_app.planning._ROWS_TOGETHER", 8)
+    monkeypatch.setattr("server_app.planning.round_planner._ROWS_TOGETHER", 8)
     settings = {"training.augment": "none", "training.rounds": 3, "training.adapter": "per-satellite"}
     sent = fly(settings | {"crossings.cache_gb": 0.0}, out="sent")
     kept = fly(settings, out="kept")
@@ -115,7 +115,7 @@ def test_micro_batches_that_overlap_give_the_weights_of_whole_batches(
 def test_a_cache_that_is_too_small_changes_nothing_but_the_bytes(
     fly: Mission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server_app.planning._ROWS_TOGETHER", 8)  # see above
+    monkeypatch.setattr("server_app.planning.round_planner._ROWS_TOGETHER", 8)  # see above
     settings = {"training.augment": "none", "training.rounds": 2, "training.adapter": "per-satellite"}
     whole = fly(settings, out="whole")
     small = fly(settings | {"crossings.cache_gb": 30 * 12_700 / 1e9}, out="small")

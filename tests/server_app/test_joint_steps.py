@@ -16,7 +16,7 @@ from client_app.partitions import partition
 from mission.orbits import constellation_of
 from mission.scenario import ScenarioError, load_scenario, scenario_from_json, scenario_to_json
 from mission.schema import SATELLITES_PER_STEP, Scenario
-from server_app.planning import workload_of
+from server_app.planning.round_planner import workload_of
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, open_imagery

@@ -8,10 +8,10 @@ import pytest
 from small_missions import SMALL
 
 from mission.orbits import constellation_of, contact_plan_of
-from mission.quantities import spoken_bytes
 from mission.scenario import ScenarioError, load_scenario
-from server_app.advice import advice
-from server_app.planning import Framing, RoundPlanner, mission_of, mode_of, workload_of
+from mission.text.quantities import spoken_bytes
+from server_app.planning.advice import advice
+from server_app.planning.round_planner import Framing, RoundPlanner, mission_of, mode_of, workload_of
 from splitmodel.costs.published import Profile
 from strategies.problem.plan import Kind
 from strategies.problem.workload import Mode

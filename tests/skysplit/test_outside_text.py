@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 from typer.testing import CliRunner
 
-from mission.plain_text import label, plain
+from mission.text.plain_text import label, plain
 from relay.clock.paced_clock import PacedClock
 from relay.operation.logs import MissionFormatter
 from skysplit.cli import app

@@ -9,7 +9,7 @@ import pytest
 
 from skysplit.commands import doctor
 from skysplit.commands.doctor import State
-from skysplit.launch.shared_machine import others_with_accounts, warning
+from skysplit.shared_machine import others_with_accounts, warning
 
 
 def account(name: str, uid: int, shell: str) -> pwd.struct_passwd:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.export import CardFields, export_final
 from splitmodel.families import FAMILIES, ModelInput
-from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.families.transformers.transformer_family import TransformersFamily
 from splitmodel.heads import StandardisedHead
 from splitmodel.lora.adapters import (
     AdapterError,

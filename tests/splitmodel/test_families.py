@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from splitmodel.families import FAMILIES
 from splitmodel.families.testing import check_family
-from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.families.transformers.transformer_family import TransformersFamily
 
 OF_TRANSFORMERS = [name for name, family in FAMILIES.items() if isinstance(family, TransformersFamily)]
 

@@ -85,7 +85,10 @@ def test_the_kit_finds_a_family_that_is_wrong(
     [
         ("no_such_module:X", "no_such_module:X cannot be imported: ModuleNotFoundError"),
         ("json:dumps", "json:dumps is a function; allowed: a splitmodel.families.Family"),
-        ("splitmodel.families.vit:VIT", "splitmodel.families.vit:VIT is called 'vit', as another family is"),
+        (
+            "splitmodel.families.transformers.vit:VIT",
+            "splitmodel.families.transformers.vit:VIT is called 'vit', as another family is",
+        ),
     ],
 )
 def test_an_entry_point_that_is_no_family_is_named_and_hurts_no_model_of_ours(

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from splitmodel.families import FAMILIES, ModelInput, ModelLoadError, UnsupportedModelError
-from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.families.transformers.transformer_family import TransformersFamily
 from splitmodel.parts import load_backbone, load_embedding, load_split
 from splitmodel.shipped import weights_dir
 

@@ -11,7 +11,7 @@ from synthetic_worlds import RATES, make_workload, make_world
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
 from orbit.contact_plan import LinkKind
-from server_app.planning import mission_of
+from server_app.planning.round_planner import mission_of
 from splitmodel.costs.published import published, published_profiles
 from strategies.analysis.mission_totals import (
     CONTACTS,

@@ -15,7 +15,7 @@ from mission.scenario import load_scenario
 from orbit.contact_plan import LinkKind
 from orbit.search.eclipse import ECLIPSE
 from orbit.sunlit_links import downlinks_in_sunlight
-from server_app.planning import RoundPlanner
+from server_app.planning.round_planner import RoundPlanner
 from splitmodel.costs.published import published
 from strategies.checker.check import check_plan
 from strategies.planner.round_planner import plan_round

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from splitmodel.imagery.encoded import EncodedColumn
 from splitmodel.imagery.errors import ImageryError
 from splitmodel.imagery.image_set import ImageSource
-from splitmodel.imagery.labels import LabelColumn, hub_class_names, is_mask_column, targets_of
+from splitmodel.imagery.layouts.encoded import EncodedColumn
+from splitmodel.imagery.layouts.labels import LabelColumn, hub_class_names, is_mask_column, targets_of
+from splitmodel.imagery.layouts.subsets import ALLOWED, subset_in, subsets_in_column
 from splitmodel.imagery.rasters import RasterError, read_mask, read_raster
 from splitmodel.imagery.reading import Reading
-from splitmodel.imagery.subsets import ALLOWED, subset_in, subsets_in_column
 from splitmodel.imagery.targets import masks
 
 IMAGE, LABEL, SPLIT = "image", "label", "split"

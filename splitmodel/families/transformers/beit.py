@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from splitmodel.families.protocol import HALF, PoolingKind
-from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.families.transformers.transformer_family import TransformersFamily
 
 
 class Beit(TransformersFamily):

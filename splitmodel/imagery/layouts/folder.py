@@ -10,11 +10,11 @@ import numpy as np
 
 from splitmodel.imagery.errors import ImageryError
 from splitmodel.imagery.image_set import ImageSource
-from splitmodel.imagery.manifest import Manifest, folder_columns, open_manifest_rows, read_manifest
-from splitmodel.imagery.masks_beside import IMAGE_FOLDERS, MASK_FOLDERS, is_in, pair_masks
+from splitmodel.imagery.layouts.manifest import Manifest, folder_columns, open_manifest_rows, read_manifest
+from splitmodel.imagery.layouts.masks_beside import IMAGE_FOLDERS, MASK_FOLDERS, is_in, pair_masks
+from splitmodel.imagery.layouts.subsets import subset_called
 from splitmodel.imagery.rasters import SUFFIXES, RasterError, read_mask, read_raster
 from splitmodel.imagery.reading import Reading
-from splitmodel.imagery.subsets import subset_called
 from splitmodel.imagery.targets import Targets, classes, masks
 
 _ALLOWED = (

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from splitmodel.families.protocol import IMAGENET, Usage
-from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.families.transformers.transformer_family import TransformersFamily
 
 
 class _AllPatches(nn.Module):

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from splitmodel.families.protocol import OPENAI_CLIP, Usage
-from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.families.transformers.transformer_family import TransformersFamily
 
 
 class Clip(TransformersFamily):

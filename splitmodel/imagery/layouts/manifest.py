@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from splitmodel.imagery.errors import ImageryError
 from splitmodel.imagery.image_set import ImageSource
-from splitmodel.imagery.labels import LabelColumn, is_mask_column, targets_of
+from splitmodel.imagery.layouts.labels import LabelColumn, is_mask_column, targets_of
+from splitmodel.imagery.layouts.subsets import subset_called, subsets_in_column
 from splitmodel.imagery.rasters import SUFFIXES, RasterError, read_mask, read_raster
 from splitmodel.imagery.reading import Reading
-from splitmodel.imagery.subsets import subset_called, subsets_in_column
 from splitmodel.imagery.targets import masks
 
 _NAMES = ("manifest.csv", "metadata.csv")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from splitmodel.families.protocol import HALF, Usage, pair
-from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.families.transformers.transformer_family import TransformersFamily
 
 _PATCHES = """rows, columns = (side // {patch} for side in pixels.shape[-2:])
 patches = pixels.unflatten(2, (rows, {patch})).unflatten(4, (columns, {patch})).permute(0, 2, 4, 3, 5, 1)

@@ -1,7 +1,7 @@
 """The vision transformer (Dosovitskiy et al. 2021) and the families that share its parts: DeiT, MSN, I-JEPA."""
 
 from splitmodel.families.protocol import HALF, IMAGENET
-from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.families.transformers.transformer_family import TransformersFamily
 
 VIT = TransformersFamily("vit", "ViTModel", arguments={"add_pooling_layer": False}, statistics=HALF)
 DEIT = TransformersFamily(

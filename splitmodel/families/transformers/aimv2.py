@@ -1,7 +1,7 @@
 """The vision part of AIMv2 (Fini et al. 2024)."""
 
 from splitmodel.families.protocol import OPENAI_CLIP
-from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.families.transformers.transformer_family import TransformersFamily
 
 AIMV2 = TransformersFamily(
     "aimv2_vision_model",

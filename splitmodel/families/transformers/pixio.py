@@ -3,7 +3,7 @@
 from typing import Any
 
 from splitmodel.families.protocol import IMAGENET
-from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.families.transformers.transformer_family import TransformersFamily
 
 
 class Pixio(TransformersFamily):

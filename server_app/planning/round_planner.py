@@ -11,7 +11,7 @@ from mission.schema import SATELLITES_PER_STEP, Scenario, Training
 from orbit.contact_plan import ContactPlan
 from relay.client.allreduce import PIECE_BYTES, PIECES
 from relay.wire.manifest import Kind, encoded_bytes
-from server_app.round_traffic import Framing, RoundTraffic, SentImages, Target, split_bytes
+from server_app.planning.round_traffic import Framing, RoundTraffic, SentImages, Target, split_bytes
 from splitmodel.costs.published import Profile
 from splitmodel.crossing.tensors import EXACT
 from splitmodel.training import VIEWS_THAT_CROSS

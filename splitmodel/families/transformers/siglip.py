@@ -1,7 +1,7 @@
 """The vision part of SigLIP (Zhai et al. 2023); its attention pooling gives way to our head."""
 
 from splitmodel.families.protocol import HALF
-from splitmodel.families.transformer_family import TransformersFamily
+from splitmodel.families.transformers.transformer_family import TransformersFamily
 
 SIGLIP = TransformersFamily(
     "siglip_vision_model",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mission.quantities import spoken_bytes
 from mission.schema import Scenario
-from server_app.planning import Framing, mission_of, row_bytes_of, workload_of
+from mission.text.quantities import spoken_bytes
+from server_app.planning.round_planner import Framing, mission_of, row_bytes_of, workload_of
 from splitmodel.costs.published import Profile
 from splitmodel.training import VIEWS_THAT_CROSS
 from strategies.problem.workload import Mode

@@ -1,0 +1,1 @@
+"""Text from outside, numbers in words, and the first cause of an error."""

@@ -1,0 +1,1 @@
+"""Families whose modules are those of `transformers`."""
