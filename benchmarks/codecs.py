@@ -43,6 +43,7 @@ from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, open_imagery, to_BCHW
 from splitmodel.lora.adapters import LoraSettings, make_trainable
 from splitmodel.parts import load_split
+from splitmodel.tasks.classification import Classification
 from splitmodel.training import VIEWS, learning_rate, round_batches, round_seed, view
 
 Codecs = dict[Crossing, str]  # what is not named crosses as it is
@@ -148,7 +149,7 @@ def fine_tuned(scenario: Scenario, imagery: Imagery, codecs: Codecs) -> Result:
             steps.update(SHARED, learning_rate(training.learning_rate, training.schedule, progress))
     steps.publish(SHARED)
     model.head.load_state_dict(head.folded().state_dict())
-    accuracy = score(model, steps, imagery.test).accuracy
+    accuracy = score(model, steps, imagery.test, Classification(train.classes)).value
     return Result(accuracy, step_bytes, {kind: statistics.mean(found) for kind, found in errors.items()})
 
 

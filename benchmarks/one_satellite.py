@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from client_app.cached_features import CachedFeatures, key_salt_of
 from client_app.crossings import Crossings
@@ -41,10 +41,11 @@ from server_app.backbone.feature_cache import FeatureCache
 from server_app.backbone.service import SHARED, BackboneService
 from splitmodel.cached_states import CachedStates
 from splitmodel.crossing.scaling import SplitScaling
-from splitmodel.heads import StandardisedHead
+from splitmodel.dense_heads import standardised
 from splitmodel.imagery import ImageSet
 from splitmodel.lora.adapters import LoraSettings, make_trainable
 from splitmodel.parts import SplitModel, load_split
+from splitmodel.tasks.classification import Classification
 from splitmodel.training import steps_per_round
 from strategies.federated import Service
 
@@ -204,18 +205,18 @@ class _Satellite:
         self._scenario = scenario
         self._link = link
         self._fresh_head = model.head
-        self._on_board = OnBoard(images, model.embedding)
+        self._on_board = OnBoard(images, model.embedding, Classification(images.classes))
         self._run_config = RunConfig(scenario, (SATELLITE,), (0,), RUN, GROUND, "", keeps_features=False)
         send_samples_of_features(self._on_board, self._crossings(0, None))
 
     def scale(self, scaling: dict[str, Tensor]) -> None:
         """What the ground has made of the samples; rounds come after it."""
         self._scaling = SplitScaling.from_state(scaling)
-        self._head: nn.Linear = StandardisedHead.of(self._fresh_head, self._scaling.pooled)
+        self._head = standardised(self._fresh_head, self._scaling.pooled)
         samples, codec = len(self._on_board.images), self._scenario.crossings
         origin = key_salt_of(self._on_board.embedding, self._scaling.features, codec.features)
         self._kept = CachedFeatures(samples, 1, origin) if codec.cache_gb else None
-        self._pooled_states = CachedStates(samples, 1, (self._head.in_features,))
+        self._pooled_states = CachedStates(samples, 1, (len(self._scaling.pooled.mean_D),))
 
     def fly(self, number: int) -> Crossings:
         """A round over all images."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from client_app.crossings import Crossings
+from client_app.labels_on_board import label_facts
 from client_app.onboard import round_trip_s, seconds_per_image, send_samples_of_features
 from client_app.satellite import Satellite
 from splitmodel.imagery.statistics import survey
@@ -23,7 +23,7 @@ def answer(message: Message, context: Context, question: Callable[[Satellite], d
 
 
 def facts(satellite: Satellite) -> dict[str, Any]:
-    """Return the satellite's images by class, and what its computer and its link take; or what is wrong.
+    """Return the satellite's images by class and sensor, and what its computer and its link take; or what is wrong.
 
     The features of a few images cross meanwhile, by which the ground learns how pooled states are scaled.
     """
@@ -31,13 +31,14 @@ def facts(satellite: Satellite) -> dict[str, Any]:
         on_board = satellite.on_board
         # All must be readable before training.
         seen = survey(on_board.images, on_board.embedding.preprocess, statistics=False)
+        labels = label_facts(on_board, satellite.scenario.data.sensor_column)
     except ValueError as error:  # the typed errors of scenario, imagery, partition and model
         return {"error": str(error)}
     with satellite.link() as link:
         crossings = Crossings(link, satellite.run_config, satellite.index, round_number=0)
         send_samples_of_features(on_board, crossings)
         return {
-            "labels": np.bincount(on_board.images.labels, minlength=len(on_board.images.classes)).tolist(),
+            **labels,
             "embedding-s": seconds_per_image(on_board, satellite.training.batch_size),
             "round-trip-s": round_trip_s(on_board, crossings),
             "no-data": seen.no_data,

@@ -8,13 +8,13 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from torch import nn
 
 from client_app import state
+from client_app.labels_on_board import head_on_board, in_units, state_shape
 from client_app.onboard import OnBoard, Progress, RoundTask
 from client_app.plane_exchange import PlaneExchange
 from client_app.satellite import Satellite
 from splitmodel.crossing.scaling import SplitScaling
-from splitmodel.heads import StandardisedHead
+from splitmodel.dense_heads import TrainedHead
 from splitmodel.lora.adapters import exchanged_parts, load_trainable_state, trainable_state
-from splitmodel.parts import new_head
 
 
 @dataclass(eq=False)
@@ -25,6 +25,7 @@ class LocalRound:
         message: What the ground sent.
         context: Flower's, whose state outlives a message.
         satellite: Who trains.
+        on_board: Its images, what they are labelled for, and the embedding.
         task: Number, seed and settings of the round.
         scaling: How tensors are scaled where they cross.
         head: The head on board.
@@ -37,9 +38,10 @@ class LocalRound:
     message: Message
     context: Context
     satellite: Satellite
+    on_board: OnBoard
     task: RoundTask
     scaling: SplitScaling
-    head: StandardisedHead
+    head: TrainedHead
     progress: Progress
     parts: nn.ModuleDict
     suspended: bool = False
@@ -48,17 +50,20 @@ class LocalRound:
     @classmethod
     def of(cls, message: Message, context: Context, satellite: Satellite) -> LocalRound:
         """Read what the ground sent; the head has no weights of the round yet, see :meth:`load_weights`."""
-        scaling = SplitScaling.from_state(message.content.array_records["constants"].to_torch_state_dict())
-        classes = len(satellite.on_board.images.classes)
-        head = StandardisedHead.of(new_head(len(scaling.pooled.mean_D), classes), scaling.pooled)
+        constants = message.content.array_records["constants"].to_torch_state_dict()
+        scaling = SplitScaling.from_state(constants)
+        on_board = in_units(satellite.on_board, constants)
+        head = head_on_board(on_board, scaling)
         number = int(message.content.config_records["config"]["round"])  # type: ignore[arg-type]
         task = RoundTask(number, satellite.scenario.seed, satellite.index, satellite.training)
-        return cls(message, context, satellite, task, scaling, head, Progress(), exchanged_parts(head))
+        return cls(
+            message, context, satellite, on_board, task, scaling, head, Progress(), exchanged_parts(head)
+        )
 
     @property
-    def on_board(self) -> OnBoard:
-        """The satellite's images and embedding."""
-        return self.satellite.on_board
+    def state_shape(self) -> tuple[int, ...]:
+        """The shape of what comes back for an image."""
+        return state_shape(self.on_board, self.scaling)
 
     @property
     def plane_exchange(self) -> PlaneExchange | None:
@@ -91,7 +96,7 @@ class LocalRound:
             "steps": progress.step,
             "suspended": int(self.suspended),
             "train-loss": progress.loss_sum / seen,
-            "train-accuracy": progress.correct / seen,
+            "train-accuracy": progress.right / seen,
             "bytes-up": 0,
             "bytes-down": 0,
         }

@@ -26,8 +26,10 @@ from mission.schema import Training
 from relay.wire.manifest import Kind
 from splitmodel import step as split_step
 from splitmodel.cached_states import CachedStates
+from splitmodel.dense_heads import PatchGrid
 from splitmodel.imagery import ImageSet
 from splitmodel.parts import Embedding
+from splitmodel.tasks import Task
 from splitmodel.training import (
     VIEWS,
     Batch,
@@ -49,7 +51,7 @@ class Progress:
         step: The next step to take.
         attempt: How often a step was sent again, since the round was suspended or the ground had lost its cache; makes
             it a new transfer.
-        loss_sum, correct, seen: Sums over the images seen in this round.
+        loss_sum, right, seen: Sums over the images seen in this round; of right answers each image's share.
         optimizer: State of the head's optimiser, by parameter and name.
         sent: The head's parameters as the ground sent them, where FedProx holds on to them.
         finished: Whether the last step has been taken, in ``lora`` mode by the ground, too.
@@ -60,7 +62,7 @@ class Progress:
     step: int = 0
     attempt: int = 0
     loss_sum: float = 0.0
-    correct: int = 0
+    right: float = 0.0
     seen: int = 0
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     sent: tuple[Tensor, ...] = ()
@@ -116,10 +118,19 @@ class RoundTask:
 
 @dataclass(frozen=True, eq=False)
 class OnBoard:
-    """What a satellite holds: its images and the frozen embedding."""
+    """What a satellite holds: its images and the frozen embedding.
+
+    Attributes:
+        images: The satellite's share, in the model's bands.
+        embedding: With a preprocessing for these images.
+        task: What the images are labelled for.
+        token_grid: Where the ground turns the grid of tokens instead of the images: that grid.
+    """
 
     images: ImageSet
     embedding: Embedding
+    task: Task
+    token_grid: PatchGrid | None = None
 
     def features(self, batch: Batch) -> Tensor:
         """Features of a batch, shape (B, tokens, hidden)."""
@@ -135,9 +146,14 @@ class OnBoard:
         images_BCHW = self.images.prepared_from(batch.indices, images, self.embedding.preprocess)
         return split_step.embed(self.embedding, view(images_BCHW, batch.views))
 
-    def labels(self, batch: Batch) -> Tensor:
-        """Labels of a batch, shape (B,)."""
-        return torch.from_numpy(self.images.labels[batch.indices])
+    def targets(self, batch: Batch) -> Tensor:
+        """Targets of a batch, each under the view of its image."""
+        as_they_are = self.plain_targets(batch.indices)
+        return self.task.under_views(as_they_are, batch.views, self.token_grid)
+
+    def plain_targets(self, indices: NDArray[np.int64]) -> Tensor:
+        """Targets of images as they are."""
+        return self.task.targets(self.images, indices, self.embedding.preprocess)
 
 
 def seconds_per_image(on_board: OnBoard, batch_size: int) -> float:
@@ -172,7 +188,7 @@ def send_samples_of_features(on_board: OnBoard, crossings: Crossings) -> None:
 def train_head_round(
     task: RoundTask,
     on_board: OnBoard,
-    head: nn.Linear,
+    head: nn.Module,
     crossings: Crossings,
     progress: Progress,
     pooled_states: CachedStates,
@@ -206,19 +222,23 @@ def train_head_round(
 
 
 def train_on_pooled_states(
-    task: RoundTask, on_board: OnBoard, head: nn.Linear, progress: Progress, pooled_states: CachedStates
+    task: RoundTask, on_board: OnBoard, head: nn.Module, progress: Progress, pooled_states: CachedStates
 ) -> None:
     """Train the head for a round whose pooled states are all on board."""
     batches = task.batches(len(on_board.images))
     optimizer = head_optimizer(head, task.training, progress)
     proximal = Proximal(list(head.parameters()), task.training.proximal)
     for number, batch in enumerate(batches):
-        labels_B = on_board.labels(batch)
-        result = _train_head(
-            head, optimizer, proximal, pooled_states.get(batch), labels_B, task.rate(number, len(batches))
-        )
+        targets = on_board.targets(batch)
+        for group in optimizer.param_groups:
+            group["lr"] = task.rate(number, len(batches))
+        optimizer.zero_grad()
+        states, loss = pooled_states.get(batch), on_board.task.loss
+        result = split_step.head_step(head, states, targets, loss=loss)
+        proximal.add_gradient()
+        optimizer.step()
         task.check_loss(float(result.loss))
-        count_batch(progress, float(result.loss), result.logits, labels_B)
+        count_batch(progress, float(result.loss), on_board.task, result.logits, targets)
     progress.finished = True
 
 
@@ -226,7 +246,7 @@ def _keep_answer(crossings: Crossings, pooled_states: CachedStates, place: Micro
     pooled_states.put(batch, crossings.receive(Kind.HIDDEN, place))
 
 
-def head_optimizer(head: nn.Linear, training: Training, progress: Progress) -> torch.optim.AdamW:
+def head_optimizer(head: nn.Module, training: Training, progress: Progress) -> torch.optim.AdamW:
     """The head's optimiser, where :class:`Progress` left it."""
     optimizer = torch.optim.AdamW(
         head.parameters(), lr=training.head_learning_rate, weight_decay=training.weight_decay
@@ -257,26 +277,9 @@ def _shortest_s(run: Callable[[], object]) -> float:
     return min(spent_s)
 
 
-def _train_head(
-    head: nn.Linear,
-    optimizer: torch.optim.Optimizer,
-    proximal: Proximal,
-    pooled_BD: Tensor,
-    labels_B: Tensor,
-    rate: float,
-) -> split_step.HeadResult:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.zero_grad()
-    result = split_step.head_step(head, pooled_BD, labels_B)
-    proximal.add_gradient()
-    optimizer.step()
-    return result
-
-
-def count_batch(progress: Progress, loss: float, logits: Tensor, labels_B: Tensor) -> None:
+def count_batch(progress: Progress, loss: float, task: Task, outputs: Tensor, targets: Tensor) -> None:
     """Add a batch to the sums of the round; ``loss`` is its mean."""
     progress.step += 1
-    progress.loss_sum += loss * len(labels_B)
-    progress.correct += int((logits.argmax(-1) == labels_B).sum())
-    progress.seen += len(labels_B)
+    progress.loss_sum += loss * len(targets)
+    progress.right += float(task.shares_right(outputs, targets).sum())
+    progress.seen += len(targets)

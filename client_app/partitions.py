@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mission.schema import Data
-from splitmodel.imagery import ImageSet
+from splitmodel.imagery import ImageSet, TargetKind
 
 Shares = list[NDArray[np.int64]]
 KINDS = ("iid", "dirichlet", "pathological", "orbit")
@@ -37,9 +37,15 @@ def shares_of(
             )
         spread = planes if data.partition == "sensor" else range(len(planes))
         return by_groups(groups, spread, satellites, smallest=data.smallest_share, seed=seed)
+    has_classes = images.targets.kind is TargetKind.CLASS
+    if not has_classes and data.partition != "iid":
+        raise PartitionError(
+            f'data.partition: found "{data.partition}", which spreads classes, but {images.source.where} has '
+            f"{images.targets.kind}; allowed: iid, sensor, column"
+        )
     return partition(
         data.partition,
-        images.labels,
+        images.labels if has_classes else np.zeros(len(images), np.int64),
         planes,
         alpha=data.alpha,
         classes_per_satellite=data.classes_per_satellite,

@@ -10,6 +10,7 @@ from pathlib import Path
 from flwr.app import Context, Message
 
 from client_app import state
+from client_app.labels_on_board import task_of
 from client_app.local_checkpoint import LocalCheckpoint
 from client_app.onboard import OnBoard
 from client_app.partitions import Shares, shares_of
@@ -77,7 +78,7 @@ class Satellite:
         """Its images, held in memory, and the frozen embedding with a preprocessing of its own.
 
         Raises:
-            ValueError: Scenario, imagery, partition or model are not as they must be; a class of its own each.
+            ValueError: Scenario, imagery, labels, partition or model are not as they must be; a class of its own each.
         """
         embedding = copy.copy(self._embedding)
         images = self.images()
@@ -88,7 +89,10 @@ class Satellite:
             mean=self.run_config.band_means,
             deviation=self.run_config.band_deviations,
         )
-        return OnBoard(images, embedding)
+        turns_tokens = self.training.augment == "token-dihedral"
+        return OnBoard(
+            images, embedding, task_of(self.scenario, images), embedding.grid if turns_tokens else None
+        )
 
     @property
     def preprocess(self) -> Preprocess:

@@ -27,7 +27,7 @@ _PLANE_SUM = "plane-sum"
 CACHES = (_STATES, _KEPT, _SENT, _GIVEN)  # what outlives a round
 
 
-def save_progress(context: Context, run: str, number: int, progress: Progress, head: nn.Linear) -> None:
+def save_progress(context: Context, run: str, number: int, progress: Progress, head: nn.Module) -> None:
     """Keep round ``number`` of a run where it stands: every field of the progress, and the head."""
     tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in progress.optimizer.items()}
@@ -41,7 +41,7 @@ def save_progress(context: Context, run: str, number: int, progress: Progress, h
             "step": progress.step,
             "attempt": progress.attempt,
             "loss-sum": progress.loss_sum,
-            "correct": progress.correct,
+            "right": progress.right,
             "seen": progress.seen,
             "finished": int(progress.finished),
             "exchanged": int(progress.exchanged),
@@ -49,7 +49,7 @@ def save_progress(context: Context, run: str, number: int, progress: Progress, h
     )
 
 
-def load_progress(context: Context, run: str, number: int, head: nn.Linear) -> Progress | None:
+def load_progress(context: Context, run: str, number: int, head: nn.Module) -> Progress | None:
     """Where this round stands, if it was begun before; ``head`` is set to its weights."""
     if context.state.config_records.get(_ROUND) != {"run": run, "round": number}:
         return None
@@ -60,7 +60,7 @@ def load_progress(context: Context, run: str, number: int, head: nn.Linear) -> P
         step=int(counters["step"]),  # type: ignore[arg-type]
         attempt=int(counters["attempt"]),  # type: ignore[arg-type]
         loss_sum=float(counters["loss-sum"]),  # type: ignore[arg-type]
-        correct=int(counters["correct"]),  # type: ignore[arg-type]
+        right=float(counters["right"]),  # type: ignore[arg-type]
         seen=int(counters["seen"]),  # type: ignore[arg-type]
         optimizer=_below("optimizer.", tensors),
         sent=tuple(_below("sent.", tensors).values()),

@@ -67,6 +67,11 @@ ROUNDS = pa.schema(
         ("test_loss", pa.float64()),
         ("test_accuracy", pa.float64()),
         ("own_test_accuracy", pa.float64()),  # on test images weighted as the satellite sees their classes
+        ("test_score", pa.float64()),  # of the task: accuracy, mean average precision, R², mean IoU
+        (
+            "own_test_score",
+            pa.float64(),
+        ),  # on test images weighted as the satellite sees their classes, or sensors
     ]
 )
 

@@ -387,6 +387,34 @@ class Model(Table):
         return self.model_dump(include={"bands", "image_size", "patch_size", "frames"})
 
 
+class TaskKeys(Table):
+    """What the model is trained for."""
+
+    kind: Literal[
+        "auto", "classification", "multi-label", "regression", "segmentation", "pixel-regression"
+    ] = Field("auto", description="auto goes by what the images are labelled with")
+    classes: tuple[str, ...] = Field(
+        (),
+        max_length=255,
+        description="names of the classes of a mask's values 0, 1, … (segmentation); others are in the data",
+    )
+    ignore_index: int = Field(
+        255, description="value of masks that is no class, and counts for nothing (segmentation)"
+    )
+    decoder: Literal["linear", "convolution"] = Field(
+        "linear",
+        description="head that answers at every pixel (segmentation, pixel-regression): one linear layer for all "
+        "patches, or three small convolutions of their grid",
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) < len(classes) or not all(classes):
+            raise ValueError("allowed: names that differ, none empty")
+        return classes
+
+
 class Split(Table):
     """Where the model is cut."""
 
@@ -396,15 +424,22 @@ class Split(Table):
         le=1_000,
         description="frozen blocks that run on board behind the embedding (head, lora): features leave them",
     )
+    bottleneck: int = Field(
+        0,
+        ge=0,
+        le=65_536,
+        description="lora, where the head answers at every pixel: values that return of each patch, by a linear layer "
+        "that the ground trains with the adapter; 0 returns all",
+    )
 
 
 class Data(Table):
     """The imagery and how it is spread over the satellites."""
 
-    source: Literal["synthetic", "eurosat", "parquet", "folder"] = Field(
+    source: Literal["synthetic", "synthetic-clouds", "eurosat", "parquet", "folder"] = Field(
         "synthetic",
         description="synthetic scenes, EuroSAT (hub, or a parquet at path), Parquet (a file or a folder), an image "
-        "folder or the CSV that lists its images",
+        "folder or the CSV that lists its images; synthetic-clouds: six bands of three sensors, with masks of clouds",
     )
     path: str = Field("", description="parquet, image folder or CSV; $NAME from the environment")
     image_column: str = Field(
@@ -528,9 +563,11 @@ class Crossings(Table):
     """How tensors are encoded when they cross the split."""
 
     features: Codec = Field("int8", description="c1, features up")
-    hidden: Codec = Field("fp16", description="c2, pooled hidden states down, and with them a shared head")
+    hidden: Codec = Field(
+        "fp16", description="c2, hidden states (pooled, or of every patch) down, and with them a shared head"
+    )
     gradients: Codec = Field(
-        "int8", description="c3, gradients of the pooled hidden states up, and of a shared head"
+        "int8", description="c3, gradients of these hidden states up, and of a shared head"
     )
     cache_gb: NotNegative = Field(
         8.0, description="features that the ground keeps, so that each crosses once (lora); 0 keeps none"
@@ -623,7 +660,8 @@ class Training(Table):
         0.0,
         ge=0.0,
         le=1.0,
-        description="end after the round that reaches it on the test images; 0 runs all rounds",
+        description="end after the round whose score on the test images (accuracy, mean average precision, R² or mean "
+        "IoU) reaches it; 0 runs all rounds",
     )
     schedule: Literal["constant", "cosine"] = Field("cosine", description="learning rate over the run")
     augment: Literal["none", "dihedral", "token-dihedral"] = Field(
@@ -815,6 +853,7 @@ class Scenario(Table):
     compute: Compute = Compute()
     power: Power = Power()
     model: Model = Model()
+    task: TaskKeys = TaskKeys()
     split: Split = Split()
     data: Data = Data()
     lora: Lora = Lora()
@@ -848,6 +887,21 @@ class Scenario(Table):
         return self
 
     @model_validator(mode="after")
+    def _narrows_what_returns(self) -> Scenario:
+        training, kind = self.training, self.task.kind
+        if self.split.bottleneck and (
+            training.mode != "lora"
+            or training.on_ground
+            or kind not in ("auto", "segmentation", "pixel-regression")
+        ):
+            raise ValueError(
+                f"split.bottleneck: found {self.split.bottleneck} in mode {training.mode} with labels = "
+                f'"{training.labels}" and task.kind = "{kind}"; allowed in mode lora with labels on board and a head '
+                "that answers at every pixel (segmentation, pixel-regression), whose states return"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _averages_what_is_late(self) -> Scenario:
         needed, training = self.strategy.planes_per_round, self.training
         if self.constellation.kind == "walker" and needed > self.constellation.planes:
@@ -867,10 +921,10 @@ class Scenario(Table):
 
     @model_validator(mode="after")
     def _reads_what_it_is_given(self) -> Scenario:
-        if self.data.source == "synthetic" and self.data.path:
+        if self.data.source.startswith("synthetic") and self.data.path:
             raise ValueError(
-                f'data.path: found {self.data.path!r} with source = "synthetic", whose scenes are made; allowed with '
-                'source = "folder", "parquet" or "eurosat"'
+                f'data.path: found {self.data.path!r} with source = "{self.data.source}", whose scenes are made; '
+                'allowed with source = "folder", "parquet" or "eurosat"'
             )
         return self
 

@@ -11,7 +11,10 @@ from report.totals import BYTES, by_round, read_rounds
 from strategies.problem.plan import SPLIT_COLUMNS
 
 _TAGS = {
-    **{column: column.replace("_", "/", 1) for column in ("test_accuracy", "test_loss", "train_loss")},
+    **{
+        column: column.replace("_", "/", 1)
+        for column in ("test_accuracy", "test_score", "test_loss", "train_loss")
+    },
     **{column: f"seconds/{column.removesuffix('_s')}" for column in SPLIT_COLUMNS},
     **{column: f"bytes/{column.removesuffix('_bytes')}" for column in BYTES},
 }

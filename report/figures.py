@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mission.spoken_scores import ACCURACY
 from report.gantt import time_unit
 from strategies.problem.plan import SPLIT_COLUMNS
 
@@ -34,18 +35,20 @@ assert tuple(_PARTS) == SPLIT_COLUMNS
 def learning_figure(
     rounds: pa.Table,
     windows: np.ndarray,
+    score: str = ACCURACY,
     *,
     initial: float | None = None,
     beside: Mapping[str, Sequence[float]] | None = None,
 ) -> go.Figure:
-    """Test accuracy and loss at the end of every round, and when space-ground windows were in use.
+    """Test score and loss at the end of every round, and when space-ground windows were in use.
 
     Args:
         rounds: As ``report.totals.by_round`` adds them up.
         windows: Start and end, seconds of mission time, shape ``(windows, 2)``.
-        initial: Test accuracy before fine-tuning, where it is known.
+        score: What the score is called; an accuracy is shown in per cent.
+        initial: Test score before fine-tuning, where it is known.
         beside: Of other ways to run the mission, by title, the mission time at which each round ends: drawn with the
-            accuracies of the run, as if a round taught as much.
+            scores of the run, as if a round taught as much.
     """
     end_s = rounds["end_s"].to_numpy()
     others = {title: np.asarray(ends_s)[: len(end_s)] for title, ends_s in (beside or {}).items()}
@@ -61,18 +64,19 @@ def learning_figure(
         hoverinfo="skip",
     )  # fmt: skip
     x = end_s / unit_s
-    accuracy = 100.0 * rounds["test_accuracy"].to_numpy()
-    before = [] if initial is None else [100.0 * initial]
+    title, factor = (f"test {score}, %", 100.0) if score == ACCURACY else (f"test {score}", 1.0)
+    values = factor * rounds["test_score"].to_numpy()
+    before = [] if initial is None else [factor * initial]
     begun = ["before fine-tuning"] * len(before)
 
     def curve(ends: np.ndarray) -> dict[str, list]:
         at = [0.0] * len(before) + ends.tolist()
-        return {"x": at, "y": before + accuracy[: len(ends)].tolist(), "text": begun + labels[: len(ends)]}
+        return {"x": at, "y": before + values[: len(ends)].tolist(), "text": begun + labels[: len(ends)]}
 
-    figure.add_scatter(**curve(x), name="test accuracy, %", mode="lines+markers", line_color=_BLUE)
-    for (title, ends_s), colour in zip(others.items(), itertools.cycle((_GREEN, _CYAN, _GREY))):
+    figure.add_scatter(**curve(x), name=title, mode="lines+markers", line_color=_BLUE)
+    for (other, ends_s), colour in zip(others.items(), itertools.cycle((_GREEN, _CYAN, _GREY))):
         figure.add_scatter(
-            **curve(ends_s / unit_s), name=f"{title}, if a round teaches as much", mode="lines+markers",
+            **curve(ends_s / unit_s), name=f"{other}, if a round teaches as much", mode="lines+markers",
             line={"color": colour, "dash": "dash"},
         )  # fmt: skip
     figure.add_scatter(
@@ -82,7 +86,7 @@ def learning_figure(
     over = {"overlaying": "y", "showgrid": False, "zeroline": False}
     figure.update_layout(
         xaxis={"title": f"mission time, {unit}", "rangemode": "tozero"},
-        yaxis={"title": "test accuracy, %"},
+        yaxis={"title": title},
         yaxis2={"title": "test loss", "side": "right", "rangemode": "tozero", **over},
         yaxis3={"visible": False, "range": [0, 1], "fixedrange": True, **over},
         legend=_LEGEND,

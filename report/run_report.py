@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from mission.orbits import constellation_of, epoch_of, stations_of
 from mission.record import read_run, write_text
 from mission.scenario import ScenarioError, scenario_from_json, shipped_scenarios
+from mission.spoken_scores import ACCURACY, score_in, score_name, spoken_score
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import load, to_rows
 from report.comparison_page import cases_table, missions_figure, missions_table, rounds_figure
@@ -28,6 +29,8 @@ from report.globe import globe_figure
 from report.ground_map import SPAN_S, map_figure
 from report.link_use import link_uses, links_figure, links_table, read_transfer_records
 from report.page import Section, View, page, sections_view, table
+from report.predicted_tiles import FILE, tiles_markup
+from report.score_figures import confusion_figure, score_bars
 from report.totals import BYTES, by_round, read_rounds
 from strategies.analysis.cases import ONBOARD_LORA
 from strategies.analysis.summary import verdict
@@ -45,6 +48,7 @@ _TABLE = {  # column of `by_round`: heading, factor, format
     "round": ("round", 1, "d"),
     "end_s": ("planned end, s", 1, ".1f"),
     "measured_end_s": ("measured end, s", 1, ".1f"),
+    "test_score": ("test score", 1, ".3f"),
     "test_accuracy": ("test accuracy, %", 100, ".1f"),
     "test_loss": ("test loss", 1, ".3f"),
     "compute_s": ("computing, s", 1, ".2f"),
@@ -95,31 +99,14 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
     end_s = pc.max(rounds["end_s"]).as_py() or 0.0
     compared = _comparison(directory)
     if len(rounds):
-        used = [(row["start_s"], row["end_s"]) for row in activities if row["link"] == "downlink"]
-        windows = thinned({"": used}, end_s, _MOST_WINDOWS)[""]
-        yield Section(
-            "curve", "Accuracy over mission time", "Scored on the test images after every round.",
-            learning_figure(
-                rounds, windows, initial=run.get("result", {}).get("initial_test_accuracy"), beside=_beside(compared)
-            ),
-        )  # fmt: skip
-        if compared:
-            answer, *rest = verdict(compared[1]) or ["No verdict."]
-            yield Section(
-                "missions", "The same mission done otherwise",
-                f"{answer} {' '.join(rest)} Planned, from the run's first contact on, for as many rounds.",
-                missions_figure(compared[1]),
-            )  # fmt: skip
+        yield from _learning_sections(directory, run, rounds, activities, compared)
         done_s = _done_s(directory)
         end_s = max([end_s, *(time_s for _, time_s in done_s)])
-        laid_over = (
-            "As planned, with what was measured laid over it."
-            if done_s or transfer_records
-            else "As planned."
-        )
+        is_measured = bool(done_s or transfer_records)
         yield Section(
             "gantt", "What each satellite did",
-            f"{laid_over} Drag to zoom, double-click to see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
+            f"As planned{', with what was measured laid over it' if is_measured else ''}. Drag to zoom, double-click to "
+            "see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
             gantt_figure(
                 run.get("satellites", []), to_rows(contacts) if contacts else [], activities, end_s,
                 transfer_records=transfer_records, done_s=done_s,
@@ -129,37 +116,7 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
     revolutions = max(1, math.ceil(end_s / SPAN_S))
     yield from _orbit_sections(json.dumps(run["scenario"]), contacts, revolutions * SPAN_S)
     if len(rounds):
-        if any(rounds[column].null_count < len(rounds) for column in BYTES):
-            yield Section(
-                "bytes", "Bytes over the links",
-                "A tensor counts once on every link it crosses; the split counts it once.", bytes_figure(rounds),
-            )  # fmt: skip
-        yield Section(
-            "seconds", "Where the time goes",
-            "Of a satellite, as planned: computing hides transfers, space-ground links hide inter-satellite links.",
-            seconds_figure(rounds),
-        )  # fmt: skip
-        if _is_measured(rounds):
-            yield Section(
-                "measured", "Planned against measured", "Length of a round, until the last satellite is done.",
-                measured_figure(rounds),
-            )  # fmt: skip
-        start_s = dict(zip(rounds["round"].to_pylist(), rounds["start_s"].to_pylist(), strict=True))
-        if uses := link_uses(activities, transfer_records, start_s):
-            yield Section(
-                "links", "Planned against measured, by link",
-                "A mark per link and round: its seconds from the first byte to the last, and its bytes. "
-                "Above the dotted line: more than planned.",
-                links_figure(uses),
-            )  # fmt: skip
-            yield Section(
-                "uses", "What crossed the links",
-                "Seconds are from the first byte on a link in a round to the last, added up. "
-                "Latest: the last byte of a round against its plan, where that is worst. "
-                "–: nothing of it passed through the relays.",
-                links_table(uses),
-            )  # fmt: skip
-        yield Section("table", "Every round in figures", "", _table(rounds))
+        yield from _round_sections(rounds, activities, transfer_records)
     if compared:
         model, comparison = compared
         yield Section(
@@ -170,6 +127,69 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
         yield Section(
             "cases", f"Every case with {model}", "", missions_table(comparison) + cases_table(comparison)
         )
+
+
+def _learning_sections(
+    directory: Path,
+    run: Mapping[str, Any],
+    rounds: pa.Table,
+    activities: Sequence[Mapping[str, Any]],
+    compared: tuple[str, dict[str, Any]] | None,
+) -> Iterator[Section]:
+    """What was learnt, what the score is made of, and what the mission would have taken otherwise."""
+    end_s = pc.max(rounds["end_s"]).as_py() or 0.0
+    used = [(row["start_s"], row["end_s"]) for row in activities if row["link"] == "downlink"]
+    windows = thinned({"": used}, end_s, _MOST_WINDOWS)[""]
+    name, initial = score_name(run), score_in(run.get("result", {}), "initial_test")
+    yield Section(
+        "curve", f"{_capital(name)} over mission time", "Scored on the test images after every round.",
+        learning_figure(rounds, windows, name, initial=initial, beside=_beside(compared)),
+    )  # fmt: skip
+    yield from _score_sections(directory, run)
+    if compared:
+        answer, *rest = verdict(compared[1]) or ["No verdict."]
+        yield Section(
+            "missions", "The same mission done otherwise",
+            f"{answer} {' '.join(rest)} Planned, from the run's first contact on, for as many rounds.",
+            missions_figure(compared[1]),
+        )  # fmt: skip
+
+
+def _round_sections(
+    rounds: pa.Table, activities: Sequence[Mapping[str, Any]], transfer_records: Sequence[Mapping[str, Any]]
+) -> Iterator[Section]:
+    """Bytes and seconds of every round, planned and measured."""
+    if any(rounds[column].null_count < len(rounds) for column in BYTES):
+        yield Section(
+            "bytes", "Bytes over the links",
+            "A tensor counts once on every link it crosses; the split counts it once.", bytes_figure(rounds),
+        )  # fmt: skip
+    yield Section(
+        "seconds", "Where the time goes",
+        "Of a satellite, as planned: computing hides transfers, space-ground links hide inter-satellite links.",
+        seconds_figure(rounds),
+    )  # fmt: skip
+    if _is_measured(rounds):
+        yield Section(
+            "measured", "Planned against measured", "Length of a round, until the last satellite is done.",
+            measured_figure(rounds),
+        )  # fmt: skip
+    start_s = dict(zip(rounds["round"].to_pylist(), rounds["start_s"].to_pylist(), strict=True))
+    if uses := link_uses(activities, transfer_records, start_s):
+        yield Section(
+            "links", "Planned against measured, by link",
+            "A mark per link and round: its seconds from the first byte to the last, and its bytes. "
+            "Above the dotted line: more than planned.",
+            links_figure(uses),
+        )  # fmt: skip
+        yield Section(
+            "uses", "What crossed the links",
+            "Seconds are from the first byte on a link in a round to the last, added up. "
+            "Latest: the last byte of a round against its plan, where that is worst. "
+            "–: nothing of it passed through the relays.",
+            links_table(uses),
+        )  # fmt: skip
+    yield Section("table", "Every round in figures", "", _table(rounds))
 
 
 def _comparison(directory: Path) -> tuple[str, dict[str, Any]] | None:
@@ -189,6 +209,42 @@ def _beside(compared: tuple[str, dict[str, Any]] | None) -> dict[str, list[float
         for case in cases
         if case["name"] == ONBOARD_LORA and case["mission"]
     }
+
+
+def _score_sections(directory: Path, run: Mapping[str, Any]) -> Iterator[Section]:
+    """What the newest score is made of."""
+    scores = run.get("result", {}).get("scores") or run.get("progress", {}).get("scores")
+    if not scores:
+        return
+    task, called = run.get("task", {}), score_name(run)
+    names = task.get("outputs", list(scores["by_class"]))
+    is_dense = task.get("kind") in ("segmentation", "pixel-regression")
+    if (directory / FILE).exists():
+        yield Section(
+            "tiles", "Predicted tiles",
+            "A few test images as the final model sees them; nothing of them was trained on.",
+            tiles_markup(directory / FILE, names),
+        )  # fmt: skip
+    if scores["by_class"]:
+        by = "recall" if called == ACCURACY else called
+        yield Section(
+            "classes", f"{_capital(by)} by class", "Newest model.", score_bars(scores["by_class"], by)
+        )
+    if scores["by_group"]:
+        yield Section(
+            "sensors", f"{_capital(called)} by sensor", "Newest model, on the test images of each sensor.",
+            score_bars(scores["by_group"], called),
+        )  # fmt: skip
+    if scores["confusion"]:
+        what = "pixels" if is_dense else "images"
+        yield Section(
+            "confusion", "Which class is taken for which", f"Share of the test {what} of each true class.",
+            confusion_figure(scores["confusion"], names, what),
+        )  # fmt: skip
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 @lru_cache(maxsize=1)  # a live page asks again after every round
@@ -269,18 +325,19 @@ def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
     facts = {"state": state, "mode": run["scenario"]["training"]["mode"]}
     if "error" in result:
         facts["error"] = result["error"]
-    if "test_accuracy" in result:
+    called = score_name(run)
+    if score_in(result) is not None:
         facts |= {
-            "test accuracy": f"{100 * result['test_accuracy']:.1f} %",
-            "before fine-tuning": f"{100 * result['initial_test_accuracy']:.1f} %",
-            "worst satellite": f"{100 * result['worst_satellite_accuracy']:.1f} %",
+            f"test {called}": spoken_score(called, score_in(result)),
+            "before fine-tuning": spoken_score(called, score_in(result, "initial_test")),
+            "worst satellite": spoken_score(called, score_in(result, "worst_satellite")),
             "rounds": str(result["rounds"]),
             "mission time": _duration(result["mission_time_s"]),
             "wall time": _duration(result["wall_time_s"]),
         }
     elif progress := run.get("progress"):
         facts |= {
-            "test accuracy": f"{100 * progress['test_accuracy']:.1f} %",
+            f"test {called}": spoken_score(called, score_in(progress)),
             "rounds": f"{progress['round']} of {run['scenario']['training']['rounds']}",
             "mission time": _duration(progress["mission_time_s"]),
         }
@@ -296,7 +353,7 @@ def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
         if total is not None:
             facts[name] = f"{(total + enrolment.get(column, 0)) / 1e6:.2f} MB"
     facts |= {"satellites": str(len(run.get("satellites", []))), "seed": str(run["scenario"]["seed"])}
-    if run["scenario"]["data"]["source"] == "synthetic":
+    if run["scenario"]["data"]["source"].startswith("synthetic"):
         facts["imagery"] = "synthetic scenes"
     return facts
 

@@ -12,7 +12,7 @@ from mission.record import ROUNDS
 from strategies.problem.plan import SPLIT_COLUMNS
 
 BYTES = ("downlink_bytes", "uplink_bytes", "isl_bytes", "split_up_bytes", "split_down_bytes")
-_SAME_IN_A_ROUND = ("test_loss", "test_accuracy")
+_SAME_IN_A_ROUND = ("test_loss", "test_accuracy", "test_score")
 
 
 def read_rounds(directory: Path) -> pa.Table:
@@ -55,4 +55,5 @@ def by_round(rounds: pa.Table) -> pa.Table:
     found |= {name: grouped[f"{column}_{how}"] for name, (column, how) in wanted.items()}
     # Runs of older versions do not tell when a round began: as planned.
     found["measured_start_s"] = pc.coalesce(found["measured_start_s"], found["start_s"])
+    found["test_score"] = pc.coalesce(found["test_score"], found["test_accuracy"])  # they only classified
     return pa.table(found)

@@ -20,8 +20,9 @@ from server_app.mission_inputs import MissionInputs
 from server_app.planning.round_planner import kept_row_bytes, kept_rows
 from server_app.run import Run
 from splitmodel.costs.published import Profile
-from splitmodel.heads import StandardisedHead
+from splitmodel.dense_heads import TrainedHead
 from splitmodel.parts import SplitModel
+from splitmodel.tasks import Task
 from splitmodel.token_views import TokenViews
 
 
@@ -46,15 +47,15 @@ class GroundSegment:
     shares_head: bool
     in_flight: int
 
-    def begin_training(self, model: SplitModel, samples: Mapping[str, int]) -> None:
+    def begin_training(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """From here on the rounds: with this model, whose head enrolment has scaled, on so many images of each."""
         self.steps.busy_s = 0.0  # what it took so far belongs to the start-up
         if isinstance(self.service, CentralizedTrainer):
-            self.service.expect(model, samples)
+            self.service.expect(model, task, samples)
             return
         self.service.expect(samples)
         if self.shares_head:
-            assert isinstance(model.head, StandardisedHead)
+            assert isinstance(model.head, TrainedHead)
             self.service.share(model.head)
 
     @contextlib.contextmanager

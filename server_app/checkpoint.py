@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mission.record import write_text
-from server_app.scoring import Score
+from splitmodel.tasks import Score
 from strategies.aggregation.client_updates import ClientUpdate
 from strategies.problem.round_state import RoundState
 
@@ -70,11 +69,10 @@ class Checkpoint:
         temporary = directory / f"{_TENSORS}.tmp"
         save_file(tensors, temporary)
         os.replace(temporary, directory / _TENSORS)
-        scores = [(score.loss, score.correct_K.tolist(), score.images_K.tolist()) for score in self.scores]
         state = {
             "round": self.round,
             "mission_time_s": self.mission_time_s,
-            "scores": scores,
+            "scores": [score.to_json() for score in self.scores],
             "pending_updates": [
                 [name, late.started, late.report] for name, late in self.pending_updates.items()
             ],
@@ -97,10 +95,7 @@ class Checkpoint:
             state = json.loads((directory / _STATE).read_text(encoding="utf-8"))
             state = {_OLD_KEYS.get(key, key): value for key, value in state.items()}
             tensors = load_file(directory / _TENSORS)
-            scores = [
-                Score(float(loss), np.array(correct), np.array(images))
-                for loss, correct, images in state["scores"]
-            ]
+            scores = [Score.from_json(plain) for plain in state["scores"]]
 
             def part(prefix: str) -> dict[str, Tensor]:
                 return {

@@ -17,17 +17,20 @@ from mission.schema import Scenario
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import save
+from server_app.labelled import in_units, task_of
 from server_app.run import Run
 from splitmodel.costs.profile import profile
 from splitmodel.costs.published import Profile
 from splitmodel.crossing.scaling import Scaling
+from splitmodel.dense_heads import standardised
 from splitmodel.families import ModelInput
-from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, Reading, open_imagery
 from splitmodel.imagery.fitting import fitted
 from splitmodel.lora.adapters import LoraSettings, make_trainable
 from splitmodel.parts import SplitModel, load_split
 from splitmodel.shipped import locate
+from splitmodel.tasks import Task
+from strategies.enrolment import EnrolledClients
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -39,6 +42,7 @@ class MissionInputs:
 
     Attributes:
         test: Images that only score the result.
+        task: What they are labelled for.
         model: The split model, made trainable.
         base: What the model was loaded from.
         lora: Settings of its adapters.
@@ -49,6 +53,7 @@ class MissionInputs:
     """
 
     test: ImageSet
+    task: Task
     model: SplitModel
     base: str | Path
     lora: LoraSettings
@@ -70,9 +75,13 @@ class MissionInputs:
         )
 
     def with_scaled_head(self, pooled: Scaling) -> MissionInputs:
-        """Return the mission with a head that standardises pooled states, as satellites train it."""
-        head = StandardisedHead.of(self.model.head, pooled)
+        """Return the mission with a head that standardises its states, as satellites train it."""
+        head = standardised(self.model.head, pooled)
         return dataclasses.replace(self, model=dataclasses.replace(self.model, head=head))
+
+    def in_units_of(self, clients: EnrolledClients) -> MissionInputs:
+        """Return the mission with targets that are scaled as those of all satellites, where they are numbers."""
+        return dataclasses.replace(self, task=in_units(self.task, clients))
 
 
 def load_mission(run: Run) -> MissionInputs:
@@ -83,21 +92,26 @@ def load_mission(run: Run) -> MissionInputs:
         # Half of the cores: in a simulation the satellites compute on the others, and threads that wait for one spin.
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     test = _test_images(scenario)
+    task = task_of(scenario, test)
     base = locate(scenario.model.name, given_path(scenario.model.path, "model.path"))
     model = load_split(
         base,
-        num_labels=len(test.classes),
+        num_labels=task.outputs,
         pooling=scenario.model.pooling,
         random_init=scenario.model.random_init,
         seed=scenario.seed,
         wanted=ModelInput(**scenario.model.image_options),
         onboard_blocks=scenario.split.onboard_blocks,
+        decoder=task.decoder,
+        bottleneck=scenario.split.bottleneck,
     )
     test = test.for_model(model.preprocess)
     if scenario.data.statistics == "model":
         model.embedding.preprocess = fitted(model.preprocess, test)
     training, lora = scenario.training, LoraSettings(**scenario.lora.model_dump())
-    costs = dataclasses.replace(profile(model, lora), image_bytes=test.typical_bytes())
+    costs = dataclasses.replace(
+        profile(model, lora), image_bytes=test.typical_bytes(), **task.target_costs(model.embedding.grid)
+    )
     adapter = make_trainable(
         model.backbone, training.mode, lora, seed=scenario.seed, adapted_blocks=training.adapted_blocks
     )
@@ -105,7 +119,7 @@ def load_mission(run: Run) -> MissionInputs:
     constellation = constellation_of(scenario)
     contact_plan = contact_plan_of(scenario, constellation)
     save(contact_plan, record.directory / "contacts.parquet")
-    return MissionInputs(test, model, base, lora, adapter, costs, constellation, contact_plan)
+    return MissionInputs(test, task, model, base, lora, adapter, costs, constellation, contact_plan)
 
 
 def _test_images(scenario: Scenario) -> ImageSet:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from orbit.constellation import Constellation
 from orbit.contact_plan import LinkKind
-from server_app.scoring import Score
+from splitmodel.tasks import Score
 from strategies.federated import RoundOutcome
 from strategies.problem.plan import SPLIT_COLUMNS, Plan
 
@@ -28,7 +28,7 @@ def round_rows(
     outcome: RoundOutcome,
     constellation: Constellation,
     score: Score,
-    labels: Mapping[str, Sequence[int]],
+    own_scores: Mapping[str, float],
     departed_s: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The round's rows of ``rounds.parquet`` (:data:`mission.record.ROUNDS`), one a satellite.
@@ -37,7 +37,7 @@ def round_rows(
         outcome: The round.
         constellation: The satellites.
         score: Of the round's model.
-        labels: A satellite's images by class.
+        own_scores: The score by satellite, on test images such as it sees.
         departed_s: When the round began, as measured; ``None`` where nothing is.
     """
     plan = outcome.plan
@@ -68,7 +68,9 @@ def round_rows(
             "train_accuracy": report["train-accuracy"],
             "test_loss": score.loss,
             "test_accuracy": score.accuracy,
-            "own_test_accuracy": score.accuracy_for(labels[name]),
+            "own_test_accuracy": own_scores[name] if score.accuracy == score.value else None,
+            "test_score": score.value,
+            "own_test_score": own_scores[name],
         }
 
 

@@ -19,11 +19,14 @@ from server_app.checkpoint import Checkpoint
 from server_app.environment import Environment
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.round_planner import RoundPlanner
+from server_app.predictions import save_predictions
 from server_app.rounds import describe_window, round_rows
 from server_app.run import Run
-from server_app.scoring import Score, score
+from server_app.scoring import score
 from splitmodel.export import CardFields, export_final
 from splitmodel.lora.adapters import exchanged_parts, load_trainable_state
+from splitmodel.tasks import Score, Task
+from splitmodel.tasks.task import mean_score
 from strategies.aggregation.server_optimizer import ServerOptimizer
 from strategies.enrolment import EnrolledClients
 from strategies.federated import RoundOutcome
@@ -73,20 +76,22 @@ class RunRecorder:
     def evaluate(self, number: int, arrays: ArrayRecord) -> MetricRecord:
         """Score the whole model with averaged weights; round 0 is before training."""
         load_trainable_state(self.exchanged, arrays.to_torch_state_dict())
-        self.scores.append(score(self.mission.model, self.ground.steps, self.mission.test))
+        mission, column = self.mission, self.run.scenario.data.sensor_column
+        self.scores.append(score(mission.model, self.ground.steps, mission.test, mission.task, column))
         if number:
             require_sensible_loss(self.scores[-1].loss, number, self.run.scenario.training.mode)
-        return MetricRecord({"test-loss": self.scores[-1].loss, "test-accuracy": self.scores[-1].accuracy})
+        named = mission.task.score_name.lower().replace(" ", "-")
+        return MetricRecord({"test-loss": self.scores[-1].loss, f"test-{named}": self.scores[-1].value})
 
     def on_round(self, outcome: RoundOutcome) -> bool:
-        """Record a finished round and keep its weights; whether the accuracy that was asked for is reached."""
+        """Record a finished round and keep its weights; whether the score that was asked for is reached."""
         record, clock = self.run.record, self.environment.clock
         if measured := list(self.environment.transfer_records(outcome.number)):
             record.add_transfer_records(measured)
         record.add_activities({"round": outcome.number, **row} for row in outcome.plan.to_rows())
         constellation = self.mission.constellation
         record.add_round(
-            round_rows(outcome, constellation, self.scores[-1], self.clients.labels, clock.departed_s)
+            round_rows(outcome, constellation, self.scores[-1], self.own_scores(), clock.departed_s)
         )
         checkpoint = record.directory / "checkpoints" / checkpoint_name(outcome.number)
         self._export(checkpoint, outcome.number)
@@ -104,31 +109,54 @@ class RunRecorder:
         record.note(
             progress={
                 "round": outcome.number,
+                "test_score": self.scores[-1].value,
                 "test_accuracy": self.scores[-1].accuracy,
+                "scores": self.scores[-1].to_json(),
                 "mission_time_s": clock.now_s,
                 "wall_time_s": record.wall_time_s(),
                 "window": describe_window(outcome.plan),
             }
         )
         target = self.run.scenario.training.target_accuracy
-        return 0.0 < target <= self.scores[-1].accuracy
+        return 0.0 < target <= self.scores[-1].value
+
+    def own_scores(self) -> dict[str, float]:
+        """Return the newest score by satellite, on test images of the classes or sensors that it sees, as often.
+
+        Where neither is known, it is the score of all test images.
+        """
+        newest, clients = self.scores[-1], self.clients
+        if self.mission.task.has_classes:
+            return {name: newest.accuracy_for(labels) for name, labels in clients.labels.items()}
+        if not newest.by_group:
+            return dict.fromkeys(clients.labels, newest.value)
+        return {name: mean_score(newest, sensors) for name, sensors in clients.sensors.items()}
 
     def finish(self) -> None:
         """Write the final weights, the result and the report."""
         rounds = len(self.scores) - 1
-        own = {name: self.scores[-1].accuracy_for(labels) for name, labels in self.clients.labels.items()}
+        own, newest, first, task = self.own_scores(), self.scores[-1], self.scores[0], self.mission.task
         worst = min(own, key=own.__getitem__)
         self._export(self.run.record.directory / "final", rounds)
         self.run.record.finish(
-            test_accuracy=self.scores[-1].accuracy,
-            test_loss=self.scores[-1].loss,
-            initial_test_accuracy=self.scores[0].accuracy,
+            score=task.score_name,
+            test_score=newest.value,
+            initial_test_score=first.value,
+            test_accuracy=newest.accuracy,
+            test_loss=newest.loss,
+            initial_test_accuracy=first.accuracy,
             worst_satellite=worst,
-            worst_satellite_accuracy=own[worst],
+            worst_satellite_score=own[worst],
+            worst_satellite_accuracy=own[worst] if task.has_classes else None,
+            scores=newest.to_json(),
             mission_time_s=self.environment.clock.now_s,
             rounds=rounds,
             backbone_s=self.ground.steps.busy_s,
         )
+        if task.is_dense:
+            save_predictions(
+                self.run.record.directory, self.mission.model, self.ground.steps, self.mission.test, task
+            )
         try:
             write_report(self.run.record.directory)
         except OSError as error:  # the run is complete, all of it is on disk
@@ -141,18 +169,20 @@ class RunRecorder:
         labels = ", labels on the ground" if scenario.training.labels == "ground" else ""
         imagery = (
             "Fine-tuned on synthetic scenes (procedural, not satellite images)."
-            if scenario.data.source == "synthetic"
+            if scenario.data.source.startswith("synthetic")
             else f"Fine-tuned on {scenario.data.source} imagery that "
             f"{'stayed on the satellites' if stayed else 'was brought to the ground'}."
         )
         card = CardFields(
             title=f"{scenario.name}: {name}, fine-tuned in orbit",
             base_model=base if isinstance(base, str) else str(base.resolve()),
-            classes=mission.test.classes,
+            classes=mission.task.names,
             data=imagery,
             training=f"Mode {scenario.training.mode}{labels}, {rounds} rounds over {len(mission.constellation)} "
             f"satellites, seed {scenario.seed}.",
-            metrics={"test_accuracy": self.scores[-1].accuracy, "test_loss": self.scores[-1].loss},
+            metrics=_metrics(mission.task, self.scores[-1]),
+            kind=str(mission.task.kind),
+            target_scaling=mission.task.scaling,
         )
         export_final(
             directory,
@@ -163,3 +193,13 @@ class RunRecorder:
             card,
             with_base=scenario.model.random_init,
         )
+
+
+def _metrics(task: Task, reached: Score) -> dict[str, float]:
+    """What the model card says of a score."""
+    metrics = {task.score_name: reached.value, "loss": reached.loss}
+    if reached.accuracy is not None and reached.accuracy != reached.value:
+        metrics["accuracy"] = reached.accuracy
+    of_classes = {f"{task.score_name}, {name}": value for name, value in reached.by_class.items()}
+    of_sensors = {f"{task.score_name}, sensor {name}": value for name, value in reached.by_group.items()}
+    return metrics | dict(reached.figures) | (of_classes if not task.has_classes else {}) | of_sensors

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 from server_app.assembly import ground_segment
 from server_app.awaited_grid import WatchedGrid
 from server_app.environment import environment_of
+from server_app.labelled import constants_of
 from server_app.mission_inputs import load_mission
 from server_app.run import Run, recorded_run
 from server_app.run_recorder import RunRecorder
@@ -46,8 +47,8 @@ def fine_tune(grid: Grid, run: Run) -> None:
         run_config, clients = enrol_satellites(grid, run, mission, run_config)
         planner, start_s = plan_mission(run, mission, environment, ground, clients, checkpoint)
         scaling = ground.enrolment.end_enrolment(mission.satellites)
-        mission = mission.with_scaled_head(scaling.pooled)
-        ground.begin_training(mission.model, clients.samples)
+        mission = mission.with_scaled_head(scaling.pooled).in_units_of(clients)
+        ground.begin_training(mission.model, mission.task, clients.samples)
         record.note(phase="training", samples=dict(clients.samples), start_up_s=record.wall_time_s())
 
         # Rounds: planned, trained over the split, averaged, scored on the ground, recorded.
@@ -58,7 +59,7 @@ def fine_tune(grid: Grid, run: Run) -> None:
         strategy = SplitFederatedStrategy(
             enrolled_clients=clients,
             run_config=run_config,
-            constants=ArrayRecord(scaling.to_state()),
+            constants=ArrayRecord(constants_of(scaling, mission.task)),
             planner=planner,
             ground=ground.service,
             server_optimizer=optimizer,

@@ -12,6 +12,7 @@ from mission.run_config import RunConfig
 from server_app.assembly import GroundSegment
 from server_app.checkpoint import Checkpoint
 from server_app.environment import Environment
+from server_app.labelled import task_facts
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.advice import advice
 from server_app.planning.round_planner import RoundPlanner, framing_of
@@ -37,7 +38,8 @@ def enrol_satellites(
         phase="asking the satellites for their data",
         satellites=mission.satellites,
         planes=run_config.planes,
-        classes=mission.test.classes,
+        classes=mission.task.names,
+        task=task_facts(mission.task),
     )
     if scenario.data.statistics == "computed":
         means, deviations = _band_statistics(grid, run, mission, run_config)

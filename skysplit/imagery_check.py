@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mission.orbits import constellation_of
 from mission.scenario import given_path
 from mission.schema import Data, Scenario
+from skysplit.trained_model import task_of
 
 if TYPE_CHECKING:
     from splitmodel.imagery import Imagery
@@ -40,15 +41,12 @@ def check_imagery(scenario: Scenario) -> None:
         return
     from client_app.partitions import shares_of
     from splitmodel.families import ModelInput
-    from splitmodel.imagery import ImageryError
     from splitmodel.imagery.fitting import fitted
     from splitmodel.parts import load_embedding
     from splitmodel.shipped import locate
 
     imagery = imagery_of(scenario)
-    if len(imagery.train.classes) < 2:
-        found = ", ".join(imagery.train.classes)
-        raise ImageryError(f"{imagery.train.source.where}: holds one class, {found}; allowed: two or more")
+    task = task_of(scenario, imagery.train)
     constellation = constellation_of(scenario)
     shares_of(data, imagery.train, constellation.plane.tolist(), constellation.names, scenario.seed)
     base = locate(scenario.model.name, given_path(scenario.model.path, "model.path"))
@@ -58,3 +56,4 @@ def check_imagery(scenario: Scenario) -> None:
     if data.statistics == "model":
         fitted(preprocess, images)
     images.prepared([0], preprocess)
+    task.targets(images, [0], preprocess)

@@ -21,6 +21,7 @@ from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations
 from mission.record import make_run_directory, read_run
 from mission.scenario import absolute_paths, load_scenario, scalar_keys, scenario_path
 from mission.schema import Scenario
+from mission.spoken_scores import score_in, score_name, spoken_score
 from mission.text.quantities import spoken_time
 from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan, LinkKind
@@ -430,10 +431,11 @@ class Run(Shown):
         run = read_run(self.directory)
         result = run.get("result", {})
         facts = {"state": run["state"], "directory": str(self.directory)}
-        if "test_accuracy" in result:
+        if score_in(result) is not None:
+            called = score_name(run)
             facts |= {
-                "test accuracy": f"{100 * result['test_accuracy']:.1f} %",
-                "before fine-tuning": f"{100 * result['initial_test_accuracy']:.1f} %",
+                f"test {called}": spoken_score(called, score_in(result)),
+                "before fine-tuning": spoken_score(called, score_in(result, "initial_test")),
                 "mission time": f"{result['mission_time_s']:.0f} s",
             }
         return facts

@@ -18,7 +18,7 @@ from mission.schema import Model, Scenario
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan
 from skysplit.imagery_check import imagery_of
-from skysplit.trained_model import model_of
+from skysplit.trained_model import model_of, task_of
 from splitmodel.costs.published import Profile, published
 from strategies.analysis.mission_totals import Case
 from strategies.problem.workload import Mode, Workload
@@ -33,22 +33,38 @@ _ROOM_GB = 1e9  # stands for room for all features
 def costs_of(scenario: Scenario) -> Profile:
     """Sizes of the published model that the scenario plans with, or of its own model and its data's images."""
     if scenario.planning.profile:
-        costs = published(scenario.planning.profile)
+        costs = published(scenario.planning.profile).cut(scenario.split.onboard_blocks)
         _require_token_views(scenario, costs)
-        return costs.cut(scenario.split.onboard_blocks)
+        return _with_head(costs, scenario)
     from splitmodel.costs.profile import profile
     from splitmodel.imagery.fitting import fitted
 
-    model, lora = model_of(scenario)
+    images = None if scenario.planning.samples else imagery_of(scenario).train
+    task = task_of(scenario, images)
+    model, lora = model_of(scenario, task)
     costs = profile(model, lora, name=_name_of(scenario.model))
-    if scenario.planning.samples:
+    costs = dataclasses.replace(costs, **task.target_costs(model.embedding.grid))
+    if images is None:
         return costs
-    images = imagery_of(scenario).train
-    images.targets.require_trainable(images.source.where)
     images = images.for_model(model.preprocess)
     if scenario.data.statistics == "model":
         fitted(model.preprocess, images)  # an error now rather than in the run
     return dataclasses.replace(costs, image_bytes=images.typical_bytes())
+
+
+def _with_head(costs: Profile, scenario: Scenario) -> Profile:
+    """A published model with the head of the scenario's task; its pooled states are classified as it is."""
+    task = task_of(scenario, None if scenario.planning.samples else imagery_of(scenario).train)
+    if task.is_dense:
+        if task.decoder != "linear":
+            raise ValueError(
+                f'task.decoder: found "{task.decoder}" with planning.profile, allowed: "linear", whose size is counted '
+                "without the model"
+            )
+        pixels = costs.patches * costs.patch_pixels
+        costs = costs.with_dense_head(task.outputs, scenario.split.bottleneck)
+        return dataclasses.replace(costs, target_shape=(pixels,), target_dtype=task.target_dtype.name)
+    return costs
 
 
 def _name_of(model: Model) -> str:

@@ -13,16 +13,37 @@ from mission.schema import Model, Scenario
 from splitmodel.shipped import SHIPPED, locate
 
 if TYPE_CHECKING:
+    from splitmodel.imagery import ImageSet
     from splitmodel.lora.adapters import LoraSettings
     from splitmodel.parts import SplitModel
+    from splitmodel.tasks import PlanningProblem
 
-_LABELS = 10  # of a head that is not trained here
+
+def task_of(scenario: Scenario, images: ImageSet | None) -> PlanningProblem:
+    """Return what the scenario's model is trained for: as its images are labelled, or as it is planned without them.
+
+    Raises:
+        ValueError: The images are labelled for something else, or the scenario asks for what the task has not.
+    """
+    from mission.task_rules import require_task_fits
+    from splitmodel.tasks import planned_task, task_for
+
+    settings = scenario.task.model_dump()
+    task = (
+        planned_task(settings) if images is None else task_for(settings, images.targets, images.source.where)
+    )
+    require_task_fits(scenario, task.kind)
+    return task
 
 
-def model_of(scenario: Scenario) -> tuple[SplitModel, LoraSettings]:
+def model_of(scenario: Scenario, task: PlanningProblem | None = None) -> tuple[SplitModel, LoraSettings]:
     """The scenario's model and the adapters that it gets, as a run would load them.
 
     Of a model on the hub the architecture alone: its weights need not be downloaded to plan.
+
+    Args:
+        scenario: The resolved scenario.
+        task: What it is trained for; by default as it is planned without images.
 
     Raises:
         ValueError: It cannot be trained as the scenario says; the message says what was found and what is allowed.
@@ -32,16 +53,19 @@ def model_of(scenario: Scenario) -> tuple[SplitModel, LoraSettings]:
     from splitmodel.parts import load_split
     from splitmodel.token_views import require_token_views
 
+    task = task or task_of(scenario, None)
     model = scenario.model
     base = locate(model.name, given_path(model.path, "model.path"))
     split = load_split(
         base,
-        num_labels=_LABELS,
+        num_labels=task.outputs,
         pooling=model.pooling,
         random_init=model.random_init or not isinstance(base, Path),
         seed=scenario.seed,
         wanted=ModelInput(**model.image_options),
         onboard_blocks=scenario.split.onboard_blocks,
+        decoder=task.decoder,
+        bottleneck=scenario.split.bottleneck if task.is_dense else 0,
     )
     lora = LoraSettings(**scenario.lora.model_dump())
     adapted_layers(split.backbone, lora, scenario.training.adapted_blocks)

@@ -11,14 +11,33 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from splitmodel.crossing.scaling import Scaling
+from splitmodel.dense_heads import outputs_of
+from splitmodel.exported_head import head_code, head_weights
 from splitmodel.families import Usage
-from splitmodel.heads import StandardisedHead
 from splitmodel.lora.adapters import save_adapter
-from splitmodel.parts import Backbone
+from splitmodel.parts import Backbone, Pooling
 from splitmodel.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+
+# By kind of task: a name of the hub for it, and what the card calls the head's outputs.
+_PIPELINES = {
+    "classification": "image-classification",
+    "multi-label": "image-classification",
+    "regression": "other",
+    "segmentation": "image-segmentation",
+    "pixel-regression": "other",
+}
+_OUTPUTS = {
+    "classification": "Classes, in the order of the outputs (logits)",
+    "multi-label": "Classes, in the order of the outputs (logits; an image has those above 0)",
+    "regression": "Numbers, in the order of the outputs",
+    "segmentation": "Classes, in the order of the outputs (logits of every pixel)",
+    "pixel-regression": "Outputs of every pixel",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +51,8 @@ class CardFields:
         data: one line on the training data, with its licence where there is one.
         training: one line or paragraph on how it was trained.
         metrics: name → value, for example `test_accuracy`.
+        kind: what the model is trained for, as `splitmodel.tasks.TaskKind` names it.
+        target_scaling: units of the numbers that the head gives; none of classes.
     """
 
     title: str
@@ -40,6 +61,8 @@ class CardFields:
     data: str
     training: str
     metrics: Mapping[str, float] = field(default_factory=dict)
+    kind: str = "classification"
+    target_scaling: Scaling | None = None
 
 
 def export_final(
@@ -47,7 +70,7 @@ def export_final(
     backbone: Backbone,
     preprocess: Preprocess,
     adapter: "PeftModel | None",
-    head: nn.Linear,
+    head: nn.Module,
     card: CardFields,
     *,
     with_base: bool = False,
@@ -60,12 +83,10 @@ def export_final(
     Raises:
         ValueError: `card.classes` are not as many as the head has labels.
     """
-    if len(card.classes) != head.out_features:
+    if len(card.classes) != outputs_of(head):
         raise ValueError(
-            f"the head has {head.out_features} labels, the card names {len(card.classes)} classes"
+            f"the head has {outputs_of(head)} labels, the card names {len(card.classes)} classes"
         )
-    if isinstance(head, StandardisedHead):
-        head = head.folded()
     whole = adapter is None and any(parameter.requires_grad for parameter in backbone.parameters())
     if whole or with_base:
         card = replace(card, base_model="model")
@@ -85,12 +106,16 @@ def export_final(
                 missing_ok=True
             )  # peft's empty template; the card is one level up
         save_file(
-            {name: tensor.detach().contiguous() for name, tensor in head.state_dict().items()},
+            head_weights(head, backbone.bottleneck, card.target_scaling),
             new / "head.safetensors",
-            metadata={"classes": json.dumps(card.classes), "pooling": backbone.pooling.kind},
+            metadata={
+                "classes": json.dumps(card.classes),
+                "pooling": backbone.pooling.kind,
+                "task": card.kind,
+            },
         )
         (new / "README.md").write_text(
-            _card(backbone, preprocess, adapter is not None, card), encoding="utf-8"
+            _card(backbone, preprocess, adapter is not None, head, card), encoding="utf-8"
         )
         if directory.exists():
             directory.rename(scratch / "old")
@@ -108,14 +133,16 @@ def _own_weights(transformer: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _card(backbone: Backbone, preprocess: Preprocess, with_adapter: bool, card: CardFields) -> str:
+def _card(
+    backbone: Backbone, preprocess: Preprocess, with_adapter: bool, head: nn.Module, card: CardFields
+) -> str:
     metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in card.metrics.items())
     usage = backbone.family.usage(card.base_model, backbone.config)
     of_transformers = "transformers" in usage.imports
     return f"""---
 base_model: {json.dumps(card.base_model)}
 library_name: {"peft" if with_adapter else "transformers" if of_transformers else "skysplit"}
-pipeline_tag: image-classification
+pipeline_tag: {_PIPELINES[card.kind]}
 tags: [remote-sensing, split-learning, federated-learning{", lora" if with_adapter else ""}]
 ---
 
@@ -125,7 +152,7 @@ Base model: `{card.base_model}` ({backbone.family.name}). {card.data}
 
 {card.training}
 
-Classes, in the order of the logits: {", ".join(card.classes)}.
+{_OUTPUTS[card.kind]}: {", ".join(card.classes)}.
 
 {"| metric | value |" if metrics else ""}
 {"|---|---|" if metrics else ""}
@@ -136,7 +163,7 @@ Classes, in the order of the logits: {", ".join(card.classes)}.
 {_pixels(preprocess)}
 
 ```python
-{_code(backbone, usage, with_adapter)}
+{_code(backbone, usage, with_adapter, head, card.kind)}
 ```
 """
 
@@ -156,18 +183,20 @@ def _pixels(preprocess: Preprocess) -> str:
 {list(preprocess.std)}."""
 
 
-def _code(backbone: Backbone, usage: Usage, with_adapter: bool) -> str:
-    pooling = backbone.pooling
-    pooled = "hidden[:, 0]" if pooling.kind == "cls" else f"hidden[:, {pooling.prefix_tokens}:].mean(dim=1)"
+def _code(backbone: Backbone, usage: Usage, with_adapter: bool, head: nn.Module, kind: str) -> str:
+    is_dense = not isinstance(backbone.pooling, Pooling)
+    functional = "import torch.nn.functional as F\n" if is_dense else ""
+    result = "numbers" if kind.endswith("regression") else "logits"
+    outputs = head_code(backbone, head, result).replace("\n", "\n    ")
     peft_import = "from peft import PeftModel\n" if with_adapter else ""
     peft_load = 'model = PeftModel.from_pretrained(model, "adapter").eval()\n' if with_adapter else ""
     hidden = usage.hidden.replace("\n", "\n    ")
     return f"""import torch
-{peft_import}from safetensors.torch import load_file
+{functional}{peft_import}from safetensors.torch import load_file
 {usage.imports}
 
 model = {usage.model}.eval()
 {peft_load}head = load_file("head.safetensors")
 with torch.no_grad():
     {hidden}
-    logits = torch.nn.functional.linear({pooled}, head["weight"], head["bias"])"""
+    {outputs}"""

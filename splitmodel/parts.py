@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from splitmodel.dense_heads import Decoder, PatchGrid, new_dense_head
 from splitmodel.families.checkpoint import Checkpoint
 from splitmodel.families.protocol import (
     Acquisition,
@@ -39,6 +40,26 @@ class Pooling:
         return hidden_BTD[:, 0] if self.kind == "cls" else hidden_BTD[:, self.prefix_tokens :].mean(dim=1)
 
 
+@dataclass(frozen=True)
+class PatchStates:
+    """hidden_BTD → states_BPE: of each patch of an image, its tokens of all frames and band groups side by side."""
+
+    layout: TokenLayout
+    kind: Literal["patches"] = "patches"
+
+    def __call__(self, hidden_BTD: Tensor) -> Tensor:
+        """Gather the hidden states of each patch."""
+        layout = self.layout
+        patches = hidden_BTD[:, layout.prefix :]
+        by_frame = patches.unflatten(1, (layout.frames, layout.rows * layout.columns, layout.groups))
+        return by_frame.permute(0, 2, 1, 3, 4).flatten(2)
+
+    def shape(self, hidden_size: int) -> tuple[int, int]:
+        """Patches, and values of each."""
+        layout = self.layout
+        return layout.rows * layout.columns, layout.frames * layout.groups * hidden_size
+
+
 class Embedding(nn.Module):
     """pixels_BCHW → features_BTD: the part that stays on board, with so many blocks of the model behind it."""
 
@@ -58,6 +79,12 @@ class Embedding(nn.Module):
         self.blocks = family.blocks(transformer)[:onboard_blocks]
         self._transformer = [transformer]  # in a list, so that it does not count as part of the embedding
 
+    @property
+    def grid(self) -> PatchGrid:
+        """Where the patches of its images lie."""
+        size = self.preprocess.height, self.preprocess.width
+        return PatchGrid.of(self.family.layout(self.config, *size), *size)
+
     def forward(self, pixels_BCHW: Tensor, acquisition: Acquisition | None = None) -> Tensor:
         """Features of preprocessed pixels; when and where they were taken is for models that embed it."""
         if acquisition is None:
@@ -69,11 +96,12 @@ class Embedding(nn.Module):
 
 
 class Backbone(nn.Module):
-    """features_BTD → pooled_BD (or, with `pooled=False`, hidden_BTD): the part that stays on the ground.
+    """features_BTD → states (or, with `pooled=False`, hidden_BTD): the part that stays on the ground.
 
-    It keeps the whole model in `transformer`, so that an adapter saved from it fits that model. `image_size` is the
-    height and width of the images, from which some blocks take positions. The first `onboard_blocks` blocks are run on
-    board: features are what leaves them.
+    States are what the head reads: pooled_BD, or of a task that answers at every pixel, states_BPE of the patches,
+    which a `bottleneck` may make narrower. It keeps the whole model in `transformer`, so that an adapter saved from it
+    fits that model. `image_size` is the height and width of the images, from which some blocks take positions. The
+    first `onboard_blocks` blocks are run on board: features are what leaves them.
     """
 
     def __init__(
@@ -81,14 +109,16 @@ class Backbone(nn.Module):
         transformer: nn.Module,
         family: Family,
         config: Any,
-        pooling: Pooling,
+        pooling: Pooling | PatchStates,
         image_size: tuple[int, int],
         onboard_blocks: int = 0,
+        bottleneck: nn.Linear | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.family = family
         self.pooling = pooling
+        self.bottleneck = bottleneck
         self.image_size = image_size
         self.onboard_blocks = onboard_blocks
         self.transformer = transformer
@@ -103,16 +133,27 @@ class Backbone(nn.Module):
         """Which token is what."""
         return self.family.layout(self.config, *self.image_size)
 
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of what the head reads of one image: (hidden,), or patches and values of each."""
+        if isinstance(self.pooling, Pooling):
+            return (self.config.hidden_size,)
+        patches, values = self.pooling.shape(self.config.hidden_size)
+        return patches, values if self.bottleneck is None else self.bottleneck.out_features
+
     def below(self, features_BTD: Tensor, blocks: int) -> Tensor:
         """What leaves the first `blocks` blocks, shape (B, tokens, hidden); `forward` goes on from there."""
         return self._run(features_BTD, slice(self.onboard_blocks, blocks))
 
     def forward(self, features_BTD: Tensor, pooled: bool = True, *, first_block: int | None = None) -> Tensor:
-        """Pooled or all hidden states of features, or of what has left the blocks before `first_block`."""
+        """The head's or all hidden states of features, or of what has left the blocks before `first_block`."""
         first_block = self.onboard_blocks if first_block is None else first_block
         hidden_BTD = self._run(features_BTD, slice(first_block, None))
         hidden_BTD = self.family.norm(self.transformer)(hidden_BTD)
-        return self.pooling(hidden_BTD) if pooled else hidden_BTD
+        if not pooled:
+            return hidden_BTD
+        states = self.pooling(hidden_BTD)
+        return states if self.bottleneck is None else self.bottleneck(states)
 
     def _run(self, hidden_BTD: Tensor, blocks: slice) -> Tensor:
         return run_blocks(self.family, self.transformer, self.layers[blocks], hidden_BTD, self.image_size)
@@ -140,7 +181,7 @@ class SplitModel:
 
     embedding: Embedding
     backbone: Backbone
-    head: nn.Linear
+    head: nn.Module
 
     @property
     def config(self) -> Any:
@@ -153,7 +194,7 @@ class SplitModel:
         return self.embedding.preprocess
 
     def __call__(self, pixels_BCHW: Tensor) -> Tensor:
-        """Logits (B, labels) of preprocessed pixels, all three parts in one place."""
+        """The head's outputs of preprocessed pixels, all three parts in one place."""
         return self.head(self.backbone(self.embedding(pixels_BCHW)))
 
 
@@ -167,18 +208,22 @@ def load_split(
     local_files_only: bool = False,
     wanted: ModelInput = ModelInput(),  # noqa: B008  # frozen
     onboard_blocks: int = 0,
+    decoder: Decoder | None = None,
+    bottleneck: int = 0,
 ) -> SplitModel:
     """Load a whole model, split.
 
     Args:
         path_or_name: a directory with `config.json` and weights, or the name of a model on the hub.
-        num_labels: outputs of the head.
+        num_labels: outputs of the head, for a whole image or for every pixel.
         pooling: what the head sees; `auto` is the family's own.
         random_init: take the architecture only, with weights drawn from `seed`.
         seed: of the head, and of the weights under `random_init`.
         local_files_only: never ask the hub, only its cache on this machine.
         wanted: what images it shall take, where its architecture leaves a choice.
         onboard_blocks: how many blocks run on board, behind the embedding.
+        decoder: of a head that answers at every pixel; without, it answers for the whole image.
+        bottleneck: values of a patch that a linear layer behind the backbone leaves; 0 is no such layer.
 
     Raises:
         ModelLoadError: no such model, no config, no weights, weights of another architecture, impossible
@@ -186,13 +231,13 @@ def load_split(
         UnsupportedModelError: a model that SkySplit cannot split.
     """
     source = _open(path_or_name, local_files_only, random_init, wanted, onboard_blocks)
-    chosen = source.pooling(pooling)
+    chosen = source.pooling(pooling) if decoder is None else source.patch_states()
     transformer = source.transformer(seed, source.config.num_hidden_layers)
-    return SplitModel(
-        embedding=source.embedding(transformer),
-        backbone=source.backbone(transformer, chosen),
-        head=new_head(source.config.hidden_size, num_labels, seed=seed),
-    )
+    embedding, backbone = source.embedding(transformer), source.backbone(transformer, chosen)
+    if bottleneck:
+        backbone.bottleneck = new_bottleneck(backbone.state_shape, bottleneck, seed=seed)
+    head = head_for(embedding.grid, backbone.state_shape, num_labels, decoder, seed=seed)
+    return SplitModel(embedding, backbone, head)
 
 
 def load_embedding(
@@ -242,6 +287,34 @@ def new_head(hidden_size: int, num_labels: int, *, seed: int = 0) -> nn.Linear:
     return head
 
 
+def head_for(
+    grid: PatchGrid, state_shape: tuple[int, ...], outputs: int, decoder: Decoder | None, *, seed: int = 0
+) -> nn.Module:
+    """A trainable head for states of this shape: of the whole image, or with a decoder, for every pixel."""
+    if decoder is None:
+        return new_head(state_shape[-1], outputs, seed=seed)
+    return new_dense_head(decoder, grid, state_shape[-1], outputs, seed=seed)
+
+
+def new_bottleneck(state_shape: tuple[int, ...], values: int, *, seed: int = 0) -> nn.Linear:
+    """A linear layer that makes the states of a patch narrower: orthogonal rows from `seed`, bias 0.
+
+    Raises:
+        ModelLoadError: The states are pooled, or no wider.
+    """
+    if len(state_shape) < 2 or not 0 < values < state_shape[-1]:
+        allowed = (
+            f"1 to {state_shape[-1] - 1}, or 0"
+            if len(state_shape) > 1
+            else "0, as one state per image returns"
+        )
+        raise ModelLoadError(f"split.bottleneck: found {values}, allowed: {allowed}")
+    layer = nn.utils.skip_init(nn.Linear, state_shape[-1], values)
+    nn.init.orthogonal_(layer.weight, generator=torch.Generator().manual_seed(seed))
+    nn.init.zeros_(layer.bias)
+    return layer.requires_grad_(False)
+
+
 @dataclass(frozen=True)
 class _Source:
     """A model that was found and is of a supported family; nothing of its weights is read yet."""
@@ -263,6 +336,9 @@ class _Source:
             )
         return Pooling(chosen, self.family.layout(self.config, *self.image_size).prefix)
 
+    def patch_states(self) -> PatchStates:
+        return PatchStates(self.family.layout(self.config, *self.image_size))
+
     @property
     def image_size(self) -> tuple[int, int]:
         return self.preprocess.height, self.preprocess.width
@@ -280,7 +356,7 @@ class _Source:
     def embedding(self, transformer: nn.Module) -> Embedding:
         return Embedding(transformer, self.family, self.config, self.preprocess, self.onboard_blocks)
 
-    def backbone(self, transformer: nn.Module, pooling: Pooling) -> Backbone:
+    def backbone(self, transformer: nn.Module, pooling: Pooling | PatchStates) -> Backbone:
         return Backbone(transformer, self.family, self.config, pooling, self.image_size, self.onboard_blocks)
 
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-SHIPPED = ("synthetic-vit",)
+SHIPPED = ("synthetic-vit", "synthetic-multispectral")
 
 
 def weights_dir(name: str) -> Path:

@@ -10,6 +10,7 @@ optimiser or a clock.
 micro-batches sum to those of the batch when each `head_step` is given its share of the batch as `weight`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,11 +22,14 @@ from splitmodel.parts import Embedding
 
 @dataclass(frozen=True, eq=False)
 class HeadResult:
-    """What a satellite knows after its half: loss (mean over the batch), logits, gradient to send down."""
+    """What a satellite knows after its half: loss (mean over the batch), outputs of the head, gradient to send down."""
 
     loss: Tensor
     logits: Tensor
     grad_pooled_BD: Tensor
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # mean over a batch, of outputs and targets
 
 
 def embed(embedding: Embedding, pixels_BCHW: Tensor) -> Tensor:
@@ -34,19 +38,26 @@ def embed(embedding: Embedding, pixels_BCHW: Tensor) -> Tensor:
         return embedding(pixels_BCHW)
 
 
-def head_step(head: nn.Linear, pooled_BD: Tensor, labels_B: Tensor, *, weight: float = 1.0) -> HeadResult:
-    """Cross-entropy of the head: adds to the head's gradients and gives that of the pooled states.
+def head_step(
+    head: nn.Module, states: Tensor, targets: Tensor, *, weight: float = 1.0, loss: Loss = F.cross_entropy
+) -> HeadResult:
+    """Loss of the head: adds to the head's gradients and gives that of the states.
 
-    `weight` scales the gradients, not the loss that is reported: micro-batch size ÷ batch size, so that the
-    gradients of the micro-batches sum to those of the batch.
+    Args:
+        head: Takes the states.
+        states: Pooled, shape (B, D), or of every patch, shape (B, P, E).
+        targets: Of these images.
+        weight: Scales the gradients, not the loss that is reported: micro-batch size ÷ batch size, so that the
+            gradients of the micro-batches sum to those of the batch.
+        loss: Of outputs and targets, a mean over the images.
     """
-    pooled_BD = pooled_BD.detach().requires_grad_()
+    states = states.detach().requires_grad_()
     with torch.enable_grad():
-        logits = head(pooled_BD)
-        loss = F.cross_entropy(logits, labels_B)
-        (loss * weight).backward()
-    assert pooled_BD.grad is not None
-    return HeadResult(loss.detach(), logits.detach(), pooled_BD.grad)
+        outputs = head(states)
+        mean_loss = loss(outputs, targets)
+        (mean_loss * weight).backward()
+    assert states.grad is not None
+    return HeadResult(mean_loss.detach(), outputs.detach(), states.grad)
 
 
 def _is_trained(module: nn.Module) -> bool:

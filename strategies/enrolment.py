@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -26,7 +26,9 @@ class EnrolledClients:
     Attributes:
         nodes: Flower node id by satellite name.
         samples: Training images by satellite name.
-        labels: How many of them are of each class, by satellite name.
+        labels: How many of them are of each class, by satellite name; where they are not of one class each, of all.
+        sensors: How many of them are of each sensor, by satellite name; empty where no column names it.
+        target_moments: Number, sums and sums of squares of the targets, by satellite name, where they are numbers.
         embedding_s: What the embedding of one image takes on board, by satellite name.
         round_trip_s: What it takes to ask the ground for one image's pooled state, by satellite name.
         no_data: Share of the values of its images that was not measured, by satellite name.
@@ -38,6 +40,8 @@ class EnrolledClients:
     embedding_s: Mapping[str, float]
     round_trip_s: Mapping[str, float]
     no_data: Mapping[str, float]
+    sensors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    target_moments: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @property
     def names(self) -> dict[int, str]:
@@ -65,6 +69,13 @@ def enrol(grid: Grid, run_config: RunConfig, *, timeout_s: float = 600.0) -> Enr
         embedding_s={name: answer["embedding-s"] for name, answer in found.items()},
         round_trip_s={name: answer["round-trip-s"] for name, answer in found.items()},
         no_data={name: answer["no-data"] for name, answer in found.items()},
+        sensors={
+            name: dict(zip(answer["sensors"], answer["sensor-images"], strict=True))
+            for name, answer in found.items()
+        },
+        target_moments={
+            name: answer["target-moments"] for name, answer in found.items() if "target-moments" in answer
+        },
     )
 
 

@@ -27,6 +27,6 @@ def give_away(local: LocalRound) -> None:
         elif not state.images_are_sent(context):
             # In the order in which the ground's first epoch takes them, also where they are sent again later.
             batches = replace(task, number=1).batches(len(on_board.images))
-            send_images(on_board.images, crossings, batches[: len(batches) // task.training.local_epochs])
+            send_images(on_board, crossings, batches[: len(batches) // task.training.local_epochs])
             state.save_images_are_sent(context)
     local.facts["bytes-up"] = crossings.bytes_up

@@ -33,6 +33,7 @@ def send_labelled_features(
         for batch in new_batches(asked, sent, task.training.batch_size):
             place = next(places)
             crossings.send(Kind.FEATURES, place, on_board.features(batch))
-            crossings.send_raw(Kind.LABELS, place, on_board.images.labels[batch.indices])
+            targets = on_board.task.to_wire(on_board.plain_targets(batch.indices))
+            crossings.send_raw(Kind.LABELS, place, targets)
             crossings.receive(Kind.LABELS, place)
             sent[batch.indices, batch.views] = True

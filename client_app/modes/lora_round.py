@@ -22,8 +22,8 @@ from mission.run_config import STEPS_AHEAD
 from relay.client.message_link import RemoteError
 from relay.wire.manifest import Kind
 from splitmodel import step as split_step
-from splitmodel.heads import StandardisedHead
-from splitmodel.training import Batch
+from splitmodel.dense_heads import TrainedHead
+from splitmodel.training import Batch, as_they_cross
 
 _SUSPENDED, _MISSING = (
     "Suspended",
@@ -39,7 +39,7 @@ class RoundSuspended(Exception):
 def train_lora_round(
     task: RoundTask,
     on_board: OnBoard,
-    head: StandardisedHead,
+    head: TrainedHead,
     crossings: Crossings,
     progress: Progress,
     kept: CachedFeatures | None,
@@ -58,7 +58,8 @@ def train_lora_round(
     """
     if progress.finished:
         return
-    batches = task.crossing_batches(len(on_board.images))
+    under_views = task.batches(len(on_board.images))
+    batches = as_they_cross(under_views, task.training.augment)
     trainer = (
         _SharedHead(head, crossings)
         if task.training.shares_head
@@ -70,6 +71,8 @@ def train_lora_round(
         upward.send(upward.prepare(steps=1))
     for number in range(progress.step, len(batches)):
         batch = batches[number]
+        targets = on_board.targets(under_views[number])
+        of_parts = targets.tensor_split(len(upward.places(number)))
         following = list(upward.prepare(_STEPS_AT_ONCE))
         head.zero_grad()
         loss, logits = 0.0, []
@@ -77,14 +80,16 @@ def train_lora_round(
             if not part.place.number:
                 trainer.begin(part.place)
             share = len(pooled_BD) / len(batch.indices)
-            result = split_step.head_step(head, pooled_BD, on_board.labels(part.images), weight=share)
+            result = split_step.head_step(
+                head, pooled_BD, of_parts[part.place.number], weight=share, loss=on_board.task.loss
+            )
             task.check_loss(float(result.loss))
             crossings.send(Kind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt)
             loss += share * float(result.loss)
             logits.append(result.logits)
         trainer.end(part.place, attempt=progress.attempt)
         upward.send(following)
-        count_batch(progress, loss, torch.cat(logits), on_board.labels(batch))
+        count_batch(progress, loss, on_board.task, torch.cat(logits), targets)
         after_step()
     # Empty, as the embedding is frozen: it says that the ground has taken the last step.
     crossings.receive(Kind.GRAD_FEATURES, upward.places(len(batches) - 1)[-1])
@@ -95,7 +100,7 @@ def train_lora_round(
 class _OwnHead:
     """The steps of a head that is trained on board."""
 
-    def __init__(self, head: StandardisedHead, task: RoundTask, steps: int, progress: Progress) -> None:
+    def __init__(self, head: TrainedHead, task: RoundTask, steps: int, progress: Progress) -> None:
         self._task = task
         self._steps = steps
         self._progress = progress
@@ -118,7 +123,7 @@ class _OwnHead:
 class _SharedHead:
     """The steps of a head that is trained on the ground: it comes with pooled states, its gradient follows theirs."""
 
-    def __init__(self, head: StandardisedHead, crossings: Crossings) -> None:
+    def __init__(self, head: TrainedHead, crossings: Crossings) -> None:
         self._head = head
         self._crossings = crossings
 

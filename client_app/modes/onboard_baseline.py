@@ -11,6 +11,7 @@ from client_app.local_round import LocalRound
 from client_app.modes.whole_model import kept_shape, train_head_alone, train_whole_round
 from mission.scenario import given_path
 from mission.schema import Lora, Model
+from splitmodel.dense_heads import Decoder
 from splitmodel.families import ModelInput
 from splitmodel.lora.adapters import LoraSettings, exchanged_parts, make_trainable
 from splitmodel.parts import SplitModel, load_split
@@ -41,9 +42,15 @@ def _whole_model(local: LocalRound) -> SplitModel:
     """The whole model, a copy of its own, with what it trains made trainable."""
     scenario, on_board = local.satellite.scenario, local.on_board
     training = scenario.training
-    classes = len(on_board.images.classes)
+    task = on_board.task
     model = _trainable_model(
-        scenario.model, scenario.lora, training.mode, training.adapted_blocks, scenario.seed, classes
+        scenario.model,
+        scenario.lora,
+        training.mode,
+        training.adapted_blocks,
+        scenario.seed,
+        task.outputs,
+        task.decoder,
     )
     model = replace(copy.deepcopy(model), head=local.head)
     model.embedding.preprocess = on_board.embedding.preprocess
@@ -52,15 +59,22 @@ def _whole_model(local: LocalRound) -> SplitModel:
 
 @lru_cache(maxsize=2)  # a process may play several satellites in turn
 def _trainable_model(
-    model: Model, lora: Lora, mode: str, adapted_blocks: int, seed: int, classes: int
+    model: Model,
+    lora: Lora,
+    mode: str,
+    adapted_blocks: int,
+    seed: int,
+    outputs: int,
+    decoder: Decoder | None,
 ) -> SplitModel:
     whole = load_split(
         locate(model.name, given_path(model.path, "model.path")),
-        num_labels=classes,
+        num_labels=outputs,
         pooling=model.pooling,
         random_init=model.random_init,
         seed=seed,
         wanted=ModelInput(**model.image_options),
+        decoder=decoder,
     )
     settings = LoraSettings(**lora.model_dump())
     make_trainable(whole.backbone, mode, settings, seed=seed, adapted_blocks=adapted_blocks)

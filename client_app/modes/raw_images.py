@@ -7,21 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from client_app.crossings import Crossings, MicroBatch
+from client_app.onboard import OnBoard
 from relay.wire.manifest import Kind
-from splitmodel.imagery import ImageSet
 from splitmodel.training import Batch
 
 
-def send_images(images: ImageSet, crossings: Crossings, batches: Sequence[Batch]) -> None:
+def send_images(on_board: OnBoard, crossings: Crossings, batches: Sequence[Batch]) -> None:
     """Send the images of these batches in their order; the ground acknowledges each batch before the next is read."""
     for number, batch in enumerate(batches):
         place = MicroBatch(number)
-        raw = images.images(batch.indices)
+        raw = on_board.images.images(batch.indices)
         # Images of one size cross together, of several sizes each on its own.
         parts = (
             [np.stack(raw)] if len({image.shape for image in raw}) == 1 else [image[None] for image in raw]
         )
         for part, pixels in enumerate(parts):
             crossings.send_raw(Kind.IMAGES, MicroBatch(number, part, len(parts)), pixels)
-        crossings.send_raw(Kind.LABELS, place, images.labels[batch.indices])
+        targets = on_board.task.to_wire(on_board.plain_targets(batch.indices))
+        crossings.send_raw(Kind.LABELS, place, targets)
         crossings.receive(Kind.LABELS, place)

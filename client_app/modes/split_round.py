@@ -105,5 +105,5 @@ def _pooled_states(local: LocalRound) -> CachedStates | None:
     training = local.task.training
     if training.mode != "head":
         return None
-    shape = (local.head.in_features,)
-    return state.load_cached_states(local.context, len(local.on_board.images), VIEWS[training.augment], shape)
+    images, views = len(local.on_board.images), VIEWS[training.augment]
+    return state.load_cached_states(local.context, images, views, local.state_shape)

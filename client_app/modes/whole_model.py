@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, train_on_pooled_states
 from client_app.proximal import Proximal
@@ -27,9 +26,8 @@ class OnboardCacheError(ValueError):
 
 def kept_shape(model: SplitModel, training: Training) -> tuple[int, ...]:
     """The shape of what leaves the frozen part of the model for one image."""
-    hidden = model.head.in_features
     if training.mode == "onboard-head":
-        return (hidden,)
+        return model.backbone.state_shape
     preprocess = model.preprocess
     pixels = torch.zeros(1, len(preprocess.mean), preprocess.height, preprocess.width)
     with torch.no_grad():
@@ -94,14 +92,14 @@ def train_whole_round(
             seeds = row_seeds((*round_seed(task.seed, task.satellite, task.number), number, 0), len(states))
             with dropping(model.backbone, seeds):
                 logits = model.head(model.backbone(states, first_block=first_block))
-        labels_B = on_board.labels(batch)
-        loss = F.cross_entropy(logits, labels_B)
+        targets = on_board.targets(batch)
+        loss = on_board.task.loss(logits, targets)
         task.check_loss(float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()
         proximal.add_gradient()
         optimizer.step()
-        count_batch(progress, float(loss.detach()), logits.detach(), labels_B)
+        count_batch(progress, float(loss.detach()), on_board.task, logits.detach(), targets)
     return progress
 
 

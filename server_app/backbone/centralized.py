@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from flwr.app import ArrayRecord
 from torch import Tensor
-from torch.nn import functional as F
 
 from mission.run_config import GROUND
 from mission.schema import Scenario
@@ -31,6 +30,7 @@ from splitmodel.crossing.tensors import EXACT
 from splitmodel.lora.adapters import exchanged_parts, trainable_state
 from splitmodel.lora.dropout import row_seeds
 from splitmodel.parts import SplitModel
+from splitmodel.tasks import Task
 from splitmodel.training import VIEWS, Batch, learning_rate, round_seed
 from strategies.federated import TrainedOnGround
 from strategies.planner.step_order import Schedule
@@ -62,17 +62,19 @@ class CentralizedTrainer:
         self._round = 0
         self._first_pass: list[tuple[int, int]] = []
         self._model: SplitModel
+        self._task: Task
         self._samples: Mapping[str, int] = {}
         self._given = given
         self._pooled: CachedStates  # where the backbone is frozen
 
-    def expect(self, model: SplitModel, samples: Mapping[str, int]) -> None:
+    def expect(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """Train this model, in place, on so many images of each satellite."""
         self._model = model
+        self._task = task
         self._samples = samples
-        self._given.expect(model, samples)
+        self._given.expect(model, task, samples)
         views = VIEWS[self._scenario.training.augment]
-        self._pooled = CachedStates(sum(samples.values()), views, (model.head.in_features,))
+        self._pooled = CachedStates(sum(samples.values()), views, model.backbone.state_shape)
 
     def state(self) -> dict[str, Tensor]:
         """The adapter's, see :meth:`server_app.backbone.executor.BackboneExecutor.state`."""
@@ -95,7 +97,7 @@ class CentralizedTrainer:
         return None
 
     async def handle(self, satellite: str, manifest: Manifest, payload: Buffer) -> Bundles:
-        """Take images or features, and then their labels, which are acknowledged.
+        """Take images or features, and then their targets, which are acknowledged.
 
         Raises:
             UnexpectedBundle: It belongs to another round, or is nothing that can be trained on.
@@ -131,16 +133,17 @@ class CentralizedTrainer:
         if self._steps.adapters:
             self._steps.publish(SHARED)
 
-    def _train(self, labels_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """One round; of each image, how its loss was and how often it was recognised, means over its passes."""
-        training, model = self._scenario.training, self._model
+    def _train(self, targets_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """One round; of each image, how its loss was and what share of it was recognised, means over its passes."""
+        training, model, task = self._scenario.training, self._model, self._task
+        token_grid = model.embedding.grid if training.augment == "token-dihedral" else None
         head = torch.optim.AdamW(
             model.head.parameters(), lr=training.head_learning_rate, weight_decay=training.weight_decay
         )
         batches = self._batches(self._round, self._first_pass)
         if not self._steps.adapters:
             self._keep_pooled_states()
-        loss_N, correct_N = np.zeros((2, len(labels_N)))
+        loss_N, correct_N = np.zeros((2, len(targets_N)))
         for number, batch in enumerate(batches):
             progress = (self._round - 1 + number / len(batches)) / training.rounds
             if self._steps.adapters:
@@ -149,18 +152,18 @@ class CentralizedTrainer:
                 (pooled_BD,) = self._steps.forward(number, [request])
             else:
                 pooled_BD = self._pooled.get(batch)
-            labels_B = labels_N[batch.indices]
+            targets = task.under_views(targets_N[batch.indices], batch.views, token_grid)
             head.param_groups[0]["lr"] = learning_rate(
                 training.head_learning_rate, training.schedule, progress
             )
             head.zero_grad()
-            result = split_step.head_step(model.head, pooled_BD, labels_B)
+            result = split_step.head_step(model.head, pooled_BD, targets, loss=task.loss)
             head.step()
             if self._steps.adapters:
                 self._steps.backward(number, [result.grad_pooled_BD])
                 self._steps.update(SHARED, learning_rate(training.learning_rate, training.schedule, progress))
-            loss_N[batch.indices] += F.cross_entropy(result.logits, labels_B, reduction="none").numpy()
-            correct_N[batch.indices] += (result.logits.argmax(-1) == labels_B).numpy()
+            loss_N[batch.indices] += task.losses(result.logits, targets).numpy()
+            correct_N[batch.indices] += task.shares_right(result.logits, targets).numpy()
         return loss_N / training.local_epochs, correct_N / training.local_epochs
 
     def _batches(self, number: int, first_pass: Sequence[tuple[int, int]]) -> list[Batch]:

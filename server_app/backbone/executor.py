@@ -185,13 +185,18 @@ class BackboneExecutor:
         self.busy_s = 0.0
 
     @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of what comes back for an image: (hidden,), or patches and values of each."""
+        return self.backbone.state_shape
+
+    @property
     def kept_bytes(self) -> int:
         """Activations that are kept now for backward passes to come."""
         return sum(pending.bytes for pending in self._pending.values())
 
     @torch.no_grad()
     def infer(self, features_BTD: Tensor) -> Tensor:
-        """Pooled states, shape (B, hidden), through the adapter that the backbone itself holds (if any)."""
+        """States, shape (B, …), through the adapter that the backbone itself holds (if any)."""
         with self._busy(), self._precision:
             return self.backbone(features_BTD.to(self.device)).float().cpu()
 
@@ -240,7 +245,7 @@ class BackboneExecutor:
             raise BackboneError(f"a gradient, and no forward pass is pending for it: {key}")
         pending = self._pending[key]
         for request, gradient in zip(pending.requests, gradients, strict=True):
-            allowed = len(request.features_BTD), request.features_BTD.shape[-1]
+            allowed = len(request.features_BTD), *self.state_shape
             if gradient.shape != allowed:
                 raise BackboneError(
                     f"gradient for {request.adapter}: found shape {tuple(gradient.shape)}, allowed {allowed}"

@@ -18,11 +18,13 @@ from torch import Tensor
 from mission.schema import Scenario
 from relay.wire.manifest import Buffer, Kind, Manifest
 from server_app.backbone.feature_assembler import Arrived, UnexpectedBundle
-from server_app.backbone.given_images import require_labels
+from server_app.backbone.given_images import require_targets
 from server_app.backbone.mixed_batches import own_batches
 from server_app.backbone.service import BackboneService
 from splitmodel.crossing import codecs
+from splitmodel.dense_heads import PatchGrid
 from splitmodel.parts import SplitModel
+from splitmodel.tasks import Task
 from splitmodel.token_views import TokenViews
 from splitmodel.training import VIEWS_THAT_CROSS, Batch, as_they_cross, new_batches
 
@@ -35,14 +37,14 @@ class _Share:
         index: Its position in the constellation.
         known: Of which images and views the features are here, shape (samples, views that cross).
         rows: Those, encoded, shape (samples, views that cross, bytes).
-        labels: By image.
+        labels: Targets by image.
         due: What comes next, in order; of each, whether its features are here and its labels are due.
     """
 
     index: int
     known: NDArray[np.bool_]
     rows: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    labels: NDArray
     due: list[Batch] = field(default_factory=list)
     label_due: bool = False
 
@@ -71,22 +73,23 @@ class GivenFeatures:
         self._enrolment = enrolment
         self._token_views = token_views
         self._codec = scenario.crossings.features
-        self._classes = 0
+        self._task: Task
+        self._grid: PatchGrid
         self._shares: dict[str, _Share] = {}
         self._firsts: NDArray[np.int64]  # of each satellite's images among all
 
-    def expect(self, model: SplitModel, samples: Mapping[str, int]) -> None:
+    def expect(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """Features of so many images of each satellite, for this model."""
         views = VIEWS_THAT_CROSS[self._scenario.training.augment]
         row_bytes = codecs.encoded_bytes((1, *self._row_shape), self._codec)
-        self._classes = model.head.out_features
+        self._task, self._grid = task, model.embedding.grid
         self._firsts = np.array([0, *accumulate(samples.values())])
         self._shares = {
             name: _Share(
                 index,
                 np.zeros((count, views), bool),
                 np.zeros((count, views, row_bytes), np.uint8),  # takes no memory before it is filled
-                np.full(count, -1),
+                np.zeros((count, *task.target_shape(model.embedding.grid)), task.target_dtype),
             )
             for index, (name, count) in enumerate(samples.items())
         }
@@ -120,7 +123,7 @@ class GivenFeatures:
         batch = share.due[0]
         if manifest.kind is Kind.LABELS:
             labels = np.frombuffer(payload, manifest.dtype).reshape(manifest.shape)
-            require_labels(satellite, labels, self._classes)
+            require_targets(satellite, labels, self._task, self._grid)
             if len(labels) != len(batch.indices):
                 raise UnexpectedBundle(
                     f"{satellite} sends {len(labels)} labels of {len(batch.indices)} images"

@@ -13,8 +13,10 @@ from relay.wire.manifest import Buffer, Kind, Manifest
 from server_app.backbone.feature_assembler import UnexpectedBundle
 from server_app.backbone.mixed_batches import first_pass_of, own_batches
 from splitmodel import step as split_step
+from splitmodel.dense_heads import PatchGrid
 from splitmodel.imagery import prepare
 from splitmodel.parts import SplitModel
+from splitmodel.tasks import Task
 from splitmodel.training import Batch, view
 
 _DTYPES = ("uint8", "uint16", "int16", "float32")
@@ -32,14 +34,15 @@ class GivenImages:
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._model: SplitModel
+        self._task: Task
         self._samples: Mapping[str, int] = {}
         self._images: dict[str, list[np.ndarray]] = {}
         self._labels: dict[str, list[np.ndarray]] = {}
         self._pixels: list[np.ndarray] = []
 
-    def expect(self, model: SplitModel, samples: Mapping[str, int]) -> None:
+    def expect(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """So many images of each satellite, for this model."""
-        self._model, self._samples = model, samples
+        self._model, self._task, self._samples = model, task, samples
 
     def begin_round(self, number: int) -> None:
         """They come in whatever round."""
@@ -52,7 +55,7 @@ class GivenImages:
         """
         array = np.frombuffer(payload, manifest.dtype).reshape(manifest.shape)
         if manifest.kind is Kind.LABELS:
-            require_labels(satellite, array, self._model.head.out_features)
+            require_targets(satellite, array, self._task, self._model.embedding.grid)
             self._labels.setdefault(satellite, []).append(array)
         else:
             self._require_images(satellite, array)
@@ -71,7 +74,7 @@ class GivenImages:
                     f"{name}: found {found[0]} images and {found[1]} labels, wanted {count} of both"
                 )
         self._pixels = self._in_order(self._images)
-        return torch.from_numpy(np.array(self._in_order(self._labels), np.int64))
+        return torch.from_numpy(np.stack(self._in_order(self._labels)))
 
     def _in_order(self, came: Mapping[str, list[np.ndarray]]) -> list[np.ndarray]:
         """All satellites' images or labels one after the other; they came in the order of the first pass of round 1."""
@@ -115,9 +118,9 @@ class GivenImages:
             )
 
 
-def require_labels(satellite: str, labels: np.ndarray, classes: int) -> None:
-    """Raise ``UnexpectedBundle`` for what are no labels of so many classes."""
-    if labels.dtype != np.int64 or labels.ndim != 1 or not ((labels >= 0) & (labels < classes)).all():
-        raise UnexpectedBundle(
-            f"{satellite} sends labels as {labels.dtype}{list(labels.shape)}; allowed: int64[B], 0 to {classes - 1}"
-        )
+def require_targets(satellite: str, targets: np.ndarray, task: Task, grid: PatchGrid) -> None:
+    """Raise ``UnexpectedBundle`` for what are no targets of this task."""
+    try:
+        task.require_on_wire(targets, grid)
+    except ValueError as error:
+        raise UnexpectedBundle(f"{satellite} sends {error}") from error

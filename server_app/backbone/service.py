@@ -33,7 +33,7 @@ from server_app.backbone.shared_head import SharedHead
 from splitmodel.crossing import codecs, tensors
 from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
 from splitmodel.crossing.tensors import EXACT, Crossing
-from splitmodel.heads import StandardisedHead
+from splitmodel.dense_heads import TrainedHead
 from splitmodel.lora.adapters import exchanged_parts, trainable_state
 from splitmodel.lora.dropout import row_seeds
 from splitmodel.token_views import TokenViews
@@ -164,7 +164,7 @@ class BackboneService:
         """From now on rounds, in which each satellite trains on so many images."""
         self._samples = samples
 
-    def share(self, head: StandardisedHead) -> None:
+    def share(self, head: TrainedHead) -> None:
         """Train this head, in place, with the gradients that satellites send of it."""
         self._head = SharedHead(head, self._scenario.training)
 
@@ -341,7 +341,7 @@ class BackboneService:
                 f"gradient of {satellite}, step {step.step}: no pooled states were sent for it"
             )
         features_BTD = batch.features[part][satellite]
-        allowed = len(features_BTD), features_BTD.shape[-1]
+        allowed = len(features_BTD), *self._steps.state_shape
         if manifest.shape != allowed:
             raise UnexpectedBundle(
                 f"gradient of {satellite}, step {step.step}: found shape {manifest.shape}, allowed {allowed}"

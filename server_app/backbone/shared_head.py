@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mission.schema import Training
 from server_app.backbone.executor import Adapter
-from splitmodel.heads import StandardisedHead
+from splitmodel.dense_heads import TrainedHead
 
 
 class SharedHead:
@@ -27,7 +27,7 @@ class SharedHead:
         head: That head.
     """
 
-    def __init__(self, head: StandardisedHead, training: Training) -> None:
+    def __init__(self, head: TrainedHead, training: Training) -> None:
         self.head = head
         optimizer = torch.optim.AdamW(
             head.parameters(), lr=training.head_learning_rate, weight_decay=training.weight_decay

@@ -10,8 +10,8 @@ from mission.run_config import ENROLMENT_IMAGES, FEATURE_NAME_BYTES
 from mission.schema import SATELLITES_PER_STEP, Scenario, Training
 from orbit.contact_plan import ContactPlan
 from relay.client.allreduce import PIECE_BYTES, PIECES
-from relay.wire.manifest import DTYPE_BYTES, Kind, encoded_bytes
-from server_app.planning.round_traffic import Framing, RoundTraffic, SentImages, split_bytes
+from relay.wire.manifest import Kind, encoded_bytes
+from server_app.planning.round_traffic import Framing, RoundTraffic, SentImages, Target, split_bytes
 from splitmodel.costs.published import Profile
 from splitmodel.crossing.tensors import EXACT
 from splitmodel.training import VIEWS_THAT_CROSS
@@ -287,8 +287,9 @@ def workload_of(
         blocks = training.adapted_blocks if adapted_blocks is None else adapted_blocks
         keeps = training.onboard_cache if onboard_cache is None else onboard_cache
         return _adapted_on_board(split, costs, blocks, fresh / split.epochs if keeps else 1.0)
-    classes = _classes(costs) if mode is Mode.LORA and training.shares_head else 0
-    sent = split_bytes(traffic, scenario, mode, costs.tokens, costs.hidden, classes, framing)
+    shapes = (costs.tokens, costs.hidden), costs.state_shape
+    head_table = costs.table_shape if mode is Mode.LORA and training.shares_head else ()
+    sent = split_bytes(traffic, scenario, mode, *shapes, head_table, _target(costs), framing)
     aggregate, update = _averaged_bytes(split.aggregate_bytes, scenario, costs, framing, summed_on_board)
     crossing = traffic.features / images
     if mode is Mode.FEATURES:
@@ -389,10 +390,11 @@ def enrolment_of(
     shape, told = (ENROLMENT_IMAGES, costs.tokens, costs.hidden), {"attempt": 0, "of": 1}
     messages = sum(count > 0 for count in few) / sum(few)
     up = framing.header_bytes(Kind.FEATURES, shape, EXACT, told)
-    back = framing.header_bytes(Kind.HIDDEN, shape[::2], EXACT, {**told, "kept": 0}, down=False)
-    # Mean and deviation of every channel of features and of pooled states.
+    states = (ENROLMENT_IMAGES, *costs.state_shape)
+    back = framing.header_bytes(Kind.HIDDEN, states, EXACT, {**told, "kept": 0}, down=False)
+    # Mean and deviation of every channel of features and of states.
     on_ground = training.shares_head or training.on_ground
-    values = 4 * costs.hidden + (0 if on_ground else costs.head_params)
+    values = 2 * (costs.hidden + costs.state_shape[-1]) + (0 if on_ground else costs.head_params)
     update = _VALUE_BYTES * values + framing.header_bytes(Kind.AGGREGATE, (values,), EXACT, {}, down=False)
     split = Workload.split(
         Mode.HEAD,
@@ -408,7 +410,7 @@ def enrolment_of(
     return dataclasses.replace(
         split,
         c1_bytes=_VALUE_BYTES * costs.tokens * costs.hidden + messages * up,
-        c2_bytes=_VALUE_BYTES * costs.hidden + messages * back,
+        c2_bytes=_VALUE_BYTES * costs.state_values + messages * back,
         update_bytes=0.0 if training.mode == "downlink" else update,
     )
 
@@ -441,12 +443,18 @@ def _image_bytes(scenario: Scenario, costs: Profile, framing: Framing) -> float:
     size, told = scenario.training.batch_size, {"attempt": 0, "of": 1}
     image = scenario.planning.image_bytes or costs.image_bytes
     pixels = framing.header_bytes(Kind.IMAGES, (size, round(image)), "raw", told, dtype="uint8")
-    labels = framing.header_bytes(Kind.LABELS, (size,), "raw", told, dtype="int64")
-    return image + DTYPE_BYTES["int64"] + (pixels + labels) / size
+    target = _target(costs)
+    labels = framing.header_bytes(Kind.LABELS, (size, *target.shape), "raw", told, dtype=target.dtype)
+    return image + target.bytes + (pixels + labels) / size
+
+
+def _target(costs: Profile) -> Target:
+    return Target(costs.target_shape, costs.target_dtype)
 
 
 def _classes(costs: Profile) -> int:
-    return costs.head_params // (costs.hidden + 1)
+    """Of images of one class each, whose head is a linear layer."""
+    return costs.table_shape[0]
 
 
 def satellites_per_step(training: Training) -> int:

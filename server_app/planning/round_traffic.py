@@ -242,6 +242,19 @@ def _places(sizes: tuple[int, ...], micro_batches: int) -> tuple[NDArray[np.int6
 
 
 @dataclass(frozen=True)
+class Target:
+    """What one image is labelled with: a number, or several, or one for every pixel."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def bytes(self) -> int:
+        """As it crosses."""
+        return encoded_bytes(self.dtype, self.shape, "raw") if self.shape else DTYPE_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
 class CrossingBytes:
     """Bytes of all satellites in a round: features and their names down, pooled states up, gradients down."""
 
@@ -254,9 +267,10 @@ def split_bytes(
     traffic: RoundTraffic,
     scenario: Scenario,
     mode: str,
-    tokens: int,
-    hidden: int,
-    classes: int,
+    features_shape: tuple[int, int],
+    state_shape: tuple[int, ...],
+    head_table: tuple[int, ...],
+    target: Target,
     framing: Framing,
 ) -> CrossingBytes:
     """The bytes of a round of the split.
@@ -265,16 +279,16 @@ def split_bytes(
         traffic: What crosses in it.
         scenario: Codecs and micro-batches.
         mode: ``head``, ``lora`` or ``features``.
-        tokens: Of an image's features.
-        hidden: Values of a token and of a pooled state.
-        classes: Of a head that crosses, 0 where none does.
+        features_shape: Tokens and hidden size of an image's features.
+        state_shape: Of what comes back of an image.
+        head_table: Shape of a head that crosses, empty where none does.
+        target: What an image is labelled with, where it crosses.
         framing: What messages are sent in.
     """
     codec, training = scenario.crossings, scenario.training
     lora = mode == "lora"
     up = {"attempt": 0, "of": min(training.micro_batches, training.batch_size) if lora else 1}
     back = up | {"kept": 0}
-    table = (classes, hidden + 1)
 
     def of(kind: Kind, images: int, messages: int, row: tuple[int, ...], how: str) -> float:
         if not messages:
@@ -286,20 +300,22 @@ def split_bytes(
         return images * encoded_bytes(dtype, (1, *row), how) + messages * header
 
     def head(kind: Kind, how: str) -> float:
-        header = framing.header_bytes(kind, table, how, up, down=kind not in _UPLINK)
-        return traffic.steps * (encoded_bytes("float32", table, how) + header) if classes else 0.0
+        if not head_table:
+            return 0.0
+        header = framing.header_bytes(kind, head_table, how, up, down=kind not in _UPLINK)
+        return traffic.steps * (encoded_bytes("float32", head_table, how) + header)
 
-    features = of(Kind.FEATURES, traffic.features, traffic.feature_messages, (tokens, hidden), codec.features)
+    features = of(Kind.FEATURES, traffic.features, traffic.feature_messages, features_shape, codec.features)
     features += of(Kind.SAMPLES, traffic.named, traffic.name_messages, (FEATURE_NAME_BYTES + 1,), "raw")
     if mode == "features":
         sizes = (max(1, round(traffic.features / max(1, traffic.feature_messages))),)
-        labels = framing.header_bytes(Kind.LABELS, sizes, "raw", up, dtype="int64")
-        size = traffic.features * DTYPE_BYTES["int64"] + traffic.feature_messages * labels
+        labels = framing.header_bytes(Kind.LABELS, (*sizes, *target.shape), "raw", up, dtype=target.dtype)
+        size = traffic.features * target.bytes + traffic.feature_messages * labels
         return CrossingBytes(features + size, 0.0, 0.0)
-    states = of(Kind.HIDDEN, traffic.states, traffic.state_messages, (hidden,), codec.hidden)
+    states = of(Kind.HIDDEN, traffic.states, traffic.state_messages, state_shape, codec.hidden)
     if not lora:
         return CrossingBytes(features, states, 0.0)
     states += head(Kind.HEAD, codec.hidden)
     states += traffic.satellites * framing.header_bytes(Kind.GRAD_FEATURES, (0,), "fp32", up, down=False)
-    gradients = of(Kind.GRAD_HIDDEN, traffic.states, traffic.state_messages, (hidden,), codec.gradients)
+    gradients = of(Kind.GRAD_HIDDEN, traffic.states, traffic.state_messages, state_shape, codec.gradients)
     return CrossingBytes(features, states, gradients + head(Kind.GRAD_HEAD, codec.gradients))

@@ -377,12 +377,13 @@ def _plain_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[st
 
 
 def _accuracies(run: Path) -> list[float]:
-    """Test accuracy after each round of a run, per cent."""
+    """Test score after each round of a run, per cent."""
     import pyarrow.parquet as pq
 
     path = run / "rounds.parquet"
     if not path.exists():
         raise ValueError(f"--curve: found no {path}; allowed is the directory of a run")
-    table = pq.read_table(path, columns=["round", "test_accuracy"]).to_pydict()
-    by_round = dict(zip(table["round"], table["test_accuracy"], strict=True))
+    table = pq.read_table(path)
+    score = "test_score" if "test_score" in table.column_names else "test_accuracy"  # of an older version
+    by_round = dict(zip(table["round"].to_pylist(), table[score].to_pylist(), strict=True))
     return [100.0 * by_round[number] for number in sorted(by_round)]

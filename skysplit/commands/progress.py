@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mission.spoken_scores import score_in, score_name, spoken_score
 from mission.text.plain_text import plain
 from mission.text.quantities import spoken_time
 from skysplit.terminal import Terminal
@@ -56,8 +57,9 @@ class RunProgress:
             self._warned = True
         phase = plain(run.get("phase", "starting Flower"))
         latest: Mapping[str, Any] = run.get("progress", {})
+        called = score_name(run)
         detail = plain(
-            f"accuracy {100 * latest['test_accuracy']:.1f} %, mission time {spoken_time(latest['mission_time_s'])}, "
+            f"{called} {spoken_score(called, score_in(latest))}, mission time {spoken_time(latest['mission_time_s'])}, "
             f"{latest['window']}"
             if latest
             else ""

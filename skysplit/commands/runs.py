@@ -20,6 +20,7 @@ from mission.record import acknowledge, make_run_directory, read_run, scenario_o
 from mission.run_lock import RunBusyError, owner_of
 from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario, scenario_path
 from mission.schema import Scenario
+from mission.spoken_scores import ACCURACY, score_in, spoken_score
 from mission.text.plain_text import plain
 from mission.text.quantities import spoken_time
 from skysplit.commands.arguments import (
@@ -251,10 +252,11 @@ def _unwind_on_signals() -> None:
 def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
     from skysplit.measured import print_measured
 
+    called = str(result.get("score", ACCURACY))
     console = Terminal(soft_wrap=True)
     console.print(
-        f"test accuracy {100 * result['test_accuracy']:.1f} %"
-        f" (before fine-tuning {100 * result['initial_test_accuracy']:.1f} %),"
+        f"test {called} {spoken_score(called, score_in(result))}"
+        f" (before fine-tuning {spoken_score(called, score_in(result, 'initial_test'))}),"
         f" mission time {spoken_time(result['mission_time_s'])},"
         f" wall time {spoken_time(result['wall_time_s'])}"
     )

@@ -9,6 +9,7 @@ the first layer has no input to give a gradient to, so its projections and half 
 from torch import nn
 
 from splitmodel.costs.published import Profile
+from splitmodel.dense_heads import ConvolutionHead, PatchHead
 from splitmodel.lora.adapters import LoraSettings, block_linears, lora_targets
 from splitmodel.parts import Backbone, SplitModel
 
@@ -27,6 +28,7 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
     lora = lora or LoraSettings()
     targets = lora_targets(split.backbone, lora)
     head, preprocess = split.head, split.preprocess
+    shape = split.backbone.state_shape
     layout = split.backbone.layout
     tokens, hidden = layout.tokens, split.config.hidden_size
     on_board = split.backbone.onboard_blocks
@@ -39,7 +41,12 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         m for m in split.embedding.tokens_from.modules() if isinstance(m, nn.Conv2d | nn.Conv3d | nn.Linear)
     ]
     token_flops = 2.0 * layout.patches * sum(m.weight.numel() for m in projections)
-    head_flops = 2.0 * head.in_features * head.out_features
+    head_flops = _head_flops(split)
+    bottleneck = split.backbone.bottleneck
+    narrowing = (
+        0.0 if bottleneck is None else _product(layout.rows * layout.columns, *bottleneck.weight.shape)
+    )
+    narrowing_params = 0 if bottleneck is None else sum(p.numel() for p in bottleneck.parameters())
     embedding_params = sum(p.numel() for p in split.embedding.parameters())
     all_params = sum(p.numel() for p in split.backbone.transformer.parameters())
     stages, inputs = _stages(split.backbone), split.backbone.family.attention_inputs
@@ -58,18 +65,30 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         hidden=hidden,
         blocks=blocks,
         embedding_params=embedding_params,
-        backbone_params=all_params - embedding_params,
+        backbone_params=all_params - embedding_params + narrowing_params,
         head_params=sum(p.numel() for p in head.parameters()),
-        adapter_params=blocks * a_block,
+        adapter_params=blocks * a_block + narrowing_params,
         embedding_flops=token_flops + on_board * block_flops,
-        backbone_flops=blocks * block_flops,
+        backbone_flops=blocks * block_flops + narrowing,
         head_flops=head_flops,
-        lora_backward_flops=lowest + (blocks - 1) * other,
+        lora_backward_flops=lowest + (blocks - 1) * other + 2 * narrowing,
         full_backward_flops=2 * ((on_board + blocks) * block_flops + head_flops) + token_flops,
         image_bytes=float(len(preprocess.mean) * preprocess.height * preprocess.width),  # 8 bits a value
         lowest_block_saves_flops=other - lowest,
         family=split.backbone.family.name,
+        returned=shape if len(shape) > 1 else (),
+        head_table=head.table_shape if isinstance(head, PatchHead | ConvolutionHead) else (),
+        patches=layout.rows * layout.columns,
+        patch_pixels=split.embedding.grid.patch_pixels,
     )
+
+
+def _head_flops(split: SplitModel) -> float:
+    """Of an image: a product for each weight, at every patch where the head answers there."""
+    head = split.head
+    weights = sum(p.numel() for p in head.parameters() if p.ndim > 1)
+    patches = split.backbone.state_shape[0] if isinstance(head, PatchHead | ConvolutionHead) else 1
+    return 2.0 * patches * weights
 
 
 def _product(rows: int, inner: int, columns: int) -> float:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -32,6 +33,11 @@ class Profile:
             needs a gradient; contained in `lora_backward_flops`.
         image_bytes: one raw image as the model takes it, or as the data has it: bands × pixels × bytes of a value.
         family: of `splitmodel.families`, which trains the model; empty for one that can only be planned with.
+        returned: shape of what comes back of one image; empty for one pooled state, (hidden,).
+        head_table: shape of all the head's parameters as they cross; empty for a linear layer on pooled states.
+        patches, patch_pixels: patches of an image and pixels of a patch, for a head that answers at every pixel; 0
+            where they are not known. A patch has a token of every frame and band group.
+        target_shape, target_dtype: one image's target, as it crosses to a ground that trains by itself.
     """
 
     name: str
@@ -51,6 +57,70 @@ class Profile:
     lowest_block_saves_flops: float = 0.0
     image_bytes: float = 0.0
     family: str = ""
+    returned: tuple[int, ...] = ()
+    head_table: tuple[int, ...] = ()
+    patches: int = 0
+    patch_pixels: int = 0
+    target_shape: tuple[int, ...] = ()
+    target_dtype: str = "int64"
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of what comes back of one image."""
+        return self.returned or (self.hidden,)
+
+    @property
+    def state_values(self) -> int:
+        """Values that come back of one image."""
+        return math.prod(self.state_shape)
+
+    @property
+    def table_shape(self) -> tuple[int, ...]:
+        """Shape of all the head's parameters as they cross."""
+        return self.head_table or (self.head_params // (self.hidden + 1), self.hidden + 1)
+
+    def with_head(self, outputs: int) -> Profile:
+        """The same model with a linear head of so many outputs on its pooled states."""
+        return replace(
+            self,
+            head_params=outputs * (self.hidden + 1),
+            head_flops=2.0 * outputs * self.hidden,
+            head_table=(),
+        )
+
+    def with_dense_head(self, outputs: int, bottleneck: int = 0) -> Profile:
+        """The same model with a linear head that answers at every pixel.
+
+        Args:
+            outputs: Of a pixel.
+            bottleneck: Values of a patch that return; 0 returns all.
+
+        Raises:
+            ValueError: Its patches are not known, or are no wider than the bottleneck.
+        """
+        if not self.patches:
+            raise ValueError(
+                f"planning.profile: found {self.name!r}, whose patches are not known; allowed with a head that answers "
+                "at every pixel: " + ", ".join(p.name for p in published_profiles().values() if p.patches)
+            )
+        whole = self.tokens // self.patches * self.hidden
+        if bottleneck >= whole:
+            raise ValueError(f"split.bottleneck: found {bottleneck}, allowed: 1 to {whole - 1}, or 0")
+        patches, values = self.patches, bottleneck or whole
+        inner = self.patch_pixels * outputs
+        narrowing = whole * bottleneck
+        flops = 2.0 * patches * narrowing
+        return replace(
+            self,
+            head_params=inner * (values + 1),
+            head_flops=2.0 * patches * inner * values,
+            head_table=(inner, values + 1),
+            returned=(patches, values),
+            adapter_params=self.adapter_params + narrowing + bottleneck,
+            backbone_params=self.backbone_params + narrowing + bottleneck,
+            backbone_flops=self.backbone_flops + flops,
+            lora_backward_flops=self.lora_backward_flops + 2.0 * flops,
+        )
 
     @property
     def adapter_bytes(self) -> int:

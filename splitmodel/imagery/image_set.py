@@ -236,15 +236,15 @@ class ImageSet:
         """Class indices, int64 of shape (N,).
 
         Raises:
-            ImageryError: The images are labelled with something else, which nothing is trained on yet.
+            ImageryError: The images are labelled with something else.
         """
-        self.targets.require_trainable(self.source.where)
+        self.targets.require_classes(self.source.where)
         return self.targets.values
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; raises as :attr:`labels`."""
-        self.targets.require_trainable(self.source.where)
+        self.targets.require_classes(self.source.where)
         return self.targets.names
 
     @property

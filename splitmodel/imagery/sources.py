@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from splitmodel.imagery.layouts.parquet import open_parquet
 from splitmodel.imagery.layouts.subsets import divide
 from splitmodel.imagery.rasters import RGB, Raster
 from splitmodel.imagery.reading import Reading
-from splitmodel.imagery.targets import TargetKind, classes
+from splitmodel.imagery.targets import TargetKind, classes, masks
+from splitmodel.synthetic.cloud_scenes import BANDS, CLOUD_CLASSES, SENSORS, render_clouds
 from splitmodel.synthetic.scenes import HELD_BACK_CLASSES, render, split_seed
 
 EUROSAT_HUB_NAME = "blanchon/EuroSAT_RGB"
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 960, 400
+CLOUDS_TRAIN, CLOUDS_TEST = 240, 60
 
 
 def open_imagery(
@@ -33,7 +36,7 @@ def open_imagery(
     """Open a data source.
 
     Args:
-        source: ``synthetic``, ``eurosat``, ``parquet`` or ``folder``.
+        source: ``synthetic``, ``synthetic-clouds``, ``eurosat``, ``parquet`` or ``folder``.
         path: The file or folder; ``None`` for synthetic scenes and for EuroSAT from the hub.
         seed: Decides the synthetic scenes, and the split of a set that comes without one (80/20).
         train_samples: Cap on the training set, drawn evenly over the classes; 0 is no cap.
@@ -44,6 +47,11 @@ def open_imagery(
         ImageryError: The source is unreadable, has no labels, or lacks a train or test image.
     """
     reading = reading or Reading()
+    if source == "synthetic-clouds":
+        return Imagery(
+            _synthetic_clouds(seed, "train", train_samples or CLOUDS_TRAIN, reading),
+            _synthetic_clouds(seed, "test", test_samples or CLOUDS_TEST, reading),
+        )
     if source == "synthetic":
         return Imagery(
             _synthetic(seed, "train", train_samples or SYNTHETIC_TRAIN, reading),
@@ -80,6 +88,22 @@ def _synthetic(seed: int, subset: str, count: int, reading: Reading) -> ImageSet
         name=lambda index: f"synthetic {subset} scene {index}",
         targets=classes(labels, tuple(names)),
         subsets=[subset] * count,
+        reading=reading,
+    )
+    return ImageSet(images, np.arange(count))
+
+
+def _synthetic_clouds(seed: int, subset: str, count: int, reading: Reading) -> ImageSet:
+    of_subset = split_seed(seed, subset)
+    images = ImageSource(
+        where="synthetic scenes with clouds",
+        decode=lambda index: Raster(render_clouds([index], seed=of_subset).pixels[0], BANDS),
+        name=lambda index: f"synthetic {subset} scene {index}",
+        targets=replace(
+            masks(count, lambda index: render_clouds([index], seed=of_subset).clouds[0]), names=CLOUD_CLASSES
+        ),
+        subsets=[subset] * count,
+        columns={"sensor": np.array([SENSORS[index % len(SENSORS)] for index in range(count)])},
         reading=reading,
     )
     return ImageSet(images, np.arange(count))

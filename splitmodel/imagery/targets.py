@@ -22,16 +22,13 @@ class TargetKind(StrEnum):
     RASTER = "rasters of numbers"
 
 
-TRAINABLE = (TargetKind.CLASS,)
-
-
 @dataclass(frozen=True, eq=False)
 class Targets:
     """The labels of N images.
 
     Attributes:
         kind: What they are.
-        names: Names of the classes; empty for numbers, masks and rasters.
+        names: Names of the classes; empty for numbers and rasters, and for masks whose files do not name them.
         values: CLASS: class indices, int64 of shape (N,); MULTI_LABEL: 0 or 1, uint8 of shape (N, classes); NUMBERS:
             float64 of shape (N, numbers); MASK and RASTER: nothing, shape (N, 0).
         read_mask: Decodes the mask of image i, shape (height, width), whole numbers (MASK) or float32 (RASTER).
@@ -54,12 +51,12 @@ class Targets:
             read_mask=None if read is None else lambda i: read(int(indices[i])),
         )
 
-    def require_trainable(self, where: str) -> None:
-        """Raise ImageryError where a model cannot be trained on targets of this kind yet."""
-        if self.kind not in TRAINABLE:
+    def require_classes(self, where: str) -> None:
+        """Raise ImageryError where the images are not of one class each."""
+        if self.kind is not TargetKind.CLASS:
             raise ImageryError(
-                f"{where}: {self.kind} were found; training on them is not supported yet; "
-                f"allowed: {', '.join(TRAINABLE)} (folders CLASS/IMAGE, or a column of class numbers or names)"
+                f"{where}: {self.kind} were found; allowed: {TargetKind.CLASS} (folders CLASS/IMAGE, or a column of "
+                "class numbers or names)"
             )
 
 

@@ -172,9 +172,13 @@ def make_trainable(
     backbone: Backbone, mode: str, settings: LoraSettings, *, seed: int = 0, adapted_blocks: int = 0
 ) -> "PeftModel | None":
     """Make trainable what a training mode trains besides the head, in place: the adapters, which are returned, in
-    `lora`, `onboard-lora` and `downlink`; the whole model in `onboard-full`; nothing in `head` and `onboard-head`."""
+    `lora`, `onboard-lora` and `downlink`, and with them a bottleneck; the whole model in `onboard-full`; nothing in
+    `head` and `onboard-head`."""
     if mode in ("lora", "onboard-lora", "downlink"):
-        return add_lora(backbone, settings, seed=seed, adapted_blocks=adapted_blocks)
+        adapter = add_lora(backbone, settings, seed=seed, adapted_blocks=adapted_blocks)
+        if backbone.bottleneck is not None:
+            backbone.bottleneck.requires_grad_(True)
+        return adapter
     if mode == "onboard-full":
         backbone.requires_grad_(True)
     return None

@@ -19,6 +19,7 @@ from splitmodel.lora.dropout import drop
 from splitmodel.parts import Backbone
 
 AdapterWeights = Mapping[str, Tensor]
+_BOTTLENECK = "bottleneck."
 
 
 def without_adapter(backbone: Backbone) -> Backbone:
@@ -45,6 +46,9 @@ def new_adapter(backbone: Backbone, settings: LoraSettings, *, seed: int = 0) ->
         adapter[_weight(name, "B")] = nn.Parameter(torch.zeros(linear.out_features, settings.rank))
         if settings.variant == "dora":
             adapter[_magnitude(name)] = nn.Parameter(linear.weight.detach().norm(dim=1))
+    if backbone.bottleneck is not None:
+        for kind, tensor in backbone.bottleneck.named_parameters():
+            adapter[f"{_BOTTLENECK}{kind}"] = nn.Parameter(tensor.detach().clone())
     return adapter
 
 
@@ -87,6 +91,9 @@ def mixed_forward(
             else:
                 hook = _adding(down, up, settings.scaling, dropped)
             hooks.append(linear.register_forward_hook(hook))
+        if backbone.bottleneck is not None:
+            weight, bias = (_stacked(adapters, f"{_BOTTLENECK}{kind}", rows) for kind in ("weight", "bias"))
+            hooks.append(backbone.bottleneck.register_forward_hook(_narrowing(weight, bias)))
         return backbone(features_BTD)
     finally:
         for hook_handle in hooks:
@@ -147,6 +154,19 @@ def _adding(down: Tensor, up: Tensor, scaling: float, dropped: Callable[[Tensor]
         grouped = rows.reshape(groups, -1, rows.shape[-1])
         added = _Adding.apply(output.view(groups, -1, output.shape[-1]), grouped, low, high, scaling)
         return added.view_as(output)
+
+    return hook
+
+
+def _narrowing(weight: Tensor, bias: Tensor) -> Hook:
+    """The bottleneck of each group's adapter, in place of the backbone's own."""
+
+    def hook(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        states = inputs[0].reshape(len(weight), -1, inputs[0].shape[-1])
+        narrow = torch.baddbmm(
+            bias.to(output.dtype)[:, None], states.to(output.dtype), weight.to(output.dtype).mT
+        )
+        return narrow.view_as(output)
 
     return hook
 

@@ -30,6 +30,7 @@ from splitmodel.synthetic.scenes import PRETRAINING_CLASSES, render_many, split_
 IMAGE_SIZE, PATCH_SIZE = 32, 8
 HIDDEN_SIZE, LAYERS, HEADS = 96, 4, 4
 MEAN, STD = (0.46, 0.45, 0.37), (0.16, 0.15, 0.14)  # of the pretraining scenes, rounded
+PREPROCESS = Preprocess(IMAGE_SIZE, IMAGE_SIZE, MEAN, STD)
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,12 @@ def pretrain(recipe: Recipe, progress: Callable[[int, float], None] = lambda ste
     )
     transformer = ViTModel(config, add_pooling_layer=False).train()
     head = new_head(HIDDEN_SIZE, len(PRETRAINING_CLASSES), seed=recipe.seed)
-    preprocess = Preprocess(IMAGE_SIZE, IMAGE_SIZE, MEAN, STD)
     parameters = [*transformer.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=recipe.peak_learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warmup_then_cosine(step, recipe))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warmup_then_cosine(step, recipe))
 
     def logits_of(images: Tensor) -> Tensor:
-        return head(transformer(preprocess(images)).last_hidden_state[:, 0])
+        return head(transformer(PREPROCESS(images)).last_hidden_state[:, 0])
 
     batches = _batches(recipe.batch_size, split_seed(recipe.seed, "pretraining"))
     for step in range(recipe.steps):
@@ -94,7 +94,7 @@ def pretrain(recipe: Recipe, progress: Callable[[int, float], None] = lambda ste
     return Pretrained(transformer, float(torch.cat(correct).float().mean()))
 
 
-def save(pretrained: Pretrained, directory: Path) -> None:
+def save(pretrained: Pretrained, directory: Path, preprocess: Preprocess = PREPROCESS) -> None:
     """Write `config.json`, `model.safetensors`, `preprocessor_config.json`; whole, or not at all."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
@@ -104,13 +104,13 @@ def save(pretrained: Pretrained, directory: Path) -> None:
         settings = {
             "image_processor_type": "ViTImageProcessor",
             "do_resize": True,
-            "size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+            "size": {"height": preprocess.height, "width": preprocess.width},
             "resample": 2,
             "do_rescale": True,
-            "rescale_factor": 1 / 255,
+            "rescale_factor": preprocess.rescale_factor,
             "do_normalize": True,
-            "image_mean": MEAN,
-            "image_std": STD,
+            "image_mean": preprocess.mean,
+            "image_std": preprocess.std,
         }
         (new / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         if directory.exists():
@@ -135,7 +135,8 @@ def _batches(batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
             yield images, torch.from_numpy(rows // per_class)
 
 
-def _warmup_then_cosine(step: int, recipe: Recipe) -> float:
+def warmup_then_cosine(step: int, recipe: Recipe) -> float:
+    """Return the factor on the peak learning rate at a step."""
     if step < recipe.warmup_steps:
         return (step + 1) / recipe.warmup_steps
     return 0.5 * (1 + math.cos(math.pi * (step - recipe.warmup_steps) / (recipe.steps - recipe.warmup_steps)))

@@ -31,15 +31,33 @@ class Draws:
         return self.white[:, -1]
 
     @classmethod
-    def of(cls, class_index: int, indices: Sequence[int], seed: int, size: int) -> "Draws":
-        """The draws of these scenes of a class: of each by its own index, whatever others are drawn."""
-        uniforms = np.empty((len(indices), _UNIFORMS), np.float32)
-        white = np.empty((len(indices), _FIELDS, size, size), np.float32)
+    def of(
+        cls,
+        class_index: int,
+        indices: Sequence[int],
+        seed: int,
+        size: int,
+        *,
+        uniforms: int = _UNIFORMS,
+        fields: int = _FIELDS,
+    ) -> "Draws":
+        """The draws of these scenes of a class: of each by its own index, whatever others are drawn.
+
+        Args:
+            class_index: Which class, or series of scenes.
+            indices: Which of its scenes.
+            seed: Of all.
+            size: Pixels of a side.
+            uniforms: Random numbers of a scene.
+            fields: Fields of white noise of a scene.
+        """
+        drawn = np.empty((len(indices), uniforms), np.float32)
+        white = np.empty((len(indices), fields, size, size), np.float32)
         for row, index in enumerate(indices):
             stream = np.random.Generator(np.random.Philox(key=[seed, class_index], counter=[0, 0, 0, index]))
-            stream.random(out=uniforms[row], dtype=np.float32)
+            stream.random(out=drawn[row], dtype=np.float32)
             stream.standard_normal(out=white[row], dtype=np.float32)
-        return cls(uniforms, white)
+        return cls(drawn, white)
 
     def number(self, low: float, high: float, count: int = 1) -> Field:
         """Uniform in [low, high): shape (n, 1, 1), or (n, count, 1, 1) for a count above 1."""

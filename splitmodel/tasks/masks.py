@@ -18,9 +18,14 @@ IGNORED = 255  # what data sets write where a pixel has no class
 
 
 def prepared_masks(
-    images: ImageSet, indices: Sequence[int] | NDArray[np.int64], preprocess: Preprocess, *, classes: int
+    images: ImageSet,
+    indices: Sequence[int] | NDArray[np.int64],
+    preprocess: Preprocess,
+    *,
+    classes: int,
+    ignore_index: int = IGNORED,
 ) -> Tensor:
-    """Return the class of each pixel of the model's grid, int64 of shape (len(indices), height, width).
+    """Return the class of each pixel of the model's grid, int64 of shape (len(indices), height, width), or 255.
 
     A mask of another size is resized by taking the nearest pixel, so that no class comes about that was not there.
 
@@ -28,7 +33,8 @@ def prepared_masks(
         images: A set with masks.
         indices: Which of them.
         preprocess: The model's; it gives the grid.
-        classes: How many there are; 255 is no class.
+        classes: How many there are.
+        ignore_index: The number that masks give a pixel of no class.
 
     Raises:
         ImageryError: A mask holds another number; its image is named.
@@ -36,17 +42,43 @@ def prepared_masks(
     ready = []
     for index in indices:
         mask = images.mask(int(index)).astype(np.int64)
-        wrong = mask[((mask < 0) | (mask >= classes)) & (mask != IGNORED)]
+        wrong = mask[((mask < 0) | (mask >= classes)) & (mask != ignore_index)]
         if wrong.size:
             raise ImageryError(
                 f"{images.name(int(index))}: its mask holds {wrong[0]}; allowed: 0 to {classes - 1}, or "
-                f"{IGNORED} for no class"
+                f"{ignore_index} for no class"
             )
-        grid = torch.from_numpy(mask)[None, None].float()
-        if grid.shape[-2:] != (preprocess.height, preprocess.width):
-            grid = F.interpolate(grid, (preprocess.height, preprocess.width), mode="nearest-exact")
-        ready.append(grid[0, 0].long())
+        mask[mask == ignore_index] = IGNORED
+        ready.append(_on_grid(mask, preprocess).long())
     return torch.stack(ready)
+
+
+def prepared_rasters(
+    images: ImageSet, indices: Sequence[int] | NDArray[np.int64], preprocess: Preprocess
+) -> Tensor:
+    """Return the number at each pixel of the model's grid, float32 of shape (len(indices), height, width).
+
+    A raster of another size is resized by taking the nearest pixel, so that NaN, which is no number, does not spread.
+
+    Raises:
+        ImageryError: A raster holds an infinite number; its image is named.
+    """
+    ready = []
+    for index in indices:
+        raster = images.mask(int(index)).astype(np.float32)
+        if np.isinf(raster).any():
+            raise ImageryError(
+                f"{images.name(int(index))}: its raster holds an infinite number; allowed: finite ones, or NaN for none"
+            )
+        ready.append(_on_grid(raster, preprocess))
+    return torch.stack(ready)
+
+
+def _on_grid(values_HW: NDArray, preprocess: Preprocess) -> Tensor:
+    grid = torch.from_numpy(values_HW)[None, None].float()
+    if grid.shape[-2:] != (preprocess.height, preprocess.width):
+        grid = F.interpolate(grid, (preprocess.height, preprocess.width), mode="nearest-exact")
+    return grid[0, 0]
 
 
 def masks_under_views(masks_BHW: Tensor, views_B: NDArray[np.int64]) -> Tensor:

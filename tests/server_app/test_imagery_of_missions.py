@@ -16,6 +16,7 @@ from small_missions import Mission, interrupted, resumed, same, trained
 
 from mission.record import read_run
 from splitmodel.imagery import ImageryError
+from splitmodel.tasks import TaskError
 from strategies.enrolment import FederationError
 
 COUNT, HOLE = 60, -9999
@@ -157,10 +158,10 @@ def test_imagery_that_does_not_fit_the_model_ends_a_run_before_any_round(
         fly(over(tiles, six_bands) | overrides)
 
 
-def test_masks_end_a_run_with_one_sentence(fly: Mission, shared_data: Path, six_bands: Path) -> None:
-    with pytest.raises(
-        ImageryError, match="segmentation masks were found; training on them is not supported"
-    ):
+def test_masks_whose_classes_nobody_names_end_a_run_with_one_sentence(
+    fly: Mission, shared_data: Path, six_bands: Path
+) -> None:
+    with pytest.raises(TaskError, match=r"task\.classes: found \[\], but .* has segmentation masks; allowed"):
         fly(MISSION | {"data.path": str(shared_data / "clouds-3sensors"), "model.path": str(six_bands)})
 
 

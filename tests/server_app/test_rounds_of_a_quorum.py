@@ -25,6 +25,7 @@ from server_app.run import Run
 from server_app.server_app import fine_tune
 from splitmodel.parts import load_split
 from splitmodel.shipped import weights_dir
+from splitmodel.tasks.classification import Classification
 from strategies.planner.step_order import Schedule
 
 ONE_PLANE = {"strategy.planes_per_round": 1, "constellation.planes": 4, "training.rounds": 5}
@@ -179,7 +180,7 @@ def test_images_that_cannot_be_trained_on_are_refused(kind: Kind, array: np.ndar
     model = load_split(weights_dir("synthetic-vit"), num_labels=10)
     scenario = load_scenario("walker-12")
     ground = CentralizedTrainer(None, None, scenario, "run-1", GivenImages(scenario))
-    ground.expect(model, {"sat-0-00": 4})
+    ground.expect(model, Classification(tuple("abcdefghij")), {"sat-0-00": 4})
     ground.begin_round(1, Schedule((), ()))
     asyncio.run(ground.handle("sat-0-00", *bundle(Kind.IMAGES, np.zeros((1, 8, 8, 3), np.uint8))))
     with pytest.raises(UnexpectedBundle, match=says):

@@ -17,8 +17,8 @@ from mission.scenario import load_scenario, scenario_path
 from orbit.files.contact_plan_files import save
 from server_app.planning.round_planner import RoundPlanner
 from server_app.rounds import round_rows
-from server_app.scoring import Score
 from splitmodel.costs.published import published_profiles
+from splitmodel.tasks import Score
 from strategies.federated import RoundOutcome
 from strategies.problem.plan import Plan
 
@@ -34,7 +34,11 @@ ON_THE_WIRE = {
 
 def reached(number: int) -> Score:
     """A score that rises from round to round."""
-    return Score(1.5 / number, np.array([2, 6]) * number, np.array([10, 10]) * ROUNDS)
+    right = 2 * number, 6 * number
+    confusion = [[right[0], 20 - right[0]], [20 - right[1], right[1]]]
+    accuracy = sum(right) / 40
+    recalls = {"forest": right[0] / 20, "coast": right[1] / 20}
+    return Score(1.5 / number, accuracy, accuracy, recalls, confusion_KK=np.array(confusion))
 
 
 def transfer_records_of(number: int, plan: Plan) -> Iterator[dict[str, Any]]:
@@ -86,7 +90,13 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
             record.add_transfer_records(transfer_records_of(number, plan))
         outcome = RoundOutcome(number, plan, reports, dict.fromkeys(reports, 0), {}, ArrayRecord())
         record.add_round(
-            round_rows(outcome, constellation, reached(number), labels, start_s if measured else None)
+            round_rows(
+                outcome,
+                constellation,
+                reached(number),
+                {name: reached(number).accuracy_for(labels[name]) for name in labels},
+                start_s if measured else None,
+            )
         )
         start_s = plan.end_s
     record.finish(

@@ -106,7 +106,7 @@ def test_init_takes_data_as_people_have_them(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("command", ["run", "plan"])
 def test_run_and_plan_end_before_anything_starts(tmp_path: Path, command: str, shared_data: Path) -> None:
     cases = {
-        "segmentation masks were found; training on them is not supported yet": ["data.source=folder"],
+        "has segmentation masks; allowed: the names of two or more classes": ["data.source=folder"],
         "found 13 bands without names; the model takes 3": [
             "data.source=folder",
             f"data.path={folder(tmp_path / 'tiles', thirteen)}",

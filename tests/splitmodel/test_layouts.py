@@ -18,7 +18,7 @@ from PIL import Image
 from splitmodel.imagery import Imagery, ImageryError, Reading, TargetKind, open_imagery
 from splitmodel.preprocess import Preprocess
 
-ALLOWED_TO_TRAIN = "training on them is not supported yet; allowed: one class per image"
+ALLOWED_TO_TRAIN = "allowed: one class per image"
 
 
 def png(shade: int, size: int = 8, mode: str = "RGB") -> bytes:
@@ -186,7 +186,7 @@ def test_masks_of_floating_point_are_rasters_of_numbers(tmp_path: Path) -> None:
     targets = opened(tmp_path).train.targets
     assert targets.kind is TargetKind.RASTER
     with pytest.raises(ImageryError, match="rasters of numbers were found"):
-        targets.require_trainable("here")
+        targets.require_classes("here")
 
 
 @pytest.mark.parametrize(

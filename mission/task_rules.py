@@ -1,0 +1,27 @@
+"""What a scenario may ask for depends on what its model is trained for, which its images may say."""
+
+from __future__ import annotations
+
+from mission.scenario import ScenarioError
+from mission.schema import Scenario
+
+_DENSE = ("segmentation", "pixel-regression")
+
+
+def require_task_fits(scenario: Scenario, kind: str) -> None:
+    """Raise ScenarioError for a key that this kind of task has not.
+
+    Args:
+        scenario: The resolved scenario.
+        kind: As ``task.kind`` names it; not ``auto``.
+    """
+    if scenario.training.head_rows == "by-class" and kind != "classification":
+        raise ScenarioError(
+            f'training.head_rows: found "by-class" with {kind}; allowed: "by-images", except with classification, '
+            "whose images are of one class each"
+        )
+    if scenario.split.bottleneck and kind not in _DENSE:
+        raise ScenarioError(
+            f"split.bottleneck: found {scenario.split.bottleneck} with {kind}, of which one state per image returns; "
+            f"allowed: 0, except with {', '.join(_DENSE)}"
+        )

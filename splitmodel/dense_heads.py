@@ -1,0 +1,234 @@
+"""Heads that answer at every pixel: decoders of the states of an image's patches, at the resolution of the patches.
+
+Both kinds make of each patch so many values as its pixels take (sub-pixel convolution, Shi et al. 2016,
+arXiv 1609.05158), so that nothing is computed at the resolution of the pixels. Shapes in names: B images, P patches by
+row and column, E values of a patch, K outputs of a pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from splitmodel.crossing.scaling import Scaling
+from splitmodel.families.protocol import ModelLoadError, TokenLayout
+from splitmodel.heads import StandardisedHead
+
+Decoder = Literal["linear", "convolution"]
+CONVOLUTION_WIDTH = 64  # channels of the convolutional decoder
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Where an image's patches lie.
+
+    Attributes:
+        rows, columns: Patches of an image.
+        height, width: Its pixels.
+    """
+
+    rows: int
+    columns: int
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, layout: TokenLayout, height: int, width: int) -> Self:
+        """Return the grid of a model's tokens over images of so many pixels."""
+        return cls(layout.rows, layout.columns, height, width)
+
+    @property
+    def side(self) -> tuple[int, int]:
+        """Pixels of a patch, vertically and horizontally."""
+        return self.height // self.rows, self.width // self.columns
+
+    @property
+    def patch_pixels(self) -> int:
+        """Pixels of a patch."""
+        return math.prod(self.side)
+
+    def assembled(self, values_BPV: Tensor) -> Tensor:
+        """Lay out each patch's values, K of each of its pixels, as maps of shape (B, K, height, width).
+
+        Where patches do not cover the whole image, as of sides that their size does not divide, the map is stretched
+        over it bilinearly.
+        """
+        tall, wide = self.side
+        parts = values_BPV.unflatten(2, (-1, tall, wide)).unflatten(1, (self.rows, self.columns))
+        maps = parts.permute(0, 3, 1, 4, 2, 5).flatten(2, 3).flatten(3, 4)
+        if maps.shape[-2:] != (self.height, self.width):
+            maps = F.interpolate(maps, (self.height, self.width), mode="bilinear", align_corners=False)
+        return maps
+
+
+class PatchHead(StandardisedHead):
+    """One linear layer for all patches, from the states of a patch to K values of each of its pixels."""
+
+    grid: PatchGrid
+
+    @classmethod
+    def new(cls, grid: PatchGrid, inputs: int, outputs: int, seed: int) -> Self:
+        """Return a head with weights N(0, 0.02²), biases 0 and states that are not scaled."""
+        made = nn.utils.skip_init(cls, inputs, outputs * grid.patch_pixels)
+        with torch.no_grad():
+            made.weight.normal_(0.0, 0.02, generator=torch.Generator().manual_seed(seed))
+            made.bias.zero_()
+        made.grid, made.scaling = grid, _neutral(inputs)
+        return made
+
+    def scaled(self, scaling: Scaling) -> Self:
+        """Return a copy for states that are scaled so."""
+        made = type(self).of(self, scaling)
+        made.grid = self.grid
+        return made
+
+    def forward(self, states_BPE: Tensor) -> Tensor:
+        """Return a map of each output, shape (B, K, height, width)."""
+        return self.grid.assembled(super().forward(states_BPE))
+
+
+class ConvolutionHead(nn.Module):
+    """Three convolutions at the resolution of the patches: 1×1, 3×3 and, to K values of each pixel, 1×1.
+
+    Attributes:
+        grid: Where the patches lie.
+        scaling: Of the states; constants that all satellites share, see :class:`splitmodel.heads.StandardisedHead`.
+    """
+
+    scaling: Scaling
+
+    def __init__(self, grid: PatchGrid, inputs: int, outputs: int, scaling: Scaling) -> None:
+        super().__init__()
+        if scaling.mean_D.shape != (inputs,):
+            raise ValueError(
+                f"a head of {inputs} inputs needs as many constants; found {tuple(scaling.mean_D.shape)}"
+            )
+        self.grid, self.inputs, self.outputs = grid, inputs, outputs
+        self.scaling = scaling
+        width = CONVOLUTION_WIDTH
+        self.reduce = nn.utils.skip_init(nn.Conv2d, inputs, width, 1)
+        self.mix = nn.utils.skip_init(nn.Conv2d, width, width, 3, padding=1)
+        self.expand = nn.utils.skip_init(nn.Conv2d, width, outputs * grid.patch_pixels, 1)
+
+    @classmethod
+    def new(cls, grid: PatchGrid, inputs: int, outputs: int, seed: int) -> Self:
+        """Return a head with weights of variance 1 ÷ inputs (of the last layer N(0, 0.02²)) and biases 0."""
+        made = cls(grid, inputs, outputs, _neutral(inputs))
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for layer in (made.reduce, made.mix, made.expand):
+                fan_in = layer.weight[0].numel()
+                deviation = 0.02 if layer is made.expand else math.sqrt(1.0 / fan_in)
+                layer.weight.normal_(0.0, deviation, generator=generator)
+                assert layer.bias is not None
+                layer.bias.zero_()
+        return made
+
+    def scaled(self, scaling: Scaling) -> Self:
+        """Return a copy for states that are scaled so."""
+        made = type(self)(self.grid, self.inputs, self.outputs, scaling)
+        made.load_state_dict(self.state_dict())
+        return made
+
+    def forward(self, states_BPE: Tensor) -> Tensor:
+        """Return a map of each output, shape (B, K, height, width)."""
+        states = self.scaling.standardise(states_BPE)
+        grid_BEHW = states.mT.unflatten(2, (self.grid.rows, self.grid.columns))
+        values = self.expand(F.gelu(self.mix(F.gelu(self.reduce(grid_BEHW)))))
+        return self.grid.assembled(values.flatten(2).mT)
+
+    @property
+    def table_shape(self) -> tuple[int]:
+        """Of :meth:`table`."""
+        return (sum(parameter.numel() for parameter in self.parameters()),)
+
+    @torch.no_grad()
+    def table(self) -> Tensor:
+        """Return a copy of all parameters, one after the other."""
+        return nn.utils.parameters_to_vector(self.parameters()).detach().clone()
+
+    def gradient_table(self) -> Tensor:
+        """Return the gradients of :meth:`table`, as they have been added up."""
+        gradients = [parameter.grad for parameter in self.parameters()]
+        return torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
+
+    @torch.no_grad()
+    def set_table(self, table: Tensor) -> None:
+        """Set all parameters; the inverse of :meth:`table`.
+
+        Raises:
+            ValueError: The table is of another head.
+        """
+        for parameter, part in zip(self.parameters(), self._parts(table), strict=True):
+            parameter.copy_(part)
+
+    def set_gradient_table(self, table: Tensor) -> None:
+        """Set all gradients; the inverse of :meth:`gradient_table`.
+
+        Raises:
+            ValueError: The table is of another head.
+        """
+        for parameter, part in zip(self.parameters(), self._parts(table), strict=True):
+            parameter.grad = part.clone()
+
+    def _parts(self, table: Tensor) -> list[Tensor]:
+        if table.shape != self.table_shape:
+            raise ValueError(f"a head's table: found shape {tuple(table.shape)}, allowed {self.table_shape}")
+        parts = table.split([parameter.numel() for parameter in self.parameters()])
+        return [part.view_as(own) for part, own in zip(parts, self.parameters(), strict=True)]
+
+
+DenseHead = PatchHead | ConvolutionHead
+TrainedHead = StandardisedHead | ConvolutionHead  # of whatever task, once its states are scaled
+
+
+def standardised(head: nn.Module, scaling: Scaling) -> TrainedHead:
+    """Return a head with the same weights for states that are scaled so.
+
+    Raises:
+        ValueError: The scaling is for states of another size than the head takes.
+    """
+    if isinstance(head, PatchHead | ConvolutionHead):
+        return head.scaled(scaling)
+    assert isinstance(head, nn.Linear)
+    return StandardisedHead.of(head, scaling)
+
+
+def outputs_of(head: nn.Module) -> int:
+    """Return how many outputs a head has, for an image or for each pixel."""
+    if isinstance(head, ConvolutionHead):
+        return head.outputs
+    assert isinstance(head, nn.Linear)
+    return head.out_features // (head.grid.patch_pixels if isinstance(head, PatchHead) else 1)
+
+
+def new_dense_head(
+    decoder: Decoder, grid: PatchGrid, inputs: int, outputs: int, *, seed: int = 0
+) -> DenseHead:
+    """Return a trainable head that answers at every pixel.
+
+    Args:
+        decoder: ``linear`` or ``convolution``.
+        grid: Where the patches lie.
+        inputs: Values of a patch, E.
+        outputs: Of a pixel, K.
+        seed: Of the weights.
+
+    Raises:
+        ModelLoadError: No output, or patches of no pixel.
+    """
+    if outputs < 1 or min(grid.side) < 1:
+        raise ModelLoadError(
+            f"a dense head needs an output and patches of a pixel or more; found {outputs} outputs and {grid}"
+        )
+    kind = {"linear": PatchHead, "convolution": ConvolutionHead}[decoder]
+    return kind.new(grid, inputs, outputs, seed)
+
+
+def _neutral(channels: int) -> Scaling:
+    return Scaling(torch.zeros(channels), torch.ones(channels))

@@ -1,0 +1,185 @@
+"""The protocol of a task: what images are labelled with, what an output is worth, how outputs are scored.
+
+Shapes in names: B images, K outputs, H×W pixels of the model's grid.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from splitmodel.crossing.scaling import Moments, Scaling
+from splitmodel.dense_heads import Decoder, PatchGrid
+from splitmodel.imagery import ImageSet
+from splitmodel.preprocess import Preprocess
+from splitmodel.tasks.scores import Score, Scorer
+from splitmodel.training import turned, view
+
+
+class TaskKind(StrEnum):
+    """The kinds, as ``task.kind`` names them."""
+
+    CLASSIFICATION = "classification"
+    MULTI_LABEL = "multi-label"
+    REGRESSION = "regression"
+    SEGMENTATION = "segmentation"
+    PIXEL_REGRESSION = "pixel-regression"
+
+
+DENSE_KINDS = (TaskKind.SEGMENTATION, TaskKind.PIXEL_REGRESSION)
+
+
+@dataclass(frozen=True, eq=False)
+class Task(ABC):
+    """What a model is trained for.
+
+    A batch's loss is the mean over its images of each image's own, so that the gradients of parts of a batch, weighted
+    by their images, sum to those of the batch.
+
+    Attributes:
+        names: Of the outputs: classes, or numbers.
+        decoder: Of the head; ``None`` where it answers for the whole image.
+        scaling: Mean and deviation of the targets over all satellites, for numbers; the head's outputs are in these
+            units.
+    """
+
+    names: tuple[str, ...]
+    decoder: Decoder | None = None
+    scaling: Scaling | None = None
+
+    kind: ClassVar[TaskKind]
+    score_name: ClassVar[str]  # higher is better
+    target_dtype: ClassVar[np.dtype]  # as targets cross to a ground that trains by itself
+
+    @property
+    def outputs(self) -> int:
+        """How many the head has, for an image or for each pixel."""
+        return len(self.names)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the head answers at every pixel."""
+        return self.kind in DENSE_KINDS
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each image is of one class, which partitions and averages may go by."""
+        return self.kind is TaskKind.CLASSIFICATION
+
+    @property
+    def needs_scaling(self) -> bool:
+        """Whether satellites tell mean and deviation of their targets before training."""
+        return False
+
+    def scaled(self, scaling: Scaling | None) -> Self:
+        """Return the task with targets that are scaled so."""
+        return replace(self, scaling=scaling)
+
+    @abstractmethod
+    def targets(
+        self, images: ImageSet, indices: Sequence[int] | NDArray[np.int64], preprocess: Preprocess
+    ) -> Tensor:
+        """Return the targets of images as they are, B rows.
+
+        Raises:
+            splitmodel.imagery.ImageryError: One is none that is allowed; its image is named.
+        """
+
+    @abstractmethod
+    def target_shape(self, grid: PatchGrid) -> tuple[int, ...]:
+        """Return the shape of one image's target."""
+
+    def target_costs(self, grid: PatchGrid) -> dict[str, Any]:
+        """Return what a :class:`splitmodel.costs.published.Profile` says of one image's target."""
+        return {"target_shape": self.target_shape(grid), "target_dtype": self.target_dtype.name}
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of each image, shape (B,)."""
+
+    @abstractmethod
+    def shares_right(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return which share of each image's answers is right, shape (B,); NaN where there is no such thing."""
+
+    @abstractmethod
+    def scorer(self) -> Scorer:
+        """Return what scores batches."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of a batch."""
+        return self.losses(outputs, targets).mean()
+
+    def moments(self, targets: Tensor) -> Moments | None:
+        """Return what the ground needs of targets to scale them; ``None`` where they are not scaled."""
+        return None
+
+    def under_views(
+        self, targets: Tensor, views_B: NDArray[np.int64], token_grid: PatchGrid | None = None
+    ) -> Tensor:
+        """Return targets under the views of their images.
+
+        Args:
+            targets: As :meth:`targets` gives them.
+            views_B: Of each image, see :func:`splitmodel.training.view`.
+            token_grid: Where the grid of tokens is turned and not the image: then the inside of each patch stays as it
+                is, here as there.
+        """
+        if not self.is_dense:
+            return targets
+        if token_grid is None:
+            return view(targets[:, None], views_B)[:, 0]
+        return _patches_turned(targets, views_B, token_grid)
+
+    def to_wire(self, targets: Tensor) -> NDArray:
+        """Return targets as they cross."""
+        return targets.numpy().astype(self.target_dtype)
+
+    def require_on_wire(self, array: NDArray, grid: PatchGrid) -> None:
+        """Raise ValueError where an array that has crossed holds no targets of this task."""
+        shape = self.target_shape(grid)
+        if array.dtype != self.target_dtype or array.shape[1:] != shape or not self.is_allowed(array):
+            raise ValueError(
+                f"targets as {array.dtype}{list(array.shape)}; allowed: {self.target_dtype}"
+                f"[B{''.join(f', {size}' for size in shape)}], {self.allowed}"
+            )
+
+    @property
+    @abstractmethod
+    def allowed(self) -> str:
+        """Which values targets may have, for messages."""
+
+    @abstractmethod
+    def is_allowed(self, array: NDArray) -> bool:
+        """Whether targets that have crossed have no other values."""
+
+
+def mean_score(score: Score, weights: dict[str, int]) -> float:
+    """Return the mean of a score's groups, weighted; NaN where none of them was scored."""
+    scored = {name: weight for name, weight in weights.items() if weight and name in score.by_group}
+    if not scored:
+        return float("nan")
+    return float(np.average([score.by_group[name] for name in scored], weights=list(scored.values())))
+
+
+def _patches_turned(targets_BHW: Tensor, views_B: NDArray[np.int64], grid: PatchGrid) -> Tensor:
+    tall, wide = grid.side
+    height, width = grid.rows * tall, grid.columns * wide
+    quarters = grid.height == grid.width and grid.rows == grid.columns
+    result = targets_BHW.clone()
+    patches = (
+        targets_BHW[:, :height, :width].unflatten(2, (grid.columns, wide)).unflatten(1, (grid.rows, tall))
+    )
+    by_place = patches.permute(0, 2, 4, 1, 3)  # B, inside of a patch, grid
+    for number in np.unique(views_B):
+        rows = torch.from_numpy(np.flatnonzero(views_B == number))
+        placed = turned(by_place[rows], int(number), quarters=quarters)
+        result[rows, :height, :width] = placed.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
+    return result
