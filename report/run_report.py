@@ -105,8 +105,8 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
         is_measured = bool(done_s or transfer_records)
         yield Section(
             "gantt", "What each satellite did",
-            f"As planned{', with what was measured laid over it' if is_measured else ''}. Drag to zoom, double-click to "
-            "see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
+            f"As planned{', with what was measured laid over it' if is_measured else ''}. Drag to zoom, double-click "
+            "to see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
             gantt_figure(
                 run.get("satellites", []), to_rows(contacts) if contacts else [], activities, end_s,
                 transfer_records=transfer_records, done_s=done_s,
