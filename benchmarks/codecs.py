@@ -33,7 +33,7 @@ from mission.scenario import load_scenario
 from mission.schema import Scenario
 from server_app.backbone.executor import BackboneExecutor, Request
 from server_app.backbone.service import SHARED
-from server_app.scoring import score
+from server_app.results.scoring import score
 from splitmodel import step as split_step
 from splitmodel.crossing import tensors
 from splitmodel.crossing.codecs import CODECS

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from client_app.cached_features import CachedFeatures, key_salt_of
-from client_app.crossings import Crossings
+from client_app.exchange.crossings import Crossings
 from client_app.modes.lora_round import train_lora_round
 from client_app.onboard import (
     OnBoard,

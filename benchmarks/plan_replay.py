@@ -256,9 +256,9 @@ class _EmulatedClock:
 
     def _set_up_s(self, row: np.void, set_up_s: float) -> float:
         pair = (int(row["node"]), int(row["peer"]))
-        at_once = abs(row["start_s"] - self.plan.start_s) <= _TINY_S
+        from_start = abs(row["start_s"] - self.plan.start_s) <= _TINY_S
         known = pair in self.state.pointed or pair[::-1] in self.state.pointed
-        return 0.0 if at_once and known else set_up_s
+        return 0.0 if from_start and known else set_up_s
 
     def _transfer_headers(self) -> dict[tuple[int, int], list[_TransferHeader]]:
         found: dict[tuple[int, int], list[_TransferHeader]] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
-from client_app.crossings import Crossings
+from client_app.exchange.crossings import Crossings
 from client_app.labels_on_board import label_facts
 from client_app.onboard import round_trip_s, seconds_per_image, send_samples_of_features
 from client_app.satellite import Satellite

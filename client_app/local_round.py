@@ -8,9 +8,9 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from torch import nn
 
 from client_app import state
+from client_app.exchange.plane_exchange import PlaneExchange
 from client_app.labels_on_board import head_on_board, in_units, state_shape
 from client_app.onboard import OnBoard, Progress, RoundTask
-from client_app.plane_exchange import PlaneExchange
 from client_app.satellite import Satellite
 from splitmodel.crossing.scaling import SplitScaling
 from splitmodel.dense_heads import TrainedHead

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from client_app.cached_features import name_of
-from client_app.crossings import Crossings, MicroBatch
+from client_app.exchange.crossings import Crossings, MicroBatch
 from client_app.proximal import Proximal
 from mission.divergence import require_sensible_loss
 from mission.run_config import ENROLMENT_IMAGES, STEPS_AHEAD

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from orbit.access_summary import Access, access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import to_rows
-from report.gantt import gantt_figure
+from report.charts.gantt import gantt_figure
 from report.page import Section, page, sections_view
 
 

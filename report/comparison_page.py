@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from mission.text.quantities import spoken_bytes, spoken_time
-from report.gantt import time_unit
+from report.charts.gantt import time_unit
 from report.page import INK, View, page, table
 from strategies.analysis.cases import HEADLINE, SPLIT
 from strategies.analysis.compare import headings_of, mission_rows, round_rows

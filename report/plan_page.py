@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import to_rows
-from report.gantt import gantt_figure
+from report.charts.gantt import gantt_figure
 from report.page import Section, page, sections_view
 from strategies.problem.plan import SPLIT_COLUMNS, Plan
 

@@ -19,18 +19,18 @@ import pyarrow.compute as pc
 from mission.orbits import constellation_of, epoch_of, stations_of
 from mission.record import read_run, write_text
 from mission.scenario import ScenarioError, scenario_from_json, shipped_scenarios
-from mission.spoken_scores import ACCURACY, score_in, score_name, spoken_score
+from mission.text.spoken_scores import ACCURACY, score_in, score_name, spoken_score
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import load, to_rows
+from report.charts.figures import bytes_figure, learning_figure, measured_figure, seconds_figure
+from report.charts.gantt import gantt_figure, thinned, windows_in_use
+from report.charts.globe import globe_figure
+from report.charts.ground_map import SPAN_S, map_figure
+from report.charts.link_use import link_uses, links_figure, links_table, read_transfer_records
+from report.charts.predicted_tiles import FILE, tiles_markup
+from report.charts.score_figures import confusion_figure, score_bars
 from report.comparison_page import cases_table, missions_figure, missions_table, rounds_figure
-from report.figures import bytes_figure, learning_figure, measured_figure, seconds_figure
-from report.gantt import gantt_figure, thinned, windows_in_use
-from report.globe import globe_figure
-from report.ground_map import SPAN_S, map_figure
-from report.link_use import link_uses, links_figure, links_table, read_transfer_records
 from report.page import Section, View, page, sections_view, table
-from report.predicted_tiles import FILE, tiles_markup
-from report.score_figures import confusion_figure, score_bars
 from report.totals import BYTES, by_round, read_rounds
 from strategies.analysis.cases import ONBOARD_LORA
 from strategies.analysis.summary import verdict

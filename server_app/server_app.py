@@ -14,8 +14,8 @@ from server_app.awaited_grid import WatchedGrid
 from server_app.environment import environment_of
 from server_app.labelled import constants_of
 from server_app.mission_inputs import load_mission
+from server_app.results.run_recorder import RunRecorder
 from server_app.run import Run, recorded_run
-from server_app.run_recorder import RunRecorder
 from server_app.start_up import enrol_satellites, plan_mission
 from splitmodel.lora.adapters import trainable_state
 from strategies.aggregation.server_optimizer import ServerOptimizer
@@ -34,8 +34,7 @@ def main(grid: Grid, context: Context) -> None:
 def fine_tune(grid: Grid, run: Run) -> None:
     """Fine-tune the model of a run's scenario over its constellation."""
     checkpoint = run.restore()
-    scenario, record = run.scenario, run.record
-    training = scenario.training
+    scenario, training, record = run.scenario, run.scenario.training, run.record
 
     mission = load_mission(run)  # imagery, split model, orbits, contact plan
     environment = environment_of(run, mission)  # a simulation, or an emulation over relays

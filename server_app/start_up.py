@@ -16,7 +16,7 @@ from server_app.labelled import task_facts
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.advice import advice
 from server_app.planning.round_planner import RoundPlanner, framing_of
-from server_app.rounds import enrolment_facts
+from server_app.results.rounds import enrolment_facts
 from server_app.run import Run
 from splitmodel.imagery.statistics import BandStatistics, merge
 from strategies.enrolment import EnrolledClients, band_statistics, enrol

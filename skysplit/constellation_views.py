@@ -14,7 +14,7 @@ from orbit.contact_plan import ContactPlan, LinkKind
 from orbit.ground_track import positions_itrs_km
 from orbit.search.eclipse import find_eclipses
 from orbit.stations import GroundStation
-from report.ground_map import plane_colour
+from report.charts.ground_map import plane_colour
 
 CZML_STEP_S = 120.0
 

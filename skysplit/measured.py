@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from rich.table import Table
 
 from mission.record import transfer_records_path
-from report.link_use import link_uses, read_transfer_records
+from report.charts.link_use import link_uses, read_transfer_records
 from report.totals import by_round, read_rounds
 from skysplit.terminal import Terminal
 

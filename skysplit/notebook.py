@@ -21,8 +21,8 @@ from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations
 from mission.record import make_run_directory, read_run
 from mission.scenario import absolute_paths, load_scenario, scalar_keys, scenario_path
 from mission.schema import Scenario
-from mission.spoken_scores import score_in, score_name, spoken_score
 from mission.text.quantities import spoken_time
+from mission.text.spoken_scores import score_in, score_name, spoken_score
 from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan, LinkKind
 from orbit.files.contact_plan_files import to_rows
@@ -165,7 +165,7 @@ class Mission(Shown):
 
     def plot(self) -> go.Figure:
         """Ground tracks, stations and what they see, on a map."""
-        from report.ground_map import map_figure
+        from report.charts.ground_map import map_figure
 
         return map_figure(self._constellation, stations_of(self.scenario), epoch_of(self.scenario))
 
@@ -230,7 +230,7 @@ class Contacts(Shown):
 
     def plot(self) -> go.Figure:
         """When each satellite is in sight of a station."""
-        from report.gantt import gantt_figure
+        from report.charts.gantt import gantt_figure
 
         return gantt_figure(
             _satellites(self.contact_plan), to_rows(self.contact_plan), [], self.contact_plan.horizon_s
@@ -273,7 +273,7 @@ class RoundPlan(Shown):
 
     def plot(self) -> go.Figure:
         """Contacts and activities of each satellite."""
-        from report.gantt import gantt_figure
+        from report.charts.gantt import gantt_figure
 
         return gantt_figure(
             _satellites(self.contact_plan), to_rows(self.contact_plan), list(self.plan.to_rows()), self.plan.end_s,
@@ -454,7 +454,7 @@ class Run(Shown):
 
     def plot(self) -> go.Figure:
         """Accuracy and loss over mission time."""
-        from report.figures import learning_figure
+        from report.charts.figures import learning_figure
         from report.totals import by_round, read_rounds
 
         return learning_figure(by_round(read_rounds(self.directory)), np.empty((0, 2)))

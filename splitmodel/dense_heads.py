@@ -226,7 +226,11 @@ def new_dense_head(
         raise ModelLoadError(
             f"a dense head needs an output and patches of a pixel or more; found {outputs} outputs and {grid}"
         )
-    kind = {"linear": PatchHead, "convolution": ConvolutionHead}[decoder]
+    kinds: dict[str, type[PatchHead] | type[ConvolutionHead]] = {
+        "linear": PatchHead,
+        "convolution": ConvolutionHead,
+    }
+    kind = kinds[decoder]
     return kind.new(grid, inputs, outputs, seed)
 
 

@@ -211,4 +211,6 @@ def space_ground_strategy(name: str) -> type[SpaceGroundStrategy]:
     Raises:
         strategies.registry.StrategyError: It cannot be used.
     """
-    return _OURS.get(name) or loaded(SPACE_GROUND, name, SpaceGroundStrategy, tuple(_OURS))
+    if name in _OURS:
+        return _OURS[name]
+    return loaded(SPACE_GROUND, name, SpaceGroundStrategy, tuple(_OURS))  # type: ignore[type-abstract]

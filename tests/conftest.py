@@ -44,14 +44,14 @@ class InProcessGrid(Grid):
     and an exception of the ClientApp comes back as an error message.
     """
 
-    def __init__(self, app: ClientApp, nodes: int, at_once: int) -> None:
+    def __init__(self, app: ClientApp, nodes: int, max_concurrency: int) -> None:
         self._app = app
         TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
         self._contexts = {
             NODE_0 + i: Context(1, NODE_0 + i, {"partition-id": i, "num-partitions": nodes}, RecordDict(), {})
             for i in range(nodes)
         }
-        self._pool = ThreadPoolExecutor(at_once)
+        self._pool = ThreadPoolExecutor(max_concurrency)
         self._replies: dict[str, Future[Message]] = {}
         self.handled: deque[tuple[int, str]] = deque()
 
@@ -100,10 +100,10 @@ class InProcessGrid(Grid):
 
 @pytest.fixture
 def grid_of() -> Callable[[int, int], InProcessGrid]:
-    """``grid_of(nodes, at_once)``: a Grid of the product's ClientApp."""
+    """``grid_of(nodes, max_concurrency)``: a Grid of the product's ClientApp."""
     from client_app.client_app import app
 
-    return lambda nodes, at_once: InProcessGrid(app, nodes, at_once)
+    return lambda nodes, max_concurrency: InProcessGrid(app, nodes, max_concurrency)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from client_app import state
-from client_app.crossings import Crossings
+from client_app.exchange.crossings import Crossings
 from client_app.local_round import LocalRound
 from client_app.modes.labelled_features import send_labelled_features
 from client_app.modes.raw_images import send_images

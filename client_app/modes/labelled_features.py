@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from client_app.crossings import Crossings, MicroBatch
+from client_app.exchange.crossings import Crossings, MicroBatch
 from client_app.onboard import OnBoard, RoundTask
 from relay.wire.manifest import Kind
 from splitmodel.training import new_batches

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client_app.cached_features import CachedFeatures
-from client_app.crossings import Crossings, MicroBatch
+from client_app.exchange.crossings import Crossings, MicroBatch
 from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, head_optimizer, optimizer_state
 from client_app.proximal import Proximal
 from mission.run_config import STEPS_AHEAD

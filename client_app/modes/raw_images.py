@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from client_app.crossings import Crossings, MicroBatch
+from client_app.exchange.crossings import Crossings, MicroBatch
 from client_app.onboard import OnBoard
 from relay.wire.manifest import Kind
 from splitmodel.training import Batch

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from client_app import state
 from client_app.cached_features import CachedFeatures, key_salt_of
-from client_app.crossings import Crossings
+from client_app.exchange.crossings import Crossings
 from client_app.local_round import LocalRound
 from client_app.modes.lora_round import RoundSuspended, train_lora_round
 from client_app.onboard import train_head_round

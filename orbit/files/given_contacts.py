@@ -18,7 +18,7 @@ from orbit.search.ephemeris import Ephemeris, over_groups
 from orbit.stations import GroundStation
 
 SAMPLES = 25  # of a contact, for its geometry
-AT_ONCE = 50_000  # contacts
+CONTACTS_AT_A_TIME = 50_000  # contacts
 _CLASS = re.compile(
     r"^(?:\*/)?(?:AreaTarget|Facility|GroundVehicle|Place|Satellite|Target)[-/]", re.IGNORECASE
 )  # what STK puts before a name
@@ -113,8 +113,8 @@ def with_given(
     """The plan with the contacts of ``contacts_between``; ranges and elevations are those of the orbits, and so are
     light times that are not given."""
     given = given.copy()
-    for first in range(0, len(given), AT_ONCE):
-        _fill_geometry(plan, given[first : first + AT_ONCE], constellation, stations)
+    for first in range(0, len(given), CONTACTS_AT_A_TIME):
+        _fill_geometry(plan, given[first : first + CONTACTS_AT_A_TIME], constellation, stations)
     return dataclasses.replace(plan, contacts=np.concatenate([plan.contacts, given]))
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 # Calls that one caller may have open at once. A neighbour needs one stream of a kind; those of a connection that has
 # died are still there until its keepalive says so.
-AT_ONCE = {service.PUT: 8, service.CLOCK: 4, service.FETCH: 4, service.TRANSFER_RECORDS: 2}
+MAX_CONCURRENCY = {service.PUT: 8, service.CLOCK: 4, service.FETCH: 4, service.TRANSFER_RECORDS: 2}
 AT_ONCE_OTHERS = 8
 OWN_AT_ONCE = 256  # of the node's own application, by its socket file or its own certificate
 SKEW_S = 0.5  # how much light time and the error of two clocks may shift what a neighbour sends
@@ -211,7 +211,7 @@ class Calls:
         """Who calls; ends the call of one that has as many of this kind open as it may have."""
         caller = await self._caller(context)
         own = caller == self._node.name
-        most = OWN_AT_ONCE if own else AT_ONCE.get(method, AT_ONCE_OTHERS)
+        most = OWN_AT_ONCE if own else MAX_CONCURRENCY.get(method, AT_ONCE_OTHERS)
         if self._open[caller, method] >= most:
             text = (
                 f"{caller} has {most} calls of {method} open at {self._node.name}, which is all it may have"

@@ -25,7 +25,7 @@ from orbit.files.contact_plan_files import csv_metadata, metadata_path, to_csv, 
 from orbit.files.dtn_files import to_hdtn, to_ion
 from orbit.files.omm_export import to_omm
 from orbit.motion.earth_orientation import warn_of_old_orientation
-from report.ground_map import map_page
+from report.charts.ground_map import map_page
 from skysplit.commands.arguments import ScenarioArgument, SetOption, fail, read_scenario
 from skysplit.constellation_views import constellation_czml, constellation_json
 from skysplit.terminal import Terminal

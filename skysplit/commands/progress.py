@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mission.spoken_scores import score_in, score_name, spoken_score
 from mission.text.plain_text import plain
 from mission.text.quantities import spoken_time
+from mission.text.spoken_scores import score_in, score_name, spoken_score
 from skysplit.terminal import Terminal
 
 _QUIET_S = 60.0  # without a terminal: after so long a silence it is said who is awaited

@@ -20,9 +20,9 @@ from mission.record import acknowledge, make_run_directory, read_run, scenario_o
 from mission.run_lock import RunBusyError, owner_of
 from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario, scenario_path
 from mission.schema import Scenario
-from mission.spoken_scores import ACCURACY, score_in, spoken_score
 from mission.text.plain_text import plain
 from mission.text.quantities import spoken_time
+from mission.text.spoken_scores import ACCURACY, score_in, spoken_score
 from skysplit.commands.arguments import (
     ScenarioArgument,
     SetOption,

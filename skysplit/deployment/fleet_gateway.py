@@ -33,7 +33,7 @@ ALLOWED = re.compile(
     rb"/v1/fleet/[a-z]+(-[a-z]+)*"
 )  # the path as it came: nothing encoded, no dots, no slashes
 BODY_BYTES = 64 << 20  # of a request; Flower cuts what is larger into objects of 5 MiB
-AT_ONCE = 256  # requests; more are told to come again
+MAX_CONCURRENCY = 256  # requests; more are told to come again
 ANSWER_S = 120.0
 # Of this connection, not of the message.
 _HOP = frozenset(
@@ -58,7 +58,7 @@ class FleetGateway:
     """An ASGI application that forwards to the SuperLink at `base_url`."""
 
     def __init__(self, base_url: str, verify: ssl.SSLContext | bool) -> None:
-        limits = httpx.Limits(max_connections=AT_ONCE)
+        limits = httpx.Limits(max_connections=MAX_CONCURRENCY)
         self._client = httpx.AsyncClient(
             base_url=base_url, verify=verify, timeout=ANSWER_S, limits=limits, trust_env=False
         )
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
     parser.add_argument("--port", type=int, default=8000)
     told = parser.parse_args()
-    raise_files_limit(AT_ONCE)
+    raise_files_limit(MAX_CONCURRENCY)
     trusted = ssl.create_default_context(cafile=str(told.folder / AUTHORITY))
     uvicorn.run(
         FleetGateway(f"https://{told.superlink}", trusted),
@@ -146,7 +146,7 @@ def main() -> None:
         port=told.port,
         ssl_certfile=told.folder / SERVER_CERTIFICATE,
         ssl_keyfile=str(told.folder / SERVER_KEY),
-        limit_concurrency=AT_ONCE,
+        limit_concurrency=MAX_CONCURRENCY,
         timeout_keep_alive=30,
         server_header=False,
         proxy_headers=False,

@@ -16,7 +16,7 @@ from skysplit.deployment.addresses import split_address
 from skysplit.deployment.certs import SUPERLINK
 
 _DIAL_S = 10.0
-_AT_ONCE = 32
+_MAX_CONCURRENCY = 32
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def dial_all(addresses: Mapping[str, str], authority: Path) -> list[Reached]:
         addresses: ``host:port`` by node; under ``superlink`` that of the gateway.
         authority: The certificate of the authority.
     """
-    with ThreadPoolExecutor(_AT_ONCE) as together:
+    with ThreadPoolExecutor(_MAX_CONCURRENCY) as together:
         return list(together.map(_dial, addresses, addresses.values(), repeat(authority)))
 
 

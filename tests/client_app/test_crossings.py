@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from client_app.crossings import Crossings, MicroBatch
+from client_app.exchange.crossings import Crossings, MicroBatch
 from mission.run_config import RunConfig
 from mission.scenario import load_scenario
 from relay.client.message_link import LinkError

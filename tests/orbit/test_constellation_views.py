@@ -17,7 +17,7 @@ from orbit.ground_track import coastlines, positions_itrs_km, seen_circle, subpo
 from orbit.search.contacts import find_passes
 from orbit.search.eclipse import find_eclipses
 from orbit.stations import GroundStation
-from report.ground_map import map_figure, map_page
+from report.charts.ground_map import map_figure, map_page
 from skysplit.constellation_views import constellation_czml, constellation_json
 
 EPOCH = Time("2026-03-01T06:00:00")

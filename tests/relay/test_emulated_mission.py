@@ -15,7 +15,7 @@ from flwr.app.error import Error
 from flwr.common.constant import ErrorCode
 from safetensors.torch import load_file
 
-from client_app.plane_exchange import PlaneExchange
+from client_app.exchange.plane_exchange import PlaneExchange
 from mission.orbits import constellation_of
 from mission.record import RunRecord, read_run
 from mission.run_config import GROUND
@@ -28,8 +28,8 @@ from relay.node.outgoing import Faults, Outage, OutgoingLink
 from relay.node.pre_launch import START_S, pre_launch_network
 from relay.node.settings import LocalRelay
 from relay.wire.manifest import Kind
+from server_app.results.run_recorder import RunRecorder
 from server_app.run import Run
-from server_app.run_recorder import RunRecorder
 from server_app.server_app import fine_tune
 from splitmodel.lora.adapters import trainable_state
 from strategies.aggregation.client_updates import Averaging, ClientUpdate
@@ -398,7 +398,7 @@ def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
 ):
     when = [(Kind.AGGREGATE, 1, 0)]
     monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when, before_it_goes=True))
-    monkeypatch.setattr("client_app.plane_exchange.PATIENCE_S", 2.0)
+    monkeypatch.setattr("client_app.exchange.plane_exchange.PATIENCE_S", 2.0)
 
     def long_away(app):
         def answer(message, context):

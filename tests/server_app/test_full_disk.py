@@ -13,7 +13,8 @@ from small_missions import Mission, resumed
 
 from mission.record import RunRecord, read_run
 from report.run_report import write_report
-from server_app import run_recorder, server_app
+from server_app import server_app
+from server_app.results import run_recorder
 
 TWO = {
     "constellation.satellites": 2, "constellation.planes": 1, "constellation.phasing": 0,

@@ -16,7 +16,7 @@ from mission.run_config import GROUND
 from mission.scenario import load_scenario, scenario_path
 from orbit.files.contact_plan_files import save
 from server_app.planning.round_planner import RoundPlanner
-from server_app.rounds import round_rows
+from server_app.results.rounds import round_rows
 from splitmodel.costs.published import published_profiles
 from splitmodel.tasks import Score
 from strategies.federated import RoundOutcome

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from report.link_use import Use, link_uses, links_table, read_transfer_records
+from report.charts.link_use import Use, link_uses, links_table, read_transfer_records
 from report.totals import by_round, read_rounds
 
 

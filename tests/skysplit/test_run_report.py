@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mission.record import read_run, write_text
-from report.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
+from report.charts.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
 from report.run_report import write_report
 from report.totals import by_round, read_rounds
 from skysplit.cli import app

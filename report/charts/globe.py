@@ -14,8 +14,8 @@ from orbit.contact_plan import ContactPlan, LinkKind
 from orbit.ground_track import coastlines, positions_itrs_km
 from orbit.motion.frames import EQUATORIAL_RADIUS_KM
 from orbit.stations import GroundStation
-from report.gantt import COLOURS, time_unit
-from report.ground_map import STATION, plane_colour
+from report.charts.gantt import COLOURS, time_unit
+from report.charts.ground_map import STATION, plane_colour
 
 INSTANTS = 48
 _GROUND_KM = 0.995 * EQUATORIAL_RADIUS_KM  # below the coasts, which would else shine through in places

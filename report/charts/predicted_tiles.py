@@ -35,7 +35,7 @@ def tiles_markup(path: Path, names: Sequence[str]) -> str:
     """Return a table of pictures: a row a tile with the image, truth and prediction.
 
     Args:
-        path: The file, as ``server_app.predictions`` writes it.
+        path: The file, as ``server_app.results.predictions`` writes it.
         names: Of the classes; of numbers their one name.
     """
     with np.load(path) as kept:

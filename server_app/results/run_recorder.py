@@ -19,10 +19,10 @@ from server_app.checkpoint import Checkpoint
 from server_app.environment import Environment
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.round_planner import RoundPlanner
-from server_app.predictions import save_predictions
-from server_app.rounds import describe_window, round_rows
+from server_app.results.predictions import save_predictions
+from server_app.results.rounds import describe_window, round_rows
+from server_app.results.scoring import score
 from server_app.run import Run
-from server_app.scoring import score
 from splitmodel.export import CardFields, export_final
 from splitmodel.lora.adapters import exchanged_parts, load_trainable_state
 from splitmodel.tasks import Score, Task

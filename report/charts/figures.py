@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mission.spoken_scores import ACCURACY
-from report.gantt import time_unit
+from mission.text.spoken_scores import ACCURACY
+from report.charts.gantt import time_unit
 from strategies.problem.plan import SPLIT_COLUMNS
 
 _BLUE, _RED, _GREEN, _YELLOW, _CYAN, _GREY = "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#bbbbbb"

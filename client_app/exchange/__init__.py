@@ -1,0 +1,1 @@
+"""What a satellite exchanges: tensors with the ground, sums with its plane."""

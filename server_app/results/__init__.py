@@ -1,0 +1,1 @@
+"""What comes out of a run: scores, predictions, the rows of its record."""
