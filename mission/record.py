@@ -106,8 +106,8 @@ _PACKAGES = (
 
 
 def transfer_records_path(directory: Path) -> Path:
-    """Return the file of what relays measured; runs of versions before 0.2 call it ``transfer_records.parquet``."""
-    old = directory / "transfer_records.parquet"
+    """Return the file of what relays measured; runs of versions before 0.2 call it ``passages.parquet``."""
+    old = directory / "passages.parquet"
     return old if old.exists() else directory / "transfer_records.parquet"
 
 

@@ -22,7 +22,7 @@ from strategies.aggregation.client_updates import ClientUpdate
 from strategies.problem.round_state import RoundState
 
 _STATE, _TENSORS = "state.json", "state.safetensors"
-_OLD_KEYS = {"pending_updates": "pending_updates", "carry_over": "carry_over"}  # of versions before 0.2
+_OLD_KEYS = {"under_way": "pending_updates", "left_over": "carry_over"}  # of versions before 0.2
 _EXCHANGED, _STEPS, _SERVER, _LATE = "exchanged.", "steps.", "server.", "late."
 
 
