@@ -106,6 +106,34 @@ def new_scenario(
     return parse_scenario(text, path), text
 
 
+@dataclass(frozen=True)
+class Shell:
+    """A Walker delta shell T/P/F, as far as it is given: satellites, planes, phasing, inclination and height."""
+
+    satellites: int | None = None
+    planes: int | None = None
+    phasing: int | None = None
+    inclination_deg: float | None = None
+    altitude_km: float | None = None
+
+
+def shell_values(shell: Shell, presets: PresetValues) -> dict[str, Any]:
+    """Return the values of a shell.
+
+    What it leaves open is the preset's, or 12 satellites in 2 planes at 53° and 1200 km.
+    """
+    given = {key.removeprefix("constellation."): value for key, value in presets.values.items()}
+    planes = shell.planes or given.get("planes", 2)
+    inclination_deg, altitude_km = shell.inclination_deg, shell.altitude_km
+    return walker_values(
+        shell.satellites or given.get("satellites", 12),
+        planes,
+        min(1, planes - 1) if shell.phasing is None else shell.phasing,
+        given.get("inclination_deg", 53.0) if inclination_deg is None else inclination_deg,
+        given.get("altitude_km", 1200.0) if altitude_km is None else altitude_km,
+    )
+
+
 def walker_values(
     satellites: int, planes: int, phasing: int, inclination_deg: float, altitude_km: float
 ) -> dict[str, Any]:

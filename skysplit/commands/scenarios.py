@@ -13,6 +13,8 @@ from rich.table import Table
 
 from mission.presets import read_presets
 from mission.scenario import load_scenario, shipped_scenarios
+from mission.schema import Scenario
+from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import TextFormat, completed_from, fail
 from skysplit.terminal import Terminal
 
@@ -65,75 +67,88 @@ def scenarios(
     Terminal().print(table)
 
 
+SatelliteOption = Annotated[
+    str,
+    typer.Option(
+        metavar="PRESET",
+        help="Orbit, links, compute and imagery of a real satellite; see `skysplit presets`.",
+        autocompletion=completed_from(lambda: read_presets().satellites),
+    ),
+]
+GroundOption = Annotated[
+    str,
+    typer.Option(
+        metavar="PRESET",
+        help="Stations, rates and compute of a ground segment; see `skysplit presets`.",
+        autocompletion=completed_from(lambda: read_presets().grounds),
+    ),
+]
+SatellitesOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Of a Walker shell, in all (its T); the default is the preset's, or 12."),
+]
+PlanesOption = Annotated[
+    int | None, typer.Option(min=1, help="Planes of the shell (P); the default is the preset's, or 2.")
+]
+PhasingOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Phasing between its planes (F); the default is 1, with one plane 0."),
+]
+InclinationOption = Annotated[
+    float | None, typer.Option(help="Inclination of the shell; the default is the preset's, or 53.")
+]
+AltitudeOption = Annotated[
+    float | None, typer.Option(help="Height of the shell; the default is the preset's, or 1200.")
+]
+ElementsOption = Annotated[
+    Path | None,
+    typer.Option(help="A TLE or OMM file, e.g. a group of CelesTrak's: real satellites, not a shell."),
+]
+LimitOption = Annotated[int, typer.Option(min=0, help="With --elements: only the first so many; 0 is all.")]
+SkipOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="With --elements: leave out a name or a catalogue number. Repeatable."),
+]
+OnErrorOption = Annotated[
+    OnError,
+    typer.Option(help="With --elements: what cannot be read or flown is an error, or is left out (skip)."),
+]
+StationOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]]",
+        help="A ground station, instead of a preset's. Repeatable.",
+    ),
+]
+ModelOption = Annotated[
+    str | None, typer.Option(help="A transformers directory, or a name; the default is synthetic-vit.")
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="An image folder, Parquet (a file or a folder), or a CSV of images."),
+]
+ModeOption = Annotated[
+    str, typer.Option(help="head, lora, onboard-head, onboard-lora, onboard-full or downlink.")
+]
+
+
 def init(
     file: Annotated[Path, typer.Argument(help="The TOML file to write.")],
-    satellite: Annotated[
-        str,
-        typer.Option(
-            metavar="PRESET",
-            help="Orbit, links, compute and imagery of a real satellite; see `skysplit presets`.",
-            autocompletion=completed_from(lambda: read_presets().satellites),
-        ),
-    ] = "",
-    ground: Annotated[
-        str,
-        typer.Option(
-            metavar="PRESET",
-            help="Stations, rates and compute of a ground segment; see `skysplit presets`.",
-            autocompletion=completed_from(lambda: read_presets().grounds),
-        ),
-    ] = "",
-    satellites: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of a Walker shell, in all (its T); the default is the preset's, or 12."),
-    ] = None,
-    planes: Annotated[
-        int | None, typer.Option(min=1, help="Planes of the shell (P); the default is the preset's, or 2.")
-    ] = None,
-    phasing: Annotated[
-        int | None,
-        typer.Option(min=0, help="Phasing between its planes (F); the default is 1, with one plane 0."),
-    ] = None,
-    inclination_deg: Annotated[
-        float | None, typer.Option(help="Inclination of the shell; the default is the preset's, or 53.")
-    ] = None,
-    altitude_km: Annotated[
-        float | None, typer.Option(help="Height of the shell; the default is the preset's, or 1200.")
-    ] = None,
-    elements: Annotated[
-        Path | None,
-        typer.Option(help="A TLE or OMM file, e.g. a group of CelesTrak's: real satellites, not a shell."),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="With --elements: only the first so many; 0 is all.")] = 0,
-    skip: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="With --elements: leave out a name or a catalogue number. Repeatable."
-        ),
-    ] = None,
-    on_error: Annotated[
-        OnError,
-        typer.Option(
-            help="With --elements: what cannot be read or flown is an error, or is left out (skip)."
-        ),
-    ] = OnError.ERROR,
-    station: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]]",
-            help="A ground station, instead of a preset's. Repeatable.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A transformers directory, or a name; the default is synthetic-vit.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="An image folder, Parquet (a file or a folder), or a CSV of images."),
-    ] = None,
-    mode: Annotated[
-        str, typer.Option(help="head, lora, onboard-head, onboard-lora, onboard-full or downlink.")
-    ] = "lora",
+    satellite: SatelliteOption = "",
+    ground: GroundOption = "",
+    satellites: SatellitesOption = None,
+    planes: PlanesOption = None,
+    phasing: PhasingOption = None,
+    inclination_deg: InclinationOption = None,
+    altitude_km: AltitudeOption = None,
+    elements: ElementsOption = None,
+    limit: LimitOption = 0,
+    skip: SkipOption = None,
+    on_error: OnErrorOption = OnError.ERROR,
+    station: StationOption = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    mode: ModeOption = "lora",
 ) -> None:
     """Write a commented scenario for your own constellation, stations, model and data, and check it.
 
@@ -145,17 +160,17 @@ def init(
 
     Real orbits: `skysplit init planet.toml --elements planet.txt --limit 12`
     """
-    from mission.orbits import constellation_of
     from mission.record import write_text
     from skysplit.commands.orbits import planned_contacts
     from skysplit.imagery_check import check_imagery
     from skysplit.new_scenario import (
+        Shell,
         element_values,
         learning_values,
         new_scenario,
         preset_values,
+        shell_values,
         station_values,
-        walker_values,
     )
     from skysplit.trained_model import check_model
 
@@ -163,42 +178,32 @@ def init(
         presets = preset_values(satellite, ground)
         if model or data:
             presets = presets.without("planning.")  # the images are others than the preset's
-        shell = {key.removeprefix("constellation."): value for key, value in presets.values.items()}
+        shell = Shell(satellites, planes, phasing, inclination_deg, altitude_km)
+        orbits = shell_values(shell, presets)
         if elements:
             presets = presets.without("constellation.")
             orbits = element_values(elements, limit, skip or [], on_error.value)
-        else:
-            planes = planes or shell.get("planes", 2)
-            orbits = walker_values(
-                satellites or shell.get("satellites", 12),
-                planes,
-                min(1, planes - 1) if phasing is None else phasing,
-                shell.get("inclination_deg", 53.0) if inclination_deg is None else inclination_deg,
-                shell.get("altitude_km", 1200.0) if altitude_km is None else altitude_km,
-            )
         values: dict[str, Any] = {"ground.stations": [station_values(word) for word in _STATIONS]}
         values |= presets.values | orbits
         values |= learning_values(model or "synthetic-vit", data) | {"training.mode": mode}
         if station:
             values["ground.stations"] = [station_values(word) for word in station]
         scenario, text = new_scenario(file, values, presets)
-        constellation = constellation_of(scenario)
         check_model(scenario)
+        if data:
+            check_imagery(scenario)
+        contacts = planned_contacts(scenario)
+        write_text(file, text)  # last, so that nothing is left behind of what does not work
     except (ValueError, OSError) as error:
         fail(str(error))
-    if data:
-        try:
-            check_imagery(scenario)
-        except (ValueError, OSError) as error:
-            fail(str(error))
-    contacts = planned_contacts(scenario)
-    try:
-        write_text(file, text)  # last, so that nothing is left behind of what does not work
-    except OSError as error:
-        fail(str(error))
+    _print_written(file, scenario, contacts, values)
+
+
+def _print_written(file: Path, scenario: Scenario, contacts: ContactPlan, values: dict[str, Any]) -> None:
+    """Print what the scenario has, which of its numbers want attention, and the next commands."""
     console = Terminal(soft_wrap=True, highlight=False)
     console.print(
-        f"{file}: {len(constellation)} satellites, {len(contacts.stations)} stations, "
+        f"{file}: {len(contacts.satellites)} satellites, {len(contacts.stations)} stations, "
         f"{len(contacts.contacts)} contacts in {scenario.horizon_h:g} h"
     )
     if "planning.profile" in values:
