@@ -29,7 +29,6 @@ LONG_FUNCTIONS = {
     "server_app/planning/round_planner.py:workload_of",
     "skysplit/commands/plans.py:compare",
     "skysplit/commands/plans.py:plan",
-    "skysplit/commands/scenarios.py:init",
     "strategies/analysis/cases.py:standard_cases",
     "strategies/analysis/compare.py:compare",
     "strategies/planner/split_round.py:_execute",
