@@ -86,7 +86,7 @@ def test_a_new_run_directory_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_what_an_older_version_measured_is_kept_beside_what_is_measured_now(tmp_path: Path) -> None:
     record = RunRecord(tmp_path, load_scenario("demo"), "")
-    path = tmp_path / "transfer_records.parquet"
+    path = tmp_path / "passages.parquet"  # what it was called
     row = {"round": 1, "link": "downlink", "node": "ground", "peer": "a", "satellite": "a", "bytes": 7}
     pq.write_table(
         pa.Table.from_pylist([row], schema=pa.schema([TRANSFER_RECORDS.field(name) for name in row])), path

@@ -154,6 +154,12 @@ def test_a_complete_run_and_one_without_a_finished_round_are_not_resumed(
     complete = fly({})
     with pytest.raises(FileExistsError, match="is complete"):
         RunRecord.reopen(complete)
+    state = newest(complete / "checkpoints") / "state.json"
+    today = json.loads(state.read_text())
+    older = {"under_way": today.pop("pending_updates"), "left_over": today.pop("carry_over"), **today}
+    as_it_is = Checkpoint.load(state.parent)
+    state.write_text(json.dumps(older))
+    assert Checkpoint.load(state.parent).carry_over == as_it_is.carry_over
     with pytest.raises(CheckpointError, match="no finished round"):
         newest(tmp_path)
     (complete / "checkpoints/round-00002/state.safetensors").write_bytes(b"torn")
