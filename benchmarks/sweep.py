@@ -96,6 +96,10 @@ def main() -> None:
         bars.note("start-up and contact plans, s", round(all_s - planning_s, 1))
         bars.note("CPU time of a planned case, s", round(cpu_s / max(planned, 1), 2), "plan, bound and check")
         bars.at_most(f"{_BAR_CASES} cases, s", round(scaled_s), _BAR_S, "scaled, start-up not")
+        idle_s = cpu_s / cases * _BAR_CASES / _CORES
+        bars.note(
+            f"{_BAR_CASES} cases by CPU time, s", round(idle_s), f"on {_CORES} cores without other work"
+        )
         before, twice = killed_and_resumed(study_with(24), Path(folder) / "killed")
         bars.at_most("cases planned twice", twice, 0, f"after a kill when {before} were done")
         bars.finish()

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mission.entry_points import PARTITIONS, EntryPointError, registered_object
 from mission.schema import Data
 from splitmodel.imagery import ImageSet, TargetKind
 
 Shares = list[NDArray[np.int64]]
 KINDS = ("iid", "dirichlet", "pathological", "orbit")
+_BY_GROUPS = ("sensor", "column")
 _DRAWS = 100
 
 
@@ -26,8 +28,12 @@ class PartitionError(ValueError):
 def shares_of(
     data: Data, images: ImageSet, planes: Sequence[int], satellites: Sequence[str], seed: int
 ) -> Shares:
-    """Return the shares that a scenario's ``[data]`` table asks for; see :func:`partition` and :func:`by_groups`."""
-    if data.partition in ("sensor", "column"):
+    """Return the shares that a scenario's ``[data]`` table asks for; see :func:`partition` and :func:`by_groups`.
+
+    Raises:
+        PartitionError: A satellite would have too few samples, or the partition of another package fails.
+    """
+    if data.partition in _BY_GROUPS:
         column = data.sensor_column if data.partition == "sensor" else data.partition_column
         groups = images.column(column)
         if groups is None:
@@ -37,6 +43,8 @@ def shares_of(
             )
         spread = planes if data.partition == "sensor" else range(len(planes))
         return by_groups(groups, spread, satellites, smallest=data.smallest_share, seed=seed)
+    if data.partition not in KINDS:
+        return by_registered(data.partition, images.labels, planes, smallest=data.smallest_share, seed=seed)
     has_classes = images.targets.kind is TargetKind.CLASS
     if not has_classes and data.partition != "iid":
         raise PartitionError(
@@ -93,6 +101,44 @@ def partition(
         if min(map(len, shares)) >= smallest:
             break
     return _checked(kind, shares, len(labels), smallest)
+
+
+def by_registered(
+    name: str, labels: NDArray[np.int64], planes: Sequence[int], *, smallest: int, seed: int
+) -> Shares:
+    """Share out all samples as a function does that a package registers under ``skysplit.partitions``.
+
+    It is called with ``labels``, shape (N,), ``planes``, the plane of each satellite, and ``rng``, drawn from the seed,
+    and returns the sample indices of each satellite. Every satellite asks it by itself, so it must depend on nothing
+    else.
+
+    Raises:
+        PartitionError: It cannot be imported, fails, leaves a sample out or gives one twice, or gives too few.
+    """
+    try:
+        value, function = registered_object(PARTITIONS, name, (*KINDS, *_BY_GROUPS))
+    except EntryPointError as error:
+        raise PartitionError(str(error)) from error
+    if not callable(function):
+        raise PartitionError(
+            f"entry point {PARTITIONS}: {value} is a {type(function).__name__}; allowed: a function"
+        )
+    try:
+        rng = np.random.default_rng([seed, len(planes)])
+        given = function(labels=labels.copy(), planes=tuple(planes), rng=rng)
+        shares = [np.asarray(share, np.int64) for share in given]
+    except Exception as error:  # whatever a package's code does
+        raise PartitionError(f"data.partition {name!r}: failed: {type(error).__name__}: {error}") from error
+    if len(shares) != len(planes):
+        raise PartitionError(
+            f"data.partition {name!r}: gave {len(shares)} shares, allowed: one for each of {len(planes)} satellites"
+        )
+    every = np.sort(np.concatenate(shares))
+    if not np.array_equal(every, np.arange(len(labels))):
+        raise PartitionError(
+            f"data.partition {name!r}: gave {len(every)} samples, allowed: each of {len(labels)} once"
+        )
+    return _checked(name, shares, len(labels), smallest)
 
 
 def by_groups(

@@ -1,20 +1,56 @@
-"""Names that installed packages register under entry points of SkySplit; nothing of theirs is imported here."""
+"""What installed packages register under entry points of SkySplit: names, and objects, imported when they are used."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 SPACE_GROUND, INTRA_ORBIT, INTER_ORBIT = (
     "skysplit.space_ground",
     "skysplit.intra_orbit",
     "skysplit.inter_orbit",
 )
+PARTITIONS = "skysplit.partitions"
+
+
+class EntryPointError(ValueError):
+    """What a package registers cannot be used; the message names it."""
 
 
 def registered_names(group: str) -> tuple[str, ...]:
     """Return the names under an entry-point group, sorted, each once."""
     return tuple(sorted({entry.name for entry in entry_points(group=group)}))
+
+
+def registered_object(group: str, name: str, ours: tuple[str, ...]) -> tuple[str, object]:
+    """Return where what a package registers under a name is, as its entry point says, and the object itself.
+
+    Raises:
+        EntryPointError: There is none, its name is taken, or it cannot be imported.
+    """
+    entries = sorted({entry for entry in entry_points(group=group) if entry.name == name}, key=str)
+    if not entries:
+        known = ", ".join((*ours, *registered_names(group)))
+        raise EntryPointError(f"entry point {group}: found none called {name!r}, allowed: {known}")
+    if name in ours:
+        raise EntryPointError(
+            f"entry point {group}: {entries[0].value} is called {name!r}, as one of ours is; allowed: another name"
+        )
+    if len(entries) > 1:
+        values = " and ".join(entry.value for entry in entries)
+        raise EntryPointError(f"entry point {group}: {values} are both called {name!r}; allowed: a name each")
+    return entries[0].value, _imported(group, entries[0])
+
+
+@cache
+def _imported(group: str, entry: EntryPoint) -> object:
+    try:
+        return entry.load()
+    except Exception as error:  # whatever a package does on import
+        raise EntryPointError(
+            f"entry point {group}: {entry.value} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND, OursOrRegistered
+from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, PARTITIONS, SPACE_GROUND, OursOrRegistered
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -35,6 +35,12 @@ Elevation = Annotated[
 # Of a shared adapter, by accuracy per mission hour: docs/concepts.md, "Joint steps".
 SATELLITES_PER_STEP = 24
 Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
+PartitionName = Annotated[
+    str,
+    AfterValidator(
+        OursOrRegistered(PARTITIONS, ("iid", "dirichlet", "pathological", "orbit", "sensor", "column"))
+    ),
+]
 IntraOrbitName = Annotated[
     str, AfterValidator(OursOrRegistered(INTRA_ORBIT, ("sequential", "parallel", "all-gather")))
 ]
@@ -477,7 +483,7 @@ class Data(Table):
         "model",
         description="mean and deviation of each band: the model's, or computed by the satellites together at enrolment",
     )
-    partition: Literal["iid", "dirichlet", "pathological", "orbit", "sensor", "column"] = Field(
+    partition: PartitionName = Field(
         "dirichlet", description="how labels, sensors or the values of a column are spread over satellites"
     )
     partition_column: str = Field(

@@ -158,14 +158,14 @@ class TopologyAware(SpaceGroundStrategy):
 
     def choose(self, moment: Moment) -> Sequence[int]:
         """Return the matching, by index."""
-        found = np.setdiff1d(moment.open, moment.finishing)
-        if not len(found):
+        open_passes = np.setdiff1d(moment.open, moment.finishing)
+        if not len(open_passes):
             return moment.held.tolist()
-        passes = moment.passes[found]
+        passes = moment.passes[open_passes]
         left_s = passes["end_s"] - moment.now_s
-        linked = np.isin(found, moment.pointed)
+        linked = np.isin(open_passes, moment.pointed)
         gain = np.where(linked, 1.0, np.maximum(1.0 - moment.setup_s / np.minimum(left_s, _WORTH_S), 0.01))
-        weight = self._urgency(moment)[moment.group[found]] * gain * moment.rate[found]
+        weight = self._urgency(moment)[moment.group[open_passes]] * gain * moment.rate[open_passes]
         weight *= 1.0 + 1e-3 * np.minimum(left_s, 600.0) / 600.0  # of equals, the one that stays longest
 
         # A beam that a finished group still holds for its last answers serves nobody else.
@@ -174,8 +174,8 @@ class TopologyAware(SpaceGroundStrategy):
         table = np.zeros((len(stations) * moment.beams, len(satellites)))
         index_at = np.full(table.shape, -1)
         for beam in range(moment.beams):
-            table[row[found] * moment.beams + beam, column] = weight
-            index_at[row[found] * moment.beams + beam, column] = found
+            table[row[open_passes] * moment.beams + beam, column] = weight
+            index_at[row[open_passes] * moment.beams + beam, column] = open_passes
         taken: dict[int, int] = {}
         for index in moment.finishing.tolist():
             station = int(row[index])
@@ -189,7 +189,7 @@ class TopologyAware(SpaceGroundStrategy):
         passes, now_s = moment.passes, moment.now_s
         end_s = np.minimum(
             passes["end_s"],
-            self._target_s if self._target_s > now_s + MATCHED_EVERY_S else np.inf,  # type: ignore[type-abstract]
+            self._target_s if self._target_s > now_s + MATCHED_EVERY_S else np.inf,
         )
         open_s = np.maximum(end_s - np.maximum(passes["start_s"], now_s), 0.0)
         left = np.bincount(moment.group, open_s * np.minimum(moment.rate, 1e12), minlength=len(moment.need))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 import numpy as np
+
+from mission.entry_points import EntryPointError, registered_names, registered_object
 
 _Strategy = TypeVar("_Strategy")
 
@@ -27,7 +27,7 @@ def strategies_of(group: str, kind: type[_Strategy], ours: tuple[str, ...]) -> M
     Raises:
         StrategyError: One cannot be imported, is no subclass of ``kind``, or has a name that is taken.
     """
-    return {name: loaded(group, name, kind, ours) for name in _entries(group)}
+    return {name: loaded(group, name, kind, ours) for name in registered_names(group)}
 
 
 def loaded(group: str, name: str, kind: type[_Strategy], ours: tuple[str, ...]) -> type[_Strategy]:
@@ -36,28 +36,20 @@ def loaded(group: str, name: str, kind: type[_Strategy], ours: tuple[str, ...]) 
     Raises:
         StrategyError: There is none, or it is not allowed; see :func:`strategies_of`.
     """
-    entries = _entries(group).get(name, ())
-    if not entries:
-        known = ", ".join((*ours, *_entries(group)))
-        raise StrategyError(f"entry point {group}: found none called {name!r}, allowed: {known}")
-    if name in ours:
+    try:
+        value, strategy = registered_object(group, name, ours)
+    except EntryPointError as error:
+        raise StrategyError(str(error)) from error
+    if not (isinstance(strategy, type) and issubclass(strategy, kind)):
+        is_a = f"class {strategy.__name__}" if isinstance(strategy, type) else type(strategy).__name__
         raise StrategyError(
-            f"entry point {group}: {entries[0].value} is called {name!r}, as one of ours is; allowed: another name"
-        )
-    if len(entries) > 1:
-        values = " and ".join(entry.value for entry in entries)
-        raise StrategyError(f"entry point {group}: {values} are both called {name!r}; allowed: a name each")
-    found = _imported(group, entries[0])
-    if not (isinstance(found, type) and issubclass(found, kind)):
-        is_a = f"class {found.__name__}" if isinstance(found, type) else type(found).__name__
-        raise StrategyError(
-            f"entry point {group}: {entries[0].value} is a {is_a}; allowed: a subclass of "
+            f"entry point {group}: {value} is a {is_a}; allowed: a subclass of "
             f"{kind.__module__}.{kind.__qualname__}"
         )
-    missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+    missing = ", ".join(sorted(getattr(strategy, "__abstractmethods__", ())))
     if missing:
-        raise StrategyError(f"entry point {group}: {entries[0].value} lacks {missing}; allowed: with it")
-    return found
+        raise StrategyError(f"entry point {group}: {value} lacks {missing}; allowed: with it")
+    return strategy
 
 
 def chosen_of(
@@ -83,21 +75,3 @@ def chosen_of(
         if not isinstance(index, int | np.integer) or int(index) not in known:
             raise StrategyError(f"{words.format(f'chose {index!r}')}; allowed: indices of {names}")
     return [int(index) for index in chosen]
-
-
-def _entries(group: str) -> dict[str, tuple[EntryPoint, ...]]:
-    """The entry points of a group by name, in the order of names."""
-    found: dict[str, tuple[EntryPoint, ...]] = {}
-    for entry in sorted(set(entry_points(group=group)), key=lambda entry: (entry.name, entry.value)):
-        found[entry.name] = (*found.get(entry.name, ()), entry)
-    return found
-
-
-@cache
-def _imported(group: str, entry: EntryPoint) -> object:
-    try:
-        return entry.load()
-    except Exception as error:  # whatever a package does on import
-        raise StrategyError(
-            f"entry point {group}: {entry.value} cannot be imported: {type(error).__name__}: {error}"
-        ) from error

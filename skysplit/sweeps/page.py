@@ -127,7 +127,9 @@ def tornado_figure(rows: Sequence[Row], effects: Sequence[Effect]) -> go.Figure:
         )  # fmt: skip
     figure.add_vline(x=middle_s, line={"color": INK, "dash": "dot"})
     figure.update_layout(
-        height=140 + 44 * len(effects), xaxis={"title": "seconds per round"}, yaxis={"autorange": "reversed"}
+        height=140 + 44 * len(effects),
+        xaxis={"title": "seconds per round", "type": "log"},
+        yaxis={"autorange": "reversed"},
     )
     return figure
 

@@ -31,28 +31,28 @@ class RunRecorder:
             for line in self._path.read_bytes().splitlines(keepends=True):
                 if not line.endswith(b"\n"):  # the process died as it wrote it
                     break
-                found = json.loads(line)
-                self._known[found["identity"]] = found
+                result = json.loads(line)
+                self._known[result["identity"]] = result
                 whole += len(line)
             os.truncate(self._path, whole)
 
     def __contains__(self, identity: str) -> bool:
         return identity in self._known
 
-    def add(self, found: Mapping[str, Any]) -> None:
+    def add(self, result: Mapping[str, Any]) -> None:
         """Write a finished case; it is on disk when this returns."""
         with self._path.open("ab") as file:
-            file.write(json.dumps(found).encode() + b"\n")
+            file.write(json.dumps(result).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        self._known[found["identity"]] = dict(found)
+        self._known[result["identity"]] = dict(result)
 
     def rows(self, cases: Iterable[Case]) -> list[dict[str, Any]]:
         """Return the finished ones of these cases, each with its number, what varies and its start."""
         return [
-            {"case": case.number, **case.overrides, "start_s": case.job.start_s, **_figures(found)}
+            {"case": case.number, **case.overrides, "start_s": case.job.start_s, **_figures(result)}
             for case in cases
-            if (found := self._known.get(case.job.identity))
+            if (result := self._known.get(case.job.identity))
         ]
 
 
@@ -64,8 +64,8 @@ def write_rows(directory: Path, rows: list[dict[str, Any]]) -> Path:
     return directory / TABLE
 
 
-def _figures(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in found.items() if key != "identity"}
+def _figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key != "identity"}
 
 
 def _column(values: list[Any]) -> list[Any]:

@@ -67,10 +67,10 @@ def _plan_missing(
     missing = [path for path in dict.fromkeys(job.contacts for job in ordered) if not path.exists()]
     count = 0
 
-    def has_contacts(found: tuple[Path, str]) -> None:
+    def has_contacts(outcome: tuple[Path, str]) -> None:
         nonlocal count
         count += 1
-        path, reason = found
+        path, reason = outcome
         for job in [job for job in ordered if job.contacts == path] if reason else []:
             results.add(without_plan(job, reason))
         on_progress("contact plans", count, len(missing))
@@ -80,10 +80,10 @@ def _plan_missing(
     done, total = len(prepared.cases) - len(rest), len(prepared.cases)
     on_progress("cases", done, total)
 
-    def is_planned(found: dict[str, Any]) -> None:
+    def is_planned(outcome: dict[str, Any]) -> None:
         nonlocal done
         done += 1
-        results.add(found)
+        results.add(outcome)
         on_progress("cases", done, total)
 
     _each(workers, plan_job, [(job,) for job in rest], is_planned)

@@ -71,10 +71,10 @@ class Variant:
 def is_study(path: Path) -> bool:
     """Return whether a file is a TOML file of a sweep rather than of a scenario."""
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
         return False
-    return "scenario" in found and ("grid" in found or "cases" in found)
+    return "scenario" in content and ("grid" in content or "cases" in content)
 
 
 def read_study(path: Path) -> Study:
@@ -84,31 +84,31 @@ def read_study(path: Path) -> Study:
         StudyError: Unreadable, an unknown key, or a value of the wrong kind.
     """
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StudyError(f"{path}: not readable as TOML: {error}") from error
-    for key in found:
+    for key in content:
         if key not in _FIELDS:
             raise StudyError(f"{path}: {key}: unknown key; known here: {', '.join(_FIELDS)}")
-    scenario = found.get("scenario")
+    scenario = content.get("scenario")
     if not isinstance(scenario, str):
         raise StudyError(
             f"{path}: scenario: found {scenario!r}, allowed: a file or a shipped scenario, as text"
         )
     beside = path.parent / scenario
     for name in ("set", "grid"):
-        if not isinstance(found.get(name, {}), dict):
-            raise StudyError(f"{path}: {name}: found {found[name]!r}, allowed: a table of dotted keys")
-    cases = found.get("cases", [])
+        if not isinstance(content.get(name, {}), dict):
+            raise StudyError(f"{path}: {name}: found {content[name]!r}, allowed: a table of dotted keys")
+    cases = content.get("cases", [])
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
         raise StudyError(f"{path}: cases: found {cases!r}, allowed: [[cases]], a table of dotted keys each")
     return study_of(
         str(beside) if scenario.endswith(".toml") and beside.is_file() else scenario,
-        fixed=dict(_flat(found.get("set", {}))),
-        grid=dict(_flat(found.get("grid", {}))),
+        fixed=dict(_flat(content.get("set", {}))),
+        grid=dict(_flat(content.get("grid", {}))),
         cases=[dict(_flat(case)) for case in cases],
-        starts=found.get("starts", 1),
-        starts_s=found.get("starts_s", []),
+        starts=content.get("starts", 1),
+        starts_s=content.get("starts_s", []),
         where=str(path),
     )
 
@@ -175,7 +175,7 @@ def variants_of(study: Study) -> list[Variant]:
     """
     base = load_scenario(study.scenario, study.fixed)
     stations = {station.name: station.model_dump() for station in base.ground.stations}
-    found: dict[str, Variant] = {}
+    variants: dict[str, Variant] = {}
     for overrides in _combinations(study):
         given = dict(overrides)
         if _STATIONS in given:
@@ -186,8 +186,8 @@ def variants_of(study: Study) -> list[Variant]:
             case = ", ".join(f"{key} = {value_text(value)}" for key, value in overrides.items())
             lines = "; ".join(line.removeprefix("--set ") for line in str(error).splitlines())
             raise ScenarioError(f"case {case}: {lines}") from error
-        found.setdefault(scenario.model_dump_json(), Variant(overrides, scenario))
-    return list(found.values())
+        variants.setdefault(scenario.model_dump_json(), Variant(overrides, scenario))
+    return list(variants.values())
 
 
 def parse_grid(words: Sequence[str]) -> dict[str, list[Any]]:

@@ -73,17 +73,17 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 def effects_of(rows: Sequence[Row], keys: Sequence[str]) -> list[Effect]:
     """Return what each key moves, the largest first; keys with one planned value only are left out."""
-    found = []
+    effects = []
     planned = [row for row in rows if row["state"] == PLANNED]
     for key in keys:
         by_value: dict[str, list[float]] = {}
         for row in planned:
             by_value.setdefault(str(row.get(key)), []).append(row["makespan_s"])
         if len(by_value) > 1:
-            found.append(
+            effects.append(
                 Effect(key, {value: float(np.median(lengths_s)) for value, lengths_s in by_value.items()})
             )
-    return sorted(found, key=lambda effect: -effect.span_s)
+    return sorted(effects, key=lambda effect: -effect.span_s)
 
 
 def _point(values: Mapping[str, Any], rows: Sequence[Row]) -> Point:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -13,10 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
+import psutil
 import pytest
 import torch
 
+_MARK = "SKYSPLIT_TEST"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "split-learning"
 
 
@@ -30,7 +34,7 @@ def part(name: str) -> ModuleType:
 
 
 def test_the_split_over_grpc_has_the_gradients_of_the_whole_model() -> None:
-    server, client = part("server_app"), part("client_app")
+    server, client = part("split_server"), part("split_client")
     split = server.load_split(server.weights_dir("synthetic-vit"), num_labels=4, seed=0)
     server.add_lora(split.backbone, server.LoraSettings(rank=2))
     trained = [parameter for parameter in split.backbone.parameters() if parameter.requires_grad]
@@ -58,7 +62,7 @@ def test_the_split_over_grpc_has_the_gradients_of_the_whole_model() -> None:
 def test_heads_are_averaged_by_flower_and_the_accuracy_rises(
     grid_of: Callable[[int, int], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server, client = part("server_app"), part("client_app")
+    server, client = part("split_server"), part("split_client")
     config = {"rounds": 2, "images": 8, "learning-rate": 0.003, "head-learning-rate": 0.03}
     grid = type(grid_of(1, 1))(client.app, 2, 2)
     for context in grid._contexts.values():
@@ -77,7 +81,9 @@ def test_flwr_run_ends_with_the_accuracy_of_every_round(tmp_path: Path) -> None:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
 
+    mark = str(uuid4())
     environment = os.environ | {
+        _MARK: mark,
         "FLWR_HOME": str(tmp_path / "home"),
         "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": port,
         "FLWR_TELEMETRY_ENABLED": "0",
@@ -85,9 +91,19 @@ def test_flwr_run_ends_with_the_accuracy_of_every_round(tmp_path: Path) -> None:
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}",
     }
-    done = subprocess.run(
-        ["flwr", "run", str(app), "--stream", "--run-config", "rounds=1 images=4",
-         "--federation-config", "num-supernodes=2 client-resources-num-cpus=1"],
-        env=environment, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            ["flwr", "run", str(app), "--stream", "--run-config", "rounds=1 images=4",
+             "--federation-config", "num-supernodes=2 client-resources-num-cpus=1"],
+            env=environment, capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+    finally:
+        _end_all_of(mark)  # plain `flwr run` leaves a SuperLink
     assert "round 1: accuracy" in done.stdout + done.stderr, done.stdout + done.stderr
+
+
+def _end_all_of(mark: str) -> None:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(_MARK) == mark:
+                process.kill()
