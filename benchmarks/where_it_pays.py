@@ -37,6 +37,8 @@ MODELS = {
 }
 DOWN_MBPS = (10.0, 50.0, 250.0, 1250.0)
 SETTING = {"constellation.satellites": 24, "constellation.planes": 2}
+_COLOURS, _DASHES = ("#4477aa", "#228833", "#ee6677"), ("", "7 4", "2 4")
+_LABEL_HEIGHT = 36.0
 _ALIKE = 0.05  # so near to each other two missions take equally long
 _TRIALS = 5
 _MOST_PLANNED = 2  # rounds of a mission; the others are interpolated
@@ -157,29 +159,24 @@ def picture(places: Sequence[Place], titles: Mapping[str, str], conditions: str)
             f'y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>'
         )
     parts.append(f'<rect class="frame" x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}"/>')
-    last_y: list[float] = []
-    for (model, title), colour, dash in zip(
-        titles.items(), ("#4477aa", "#228833", "#ee6677"), ("", "7 4", "2 4"), strict=False
-    ):
+    lines = []
+    for (model, title), colour, dash in zip(titles.items(), _COLOURS, _DASHES, strict=False):
         mine = sorted((place for place in places if place.model == model), key=lambda place: place.down_mbps)
-        if not mine:
-            continue
-        points = " ".join(f"{x(place.down_mbps):.1f},{y(place.tflops):.1f}" for place in mine)
+        if mine:
+            lines.append((title, colour, dash, [(x(one.down_mbps), y(one.tflops)) for one in mine]))
+    label_y = -math.inf
+    for title, colour, dash, points in sorted(lines, key=lambda line: line[3][-1][1]):
+        drawn = " ".join(f"{at:.1f},{height_at:.1f}" for at, height_at in points)
         parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}"/>'
+            f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2.5" stroke-dasharray="{dash}"/>'
         )
-        parts += [
-            f'<circle cx="{x(place.down_mbps):.1f}" cy="{y(place.tflops):.1f}" r="3.5" fill="{colour}"/>'
-            for place in mine
-        ]
-        label_y = y(mine[-1].tflops) + 4.0
-        while any(abs(label_y - other) < 34.0 for other in last_y):
-            label_y += 2.0
-        last_y.append(label_y)
+        parts += [f'<circle cx="{at:.1f}" cy="{on:.1f}" r="3.5" fill="{colour}"/>' for at, on in points]
+        label_y = max(points[-1][1] + 4.0, label_y + _LABEL_HEIGHT)
         name, _, what = title.rstrip(")").partition(" (")
+        place = f'x="{left + width + 12:g}"'
         parts.append(
-            f'<text x="{left + width + 12:g}" y="{label_y:.1f}" fill="{colour}" font-weight="bold">{name}</text>'
-            f'<text class="dim" x="{left + width + 12:g}" y="{label_y + 15:.1f}" font-size="11">{what}</text>'
+            f'<text {place} y="{label_y:.1f}" fill="{colour}" font-weight="bold">{name}</text>'
+            f'<text class="dim" {place} y="{label_y + 15:.1f}" font-size="11">{what}</text>'
         )
     middle = left + width / 2.0
     parts += [

@@ -57,6 +57,7 @@ class Progress:
         finished: Whether the last step has been taken, in ``lora`` mode by the ground, too.
         exchanged: Whether the plane's sum has been formed, or given up.
         plane_sum: That sum, where there is one.
+        bytes_up, bytes_down: What has been sent and received over the split in this round, before suspensions, too.
     """
 
     step: int = 0
@@ -69,6 +70,8 @@ class Progress:
     finished: bool = False
     exchanged: bool = False
     plane_sum: Tensor | None = None
+    bytes_up: int = 0
+    bytes_down: int = 0
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ def save_progress(context: Context, run: str, number: int, progress: Progress, h
             "seen": progress.seen,
             "finished": int(progress.finished),
             "exchanged": int(progress.exchanged),
+            "bytes-up": progress.bytes_up,
+            "bytes-down": progress.bytes_down,
         }
     )
 
@@ -67,6 +69,8 @@ def load_progress(context: Context, run: str, number: int, head: nn.Module) -> P
         finished=bool(counters["finished"]),
         exchanged=bool(counters["exchanged"]),
         plane_sum=tensors.get(_PLANE_SUM),
+        bytes_up=int(counters["bytes-up"]),  # type: ignore[arg-type]
+        bytes_down=int(counters["bytes-down"]),  # type: ignore[arg-type]
     )
 
 

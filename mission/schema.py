@@ -338,13 +338,23 @@ class Compute(Table):
 
 
 class Power(Table):
-    """What satellites have power for in the shadow of the Earth."""
+    """What satellites have power for in the shadow of the Earth, and what they draw: energy of a mission is told for
+    what is given."""
 
     compute: Literal["always", "sunlight"] = Field(
         "always", description="embedding and on-board training: at any time, or in sunlight only"
     )
     downlink: Literal["always", "sunlight"] = Field(
         "always", description="sending to stations: at any time, or in sunlight only"
+    )
+    compute_w: NotNegative = Field(
+        0.0, description="what a satellite's computer draws while it computes; 0 is unknown"
+    )
+    radio_w: NotNegative = Field(
+        0.0, description="what its radio draws while it sends to a station; 0 is unknown"
+    )
+    isl_w: NotNegative = Field(
+        0.0, description="what a laser or radio draws while it sends to another satellite; 0 is unknown"
     )
 
 

@@ -19,7 +19,8 @@ from strategies.problem.plan import SPLIT_COLUMNS
 
 # Paul Tol's bright palette, as in the report.
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
-_LABEL = 22  # characters a line
+_LABEL = 24  # characters a line
+_LINE = 17  # pixels
 _PARTS = dict(
     zip(
         SPLIT_COLUMNS,
@@ -89,6 +90,11 @@ def _labels(comparison: Mapping[str, Any]) -> list[str]:
     return _wrapped(_cases(comparison))
 
 
+def _label_height(labels: Sequence[str]) -> int:
+    """Pixels of the tallest label, with room to the next."""
+    return 10 + _LINE * max((label.count("<br>") + 1 for label in labels), default=1)
+
+
 def _wrapped(cases: Sequence[Mapping[str, Any]]) -> list[str]:
     """Titles in lines short enough for a narrow screen."""
     return ["<br>".join(textwrap.wrap(case["title"], _LABEL)) for case in cases]
@@ -116,9 +122,9 @@ def rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
             error_x={"array": [0.0] * len(cases), "color": INK, "thickness": 2.5, "width": 8},
             hovertemplate="bound %{x:.0f} s<extra></extra>",
         )  # fmt: skip
-    rows = len(_cases(next(iter(found.values())))) * len(found)
+    labels = _labels(next(iter(found.values())))
     figure.update_layout(
-        height=140 + 38 * rows,
+        height=140 + len(labels) * max(38 * len(found), _label_height(labels)),
         barmode="group",
         xaxis={"title": "seconds per round", "type": "log", "dtick": 1},
         yaxis={"autorange": "reversed"},
@@ -168,7 +174,7 @@ def _time_figure(comparison: Mapping[str, Any]) -> go.Figure:
             hovertemplate=name + ": %{customdata:.0f} s, %{x:.0f} %<extra></extra>",
         )  # fmt: skip
     figure.update_layout(
-        height=160 + 34 * len(cases),
+        height=160 + len(cases) * max(34, _label_height(labels)),
         barmode="stack",
         xaxis={"title": "per cent of the round", "range": [0, 100]},
         yaxis={"autorange": "reversed"},

@@ -39,6 +39,13 @@ summary { cursor: pointer; } select { font: inherit; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 400; }
+td:first-child { white-space: normal; min-width: 9rem; }
+@media (max-width: 1150px) { th, td { padding: .25rem .35rem; font-size: .85rem; } }
+@media (max-width: 920px) {
+  thead { position: absolute; clip-path: inset(50%); height: 1px; width: 1px; overflow: hidden; }
+  tr { display: flex; flex-wrap: wrap; gap: 0 .9rem; padding: .4rem 0; border-bottom: 1px solid var(--line); }
+  td { border: 0; padding: 0; white-space: normal; text-align: left; } td:first-child { flex-basis: 100%; }
+  td:not(:first-child)::before { content: attr(data-heading) " "; color: var(--soft); } }
 </style>
 </head>
 <body>
@@ -183,14 +190,25 @@ def page(view: View, script: str = "") -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], label: str) -> str:
-    """Markup of a table with text in its cells; ``label`` says what it is to who does not see it."""
-    headings = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in head)
+    """Return a table's markup; ``label`` says what it is to a reader who does not see it.
+
+    On a narrow screen each row is a paragraph: its first cell, then every other with its heading. Roles keep it a table
+    for screen readers there.
+    """
+    headings = "".join(f'<th scope="col" role="columnheader">{html.escape(heading)}</th>' for heading in head)
     lines = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        '<tr role="row">'
+        + "".join(
+            f'<td role="cell" data-heading="{html.escape(heading)}">{html.escape(cell)}</td>'
+            for heading, cell in zip(head, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
     )
     return (
         f'<div class="table" tabindex="0" role="region" aria-label="{html.escape(label)}">'
-        f"<table><thead><tr>{headings}</tr></thead><tbody>{lines}</tbody></table></div>"
+        f'<table role="table"><thead role="rowgroup"><tr role="row">{headings}</tr></thead>'
+        f'<tbody role="rowgroup">{lines}</tbody></table></div>'
     )
 
 

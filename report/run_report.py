@@ -150,7 +150,7 @@ def _learning_sections(
         answer, *rest = verdict(compared[1]) or ["No verdict."]
         yield Section(
             "missions", "The same mission done otherwise",
-            f"{answer} {' '.join(rest)} Planned, from the run's first contact on, for as many rounds.",
+            f"{answer} {' '.join(rest)} Planned from the same start, for as many rounds.",
             missions_figure(compared[1]),
         )  # fmt: skip
 

@@ -32,6 +32,7 @@ def train_over_the_split(local: LocalRound) -> None:
     pooled_states = _pooled_states(local)
 
     def save() -> None:
+        local.progress.bytes_up, local.progress.bytes_down = crossings.bytes_up, crossings.bytes_down
         local.save()
         if features is not None:
             state.save_cached_features(local.context, features)
@@ -49,6 +50,7 @@ def train_over_the_split(local: LocalRound) -> None:
         crossings = Crossings(
             link, satellite.run_config, satellite.index, round_number=task.number, scaling=local.scaling
         )
+        crossings.bytes_up, crossings.bytes_down = local.progress.bytes_up, local.progress.bytes_down
         args = task, local.on_board, local.head, crossings, local.progress
         try:
             if pooled_states is not None:

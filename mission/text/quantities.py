@@ -21,6 +21,15 @@ def spoken_bytes(size: float) -> str:
     return f"{size:.0f} B" if unit == "B" else f"{_three_digits(size)} {unit}"
 
 
+def spoken_energy(joules: float) -> str:
+    """Energy as ``"512 J"``, ``"41.2 kJ"``, or from a watt-hour's thousandfold on ``"3.43 kWh"``."""
+    if abs(joules) >= 3.6e6:
+        return f"{_three_digits(joules / 3.6e6)} kWh"
+    if abs(joules) >= 999.5:
+        return f"{_three_digits(joules / 1000.0)} kJ"
+    return f"{_three_digits(joules)} J"
+
+
 def _three_digits(value: float) -> str:
     """Three digits, or all that are before the point."""
     size = abs(value)

@@ -23,7 +23,7 @@ from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Plan
 from strategies.problem.round_state import RoundState
 from strategies.problem.sunlight import Sunlight
-from strategies.problem.workload import ComputeRates, Mode, Resources, StrategyConfig, Workload
+from strategies.problem.workload import ComputeRates, Mode, PowerDrawn, Resources, StrategyConfig, Workload
 
 _FLOPS_PER_TFLOPS = 1e12
 _BYTES_PER_GB = 1e9
@@ -160,6 +160,7 @@ def resources_of(scenario: Scenario) -> Resources:
         acquisition_s=scenario.links.inter_orbit.acquisition_s,
         side_terminals=scenario.links.inter_orbit.terminals,
         sunlight=sunlight,
+        drawn=PowerDrawn(scenario.power.compute_w, scenario.power.radio_w, scenario.power.isl_w),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mission.text.quantities import spoken_bytes, spoken_time
+from mission.text.quantities import spoken_bytes, spoken_energy, spoken_time
 from orbit.contact_plan import ContactPlan
 from strategies.analysis.cases import HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.analysis.closed_form import closed_form
@@ -257,13 +257,21 @@ def mission_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
             spoken_time(totals["ground_compute_s"]),
             spoken_time(totals["onboard_compute_s"]),
         )
+        energy_j = totals.get("onboard_energy_j")
+        energy = {} if energy_j is None else {"energy": spoken_energy(energy_j)}
         curve = {
             heading: spoken_time(case[key]) if case[key] else "–"
             for key, heading in (("per_point_s", "a point"), ("to_target_s", "to best"))
             if key in case
         }
         rows.append(
-            {**row, **dict(zip(_MISSION_HEADINGS, values, strict=True)), **curve, "binds": totals["binds"]}
+            {
+                **row,
+                **dict(zip(_MISSION_HEADINGS, values, strict=True)),
+                **energy,
+                **curve,
+                "binds": totals["binds"],
+            }
         )
     return rows
 

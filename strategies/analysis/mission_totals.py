@@ -20,7 +20,7 @@ from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.round_state import RoundState
-from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
+from strategies.problem.workload import ComputeRates, PowerDrawn, Resources, StrategyConfig, Workload
 
 ON_BOARD, ON_GROUND = "computing on board", "computing on the ground"
 DOWNLINK, UPLINK, ISL = "the downlink", "the uplink", "inter-satellite links"
@@ -92,6 +92,7 @@ class MissionTotals:
         isl_bytes: Over links between satellites; every hop counts.
         ground_compute_s: Seconds in which the ground's computers work, all together at their rate.
         onboard_compute_s: Seconds in which satellites compute, added up over them.
+        onboard_energy_j: Joules that satellites draw for computing and sending, as far as it is known; else ``None``.
         binds: What most of the time goes to.
         round_ends_s: When each round ends, mission time.
     """
@@ -106,6 +107,7 @@ class MissionTotals:
     isl_bytes: float
     ground_compute_s: float
     onboard_compute_s: float
+    onboard_energy_j: float | None
     binds: str
     round_ends_s: tuple[float, ...]
 
@@ -131,6 +133,8 @@ class PlanFigures:
     isl_bytes: float
     ground_flops: float
     onboard_flops: float
+    down_s: float  # in which satellites send to stations, added up over them
+    isl_s: float  # in which they send to each other
     busy_s: dict[str, float]
     unserved_s: float  # without a session for the satellite that is done last
 
@@ -221,8 +225,19 @@ def plan_mission(
         isl_bytes=sum(one.isl_bytes for one in every),
         ground_compute_s=sum(one.ground_flops for one in every) / rates.ground_flops,
         onboard_compute_s=sum(one.onboard_flops for one in every) / rates.satellite_flops,
+        onboard_energy_j=_energy_j(every, rates, resources.drawn) if resources.drawn.known else None,
         binds=what_binds(every, case.workloads[0]),
         round_ends_s=tuple(ends_s[len(enrolment) :].tolist()),
+    )
+
+
+def _energy_j(figures: Sequence[PlanFigures], rates: ComputeRates, drawn: PowerDrawn) -> float:
+    """Return what satellites draw in these rounds while they compute and send; not what they draw while they wait."""
+    return sum(
+        one.onboard_flops / rates.satellite_flops * drawn.compute_w
+        + one.down_s * drawn.radio_w
+        + one.isl_s * drawn.isl_w
+        for one in figures
     )
 
 
@@ -230,7 +245,7 @@ def plan_figures(plan: Plan, link_rates: LinkRates, rates: ComputeRates) -> Plan
     """What a plan adds up to."""
     rows = plan.activities
     size: dict[str, float] = {}
-    busy_s = dict.fromkeys(_BUSY, 0.0)
+    busy_s, total_s = dict.fromkeys(_BUSY, 0.0), dict.fromkeys(_BUSY, 0.0)
     for name, kinds, end in (
         (DOWNLINK, (LinkKind.DOWNLINK,), "peer"),
         (UPLINK, (LinkKind.UPLINK,), "node"),
@@ -241,6 +256,7 @@ def plan_figures(plan: Plan, link_rates: LinkRates, rates: ComputeRates) -> Plan
         if len(sent):
             sent_s = sent["bytes"] * 8.0 / link_rates.of(sent)
             busy_s[name] = float(np.bincount(sent[end], sent_s).max())
+            total_s[name] = float(sent_s.sum())
     computing = rows[rows["flops"] > 0]
     ground = computing["kind"] == Kind.BACKBONE
     ground_flops = float(computing["flops"][ground].sum())
@@ -255,6 +271,8 @@ def plan_figures(plan: Plan, link_rates: LinkRates, rates: ComputeRates) -> Plan
         isl_bytes=size[ISL],
         ground_flops=ground_flops,
         onboard_flops=float(onboard["flops"].sum()),
+        down_s=total_s[DOWNLINK],
+        isl_s=total_s[ISL],
         busy_s=busy_s,
         unserved_s=_unserved_s(plan),
     )

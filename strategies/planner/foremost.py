@@ -13,19 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from strategies.problem.routes import Routes
+from strategies.problem.routes import Routes, Send
 
 _PRECISION_S = 0.01
-
-
-@dataclass(frozen=True)
-class Send:
-    """The whole payload from one satellite to another, store and forward."""
-
-    node: int
-    peer: int
-    start_s: float
-    end_s: float
 
 
 @dataclass(frozen=True)
@@ -38,20 +28,7 @@ class Journey:
 
 def broadcast(routes: Routes, root: int, targets: set[int], start_s: float, bits: float) -> Journey | None:
     """From ``root`` to ``targets`` along foremost journeys; None where one is never reached."""
-    arrival_s, came = {root: start_s}, dict[int, Send]()
-    queue, acknowledged = [(start_s, root)], set[int]()
-    while queue:
-        now_s, node = heapq.heappop(queue)
-        if node in acknowledged:
-            continue
-        acknowledged.add(node)
-        for peer in routes.neighbours(node):
-            begin_s, _, rate_bps, owlt_s = routes.window(node, peer, now_s, bits)
-            there_s = begin_s + bits / rate_bps + owlt_s
-            if there_s < arrival_s.get(peer, np.inf):
-                arrival_s[peer] = there_s
-                came[peer] = Send(node, peer, begin_s, begin_s + bits / rate_bps)
-                heapq.heappush(queue, (there_s, peer))
+    arrival_s, came = routes.journeys(root, start_s, bits)
     if not targets <= arrival_s.keys():
         return None
     sends: dict[int, Send] = {}

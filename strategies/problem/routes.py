@@ -40,6 +40,16 @@ class Tree:
         return nodes
 
 
+@dataclass(frozen=True)
+class Send:
+    """The whole payload from one satellite to another, store and forward."""
+
+    node: int
+    peer: int
+    start_s: float
+    end_s: float
+
+
 class Routes:
     """Trees over ``links`` (contacts of dtype ``CONTACT`` between satellites, acquisition already taken off)."""
 
@@ -127,7 +137,32 @@ class Routes:
 
         ``free_s(node, peer)`` is from when on a link takes them.  None where they never arrive.
         """
-        arrival_s, came = {source: ready_s}, dict[int, tuple[int, int, float]]()
+        arrival_s, came = self.journeys(source, ready_s, bits, free_s=free_s, spare_s=spare_s, target=target)
+        if target not in arrival_s:
+            return None
+        hops: list[tuple[int, int, float]] = []
+        node = target
+        while node != source:
+            hop = came[node]
+            hops.append((hop.node, hop.peer, hop.start_s))
+            node = hop.node
+        return hops[::-1]
+
+    def journeys(
+        self,
+        source: int,
+        ready_s: float,
+        bits: float,
+        *,
+        free_s: Callable[[int, int], float] | None = None,
+        spare_s: float = 0.0,
+        target: int | None = None,
+    ) -> tuple[dict[int, float], dict[int, Send]]:
+        """Return when ``bits`` from ``source`` arrive first at each satellite, and the last hop on the way to it.
+
+        They are stored on board where they have to wait. With ``target`` the search ends there.
+        """
+        arrival_s, came = {source: ready_s}, dict[int, Send]()
         queue, acknowledged = [(ready_s, source)], set[int]()
         while queue:
             now_s, node = heapq.heappop(queue)
@@ -137,20 +172,16 @@ class Routes:
                 break
             acknowledged.add(node)
             for peer in self.neighbours(node):
-                from_s = max(now_s, free_s(node, peer))
+                from_s = now_s if free_s is None else max(now_s, free_s(node, peer))
                 begin_s, _, rate_bps, owlt_s = self.window(node, peer, from_s, bits, spare_s)
                 there_s = begin_s + bits / rate_bps + owlt_s
                 if there_s < arrival_s.get(peer, np.inf):
-                    arrival_s[peer], came[peer] = there_s, (node, peer, begin_s)
+                    arrival_s[peer], came[peer] = (
+                        there_s,
+                        Send(node, peer, begin_s, begin_s + bits / rate_bps),
+                    )
                     heapq.heappush(queue, (there_s, peer))
-        if target not in arrival_s:
-            return None
-        hops: list[tuple[int, int, float]] = []
-        node = target
-        while node != source:
-            hops.append(came[node])
-            node = came[node][0]
-        return hops[::-1]
+        return arrival_s, came
 
     def last_start_s(self, source: int, target: int, by_s: float, bits: float) -> float:
         """When ``bits`` must leave at the latest to be at ``target`` by ``by_s``; minus infinity where they cannot."""

@@ -10,7 +10,8 @@ import dataclasses
 import enum
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND, registered_names
 from strategies.problem.sunlight import Sunlight
@@ -122,13 +123,30 @@ class ComputeRates:
 
 
 @dataclass(frozen=True)
+class PowerDrawn:
+    """What a satellite draws, in W, while it computes, sends to a station, sends to a satellite; 0 where unknown."""
+
+    compute_w: float = 0.0
+    radio_w: float = 0.0
+    isl_w: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self, "compute_w", "radio_w", "isl_w")
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is."""
+        return self.compute_w + self.radio_w + self.isl_w > 0.0
+
+
+@dataclass(frozen=True)
 class Resources:
     """What the geometry does not say: antennas, terminals, the time that they lose, memory.
 
     ``beams`` satellites are served by one station at a time, after ``setup_s`` of antenna set-up; a laser link
     between planes carries data ``acquisition_s`` after it was pointed; ``side_terminals`` of them fit on a
     satellite.  ``buffer_bytes`` bounds what a gateway holds for others.  Where ``sunlight`` is given, satellites embed
-    and train whole models only in it; the head's steps, a trifle, go on in the dark.
+    and train whole models only in it; the head's steps, a trifle, go on in the dark.  ``drawn`` changes no plan.
     """
 
     beams: int = 1
@@ -137,6 +155,7 @@ class Resources:
     side_terminals: int = 2
     buffer_bytes: float = math.inf
     sunlight: Sunlight | None = None
+    drawn: PowerDrawn = field(default_factory=PowerDrawn)
 
     def __post_init__(self) -> None:
         if self.beams < 1:
@@ -362,12 +381,12 @@ class Workload:
 
 
 def _require_positive(value: object, *fields: str) -> None:
-    for field in fields:
-        if not getattr(value, field) > 0:
-            raise WorkloadError(f"{field}: found {getattr(value, field)}, allowed is above 0")
+    for name in fields:
+        if not getattr(value, name) > 0:
+            raise WorkloadError(f"{name}: found {getattr(value, name)}, allowed is above 0")
 
 
 def _require_not_negative(value: object, *fields: str) -> None:
-    for field in fields:
-        if not (getattr(value, field) >= 0 and math.isfinite(getattr(value, field))):
-            raise WorkloadError(f"{field}: found {getattr(value, field)}, allowed is 0 or more")
+    for name in fields:
+        if not (getattr(value, name) >= 0 and math.isfinite(getattr(value, name))):
+            raise WorkloadError(f"{name}: found {getattr(value, name)}, allowed is 0 or more")

@@ -57,6 +57,10 @@ def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(
     together = fly(settings, max_concurrency=4, out="together")
     assert same(trained(alone), trained(together))
     assert rows_as_planned(alone) == rows_as_planned(together)
+    # What a suspended satellite sent before counts, too.
+    sent = [pq.read_table(run / "rounds.parquet")["split_up_bytes"].to_numpy() for run in (alone, together)]
+    assert (sent[0] >= sent[1]).all()
+    assert (sent[1] > 0).all()
 
 
 def test_nobody_is_suspended_where_those_that_share_passes_run_at_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -19,9 +20,11 @@ import pytest
 from typer.testing import CliRunner
 
 from mission.record import read_run, write_table, write_text
+from report.comparison_page import comparison_page
 from report.run_report import write_report
 from skysplit.cli import app
 from skysplit.live_page import LivePage
+from strategies.problem.plan import SPLIT_COLUMNS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -272,3 +275,31 @@ def begin(directory: Path, run: Path, rounds: int) -> None:
     said = read_run(run) | {"state": "running", "phase": "training"}
     del said["result"]
     write_text(directory / "run.json", json.dumps(said))
+
+
+@pytest.mark.parametrize("width", [390, 921, 1280])
+def test_a_comparison_fits_its_window_and_no_label_touches_another(
+    width: int, tmp_path: Path, browser: Browser
+) -> None:
+    times = dict.fromkeys(("median_s", "p95_s", "bound_s", *SPLIT_COLUMNS), 5400.0)
+    sizes = {"down_bytes": 286e9, "up_bytes": 2.98e9, "isl_bytes": 518e9}
+    mission = {"length_s": 9860.0, "ground_compute_s": 1180.0, "onboard_compute_s": 7e5, "onboard_energy_j": 9e6,
+               "binds": "computing on the ground", **sizes}  # fmt: skip
+    title = "on-board LoRA in the last 6 blocks, the others computed once"
+    cases = [
+        {"name": name, "title": f"{title}, {name}", "mission": mission, "starts": 1, "gap_to_bound": 0.02,
+         "ratio_to": {}, **times, **sizes}
+        for name in ("onboard-full-own-window", "onboard-lora-truncated", "split-topology-aware")
+    ]  # fmt: skip
+    page = tmp_path / "page.html"
+    found = {"a model": {"cases": cases, "starts": 1, "rounds": 20}}
+    write_text(page, comparison_page("paper", "every case", found))
+    browser.open(page.as_uri(), width=width, height=4000)
+    browser.until(f"{DRAWN}.length === {CHARTS}.length")
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+    tables = "[...document.querySelectorAll('.table')]"
+    assert browser.ask(f"{tables}.filter(table => table.scrollWidth > table.clientWidth + 1).length") == 0
+    labels = "[...document.querySelectorAll('#time0 .ytick')].map(label => label.getBoundingClientRect())"
+    boxes = browser.ask(f"{labels}.map(box => [box.top, box.bottom]).sort((one, other) => one[0] - other[0])")
+    assert len(boxes) == len(cases)
+    assert all(above[1] <= below[0] for above, below in itertools.pairwise(boxes))

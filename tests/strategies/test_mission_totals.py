@@ -27,7 +27,7 @@ from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind
 from strategies.problem.round_state import RoundState
-from strategies.problem.workload import ComputeRates, Mode, Resources, StrategyConfig, Workload
+from strategies.problem.workload import ComputeRates, Mode, PowerDrawn, Resources, StrategyConfig, Workload
 
 WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(38) for k in range(6)])
 BEST = StrategyConfig.parse("parallel", "topology-aware", "min-latency")
@@ -168,3 +168,23 @@ def test_an_image_crosses_in_the_bytes_of_the_data_unless_the_scenario_says_othe
     given = load_scenario("paper", {"planning.image_bytes": 3072})
     assert mission_of(given, costs, [100] * 72, Mode.DOWNLINK)[0].c1_bytes == pytest.approx(3072, rel=0.05)
     assert np.isclose(mission_of(scenario, costs, [100] * 72, Mode.DOWNLINK)[1].c1_bytes, 0.0)
+
+
+def test_energy_is_what_satellites_draw_while_they_compute_and_send() -> None:
+    work = case((make_workload(6, 100),))
+    [down_bps] = np.unique(WORLD.of_kind(LinkKind.DOWNLINK)["rate_bps"])
+    nothing = plan_mission(WORLD, work, RATES, Resources(), 0.0)
+    assert nothing.onboard_energy_j is None
+
+    def energy_j(**drawn: float) -> float:
+        resources = Resources(drawn=PowerDrawn(**drawn))
+        totals = plan_mission(WORLD, work, RATES, resources, 0.0)
+        assert totals.length_s == nothing.length_s  # it changes no plan
+        assert totals.onboard_energy_j is not None
+        return totals.onboard_energy_j
+
+    computing_j = energy_j(compute_w=7.0)
+    assert computing_j == pytest.approx(7.0 * nothing.onboard_compute_s)
+    sending_j = energy_j(radio_w=5.0)
+    assert sending_j == pytest.approx(5.0 * 8.0 * nothing.down_bytes / down_bps)
+    assert energy_j(compute_w=7.0, radio_w=5.0) == pytest.approx(computing_j + sending_j)
