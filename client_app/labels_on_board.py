@@ -72,7 +72,8 @@ def in_units(on_board: OnBoard, constants: Mapping[str, Tensor]) -> OnBoard:
 def head_on_board(on_board: OnBoard, scaling: SplitScaling) -> TrainedHead:
     """Return the head that a satellite trains, with weights that are set before they are used."""
     task, states = on_board.task, (len(scaling.pooled.mean_D),)
-    return standardised(head_for(on_board.embedding.grid, states, task.outputs, task.decoder), scaling.pooled)
+    head = head_for(on_board.embedding.grid, states, task.outputs, task.decoder, numbers=task.needs_scaling)
+    return standardised(head, scaling.pooled)
 
 
 def state_shape(on_board: OnBoard, scaling: SplitScaling) -> tuple[int, ...]:

@@ -226,7 +226,7 @@ def _score_sections(directory: Path, run: Mapping[str, Any]) -> Iterator[Section
             tiles_markup(directory / FILE, names),
         )  # fmt: skip
     if scores["by_class"]:
-        by = "recall" if called == ACCURACY else called
+        by = "recall" if called == ACCURACY else called.removeprefix("mean ")
         yield Section(
             "classes", f"{_capital(by)} by class", "Newest model.", score_bars(scores["by_class"], by)
         )

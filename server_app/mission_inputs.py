@@ -104,6 +104,7 @@ def load_mission(run: Run) -> MissionInputs:
         onboard_blocks=scenario.split.onboard_blocks,
         decoder=task.decoder,
         bottleneck=scenario.split.bottleneck,
+        numbers=task.needs_scaling,
     )
     test = test.for_model(model.preprocess)
     if scenario.data.statistics == "model":

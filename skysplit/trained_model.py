@@ -66,6 +66,7 @@ def model_of(scenario: Scenario, task: PlanningProblem | None = None) -> tuple[S
         onboard_blocks=scenario.split.onboard_blocks,
         decoder=task.decoder,
         bottleneck=scenario.split.bottleneck if task.is_dense else 0,
+        numbers=task.needs_scaling,
     )
     lora = LoraSettings(**scenario.lora.model_dump())
     adapted_layers(split.backbone, lora, scenario.training.adapted_blocks)

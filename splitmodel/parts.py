@@ -210,6 +210,7 @@ def load_split(
     onboard_blocks: int = 0,
     decoder: Decoder | None = None,
     bottleneck: int = 0,
+    numbers: bool = False,
 ) -> SplitModel:
     """Load a whole model, split.
 
@@ -223,6 +224,7 @@ def load_split(
         wanted: what images it shall take, where its architecture leaves a choice.
         onboard_blocks: how many blocks run on board, behind the embedding.
         decoder: of a head that answers at every pixel; without, it answers for the whole image.
+        numbers: whether the outputs are numbers, of which one is enough, and no classes.
         bottleneck: values of a patch that a linear layer behind the backbone leaves; 0 is no such layer.
 
     Raises:
@@ -236,7 +238,7 @@ def load_split(
     embedding, backbone = source.embedding(transformer), source.backbone(transformer, chosen)
     if bottleneck:
         backbone.bottleneck = new_bottleneck(backbone.state_shape, bottleneck, seed=seed)
-    head = head_for(embedding.grid, backbone.state_shape, num_labels, decoder, seed=seed)
+    head = head_for(embedding.grid, backbone.state_shape, num_labels, decoder, seed=seed, numbers=numbers)
     return SplitModel(embedding, backbone, head)
 
 
@@ -276,9 +278,9 @@ def load_backbone(
     return source.backbone(source.transformer(seed, source.config.num_hidden_layers), chosen)
 
 
-def new_head(hidden_size: int, num_labels: int, *, seed: int = 0) -> nn.Linear:
+def new_head(hidden_size: int, num_labels: int, *, seed: int = 0, numbers: bool = False) -> nn.Linear:
     """A trainable head, pooled_BD → logits; weights N(0, 0.02²) from `seed`, bias 0, as in `transformers`."""
-    if num_labels < 2:
+    if num_labels < 2 and not (numbers and num_labels):
         raise ModelLoadError(f"a head needs at least 2 labels; found {num_labels}")
     head = nn.utils.skip_init(nn.Linear, hidden_size, num_labels)  # its own init draws from the global stream
     with torch.no_grad():
@@ -288,11 +290,17 @@ def new_head(hidden_size: int, num_labels: int, *, seed: int = 0) -> nn.Linear:
 
 
 def head_for(
-    grid: PatchGrid, state_shape: tuple[int, ...], outputs: int, decoder: Decoder | None, *, seed: int = 0
+    grid: PatchGrid,
+    state_shape: tuple[int, ...],
+    outputs: int,
+    decoder: Decoder | None,
+    *,
+    seed: int = 0,
+    numbers: bool = False,
 ) -> nn.Module:
     """A trainable head for states of this shape: of the whole image, or with a decoder, for every pixel."""
     if decoder is None:
-        return new_head(state_shape[-1], outputs, seed=seed)
+        return new_head(state_shape[-1], outputs, seed=seed, numbers=numbers)
     return new_dense_head(decoder, grid, state_shape[-1], outputs, seed=seed)
 
 

@@ -51,6 +51,7 @@ def _whole_model(local: LocalRound) -> SplitModel:
         scenario.seed,
         task.outputs,
         task.decoder,
+        task.needs_scaling,
     )
     model = replace(copy.deepcopy(model), head=local.head)
     model.embedding.preprocess = on_board.embedding.preprocess
@@ -66,6 +67,7 @@ def _trainable_model(
     seed: int,
     outputs: int,
     decoder: Decoder | None,
+    numbers: bool,
 ) -> SplitModel:
     whole = load_split(
         locate(model.name, given_path(model.path, "model.path")),
@@ -75,6 +77,7 @@ def _trainable_model(
         seed=seed,
         wanted=ModelInput(**model.image_options),
         decoder=decoder,
+        numbers=numbers,
     )
     settings = LoraSettings(**lora.model_dump())
     make_trainable(whole.backbone, mode, settings, seed=seed, adapted_blocks=adapted_blocks)

@@ -84,12 +84,12 @@ def _picture(values_HWC: NDArray[np.uint8], label: str) -> str:
 
 
 def _legend(names: Sequence[str]) -> str:
-    swatches = "".join(
+    swatches = ", ".join(
         f'<span><span style="display:inline-block;width:.8em;height:.8em;background:{_COLOURS[i % len(_COLOURS)]}">'
-        f"</span> {html.escape(name)}</span> "
+        f"</span> {html.escape(name)}</span>"
         for i, name in enumerate(names)
     )
-    return f"<p>{swatches}<span>grey: no class</span></p>"
+    return f"<p>{swatches}; grey: no class</p>"
 
 
 def _rgb(colour: str) -> tuple[int, ...]:

@@ -26,8 +26,9 @@ def save_predictions(
 ) -> None:
     """Write pictures, truth and predictions of a few images from all over a test set.
 
-    The file holds ``pictures`` (uint8, N × H × W × 3, each stretched from its 2nd to its 98th percentile), ``truth``
-    and ``predicted`` (classes as uint8, 255 for none; or numbers as float32, NaN for none; N × H × W) and ``names``.
+    The file holds ``pictures`` (uint8, N × H × W × 3, the square root of each stretched from its 2nd to its 98th
+    percentile), ``truth`` and ``predicted`` (classes as uint8, 255 for none; or numbers as float32, NaN for none;
+    N × H × W) and ``names``.
     """
     indices = np.unique(np.linspace(0, len(images) - 1, _TILES).round().astype(int))
     pixels = images.prepared(indices, model.preprocess)
@@ -62,4 +63,5 @@ def _colour_bands(names: tuple[str, ...], channels: int) -> list[int]:
 
 def _stretched(values_HWC: NDArray[np.float32]) -> NDArray[np.uint8]:
     low, high = np.percentile(values_HWC, [_DARKEST, _BRIGHTEST])
-    return (np.clip((values_HWC - low) / max(high - low, 1e-6), 0.0, 1.0) * 255).astype(np.uint8)
+    stretched = np.clip((values_HWC - low) / max(high - low, 1e-6), 0.0, 1.0)
+    return (np.sqrt(stretched) * 255).astype(np.uint8)  # beside clouds, land would be black

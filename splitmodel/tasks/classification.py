@@ -133,7 +133,8 @@ class _LabelTally(Tally):
         self._there_K = torch.zeros(len(names), dtype=torch.int64)
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
-        self._precision.update(outputs, targets.long())
+        # As probabilities: torchmetrics would take a batch whose logits happen to lie in [0, 1] for such.
+        self._precision.update(outputs.double().sigmoid(), targets.long())
         self._right += int(((outputs > 0) == targets.bool()).sum())
         self._answers += targets.numel()
         self._there_K += targets.long().sum(0)

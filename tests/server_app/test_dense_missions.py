@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tifffile
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
+from PIL import Image
 from safetensors.torch import load_file
-from small_missions import ALONE, EXACT, SMALL, Mission
+from small_missions import ALONE, EXACT, SMALL, Mission, interrupted, resumed, rows_as_planned, same, trained
 from torch import Tensor, nn
 from transformers import AutoModel
 
@@ -114,7 +119,6 @@ def over(root: Path, model: Path, **settings: object) -> dict[str, object]:
         {"training.labels": "ground", "training.head": "per-satellite", "training.augment": "token-dihedral"},
         {"training.mode": "onboard-lora", "training.head": "per-satellite", "training.onboard_cache": True},
         {"training.mode": "onboard-full", "training.head": "per-satellite"},
-        {"training.mode": "onboard-head", "training.head": "per-satellite"},
         {"split.bottleneck": 8, "crossings.hidden": "int8", "training.augment": "token-dihedral"},
     ],
     ids=str,
@@ -251,3 +255,111 @@ def _start_alike(model: _InOnePlace, split: SplitModel) -> None:
     drawn = list(split.head.parameters())
     for parameter, first in zip(model.head.parameters(), drawn, strict=True):
         parameter.copy_(first.view_as(parameter))
+
+
+@pytest.mark.parametrize("bottleneck", [0, 8])
+def test_the_plan_of_masks_counts_the_bytes_that_are_sent(
+    fly: Mission, tiles: Path, four_bands: Path, bottleneck: int
+) -> None:
+    codecs = {"crossings.hidden": "int8", "split.bottleneck": bottleneck}
+    directory = fly(over(tiles, four_bands) | codecs | {"training.rounds": 1})
+    run = read_run(directory)
+    rows = pq.read_table(directory / "rounds.parquet").to_pylist()
+    sent_up, sent_back = (sum(row[key] for row in rows) for key in ("split_up_bytes", "split_down_bytes"))
+    planned_up, planned_back = (sum(row[key] for row in rows) for key in ("downlink_bytes", "uplink_bytes"))
+    assert planned_up == pytest.approx(sent_up, rel=0.03)  # a run of tests has a shorter name
+    assert sent_back < planned_back < 1.05 * sent_back  # with the head as the last step leaves it
+    values = (SIDE // PATCH) ** 2 * (bottleneck or 32)
+    states = TRAIN * 6 * (values + 2 * -(-values // 64))  # int8, a scale for 64 values
+    assert sent_back > states
+    assert run["enrolment"]["split_down_bytes"] > TRAIN * 4 * values  # exactly, before scales are known
+
+
+def table(path: Path, labels: str, count: int = 48) -> Path:
+    """8-bit pictures in a Parquet file: brightness of red and green decide the labels."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for i in range(count):
+        red, green = rng.integers(0, 2, 2)
+        level = rng.uniform(20, 230)
+        pixels = (
+            rng.normal((200 * red + 20, 200 * green + 20, level), 8, (32, 32, 3))
+            .clip(0, 255)
+            .astype(np.uint8)
+        )
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, format="PNG")
+        label = {"several": [int(red), int(green)], "number": 1000.0 + 3.0 * level}[labels]
+        subset = "train" if i < count - 16 else "test"
+        rows.append({"image": {"bytes": stream.getvalue(), "path": None}, "label": label, "split": subset})
+    pq.write_table(pa.Table.from_pylist(rows), path / "table.parquet")
+    return path / "table.parquet"
+
+
+@pytest.mark.parametrize("mode", [{"training.mode": "lora"}, {"training.labels": "ground"}])
+@pytest.mark.parametrize(
+    ("labels", "kind", "score"),
+    [("several", "multi-label", "mean average precision"), ("number", "regression", "R²")],
+)
+def test_several_classes_and_numbers_are_learned(
+    fly: Mission, tmp_path: Path, labels: str, kind: str, score: str, mode: dict[str, object]
+) -> None:
+    mission = {
+        "constellation.satellites": 2, "data.source": "parquet", "data.partition": "iid", "data.train_samples": 0,
+        "data.test_samples": 0, "data.path": str(table(tmp_path, labels)), "training.rounds": 2,
+        "training.local_epochs": 6, "training.batch_size": 8, "training.head_learning_rate": 0.03,
+    }  # fmt: skip
+    directory = fly(mission | mode)
+    run = read_run(directory)
+    result = run["result"]
+    assert (run["task"]["kind"], run["task"]["score"]) == (kind, score)
+    assert result["test_score"] > max(0.7, result["initial_test_score"])
+    assert (result["test_accuracy"] is None) == (kind == "regression")
+    if kind == "regression":
+        deviation = 3.0 * 210 / math.sqrt(12)
+        assert result["scores"]["figures"]["RMSE"] == pytest.approx(
+            deviation * math.sqrt(1 - result["test_score"]), rel=0.35
+        )
+    code = re.search(r"```python\n(.*?)```", (directory / "final" / "README.md").read_text(), re.DOTALL)
+    assert code
+    assert ("numbers = " in code[1]) == (kind == "regression")
+
+
+def test_a_mission_of_masks_stops_when_its_score_is_reached(
+    fly: Mission, tiles: Path, four_bands: Path
+) -> None:
+    settings = {"training.rounds": 5, "training.target_accuracy": 0.3}
+    result = read_run(fly(over(tiles, four_bands) | settings))["result"]
+    assert result["rounds"] < 5
+    assert result["test_score"] >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"data.partition": "dirichlet"}, 'data.partition: found "dirichlet", which spreads classes, but'),
+        (
+            {"task.classes": ("land", "cloud")},
+            r"t\d\d\.tif: its mask holds 2; allowed: 0 to 1, or 255 for no class",
+        ),
+        ({"training.head": "per-satellite", "training.head_rows": "by-class"}, "training.head_rows: found"),
+        ({"task.kind": "classification"}, 'task.kind: found "classification", but .* has segmentation masks'),
+    ],
+)
+def test_what_masks_do_not_allow_is_one_error_before_any_round(
+    fly: Mission, tiles: Path, four_bands: Path, settings: dict[str, object], says: str
+) -> None:
+    with pytest.raises(Exception, match=says):
+        fly(over(tiles, four_bands) | settings)
+
+
+def test_a_resumed_run_of_masks_ends_as_one_that_was_never_interrupted(
+    fly: Mission, grid_of: Callable[[int, int], Any], tiles: Path, four_bands: Path, tmp_path: Path
+) -> None:
+    whole = fly(
+        over(tiles, four_bands) | {"data.sensor_column": "sensor", "training.local_epochs": 1}, out="whole"
+    )
+    killed = interrupted(whole, tmp_path / "killed", 2)
+    resumed(grid_of(2, 2), killed)
+    assert same(trained(whole), trained(killed))
+    assert rows_as_planned(whole) == rows_as_planned(killed)
