@@ -11,7 +11,6 @@ import enum
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND, registered_names
 from strategies.problem.sunlight import Sunlight
