@@ -328,7 +328,7 @@ def read_run(directory: Path) -> dict[str, Any]:
     return run
 
 
-def acknowledge(directory: Path, error: str = "") -> None:
+def record_end(directory: Path, error: str = "") -> None:
     """Write into ``run.json`` how a run ended whose process could not record it: failed for a reason, or interrupted.
 
     Nothing is done where it goes on, has ended, or where there is none.

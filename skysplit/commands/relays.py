@@ -59,10 +59,10 @@ def status(
         for file in where.glob(pattern)
     )
     if not files and (where / "run.json").is_file():
-        from mission.record import acknowledge, read_run
+        from mission.record import read_run, record_end
 
         with contextlib.suppress(OSError):  # of one who may only read it
-            acknowledge(where)
+            record_end(where)
         state = read_run(where)["state"]
         fail(f"{where}: no relays here; the run {'is a simulation' if state == 'running' else f'is {state}'}")
     if not files:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from click.core import ParameterSource
 
-from mission.record import acknowledge, make_run_directory, read_run, scenario_of, unfinished_run, write_text
+from mission.record import make_run_directory, read_run, record_end, scenario_of, unfinished_run, write_text
 from mission.run_lock import RunBusyError, owner_of
 from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario, scenario_path
 from mission.schema import Scenario
@@ -285,7 +285,7 @@ def report(
 
     try:
         with contextlib.suppress(OSError):  # of one who may only read it
-            acknowledge(run_directory)
+            record_end(run_directory)
         if compare:
             _write_comparison(run_directory, _STARTS)
         print(write_report(run_directory))

@@ -165,7 +165,7 @@ def run_app(
         FlowerRunError: The run failed, could not be started, or was lost.
         RuntimeError: A node that it needs has ended.
     """
-    link.nodes.launch.acknowledge_if_killed(directory)
+    link.nodes.launch.record_end_if_killed(directory)
     app = app_directory(link.home)
     config = (
         link.home / "run-config.toml"

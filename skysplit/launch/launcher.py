@@ -48,9 +48,9 @@ class Launch:
         """Name a folder that must not outlast the launch."""
         self._tell(remove=str(folder))
 
-    def acknowledge_if_killed(self, directory: Path) -> None:
+    def record_end_if_killed(self, directory: Path) -> None:
         """Name a run directory whose record must not say that the run goes on."""
-        self._tell(acknowledge=str(directory))
+        self._tell(record_end=str(directory))
 
     def run_if_killed(self, command: Sequence[str]) -> None:
         """Name a command that ends what bears no mark."""

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from mission.record import acknowledge
+from mission.record import record_end
 from mission.run_lock import LAUNCH, RunLock
 
 
@@ -28,7 +28,7 @@ def owned(directory: Path) -> Iterator[None]:
         raise
     finally:
         with contextlib.suppress(OSError, ValueError):  # a full disk; readers see by the lock that it is dead
-            acknowledge(directory, reason)
+            record_end(directory, reason)
         lock.release()
         with contextlib.suppress(OSError):
             directory.rmdir()

@@ -4,7 +4,7 @@ Started by :class:`skysplit.launch.launcher.Launch`; standard input carries a JS
 
 ``{"remove": FOLDER}``
     A folder to remove when all processes have ended, such as one with keys.
-``{"settle": FOLDER}``
+``{"record_end": FOLDER}``
     A run directory whose ``run.json`` is to say that the run was interrupted.
 ``{"run": WORDS}``
     A command that ends what has no mark, such as containers.
@@ -48,7 +48,7 @@ def watch(mark: str, pipe: int) -> None:
             if "done" in line:
                 return
             folders += [line["remove"]] if "remove" in line else []
-            runs += [line["settle"]] if "settle" in line else []
+            runs += [line["record_end"]] if "record_end" in line else []
             commands += [line["run"]] if "run" in line else []
     end_marked(mark.__eq__)
     for command in commands:
@@ -58,11 +58,11 @@ def watch(mark: str, pipe: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     for run in runs:
         from mission.record import (
-            acknowledge,  # not before it is needed: it takes as much memory as all else here
+            record_end,  # not before it is needed: it takes as much memory as all else here
         )
 
         with contextlib.suppress(OSError, ValueError):
-            acknowledge(Path(run))
+            record_end(Path(run))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import dijkstra
 
 BUCKET_S = 30.0  # a path is asked for anew this often, and when links open …
 OVERLAP_S = 5.0  # … and its links stay open this much longer, so that what is under way arrives
-_TRANSFER_HEADERS = 3  # at so many moments of a bucket
+_OPENINGS = 3  # at so many moments of a bucket
 _HOP_S = 1e-4  # of equally long paths the one with fewer hops
 
 
@@ -101,11 +101,11 @@ class Routes:
         """The start of a bucket, and when most links open in it: lasers that are pointed together, say."""
         if bucket not in self._moments:
             first_s = bucket * BUCKET_S
-            transfer_header = self.links["start_s"][
+            opening = self.links["start_s"][
                 (self.links["start_s"] > first_s) & (self.links["start_s"] < first_s + BUCKET_S)
             ]
-            moments, count = np.unique(transfer_header, return_counts=True)
-            most = moments[np.argsort(-count, kind="stable")][:_TRANSFER_HEADERS]
+            moments, count = np.unique(opening, return_counts=True)
+            most = moments[np.argsort(-count, kind="stable")][:_OPENINGS]
             self._moments[bucket] = [first_s, *sorted(most.tolist())]
         return self._moments[bucket]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mission.record import RunRecord, acknowledge, make_run_directory, read_run
+from mission.record import RunRecord, make_run_directory, read_run, record_end
 from mission.run_lock import LAUNCH, RECORD, RunBusyError, RunLock, left_by_the_dead, owner_of
 from mission.scenario import load_scenario
 
@@ -81,23 +81,23 @@ def test_what_a_killed_process_could_not_record_is_recorded_for_it(
     tmp_path: Path, error: str, state: str
 ) -> None:
     with another_process(RECORDS, tmp_path) as other:
-        acknowledge(tmp_path, error)
+        record_end(tmp_path, error)
         assert read_run(tmp_path)["state"] == "running"  # it lives
         other.kill()
         other.wait()
-        acknowledge(tmp_path, error)
+        record_end(tmp_path, error)
     run = read_run(tmp_path)
     assert run["state"] == state
     assert run["ended"] >= run["started"]
     assert run.get("result", {}).get("error", "") == error
     assert not (tmp_path / RECORD).exists()
-    acknowledge(tmp_path / "nowhere")
+    record_end(tmp_path / "nowhere")
 
 
 def test_what_has_ended_says_so_whatever_happens_afterwards(tmp_path: Path) -> None:
     record = RunRecord(tmp_path, load_scenario("demo"), "")
     record.interrupt()
-    acknowledge(tmp_path, "later")
+    record_end(tmp_path, "later")
     assert read_run(tmp_path)["state"] == "interrupted"
     assert owner_of(tmp_path) is None
 

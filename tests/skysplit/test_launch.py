@@ -169,7 +169,7 @@ import os, sys, time
 from pathlib import Path
 from skysplit.launch.processes import Processes
 with Processes(Path(sys.argv[1]) / "logs") as processes:
-    processes.launch.acknowledge_if_killed(Path(sys.argv[1]))
+    processes.launch.record_end_if_killed(Path(sys.argv[1]))
     processes.start("records", [sys.executable, *sys.argv[2:]], os.environ)
     time.sleep(600)
 """
