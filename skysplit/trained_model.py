@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from splitmodel.imagery import ImageSet
     from splitmodel.lora.adapters import LoraSettings
     from splitmodel.parts import SplitModel
-    from splitmodel.tasks import PlanningProblem
+    from splitmodel.tasks import Task
 
 
-def task_of(scenario: Scenario, images: ImageSet | None) -> PlanningProblem:
+def task_of(scenario: Scenario, images: ImageSet | None) -> Task:
     """Return what the scenario's model is trained for: as its images are labelled, or as it is planned without them.
 
     Raises:
@@ -36,7 +36,7 @@ def task_of(scenario: Scenario, images: ImageSet | None) -> PlanningProblem:
     return task
 
 
-def model_of(scenario: Scenario, task: PlanningProblem | None = None) -> tuple[SplitModel, LoraSettings]:
+def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, LoraSettings]:
     """The scenario's model and the adapters that it gets, as a run would load them.
 
     Of a model on the hub the architecture alone: its weights need not be downloaded to plan.

@@ -226,12 +226,9 @@ def new_dense_head(
         raise ModelLoadError(
             f"a dense head needs an output and patches of a pixel or more; found {outputs} outputs and {grid}"
         )
-    kinds: dict[str, type[PatchHead] | type[ConvolutionHead]] = {
-        "linear": PatchHead,
-        "convolution": ConvolutionHead,
-    }
-    kind = kinds[decoder]
-    return kind.new(grid, inputs, outputs, seed)
+    if decoder == "linear":
+        return PatchHead.new(grid, inputs, outputs, seed)
+    return ConvolutionHead.new(grid, inputs, outputs, seed)
 
 
 def _neutral(channels: int) -> Scaling:

@@ -6,7 +6,7 @@ Shapes in names: B images, K outputs, H×W pixels of the model's grid.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Self
@@ -161,7 +161,7 @@ class Task(ABC):
         """Whether targets that have crossed have no other values."""
 
 
-def mean_score(score: Score, weights: dict[str, int]) -> float:
+def mean_score(score: Score, weights: Mapping[str, int]) -> float:
     """Return the mean of a score's groups, weighted; NaN where none of them was scored."""
     scored = {name: weight for name, weight in weights.items() if weight and name in score.by_group}
     if not scored:
