@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mission.run_lock import RunBusyError
@@ -138,7 +138,7 @@ class _Shown:
         self._bars = Progress(
             *columns, console=self._console, transient=True, disable=not self._console.is_terminal
         )
-        self._tasks: dict[str, int] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._clock, self._begun_s, self._said_s, self._first = clock, clock(), clock(), 0
 
     def __enter__(self) -> _Shown:

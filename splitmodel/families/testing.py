@@ -158,6 +158,7 @@ def _check_training(directory: str | Path, load: Load, hidden: Hidden, wanted: M
     with torch.no_grad():
         for name, parameter in theirs.items():
             parameter.copy_(adapter[name])
+    assert isinstance(split.head, nn.Linear)
     head = nn.Linear(split.head.in_features, _LABELS)
     head.load_state_dict(split.head.state_dict())
     ours_optimiser = torch.optim.SGD([*adapter.values(), *split.head.parameters()], lr=0.1, momentum=0.9)
