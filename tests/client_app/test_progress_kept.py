@@ -14,7 +14,7 @@ def test_a_resumed_round_goes_on_counting_the_bytes_that_were_sent_before_it_was
     context = Context(run_id=1, node_id=2, node_config={}, state=RecordDict(), run_config={})
     head = nn.Linear(3, 2)
     weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-    saved = Progress(step=4, attempt=1, loss_sum=2.5, correct=3, seen=8, bytes_up=12_345, bytes_down=678)
+    saved = Progress(step=4, attempt=1, loss_sum=2.5, right=2.5, seen=8, bytes_up=12_345, bytes_down=678)
     save_progress(context, "run", 3, saved, head)
     nn.init.zeros_(head.weight)
     assert load_progress(context, "run", 3, head) == saved
