@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def test_a_use_is_from_the_first_byte_to_the_last_and_words_of_wire_and_plan_mee
 def test_the_table_has_every_class_what_crossed_it_and_every_link(emulated_run: Path) -> None:
     start_s = {row["round"]: row["start_s"] for row in by_round(read_rounds(emulated_run)).to_pylist()}
     uses = link_uses(plan_of(emulated_run), read_transfer_records(emulated_run), start_s)
-    markup = links_table(uses)
+    markup = re.sub(r"<td [^>]*>", "<td>", links_table(uses))
     for use in uses:
         assert f"<td>{use.ends}</td>" in markup
     assert markup.count("<td>down to the ground</td>") == 1 + len(
