@@ -192,7 +192,7 @@ def test_masks_are_learned_over_the_split_as_in_a_plain_loop_in_one_place_and_th
     settings |= {"training.rounds": 1, "training.local_epochs": 2, "training.micro_batches": 3}
     directory = fly(over(tiles, four_bands) | settings)
     run = read_run(directory)
-    scenario = load_scenario("demo", SMALL | over(tiles, four_bands) | settings)
+    scenario = load_scenario("walker-12", SMALL | over(tiles, four_bands) | settings)
     statistics = run["band_statistics"]
 
     def read(subset: str) -> tuple[Tensor, Tensor]:
