@@ -37,7 +37,7 @@ def assert_ends_as_planned(plan, world, workload, rates, resources, state=None) 
     assert flown.end_s - plan.start_s == pytest.approx(plan.makespan_s, rel=within)
 
 
-@pytest.mark.parametrize("switches", ["b", "d", "e"])
+@pytest.mark.parametrize("strategy_config", ["b", "d", "e"])
 @pytest.mark.parametrize("head", _HEADS.values(), ids=_HEADS.keys())
 @pytest.mark.parametrize("adapter", _ADAPTERS.values(), ids=_ADAPTERS.keys())
 def test_a_split_round_ends_as_planned_with_every_adapter_head_and_pipelining(
@@ -48,7 +48,7 @@ def test_a_split_round_ends_as_planned_with_every_adapter_head_and_pipelining(
     assert_ends_as_planned(plan, WORLD, workload, _MESSAGES, RESOURCES)
 
 
-@pytest.mark.parametrize("switches", ["b", "d", "e"])
+@pytest.mark.parametrize("strategy_config", ["b", "d", "e"])
 @pytest.mark.parametrize(
     "mode", ["head", "features", "downlink", "onboard-head", "onboard-lora", "onboard-full"]
 )
@@ -59,7 +59,7 @@ def test_a_round_of_every_other_mode_ends_as_planned(mode, strategy_config, epoc
     assert_ends_as_planned(plan, WORLD, workload, _MESSAGES, RESOURCES)
 
 
-@pytest.mark.parametrize("switches", ["b", "d", "e"])
+@pytest.mark.parametrize("strategy_config", ["b", "d", "e"])
 @pytest.mark.parametrize("mode", ["features", "downlink"])
 @pytest.mark.parametrize("ground_flops", [50e12, 1e12])
 def test_a_head_that_the_ground_has_trained_by_itself_goes_up_as_planned(

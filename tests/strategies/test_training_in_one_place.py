@@ -65,7 +65,7 @@ def test_the_first_pass_takes_images_as_they_come_and_later_ones_follow_without_
 
 
 @pytest.mark.parametrize("mode", ["downlink", "features"])
-@pytest.mark.parametrize("switches", ["b", "d", "e"])
+@pytest.mark.parametrize("strategy_config", ["b", "d", "e"])
 def test_the_schedule_takes_each_sample_once_in_the_order_in_which_the_plan_computes_them(
     mode: str, strategy_config: str
 ) -> None:
