@@ -418,11 +418,13 @@ class WeightRules:
                     )
             mine = self.up[np.isin(rows["peer"][self.up], members)]
             there_s = float(self.arrival_s[mine].max(initial=self.case.plan.start_s))
-            # The parts of several gateways meet in the one that has the last of them.
-            last = mine[np.argmax(self.arrival_s[mine])] if len(mine) else None
-            has_s = {} if last is None else {int(rows["peer"][last]): there_s}
             back = self.outward[rows["start_s"][self.outward] >= self.ground_s - SLACK_S]
             back = self._onward(back, members)
+            # The parts of several gateways meet in the one that has the last of them; of several that have theirs at
+            # the same time, in the one to which nobody sends.
+            last = rows["peer"][mine[self.arrival_s[mine] >= there_s - SLACK_S]]
+            meets = np.concatenate([np.setdiff1d(last, rows["peer"][back]), last])[:1]
+            has_s = {int(gateway): there_s for gateway in meets}
             yield from self._bytes(back, weights)
             know_s = np.full(case.satellites, np.inf)
             yield from self._spread(back, has_s, members, know_s)

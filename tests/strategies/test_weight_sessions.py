@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_worlds import LADDER, RATES, drawn, make_workload, make_world, worlds
 
-from orbit.contact_plan import ContactPlan
+from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.checker.check import check_plan
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
@@ -65,6 +65,18 @@ def test_one_beam_for_two_satellites_is_set_up_anew_for_each_but_the_last() -> N
     plan = plan_round(world, workload, RATES, resources, LADDER["d"], start_s=0.0)
     assert not check_plan(plan, world, workload, RATES, resources)
     assert len(plan.of_kind(Kind.SESSION)) == 3  # one, then the other down and up, then the first again
+
+
+def test_two_gateways_that_have_their_parts_of_the_average_at_the_same_time_are_one_place() -> None:
+    windows = [(0, 0, 0.0, 9000.0), (3, 1, 0.0, 9000.0), (5, 2, 0.0, 9000.0)]
+    world = make_world(2, 4, 3, windows, inter_bps=0.0)
+    workload = make_workload(8, 64, "onboard-full")
+    plan = plan_round(world, workload, RATES, BEAMS, LADDER["d"], start_s=0.0)
+    up = plan.activities[plan.activities["link"] == LinkKind.UPLINK]
+    ends_s = sorted(up["end_s"][up["peer"] < 4].tolist())
+    assert len(ends_s) == 2
+    assert ends_s[0] == pytest.approx(ends_s[1])
+    assert check_plan(plan, world, workload, RATES, BEAMS) == []
 
 
 @drawn(8)
