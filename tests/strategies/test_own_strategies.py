@@ -287,7 +287,10 @@ def test_the_installed_example_plans_the_rounds_of_runs_and_emulations(tmp_path:
         )
     }
     done = subprocess.run(
-        [f"{sysconfig.get_path('scripts')}/skysplit", command, "walker-12", *TWO_SATELLITES, "--out", str(tmp_path / "run")],
+        [
+            f"{sysconfig.get_path('scripts')}/skysplit", command, "walker-12",
+            *TWO_SATELLITES, "--out", str(tmp_path / "run"),
+        ],
         env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
