@@ -206,7 +206,10 @@ def test_a_bad_key_or_value_is_one_error_and_nothing_is_planned(
             'scenario = "walker-12"\nstart = 2\ngrid.seed = [1]\n',
             r"start: unknown key; known here: scenario, starts",
         ),
-        ('scenario = "walker-12"\nstarts = 0\ngrid.seed = [1]\n', r"starts: found 0, allowed: a whole number"),
+        (
+            'scenario = "walker-12"\nstarts = 0\ngrid.seed = [1]\n',
+            r"starts: found 0, allowed: a whole number",
+        ),
         (
             'scenario = "walker-12"\nstarts_s = [-1]\ngrid.seed = [1]\n',
             r"starts_s: found \[-1\], allowed: a list",
