@@ -1,4 +1,4 @@
-"""What fine-tuning over the split reaches: `python -m benchmarks.accuracy` (hours on two cores).
+"""Measure the accuracy of fine-tuning over the split: `python -m benchmarks.accuracy` (hours on two cores).
 
 EuroSAT, a class of each image (`skysplit run eurosat`), accuracy:
     shared: `lora` with one adapter and one head on the ground, Dirichlet 0.5, codecs as shipped; mean of the seeds at
@@ -204,7 +204,7 @@ def flown(name: str, seed: int) -> dict[str, Any]:
 
 
 def _state_bytes(run: dict[str, Any]) -> int:
-    """What returns for one image in a step: nothing in the modes without a split."""
+    """Return the bytes sent back to a satellite for one image in a step, 0 in modes without a split."""
     scenario = scenario_from_json(json.dumps(run["scenario"]))
     if scenario.training.mode not in ("head", "lora") or scenario.training.on_ground:
         return 0

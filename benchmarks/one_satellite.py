@@ -255,7 +255,7 @@ class SlowLink:
         threading.Thread(target=self._carry, daemon=True).start()
 
     def send(self, manifest: Manifest, payload: Buffer) -> None:
-        """Put the bundle behind those that are under way."""
+        """Queue the bundle behind those already being sent."""
         start_s = max(time.perf_counter(), self._up_free_s)
         self._up_free_s = start_s + 8.0 * self.bundle_bytes(manifest) / self._rate_bps
         self._pending_updates.put((self._up_free_s, manifest, payload))

@@ -1,4 +1,4 @@
-"""How fast bundles move: `python -m benchmarks.relay` (three minutes; ends with a line of JSON, fails below a bar).
+"""Measure the throughput of bundles over relays: `python -m benchmarks.relay` (three minutes; exits 1 below a bar).
 
 Relays are real processes on loopback with mutual TLS. Compared, in the same run:
 

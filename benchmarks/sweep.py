@@ -1,4 +1,4 @@
-"""How fast `skysplit sweep` plans a shell of 72 satellites, against its bar; and that a killed sweep repeats nothing.
+"""Measure how fast `skysplit sweep` plans a 72-satellite shell, and check that a killed sweep repeats no case.
 
     python -m benchmarks.sweep              # a sample of 60 cases
     python -m benchmarks.sweep --cases 1000

@@ -1,4 +1,4 @@
-"""What a satellite answers before anything is trained."""
+"""Answer the ground's questions before training starts: band statistics, and enrolment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a satellite's images are labelled for: its task, what the ground must know of the labels, and the head."""
+"""The task of a satellite: the labels of its images, the label facts that the ground needs, and the head."""
 
 from __future__ import annotations
 

@@ -68,12 +68,21 @@ class TrainedOnGround:
 
 @dataclass(frozen=True, eq=False)
 class _Round:
-    """The round under way: its plan, the order in which planes are summed, and the weights that are sent."""
+    """A round in progress.
+
+    Attributes:
+        number: From 1.
+        plan: Its plan.
+        orders: The order in which each plane is summed.
+        arrays: The weights that are sent.
+        delivering: The satellites whose weights are delivered in it, in the order of the enrolled clients.
+    """
 
     number: int
     plan: Plan
     orders: Sequence[PlaneOrder]
     arrays: ArrayRecord
+    delivering: Sequence[str]
 
 
 class GroundService(Protocol):
@@ -201,7 +210,7 @@ class SplitFederatedStrategy(Strategy):
             log(INFO, "[ROUND %s/%s]", number, num_rounds)
             plan = self._planner(number, self._environment.clock.now_s)
             orders = self._planner.orders(plan)
-            self._round = _Round(number, plan, orders, arrays)
+            self._round = _Round(number, plan, orders, arrays, self._delivering(plan))
             replies = self._train(grid, config, time.monotonic() + timeout)
             arrays, result.train_metrics_clientapp[number], outcome = self._close(replies)
             result.arrays = arrays
@@ -237,7 +246,7 @@ class SplitFederatedStrategy(Strategy):
         number, plan = self._round.number, self._round.plan
         end_s = self._planner.quorum.end_s(plan)
         aggregated, metrics = self.aggregate_train(number, replies)
-        due = self._due()
+        due = self._round.delivering
         ages = {name: number - self._pending_updates[name].started for name in due}
         by_ground = self._ground.end_round(*self._averaging.weights(ages))
         self._environment.clock.advance_to(end_s)
@@ -281,7 +290,7 @@ class SplitFederatedStrategy(Strategy):
             name = self._names[reply.metadata.src_node_id]
             self._pending_updates[name] = ClientUpdate(server_round, arrays, report, plane_sum)  # type: ignore[arg-type]
         sent = {key: array.numpy() for key, array in self._round.arrays.items()}
-        due = {name: self._pending_updates[name] for name in self._due()}
+        due = {name: self._pending_updates[name] for name in self._round.delivering}
         mean = self._averaging.mean(sent, due, server_round, self._round.orders)
         trained = [
             name for name in self._clients.nodes if self._pending_updates[name].started == server_round
@@ -297,9 +306,9 @@ class SplitFederatedStrategy(Strategy):
         }
         return ArrayRecord({key: Array(array) for key, array in mean.items()}), MetricRecord(metrics)
 
-    def _due(self) -> list[str]:
-        """Whose weights are delivered in the round, in the order of the enrolled clients."""
-        delivered = self._planner.quorum.delivered(self._round.plan)
+    def _delivering(self, plan: Plan) -> list[str]:
+        """Return the satellites whose weights are delivered in a round, in the order of the enrolled clients."""
+        delivered = self._planner.quorum.delivered(plan)
         return [name for name, there in zip(self._clients.nodes, delivered, strict=True) if there]
 
     def _report(self, name: str, number: int) -> Mapping[str, float]:

@@ -1,1 +1,1 @@
-"""What a satellite exchanges: tensors with the ground, sums with its plane."""
+"""Exchange tensors with the ground, and sums of weights with the other satellites of the plane."""

@@ -13,7 +13,7 @@ import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -70,28 +70,42 @@ def pretrain(recipe: Recipe, progress: Callable[[int, float], None] = lambda ste
     transformer = ViTModel(config, add_pooling_layer=False).train()
     head = new_head(HIDDEN_SIZE, len(PRETRAINING_CLASSES), seed=recipe.seed)
     parameters = [*transformer.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.peak_learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warmup_then_cosine(step, recipe))
 
     def logits_of(images: Tensor) -> Tensor:
         return head(transformer(PREPROCESS(images)).last_hidden_state[:, 0])
 
-    batches = _batches(recipe.batch_size, split_seed(recipe.seed, "pretraining"))
-    for step in range(recipe.steps):
-        images, labels = next(batches)
-        loss = F.cross_entropy(logits_of(images), labels)
+    fit(
+        logits_of,
+        parameters,
+        _batches(recipe.batch_size, split_seed(recipe.seed, "pretraining")),
+        recipe,
+        progress,
+    )
+    transformer.eval()
+    unseen = _batches(64, split_seed(recipe.seed, "pretraining test"))
+    with torch.no_grad():
+        correct = [logits_of(images).argmax(dim=1) == labels for images, labels in islice(unseen, 22)]
+    return Pretrained(transformer, float(torch.cat(correct).float().mean()))
+
+
+def fit(
+    logits_of: Callable[[Tensor], Tensor],
+    parameters: Sequence[nn.Parameter],
+    batches: Iterator[tuple[Tensor, Tensor]],
+    recipe: Recipe,
+    progress: Callable[[int, float], None],
+) -> None:
+    """Minimise the cross-entropy of ``logits_of`` over the recipe's steps, a new batch in each; in place."""
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.peak_learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warmup_then_cosine(step, recipe))
+    for step, (pixels, labels) in zip(range(recipe.steps), batches, strict=False):
+        loss = F.cross_entropy(logits_of(pixels), labels)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         schedule.step()
         progress(step, float(loss.detach()))
-
-    transformer.eval()
-    unseen = _batches(64, split_seed(recipe.seed, "pretraining test"))
-    with torch.no_grad():
-        correct = [logits_of(images).argmax(dim=1) == labels for images, labels in islice(unseen, 22)]
-    return Pretrained(transformer, float(torch.cat(correct).float().mean()))
 
 
 def save(pretrained: Pretrained, directory: Path, preprocess: Preprocess = PREPROCESS) -> None:

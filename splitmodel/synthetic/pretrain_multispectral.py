@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from splitmodel.dense_heads import PatchGrid, PatchHead
 from splitmodel.preprocess import Preprocess
 from splitmodel.synthetic.cloud_scenes import BANDS, COVERS, SIZE, render_clouds
-from splitmodel.synthetic.pretrain import Pretrained, Recipe, save, warmup_then_cosine
+from splitmodel.synthetic.pretrain import Pretrained, Recipe, fit, save
 from splitmodel.synthetic.scenes import split_seed
 
 PATCH_SIZE, HIDDEN_SIZE, LAYERS, HEADS = 4, 64, 4, 4
@@ -51,22 +50,13 @@ def pretrain(recipe: Recipe, progress: Callable[[int, float], None] = lambda ste
     side = SIZE // PATCH_SIZE
     head = PatchHead.new(PatchGrid(side, side, SIZE, SIZE), HIDDEN_SIZE, len(COVERS), recipe.seed)
     parameters = [*transformer.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.peak_learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warmup_then_cosine(step, recipe))
 
     def logits_of(pixels: Tensor) -> Tensor:
         return head(transformer(pixels).last_hidden_state[:, 1:])
 
-    for step in range(recipe.steps):
-        pixels, covers = _batch(step, recipe.batch_size, split_seed(recipe.seed, "pretraining"))
-        loss = F.cross_entropy(logits_of(pixels), covers)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        progress(step, float(loss.detach()))
-
+    seed = split_seed(recipe.seed, "pretraining")
+    batches = (_batch(step, recipe.batch_size, seed) for step in range(recipe.steps))
+    fit(logits_of, parameters, batches, recipe, progress)
     transformer.eval()
     pixels, covers = _batch(0, 64, split_seed(recipe.seed, "pretraining test"))
     with torch.no_grad():
