@@ -35,7 +35,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -44,6 +43,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.real_data import paths_of
 from mission.record import read_run
 from mission.scenario import scenario_from_json
 from report.totals import read_rounds
@@ -169,17 +169,12 @@ def main() -> int:
 def flown(name: str, seed: int) -> dict[str, Any]:
     """The result of one run, ``downlink_bytes`` and ``uplink_bytes`` of its enrolment and all its rounds, and
     ``state_bytes`` of what returns for an image."""
-    data = Path(os.environ["SKYSPLIT_DATA"])
-    is_clouds = name.partition("-")[0] == "clouds"
+    scenario = "clouds" if name.partition("-")[0] == "clouds" else "eurosat"
     with tempfile.TemporaryDirectory() as scratch:
-        paths = {"data.path": data / "eurosat-dev", "model.path": data / "galileo-nano-rgb-p8"}
-        if is_clouds:
-            sensor = name.removeprefix("clouds-")
-            tiles = data / "clouds-3sensors"
-            paths = {
-                "data.path": _of_sensor(tiles, sensor, Path(scratch)) if sensor in SENSORS else tiles,
-                "model.path": data / "galileo-nano-multispectral",
-            }
+        paths = paths_of(scenario)
+        sensor = name.removeprefix("clouds-")
+        if sensor in SENSORS:
+            paths["data.path"] = _of_sensor(paths["data.path"], sensor, Path(scratch))
         settings = [
             f"--set={key}={value}" for key, value in {**paths, **CASES[name], "seed": str(seed)}.items()
         ]
@@ -187,7 +182,7 @@ def flown(name: str, seed: int) -> dict[str, Any]:
         words = [
             f"{sysconfig.get_path('scripts')}/skysplit",
             "run",
-            "clouds" if is_clouds else "eurosat",
+            scenario,
             *settings,
             "--out",
             str(directory),

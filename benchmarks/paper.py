@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 from benchmarks.plan_count import count, disagreements
+from benchmarks.real_data import paths_of
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario, shipped_scenarios
 from mission.schema import Scenario
@@ -112,7 +113,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     for name in names:
         try:
-            scenario = load_scenario(name)
+            scenario = load_scenario(name, paths_of(name))
             world = contact_plan_of(scenario, constellation_of(scenario))
             costs, samples = costs_of(scenario), samples_of(scenario, world)
         except (ValueError, OSError) as error:

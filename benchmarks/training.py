@@ -42,6 +42,7 @@ import torch.nn.functional as F
 
 from benchmarks.measure import Bars
 from benchmarks.one_satellite import EXACT, Flown, Pair, Shape, pair, random_images
+from benchmarks.real_data import paths_of
 from mission.record import read_run
 from splitmodel.lora.adapters import LoraSettings, add_lora
 from splitmodel.lora.mixed_adapters import mixed_forward, new_adapter
@@ -201,17 +202,12 @@ def head(bars: Bars) -> None:
 
 
 def control(bars: Bars) -> None:
-    data = os.environ.get("SKYSPLIT_DATA")
-    if not data:
+    if not paths_of("eurosat"):
         bars.note("control plane", "not measured", "SKYSPLIT_DATA is not set")
         return
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "run"
-        settings = {
-            "data.path": Path(data) / "eurosat-dev",
-            "model.path": Path(data) / "galileo-nano-rgb-p8",
-            "training.rounds": 4,
-        }
+        settings = {**paths_of("eurosat"), "training.rounds": 4}
         words = [f"{sysconfig.get_path('scripts')}/skysplit", "run", "eurosat", "--out", str(directory)]
         words += [f"--set={key}={value}" for key, value in settings.items()]
         done = subprocess.run(words, capture_output=True, text=True, check=False)

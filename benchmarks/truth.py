@@ -25,6 +25,7 @@ from benchmarks.plan_mutations import MUTATIONS, random_mutations
 from benchmarks.plan_replay import ReplayError, replay
 from benchmarks.planner_inversions import ALIKE, easier, makespan_s
 from benchmarks.planner_worlds import LADDER, RATES, RESOURCES, WORLD, Drawn, draw, make_workload
+from benchmarks.real_data import paths_of
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
 from server_app.planning.round_planner import mode_of, rates_of, resources_of, strategy_config_of, workload_of
@@ -107,7 +108,7 @@ def scenarios(names: list[str], starts: int) -> Tally:
     tally = Tally()
     for name in names:
         for adapter in ("shared", "per-satellite"):
-            scenario = load_scenario(name, {"training.adapter": adapter})
+            scenario = load_scenario(name, {**paths_of(name), "training.adapter": adapter})
             world = contact_plan_of(scenario, constellation_of(scenario))
             costs, samples = costs_of(scenario), samples_of(scenario, world)
             modes = [mode_of(scenario)]

@@ -41,6 +41,7 @@ class Demand:
     ``chain_rate[g]`` and all together no faster than ``ground_rate``; after its last sample a group stays
     connected by one session for ``tail_s[g]``.  Of the need of a group, what ``later`` names as (time, group, samples)
     is there from that time on only.  Antennas of a group may be set up before ``ready_s[g]``, but carry nothing.
+    Errors call a group by ``names[g]``, and its need by ``unit``.
     """
 
     need: np.ndarray
@@ -49,6 +50,8 @@ class Demand:
     chain_rate: np.ndarray
     ground_rate: float
     tail_s: np.ndarray
+    names: Sequence[str]
+    unit: str = "samples"
     later: tuple[tuple[float, int, float], ...] = ()
     ready_s: np.ndarray | None = None
 
@@ -84,11 +87,11 @@ def plan_sessions(
         beams.serve(strategy, rule)
         if not beams.advance(strategy.every_s):
             left = int(np.flatnonzero((beams.need > 0) | (beams.tail_s > 0))[0])
-            members = passes["satellite"][demand.group == left]
-            who = f"satellite {members[0]}" if len(members) else f"group {left}, which has no pass"
-            raise NoRouteError(
-                f"{who}: {beams.need[left]:.0f} samples are left when its last space-ground pass ends"
-            )
+            what = f"{beams.need[left]:,.0f} {demand.unit}" if beams.need[left] > 0 else "the last answers"
+            why = "are left when its last space-ground pass ends"
+            if not (demand.group == left).any():
+                why = "are left, and it has no space-ground pass"
+            raise NoRouteError(f"the group of {demand.names[left]}: {what} {why}")
     return beams.sessions(), beams.drained_s
 
 

@@ -67,8 +67,9 @@ def session_windows(
     pause_s = np.full(len(first), np.inf)
     pause_s[1:] = np.where(other_pair[first[1:]], np.inf, windows["start_s"][1:] - windows["end_s"][:-1])
     windows["setup_s"] = np.minimum(setup_s, pause_s)
-    held = np.array([(int(row["satellite"]), int(row["station"])) in pointed for row in windows], bool)
-    windows["setup_s"][held & (windows["start_s"] <= start_s)] = 0.0
+    for node, peer in pointed:
+        held = (windows["satellite"] == node) & (windows["station"] == peer)
+        windows["setup_s"][held & (windows["start_s"] <= start_s)] = 0.0
     return windows
 
 

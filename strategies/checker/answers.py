@@ -5,6 +5,7 @@ A *leg* is one crossing of a run of samples: its hops, of equal samples, from a 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -188,12 +189,13 @@ def _trained_by_the_ground(case: Case) -> Iterator[Violation]:
         _Come(satellite, 0, int(demand.on_ground[satellite]), start_s, start_s)
         for satellite in np.flatnonzero(demand.on_ground).tolist()
     ]
+    by_satellite: dict[int, list[_Come]] = defaultdict(list)
+    for one in come:
+        by_satellite[one.satellite].append(one)
     backbone = rows[rows["kind"] == Kind.BACKBONE]
     for row in backbone[backbone["epoch"] == 0]:
         first, end = int(row["first_sample"]), int(row["end_sample"])
-        mine = [
-            one for one in come if one.satellite == row["satellite"] and one.first < end and first < one.end
-        ]
+        mine = [one for one in by_satellite[int(row["satellite"])] if one.first < end and first < one.end]
         begins_s = min((one.first_s for one in mine), default=np.inf)
         last_s = max((one.last_s for one in mine), default=np.inf)
         over_s = last_s + each_s  # the last one at least is computed when it is there

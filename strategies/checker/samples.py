@@ -119,8 +119,9 @@ def _block(
     source, first, end = (int(rows[0][field]) for field in ("satellite", "first_sample", "end_sample"))
     lead = min(case.workload.micro_batch, end - first)
     lead_bits = lead * case.workload.c1_bytes * 8.0
-    starts = np.setdiff1d(rows["node"], rows["peer"])
-    here = int(starts[0]) if len(starts) == 1 else source
+    nodes = rows["node"].tolist()
+    starts = set(nodes).difference(rows["peer"].tolist())
+    here = starts.pop() if len(starts) == 1 else source
     if here == source:
         held = _Held(_embedded_s(case, source, first + lead), _embedded_s(case, source, end))
     elif (source, here) in copies:
@@ -134,7 +135,7 @@ def _block(
     left = list(range(len(hops)))
     ahead = False
     while left:
-        onward = [index for index in left if rows["node"][index] == here]
+        onward = [index for index in left if nodes[index] == here]
         if len(onward) != 1:
             yield Violation(
                 "hops",

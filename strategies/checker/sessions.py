@@ -88,9 +88,9 @@ def lasers(case: Case) -> Iterator[Violation]:
 def still_pointed(case: Case) -> Iterator[Violation]:
     """Pairs that the plan leaves pointed were set up, have been turned nowhere else since, and still see each other."""
     holds = case.rows[np.isin(case.rows["kind"], (Kind.SESSION, Kind.LASER))]
-    contacts = case.contact_plan.contacts
     links = {int(Kind.SESSION): (LinkKind.DOWNLINK, LinkKind.UPLINK), int(Kind.LASER): (LinkKind.INTER_ISL,)}
-    now_s = case.plan.end_s
+    now_s, contacts = case.plan.end_s, case.contact_plan.contacts
+    contacts = contacts[(contacts["start_s"] <= now_s + SLACK_S) & (contacts["end_s"] >= now_s - SLACK_S)]
     kept, from_before = holds.copy(), []  # what stays pointed is held until after the end
     for node, peer in sorted(case.plan.pointed):
         pair = f"{case.name(node)} and {case.name(peer)}"
@@ -115,8 +115,7 @@ def still_pointed(case: Case) -> Iterator[Violation]:
             ((contacts["source"] == node) & (contacts["target"] == peer))
             | ((contacts["source"] == peer) & (contacts["target"] == node))
         )
-        open_now = sees & (contacts["start_s"] <= now_s + SLACK_S) & (contacts["end_s"] >= now_s - SLACK_S)
-        if not open_now.any():
+        if not sees.any():
             yield Violation("pointed", f"{pair} are said to be pointed at the end, their contact is over")
     yield from _turned_away(case, np.concatenate([kept, *from_before]))
 

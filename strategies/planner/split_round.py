@@ -232,6 +232,9 @@ class SplitRound:
             chain_rate=np.minimum(chain_rate, fastest),
             ground_rate=min(ground_rate, fastest),
             tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * patience,
+            names=[
+                self.contact_plan.nodes[int(np.argmax(self.group == label))].name for label in range(groups)
+            ],
             later=tuple(
                 (float(self.ready_s[k]), int(self.group[k]), float(todo[k] * margin[self.group[k]]))
                 for k in np.flatnonzero((self.ready_s > self.start_s) & (todo > 0)).tolist()

@@ -49,6 +49,9 @@ class WeightSessions:
         self._pointed, self._group, self._trainers = pointed, group, trainers
         self._bits = np.zeros(int(group.max(initial=-1)) + 1)
         self._bits[np.unique(group[trainers])] = size_bytes * 8.0
+        self._names = [
+            contact_plan.nodes[int(np.argmax(group == label))].name for label in range(len(self._bits))
+        ]
         self._passes = passes_of(contact_plan, start_s, contact_plan.horizon_s)
         self._held: list[Booking] = []
 
@@ -146,7 +149,8 @@ class WeightSessions:
         rate_bps = passes["down_bps" if down else "up_bps"]
         demand = Demand(
             need=self._bits, group=self._group[passes["satellite"]], rate=rate_bps, chain_rate=np.full(groups, np.inf),
-            ground_rate=np.inf, tail_s=np.zeros(groups), ready_s=ready_s,
+            ground_rate=np.inf, tail_s=np.zeros(groups), names=self._names, unit="bits of weights",
+            ready_s=ready_s,
         )  # fmt: skip
         sessions, _ = plan_sessions(passes, demand, self._resources, pointed, self._rule, start_s=start_s)
         satellite, station, used = sessions["satellite"], sessions["station"], sessions["pass_index"]

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, worlds
+from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, make_world, worlds
 
 from benchmarks.plan_replay import ReplayError, replay
 from strategies.planner.round_planner import plan_round
@@ -69,6 +69,15 @@ def test_a_head_that_the_ground_has_trained_by_itself_goes_up_as_planned(
     rates = ComputeRates(RATES.satellite_flops, ground_flops)
     plan = plan_round(WORLD, workload, rates, RESOURCES, LADDER[strategy_config], start_s=0.0)
     assert_ends_as_planned(plan, WORLD, workload, rates, RESOURCES)
+
+
+def test_members_of_a_joint_step_are_answered_in_the_order_in_which_the_ground_answers_them() -> None:
+    # One gateway, a slow uplink, a path that gets longer from satellite to satellite: the order of answers tells.
+    world = make_world(1, 6, 1, [(0, 0, 0.0, 4000.0)], up_bps=0.25e6, isl_bps=10e6, ring=False)
+    workload = make_workload(6, 96, shared_adapter=True, satellites_per_step=6, cached_fraction=1.0, epochs=2)
+    workload = dataclasses.replace(workload, samples=(16, 32, 48, 64, 80, 96))
+    plan = plan_round(world, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
+    assert_ends_as_planned(plan, world, workload, RATES, RESOURCES)
 
 
 @pytest.mark.parametrize("changes", [{"onboard_share": True}, {"cached_fraction": 0.5}, {"epochs": 3}])

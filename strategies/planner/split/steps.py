@@ -336,13 +336,17 @@ class GroundSteps:
             satellite = heapq.heappop(self.ready)[-1]
             chain = self.chains[satellite]
             members.append(_Member(satellite, chain.block, chain.epoch, chain.first, chain.end))
+        members.sort(
+            key=lambda member: member.satellite
+        )  # the ground answers the members of a step in this order
         members = self._answered(members, start_s)
         if not members:
             return
         computed_s = start_s + self._length_s(members, self.forward_s)
         for member in members:
             self._hold(member)
-        backward_s = max(self._backward_from_s(member, members) for member in members)
+        length_s = self._length_s(members, self.backward_s)
+        backward_s = max(self._backward_from_s(member, length_s) for member in members)
         batch = _Batch(self.batches, members, self.batches - len(self.flight), start_s, backward_s)
         self.batches += 1
         self.free_s = computed_s
@@ -488,9 +492,10 @@ class GroundSteps:
             self.latest[member.satellite] = session
         self.held_until_s[session] = max(self.held_until_s[session], answer.downlink[1], answer.uplink[1])
 
-    def _backward_from_s(self, member: _Member, members: Sequence[_Member]) -> float:
+    def _backward_from_s(self, member: _Member, length_s: float) -> float:
+        """When a backward pass of ``length_s`` may begin, so that all parts of a member's gradients come in time."""
         assert member.answer is not None
-        parts, length_s = member.answer.parts_s, self._length_s(members, self.backward_s)
+        parts = member.answer.parts_s
         return max(there_s - length_s * part / len(parts) for part, there_s in enumerate(parts))
 
     def _live(self, label: int, now_s: float) -> tuple[list[int], float]:
@@ -563,8 +568,8 @@ class GroundSteps:
         parts = min(self.workload.micro_batches, count)
         up_bits, down_bits = count * self.up_bits / parts, count * self.down_bits / parts
         head_s = self.message_s + count * self.head_s / parts if self.chained else 0.0
-        free_at_s = dict[tuple, Window]()
-        uplink, head, downlink = ([math.inf, -math.inf] for _ in range(3))
+        free_at_s: dict[tuple, Window] = {}
+        uplink, head, downlink = [math.inf, -math.inf], [math.inf, -math.inf], [math.inf, -math.inf]
         there_s: list[float] = []
         path = back = None
         up_hops: list[list[float]] = []
