@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mission.text.quantities import spoken_bytes
 from orbit.contact_plan import ContactPlan
 from strategies.bound.earliest import earliest_s
 from strategies.bound.flows.flow import served_part
 from strategies.bound.flows.flow_needs import FlowNeeds
 from strategies.bound.light_paths import between_s
 from strategies.bound.reach import Links, Reach
-from strategies.bound.session_windows import held_from
+from strategies.bound.session_windows import data_from_s, held_from
 from strategies.problem.network import NoRouteError
 from strategies.problem.sunlight import all_finished_s
 from strategies.problem.workload import ComputeRates, Resources, Workload
@@ -64,7 +65,8 @@ class AverageBound:
                     raise
         if not ends_s:
             raise NoRouteError(
-                f"the weights do not meet by {horizon_s:.0f} s, neither over inter-satellite links nor on the ground"
+                f"the weights do not meet by {horizon_s:.0f} s, neither over inter-satellite links nor on the ground: "
+                f"{self._scarcest('down', self.start_s, bits)}"
             )
         return min(ends_s)
 
@@ -119,9 +121,26 @@ class AverageBound:
         found_s = earliest_s(spread, min(from_s, self.start_s), from_s, horizon_s)
         if found_s is None:
             raise NoRouteError(
-                f"the average, on the ground at {from_s:.0f} s, does not reach all satellites by {horizon_s:.0f} s"
+                f"the average, on the ground at {from_s:.0f} s, does not reach all satellites by {horizon_s:.0f} s: "
+                f"{self._scarcest('up', from_s, bits)}"
             )
         return found_s
+
+    def _scarcest(self, direction: str, from_s: float, bits: float) -> str:
+        """Name the group whose passes carry least, how much that is, and what they would have to carry, for errors."""
+        reach = self.network.by(self.contact_plan.horizon_s)
+        windows, counted = reach.windows, np.asarray(self.workload.samples) > 0
+        open_s = windows[f"{direction}_end_s"] - np.maximum(data_from_s(windows, direction), from_s)
+        carried_bits = np.bincount(
+            reach.window_group, np.maximum(open_s, 0.0) * windows[f"{direction}_bps"], minlength=reach.groups
+        )
+        members = np.flatnonzero(counted)
+        scarcest = int(members[np.argmin(carried_bits[reach.group[members]])])
+        way = "to the ground" if direction == "down" else "up"
+        return (
+            f"the passes of {self.contact_plan.nodes[scarcest].name}'s group carry "
+            f"{spoken_bytes(carried_bits[reach.group[scarcest]] / 8.0)} {way}, the weights are {spoken_bytes(bits / 8.0)}"
+        )
 
     def _carried(
         self, reach: Reach, involved: np.ndarray, direction: str, bits: float, from_s: float | None = None
