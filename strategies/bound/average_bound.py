@@ -136,10 +136,10 @@ class AverageBound:
         )
         members = np.flatnonzero(counted)
         scarcest = int(members[np.argmin(carried_bits[reach.group[members]])])
-        way = "to the ground" if direction == "down" else "up"
+        name, way = self.contact_plan.nodes[scarcest].name, "to the ground" if direction == "down" else "up"
+        carried = spoken_bytes(carried_bits[reach.group[scarcest]] / 8.0)
         return (
-            f"the passes of {self.contact_plan.nodes[scarcest].name}'s group carry "
-            f"{spoken_bytes(carried_bits[reach.group[scarcest]] / 8.0)} {way}, the weights are {spoken_bytes(bits / 8.0)}"
+            f"the passes of {name}'s group carry {carried} {way}, the weights are {spoken_bytes(bits / 8.0)}"
         )
 
     def _carried(
