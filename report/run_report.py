@@ -31,6 +31,7 @@ from report.charts.predicted_tiles import FILE, tiles_markup
 from report.charts.score_figures import confusion_figure, score_bars
 from report.comparison_page import cases_table, missions_figure, missions_table, rounds_figure
 from report.page import Section, View, page, sections_view, table
+from report.story import story
 from report.totals import BYTES, by_round, read_rounds
 from strategies.analysis.cases import ONBOARD_LORA
 from strategies.analysis.summary import verdict
@@ -88,7 +89,22 @@ def report_view(directory: Path) -> View:
         facts=_facts(run, rounds),
         sections=list(_sections(directory, run, rounds)),
         ending=_ending(run),
+        story=_story(directory, run, rounds),
     )
+
+
+def run_story(directory: Path) -> tuple[str, ...]:
+    """What came out of a run, in sentences (:func:`report.story.story`).
+
+    Raises:
+        FileNotFoundError: The directory holds no run.
+    """
+    return _story(directory, read_run(directory), by_round(read_rounds(directory)))
+
+
+def _story(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> tuple[str, ...]:
+    compared = _comparison(directory)
+    return story(run, rounds, None if compared is None else compared[1])
 
 
 def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iterator[Section]:

@@ -31,6 +31,7 @@ from strategies.aggregation.server_optimizer import ServerOptimizer
 from strategies.enrolment import EnrolledClients
 from strategies.federated import RoundOutcome
 
+_CROSSED = ("downlink_bytes", "uplink_bytes", "isl_bytes")
 _KEPT_CHECKPOINTS = 2
 
 
@@ -90,9 +91,8 @@ class RunRecorder:
             record.add_transfer_records(measured)
         record.add_activities({"round": outcome.number, **row} for row in outcome.plan.to_rows())
         constellation = self.mission.constellation
-        record.add_round(
-            round_rows(outcome, constellation, self.scores[-1], self.own_scores(), clock.departed_s)
-        )
+        rows = list(round_rows(outcome, constellation, self.scores[-1], self.own_scores(), clock.departed_s))
+        record.add_round(rows)
         checkpoint = record.directory / "checkpoints" / checkpoint_name(outcome.number)
         self._export(checkpoint, outcome.number)
         Checkpoint(
@@ -111,7 +111,9 @@ class RunRecorder:
                 "round": outcome.number,
                 "test_score": self.scores[-1].value,
                 "test_accuracy": self.scores[-1].accuracy,
+                "test_loss": self.scores[-1].loss,
                 "scores": self.scores[-1].to_json(),
+                **{column: sum(row[column] for row in rows) for column in _CROSSED},
                 "mission_time_s": clock.now_s,
                 "wall_time_s": record.wall_time_s(),
                 "window": describe_window(outcome.plan),

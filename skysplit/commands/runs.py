@@ -21,8 +21,6 @@ from mission.run_lock import RunBusyError, owner_of
 from mission.scenario import ScenarioError, absolute_paths, given_path, load_scenario, scenario_path
 from mission.schema import Scenario
 from mission.text.plain_text import plain
-from mission.text.quantities import spoken_time
-from mission.text.spoken_scores import ACCURACY, score_in, spoken_score
 from skysplit.commands.arguments import (
     ScenarioArgument,
     SetOption,
@@ -32,6 +30,7 @@ from skysplit.commands.arguments import (
     read_scenario,
     refused,
 )
+from skysplit.commands.progress import ProgressForm, RunProgress
 from skysplit.launch.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
@@ -50,6 +49,13 @@ ResumeOption = Annotated[
 LiveOption = Annotated[
     bool,
     typer.Option("--live", help="Serve the report while the run goes on; on a terminal until Ctrl-C."),
+]
+ProgressOption = Annotated[
+    ProgressForm,
+    typer.Option(
+        "--progress",
+        help="A bar or lines of text on standard error, an object a line on standard output, or nothing.",
+    ),
 ]
 FormatOption = Annotated[TextFormat, typer.Option("--format", help="How the result is printed.")]
 
@@ -88,6 +94,7 @@ def run(
             help="At the end plan the same mission on board and with images down, for the report.",
         ),
     ] = False,
+    progress: ProgressOption = ProgressForm.TEXT,
     output: FormatOption = TextFormat.TABLE,
 ) -> None:
     """Fine-tune the scenario's model, simulated by Flower on this machine.
@@ -104,7 +111,7 @@ def run(
         fail(str(error))
     flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
     simulated = functools.partial(simulate, max_concurrency=max_concurrency)
-    _watch(simulated, *flight, live, output, compare)
+    _watch(simulated, *flight, live, progress, output, compare)
 
 
 def emulate(
@@ -118,6 +125,7 @@ def emulate(
         typer.Option(help="Processes on this machine, or a container for every node (Docker Compose)."),
     ] = Backend.PROCESS,
     live: LiveOption = False,
+    progress: ProgressOption = ProgressForm.TEXT,
     output: FormatOption = TextFormat.TABLE,
 ) -> None:
     """Fly the scenario in real time: every satellite is a SuperNode and a relay of its own.
@@ -131,7 +139,7 @@ def emulate(
 
     how = emulate_in_processes if backend is Backend.PROCESS else emulate_in_containers
     flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
-    _watch(how, *flight, live, output)
+    _watch(how, *flight, live, progress, output)
 
 
 def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> EmulatedClock:
@@ -198,11 +206,11 @@ def _watch(
     told: Mapping[str, Any],
     directory: Path,
     live: bool,
+    form: ProgressForm,
     output: TextFormat,
     compare: bool = False,
 ) -> None:
     """Run, show how it goes and what came out; with ``compare``, beside what else would have come out."""
-    from skysplit.commands.progress import RunProgress
     from skysplit.live_page import LivePage
 
     _unwind_on_signals()
@@ -214,7 +222,7 @@ def _watch(
         if page:
             console.print(f"live page: {page.address}")
         try:
-            with owned(directory), RunProgress(resolved.training.rounds) as progress:
+            with owned(directory), RunProgress(resolved.training.rounds, form) as progress:
                 result = how(resolved, told, directory, on_progress=progress.show)
         except (OSError, RuntimeError, ValueError) as error:
             if isinstance(error, typer.Exit):
@@ -225,7 +233,7 @@ def _watch(
             for line in details:
                 console.print(plain(line), markup=False, highlight=False)
             if (directory / "run.json").exists():
-                console.print(f"run directory: {directory}", markup=False, highlight=False)
+                console.print(f"Run directory: {directory}", markup=False, highlight=False)
             fail(cause)
         if compare:
             from report.run_report import write_report
@@ -250,21 +258,25 @@ def _unwind_on_signals() -> None:
 
 
 def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
+    """Say what came out, and where it can be looked at; where it cannot be read, the figures of ``result``."""
+    from report.run_report import run_story
     from skysplit.measured import print_measured
 
-    called = str(result.get("score", ACCURACY))
     console = Terminal(soft_wrap=True)
-    console.print(
-        f"test {called} {spoken_score(called, score_in(result))}"
-        f" (before fine-tuning {spoken_score(called, score_in(result, 'initial_test'))}),"
-        f" mission time {spoken_time(result['mission_time_s'])},"
-        f" wall time {spoken_time(result['wall_time_s'])}"
-    )
-    console.print(f"run directory: {directory}")
-    if not (directory / "report.html").exists():
+    for sentence in run_story(directory):
+        console.print(sentence)
+    page = directory / "report.html"
+    if not page.exists():
         console.print(
             f"no report could be written; when there is room: skysplit report {directory}", style="yellow"
         )
+    elif (directory / "comparison.json").exists():
+        console.print(f"Report: {page}")
+    else:
+        console.print(
+            f"Report: {page} (what it would have cost otherwise: skysplit report {directory} --compare)"
+        )
+    console.print(f"Run directory: {directory}")
     print_measured(directory)
 
 

@@ -31,7 +31,7 @@ BatchedStep = tuple[ScheduledStep, ...]  # steps of different satellites that go
 
 @dataclass(frozen=True)
 class Schedule:
-    """The batched steps of a round, in the order of their forward passes.
+    """The batched steps of a round, in the order of their forward passes; in each, satellites as they are answered.
 
     ``updates[j]`` is how many updates of this round the shared adapter has had when batch ``j`` uses it: at most
     ``j``.
@@ -76,12 +76,9 @@ class Schedule:
             if name in satellites:
                 batches.setdefault(int(row["batch"]), []).append(ScheduledStep(name, int(row["step"])))
                 updates[int(row["batch"])] = int(row["updates"])
-        order = {name: index for index, name in enumerate(plan.names)}
         numbers = sorted(batches)
         return cls(
-            tuple(
-                tuple(sorted(batches[number], key=lambda step: order[step.satellite])) for number in numbers
-            ),
+            tuple(tuple(batches[number]) for number in numbers),
             # With an adapter each, what counts is the number of the satellite's step.
             tuple(min(updates[number], position) for position, number in enumerate(numbers)),
             _first_pass(plan),

@@ -260,7 +260,9 @@ class GroundSteps:
                 self._forward(forward_s)
         head = self._train_heads() if not self.chained and self.workload.head_flops else activities(0)
         order = np.array(self.order, STEP) if self.order else np.empty(0, STEP)
-        order = order[np.lexsort([order["satellite"], order["batch"]])]
+        order = order[
+            np.argsort(order["batch"], kind="stable")
+        ]  # the ground answers members in the planned order
         return Steps(
             self.finish_s,
             np.concatenate([self.log.activities(), head]),
@@ -336,9 +338,6 @@ class GroundSteps:
             satellite = heapq.heappop(self.ready)[-1]
             chain = self.chains[satellite]
             members.append(_Member(satellite, chain.block, chain.epoch, chain.first, chain.end))
-        members.sort(
-            key=lambda member: member.satellite
-        )  # the ground answers the members of a step in this order
         members = self._answered(members, start_s)
         if not members:
             return
