@@ -17,7 +17,7 @@ from server_app.backbone.given_features import GivenFeatures
 from server_app.backbone.given_images import GivenImages
 from server_app.backbone.service import SHARED, BackboneService
 from server_app.mission_inputs import MissionInputs
-from server_app.planning.round_planner import kept_row_bytes, kept_rows
+from server_app.planning.workloads import kept_row_bytes, kept_rows
 from server_app.run import Run
 from splitmodel.costs.published import Profile
 from splitmodel.dense_heads import TrainedHead

@@ -22,7 +22,8 @@ from server_app.assembly import GroundSegment
 from server_app.emulated_clock import EmulatedClock
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.calibration import measured_rates
-from server_app.planning.round_planner import kept_row_bytes, resources_of
+from server_app.planning.round_planner import resources_of
+from server_app.planning.workloads import kept_row_bytes
 from server_app.run import Run
 from strategies.enrolment import EnrolledClients
 from strategies.problem.plan import Plan

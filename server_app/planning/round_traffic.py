@@ -133,7 +133,7 @@ class SentImages:
         room: Images, each view counted, whose features the ground keeps in mode ``lora``.
     """
 
-    def __init__(self, scenario: Scenario, samples: Sequence[int], mode: str, room: int) -> None:
+    def __init__(self, scenario: Scenario, samples: Sequence[int], *, mode: str, room: int) -> None:
         self._scenario = scenario
         self._asks_once = mode != "lora"
         self._names = room > 0

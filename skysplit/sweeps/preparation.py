@@ -72,12 +72,11 @@ def prepare(study: Study, folder: Path) -> Prepared:
     """
     from server_app.planning.round_planner import (
         framing_of_names,
-        mode_of,
         rates_of,
         resources_of,
         strategy_config_of,
-        workload_of,
     )
+    from server_app.planning.workloads import MissionWorkloads, variant_of
 
     costs = dict[str, "Profile"]()
     constellations = dict[str, Constellation]()
@@ -101,10 +100,11 @@ def prepare(study: Study, folder: Path) -> Prepared:
                 )
             if (of_resources := _identity(scenario, _OF_CONTACTS)) not in resources:
                 resources[of_resources] = resources_of(scenario)
-            workload = workload_of(
-                scenario, costs[of_costs], samples[of_samples], mode_of(scenario),
+            workloads = MissionWorkloads(
+                scenario, costs[of_costs], samples=samples[of_samples],
                 framing=framing_of_names(constellation.names),
             )  # fmt: skip
+            workload = workloads.of_round(variant_of(scenario))
             planes = tuple(int(plane) for plane in constellation.plane)
             quorum = Quorum(planes, workload.samples, scenario.strategy.planes_per_round)
             rates, strategy_config = rates_of(scenario), strategy_config_of(scenario)

@@ -6,12 +6,12 @@ is approximated of each is in docs/conformance.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from strategies.analysis.cases import Training
+from strategies.analysis.cases import RoundsOf
 from strategies.analysis.mission_totals import Case
-from strategies.problem.workload import Mode, StrategyConfig, Workload
+from strategies.problem.training_variant import TrainingVariant
+from strategies.problem.workload import Mode, StrategyConfig
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,15 @@ PUBLISHED = (
 )
 
 
-def published_cases(rounds_of: Callable[[Training], tuple[Workload, ...]]) -> tuple[Case, ...]:
+def published_cases(rounds_of: RoundsOf) -> tuple[Case, ...]:
     """The published schedules as cases; all of them train the whole model on board."""
-    workloads = rounds_of(Training(Mode.ONBOARD_FULL))
+    workloads = rounds_of(TrainingVariant(Mode.ONBOARD_FULL))
     return tuple(
         Case(
             schedule.name,
-            "",
             f"{schedule.title} ({schedule.paper})",
-            workloads,
-            StrategyConfig.parse(*schedule.strategies),
+            workloads=workloads,
+            strategy_config=StrategyConfig.parse(*schedule.strategies),
         )
         for schedule in PUBLISHED
     )

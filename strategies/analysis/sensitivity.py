@@ -168,9 +168,7 @@ def mission_or_none(
 ) -> MissionTotals | None:
     """The totals of a case's mission; ``None`` where it does not end inside the contact plan."""
     try:
-        return plan_mission(
-            world.contact_plan, case, world.rates, world.resources, start_s, most_planned=most_planned(case)
-        )
+        return plan_mission(world, case, start_s, most_planned=most_planned(case))
     except NoRouteError:
         return None
 

@@ -15,16 +15,15 @@ from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan, LinkKind
 from server_app.planning.round_planner import (
     RoundPlanner,
-    enrolment_of,
     framing_of,
+    problem_of,
     rates_of,
     resources_of,
-    workload_of,
 )
+from server_app.planning.workloads import MissionWorkloads, PlaceInMission, variant_of
 from splitmodel.costs.published import published
 from strategies.checker.check import check_plan
 from strategies.problem.plan import Kind, Plan
-from strategies.problem.round_state import RoundState
 from strategies.problem.workload import Mode
 
 SAMPLES = [40, 25, 64, 7]
@@ -44,8 +43,8 @@ def contacts(scenario: Scenario) -> ContactPlan:
 
 
 def violations(scenario: Scenario, contacts: ContactPlan, plan: Plan) -> list[str]:
-    workload = enrolment_of(scenario, COSTS, SAMPLES, framing_of(contacts))
-    found = check_plan(plan, contacts, workload, rates_of(scenario), resources_of(scenario), RoundState())
+    workload = MissionWorkloads(scenario, COSTS, samples=SAMPLES, framing=framing_of(contacts)).enrolment()
+    found = check_plan(plan, problem_of(scenario, contacts, workload, start_s=plan.start_s))
     return [str(one) for one in found]
 
 
@@ -71,7 +70,7 @@ def test_features_of_32_images_at_most_go_down_exactly_and_all_satellites_get_th
 @pytest.mark.parametrize("head", ["shared", "per-satellite"])
 def test_the_head_goes_up_where_satellites_train_it(contacts: ContactPlan, head: str) -> None:
     mission = load_scenario("walker-12", SMALL | {"training.head": head})
-    update = enrolment_of(mission, COSTS, SAMPLES).update_bytes
+    update = MissionWorkloads(mission, COSTS, samples=SAMPLES).enrolment().update_bytes
     assert (update > 4 * (4 * COSTS.hidden + COSTS.head_params)) == (head == "per-satellite")
 
 
@@ -100,7 +99,7 @@ def test_a_replay_of_the_enrolment_ends_as_planned_and_round_1_finds_the_antenna
     planner = RoundPlanner(mission, contacts, COSTS, [32] * 12)
     enrolment = planner.enrolment(start_s=0.0)
     assert enrolment.pointed
-    workload = enrolment_of(mission, COSTS, [32] * 12, framing_of(contacts))
+    workload = MissionWorkloads(mission, COSTS, samples=[32] * 12, framing=framing_of(contacts)).enrolment()
     flown = replay(enrolment, contacts, workload, rates_of(mission), resources_of(mission))
     assert flown.end_s == pytest.approx(enrolment.end_s, rel=0.01)
     follows = planner(1, enrolment.end_s)
@@ -109,8 +108,9 @@ def test_a_replay_of_the_enrolment_ends_as_planned_and_round_1_finds_the_antenna
 
 
 def test_a_round_that_has_its_features_on_the_ground_moves_less_than_the_first(scenario: Scenario) -> None:
-    first = workload_of(scenario, COSTS, SAMPLES, Mode.LORA)
-    later = workload_of(scenario, COSTS, SAMPLES, Mode.LORA, all_kept=True)
+    workloads, variant = MissionWorkloads(scenario, COSTS, samples=SAMPLES), variant_of(scenario, Mode.LORA)
+    first = workloads.of_round(variant)
+    later = workloads.of_round(variant, PlaceInMission(all_kept=True))
     assert 17 < later.c1_bytes < 17 + 60  # names, and the header of a message for eight
     assert first.c1_bytes > 100 * later.c1_bytes
     assert (first.c2_bytes, first.c3_bytes) == (later.c2_bytes, later.c3_bytes)

@@ -18,12 +18,11 @@ import numpy as np
 from orbit.contact_plan import LinkKind
 from strategies.intra_orbit import intra_orbit_strategy
 from strategies.planner.split.all_gather import Gathered
-from strategies.planner.split.shares import LinkShares
+from strategies.planner.split.round_network import RoundNetwork
 from strategies.problem.network import PayloadTooLargeError
 from strategies.problem.plan import ON_NO_LINK, Kind, as_activities
-from strategies.problem.routes import Routes, Tree
+from strategies.problem.routes import Tree
 from strategies.problem.sunlight import finished_s
-from strategies.problem.workload import ComputeRates, Resources, Workload
 
 _ALIKE = (
     0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
@@ -77,41 +76,35 @@ class _Offer:
 class Transport:
     """Sends ``pending[k]`` samples of each satellite, from ``first_sample[k]`` on, through ``sessions``.
 
-    Sessions take turns by time, a block of one satellite each time.  ``plane`` labels the planes, for the sequential
-    baseline in which one satellite of a plane sends at a time.  Samples ``gathered`` leave from the nearest satellite
-    that has a copy, others from where they were taken.
+    Sessions take turns by time, a block of one satellite each time.  With the sequential baseline of ``intra_orbit``
+    one satellite of a plane sends at a time.  Samples ``gathered`` leave from the nearest satellite that has a copy,
+    others from where they were taken.  A satellite holds ``buffer_bytes`` for others.
 
     Raises ``PayloadTooLargeError`` where one micro-batch exceeds the buffer of a gateway.
     """
 
     def __init__(
         self,
-        workload: Workload,
-        rates: ComputeRates,
-        resources: Resources,
-        routes: Routes,
-        passes: np.ndarray,
+        network: RoundNetwork,
         sessions: np.ndarray,
-        intra_orbit: str,
-        shares: LinkShares,
         *,
+        intra_orbit: str,
+        buffer_bytes: float,
         pending: np.ndarray,
         first_sample: np.ndarray,
-        start_s: float,
-        plane: np.ndarray,
-        group: np.ndarray,
         gathered: Gathered | None = None,
     ) -> None:
-        self.workload, self.routes, self.sessions = workload, routes, sessions
-        self.passes, self.start_s, self.plane, self.group = passes, start_s, plane, group
+        problem, links, shares = network.problem, network.links, network.shares
+        workload, start_s = problem.workload, problem.start_s
+        self.workload, self.routes, self.sessions = workload, links.routes, sessions
+        self.passes, self.start_s = network.contacts, start_s
+        self.plane, self.group = links.plane, links.group
         self.stores_whole = intra_orbit_strategy(intra_orbit).stores_whole
         self.bits = workload.c1_bytes * 8.0
         self.shares, self.share_down, self.share_isl = shares, shares.downlink, shares.isl
-        self.embed_s = workload.embedding_flops / rates.satellite_flops
-        self.sunlight = resources.sunlight
-        self.buffer_bytes = (
-            resources.buffer_bytes
-        )  # half for what waits for the gateway's session, half in transit
+        self.embed_s = workload.embedding_flops / problem.rates.satellite_flops
+        self.sunlight = problem.resources.sunlight
+        self.buffer_bytes = buffer_bytes  # half for what waits for the gateway's session, half in transit
         if self.buffer_bytes < 2.0 * workload.micro_batch * workload.c1_bytes:
             raise PayloadTooLargeError(
                 f"one micro-batch of features is {workload.micro_batch * workload.c1_bytes:.0f} "
@@ -125,10 +118,12 @@ class Transport:
         self.plane_free_s: dict[int, float] = {}
         self.held: dict[int, deque[tuple[float, float]]] = {int(k): deque() for k in sessions["satellite"]}
         self.free_s = sessions["data_s"].copy()
-        self.slowest_isl_bps = float(routes.links["rate_bps"].min(initial=math.inf))
+        self.slowest_isl_bps = float(self.routes.links["rate_bps"].min(initial=math.inf))
         # Where memory is short, blocks only pass through: each is on its way down before the next comes.
         self.stores = math.isinf(self.buffer_bytes)
-        self.slow_isls = self.stores and self.slowest_isl_bps < float(passes["down_bps"].max(initial=0.0))
+        self.slow_isls = self.stores and self.slowest_isl_bps < float(
+            self.passes["down_bps"].max(initial=0.0)
+        )
         self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
         self.blocks: list[Block] = []
         self.rows: list[tuple] = []
