@@ -124,7 +124,7 @@ class RunRecord:
         mission.run_lock.RunBusyError: Another process has begun one there.
     """
 
-    def __init__(self, directory: Path, scenario: Scenario, command: str) -> None:
+    def __init__(self, directory: Path, scenario: Scenario, *, command: str) -> None:
         require_no_run(directory)
         self._lock = RunLock(directory, RECORD)
         self._lock.take()

@@ -192,7 +192,7 @@ def _computed(
         parts += between_satellites(links.inter_orbit, pairs, LinkKind.INTER_ISL, share[2])
     contacts = np.concatenate(parts)
     contacts["end_s"][contacts["open_end"]] = horizon_s  # a sum of steps ends a last bit off
-    return ContactPlan(epoch, float(horizon_s), nodes, contacts)
+    return ContactPlan(epoch, float(horizon_s), nodes=nodes, contacts=contacts)
 
 
 def _pairs_across_planes(constellation: Constellation, links: Links) -> np.ndarray:
@@ -215,7 +215,7 @@ def _nodes(constellation: Constellation, stations: Sequence[GroundStation]) -> t
     satellites = zip(
         constellation.names, constellation.plane.tolist(), constellation.slot.tolist(), strict=True
     )
-    return tuple(Node(name, "satellite", plane, slot) for name, plane, slot in satellites) + tuple(
+    return tuple(Node(name, "satellite", plane=plane, slot=slot) for name, plane, slot in satellites) + tuple(
         Node(station.name, "station") for station in stations
     )
 

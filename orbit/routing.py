@@ -88,7 +88,12 @@ def earliest_arrival(
             if reached_s[k] < arrival_s.get(there, np.inf):
                 arrival_s[there] = float(reached_s[k])
                 by_hop[there] = Hop(
-                    int(rows[k]), node, there, float(depart_s[k]), float(sent_s[k]), float(reached_s[k])
+                    int(rows[k]),
+                    node,
+                    target=there,
+                    depart_s=float(depart_s[k]),
+                    sent_s=float(sent_s[k]),
+                    arrive_s=float(reached_s[k]),
                 )
                 heapq.heappush(queue, (float(reached_s[k]), there))
     names = plan.nodes[source].name, plan.nodes[target].name

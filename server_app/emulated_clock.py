@@ -51,6 +51,7 @@ class EmulatedClock(VirtualClock):
         self,
         epoch: datetime,
         relay: LocalRelay,
+        *,
         contact_plan: ContactPlan,
         resources: Resources,
     ) -> None:
@@ -155,7 +156,7 @@ def round_network(
             start_s, end_s = max(contact[0], span[0]), min(contact[1], span[1])
             if start_s < end_s:
                 windows[names[row["source"]], names[row["target"]]].append(
-                    Window(start_s, end_s, float(row["rate_bps"]), float(row["owlt_s"]))
+                    Window(start_s, end_s, rate_bps=float(row["rate_bps"]), owlt_s=float(row["owlt_s"]))
                 )
     links = {link: LinkSchedule(fastest(windows[link])) for link in sorted(windows)}
     return Network(tuple(dict.fromkeys(names)), links)

@@ -81,10 +81,10 @@ class Environment(ABC):
         return RunConfig(
             scenario,
             mission.satellites,
-            tuple(mission.constellation.plane.tolist()),
-            self._run.name,
-            GROUND,
-            backbone,
+            planes=tuple(mission.constellation.plane.tolist()),
+            run=self._run.name,
+            ground=GROUND,
+            backbone=backbone,
             keeps_features=kept_row_bytes(scenario, mission.costs) is not None,
             secret=self._secret,
         )
@@ -133,14 +133,14 @@ class Emulation(Environment):
 
     flies_enrolment = False  # all nodes are on the pre-launch network then
 
-    def __init__(self, run: Run, mission: MissionInputs, relay: LocalRelay) -> None:
+    def __init__(self, run: Run, mission: MissionInputs, *, relay: LocalRelay) -> None:
         super().__init__(run, mission)
         self._relay = relay
         self.sums_planes = not run.scenario.training.shares_head
         if relay.identity is not None:
             self.signature_bytes = relay.identity.signature_bytes
         self._clock = EmulatedClock(
-            run.scenario.epoch, relay, mission.contact_plan, resources_of(run.scenario)
+            run.scenario.epoch, relay, contact_plan=mission.contact_plan, resources=resources_of(run.scenario)
         )
         self.clock = self._clock
 
@@ -151,8 +151,8 @@ class Emulation(Environment):
         with RelayEndpoint(
             ground.service.handle,
             satellites,
-            relay.address,
-            relay.node,
+            address=relay.address,
+            node=relay.node,
             identity=relay.identity,
             answered_at_once=ground.in_flight * len(satellites),
         ) as endpoint:
@@ -188,4 +188,4 @@ class Emulation(Environment):
 
 def environment_of(run: Run, mission: MissionInputs) -> Environment:
     """Return the run's environment: an emulation where it has a relay, else a simulation."""
-    return Simulation(run, mission) if run.relay is None else Emulation(run, mission, run.relay)
+    return Simulation(run, mission) if run.relay is None else Emulation(run, mission, relay=run.relay)

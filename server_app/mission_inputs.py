@@ -120,7 +120,17 @@ def load_mission(run: Run) -> MissionInputs:
     constellation = constellation_of(scenario)
     contact_plan = contact_plan_of(scenario, constellation)
     save(contact_plan, record.directory / "contacts.parquet")
-    return MissionInputs(test, task, model, base, lora, adapter, costs, constellation, contact_plan)
+    return MissionInputs(
+        test,
+        task,
+        model=model,
+        base=base,
+        lora=lora,
+        adapter=adapter,
+        costs=costs,
+        constellation=constellation,
+        contact_plan=contact_plan,
+    )
 
 
 def _test_images(scenario: Scenario) -> ImageSet:

@@ -69,7 +69,7 @@ def recorded_run(context: Context) -> Iterator[Run]:
         overrides = {key: config[key] for key, _ in scalar_keys() if config.get(key, "") != ""}
         scenario = load_scenario(str(config["scenario"]), overrides)
         directory = make_run_directory(str(config["out"]), scenario.name)
-        record = RunRecord(directory, scenario, _command(str(config["scenario"]), overrides))
+        record = RunRecord(directory, scenario, command=_command(str(config["scenario"]), overrides))
     log(INFO, "Run directory: %s", record.directory.resolve())
     try:
         yield Run(

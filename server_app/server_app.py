@@ -53,7 +53,13 @@ def fine_tune(grid: Grid, run: Run) -> None:
         # Rounds: planned, trained over the split, averaged, scored on the ground, recorded.
         optimizer = ServerOptimizer(training.server_optimizer, training.server_learning_rate)
         recorder = RunRecorder(
-            run, mission, environment, ground, clients=clients, planner=planner, server_optimizer=optimizer
+            run,
+            mission,
+            environment=environment,
+            ground=ground,
+            clients=clients,
+            planner=planner,
+            server_optimizer=optimizer,
         )
         strategy = SplitFederatedStrategy(
             enrolled_clients=clients,
@@ -71,7 +77,7 @@ def fine_tune(grid: Grid, run: Run) -> None:
             strategy.resume(checkpoint.round, checkpoint.pending_updates)
         with ground.cached_features(scenario, mission.costs, clients.samples, record.features):
             strategy.start(
-                WatchedGrid(grid, clients.names, lambda awaited: record.note(awaited=awaited)),
+                WatchedGrid(grid, clients.names, on_change=lambda awaited: record.note(awaited=awaited)),
                 ArrayRecord(trainable_state(recorder.exchanged)),
                 num_rounds=training.rounds,
                 timeout=training.round_timeout_s,

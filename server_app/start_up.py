@@ -68,8 +68,8 @@ def plan_mission(
     planner = RoundPlanner(
         scenario,
         mission.contact_plan,
-        mission.costs,
-        samples,
+        costs=mission.costs,
+        samples=samples,
         summed_on_board=environment.sums_planes,
         signature_bytes=environment.signature_bytes,
     )

@@ -67,6 +67,7 @@ class Embedding(nn.Module):
         self,
         transformer: nn.Module,
         family: Family,
+        *,
         config: Any,
         preprocess: Preprocess,
         onboard_blocks: int = 0,
@@ -108,6 +109,7 @@ class Backbone(nn.Module):
         self,
         transformer: nn.Module,
         family: Family,
+        *,
         config: Any,
         pooling: Pooling | PatchStates,
         image_size: tuple[int, int],
@@ -239,7 +241,7 @@ def load_split(
     if bottleneck:
         backbone.bottleneck = new_bottleneck(backbone.state_shape, bottleneck, seed=seed)
     head = head_for(embedding.grid, backbone.state_shape, num_labels, decoder, seed=seed, numbers=numbers)
-    return SplitModel(embedding, backbone, head)
+    return SplitModel(embedding, backbone, head=head)
 
 
 def load_embedding(
@@ -362,10 +364,23 @@ class _Source:
         return model.requires_grad_(False).eval()
 
     def embedding(self, transformer: nn.Module) -> Embedding:
-        return Embedding(transformer, self.family, self.config, self.preprocess, self.onboard_blocks)
+        return Embedding(
+            transformer,
+            self.family,
+            config=self.config,
+            preprocess=self.preprocess,
+            onboard_blocks=self.onboard_blocks,
+        )
 
     def backbone(self, transformer: nn.Module, pooling: Pooling | PatchStates) -> Backbone:
-        return Backbone(transformer, self.family, self.config, pooling, self.image_size, self.onboard_blocks)
+        return Backbone(
+            transformer,
+            self.family,
+            config=self.config,
+            pooling=pooling,
+            image_size=self.image_size,
+            onboard_blocks=self.onboard_blocks,
+        )
 
 
 def _open(
@@ -396,4 +411,11 @@ def _open(
             f"{location}: split.onboard_blocks: found {onboard_blocks}, allowed: 0 to {config.num_hidden_layers - 1}, "
             "so that the ground has a block"
         )
-    return _Source(checkpoint, config, family, preprocess, random_init, onboard_blocks)
+    return _Source(
+        checkpoint,
+        config,
+        family=family,
+        preprocess=preprocess,
+        random_init=random_init,
+        onboard_blocks=onboard_blocks,
+    )

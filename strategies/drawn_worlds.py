@@ -38,7 +38,10 @@ def make_world(
 ) -> ContactPlan:
     """``passes`` are (satellite, station, start_s, length_s); neighbours of a plane and of planes see each other."""
     count = planes * slots
-    nodes = [Node(f"sat-{i // slots}-{i % slots}", "satellite", i // slots, i % slots) for i in range(count)]
+    nodes = [
+        Node(f"sat-{i // slots}-{i % slots}", "satellite", plane=i // slots, slot=i % slots)
+        for i in range(count)
+    ]
     nodes += [Node(f"station-{g}", "station") for g in range(stations)]
     rows = []
 
@@ -73,7 +76,7 @@ def make_world(
             for slot in range(slots):
                 a, b = plane * slots + slot, (plane + 1) % planes * slots + slot
                 both(a, b, inter, inter, 0.0, horizon_s, (inter_bps, inter_bps), 0.01)
-    return ContactPlan(EPOCH, horizon_s, tuple(nodes), np.array(rows, CONTACT))
+    return ContactPlan(EPOCH, horizon_s, nodes=tuple(nodes), contacts=np.array(rows, CONTACT))
 
 
 # Two planes of three, two stations, a pass of each satellite every 1000 s.

@@ -91,7 +91,7 @@ def check_strategies(
         followed += all(getattr(plan.strategy_config, field) == name for field, name in given.items())
         rests += _proven_rest(case, plan, number)
     assert followed, f"none of {worlds} plans uses {', '.join(given.values())}: draw more worlds"
-    return Proof(len(gaps), rests, followed, float(np.median(gaps)))
+    return Proof(len(gaps), rests, followed=followed, gap=float(np.median(gaps)))
 
 
 def _drawn(rng: np.random.Generator, given: Mapping[str, str]) -> Drawn:

@@ -53,8 +53,8 @@ class Crossings:
         self,
         link: BundleLink,
         run_config: RunConfig,
-        index: int,
         *,
+        index: int,
         round_number: int,
         scaling: SplitScaling | None = None,
     ) -> None:

@@ -63,9 +63,16 @@ def train_lora_round(
     trainer = (
         _SharedHead(head, crossings)
         if task.training.shares_head
-        else _OwnHead(head, task, len(batches), progress)
+        else _OwnHead(head, task, steps=len(batches), progress=progress)
     )
-    upward = _Upward(on_board, crossings, kept, progress, batches, task.training.micro_batches)
+    upward = _Upward(
+        on_board,
+        crossings,
+        kept=kept,
+        progress=progress,
+        batches=batches,
+        micro_batches=task.training.micro_batches,
+    )
     upward.send(upward.prepare(steps=1))
     if not progress.attempt:
         upward.send(upward.prepare(steps=1))
@@ -100,12 +107,12 @@ def train_lora_round(
 class _OwnHead:
     """The steps of a head that is trained on board."""
 
-    def __init__(self, head: TrainedHead, task: RoundTask, steps: int, progress: Progress) -> None:
+    def __init__(self, head: TrainedHead, task: RoundTask, *, steps: int, progress: Progress) -> None:
         self._task = task
         self._steps = steps
         self._progress = progress
         self._optimizer = head_optimizer(head, task.training, progress)
-        self._proximal = Proximal(list(head.parameters()), task.training.proximal, progress.sent)
+        self._proximal = Proximal(list(head.parameters()), task.training.proximal, sent=progress.sent)
         progress.sent = self._proximal.sent
 
     def begin(self, place: MicroBatch) -> None:
@@ -162,6 +169,7 @@ class _Upward:
         self,
         on_board: OnBoard,
         crossings: Crossings,
+        *,
         kept: CachedFeatures | None,
         progress: Progress,
         batches: Sequence[Batch],
@@ -192,7 +200,7 @@ class _Upward:
     def places(self, step: int) -> list[MicroBatch]:
         """What the micro-batches of a step are called."""
         count = min(self._micro_batches, len(self._batches[step].indices))
-        return [MicroBatch(step, number, count) for number in range(count)]
+        return [MicroBatch(step, number, of=count) for number in range(count)]
 
     def send(self, parts: Iterable[_Part]) -> None:
         """Send micro-batches, each as it is ready."""
@@ -213,7 +221,7 @@ class _Upward:
     def _part(self, place: MicroBatch, images: Batch) -> _Part:
         every = np.ones(len(images.indices), bool)
         if self._kept is None:
-            return _Part(place, images, None, every, self._on_board.features(images))
+            return _Part(place, images, names=None, new=every, features_BTD=self._on_board.features(images))
         names = self._kept.names_of(images, place.step)
         new = np.logical_not(names.any(axis=1))
         features_BTD = torch.empty(0)
@@ -221,7 +229,7 @@ class _Upward:
             names[new], features_BTD = self._on_board.named_features(
                 Batch(images.indices[new], images.views[new]), self._kept.origin
             )
-        return _Part(place, images, names, new, features_BTD)
+        return _Part(place, images, names=names, new=new, features_BTD=features_BTD)
 
     def _send(self, part: _Part) -> None:
         attempt = self._progress.attempt

@@ -22,7 +22,7 @@ def send_images(on_board: OnBoard, crossings: Crossings, batches: Sequence[Batch
             [np.stack(raw)] if len({image.shape for image in raw}) == 1 else [image[None] for image in raw]
         )
         for part, pixels in enumerate(parts):
-            crossings.send_raw(Kind.IMAGES, MicroBatch(number, part, len(parts)), pixels)
+            crossings.send_raw(Kind.IMAGES, MicroBatch(number, part, of=len(parts)), pixels)
         targets = on_board.task.to_wire(on_board.plain_targets(batch.indices))
         crossings.send_raw(Kind.LABELS, place, targets)
         crossings.receive(Kind.LABELS, place)

@@ -44,7 +44,7 @@ def routes_from(
         if arrival_s > best.get(node, math.inf):
             continue
         if hops:
-            routes[node] = Route(path[1], arrival_s, path[1:])
+            routes[node] = Route(path[1], arrival_s, hops=path[1:])
         for neighbour in network.neighbours(node):
             link = node, neighbour
             if link in avoid_links or neighbour in avoid_nodes:

@@ -51,6 +51,7 @@ class CentralizedTrainer:
         self,
         enrolment: BackboneService,
         steps: BackboneExecutor,
+        *,
         scenario: Scenario,
         run: str,
         given: GivenImages | GivenFeatures,
@@ -74,7 +75,7 @@ class CentralizedTrainer:
         self._samples = samples
         self._given.expect(model, task, samples)
         views = VIEWS[self._scenario.training.augment]
-        self._pooled = CachedStates(sum(samples.values()), views, model.backbone.state_shape)
+        self._pooled = CachedStates(sum(samples.values()), views, shape=model.backbone.state_shape)
 
     def state(self) -> dict[str, Tensor]:
         """The adapter's, see :meth:`server_app.backbone.executor.BackboneExecutor.state`."""
@@ -148,7 +149,7 @@ class CentralizedTrainer:
             progress = (self._round - 1 + number / len(batches)) / training.rounds
             if self._steps.adapters:
                 seeds = self._seeds(number, len(batch.indices))
-                request = Request(SHARED, self._given.features(batch), seeds)
+                request = Request(SHARED, self._given.features(batch), seeds=seeds)
                 (pooled_BD,) = self._steps.forward(number, [request])
             else:
                 pooled_BD = self._pooled.get(batch)

@@ -66,7 +66,7 @@ class FeatureAssembler:
         if self._cache is None:
             if manifest.kind is not Kind.FEATURES:
                 raise UnexpectedBundle(f"{satellite} names features, and none are kept")
-            return Arrived(payload, manifest.codec, manifest.shape)
+            return Arrived(payload, manifest.codec, shape=manifest.shape)
         if manifest.kind is Kind.SAMPLES:
             names, new = _names_in(satellite, manifest, payload)
             if not new.any():
@@ -105,7 +105,7 @@ class FeatureAssembler:
     def _arrived(self, rows: np.ndarray, *, kept: bool) -> Arrived:
         tokens, hidden = self._row_shape
         payload = codecs.from_rows(rows, self._codec, tokens * hidden)
-        return Arrived(payload, self._codec, (len(rows), tokens, hidden), kept)
+        return Arrived(payload, self._codec, shape=(len(rows), tokens, hidden), kept=kept)
 
 
 def _names_in(satellite: str, manifest: Manifest, payload: Buffer) -> tuple[np.ndarray, np.ndarray]:

@@ -65,6 +65,7 @@ class GivenFeatures:
         self,
         scenario: Scenario,
         row_shape: tuple[int, int],
+        *,
         enrolment: BackboneService,
         token_views: TokenViews | None = None,
     ) -> None:
@@ -88,8 +89,8 @@ class GivenFeatures:
             name: _Share(
                 index,
                 np.zeros((count, views), bool),
-                np.zeros((count, views, row_bytes), np.uint8),  # takes no memory before it is filled
-                np.zeros((count, *task.target_shape(model.embedding.grid)), task.target_dtype),
+                rows=np.zeros((count, views, row_bytes), np.uint8),  # takes no memory before it is filled
+                labels=np.zeros((count, *task.target_shape(model.embedding.grid)), task.target_dtype),
             )
             for index, (name, count) in enumerate(samples.items())
         }
@@ -158,7 +159,9 @@ class GivenFeatures:
         (crossed,) = as_they_cross([batch], self._scenario.training.augment)
         rows = np.stack(list(self._rows_of(crossed)))
         payload = codecs.from_rows(rows, self._codec, self._row_shape[0] * self._row_shape[1])
-        features_BTD = self._enrolment.decoded(Arrived(payload, self._codec, (len(rows), *self._row_shape)))
+        features_BTD = self._enrolment.decoded(
+            Arrived(payload, self._codec, shape=(len(rows), *self._row_shape))
+        )
         return features_BTD if self._token_views is None else self._token_views(features_BTD, batch.views)
 
     def _rows_of(self, batch: Batch) -> Iterator[NDArray[np.uint8]]:

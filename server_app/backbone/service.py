@@ -120,9 +120,9 @@ class BackboneService:
         self,
         steps: BackboneExecutor,
         scenario: Scenario,
+        *,
         run: str,
         assembler: FeatureAssembler,
-        *,
         max_concurrency: int | None = None,
         token_views: TokenViews | None = None,
     ) -> None:
@@ -427,7 +427,7 @@ class BackboneService:
             Request(
                 self._adapter_of(name),
                 features := batch.features[part][name],
-                self._seeds(steps[name], part, len(features)),
+                seeds=self._seeds(steps[name], part, len(features)),
             )
             for name in satellites
         ]

@@ -47,9 +47,9 @@ class RoundPlanner:
         self,
         scenario: Scenario,
         contact_plan: ContactPlan,
+        *,
         costs: Profile,
         samples: Sequence[int],
-        *,
         summed_on_board: bool = False,
         signature_bytes: int = 0,
     ) -> None:
@@ -147,7 +147,7 @@ def resources_of(scenario: Scenario) -> Resources:
         acquisition_s=scenario.links.inter_orbit.acquisition_s,
         side_terminals=scenario.links.inter_orbit.terminals,
         sunlight=sunlight,
-        drawn=PowerDrawn(scenario.power.compute_w, scenario.power.radio_w, scenario.power.isl_w),
+        drawn=PowerDrawn(scenario.power.compute_w, scenario.power.radio_w, isl_w=scenario.power.isl_w),
     )
 
 
@@ -181,7 +181,7 @@ def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[i
         strategies.problem.workload.WorkloadError: More planes than there are.
     """
     planes = (contact_plan.nodes[index].plane for index in contact_plan.satellites)
-    return Quorum(tuple(planes), tuple(samples), scenario.strategy.planes_per_round)
+    return Quorum(tuple(planes), tuple(samples), needed=scenario.strategy.planes_per_round)
 
 
 def framing_of(contact_plan: ContactPlan, signature_bytes: int = 0) -> Framing:

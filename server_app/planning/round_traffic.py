@@ -311,11 +311,11 @@ def split_bytes(
         sizes = (max(1, round(traffic.features / max(1, traffic.feature_messages))),)
         labels = framing.header_bytes(Kind.LABELS, (*sizes, *target.shape), "raw", up, dtype=target.dtype)
         size = traffic.features * target.bytes + traffic.feature_messages * labels
-        return CrossingBytes(features + size, 0.0, 0.0)
+        return CrossingBytes(features + size, 0.0, gradients=0.0)
     states = of(Kind.HIDDEN, traffic.states, traffic.state_messages, state_shape, codec.hidden)
     if not lora:
-        return CrossingBytes(features, states, 0.0)
+        return CrossingBytes(features, states, gradients=0.0)
     states += head(Kind.HEAD, codec.hidden)
     states += traffic.satellites * framing.header_bytes(Kind.GRAD_FEATURES, (0,), "fp32", up, down=False)
     gradients = of(Kind.GRAD_HIDDEN, traffic.states, traffic.state_messages, state_shape, codec.gradients)
-    return CrossingBytes(features, states, gradients + head(Kind.GRAD_HEAD, codec.gradients))
+    return CrossingBytes(features, states, gradients=gradients + head(Kind.GRAD_HEAD, codec.gradients))

@@ -98,12 +98,12 @@ class RunRecorder:
         Checkpoint(
             outcome.number,
             clock.now_s,
-            self.scores,
-            outcome.arrays.to_torch_state_dict(),
-            self.ground.service.state(),
-            {key: torch.from_numpy(array) for key, array in self.server_optimizer.state().items()},
-            outcome.pending_updates,
-            self.planner.carry_over,
+            scores=self.scores,
+            exchanged=outcome.arrays.to_torch_state_dict(),
+            steps=self.ground.service.state(),
+            server={key: torch.from_numpy(array) for key, array in self.server_optimizer.state().items()},
+            pending_updates=outcome.pending_updates,
+            carry_over=self.planner.carry_over,
         ).save(checkpoint)
         record.prune_checkpoints(_KEPT_CHECKPOINTS)
         record.note(

@@ -106,7 +106,7 @@ def prepare(study: Study, folder: Path) -> Prepared:
             )  # fmt: skip
             workload = workloads.of_round(variant_of(scenario))
             planes = tuple(int(plane) for plane in constellation.plane)
-            quorum = Quorum(planes, workload.samples, scenario.strategy.planes_per_round)
+            quorum = Quorum(planes, workload.samples, needed=scenario.strategy.planes_per_round)
             rates, strategy_config = rates_of(scenario), strategy_config_of(scenario)
         except (ValueError, OSError) as error:
             raise StudyError(f"case {_words(variant)}: {error}") from error
@@ -124,10 +124,17 @@ def prepare(study: Study, folder: Path) -> Prepared:
                 )
             identity = f"{_identity(scenario, _OF_PLAN)}-{start_s:.3f}"
             job = RoundJob(
-                identity, path, workload, rates, resources[of_resources], strategy_config, quorum, start_s
+                identity,
+                path,
+                workload=workload,
+                rates=rates,
+                resources=resources[of_resources],
+                strategy_config=strategy_config,
+                quorum=quorum,
+                start_s=start_s,
             )
-            cases.append(Case(len(cases), values, job))
-    return Prepared(study, tuple(cases), contacts)
+            cases.append(Case(len(cases), values, job=job))
+    return Prepared(study, tuple(cases), contacts=contacts)
 
 
 def _words(variant: Variant) -> str:

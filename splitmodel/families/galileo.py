@@ -126,7 +126,7 @@ class GalileoEncoder(nn.Module):
         self.register_buffer("pos_embed", _slow_sine_cosine(torch.arange(config.max_frames), quarter).float())
         self.month_embed = _Months(quarter)
         self.blocks = nn.ModuleList(
-            Block(size, SeparateAttention(size, config.heads), config.inner_size, _EPSILON)
+            Block(size, SeparateAttention(size, config.heads), inner_size=config.inner_size, eps=_EPSILON)
             for _ in range(blocks)
         )
         self.norm = nn.LayerNorm(size, eps=_EPSILON)
@@ -365,15 +365,15 @@ class Galileo(Family):
     def layout(self, config: GalileoConfig, height: int, width: int) -> TokenLayout:
         """Patches by row, each with a token of every group."""
         side = config.patch_size
-        return TokenLayout(0, height // side, width // side, groups=len(config.groups))
+        return TokenLayout(0, height // side, columns=width // side, groups=len(config.groups))
 
     def usage(self, base: str, config: GalileoConfig) -> Usage:
         """With the encoder of this module."""
-        wanted = ModelInput(config.bands, config.image_size, config.patch_size)
+        wanted = ModelInput(config.bands, config.image_size, patch_size=config.patch_size)
         return Usage(
             "from splitmodel.families import ModelInput\nfrom splitmodel.parts import load_backbone",
             f"load_backbone({base!r}, wanted={wanted!r}).transformer",
-            "hidden = model(pixels)",
+            hidden="hidden = model(pixels)",
         )
 
 

@@ -114,7 +114,7 @@ class PrithviEncoder(nn.Module):
         if config.encodes_place:
             self.location_embed_enc = _Scale()
         self.blocks = nn.ModuleList(
-            Block(size, FusedAttention(size, config.heads), config.inner_size, _EPSILON)
+            Block(size, FusedAttention(size, config.heads), inner_size=config.inner_size, eps=_EPSILON)
             for _ in range(blocks)
         )
         self.norm = nn.LayerNorm(size, eps=_EPSILON)
@@ -317,7 +317,7 @@ class Prithvi(Family):
     def layout(self, config: PrithviConfig, height: int, width: int) -> TokenLayout:
         """A class token, then patches by frame and row."""
         frames, rows, columns = self._grid(config, height, width)
-        return TokenLayout(1, rows, columns, frames)
+        return TokenLayout(1, rows, columns=columns, frames=frames)
 
     def usage(self, base: str, config: PrithviConfig) -> Usage:
         """With the encoder of this module; the weights' keys are those that other code knows."""
@@ -325,7 +325,7 @@ class Prithvi(Family):
         return Usage(
             "from splitmodel.families import ModelInput\nfrom splitmodel.parts import load_backbone",
             f"load_backbone({base!r}, wanted={wanted!r}).transformer",
-            "hidden = model(pixels)",
+            hidden="hidden = model(pixels)",
         )
 
     def _grid(self, config: PrithviConfig, height: int, width: int) -> tuple[int, int, int]:

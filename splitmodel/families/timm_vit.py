@@ -178,7 +178,7 @@ class TimmViT(Family):
     def layout(self, config: TimmConfig, height: int, width: int) -> TokenLayout:
         """Class and register tokens, then patches by row."""
         rows, columns = config.patch_size
-        return TokenLayout(config.prefix_tokens, height // rows, width // columns)
+        return TokenLayout(config.prefix_tokens, height // rows, columns=width // columns)
 
     def usage(self, base: str, config: TimmConfig) -> Usage:
         """timm alone."""
@@ -187,7 +187,7 @@ class TimmViT(Family):
         return Usage(
             "import timm",
             f"timm.create_model({f'{kind}:{base}'!r}, pretrained=True{arguments})",
-            "hidden = model.forward_features(pixels)",
+            hidden="hidden = model.forward_features(pixels)",
         )
 
 

@@ -35,26 +35,26 @@ PUBLISHED = (
     PublishedSchedule(
         "fedavg-spaced",
         "FedAvg spaced: every satellite waits for its own window, down and up",
-        "Space-ified FedAvg of FLySTacK, arXiv 2511.14889",
-        ("none", "own-window", "none"),
+        paper="Space-ified FedAvg of FLySTacK, arXiv 2511.14889",
+        strategies=("none", "own-window", "none"),
     ),
     PublishedSchedule(
         "isl-sink",
         "sums go along the plane to the satellite that first has a window",
-        "Razmi et al., arXiv 2307.08346",
-        ("sequential", "own-window", "none"),
+        paper="Razmi et al., arXiv 2307.08346",
+        strategies=("sequential", "own-window", "none"),
     ),
     PublishedSchedule(
         "fedleo",
         "FedLEO: planes sum in parallel and elect the sink with a window that is long enough",
-        "Elmahallawy and Luo, arXiv 2302.13447",
-        ("parallel", "longest-window", "none"),
+        paper="Elmahallawy and Luo, arXiv 2302.13447",
+        strategies=("parallel", "longest-window", "none"),
     ),
     PublishedSchedule(
         "between-planes",
         "planes average over lasers between them, without a ground where these join them",
-        "decentralised aggregation between planes, as with RelaySum",
-        ("parallel", "first-contact", "grid"),
+        paper="decentralised aggregation between planes, as with RelaySum",
+        strategies=("parallel", "first-contact", "grid"),
     ),
 )
 

@@ -111,7 +111,7 @@ class AverageBound:
         windows = held_from(self.network.windows, from_s)
         links = self.network.links[self.network.links["end_s"] > from_s]
         counted = np.asarray(self.workload.samples) > 0
-        network = Links(windows, links, len(counted))
+        network = Links(windows, links, satellites=len(counted))
 
         def spread(until_s: float) -> float:
             reach = network.by(until_s)

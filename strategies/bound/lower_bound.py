@@ -59,7 +59,7 @@ def _network(problem: PlanningProblem, group: np.ndarray) -> Links:
     windows = session_windows(
         problem.contact_plan, problem.start_s, problem.resources.setup_s, problem.state.pointed
     )
-    return Links(windows, _links(problem, group), len(problem.workload.samples))
+    return Links(windows, _links(problem, group), satellites=len(problem.workload.samples))
 
 
 def _links(problem: PlanningProblem, group: np.ndarray) -> np.ndarray:
@@ -95,7 +95,7 @@ class TrainingBound:
     @classmethod
     def of(cls, problem: PlanningProblem, network: Links) -> TrainingBound:
         """Return the bound of what the state of a round leaves to be done."""
-        return cls(problem, network, remaining(problem.workload, problem.rates, problem.state))
+        return cls(problem, network, todo=remaining(problem.workload, problem.rates, problem.state))
 
     @property
     def workload(self) -> Workload:
@@ -133,7 +133,12 @@ class TrainingBound:
 
     def _serial(self, reach: Reach) -> SerialSteps:
         return SerialSteps(
-            self.workload, self.problem.rates, self.problem.resources, self.todo, reach, self.start_s
+            self.workload,
+            self.problem.rates,
+            resources=self.problem.resources,
+            todo=self.todo,
+            reach=reach,
+            start_s=self.start_s,
         )
 
     def _deadline_s(self, reach: Reach) -> np.ndarray:

@@ -96,9 +96,9 @@ def legs_of(judged: JudgedPlan, kind: Kind) -> tuple[list[Leg], list[Violation]]
                 Leg(
                     int(row["satellite"]),
                     int(row["epoch"]),
-                    int(row["first_sample"]),
-                    int(row["end_sample"]),
-                    found,
+                    first=int(row["first_sample"]),
+                    end=int(row["end_sample"]),
+                    rows=found,
                 )
             )
     return legs, wrong
@@ -185,7 +185,7 @@ def _trained_by_the_ground(judged: JudgedPlan) -> Iterator[Violation]:
         for index, row in zip(down, rows[down], strict=True)
     ]
     come += [
-        _Come(satellite, 0, int(demand.on_ground[satellite]), start_s, start_s)
+        _Come(satellite, 0, end=int(demand.on_ground[satellite]), first_s=start_s, last_s=start_s)
         for satellite in np.flatnonzero(demand.on_ground).tolist()
     ]
     backbone = rows[rows["kind"] == Kind.BACKBONE]

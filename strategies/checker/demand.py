@@ -43,7 +43,13 @@ class Demand:
             grounded = np.asarray(state.on_ground or np.zeros_like(samples))
             cached = np.floor(split * workload.cached_fraction).astype(int)
             on_ground = np.minimum(np.maximum(cached, grounded), split)
-        return cls(workload, split, aboard, on_ground, np.asarray(state.done or np.zeros_like(samples)))
+        return cls(
+            workload,
+            split,
+            aboard=aboard,
+            on_ground=on_ground,
+            done=np.asarray(state.done or np.zeros_like(samples)),
+        )
 
     @property
     def has_steps(self) -> bool:

@@ -402,7 +402,8 @@ class _Timing:
         due_s = due_s - message_s - part * head_s
         self._return(judged, trip, due_s, part, work.up_bytes * 8.0, dues)
         self.hops = [
-            Hops(row, release_s, over_s, dues[row], work_s) for row, release_s, over_s, work_s in releases
+            Hops(row, release_s, over_s=over_s, due_s=dues[row], work_s=work_s)
+            for row, release_s, over_s, work_s in releases
         ]
 
     @staticmethod

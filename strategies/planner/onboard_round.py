@@ -122,7 +122,7 @@ class OnboardRound:
             rows.append(average)
         if len(np.unique(self.group[who])) > 1:
             sessions = WeightSessions(
-                self.contact_plan, self.resources, self.strategy_config.space_ground, start_s=self.start_s,
+                self.contact_plan, self.resources, rule=self.strategy_config.space_ground, start_s=self.start_s,
                 pointed=self.pointed, group=self.group, trainers=self.trainers,
                 size_bytes=self.workload.aggregate_bytes,
             )  # fmt: skip

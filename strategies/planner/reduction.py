@@ -166,7 +166,7 @@ class WeightTransport:
                     continue
                 rows, done_s = hops
             if best is None or done_s < best.done_s:
-                best = _Way(label, booking, rows, done_s)
+                best = _Way(label, booking, rows=rows, done_s=done_s)
             if tries <= 0 and best is not None:
                 break
         return best

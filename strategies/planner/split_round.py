@@ -297,7 +297,7 @@ class SplitRound:
         train, trained_s = self._train_aboard()
         finish_s = np.maximum(steps.finish_s, trained_s)
         antennas = Antennas(
-            self._bookings(sessions, steps, delivery), self.resources.beams, self.resources.setup_s
+            self._bookings(sessions, steps, delivery), self.resources.beams, setup_s=self.resources.setup_s
         )
         parts = [train, delivery.activities, steps.activities]
         delivered_s, end_s = finish_s, max(steps.end_s, float(finish_s.max()))
@@ -346,8 +346,8 @@ class SplitRound:
             held_until_s[block.session] = max(held_until_s[block.session], block.last_s - owlt_s)
         return [
             Booking(
-                int(session["satellite"]), int(session["station"]), float(session["start_s"]),
-                float(session["data_s"]), until_s, int(session["pass_index"]),
+                int(session["satellite"]), int(session["station"]), start_s=float(session["start_s"]),
+                data_s=float(session["data_s"]), end_s=until_s, pass_index=int(session["pass_index"]),
             )
             for session, until_s in zip(sessions, held_until_s.tolist(), strict=True)
             if until_s > session["data_s"]
@@ -370,7 +370,7 @@ class SplitRound:
     def _deliver(self, sessions: np.ndarray) -> Delivery:
         pending = self.samples - self.on_ground
         if not pending.any():
-            return Delivery([], activities(0), pending)
+            return Delivery([], activities(0), left=pending)
         gathered, buffer_bytes = None, self.resources.buffer_bytes
         if self.strategy_config.intra_orbit is IntraOrbit.ALL_GATHER:
             gathered = self._gathered(pending)
@@ -411,7 +411,14 @@ class SplitRound:
     def _grounded_blocks(self) -> list[Block]:
         """Samples whose features the ground has already; any session of their group will do for the answers."""
         return [
-            Block(satellite, -1, 0, int(self.on_ground[satellite]), self.start_s, self.start_s)
+            Block(
+                satellite,
+                -1,
+                first=0,
+                end=int(self.on_ground[satellite]),
+                first_s=self.start_s,
+                last_s=self.start_s,
+            )
             for satellite in np.flatnonzero(self.on_ground > 0).tolist()
         ]
 

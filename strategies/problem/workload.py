@@ -78,7 +78,7 @@ class StrategyConfig:
         return cls(
             _switch(IntraOrbit, "intra-orbit", intra_orbit, INTRA_ORBIT),
             _switch(SpaceGround, "space-ground", space_ground, SPACE_GROUND),
-            _switch(InterOrbit, "inter-orbit", inter_orbit, INTER_ORBIT),
+            inter_orbit=_switch(InterOrbit, "inter-orbit", inter_orbit, INTER_ORBIT),
         )
 
     def contained(self) -> tuple[StrategyConfig, ...]:
@@ -87,7 +87,7 @@ class StrategyConfig:
         Longest windows, and a space-ground strategy of another package, stand for themselves: own windows are not tried
         in their place.
         """
-        own = StrategyConfig(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
+        own = StrategyConfig(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, inter_orbit=InterOrbit.NONE)
         through_ground = dataclasses.replace(self, inter_orbit=InterOrbit.NONE)
         if self.space_ground is SpaceGround.LONGEST_WINDOW or not isinstance(self.space_ground, SpaceGround):
             alone = dataclasses.replace(own, space_ground=self.space_ground)

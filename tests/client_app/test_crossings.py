@@ -40,7 +40,7 @@ class Sky:
 
 def crossings(link: Sky) -> Crossings:
     run_config = RunConfig(load_scenario("walker-12", {}), ("sat",), (0,), "run", "ground", "", False)
-    return Crossings(link, run_config, 0, round_number=2)  # type: ignore[arg-type]
+    return Crossings(link, run_config, index=0, round_number=2)  # type: ignore[arg-type]
 
 
 def hidden(value: float, step: int, micro_batch: int = 0, round_number: int = 2) -> Bundle:

@@ -92,7 +92,7 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
             told = {"name": name, "network": "-", "peers": {}, "folder": str(relays.folder / name), "port": 0}
             file.write_text(json.dumps(told))
             context.node_config["relay"] = str(file)
-        record = RunRecord(tmp_path / "emulated", scenario, "")
+        record = RunRecord(tmp_path / "emulated", scenario, command="")
         ground = LocalRelay(
             GROUND, relays.nodes[GROUND].local_address, None, relays.folder / GROUND, relays.addresses
         )
@@ -121,7 +121,7 @@ def simulate(grid_of, tmp_path):
         told = read_run(emulated)
         rates = {f"compute.{key}": value for key, value in told["calibration"].items()}
         scenario = load_scenario("walker-12", SMALL | (overrides or {}) | rates)
-        record = RunRecord(tmp_path / "simulated", scenario, "")
+        record = RunRecord(tmp_path / "simulated", scenario, command="")
         fine_tune(grid_of(4, 4), Run(record, "run-1"))
         return record.directory
 

@@ -30,7 +30,7 @@ def transfer_records(relays, run="run", number=3):
     folder = relays.folder / GROUND
     relay = LocalRelay(GROUND, relays.nodes[GROUND].local_address, None, folder, relays.addresses)
     plan = SimpleNamespace(nodes=(*NODES, Node("station", "station")))
-    flight = EmulatedClock(datetime(2026, 1, 1, tzinfo=UTC), relay, plan, Resources())
+    flight = EmulatedClock(datetime(2026, 1, 1, tzinfo=UTC), relay, contact_plan=plan, resources=Resources())
     return list(flight.transfer_records(run, number))
 
 

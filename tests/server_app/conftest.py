@@ -27,7 +27,7 @@ def fly(grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.
         overrides: dict[str, Any], *, max_concurrency: int = 4, out: str = "run", nodes: int | None = None
     ) -> Path:
         scenario = load_scenario("walker-12", SMALL | overrides)
-        record = RunRecord(tmp_path / out, scenario, "skysplit run walker-12")
+        record = RunRecord(tmp_path / out, scenario, command="skysplit run walker-12")
         grid = grid_of(nodes or scenario.constellation.satellites, max_concurrency)
         fine_tune(grid, Run(record, "run-1"))
         return record.directory

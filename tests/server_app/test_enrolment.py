@@ -51,7 +51,7 @@ def violations(scenario: Scenario, contacts: ContactPlan, plan: Plan) -> list[st
 def test_features_of_32_images_at_most_go_down_exactly_and_all_satellites_get_the_constants(
     scenario: Scenario, contacts: ContactPlan
 ) -> None:
-    plan = RoundPlanner(scenario, contacts, COSTS, SAMPLES).enrolment(start_s=0.0)
+    plan = RoundPlanner(scenario, contacts, costs=COSTS, samples=SAMPLES).enrolment(start_s=0.0)
     rows = plan.activities
     down = rows[(rows["link"] == LinkKind.DOWNLINK) & (rows["kind"] == Kind.FEATURES)]
     images = sum(min(32, count) for count in SAMPLES)
@@ -78,7 +78,7 @@ def test_the_head_goes_up_where_satellites_train_it(contacts: ContactPlan, head:
 def test_the_checker_finds_constants_that_do_not_come_come_early_or_are_too_few(
     scenario: Scenario, contacts: ContactPlan, fault: str
 ) -> None:
-    plan = RoundPlanner(scenario, contacts, COSTS, SAMPLES).enrolment(start_s=0.0)
+    plan = RoundPlanner(scenario, contacts, costs=COSTS, samples=SAMPLES).enrolment(start_s=0.0)
     rows = plan.activities.copy()
     mine = np.flatnonzero(rows["kind"] == Kind.UPDATE)
     if fault == "missing":
@@ -96,14 +96,14 @@ def test_the_checker_finds_constants_that_do_not_come_come_early_or_are_too_few(
 def test_a_replay_of_the_enrolment_ends_as_planned_and_round_1_finds_the_antennas_as_it_leaves_them() -> None:
     mission = load_scenario("walker-12")
     contacts = contact_plan_of(mission, constellation_of(mission))
-    planner = RoundPlanner(mission, contacts, COSTS, [32] * 12)
+    planner = RoundPlanner(mission, contacts, costs=COSTS, samples=[32] * 12)
     enrolment = planner.enrolment(start_s=0.0)
     assert enrolment.pointed
     workload = MissionWorkloads(mission, COSTS, samples=[32] * 12, framing=framing_of(contacts)).enrolment()
     flown = replay(enrolment, contacts, workload, rates_of(mission), resources_of(mission))
     assert flown.end_s == pytest.approx(enrolment.end_s, rel=0.01)
     follows = planner(1, enrolment.end_s)
-    alone = RoundPlanner(mission, contacts, COSTS, [32] * 12)(1, enrolment.end_s)
+    alone = RoundPlanner(mission, contacts, costs=COSTS, samples=[32] * 12)(1, enrolment.end_s)
     assert alone.end_s - follows.end_s == pytest.approx(mission.ground.setup_s, abs=1.0)
 
 

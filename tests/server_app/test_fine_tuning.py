@@ -69,7 +69,7 @@ def test_nobody_is_suspended_where_those_that_share_passes_run_at_once(
     settings = {"training.rounds": 1, "training.adapter": "per-satellite", "training.batch_size": 16}
     scenario = load_scenario("walker-12", SMALL | settings)
     grid = grid_of(4, 2)
-    record = RunRecord(tmp_path / "run", scenario, "")
+    record = RunRecord(tmp_path / "run", scenario, command="")
     fine_tune(grid, Run(record, "run-1", max_concurrency=2))
     assert len(grid.handled) == 2 * 4  # enrolment and one round
 
@@ -454,7 +454,7 @@ def test_a_port_in_use_is_one_error(grid_of: Callable[[int, int], Any], tmp_path
     import socket
 
     scenario = load_scenario("walker-12", SMALL)
-    record = RunRecord(tmp_path / "run", scenario, "")
+    record = RunRecord(tmp_path / "run", scenario, command="")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(EndpointError, match="port is in use"):

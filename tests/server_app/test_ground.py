@@ -51,9 +51,9 @@ def station(*batches: str, **training: Any) -> Station:
     scenario = load_scenario("walker-12", keys)
     schedule = batched(*batches, delay=scenario.training.gradient_delay)
     adapters = [SHARED] if scenario.training.adapter == SHARED else list(schedule.steps_of)
-    steps = BackboneExecutor(backbone, LORA, torch.device("cpu"), adapters)
+    steps = BackboneExecutor(backbone, LORA, device=torch.device("cpu"), adapters=adapters)
     hidden = backbone.config.hidden_size
-    ground = BackboneService(steps, scenario, "run", FeatureAssembler((64, hidden), "fp32"))
+    ground = BackboneService(steps, scenario, run="run", assembler=FeatureAssembler((64, hidden), "fp32"))
     head = StandardisedHead.of(new_head(hidden, CLASSES), Scaling(torch.zeros(hidden), torch.ones(hidden)))
     if scenario.training.shares_head:
         ground.share(head)

@@ -118,7 +118,7 @@ def test_bytes_planned_over_space_ground_links_are_bytes_sent(
     mode: str,
 ) -> None:
     scenario = load_scenario("walker-12", SMALL | {"training.batch_size": 8} | MODES[mode])
-    record = RunRecord(tmp_path / "run", scenario, "")
+    record = RunRecord(tmp_path / "run", scenario, command="")
     fine_tune(grid_of(4, 4), Run(record, RUN, max_concurrency=4))
     plan = planned(record.directory)
     if scenario.training.on_ground:

@@ -55,7 +55,7 @@ def test_the_average_is_bit_for_bit_the_stated_weighted_mean(
 ) -> None:
     """By hand, from what the satellites answered: images times (1 + s)^-a each, the present average for the rest."""
     scenario = load_scenario("walker-12", SMALL | ONE_PLANE | {"training.mode": "head"})
-    record = RunRecord(tmp_path / "run", scenario, "skysplit run walker-12")
+    record = RunRecord(tmp_path / "run", scenario, command="skysplit run walker-12")
     grid, answers = grid_of(4, 4), {}
     pull = grid.pull_messages
 
@@ -179,7 +179,7 @@ def test_images_that_cannot_be_trained_on_are_refused(kind: Kind, array: np.ndar
 
     model = load_split(weights_dir("synthetic-vit"), num_labels=10)
     scenario = load_scenario("walker-12")
-    ground = CentralizedTrainer(None, None, scenario, "run-1", GivenImages(scenario))
+    ground = CentralizedTrainer(None, None, scenario=scenario, run="run-1", given=GivenImages(scenario))
     ground.expect(model, Classification(tuple("abcdefghij")), {"sat-0-00": 4})
     ground.begin_round(1, Schedule((), ()))
     asyncio.run(ground.handle("sat-0-00", *bundle(Kind.IMAGES, np.zeros((1, 8, 8, 3), np.uint8))))

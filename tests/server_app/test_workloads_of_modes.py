@@ -130,7 +130,9 @@ def test_adapters_in_the_last_blocks_cost_the_backward_pass_of_those_and_what_is
 )
 def test_the_head_goes_up_in_the_round_that_may_be_the_last(settings: dict[str, str], target: float) -> None:
     scenario = load_scenario("walker-12", ONE_VIEW | settings | {"training.target_accuracy": target})
-    planner = RoundPlanner(scenario, contact_plan_of(scenario, constellation_of(scenario)), COSTS, SAMPLES)
+    planner = RoundPlanner(
+        scenario, contact_plan_of(scenario, constellation_of(scenario)), costs=COSTS, samples=SAMPLES
+    )
     first = planner(1, 0.0)
     last = planner(2, first.end_s)
     updates = [plan.of_kind(Kind.UPDATE) for plan in (first, last)]

@@ -107,7 +107,7 @@ def _require_the_weights_of_one_process(
     directory: Path, overrides: dict[str, Any], grid_of: Callable[[int, int], Any]
 ) -> None:
     scenario = load_scenario("walker-12", overrides)
-    record = RunRecord(directory.with_name("process"), scenario, "")
+    record = RunRecord(directory.with_name("process"), scenario, command="")
     fine_tune(grid_of(3, 3), Run(record, "run-1"))
     first, second = (read_run(path)["result"]["test_loss"] for path in (directory, record.directory))
     assert first == second

@@ -156,6 +156,8 @@ def test_a_scenario_that_saves_power_is_planned_later_in_the_light_of_its_own_ec
         scenario = load_scenario("paper", settings)
         contacts = contact_plan_of(scenario, constellation_of(scenario))
         costs = published(scenario.planning.profile)
-        planner = RoundPlanner(scenario, contacts, costs, [64] * 12)  # which has every plan checked
+        planner = RoundPlanner(
+            scenario, contacts, costs=costs, samples=[64] * 12
+        )  # which has every plan checked
         ends_s[power] = planner(1, 0.0).end_s
     assert ends_s["always"] < ends_s["sunlight"]

@@ -152,7 +152,7 @@ class TransformersFamily(Family):
     def layout(self, config: Any, height: int, width: int) -> TokenLayout:
         """Special tokens and registers, then patches by row."""
         rows, columns = pair(config.patch_size)
-        return TokenLayout(self.prefix_tokens(config), height // rows, width // columns)
+        return TokenLayout(self.prefix_tokens(config), height // rows, columns=width // columns)
 
     def prefix_tokens(self, config: Any) -> int:
         """How many tokens stand before the first patch token, registers included."""
@@ -166,7 +166,7 @@ class TransformersFamily(Family):
         return Usage(
             f"from transformers import {self.model_class}",
             f"{self.model_class}.from_pretrained({base!r}{arguments})",
-            "hidden = model(pixel_values=pixels).last_hidden_state",
+            hidden="hidden = model(pixel_values=pixels).last_hidden_state",
         )
 
     def _class(self) -> Any:

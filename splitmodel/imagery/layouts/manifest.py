@@ -151,7 +151,7 @@ def open_manifest_rows(manifest: Manifest | None, reading: Reading) -> ImageSour
     )
     label = reading.label_column or default
     manifest.require(label, "data.label_column")
-    labels = LabelColumn(manifest.file, label, _typed(manifest.table[label]))
+    labels = LabelColumn(manifest.file, label, values=_typed(manifest.table[label]))
     if is_mask_column(labels):
         names = manifest.texts(label)
 

@@ -78,7 +78,7 @@ def all_gather(
                 if step < reach:
                     here = (position[source] + direction * step) % size
                     gathering.pass_on(source, members[here], members[(here + direction) % size])
-    return Gathered(gathering.copies, as_activities(gathering.rows), gathering.link_free_s)
+    return Gathered(gathering.copies, as_activities(gathering.rows), link_free_s=gathering.link_free_s)
 
 
 class _Gathering:
@@ -91,7 +91,9 @@ class _Gathering:
         self.rows: list[tuple] = []
 
     def embed(self, source: int, first: int, end: int, length_s: float) -> None:
-        own = Copy(first, end, self.start_s, finished_s(self.sunlight, source, self.start_s, length_s))
+        own = Copy(
+            first, end, start_s=self.start_s, end_s=finished_s(self.sunlight, source, self.start_s, length_s)
+        )
         # As if embedded without a pause up to the end: by no time more than is really there.
         self.copies[source] = {source: replace(own, start_s=own.end_s - length_s)}
         if length_s:
@@ -112,12 +114,12 @@ class _Gathering:
         end_s = max(begin_s + bits / usable_bps, held.end_s + lead_bits / usable_bps)
         if not end_s <= shut_s + 1e-9:
             return
-        sent = Copy(held.first, held.end, begin_s, end_s)
+        sent = Copy(held.first, held.end, start_s=begin_s, end_s=end_s)
         self._note(
             Kind.GATHER, LinkKind.INTRA_ISL, source, node, peer, sent, count * self.workload.c1_bytes, 0.0
         )
         self.link_free_s[node, peer] = end_s
-        self.copies[source][peer] = Copy(held.first, held.end, begin_s + owlt_s, end_s + owlt_s)
+        self.copies[source][peer] = Copy(held.first, held.end, start_s=begin_s + owlt_s, end_s=end_s + owlt_s)
 
     def _note(
         self, kind: Kind, link: int, source: int, node: int, peer: int, when: Copy, size: float, flops: float

@@ -117,9 +117,10 @@ class AnswerLog:
                 return
             self._write(satellite, run)
         self._open[satellite] = _Run(
-            block, epoch, answer.path, answer.back, first, end, [*ground], [*answer.uplink],
-            [[*window] for window in answer.up_hops], [*answer.head],
-            [[*window] for window in answer.down_hops], [*answer.downlink],
+            block, epoch, path=answer.path, back=answer.back, first=first, end=end, ground=[*ground],
+            uplink=[*answer.uplink],
+            up_hops=[[*window] for window in answer.up_hops], head=[*answer.head],
+            down_hops=[[*window] for window in answer.down_hops], downlink=[*answer.downlink],
         )  # fmt: skip
 
     def activities(self) -> np.ndarray:

@@ -16,7 +16,7 @@ class Chain:
     The first ``done`` samples times epochs are finished.
     """
 
-    def __init__(self, blocks: Sequence[Block], epochs: int, micro_batch: int, done: int) -> None:
+    def __init__(self, blocks: Sequence[Block], epochs: int, *, micro_batch: int, done: int) -> None:
         self._blocks = sorted(blocks, key=lambda block: block.first)
         self._firsts = [block.first for block in self._blocks]
         self._epochs, self._micro_batch = epochs, micro_batch
@@ -67,7 +67,7 @@ def chains_of(blocks: Sequence[Block], epochs: int, micro_batch: int, done: np.n
     for block in blocks:
         of_satellite.setdefault(block.satellite, []).append(block)
     chains = {
-        satellite: Chain(mine, epochs, micro_batch, int(done[satellite]))
+        satellite: Chain(mine, epochs, micro_batch=micro_batch, done=int(done[satellite]))
         for satellite, mine in sorted(of_satellite.items())
     }
     return {satellite: chain for satellite, chain in chains.items() if chain.left() > 0}

@@ -66,7 +66,9 @@ def local_steps(
         first_sample=done[who], end_sample=samples[who],
     )  # fmt: skip
     end_s = float(finish_s.max(initial=start_s))
-    return Steps(finish_s, rows, sessions["data_s"].copy(), np.zeros(len(samples), int), end_s)
+    return Steps(
+        finish_s, rows, held_until_s=sessions["data_s"].copy(), left=np.zeros(len(samples), int), end_s=end_s
+    )
 
 
 def central_steps(
@@ -116,7 +118,11 @@ def central_steps(
         now_s = over_s
     finish_s = np.where(samples > 0, now_s, start_s)
     return Steps(
-        finish_s, np.concatenate(rows), sessions["data_s"].copy(), np.zeros(len(samples), int), now_s
+        finish_s,
+        np.concatenate(rows),
+        held_until_s=sessions["data_s"].copy(),
+        left=np.zeros(len(samples), int),
+        end_s=now_s,
     )
 
 
@@ -241,10 +247,10 @@ class GroundSteps:
         return Steps(
             self.finish_s,
             np.concatenate([self.log.activities(), head]),
-            self.held_until_s,
-            self.left,
-            max(self.free_s, float(self.finish_s.max(initial=self.start_s))),
-            order,
+            held_until_s=self.held_until_s,
+            left=self.left,
+            end_s=max(self.free_s, float(self.finish_s.max(initial=self.start_s))),
+            order=order,
         )
 
     def _next_backward_s(self) -> float:
@@ -303,7 +309,7 @@ class GroundSteps:
 
     def _forward(self, start_s: float) -> None:
         """Make the forward pass of the satellites that are ready at ``start_s``, and plan all up to the gradients."""
-        self.free_s = self.start_s
+        self.free_s = start_s
         while self.waiting and self.waiting[0][0] <= start_s:
             since_s, satellite = heapq.heappop(self.waiting)
             heapq.heappush(self.ready, (*self._precedence(satellite), since_s, satellite))
@@ -312,7 +318,9 @@ class GroundSteps:
         while self.ready and len(members) < most:
             satellite = heapq.heappop(self.ready)[-1]
             chain = self.chains[satellite]
-            members.append(_Member(satellite, chain.block, chain.epoch, chain.first, chain.end))
+            members.append(
+                _Member(satellite, chain.block, epoch=chain.epoch, first=chain.first, end=chain.end)
+            )
         members = self._answered(members, start_s)
         if not members:
             return
@@ -320,7 +328,13 @@ class GroundSteps:
         for member in members:
             self._hold(member)
         backward_s = max(self._backward_from_s(member, members) for member in members)
-        batch = _Batch(self.batches, members, self.batches - len(self.flight), start_s, backward_s)
+        batch = _Batch(
+            self.batches,
+            members,
+            updates=self.batches - len(self.flight),
+            start_s=start_s,
+            backward_s=backward_s,
+        )
         self.batches += 1
         self.free_s = computed_s
         if not self.chained:
@@ -501,10 +515,10 @@ class GroundSteps:
                 path = Path(
                     session,
                     self.gateway[session],
-                    self.station[session],
-                    self._hops(nodes, time_s),
-                    self._hops(nodes[::-1], time_s),
-                    self.owlt_s[session],
+                    station=self.station[session],
+                    down=self._hops(nodes, time_s),
+                    up=self._hops(nodes[::-1], time_s),
+                    ground_owlt_s=self.owlt_s[session],
                 )
                 self.paths[key] = self.alike.setdefault(path, path)
         return self.paths[key]
@@ -522,7 +536,14 @@ class GroundSteps:
             Hop(node, peer, *self.routes.link(node, peer, begin_s), since_s=begin_s)
             for node, peer, begin_s in hops
         )
-        path = Path(session, gateway, self.station[session], (), up, self.owlt_s[session])
+        path = Path(
+            session,
+            gateway,
+            station=self.station[session],
+            down=(),
+            up=up,
+            ground_owlt_s=self.owlt_s[session],
+        )
         return self.alike.setdefault(path, path)
 
     def _hops(self, nodes: Sequence[int], time_s: float) -> tuple[Hop, ...]:
@@ -583,8 +604,9 @@ class GroundSteps:
         if not self.chained:
             downlink = [head[0], head[0]]
         return Answer(
-            path, back or path, _window(uplink), tuple(map(_window, up_hops)), _window(head),
-            tuple(map(_window, down_hops)), _window(downlink), tuple(there_s), tuple(free_at_s.items()),
+            path, back or path, uplink=_window(uplink), up_hops=tuple(map(_window, up_hops)), head=_window(head),
+            down_hops=tuple(map(_window, down_hops)), downlink=_window(downlink), parts_s=tuple(there_s),
+            booked=tuple(free_at_s.items()),
         )  # fmt: skip
 
     def _relay(

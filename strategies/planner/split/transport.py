@@ -138,7 +138,7 @@ class Transport:
             if free_s < self.sessions["limit_s"][index]:
                 heapq.heappush(heap, (free_s, index))
         blocks = sorted(self.blocks, key=lambda block: (block.first_s, block.session))
-        return Delivery(blocks, as_activities(self.rows), self.left)
+        return Delivery(blocks, as_activities(self.rows), left=self.left)
 
     def _send(self, index: int, free_s: float) -> float:
         """Send one block through a session that is free at ``free_s``; returns when it is to be asked again."""
@@ -336,7 +336,11 @@ class Transport:
             begin_s = max(begin_s, last_s + (lead_bits - bits) / rate_bps)
         end_s = max(begin_s + bits / rate_bps, last_s + (lead_bits / rate_bps if hops else 0.0))
         return _Offer(
-            embed, hops, begin_s, end_s, end_s + self.shares.downlink_delay_s(rate_bps / self.share_down)
+            embed,
+            hops,
+            begin_s=begin_s,
+            end_s=end_s,
+            there_s=end_s + self.shares.downlink_delay_s(rate_bps / self.share_down),
         )
 
     def _room_s(self, index: int, count: int) -> float:
@@ -385,4 +389,13 @@ class Transport:
         self.left[source] -= count
         self.free_s[index] = offer.end_s
         owlt_s = float(self.passes["owlt_s"][session["pass_index"]])
-        self.blocks.append(Block(source, index, first, end, offer.begin_s + owlt_s, offer.there_s + owlt_s))
+        self.blocks.append(
+            Block(
+                source,
+                index,
+                first=first,
+                end=end,
+                first_s=offer.begin_s + owlt_s,
+                last_s=offer.there_s + owlt_s,
+            )
+        )
