@@ -82,7 +82,7 @@ TRANSFER_RECORDS = pa.schema(
         ("node", pa.string()),  # where it was measured: the ground, or the satellite that received it
         ("peer", pa.string()),  # the satellite at the other end
         ("satellite", pa.string()),  # whose tensor it is
-        ("kind", pa.string()),  # of relay.wire.manifest.Kind, in lower case
+        ("kind", pa.string()),  # of relay.wire.manifest.MessageKind, in lower case
         ("step", pa.int32()),
         ("micro_batch", pa.int32()),
         ("bytes", pa.int64()),

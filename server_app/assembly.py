@@ -18,7 +18,7 @@ from server_app.backbone.given_images import GivenImages
 from server_app.backbone.service import SHARED, BackboneService
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.workloads import kept_row_bytes, kept_rows
-from server_app.run import Run
+from server_app.run import ServerRun
 from splitmodel.costs.published import Profile
 from splitmodel.dense_heads import TrainedHead
 from splitmodel.parts import SplitModel
@@ -78,7 +78,7 @@ class GroundSegment:
         cache.remove()
 
 
-def ground_segment(run: Run, mission: MissionInputs) -> GroundSegment:
+def ground_segment(run: ServerRun, mission: MissionInputs) -> GroundSegment:
     """Put together the ground segment of a run; the backbone is trained in place."""
     scenario, model, costs = run.scenario, mission.model, mission.costs
     training = scenario.training

@@ -21,7 +21,7 @@ from relay.client.message_link import LinkError
 from relay.clock.timed_link import LinkSchedule, Network, Window, fastest
 from relay.node.settings import LocalRelay
 from relay.wire import wire_pb2 as pb
-from relay.wire.manifest import Kind as Crossed
+from relay.wire.manifest import MessageKind
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.workload import Resources
 
@@ -117,7 +117,7 @@ class EmulatedClock(VirtualClock):
             "node": node,
             "peer": transfer_record.peer,
             "satellite": transfer_record.destination if from_ground else transfer_record.source,
-            "kind": Crossed(transfer_record.kind).name.lower(),
+            "kind": MessageKind(transfer_record.kind).name.lower(),
             "step": transfer_record.step,
             "micro_batch": transfer_record.micro_batch,
             "bytes": transfer_record.size_bytes,

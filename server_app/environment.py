@@ -24,7 +24,7 @@ from server_app.mission_inputs import MissionInputs
 from server_app.planning.calibration import measured_rates
 from server_app.planning.round_planner import resources_of
 from server_app.planning.workloads import kept_row_bytes
-from server_app.run import Run
+from server_app.run import ServerRun
 from strategies.enrolment import EnrolledClients
 from strategies.problem.plan import Plan
 
@@ -44,7 +44,7 @@ class Environment(ABC):
     signature_bytes = 0
     flies_enrolment = True
 
-    def __init__(self, run: Run, mission: MissionInputs) -> None:
+    def __init__(self, run: ServerRun, mission: MissionInputs) -> None:
         self._run = run
         self._mission = mission
         self._secret = secrets.token_urlsafe(
@@ -93,7 +93,7 @@ class Environment(ABC):
 class Simulation(Environment):
     """Satellites reach the backbone at an address of its own, and only the plan advances mission time."""
 
-    def __init__(self, run: Run, mission: MissionInputs) -> None:
+    def __init__(self, run: ServerRun, mission: MissionInputs) -> None:
         super().__init__(run, mission)
         self.clock = VirtualClock(run.scenario.epoch)
 
@@ -133,7 +133,7 @@ class Emulation(Environment):
 
     flies_enrolment = False  # all nodes are on the pre-launch network then
 
-    def __init__(self, run: Run, mission: MissionInputs, *, relay: LocalRelay) -> None:
+    def __init__(self, run: ServerRun, mission: MissionInputs, *, relay: LocalRelay) -> None:
         super().__init__(run, mission)
         self._relay = relay
         self.sums_planes = not run.scenario.training.shares_head
@@ -186,6 +186,6 @@ class Emulation(Environment):
         return self._clock.transfer_records(self._run.name, number)
 
 
-def environment_of(run: Run, mission: MissionInputs) -> Environment:
+def environment_of(run: ServerRun, mission: MissionInputs) -> Environment:
     """Return the run's environment: an emulation where it has a relay, else a simulation."""
     return Simulation(run, mission) if run.relay is None else Emulation(run, mission, relay=run.relay)

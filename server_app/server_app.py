@@ -15,7 +15,7 @@ from server_app.environment import environment_of
 from server_app.labelled import constants_of
 from server_app.mission_inputs import load_mission
 from server_app.results.run_recorder import RunRecorder
-from server_app.run import Run, recorded_run
+from server_app.run import ServerRun, recorded_run
 from server_app.start_up import enrol_satellites, plan_mission
 from splitmodel.lora.adapters import trainable_state
 from strategies.aggregation.server_optimizer import ServerOptimizer
@@ -31,7 +31,7 @@ def main(grid: Grid, context: Context) -> None:
         fine_tune(grid, run)
 
 
-def fine_tune(grid: Grid, run: Run) -> None:
+def fine_tune(grid: Grid, run: ServerRun) -> None:
     """Fine-tune the model of a run's scenario over its constellation."""
     checkpoint = run.restore()
     scenario, training, record = run.scenario, run.scenario.training, run.record

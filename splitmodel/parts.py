@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from splitmodel.dense_heads import Decoder, PatchGrid, new_dense_head
-from splitmodel.families.checkpoint import Checkpoint
+from splitmodel.families.checkpoint import WeightsLocation
 from splitmodel.families.protocol import (
     Acquisition,
     Family,
@@ -329,7 +329,7 @@ def new_bottleneck(state_shape: tuple[int, ...], values: int, *, seed: int = 0) 
 class _Source:
     """A model that was found and is of a supported family; nothing of its weights is read yet."""
 
-    checkpoint: Checkpoint
+    checkpoint: WeightsLocation
     config: Any
     family: Family
     preprocess: Preprocess
@@ -396,7 +396,7 @@ def _open(
         location = str(directory)
     elif isinstance(path_or_name, Path) or location.startswith((".", "/", "~")) or location.count("/") > 1:
         raise ModelLoadError(f"{location}: no such directory")
-    checkpoint = Checkpoint(location, local_files_only)
+    checkpoint = WeightsLocation(location, local_files_only)
     raw = checkpoint.config()
     try:
         family = family_of(raw)

@@ -20,7 +20,7 @@ from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, head_o
 from client_app.proximal import Proximal
 from mission.run_config import STEPS_AHEAD
 from relay.client.message_link import RemoteError
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 from splitmodel import step as split_step
 from splitmodel.dense_heads import TrainedHead
 from splitmodel.training import Batch, as_they_cross
@@ -91,7 +91,9 @@ def train_lora_round(
                 head, pooled_BD, of_parts[part.place.number], weight=share, loss=on_board.task.loss
             )
             task.check_loss(float(result.loss))
-            crossings.send(Kind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt)
+            crossings.send(
+                MessageKind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt
+            )
             loss += share * float(result.loss)
             logits.append(result.logits)
         trainer.end(part.place, attempt=progress.attempt)
@@ -99,7 +101,7 @@ def train_lora_round(
         count_batch(progress, loss, on_board.task, torch.cat(logits), targets)
         after_step()
     # Empty, as the embedding is frozen: it says that the ground has taken the last step.
-    crossings.receive(Kind.GRAD_FEATURES, upward.places(len(batches) - 1)[-1])
+    crossings.receive(MessageKind.GRAD_FEATURES, upward.places(len(batches) - 1)[-1])
     progress.finished = True
     after_step()
 
@@ -136,11 +138,11 @@ class _SharedHead:
 
     def begin(self, place: MicroBatch) -> None:
         """Before the first micro-batch of a step."""
-        self._head.set_table(self._crossings.receive(Kind.HEAD, place))
+        self._head.set_table(self._crossings.receive(MessageKind.HEAD, place))
 
     def end(self, place: MicroBatch, *, attempt: int) -> None:
         """After the last; its gradients are those of the step."""
-        self._crossings.send(Kind.GRAD_HEAD, place, self._head.gradient_table(), attempt=attempt)
+        self._crossings.send(MessageKind.GRAD_HEAD, place, self._head.gradient_table(), attempt=attempt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,13 +239,15 @@ class _Upward:
             transfer = self._crossings.send_names(part.place, part.names, part.new, attempt=attempt)
             self._part_of[transfer] = part
         if part.new.any():
-            transfer = self._crossings.send(Kind.FEATURES, part.place, part.features_BTD, attempt=attempt)
+            transfer = self._crossings.send(
+                MessageKind.FEATURES, part.place, part.features_BTD, attempt=attempt
+            )
             self._part_of[transfer] = part
 
     def _answer(self, part: _Part) -> Tensor:
         while True:
             try:
-                pooled_BD = self._crossings.receive(Kind.HIDDEN, part.place)
+                pooled_BD = self._crossings.receive(MessageKind.HIDDEN, part.place)
                 break
             except RemoteError as error:
                 self._progress.attempt += 1

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from relay.client.message_link import BundleLink, LinkError, LinkTimeout
-from relay.wire.manifest import Bundle, Kind, Manifest, WireError
+from relay.wire.manifest import Bundle, Manifest, MessageKind, WireError
 
 PIECE_BYTES = 1 << 16  # of a vector on a chain, up to
 PIECES = 8  # of them, so that all its links work at once
@@ -104,7 +104,10 @@ class _Plane:
     def keep(self, bundle: Bundle) -> None:
         """Keep a part until its turn comes; what is none is for a process that has died, or of a round gone by."""
         manifest, payload = bundle
-        if manifest.kind is not Kind.AGGREGATE or (manifest.run, manifest.round) != (self._run, self._round):
+        if manifest.kind is not MessageKind.AGGREGATE or (manifest.run, manifest.round) != (
+            self._run,
+            self._round,
+        ):
             return
         if manifest.source not in self.members:  # a satellite of another plane has no say in this sum
             return
@@ -125,7 +128,7 @@ class _Plane:
         manifest = Manifest.describe(
             payload,
             run=self._run,
-            kind=Kind.AGGREGATE,
+            kind=MessageKind.AGGREGATE,
             source=self.me,
             destination=to,
             dtype=str(values.dtype),

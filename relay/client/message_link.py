@@ -21,7 +21,7 @@ from relay.wire import service
 from relay.wire import wire_pb2 as pb
 from relay.wire.frames import BundleReader
 from relay.wire.identity import NodeIdentity, node_host
-from relay.wire.manifest import MAX_TEXT, Buffer, Bundle, Kind, Limits, Manifest, WireError
+from relay.wire.manifest import MAX_TEXT, Buffer, Bundle, Limits, Manifest, MessageKind, WireError
 
 RETRY_S = 0.25
 CALL_S = 10.0
@@ -224,7 +224,7 @@ def failure_bundle(request: Manifest, error: Exception) -> Bundle:
     manifest = Manifest.describe(
         b"",
         run=request.run,
-        kind=Kind.HIDDEN,
+        kind=MessageKind.HIDDEN,
         source=request.destination,
         destination=request.source,
         dtype="uint8",

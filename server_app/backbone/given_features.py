@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mission.schema import Scenario
-from relay.wire.manifest import Buffer, Kind, Manifest
+from relay.wire.manifest import Buffer, Manifest, MessageKind
 from server_app.backbone.feature_assembler import Arrived, UnexpectedBundle
 from server_app.backbone.given_images import require_targets
 from server_app.backbone.mixed_batches import own_batches
@@ -59,7 +59,7 @@ class GivenFeatures:
         token_views: Turn features, where images cross under one view alone.
     """
 
-    kind, what = Kind.FEATURES, "features"
+    kind, what = MessageKind.FEATURES, "features"
 
     def __init__(
         self,
@@ -117,12 +117,12 @@ class GivenFeatures:
             UnexpectedBundle: They are not what comes next, or none that can be trained on.
         """
         share = self._shares[satellite]
-        if not share.due or share.label_due is not (manifest.kind is Kind.LABELS):
+        if not share.due or share.label_due is not (manifest.kind is MessageKind.LABELS):
             raise UnexpectedBundle(
                 f"{satellite} sends {manifest.kind.name}, and {_next_of(share)} come next in this round"
             )
         batch = share.due[0]
-        if manifest.kind is Kind.LABELS:
+        if manifest.kind is MessageKind.LABELS:
             labels = np.frombuffer(payload, manifest.dtype).reshape(manifest.shape)
             require_targets(satellite, labels, self._task, self._grid)
             if len(labels) != len(batch.indices):

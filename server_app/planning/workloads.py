@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from mission.run_config import ENROLMENT_IMAGES, FEATURE_NAME_BYTES
 from mission.schema import SATELLITES_PER_STEP, Scenario, Training
 from relay.client.allreduce import PIECE_BYTES, PIECES
-from relay.wire.manifest import Kind, encoded_bytes
+from relay.wire.manifest import MessageKind, encoded_bytes
 from server_app.planning.round_traffic import Framing, RoundTraffic, SentImages, Target, split_bytes
 from splitmodel.costs.published import Profile
 from splitmodel.crossing.tensors import EXACT
@@ -118,14 +118,14 @@ class MissionWorkloads:
         few = [min(ENROLMENT_IMAGES, count) for count in self.samples]
         shape, attributes = (ENROLMENT_IMAGES, costs.tokens, costs.hidden), {"attempt": 0, "of": 1}
         messages = sum(count > 0 for count in few) / sum(few)
-        up = framing.header_bytes(Kind.FEATURES, shape, EXACT, attributes)
+        up = framing.header_bytes(MessageKind.FEATURES, shape, EXACT, attributes)
         states = (ENROLMENT_IMAGES, *costs.state_shape)
-        back = framing.header_bytes(Kind.HIDDEN, states, EXACT, {**attributes, "kept": 0}, down=False)
+        back = framing.header_bytes(MessageKind.HIDDEN, states, EXACT, {**attributes, "kept": 0}, down=False)
         # Mean and deviation of every channel of features and of states.
         on_ground = training.shares_head or training.on_ground
         values = 2 * (costs.hidden + costs.state_shape[-1]) + (0 if on_ground else costs.head_params)
         update = _VALUE_BYTES * values + framing.header_bytes(
-            Kind.AGGREGATE, (values,), EXACT, {}, down=False
+            MessageKind.AGGREGATE, (values,), EXACT, {}, down=False
         )
         sizes = ModelSizes(
             tokens=costs.tokens,
@@ -222,7 +222,7 @@ class MissionWorkloads:
         if not weights:
             return 0.0
         return weights + self.framing.header_bytes(
-            Kind.AGGREGATE, (round(weights / _VALUE_BYTES),), EXACT, {}
+            MessageKind.AGGREGATE, (round(weights / _VALUE_BYTES),), EXACT, {}
         )
 
     def _sums_bytes(self, weights: float) -> float:
@@ -238,17 +238,19 @@ class MissionWorkloads:
         size = _SUM_BYTES * values
         pieces = max(1, min(PIECES, -(-size // PIECE_BYTES)))
         piece = (-(-values // pieces),)
-        return size + pieces * self.framing.header_bytes(Kind.AGGREGATE, piece, "raw", {}, dtype="float64")
+        return size + pieces * self.framing.header_bytes(
+            MessageKind.AGGREGATE, piece, "raw", {}, dtype="float64"
+        )
 
     def _image_bytes(self) -> float:
         """A raw image with its label, which cross in batches."""
         size, attributes = self.scenario.training.batch_size, {"attempt": 0, "of": 1}
         image = self.scenario.planning.image_bytes or self.costs.image_bytes
         shape = (size, round(image))
-        pixels = self.framing.header_bytes(Kind.IMAGES, shape, "raw", attributes, dtype="uint8")
+        pixels = self.framing.header_bytes(MessageKind.IMAGES, shape, "raw", attributes, dtype="uint8")
         target = _target(self.costs)
         labels = self.framing.header_bytes(
-            Kind.LABELS, (size, *target.shape), "raw", attributes, dtype=target.dtype
+            MessageKind.LABELS, (size, *target.shape), "raw", attributes, dtype=target.dtype
         )
         return image + target.bytes + (pixels + labels) / size
 

@@ -22,7 +22,7 @@ from server_app.planning.round_planner import RoundPlanner
 from server_app.results.predictions import save_predictions
 from server_app.results.rounds import describe_window, round_rows
 from server_app.results.scoring import score
-from server_app.run import Run
+from server_app.run import ServerRun
 from splitmodel.export import CardFields, export_final
 from splitmodel.lora.adapters import exchanged_parts, load_trainable_state
 from splitmodel.tasks import Score, Task
@@ -49,7 +49,7 @@ class RunRecorder:
         scores: Before training and after each round.
     """
 
-    run: Run
+    run: ServerRun
     mission: MissionInputs
     environment: Environment
     ground: GroundSegment

@@ -31,7 +31,7 @@ _OF_PLAN = (*_OF_CONTACTS, "compute", "crossings", "strategy", *_OF_COSTS, "seed
 
 
 @dataclass(frozen=True)
-class Case:
+class SweepCase:
     """One round of the sweep.
 
     Attributes:
@@ -56,7 +56,7 @@ class Prepared:
     """
 
     study: Study
-    cases: tuple[Case, ...]
+    cases: tuple[SweepCase, ...]
     contacts: Mapping[Path, str]
 
 
@@ -83,7 +83,7 @@ def prepare(study: Study, folder: Path) -> Prepared:
     samples = dict[str, list[int]]()
     resources = dict[str, Any]()
     contacts: dict[Path, str] = {}
-    cases: list[Case] = []
+    cases: list[SweepCase] = []
     for variant in variants_of(study):
         scenario = variant.scenario
         try:
@@ -133,7 +133,7 @@ def prepare(study: Study, folder: Path) -> Prepared:
                 quorum=quorum,
                 start_s=start_s,
             )
-            cases.append(Case(len(cases), values, job=job))
+            cases.append(SweepCase(len(cases), values, job=job))
     return Prepared(study, tuple(cases), contacts=contacts)
 
 

@@ -22,7 +22,7 @@ _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class WeightsLocation:
     """Where a model is; nothing of its weights is read yet.
 
     Attributes:

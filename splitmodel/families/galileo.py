@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitmodel.families.bands import resolve_bands
-from splitmodel.families.checkpoint import Checkpoint, fill, write_weights
+from splitmodel.families.checkpoint import WeightsLocation, fill, write_weights
 from splitmodel.families.plain_transformer import Block, SeparateAttention, initialise, sine_cosine
 from splitmodel.families.protocol import (
     Acquisition,
@@ -322,7 +322,7 @@ class Galileo(Family):
         initialise(model)
         return model
 
-    def load_model(self, checkpoint: Checkpoint, config: GalileoConfig, blocks: int) -> GalileoEncoder:
+    def load_model(self, checkpoint: WeightsLocation, config: GalileoConfig, blocks: int) -> GalileoEncoder:
         """The parts of the encoder that these bands need, with kernels of the patch's size."""
         model = GalileoEncoder(config, blocks)
         wanted = model.state_dict().keys()

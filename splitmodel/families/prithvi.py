@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from splitmodel.families.bands import resolve_bands
-from splitmodel.families.checkpoint import Checkpoint, fill
+from splitmodel.families.checkpoint import WeightsLocation, fill
 from splitmodel.families.plain_transformer import Block, FusedAttention, initialise, sine_cosine
 from splitmodel.families.protocol import (
     Acquisition,
@@ -262,7 +262,7 @@ class Prithvi(Family):
         initialise(model)
         return model
 
-    def load_model(self, checkpoint: Checkpoint, config: PrithviConfig, blocks: int) -> PrithviEncoder:
+    def load_model(self, checkpoint: WeightsLocation, config: PrithviConfig, blocks: int) -> PrithviEncoder:
         """The encoder of a checkpoint, whose keys may carry `encoder.`; its decoder is left alone."""
         model = PrithviEncoder(config, blocks)
         wanted = model.state_dict().keys()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from splitmodel.families.checkpoint import Checkpoint
+    from splitmodel.families.checkpoint import WeightsLocation
     from splitmodel.preprocess import Preprocess
 
 PoolingKind = Literal["cls", "mean"]
@@ -171,7 +171,7 @@ class Family(ABC):
         """A model with random weights and its first so many blocks, from torch's global random numbers."""
 
     @abstractmethod
-    def load_model(self, checkpoint: Checkpoint, config: Any, blocks: int) -> nn.Module:
+    def load_model(self, checkpoint: WeightsLocation, config: Any, blocks: int) -> nn.Module:
         """A model with the weights of a checkpoint and its first so many blocks.
 
         Raises:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splitmodel.families.checkpoint import Checkpoint, fill, write_weights
+from splitmodel.families.checkpoint import WeightsLocation, fill, write_weights
 from splitmodel.families.protocol import (
     IMAGENET,
     Family,
@@ -140,7 +140,7 @@ class TimmViT(Family):
         """As timm draws its weights."""
         return _made(config.architecture, {**config.arguments, "depth": blocks})
 
-    def load_model(self, checkpoint: Checkpoint, config: TimmConfig, blocks: int) -> nn.Module:
+    def load_model(self, checkpoint: WeightsLocation, config: TimmConfig, blocks: int) -> nn.Module:
         """The weights of the checkpoint; a norm that follows its pooling becomes the final norm."""
         with torch.random.fork_rng(devices=[]):
             model = self.new_model(config, blocks)

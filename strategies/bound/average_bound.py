@@ -10,7 +10,7 @@ from strategies.bound.earliest import earliest_s
 from strategies.bound.flows.flow import served_part
 from strategies.bound.flows.flow_needs import FlowNeeds
 from strategies.bound.light_paths import between_s
-from strategies.bound.reach import Links, Reach
+from strategies.bound.reach import LinkNetwork, Reach
 from strategies.bound.session_windows import held_from
 from strategies.problem.network import NoRouteError
 from strategies.problem.planning_problem import PlanningProblem
@@ -25,7 +25,7 @@ class AverageBound:
     """How the weights of a round can meet over the links of ``network``, and their average come back."""
 
     problem: PlanningProblem
-    network: Links
+    network: LinkNetwork
 
     @property
     def workload(self) -> Workload:
@@ -111,7 +111,7 @@ class AverageBound:
         windows = held_from(self.network.windows, from_s)
         links = self.network.links[self.network.links["end_s"] > from_s]
         counted = np.asarray(self.workload.samples) > 0
-        network = Links(windows, links, satellites=len(counted))
+        network = LinkNetwork(windows, links, satellites=len(counted))
 
         def spread(until_s: float) -> float:
             reach = network.by(until_s)

@@ -19,7 +19,7 @@ from strategies.bound.average_bound import AverageBound
 from strategies.bound.earliest import earliest_s
 from strategies.bound.flows.flow import served_part
 from strategies.bound.flows.flow_needs import FlowNeeds
-from strategies.bound.reach import Links, Reach
+from strategies.bound.reach import LinkNetwork, Reach
 from strategies.bound.remaining import Remaining, remaining
 from strategies.bound.serial_steps import SerialSteps
 from strategies.bound.session_windows import session_windows
@@ -54,12 +54,12 @@ def may_end_by(problem: PlanningProblem, group: np.ndarray, end_s: float) -> boo
     return TrainingBound.of(problem, _network(problem, group)).may_be_heard_by(end_s)
 
 
-def _network(problem: PlanningProblem, group: np.ndarray) -> Links:
+def _network(problem: PlanningProblem, group: np.ndarray) -> LinkNetwork:
     """Sessions with stations and the links inside groups, each from when it can carry data."""
     windows = session_windows(
         problem.contact_plan, problem.start_s, problem.resources.setup_s, problem.state.pointed
     )
-    return Links(windows, _links(problem, group), satellites=len(problem.workload.samples))
+    return LinkNetwork(windows, _links(problem, group), satellites=len(problem.workload.samples))
 
 
 def _links(problem: PlanningProblem, group: np.ndarray) -> np.ndarray:
@@ -89,11 +89,11 @@ class TrainingBound:
     """When the ground can have heard all of a round: samples, answers, and the weights that are averaged."""
 
     problem: PlanningProblem
-    network: Links
+    network: LinkNetwork
     todo: Remaining
 
     @classmethod
-    def of(cls, problem: PlanningProblem, network: Links) -> TrainingBound:
+    def of(cls, problem: PlanningProblem, network: LinkNetwork) -> TrainingBound:
         """Return the bound of what the state of a round leaves to be done."""
         return cls(problem, network, todo=remaining(problem.workload, problem.rates, problem.state))
 

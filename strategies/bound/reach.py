@@ -89,7 +89,7 @@ class Reach:
 
 
 @dataclass(frozen=True, eq=False)
-class Links:
+class LinkNetwork:
     """All ``windows`` (dtype ``WINDOW``) and ``links`` (contacts between satellites) that a round may use."""
 
     windows: np.ndarray

@@ -16,7 +16,7 @@ EXPECTED_STEP = np.dtype(
 
 
 @dataclass(frozen=True, eq=False)
-class Demand:
+class RoundDemand:
     """Samples of each satellite, arrays of shape ``(N,)``.
 
     ``split`` of them cross, ``aboard`` (the last ones) are trained on board; the features of the first ``on_ground``
@@ -30,7 +30,7 @@ class Demand:
     done: np.ndarray
 
     @classmethod
-    def of(cls, workload: Workload, state: RoundState, onboard_samples: tuple[int, ...]) -> Demand:
+    def of(cls, workload: Workload, state: RoundState, onboard_samples: tuple[int, ...]) -> RoundDemand:
         """The demand of a round in which satellites train so many samples themselves."""
         samples = np.asarray(workload.samples)
         aboard = np.zeros_like(samples)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.checker.demand import Demand
+from strategies.checker.demand import RoundDemand
 from strategies.checker.intervals import inside
 from strategies.problem.plan import ON_NO_LINK, Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
@@ -139,9 +139,9 @@ class JudgedPlan:
         return np.where(self.contact >= 0, owlt_s[np.maximum(self.contact, 0)], 0.0)
 
     @cached_property
-    def demand(self) -> Demand:
+    def demand(self) -> RoundDemand:
         """What the round has to do."""
-        return Demand.of(self.workload, self.state, self.plan.onboard_samples)
+        return RoundDemand.of(self.workload, self.state, self.plan.onboard_samples)
 
     @cached_property
     def satellites(self) -> int:

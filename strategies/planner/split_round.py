@@ -16,7 +16,7 @@ from strategies.planner.split.all_gather import Gathered, all_gather
 from strategies.planner.split.round_network import RoundNetwork
 from strategies.planner.split.shares import BusyTimes, LinkShares
 from strategies.planner.split.steps import GroundSteps, Steps, central_steps, local_steps
-from strategies.planner.split.transport import Block, Delivery, Transport
+from strategies.planner.split.transport import Delivery, FeatureChunk, Transport
 from strategies.problem.network import NoRouteError, PayloadTooLargeError, carried_s, passes_of, sample_rates
 from strategies.problem.plan import Kind, Plan, activities, collect_activities
 from strategies.problem.planning_problem import PlanningProblem
@@ -408,10 +408,10 @@ class SplitRound:
             )
         return self._all_gathered
 
-    def _grounded_blocks(self) -> list[Block]:
+    def _grounded_blocks(self) -> list[FeatureChunk]:
         """Samples whose features the ground has already; any session of their group will do for the answers."""
         return [
-            Block(
+            FeatureChunk(
                 satellite,
                 -1,
                 first=0,

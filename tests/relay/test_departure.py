@@ -11,7 +11,7 @@ from relay.client.endpoint import RelayEndpoint
 from relay.client.message_link import LinkRefused
 from relay.clock.paced_clock import Activity, PacedClock, RoundStart
 from relay.clock.timed_link import LinkSchedule, Network, Window
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 
 PRE_LAUNCH = (Window(-1000.0, 0.0, 1e9, 0.0),)
 NODES = ("ground", "sat-0", "sat-1")
@@ -30,7 +30,7 @@ async def acknowledging(satellite, manifest, payload):
     reply = manifest.describe(
         b"",
         run=manifest.run,
-        kind=Kind.HIDDEN,
+        kind=MessageKind.HIDDEN,
         source="ground",
         destination=satellite,
         dtype="uint8",

@@ -8,7 +8,7 @@ import pytest
 from relay.client.endpoint import RelayEndpoint
 from relay.client.message_link import LinkTimeout, RemoteError
 from relay.clock.timed_link import Window
-from relay.wire.manifest import Kind, Manifest
+from relay.wire.manifest import Manifest, MessageKind
 
 
 def hidden(request, values):
@@ -16,7 +16,7 @@ def hidden(request, values):
     return Manifest.describe(
         payload,
         run=request.run,
-        kind=Kind.HIDDEN,
+        kind=MessageKind.HIDDEN,
         source="ground",
         destination=request.source,
         dtype="float32",

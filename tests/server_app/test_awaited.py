@@ -13,7 +13,7 @@ from small_missions import SMALL, Mission
 from mission.record import RunRecord
 from mission.scenario import load_scenario
 from server_app import awaited_grid
-from server_app.run import Run
+from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 from skysplit.commands.progress import RunProgress
 from strategies.enrolment import FederationError
@@ -83,4 +83,4 @@ def test_satellites_that_never_answer_the_enrolment_are_named_with_the_key(
     with pytest.raises(
         FederationError, match=r"no answer from 2 of 2 .* 7 s \(training\.enrolment_timeout_s\), .*sat-0-00"
     ):
-        fine_tune(grid, Run(record, "run-1"))
+        fine_tune(grid, ServerRun(record, "run-1"))

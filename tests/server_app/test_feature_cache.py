@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from relay.wire.manifest import Kind, Manifest
+from relay.wire.manifest import Manifest, MessageKind
 from server_app.backbone.feature_assembler import FeatureAssembler, UnexpectedBundle
 from server_app.backbone.feature_cache import FeatureCache, FeaturesMissing
 from splitmodel.crossing import codecs
@@ -67,15 +67,17 @@ def test_a_file_of_other_measures_is_replaced(tmp_path: Path) -> None:
     assert len(FeatureCache(tmp_path / "f", 8, rows={"a": 4, "b": 2})) == 0
 
 
-def bundle(kind: Kind, payload: bytes, shape: tuple[int, ...], step: int = 0) -> tuple[Manifest, bytes]:
-    dtype, codec = ("uint8", "raw") if kind is Kind.SAMPLES else ("float32", "int8")
+def bundle(
+    kind: MessageKind, payload: bytes, shape: tuple[int, ...], step: int = 0
+) -> tuple[Manifest, bytes]:
+    dtype, codec = ("uint8", "raw") if kind is MessageKind.SAMPLES else ("float32", "int8")
     described = {"run": "r", "source": "a", "destination": "ground", "round": 1, "step": step}
     return Manifest.describe(payload, kind=kind, dtype=dtype, codec=codec, shape=shape, **described), payload
 
 
 def named(names: np.ndarray, new: list[bool], step: int = 0) -> tuple[Manifest, bytes]:
     table = np.concatenate([names, np.array(new, np.uint8)[:, None]], axis=1)
-    return bundle(Kind.SAMPLES, table.tobytes(), table.shape, step)
+    return bundle(MessageKind.SAMPLES, table.tobytes(), table.shape, step)
 
 
 def features(count: int, step: int = 0) -> tuple[Manifest, bytes]:
@@ -83,7 +85,7 @@ def features(count: int, step: int = 0) -> tuple[Manifest, bytes]:
     import torch
 
     values = torch.from_numpy(RNG.standard_normal(shape, np.float32))
-    return bundle(Kind.FEATURES, bytes(codecs.encode(values, "int8")), shape, step)
+    return bundle(MessageKind.FEATURES, bytes(codecs.encode(values, "int8")), shape, step)
 
 
 @pytest.fixture
@@ -143,6 +145,6 @@ def test_features_that_do_not_fit_their_names_and_names_nobody_knows_are_refused
     with pytest.raises(FeaturesMissing):
         assembler.add("a", *named(names, [False, False]))
     with pytest.raises(UnexpectedBundle, match="allowed: uint8"):
-        assembler.add("a", *bundle(Kind.SAMPLES, bytes(8), (2, 4)))
+        assembler.add("a", *bundle(MessageKind.SAMPLES, bytes(8), (2, 4)))
     with pytest.raises(UnexpectedBundle, match="none are kept"):
         FeatureAssembler((TOKENS, HIDDEN), "int8").add("a", *named(names, [True, True]))

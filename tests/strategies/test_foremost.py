@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from synthetic_worlds import make_workload, make_world
 
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
-from orbit.routing import NoRouteError, earliest_arrival
+from orbit.routing import NoPathError, earliest_arrival
 from strategies.checker.check import check_plan
 from strategies.drawn_worlds import make_problem
 from strategies.planner.foremost import broadcast, gather
@@ -68,7 +68,7 @@ def arrives_s(plan: ContactPlan, source: int, target: int, start_s: float) -> fl
         return start_s
     try:
         return earliest_arrival(plan, source, target, start_s=start_s, size_bytes=SIZE_BYTES).arrive_s
-    except NoRouteError:
+    except NoPathError:
         return np.inf
 
 

@@ -21,7 +21,7 @@ from strategies.bound.flows.flow import served_part
 from strategies.bound.flows.flow_needs import FlowNeeds
 from strategies.bound.flows.flow_over_time import flow_arcs, max_flow, max_flow_part
 from strategies.bound.lower_bound import lower_bound_s, may_end_by
-from strategies.bound.reach import Links
+from strategies.bound.reach import LinkNetwork
 from strategies.bound.session_windows import session_windows
 from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
@@ -337,7 +337,7 @@ def test_three_solvers_find_the_same_flow_and_it_relaxes_the_linear_program(
     satellites = len(case.workload.samples)
     windows = session_windows(case.contact_plan, 0.0, case.resources.setup_s)
     links = case.contact_plan.of_kind(LinkKind.INTRA_ISL)
-    reach = Links(windows, links, satellites).by(end_s)
+    reach = LinkNetwork(windows, links, satellites).by(end_s)
     if not len(reach.windows):
         return
     samples = np.bincount(reach.group, case.workload.samples, minlength=reach.groups).astype(float)

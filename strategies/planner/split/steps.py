@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from strategies.planner.split.answers import Answer, AnswerLog, Hop, Path, Window
+from strategies.planner.split.answers import Answer, AnswerHop, AnswerLog, Path, Window
 from strategies.planner.split.chains import chains_of
 from strategies.planner.split.round_network import RoundNetwork
 from strategies.planner.split.shares import BURST_S, BusyTimes
-from strategies.planner.split.transport import Block
+from strategies.planner.split.transport import FeatureChunk
 from strategies.problem.plan import STEP, Kind, activities
 from strategies.problem.planning_problem import PlanningProblem
 
@@ -76,7 +76,7 @@ def central_steps(
     samples: np.ndarray,
     done: np.ndarray,
     sessions: np.ndarray,
-    blocks: Sequence[Block],
+    blocks: Sequence[FeatureChunk],
 ) -> Steps:
     """Training in one place: the first pass goes over samples as they arrive, later ones over those of all satellites.
 
@@ -126,7 +126,7 @@ def central_steps(
     )
 
 
-def _pieces(blocks: Sequence[Block], size: int, done: np.ndarray) -> np.ndarray:
+def _pieces(blocks: Sequence[FeatureChunk], size: int, done: np.ndarray) -> np.ndarray:
     """The micro-batches of blocks that are not done, by the time at which each has come."""
     rows = []
     for index, block in enumerate(blocks):
@@ -145,7 +145,7 @@ class _Member:
     """One satellite's part of a step."""
 
     satellite: int
-    block: Block
+    block: FeatureChunk
     epoch: int
     first: int
     end: int
@@ -209,7 +209,9 @@ class GroundSteps:
         # Of the last step, from the end of its forward pass to the start of its backward pass.
         self.round_trip_s = 0.1
 
-    def run(self, blocks: Sequence[Block], done: np.ndarray, *, below_s: float = math.inf) -> Steps | None:
+    def run(
+        self, blocks: Sequence[FeatureChunk], done: np.ndarray, *, below_s: float = math.inf
+    ) -> Steps | None:
         """All steps of ``blocks``, ``workload.passes`` times, less ``done[k]`` samples times passes.
 
         None as soon as the work that is left, done without a pause, would not end before
@@ -533,7 +535,7 @@ class GroundSteps:
         if not hops:
             return None
         up = tuple(
-            Hop(node, peer, *self.routes.link(node, peer, begin_s), since_s=begin_s)
+            AnswerHop(node, peer, *self.routes.link(node, peer, begin_s), since_s=begin_s)
             for node, peer, begin_s in hops
         )
         path = Path(
@@ -546,9 +548,10 @@ class GroundSteps:
         )
         return self.alike.setdefault(path, path)
 
-    def _hops(self, nodes: Sequence[int], time_s: float) -> tuple[Hop, ...]:
+    def _hops(self, nodes: Sequence[int], time_s: float) -> tuple[AnswerHop, ...]:
         return tuple(
-            Hop(node, peer, *self.routes.link(node, peer, time_s)) for node, peer in itertools.pairwise(nodes)
+            AnswerHop(node, peer, *self.routes.link(node, peer, time_s))
+            for node, peer in itertools.pairwise(nodes)
         )
 
     def _travel(self, session: int, member: _Member, start_s: float, length_s: float) -> Answer | None:
@@ -611,7 +614,7 @@ class GroundSteps:
 
     def _relay(
         self,
-        hops: Sequence[Hop],
+        hops: Sequence[AnswerHop],
         windows: Sequence[list[float]],
         time_s: float,
         bits: float,

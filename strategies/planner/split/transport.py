@@ -38,7 +38,7 @@ _PIECES = 4  # a session takes at most this part of what its group still has, so
 
 
 @dataclass(frozen=True)
-class Block:
+class FeatureChunk:
     """Samples ``[first, end)`` of a satellite; they reach the ground in ``[first_s, last_s]``."""
 
     satellite: int
@@ -53,7 +53,7 @@ class Block:
 class Delivery:
     """Blocks by arrival, their activities, and how many samples of each satellite found no session."""
 
-    blocks: list[Block]
+    blocks: list[FeatureChunk]
     activities: np.ndarray
     left: np.ndarray
 
@@ -125,7 +125,7 @@ class Transport:
             self.passes["down_bps"].max(initial=0.0)
         )
         self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
-        self.blocks: list[Block] = []
+        self.blocks: list[FeatureChunk] = []
         self.rows: list[tuple] = []
 
     def run(self) -> Delivery:
@@ -390,7 +390,7 @@ class Transport:
         self.free_s[index] = offer.end_s
         owlt_s = float(self.passes["owlt_s"][session["pass_index"]])
         self.blocks.append(
-            Block(
+            FeatureChunk(
                 source,
                 index,
                 first=first,
