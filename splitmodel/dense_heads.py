@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitmodel.crossing.scaling import Scaling
-from splitmodel.families.protocol import ModelLoadError, TokenLayout
+from splitmodel.families.errors import ModelLoadError
+from splitmodel.families.protocol import TokenLayout
 from splitmodel.heads import StandardisedHead
 
 Decoder = Literal["linear", "convolution"]

@@ -15,14 +15,8 @@ from torch import Tensor, nn
 
 from splitmodel.dense_heads import Decoder, PatchGrid, new_dense_head
 from splitmodel.families.checkpoint import WeightsLocation
-from splitmodel.families.protocol import (
-    Acquisition,
-    Family,
-    ModelInput,
-    ModelLoadError,
-    PoolingKind,
-    TokenLayout,
-)
+from splitmodel.families.errors import ModelLoadError
+from splitmodel.families.protocol import Acquisition, Family, ModelInput, PoolingKind, TokenLayout
 from splitmodel.families.registry import family_of
 from splitmodel.preprocess import Preprocess
 

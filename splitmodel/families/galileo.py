@@ -20,16 +20,9 @@ from torch import Tensor, nn
 
 from splitmodel.families.bands import resolve_bands
 from splitmodel.families.checkpoint import WeightsLocation, fill, write_weights
+from splitmodel.families.errors import ModelLoadError
 from splitmodel.families.plain_transformer import Block, SeparateAttention, initialise, sine_cosine
-from splitmodel.families.protocol import (
-    Acquisition,
-    Family,
-    ModelInput,
-    ModelLoadError,
-    PoolingKind,
-    TokenLayout,
-    Usage,
-)
+from splitmodel.families.protocol import Acquisition, Family, ModelInput, PoolingKind, TokenLayout, Usage
 from splitmodel.preprocess import Preprocess
 
 _NDVI, _NEAR_INFRARED, _RED = "NDVI", "B8", "B4"

@@ -20,16 +20,9 @@ from torch import Tensor, nn
 
 from splitmodel.families.bands import resolve_bands
 from splitmodel.families.checkpoint import WeightsLocation, fill
+from splitmodel.families.errors import ModelLoadError
 from splitmodel.families.plain_transformer import Block, FusedAttention, initialise, sine_cosine
-from splitmodel.families.protocol import (
-    Acquisition,
-    Family,
-    ModelInput,
-    ModelLoadError,
-    TokenLayout,
-    Usage,
-    pair,
-)
+from splitmodel.families.protocol import Acquisition, Family, ModelInput, TokenLayout, Usage, pair
 from splitmodel.preprocess import Preprocess
 
 _PREFIX = "encoder."

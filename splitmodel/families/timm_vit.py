@@ -16,17 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from splitmodel.families.checkpoint import WeightsLocation, fill, write_weights
-from splitmodel.families.protocol import (
-    IMAGENET,
-    Family,
-    ModelInput,
-    ModelLoadError,
-    PoolingKind,
-    TokenLayout,
-    UnsupportedModelError,
-    Usage,
-    pair,
-)
+from splitmodel.families.errors import ModelLoadError, UnsupportedModelError
+from splitmodel.families.protocol import IMAGENET, Family, ModelInput, PoolingKind, TokenLayout, Usage, pair
 from splitmodel.preprocess import Preprocess
 
 

@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from splitmodel.families.checkpoint import PICKLED, SAFETENSORS, WeightsLocation, first_line
+from splitmodel.families.errors import ModelLoadError
 from splitmodel.families.image_settings import preprocess_of
 from splitmodel.families.protocol import (
     HALF,
     Family,
     ModelInput,
-    ModelLoadError,
     PoolingKind,
     Statistics,
     TokenLayout,
