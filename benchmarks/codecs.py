@@ -109,7 +109,7 @@ def fine_tuned(scenario: Scenario, imagery: Imagery, codecs: Codecs) -> Result:
     model = load_split(str(scenario.model.path), num_labels=len(train.classes), seed=scenario.seed)
     lora = LoraSettings(**scenario.lora.model_dump())
     make_trainable(model.backbone, "lora", lora, seed=scenario.seed)
-    steps = BackboneExecutor(model.backbone, lora, torch.device("cpu"), [SHARED])
+    steps = BackboneExecutor(model.backbone, lora, device=torch.device("cpu"), adapters=[SHARED])
     pixels_NHWC = train.pixels(np.arange(len(train)))
     few = np.linspace(0, len(train) - 1, SCALING_SAMPLES).round().astype(np.int64)
     features_BTD = split_step.embed(model.embedding, model.preprocess(to_BCHW(pixels_NHWC[few])))

@@ -145,10 +145,10 @@ def pair(
     lora = LoraSettings(**scenario.lora.model_dump())
     make_trainable(model.backbone, training.mode, lora)
     adapters = [SHARED] if training.mode == "lora" else []
-    backbone = BackboneExecutor(model.backbone, lora, torch.device("cpu"), adapters)
+    backbone = BackboneExecutor(model.backbone, lora, device=torch.device("cpu"), adapters=adapters)
     row_shape = (shape.image // shape.patch) ** 2 + model.backbone.pooling.prefix_tokens, shape.hidden
     assembler = FeatureAssembler(row_shape, scenario.crossings.features)
-    ground = BackboneService(backbone, scenario, RUN, assembler)
+    ground = BackboneService(backbone, scenario, run=RUN, assembler=assembler)
     ours, theirs = multiprocessing.Pipe()
     spawning = multiprocessing.get_context(
         "spawn"
@@ -167,7 +167,7 @@ def pair(
         if scenario.crossings.cache_gb:
             row_bytes = encoded_bytes("float32", (row_shape[0] * row_shape[1],), scenario.crossings.features)
             assembler.keep_in(
-                FeatureCache(Path(scratch) / "features.safetensors", row_bytes, {SATELLITE: samples})
+                FeatureCache(Path(scratch) / "features.safetensors", row_bytes, rows={SATELLITE: samples})
             )
         try:
             yield made
@@ -215,8 +215,8 @@ class _Satellite:
         self._head = standardised(self._fresh_head, self._scaling.pooled)
         samples, codec = len(self._on_board.images), self._scenario.crossings
         origin = key_salt_of(self._on_board.embedding, self._scaling.features, codec.features)
-        self._kept = CachedFeatures(samples, 1, origin) if codec.cache_gb else None
-        self._pooled_states = CachedStates(samples, 1, (len(self._scaling.pooled.mean_D),))
+        self._kept = CachedFeatures(samples, 1, origin=origin) if codec.cache_gb else None
+        self._pooled_states = CachedStates(samples, 1, shape=(len(self._scaling.pooled.mean_D),))
 
     def fly(self, number: int) -> Crossings:
         """A round over all images."""
@@ -230,7 +230,7 @@ class _Satellite:
         return crossings
 
     def _crossings(self, number: int, scaling: SplitScaling | None) -> Crossings:
-        return Crossings(self._link, self._run_config, 0, round_number=number, scaling=scaling)
+        return Crossings(self._link, self._run_config, index=0, round_number=number, scaling=scaling)
 
 
 def _scenario(settings: dict[str, Any]) -> Scenario:

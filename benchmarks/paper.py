@@ -11,6 +11,7 @@ data or model is not here are named and left out.  Exits 1 below a bar.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -24,7 +25,8 @@ from mission.scenario import load_scenario, shipped_scenarios
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import to_rows
-from server_app.planning.round_planner import framing_of, rates_of, resources_of, workload_of
+from server_app.planning.round_planner import framing_of, rates_of, resources_of
+from server_app.planning.workloads import MissionWorkloads, variant_of
 from skysplit.planning_inputs import cases_of, compared, costs_of, samples_of
 from splitmodel.costs.published import Profile
 from strategies.analysis.cases import HEADLINE, IMAGES_DOWN
@@ -34,6 +36,7 @@ from strategies.analysis.plan_words import answer
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.workload import ComputeRates, Mode, StrategyConfig
 
 _ONBOARD_S, _ONBOARD_FLOPS = 13.5, 20e12
@@ -63,12 +66,13 @@ def miscounted(scenario: Scenario, world: ContactPlan, cases: tuple[Case, ...]) 
             continue
         work = case.workloads[0]
         try:
-            plan = plan_round(world, work, rates, resources, case.strategy_config, start_s=0.0)
+            problem = PlanningProblem(world, work, rates=rates, resources=resources)
+            plan = plan_round(problem, case.strategy_config)
         except NoRouteError:
             continue
         printed = {
             **plan.summary(),
-            **answer(plan, world, work, rates, scenario.epoch),
+            **answer(plan, problem, scenario.epoch),
             "activities": list(plan.to_rows()),
         }
         counted = count(
@@ -82,14 +86,16 @@ def onboard_round_s(
     scenario: Scenario, world: ContactPlan, costs: Profile, samples: list[int], starts: int
 ) -> float:
     """The longest round of on-board LoRA over the starts, with strong satellites."""
-    work = workload_of(scenario, costs, samples, Mode.ONBOARD_LORA, framing=framing_of(world))
+    workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing_of(world))
+    work = workloads.of_round(variant_of(scenario, Mode.ONBOARD_LORA))
     rates = ComputeRates(_ONBOARD_FLOPS, rates_of(scenario).ground_flops)
     strategy_config = StrategyConfig.parse("parallel", "topology-aware", scenario.strategy.inter_orbit)
-    task = world, work, rates, resources_of(scenario)
+    problem = PlanningProblem(world, work, rates=rates, resources=resources_of(scenario))
     longest_s = 0.0
     for start_s in even_starts(world, starts):
-        plan = plan_round(*task, strategy_config, start_s=start_s)
-        require_feasible(plan, *task)
+        later = dataclasses.replace(problem, start_s=start_s)
+        plan = plan_round(later, strategy_config)
+        require_feasible(plan, later)
         longest_s = max(longest_s, plan.makespan_s)
     return longest_s
 

@@ -26,6 +26,7 @@ from strategies.analysis.compare import even_starts
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Plan
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
 RATES, RESOURCES = ComputeRates(0.5e12, 100e12), Resources()
@@ -45,9 +46,13 @@ def planned(
 ) -> tuple[Plan, float, float]:
     """A checked plan, and the wall and CPU seconds that the planner took."""
     wall, cpu = time.perf_counter(), time.process_time()
-    plan = plan_round(world, work, RATES, RESOURCES, strategy_config, start_s=start_s)
+    plan = plan_round(
+        PlanningProblem(world, work, rates=RATES, resources=RESOURCES, start_s=start_s), strategy_config
+    )
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    require_feasible(plan, world, work, RATES, RESOURCES)
+    require_feasible(
+        plan, PlanningProblem(world, work, rates=RATES, resources=RESOURCES, start_s=plan.start_s)
+    )
     return plan, wall, cpu
 
 

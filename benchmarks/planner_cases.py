@@ -17,6 +17,7 @@ from orbit.contact_plan_builder import (
 )
 from orbit.stations import GroundStation
 from splitmodel.costs.published import published
+from strategies.drawn_worlds import workload_of_fields
 from strategies.problem.workload import Mode, Workload
 
 EPOCH = Time("2026-01-01T00:00:00", scale="utc")
@@ -69,4 +70,4 @@ def workload(model: str, satellites: int, mode: Mode | str = Mode.LORA, **change
             adapter_bytes=costs.adapter_bytes, backbone_bytes=2 * costs.backbone_params, raw_bytes=224 * 224 * 3,
             lora_backward_ratio=costs.lora_backward_flops / costs.backbone_flops,
         )  # fmt: skip
-    return Workload.split(mode, [SAMPLES] * satellites, **{**fields, **changes})
+    return workload_of_fields(str(mode), [SAMPLES] * satellites, {**fields, **changes})

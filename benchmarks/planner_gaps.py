@@ -29,6 +29,7 @@ from orbit.search.eclipse import find_eclipses
 from strategies.analysis.compare import even_starts
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.sunlight import Sunlight
 from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
@@ -112,10 +113,12 @@ def measure(cases: list[GapCase], starts: int) -> tuple[list[dict[str, Any]], li
     for case in cases:
         gaps, makespan_s, failed = [], [], []
         for start_s in even_starts(case.contact_plan, starts):
-            arguments = (case.contact_plan, case.workload, case.rates, case.resources)
+            problem = PlanningProblem(
+                case.contact_plan, case.workload, rates=case.rates, resources=case.resources, start_s=start_s
+            )
             try:
-                plan = plan_round(*arguments, case.strategy_config, start_s=start_s)
-                require_feasible(plan, *arguments)
+                plan = plan_round(problem, case.strategy_config)
+                require_feasible(plan, problem)
             except ValueError as error:
                 failed.append(f"{case.name}, start {start_s:.0f} s: {error}")
                 continue

@@ -21,9 +21,8 @@ _ISLS = (LinkKind.INTRA_ISL, LinkKind.INTER_ISL)
 
 def makespan_s(drawn: Drawn) -> float:
     """Length of the planned round; infinite where there is none."""
-    task = (drawn.world, drawn.workload, drawn.rates, drawn.resources)
     try:
-        return plan_round(*task, drawn.strategy_config, start_s=0.0).makespan_s
+        return plan_round(drawn.problem(), drawn.strategy_config).makespan_s
     except (NoRouteError, PayloadTooLargeError):
         return np.inf
 

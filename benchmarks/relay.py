@@ -43,7 +43,7 @@ from relay.wire import service
 from relay.wire import wire_pb2 as pb
 from relay.wire.certificates import write_certificates
 from relay.wire.identity import NodeIdentity, node_folder, node_host
-from relay.wire.manifest import Kind, Limits, Manifest
+from relay.wire.manifest import Limits, Manifest, MessageKind
 from skysplit.launch.processes import free_ports
 
 MB = 1e6
@@ -143,7 +143,7 @@ def bundle(payload: bytes, source: str, destination: str, step: int = 0) -> Mani
     return Manifest.describe(
         payload,
         run="bench",
-        kind=Kind.FEATURES,
+        kind=MessageKind.FEATURES,
         source=source,
         destination=destination,
         dtype="uint8",

@@ -51,10 +51,10 @@ def record_run(directory: Path) -> list[Plan]:
     scenario = load_scenario("walker-72", {"training.rounds": ROUNDS})
     constellation = constellation_of(scenario)
     contacts = contact_plan_of(scenario, constellation)
-    record = RunRecord(directory, scenario, "skysplit run walker-72")
+    record = RunRecord(directory, scenario, command="skysplit run walker-72")
     save(contacts, directory / "contacts.parquet")
     record.note(satellites=constellation.names, planes=constellation.plane.tolist())
-    planner = RoundPlanner(scenario, contacts, published(MODEL), [IMAGES] * len(constellation))
+    planner = RoundPlanner(scenario, contacts, costs=published(MODEL), samples=[IMAGES] * len(constellation))
     plans: list[Plan] = []
     for number in range(1, ROUNDS + 1):
         plan = planner(number, plans[-1].end_s if plans else 0.0)

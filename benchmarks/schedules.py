@@ -18,6 +18,7 @@ from server_app.planning.round_planner import rates_of, resources_of
 from skysplit.planning_inputs import cases_of, costs_of, samples_of
 from strategies.analysis.cases import IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.analysis.compare import compare, even_starts
+from strategies.analysis.mission_totals import World
 from strategies.analysis.schedules import PUBLISHED
 
 SCENARIO = "walker-72"
@@ -55,7 +56,8 @@ def main() -> None:
     ]
     cases.sort(key=lambda case: [*names, *BESIDE].index(case.name))
     found = compare(
-        contacts, cases, rates_of(scenario), resources_of(scenario), even_starts(contacts, STARTS), processes=2,
+        World(contacts, tuple(cases), rates=rates_of(scenario), resources=resources_of(scenario)),
+        even_starts(contacts, STARTS), processes=2,
         progress=lambda part: print(f"\r{100 * part:.0f} %", end="", file=sys.stderr),
     )  # fmt: skip
     print(file=sys.stderr)

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import Bars
-from skysplit.sweeps.results import LINES, RunRecorder
+from skysplit.sweeps.results import LINES, SweepResults
 from skysplit.sweeps.run import run_sweep
 from skysplit.sweeps.study import Study, study_of
 
@@ -67,7 +67,7 @@ def killed_and_resumed(study: Study, directory: Path) -> tuple[int, int]:
         time.sleep(0.05)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    RunRecorder(directory)  # without a line that was torn
+    SweepResults(directory)  # without a line that was torn
     known = lines.read_bytes().splitlines()
     run_sweep(study, directory, processes=_CORES)
     after = [line for line in lines.read_bytes().splitlines() if line not in known]

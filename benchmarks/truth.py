@@ -28,13 +28,15 @@ from benchmarks.planner_worlds import LADDER, RATES, RESOURCES, WORLD, Drawn, dr
 from benchmarks.real_data import paths_of
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
-from server_app.planning.round_planner import mode_of, rates_of, resources_of, strategy_config_of, workload_of
+from server_app.planning.round_planner import rates_of, resources_of, strategy_config_of
+from server_app.planning.workloads import MissionWorkloads, mode_of, variant_of
 from skysplit.planning_inputs import costs_of, samples_of
 from strategies.analysis.compare import even_starts
 from strategies.checker.check import check_plan
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError, PayloadTooLargeError
 from strategies.problem.plan import Plan
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.workload import Mode, StrategyConfig
 
 SEED = 15
@@ -57,13 +59,13 @@ class Tally:
         """Plan, check and fly a round."""
         task = (drawn.world, drawn.workload, drawn.rates, drawn.resources)
         try:
-            plan = plan_round(*task, drawn.strategy_config, start_s=start_s)
+            plan = plan_round(drawn.problem(start_s), drawn.strategy_config)
         except (NoRouteError, PayloadTooLargeError) as error:
             self.unplanned += 1
             print(f"{where}: no plan ({error})", flush=True)
             return None
         self.plans += 1
-        found = check_plan(plan, *task)
+        found = check_plan(plan, drawn.problem(start_s))
         self.violations += len(found)
         if found:
             self.missed.append(f"{where}: {len(found)} violations, {found[0]}")
@@ -114,9 +116,14 @@ def scenarios(names: list[str], starts: int) -> Tally:
             modes = [mode_of(scenario)]
             modes += [Mode.ONBOARD_LORA, Mode.DOWNLINK] if adapter == "shared" else []
             for mode in dict.fromkeys(modes):
-                work = workload_of(scenario, costs, samples, mode)
+                workloads = MissionWorkloads(scenario, costs, samples=samples)
+                work = workloads.of_round(variant_of(scenario, mode))
                 case = Drawn(
-                    world, work, rates_of(scenario), resources_of(scenario), strategy_config_of(scenario)
+                    world,
+                    work,
+                    rates=rates_of(scenario),
+                    resources=resources_of(scenario),
+                    strategy_config=strategy_config_of(scenario),
                 )
                 for start_s in even_starts(world, starts):
                     begun = time.perf_counter()
@@ -176,7 +183,7 @@ def mutations() -> tuple[dict[str, Any], list[str]]:
     missed, applied = [], set()
     tried = found = 0
     for name, (work, strategy_config) in plans.items():
-        plan = plan_round(WORLD, work, RATES, RESOURCES, strategy_config, start_s=0.0)
+        plan = plan_round(PlanningProblem(WORLD, work, rates=RATES, resources=RESOURCES), strategy_config)
         broken = [(one.name, one.change(plan, WORLD)) for one in MUTATIONS]
         applied |= {what for what, one in broken if one is not None}
         drawn = itertools.islice(random_mutations(plan, WORLD, rng), DRAWN_MUTATIONS)
@@ -184,7 +191,9 @@ def mutations() -> tuple[dict[str, Any], list[str]]:
             if one is None:
                 continue
             tried += 1
-            if check_plan(one, WORLD, work, RATES, RESOURCES):
+            if check_plan(
+                one, PlanningProblem(WORLD, work, rates=RATES, resources=RESOURCES, start_s=one.start_s)
+            ):
                 found += 1
             else:
                 missed.append(f"{name}: {what} is not noticed")

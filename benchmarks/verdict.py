@@ -70,12 +70,12 @@ def drawn(draw: random.Random) -> World:
     contacts = contact_plan_of(scenario, constellation_of(scenario))
     cases = cases_of(scenario, contacts, costs_of(scenario), samples_of(scenario, contacts))
     headline = tuple(case for case in cases if case.name in HEADLINE)
-    return World(contacts, headline, rates_of(scenario), resources_of(scenario))
+    return World(contacts, headline, rates=rates_of(scenario), resources=resources_of(scenario))
 
 
 def faults_of(world: World, draw: random.Random) -> tuple[list[str], int]:
     """Return the sentences of a scenario's verdict that planning disproves, and the number of statements checked."""
-    found = compare(world.contact_plan, world.cases, world.rates, world.resources, (0.0,))
+    found = compare(world, (0.0,))
     lengths_s = {
         case["name"]: case["mission"]["length_s"] if case["mission"] else math.inf for case in found["cases"]
     }

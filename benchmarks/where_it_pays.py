@@ -27,7 +27,7 @@ from mission.schema import Scenario
 from server_app.planning.round_planner import rates_of, resources_of
 from skysplit.planning_inputs import cases_of, costs_of, samples_of
 from strategies.analysis.cases import ONBOARD_LORA, SPLIT
-from strategies.analysis.mission_totals import plan_mission
+from strategies.analysis.mission_totals import World, plan_mission
 from strategies.problem.workload import ComputeRates
 
 MODELS = {
@@ -78,7 +78,8 @@ def lengths_of(scenario: Scenario) -> Callable[[str, float], float]:
     def length_s(name: str, tflops: float) -> float:
         rates = ComputeRates(tflops * 1e12, ground_flops)
         case = cases[name]
-        totals = plan_mission(contacts, case, rates, resources, 0.0, most_planned=_MOST_PLANNED)
+        world = World(contacts, (case,), rates=rates, resources=resources)
+        totals = plan_mission(world, case, 0.0, most_planned=_MOST_PLANNED)
         return totals.length_s
 
     return length_s

@@ -24,7 +24,7 @@ from relay.wire import wire_pb2 as pb
 from relay.wire.certificates import write_certificates
 from relay.wire.frames import BundleReader, encode_chunk, encode_failure, encode_transfer_header
 from relay.wire.identity import NodeIdentity, node_folder
-from relay.wire.manifest import Kind, Limits, Manifest, WireError
+from relay.wire.manifest import Limits, Manifest, MessageKind, WireError
 
 FRAMES = 1_000_000
 FRAMES_PER_DRAW = 1_000
@@ -51,7 +51,7 @@ def corpus(identity: NodeIdentity) -> list[bytes]:
         manifest = Manifest.describe(
             payload,
             run="fuzz",
-            kind=Kind.FEATURES,
+            kind=MessageKind.FEATURES,
             source="sat-0",
             destination="ground",
             dtype=dtype,

@@ -35,6 +35,7 @@ class CachedFeatures:
         self,
         samples: int,
         views: int,
+        *,
         origin: bytes,
         names: NDArray[np.uint8] | None = None,
         since: NDArray[np.int64] | None = None,

@@ -35,7 +35,7 @@ def facts(satellite: Satellite) -> dict[str, Any]:
     except ValueError as error:  # the typed errors of scenario, imagery, partition and model
         return {"error": str(error)}
     with satellite.link() as link:
-        crossings = Crossings(link, satellite.run_config, satellite.index, round_number=0)
+        crossings = Crossings(link, satellite.run_config, index=satellite.index, round_number=0)
         send_samples_of_features(on_board, crossings)
         return {
             **labels,

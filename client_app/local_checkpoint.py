@@ -26,7 +26,7 @@ class LocalCheckpoint:
         caches: Names of the records that are caches: they may be newer than the progress, and never older.
     """
 
-    def __init__(self, folder: Path, run: str, caches: Collection[str]) -> None:
+    def __init__(self, folder: Path, run: str, *, caches: Collection[str]) -> None:
         self._caches_path, self._progress_path = (
             folder / f"{run}.{part}.safetensors" for part in ("caches", "progress")
         )

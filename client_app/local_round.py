@@ -55,9 +55,19 @@ class LocalRound:
         on_board = in_units(satellite.on_board, constants)
         head = head_on_board(on_board, scaling)
         number = int(message.content.config_records["config"]["round"])  # type: ignore[arg-type]
-        task = RoundTask(number, satellite.scenario.seed, satellite.index, satellite.training)
+        task = RoundTask(
+            number, satellite.scenario.seed, satellite=satellite.index, training=satellite.training
+        )
         return cls(
-            message, context, satellite, on_board, task, scaling, head, Progress(), exchanged_parts(head)
+            message,
+            context,
+            satellite=satellite,
+            on_board=on_board,
+            task=task,
+            scaling=scaling,
+            head=head,
+            progress=Progress(),
+            parts=exchanged_parts(head),
         )
 
     @property

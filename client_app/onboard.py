@@ -23,7 +23,7 @@ from client_app.proximal import Proximal
 from mission.divergence import require_sensible_loss
 from mission.run_config import ENROLMENT_IMAGES, STEPS_AHEAD
 from mission.schema import Training
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 from splitmodel import step as split_step
 from splitmodel.cached_states import CachedStates
 from splitmodel.dense_heads import PatchGrid
@@ -174,8 +174,8 @@ def round_trip_s(on_board: OnBoard, crossings: Crossings) -> float:
 
     def ask() -> None:
         place = MicroBatch(next(steps))
-        crossings.send(Kind.FEATURES, place, features_BTD)
-        crossings.receive(Kind.HIDDEN, place)
+        crossings.send(MessageKind.FEATURES, place, features_BTD)
+        crossings.receive(MessageKind.HIDDEN, place)
 
     return _shortest_s(ask)
 
@@ -184,8 +184,8 @@ def send_samples_of_features(on_board: OnBoard, crossings: Crossings) -> None:
     """Let the ground see how pooled states are scaled: the features of a few images from all over the share."""
     count = min(ENROLMENT_IMAGES, len(on_board.images))
     few = np.linspace(0, len(on_board.images) - 1, count).round().astype(np.int64)
-    crossings.send(Kind.FEATURES, MicroBatch(0), on_board.features(Batch(few, np.zeros_like(few))))
-    crossings.receive(Kind.HIDDEN, MicroBatch(0))
+    crossings.send(MessageKind.FEATURES, MicroBatch(0), on_board.features(Batch(few, np.zeros_like(few))))
+    crossings.receive(MessageKind.HIDDEN, MicroBatch(0))
 
 
 def train_head_round(
@@ -214,7 +214,7 @@ def train_head_round(
         pending_updates: deque[tuple[MicroBatch, Batch]] = deque()
         for batch in pooled_states.missing(asked, task.training.batch_size):
             pending_updates.append((next(places), batch))
-            crossings.send(Kind.FEATURES, pending_updates[-1][0], on_board.features(batch))
+            crossings.send(MessageKind.FEATURES, pending_updates[-1][0], on_board.features(batch))
             if len(pending_updates) > STEPS_AHEAD:  # the link need not idle while the ground works
                 _keep_answer(crossings, pooled_states, *pending_updates.popleft())
         for place, batch in pending_updates:
@@ -246,7 +246,7 @@ def train_on_pooled_states(
 
 
 def _keep_answer(crossings: Crossings, pooled_states: CachedStates, place: MicroBatch, batch: Batch) -> None:
-    pooled_states.put(batch, crossings.receive(Kind.HIDDEN, place))
+    pooled_states.put(batch, crossings.receive(MessageKind.HIDDEN, place))
 
 
 def head_optimizer(head: nn.Module, training: Training, progress: Progress) -> torch.optim.AdamW:

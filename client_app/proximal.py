@@ -20,7 +20,7 @@ class Proximal:
         sent: w₀, a tensor a parameter; empty where nothing is added.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], strength: float, sent: Sequence[Tensor] = ()) -> None:
+    def __init__(self, parameters: Sequence[Tensor], strength: float, *, sent: Sequence[Tensor] = ()) -> None:
         self._strength = strength
         self._parameters = parameters if strength else ()
         self.sent = tuple(sent) or tuple(parameter.detach().clone() for parameter in self._parameters)

@@ -50,7 +50,7 @@ class Satellite:
         return cls(
             int(context.node_config["partition-id"]),
             RunConfig.from_config(message.content.config_records["config"]),
-            None if relay is None else local_relay(Path(str(relay))),
+            relay=None if relay is None else local_relay(Path(str(relay))),
         )
 
     @property
@@ -91,7 +91,10 @@ class Satellite:
         )
         turns_tokens = self.training.augment == "token-dihedral"
         return OnBoard(
-            images, embedding, task_of(self.scenario, images), embedding.grid if turns_tokens else None
+            images,
+            embedding,
+            task=task_of(self.scenario, images),
+            token_grid=embedding.grid if turns_tokens else None,
         )
 
     @property
@@ -116,7 +119,7 @@ class Satellite:
         """Return its state on disk, beside its relay; none in a simulation, where a satellite does not die alone."""
         if self.relay is None:
             return None
-        return LocalCheckpoint(self.relay.folder / "application", self.run_config.run, state.CACHES)
+        return LocalCheckpoint(self.relay.folder / "application", self.run_config.run, caches=state.CACHES)
 
     @property
     def _embedding(self) -> Embedding:

@@ -82,9 +82,9 @@ def save_cached_states(context: Context, kept: CachedStates) -> None:
 def load_cached_states(context: Context, samples: int, views: int, shape: Sequence[int]) -> CachedStates:
     """Return the states cached in earlier rounds, empty in the first; arguments as for :class:`CachedStates`."""
     if _STATES not in context.state.array_records:
-        return CachedStates(samples, views, shape)
+        return CachedStates(samples, views, shape=shape)
     kept = context.state.array_records[_STATES].to_torch_state_dict()
-    return CachedStates(samples, views, shape, kept)
+    return CachedStates(samples, views, shape=shape, kept=kept)
 
 
 def save_cached_features(context: Context, kept: CachedFeatures) -> None:
@@ -96,9 +96,11 @@ def save_cached_features(context: Context, kept: CachedFeatures) -> None:
 def load_cached_features(context: Context, samples: int, views: int, origin: bytes) -> CachedFeatures:
     """What the ground keeps by now; nothing in the first round."""
     if _KEPT not in context.state.array_records:
-        return CachedFeatures(samples, views, origin)
+        return CachedFeatures(samples, views, origin=origin)
     arrays = context.state.array_records[_KEPT].to_torch_state_dict()
-    return CachedFeatures(samples, views, origin, arrays["names"].numpy(), arrays["since"].numpy())
+    return CachedFeatures(
+        samples, views, origin=origin, names=arrays["names"].numpy(), since=arrays["since"].numpy()
+    )
 
 
 def save_images_are_sent(context: Context) -> None:

@@ -197,7 +197,7 @@ def _pairs_of(
         raise ScenarioError(f"links.inter_orbit.pairs: {error}") from error
 
 
-def _rate(mbps: float, budget: schema.LinkBudget) -> float | LinkBudget:
+def _rate(mbps: float, budget: schema.LinkBudgetSettings) -> float | LinkBudget:
     """One direction of the space-ground link: a constant rate [bit/s], or the budget in its place."""
     if not budget.enabled:
         return mbps * _BPS_PER_MBPS

@@ -82,7 +82,7 @@ TRANSFER_RECORDS = pa.schema(
         ("node", pa.string()),  # where it was measured: the ground, or the satellite that received it
         ("peer", pa.string()),  # the satellite at the other end
         ("satellite", pa.string()),  # whose tensor it is
-        ("kind", pa.string()),  # of relay.wire.manifest.Kind, in lower case
+        ("kind", pa.string()),  # of relay.wire.manifest.MessageKind, in lower case
         ("step", pa.int32()),
         ("micro_batch", pa.int32()),
         ("bytes", pa.int64()),
@@ -124,7 +124,7 @@ class RunRecord:
         mission.run_lock.RunBusyError: Another process has begun one there.
     """
 
-    def __init__(self, directory: Path, scenario: Scenario, command: str) -> None:
+    def __init__(self, directory: Path, scenario: Scenario, *, command: str) -> None:
         require_no_run(directory)
         self._lock = RunLock(directory, RECORD)
         self._lock.take()

@@ -74,7 +74,7 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Constellation(Table):
+class ConstellationSettings(Table):
     """The satellites: a Walker shell, or real element sets."""
 
     kind: Literal["walker", "tle", "omm"] = Field("walker", description="Walker shell, TLE file or OMM file")
@@ -122,7 +122,7 @@ class Constellation(Table):
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> Constellation:
+    def _consistent(self) -> ConstellationSettings:
         if self.kind == "walker":
             if self.satellites % self.planes:
                 raise ValueError(
@@ -193,7 +193,7 @@ class Ground(Table):
         return stations
 
 
-class LinkBudget(Table):
+class LinkBudgetSettings(Table):
     """Rate of one direction of a space-ground link by power, noise and path: of each pass, the mean over it."""
 
     enabled: bool = Field(False, description="take this instead of the constant rate")
@@ -210,7 +210,7 @@ class LinkBudget(Table):
     roll_off: float = Field(0.2, ge=0.0, le=1.0, description="of the pulse shape (dvb-s2)")
 
 
-class UplinkBudget(LinkBudget):
+class UplinkBudget(LinkBudgetSettings):
     """The same for the uplink, in S band."""
 
     frequency_ghz: float = Field(2.05, ge=0.1, le=1e6, description="carrier")
@@ -219,18 +219,18 @@ class UplinkBudget(LinkBudget):
     g_over_t_db_k: Decibel = Field(-20.0, description="figure of merit of the receiver")
 
 
-class SpaceGroundLink(Table):
+class SpaceGroundSettings(Table):
     """Space-ground link (SGL): constant rates, or a link budget each way."""
 
     down_mbps: Positive = Field(200.0, description="satellite to ground")
     up_mbps: Positive = Field(
         50.0, description="ground to satellite; small satellites have 0.25 to 2 in S band: set yours"
     )
-    down_budget: LinkBudget = LinkBudget()
+    down_budget: LinkBudgetSettings = LinkBudgetSettings()
     up_budget: UplinkBudget = UplinkBudget()
 
 
-class IntraOrbitLink(Table):
+class IntraOrbitSettings(Table):
     """Laser links between neighbours of one plane; a link exists only where they see each other."""
 
     enabled: bool = True
@@ -241,7 +241,7 @@ class IntraOrbitLink(Table):
     acquisition_s: NotNegative = Field(0.0, description="taken off the start of every window")
 
 
-class InterOrbitLink(Table):
+class InterOrbitSettings(Table):
     """Laser links between planes."""
 
     topology: Literal["none", "grid", "all"] = Field("grid", description="which pairs may link")
@@ -258,7 +258,7 @@ class InterOrbitLink(Table):
     acquisition_s: NotNegative = Field(10.0, description="pointing and acquisition before data flow")
 
     @model_validator(mode="after")
-    def _pairs_are_a_grid(self) -> InterOrbitLink:
+    def _pairs_are_a_grid(self) -> InterOrbitSettings:
         if self.pairs and self.topology != "grid":
             raise ValueError(
                 f'pairs: found with topology = "{self.topology}", allowed with topology = "grid"'
@@ -266,12 +266,12 @@ class InterOrbitLink(Table):
         return self
 
 
-class Links(Table):
+class LinkSettings(Table):
     """All link classes."""
 
-    sgl: SpaceGroundLink = SpaceGroundLink()
-    intra_orbit: IntraOrbitLink = IntraOrbitLink()
-    inter_orbit: InterOrbitLink = InterOrbitLink()
+    sgl: SpaceGroundSettings = SpaceGroundSettings()
+    intra_orbit: IntraOrbitSettings = IntraOrbitSettings()
+    inter_orbit: InterOrbitSettings = InterOrbitSettings()
 
 
 class ContactColumns(Table):
@@ -575,7 +575,7 @@ class Lora(Table):
         return self
 
 
-class Crossings(Table):
+class CrossingSettings(Table):
     """How tensors are encoded when they cross the split."""
 
     features: Codec = Field("int8", description="c1, features up")
@@ -862,9 +862,9 @@ class Scenario(Table):
         24.0, gt=0.0, le=24.0 * 62, description="how far contacts are computed from the epoch"
     )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="data order, partition, initial head and adapters")
-    constellation: Constellation = Constellation()
+    constellation: ConstellationSettings = ConstellationSettings()
     ground: Ground
-    links: Links = Links()
+    links: LinkSettings = LinkSettings()
     contacts: GivenContacts = GivenContacts()
     compute: Compute = Compute()
     power: Power = Power()
@@ -873,7 +873,7 @@ class Scenario(Table):
     split: Split = Split()
     data: Data = Data()
     lora: Lora = Lora()
-    crossings: Crossings = Crossings()
+    crossings: CrossingSettings = CrossingSettings()
     training: Training = Training()
     strategy: Strategy = Strategy()
     planning: Planning = Planning()

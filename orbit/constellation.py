@@ -72,11 +72,11 @@ class Constellation:
         return Constellation(
             tuple(self.names[i] for i in chosen),
             self.elements.take(chosen),
-            self.plane[chosen],
-            self.slot[chosen],
-            self.propagator,
-            tuple(self.catalogue_number[i] for i in chosen),
-            tuple(self.designator[i] for i in chosen),
+            plane=self.plane[chosen],
+            slot=self.slot[chosen],
+            propagator=self.propagator,
+            catalogue_number=tuple(self.catalogue_number[i] for i in chosen),
+            designator=tuple(self.designator[i] for i in chosen),
         )
 
     def propagated_by(self, propagator: str) -> Constellation:
@@ -222,7 +222,7 @@ def walker(
     if theory == "osculating":
         elements = mean_from_osculating(elements)
     names = tuple(f"{prefix}-{p}-{s:02d}" for p, s in zip(plane.tolist(), slot.tolist(), strict=True))
-    return Constellation(names, elements, plane, slot, propagator)
+    return Constellation(names, elements, plane=plane, slot=slot, propagator=propagator)
 
 
 def _parse_pattern(pattern: str) -> tuple[float, int, int, float]:

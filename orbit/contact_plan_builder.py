@@ -36,7 +36,7 @@ ENGINE_VERSION = 10  # raise it with every change that changes a contact plan: i
 PASS_SAMPLES = 24  # of range and rate over a pass, at the middles of equal parts
 
 
-class LinkError(ValueError):
+class LinkParameterError(ValueError):
     """A link that cannot be; the message names the field."""
 
 
@@ -93,11 +93,15 @@ class InterOrbitLink(_SatelliteLink):
     def __post_init__(self) -> None:
         _check_above_zero("inter_orbit.rate_bps", self.rate_bps)
         if self.topology not in ("grid", "all"):
-            raise LinkError(f"inter_orbit.topology: found {self.topology!r}, allowed are grid and all")
+            raise LinkParameterError(
+                f"inter_orbit.topology: found {self.topology!r}, allowed are grid and all"
+            )
         if self.pairs and self.topology != "grid":
-            raise LinkError(f"inter_orbit.pairs: found with topology {self.topology!r}, allowed with grid")
+            raise LinkParameterError(
+                f"inter_orbit.pairs: found with topology {self.topology!r}, allowed with grid"
+            )
         if self.terminals < 1:
-            raise LinkError(f"inter_orbit.terminals: found {self.terminals}, allowed is 1 or more")
+            raise LinkParameterError(f"inter_orbit.terminals: found {self.terminals}, allowed is 1 or more")
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Links:
 
 def _check_above_zero(field: str, value: float) -> None:
     if not (np.isfinite(value) and value > 0):
-        raise LinkError(f"{field}: found {value!r}, allowed is a finite number above 0")
+        raise LinkParameterError(f"{field}: found {value!r}, allowed is a finite number above 0")
 
 
 def build_contact_plan(
@@ -192,7 +196,7 @@ def _computed(
         parts += between_satellites(links.inter_orbit, pairs, LinkKind.INTER_ISL, share[2])
     contacts = np.concatenate(parts)
     contacts["end_s"][contacts["open_end"]] = horizon_s  # a sum of steps ends a last bit off
-    return ContactPlan(epoch, float(horizon_s), nodes, contacts)
+    return ContactPlan(epoch, float(horizon_s), nodes=nodes, contacts=contacts)
 
 
 def _pairs_across_planes(constellation: Constellation, links: Links) -> np.ndarray:
@@ -215,7 +219,7 @@ def _nodes(constellation: Constellation, stations: Sequence[GroundStation]) -> t
     satellites = zip(
         constellation.names, constellation.plane.tolist(), constellation.slot.tolist(), strict=True
     )
-    return tuple(Node(name, "satellite", plane, slot) for name, plane, slot in satellites) + tuple(
+    return tuple(Node(name, "satellite", plane=plane, slot=slot) for name, plane, slot in satellites) + tuple(
         Node(station.name, "station") for station in stations
     )
 

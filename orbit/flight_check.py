@@ -55,10 +55,10 @@ def flown_constellation(
             f"{listed(list(asked.values()))}; constellation.skip leaves out satellites, "
             'constellation.on_error = "skip" all that fail',
             min(asked),
-            0.0,
+            after_s=0.0,
         )
     if not len(flown):
-        raise PropagationError(f"no satellite can be flown: {listed(list(asked.values()))}", 0, 0.0)
+        raise PropagationError(f"no satellite can be flown: {listed(list(asked.values()))}", 0, after_s=0.0)
     if asked:
         text = (
             f"left out {len(asked)} of {len(asked) + len(flown)} satellites: {listed(list(asked.values()))}"

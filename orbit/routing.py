@@ -23,7 +23,7 @@ from orbit.search.ephemeris import ephemeris
 from orbit.stations import GroundStation
 
 
-class NoRouteError(ValueError):
+class NoPathError(ValueError):
     """There is no way from the source to the target; the message names both, and the time."""
 
 
@@ -60,7 +60,7 @@ def earliest_arrival(
     first.
 
     ``free_from_s`` gives, for each contact of the plan, from when on it is not yet taken (see ``booked``).
-    Raises ``NoRouteError``.
+    Raises ``NoPathError``.
     """
     contacts = plan.contacts
     opens_s = contacts["start_s"] if free_from_s is None else np.maximum(contacts["start_s"], free_from_s)
@@ -88,13 +88,16 @@ def earliest_arrival(
             if reached_s[k] < arrival_s.get(there, np.inf):
                 arrival_s[there] = float(reached_s[k])
                 by_hop[there] = Hop(
-                    int(rows[k]), node, there, float(depart_s[k]), float(sent_s[k]), float(reached_s[k])
+                    int(rows[k]),
+                    node,
+                    target=there,
+                    depart_s=float(depart_s[k]),
+                    sent_s=float(sent_s[k]),
+                    arrive_s=float(reached_s[k]),
                 )
                 heapq.heappush(queue, (float(reached_s[k]), there))
     names = plan.nodes[source].name, plan.nodes[target].name
-    raise NoRouteError(
-        f"no route for {size_bytes:.0f} bytes from {names[0]} at {start_s:.1f} s to {names[1]}"
-    )
+    raise NoPathError(f"no route for {size_bytes:.0f} bytes from {names[0]} at {start_s:.1f} s to {names[1]}")
 
 
 def booked(plan: ContactPlan, route: Route, free_from_s: np.ndarray | None = None) -> np.ndarray:
@@ -112,7 +115,7 @@ def lowest_latency_path(
     """The nodes of the path of least light time over the contacts open at ``at_s``, and that time [s].
 
     The light times are the means of the plan, unless ``owlt_s`` (one per contact, as of ``light_times``)
-    says what they are at the instant.  Raises ``NoRouteError``.
+    says what they are at the instant.  Raises ``NoPathError``.
     """
     contacts = plan.contacts
     delay_s = contacts["owlt_s"] if owlt_s is None else owlt_s
@@ -138,7 +141,7 @@ def lowest_latency_path(
                 before[there] = node
                 heapq.heappush(queue, (so_far_s + delay, there))
     names = plan.nodes[source].name, plan.nodes[target].name
-    raise NoRouteError(f"no path from {names[0]} to {names[1]} is open at {at_s:.1f} s")
+    raise NoPathError(f"no path from {names[0]} to {names[1]} is open at {at_s:.1f} s")
 
 
 def light_times(

@@ -27,13 +27,13 @@ def access_page(title: str, description: str, plan: ContactPlan) -> str:
     sections = [
         Section(
             "access", "Who sees which station",
-            "Gigabytes down a day, of contacts at their own rates; passes and gaps are told where the pointer is.",
-            access_figure(plan),
+            says="Gigabytes down a day, of contacts at their own rates; passes and gaps are told where the pointer is.",
+            content=access_figure(plan),
         ),
         Section(
             "gantt", "When",
-            "Drag to zoom, double-click to see all; by keyboard: Tab to the chart, then arrows, + and -, 0.",
-            gantt_figure(names, to_rows(plan), [], plan.horizon_s),
+            says="Drag to zoom, double-click to see all; by keyboard: Tab to the chart, then arrows, + and -, 0.",
+            content=gantt_figure(names, to_rows(plan), [], plan.horizon_s),
         ),
     ]  # fmt: skip
     return page(sections_view(title, description, facts, sections, ""))

@@ -59,7 +59,7 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
             "<p>Where the time of a satellite goes, part of the round (mean over satellites and starts).</p>"
         )
         body.append(_figure(f"time{number}", f"Parts of the round of every case, {model}"))
-    return page(View(title, "\n".join(body) + "</main>", figures))
+    return page(View(title, "\n".join(body) + "</main>", figures=figures))
 
 
 def _figure(name: str, label: str) -> str:

@@ -240,7 +240,7 @@ def sections_view(
         f'<nav aria-label="Sections">{links}</nav><main>{"".join(map(_markup, sections))}{ending}</main>'
     )
     figures = {part.name: part.content for part in sections if isinstance(part.content, go.Figure)}
-    return View(title, body, figures)
+    return View(title, body, figures=figures)
 
 
 def _markup(section: Section) -> str:

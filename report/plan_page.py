@@ -25,6 +25,7 @@ def plan_page(title: str, description: str, plan: Plan, contact_plan: ContactPla
     )
     gantt = Section(
         "gantt", "Who does what when",
-        "Drag to zoom, double-click to see all; by keyboard: Tab to the chart, then arrows, + and -, 0.", figure,
+        says="Drag to zoom, double-click to see all; by keyboard: Tab to the chart, then arrows, + and -, 0.",
+        content=figure,
     )  # fmt: skip
     return page(sections_view(title, description, facts, [gantt], ""))

@@ -121,9 +121,9 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
         is_measured = bool(done_s or transfer_records)
         yield Section(
             "gantt", "What each satellite did",
-            f"As planned{', with what was measured laid over it' if is_measured else ''}. Drag to zoom, double-click "
-            "to see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
-            gantt_figure(
+            says=f"As planned{', with what was measured laid over it' if is_measured else ''}. Drag to zoom, "
+            "double-click to see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
+            content=gantt_figure(
                 run.get("satellites", []), to_rows(contacts) if contacts else [], activities, end_s,
                 transfer_records=transfer_records, done_s=done_s,
             ),
@@ -137,11 +137,15 @@ def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iter
         model, comparison = compared
         yield Section(
             "ablation", "How long a round takes",
-            "A round of each case: median of starts, up to the 95th percentile; marked: the lower bound. Logarithmic.",
-            rounds_figure({model: comparison}),
+            says="A round of each case: median of starts, up to the 95th percentile; marked: the lower bound. "
+            "Logarithmic.",
+            content=rounds_figure({model: comparison}),
         )  # fmt: skip
         yield Section(
-            "cases", f"Every case with {model}", "", missions_table(comparison) + cases_table(comparison)
+            "cases",
+            f"Every case with {model}",
+            says="",
+            content=missions_table(comparison) + cases_table(comparison),
         )
 
 
@@ -158,16 +162,16 @@ def _learning_sections(
     windows = thinned({"": used}, end_s, _MOST_WINDOWS)[""]
     name, initial = score_name(run), score_in(run.get("result", {}), "initial_test")
     yield Section(
-        "curve", f"{_capital(name)} over mission time", "Scored on the test images after every round.",
-        learning_figure(rounds, windows, name, initial=initial, beside=_beside(compared)),
+        "curve", f"{_capital(name)} over mission time", says="Scored on the test images after every round.",
+        content=learning_figure(rounds, windows, name, initial=initial, beside=_beside(compared)),
     )  # fmt: skip
     yield from _score_sections(directory, run)
     if compared:
         answer, *rest = verdict(compared[1]) or ["No verdict."]
         yield Section(
             "missions", "The same mission done otherwise",
-            f"{answer} {' '.join(rest)} Planned from the same start, for as many rounds.",
-            missions_figure(compared[1]),
+            says=f"{answer} {' '.join(rest)} Planned from the same start, for as many rounds.",
+            content=missions_figure(compared[1]),
         )  # fmt: skip
 
 
@@ -178,34 +182,35 @@ def _round_sections(
     if any(rounds[column].null_count < len(rounds) for column in BYTES):
         yield Section(
             "bytes", "Bytes over the links",
-            "A tensor counts once on every link it crosses; the split counts it once.", bytes_figure(rounds),
+            says="A tensor counts once on every link it crosses; the split counts it once.",
+            content=bytes_figure(rounds),
         )  # fmt: skip
     yield Section(
         "seconds", "Where the time goes",
-        "Of a satellite, as planned: computing hides transfers, space-ground links hide inter-satellite links.",
-        seconds_figure(rounds),
+        says="Of a satellite, as planned: computing hides transfers, space-ground links hide inter-satellite links.",
+        content=seconds_figure(rounds),
     )  # fmt: skip
     if _is_measured(rounds):
         yield Section(
-            "measured", "Planned against measured", "Length of a round, until the last satellite is done.",
-            measured_figure(rounds),
+            "measured", "Planned against measured", says="Length of a round, until the last satellite is done.",
+            content=measured_figure(rounds),
         )  # fmt: skip
     start_s = dict(zip(rounds["round"].to_pylist(), rounds["start_s"].to_pylist(), strict=True))
     if uses := link_uses(activities, transfer_records, start_s):
         yield Section(
             "links", "Planned against measured, by link",
-            "A mark per link and round: its seconds from the first byte to the last, and its bytes. "
+            says="A mark per link and round: its seconds from the first byte to the last, and its bytes. "
             "Above the dotted line: more than planned.",
-            links_figure(uses),
+            content=links_figure(uses),
         )  # fmt: skip
         yield Section(
             "uses", "What crossed the links",
-            "Seconds are from the first byte on a link in a round to the last, added up. "
+            says="Seconds are from the first byte on a link in a round to the last, added up. "
             "Latest: the last byte of a round against its plan, where that is worst. "
             "–: nothing of it passed through the relays.",
-            links_table(uses),
+            content=links_table(uses),
         )  # fmt: skip
-    yield Section("table", "Every round in figures", "", _table(rounds))
+    yield Section("table", "Every round in figures", says="", content=_table(rounds))
 
 
 def _comparison(directory: Path) -> tuple[str, dict[str, Any]] | None:
@@ -238,24 +243,27 @@ def _score_sections(directory: Path, run: Mapping[str, Any]) -> Iterator[Section
     if (directory / FILE).exists():
         yield Section(
             "tiles", "Predicted tiles",
-            "A few test images as the final model sees them; nothing of them was trained on.",
-            tiles_markup(directory / FILE, names),
+            says="A few test images as the final model sees them; nothing of them was trained on.",
+            content=tiles_markup(directory / FILE, names),
         )  # fmt: skip
     if scores["by_class"]:
         by = "recall" if called == ACCURACY else called.removeprefix("mean ")
         yield Section(
-            "classes", f"{_capital(by)} by class", "Newest model.", score_bars(scores["by_class"], by)
+            "classes",
+            f"{_capital(by)} by class",
+            says="Newest model.",
+            content=score_bars(scores["by_class"], by),
         )
     if scores["by_group"]:
         yield Section(
-            "sensors", f"{_capital(called)} by sensor", "Newest model, on the test images of each sensor.",
-            score_bars(scores["by_group"], called),
+            "sensors", f"{_capital(called)} by sensor", says="Newest model, on the test images of each sensor.",
+            content=score_bars(scores["by_group"], called),
         )  # fmt: skip
     if scores["confusion"]:
         what = "pixels" if is_dense else "images"
         yield Section(
-            "confusion", "Which class is taken for which", f"Share of the test {what} of each true class.",
-            confusion_figure(scores["confusion"], names, what),
+            "confusion", "Which class is taken for which", says=f"Share of the test {what} of each true class.",
+            content=confusion_figure(scores["confusion"], names, what),
         )  # fmt: skip
 
 
@@ -273,15 +281,15 @@ def _orbit_sections(scenario: str, contacts: ContactPlan | None, span_s: float) 
         return ()
     ground_map = Section(
         "map", "Ground tracks and stations",
-        "The first 95 minutes. Dots: satellites at the start. Dotted: what a station sees above its mask.",
-        map_figure(*mission), wide=True,
+        says="The first 95 minutes. Dots: satellites at the start. Dotted: what a station sees above its mask.",
+        content=map_figure(*mission), wide=True,
     )  # fmt: skip
     if contacts is None:
         return (ground_map,)
     globe = Section(
         "globe", "Links in space",
-        "Open links at a time that the slider chooses. Drag to turn the globe; by keyboard: arrows, + and -, 0.",
-        globe_figure(*mission, contacts, span_s), wide=True,
+        says="Open links at a time that the slider chooses. Drag to turn the globe; by keyboard: arrows, + and -, 0.",
+        content=globe_figure(*mission, contacts, span_s), wide=True,
     )  # fmt: skip
     return ground_map, globe
 

@@ -17,8 +17,8 @@ from server_app.backbone.given_features import GivenFeatures
 from server_app.backbone.given_images import GivenImages
 from server_app.backbone.service import SHARED, BackboneService
 from server_app.mission_inputs import MissionInputs
-from server_app.planning.round_planner import kept_row_bytes, kept_rows
-from server_app.run import Run
+from server_app.planning.workloads import kept_row_bytes, kept_rows
+from server_app.run import ServerRun
 from splitmodel.costs.published import Profile
 from splitmodel.dense_heads import TrainedHead
 from splitmodel.parts import SplitModel
@@ -72,13 +72,13 @@ class GroundSegment:
             return
         rows = kept_rows(scenario, row_bytes, sum(samples.values()))
         own_rows = dict(zip(samples, shares(rows, list(samples.values())), strict=True))
-        cache = FeatureCache(path, row_bytes, own_rows)
+        cache = FeatureCache(path, row_bytes, rows=own_rows)
         self.assembler.keep_in(cache)
         yield
         cache.remove()
 
 
-def ground_segment(run: Run, mission: MissionInputs) -> GroundSegment:
+def ground_segment(run: ServerRun, mission: MissionInputs) -> GroundSegment:
     """Put together the ground segment of a run; the backbone is trained in place."""
     scenario, model, costs = run.scenario, mission.model, mission.costs
     training = scenario.training
@@ -93,8 +93,8 @@ def ground_segment(run: Run, mission: MissionInputs) -> GroundSegment:
     steps = BackboneExecutor(
         model.backbone,
         mission.lora,
-        device,
-        adapters,
+        device=device,
+        adapters=adapters,
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
         precision=choose_precision(training.precision, device),
@@ -105,16 +105,25 @@ def ground_segment(run: Run, mission: MissionInputs) -> GroundSegment:
         (costs.tokens, costs.hidden), scenario.crossings.features, pending=2 * in_flight
     )
     enrolment = BackboneService(
-        steps, scenario, run.name, assembler, max_concurrency=run.max_concurrency, token_views=token_views
+        steps,
+        scenario,
+        run=run.name,
+        assembler=assembler,
+        max_concurrency=run.max_concurrency,
+        token_views=token_views,
     )
     given: GivenImages | GivenFeatures = GivenImages(scenario)
     if training.labels == "ground":
-        given = GivenFeatures(scenario, (costs.tokens, costs.hidden), enrolment, token_views)
+        given = GivenFeatures(
+            scenario, (costs.tokens, costs.hidden), enrolment=enrolment, token_views=token_views
+        )
     return GroundSegment(
         steps,
         assembler,
-        enrolment,
-        CentralizedTrainer(enrolment, steps, scenario, run.name, given) if central else enrolment,
-        training.shares_head,
-        2 * in_flight + 2,
+        enrolment=enrolment,
+        service=CentralizedTrainer(enrolment, steps, scenario=scenario, run=run.name, given=given)
+        if central
+        else enrolment,
+        shares_head=training.shares_head,
+        in_flight=2 * in_flight + 2,
     )

@@ -22,7 +22,9 @@ class WatchedGrid(Grid):
             and whenever nobody is any more.
     """
 
-    def __init__(self, grid: Grid, names: Mapping[int, str], on_change: Callable[[list[str]], None]) -> None:
+    def __init__(
+        self, grid: Grid, names: Mapping[int, str], *, on_change: Callable[[list[str]], None]
+    ) -> None:
         self._grid = grid
         self._names = names
         self._on_change = on_change

@@ -104,19 +104,21 @@ class Checkpoint:
 
             pending_updates = {
                 name: ClientUpdate(
-                    started, {key: one.numpy() for key, one in part(f"{_LATE}{position}.").items()}, report
+                    started,
+                    {key: one.numpy() for key, one in part(f"{_LATE}{position}.").items()},
+                    report=report,
                 )
                 for position, (name, started, report) in enumerate(state["pending_updates"])
             }
             return cls(
                 int(state["round"]),
                 float(state["mission_time_s"]),
-                scores,
-                part(_EXCHANGED),
-                part(_STEPS),
-                part(_SERVER),
-                pending_updates,
-                RoundState(
+                scores=scores,
+                exchanged=part(_EXCHANGED),
+                steps=part(_STEPS),
+                server=part(_SERVER),
+                pending_updates=pending_updates,
+                carry_over=RoundState(
                     tuple(state["carry_over"]["done"]),
                     tuple(state["carry_over"]["on_ground"]),
                     pointed=frozenset((node, peer) for node, peer in state["carry_over"]["pointed"]),

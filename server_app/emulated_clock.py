@@ -21,7 +21,7 @@ from relay.client.message_link import LinkError
 from relay.clock.timed_link import LinkSchedule, Network, Window, fastest
 from relay.node.settings import LocalRelay
 from relay.wire import wire_pb2 as pb
-from relay.wire.manifest import Kind as Crossed
+from relay.wire.manifest import MessageKind
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.workload import Resources
 
@@ -51,6 +51,7 @@ class EmulatedClock(VirtualClock):
         self,
         epoch: datetime,
         relay: LocalRelay,
+        *,
         contact_plan: ContactPlan,
         resources: Resources,
     ) -> None:
@@ -116,7 +117,7 @@ class EmulatedClock(VirtualClock):
             "node": node,
             "peer": transfer_record.peer,
             "satellite": transfer_record.destination if from_ground else transfer_record.source,
-            "kind": Crossed(transfer_record.kind).name.lower(),
+            "kind": MessageKind(transfer_record.kind).name.lower(),
             "step": transfer_record.step,
             "micro_batch": transfer_record.micro_batch,
             "bytes": transfer_record.size_bytes,
@@ -155,7 +156,7 @@ def round_network(
             start_s, end_s = max(contact[0], span[0]), min(contact[1], span[1])
             if start_s < end_s:
                 windows[names[row["source"]], names[row["target"]]].append(
-                    Window(start_s, end_s, float(row["rate_bps"]), float(row["owlt_s"]))
+                    Window(start_s, end_s, rate_bps=float(row["rate_bps"]), owlt_s=float(row["owlt_s"]))
                 )
     links = {link: LinkSchedule(fastest(windows[link])) for link in sorted(windows)}
     return Network(tuple(dict.fromkeys(names)), links)

@@ -22,8 +22,9 @@ from server_app.assembly import GroundSegment
 from server_app.emulated_clock import EmulatedClock
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.calibration import measured_rates
-from server_app.planning.round_planner import kept_row_bytes, resources_of
-from server_app.run import Run
+from server_app.planning.round_planner import resources_of
+from server_app.planning.workloads import kept_row_bytes
+from server_app.run import ServerRun
 from strategies.enrolment import EnrolledClients
 from strategies.problem.plan import Plan
 
@@ -43,7 +44,7 @@ class Environment(ABC):
     signature_bytes = 0
     flies_enrolment = True
 
-    def __init__(self, run: Run, mission: MissionInputs) -> None:
+    def __init__(self, run: ServerRun, mission: MissionInputs) -> None:
         self._run = run
         self._mission = mission
         self._secret = secrets.token_urlsafe(
@@ -80,10 +81,10 @@ class Environment(ABC):
         return RunConfig(
             scenario,
             mission.satellites,
-            tuple(mission.constellation.plane.tolist()),
-            self._run.name,
-            GROUND,
-            backbone,
+            planes=tuple(mission.constellation.plane.tolist()),
+            run=self._run.name,
+            ground=GROUND,
+            backbone=backbone,
             keeps_features=kept_row_bytes(scenario, mission.costs) is not None,
             secret=self._secret,
         )
@@ -92,7 +93,7 @@ class Environment(ABC):
 class Simulation(Environment):
     """Satellites reach the backbone at an address of its own, and only the plan advances mission time."""
 
-    def __init__(self, run: Run, mission: MissionInputs) -> None:
+    def __init__(self, run: ServerRun, mission: MissionInputs) -> None:
         super().__init__(run, mission)
         self.clock = VirtualClock(run.scenario.epoch)
 
@@ -132,14 +133,14 @@ class Emulation(Environment):
 
     flies_enrolment = False  # all nodes are on the pre-launch network then
 
-    def __init__(self, run: Run, mission: MissionInputs, relay: LocalRelay) -> None:
+    def __init__(self, run: ServerRun, mission: MissionInputs, *, relay: LocalRelay) -> None:
         super().__init__(run, mission)
         self._relay = relay
         self.sums_planes = not run.scenario.training.shares_head
         if relay.identity is not None:
             self.signature_bytes = relay.identity.signature_bytes
         self._clock = EmulatedClock(
-            run.scenario.epoch, relay, mission.contact_plan, resources_of(run.scenario)
+            run.scenario.epoch, relay, contact_plan=mission.contact_plan, resources=resources_of(run.scenario)
         )
         self.clock = self._clock
 
@@ -150,8 +151,8 @@ class Emulation(Environment):
         with RelayEndpoint(
             ground.service.handle,
             satellites,
-            relay.address,
-            relay.node,
+            address=relay.address,
+            node=relay.node,
             identity=relay.identity,
             answered_at_once=ground.in_flight * len(satellites),
         ) as endpoint:
@@ -185,6 +186,6 @@ class Emulation(Environment):
         return self._clock.transfer_records(self._run.name, number)
 
 
-def environment_of(run: Run, mission: MissionInputs) -> Environment:
+def environment_of(run: ServerRun, mission: MissionInputs) -> Environment:
     """Return the run's environment: an emulation where it has a relay, else a simulation."""
-    return Simulation(run, mission) if run.relay is None else Emulation(run, mission, run.relay)
+    return Simulation(run, mission) if run.relay is None else Emulation(run, mission, relay=run.relay)

@@ -53,4 +53,4 @@ def _moments(rows: Any) -> Moments:
     """Read what ``client_app.labels_on_board.label_facts`` wrote."""
     count, *sums = rows
     of_numbers, of_squares = torch.tensor(sums, dtype=torch.float64).chunk(2)
-    return Moments(int(count), of_numbers, of_squares)
+    return Moments(int(count), of_numbers, squares_D=of_squares)

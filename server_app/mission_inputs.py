@@ -18,7 +18,7 @@ from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import save
 from server_app.labelled import in_units, task_of
-from server_app.run import Run
+from server_app.run import ServerRun
 from splitmodel.costs.profile import profile
 from splitmodel.costs.published import Profile
 from splitmodel.crossing.scaling import Scaling
@@ -84,7 +84,7 @@ class MissionInputs:
         return dataclasses.replace(self, task=in_units(self.task, clients))
 
 
-def load_mission(run: Run) -> MissionInputs:
+def load_mission(run: ServerRun) -> MissionInputs:
     """Open the imagery, load and split the model, and compute who sees whom when."""
     scenario, record = run.scenario, run.record
     torch.manual_seed(scenario.seed)
@@ -120,7 +120,17 @@ def load_mission(run: Run) -> MissionInputs:
     constellation = constellation_of(scenario)
     contact_plan = contact_plan_of(scenario, constellation)
     save(contact_plan, record.directory / "contacts.parquet")
-    return MissionInputs(test, task, model, base, lora, adapter, costs, constellation, contact_plan)
+    return MissionInputs(
+        test,
+        task,
+        model=model,
+        base=base,
+        lora=lora,
+        adapter=adapter,
+        costs=costs,
+        constellation=constellation,
+        contact_plan=contact_plan,
+    )
 
 
 def _test_images(scenario: Scenario) -> ImageSet:

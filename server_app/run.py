@@ -21,7 +21,7 @@ from server_app.checkpoint import Checkpoint, newest
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class ServerRun:
     """One run of a scenario.
 
     Attributes:
@@ -60,7 +60,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def recorded_run(context: Context) -> Iterator[Run]:
+def recorded_run(context: Context) -> Iterator[ServerRun]:
     """Open or reopen the run that ``context.run_config`` names, and record how it ends if it fails."""
     config = context.run_config
     if config["resume"]:
@@ -69,10 +69,10 @@ def recorded_run(context: Context) -> Iterator[Run]:
         overrides = {key: config[key] for key, _ in scalar_keys() if config.get(key, "") != ""}
         scenario = load_scenario(str(config["scenario"]), overrides)
         directory = make_run_directory(str(config["out"]), scenario.name)
-        record = RunRecord(directory, scenario, _command(str(config["scenario"]), overrides))
+        record = RunRecord(directory, scenario, command=_command(str(config["scenario"]), overrides))
     log(INFO, "Run directory: %s", record.directory.resolve())
     try:
-        yield Run(
+        yield ServerRun(
             record,
             name=f"run-{context.run_id}",
             address=str(config["backbone-address"]),

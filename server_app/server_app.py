@@ -15,7 +15,7 @@ from server_app.environment import environment_of
 from server_app.labelled import constants_of
 from server_app.mission_inputs import load_mission
 from server_app.results.run_recorder import RunRecorder
-from server_app.run import Run, recorded_run
+from server_app.run import ServerRun, recorded_run
 from server_app.start_up import enrol_satellites, plan_mission
 from splitmodel.lora.adapters import trainable_state
 from strategies.aggregation.server_optimizer import ServerOptimizer
@@ -31,7 +31,7 @@ def main(grid: Grid, context: Context) -> None:
         fine_tune(grid, run)
 
 
-def fine_tune(grid: Grid, run: Run) -> None:
+def fine_tune(grid: Grid, run: ServerRun) -> None:
     """Fine-tune the model of a run's scenario over its constellation."""
     checkpoint = run.restore()
     scenario, training, record = run.scenario, run.scenario.training, run.record
@@ -53,7 +53,13 @@ def fine_tune(grid: Grid, run: Run) -> None:
         # Rounds: planned, trained over the split, averaged, scored on the ground, recorded.
         optimizer = ServerOptimizer(training.server_optimizer, training.server_learning_rate)
         recorder = RunRecorder(
-            run, mission, environment, ground, clients=clients, planner=planner, server_optimizer=optimizer
+            run,
+            mission,
+            environment=environment,
+            ground=ground,
+            clients=clients,
+            planner=planner,
+            server_optimizer=optimizer,
         )
         strategy = SplitFederatedStrategy(
             enrolled_clients=clients,
@@ -71,7 +77,7 @@ def fine_tune(grid: Grid, run: Run) -> None:
             strategy.resume(checkpoint.round, checkpoint.pending_updates)
         with ground.cached_features(scenario, mission.costs, clients.samples, record.features):
             strategy.start(
-                WatchedGrid(grid, clients.names, lambda awaited: record.note(awaited=awaited)),
+                WatchedGrid(grid, clients.names, on_change=lambda awaited: record.note(awaited=awaited)),
                 ArrayRecord(trainable_state(recorder.exchanged)),
                 num_rounds=training.rounds,
                 timeout=training.round_timeout_s,

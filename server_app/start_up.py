@@ -17,13 +17,13 @@ from server_app.mission_inputs import MissionInputs
 from server_app.planning.advice import advice
 from server_app.planning.round_planner import RoundPlanner, framing_of
 from server_app.results.rounds import enrolment_facts
-from server_app.run import Run
+from server_app.run import ServerRun
 from splitmodel.imagery.statistics import BandStatistics, merge
 from strategies.enrolment import EnrolledClients, band_statistics, enrol
 
 
 def enrol_satellites(
-    grid: Grid, run: Run, mission: MissionInputs, run_config: RunConfig
+    grid: Grid, run: ServerRun, mission: MissionInputs, run_config: RunConfig
 ) -> tuple[RunConfig, EnrolledClients]:
     """Have every satellite open its images and model, and send the features of a few images.
 
@@ -51,7 +51,7 @@ def enrol_satellites(
 
 
 def plan_mission(
-    run: Run,
+    run: ServerRun,
     mission: MissionInputs,
     environment: Environment,
     ground: GroundSegment,
@@ -68,8 +68,8 @@ def plan_mission(
     planner = RoundPlanner(
         scenario,
         mission.contact_plan,
-        mission.costs,
-        samples,
+        costs=mission.costs,
+        samples=samples,
         summed_on_board=environment.sums_planes,
         signature_bytes=environment.signature_bytes,
     )
@@ -92,7 +92,7 @@ def plan_mission(
 
 
 def _band_statistics(
-    grid: Grid, run: Run, mission: MissionInputs, run_config: RunConfig
+    grid: Grid, run: ServerRun, mission: MissionInputs, run_config: RunConfig
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of each band over all satellites' images, as recorded, or computed by them now."""
     recorded = run.record.band_statistics

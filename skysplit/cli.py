@@ -7,9 +7,20 @@ from typing import Annotated
 import typer
 
 from skysplit import __version__
-from skysplit.commands import cuts, doctor, orbits, plans, presets, relays, runs, scenarios, sweeps
+from skysplit.commands import (
+    comparisons,
+    cuts,
+    doctor,
+    orbits,
+    plans,
+    presets,
+    relays,
+    runs,
+    scenarios,
+    sweeps,
+)
 from skysplit.commands.arguments import OneErrorGroup
-from skysplit.commands.plain_warnings import print_warnings_plainly
+from skysplit.plain_warnings import print_warnings_plainly
 
 app = typer.Typer(
     cls=OneErrorGroup,
@@ -48,7 +59,7 @@ _STORY = {
         scenarios.init,
     ),
     "Look at the orbits": (orbits.constellation, orbits.contacts),
-    "Plan": (plans.plan, plans.compare, sweeps.sweep, cuts.cuts),
+    "Plan": (plans.plan, comparisons.compare, sweeps.sweep, cuts.cuts),
     "Fine-tune": (
         runs.run,
         runs.emulate,

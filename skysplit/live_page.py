@@ -102,7 +102,7 @@ class LivePage:
             return report_view(self._directory)
         except FileNotFoundError:
             heading = f"<h1>{html.escape(self._title)}</h1><p>Starting: contact plan, Flower.</p>"
-            return View(self._title, f"<header>{heading}</header>", {})
+            return View(self._title, f"<header>{heading}</header>", figures={})
 
     def changes(self) -> Iterator[str]:
         """The version now and whenever it changes, to the end of the block; an empty one after a silence."""

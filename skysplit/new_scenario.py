@@ -188,7 +188,7 @@ def preset_values(satellite: str, ground: str) -> PresetValues:
             "Sources that comments name; each figure is its source's, derated as said, or assumed:",
             *sources,
         ]
-    return PresetValues(values, comments, tuple(heading))
+    return PresetValues(values, comments, heading=tuple(heading))
 
 
 def element_values(path: Path, limit: int, skip: Sequence[str], on_error: OnError) -> dict[str, Any]:

@@ -81,7 +81,9 @@ class Mission(Shown):
     def of(cls, name_or_path: str, overrides: Mapping[str, Any]) -> Mission:
         """See :func:`skysplit.scenario`."""
         dotted = dict(_dotted(overrides))
-        return cls(load_scenario(name_or_path, dotted), scenario_path(name_or_path).resolve(), dotted)
+        return cls(
+            load_scenario(name_or_path, dotted), scenario_path(name_or_path).resolve(), overrides=dotted
+        )
 
     @property
     def title(self) -> str:
@@ -119,9 +121,12 @@ class Mission(Shown):
 
         contacts = self._contact_plan
         planner = RoundPlanner(
-            self.scenario, contacts, costs_of(self.scenario), samples_of(self.scenario, contacts)
+            self.scenario,
+            contacts,
+            costs=costs_of(self.scenario),
+            samples=samples_of(self.scenario, contacts),
         )
-        return RoundPlan(self.title, planner(1, at_s), contacts)
+        return RoundPlan(self.title, planner(1, at_s), contact_plan=contacts)
 
     def compare(self, starts: int = 12) -> Comparison:
         """The strategies beside their baselines and the lower bound, from so many start times."""
@@ -129,7 +134,7 @@ class Mission(Shown):
 
         contacts, costs = self._contact_plan, costs_of(self.scenario)
         found = compared(self.scenario, contacts, costs, samples_of(self.scenario, contacts), starts)
-        return Comparison(self.title, costs.name, found)
+        return Comparison(self.title, costs.name, found=found)
 
     def run(self, out: str | Path = "", *, max_concurrency: int | None = None) -> Run:
         """Fine-tune, simulated by Flower on this machine; takes minutes.
@@ -325,7 +330,7 @@ class Sweep(Shown):
             )
         directory = out or Path("sweeps") / path.stem
         rows = run_sweep(study, directory, processes=processes, executor=executor)
-        return cls(path.stem, study.keys, rows, directory)
+        return cls(path.stem, study.keys, rows=rows, directory=directory)
 
     @property
     def title(self) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from client_app.partitions import shares_of
 from mission.orbits import constellation_of
@@ -21,10 +22,8 @@ from skysplit.imagery_check import imagery_of
 from skysplit.trained_model import model_of, task_of
 from splitmodel.costs.published import Profile, published
 from strategies.analysis.mission_totals import Case
+from strategies.problem.training_variant import TrainingVariant
 from strategies.problem.workload import Mode, Workload
-
-if TYPE_CHECKING:
-    pass
 
 _LAST_PART = 4  # of the blocks are adapted where back-propagation on board is truncated: a quarter
 _ROOM_GB = 1e9  # stands for room for all features
@@ -122,16 +121,12 @@ def compared(
     """
     from server_app.planning.round_planner import rates_of, resources_of
     from strategies.analysis.compare import compare, even_starts
+    from strategies.analysis.mission_totals import World
 
+    cases = cases_of(scenario, contacts, costs, samples, schedules=schedules)
+    compared_cases = tuple(case for case in cases if not names or case.name in names)
     return compare(
-        contacts,
-        [
-            case
-            for case in cases_of(scenario, contacts, costs, samples, schedules=schedules)
-            if not names or case.name in names
-        ],
-        rates_of(scenario),
-        resources_of(scenario),
+        World(contacts, compared_cases, rates=rates_of(scenario), resources=resources_of(scenario)),
         even_starts(contacts, starts),
         sensitivity=sensitivity,
         processes=processes,
@@ -151,39 +146,30 @@ def cases_of(
 
     With ``schedules``, those that papers publish are among them.
     """
-    from server_app.planning.round_planner import enrolment_of, framing_of, mission_of, workload_of
-    from strategies.analysis.cases import Training, standard_cases
+    from server_app.planning.round_planner import framing_of
+    from server_app.planning.workloads import MissionWorkloads, PlaceInMission, variant_of
+    from strategies.analysis.cases import standard_cases
     from strategies.analysis.schedules import published_cases
 
-    framing = framing_of(contacts)
-    known: dict[Training, tuple[Workload, ...]] = {}
+    workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing_of(contacts))
+    with_room = dataclasses.replace(workloads, scenario=_with_room(scenario))
 
-    def rounds_of(how: Training) -> tuple[Workload, ...]:
-        if how not in known:
-            known[how] = mission_of(
-                _with_room(scenario) if how.all_kept else scenario,
-                costs,
-                samples,
-                how.mode,
-                onboard_share=how.onboard_share,
-                adapted_blocks=how.adapted_blocks,
-                onboard_cache=how.onboard_cache,
-                framing=framing,
-            )
-        return known[how]
+    @cache
+    def rounds_of(variant: TrainingVariant) -> tuple[Workload, ...]:
+        return (with_room if variant.room_for_all else workloads).of_mission(variant)
 
     # The split as the scenario trains it; where it does not, as it would by default.
     mode = Mode(scenario.training.mode) if scenario.training.mode in ("head", "lora") else Mode.LORA
     method = scenario.strategy.inter_orbit
     kept = None
     if mode is Mode.LORA:  # features that the ground has are still named
-        kept = workload_of(_with_room(scenario), costs, samples, mode, all_kept=True, framing=framing)
+        kept = with_room.of_round(variant_of(scenario, mode), PlaceInMission(all_kept=True))
     cases = standard_cases(
         rounds_of,
         split_mode=mode,
         inter_orbit="min-latency" if method == "none" else method,
         last_blocks=scenario.training.adapted_blocks or costs.blocks // _LAST_PART,
-        enrolment=enrolment_of(scenario, costs, samples, framing),
+        enrolment=workloads.enrolment(),
         kept=kept,
     )
     return (*cases, *published_cases(rounds_of)) if schedules else cases

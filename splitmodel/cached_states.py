@@ -26,7 +26,7 @@ class CachedStates:
     """
 
     def __init__(
-        self, samples: int, views: int, shape: Sequence[int], kept: Mapping[str, Tensor] | None = None
+        self, samples: int, views: int, *, shape: Sequence[int], kept: Mapping[str, Tensor] | None = None
     ) -> None:
         self.known: NDArray[np.bool_] = np.zeros((samples, views), bool)
         self._states = torch.empty(samples, views, *shape)  # takes no memory before it is filled

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitmodel.crossing.scaling import Scaling
-from splitmodel.families.protocol import ModelLoadError, TokenLayout
+from splitmodel.families.errors import ModelLoadError
+from splitmodel.families.protocol import TokenLayout
 from splitmodel.heads import StandardisedHead
 
 Decoder = Literal["linear", "convolution"]
@@ -40,7 +41,7 @@ class PatchGrid:
     @classmethod
     def of(cls, layout: TokenLayout, height: int, width: int) -> Self:
         """Return the grid of a model's tokens over images of so many pixels."""
-        return cls(layout.rows, layout.columns, height, width)
+        return cls(layout.rows, layout.columns, height=height, width=width)
 
     @property
     def side(self) -> tuple[int, int]:
@@ -102,7 +103,7 @@ class ConvolutionHead(nn.Module):
 
     scaling: Scaling
 
-    def __init__(self, grid: PatchGrid, inputs: int, outputs: int, scaling: Scaling) -> None:
+    def __init__(self, grid: PatchGrid, inputs: int, *, outputs: int, scaling: Scaling) -> None:
         super().__init__()
         if scaling.mean_D.shape != (inputs,):
             raise ValueError(
@@ -118,7 +119,7 @@ class ConvolutionHead(nn.Module):
     @classmethod
     def new(cls, grid: PatchGrid, inputs: int, outputs: int, seed: int) -> Self:
         """Return a head with weights of variance 1 ÷ inputs (of the last layer N(0, 0.02²)) and biases 0."""
-        made = cls(grid, inputs, outputs, _neutral(inputs))
+        made = cls(grid, inputs, outputs=outputs, scaling=_neutral(inputs))
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for layer in (made.reduce, made.mix, made.expand):

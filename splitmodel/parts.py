@@ -14,15 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from splitmodel.dense_heads import Decoder, PatchGrid, new_dense_head
-from splitmodel.families.checkpoint import Checkpoint
-from splitmodel.families.protocol import (
-    Acquisition,
-    Family,
-    ModelInput,
-    ModelLoadError,
-    PoolingKind,
-    TokenLayout,
-)
+from splitmodel.families.checkpoint import WeightsLocation
+from splitmodel.families.errors import ModelLoadError
+from splitmodel.families.protocol import Acquisition, Family, ModelInput, PoolingKind, TokenLayout
 from splitmodel.families.registry import family_of
 from splitmodel.preprocess import Preprocess
 
@@ -67,6 +61,7 @@ class Embedding(nn.Module):
         self,
         transformer: nn.Module,
         family: Family,
+        *,
         config: Any,
         preprocess: Preprocess,
         onboard_blocks: int = 0,
@@ -108,6 +103,7 @@ class Backbone(nn.Module):
         self,
         transformer: nn.Module,
         family: Family,
+        *,
         config: Any,
         pooling: Pooling | PatchStates,
         image_size: tuple[int, int],
@@ -239,7 +235,7 @@ def load_split(
     if bottleneck:
         backbone.bottleneck = new_bottleneck(backbone.state_shape, bottleneck, seed=seed)
     head = head_for(embedding.grid, backbone.state_shape, num_labels, decoder, seed=seed, numbers=numbers)
-    return SplitModel(embedding, backbone, head)
+    return SplitModel(embedding, backbone, head=head)
 
 
 def load_embedding(
@@ -327,7 +323,7 @@ def new_bottleneck(state_shape: tuple[int, ...], values: int, *, seed: int = 0) 
 class _Source:
     """A model that was found and is of a supported family; nothing of its weights is read yet."""
 
-    checkpoint: Checkpoint
+    checkpoint: WeightsLocation
     config: Any
     family: Family
     preprocess: Preprocess
@@ -362,10 +358,23 @@ class _Source:
         return model.requires_grad_(False).eval()
 
     def embedding(self, transformer: nn.Module) -> Embedding:
-        return Embedding(transformer, self.family, self.config, self.preprocess, self.onboard_blocks)
+        return Embedding(
+            transformer,
+            self.family,
+            config=self.config,
+            preprocess=self.preprocess,
+            onboard_blocks=self.onboard_blocks,
+        )
 
     def backbone(self, transformer: nn.Module, pooling: Pooling | PatchStates) -> Backbone:
-        return Backbone(transformer, self.family, self.config, pooling, self.image_size, self.onboard_blocks)
+        return Backbone(
+            transformer,
+            self.family,
+            config=self.config,
+            pooling=pooling,
+            image_size=self.image_size,
+            onboard_blocks=self.onboard_blocks,
+        )
 
 
 def _open(
@@ -381,7 +390,7 @@ def _open(
         location = str(directory)
     elif isinstance(path_or_name, Path) or location.startswith((".", "/", "~")) or location.count("/") > 1:
         raise ModelLoadError(f"{location}: no such directory")
-    checkpoint = Checkpoint(location, local_files_only)
+    checkpoint = WeightsLocation(location, local_files_only)
     raw = checkpoint.config()
     try:
         family = family_of(raw)
@@ -396,4 +405,11 @@ def _open(
             f"{location}: split.onboard_blocks: found {onboard_blocks}, allowed: 0 to {config.num_hidden_layers - 1}, "
             "so that the ground has a block"
         )
-    return _Source(checkpoint, config, family, preprocess, random_init, onboard_blocks)
+    return _Source(
+        checkpoint,
+        config,
+        family=family,
+        preprocess=preprocess,
+        random_init=random_init,
+        onboard_blocks=onboard_blocks,
+    )

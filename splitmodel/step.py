@@ -57,7 +57,7 @@ def head_step(
         mean_loss = loss(outputs, targets)
         (mean_loss * weight).backward()
     assert states.grad is not None
-    return HeadResult(mean_loss.detach(), outputs.detach(), states.grad)
+    return HeadResult(mean_loss.detach(), outputs.detach(), grad_pooled_BD=states.grad)
 
 
 def _is_trained(module: nn.Module) -> bool:

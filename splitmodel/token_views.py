@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splitmodel.families.protocol import ModelLoadError, TokenLayout
+from splitmodel.families.errors import ModelLoadError
+from splitmodel.families.protocol import TokenLayout
 from splitmodel.parts import SplitModel
 from splitmodel.training import VIEWS, turned
 

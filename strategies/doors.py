@@ -32,9 +32,9 @@ class Door:
 
 
 DOORS = (
-    Door(SPACE_GROUND, "space_ground", SpaceGroundStrategy, tuple(SpaceGround)),
-    Door(INTRA_ORBIT, "intra_orbit", IntraOrbitStrategy, tuple(IntraOrbit)),
-    Door(INTER_ORBIT, "inter_orbit", InterOrbitStrategy, tuple(InterOrbit)),
+    Door(SPACE_GROUND, "space_ground", kind=SpaceGroundStrategy, ours=tuple(SpaceGround)),
+    Door(INTRA_ORBIT, "intra_orbit", kind=IntraOrbitStrategy, ours=tuple(IntraOrbit)),
+    Door(INTER_ORBIT, "inter_orbit", kind=InterOrbitStrategy, ours=tuple(InterOrbit)),
 )
 
 

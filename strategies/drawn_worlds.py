@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 from astropy.time import Time
 
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
+from strategies.problem.model_sizes import CrossingBits, ModelSizes, TrainingSchedule
+from strategies.problem.planning_problem import PlanningProblem
+from strategies.problem.round_state import RoundState
 from strategies.problem.sunlight import Sunlight
 from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
 HORIZON_S = 40_000.0
+_TOKENS = 197  # of the model of drawn rounds
 EPOCH = Time("2026-01-01T00:00:00", scale="utc")
 
 
@@ -32,7 +38,10 @@ def make_world(
 ) -> ContactPlan:
     """``passes`` are (satellite, station, start_s, length_s); neighbours of a plane and of planes see each other."""
     count = planes * slots
-    nodes = [Node(f"sat-{i // slots}-{i % slots}", "satellite", i // slots, i % slots) for i in range(count)]
+    nodes = [
+        Node(f"sat-{i // slots}-{i % slots}", "satellite", plane=i // slots, slot=i % slots)
+        for i in range(count)
+    ]
     nodes += [Node(f"station-{g}", "station") for g in range(stations)]
     rows = []
 
@@ -67,7 +76,7 @@ def make_world(
             for slot in range(slots):
                 a, b = plane * slots + slot, (plane + 1) % planes * slots + slot
                 both(a, b, inter, inter, 0.0, horizon_s, (inter_bps, inter_bps), 0.01)
-    return ContactPlan(EPOCH, horizon_s, tuple(nodes), np.array(rows, CONTACT))
+    return ContactPlan(EPOCH, horizon_s, nodes=tuple(nodes), contacts=np.array(rows, CONTACT))
 
 
 # Two planes of three, two stations, a pass of each satellite every 1000 s.
@@ -82,14 +91,42 @@ def make_workload(
     """A ViT-B like round; 151 kB of features and 35 GFLOP per sample."""
     counts = [samples] * satellites if isinstance(samples, int) else list(samples)
     fields: dict = dict(  # noqa: C408
-        tokens=197, hidden=768, embedding_flops=0.7e9, backbone_flops=34.2e9, head_flops=5e4, head_bytes=31e3,
+        tokens=_TOKENS, hidden=768, embedding_flops=0.7e9, backbone_flops=34.2e9, head_flops=5e4, head_bytes=31e3,
         adapter_bytes=1.2e6, backbone_bytes=170e6, raw_bytes=150e3, feature_bits=8.0,
     )  # fmt: skip
-    return Workload.split(mode, counts, **{**fields, **changes})
+    return workload_of_fields(mode, counts, {**fields, **changes})
+
+
+def workload_of_fields(mode: str, samples: Sequence[int], values: Mapping[str, Any]) -> Workload:
+    """Return a round from fields of the model's sizes, of the schedule and of the crossings' bits, all by name."""
+    parts = (ModelSizes, TrainingSchedule, CrossingBits)
+    names = [{field.name for field in dataclasses.fields(part)} for part in parts]
+    if unknown := values.keys() - set().union(*names):
+        raise TypeError(f"found {sorted(unknown)}, allowed: {sorted(set().union(*names))}")
+    sizes, schedule, bits = (
+        part(**{name: value for name, value in values.items() if name in own})
+        for part, own in zip(parts, names, strict=True)
+    )
+    return Workload.from_profile(mode, samples, sizes, schedule, bits)
 
 
 RATES = ComputeRates(satellite_flops=0.5e12, ground_flops=50e12)
 RESOURCES = Resources()
+
+
+def make_problem(
+    world: ContactPlan,
+    workload: Workload,
+    start_s: float = 0.0,
+    *,
+    rates: ComputeRates = RATES,
+    resources: Resources = RESOURCES,
+    state: RoundState | None = None,
+) -> PlanningProblem:
+    """Return a round to be planned; without ``state`` it stands at its beginning."""
+    return PlanningProblem(
+        world, workload, rates=rates, resources=resources, start_s=start_s, state=state or RoundState()
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +135,16 @@ class Drawn:
 
     world: ContactPlan
     workload: Workload
+    _: KW_ONLY
     rates: ComputeRates
     resources: Resources
     strategy_config: StrategyConfig
+
+    def problem(self, start_s: float = 0.0, state: RoundState | None = None) -> PlanningProblem:
+        """Return the round from a start; without ``state`` it stands at its beginning."""
+        return make_problem(
+            self.world, self.workload, start_s, rates=self.rates, resources=self.resources, state=state
+        )
 
 
 def draw(rng: np.random.Generator, most_passes: int = 12) -> Drawn:
@@ -137,7 +181,7 @@ def draw(rng: np.random.Generator, most_passes: int = 12) -> Drawn:
     shared = bool(rng.integers(2))
     workload = make_workload(
         count, samples.tolist(), mode=mode, epochs=int(rng.choice([1, 1, 2])),
-        full_return=bool(rng.integers(4) == 0), cached_fraction=float(rng.choice([0.0, 0.0, 0.4, 1.0])),
+        returned_tokens=_TOKENS if rng.integers(4) == 0 else 1, cached_fraction=float(rng.choice([0.0, 0.0, 0.4, 1.0])),
         onboard_share=bool(rng.integers(6) == 0), shared_head=bool(rng.integers(3) == 0), shared_adapter=shared,
         satellites_per_step=int(rng.choice([1, 2, 4])), gradient_delay=int(rng.choice([0, 0, 1, 3])),
         micro_batches=int(rng.choice([1, 1, 4])),
@@ -158,4 +202,5 @@ def draw(rng: np.random.Generator, most_passes: int = 12) -> Drawn:
     inter = str(rng.choice(["none", "grid", "nearest", "min-latency"]))
     if not math.isinf(resources.buffer_bytes) and intra == "all-gather":
         intra = "parallel"  # a plane's copies do not fit
-    return Drawn(world, workload, rates, resources, StrategyConfig.parse(intra, ground, inter))
+    strategy_config = StrategyConfig.parse(intra, ground, inter)
+    return Drawn(world, workload, rates=rates, resources=resources, strategy_config=strategy_config)

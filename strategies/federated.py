@@ -165,7 +165,7 @@ class SplitFederatedStrategy(Strategy):
         self._averaging = Averaging(
             enrolled_clients.labels,
             scenario.strategy.staleness_exponent,
-            scenario.training.head_rows == "by-class",
+            by_class=scenario.training.head_rows == "by-class",
         )
         self._pending_updates: dict[str, ClientUpdate] = {}
         self._finished_rounds = 0
@@ -210,7 +210,9 @@ class SplitFederatedStrategy(Strategy):
             log(INFO, "[ROUND %s/%s]", number, num_rounds)
             plan = self._planner(number, self._environment.clock.now_s)
             orders = self._planner.orders(plan)
-            self._round = _Round(number, plan, orders, arrays, self._delivering(plan))
+            self._round = _Round(
+                number, plan, orders=orders, arrays=arrays, delivering=self._delivering(plan)
+            )
             replies = self._train(grid, config, time.monotonic() + timeout)
             arrays, result.train_metrics_clientapp[number], outcome = self._close(replies)
             result.arrays = arrays
@@ -257,7 +259,18 @@ class SplitFederatedStrategy(Strategy):
         reports = {name: {**self._report(name, number), **told.get(name, {})} for name in self._clients.nodes}
         rounds_late = {name: number - self._pending_updates.pop(name).started for name in due}
         pending = dict(self._pending_updates)
-        return arrays, metrics, RoundOutcome(number, cut(plan, end_s), reports, rounds_late, pending, arrays)
+        return (
+            arrays,
+            metrics,
+            RoundOutcome(
+                number,
+                cut(plan, end_s),
+                reports=reports,
+                rounds_late=rounds_late,
+                pending_updates=pending,
+                arrays=arrays,
+            ),
+        )
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -288,7 +301,9 @@ class SplitFederatedStrategy(Strategy):
             arrays = {key: array.numpy() for key, array in records.get("arrays", ArrayRecord()).items()}
             plane_sum = records["plane"]["sum"].numpy() if "plane" in records else None
             name = self._names[reply.metadata.src_node_id]
-            self._pending_updates[name] = ClientUpdate(server_round, arrays, report, plane_sum)  # type: ignore[arg-type]
+            self._pending_updates[name] = ClientUpdate(
+                server_round, arrays, report=report, plane_sum=plane_sum
+            )  # type: ignore[arg-type]
         sent = {key: array.numpy() for key, array in self._round.arrays.items()}
         due = {name: self._pending_updates[name] for name in self._round.delivering}
         mean = self._averaging.mean(sent, due, server_round, self._round.orders)

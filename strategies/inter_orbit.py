@@ -208,7 +208,9 @@ def _matched(
         standing = np.isin(usable, list(since))
         worthy = standing | (lifetime_s >= 2.0 * acquisition_s)
         usable, standing = usable[worthy], standing[worthy]
-        sighting = Sighting(float(now_s), contacts, usable, usable[standing], acquisition_s)
+        sighting = Sighting(
+            float(now_s), contacts, open=usable, standing=usable[standing], acquisition_s=acquisition_s
+        )
         chosen = _granted(contacts, _chosen(strategy, method, sighting)) if len(usable) else set[int]()
         for index in [i for i in since if i not in chosen]:
             held.append((index, since.pop(index), float(now_s)))
@@ -268,4 +270,4 @@ def _both_ways(
     data = data[data["end_s"] > data["start_s"]]
     back = data.copy()
     back["source"], back["target"] = data["target"], data["source"]
-    return SideLinks(np.concatenate([data, back]), lasers, acquired_s)
+    return SideLinks(np.concatenate([data, back]), lasers, acquired_s=acquired_s)

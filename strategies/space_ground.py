@@ -77,7 +77,7 @@ def plan_sessions(
     Raises ``NoRouteError`` naming the groups' first satellite where the passes end before the need does, and
     ``StrategyError`` where the strategy of another package fails.
     """
-    beams = _Beams(passes, demand, resources, pointed, start_s)
+    beams = _Beams(passes, demand, resources=resources, pointed=pointed, start_s=start_s)
     kind = space_ground_strategy(rule)
     strategy = TopologyAware(target_s) if kind is TopologyAware else kind()
     while not beams.done():
@@ -102,6 +102,7 @@ class _Beams:
         self,
         passes: np.ndarray,
         demand: Demand,
+        *,
         resources: Resources,
         pointed: Collection[tuple[int, int]],
         start_s: float,

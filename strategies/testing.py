@@ -21,6 +21,7 @@ from strategies.drawn_worlds import Drawn, draw
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Plan
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState, state_at
 from strategies.problem.workload import IntraOrbit, StrategyConfig
 
@@ -90,7 +91,7 @@ def check_strategies(
         followed += all(getattr(plan.strategy_config, field) == name for field, name in given.items())
         rests += _proven_rest(case, plan, number)
     assert followed, f"none of {worlds} plans uses {', '.join(given.values())}: draw more worlds"
-    return Proof(len(gaps), rests, followed, float(np.median(gaps)))
+    return Proof(len(gaps), rests, followed=followed, gap=float(np.median(gaps)))
 
 
 def _drawn(rng: np.random.Generator, given: Mapping[str, str]) -> Drawn:
@@ -116,26 +117,17 @@ def _proven(
 ) -> Plan | None:
     """The plan of a round, held against what it must be; None where contacts do not suffice for any."""
     what = f"world {number}, mode {case.workload.mode}, from {start_s:.1f} s"
+    problem = case.problem(start_s, state)
     plans = []
     for _ in range(2):
         try:
-            plans.append(
-                plan_round(
-                    case.world,
-                    case.workload,
-                    case.rates,
-                    case.resources,
-                    case.strategy_config,
-                    start_s=start_s,
-                    state=state,
-                )
-            )
+            plans.append(plan_round(problem, case.strategy_config))
         except NoRouteError as error:
-            if not _passable(case, start_s, state):
+            if not _passable(problem):
                 return None
             raise AssertionError(f"{what}: not all gets through, though contacts suffice: {error}") from error
     plan, again = plans
-    violations = check_plan(plan, case.world, case.workload, case.rates, case.resources, state)
+    violations = check_plan(plan, problem)
     assert not violations, f"{what}: {'; '.join(str(one) for one in violations[:3])}"
     assert plan.makespan_s >= plan.lower_bound_s * (1.0 - _SAME), (
         f"{what}: takes {plan.makespan_s:.3f} s, less than the lower bound, {plan.lower_bound_s:.3f} s"
@@ -145,19 +137,11 @@ def _proven(
     return plan
 
 
-def _passable(case: Drawn, start_s: float, state: RoundState | None) -> bool:
+def _passable(problem: PlanningProblem) -> bool:
     """Whether first contact, without links between satellites, gets everything through."""
     strategy_config = StrategyConfig.parse("none", "first-contact", "none")
     try:
-        plan_round(
-            case.world,
-            case.workload,
-            case.rates,
-            case.resources,
-            strategy_config,
-            start_s=start_s,
-            state=state,
-        )
+        plan_round(problem, strategy_config)
     except NoRouteError:
         return False
     return True

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mission.run_config import RunConfig
 from relay.client.message_link import BundleLink, LinkError
-from relay.wire.manifest import Buffer, Bundle, Kind, Manifest
+from relay.wire.manifest import Buffer, Bundle, Manifest, MessageKind
 from splitmodel.crossing import codecs, tensors
 from splitmodel.crossing.scaling import SplitScaling
 from splitmodel.crossing.tensors import EXACT, Crossing
@@ -18,9 +18,9 @@ from splitmodel.crossing.tensors import EXACT, Crossing
 # A turn comes when the satellites before it are done, so a satellite waits for minutes, not for ever.
 RECEIVE_TIMEOUT_S = 1800.0
 _CROSSINGS = {
-    Kind.FEATURES: Crossing.FEATURES,
-    Kind.HIDDEN: Crossing.POOLED,
-    Kind.GRAD_HIDDEN: Crossing.GRADIENT_OF_POOLED,
+    MessageKind.FEATURES: Crossing.FEATURES,
+    MessageKind.HIDDEN: Crossing.POOLED,
+    MessageKind.GRAD_HIDDEN: Crossing.GRADIENT_OF_POOLED,
 }
 
 
@@ -53,16 +53,16 @@ class Crossings:
         self,
         link: BundleLink,
         run_config: RunConfig,
-        index: int,
         *,
+        index: int,
         round_number: int,
         scaling: SplitScaling | None = None,
     ) -> None:
         codec = run_config.scenario.crossings
         self._codecs = {
-            Kind.FEATURES: codec.features if scaling else EXACT,
-            Kind.GRAD_HIDDEN: codec.gradients,
-            Kind.GRAD_HEAD: codec.gradients,
+            MessageKind.FEATURES: codec.features if scaling else EXACT,
+            MessageKind.GRAD_HIDDEN: codec.gradients,
+            MessageKind.GRAD_HEAD: codec.gradients,
         }
         self._scaling = scaling
         self._link = link
@@ -73,10 +73,10 @@ class Crossings:
         self.for_the_plane: list[Bundle] = []  # what others of the plane send who are done with the round
         self.bytes_up = 0
         self.bytes_down = 0
-        self._early: dict[tuple[Kind, int, int], Bundle] = {}
+        self._early: dict[tuple[MessageKind, int, int], Bundle] = {}
         self.are_kept = False  # whether the ground says that it keeps the features which it answered last
 
-    def send(self, kind: Kind, place: MicroBatch, tensor: Tensor, *, attempt: int = 0) -> bytes:
+    def send(self, kind: MessageKind, place: MicroBatch, tensor: Tensor, *, attempt: int = 0) -> bytes:
         """Send a float tensor to the ground as the kind's codec encodes it; returns the transfer's id."""
         codec = self._codecs[kind]
         if kind in _CROSSINGS:
@@ -100,13 +100,13 @@ class Crossings:
             The transfer's id.
         """
         table = np.concatenate([names, new[:, None].astype(np.uint8)], axis=1)
-        return self.send_raw(Kind.SAMPLES, place, table, attempt=attempt)
+        return self.send_raw(MessageKind.SAMPLES, place, table, attempt=attempt)
 
-    def send_raw(self, kind: Kind, place: MicroBatch, array: NDArray, *, attempt: int = 0) -> bytes:
+    def send_raw(self, kind: MessageKind, place: MicroBatch, array: NDArray, *, attempt: int = 0) -> bytes:
         """Send an array as it is; returns the transfer's id."""
         return self._send(kind, place, array.tobytes(), array.dtype.name, array.shape, "raw", attempt)
 
-    def receive(self, kind: Kind, place: MicroBatch) -> Tensor:
+    def receive(self, kind: MessageKind, place: MicroBatch) -> Tensor:
         """The tensor of this kind for a micro-batch; what comes for a later one is held until it is asked for.
 
         Raises:
@@ -116,7 +116,7 @@ class Crossings:
         while wanted not in self._early:
             bundle = self._link.receive(RECEIVE_TIMEOUT_S)
             manifest = bundle.manifest
-            if manifest.kind is Kind.AGGREGATE:
+            if manifest.kind is MessageKind.AGGREGATE:
                 self.for_the_plane.append(bundle)
                 continue
             if manifest.source != self._ground:  # another satellite that poses as the backbone
@@ -145,7 +145,7 @@ class Crossings:
 
     def _send(
         self,
-        kind: Kind,
+        kind: MessageKind,
         place: MicroBatch,
         payload: Buffer,
         dtype: str,

@@ -40,7 +40,7 @@ class PlaneExchange:
         """Read what :class:`strategies.federated.SplitFederatedStrategy` tells; ``None`` where each sends its own."""
         if "plane" not in config:
             return None
-        return cls(tuple(config["plane"]), bool(config["ring"]), tuple(config["counts"]))
+        return cls(tuple(config["plane"]), bool(config["ring"]), counts=tuple(config["counts"]))
 
     def sum(
         self,

@@ -18,7 +18,7 @@ def give_away(local: LocalRound) -> None:
     local.load_weights()
     with satellite.link() as link:
         crossings = Crossings(
-            link, satellite.run_config, satellite.index, round_number=task.number, scaling=local.scaling
+            link, satellite.run_config, index=satellite.index, round_number=task.number, scaling=local.scaling
         )
         if task.training.labels == "ground":
             sent = state.load_sent(context, len(on_board.images), VIEWS_THAT_CROSS[task.training.augment])

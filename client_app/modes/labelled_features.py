@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from client_app.exchange.crossings import Crossings, MicroBatch
 from client_app.onboard import OnBoard, RoundTask
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 from splitmodel.training import new_batches
 
 
@@ -32,8 +32,8 @@ def send_labelled_features(
         asked = replace(task, number=earlier).crossing_batches(len(on_board.images))
         for batch in new_batches(asked, sent, task.training.batch_size):
             place = next(places)
-            crossings.send(Kind.FEATURES, place, on_board.features(batch))
+            crossings.send(MessageKind.FEATURES, place, on_board.features(batch))
             targets = on_board.task.to_wire(on_board.plain_targets(batch.indices))
-            crossings.send_raw(Kind.LABELS, place, targets)
-            crossings.receive(Kind.LABELS, place)
+            crossings.send_raw(MessageKind.LABELS, place, targets)
+            crossings.receive(MessageKind.LABELS, place)
             sent[batch.indices, batch.views] = True

@@ -20,7 +20,7 @@ from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, head_o
 from client_app.proximal import Proximal
 from mission.run_config import STEPS_AHEAD
 from relay.client.message_link import RemoteError
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 from splitmodel import step as split_step
 from splitmodel.dense_heads import TrainedHead
 from splitmodel.training import Batch, as_they_cross
@@ -63,9 +63,16 @@ def train_lora_round(
     trainer = (
         _SharedHead(head, crossings)
         if task.training.shares_head
-        else _OwnHead(head, task, len(batches), progress)
+        else _OwnHead(head, task, steps=len(batches), progress=progress)
     )
-    upward = _Upward(on_board, crossings, kept, progress, batches, task.training.micro_batches)
+    upward = _Upward(
+        on_board,
+        crossings,
+        kept=kept,
+        progress=progress,
+        batches=batches,
+        micro_batches=task.training.micro_batches,
+    )
     upward.send(upward.prepare(steps=1))
     if not progress.attempt:
         upward.send(upward.prepare(steps=1))
@@ -84,7 +91,9 @@ def train_lora_round(
                 head, pooled_BD, of_parts[part.place.number], weight=share, loss=on_board.task.loss
             )
             task.check_loss(float(result.loss))
-            crossings.send(Kind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt)
+            crossings.send(
+                MessageKind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt
+            )
             loss += share * float(result.loss)
             logits.append(result.logits)
         trainer.end(part.place, attempt=progress.attempt)
@@ -92,7 +101,7 @@ def train_lora_round(
         count_batch(progress, loss, on_board.task, torch.cat(logits), targets)
         after_step()
     # Empty, as the embedding is frozen: it says that the ground has taken the last step.
-    crossings.receive(Kind.GRAD_FEATURES, upward.places(len(batches) - 1)[-1])
+    crossings.receive(MessageKind.GRAD_FEATURES, upward.places(len(batches) - 1)[-1])
     progress.finished = True
     after_step()
 
@@ -100,12 +109,12 @@ def train_lora_round(
 class _OwnHead:
     """The steps of a head that is trained on board."""
 
-    def __init__(self, head: TrainedHead, task: RoundTask, steps: int, progress: Progress) -> None:
+    def __init__(self, head: TrainedHead, task: RoundTask, *, steps: int, progress: Progress) -> None:
         self._task = task
         self._steps = steps
         self._progress = progress
         self._optimizer = head_optimizer(head, task.training, progress)
-        self._proximal = Proximal(list(head.parameters()), task.training.proximal, progress.sent)
+        self._proximal = Proximal(list(head.parameters()), task.training.proximal, sent=progress.sent)
         progress.sent = self._proximal.sent
 
     def begin(self, place: MicroBatch) -> None:
@@ -129,11 +138,11 @@ class _SharedHead:
 
     def begin(self, place: MicroBatch) -> None:
         """Before the first micro-batch of a step."""
-        self._head.set_table(self._crossings.receive(Kind.HEAD, place))
+        self._head.set_table(self._crossings.receive(MessageKind.HEAD, place))
 
     def end(self, place: MicroBatch, *, attempt: int) -> None:
         """After the last; its gradients are those of the step."""
-        self._crossings.send(Kind.GRAD_HEAD, place, self._head.gradient_table(), attempt=attempt)
+        self._crossings.send(MessageKind.GRAD_HEAD, place, self._head.gradient_table(), attempt=attempt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +171,7 @@ class _Upward:
         self,
         on_board: OnBoard,
         crossings: Crossings,
+        *,
         kept: CachedFeatures | None,
         progress: Progress,
         batches: Sequence[Batch],
@@ -192,7 +202,7 @@ class _Upward:
     def places(self, step: int) -> list[MicroBatch]:
         """What the micro-batches of a step are called."""
         count = min(self._micro_batches, len(self._batches[step].indices))
-        return [MicroBatch(step, number, count) for number in range(count)]
+        return [MicroBatch(step, number, of=count) for number in range(count)]
 
     def send(self, parts: Iterable[_Part]) -> None:
         """Send micro-batches, each as it is ready."""
@@ -213,7 +223,7 @@ class _Upward:
     def _part(self, place: MicroBatch, images: Batch) -> _Part:
         every = np.ones(len(images.indices), bool)
         if self._kept is None:
-            return _Part(place, images, None, every, self._on_board.features(images))
+            return _Part(place, images, names=None, new=every, features_BTD=self._on_board.features(images))
         names = self._kept.names_of(images, place.step)
         new = np.logical_not(names.any(axis=1))
         features_BTD = torch.empty(0)
@@ -221,7 +231,7 @@ class _Upward:
             names[new], features_BTD = self._on_board.named_features(
                 Batch(images.indices[new], images.views[new]), self._kept.origin
             )
-        return _Part(place, images, names, new, features_BTD)
+        return _Part(place, images, names=names, new=new, features_BTD=features_BTD)
 
     def _send(self, part: _Part) -> None:
         attempt = self._progress.attempt
@@ -229,13 +239,15 @@ class _Upward:
             transfer = self._crossings.send_names(part.place, part.names, part.new, attempt=attempt)
             self._part_of[transfer] = part
         if part.new.any():
-            transfer = self._crossings.send(Kind.FEATURES, part.place, part.features_BTD, attempt=attempt)
+            transfer = self._crossings.send(
+                MessageKind.FEATURES, part.place, part.features_BTD, attempt=attempt
+            )
             self._part_of[transfer] = part
 
     def _answer(self, part: _Part) -> Tensor:
         while True:
             try:
-                pooled_BD = self._crossings.receive(Kind.HIDDEN, part.place)
+                pooled_BD = self._crossings.receive(MessageKind.HIDDEN, part.place)
                 break
             except RemoteError as error:
                 self._progress.attempt += 1

@@ -8,7 +8,7 @@ import numpy as np
 
 from client_app.exchange.crossings import Crossings, MicroBatch
 from client_app.onboard import OnBoard
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 from splitmodel.training import Batch
 
 
@@ -22,7 +22,7 @@ def send_images(on_board: OnBoard, crossings: Crossings, batches: Sequence[Batch
             [np.stack(raw)] if len({image.shape for image in raw}) == 1 else [image[None] for image in raw]
         )
         for part, pixels in enumerate(parts):
-            crossings.send_raw(Kind.IMAGES, MicroBatch(number, part, len(parts)), pixels)
+            crossings.send_raw(MessageKind.IMAGES, MicroBatch(number, part, of=len(parts)), pixels)
         targets = on_board.task.to_wire(on_board.plain_targets(batch.indices))
-        crossings.send_raw(Kind.LABELS, place, targets)
-        crossings.receive(Kind.LABELS, place)
+        crossings.send_raw(MessageKind.LABELS, place, targets)
+        crossings.receive(MessageKind.LABELS, place)

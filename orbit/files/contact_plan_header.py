@@ -34,7 +34,7 @@ def plan_of(header: dict[str, Any], contacts: np.ndarray) -> ContactPlan:
     if contacts.dtype != CONTACT:
         raise ContactPlanFileError("contacts: the columns are not those of a contact plan")
     nodes = tuple(Node(**node) for node in header["nodes"])
-    return ContactPlan(epoch_of(header["epoch"]), float(header["horizon_s"]), nodes, contacts)
+    return ContactPlan(epoch_of(header["epoch"]), float(header["horizon_s"]), nodes=nodes, contacts=contacts)
 
 
 def epoch_of(text: str) -> Time:

@@ -160,7 +160,7 @@ def read_ion(text: str, *, epoch: Time | None = None) -> NumberedContacts:
             raise ContactPlanFileError(f"line {number}: {raw[:40]!r}: {error}") from None
     if epoch is None:
         raise ContactPlanFileError("there is no epoch: neither a '@' command nor a comment of ours gives one")
-    return NumberedContacts(_whole_header(header), epoch, contacts, delays)
+    return NumberedContacts(_whole_header(header), epoch, contacts=contacts, light_s=delays)
 
 
 _SKIPPED = (
@@ -265,7 +265,7 @@ def read_hdtn(text: str, *, epoch: Time | None = None) -> NumberedContacts:
                 f"contacts[{number}].rateBitsPerSec: found 0, which HDTN takes as unlimited; allowed is a rate above 0"
             )
         contacts.append((*key, rate_bps))
-    return NumberedContacts(header, epoch, contacts, delays)
+    return NumberedContacts(header, epoch, contacts=contacts, light_s=delays)
 
 
 def _whole_seconds(plan: ContactPlan, before_s: float) -> list[tuple[int, int, np.void]]:

@@ -78,11 +78,11 @@ def _of_plan(plan: ContactPlan, epoch: Time) -> Iterator[GivenContact]:
         yield GivenContact(
             f"contacts[{number}]",
             plan.nodes[row["source"]].name,
-            plan.nodes[row["target"]].name,
-            float(row["start_s"]) + later_s,
-            float(row["end_s"]) + later_s,
-            float(row["rate_bps"]),
-            float(row["owlt_s"]),
+            target=plan.nodes[row["target"]].name,
+            start_s=float(row["start_s"]) + later_s,
+            end_s=float(row["end_s"]) + later_s,
+            rate_bps=float(row["rate_bps"]),
+            light_time_s=float(row["owlt_s"]),
         )
 
 
@@ -104,9 +104,9 @@ def _of_numbers(
         yield GivenContact(
             f"contact {row} ({source} → {target})",
             name_of(source),
-            name_of(target),
-            round(start_s + later_s, 6),
-            round(end_s + later_s, 6),
-            rate_bps,
-            found.light_time_s(contact) or None,
+            target=name_of(target),
+            start_s=round(start_s + later_s, 6),
+            end_s=round(end_s + later_s, 6),
+            rate_bps=rate_bps,
+            light_time_s=found.light_time_s(contact) or None,
         )

@@ -172,7 +172,16 @@ def _interval(
         rate_bps = _number(where, "rate", cell("rate")) * _RATE_UNITS.get(units["rate"], 1.0)
     light_s = _number(where, "light time", cell("light_time")) if "light_time" in place else None
     start_s, end_s = (_seconds(where, kind, cell(kind), units[kind], epoch) for kind in ("start", "end"))
-    return GivenContact(where, source, target, start_s, end_s, rate_bps, light_s, is_two_way=rate_bps is None)
+    return GivenContact(
+        where,
+        source,
+        target=target,
+        start_s=start_s,
+        end_s=end_s,
+        rate_bps=rate_bps,
+        light_time_s=light_s,
+        is_two_way=rate_bps is None,
+    )
 
 
 def _number(where: str, kind: str, text: str) -> float:

@@ -50,8 +50,8 @@ class ElementFile:
         return ElementFile(
             tuple(self.names[i] for i in chosen),
             tuple(self.catalogue_number[i] for i in chosen),
-            tuple(self.designator[i] for i in chosen),
-            self.elements.take(indices),
+            designator=tuple(self.designator[i] for i in chosen),
+            elements=self.elements.take(indices),
         )
 
 
@@ -93,8 +93,8 @@ def read_element_file(
     return ElementFile(
         tuple(names),
         tuple(one.catalogue_number for one in sets),
-        tuple(one.designator for one in sets),
-        mean_elements(sets),
+        designator=tuple(one.designator for one in sets),
+        elements=mean_elements(sets),
     )
 
 

@@ -275,7 +275,14 @@ def _tle_set(source: str, name: str, above: int, first: str, below: int, second:
         _tle_drag(upper, first[53:61]) if has_bstar else 0.0,
     )
     number = catalogue_number(upper, first[2:7])
-    return ElementSet(upper, name, number, _tle_designator(first[9:17]), values, has_bstar)
+    return ElementSet(
+        upper,
+        name,
+        catalogue_number=number,
+        designator=_tle_designator(first[9:17]),
+        values=values,
+        has_bstar=has_bstar,
+    )
 
 
 def check_ephemeris_type(where: str, text: str) -> None:

@@ -191,7 +191,9 @@ def _omm_set(where: str, fields: Mapping[str, str]) -> ElementSet:
     )
     name, designator = (fields.get(key, "").strip() for key in ("OBJECT_NAME", "OBJECT_ID"))
     number_ = catalogue_number(f"{where}: NORAD_CAT_ID", fields.get("NORAD_CAT_ID", ""))
-    return ElementSet(where, name, number_, designator, values, has_bstar)
+    return ElementSet(
+        where, name, catalogue_number=number_, designator=designator, values=values, has_bstar=has_bstar
+    )
 
 
 def _field(where: str, fields: Mapping[str, str], key: str) -> str:

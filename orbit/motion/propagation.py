@@ -28,7 +28,7 @@ class PropagationError(ElementsError):
     """Satellite number ``satellite`` cannot be propagated to ``after_s`` seconds after the epoch: it decays, or never
     could fly."""
 
-    def __init__(self, message: str, satellite: int, after_s: float) -> None:
+    def __init__(self, message: str, satellite: int, *, after_s: float) -> None:
         super().__init__(message)
         self.satellite = satellite
         self.after_s = after_s
@@ -45,7 +45,7 @@ def _sgp4(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> np.ndarra
         satellite, node = np.argwhere(failed)[0]
         reason = reason_of_failure(elements, satellite, errors[satellite, node], position[satellite, node])
         message = f"SGP4 fails {seconds[node]:.0f} s after the epoch: {reason}"
-        raise PropagationError(message, int(satellite), float(seconds[node]))
+        raise PropagationError(message, int(satellite), after_s=float(seconds[node]))
     return position
 
 

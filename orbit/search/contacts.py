@@ -171,7 +171,7 @@ def _within_limits(
             shape = len(rows), len(samples)
             sets.append(not_negative(samples, value.reshape(shape), slope.reshape(shape), of_rows))
         found = intersection(*sets)
-        parts.append(Intervals(first + found.row, found.start_s, found.end_s))
+        parts.append(Intervals(first + found.row, found.start_s, end_s=found.end_s))
     row, start, end = (np.concatenate(column) for column in zip(*parts, strict=True))
     return satellite[row], np.full(len(row), number), unstretched(row, start), unstretched(row, end)
 

@@ -131,7 +131,7 @@ def ephemeris(
     for first in range(0, len(constellation), group):  # what fits into the cache is done twice as fast
         some = slice(first, first + group)
         _fill(state[some], constellation.take(some), epoch, start_s, step_s, frame)
-    return Ephemeris(start_s, step_s, state)
+    return Ephemeris(start_s, step_s, state=state)
 
 
 def _fill(
@@ -167,14 +167,14 @@ def _positions(constellation: Constellation, epoch: Time, seconds: np.ndarray, b
         one, after_s = error.satellite, error.after_s
         if inner[0] <= after_s <= inner[-1]:
             message = f"satellite {constellation.names[one]!r}: {error}"
-            raise PropagationError(message, one, after_s) from None
+            raise PropagationError(message, one, after_s=after_s) from None
     before, alone, behind = (
         constellation.take(some) for some in (slice(0, one), slice(one, one + 1), slice(one + 1, None))
     )
     try:
         position = propagate(alone.elements, epoch, inner)
     except PropagationError as error:
-        raise PropagationError(f"satellite {alone.names[0]!r}: {error}", one, error.after_s) from None
+        raise PropagationError(f"satellite {alone.names[0]!r}: {error}", one, after_s=error.after_s) from None
     for _ in range(beyond):
         position = np.concatenate(
             [_next(position[:, 1], position[:, 0]), position, _next(position[:, -2], position[:, -1])], axis=1

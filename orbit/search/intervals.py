@@ -61,7 +61,7 @@ def not_negative(nodes_s: np.ndarray, value: np.ndarray, slope: np.ndarray, func
     end_s = np.concatenate([time[~rising], np.full(len(last), nodes_s[-1])])
     # Starts and ends of one function alternate, so sorting both the same way pairs them.
     by_start, by_end = np.lexsort([start_s, start_row]), np.lexsort([end_s, end_row])
-    intervals = Intervals(start_row[by_start], start_s[by_start], end_s[by_end])
+    intervals = Intervals(start_row[by_start], start_s[by_start], end_s=end_s[by_end])
     return _some(intervals, intervals.end_s > intervals.start_s)
 
 
@@ -75,14 +75,14 @@ def intersection(*sets: Intervals) -> Intervals:
     order = np.lexsort([-step, time, row])
     row, time, depth = row[order], time[order], np.cumsum(step[order])  # every row's steps add up to zero
     full = np.flatnonzero(depth == len(sets))
-    intervals = Intervals(row[full], time[full], time[np.minimum(full + 1, len(time) - 1)])
+    intervals = Intervals(row[full], time[full], end_s=time[np.minimum(full + 1, len(time) - 1)])
     return _some(intervals, intervals.end_s > intervals.start_s)
 
 
 def merged(*sets: Intervals) -> Intervals:
     """The intervals of sets that have no row in common."""
     row, start_s, end_s = (np.concatenate(column) for column in zip(*sets, strict=True))
-    return _some(Intervals(row, start_s, end_s), np.lexsort([start_s, row]))
+    return _some(Intervals(row, start_s, end_s=end_s), np.lexsort([start_s, row]))
 
 
 def _some(intervals: Intervals, chosen: np.ndarray) -> Intervals:

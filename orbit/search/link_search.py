@@ -113,7 +113,7 @@ def _in_groups(
         span_s = samples[-1] - samples[0]
         samples = np.linspace(samples[0], samples[-1], 1 + int(np.ceil(span_s / sample_s)))
     group = max(1, PAIR_NODES // len(samples))
-    found = [Intervals(np.empty(0, np.int64), np.empty(0), np.empty(0))]
+    found = [Intervals(np.empty(0, np.int64), np.empty(0), end_s=np.empty(0))]
     for first in range(0, len(pairs), group):
         one, other = pairs[first : first + group].T
 
@@ -128,7 +128,7 @@ def _in_groups(
             rows, times = np.repeat(np.arange(len(one)), len(samples)), np.tile(samples, len(one))
             value, slope = (column.reshape(len(one), -1) for column in at(rows, times))
         some = not_negative(samples, value, slope, at)
-        found.append(Intervals(some.row + first, some.start_s, some.end_s))
+        found.append(Intervals(some.row + first, some.start_s, end_s=some.end_s))
     return Intervals(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from relay.client.message_link import BundleLink, LinkError, LinkTimeout
-from relay.wire.manifest import Bundle, Kind, Manifest, WireError
+from relay.wire.manifest import Bundle, Manifest, MessageKind, WireError
 
 PIECE_BYTES = 1 << 16  # of a vector on a chain, up to
 PIECES = 8  # of them, so that all its links work at once
@@ -59,7 +59,7 @@ def all_reduce(
         raise ValueError(f"values of {values.dtype}{list(values.shape)}: float64 in one dimension")
     if len(members) == 1:
         return values
-    plane = _Plane(link, members, me, run, round, time.monotonic() + timeout_s)
+    plane = _Plane(link, members, me=me, run=run, round=round, deadline_s=time.monotonic() + timeout_s)
     try:
         for bundle in early:
             plane.keep(bundle)
@@ -75,7 +75,7 @@ class _Plane:
     """This satellite's exchange with the others, in one round."""
 
     def __init__(
-        self, link: BundleLink, members: Sequence[str], me: str, run: str, round: int, deadline_s: float
+        self, link: BundleLink, members: Sequence[str], *, me: str, run: str, round: int, deadline_s: float
     ) -> None:
         self.members = members
         self.me = me
@@ -104,7 +104,10 @@ class _Plane:
     def keep(self, bundle: Bundle) -> None:
         """Keep a part until its turn comes; what is none is for a process that has died, or of a round gone by."""
         manifest, payload = bundle
-        if manifest.kind is not Kind.AGGREGATE or (manifest.run, manifest.round) != (self._run, self._round):
+        if manifest.kind is not MessageKind.AGGREGATE or (manifest.run, manifest.round) != (
+            self._run,
+            self._round,
+        ):
             return
         if manifest.source not in self.members:  # a satellite of another plane has no say in this sum
             return
@@ -125,7 +128,7 @@ class _Plane:
         manifest = Manifest.describe(
             payload,
             run=self._run,
-            kind=Kind.AGGREGATE,
+            kind=MessageKind.AGGREGATE,
             source=self.me,
             destination=to,
             dtype=str(values.dtype),
@@ -144,7 +147,7 @@ class _Way:
     Chunk c starts at the c-th satellite of this way and is added to on S − 1 hops (Patarasuk and Yuan 2009).
     """
 
-    def __init__(self, plane: _Plane, order: Sequence[str], channel: int, values: np.ndarray) -> None:
+    def __init__(self, plane: _Plane, order: Sequence[str], *, channel: int, values: np.ndarray) -> None:
         self._plane = plane
         self._channel = channel
         self._size = len(order)
@@ -170,7 +173,10 @@ class _Way:
 
 def _ring(plane: _Plane, values: np.ndarray) -> np.ndarray:
     one, other = np.array_split(values, 2)
-    ways = [_Way(plane, plane.members, 0, one), _Way(plane, plane.members[::-1], 1, other)]
+    ways = [
+        _Way(plane, plane.members, channel=0, values=one),
+        _Way(plane, plane.members[::-1], channel=1, values=other),
+    ]
     for step in range(2 * (len(plane.members) - 1)):
         for way in ways:
             way.send(step)

@@ -247,7 +247,7 @@ class GroundLink:
             timeout=session_s,
             metadata=[(service.NODE_KEY, satellite), (service.SECRET_KEY, secret)],
         )
-        self._incoming = IncomingBundles(call, self._limits, "the ground", ended=self._make_room)
+        self._incoming = IncomingBundles(call, self._limits, peer="the ground", ended=self._make_room)
 
     def send(self, manifest: Manifest, payload: Buffer) -> None:
         """Send a bundle."""

@@ -21,7 +21,7 @@ from relay.wire import service
 from relay.wire import wire_pb2 as pb
 from relay.wire.frames import BundleReader
 from relay.wire.identity import NodeIdentity, node_host
-from relay.wire.manifest import MAX_TEXT, Buffer, Bundle, Kind, Limits, Manifest, WireError
+from relay.wire.manifest import MAX_TEXT, Buffer, Bundle, Limits, Manifest, MessageKind, WireError
 
 RETRY_S = 0.25
 CALL_S = 10.0
@@ -52,7 +52,7 @@ class LinkRefused(LinkError, PermissionError):
 class RemoteError(LinkError):
     """The other end failed on a bundle. `error` is the name of its error's class."""
 
-    def __init__(self, error: str, text: str, transfer_id: bytes) -> None:
+    def __init__(self, error: str, text: str, *, transfer_id: bytes) -> None:
         super().__init__(f"{error} at the other end: {text}")
         self.error = error
         self.text = text
@@ -108,7 +108,13 @@ class IncomingBundles:
     """The bundles of a stream of frames, read by a thread of its own, at most a few ahead of who takes them."""
 
     def __init__(
-        self, call: grpc.Call, limits: Limits, peer: str, ended: Callable[[], None], max_concurrency: int = 1
+        self,
+        call: grpc.Call,
+        limits: Limits,
+        *,
+        peer: str,
+        ended: Callable[[], None],
+        max_concurrency: int = 1,
     ) -> None:
         self.end: LinkError | None = None  # why the stream is over
         self._call = call
@@ -151,7 +157,7 @@ class IncomingBundles:
             for frame in self._call:
                 item = self._frames.add(frame)
                 if isinstance(item, pb.Failure):
-                    self._deliver(RemoteError(item.error, item.text, item.transfer_id))
+                    self._deliver(RemoteError(item.error, item.text, transfer_id=item.transfer_id))
                 elif item is not None:
                     self._deliver(item)
             self.end = LinkLost(f"{self._peer} has ended the stream")
@@ -218,7 +224,7 @@ def failure_bundle(request: Manifest, error: Exception) -> Bundle:
     manifest = Manifest.describe(
         b"",
         run=request.run,
-        kind=Kind.HIDDEN,
+        kind=MessageKind.HIDDEN,
         source=request.destination,
         destination=request.source,
         dtype="uint8",
@@ -244,7 +250,7 @@ def failure_in(manifest: Manifest) -> RemoteError | None:
         transfer_id = bytes.fromhex(str(told["failed"]))
     except ValueError:
         transfer_id = b""  # of no transfer
-    return RemoteError(plain(told.get("error"), 64), plain(told.get("text")), transfer_id)
+    return RemoteError(plain(told.get("error"), 64), plain(told.get("text")), transfer_id=transfer_id)
 
 
 _REFUSALS = frozenset(

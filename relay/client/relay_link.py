@@ -155,7 +155,7 @@ class RelayLink:
         self._incoming = IncomingBundles(
             stream,
             self._limits,
-            f"the relay of {self._node}",
+            peer=f"the relay of {self._node}",
             ended=lambda: requests.put(_DONE),
             max_concurrency=BUNDLES_AT_ONCE,
         )

@@ -97,7 +97,7 @@ class Activity(NamedTuple):
 class RoundStart:
     """A round under way with a network (as JSON) in force, for which the applications of `satellites` must come."""
 
-    def __init__(self, number: int, network: str, satellites: Collection[str]) -> None:
+    def __init__(self, number: int, network: str, *, satellites: Collection[str]) -> None:
         self.number = number
         self.network = network
         self._satellites = frozenset(satellites)
@@ -120,7 +120,7 @@ class TimeAuthority:
     of its own, and whoever names another time is taken to wait for none.
     """
 
-    def __init__(self, clock: PacedClock, network: Network, satellites: Collection[str] = ()) -> None:
+    def __init__(self, clock: PacedClock, network: Network, *, satellites: Collection[str] = ()) -> None:
         self._clock = clock
         self._network = network  # in force
         self._nodes = frozenset(network.nodes)
@@ -142,7 +142,7 @@ class TimeAuthority:
         self._round_starts += 1
         self._clock.stand(max(start_s, self._clock.now_s))
         self._network = network
-        self._round_start = RoundStart(self._round_starts, network.to_json(), self._satellites)
+        self._round_start = RoundStart(self._round_starts, network.to_json(), satellites=self._satellites)
 
     async def run(self) -> None:
         """Advance until cancelled."""

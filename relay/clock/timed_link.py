@@ -102,7 +102,7 @@ def fastest(windows: Sequence[Window]) -> tuple[Window, ...]:
         if chosen and chosen[-1].end_s == start_s and chosen[-1][2:] == best[2:]:
             chosen[-1] = chosen[-1]._replace(end_s=end_s)
         else:
-            chosen.append(Window(start_s, end_s, best.rate_bps, best.owlt_s))
+            chosen.append(Window(start_s, end_s, rate_bps=best.rate_bps, owlt_s=best.owlt_s))
     return tuple(chosen)
 
 

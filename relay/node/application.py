@@ -22,7 +22,7 @@ from relay.wire.manifest import Limits
 class Application:
     """Gives bundles to whoever fetches them last; an older stream ends when a newer begins."""
 
-    def __init__(self, node: str, spool: Spool, limits: Limits, *, taken: Callable[[Entry], None]) -> None:
+    def __init__(self, node: str, spool: Spool, *, limits: Limits, taken: Callable[[Entry], None]) -> None:
         self.arrived = asyncio.Event()  # set when there is something new to give
         self.busy = False  # it is there, and does something else than wait for a bundle
         self.attached = False  # it has been there since the last round start, and has not died

@@ -36,7 +36,7 @@ class Expired(WireError):
     """Nobody wants this transfer any more."""
 
 
-class Node(Protocol):
+class NodeServices(Protocol):
     """What the calls need of the node that they reach."""
 
     name: str
@@ -64,7 +64,12 @@ class Calls:
     """The gRPC service of a node; `authority` is set where the node has the say over mission time."""
 
     def __init__(
-        self, node: Node, *, identity: NodeIdentity | None, limits: Limits, authority: TimeAuthority | None
+        self,
+        node: NodeServices,
+        *,
+        identity: NodeIdentity | None,
+        limits: Limits,
+        authority: TimeAuthority | None,
     ) -> None:
         self._node = node
         self._identity = identity

@@ -9,22 +9,22 @@ from bisect import insort
 from relay.clock.paced_clock import PacedClock
 from relay.clock.timed_link import Network
 from relay.node.outgoing import OutgoingLink
-from relay.node.routing import Route, routes_from
+from relay.node.routing import NextHop, routes_from
 from relay.spool.spool import Entry, Spool
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 
 # A satellite that waits for its gradient or its hidden states cannot go on; features are sent ahead.
 _URGENCY = {
-    Kind.GRAD_HIDDEN: 0,
-    Kind.HIDDEN: 0,
-    Kind.GRAD_FEATURES: 0,
-    Kind.HEAD: 0,
-    Kind.GRAD_HEAD: 0,
-    Kind.AGGREGATE: 1,
-    Kind.SAMPLES: 2,
-    Kind.FEATURES: 2,
-    Kind.IMAGES: 2,
-    Kind.LABELS: 2,
+    MessageKind.GRAD_HIDDEN: 0,
+    MessageKind.HIDDEN: 0,
+    MessageKind.GRAD_FEATURES: 0,
+    MessageKind.HEAD: 0,
+    MessageKind.GRAD_HEAD: 0,
+    MessageKind.AGGREGATE: 1,
+    MessageKind.SAMPLES: 2,
+    MessageKind.FEATURES: 2,
+    MessageKind.IMAGES: 2,
+    MessageKind.LABELS: 2,
 }
 
 
@@ -46,7 +46,7 @@ class Forwarding:
         self._node = node
         self._spool = spool
         self._clock = clock
-        self._routes: dict[tuple[int, frozenset[str], bool], dict[str, Route]] = {}
+        self._routes: dict[tuple[int, frozenset[str], bool], dict[str, NextHop]] = {}
         self._exact: dict[str, set[tuple[int, frozenset[str]]]] = {}  # what each sender has had looked up
         self._queues: dict[str, list[Entry]] = {}  # by neighbour; empty when out of date
         self.routing_s = 0.0  # wall time spent on looking up ways since the last `reroute`
@@ -130,7 +130,7 @@ class Forwarding:
         route = self._route(entry.manifest.destination, size_bytes, passed)
         return route.next_hop if route else None
 
-    def _route(self, destination: str, size_bytes: int, passed: frozenset[str]) -> Route | None:
+    def _route(self, destination: str, size_bytes: int, passed: frozenset[str]) -> NextHop | None:
         """The best way on; only if there is no other, one over a broken link or back to where it was."""
         for avoided, working in ((passed, True), (passed, False), (frozenset[str](), False)):
             key = size_bytes, avoided, working

@@ -286,7 +286,7 @@ class OutgoingLink:
             sending = self._sendings.get(entry.transfer_id)
             if sending is None:
                 start = max(entry.base_offset, entry.delivered_offset)
-                sending = _Sending(entry, start, start, start, self._clock.now_s)
+                sending = _Sending(entry, start, acked=start, furthest=start, start_s=self._clock.now_s)
                 self._sendings[entry.transfer_id] = sending
             if sending.sent < entry.end_offset or not sending.opened:
                 return sending

@@ -64,7 +64,9 @@ class RelayNode:
             sender_quota=Quota(settings.neighbour_quota_bytes, settings.neighbour_quota_transfers),
             limits=settings.limits,
         )
-        self.application = Application(self.name, self.spool, settings.limits, taken=self._count_delivery)
+        self.application = Application(
+            self.name, self.spool, limits=settings.limits, taken=self._count_delivery
+        )
         self.transfer_records = TransferLog(self.clock)
         self._forwarding = Forwarding(self.name, settings.network, spool=self.spool, clock=self.clock)
         self._settings = settings
@@ -77,7 +79,7 @@ class RelayNode:
         self._authority: TimeAuthority | None = None
         if settings.time_authority == settings.name:
             satellites = [node for node in settings.network.nodes if node != self.name]
-            self._authority = TimeAuthority(self.clock, settings.network, satellites)
+            self._authority = TimeAuthority(self.clock, settings.network, satellites=satellites)
 
     @property
     def network(self) -> Network:

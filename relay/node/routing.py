@@ -14,7 +14,7 @@ from typing import NamedTuple
 from relay.clock.timed_link import Network
 
 
-class Route(NamedTuple):
+class NextHop(NamedTuple):
     """The way to a node."""
 
     next_hop: str
@@ -29,7 +29,7 @@ def routes_from(
     now_s: float,
     avoid_links: Container[tuple[str, str]] = frozenset(),
     avoid_nodes: Container[str] = frozenset(),
-) -> dict[str, Route]:
+) -> dict[str, NextHop]:
     """Return the way from `source` to every node that can be reached, on which `size_bytes` are through first.
 
     `avoid_links` are known not to work at present; `avoid_nodes` have had their turn. Of two ways with equal
@@ -37,14 +37,14 @@ def routes_from(
     """
     queue: list[tuple[float, int, tuple[str, ...]]] = [(now_s, 0, (source,))]
     best = {source: now_s}
-    routes: dict[str, Route] = {}
+    routes: dict[str, NextHop] = {}
     while queue:
         arrival_s, hops, path = heapq.heappop(queue)
         node = path[-1]
         if arrival_s > best.get(node, math.inf):
             continue
         if hops:
-            routes[node] = Route(path[1], arrival_s, path[1:])
+            routes[node] = NextHop(path[1], arrival_s, hops=path[1:])
         for neighbour in network.neighbours(node):
             link = node, neighbour
             if link in avoid_links or neighbour in avoid_nodes:

@@ -112,7 +112,13 @@ def local_relay(path: Path) -> LocalRelay:
     """The relay that was started from this file on this machine. Raises as `read_relay_file`."""
     file = _read(path)
     folder = path.parent / file.folder
-    return LocalRelay(file.name, service.local_address(folder), _identity(path, file), folder, file.peers)
+    return LocalRelay(
+        file.name,
+        service.local_address(folder),
+        identity=_identity(path, file),
+        folder=folder,
+        peers=file.peers,
+    )
 
 
 def read_relay_file(path: Path) -> tuple[RelaySettings, NodeIdentity | None]:
@@ -134,7 +140,9 @@ def read_relay_file(path: Path) -> tuple[RelaySettings, NodeIdentity | None]:
         neighbour_quota_bytes=file.neighbour_quota_bytes,
         quota_transfers=file.quota_transfers,
         neighbour_quota_transfers=file.neighbour_quota_transfers,
-        faults=Faults(file.loss, tuple(Outage(**dict(outage)) for outage in file.outages), file.loss_seed),
+        faults=Faults(
+            file.loss, tuple(Outage(**dict(outage)) for outage in file.outages), seed=file.loss_seed
+        ),
     )
     return settings, _identity(path, file)
 

@@ -291,7 +291,12 @@ class Spool:
     def _add(self, manifest: Manifest, transfer_header: pb.TransferHeader) -> Entry:
         base_offset, hash = transfer_header.base_offset, xxhash.xxh3_128()
         entry = Entry(
-            manifest, transfer_header.signed, tuple(transfer_header.via), base_offset, base_offset, hash
+            manifest,
+            transfer_header.signed,
+            via=tuple(transfer_header.via),
+            base_offset=base_offset,
+            end_offset=base_offset,
+            hash=hash,
         )
         file = self._file(entry, create=True)
         size = os.fstat(file).st_size

@@ -79,7 +79,7 @@ def decode_chunk(frame: bytes, limits: Limits) -> Chunk:
     payload = memoryview(frame)[CHUNK_HEADER_BYTES:]
     if crc32c(payload, crc32c(frame[: _HEADER.size])) != _CRC.unpack_from(frame, _HEADER.size)[0]:
         raise CorruptChunk(f"chunk at offset {offset}: checksum does not match")
-    return Chunk(transfer_id, offset, payload, bool(answer))
+    return Chunk(transfer_id, offset, payload=payload, answer=bool(answer))
 
 
 def chunks(transfer_id: bytes, payload: Buffer, chunk_bytes: int, start: int = 0) -> Iterator[bytes]:

@@ -162,7 +162,13 @@ class NodeIdentity:
             raise IdentityError(f"{folder}: not readable as certificates and a key: {error}") from error
         if certificate is None:
             raise IdentityError(f"{folder}: {CERTIFICATE} is not that of {KEY}")
-        return cls(certified_name(certificate, files.authorities), folder, certificate, key, files)
+        return cls(
+            certified_name(certificate, files.authorities),
+            folder,
+            certificate=certificate,
+            key=key,
+            _files=files,
+        )
 
     @property
     def ends(self) -> datetime.datetime:

@@ -60,7 +60,7 @@ class Conflict(WireError):
     """A transfer id used again for other contents."""
 
 
-class Kind(enum.IntEnum):
+class MessageKind(enum.IntEnum):
     """The crossings c1 to c4 of the split, the weights that are averaged, names of images for c1, raw images with
     their labels, and a head that all share with its gradient."""
 
@@ -167,7 +167,7 @@ class Manifest:
     round: int
     step: int
     micro_batch: int
-    kind: Kind
+    kind: MessageKind
     source: str
     destination: str
     dtype: str
@@ -224,7 +224,7 @@ class Manifest:
         payload: Buffer,
         *,
         run: str,
-        kind: Kind,
+        kind: MessageKind,
         source: str,
         destination: str,
         dtype: str,
@@ -293,7 +293,12 @@ class Manifest:
             message = pb.Manifest.FromString(data)
         except DecodeError as error:
             raise BadManifest("manifest is not readable protobuf") from error
-        _require(message.kind in Kind._value2member_map_, "kind", message.kind, ", ".join(Kind.__members__))
+        _require(
+            message.kind in MessageKind._value2member_map_,
+            "kind",
+            message.kind,
+            ", ".join(MessageKind.__members__),
+        )
         attributes: dict[str, str | int | float] = {}
         for key, attribute in message.attributes.items():
             which = attribute.WhichOneof("value")
@@ -305,7 +310,7 @@ class Manifest:
             round=message.round,
             step=message.step,
             micro_batch=message.micro_batch,
-            kind=Kind(message.kind),
+            kind=MessageKind(message.kind),
             source=message.source,
             destination=message.destination,
             dtype=message.dtype,
@@ -336,7 +341,7 @@ def transfer_id_of(
     round: int,
     step: int,
     micro_batch: int,
-    kind: Kind,
+    kind: MessageKind,
     source: str,
     destination: str,
     attributes: Attributes,

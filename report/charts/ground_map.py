@@ -39,7 +39,7 @@ def map_page(title: str, constellation: Constellation, stations: Sequence[Ground
         '<div class="figure" id="map" role="img" aria-label="Ground tracks and stations on a map of the world" '
         'style="height: clamp(420px, 56vw, 720px)"></div></main>'
     )
-    return page(View(title, body, {"map": map_figure(constellation, stations, epoch)}))
+    return page(View(title, body, figures={"map": map_figure(constellation, stations, epoch)}))
 
 
 def map_figure(

@@ -136,7 +136,7 @@ def _use(rows: Sequence[Mapping[str, Any]] | None, start_s: float) -> Use | None
     for row in rows:
         sizes[_WHAT.get(row["kind"], row["kind"])] += row["bytes"]
     first_s, last_s = min(row["start_s"] for row in rows), max(row["end_s"] for row in rows)
-    return Use(sizes, max(0.0, first_s - start_s), last_s - start_s)
+    return Use(sizes, max(0.0, first_s - start_s), end_s=last_s - start_s)
 
 
 def links_figure(uses: Sequence[LinkUse]) -> go.Figure:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mission.run_config import GROUND
 from mission.schema import Scenario
-from relay.wire.manifest import Buffer, Kind, Manifest
+from relay.wire.manifest import Buffer, Manifest, MessageKind
 from server_app.backbone.executor import BackboneExecutor, Request
 from server_app.backbone.feature_assembler import UnexpectedBundle
 from server_app.backbone.given_features import GivenFeatures
@@ -51,6 +51,7 @@ class CentralizedTrainer:
         self,
         enrolment: BackboneService,
         steps: BackboneExecutor,
+        *,
         scenario: Scenario,
         run: str,
         given: GivenImages | GivenFeatures,
@@ -74,7 +75,7 @@ class CentralizedTrainer:
         self._samples = samples
         self._given.expect(model, task, samples)
         views = VIEWS[self._scenario.training.augment]
-        self._pooled = CachedStates(sum(samples.values()), views, model.backbone.state_shape)
+        self._pooled = CachedStates(sum(samples.values()), views, shape=model.backbone.state_shape)
 
     def state(self) -> dict[str, Tensor]:
         """The adapter's, see :meth:`server_app.backbone.executor.BackboneExecutor.state`."""
@@ -104,13 +105,13 @@ class CentralizedTrainer:
         """
         if self._round == 0:
             return await self._enrolment.handle(satellite, manifest, payload)
-        if manifest.round != self._round or manifest.kind not in (self._given.kind, Kind.LABELS):
+        if manifest.round != self._round or manifest.kind not in (self._given.kind, MessageKind.LABELS):
             raise UnexpectedBundle(
                 f"{satellite} sends {manifest.kind.name} of round {manifest.round}; allowed: {self._given.what} and "
                 f"labels of round {self._round}"
             )
         self._given.take(satellite, manifest, payload)
-        return [self._acknowledgement(manifest)] if manifest.kind is Kind.LABELS else []
+        return [self._acknowledgement(manifest)] if manifest.kind is MessageKind.LABELS else []
 
     def end_round(self, weights: Mapping[str, float], total: float) -> TrainedOnGround:
         """Train on all images, now that what was to come is here.
@@ -148,7 +149,7 @@ class CentralizedTrainer:
             progress = (self._round - 1 + number / len(batches)) / training.rounds
             if self._steps.adapters:
                 seeds = self._seeds(number, len(batch.indices))
-                request = Request(SHARED, self._given.features(batch), seeds)
+                request = Request(SHARED, self._given.features(batch), seeds=seeds)
                 (pooled_BD,) = self._steps.forward(number, [request])
             else:
                 pooled_BD = self._pooled.get(batch)
@@ -188,7 +189,7 @@ class CentralizedTrainer:
         manifest = Manifest.describe(
             b"",
             run=self._run,
-            kind=Kind.LABELS,
+            kind=MessageKind.LABELS,
             source=GROUND,
             destination=request.source,
             dtype="float32",

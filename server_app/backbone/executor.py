@@ -160,9 +160,9 @@ class BackboneExecutor:
         self,
         backbone: Backbone,
         lora: LoraSettings,
+        *,
         device: torch.device,
         adapters: Sequence[str] = (),
-        *,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
         activation_bytes: float = math.inf,
@@ -232,7 +232,9 @@ class BackboneExecutor:
         fits = self.kept_bytes + needed <= self._activation_bytes
         with self._busy(), torch.set_grad_enabled(fits):
             pooled_BD = self._pass(requests, updates)
-        self._pending[key] = _Pending(requests, updates, pooled_BD if fits else None, needed if fits else 0)
+        self._pending[key] = _Pending(
+            requests, updates, pooled_BD=pooled_BD if fits else None, bytes=needed if fits else 0
+        )
         return list(pooled_BD.detach().cpu().split([len(request.features_BTD) for request in requests]))
 
     def backward(self, key: Hashable, gradients: Sequence[Tensor]) -> None:
@@ -303,7 +305,7 @@ class BackboneExecutor:
                 return tensor
 
             with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-                graph = self._pass([Request(request.adapter, row_BTD, request.seeds[:1])], updates)
+                graph = self._pass([Request(request.adapter, row_BTD, seeds=request.seeds[:1])], updates)
             del graph
             self._row_bytes[row_BTD.shape] = sum(saved.values())
         return self._row_bytes[row_BTD.shape]
@@ -318,7 +320,7 @@ class BackboneExecutor:
             pieces = zip(request.features_BTD.split(rows), gradient_BD.split(rows), strict=True)
             for number, (features_BTD, part) in enumerate(pieces):
                 seeds = request.seeds[number * rows : (number + 1) * rows]
-                yield [Request(request.adapter, features_BTD, seeds)], part
+                yield [Request(request.adapter, features_BTD, seeds=seeds)], part
 
     def average(self, weights: Mapping[str, float], total: float) -> None:
         """Set the adapters named in ``weights`` to their weighted mean, in this order, and publish it.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mission.run_config import FEATURE_NAME_BYTES
-from relay.wire.manifest import Buffer, Kind, Manifest, WireError
+from relay.wire.manifest import Buffer, Manifest, MessageKind, WireError
 from server_app.backbone.feature_cache import FeatureCache
 from splitmodel.crossing import codecs
 
@@ -64,10 +64,10 @@ class FeatureAssembler:
             server_app.backbone.feature_cache.FeaturesMissing: A name is not known here.
         """
         if self._cache is None:
-            if manifest.kind is not Kind.FEATURES:
+            if manifest.kind is not MessageKind.FEATURES:
                 raise UnexpectedBundle(f"{satellite} names features, and none are kept")
-            return Arrived(payload, manifest.codec, manifest.shape)
-        if manifest.kind is Kind.SAMPLES:
+            return Arrived(payload, manifest.codec, shape=manifest.shape)
+        if manifest.kind is MessageKind.SAMPLES:
             names, new = _names_in(satellite, manifest, payload)
             if not new.any():
                 return self._arrived(self._cache.get(satellite, names), kept=True)
@@ -78,7 +78,9 @@ class FeatureAssembler:
             if len(halves) > self._pending:
                 del halves[next(iter(halves))]
             return None
-        named, sent = sorted([(manifest, payload), other], key=lambda half: half[0].kind is Kind.FEATURES)
+        named, sent = sorted(
+            [(manifest, payload), other], key=lambda half: half[0].kind is MessageKind.FEATURES
+        )
         names, new = _names_in(satellite, *named)
         return self._complete(satellite, names, new, *sent)
 
@@ -105,7 +107,7 @@ class FeatureAssembler:
     def _arrived(self, rows: np.ndarray, *, kept: bool) -> Arrived:
         tokens, hidden = self._row_shape
         payload = codecs.from_rows(rows, self._codec, tokens * hidden)
-        return Arrived(payload, self._codec, (len(rows), tokens, hidden), kept)
+        return Arrived(payload, self._codec, shape=(len(rows), tokens, hidden), kept=kept)
 
 
 def _names_in(satellite: str, manifest: Manifest, payload: Buffer) -> tuple[np.ndarray, np.ndarray]:

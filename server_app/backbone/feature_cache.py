@@ -41,7 +41,7 @@ class FeatureCache:
             systems.
     """
 
-    def __init__(self, path: Path, row_bytes: int, rows: Mapping[str, int]) -> None:
+    def __init__(self, path: Path, row_bytes: int, *, rows: Mapping[str, int]) -> None:
         self.path = path
         capacity = sum(rows.values())
         ends = list(accumulate(rows.values()))

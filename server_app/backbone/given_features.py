@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mission.schema import Scenario
-from relay.wire.manifest import Buffer, Kind, Manifest
+from relay.wire.manifest import Buffer, Manifest, MessageKind
 from server_app.backbone.feature_assembler import Arrived, UnexpectedBundle
 from server_app.backbone.given_images import require_targets
 from server_app.backbone.mixed_batches import own_batches
@@ -59,12 +59,13 @@ class GivenFeatures:
         token_views: Turn features, where images cross under one view alone.
     """
 
-    kind, what = Kind.FEATURES, "features"
+    kind, what = MessageKind.FEATURES, "features"
 
     def __init__(
         self,
         scenario: Scenario,
         row_shape: tuple[int, int],
+        *,
         enrolment: BackboneService,
         token_views: TokenViews | None = None,
     ) -> None:
@@ -88,8 +89,8 @@ class GivenFeatures:
             name: _Share(
                 index,
                 np.zeros((count, views), bool),
-                np.zeros((count, views, row_bytes), np.uint8),  # takes no memory before it is filled
-                np.zeros((count, *task.target_shape(model.embedding.grid)), task.target_dtype),
+                rows=np.zeros((count, views, row_bytes), np.uint8),  # takes no memory before it is filled
+                labels=np.zeros((count, *task.target_shape(model.embedding.grid)), task.target_dtype),
             )
             for index, (name, count) in enumerate(samples.items())
         }
@@ -116,12 +117,12 @@ class GivenFeatures:
             UnexpectedBundle: They are not what comes next, or none that can be trained on.
         """
         share = self._shares[satellite]
-        if not share.due or share.label_due is not (manifest.kind is Kind.LABELS):
+        if not share.due or share.label_due is not (manifest.kind is MessageKind.LABELS):
             raise UnexpectedBundle(
                 f"{satellite} sends {manifest.kind.name}, and {_next_of(share)} come next in this round"
             )
         batch = share.due[0]
-        if manifest.kind is Kind.LABELS:
+        if manifest.kind is MessageKind.LABELS:
             labels = np.frombuffer(payload, manifest.dtype).reshape(manifest.shape)
             require_targets(satellite, labels, self._task, self._grid)
             if len(labels) != len(batch.indices):
@@ -158,7 +159,9 @@ class GivenFeatures:
         (crossed,) = as_they_cross([batch], self._scenario.training.augment)
         rows = np.stack(list(self._rows_of(crossed)))
         payload = codecs.from_rows(rows, self._codec, self._row_shape[0] * self._row_shape[1])
-        features_BTD = self._enrolment.decoded(Arrived(payload, self._codec, (len(rows), *self._row_shape)))
+        features_BTD = self._enrolment.decoded(
+            Arrived(payload, self._codec, shape=(len(rows), *self._row_shape))
+        )
         return features_BTD if self._token_views is None else self._token_views(features_BTD, batch.views)
 
     def _rows_of(self, batch: Batch) -> Iterator[NDArray[np.uint8]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mission.schema import Scenario
-from relay.wire.manifest import Buffer, Kind, Manifest
+from relay.wire.manifest import Buffer, Manifest, MessageKind
 from server_app.backbone.feature_assembler import UnexpectedBundle
 from server_app.backbone.mixed_batches import first_pass_of, own_batches
 from splitmodel import step as split_step
@@ -29,7 +29,7 @@ class GivenImages:
         scenario: The resolved scenario.
     """
 
-    kind, what = Kind.IMAGES, "images"
+    kind, what = MessageKind.IMAGES, "images"
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
@@ -54,7 +54,7 @@ class GivenImages:
             UnexpectedBundle: They are none that can be trained on.
         """
         array = np.frombuffer(payload, manifest.dtype).reshape(manifest.shape)
-        if manifest.kind is Kind.LABELS:
+        if manifest.kind is MessageKind.LABELS:
             require_targets(satellite, array, self._task, self._model.embedding.grid)
             self._labels.setdefault(satellite, []).append(array)
         else:

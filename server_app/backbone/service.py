@@ -24,7 +24,7 @@ from torch import Tensor
 from mission.run_config import GROUND, STEPS_AHEAD
 from mission.schema import Scenario
 from relay.wire.frames import bundle_bytes
-from relay.wire.manifest import Buffer, Kind, Limits, Manifest
+from relay.wire.manifest import Buffer, Limits, Manifest, MessageKind
 from server_app.backbone.executor import BackboneExecutor, Request
 from server_app.backbone.feature_assembler import Arrived, FeatureAssembler, UnexpectedBundle
 from server_app.backbone.mixed_batches import own_batches
@@ -120,9 +120,9 @@ class BackboneService:
         self,
         steps: BackboneExecutor,
         scenario: Scenario,
+        *,
         run: str,
         assembler: FeatureAssembler,
-        *,
         max_concurrency: int | None = None,
         token_views: TokenViews | None = None,
     ) -> None:
@@ -262,16 +262,16 @@ class BackboneService:
                 f"allowed: up to {self._scenario.training.micro_batches}"
             )
         self._raise_failure()
-        if manifest.kind in (Kind.FEATURES, Kind.SAMPLES):
+        if manifest.kind in (MessageKind.FEATURES, MessageKind.SAMPLES):
             arrived = self._assembler.add(satellite, manifest, payload)
             if arrived is None:
                 return []  # its other half is still under way
             if self._round == 0 or not self.trains_adapters:
                 return await self._inferred(satellite, manifest, arrived)
             return await self._features(satellite, manifest, arrived)
-        if manifest.kind is Kind.GRAD_HIDDEN and self.trains_adapters:
+        if manifest.kind is MessageKind.GRAD_HIDDEN and self.trains_adapters:
             return await self._gradient(satellite, manifest, payload)
-        if manifest.kind is Kind.GRAD_HEAD and self._head is not None:
+        if manifest.kind is MessageKind.GRAD_HEAD and self._head is not None:
             return await self._head_gradient(satellite, manifest, payload)
         raise UnexpectedBundle(
             f"{satellite} sends {manifest.kind.name}, which mode {self._scenario.training.mode} has not"
@@ -330,7 +330,7 @@ class BackboneService:
             return [reply]
         codec = reply[0].codec
         encoded = codecs.encode(table, codec)
-        return [self._bundle(manifest, Kind.HEAD, encoded, tuple(table.shape), codec), reply]
+        return [self._bundle(manifest, MessageKind.HEAD, encoded, tuple(table.shape), codec), reply]
 
     async def _gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> Bundles:
         """Take a gradient of pooled states."""
@@ -403,7 +403,7 @@ class BackboneService:
             assert batch.update is not None
             await asyncio.shield(batch.update)
         # The embedding is frozen, so c4 is empty.
-        return [self._bundle(manifest, Kind.GRAD_FEATURES, b"", (0,), EXACT)]
+        return [self._bundle(manifest, MessageKind.GRAD_FEATURES, b"", (0,), EXACT)]
 
     def _compute_due(self) -> None:
         """Give the backbone what it can compute now."""
@@ -427,7 +427,7 @@ class BackboneService:
             Request(
                 self._adapter_of(name),
                 features := batch.features[part][name],
-                self._seeds(steps[name], part, len(features)),
+                seeds=self._seeds(steps[name], part, len(features)),
             )
             for name in satellites
         ]
@@ -518,11 +518,17 @@ class BackboneService:
         codec = self._scenario.crossings.hidden if self._scaling else EXACT
         payload = tensors.encode(pooled_BD, codec, Crossing.POOLED, self._scaling)
         return self._bundle(
-            request, Kind.HIDDEN, payload, tuple(pooled_BD.shape), codec, kept=int(arrived.kept)
+            request, MessageKind.HIDDEN, payload, tuple(pooled_BD.shape), codec, kept=int(arrived.kept)
         )
 
     def _bundle(
-        self, request: Manifest, kind: Kind, payload: Buffer, shape: tuple[int, ...], codec: str, **facts: int
+        self,
+        request: Manifest,
+        kind: MessageKind,
+        payload: Buffer,
+        shape: tuple[int, ...],
+        codec: str,
+        **facts: int,
     ) -> tuple[Manifest, Buffer]:
         manifest = Manifest.describe(
             payload,

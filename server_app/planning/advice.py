@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from mission.schema import Scenario
 from mission.text.quantities import spoken_bytes
-from server_app.planning.round_planner import Framing, mission_of, row_bytes_of, workload_of
+from server_app.planning.round_traffic import Framing
+from server_app.planning.workloads import MissionWorkloads, row_bytes_of, variant_of
 from splitmodel.costs.published import Profile
 from splitmodel.training import VIEWS_THAT_CROSS
 from strategies.problem.workload import Mode
@@ -27,11 +28,12 @@ def advice(scenario: Scenario, costs: Profile, samples: Sequence[int], framing: 
     training = scenario.training
     if training.mode not in ("lora", "head"):
         return []
-    images = workload_of(scenario, costs, samples, Mode.DOWNLINK, framing=framing).c1_bytes * sum(samples)
+    workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing)
+    images = workloads.of_round(variant_of(scenario, Mode.DOWNLINK)).c1_bytes * sum(samples)
     features = _features_bytes(scenario, costs, samples, framing)
     if features < _WORTH_A_WORD * images:
         return []
-    said = (
+    sentence = (
         f"over {training.rounds} rounds the features outweigh the images {features / images:.3g} times "
         f"({spoken_bytes(features)} against {spoken_bytes(images)})"
     )
@@ -50,10 +52,11 @@ def advice(scenario: Scenario, costs: Profile, samples: Sequence[int], framing: 
             kept = scenario.crossings.model_copy(update={"cache_gb": 1.01 * room})
             size = _features_bytes(scenario.model_copy(update={"crossings": kept}), costs, samples, framing)
             ways.append(f"crossings.cache_gb = {1.01 * room:.3g} keeps all of them: {spoken_bytes(size)}")
-    return ["; ".join([said, *ways])]
+    return ["; ".join([sentence, *ways])]
 
 
 def _features_bytes(scenario: Scenario, costs: Profile, samples: Sequence[int], framing: Framing) -> float:
     """Bytes of features and their names over all rounds."""
-    rounds = mission_of(scenario, costs, samples, Mode(scenario.training.mode), framing=framing)
+    workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing)
+    rounds = workloads.of_mission(variant_of(scenario, Mode(scenario.training.mode)))
     return sum(one.c1_bytes for one in rounds) * sum(samples)

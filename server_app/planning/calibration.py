@@ -8,7 +8,7 @@ import torch
 
 from mission.schema import Compute, Scenario
 from server_app.backbone.executor import BackboneExecutor
-from server_app.planning.round_planner import satellites_per_step
+from server_app.planning.workloads import satellites_per_step
 from splitmodel.costs.published import Profile
 from strategies.enrolment import EnrolledClients
 

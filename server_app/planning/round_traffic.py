@@ -19,8 +19,8 @@ from relay.wire.manifest import (
     DIGEST_BYTES,
     DTYPE_BYTES,
     SLOW_CHUNK_BYTES,
-    Kind,
     Manifest,
+    MessageKind,
     encoded_bytes,
     transfer_id_of,
 )
@@ -31,7 +31,7 @@ from splitmodel.training import VIEWS, VIEWS_THAT_CROSS, Batch, round_batches, r
 # counts does not depend on them, so that a seed gives one plan.
 _ROUND, _STEP = 1, 200
 _RUN = f"run-{2**64 - 1}"
-_UPLINK = (Kind.HIDDEN, Kind.HEAD, Kind.GRAD_FEATURES)
+_UPLINK = (MessageKind.HIDDEN, MessageKind.HEAD, MessageKind.GRAD_FEATURES)
 _NEVER = np.iinfo(np.int64).max
 _EARLIER = -1 - STEPS_AHEAD  # kept since before the first step, see client_app.cached_features
 
@@ -53,7 +53,7 @@ class Framing:
 
     def header_bytes(
         self,
-        kind: Kind,
+        kind: MessageKind,
         shape: tuple[int, ...],
         codec: str,
         attributes: Mapping[str, int],
@@ -133,7 +133,7 @@ class SentImages:
         room: Images, each view counted, whose features the ground keeps in mode ``lora``.
     """
 
-    def __init__(self, scenario: Scenario, samples: Sequence[int], mode: str, room: int) -> None:
+    def __init__(self, scenario: Scenario, samples: Sequence[int], *, mode: str, room: int) -> None:
         self._scenario = scenario
         self._asks_once = mode != "lora"
         self._names = room > 0
@@ -290,32 +290,42 @@ def split_bytes(
     up = {"attempt": 0, "of": min(training.micro_batches, training.batch_size) if lora else 1}
     back = up | {"kept": 0}
 
-    def of(kind: Kind, images: int, messages: int, row: tuple[int, ...], how: str) -> float:
+    def of(kind: MessageKind, images: int, messages: int, row: tuple[int, ...], how: str) -> float:
         if not messages:
             return 0.0
         mean = (max(1, round(images / messages)), *row)
-        told = back if kind is Kind.HIDDEN else up
-        dtype, down = ("uint8", True) if kind is Kind.SAMPLES else ("float32", kind not in _UPLINK)
+        told = back if kind is MessageKind.HIDDEN else up
+        dtype, down = ("uint8", True) if kind is MessageKind.SAMPLES else ("float32", kind not in _UPLINK)
         header = framing.header_bytes(kind, mean, how, told, dtype=dtype, down=down)
         return images * encoded_bytes(dtype, (1, *row), how) + messages * header
 
-    def head(kind: Kind, how: str) -> float:
+    def head(kind: MessageKind, how: str) -> float:
         if not head_table:
             return 0.0
         header = framing.header_bytes(kind, head_table, how, up, down=kind not in _UPLINK)
         return traffic.steps * (encoded_bytes("float32", head_table, how) + header)
 
-    features = of(Kind.FEATURES, traffic.features, traffic.feature_messages, features_shape, codec.features)
-    features += of(Kind.SAMPLES, traffic.named, traffic.name_messages, (FEATURE_NAME_BYTES + 1,), "raw")
+    features = of(
+        MessageKind.FEATURES, traffic.features, traffic.feature_messages, features_shape, codec.features
+    )
+    features += of(
+        MessageKind.SAMPLES, traffic.named, traffic.name_messages, (FEATURE_NAME_BYTES + 1,), "raw"
+    )
     if mode == "features":
         sizes = (max(1, round(traffic.features / max(1, traffic.feature_messages))),)
-        labels = framing.header_bytes(Kind.LABELS, (*sizes, *target.shape), "raw", up, dtype=target.dtype)
+        labels = framing.header_bytes(
+            MessageKind.LABELS, (*sizes, *target.shape), "raw", up, dtype=target.dtype
+        )
         size = traffic.features * target.bytes + traffic.feature_messages * labels
-        return CrossingBytes(features + size, 0.0, 0.0)
-    states = of(Kind.HIDDEN, traffic.states, traffic.state_messages, state_shape, codec.hidden)
+        return CrossingBytes(features + size, 0.0, gradients=0.0)
+    states = of(MessageKind.HIDDEN, traffic.states, traffic.state_messages, state_shape, codec.hidden)
     if not lora:
-        return CrossingBytes(features, states, 0.0)
-    states += head(Kind.HEAD, codec.hidden)
-    states += traffic.satellites * framing.header_bytes(Kind.GRAD_FEATURES, (0,), "fp32", up, down=False)
-    gradients = of(Kind.GRAD_HIDDEN, traffic.states, traffic.state_messages, state_shape, codec.gradients)
-    return CrossingBytes(features, states, gradients + head(Kind.GRAD_HEAD, codec.gradients))
+        return CrossingBytes(features, states, gradients=0.0)
+    states += head(MessageKind.HEAD, codec.hidden)
+    states += traffic.satellites * framing.header_bytes(
+        MessageKind.GRAD_FEATURES, (0,), "fp32", up, down=False
+    )
+    gradients = of(
+        MessageKind.GRAD_HIDDEN, traffic.states, traffic.state_messages, state_shape, codec.gradients
+    )
+    return CrossingBytes(features, states, gradients=gradients + head(MessageKind.GRAD_HEAD, codec.gradients))

@@ -22,7 +22,7 @@ from server_app.planning.round_planner import RoundPlanner
 from server_app.results.predictions import save_predictions
 from server_app.results.rounds import describe_window, round_rows
 from server_app.results.scoring import score
-from server_app.run import Run
+from server_app.run import ServerRun
 from splitmodel.export import CardFields, export_final
 from splitmodel.lora.adapters import exchanged_parts, load_trainable_state
 from splitmodel.tasks import Score, Task
@@ -50,7 +50,7 @@ class RunRecorder:
         scores: Before training and after each round.
     """
 
-    run: Run
+    run: ServerRun
     mission: MissionInputs
     environment: Environment
     ground: GroundSegment
@@ -98,12 +98,12 @@ class RunRecorder:
         Checkpoint(
             outcome.number,
             clock.now_s,
-            self.scores,
-            outcome.arrays.to_torch_state_dict(),
-            self.ground.service.state(),
-            {key: torch.from_numpy(array) for key, array in self.server_optimizer.state().items()},
-            outcome.pending_updates,
-            self.planner.carry_over,
+            scores=self.scores,
+            exchanged=outcome.arrays.to_torch_state_dict(),
+            steps=self.ground.service.state(),
+            server={key: torch.from_numpy(array) for key, array in self.server_optimizer.state().items()},
+            pending_updates=outcome.pending_updates,
+            carry_over=self.planner.carry_over,
         ).save(checkpoint)
         record.prune_checkpoints(_KEPT_CHECKPOINTS)
         record.note(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -30,6 +31,7 @@ ScenarioArgument = Annotated[
         autocompletion=completed_from(shipped_scenarios),
     ),
 ]
+OutOption = Annotated[Path | None, typer.Option(help="File to write for pictures; the default is NAME.html.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -83,23 +83,22 @@ def _row(
     """A cut: FLOPs of an image and a step, bytes, planned seconds of one round."""
     from server_app.planning.round_planner import (
         framing_of,
-        mode_of,
+        problem_of,
         quorum_of,
-        rates_of,
-        resources_of,
         strategy_config_of,
-        workload_of,
     )
+    from server_app.planning.workloads import MissionWorkloads, variant_of
     from splitmodel.crossing.codecs import encoded_bytes
     from strategies.aggregation.quorum import cut
     from strategies.checker.check import require_feasible
     from strategies.planner.round_planner import plan_round
 
     costs = uncut.cut(blocks)
-    workload = workload_of(scenario, costs, samples, mode_of(scenario), framing=framing_of(contacts))
-    rates, resources = rates_of(scenario), resources_of(scenario)
-    planned = plan_round(contacts, workload, rates, resources, strategy_config_of(scenario), start_s=at_s)
-    require_feasible(planned, contacts, workload, rates, resources)
+    workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing_of(contacts))
+    workload = workloads.of_round(variant_of(scenario))
+    problem = problem_of(scenario, contacts, workload, start_s=at_s)
+    planned = plan_round(problem, strategy_config_of(scenario))
+    require_feasible(planned, problem)
     planned = cut(planned, quorum_of(scenario, contacts, samples).end_s(planned))
     trains = scenario.training.mode == "lora"
     return {

@@ -98,19 +98,21 @@ def python_version() -> Finding:
     allowed = SpecifierSet(metadata.metadata("skysplit")["Requires-Python"])
     found = ".".join(map(str, sys.version_info[:3]))
     if found in allowed:
-        return Finding("Python", State.OK, found)
-    return Finding("Python", State.FAULT, found, f"make a virtual environment with Python {allowed}")
+        return Finding("Python", State.OK, found=found)
+    return Finding(
+        "Python", State.FAULT, found=found, fix=f"make a virtual environment with Python {allowed}"
+    )
 
 
 def packages() -> Finding:
     """Whether every package that SkySplit needs is installed, in a version that it allows."""
     wrong = list(_wrong_packages(metadata.requires("skysplit") or []))
     if wrong:
-        return Finding("packages", State.FAULT, "; ".join(wrong), "pip install --upgrade skysplit")
+        return Finding("packages", State.FAULT, found="; ".join(wrong), fix="pip install --upgrade skysplit")
     found = ", ".join(
         f"{name} {metadata.version(name)}" for name in ("skysplit", "flwr", "torch", "transformers")
     )
-    return Finding("packages", State.OK, found)
+    return Finding("packages", State.OK, found=found)
 
 
 def memory() -> Finding:
@@ -118,8 +120,10 @@ def memory() -> Finding:
     free_bytes = psutil.virtual_memory().available
     found = f"{free_bytes / 1e9:.1f} GB free"
     if free_bytes < _NEEDED_BYTES:
-        return Finding("memory", State.NOTE, found, "end other programs, or skysplit run --max-concurrency 1")
-    return Finding("memory", State.OK, found)
+        return Finding(
+            "memory", State.NOTE, found=found, fix="end other programs, or skysplit run --max-concurrency 1"
+        )
+    return Finding("memory", State.OK, found=found)
 
 
 def cache() -> Finding:
@@ -127,10 +131,13 @@ def cache() -> Finding:
     try:
         directory = cache_directory()
         with tempfile.TemporaryFile(dir=directory):
-            return Finding("cache", State.OK, str(directory))
+            return Finding("cache", State.OK, found=str(directory))
     except OSError as error:
         return Finding(
-            "cache", State.FAULT, str(error), "set XDG_CACHE_HOME to a folder that can be written to"
+            "cache",
+            State.FAULT,
+            found=str(error),
+            fix="set XDG_CACHE_HOME to a folder that can be written to",
         )
 
 
@@ -142,9 +149,9 @@ def port() -> Finding:
             socket.create_server(("127.0.0.1", number)),
             socket.create_connection(("127.0.0.1", number), 2.0),
         ):
-            return Finding("loopback", State.OK, f"port {number} is free and answers")
+            return Finding("loopback", State.OK, found=f"port {number} is free and answers")
     except OSError as error:
-        return Finding("loopback", State.FAULT, str(error), "allow TCP on 127.0.0.1")
+        return Finding("loopback", State.FAULT, found=str(error), fix="allow TCP on 127.0.0.1")
 
 
 def carry_over() -> Finding:
@@ -152,8 +159,8 @@ def carry_over() -> Finding:
     pids = [str(process.pid) for process in marked(_orphaned)]
     if pids:
         found = f"{len(pids)} processes of a run whose command was killed: {' '.join(pids[:5])}"
-        return Finding("left over", State.NOTE, found, "skysplit doctor --clean")
-    return Finding("left over", State.OK, "nothing of earlier runs")
+        return Finding("left over", State.NOTE, found=found, fix="skysplit doctor --clean")
+    return Finding("left over", State.OK, found="nothing of earlier runs")
 
 
 def superlinks() -> Finding:
@@ -164,16 +171,16 @@ def superlinks() -> Finding:
         return Finding(
             "SuperLink",
             State.NOTE,
-            f"running: {pids}",
-            f"if it is nobody's: kill {pids} (plain flwr run adopts it)",
+            found=f"running: {pids}",
+            fix=f"if it is nobody's: kill {pids} (plain flwr run adopts it)",
         )
     taken = [str(number) for number in _LOCAL_SUPERLINK_PORTS if _answers(number)]
     if taken:
         return Finding(
-            "SuperLink", State.NOTE, f"port {', '.join(taken)} is taken",
-            "plain flwr run: set FLWR_LOCAL_CONTROL_API_PORT and FLWR_LOCAL_SUPERLINK_HTTP_API_PORT",
+            "SuperLink", State.NOTE, found=f"port {', '.join(taken)} is taken",
+            fix="plain flwr run: set FLWR_LOCAL_CONTROL_API_PORT and FLWR_LOCAL_SUPERLINK_HTTP_API_PORT",
         )  # fmt: skip
-    return Finding("SuperLink", State.OK, "none left running")
+    return Finding("SuperLink", State.OK, found="none left running")
 
 
 def data() -> Finding:
@@ -181,16 +188,19 @@ def data() -> Finding:
     named = os.environ.get("SKYSPLIT_DATA", "")
     if not named:
         return Finding(
-            "data", State.NOTE, "SKYSPLIT_DATA is not set; synthetic scenes work without it",
-            "export SKYSPLIT_DATA=FOLDER with tle/, images, models",
+            "data", State.NOTE, found="SKYSPLIT_DATA is not set; synthetic scenes work without it",
+            fix="export SKYSPLIT_DATA=FOLDER with tle/, images, models",
         )  # fmt: skip
     try:
         entries = sorted(os.listdir(Path(named).expanduser()))
     except OSError as error:
         return Finding(
-            "data", State.FAULT, str(error), "let SKYSPLIT_DATA name a folder that is there, or unset it"
+            "data",
+            State.FAULT,
+            found=str(error),
+            fix="let SKYSPLIT_DATA name a folder that is there, or unset it",
         )
-    return Finding("data", State.OK, f"{named}: {', '.join(entries[:6]) or 'empty'}")
+    return Finding("data", State.OK, found=f"{named}: {', '.join(entries[:6]) or 'empty'}")
 
 
 def accounts() -> Finding:
@@ -199,8 +209,8 @@ def accounts() -> Finding:
     if names:
         fix = "run on a machine, in a container or in a network namespace of your own"
         found = f"{', '.join(names[:5])}: can run code as you while a run lasts (Flower's SuperLink has no password)"
-        return Finding("accounts", State.NOTE, found, fix)
-    return Finding("accounts", State.OK, "nobody else logs in here")
+        return Finding("accounts", State.NOTE, found=found, fix=fix)
+    return Finding("accounts", State.OK, found="nobody else logs in here")
 
 
 def certificates() -> Finding:
@@ -210,14 +220,14 @@ def certificates() -> Finding:
         places.append(Path(os.environ["FLWR_HOME"]).expanduser())
     found = [place for place in places if (place / "ca.crt").is_file()]
     if not found:
-        return Finding("certificates", State.OK, "no deployment here")
+        return Finding("certificates", State.OK, found="no deployment here")
     folders = [folder for place in found for folder in (place, *place.iterdir()) if folder.is_dir()]
     sentences = list(ending(folders))
     if not sentences:
         return Finding(
-            "certificates", State.OK, f"{', '.join(map(str, found))}: all are good for {WARN_DAYS} days"
+            "certificates", State.OK, found=f"{', '.join(map(str, found))}: all are good for {WARN_DAYS} days"
         )
-    return Finding("certificates", State.NOTE, "; ".join(sentences), RENEW)
+    return Finding("certificates", State.NOTE, found="; ".join(sentences), fix=RENEW)
 
 
 def docker() -> Finding:
@@ -225,11 +235,11 @@ def docker() -> Finding:
     from skysplit.launch.containers import ContainerError, compose_tool
 
     try:
-        return Finding("Docker", State.OK, " ".join(compose_tool()))
+        return Finding("Docker", State.OK, found=" ".join(compose_tool()))
     except (ContainerError, OSError) as error:
         found = str(error).splitlines()[0]
         fix = "install and start Docker with Compose, for skysplit emulate --backend compose only"
-        return Finding("Docker", State.NOTE, found, fix)
+        return Finding("Docker", State.NOTE, found=found, fix=fix)
 
 
 def accelerator() -> Finding:
@@ -240,11 +250,11 @@ def accelerator() -> Finding:
 
     device = choose_device("auto")
     if device.type == "cuda":
-        return Finding("GPU", State.OK, torch.cuda.get_device_name(device))
+        return Finding("GPU", State.OK, found=torch.cuda.get_device_name(device))
     if device.type != "cpu":
-        return Finding("GPU", State.OK, str(device))
+        return Finding("GPU", State.OK, found=str(device))
     fix = "" if not _has_nvidia() else "install the CUDA build of torch"
-    return Finding("GPU", State.NOTE, f"none: the backbone runs on {os.cpu_count()} cores", fix)
+    return Finding("GPU", State.NOTE, found=f"none: the backbone runs on {os.cpu_count()} cores", fix=fix)
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (

@@ -1,41 +1,46 @@
-"""`skysplit plan`, `skysplit compare` and `skysplit models`: what a round takes, and what the strategies gain.
+"""`skysplit plan` and `skysplit models`: what a round takes, and the models whose sizes are known.
 
 What pulls in torch is imported where it is used, so that the other commands start at once.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
-import re
 from collections.abc import Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from mission.record import write_text
 from mission.schema import Scenario
-from mission.text.plain_text import plain
 from mission.text.quantities import spoken_time
 from orbit.contact_plan import ContactPlan
-from skysplit.commands.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
+from skysplit.commands.arguments import (
+    OutOption,
+    ScenarioArgument,
+    SetOption,
+    TextFormat,
+    fail,
+    read_scenario,
+)
 from skysplit.commands.orbits import planned_contacts
-from skysplit.planning_inputs import compared, costs_of, samples_of
+from skysplit.planning_inputs import costs_of, samples_of
 from skysplit.terminal import Terminal
-from splitmodel.costs.published import Profile, published, published_profiles
+from splitmodel.costs.published import Profile, published_profiles
 from splitmodel.shipped import SHIPPED
-from strategies.analysis.compare import headings_of
 
 if TYPE_CHECKING:
     from splitmodel.families import Family
+    from strategies.problem.plan import Plan
+    from strategies.problem.planning_problem import PlanningProblem
 
-_TABLE_WIDTH = 120  # of the tables of a comparison
+_TABLE_WIDTH = 120  # of the table of known sizes
 
 
 class PlanFormat(StrEnum):
@@ -46,35 +51,49 @@ class PlanFormat(StrEnum):
     GANTT = "gantt"
 
 
-class CompareFormat(StrEnum):
-    """How a comparison is shown."""
+AtOption = Annotated[float, typer.Option(min=0.0, help="Start of the round, seconds of mission time.")]
+AfterOption = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Plan the rest of the round anew, so many seconds after its start."),
+]
+LoseOption = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="With --after: a node that is gone. Repeatable.")
+]
+SlowOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=PART", help="With --after: a node whose links keep PART of their rate."),
+]
+FormatOption = Annotated[PlanFormat, typer.Option("--format", help="gantt is a page: who did what when.")]
 
-    TABLE = "table"
-    JSON = "json"
-    HTML = "html"
 
+@dataclass(frozen=True, eq=False)
+class PlannedRound:
+    """A plan, the problem that it solves, and what went into that.
 
-OutOption = Annotated[Path | None, typer.Option(help="File to write for pictures; the default is NAME.html.")]
+    Attributes:
+        plan: Cut where the scenario's quorum ends the round.
+        problem: With the links and nodes that are left after a loss.
+        costs: Sizes and FLOPs of the model's parts.
+        samples: Training images of each satellite.
+        delivered_s: When each plane delivers, mission time; empty where the round waits for all.
+    """
+
+    plan: Plan
+    problem: PlanningProblem
+    _: KW_ONLY
+    costs: Profile
+    samples: list[int]
+    delivered_s: dict[int, float]
 
 
 def plan(
     scenario: ScenarioArgument,
     settings: SetOption = None,
-    at: Annotated[float, typer.Option(min=0.0, help="Start of the round, seconds of mission time.")] = 0.0,
-    after: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="Plan the rest of the round anew, so many seconds after its start."),
-    ] = None,
-    lose: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="With --after: a node that is gone. Repeatable.")
-    ] = None,
-    slow: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=PART", help="With --after: a node whose links keep PART of their rate."),
-    ] = None,
-    output: Annotated[
-        PlanFormat, typer.Option("--format", help="gantt is a page: who did what when.")
-    ] = PlanFormat.TABLE,
+    at: AtOption = 0.0,
+    after: AfterOption = None,
+    lose: LoseOption = None,
+    slow: SlowOption = None,
+    output: FormatOption = PlanFormat.TABLE,
     out: OutOption = None,
 ) -> None:
     """Plan one round: who sends what to whom and when, and how far that is from the lower bound.
@@ -82,167 +101,101 @@ def plan(
     Example: `skysplit plan paper --at 3600`; what a failure costs: `skysplit plan paper --after 40 --lose sat-0-03`
     """
     from report.plan_page import plan_page
-    from server_app.planning.advice import advice
-    from server_app.planning.round_planner import (
-        framing_of,
-        mode_of,
-        quorum_of,
-        rates_of,
-        resources_of,
-        strategy_config_of,
-        workload_of,
-    )
-    from strategies.aggregation.quorum import cut
-    from strategies.analysis.plan_words import answer, link_rows, round_facts, sentence, station_rows
-    from strategies.checker.check import require_feasible
-    from strategies.planner.round_planner import plan_round
-    from strategies.problem.round_state import state_at
+    from strategies.analysis.plan_words import answer
 
     resolved = read_scenario(scenario, settings)
     if (lose or slow) and after is None:
         fail("--lose, --slow: allowed with --after only, which tells when")
     contacts = planned_contacts(resolved)
     try:
-        costs = costs_of(resolved)
-        samples = samples_of(resolved, contacts)
-        workload = workload_of(resolved, costs, samples, mode_of(resolved), framing=framing_of(contacts))
-        quorum = quorum_of(resolved, contacts, samples)
-        rates, resources = rates_of(resolved), resources_of(resolved)
-        planned = plan_round(contacts, workload, rates, resources, strategy_config_of(resolved), start_s=at)
-        require_feasible(planned, contacts, workload, rates, resources)
-        if after is not None:
-            contacts, lost = _struck(contacts, lose or [], slow or [])
-            state = state_at(planned, workload, at + after, lost)
-            planned = plan_round(
-                contacts,
-                workload,
-                rates,
-                resources,
-                strategy_config_of(resolved),
-                start_s=at + after,
-                state=state,
-            )
-            require_feasible(planned, contacts, workload, rates, resources, state)
+        planned = _planned(resolved, contacts, at, after, lose or [], slow or [])
     except ValueError as error:
         fail(str(error))
-    delivered_s = quorum.deliveries_s(planned)
-    planned = cut(planned, quorum.end_s(planned))
-    told = answer(planned, contacts, workload, rates, resolved.epoch)
+    result = answer(planned.plan, planned.problem, resolved.epoch)
     if output is PlanFormat.JSON:
-        planes = {"planes_delivered_s": {str(plane): time_s for plane, time_s in delivered_s.items()}}
-        figures = {**planned.summary(), **told, **planes}
-        print(json.dumps({**figures, "activities": list(planned.to_rows())}))
+        planes = {"planes_delivered_s": {str(plane): time_s for plane, time_s in planned.delivered_s.items()}}
+        figures = {**planned.plan.summary(), **result, **planes}
+        print(json.dumps({**figures, "activities": list(planned.plan.to_rows())}))
         return
     part = "one round" if after is None else "the rest of a round"
-    title = f"{resolved.name}: {part} from {planned.start_s:g} s, {costs.name}"
+    title = f"{resolved.name}: {part} from {planned.plan.start_s:g} s, {planned.costs.name}"
     if output is PlanFormat.GANTT:
         path = out or Path(f"{resolved.name}-plan.html")
-        write_text(path, plan_page(title, resolved.description, planned, contacts))
+        write_text(path, plan_page(title, resolved.description, planned.plan, planned.problem.contact_plan))
         print(path)
         return
-    for line in advice(resolved, costs, samples, framing_of(contacts)):
+    _print_round(resolved, planned, result, title)
+
+
+def _planned(
+    scenario: Scenario,
+    contacts: ContactPlan,
+    at_s: float,
+    after_s: float | None,
+    lose: list[str],
+    slow: list[str],
+) -> PlannedRound:
+    """Plan the scenario's first round, or with ``after_s`` what is left of it then; every plan is checked."""
+    from server_app.planning.round_planner import (
+        framing_of,
+        problem_of,
+        quorum_of,
+        strategy_config_of,
+    )
+    from server_app.planning.workloads import MissionWorkloads, variant_of
+    from strategies.aggregation.quorum import cut
+    from strategies.checker.check import require_feasible
+    from strategies.planner.round_planner import plan_round
+    from strategies.problem.round_state import state_at
+
+    costs = costs_of(scenario)
+    samples = samples_of(scenario, contacts)
+    workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing_of(contacts))
+    workload = workloads.of_round(variant_of(scenario))
+    quorum = quorum_of(scenario, contacts, samples)
+    problem, strategy_config = (
+        problem_of(scenario, contacts, workload, start_s=at_s),
+        strategy_config_of(scenario),
+    )
+    planned = plan_round(problem, strategy_config)
+    require_feasible(planned, problem)
+    if after_s is not None:
+        contacts, lost = _struck(contacts, lose, slow)
+        problem = dataclasses.replace(
+            problem,
+            contact_plan=contacts,
+            start_s=at_s + after_s,
+            state=state_at(planned, workload, at_s + after_s, lost),
+        )
+        planned = plan_round(problem, strategy_config)
+        require_feasible(planned, problem)
+    delivered_s = quorum.deliveries_s(planned)
+    return PlannedRound(
+        cut(planned, quorum.end_s(planned)), problem, costs=costs, samples=samples, delivered_s=delivered_s
+    )
+
+
+def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, Any], title: str) -> None:
+    """Print warnings, the sentence that says most, and tables of the round, its links and its stations."""
+    from server_app.planning.advice import advice
+    from server_app.planning.round_planner import framing_of
+    from strategies.analysis.plan_words import link_rows, round_facts, sentence, station_rows
+
+    contacts = planned.problem.contact_plan
+    for line in advice(scenario, planned.costs, planned.samples, framing_of(contacts)):
         Terminal(stderr=True).print(f"WARNING: {line}", soft_wrap=True, highlight=False)
     console = Terminal()
-    console.print(sentence(planned, told), soft_wrap=True, highlight=False, style="bold")
-    facts = round_facts(planned, told)
-    for plane, time_s in delivered_s.items():
-        late = ", in a later round" if time_s > planned.end_s else ""
-        facts.append((f"plane {plane} delivers after", spoken_time(time_s - planned.start_s) + late))
+    console.print(sentence(planned.plan, result), soft_wrap=True, highlight=False, style="bold")
+    facts = round_facts(planned.plan, result)
+    for plane, time_s in planned.delivered_s.items():
+        late = ", in a later round" if time_s > planned.plan.end_s else ""
+        facts.append((f"plane {plane} delivers after", spoken_time(time_s - planned.plan.start_s) + late))
     console.print(_plain_table(title, ("the round", ""), facts))
-    console.print(
-        _plain_table("", ("links", "transfers", "features, images", "all else"), link_rows(planned))
-    )
-    stations = station_rows(planned, contacts)
+    headings = ("links", "transfers", "features, images", "all else")
+    console.print(_plain_table("", headings, link_rows(planned.plan)))
+    stations = station_rows(planned.plan, contacts)
     if stations:
         console.print(_plain_table("", ("station", "passes", "down", "up"), stations))
-
-
-def compare(
-    scenario: ScenarioArgument,
-    settings: SetOption = None,
-    starts: Annotated[int, typer.Option(min=1, help="Start times over the contact plan.")] = 48,
-    models: Annotated[
-        str | None, typer.Option(help="Published models, separated by commas; see `skysplit models`.")
-    ] = None,
-    output: Annotated[
-        CompareFormat, typer.Option("--format", help="html is a page with charts.")
-    ] = CompareFormat.TABLE,
-    curve: Annotated[
-        Path | None,
-        typer.Option(help="Directory of a run: its accuracies tell mission time per point for every case."),
-    ] = None,
-    schedules: Annotated[
-        bool,
-        typer.Option("--schedules", help="Set schedules that papers publish beside them."),
-    ] = False,
-    sensitivity: Annotated[
-        bool,
-        typer.Option(
-            "--sensitivity", help="Plan the missions again with other rates, stations and sizes: minutes."
-        ),
-    ] = False,
-    out: OutOption = None,
-) -> None:
-    """Compare the split with its baselines, as whole missions and round by round; say whether it pays.
-
-    Example: `skysplit compare paper --starts 12`
-    """
-    from strategies.analysis.closed_form import add_mission_times
-    from strategies.analysis.compare import mission_rows, part_rows, round_rows
-    from strategies.analysis.summary import verdict
-
-    resolved = read_scenario(scenario, settings)
-    contacts = planned_contacts(resolved)
-    names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
-    try:
-        samples = samples_of(resolved, contacts)
-        profiles = [published(name.strip()) for name in names] or [costs_of(resolved)]
-        accuracy = _accuracies(curve) if curve else []
-        if len(accuracy) > 1:  # missions of as many rounds as the run had
-            training = resolved.training.model_copy(update={"rounds": len(accuracy)})
-            resolved = resolved.model_copy(update={"training": training})
-        found = {
-            costs.name: watched(resolved, contacts, costs, samples, starts, sensitivity, schedules)
-            for costs in profiles
-        }
-        for comparison in found.values():
-            add_mission_times(comparison, accuracy)
-    except ValueError as error:
-        fail(str(error))
-    if output is CompareFormat.JSON:
-        # One model: its comparison itself, as documented; several: each by name.
-        print(json.dumps(found if len(found) > 1 else next(iter(found.values()))))
-        return
-    if output is CompareFormat.HTML:
-        from report.comparison_page import comparison_page
-
-        title = f"{resolved.name}: what the strategies gain"
-        told = (
-            f"{len(contacts.satellites)} satellites at {resolved.compute.satellite_tflops:g} TFLOP/s each, "
-            f"{len(contacts.stations)} stations, {resolved.compute.ground_tflops:g} TFLOP/s on the ground, "
-            f"{sum(samples)} images a round, start{'s' * (starts > 1)}: {starts}. {resolved.description}"
-        )
-        path = out or Path(f"{resolved.name}-comparison.html")
-        write_text(path, comparison_page(title, told, found))
-        print(path)
-        return
-    console = Terminal()
-    for name, comparison in found.items():
-        for place, line in enumerate(verdict(comparison)):
-            console.print(line, soft_wrap=True, highlight=False, style="" if place else "bold")
-        rounds = resolved.training.rounds
-        missions = (
-            f"{resolved.name}, {name}: the mission, {rounds} round{'s' * (rounds > 1)} from the first start"
-        )
-        wide = Terminal(
-            width=max(console.width, _TABLE_WIDTH)
-        )  # no figure is cut, whatever the terminal wraps
-        wide.print(_table(mission_rows(comparison), missions))
-        wide.print(_table(round_rows(comparison), f"one round, median of starts: {starts} at most"))
-        wide.print(_table(part_rows(comparison), "where the time of a satellite goes in a round, mean"))
-        console.print(
-            *(f"{case['name']}: {case['title']}" for case in comparison["cases"]), sep="; ", highlight=False
-        )
 
 
 def models(
@@ -309,27 +262,6 @@ def _facts(family: Family) -> dict[str, Any]:
     }
 
 
-def watched(
-    scenario: Scenario,
-    contacts: ContactPlan,
-    costs: Profile,
-    samples: list[int],
-    starts: int,
-    sensitivity: bool = False,
-    schedules: bool = False,
-    names: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Compare, with a progress bar; with ``names``, these cases alone."""
-    console = Terminal(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(escape(plain(costs.name)), total=1.0)
-        return compared(
-            scenario, contacts, costs, samples, starts, schedules=schedules, sensitivity=sensitivity, names=names,
-            processes=os.cpu_count() or 1,
-            progress=lambda done: progress.update(task, completed=done),
-        )  # fmt: skip
-
-
 def _struck(contacts: ContactPlan, lose: list[str], slow: list[str]) -> tuple[ContactPlan, frozenset[int]]:
     """The contact plan with slower links, and the nodes that are lost."""
     from strategies.problem.round_state import slowed
@@ -354,18 +286,6 @@ def _struck(contacts: ContactPlan, lose: list[str], slow: list[str]) -> tuple[Co
     return contacts, lost
 
 
-def _table(rows: list[dict[str, str]], title: str) -> Table:
-    """Rows of ``strategies.analysis.compare`` as a table."""
-    headings = headings_of(rows)
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("case", no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "binds" else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(row["case"], *(row.get(heading, "–") for heading in headings))
-    return table
-
-
 def _plain_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(title=title or None, box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(headings[0], no_wrap=True)
@@ -374,16 +294,3 @@ def _plain_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[st
     for row in rows:
         table.add_row(*row)
     return table
-
-
-def _accuracies(run: Path) -> list[float]:
-    """Test score after each round of a run, per cent."""
-    import pyarrow.parquet as pq
-
-    path = run / "rounds.parquet"
-    if not path.exists():
-        raise ValueError(f"--curve: found no {path}; allowed is the directory of a run")
-    table = pq.read_table(path)
-    score = "test_score" if "test_score" in table.column_names else "test_accuracy"  # of an older version
-    by_round = dict(zip(table["round"].to_pylist(), table[score].to_pylist(), strict=True))
-    return [100.0 * by_round[number] for number in sorted(by_round)]

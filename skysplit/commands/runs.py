@@ -313,7 +313,7 @@ def _write_comparison(run_directory: Path, starts: int, names: Sequence[str] = (
     With ``names``, of these cases alone.
     """
     from orbit.files.contact_plan_files import load
-    from skysplit.commands.plans import watched
+    from skysplit.commands.comparisons import watched
     from skysplit.planning_inputs import costs_of
 
     run = read_run(run_directory)

@@ -178,7 +178,9 @@ def init(
         presets = preset_values(satellite, ground)
         if model or data:
             presets = presets.without("planning.")  # the images are others than the preset's
-        shell = Shell(satellites, planes, phasing, inclination_deg, altitude_km)
+        shell = Shell(
+            satellites, planes, phasing=phasing, inclination_deg=inclination_deg, altitude_km=altitude_km
+        )
         orbits = shell_values(shell, presets)
         if elements:
             presets = presets.without("constellation.")

@@ -71,7 +71,14 @@ def write_deployment(
         (out / folder).mkdir(exist_ok=True)
     readable, environment = named_by(scenario)
     host = Host(
-        folders, out / SUPERLINK, out / "runs", CONTROL_PORT, out / GATEWAY, fleet_port, readable, environment
+        folders,
+        out / SUPERLINK,
+        run_directory=out / "runs",
+        superlink_port=CONTROL_PORT,
+        gateway=out / GATEWAY,
+        fleet_port=fleet_port,
+        readable=readable,
+        environment=environment,
     )
     if os.getuid() == 0:  # containers do not run as root, and keys are for their owner only
         give_away([*folders.values(), out / SUPERLINK, out / GATEWAY, out / "runs", out / "state"], USER)

@@ -57,14 +57,23 @@ def _dial(node: str, address: str, authority: Path) -> Reached:
             socket.create_connection((host, port), timeout=_DIAL_S) as connection,
             context.wrap_socket(connection, server_hostname=host if node == SUPERLINK else node_host(node)),
         ):
-            return Reached(node, address, time.monotonic() - began_s)
+            return Reached(node, address, seconds=time.monotonic() - began_s)
     except ssl.SSLCertVerificationError as error:
-        return Reached(node, address, None, f"somebody else answers: {error.verify_message}")
+        return Reached(
+            node, address, seconds=None, last_error=f"somebody else answers: {error.verify_message}"
+        )
     except ssl.SSLError as error:
-        return Reached(node, address, None, f"no TLS: {error.reason or error}")
+        return Reached(node, address, seconds=None, last_error=f"no TLS: {error.reason or error}")
     except socket.gaierror as error:
-        return Reached(node, address, None, f"the name is not known here: {error.strerror}")
+        return Reached(
+            node, address, seconds=None, last_error=f"the name is not known here: {error.strerror}"
+        )
     except TimeoutError:
-        return Reached(node, address, None, f"no answer within {_DIAL_S:.0f} s: is a firewall on the way?")
+        return Reached(
+            node,
+            address,
+            seconds=None,
+            last_error=f"no answer within {_DIAL_S:.0f} s: is a firewall on the way?",
+        )
     except OSError as error:
-        return Reached(node, address, None, error.strerror or str(error))
+        return Reached(node, address, seconds=None, last_error=error.strerror or str(error))

@@ -77,7 +77,7 @@ class Containers:
     Raises ContainerError where they do not become healthy.
     """
 
-    def __init__(self, folder: Path, services: dict[str, Any], logs: Path) -> None:
+    def __init__(self, folder: Path, services: dict[str, Any], *, logs: Path) -> None:
         self._file = folder / "compose.yaml"
         self._file.write_text(yaml.safe_dump(services, sort_keys=False))
         self._logs = logs

@@ -95,8 +95,17 @@ def emulate_in_containers(
         [port] = free_ports(1)
         paths, variables = named_by(scenario)
         paths += tuple(Path(run_config[key]) for key in ("scenario",) if key in run_config)
-        host = Host(nodes, base / SUPERLINK, directory, port, base / GATEWAY, 0, paths, variables)
-        with Containers(base, compose_file(satellites, host), directory / "logs") as containers:
+        host = Host(
+            nodes,
+            base / SUPERLINK,
+            run_directory=directory,
+            superlink_port=port,
+            gateway=base / GATEWAY,
+            fleet_port=0,
+            readable=paths,
+            environment=variables,
+        )
+        with Containers(base, compose_file(satellites, host), logs=directory / "logs") as containers:
             link = SuperLink.at(port, Path(home), containers, base / "ca.crt")
             containers.start(SUPERLINK)
             register_supernodes(link, [nodes[name] / SUPERNODE_PUBLIC_KEY for name in satellites])

@@ -94,7 +94,7 @@ class SuperLink:
             f'[superlink.{_CONNECTION}]\naddress = "127.0.0.1:{port}"\n{trust}\n'
         )
         environment = flower_environment(home) | nodes.launch.environment
-        return cls(home, f"127.0.0.1:{port}", environment, nodes)
+        return cls(home, f"127.0.0.1:{port}", environment=environment, nodes=nodes)
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ class Processes:
     ) -> None:
         """Start a process, its output going to its log; should it end, it is started again so many times."""
         running = self._run(name, command, environment)
-        self._processes[name] = _Process(command, environment, restarts, running)
+        self._processes[name] = _Process(command, environment, restarts=restarts, running=running)
 
     def check(self) -> None:
         """Start again what has ended and may be; raise ProcessError if another one has."""

@@ -88,7 +88,9 @@ def _keys(table: type[BaseModel], prefix: str) -> Iterator[Key]:
             inner.append((f"{prefix}.{name}".lstrip("."), nested))
         if nested is not field.annotation:
             default = "" if field.is_required() else toml_value(field.default)
-            yield Key(prefix, name, _allowed(field), default, field.description or "")
+            yield Key(
+                prefix, name, allowed=_allowed(field), default=default, description=field.description or ""
+            )
     for name, nested in inner:
         yield from _keys(nested, name)
 

@@ -33,9 +33,9 @@ def sweep_page(title: str, description: str, rows: Sequence[Row], keys: Sequence
         sections.append(
             Section(
                 "pareto", "Time and bytes",
-                "A point per combination, medians over the starts. On the front no other has both a shorter round and "
-                "less over space-ground links; combinations with starts that could not be planned are hollow.",
-                pareto_figure(points, front),
+                says="A point per combination, medians over the starts. On the front no other has both a shorter round "
+                "and less over space-ground links; combinations with starts that could not be planned are hollow.",
+                content=pareto_figure(points, front),
             )
         )  # fmt: skip
     axes = _two_axes(rows, keys, effects)
@@ -43,22 +43,22 @@ def sweep_page(title: str, description: str, rows: Sequence[Row], keys: Sequence
         sections.append(
             Section(
                 "heat", f"{axes[0]} and {axes[1]}",
-                "Median length of a round over all else that varies, seconds. Empty where none could be planned.",
-                heat_figure(rows, *axes),
+                says="Median length of a round over all else that varies, seconds. Empty where none could be planned.",
+                content=heat_figure(rows, *axes),
             )
         )  # fmt: skip
     if effects:
         sections.append(
             Section(
                 "tornado", "What each key moves",
-                "Median length of a round from the best to the worst value of a key, over all else that varies; the "
-                "line is the median of all.",
-                tornado_figure(rows, effects),
+                says="Median length of a round from the best to the worst value of a key, over all else that varies; "
+                "the line is the median of all.",
+                content=tornado_figure(rows, effects),
             )
         )  # fmt: skip
     left_out = len(points) - _MOST_ROWS
     says = f"The first {_MOST_ROWS}; {left_out} more are in sweep.parquet." if left_out > 0 else ""
-    sections.append(Section("all", "Every combination", says, _table(points[:_MOST_ROWS], keys)))
+    sections.append(Section("all", "Every combination", says=says, content=_table(points[:_MOST_ROWS], keys)))
     return page(sections_view(title, description, facts, sections, ""))
 
 

@@ -31,7 +31,7 @@ _OF_PLAN = (*_OF_CONTACTS, "compute", "crossings", "strategy", *_OF_COSTS, "seed
 
 
 @dataclass(frozen=True)
-class Case:
+class SweepCase:
     """One round of the sweep.
 
     Attributes:
@@ -56,7 +56,7 @@ class Prepared:
     """
 
     study: Study
-    cases: tuple[Case, ...]
+    cases: tuple[SweepCase, ...]
     contacts: Mapping[Path, str]
 
 
@@ -72,19 +72,18 @@ def prepare(study: Study, folder: Path) -> Prepared:
     """
     from server_app.planning.round_planner import (
         framing_of_names,
-        mode_of,
         rates_of,
         resources_of,
         strategy_config_of,
-        workload_of,
     )
+    from server_app.planning.workloads import MissionWorkloads, variant_of
 
     costs = dict[str, "Profile"]()
     constellations = dict[str, Constellation]()
     samples = dict[str, list[int]]()
     resources = dict[str, Any]()
     contacts: dict[Path, str] = {}
-    cases: list[Case] = []
+    cases: list[SweepCase] = []
     for variant in variants_of(study):
         scenario = variant.scenario
         try:
@@ -101,12 +100,13 @@ def prepare(study: Study, folder: Path) -> Prepared:
                 )
             if (of_resources := _identity(scenario, _OF_CONTACTS)) not in resources:
                 resources[of_resources] = resources_of(scenario)
-            workload = workload_of(
-                scenario, costs[of_costs], samples[of_samples], mode_of(scenario),
+            workloads = MissionWorkloads(
+                scenario, costs[of_costs], samples=samples[of_samples],
                 framing=framing_of_names(constellation.names),
             )  # fmt: skip
+            workload = workloads.of_round(variant_of(scenario))
             planes = tuple(int(plane) for plane in constellation.plane)
-            quorum = Quorum(planes, workload.samples, scenario.strategy.planes_per_round)
+            quorum = Quorum(planes, workload.samples, needed=scenario.strategy.planes_per_round)
             rates, strategy_config = rates_of(scenario), strategy_config_of(scenario)
         except (ValueError, OSError) as error:
             raise StudyError(f"case {_words(variant)}: {error}") from error
@@ -124,10 +124,17 @@ def prepare(study: Study, folder: Path) -> Prepared:
                 )
             identity = f"{_identity(scenario, _OF_PLAN)}-{start_s:.3f}"
             job = RoundJob(
-                identity, path, workload, rates, resources[of_resources], strategy_config, quorum, start_s
+                identity,
+                path,
+                workload=workload,
+                rates=rates,
+                resources=resources[of_resources],
+                strategy_config=strategy_config,
+                quorum=quorum,
+                start_s=start_s,
             )
-            cases.append(Case(len(cases), values, job))
-    return Prepared(study, tuple(cases), contacts)
+            cases.append(SweepCase(len(cases), values, job=job))
+    return Prepared(study, tuple(cases), contacts=contacts)
 
 
 def _words(variant: Variant) -> str:

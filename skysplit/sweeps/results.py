@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from mission.record import write_table
-from skysplit.sweeps.preparation import Case
+from skysplit.sweeps.preparation import SweepCase
 
 LINES, TABLE = "cases.jsonl", "sweep.parquet"
 
 
-class RunRecorder:
+class SweepResults:
     """The file of finished cases; of a sweep that was killed, those before its end.
 
     Args:
@@ -47,7 +47,7 @@ class RunRecorder:
             os.fsync(file.fileno())
         self._known[result["identity"]] = dict(result)
 
-    def rows(self, cases: Iterable[Case]) -> list[dict[str, Any]]:
+    def rows(self, cases: Iterable[SweepCase]) -> list[dict[str, Any]]:
         """Return the finished ones of these cases, each with its number, what varies and its start."""
         return [
             {"case": case.number, **case.overrides, "start_s": case.job.start_s, **_figures(result)}

@@ -12,7 +12,7 @@ from typing import Any
 
 from mission.run_lock import RECORD, RunLock
 from skysplit.sweeps.preparation import Prepared, prepare
-from skysplit.sweeps.results import RunRecorder, write_rows
+from skysplit.sweeps.results import SweepResults, write_rows
 from skysplit.sweeps.study import Study
 from skysplit.sweeps.worker import plan_job, start_process, without_plan, write_contacts
 
@@ -50,7 +50,7 @@ def run_sweep(
     prepared = prepare(study, directory / CONTACTS)
     with RunLock(directory, RECORD):
         (directory / CONTACTS).mkdir(parents=True, exist_ok=True)
-        results = RunRecorder(directory)
+        results = SweepResults(directory)
         with _workers(processes, executor) as workers:
             _plan_missing(prepared, results, workers, on_progress)
         rows = results.rows(prepared.cases)
@@ -59,7 +59,7 @@ def run_sweep(
 
 
 def _plan_missing(
-    prepared: Prepared, results: RunRecorder, workers: Executor | None, on_progress: Progress
+    prepared: Prepared, results: SweepResults, workers: Executor | None, on_progress: Progress
 ) -> None:
     # Each once, and those of one contact plan one after the other: a process keeps it.
     jobs = {case.job.identity: case.job for case in prepared.cases if case.job.identity not in results}

@@ -164,7 +164,14 @@ def study_of(
     if count > _MOST_CASES:
         raise StudyError(f"{where}: found {count} cases, allowed: {_MOST_CASES} at most")
     times_s = tuple(float(time_s) for time_s in starts_s)
-    return Study(scenario, dict(fixed), dict(grid), tuple(dict(case) for case in cases), starts, times_s)
+    return Study(
+        scenario,
+        dict(fixed),
+        grid=dict(grid),
+        cases=tuple(dict(case) for case in cases),
+        starts=starts,
+        starts_s=times_s,
+    )
 
 
 def variants_of(study: Study) -> list[Variant]:

@@ -22,6 +22,7 @@ from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import PlanningError
 from strategies.problem.plan import SPLIT_COLUMNS
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
 _PLANS_KEPT = 4  # contact plans of a process
@@ -86,10 +87,12 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
     """
     begun_s = time.process_time()
     contact_plan, link_rates = _contacts(job.contacts)
-    task = contact_plan, job.workload, job.rates, job.resources
+    problem = PlanningProblem(
+        contact_plan, job.workload, rates=job.rates, resources=job.resources, start_s=job.start_s
+    )
     try:
-        plan = plan_round(*task, job.strategy_config, start_s=job.start_s)
-        require_feasible(plan, *task)
+        plan = plan_round(problem, job.strategy_config)
+        require_feasible(plan, problem)
         plan = cut(plan, job.quorum.end_s(plan))
     except PlanningError as error:
         return without_plan(job, str(error))

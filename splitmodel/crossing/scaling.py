@@ -35,10 +35,12 @@ class Moments:
     def of(cls, values: Tensor) -> Self:
         """Of a tensor of shape (…, D)."""
         rows_ND = values.detach().double().flatten(0, -2)
-        return cls(len(rows_ND), rows_ND.sum(0), (rows_ND**2).sum(0))
+        return cls(len(rows_ND), rows_ND.sum(0), squares_D=(rows_ND**2).sum(0))
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(self.rows + other.rows, self.sum_D + other.sum_D, self.squares_D + other.squares_D)
+        return Moments(
+            self.rows + other.rows, self.sum_D + other.sum_D, squares_D=self.squares_D + other.squares_D
+        )
 
 
 @dataclass(frozen=True, eq=False)

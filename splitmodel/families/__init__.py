@@ -2,18 +2,17 @@
 
 `protocol` says what a family is, `checkpoint` reads directories, `registry` finds families; one module for each
 architecture. Families of `transformers` share `transformer_family`; Prithvi and Galileo have loaders of our own.
-`testing` proves a family.
+`splitmodel.testing` proves a family.
 """
 
+from splitmodel.families.errors import ModelLoadError, UnsupportedModelError
 from splitmodel.families.protocol import (
     Acquisition,
     Family,
     ModelInput,
-    ModelLoadError,
     PoolingKind,
     Statistics,
     TokenLayout,
-    UnsupportedModelError,
     Usage,
 )
 from splitmodel.families.registry import FAMILIES, families, family_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from splitmodel.families.protocol import ModelLoadError
+from splitmodel.families.errors import ModelLoadError
 
 
 def resolve_bands(wanted: Sequence[str], known: Sequence[str], common: Mapping[str, str]) -> list[str]:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from splitmodel.families.protocol import ModelLoadError
+from splitmodel.families.errors import ModelLoadError
 
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -22,7 +22,7 @@ _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class WeightsLocation:
     """Where a model is; nothing of its weights is read yet.
 
     Attributes:

@@ -19,17 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from splitmodel.families.bands import resolve_bands
-from splitmodel.families.checkpoint import Checkpoint, fill, write_weights
+from splitmodel.families.checkpoint import WeightsLocation, fill, write_weights
+from splitmodel.families.errors import ModelLoadError
 from splitmodel.families.plain_transformer import Block, SeparateAttention, initialise, sine_cosine
-from splitmodel.families.protocol import (
-    Acquisition,
-    Family,
-    ModelInput,
-    ModelLoadError,
-    PoolingKind,
-    TokenLayout,
-    Usage,
-)
+from splitmodel.families.protocol import Acquisition, Family, ModelInput, PoolingKind, TokenLayout, Usage
 from splitmodel.preprocess import Preprocess
 
 _NDVI, _NEAR_INFRARED, _RED = "NDVI", "B8", "B4"
@@ -126,7 +119,7 @@ class GalileoEncoder(nn.Module):
         self.register_buffer("pos_embed", _slow_sine_cosine(torch.arange(config.max_frames), quarter).float())
         self.month_embed = _Months(quarter)
         self.blocks = nn.ModuleList(
-            Block(size, SeparateAttention(size, config.heads), config.inner_size, _EPSILON)
+            Block(size, SeparateAttention(size, config.heads), inner_size=config.inner_size, eps=_EPSILON)
             for _ in range(blocks)
         )
         self.norm = nn.LayerNorm(size, eps=_EPSILON)
@@ -322,7 +315,7 @@ class Galileo(Family):
         initialise(model)
         return model
 
-    def load_model(self, checkpoint: Checkpoint, config: GalileoConfig, blocks: int) -> GalileoEncoder:
+    def load_model(self, checkpoint: WeightsLocation, config: GalileoConfig, blocks: int) -> GalileoEncoder:
         """The parts of the encoder that these bands need, with kernels of the patch's size."""
         model = GalileoEncoder(config, blocks)
         wanted = model.state_dict().keys()
@@ -365,15 +358,15 @@ class Galileo(Family):
     def layout(self, config: GalileoConfig, height: int, width: int) -> TokenLayout:
         """Patches by row, each with a token of every group."""
         side = config.patch_size
-        return TokenLayout(0, height // side, width // side, groups=len(config.groups))
+        return TokenLayout(0, height // side, columns=width // side, groups=len(config.groups))
 
     def usage(self, base: str, config: GalileoConfig) -> Usage:
         """With the encoder of this module."""
-        wanted = ModelInput(config.bands, config.image_size, config.patch_size)
+        wanted = ModelInput(config.bands, config.image_size, patch_size=config.patch_size)
         return Usage(
             "from splitmodel.families import ModelInput\nfrom splitmodel.parts import load_backbone",
             f"load_backbone({base!r}, wanted={wanted!r}).transformer",
-            "hidden = model(pixels)",
+            hidden="hidden = model(pixels)",
         )
 
 

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from splitmodel.families.protocol import ModelLoadError, pair
+from splitmodel.families.errors import ModelLoadError
+from splitmodel.families.protocol import Statistics, pair
 from splitmodel.preprocess import Preprocess
-
-if TYPE_CHECKING:
-    from splitmodel.families.transformers.transformer_family import TransformersFamily
 
 _INTERPOLATION = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
-def preprocess_of(family: TransformersFamily, config: Any, settings: Mapping[str, Any]) -> Preprocess:
+class PretrainedOnImages(Protocol):
+    """What a family says about the images that its models were pretrained on."""
+
+    @property
+    def any_image_size(self) -> bool:
+        """Whether the embedding takes any image of whole patches."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of the pretraining."""
+
+    def image_size(self, config: Any) -> tuple[int, int]:
+        """Return height and width of the model's images."""
+
+
+def preprocess_of(family: PretrainedOnImages, config: Any, settings: Mapping[str, Any]) -> Preprocess:
     """The preprocessing of a model of red, green and blue; what the settings lack is as in the family's pretraining.
 
     The image size is the model's; only a family that takes any size follows the image processor's.

@@ -59,7 +59,7 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, hidden_size: int, attention: nn.Module, inner_size: int, eps: float) -> None:
+    def __init__(self, hidden_size: int, attention: nn.Module, *, inner_size: int, eps: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(hidden_size, eps=eps)
         self.attn = attention

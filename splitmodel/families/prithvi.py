@@ -19,17 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from splitmodel.families.bands import resolve_bands
-from splitmodel.families.checkpoint import Checkpoint, fill
+from splitmodel.families.checkpoint import WeightsLocation, fill
+from splitmodel.families.errors import ModelLoadError
 from splitmodel.families.plain_transformer import Block, FusedAttention, initialise, sine_cosine
-from splitmodel.families.protocol import (
-    Acquisition,
-    Family,
-    ModelInput,
-    ModelLoadError,
-    TokenLayout,
-    Usage,
-    pair,
-)
+from splitmodel.families.protocol import Acquisition, Family, ModelInput, TokenLayout, Usage, pair
 from splitmodel.preprocess import Preprocess
 
 _PREFIX = "encoder."
@@ -114,7 +107,7 @@ class PrithviEncoder(nn.Module):
         if config.encodes_place:
             self.location_embed_enc = _Scale()
         self.blocks = nn.ModuleList(
-            Block(size, FusedAttention(size, config.heads), config.inner_size, _EPSILON)
+            Block(size, FusedAttention(size, config.heads), inner_size=config.inner_size, eps=_EPSILON)
             for _ in range(blocks)
         )
         self.norm = nn.LayerNorm(size, eps=_EPSILON)
@@ -262,7 +255,7 @@ class Prithvi(Family):
         initialise(model)
         return model
 
-    def load_model(self, checkpoint: Checkpoint, config: PrithviConfig, blocks: int) -> PrithviEncoder:
+    def load_model(self, checkpoint: WeightsLocation, config: PrithviConfig, blocks: int) -> PrithviEncoder:
         """The encoder of a checkpoint, whose keys may carry `encoder.`; its decoder is left alone."""
         model = PrithviEncoder(config, blocks)
         wanted = model.state_dict().keys()
@@ -317,7 +310,7 @@ class Prithvi(Family):
     def layout(self, config: PrithviConfig, height: int, width: int) -> TokenLayout:
         """A class token, then patches by frame and row."""
         frames, rows, columns = self._grid(config, height, width)
-        return TokenLayout(1, rows, columns, frames)
+        return TokenLayout(1, rows, columns=columns, frames=frames)
 
     def usage(self, base: str, config: PrithviConfig) -> Usage:
         """With the encoder of this module; the weights' keys are those that other code knows."""
@@ -325,7 +318,7 @@ class Prithvi(Family):
         return Usage(
             "from splitmodel.families import ModelInput\nfrom splitmodel.parts import load_backbone",
             f"load_backbone({base!r}, wanted={wanted!r}).transformer",
-            "hidden = model(pixels)",
+            hidden="hidden = model(pixels)",
         )
 
     def _grid(self, config: PrithviConfig, height: int, width: int) -> tuple[int, int, int]:

@@ -14,20 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
+from splitmodel.families.errors import ModelLoadError
+
 if TYPE_CHECKING:
-    from splitmodel.families.checkpoint import Checkpoint
+    from splitmodel.families.checkpoint import WeightsLocation
     from splitmodel.preprocess import Preprocess
 
 PoolingKind = Literal["cls", "mean"]
-
-
-class ModelLoadError(ValueError):
-    """The model cannot be loaded as asked; the message names the model, what was found and what is
-    allowed."""
-
-
-class UnsupportedModelError(ModelLoadError):
-    """The model is of a type that SkySplit does not know how to split."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +164,7 @@ class Family(ABC):
         """A model with random weights and its first so many blocks, from torch's global random numbers."""
 
     @abstractmethod
-    def load_model(self, checkpoint: Checkpoint, config: Any, blocks: int) -> nn.Module:
+    def load_model(self, checkpoint: WeightsLocation, config: Any, blocks: int) -> nn.Module:
         """A model with the weights of a checkpoint and its first so many blocks.
 
         Raises:

@@ -7,9 +7,10 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from splitmodel.families.errors import ModelLoadError, UnsupportedModelError
 from splitmodel.families.galileo import GALILEO
 from splitmodel.families.prithvi import PRITHVI
-from splitmodel.families.protocol import Family, ModelLoadError, UnsupportedModelError
+from splitmodel.families.protocol import Family
 from splitmodel.families.timm_vit import TIMM
 from splitmodel.families.transformers.aimv2 import AIMV2
 from splitmodel.families.transformers.beit import BEIT

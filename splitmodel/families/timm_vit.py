@@ -15,18 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from splitmodel.families.checkpoint import Checkpoint, fill, write_weights
-from splitmodel.families.protocol import (
-    IMAGENET,
-    Family,
-    ModelInput,
-    ModelLoadError,
-    PoolingKind,
-    TokenLayout,
-    UnsupportedModelError,
-    Usage,
-    pair,
-)
+from splitmodel.families.checkpoint import WeightsLocation, fill, write_weights
+from splitmodel.families.errors import ModelLoadError, UnsupportedModelError
+from splitmodel.families.protocol import IMAGENET, Family, ModelInput, PoolingKind, TokenLayout, Usage, pair
 from splitmodel.preprocess import Preprocess
 
 
@@ -140,7 +131,7 @@ class TimmViT(Family):
         """As timm draws its weights."""
         return _made(config.architecture, {**config.arguments, "depth": blocks})
 
-    def load_model(self, checkpoint: Checkpoint, config: TimmConfig, blocks: int) -> nn.Module:
+    def load_model(self, checkpoint: WeightsLocation, config: TimmConfig, blocks: int) -> nn.Module:
         """The weights of the checkpoint; a norm that follows its pooling becomes the final norm."""
         with torch.random.fork_rng(devices=[]):
             model = self.new_model(config, blocks)
@@ -178,7 +169,7 @@ class TimmViT(Family):
     def layout(self, config: TimmConfig, height: int, width: int) -> TokenLayout:
         """Class and register tokens, then patches by row."""
         rows, columns = config.patch_size
-        return TokenLayout(config.prefix_tokens, height // rows, width // columns)
+        return TokenLayout(config.prefix_tokens, height // rows, columns=width // columns)
 
     def usage(self, base: str, config: TimmConfig) -> Usage:
         """timm alone."""
@@ -187,7 +178,7 @@ class TimmViT(Family):
         return Usage(
             "import timm",
             f"timm.create_model({f'{kind}:{base}'!r}, pretrained=True{arguments})",
-            "hidden = model.forward_features(pixels)",
+            hidden="hidden = model.forward_features(pixels)",
         )
 
 

@@ -192,7 +192,7 @@ def _by_gdal(file: Path | bytes, *, is_mask: bool = False) -> Raster:
     if turn == 1:
         return raster
     holes = None if raster.holes is None else _turned(raster.holes, turn)
-    return Raster(_turned(raster.values, turn), raster.bands, holes, raster.no_data)
+    return Raster(_turned(raster.values, turn), raster.bands, holes=holes, no_data=raster.no_data)
 
 
 def _driver(header: bytes) -> str:
@@ -238,8 +238,8 @@ def _with_holes(values: NDArray, bands: tuple[str, ...], dataset: Any) -> Raster
         if holes is not None:
             exact = np.where(holes, np.float32(np.nan), exact)
         unknown = np.isnan(exact)
-        return Raster(exact, bands, unknown if unknown.any() or holes is not None else None)
-    return Raster(exact, bands, holes, declared[0] if declared else None)
+        return Raster(exact, bands, holes=unknown if unknown.any() or holes is not None else None)
+    return Raster(exact, bands, holes=holes, no_data=declared[0] if declared else None)
 
 
 def _flags(flags: Any) -> set[str]:
@@ -288,7 +288,7 @@ def _with_page_holes(values: NDArray) -> Raster:
     exact = _exact(values)
     unknown = np.isnan(exact) if exact.dtype == np.float32 else None
     holes = unknown if unknown is not None and unknown.any() else None
-    return Raster(exact, ("",) * exact.shape[2], holes)
+    return Raster(exact, ("",) * exact.shape[2], holes=holes)
 
 
 def _noted_shape(description: str) -> list[int]:
@@ -343,15 +343,18 @@ def _without_opaque_alpha(raster: Raster) -> Raster:
         return Raster(
             np.ascontiguousarray(values[..., keep]),
             tuple(raster.bands[band] for band in keep),
-            None if raster.holes is None else raster.holes[..., keep],
-            raster.no_data,
+            holes=None if raster.holes is None else raster.holes[..., keep],
+            no_data=raster.no_data,
         )
     if not ((alpha == 0) | (alpha == top)).all():
         return raster
     holes = np.broadcast_to((alpha == 0)[..., None], values.shape).copy()
     holes[..., position] = False
     return Raster(
-        values, raster.bands, holes if raster.holes is None else holes | raster.holes, raster.no_data
+        values,
+        raster.bands,
+        holes=holes if raster.holes is None else holes | raster.holes,
+        no_data=raster.no_data,
     )
 
 

@@ -41,12 +41,14 @@ class BandStatistics:
         values = image_HWC.reshape(-1, image_HWC.shape[-1]).astype(np.float64)
         if measured_HWC is None:
             mean = values.mean(0)
-            return cls(np.full(values.shape[1], float(len(values))), mean, ((values - mean) ** 2).sum(0))
+            return cls(
+                np.full(values.shape[1], float(len(values))), mean, squares=((values - mean) ** 2).sum(0)
+            )
         measured = measured_HWC.reshape(values.shape)
         count = measured.sum(0).astype(np.float64)
         values = np.where(measured, values, 0.0)
         mean = values.sum(0) / np.maximum(1, count)
-        return cls(count, mean, (np.where(measured, values - mean, 0.0) ** 2).sum(0))
+        return cls(count, mean, squares=(np.where(measured, values - mean, 0.0) ** 2).sum(0))
 
     def merged(self, other: BandStatistics) -> BandStatistics:
         """Return the statistics of both sets of values together."""
@@ -56,7 +58,7 @@ class BandStatistics:
         return BandStatistics(
             count,
             self.mean + step * share,
-            self.squares + other.squares + step**2 * self.count * share,
+            squares=self.squares + other.squares + step**2 * self.count * share,
         )
 
     @property

@@ -62,7 +62,7 @@ class Targets:
 
 def classes(labels: NDArray[np.int64], names: tuple[str, ...]) -> Targets:
     """Return targets of one class per image."""
-    return Targets(TargetKind.CLASS, names, labels)
+    return Targets(TargetKind.CLASS, names, values=labels)
 
 
 def masks(count: int, read: Callable[[int], NDArray]) -> Targets:
@@ -72,4 +72,4 @@ def masks(count: int, read: Callable[[int], NDArray]) -> Targets:
     except ImageryError:
         is_float = False  # it is named when it is asked for
     kind = TargetKind.RASTER if is_float else TargetKind.MASK
-    return Targets(kind, (), np.zeros((count, 0)), read)
+    return Targets(kind, (), values=np.zeros((count, 0)), read_mask=read)

@@ -86,7 +86,7 @@ def render_clouds(indices: Sequence[int], *, seed: int, cloudy: bool = True) -> 
     values = seen * _GAINS[sensors][:, None, None] * (1 + 0.02 * noise) + 30 * noise
     clouds = np.where(opacity > 0.5, 1, np.where(shade > 0.5, 2, 0))
     return Scenes(
-        np.clip(values, 1, 15_000).astype(np.uint16), clouds.astype(np.uint8), covers.astype(np.uint8)
+        np.clip(values, 1, 15_000).astype(np.uint16), clouds.astype(np.uint8), covers=covers.astype(np.uint8)
     )
 
 

@@ -30,7 +30,7 @@ from splitmodel.synthetic.scenes import PRETRAINING_CLASSES, render_many, split_
 IMAGE_SIZE, PATCH_SIZE = 32, 8
 HIDDEN_SIZE, LAYERS, HEADS = 96, 4, 4
 MEAN, STD = (0.46, 0.45, 0.37), (0.16, 0.15, 0.14)  # of the pretraining scenes, rounded
-PREPROCESS = Preprocess(IMAGE_SIZE, IMAGE_SIZE, MEAN, STD)
+PREPROCESS = Preprocess(IMAGE_SIZE, IMAGE_SIZE, mean=MEAN, std=STD)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ RECIPE = Recipe(steps=200, batch_size=32, peak_learning_rate=3e-3, warmup_steps=
 # Of the scenes, rounded: reflectance, that is values ÷ 10,000.
 MEAN = (0.21, 0.23, 0.24, 0.28, 0.20, 0.16)
 STD = (0.24, 0.24, 0.24, 0.19, 0.15, 0.15)
-PREPROCESS = Preprocess(SIZE, SIZE, MEAN, STD, rescale_factor=1e-4)
+PREPROCESS = Preprocess(SIZE, SIZE, mean=MEAN, std=STD, rescale_factor=1e-4)
 
 
 def pretrain(recipe: Recipe, progress: Callable[[int, float], None] = lambda step, loss: None) -> Pretrained:
@@ -48,7 +48,9 @@ def pretrain(recipe: Recipe, progress: Callable[[int, float], None] = lambda ste
     )
     transformer = ViTModel(config, add_pooling_layer=False).train()
     side = SIZE // PATCH_SIZE
-    head = PatchHead.new(PatchGrid(side, side, SIZE, SIZE), HIDDEN_SIZE, len(COVERS), recipe.seed)
+    head = PatchHead.new(
+        PatchGrid(side, side, height=SIZE, width=SIZE), HIDDEN_SIZE, len(COVERS), recipe.seed
+    )
     parameters = [*transformer.parameters(), *head.parameters()]
 
     def logits_of(pixels: Tensor) -> Tensor:

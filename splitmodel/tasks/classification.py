@@ -80,7 +80,7 @@ class _ClassTally(Tally):
         accuracy = float(hits_K.sum() / images_K.sum())
         recall_K = np.where(images_K, hits_K / np.maximum(1, images_K), np.nan)
         by_class = dict(zip(self._names, recall_K.tolist(), strict=True))
-        return Score(loss, accuracy, accuracy, by_class, confusion_KK=self._confusion_KK)
+        return Score(loss, accuracy, accuracy=accuracy, by_class=by_class, confusion_KK=self._confusion_KK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,4 +143,6 @@ class _LabelTally(Tally):
         """Classes that no image has count for nothing."""
         precision_K = torch.where(self._there_K > 0, self._precision.compute(), torch.nan)
         by_class = dict(zip(self._names, precision_K.tolist(), strict=True))
-        return Score(loss, float(precision_K.nanmean()), self._right / self._answers, by_class)
+        return Score(
+            loss, float(precision_K.nanmean()), accuracy=self._right / self._answers, by_class=by_class
+        )

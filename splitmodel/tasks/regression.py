@@ -163,4 +163,4 @@ class _NumberTally(Tally):
             "RMSE" if len(names) == 1 else f"RMSE of {name}": float(error)
             for name, error in zip(names, errors_K, strict=True)
         }
-        return Score(loss, float(explained_K.mean()), None, by_class, figures=figures)
+        return Score(loss, float(explained_K.mean()), accuracy=None, by_class=by_class, figures=figures)

@@ -135,9 +135,9 @@ class Scorer:
         return Score(
             whole.loss,
             whole.value,
-            whole.accuracy,
-            whole.by_class,
-            by_group,
-            whole.figures,
-            whole.confusion_KK,
+            accuracy=whole.accuracy,
+            by_class=whole.by_class,
+            by_group=by_group,
+            figures=whole.figures,
+            confusion_KK=whole.confusion_KK,
         )

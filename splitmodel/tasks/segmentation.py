@@ -85,5 +85,9 @@ class _PixelTally(Tally):
         found = self._scorer.score()
         by_class = dict(zip(self._names, found.iou_K.tolist(), strict=True))
         return Score(
-            loss, found.mean_iou, found.pixel_accuracy, by_class, confusion_KK=found.confusion_KK.numpy()
+            loss,
+            found.mean_iou,
+            accuracy=found.pixel_accuracy,
+            by_class=by_class,
+            confusion_KK=found.confusion_KK.numpy(),
         )

@@ -4,40 +4,58 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from strategies.analysis.mission_totals import Case
 from strategies.doors import registered_variants
+from strategies.problem.training_variant import TrainingVariant
 from strategies.problem.workload import Mode, StrategyConfig, Workload
 
 SPLIT, ONBOARD_LORA, IMAGES_DOWN, FEATURES_DOWN = "split", "onboard-lora", "images-down", "features-down"
 # Cases between which the answer lies; the others show what each strategy and each way of training on board gains.
 HEADLINE = (SPLIT, ONBOARD_LORA, IMAGES_DOWN, FEATURES_DOWN)
 
-_THROUGH_GROUND = ("parallel", "topology-aware", "none")
+RoundsOf = Callable[[TrainingVariant], tuple[Workload, ...]]
 
 
 @dataclass(frozen=True)
-class Training:
-    """How a case trains.
+class CaseFactory:
+    """Makes the cases of one mission.
 
     Attributes:
-        mode: Who computes what.
-        onboard_share: Whether satellites may train a part of their images themselves, in mode ``lora``.
-        adapted_blocks: In mode ``onboard-lora``, how many of the last blocks are adapted; 0 is all.
-        onboard_cache: There, whether what leaves the frozen part is kept on board.
-        all_kept: In mode ``lora``, whether the ground has room for the features of all images under all views.
+        rounds_of: The workload of every round, for a way of training.
+        best: All strategies, with which a case is planned unless it says others.
+        enrolment: What comes before round 1 where features cross.
     """
 
-    mode: Mode
-    onboard_share: bool = False
-    adapted_blocks: int = 0
-    onboard_cache: bool = False
-    all_kept: bool = False
+    rounds_of: RoundsOf
+    best: StrategyConfig
+    _: KW_ONLY
+    enrolment: Workload | None = None
+
+    def __call__(
+        self,
+        name: str,
+        title: str,
+        variant: TrainingVariant,
+        strategy_config: StrategyConfig | None = None,
+        *,
+        alias: str = "",
+    ) -> Case:
+        """Return the case that trains so, with these strategies."""
+        crosses = variant.mode in (Mode.HEAD, Mode.LORA, Mode.FEATURES)
+        return Case(
+            name,
+            title,
+            alias=alias,
+            workloads=self.rounds_of(variant),
+            strategy_config=strategy_config or self.best,
+            enrolment=self.enrolment if crosses else None,
+        )
 
 
 def standard_cases(
-    rounds_of: Callable[[Training], tuple[Workload, ...]],
+    rounds_of: RoundsOf,
     *,
     split_mode: Mode = Mode.LORA,
     inter_orbit: str = "min-latency",
@@ -45,7 +63,7 @@ def standard_cases(
     enrolment: Workload | None = None,
     kept: Workload | None = None,
 ) -> tuple[Case, ...]:
-    """The cases of a mission, whose rounds ``rounds_of`` gives for every way of training.
+    """Return the cases of a mission, whose rounds ``rounds_of`` gives for every way of training.
 
     Strategies that installed packages register are among them, each in the place of ours.
 
@@ -61,89 +79,80 @@ def standard_cases(
     Raises:
         strategies.registry.StrategyError: A strategy of another package cannot be used.
     """
-    own = StrategyConfig.parse("none", "own-window", "none")
     best = StrategyConfig.parse("parallel", "topology-aware", inter_orbit)
+    case = CaseFactory(rounds_of, best, enrolment=enrolment)
+    split = TrainingVariant(split_mode)
+    cases = [*_on_board_cases(case, last_blocks), *_strategy_cases(case, split)]
+    cases += _registered_cases(case, split, {known.name for known in cases})
+    if split_mode is Mode.LORA:
+        if kept is not None:
+            room = dataclasses.replace(split, room_for_all=True)
+            title = "split, the ground has room for all features"
+            cases.append(dataclasses.replace(case("split-cached", title, room, alias="f"), single=kept))
+        shared = dataclasses.replace(split, onboard_share=True)
+        cases.append(case("split-and-onboard", "split + a share trained on board", shared, alias="j"))
+    return (*cases, *_central_cases(case))
 
-    def case(
-        name: str, alias: str, title: str, how: Training, strategy_config: StrategyConfig = best
-    ) -> Case:
-        crosses = how.mode in (Mode.HEAD, Mode.LORA, Mode.FEATURES)
-        return Case(name, alias, title, rounds_of(how), strategy_config, enrolment if crosses else None)
 
-    onboard = Training(Mode.ONBOARD_LORA)
+def _on_board_cases(case: CaseFactory, last_blocks: int) -> list[Case]:
+    """Training on board, from the whole model down to the head."""
+    own = StrategyConfig.parse("none", "own-window", "none")
+    full, lora = TrainingVariant(Mode.ONBOARD_FULL), TrainingVariant(Mode.ONBOARD_LORA)
+    cached = dataclasses.replace(lora, onboard_cache=True)
     cases = [
-        case(
-            "onboard-full-own-window",
-            "a",
-            "on-board full fine-tuning, own window",
-            Training(Mode.ONBOARD_FULL),
-            own,
-        ),
-        case("onboard-full", "a2", "on-board full fine-tuning", Training(Mode.ONBOARD_FULL)),
-        case(ONBOARD_LORA, "a3", "on-board LoRA", onboard),
-        case(
-            "onboard-lora-cached",
-            "",
-            "on-board LoRA, embedding computed once",
-            dataclasses.replace(onboard, onboard_cache=True),
-        ),
+        case("onboard-full-own-window", "on-board full fine-tuning, own window", full, own, alias="a"),
+        case("onboard-full", "on-board full fine-tuning", full, alias="a2"),
+        case(ONBOARD_LORA, "on-board LoRA", lora, alias="a3"),
+        case("onboard-lora-cached", "on-board LoRA, embedding computed once", cached),
     ]
     if last_blocks:
+        blocks = f"{last_blocks} block{'s' * (last_blocks > 1)}"
+        title = f"on-board LoRA in the last {blocks}, the others computed once"
         cases.append(
-            case(
-                "onboard-lora-truncated",
-                "",
-                f"on-board LoRA in the last {last_blocks} block{'s' * (last_blocks > 1)}, the others computed once",
-                dataclasses.replace(onboard, adapted_blocks=last_blocks, onboard_cache=True),
-            )
+            case("onboard-lora-truncated", title, dataclasses.replace(cached, adapted_blocks=last_blocks))
         )
-    split = Training(split_mode)
-    cases += [
-        case("onboard-head", "", "on-board head, backbone computed once", Training(Mode.ONBOARD_HEAD)),
-        case("split-own-window", "b", "split, own window", split, own),
-        case(
-            "split-parallel",
-            "c",
-            "split + parallel intra-orbit",
-            split,
-            StrategyConfig.parse("parallel", "own-window", "none"),
-        ),
-        case(
-            "split-topology-aware",
-            "d",
-            "split + parallel + topology-aware",
-            split,
-            StrategyConfig.parse(*_THROUGH_GROUND),
-        ),
-        case(SPLIT, "e", "split, all strategies", split),
+    head = TrainingVariant(Mode.ONBOARD_HEAD)
+    return [*cases, case("onboard-head", "on-board head, backbone computed once", head)]
+
+
+def _strategy_cases(case: CaseFactory, split: TrainingVariant) -> list[Case]:
+    """The split: strategies added one by one, then one of them exchanged."""
+    inter_orbit = case.best.inter_orbit
+    own = StrategyConfig.parse("none", "own-window", "none")
+    parallel = StrategyConfig.parse("parallel", "own-window", "none")
+    through_ground = StrategyConfig.parse("parallel", "topology-aware", "none")
+    cases = [
+        case("split-own-window", "split, own window", split, own, alias="b"),
+        case("split-parallel", "split + parallel intra-orbit", split, parallel, alias="c"),
+        case("split-topology-aware", "split + parallel + topology-aware", split, through_ground, alias="d"),
+        case(SPLIT, "split, all strategies", split, alias="e"),
     ]
     for rule in ("first-contact", "nearest"):
         strategy_config = StrategyConfig.parse("parallel", rule, inter_orbit)
         cases.append(
-            case(f"split-{rule}", "", f"split, {rule} instead of topology-aware", split, strategy_config)
+            case(f"split-{rule}", f"split, {rule} instead of topology-aware", split, strategy_config)
         )
-    other = "grid" if best.inter_orbit != "grid" else "min-latency"
+    other = "grid" if inter_orbit != "grid" else "min-latency"
     strategy_config = StrategyConfig.parse("parallel", "topology-aware", other)
-    cases.append(case(f"split-{other}", "", f"split, {other} links between planes", split, strategy_config))
-    for name, ours, strategy_config in registered_variants(best):
+    return [*cases, case(f"split-{other}", f"split, {other} links between planes", split, strategy_config)]
+
+
+def _registered_cases(case: CaseFactory, split: TrainingVariant, taken: set[str]) -> list[Case]:
+    """The split with each strategy that an installed package registers, under a name that is not ``taken``."""
+    cases = []
+    for name, ours, strategy_config in registered_variants(case.best):
         title = f"split, {name} instead of {ours}"
-        taken = {known.name for known in cases}
         full = f"split-{name}" if f"split-{name}" not in taken else f"split-{name}-instead-of-{ours}"
-        cases.append(case(full, "", title, split, strategy_config))
-    if split_mode is Mode.LORA:
-        if kept is not None:
-            room = dataclasses.replace(split, all_kept=True)
-            title = "split, the ground has room for all features"
-            cases.append(dataclasses.replace(case("split-cached", "f", title, room), single=kept))
-        shared = dataclasses.replace(split, onboard_share=True)
-        cases.append(case("split-and-onboard", "j", "split + a share trained on board", shared))
-    return (
-        *cases,
-        case(IMAGES_DOWN, "raw", "raw images down, the ground trains alone", Training(Mode.DOWNLINK)),
-        case(
-            FEATURES_DOWN,
-            "",
-            "features and labels down once, the ground trains alone",
-            Training(Mode.FEATURES),
-        ),
-    )
+        taken = {*taken, full}
+        cases.append(case(full, title, split, strategy_config))
+    return cases
+
+
+def _central_cases(case: CaseFactory) -> list[Case]:
+    """The ground trains alone, on images or on features."""
+    images = "raw images down, the ground trains alone"
+    features = "features and labels down once, the ground trains alone"
+    return [
+        case(IMAGES_DOWN, images, TrainingVariant(Mode.DOWNLINK), alias="raw"),
+        case(FEATURES_DOWN, features, TrainingVariant(Mode.FEATURES)),
+    ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.cases import ONBOARD_LORA, SPLIT
+from strategies.analysis.mission_totals import World
 from strategies.problem.workload import ComputeRates, Resources, Workload
 
 _NOT_SOONER = (SPLIT, ONBOARD_LORA, "split-cached")  # of which the verdict speaks, or that are no whole round
@@ -16,15 +17,13 @@ _OUTAGE = 0.92  # part of a pass that carries data, set-up and hand-over taken o
 _WAITING = 1.5  # a round so many times as long as by the closed form is one of waiting for contacts
 
 
-def closed_form(
-    contact_plan: ContactPlan, split: Workload, onboard: Workload, rates: ComputeRates, resources: Resources
-) -> dict[str, Any]:
-    """ρ = T_split / T_on-board in closed form: the slower of all downlinks together and the ground's computers.
+def closed_form(world: World, split: Workload, onboard: Workload) -> dict[str, Any]:
+    """Return ρ = T_split / T_on-board in closed form: the slower of all downlinks together and the ground's computers.
 
     ``transfer`` and ``compute`` are the two terms; where ``compute`` is 1 or more no schedule can win.
     """
-    onboard_s = _onboard_s(onboard, rates)
-    transfer = _bits_down(split) / _capacity_bps(contact_plan, resources) / onboard_s
+    rates, onboard_s = world.rates, _onboard_s(onboard, world.rates)
+    transfer = _bits_down(split) / _capacity_bps(world.contact_plan, world.resources) / onboard_s
     compute = _ground_s(split, rates) / onboard_s
     return {
         "law": max(transfer, compute),

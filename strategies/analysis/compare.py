@@ -21,7 +21,6 @@ from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import SPLIT_COLUMNS
-from strategies.problem.workload import ComputeRates, Resources
 
 # Rounds of a mission that are planned at least, of cases in the headline and of others, and at most; between that as
 # many as have so many steps together. The others are interpolated.
@@ -56,17 +55,14 @@ def even_starts(contact_plan: ContactPlan, count: int, part: float = 0.4) -> tup
 
 
 def compare(
-    contact_plan: ContactPlan,
-    cases: Sequence[Case],
-    rates: ComputeRates,
-    resources: Resources,
+    world: World,
     starts_s: Sequence[float],
     *,
     sensitivity: bool = False,
     processes: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
-    """Every case: one round from many starts, and the whole mission from the first start, each plan checked.
+    """Compare every case: one round from many starts, and the whole mission from the first start, each plan checked.
 
     Cases outside ``strategies.analysis.cases.HEADLINE`` are planned from at most four of the starts, and fewer of their
     rounds. With more ``processes``
@@ -82,11 +78,7 @@ def compare(
         on-board LoRA, in closed form, as planned for a round, and for the mission. With ``sensitivity``, ``edges`` is
         where the answer turns (:class:`strategies.analysis.sensitivity.Edge`), by missions that were planned again.
     """
-    world = World(contact_plan, tuple(cases), rates, resources)
-    few = list(starts_s)[:: -(-len(starts_s) // _FEW_STARTS)]
-    jobs = [_Job(number, starts_s[0], mission=True) for number in range(len(cases))]
-    for number, case in enumerate(cases):
-        jobs += [_Job(number, start_s) for start_s in (starts_s if case.name in HEADLINE else few)]
+    jobs = _jobs(world, starts_s)
     knobs = knobs_of(world) if sensitivity else ()
     steps = len(jobs) + 2 * len(knobs)
     count = 0
@@ -99,11 +91,39 @@ def compare(
             if progress:
                 progress(count / steps)
 
-    done: dict[_Job, dict[str, Any] | None] = dict(outcomes(jobs))
+    results = _case_results(world, jobs, dict(outcomes(jobs)))
+    comparison: dict[str, Any] = {
+        "cases": results,
+        "starts": len(starts_s),
+        "rounds": max((case.rounds for case in world.cases), default=0),
+    }
+    rho = _rho(world, results)
+    if rho:
+        comparison["rho"] = rho
+    if sensitivity:
+        edge_jobs = _edge_jobs(results, len(knobs), starts_s[0])
+        edges = dict(outcomes(edge_jobs))
+        comparison["edges"] = [edges[job].to_json() for job in edge_jobs if edges[job] is not None]
+    return comparison
+
+
+def _jobs(world: World, starts_s: Sequence[float]) -> list[_Job]:
+    """The mission of every case, then its rounds."""
+    few = list(starts_s)[:: -(-len(starts_s) // _FEW_STARTS)]
+    jobs = [_Job(number, starts_s[0], mission=True) for number in range(len(world.cases))]
+    for number, case in enumerate(world.cases):
+        jobs += [_Job(number, start_s) for start_s in (starts_s if case.name in HEADLINE else few)]
+    return jobs
+
+
+def _case_results(
+    world: World, jobs: Sequence[_Job], outcomes: Mapping[_Job, dict[str, Any] | None]
+) -> list[dict[str, Any]]:
+    """What is said of each case, from the outcomes of its jobs."""
     results = []
-    for number, case in enumerate(cases):
-        rounds = [done[job] for job in jobs if job.case == number and not job.mission]
-        mission = done[_Job(number, starts_s[0], mission=True)]
+    for number, case in enumerate(world.cases):
+        rounds = [outcomes[job] for job in jobs if job.case == number and not job.mission]
+        mission = next(outcomes[job] for job in jobs if job.case == number and job.mission)
         results.append({**_summary(case, rounds), "mission": mission})
     by_name = {result["name"]: result for result in results}
     for result in results:
@@ -112,35 +132,36 @@ def compare(
             for name, other in by_name.items()
             if name != result["name"] and other["median_s"] and result["median_s"]
         }
-    found: dict[str, Any] = {
-        "cases": results,
-        "starts": len(starts_s),
-        "rounds": max((case.rounds for case in cases), default=0),
+    return results
+
+
+def _rho(world: World, results: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The split over on-board LoRA; None where one of them is not compared, or cannot be planned."""
+    by_name = {result["name"]: result for result in results}
+    if not {ONBOARD_LORA, SPLIT} <= by_name.keys() or SPLIT not in by_name[ONBOARD_LORA]["ratio_to"]:
+        return None
+    one_round = {case.name: case.one_round for case in reversed(world.cases)}
+    missions = [by_name[name]["mission"] for name in (SPLIT, ONBOARD_LORA)]
+    return {
+        **closed_form(world, one_round[SPLIT], one_round[ONBOARD_LORA]),
+        "planned": by_name[SPLIT]["ratio_to"][ONBOARD_LORA],
+        "mission": missions[0]["length_s"] / missions[1]["length_s"] if all(missions) else None,
     }
-    if {ONBOARD_LORA, SPLIT} <= by_name.keys() and SPLIT in by_name[ONBOARD_LORA]["ratio_to"]:
-        split, onboard = (
-            next(case.one_round for case in cases if case.name == name) for name in (SPLIT, ONBOARD_LORA)
-        )
-        missions = [by_name[name]["mission"] for name in (SPLIT, ONBOARD_LORA)]
-        found["rho"] = {
-            **closed_form(contact_plan, split, onboard, rates, resources),
-            "planned": by_name[SPLIT]["ratio_to"][ONBOARD_LORA],
-            "mission": missions[0]["length_s"] / missions[1]["length_s"] if all(missions) else None,
-        }
-    lengths_s = {
-        name: by_name[name]["mission"]["length_s"] if by_name[name]["mission"] else math.inf
+
+
+def _edge_jobs(results: Sequence[Mapping[str, Any]], knobs: int, start_s: float) -> list[_EdgeJob]:
+    """Each number smaller and larger, beside the lengths of the headline missions as it is."""
+    by_name = {result["name"]: result for result in results}
+    lengths_s = tuple(
+        (name, by_name[name]["mission"]["length_s"] if by_name[name]["mission"] else math.inf)
         for name in HEADLINE
         if name in by_name
-    }
-    turns = [
-        _EdgeJob(number, above, starts_s[0], tuple(lengths_s.items()))
-        for number in range(len(knobs))
+    )
+    return [
+        _EdgeJob(number, above=above, start_s=start_s, lengths_s=lengths_s)
+        for number in range(knobs)
         for above in (False, True)
     ]
-    edges = dict(outcomes(turns))
-    if sensitivity:
-        found["edges"] = [edges[job].to_json() for job in turns if edges[job] is not None]
-    return found
 
 
 def _results(
@@ -186,18 +207,16 @@ def _outcome(world: World, job: _Job | _EdgeJob) -> Any:
             world, knob, above=job.above, start_s=job.start_s, most_planned=most_planned, known=known
         )
     case = world.cases[job.case]
-    task = world.contact_plan, world.rates, world.resources
     if job.mission:
         totals = mission_or_none(world, case, job.start_s, most_planned)
         return None if totals is None else totals.to_json()
+    problem = world.problem(case.one_round, job.start_s)
     try:
-        plan = plan_round(
-            task[0], case.one_round, task[1], task[2], case.strategy_config, start_s=job.start_s
-        )
+        plan = plan_round(problem, case.strategy_config)
     except NoRouteError:
         return None
-    require_feasible(plan, task[0], case.one_round, task[1], task[2])
-    figures = plan_figures(plan, world.link_rates, task[1])
+    require_feasible(plan, problem)
+    figures = plan_figures(plan, world.link_rates, world.rates)
     return {
         "makespan_s": plan.makespan_s,
         "bound_s": plan.lower_bound_s,

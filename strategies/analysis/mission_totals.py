@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Kind, Plan
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
 from strategies.problem.workload import ComputeRates, PowerDrawn, Resources, StrategyConfig, Workload
 
@@ -35,8 +36,8 @@ class Case:
 
     Attributes:
         name: In words, as in JSON: ``split``, ``onboard-lora``.
-        alias: The letter by which it was known, or "".
         title: What it is, in a phrase.
+        alias: The letter by which it was known, or "".
         workloads: Of each round, in their order; the mission has as many rounds.
         strategy_config: Its communication strategies.
         enrolment: What comes before round 1, where anything does.
@@ -44,8 +45,9 @@ class Case:
     """
 
     name: str
-    alias: str
     title: str
+    _: KW_ONLY
+    alias: str = ""
     workloads: tuple[Workload, ...]
     strategy_config: StrategyConfig
     enrolment: Workload | None = None
@@ -68,8 +70,20 @@ class World:
 
     contact_plan: ContactPlan
     cases: tuple[Case, ...]
+    _: KW_ONLY
     rates: ComputeRates
     resources: Resources
+
+    def problem(self, workload: Workload, start_s: float, state: RoundState | None = None) -> PlanningProblem:
+        """Return a round in this world; without ``state`` it stands at its beginning."""
+        return PlanningProblem(
+            self.contact_plan,
+            workload,
+            rates=self.rates,
+            resources=self.resources,
+            start_s=start_s,
+            state=state or RoundState(),
+        )
 
     @cached_property
     def link_rates(self) -> LinkRates:
@@ -167,13 +181,7 @@ class LinkRates:
 
 
 def plan_mission(
-    contact_plan: ContactPlan,
-    case: Case,
-    rates: ComputeRates,
-    resources: Resources,
-    start_s: float,
-    *,
-    most_planned: int | None = None,
+    world: World, case: Case, start_s: float, *, most_planned: int | None = None
 ) -> MissionTotals:
     """Plan a mission round by round, each plan checked, each round beginning when the one before has ended.
 
@@ -186,16 +194,16 @@ def plan_mission(
     Raises:
         strategies.problem.network.PlanningError: A round does not end within the contact plan.
     """
-    link_rates = LinkRates(contact_plan)
+    rates, drawn = world.rates, world.resources.drawn
+    link_rates = LinkRates(world.contact_plan)
     state = RoundState()
     now_s = start_s
 
     def figures_of(workload: Workload) -> PlanFigures:
         nonlocal state
-        plan = plan_round(
-            contact_plan, workload, rates, resources, case.strategy_config, start_s=now_s, state=state
-        )
-        require_feasible(plan, contact_plan, workload, rates, resources, state)
+        problem = world.problem(workload, now_s, state)
+        plan = plan_round(problem, case.strategy_config)
+        require_feasible(plan, problem)
         state = RoundState(pointed=plan.pointed)
         return plan_figures(plan, link_rates, rates)
 
@@ -225,7 +233,7 @@ def plan_mission(
         isl_bytes=sum(one.isl_bytes for one in every),
         ground_compute_s=sum(one.ground_flops for one in every) / rates.ground_flops,
         onboard_compute_s=sum(one.onboard_flops for one in every) / rates.satellite_flops,
-        onboard_energy_j=_energy_j(every, rates, resources.drawn) if resources.drawn.known else None,
+        onboard_energy_j=_energy_j(every, rates, drawn) if drawn.known else None,
         binds=what_binds(every, case.workloads[0]),
         round_ends_s=tuple(ends_s[len(enrolment) :].tolist()),
     )

@@ -12,7 +12,7 @@ from mission.text.quantities import spoken_bytes, spoken_time
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.mission_totals import LinkRates, plan_figures, what_binds
 from strategies.problem.plan import SPLIT_COLUMNS, Kind, Plan
-from strategies.problem.workload import ComputeRates, Workload
+from strategies.problem.planning_problem import PlanningProblem
 
 _LINKS = {
     "down": (LinkKind.DOWNLINK,),
@@ -22,10 +22,9 @@ _LINKS = {
 }
 
 
-def answer(
-    plan: Plan, contact_plan: ContactPlan, workload: Workload, rates: ComputeRates, epoch: datetime
-) -> dict[str, Any]:
-    """What there is to know first, as JSON values: when the round ends, how many passes, how many bytes, what binds."""
+def answer(plan: Plan, problem: PlanningProblem, epoch: datetime) -> dict[str, Any]:
+    """Return what there is to know first, as JSON values: when the round ends, its passes and bytes, what binds."""
+    contact_plan, rates = problem.contact_plan, problem.rates
     figures = plan_figures(plan, LinkRates(contact_plan), rates)
     return {
         "starts_utc": _utc(epoch, plan.start_s),
@@ -36,22 +35,22 @@ def answer(
         "isl_bytes": round(figures.isl_bytes),
         "ground_compute_s": figures.ground_flops / rates.ground_flops,
         "onboard_compute_s": figures.onboard_flops / rates.satellite_flops,
-        "binds": what_binds([figures], workload),
+        "binds": what_binds([figures], problem.workload),
     }
 
 
-def sentence(plan: Plan, told: Mapping[str, Any]) -> str:
+def sentence(plan: Plan, result: Mapping[str, Any]) -> str:
     """The answer as one sentence: ``Ends 01:13:05 UTC on 2026-01-01, after 73.2 min: 24 passes, …``."""
-    day, clock = told["ends_utc"].removesuffix("Z").split("T")
-    passes = f"{told['passes']} pass{'es' * (told['passes'] != 1)}"
+    day, clock = result["ends_utc"].removesuffix("Z").split("T")
+    passes = f"{result['passes']} pass{'es' * (result['passes'] != 1)}"
     return (
         f"Ends {clock} UTC on {day}, after {spoken_time(plan.makespan_s)}: {passes}, "
-        f"{spoken_bytes(told['downlink_bytes'])} down, {spoken_bytes(told['uplink_bytes'])} up, "
-        f"{spoken_bytes(told['isl_bytes'])} between satellites; binds: {told['binds']}."
+        f"{spoken_bytes(result['downlink_bytes'])} down, {spoken_bytes(result['uplink_bytes'])} up, "
+        f"{spoken_bytes(result['isl_bytes'])} between satellites; binds: {result['binds']}."
     )
 
 
-def round_facts(plan: Plan, told: Mapping[str, Any]) -> list[tuple[str, str]]:
+def round_facts(plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The round: its length and bound, the strategies that it uses, where the time of a satellite goes."""
     summary = plan.summary()
     facts = [
@@ -62,8 +61,8 @@ def round_facts(plan: Plan, told: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("intra-orbit (S1)", summary["intra_orbit"]),
         ("space-ground (S2)", summary["space_ground"]),
         ("inter-orbit (S3)", summary["inter_orbit"]),
-        ("the ground computes", spoken_time(told["ground_compute_s"])),
-        ("all satellites compute", spoken_time(told["onboard_compute_s"])),
+        ("the ground computes", spoken_time(result["ground_compute_s"])),
+        ("all satellites compute", spoken_time(result["onboard_compute_s"])),
     ]
     return facts + [(f"{column[:-2]}, a satellite", spoken_time(summary[column])) for column in SPLIT_COLUMNS]
 

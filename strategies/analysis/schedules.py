@@ -6,12 +6,12 @@ is approximated of each is in docs/conformance.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from strategies.analysis.cases import Training
+from strategies.analysis.cases import RoundsOf
 from strategies.analysis.mission_totals import Case
-from strategies.problem.workload import Mode, StrategyConfig, Workload
+from strategies.problem.training_variant import TrainingVariant
+from strategies.problem.workload import Mode, StrategyConfig
 
 
 @dataclass(frozen=True)
@@ -35,40 +35,39 @@ PUBLISHED = (
     PublishedSchedule(
         "fedavg-spaced",
         "FedAvg spaced: every satellite waits for its own window, down and up",
-        "Space-ified FedAvg of FLySTacK, arXiv 2511.14889",
-        ("none", "own-window", "none"),
+        paper="Space-ified FedAvg of FLySTacK, arXiv 2511.14889",
+        strategies=("none", "own-window", "none"),
     ),
     PublishedSchedule(
         "isl-sink",
         "sums go along the plane to the satellite that first has a window",
-        "Razmi et al., arXiv 2307.08346",
-        ("sequential", "own-window", "none"),
+        paper="Razmi et al., arXiv 2307.08346",
+        strategies=("sequential", "own-window", "none"),
     ),
     PublishedSchedule(
         "fedleo",
         "FedLEO: planes sum in parallel and elect the sink with a window that is long enough",
-        "Elmahallawy and Luo, arXiv 2302.13447",
-        ("parallel", "longest-window", "none"),
+        paper="Elmahallawy and Luo, arXiv 2302.13447",
+        strategies=("parallel", "longest-window", "none"),
     ),
     PublishedSchedule(
         "between-planes",
         "planes average over lasers between them, without a ground where these join them",
-        "decentralised aggregation between planes, as with RelaySum",
-        ("parallel", "first-contact", "grid"),
+        paper="decentralised aggregation between planes, as with RelaySum",
+        strategies=("parallel", "first-contact", "grid"),
     ),
 )
 
 
-def published_cases(rounds_of: Callable[[Training], tuple[Workload, ...]]) -> tuple[Case, ...]:
+def published_cases(rounds_of: RoundsOf) -> tuple[Case, ...]:
     """The published schedules as cases; all of them train the whole model on board."""
-    workloads = rounds_of(Training(Mode.ONBOARD_FULL))
+    workloads = rounds_of(TrainingVariant(Mode.ONBOARD_FULL))
     return tuple(
         Case(
             schedule.name,
-            "",
             f"{schedule.title} ({schedule.paper})",
-            workloads,
-            StrategyConfig.parse(*schedule.strategies),
+            workloads=workloads,
+            strategy_config=StrategyConfig.parse(*schedule.strategies),
         )
         for schedule in PUBLISHED
     )

@@ -95,28 +95,45 @@ def knobs_of(world: World) -> tuple[Knob, ...]:
         _link_knob(plan, "downlink", "the downlink of each antenna", LinkKind.DOWNLINK),
         _link_knob(plan, "uplink", "the uplink of each antenna", LinkKind.UPLINK),
         _link_knob(plan, "isl", "each inter-satellite link", LinkKind.INTRA_ISL, LinkKind.INTER_ISL),
-        Knob("satellite_tflops", "each satellite's computer", "TFLOP/s", world.rates.satellite_flops / _TERA,
-             _satellite_tflops, frozenset({Mode.DOWNLINK})),
-        Knob("ground_tflops", "the ground's computer", "TFLOP/s", world.rates.ground_flops / _TERA,
-             _ground_tflops, on_board),
+        Knob("satellite_tflops", "each satellite's computer", unit="TFLOP/s", value=world.rates.satellite_flops / _TERA,
+             change=_satellite_tflops, untouched=frozenset({Mode.DOWNLINK})),
+        Knob("ground_tflops", "the ground's computer", unit="TFLOP/s", value=world.rates.ground_flops / _TERA,
+             change=_ground_tflops, untouched=on_board),
     ]  # fmt: skip
     images = [case for case in world.cases if case.name == IMAGES_DOWN]
     if images:
         size = images[0].workloads[0].c1_bytes / _KILO
         others = frozenset(Mode) - {Mode.DOWNLINK}
-        knobs.append(Knob("image_bytes", "an image", "kB", size, _image_kilobytes, others, is_size=True))
+        knobs.append(
+            Knob(
+                "image_bytes",
+                "an image",
+                unit="kB",
+                value=size,
+                change=_image_kilobytes,
+                untouched=others,
+                is_size=True,
+            )
+        )
     stations = int(np.isin(plan.stations, plan.of_kind(LinkKind.DOWNLINK)["target"]).sum())
     knobs.append(
-        Knob("stations", "the number of stations", "", stations, with_stations, most=max(stations, 1))
+        Knob(
+            "stations",
+            "the number of stations",
+            unit="",
+            value=stations,
+            change=with_stations,
+            most=max(stations, 1),
+        )
     )
     beams = world.resources.beams
     knobs.append(
         Knob(
             "beams",
             "the number of antennas at each station",
-            "",
-            beams,
-            _beams,
+            unit="",
+            value=beams,
+            change=_beams,
             most=2 * beams,
         )
     )
@@ -125,9 +142,9 @@ def knobs_of(world: World) -> tuple[Knob, ...]:
         Knob(
             "satellites",
             "the number of satellites that train",
-            "",
-            satellites,
-            with_satellites,
+            unit="",
+            value=satellites,
+            change=with_satellites,
             most=satellites,
         )
     )
@@ -168,9 +185,7 @@ def mission_or_none(
 ) -> MissionTotals | None:
     """The totals of a case's mission; ``None`` where it does not end inside the contact plan."""
     try:
-        return plan_mission(
-            world.contact_plan, case, world.rates, world.resources, start_s, most_planned=most_planned(case)
-        )
+        return plan_mission(world, case, start_s, most_planned=most_planned(case))
     except NoRouteError:
         return None
 
@@ -289,7 +304,13 @@ def _link_knob(plan: ContactPlan, name: str, title: str, *kinds: LinkKind) -> Kn
     if not len(rates_bps):
         return None
     median_mbps = float(np.median(rates_bps)) / _MEGA
-    return Knob(name, title, "Mbit/s", median_mbps, partial(_with_rate, kinds=kinds, now_mbps=median_mbps))
+    return Knob(
+        name,
+        title,
+        unit="Mbit/s",
+        value=median_mbps,
+        change=partial(_with_rate, kinds=kinds, now_mbps=median_mbps),
+    )
 
 
 def _with_rate(world: World, mbps: float, *, kinds: Sequence[LinkKind], now_mbps: float) -> World:

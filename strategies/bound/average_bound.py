@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from mission.text.quantities import spoken_bytes
-from orbit.contact_plan import ContactPlan
 from strategies.bound.earliest import earliest_s
 from strategies.bound.flows.flow import served_part
 from strategies.bound.flows.flow_needs import FlowNeeds
 from strategies.bound.light_paths import between_s
-from strategies.bound.reach import Links, Reach
+from strategies.bound.reach import LinkNetwork, Reach
 from strategies.bound.session_windows import data_from_s, held_from
 from strategies.problem.network import NoRouteError
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.sunlight import all_finished_s
-from strategies.problem.workload import ComputeRates, Resources, Workload
+from strategies.problem.workload import Workload
 
 _ENOUGH = 1.0 - 1e-6
 
@@ -25,12 +25,18 @@ _ENOUGH = 1.0 - 1e-6
 class AverageBound:
     """How the weights of a round can meet over the links of ``network``, and their average come back."""
 
-    contact_plan: ContactPlan
-    workload: Workload
-    rates: ComputeRates
-    resources: Resources
-    network: Links
-    start_s: float
+    problem: PlanningProblem
+    network: LinkNetwork
+
+    @property
+    def workload(self) -> Workload:
+        """What the round moves and computes."""
+        return self.problem.workload
+
+    @property
+    def start_s(self) -> float:
+        """When the round starts."""
+        return self.problem.start_s
 
     def spread_s(self, heard_s: float) -> float:
         """Return when all satellites with samples can have what the ground sends them from ``heard_s`` on."""
@@ -41,15 +47,17 @@ class AverageBound:
     def on_board_s(self) -> float:
         """Return when satellites that train alone can all have the average, through the ground or without it."""
         samples = np.asarray(self.workload.samples, float)
-        work_s = samples * self.workload.epochs * self.workload.onboard_flops / self.rates.satellite_flops
+        work_s = (
+            samples * self.workload.epochs * self.workload.onboard_flops / self.problem.rates.satellite_flops
+        )
         trained_s = np.where(
-            samples > 0, all_finished_s(self.resources.sunlight, self.start_s, work_s), self.start_s
+            samples > 0, all_finished_s(self.problem.resources.sunlight, self.start_s, work_s), self.start_s
         )
         last_s = float(trained_s.max())
         bits = 8.0 * self.workload.aggregate_bytes
         if not bits or (samples > 0).sum() < 2:
             return last_s
-        horizon_s = self.contact_plan.horizon_s
+        horizon_s = self.problem.contact_plan.horizon_s
         over_links_s = earliest_s(
             lambda until_s: self._shared_by_links(until_s, trained_s, bits), self.start_s, last_s, horizon_s
         )
@@ -101,11 +109,11 @@ class AverageBound:
 
     def _up_s(self, from_s: float, bits: float) -> float:
         """Return when all can have the average that is on the ground at ``from_s``; raises ``NoRouteError``."""
-        horizon_s = self.contact_plan.horizon_s
+        horizon_s = self.problem.contact_plan.horizon_s
         windows = held_from(self.network.windows, from_s)
         links = self.network.links[self.network.links["end_s"] > from_s]
         counted = np.asarray(self.workload.samples) > 0
-        network = Links(windows, links, len(counted))
+        network = LinkNetwork(windows, links, satellites=len(counted))
 
         def spread(until_s: float) -> float:
             reach = network.by(until_s)
@@ -128,7 +136,7 @@ class AverageBound:
 
     def _scarcest(self, direction: str, from_s: float, bits: float) -> str:
         """Name the group whose passes carry least, how much that is, and what they would have to carry, for errors."""
-        reach = self.network.by(self.contact_plan.horizon_s)
+        reach = self.network.by(self.problem.contact_plan.horizon_s)
         windows, counted = reach.windows, np.asarray(self.workload.samples) > 0
         open_s = windows[f"{direction}_end_s"] - np.maximum(data_from_s(windows, direction), from_s)
         carried_bits = np.bincount(
@@ -136,7 +144,10 @@ class AverageBound:
         )
         members = np.flatnonzero(counted)
         scarcest = int(members[np.argmin(carried_bits[reach.group[members]])])
-        name, way = self.contact_plan.nodes[scarcest].name, "to the ground" if direction == "down" else "up"
+        name, way = (
+            self.problem.contact_plan.nodes[scarcest].name,
+            "to the ground" if direction == "down" else "up",
+        )
         carried = spoken_bytes(carried_bits[reach.group[scarcest]] / 8.0)
         return (
             f"the passes of {name}'s group carry {carried} {way}, the weights are {spoken_bytes(bits / 8.0)}"
@@ -156,6 +167,6 @@ class AverageBound:
         )  # fmt: skip
         begin_s = self.start_s
         if from_s is not None:
-            begin_s = max(self.start_s, from_s - self.resources.setup_s)
-        part = served_part(needs, reach, self.resources.beams, begin_s)
+            begin_s = max(self.start_s, from_s - self.problem.resources.setup_s)
+        part = served_part(needs, reach, self.problem.resources.beams, begin_s)
         return 1.0 if part >= _ENOUGH else part

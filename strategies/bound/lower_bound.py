@@ -14,82 +14,58 @@ from typing import NoReturn
 
 import numpy as np
 
-from orbit.contact_plan import ContactPlan, LinkKind
+from orbit.contact_plan import LinkKind
 from strategies.bound.average_bound import AverageBound
 from strategies.bound.earliest import earliest_s
 from strategies.bound.flows.flow import served_part
 from strategies.bound.flows.flow_needs import FlowNeeds
-from strategies.bound.reach import Links, Reach
+from strategies.bound.reach import LinkNetwork, Reach
 from strategies.bound.remaining import Remaining, remaining
 from strategies.bound.serial_steps import SerialSteps
 from strategies.bound.session_windows import session_windows
 from strategies.problem.network import NoRouteError
-from strategies.problem.round_state import RoundState
-from strategies.problem.workload import ComputeRates, Resources, Workload
+from strategies.problem.planning_problem import PlanningProblem
+from strategies.problem.workload import Resources, Workload
 
 _ENOUGH = 1.0 - 1e-6  # what the linear program's precision leaves of everything
 
 
-def lower_bound_s(
-    contact_plan: ContactPlan,
-    workload: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    group: np.ndarray,
-    *,
-    start_s: float,
-    state: RoundState | None = None,
-) -> float:
+def lower_bound_s(problem: PlanningProblem, group: np.ndarray) -> float:
     """Return the seconds that the round takes at least over the inter-satellite links inside each group of
     satellites.
 
-    ``group`` labels each satellite, shape ``(N,)``; ``state`` is where a round stands that is planned anew.
+    ``group`` labels each satellite, shape ``(N,)``.
 
     Raises ``NoRouteError`` where samples or weights cannot reach the ground inside the horizon.
     """
-    state = state or RoundState()
-    windows = session_windows(contact_plan, start_s, resources.setup_s, state.pointed)
-    links = _links(contact_plan, group, resources, start_s, state)
-    network = Links(windows, links, len(workload.samples))
-    average = AverageBound(contact_plan, workload, rates, resources, network, start_s)
-    if workload.on_board:
-        return average.on_board_s() - start_s
-    todo = remaining(workload, rates, state)
-    training = TrainingBound(contact_plan, workload, rates, resources, todo, network, start_s)
-    return average.spread_s(training.heard_s()) - start_s
+    network = _network(problem, group)
+    average = AverageBound(problem, network)
+    if problem.workload.on_board:
+        return average.on_board_s() - problem.start_s
+    return average.spread_s(TrainingBound.of(problem, network).heard_s()) - problem.start_s
 
 
-def may_end_by(
-    contact_plan: ContactPlan,
-    workload: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    group: np.ndarray,
-    end_s: float,
-    *,
-    start_s: float,
-    state: RoundState | None = None,
-) -> bool:
+def may_end_by(problem: PlanningProblem, group: np.ndarray, end_s: float) -> bool:
     """Return False only where no plan over the links inside each group ends before ``end_s``.
 
     It asks at that one time what :func:`lower_bound_s` asks at many until it finds the earliest, and leaves out the way
     back of an average. Arguments are as there.
     """
-    state = state or RoundState()
-    windows = session_windows(contact_plan, start_s, resources.setup_s, state.pointed)
-    links = _links(contact_plan, group, resources, start_s, state)
-    network = Links(windows, links, len(workload.samples))
-    todo = remaining(workload, rates, state)
-    return TrainingBound(contact_plan, workload, rates, resources, todo, network, start_s).may_be_heard_by(
-        end_s
+    return TrainingBound.of(problem, _network(problem, group)).may_be_heard_by(end_s)
+
+
+def _network(problem: PlanningProblem, group: np.ndarray) -> LinkNetwork:
+    """Sessions with stations and the links inside groups, each from when it can carry data."""
+    windows = session_windows(
+        problem.contact_plan, problem.start_s, problem.resources.setup_s, problem.state.pointed
     )
+    return LinkNetwork(windows, _links(problem, group), satellites=len(problem.workload.samples))
 
 
-def _links(
-    contact_plan: ContactPlan, group: np.ndarray, resources: Resources, start_s: float, state: RoundState
-) -> np.ndarray:
+def _links(problem: PlanningProblem, group: np.ndarray) -> np.ndarray:
     """The contacts inside groups, from when they can carry data: lasers between planes have to be pointed first."""
-    links = contact_plan.of_kind(LinkKind.INTRA_ISL, LinkKind.INTER_ISL)
+    state, start_s = problem.state, problem.start_s
+    links = problem.contact_plan.of_kind(LinkKind.INTRA_ISL, LinkKind.INTER_ISL)
     links = links[(links["rate_bps"] > 0) & (group[links["source"]] == group[links["target"]])]
     pointed = np.array(
         [
@@ -104,7 +80,7 @@ def _links(
     links = links.copy()
     open_s = np.maximum(links["start_s"], start_s)
     aimed = (links["kind"] == LinkKind.INTER_ISL) & ~(pointed & (links["start_s"] <= start_s))
-    links["start_s"] = open_s + np.where(aimed, resources.acquisition_s, 0.0)
+    links["start_s"] = open_s + np.where(aimed, problem.resources.acquisition_s, 0.0)
     return links[links["end_s"] > links["start_s"]]
 
 
@@ -112,20 +88,31 @@ def _links(
 class TrainingBound:
     """When the ground can have heard all of a round: samples, answers, and the weights that are averaged."""
 
-    contact_plan: ContactPlan
-    workload: Workload
-    rates: ComputeRates
-    resources: Resources
+    problem: PlanningProblem
+    network: LinkNetwork
     todo: Remaining
-    network: Links
-    start_s: float
+
+    @classmethod
+    def of(cls, problem: PlanningProblem, network: LinkNetwork) -> TrainingBound:
+        """Return the bound of what the state of a round leaves to be done."""
+        return cls(problem, network, todo=remaining(problem.workload, problem.rates, problem.state))
+
+    @property
+    def workload(self) -> Workload:
+        """What the round moves and computes."""
+        return self.problem.workload
+
+    @property
+    def start_s(self) -> float:
+        """When the round starts."""
+        return self.problem.start_s
 
     def heard_s(self) -> float:
         """Return a time before which the ground cannot have heard all.
 
         Raises ``NoRouteError`` where that is not before the horizon.
         """
-        horizon_s = self.contact_plan.horizon_s
+        horizon_s = self.problem.contact_plan.horizon_s
         serial_s = earliest_s(self._in_order, self.start_s, self.start_s, horizon_s)
         if serial_s is not None and not self._crossing:
             return serial_s
@@ -145,7 +132,14 @@ class TrainingBound:
         return bool(self.todo.features.any() or (answered and not self.workload.central))
 
     def _serial(self, reach: Reach) -> SerialSteps:
-        return SerialSteps(self.workload, self.rates, self.resources, self.todo, reach, self.start_s)
+        return SerialSteps(
+            self.workload,
+            self.problem.rates,
+            resources=self.problem.resources,
+            todo=self.todo,
+            reach=reach,
+            start_s=self.start_s,
+        )
 
     def _deadline_s(self, reach: Reach) -> np.ndarray:
         """By when each satellite's steps have to be over, so that its weights are on the ground by then."""
@@ -234,23 +228,25 @@ class TrainingBound:
             features_of=todo.features,
             answers_of=todo.answers if answered else 0.0 * todo.answers,
         )
-        part = served_part(needs, reach, self.resources.beams, self.start_s)
+        part = served_part(needs, reach, self.problem.resources.beams, self.start_s)
         return 1.0 if part >= _ENOUGH else part
 
     def _aboard(self, until_s: float) -> np.ndarray:
         """Samples that each satellite could train itself by then, at most all."""
-        per_sample = self.workload.onboard_flops * self.workload.epochs / self.rates.satellite_flops
-        lit_s = _lit_s(self.resources, len(self.todo.samples), self.start_s, np.array([until_s]))[:, 0]
+        per_sample = self.workload.onboard_flops * self.workload.epochs / self.problem.rates.satellite_flops
+        lit_s = _lit_s(self.problem.resources, len(self.todo.samples), self.start_s, np.array([until_s]))[
+            :, 0
+        ]
         with np.errstate(divide="ignore"):
             return np.minimum(lit_s / per_sample if per_sample else np.inf, self.todo.samples)
 
     def _embedded(self, group: np.ndarray, groups: int) -> Callable[[np.ndarray], np.ndarray]:
         """How many features of each group have been embedded by some times, as a function of those."""
-        per_sample_s = self.workload.embedding_flops / self.rates.satellite_flops
+        per_sample_s = self.workload.embedding_flops / self.problem.rates.satellite_flops
         features = self.todo.features
 
         def embedded(time_s: np.ndarray) -> np.ndarray:
-            lit_s = _lit_s(self.resources, len(features), self.start_s, time_s)
+            lit_s = _lit_s(self.problem.resources, len(features), self.start_s, time_s)
             done = np.minimum(lit_s / per_sample_s, features[:, None])
             total = np.zeros((groups, len(time_s)))
             np.add.at(total, group, done)
@@ -261,7 +257,7 @@ class TrainingBound:
     def _refuse(self) -> NoReturn:
         """Raises ``NoRouteError`` for the first group whose own sessions, all together, are too short; else for all."""
         todo, workload = self.todo, self.workload
-        horizon_s = self.contact_plan.horizon_s
+        horizon_s = self.problem.contact_plan.horizon_s
         reach = self.network.by(horizon_s)
         windows, label = reach.windows, reach.window_group
         need = np.bincount(reach.group, todo.answers, minlength=reach.groups)
@@ -275,16 +271,18 @@ class TrainingBound:
         between = f"between {self.start_s:.0f} s and {horizon_s:.0f} s"
         if short.any() and not workload.onboard_share:
             first = int(np.argmax(short))
-            name = self.contact_plan.nodes[int(np.argmax((reach.group == first) & (todo.samples > 0)))].name
+            name = self.problem.contact_plan.nodes[
+                int(np.argmax((reach.group == first) & (todo.samples > 0)))
+            ].name
             raise NoRouteError(
                 f"{name}: the space-ground links of it and all that it reaches carry {carried[first]:.0f} of "
                 f"{need[first]:.0f} samples {between}"
             )
         late = np.flatnonzero((todo.samples > 0) & ~np.isfinite(reach.home_s))
-        who = f"{self.contact_plan.nodes[int(late[0])].name}: " if len(late) else ""
+        who = f"{self.problem.contact_plan.nodes[int(late[0])].name}: " if len(late) else ""
         raise NoRouteError(
             f"{who}the space-ground links {between} do not carry all samples, their answers and the weights, "
-            f"set-up of {self.resources.setup_s:g} s included"
+            f"set-up of {self.problem.resources.setup_s:g} s included"
         )
 
 

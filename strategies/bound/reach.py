@@ -89,7 +89,7 @@ class Reach:
 
 
 @dataclass(frozen=True, eq=False)
-class Links:
+class LinkNetwork:
     """All ``windows`` (dtype ``WINDOW``) and ``links`` (contacts between satellites) that a round may use."""
 
     windows: np.ndarray
@@ -100,4 +100,10 @@ class Links:
     def by(self, until_s: float) -> Reach:
         """Return what there is of them by ``until_s``."""
         links = self.links[self.links["start_s"] < until_s]
-        return Reach(cut_before(self.windows, until_s), links, self.satellites, until_s, self.known)
+        return Reach(
+            cut_before(self.windows, until_s),
+            links,
+            satellites=self.satellites,
+            until_s=until_s,
+            known=self.known,
+        )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbit.contact_plan import LinkKind
-from strategies.checker.case import SAME, SLACK_S, Case, Violation
 from strategies.checker.intervals import parts
+from strategies.checker.judged_plan import SAME, SLACK_S, JudgedPlan, Violation
 from strategies.checker.samples import tiles
 from strategies.problem.plan import Kind
 from strategies.problem.workload import Mode
@@ -21,7 +21,7 @@ from strategies.problem.workload import Mode
 
 @dataclass(frozen=True, eq=False)
 class Leg:
-    """Hops of a run of samples in the order of their path; ``rows`` are indices into ``Case.rows``."""
+    """Hops of a run of samples in the order of their path; ``rows`` are indices into ``JudgedPlan.rows``."""
 
     satellite: int
     epoch: int
@@ -30,10 +30,10 @@ class Leg:
     rows: np.ndarray
 
 
-def answers(case: Case) -> Iterator[Violation]:
+def answers(judged: JudgedPlan) -> Iterator[Violation]:
     """Backbone, hidden states, head and gradients: every sample once per pass, with its bytes and FLOPs."""
-    yield from _amounts(case)
-    demand, work = case.demand, case.workload
+    yield from _amounts(judged)
+    demand, work = judged.demand, judged.workload
     due = {
         Kind.BACKBONE: work.ground_flops > 0 and (demand.has_steps or work.central),
         Kind.HEAD: work.head_flops > 0 and demand.has_steps and work.mode is Mode.LORA,
@@ -41,23 +41,23 @@ def answers(case: Case) -> Iterator[Violation]:
     for kind, wanted in due.items():
         if kind is Kind.HEAD and work.mode is Mode.HEAD:
             continue
-        index = case.of_kind(kind)
+        index = judged.of_kind(kind)
         for epoch in range(work.passes):
-            of_epoch = index[case.rows["epoch"][index] == epoch]
-            for satellite in range(case.satellites):
+            of_epoch = index[judged.rows["epoch"][index] == epoch]
+            for satellite in range(judged.satellites):
                 split = int(demand.split[satellite])
                 first = int(demand.begun(epoch)[satellite]) if wanted else split
                 yield from tiles(
-                    case, satellite, f"{kind.name.lower()} in pass {epoch}", of_epoch, first, split
+                    judged, satellite, f"{kind.name.lower()} in pass {epoch}", of_epoch, first, split
                 )
     if work.mode is Mode.HEAD:
-        yield from _head_training(case)
+        yield from _head_training(judged)
     if work.central:
-        yield from _trained_by_the_ground(case)
+        yield from _trained_by_the_ground(judged)
 
 
-def _amounts(case: Case) -> Iterator[Violation]:
-    rows, work = case.rows, case.workload
+def _amounts(judged: JudgedPlan) -> Iterator[Violation]:
+    rows, work = judged.rows, judged.workload
     count = rows["end_sample"] - rows["first_sample"]
     amounts = [
         (Kind.BACKBONE, "flops", work.ground_flops),
@@ -71,25 +71,25 @@ def _amounts(case: Case) -> Iterator[Violation]:
         for index in np.flatnonzero(wrong)[:10]:
             row = rows[index]
             yield Violation(
-                "amount", f"{case.words(row)}: found {row[field]:.6g} {field}, wanted {due[index]:.6g}"
+                "amount", f"{judged.words(row)}: found {row[field]:.6g} {field}, wanted {due[index]:.6g}"
             )
 
 
-def legs_of(case: Case, kind: Kind) -> tuple[list[Leg], list[Violation]]:
+def legs_of(judged: JudgedPlan, kind: Kind) -> tuple[list[Leg], list[Violation]]:
     """The legs of hidden states or gradients by satellite, pass and sample, and what is wrong with their hops."""
-    index = case.of_kind(kind)
-    rows = case.rows[index]
+    index = judged.of_kind(kind)
+    rows = judged.rows[index]
     key = [rows[name] for name in ("end_sample", "first_sample", "epoch", "satellite")]
     order = np.lexsort(key)
     index = index[order]
     _, run = np.unique(
-        case.rows[index][["satellite", "epoch", "first_sample", "end_sample"]], return_inverse=True
+        judged.rows[index][["satellite", "epoch", "first_sample", "end_sample"]], return_inverse=True
     )
     legs, wrong = [], []
     for part in parts(run):
         mine = index[part]
-        row = case.rows[mine[0]]
-        found = _path(case, kind, mine)
+        row = judged.rows[mine[0]]
+        found = _path(judged, kind, mine)
         if isinstance(found, Violation):
             wrong.append(found)
         else:
@@ -97,17 +97,17 @@ def legs_of(case: Case, kind: Kind) -> tuple[list[Leg], list[Violation]]:
                 Leg(
                     int(row["satellite"]),
                     int(row["epoch"]),
-                    int(row["first_sample"]),
-                    int(row["end_sample"]),
-                    found,
+                    first=int(row["first_sample"]),
+                    end=int(row["end_sample"]),
+                    rows=found,
                 )
             )
     return legs, wrong
 
 
-def crossings(case: Case, kind: Kind, legs: list[Leg]) -> Iterator[Violation]:
+def crossings(judged: JudgedPlan, kind: Kind, legs: list[Leg]) -> Iterator[Violation]:
     """The legs carry every sample once per pass, where it is due."""
-    work, demand = case.workload, case.demand
+    work, demand = judged.workload, judged.demand
     each = work.up_bytes if kind is Kind.HIDDEN else work.c3_bytes
     wanted = demand.has_steps and each > 0 and (kind is Kind.HIDDEN or work.chained)
     of_pass: dict[tuple[int, int], list[int]] = {}
@@ -115,32 +115,32 @@ def crossings(case: Case, kind: Kind, legs: list[Leg]) -> Iterator[Violation]:
         of_pass.setdefault((leg.satellite, leg.epoch), []).append(int(leg.rows[0]))
     for epoch in range(work.passes):
         begun = demand.begun(epoch)
-        for satellite in range(case.satellites):
+        for satellite in range(judged.satellites):
             split = int(demand.split[satellite])
             first = int(begun[satellite]) if wanted else split
             index = np.array(of_pass.get((satellite, epoch), []), int)
             what = f"{'hidden states' if kind is Kind.HIDDEN else 'gradients'} in pass {epoch}"
-            yield from tiles(case, satellite, what, index, first, split)
+            yield from tiles(judged, satellite, what, index, first, split)
 
 
-def _path(case: Case, kind: Kind, index: np.ndarray) -> np.ndarray | Violation:
+def _path(judged: JudgedPlan, kind: Kind, index: np.ndarray) -> np.ndarray | Violation:
     """Rows in the order of their path: station to satellite for hidden states, back for gradients."""
-    rows = case.rows[index]
+    rows = judged.rows[index]
     satellite = int(rows[0]["satellite"])
     down = kind is Kind.HIDDEN
     crossing = LinkKind.UPLINK if down else LinkKind.DOWNLINK
     begins = np.flatnonzero(rows["link"] == crossing) if down else np.flatnonzero(rows["node"] == satellite)
-    what = f"{kind.name.lower()} of {case.samples(rows[0])} in pass {rows[0]['epoch']}"
+    what = f"{kind.name.lower()} of {judged.samples(rows[0])} in pass {rows[0]['epoch']}"
     if len(begins) != 1:
-        start = "an uplink" if down else f"{case.name(satellite)}"
+        start = "an uplink" if down else f"{judged.name(satellite)}"
         return Violation(
-            "hops", f"{what}: {len(begins)} hops from {start}, allowed is one ({case.words(rows[0])})"
+            "hops", f"{what}: {len(begins)} hops from {start}, allowed is one ({judged.words(rows[0])})"
         )
     path, left = [int(begins[0])], set(range(len(rows))) - {int(begins[0])}
     while left:
         onward = [one for one in left if rows["node"][one] == rows["peer"][path[-1]]]
         if len(onward) != 1:
-            where = case.name(int(rows["peer"][path[-1]]))
+            where = judged.name(int(rows["peer"][path[-1]]))
             return Violation("hops", f"{what}: {len(onward)} hops lead on from {where}, allowed is one")
         path.append(onward[0])
         left.discard(onward[0])
@@ -149,44 +149,44 @@ def _path(case: Case, kind: Kind, index: np.ndarray) -> np.ndarray | Violation:
     if not there or (rows["link"] == crossing).sum() != 1:
         return Violation(
             "hops",
-            f"{what} do not get to {case.name(satellite) if down else 'the ground'} ({case.words(last)})",
+            f"{what} do not get to {judged.name(satellite) if down else 'the ground'} ({judged.words(last)})",
         )
     return index[path]
 
 
-def _head_training(case: Case) -> Iterator[Violation]:
+def _head_training(judged: JudgedPlan) -> Iterator[Violation]:
     """With a frozen backbone each satellite trains its head once, when all its hidden states are on board."""
-    demand, work = case.demand, case.workload
-    heads = case.of_kind(Kind.HEAD)
-    for satellite in range(case.satellites):
-        mine = case.rows[heads[case.rows["satellite"][heads] == satellite]]
+    demand, work = judged.demand, judged.workload
+    heads = judged.of_kind(Kind.HEAD)
+    for satellite in range(judged.satellites):
+        mine = judged.rows[heads[judged.rows["satellite"][heads] == satellite]]
         split, done = int(demand.split[satellite]), int(demand.begun(0)[satellite])
         due = split > done and work.head_flops > 0
         if not due:
             if len(mine) and split == 0:
-                yield Violation("once", f"{case.words(mine[0])}: there is nothing to train a head on")
+                yield Violation("once", f"{judged.words(mine[0])}: there is nothing to train a head on")
             continue
         firsts = (0, done) if demand.has_steps else (done,)
         if len(mine) != 1 or mine[0]["end_sample"] != split or mine[0]["first_sample"] not in firsts:
             spans = [(int(row["first_sample"]), int(row["end_sample"])) for row in mine]
             yield Violation(
                 "once",
-                f"{case.name(satellite)}: its head is trained on {spans or 'nothing'}, wanted once on (0, {split})",
+                f"{judged.name(satellite)}: its head is trained on {spans or 'nothing'}, wanted once on (0, {split})",
             )
 
 
-def _trained_by_the_ground(case: Case) -> Iterator[Violation]:
+def _trained_by_the_ground(judged: JudgedPlan) -> Iterator[Violation]:
     """Training in one place takes samples when they have come, on one processor, and pass after pass."""
-    rows, demand, start_s = case.rows, case.demand, case.plan.start_s
-    each_s = case.workload.ground_flops / case.rates.ground_flops
-    down = case.of_kind(Kind.FEATURES)
+    rows, demand, start_s = judged.rows, judged.demand, judged.plan.start_s
+    each_s = judged.workload.ground_flops / judged.rates.ground_flops
+    down = judged.of_kind(Kind.FEATURES)
     down = down[rows["link"][down] == LinkKind.DOWNLINK]
     come = [
-        _Come(int(row["satellite"]), int(row["first_sample"]), int(row["end_sample"]), *_times(case, index))
+        _Come(int(row["satellite"]), int(row["first_sample"]), int(row["end_sample"]), *_times(judged, index))
         for index, row in zip(down, rows[down], strict=True)
     ]
     come += [
-        _Come(satellite, 0, int(demand.on_ground[satellite]), start_s, start_s)
+        _Come(satellite, 0, end=int(demand.on_ground[satellite]), first_s=start_s, last_s=start_s)
         for satellite in np.flatnonzero(demand.on_ground).tolist()
     ]
     by_satellite: dict[int, list[_Come]] = defaultdict(list)
@@ -202,12 +202,12 @@ def _trained_by_the_ground(case: Case) -> Iterator[Violation]:
         if row["start_s"] < begins_s - SLACK_S or row["end_s"] < over_s - SLACK_S:
             yield Violation(
                 "order",
-                f"{case.samples(row)} are computed at {row['start_s']:.3f}–{row['end_s']:.3f} s, they come at "
+                f"{judged.samples(row)} are computed at {row['start_s']:.3f}–{row['end_s']:.3f} s, they come at "
                 f"{begins_s:.3f}–{last_s:.3f} s",
             )
-    now_s = _computed_s(come, demand.begun(0), case.workload.micro_batch, each_s, start_s)
+    now_s = _computed_s(come, demand.begun(0), judged.workload.micro_batch, each_s, start_s)
     over_s = start_s
-    for epoch in range(case.workload.passes):
+    for epoch in range(judged.workload.passes):
         mine = backbone[backbone["epoch"] == epoch]
         if not len(mine):
             continue
@@ -237,11 +237,11 @@ class _Come:
     last_s: float
 
 
-def _times(case: Case, index: int) -> tuple[float, float]:
+def _times(judged: JudgedPlan, index: int) -> tuple[float, float]:
     """When the first micro-batch of features, and when the last, has come over a downlink."""
-    row, owlt_s = case.rows[index], float(case.owlt_s[index])
-    lead = min(case.workload.micro_batch, int(row["end_sample"] - row["first_sample"]))
-    lead_s = lead * case.workload.c1_bytes * 8.0 / float(case.rate_bps[index])
+    row, owlt_s = judged.rows[index], float(judged.owlt_s[index])
+    lead = min(judged.workload.micro_batch, int(row["end_sample"] - row["first_sample"]))
+    lead_s = lead * judged.workload.c1_bytes * 8.0 / float(judged.rate_bps[index])
     return float(row["start_s"]) + lead_s + owlt_s, float(row["end_s"]) + owlt_s
 
 

@@ -9,73 +9,51 @@ from __future__ import annotations
 
 import itertools
 
-from orbit.contact_plan import ContactPlan
 from strategies.checker import capacity, samples
 from strategies.checker.answers import answers
-from strategies.checker.case import Case, Violation
 from strategies.checker.form import form, times, windows
+from strategies.checker.judged_plan import JudgedPlan, Violation
 from strategies.checker.sessions import antennas, lasers, still_pointed
 from strategies.checker.steps import StepRules
 from strategies.checker.summary import ends, label
 from strategies.checker.weights import WeightRules
 from strategies.problem.plan import Plan
-from strategies.problem.round_state import RoundState, without
-from strategies.problem.workload import ComputeRates, Resources, Workload
+from strategies.problem.planning_problem import PlanningProblem
 
 
 class InfeasiblePlanError(ValueError):
     """The plan cannot be flown; the message lists the first violations."""
 
 
-def check_plan(
-    plan: Plan,
-    contact_plan: ContactPlan,
-    workload: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    state: RoundState | None = None,
-) -> list[Violation]:
-    """All violations of a plan, none for one that can be flown.
-
-    ``state`` is where the round stood when it was planned; the beginning without.
-    """
-    state = state or RoundState()
-    if state.lost:
-        contact_plan, workload = without(contact_plan, state.lost), workload.without(state.lost)
-    case = Case(plan, contact_plan, workload, rates, resources, state)
-    steps, weights = StepRules(case), WeightRules(case)
+def check_plan(plan: Plan, problem: PlanningProblem) -> list[Violation]:
+    """Return all violations of a plan, none for one that solves the problem and can be flown."""
+    judged = JudgedPlan(plan, problem.without_lost())
+    steps, weights = StepRules(judged), WeightRules(judged)
     return list(
         itertools.chain(
-            form(case),
-            times(case),
-            windows(case),
-            antennas(case),
-            lasers(case),
-            still_pointed(case),
-            samples.amounts(case),
-            samples.delivery(case),
-            samples.order(case),
-            answers(case),
+            form(judged),
+            times(judged),
+            windows(judged),
+            antennas(judged),
+            lasers(judged),
+            still_pointed(judged),
+            samples.amounts(judged),
+            samples.delivery(judged),
+            samples.order(judged),
+            answers(judged),
             steps.violations(),
-            capacity.links(case, steps.timing.hops),
-            capacity.computers(case),
-            capacity.buffers(case),
+            capacity.links(judged, steps.timing.hops),
+            capacity.computers(judged),
+            capacity.buffers(judged),
             weights.violations(),
-            ends(case, weights),
-            label(case),
+            ends(judged, weights),
+            label(judged),
         )
     )
 
 
-def require_feasible(
-    plan: Plan,
-    contact_plan: ContactPlan,
-    workload: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    state: RoundState | None = None,
-) -> None:
-    """Raises ``InfeasiblePlanError`` with the first violations of ``check_plan``, if there is any."""
-    found = check_plan(plan, contact_plan, workload, rates, resources, state)
-    if found:
-        raise InfeasiblePlanError("; ".join(str(violation) for violation in found[:5]))
+def require_feasible(plan: Plan, problem: PlanningProblem) -> None:
+    """Raise ``InfeasiblePlanError`` with the first violations of ``check_plan``, if there is any."""
+    violations = check_plan(plan, problem)
+    if violations:
+        raise InfeasiblePlanError("; ".join(str(violation) for violation in violations[:5]))

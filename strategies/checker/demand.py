@@ -16,7 +16,7 @@ EXPECTED_STEP = np.dtype(
 
 
 @dataclass(frozen=True, eq=False)
-class Demand:
+class RoundDemand:
     """Samples of each satellite, arrays of shape ``(N,)``.
 
     ``split`` of them cross, ``aboard`` (the last ones) are trained on board; the features of the first ``on_ground``
@@ -30,7 +30,7 @@ class Demand:
     done: np.ndarray
 
     @classmethod
-    def of(cls, workload: Workload, state: RoundState, onboard_samples: tuple[int, ...]) -> Demand:
+    def of(cls, workload: Workload, state: RoundState, onboard_samples: tuple[int, ...]) -> RoundDemand:
         """The demand of a round in which satellites train so many samples themselves."""
         samples = np.asarray(workload.samples)
         aboard = np.zeros_like(samples)
@@ -43,7 +43,13 @@ class Demand:
             grounded = np.asarray(state.on_ground or np.zeros_like(samples))
             cached = np.floor(split * workload.cached_fraction).astype(int)
             on_ground = np.minimum(np.maximum(cached, grounded), split)
-        return cls(workload, split, aboard, on_ground, np.asarray(state.done or np.zeros_like(samples)))
+        return cls(
+            workload,
+            split,
+            aboard=aboard,
+            on_ground=on_ground,
+            done=np.asarray(state.done or np.zeros_like(samples)),
+        )
 
     @property
     def has_steps(self) -> bool:

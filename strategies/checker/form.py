@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from strategies.checker.case import MOVES, SLACK_S, Case, Violation
+from strategies.checker.judged_plan import MOVES, SLACK_S, JudgedPlan, Violation
 from strategies.problem.plan import Kind
 from strategies.problem.workload import Mode
 
@@ -22,34 +22,36 @@ _KINDS = {
 }
 
 
-def form(case: Case) -> Iterator[Violation]:
+def form(judged: JudgedPlan) -> Iterator[Violation]:
     """Every field of an activity is one that its kind can have, and the mode has such activities."""
-    for row in case.plan.activities[~case.sane][:10]:
+    for row in judged.plan.activities[~judged.sane][:10]:
         yield Violation(
             "form", f"place, link, amount or samples that an activity of its kind cannot have: {row}"
         )
-    allowed = (*_KINDS[case.workload.mode], Kind.SESSION, Kind.LASER)
-    if case.workload.aggregate_bytes > 0:
+    allowed = (*_KINDS[judged.workload.mode], Kind.SESSION, Kind.LASER)
+    if judged.workload.aggregate_bytes > 0:
         allowed = (*allowed, Kind.REDUCE, Kind.UPDATE)
-    elif case.workload.update_bytes > 0:
+    elif judged.workload.update_bytes > 0:
         allowed = (*allowed, Kind.UPDATE)
-    for row in case.rows[~np.isin(case.rows["kind"], allowed)][:10]:
-        yield Violation("form", f"{case.words(row)}: a round of mode {case.workload.mode} has none")
+    for row in judged.rows[~np.isin(judged.rows["kind"], allowed)][:10]:
+        yield Violation("form", f"{judged.words(row)}: a round of mode {judged.workload.mode} has none")
 
 
-def times(case: Case) -> Iterator[Violation]:
-    """Every activity lies inside the round, which is no shorter than its bound."""
-    rows, plan = case.rows, case.plan
+def times(judged: JudgedPlan) -> Iterator[Violation]:
+    """Every activity lies inside the round, which starts when it was asked to and is no shorter than its bound."""
+    rows, plan = judged.rows, judged.plan
+    if abs(plan.start_s - judged.problem.start_s) > SLACK_S:
+        yield Violation("time", f"the round starts at {plan.start_s} s instead of {judged.problem.start_s} s")
     backwards = rows["end_s"] < rows["start_s"] - SLACK_S
     outside = (rows["start_s"] < plan.start_s - SLACK_S) | (rows["end_s"] > plan.end_s + SLACK_S)
     for row in rows[backwards | outside][:10]:
-        yield Violation("time", f"{case.words(row)} is outside the round, {plan.start_s}–{plan.end_s} s")
+        yield Violation("time", f"{judged.words(row)} is outside the round, {plan.start_s}–{plan.end_s} s")
     if plan.makespan_s < plan.lower_bound_s * (1.0 - 1e-6):
         yield Violation("bound", f"{plan.makespan_s} s is below the lower bound, {plan.lower_bound_s} s")
 
 
-def windows(case: Case) -> Iterator[Violation]:
+def windows(judged: JudgedPlan) -> Iterator[Violation]:
     """Every transfer lies inside one contact of its link."""
-    moves = np.isin(case.rows["kind"], MOVES)
-    for row in case.rows[moves & (case.contact < 0)][:10]:
-        yield Violation("window", f"{case.words(row)} is outside the contacts of that link")
+    moves = np.isin(judged.rows["kind"], MOVES)
+    for row in judged.rows[moves & (judged.contact < 0)][:10]:
+        yield Violation("window", f"{judged.words(row)} is outside the contacts of that link")

@@ -10,15 +10,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from orbit.contact_plan import LinkKind
-from strategies.checker.case import SAME, SLACK_S, Case, Violation
 from strategies.checker.intervals import parts
+from strategies.checker.judged_plan import SAME, SLACK_S, JudgedPlan, Violation
 from strategies.problem.plan import Kind
 from strategies.problem.workload import IntraOrbit
 
 
-def amounts(case: Case) -> Iterator[Violation]:
+def amounts(judged: JudgedPlan) -> Iterator[Violation]:
     """FLOPs and bytes of embedding, features and training on board are those of their samples."""
-    rows, work = case.rows, case.workload
+    rows, work = judged.rows, judged.workload
     count = rows["end_sample"] - rows["first_sample"]
     for kind, field, each in (
         (Kind.EMBED, "flops", work.embedding_flops),
@@ -32,30 +32,30 @@ def amounts(case: Case) -> Iterator[Violation]:
         )[:10]:
             row = rows[index]
             yield Violation(
-                "amount", f"{case.words(row)}: found {row[field]:.6g} {field}, wanted {due[index]:.6g}"
+                "amount", f"{judged.words(row)}: found {row[field]:.6g} {field}, wanted {due[index]:.6g}"
             )
 
 
-def delivery(case: Case) -> Iterator[Violation]:
+def delivery(judged: JudgedPlan) -> Iterator[Violation]:
     """Every sample is embedded once unless on the ground, gets there once, or is trained on board once."""
-    demand, work = case.demand, case.workload
-    embedded, trained = case.of_kind(Kind.EMBED), case.of_kind(Kind.TRAIN)
-    features = case.of_kind(Kind.FEATURES)
-    at_ground = features[case.rows["link"][features] == LinkKind.DOWNLINK]
+    demand, work = judged.demand, judged.workload
+    embedded, trained = judged.of_kind(Kind.EMBED), judged.of_kind(Kind.TRAIN)
+    features = judged.of_kind(Kind.FEATURES)
+    at_ground = features[judged.rows["link"][features] == LinkKind.DOWNLINK]
     samples = np.asarray(work.samples)
-    for satellite in range(case.satellites):
+    for satellite in range(judged.satellites):
         ground, split = int(demand.on_ground[satellite]), int(demand.split[satellite])
-        yield from tiles(case, satellite, "features on the ground", at_ground, ground, split)
-        yield from tiles(case, satellite, "embedding", embedded, ground if work.embeds else split, split)
-        yield from tiles(case, satellite, "training on board", trained, split, int(samples[satellite]))
-    yield from _share(case)
+        yield from tiles(judged, satellite, "features on the ground", at_ground, ground, split)
+        yield from tiles(judged, satellite, "embedding", embedded, ground if work.embeds else split, split)
+        yield from tiles(judged, satellite, "training on board", trained, split, int(samples[satellite]))
+    yield from _share(judged)
 
 
 def tiles(
-    case: Case, satellite: int, what: str, index: np.ndarray, first: int, end: int
+    judged: JudgedPlan, satellite: int, what: str, index: np.ndarray, first: int, end: int
 ) -> Iterator[Violation]:
     """The rows of a satellite among ``index`` tile its samples ``[first, end)``, each once."""
-    rows = case.rows[index]
+    rows = judged.rows[index]
     rows = rows[rows["satellite"] == satellite]
     rows = rows[np.argsort(rows["first_sample"], kind="stable")]
     edge = first
@@ -63,18 +63,18 @@ def tiles(
         if row["first_sample"] != edge:
             yield Violation(
                 "once",
-                f"{case.name(satellite)}: {what}, sample {edge} should be next, not {row['first_sample']} "
-                f"({case.words(row)})",
+                f"{judged.name(satellite)}: {what}, sample {edge} should be next, not {row['first_sample']} "
+                f"({judged.words(row)})",
             )
             return
         edge = int(row["end_sample"])
     if edge != max(first, end):
-        yield Violation("once", f"{case.name(satellite)}: {what}, found samples to {edge}, wanted to {end}")
+        yield Violation("once", f"{judged.name(satellite)}: {what}, found samples to {edge}, wanted to {end}")
 
 
-def _share(case: Case) -> Iterator[Violation]:
+def _share(judged: JudgedPlan) -> Iterator[Violation]:
     """Satellites train a share of their samples only where the workload allows it."""
-    share, samples = case.plan.onboard_samples, case.workload.samples
+    share, samples = judged.plan.onboard_samples, judged.workload.samples
     if not any(share):
         return
     if len(share) != len(samples) or any(
@@ -83,7 +83,7 @@ def _share(case: Case) -> Iterator[Violation]:
         yield Violation(
             "share", f"samples trained on board: found {share[:8]}, allowed is 0 to each one's samples"
         )
-    elif not case.workload.onboard_share:
+    elif not judged.workload.onboard_share:
         yield Violation(
             "share", f"{sum(share)} samples are trained on board, which the workload does not allow"
         )
@@ -97,39 +97,40 @@ class _Held:
     last_s: float
 
 
-def order(case: Case) -> Iterator[Violation]:
+def order(judged: JudgedPlan) -> Iterator[Violation]:
     """Features leave when they are embedded and hop on when they are there, from their satellite to a station."""
     copies: dict[tuple[int, int], tuple[np.void, float]] = {}
-    yield from _copies(case, copies)
-    yield from _copied(case)
-    features = case.of_kind(Kind.FEATURES)
-    rows = case.rows[features]
+    yield from _copies(judged, copies)
+    yield from _copied(judged)
+    features = judged.of_kind(Kind.FEATURES)
+    rows = judged.rows[features]
     by_block = np.lexsort([rows["start_s"], rows["end_sample"], rows["first_sample"], rows["satellite"]])
     features = features[by_block]
-    key = case.rows[features][["satellite", "first_sample", "end_sample"]]
+    key = judged.rows[features][["satellite", "first_sample", "end_sample"]]
     _, block = np.unique(key, return_inverse=True)
     for part in parts(block):
-        yield from _block(case, features[part], copies)
+        yield from _block(judged, features[part], copies)
 
 
 def _block(
-    case: Case, hops: np.ndarray, copies: dict[tuple[int, int], tuple[np.void, float]]
+    judged: JudgedPlan, hops: np.ndarray, copies: dict[tuple[int, int], tuple[np.void, float]]
 ) -> Iterator[Violation]:
-    rows = case.rows[hops]
+    rows = judged.rows[hops]
     source, first, end = (int(rows[0][field]) for field in ("satellite", "first_sample", "end_sample"))
-    lead = min(case.workload.micro_batch, end - first)
-    lead_bits = lead * case.workload.c1_bytes * 8.0
+    lead = min(judged.workload.micro_batch, end - first)
+    lead_bits = lead * judged.workload.c1_bytes * 8.0
     nodes = rows["node"].tolist()
     starts = set(nodes).difference(rows["peer"].tolist())
     here = starts.pop() if len(starts) == 1 else source
     if here == source:
-        held = _Held(_embedded_s(case, source, first + lead), _embedded_s(case, source, end))
+        held = _Held(_embedded_s(judged, source, first + lead), _embedded_s(judged, source, end))
     elif (source, here) in copies:
         copy, owlt_s = copies[source, here]
         held = _Held(_passed_s(copy, first + lead) + owlt_s, _passed_s(copy, end) + owlt_s)
     else:
         yield Violation(
-            "order", f"{case.words(rows[0])}: its samples are on {case.name(source)}, not {case.name(here)}"
+            "order",
+            f"{judged.words(rows[0])}: its samples are on {judged.name(source)}, not {judged.name(here)}",
         )
         return
     left = list(range(len(hops)))
@@ -139,76 +140,81 @@ def _block(
         if len(onward) != 1:
             yield Violation(
                 "hops",
-                f"{case.samples(rows[left[0]])}: no single hop leads on from {case.name(here)} "
-                f"({case.words(rows[left[0]])})",
+                f"{judged.samples(rows[left[0]])}: no single hop leads on from {judged.name(here)} "
+                f"({judged.words(rows[left[0]])})",
             )
             return
         index = onward[0]
         left.remove(index)
-        row, bps, owlt_s = rows[index], case.rate_bps[hops[index]], case.owlt_s[hops[index]]
+        row, bps, owlt_s = rows[index], judged.rate_bps[hops[index]], judged.owlt_s[hops[index]]
         last_s = held.last_s + (lead_bits / bps if ahead else 0.0)
         if row["start_s"] < held.first_s - SLACK_S or row["end_s"] < last_s - SLACK_S:
             yield Violation(
-                "order", f"{case.words(row)} of {case.samples(row)} runs ahead of what it carries"
+                "order", f"{judged.words(row)} of {judged.samples(row)} runs ahead of what it carries"
             )
         held = _Held(row["start_s"] + lead_bits / bps + owlt_s, row["end_s"] + owlt_s)
         here, ahead = int(row["peer"]), True
-    if here < case.satellites:
-        yield Violation("hops", f"{case.samples(rows[0])} stay at {case.name(here)}")
+    if here < judged.satellites:
+        yield Violation("hops", f"{judged.samples(rows[0])} stay at {judged.name(here)}")
 
 
-def _copies(case: Case, found: dict[tuple[int, int], tuple[np.void, float]]) -> Iterator[Violation]:
+def _copies(judged: JudgedPlan, found: dict[tuple[int, int], tuple[np.void, float]]) -> Iterator[Violation]:
     """Copies passed round a plane spread hop by hop from where the samples were embedded, once to each."""
-    gathered = case.of_kind(Kind.GATHER)
-    if len(gathered) and case.plan.strategy_config.intra_orbit is not IntraOrbit.ALL_GATHER:
+    gathered = judged.of_kind(Kind.GATHER)
+    if len(gathered) and judged.plan.strategy_config.intra_orbit is not IntraOrbit.ALL_GATHER:
         yield Violation(
-            "label", f"{case.words(case.rows[gathered[0]])}, and the plan is not labelled all-gather"
+            "label", f"{judged.words(judged.rows[gathered[0]])}, and the plan is not labelled all-gather"
         )
     wanted: dict[int, tuple[int, int]] = {}
     for index in gathered:
-        row = case.rows[index]
+        row = judged.rows[index]
         source, node, peer = int(row["satellite"]), int(row["node"]), int(row["peer"])
         samples = (int(row["first_sample"]), int(row["end_sample"]))
-        whole = (int(case.demand.on_ground[source]), int(case.demand.split[source]))
+        whole = (int(judged.demand.on_ground[source]), int(judged.demand.split[source]))
         if samples != whole or wanted.setdefault(source, samples) != samples:
             yield Violation(
-                "once", f"{case.words(row)}: copies samples {samples} of {case.name(source)}, due are {whole}"
+                "once",
+                f"{judged.words(row)}: copies samples {samples} of {judged.name(source)}, due are {whole}",
             )
-        lead = min(case.workload.micro_batch, samples[1] - samples[0])
-        lead_s = lead * case.workload.c1_bytes * 8.0 / case.rate_bps[index]
+        lead = min(judged.workload.micro_batch, samples[1] - samples[0])
+        lead_s = lead * judged.workload.c1_bytes * 8.0 / judged.rate_bps[index]
         held = found.get((source, node))
         if node == source:
-            first_s, last_s = (_embedded_s(case, source, until) for until in (samples[0] + lead, samples[1]))
+            first_s, last_s = (
+                _embedded_s(judged, source, until) for until in (samples[0] + lead, samples[1])
+            )
         elif held is not None:
             sent, owlt_s = held
             first_s = sent["start_s"] + lead_s + owlt_s
             last_s = sent["end_s"] + owlt_s + lead_s
         if (node != source and held is None) or peer == source or (source, peer) in found:
-            yield Violation("once", f"{case.words(row)}: not there to be sent, or sent twice")
+            yield Violation("once", f"{judged.words(row)}: not there to be sent, or sent twice")
             continue
         if row["start_s"] < first_s - SLACK_S or row["end_s"] < last_s - SLACK_S:
             yield Violation(
-                "order", f"{case.words(row)} of {case.samples(row)} runs ahead of what it carries"
+                "order", f"{judged.words(row)} of {judged.samples(row)} runs ahead of what it carries"
             )
-        found[source, peer] = (row, float(case.owlt_s[index]))
+        found[source, peer] = (row, float(judged.owlt_s[index]))
 
 
-def _copied(case: Case) -> Iterator[Violation]:
+def _copied(judged: JudgedPlan) -> Iterator[Violation]:
     """Labelled all-gather, every satellite of a plane gets a copy, as far as the plane's links stand all the time."""
-    if case.plan.strategy_config.intra_orbit is not IntraOrbit.ALL_GATHER:
+    if judged.plan.strategy_config.intra_orbit is not IntraOrbit.ALL_GATHER:
         return
-    contacts = case.contact_plan.of_kind(LinkKind.INTRA_ISL)
-    stands = (contacts["start_s"] <= case.plan.start_s) & (contacts["end_s"] >= case.plan.end_s)
+    contacts = judged.contact_plan.of_kind(LinkKind.INTRA_ISL)
+    stands = (contacts["start_s"] <= judged.plan.start_s) & (contacts["end_s"] >= judged.plan.end_s)
     stands &= contacts["rate_bps"] > 0
     ends = (contacts["source"][stands], contacts["target"][stands])
-    graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(case.satellites, case.satellites))
+    graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(judged.satellites, judged.satellites))
     label = connected_components(graph, directed=False)[1]
-    rows = case.rows[case.rows["kind"] == Kind.GATHER]
+    rows = judged.rows[judged.rows["kind"] == Kind.GATHER]
     holders = set(zip(rows["satellite"].tolist(), rows["peer"].tolist(), strict=True))
-    for source in np.flatnonzero(case.demand.split > case.demand.on_ground).tolist():
+    for source in np.flatnonzero(judged.demand.split > judged.demand.on_ground).tolist():
         for peer in np.flatnonzero(label == label[source]).tolist():
             if peer != source and (source, peer) not in holders:
-                yield Violation("once", f"{case.name(peer)} gets no copy of {case.name(source)}'s features")
+                yield Violation(
+                    "once", f"{judged.name(peer)} gets no copy of {judged.name(source)}'s features"
+                )
 
 
 def _passed_s(row: np.void, sample: int) -> float:
@@ -217,28 +223,28 @@ def _passed_s(row: np.void, sample: int) -> float:
     return float(row["start_s"] + pace_s * (sample - row["first_sample"]))
 
 
-def _embedded_s(case: Case, satellite: int, until: int) -> float:
+def _embedded_s(judged: JudgedPlan, satellite: int, until: int) -> float:
     """When the samples before ``until`` can be embedded, one after the other in the windows of the plan."""
-    ready_s = case.plan.start_s
-    if not case.workload.embeds:
+    ready_s = judged.plan.start_s
+    if not judged.workload.embeds:
         return ready_s
-    each_s = case.workload.embedding_flops / case.rates.satellite_flops
-    for row in case.embedded.get(satellite, ()):
+    each_s = judged.workload.embedding_flops / judged.rates.satellite_flops
+    for row in judged.embedded.get(satellite, ()):
         if row["first_sample"] >= until:
             continue
         if row["end_sample"] <= until:
             ready_s = max(ready_s, float(row["end_s"]))
         else:
             work_s = (until - row["first_sample"]) * each_s
-            ready_s = max(ready_s, lit_finish_s(case, satellite, float(row["start_s"]), work_s))
+            ready_s = max(ready_s, lit_finish_s(judged, satellite, float(row["start_s"]), work_s))
     return ready_s
 
 
-def lit_finish_s(case: Case, satellite: int, start_s: float, work_s: float) -> float:
+def lit_finish_s(judged: JudgedPlan, satellite: int, start_s: float, work_s: float) -> float:
     """When ``work_s`` of computing that begins at ``start_s`` is done at the earliest: without sunlight it pauses."""
-    if case.resources.sunlight is None:
+    if judged.resources.sunlight is None:
         return start_s + work_s
-    for begin_s, end_s in case.resources.sunlight.lit_s[satellite].tolist():
+    for begin_s, end_s in judged.resources.sunlight.lit_s[satellite].tolist():
         begin_s = max(begin_s, start_s)
         if end_s - begin_s >= work_s:
             return begin_s + work_s

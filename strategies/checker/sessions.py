@@ -7,97 +7,97 @@ from collections.abc import Iterator
 import numpy as np
 
 from orbit.contact_plan import LinkKind
-from strategies.checker.case import MOVES, SLACK_S, Case, Violation
 from strategies.checker.intervals import inside, most_at_once
+from strategies.checker.judged_plan import MOVES, SLACK_S, JudgedPlan, Violation
 from strategies.problem.plan import Kind, activities
 
 
-def antennas(case: Case) -> Iterator[Violation]:
+def antennas(judged: JudgedPlan) -> Iterator[Violation]:
     """Beams per station, one antenna per satellite; set-up inside the pass; data in a session, after set-up."""
-    sessions = case.rows[case.rows["kind"] == Kind.SESSION]
-    odd = (sessions["node"] >= case.satellites) | (sessions["peer"] < case.satellites)
+    sessions = judged.rows[judged.rows["kind"] == Kind.SESSION]
+    odd = (sessions["node"] >= judged.satellites) | (sessions["peer"] < judged.satellites)
     odd |= ~np.isin(sessions["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK))
     for row in sessions[odd][:10]:
-        yield Violation("session", f"{case.words(row)} is not of a satellite with a station")
+        yield Violation("session", f"{judged.words(row)} is not of a satellite with a station")
     sessions = sessions[~odd]
-    for column, limit in (("peer", case.resources.beams), ("node", 1)):
+    for column, limit in (("peer", judged.resources.beams), ("node", 1)):
         for node in np.unique(sessions[column]):
             most, when_s = most_at_once(sessions[sessions[column] == node])
             if most > limit:
                 yield Violation(
-                    "antenna", f"{case.name(node)} serves {most} at {when_s:.3f} s, allowed is {limit}"
+                    "antenna", f"{judged.name(node)} serves {most} at {when_s:.3f} s, allowed is {limit}"
                 )
-    in_pass = _within_contact(case, sessions, (LinkKind.DOWNLINK,))
+    in_pass = _within_contact(judged, sessions, (LinkKind.DOWNLINK,))
     in_pass |= _within_contact(
-        case, sessions[["peer", "node", "start_s", "end_s"]], (LinkKind.UPLINK,), turned=True
+        judged, sessions[["peer", "node", "start_s", "end_s"]], (LinkKind.UPLINK,), turned=True
     )
     for row in sessions[~in_pass][:10]:
-        yield Violation("session", f"{case.words(row)}: antenna and beam are held outside the pass")
-    data = case.rows[np.isin(case.rows["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK))]
+        yield Violation("session", f"{judged.words(row)}: antenna and beam are held outside the pass")
+    data = judged.rows[np.isin(judged.rows["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK))]
     data = data[np.isin(data["kind"], MOVES)]
     down = data["link"] == LinkKind.DOWNLINK
     satellite, station = (
         np.where(down, data["node"], data["peer"]),
         np.where(down, data["peer"], data["node"]),
     )
-    held = session_of(case, satellite, station, data["start_s"], data["end_s"])
+    held = session_of(judged, satellite, station, data["start_s"], data["end_s"])
     for row in data[~held][:10]:
-        yield Violation("session", f"{case.words(row)} has no session, or cuts into its set-up")
+        yield Violation("session", f"{judged.words(row)} has no session, or cuts into its set-up")
 
 
 def session_of(
-    case: Case, satellite: np.ndarray, station: np.ndarray, start_s: np.ndarray, end_s: np.ndarray
+    judged: JudgedPlan, satellite: np.ndarray, station: np.ndarray, start_s: np.ndarray, end_s: np.ndarray
 ) -> np.ndarray:
     """Whether one session of a pair, set-up over, lasts from ``start_s`` to ``end_s``; all of one shape."""
-    sessions = case.rows[case.rows["kind"] == Kind.SESSION]
-    data_s = sessions["start_s"] + np.where(_pointed(case, sessions), 0.0, case.resources.setup_s)
+    sessions = judged.rows[judged.rows["kind"] == Kind.SESSION]
+    data_s = sessions["start_s"] + np.where(_pointed(judged, sessions), 0.0, judged.resources.setup_s)
     found = inside(
         satellite, station, start_s, end_s, sessions["node"], sessions["peer"], data_s, sessions["end_s"],
-        factor=len(case.contact_plan.nodes),
+        factor=len(judged.contact_plan.nodes),
     )  # fmt: skip
     return found >= 0
 
 
-def lasers(case: Case) -> Iterator[Violation]:
+def lasers(judged: JudgedPlan) -> Iterator[Violation]:
     """Side terminals per satellite; acquisition inside the contact and before data, no data outside it."""
-    holds = case.rows[case.rows["kind"] == Kind.LASER]
-    odd = (holds["node"] >= case.satellites) | (holds["peer"] >= case.satellites)
+    holds = judged.rows[judged.rows["kind"] == Kind.LASER]
+    odd = (holds["node"] >= judged.satellites) | (holds["peer"] >= judged.satellites)
     odd |= holds["link"] != LinkKind.INTER_ISL
     for row in holds[odd][:10]:
-        yield Violation("laser", f"{case.words(row)} does not join two satellites")
+        yield Violation("laser", f"{judged.words(row)} does not join two satellites")
     holds = holds[~odd]
     both = np.concatenate([holds, holds])
     both["node"][len(holds) :] = holds["peer"]
     for node in np.unique(both["node"]):
         most, when_s = most_at_once(both[both["node"] == node])
-        if most > case.resources.side_terminals:
-            yield Violation("laser", f"{case.name(node)} points {most} side terminals at {when_s:.3f} s")
-    for row in holds[~_within_contact(case, holds, (LinkKind.INTER_ISL,))][:10]:
-        yield Violation("laser", f"{case.words(row)}: side terminals are held outside the contact")
-    data = case.rows[(case.rows["link"] == LinkKind.INTER_ISL) & np.isin(case.rows["kind"], MOVES)]
-    ready_s = holds["start_s"] + np.where(_pointed(case, holds), 0.0, case.resources.acquisition_s)
+        if most > judged.resources.side_terminals:
+            yield Violation("laser", f"{judged.name(node)} points {most} side terminals at {when_s:.3f} s")
+    for row in holds[~_within_contact(judged, holds, (LinkKind.INTER_ISL,))][:10]:
+        yield Violation("laser", f"{judged.words(row)}: side terminals are held outside the contact")
+    data = judged.rows[(judged.rows["link"] == LinkKind.INTER_ISL) & np.isin(judged.rows["kind"], MOVES)]
+    ready_s = holds["start_s"] + np.where(_pointed(judged, holds), 0.0, judged.resources.acquisition_s)
     held = inside(
         np.minimum(data["node"], data["peer"]), np.maximum(data["node"], data["peer"]), data["start_s"], data["end_s"],
         np.minimum(holds["node"], holds["peer"]), np.maximum(holds["node"], holds["peer"]), ready_s, holds["end_s"],
-        factor=len(case.contact_plan.nodes),
+        factor=len(judged.contact_plan.nodes),
     )  # fmt: skip
     for row in data[held < 0][:10]:
-        yield Violation("laser", f"{case.words(row)} is not between acquisition and the end of a link")
+        yield Violation("laser", f"{judged.words(row)} is not between acquisition and the end of a link")
 
 
-def still_pointed(case: Case) -> Iterator[Violation]:
+def still_pointed(judged: JudgedPlan) -> Iterator[Violation]:
     """Pairs that the plan leaves pointed were set up, have been turned nowhere else since, and still see each other."""
-    holds = case.rows[np.isin(case.rows["kind"], (Kind.SESSION, Kind.LASER))]
+    holds = judged.rows[np.isin(judged.rows["kind"], (Kind.SESSION, Kind.LASER))]
     links = {int(Kind.SESSION): (LinkKind.DOWNLINK, LinkKind.UPLINK), int(Kind.LASER): (LinkKind.INTER_ISL,)}
-    now_s, contacts = case.plan.end_s, case.contact_plan.contacts
+    now_s, contacts = judged.plan.end_s, judged.contact_plan.contacts
     contacts = contacts[(contacts["start_s"] <= now_s + SLACK_S) & (contacts["end_s"] >= now_s - SLACK_S)]
     kept, from_before = holds.copy(), []  # what stays pointed is held until after the end
-    for node, peer in sorted(case.plan.pointed):
-        pair = f"{case.name(node)} and {case.name(peer)}"
-        kind = Kind.SESSION if max(node, peer) >= case.satellites else Kind.LASER
+    for node, peer in sorted(judged.plan.pointed):
+        pair = f"{judged.name(node)} and {judged.name(peer)}"
+        kind = Kind.SESSION if max(node, peer) >= judged.satellites else Kind.LASER
         mine = np.flatnonzero((holds["kind"] == kind) & _joins(holds, node, peer))
-        before = {(node, peer), (peer, node)} & case.state.pointed
-        set_up_s = case.resources.setup_s if kind is Kind.SESSION else case.resources.acquisition_s
+        before = {(node, peer), (peer, node)} & judged.state.pointed
+        set_up_s = judged.resources.setup_s if kind is Kind.SESSION else judged.resources.acquisition_s
         if len(mine):
             last = mine[np.argmax(holds["start_s"][mine])]
             if not before and holds["end_s"][last] - holds["start_s"][last] < set_up_s - SLACK_S:
@@ -106,7 +106,7 @@ def still_pointed(case: Case) -> Iterator[Violation]:
                 )
             kept["end_s"][last] = max(now_s, float(holds["end_s"][last])) + 1.0
         elif before:
-            places = {"node": node, "peer": peer, "start_s": case.plan.start_s, "end_s": now_s + 1.0}
+            places = {"node": node, "peer": peer, "start_s": judged.plan.start_s, "end_s": now_s + 1.0}
             from_before.append(activities(1, kind=kind, **places))
         else:
             yield Violation("pointed", f"{pair} are said to be pointed at the end, and never were")
@@ -117,21 +117,21 @@ def still_pointed(case: Case) -> Iterator[Violation]:
         )
         if not sees.any():
             yield Violation("pointed", f"{pair} are said to be pointed at the end, their contact is over")
-    yield from _turned_away(case, np.concatenate([kept, *from_before]))
+    yield from _turned_away(judged, np.concatenate([kept, *from_before]))
 
 
-def _turned_away(case: Case, kept: np.ndarray) -> Iterator[Violation]:
+def _turned_away(judged: JudgedPlan, kept: np.ndarray) -> Iterator[Violation]:
     """Who holds more than fit on its antennas, beams or terminals, where what stays pointed is held to the end."""
-    for end in sorted({end for pair in case.plan.pointed for end in pair}):
+    for end in sorted({end for pair in judged.plan.pointed for end in pair}):
         held = kept[(kept["node"] == end) | (kept["peer"] == end)]
-        beams = 1 if end < case.satellites else case.resources.beams
-        for kind, limit in ((Kind.SESSION, beams), (Kind.LASER, case.resources.side_terminals)):
+        beams = 1 if end < judged.satellites else judged.resources.beams
+        for kind, limit in ((Kind.SESSION, beams), (Kind.LASER, judged.resources.side_terminals)):
             of_kind = held[held["kind"] == kind]
             most, when_s = most_at_once(of_kind) if len(of_kind) else (0, 0.0)
             if most > limit:
                 yield Violation(
                     "pointed",
-                    f"{case.name(end)} is said to be pointed at the end at what it turned away from: "
+                    f"{judged.name(end)} is said to be pointed at the end at what it turned away from: "
                     f"it would hold {most} at {when_s:.3f} s, allowed is {limit}",
                 )
 
@@ -141,10 +141,10 @@ def _joins(holds: np.ndarray, node: int, peer: int) -> np.ndarray:
     return ahead | ((holds["node"] == peer) & (holds["peer"] == node))
 
 
-def _pointed(case: Case, holds: np.ndarray) -> np.ndarray:
+def _pointed(judged: JudgedPlan, holds: np.ndarray) -> np.ndarray:
     """Which of these begin with the round on antennas or lasers that pointed at each other before."""
-    from_start = np.abs(holds["start_s"] - case.plan.start_s) <= SLACK_S
-    before = case.state.pointed
+    from_start = np.abs(holds["start_s"] - judged.plan.start_s) <= SLACK_S
+    before = judged.state.pointed
     known = [
         (node, peer) in before or (peer, node) in before
         for node, peer in zip(holds["node"].tolist(), holds["peer"].tolist(), strict=True)
@@ -153,12 +153,12 @@ def _pointed(case: Case, holds: np.ndarray) -> np.ndarray:
 
 
 def _within_contact(
-    case: Case, holds: np.ndarray, kinds: tuple[LinkKind, ...], *, turned: bool = False
+    judged: JudgedPlan, holds: np.ndarray, kinds: tuple[LinkKind, ...], *, turned: bool = False
 ) -> np.ndarray:
-    contacts = case.contact_plan.of_kind(*kinds)
+    contacts = judged.contact_plan.of_kind(*kinds)
     source, target = ("peer", "node") if turned else ("node", "peer")
     found = inside(
         holds[source], holds[target], holds["start_s"], holds["end_s"], contacts["source"], contacts["target"],
-        contacts["start_s"], contacts["end_s"], factor=len(case.contact_plan.nodes),
+        contacts["start_s"], contacts["end_s"], factor=len(judged.contact_plan.nodes),
     )  # fmt: skip
     return found >= 0

@@ -15,8 +15,8 @@ import numpy as np
 
 from orbit.contact_plan import LinkKind
 from strategies.checker.answers import Leg, crossings, legs_of
-from strategies.checker.case import SLACK_S, Case, Violation
 from strategies.checker.intervals import parts
+from strategies.checker.judged_plan import SLACK_S, JudgedPlan, Violation
 from strategies.checker.sessions import session_of
 from strategies.problem.plan import Kind
 
@@ -38,10 +38,10 @@ class Hops:
 class StepRules:
     """The table of steps against the workload, the legs of its crossings, and the ground's one processor."""
 
-    def __init__(self, case: Case) -> None:
-        self.case = case
-        steps = case.plan.steps
-        good = (steps["satellite"] >= 0) & (steps["satellite"] < case.satellites)
+    def __init__(self, judged: JudgedPlan) -> None:
+        self.judged = judged
+        steps = judged.plan.steps
+        good = (steps["satellite"] >= 0) & (steps["satellite"] < judged.satellites)
         good &= (
             np.isfinite(steps["start_s"])
             & np.isfinite(steps["end_s"])
@@ -51,14 +51,14 @@ class StepRules:
         self.steps = steps[np.lexsort([steps["step"], steps["satellite"]])]
         self.legs, self.broken = {}, []
         for kind in (Kind.HIDDEN, Kind.GRADIENT):
-            self.legs[kind], wrong = legs_of(case, kind)
+            self.legs[kind], wrong = legs_of(judged, kind)
             self.broken += wrong
 
     def violations(self) -> Iterator[Violation]:
         """Everything that is wrong with steps and with what crosses for them."""
         yield from self.broken
         for kind, legs in self.legs.items():
-            yield from crossings(self.case, kind, legs)
+            yield from crossings(self.judged, kind, legs)
         for row in self.bad[:10]:
             yield Violation("step", f"a step that no plan can have: {row}")
         yield from self._every_step()
@@ -73,11 +73,11 @@ class StepRules:
         yield from self._heads()
 
     def _name(self, step: np.void) -> str:
-        return f"{self.case.name(step['satellite'])}: step {step['step']} (batch {step['batch']})"
+        return f"{self.judged.name(step['satellite'])}: step {step['step']} (batch {step['batch']})"
 
     def _every_step(self) -> Iterator[Violation]:
         """Every step that is left stands in the table once, with its samples and pass."""
-        wanted = self.case.demand.steps
+        wanted = self.judged.demand.steps
         fields = list(wanted.dtype.names or ())
         found = self.steps[fields].astype(wanted.dtype)
         if np.array_equal(found, wanted):
@@ -86,18 +86,18 @@ class StepRules:
         extra = np.setdiff1d(found, wanted)
         for step in missing[:10]:
             yield Violation(
-                "step", f"{self.case.name(step['satellite'])}: step {step['step']}, samples {step['first_sample']}–"
+                "step", f"{self.judged.name(step['satellite'])}: step {step['step']}, samples {step['first_sample']}–"
                 f"{step['end_sample']} in pass {step['epoch']}, is missing"
             )  # fmt: skip
         for step in extra[:10]:
             yield Violation(
-                "step", f"{self.case.name(step['satellite'])}: step {step['step']} takes samples "
+                "step", f"{self.judged.name(step['satellite'])}: step {step['step']} takes samples "
                 f"{step['first_sample']}–{step['end_sample']} in pass {step['epoch']}, which is not due"
             )  # fmt: skip
         values, count = np.unique(found, return_counts=True)
         for step in values[count > 1][:10]:
             yield Violation(
-                "step", f"{self.case.name(step['satellite'])}: step {step['step']} is taken more than once"
+                "step", f"{self.judged.name(step['satellite'])}: step {step['step']} is taken more than once"
             )
 
     @cached_property
@@ -109,7 +109,7 @@ class StepRules:
     @cached_property
     def _lengths_s(self) -> tuple[np.ndarray, np.ndarray]:
         """Least seconds of the forward and of the backward pass of each step's batch, shape of ``steps``."""
-        work, rates = self.case.workload, self.case.rates
+        work, rates = self.judged.workload, self.judged.rates
         count = (self.steps["end_sample"] - self.steps["first_sample"]).astype(float)
         messages = np.minimum(count, work.micro_batches) if work.chained else np.ones(len(count))
         _, batch = np.unique(self.steps["batch"], return_inverse=True)
@@ -122,7 +122,7 @@ class StepRules:
 
     def _members(self) -> Iterator[Violation]:
         """A batched step is of at most so many satellites, each once, and starts and ends at one time."""
-        most = self.case.workload.satellites_per_step
+        most = self.judged.workload.satellites_per_step
         for number, index in enumerate(self._batches):
             rows = self.steps[index]
             if rows["batch"][0] != number:
@@ -134,7 +134,7 @@ class StepRules:
                 yield Violation(
                     "step", f"batch {number}: {self._name(rows[0])} and another of the same satellite"
                 )
-            for field in ("start_s", "end_s") if self.case.workload.chained else ("start_s",):
+            for field in ("start_s", "end_s") if self.judged.workload.chained else ("start_s",):
                 if np.ptp(rows[field]) > SLACK_S:
                     yield Violation(
                         "step",
@@ -143,7 +143,7 @@ class StepRules:
 
     def _order(self) -> Iterator[Violation]:
         """A satellite's steps follow each other; with a shared adapter each waits for the update that it is due."""
-        work, steps = self.case.workload, self.steps
+        work, steps = self.judged.workload, self.steps
         begin_s = np.array([steps["start_s"][index].min() for index in self._batches])
         end_s = np.array([steps["end_s"][index].max() for index in self._batches])
         for number in np.flatnonzero(np.diff(begin_s) < -SLACK_S)[:10] + 1:
@@ -196,14 +196,14 @@ class StepRules:
 
     def _features(self) -> Iterator[Violation]:
         """A step starts when its features are on the ground: they come at an even pace through a block's downlink."""
-        case, rows = self.case, self.case.rows
-        down = case.of_kind(Kind.FEATURES)
+        judged, rows = self.judged, self.judged.rows
+        down = judged.of_kind(Kind.FEATURES)
         down = down[rows["link"][down] == LinkKind.DOWNLINK]
         down = down[np.lexsort([rows["first_sample"][down], rows["satellite"][down]])]
         for satellite in np.unique(rows["satellite"][down]):
             mine = down[rows["satellite"][down] == satellite]
             blocks, steps = rows[mine], self.steps[self.steps["satellite"] == satellite]
-            for block, owlt_s in zip(blocks, case.owlt_s[mine], strict=True):
+            for block, owlt_s in zip(blocks, judged.owlt_s[mine], strict=True):
                 high = np.minimum(steps["end_sample"], block["end_sample"])
                 touched = np.maximum(steps["first_sample"], block["first_sample"]) < high
                 pace_s = (block["end_s"] - block["start_s"]) / (block["end_sample"] - block["first_sample"])
@@ -211,7 +211,7 @@ class StepRules:
                 for index in np.flatnonzero(touched & (steps["start_s"] < there_s - SLACK_S))[:3]:
                     yield Violation(
                         "step", f"{self._name(steps[index])} starts at {steps['start_s'][index]:.6f} s, its features "
-                        f"are on the ground at {there_s[index]:.6f} s ({case.words(block)})"
+                        f"are on the ground at {there_s[index]:.6f} s ({judged.words(block)})"
                     )  # fmt: skip
 
     @cached_property
@@ -225,43 +225,44 @@ class StepRules:
             return
         until_s = np.maximum(self.timing.down_s, self.steps["start_s"])
         held = session_of(
-            self.case, self.steps["gateway"], self.steps["station"], self.steps["start_s"], until_s
+            self.judged, self.steps["gateway"], self.steps["station"], self.steps["start_s"], until_s
         )
         for step in self.steps[~held][:10]:
-            pair = f"{self.case.name(step['gateway'])} and {self.case.name(step['station'])}"
+            pair = f"{self.judged.name(step['gateway'])} and {self.judged.name(step['station'])}"
             yield Violation(
                 "session", f"{self._name(step)}: {pair} do not hold a session from {step['start_s']:.3f} s on"
             )
 
     def _rows(self) -> Iterator[Violation]:
         """Legs go through the gateway and the station of their steps; their windows fit what their steps need."""
-        case = self.case
+        judged = self.judged
         for leg, index in self.timing.of_leg:
+            first = judged.rows[leg.rows[0]]
             if (
                 self.steps["first_sample"][index].min() != leg.first
                 or self.steps["end_sample"][index].max() != leg.end
             ):
                 yield Violation(
                     "step",
-                    f"{case.words(case.rows[leg.rows[0]])} of {case.samples(case.rows[leg.rows[0]])} cuts a step",
+                    f"{judged.words(first)} of {judged.samples(first)} cuts a step",
                 )
-            kind = Kind(case.rows["kind"][leg.rows[0]])
+            kind = Kind(judged.rows["kind"][leg.rows[0]])
             steps = self.steps[index]
-            hop = case.rows[leg.rows[0] if kind is Kind.HIDDEN else leg.rows[-1]]
+            hop = judged.rows[leg.rows[0] if kind is Kind.HIDDEN else leg.rows[-1]]
             pair = (hop["peer"], hop["node"]) if kind is Kind.HIDDEN else (hop["node"], hop["peer"])
             other = (steps["gateway"] != pair[0]) | (steps["station"] != pair[1])
             for step in steps[other][:1]:
                 yield Violation(
-                    "step", f"{self._name(step)} is answered through {case.name(step['gateway'])} and "
-                    f"{case.name(step['station'])}, not so {case.words(hop)}"
+                    "step", f"{self._name(step)} is answered through {judged.name(step['gateway'])} and "
+                    f"{judged.name(step['station'])}, not so {judged.words(hop)}"
                 )  # fmt: skip
         for hops in self.timing.hops:
-            row = case.rows[hops.row]
+            row = judged.rows[hops.row]
             early, late = float(hops.release_s.min()), float(hops.due_s.max())
             if row["start_s"] < early - SLACK_S or row["end_s"] < float(hops.over_s.max()) - SLACK_S:
                 yield Violation(
                     "order",
-                    f"{case.words(row)} of {case.samples(row)} runs ahead of the steps, which allow {early:.6f} s",
+                    f"{judged.words(row)} of {judged.samples(row)} runs ahead of the steps, which allow {early:.6f} s",
                 )
             if (
                 row["end_s"] > late + SLACK_S
@@ -269,7 +270,7 @@ class StepRules:
             ):
                 yield Violation(
                     "order",
-                    f"{case.words(row)} of {case.samples(row)} is behind the steps, which wait until {late:.6f} s",
+                    f"{judged.words(row)} of {judged.samples(row)} is behind the steps, which wait until {late:.6f} s",
                 )
 
     def _round_trips(self) -> Iterator[Violation]:
@@ -284,39 +285,41 @@ class StepRules:
 
     def _backbone_rows(self) -> Iterator[Violation]:
         """A run of the backbone lasts from its first forward to its last backward pass."""
-        case = self.case
+        judged = self.judged
         forward_s, _ = self._lengths_s
-        over_s = self.steps["end_s"] if case.workload.chained else self.steps["start_s"] + forward_s
-        for row in case.rows[case.of_kind(Kind.BACKBONE)] if case.demand.has_steps else ():
+        over_s = self.steps["end_s"] if judged.workload.chained else self.steps["start_s"] + forward_s
+        for row in judged.rows[judged.of_kind(Kind.BACKBONE)] if judged.demand.has_steps else ():
             mine = self._within(row["satellite"], row["epoch"], row["first_sample"], row["end_sample"])
             if not len(mine):
-                yield Violation("step", f"{case.samples(row)} in pass {row['epoch']} are computed in no step")
+                yield Violation(
+                    "step", f"{judged.samples(row)} in pass {row['epoch']} are computed in no step"
+                )
                 continue
             first_s, last_s = float(self.steps["start_s"][mine].min()), float(over_s[mine].max())
             if abs(row["start_s"] - first_s) > SLACK_S or abs(row["end_s"] - last_s) > SLACK_S:
                 yield Violation(
-                    "step", f"{case.samples(row)} in pass {row['epoch']} are computed {row['start_s']:.6f}–"
+                    "step", f"{judged.samples(row)} in pass {row['epoch']} are computed {row['start_s']:.6f}–"
                     f"{row['end_s']:.6f} s, their steps take {first_s:.6f}–{last_s:.6f} s"
                 )  # fmt: skip
 
     def _heads(self) -> Iterator[Violation]:
         """The head's steps lie between hidden states and gradient; with a frozen backbone, after the last of them."""
-        case = self.case
-        for index in case.of_kind(Kind.HEAD):
-            row = case.rows[index]
+        judged = self.judged
+        for index in judged.of_kind(Kind.HEAD):
+            row = judged.rows[index]
             satellite, epoch = row["satellite"], row["epoch"]
-            if not case.workload.chained:
+            if not judged.workload.chained:
                 mine = np.flatnonzero(self.steps["satellite"] == satellite)
-                there_s = float(self.steps["end_s"][mine].max(initial=case.plan.start_s))
+                there_s = float(self.steps["end_s"][mine].max(initial=judged.plan.start_s))
                 if row["start_s"] < there_s - SLACK_S:
                     yield Violation(
                         "order",
-                        f"{case.words(row)} begins before the last hidden states are on board, {there_s:.6f} s",
+                        f"{judged.words(row)} begins before the last hidden states are on board, {there_s:.6f} s",
                     )
                 continue
             mine = self._within(satellite, epoch, row["first_sample"], row["end_sample"])
             if not len(mine):
-                yield Violation("step", f"{case.words(row)} belongs to no step")
+                yield Violation("step", f"{judged.words(row)} belongs to no step")
                 continue
             board_s, learnt_s = self.timing.board_s[mine], self.timing.learnt_s[mine]
             due_s = self.timing.learnt_due_s[mine]
@@ -325,11 +328,12 @@ class StepRules:
                 or row["end_s"] < float(learnt_s.max()) - SLACK_S
             ):
                 yield Violation(
-                    "order", f"{case.words(row)} of {case.samples(row)} precedes the hidden states"
+                    "order", f"{judged.words(row)} of {judged.samples(row)} precedes the hidden states"
                 )
             if row["end_s"] > float(due_s.max()) + SLACK_S:
                 yield Violation(
-                    "order", f"{case.words(row)} of {case.samples(row)} is over after the gradient must leave"
+                    "order",
+                    f"{judged.words(row)} of {judged.samples(row)} is over after the gradient must leave",
                 )
 
     def _within(self, satellite: int, epoch: int, first: int, end: int) -> np.ndarray:
@@ -347,8 +351,8 @@ class _Timing:
     """
 
     def __init__(self, rules: StepRules) -> None:
-        case, steps = rules.case, rules.steps
-        work, rates = case.workload, case.rates
+        judged, steps = rules.judged, rules.steps
+        work, rates = judged.workload, judged.rates
         count = (steps["end_sample"] - steps["first_sample"]).astype(float)
         cut = np.minimum(count, work.micro_batches) if work.chained else np.ones(len(count))
         part = np.maximum(count // np.maximum(cut, 1), 1)  # the smallest part at least
@@ -365,17 +369,27 @@ class _Timing:
         releases: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         # First and last part, from the end of its forward pass on.
         first_s, last_s = steps["start_s"] + forward_s / np.maximum(cut, 1), steps["start_s"] + forward_s
-        trip = [(leg, index) for leg, index in self.of_leg if case.rows["kind"][leg.rows[0]] == Kind.HIDDEN]
-        back = [(leg, index) for leg, index in self.of_leg if case.rows["kind"][leg.rows[0]] == Kind.GRADIENT]
+        trip = [(leg, index) for leg, index in self.of_leg if judged.rows["kind"][leg.rows[0]] == Kind.HIDDEN]
+        back = [
+            (leg, index) for leg, index in self.of_leg if judged.rows["kind"][leg.rows[0]] == Kind.GRADIENT
+        ]
         first_s, last_s = self._travel(
-            case, trip, first_s, last_s, count, part, work.up_bytes * 8.0, releases
+            judged, trip, first_s, last_s, count, part, work.up_bytes * 8.0, releases
         )
         self.board_s, arrived_s = first_s.copy(), last_s.copy()
         first_s, last_s = first_s + message_s + part * head_s, last_s + message_s + part * head_s
         self.learnt_s = np.maximum(last_s, self.board_s + message_s + count * head_s)
         self.down_s = last_s.copy()
         first_s, last_s = self._travel(
-            case, back, first_s, self.learnt_s, count, part, work.c3_bytes * 8.0, releases, down_s=self.down_s
+            judged,
+            back,
+            first_s,
+            self.learnt_s,
+            count,
+            part,
+            work.c3_bytes * 8.0,
+            releases,
+            down_s=self.down_s,
         )
         # The backward pass goes through the parts, too: it begins with the first and ends with the last.
         part_s = backward_s / np.maximum(cut, 1)
@@ -383,25 +397,26 @@ class _Timing:
         # The same from the other end.
         due_s = steps["end_s"] - part_s
         dues: dict[int, np.ndarray] = {}
-        due_s = self._return(case, back, due_s, part, work.c3_bytes * 8.0, dues)
+        due_s = self._return(judged, back, due_s, part, work.c3_bytes * 8.0, dues)
         self.learnt_due_s = due_s.copy()
         due_s = due_s - message_s - part * head_s
-        self._return(case, trip, due_s, part, work.up_bytes * 8.0, dues)
+        self._return(judged, trip, due_s, part, work.up_bytes * 8.0, dues)
         self.hops = [
-            Hops(row, release_s, over_s, dues[row], work_s) for row, release_s, over_s, work_s in releases
+            Hops(row, release_s, over_s=over_s, due_s=dues[row], work_s=work_s)
+            for row, release_s, over_s, work_s in releases
         ]
 
     @staticmethod
     def _travel(
-        case: Case, legs: list[tuple[Leg, np.ndarray]], first_s: np.ndarray, last_s: np.ndarray, count: np.ndarray,
-        part: np.ndarray, bits: float, releases: list, down_s: np.ndarray | None = None,
+        judged: JudgedPlan, legs: list[tuple[Leg, np.ndarray]], first_s: np.ndarray, last_s: np.ndarray,
+        count: np.ndarray, part: np.ndarray, bits: float, releases: list, down_s: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """When first and last part are at the end of their legs; notes when each hop may begin."""
         first_s, last_s = first_s.copy(), last_s.copy()
         for leg, index in legs:
             early_s, late_s = first_s[index], last_s[index]
             for row in leg.rows.tolist():
-                bps, owlt_s = case.rate_bps[row], case.owlt_s[row]
+                bps, owlt_s = judged.rate_bps[row], judged.owlt_s[row]
                 work_s = count[index] * bits / bps
                 part_s = part[index] * bits / bps
                 over_s = np.maximum(late_s + part_s, early_s + work_s)
@@ -414,7 +429,7 @@ class _Timing:
 
     @staticmethod
     def _return(
-        case: Case, legs: list[tuple[Leg, np.ndarray]], due_s: np.ndarray, part: np.ndarray, bits: float,
+        judged: JudgedPlan, legs: list[tuple[Leg, np.ndarray]], due_s: np.ndarray, part: np.ndarray, bits: float,
         dues: dict[int, np.ndarray],
     ) -> np.ndarray:  # fmt: skip
         """When the last part must be at the beginning of its leg; notes until when each hop may last."""
@@ -422,8 +437,8 @@ class _Timing:
         for leg, index in legs:
             now_s = due_s[index]
             for row in leg.rows.tolist()[::-1]:
-                now_s = now_s - case.owlt_s[row]
+                now_s = now_s - judged.owlt_s[row]
                 dues[row] = now_s.copy()
-                now_s = now_s - part[index] * bits / case.rate_bps[row]
+                now_s = now_s - part[index] * bits / judged.rate_bps[row]
             due_s[index] = now_s
         return due_s

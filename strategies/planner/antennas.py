@@ -22,7 +22,7 @@ class Booking:
 class Antennas:
     """Bookings of a round; ``beams`` satellites fit on a station at a time, one station on a satellite."""
 
-    def __init__(self, bookings: list[Booking], beams: int, setup_s: float) -> None:
+    def __init__(self, bookings: list[Booking], beams: int, *, setup_s: float) -> None:
         self._beams, self._setup_s = beams, setup_s
         self._of_satellite: dict[int, list[Booking]] = {}
         self._of_station: dict[int, list[Booking]] = {}
@@ -54,7 +54,14 @@ class Antennas:
             end_s = max(begin_s + self._setup_s, ready_s) + length_s
             if end_s > pass_end_s or (best is not None and end_s - length_s >= best.data_s):
                 break
-            new = Booking(satellite, station, begin_s, end_s - length_s, end_s, pass_index)
+            new = Booking(
+                satellite,
+                station,
+                start_s=begin_s,
+                data_s=end_s - length_s,
+                end_s=end_s,
+                pass_index=pass_index,
+            )
             if self._is_free(new, begin_s, end_s):
                 return new
         return best

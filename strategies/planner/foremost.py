@@ -68,7 +68,7 @@ def gather(
             continue
         peer = parent[node]
         begin_s, _, rate_bps, owlt_s = routes.window(node, peer, complete_s[node], bits)
-        send = Send(node, peer, begin_s, begin_s + bits / rate_bps)
+        send = Send(node, peer, start_s=begin_s, end_s=begin_s + bits / rate_bps)
         sends.append(send)
         complete_s[peer] = max(complete_s.get(peer, -np.inf), send.end_s + owlt_s)
     sends.sort(key=lambda send: (send.start_s, send.node))

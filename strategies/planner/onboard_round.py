@@ -31,30 +31,28 @@ _NEAR_S = 0.5  # so near to its bound a round is not tried in another way
 _SIDE_LINKS_S = 3600.0  # how far ahead lasers are pointed once the training is done
 
 
-def plan_onboard(
-    task: PlanningProblem, strategy_config: StrategyConfig, pointed: frozenset[tuple[int, int]] = frozenset()
-) -> Plan:
+def plan_onboard(problem: PlanningProblem, strategy_config: StrategyConfig) -> Plan:
     """One round of on-board training: train, average, and everyone has the average.
 
     The soonest of what these strategies and the poorer ones that they contain give; each over the links that are open
-    when the training has ended, and over links as they open, which may join more satellites.  Antennas of pairs in
-    ``pointed`` are on each other when the round starts.
+    when the training has ended, and over links as they open, which may join more satellites.  Of the state of the round
+    only the antennas that are pointed count: nothing is planned anew.
 
     Raises ``NoRouteError`` where the weights do not get through before the horizon.
     """
     bounds_s: dict[bytes, float] = {}
-    state = RoundState(pointed=pointed)
-    bound_s = _bound_s(task, strategy_config, state, bounds_s)
+    problem = dataclasses.replace(problem, state=RoundState(pointed=problem.state.pointed))
+    bound_s = _bound_s(problem, strategy_config, bounds_s)
     best: Plan | None = None
     failure: NoRouteError | None = None
     for candidate, over_time in itertools.product(strategy_config.contained(), (False, True)):
         try:
             if best is not None and (
                 best.makespan_s <= bound_s + _NEAR_S
-                or best.makespan_s <= _bound_s(task, candidate, state, bounds_s) + _NEAR_S
+                or best.makespan_s <= _bound_s(problem, candidate, bounds_s) + _NEAR_S
             ):
                 continue
-            plan = OnboardRound(task, candidate, over_time=over_time, pointed=pointed).plan()
+            plan = OnboardRound(problem, candidate, over_time=over_time).plan()
         except NoRouteError as error:
             failure = failure or error
         else:
@@ -65,27 +63,17 @@ def plan_onboard(
     return dataclasses.replace(best, lower_bound_s=bound_s)
 
 
-def _bound_s(
-    task: PlanningProblem, strategy_config: StrategyConfig, state: RoundState, known_s: dict[bytes, float]
-) -> float:
+def _bound_s(problem: PlanningProblem, strategy_config: StrategyConfig, known_s: dict[bytes, float]) -> float:
     """The lower bound over all inter-satellite links that the switches allow and that ever open.
 
     ``known_s`` holds those known already, by the groups that the links join.
     """
     kinds = [] if strategy_config.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
     kinds += [] if strategy_config.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
-    links = task.contact_plan.of_kind(*kinds)
-    group = groups_of(links[links["end_s"] > task.start_s], len(task.workload.samples))
+    links = problem.contact_plan.of_kind(*kinds)
+    group = groups_of(links[links["end_s"] > problem.start_s], len(problem.workload.samples))
     if group.tobytes() not in known_s:
-        known_s[group.tobytes()] = lower_bound_s(
-            task.contact_plan,
-            task.workload,
-            task.rates,
-            task.resources,
-            group,
-            start_s=task.start_s,
-            state=state,
-        )
+        known_s[group.tobytes()] = lower_bound_s(problem, group)
     return known_s[group.tobytes()]
 
 
@@ -94,19 +82,18 @@ class OnboardRound:
 
     def __init__(
         self,
-        task: PlanningProblem,
+        problem: PlanningProblem,
         strategy_config: StrategyConfig,
         *,
         over_time: bool,
-        pointed: frozenset[tuple[int, int]],
     ) -> None:
-        contact_plan, workload, resources = task.contact_plan, task.workload, task.resources
+        contact_plan, workload, resources = problem.contact_plan, problem.workload, problem.resources
         self.contact_plan, self.workload, self.resources = contact_plan, workload, resources
-        self.strategy_config, self.start_s = strategy_config, task.start_s
+        self.strategy_config, self.start_s = strategy_config, problem.start_s
         self.samples = np.asarray(workload.samples)
         self.flops = self.samples * workload.epochs * workload.onboard_flops
         self.trained_s = all_finished_s(
-            resources.sunlight, self.start_s, self.flops / task.rates.satellite_flops
+            resources.sunlight, self.start_s, self.flops / problem.rates.satellite_flops
         )
         self.trainers = np.flatnonzero(self.samples)
         ready_s = float(self.trained_s.max())
@@ -115,7 +102,7 @@ class OnboardRound:
         pointed_s = max(self.start_s, ready_s - 2.0 * BUCKET_S - resources.acquisition_s)
         links = space_links(contact_plan, strategy_config, resources, pointed_s, until_s)
         self.links = links if over_time else links.open_at(ready_s)
-        self.over_time, self.until_s, self.pointed = over_time, until_s, pointed
+        self.over_time, self.until_s, self.pointed = over_time, until_s, problem.state.pointed
         self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
 
     def plan(self) -> Plan:
@@ -135,7 +122,7 @@ class OnboardRound:
             rows.append(average)
         if len(np.unique(self.group[who])) > 1:
             sessions = WeightSessions(
-                self.contact_plan, self.resources, self.strategy_config.space_ground, start_s=self.start_s,
+                self.contact_plan, self.resources, rule=self.strategy_config.space_ground, start_s=self.start_s,
                 pointed=self.pointed, group=self.group, trainers=self.trainers,
                 size_bytes=self.workload.aggregate_bytes,
             )  # fmt: skip

@@ -7,7 +7,7 @@ a pass of any satellite of the group.  When the ground has heard all groups, the
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,10 @@ import numpy as np
 from orbit.contact_plan import LinkKind
 from strategies.planner.antennas import Antennas, Booking
 from strategies.planner.foremost import broadcast, gather
+from strategies.planner.split.round_network import RoundNetwork
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind, as_activities
-from strategies.problem.routes import Routes, Tree
-from strategies.problem.workload import Workload
+from strategies.problem.routes import Tree
 
 _ROOTS_OVER_TIME = 6  # passes that are tried where no tree stands at their time
 
@@ -38,28 +38,18 @@ class _Way:
     done_s: float
 
 
-class Averaging:
-    """Weights between space and ground.
+class WeightTransport:
+    """Weights between space and ground, over the contacts and links of the round's window, which ends at ``until_s``.
 
-    ``group`` and ``plane`` label satellites, ``members`` are those with samples.  Passes and links are those of the
-    round's window, which ends at ``until_s``.
+    ``antennas`` know when stations are free; what the weights take of them is booked there.
     """
 
-    def __init__(
-        self,
-        workload: Workload,
-        routes: Routes,
-        passes: np.ndarray,
-        antennas: Antennas,
-        group: np.ndarray,
-        plane: np.ndarray,
-        *,
-        names: Sequence[str],
-        until_s: float,
-    ) -> None:
-        self._names = names
-        self._workload, self._routes, self._passes, self._antennas = workload, routes, passes, antennas
-        self._group, self._plane, self._until_s = group, plane.tolist(), until_s
+    def __init__(self, network: RoundNetwork, antennas: Antennas, *, until_s: float) -> None:
+        problem, links, passes = network.problem, network.links, network.contacts
+        workload, group = problem.workload, links.group
+        self._names = [node.name for node in problem.contact_plan.nodes]
+        self._workload, self._routes, self._passes, self._antennas = workload, links.routes, passes, antennas
+        self._group, self._plane, self._until_s = group, links.plane.tolist(), until_s
         active = np.flatnonzero(np.asarray(workload.samples) > 0)
         self._members = {
             int(label): active[group[active] == label] for label in np.unique(group[active]).tolist()
@@ -85,21 +75,8 @@ class Averaging:
             booking, size = way.booking, self._workload.aggregate_bytes
             window = (booking.data_s, booking.data_s + bits / self._rate(booking, "down_bps"))
             rows += way.rows
-            rows.append(
-                (
-                    Kind.REDUCE,
-                    LinkKind.DOWNLINK,
-                    -1,
-                    booking.satellite,
-                    booking.station,
-                    *window,
-                    size,
-                    0.0,
-                    0,
-                    0,
-                    0,
-                )
-            )
+            ends = booking.satellite, booking.station
+            rows.append((Kind.REDUCE, LinkKind.DOWNLINK, -1, *ends, *window, size, 0.0, 0, 0, 0))
             delivered_s[self._members[way.group]] = way.done_s
         return as_activities(rows), delivered_s
 
@@ -118,21 +95,8 @@ class Averaging:
         for way in self._ways(dict.fromkeys(self._members, ready_s), bits, "up_bps", None, spread):
             booking, size = way.booking, self._workload.update_bytes
             window = (booking.data_s, booking.data_s + bits / self._rate(booking, "up_bps"))
-            rows.append(
-                (
-                    Kind.UPDATE,
-                    LinkKind.UPLINK,
-                    -1,
-                    booking.station,
-                    booking.satellite,
-                    *window,
-                    size,
-                    0.0,
-                    0,
-                    0,
-                    0,
-                )
-            )
+            ends = booking.station, booking.satellite
+            rows.append((Kind.UPDATE, LinkKind.UPLINK, -1, *ends, *window, size, 0.0, 0, 0, 0))
             rows += way.rows
             returned_s[self._members[way.group]] = way.done_s
         return as_activities(rows), returned_s
@@ -202,7 +166,7 @@ class Averaging:
                     continue
                 rows, done_s = hops
             if best is None or done_s < best.done_s:
-                best = _Way(label, booking, rows, done_s)
+                best = _Way(label, booking, rows=rows, done_s=done_s)
             if tries <= 0 and best is not None:
                 break
         return best

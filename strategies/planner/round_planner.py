@@ -8,37 +8,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orbit.contact_plan import ContactPlan, LinkKind
+from orbit.contact_plan import LinkKind
 from strategies.bound.lower_bound import lower_bound_s, may_end_by
 from strategies.planner.onboard_round import plan_onboard
 from strategies.planner.split_round import SplitRound
 from strategies.problem.network import NoRouteError, PlanningError, groups_of
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
-from strategies.problem.round_state import RoundState, without
-from strategies.problem.workload import (
-    ComputeRates,
-    InterOrbit,
-    IntraOrbit,
-    Resources,
-    StrategyConfig,
-    Workload,
-)
+from strategies.problem.workload import InterOrbit, IntraOrbit, StrategyConfig
 
 _SHARES_TRIED = 3  # splits between ground and on-board compute
 
 
-def plan_round(
-    contact_plan: ContactPlan,
-    workload: Workload,
-    rates: ComputeRates,
-    resources: Resources,
-    strategy_config: StrategyConfig,
-    *,
-    start_s: float,
-    state: RoundState | None = None,
-) -> Plan:
-    """Plan one round that starts at ``start_s``; equal input gives an equal plan.
+def plan_round(problem: PlanningProblem, strategy_config: StrategyConfig) -> Plan:
+    """Plan one round; equal input gives an equal plan.
 
     A richer strategy keeps the poorer ones as candidates, so that it is never worse than they are; the plan says which
     of them it follows.
@@ -48,26 +31,11 @@ def plan_round(
         PayloadTooLargeError: One micro-batch fits into no buffer, or into no window.
         PlanningError: The workload does not fit the contact plan, or a share on board the state of a round.
     """
-    start_s = float(start_s)  # times in arrays that start with a whole number would be cut to whole seconds
-    satellites = len(contact_plan.satellites)
-    if len(workload.samples) != satellites:
-        raise PlanningError(
-            f"samples: found {len(workload.samples)}, the contact plan has {satellites} satellites"
-        )
-    if not 0.0 <= start_s < contact_plan.horizon_s:
-        raise NoRouteError(f"start_s: found {start_s}, the contact plan ends at {contact_plan.horizon_s} s")
-    if workload.on_board:
-        pointed = frozenset() if state is None else state.pointed
-        return plan_onboard(
-            PlanningProblem(contact_plan, workload, rates, resources, start_s), strategy_config, pointed
-        )
+    _require_plannable(problem)
+    if problem.workload.on_board:
+        return plan_onboard(problem, strategy_config)
 
-    state = state or RoundState()
-    if workload.onboard_share and (state.done or state.on_ground):
-        raise PlanningError("onboard_share: a round under way is planned anew without a share on board")
-    if state.lost:
-        contact_plan, workload = without(contact_plan, state.lost), workload.without(state.lost)
-    attempts = _Attempts(PlanningProblem(contact_plan, workload, rates, resources, start_s), state)
+    attempts = _Attempts(problem.without_lost())
     bound_s = attempts.bound_s(strategy_config)
     best: Plan | None = None
     failure: PlanningError | None = None
@@ -90,6 +58,22 @@ def plan_round(
     return dataclasses.replace(_as_used(best), lower_bound_s=bound_s)
 
 
+def _require_plannable(problem: PlanningProblem) -> None:
+    """Raise ``PlanningError`` for a workload, a start or a state that no plan can be made for."""
+    contact_plan, workload, state = problem.contact_plan, problem.workload, problem.state
+    satellites = len(contact_plan.satellites)
+    if len(workload.samples) != satellites:
+        raise PlanningError(
+            f"samples: found {len(workload.samples)}, the contact plan has {satellites} satellites"
+        )
+    if not 0.0 <= problem.start_s < contact_plan.horizon_s:
+        raise NoRouteError(
+            f"start_s: found {problem.start_s}, the contact plan ends at {contact_plan.horizon_s} s"
+        )
+    if not workload.on_board and workload.onboard_share and (state.done or state.on_ground):
+        raise PlanningError("onboard_share: a round under way is planned anew without a share on board")
+
+
 def _as_used(plan: Plan) -> Plan:
     """The plan with the strategies that it uses: links over which nothing goes are not among them."""
     rows, strategy_config, pointed = plan.activities, plan.strategy_config, plan.pointed
@@ -107,37 +91,30 @@ def _as_used(plan: Plan) -> Plan:
 
 @dataclass(frozen=True, eq=False)
 class _Attempts:
-    task: PlanningProblem
-    state: RoundState
+    problem: PlanningProblem
     bounds_s: dict[bytes, float] = field(default_factory=dict)  # by the groups that links join
 
     def bound_s(self, strategy_config: StrategyConfig) -> float:
         """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
-        task, group = self.task, self._groups(strategy_config)
+        group = self._groups(strategy_config)
         if group.tobytes() not in self.bounds_s:
-            self.bounds_s[group.tobytes()] = lower_bound_s(
-                task.contact_plan, task.workload, task.rates, task.resources, group, start_s=task.start_s,
-                state=self.state,
-            )  # fmt: skip
+            self.bounds_s[group.tobytes()] = lower_bound_s(self.problem, group)
         return self.bounds_s[group.tobytes()]
 
     def may_end_by(self, strategy_config: StrategyConfig, end_s: float) -> bool:
         """False where no plan with these switches ends before ``end_s``: a question that costs less than the bound."""
-        task, group = self.task, self._groups(strategy_config)
+        group = self._groups(strategy_config)
         known_s = self.bounds_s.get(group.tobytes())
         if known_s is not None:
-            return task.start_s + known_s < end_s
-        return may_end_by(
-            task.contact_plan, task.workload, task.rates, task.resources, group, end_s, start_s=task.start_s,
-            state=self.state,
-        )  # fmt: skip
+            return self.problem.start_s + known_s < end_s
+        return may_end_by(self.problem, group, end_s)
 
     def _groups(self, strategy_config: StrategyConfig) -> np.ndarray:
         """Which satellites the links that the switches allow ever join, as a label of each, shape ``(N,)``."""
         kinds = [] if strategy_config.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
         kinds += [] if strategy_config.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
-        links = self.task.contact_plan.of_kind(*kinds)
-        return groups_of(links[links["end_s"] > self.task.start_s], len(self.task.workload.samples))
+        links = self.problem.contact_plan.of_kind(*kinds)
+        return groups_of(links[links["end_s"] > self.problem.start_s], len(self.problem.workload.samples))
 
     def plan(self, strategy_config: StrategyConfig, bound_s: float, below_s: float) -> Plan | None:
         """Plan with exactly these switches; where samples may stay on board, as many as end with the others.
@@ -145,7 +122,7 @@ class _Attempts:
         None where it is clear that the round does not end before ``below_s``.
         """
         best: Plan | None = None
-        if self.task.workload.onboard_share:
+        if self.problem.workload.onboard_share:
             length_s = 1.05 * bound_s
             for _ in range(_SHARES_TRIED):
                 try:
@@ -165,8 +142,8 @@ class _Attempts:
 
     def _aboard(self, length_s: float) -> tuple[int, ...]:
         """Samples of each satellite that it can train itself in ``length_s``, in whole micro-batches."""
-        workload = self.task.workload
-        fits = int(length_s * self.task.rates.satellite_flops / (workload.onboard_flops * workload.epochs))
+        workload = self.problem.workload
+        fits = int(length_s * self.problem.rates.satellite_flops / (workload.onboard_flops * workload.epochs))
         fits = fits // workload.micro_batch * workload.micro_batch
         # One micro-batch at least takes the split way: it keeps a satellite's adapter in step with the ground's.
         return tuple(max(0, min(fits, count - workload.micro_batch)) for count in workload.samples)
@@ -177,11 +154,11 @@ class _Attempts:
         """Plan over a stretch of the contact plan that grows until the round fits into it."""
         window_s = 1.5 * bound_s + 1200.0
         while True:
-            end_s = min(self.task.start_s + window_s, self.task.contact_plan.horizon_s)
+            end_s = min(self.problem.start_s + window_s, self.problem.contact_plan.horizon_s)
             try:
                 return self._in_window(strategy_config, below_s, aboard, end_s)
             except NoRouteError:
-                if end_s >= self.task.contact_plan.horizon_s:
+                if end_s >= self.problem.contact_plan.horizon_s:
                     raise
                 window_s *= 3.0
 
@@ -194,13 +171,12 @@ class _Attempts:
         """
         best: Plan | None = None
         failures: list[NoRouteError] = []
-        variants = (False,) if self.task.resources.sunlight is None else (False, True)
+        variants = (False,) if self.problem.resources.sunlight is None else (False, True)
         for embedded_first in variants:
             split_round = SplitRound(
-                self.task,
+                self.problem,
                 strategy_config,
                 end_s=end_s,
-                state=self.state,
                 aboard=aboard,
                 embedded_first=embedded_first,
             )

@@ -46,7 +46,7 @@ class SpaceLinks:
     def open_at(self, time_s: float) -> SpaceLinks:
         """Only the links that are open at ``time_s``, the lasers as they are."""
         is_open = (self.contacts["start_s"] <= time_s) & (self.contacts["end_s"] > time_s)
-        return SpaceLinks(self.contacts[is_open], self.lasers, self.plane, self.acquired_s)
+        return SpaceLinks(self.contacts[is_open], self.lasers, plane=self.plane, acquired_s=self.acquired_s)
 
     def lasers_until(self, end_s: float) -> np.ndarray:
         """The lasers that are pointed before ``end_s``, let go then."""
@@ -87,4 +87,4 @@ def space_links(
     links = np.concatenate(parts)
     links = links[(links["rate_bps"] > 0) & (links["end_s"] > start_s) & (links["start_s"] < end_s)]
     plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])
-    return SpaceLinks(links, lasers, plane, acquired_s)
+    return SpaceLinks(links, lasers, plane=plane, acquired_s=acquired_s)

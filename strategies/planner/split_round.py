@@ -10,16 +10,16 @@ import numpy as np
 
 from orbit.contact_plan import LinkKind
 from strategies.planner.antennas import Antennas, Booking
-from strategies.planner.reduction import Averaging
+from strategies.planner.reduction import WeightTransport
 from strategies.planner.space_links import space_links
 from strategies.planner.split.all_gather import Gathered, all_gather
+from strategies.planner.split.round_network import RoundNetwork
 from strategies.planner.split.shares import BusyTimes, LinkShares
 from strategies.planner.split.steps import GroundSteps, Steps, central_steps, local_steps
-from strategies.planner.split.transport import Block, Delivery, Transport
+from strategies.planner.split.transport import Delivery, FeatureChunk, Transport
 from strategies.problem.network import NoRouteError, PayloadTooLargeError, carried_s, passes_of, sample_rates
 from strategies.problem.plan import Kind, Plan, activities, collect_activities
 from strategies.problem.planning_problem import PlanningProblem
-from strategies.problem.round_state import RoundState
 from strategies.problem.sunlight import Sunlight, all_finished_s
 from strategies.problem.workload import IntraOrbit, SpaceGround, StrategyConfig
 from strategies.space_ground import SESSION, Demand, plan_sessions
@@ -45,30 +45,28 @@ class _Short:
 class SplitRound:
     """The round of split training, with contacts up to ``end_s``.
 
-    What is done in ``state`` needs no more steps, and what is on the ground (or in its feature cache) no more
-    transport.  The last ``aboard[k]`` samples of satellite ``k`` are trained on board instead.  Where satellites
+    What the state of the problem has done needs no more steps, and what is on the ground (or in its feature cache) no
+    more transport.  The last ``aboard[k]`` samples of satellite ``k`` are trained on board instead.  Where satellites
     compute in sunlight only, a group waits for contact until its first features are there, or all (``embedded_first``).
     """
 
     def __init__(
         self,
-        task: PlanningProblem,
+        problem: PlanningProblem,
         strategy_config: StrategyConfig,
         *,
         end_s: float,
-        state: RoundState | None = None,
         aboard: tuple[int, ...] = (),
         embedded_first: bool = False,
     ) -> None:
-        self.contact_plan, self.workload, self.rates = task.contact_plan, task.workload, task.rates
-        self.resources, self.strategy_config = task.resources, strategy_config
-        self.start_s, self.end_s = task.start_s, end_s
-        contact_plan, workload = task.contact_plan, task.workload
+        contact_plan, workload, state = problem.contact_plan, problem.workload, problem.state
+        self.problem, self.strategy_config, self.end_s = problem, strategy_config, end_s
+        self.contact_plan, self.workload, self.rates = contact_plan, workload, problem.rates
+        self.resources, self.start_s = problem.resources, problem.start_s
         satellites = len(contact_plan.satellites)
         self.aboard = np.asarray(aboard or np.zeros(satellites, int))
         self.samples = np.asarray(workload.samples) - self.aboard
         cached = np.floor(self.samples * workload.cached_fraction).astype(int)
-        state = state or RoundState()
         grounded = np.asarray(state.on_ground or np.zeros(satellites, int))
         nothing_up = workload.c1_bytes == 0
         self.on_ground = (
@@ -78,14 +76,15 @@ class SplitRound:
         self.active = np.asarray(workload.samples) > 0
         self.pointed = state.pointed
         self.links = space_links(
-            contact_plan, strategy_config, task.resources, task.start_s, end_s, pointed=self.pointed
+            contact_plan, strategy_config, problem.resources, problem.start_s, end_s, pointed=self.pointed
         )
-        self.plane, self.group, self.routes = self.links.plane, self.links.group, self.links.routes
+        self.group, self.routes = self.links.group, self.links.routes
         self.shares = LinkShares.of(workload, self.samples - self.on_ground, self._todo())
-        self.passes = passes_of(contact_plan, task.start_s, end_s)
-        self.ready_s = np.full(satellites, task.start_s)  # from when on a satellite has features to send
-        if task.resources.sunlight is not None:
-            self.passes = self._once_embedded(task.resources.sunlight, embedded_first)
+        self.passes = passes_of(contact_plan, problem.start_s, end_s)
+        self.ready_s = np.full(satellites, problem.start_s)  # from when on a satellite has features to send
+        if problem.resources.sunlight is not None:
+            self.passes = self._once_embedded(problem.resources.sunlight, embedded_first)
+        self.network = RoundNetwork(problem, self.links, contacts=self.passes, shares=self.shares)
         self._all_gathered: Gathered | None = None
 
     def _once_embedded(self, sunlight: Sunlight, embedded_first: bool) -> np.ndarray:
@@ -115,13 +114,13 @@ class SplitRound:
             assert isinstance(central, Plan)
             return central
         last_short = 0
-        margin, patience = np.ones((2, self.links.groups))
+        margin, drain_factor = np.ones((2, self.links.groups))
         late_s = self.start_s + _LATE * (below_s - self.start_s)
         for growth in _GROWTHS:
             best: Plan | None = None
             late = False
             short: _Short | None = None  # what sessions were too short for
-            for sessions, fluid_s in self._session_plans(margin, patience, below_s):
+            for sessions, fluid_s in self._session_plans(margin, drain_factor, below_s):
                 if best is not None and fluid_s >= best.end_s - _WORTHWHILE * best.makespan_s:
                     continue
                 plan: Plan | _Short | None = None
@@ -139,7 +138,7 @@ class SplitRound:
             groups = np.flatnonzero(short.part)
             last_short = int(groups[0])
             margin[groups] *= np.maximum(growth, 1.0 + short.part[groups])
-            patience[groups] *= 2.0
+            drain_factor[groups] *= 2.0
         name = self.contact_plan.nodes[int(np.argmax(self.group == last_short))].name
         raise NoRouteError(
             f"{name}: the space-ground links between {self.start_s:.0f} s and {self.end_s:.0f} s do not carry "
@@ -147,13 +146,13 @@ class SplitRound:
         )
 
     def _session_plans(
-        self, margin: np.ndarray, patience: np.ndarray, below_s: float
+        self, margin: np.ndarray, drain_factor: np.ndarray, below_s: float
     ) -> list[tuple[np.ndarray, float]]:
         """Sessions by the rule of the switch with the end of their fluid; two for the matching, soonest first.
 
         Sessions that cannot have carried everything before ``below_s`` may break off there.
         """
-        demand = self._demand(margin, patience)
+        demand = self._demand(margin, drain_factor)
         rule = self.strategy_config.space_ground
         arguments = (self.passes, demand, self.resources, self.pointed)
         if rule is not SpaceGround.TOPOLOGY_AWARE:
@@ -194,7 +193,7 @@ class SplitRound:
             )
         return latest_s
 
-    def _demand(self, margin: np.ndarray, patience: np.ndarray) -> Demand:
+    def _demand(self, margin: np.ndarray, drain_factor: np.ndarray) -> Demand:
         workload, rates = self.workload, self.rates
         groups = self.links.groups
         todo = self._todo()
@@ -231,7 +230,7 @@ class SplitRound:
             rate=np.minimum(rate, fastest),
             chain_rate=np.minimum(chain_rate, fastest),
             ground_rate=min(ground_rate, fastest),
-            tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * patience,
+            tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * drain_factor,
             names=[
                 self.contact_plan.nodes[int(np.argmax(self.group == label))].name for label in range(groups)
             ],
@@ -279,45 +278,40 @@ class SplitRound:
         delivery = self._deliver(sessions)
         if delivery.left.any():
             return self._short(delivery.left, self.samples)
-        if self.workload.central:
-            blocks = self._grounded_blocks() + delivery.blocks
-            steps: Steps | None = central_steps(
-                self.workload, self.rates, self.samples, self.done, sessions, blocks, start_s=self.start_s
-            )
-        elif self.workload.crosses:
-            blocks = self._grounded_blocks() + delivery.blocks
-            ground = GroundSteps(
-                self.workload, self.rates, self.routes, self.passes, sessions, self.plane, start_s=self.start_s,
-                small_share=(1.0 - self.shares.downlink, 1.0 - self.shares.isl),
-                busy=_busy(delivery.activities),
-            )  # fmt: skip
-            steps = ground.run(blocks, self.done, self.group, below_s=below_s)
-        else:
-            steps = local_steps(
-                self.workload, self.rates, self.samples, self.done, sessions, start_s=self.start_s
-            )
+        steps = self._train(sessions, delivery, below_s)
         if steps is None:
             return None
         if steps.left.any():
             return self._short(steps.left, self._todo())
+        return self._completed(sessions, delivery, steps)
+
+    def _train(self, sessions: np.ndarray, delivery: Delivery, below_s: float) -> Steps | None:
+        """The steps of all samples; None where those on the ground do not end before ``below_s``."""
+        if not self.workload.central and not self.workload.crosses:
+            return local_steps(self.problem, self.samples, self.done, sessions)
+        blocks = self._grounded_blocks() + delivery.blocks
+        if self.workload.central:
+            return central_steps(self.problem, self.samples, self.done, sessions, blocks)
+        ground = GroundSteps(self.network, sessions, busy=_busy(delivery.activities))
+        return ground.run(blocks, self.done, below_s=below_s)
+
+    def _completed(self, sessions: np.ndarray, delivery: Delivery, steps: Steps) -> Plan:
+        """The plan of the round: what satellites train by themselves and the average are added to the steps."""
         train, trained_s = self._train_aboard()
         finish_s = np.maximum(steps.finish_s, trained_s)
         antennas = Antennas(
-            self._bookings(sessions, steps, delivery), self.resources.beams, self.resources.setup_s
+            self._bookings(sessions, steps, delivery), self.resources.beams, setup_s=self.resources.setup_s
         )
         parts = [train, delivery.activities, steps.activities]
         delivered_s, end_s = finish_s, max(steps.end_s, float(finish_s.max()))
         if self.workload.aggregate_bytes or self.workload.update_bytes:
-            averaging = Averaging(
-                self.workload, self.routes, self.passes, antennas, self.group, self.plane,
-                names=[node.name for node in self.contact_plan.nodes], until_s=self.end_s,
-            )  # fmt: skip
+            weights = WeightTransport(self.network, antennas, until_s=self.end_s)
             if self.workload.aggregate_bytes:
-                summed, delivered_s = averaging.to_ground(finish_s)
+                summed, delivered_s = weights.to_ground(finish_s)
                 parts.append(summed)
                 end_s = max(end_s, float(delivered_s.max()))
             if self.workload.update_bytes:
-                update, returned_s = averaging.to_satellites(float(delivered_s[self.active].max()))
+                update, returned_s = weights.to_satellites(float(delivered_s[self.active].max()))
                 parts.append(update)
                 end_s = max(end_s, float(returned_s[self.active].max()))
         end_s = max(end_s, float(delivery.activities["end_s"].max(initial=end_s)))  # copies may come in last
@@ -355,8 +349,8 @@ class SplitRound:
             held_until_s[block.session] = max(held_until_s[block.session], block.last_s - owlt_s)
         return [
             Booking(
-                int(session["satellite"]), int(session["station"]), float(session["start_s"]),
-                float(session["data_s"]), until_s, int(session["pass_index"]),
+                int(session["satellite"]), int(session["station"]), start_s=float(session["start_s"]),
+                data_s=float(session["data_s"]), end_s=until_s, pass_index=int(session["pass_index"]),
             )
             for session, until_s in zip(sessions, held_until_s.tolist(), strict=True)
             if until_s > session["data_s"]
@@ -379,22 +373,26 @@ class SplitRound:
     def _deliver(self, sessions: np.ndarray) -> Delivery:
         pending = self.samples - self.on_ground
         if not pending.any():
-            return Delivery([], activities(0), pending)
-        gathered, resources = None, self.resources
+            return Delivery([], activities(0), left=pending)
+        gathered, buffer_bytes = None, self.resources.buffer_bytes
         if self.strategy_config.intra_orbit is IntraOrbit.ALL_GATHER:
             gathered = self._gathered(pending)
             most_bytes = max(gathered.held_bytes(k, self.workload.c1_bytes) for k in range(len(pending)))
-            if most_bytes >= resources.buffer_bytes:
+            if most_bytes >= buffer_bytes:
                 raise PayloadTooLargeError(
                     f"intra-orbit all-gather: a satellite holds {most_bytes:.0f} bytes of its plane's features, its "
-                    f"buffer is {resources.buffer_bytes:.0f} bytes; allowed is more, or intra-orbit parallel"
+                    f"buffer is {buffer_bytes:.0f} bytes; allowed is more, or intra-orbit parallel"
                 )
-            resources = dataclasses.replace(resources, buffer_bytes=resources.buffer_bytes - most_bytes)
+            buffer_bytes -= most_bytes
         delivery = Transport(
-            self.workload, self.rates, resources, self.routes, self.passes, sessions, self.strategy_config.intra_orbit,
-            self.shares, pending=pending, first_sample=self.on_ground, start_s=self.start_s, plane=self.plane,
-            group=self.group, gathered=gathered,
-        ).run()  # fmt: skip
+            self.network,
+            sessions,
+            intra_orbit=self.strategy_config.intra_orbit,
+            buffer_bytes=buffer_bytes,
+            pending=pending,
+            first_sample=self.on_ground,
+            gathered=gathered,
+        ).run()
         if gathered is None:
             return delivery
         return dataclasses.replace(
@@ -405,16 +403,25 @@ class SplitRound:
         """Features passed round every plane; alike for whatever sessions."""
         if self._all_gathered is None:
             self._all_gathered = all_gather(
-                self.contact_plan.planes.values(), self.workload, self.rates, self.routes, pending=pending,
-                first_sample=self.on_ground, start_s=self.start_s, isl_share=self.shares.isl,
-                sunlight=self.resources.sunlight,
-            )  # fmt: skip
+                self.problem,
+                self.routes,
+                pending=pending,
+                first_sample=self.on_ground,
+                isl_share=self.shares.isl,
+            )
         return self._all_gathered
 
-    def _grounded_blocks(self) -> list[Block]:
+    def _grounded_blocks(self) -> list[FeatureChunk]:
         """Samples whose features the ground has already; any session of their group will do for the answers."""
         return [
-            Block(satellite, -1, 0, int(self.on_ground[satellite]), self.start_s, self.start_s)
+            FeatureChunk(
+                satellite,
+                -1,
+                first=0,
+                end=int(self.on_ground[satellite]),
+                first_s=self.start_s,
+                last_s=self.start_s,
+            )
             for satellite in np.flatnonzero(self.on_ground > 0).tolist()
         ]
 

@@ -81,7 +81,7 @@ class Schedule:
             tuple(tuple(batches[number]) for number in numbers),
             # With an adapter each, what counts is the number of the satellite's step.
             tuple(min(updates[number], position) for position, number in enumerate(numbers)),
-            _first_pass(plan),
+            first_pass=_first_pass(plan),
         )
 
     @cached_property

@@ -37,8 +37,8 @@ class WeightSessions:
         self,
         contact_plan: ContactPlan,
         resources: Resources,
-        rule: str,
         *,
+        rule: str,
         start_s: float,
         pointed: frozenset[tuple[int, int]],
         group: np.ndarray,
@@ -107,7 +107,7 @@ class WeightSessions:
 
     def pointed(self, time_s: float) -> frozenset[tuple[int, int]]:
         """Pairs (satellite, station) whose antennas are still on each other when what is planned so far is over."""
-        antennas = Antennas(self._held, self._resources.beams, self._resources.setup_s)
+        antennas = Antennas(self._held, self._resources.beams, setup_s=self._resources.setup_s)
         return antennas.pointed(self._passes, time_s)
 
     def held(self) -> np.ndarray:
@@ -167,8 +167,8 @@ class WeightSessions:
             through_s[group], last[group] = arrived_s[row], satellite[row]
         bookings = [
             Booking(
-                int(one["satellite"]), int(one["station"]), float(one["start_s"]), float(one["data_s"]),
-                float(one["end_s"]), int(index[one["pass_index"]]),
+                int(one["satellite"]), int(one["station"]), start_s=float(one["start_s"]), data_s=float(one["data_s"]),
+                end_s=float(one["end_s"]), pass_index=int(index[one["pass_index"]]),
             )
             for one in sessions
         ]  # fmt: skip

@@ -66,7 +66,7 @@ def state_at(
             if reached < count:
                 break
         done.append(finished)
-    return RoundState(tuple(done), tuple(on_ground), lost, pointed_at(plan, time_s))
+    return RoundState(tuple(done), tuple(on_ground), lost=lost, pointed=pointed_at(plan, time_s))
 
 
 def pointed_at(plan: Plan, time_s: float) -> frozenset[tuple[int, int]]:

@@ -178,7 +178,7 @@ class Routes:
                 if there_s < arrival_s.get(peer, np.inf):
                     arrival_s[peer], came[peer] = (
                         there_s,
-                        Send(node, peer, begin_s, begin_s + bits / rate_bps),
+                        Send(node, peer, start_s=begin_s, end_s=begin_s + bits / rate_bps),
                     )
                     heapq.heappush(queue, (there_s, peer))
         return arrival_s, came
@@ -235,4 +235,11 @@ class Routes:
         unreachable = ~np.isfinite(distance)
         flight[unreachable] = np.inf
         order = np.argsort(distance, kind="stable")
-        return Tree(next_hop, flight, hops.astype(int), serial, order[: count - int(unreachable.sum())], side)
+        return Tree(
+            next_hop,
+            flight,
+            hops=hops.astype(int),
+            serial_s_per_bit=serial,
+            order=order[: count - int(unreachable.sum())],
+            side=side,
+        )

@@ -1,7 +1,7 @@
 """What a round has to move and to compute, and with what: plain numbers, no model and no orbit.
 
-A *crossing* is one passage of a tensor over the split: c1 features up to the ground, c2 hidden states down,
-c3 their gradient up, c4 the gradient of the features down.
+A *crossing* is one passage of a tensor over the split: c1 features down to the ground, c2 hidden states up,
+c3 their gradient down; c4, the gradient of the features, does not occur, because the embedding is frozen.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND, registered_names
+from strategies.problem.model_sizes import CrossingBits, ModelSizes, TrainingSchedule
 from strategies.problem.sunlight import Sunlight
 
 
@@ -77,7 +78,7 @@ class StrategyConfig:
         return cls(
             _switch(IntraOrbit, "intra-orbit", intra_orbit, INTRA_ORBIT),
             _switch(SpaceGround, "space-ground", space_ground, SPACE_GROUND),
-            _switch(InterOrbit, "inter-orbit", inter_orbit, INTER_ORBIT),
+            inter_orbit=_switch(InterOrbit, "inter-orbit", inter_orbit, INTER_ORBIT),
         )
 
     def contained(self) -> tuple[StrategyConfig, ...]:
@@ -86,7 +87,7 @@ class StrategyConfig:
         Longest windows, and a space-ground strategy of another package, stand for themselves: own windows are not tried
         in their place.
         """
-        own = StrategyConfig(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
+        own = StrategyConfig(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, inter_orbit=InterOrbit.NONE)
         through_ground = dataclasses.replace(self, inter_orbit=InterOrbit.NONE)
         if self.space_ground is SpaceGround.LONGEST_WINDOW or not isinstance(self.space_ground, SpaceGround):
             alone = dataclasses.replace(own, space_ground=self.space_ground)
@@ -172,8 +173,8 @@ class Workload:
     """One round of training.
 
     ``samples[k]`` images lie on satellite ``k`` and are each passed over ``epochs`` times, ``micro_batch`` at a
-    time.  ``c1_bytes`` … ``c4_bytes`` are bytes per sample and crossing; c1 happens once per round and only for
-    the part that is not in the ground's feature cache (``cached_fraction``), c2 to c4 in every pass.  FLOPs are per
+    time.  ``c1_bytes`` … ``c3_bytes`` are bytes per sample and crossing; c1 happens once per round and only for
+    the part that is not in the ground's feature cache (``cached_fraction``), c2 and c3 in every pass.  FLOPs are per
     sample and pass, except ``embedding_flops``, which a frozen embedding spends once per round.  On board
     (``onboard_flops`` per sample and pass) a satellite trains only in the on-board modes, or where
     ``onboard_share`` allows it to take a part of its samples.  ``aggregate_bytes`` is what each satellite
@@ -194,7 +195,6 @@ class Workload:
     c1_bytes: float
     c2_bytes: float
     c3_bytes: float
-    c4_bytes: float
     embedding_flops: float
     head_flops: float
     backbone_forward_flops: float
@@ -213,12 +213,15 @@ class Workload:
     micro_batches: int = 1
 
     def __post_init__(self) -> None:
+        for field_ in dataclasses.fields(self):
+            if field_.type == "float":  # whole numbers times counts in arrays would overflow
+                object.__setattr__(self, field_.name, float(getattr(self, field_.name)))
         if not self.samples or min(self.samples) < 0 or sum(self.samples) == 0:
             raise WorkloadError(
                 f"samples: found {self.samples[:8]}, allowed is 0 or more each and one at least"
             )
         _require_not_negative(
-            self, "c1_bytes", "c2_bytes", "c3_bytes", "c4_bytes", "embedding_flops", "head_flops", "onboard_flops",
+            self, "c1_bytes", "c2_bytes", "c3_bytes", "embedding_flops", "head_flops", "onboard_flops",
             "backbone_forward_flops", "backbone_backward_flops", "aggregate_bytes", "backbone_bytes", "update_bytes",
         )  # fmt: skip
         if not 0.0 <= self.cached_fraction <= 1.0:
@@ -231,102 +234,61 @@ class Workload:
             )
 
     @classmethod
-    def split(
+    def from_profile(
         cls,
         mode: Mode | str,
         samples: Sequence[int],
-        *,
-        tokens: int,
-        hidden: int,
-        embedding_flops: float,
-        backbone_flops: float,
-        head_flops: float,
-        head_bytes: float,
-        adapter_bytes: float = 0.0,
-        backbone_bytes: float = 0.0,
-        raw_bytes: float = 0.0,
-        label_bytes: float = 8.0,
-        feature_bits: float = 16.0,
-        hidden_bits: float = 16.0,
-        gradient_bits: float = 16.0,
-        full_return: bool = False,
-        train_embedding: bool = False,
-        lora_backward_ratio: float = 1.0,
-        cached_fraction: float = 0.0,
-        epochs: int = 1,
-        micro_batch: int = 16,
-        onboard_share: bool = False,
-        shared_head: bool = False,
-        shared_adapter: bool = False,
-        satellites_per_step: int = 1,
-        gradient_delay: int = 0,
-        micro_batches: int = 1,
-        trains_adapter: bool = True,
+        sizes: ModelSizes,
+        schedule: TrainingSchedule,
+        bits: CrossingBits = CrossingBits(),  # noqa: B008 - immutable
     ) -> Workload:
-        """A round from the profile of a model.
+        """Return a round from the sizes of a model.
 
-        ``backbone_flops`` is one forward pass; LoRA's backward costs ``lora_backward_ratio`` of it, full
-        fine-tuning's two (Kaplan et al., arXiv 2001.08361, section 2.1).  Bits are per element of a crossing,
-        scales of block codecs included.  c2 and c3 carry the pooled token, or all ``tokens`` with
-        ``full_return``; with ``shared_head`` (mode ``lora``) also a sample's share of the head and of its gradient,
-        which cross in every step, and no head is averaged unless samples are trained on board.  ``mode`` may be any:
-        the on-board modes have no crossing, ``downlink`` brings ``raw_bytes`` per image down instead and leaves the
-        whole model to the ground, ``features`` leaves all but the embedding to it, ``label_bytes`` per image included.
-        There ``trains_adapter`` tells whether the ground trains an adapter besides the head.
+        c2 and c3 carry the states of the tokens that come back; with a shared head (mode ``lora``) also a sample's
+        share of the head and of its gradient, which cross in every step, and no head is averaged unless samples are
+        trained on board.  ``mode`` may be any: the on-board modes have no crossing, ``downlink`` brings raw images down
+        instead and leaves the whole model to the ground, ``features`` leaves all but the embedding to it, labels
+        included.
         """
         mode = Mode(mode)
-        lora_step = backbone_flops * (1.0 + lora_backward_ratio)
-        returned = hidden * (tokens if full_return else 1) / 8.0
-        split, raw, ahead = mode in (Mode.HEAD, Mode.LORA), mode is Mode.DOWNLINK, mode is Mode.FEATURES
-        lora = mode is Mode.LORA
-        feature_bytes = tokens * hidden * feature_bits / 8.0
-        if lora and shared_head:
+        split, lora = mode in (Mode.HEAD, Mode.LORA), mode is Mode.LORA
+        central = mode in (Mode.DOWNLINK, Mode.FEATURES)
+        feature_bytes = sizes.tokens * sizes.hidden * bits.feature_bits / 8.0
+        returned = sizes.hidden * sizes.returned_tokens / 8.0
+        if lora and schedule.shared_head:
             # Its weights, of 4 bytes each, are coded as c2 and c3 are.
-            returned += head_bytes / 4.0 / micro_batch / 8.0
-        averaged_head = 0.0 if lora and shared_head and not onboard_share else head_bytes
-        ends = embedding_flops + head_flops  # what of the model is on board in the split
-        onboard = {
-            Mode.ONBOARD_FULL: 3.0 * (embedding_flops + backbone_flops) + head_flops,
-            Mode.ONBOARD_HEAD: embedding_flops + backbone_flops + head_flops,
-        }.get(mode, embedding_flops + lora_step + head_flops)
-        aggregate = {
-            Mode.ONBOARD_FULL: backbone_bytes + head_bytes,
-            Mode.ONBOARD_LORA: adapter_bytes + head_bytes,
-            Mode.ONBOARD_HEAD: head_bytes,
-            Mode.DOWNLINK: 0.0,
-            Mode.FEATURES: 0.0,
-        }.get(mode, averaged_head + (adapter_bytes if onboard_share else 0.0))
+            returned += sizes.head_bytes / 4.0 / schedule.micro_batch / 8.0
+        ends = sizes.embedding_flops + sizes.head_flops  # what of the model is on board in the split
+        backward_flops = _lora_step_flops(sizes) - sizes.backbone_flops
+        aggregate = _aggregate_bytes(mode, sizes, schedule)
         return cls(
             mode=mode,
             samples=tuple(int(count) for count in samples),
-            c1_bytes={Mode.DOWNLINK: raw_bytes, Mode.FEATURES: feature_bytes + label_bytes}.get(
+            c1_bytes={Mode.DOWNLINK: sizes.raw_bytes, Mode.FEATURES: feature_bytes + sizes.label_bytes}.get(
                 mode, feature_bytes if split else 0.0
             ),
-            c2_bytes=returned * hidden_bits if split else 0.0,
-            c3_bytes=returned * gradient_bits if lora else 0.0,
-            c4_bytes=tokens * hidden * gradient_bits / 8.0 if lora and train_embedding else 0.0,
-            embedding_flops=embedding_flops * (3.0 if train_embedding else 1.0) if split or ahead else 0.0,
-            head_flops=head_flops if split else 0.0,
+            c2_bytes=returned * bits.hidden_bits if split else 0.0,
+            c3_bytes=returned * bits.gradient_bits if lora else 0.0,
+            embedding_flops=sizes.embedding_flops if split or mode is Mode.FEATURES else 0.0,
+            head_flops=sizes.head_flops if split else 0.0,
             backbone_forward_flops={
-                Mode.DOWNLINK: backbone_flops + ends,
-                Mode.FEATURES: backbone_flops + head_flops,
-            }.get(mode, backbone_flops if split else 0.0),
-            backbone_backward_flops=lora_step - backbone_flops
-            if lora or ((raw or ahead) and trains_adapter)
-            else 0.0,
-            onboard_flops=onboard,
+                Mode.DOWNLINK: sizes.backbone_flops + ends,
+                Mode.FEATURES: sizes.backbone_flops + sizes.head_flops,
+            }.get(mode, sizes.backbone_flops if split else 0.0),
+            backbone_backward_flops=backward_flops if lora or (central and schedule.trains_adapter) else 0.0,
+            onboard_flops=_onboard_flops(mode, sizes),
             aggregate_bytes=aggregate,
             update_bytes=aggregate,
-            backbone_bytes=backbone_bytes,
-            cached_fraction=cached_fraction,
-            epochs=epochs,
-            micro_batch=micro_batch,
-            onboard_share=onboard_share and lora,
-            shared_adapter=shared_adapter and lora,
-            satellites_per_step=satellites_per_step if lora else 1,
-            gradient_delay=gradient_delay if lora and shared_adapter else 0,
-            micro_batches=micro_batches if lora else 1,
-        )  # fmt: skip
+            backbone_bytes=sizes.backbone_bytes,
+            cached_fraction=schedule.cached_fraction,
+            epochs=schedule.epochs,
+            micro_batch=schedule.micro_batch,
+            onboard_share=schedule.onboard_share and lora,
+            shared_adapter=schedule.shared_adapter and lora,
+            satellites_per_step=schedule.satellites_per_step if lora else 1,
+            gradient_delay=schedule.gradient_delay if lora and schedule.shared_adapter else 0,
+            micro_batches=schedule.micro_batches if lora else 1,
+        )
 
     def without(self, lost: Collection[int]) -> Workload:
         """The round when the samples on some satellites are lost."""
@@ -371,12 +333,43 @@ class Workload:
     @property
     def up_bytes(self) -> float:
         """Bytes ground → satellite per sample and pass."""
-        return self.c2_bytes + self.c4_bytes
+        return self.c2_bytes
 
     @property
     def ground_flops(self) -> float:
         """FLOPs on the ground per sample and pass."""
         return self.backbone_forward_flops + self.backbone_backward_flops
+
+
+def _lora_step_flops(sizes: ModelSizes) -> float:
+    """Forward and backward pass of a backbone with LoRA, per image."""
+    return sizes.backbone_flops * (1.0 + sizes.lora_backward_ratio)
+
+
+def _onboard_flops(mode: Mode, sizes: ModelSizes) -> float:
+    """What a satellite that trains an image itself computes per pass.
+
+    The backward pass of full fine-tuning costs two forward passes (Kaplan et al., arXiv 2001.08361, section 2.1).
+    """
+    if mode is Mode.ONBOARD_FULL:
+        return 3.0 * (sizes.embedding_flops + sizes.backbone_flops) + sizes.head_flops
+    if mode is Mode.ONBOARD_HEAD:
+        return sizes.embedding_flops + sizes.backbone_flops + sizes.head_flops
+    return sizes.embedding_flops + _lora_step_flops(sizes) + sizes.head_flops
+
+
+def _aggregate_bytes(mode: Mode, sizes: ModelSizes, schedule: TrainingSchedule) -> float:
+    """What each satellite contributes to the average."""
+    if mode in (Mode.DOWNLINK, Mode.FEATURES):
+        return 0.0
+    if mode is Mode.ONBOARD_FULL:
+        return sizes.backbone_bytes + sizes.head_bytes
+    if mode is Mode.ONBOARD_LORA:
+        return sizes.adapter_bytes + sizes.head_bytes
+    if mode is Mode.ONBOARD_HEAD:
+        return sizes.head_bytes
+    on_ground = mode is Mode.LORA and schedule.shared_head and not schedule.onboard_share
+    return (0.0 if on_ground else sizes.head_bytes) + (sizes.adapter_bytes if schedule.onboard_share else 0.0)
 
 
 def _require_positive(value: object, *fields: str) -> None:

@@ -13,7 +13,7 @@ from client_app.exchange.crossings import Crossings, MicroBatch
 from mission.run_config import RunConfig
 from mission.scenario import load_scenario
 from relay.client.message_link import LinkError
-from relay.wire.manifest import Buffer, Bundle, Kind, Manifest
+from relay.wire.manifest import Buffer, Bundle, Manifest, MessageKind
 from splitmodel.crossing import codecs
 
 
@@ -40,7 +40,7 @@ class Sky:
 
 def crossings(link: Sky) -> Crossings:
     run_config = RunConfig(load_scenario("walker-12", {}), ("sat",), (0,), "run", "ground", "", False)
-    return Crossings(link, run_config, 0, round_number=2)  # type: ignore[arg-type]
+    return Crossings(link, run_config, index=0, round_number=2)  # type: ignore[arg-type]
 
 
 def hidden(value: float, step: int, micro_batch: int = 0, round_number: int = 2) -> Bundle:
@@ -49,7 +49,7 @@ def hidden(value: float, step: int, micro_batch: int = 0, round_number: int = 2)
     manifest = Manifest.describe(
         payload,
         run="run",
-        kind=Kind.HIDDEN,
+        kind=MessageKind.HIDDEN,
         source="ground",
         destination="sat",
         dtype="float32",
@@ -67,20 +67,20 @@ def test_what_comes_early_is_held_until_it_is_asked_for() -> None:
     link.coming.extend([hidden(1.0, 4, 1), hidden(2.0, 5), hidden(0.0, 4, 0)])
     over = crossings(link)
     for value, place in ((0.0, MicroBatch(4, 0, 2)), (1.0, MicroBatch(4, 1, 2)), (2.0, MicroBatch(5))):
-        assert over.receive(Kind.HIDDEN, place).unique().tolist() == [value]
+        assert over.receive(MessageKind.HIDDEN, place).unique().tolist() == [value]
     assert not link.coming
 
 
 def test_what_the_plane_sends_early_is_held_for_its_sum_and_not_settled_before() -> None:
     payload = np.ones(3).tobytes()
     facts = {"source": "sat-2", "destination": "sat", "dtype": "float64", "shape": (3,), "round": 2}
-    early = Bundle(Manifest.describe(payload, run="run", kind=Kind.AGGREGATE, **facts), payload)
+    early = Bundle(Manifest.describe(payload, run="run", kind=MessageKind.AGGREGATE, **facts), payload)
     link = Sky()
     link.coming.extend([early, hidden(1.0, 5), hidden(0.0, 4)])
     over = crossings(link)
-    over.receive(Kind.HIDDEN, MicroBatch(4))
+    over.receive(MessageKind.HIDDEN, MicroBatch(4))
     over.acknowledge()
-    over.receive(Kind.HIDDEN, MicroBatch(5))
+    over.receive(MessageKind.HIDDEN, MicroBatch(5))
     over.acknowledge()
     assert over.for_the_plane == [early]
     ahead = hidden(1.0, 5).manifest.transfer_id
@@ -93,12 +93,12 @@ def test_a_later_round_is_an_error() -> None:
     with pytest.raises(
         LinkError, match="waits for HIDDEN of round 2, step 4, and got HIDDEN of round 3, step 0"
     ):
-        crossings(link).receive(Kind.HIDDEN, MicroBatch(4))
+        crossings(link).receive(MessageKind.HIDDEN, MicroBatch(4))
 
 
 def test_a_micro_batch_says_which_part_of_how_many_it_is() -> None:
     link = Sky()
-    transfer = crossings(link).send(Kind.FEATURES, MicroBatch(4, 1, 3), torch.zeros(2, 5, 3))
+    transfer = crossings(link).send(MessageKind.FEATURES, MicroBatch(4, 1, 3), torch.zeros(2, 5, 3))
     [manifest] = link.sent
     assert (manifest.step, manifest.micro_batch, manifest.attributes["of"]) == (4, 1, 3)
     assert transfer == manifest.transfer_id

@@ -35,6 +35,6 @@ def test_a_round_that_goes_on_holds_on_to_the_weights_that_were_sent() -> None:
     with torch.no_grad():
         weights.add_(2.0)
     weights.sum().backward()
-    Proximal([weights], 0.5, sent).add_gradient()
+    Proximal([weights], 0.5, sent=sent).add_gradient()
     assert weights.grad is not None
     assert weights.grad.tolist() == [2.0, 2.0]

@@ -32,7 +32,7 @@ def a_row(number: int) -> dict[str, object]:
 
 def test_a_run_directory_tells_state_scenario_seeds_and_versions(tmp_path: Path) -> None:
     scenario = load_scenario("demo")
-    record = RunRecord(tmp_path / "run", scenario, "skysplit run demo")
+    record = RunRecord(tmp_path / "run", scenario, command="skysplit run demo")
     assert read_run(tmp_path / "run")["state"] == "running"
     record.add_round([a_row(1)])
     record.add_round([a_row(2)])
@@ -52,7 +52,7 @@ def test_a_run_directory_tells_state_scenario_seeds_and_versions(tmp_path: Path)
 
 
 def test_a_failed_run_says_why(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path, load_scenario("demo"), "")
+    record = RunRecord(tmp_path, load_scenario("demo"), command="")
     record.fail("NoRouteError: sat-0-00 never sees a station")
     run = read_run(tmp_path)
     assert run["state"] == "failed"
@@ -60,13 +60,13 @@ def test_a_failed_run_says_why(tmp_path: Path) -> None:
 
 
 def test_a_run_directory_is_never_overwritten(tmp_path: Path) -> None:
-    RunRecord(tmp_path, load_scenario("demo"), "")
+    RunRecord(tmp_path, load_scenario("demo"), command="")
     with pytest.raises(FileExistsError, match="holds a run already"):
-        RunRecord(tmp_path, load_scenario("demo"), "")
+        RunRecord(tmp_path, load_scenario("demo"), command="")
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path, load_scenario("demo"), "")
+    record = RunRecord(tmp_path, load_scenario("demo"), command="")
     for number in range(1, 5):
         (tmp_path / "checkpoints" / f"round-{number:05d}").mkdir()
     record.prune_checkpoints(2)
@@ -85,7 +85,7 @@ def test_a_new_run_directory_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_an_older_version_measured_is_kept_beside_what_is_measured_now(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path, load_scenario("demo"), "")
+    record = RunRecord(tmp_path, load_scenario("demo"), command="")
     path = tmp_path / "passages.parquet"  # what it was called
     row = {"round": 1, "link": "downlink", "node": "ground", "peer": "a", "satellite": "a", "bytes": 7}
     pq.write_table(

@@ -61,7 +61,7 @@ def test_the_run_of_another_process_is_neither_begun_again_nor_resumed_and_the_e
             RunRecord.reopen(tmp_path)
         (tmp_path / "run.json").unlink()
         with pytest.raises(RunBusyError, match=named):
-            RunRecord(tmp_path, load_scenario("demo"), "")
+            RunRecord(tmp_path, load_scenario("demo"), command="")
 
 
 def test_a_run_whose_process_was_killed_is_interrupted_and_can_be_resumed(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_a_killed_process_could_not_record_is_recorded_for_it(
 
 
 def test_what_has_ended_says_so_whatever_happens_afterwards(tmp_path: Path) -> None:
-    record = RunRecord(tmp_path, load_scenario("demo"), "")
+    record = RunRecord(tmp_path, load_scenario("demo"), command="")
     record.interrupt()
     record_end(tmp_path, "later")
     assert read_run(tmp_path)["state"] == "interrupted"

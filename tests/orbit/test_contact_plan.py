@@ -20,7 +20,7 @@ from orbit.contact_plan import CONTACT, ContactPlan, ContactPlanError, LinkKind,
 from orbit.contact_plan_builder import (
     InterOrbitLink,
     IntraOrbitLink,
-    LinkError,
+    LinkParameterError,
     Links,
     SpaceGroundLink,
     build_contact_plan,
@@ -284,7 +284,7 @@ def test_names_are_unique_and_satellites_come_first() -> None:
     ],
 )
 def test_an_impossible_link_is_refused(make, message: str) -> None:
-    with pytest.raises(LinkError, match=message):
+    with pytest.raises(LinkParameterError, match=message):
         make()
 
 

@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from orbit.constellation import Constellation, from_elements, from_file, walker
 from orbit.contact_plan import LinkKind
-from orbit.contact_plan_builder import InterOrbitLink, IntraOrbitLink, LinkError, Links, build_contact_plan
+from orbit.contact_plan_builder import (
+    InterOrbitLink,
+    IntraOrbitLink,
+    LinkParameterError,
+    Links,
+    build_contact_plan,
+)
 from orbit.motion.elements import MeanElements
 from orbit.search.ephemeris import ephemeris, ephemeris_step_s
 from orbit.search.given_grid import GridError, given_grid, read_pairs
@@ -336,9 +342,9 @@ def test_neighbours_in_a_plane_may_stand_in_a_grid_that_has_rings_anyway() -> No
 
 
 def test_a_grid_that_is_given_goes_with_the_topology_grid_alone() -> None:
-    with pytest.raises(LinkError, match="inter_orbit.pairs: found with topology 'all'"):
+    with pytest.raises(LinkParameterError, match="inter_orbit.pairs: found with topology 'all'"):
         InterOrbitLink(1e9, "all", pairs="same-slot")
-    with pytest.raises(LinkError, match="inter_orbit.terminals: found 0"):
+    with pytest.raises(LinkParameterError, match="inter_orbit.terminals: found 0"):
         InterOrbitLink(1e9, terminals=0)
 
 

@@ -22,7 +22,7 @@ from orbit.contact_plan_builder import (
     SpaceGroundLink,
     build_contact_plan,
 )
-from orbit.routing import NoRouteError, booked, earliest_arrival, light_times, lowest_latency_path
+from orbit.routing import NoPathError, booked, earliest_arrival, light_times, lowest_latency_path
 from orbit.stations import GroundStation
 
 REFERENCE = json.loads((Path(__file__).parent / "sabr_arrivals.json").read_text())
@@ -81,7 +81,7 @@ def best_by_trying(plan: ContactPlan, source: int, target: int, start_s: float, 
 def test_no_sequence_of_contacts_arrives_earlier(plan, source, target, start_s, size_bytes) -> None:
     best = best_by_trying(plan, source, target, start_s, size_bytes)
     if not np.isfinite(best):
-        with pytest.raises(NoRouteError, match=f"from {source} at"):
+        with pytest.raises(NoPathError, match=f"from {source} at"):
             earliest_arrival(plan, source, target, start_s=start_s, size_bytes=size_bytes)
         return
     route = earliest_arrival(plan, source, target, start_s=start_s, size_bytes=size_bytes)
@@ -132,7 +132,7 @@ def test_no_open_path_has_less_light_time(plan, source, target, at_s) -> None:
         assert latency_s == pytest.approx(best)
         assert (nodes[0], nodes[-1]) == (source, target)
     else:
-        with pytest.raises(NoRouteError):
+        with pytest.raises(NoPathError):
             lowest_latency_path(plan, source, target, at_s=at_s)
 
 
@@ -155,7 +155,7 @@ def test_light_crosses_a_real_constellation_no_faster_than_straight() -> None:
                 at_s=at_s,
                 owlt_s=light_times(plan, shell, stations, at_s),
             )
-        except NoRouteError:
+        except NoPathError:
             continue
         reached += 1
         assert straight_s < latency_s < 4 * straight_s

@@ -13,7 +13,7 @@ from relay.clock.paced_clock import PacedClock
 from relay.clock.timed_link import LinkSchedule, Network, Window
 from relay.node.relay_node import RelayNode
 from relay.node.settings import RelaySettings
-from relay.wire.manifest import Kind, Manifest
+from relay.wire.manifest import Manifest, MessageKind
 from skysplit.launch.processes import free_ports
 
 ALWAYS = (Window(0.0, 1e5, 1e9, 0.0),)
@@ -28,7 +28,7 @@ def both_ways(*pairs, windows=ALWAYS):
     return {link: windows for a, b in pairs for link in ((a, b), (b, a))}
 
 
-def tensor(values, source, destination, step=0, kind=Kind.FEATURES, **changes):
+def tensor(values, source, destination, step=0, kind=MessageKind.FEATURES, **changes):
     payload = np.asarray(values, "<f4").tobytes()
     manifest = Manifest.describe(
         payload,

@@ -16,7 +16,7 @@ from relay.wire import service
 from relay.wire import wire_pb2 as pb
 from relay.wire.frames import chunks, encode_transfer_header
 from relay.wire.identity import NodeIdentity
-from relay.wire.manifest import Kind, Limits, Manifest
+from relay.wire.manifest import Limits, Manifest, MessageKind
 
 LIMITS = Limits()
 TRANSFERS = 6
@@ -28,7 +28,7 @@ def manifest_of(source, destination, step):
     return Manifest.describe(
         VALUES,
         run="honest",
-        kind=Kind.FEATURES,
+        kind=MessageKind.FEATURES,
         source=source,
         destination=destination,
         dtype="float32",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from relay.client.allreduce import PIECE_BYTES, GivenUp, all_reduce
 from relay.client.message_link import LinkError, LinkTimeout
 from relay.node.outgoing import Faults, Outage
-from relay.wire.manifest import Bundle, Kind, Manifest
+from relay.wire.manifest import Bundle, Manifest, MessageKind
 from strategies.aggregation.averages import plane_sum
 
 
@@ -166,7 +166,7 @@ def test_what_came_early_is_taken_and_what_is_of_another_round_or_run_is_not(fle
         payload = values.tobytes()
         facts = {"dtype": "float64", "shape": values.shape, "source": "sat-0", "destination": "sat-1"}
         return Bundle(
-            Manifest.describe(payload, run=run, round=number, kind=Kind.AGGREGATE, **facts), payload
+            Manifest.describe(payload, run=run, round=number, kind=MessageKind.AGGREGATE, **facts), payload
         )
 
     early = [part("other", 1, arrays[1]), part("run", 2, arrays[1]), part("run", 1, arrays[0])]

@@ -21,7 +21,7 @@ from relay.wire.certificates import (
     write_server_certificate,
 )
 from relay.wire.identity import IdentityError, NodeIdentity, node_folder
-from relay.wire.manifest import Kind, Manifest
+from relay.wire.manifest import Manifest, MessageKind
 from skysplit.cli import app
 from skysplit.deployment.expiry import ending
 
@@ -38,7 +38,7 @@ def identities(directory):
 
 def some_manifest(source):
     return Manifest.describe(
-        b"", run="r", kind=Kind.HIDDEN, source=source, destination="ground", dtype="uint8", shape=(0,)
+        b"", run="r", kind=MessageKind.HIDDEN, source=source, destination="ground", dtype="uint8", shape=(0,)
     )
 
 

@@ -11,7 +11,7 @@ from relay.client.endpoint import RelayEndpoint
 from relay.client.message_link import LinkRefused
 from relay.clock.paced_clock import Activity, PacedClock, RoundStart
 from relay.clock.timed_link import LinkSchedule, Network, Window
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 
 PRE_LAUNCH = (Window(-1000.0, 0.0, 1e9, 0.0),)
 NODES = ("ground", "sat-0", "sat-1")
@@ -30,7 +30,7 @@ async def acknowledging(satellite, manifest, payload):
     reply = manifest.describe(
         b"",
         run=manifest.run,
-        kind=Kind.HIDDEN,
+        kind=MessageKind.HIDDEN,
         source="ground",
         destination=satellite,
         dtype="uint8",
@@ -57,7 +57,7 @@ def fly(relays, fleet, link, name, step):
 
 
 def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, relays):
-    with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
+    with RelayEndpoint(acknowledging, NODES[1:], address=relays.addresses["ground"], node="ground"):
         with (
             relays.link("sat-0") as first,
             relays.link("sat-1") as second,
@@ -83,7 +83,7 @@ def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, re
 
 
 def test_the_ground_may_restart_and_begin_the_round_again(fleet, relays):
-    with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
+    with RelayEndpoint(acknowledging, NODES[1:], address=relays.addresses["ground"], node="ground"):
         start_round(relays.nodes["ground"].local_address, "ground", ROUND, start_s=100.0)
         with relays.link("sat-1") as second:
             second.send(*fleet.tensor([1.0], "sat-1", "ground", step=1))
@@ -101,11 +101,11 @@ def test_the_ground_may_restart_and_begin_the_round_again(fleet, relays):
 
 def test_a_ground_that_begins_anew_waits_for_nobody_of_a_round_that_died_with_the_last_one(fleet, relays):
     authority = relays.nodes["ground"].local_address, "ground"
-    with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
+    with RelayEndpoint(acknowledging, NODES[1:], address=relays.addresses["ground"], node="ground"):
         start_round(*authority, ROUND, start_s=100.0)  # to which nobody comes
         for name in NODES:
             relays.until(name, lambda now: now.mission_s == 100.0)
-    with RelayEndpoint(acknowledging, NODES[1:], relays.addresses["ground"], "ground"):
+    with RelayEndpoint(acknowledging, NODES[1:], address=relays.addresses["ground"], node="ground"):
         enrol(*authority)
         with relays.link("sat-0") as first:
             assert 500.0 <= fly(relays, fleet, first, "sat-0", 0) < 520.0
@@ -138,7 +138,7 @@ def test_time_runs_while_anybody_is_there_once_all_have_been():
         }
 
     here, gone, to_come = (True, True), (False, True), (False, False)
-    round_start = RoundStart(1, "", ["sat-0", "sat-1"])
+    round_start = RoundStart(1, "", satellites=["sat-0", "sat-1"])
     assert not round_start.runs(answers(here, here, round_start=0))  # they have not heard of it
     assert not round_start.runs(answers(here, to_come))
     assert round_start.runs(answers(gone, here))  # sat-0 had nothing to do and has gone

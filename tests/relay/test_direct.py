@@ -11,7 +11,7 @@ from relay.client.message_link import BundleLink, LinkError, LinkLost, LinkRefus
 from relay.wire.certificates import write_certificates
 from relay.wire.frames import encode_chunk
 from relay.wire.identity import NodeIdentity, node_folder
-from relay.wire.manifest import Kind, Limits, Manifest
+from relay.wire.manifest import Limits, Manifest, MessageKind
 
 SATELLITES = ("sat-0", "sat-1", "sat-2")
 
@@ -21,7 +21,7 @@ def features(values, source="sat-0", step=0, **changes):
     manifest = Manifest.describe(
         payload,
         run="run",
-        kind=Kind.FEATURES,
+        kind=MessageKind.FEATURES,
         source=source,
         destination="ground",
         dtype="float32",
@@ -37,7 +37,7 @@ def hidden(request, values):
     return Manifest.describe(
         payload,
         run=request.run,
-        kind=Kind.HIDDEN,
+        kind=MessageKind.HIDDEN,
         source="ground",
         destination=request.source,
         dtype="float32",
@@ -59,7 +59,7 @@ def test_a_bundle_goes_up_and_the_answer_comes_down():
         assert isinstance(link, BundleLink)
         link.send(*features([1.0, 2.5]))
         bundle = link.receive(5)
-    assert bundle.manifest.kind is Kind.HIDDEN
+    assert bundle.manifest.kind is MessageKind.HIDDEN
     assert values(bundle) == [2.0, 5.0]
 
 

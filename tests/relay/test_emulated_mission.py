@@ -27,9 +27,9 @@ from relay.clock.paced_clock import PacedClock
 from relay.node.outgoing import Faults, Outage, OutgoingLink
 from relay.node.pre_launch import START_S, pre_launch_network
 from relay.node.settings import LocalRelay
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 from server_app.results.run_recorder import RunRecorder
-from server_app.run import Run
+from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 from splitmodel.lora.adapters import trainable_state
 from strategies.aggregation.client_updates import Averaging, ClientUpdate
@@ -92,22 +92,22 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
             told = {"name": name, "network": "-", "peers": {}, "folder": str(relays.folder / name), "port": 0}
             file.write_text(json.dumps(told))
             context.node_config["relay"] = str(file)
-        record = RunRecord(tmp_path / "emulated", scenario, "")
+        record = RunRecord(tmp_path / "emulated", scenario, command="")
         ground = LocalRelay(
             GROUND, relays.nodes[GROUND].local_address, None, relays.folder / GROUND, relays.addresses
         )
         meanwhile = threading.Thread(target=during or (lambda relays: None), args=(relays,))
         meanwhile.start()
         if ends_after is None and ends_when is None:
-            fine_tune(grid, Run(record, "run-1", relay=ground))
+            fine_tune(grid, ServerRun(record, "run-1", relay=ground))
         else:
             with monkeypatch.context() as patch:
                 patch.setattr(RunRecorder, "on_round", dying(ends_after))
                 patch.setattr(grid, "pull_messages", dying_grid(grid, ends_when or threading.Event()))
                 with pytest.raises(RuntimeError, match="the ground is gone"):
-                    fine_tune(grid, Run(record, "run-1", relay=ground))
+                    fine_tune(grid, ServerRun(record, "run-1", relay=ground))
             record = RunRecord.reopen(record.directory)
-            fine_tune(grid, Run(record, "run-2", relay=ground, resume=True))
+            fine_tune(grid, ServerRun(record, "run-2", relay=ground, resume=True))
         meanwhile.join()
         return record.directory
 
@@ -121,8 +121,8 @@ def simulate(grid_of, tmp_path):
         told = read_run(emulated)
         rates = {f"compute.{key}": value for key, value in told["calibration"].items()}
         scenario = load_scenario("walker-12", SMALL | (overrides or {}) | rates)
-        record = RunRecord(tmp_path / "simulated", scenario, "")
-        fine_tune(grid_of(4, 4), Run(record, "run-1"))
+        record = RunRecord(tmp_path / "simulated", scenario, command="")
+        fine_tune(grid_of(4, 4), ServerRun(record, "run-1"))
         return record.directory
 
     return fly
@@ -246,7 +246,7 @@ def on_the_links(monkeypatch):
         again = link.resent_bytes - again_before
         manifest = sending.entry.manifest
         way = {link.node: "uplink", link.peer: "downlink"}.get(GROUND, "isl")
-        kind = manifest.kind if manifest.kind is not Kind.AGGREGATE or manifest.step == 0 else None
+        kind = manifest.kind if manifest.kind is not MessageKind.AGGREGATE or manifest.step == 0 else None
         with lock:
             found[manifest.round, way, kind] += sum(map(len, frames)) - again
         return frames
@@ -268,7 +268,7 @@ def test_bytes_planned_over_links_are_bytes_that_relays_send(emulate, on_the_lin
         passed = sum(size for key, size in on_the_links.items() if key[:2] == (number, way))
         assert planned[number, way, ""] == pytest.approx(passed, rel=0.02), (number, way)
     for number in (1, 2):  # half of the sum's way; see docs/conformance.md
-        passed = on_the_links[number, "isl", Kind.AGGREGATE]
+        passed = on_the_links[number, "isl", MessageKind.AGGREGATE]
         assert planned[number, "isl", "reduce"] == pytest.approx(passed, rel=0.02)
     enrolment = read_run(directory)["enrolment"]
     assert not enrolment["flown"]
@@ -343,13 +343,13 @@ def forgetting(app):
 @pytest.mark.parametrize(
     ("mode", "kind", "number", "step"),
     [
-        ("lora", Kind.SAMPLES, 1, 1),
-        ("lora", Kind.GRAD_HIDDEN, 2, 1),
-        ("lora", Kind.GRAD_HIDDEN, 1, 2),
-        ("lora", Kind.GRAD_HEAD, 1, 1),
-        ("head", Kind.FEATURES, 2, 0),
-        ("lora", Kind.AGGREGATE, 1, 0),
-        ("head", Kind.AGGREGATE, 2, 1),
+        ("lora", MessageKind.SAMPLES, 1, 1),
+        ("lora", MessageKind.GRAD_HIDDEN, 2, 1),
+        ("lora", MessageKind.GRAD_HIDDEN, 1, 2),
+        ("lora", MessageKind.GRAD_HEAD, 1, 1),
+        ("head", MessageKind.FEATURES, 2, 0),
+        ("lora", MessageKind.AGGREGATE, 1, 0),
+        ("head", MessageKind.AGGREGATE, 2, 1),
     ],
 )
 def test_a_satellite_that_is_killed_in_mid_round_goes_on_with_the_same_result(
@@ -358,7 +358,7 @@ def test_a_satellite_that_is_killed_in_mid_round_goes_on_with_the_same_result(
     when = [(kind, number, step)]
     monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when))
     overrides = {"training.mode": mode, "training.augment": "dihedral"}
-    if kind is Kind.GRAD_HEAD:
+    if kind is MessageKind.GRAD_HEAD:
         overrides["training.head"] = "shared"
     emulated = emulate(overrides, app=forgetting)
     assert not when
@@ -396,7 +396,7 @@ def test_a_ring_that_is_cut_is_summed_the_other_way_round(emulate, simulate, ave
 def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
     emulate, simulate, monkeypatch, averages
 ):
-    when = [(Kind.AGGREGATE, 1, 0)]
+    when = [(MessageKind.AGGREGATE, 1, 0)]
     monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when, before_it_goes=True))
     monkeypatch.setattr("client_app.exchange.plane_exchange.PATIENCE_S", 2.0)
 
@@ -437,7 +437,7 @@ def test_a_ground_that_dies_in_mid_round_goes_on_over_the_same_relays_with_the_s
         def send(self, manifest, payload):
             super().send(manifest, payload)
             self._run = manifest.run
-            if (manifest.kind, manifest.round, manifest.step) == (Kind.GRAD_HIDDEN, 2, 1):
+            if (manifest.kind, manifest.round, manifest.step) == (MessageKind.GRAD_HIDDEN, 2, 1):
                 gone.set()
 
         def receive(self, timeout_s):

@@ -8,7 +8,7 @@ import pytest
 from relay.client.endpoint import RelayEndpoint
 from relay.client.message_link import LinkTimeout, RemoteError
 from relay.clock.timed_link import Window
-from relay.wire.manifest import Kind, Manifest
+from relay.wire.manifest import Manifest, MessageKind
 
 
 def hidden(request, values):
@@ -16,7 +16,7 @@ def hidden(request, values):
     return Manifest.describe(
         payload,
         run=request.run,
-        kind=Kind.HIDDEN,
+        kind=MessageKind.HIDDEN,
         source="ground",
         destination=request.source,
         dtype="float32",
@@ -38,7 +38,7 @@ def values(bundle):
 def test_a_split_step_goes_up_over_relays_and_its_answer_comes_down(fleet):
     relays = fleet(fleet.both_ways(("sat-0", "sat-1"), ("sat-1", "ground")))
     with (
-        RelayEndpoint(doubling, ["sat-0", "sat-1"], relays.addresses["ground"], "ground"),
+        RelayEndpoint(doubling, ["sat-0", "sat-1"], address=relays.addresses["ground"], node="ground"),
         relays.link("sat-0") as first,
         relays.link("sat-1") as second,
     ):
@@ -54,7 +54,7 @@ def test_a_split_step_goes_up_over_relays_and_its_answer_comes_down(fleet):
 def test_what_the_handler_raises_reaches_the_satellite_over_the_relays(fleet):
     relays = fleet(fleet.both_ways(("sat-0", "ground")))
     with (
-        RelayEndpoint(doubling, ["sat-0"], relays.addresses["ground"], "ground"),
+        RelayEndpoint(doubling, ["sat-0"], address=relays.addresses["ground"], node="ground"),
         relays.link("sat-0") as satellite,
     ):
         asked, payload = fleet.tensor([1.0], "sat-0", "ground", step=13)
@@ -75,7 +75,7 @@ def test_a_relay_that_restarts_under_the_endpoint_loses_no_question_and_no_answe
         return await doubling(satellite, manifest, payload)
 
     with (
-        RelayEndpoint(remembering, ["sat-0"], relays.addresses["ground"], "ground"),
+        RelayEndpoint(remembering, ["sat-0"], address=relays.addresses["ground"], node="ground"),
         relays.link("sat-0") as satellite,
     ):
         for step in range(6):
@@ -100,7 +100,7 @@ def test_time_jumps_while_both_ends_wait_and_not_while_the_ground_computes(fleet
         return await doubling(satellite, manifest, payload)
 
     with (
-        RelayEndpoint(slow, ["sat-0"], relays.addresses["ground"], "ground"),
+        RelayEndpoint(slow, ["sat-0"], address=relays.addresses["ground"], node="ground"),
         relays.link("sat-0") as satellite,
     ):
         satellite.send(*fleet.tensor([1.0], "sat-0", "ground"))
@@ -130,7 +130,9 @@ def test_a_handler_that_waits_for_others_does_not_hold_mission_time(fleet):
         return await doubling(satellite, manifest, payload)
 
     with (
-        RelayEndpoint(in_turn, ["sat-0", "sat-1"], relays.addresses["ground"], "ground") as ground,
+        RelayEndpoint(
+            in_turn, ["sat-0", "sat-1"], address=relays.addresses["ground"], node="ground"
+        ) as ground,
         relays.link("sat-0") as first,
         relays.link("sat-1") as second,
     ):

@@ -32,7 +32,7 @@ from relay.wire import wire_pb2 as pb
 from relay.wire.certificates import write_certificates
 from relay.wire.frames import chunks, encode_chunk, encode_transfer_header
 from relay.wire.identity import NodeIdentity, node_folder
-from relay.wire.manifest import Kind, Limits, Manifest
+from relay.wire.manifest import Limits, Manifest, MessageKind
 from tests.relay.conftest import free_ports
 
 LIMITS = Limits()
@@ -71,7 +71,7 @@ class Attacker:
         self.step += 1
         told = {
             "run": "hostile",
-            "kind": Kind.FEATURES,
+            "kind": MessageKind.FEATURES,
             "shape": (len(payload) // 4,),
             "step": self.step,
             **changes,
@@ -445,7 +445,7 @@ def _signed(identity, manifest):
     data = manifest.SerializeToString()
     some = identity.seal(
         Manifest.describe(
-            b"", run="x", kind=Kind.HIDDEN, source="x", destination="y", dtype="uint8", shape=(0,)
+            b"", run="x", kind=MessageKind.HIDDEN, source="x", destination="y", dtype="uint8", shape=(0,)
         )
     )
     return pb.SignedManifest(

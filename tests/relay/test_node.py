@@ -7,7 +7,7 @@ from relay.client.message_link import BundleLink, LinkRefused, LinkTimeout, Remo
 from relay.clock.timed_link import Window
 from relay.node.relay_node import RelayError
 from relay.node.settings import RelaySettings
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 
 
 def values(bundle):
@@ -22,7 +22,7 @@ def test_a_bundle_goes_over_three_hops_and_arrives_once(fleet):
         satellite.send(*fleet.tensor(data, "sat-0", "ground"))
         bundle = ground.receive(10)
         assert values(bundle) == data.tolist()
-        ground.send(*fleet.tensor([1.0], "ground", "sat-0", kind=Kind.HIDDEN))
+        ground.send(*fleet.tensor([1.0], "ground", "sat-0", kind=MessageKind.HIDDEN))
         assert values(satellite.receive(10)) == [1.0]
     for name in ("sat-0", "sat-1", "sat-2", "ground"):
         assert relays.until(name, lambda status: status.queued_transfers == 0)
@@ -70,9 +70,9 @@ def test_urgent_bundles_overtake_features(fleet):
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         for step in range(2):
             satellite.send(*fleet.tensor(np.zeros(50_000), "sat-0", "ground", step=step))  # 0.4 s each
-        satellite.send(*fleet.tensor(np.ones(1000), "sat-0", "ground", kind=Kind.GRAD_HIDDEN))
+        satellite.send(*fleet.tensor(np.ones(1000), "sat-0", "ground", kind=MessageKind.GRAD_HIDDEN))
         kinds = [ground.receive(10).manifest.kind for _ in range(3)]
-    assert kinds.index(Kind.GRAD_HIDDEN) < 2
+    assert kinds.index(MessageKind.GRAD_HIDDEN) < 2
 
 
 def test_nan_is_refused_by_the_satellites_own_relay(fleet):

@@ -7,7 +7,7 @@ import pytest
 from relay.client.message_link import LinkTimeout
 from relay.clock.paced_clock import Activity, PacedClock, TimeAuthority, keep_time
 from relay.clock.timed_link import LinkSchedule, Network, Window
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 from relay.wire.wire_pb2 import ClockReport, ClockTime
 
 
@@ -149,7 +149,7 @@ def test_time_stands_at_1x_while_an_application_computes(fleet):
         satellite.close()
         assert np.frombuffer(ground.receive(10).payload, "<f4").tolist() == [1.0]
         assert relays.clocks["ground"].now_s > 5000.0
-        ground.send(*fleet.tensor([2.0], "ground", "sat-0", kind=Kind.HIDDEN))
+        ground.send(*fleet.tensor([2.0], "ground", "sat-0", kind=MessageKind.HIDDEN))
 
 
 def test_what_is_still_to_come_in_does_not_hold_mission_time_on_an_open_link(fleet):

@@ -11,13 +11,17 @@ from mission.run_config import GROUND
 from orbit.contact_plan import Node
 from relay.node.settings import LocalRelay
 from relay.wire.frames import bundle_bytes
-from relay.wire.manifest import Kind
+from relay.wire.manifest import MessageKind
 from server_app.emulated_clock import EmulatedClock
 from strategies.problem.workload import Resources
 
 NODES = (Node("a-0", "satellite", 0, 0), Node("a-1", "satellite", 0, 1), Node("b-0", "satellite", 1, 0))
 
-SENT = ((Kind.FEATURES, "a-0", GROUND), (Kind.HIDDEN, GROUND, "a-0"), (Kind.AGGREGATE, "a-1", "a-0"))
+SENT = (
+    (MessageKind.FEATURES, "a-0", GROUND),
+    (MessageKind.HIDDEN, GROUND, "a-0"),
+    (MessageKind.AGGREGATE, "a-1", "a-0"),
+)
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def transfer_records(relays, run="run", number=3):
     folder = relays.folder / GROUND
     relay = LocalRelay(GROUND, relays.nodes[GROUND].local_address, None, folder, relays.addresses)
     plan = SimpleNamespace(nodes=(*NODES, Node("station", "station")))
-    flight = EmulatedClock(datetime(2026, 1, 1, tzinfo=UTC), relay, plan, Resources())
+    flight = EmulatedClock(datetime(2026, 1, 1, tzinfo=UTC), relay, contact_plan=plan, resources=Resources())
     return list(flight.transfer_records(run, number))
 
 
@@ -65,7 +69,7 @@ def test_every_hop_is_told_by_the_class_of_its_link_and_by_whose_tensor_it_is(re
 
 
 def test_of_a_relay_that_does_not_answer_nothing_is_recorded_and_the_rest_is(relays, fleet, caplog):
-    send(relays, fleet.tensor, "a-0", GROUND, Kind.FEATURES)
+    send(relays, fleet.tensor, "a-0", GROUND, MessageKind.FEATURES)
     before = transfer_records(relays)
     relays.stop("a-1")
     with caplog.at_level(logging.WARNING):

@@ -19,7 +19,7 @@ from relay.wire import service
 from relay.wire import wire_pb2 as pb
 from relay.wire.certificates import write_certificates
 from relay.wire.identity import NodeIdentity, node_folder
-from relay.wire.manifest import Kind, Limits
+from relay.wire.manifest import Limits, MessageKind
 
 
 def values(bundle):
@@ -220,7 +220,7 @@ def test_any_relay_killed_in_mid_transfer_resumes_and_delivers_once(fleet, chain
 def test_an_application_killed_before_it_settles_finds_its_bundle_again(fleet, chain):
     processes, identities = chain
     with RelayLink(processes["sat-0"].address, "sat-0", identity=identities["sat-0"]) as satellite:
-        satellite.send(*fleet.tensor([1.0, 2.0], "sat-0", "ground", kind=Kind.AGGREGATE))
+        satellite.send(*fleet.tensor([1.0, 2.0], "sat-0", "ground", kind=MessageKind.AGGREGATE))
     script = (
         "import sys, os, pathlib; from relay.client.relay_link import RelayLink; "
         "from relay.wire.identity import NodeIdentity; "

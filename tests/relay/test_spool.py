@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from relay.spool.spool import AlreadyDelivered, Quota, QuotaExceeded, Spool
 from relay.wire import wire_pb2 as pb
-from relay.wire.manifest import Conflict, DigestMismatch, Kind, LimitExceeded, Limits, Manifest, OutOfOrder
+from relay.wire.manifest import (
+    Conflict,
+    DigestMismatch,
+    LimitExceeded,
+    Limits,
+    Manifest,
+    MessageKind,
+    OutOfOrder,
+)
 
 LIMITS = Limits()
 
@@ -20,7 +28,7 @@ def manifest_of(payload, step=0):
     return Manifest.describe(
         payload,
         run="run",
-        kind=Kind.FEATURES,
+        kind=MessageKind.FEATURES,
         source="sat-0",
         destination="ground",
         dtype="uint8",

@@ -27,10 +27,10 @@ from relay.wire.manifest import (
     BadManifest,
     CorruptChunk,
     DigestMismatch,
-    Kind,
     LimitExceeded,
     Limits,
     Manifest,
+    MessageKind,
     NotFinite,
     OutOfOrder,
     WireError,
@@ -43,7 +43,7 @@ LIMITS = Limits(chunk_bytes=64 << 10, transfer_bytes=1 << 20)
 def describe(payload, **changes):
     fields = {
         "run": "run-1",
-        "kind": Kind.FEATURES,
+        "kind": MessageKind.FEATURES,
         "source": "sat-3",
         "destination": "ground",
         "dtype": "uint8",
@@ -63,7 +63,14 @@ attributes = st.dictionaries(
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=5000), names, names, attributes, st.integers(0, 2**32 - 1), st.sampled_from(Kind))
+@given(
+    st.binary(max_size=5000),
+    names,
+    names,
+    attributes,
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(MessageKind),
+)
 def test_a_manifest_reads_back_as_it_was_written(payload, source, destination, attributes, step, kind):
     manifest = describe(
         payload, source=source, destination=destination, attributes=attributes, step=step, kind=kind
@@ -279,7 +286,7 @@ def test_the_same_step_sent_again_is_the_same_transfer_and_another_step_is_not()
 def test_the_bytes_of_a_bundle_are_those_of_its_frames(size):
     payload = bytes(size)
     described = {"run": "run", "source": "sat", "destination": "ground", "dtype": "uint8", "shape": (size,)}
-    manifest = Manifest.describe(payload, kind=Kind.FEATURES, **described)
+    manifest = Manifest.describe(payload, kind=MessageKind.FEATURES, **described)
     assert bundle_bytes(manifest, 1000) == sum(map(len, bundle_frames(manifest, payload, 1000)))
 
 
@@ -287,7 +294,7 @@ def test_the_bytes_of_a_seal_are_those_that_it_adds(tmp_path):
     write_certificates(tmp_path, ["sat"])
     identity = NodeIdentity.load(node_folder(tmp_path, "sat"))
     described = {"run": "run", "source": "sat", "destination": "ground", "dtype": "uint8", "shape": (0,)}
-    manifest = Manifest.describe(b"", kind=Kind.FEATURES, **described)
+    manifest = Manifest.describe(b"", kind=MessageKind.FEATURES, **described)
     signed = len(encode_transfer_header(identity.seal(manifest)))
     counted = bundle_bytes(manifest, 1000, signature_bytes=identity.signature_bytes)
     assert signed <= counted <= signed + 4

@@ -11,7 +11,7 @@ import pytest
 
 from mission.record import RunRecord
 from mission.scenario import load_scenario
-from server_app.run import Run
+from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports each file by itself
@@ -27,9 +27,9 @@ def fly(grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.
         overrides: dict[str, Any], *, max_concurrency: int = 4, out: str = "run", nodes: int | None = None
     ) -> Path:
         scenario = load_scenario("walker-12", SMALL | overrides)
-        record = RunRecord(tmp_path / out, scenario, "skysplit run walker-12")
+        record = RunRecord(tmp_path / out, scenario, command="skysplit run walker-12")
         grid = grid_of(nodes or scenario.constellation.satellites, max_concurrency)
-        fine_tune(grid, Run(record, "run-1"))
+        fine_tune(grid, ServerRun(record, "run-1"))
         return record.directory
 
     return mission

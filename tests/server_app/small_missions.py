@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mission.record import RunRecord, read_run
 from mission.schema import Scenario
-from server_app.run import Run
+from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 from splitmodel.parts import SplitModel
 from splitmodel.training import view
@@ -79,7 +79,7 @@ def interrupted(whole: Path, killed: Path, number: int) -> Path:
 def resumed(grid: Any, directory: Path) -> None:
     """Let an interrupted run go on to its end."""
     record = RunRecord.reopen(directory)
-    fine_tune(grid, Run(record, "run-2", resume=True))
+    fine_tune(grid, ServerRun(record, "run-2", resume=True))
 
 
 def trained(directory: Path) -> dict[str, torch.Tensor]:

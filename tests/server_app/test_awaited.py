@@ -13,7 +13,7 @@ from small_missions import SMALL, Mission
 from mission.record import RunRecord
 from mission.scenario import load_scenario
 from server_app import awaited_grid
-from server_app.run import Run
+from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 from skysplit.commands.progress import RunProgress
 from strategies.enrolment import FederationError
@@ -43,7 +43,7 @@ def test_satellites_are_awaited_from_their_message_to_their_answer(
     monkeypatch.setattr(awaited_grid, "_TELL_S", 0.0)
     grid_of(1, 1)  # says to Flower whose messages these are
     nodes, told = Nodes(), []
-    grid = awaited_grid.WatchedGrid(nodes, {1: "a", 2: "b", 3: "c"}, told.append)
+    grid = awaited_grid.WatchedGrid(nodes, {1: "a", 2: "b", 3: "c"}, on_change=told.append)
     messages = [Message(RecordDict(), node, "train") for node in (2, 1)]
     ids = grid.push_messages(messages)
     grid.pull_messages(ids)
@@ -79,8 +79,8 @@ def test_satellites_that_never_answer_the_enrolment_are_named_with_the_key(
     grid = grid_of(2, 2)
     grid.send_and_receive = lambda messages, timeout: []
     scenario = load_scenario("walker-12", SMALL | TWO | {"training.enrolment_timeout_s": 7})
-    record = RunRecord(tmp_path, scenario, "")
+    record = RunRecord(tmp_path, scenario, command="")
     with pytest.raises(
         FederationError, match=r"no answer from 2 of 2 .* 7 s \(training\.enrolment_timeout_s\), .*sat-0-00"
     ):
-        fine_tune(grid, Run(record, "run-1"))
+        fine_tune(grid, ServerRun(record, "run-1"))

@@ -20,7 +20,7 @@ LORA = LoraSettings(rank=4)
 def steps(adapters: list[str], **settings: Any) -> BackboneExecutor:
     backbone = load_backbone(weights_dir("synthetic-vit"))
     add_lora(backbone, LORA)
-    made = BackboneExecutor(backbone, LORA, torch.device("cpu"), adapters, **settings)
+    made = BackboneExecutor(backbone, LORA, device=torch.device("cpu"), adapters=adapters, **settings)
     generator = torch.Generator().manual_seed(3)
     for adapter in made.adapters.values():
         adapter.set(

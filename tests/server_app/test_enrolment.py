@@ -15,16 +15,15 @@ from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan, LinkKind
 from server_app.planning.round_planner import (
     RoundPlanner,
-    enrolment_of,
     framing_of,
+    problem_of,
     rates_of,
     resources_of,
-    workload_of,
 )
+from server_app.planning.workloads import MissionWorkloads, PlaceInMission, variant_of
 from splitmodel.costs.published import published
 from strategies.checker.check import check_plan
 from strategies.problem.plan import Kind, Plan
-from strategies.problem.round_state import RoundState
 from strategies.problem.workload import Mode
 
 SAMPLES = [40, 25, 64, 7]
@@ -44,15 +43,15 @@ def contacts(scenario: Scenario) -> ContactPlan:
 
 
 def violations(scenario: Scenario, contacts: ContactPlan, plan: Plan) -> list[str]:
-    workload = enrolment_of(scenario, COSTS, SAMPLES, framing_of(contacts))
-    found = check_plan(plan, contacts, workload, rates_of(scenario), resources_of(scenario), RoundState())
+    workload = MissionWorkloads(scenario, COSTS, samples=SAMPLES, framing=framing_of(contacts)).enrolment()
+    found = check_plan(plan, problem_of(scenario, contacts, workload, start_s=plan.start_s))
     return [str(one) for one in found]
 
 
 def test_features_of_32_images_at_most_go_down_exactly_and_all_satellites_get_the_constants(
     scenario: Scenario, contacts: ContactPlan
 ) -> None:
-    plan = RoundPlanner(scenario, contacts, COSTS, SAMPLES).enrolment(start_s=0.0)
+    plan = RoundPlanner(scenario, contacts, costs=COSTS, samples=SAMPLES).enrolment(start_s=0.0)
     rows = plan.activities
     down = rows[(rows["link"] == LinkKind.DOWNLINK) & (rows["kind"] == Kind.FEATURES)]
     images = sum(min(32, count) for count in SAMPLES)
@@ -71,7 +70,7 @@ def test_features_of_32_images_at_most_go_down_exactly_and_all_satellites_get_th
 @pytest.mark.parametrize("head", ["shared", "per-satellite"])
 def test_the_head_goes_up_where_satellites_train_it(contacts: ContactPlan, head: str) -> None:
     mission = load_scenario("walker-12", SMALL | {"training.head": head})
-    update = enrolment_of(mission, COSTS, SAMPLES).update_bytes
+    update = MissionWorkloads(mission, COSTS, samples=SAMPLES).enrolment().update_bytes
     assert (update > 4 * (4 * COSTS.hidden + COSTS.head_params)) == (head == "per-satellite")
 
 
@@ -79,7 +78,7 @@ def test_the_head_goes_up_where_satellites_train_it(contacts: ContactPlan, head:
 def test_the_checker_finds_constants_that_do_not_come_come_early_or_are_too_few(
     scenario: Scenario, contacts: ContactPlan, fault: str
 ) -> None:
-    plan = RoundPlanner(scenario, contacts, COSTS, SAMPLES).enrolment(start_s=0.0)
+    plan = RoundPlanner(scenario, contacts, costs=COSTS, samples=SAMPLES).enrolment(start_s=0.0)
     rows = plan.activities.copy()
     mine = np.flatnonzero(rows["kind"] == Kind.UPDATE)
     if fault == "missing":
@@ -97,20 +96,21 @@ def test_the_checker_finds_constants_that_do_not_come_come_early_or_are_too_few(
 def test_a_replay_of_the_enrolment_ends_as_planned_and_round_1_finds_the_antennas_as_it_leaves_them() -> None:
     mission = load_scenario("walker-12")
     contacts = contact_plan_of(mission, constellation_of(mission))
-    planner = RoundPlanner(mission, contacts, COSTS, [32] * 12)
+    planner = RoundPlanner(mission, contacts, costs=COSTS, samples=[32] * 12)
     enrolment = planner.enrolment(start_s=0.0)
     assert enrolment.pointed
-    workload = enrolment_of(mission, COSTS, [32] * 12, framing_of(contacts))
+    workload = MissionWorkloads(mission, COSTS, samples=[32] * 12, framing=framing_of(contacts)).enrolment()
     flown = replay(enrolment, contacts, workload, rates_of(mission), resources_of(mission))
     assert flown.end_s == pytest.approx(enrolment.end_s, rel=0.01)
     follows = planner(1, enrolment.end_s)
-    alone = RoundPlanner(mission, contacts, COSTS, [32] * 12)(1, enrolment.end_s)
+    alone = RoundPlanner(mission, contacts, costs=COSTS, samples=[32] * 12)(1, enrolment.end_s)
     assert alone.end_s - follows.end_s == pytest.approx(mission.ground.setup_s, abs=1.0)
 
 
 def test_a_round_that_has_its_features_on_the_ground_moves_less_than_the_first(scenario: Scenario) -> None:
-    first = workload_of(scenario, COSTS, SAMPLES, Mode.LORA)
-    later = workload_of(scenario, COSTS, SAMPLES, Mode.LORA, all_kept=True)
+    workloads, variant = MissionWorkloads(scenario, COSTS, samples=SAMPLES), variant_of(scenario, Mode.LORA)
+    first = workloads.of_round(variant)
+    later = workloads.of_round(variant, PlaceInMission(all_kept=True))
     assert 17 < later.c1_bytes < 17 + 60  # names, and the header of a message for eight
     assert first.c1_bytes > 100 * later.c1_bytes
     assert (first.c2_bytes, first.c3_bytes) == (later.c2_bytes, later.c3_bytes)

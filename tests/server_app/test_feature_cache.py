@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from relay.wire.manifest import Kind, Manifest
+from relay.wire.manifest import Manifest, MessageKind
 from server_app.backbone.feature_assembler import FeatureAssembler, UnexpectedBundle
 from server_app.backbone.feature_cache import FeatureCache, FeaturesMissing
 from splitmodel.crossing import codecs
@@ -24,8 +24,8 @@ def some(count: int, row_bytes: int = 8) -> tuple[np.ndarray, np.ndarray]:
 def test_rows_come_back_by_name_also_after_the_file_was_opened_again(tmp_path: Path) -> None:
     names, rows = some(5)
     path = tmp_path / "features.safetensors"
-    assert FeatureCache(path, 8, {"a": 10, "b": 2}).put("a", names, rows)
-    again = FeatureCache(path, 8, {"a": 10, "b": 2})
+    assert FeatureCache(path, 8, rows={"a": 10, "b": 2}).put("a", names, rows)
+    again = FeatureCache(path, 8, rows={"a": 10, "b": 2})
     assert len(again) == 5
     np.testing.assert_array_equal(again.get("a", names[::-1]), rows[::-1])
     np.testing.assert_array_equal(load_file(path)["rows"][:5], rows)
@@ -33,7 +33,7 @@ def test_rows_come_back_by_name_also_after_the_file_was_opened_again(tmp_path: P
 
 def test_a_row_is_never_replaced(tmp_path: Path) -> None:
     names, rows = some(2)
-    cache = FeatureCache(tmp_path / "f", 8, {"a": 4, "b": 2})
+    cache = FeatureCache(tmp_path / "f", 8, rows={"a": 4, "b": 2})
     cache.put("a", names, rows)
     assert cache.put("a", names, rows + 1)
     np.testing.assert_array_equal(cache.get("a", names), rows)
@@ -41,21 +41,21 @@ def test_a_row_is_never_replaced(tmp_path: Path) -> None:
 
 def test_names_of_one_satellite_are_not_another_s(tmp_path: Path) -> None:
     names, rows = some(2)
-    cache = FeatureCache(tmp_path / "f", 8, {"a": 4, "b": 2})
+    cache = FeatureCache(tmp_path / "f", 8, rows={"a": 4, "b": 2})
     cache.put("a", names, rows)
     with pytest.raises(FeaturesMissing, match="b names"):
         cache.get("b", names)
 
 
 def test_without_room_for_all_nothing_is_kept(tmp_path: Path) -> None:
-    cache = FeatureCache(tmp_path / "f", 8, {"a": 3, "b": 2})
+    cache = FeatureCache(tmp_path / "f", 8, rows={"a": 3, "b": 2})
     first, second = some(2), some(2)
     assert cache.put("a", *first)
     assert not cache.put("a", *second)
     assert len(cache) == 2
     assert cache.put("b", *second)  # it has rows of its own
     assert not cache.put("c", *some(1))
-    again = FeatureCache(tmp_path / "f", 8, {"a": 3, "b": 2})
+    again = FeatureCache(tmp_path / "f", 8, rows={"a": 3, "b": 2})
     assert again.put("a", *some(1))
     assert not again.put("a", *some(1))
     assert not again.put("b", *some(1))
@@ -63,19 +63,21 @@ def test_without_room_for_all_nothing_is_kept(tmp_path: Path) -> None:
 
 def test_a_file_of_other_measures_is_replaced(tmp_path: Path) -> None:
     names, rows = some(2)
-    FeatureCache(tmp_path / "f", 8, {"a": 3, "b": 2}).put("a", names, rows)
-    assert len(FeatureCache(tmp_path / "f", 8, {"a": 4, "b": 2})) == 0
+    FeatureCache(tmp_path / "f", 8, rows={"a": 3, "b": 2}).put("a", names, rows)
+    assert len(FeatureCache(tmp_path / "f", 8, rows={"a": 4, "b": 2})) == 0
 
 
-def bundle(kind: Kind, payload: bytes, shape: tuple[int, ...], step: int = 0) -> tuple[Manifest, bytes]:
-    dtype, codec = ("uint8", "raw") if kind is Kind.SAMPLES else ("float32", "int8")
+def bundle(
+    kind: MessageKind, payload: bytes, shape: tuple[int, ...], step: int = 0
+) -> tuple[Manifest, bytes]:
+    dtype, codec = ("uint8", "raw") if kind is MessageKind.SAMPLES else ("float32", "int8")
     described = {"run": "r", "source": "a", "destination": "ground", "round": 1, "step": step}
     return Manifest.describe(payload, kind=kind, dtype=dtype, codec=codec, shape=shape, **described), payload
 
 
 def named(names: np.ndarray, new: list[bool], step: int = 0) -> tuple[Manifest, bytes]:
     table = np.concatenate([names, np.array(new, np.uint8)[:, None]], axis=1)
-    return bundle(Kind.SAMPLES, table.tobytes(), table.shape, step)
+    return bundle(MessageKind.SAMPLES, table.tobytes(), table.shape, step)
 
 
 def features(count: int, step: int = 0) -> tuple[Manifest, bytes]:
@@ -83,13 +85,15 @@ def features(count: int, step: int = 0) -> tuple[Manifest, bytes]:
     import torch
 
     values = torch.from_numpy(RNG.standard_normal(shape, np.float32))
-    return bundle(Kind.FEATURES, bytes(codecs.encode(values, "int8")), shape, step)
+    return bundle(MessageKind.FEATURES, bytes(codecs.encode(values, "int8")), shape, step)
 
 
 @pytest.fixture
 def assembler(tmp_path: Path) -> FeatureAssembler:
     made = FeatureAssembler((TOKENS, HIDDEN), "int8")
-    made.keep_in(FeatureCache(tmp_path / "f", codecs.encoded_bytes((TOKENS * HIDDEN,), "int8"), {"a": 6}))
+    made.keep_in(
+        FeatureCache(tmp_path / "f", codecs.encoded_bytes((TOKENS * HIDDEN,), "int8"), rows={"a": 6})
+    )
     return made
 
 
@@ -141,6 +145,6 @@ def test_features_that_do_not_fit_their_names_and_names_nobody_knows_are_refused
     with pytest.raises(FeaturesMissing):
         assembler.add("a", *named(names, [False, False]))
     with pytest.raises(UnexpectedBundle, match="allowed: uint8"):
-        assembler.add("a", *bundle(Kind.SAMPLES, bytes(8), (2, 4)))
+        assembler.add("a", *bundle(MessageKind.SAMPLES, bytes(8), (2, 4)))
     with pytest.raises(UnexpectedBundle, match="none are kept"):
         FeatureAssembler((TOKENS, HIDDEN), "int8").add("a", *named(names, [True, True]))

@@ -35,7 +35,7 @@ from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Scenario
 from relay.client.direct import EndpointError
 from server_app.checkpoint import Checkpoint, CheckpointError, newest
-from server_app.run import Run
+from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
@@ -69,8 +69,8 @@ def test_nobody_is_suspended_where_those_that_share_passes_run_at_once(
     settings = {"training.rounds": 1, "training.adapter": "per-satellite", "training.batch_size": 16}
     scenario = load_scenario("walker-12", SMALL | settings)
     grid = grid_of(4, 2)
-    record = RunRecord(tmp_path / "run", scenario, "")
-    fine_tune(grid, Run(record, "run-1", max_concurrency=2))
+    record = RunRecord(tmp_path / "run", scenario, command="")
+    fine_tune(grid, ServerRun(record, "run-1", max_concurrency=2))
     assert len(grid.handled) == 2 * 4  # enrolment and one round
 
 
@@ -454,8 +454,8 @@ def test_a_port_in_use_is_one_error(grid_of: Callable[[int, int], Any], tmp_path
     import socket
 
     scenario = load_scenario("walker-12", SMALL)
-    record = RunRecord(tmp_path / "run", scenario, "")
+    record = RunRecord(tmp_path / "run", scenario, command="")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(EndpointError, match="port is in use"):
-            fine_tune(grid_of(4, 4), Run(record, "run-1", address=address))
+            fine_tune(grid_of(4, 4), ServerRun(record, "run-1", address=address))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mission.run_config import STEPS_AHEAD
 from mission.scenario import load_scenario
-from relay.wire.manifest import Kind, Manifest
+from relay.wire.manifest import Manifest, MessageKind
 from server_app.backbone.executor import BackboneExecutor
 from server_app.backbone.feature_assembler import FeatureAssembler, UnexpectedBundle
 from server_app.backbone.scheduling import Suspended
@@ -51,9 +51,9 @@ def station(*batches: str, **training: Any) -> Station:
     scenario = load_scenario("walker-12", keys)
     schedule = batched(*batches, delay=scenario.training.gradient_delay)
     adapters = [SHARED] if scenario.training.adapter == SHARED else list(schedule.steps_of)
-    steps = BackboneExecutor(backbone, LORA, torch.device("cpu"), adapters)
+    steps = BackboneExecutor(backbone, LORA, device=torch.device("cpu"), adapters=adapters)
     hidden = backbone.config.hidden_size
-    ground = BackboneService(steps, scenario, "run", FeatureAssembler((64, hidden), "fp32"))
+    ground = BackboneService(steps, scenario, run="run", assembler=FeatureAssembler((64, hidden), "fp32"))
     head = StandardisedHead.of(new_head(hidden, CLASSES), Scaling(torch.zeros(hidden), torch.ones(hidden)))
     if scenario.training.shares_head:
         ground.share(head)
@@ -64,7 +64,7 @@ def station(*batches: str, **training: Any) -> Station:
 async def send(
     to: Station,
     satellite: str,
-    kind: Kind,
+    kind: MessageKind,
     step: int,
     micro_batch: int = 0,
     of: int = 1,
@@ -73,7 +73,7 @@ async def send(
 ) -> list[str]:
     """The kinds and steps of the replies to a bundle of random values."""
     hidden = to.steps.backbone.config.hidden_size
-    shapes = {Kind.FEATURES: (ROWS, 64, hidden), Kind.GRAD_HEAD: (CLASSES, hidden + 1)}
+    shapes = {MessageKind.FEATURES: (ROWS, 64, hidden), MessageKind.GRAD_HEAD: (CLASSES, hidden + 1)}
     values: Tensor = torch.randn(shape or shapes.get(kind, (ROWS, hidden)))
     payload = codecs.encode(values, "fp32")
     manifest = Manifest.describe(
@@ -97,10 +97,10 @@ async def send(
 def test_features_that_overtake_the_gradient_before_them_wait_for_it() -> None:
     async def play() -> None:
         one = station("a", "a")
-        assert await send(one, "a", Kind.FEATURES, 0) == ["HIDDEN 0"]
-        assert await send(one, "a", Kind.FEATURES, 1) == []
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == ["HIDDEN 1"]
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 1) == ["GRAD_FEATURES 1"]
+        assert await send(one, "a", MessageKind.FEATURES, 0) == ["HIDDEN 0"]
+        assert await send(one, "a", MessageKind.FEATURES, 1) == []
+        assert await send(one, "a", MessageKind.GRAD_HIDDEN, 0) == ["HIDDEN 1"]
+        assert await send(one, "a", MessageKind.GRAD_HIDDEN, 1) == ["GRAD_FEATURES 1"]
 
     asyncio.run(play())
 
@@ -111,10 +111,10 @@ def test_how_many_run_at_once_is_learnt_by_a_wait_of_the_first_round(monkeypatch
     async def play() -> None:
         two = station(*"abab")
         with pytest.raises(Suspended, match="b waits for a"):
-            await send(two, "b", Kind.FEATURES, 0)
+            await send(two, "b", MessageKind.FEATURES, 0)
         two.ground.begin_round(2, batched(*"abab"))
         with pytest.raises(Suspended, match="b makes room"):
-            await send(two, "b", Kind.FEATURES, 0, round_number=2)
+            await send(two, "b", MessageKind.FEATURES, 0, round_number=2)
 
     asyncio.run(play())
 
@@ -124,24 +124,27 @@ def test_a_step_is_taken_when_the_gradients_of_all_its_micro_batches_have_come()
         one = station("a", "a", micro_batches=2)
         before = one.weights(SHARED)
         for part in (0, 1):
-            assert await send(one, "a", Kind.FEATURES, 0, part, 2) == ["HIDDEN 0"]
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 0, 1, 2) == []
+            assert await send(one, "a", MessageKind.FEATURES, 0, part, 2) == ["HIDDEN 0"]
+        assert await send(one, "a", MessageKind.GRAD_HIDDEN, 0, 1, 2) == []
         assert one.weights(SHARED) == before
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 0, 0, 2) == []
+        assert await send(one, "a", MessageKind.GRAD_HIDDEN, 0, 0, 2) == []
         assert one.weights(SHARED) != before
 
     asyncio.run(play())
 
 
-@pytest.mark.parametrize("kinds", [(Kind.GRAD_HIDDEN, Kind.GRAD_HEAD), (Kind.GRAD_HEAD, Kind.GRAD_HIDDEN)])
+@pytest.mark.parametrize(
+    "kinds",
+    [(MessageKind.GRAD_HIDDEN, MessageKind.GRAD_HEAD), (MessageKind.GRAD_HEAD, MessageKind.GRAD_HIDDEN)],
+)
 def test_a_shared_head_comes_with_pooled_states_and_the_turn_ends_with_both_gradients(
-    kinds: tuple[Kind, Kind],
+    kinds: tuple[MessageKind, MessageKind],
 ) -> None:
     async def play() -> None:
         one = station("a", "a", head="shared")
         before = one.head.table()
-        assert await send(one, "a", Kind.FEATURES, 0) == ["HEAD 0", "HIDDEN 0"]
-        assert await send(one, "a", Kind.FEATURES, 1) == []
+        assert await send(one, "a", MessageKind.FEATURES, 0) == ["HEAD 0", "HIDDEN 0"]
+        assert await send(one, "a", MessageKind.FEATURES, 1) == []
         assert await send(one, "a", kinds[0], 0) == []
         assert await send(one, "a", kinds[1], 0) == ["HEAD 1", "HIDDEN 1"]
         assert not one.head.table().equal(before)
@@ -155,15 +158,15 @@ def test_gradients_of_a_head_that_do_not_fit_are_refused() -> None:
     async def play() -> None:
         one = station("a", "a", head="shared")
         with pytest.raises(UnexpectedBundle, match="step 0: no head was sent for it"):
-            await send(one, "a", Kind.GRAD_HEAD, 0)
-        await send(one, "a", Kind.FEATURES, 0)
+            await send(one, "a", MessageKind.GRAD_HEAD, 0)
+        await send(one, "a", MessageKind.FEATURES, 0)
         with pytest.raises(UnexpectedBundle, match=r"found shape \(3, 3\), allowed \(3, 97\)"):
-            await send(one, "a", Kind.GRAD_HEAD, 0, shape=(3, 3))
-        await send(one, "a", Kind.GRAD_HEAD, 0)
+            await send(one, "a", MessageKind.GRAD_HEAD, 0, shape=(3, 3))
+        await send(one, "a", MessageKind.GRAD_HEAD, 0)
         with pytest.raises(UnexpectedBundle, match="step 0: no head was sent for it"):
-            await send(one, "a", Kind.GRAD_HEAD, 0)
+            await send(one, "a", MessageKind.GRAD_HEAD, 0)
         with pytest.raises(UnexpectedBundle, match="sends GRAD_HEAD, which mode lora has not"):
-            await send(station("a", "a"), "a", Kind.GRAD_HEAD, 0)
+            await send(station("a", "a"), "a", MessageKind.GRAD_HEAD, 0)
 
     asyncio.run(play())
 
@@ -172,19 +175,19 @@ def test_gradients_of_a_head_that_do_not_fit_are_refused() -> None:
 def test_satellites_of_a_batched_step_are_answered_when_all_are_there(training: dict[str, str]) -> None:
     async def play() -> None:
         one = station("ab", "ab", **training)
-        first = asyncio.create_task(send(one, "a", Kind.FEATURES, 0))
+        first = asyncio.create_task(send(one, "a", MessageKind.FEATURES, 0))
         await asyncio.sleep(0.05)
         assert not first.done()
-        assert await send(one, "b", Kind.FEATURES, 0) == ["HIDDEN 0"]
+        assert await send(one, "b", MessageKind.FEATURES, 0) == ["HIDDEN 0"]
         assert await first == ["HIDDEN 0"]
         adapter = next(iter(one.steps.adapters))
         before = one.weights(adapter)
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == []
-        ahead = asyncio.create_task(send(one, "a", Kind.FEATURES, 1))
+        assert await send(one, "a", MessageKind.GRAD_HIDDEN, 0) == []
+        ahead = asyncio.create_task(send(one, "a", MessageKind.FEATURES, 1))
         await asyncio.sleep(0.05)
         assert one.weights(adapter) == before
-        await send(one, "b", Kind.GRAD_HIDDEN, 0)
-        await send(one, "b", Kind.FEATURES, 1)
+        await send(one, "b", MessageKind.GRAD_HIDDEN, 0)
+        await send(one, "b", MessageKind.FEATURES, 1)
         assert await ahead == ["HIDDEN 1"]
         assert one.weights(adapter) != before
 
@@ -195,14 +198,14 @@ def test_features_are_sent_ahead_by_so_many_steps_and_no_more() -> None:
     async def play() -> None:
         one = station(*["a"] * (STEPS_AHEAD + 2))
         for step in range(1, STEPS_AHEAD + 1):
-            assert await send(one, "a", Kind.FEATURES, step) == []
+            assert await send(one, "a", MessageKind.FEATURES, step) == []
         with pytest.raises(
             UnexpectedBundle, match=f"step {STEPS_AHEAD + 1} during step 0; allowed: {STEPS_AHEAD}"
         ):
-            await send(one, "a", Kind.FEATURES, STEPS_AHEAD + 1)
-        assert await send(one, "a", Kind.FEATURES, 0) == ["HIDDEN 0"]
+            await send(one, "a", MessageKind.FEATURES, STEPS_AHEAD + 1)
+        assert await send(one, "a", MessageKind.FEATURES, 0) == ["HIDDEN 0"]
         for step in range(STEPS_AHEAD):
-            assert await send(one, "a", Kind.GRAD_HIDDEN, step) == [f"HIDDEN {step + 1}"]
+            assert await send(one, "a", MessageKind.GRAD_HIDDEN, step) == [f"HIDDEN {step + 1}"]
 
     asyncio.run(play())
 
@@ -212,14 +215,14 @@ def test_a_gradient_that_comes_before_those_of_earlier_steps_waits_for_them(dela
     async def play() -> None:
         one = station(*"abc", "abc", gradient_delay=delay)
         for name in "ab":
-            assert await send(one, name, Kind.FEATURES, 0) == ["HIDDEN 0"]
+            assert await send(one, name, MessageKind.FEATURES, 0) == ["HIDDEN 0"]
         before = one.weights(SHARED)
-        assert await send(one, "b", Kind.GRAD_HIDDEN, 0) == []
-        third = asyncio.create_task(send(one, "c", Kind.FEATURES, 0))
+        assert await send(one, "b", MessageKind.GRAD_HIDDEN, 0) == []
+        third = asyncio.create_task(send(one, "c", MessageKind.FEATURES, 0))
         answered, _ = await asyncio.wait([third], timeout=30.0 if delay == 2 else 0.05)
         assert one.weights(SHARED) == before
         assert bool(answered) == (delay == 2)
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == []
+        assert await send(one, "a", MessageKind.GRAD_HIDDEN, 0) == []
         assert await third == ["HIDDEN 0"]
         assert one.weights(SHARED) != before
 
@@ -230,15 +233,15 @@ def test_gradients_that_nothing_waits_for_and_impossible_micro_batches_are_refus
     async def play() -> None:
         one = station("a", "a", micro_batches=2)
         with pytest.raises(UnexpectedBundle, match="step 0: no pooled states were sent"):
-            await send(one, "a", Kind.GRAD_HIDDEN, 0)
+            await send(one, "a", MessageKind.GRAD_HIDDEN, 0)
         for micro_batch, of in ((2, 2), (0, 3), (0, 0)):
             with pytest.raises(
                 UnexpectedBundle, match=f"micro-batch {micro_batch} of {of}; allowed: up to 2"
             ):
-                await send(one, "a", Kind.FEATURES, 0, micro_batch, of)
-        await send(one, "a", Kind.FEATURES, 0)
-        await send(one, "a", Kind.GRAD_HIDDEN, 0)
+                await send(one, "a", MessageKind.FEATURES, 0, micro_batch, of)
+        await send(one, "a", MessageKind.FEATURES, 0)
+        await send(one, "a", MessageKind.GRAD_HIDDEN, 0)
         with pytest.raises(ScheduleError, match="was taken"):
-            await send(one, "a", Kind.GRAD_HIDDEN, 0)
+            await send(one, "a", MessageKind.GRAD_HIDDEN, 0)
 
     asyncio.run(play())

@@ -16,7 +16,7 @@ from client_app.partitions import partition
 from mission.orbits import constellation_of
 from mission.scenario import ScenarioError, load_scenario, scenario_from_json, scenario_to_json
 from mission.schema import SATELLITES_PER_STEP, Scenario
-from server_app.planning.round_planner import workload_of
+from server_app.planning.workloads import MissionWorkloads, variant_of
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, open_imagery
@@ -238,10 +238,12 @@ def test_the_planner_is_told_of_joint_steps_and_delay() -> None:
 
     costs = profile(load_split(weights_dir("synthetic-vit"), num_labels=10), LoraSettings())
     shared = {"training.satellites_per_step": 5, "training.gradient_delay": 2, "training.micro_batches": 4}
-    workload = workload_of(load_scenario("walker-12", shared), costs, [40] * 12, Mode.LORA)
+    scenario = load_scenario("walker-12", shared)
+    workload = MissionWorkloads(scenario, costs, samples=[40] * 12).of_round(variant_of(scenario, Mode.LORA))
     assert workload.shared_adapter
     assert (workload.satellites_per_step, workload.gradient_delay, workload.micro_batches) == (5, 2, 4)
     apart = {"training.adapter": "per-satellite", "training.batch_size": 8}
-    workload = workload_of(load_scenario("walker-12", apart), costs, [40] * 12, Mode.LORA)
+    scenario = load_scenario("walker-12", apart)
+    workload = MissionWorkloads(scenario, costs, samples=[40] * 12).of_round(variant_of(scenario, Mode.LORA))
     assert not workload.shared_adapter
     assert (workload.satellites_per_step, workload.gradient_delay, workload.micro_batches) == (4, 0, 1)

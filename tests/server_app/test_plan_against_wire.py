@@ -17,8 +17,8 @@ from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
 from relay.client import direct
 from relay.wire.frames import bundle_frames
-from relay.wire.manifest import Buffer, Kind, Manifest
-from server_app.run import Run
+from relay.wire.manifest import Buffer, Manifest, MessageKind
+from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 
 RUN = "run-13407807929942597099"  # as Flower names them
@@ -73,7 +73,7 @@ def message_bytes(weights_bytes: int) -> int:
     """A message of so many bytes of fp32 weights."""
     described = {"run": RUN, "source": "sat-0-00", "destination": "ground", "round": 1}
     values = {"dtype": "float32", "shape": (weights_bytes // 4,), "codec": "fp32"}
-    manifest = Manifest.describe(bytes(weights_bytes), kind=Kind.AGGREGATE, **described, **values)
+    manifest = Manifest.describe(bytes(weights_bytes), kind=MessageKind.AGGREGATE, **described, **values)
     return sum(map(len, bundle_frames(manifest, bytes(weights_bytes), 1 << 20)))
 
 
@@ -118,8 +118,8 @@ def test_bytes_planned_over_space_ground_links_are_bytes_sent(
     mode: str,
 ) -> None:
     scenario = load_scenario("walker-12", SMALL | {"training.batch_size": 8} | MODES[mode])
-    record = RunRecord(tmp_path / "run", scenario, "")
-    fine_tune(grid_of(4, 4), Run(record, RUN, max_concurrency=4))
+    record = RunRecord(tmp_path / "run", scenario, command="")
+    fine_tune(grid_of(4, 4), ServerRun(record, RUN, max_concurrency=4))
     plan = planned(record.directory)
     if scenario.training.on_ground:
         # Each batch that is given away is acknowledged: 200 bytes, which no plan has.

@@ -17,11 +17,11 @@ from small_missions import ALONE, EXACT, SMALL, Mission, interrupted, resumed, r
 
 from mission.record import RunRecord
 from mission.scenario import ScenarioError, load_scenario
-from relay.wire.manifest import Kind, Manifest
+from relay.wire.manifest import Manifest, MessageKind
 from server_app.backbone.centralized import CentralizedTrainer
 from server_app.backbone.feature_assembler import UnexpectedBundle
 from server_app.backbone.given_images import GivenImages
-from server_app.run import Run
+from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 from splitmodel.parts import load_split
 from splitmodel.shipped import weights_dir
@@ -55,7 +55,7 @@ def test_the_average_is_bit_for_bit_the_stated_weighted_mean(
 ) -> None:
     """By hand, from what the satellites answered: images times (1 + s)^-a each, the present average for the rest."""
     scenario = load_scenario("walker-12", SMALL | ONE_PLANE | {"training.mode": "head"})
-    record = RunRecord(tmp_path / "run", scenario, "skysplit run walker-12")
+    record = RunRecord(tmp_path / "run", scenario, command="skysplit run walker-12")
     grid, answers = grid_of(4, 4), {}
     pull = grid.pull_messages
 
@@ -69,7 +69,7 @@ def test_the_average_is_bit_for_bit_the_stated_weighted_mean(
 
     grid.pull_messages = watched
     record.prune_checkpoints = lambda keep: None
-    fine_tune(grid, Run(record, "run-1"))
+    fine_tune(grid, ServerRun(record, "run-1"))
     rows = pq.read_table(record.directory / "rounds.parquet").to_pylist()
     names = sorted({row["satellite"] for row in rows})
     images = {row["satellite"]: row["samples"] for row in rows}
@@ -152,25 +152,27 @@ def test_raw_images_cross_once_and_the_ground_learns_from_them(fly: Mission) -> 
     ("kind", "array", "says"),
     [
         (
-            Kind.IMAGES,
+            MessageKind.IMAGES,
             np.zeros((2, 8, 8, 3)),
             r"float64\[2, 8, 8, 3\]; allowed: uint8, uint16, int16, float32",
         ),
-        (Kind.IMAGES, np.zeros((2, 8, 8), np.uint8), r"allowed: .* of \[B, height, width, 3\]"),
-        (Kind.IMAGES, np.zeros((2, 8, 8, 6), np.uint8), r"allowed: .* of \[B, height, width, 3\]"),
+        (MessageKind.IMAGES, np.zeros((2, 8, 8), np.uint8), r"allowed: .* of \[B, height, width, 3\]"),
+        (MessageKind.IMAGES, np.zeros((2, 8, 8, 6), np.uint8), r"allowed: .* of \[B, height, width, 3\]"),
         (
-            Kind.IMAGES,
+            MessageKind.IMAGES,
             np.zeros((2, 8, 8, 3), np.uint16),
             "uint16 images, others came as uint8; allowed: one depth",
         ),
-        (Kind.IMAGES, np.zeros((9, 8, 8, 3), np.uint8), "more than the 4 images"),
-        (Kind.LABELS, np.array([0, 10]), "0 to 9"),
-        (Kind.LABELS, np.array([-1]), "0 to 9"),
-        (Kind.SAMPLES, np.zeros((1, 17), np.uint8), "allowed: images and labels of round 1"),
+        (MessageKind.IMAGES, np.zeros((9, 8, 8, 3), np.uint8), "more than the 4 images"),
+        (MessageKind.LABELS, np.array([0, 10]), "0 to 9"),
+        (MessageKind.LABELS, np.array([-1]), "0 to 9"),
+        (MessageKind.SAMPLES, np.zeros((1, 17), np.uint8), "allowed: images and labels of round 1"),
     ],
 )
-def test_images_that_cannot_be_trained_on_are_refused(kind: Kind, array: np.ndarray, says: str) -> None:
-    def bundle(kind: Kind, array: np.ndarray) -> tuple[Manifest, bytes]:
+def test_images_that_cannot_be_trained_on_are_refused(
+    kind: MessageKind, array: np.ndarray, says: str
+) -> None:
+    def bundle(kind: MessageKind, array: np.ndarray) -> tuple[Manifest, bytes]:
         facts = {"run": "run-1", "source": "sat-0-00", "destination": "ground", "round": 1}
         payload = array.tobytes()
         return Manifest.describe(
@@ -179,10 +181,10 @@ def test_images_that_cannot_be_trained_on_are_refused(kind: Kind, array: np.ndar
 
     model = load_split(weights_dir("synthetic-vit"), num_labels=10)
     scenario = load_scenario("walker-12")
-    ground = CentralizedTrainer(None, None, scenario, "run-1", GivenImages(scenario))
+    ground = CentralizedTrainer(None, None, scenario=scenario, run="run-1", given=GivenImages(scenario))
     ground.expect(model, Classification(tuple("abcdefghij")), {"sat-0-00": 4})
     ground.begin_round(1, Schedule((), ()))
-    asyncio.run(ground.handle("sat-0-00", *bundle(Kind.IMAGES, np.zeros((1, 8, 8, 3), np.uint8))))
+    asyncio.run(ground.handle("sat-0-00", *bundle(MessageKind.IMAGES, np.zeros((1, 8, 8, 3), np.uint8))))
     with pytest.raises(UnexpectedBundle, match=says):
         asyncio.run(ground.handle("sat-0-00", *bundle(kind, array)))
     with pytest.raises(UnexpectedBundle, match="found 1 images and 0 labels, wanted 4 of both"):

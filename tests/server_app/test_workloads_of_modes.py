@@ -9,12 +9,16 @@ from small_missions import SMALL
 
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import ScenarioError, load_scenario
+from mission.schema import Scenario
 from mission.text.quantities import spoken_bytes
 from server_app.planning.advice import advice
-from server_app.planning.round_planner import Framing, RoundPlanner, mission_of, mode_of, workload_of
+from server_app.planning.round_planner import RoundPlanner
+from server_app.planning.round_traffic import Framing
+from server_app.planning.workloads import FIRST_ROUND, MissionWorkloads, PlaceInMission, mode_of, variant_of
 from splitmodel.costs.published import Profile
 from strategies.problem.plan import Kind
-from strategies.problem.workload import Mode
+from strategies.problem.training_variant import TrainingVariant
+from strategies.problem.workload import Mode, Workload
 
 BLOCKS, EMBED, FORWARD, HEAD = 4, 3.0e6, 100.0e6, 2.0e3
 COSTS = Profile(
@@ -26,13 +30,17 @@ SAMPLES = [16, 16, 16, 16]
 ONE_VIEW = SMALL | {"training.augment": "none"}
 
 
+def round_of(scenario: Scenario, mode: Mode, place: PlaceInMission = FIRST_ROUND) -> Workload:
+    return MissionWorkloads(scenario, COSTS, samples=SAMPLES).of_round(variant_of(scenario, mode), place)
+
+
 def test_labels_on_the_ground_are_planned_as_features_that_cross_once_and_a_ground_that_trains_alone() -> (
     None
 ):
     scenario = load_scenario("walker-12", ONE_VIEW | {"training.labels": "ground"})
     assert mode_of(scenario) is Mode.FEATURES
-    first = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES)
-    later = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES, all_kept=True, delivers_head=True)
+    first = round_of(scenario, Mode.FEATURES)
+    later = round_of(scenario, Mode.FEATURES, PlaceInMission(all_kept=True, delivers_head=True))
     assert first.c1_bytes >= 10 * 8 + 8  # int8 features, a label of eight bytes, and headers
     assert first.embedding_flops == EMBED
     assert later.c1_bytes == later.embedding_flops == 0.0
@@ -46,8 +54,8 @@ def test_labels_on_the_ground_are_planned_as_features_that_cross_once_and_a_grou
 def test_a_frozen_backbone_with_labels_on_the_ground_sees_an_image_under_a_view_once() -> None:
     settings = {"training.labels": "ground", "training.mode": "head", "training.local_epochs": 5}
     scenario = load_scenario("walker-12", ONE_VIEW | settings)
-    first = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES)
-    later = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES, all_kept=True)
+    first = round_of(scenario, Mode.FEATURES)
+    later = round_of(scenario, Mode.FEATURES, PlaceInMission(all_kept=True))
     assert first.passes * first.ground_flops == pytest.approx(FORWARD + 5 * HEAD)
     assert later.passes * later.ground_flops == pytest.approx(5 * HEAD)
 
@@ -57,7 +65,7 @@ def test_with_token_views_features_cross_once_and_a_frozen_backbone_still_sees_e
     first = {}
     for augment in ("none", "dihedral", "token-dihedral"):
         scenario = load_scenario("walker-12", SMALL | settings | {"training.augment": augment})
-        first[augment] = workload_of(scenario, COSTS, SAMPLES, Mode.FEATURES)
+        first[augment] = round_of(scenario, Mode.FEATURES)
     once, true, token = first["none"], first["dihedral"], first["token-dihedral"]
     assert token.c1_bytes == once.c1_bytes < 0.4 * true.c1_bytes
     assert token.embedding_flops == once.embedding_flops
@@ -72,7 +80,7 @@ def test_who_is_warned_of_bytes_hears_of_token_views_and_what_they_save() -> Non
     turned = scenario.model_copy(
         update={"training": scenario.training.model_copy(update={"augment": "token-dihedral"})}
     )
-    rounds = mission_of(turned, small, SAMPLES, Mode.LORA)
+    rounds = MissionWorkloads(turned, small, samples=SAMPLES).of_mission(variant_of(turned, Mode.LORA))
     size = spoken_bytes(sum(one.c1_bytes for one in rounds) * sum(SAMPLES))
     assert f'training.augment = "token-dihedral" makes that {size}' in said
     assert "token-dihedral" not in " ".join(advice(turned, small, SAMPLES, Framing()))
@@ -83,8 +91,8 @@ def test_who_is_warned_of_bytes_hears_of_token_views_and_what_they_save() -> Non
 def test_a_head_on_board_costs_the_whole_model_once_per_image_and_view() -> None:
     settings = {"training.mode": "onboard-head", "training.local_epochs": 2}
     scenario = load_scenario("walker-12", ONE_VIEW | settings)
-    first = workload_of(scenario, COSTS, SAMPLES, Mode.ONBOARD_HEAD)
-    later = workload_of(scenario, COSTS, SAMPLES, Mode.ONBOARD_HEAD, all_kept=True)
+    first = round_of(scenario, Mode.ONBOARD_HEAD)
+    later = round_of(scenario, Mode.ONBOARD_HEAD, PlaceInMission(all_kept=True))
     assert first.epochs * first.onboard_flops == pytest.approx(EMBED + FORWARD + 2 * HEAD)
     assert later.epochs * later.onboard_flops == pytest.approx(2 * HEAD)
     assert first.aggregate_bytes == first.update_bytes == 4 * 90
@@ -100,15 +108,14 @@ def test_adapters_in_the_last_blocks_cost_the_backward_pass_of_those_and_what_is
     scenario = load_scenario("walker-12", ONE_VIEW | settings | {"training.onboard_cache": cached})
     frozen = EMBED + (1.0 - share) * FORWARD
     trained = share * FORWARD + backward + HEAD
-    first = workload_of(scenario, COSTS, SAMPLES, Mode.ONBOARD_LORA)
-    later = workload_of(scenario, COSTS, SAMPLES, Mode.ONBOARD_LORA, all_kept=True)
+    first = round_of(scenario, Mode.ONBOARD_LORA)
+    later = round_of(scenario, Mode.ONBOARD_LORA, PlaceInMission(all_kept=True))
     assert first.onboard_flops == pytest.approx(frozen + trained)
     assert later.onboard_flops == pytest.approx(trained + (0.0 if cached else frozen))
     assert first.aggregate_bytes == first.update_bytes == 4 * (90 + share * 4000)
     other = load_scenario("walker-12", ONE_VIEW)  # for a comparison, from a scenario of another mode
-    asked = workload_of(
-        other, COSTS, SAMPLES, Mode.ONBOARD_LORA, adapted_blocks=blocks, onboard_cache=cached, all_kept=True
-    )
+    variant = TrainingVariant(Mode.ONBOARD_LORA, adapted_blocks=blocks, onboard_cache=cached)
+    asked = MissionWorkloads(other, COSTS, samples=SAMPLES).of_round(variant, PlaceInMission(all_kept=True))
     assert asked == later
 
 
@@ -123,7 +130,9 @@ def test_adapters_in_the_last_blocks_cost_the_backward_pass_of_those_and_what_is
 )
 def test_the_head_goes_up_in_the_round_that_may_be_the_last(settings: dict[str, str], target: float) -> None:
     scenario = load_scenario("walker-12", ONE_VIEW | settings | {"training.target_accuracy": target})
-    planner = RoundPlanner(scenario, contact_plan_of(scenario, constellation_of(scenario)), COSTS, SAMPLES)
+    planner = RoundPlanner(
+        scenario, contact_plan_of(scenario, constellation_of(scenario)), costs=COSTS, samples=SAMPLES
+    )
     first = planner(1, 0.0)
     last = planner(2, first.end_s)
     updates = [plan.of_kind(Kind.UPDATE) for plan in (first, last)]

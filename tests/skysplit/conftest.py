@@ -63,7 +63,7 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
     scenario = load_scenario("walker-12", keys)
     constellation = constellation_of(scenario)
     contacts = contact_plan_of(scenario, constellation)
-    record = RunRecord(directory, scenario, f"skysplit run {scenario_path('walker-12')} --out <here>")
+    record = RunRecord(directory, scenario, command=f"skysplit run {scenario_path('walker-12')} --out <here>")
     save(contacts, directory / "contacts.parquet")
     record.note(
         satellites=constellation.names,
@@ -71,7 +71,7 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
         samples=dict.fromkeys(constellation.names, IMAGES),
     )
     costs = next(iter(published_profiles().values()))
-    planner = RoundPlanner(scenario, contacts, costs, [IMAGES] * len(constellation))
+    planner = RoundPlanner(scenario, contacts, costs=costs, samples=[IMAGES] * len(constellation))
     labels = {name: [IMAGES - k % 3, k % 3] for k, name in enumerate(constellation.names)}
     start_s = 0.0
     for number in range(1, ROUNDS + 1):

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
-from server_app.run import Run
+from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 
 pytestmark = pytest.mark.flower
@@ -122,8 +122,8 @@ def test_a_satellite_whose_supernode_and_relay_are_killed_in_mid_round_goes_on_w
     rates = {f"compute.{key}": value for key, value in read_run(out)["calibration"].items()}
     settings = dict(setting.split("=") for setting in (*SETTINGS, *exact))
     scenario = load_scenario("walker-12", settings | rates)
-    record = RunRecord(tmp_path / "simulated", scenario, "")
-    fine_tune(grid_of(2, 2), Run(record, "run-1"))
+    record = RunRecord(tmp_path / "simulated", scenario, command="")
+    fine_tune(grid_of(2, 2), ServerRun(record, "run-1"))
     for name in ("head.safetensors", "adapter/adapter_model.safetensors"):
         one, other = (load_file(path / "final" / name) for path in (out, record.directory))
         assert one.keys() == other.keys()

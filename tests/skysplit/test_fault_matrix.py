@@ -120,17 +120,17 @@ def a_file(name: str, text: str = "") -> Callable[[Path], None]:
 
 
 def a_run(how: Callable[[RunRecord], None]) -> Callable[[Path], None]:
-    return lambda tmp: how(RunRecord(tmp / "run", load_scenario("walker-12"), ""))
+    return lambda tmp: how(RunRecord(tmp / "run", load_scenario("walker-12"), command=""))
 
 
 def torn(tmp: Path) -> None:
-    RunRecord(tmp / "run", load_scenario("walker-12"), "").fail("x")
+    RunRecord(tmp / "run", load_scenario("walker-12"), command="").fail("x")
     (tmp / "run" / "run.json").write_text('{"state": "fai')
 
 
 def dead(tmp: Path) -> None:
     """A run whose process was killed: the lock's file is left, and nobody has it."""
-    RunRecord(tmp / "run", load_scenario("walker-12"), "").fail("x")
+    RunRecord(tmp / "run", load_scenario("walker-12"), command="").fail("x")
     run = tmp / "run" / "run.json"
     run.write_text(json.dumps(json.loads(run.read_text()) | {"state": "running"}))
     (tmp / "run" / ".run.lock").touch()

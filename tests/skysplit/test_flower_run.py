@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
-from server_app.run import Run
+from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 from skysplit.launch.mark import marked
 
@@ -107,8 +107,8 @@ def _require_the_weights_of_one_process(
     directory: Path, overrides: dict[str, Any], grid_of: Callable[[int, int], Any]
 ) -> None:
     scenario = load_scenario("walker-12", overrides)
-    record = RunRecord(directory.with_name("process"), scenario, "")
-    fine_tune(grid_of(3, 3), Run(record, "run-1"))
+    record = RunRecord(directory.with_name("process"), scenario, command="")
+    fine_tune(grid_of(3, 3), ServerRun(record, "run-1"))
     first, second = (read_run(path)["result"]["test_loss"] for path in (directory, record.directory))
     assert first == second
     for name in ("head.safetensors", "adapter/adapter_model.safetensors"):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from splitmodel.families import FAMILIES
-from splitmodel.families.testing import check_family
 from splitmodel.families.transformers.transformer_family import TransformersFamily
+from splitmodel.testing import check_family
 
 OF_TRANSFORMERS = [name for name, family in FAMILIES.items() if isinstance(family, TransformersFamily)]
 

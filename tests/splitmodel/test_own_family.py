@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from splitmodel.families import ModelLoadError, families, registry
-from splitmodel.families.testing import check_family
 from splitmodel.parts import load_split
+from splitmodel.testing import check_family
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to-own-model-family.md"
 CONFIG = {

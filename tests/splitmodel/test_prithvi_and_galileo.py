@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from splitmodel.families import Acquisition, ModelInput, ModelLoadError
-from splitmodel.families.testing import check_family
 from splitmodel.parts import SplitModel, load_backbone, load_split
+from splitmodel.testing import check_family
 
 CLOUD_BANDS = ("Blue", "Green", "Red", "NIR", "SWIR1", "SWIR2")
 

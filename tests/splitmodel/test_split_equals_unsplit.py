@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModel
 
-from splitmodel.families.testing import check_family
 from splitmodel.lora.adapters import LoraSettings, add_lora, make_trainable, trainable_state
 from splitmodel.lora.mixed_adapters import mixed_forward, without_adapter
 from splitmodel.parts import load_split
 from splitmodel.step import embed, head_step
+from splitmodel.testing import check_family
 
 BATCH, STEPS = 6, 3
 

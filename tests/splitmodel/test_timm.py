@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from splitmodel.families import ModelLoadError
-from splitmodel.families.testing import check_family
 from splitmodel.parts import load_split
+from splitmodel.testing import check_family
 
 SIZES = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 4}
 

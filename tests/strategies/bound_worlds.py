@@ -58,7 +58,7 @@ def bound_cases(draw: st.DrawFn) -> BoundCase:
     samples[draw(st.integers(0, count - 1))] = draw(st.integers(1, 200))
     workload = make_workload(
         count, samples, mode=draw(st.sampled_from(["lora", "lora", "head", "downlink", "onboard-lora"])),
-        epochs=draw(st.sampled_from([1, 1, 2, 3])), full_return=draw(st.sampled_from([False, False, True])),
+        epochs=draw(st.sampled_from([1, 1, 2, 3])), returned_tokens=draw(st.sampled_from([1, 1, 197])),
         cached_fraction=draw(st.sampled_from([0.0, 0.0, 0.4, 1.0])), shared_adapter=draw(st.booleans()),
         satellites_per_step=draw(st.sampled_from([1, 4, 12])), gradient_delay=draw(st.sampled_from([0, 0, 2])),
         micro_batches=draw(st.sampled_from([1, 2])),

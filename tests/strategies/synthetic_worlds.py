@@ -70,7 +70,7 @@ def worlds(draw: st.DrawFn) -> tuple[ContactPlan, Workload, Resources]:
     workload = make_workload(
         count, samples,
         mode=draw(st.sampled_from(["lora", "head"])), epochs=draw(st.sampled_from([1, 1, 2])),
-        full_return=draw(st.sampled_from([False, False, True])),
+        returned_tokens=draw(st.sampled_from([1, 1, 197])),
         cached_fraction=draw(st.sampled_from([0.0, 0.0, 0.4, 1.0])),
     )  # fmt: skip
     tight_bytes = 8.0 * workload.micro_batch * workload.c1_bytes

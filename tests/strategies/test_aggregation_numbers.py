@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_worlds import RATES, make_workload, make_world
+from synthetic_worlds import make_workload, make_world
 
 from mission.client_update import average, client_update
 from orbit.contact_plan import ContactPlan
 from strategies.aggregation.averages import AggregationError, plane_sum, staleness_weight, weighted_mean
+from strategies.drawn_worlds import make_problem
 from strategies.intra_orbit import (
     PlaneLinks,
     PlaneOrder,
@@ -24,7 +25,7 @@ from strategies.intra_orbit import (
     ring_all_reduce_s,
 )
 from strategies.planner.round_planner import plan_round
-from strategies.problem.workload import IntraOrbit, Resources, StrategyConfig
+from strategies.problem.workload import IntraOrbit, StrategyConfig
 
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 23), st.integers(0, 2**31 - 1))
 
@@ -125,7 +126,7 @@ def test_a_gap_opens_the_ring_and_two_gaps_break_the_plane() -> None:
 def orders_of(world: ContactPlan, payload_bytes: float, intra_orbit: str = "parallel") -> list[PlaneOrder]:
     strategy_config = StrategyConfig.parse(intra_orbit, "topology-aware", "none")
     workload = make_workload(len(world.satellites))
-    plan = plan_round(world, workload, RATES, Resources(), strategy_config, start_s=0.0)
+    plan = plan_round(make_problem(world, workload), strategy_config)
     return plane_orders(plan, world, payload_bytes)
 
 

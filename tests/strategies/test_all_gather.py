@@ -7,15 +7,15 @@ import itertools
 
 import numpy as np
 import pytest
-from synthetic_worlds import HORIZON_S, RATES, RESOURCES, make_workload, make_world
+from synthetic_worlds import HORIZON_S, RESOURCES, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.checker.check import check_plan
+from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.planner.split_round import SplitRound
 from strategies.problem.network import PayloadTooLargeError
 from strategies.problem.plan import Kind, Plan
-from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.workload import Resources, StrategyConfig
 
 GATHER = StrategyConfig.parse("all-gather", "topology-aware", "none")
@@ -31,9 +31,8 @@ def gathered(
     contact_plan: ContactPlan, resources: Resources = RESOURCES, strategy_config: StrategyConfig = GATHER
 ) -> Plan:
     """Exactly this strategy, no poorer one."""
-    plan = SplitRound(
-        PlanningProblem(contact_plan, WORK, RATES, resources, 0.0), strategy_config, end_s=HORIZON_S
-    ).plan()
+    problem = make_problem(contact_plan, WORK, resources=resources)
+    plan = SplitRound(problem, strategy_config, end_s=HORIZON_S).plan()
     assert plan is not None
     return plan
 
@@ -46,7 +45,10 @@ def changed(plan: Plan, index: int, **fields: float) -> Plan:
 
 
 def rules(plan: Plan, contact_plan: ContactPlan, resources: Resources = RESOURCES) -> set[str]:
-    return {violation.rule for violation in check_plan(plan, contact_plan, WORK, RATES, resources)}
+    return {
+        violation.rule
+        for violation in check_plan(plan, make_problem(contact_plan, WORK, plan.start_s, resources=resources))
+    }
 
 
 @pytest.mark.parametrize("ring", [True, False], ids=["ring", "chain"])
@@ -91,11 +93,9 @@ def test_all_gather_goes_on_to_other_planes_over_their_links() -> None:
 
 def test_the_planner_takes_all_gather_and_is_never_worse_than_without_links() -> None:
     contact_plan = world()
-    with_links = plan_round(contact_plan, WORK, RATES, RESOURCES, GATHER, start_s=0.0)
+    with_links = plan_round(make_problem(contact_plan, WORK), GATHER)
     own = StrategyConfig.parse("none", "own-window", "none")
-    assert (
-        with_links.makespan_s <= plan_round(contact_plan, WORK, RATES, RESOURCES, own, start_s=0.0).makespan_s
-    )
+    assert with_links.makespan_s <= plan_round(make_problem(contact_plan, WORK), own).makespan_s
 
 
 def test_a_copy_that_runs_ahead_comes_twice_or_from_nowhere_is_noticed() -> None:

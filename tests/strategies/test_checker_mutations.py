@@ -12,6 +12,7 @@ from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, make_workload
 
 from benchmarks.plan_mutations import MUTATIONS, random_mutations
 from strategies.checker.check import InfeasiblePlanError, check_plan, require_feasible
+from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.round_state import RoundState
@@ -38,17 +39,22 @@ class Judged:
     @functools.cached_property
     def plan(self) -> Plan:
         return plan_round(
-            WORLD,
-            self.workload,
-            self.rates,
-            self.resources,
+            make_problem(WORLD, self.workload, rates=self.rates, resources=self.resources, state=self.state),
             self.strategy_config,
-            start_s=0.0,
-            state=self.state,
         )
 
     def rules(self, plan: Plan) -> set[str]:
-        found = check_plan(plan, WORLD, self.workload, self.rates, self.resources, self.state)
+        found = check_plan(
+            plan,
+            make_problem(
+                WORLD,
+                self.workload,
+                plan.start_s,
+                rates=self.rates,
+                resources=self.resources,
+                state=self.state,
+            ),
+        )
         return {violation.rule for violation in found}
 
 
@@ -67,7 +73,7 @@ CASES = {
     "lora, shared adapter, joint and delayed steps": Judged(_lora(**_JOINT), LADDER["e"]),
     "lora, steps in parts": Judged(_lora(**_JOINT, micro_batches=4), LADDER["d"], rates=_POOLED),
     "lora, shared head": Judged(_lora(shared_head=True), LADDER["e"]),
-    "lora, two epochs": Judged(_lora(epochs=2, full_return=True), LADDER["c"]),
+    "lora, two epochs": Judged(_lora(epochs=2, returned_tokens=197), LADDER["c"]),
     "lora, share on board": Judged(_lora(onboard_share=True), LADDER["e"]),
     "lora, features cached": Judged(_lora(cached_fraction=0.5), LADDER["d"]),
     "lora, copies round the plane": Judged(_lora(), _GATHER),
@@ -91,9 +97,25 @@ CASES = {
 every_case = pytest.mark.parametrize("judged", CASES.values(), ids=CASES.keys())
 
 
+def test_a_plan_that_starts_at_another_time_than_asked_is_refused() -> None:
+    judged = CASES["lora, all strategies"]
+    problem = make_problem(WORLD, judged.workload, 60.0, rates=judged.rates)
+    assert "time" in {violation.rule for violation in check_plan(judged.plan, problem)}
+
+
 @every_case
 def test_an_unchanged_plan_breaks_no_rule(judged) -> None:
-    found = check_plan(judged.plan, WORLD, judged.workload, judged.rates, judged.resources, judged.state)
+    found = check_plan(
+        judged.plan,
+        make_problem(
+            WORLD,
+            judged.workload,
+            judged.plan.start_s,
+            rates=judged.rates,
+            resources=judged.resources,
+            state=judged.state,
+        ),
+    )
     assert [str(violation) for violation in found] == []
 
 
@@ -190,4 +212,9 @@ def test_an_infeasible_plan_is_refused_with_satellite_link_and_time_of_its_first
     with pytest.raises(
         InfeasiblePlanError, match=r"over downlink sat-\d-\d → station-\d, [\d.]+–[\d.]+ s has no session"
     ):
-        require_feasible(broken, WORLD, judged.workload, judged.rates, judged.resources)
+        require_feasible(
+            broken,
+            make_problem(
+                WORLD, judged.workload, broken.start_s, rates=judged.rates, resources=judged.resources
+            ),
+        )

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 
 import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
-from strategies.analysis.cases import Training, standard_cases
+from strategies.analysis.cases import standard_cases
 from strategies.analysis.closed_form import add_mission_times, closed_form, mission_time_per_point
 from strategies.analysis.compare import compare, even_starts, headings_of, mission_rows, round_rows
+from strategies.analysis.mission_totals import Case, World
 from strategies.checker.check import require_feasible
+from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Kind
+from strategies.problem.training_variant import TrainingVariant
 from strategies.problem.workload import ComputeRates, Mode, Resources, StrategyConfig, Workload, WorkloadError
 
 WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(38) for k in range(6)])
 
 
-def rounds_of(how: Training) -> tuple[Workload, ...]:
+def rounds_of(how: TrainingVariant) -> tuple[Workload, ...]:
     """Three rounds; what crosses once does so in the first."""
     first = make_workload(6, 48, str(how.mode), onboard_share=how.onboard_share)
     again = dataclasses.replace(first, cached_fraction=1.0)
@@ -29,13 +33,17 @@ def rounds_of(how: Training) -> tuple[Workload, ...]:
 
 
 def cases():
-    kept = dataclasses.replace(rounds_of(Training(Mode.LORA))[0], cached_fraction=1.0)
+    kept = dataclasses.replace(rounds_of(TrainingVariant(Mode.LORA))[0], cached_fraction=1.0)
     return standard_cases(rounds_of, inter_orbit="grid", last_blocks=2, kept=kept)
+
+
+def beside(some_cases: Iterable[Case], rates: ComputeRates = RATES) -> World:
+    return World(WORLD, tuple(some_cases), rates=rates, resources=Resources())
 
 
 def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() -> None:
     seen: list[float] = []
-    found = compare(WORLD, cases(), RATES, Resources(), even_starts(WORLD, 2), progress=seen.append)
+    found = compare(beside(cases()), even_starts(WORLD, 2), progress=seen.append)
     assert json.loads(json.dumps(found)) == found
     by_name = {case["name"]: case for case in found["cases"]}
     assert [case["alias"] for case in found["cases"] if case["alias"]] == [
@@ -60,13 +68,13 @@ def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() 
 
 def test_processes_that_share_the_work_change_no_number() -> None:
     few = [case for case in cases() if case.name in ("split", "onboard-lora", "images-down")]
-    task = WORLD, few, RATES, Resources(), even_starts(WORLD, 2)
+    task = beside(few), even_starts(WORLD, 2)
     assert compare(*task, processes=2) == compare(*task)
 
 
 def test_a_curve_charges_what_crosses_once_only_once() -> None:
     few = [case for case in cases() if case.name in ("split", "images-down")]
-    found = compare(WORLD, few, RATES, Resources(), even_starts(WORLD, 1))
+    found = compare(beside(few), even_starts(WORLD, 1))
     add_mission_times(found, [50.0, 60.0, 70.0])
     for case in found["cases"]:
         mission = case["mission"]
@@ -80,13 +88,13 @@ def test_a_curve_charges_what_crosses_once_only_once() -> None:
 
 def test_where_the_satellites_together_outrun_the_ground_the_law_says_that_nothing_can_win() -> None:
     split, onboard = make_workload(6), make_workload(6, 64, "onboard-lora")
-    strong = closed_form(WORLD, split, onboard, ComputeRates(0.5e12, 50e12), Resources())
-    weak = closed_form(WORLD, split, onboard, ComputeRates(0.5e12, 2e12), Resources())
+    strong = closed_form(beside((), ComputeRates(0.5e12, 50e12)), split, onboard)
+    weak = closed_form(beside((), ComputeRates(0.5e12, 2e12)), split, onboard)
     assert strong["can_win"]
     assert not weak["can_win"]
     assert weak["law"] > 1.0
     even = ComputeRates(0.5e12, weak["compute"] * 2e12)
-    assert closed_form(WORLD, split, onboard, even, Resources())["compute"] == pytest.approx(1.0)
+    assert closed_form(beside((), even), split, onboard)["compute"] == pytest.approx(1.0)
 
 
 def test_mission_time_to_an_accuracy_and_per_point() -> None:
@@ -127,9 +135,8 @@ def test_the_crossings_of_the_modes_follow_from_tokens_hidden_and_bits() -> None
 
     assert split("lora").c1_bytes == 197 * 768 * 2
     assert split("lora").c2_bytes == split("lora").c3_bytes == 768 * 2
-    assert split("lora", full_return=True).c2_bytes == 197 * 768 * 2
+    assert split("lora", returned_tokens=197).c2_bytes == 197 * 768 * 2
     assert split("head").c3_bytes == 0
-    assert split("lora", train_embedding=True).c4_bytes == 197 * 768 * 2
     assert split("onboard-full").c1_bytes == 0
     assert split("onboard-full").onboard_flops == pytest.approx(3 * (0.7e9 + 34.2e9) + 5e4)
     assert split("downlink").c1_bytes == 150e3
@@ -140,11 +147,11 @@ def test_a_shared_head_crosses_in_every_step_and_is_not_averaged() -> None:
     for crossing in ("c2_bytes", "c3_bytes"):  # of a sample in batches of 16
         assert getattr(shared, crossing) == getattr(own, crossing) + 1e3  # 8000 values in 16 bits
     assert (own.aggregate_bytes, shared.aggregate_bytes) == (32e3, 0.0)
-    task = WORLD, shared, RATES, Resources()
-    plan = plan_round(*task, StrategyConfig(), start_s=0.0)
-    require_feasible(plan, *task)
+    problem = make_problem(WORLD, shared)
+    plan = plan_round(problem, StrategyConfig())
+    require_feasible(plan, problem)
     assert not len(plan.of_kind(Kind.REDUCE))
-    assert len(plan_round(WORLD, own, *task[2:], StrategyConfig(), start_s=0.0).of_kind(Kind.REDUCE))
+    assert len(plan_round(make_problem(WORLD, own), StrategyConfig()).of_kind(Kind.REDUCE))
     assert make_workload(6, 64, "head", shared_head=True) == make_workload(6, 64, "head")
     both = {"onboard_share": True}
     averaged = [make_workload(6, 64, **both, shared_head=flag).aggregate_bytes for flag in (False, True)]

@@ -8,16 +8,17 @@ import numpy as np
 from astropy.time import Time
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_worlds import RATES, make_workload, make_world
+from synthetic_worlds import make_workload, make_world
 
 from orbit.contact_plan import CONTACT, ContactPlan, LinkKind, Node
-from orbit.routing import NoRouteError, earliest_arrival
+from orbit.routing import NoPathError, earliest_arrival
 from strategies.checker.check import check_plan
+from strategies.drawn_worlds import make_problem
 from strategies.planner.foremost import broadcast, gather
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Kind
 from strategies.problem.routes import Routes
-from strategies.problem.workload import Resources, StrategyConfig
+from strategies.problem.workload import StrategyConfig
 
 EPOCH, UNTIL_S, SIZE_BYTES = Time("2026-01-01T00:00:00", scale="utc"), 2000.0, 1e6
 COUNT = 6
@@ -67,7 +68,7 @@ def arrives_s(plan: ContactPlan, source: int, target: int, start_s: float) -> fl
         return start_s
     try:
         return earliest_arrival(plan, source, target, start_s=start_s, size_bytes=SIZE_BYTES).arrive_s
-    except NoRouteError:
+    except NoPathError:
         return np.inf
 
 
@@ -88,25 +89,15 @@ def test_planes_that_never_see_each_other_at_once_still_average_without_the_grou
     apart = dataclasses.replace(world, contacts=np.concatenate([world.contacts, np.array(rows, CONTACT)]))
     workload = make_workload(12, 64, "onboard-lora")
     over_links = plan_round(
-        apart,
-        workload,
-        RATES,
-        Resources(),
-        StrategyConfig.parse("parallel", "topology-aware", "nearest"),
-        start_s=0.0,
+        make_problem(apart, workload), StrategyConfig.parse("parallel", "topology-aware", "nearest")
     )
-    assert check_plan(over_links, apart, workload, RATES, Resources()) == []
+    assert check_plan(over_links, make_problem(apart, workload)) == []
     assert (
         800.0 < over_links.end_s < 900.0
     )  # the first plane hears of the third when it sees the second again
     assert not len(over_links.of_kind(Kind.SESSION))
     through_ground = plan_round(
-        apart,
-        workload,
-        RATES,
-        Resources(),
-        StrategyConfig.parse("parallel", "topology-aware", "none"),
-        start_s=0.0,
+        make_problem(apart, workload), StrategyConfig.parse("parallel", "topology-aware", "none")
     )
     assert through_ground.end_s > 20_000.0
 

@@ -16,12 +16,14 @@ from synthetic_worlds import LADDER, RATES, drawn, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.closed_form import closed_form
+from strategies.analysis.mission_totals import World
 from strategies.bound.flows.flow import served_part
 from strategies.bound.flows.flow_needs import FlowNeeds
 from strategies.bound.flows.flow_over_time import flow_arcs, max_flow, max_flow_part
 from strategies.bound.lower_bound import lower_bound_s, may_end_by
-from strategies.bound.reach import Links
+from strategies.bound.reach import LinkNetwork
 from strategies.bound.session_windows import session_windows
+from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError, PlanningError, groups_of
 from strategies.problem.round_state import RoundState
@@ -57,15 +59,20 @@ def bound_of(case: BoundCase, contact_plan: ContactPlan | None = None, **changes
     group = groups_of(
         contact_plan.of_kind(LinkKind.INTRA_ISL, LinkKind.INTER_ISL), len(contact_plan.satellites)
     )
-    return lower_bound_s(contact_plan, case.workload, case.rates, case.resources, group, start_s=case.start_s)
+    return lower_bound_s(
+        make_problem(contact_plan, case.workload, case.start_s, rates=case.rates, resources=case.resources),
+        group,
+    )
 
 
 def answered(case: BoundCase, end_s: float) -> bool:
     """Whether a round of the case may end by then, over all links that ever open."""
     links = case.contact_plan.of_kind(LinkKind.INTRA_ISL, LinkKind.INTER_ISL)
     group = groups_of(links, len(case.contact_plan.satellites))
-    means = case.contact_plan, case.workload, case.rates, case.resources
-    return may_end_by(*means, group, end_s, start_s=case.start_s)
+    problem = make_problem(
+        case.contact_plan, case.workload, case.start_s, rates=case.rates, resources=case.resources
+    )
+    return may_end_by(problem, group, end_s)
 
 
 @drawn(16)
@@ -73,12 +80,10 @@ def answered(case: BoundCase, end_s: float) -> bool:
 def test_no_plan_ends_before_its_bound(case: BoundCase, strategy: str) -> None:
     try:
         plan = plan_round(
-            case.contact_plan,
-            case.workload,
-            case.rates,
-            case.resources,
+            make_problem(
+                case.contact_plan, case.workload, case.start_s, rates=case.rates, resources=case.resources
+            ),
             LADDER[strategy],
-            start_s=case.start_s,
         )
     except PlanningError:
         return  # what does not get through has no plan
@@ -164,7 +169,7 @@ def test_one_satellite_under_one_station_is_bound_by_set_up_and_link() -> None:
     world = make_world(1, 1, 1, [(0, 0, 0.0, 5000.0)])
     workload = make_workload(1, 10_000, head_bytes=0.0)
     transfer_s = 10_000 * (workload.c1_bytes + workload.c3_bytes) * 8.0 / 200e6
-    found = lower_bound_s(world, workload, RATES, Resources(), alone(1), start_s=0.0)
+    found = lower_bound_s(make_problem(world, workload), alone(1))
     assert found == pytest.approx(10.0 + transfer_s, rel=3e-3)
 
 
@@ -172,12 +177,16 @@ def test_antennas_that_point_at_each_other_already_need_no_set_up() -> None:
     world = make_world(1, 1, 1, [(0, 0, 0.0, 5000.0)])
     workload = make_workload(1, 10_000, head_bytes=0.0)
     transfer_s = 10_000 * (workload.c1_bytes + workload.c3_bytes) * 8.0 / 200e6
-    arguments = (world, workload, RATES, Resources(setup_s=60.0), alone(1))
+    resources = Resources(setup_s=60.0)
     for start_s in (0.0, 100.0):
         state = RoundState(pointed=frozenset({(0, 1)}))
-        found = lower_bound_s(*arguments, start_s=start_s, state=state)
+        found = lower_bound_s(
+            make_problem(world, workload, start_s, resources=resources, state=state), alone(1)
+        )
         assert found == pytest.approx(transfer_s, rel=3e-3)
-        assert lower_bound_s(*arguments, start_s=start_s) == pytest.approx(60.0 + transfer_s, rel=3e-3)
+        assert lower_bound_s(
+            make_problem(world, workload, start_s, resources=resources), alone(1)
+        ) == pytest.approx(60.0 + transfer_s, rel=3e-3)
 
 
 @pytest.mark.parametrize("setup_s", [0.0, 10.0, 60.0])
@@ -185,10 +194,12 @@ def test_features_come_down_to_one_station_and_answers_return_from_another(setup
     # Station 0 hears 200 Mbit/s and says 0.05, station 1 hears 2 and says 50: each alone takes many minutes.
     passes = [(0, 0, 0.0, 5000.0), (0, 1, 0.0, 5000.0)]
     world = with_rates(make_world(1, 1, 2, passes), [200e6, 2e6], [0.05e6, 50e6])
-    workload = make_workload(1, 2000, "head", full_return=True, head_bytes=0.0)
+    workload = make_workload(1, 2000, "head", returned_tokens=197, head_bytes=0.0)
     down_s, up_s = 2000 * workload.c1_bytes * 8.0 / 200e6, 2000 * workload.c2_bytes * 8.0 / 50e6
     by_hand_s = 2.0 * setup_s + down_s + up_s + 0.1
-    found = lower_bound_s(world, workload, FAST, Resources(setup_s=setup_s), alone(1), start_s=0.0)
+    found = lower_bound_s(
+        make_problem(world, workload, rates=FAST, resources=Resources(setup_s=setup_s)), alone(1)
+    )
     assert 0.9 * by_hand_s <= found <= by_hand_s
 
 
@@ -210,7 +221,7 @@ def test_one_beam_pays_a_set_up_for_each_satellite_in_the_best_of_all_orders(sat
                 now_s = max(now_s, begin_s[k]) + setup_s + need_s[k]
             best_s = min(best_s, now_s)
         found = lower_bound_s(
-            world, workload, FAST, Resources(setup_s=setup_s), alone(satellites), start_s=0.0
+            make_problem(world, workload, rates=FAST, resources=Resources(setup_s=setup_s)), alone(satellites)
         )
         assert 0.9 * best_s <= found <= best_s + 0.1
 
@@ -220,7 +231,9 @@ def test_a_slow_chain_of_links_is_what_a_plane_waits_for() -> None:
     world = make_world(1, 3, 1, [(1, 0, 0.0, 20_000.0)], isl_bps=5e6, ring=False)
     workload = make_workload(3, 500, head_bytes=0.0)
     crossing_s = 500 * (workload.c1_bytes + workload.c3_bytes) * 8.0 / 5e6
-    found = lower_bound_s(world, workload, FAST, Resources(setup_s=0.0), together(3), start_s=0.0)
+    found = lower_bound_s(
+        make_problem(world, workload, rates=FAST, resources=Resources(setup_s=0.0)), together(3)
+    )
     assert found == pytest.approx(crossing_s, rel=5e-3)
 
 
@@ -229,20 +242,18 @@ def test_what_is_embedded_in_the_dark_waits_for_the_sun() -> None:
     workload = make_workload(1, 1000, head_bytes=0.0)
     lit = Sunlight((np.array([[700.0, 900.0], [1500.0, np.inf]]),))
     rates = ComputeRates(workload.embedding_flops * 4.0, 1e18)  # four images a second: 200 s, then 50 s more
-    found = lower_bound_s(world, workload, rates, Resources(sunlight=lit), alone(1), start_s=0.0)
+    found = lower_bound_s(
+        make_problem(world, workload, rates=rates, resources=Resources(sunlight=lit)), alone(1)
+    )
     assert found == pytest.approx(1550.0, rel=2e-3)
 
 
 def test_later_passes_over_the_samples_come_after_the_last_features() -> None:
     # A hundred samples of a satellite; one answer takes a second, so that an epoch is seven steps of a second each.
     world = with_rates(make_world(1, 1, 1, [(0, 0, 0.0, 20_000.0)]), [200e6], [16 * 1536 * 8.0])
-    once, thrice = (
-        lower_bound_s(
-            world, make_workload(1, 100, head_bytes=0.0, epochs=epochs), FAST, Resources(setup_s=0.0), alone(1),
-            start_s=0.0,
-        )
-        for epochs in (1, 3)
-    )  # fmt: skip
+    works = [make_workload(1, 100, head_bytes=0.0, epochs=epochs) for epochs in (1, 3)]
+    problems = [make_problem(world, work, rates=FAST, resources=Resources(setup_s=0.0)) for work in works]
+    once, thrice = (lower_bound_s(problem, alone(1)) for problem in problems)
     assert thrice - once == pytest.approx(2.0 * 100 / 16, rel=0.05)
 
 
@@ -252,7 +263,7 @@ def test_steps_of_a_shared_adapter_follow_each_other_unless_they_are_joint_or_la
 
     def bound_s(**changes: object) -> float:
         workload = make_workload(4, 1600, head_bytes=0.0, cached_fraction=1.0, shared_adapter=True, **changes)
-        return lower_bound_s(world, workload, FAST, resources, together(4), start_s=0.0)
+        return lower_bound_s(make_problem(world, workload, rates=FAST, resources=resources), together(4))
 
     step_s = 2.0 * 0.004 + 16 * 1536 * 8.0 * (1 / 50e6 + 1 / 200e6)
     assert bound_s() == pytest.approx(400 * step_s, rel=5e-3)
@@ -265,21 +276,21 @@ def test_the_average_comes_back_to_every_satellite_through_a_later_pass() -> Non
     # The second satellite is heard first and waits for the average until its next pass.
     passes = [(0, 0, 1000.0, 500.0), (1, 0, 100.0, 500.0), (1, 0, 4000.0, 500.0)]
     world = make_world(2, 1, 1, passes, inter_bps=0.0)
-    found = lower_bound_s(world, make_workload(2, 32), RATES, Resources(), alone(2), start_s=0.0)
+    found = lower_bound_s(make_problem(world, make_workload(2, 32)), alone(2))
     assert found == pytest.approx(4010.0, abs=5.0)
     unsent = dataclasses.replace(make_workload(2, 32), update_bytes=0.0)
-    assert lower_bound_s(world, unsent, RATES, Resources(), alone(2), start_s=0.0) < 1200.0
+    assert lower_bound_s(make_problem(world, unsent), alone(2)) < 1200.0
 
 
 def test_satellites_that_train_alone_meet_over_links_or_on_the_ground() -> None:
     passes = [(0, 0, 1000.0, 500.0), (1, 0, 2000.0, 500.0), (0, 0, 3000.0, 500.0)]
     workload = make_workload(2, 32, "onboard-lora")
     apart = make_world(2, 1, 1, passes, inter_bps=0.0)
-    found = lower_bound_s(apart, workload, RATES, Resources(), alone(2), start_s=0.0)
+    found = lower_bound_s(make_problem(apart, workload), alone(2))
     assert found == pytest.approx(3010.0, abs=5.0)
     linked = make_world(2, 1, 1, passes)
     trained_s = 32 * workload.onboard_flops / RATES.satellite_flops
-    found = lower_bound_s(linked, workload, RATES, Resources(acquisition_s=0.0), together(2), start_s=0.0)
+    found = lower_bound_s(make_problem(linked, workload, resources=Resources(acquisition_s=0.0)), together(2))
     assert trained_s < found < trained_s + 2.0
 
 
@@ -290,9 +301,7 @@ def test_links_that_open_after_the_round_join_nobody() -> None:
     between = contacts["kind"] == LinkKind.INTER_ISL
     contacts["start_s"][between] = 5000.0
     world = dataclasses.replace(world, contacts=contacts)
-    found = lower_bound_s(
-        world, make_workload(2, 64, head_bytes=0.0), RATES, Resources(), together(2), start_s=0.0
-    )
+    found = lower_bound_s(make_problem(world, make_workload(2, 64, head_bytes=0.0)), together(2))
     assert found == pytest.approx(5010.0, abs=10.0)
 
 
@@ -328,7 +337,7 @@ def test_three_solvers_find_the_same_flow_and_it_relaxes_the_linear_program(
     satellites = len(case.workload.samples)
     windows = session_windows(case.contact_plan, 0.0, case.resources.setup_s)
     links = case.contact_plan.of_kind(LinkKind.INTRA_ISL)
-    reach = Links(windows, links, satellites).by(end_s)
+    reach = LinkNetwork(windows, links, satellites).by(end_s)
     if not len(reach.windows):
         return
     samples = np.bincount(reach.group, case.workload.samples, minlength=reach.groups).astype(float)
@@ -360,10 +369,12 @@ def test_the_regime_law_is_within_15_percent_of_the_plan_where_the_link_is_the_b
     ample = ComputeRates(0.5e12, 2000e12)
     split, onboard = make_workload(count, samples), make_workload(count, samples, "onboard-lora")
     resources = Resources(setup_s=0.0)
-    law = closed_form(world, split, onboard, ample, resources)
+    law = closed_form(World(world, (), rates=ample, resources=resources), split, onboard)
     assert law["bound_by"] == "transfer"
-    split_s = plan_round(world, split, ample, resources, LADDER["e"], start_s=0.0).makespan_s
-    onboard_s = plan_round(world, onboard, ample, resources, LADDER["e"], start_s=0.0).makespan_s
+    split_s = plan_round(make_problem(world, split, rates=ample, resources=resources), LADDER["e"]).makespan_s
+    onboard_s = plan_round(
+        make_problem(world, onboard, rates=ample, resources=resources), LADDER["e"]
+    ).makespan_s
     assert split_s / onboard_s == pytest.approx(law["law"], rel=0.15)
 
 
@@ -371,4 +382,4 @@ def test_a_world_without_downlinks_has_no_bound() -> None:
     world = make_world(1, 2, 1, [(0, 0, 0.0, 500.0)])
     deaf = dataclasses.replace(world, contacts=world.contacts[world.contacts["kind"] != LinkKind.DOWNLINK])
     with pytest.raises(ValueError, match=r"sat-0-0.*carry 0 of"):
-        lower_bound_s(deaf, make_workload(2, 10), RATES, Resources(), alone(2), start_s=0.0)
+        lower_bound_s(make_problem(deaf, make_workload(2, 10)), alone(2))

@@ -10,8 +10,9 @@ from synthetic_worlds import RATES, make_workload, make_world
 
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
+from mission.schema import Scenario
 from orbit.contact_plan import LinkKind
-from server_app.planning.round_planner import mission_of
+from server_app.planning.workloads import MissionWorkloads, variant_of
 from splitmodel.costs.published import published, published_profiles
 from strategies.analysis.mission_totals import (
     CONTACTS,
@@ -20,9 +21,11 @@ from strategies.analysis.mission_totals import (
     ON_GROUND,
     UPLINK,
     Case,
+    World,
     plan_mission,
     rounds_to_plan,
 )
+from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind
@@ -30,22 +33,21 @@ from strategies.problem.round_state import RoundState
 from strategies.problem.workload import ComputeRates, Mode, PowerDrawn, Resources, StrategyConfig, Workload
 
 WORLD = make_world(2, 3, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(38) for k in range(6)])
+IN_WORLD = World(WORLD, (), rates=RATES, resources=Resources())
 BEST = StrategyConfig.parse("parallel", "topology-aware", "min-latency")
 
 
 def case(workloads: tuple[Workload, ...], strategy_config: StrategyConfig = BEST, **more: Workload) -> Case:
-    return Case("tried", "", "a case", workloads, strategy_config, **more)
+    return Case("tried", "a case", workloads=workloads, strategy_config=strategy_config, **more)
 
 
 def test_a_mission_is_its_rounds_one_after_the_other_with_antennas_left_pointed() -> None:
     first = make_workload(6, 100)
     workloads = (first, dataclasses.replace(first, cached_fraction=0.5), first)
-    mission = plan_mission(WORLD, case(workloads), RATES, Resources(), 500.0)
+    mission = plan_mission(IN_WORLD, case(workloads), 500.0)
     now_s, pointed, ends_s, down = 500.0, frozenset(), [], 0.0
     for workload in workloads:
-        plan = plan_round(
-            WORLD, workload, RATES, Resources(), BEST, start_s=now_s, state=RoundState(pointed=pointed)
-        )
+        plan = plan_round(make_problem(WORLD, workload, now_s, state=RoundState(pointed=pointed)), BEST)
         now_s, pointed = plan.end_s, plan.pointed
         ends_s.append(now_s)
         down += plan.activities["bytes"][plan.activities["link"] == LinkKind.DOWNLINK].sum()
@@ -58,7 +60,7 @@ def test_a_mission_is_its_rounds_one_after_the_other_with_antennas_left_pointed(
 def test_images_that_cross_once_are_counted_once() -> None:
     first = make_workload(6, 100, "downlink")
     again = dataclasses.replace(first, c1_bytes=0.0)
-    mission = plan_mission(WORLD, case((first, again, again, again)), RATES, Resources(), 0.0)
+    mission = plan_mission(IN_WORLD, case((first, again, again, again)), 0.0)
     assert mission.down_bytes == pytest.approx(600 * first.c1_bytes)
     assert mission.ground_compute_s == pytest.approx(4 * 600 * first.ground_flops / RATES.ground_flops)
     assert mission.onboard_compute_s == 0.0
@@ -66,8 +68,8 @@ def test_images_that_cross_once_are_counted_once() -> None:
 
 def test_the_enrolment_is_part_of_the_mission_but_no_round_of_it() -> None:
     work, enrolment = make_workload(6, 100), make_workload(6, 8, "head")
-    alone = plan_mission(WORLD, case((work,)), RATES, Resources(), 0.0)
-    mission = plan_mission(WORLD, case((work,), enrolment=enrolment), RATES, Resources(), 0.0)
+    alone = plan_mission(IN_WORLD, case((work,)), 0.0)
+    mission = plan_mission(IN_WORLD, case((work,), enrolment=enrolment), 0.0)
     assert mission.rounds == len(mission.round_ends_s) == 1
     assert mission.down_bytes > alone.down_bytes + 6 * 8 * enrolment.c1_bytes - 1.0
     assert mission.end_s > alone.end_s
@@ -76,8 +78,8 @@ def test_the_enrolment_is_part_of_the_mission_but_no_round_of_it() -> None:
 def test_rounds_that_are_interpolated_come_near_to_those_that_are_planned() -> None:
     first = make_workload(6, 128)
     workloads = tuple(dataclasses.replace(first, cached_fraction=1.0 - 0.8**number) for number in range(12))
-    whole = plan_mission(WORLD, case(workloads), RATES, Resources(), 0.0)
-    few = plan_mission(WORLD, case(workloads), RATES, Resources(), 0.0, most_planned=4)
+    whole = plan_mission(IN_WORLD, case(workloads), 0.0)
+    few = plan_mission(IN_WORLD, case(workloads), 0.0, most_planned=4)
     assert few.planned <= 5 < whole.planned == 12
     assert few.down_bytes == pytest.approx(whole.down_bytes, rel=0.01)
     assert few.up_bytes == pytest.approx(whole.up_bytes, rel=0.01)
@@ -97,7 +99,7 @@ def test_the_first_round_of_every_kind_is_planned_and_no_more_than_asked_for() -
 def test_a_mission_that_does_not_end_within_the_contact_plan_says_so() -> None:
     work = make_workload(6, 10, "downlink", raw_bytes=1e10)
     with pytest.raises(NoRouteError):
-        plan_mission(WORLD, case((work, work)), RATES, Resources(), 0.0)
+        plan_mission(IN_WORLD, case((work, work)), 0.0)
 
 
 @pytest.mark.parametrize("mode", [Mode.DOWNLINK, Mode.FEATURES, Mode.LORA])
@@ -113,11 +115,11 @@ def test_a_head_that_the_ground_has_trained_is_on_board_of_all_at_the_end(mode) 
     scenario = load_scenario("walker-12", changes)
     world = contact_plan_of(scenario, constellation_of(scenario))
     count, costs = len(world.satellites), published("DOFA-base")
-    workloads = mission_of(scenario, costs, [16] * count, mode)
+    workloads = MissionWorkloads(scenario, costs, samples=[16] * count).of_mission(variant_of(scenario, mode))
     assert len(workloads) == 3
     assert [work.update_bytes > 0 for work in workloads] == [False, False, True]
     assert workloads[-1].update_bytes == pytest.approx(costs.head_bytes, abs=400)  # with its header
-    plan = plan_round(world, workloads[-1], RATES, Resources(), BEST, start_s=0.0)
+    plan = plan_round(make_problem(world, workloads[-1]), BEST)
     assert set(plan.of_kind(Kind.UPDATE)["peer"].tolist()) >= set(range(count))
     assert plan.of_kind(Kind.UPDATE)["end_s"].max() <= plan.end_s
 
@@ -129,7 +131,7 @@ def test_a_head_that_the_ground_has_trained_is_on_board_of_all_at_the_end(mode) 
         (make_workload(6, 100, "downlink"), ComputeRates(0.5e12, 0.05e12), ON_GROUND),
         (make_workload(6, 2000, feature_bits=64.0), ComputeRates(50e12, 5e15), DOWNLINK),
         (
-            make_workload(6, 400, "head", hidden_bits=64.0, full_return=True, cached_fraction=1.0),
+            make_workload(6, 400, "head", hidden_bits=64.0, returned_tokens=197, cached_fraction=1.0),
             RATES,
             UPLINK,
         ),
@@ -138,7 +140,9 @@ def test_a_head_that_the_ground_has_trained_is_on_board_of_all_at_the_end(mode) 
 def test_what_is_hardly_ever_idle_binds(work, rates, binds) -> None:
     # Long passes, so that nobody waits for one.
     world = make_world(2, 3, 2, [(k, k % 2, 0.0, 30_000.0) for k in range(6)])
-    assert plan_mission(world, case((work,)), rates, Resources(), 0.0).binds == binds
+    assert (
+        plan_mission(World(world, (), rates=rates, resources=Resources()), case((work,)), 0.0).binds == binds
+    )
 
 
 def test_where_passes_are_rare_the_wait_for_contacts_binds() -> None:
@@ -146,7 +150,12 @@ def test_where_passes_are_rare_the_wait_for_contacts_binds() -> None:
         2, 3, 2, [(k, k % 2, 9000.0 + 400.0 * k + 9000.0 * t, 300.0) for t in range(3) for k in range(6)]
     )
     own = StrategyConfig.parse("none", "own-window", "none")
-    assert plan_mission(rare, case((make_workload(6, 50),), own), RATES, Resources(), 0.0).binds == CONTACTS
+    assert (
+        plan_mission(
+            dataclasses.replace(IN_WORLD, contact_plan=rare), case((make_workload(6, 50),), own), 0.0
+        ).binds
+        == CONTACTS
+    )
 
 
 def test_a_published_model_takes_images_of_whole_bytes_a_value() -> None:
@@ -163,22 +172,26 @@ def test_a_published_model_takes_images_of_whole_bytes_a_value() -> None:
 def test_an_image_crosses_in_the_bytes_of_the_data_unless_the_scenario_says_otherwise() -> None:
     scenario = load_scenario("paper", {})
     costs = published("Prithvi-EO-2.0-300M (T1)")
-    counted = mission_of(scenario, costs, [100] * 72, Mode.DOWNLINK)[0].c1_bytes
-    assert counted == pytest.approx(602_112, rel=0.001)
-    given = load_scenario("paper", {"planning.image_bytes": 3072})
-    assert mission_of(given, costs, [100] * 72, Mode.DOWNLINK)[0].c1_bytes == pytest.approx(3072, rel=0.05)
-    assert np.isclose(mission_of(scenario, costs, [100] * 72, Mode.DOWNLINK)[1].c1_bytes, 0.0)
+
+    def first_two(scenario: Scenario) -> list[float]:
+        workloads = MissionWorkloads(scenario, costs, samples=[100] * 72)
+        return [one.c1_bytes for one in workloads.of_mission(variant_of(scenario, Mode.DOWNLINK))[:2]]
+
+    assert first_two(scenario) == pytest.approx([602_112, 0.0], rel=0.001)
+    assert first_two(load_scenario("paper", {"planning.image_bytes": 3072}))[0] == pytest.approx(
+        3072, rel=0.05
+    )
 
 
 def test_energy_is_what_satellites_draw_while_they_compute_and_send() -> None:
     work = case((make_workload(6, 100),))
     [down_bps] = np.unique(WORLD.of_kind(LinkKind.DOWNLINK)["rate_bps"])
-    nothing = plan_mission(WORLD, work, RATES, Resources(), 0.0)
+    nothing = plan_mission(IN_WORLD, work, 0.0)
     assert nothing.onboard_energy_j is None
 
     def energy_j(**drawn: float) -> float:
         resources = Resources(drawn=PowerDrawn(**drawn))
-        totals = plan_mission(WORLD, work, RATES, resources, 0.0)
+        totals = plan_mission(dataclasses.replace(IN_WORLD, resources=resources), work, 0.0)
         assert totals.length_s == nothing.length_s  # it changes no plan
         assert totals.onboard_energy_j is not None
         return totals.onboard_energy_j

@@ -16,6 +16,7 @@ from synthetic_worlds import LADDER, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.bound.lower_bound import lower_bound_s
+from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import passes_of
 from strategies.problem.workload import ComputeRates, Resources, Workload
@@ -134,9 +135,11 @@ def compared(seed: int) -> tuple[float, float, float, float]:
     satellites, resources = len(case.workload.samples), Resources(setup_s=case.setup_s)
     found_s, proven_s = optimum_s(case)
     bound_s = lower_bound_s(
-        case.contact_plan, case.workload, FAST, resources, np.arange(satellites), start_s=0.0
+        make_problem(case.contact_plan, case.workload, rates=FAST, resources=resources), np.arange(satellites)
     )
-    plan = plan_round(case.contact_plan, case.workload, FAST, resources, LADDER["d"], start_s=0.0)
+    plan = plan_round(
+        make_problem(case.contact_plan, case.workload, rates=FAST, resources=resources), LADDER["d"]
+    )
     return bound_s, proven_s, found_s, plan.makespan_s
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from installed_example import EXAMPLE, install
-from synthetic_worlds import RATES, RESOURCES, WORLD, make_workload
+from synthetic_worlds import WORLD, make_workload
 from typer.testing import CliRunner
 
 from mission import entry_points as named
@@ -25,6 +25,7 @@ from skysplit.cli import app
 from strategies.analysis.cases import standard_cases
 from strategies.beam_scheduling import FirstContact, Moment, SpaceGroundStrategy
 from strategies.checker.check import check_plan
+from strategies.drawn_worlds import make_problem
 from strategies.inter_orbit import InterOrbitStrategy, Sighting
 from strategies.intra_orbit import IntraOrbitStrategy, PlaneLinks
 from strategies.planner.round_planner import plan_round
@@ -192,8 +193,8 @@ def test_strategies_of_all_three_doors_give_plans_that_the_checker_accepts(
     inter = "none" if mode is Mode.ONBOARD_LORA else "lasts-longest"  # planes sum by themselves
     strategy_config = StrategyConfig.parse(intra, "reversed", inter)
     workload = make_workload(6, mode=mode)
-    plan = plan_round(WORLD, workload, RATES, RESOURCES, strategy_config, start_s=0.0)
-    assert check_plan(plan, WORLD, workload, RATES, RESOURCES) == []
+    plan = plan_round(make_problem(WORLD, workload), strategy_config)
+    assert check_plan(plan, make_problem(WORLD, workload)) == []
     assert plan.strategy_config.intra_orbit == intra
     assert plan.strategy_config.space_ground == "reversed"
     assert plan.makespan_s >= plan.lower_bound_s
@@ -248,7 +249,7 @@ def test_what_breaks_the_rules_is_one_error_that_names_the_strategy(
     registered.register(named.SPACE_GROUND, "mine", value)
     strategy_config = StrategyConfig.parse("parallel", "mine", "none")
     with pytest.raises(StrategyError, match=message):
-        plan_round(WORLD, make_workload(6), RATES, RESOURCES, strategy_config, start_s=0.0)
+        plan_round(make_problem(WORLD, make_workload(6)), strategy_config)
 
 
 @pytest.mark.parametrize(

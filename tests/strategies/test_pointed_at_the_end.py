@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from synthetic_worlds import RATES, make_workload, make_world
+from synthetic_worlds import make_workload, make_world
 
 from orbit.contact_plan import LinkKind
-from strategies.checker.case import Case
+from strategies.checker.judged_plan import JudgedPlan
 from strategies.checker.sessions import still_pointed
+from strategies.drawn_worlds import make_problem
 from strategies.problem.plan import Kind, Plan, activities
 from strategies.problem.round_state import RoundState
 from strategies.problem.workload import Resources, StrategyConfig
@@ -39,7 +40,9 @@ def rules(
         pointed=frozenset((satellite, STATION) for satellite in pointed),
     )
     resources = Resources(beams=beams, setup_s=1.0)
-    case = Case(plan, WORLD, make_workload(3), RATES, resources, RoundState(pointed=before))
+    case = JudgedPlan(
+        plan, make_problem(WORLD, make_workload(3), resources=resources, state=RoundState(pointed=before))
+    )
     return [str(violation) for violation in still_pointed(case)]
 
 

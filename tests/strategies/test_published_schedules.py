@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from synthetic_worlds import RATES, RESOURCES, WORLD, make_workload, make_world
+from synthetic_worlds import WORLD, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.schedules import PUBLISHED, published_cases
 from strategies.checker.check import check_plan
+from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.workload import Mode, StrategyConfig
@@ -24,8 +25,8 @@ def two_planes(passes: list[tuple[int, int, float, float]]) -> ContactPlan:
 
 def planned(world: ContactPlan, space_ground: str) -> Plan:
     strategy_config = StrategyConfig.parse("parallel", space_ground, "none")
-    plan = plan_round(world, ON_BOARD, RATES, RESOURCES, strategy_config, start_s=0.0)
-    assert check_plan(plan, world, ON_BOARD, RATES, RESOURCES) == []
+    plan = plan_round(make_problem(world, ON_BOARD), strategy_config)
+    assert check_plan(plan, make_problem(world, ON_BOARD)) == []
     return plan
 
 
@@ -45,8 +46,8 @@ def test_every_schedule_passes_the_checker_from_every_start_above_its_bound(name
     workload = case.workloads[0]
     assert workload.on_board
     for start_s in (0.0, 2050.0):
-        plan = plan_round(WORLD, workload, RATES, RESOURCES, case.strategy_config, start_s=start_s)
-        assert check_plan(plan, WORLD, workload, RATES, RESOURCES) == []
+        plan = plan_round(make_problem(WORLD, workload, start_s), case.strategy_config)
+        assert check_plan(plan, make_problem(WORLD, workload, plan.start_s)) == []
         assert plan.makespan_s >= plan.lower_bound_s
 
 
@@ -79,6 +80,6 @@ def test_planes_that_lasers_join_average_without_the_ground() -> None:
         for case in published_cases(lambda how: (make_workload(6, 16, mode=how.mode),))
         if case.name == "between-planes"
     ]
-    plan = plan_round(WORLD, case.workloads[0], RATES, RESOURCES, case.strategy_config, start_s=0.0)
+    plan = plan_round(make_problem(WORLD, case.workloads[0]), case.strategy_config)
     assert not np.isin(plan.activities["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK)).any()
     assert (plan.activities["link"] == LinkKind.INTER_ISL).any()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_worlds import LADDER, RATES, RESOURCES, drawn, make_workload, make_world, worlds
+from synthetic_worlds import LADDER, drawn, make_workload, make_world, worlds
 
 from strategies.aggregation.averages import (
     AggregationError,
@@ -18,6 +18,7 @@ from strategies.aggregation.averages import (
 )
 from strategies.aggregation.quorum import Quorum, cut
 from strategies.checker.check import check_plan
+from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind
@@ -33,7 +34,7 @@ def planes_of(world) -> tuple[int, ...]:
 @given(worlds(), st.sampled_from(["c", "d"]))
 def test_a_round_ends_when_enough_planes_have_delivered_and_no_sooner(case, strategy_config) -> None:
     world, workload, resources = case
-    plan = plan_round(world, workload, RATES, resources, LADDER[strategy_config], start_s=0.0)
+    plan = plan_round(make_problem(world, workload, resources=resources), LADDER[strategy_config])
     planes, active = np.array(planes_of(world)), np.array(workload.samples) > 0
     count = len(np.unique(planes))
     ends_s = [
@@ -63,12 +64,16 @@ def test_the_late_go_on_where_they_are_and_every_later_round_can_be_flown(
     for _ in range(3):
         try:
             plan = plan_round(
-                world, workload, RATES, resources, LADDER[strategy_config], start_s=now_s, state=state
+                make_problem(world, workload, now_s, resources=resources, state=state),
+                LADDER[strategy_config],
             )
         except NoRouteError:
             assert now_s > 8000.0  # the last passes of this world are over
             return
-        assert check_plan(plan, world, workload, RATES, resources, state) == []
+        assert (
+            check_plan(plan, make_problem(world, workload, plan.start_s, resources=resources, state=state))
+            == []
+        )
         now_s, left = quorum.end_s(plan), quorum.carry_over(plan, workload, state)
         late = plan.delivered_s > now_s
         if left.done:
@@ -86,21 +91,21 @@ def test_a_plane_that_is_seldom_in_sight_no_longer_holds_up_the_others() -> None
     passes += [(8, 0, 20_000.0, 600.0)]
     world = make_world(3, 3, 2, passes, inter_bps=0)
     workload = make_workload(9, 200, "head")
-    plan = plan_round(world, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
+    plan = plan_round(make_problem(world, workload), LADDER["d"])
     assert plan.end_s > 20_000.0
     two_of_three = Quorum(planes_of(world), workload.samples, 2)
     end_s = two_of_three.end_s(plan)
     assert end_s < 3_000.0
     assert (plan.delivered_s > end_s).tolist() == [False] * 6 + [True] * 3
     state = two_of_three.carry_over(plan, workload, RoundState())
-    following = plan_round(world, workload, RATES, RESOURCES, LADDER["d"], start_s=end_s, state=state)
+    following = plan_round(make_problem(world, workload, end_s, state=state), LADDER["d"])
     assert two_of_three.end_s(following) < 6_000.0
 
 
 def test_a_plan_that_is_cut_holds_what_was_done_by_then() -> None:
     world = make_world(1, 3, 1, [(0, 0, 0.0, 4000.0)])
     workload = make_workload(3, 400)
-    plan = plan_round(world, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
+    plan = plan_round(make_problem(world, workload), LADDER["d"])
     late_s = 0.8 * plan.end_s
     done = cut(plan, late_s)
     assert done.activities["end_s"].max() <= done.end_s == late_s

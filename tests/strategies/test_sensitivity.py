@@ -10,7 +10,7 @@ import pytest
 from synthetic_worlds import RATES, make_workload, make_world
 
 from orbit.contact_plan import LinkKind
-from strategies.analysis.cases import HEADLINE, Training, standard_cases
+from strategies.analysis.cases import HEADLINE, standard_cases
 from strategies.analysis.mission_totals import Case, World
 from strategies.analysis.sensitivity import (
     Edge,
@@ -22,6 +22,7 @@ from strategies.analysis.sensitivity import (
     with_satellites,
     with_stations,
 )
+from strategies.problem.training_variant import TrainingVariant
 from strategies.problem.workload import ComputeRates, Mode, Resources, Workload
 
 CONTACTS = make_world(
@@ -29,7 +30,7 @@ CONTACTS = make_world(
 )
 
 
-def rounds_of(how: Training) -> tuple[Workload, ...]:
+def rounds_of(how: TrainingVariant) -> tuple[Workload, ...]:
     """Two rounds; what crosses once does so in the first."""
     first = make_workload(4, 40, str(how.mode), onboard_share=how.onboard_share)
     again = dataclasses.replace(first, c1_bytes=0.0 if first.central else first.c1_bytes, cached_fraction=1.0)
@@ -39,7 +40,12 @@ def rounds_of(how: Training) -> tuple[Workload, ...]:
 def world(satellite_flops: float = RATES.satellite_flops) -> World:
     cases = standard_cases(rounds_of, inter_orbit="grid")
     headline = tuple(case for case in cases if case.name in HEADLINE)
-    return World(CONTACTS, headline, ComputeRates(satellite_flops, RATES.ground_flops), Resources())
+    return World(
+        CONTACTS,
+        headline,
+        rates=ComputeRates(satellite_flops, RATES.ground_flops),
+        resources=Resources(),
+    )
 
 
 def every_round(case: Case) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import load_scenario
-from server_app.planning.round_planner import framing_of, mode_of, rates_of, resources_of, workload_of
+from server_app.planning.round_planner import framing_of, problem_of
+from server_app.planning.workloads import MissionWorkloads, variant_of
 from skysplit.planning_inputs import costs_of, samples_of
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
@@ -39,14 +40,13 @@ def rounds_of(name: str, settings: dict[str, Any]) -> RoundLength:
     scenario = load_scenario(name, settings)
     contacts = contact_plan_of(scenario, constellation_of(scenario))
     samples = samples_of(scenario, contacts)
-    workload = workload_of(
-        scenario, costs_of(scenario), samples, mode_of(scenario), framing=framing_of(contacts)
-    )
-    means = contacts, workload, rates_of(scenario), resources_of(scenario)
+    workloads = MissionWorkloads(scenario, costs_of(scenario), samples=samples, framing=framing_of(contacts))
+    workload = workloads.of_round(variant_of(scenario))
+    problem = problem_of(scenario, contacts, workload)
 
     def length_s(*names: str) -> float:
-        plan = plan_round(*means, StrategyConfig.parse(*names), start_s=0.0)
-        require_feasible(plan, *means)
+        plan = plan_round(problem, StrategyConfig.parse(*names))
+        require_feasible(plan, problem)
         return plan.makespan_s
 
     return length_s

@@ -18,6 +18,7 @@ from orbit.sunlit_links import downlinks_in_sunlight
 from server_app.planning.round_planner import RoundPlanner
 from splitmodel.costs.published import published
 from strategies.checker.check import check_plan
+from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind
@@ -72,18 +73,18 @@ def test_every_plan_computes_in_sunlight_only_and_is_no_sooner_than_without_ecli
     powered = dataclasses.replace(resources, buffer_bytes=float("inf"), sunlight=lit)
     always = dataclasses.replace(powered, sunlight=None)
     try:
-        plan = plan_round(world, workload, rates, powered, strategy_config, start_s=0.0)
+        plan = plan_round(make_problem(world, workload, rates=rates, resources=powered), strategy_config)
     except NoRouteError:
         # The last pass was over before all had been embedded, or trained.
         embed_s = np.array(workload.samples) * (workload.embedding_flops or workload.onboard_flops)
         ready_s = [lit.finished_s(k, 0.0, one / rates.satellite_flops) for k, one in enumerate(embed_s)]
         assert max(ready_s) > 8000.0
         return
-    assert check_plan(plan, world, workload, rates, powered) == []
+    assert check_plan(plan, make_problem(world, workload, rates=rates, resources=powered)) == []
     assert plan.lower_bound_s <= plan.makespan_s
     trained = plan.of_kind(Kind.EMBED, Kind.TRAIN)
     if len(trained) and mode.startswith("onboard"):
-        free = plan_round(world, workload, rates, always, strategy_config, start_s=0.0)
+        free = plan_round(make_problem(world, workload, rates=rates, resources=always), strategy_config)
         assert free.makespan_s <= plan.makespan_s + 1e-6
 
 
@@ -92,8 +93,8 @@ def test_a_satellite_in_the_dark_is_waited_for_and_the_others_send_first() -> No
     rates = dataclasses.replace(RATES, satellite_flops=RATES.satellite_flops / 100.0)
     lit = sunlight({0: [(0.0, 1500.0)]}, 6)
     powered = Resources(sunlight=lit)
-    plan = plan_round(WORLD, workload, rates, powered, LADDER["d"], start_s=0.0)
-    assert check_plan(plan, WORLD, workload, rates, powered) == []
+    plan = plan_round(make_problem(WORLD, workload, rates=rates, resources=powered), LADDER["d"])
+    assert check_plan(plan, make_problem(WORLD, workload, rates=rates, resources=powered)) == []
     sent = plan.of_kind(Kind.FEATURES)
     assert sent["start_s"][sent["satellite"] == 0].min() >= 1500.0
     assert sent["end_s"][sent["satellite"] != 0].max() < 1500.0
@@ -103,20 +104,18 @@ def test_a_satellite_in_the_dark_is_waited_for_and_the_others_send_first() -> No
 def test_a_plan_made_for_satellites_with_power_at_any_time_is_refused_in_the_dark(mode) -> None:
     workload = make_workload(6, 200, mode)
     rates = dataclasses.replace(RATES, satellite_flops=RATES.satellite_flops / 100.0)
-    plan = plan_round(WORLD, workload, rates, Resources(), LADDER["d"], start_s=0.0)
+    plan = plan_round(make_problem(WORLD, workload, rates=rates), LADDER["d"])
     kind = Kind.TRAIN if mode == "onboard-lora" else Kind.EMBED
     row = plan.of_kind(kind)[0]
     dark = sunlight({int(row["node"]): [(float(row["start_s"]), float(row["end_s"] - row["start_s"]))]}, 6)
-    found = check_plan(plan, WORLD, workload, rates, Resources(sunlight=dark))
+    found = check_plan(plan, make_problem(WORLD, workload, rates=rates, resources=Resources(sunlight=dark)))
     assert "compute" in {violation.rule for violation in found}
 
 
 def test_who_is_in_the_dark_for_ever_cannot_take_part() -> None:
+    resources = Resources(sunlight=sunlight({2: [(0.0, 1e9)]}, 6))
     with pytest.raises(NoRouteError):
-        plan_round(
-            WORLD, make_workload(6, 200), RATES, Resources(sunlight=sunlight({2: [(0.0, 1e9)]}, 6)), LADDER["d"],
-            start_s=0.0,
-        )  # fmt: skip
+        plan_round(make_problem(WORLD, make_workload(6, 200), resources=resources), LADDER["d"])
 
 
 def test_downlinks_in_sunlight_are_what_eclipses_leave_of_each_contact() -> None:
@@ -157,6 +156,8 @@ def test_a_scenario_that_saves_power_is_planned_later_in_the_light_of_its_own_ec
         scenario = load_scenario("paper", settings)
         contacts = contact_plan_of(scenario, constellation_of(scenario))
         costs = published(scenario.planning.profile)
-        planner = RoundPlanner(scenario, contacts, costs, [64] * 12)  # which has every plan checked
+        planner = RoundPlanner(
+            scenario, contacts, costs=costs, samples=[64] * 12
+        )  # which has every plan checked
         ends_s[power] = planner(1, 0.0).end_s
     assert ends_s["always"] < ends_s["sunlight"]

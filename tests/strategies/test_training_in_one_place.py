@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_worlds import LADDER, RATES, RESOURCES, WORLD, drawn, make_workload, worlds
+from synthetic_worlds import LADDER, RATES, WORLD, drawn, make_workload, worlds
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.checker.check import check_plan
+from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.planner.step_order import Schedule
 from strategies.problem.plan import Kind, Plan
@@ -57,8 +58,10 @@ def test_the_first_pass_takes_images_as_they_come_and_later_ones_follow_without_
     world, split, resources = case
     workload = make_workload(len(split.samples), split.samples, mode, epochs=epochs)
     rates = ComputeRates(RATES.satellite_flops, RATES.ground_flops * speed)
-    plan = plan_round(world, workload, rates, resources, LADDER[strategy_config], start_s=0.0)
-    assert check_plan(plan, world, workload, rates, resources) == []
+    plan = plan_round(
+        make_problem(world, workload, rates=rates, resources=resources), LADDER[strategy_config]
+    )
+    assert check_plan(plan, make_problem(world, workload, rates=rates, resources=resources)) == []
     assert plan.lower_bound_s <= plan.makespan_s
     later_s = computed_s(workload) / speed * (epochs - 1) / epochs
     assert plan.end_s == pytest.approx(served_s(plan, world, workload, rates) + later_s, rel=1e-3)
@@ -70,7 +73,7 @@ def test_the_schedule_takes_each_sample_once_in_the_order_in_which_the_plan_comp
     mode: str, strategy_config: str
 ) -> None:
     workload = make_workload(6, [100, 0, 37, 64, 1, 200], mode, epochs=2)
-    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER[strategy_config], start_s=0.0)
+    plan = plan_round(make_problem(WORLD, workload), LADDER[strategy_config])
     found = Schedule.of(plan, plan.names).first_pass
     taken = [plan.names.index(name) for name, count in found for _ in range(count)]
     assert np.bincount(taken, minlength=6).tolist() == list(workload.samples)
@@ -83,14 +86,14 @@ def test_the_schedule_takes_each_sample_once_in_the_order_in_which_the_plan_comp
     )
     assert taken == [satellite for _, satellite in due]
     later = make_workload(6, [100, 0, 37, 64, 1, 200], "downlink", epochs=2, raw_bytes=0.0)
-    again = plan_round(WORLD, later, RATES, RESOURCES, LADDER[strategy_config], start_s=0.0)
+    again = plan_round(make_problem(WORLD, later), LADDER[strategy_config])
     assert Schedule.of(again, again.names).first_pass == ()  # all are there: mixed by chance
 
 
 def test_once_the_images_are_down_a_round_is_nothing_but_compute_and_its_own_bound() -> None:
     workload = make_workload(6, [100, 0, 37, 64, 1, 200], "downlink", epochs=2, raw_bytes=0.0)
-    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=35_000.0)  # after the last pass
-    assert check_plan(plan, WORLD, workload, RATES, RESOURCES) == []
+    plan = plan_round(make_problem(WORLD, workload, 35_000.0), LADDER["d"])  # after the last pass
+    assert check_plan(plan, make_problem(WORLD, workload, plan.start_s)) == []
     assert plan.makespan_s == pytest.approx(computed_s(workload))
     assert plan.gap == pytest.approx(0.0, abs=1e-3)  # the bound is searched to a thousandth
     assert set(plan.activities["kind"]) == {Kind.BACKBONE}
@@ -99,11 +102,11 @@ def test_once_the_images_are_down_a_round_is_nothing_but_compute_and_its_own_bou
 @pytest.mark.parametrize("part", [0.3, 0.9985, 0.9995])
 def test_what_was_sent_and_computed_before_a_failure_is_not_done_again(part) -> None:
     workload = make_workload(6, [100, 0, 37, 64, 1, 200], "downlink", epochs=2)
-    plan = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
+    plan = plan_round(make_problem(WORLD, workload), LADDER["d"])
     now_s = part * plan.end_s
     state = state_at(plan, workload, now_s)
-    rest = plan_round(WORLD, workload, RATES, RESOURCES, LADDER["d"], start_s=now_s, state=state)
-    assert check_plan(rest, WORLD, workload, RATES, RESOURCES, state) == []
+    rest = plan_round(make_problem(WORLD, workload, now_s, state=state), LADDER["d"])
+    assert check_plan(rest, make_problem(WORLD, workload, rest.start_s, state=state)) == []
     steps = rest.of_kind(Kind.BACKBONE)
     count = np.sum(steps["end_sample"] - steps["first_sample"])
     assert count == 2 * sum(workload.samples) - sum(state.done)

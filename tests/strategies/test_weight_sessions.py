@@ -11,6 +11,7 @@ from synthetic_worlds import LADDER, RATES, drawn, make_workload, make_world, wo
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.checker.check import check_plan
+from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind
@@ -31,7 +32,7 @@ def test_a_round_in_one_pass_pays_no_set_up_beside_its_training() -> None:
     workload = make_workload(2, 600, "onboard-lora")
     trained_s = 600 * workload.onboard_flops / RATES.satellite_flops
     assert trained_s > SETUP_S
-    plan = plan_round(world, workload, RATES, BEAMS, LADDER["d"], start_s=0.0)
+    plan = plan_round(make_problem(world, workload, resources=BEAMS), LADDER["d"])
     contacts = world.contacts
     crossing_s = [
         workload.aggregate_bytes * 8.0 / contacts["rate_bps"][contacts["kind"] == kind].max()
@@ -48,22 +49,24 @@ def test_a_round_in_one_pass_pays_no_set_up_beside_its_training() -> None:
 def test_a_short_round_that_follows_another_pays_no_set_up() -> None:
     world = apart((0, 0, 0.0, 9000.0), (1, 0, 0.0, 9000.0))
     workload = make_workload(2, 8, "onboard-lora")
-    first = plan_round(world, workload, RATES, BEAMS, LADDER["d"], start_s=0.0)
+    first = plan_round(make_problem(world, workload, resources=BEAMS), LADDER["d"])
     state = RoundState(pointed=first.pointed)
-    second = plan_round(world, workload, RATES, BEAMS, LADDER["d"], start_s=first.end_s, state=state)
+    second = plan_round(make_problem(world, workload, first.end_s, resources=BEAMS, state=state), LADDER["d"])
     trained_s = 8 * workload.onboard_flops / RATES.satellite_flops
     assert first.makespan_s > SETUP_S
     assert second.makespan_s == pytest.approx(first.makespan_s - SETUP_S + trained_s, abs=0.1)
-    assert not check_plan(second, world, workload, RATES, BEAMS, state)
-    assert check_plan(second, world, workload, RATES, BEAMS)  # without what went before it could not be flown
+    assert not check_plan(second, make_problem(world, workload, second.start_s, resources=BEAMS, state=state))
+    assert check_plan(
+        second, make_problem(world, workload, second.start_s, resources=BEAMS)
+    )  # without what went before it could not be flown
 
 
 def test_one_beam_for_two_satellites_is_set_up_anew_for_each_but_the_last() -> None:
     world = apart((0, 0, 0.0, 9000.0), (1, 0, 0.0, 9000.0))
     workload = make_workload(2, 600, "onboard-lora")
     resources = dataclasses.replace(BEAMS, beams=1)
-    plan = plan_round(world, workload, RATES, resources, LADDER["d"], start_s=0.0)
-    assert not check_plan(plan, world, workload, RATES, resources)
+    plan = plan_round(make_problem(world, workload, resources=resources), LADDER["d"])
+    assert not check_plan(plan, make_problem(world, workload, resources=resources))
     assert len(plan.of_kind(Kind.SESSION)) == 3  # one, then the other down and up, then the first again
 
 
@@ -71,12 +74,12 @@ def test_two_gateways_that_have_their_parts_of_the_average_at_the_same_time_are_
     windows = [(0, 0, 0.0, 9000.0), (3, 1, 0.0, 9000.0), (5, 2, 0.0, 9000.0)]
     world = make_world(2, 4, 3, windows, inter_bps=0.0)
     workload = make_workload(8, 64, "onboard-full")
-    plan = plan_round(world, workload, RATES, BEAMS, LADDER["d"], start_s=0.0)
+    plan = plan_round(make_problem(world, workload, resources=BEAMS), LADDER["d"])
     up = plan.activities[plan.activities["link"] == LinkKind.UPLINK]
     ends_s = sorted(up["end_s"][up["peer"] < 4].tolist())
     assert len(ends_s) == 2
     assert ends_s[0] == pytest.approx(ends_s[1])
-    assert check_plan(plan, world, workload, RATES, BEAMS) == []
+    assert check_plan(plan, make_problem(world, workload, resources=BEAMS)) == []
 
 
 @drawn(8)
@@ -92,11 +95,13 @@ def test_a_second_round_on_what_the_first_left_pointed_can_be_flown_and_is_above
         for _ in range(2):
             try:
                 plan = plan_round(
-                    world, workload, RATES, resources, strategy_config, start_s=now_s, state=state
+                    make_problem(world, workload, now_s, resources=resources, state=state), strategy_config
                 )
             except NoRouteError:
                 break
-            assert not check_plan(plan, world, workload, RATES, resources, state)
+            assert not check_plan(
+                plan, make_problem(world, workload, plan.start_s, resources=resources, state=state)
+            )
             assert plan.makespan_s >= plan.lower_bound_s - 1e-6
             state, now_s = RoundState(pointed=plan.pointed), plan.end_s
 
@@ -105,8 +110,8 @@ def test_an_average_may_come_back_through_satellites_without_samples() -> None:
     """The weights meet by one way over the lasers, and by another, also without images, the average comes back."""
     world = make_world(2, 2, 2, [(k, k % 2, 100.0 * k, 300.0) for k in range(4)])
     workload = make_workload(4, [40, 0, 0, 40], "onboard-lora")
-    plan = plan_round(world, workload, RATES, Resources(), LADDER["e"], start_s=0.0)
-    assert not check_plan(plan, world, workload, RATES, Resources())
+    plan = plan_round(make_problem(world, workload), LADDER["e"])
+    assert not check_plan(plan, make_problem(world, workload))
     relays = {1, 2} & set(
         plan.of_kind(Kind.REDUCE)["node"].tolist() + plan.of_kind(Kind.UPDATE)["node"].tolist()
     )

@@ -22,7 +22,7 @@ class Clip(TransformersFamily):
         """The last norm is not in `last_hidden_state`."""
         plain = super().usage(base, config)
         hidden = "hidden = model.post_layernorm(model(pixel_values=pixels).last_hidden_state)"
-        return Usage(plain.imports, plain.model, hidden)
+        return Usage(plain.imports, plain.model, hidden=hidden)
 
 
 CLIP = Clip(

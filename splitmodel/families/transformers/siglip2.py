@@ -51,7 +51,7 @@ class Siglip2(TransformersFamily):
     def usage(self, base: str, config: Any) -> Usage:
         """With the patches cut by hand, as its image processor does it."""
         plain = super().usage(base, config)
-        return Usage(plain.imports, plain.model, _PATCHES.format(patch=pair(config.patch_size)[0]))
+        return Usage(plain.imports, plain.model, hidden=_PATCHES.format(patch=pair(config.patch_size)[0]))
 
 
 SIGLIP2 = Siglip2(

@@ -16,13 +16,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from splitmodel.families.checkpoint import PICKLED, SAFETENSORS, Checkpoint, first_line
+from splitmodel.families.checkpoint import PICKLED, SAFETENSORS, WeightsLocation, first_line
+from splitmodel.families.errors import ModelLoadError
 from splitmodel.families.image_settings import preprocess_of
 from splitmodel.families.protocol import (
     HALF,
     Family,
     ModelInput,
-    ModelLoadError,
     PoolingKind,
     Statistics,
     TokenLayout,
@@ -106,7 +106,7 @@ class TransformersFamily(Family):
         model.config.num_hidden_layers = config.num_hidden_layers
         return model
 
-    def load_model(self, checkpoint: Checkpoint, config: Any, blocks: int) -> nn.Module:
+    def load_model(self, checkpoint: WeightsLocation, config: Any, blocks: int) -> nn.Module:
         """A model with the weights of safetensors or, where there are none, of a pickle that holds tensors alone."""
         shortened = self._shortened(config, blocks)
         safe = None
@@ -152,7 +152,7 @@ class TransformersFamily(Family):
     def layout(self, config: Any, height: int, width: int) -> TokenLayout:
         """Special tokens and registers, then patches by row."""
         rows, columns = pair(config.patch_size)
-        return TokenLayout(self.prefix_tokens(config), height // rows, width // columns)
+        return TokenLayout(self.prefix_tokens(config), height // rows, columns=width // columns)
 
     def prefix_tokens(self, config: Any) -> int:
         """How many tokens stand before the first patch token, registers included."""
@@ -166,7 +166,7 @@ class TransformersFamily(Family):
         return Usage(
             f"from transformers import {self.model_class}",
             f"{self.model_class}.from_pretrained({base!r}{arguments})",
-            "hidden = model(pixel_values=pixels).last_hidden_state",
+            hidden="hidden = model(pixel_values=pixels).last_hidden_state",
         )
 
     def _class(self) -> Any:
@@ -180,7 +180,7 @@ class TransformersFamily(Family):
         shortened.num_hidden_layers = blocks
         return shortened
 
-    def _from_state(self, checkpoint: Checkpoint, shortened: Any, config: Any) -> nn.Module:
+    def _from_state(self, checkpoint: WeightsLocation, shortened: Any, config: Any) -> nn.Module:
         """From a file that `from_pretrained` does not read: another name, or the names of a composite model."""
         state = checkpoint.state()
         prefix = "vision_model."
@@ -192,7 +192,7 @@ class TransformersFamily(Family):
         return self._complete(checkpoint, model, missing, config)
 
     def _read(
-        self, checkpoint: Checkpoint, source: str | None, shortened: Any, arguments: Mapping[str, Any]
+        self, checkpoint: WeightsLocation, source: str | None, shortened: Any, arguments: Mapping[str, Any]
     ) -> tuple[Any, list[str]]:
         """The model, and the names of weights that were not there."""
         try:
@@ -217,7 +217,9 @@ class TransformersFamily(Family):
         # A mask token is not used in fine-tuning.
         return model, sorted(name for name in report["missing_keys"] if "mask_token" not in name)
 
-    def _complete(self, checkpoint: Checkpoint, model: Any, missing: list[str], config: Any) -> nn.Module:
+    def _complete(
+        self, checkpoint: WeightsLocation, model: Any, missing: list[str], config: Any
+    ) -> nn.Module:
         if missing:
             raise ModelLoadError(
                 f"{checkpoint.location}: {len(missing)} weights of the {self.name} that config.json "

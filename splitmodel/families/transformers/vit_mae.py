@@ -36,7 +36,7 @@ class MaskedAutoencoder(TransformersFamily):
             "order = torch.arange(model.config.image_size**2 // model.config.patch_size**2).float()\n"
             "hidden = model(pixel_values=pixels, noise=order.expand(len(pixels), -1)).last_hidden_state"
         )
-        return Usage(plain.imports, plain.model, hidden)
+        return Usage(plain.imports, plain.model, hidden=hidden)
 
 
 MAE = MaskedAutoencoder("vit_mae", "ViTMAEModel", settings={"mask_ratio": 0.0}, statistics=IMAGENET)

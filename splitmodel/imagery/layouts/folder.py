@@ -10,7 +10,7 @@ import numpy as np
 
 from splitmodel.imagery.errors import ImageryError
 from splitmodel.imagery.image_set import ImageSource
-from splitmodel.imagery.layouts.manifest import Manifest, folder_columns, open_manifest_rows, read_manifest
+from splitmodel.imagery.layouts.manifest import ImageTable, folder_columns, open_manifest_rows, read_manifest
 from splitmodel.imagery.layouts.masks_beside import IMAGE_FOLDERS, MASK_FOLDERS, is_in, pair_masks
 from splitmodel.imagery.layouts.subsets import subset_called
 from splitmodel.imagery.rasters import SUFFIXES, RasterError, read_mask, read_raster
@@ -108,7 +108,7 @@ def _class_files(
 
 
 def _of_classes(
-    path: Path, found: Sequence[Path], reading: Reading, manifest: Manifest | None, levels: frozenset[int]
+    path: Path, found: Sequence[Path], reading: Reading, manifest: ImageTable | None, levels: frozenset[int]
 ) -> ImageSource:
     entries = _class_files(path, found, levels)
     if not entries:
@@ -137,7 +137,9 @@ def _only_subsets(parts: Sequence[str]) -> bool:
     return all(subset_called(part) for part in parts)
 
 
-def _of_masks(path: Path, found: Sequence[Path], reading: Reading, manifest: Manifest | None) -> ImageSource:
+def _of_masks(
+    path: Path, found: Sequence[Path], reading: Reading, manifest: ImageTable | None
+) -> ImageSource:
     pairs = pair_masks(path, found, reading)
     images = [image for image, _ in pairs]
 
@@ -160,7 +162,7 @@ def _source(
     targets: Targets,
     subsets: list[str | None],
     reading: Reading,
-    manifest: Manifest | None,
+    manifest: ImageTable | None,
 ) -> ImageSource:
     columns = folder_columns(path, files, reading.row_columns)
     listed = [name for name in reading.row_columns if name not in columns]

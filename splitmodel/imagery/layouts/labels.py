@@ -102,7 +102,7 @@ def _decoded(column: LabelColumn) -> LabelColumn:
     rows = np.flatnonzero(np.asarray(missing))
     if len(rows):
         raise _error(column, int(rows[0]), None)
-    return LabelColumn(column.file, column.name, values, column.class_names)
+    return LabelColumn(column.file, column.name, values=values, class_names=column.class_names)
 
 
 def _kind(column: LabelColumn) -> str:
@@ -173,7 +173,7 @@ def _classes(words: Sequence[Any], columns: Sequence[LabelColumn]) -> Targets:
 
 def _numbers(columns: Sequence[LabelColumn]) -> Targets:
     values = np.concatenate([np.asarray(column.values, np.float64) for column in columns])
-    return Targets(TargetKind.NUMBERS, (), values[:, None])
+    return Targets(TargetKind.NUMBERS, (), values=values[:, None])
 
 
 def _lists(columns: Sequence[LabelColumn]) -> Targets:
@@ -185,14 +185,14 @@ def _lists(columns: Sequence[LabelColumn]) -> Targets:
         raise _error(column, row, "a list with a missing value")
     if len(lengths) == 1 and lengths != {0} and entries <= {0, 1} and not _are_named(columns):
         names = tuple(str(index) for index in range(lengths.pop()))
-        return Targets(TargetKind.MULTI_LABEL, names, np.array(rows, np.float64).astype(np.uint8))
+        return Targets(TargetKind.MULTI_LABEL, names, values=np.array(rows, np.float64).astype(np.uint8))
     if any(isinstance(entry, float) for entry in entries):
         if len(lengths) > 1:
             column, row = _row_where(columns, lambda entry: len(entry) != len(rows[0]))
             raise _error(
                 column, row, f"a list of other length than the {len(rows[0])} numbers of the first row"
             )
-        return Targets(TargetKind.NUMBERS, (), np.array(rows, np.float64))
+        return Targets(TargetKind.NUMBERS, (), values=np.array(rows, np.float64))
     worded = [
         [_class_word(column, row, entry) for entry in entries_of_row]
         for column in columns
@@ -203,7 +203,7 @@ def _lists(columns: Sequence[LabelColumn]) -> Targets:
     hot = np.zeros((len(worded), len(names)), np.uint8)
     for row, words in enumerate(worded):
         hot[row, [position[word] for word in words]] = 1
-    return Targets(TargetKind.MULTI_LABEL, tuple(str(name) for name in names), hot)
+    return Targets(TargetKind.MULTI_LABEL, tuple(str(name) for name in names), values=hot)
 
 
 def _are_named(columns: Sequence[LabelColumn]) -> bool:

@@ -26,7 +26,7 @@ _LABEL, _MASK, _SPLITS = "label", "mask", ("split", "subset")
 
 
 @dataclass(frozen=True, eq=False)
-class Manifest:
+class ImageTable:
     """A CSV and what it says.
 
     Attributes:
@@ -109,7 +109,7 @@ class Manifest:
         return rows
 
 
-def read_manifest(path: Path) -> Manifest | None:
+def read_manifest(path: Path) -> ImageTable | None:
     """Read a CSV, or the manifest of a folder; ``None`` where a folder has none.
 
     Raises:
@@ -125,12 +125,12 @@ def read_manifest(path: Path) -> Manifest | None:
         options = pa.csv.ConvertOptions(
             column_types=as_text, strings_can_be_null=True, null_values=["", "NA", "nan", "NaN", "null"]
         )
-        return Manifest(file, pa.csv.read_csv(file, convert_options=options))
+        return ImageTable(file, pa.csv.read_csv(file, convert_options=options))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ImageryError(f"{file}: not readable as CSV: {error}") from error
 
 
-def open_manifest_rows(manifest: Manifest | None, reading: Reading) -> ImageSource:
+def open_manifest_rows(manifest: ImageTable | None, reading: Reading) -> ImageSource:
     """Open the images that a manifest lists, with its labels or masks."""
     assert manifest is not None
     column = manifest.image_column(reading)
@@ -151,7 +151,7 @@ def open_manifest_rows(manifest: Manifest | None, reading: Reading) -> ImageSour
     )
     label = reading.label_column or default
     manifest.require(label, "data.label_column")
-    labels = LabelColumn(manifest.file, label, _typed(manifest.table[label]))
+    labels = LabelColumn(manifest.file, label, values=_typed(manifest.table[label]))
     if is_mask_column(labels):
         names = manifest.texts(label)
 

@@ -39,7 +39,9 @@ def open_parquet(path: Path, reading: Reading) -> ImageSource:
         split = reading.split_column or (SPLIT if SPLIT in schema.names else "")
         _require_columns(file, schema.names, image, label, split, reading)
         columns = [name for name in (split, *reading.row_columns) if name]
-        if not is_mask_column(LabelColumn(file, label, pa.chunked_array([], schema.field(label).type))):
+        if not is_mask_column(
+            LabelColumn(file, label, values=pa.chunked_array([], schema.field(label).type))
+        ):
             columns.append(label)
         tables.append(pq.read_table(file, columns=list(dict.fromkeys(columns))))
         schemas.append(schema)
@@ -56,7 +58,7 @@ def open_parquet(path: Path, reading: Reading) -> ImageSource:
 
     encoded = EncodedColumn(files, image)
     labels = [
-        LabelColumn(file, label, table[label], hub_class_names(schema.metadata, label))
+        LabelColumn(file, label, values=table[label], class_names=hub_class_names(schema.metadata, label))
         for file, table, schema in zip(files, tables, schemas, strict=True)
         if label in table.column_names
     ]

@@ -27,13 +27,13 @@ def served_part(needs: FlowNeeds, reach: Reach, beams: int, start_s: float) -> f
     """Return the part of all needs, at most 1, that could be served from ``start_s`` on over what ``reach`` has."""
     if len(reach.windows) > MANY_WINDOWS:
         return max_flow_part(needs, reach.windows, reach.window_group, beams, start_s, reach.until_s)
-    return _SessionProgram(needs, reach, beams, start_s).solve()
+    return _SessionProgram(needs, reach, beams=beams, start_s=start_s).solve()
 
 
 class _SessionProgram:
     """The program: seconds held and seconds of features per window and slot, answers and set-up per window."""
 
-    def __init__(self, needs: FlowNeeds, reach: Reach, beams: int, start_s: float) -> None:
+    def __init__(self, needs: FlowNeeds, reach: Reach, *, beams: int, start_s: float) -> None:
         windows, group, until_s = reach.windows, reach.window_group, reach.until_s
         self.needs, self.reach, self.windows, self.group, self.beams = needs, reach, windows, group, beams
         self.edges_s = np.linspace(start_s, until_s, _SLOTS + 1)

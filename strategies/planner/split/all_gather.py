@@ -7,16 +7,16 @@ on what it hears.  That is robust to the loss of a gateway and costs each satell
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from orbit.contact_plan import LinkKind
 from strategies.problem.plan import ON_NO_LINK, Kind, as_activities
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.routes import Routes
-from strategies.problem.sunlight import Sunlight, finished_s
-from strategies.problem.workload import ComputeRates, Workload
+from strategies.problem.sunlight import finished_s
 
 
 @dataclass(frozen=True)
@@ -51,24 +51,20 @@ class Gathered:
 
 
 def all_gather(
-    planes: Iterable[Sequence[int]],
-    workload: Workload,
-    rates: ComputeRates,
+    problem: PlanningProblem,
     routes: Routes,
     *,
     pending: np.ndarray,
     first_sample: np.ndarray,
-    start_s: float,
     isl_share: float,
-    sunlight: Sunlight | None = None,
 ) -> Gathered:
     """Pass ``pending[k]`` samples of each satellite, from ``first_sample[k]`` on, round its plane.
 
-    ``planes`` hold their satellites by slot; a link gives ``isl_share`` of its rate.  A copy ends where the links do.
+    A link gives ``isl_share`` of its rate.  A copy ends where the links do.
     """
-    gathering = _Gathering(workload, routes, start_s, isl_share, sunlight)
-    embed_s = workload.embedding_flops / rates.satellite_flops
-    for members in planes:
+    gathering = _Gathering(problem, routes, isl_share=isl_share)
+    embed_s = problem.workload.embedding_flops / problem.rates.satellite_flops
+    for members in problem.contact_plan.planes.values():
         sources = [node for node in members if pending[node] > 0]
         for source in sources:
             first, end = int(first_sample[source]), int(first_sample[source] + pending[source])
@@ -82,26 +78,22 @@ def all_gather(
                 if step < reach:
                     here = (position[source] + direction * step) % size
                     gathering.pass_on(source, members[here], members[(here + direction) % size])
-    return Gathered(gathering.copies, as_activities(gathering.rows), gathering.link_free_s)
+    return Gathered(gathering.copies, as_activities(gathering.rows), link_free_s=gathering.link_free_s)
 
 
 class _Gathering:
-    def __init__(
-        self,
-        workload: Workload,
-        routes: Routes,
-        start_s: float,
-        isl_share: float,
-        sunlight: Sunlight | None,
-    ) -> None:
-        self.workload, self.routes, self.start_s, self.isl_share = workload, routes, start_s, isl_share
-        self.sunlight = sunlight
+    def __init__(self, problem: PlanningProblem, routes: Routes, *, isl_share: float) -> None:
+        self.workload, self.start_s = problem.workload, problem.start_s
+        self.sunlight = problem.resources.sunlight
+        self.routes, self.isl_share = routes, isl_share
         self.copies: dict[int, dict[int, Copy]] = {}
         self.link_free_s: dict[tuple[int, int], float] = {}
         self.rows: list[tuple] = []
 
     def embed(self, source: int, first: int, end: int, length_s: float) -> None:
-        own = Copy(first, end, self.start_s, finished_s(self.sunlight, source, self.start_s, length_s))
+        own = Copy(
+            first, end, start_s=self.start_s, end_s=finished_s(self.sunlight, source, self.start_s, length_s)
+        )
         # As if embedded without a pause up to the end: by no time more than is really there.
         self.copies[source] = {source: replace(own, start_s=own.end_s - length_s)}
         if length_s:
@@ -122,12 +114,12 @@ class _Gathering:
         end_s = max(begin_s + bits / usable_bps, held.end_s + lead_bits / usable_bps)
         if not end_s <= shut_s + 1e-9:
             return
-        sent = Copy(held.first, held.end, begin_s, end_s)
+        sent = Copy(held.first, held.end, start_s=begin_s, end_s=end_s)
         self._note(
             Kind.GATHER, LinkKind.INTRA_ISL, source, node, peer, sent, count * self.workload.c1_bytes, 0.0
         )
         self.link_free_s[node, peer] = end_s
-        self.copies[source][peer] = Copy(held.first, held.end, begin_s + owlt_s, end_s + owlt_s)
+        self.copies[source][peer] = Copy(held.first, held.end, start_s=begin_s + owlt_s, end_s=end_s + owlt_s)
 
     def _note(
         self, kind: Kind, link: int, source: int, node: int, peer: int, when: Copy, size: float, flops: float

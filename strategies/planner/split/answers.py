@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbit.contact_plan import LinkKind
-from strategies.planner.split.transport import Block
+from strategies.planner.split.transport import FeatureChunk
 from strategies.problem.plan import ON_NO_LINK, Kind, as_activities
 from strategies.problem.workload import Workload
 
@@ -21,7 +21,7 @@ Window = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Hop:
+class AnswerHop:
     """One link of a path while its contact lasts."""
 
     node: int
@@ -39,8 +39,8 @@ class Path:
     session: int
     gateway: int
     station: int
-    down: tuple[Hop, ...]  # satellite … gateway
-    up: tuple[Hop, ...]  # gateway … satellite
+    down: tuple[AnswerHop, ...]  # satellite … gateway
+    up: tuple[AnswerHop, ...]  # gateway … satellite
     ground_owlt_s: float
 
 
@@ -66,7 +66,7 @@ class Answer:
 
 @dataclass(eq=False)
 class _Run:
-    block: Block
+    block: FeatureChunk
     epoch: int
     path: Path
     back: Path
@@ -101,7 +101,14 @@ class AnswerLog:
         self._rows: list[tuple] = []
 
     def add(
-        self, satellite: int, block: Block, epoch: int, first: int, end: int, ground: Window, answer: Answer
+        self,
+        satellite: int,
+        block: FeatureChunk,
+        epoch: int,
+        first: int,
+        end: int,
+        ground: Window,
+        answer: Answer,
     ) -> None:
         """Samples ``[first, end)`` of a block, computed on the ground forward and backward in the window ``ground``."""
         run = self._open.get(satellite)
@@ -117,9 +124,10 @@ class AnswerLog:
                 return
             self._write(satellite, run)
         self._open[satellite] = _Run(
-            block, epoch, answer.path, answer.back, first, end, [*ground], [*answer.uplink],
-            [[*window] for window in answer.up_hops], [*answer.head],
-            [[*window] for window in answer.down_hops], [*answer.downlink],
+            block, epoch, path=answer.path, back=answer.back, first=first, end=end, ground=[*ground],
+            uplink=[*answer.uplink],
+            up_hops=[[*window] for window in answer.up_hops], head=[*answer.head],
+            down_hops=[[*window] for window in answer.down_hops], downlink=[*answer.downlink],
         )  # fmt: skip
 
     def activities(self) -> np.ndarray:
@@ -139,7 +147,9 @@ class AnswerLog:
                 (kind, link, satellite, node, peer, *window, size, flops, run.first, run.end, run.epoch)
             )
 
-        def relay(kind: Kind, hops: Sequence[Hop], windows: Sequence[Sequence[float]], size: float) -> None:
+        def relay(
+            kind: Kind, hops: Sequence[AnswerHop], windows: Sequence[Sequence[float]], size: float
+        ) -> None:
             for hop, window in zip(hops, windows, strict=True):
                 inside = self._plane[hop.node] == self._plane[hop.peer]
                 link = LinkKind.INTRA_ISL if inside else LinkKind.INTER_ISL

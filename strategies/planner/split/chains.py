@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from strategies.planner.split.transport import Block
+from strategies.planner.split.transport import FeatureChunk
 
 
 class Chain:
@@ -16,7 +16,7 @@ class Chain:
     The first ``done`` samples times epochs are finished.
     """
 
-    def __init__(self, blocks: Sequence[Block], epochs: int, micro_batch: int, done: int) -> None:
+    def __init__(self, blocks: Sequence[FeatureChunk], epochs: int, *, micro_batch: int, done: int) -> None:
         self._blocks = sorted(blocks, key=lambda block: block.first)
         self._firsts = [block.first for block in self._blocks]
         self._epochs, self._micro_batch = epochs, micro_batch
@@ -34,7 +34,7 @@ class Chain:
         return self.epoch * -(-self.samples // self._micro_batch) + self.first // self._micro_batch
 
     @property
-    def block(self) -> Block:
+    def block(self) -> FeatureChunk:
         """What brings the last sample of the next micro-batch."""
         return self._blocks[bisect_right(self._firsts, self.end - 1) - 1]
 
@@ -61,13 +61,15 @@ class Chain:
         return there_s
 
 
-def chains_of(blocks: Sequence[Block], epochs: int, micro_batch: int, done: np.ndarray) -> dict[int, Chain]:
+def chains_of(
+    blocks: Sequence[FeatureChunk], epochs: int, micro_batch: int, done: np.ndarray
+) -> dict[int, Chain]:
     """The chain of every satellite that has something left when ``done[k]`` samples times epochs are taken off."""
-    of_satellite: dict[int, list[Block]] = {}
+    of_satellite: dict[int, list[FeatureChunk]] = {}
     for block in blocks:
         of_satellite.setdefault(block.satellite, []).append(block)
     chains = {
-        satellite: Chain(mine, epochs, micro_batch, int(done[satellite]))
+        satellite: Chain(mine, epochs, micro_batch=micro_batch, done=int(done[satellite]))
         for satellite, mine in sorted(of_satellite.items())
     }
     return {satellite: chain for satellite, chain in chains.items() if chain.left() > 0}

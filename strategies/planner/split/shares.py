@@ -39,10 +39,12 @@ class LinkShares:
         down_bytes = float(samples.sum()) * workload.c3_bytes
         both_bytes = down_bytes + float(samples.sum()) * workload.up_bytes
         if not c1_bytes:
-            return cls(1.0, 1.0, 0.0)
+            return cls(1.0, 1.0, message_bits=0.0)
         sample_bytes = max(workload.c3_bytes, workload.up_bytes if both_bytes > down_bytes else 0.0)
         message_bits = 8.0 * workload.micro_batch * sample_bytes / workload.micro_batches
-        return cls(c1_bytes / (c1_bytes + down_bytes), c1_bytes / (c1_bytes + both_bytes), message_bits)
+        return cls(
+            c1_bytes / (c1_bytes + down_bytes), c1_bytes / (c1_bytes + both_bytes), message_bits=message_bits
+        )
 
 
 class BusyTimes:

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from strategies.planner.split.answers import Answer, AnswerLog, Hop, Path, Window
+from strategies.planner.split.answers import Answer, AnswerHop, AnswerLog, Path, Window
 from strategies.planner.split.chains import chains_of
+from strategies.planner.split.round_network import RoundNetwork
 from strategies.planner.split.shares import BURST_S, BusyTimes
-from strategies.planner.split.transport import Block
+from strategies.planner.split.transport import FeatureChunk
 from strategies.problem.plan import STEP, Kind, activities
-from strategies.problem.routes import Routes
-from strategies.problem.workload import ComputeRates, Workload
+from strategies.problem.planning_problem import PlanningProblem
 
 _QUEUED_S = 0.05  # a step that would wait longer for an uplink looks for another session
 _NEVER: Window = (-math.inf, -math.inf)
@@ -51,43 +51,38 @@ class Steps:
 
 
 def local_steps(
-    workload: Workload,
-    rates: ComputeRates,
-    samples: np.ndarray,
-    done: np.ndarray,
-    sessions: np.ndarray,
-    *,
-    start_s: float,
+    problem: PlanningProblem, samples: np.ndarray, done: np.ndarray, sessions: np.ndarray
 ) -> Steps:
     """The head's training where all hidden states are on board already: nobody asks the ground.
 
     The first ``done[k]`` samples of satellite ``k`` have been passed.
     """
     who = np.flatnonzero(samples > done)
+    workload, start_s = problem.workload, problem.start_s
     flops = (samples - done) * workload.epochs * workload.head_flops
-    finish_s = start_s + flops / rates.satellite_flops
+    finish_s = start_s + flops / problem.rates.satellite_flops
     rows = activities(
         len(who), kind=Kind.HEAD, satellite=who, node=who, start_s=start_s, end_s=finish_s[who], flops=flops[who],
         first_sample=done[who], end_sample=samples[who],
     )  # fmt: skip
     end_s = float(finish_s.max(initial=start_s))
-    return Steps(finish_s, rows, sessions["data_s"].copy(), np.zeros(len(samples), int), end_s)
+    return Steps(
+        finish_s, rows, held_until_s=sessions["data_s"].copy(), left=np.zeros(len(samples), int), end_s=end_s
+    )
 
 
 def central_steps(
-    workload: Workload,
-    rates: ComputeRates,
+    problem: PlanningProblem,
     samples: np.ndarray,
     done: np.ndarray,
     sessions: np.ndarray,
-    blocks: Sequence[Block],
-    *,
-    start_s: float,
+    blocks: Sequence[FeatureChunk],
 ) -> Steps:
     """Training in one place: the first pass goes over samples as they arrive, later ones over those of all satellites.
 
     ``blocks`` hold all samples.  The ``done[k]`` first samples times passes of satellite ``k`` are finished.
     """
+    workload, rates, start_s = problem.workload, problem.rates, problem.start_s
     pieces = _pieces(blocks, workload.micro_batch, done)
     block, count = pieces["block"], pieces["end"] - pieces["first"]
     # One after the other as they come: what is there when the computer is free is computed first.
@@ -123,11 +118,15 @@ def central_steps(
         now_s = over_s
     finish_s = np.where(samples > 0, now_s, start_s)
     return Steps(
-        finish_s, np.concatenate(rows), sessions["data_s"].copy(), np.zeros(len(samples), int), now_s
+        finish_s,
+        np.concatenate(rows),
+        held_until_s=sessions["data_s"].copy(),
+        left=np.zeros(len(samples), int),
+        end_s=now_s,
     )
 
 
-def _pieces(blocks: Sequence[Block], size: int, done: np.ndarray) -> np.ndarray:
+def _pieces(blocks: Sequence[FeatureChunk], size: int, done: np.ndarray) -> np.ndarray:
     """The micro-batches of blocks that are not done, by the time at which each has come."""
     rows = []
     for index, block in enumerate(blocks):
@@ -146,7 +145,7 @@ class _Member:
     """One satellite's part of a step."""
 
     satellite: int
-    block: Block
+    block: FeatureChunk
     epoch: int
     first: int
     end: int
@@ -168,47 +167,37 @@ class GroundSteps:
     """The ground at work: one forward or backward pass after the other, of whichever satellites are ready.
 
     A step goes through the session that brought its features while that is held, else through another of the
-    group.  ``plane`` labels satellites, shape ``(N,)``.  ``busy`` knows when features are on an inter-satellite link
-    (node, peer).
+    group.  ``busy`` knows when features are on an inter-satellite link (node, peer).
     """
 
-    def __init__(
-        self,
-        workload: Workload,
-        rates: ComputeRates,
-        routes: Routes,
-        passes: np.ndarray,
-        sessions: np.ndarray,
-        plane: np.ndarray,
-        *,
-        start_s: float,
-        small_share: tuple[float, float],
-        busy: BusyTimes,
-    ) -> None:
-        self.workload, self.routes, self.start_s = workload, routes, start_s
+    def __init__(self, network: RoundNetwork, sessions: np.ndarray, *, busy: BusyTimes) -> None:
+        workload, rates = network.problem.workload, network.problem.rates
+        self.workload, self.routes, self.start_s = workload, network.links.routes, network.problem.start_s
         self.up_bits, self.down_bits = workload.up_bytes * 8.0, workload.c3_bytes * 8.0
-        one_pass = passes[sessions["pass_index"]]
+        one_pass = network.contacts[sessions["pass_index"]]
         self.up_bps, self.down_bps = one_pass["up_bps"].tolist(), one_pass["down_bps"].tolist()
         self.owlt_s = one_pass["owlt_s"].tolist()
         self.chained, self.ordered = workload.chained, workload.shared_adapter
         self.gateway, self.station = sessions["satellite"].tolist(), sessions["station"].tolist()
         self.data_s, self.limit_s = sessions["data_s"].tolist(), sessions["limit_s"].tolist()
-        self.down_share, self.isl_share = small_share
+        # What features leave of a link for the small crossings of steps.
+        self.down_share, self.isl_share = 1.0 - network.shares.downlink, 1.0 - network.shares.isl
         self.busy = busy
         self.forward_s = workload.backbone_forward_flops / rates.ground_flops
         self.backward_s = workload.backbone_backward_flops / rates.ground_flops
         self.message_s = rates.message_s
         self.head_s = workload.head_flops / rates.satellite_flops if workload.chained else 0.0
         self.head_training_s = workload.epochs * workload.head_flops / rates.satellite_flops
-        self.log = AnswerLog(workload, plane.tolist())
+        self.log = AnswerLog(workload, network.links.plane.tolist())
         self.order: list[tuple] = []
-        self.free_s = start_s
+        self.free_s = self.start_s
         # When a link is free for another small crossing, and when it would be had each taken its share only; by session
         # and way, or by node and peer.
         self.free_at_s: dict[tuple, Window] = {}
         self.paths: dict[tuple[int, int, float], Path | None] = {}
         self.alike: dict[Path, Path] = {}  # one object per path, however often it is found
         self.latest: dict[int, int] = {}  # the session that answered a satellite last
+        self.group = network.links.group.tolist()
         self.label = sessions["group"].tolist()
         self.mates: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}  # by data_s, of each group
         for label in set(self.label):
@@ -216,26 +205,22 @@ class GroundSteps:
             mine = mine[np.argsort(sessions["data_s"][mine], kind="stable")]
             self.mates[label] = (sessions["data_s"][mine], sessions["limit_s"][mine], mine)
         self.held_until_s = sessions["data_s"].copy()
-        self.local_checkpoint: list[
-            tuple[tuple, Window]
-        ] = []  # channels as they were before they were booked
-        self.round_trip_s = (
-            0.1  # of the last step: from the end of its forward pass to the start of its backward pass
-        )
+        self.booked_over: list[tuple[tuple, Window]] = []  # links as they were before they were booked
+        # Of the last step, from the end of its forward pass to the start of its backward pass.
+        self.round_trip_s = 0.1
 
     def run(
-        self, blocks: Sequence[Block], done: np.ndarray, group: np.ndarray, *, below_s: float = math.inf
+        self, blocks: Sequence[FeatureChunk], done: np.ndarray, *, below_s: float = math.inf
     ) -> Steps | None:
         """All steps of ``blocks``, ``workload.passes`` times, less ``done[k]`` samples times passes.
 
-        ``group`` labels satellites.  None as soon as the work that is left, done without a pause, would not end before
+        None as soon as the work that is left, done without a pause, would not end before
         ``below_s``.
         """
         for block in blocks:
             if block.session >= 0:
                 owlt_s = self.owlt_s[block.session]
                 self.busy.add((block.session, "down"), block.first_s - owlt_s, block.last_s - owlt_s)
-        self.group = group.tolist()
         self.chains = chains_of(blocks, self.workload.passes, self.workload.micro_batch, done)
         self.todo = sum(chain.left() for chain in self.chains.values())
         self.finish_s = np.full(len(done), self.start_s)
@@ -266,10 +251,10 @@ class GroundSteps:
         return Steps(
             self.finish_s,
             np.concatenate([self.log.activities(), head]),
-            self.held_until_s,
-            self.left,
-            max(self.free_s, float(self.finish_s.max(initial=self.start_s))),
-            order,
+            held_until_s=self.held_until_s,
+            left=self.left,
+            end_s=max(self.free_s, float(self.finish_s.max(initial=self.start_s))),
+            order=order,
         )
 
     def _next_backward_s(self) -> float:
@@ -337,7 +322,9 @@ class GroundSteps:
         while self.ready and len(members) < most:
             satellite = heapq.heappop(self.ready)[-1]
             chain = self.chains[satellite]
-            members.append(_Member(satellite, chain.block, chain.epoch, chain.first, chain.end))
+            members.append(
+                _Member(satellite, chain.block, epoch=chain.epoch, first=chain.first, end=chain.end)
+            )
         members = self._answered(members, start_s)
         if not members:
             return
@@ -346,7 +333,13 @@ class GroundSteps:
             self._hold(member)
         length_s = self._length_s(members, self.backward_s)
         backward_s = max(self._backward_from_s(member, length_s) for member in members)
-        batch = _Batch(self.batches, members, self.batches - len(self.flight), start_s, backward_s)
+        batch = _Batch(
+            self.batches,
+            members,
+            updates=self.batches - len(self.flight),
+            start_s=start_s,
+            backward_s=backward_s,
+        )
         self.batches += 1
         self.free_s = computed_s
         if not self.chained:
@@ -406,7 +399,7 @@ class GroundSteps:
 
     def _answered(self, members: list[_Member], start_s: float) -> list[_Member]:
         """Those of a step from ``start_s`` on whom the ground can answer, with their answers; the others wait."""
-        before = len(self.local_checkpoint)
+        before = len(self.booked_over)
         while members:
             length_s = self._length_s(members, self.forward_s)
             for member in members:
@@ -431,7 +424,7 @@ class GroundSteps:
                 for member in slow:
                     satellite = member.satellite
                     heapq.heappush(self.ready, (*self._precedence(satellite), start_s, satellite))
-        self.local_checkpoint.clear()
+        self.booked_over.clear()
         return members
 
     def _slow(self, members: Sequence[_Member], start_s: float) -> list[_Member]:
@@ -443,9 +436,9 @@ class GroundSteps:
         return [member for member, end_s in zip(members, there_s, strict=True) if end_s > latest_s]
 
     def _roll_back(self, length: int) -> None:
-        """Undo what was booked on links since the journal had this length."""
-        while len(self.local_checkpoint) > length:
-            key, value = self.local_checkpoint.pop()
+        """Undo what was booked on links since this list had such a length."""
+        while len(self.booked_over) > length:
+            key, value = self.booked_over.pop()
             self.free_at_s[key] = value
 
     def _answer(self, member: _Member, start_s: float, length_s: float) -> float | None:
@@ -479,7 +472,7 @@ class GroundSteps:
     def _book(self, member: _Member, answer: Answer) -> None:
         member.answer = answer
         for key, until_s in answer.booked:
-            self.local_checkpoint.append((key, self.free_at_s.get(key, _NEVER)))
+            self.booked_over.append((key, self.free_at_s.get(key, _NEVER)))
             self.free_at_s[key] = until_s
 
     def _hold(self, member: _Member) -> None:
@@ -528,10 +521,10 @@ class GroundSteps:
                 path = Path(
                     session,
                     self.gateway[session],
-                    self.station[session],
-                    self._hops(nodes, time_s),
-                    self._hops(nodes[::-1], time_s),
-                    self.owlt_s[session],
+                    station=self.station[session],
+                    down=self._hops(nodes, time_s),
+                    up=self._hops(nodes[::-1], time_s),
+                    ground_owlt_s=self.owlt_s[session],
                 )
                 self.paths[key] = self.alike.setdefault(path, path)
         return self.paths[key]
@@ -546,15 +539,23 @@ class GroundSteps:
         if not hops:
             return None
         up = tuple(
-            Hop(node, peer, *self.routes.link(node, peer, begin_s), since_s=begin_s)
+            AnswerHop(node, peer, *self.routes.link(node, peer, begin_s), since_s=begin_s)
             for node, peer, begin_s in hops
         )
-        path = Path(session, gateway, self.station[session], (), up, self.owlt_s[session])
+        path = Path(
+            session,
+            gateway,
+            station=self.station[session],
+            down=(),
+            up=up,
+            ground_owlt_s=self.owlt_s[session],
+        )
         return self.alike.setdefault(path, path)
 
-    def _hops(self, nodes: Sequence[int], time_s: float) -> tuple[Hop, ...]:
+    def _hops(self, nodes: Sequence[int], time_s: float) -> tuple[AnswerHop, ...]:
         return tuple(
-            Hop(node, peer, *self.routes.link(node, peer, time_s)) for node, peer in itertools.pairwise(nodes)
+            AnswerHop(node, peer, *self.routes.link(node, peer, time_s))
+            for node, peer in itertools.pairwise(nodes)
         )
 
     def _travel(self, session: int, member: _Member, start_s: float, length_s: float) -> Answer | None:
@@ -610,13 +611,14 @@ class GroundSteps:
         if not self.chained:
             downlink = [head[0], head[0]]
         return Answer(
-            path, back or path, _window(uplink), tuple(map(_window, up_hops)), _window(head),
-            tuple(map(_window, down_hops)), _window(downlink), tuple(there_s), tuple(free_at_s.items()),
+            path, back or path, uplink=_window(uplink), up_hops=tuple(map(_window, up_hops)), head=_window(head),
+            down_hops=tuple(map(_window, down_hops)), downlink=_window(downlink), parts_s=tuple(there_s),
+            booked=tuple(free_at_s.items()),
         )  # fmt: skip
 
     def _relay(
         self,
-        hops: Sequence[Hop],
+        hops: Sequence[AnswerHop],
         windows: Sequence[list[float]],
         time_s: float,
         bits: float,

@@ -18,12 +18,11 @@ import numpy as np
 from orbit.contact_plan import LinkKind
 from strategies.intra_orbit import intra_orbit_strategy
 from strategies.planner.split.all_gather import Gathered
-from strategies.planner.split.shares import LinkShares
+from strategies.planner.split.round_network import RoundNetwork
 from strategies.problem.network import PayloadTooLargeError
 from strategies.problem.plan import ON_NO_LINK, Kind, as_activities
-from strategies.problem.routes import Routes, Tree
+from strategies.problem.routes import Tree
 from strategies.problem.sunlight import finished_s
-from strategies.problem.workload import ComputeRates, Resources, Workload
 
 _ALIKE = (
     0.75  # satellites with so much of the most that any has left are alike; of those the nearest goes first
@@ -39,7 +38,7 @@ _PIECES = 4  # a session takes at most this part of what its group still has, so
 
 
 @dataclass(frozen=True)
-class Block:
+class FeatureChunk:
     """Samples ``[first, end)`` of a satellite; they reach the ground in ``[first_s, last_s]``."""
 
     satellite: int
@@ -54,7 +53,7 @@ class Block:
 class Delivery:
     """Blocks by arrival, their activities, and how many samples of each satellite found no session."""
 
-    blocks: list[Block]
+    blocks: list[FeatureChunk]
     activities: np.ndarray
     left: np.ndarray
 
@@ -77,41 +76,35 @@ class _Offer:
 class Transport:
     """Sends ``pending[k]`` samples of each satellite, from ``first_sample[k]`` on, through ``sessions``.
 
-    Sessions take turns by time, a block of one satellite each time.  ``plane`` labels the planes, for the sequential
-    baseline in which one satellite of a plane sends at a time.  Samples ``gathered`` leave from the nearest satellite
-    that has a copy, others from where they were taken.
+    Sessions take turns by time, a block of one satellite each time.  With the sequential baseline of ``intra_orbit``
+    one satellite of a plane sends at a time.  Samples ``gathered`` leave from the nearest satellite that has a copy,
+    others from where they were taken.  A satellite holds ``buffer_bytes`` for others.
 
     Raises ``PayloadTooLargeError`` where one micro-batch exceeds the buffer of a gateway.
     """
 
     def __init__(
         self,
-        workload: Workload,
-        rates: ComputeRates,
-        resources: Resources,
-        routes: Routes,
-        passes: np.ndarray,
+        network: RoundNetwork,
         sessions: np.ndarray,
-        intra_orbit: str,
-        shares: LinkShares,
         *,
+        intra_orbit: str,
+        buffer_bytes: float,
         pending: np.ndarray,
         first_sample: np.ndarray,
-        start_s: float,
-        plane: np.ndarray,
-        group: np.ndarray,
         gathered: Gathered | None = None,
     ) -> None:
-        self.workload, self.routes, self.sessions = workload, routes, sessions
-        self.passes, self.start_s, self.plane, self.group = passes, start_s, plane, group
+        problem, links, shares = network.problem, network.links, network.shares
+        workload, start_s = problem.workload, problem.start_s
+        self.workload, self.routes, self.sessions = workload, links.routes, sessions
+        self.passes, self.start_s = network.contacts, start_s
+        self.plane, self.group = links.plane, links.group
         self.stores_whole = intra_orbit_strategy(intra_orbit).stores_whole
         self.bits = workload.c1_bytes * 8.0
         self.shares, self.share_down, self.share_isl = shares, shares.downlink, shares.isl
-        self.embed_s = workload.embedding_flops / rates.satellite_flops
-        self.sunlight = resources.sunlight
-        self.buffer_bytes = (
-            resources.buffer_bytes
-        )  # half for what waits for the gateway's session, half in transit
+        self.embed_s = workload.embedding_flops / problem.rates.satellite_flops
+        self.sunlight = problem.resources.sunlight
+        self.buffer_bytes = buffer_bytes  # half for what waits for the gateway's session, half in transit
         if self.buffer_bytes < 2.0 * workload.micro_batch * workload.c1_bytes:
             raise PayloadTooLargeError(
                 f"one micro-batch of features is {workload.micro_batch * workload.c1_bytes:.0f} "
@@ -125,12 +118,14 @@ class Transport:
         self.plane_free_s: dict[int, float] = {}
         self.held: dict[int, deque[tuple[float, float]]] = {int(k): deque() for k in sessions["satellite"]}
         self.free_s = sessions["data_s"].copy()
-        self.slowest_isl_bps = float(routes.links["rate_bps"].min(initial=math.inf))
+        self.slowest_isl_bps = float(self.routes.links["rate_bps"].min(initial=math.inf))
         # Where memory is short, blocks only pass through: each is on its way down before the next comes.
         self.stores = math.isinf(self.buffer_bytes)
-        self.slow_isls = self.stores and self.slowest_isl_bps < float(passes["down_bps"].max(initial=0.0))
+        self.slow_isls = self.stores and self.slowest_isl_bps < float(
+            self.passes["down_bps"].max(initial=0.0)
+        )
         self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
-        self.blocks: list[Block] = []
+        self.blocks: list[FeatureChunk] = []
         self.rows: list[tuple] = []
 
     def run(self) -> Delivery:
@@ -143,7 +138,7 @@ class Transport:
             if free_s < self.sessions["limit_s"][index]:
                 heapq.heappush(heap, (free_s, index))
         blocks = sorted(self.blocks, key=lambda block: (block.first_s, block.session))
-        return Delivery(blocks, as_activities(self.rows), self.left)
+        return Delivery(blocks, as_activities(self.rows), left=self.left)
 
     def _send(self, index: int, free_s: float) -> float:
         """Send one block through a session that is free at ``free_s``; returns when it is to be asked again."""
@@ -341,7 +336,11 @@ class Transport:
             begin_s = max(begin_s, last_s + (lead_bits - bits) / rate_bps)
         end_s = max(begin_s + bits / rate_bps, last_s + (lead_bits / rate_bps if hops else 0.0))
         return _Offer(
-            embed, hops, begin_s, end_s, end_s + self.shares.downlink_delay_s(rate_bps / self.share_down)
+            embed,
+            hops,
+            begin_s=begin_s,
+            end_s=end_s,
+            there_s=end_s + self.shares.downlink_delay_s(rate_bps / self.share_down),
         )
 
     def _room_s(self, index: int, count: int) -> float:
@@ -390,4 +389,13 @@ class Transport:
         self.left[source] -= count
         self.free_s[index] = offer.end_s
         owlt_s = float(self.passes["owlt_s"][session["pass_index"]])
-        self.blocks.append(Block(source, index, first, end, offer.begin_s + owlt_s, offer.there_s + owlt_s))
+        self.blocks.append(
+            FeatureChunk(
+                source,
+                index,
+                first=first,
+                end=end,
+                first_s=offer.begin_s + owlt_s,
+                last_s=offer.there_s + owlt_s,
+            )
+        )

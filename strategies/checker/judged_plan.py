@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.checker.demand import Demand
+from strategies.checker.demand import RoundDemand
 from strategies.checker.intervals import inside
 from strategies.problem.plan import ON_NO_LINK, Kind, Plan
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
 from strategies.problem.workload import ComputeRates, Resources, Workload
 
@@ -34,15 +35,36 @@ class Violation:
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """A plan, what it has to keep to, and where the round stood when it was made."""
+class JudgedPlan:
+    """A plan beside the problem that it has to solve, whose lost nodes are taken out."""
 
     plan: Plan
-    contact_plan: ContactPlan
-    workload: Workload
-    rates: ComputeRates
-    resources: Resources
-    state: RoundState
+    problem: PlanningProblem
+
+    @property
+    def contact_plan(self) -> ContactPlan:
+        """All contacts of the horizon."""
+        return self.problem.contact_plan
+
+    @property
+    def workload(self) -> Workload:
+        """What the round moves and computes."""
+        return self.problem.workload
+
+    @property
+    def rates(self) -> ComputeRates:
+        """How fast satellites and ground compute."""
+        return self.problem.rates
+
+    @property
+    def resources(self) -> Resources:
+        """Beams, terminals, buffers, sunlight."""
+        return self.problem.resources
+
+    @property
+    def state(self) -> RoundState:
+        """Where the round stood when the plan was made."""
+        return self.problem.state
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -117,9 +139,9 @@ class Case:
         return np.where(self.contact >= 0, owlt_s[np.maximum(self.contact, 0)], 0.0)
 
     @cached_property
-    def demand(self) -> Demand:
+    def demand(self) -> RoundDemand:
         """What the round has to do."""
-        return Demand.of(self.workload, self.state, self.plan.onboard_samples)
+        return RoundDemand.of(self.workload, self.state, self.plan.onboard_samples)
 
     @cached_property
     def satellites(self) -> int:

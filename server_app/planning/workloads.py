@@ -1,0 +1,326 @@
+"""What the rounds of a mission move and compute: from scenario and model profile to the planner's workloads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+
+from mission.run_config import ENROLMENT_IMAGES, FEATURE_NAME_BYTES
+from mission.schema import SATELLITES_PER_STEP, Scenario, Training
+from relay.client.allreduce import PIECE_BYTES, PIECES
+from relay.wire.manifest import MessageKind, encoded_bytes
+from server_app.planning.round_traffic import Framing, RoundTraffic, SentImages, Target, split_bytes
+from splitmodel.costs.published import Profile
+from splitmodel.crossing.tensors import EXACT
+from splitmodel.training import VIEWS_THAT_CROSS
+from strategies.problem.model_sizes import ModelSizes, TrainingSchedule
+from strategies.problem.training_variant import TrainingVariant
+from strategies.problem.workload import Mode, Workload
+
+_BYTES_PER_GB = 1e9
+_ROWS_TOGETHER = 32  # in a pass, of satellites with an adapter each: with more there is nothing left to gain
+_VALUE_BYTES, _SUM_BYTES = 4, 8  # of a weight, and of a weight in a sum that satellites form
+
+
+@dataclass(frozen=True)
+class PlaceInMission:
+    """What a round is like because of the rounds before and after it.
+
+    Attributes:
+        traffic: What crosses in it, or is new to what satellites keep; by default what is in the first.
+        images_cross: In mode ``downlink``, whether the images themselves do.
+        delivers_head: Whether a head that the ground has trained by itself goes up to all satellites in the end.
+        all_kept: Whether all that is kept is there already: in mode ``lora`` features are only named, elsewhere nothing
+            crosses and nothing of the frozen part of the model is computed again.
+    """
+
+    traffic: RoundTraffic | None = None
+    _: KW_ONLY
+    images_cross: bool = True
+    delivers_head: bool = False
+    all_kept: bool = False
+
+
+FIRST_ROUND = PlaceInMission()
+
+
+@dataclass(frozen=True)
+class MissionWorkloads:
+    """The workloads of a scenario in any mode, bytes as they are sent: with names, headers and acknowledgements.
+
+    Bytes of all satellites are spread evenly over the images: what differs from one to another is not told apart.
+
+    Attributes:
+        scenario: The resolved scenario.
+        costs: Sizes and FLOPs of the model's parts.
+        samples: Training images of each satellite.
+        framing: What messages are sent in.
+        summed_on_board: Whether satellites send sums of their planes, as in an emulation, instead of their weights.
+    """
+
+    scenario: Scenario
+    costs: Profile
+    _: KW_ONLY
+    samples: Sequence[int]
+    framing: Framing = Framing()  # noqa: RUF009 - immutable
+    summed_on_board: bool = False
+
+    def of_round(self, variant: TrainingVariant, place: PlaceInMission = FIRST_ROUND) -> Workload:
+        """Return a round that trains in this way."""
+        workload = self._from_profile(variant, place)
+        if workload.central and place.delivers_head:
+            workload = dataclasses.replace(workload, update_bytes=self._weights_bytes(self.costs.head_bytes))
+        if variant.mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
+            return workload
+        traffic = place.traffic
+        if traffic is None:
+            following = self.sent_images(variant.mode)
+            assert following is not None
+            traffic = following.in_round(1)
+        if place.all_kept:
+            traffic = traffic.all_kept if variant.mode is Mode.LORA else RoundTraffic()
+        if workload.on_board:
+            return self._on_board(workload, variant, traffic)
+        return self._crossing(workload, traffic)
+
+    def of_mission(self, variant: TrainingVariant) -> tuple[Workload, ...]:
+        """Return every round of the mission: what has crossed, and is kept, does not cross again.
+
+        A head that the ground has trained is on board of every satellite at the end of the last round.
+        """
+        following = self.sent_images(variant.mode)
+        last = self.scenario.training.rounds
+        rounds = [
+            self.of_round(
+                variant,
+                PlaceInMission(
+                    None if following is None else following.in_round(number),
+                    images_cross=number == 1,
+                    delivers_head=number == last,
+                ),
+            )
+            for number in range(1, last + 1)
+        ]
+        if variant.mode is Mode.LORA and not rounds[-1].aggregate_bytes:
+            # A shared head crosses for every step, and what the last one made of it once more.
+            head_bytes = self._weights_bytes(self.costs.head_bytes)
+            rounds[-1] = dataclasses.replace(rounds[-1], update_bytes=head_bytes)
+        return tuple(rounds)
+
+    def enrolment(self) -> Workload:
+        """Return what comes before round 1: features of a few images of each satellite, exactly, and their states back.
+
+        Of both the ground learns how what crosses is scaled; these constants then go to all satellites, in the modes of
+        the split with the head that they train.
+        """
+        costs, framing, training = self.costs, self.framing, self.scenario.training
+        few = [min(ENROLMENT_IMAGES, count) for count in self.samples]
+        shape, attributes = (ENROLMENT_IMAGES, costs.tokens, costs.hidden), {"attempt": 0, "of": 1}
+        messages = sum(count > 0 for count in few) / sum(few)
+        up = framing.header_bytes(MessageKind.FEATURES, shape, EXACT, attributes)
+        states = (ENROLMENT_IMAGES, *costs.state_shape)
+        back = framing.header_bytes(MessageKind.HIDDEN, states, EXACT, {**attributes, "kept": 0}, down=False)
+        # Mean and deviation of every channel of features and of states.
+        on_ground = training.shares_head or training.on_ground
+        values = 2 * (costs.hidden + costs.state_shape[-1]) + (0 if on_ground else costs.head_params)
+        update = _VALUE_BYTES * values + framing.header_bytes(
+            MessageKind.AGGREGATE, (values,), EXACT, {}, down=False
+        )
+        sizes = ModelSizes(
+            tokens=costs.tokens,
+            hidden=costs.hidden,
+            embedding_flops=costs.embedding_flops,
+            backbone_flops=costs.backbone_flops,
+            head_flops=0.0,
+            head_bytes=0.0,
+        )
+        schedule = TrainingSchedule(micro_batch=ENROLMENT_IMAGES)
+        return dataclasses.replace(
+            Workload.from_profile(Mode.HEAD, few, sizes, schedule),
+            c1_bytes=_VALUE_BYTES * costs.tokens * costs.hidden + messages * up,
+            c2_bytes=_VALUE_BYTES * costs.state_values + messages * back,
+            update_bytes=0.0 if training.mode == "downlink" else update,
+        )
+
+    def sent_images(self, mode: Mode) -> SentImages | None:
+        """Return what follows the images that are computed, or cross, only once; ``None`` where there are none."""
+        if mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
+            return None
+        row_bytes = row_bytes_of(self.scenario, self.costs)
+        room = kept_rows(self.scenario, row_bytes, sum(self.samples)) if mode is Mode.LORA else 0
+        return SentImages(self.scenario, self.samples, mode=mode, room=room)
+
+    def _from_profile(self, variant: TrainingVariant, place: PlaceInMission) -> Workload:
+        """A round by the sizes of the model, before headers are added and what is kept is taken away."""
+        costs, training = self.costs, self.scenario.training
+        sizes = ModelSizes(
+            tokens=costs.tokens,
+            hidden=costs.hidden,
+            embedding_flops=costs.embedding_flops,
+            backbone_flops=costs.backbone_flops,
+            head_flops=costs.head_flops,
+            head_bytes=costs.head_bytes,
+            adapter_bytes=costs.adapter_bytes,
+            backbone_bytes=4 * costs.backbone_params,
+            raw_bytes=self._image_bytes() if place.images_cross else 0.0,
+            lora_backward_ratio=costs.lora_backward_flops / costs.backbone_flops,
+        )
+        schedule = TrainingSchedule(
+            epochs=training.local_epochs,
+            micro_batch=training.batch_size,
+            onboard_share=variant.onboard_share,
+            shared_head=training.shares_head,
+            shared_adapter=training.adapter == "shared",
+            satellites_per_step=satellites_per_step(training),
+            gradient_delay=training.gradient_delay,
+            micro_batches=training.micro_batches,
+            trains_adapter=variant.mode is not Mode.FEATURES or training.mode != "head",
+        )
+        return Workload.from_profile(variant.mode, self.samples, sizes, schedule)
+
+    def _on_board(self, workload: Workload, variant: TrainingVariant, traffic: RoundTraffic) -> Workload:
+        """A round on board, in which what leaves the frozen part of the model may be kept."""
+        costs, fresh = self.costs, traffic.features / sum(self.samples)
+        if variant.mode is Mode.ONBOARD_HEAD:
+            once = costs.embedding_flops + costs.backbone_flops
+            onboard_flops = fresh * once / workload.epochs + costs.head_flops
+            return dataclasses.replace(workload, onboard_flops=onboard_flops)
+        computed = fresh / workload.epochs if variant.onboard_cache else 1.0
+        return _adapted_on_board(workload, costs, variant.adapted_blocks, computed)
+
+    def _crossing(self, workload: Workload, traffic: RoundTraffic) -> Workload:
+        """A round in which features cross, with the bytes that messages take."""
+        costs, images, mode = self.costs, sum(self.samples), workload.mode
+        shapes = (costs.tokens, costs.hidden), costs.state_shape
+        head_table = costs.table_shape if mode is Mode.LORA and self.scenario.training.shares_head else ()
+        sent = split_bytes(traffic, self.scenario, mode, *shapes, head_table, _target(costs), self.framing)
+        crossing = traffic.features / images
+        if mode is Mode.FEATURES:
+            # A frozen backbone sees each image under each view once.
+            again = 1.0 if workload.backbone_backward_flops else traffic.states / images / workload.passes
+            return dataclasses.replace(
+                workload,
+                c1_bytes=sent.features / images,
+                embedding_flops=crossing * workload.embedding_flops,
+                backbone_forward_flops=again * costs.backbone_flops + costs.head_flops,
+            )
+        aggregate = self._sums_bytes if self.summed_on_board else self._weights_bytes
+        return dataclasses.replace(
+            workload,
+            c1_bytes=sent.features / images,
+            c2_bytes=sent.states / images / workload.passes,
+            c3_bytes=sent.gradients / images / workload.passes,
+            embedding_flops=crossing * workload.embedding_flops,
+            backbone_forward_flops=workload.backbone_forward_flops * (crossing if mode is Mode.HEAD else 1.0),
+            aggregate_bytes=aggregate(workload.aggregate_bytes),
+            update_bytes=self._weights_bytes(workload.aggregate_bytes),
+        )
+
+    def _weights_bytes(self, weights: float) -> float:
+        """What a satellite sends of so many bytes of weights, and what comes back of the average; both are fp32."""
+        if not weights:
+            return 0.0
+        return weights + self.framing.header_bytes(
+            MessageKind.AGGREGATE, (round(weights / _VALUE_BYTES),), EXACT, {}
+        )
+
+    def _sums_bytes(self, weights: float) -> float:
+        """What a plane sends of the sum of such weights: float64, in pieces, with the images that it counts.
+
+        See :func:`mission.client_update.client_update`.
+        """
+        if not weights:
+            return 0.0
+        by_class = self.scenario.training.head_rows == "by-class"
+        counts = 1 + (self.costs.table_shape[0] if by_class else 0)
+        values = round(weights / _VALUE_BYTES) + counts
+        size = _SUM_BYTES * values
+        pieces = max(1, min(PIECES, -(-size // PIECE_BYTES)))
+        piece = (-(-values // pieces),)
+        return size + pieces * self.framing.header_bytes(
+            MessageKind.AGGREGATE, piece, "raw", {}, dtype="float64"
+        )
+
+    def _image_bytes(self) -> float:
+        """A raw image with its label, which cross in batches."""
+        size, attributes = self.scenario.training.batch_size, {"attempt": 0, "of": 1}
+        image = self.scenario.planning.image_bytes or self.costs.image_bytes
+        shape = (size, round(image))
+        pixels = self.framing.header_bytes(MessageKind.IMAGES, shape, "raw", attributes, dtype="uint8")
+        target = _target(self.costs)
+        labels = self.framing.header_bytes(
+            MessageKind.LABELS, (size, *target.shape), "raw", attributes, dtype=target.dtype
+        )
+        return image + target.bytes + (pixels + labels) / size
+
+
+def mode_of(scenario: Scenario) -> Mode:
+    """Return who computes what in the scenario, as rounds are planned."""
+    training = scenario.training
+    return Mode.FEATURES if training.labels == "ground" else Mode(training.mode)
+
+
+def variant_of(scenario: Scenario, mode: Mode | None = None) -> TrainingVariant:
+    """Return how the scenario trains, or would train in another mode."""
+    training = scenario.training
+    return TrainingVariant(
+        mode or mode_of(scenario),
+        adapted_blocks=training.adapted_blocks,
+        onboard_cache=training.onboard_cache,
+    )
+
+
+def satellites_per_step(training: Training) -> int:
+    """How many satellites' micro-batches go through the backbone together, in mode ``lora``."""
+    if training.adapter == "shared":
+        # In another mode, for which lora is planned in comparison, the key says nothing.
+        return training.satellites_per_step if training.mode == "lora" else SATELLITES_PER_STEP
+    return 1 if training.micro_batches > 1 else max(1, _ROWS_TOGETHER // training.batch_size)
+
+
+def kept_row_bytes(scenario: Scenario, costs: Profile) -> int | None:
+    """Bytes of one image's features as the ground keeps them, or ``None`` where it keeps none.
+
+    In mode ``head`` it is the satellite that keeps what comes back.
+    """
+    if scenario.training.mode != "lora" or scenario.training.on_ground:
+        return None
+    row_bytes = row_bytes_of(scenario, costs)
+    return row_bytes if kept_rows(scenario, row_bytes, 1) else None
+
+
+def row_bytes_of(scenario: Scenario, costs: Profile) -> int:
+    """Bytes of one image's features as they cross."""
+    return encoded_bytes("float32", (costs.tokens * costs.hidden,), scenario.crossings.features)
+
+
+def kept_rows(scenario: Scenario, row_bytes: int, images: int) -> int:
+    """Return how many feature rows, one per image and view that crosses, fit in the ground's cache."""
+    room = int(scenario.crossings.cache_gb * _BYTES_PER_GB) // (row_bytes + FEATURE_NAME_BYTES)
+    return min(room, images * VIEWS_THAT_CROSS[scenario.training.augment])
+
+
+def _adapted_on_board(split: Workload, costs: Profile, adapted_blocks: int, computed: float) -> Workload:
+    """A round of mode ``onboard-lora`` that adapts the last blocks, in which the rest of the model is frozen.
+
+    Args:
+        split: With all blocks adapted and nothing kept.
+        costs: Sizes and FLOPs of the model's parts.
+        adapted_blocks: How many, 0 for all.
+        computed: In what part of the passes over an image the frozen part is computed.
+    """
+    adapted = costs.adapted_share(adapted_blocks)
+    frozen = costs.embedding_flops + (1.0 - adapted) * costs.backbone_flops
+    trained = adapted * costs.backbone_flops + costs.truncated_backward_flops(adapted_blocks)
+    size = costs.head_bytes + adapted * costs.adapter_bytes
+    return dataclasses.replace(
+        split,
+        onboard_flops=computed * frozen + trained + costs.head_flops,
+        aggregate_bytes=size,
+        update_bytes=size,
+    )
+
+
+def _target(costs: Profile) -> Target:
+    return Target(costs.target_shape, costs.target_dtype)

@@ -1,0 +1,188 @@
+"""`skysplit compare`: what the strategies gain, as whole missions and round by round, and whether the split pays.
+
+What pulls in torch is imported where it is used, so that the other commands start at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from mission.record import write_text
+from mission.schema import Scenario
+from mission.text.plain_text import plain
+from orbit.contact_plan import ContactPlan
+from skysplit.commands.arguments import OutOption, ScenarioArgument, SetOption, fail, read_scenario
+from skysplit.commands.orbits import planned_contacts
+from skysplit.planning_inputs import compared, costs_of, samples_of
+from skysplit.terminal import Terminal
+from splitmodel.costs.published import Profile, published
+from strategies.analysis.compare import headings_of
+
+_TABLE_WIDTH = 120  # of the tables of a comparison
+
+
+class CompareFormat(StrEnum):
+    """How a comparison is shown."""
+
+    TABLE = "table"
+    JSON = "json"
+    HTML = "html"
+
+
+StartsOption = Annotated[int, typer.Option(min=1, help="Start times over the contact plan.")]
+ModelsOption = Annotated[
+    str | None, typer.Option(help="Published models, separated by commas; see `skysplit models`.")
+]
+FormatOption = Annotated[CompareFormat, typer.Option("--format", help="html is a page with charts.")]
+CurveOption = Annotated[
+    Path | None,
+    typer.Option(help="Directory of a run: its accuracies tell mission time per point for every case."),
+]
+SchedulesOption = Annotated[
+    bool, typer.Option("--schedules", help="Set schedules that papers publish beside them.")
+]
+SensitivityOption = Annotated[
+    bool,
+    typer.Option(
+        "--sensitivity", help="Plan the missions again with other rates, stations and sizes: minutes."
+    ),
+]
+
+
+def compare(
+    scenario: ScenarioArgument,
+    settings: SetOption = None,
+    starts: StartsOption = 48,
+    models: ModelsOption = None,
+    output: FormatOption = CompareFormat.TABLE,
+    curve: CurveOption = None,
+    schedules: SchedulesOption = False,
+    sensitivity: SensitivityOption = False,
+    out: OutOption = None,
+) -> None:
+    """Compare the split with its baselines, as whole missions and round by round; say whether it pays.
+
+    Example: `skysplit compare paper --starts 12`
+    """
+    from strategies.analysis.closed_form import add_mission_times
+
+    resolved = read_scenario(scenario, settings)
+    contacts = planned_contacts(resolved)
+    names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
+    try:
+        samples = samples_of(resolved, contacts)
+        profiles = [published(name.strip()) for name in names] or [costs_of(resolved)]
+        accuracy = _accuracies(curve) if curve else []
+        if len(accuracy) > 1:  # missions of as many rounds as the run had
+            training = resolved.training.model_copy(update={"rounds": len(accuracy)})
+            resolved = resolved.model_copy(update={"training": training})
+        comparisons = {
+            costs.name: watched(resolved, contacts, costs, samples, starts, sensitivity, schedules)
+            for costs in profiles
+        }
+        for comparison in comparisons.values():
+            add_mission_times(comparison, accuracy)
+    except ValueError as error:
+        fail(str(error))
+    if output is CompareFormat.JSON:
+        # One model: its comparison itself, as documented; several: each by name.
+        print(json.dumps(comparisons if len(comparisons) > 1 else next(iter(comparisons.values()))))
+    elif output is CompareFormat.HTML:
+        from report.comparison_page import comparison_page
+
+        title = f"{resolved.name}: what the strategies gain"
+        path = out or Path(f"{resolved.name}-comparison.html")
+        conditions = _conditions(resolved, contacts, samples, starts)
+        write_text(path, comparison_page(title, conditions, comparisons))
+        print(path)
+    else:
+        for name, comparison in comparisons.items():
+            _print_comparison(resolved, name, comparison, starts)
+
+
+def _conditions(scenario: Scenario, contacts: ContactPlan, samples: Sequence[int], starts: int) -> str:
+    """What the comparison is of, in a sentence and the scenario's description."""
+    return (
+        f"{len(contacts.satellites)} satellites at {scenario.compute.satellite_tflops:g} TFLOP/s each, "
+        f"{len(contacts.stations)} stations, {scenario.compute.ground_tflops:g} TFLOP/s on the ground, "
+        f"{sum(samples)} images a round, start{'s' * (starts > 1)}: {starts}. {scenario.description}"
+    )
+
+
+def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, Any], starts: int) -> None:
+    """Print the verdict, the tables of missions and rounds, and what the cases are."""
+    from strategies.analysis.compare import mission_rows, part_rows, round_rows
+    from strategies.analysis.summary import verdict
+
+    console = Terminal()
+    for place, line in enumerate(verdict(comparison)):
+        console.print(line, soft_wrap=True, highlight=False, style="" if place else "bold")
+    rounds = scenario.training.rounds
+    missions = (
+        f"{scenario.name}, {name}: the mission, {rounds} round{'s' * (rounds > 1)} from the first start"
+    )
+    wide = Terminal(width=max(console.width, _TABLE_WIDTH))  # no figure is cut, whatever the terminal wraps
+    wide.print(_table(mission_rows(comparison), missions))
+    wide.print(_table(round_rows(comparison), f"one round, median of starts: {starts} at most"))
+    wide.print(_table(part_rows(comparison), "where the time of a satellite goes in a round, mean"))
+    console.print(
+        *(f"{case['name']}: {case['title']}" for case in comparison["cases"]), sep="; ", highlight=False
+    )
+
+
+def watched(
+    scenario: Scenario,
+    contacts: ContactPlan,
+    costs: Profile,
+    samples: list[int],
+    starts: int,
+    sensitivity: bool = False,
+    schedules: bool = False,
+    names: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Compare, with a progress bar; with ``names``, these cases alone."""
+    console = Terminal(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(escape(plain(costs.name)), total=1.0)
+        return compared(
+            scenario, contacts, costs, samples, starts, schedules=schedules, sensitivity=sensitivity, names=names,
+            processes=os.cpu_count() or 1,
+            progress=lambda done: progress.update(task, completed=done),
+        )  # fmt: skip
+
+
+def _table(rows: list[dict[str, str]], title: str) -> Table:
+    """Rows of ``strategies.analysis.compare`` as a table."""
+    headings = headings_of(rows)
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("case", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "binds" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["case"], *(row.get(heading, "–") for heading in headings))
+    return table
+
+
+def _accuracies(run: Path) -> list[float]:
+    """Test score after each round of a run, per cent."""
+    import pyarrow.parquet as pq
+
+    path = run / "rounds.parquet"
+    if not path.exists():
+        raise ValueError(f"--curve: found no {path}; allowed is the directory of a run")
+    table = pq.read_table(path)
+    score = "test_score" if "test_score" in table.column_names else "test_accuracy"  # of an older version
+    by_round = dict(zip(table["round"].to_pylist(), table[score].to_pylist(), strict=True))
+    return [100.0 * by_round[number] for number in sorted(by_round)]
