@@ -81,7 +81,7 @@ def test_members_of_a_joint_step_are_answered_in_the_order_in_which_the_ground_a
     world = make_world(1, 6, 1, [(0, 0, 0.0, 4000.0)], up_bps=0.25e6, isl_bps=10e6, ring=False)
     workload = make_workload(6, 96, shared_adapter=True, satellites_per_step=6, cached_fraction=1.0, epochs=2)
     workload = dataclasses.replace(workload, samples=(16, 32, 48, 64, 80, 96))
-    plan = plan_round(world, workload, RATES, RESOURCES, LADDER["d"], start_s=0.0)
+    plan = plan_round(make_problem(world, workload), LADDER["d"])
     assert_ends_as_planned(plan, world, workload, RATES, RESOURCES)
 
 

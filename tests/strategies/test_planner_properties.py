@@ -146,7 +146,7 @@ def test_weights_that_no_pass_is_long_enough_for_name_their_satellite_and_how_mu
     with pytest.raises(
         NoRouteError, match=r"the passes of sat-1-0's group carry .*B to the ground, the weights are"
     ):
-        plan_round(world, workload, RATES, RESOURCES, LADDER["b"], start_s=0.0)
+        plan_round(make_problem(world, workload), LADDER["b"])
 
 
 def test_a_satellite_that_would_train_its_share_past_its_last_pass_takes_a_smaller_one() -> None:
