@@ -29,6 +29,11 @@ class Access:
     up_gb_per_day: float
 
 
+def access_of_all(plan: ContactPlan) -> Access:
+    """The access of all satellites to all stations together: a gap is a time in which none sees any."""
+    return _access(plan, None, None)
+
+
 def access_of_stations(plan: ContactPlan) -> list[Access]:
     """The access of each station to all satellites."""
     return [_access(plan, None, int(station)) for station in plan.stations]

@@ -18,7 +18,14 @@ from rich.table import Table
 from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
 from mission.record import write_text
 from mission.schema import Scenario
-from orbit.access_summary import Access, access_of_pairs, access_of_satellites, access_of_stations
+from mission.text.quantities import spoken_bytes, spoken_time
+from orbit.access_summary import (
+    Access,
+    access_of_all,
+    access_of_pairs,
+    access_of_satellites,
+    access_of_stations,
+)
 from orbit.constellation import warn_of_old_elements
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import csv_metadata, metadata_path, to_csv, to_json, to_rows
@@ -90,6 +97,7 @@ def contacts(
     if output is ContactFormat.TABLE:
         for table in _summary_tables(plan) if summary else [_table(plan)]:
             Terminal().print(table)
+        Terminal(soft_wrap=True).print(_in_a_sentence(plan))
         return
     try:
         if output is ContactFormat.HTML:
@@ -238,6 +246,20 @@ def _summary_tables(plan: ContactPlan) -> list[Table]:
             )
         tables.append(table)
     return tables
+
+
+def _in_a_sentence(plan: ContactPlan) -> str:
+    """How well the constellation as a whole is served."""
+    access = access_of_all(plan)
+    if not access.passes:
+        return f"In {spoken_time(plan.horizon_s)} no satellite sees a station."
+    return (
+        f"In {spoken_time(plan.horizon_s)}: {access.passes_per_day:,.0f} passes a day, "
+        f"{spoken_time(access.mean_pass_s)} in the mean; at the longest {spoken_time(access.longest_gap_s)} "
+        f"in which no satellite sees a station; with an antenna for every pass "
+        f"{spoken_bytes(access.down_gb_per_day * 1e9)} down and {spoken_bytes(access.up_gb_per_day * 1e9)} up a day. "
+        f"By station and satellite: --summary."
+    )
 
 
 def _summary_json(plan: ContactPlan) -> str:

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from skyfield.api import EarthSatellite, load, wgs84
 from typer.testing import CliRunner
 
-from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations, gaps
+from orbit.access_summary import (
+    access_of_all,
+    access_of_pairs,
+    access_of_satellites,
+    access_of_stations,
+    gaps,
+)
 from orbit.constellation import walker
 from orbit.contact_plan import ContactPlan
 from orbit.contact_plan_builder import Links, SpaceGroundLink, build_contact_plan
@@ -45,6 +51,21 @@ def test_gaps_are_what_sampling_finds_uncovered(parts: list[tuple[float, float]]
     found = gaps(start_s, end_s, 1000.0)
     assert found.sum() == pytest.approx((~covered).sum() * 0.5, abs=0.5 * (2 * len(parts) + 2))
     assert found.max(initial=0) <= 1000
+
+
+def test_all_together_pass_as_often_as_each_and_wait_no_longer_than_any(plan: ContactPlan) -> None:
+    together, each = access_of_all(plan), access_of_stations(plan)
+    assert together.passes == sum(access.passes for access in each)
+    assert together.down_gb_per_day == pytest.approx(sum(access.down_gb_per_day for access in each))
+    assert 0 < together.longest_gap_s <= min(access.longest_gap_s for access in each)
+
+
+def test_contacts_end_with_how_well_the_constellation_is_served() -> None:
+    done = CliRunner().invoke(app, ["contacts", "walker-12", "--hours", "3"])
+    last = done.stdout.strip().splitlines()[-1]
+    assert done.exit_code == 0
+    assert "passes a day" in last
+    assert "in which no satellite sees a station" in last
 
 
 def test_passes_and_gaps_of_a_satellite_are_those_of_skyfield(plan: ContactPlan) -> None:
