@@ -47,7 +47,7 @@ from splitmodel.lora.adapters import LoraSettings, make_trainable
 from splitmodel.parts import SplitModel, load_split
 from splitmodel.tasks.classification import Classification
 from splitmodel.training import steps_per_round
-from strategies.federated import GroundService
+from strategies.planner.step_order import Schedule, ScheduledStep
 
 SATELLITE, RUN, CLASSES = "sat", "benchmark", 10
 ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
@@ -121,7 +121,8 @@ class Pair:
         """A round over all images."""
         self._round += 1
         busy_s = self._backbone.busy_s
-        self._ground.begin_round(self._round, [GroundService(SATELLITE, self._steps, 0.0, 1.0)])
+        batches = tuple((ScheduledStep(SATELLITE, step),) for step in range(self._steps))
+        self._ground.begin_round(self._round, Schedule(batches, tuple(range(self._steps))))
         self._satellite.send(self._round)
         bytes_up, bytes_down, on_board_s = self._satellite.recv()
         return Flown(bytes_up, bytes_down, on_board_s, self._backbone.busy_s - busy_s)
