@@ -34,6 +34,7 @@ lint: $(ENVIRONMENT) audit
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 # torch comes first and from the same constraints, so that no later step resolves another build of it.
 $(ENVIRONMENT): pyproject.toml constraints.txt

@@ -47,7 +47,7 @@ from splitmodel.lora.adapters import LoraSettings, make_trainable
 from splitmodel.parts import SplitModel, load_split
 from splitmodel.tasks.classification import Classification
 from splitmodel.training import steps_per_round
-from strategies.federated import Service
+from strategies.planner.step_order import Schedule, ScheduledStep
 
 SATELLITE, RUN, CLASSES = "sat", "benchmark", 10
 ALONE = {"constellation.satellites": 1, "constellation.planes": 1, "constellation.phasing": 0}
@@ -121,7 +121,8 @@ class Pair:
         """A round over all images."""
         self._round += 1
         busy_s = self._backbone.busy_s
-        self._ground.begin_round(self._round, [Service(SATELLITE, self._steps, 0.0, 1.0)])
+        batches = tuple((ScheduledStep(SATELLITE, step),) for step in range(self._steps))
+        self._ground.begin_round(self._round, Schedule(batches, tuple(range(self._steps))))
         self._satellite.send(self._round)
         bytes_up, bytes_down, on_board_s = self._satellite.recv()
         return Flown(bytes_up, bytes_down, on_board_s, self._backbone.busy_s - busy_s)
@@ -215,7 +216,7 @@ class _Satellite:
         self._head = standardised(self._fresh_head, self._scaling.pooled)
         samples, codec = len(self._on_board.images), self._scenario.crossings
         origin = key_salt_of(self._on_board.embedding, self._scaling.features, codec.features)
-        self._kept = CachedFeatures(samples, 1, origin=origin) if codec.cache_gb else None
+        self._kept = CachedFeatures(samples, 1, key_salt=origin) if codec.cache_gb else None
         self._pooled_states = CachedStates(samples, 1, shape=(len(self._scaling.pooled.mean_D),))
 
     def fly(self, number: int) -> Crossings:

@@ -26,7 +26,7 @@ from strategies.analysis.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBO
 from strategies.analysis.compare import compare, most_planned
 from strategies.analysis.mission_totals import World
 from strategies.analysis.sensitivity import Knob, edge_of, knobs_of, lengths_of, winner_of
-from strategies.analysis.summary import verdict
+from strategies.analysis.summary import summary_lines
 
 NAMES = {
     "the split": SPLIT,
@@ -82,7 +82,7 @@ def faults_of(world: World, draw: random.Random) -> tuple[list[str], int]:
     knobs = draw.sample(knobs_of(world), 2)
     task: dict[str, Any] = {"start_s": 0.0, "most_planned": most_planned, "known": lengths_s}
     edges = [edge_of(world, knob, above=above, **task) for knob in knobs for above in (False, True)]
-    said = verdict(found | {"edges": [edge.to_json() for edge in edges if edge is not None]})
+    said = summary_lines(found | {"edges": [edge.to_json() for edge in edges if edge is not None]})
     if winner_of(lengths_s) is None:
         return ([] if said[0].startswith("No verdict") else [said[0]]), 1
     faults, first = [], winner_of(lengths_s)

@@ -23,7 +23,7 @@ class CachedFeatures:
     features are sent ahead: a satellite that resumes after a crash sends the same again.
 
     Args:
-        origin: See :func:`key_salt_of`.
+        key_salt: See :func:`key_salt_of`.
         names: As :attr:`names` of an earlier instance, to go on with; uint8 of shape (samples, views, 16).
         since: As :attr:`since`; int64 of shape (samples, views).
 
@@ -36,11 +36,11 @@ class CachedFeatures:
         samples: int,
         views: int,
         *,
-        origin: bytes,
+        key_salt: bytes,
         names: NDArray[np.uint8] | None = None,
         since: NDArray[np.int64] | None = None,
     ) -> None:
-        self.origin = origin
+        self.key_salt = key_salt
         self.names = np.zeros((samples, views, FEATURE_NAME_BYTES), np.uint8) if names is None else names
         self.since = np.full((samples, views), _EARLIER) if since is None else since
 
@@ -64,15 +64,15 @@ class CachedFeatures:
         self.names[:] = 0
 
 
-def name_of(pixels: NDArray, view: int, origin: bytes) -> NDArray[np.uint8]:
+def name_of(pixels: NDArray, view: int, key_salt: bytes) -> NDArray[np.uint8]:
     """The name of an image's features: a hash of its pixels, its view, and all that is the same for every image.
 
     Args:
         pixels: Shape (height, width, channels), of any dtype; all images of a run have the same.
         view: See :func:`splitmodel.training.view`.
-        origin: See :func:`key_salt_of`.
+        key_salt: See :func:`key_salt_of`.
     """
-    digest = hashlib.blake2b(pixels.tobytes(), digest_size=FEATURE_NAME_BYTES, key=origin)
+    digest = hashlib.blake2b(pixels.tobytes(), digest_size=FEATURE_NAME_BYTES, key=key_salt)
     digest.update(view.to_bytes(2, "little"))
     return np.frombuffer(digest.digest(), np.uint8)
 

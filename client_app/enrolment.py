@@ -17,8 +17,8 @@ from splitmodel.imagery.statistics import survey
 def answer(message: Message, context: Context, question: Callable[[Satellite], dict[str, Any]]) -> Message:
     """Reply with what ``question`` returns for this node's satellite, or that the node is spare."""
     satellite = Satellite.of(message, context)
-    found = {"spare": True} if satellite.is_spare else question(satellite)
-    config = ConfigRecord({"satellite": satellite.index, **found})
+    answer = {"spare": True} if satellite.is_spare else question(satellite)
+    config = ConfigRecord({"satellite": satellite.index, **answer})
     return Message(content=RecordDict({"config": config}), reply_to=message)
 
 
@@ -48,7 +48,7 @@ def facts(satellite: Satellite) -> dict[str, Any]:
 def band_statistics(satellite: Satellite) -> dict[str, Any]:
     """Return count, mean and sum of squares of the bands of the satellite's images; or what is wrong."""
     try:
-        found = survey(satellite.images(), satellite.preprocess, statistics=True)
+        surveyed = survey(satellite.images(), satellite.preprocess, statistics=True)
     except ValueError as error:
         return {"error": str(error)}
-    return {"bands": found.bands.to_rows()}
+    return {"bands": surveyed.bands.to_rows()}

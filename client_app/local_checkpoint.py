@@ -44,10 +44,10 @@ class LocalCheckpoint:
 
     def recall(self, state: RecordDict) -> None:
         """Put what is kept in place of what ``state`` holds; nothing where nothing is kept."""
-        found = [path for path in (self._caches_path, self._progress_path) if path.exists()]
-        if found:
+        files = [path for path in (self._caches_path, self._progress_path) if path.exists()]
+        if files:
             state.clear()
-        for path in found:
+        for path in files:
             self._kept[path] = _read(path)
             state.update(self._kept[path])
 
@@ -64,7 +64,7 @@ def _write(path: Path, records: RecordDict) -> None:
         for name, record in records.array_records.items()
         for key, tensor in record.to_torch_state_dict().items()
     }
-    told = {
+    records = {
         "arrays": list(records.array_records),
         "metrics": {name: dict(record) for name, record in records.metric_records.items()},
         "configs": {name: dict(record) for name, record in records.config_records.items()},
@@ -72,19 +72,19 @@ def _write(path: Path, records: RecordDict) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.unlink(missing_ok=True)
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # features are in it
-    save_file(tensors, temporary, {"records": json.dumps(told)})
+    save_file(tensors, temporary, {"records": json.dumps(records)})
     temporary.replace(path)
 
 
 def _read(path: Path) -> RecordDict:
     records = RecordDict()
     with safe_open(path, framework="pt") as kept:
-        told = json.loads(kept.metadata()["records"])
-        for name in told["arrays"]:
+        records = json.loads(kept.metadata()["records"])
+        for name in records["arrays"]:
             keys = [key for key in kept.keys() if key.startswith(f"{name}/")]  # noqa: SIM118
             records[name] = ArrayRecord({key.removeprefix(f"{name}/"): kept.get_tensor(key) for key in keys})
-    for name, metrics in told["metrics"].items():
+    for name, metrics in records["metrics"].items():
         records[name] = MetricRecord(metrics)
-    for name, config in told["configs"].items():
+    for name, config in records["configs"].items():
         records[name] = ConfigRecord(config)
     return records

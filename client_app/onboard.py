@@ -139,10 +139,10 @@ class OnBoard:
         """Features of a batch, shape (B, tokens, hidden)."""
         return self._embedded(batch, self.images.images(batch.indices))
 
-    def named_features(self, batch: Batch, origin: bytes) -> tuple[NDArray[np.uint8], Tensor]:
+    def named_features(self, batch: Batch, key_salt: bytes) -> tuple[NDArray[np.uint8], Tensor]:
         """Names, shape (B, 16), and features of a batch; see :func:`client_app.cached_features.name_of`."""
         images = self.images.images(batch.indices)
-        names = [name_of(*one, origin) for one in zip(images, batch.views.tolist(), strict=True)]
+        names = [name_of(*one, key_salt) for one in zip(images, batch.views.tolist(), strict=True)]
         return np.stack(names), self._embedded(batch, images)
 
     def _embedded(self, batch: Batch, images: Sequence[NDArray]) -> Tensor:

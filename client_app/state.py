@@ -93,13 +93,13 @@ def save_cached_features(context: Context, kept: CachedFeatures) -> None:
     context.state[_KEPT] = ArrayRecord(arrays)
 
 
-def load_cached_features(context: Context, samples: int, views: int, origin: bytes) -> CachedFeatures:
+def load_cached_features(context: Context, samples: int, views: int, key_salt: bytes) -> CachedFeatures:
     """What the ground keeps by now; nothing in the first round."""
     if _KEPT not in context.state.array_records:
-        return CachedFeatures(samples, views, origin=origin)
+        return CachedFeatures(samples, views, key_salt=key_salt)
     arrays = context.state.array_records[_KEPT].to_torch_state_dict()
     return CachedFeatures(
-        samples, views, origin=origin, names=arrays["names"].numpy(), since=arrays["since"].numpy()
+        samples, views, key_salt=key_salt, names=arrays["names"].numpy(), since=arrays["since"].numpy()
     )
 
 

@@ -14,7 +14,7 @@ from report.charts.gantt import time_unit
 from report.page import INK, View, page, table
 from strategies.analysis.cases import HEADLINE, SPLIT
 from strategies.analysis.compare import headings_of, mission_rows, round_rows
-from strategies.analysis.summary import verdict
+from strategies.analysis.summary import summary_lines
 from strategies.problem.plan import SPLIT_COLUMNS
 
 # Paul Tol's bright palette, as in the report.
@@ -41,7 +41,7 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
     body = [f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p></header><main>"]
     figures = {"rounds": rounds_figure(found)}
     for model, comparison in found.items():
-        answer, *rest = verdict(comparison) or ["No verdict."]
+        answer, *rest = summary_lines(comparison) or ["No verdict."]
         body.append(f'<h2>{html.escape(model)}</h2><p class="answer">{html.escape(answer)}</p>')
         body.append(f"<p>{html.escape(' '.join(rest))}</p>")
     body.append(

@@ -34,7 +34,7 @@ from report.page import Section, View, page, sections_view, table
 from report.story import story
 from report.totals import BYTES, by_round, read_rounds
 from strategies.analysis.cases import ONBOARD_LORA
-from strategies.analysis.summary import verdict
+from strategies.analysis.summary import summary_lines
 
 _HOUR_S = 3600.0
 _MOST_WINDOWS = 2_000
@@ -167,7 +167,7 @@ def _learning_sections(
     )  # fmt: skip
     yield from _score_sections(directory, run)
     if compared:
-        answer, *rest = verdict(compared[1]) or ["No verdict."]
+        answer, *rest = summary_lines(compared[1]) or ["No verdict."]
         yield Section(
             "missions", "The same mission done otherwise",
             says=f"{answer} {' '.join(rest)} Planned from the same start, for as many rounds.",

@@ -29,8 +29,8 @@ class WatchedGrid(Grid):
         self._names = names
         self._on_change = on_change
         self._awaited: dict[str, int] = {}  # node by message
-        self._told: list[str] = []
-        self._told_s = 0.0
+        self._reported: list[str] = []
+        self._reported_s = 0.0
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """See :class:`flwr.serverapp.Grid`."""
@@ -80,6 +80,6 @@ class WatchedGrid(Grid):
         nodes = set(self._awaited.values())
         awaited = [name for node, name in self._names.items() if node in nodes]
         now_s = time.monotonic()
-        if awaited != self._told and (not awaited or now_s - self._told_s >= _TELL_S):
-            self._told, self._told_s = awaited, now_s
+        if awaited != self._reported and (not awaited or now_s - self._reported_s >= _TELL_S):
+            self._reported, self._reported_s = awaited, now_s
             self._on_change(awaited)

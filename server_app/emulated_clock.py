@@ -96,11 +96,11 @@ class EmulatedClock(VirtualClock):
         for name in plane:
             try:
                 address, identity = self._relay.peers[name], self._relay.identity
-                found = control.transfer_records(address, name, run, number, identity)
+                transfer_records = control.transfer_records(address, name, run, number, identity)
             except LinkError as error:
                 log.warning("what has passed over the links of %s is not recorded: %s", name, error)
                 continue
-            for transfer_record in found:
+            for transfer_record in transfer_records:
                 if not transfer_record.sent and transfer_record.peer != ground:
                     link = (
                         LinkKind.INTRA_ISL

@@ -35,7 +35,6 @@ def fine_tune(grid: Grid, run: ServerRun) -> None:
     """Fine-tune the model of a run's scenario over its constellation."""
     checkpoint = run.restore()
     scenario, training, record = run.scenario, run.scenario.training, run.record
-
     mission = load_mission(run)  # imagery, split model, orbits, contact plan
     environment = environment_of(run, mission)  # a simulation, or an emulation over relays
     ground = ground_segment(run, mission)  # the backbone with LoRA, and what feeds it
@@ -53,14 +52,9 @@ def fine_tune(grid: Grid, run: ServerRun) -> None:
         # Rounds: planned, trained over the split, averaged, scored on the ground, recorded.
         optimizer = ServerOptimizer(training.server_optimizer, training.server_learning_rate)
         recorder = RunRecorder(
-            run,
-            mission,
-            environment=environment,
-            ground=ground,
-            clients=clients,
-            planner=planner,
+            run, mission, environment=environment, ground=ground, clients=clients, planner=planner,
             server_optimizer=optimizer,
-        )
+        )  # fmt: skip
         strategy = SplitFederatedStrategy(
             enrolled_clients=clients,
             run_config=run_config,

@@ -85,10 +85,10 @@ def _check_outputs(
     pixels = pixels_of(split)
     with torch.no_grad():
         expected = hidden(load(), pixels)
-        found = split.backbone(split.embedding(pixels), pooled=False)
-    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+        output = split.backbone(split.embedding(pixels), pooled=False)
+    torch.testing.assert_close(output, expected, rtol=0, atol=tolerance)
     layout = split.backbone.layout
-    assert found.shape[1:] == (layout.tokens, split.config.hidden_size)
+    assert output.shape[1:] == (layout.tokens, split.config.hidden_size)
 
 
 @torch.no_grad()
@@ -120,9 +120,9 @@ def _check_token_views(directory: str | Path, wanted: ModelInput) -> None:
     every = np.arange(VIEWS["token-dihedral"])
     expected = split.embedding(view(pixels.expand(len(every), -1, -1, -1), every))
     features = split.embedding(pixels).expand(len(every), -1, -1)
-    found = TokenViews.of(split)(features, every)
+    output = TokenViews.of(split)(features, every)
     scale = float(expected.abs().max())
-    torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=1e-5)
+    torch.testing.assert_close(output / scale, expected / scale, rtol=0, atol=1e-5)
 
 
 def _draw(state: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
@@ -153,16 +153,16 @@ def _check_training(directory: str | Path, load: Load, hidden: Hidden, wanted: M
         whole,  # type: ignore[arg-type]
         LoraConfig(r=_SETTINGS.rank, lora_alpha=int(_SETTINGS.alpha), target_modules=names),
     )
-    theirs = {f"transformer.{n}": p for n, p in whole.named_parameters() if p.requires_grad}
-    assert theirs.keys() == adapter.keys()
+    whole_parameters = {f"transformer.{n}": p for n, p in whole.named_parameters() if p.requires_grad}
+    assert whole_parameters.keys() == adapter.keys()
     with torch.no_grad():
-        for name, parameter in theirs.items():
+        for name, parameter in whole_parameters.items():
             parameter.copy_(adapter[name])
     assert isinstance(split.head, nn.Linear)
     head = nn.Linear(split.head.in_features, _LABELS)
     head.load_state_dict(split.head.state_dict())
     ours_optimiser = torch.optim.SGD([*adapter.values(), *split.head.parameters()], lr=0.1, momentum=0.9)
-    their_optimiser = torch.optim.SGD([*theirs.values(), *head.parameters()], lr=0.1, momentum=0.9)
+    their_optimiser = torch.optim.SGD([*whole_parameters.values(), *head.parameters()], lr=0.1, momentum=0.9)
     for step in range(_STEPS):
         pixels = pixels_of(split, seed=step)
         labels = torch.arange(_ROWS) % _LABELS
@@ -178,20 +178,20 @@ def _check_training(directory: str | Path, load: Load, hidden: Hidden, wanted: M
         expected = F.cross_entropy(head(split.backbone.pooling(hidden(whole, pixels))), labels)
         expected.backward()
         torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
-        for name, parameter in theirs.items():
+        for name, parameter in whole_parameters.items():
             _assert_same_gradient(adapter[name].grad, parameter.grad, name)
         _assert_same_gradient(split.head.weight.grad, head.weight.grad, "head")
         ours_optimiser.step()
         their_optimiser.step()
-    for name, parameter in theirs.items():
+    for name, parameter in whole_parameters.items():
         torch.testing.assert_close(adapter[name], parameter, rtol=1e-4, atol=1e-5, msg=name)
 
 
-def _assert_same_gradient(found: Tensor | None, wanted: Tensor | None, name: str) -> None:
+def _assert_same_gradient(gradient: Tensor | None, wanted: Tensor | None, name: str) -> None:
     """Equal to 1e-4 of its largest value."""
-    assert found is not None, f"{name}: no gradient"
+    assert gradient is not None, f"{name}: no gradient"
     assert wanted is not None, f"{name}: no gradient in the whole model"
-    assert (found - wanted).abs().max() <= 1e-4 * wanted.abs().max() + 1e-7, name
+    assert (gradient - wanted).abs().max() <= 1e-4 * wanted.abs().max() + 1e-7, name
 
 
 def _blocks_path(split: SplitModel) -> str:
@@ -285,6 +285,6 @@ def _check_export(
         whole = load()
         PeftModel.from_pretrained(whole, scratch)  # type: ignore[arg-type]  # in place
         adapted = hidden(whole.eval(), pixels)
-        found = split.backbone(split.embedding(pixels), pooled=False)
-    torch.testing.assert_close(found, adapted, rtol=1e-4, atol=tolerance)
+        output = split.backbone(split.embedding(pixels), pooled=False)
+    torch.testing.assert_close(output, adapted, rtol=1e-4, atol=tolerance)
     assert (adapted - plain).abs().max() > 10 * tolerance, "the exported adapter changes nothing"

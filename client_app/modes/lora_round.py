@@ -229,7 +229,7 @@ class _Upward:
         features_BTD = torch.empty(0)
         if new.any():
             names[new], features_BTD = self._on_board.named_features(
-                Batch(images.indices[new], images.views[new]), self._kept.origin
+                Batch(images.indices[new], images.views[new]), self._kept.key_salt
             )
         return _Part(place, images, names=names, new=new, features_BTD=features_BTD)
 

@@ -1,7 +1,7 @@
 """Mission time in the emulation: 1× wall time, except for jumps over gaps in which nothing can happen.
 
 Scaling wall time instead is wrong: computing and copying would be scaled with it. One `TimeAuthority`, on the
-ground, lets all nodes jump together. It asks every node in waves; when two waves in a row find all of them
+ground, lets all nodes jump together. It probes every node again and again; when two probes in a row find all of them
 idle and nothing has begun, arrived or left anywhere in between, nothing is under way: a sender stays busy until
 its neighbour has acknowledged, and the neighbour has counted the arrival before it does. (Termination detection
 by a double wave, after Mattern 1987.)
@@ -28,7 +28,7 @@ from relay.wire import wire_pb2 as pb
 
 log = logging.getLogger(__name__)
 
-WAVE_S = 0.1  # wall time between two waves while somebody is busy
+PROBE_S = 0.1  # wall time between two probes while somebody is busy
 SESSION_S = 24 * 3600.0
 AGREED_S = 1e-3  # mission time by which a window that a node names may differ from the plan's
 STEP_S = 0.02  # a node's clock that is off by less than this is left alone
@@ -58,7 +58,7 @@ class PacedClock:
             for tell in self.on_jump:
                 tell()
 
-    def stand(self, instant_s: float) -> None:
+    def pause(self, instant_s: float) -> None:
         """Stop at this instant, where the other nodes have stopped; it may lie a moment back."""
         self._start_s = instant_s
         self.standing = True
@@ -126,9 +126,9 @@ class TimeAuthority:
         self._nodes = frozenset(network.nodes)
         self._satellites = frozenset(satellites)
         self._asked = asyncio.Condition()
-        self._wave = 0
-        self._reports: dict[str, tuple[int, Activity]] = {}  # node → wave answered, answer
-        self._last_wave: dict[str, int] | None = None  # activity counts of an idle wave just before
+        self._probe = 0
+        self._reports: dict[str, tuple[int, Activity]] = {}  # node → probe answered, answer
+        self._last_probe: dict[str, int] | None = None  # activity counts of an idle probe just before
         self._round_starts = 0
         self._round_start: RoundStart | None = None
 
@@ -140,7 +140,7 @@ class TimeAuthority:
     def start_round(self, network: Network, start_s: float) -> None:
         """Begin a round at `start_s`, or now where that is past, with this network in force."""
         self._round_starts += 1
-        self._clock.stand(max(start_s, self._clock.now_s))
+        self._clock.pause(max(start_s, self._clock.now_s))
         self._network = network
         self._round_start = RoundStart(self._round_starts, network.to_json(), satellites=self._satellites)
 
@@ -148,25 +148,27 @@ class TimeAuthority:
         """Advance until cancelled."""
         while True:
             async with self._asked:
-                self._wave += 1
+                self._probe += 1
                 self._asked.notify_all()
-            await asyncio.sleep(WAVE_S)
+            await asyncio.sleep(PROBE_S)
             self._decide()
 
     async def serve(self, node: str, reports: AsyncIterator[pb.ClockReport]) -> AsyncIterator[pb.ClockTime]:
-        """One node's stream: it is told the mission time with every wave, and reports."""
-        wave = known = 0
+        """One node's stream: it gets the mission time with every probe, and reports."""
+        probe = known = 0
         try:
             while True:
                 async with self._asked:
-                    await self._asked.wait_for(lambda: self._wave > wave)  # noqa: B023
-                    wave = self._wave
-                told = pb.ClockTime(mission_s=self._clock.now_s, wave=wave, standing=self._clock.standing)
+                    await self._asked.wait_for(lambda: self._probe > probe)  # noqa: B023
+                    probe = self._probe
+                clock_time = pb.ClockTime(
+                    mission_s=self._clock.now_s, wave=probe, standing=self._clock.standing
+                )
                 if self._round_start is not None:
-                    told.round_start = self._round_start.number
-                    if known != told.round_start:
-                        known, told.network = told.round_start, self._round_start.network
-                yield told
+                    clock_time.round_start = self._round_start.number
+                    if known != clock_time.round_start:
+                        known, clock_time.network = clock_time.round_start, self._round_start.network
+                yield clock_time
                 report = await anext(reports, None)
                 if report is None:
                     return
@@ -178,22 +180,22 @@ class TimeAuthority:
             self._reports.pop(node, None)
 
     def _decide(self) -> None:
-        answers = {node: answer for node, (wave, answer) in self._reports.items() if wave == self._wave}
+        answers = {node: answer for node, (probe, answer) in self._reports.items() if probe == self._probe}
         complete = set(answers) == self._nodes
         if complete and self._round_start is not None:
             if self._round_start.runs(answers):
                 self._clock.go()
             else:
-                self._clock.stand(self._clock.now_s)
+                self._clock.pause(self._clock.now_s)
         if not complete or self._clock.standing or any(answer.busy for answer in answers.values()):
-            self._last_wave = None
+            self._last_probe = None
             return
         counts = {node: answer.changes for node, answer in answers.items()}
-        if counts == self._last_wave:
+        if counts == self._last_probe:
             wake_s = min(self._planned(node, answer.wake_s) for node, answer in answers.items())
             if math.isfinite(wake_s):
                 self._clock.advance_to(wake_s)
-        self._last_wave = counts
+        self._last_probe = counts
 
     def _planned(self, node: str, wake_s: float) -> float:
         """When a node waits for a window: the time it reported where the plan has that window next, else never."""
@@ -216,7 +218,7 @@ async def follow(
     activity: Callable[[], Activity],
     start_round: Callable[[int, str], None],
 ) -> None:
-    """Keep a node's clock with the authority's, and answer its waves, for as long as the task lives.
+    """Keep a node's clock with the authority's, and answer its probes, for as long as the task lives.
 
     A clock behind is set forward. One ahead is left alone: it is ahead by one message's way at most. `clock` is None
     on the authority itself, whose clock leads. `start_round(number, network)` is called with every round start.
@@ -229,25 +231,25 @@ async def follow(
     while True:
         with contextlib.suppress(grpc.aio.AioRpcError):
             call = stream(metadata=[(service.NODE_KEY, node)], timeout=SESSION_S, wait_for_ready=True)
-            async for told in call:
-                if told.network:
-                    start_round(told.round_start, told.network)
+            async for clock_time in call:
+                if clock_time.network:
+                    start_round(clock_time.round_start, clock_time.network)
                 if clock is not None:
-                    keep_time(clock, told)
+                    keep_time(clock, clock_time)
                 now = activity()
-                report = pb.ClockReport(wave=told.wave, **now._asdict())
+                report = pb.ClockReport(wave=clock_time.wave, **now._asdict())
                 await call.write(report)
         await asyncio.sleep(1.0)
 
 
-def keep_time(clock: PacedClock, told: pb.ClockTime) -> None:
+def keep_time(clock: PacedClock, clock_time: pb.ClockTime) -> None:
     """Set a node's clock by what the time authority says."""
-    if not math.isfinite(told.mission_s):
-        log.warning("mission time %s from the time authority: ignored", told.mission_s)
+    if not math.isfinite(clock_time.mission_s):
+        log.warning("mission time %s from the time authority: ignored", clock_time.mission_s)
         return
-    if told.mission_s - clock.now_s > STEP_S:
-        clock.advance_to(told.mission_s)
-    if told.standing:
-        clock.stand(told.mission_s)
+    if clock_time.mission_s - clock.now_s > STEP_S:
+        clock.advance_to(clock_time.mission_s)
+    if clock_time.standing:
+        clock.pause(clock_time.mission_s)
     else:
         clock.go()

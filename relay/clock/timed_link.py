@@ -136,10 +136,10 @@ class Network:
 
     @cached_property
     def _neighbours(self) -> dict[str, tuple[str, ...]]:
-        found: dict[str, tuple[str, ...]] = {}
+        targets: dict[str, tuple[str, ...]] = {}
         for source, target in self.links:
-            found[source] = (*found.get(source, ()), target)
-        return found
+            targets[source] = (*targets.get(source, ()), target)
+        return targets
 
     @cached_property
     def _names(self) -> frozenset[str]:

@@ -208,8 +208,8 @@ class Calls:
                 text = f"{self._node.name} has no say over mission time"
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, text)
             assert self._authority is not None
-            async for told in self._authority.serve(caller, requests):
-                yield told
+            async for clock_time in self._authority.serve(caller, requests):
+                yield clock_time
 
     @asynccontextmanager
     async def _call(self, method: str, context: grpc.aio.ServicerContext) -> AsyncIterator[str]:

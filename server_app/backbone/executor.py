@@ -345,14 +345,14 @@ class BackboneExecutor:
 
     def state(self) -> dict[str, Tensor]:
         """Copies of all adapters, of what their optimisers remember, and of the one that is published, by name."""
-        found: dict[str, Tensor] = {}
+        state: dict[str, Tensor] = {}
         for key, adapter in self.adapters.items():
-            found |= {f"{key}/{name}": value for name, value in adapter.whole_state().items()}
+            state |= {f"{key}/{name}": value for name, value in adapter.whole_state().items()}
         if self.adapters:
-            found |= {
+            state |= {
                 _PUBLISHED + name: tensor.cpu() for name, tensor in trainable_state(self.backbone).items()
             }
-        return found
+        return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what :meth:`state` gave."""

@@ -70,8 +70,8 @@ class FeatureCache:
 
     def put(self, satellite: str, names: Names, rows: Rows) -> bool:
         """Keep rows; those that are here already stay. False, and nothing is kept, where its own are too few."""
-        found = [_own_name(satellite, name) for name in names]
-        new = {own: row for own, row in zip(found, rows, strict=True) if own not in self._slots}
+        own_names = [_own_name(satellite, name) for name in names]
+        new = {own: row for own, row in zip(own_names, rows, strict=True) if own not in self._slots}
         free = self._free.get(satellite, [])
         if len(new) > len(free):
             return False

@@ -68,10 +68,10 @@ class GivenImages:
             UnexpectedBundle: Some are missing.
         """
         for name, count in self._samples.items():
-            found = [sum(map(len, kept.get(name, ()))) for kept in (self._images, self._labels)]
-            if found != [count, count]:
+            counts = [sum(map(len, kept.get(name, ()))) for kept in (self._images, self._labels)]
+            if counts != [count, count]:
                 raise UnexpectedBundle(
-                    f"{name}: found {found[0]} images and {found[1]} labels, wanted {count} of both"
+                    f"{name}: found {counts[0]} images and {counts[1]} labels, wanted {count} of both"
                 )
         self._pixels = self._in_order(self._images)
         return torch.from_numpy(np.stack(self._in_order(self._labels)))

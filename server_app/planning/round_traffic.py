@@ -169,8 +169,8 @@ class SentImages:
         per_epoch = len(batches) // training.local_epochs
         epochs = (batches[first : first + per_epoch] for first in range(0, len(batches), per_epoch))
         traffic = RoundTraffic(steps=len(batches), satellites=1)
-        for epoch, mine in enumerate(epochs):
-            traffic += self._stepped(satellite, mine, epoch * per_epoch)
+        for epoch, epoch_batches in enumerate(epochs):
+            traffic += self._stepped(satellite, epoch_batches, epoch * per_epoch)
         return traffic
 
     def _asked(self, satellite: int, batches: Sequence[Batch]) -> RoundTraffic:
@@ -294,9 +294,9 @@ def split_bytes(
         if not messages:
             return 0.0
         mean = (max(1, round(images / messages)), *row)
-        told = back if kind is MessageKind.HIDDEN else up
+        attributes = back if kind is MessageKind.HIDDEN else up
         dtype, down = ("uint8", True) if kind is MessageKind.SAMPLES else ("float32", kind not in _UPLINK)
-        header = framing.header_bytes(kind, mean, how, told, dtype=dtype, down=down)
+        header = framing.header_bytes(kind, mean, how, attributes, dtype=dtype, down=down)
         return images * encoded_bytes(dtype, (1, *row), how) + messages * header
 
     def head(kind: MessageKind, how: str) -> float:

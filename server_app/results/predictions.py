@@ -52,12 +52,12 @@ def save_predictions(
 
 def _colour_bands(names: tuple[str, ...], channels: int) -> list[int]:
     """Positions of red, green and blue, by the bands' names; else the first three channels, or the first as grey."""
-    found = [
+    positions = [
         next((i for i, name in enumerate(names) if name.casefold().replace("b0", "b") in colours), None)
         for colours in _RED_GREEN_BLUE
     ]
-    if all(position is not None for position in found):
-        return [position for position in found if position is not None]
+    if all(position is not None for position in positions):
+        return [position for position in positions if position is not None]
     return [0, 1, 2] if channels >= 3 else [0, 0, 0]
 
 

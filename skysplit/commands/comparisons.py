@@ -124,10 +124,10 @@ def _conditions(scenario: Scenario, contacts: ContactPlan, samples: Sequence[int
 def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, Any], starts: int) -> None:
     """Print the verdict, the tables of missions and rounds, and what the cases are."""
     from strategies.analysis.compare import mission_rows, part_rows, round_rows
-    from strategies.analysis.summary import verdict
+    from strategies.analysis.summary import summary_lines
 
     console = Terminal()
-    for place, line in enumerate(verdict(comparison)):
+    for place, line in enumerate(summary_lines(comparison)):
         console.print(line, soft_wrap=True, highlight=False, style="" if place else "bold")
     rounds = scenario.training.rounds
     missions = (

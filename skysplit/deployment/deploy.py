@@ -82,25 +82,31 @@ def write_deployment(
     )
     if os.getuid() == 0:  # containers do not run as root, and keys are for their owner only
         give_away([*folders.values(), out / SUPERLINK, out / GATEWAY, out / "runs", out / "state"], USER)
-    _write(out / "compose.yaml", yaml.safe_dump(compose_file(satellites, host), sort_keys=False))
-    _write(out / "compose.state.yaml", yaml.safe_dump(state_overlay(out / "state"), sort_keys=False))
     collect_public_keys(
         out / REGISTRATION,
         out / "ca.crt",
         {service_name(satellites, name): folders[name] / SUPERNODE_PUBLIC_KEY for name in satellites},
     )
+    _write_files(out, satellites, host, elsewhere)
+    return satellites
+
+
+def _write_files(out: Path, satellites: tuple[str, ...], host: Host, elsewhere: Mapping[str, str]) -> None:
+    """Write what Compose, systemd, Kubernetes and Flower read."""
+    _write(out / "compose.yaml", yaml.safe_dump(compose_file(satellites, host), sort_keys=False))
+    _write(out / "compose.state.yaml", yaml.safe_dump(state_overlay(out / "state"), sort_keys=False))
     overlay = registration_overlay(satellites, out / REGISTRATION)
     _write(out / "compose.register.yaml", yaml.safe_dump(overlay, sort_keys=False))
     per_host = compose_files_by_host(satellites, host, elsewhere)
     for name, services in per_host.items():
         _write(out / f"compose.{name}.yaml", yaml.safe_dump(services, sort_keys=False))
     (out / "systemd").mkdir(exist_ok=True)
-    gateway = elsewhere.get(SUPERLINK, f"127.0.0.1:{fleet_port}")
-    for name, text in units(satellites, gateway, fleet_port).items():
+    gateway = elsewhere.get(SUPERLINK, f"127.0.0.1:{host.fleet_port}")
+    for name, text in units(satellites, gateway, host.fleet_port).items():
         _write(out / "systemd" / name, text)
     _write(out / "kubernetes.yaml", yaml.safe_dump_all(manifests(satellites), sort_keys=False))
     _write(out / "registration.yaml", yaml.safe_dump(registration_job(), sort_keys=False))
-    base = kustomization(satellites, folders, out)
+    base = kustomization(satellites, host.nodes, out)
     _write(out / "kustomization.yaml", yaml.safe_dump(base, sort_keys=False))
     _write(
         out / "config.toml",
@@ -108,7 +114,6 @@ def write_deployment(
         f'address = "127.0.0.1:{CONTROL_PORT}"\n'
         f"root-certificates = {json.dumps(str(out / 'ca.crt'))}\n",
     )
-    return satellites
 
 
 def collect_public_keys(folder: Path, authority: Path, public_keys: dict[str, Path]) -> None:

@@ -124,15 +124,9 @@ def prepare(study: Study, folder: Path) -> Prepared:
                 )
             identity = f"{_identity(scenario, _OF_PLAN)}-{start_s:.3f}"
             job = RoundJob(
-                identity,
-                path,
-                workload=workload,
-                rates=rates,
-                resources=resources[of_resources],
-                strategy_config=strategy_config,
-                quorum=quorum,
-                start_s=start_s,
-            )
+                identity, path, workload=workload, rates=rates, resources=resources[of_resources],
+                strategy_config=strategy_config, quorum=quorum, start_s=start_s,
+            )  # fmt: skip
             cases.append(SweepCase(len(cases), values, job=job))
     return Prepared(study, tuple(cases), contacts=contacts)
 

@@ -79,15 +79,6 @@ class Profile:
         """Shape of all the head's parameters as they cross."""
         return self.head_table or (self.head_params // (self.hidden + 1), self.hidden + 1)
 
-    def with_head(self, outputs: int) -> Profile:
-        """The same model with a linear head of so many outputs on its pooled states."""
-        return replace(
-            self,
-            head_params=outputs * (self.hidden + 1),
-            head_flops=2.0 * outputs * self.hidden,
-            head_table=(),
-        )
-
     def with_dense_head(self, outputs: int, bottleneck: int = 0) -> Profile:
         """The same model with a linear head that answers at every pixel.
 

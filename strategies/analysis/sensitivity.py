@@ -106,49 +106,30 @@ def knobs_of(world: World) -> tuple[Knob, ...]:
         others = frozenset(Mode) - {Mode.DOWNLINK}
         knobs.append(
             Knob(
-                "image_bytes",
-                "an image",
-                unit="kB",
-                value=size,
-                change=_image_kilobytes,
-                untouched=others,
+                "image_bytes", "an image", unit="kB", value=size, change=_image_kilobytes, untouched=others,
                 is_size=True,
             )
-        )
-    stations = int(np.isin(plan.stations, plan.of_kind(LinkKind.DOWNLINK)["target"]).sum())
-    knobs.append(
-        Knob(
-            "stations",
-            "the number of stations",
-            unit="",
-            value=stations,
-            change=with_stations,
-            most=max(stations, 1),
-        )
-    )
-    beams = world.resources.beams
-    knobs.append(
-        Knob(
-            "beams",
-            "the number of antennas at each station",
-            unit="",
-            value=beams,
-            change=_beams,
-            most=2 * beams,
-        )
-    )
-    satellites = sum(count > 0 for count in world.cases[0].workloads[0].samples)
-    knobs.append(
-        Knob(
-            "satellites",
-            "the number of satellites that train",
-            unit="",
-            value=satellites,
-            change=with_satellites,
-            most=satellites,
-        )
-    )
+        )  # fmt: skip
+    knobs += _counting_knobs(world)
     return tuple(knob for knob in knobs if knob is not None and knob.value > 0)
+
+
+def _counting_knobs(world: World) -> list[Knob]:
+    """Numbers of things: stations, antennas, satellites."""
+    plan = world.contact_plan
+    stations = int(np.isin(plan.stations, plan.of_kind(LinkKind.DOWNLINK)["target"]).sum())
+    beams = world.resources.beams
+    satellites = sum(count > 0 for count in world.cases[0].workloads[0].samples)
+    antennas = "the number of antennas at each station"
+    training = "the number of satellites that train"
+    return [
+        Knob(
+            "stations", "the number of stations", unit="", value=stations, change=with_stations,
+            most=max(stations, 1),
+        ),
+        Knob("beams", antennas, unit="", value=beams, change=_beams, most=2 * beams),
+        Knob("satellites", training, unit="", value=satellites, change=with_satellites, most=satellites),
+    ]  # fmt: skip
 
 
 def lengths_of(

@@ -24,7 +24,7 @@ _ORDER = ("downlink", "uplink", "isl", "satellite_tflops", "ground_tflops", "ima
           "satellites")  # fmt: skip
 
 
-def verdict(found: Mapping[str, Any]) -> list[str]:
+def summary_lines(found: Mapping[str, Any]) -> list[str]:
     """Return what ``compare`` found, as sentences; nothing without the split and on-board LoRA."""
     cases = {case["name"]: case for case in found["cases"]}
     if not {SPLIT, ONBOARD_LORA} <= cases.keys():

@@ -31,8 +31,8 @@ class Antennas:
 
     def bookings(self) -> list[Booking]:
         """All bookings, by start."""
-        found = [booking for mine in self._of_satellite.values() for booking in mine]
-        return sorted(found, key=lambda booking: (booking.start_s, booking.satellite, booking.station))
+        every = [booking for held in self._of_satellite.values() for booking in held]
+        return sorted(every, key=lambda booking: (booking.start_s, booking.satellite, booking.station))
 
     def first(self, one_pass: np.void, pass_index: int, ready_s: float, length_s: float) -> Booking | None:
         """The earliest use of a pass for ``length_s`` seconds of data that are there at ``ready_s``, not booked yet.
@@ -68,31 +68,31 @@ class Antennas:
 
     def book(self, booking: Booking) -> None:
         """Make what :meth:`first` has found a booking; it replaces the one that goes on."""
-        for mine in (
+        for held in (
             self._of_satellite.get(booking.satellite, []),
             self._of_station.get(booking.station, []),
         ):
-            for standing in list(mine):
+            for standing in list(held):
                 if self._same(standing, booking):
-                    mine.remove(standing)
+                    held.remove(standing)
                     booking = replace(booking, data_s=min(booking.data_s, standing.data_s))
         self._add(booking)
 
     def pointed(self, passes: np.ndarray, end_s: float) -> frozenset[tuple[int, int]]:
         """Pairs (satellite, station) whose pass lasts beyond ``end_s`` and which were not turned elsewhere since."""
         last = {
-            satellite: max(mine, key=lambda booking: (booking.end_s, booking.start_s))
-            for satellite, mine in self._of_satellite.items()
+            satellite: max(held, key=lambda booking: (booking.end_s, booking.start_s))
+            for satellite, held in self._of_satellite.items()
         }
-        found = set()
-        for station, mine in self._of_station.items():
-            for booking in sorted(mine, key=lambda booking: (-booking.end_s, -booking.start_s))[
+        pairs = set()
+        for station, held in self._of_station.items():
+            for booking in sorted(held, key=lambda booking: (-booking.end_s, -booking.start_s))[
                 : self._beams
             ]:
                 stays = last[booking.satellite] is booking and passes["end_s"][booking.pass_index] > end_s
                 if stays:
-                    found.add((booking.satellite, station))
-        return frozenset(found)
+                    pairs.add((booking.satellite, station))
+        return frozenset(pairs)
 
     def _starts(self, satellite: int, station: int, from_s: float) -> list[float]:
         """When a new booking may begin at the earliest: at once, or when another ends."""

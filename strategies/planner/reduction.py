@@ -62,7 +62,7 @@ class WeightTransport:
 
         Raises ``NoRouteError`` naming a satellite whose group finds no pass.
         """
-        ready_s = {label: float(finish_s[mine].max()) for label, mine in self._members.items()}
+        ready_s = {label: float(finish_s[members].max()) for label, members in self._members.items()}
         bits = self._workload.aggregate_bytes * 8.0
 
         def gathered(label: int, gateway: int, at_s: float) -> tuple[list[tuple], float] | None:
@@ -138,8 +138,10 @@ class WeightTransport:
         self, label: int, ready_s: float, bits: float, rate: str, before: _Hops | None, after: _Hops | None
     ) -> _Way | None:
         passes, best, tries = self._passes, None, _ROOTS_OVER_TIME
-        mine = self._passes_of[label]
-        for index in mine[np.argsort(np.maximum(passes["start_s"][mine], ready_s), kind="stable")].tolist():
+        of_group = self._passes_of[label]
+        for index in of_group[
+            np.argsort(np.maximum(passes["start_s"][of_group], ready_s), kind="stable")
+        ].tolist():
             one_pass = passes[index]
             if one_pass["end_s"] <= ready_s or one_pass[rate] <= 0:
                 continue

@@ -161,12 +161,12 @@ class SplitRound:
             if math.isinf(plan[1]) and self._carried_s(plan[0]) < below_s:
                 plan = plan_sessions(*arguments, rule, start_s=self.start_s)
             return [plan]
-        found = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
-        reference_s = found[0][1] - self.start_s
+        plans = [plan_sessions(*arguments, SpaceGround.FIRST_CONTACT, start_s=self.start_s)]
+        reference_s = plans[0][1] - self.start_s
         several = len(demand.need) > 1  # groups that compete for beams
         targets = [self.start_s + reference_s * factor for factor in (_TARGETS if several else (math.inf,))]
         for target_s in targets:
-            until_s = found[1][1] + 1.0 if len(found) > 1 else math.inf
+            until_s = plans[1][1] + 1.0 if len(plans) > 1 else math.inf
             try:
                 plan = plan_sessions(
                     *arguments, rule, start_s=self.start_s, target_s=target_s, until_s=until_s
@@ -174,8 +174,8 @@ class SplitRound:
             except NoRouteError:
                 continue  # a matching that changes its mind too often; first contact has found a way
             if math.isfinite(plan[1]):
-                found = sorted([*found, plan], key=lambda plan: (round(plan[1]), len(plan[0])))[:2]
-        return found  # of equals, those that switch less
+                plans = sorted([*plans, plan], key=lambda plan: (round(plan[1]), len(plan[0])))[:2]
+        return plans  # of equals, those that switch less
 
     def _carried_s(self, sessions: np.ndarray) -> float:
         """When sessions, held as long as they may be, can have brought down everything: no plan ends sooner."""
@@ -186,10 +186,10 @@ class SplitRound:
         rate_bps = self.passes["down_bps"][sessions["pass_index"]]
         latest_s = self.start_s
         for label in np.flatnonzero(bits):
-            mine = sessions["group"] == label
-            windows = sessions[mine]
+            of_group = sessions["group"] == label
+            windows = sessions[of_group]
             latest_s = max(
-                latest_s, carried_s(windows["data_s"], windows["limit_s"], rate_bps[mine], bits[label])
+                latest_s, carried_s(windows["data_s"], windows["limit_s"], rate_bps[of_group], bits[label])
             )
         return latest_s
 

@@ -94,8 +94,8 @@ class WeightSessions:
         for booking in bookings:
             pair = (booking.satellite, booking.station)
             if booking.start_s <= ready_s and pair in stay:
-                mine = [i for i, one in enumerate(self._held) if (one.satellite, one.station) == pair]
-                kept = max(mine, key=lambda i: self._held[i].end_s)
+                of_pair = [i for i, one in enumerate(self._held) if (one.satellite, one.station) == pair]
+                kept = max(of_pair, key=lambda i: self._held[i].end_s)
                 self._held[kept] = replace(
                     self._held[kept], end_s=booking.end_s, pass_index=booking.pass_index
                 )

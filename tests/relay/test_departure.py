@@ -151,7 +151,7 @@ def test_what_is_on_its_way_is_not_sent_again_while_mission_time_stands(fleet):
     clock = relays.clocks["sat-0"]
 
     async def stand():
-        clock.stand(clock.now_s)
+        clock.pause(clock.now_s)
 
     async def go():
         clock.go()

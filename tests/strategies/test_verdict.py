@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies.analysis.cases import FEATURES_DOWN, HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
-from strategies.analysis.summary import verdict
+from strategies.analysis.summary import summary_lines
 
 CALLED = {
     "The split": SPLIT,
@@ -39,7 +39,7 @@ lengths = st.fixed_dictionaries(
 def test_the_first_sentence_names_what_is_over_first_and_whether_the_split_pays(
     found: dict[str, float | None],
 ) -> None:
-    first, *rest = verdict(comparison(found))
+    first, *rest = summary_lines(comparison(found))
     ended = {name: length for name, length in found.items() if length}
     shortest = min(ended.values())
     called, pays, number, unit = re.match(
@@ -63,16 +63,16 @@ def test_the_first_sentence_names_what_is_over_first_and_whether_the_split_pays(
 
 @given(lengths)
 def test_what_does_not_end_is_said_so(found: dict[str, float | None]) -> None:
-    said = " ".join(verdict(comparison(found)))
+    said = " ".join(summary_lines(comparison(found)))
     for called, name in CALLED.items():
         if not found[name]:
             assert re.search(f"(?i){called} does not end within the contact plan", said)
 
 
 def test_without_a_mission_that_ends_there_is_no_verdict_but_advice() -> None:
-    [said] = verdict(comparison(dict.fromkeys(HEADLINE)))
+    [said] = summary_lines(comparison(dict.fromkeys(HEADLINE)))
     assert "Plan for longer, with horizon_h" in said
-    assert verdict({"cases": [{"name": SPLIT}]}) == []
+    assert summary_lines({"cases": [{"name": SPLIT}]}) == []
 
 
 def test_an_edge_is_a_value_with_its_unit_and_the_answer_beyond_it() -> None:
@@ -83,7 +83,7 @@ def test_an_edge_is_a_value_with_its_unit_and_the_answer_beyond_it() -> None:
         base | {"edge": 80.0, "above": True, "turns": False, "winner": SPLIT},
         counted | {"edge": 2, "above": False, "turns": True, "winner": None},
     ]
-    said = verdict(comparison(dict.fromkeys(HEADLINE, 100.0) | {SPLIT: 10.0}, edges=edges))
+    said = summary_lines(comparison(dict.fromkeys(HEADLINE, 100.0) | {SPLIT: 10.0}, edges=edges))
     assert (
         "The downlink of each antenna (now 20 Mbit/s): below 7.85 Mbit/s on-board LoRA is over first; "
         "up to 80 Mbit/s the answer stays."
@@ -93,15 +93,15 @@ def test_an_edge_is_a_value_with_its_unit_and_the_answer_beyond_it() -> None:
 
 def test_where_the_closed_form_does_not_hold_it_says_so() -> None:
     rho = {"law": 0.2, "planned": 0.21, "bound_by": "transfer"}
-    [*_, said] = verdict(comparison(dict.fromkeys(HEADLINE, 1.0), rho=rho))
+    [*_, said] = summary_lines(comparison(dict.fromkeys(HEADLINE, 1.0), rho=rho))
     assert "bound by the downlink" in said
     assert "does not hold here" not in said
-    [*_, said] = verdict(comparison(dict.fromkeys(HEADLINE, 1.0), rho=rho | {"planned": 0.9}))
+    [*_, said] = summary_lines(comparison(dict.fromkeys(HEADLINE, 1.0), rho=rho | {"planned": 0.9}))
     assert "does not hold here" in said
 
 
 def test_missions_that_are_nearly_as_long_are_called_so() -> None:
-    said, *_ = verdict(
+    said, *_ = summary_lines(
         comparison({SPLIT: 100.0, ONBOARD_LORA: 300.0, IMAGES_DOWN: 103.0, FEATURES_DOWN: 200.0})
     )
     assert said.endswith("Less than 5 % apart: the split and bringing the images down.")

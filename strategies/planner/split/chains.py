@@ -69,7 +69,7 @@ def chains_of(
     for block in blocks:
         of_satellite.setdefault(block.satellite, []).append(block)
     chains = {
-        satellite: Chain(mine, epochs, micro_batch=micro_batch, done=int(done[satellite]))
-        for satellite, mine in sorted(of_satellite.items())
+        satellite: Chain(chunks, epochs, micro_batch=micro_batch, done=int(done[satellite]))
+        for satellite, chunks in sorted(of_satellite.items())
     }
     return {satellite: chain for satellite, chain in chains.items() if chain.left() > 0}

@@ -199,11 +199,13 @@ class GroundSteps:
         self.latest: dict[int, int] = {}  # the session that answered a satellite last
         self.group = network.links.group.tolist()
         self.label = sessions["group"].tolist()
-        self.mates: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}  # by data_s, of each group
+        self.sessions_of: dict[
+            int, tuple[np.ndarray, np.ndarray, np.ndarray]
+        ] = {}  # by data_s, of each group
         for label in set(self.label):
-            mine = np.flatnonzero(sessions["group"] == label)
-            mine = mine[np.argsort(sessions["data_s"][mine], kind="stable")]
-            self.mates[label] = (sessions["data_s"][mine], sessions["limit_s"][mine], mine)
+            of_group = np.flatnonzero(sessions["group"] == label)
+            of_group = of_group[np.argsort(sessions["data_s"][of_group], kind="stable")]
+            self.sessions_of[label] = (sessions["data_s"][of_group], sessions["limit_s"][of_group], of_group)
         self.held_until_s = sessions["data_s"].copy()
         self.booked_over: list[tuple[tuple, Window]] = []  # links as they were before they were booked
         # Of the last step, from the end of its forward pass to the start of its backward pass.
@@ -492,9 +494,9 @@ class GroundSteps:
 
     def _live(self, label: int, now_s: float) -> tuple[list[int], float]:
         """The sessions that a group holds now, and when to ask again if none of them will do."""
-        if label not in self.mates:
+        if label not in self.sessions_of:
             return [], math.inf
-        data_s, limit_s, index = self.mates[label]
+        data_s, limit_s, index = self.sessions_of[label]
         begun = int(np.searchsorted(data_s, now_s, side="right"))
         live = np.flatnonzero(limit_s[:begun] > now_s)
         retry_s = float(data_s[begun]) if begun < len(data_s) else np.inf
