@@ -56,7 +56,7 @@ def partners_by_plane(shell: Constellation) -> np.ndarray:
     return found
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     planes=st.integers(1, 24),
     slots=st.integers(1, 12),
@@ -348,7 +348,7 @@ def lasting(condition: np.ndarray) -> np.ndarray:
     return np.all([held[k : k + len(condition)] for k in range(5)], axis=0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.floats(300, 900), st.floats(0.0, 0.03), st.booleans())
 def test_a_satellite_below_the_grazing_sphere_sees_nobody(grazing: float, ecc: float, compiled: bool) -> None:
     if compiled:

@@ -103,6 +103,14 @@ class Fleet:
             time.sleep(0.02)
         return status
 
+    def waves(self, count, timeout_s=60):
+        """Wait until the time authority has asked all nodes so often what they do."""
+        [authority] = filter(None, (node._authority for node in self.nodes.values()))
+        last, deadline = authority._wave + count, time.monotonic() + timeout_s
+        while authority._wave <= last:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def close(self):
         for name in list(self.nodes):
             self.stop(name)

@@ -11,6 +11,7 @@ from relay.client.endpoint import RelayEndpoint
 from relay.client.message_link import LinkRefused
 from relay.clock.paced_clock import Activity, PacedClock, RoundStart
 from relay.clock.timed_link import LinkSchedule, Network, Window
+from relay.node.outgoing import ACK_TIMEOUT_S
 from relay.wire.manifest import Kind
 
 PRE_LAUNCH = (Window(-1000.0, 0.0, 1e9, 0.0),)
@@ -66,7 +67,7 @@ def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, re
         start_round(relays.nodes["ground"].local_address, "ground", ROUND, start_s=100.0)
         with relays.link("sat-0") as first:
             first.send(*fleet.tensor([1.0], "sat-0", "ground", step=1))
-            time.sleep(0.6)
+            relays.waves(5)
             assert first.mission_time_s() == 100.0  # sat-1 has not come
             with relays.link("sat-1") as second, ThreadPoolExecutor() as beside:
                 later = beside.submit(fly, relays, fleet, second, "sat-1", 1)
@@ -76,7 +77,7 @@ def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, re
                 assert 2500.0 <= later.result(15) < 2505.0
         relays.until("ground", lambda _: relays.clocks["ground"].standing)
         stood_s = relays.status("ground").mission_s
-        time.sleep(0.3)
+        relays.waves(3)
         for name in NODES:
             relays.until(name, lambda now: now.mission_s == stood_s)
         assert 2500.0 <= stood_s < 2510.0
@@ -112,7 +113,7 @@ def test_a_ground_that_begins_anew_waits_for_nobody_of_a_round_that_died_with_th
         start_round(*authority, ROUND, start_s=700.0)
         with relays.link("sat-0") as first:
             first.send(*fleet.tensor([1.0], "sat-0", "ground", step=1))
-            time.sleep(0.6)
+            relays.waves(5)
             assert first.mission_time_s() == 700.0  # sat-1 has not come
             with relays.link("sat-1"):
                 first.receive(15)
@@ -159,9 +160,11 @@ def test_what_is_on_its_way_is_not_sent_again_while_mission_time_stands(fleet):
     data = np.arange(75_000, dtype="<f4")  # 0.12 s of the link, and 0.3 s of light
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         satellite.send(*fleet.tensor(data, "sat-0", "ground"))
-        time.sleep(0.2)
+        relays.until("sat-0", lambda now: now.links[0].sent_bytes >= data.nbytes)
         relays.run(stand())
-        time.sleep(3.0)  # longer than a sender waits for an acknowledgement
+        time.sleep(
+            1.5 * ACK_TIMEOUT_S
+        )  # longer than a sender waits for an acknowledgement, where it waits for one
         relays.run(go())
         assert np.array_equal(np.frombuffer(ground.receive(10).payload, "<f4"), data)
     assert relays.status("sat-0").links[0].resent_bytes == 0

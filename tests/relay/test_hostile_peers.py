@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import grpc
@@ -150,6 +151,13 @@ def refused(answers, text):
     for answer in answers:
         found = answer.details() if isinstance(answer, grpc.RpcError) else answer.refusal.text
         assert text in found, found
+
+
+def eventually(holds, timeout_s=60):
+    deadline_s = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 # Strangers, who have no certificate.
@@ -506,7 +514,7 @@ def more_streams_than_a_neighbour_needs(attacker):
         yield from ()
 
     calls = [attacker.stream(wait(), channel) for channel in channels for _ in range(16)]
-    time.sleep(0.5)
+    eventually(lambda: sum(call.done() for call in calls) >= len(calls) - 8)
     yield
     ended = [call for call in calls if call.done()]
     assert len(ended) >= len(calls) - 8
@@ -544,15 +552,18 @@ def asking_how_it_is_again_and_again(attacker):
 
 
 def answers_that_nobody_reads(attacker):
-    def frames():
+    asked = Counter()
+
+    def frames(stream):
         manifest, _ = attacker.bundle([1.0], source=HONEST)
         transfer_header = attacker.transfer_header(manifest)
         for _ in range(2000):
+            asked[stream] += 1
             yield transfer_header  # each is refused, in some 200 bytes
 
-    for _ in range(4):
-        attacker.stream(frames())
-    time.sleep(0.5)
+    for stream in range(4):
+        attacker.stream(frames(stream))
+    eventually(lambda: min(asked[stream] for stream in range(4)) > 100)
     yield
 
 

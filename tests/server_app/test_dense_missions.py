@@ -30,7 +30,7 @@ from splitmodel.parts import SplitModel, load_split
 from splitmodel.training import round_batches, round_seed
 
 CLASSES = ("land", "cloud", "shadow")
-SIDE, PATCH, TRAIN, TEST = 16, 4, 32, 12
+SIDE, PATCH, TRAIN, TEST, EPOCHS = 16, 4, 32, 12, 3
 MISSION = {
     "constellation.satellites": 2,
     "data.source": "folder",
@@ -262,7 +262,9 @@ def test_the_plan_of_masks_counts_the_bytes_that_are_sent(
     fly: Mission, tiles: Path, four_bands: Path, bottleneck: int
 ) -> None:
     codecs = {"crossings.hidden": "int8", "split.bottleneck": bottleneck}
-    directory = fly(over(tiles, four_bands) | codecs | {"training.rounds": 1})
+    directory = fly(
+        over(tiles, four_bands) | codecs | {"training.rounds": 1, "training.local_epochs": EPOCHS}
+    )
     run = read_run(directory)
     rows = pq.read_table(directory / "rounds.parquet").to_pylist()
     sent_up, sent_back = (sum(row[key] for row in rows) for key in ("split_up_bytes", "split_down_bytes"))
@@ -270,7 +272,7 @@ def test_the_plan_of_masks_counts_the_bytes_that_are_sent(
     assert planned_up == pytest.approx(sent_up, rel=0.03)  # a run of tests has a shorter name
     assert sent_back < planned_back < 1.05 * sent_back  # with the head as the last step leaves it
     values = (SIDE // PATCH) ** 2 * (bottleneck or 32)
-    states = TRAIN * 6 * (values + 2 * -(-values // 64))  # int8, a scale for 64 values
+    states = TRAIN * EPOCHS * (values + 2 * -(-values // 64))  # int8, a scale for 64 values
     assert sent_back > states
     assert run["enrolment"]["split_down_bytes"] > TRAIN * 4 * values  # exactly, before scales are known
 

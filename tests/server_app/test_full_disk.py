@@ -52,6 +52,7 @@ def test_a_run_whose_last_weights_find_no_room_is_finished_by_resuming_it(
             fly(TWO)
     directory = tmp_path / "run"
     assert not (directory / "final").exists()
+    monkeypatch.setattr(run_recorder, "write_report", write_report)
     resumed(grid_of(2, 2), directory)
     run = read_run(directory)
     assert run["state"] == "completed"

@@ -94,151 +94,124 @@ async def send(
     return [f"{reply.kind.name} {reply.step}" for reply, _ in replies]
 
 
-def test_features_that_overtake_the_gradient_before_them_wait_for_it() -> None:
-    async def play() -> None:
-        one = station("a", "a")
-        assert await send(one, "a", Kind.FEATURES, 0) == ["HIDDEN 0"]
-        assert await send(one, "a", Kind.FEATURES, 1) == []
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == ["HIDDEN 1"]
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 1) == ["GRAD_FEATURES 1"]
-
-    asyncio.run(play())
+async def test_features_that_overtake_the_gradient_before_them_wait_for_it() -> None:
+    one = station("a", "a")
+    assert await send(one, "a", Kind.FEATURES, 0) == ["HIDDEN 0"]
+    assert await send(one, "a", Kind.FEATURES, 1) == []
+    assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == ["HIDDEN 1"]
+    assert await send(one, "a", Kind.GRAD_HIDDEN, 1) == ["GRAD_FEATURES 1"]
 
 
-def test_how_many_run_at_once_is_learnt_by_a_wait_of_the_first_round(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_how_many_run_at_once_is_learnt_by_a_wait_of_the_first_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("server_app.backbone.service.TIMEOUT_S", 0.02)
 
-    async def play() -> None:
-        two = station(*"abab")
-        with pytest.raises(Suspended, match="b waits for a"):
-            await send(two, "b", Kind.FEATURES, 0)
-        two.ground.begin_round(2, batched(*"abab"))
-        with pytest.raises(Suspended, match="b makes room"):
-            await send(two, "b", Kind.FEATURES, 0, round_number=2)
-
-    asyncio.run(play())
+    two = station(*"abab")
+    with pytest.raises(Suspended, match="b waits for a"):
+        await send(two, "b", Kind.FEATURES, 0)
+    two.ground.begin_round(2, batched(*"abab"))
+    with pytest.raises(Suspended, match="b makes room"):
+        await send(two, "b", Kind.FEATURES, 0, round_number=2)
 
 
-def test_a_step_is_taken_when_the_gradients_of_all_its_micro_batches_have_come() -> None:
-    async def play() -> None:
-        one = station("a", "a", micro_batches=2)
-        before = one.weights(SHARED)
-        for part in (0, 1):
-            assert await send(one, "a", Kind.FEATURES, 0, part, 2) == ["HIDDEN 0"]
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 0, 1, 2) == []
-        assert one.weights(SHARED) == before
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 0, 0, 2) == []
-        assert one.weights(SHARED) != before
-
-    asyncio.run(play())
+async def test_a_step_is_taken_when_the_gradients_of_all_its_micro_batches_have_come() -> None:
+    one = station("a", "a", micro_batches=2)
+    before = one.weights(SHARED)
+    for part in (0, 1):
+        assert await send(one, "a", Kind.FEATURES, 0, part, 2) == ["HIDDEN 0"]
+    assert await send(one, "a", Kind.GRAD_HIDDEN, 0, 1, 2) == []
+    assert one.weights(SHARED) == before
+    assert await send(one, "a", Kind.GRAD_HIDDEN, 0, 0, 2) == []
+    assert one.weights(SHARED) != before
 
 
 @pytest.mark.parametrize("kinds", [(Kind.GRAD_HIDDEN, Kind.GRAD_HEAD), (Kind.GRAD_HEAD, Kind.GRAD_HIDDEN)])
-def test_a_shared_head_comes_with_pooled_states_and_the_turn_ends_with_both_gradients(
+async def test_a_shared_head_comes_with_pooled_states_and_the_turn_ends_with_both_gradients(
     kinds: tuple[Kind, Kind],
 ) -> None:
-    async def play() -> None:
-        one = station("a", "a", head="shared")
-        before = one.head.table()
-        assert await send(one, "a", Kind.FEATURES, 0) == ["HEAD 0", "HIDDEN 0"]
-        assert await send(one, "a", Kind.FEATURES, 1) == []
-        assert await send(one, "a", kinds[0], 0) == []
-        assert await send(one, "a", kinds[1], 0) == ["HEAD 1", "HIDDEN 1"]
-        assert not one.head.table().equal(before)
-        assert await send(one, "a", kinds[0], 1) == []
-        assert await send(one, "a", kinds[1], 1) == ["GRAD_FEATURES 1"]
-
-    asyncio.run(play())
+    one = station("a", "a", head="shared")
+    before = one.head.table()
+    assert await send(one, "a", Kind.FEATURES, 0) == ["HEAD 0", "HIDDEN 0"]
+    assert await send(one, "a", Kind.FEATURES, 1) == []
+    assert await send(one, "a", kinds[0], 0) == []
+    assert await send(one, "a", kinds[1], 0) == ["HEAD 1", "HIDDEN 1"]
+    assert not one.head.table().equal(before)
+    assert await send(one, "a", kinds[0], 1) == []
+    assert await send(one, "a", kinds[1], 1) == ["GRAD_FEATURES 1"]
 
 
-def test_gradients_of_a_head_that_do_not_fit_are_refused() -> None:
-    async def play() -> None:
-        one = station("a", "a", head="shared")
-        with pytest.raises(UnexpectedBundle, match="step 0: no head was sent for it"):
-            await send(one, "a", Kind.GRAD_HEAD, 0)
-        await send(one, "a", Kind.FEATURES, 0)
-        with pytest.raises(UnexpectedBundle, match=r"found shape \(3, 3\), allowed \(3, 97\)"):
-            await send(one, "a", Kind.GRAD_HEAD, 0, shape=(3, 3))
+async def test_gradients_of_a_head_that_do_not_fit_are_refused() -> None:
+    one = station("a", "a", head="shared")
+    with pytest.raises(UnexpectedBundle, match="step 0: no head was sent for it"):
         await send(one, "a", Kind.GRAD_HEAD, 0)
-        with pytest.raises(UnexpectedBundle, match="step 0: no head was sent for it"):
-            await send(one, "a", Kind.GRAD_HEAD, 0)
-        with pytest.raises(UnexpectedBundle, match="sends GRAD_HEAD, which mode lora has not"):
-            await send(station("a", "a"), "a", Kind.GRAD_HEAD, 0)
-
-    asyncio.run(play())
+    await send(one, "a", Kind.FEATURES, 0)
+    with pytest.raises(UnexpectedBundle, match=r"found shape \(3, 3\), allowed \(3, 97\)"):
+        await send(one, "a", Kind.GRAD_HEAD, 0, shape=(3, 3))
+    await send(one, "a", Kind.GRAD_HEAD, 0)
+    with pytest.raises(UnexpectedBundle, match="step 0: no head was sent for it"):
+        await send(one, "a", Kind.GRAD_HEAD, 0)
+    with pytest.raises(UnexpectedBundle, match="sends GRAD_HEAD, which mode lora has not"):
+        await send(station("a", "a"), "a", Kind.GRAD_HEAD, 0)
 
 
 @pytest.mark.parametrize("training", [{"adapter": "per-satellite"}, {"adapter": "shared"}], ids=str)
-def test_satellites_of_a_batched_step_are_answered_when_all_are_there(training: dict[str, str]) -> None:
-    async def play() -> None:
-        one = station("ab", "ab", **training)
-        first = asyncio.create_task(send(one, "a", Kind.FEATURES, 0))
-        await asyncio.sleep(0.05)
-        assert not first.done()
-        assert await send(one, "b", Kind.FEATURES, 0) == ["HIDDEN 0"]
-        assert await first == ["HIDDEN 0"]
-        adapter = next(iter(one.steps.adapters))
-        before = one.weights(adapter)
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == []
-        ahead = asyncio.create_task(send(one, "a", Kind.FEATURES, 1))
-        await asyncio.sleep(0.05)
-        assert one.weights(adapter) == before
-        await send(one, "b", Kind.GRAD_HIDDEN, 0)
-        await send(one, "b", Kind.FEATURES, 1)
-        assert await ahead == ["HIDDEN 1"]
-        assert one.weights(adapter) != before
-
-    asyncio.run(play())
+async def test_satellites_of_a_batched_step_are_answered_when_all_are_there(training: dict[str, str]) -> None:
+    one = station("ab", "ab", **training)
+    first = asyncio.create_task(send(one, "a", Kind.FEATURES, 0))
+    answered, _ = await asyncio.wait([first], timeout=0.05)
+    assert not answered
+    assert await send(one, "b", Kind.FEATURES, 0) == ["HIDDEN 0"]
+    assert await first == ["HIDDEN 0"]
+    adapter = next(iter(one.steps.adapters))
+    before = one.weights(adapter)
+    assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == []
+    ahead = asyncio.create_task(send(one, "a", Kind.FEATURES, 1))
+    await asyncio.wait([ahead], timeout=0.05)
+    assert one.weights(adapter) == before
+    await send(one, "b", Kind.GRAD_HIDDEN, 0)
+    await send(one, "b", Kind.FEATURES, 1)
+    assert await ahead == ["HIDDEN 1"]
+    assert one.weights(adapter) != before
 
 
-def test_features_are_sent_ahead_by_so_many_steps_and_no_more() -> None:
-    async def play() -> None:
-        one = station(*["a"] * (STEPS_AHEAD + 2))
-        for step in range(1, STEPS_AHEAD + 1):
-            assert await send(one, "a", Kind.FEATURES, step) == []
-        with pytest.raises(
-            UnexpectedBundle, match=f"step {STEPS_AHEAD + 1} during step 0; allowed: {STEPS_AHEAD}"
-        ):
-            await send(one, "a", Kind.FEATURES, STEPS_AHEAD + 1)
-        assert await send(one, "a", Kind.FEATURES, 0) == ["HIDDEN 0"]
-        for step in range(STEPS_AHEAD):
-            assert await send(one, "a", Kind.GRAD_HIDDEN, step) == [f"HIDDEN {step + 1}"]
-
-    asyncio.run(play())
+async def test_features_are_sent_ahead_by_so_many_steps_and_no_more() -> None:
+    one = station(*["a"] * (STEPS_AHEAD + 2))
+    for step in range(1, STEPS_AHEAD + 1):
+        assert await send(one, "a", Kind.FEATURES, step) == []
+    with pytest.raises(
+        UnexpectedBundle, match=f"step {STEPS_AHEAD + 1} during step 0; allowed: {STEPS_AHEAD}"
+    ):
+        await send(one, "a", Kind.FEATURES, STEPS_AHEAD + 1)
+    assert await send(one, "a", Kind.FEATURES, 0) == ["HIDDEN 0"]
+    for step in range(STEPS_AHEAD):
+        assert await send(one, "a", Kind.GRAD_HIDDEN, step) == [f"HIDDEN {step + 1}"]
 
 
 @pytest.mark.parametrize("delay", [1, 2])
-def test_a_gradient_that_comes_before_those_of_earlier_steps_waits_for_them(delay: int) -> None:
-    async def play() -> None:
-        one = station(*"abc", "abc", gradient_delay=delay)
-        for name in "ab":
-            assert await send(one, name, Kind.FEATURES, 0) == ["HIDDEN 0"]
-        before = one.weights(SHARED)
-        assert await send(one, "b", Kind.GRAD_HIDDEN, 0) == []
-        third = asyncio.create_task(send(one, "c", Kind.FEATURES, 0))
-        answered, _ = await asyncio.wait([third], timeout=30.0 if delay == 2 else 0.05)
-        assert one.weights(SHARED) == before
-        assert bool(answered) == (delay == 2)
-        assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == []
-        assert await third == ["HIDDEN 0"]
-        assert one.weights(SHARED) != before
-
-    asyncio.run(play())
+async def test_a_gradient_that_comes_before_those_of_earlier_steps_waits_for_them(delay: int) -> None:
+    one = station(*"abc", "abc", gradient_delay=delay)
+    for name in "ab":
+        assert await send(one, name, Kind.FEATURES, 0) == ["HIDDEN 0"]
+    before = one.weights(SHARED)
+    assert await send(one, "b", Kind.GRAD_HIDDEN, 0) == []
+    third = asyncio.create_task(send(one, "c", Kind.FEATURES, 0))
+    answered, _ = await asyncio.wait([third], timeout=30.0 if delay == 2 else 0.05)
+    assert one.weights(SHARED) == before
+    assert bool(answered) == (delay == 2)
+    assert await send(one, "a", Kind.GRAD_HIDDEN, 0) == []
+    assert await third == ["HIDDEN 0"]
+    assert one.weights(SHARED) != before
 
 
-def test_gradients_that_nothing_waits_for_and_impossible_micro_batches_are_refused() -> None:
-    async def play() -> None:
-        one = station("a", "a", micro_batches=2)
-        with pytest.raises(UnexpectedBundle, match="step 0: no pooled states were sent"):
-            await send(one, "a", Kind.GRAD_HIDDEN, 0)
-        for micro_batch, of in ((2, 2), (0, 3), (0, 0)):
-            with pytest.raises(
-                UnexpectedBundle, match=f"micro-batch {micro_batch} of {of}; allowed: up to 2"
-            ):
-                await send(one, "a", Kind.FEATURES, 0, micro_batch, of)
-        await send(one, "a", Kind.FEATURES, 0)
+async def test_gradients_that_nothing_waits_for_and_impossible_micro_batches_are_refused() -> None:
+    one = station("a", "a", micro_batches=2)
+    with pytest.raises(UnexpectedBundle, match="step 0: no pooled states were sent"):
         await send(one, "a", Kind.GRAD_HIDDEN, 0)
-        with pytest.raises(ScheduleError, match="was taken"):
-            await send(one, "a", Kind.GRAD_HIDDEN, 0)
-
-    asyncio.run(play())
+    for micro_batch, of in ((2, 2), (0, 3), (0, 0)):
+        with pytest.raises(UnexpectedBundle, match=f"micro-batch {micro_batch} of {of}; allowed: up to 2"):
+            await send(one, "a", Kind.FEATURES, 0, micro_batch, of)
+    await send(one, "a", Kind.FEATURES, 0)
+    await send(one, "a", Kind.GRAD_HIDDEN, 0)
+    with pytest.raises(ScheduleError, match="was taken"):
+        await send(one, "a", Kind.GRAD_HIDDEN, 0)

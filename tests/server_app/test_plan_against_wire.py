@@ -112,6 +112,7 @@ MODES = {
 @pytest.mark.parametrize("mode", MODES)
 def test_bytes_planned_over_space_ground_links_are_bytes_sent(
     grid_of: Callable[[int, int], Any],
+    bare_run: None,
     tmp_path: Path,
     sent: Counter[tuple[int, str]],
     averaged: Counter[int],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,10 @@ MODES = [{"training.mode": "head"}, {"training.adapter": "per-satellite"}]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_late_plane_counts_in_a_later_round_whoever_computes_at_once(fly: Mission, mode: dict) -> None:
-    alone, together = (fly(mode | ONE_PLANE, max_concurrency=count, out=f"by-{count}") for count in (1, 4))
+def test_a_late_plane_counts_in_a_later_round_whoever_computes_at_once(
+    fly: Mission, shared_run: Mission, mode: dict
+) -> None:
+    alone, together = fly(mode | ONE_PLANE, max_concurrency=1), shared_run(mode | ONE_PLANE)
     assert same(trained(alone), trained(together))
     assert rows_as_planned(alone) == rows_as_planned(together)
     rows = pq.read_table(alone / "rounds.parquet").to_pylist()
@@ -51,7 +52,7 @@ def test_a_late_plane_counts_in_a_later_round_whoever_computes_at_once(fly: Miss
 
 
 def test_the_average_is_bit_for_bit_the_stated_weighted_mean(
-    grid_of: Callable[[int, int], Any], tmp_path: Path
+    bare_run: None, grid_of: Callable[[int, int], Any], tmp_path: Path
 ) -> None:
     """By hand, from what the satellites answered: images times (1 + s)^-a each, the present average for the rest."""
     scenario = load_scenario("walker-12", SMALL | ONE_PLANE | {"training.mode": "head"})
@@ -105,9 +106,9 @@ def test_the_average_is_bit_for_bit_the_stated_weighted_mean(
     "mode", [*(one | ONE_PLANE for one in MODES), {"training.mode": "downlink", "training.rounds": 5}]
 )
 def test_a_resumed_run_goes_on_with_what_was_under_way(
-    fly: Mission, grid_of: Callable[[int, int], Any], tmp_path: Path, mode: dict
+    shared_run: Mission, bare_run: None, grid_of: Callable[[int, int], Any], tmp_path: Path, mode: dict
 ) -> None:
-    whole = fly(mode, out="whole")
+    whole = shared_run(mode)
     killed = interrupted(whole, tmp_path / "killed", 5)
     resumed(grid_of(4, 4), killed)
     assert same(trained(whole), trained(killed))
@@ -169,7 +170,7 @@ def test_raw_images_cross_once_and_the_ground_learns_from_them(fly: Mission) -> 
         (Kind.SAMPLES, np.zeros((1, 17), np.uint8), "allowed: images and labels of round 1"),
     ],
 )
-def test_images_that_cannot_be_trained_on_are_refused(kind: Kind, array: np.ndarray, says: str) -> None:
+async def test_images_that_cannot_be_trained_on_are_refused(kind: Kind, array: np.ndarray, says: str) -> None:
     def bundle(kind: Kind, array: np.ndarray) -> tuple[Manifest, bytes]:
         facts = {"run": "run-1", "source": "sat-0-00", "destination": "ground", "round": 1}
         payload = array.tobytes()
@@ -182,8 +183,8 @@ def test_images_that_cannot_be_trained_on_are_refused(kind: Kind, array: np.ndar
     ground = CentralizedTrainer(None, None, scenario, "run-1", GivenImages(scenario))
     ground.expect(model, Classification(tuple("abcdefghij")), {"sat-0-00": 4})
     ground.begin_round(1, Schedule((), ()))
-    asyncio.run(ground.handle("sat-0-00", *bundle(Kind.IMAGES, np.zeros((1, 8, 8, 3), np.uint8))))
+    await ground.handle("sat-0-00", *bundle(Kind.IMAGES, np.zeros((1, 8, 8, 3), np.uint8)))
     with pytest.raises(UnexpectedBundle, match=says):
-        asyncio.run(ground.handle("sat-0-00", *bundle(kind, array)))
+        await ground.handle("sat-0-00", *bundle(kind, array))
     with pytest.raises(UnexpectedBundle, match="found 1 images and 0 labels, wanted 4 of both"):
         ground.end_round({}, 0.0)

@@ -100,6 +100,12 @@ async def played(
     return computed
 
 
+async def turns_of_the_loop(count: int = 100) -> None:
+    """Let every task run as far as it gets without what has not come."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 @st.composite
 def schedules(draw: st.DrawFn) -> Schedule:
     left = draw(st.lists(st.integers(1, 4), min_size=1, max_size=6))
@@ -119,12 +125,12 @@ def schedules(draw: st.DrawFn) -> Schedule:
     max_concurrency=st.integers(1, 6),
     shuffle=st.randoms(use_true_random=False),
 )
-def test_a_shared_adapter_takes_the_schedule_s_order_whoever_comes_first_and_however_few_fit(
+async def test_a_shared_adapter_takes_the_schedule_s_order_whoever_comes_first_and_however_few_fit(
     schedule: Schedule, max_concurrency: int, shuffle
 ) -> None:
     arrival = list(schedule.steps_of)
     shuffle.shuffle(arrival)
-    computed = asyncio.run(played(schedule, max_concurrency, arrival, shared=True))
+    computed = await played(schedule, max_concurrency, arrival, shared=True)
     count = len(schedule.batches)
     assert [one.batch for one in computed if isinstance(one, Forward)] == list(range(count))
     assert [one.batch for one in computed if isinstance(one, Update)] == list(range(count))
@@ -137,12 +143,12 @@ def test_a_shared_adapter_takes_the_schedule_s_order_whoever_comes_first_and_how
 
 @settings(max_examples=40, deadline=None)
 @given(schedule=schedules(), max_concurrency=st.integers(1, 6), shuffle=st.randoms(use_true_random=False))
-def test_with_an_adapter_each_a_batch_comes_after_those_before_of_its_own_satellites(
+async def test_with_an_adapter_each_a_batch_comes_after_those_before_of_its_own_satellites(
     schedule: Schedule, max_concurrency: int, shuffle
 ) -> None:
     arrival = list(schedule.steps_of)
     shuffle.shuffle(arrival)
-    computed = asyncio.run(played(schedule, max_concurrency, arrival, shared=False))
+    computed = await played(schedule, max_concurrency, arrival, shared=False)
     assert len(computed) == 2 * len(schedule.batches) == len(set(computed))
     for position, batch in enumerate(schedule.batches):
         before = computed[: computed.index(Forward(position, 0))]
@@ -179,9 +185,10 @@ def test_a_step_is_not_over_before_the_whole_batch_was_forwarded() -> None:
         sequence.add_gradients(ScheduledStep("a", 0))
 
 
-def test_nobody_is_suspended_where_all_run_at_once() -> None:
-    async def one(sequence: StepSequence, name: str, late_s: float) -> None:
-        await asyncio.sleep(late_s)
+async def test_nobody_is_suspended_where_all_run_at_once() -> None:
+    async def one(sequence: StepSequence, name: str, after: asyncio.Event, begun: asyncio.Event) -> None:
+        await after.wait()
+        begun.set()
         for number in range(3):
             step = ScheduledStep(name, number)
             sequence.add_features(step, 0, 1)
@@ -191,38 +198,42 @@ def test_nobody_is_suspended_where_all_run_at_once() -> None:
             list(sequence.due())
 
     async def play(schedule: Schedule) -> None:
-        sequence = StepSequence(schedule, shared=True, timeout_s=5.0)
-        await asyncio.gather(one(sequence, "c", 0.0), one(sequence, "b", 0.01), one(sequence, "a", 0.05))
+        """The last of the plan comes first."""
+        sequence = StepSequence(schedule, shared=True, timeout_s=30.0)
+        first, second, third, last = (asyncio.Event() for _ in range(4))
+        first.set()
+        await asyncio.gather(
+            one(sequence, "c", first, second),
+            one(sequence, "b", second, third),
+            one(sequence, "a", third, last),
+        )
         assert sequence.done
 
-    asyncio.run(play(batched(*"abcabcabc")))
-    asyncio.run(play(batched("abc", "abc", "abc")))
+    await play(batched(*"abcabcabc"))
+    await play(batched("abc", "abc", "abc"))
 
 
-def test_a_satellite_whose_step_is_far_makes_room_at_once() -> None:
-    async def play() -> None:
-        sequence = StepSequence(batched(*"abcabc"), shared=True, max_concurrency=2, timeout_s=60.0)
-        assert sequence.first_needed("cab") == "a"
+async def test_a_satellite_whose_step_is_far_makes_room_at_once() -> None:
+    sequence = StepSequence(batched(*"abcabc"), shared=True, max_concurrency=2, timeout_s=60.0)
+    assert sequence.first_needed("cab") == "a"
 
-        async def take(name: str, number: int) -> None:
-            step = ScheduledStep(name, number)
-            sequence.add_features(step, 0, 1)
-            list(sequence.due())
-            await sequence.wait_for_forward(step, 0)
-            sequence.add_gradients(step)
-            list(sequence.due())
+    async def take(name: str, number: int) -> None:
+        step = ScheduledStep(name, number)
+        sequence.add_features(step, 0, 1)
+        list(sequence.due())
+        await sequence.wait_for_forward(step, 0)
+        sequence.add_gradients(step)
+        list(sequence.due())
 
-        await take("a", 0)
-        with pytest.raises(Suspended, match="a makes room"):
-            await asyncio.wait_for(take("a", 1), 1.0)
-        assert sequence.first_needed("ac") == "c"
-        soon = asyncio.create_task(take("c", 0))  # b, whose step comes first, and c fit
-        await asyncio.sleep(0.01)
-        assert not soon.done()
-        await take("b", 0)
-        await asyncio.wait_for(soon, 1.0)
-
-    asyncio.run(play())
+    await take("a", 0)
+    with pytest.raises(Suspended, match="a makes room"):
+        await asyncio.wait_for(take("a", 1), 1.0)
+    assert sequence.first_needed("ac") == "c"
+    soon = asyncio.create_task(take("c", 0))  # b, whose step comes first, and c fit
+    await turns_of_the_loop()
+    assert not soon.done()
+    await take("b", 0)
+    await asyncio.wait_for(soon, 1.0)
 
 
 def test_satellites_are_called_by_what_they_can_do_for_the_round() -> None:

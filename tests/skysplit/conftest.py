@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from splitmodel.costs.published import published_profiles
 from splitmodel.tasks import Score
 from strategies.federated import RoundOutcome
 from strategies.problem.plan import Plan
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "packages"))  # what tests of several rooms install
 
 ROUNDS = 2
 IMAGES = 24
@@ -109,6 +112,13 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
         rounds=ROUNDS,
     )
     return directory
+
+
+@pytest.fixture(scope="session")
+def few_satellites_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For what plans a run's mission again, many times."""
+    directory = tmp_path_factory.mktemp("runs") / "few"
+    return record_run(directory, measured=False, **{"constellation.satellites": 4, "horizon_h": 6.0})
 
 
 @pytest.fixture(scope="session")

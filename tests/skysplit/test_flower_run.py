@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 import time
 from collections.abc import Callable
@@ -17,9 +18,11 @@ from uuid import uuid4
 
 import psutil
 import pytest
+from installed_example import install
 from PIL import Image
 from safetensors.torch import load_file
 
+from mission import entry_points
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
 from server_app.run import Run
@@ -30,10 +33,10 @@ pytestmark = pytest.mark.flower
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
-    "constellation.satellites": 3,
+    "constellation.satellites": 2,
     "constellation.planes": 1,
     "constellation.phasing": 0,
-    "data.train_samples": 36,
+    "data.train_samples": 24,
     "data.test_samples": 20,
     "data.alpha": 5.0,
     "training.rounds": 1,
@@ -55,25 +58,38 @@ def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def skysplit_run(out: Path, overrides: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    return command(*_words(out, overrides))
+def skysplit_run(
+    out: Path, overrides: dict[str, Any], **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return command(*_words(out, overrides), **environment)
 
 
 def _words(out: Path, overrides: dict[str, Any]) -> list[str]:
     settings = [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
-    return ["skysplit", "run", "walker-12", *settings, "--out", str(out), "--max-concurrency", "3"]
+    return ["skysplit", "run", "walker-12", *settings, "--out", str(out), "--max-concurrency", "2"]
 
 
-def test_a_simulated_run_ends_with_the_weights_of_the_same_run_in_one_process(
-    tmp_path: Path, grid_of: Callable[[int, int], Any]
+def test_a_run_planned_by_an_installed_strategy_ends_with_the_weights_of_the_same_run_in_one_process(
+    tmp_path: Path, grid_of: Callable[[int, int], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = skysplit_run(tmp_path / "flower", SMALL)
+    site = str(install(tmp_path / "site"))
+    path = os.pathsep.join([site, *filter(None, [os.environ.get("PYTHONPATH")])])
+    overrides = SMALL | {"strategy.space_ground": "most-need"}
+    done = skysplit_run(tmp_path / "flower", overrides, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "flower") in done.stdout
     assert "test accuracy" in done.stdout
     assert "asking the satellites for their data" in done.stderr  # progress, without a terminal
-    assert read_run(tmp_path / "flower")["state"] == "completed"
-    _require_the_weights_of_one_process(tmp_path / "flower", SMALL, grid_of)
+    run = read_run(tmp_path / "flower")
+    assert run["state"] == "completed"
+    assert run["scenario"]["strategy"]["space_ground"] == "most-need"
+    monkeypatch.syspath_prepend(site)
+    entry_points._imported.cache_clear()
+    try:
+        _require_the_weights_of_one_process(tmp_path / "flower", overrides, grid_of)
+    finally:
+        sys.modules.pop("most_need", None)
+        entry_points._imported.cache_clear()
 
 
 @pytest.mark.slow
@@ -98,7 +114,7 @@ def test_a_run_that_was_killed_is_resumed_to_the_weights_of_one_that_was_not(
             _kill(mark, signal.SIGKILL)
             killed.wait()
     assert 1 <= _rounds(tmp_path / "run") < 3, (tmp_path / "log").read_text()
-    done = command("skysplit", "run", "--resume", str(tmp_path / "run"), "--max-concurrency", "3")
+    done = command("skysplit", "run", "--resume", str(tmp_path / "run"), "--max-concurrency", "2")
     assert done.returncode == 0, done.stderr
     _require_the_weights_of_one_process(tmp_path / "run", overrides, grid_of)
 
@@ -108,7 +124,7 @@ def _require_the_weights_of_one_process(
 ) -> None:
     scenario = load_scenario("walker-12", overrides)
     record = RunRecord(directory.with_name("process"), scenario, "")
-    fine_tune(grid_of(3, 3), Run(record, "run-1"))
+    fine_tune(grid_of(2, 2), Run(record, "run-1"))
     first, second = (read_run(path)["result"]["test_loss"] for path in (directory, record.directory))
     assert first == second
     for name in ("head.safetensors", "adapter/adapter_model.safetensors"):
@@ -132,6 +148,7 @@ def test_a_failed_run_exits_with_one_error_and_records_it(tmp_path: Path) -> Non
         else:
             Image.new("RGB", (32, 32)).save(folder / f"{number}.png")
     overrides = SMALL | {"data.source": "folder", "data.path": tmp_path / "images"}
+    overrides["constellation.satellites"] = 1
     done = skysplit_run(tmp_path / "run", overrides)
     assert done.returncode == 1
     assert "not readable as an image" in done.stderr
@@ -156,7 +173,7 @@ def test_plain_flwr_run_works_as_flower_users_know_it(tmp_path: Path) -> None:
     started = command(
         *("flwr", "run", ".", "--format", "json"),
         *("--run-config", " ".join(f"{key}={json.dumps(value)}" for key, value in overrides.items())),
-        *("--federation-config", "num-supernodes=3 client-resources-num-cpus=1"),
+        *("--federation-config", f"num-supernodes=2 client-resources-num-cpus={os.cpu_count()}"),
         **environment,
     )
     try:

@@ -128,11 +128,38 @@ class Browser:
                         self.console.append(said)
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    found = Browser(tmp_path / "profile")
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests of this module."""
+    found = Browser(tmp_path_factory.mktemp("profile"))
     yield found
     found.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Browser:
+    """The browser with an empty page in the light scheme, and nothing said yet."""
+    light = [{"name": "prefers-color-scheme", "value": "light"}]
+    chromium.send("Emulation.setEmulatedMedia", features=light)
+    chromium.open("about:blank")
+    chromium.console.clear()
+    return chromium
+
+
+@pytest.fixture(scope="module")
+def emulated_page(emulated_run: Path) -> Path:
+    return write_report(emulated_run)
+
+
+@pytest.fixture(scope="module")
+def simulated_page(simulated_run: Path) -> Path:
+    return write_report(simulated_run)
+
+
+def open_at(browser: Browser, page: Path, chart: str, **window: int) -> None:
+    """Open a page, scroll to a chart and wait until it is drawn; those out of sight are not."""
+    browser.open(page.as_uri(), **window)
+    browser.until(f"document.getElementById('{chart}').scrollIntoView(), {DRAWN}.includes('{chart}')")
 
 
 def open_and_draw(browser: Browser, page: Path) -> list[str]:
@@ -150,13 +177,14 @@ def open_and_draw(browser: Browser, page: Path) -> list[str]:
           "--set", "planning.samples=8", "--set", "horizon_h=4"], ["gantt"]),
         (
             ["compare", "walker-12", "--starts", "1", "--format", "html", "--set", "planning.samples=8",
-             "--set", "planning.profile=DOFA-base", "--set", "horizon_h=4", "--set", "training.rounds=2"],
+             "--set", "planning.profile=DOFA-base", "--set", "horizon_h=4", "--set", "training.rounds=2",
+             "--set", "constellation.satellites=4"],
             ["rounds", "time0"],
         ),
     ],
 )  # fmt: skip
 def test_pages_of_other_commands_are_drawn_without_a_console_message(
-    words: list[str], charts: list[str], tmp_path: Path, browser: Browser
+    words: list[str], charts: list[str], tmp_path: Path, browser: Browser, one_process: None
 ) -> None:
     page = tmp_path / "page.html"
     done = CliRunner().invoke(app, [*words, "--out", str(page)])
@@ -166,9 +194,9 @@ def test_pages_of_other_commands_are_drawn_without_a_console_message(
 
 
 def test_every_chart_of_a_report_is_drawn_without_a_console_message(
-    emulated_run: Path, browser: Browser
+    emulated_page: Path, browser: Browser
 ) -> None:
-    names = open_and_draw(browser, write_report(emulated_run))
+    names = open_and_draw(browser, emulated_page)
     assert names == ["curve", "gantt", "map", "globe", "bytes", "seconds", "measured", "links"]
     assert (
         browser.ask("document.querySelectorAll('#gantt .js-fill').length") >= 5
@@ -177,9 +205,8 @@ def test_every_chart_of_a_report_is_drawn_without_a_console_message(
     assert browser.console == []
 
 
-def test_one_zooms_to_a_window_by_its_name_and_back(emulated_run: Path, browser: Browser) -> None:
-    browser.open(write_report(emulated_run).as_uri(), height=9000)
-    browser.until(f"{DRAWN}.includes('gantt')")
+def test_one_zooms_to_a_window_by_its_name_and_back(emulated_page: Path, browser: Browser) -> None:
+    open_at(browser, emulated_page, "gantt")
     choose = "(place => (document.getElementById('gantt-views').selectedIndex = place, " + (
         "document.getElementById('gantt-views').dispatchEvent(new Event('change', { bubbles: true }))))"
     )
@@ -193,25 +220,23 @@ def test_one_zooms_to_a_window_by_its_name_and_back(emulated_run: Path, browser:
 
 @pytest.mark.parametrize(("scheme", "ink"), [("light", "#1b1b1f"), ("dark", "#e8e9ec")])
 def test_what_was_measured_is_drawn_in_the_colour_of_the_text(
-    scheme: str, ink: str, emulated_run: Path, browser: Browser
+    scheme: str, ink: str, emulated_page: Path, browser: Browser
 ) -> None:
     browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    browser.open(write_report(emulated_run).as_uri(), height=9000)
-    browser.until(f"{DRAWN}.includes('gantt')")
+    open_at(browser, emulated_page, "gantt")
     trace = "document.getElementById('gantt')._fullData.find(one => one.name === 'done, measured')"
     assert browser.ask(f"{trace}.marker.line.color") == ink
     assert browser.console == []
 
 
-def test_no_page_is_wider_than_a_narrow_window(emulated_run: Path, browser: Browser) -> None:
-    browser.open(write_report(emulated_run).as_uri(), width=390, height=9000)
+def test_no_page_is_wider_than_a_narrow_window(emulated_page: Path, browser: Browser) -> None:
+    browser.open(emulated_page.as_uri(), width=390, height=9000)
     browser.until(f"{DRAWN}.length === {CHARTS}.length")
     assert browser.ask("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_chart_is_zoomed_from_the_keyboard_and_back(simulated_run: Path, browser: Browser) -> None:
-    browser.open(write_report(simulated_run).as_uri())
-    browser.until(f"{DRAWN}.includes('curve')")
+def test_a_chart_is_zoomed_from_the_keyboard_and_back(simulated_page: Path, browser: Browser) -> None:
+    open_at(browser, simulated_page, "curve")
     span = "(axis => axis.range[1] - axis.range[0])(document.getElementById('curve')._fullLayout.xaxis)"
     before = browser.ask(f"document.getElementById('curve').focus(), {span}")
     browser.press("+", text="+")
@@ -222,10 +247,9 @@ def test_a_chart_is_zoomed_from_the_keyboard_and_back(simulated_run: Path, brows
 
 
 def test_the_globe_is_turned_and_its_time_chosen_from_the_keyboard(
-    simulated_run: Path, browser: Browser
+    simulated_page: Path, browser: Browser
 ) -> None:
-    browser.open(write_report(simulated_run).as_uri(), width=400, height=500)
-    browser.until(f"document.getElementById('globe').scrollIntoView(), {DRAWN}.includes('globe')")
+    open_at(browser, simulated_page, "globe", width=400, height=500)
     globe = "document.getElementById('globe')"
     eye = f"JSON.stringify({globe}._fullLayout.scene.camera.eye)"
     before = browser.ask(f"{globe}.focus(), {eye}")

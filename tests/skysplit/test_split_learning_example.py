@@ -94,7 +94,7 @@ def test_flwr_run_ends_with_the_accuracy_of_every_round(tmp_path: Path) -> None:
     try:
         done = subprocess.run(
             ["flwr", "run", str(app), "--stream", "--run-config", "rounds=1 images=4",
-             "--federation-config", "num-supernodes=2 client-resources-num-cpus=1"],
+             "--federation-config", f"num-supernodes=2 client-resources-num-cpus={os.cpu_count()}"],
             env=environment, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
     finally:

@@ -18,7 +18,7 @@ from strategies.problem.round_state import RoundState
 from strategies.problem.workload import ComputeRates, Resources, StrategyConfig
 
 
-@drawn(10)
+@drawn(6)
 @given(worlds())
 def test_every_plan_can_be_flown_is_above_its_bound_and_a_richer_strategy_is_never_worse(case) -> None:
     world, workload, resources = case
@@ -32,7 +32,7 @@ def test_every_plan_can_be_flown_is_above_its_bound_and_a_richer_strategy_is_nev
     assert makespan_s == sorted(makespan_s, reverse=True)
 
 
-@drawn(8)
+@drawn(5)
 @given(worlds(), st.sampled_from(["onboard-lora", "onboard-full"]))
 def test_on_board_too_a_richer_strategy_is_never_worse_and_no_link_closes_on_the_weights(case, mode) -> None:
     world, split, resources = case

@@ -23,6 +23,19 @@ SMALL = [
 ]  # fmt: skip
 
 
+# For whole comparisons: some thirty missions each.
+ONE_PLANE = [
+    word
+    for setting in (
+        "constellation.satellites=6",
+        "constellation.planes=1",
+        "constellation.phasing=0",
+        "planning.samples=8",
+    )
+    for word in ("--set", setting)
+]
+
+
 def run(*words: str) -> str:
     done = CliRunner().invoke(app, [words[0], *SMALL, *words[1:]])
     assert done.exit_code == 0, done.output
@@ -82,12 +95,14 @@ def test_a_quorum_ends_the_round_and_every_plane_says_when_it_delivers() -> None
     assert max(activity["end_s"] for activity in first["activities"]) <= first["end_s"] + 1e-6
 
 
-def test_a_comparison_has_the_documented_keys_and_mission_time_per_point_of_a_run(tmp_path) -> None:
+def test_a_comparison_has_the_documented_keys_and_mission_time_per_point_of_a_run(
+    tmp_path, one_process
+) -> None:
     pq.write_table(
         pa.table({"round": [1, 1, 2, 2], "test_accuracy": [0.5, 0.5, 0.6, 0.6]}), tmp_path / "rounds.parquet"
     )
-    words = ("--starts", "1", "--format", "json", "--curve", str(tmp_path), "--set", "planning.samples=16")
-    found = json.loads(run("compare", "paper", *words))
+    words = ("--starts", "1", "--format", "json", "--curve", str(tmp_path))
+    found = json.loads(run("compare", "paper", *ONE_PLANE, *words))
     for case in found["cases"]:
         assert {"name", "alias", "median_s", "p95_s", "gap_to_bound", "ratio_to"} <= case.keys()
         mission = case["mission"]
@@ -97,16 +112,17 @@ def test_a_comparison_has_the_documented_keys_and_mission_time_per_point_of_a_ru
             assert case["per_point_s"] == pytest.approx(mission["length_s"] / 10.0)
 
 
-def test_the_page_of_a_comparison_of_two_models_holds_both_and_needs_no_network(tmp_path) -> None:
+def test_the_page_of_a_comparison_of_two_models_holds_both_and_needs_no_network(
+    tmp_path, one_process
+) -> None:
     path = tmp_path / "page.html"
     names = ("Prithvi-EO-2.0-300M (T1)", "Clay v1.5 large (256px p8, 10b)")
     run(
         "compare",
         "paper",
+        *ONE_PLANE,
         "--set",
         "training.rounds=2",
-        "--set",
-        "planning.samples=16",
         "--starts",
         "1",
         "--models",
