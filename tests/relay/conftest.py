@@ -120,7 +120,8 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path):
+def fleet(tmp_path, monkeypatch):
+    monkeypatch.setattr("relay.clock.paced_clock.WAVE_S", 0.03)  # so many the sooner does mission time jump
     with contextlib.ExitStack() as stack:
 
         def start(links, **settings):

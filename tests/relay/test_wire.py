@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 import math
 
@@ -7,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mission.text.plain_text import plain
 from relay.wire import wire_pb2 as pb
 from relay.wire.certificates import write_certificates
 from relay.wire.frames import (
@@ -140,10 +140,31 @@ def test_any_flipped_bit_of_a_chunk_is_noticed(payload, data):
 
 @settings(deadline=None)
 @given(st.binary(max_size=400))
-def test_arbitrary_bytes_raise_a_wire_error_or_are_read(data):
-    for prefix in (b"", b"M", b"C", b"F"):
-        with contextlib.suppress(WireError):
-            BundleReader(LIMITS).add(prefix + data)
+def test_arbitrary_bytes_are_a_wire_error_and_never_a_bundle(data):
+    for frame in (b"M" + data, b"C" + data, b"" if data[:1] in (b"M", b"C", b"F") else data):
+        with pytest.raises(WireError):
+            BundleReader(LIMITS).add(frame)
+    try:
+        failure = BundleReader(LIMITS).add(b"F" + data)
+    except WireError as error:
+        assert "not readable" in str(error)
+    else:
+        assert failure is None or failure.error == plain(failure.error, 64)
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=1, max_size=500), st.data())
+def test_a_bundle_with_a_damaged_chunk_is_never_read(payload, data):
+    manifest = describe(payload)
+    header, *chunks = bundle_frames(manifest, payload, 100)
+    place = data.draw(st.integers(0, len(chunks) - 1))
+    cut = data.draw(st.integers(1, len(chunks[place]) - 1))
+    chunks[place] = chunks[place][:cut] + data.draw(st.binary(max_size=40).filter(chunks[place][cut:].__ne__))
+    reader = BundleReader(LIMITS)
+    assert reader.add(header) is None
+    assert [reader.add(chunk) for chunk in chunks[:place]] == [None] * place
+    with pytest.raises(WireError):
+        reader.add(chunks[place])
 
 
 def test_a_truncated_chunk_and_one_over_the_limit_are_refused():
