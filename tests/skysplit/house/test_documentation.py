@@ -18,7 +18,7 @@ from skysplit.reference import preset_reference
 from skysplit.reference.scenario_reference import reference
 from strategies.problem.plan import Kind
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WALK = ROOT / "tests" / "walk_pages.py"
 
 

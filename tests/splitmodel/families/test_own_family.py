@@ -16,7 +16,7 @@ from splitmodel.families import ModelLoadError, families, registry
 from splitmodel.families.testing import check_family
 from splitmodel.parts import load_split
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to-own-model-family.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to-own-model-family.md"
 CONFIG = {
     "model_type": "ours",
     "hidden_size": 32,

@@ -31,7 +31,7 @@ from skysplit.launch.mark import marked
 
 pytestmark = pytest.mark.flower
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SMALL = {
     "constellation.satellites": 2,
     "constellation.planes": 1,

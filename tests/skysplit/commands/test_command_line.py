@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import skysplit
 from skysplit.cli import app
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RUNNER = CliRunner()
 
 

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-AUDIT = Path(__file__).resolve().parents[1] / "audit_dependencies.py"
+AUDIT = Path(__file__).resolve().parents[2] / "audit_dependencies.py"
 LIST = '[[advisory]]\npackage = "Some_Thing"\nid = "CVE-1"\naffected = ">=1.2,<2.5"\nwhat = "leaks"\n'
 
 

@@ -13,7 +13,7 @@ from astropy.time import Time
 from benchmarks.orbit_cases import HORIZON_S, REFERENCE_EPOCH, STATIONS, walker_case
 from orbit.search.contacts import find_passes
 
-REFERENCE = json.loads((Path(__file__).parent / "orekit_windows.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "orekit_windows.json").read_text())
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from runpy import run_path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ROOMS = [
     room

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 _MARK = "SKYSPLIT_TEST"
-EXAMPLE = Path(__file__).parents[2] / "examples" / "split-learning"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "split-learning"
 
 
 def part(name: str) -> ModuleType:
