@@ -277,6 +277,9 @@ def test_the_plan_of_masks_counts_the_bytes_that_are_sent(
     assert run["enrolment"]["split_down_bytes"] > TRAIN * 4 * values  # exactly, before scales are known
 
 
+LORA, LABELS_ON_THE_GROUND = {"training.mode": "lora"}, {"training.labels": "ground"}
+
+
 def table(path: Path, labels: str, count: int = 48) -> Path:
     """8-bit pictures in a Parquet file: brightness of red and green decide the labels."""
     rng = np.random.default_rng(2)
@@ -298,10 +301,16 @@ def table(path: Path, labels: str, count: int = 48) -> Path:
     return path / "table.parquet"
 
 
-@pytest.mark.parametrize("mode", [{"training.mode": "lora"}, {"training.labels": "ground"}])
 @pytest.mark.parametrize(
-    ("labels", "kind", "score"),
-    [("several", "multi-label", "mean average precision"), ("number", "regression", "R²")],
+    ("labels", "kind", "score", "mode"),
+    [
+        ("several", "multi-label", "mean average precision", LORA),
+        ("number", "regression", "R²", LABELS_ON_THE_GROUND),
+        pytest.param(
+            "several", "multi-label", "mean average precision", LABELS_ON_THE_GROUND, marks=pytest.mark.slow
+        ),
+        pytest.param("number", "regression", "R²", LORA, marks=pytest.mark.slow),
+    ],
 )
 def test_several_classes_and_numbers_are_learned(
     fly: Mission, tmp_path: Path, labels: str, kind: str, score: str, mode: dict[str, object]

@@ -109,7 +109,13 @@ def test_with_int8_both_ways_a_kept_image_costs_little_and_training_is_what_it_w
 
 
 @pytest.mark.parametrize(
-    "shared", [{}, {"training.head": "shared"}, {"training.adapter": "per-satellite"}], ids=str
+    "shared",
+    [
+        {},
+        {"training.adapter": "per-satellite"},
+        pytest.param({"training.head": "shared"}, marks=pytest.mark.slow),  # as in test_joint_steps.py
+    ],
+    ids=str,
 )
 def test_micro_batches_that_overlap_give_the_weights_of_whole_batches(
     fly: Mission, shared: dict[str, str]

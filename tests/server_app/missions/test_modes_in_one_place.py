@@ -223,7 +223,7 @@ def test_a_head_on_board_learns_what_it_learns_with_the_backbone_on_the_ground(f
     assert second < first  # what was seen before is not computed again
 
 
-@pytest.mark.parametrize("blocks", [0, 1, 3])
+@pytest.mark.parametrize("blocks", [0, pytest.param(1, marks=pytest.mark.slow), 3])
 def test_what_is_kept_on_board_changes_no_weights(fly: Mission, blocks: int) -> None:
     settings = {
         "training.mode": "onboard-lora",

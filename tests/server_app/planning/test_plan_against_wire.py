@@ -109,7 +109,13 @@ MODES = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
+# Those between two others of this list, as far as bytes go.
+BETWEEN = {"head, no views", "labels on the ground, frozen", "lora, token views, room for some"}
+
+
+@pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=pytest.mark.slow) if mode in BETWEEN else mode for mode in MODES]
+)
 def test_bytes_planned_over_space_ground_links_are_bytes_sent(
     grid_of: Callable[[int, int], Any],
     bare_run: None,

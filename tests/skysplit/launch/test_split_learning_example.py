@@ -75,6 +75,7 @@ def test_heads_are_averaged_by_flower_and_the_accuracy_rises(
 
 
 @pytest.mark.flower
+@pytest.mark.slow  # the rounds are run in this process above, `flwr run` itself in test_flower_run.py
 def test_flwr_run_ends_with_the_accuracy_of_every_round(tmp_path: Path) -> None:
     app = shutil.copytree(EXAMPLE, tmp_path / "app")
     with socket.socket() as probe:
