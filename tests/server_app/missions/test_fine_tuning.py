@@ -75,7 +75,7 @@ def test_nobody_is_suspended_where_those_that_share_passes_run_at_once(
     assert len(grid.handled) == 2 * 4  # enrolment and one round
 
 
-KEPT = {"training.augment": "none", "training.rounds": 3, "training.adapter": "per-satellite"}
+KEPT = {"training.augment": "none", "training.adapter": "per-satellite"}
 
 
 def test_features_cross_once_and_neither_sending_them_each_time_nor_a_small_cache_changes_the_weights(
@@ -89,11 +89,11 @@ def test_features_cross_once_and_neither_sending_them_each_time_nor_a_small_cach
     assert same(trained(sent), trained(kept))
     assert same(trained(some), trained(kept))
     up = {path: pq.read_table(path / "rounds.parquet").to_pandas() for path in (sent, some, kept)}
-    first, second, third = up[kept].groupby("round").split_up_bytes.sum()
+    first, second = up[kept].groupby("round").split_up_bytes.sum()
     every = up[sent].groupby("round").split_up_bytes.sum()
     assert first == pytest.approx(every[1], rel=0.04)  # with names
-    assert second == third < every[2] / 4  # names, gradients and headers are left
-    assert third < up[some].groupby("round").split_up_bytes.sum()[3] < every[3]
+    assert second < every[2] / 4  # names, gradients and headers are left
+    assert second < up[some].groupby("round").split_up_bytes.sum()[2]
     planned = up[kept].groupby("round").downlink_bytes.sum()
     assert planned[2] < planned[1] / 4
     assert not (kept / "features.safetensors").exists()
