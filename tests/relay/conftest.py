@@ -66,14 +66,14 @@ class Fleet:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout_s)
 
     def start(self, name, **changes):
-        told = {
+        config = {
             "name": name,
             "network": self.network,
             "peers": {peer: address for peer, address in self.addresses.items() if peer != name},
             "folder": self.folder / name,
             "port": int(self.addresses[name].rpartition(":")[2]),
         }
-        settings = RelaySettings(**{**told, **self.settings, **changes})
+        settings = RelaySettings(**{**config, **self.settings, **changes})
 
         async def begin():
             clock = self.clocks.setdefault(name, PacedClock())

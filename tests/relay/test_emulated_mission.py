@@ -106,8 +106,14 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch, bare_run):
         grid._app = app(grid._app)
         for context, name in zip(grid._contexts.values(), satellites, strict=True):
             file = tmp_path / f"{name}.json"
-            told = {"name": name, "network": "-", "peers": {}, "folder": str(relays.folder / name), "port": 0}
-            file.write_text(json.dumps(told))
+            config = {
+                "name": name,
+                "network": "-",
+                "peers": {},
+                "folder": str(relays.folder / name),
+                "port": 0,
+            }
+            file.write_text(json.dumps(config))
             context.node_config["relay"] = str(file)
         record = RunRecord(tmp_path / "emulated", scenario, "")
         ground = LocalRelay(
@@ -159,9 +165,9 @@ def averages(monkeypatch):
     own, found = {}, []
     form_sum, mean = PlaneExchange.sum, Averaging.mean
 
-    def note_own(exchange, parts, link, satellite, **told):
+    def note_own(exchange, parts, link, satellite, **config):
         own[satellite] = {name: tensor.numpy() for name, tensor in trainable_state(parts).items()}
-        return form_sum(exchange, parts, link, satellite, **told)
+        return form_sum(exchange, parts, link, satellite, **config)
 
     def check(averaging, current, delivered, number, planes):
         result = mean(averaging, current, delivered, number, planes)

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "packages"))  # what tests of
 
 ROUNDS = 2
 IMAGES = 24
-LATE_S = 0.25  # of every passage
+LATE_S = 0.25  # of every transfer
 ON_THE_WIRE = {
     "features": "features",
     "hidden": "hidden",

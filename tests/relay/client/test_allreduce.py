@@ -78,7 +78,7 @@ class Wire:
     def __enter__(self):
         return self
 
-    def __exit__(self, *told): ...
+    def __exit__(self, *config): ...
 
 
 @given(

@@ -40,9 +40,9 @@ class Node:
             while True:
                 yield await answers.get()
 
-        async for told in authority.serve(name, reports()):
+        async for config in authority.serve(name, reports()):
             self.waves += 1
-            answers.put_nowait(ClockReport(wave=told.wave, **self.activity))
+            answers.put_nowait(ClockReport(wave=config.wave, **self.activity))
 
 
 DAY_S = 86400.0

@@ -70,14 +70,14 @@ class Attacker:
     def bundle(self, values=(1.0, 2.0), *, source=HOSTILE, destination=VICTIM, dtype="float32", **changes):
         payload = values if isinstance(values, bytes) else np.asarray(values, "<f4").tobytes()
         self.step += 1
-        told = {
+        config = {
             "run": "hostile",
             "kind": Kind.FEATURES,
             "shape": (len(payload) // 4,),
             "step": self.step,
             **changes,
         }
-        manifest = Manifest.describe(payload, source=source, destination=destination, dtype=dtype, **told)
+        manifest = Manifest.describe(payload, source=source, destination=destination, dtype=dtype, **config)
         self.opened.add(manifest.transfer_id)
         return manifest, payload
 
@@ -427,9 +427,9 @@ def transfers_whose_manifests_are_as_large_as_can_be(attacker):
 def promises_of_more_than_the_disk_holds(attacker):
     def promise():
         manifest, _ = attacker.bundle([0.0])
-        told = pb.Manifest.FromString(manifest.to_bytes())
-        told.shape[0], told.total_bytes = 64 << 20, 256 << 20
-        return encode_transfer_header(_signed(attacker.identity, told))
+        config = pb.Manifest.FromString(manifest.to_bytes())
+        config.shape[0], config.total_bytes = 64 << 20, 256 << 20
+        return encode_transfer_header(_signed(attacker.identity, config))
 
     answers = attacker.put(promise() for _ in range(100))
     yield
@@ -439,10 +439,10 @@ def promises_of_more_than_the_disk_holds(attacker):
 
 def a_promise_of_a_terabyte(attacker):
     manifest, _ = attacker.bundle([0.0])
-    told = pb.Manifest.FromString(manifest.to_bytes())
-    told.shape[0], told.total_bytes = 250_000_000_000, 1_000_000_000_000
+    config = pb.Manifest.FromString(manifest.to_bytes())
+    config.shape[0], config.total_bytes = 250_000_000_000, 1_000_000_000_000
     yield
-    refused(attacker.put([encode_transfer_header(_signed(attacker.identity, told))]), "at most")
+    refused(attacker.put([encode_transfer_header(_signed(attacker.identity, config))]), "at most")
 
 
 def _signed(identity, manifest):
@@ -672,9 +672,9 @@ def what_expired_before_it_was_sent(attacker):
             "expired",
         )
     manifest, _ = attacker.bundle()
-    told = pb.Manifest.FromString(manifest.to_bytes())
-    told.expiry_s = math.nan
-    refused(attacker.put([encode_transfer_header(_signed(attacker.identity, told))]), "expiry_s")
+    config = pb.Manifest.FromString(manifest.to_bytes())
+    config.expiry_s = math.nan
+    refused(attacker.put([encode_transfer_header(_signed(attacker.identity, config))]), "expiry_s")
 
 
 def a_false_report_of_mission_time(attacker):
@@ -692,8 +692,8 @@ def a_false_report_of_mission_time(attacker):
     began_s = time.monotonic()
 
     def lie():
-        told = next(call)
-        waves.put(pb.ClockReport(wave=told.wave, wake_s=before + 864_000.0, round_start=told.round_start))
+        config = next(call)
+        waves.put(pb.ClockReport(wave=config.wave, wake_s=before + 864_000.0, round_start=config.round_start))
 
     attacker.keep_on(lie, 500)
     yield
@@ -788,7 +788,7 @@ def victim(tmp_path_factory):
     }
     identities["impostor"] = NodeIdentity.load(node_folder(folder / "others", HOSTILE))
     ports = dict(zip(nodes, free_ports(len(nodes)), strict=True))
-    told = {
+    config = {
         "name": VICTIM,
         "network": "network.json",
         "peers": {name: f"127.0.0.1:{port}" for name, port in ports.items() if name != VICTIM},
@@ -797,7 +797,7 @@ def victim(tmp_path_factory):
         "identity": str(identities[VICTIM].folder),
         "time_authority": VICTIM,
     }
-    (folder / "relay.json").write_text(json.dumps(told))
+    (folder / "relay.json").write_text(json.dumps(config))
     address = f"127.0.0.1:{ports[VICTIM]}"
     with contextlib.ExitStack() as stack:
 

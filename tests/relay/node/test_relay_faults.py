@@ -166,7 +166,7 @@ def chain(tmp_path, fleet):
     processes = {}
     try:
         for name in nodes:
-            told = {
+            config = {
                 "name": name,
                 "network": "network.json",
                 "peers": addresses,
@@ -174,7 +174,7 @@ def chain(tmp_path, fleet):
                 "port": int(addresses[name].rpartition(":")[2]),
                 "identity": str(node_folder(tmp_path / "certificates", name)),
             }
-            (tmp_path / f"{name}.json").write_text(json.dumps(told))
+            (tmp_path / f"{name}.json").write_text(json.dumps(config))
             processes[name] = Process(tmp_path, name, addresses[name], dict(os.environ))
         yield (
             processes,
@@ -235,7 +235,7 @@ def test_an_application_killed_before_it_settles_finds_its_bundle_again(fleet, c
 
 
 def test_a_relay_that_cannot_start_says_why_in_one_line(tmp_path):
-    for told, expected in [
+    for config, expected in [
         ({"name": "a"}, "network: Field required"),
         (
             {"name": "a", "network": "n.json", "peers": {}, "folder": "f", "port": 0, "x": 1},
@@ -243,7 +243,7 @@ def test_a_relay_that_cannot_start_says_why_in_one_line(tmp_path):
         ),
         ({"name": "a", "network": "n.json", "peers": {}, "folder": "f", "port": 0}, "n.json"),
     ]:
-        (tmp_path / "node.json").write_text(json.dumps(told))
+        (tmp_path / "node.json").write_text(json.dumps(config))
         done = subprocess.run(
             [sys.executable, "-m", "relay", str(tmp_path / "node.json")],
             capture_output=True,

@@ -22,7 +22,7 @@ def relay(tmp_path, fleet):
 
     def start(*command, **changes):
         (tmp_path / "network.json").write_text(pre_launch_network([], "ground").to_json())
-        told = {
+        config = {
             "name": "ground",
             "network": "network.json",
             "peers": {},
@@ -31,7 +31,7 @@ def relay(tmp_path, fleet):
             "start_s": START_S,
             **changes,
         }
-        (tmp_path / "relay.json").write_text(json.dumps(told))
+        (tmp_path / "relay.json").write_text(json.dumps(config))
         process = subprocess.Popen(
             [sys.executable, "-m", "relay", str(tmp_path / "relay.json"), *command],
             stdout=subprocess.PIPE,
@@ -95,10 +95,10 @@ def test_its_log_is_json_with_mission_time(relay, tmp_path):
         put = channel.stream_stream(path(PUT))
         with pytest.raises(Exception, match="neither manifest nor chunk"):
             list(put(iter([b"nonsense"]), timeout=5))
-    told = json.loads(process.stderr.readline())
+    config = json.loads(process.stderr.readline())
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
-    assert told["node"] == "ground"
-    assert told["level"] == "warning"
-    assert START_S <= told["mission_s"] < START_S + 60.0
-    assert "neither manifest nor chunk" in told["text"]
+    assert config["node"] == "ground"
+    assert config["level"] == "warning"
+    assert START_S <= config["mission_s"] < START_S + 60.0
+    assert "neither manifest nor chunk" in config["text"]

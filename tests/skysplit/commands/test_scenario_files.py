@@ -227,8 +227,8 @@ def test_one_plane_needs_no_word_about_phasing(tmp_path: Path, monkeypatch: pyte
 
 
 def test_every_key_of_the_schema_is_told() -> None:
-    told = {key.dotted for key in scenario_keys() if key.table != "ground.stations"}
-    assert told == {key for key, _ in scalar_keys()}
+    config = {key.dotted for key in scenario_keys() if key.table != "ground.stations"}
+    assert config == {key for key, _ in scalar_keys()}
     assert {key.table for key in scenario_keys()} <= table_descriptions().keys()
 
 

@@ -107,11 +107,11 @@ def test_a_block_that_needs_docker_is_run_where_an_engine_answers_and_passed_ove
 ) -> None:
     page, docker = tmp_path / "page.md", tmp_path / "docker"
     page.write_text("<!-- needs Docker -->\n```bash\necho sailed > made; cat made\n```\n")
-    told = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    config = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     for status, said in ((0, "\nsailed\n"), (1, "not run, no Docker engine answers")):
         docker.write_text(f'#!/bin/sh\n[ "$1" = compose ] || exit {status}\n')
         docker.chmod(0o755)
-        done = walked(page, **told)
+        done = walked(page, **config)
         assert done.returncode == 0, done.stderr
         assert said in done.stdout
         assert ("not run" in done.stdout) == bool(status)

@@ -86,4 +86,4 @@ def test_the_table_has_every_class_what_crossed_it_and_every_link(emulated_run: 
         {use.ends for use in uses if use.link == "downlink"}
     )
     assert "<td>weights</td>" in markup  # planned, though they go another way
-    assert "<td>+0.2</td>" in markup  # every passage is a quarter of a second late
+    assert "<td>+0.2</td>" in markup  # every transfer is a quarter of a second late

@@ -48,15 +48,15 @@ class Browser:
 
     def __init__(self, profile: Path) -> None:
         assert CHROMIUM
-        (told, self._tell), (self._hear, said) = os.pipe(), os.pipe()
+        (orders, self._tell), (self._hear, said) = os.pipe(), os.pipe()
         words = (
             f"--headless --no-sandbox {QUIET} {SOFTWARE_GL} --remote-debugging-pipe --user-data-dir={profile}"
         )
         self._process = subprocess.Popen(
-            ["bash", "-c", f'exec "$0" "$@" 3<&{told} 4>&{said}', CHROMIUM, *words.split(), "about:blank"],
-            pass_fds=(told, said), stderr=subprocess.DEVNULL,
+            ["bash", "-c", f'exec "$0" "$@" 3<&{orders} 4>&{said}', CHROMIUM, *words.split(), "about:blank"],
+            pass_fds=(orders, said), stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        os.close(told)
+        os.close(orders)
         os.close(said)
         self.console: list[str] = []
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -176,9 +176,9 @@ def open_and_draw(browser: Browser, page: Path) -> list[str]:
         (["plan", "walker-12", "--format", "gantt", "--set", "planning.profile=DOFA-base",
           "--set", "planning.samples=8", "--set", "horizon_h=4"], ["gantt"]),
         (
-            ["compare", "walker-12", "--starts", "1", "--format", "html", "--set", "planning.samples=8",
-             "--set", "planning.profile=DOFA-base", "--set", "horizon_h=4", "--set", "training.rounds=2",
-             "--set", "constellation.satellites=4"],
+            ["compare", "paper", "--starts", "1", "--format", "html", "--set", "planning.samples=8",
+             "--set", "constellation.satellites=6", "--set", "constellation.planes=1", "--set", "constellation.phasing=0",
+             "--set", "constellation.altitude_km=1150", "--set", "horizon_h=12", "--set", "training.rounds=2"],
             ["rounds", "time0"],
         ),
     ],

@@ -53,7 +53,7 @@ def test_an_emulated_run_also_shows_planned_against_measured(emulated_run: Path)
     assert laid_over == ["inter-satellite link, measured", "space-ground link, measured", "done, measured"]
 
 
-def test_the_gantt_has_every_passage_at_its_time_and_every_end(emulated_run: Path) -> None:
+def test_the_gantt_has_every_transfer_at_its_time_and_every_end(emulated_run: Path) -> None:
     rows = pq.read_table(emulated_run / "transfer_records.parquet").to_pylist()
     done_s = [(row["satellite"], row["measured_end_s"]) for row in read_rounds(emulated_run).to_pylist()]
     names = list(dict.fromkeys(name for name, _ in done_s))
@@ -161,7 +161,7 @@ def test_a_run_of_an_older_version_is_shown_without_what_it_lacks(
     assert "sent over the split" not in page
 
 
-def test_a_run_under_way_is_shown_before_its_first_round_ends(simulated_run: Path, tmp_path: Path) -> None:
+def test_a_running_mission_is_shown_before_its_first_round_ends(simulated_run: Path, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     shutil.copytree(simulated_run, begun)
     (begun / "rounds.parquet").unlink()

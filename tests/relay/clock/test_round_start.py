@@ -62,7 +62,7 @@ def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, re
         with (
             relays.link("sat-0") as first,
             relays.link("sat-1") as second,
-        ):  # on the bench, before round start
+        ):  # on the pre-launch network, before round start
             assert max(fly(relays, fleet, first, "sat-0", 0), fly(relays, fleet, second, "sat-1", 0)) < -900.0
         start_round(relays.nodes["ground"].local_address, "ground", ROUND, start_s=100.0)
         with relays.link("sat-0") as first:
