@@ -27,6 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "packages"))  # what tests of
 
 ROUNDS = 2
 IMAGES = 24
+ONE_PLANE = {
+    "constellation.satellites": 6, "constellation.planes": 1, "constellation.phasing": 0, "horizon_h": 4.0,
+}  # fmt: skip
 LATE_S = 0.25  # of every transfer
 ON_THE_WIRE = {
     "features": "features",
@@ -115,10 +118,10 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
 
 
 @pytest.fixture(scope="session")
-def few_satellites_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one_plane_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For what plans a run's mission again, many times."""
-    directory = tmp_path_factory.mktemp("runs") / "few"
-    return record_run(directory, measured=False, **{"constellation.satellites": 4, "horizon_h": 6.0})
+    directory = tmp_path_factory.mktemp("runs") / "one-plane"
+    return record_run(directory, measured=False, **ONE_PLANE)
 
 
 @pytest.fixture(scope="session")

@@ -85,9 +85,9 @@ def test_one_zooms_to_the_windows_in_which_antennas_are_held() -> None:
     assert len(windows_in_use(held, 600.0, 1)) == 2
 
 
-def test_the_report_has_the_ablation_once_it_was_asked_for(few_satellites_run: Path, tmp_path: Path) -> None:
+def test_the_report_has_the_ablation_once_it_was_asked_for(one_plane_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(few_satellites_run, run)
+    shutil.copytree(one_plane_run, run)
     done = CliRunner().invoke(app, ["report", str(run), "--compare"])
     assert done.exit_code == 0, done.stderr
     page = (run / "report.html").read_text(encoding="utf-8")
