@@ -6,8 +6,9 @@ import ast
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -35,6 +36,11 @@ def _parse_alone(*args: Any, **kwargs: Any) -> Any:
 ast.parse = _parse_alone
 settings.register_profile("a busy machine's", deadline=None)  # how long a test takes proves nothing
 settings.load_profile("a busy machine's")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with real runs: two of them at once would share the cores, and one at the end would keep a core waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("flower") is None)
 
 
 class InProcessGrid(Grid):
@@ -98,12 +104,39 @@ class InProcessGrid(Grid):
         return reply
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def grid_of() -> Callable[[int, int], InProcessGrid]:
     """``grid_of(nodes, max_concurrency)``: a Grid of the product's ClientApp."""
     from client_app.client_app import app
 
     return lambda nodes, max_concurrency: InProcessGrid(app, nodes, max_concurrency)
+
+
+@pytest.fixture(scope="session")
+def bare() -> Callable[[], AbstractContextManager[None]]:
+    """Of a run in this process, leave out its page and peft's card: they cost as much as a round, and have tests."""
+
+    @contextmanager
+    def patched() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("server_app.results.run_recorder.write_report", lambda directory: None)
+            patch.setattr("peft.PeftModel.create_or_update_model_card", lambda model, directory: None)
+            yield
+
+    return patched
+
+
+@pytest.fixture
+def bare_run(bare: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Runs of this test are without page and card."""
+    with bare():
+        yield
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands plan small comparisons in this process: another one takes longer to start than they do."""
+    monkeypatch.setattr("skysplit.commands.plans.os.cpu_count", lambda: 1)
 
 
 @pytest.fixture(scope="session")

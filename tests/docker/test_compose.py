@@ -132,8 +132,8 @@ def test_containers_end_with_the_weights_of_the_simulated_run_in_the_planned_tim
     docker: None, mission: list[str], tmp_path: Path
 ) -> None:
     emulated, simulated = tmp_path / "emulated", tmp_path / "simulated"
-    told = skysplit("emulate", *mission, "--backend", "compose", "--out", str(emulated))
-    assert "measured, s" in told
+    config = skysplit("emulate", *mission, "--backend", "compose", "--out", str(emulated))
+    assert "measured, s" in config
     rates = [f"--set=compute.{key}={value}" for key, value in read_run(emulated)["calibration"].items()]
     skysplit("run", *mission, *rates, "--out", str(simulated))
 

@@ -63,8 +63,8 @@ def test_credentials_are_kept_unless_renewed(tmp_path: Path) -> None:
     renewed = contents()
     changed = {name for name, data in renewed.items() if data != first[name]}
     assert changed == {name for name in first if name.endswith(".crt") and not name.endswith("ca.crt")}
-    told = write_credentials(tmp_path, ["sat-0"], "ground", [], new_keys=True)
-    assert told == ["sat-0: its SuperNode has a new key; unregister the old one, register the new one"]
+    config = write_credentials(tmp_path, ["sat-0"], "ground", [], new_keys=True)
+    assert config == ["sat-0: its SuperNode has a new key; unregister the old one, register the new one"]
     changed = {name for name, data in contents().items() if data != renewed[name]}
     assert changed == {name for name in first if not Path(name).name.startswith("ca.")}
     names = subject_names(tmp_path / "superlink" / "server.crt")
@@ -95,14 +95,14 @@ def subject_names(certificate: Path) -> x509.SubjectAlternativeName:
 def test_a_second_deployment_with_other_hosts_makes_new_certificates_for_all_of_them_and_says_so(
     tmp_path: Path,
 ) -> None:
-    told: list[str] = []
-    write_deployment(SCENARIO, tmp_path, {"superlink": "one.example:8000"}, told.append)
-    assert told == []
+    config: list[str] = []
+    write_deployment(SCENARIO, tmp_path, {"superlink": "one.example:8000"}, config.append)
+    assert config == []
     key = (tmp_path / "gateway" / "server.key").read_bytes()
-    write_deployment(SCENARIO, tmp_path, {"superlink": "one.example:8000"}, told.append)
-    assert told == []
-    write_deployment(SCENARIO, tmp_path, {"superlink": "[2001:db8::7]:443"}, told.append)
-    assert [sentence.partition(":")[0] for sentence in told] == ["superlink", "gateway"]
+    write_deployment(SCENARIO, tmp_path, {"superlink": "one.example:8000"}, config.append)
+    assert config == []
+    write_deployment(SCENARIO, tmp_path, {"superlink": "[2001:db8::7]:443"}, config.append)
+    assert [sentence.partition(":")[0] for sentence in config] == ["superlink", "gateway"]
     names = subject_names(tmp_path / "gateway" / "server.crt")
     assert "one.example" in names.get_values_for_type(x509.DNSName)
     assert "2001:db8::7" in map(str, names.get_values_for_type(x509.IPAddress))

@@ -169,9 +169,9 @@ def test_the_registration_waits_for_the_superlink_and_may_run_again(
     monkeypatch.setattr(registration, "flower_environment", lambda home: environment)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(registration, "_AGAIN_S", 0.0)
-    told: list[str] = []
-    registration.register_all(deployment / "registration", "127.0.0.1:1", 60.0, told.append)
-    assert told == [
+    config: list[str] = []
+    registration.register_all(deployment / "registration", "127.0.0.1:1", 60.0, config.append)
+    assert config == [
         "satellite-0: registered", "satellite-1: was registered before", "satellite-2: registered",
         "satellite-3: registered",
     ]  # fmt: skip

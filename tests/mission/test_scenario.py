@@ -146,9 +146,11 @@ def _flat(tables: dict[str, object], prefix: str = "") -> list[tuple[str, object
 @given(st.sampled_from(sorted(key for key, _ in scalar_keys())), st.text(max_size=20))
 def test_no_override_ends_in_anything_but_a_scenario_or_a_scenario_error(key: str, value: str) -> None:
     try:
-        load_scenario("demo", {key: value})
+        scenario = load_scenario("demo", {key: value})
     except ScenarioError as error:
         assert key.split(".")[0] in str(error)
+    else:
+        assert scenario_from_json(scenario_to_json(scenario)) == scenario
 
 
 STATIONS = [

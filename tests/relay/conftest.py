@@ -66,14 +66,14 @@ class Fleet:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout_s)
 
     def start(self, name, **changes):
-        told = {
+        config = {
             "name": name,
             "network": self.network,
             "peers": {peer: address for peer, address in self.addresses.items() if peer != name},
             "folder": self.folder / name,
             "port": int(self.addresses[name].rpartition(":")[2]),
         }
-        settings = RelaySettings(**{**told, **self.settings, **changes})
+        settings = RelaySettings(**{**config, **self.settings, **changes})
 
         async def begin():
             clock = self.clocks.setdefault(name, PacedClock())
@@ -103,6 +103,14 @@ class Fleet:
             time.sleep(0.02)
         return status
 
+    def waves(self, count, timeout_s=60):
+        """Wait until the time authority has asked all nodes so often what they do."""
+        [authority] = filter(None, (node._authority for node in self.nodes.values()))
+        last, deadline = authority._wave + count, time.monotonic() + timeout_s
+        while authority._wave <= last:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def close(self):
         for name in list(self.nodes):
             self.stop(name)
@@ -112,7 +120,8 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path):
+def fleet(tmp_path, monkeypatch):
+    monkeypatch.setattr("relay.clock.paced_clock.WAVE_S", 0.03)  # so many the sooner does mission time jump
     with contextlib.ExitStack() as stack:
 
         def start(links, **settings):

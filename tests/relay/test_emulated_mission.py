@@ -15,11 +15,13 @@ from flwr.app.error import Error
 from flwr.common.constant import ErrorCode
 from safetensors.torch import load_file
 
+from client_app.exchange import plane_exchange
 from client_app.exchange.plane_exchange import PlaneExchange
 from mission.orbits import constellation_of
 from mission.record import RunRecord, read_run
 from mission.run_config import GROUND
 from mission.scenario import load_scenario
+from mission.schema import Compute
 from relay.client.control import status
 from relay.client.message_link import LinkTimeout
 from relay.client.relay_link import RelayLink
@@ -49,6 +51,7 @@ SMALL = {
     "crossings.hidden": "fp32",
     "crossings.gradients": "fp32",
 }
+RATES = Compute(satellite_tflops=0.01, ground_tflops=0.05, message_s=0.002)
 
 
 def dying(last):
@@ -76,10 +79,24 @@ def dying_grid(grid, gone):
 
 
 @pytest.fixture
-def emulate(fleet, grid_of, tmp_path, monkeypatch):
-    """Fly a mission over relays and return its run directory; `during` may do something to them meanwhile."""
+def emulate(fleet, grid_of, tmp_path, monkeypatch, bare_run):
+    """Fly a mission over relays and return its run directory; `during` may do something to them meanwhile.
 
-    def fly(overrides=None, *, during=None, ends_after=None, ends_when=None, app=lambda app: app, **settings):
+    Unless it is `calibrated`, it is planned with the same compute rates as that of every other test.
+    """
+
+    def fly(
+        overrides=None,
+        *,
+        calibrated=False,
+        during=None,
+        ends_after=None,
+        ends_when=None,
+        app=lambda app: app,
+        **settings,
+    ):
+        if not calibrated:
+            monkeypatch.setattr("server_app.environment.measured_rates", lambda *_: RATES)
         scenario = load_scenario("walker-12", SMALL | (overrides or {}))
         satellites = constellation_of(scenario).names
         links = {link: plan.windows for link, plan in pre_launch_network(satellites, GROUND).links.items()}
@@ -89,8 +106,14 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
         grid._app = app(grid._app)
         for context, name in zip(grid._contexts.values(), satellites, strict=True):
             file = tmp_path / f"{name}.json"
-            told = {"name": name, "network": "-", "peers": {}, "folder": str(relays.folder / name), "port": 0}
-            file.write_text(json.dumps(told))
+            config = {
+                "name": name,
+                "network": "-",
+                "peers": {},
+                "folder": str(relays.folder / name),
+                "port": 0,
+            }
+            file.write_text(json.dumps(config))
             context.node_config["relay"] = str(file)
         record = RunRecord(tmp_path / "emulated", scenario, command="")
         ground = LocalRelay(
@@ -114,16 +137,21 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch):
     return fly
 
 
-@pytest.fixture
-def simulate(grid_of, tmp_path):
+@pytest.fixture(scope="module")
+def simulate(grid_of, bare, tmp_path_factory):
+    """The same mission simulated, with the compute rates of the emulation: once for all tests of these overrides."""
+    folder, flown = tmp_path_factory.mktemp("simulated"), {}
+
     def fly(emulated, overrides=None):
-        """The same mission simulated, with the compute rates that the emulation has measured."""
-        told = read_run(emulated)
-        rates = {f"compute.{key}": value for key, value in told["calibration"].items()}
-        scenario = load_scenario("walker-12", SMALL | (overrides or {}) | rates)
-        record = RunRecord(tmp_path / "simulated", scenario, command="")
-        fine_tune(grid_of(4, 4), ServerRun(record, "run-1"))
-        return record.directory
+        rates = {f"compute.{key}": value for key, value in read_run(emulated)["calibration"].items()}
+        settings = SMALL | (overrides or {}) | rates
+        key = repr(sorted(settings.items()))
+        if key not in flown:
+            record = RunRecord(folder / str(len(flown)), load_scenario("walker-12", settings), command="")
+            with bare():
+                fine_tune(grid_of(4, 4), ServerRun(record, "run-1"))
+            flown[key] = record.directory
+        return flown[key]
 
     return fly
 
@@ -137,9 +165,9 @@ def averages(monkeypatch):
     own, found = {}, []
     form_sum, mean = PlaneExchange.sum, Averaging.mean
 
-    def note_own(exchange, parts, link, satellite, **told):
+    def note_own(exchange, parts, link, satellite, **config):
         own[satellite] = {name: tensor.numpy() for name, tensor in trainable_state(parts).items()}
-        return form_sum(exchange, parts, link, satellite, **told)
+        return form_sum(exchange, parts, link, satellite, **config)
 
     def check(averaging, current, delivered, number, planes):
         result = mean(averaging, current, delivered, number, planes)
@@ -170,7 +198,7 @@ def assert_same_weights(one, other):
 
 
 def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate, simulate, averages):
-    emulated = emulate()
+    emulated = emulate(calibrated=True)
     names = constellation_of(load_scenario("walker-12", SMALL)).names
     assert averages == [dict.fromkeys(names, True)] * 2
     simulated = simulate(emulated)
@@ -257,7 +285,7 @@ def on_the_links(monkeypatch):
 
 @pytest.mark.parametrize("mode", ["lora", "head"])
 def test_bytes_planned_over_links_are_bytes_that_relays_send(emulate, on_the_links, mode):
-    directory = emulate({"training.mode": mode})
+    directory = emulate({"training.mode": mode}, calibrated=True)
     planned = Counter()
     for row in map(json.loads, (directory / "plan.jsonl").read_text().splitlines()):
         weights = row["kind"] in ("reduce", "update")
@@ -341,24 +369,22 @@ def forgetting(app):
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind", "number", "step"),
+    ("mode", "sent"),
     [
-        ("lora", MessageKind.SAMPLES, 1, 1),
-        ("lora", MessageKind.GRAD_HIDDEN, 2, 1),
-        ("lora", MessageKind.GRAD_HIDDEN, 1, 2),
-        ("lora", MessageKind.GRAD_HEAD, 1, 1),
-        ("head", MessageKind.FEATURES, 2, 0),
-        ("lora", MessageKind.AGGREGATE, 1, 0),
-        ("head", MessageKind.AGGREGATE, 2, 1),
+        ("lora", [(MessageKind.SAMPLES, 1, 1), (MessageKind.GRAD_HIDDEN, 2, 1)]),
+        ("lora", [(MessageKind.GRAD_HIDDEN, 1, 2), (MessageKind.AGGREGATE, 1, 0)]),
+        ("lora, one head", [(MessageKind.GRAD_HEAD, 1, 1)]),
+        ("head", [(MessageKind.FEATURES, 2, 0), (MessageKind.AGGREGATE, 2, 1)]),
     ],
 )
-def test_a_satellite_that_is_killed_in_mid_round_goes_on_with_the_same_result(
-    emulate, simulate, monkeypatch, averages, mode, kind, number, step
+def test_satellites_that_are_killed_in_mid_round_go_on_with_the_same_result(
+    emulate, simulate, monkeypatch, averages, mode, sent
 ):
-    when = [(kind, number, step)]
+    """Each after it has sent a message of this kind, round and step."""
+    when = list(sent)
     monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when))
-    overrides = {"training.mode": mode, "training.augment": "dihedral"}
-    if kind is MessageKind.GRAD_HEAD:
+    overrides = {"training.mode": mode.partition(",")[0], "training.augment": "dihedral"}
+    if mode == "lora, one head":
         overrides["training.head"] = "shared"
     emulated = emulate(overrides, app=forgetting)
     assert not when
@@ -398,13 +424,24 @@ def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
 ):
     when = [(MessageKind.AGGREGATE, 1, 0)]
     monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when, before_it_goes=True))
-    monkeypatch.setattr("client_app.exchange.plane_exchange.PATIENCE_S", 2.0)
+    gave_up, form_sum = threading.Event(), PlaneExchange.sum
+    patience_s = plane_exchange.PATIENCE_S
+
+    def watched(*words, **named):
+        total = form_sum(*words, **named)
+        if total is None:
+            plane_exchange.PATIENCE_S = patience_s
+            gave_up.set()
+        return total
+
+    monkeypatch.setattr(PlaneExchange, "sum", watched)
+    monkeypatch.setattr(plane_exchange, "PATIENCE_S", 0.5)
 
     def long_away(app):
         def answer(message, context):
             reply = forgetting(app)(message, context)
             if reply.has_error():
-                time.sleep(6.0)
+                assert gave_up.wait(60)
             return reply
 
         return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from mission.record import RunRecord
 from mission.scenario import load_scenario
+from report.run_report import write_report
 from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 
@@ -18,18 +20,50 @@ sys.path.insert(0, str(Path(__file__).parent))  # pytest imports each file by it
 from small_missions import SMALL, Mission
 
 
+def _fly(grid: Any, directory: Path, overrides: dict[str, Any]) -> Path:
+    record = RunRecord(
+        directory, load_scenario("walker-12", SMALL | overrides), command="skysplit run walker-12"
+    )
+    fine_tune(grid, ServerRun(record, "run-1"))
+    return directory
+
+
 @pytest.fixture
-def fly(grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mission:
-    """Run a small mission and return its run directory."""
-    monkeypatch.setattr("server_app.backbone.service.TIMEOUT_S", 0.2)
+def fly(
+    grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare_run: None
+) -> Mission:
+    """ServerRun a small mission and return its run directory."""
 
     def mission(
         overrides: dict[str, Any], *, max_concurrency: int = 4, out: str = "run", nodes: int | None = None
     ) -> Path:
-        scenario = load_scenario("walker-12", SMALL | overrides)
-        record = RunRecord(tmp_path / out, scenario, command="skysplit run walker-12")
-        grid = grid_of(nodes or scenario.constellation.satellites, max_concurrency)
-        fine_tune(grid, ServerRun(record, "run-1"))
-        return record.directory
+        satellites = load_scenario("walker-12", SMALL | overrides).constellation.satellites
+        # Where all satellites compute at once nobody waits for a place, however slow the machine is.
+        timeout_s = 0.05 if max_concurrency < satellites else 60.0
+        monkeypatch.setattr("server_app.backbone.service.TIMEOUT_S", timeout_s)
+        return _fly(grid_of(nodes or satellites, max_concurrency), tmp_path / out, overrides)
+
+    return mission
+
+
+@pytest.fixture(scope="module")
+def shared_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    grid_of: Callable[[int, int], Any],
+    bare: Callable[[], AbstractContextManager[None]],
+) -> Mission:
+    """ServerRun a small mission once for all tests of a module that look at it; they copy what they change."""
+    directory = tmp_path_factory.mktemp("shared")
+    flown: dict[tuple[str, bool], Path] = {}
+
+    def mission(overrides: dict[str, Any], *, report: bool = False) -> Path:
+        key = repr(sorted(overrides.items())), report
+        if key not in flown:
+            satellites = load_scenario("walker-12", SMALL | overrides).constellation.satellites
+            with bare(), pytest.MonkeyPatch.context() as patch:
+                if report:
+                    patch.setattr("server_app.results.run_recorder.write_report", write_report)
+                flown[key] = _fly(grid_of(satellites, 4), directory / f"run-{len(flown)}", overrides)
+        return flown[key]
 
     return mission

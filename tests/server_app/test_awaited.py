@@ -42,8 +42,8 @@ def test_satellites_are_awaited_from_their_message_to_their_answer(
 ) -> None:
     monkeypatch.setattr(awaited_grid, "_TELL_S", 0.0)
     grid_of(1, 1)  # says to Flower whose messages these are
-    nodes, told = Nodes(), []
-    grid = awaited_grid.WatchedGrid(nodes, {1: "a", 2: "b", 3: "c"}, on_change=told.append)
+    nodes, config = Nodes(), []
+    grid = awaited_grid.WatchedGrid(nodes, {1: "a", 2: "b", 3: "c"}, on_change=config.append)
     messages = [Message(RecordDict(), node, "train") for node in (2, 1)]
     ids = grid.push_messages(messages)
     grid.pull_messages(ids)
@@ -53,7 +53,7 @@ def test_satellites_are_awaited_from_their_message_to_their_answer(
         nodes.replies = [reply]
         grid.pull_messages(ids)
         grid.pull_messages(ids)
-    assert told == [["a", "b"], ["a"], []]
+    assert config == [["a", "b"], ["a"], []]
 
 
 def test_progress_says_who_is_awaited(

@@ -57,13 +57,13 @@ def test_features_of_32_images_at_most_go_down_exactly_and_all_satellites_get_th
     images = sum(min(32, count) for count in SAMPLES)
     exact = 4 * COSTS.tokens * COSTS.hidden * images
     assert exact < down["bytes"].sum() < 1.002 * exact
-    told = rows[rows["kind"] == Kind.UPDATE]
-    assert set(told["peer"].tolist()) == set(range(len(SAMPLES)))
+    config = rows[rows["kind"] == Kind.UPDATE]
+    assert set(config["peer"].tolist()) == set(range(len(SAMPLES)))
     constants = 4 * (4 * COSTS.hidden + COSTS.head_params)
-    assert (told["bytes"] > constants).all()
-    assert (told["bytes"] < constants + 400).all()
-    assert told["start_s"].min() >= plan.steps["end_s"].max() - 1e-6  # not before the ground has seen all
-    assert plan.end_s >= told["end_s"].max()
+    assert (config["bytes"] > constants).all()
+    assert (config["bytes"] < constants + 400).all()
+    assert config["start_s"].min() >= plan.steps["end_s"].max() - 1e-6  # not before the ground has seen all
+    assert plan.end_s >= config["end_s"].max()
     assert not violations(scenario, contacts, plan)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,14 @@ from splitmodel.tasks import Score
 from strategies.federated import RoundOutcome
 from strategies.problem.plan import Plan
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "packages"))  # what tests of several rooms install
+
 ROUNDS = 2
 IMAGES = 24
-LATE_S = 0.25  # of every passage
+ONE_PLANE = {
+    "constellation.satellites": 6, "constellation.planes": 1, "constellation.phasing": 0, "horizon_h": 4.0,
+}  # fmt: skip
+LATE_S = 0.25  # of every transfer
 ON_THE_WIRE = {
     "features": "features",
     "hidden": "hidden",
@@ -109,6 +115,13 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
         rounds=ROUNDS,
     )
     return directory
+
+
+@pytest.fixture(scope="session")
+def one_plane_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For what plans a run's mission again, many times."""
+    directory = tmp_path_factory.mktemp("runs") / "one-plane"
+    return record_run(directory, measured=False, **ONE_PLANE)
 
 
 @pytest.fixture(scope="session")

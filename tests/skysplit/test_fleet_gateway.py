@@ -47,19 +47,15 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
             yield f"https://127.0.0.1:{port}", f"https://{link.address}", context
 
 
-def raw_status(address: str, context: ssl.SSLContext, head: bytes) -> int:
+async def raw_status(address: str, context: ssl.SSLContext, head: bytes) -> int:
     """The status that this request gets, as it is: no client tidies its path up."""
-
-    async def ask() -> int:
-        host, _, port = address.removeprefix("https://").rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
-        writer.write(head + b"\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-        await writer.drain()
-        line = await asyncio.wait_for(reader.readline(), 10)
-        writer.close()
-        return int(line.split()[1])
-
-    return asyncio.run(ask())
+    host, _, port = address.removeprefix("https://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    writer.write(head + b"\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    await writer.drain()
+    line = await asyncio.wait_for(reader.readline(), 60)
+    writer.close()
+    return int(line.split()[1])
 
 
 def test_the_fleet_api_answers_as_it_does_without_the_gateway(addresses: tuple) -> None:
@@ -106,18 +102,21 @@ def test_the_control_api_is_open_behind_the_gateway_which_is_why_there_is_one(ad
         "/",
     ],
 )
-def test_whatever_else_is_asked_for_is_not_there(addresses: tuple, path: str) -> None:
+async def test_whatever_else_is_asked_for_is_not_there(addresses: tuple, path: str) -> None:
     gateway, _, context = addresses
-    assert raw_status(gateway, context, f"POST {path} HTTP/1.1".encode()) in (400, 404)
+    assert await raw_status(gateway, context, f"POST {path} HTTP/1.1".encode()) in (400, 404)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "OPTIONS", "CONNECT", "TRACE"])
-def test_only_what_flower_posts_is_passed_on(addresses: tuple, method: str) -> None:
+async def test_only_what_flower_posts_is_passed_on(addresses: tuple, method: str) -> None:
     gateway, _, context = addresses
-    assert raw_status(gateway, context, f"{method} /v1/fleet/activate-node HTTP/1.1".encode()) in (400, 404)
+    assert await raw_status(gateway, context, f"{method} /v1/fleet/activate-node HTTP/1.1".encode()) in (
+        400,
+        404,
+    )
 
 
-def status_of(app: FleetGateway, parts: list[bytes]) -> int:
+async def status_of(app: FleetGateway, parts: list[bytes]) -> int:
     sent: list[dict] = []
     messages = iter([{"type": "http.request", "body": part, "more_body": True} for part in parts])
 
@@ -134,18 +133,18 @@ def status_of(app: FleetGateway, parts: list[bytes]) -> int:
         "raw_path": b"/v1/fleet/push-object",
         "headers": [],
     }
-    asyncio.run(app(scope, receive, send))
+    await app(scope, receive, send)
     return int(sent[0]["status"])
 
 
-def test_a_body_beyond_all_of_flowers_is_refused_and_a_superlink_that_is_away_is_said(
+async def test_a_body_beyond_all_of_flowers_is_refused_and_a_superlink_that_is_away_is_said(
     addresses: tuple,
 ) -> None:
     _, direct, context = addresses
     part = bytes(8 << 20)
-    assert status_of(FleetGateway(direct, context), [part] * (BODY_BYTES // len(part) + 1)) == 413
+    assert await status_of(FleetGateway(direct, context), [part] * (BODY_BYTES // len(part) + 1)) == 413
     [port] = free_ports(1)
-    assert status_of(FleetGateway(f"https://127.0.0.1:{port}", context), [b"x"]) == 503
+    assert await status_of(FleetGateway(f"https://127.0.0.1:{port}", context), [b"x"]) == 503
 
 
 def test_the_gateways_certificate_is_for_the_hosts_of_the_superlink(tmp_path: Path) -> None:

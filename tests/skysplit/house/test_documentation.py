@@ -1,0 +1,133 @@
+"""The documentation builds without a warning, says what the schema says, and its command blocks are run by a script."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mission.record import ROUNDS, read_run
+from skysplit.reference import preset_reference
+from skysplit.reference.scenario_reference import reference
+from strategies.problem.plan import Kind
+
+ROOT = Path(__file__).resolve().parents[3]
+WALK = ROOT / "tests" / "walk_pages.py"
+
+
+def walked(*pages: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(WALK), *map(str, pages)],
+        env=os.environ | variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_the_page_of_scenario_keys_is_that_of_the_schema() -> None:
+    written = (ROOT / "docs" / "scenario-keys.md").read_text(encoding="utf-8")
+    assert written == "\n".join(reference()) + "\n", (
+        "write it anew: python -m skysplit.reference.scenario_reference > docs/scenario-keys.md"
+    )
+
+
+def test_the_page_of_presets_is_that_of_their_file() -> None:
+    written = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    assert written == "\n".join(preset_reference.reference()) + "\n", (
+        "write it anew: python -m skysplit.reference.preset_reference > docs/presets.md"
+    )
+
+
+def test_the_page_of_commands_is_that_of_the_commands() -> None:
+    words = [sys.executable, "-m", "typer", "skysplit.cli", "utils", "docs", "--name", "skysplit"]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert written.strip() == said.strip(), (
+        "write it anew: typer skysplit.cli utils docs --name skysplit --output docs/commands.md"
+    )
+
+
+def test_the_page_of_the_run_directory_names_every_key_that_a_run_writes(simulated_run: Path) -> None:
+    page = (ROOT / "docs" / "run-directory.md").read_text(encoding="utf-8")
+    plan = (simulated_run / "plan.jsonl").read_text(encoding="utf-8")
+    activity = json.loads(plan.partition("\n")[0])
+    kinds = [kind.name.lower() for kind in Kind]
+    for name in (*ROUNDS.names, *read_run(simulated_run), *activity, *kinds):
+        assert f"`{name}`" in page, f"docs/run-directory.md does not say what {name} is"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_pages_outside_the_site_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text) + re.findall(
+        r"`((?:docs|tests)/[\w/.-]+\.\w+)`", text
+    )
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("material", "mkdocstrings"))),
+    reason="the extra docs is not installed",
+)
+def test_the_site_builds_strictly(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path / "site")],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    api = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
+    assert 'id="skysplit.notebook.Mission.compare"' in api
+    assert "overridden" in (tmp_path / "site" / "scenario-keys" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_page_is_walked_in_one_clean_clone_and_blocks_told_so_are_passed_over(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```bash\necho one > made\n```\n\n<!-- not run: needs a rocket -->\n```bash\nexit 7\n```\n\n"
+        "```python\nexit(8)\n```\n\n```bash\ncat made; git status --short; skysplit scenarios --format json\n```\n"
+    )
+    done = walked(page)
+    assert done.returncode == 0, done.stderr
+    assert "not run, needs a rocket" in done.stdout
+    assert "\none\n" in done.stdout
+    assert "?? made\n" in done.stdout
+    assert " M " not in done.stdout
+    assert '"name": "demo"' in done.stdout
+    assert f'"file": "{ROOT}' not in done.stdout
+
+
+def test_a_block_that_needs_docker_is_run_where_an_engine_answers_and_passed_over_elsewhere(
+    tmp_path: Path,
+) -> None:
+    page, docker = tmp_path / "page.md", tmp_path / "docker"
+    page.write_text("<!-- needs Docker -->\n```bash\necho sailed > made; cat made\n```\n")
+    config = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    for status, said in ((0, "\nsailed\n"), (1, "not run, no Docker engine answers")):
+        docker.write_text(f'#!/bin/sh\n[ "$1" = compose ] || exit {status}\n')
+        docker.chmod(0o755)
+        done = walked(page, **config)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+        assert ("not run" in done.stdout) == bool(status)
+
+
+def test_a_walk_ends_where_a_block_fails(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```bash\nfalse | true\n```\n\n```bash\necho never\n```\n")
+    done = walked(page)
+    assert done.returncode == 1
+    assert "this block failed" in done.stderr
+    assert "never" not in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", runpy.run_path(str(WALK))["pages"](), ids=lambda page: page.stem)
+def test_every_command_of_a_page_runs_in_a_clean_clone(page: Path) -> None:
+    done = walked(page)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,190 @@
+"""The house keeps its rules: sizes, words, rooms, and one list of packages."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import io
+import re
+import subprocess
+import tokenize
+import tomllib
+from collections import Counter, defaultdict
+from pathlib import Path
+from runpy import run_path
+
+ROOT = Path(__file__).resolve().parents[3]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ROOMS = [
+    room
+    for room in PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    if room != "scenarios"
+]
+
+LONGEST_FUNCTION = 60  # lines, without its docstring
+WIDEST_CONSTRUCTOR = 8
+APP_LINES = 80
+FULLEST_FOLDER = 12  # modules
+MOST_POSITIONAL = 2  # arguments of a constructor
+
+# The private words that the field's have replaced (docs/tour.md speaks the new ones).
+OLD_WORDS = [
+    "muster",
+    "roster",
+    "briefing",
+    "boarded",
+    "manned",
+    "parked",
+    "at_once",
+    "under_way",
+    "left_over",
+    "departure",
+    "depart",
+    "regime",
+    "BackboneSteps",
+    "CentralGround",
+    "Contribution",
+    "SealedManifest",
+    "ParcelLink",
+    "PassageLog",
+    "Switches",
+    "Journal",
+]
+
+
+@functools.cache
+def files(*rooms: str) -> list[Path]:
+    """Python files of these rooms that git knows."""
+    listed = subprocess.run(
+        ["git", "ls-files", *rooms], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    return [ROOT / name for name in listed if name.endswith(".py") and not name.endswith("_pb2.py")]
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def functions(path: Path) -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    where = path.relative_to(ROOT).as_posix()
+    return [
+        (f"{where}:{node.name}", node)
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+
+@functools.cache
+def classes(path: Path) -> list[ast.ClassDef]:
+    return [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.ClassDef)]
+
+
+def imported_from_others(path: Path) -> set[str]:
+    """Names that a module imports from packages that are not ours."""
+    return {
+        name.asname or name.name
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] not in ROOMS
+        for name in node.names
+    }
+
+
+def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    lines = (node.end_lineno or 0) - node.lineno + 1
+    if ast.get_docstring(node, clean=False) is not None:
+        lines -= (node.body[0].end_lineno or 0) - node.body[0].lineno + 1
+    return lines
+
+
+def test_the_two_apps_are_two_screens_each() -> None:
+    for app in ("server_app/server_app.py", "client_app/client_app.py"):
+        assert len((ROOT / app).read_text(encoding="utf-8").splitlines()) <= APP_LINES, app
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = {
+        name for path in files(*ROOMS) for name, node in functions(path) if lines_of(node) > LONGEST_FUNCTION
+    }
+    assert long == set()
+
+
+def test_no_constructor_is_wide() -> None:
+    wide = set()
+    for path in files(*ROOMS):
+        for name, node in functions(path):
+            parameters = len(node.args.args) - 1 + len(node.args.kwonlyargs)
+            if node.name == "__init__" and parameters > WIDEST_CONSTRUCTOR:
+                wide.add(name)
+    assert wide == set()
+
+
+def test_constructors_take_two_positional_arguments_at_most() -> None:
+    positional = {
+        name
+        for path in files(*ROOMS)
+        for name, node in functions(path)
+        if node.name == "__init__" and len(node.args.args) - 1 > MOST_POSITIONAL
+    }
+    assert positional == set()
+
+
+def test_what_follows_two_positional_arguments_of_our_classes_is_named() -> None:
+    ours = {node.name for path in files(*ROOMS) for node in classes(path)}
+    unnamed = set()
+    for path in files(*ROOMS):
+        others = imported_from_others(path)
+        for node in ast.walk(tree_of(path)):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
+                continue
+            called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+            starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+            if called in ours - others and not starred and len(node.args) > MOST_POSITIONAL:
+                unnamed.add(f"{path.relative_to(ROOT)}:{node.lineno} {called}")
+    assert unnamed == set()
+
+
+def test_no_two_public_types_have_one_name() -> None:
+    places = defaultdict(set)
+    for path in files(*ROOMS):
+        for node in classes(path):
+            if not node.name.startswith("_"):
+                places[node.name].add(path.relative_to(ROOT).as_posix())
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_folder_is_full() -> None:
+    modules = Counter(
+        path.parent.relative_to(ROOT).as_posix() for path in files(*ROOMS) if path.stem != "__init__"
+    )
+    assert {folder for folder, number in modules.items() if number > FULLEST_FOLDER} == set()
+
+
+def test_old_words_are_gone() -> None:
+    old = {word.lower() for word in OLD_WORDS}
+    found = set()
+    for path in files():
+        if path == Path(__file__).resolve():
+            continue
+        for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
+            if token.type == tokenize.NAME and token.string.strip("_").lower() in old:
+                found.add(f"{path.relative_to(ROOT)}:{token.start[0]} {token.string}")
+    assert found == set()
+
+
+def test_the_list_of_packages_is_the_same_wherever_it_has_to_stand() -> None:
+    tool = PYPROJECT["tool"]
+    assert tool["mypy"]["packages"] == ROOMS
+    assert tool["importlinter"]["root_packages"] == ROOMS
+    bundled = {line.split("/")[1] for line in tool["flwr"]["app"]["fab-include"]}
+    assert bundled == {*ROOMS, "scenarios"}
+    assert set(tool["vulture"]["paths"]) == {*ROOMS, "benchmarks", "tests"}
+    image = set(re.findall(r"^!(\w+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.M))
+    assert image >= {*ROOMS, "scenarios"}
+
+
+def test_the_tour_names_the_lines_of_today() -> None:
+    tour = run_path(str(ROOT / "docs" / "tour_lines.py"))
+    text = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
+    assert tour["renewed"](text) == text, "python docs/tour_lines.py"

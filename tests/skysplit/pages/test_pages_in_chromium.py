@@ -1,0 +1,330 @@
+"""Pages in a real browser: every chart is drawn, the console stays empty, keys move a chart, a live page follows."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import queue
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from mission.record import read_run, write_table, write_text
+from report.comparison_page import comparison_page
+from report.run_report import write_report
+from skysplit.cli import app
+from skysplit.live_page import LivePage
+from strategies.problem.plan import SPLIT_COLUMNS
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+QUIET = "--no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-extensions"
+SOFTWARE_GL = "--use-angle=swiftshader --enable-unsafe-swiftshader"
+CHARTS = "[...document.querySelectorAll('.figure')].map(chart => chart.id)"
+DRAWN = "[...document.querySelectorAll('.js-plotly-plot[tabindex]')].map(chart => chart.id)"
+
+
+SAYS = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+ADVICE = '"source": "rendering"'  # how plotly could read the canvas of its marker symbols faster
+
+
+class Browser:
+    """Headless Chromium with one page, told what to do by the DevTools protocol over a pipe.
+
+    Attributes:
+        console: What the page, and the browser about it, have said.
+    """
+
+    def __init__(self, profile: Path) -> None:
+        assert CHROMIUM
+        (orders, self._tell), (self._hear, said) = os.pipe(), os.pipe()
+        words = (
+            f"--headless --no-sandbox {QUIET} {SOFTWARE_GL} --remote-debugging-pipe --user-data-dir={profile}"
+        )
+        self._process = subprocess.Popen(
+            ["bash", "-c", f'exec "$0" "$@" 3<&{orders} 4>&{said}', CHROMIUM, *words.split(), "about:blank"],
+            pass_fds=(orders, said), stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(orders)
+        os.close(said)
+        self.console: list[str] = []
+        self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._session: dict[str, str] = {}
+        self._count = 0
+        threading.Thread(target=self._listen, daemon=True).start()
+        [page] = [one for one in self.send("Target.getTargets")["targetInfos"] if one["type"] == "page"]
+        attached = self.send("Target.attachToTarget", targetId=page["targetId"], flatten=True)
+        self._session = {"sessionId": attached["sessionId"]}
+        for domain in ("Page", "Runtime", "Log"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """A command's result."""
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": params, **self._session}
+        os.write(self._tell, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._answers.get(timeout=60)
+            if answer["id"] == self._count:
+                assert "result" in answer, answer
+                return answer["result"]
+
+    def open(self, address: str, *, width: int = 1280, height: int = 900) -> None:
+        """Open an address in a window of this size."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.send("Page.navigate", url=address)
+        self.until("document.readyState === 'complete'")
+
+    def ask(self, expression: str) -> Any:
+        """What a JavaScript expression is."""
+        asked = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in asked, asked["result"]["description"]
+        return asked["result"].get("value")
+
+    def until(self, expression: str, within_s: float = 60.0) -> None:
+        """Wait until an expression is true."""
+        end = time.monotonic() + within_s
+        while not self.ask(expression):
+            assert time.monotonic() < end, f"never: {expression}"
+            time.sleep(0.1)
+
+    def press(self, key: str, **how: Any) -> None:
+        """Press and release a key where the focus is."""
+        for kind in ("keyDown", "keyUp"):
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, **how)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(timeout=30)
+        os.close(self._tell)
+
+    def _listen(self) -> None:
+        with os.fdopen(self._hear, "rb") as stream:
+            rest = b""
+            while content := stream.read1(1 << 20):
+                *messages, rest = (rest + content).split(b"\0")
+                for message in map(json.loads, messages):
+                    if "id" in message:
+                        self._answers.put(message)
+                    elif message["method"] in SAYS and ADVICE not in (said := json.dumps(message["params"])):
+                        self.console.append(said)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests of this module."""
+    found = Browser(tmp_path_factory.mktemp("profile"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Browser:
+    """The browser with an empty page in the light scheme, and nothing said yet."""
+    light = [{"name": "prefers-color-scheme", "value": "light"}]
+    chromium.send("Emulation.setEmulatedMedia", features=light)
+    chromium.open("about:blank")
+    chromium.console.clear()
+    return chromium
+
+
+@pytest.fixture(scope="module")
+def emulated_page(emulated_run: Path) -> Path:
+    return write_report(emulated_run)
+
+
+@pytest.fixture(scope="module")
+def simulated_page(simulated_run: Path) -> Path:
+    return write_report(simulated_run)
+
+
+def open_at(browser: Browser, page: Path, chart: str, **window: int) -> None:
+    """Open a page, scroll to a chart and wait until it is drawn; those out of sight are not."""
+    browser.open(page.as_uri(), **window)
+    browser.until(f"document.getElementById('{chart}').scrollIntoView(), {DRAWN}.includes('{chart}')")
+
+
+def open_and_draw(browser: Browser, page: Path) -> list[str]:
+    """Open a page with all charts in view and wait until every one is drawn; their names."""
+    browser.open(page.as_uri(), height=9000)
+    browser.until(f"{DRAWN}.length === {CHARTS}.length")
+    return browser.ask(DRAWN)
+
+
+@pytest.mark.parametrize(
+    ("words", "charts"),
+    [
+        (["constellation", "demo"], ["map"]),
+        (["plan", "walker-12", "--format", "gantt", "--set", "planning.profile=DOFA-base",
+          "--set", "planning.samples=8", "--set", "horizon_h=4"], ["gantt"]),
+        (
+            ["compare", "paper", "--starts", "1", "--format", "html", "--set", "planning.samples=8",
+             "--set", "constellation.satellites=6", "--set", "constellation.planes=1",
+             "--set", "constellation.phasing=0", "--set", "constellation.altitude_km=1150",
+             "--set", "horizon_h=12", "--set", "training.rounds=2"],
+            ["rounds", "time0"],
+        ),
+    ],
+)  # fmt: skip
+def test_pages_of_other_commands_are_drawn_without_a_console_message(
+    words: list[str], charts: list[str], tmp_path: Path, browser: Browser, one_process: None
+) -> None:
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(app, [*words, "--out", str(page)])
+    assert done.exit_code == 0, done.stderr
+    assert open_and_draw(browser, page) == charts
+    assert browser.console == []
+
+
+def test_every_chart_of_a_report_is_drawn_without_a_console_message(
+    emulated_page: Path, browser: Browser
+) -> None:
+    names = open_and_draw(browser, emulated_page)
+    assert names == ["curve", "gantt", "map", "globe", "bytes", "seconds", "measured", "links"]
+    assert (
+        browser.ask("document.querySelectorAll('#gantt .js-fill').length") >= 5
+    )  # bars of a label are one path
+    assert browser.ask("document.querySelector('#globe canvas').width") > 100
+    assert browser.console == []
+
+
+def test_one_zooms_to_a_window_by_its_name_and_back(emulated_page: Path, browser: Browser) -> None:
+    open_at(browser, emulated_page, "gantt")
+    choose = "(place => (document.getElementById('gantt-views').selectedIndex = place, " + (
+        "document.getElementById('gantt-views').dispatchEvent(new Event('change', { bubbles: true }))))"
+    )
+    shown = "document.getElementById('gantt')._fullLayout.xaxis.range"
+    whole, window = (f"JSON.parse(document.getElementById('gantt-views').options[{k}].value)" for k in (0, 1))
+    for place, range_ in ((1, window), (0, whole)):
+        browser.ask(f"{choose}({place})")
+        browser.until(f"{shown}.every((at, k) => Math.abs(at - {range_}[k]) < 1e-6)")
+    assert browser.console == []
+
+
+@pytest.mark.parametrize(("scheme", "ink"), [("light", "#1b1b1f"), ("dark", "#e8e9ec")])
+def test_what_was_measured_is_drawn_in_the_colour_of_the_text(
+    scheme: str, ink: str, emulated_page: Path, browser: Browser
+) -> None:
+    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    open_at(browser, emulated_page, "gantt")
+    trace = "document.getElementById('gantt')._fullData.find(one => one.name === 'done, measured')"
+    assert browser.ask(f"{trace}.marker.line.color") == ink
+    assert browser.console == []
+
+
+def test_no_page_is_wider_than_a_narrow_window(emulated_page: Path, browser: Browser) -> None:
+    browser.open(emulated_page.as_uri(), width=390, height=9000)
+    browser.until(f"{DRAWN}.length === {CHARTS}.length")
+    assert browser.ask("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_chart_is_zoomed_from_the_keyboard_and_back(simulated_page: Path, browser: Browser) -> None:
+    open_at(browser, simulated_page, "curve")
+    span = "(axis => axis.range[1] - axis.range[0])(document.getElementById('curve')._fullLayout.xaxis)"
+    before = browser.ask(f"document.getElementById('curve').focus(), {span}")
+    browser.press("+", text="+")
+    browser.until(f"Math.abs({span} / {before} - 2 / 3) < 1e-6")
+    browser.press("0", text="0")
+    browser.until(f"Math.abs({span} / {before} - 1) < 1e-6")
+    assert browser.console == []
+
+
+def test_the_globe_is_turned_and_its_time_chosen_from_the_keyboard(
+    simulated_page: Path, browser: Browser
+) -> None:
+    open_at(browser, simulated_page, "globe", width=400, height=500)
+    globe = "document.getElementById('globe')"
+    eye = f"JSON.stringify({globe}._fullLayout.scene.camera.eye)"
+    before = browser.ask(f"{globe}.focus(), {eye}")
+    browser.press("ArrowLeft")
+    browser.until(f"{eye} !== {json.dumps(before)}")
+    place = f"{globe}._fullData[3].x[0]"
+    began = browser.ask(f"document.querySelector('#globe-when input').focus(), {place}")
+    browser.press("ArrowRight", code="ArrowRight", windowsVirtualKeyCode=39)
+    browser.until(f"{place} !== {began}")
+    assert browser.ask("document.querySelector('#globe-when output').textContent") != "0.0 min"
+    assert browser.console == []
+
+
+def test_a_live_page_follows_a_run_through_a_reload_to_its_end(
+    simulated_run: Path, tmp_path: Path, browser: Browser
+) -> None:
+    directory = tmp_path / "run"
+    title = "document.querySelector('h1').textContent"
+    rows = "document.querySelectorAll('tbody tr').length"
+    with LivePage(directory, "to come") as live:
+        browser.open(live.address)
+        assert browser.ask(title) == "to come"
+        begin(directory, simulated_run, rounds=1)
+        browser.until(f"{rows} === 1")
+        browser.until(f"{DRAWN}.includes('curve')")
+        curve = "document.getElementById('curve')"
+        browser.ask(f"{curve}.focus(), (window.before = {curve}).id")
+        begin(directory, simulated_run, rounds=2)
+        browser.until(f"{rows} === 2 && {curve}._fullData[1].x.length === 2")
+        assert browser.ask(f"document.activeElement === {curve} && window.before === {curve}")
+        browser.send("Page.reload")
+        browser.until(f"window.before === undefined && {rows} === 2")
+        browser.until("document.getElementById('live')?.textContent === 'This page follows the run.'")
+        shutil.copy(simulated_run / "run.json", directory / "run.json")
+    browser.until("document.getElementById('live').textContent === 'The run is over.'")
+    assert browser.ask("document.querySelector('dd').textContent") == "completed"
+    assert browser.console == []
+
+
+def begin(directory: Path, run: Path, rounds: int) -> None:
+    """Make a run's directory what it was after so many rounds."""
+    directory.mkdir(exist_ok=True)
+    for name in ("plan.jsonl", "contacts.parquet"):
+        shutil.copy(run / name, directory / name)
+    table = pq.read_table(run / "rounds.parquet")
+    write_table(directory / "rounds.parquet", table.filter(pc.less_equal(table["round"], rounds)))
+    said = read_run(run) | {"state": "running", "phase": "training"}
+    del said["result"]
+    write_text(directory / "run.json", json.dumps(said))
+
+
+@pytest.mark.parametrize("width", [390, 921, 1280])
+def test_a_comparison_fits_its_window_and_no_label_touches_another(
+    width: int, tmp_path: Path, browser: Browser
+) -> None:
+    times = dict.fromkeys(("median_s", "p95_s", "bound_s", *SPLIT_COLUMNS), 5400.0)
+    sizes = {"down_bytes": 286e9, "up_bytes": 2.98e9, "isl_bytes": 518e9}
+    mission = {"length_s": 9860.0, "ground_compute_s": 1180.0, "onboard_compute_s": 7e5, "onboard_energy_j": 9e6,
+               "binds": "computing on the ground", **sizes}  # fmt: skip
+    title = "on-board LoRA in the last 6 blocks, the others computed once"
+    cases = [
+        {"name": name, "title": f"{title}, {name}", "mission": mission, "starts": 1, "gap_to_bound": 0.02,
+         "ratio_to": {}, **times, **sizes}
+        for name in ("onboard-full-own-window", "onboard-lora-truncated", "split-topology-aware")
+    ]  # fmt: skip
+    page = tmp_path / "page.html"
+    found = {"a model": {"cases": cases, "starts": 1, "rounds": 20}}
+    write_text(page, comparison_page("paper", "every case", found))
+    browser.open(page.as_uri(), width=width, height=4000)
+    browser.until(f"{DRAWN}.length === {CHARTS}.length")
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+    tables = "[...document.querySelectorAll('.table')]"
+    assert browser.ask(f"{tables}.filter(table => table.scrollWidth > table.clientWidth + 1).length") == 0
+    labels = "[...document.querySelectorAll('#time0 .ytick')].map(label => label.getBoundingClientRect())"
+    boxes = browser.ask(f"{labels}.map(box => [box.top, box.bottom]).sort((one, other) => one[0] - other[0])")
+    assert len(boxes) == len(cases)
+    assert all(above[1] <= below[0] for above, below in itertools.pairwise(boxes))

@@ -1,0 +1,222 @@
+"""The report of a run: what is on the page, and that it adds up."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from mission.record import read_run, write_text
+from report.charts.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
+from report.run_report import write_report
+from report.totals import by_round, read_rounds
+from skysplit.cli import app
+from strategies.problem.plan import SPLIT_COLUMNS
+
+SPANS = st.lists(
+    st.tuples(st.integers(0, 200), st.integers(1, 20)).map(lambda span: (float(span[0]), float(sum(span)))),
+    max_size=40,
+)
+
+
+def figures_of(page: str) -> dict[str, Any]:
+    """The figures that a page draws, by name."""
+    inside = re.search(r"^let figures = \{(.*?)\};$", page, re.MULTILINE | re.DOTALL)
+    assert inside
+    return json.loads("{" + inside.group(1) + "}")
+
+
+def test_a_simulated_run_shows_every_chart_but_the_measured_one(simulated_run: Path) -> None:
+    page = write_report(simulated_run).read_text(encoding="utf-8")
+    assert list(figures_of(page)) == ["curve", "gantt", "map", "globe", "bytes", "seconds"]
+    assert "sent over the split" in page
+
+
+def test_an_emulated_run_also_shows_planned_against_measured(emulated_run: Path) -> None:
+    page = write_report(emulated_run).read_text(encoding="utf-8")
+    figures = figures_of(page)
+    assert [trace["name"] for trace in figures["measured"]["data"]] == ["planned", "measured"]
+    assert {trace["name"] for trace in figures["links"]["data"]} == {
+        "down to the ground", "up to the satellites", "within planes", "as planned",
+    }  # fmt: skip
+    assert "What crossed the links" in page
+    laid_over = [trace["name"] for trace in figures["gantt"]["data"] if "measured" in trace["name"]]
+    assert laid_over == ["inter-satellite link, measured", "space-ground link, measured", "done, measured"]
+
+
+def test_the_gantt_has_every_transfer_at_its_time_and_every_end(emulated_run: Path) -> None:
+    rows = pq.read_table(emulated_run / "transfer_records.parquet").to_pylist()
+    done_s = [(row["satellite"], row["measured_end_s"]) for row in read_rounds(emulated_run).to_pylist()]
+    names = list(dict.fromkeys(name for name, _ in done_s))
+    end_s = max(time_s for _, time_s in done_s)
+    _, unit_s = time_unit(end_s)
+    figure = gantt_figure(names, [], [], end_s, transfer_records=rows, done_s=done_s)
+    *_, between, to_ground, done = figure.data
+    for row in rows:
+        passed = between if row["link"].endswith("_isl") else to_ground
+        covered = [
+            start <= row["start_s"] / unit_s + 1e-4 and row["end_s"] / unit_s <= end + 1e-4
+            and round(y) == names.index(row["satellite"])
+            for start, end, y in zip(passed.x[0::5], passed.x[1::5], passed.y[0::5], strict=True)
+        ]  # fmt: skip
+        assert any(covered), row
+    assert sorted(done.x) == pytest.approx(sorted(time_s / unit_s for _, time_s in done_s), abs=1e-5)
+
+
+def test_one_zooms_to_the_windows_in_which_antennas_are_held() -> None:
+    held = [
+        {"kind": "session", "start_s": s, "end_s": e} for s, e in ((10.0, 20.0), (15.0, 40.0), (500.0, 560.0))
+    ]
+    views = windows_in_use([*held, {"kind": "embed", "start_s": 0.0, "end_s": 90.0}], 600.0, 24)
+    assert list(views) == ["all of it", "10.0 to 40.0 s", "500.0 to 560.0 s"]
+    assert views["all of it"] == (0.0, 600.0)
+    start, end = views["500.0 to 560.0 s"]
+    assert 490.0 < start < 500.0
+    assert 560.0 < end < 570.0
+    assert len(windows_in_use(held, 600.0, 1)) == 2
+
+
+def test_the_report_has_the_ablation_once_it_was_asked_for(one_plane_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(one_plane_run, run)
+    done = CliRunner().invoke(app, ["report", str(run), "--compare"])
+    assert done.exit_code == 0, done.stderr
+    page = (run / "report.html").read_text(encoding="utf-8")
+    [comparison] = json.loads((run / "comparison.json").read_text(encoding="utf-8")).values()
+    medians_s = [case["median_s"] for case in comparison["cases"] if case["median_s"]]
+    rounds, bounds = figures_of(page)["ablation"]["data"]
+    assert rounds["x"] == medians_s
+    assert all(bound <= median for bound, median in zip(bounds["x"], medians_s, strict=True))
+    assert "÷ onboard" in page
+    assert "on board" in page  # computing of the whole missions
+
+
+def a_case(name: str, title: str, ends_s: list[float]) -> dict[str, Any]:
+    mission = {"length_s": ends_s[-1], "round_ends_s": ends_s, "down_bytes": 3e6, "up_bytes": 2e5, "isl_bytes": 0.0,
+               "ground_compute_s": 1.0, "onboard_compute_s": 1.0, "binds": "the downlink"}  # fmt: skip
+    times = dict.fromkeys(("median_s", "p95_s", "bound_s", *SPLIT_COLUMNS), ends_s[0])
+    sizes = {"down_bytes": 3e6, "up_bytes": 2e5, "isl_bytes": 0.0, "gap_to_bound": 0.0}
+    return {"name": name, "title": title, "mission": mission, "starts": 1, "ratio_to": {}, **times, **sizes}
+
+
+def test_the_curve_begins_before_fine_tuning_and_has_on_board_training_beside_it(
+    simulated_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(simulated_run, run)
+    cases = [
+        a_case("split", "split, all strategies", [100.0, 200.0]),
+        a_case("onboard-lora", "on-board LoRA", [3000.0, 7000.0]),
+        a_case("images-down", "raw images down", [50.0, 60.0]),
+    ]
+    write_text(run / "comparison.json", json.dumps({"a-model": {"cases": cases, "starts": 1, "rounds": 2}}))
+    page = write_report(run).read_text(encoding="utf-8")
+    _, accuracy, beside, _ = figures_of(page)["curve"]["data"]
+    result = read_run(run)["result"]
+    assert (accuracy["x"][0], accuracy["y"][0]) == (0.0, 100 * result["initial_test_accuracy"])
+    _, unit_s = time_unit(7000.0)
+    assert beside["x"] == [0.0, 3000.0 / unit_s, 7000.0 / unit_s]
+    assert beside["y"] == accuracy["y"]
+    assert beside["name"].startswith("on-board LoRA")
+    [missions] = figures_of(page)["missions"]["data"]
+    assert missions["x"] == [60.0 / unit_s, 200.0 / unit_s, 7000.0 / unit_s]
+    assert missions["text"][0] == " 60.0 s, 3.00 MB down, 200 kB up"
+    assert "Bringing the images down is over first here" in page
+
+
+def test_the_page_loads_nothing_from_elsewhere(simulated_run: Path) -> None:
+    page = write_report(simulated_run).read_text(encoding="utf-8")
+    assert page.count("plotly.js v") == 1  # inlined, once
+    markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", markup)
+
+
+def test_the_command_names_a_shipped_scenario_without_its_path(simulated_run: Path) -> None:
+    page = write_report(simulated_run).read_text(encoding="utf-8")
+    assert "<code>skysplit run walker-12 --out &lt;here&gt;</code>" in page
+
+
+def test_a_run_of_an_older_version_is_shown_without_what_it_lacks(
+    simulated_run: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(simulated_run, old)
+    rounds = pq.read_table(old / "rounds.parquet")
+    later = ["measured_end_s", "split_up_bytes", "split_down_bytes"]
+    pq.write_table(rounds.drop_columns(later), old / "rounds.parquet")
+    run = read_run(old)
+    run["scenario"]["constellation"]["shape"] = "unknown today"
+    write_text(old / "run.json", json.dumps(run))
+    page = write_report(old).read_text(encoding="utf-8")
+    assert list(figures_of(page)) == ["curve", "gantt", "bytes", "seconds"]
+    assert "sent over the split" not in page
+
+
+def test_a_running_mission_is_shown_before_its_first_round_ends(simulated_run: Path, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    shutil.copytree(simulated_run, begun)
+    (begun / "rounds.parquet").unlink()
+    (begun / "plan.jsonl").write_text('{"round": 1, "kind": "sess')  # torn
+    assert list(figures_of(write_report(begun).read_text(encoding="utf-8"))) == ["map", "globe"]
+
+
+def test_totals_are_those_of_the_rows(emulated_run: Path) -> None:
+    rows, totals = read_rounds(emulated_run).to_pylist(), by_round(read_rounds(emulated_run)).to_pylist()
+    assert [total["round"] for total in totals] == sorted({row["round"] for row in rows})
+    for total in totals:
+        own = [row for row in rows if row["round"] == total["round"]]
+        assert total["satellites"] == len(own)
+        assert total["downlink_bytes"] == sum(row["downlink_bytes"] for row in own)
+        assert total["waiting_s"] == pytest.approx(np.mean([row["waiting_s"] for row in own]))
+        assert total["measured_end_s"] == max(row["measured_end_s"] for row in own)
+
+
+@given(SPANS)
+def test_a_union_covers_the_same_instants_without_overlap(spans: list[tuple[float, float]]) -> None:
+    found = union(spans)
+    instants = np.arange(0.0, 225.0, 0.5) + 0.25
+    for instant in instants:
+        covered = any(start <= instant <= end for start, end in spans)
+        assert covered == any(start <= instant <= end for start, end in found)
+    assert (found[1:, 0] > found[:-1, 1]).all()
+
+
+@given(st.dictionaries(st.integers(0, 5), SPANS, max_size=6), st.integers(1, 60))
+def test_thinning_keeps_to_its_number_and_loses_no_interval(
+    rows: dict[int, list[tuple[float, float]]], most: int
+) -> None:
+    found = thinned(rows, 220.0, most)
+    assert sum(map(len, found.values())) <= max(most, len(rows))
+    for key, spans in rows.items():
+        for start, end in spans:
+            assert any(first <= start and end <= last for first, last in found[key])
+
+
+@pytest.mark.parametrize(
+    ("length_s", "unit"), [(30.0, "s"), (600.0, "s"), (601.0, "min"), (18_000.0, "min"), (18_001.0, "h")]
+)
+def test_the_unit_of_time_follows_the_length(length_s: float, unit: str) -> None:
+    assert time_unit(length_s)[0] == unit
+
+
+def test_a_gantt_of_many_activities_stays_drawable() -> None:
+    rng = np.random.default_rng(1)
+    names = [f"sat-{number}" for number in range(72)]
+    starts = rng.uniform(0.0, 7000.0, 60_000)
+    sent = {"kind": "features", "link": "downlink", "node": ""}
+    activities = [
+        {**sent, "satellite": names[k % 72], "start_s": start_s, "end_s": start_s + 0.01}
+        for k, start_s in enumerate(starts.tolist())
+    ]
+    figure = gantt_figure(names, [], activities, 7010.0)
+    bars = sum(np.isnan(trace.x).sum() for trace in figure.data)
+    assert 0 < bars <= 20_000

@@ -1,0 +1,159 @@
+"""Where the answer turns: edges against missions planned on both sides of them, and against arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+from synthetic_worlds import RATES, make_workload, make_world
+
+from orbit.contact_plan import LinkKind
+from strategies.analysis.cases import HEADLINE, standard_cases
+from strategies.analysis.mission_totals import Case, World
+from strategies.analysis.sensitivity import (
+    Edge,
+    Knob,
+    edge_of,
+    knobs_of,
+    lengths_of,
+    winner_of,
+    with_satellites,
+    with_stations,
+)
+from strategies.problem.training_variant import TrainingVariant
+from strategies.problem.workload import ComputeRates, Mode, Resources, Workload
+
+CONTACTS = make_world(
+    2, 2, 2, [(k, k % 2, 100.0 * k + 1000.0 * t, 300.0) for t in range(20) for k in range(4)]
+)
+
+
+def rounds_of(how: TrainingVariant) -> tuple[Workload, ...]:
+    """Two rounds; what crosses once does so in the first."""
+    first = make_workload(4, 40, str(how.mode), onboard_share=how.onboard_share)
+    again = dataclasses.replace(first, c1_bytes=0.0 if first.central else first.c1_bytes, cached_fraction=1.0)
+    return first, again
+
+
+def world(satellite_flops: float = RATES.satellite_flops) -> World:
+    cases = standard_cases(rounds_of, inter_orbit="grid")
+    headline = tuple(case for case in cases if case.name in HEADLINE)
+    return World(
+        CONTACTS,
+        headline,
+        rates=ComputeRates(satellite_flops, RATES.ground_flops),
+        resources=Resources(),
+    )
+
+
+def every_round(case: Case) -> None:
+    """Plan them all."""
+
+
+def knob_of(one: World, name: str) -> Knob:
+    return next(knob for knob in knobs_of(one) if knob.name == name)
+
+
+@functools.cache
+def edge(satellite_flops: float, name: str, *, above: bool) -> Edge:
+    one = world(satellite_flops)
+    found = edge_of(
+        one,
+        knob_of(one, name),
+        above=above,
+        start_s=0.0,
+        most_planned=every_round,
+        known=known(satellite_flops),
+    )
+    assert found is not None
+    return found
+
+
+@functools.cache
+def known(satellite_flops: float) -> dict[str, float]:
+    """How long each case of a world takes."""
+    return lengths_of(world(satellite_flops), 0.0, every_round)
+
+
+@pytest.mark.parametrize(
+    ("name", "satellite_flops", "above"),
+    [
+        ("downlink", 0.5e12, False),
+        ("downlink", 0.5e12, True),
+        ("satellite_tflops", 0.5e12, False),
+        ("satellite_tflops", 0.02e12, True),
+        ("ground_tflops", 0.02e12, True),
+        ("image_bytes", 0.5e12, False),
+        pytest.param("downlink", 0.02e12, False, marks=pytest.mark.slow),
+        pytest.param("downlink", 0.02e12, True, marks=pytest.mark.slow),
+        pytest.param("satellite_tflops", 0.02e12, False, marks=pytest.mark.slow),
+        pytest.param("satellite_tflops", 0.5e12, True, marks=pytest.mark.slow),
+        pytest.param("ground_tflops", 0.02e12, False, marks=pytest.mark.slow),
+        pytest.param("image_bytes", 0.5e12, True, marks=pytest.mark.slow),
+    ],
+)
+def test_on_both_sides_of_an_edge_the_missions_planned_again_have_the_answers_that_it_says(
+    name: str, satellite_flops: float, above: bool
+) -> None:
+    one = world(satellite_flops)
+    found, knob = edge(satellite_flops, name, above=above), knob_of(one, name)
+
+    def answer(value: float) -> str | None:
+        return winner_of(lengths_of(knob.change(one, value), 0.0, every_round))
+
+    assert found.above == above
+    assert (found.edge > found.value) == above
+    outwards = 1.1 if above else 1.0 / 1.1
+    assert answer(found.edge / outwards) == answer(found.value)
+    if found.turns:
+        assert answer(found.edge * outwards) == found.winner != answer(found.value)
+    else:
+        assert answer(found.edge) == found.winner == answer(found.value)
+
+
+def test_at_least_one_of_these_worlds_has_an_edge() -> None:
+    edges = [edge(0.5e12, "downlink", above=above) for above in (False, True)]
+    assert any(one.turns for one in edges)
+
+
+def test_faster_satellites_win_where_arithmetic_says_so() -> None:
+    """On board, without a link that binds, a mission takes its computing; the others do not depend on it."""
+    one = world(0.002e12)
+    lengths_s = known(0.002e12)
+    assert winner_of(lengths_s) != "onboard-lora"
+    found = edge(0.002e12, "satellite_tflops", above=True)
+    if found.turns and found.winner == "onboard-lora":
+        workload = next(case for case in one.cases if case.name == "onboard-lora").workloads[0]
+        flops = 2 * max(workload.samples) * workload.epochs * workload.onboard_flops
+        fastest_s = min(length for name, length in lengths_s.items() if name != "onboard-lora")
+        assert found.edge <= 1.05 * flops / 1e12 / (0.5 * fastest_s)
+
+
+def test_fewer_stations_are_those_that_see_most() -> None:
+    seen_s = np.zeros(len(CONTACTS.nodes))
+    down = CONTACTS.of_kind(LinkKind.DOWNLINK)
+    np.add.at(seen_s, down["target"], down["end_s"] - down["start_s"])
+    left = with_stations(world(), 1).contact_plan.of_kind(LinkKind.DOWNLINK)
+    [station] = set(left["target"].tolist())
+    assert seen_s[station] == seen_s.max()
+
+
+def test_fewer_satellites_train_on_their_own_images_and_the_others_still_relay() -> None:
+    fewer = with_satellites(world(), 2)
+    assert fewer.contact_plan is CONTACTS or len(fewer.contact_plan.contacts) == len(CONTACTS.contacts)
+    for case in fewer.cases:
+        for workload in case.workloads:
+            assert sum(count > 0 for count in workload.samples) == 2
+            assert max(workload.samples) == 40
+    assert all(np.isfinite(length) for length in lengths_of(fewer, 0.0, every_round).values())
+
+
+def test_what_a_number_does_not_touch_is_not_planned_again() -> None:
+    one = world()
+    every_case = dict.fromkeys((case.name for case in one.cases), 1.0)
+    found = lengths_of(
+        one, 0.0, every_round, known=every_case, touched=lambda case: case.one_round.mode is Mode.DOWNLINK
+    )
+    assert {name for name, length in found.items() if length != 1.0} == {"images-down"}
