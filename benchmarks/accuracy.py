@@ -174,7 +174,7 @@ def flown(name: str, seed: int) -> dict[str, Any]:
         paths = paths_of(scenario)
         sensor = name.removeprefix("clouds-")
         if sensor in SENSORS:
-            paths["data.path"] = _of_sensor(paths["data.path"], sensor, Path(scratch))
+            paths["data.path"] = str(_of_sensor(Path(paths["data.path"]), sensor, Path(scratch)))
         settings = [
             f"--set={key}={value}" for key, value in {**paths, **CASES[name], "seed": str(seed)}.items()
         ]

@@ -11,10 +11,10 @@ _OF_SCENARIO = {
 }
 
 
-def paths_of(scenario: str) -> dict[str, Path]:
+def paths_of(scenario: str) -> dict[str, str]:
     """Return the keys of a shipped scenario that name what is not shipped; none where SKYSPLIT_DATA is not set."""
     root = os.environ.get("SKYSPLIT_DATA")
     if not root or scenario not in _OF_SCENARIO:
         return {}
     images, model = _OF_SCENARIO[scenario]
-    return {"data.path": Path(root) / images, "model.path": Path(root) / model}
+    return {"data.path": str(Path(root) / images), "model.path": str(Path(root) / model)}
