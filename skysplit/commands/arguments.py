@@ -12,6 +12,7 @@ import typer
 from click import Context
 from typer.core import TyperGroup
 
+from mission.record import write_text
 from mission.scenario import ScenarioError, load_scenario, scalar_keys, shipped_scenarios
 from mission.schema import Scenario
 from skysplit.terminal import Terminal
@@ -68,6 +69,15 @@ def refused(error: OSError) -> str:
     """Return in words what the operating system refused, and of which file."""
     why = error.strerror or str(error)
     return f"{error.filename}: {why}" if error.filename is not None else why
+
+
+def deliver(text: str, out: Path | None) -> None:
+    """Print a command's result, or write it to the file that was asked for and print its name."""
+    if out is None:
+        print(text)
+        return
+    write_text(out, text if text.endswith("\n") else text + "\n")
+    print(out)
 
 
 def overrides_of(settings: list[str] | None) -> dict[str, Any]:

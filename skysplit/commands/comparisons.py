@@ -19,11 +19,10 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from mission.record import write_text
 from mission.schema import Scenario
 from mission.text.plain_text import plain
 from orbit.contact_plan import ContactPlan
-from skysplit.commands.arguments import OutOption, ScenarioArgument, SetOption, fail, read_scenario
+from skysplit.commands.arguments import OutOption, ScenarioArgument, SetOption, deliver, fail, read_scenario
 from skysplit.commands.orbits import planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
 from skysplit.terminal import Terminal
@@ -78,6 +77,8 @@ def compare(
     """
     from strategies.analysis.closed_form import add_mission_times
 
+    if out is not None and output is CompareFormat.TABLE:
+        fail("--out: found --format table, allowed: json, html")
     resolved = read_scenario(scenario, settings)
     contacts = planned_contacts(resolved)
     names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
@@ -98,15 +99,15 @@ def compare(
         fail(str(error))
     if output is CompareFormat.JSON:
         # One model: its comparison itself, as documented; several: each by name.
-        print(json.dumps(comparisons if len(comparisons) > 1 else next(iter(comparisons.values()))))
+        found = comparisons if len(comparisons) > 1 else next(iter(comparisons.values()))
+        deliver(json.dumps(found), out)
     elif output is CompareFormat.HTML:
         from report.comparison_page import comparison_page
 
         title = f"{resolved.name}: what the strategies gain"
         path = out or Path(f"{resolved.name}-comparison.html")
         conditions = _conditions(resolved, contacts, samples, starts)
-        write_text(path, comparison_page(title, conditions, comparisons))
-        print(path)
+        deliver(comparison_page(title, conditions, comparisons), path)
     else:
         for name, comparison in comparisons.items():
             _print_comparison(resolved, name, comparison, starts)

@@ -17,7 +17,6 @@ import typer
 from rich import box
 from rich.table import Table
 
-from mission.record import write_text
 from mission.schema import Scenario
 from mission.text.quantities import spoken_time
 from orbit.contact_plan import ContactPlan
@@ -26,6 +25,7 @@ from skysplit.commands.arguments import (
     ScenarioArgument,
     SetOption,
     TextFormat,
+    deliver,
     fail,
     read_scenario,
 )
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from strategies.problem.planning_problem import PlanningProblem
 
 _TABLE_WIDTH = 120  # of the table of known sizes
+_MOST_SESSIONS = 24  # a longer list is not read
 
 
 class PlanFormat(StrEnum):
@@ -106,6 +107,8 @@ def plan(
     resolved = read_scenario(scenario, settings)
     if (lose or slow) and after is None:
         fail("--lose, --slow: allowed with --after only, which tells when")
+    if out is not None and output is PlanFormat.TABLE:
+        fail("--out: found --format table, allowed: json, gantt")
     contacts = planned_contacts(resolved)
     try:
         planned = _planned(resolved, contacts, at, after, lose or [], slow or [])
@@ -115,14 +118,13 @@ def plan(
     if output is PlanFormat.JSON:
         planes = {"planes_delivered_s": {str(plane): time_s for plane, time_s in planned.delivered_s.items()}}
         figures = {**planned.plan.summary(), **result, **planes}
-        print(json.dumps({**figures, "activities": list(planned.plan.to_rows())}))
+        deliver(json.dumps({**figures, "activities": list(planned.plan.to_rows())}), out)
         return
     part = "one round" if after is None else "the rest of a round"
     title = f"{resolved.name}: {part} from {planned.plan.start_s:g} s, {planned.costs.name}"
     if output is PlanFormat.GANTT:
-        path = out or Path(f"{resolved.name}-plan.html")
-        write_text(path, plan_page(title, resolved.description, planned.plan, planned.problem.contact_plan))
-        print(path)
+        page = plan_page(title, resolved.description, planned.plan, planned.problem.contact_plan)
+        deliver(page, out or Path(f"{resolved.name}-plan.html"))
         return
     _print_round(resolved, planned, result, title)
 
@@ -179,7 +181,7 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
     """Print warnings, the sentence that says most, and tables of the round, its links and its stations."""
     from server_app.planning.advice import advice
     from server_app.planning.round_planner import framing_of
-    from strategies.analysis.plan_words import link_rows, round_facts, sentence, station_rows
+    from strategies.analysis.plan_words import link_rows, round_facts, sentence, session_rows, station_rows
 
     contacts = planned.problem.contact_plan
     for line in advice(scenario, planned.costs, planned.samples, framing_of(contacts)):
@@ -196,6 +198,14 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
     stations = station_rows(planned.plan, contacts)
     if stations:
         console.print(_plain_table("", ("station", "passes", "down", "up"), stations))
+    sessions = session_rows(planned.plan, scenario.epoch)
+    if sessions:
+        headings = ("UTC", "after", "for", "session", "down", "up", "of")
+        console.print(_plain_table("", headings, sessions[:_MOST_SESSIONS]))
+    if len(sessions) > _MOST_SESSIONS:
+        console.print(
+            f"{len(sessions) - _MOST_SESSIONS} more sessions: --format gantt or json", highlight=False
+        )
 
 
 def models(
@@ -287,7 +297,7 @@ def _struck(contacts: ContactPlan, lose: list[str], slow: list[str]) -> tuple[Co
 
 
 def _plain_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(headings[0], no_wrap=True)
     for heading in headings[1:]:
         table.add_column(heading, justify="right", no_wrap=True)

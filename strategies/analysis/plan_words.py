@@ -100,6 +100,38 @@ def station_rows(plan: Plan, contact_plan: ContactPlan) -> list[tuple[str, str, 
     return found
 
 
+def session_rows(plan: Plan, epoch: datetime) -> list[tuple[str, ...]]:
+    """A row per session that carries anything: UTC, since the start, how long, gateway and station, bytes, for whom.
+
+    For whom: the satellites whose samples, answers or weights cross in it; with none of them it is the average for all.
+    """
+    sessions = plan.of_kind(Kind.SESSION)
+    rows = plan.activities[np.isin(plan.activities["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK))]
+    rows = rows[rows["bytes"] > 0]
+    found = []
+    for session in sessions[np.argsort(sessions["start_s"], kind="stable")]:
+        ends = session["node"], session["peer"]
+        inside = (rows["start_s"] < session["end_s"]) & (rows["end_s"] > session["start_s"])
+        down = rows[inside & (rows["node"] == ends[0]) & (rows["peer"] == ends[1])]
+        up = rows[inside & (rows["node"] == ends[1]) & (rows["peer"] == ends[0])]
+        crossed = np.concatenate([down, up])
+        if not len(crossed):
+            continue
+        served = np.unique(crossed["satellite"][crossed["satellite"] >= 0]).tolist()
+        found.append(
+            (
+                _utc(epoch, session["start_s"])[11:19],
+                spoken_time(session["start_s"] - plan.start_s),
+                spoken_time(session["end_s"] - session["start_s"]),
+                f"{plan.names[session['node']]} – {plan.names[session['peer']]}",
+                spoken_bytes(float(down["bytes"].sum())),
+                spoken_bytes(float(up["bytes"].sum())),
+                plan.names[served[0]] if len(served) == 1 else str(len(served)) if served else "all",
+            )
+        )
+    return found
+
+
 def passes_used(plan: Plan, contact_plan: ContactPlan) -> int:
     """Passes in which an antenna is held, each counted once however often it is."""
     return len(_passes(plan.of_kind(Kind.SESSION), contact_plan))

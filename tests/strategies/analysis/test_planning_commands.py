@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,6 +68,26 @@ def test_a_plan_says_first_when_it_ends_and_what_binds() -> None:
     down = sum(row["bytes"] for row in found["activities"] if row["link"] == "downlink")
     assert found["downlink_bytes"] == pytest.approx(down, rel=1e-6)
     assert f"{found['downlink_bytes'] / 1e6:.0f} MB down" in said or " GB down" in said
+
+
+def test_a_plan_lists_its_sessions_with_their_bytes_within_eighty_columns(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    assert run("plan", "paper", "--format", "json", "--out", str(file)).strip() == str(file)
+    found = json.loads(file.read_text(encoding="utf-8"))
+    used = {
+        (row["node"], row["peer"])
+        for row in found["activities"]
+        if row["link"] == "downlink" and row["bytes"]
+    }
+    said = run("plan", "paper")
+    assert max(len(line) for line in said.splitlines()[1:]) <= 80
+    listed = re.findall(r"^ (\d\d:\d\d:\d\d) .* (\S+) – (\S+) ", said, re.MULTILINE)
+    assert {(gateway, station) for _, gateway, station in listed} == used
+
+
+@pytest.mark.parametrize("command", ["plan", "compare"])
+def test_a_table_is_not_written_to_a_file_in_silence(command: str) -> None:
+    assert "--out: found --format table, allowed: json" in refused(command, "paper", "--out", "x.txt")
 
 
 def test_the_paper_s_all_gather_is_planned() -> None:
