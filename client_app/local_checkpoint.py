@@ -64,7 +64,7 @@ def _write(path: Path, records: RecordDict) -> None:
         for name, record in records.array_records.items()
         for key, tensor in record.to_torch_state_dict().items()
     }
-    records = {
+    contents = {
         "arrays": list(records.array_records),
         "metrics": {name: dict(record) for name, record in records.metric_records.items()},
         "configs": {name: dict(record) for name, record in records.config_records.items()},
@@ -72,7 +72,7 @@ def _write(path: Path, records: RecordDict) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.unlink(missing_ok=True)
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # features are in it
-    save_file(tensors, temporary, {"records": json.dumps(records)})
+    save_file(tensors, temporary, {"records": json.dumps(contents)})
     temporary.replace(path)
 
 

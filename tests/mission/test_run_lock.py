@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from mission.record import RunRecord
 from mission.scenario import load_scenario
-record = RunRecord(Path(sys.argv[1]), load_scenario("demo"), "")
+record = RunRecord(Path(sys.argv[1]), load_scenario("demo"), command="")
 print("recording", flush=True)
 sys.stdin.read()
 """

@@ -32,7 +32,7 @@ def _fly(grid: Any, directory: Path, overrides: dict[str, Any]) -> Path:
 def fly(
     grid_of: Callable[[int, int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare_run: None
 ) -> Mission:
-    """ServerRun a small mission and return its run directory."""
+    """Run a small mission and return its run directory."""
 
     def mission(
         overrides: dict[str, Any], *, max_concurrency: int = 4, out: str = "run", nodes: int | None = None
@@ -52,7 +52,7 @@ def shared_run(
     grid_of: Callable[[int, int], Any],
     bare: Callable[[], AbstractContextManager[None]],
 ) -> Mission:
-    """ServerRun a small mission once for all tests of a module that look at it; they copy what they change."""
+    """Run a small mission once for all tests of a module that look at it; they copy what they change."""
     directory = tmp_path_factory.mktemp("shared")
     flown: dict[tuple[str, bool], Path] = {}
 

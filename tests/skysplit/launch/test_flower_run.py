@@ -78,7 +78,7 @@ def test_a_run_planned_by_an_installed_strategy_ends_with_the_weights_of_the_sam
     done = skysplit_run(tmp_path / "flower", overrides, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     assert str(tmp_path / "flower") in done.stdout
-    assert "test accuracy" in done.stdout
+    assert "Reached: accuracy" in done.stdout
     assert "asking the satellites for their data" in done.stderr  # progress, without a terminal
     run = read_run(tmp_path / "flower")
     assert run["state"] == "completed"

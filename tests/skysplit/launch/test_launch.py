@@ -161,7 +161,7 @@ import sys, time
 from pathlib import Path
 from mission.record import RunRecord
 from mission.scenario import load_scenario
-RunRecord(Path(sys.argv[1]), load_scenario("demo"), "")
+RunRecord(Path(sys.argv[1]), load_scenario("demo"), command="")
 time.sleep(600)
 """
 LAUNCHES = """
