@@ -296,14 +296,14 @@ class SplitFederatedStrategy(Strategy):
     ) -> tuple[ArrayRecord, MetricRecord]:
         """Average the weights that are delivered in the round, and the metrics of those who have trained."""
         for reply in replies:
-            report = dict(reply.content.metric_records["metrics"])
+            report: dict[str, Any] = dict(reply.content.metric_records["metrics"])
             records = reply.content.array_records
             arrays = {key: array.numpy() for key, array in records.get("arrays", ArrayRecord()).items()}
             plane_sum = records["plane"]["sum"].numpy() if "plane" in records else None
             name = self._names[reply.metadata.src_node_id]
             self._pending_updates[name] = ClientUpdate(
                 server_round, arrays, report=report, plane_sum=plane_sum
-            )  # type: ignore[arg-type]
+            )
         sent = {key: array.numpy() for key, array in self._round.arrays.items()}
         due = {name: self._pending_updates[name] for name in self._round.delivering}
         mean = self._averaging.mean(sent, due, server_round, self._round.orders)
