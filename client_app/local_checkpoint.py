@@ -79,8 +79,8 @@ def _write(path: Path, records: RecordDict) -> None:
 def _read(path: Path) -> RecordDict:
     records = RecordDict()
     with safe_open(path, framework="pt") as kept:
-        records = json.loads(kept.metadata()["records"])
-        for name in records["arrays"]:
+        contents = json.loads(kept.metadata()["records"])
+        for name in contents["arrays"]:
             keys = [key for key in kept.keys() if key.startswith(f"{name}/")]  # noqa: SIM118
             records[name] = ArrayRecord({key.removeprefix(f"{name}/"): kept.get_tensor(key) for key in keys})
     for name, metrics in records["metrics"].items():

@@ -132,7 +132,7 @@ class ConvolutionHead(nn.Module):
 
     def scaled(self, scaling: Scaling) -> Self:
         """Return a copy for states that are scaled so."""
-        made = type(self)(self.grid, self.inputs, self.outputs, scaling)
+        made = type(self)(self.grid, self.inputs, outputs=self.outputs, scaling=scaling)
         made.load_state_dict(self.state_dict())
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def _policy(name: str, spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def kustomization(satellites: tuple[str, ...], folders: dict[str, Path], base: Path) -> dict[str, Any]:
+def kustomization(satellites: tuple[str, ...], folders: Mapping[str, Path], base: Path) -> dict[str, Any]:
     """A kustomize base beside the nodes' folders: their files become Secrets."""
     named = {server: base / server for server in (SUPERLINK, GATEWAY)} | {
         service_name(satellites, node): folder for node, folder in folders.items()
