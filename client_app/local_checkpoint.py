@@ -83,8 +83,8 @@ def _read(path: Path) -> RecordDict:
         for name in contents["arrays"]:
             keys = [key for key in kept.keys() if key.startswith(f"{name}/")]  # noqa: SIM118
             records[name] = ArrayRecord({key.removeprefix(f"{name}/"): kept.get_tensor(key) for key in keys})
-    for name, metrics in records["metrics"].items():
+    for name, metrics in contents["metrics"].items():
         records[name] = MetricRecord(metrics)
-    for name, config in records["configs"].items():
+    for name, config in contents["configs"].items():
         records[name] = ConfigRecord(config)
     return records
