@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from mission.record import read_run, scenario_of
-from report.totals import BYTES, by_round, read_rounds
+from report.totals import BYTES, by_round, read_activities, read_rounds, round_ends_s
 from strategies.problem.plan import SPLIT_COLUMNS
 
 _TAGS = {
@@ -37,10 +37,12 @@ def write_events(directory: Path) -> Path:
     folder, temporary = directory / "tensorboard", directory / "tensorboard.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     writer = Writer(str(temporary))
-    for row in by_round(read_rounds(directory)).to_pylist():
+    rounds = by_round(read_rounds(directory))
+    ends_s = round_ends_s(rounds, read_activities(directory))
+    for row, end_s in zip(rounds.to_pylist(), ends_s, strict=True):
         for column, tag in _TAGS.items():
             if row[column] is not None:
-                writer.add_scalar(tag, row[column], row["round"], wall_time=epoch_s + row["end_s"])
+                writer.add_scalar(tag, row[column], row["round"], wall_time=epoch_s + end_s)
     writer.close()
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(temporary, folder)

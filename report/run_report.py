@@ -32,7 +32,7 @@ from report.charts.score_figures import confusion_figure, score_bars
 from report.comparison_page import cases_table, missions_figure, missions_table, rounds_figure
 from report.page import Section, View, page, sections_view, table
 from report.story import story
-from report.totals import BYTES, by_round, read_rounds
+from report.totals import BYTES, by_round, read_activities, read_rounds, round_ends_s
 from strategies.analysis.cases import ONBOARD_LORA
 from strategies.analysis.summary import summary_lines
 
@@ -108,7 +108,7 @@ def _story(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> tuple[s
 
 
 def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iterator[Section]:
-    activities = _activities(directory / "plan.jsonl")
+    activities = read_activities(directory)
     path = directory / "contacts.parquet"
     contacts = _contacts(path, path.stat().st_mtime_ns) if path.exists() else None
     transfer_records = read_transfer_records(directory)
@@ -157,13 +157,15 @@ def _learning_sections(
     compared: tuple[str, dict[str, Any]] | None,
 ) -> Iterator[Section]:
     """What was learnt, what the score is made of, and what the mission would have taken otherwise."""
-    end_s = pc.max(rounds["end_s"]).as_py() or 0.0
+    ends_s = round_ends_s(rounds, activities)
+    end_s = max(ends_s, default=0.0)
     used = [(row["start_s"], row["end_s"]) for row in activities if row["link"] == "downlink"]
     windows = thinned({"": used}, end_s, _MOST_WINDOWS)[""]
     name, initial = score_name(run), score_in(run.get("result", {}), "initial_test")
     yield Section(
-        "curve", f"{_capital(name)} over mission time", says="Scored on the test images after every round.",
-        content=learning_figure(rounds, windows, name, initial=initial, beside=_beside(compared)),
+        "curve", f"{_capital(name)} over mission time",
+        says="Scored on the test images when a round is over: when what was averaged is back, and the next can begin.",
+        content=learning_figure(rounds, ends_s, windows=windows, score=name, initial=initial, beside=_beside(compared)),
     )  # fmt: skip
     yield from _score_sections(directory, run)
     if compared:
@@ -384,12 +386,3 @@ def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / _HOUR_S:.2f} h"
-
-
-def _activities(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [
-        json.loads(line) for line in lines if line.endswith("\n")
-    ]  # of a run under way the last may be torn

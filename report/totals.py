@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +35,31 @@ def read_rounds(directory: Path) -> pa.Table:
         ],
         schema=ROUNDS,
     )
+
+
+def read_activities(directory: Path) -> list[dict[str, Any]]:
+    """Read the activities of a run's plans, rows of ``plan.jsonl``; of a run that goes on the last may be torn."""
+    path = directory / "plan.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def round_ends_s(rounds: pa.Table, activities: Iterable[Mapping[str, Any]]) -> list[float]:
+    """Return when each round is over, mission time: when what is averaged is back and the next can begin.
+
+    Args:
+        rounds: As :func:`by_round` adds them up; its ``end_s`` is the last step, before weights travel.
+        activities: As :func:`read_activities` returns them; where a round has none, its ``end_s`` stands.
+    """
+    ends_s: dict[int, float] = dict(
+        zip(rounds["round"].to_pylist(), rounds["end_s"].to_pylist(), strict=True)
+    )
+    for row in activities:
+        if row["round"] in ends_s and (row["bytes"] or row["flops"]):
+            ends_s[row["round"]] = max(ends_s[row["round"]], row["end_s"])
+    return list(ends_s.values())
 
 
 def by_round(rounds: pa.Table) -> pa.Table:

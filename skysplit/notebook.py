@@ -460,9 +460,11 @@ class Run(Shown):
     def plot(self) -> go.Figure:
         """Accuracy and loss over mission time."""
         from report.charts.figures import learning_figure
-        from report.totals import by_round, read_rounds
+        from report.totals import by_round, read_activities, read_rounds, round_ends_s
 
-        return learning_figure(by_round(read_rounds(self.directory)), np.empty((0, 2)))
+        rounds = by_round(read_rounds(self.directory))
+        ends_s = round_ends_s(rounds, read_activities(self.directory))
+        return learning_figure(rounds, ends_s, windows=np.empty((0, 2)))
 
 
 def _dotted(overrides: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -34,9 +34,10 @@ assert tuple(_PARTS) == SPLIT_COLUMNS
 
 def learning_figure(
     rounds: pa.Table,
+    round_ends_s: Sequence[float],
+    *,
     windows: np.ndarray,
     score: str = ACCURACY,
-    *,
     initial: float | None = None,
     beside: Mapping[str, Sequence[float]] | None = None,
 ) -> go.Figure:
@@ -44,13 +45,14 @@ def learning_figure(
 
     Args:
         rounds: As ``report.totals.by_round`` adds them up.
+        round_ends_s: When each of them is over, mission time.
         windows: Start and end, seconds of mission time, shape ``(windows, 2)``.
         score: What the score is called; an accuracy is shown in per cent.
         initial: Test score before fine-tuning, where it is known.
         beside: Of other ways to run the mission, by title, the mission time at which each round ends: drawn with the
             scores of the run, as if a round taught as much.
     """
-    end_s = rounds["end_s"].to_numpy()
+    end_s = np.asarray(round_ends_s, float)
     others = {title: np.asarray(ends_s)[: len(end_s)] for title, ends_s in (beside or {}).items()}
     unit, unit_s = time_unit(max(float(ends_s.max(initial=0.0)) for ends_s in (end_s, *others.values())))
     labels = [f"round {number}" for number in rounds["round"].to_pylist()]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from report.story import link_totals, story
+from report.totals import round_ends_s
 from skysplit.commands import progress as shown
 from skysplit.commands.progress import ProgressForm, RunProgress
 
@@ -102,6 +103,16 @@ def test_an_enrolment_on_the_ground_before_launch_crosses_no_link() -> None:
     assert link_totals(RUN, ROUNDS)["downlink_bytes"] == 2_000_000
     before_launch = {"enrolment": {**RUN["enrolment"], "flown": False}}
     assert link_totals(before_launch, ROUNDS)["downlink_bytes"] == 1_500_000
+
+
+def test_a_round_is_over_when_the_average_is_back_not_with_the_last_step() -> None:
+    rounds = pa.table({"round": [1, 2], "end_s": [100.0, 300.0]})
+    rows = [
+        {"round": 1, "bytes": 5.0, "flops": 0.0, "end_s": 250.0},
+        {"round": 1, "bytes": 0.0, "flops": 0.0, "end_s": 999.0},  # an antenna that stays pointed
+        {"round": 7, "bytes": 5.0, "flops": 0.0, "end_s": 999.0},
+    ]
+    assert round_ends_s(rounds, rows) == [250.0, 300.0]
 
 
 def test_a_run_that_has_not_ended_has_no_story() -> None:

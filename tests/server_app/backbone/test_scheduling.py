@@ -33,8 +33,10 @@ def planned(rows: Sequence[tuple[int, int, int]], names: str, updates: Sequence[
 def test_a_schedule_is_the_plan_s_table_of_steps() -> None:
     rows = [(0, 2, 0), (0, 0, 0), (1, 1, 0), (2, 0, 1), (2, 1, 1)]
     schedule = Schedule.of(planned(rows, "abc", updates=[0, 0, 0, 1, 1]), "abc")
-    assert schedule == batched("ac", "b", "ab", delay=1)
-    assert dict(schedule.steps_of) == {"a": 2, "c": 1, "b": 2}
+    assert schedule == batched(
+        "ca", "b", "ab", delay=1
+    )  # in a batch, too: members are answered in this order
+    assert dict(schedule.steps_of) == {"c": 1, "a": 2, "b": 2}
 
 
 def test_satellites_that_started_in_an_earlier_round_take_no_step() -> None:

@@ -82,7 +82,7 @@ def test_features_cross_once_and_neither_sending_them_each_time_nor_a_small_cach
     fly: Mission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With an adapter and passes each: what satellites share follows the plan, another one where fewer bytes cross."""
-    monkeypatch.setattr("server_app.planning.round_planner._ROWS_TOGETHER", 8)
+    monkeypatch.setattr("server_app.planning.workloads._ROWS_TOGETHER", 8)
     kept = fly(KEPT, out="kept")
     sent = fly(KEPT | {"crossings.cache_gb": 0.0}, out="sent")
     some = fly(KEPT | {"crossings.cache_gb": 30 * 1100 / 1e9}, out="some")

@@ -9,7 +9,7 @@ import pytest
 
 from mission.record import read_run, scenario_of
 from report.event_files import write_events
-from report.totals import by_round, read_rounds
+from report.totals import by_round, read_activities, read_rounds, round_ends_s
 
 accumulator = pytest.importorskip(
     "tensorboard.backend.event_processing.event_accumulator", reason="the extra tensorboard is not installed"
@@ -24,7 +24,8 @@ def test_tensorboard_shows_the_rounds_at_their_mission_time_however_often_they_a
     write_events(run)
     read = accumulator.EventAccumulator(str(write_events(run)))
     read.Reload()
-    rounds = by_round(read_rounds(run)).to_pylist()
+    table = by_round(read_rounds(run))
+    rounds, ends_s = table.to_pylist(), round_ends_s(table, read_activities(run))
     epoch_s = scenario_of(read_run(run)).epoch.timestamp()
     for tag, column in (
         ("test/accuracy", "test_accuracy"),
@@ -35,6 +36,6 @@ def test_tensorboard_shows_the_rounds_at_their_mission_time_however_often_they_a
             (event.tensor_proto.float_val[0], event.step, event.wall_time) for event in read.Tensors(tag)
         ]
         assert found == [
-            (pytest.approx(row[column]), row["round"], pytest.approx(epoch_s + row["end_s"]))
-            for row in rounds
+            (pytest.approx(row[column]), row["round"], pytest.approx(epoch_s + end_s))
+            for row, end_s in zip(rounds, ends_s, strict=True)
         ]
