@@ -136,7 +136,7 @@ def bare_run(bare: Callable[[], AbstractContextManager[None]]) -> Iterator[None]
 @pytest.fixture
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands plan small comparisons in this process: another one takes longer to start than they do."""
-    monkeypatch.setattr("skysplit.commands.plans.os.cpu_count", lambda: 1)
+    monkeypatch.setattr("skysplit.commands.comparisons.os.cpu_count", lambda: 1)
 
 
 @pytest.fixture(scope="session")

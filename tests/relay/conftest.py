@@ -121,7 +121,7 @@ class Fleet:
 
 @pytest.fixture
 def fleet(tmp_path, monkeypatch):
-    monkeypatch.setattr("relay.clock.paced_clock.WAVE_S", 0.03)  # so many the sooner does mission time jump
+    monkeypatch.setattr("relay.clock.paced_clock.PROBE_S", 0.03)  # so many the sooner does mission time jump
     with contextlib.ExitStack() as stack:
 
         def start(links, **settings):
