@@ -200,8 +200,8 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
         console.print(_plain_table("", ("station", "passes", "down", "up"), stations))
     sessions = session_rows(planned.plan, scenario.epoch)
     if sessions:
-        headings = ("UTC", "after", "for", "session", "down", "up", "of")
-        console.print(_plain_table("", headings, sessions[:_MOST_SESSIONS]))
+        columns = ("UTC", "after", "for", "session", "down", "up", "of")
+        console.print(_plain_table("", columns, sessions[:_MOST_SESSIONS]))
     if len(sessions) > _MOST_SESSIONS:
         console.print(
             f"{len(sessions) - _MOST_SESSIONS} more sessions: --format gantt or json", highlight=False

@@ -108,7 +108,7 @@ def session_rows(plan: Plan, epoch: datetime) -> list[tuple[str, ...]]:
     sessions = plan.of_kind(Kind.SESSION)
     rows = plan.activities[np.isin(plan.activities["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK))]
     rows = rows[rows["bytes"] > 0]
-    found = []
+    found: list[tuple[str, ...]] = []
     for session in sessions[np.argsort(sessions["start_s"], kind="stable")]:
         ends = session["node"], session["peer"]
         inside = (rows["start_s"] < session["end_s"]) & (rows["end_s"] > session["start_s"])
