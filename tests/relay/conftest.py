@@ -103,11 +103,11 @@ class Fleet:
             time.sleep(0.02)
         return status
 
-    def waves(self, count, timeout_s=60):
+    def probes(self, count, timeout_s=60):
         """Wait until the time authority has asked all nodes so often what they do."""
         [authority] = filter(None, (node._authority for node in self.nodes.values()))
-        last, deadline = authority._wave + count, time.monotonic() + timeout_s
-        while authority._wave <= last:
+        last, deadline = authority._probe + count, time.monotonic() + timeout_s
+        while authority._probe <= last:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 

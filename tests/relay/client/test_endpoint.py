@@ -94,7 +94,7 @@ def test_time_jumps_while_both_ends_wait_and_not_while_the_ground_computes(fleet
 
     async def slow(satellite, manifest, payload):
         began.append(relays.clocks["ground"].now_s)
-        relays.waves(5)  # computes: the wall goes on, mission time must not jump
+        relays.probes(5)  # computes: the wall goes on, mission time must not jump
         began.append(relays.clocks["ground"].now_s)
         return await doubling(satellite, manifest, payload)
 

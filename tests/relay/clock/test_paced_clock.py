@@ -146,7 +146,7 @@ def test_time_stands_at_1x_while_an_application_computes(fleet):
     relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=later), time_authority="ground")
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         satellite.send(*fleet.tensor([1.0], "sat-0", "ground"))
-        relays.waves(6)  # the satellite computes, the ground too
+        relays.probes(6)  # the satellite computes, the ground too
         assert relays.clocks["ground"].now_s < 100.0
         with pytest.raises(LinkTimeout):
             ground.receive(0.6)  # the ground waits, but the satellite still computes

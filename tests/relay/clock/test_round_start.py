@@ -67,7 +67,7 @@ def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, re
         start_round(relays.nodes["ground"].local_address, "ground", ROUND, start_s=100.0)
         with relays.link("sat-0") as first:
             first.send(*fleet.tensor([1.0], "sat-0", "ground", step=1))
-            relays.waves(5)
+            relays.probes(5)
             assert first.mission_time_s() == 100.0  # sat-1 has not come
             with relays.link("sat-1") as second, ThreadPoolExecutor() as beside:
                 later = beside.submit(fly, relays, fleet, second, "sat-1", 1)
@@ -77,7 +77,7 @@ def test_a_round_begins_when_all_have_come_and_follows_its_own_network(fleet, re
                 assert 2500.0 <= later.result(15) < 2505.0
         relays.until("ground", lambda _: relays.clocks["ground"].standing)
         stood_s = relays.status("ground").mission_s
-        relays.waves(3)
+        relays.probes(3)
         for name in NODES:
             relays.until(name, lambda now: now.mission_s == stood_s)
         assert 2500.0 <= stood_s < 2510.0
@@ -113,7 +113,7 @@ def test_a_ground_that_begins_anew_waits_for_nobody_of_a_round_that_died_with_th
         start_round(*authority, ROUND, start_s=700.0)
         with relays.link("sat-0") as first:
             first.send(*fleet.tensor([1.0], "sat-0", "ground", step=1))
-            relays.waves(5)
+            relays.probes(5)
             assert first.mission_time_s() == 700.0  # sat-1 has not come
             with relays.link("sat-1"):
                 first.receive(15)
