@@ -138,8 +138,8 @@ def test_containers_learn_a_round_as_the_simulation_does_and_end_in_the_planned_
     skysplit("run", *mission, *rates, "--out", str(simulated))
 
     # The same sums in the same order; torch may share them out differently over another number of cores, and AdamW
-    # carries a difference in the last bit on. Who shares a step of the next round follows from when that begins, on a busy
-    # machine some tenths of a second after the plan: its weights are others, as good.
+    # carries a difference in the last bit on. Who shares a step of the next round follows from when that begins,
+    # on a busy machine some tenths of a second after the plan: its weights are others, as good.
     for name in ("head.safetensors", "adapter/adapter_model.safetensors"):
         one, other = (
             load_file(path / "checkpoints" / "round-00001" / name) for path in (emulated, simulated)
