@@ -83,37 +83,38 @@ def report_view(directory: Path) -> View:
     """
     run = read_run(directory)
     rounds = by_round(read_rounds(directory))
+    compared = _comparison(directory)
     return sections_view(
         title=f"SkySplit: {run['scenario']['name']}",
         description=run["scenario"]["description"],
         facts=_facts(run, rounds),
-        sections=list(_sections(directory, run, rounds)),
+        sections=list(_sections(directory, run, rounds, compared)),
         ending=_ending(run),
-        story=_story(directory, run, rounds),
+        story=story(run, rounds, compared[1] if compared else None),
     )
 
 
 def run_story(directory: Path) -> tuple[str, ...]:
-    """What came out of a run, in sentences (:func:`report.story.story`).
+    """Return the sentences that sum up a run (:func:`report.story.story`).
 
     Raises:
         FileNotFoundError: The directory holds no run.
     """
-    return _story(directory, read_run(directory), by_round(read_rounds(directory)))
-
-
-def _story(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> tuple[str, ...]:
     compared = _comparison(directory)
-    return story(run, rounds, None if compared is None else compared[1])
+    return story(read_run(directory), by_round(read_rounds(directory)), compared[1] if compared else None)
 
 
-def _sections(directory: Path, run: Mapping[str, Any], rounds: pa.Table) -> Iterator[Section]:
+def _sections(
+    directory: Path,
+    run: Mapping[str, Any],
+    rounds: pa.Table,
+    compared: tuple[str, dict[str, Any]] | None,
+) -> Iterator[Section]:
     activities = read_activities(directory)
     path = directory / "contacts.parquet"
     contacts = _contacts(path, path.stat().st_mtime_ns) if path.exists() else None
     transfer_records = read_transfer_records(directory)
     end_s = pc.max(rounds["end_s"]).as_py() or 0.0
-    compared = _comparison(directory)
     if len(rounds):
         yield from _learning_sections(directory, run, rounds, activities, compared)
         done_s = _done_s(directory)

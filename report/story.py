@@ -67,7 +67,7 @@ def _cost(run: Mapping[str, Any], rounds: pa.Table) -> str:
 
 
 def _otherwise(comparison: Mapping[str, Any]) -> str:
-    """What the other cases of a comparison would have taken, as planned."""
+    """Say how long the same mission takes in every other way, and what it brings down, as planned."""
     others = []
     for case in comparison["cases"]:
         totals = case["mission"]

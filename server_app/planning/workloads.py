@@ -1,4 +1,4 @@
-"""What the rounds of a mission move and compute: from scenario and model profile to the planner's workloads."""
+"""Turn a scenario and the sizes of its model into the planner's workloads, one for each round of the mission."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _VALUE_BYTES, _SUM_BYTES = 4, 8  # of a weight, and of a weight in a sum that sa
 
 @dataclass(frozen=True)
 class PlaceInMission:
-    """What a round is like because of the rounds before and after it.
+    """The part of a round's workload that depends on its place in the mission.
 
     Attributes:
         traffic: What crosses in it, or is new to what satellites keep; by default what is in the first.
@@ -218,7 +218,7 @@ class MissionWorkloads:
         )
 
     def _weights_bytes(self, weights: float) -> float:
-        """What a satellite sends of so many bytes of weights, and what comes back of the average; both are fp32."""
+        """Return the bytes of one message of weights in fp32, header included: to the ground, or the average back."""
         if not weights:
             return 0.0
         return weights + self.framing.header_bytes(
@@ -226,7 +226,7 @@ class MissionWorkloads:
         )
 
     def _sums_bytes(self, weights: float) -> float:
-        """What a plane sends of the sum of such weights: float64, in pieces, with the images that it counts.
+        """Return the bytes of a plane's summed weights: float64, in pieces, with the number of images they stand for.
 
         See :func:`mission.client_update.client_update`.
         """
@@ -272,7 +272,7 @@ def variant_of(scenario: Scenario, mode: Mode | None = None) -> TrainingVariant:
 
 
 def satellites_per_step(training: Training) -> int:
-    """How many satellites' micro-batches go through the backbone together, in mode ``lora``."""
+    """Return how many satellites share one pass of the backbone in mode ``lora``."""
     if training.adapter == "shared":
         # In another mode, for which lora is planned in comparison, the key says nothing.
         return training.satellites_per_step if training.mode == "lora" else SATELLITES_PER_STEP

@@ -72,11 +72,11 @@ def refused(error: OSError) -> str:
 
 
 def deliver(text: str, out: Path | None) -> None:
-    """Print a command's result, or write it to the file that was asked for and print its name."""
+    """Print a command's result, or write it to the file that was asked for and print the path."""
     if out is None:
-        print(text)
+        print(text, end="" if text.endswith("\n") else "\n")
         return
-    write_text(out, text if text.endswith("\n") else text + "\n")
+    write_text(out, text)
     print(out)
 
 

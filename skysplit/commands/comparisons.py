@@ -33,7 +33,7 @@ _TABLE_WIDTH = 120  # of the tables of a comparison
 
 
 class CompareFormat(StrEnum):
-    """How a comparison is shown."""
+    """Formats in which a comparison can be printed."""
 
     TABLE = "table"
     JSON = "json"

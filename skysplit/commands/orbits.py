@@ -33,7 +33,7 @@ from orbit.files.dtn_files import to_hdtn, to_ion
 from orbit.files.omm_export import to_omm
 from orbit.motion.earth_orientation import warn_of_old_orientation
 from report.charts.ground_map import map_page
-from skysplit.commands.arguments import ScenarioArgument, SetOption, fail, read_scenario
+from skysplit.commands.arguments import ScenarioArgument, SetOption, deliver, fail, read_scenario
 from skysplit.constellation_views import constellation_czml, constellation_json
 from skysplit.terminal import Terminal
 
@@ -109,15 +109,11 @@ def contacts(
             text = _summary_json(plan) if output is ContactFormat.JSON else _summary_csv(plan)
         else:
             text = _WRITERS[output](plan)
-        if out is None:
-            print(text, end="" if text.endswith("\n") else "\n")
-            return
-        if output is ContactFormat.CSV and not summary:
+        if out is not None and output is ContactFormat.CSV and not summary:
             write_text(metadata_path(out), csv_metadata(plan))
-        write_text(out, text)
+        deliver(text, out)
     except (ValueError, OSError) as error:
         fail(str(error))
-    print(out)
 
 
 class ConstellationFormat(StrEnum):
@@ -165,11 +161,7 @@ def constellation(
             warn_of_old_orientation(epoch, resolved.horizon_s)
     except ValueError as error:
         fail(str(error))
-    if out is None:
-        print(text)
-        return
-    write_text(out, text)
-    print(out)
+    deliver(text, out)
 
 
 def planned_contacts(scenario: Scenario) -> ContactPlan:

@@ -17,7 +17,14 @@ from strategies.planner.split.round_network import RoundNetwork
 from strategies.planner.split.shares import BusyTimes, LinkShares
 from strategies.planner.split.steps import GroundSteps, Steps, central_steps, local_steps
 from strategies.planner.split.transport import Delivery, FeatureChunk, Transport
-from strategies.problem.network import NoRouteError, PayloadTooLargeError, carried_s, passes_of, sample_rates
+from strategies.problem.network import (
+    NoRouteError,
+    PayloadTooLargeError,
+    carried_s,
+    first_members,
+    passes_of,
+    sample_rates,
+)
 from strategies.problem.plan import Kind, Plan, activities, collect_activities
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.sunlight import Sunlight, all_finished_s
@@ -139,7 +146,7 @@ class SplitRound:
             last_short = int(groups[0])
             margin[groups] *= np.maximum(growth, 1.0 + short.part[groups])
             drain_factor[groups] *= 2.0
-        name = self.contact_plan.nodes[int(np.argmax(self.group == last_short))].name
+        name = self._group_names()[last_short]
         raise NoRouteError(
             f"{name}: the space-ground links between {self.start_s:.0f} s and {self.end_s:.0f} s do not carry "
             f"the samples of its group and their answers"
@@ -231,9 +238,7 @@ class SplitRound:
             chain_rate=np.minimum(chain_rate, fastest),
             ground_rate=min(ground_rate, fastest),
             tail_s=(2.0 * step_s + later_s + flight_s + 0.5) * drain_factor,
-            names=[
-                self.contact_plan.nodes[int(np.argmax(self.group == label))].name for label in range(groups)
-            ],
+            names=self._group_names(),
             later=tuple(
                 (float(self.ready_s[k]), int(self.group[k]), float(todo[k] * margin[self.group[k]]))
                 for k in np.flatnonzero((self.ready_s > self.start_s) & (todo > 0)).tolist()
@@ -261,9 +266,13 @@ class SplitRound:
             return (self.samples - self.on_ground) * self.workload.passes
         return np.maximum(self.samples * self.workload.passes - self.done, 0)
 
+    def _group_names(self) -> list[str]:
+        """Name each group by its first satellite, for errors."""
+        return [self.contact_plan.nodes[first].name for first in first_members(self.group).tolist()]
+
     def _flight_s(self, groups: int) -> np.ndarray:
         """A typical light time across each group."""
-        first = np.array([int(np.argmax(self.group == label)) for label in range(groups)])
+        first = first_members(self.group)
         flight_s = np.zeros(groups)
         for label in np.flatnonzero(np.bincount(self.group, minlength=groups) > 1):
             reach_s = self.routes.tree(int(first[label]), self.start_s).flight_s

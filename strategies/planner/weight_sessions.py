@@ -13,7 +13,7 @@ import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.planner.antennas import Antennas, Booking
-from strategies.problem.network import passes_of
+from strategies.problem.network import first_members, passes_of
 from strategies.problem.plan import Kind, activities
 from strategies.problem.workload import Resources
 from strategies.space_ground import Demand, plan_sessions
@@ -49,9 +49,7 @@ class WeightSessions:
         self._pointed, self._group, self._trainers = pointed, group, trainers
         self._bits = np.zeros(int(group.max(initial=-1)) + 1)
         self._bits[np.unique(group[trainers])] = size_bytes * 8.0
-        self._names = [
-            contact_plan.nodes[int(np.argmax(group == label))].name for label in range(len(self._bits))
-        ]
+        self._names = [contact_plan.nodes[first].name for first in first_members(group).tolist()]
         self._passes = passes_of(contact_plan, start_s, contact_plan.horizon_s)
         self._held: list[Booking] = []
 

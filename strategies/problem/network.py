@@ -91,6 +91,11 @@ def groups_of(links: np.ndarray, satellites: int) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
+def first_members(group: np.ndarray) -> np.ndarray:
+    """Return the first satellite of each group, shape ``(groups,)``; ``group`` is as :func:`groups_of` labels them."""
+    return np.unique(group, return_index=True)[1]
+
+
 def carried_s(start_s: np.ndarray, end_s: np.ndarray, rate: np.ndarray, amount: float) -> float:
     """When intervals that all carry at their ``rate`` have carried ``amount`` together; infinite where never."""
     edges_s = np.unique(np.concatenate([start_s, end_s]))
