@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import NamedTuple
@@ -129,7 +130,8 @@ class TimeAuthority:
         self._probe = 0
         self._reports: dict[str, tuple[int, Activity]] = {}  # node → probe answered, answer
         self._last_probe: dict[str, int] | None = None  # activity counts of an idle probe just before
-        self._round_starts = 0
+        # Numbers that no authority before it has used: a report from a round that died with it is none of this one's.
+        self._round_starts = secrets.randbits(48)
         self._round_start: RoundStart | None = None
 
     def enrol(self) -> None:

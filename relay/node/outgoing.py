@@ -193,7 +193,11 @@ class OutgoingLink:
             self._abandoned.append(transfer_id)
 
     async def run(self) -> None:
-        """Serve one window after the other until the plan ends."""
+        """Serve one window after the other until the plan ends.
+
+        Mission time may lie before what was sent last: a ground that died begins its round again.
+        """
+        self._free_s, self._out_until_s = min(self._free_s, self._clock.now_s), 0.0
         while (window := self.schedule.next_after(self._clock.now_s)) is not None:
             await self._clock.sleep_until(window.start_s)
             if self._pick() is None:  # no stream before there is something to send

@@ -261,22 +261,26 @@ def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate,
 def on_the_links(monkeypatch):
     """Bytes of all frames that relays send in the rounds, by round, direction and kind.
 
-    On a machine that stalls for longer than an acknowledgement may take, a stream breaks and some bytes go twice;
-    what they were the second time is not counted.
+    On a machine that stalls for longer than an acknowledgement may take, a stream breaks, and some bytes go twice, by
+    the same link or by another gateway's; what the ground or a satellite has been sent before is not counted.
     """
     found = Counter()
+    furthest = {}  # offset to which a transfer has been sent over a hop
     lock = threading.Lock()
     make = OutgoingLink._frames
 
     def counted(link, sending, size, *, ask):
-        again_before = link.resent_bytes
+        begin = sending.sent
         frames = make(link, sending, size, ask=ask)
-        again = link.resent_bytes - again_before
         manifest = sending.entry.manifest
         way = {link.node: "uplink", link.peer: "downlink"}.get(GROUND, "isl")
         kind = manifest.kind if manifest.kind is not MessageKind.AGGREGATE or manifest.step == 0 else None
+        hop = (way, manifest.transfer_id) if way != "isl" else (link.node, link.peer, manifest.transfer_id)
         with lock:
-            found[manifest.round, way, kind] += sum(map(len, frames)) - again
+            before = furthest.get(hop, -1)
+            if begin + size > before:
+                furthest[hop] = begin + size
+                found[manifest.round, way, kind] += sum(map(len, frames)) - max(0, before - begin)
         return frames
 
     monkeypatch.setattr(OutgoingLink, "_frames", counted)

@@ -1,5 +1,6 @@
 """A round begins: another contact plan is in force, and mission time waits for everybody."""
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,9 +10,10 @@ import pytest
 from relay.client.control import enrol, start_round, status
 from relay.client.endpoint import RelayEndpoint
 from relay.client.message_link import LinkRefused
-from relay.clock.paced_clock import Activity, PacedClock, RoundStart
+from relay.clock.paced_clock import Activity, PacedClock, RoundStart, TimeAuthority
 from relay.clock.timed_link import LinkSchedule, Network, Window
 from relay.node.outgoing import ACK_TIMEOUT_S
+from relay.wire import wire_pb2 as pb
 from relay.wire.manifest import MessageKind
 
 PRE_LAUNCH = (Window(-1000.0, 0.0, 1e9, 0.0),)
@@ -145,6 +147,39 @@ def test_time_runs_while_anybody_is_there_once_all_have_been():
     assert round_start.runs(answers(gone, here))  # sat-0 had nothing to do and has gone
     assert not round_start.runs(answers(gone, gone))
     assert round_start.runs(answers(here, gone))  # it comes back
+
+
+async def test_who_has_come_to_a_round_of_a_ground_that_died_has_not_come_to_that_of_the_next_one():
+    network = Network(("ground", "sat-0"), {("sat-0", "ground"): LinkSchedule((UPLINK,))})
+
+    async def probed(reports):
+        """Begin a round, probe both nodes, take their reports of another round, and say which round this is."""
+        authority = TimeAuthority(PacedClock(), network, satellites=["sat-0"])
+        authority.start_round(network, 100.0)
+
+        async def answers(waves):
+            while True:
+                report = pb.ClockReport(wave=await waves.get(), session_alive=True, attached=True, **reports)
+                yield report
+
+        async def serve(node):
+            waves = asyncio.Queue()
+            stream = authority.serve(node, answers(waves))
+            for _ in range(4):
+                clock_time = await anext(stream)
+                waves.put_nowait(clock_time.wave)
+            return clock_time
+
+        running = asyncio.create_task(authority.run())
+        last, _ = await asyncio.wait_for(asyncio.gather(serve("sat-0"), serve("ground")), 30)
+        running.cancel()
+        return last
+
+    before = await probed({"round_start": 1})
+    assert before.standing
+    after = await probed({"round_start": before.round_start})
+    assert after.standing
+    assert after.round_start != before.round_start
 
 
 def test_what_is_on_its_way_is_not_sent_again_while_mission_time_stands(fleet):
