@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -50,15 +51,17 @@ def lateness_s(start_s: np.ndarray, end_s: np.ndarray, work_s: np.ndarray) -> fl
     start_s, end_s, work_s = start_s[order], end_s[order], work_s[order]
     if (np.maximum.accumulate(end_s)[:-1] <= start_s[1:] + SLACK_S).all():  # one after the other
         return float(np.max(start_s + work_s - end_s, initial=0.0))
-    now_s, late_s, upcoming = -np.inf, 0.0, 0
+    starts_s = [*start_s.tolist(), math.inf]
+    windows = np.stack([end_s, work_s], axis=1).tolist()
+    now_s, late_s, upcoming = -math.inf, 0.0, 0
     ready: list[list[float]] = []
-    while upcoming < len(order) or ready:
+    while upcoming < len(windows) or ready:
         if not ready:
-            now_s = max(now_s, float(start_s[upcoming]))
-        while upcoming < len(order) and start_s[upcoming] <= now_s:
-            heapq.heappush(ready, [float(end_s[upcoming]), float(work_s[upcoming])])
+            now_s = max(now_s, starts_s[upcoming])
+        while starts_s[upcoming] <= now_s:
+            heapq.heappush(ready, windows[upcoming])
             upcoming += 1
-        until_s = float(start_s[upcoming]) if upcoming < len(order) else np.inf
+        until_s = starts_s[upcoming]
         due = ready[0]
         if now_s + due[1] <= until_s:
             now_s += due[1]
