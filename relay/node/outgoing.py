@@ -238,10 +238,12 @@ class OutgoingLink:
         finally:
             for task in (feeding, carrying, hearing):
                 task.cancel()
-            await asyncio.gather(feeding, carrying, hearing, return_exceptions=True)
-            call.cancel()
-            for sending in self._sendings.values():
-                sending.sent, sending.opened = sending.acked, False
+            try:
+                await asyncio.gather(feeding, carrying, hearing, return_exceptions=True)
+            finally:  # a round that starts may cancel a session that is just ending
+                call.cancel()
+                for sending in self._sendings.values():
+                    sending.sent, sending.opened = sending.acked, False
 
     async def _feed(self, window: Window, line: asyncio.Queue[tuple[float, bytes]]) -> float:
         """Put chunks on the line until the window or the link ends; returns when the link may work again."""
