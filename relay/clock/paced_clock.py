@@ -4,7 +4,7 @@ Scaling wall time instead is wrong: computing and copying would be scaled with i
 ground, lets all nodes jump together. It probes every node again and again; when two probes in a row find all of them
 idle and nothing has begun, arrived or left anywhere in between, nothing is under way: a sender stays busy until
 its neighbour has acknowledged, and the neighbour has counted the arrival before it does. (Termination detection
-by a double wave, after Mattern 1987.)
+by probing twice, after Mattern 1987.)
 
 A round begins with a `RoundStart`: from then on mission time stands until the applications of all satellites have
 come, and again when all have gone. Starting a process on board or scoring on the ground is no part of the mission.
@@ -164,7 +164,7 @@ class TimeAuthority:
                     await self._asked.wait_for(lambda: self._probe > probe)  # noqa: B023
                     probe = self._probe
                 clock_time = pb.ClockTime(
-                    mission_s=self._clock.now_s, wave=probe, standing=self._clock.standing
+                    mission_s=self._clock.now_s, probe=probe, standing=self._clock.standing
                 )
                 if self._round_start is not None:
                     clock_time.round_start = self._round_start.number
@@ -175,7 +175,7 @@ class TimeAuthority:
                 if report is None:
                     return
                 self._reports[node] = (
-                    report.wave,
+                    report.probe,
                     Activity(*(getattr(report, name) for name in Activity._fields)),
                 )
         finally:
@@ -239,7 +239,7 @@ async def follow(
                 if clock is not None:
                     keep_time(clock, clock_time)
                 now = activity()
-                report = pb.ClockReport(wave=clock_time.wave, **now._asdict())
+                report = pb.ClockReport(probe=clock_time.probe, **now._asdict())
                 await call.write(report)
         await asyncio.sleep(1.0)
 

@@ -232,33 +232,33 @@ class RoundStart(_message.Message):
     def __init__(self, start_s: _Optional[float] = ..., network: _Optional[str] = ...) -> None: ...
 
 class ClockTime(_message.Message):
-    __slots__ = ("mission_s", "wave", "standing", "round_start", "network")
+    __slots__ = ("mission_s", "probe", "standing", "round_start", "network")
     MISSION_S_FIELD_NUMBER: _ClassVar[int]
-    WAVE_FIELD_NUMBER: _ClassVar[int]
+    PROBE_FIELD_NUMBER: _ClassVar[int]
     STANDING_FIELD_NUMBER: _ClassVar[int]
     ROUND_START_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     mission_s: float
-    wave: int
+    probe: int
     standing: bool
     round_start: int
     network: str
-    def __init__(self, mission_s: _Optional[float] = ..., wave: _Optional[int] = ..., standing: bool = ..., round_start: _Optional[int] = ..., network: _Optional[str] = ...) -> None: ...
+    def __init__(self, mission_s: _Optional[float] = ..., probe: _Optional[int] = ..., standing: bool = ..., round_start: _Optional[int] = ..., network: _Optional[str] = ...) -> None: ...
 
 class ClockReport(_message.Message):
-    __slots__ = ("wave", "busy", "wake_s", "changes", "round_start", "session_alive", "attached")
-    WAVE_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("probe", "busy", "wake_s", "changes", "round_start", "session_alive", "attached")
+    PROBE_FIELD_NUMBER: _ClassVar[int]
     BUSY_FIELD_NUMBER: _ClassVar[int]
     WAKE_S_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     ROUND_START_FIELD_NUMBER: _ClassVar[int]
     SESSION_ALIVE_FIELD_NUMBER: _ClassVar[int]
     ATTACHED_FIELD_NUMBER: _ClassVar[int]
-    wave: int
+    probe: int
     busy: bool
     wake_s: float
     changes: int
     round_start: int
     session_alive: bool
     attached: bool
-    def __init__(self, wave: _Optional[int] = ..., busy: bool = ..., wake_s: _Optional[float] = ..., changes: _Optional[int] = ..., round_start: _Optional[int] = ..., session_alive: bool = ..., attached: bool = ...) -> None: ...
+    def __init__(self, probe: _Optional[int] = ..., busy: bool = ..., wake_s: _Optional[float] = ..., changes: _Optional[int] = ..., round_start: _Optional[int] = ..., session_alive: bool = ..., attached: bool = ...) -> None: ...

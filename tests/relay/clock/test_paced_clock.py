@@ -27,11 +27,11 @@ async def test_a_jump_wakes_who_sleeps_past_it_and_time_never_runs_back():
 
 
 class Node:
-    """A node as the authority sees it: answers every wave with what it is set to."""
+    """A node as the authority sees it: answers every probe with what it is set to."""
 
     def __init__(self, **activity):
         self.activity = {"busy": False, "wake_s": np.inf, "changes": 0, **activity}
-        self.waves = 0
+        self.probes = 0
 
     async def serve(self, authority, name):
         answers = asyncio.Queue()
@@ -41,8 +41,8 @@ class Node:
                 yield await answers.get()
 
         async for config in authority.serve(name, reports()):
-            self.waves += 1
-            answers.put_nowait(ClockReport(wave=config.wave, **self.activity))
+            self.probes += 1
+            answers.put_nowait(ClockReport(probe=config.probe, **self.activity))
 
 
 DAY_S = 86400.0
@@ -50,11 +50,11 @@ DAY_S = 86400.0
 PLANNED = tuple(Window(start_s, start_s + 50.0, 1e8, 0.0) for start_s in (700.0, 900.0, 10 * DAY_S))
 
 
-WAVES = 6  # two in a row in which nothing happens let time jump
+PROBES = 6  # two in a row in which nothing happens let time jump
 
 
 async def run_authority(nodes, expected=None, during=None, windows=PLANNED):
-    """Mission time after some waves, or soon where none begins as somebody has not come."""
+    """Mission time after some probes, or soon where none begins as somebody has not come."""
     names = tuple(expected or nodes)
     network = Network((*names, "ground"), {(name, "ground"): LinkSchedule(windows) for name in names})
     nodes = {**nodes, "ground": Node()}
@@ -67,7 +67,7 @@ async def run_authority(nodes, expected=None, during=None, windows=PLANNED):
         tasks.append(asyncio.create_task(during()))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(60.0 if nodes.keys() >= {*names} else 0.5):
-            while any(node.waves < WAVES for node in nodes.values()):
+            while any(node.probes < PROBES for node in nodes.values()):
                 await asyncio.sleep(0.01)
     for task in tasks:
         task.cancel()
@@ -108,7 +108,7 @@ async def test_time_does_not_jump_when_nobody_waits_for_anything():
     assert await run_authority({"a": Node(), "b": Node()}) < 2.0
 
 
-async def test_time_does_not_jump_between_two_waves_in_which_something_changed():
+async def test_time_does_not_jump_between_two_probes_in_which_something_changed():
     node = Node(wake_s=700.0)
 
     async def restless():
@@ -120,7 +120,7 @@ async def test_time_does_not_jump_between_two_waves_in_which_something_changed()
 
 
 def test_activity_fields_are_those_of_the_report():
-    assert set(Activity._fields) == {field.name for field in ClockReport.DESCRIPTOR.fields} - {"wave"}
+    assert set(Activity._fields) == {field.name for field in ClockReport.DESCRIPTOR.fields} - {"probe"}
 
 
 GAP = (Window(0.0, 0.4, 1e7, 0.002), Window(4000.0, 4000.4, 1e7, 0.002), Window(9000.0, 9900.0, 1e7, 0.002))

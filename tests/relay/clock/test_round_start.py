@@ -157,17 +157,19 @@ async def test_who_has_come_to_a_round_of_a_ground_that_died_has_not_come_to_tha
         authority = TimeAuthority(PacedClock(), network, satellites=["sat-0"])
         authority.start_round(network, 100.0)
 
-        async def answers(waves):
+        async def answers(probes):
             while True:
-                report = pb.ClockReport(wave=await waves.get(), session_alive=True, attached=True, **reports)
+                report = pb.ClockReport(
+                    probe=await probes.get(), session_alive=True, attached=True, **reports
+                )
                 yield report
 
         async def serve(node):
-            waves = asyncio.Queue()
-            stream = authority.serve(node, answers(waves))
+            probes = asyncio.Queue()
+            stream = authority.serve(node, answers(probes))
             for _ in range(4):
                 clock_time = await anext(stream)
-                waves.put_nowait(clock_time.wave)
+                probes.put_nowait(clock_time.probe)
             return clock_time
 
         running = asyncio.create_task(authority.run())

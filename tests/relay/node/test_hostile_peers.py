@@ -684,16 +684,18 @@ def a_false_report_of_mission_time(attacker):
         request_serializer=pb.ClockReport.SerializeToString,
         response_deserializer=pb.ClockTime.FromString,
     )
-    waves = queue.SimpleQueue()
-    reports = iter(waves.get, None)
+    probes = queue.SimpleQueue()
+    reports = iter(probes.get, None)
     call = clock(reports, timeout=30)
-    attacker.ending.callback(waves.put, None)
+    attacker.ending.callback(probes.put, None)
     attacker.ending.callback(call.cancel)
     began_s = time.monotonic()
 
     def lie():
         config = next(call)
-        waves.put(pb.ClockReport(wave=config.wave, wake_s=before + 864_000.0, round_start=config.round_start))
+        probes.put(
+            pb.ClockReport(probe=config.probe, wake_s=before + 864_000.0, round_start=config.round_start)
+        )
 
     attacker.keep_on(lie, 500)
     yield
