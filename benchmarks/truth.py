@@ -110,7 +110,10 @@ def scenarios(names: list[str], starts: int) -> Tally:
     tally = Tally()
     for name in names:
         for adapter in ("shared", "per-satellite"):
-            scenario = load_scenario(name, {**paths_of(name), "training.adapter": adapter})
+            training = {"training.adapter": adapter}
+            if adapter == "per-satellite":  # heads are shared in steps of a shared adapter alone
+                training["training.head"] = "per-satellite"
+            scenario = load_scenario(name, {**paths_of(name), **training})
             world = contact_plan_of(scenario, constellation_of(scenario))
             costs, samples = costs_of(scenario), samples_of(scenario, world)
             modes = [mode_of(scenario)]
