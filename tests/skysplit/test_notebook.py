@@ -121,7 +121,7 @@ def test_every_object_shows_itself(mission: notebook.Mission, simulated_run: Pat
 def test_neither_torch_nor_flower_is_loaded_before_a_plan_or_run_needs_it() -> None:
     program = (
         "import sys, skysplit; mission = skysplit.scenario('walker-12', horizon_h=1.0); mission.contacts().plot(); "
-        "mission.plot(); print([name for name in ('torch', 'flwr') if name in sys.modules])"
+        "mission.plot(); import skysplit.cli; print([name for name in ('torch', 'flwr') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
