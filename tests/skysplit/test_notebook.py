@@ -78,7 +78,7 @@ def test_a_plan_is_told_activity_by_activity(mission: notebook.Mission) -> None:
 def test_a_comparison_holds_every_case_and_its_ratios() -> None:
     plane = {"satellites": 6, "planes": 1, "phasing": 0, "altitude_km": 1150.0}
     mission = skysplit.scenario(
-        "paper", horizon_h=12.0, planning={"samples": 8}, constellation=plane, training={"rounds": 2}
+        "paper", horizon_h=12.0, planning={"samples": 8}, constellation=plane, training={"rounds": 1}
     )
     comparison = mission.compare(starts=1)
     frame = comparison.to_pandas().set_index("name")
