@@ -45,8 +45,8 @@ def test_a_split_step_goes_up_over_relays_and_its_answer_comes_down(fleet):
             for link, name in ((first, "sat-0"), (second, "sat-1")):
                 link.send(*fleet.tensor([step, 1.0], name, "ground", step=step))
         for step in range(3):
-            assert values(first.receive(10)) == [2.0 * step, 2.0]
-            assert values(second.receive(10)) == [2.0 * step, 2.0]
+            assert values(first.receive(60)) == [2.0 * step, 2.0]
+            assert values(second.receive(60)) == [2.0 * step, 2.0]
     relays.until("ground", lambda status: status.delivered_transfers == 6 and status.queued_transfers == 0)
 
 
@@ -59,10 +59,10 @@ def test_what_the_handler_raises_reaches_the_satellite_over_the_relays(fleet):
         asked, payload = fleet.tensor([1.0], "sat-0", "ground", step=13)
         satellite.send(asked, payload)
         with pytest.raises(RemoteError, match="no such step") as caught:
-            satellite.receive(10)
+            satellite.receive(60)
         assert caught.value.transfer_id == asked.transfer_id
         satellite.send(*fleet.tensor([1.0], "sat-0", "ground", step=14))
-        assert values(satellite.receive(10)) == [2.0]
+        assert values(satellite.receive(60)) == [2.0]
 
 
 def test_a_relay_that_restarts_under_the_endpoint_loses_no_question_and_no_answer(fleet):
@@ -106,7 +106,7 @@ def test_time_jumps_while_both_ends_wait_and_not_while_the_ground_computes(fleet
         assert values(satellite.receive(15)) == [2.0]
         assert began[0] >= 3000.0
         assert began[1] - began[0] < 2.0
-        assert relays.clocks["ground"].now_s < 3010.0
+        assert relays.clocks["ground"].now_s < 3060.0
         with pytest.raises(LinkTimeout):
             satellite.receive(0.2)
 
@@ -144,4 +144,4 @@ def test_a_handler_that_waits_for_others_does_not_hold_mission_time(fleet):
         receiving.start()
         assert values(second.receive(15)) == [2.0]
         receiving.join(15)
-        assert 3600.0 < relays.clocks["ground"].now_s < 3610.0
+        assert 3600.0 < relays.clocks["ground"].now_s < 3660.0
