@@ -89,7 +89,7 @@ def test_a_relay_that_was_away_takes_up_what_it_held(fleet):
         relays.until("ground", lambda status: status.received_bytes > 300_000)
         relays.stop("sat-1")
         relays.start("sat-1")
-        assert np.array_equal(values(ground.receive(15)), DATA)
+        assert np.array_equal(values(ground.receive(60)), DATA)
     assert relays.until("ground", lambda status: status.delivered_transfers == 1)
 
 
