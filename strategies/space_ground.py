@@ -237,7 +237,8 @@ class _Beams:
         if not events:
             return False
         next_s = min(events)
-        due = bool(self.later) and self.later[-1][0] <= self.now_s + _ACKNOWLEDGE_S  # which is no event of its own
+        # What is due within a microsecond is no event of its own.
+        due = bool(self.later) and self.later[-1][0] <= self.now_s + _ACKNOWLEDGE_S
         if (len(active) or len(after)) and (due or not self.idle):
             next_s = min(next_s, self.now_s + tick_s)
         self.need = np.maximum(self.need - drain * (next_s - self.now_s), 0.0)
