@@ -19,7 +19,7 @@ from server_app.server_app import fine_tune
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports each file by itself
 from small_missions import SMALL, Mission
 
-AT_ONCE = 4
+MAX_CONCURRENCY = 4
 
 
 def _fly(grid: Any, directory: Path, overrides: dict[str, Any]) -> Path:
@@ -66,10 +66,14 @@ def shared_run(
         if key not in flown:
             satellites = load_scenario("walker-12", SMALL | overrides).constellation.satellites
             with bare(), pytest.MonkeyPatch.context() as patch:
-                patch.setattr("server_app.backbone.service.TIMEOUT_S", _timeout_s(satellites, AT_ONCE))
+                patch.setattr(
+                    "server_app.backbone.service.TIMEOUT_S", _timeout_s(satellites, MAX_CONCURRENCY)
+                )
                 if report:
                     patch.setattr("server_app.results.run_recorder.write_report", write_report)
-                flown[key] = _fly(grid_of(satellites, AT_ONCE), directory / f"run-{len(flown)}", overrides)
+                flown[key] = _fly(
+                    grid_of(satellites, MAX_CONCURRENCY), directory / f"run-{len(flown)}", overrides
+                )
         return flown[key]
 
     return mission
