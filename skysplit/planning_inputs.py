@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from client_app.partitions import shares_of
 from mission.orbits import constellation_of
 from mission.scenario import given_path
 from mission.schema import Model, Scenario
@@ -92,6 +91,8 @@ def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:
 
 def counted_samples(scenario: Scenario, constellation: Constellation) -> list[int]:
     """Images per satellite, counted in the scenario's data."""
+    from client_app.partitions import shares_of
+
     shares = shares_of(
         scenario.data,
         imagery_of(scenario).train,

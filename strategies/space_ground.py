@@ -125,6 +125,7 @@ class _Beams:
         self.edges = np.unique(np.concatenate([passes["start_s"], passes["end_s"]]))
         self.active: dict[int, float] = {}  # pass → start of its session
         self.closed: list[tuple[int, float, float]] = []  # pass, start, end
+        self.idle = False  # no pass is open to a group in need: there is nothing to decide until one is
         stations, self.row = np.unique(passes["station"], return_inverse=True)
         self.stations = len(stations)
 
@@ -164,7 +165,8 @@ class _Beams:
         held = np.array(list(self.active), int)
         finishing = held[self.need[self.demand.group[held]] <= 0]
         found = self.candidates()
-        if not len(found) and not len(held):
+        self.idle = not len(found) and not len(held)
+        if self.idle:
             return
         moment = Moment(
             now_s=self.now_s,
@@ -235,7 +237,9 @@ class _Beams:
         if not events:
             return False
         next_s = min(events)
-        if len(active) or len(after):
+        # What is due within a microsecond is no event of its own.
+        due = bool(self.later) and self.later[-1][0] <= self.now_s + _ACKNOWLEDGE_S
+        if (len(active) or len(after)) and (due or not self.idle):
             next_s = min(next_s, self.now_s + tick_s)
         self.need = np.maximum(self.need - drain * (next_s - self.now_s), 0.0)
         self.need[(self.need < 1e-6 * self.demand.need) | (self.need < 1e-9)] = 0.0

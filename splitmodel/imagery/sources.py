@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from splitmodel.imagery.errors import ImageryError
 from splitmodel.imagery.image_set import Imagery, ImageSet, ImageSource
@@ -16,7 +18,7 @@ from splitmodel.imagery.layouts.subsets import divide
 from splitmodel.imagery.rasters import RGB, Raster
 from splitmodel.imagery.reading import Reading
 from splitmodel.imagery.targets import TargetKind, classes, masks
-from splitmodel.synthetic.cloud_scenes import BANDS, CLOUD_CLASSES, SENSORS, render_clouds
+from splitmodel.synthetic.cloud_scenes import BANDS, CLOUD_CLASSES, SENSORS, Scenes, render_clouds
 from splitmodel.synthetic.scenes import HELD_BACK_CLASSES, render, split_seed
 
 EUROSAT_HUB_NAME = "blanchon/EuroSAT_RGB"
@@ -77,10 +79,10 @@ def open_imagery(
 def _synthetic(seed: int, subset: str, count: int, reading: Reading) -> ImageSet:
     names = HELD_BACK_CLASSES
     labels = np.arange(count, dtype=np.int64) % len(names)
+    of_subset = split_seed(seed, subset)
 
     def decode(index: int) -> Raster:
-        scene = render(names[labels[index]], index // len(names), seed=split_seed(seed, subset))
-        return Raster(scene, RGB)
+        return Raster(_scene(names[labels[index]], index // len(names), of_subset).copy(), RGB)
 
     images = ImageSource(
         where="synthetic scenes",
@@ -97,16 +99,28 @@ def _synthetic_clouds(seed: int, subset: str, count: int, reading: Reading) -> I
     of_subset = split_seed(seed, subset)
     images = ImageSource(
         where="synthetic scenes with clouds",
-        decode=lambda index: Raster(render_clouds([index], seed=of_subset).pixels[0], BANDS),
+        decode=lambda index: Raster(_cloud_scene(index, of_subset).pixels[0].copy(), BANDS),
         name=lambda index: f"synthetic {subset} scene {index}",
         targets=replace(
-            masks(count, lambda index: render_clouds([index], seed=of_subset).clouds[0]), names=CLOUD_CLASSES
+            masks(count, lambda index: _cloud_scene(index, of_subset).clouds[0].copy()), names=CLOUD_CLASSES
         ),
         subsets=[subset] * count,
         columns={"sensor": np.array([SENSORS[index % len(SENSORS)] for index in range(count)])},
         reading=reading,
     )
     return ImageSet(images, np.arange(count))
+
+
+# Drawing a scene takes longer than a step of a small model on it, and each epoch asks for it again: more than the
+# default sets are kept, in 13 MB here and 15 MB below.
+@lru_cache(maxsize=4096)
+def _scene(name: str, index: int, seed: int) -> NDArray[np.uint8]:
+    return render(name, index, seed=seed)
+
+
+@lru_cache(maxsize=1024)
+def _cloud_scene(index: int, seed: int) -> Scenes:
+    return render_clouds([index], seed=seed)
 
 
 def _capped(images: ImageSet, cap: int, seed: int) -> ImageSet:

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.classification import MultilabelAveragePrecision
 
 from splitmodel.dense_heads import PatchGrid
 from splitmodel.imagery import ImageSet
@@ -127,6 +126,9 @@ class MultiLabel(Task):
 
 class _LabelTally(Tally):
     def __init__(self, names: tuple[str, ...]) -> None:
+        # Imported by who scores: it takes seconds, and satellites only train.
+        from torchmetrics.classification import MultilabelAveragePrecision
+
         self._names = names
         self._precision = MultilabelAveragePrecision(len(names), average=None)
         self._right, self._answers = 0, 0

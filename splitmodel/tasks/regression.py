@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics import MeanSquaredError, R2Score
 
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.dense_heads import PatchGrid
@@ -135,6 +134,9 @@ class PixelRegression(_Numbers):
 
 class _NumberTally(Tally):
     def __init__(self, task: _Numbers) -> None:
+        # Imported by who scores: it takes seconds, and satellites only train.
+        from torchmetrics import MeanSquaredError, R2Score
+
         self._task = task
         self._squares = MeanSquaredError(squared=False, num_outputs=task.outputs)
         self._explained = R2Score(multioutput="raw_values")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from splitmodel.tasks.masks import IGNORED
+
+if TYPE_CHECKING:
+    from torchmetrics.classification import MulticlassConfusionMatrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +72,9 @@ class SegmentationScorer:
                 f"logits must be of shape ({images}, {self._classes}, {height}, {width}); "
                 f"found {tuple(logits_BKHW.shape)}"
             )
+        # Imported by who scores: it takes seconds, and satellites only train.
+        from torchmetrics.classification import MulticlassConfusionMatrix
+
         predicted = logits_BKHW.argmax(1)
         names = list(groups) if groups is not None else [""] * images
         for name in dict.fromkeys(names):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from strategies.problem.plan import SPLIT_COLUMNS
 _LEAST_PLANNED, _LEAST_OF_OTHERS, _MOST_PLANNED, _STEPS = 4, 2, 10, 6000
 _AS_STEPS = 50  # a satellite's part of a round without steps takes about as long to plan as so many
 _FEW_STARTS = 4
+_START_S = 4.0  # about what it takes until a further process can plan: it has SciPy and astropy to load
 _SIZES = ("down_bytes", "up_bytes", "isl_bytes")
 
 
@@ -167,17 +169,28 @@ def _edge_jobs(results: Sequence[Mapping[str, Any]], knobs: int, start_s: float)
 def _results(
     world: World, jobs: Sequence[_Job | _EdgeJob], processes: int
 ) -> Iterator[tuple[_Job | _EdgeJob, Any]]:
-    """The outcome of every job, in any order."""
-    if processes <= 1 or len(jobs) <= 1:
-        for job in jobs:
-            yield job, _outcome(world, job)
+    """The outcome of every job, in any order.
+
+    This process begins, with the short jobs, which come last. Others are started only where more is left after as long
+    as starting them takes.
+    """
+    rest, began_s = list(jobs), time.monotonic()
+
+    def stays_alone() -> bool:
+        is_short = isinstance(rest[-1], _Job) and time.monotonic() - began_s < _START_S
+        return processes <= 1 or len(rest) == 1 or is_short
+
+    while rest and stays_alone():
+        job = rest.pop()
+        yield job, _outcome(world, job)
+    if not rest:
         return
     # Processes that are spawned inherit neither threads nor locks of whatever the caller has loaded.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        min(processes, len(jobs)), mp_context=context, initializer=_enter, initargs=(world,)
+        min(processes, len(rest)), mp_context=context, initializer=_enter, initargs=(world,)
     ) as pool:
-        futures = {pool.submit(_outcome_here, job): job for job in jobs}
+        futures = {pool.submit(_outcome_here, job): job for job in rest}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()

@@ -62,7 +62,7 @@ class Fleet:
         for name in self.network.nodes:
             self.start(name)
 
-    def run(self, coroutine, timeout_s=20):
+    def run(self, coroutine, timeout_s=60):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout_s)
 
     def start(self, name, **changes):
@@ -95,7 +95,7 @@ class Fleet:
 
         return self.run(ask())
 
-    def until(self, name, holds, timeout_s=10):
+    def until(self, name, holds, timeout_s=60):
         """Wait until the status of a node fulfils a condition, and return it."""
         deadline = time.monotonic() + timeout_s
         while not holds(status := self.status(name)):

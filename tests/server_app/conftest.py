@@ -19,6 +19,8 @@ from server_app.server_app import fine_tune
 sys.path.insert(0, str(Path(__file__).parent))  # pytest imports each file by itself
 from small_missions import SMALL, Mission
 
+MAX_CONCURRENCY = 4
+
 
 def _fly(grid: Any, directory: Path, overrides: dict[str, Any]) -> Path:
     record = RunRecord(
@@ -26,6 +28,11 @@ def _fly(grid: Any, directory: Path, overrides: dict[str, Any]) -> Path:
     )
     fine_tune(grid, ServerRun(record, "run-1"))
     return directory
+
+
+def _timeout_s(satellites: int, max_concurrency: int) -> float:
+    """Where all satellites compute at once nobody waits for a place, however slow the machine is."""
+    return 0.05 if max_concurrency < satellites else 60.0
 
 
 @pytest.fixture
@@ -38,9 +45,7 @@ def fly(
         overrides: dict[str, Any], *, max_concurrency: int = 4, out: str = "run", nodes: int | None = None
     ) -> Path:
         satellites = load_scenario("walker-12", SMALL | overrides).constellation.satellites
-        # Where all satellites compute at once nobody waits for a place, however slow the machine is.
-        timeout_s = 0.05 if max_concurrency < satellites else 60.0
-        monkeypatch.setattr("server_app.backbone.service.TIMEOUT_S", timeout_s)
+        monkeypatch.setattr("server_app.backbone.service.TIMEOUT_S", _timeout_s(satellites, max_concurrency))
         return _fly(grid_of(nodes or satellites, max_concurrency), tmp_path / out, overrides)
 
     return mission
@@ -61,9 +66,14 @@ def shared_run(
         if key not in flown:
             satellites = load_scenario("walker-12", SMALL | overrides).constellation.satellites
             with bare(), pytest.MonkeyPatch.context() as patch:
+                patch.setattr(
+                    "server_app.backbone.service.TIMEOUT_S", _timeout_s(satellites, MAX_CONCURRENCY)
+                )
                 if report:
                     patch.setattr("server_app.results.run_recorder.write_report", write_report)
-                flown[key] = _fly(grid_of(satellites, 4), directory / f"run-{len(flown)}", overrides)
+                flown[key] = _fly(
+                    grid_of(satellites, MAX_CONCURRENCY), directory / f"run-{len(flown)}", overrides
+                )
         return flown[key]
 
     return mission

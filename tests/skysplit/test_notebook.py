@@ -78,7 +78,7 @@ def test_a_plan_is_told_activity_by_activity(mission: notebook.Mission) -> None:
 def test_a_comparison_holds_every_case_and_its_ratios() -> None:
     plane = {"satellites": 6, "planes": 1, "phasing": 0, "altitude_km": 1150.0}
     mission = skysplit.scenario(
-        "paper", horizon_h=12.0, planning={"samples": 8}, constellation=plane, training={"rounds": 2}
+        "paper", horizon_h=12.0, planning={"samples": 8}, constellation=plane, training={"rounds": 1}
     )
     comparison = mission.compare(starts=1)
     frame = comparison.to_pandas().set_index("name")
@@ -121,7 +121,7 @@ def test_every_object_shows_itself(mission: notebook.Mission, simulated_run: Pat
 def test_neither_torch_nor_flower_is_loaded_before_a_plan_or_run_needs_it() -> None:
     program = (
         "import sys, skysplit; mission = skysplit.scenario('walker-12', horizon_h=1.0); mission.contacts().plot(); "
-        "mission.plot(); print([name for name in ('torch', 'flwr') if name in sys.modules])"
+        "mission.plot(); import skysplit.cli; print([name for name in ('torch', 'flwr') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -292,7 +292,7 @@ def test_the_installed_example_plans_the_rounds_of_an_emulation(tmp_path: Path) 
             f"{sysconfig.get_path('scripts')}/skysplit", "emulate", "walker-12",
             *ONE_SATELLITE, "--out", str(tmp_path / "run"),
         ],
-        env=environment, capture_output=True, text=True, timeout=600, check=False,
+        env=environment, capture_output=True, text=True, timeout=1200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))

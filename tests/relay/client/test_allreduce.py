@@ -143,7 +143,7 @@ def test_where_one_never_comes_all_others_give_up_together_and_so_does_one_who_c
 
     def fly(index):
         with relays.link(members[index]) as link:
-            timeout_s = 1.0 if index == 0 else 60.0
+            timeout_s = 1.0 if index == 0 else 600.0
             asked = {"ring": ring, "run": "run", "round": 1, "timeout_s": timeout_s}
             with pytest.raises(LinkError) as raised:
                 all_reduce(link, members, members[index], arrays[index], **asked)
@@ -155,7 +155,7 @@ def test_where_one_never_comes_all_others_give_up_together_and_so_does_one_who_c
     assert "sat-0: the sum of its plane is given up" in str(first)
     assert all(isinstance(error, GivenUp) for error in others)
     assert isinstance(fly(3), GivenUp)
-    assert time.monotonic() - started_s < 30.0
+    assert time.monotonic() - started_s < 300.0
 
 
 def test_what_came_early_is_taken_and_what_is_of_another_round_or_run_is_not(fleet):

@@ -43,7 +43,7 @@ def put(relays, frames, *, as_node, identity, to="ground"):
         call = channel.stream_stream(
             service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
         )
-        return list(call(iter(frames), timeout=5, metadata=[(service.NODE_KEY, as_node)]))
+        return list(call(iter(frames), timeout=60, metadata=[(service.NODE_KEY, as_node)]))
 
 
 def bundle(fleet_tensor, identity, *, source="sat-0", values=(1.0, 2.0), **changes):
@@ -65,7 +65,7 @@ def test_an_honest_bundle_of_a_neighbour_is_taken(fleet, relays, certificates):
     answers = put(relays, frames_of(*honest), as_node="sat-0", identity=certificates["sat-0"])
     assert answers[-1].next_offset == honest[1].total_bytes
     with relays.link("ground") as ground:
-        assert bytes(ground.receive(5).payload) == honest[2]
+        assert bytes(ground.receive(60).payload) == honest[2]
 
 
 def test_without_a_certificate_and_in_plaintext_nobody_gets_in(fleet, relays, certificates):
@@ -134,7 +134,7 @@ def test_a_replayed_bundle_is_acknowledged_and_ignored(fleet, relays, certificat
     honest = frames_of(*bundle(fleet.tensor, certificates["sat-0"]))
     put(relays, honest, as_node="sat-0", identity=certificates["sat-0"])
     with relays.link("ground") as ground:
-        ground.receive(5)
+        ground.receive(60)
     for thief in ("sat-0", "sat-1"):  # whoever recorded it
         answers = put(relays, honest, as_node=thief, identity=certificates[thief])
         assert answers[0].next_offset == 8
@@ -222,7 +222,7 @@ def test_a_frame_beyond_the_message_limit_is_refused_by_the_transport(relays, ce
     generous = Limits(chunk_bytes=16 << 20)
     channel = dial(relays.addresses["ground"], "ground", certificates["sat-0"], generous)
     with channel:
-        call = channel.stream_stream(service.path(service.PUT))(iter([bytes(8 << 20)]), timeout=5)
+        call = channel.stream_stream(service.path(service.PUT))(iter([bytes(8 << 20)]), timeout=60)
         with pytest.raises(grpc.RpcError) as caught:
             list(call)
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -240,7 +240,7 @@ def test_only_the_nodes_own_application_may_fetch_its_bundles(relays, certificat
     with channel:
         call = channel.stream_stream(
             service.path(service.FETCH), request_serializer=pb.FetchRequest.SerializeToString
-        )(iter([pb.FetchRequest()]), timeout=5)
+        )(iter([pb.FetchRequest()]), timeout=60)
         with pytest.raises(grpc.RpcError, match="these bundles are for ground"):
             list(call)
 
@@ -257,7 +257,7 @@ def test_only_who_sent_a_transfer_may_cancel_it(fleet, relays, certificates):
                 service.path(service.CANCEL),
                 request_serializer=pb.TransferId.SerializeToString,
                 response_deserializer=pb.Nothing.FromString,
-            )(pb.TransferId(transfer_id=manifest.transfer_id), timeout=5)
+            )(pb.TransferId(transfer_id=manifest.transfer_id), timeout=60)
 
     cancel("sat-1")
     assert relays.status("ground").queued_transfers == 1
@@ -268,7 +268,7 @@ def test_only_who_sent_a_transfer_may_cancel_it(fleet, relays, certificates):
 def test_bundles_travel_over_mutually_authenticated_hops(fleet, relays):
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         satellite.send(*fleet.tensor(np.arange(1000.0), "sat-0", "ground"))
-        assert np.frombuffer(ground.receive(10).payload, "<f4").tolist() == list(range(1000))
+        assert np.frombuffer(ground.receive(60).payload, "<f4").tolist() == list(range(1000))
 
 
 def test_new_certificates_are_taken_up_without_a_restart(fleet, tmp_path):
@@ -283,7 +283,7 @@ def test_new_certificates_are_taken_up_without_a_restart(fleet, tmp_path):
     relays.identities = load()
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         satellite.send(*fleet.tensor([1.0], "sat-0", "ground"))
-        assert ground.receive(10).manifest.source == "sat-0"
+        assert ground.receive(60).manifest.source == "sat-0"
 
 
 def test_keys_are_for_their_owner_only_and_a_key_others_can_read_is_refused(tmp_path):
@@ -313,7 +313,7 @@ def test_the_own_application_needs_no_tls_over_the_socket_file_but_still_signs(f
         RelayLink(local["ground"], "ground", identity=certificates["ground"]) as ground,
     ):
         satellite.send(*fleet.tensor([1.0], "sat-0", "ground"))
-        assert ground.receive(10).manifest.source == "sat-0"
+        assert ground.receive(60).manifest.source == "sat-0"
     with (
         RelayLink(local["sat-0"], "sat-0") as unsigned,
         pytest.raises(LinkRefused, match="no readable certificate"),
@@ -324,7 +324,7 @@ def test_the_own_application_needs_no_tls_over_the_socket_file_but_still_signs(f
 def test_an_application_without_the_nodes_certificate_gets_nothing(fleet, relays, certificates):
     relays.identities = {**certificates, "ground": certificates["sat-1"]}
     with relays.link("ground") as thief, pytest.raises(LinkError, match="these bundles are for ground"):
-        thief.receive(5)
+        thief.receive(60)
 
 
 def test_nobody_can_take_the_transfer_id_of_another_satellite_before_it_comes(fleet, relays, certificates):

@@ -41,7 +41,7 @@ def transfer_records(relays, run="run", number=3):
 def send(relays, tensor, source, destination, kind):
     with relays.link(source) as link, relays.link(destination) as there:
         link.send(*tensor([1.0, 2.0], source, destination, kind=kind, round=3))
-        there.receive(10)
+        there.receive(60)
 
 
 def test_every_hop_is_told_by_the_class_of_its_link_and_by_whose_tensor_it_is(relays, fleet):

@@ -51,11 +51,10 @@ from strategies.enrolment import FederationError
 
 @pytest.mark.parametrize("settings", [{"training.proximal": 0.3}, {"training.head": "shared"}])
 def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(
-    fly: Mission, settings: dict[str, Any]
+    fly: Mission, shared_run: Mission, settings: dict[str, Any]
 ) -> None:
     """One at a time, all the others are suspended; FedProx also needs what a suspended satellite was sent."""
-    alone = fly(settings, max_concurrency=1, out="alone")
-    together = fly(settings, max_concurrency=4, out="together")
+    alone, together = fly(settings, max_concurrency=1), shared_run(settings)
     assert same(trained(alone), trained(together))
     assert rows_as_planned(alone) == rows_as_planned(together)
     # What a suspended satellite sent before counts, too.
@@ -128,13 +127,22 @@ def test_micro_batches_that_overlap_give_the_weights_of_whole_batches(
         torch.testing.assert_close(parts[name], tensor, rtol=1e-3, atol=1e-5)
 
 
+APART = (  # satellites that share no adapter
+    {"training.mode": "head", "training.server_optimizer": "fedadam"},
+    {
+        "training.adapter": "per-satellite",
+        "training.augment": "token-dihedral",
+        "training.server_optimizer": "fedavgm",
+    },
+)
+
+
 @pytest.mark.parametrize(
     "mode",
     [
         {},
         {"training.head": "shared"},
-        {"training.mode": "head", "training.server_optimizer": "fedadam"},
-        {"training.adapter": "per-satellite", "training.server_optimizer": "fedavgm"},
+        *APART,
         {"training.augment": "token-dihedral", "training.satellites_per_step": 3},
     ],
 )
@@ -187,19 +195,19 @@ def test_another_seed_gives_another_result(fly: Mission, shared_run: Mission) ->
         {"training.head": "per-satellite"},
         {"training.head": "shared"},
         {"lora.dropout": 0.2, "lora.targets": "attention", "lora.variant": "rslora"},
-        {"lora.variant": "dora"},
-        {"split.onboard_blocks": 2},
-        {"training.augment": "token-dihedral", "training.micro_batches": 3},
-        {"training.augment": "token-dihedral", "training.adapter": "per-satellite"},
+        {"lora.variant": "dora", "split.onboard_blocks": 2},
+        {
+            "training.augment": "token-dihedral",
+            "training.adapter": "per-satellite",
+            "training.micro_batches": 3,
+        },
     ],
     ids=[
         "per-satellite",
         "shared",
         "dropout",
-        "dora",
-        "two blocks on board",
-        "token views",
-        "token views and an adapter of its own",
+        "dora, two blocks on board",
+        "token views, an adapter of its own, micro-batches",
     ],
 )
 def test_split_training_in_orbit_equals_unsplit_training_in_one_place(
@@ -357,20 +365,11 @@ def _accuracy(model: Any, directory: Path, seed: int) -> float:
     return float((logits.argmax(-1) == torch.from_numpy(test.labels)).float().mean())
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        {"training.mode": "head"},
-        {"training.adapter": "per-satellite", "training.augment": "token-dihedral"},
-    ],
-)
+@pytest.mark.parametrize("mode", APART)
 def test_satellites_that_do_not_share_an_adapter_give_the_same_result_in_any_order(
-    fly: Mission, mode: dict[str, str]
+    fly: Mission, shared_run: Mission, mode: dict[str, str]
 ) -> None:
-    assert same(
-        trained(fly(mode, max_concurrency=1, out="alone")),
-        trained(fly(mode, max_concurrency=4, out="together")),
-    )
+    assert same(trained(fly(mode, max_concurrency=1)), trained(shared_run(mode)))
 
 
 def test_head_mode_crosses_each_image_once(fly: Mission) -> None:

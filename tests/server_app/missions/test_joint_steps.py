@@ -209,13 +209,16 @@ def test_the_plain_loop_tells_schedules_apart() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"training.satellites_per_step": 3, "training.gradient_delay": 1},
+        pytest.param(
+            {"training.satellites_per_step": 3, "training.gradient_delay": 1}, marks=pytest.mark.slow
+        ),
         {"training.satellites_per_step": 2, "training.gradient_delay": 2, "training.head": "shared"},
     ],
 )
 def test_the_plan_s_own_joint_steps_end_alike_whoever_computes_at_once(
     fly: Mission, settings: dict[str, Any]
 ) -> None:
+    """Those of satellites with a head each are in test_fine_tuning.py, too: a step has all four of them by default."""
     alone = fly(settings, max_concurrency=1, out="alone")
     together = fly(settings, max_concurrency=4, out="together")
     assert same(trained(alone), trained(together))

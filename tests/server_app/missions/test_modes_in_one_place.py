@@ -129,8 +129,15 @@ def ground_batches(
         yield [(k, index, under[position // steps, k, index]) for k, index in taken]
 
 
-@pytest.mark.parametrize("augment", ["dihedral", "token-dihedral"])
-@pytest.mark.parametrize("mode", ["lora", "head"])
+@pytest.mark.parametrize(
+    ("mode", "augment"),
+    [
+        ("lora", "dihedral"),
+        ("head", "token-dihedral"),
+        pytest.param("lora", "token-dihedral", marks=pytest.mark.slow),  # each half of these is above
+        pytest.param("head", "dihedral", marks=pytest.mark.slow),
+    ],
+)
 def test_labels_on_the_ground_train_as_one_loop_over_all_images_in_one_place(
     fly: Mission, first_passes: dict[int, list[str]], mode: str, augment: str
 ) -> None:
@@ -288,7 +295,7 @@ def test_adapters_in_the_last_blocks_train_as_one_loop_with_peft_in_one_place(
     "mode",
     [
         ON_GROUND,
-        ON_GROUND | {"training.mode": "head"},
+        pytest.param(ON_GROUND | {"training.mode": "head"}, marks=pytest.mark.slow),
         {"training.mode": "onboard-head"},
         {"training.mode": "onboard-lora", "training.adapted_blocks": 1, "training.onboard_cache": True},
     ],

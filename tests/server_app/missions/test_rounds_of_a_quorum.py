@@ -31,7 +31,7 @@ ONE_PLANE = {"strategy.planes_per_round": 1, "constellation.planes": 4, "trainin
 MODES = [{"training.mode": "head"}, {"training.adapter": "per-satellite"}]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [pytest.param(MODES[0], marks=pytest.mark.slow), MODES[1]])
 def test_a_late_plane_counts_in_a_later_round_whoever_computes_at_once(
     fly: Mission, shared_run: Mission, mode: dict
 ) -> None:

@@ -110,7 +110,13 @@ MODES = {
 
 
 # Those between two others of this list, as far as bytes go.
-BETWEEN = {"head, no views", "labels on the ground, frozen", "lora, token views, room for some"}
+BETWEEN = {
+    "head, no views",
+    "labels on the ground, frozen",
+    "lora, all shared",
+    "lora, token views, room for some",
+    "lora, two epochs in a round",
+}
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ with Processes(folder / "logs") as processes:
 """
 
 
-def eventually(wanted: Callable[[], object], timeout_s: float = 60.0) -> None:
+def eventually(wanted: Callable[[], object], timeout_s: float = 300.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not wanted():
         assert time.monotonic() < deadline_s

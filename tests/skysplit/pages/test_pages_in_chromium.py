@@ -179,7 +179,7 @@ def open_and_draw(browser: Browser, page: Path) -> list[str]:
             ["compare", "paper", "--starts", "1", "--format", "html", "--set", "planning.samples=8",
              "--set", "constellation.satellites=6", "--set", "constellation.planes=1",
              "--set", "constellation.phasing=0", "--set", "constellation.altitude_km=1150",
-             "--set", "horizon_h=12", "--set", "training.rounds=2"],
+             "--set", "horizon_h=12", "--set", "training.rounds=1"],
             ["rounds", "time0"],
         ),
     ],

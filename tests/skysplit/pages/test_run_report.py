@@ -85,7 +85,9 @@ def test_one_zooms_to_the_windows_in_which_antennas_are_held() -> None:
     assert len(windows_in_use(held, 600.0, 1)) == 2
 
 
-def test_the_report_has_the_ablation_once_it_was_asked_for(one_plane_run: Path, tmp_path: Path) -> None:
+def test_the_report_has_the_ablation_once_it_was_asked_for(
+    one_plane_run: Path, tmp_path: Path, one_process: None
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(one_plane_run, run)
     done = CliRunner().invoke(app, ["report", str(run), "--compare"])

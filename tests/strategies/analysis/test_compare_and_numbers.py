@@ -66,9 +66,19 @@ def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() 
     assert "a point" not in headings_of(mission_rows(found))
 
 
-def test_processes_that_share_the_work_change_no_number() -> None:
+def test_processes_that_share_the_work_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     few = [case for case in cases() if case.name in ("split", "onboard-lora", "images-down")]
     task = beside(few), even_starts(WORLD, 2)
+    alone = compare(*task)
+    monkeypatch.setattr("strategies.analysis.compare._START_S", 0.0)
+    assert compare(*task, processes=2) == alone
+
+
+def test_no_process_is_started_for_what_is_planned_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [case for case in cases() if case.name == "onboard-lora"]
+    task = beside(few), even_starts(WORLD, 2)
+    monkeypatch.setattr("strategies.analysis.compare._START_S", 600.0)
+    monkeypatch.setattr("strategies.analysis.compare.ProcessPoolExecutor", None)
     assert compare(*task, processes=2) == compare(*task)
 
 

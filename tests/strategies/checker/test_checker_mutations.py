@@ -95,6 +95,21 @@ CASES = {
     "whole model on board": Judged(_lora(mode="onboard-full"), LADDER["d"]),
 }
 every_case = pytest.mark.parametrize("judged", CASES.values(), ids=CASES.keys())
+# To these every mutation applies that there is, several times; the other cases have what is drawn, and all with `slow`.
+MUTATED = (
+    "lora, own windows",
+    "lora, shared adapter, joint and delayed steps",
+    "lora, share on board",
+    "lora, copies round the plane",
+    "lora, on sunlight",
+    "lora, under way",
+    "head",
+    "images down",
+    "features and labels down, on sunlight",
+    "head on board",
+    "on-board lora, over lasers",
+    "whole model on board",
+)
 
 
 def test_a_plan_that_starts_at_another_time_than_asked_is_refused() -> None:
@@ -119,7 +134,13 @@ def test_an_unchanged_plan_breaks_no_rule(judged) -> None:
     assert [str(violation) for violation in found] == []
 
 
-@every_case
+@pytest.mark.parametrize(
+    "judged",
+    [
+        pytest.param(judged, id=name, marks=() if name in MUTATED else pytest.mark.slow)
+        for name, judged in CASES.items()
+    ],
+)
 def test_every_mutation_that_applies_to_a_plan_is_found(judged) -> None:
     broken = {mutation.name: mutation.change(judged.plan, WORLD) for mutation in MUTATIONS}
     missed = [name for name, plan in broken.items() if plan is not None and not judged.rules(plan)]
@@ -131,7 +152,7 @@ def test_there_are_forty_mutations_and_each_applies_to_some_plan() -> None:
     idle = [
         mutation.name
         for mutation in MUTATIONS
-        if all(mutation.change(judged.plan, WORLD) is None for judged in CASES.values())
+        if all(mutation.change(CASES[name].plan, WORLD) is None for name in MUTATED)
     ]
     assert idle == []
 
