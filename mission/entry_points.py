@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any
 
 SPACE_GROUND, INTRA_ORBIT, INTER_ORBIT = (
     "skysplit.space_ground",
@@ -18,9 +18,6 @@ IMAGERY = "skysplit.imagery"
 LINKS = "skysplit.links"
 AGGREGATION = "skysplit.aggregation"
 TRACKERS = "skysplit.trackers"
-
-
-_Kind = TypeVar("_Kind")
 
 
 class EntryPointError(ValueError):
@@ -66,7 +63,7 @@ def registered_function(group: str, name: str, ours: tuple[str, ...] = ()) -> Ca
     return function
 
 
-def registered_class(group: str, name: str, kind: type[_Kind], ours: tuple[str, ...] = ()) -> type[_Kind]:
+def registered_class(group: str, name: str, kind: type, ours: tuple[str, ...] = ()) -> type[Any]:
     """Return the class that a package registers under a name.
 
     Raises:

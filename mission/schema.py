@@ -386,6 +386,30 @@ class Power(Table):
     isl_w: NotNegative = Field(
         0.0, description="what a laser or radio draws while it sends to another satellite; 0 is unknown"
     )
+    battery_wh: NotNegative = Field(
+        0.0, description="what a full battery holds, as it is at the epoch; 0 sets no limit"
+    )
+    lowest_charge: float = Field(
+        0.7,
+        ge=0.0,
+        lt=1.0,
+        description="share of the battery that is always left: 0.7 is a depth of discharge of 30 %",
+    )
+    solar_w: NotNegative = Field(
+        0.0, description="what panels that follow the Sun give in sunlight (battery)"
+    )
+    idle_w: NotNegative = Field(
+        0.0, description="what a satellite draws at all times, beside computing and sending (battery)"
+    )
+
+    @model_validator(mode="after")
+    def _charges_what_is_drawn(self) -> Power:
+        for key, needed in {"solar_w": "to charge it", "compute_w": "to plan when to compute"}.items():
+            if self.battery_wh and not getattr(self, key):
+                raise ValueError(f"{key}: found 0 with battery_wh = {self.battery_wh:g}; needed {needed}")
+        if not self.battery_wh and (self.solar_w or self.idle_w):
+            raise ValueError("battery_wh: found 0 beside solar_w or idle_w; needed with them")
+        return self
 
 
 def _keyword_or_names(value: object) -> object:

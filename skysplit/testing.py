@@ -40,7 +40,7 @@ def check_imagery_source(name: str, path: Path | None = None, *, images: int = 1
         where = f"{name}: {subset}"
         assert one.rows.tolist() == other.rows.tolist(), f"{where}: opened again, it has other images"
         labels = [each.source.targets.values for each in (one, other)]
-        assert np.array_equal(*labels), f"{where}: opened again, it has other labels"
+        assert np.array_equal(labels[0], labels[1]), f"{where}: opened again, it has other labels"
         chosen = np.unique(np.linspace(0, len(one) - 1, images).astype(int))
         values = {row: _values(one, row) for row in chosen.tolist()}
         for row in reversed(chosen.tolist()):

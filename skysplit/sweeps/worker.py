@@ -17,7 +17,8 @@ from mission.scenario import ScenarioError, scenario_from_json
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import load, save
 from strategies.aggregation.quorum import Quorum, cut
-from strategies.analysis.mission_totals import LinkRates, plan_figures
+from strategies.analysis.mission_totals import LinkRates, energy_j, plan_figures
+from strategies.checker.charge import least_charge
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import PlanningError
@@ -96,7 +97,7 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         plan = cut(plan, job.quorum.end_s(plan))
     except PlanningError as error:
         return without_plan(job, str(error))
-    figures = plan_figures(plan, link_rates, job.rates)
+    figures, drawn = plan_figures(plan, link_rates, job.rates), job.resources.drawn
     return {
         "identity": job.identity,
         "state": "planned",
@@ -110,6 +111,8 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         "isl_bytes": figures.isl_bytes,
         "ground_compute_s": figures.ground_flops / job.rates.ground_flops,
         "onboard_compute_s": figures.onboard_flops / job.rates.satellite_flops,
+        "onboard_energy_j": energy_j([figures], job.rates, drawn) if drawn.known else None,
+        "lowest_charge": least_charge(plan, problem),
         **dict(zip(SPLIT_COLUMNS, plan.time_split().mean(axis=0).tolist(), strict=True)),
         "intra_orbit_used": str(plan.strategy_config.intra_orbit),
         "space_ground_used": str(plan.strategy_config.space_ground),

@@ -11,6 +11,7 @@ import itertools
 
 from strategies.checker import capacity, samples
 from strategies.checker.answers import answers
+from strategies.checker.charge import charge
 from strategies.checker.form import form, times, windows
 from strategies.checker.judged_plan import JudgedPlan, Violation
 from strategies.checker.sessions import antennas, lasers, still_pointed
@@ -45,6 +46,7 @@ def check_plan(plan: Plan, problem: PlanningProblem) -> list[Violation]:
             capacity.links(judged, steps.timing.hops),
             capacity.computers(judged),
             capacity.buffers(judged),
+            charge(judged),
             weights.violations(),
             ends(judged, weights),
             label(judged),
