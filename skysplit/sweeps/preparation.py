@@ -104,9 +104,16 @@ def prepare(study: Study, folder: Path) -> Prepared:
                 scenario, costs[of_costs], samples=samples[of_samples],
                 framing=framing_of_names(constellation.names),
             )  # fmt: skip
-            workload = workloads.of_round(variant_of(scenario))
+            variant_of_training = variant_of(scenario)
+            workload = workloads.of_round(variant_of_training)
+            rounds = workloads.of_mission(variant_of_training) if study.missions else ()
             planes = tuple(int(plane) for plane in constellation.plane)
             quorum = Quorum(planes, workload.samples, needed=scenario.strategy.planes_per_round)
+            if study.missions and quorum.needed:
+                raise StudyError(
+                    f"strategy.planes_per_round: found {quorum.needed} with missions, allowed: 0, as the rounds of a "
+                    "mission are planned to their ends"
+                )
             rates, strategy_config = rates_of(scenario), strategy_config_of(scenario)
         except (ValueError, OSError) as error:
             raise StudyError(f"case {_words(variant)}: {error}") from error
@@ -122,10 +129,12 @@ def prepare(study: Study, folder: Path) -> Prepared:
                     f"case {_words(variant)}: starts_s: found {start_s:g}, allowed: below the horizon, "
                     f"{scenario.horizon_s:g} s"
                 )
-            identity = f"{_identity(scenario, _OF_PLAN)}-{start_s:.3f}"
+            length = f"-{len(rounds)}" if study.missions else ""
+            identity = f"{_identity(scenario, _OF_PLAN)}-{start_s:.3f}{length}"
             job = RoundJob(
                 identity, path, workload=workload, rates=rates, resources=resources[of_resources],
                 strategy_config=strategy_config, quorum=quorum, start_s=start_s,
+                mission=rounds,
             )  # fmt: skip
             cases.append(SweepCase(len(cases), values, job=job))
     return Prepared(study, tuple(cases), contacts=contacts)

@@ -67,7 +67,8 @@ def power_windows(
         down = _intervals(sends[sends["kind"] == LinkKind.DOWNLINK])
         isl = _intervals(sends[np.isin(sends["kind"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL))])
         lit = battery.lit.lit_s[satellite]
-        time_s = edges(0.0, horizon_s, lit, down, isl)
+        allowed = lit if sunlight is None else sunlight.lit_s[satellite]
+        time_s = edges(0.0, horizon_s, lit, allowed, down, isl)
         base_w = battery.solar_w * counts(time_s, *lit.T) - battery.idle_w
         base_w -= drawn.radio_w * (counts(time_s, *down.T) > 0) + drawn.isl_w * counts(time_s, *isl.T)
         time_s, base_w, needed_j = _needed_j(time_s, base_w, battery.lowest_j)
@@ -81,7 +82,7 @@ def power_windows(
             )
         may = np.ones(len(base_w), bool)
         if sunlight is not None:
-            may = counts(time_s, *sunlight.lit_s[satellite].T) > 0
+            may = counts(time_s, *allowed.T) > 0
         found = _Charging(battery, drawn.compute_w).run(time_s, base_w, needed_j, may)
         windows.append(np.array([*found.windows, (horizon_s, np.inf)]))
         times.append(np.array(found.time_s))
@@ -131,8 +132,11 @@ class _Charging:
         needed_j: NDArray[np.float64],
         may: NDArray[np.bool_],
     ) -> _Charging:
-        for k, watts in enumerate(base_w.tolist()):
-            self._stretch(*time_s[k : k + 2].tolist(), watts, *needed_j[k : k + 2].tolist(), bool(may[k]))
+        stretches = zip(time_s, time_s[1:], base_w, needed_j, needed_j[1:], may, strict=False)
+        for start_s, end_s, watts, before_j, after_j, allowed in stretches:
+            self._stretch(
+                float(start_s), float(end_s), float(watts), float(before_j), float(after_j), bool(allowed)
+            )
         return self
 
     def _stretch(
