@@ -33,7 +33,7 @@ class Study:
         cases: Overrides of their own, each combined with the whole grid; none stands for one without.
         starts: Start times over the first 40 % of the horizon.
         starts_s: Start times instead, seconds of mission time.
-        missions: Whether all ``training.rounds`` rounds of a case are planned, one after the other, not the first alone.
+        missions: Whether all ``training.rounds`` rounds of a case are planned, in turn, not the first alone.
     """
 
     scenario: str

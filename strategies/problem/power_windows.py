@@ -95,7 +95,7 @@ def _intervals(contacts: NDArray) -> NDArray[np.float64]:
 
 
 def _needed_j(
-    time_s: NDArray[np.float64], base_w: NDArray[np.float64], lowest_j: float
+    time_s: NDArray[np.float64], base_w: NDArray[np.floating], lowest_j: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """What the battery must hold at each time to get through what comes without computing, straight between the times.
 
