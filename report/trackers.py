@@ -96,7 +96,7 @@ def track(directory: Path, kind: type[Tracker]) -> str:
     run = read_run(directory)
     epoch_s = scenario_of(run).epoch.timestamp()
     settings = dict(_dotted(run["scenario"]))
-    tracked = TrackedRun(directory, run["state"], settings, versions=run.get("versions", {}))
+    tracked = TrackedRun(directory, run["state"], settings=settings, versions=run.get("versions", {}))
     rounds = by_round(read_rounds(directory))
     ends_s = round_ends_s(rounds, read_activities(directory))
     try:

@@ -18,7 +18,7 @@ from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import load, save
 from strategies.aggregation.quorum import Quorum, cut
 from strategies.analysis.mission_totals import Case, LinkRates, World, energy_j, plan_figures, plan_mission
-from strategies.checker.charge import least_charge
+from strategies.checker.capacity import least_charge
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import PlanningError

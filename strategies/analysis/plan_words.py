@@ -11,7 +11,7 @@ import numpy as np
 from mission.text.quantities import spoken_bytes, spoken_energy, spoken_time
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.mission_totals import LinkRates, PlanFigures, energy_j, plan_figures, what_binds
-from strategies.checker.charge import least_charge
+from strategies.checker.capacity import least_charge
 from strategies.problem.plan import SPLIT_COLUMNS, Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
 

@@ -11,7 +11,6 @@ import itertools
 
 from strategies.checker import capacity, samples
 from strategies.checker.answers import answers
-from strategies.checker.charge import charge
 from strategies.checker.form import form, times, windows
 from strategies.checker.judged_plan import JudgedPlan, Violation
 from strategies.checker.sessions import antennas, lasers, still_pointed
@@ -46,7 +45,7 @@ def check_plan(plan: Plan, problem: PlanningProblem) -> list[Violation]:
             capacity.links(judged, steps.timing.hops),
             capacity.computers(judged),
             capacity.buffers(judged),
-            charge(judged),
+            capacity.charge(judged),
             weights.violations(),
             ends(judged, weights),
             label(judged),

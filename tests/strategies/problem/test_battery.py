@@ -16,7 +16,7 @@ from mission.orbits import constellation_of
 from mission.scenario import ScenarioError, load_scenario
 from orbit.contact_plan import ContactPlan
 from server_app.planning.round_planner import resources_of
-from strategies.checker.charge import charge_of
+from strategies.checker.capacity import charge_of
 from strategies.checker.check import check_plan
 from strategies.checker.judged_plan import JudgedPlan
 from strategies.drawn_worlds import make_problem
