@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mission.entry_points import PARTITIONS, EntryPointError, registered_object
+from mission.entry_points import PARTITIONS, EntryPointError, registered_function
 from mission.schema import Data
 from splitmodel.imagery import ImageSet, TargetKind
 
@@ -116,13 +116,9 @@ def by_registered(
         PartitionError: It cannot be imported, fails, leaves a sample out or gives one twice, or gives too few.
     """
     try:
-        value, function = registered_object(PARTITIONS, name, (*KINDS, *_BY_GROUPS))
+        function = registered_function(PARTITIONS, name, (*KINDS, *_BY_GROUPS))
     except EntryPointError as error:
         raise PartitionError(str(error)) from error
-    if not callable(function):
-        raise PartitionError(
-            f"entry point {PARTITIONS}: {value} is a {type(function).__name__}; allowed: a function"
-        )
     try:
         rng = np.random.default_rng([seed, len(planes)])
         given = function(labels=labels.copy(), planes=tuple(planes), rng=rng)

@@ -141,6 +141,7 @@ def _imagery(data: Data, seed: int) -> Imagery:
         train_samples=data.train_samples,
         test_samples=data.test_samples,
         reading=Reading(**data.reading),
+        own=data.own_source,
     )
 
 

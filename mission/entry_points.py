@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 SPACE_GROUND, INTRA_ORBIT, INTER_ORBIT = (
     "skysplit.space_ground",
@@ -12,6 +14,10 @@ SPACE_GROUND, INTRA_ORBIT, INTER_ORBIT = (
     "skysplit.inter_orbit",
 )
 PARTITIONS = "skysplit.partitions"
+IMAGERY = "skysplit.imagery"
+LINKS = "skysplit.links"
+AGGREGATION = "skysplit.aggregation"
+TRACKERS = "skysplit.trackers"
 
 
 class EntryPointError(ValueError):
@@ -41,6 +47,40 @@ def registered_object(group: str, name: str, ours: tuple[str, ...]) -> tuple[str
         values = " and ".join(entry.value for entry in entries)
         raise EntryPointError(f"entry point {group}: {values} are both called {name!r}; allowed: a name each")
     return entries[0].value, _imported(group, entries[0])
+
+
+def registered_function(group: str, name: str, ours: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Return the function that a package registers under a name.
+
+    Raises:
+        EntryPointError: See :func:`registered_object`; or what is registered is no function.
+    """
+    value, function = registered_object(group, name, ours)
+    if not callable(function):
+        raise EntryPointError(
+            f"entry point {group}: {value} is a {type(function).__name__}; allowed: a function"
+        )
+    return function
+
+
+def registered_class(group: str, name: str, kind: type, ours: tuple[str, ...] = ()) -> type[Any]:
+    """Return the class that a package registers under a name.
+
+    Raises:
+        EntryPointError: See :func:`registered_object`; or what is registered is no subclass of ``kind``, or lacks
+            a method.
+    """
+    value, found = registered_object(group, name, ours)
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        is_a = f"class {found.__name__}" if isinstance(found, type) else type(found).__name__
+        raise EntryPointError(
+            f"entry point {group}: {value} is a {is_a}; allowed: a subclass of "
+            f"{kind.__module__}.{kind.__qualname__}"
+        )
+    missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+    if missing:
+        raise EntryPointError(f"entry point {group}: {value} lacks {missing}; allowed: with it")
+    return found
 
 
 @cache

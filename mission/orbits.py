@@ -12,6 +12,7 @@ import numpy as np
 from astropy.time import Time
 
 from mission import schema
+from mission.entry_points import LINKS, EntryPointError, registered_function
 from mission.scenario import ScenarioError, given_path
 from mission.schema import Scenario
 from mission.text.plain_text import is_node_name, plain
@@ -29,6 +30,7 @@ from orbit.files.given_contacts import contacts_between, with_given
 from orbit.flight_check import flown_constellation, warn_of_shared_places
 from orbit.link_budget import LinkBudget
 from orbit.motion.element_files import is_skipped, read_element_file
+from orbit.rate_model import RateModel
 from orbit.search.eclipse import find_eclipses
 from orbit.search.given_grid import GridError, read_pairs
 from orbit.stations import GroundStation
@@ -153,7 +155,8 @@ def links_of(scenario: Scenario, names: Sequence[str] = ()) -> Links:
     sgl, intra, inter = scenario.links.sgl, scenario.links.intra_orbit, scenario.links.inter_orbit
     return Links(
         space_ground=SpaceGroundLink(
-            downlink=_rate(sgl.down_mbps, sgl.down_budget), uplink=_rate(sgl.up_mbps, sgl.up_budget)
+            downlink=_rate(sgl.down_model, sgl.down_mbps, sgl.down_budget),
+            uplink=_rate(sgl.up_model, sgl.up_mbps, sgl.up_budget),
         ),
         intra_orbit=IntraOrbitLink(
             rate_bps=intra.mbps * _BPS_PER_MBPS,
@@ -197,8 +200,13 @@ def _pairs_of(
         raise ScenarioError(f"links.inter_orbit.pairs: {error}") from error
 
 
-def _rate(mbps: float, budget: schema.LinkBudgetSettings) -> float | LinkBudget:
-    """One direction of the space-ground link: a constant rate [bit/s], or the budget in its place."""
+def _rate(model: str, mbps: float, budget: schema.LinkBudgetSettings) -> float | LinkBudget | RateModel:
+    """One direction of the space-ground link: a constant rate [bit/s], or a budget or a package's model instead."""
+    if model != "given":
+        try:
+            return RateModel(f"link model {model!r}", registered_function(LINKS, model, ("given",)))
+        except EntryPointError as error:
+            raise ScenarioError(str(error)) from error
     if not budget.enabled:
         return mbps * _BPS_PER_MBPS
     return LinkBudget(
@@ -206,6 +214,10 @@ def _rate(mbps: float, budget: schema.LinkBudgetSettings) -> float | LinkBudget:
         bandwidth_hz=budget.bandwidth_mhz * 1e6,
         **budget.model_dump(exclude={"enabled", "frequency_ghz", "bandwidth_mhz"}),
     )
+
+
+def _is_constant(model: str, budget: schema.LinkBudgetSettings) -> bool:
+    return model == "given" and not budget.enabled
 
 
 def eclipses_of(scenario: Scenario, constellation: Constellation) -> np.ndarray:
@@ -224,8 +236,10 @@ def _given_contacts(scenario: Scenario, path: Path, nodes: Sequence[Node]) -> np
         called=scenario.contacts.called,
     )
     rates_bps = {
-        LinkKind.DOWNLINK: None if sgl.down_budget.enabled else sgl.down_mbps * _BPS_PER_MBPS,
-        LinkKind.UPLINK: None if sgl.up_budget.enabled else sgl.up_mbps * _BPS_PER_MBPS,
+        LinkKind.DOWNLINK: sgl.down_mbps * _BPS_PER_MBPS
+        if _is_constant(sgl.down_model, sgl.down_budget)
+        else None,
+        LinkKind.UPLINK: sgl.up_mbps * _BPS_PER_MBPS if _is_constant(sgl.up_model, sgl.up_budget) else None,
         LinkKind.INTRA_ISL: intra.mbps * _BPS_PER_MBPS,
         LinkKind.INTER_ISL: inter.mbps * _BPS_PER_MBPS,
     }

@@ -6,6 +6,7 @@ overriding and error reporting live in :mod:`mission.scenario`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,17 @@ from pydantic import (
     model_validator,
 )
 
-from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, PARTITIONS, SPACE_GROUND, OursOrRegistered
+from mission.entry_points import (
+    AGGREGATION,
+    IMAGERY,
+    INTER_ORBIT,
+    INTRA_ORBIT,
+    LINKS,
+    PARTITIONS,
+    SPACE_GROUND,
+    OursOrRegistered,
+    registered_function,
+)
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -35,6 +46,11 @@ Elevation = Annotated[
 # Of a shared adapter, by accuracy per mission hour: docs/concepts.md, "Joint steps".
 SATELLITES_PER_STEP = 24
 Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
+IMAGE_SOURCES = ("synthetic", "synthetic-clouds", "eurosat", "parquet", "folder")
+ImageSourceName = Annotated[str, AfterValidator(OursOrRegistered(IMAGERY, IMAGE_SOURCES))]
+SERVER_OPTIMIZERS = ("fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad")
+ServerOptimizerName = Annotated[str, AfterValidator(OursOrRegistered(AGGREGATION, SERVER_OPTIMIZERS))]
+RateModelName = Annotated[str, AfterValidator(OursOrRegistered(LINKS, ("given",)))]
 PartitionName = Annotated[
     str,
     AfterValidator(
@@ -228,6 +244,20 @@ class SpaceGroundSettings(Table):
     )
     down_budget: LinkBudgetSettings = LinkBudgetSettings()
     up_budget: UplinkBudget = UplinkBudget()
+    down_model: RateModelName = Field(
+        "given", description="the rate or the budget that is given, or a function of range and elevation"
+    )
+    up_model: RateModelName = Field("given", description="the same for the uplink")
+
+    @model_validator(mode="after")
+    def _one_model_each(self) -> SpaceGroundSettings:
+        for way, budget in {"down": self.down_budget, "up": self.up_budget}.items():
+            model = getattr(self, f"{way}_model")
+            if model != "given" and budget.enabled:
+                raise ValueError(
+                    f'{way}_model: found "{model}" beside {way}_budget.enabled, allowed is one of them'
+                )
+        return self
 
 
 class IntraOrbitSettings(Table):
@@ -356,6 +386,30 @@ class Power(Table):
     isl_w: NotNegative = Field(
         0.0, description="what a laser or radio draws while it sends to another satellite; 0 is unknown"
     )
+    battery_wh: NotNegative = Field(
+        0.0, description="what a full battery holds, as it is at the epoch; 0 sets no limit"
+    )
+    lowest_charge: float = Field(
+        0.7,
+        ge=0.0,
+        lt=1.0,
+        description="share of the battery that is always left: 0.7 is a depth of discharge of 30 %",
+    )
+    solar_w: NotNegative = Field(
+        0.0, description="what panels that follow the Sun give in sunlight (battery)"
+    )
+    idle_w: NotNegative = Field(
+        0.0, description="what a satellite draws at all times, beside computing and sending (battery)"
+    )
+
+    @model_validator(mode="after")
+    def _charges_what_is_drawn(self) -> Power:
+        for key, needed in {"solar_w": "to charge it", "compute_w": "to plan when to compute"}.items():
+            if self.battery_wh and not getattr(self, key):
+                raise ValueError(f"{key}: found 0 with battery_wh = {self.battery_wh:g}; needed {needed}")
+        if not self.battery_wh and (self.solar_w or self.idle_w):
+            raise ValueError("battery_wh: found 0 beside solar_w or idle_w; needed with them")
+        return self
 
 
 def _keyword_or_names(value: object) -> object:
@@ -452,7 +506,7 @@ class Split(Table):
 class Data(Table):
     """The imagery and how it is spread over the satellites."""
 
-    source: Literal["synthetic", "synthetic-clouds", "eurosat", "parquet", "folder"] = Field(
+    source: ImageSourceName = Field(
         "synthetic",
         description="synthetic scenes, EuroSAT (hub, or a parquet at path), Parquet (a file or a folder), an image "
         "folder or the CSV that lists its images; synthetic-clouds: six bands of three sensors, with masks of clouds",
@@ -528,6 +582,17 @@ class Data(Table):
             if not (sensor and equals and all(name.strip() for name in names.split(","))):
                 raise ValueError(f'sensor_bands: found {entry!r}, allowed: "sensor = band, band, …"')
         return self
+
+    @property
+    def own_source(self) -> Callable[..., Any] | None:
+        """Return the function that a package registers as the source; ``None`` where the source is one of ours.
+
+        Raises:
+            mission.entry_points.EntryPointError: It cannot be imported.
+        """
+        if self.source in IMAGE_SOURCES:
+            return None
+        return registered_function(IMAGERY, self.source, IMAGE_SOURCES)
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -668,7 +733,7 @@ class Training(Table):
         description="what a satellite's row of the head for a class weighs in the average: all its images (FedAvg), or "
         "its images of that class, better where satellites see few classes",
     )
-    server_optimizer: Literal["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"] = Field(
+    server_optimizer: ServerOptimizerName = Field(
         "fedavg", description="what makes the next round's heads (or whole models) of the satellites' mean"
     )
     server_learning_rate: Positive = Field(0.1, description="of fedavgm (default there: 1), fedadam, …")

@@ -19,6 +19,7 @@ from orbit.files.contact_plan_header import ContactPlanFileError
 from orbit.link_budget import LinkBudget
 from orbit.motion.earth_orientation import DAY_S, warn_of_old_orientation
 from orbit.motion.frames import LIGHT_KM_S, earth_orientation
+from orbit.rate_model import RateModel
 from orbit.search.contacts import Progress, check_horizon, passes_of, suitable_search
 from orbit.search.ephemeris import Ephemeris, over_groups
 from orbit.search.given_grid import given_grid
@@ -42,16 +43,16 @@ class LinkParameterError(ValueError):
 
 @dataclass(frozen=True)
 class SpaceGroundLink:
-    """Satellites ↔ stations: a constant rate [bit/s] or a link budget each way; without ``uplink`` none
+    """Satellites ↔ stations: a constant rate [bit/s], a link budget or a model each way; without ``uplink`` none
     goes up."""
 
-    downlink: float | LinkBudget
-    uplink: float | LinkBudget | None = None
+    downlink: float | LinkBudget | RateModel
+    uplink: float | LinkBudget | RateModel | None = None
 
     def __post_init__(self) -> None:
         for field in ("downlink", "uplink"):
             value = getattr(self, field)
-            if value is not None and not isinstance(value, LinkBudget):
+            if value is not None and not isinstance(value, LinkBudget | RateModel):
                 _check_above_zero(f"space_ground.{field}", value)
 
 
@@ -130,14 +131,17 @@ def build_contact_plan(
 ) -> ContactPlan:
     """Every contact of the mission in ``[0, horizon_s]`` after ``epoch``.
 
-    With ``cache_dir`` a plan that was built before from equal input is read from there instead.  Names of
+    With ``cache_dir`` a plan that was built before from equal input is read from there instead, unless a rate model
+    of somebody else's is in it.  Names of
     satellites and stations must differ.  Raises ``ValueError`` (a horizon, a limit, a name or a pair of
     satellites that is not allowed), ``PropagationError`` (a satellite that decays).
     """
     check_horizon(horizon_s)
     warn_of_old_elements(constellation, epoch, horizon_s)
     warn_of_old_orientation(epoch, horizon_s)
-    if cache_dir is None:
+    link = links.space_ground
+    own = link is not None and any(isinstance(way, RateModel) for way in (link.downlink, link.uplink))
+    if cache_dir is None or own:  # the code of a model may have changed
         return _computed(constellation, stations, links, epoch, horizon_s, progress)
     cached = cache_dir / f"{_key(constellation, stations, links, epoch, horizon_s)}.npz"
     if cached.exists():
@@ -268,9 +272,9 @@ def _space_ground(
 
 
 def _mean_rate_bps(
-    link: float | LinkBudget, range_km: np.ndarray, elevation_deg: np.ndarray
+    link: float | LinkBudget | RateModel, range_km: np.ndarray, elevation_deg: np.ndarray
 ) -> np.ndarray | float:
-    if isinstance(link, LinkBudget):
+    if isinstance(link, LinkBudget | RateModel):
         return link.rate_bps(range_km, elevation_deg).mean(axis=1)
     return link
 

@@ -141,4 +141,5 @@ def _test_images(scenario: Scenario) -> ImageSet:
         train_samples=scenario.data.train_samples,
         test_samples=scenario.data.test_samples,
         reading=Reading(**scenario.data.reading),
+        own=scenario.data.own_source,
     ).test

@@ -66,6 +66,7 @@ def sweep(
     fixed: Mapping[str, Any] | None = None,
     starts: int = 1,
     starts_s: Sequence[float] = (),
+    missions: bool = False,
     out: str | Path = "",
     processes: int = 1,
     executor: Executor | None = None,
@@ -79,6 +80,7 @@ def sweep(
         fixed: Keys that all cases override.
         starts: Start times over the first 40 % of the horizon.
         starts_s: Start times instead, seconds of mission time.
+        missions: Plan all ``training.rounds`` rounds of a case, one after the other, not the first alone.
         out: Directory; by default ``sweeps/NAME``.
         processes: How many plan at the same time; more than one only in a script with ``if __name__ == "__main__"``.
         executor: Plans instead: any of ``concurrent.futures``, or Dask's ``client.get_executor()``.
@@ -95,6 +97,7 @@ def sweep(
         fixed or {},
         starts,
         starts_s,
+        missions,
         Path(out) if out else None,
         processes,
         executor,

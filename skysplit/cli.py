@@ -65,7 +65,7 @@ _STORY = {
         runs.emulate,
         relays.status,
         runs.report,
-        runs.tensorboard,
+        runs.track,
     ),
     "Deploy on several machines": (relays.certs, relays.deploy),
 }

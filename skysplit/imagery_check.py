@@ -25,6 +25,7 @@ def imagery_of(scenario: Scenario) -> Imagery:
         train_samples=data.train_samples,
         test_samples=data.test_samples,
         reading=Reading(**data.reading),
+        own=data.own_source,
     )
 
 

@@ -311,6 +311,7 @@ class Sweep(Shown):
         fixed: Mapping[str, Any],
         starts: int,
         starts_s: Sequence[float],
+        missions: bool,
         out: Path | None,
         processes: int,
         executor: Executor | None,
@@ -321,12 +322,18 @@ class Sweep(Shown):
 
         path = Path(name_or_path)
         if path.is_file() and is_study(path):
-            if grid or cases or fixed or starts != 1 or starts_s:
+            if grid or cases or fixed or starts != 1 or starts_s or missions:
                 raise StudyError(f"{path}: found beside what varies, allowed alone: the file says all of it")
             study = read_study(path)
         else:
             study = study_of(
-                name_or_path, fixed=fixed, grid=grid, cases=cases, starts=starts, starts_s=starts_s
+                name_or_path,
+                fixed=fixed,
+                grid=grid,
+                cases=cases,
+                starts=starts,
+                starts_s=starts_s,
+                missions=missions,
             )
         directory = out or Path("sweeps") / path.stem
         rows = run_sweep(study, directory, processes=processes, executor=executor)

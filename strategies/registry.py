@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from mission.entry_points import EntryPointError, registered_names, registered_object
+from mission.entry_points import EntryPointError, registered_class, registered_names
 
 _Strategy = TypeVar("_Strategy")
 
@@ -37,19 +37,9 @@ def loaded(group: str, name: str, kind: type[_Strategy], ours: tuple[str, ...]) 
         StrategyError: There is none, or it is not allowed; see :func:`strategies_of`.
     """
     try:
-        value, strategy = registered_object(group, name, ours)
+        return registered_class(group, name, kind, ours)
     except EntryPointError as error:
         raise StrategyError(str(error)) from error
-    if not (isinstance(strategy, type) and issubclass(strategy, kind)):
-        is_a = f"class {strategy.__name__}" if isinstance(strategy, type) else type(strategy).__name__
-        raise StrategyError(
-            f"entry point {group}: {value} is a {is_a}; allowed: a subclass of "
-            f"{kind.__module__}.{kind.__qualname__}"
-        )
-    missing = ", ".join(sorted(getattr(strategy, "__abstractmethods__", ())))
-    if missing:
-        raise StrategyError(f"entry point {group}: {value} lacks {missing}; allowed: with it")
-    return strategy
 
 
 def chosen_of(

@@ -16,6 +16,7 @@ from strategies.checker.check import require_feasible
 from strategies.doors import require_usable
 from strategies.intra_orbit import PlaneOrder, plane_orders
 from strategies.planner.round_planner import plan_round
+from strategies.problem.battery import Battery
 from strategies.problem.plan import Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
@@ -23,6 +24,7 @@ from strategies.problem.sunlight import Sunlight
 from strategies.problem.workload import ComputeRates, PowerDrawn, Resources, StrategyConfig, Workload
 
 _FLOPS_PER_TFLOPS = 1e12
+_J_PER_WH = 3600.0
 
 
 class RoundPlanner:
@@ -136,18 +138,27 @@ def rates_of(scenario: Scenario) -> ComputeRates:
 
 def resources_of(scenario: Scenario) -> Resources:
     """The scenario's antennas and terminals, and when its satellites have power to compute."""
-    sunlight = None
-    if scenario.power.compute == "sunlight":
+    power, lit = scenario.power, None
+    if power.compute == "sunlight" or power.battery_wh:
         constellation = constellation_of(scenario)
         dark = eclipses_of(scenario, constellation)
-        sunlight = Sunlight.between(dark["satellite"], dark["start_s"], dark["end_s"], len(constellation))
+        lit = Sunlight.between(dark["satellite"], dark["start_s"], dark["end_s"], len(constellation))
     return Resources(
         beams=scenario.ground.beams,
         setup_s=scenario.ground.setup_s,
         acquisition_s=scenario.links.inter_orbit.acquisition_s,
         side_terminals=scenario.links.inter_orbit.terminals,
-        sunlight=sunlight,
-        drawn=PowerDrawn(scenario.power.compute_w, scenario.power.radio_w, isl_w=scenario.power.isl_w),
+        sunlight=lit if power.compute == "sunlight" else None,
+        drawn=PowerDrawn(power.compute_w, power.radio_w, isl_w=power.isl_w),
+        battery=Battery(
+            capacity_j=power.battery_wh * _J_PER_WH,
+            lowest_j=power.lowest_charge * power.battery_wh * _J_PER_WH,
+            solar_w=power.solar_w,
+            idle_w=power.idle_w,
+            lit=lit,
+        )
+        if lit is not None and power.battery_wh
+        else None,
     )
 
 

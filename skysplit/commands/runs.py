@@ -146,6 +146,7 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Emul
     """A run that begins."""
     from server_app.planning.round_planner import strategy_config_of
     from skysplit.imagery_check import check_imagery
+    from strategies.aggregation.rule import require_usable_rule
 
     resolved = read_scenario(scenario, settings)
     for key, path in (("data.path", resolved.data.path), ("model.path", resolved.model.path)):
@@ -158,6 +159,7 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Emul
     resolved = load_scenario(scenario, overrides_of(settings) | absolute)
     try:
         strategy_config_of(resolved)
+        require_usable_rule(resolved.training.server_optimizer)
         check_model(resolved)
         check_imagery(resolved)
     except (ValueError, OSError) as error:
@@ -327,18 +329,34 @@ def _write_comparison(run_directory: Path, starts: int, names: Sequence[str] = (
     write_text(run_directory / "comparison.json", json.dumps({costs.name: found}))
 
 
-def tensorboard(run_directory: Annotated[Path, typer.Argument(help="A run directory.")]) -> None:
-    """Write a run's rounds as TensorBoard event files, also of a run under way; needs the extra `tensorboard`.
+def track(
+    run_directory: Annotated[Path, typer.Argument(help="A run directory.")],
+    tracker: Annotated[
+        str,
+        typer.Option(
+            "--tracker", help="tensorboard, or one that a package registers under skysplit.trackers."
+        ),
+    ] = "tensorboard",
+) -> None:
+    """Hand a run's rounds to TensorBoard or another tracker of experiments, also of a run under way.
 
-    Example: `skysplit tensorboard runs/first`, then `tensorboard --logdir runs`
+    Example: `skysplit track runs/first`, then `tensorboard --logdir runs`
     """
-    from report.event_files import write_events
+    from report.event_files import TensorBoard
+    from report.trackers import TrackerError, track, tracker_called
 
     try:
-        print(write_events(run_directory))
+        kind = tracker_called(tracker, {"tensorboard": TensorBoard})
+    except TrackerError as error:
+        fail(f"--tracker: {error}")
+    try:
+        print(track(run_directory, kind))
     except FileNotFoundError as error:
         fail(f"{run_directory}: holds no run ({error.filename} is missing)")
+    except TrackerError as error:
+        fail(f"--tracker {tracker}: {error}")
     except ScenarioError as error:
         fail(str(error))
-    except ModuleNotFoundError:
-        fail("tensorboard is not installed: pip install 'skysplit[tensorboard]'")
+    except ModuleNotFoundError as error:
+        hint = ": pip install 'skysplit[tensorboard]'" if tracker == "tensorboard" else ", which it needs"
+        fail(f"--tracker {tracker}: {error.name} is not installed{hint}")

@@ -36,6 +36,10 @@ def sweep(
     starts: Annotated[
         int, typer.Option(min=1, help="With --grid: start times over the first 40 % of the horizon.")
     ] = 1,
+    missions: Annotated[
+        bool,
+        typer.Option("--missions", help="With --grid: plan all training.rounds rounds, not the first alone."),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Directory; the default is sweeps/NAME. What is in it is not planned again."),
@@ -59,7 +63,7 @@ def sweep(
     from skysplit.sweeps.run import run_sweep
 
     try:
-        asked = _study(study, settings, grid, starts)
+        asked = _study(study, settings, grid, starts, missions)
         name = Path(study).stem
         directory = out or Path("sweeps") / name
         with _Shown() as shown:
@@ -73,7 +77,8 @@ def sweep(
             raise
         fail(str(error))
     page = directory / "sweep.html"
-    described = f"{len(rows)} rounds of {asked.scenario}; what varies: {', '.join(asked.keys)}."
+    planned = "missions" if asked.missions else "rounds"
+    described = f"{len(rows)} {planned} of {asked.scenario}; what varies: {', '.join(asked.keys)}."
     page.write_text(sweep_page(f"{name}: a sweep", described, rows, asked.keys), encoding="utf-8")
     if output is TextFormat.JSON:
         print(json.dumps({"table": str(directory / TABLE), "page": str(page), "rows": rows}))
@@ -82,19 +87,28 @@ def sweep(
     Terminal(soft_wrap=True).print(f"{directory / TABLE}\n{page}", highlight=False, markup=False)
 
 
-def _study(name: str, settings: list[str] | None, grid: list[str] | None, starts: int) -> Study:
+def _study(
+    name: str, settings: list[str] | None, grid: list[str] | None, starts: int, missions: bool
+) -> Study:
     path = Path(name)
     if path.is_file() and is_study(path):
-        if grid or settings or starts != 1:
+        if grid or settings or missions or starts != 1:
             raise StudyError(
-                f"{name}: found beside --grid, --set or --starts; allowed alone: the file says all of it"
+                f"{name}: found beside --grid, --set, --starts or --missions; allowed alone: the file says all of it"
             )
         return read_study(path)
     if not grid:
         raise StudyError(
             f"{name}: found without --grid, allowed: a TOML file with grid or cases, or --grid KEY=A,B"
         )
-    return study_of(name, fixed=overrides_of(settings), grid=parse_grid(grid), starts=starts, where="--grid")
+    return study_of(
+        name,
+        fixed=overrides_of(settings),
+        grid=parse_grid(grid),
+        starts=starts,
+        missions=missions,
+        where="--grid",
+    )
 
 
 def _print(study: Study, rows: list[dict]) -> None:

@@ -19,8 +19,10 @@ from skysplit.planning_inputs import costs_of, counted_samples
 from skysplit.sweeps.study import Study, StudyError, Variant, value_text, variants_of
 from skysplit.sweeps.worker import RoundJob
 from strategies.aggregation.quorum import Quorum
+from strategies.problem.workload import Workload
 
 if TYPE_CHECKING:
+    from server_app.planning.workloads import MissionWorkloads
     from splitmodel.costs.published import Profile
 
 _OF_CONTACTS = ("epoch", "horizon_h", "constellation", "ground", "links", "contacts", "power")
@@ -105,6 +107,7 @@ def prepare(study: Study, folder: Path) -> Prepared:
                 framing=framing_of_names(constellation.names),
             )  # fmt: skip
             workload = workloads.of_round(variant_of(scenario))
+            rounds = _mission(workloads) if study.missions else ()
             planes = tuple(int(plane) for plane in constellation.plane)
             quorum = Quorum(planes, workload.samples, needed=scenario.strategy.planes_per_round)
             rates, strategy_config = rates_of(scenario), strategy_config_of(scenario)
@@ -112,23 +115,43 @@ def prepare(study: Study, folder: Path) -> Prepared:
             raise StudyError(f"case {_words(variant)}: {error}") from error
         path = folder / f"{orbit}.parquet"
         contacts.setdefault(path, scenario.model_dump_json())
-        values = {
-            key: value if isinstance(value, bool | int | float | str) else value_text(value)
-            for key, value in variant.overrides.items()
-        }
         for start_s in study.start_times_s(scenario.horizon_s):
             if start_s >= scenario.horizon_s:
                 raise StudyError(
                     f"case {_words(variant)}: starts_s: found {start_s:g}, allowed: below the horizon, "
                     f"{scenario.horizon_s:g} s"
                 )
-            identity = f"{_identity(scenario, _OF_PLAN)}-{start_s:.3f}"
+            identity = f"{_identity(scenario, _OF_PLAN)}-{start_s:.3f}{'-mission' * study.missions}"
             job = RoundJob(
                 identity, path, workload=workload, rates=rates, resources=resources[of_resources],
-                strategy_config=strategy_config, quorum=quorum, start_s=start_s,
+                strategy_config=strategy_config, quorum=quorum, start_s=start_s, mission=rounds,
             )  # fmt: skip
-            cases.append(SweepCase(len(cases), values, job=job))
+            cases.append(SweepCase(len(cases), _plain(variant.overrides), job=job))
     return Prepared(study, tuple(cases), contacts=contacts)
+
+
+def _mission(workloads: MissionWorkloads) -> tuple[Workload, ...]:
+    """All rounds of a mission.
+
+    Raises:
+        ValueError: A quorum ends them, which is not planned here.
+    """
+    from server_app.planning.workloads import variant_of
+
+    needed = workloads.scenario.strategy.planes_per_round
+    if needed:
+        raise ValueError(
+            f"strategy.planes_per_round: found {needed} with missions, allowed: 0, as the rounds of a mission are "
+            "planned to their ends"
+        )
+    return workloads.of_mission(variant_of(workloads.scenario))
+
+
+def _plain(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: value if isinstance(value, bool | int | float | str) else value_text(value)
+        for key, value in overrides.items()
+    }
 
 
 def _words(variant: Variant) -> str:

@@ -14,7 +14,7 @@ from mission.schema import Scenario
 
 _STATIONS = "ground.stations"
 _MOST_CASES = 1_000_000
-_FIELDS = ("scenario", "starts", "starts_s", "set", "grid", "cases")
+_FIELDS = ("scenario", "starts", "starts_s", "missions", "set", "grid", "cases")
 
 
 class StudyError(ValueError):
@@ -33,6 +33,7 @@ class Study:
         cases: Overrides of their own, each combined with the whole grid; none stands for one without.
         starts: Start times over the first 40 % of the horizon.
         starts_s: Start times instead, seconds of mission time.
+        missions: Whether all ``training.rounds`` rounds of a case are planned, in turn, not the first alone.
     """
 
     scenario: str
@@ -41,6 +42,7 @@ class Study:
     cases: Sequence[Mapping[str, Any]] = ()
     starts: int = 1
     starts_s: tuple[float, ...] = ()
+    missions: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -109,6 +111,7 @@ def read_study(path: Path) -> Study:
         cases=[dict(_flat(case)) for case in cases],
         starts=content.get("starts", 1),
         starts_s=content.get("starts_s", []),
+        missions=content.get("missions", False),
         where=str(path),
     )
 
@@ -121,6 +124,7 @@ def study_of(
     cases: Sequence[Mapping[str, Any]] = (),
     starts: Any = 1,
     starts_s: Any = (),
+    missions: Any = False,
     where: str = "sweep",
 ) -> Study:
     """Return a sweep of these parts, all of the right kind.
@@ -158,6 +162,8 @@ def study_of(
     is_list = isinstance(starts_s, list | tuple)
     if not is_list or not all(_is_number(time_s) and time_s >= 0.0 for time_s in starts_s):
         raise StudyError(f"{where}: starts_s: found {starts_s!r}, allowed: a list of seconds, 0 or more each")
+    if not isinstance(missions, bool):
+        raise StudyError(f"{where}: missions: found {missions!r}, allowed: true, false")
     count = len(cases or [{}]) * max(starts, len(starts_s))
     for values in grid.values():
         count *= len(values)
@@ -171,6 +177,7 @@ def study_of(
         cases=tuple(dict(case) for case in cases),
         starts=starts,
         starts_s=times_s,
+        missions=missions,
     )
 
 

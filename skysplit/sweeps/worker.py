@@ -17,7 +17,8 @@ from mission.scenario import ScenarioError, scenario_from_json
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import load, save
 from strategies.aggregation.quorum import Quorum, cut
-from strategies.analysis.mission_totals import LinkRates, plan_figures
+from strategies.analysis.mission_totals import Case, LinkRates, World, energy_j, plan_figures, plan_mission
+from strategies.checker.capacity import least_charge
 from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import PlanningError
@@ -36,6 +37,7 @@ class RoundJob:
         identity: Of all that it depends on.
         contacts: File of the contact plan.
         quorum: Which planes end the round.
+        mission: The workloads of all rounds, where the whole mission is planned instead.
     """
 
     identity: str
@@ -46,6 +48,7 @@ class RoundJob:
     strategy_config: StrategyConfig
     quorum: Quorum
     start_s: float
+    mission: tuple[Workload, ...] = ()
 
 
 def start_process() -> None:
@@ -85,6 +88,8 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         strategies.checker.check.InfeasiblePlanError: The checker does not accept the plan.
         strategies.registry.StrategyError: The strategy of another package fails.
     """
+    if job.mission:
+        return _plan_mission(job)
     begun_s = time.process_time()
     contact_plan, link_rates = _contacts(job.contacts)
     problem = PlanningProblem(
@@ -96,7 +101,7 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         plan = cut(plan, job.quorum.end_s(plan))
     except PlanningError as error:
         return without_plan(job, str(error))
-    figures = plan_figures(plan, link_rates, job.rates)
+    figures, drawn = plan_figures(plan, link_rates, job.rates), job.resources.drawn
     return {
         "identity": job.identity,
         "state": "planned",
@@ -110,10 +115,40 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         "isl_bytes": figures.isl_bytes,
         "ground_compute_s": figures.ground_flops / job.rates.ground_flops,
         "onboard_compute_s": figures.onboard_flops / job.rates.satellite_flops,
+        "onboard_energy_j": energy_j([figures], job.rates, drawn) if drawn.known else None,
+        "lowest_charge": least_charge(plan, problem),
         **dict(zip(SPLIT_COLUMNS, plan.time_split().mean(axis=0).tolist(), strict=True)),
         "intra_orbit_used": str(plan.strategy_config.intra_orbit),
         "space_ground_used": str(plan.strategy_config.space_ground),
         "inter_orbit_used": str(plan.strategy_config.inter_orbit),
+        "planning_cpu_s": time.process_time() - begun_s,
+    }
+
+
+def _plan_mission(job: RoundJob) -> dict[str, Any]:
+    """Plan all rounds of a mission, each checked; a mission has no bound, its rounds have."""
+    begun_s = time.process_time()
+    case = Case("mission", "", workloads=job.mission, strategy_config=job.strategy_config)
+    world = World(_contacts(job.contacts)[0], (case,), rates=job.rates, resources=job.resources)
+    try:
+        totals = plan_mission(world, case, job.start_s)
+    except PlanningError as error:
+        return without_plan(job, str(error))
+    return {
+        "identity": job.identity,
+        "state": "planned",
+        "reason": "",
+        "rounds": totals.rounds,
+        "makespan_s": totals.length_s,
+        "lower_bound_s": None,
+        "gap_to_bound": None,
+        "down_bytes": totals.down_bytes,
+        "up_bytes": totals.up_bytes,
+        "isl_bytes": totals.isl_bytes,
+        "ground_compute_s": totals.ground_compute_s,
+        "onboard_compute_s": totals.onboard_compute_s,
+        "onboard_energy_j": totals.onboard_energy_j,
+        "binds": totals.binds,
         "planning_cpu_s": time.process_time() - begun_s,
     }
 

@@ -6,18 +6,23 @@ model sees, `image_set` what everything else works with. `statistics` and `fitti
 """
 
 from splitmodel.imagery.errors import ImageryError
-from splitmodel.imagery.image_set import Imagery, ImageSet, prepare, to_BCHW
+from splitmodel.imagery.image_set import Imagery, ImageSet, ImageSource, prepare, to_BCHW
+from splitmodel.imagery.rasters import Raster
 from splitmodel.imagery.reading import Reading
 from splitmodel.imagery.sources import open_imagery
-from splitmodel.imagery.targets import TargetKind, Targets
+from splitmodel.imagery.targets import TargetKind, Targets, classes, masks
 
 __all__ = [
     "ImageSet",
+    "ImageSource",
     "Imagery",
     "ImageryError",
+    "Raster",
     "Reading",
     "TargetKind",
     "Targets",
+    "classes",
+    "masks",
     "open_imagery",
     "prepare",
     "to_BCHW",

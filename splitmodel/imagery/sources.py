@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from splitmodel.imagery.image_set import Imagery, ImageSet, ImageSource
 from splitmodel.imagery.layouts.folder import open_folder
 from splitmodel.imagery.layouts.hub import open_hub
 from splitmodel.imagery.layouts.parquet import open_parquet
-from splitmodel.imagery.layouts.subsets import divide
+from splitmodel.imagery.layouts.subsets import TEST, TRAIN, VALIDATION, divide
 from splitmodel.imagery.rasters import RGB, Raster
 from splitmodel.imagery.reading import Reading
 from splitmodel.imagery.targets import TargetKind, classes, masks
@@ -34,19 +35,23 @@ def open_imagery(
     train_samples: int = 0,
     test_samples: int = 0,
     reading: Reading | None = None,
+    own: Callable[..., ImageSource] | None = None,
 ) -> Imagery:
     """Open a data source.
 
     Args:
-        source: ``synthetic``, ``synthetic-clouds``, ``eurosat``, ``parquet`` or ``folder``.
+        source: ``synthetic``, ``synthetic-clouds``, ``eurosat``, ``parquet``, ``folder``, or the name of ``own``.
         path: The file or folder; ``None`` for synthetic scenes and for EuroSAT from the hub.
         seed: Decides the synthetic scenes, and the split of a set that comes without one (80/20).
         train_samples: Cap on the training set, drawn evenly over the classes; 0 is no cap.
         test_samples: Cap on the test set.
         reading: How files are read.
+        own: Opens a source of another package: ``own(path, seed)`` returns all images, which are divided and capped
+            here.
 
     Raises:
-        ImageryError: The source is unreadable, has no labels, or lacks a train or test image.
+        ImageryError: The source is unreadable, has no labels, or lacks a train or test image; or another package's
+            fails, or returns what is none.
     """
     reading = reading or Reading()
     if source == "synthetic-clouds":
@@ -59,7 +64,9 @@ def open_imagery(
             _synthetic(seed, "train", train_samples or SYNTHETIC_TRAIN, reading),
             _synthetic(seed, "test", test_samples or SYNTHETIC_TEST, reading),
         )
-    if path is None:
+    if own is not None:
+        images = replace(_images_of(own, source, path, seed), reading=reading)
+    elif path is None:
         if source != "eurosat":
             raise ImageryError(f'data.path: found "", but data.source = "{source}" needs a path')
         images = open_hub(EUROSAT_HUB_NAME, reading)
@@ -74,6 +81,35 @@ def open_imagery(
         if not len(part):
             raise ImageryError(f"{images.where}: holds no {name} image")
     return Imagery(train, test)
+
+
+def _images_of(own: Callable[..., ImageSource], name: str, path: Path | None, seed: int) -> ImageSource:
+    """The images of another package's source, checked."""
+    said = f"data.source {name!r}"
+    try:
+        images = own(path, seed)
+    except ImageryError:
+        raise
+    except Exception as error:  # whatever a package's code does
+        raise ImageryError(f"{said}: failed: {type(error).__name__}: {error}") from error
+    if not isinstance(images, ImageSource):
+        raise ImageryError(
+            f"{said}: returned a {type(images).__name__}; allowed: a splitmodel.imagery.ImageSource"
+        )
+    labels, subsets = len(images.targets), images.subsets
+    columns = {column: len(values) for column, values in images.columns.items()}
+    if not labels or {labels, len(subsets), *columns.values()} != {labels}:
+        counted = "".join(f", {count} values of {column}" for column, count in columns.items())
+        raise ImageryError(
+            f"{said}: gave {labels} labels, {len(subsets)} subsets{counted}; allowed: one of each for every image, and "
+            "an image at least"
+        )
+    wrong = [subset for subset in subsets if subset not in (None, TRAIN, VALIDATION, TEST)]
+    if wrong:
+        raise ImageryError(
+            f"{said}: found the subset {wrong[0]!r}; allowed: {TRAIN}, {VALIDATION}, {TEST}, None"
+        )
+    return images
 
 
 def _synthetic(seed: int, subset: str, count: int, reading: Reading) -> ImageSet:

@@ -233,13 +233,13 @@ def plan_mission(
         isl_bytes=sum(one.isl_bytes for one in every),
         ground_compute_s=sum(one.ground_flops for one in every) / rates.ground_flops,
         onboard_compute_s=sum(one.onboard_flops for one in every) / rates.satellite_flops,
-        onboard_energy_j=_energy_j(every, rates, drawn) if drawn.known else None,
+        onboard_energy_j=energy_j(every, rates, drawn) if drawn.known else None,
         binds=what_binds(every, case.workloads[0]),
         round_ends_s=tuple(ends_s[len(enrolment) :].tolist()),
     )
 
 
-def _energy_j(figures: Sequence[PlanFigures], rates: ComputeRates, drawn: PowerDrawn) -> float:
+def energy_j(figures: Sequence[PlanFigures], rates: ComputeRates, drawn: PowerDrawn) -> float:
     """Return what satellites draw in these rounds while they compute and send; not what they draw while they wait."""
     return sum(
         one.onboard_flops / rates.satellite_flops * drawn.compute_w

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mission.text.quantities import spoken_bytes, spoken_time
+from mission.text.quantities import spoken_bytes, spoken_energy, spoken_time
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.analysis.mission_totals import LinkRates, plan_figures, what_binds
+from strategies.analysis.mission_totals import LinkRates, PlanFigures, energy_j, plan_figures, what_binds
+from strategies.checker.capacity import least_charge
 from strategies.problem.plan import SPLIT_COLUMNS, Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
 
@@ -36,7 +37,19 @@ def answer(plan: Plan, problem: PlanningProblem, epoch: datetime) -> dict[str, A
         "ground_compute_s": figures.ground_flops / rates.ground_flops,
         "onboard_compute_s": figures.onboard_flops / rates.satellite_flops,
         "binds": what_binds([figures], problem.workload),
+        **_energy(plan, problem, figures),
     }
+
+
+def _energy(plan: Plan, problem: PlanningProblem, figures: PlanFigures) -> dict[str, Any]:
+    """What satellites draw for computing and sending, and how low batteries go, as far as the scenario says it."""
+    found: dict[str, Any] = {}
+    if problem.resources.drawn.known:
+        drawn_j = energy_j([figures], problem.rates, problem.resources.drawn)
+        found["onboard_energy_j"] = drawn_j
+        found["onboard_energy_per_sample_j"] = drawn_j / max(sum(problem.workload.samples), 1)
+    charge = least_charge(plan, problem)
+    return found if charge is None else {**found, "lowest_charge": charge}
 
 
 def sentence(plan: Plan, result: Mapping[str, Any]) -> str:
@@ -64,6 +77,11 @@ def round_facts(plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("the ground computes", spoken_time(result["ground_compute_s"])),
         ("all satellites compute", spoken_time(result["onboard_compute_s"])),
     ]
+    if (drawn_j := result.get("onboard_energy_j")) is not None:
+        facts.append(("energy on board", spoken_energy(drawn_j)))
+        facts.append(("… of an image", spoken_energy(result["onboard_energy_per_sample_j"])))
+    if (charge := result.get("lowest_charge")) is not None:
+        facts.append(("charge, at least", f"{100.0 * charge:.0f} %"))
     return facts + [(f"{column[:-2]}, a satellite", spoken_time(summary[column])) for column in SPLIT_COLUMNS]
 
 

@@ -45,6 +45,7 @@ def check_plan(plan: Plan, problem: PlanningProblem) -> list[Violation]:
             capacity.links(judged, steps.timing.hops),
             capacity.computers(judged),
             capacity.buffers(judged),
+            capacity.charge(judged),
             weights.violations(),
             ends(judged, weights),
             label(judged),

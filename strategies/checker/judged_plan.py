@@ -56,10 +56,10 @@ class JudgedPlan:
         """How fast satellites and ground compute."""
         return self.problem.rates
 
-    @property
+    @cached_property
     def resources(self) -> Resources:
-        """Beams, terminals, buffers, sunlight."""
-        return self.problem.resources
+        """Beams, terminals, buffers; its sunlight is when satellites have power, where batteries limit it by these."""
+        return self.problem.powered().resources
 
     @property
     def state(self) -> RoundState:

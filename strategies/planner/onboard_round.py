@@ -42,6 +42,7 @@ def plan_onboard(problem: PlanningProblem, strategy_config: StrategyConfig) -> P
     """
     bounds_s: dict[bytes, float] = {}
     problem = dataclasses.replace(problem, state=RoundState(pointed=problem.state.pointed))
+    powered = problem.powered()
     bound_s = _bound_s(problem, strategy_config, bounds_s)
     best: Plan | None = None
     failure: NoRouteError | None = None
@@ -52,7 +53,7 @@ def plan_onboard(problem: PlanningProblem, strategy_config: StrategyConfig) -> P
                 or best.makespan_s <= _bound_s(problem, candidate, bounds_s) + _NEAR_S
             ):
                 continue
-            plan = OnboardRound(problem, candidate, over_time=over_time).plan()
+            plan = OnboardRound(powered, candidate, over_time=over_time).plan()
         except NoRouteError as error:
             failure = failure or error
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -94,6 +95,11 @@ class _Attempts:
     problem: PlanningProblem
     bounds_s: dict[bytes, float] = field(default_factory=dict)  # by the groups that links join
 
+    @cached_property
+    def powered(self) -> PlanningProblem:
+        """The problem with computing when batteries allow it; the bound goes without them."""
+        return self.problem.powered()
+
     def bound_s(self, strategy_config: StrategyConfig) -> float:
         """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
         group = self._groups(strategy_config)
@@ -171,10 +177,10 @@ class _Attempts:
         """
         best: Plan | None = None
         failures: list[NoRouteError] = []
-        variants = (False,) if self.problem.resources.sunlight is None else (False, True)
+        variants = (False,) if self.powered.resources.sunlight is None else (False, True)
         for embedded_first in variants:
             split_round = SplitRound(
-                self.problem,
+                self.powered,
                 strategy_config,
                 end_s=end_s,
                 aboard=aboard,

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import KW_ONLY, dataclass, field
 
 from orbit.contact_plan import ContactPlan
+from strategies.problem.power_windows import power_windows
 from strategies.problem.round_state import RoundState, without
 from strategies.problem.workload import ComputeRates, Resources, Workload
 
@@ -34,6 +35,20 @@ class PlanningProblem:
     def __post_init__(self) -> None:
         # Times in arrays that start with a whole number would be cut to whole seconds.
         object.__setattr__(self, "start_s", float(self.start_s))
+
+    def powered(self) -> PlanningProblem:
+        """Return the problem whose satellites compute when their batteries allow it, instead of whenever they could.
+
+        Raises:
+            strategies.problem.network.PlanningError: A battery falls below its limit without any computing.
+        """
+        resources = self.resources
+        if resources.battery is None:
+            return self
+        windows = power_windows(
+            self.contact_plan, resources.battery, resources.drawn, resources.sunlight
+        ).computing
+        return dataclasses.replace(self, resources=dataclasses.replace(resources, sunlight=windows))
 
     def without_lost(self) -> PlanningProblem:
         """Return the same problem without the contacts and the samples of the nodes that are lost."""

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND, registered_names
+from strategies.problem.battery import Battery
 from strategies.problem.model_sizes import CrossingBits, ModelSizes, TrainingSchedule
 from strategies.problem.sunlight import Sunlight
 
@@ -146,7 +147,8 @@ class Resources:
     ``beams`` satellites are served by one station at a time, after ``setup_s`` of antenna set-up; a laser link
     between planes carries data ``acquisition_s`` after it was pointed; ``side_terminals`` of them fit on a
     satellite.  ``buffer_bytes`` bounds what a gateway holds for others.  Where ``sunlight`` is given, satellites embed
-    and train whole models only in it; the head's steps, a trifle, go on in the dark.  ``drawn`` changes no plan.
+    and train whole models only in it; the head's steps, a trifle, go on in the dark.  ``drawn`` changes no plan without
+    a ``battery``; with one, satellites compute when its charge allows it.
     """
 
     beams: int = 1
@@ -156,6 +158,7 @@ class Resources:
     buffer_bytes: float = math.inf
     sunlight: Sunlight | None = None
     drawn: PowerDrawn = field(default_factory=PowerDrawn)
+    battery: Battery | None = None
 
     def __post_init__(self) -> None:
         if self.beams < 1:

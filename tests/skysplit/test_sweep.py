@@ -292,3 +292,26 @@ def test_the_same_from_python_shows_itself(
     assert found.rows == rows
     assert "combinations 4, rounds 8" in repr(found)
     assert len(found.plot().data) >= 2
+
+
+def test_a_mission_of_a_sweep_is_its_rounds_one_after_the_other(tmp_path: Path) -> None:
+    """Features cross in the first round of mode lora alone: two bring down less than twice as much."""
+    grid = {"training.rounds": [1, 2]}
+    one, two = sweep_run.run_sweep(study_of("walker-12", fixed=FIXED, grid=grid, missions=True), tmp_path)
+    first, _ = sweep_run.run_sweep(study_of("walker-12", fixed=FIXED, grid=grid), tmp_path)
+    assert one["state"] == two["state"] == "planned"
+    assert (one["rounds"], two["rounds"]) == (1, 2)
+    assert one["makespan_s"] == pytest.approx(first["makespan_s"])
+    assert one["down_bytes"] == pytest.approx(first["down_bytes"])
+    assert one["makespan_s"] < two["makespan_s"]
+    assert one["down_bytes"] < two["down_bytes"] < 2 * one["down_bytes"]
+    assert two["lower_bound_s"] is None
+
+
+def test_missions_that_do_not_wait_for_all_planes_are_one_error(tmp_path: Path) -> None:
+    fixed = FIXED | {"training.mode": "head", "strategy.planes_per_round": 1}
+    asked = study_of("walker-12", fixed=fixed, grid={"seed": [0, 1]}, missions=True)
+    with pytest.raises(StudyError, match=r"strategy\.planes_per_round: found 1 with missions, allowed: 0"):
+        sweep_run.run_sweep(asked, tmp_path)
+    with pytest.raises(StudyError, match="missions: found 3, allowed: true, false"):
+        study_of("walker-12", fixed=FIXED, grid={"seed": [0, 1]}, missions=3)

@@ -190,7 +190,7 @@ FAULTS = [
     # Reading what is left.
     Fault("a report of nothing", ["report", "{tmp}"], r"holds no run"),
     Fault("a report of a torn record", ["report", "{tmp}/run"], r"/run/run\.json", prepare=torn),
-    Fault("the events of nothing", ["tensorboard", "{tmp}"], r"holds no run"),
+    Fault("the events of nothing", ["track", "{tmp}"], r"holds no run"),
     Fault("the status of nothing", ["status", "{tmp}"], r"holds no relay\.json"),
     Fault("the status of a dead run", ["status", "{tmp}/run"], r"no relays here; the run is interrupted", prepare=dead),
     # Flower.

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mission.record import read_run, scenario_of
-from report.event_files import write_events
+from report.event_files import TensorBoard
 from report.totals import by_round, read_activities, read_rounds, round_ends_s
+from report.trackers import track
 
 accumulator = pytest.importorskip(
     "tensorboard.backend.event_processing.event_accumulator", reason="the extra tensorboard is not installed"
@@ -21,8 +22,8 @@ def test_tensorboard_shows_the_rounds_at_their_mission_time_however_often_they_a
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(simulated_run, run)
-    write_events(run)
-    read = accumulator.EventAccumulator(str(write_events(run)))
+    track(run, TensorBoard)
+    read = accumulator.EventAccumulator(track(run, TensorBoard))
     read.Reload()
     table = by_round(read_rounds(run))
     rounds, ends_s = table.to_pylist(), round_ends_s(table, read_activities(run))

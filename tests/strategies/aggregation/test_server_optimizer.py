@@ -8,7 +8,7 @@ from flwr.app import Array, ArrayRecord
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
-from strategies.aggregation.server_optimizer import Name, ServerOptimizer
+from strategies.aggregation.server_optimizer import ServerOptimizer
 
 MEANS = [np.array([1.0, -2.0, 0.5], np.float32) * k for k in (1.0, 0.5, 2.0)]
 
@@ -59,7 +59,7 @@ def test_fedavgm_goes_on_the_way_it_went() -> None:
 
 
 @pytest.mark.parametrize("name", ["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"])
-def test_one_that_is_resumed_goes_on_bit_for_bit(name: Name) -> None:
+def test_one_that_is_resumed_goes_on_bit_for_bit(name: str) -> None:
     whole = fly(ServerOptimizer(name, 0.1), np.zeros(3, np.float32), MEANS)
     before, after = ServerOptimizer(name, 0.1), ServerOptimizer(name, 0.1)
     half = fly(before, np.zeros(3, np.float32), MEANS[:2])

@@ -1,0 +1,5 @@
+"""Test kits for parts of other packages."""
+
+from skysplit.testing.parts import check_aggregation_rule, check_imagery_source, check_link_model
+
+__all__ = ["check_aggregation_rule", "check_imagery_source", "check_link_model"]

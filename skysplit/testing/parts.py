@@ -1,0 +1,99 @@
+"""Prove parts of other packages: imagery, link models, aggregation rules. For strategies: `strategies.testing`.
+
+    check_imagery_source("checkerboards")
+
+A part is named as a scenario names it, so the package that registers it has to be installed. Every function raises
+AssertionError where the part is not as it must be, and the error of the part's door where it cannot be used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mission.entry_points import IMAGERY, LINKS, registered_function
+from mission.schema import IMAGE_SOURCES
+from orbit.rate_model import RateModel
+
+if TYPE_CHECKING:
+    from splitmodel.imagery import ImageSet
+
+_ZENITH_KM, _HORIZON_KM = 300.0, 4000.0
+
+
+def check_imagery_source(name: str, path: Path | None = None, *, images: int = 16) -> None:
+    """Open a source twice with a seed, and decode some images of each subset.
+
+    It has images to train and to score, and gives the same ones again, in any order: every satellite opens it for
+    itself.
+    """
+    from splitmodel.imagery import open_imagery
+
+    own = registered_function(IMAGERY, name, IMAGE_SOURCES)
+    first, again = (open_imagery(name, path, seed=3, own=own) for _ in range(2))
+    for subset, one, other in (
+        ("train", first.train, again.train),
+        ("test", first.test, again.test),
+    ):
+        where = f"{name}: {subset}"
+        assert one.rows.tolist() == other.rows.tolist(), f"{where}: opened again, it has other images"
+        labels = [each.source.targets.values for each in (one, other)]
+        assert np.array_equal(labels[0], labels[1]), f"{where}: opened again, it has other labels"
+        chosen = np.unique(np.linspace(0, len(one) - 1, images).astype(int))
+        values = {row: _values(one, row) for row in chosen.tolist()}
+        for row in reversed(chosen.tolist()):
+            assert np.array_equal(values[row], _values(other, row)), (
+                f"{where}: image {row}, decoded again, differs"
+            )
+
+
+def _values(images: ImageSet, row: int) -> np.ndarray:
+    return images.source.raster(int(images.rows[row])).values
+
+
+def check_link_model(name: str) -> None:
+    """Ask a link model for rates of all shapes that a contact plan asks for, from the zenith to the horizon.
+
+    A rate depends on its range and elevation alone, and the link closes somewhere.
+    """
+    model = RateModel(f"link model {name!r}", registered_function(LINKS, name, ("given",)))
+    range_km, elevation_deg = np.meshgrid(
+        np.linspace(_ZENITH_KM, _HORIZON_KM, 40), np.linspace(0.0, 90.0, 31)
+    )
+    rates = model.rate_bps(range_km, elevation_deg)
+    assert rates.any(), f"{name}: carries nothing at any range and elevation"
+    flat = model.rate_bps(range_km.ravel()[::-1], elevation_deg.ravel()[::-1])[::-1]
+    assert np.array_equal(flat, rates.ravel()), f"{name}: the rate depends on more than range and elevation"
+    assert model.rate_bps(range_km[:0], elevation_deg[:0]).shape == (0, 40), f"{name}: no pass, but a rate"
+
+
+def check_aggregation_rule(name: str, *, learning_rate: float = 0.1, rounds: int = 6) -> None:
+    """Run drawn rounds of a rule, and again with a new object in the middle that takes over the state.
+
+    Both end with the same weights, bit for bit: a run that is resumed goes on to the same result.
+    """
+    from flwr.app import Array, ArrayRecord
+
+    from strategies.aggregation.server_optimizer import ServerOptimizer
+
+    rng = np.random.default_rng(0)
+    means = [
+        ArrayRecord({key: Array(rng.normal(size=shape).astype(np.float32)) for key, shape in _SHAPES.items()})
+        for _ in range(rounds + 1)
+    ]
+    whole = resumed = means[0]
+    steady, renewed = (ServerOptimizer(name, learning_rate) for _ in range(2))
+    for number, mean in enumerate(means[1:], 1):
+        if number == 1 + rounds // 2:
+            state = renewed.state()
+            renewed = ServerOptimizer(name, learning_rate)
+            renewed.load_state(state)
+        whole, resumed = steady.step(number, whole, mean), renewed.step(number, resumed, mean)
+    for key in _SHAPES:
+        same = np.array_equal(whole[key].numpy(), resumed[key].numpy())
+        assert same, f"{name}: resumed in the middle, it ends with other weights; state() lacks something"
+
+
+_SHAPES = {"head.weight": (4, 3), "head.bias": (4,)}
