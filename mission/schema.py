@@ -440,6 +440,13 @@ class Split(Table):
         le=1_000,
         description="frozen blocks that run on board behind the embedding (head, lora): features leave them",
     )
+    head_blocks: int = Field(
+        0,
+        ge=0,
+        le=1_000,
+        description="frozen blocks that run on board in front of the head (head, lora, with labels on board): with one "
+        "or more, all tokens return instead of what the head reads",
+    )
     bottleneck: int = Field(
         0,
         ge=0,
@@ -895,10 +902,21 @@ class Scenario(Table):
 
     @model_validator(mode="after")
     def _cuts_what_is_split(self) -> Scenario:
-        if self.split.onboard_blocks and self.training.mode not in ("head", "lora"):
+        split, training = self.split, self.training
+        for key in ("onboard_blocks", "head_blocks"):
+            if getattr(split, key) and training.mode not in ("head", "lora"):
+                raise ValueError(
+                    f"split.{key}: found {getattr(split, key)} in mode {training.mode}, allowed in modes head and lora"
+                )
+        if split.head_blocks and training.on_ground:
             raise ValueError(
-                f"split.onboard_blocks: found {self.split.onboard_blocks} in mode {self.training.mode}, allowed in "
-                "modes head and lora"
+                f'split.head_blocks: found {split.head_blocks} with training.labels = "ground", where nothing returns; '
+                'allowed: 0, or training.labels = "on-board"'
+            )
+        if split.head_blocks and split.bottleneck:
+            raise ValueError(
+                f"split.bottleneck: found {split.bottleneck} with split.head_blocks = {split.head_blocks}, whose "
+                "blocks take whole tokens; allowed: 0, or split.head_blocks = 0"
             )
         return self
 

@@ -102,6 +102,7 @@ def load_mission(run: ServerRun) -> MissionInputs:
         seed=scenario.seed,
         wanted=ModelInput(**scenario.model.image_options),
         onboard_blocks=scenario.split.onboard_blocks,
+        head_blocks=scenario.split.head_blocks,
         decoder=task.decoder,
         bottleneck=scenario.split.bottleneck,
         numbers=task.needs_scaling,

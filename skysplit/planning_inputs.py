@@ -32,7 +32,9 @@ _ROOM_GB = 1e9  # stands for room for all features
 def costs_of(scenario: Scenario) -> Profile:
     """Sizes of the published model that the scenario plans with, or of its own model and its data's images."""
     if scenario.planning.profile:
-        costs = published(scenario.planning.profile).cut(scenario.split.onboard_blocks)
+        costs = published(scenario.planning.profile).cut(
+            scenario.split.onboard_blocks, scenario.split.head_blocks
+        )
         _require_token_views(scenario, costs)
         return _with_head(costs, scenario)
     from splitmodel.costs.profile import profile

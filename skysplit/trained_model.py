@@ -64,6 +64,7 @@ def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, 
         seed=scenario.seed,
         wanted=ModelInput(**model.image_options),
         onboard_blocks=scenario.split.onboard_blocks,
+        head_blocks=scenario.split.head_blocks,
         decoder=task.decoder,
         bottleneck=scenario.split.bottleneck if task.is_dense else 0,
         numbers=task.needs_scaling,
@@ -80,7 +81,7 @@ def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, 
 def check_model(scenario: Scenario) -> None:
     """Raise `ValueError` where :func:`model_of` does; a shipped model that is taken as it is needs no look."""
     plain = Model(name=scenario.model.name, random_init=scenario.model.random_init)
-    cut = scenario.split.onboard_blocks or scenario.training.adapted_blocks
+    cut = scenario.split.onboard_blocks or scenario.split.head_blocks or scenario.training.adapted_blocks
     as_it_is = scenario.model == plain and scenario.lora.targets == "auto" and not cut
     if not (as_it_is and scenario.model.name in SHIPPED):
         model_of(scenario)

@@ -88,7 +88,11 @@ def train_lora_round(
                 trainer.begin(part.place)
             share = len(pooled_BD) / len(batch.indices)
             result = split_step.head_step(
-                head, pooled_BD, of_parts[part.place.number], weight=share, loss=on_board.task.loss
+                lambda returned: head(on_board.head_input(returned)),
+                pooled_BD,
+                of_parts[part.place.number],
+                weight=share,
+                loss=on_board.task.loss,
             )
             task.check_loss(float(result.loss))
             crossings.send(

@@ -28,11 +28,12 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
     lora = lora or LoraSettings()
     targets = lora_targets(split.backbone, lora)
     head, preprocess = split.head, split.preprocess
-    shape = split.backbone.state_shape
+    shape, head_input = split.backbone.state_shape, split.backbone.head_input_shape
     layout = split.backbone.layout
     tokens, hidden = layout.tokens, split.config.hidden_size
     on_board = split.backbone.onboard_blocks
-    blocks = len(split.backbone.layers) - on_board
+    ground, tail_blocks = split.backbone.ground_blocks, split.backbone.head_blocks
+    blocks = ground.stop - ground.start
     linears = block_linears(split.backbone)
 
     linear_flops = sum(_product(tokens, m.in_features, m.out_features) for m in linears.values())
@@ -48,6 +49,7 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
     )
     narrowing_params = 0 if bottleneck is None else sum(p.numel() for p in bottleneck.parameters())
     embedding_params = sum(p.numel() for p in split.embedding.parameters())
+    tail_params = 0 if split.tail is None else sum(p.numel() for p in split.tail.parameters())
     all_params = sum(p.numel() for p in split.backbone.transformer.parameters())
     stages, inputs = _stages(split.backbone), split.backbone.family.attention_inputs
     lowest, other = (
@@ -65,14 +67,14 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         hidden=hidden,
         blocks=blocks,
         embedding_params=embedding_params,
-        backbone_params=all_params - embedding_params + narrowing_params,
+        backbone_params=all_params - embedding_params - tail_params + narrowing_params,
         head_params=sum(p.numel() for p in head.parameters()),
         adapter_params=blocks * a_block + narrowing_params,
         embedding_flops=token_flops + on_board * block_flops,
         backbone_flops=blocks * block_flops + narrowing,
         head_flops=head_flops,
         lora_backward_flops=lowest + (blocks - 1) * other + 2 * narrowing,
-        full_backward_flops=2 * ((on_board + blocks) * block_flops + head_flops) + token_flops,
+        full_backward_flops=2 * (len(split.backbone.layers) * block_flops + head_flops) + token_flops,
         image_bytes=float(len(preprocess.mean) * preprocess.height * preprocess.width),  # 8 bits a value
         lowest_block_saves_flops=other - lowest,
         family=split.backbone.family.name,
@@ -80,6 +82,11 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         head_table=head.table_shape if isinstance(head, PatchHead | ConvolutionHead) else (),
         patches=layout.rows * layout.columns,
         patch_pixels=split.embedding.grid.patch_pixels,
+        tail_blocks=tail_blocks,
+        tail_params=tail_params,
+        tail_flops=tail_blocks * block_flops,
+        tail_backward_flops=tail_blocks * (linear_flops + 4 * _product(tokens, tokens, hidden)),
+        head_input=head_input if tail_blocks and len(head_input) > 1 else (),
     )
 
 
@@ -87,7 +94,7 @@ def _head_flops(split: SplitModel) -> float:
     """Of an image: a product for each weight, at every patch where the head answers there."""
     head = split.head
     weights = sum(p.numel() for p in head.parameters() if p.ndim > 1)
-    patches = split.backbone.state_shape[0] if isinstance(head, PatchHead | ConvolutionHead) else 1
+    patches = split.backbone.head_input_shape[0] if isinstance(head, PatchHead | ConvolutionHead) else 1
     return 2.0 * patches * weights
 
 
