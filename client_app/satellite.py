@@ -129,7 +129,7 @@ class Satellite:
         # Only what is behind the ground's blocks depends on what the head answers.
         return _parts(
             self.scenario.model,
-            split.onboard_blocks,
+            split.blocks_on_board,
             split.head_blocks,
             is_dense and split.head_blocks > 0,
             self.scenario.seed,

@@ -101,7 +101,7 @@ def load_mission(run: ServerRun) -> MissionInputs:
         random_init=scenario.model.random_init,
         seed=scenario.seed,
         wanted=ModelInput(**scenario.model.image_options),
-        onboard_blocks=scenario.split.onboard_blocks,
+        onboard_blocks=scenario.split.blocks_on_board,
         head_blocks=scenario.split.head_blocks,
         decoder=task.decoder,
         bottleneck=scenario.split.bottleneck,

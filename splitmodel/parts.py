@@ -75,6 +75,11 @@ class Embedding(nn.Module):
         self._transformer = [transformer]  # in a list, so that it does not count as part of the embedding
 
     @property
+    def transformer(self) -> nn.Module:
+        """The model that its blocks are of."""
+        return self._transformer[0]
+
+    @property
     def grid(self) -> PatchGrid:
         """Where the patches of its images lie."""
         size = self.preprocess.height, self.preprocess.width
@@ -88,7 +93,7 @@ class Embedding(nn.Module):
         else:
             features_BTD = self.tokens_from(pixels_BCHW, acquisition)
         size = self.preprocess.height, self.preprocess.width
-        features_BTD = run_blocks(self.family, self._transformer[0], self.blocks, features_BTD, size)
+        features_BTD = run_blocks(self.family, self.transformer, self.blocks, features_BTD, size)
         return features_BTD.to(given)
 
 

@@ -32,6 +32,7 @@ from skysplit.commands.arguments import (
 )
 from skysplit.commands.progress import ProgressForm, RunProgress
 from skysplit.launch.run_ownership import owned
+from skysplit.model_cuts import settled, spoken_choice, with_cut
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
 from skysplit.trained_model import check_model
@@ -158,8 +159,12 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Emul
     resolved = load_scenario(scenario, overrides_of(settings) | absolute)
     try:
         strategy_config_of(resolved)
-        check_model(resolved)
+        if resolved.split.onboard_blocks == "auto":
+            check_model(with_cut(resolved, 0))
+        else:
+            check_model(resolved)
         check_imagery(resolved)
+        cut = settled(resolved)
     except (ValueError, OSError) as error:
         fail(str(error))
     try:
@@ -173,8 +178,11 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Emul
         **absolute,
         "scenario": str(scenario_path(scenario).resolve()),
         "out": str(directory),
+        **cut.as_run_config,
     }
-    return resolved, told, directory
+    if cut.reason is not None:
+        Terminal(stderr=True, soft_wrap=True).print(spoken_choice(cut.reason))
+    return cut.scenario, told, directory
 
 
 def _rest_of(directory: Path, ctx: typer.Context) -> EmulatedClock:
