@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from mission.orbits import constellation_of, contact_plan_of
+from mission.scenario import load_scenario
 from report.cuts_page import pareto_front
 from skysplit.cli import app
+from skysplit.model_cuts import cuts_of, settled
 
 RUNNER = CliRunner()
 SMALL = [
@@ -122,23 +125,22 @@ def leaks() -> list[dict[str, Any]]:
 
 def test_the_cut_is_chosen_under_a_limit_of_the_round() -> None:
     """The most blocks with which a round is no longer than allowed: a slow computer on board decides."""
-    slow = [*SMALL, "--set", "compute.satellite_tflops=0.000002", "--set", "horizon_h=24"]
-    done = RUNNER.invoke(app, ["cuts", "walker-12", *slow, "--format", "json"])
-    lengths_s = [row["round_s"] for row in json.loads(done.stdout)[:4]]
+    keys = dict(word.split("=", 1) for word in SMALL[1::2]) | {"compute.satellite_tflops": 5e-6}
+    slow = load_scenario("walker-12", keys)
+    contacts = contact_plan_of(slow, constellation_of(slow))
+    lengths_s = [cut.round_s for cut in cuts_of(slow, contacts, [(number, 0) for number in range(4)])]
     limit_s = (lengths_s[0] + lengths_s[3]) / 2
     expected = max(blocks for blocks, length_s in enumerate(lengths_s) if length_s <= limit_s)
     assert expected < 3
-    keys = ["--set", "split.onboard_blocks=auto", "--set", f"split.round_limit_s={limit_s}"]
-    done = RUNNER.invoke(app, ["plan", "walker-12", *slow, *keys])
-    assert done.exit_code == 0, done.output
-    says = " ".join((done.output + done.stderr).split())
-    assert (
-        f"split.onboard_blocks = {expected}: the most blocks on board that keep split.round_limit_s" in says
-    )
-    none = RUNNER.invoke(app, ["plan", "walker-12", *slow, *keys[:-1], "split.round_limit_s=1"])
-    assert none.exit_code == 1
-    says = " ".join((none.output + none.stderr).split())
-    assert 'found "auto", and no cut keeps split.round_limit_s = 1: 0 on board takes' in says
+    limited = {"split.onboard_blocks": "auto", "split.round_limit_s": limit_s}
+    cut = settled(load_scenario("walker-12", keys | limited), contacts)
+    assert cut.scenario == load_scenario("walker-12", keys | {"split.onboard_blocks": expected})
+    assert cut.reason["why"].startswith("the most blocks on board that keep split.round_limit_s")
+    assert load_scenario("walker-12", keys | limited | cut.overrides) == cut.scenario
+    with pytest.raises(
+        ValueError, match='found "auto", and no cut keeps split.round_limit_s = 1: 0 on board takes'
+    ):
+        settled(load_scenario("walker-12", keys | limited | {"split.round_limit_s": 1.0}), contacts)
 
 
 def test_a_cut_that_cannot_be_is_refused() -> None:
