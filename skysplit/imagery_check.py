@@ -28,6 +28,15 @@ def imagery_of(scenario: Scenario) -> Imagery:
     )
 
 
+def has_unnamed_classes(scenario: Scenario) -> bool:
+    """Whether the scenario's images have masks whose classes nothing names."""
+    from splitmodel.imagery.targets import TargetKind
+
+    targets = imagery_of(scenario).train.targets
+    wanted = scenario.task.kind in ("auto", "segmentation")
+    return wanted and targets.kind is TargetKind.MASK and not targets.names
+
+
 def check_imagery(scenario: Scenario) -> None:
     """Open the imagery as a run does, decode one image of each sensor and share all out.
 

@@ -238,6 +238,18 @@ def station_values(word: str) -> dict[str, Any]:
     return {"name": name} | dict(zip(("lat_deg", "lon_deg", "height_m", "mask_deg"), numbers, strict=False))
 
 
+def class_names(words: str) -> tuple[str, ...]:
+    """Names of classes given as ``NAME,NAME[,…]``.
+
+    Raises:
+        ScenarioError: They are fewer than two, one is empty, or two are alike.
+    """
+    names = tuple(word.strip() for word in words.split(","))
+    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
+        raise ScenarioError(f"--classes: found {words!r}, allowed: two or more names that differ, by commas")
+    return names
+
+
 def learning_values(model: str, data: Path | None) -> dict[str, Any]:
     """The model (a directory, or a name) and the data (an image folder, Parquet, or a CSV that lists images).
 

@@ -348,6 +348,52 @@ def test_several_classes_and_numbers_are_learned(
     assert ("numbers = " in code[1]) == (kind == "regression")
 
 
+def test_numbers_are_learned_at_every_pixel_from_the_tiles_to_the_exported_model(
+    fly: Mission, tmp_path: Path, four_bands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rasters of heights in metres, which brightness tells, with pixels that were not measured."""
+    rng = np.random.default_rng(3)
+    truth = []
+    for subset, count in (("train", TRAIN), ("test", TEST)):
+        for folder in ("images", "masks"):
+            (tmp_path / folder / subset).mkdir(parents=True)
+        for i in range(count):
+            coarse = rng.uniform(0.0, 1.0, (2, 2))
+            level = np.kron(coarse, np.ones((SIDE // 2, SIDE // 2)))
+            values = 8000 * level[..., None] * rng.normal(1.0, 0.02, (SIDE, SIDE, 4)) + 200
+            heights = (300.0 + 40.0 * level).astype(np.float32)
+            heights[:, 0] = np.nan
+            image = values.clip(1, 10_000).astype(np.uint16)
+            tifffile.imwrite(
+                tmp_path / "images" / subset / f"t{i:02}.tif",
+                image,
+                planarconfig="contig",
+                photometric="minisblack",
+            )
+            tifffile.imwrite(tmp_path / "masks" / subset / f"t{i:02}.tif", heights)
+            if subset == "test":
+                truth.append((image.astype(np.float32), heights))
+    directory = fly(over(tmp_path, four_bands, **{"task.classes": (), "crossings.hidden": "int8"}))
+    run = read_run(directory)
+    result = run["result"]
+    assert run["task"] == {"kind": "pixel-regression", "score": "R²", "outputs": ["value"]}
+    assert result["test_accuracy"] is None
+    assert result["test_score"] > max(0.8, result["initial_test_score"] + 0.3)
+    code = re.search(r"```python\n(.*?)```", (directory / "final" / "README.md").read_text(), re.DOTALL)
+    assert code
+    monkeypatch.chdir(directory / "final")
+    statistics = run["band_statistics"]
+    images, heights = (np.stack(parts) for parts in zip(*truth, strict=True))
+    scaled = (images - np.float32(statistics["mean"])) / np.float32(statistics["deviation"])
+    names: dict[str, Any] = {"pixels": torch.from_numpy(scaled).movedim(-1, 1)}
+    exec(code[1], names)
+    found, known = names["numbers"][:, 0].numpy(), ~np.isnan(heights)
+    error = (found - heights)[known]  # in metres, without SkySplit
+    assert math.sqrt(np.mean(error**2)) == pytest.approx(result["scores"]["figures"]["RMSE"], rel=1e-3)
+    explained = 1 - np.sum(error**2) / np.sum((heights[known] - heights[known].mean()) ** 2)
+    assert explained == pytest.approx(result["test_score"], abs=1e-3)
+
+
 def test_a_mission_of_masks_stops_when_its_score_is_reached(
     fly: Mission, tiles: Path, four_bands: Path
 ) -> None:
