@@ -224,8 +224,10 @@ def recovered_by_blocks(scenario: Scenario, blocks: int) -> list[float] | None:
         )
     else:
         embedding.preprocess = fitted(embedding.preprocess, known)
-    pixels = (images.prepared(np.arange(len(images)), embedding.preprocess) for images in (known, secret))
-    return pixels_recovered(embedding, *pixels, scenario.crossings.features)
+    known_BCHW, secret_BCHW = (
+        images.prepared(np.arange(len(images)), embedding.preprocess) for images in (known, secret)
+    )
+    return pixels_recovered(embedding, known_BCHW, secret_BCHW, scenario.crossings.features)
 
 
 def _no_limits() -> dict[str, float]:

@@ -48,8 +48,7 @@ def cuts(
         Path | None, typer.Option(help="File to write; the default of html is NAME-cuts.html.")
     ] = None,
 ) -> None:
-    """For every place to cut the model: what crosses, what is computed and held on board, how long a round takes, how
-    much of the pixels a linear map recovers from features.
+    """For every place to cut the model: bytes, FLOPs and memory on board, length of a round, pixels recovered.
 
     Example: `skysplit cuts demo --format html`; on real sizes: `skysplit cuts paper`
     """

@@ -171,7 +171,7 @@ def init(
     """
     from mission.record import write_text
     from skysplit.commands.orbits import planned_contacts
-    from skysplit.imagery_check import check_imagery, has_unnamed_classes
+    from skysplit.imagery_check import check_imagery, labels_of
     from skysplit.new_scenario import (
         Shell,
         class_names,
@@ -203,8 +203,12 @@ def init(
         if classes is not None:
             values["task.classes"] = class_names(classes)
         scenario, text = new_scenario(file, values, presets)
-        if data and not scenario.task.classes and has_unnamed_classes(scenario):
-            values["task.classes"] = _asked_classes(data)
+        if data:
+            labels = labels_of(scenario)
+            if labels.unnamed_masks:
+                values["task.classes"] = _asked_classes(data)
+            if not labels.one_class_each:  # by which the default spreads images
+                values["data.partition"] = "iid"
             scenario, text = new_scenario(file, values, presets)
         check_model(scenario)
         if data:
@@ -224,7 +228,7 @@ def _asked_classes(data: Path) -> tuple[str, ...]:
     """
     from skysplit.new_scenario import class_names
 
-    if not sys.stdin.isatty():
+    if not _has_somebody():
         raise ScenarioError(
             f"--classes: missing, and {data} has segmentation masks, which do not name theirs; allowed: the names of "
             "their values 0, 1, …, for example clear,cloud"
@@ -232,6 +236,10 @@ def _asked_classes(data: Path) -> tuple[str, ...]:
     return class_names(
         typer.prompt(f"{data} has masks; classes of their values 0, 1, …, by commas", err=True)
     )
+
+
+def _has_somebody() -> bool:
+    return sys.stdin.isatty()
 
 
 def _print_written(file: Path, scenario: Scenario, contacts: ContactPlan, values: dict[str, Any]) -> None:

@@ -3,16 +3,19 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from mission.orbits import constellation_of, contact_plan_of
+from mission.record import read_run
 from mission.scenario import load_scenario
 from report.cuts_page import pareto_front
+from server_app.run import recorded_run
 from skysplit.cli import app
-from skysplit.model_cuts import cuts_of, settled
+from skysplit.model_cuts import SettledCut, cuts_of, settled, with_cut
 
 RUNNER = CliRunner()
 SMALL = [
@@ -141,6 +144,29 @@ def test_the_cut_is_chosen_under_a_limit_of_the_round() -> None:
         ValueError, match='found "auto", and no cut keeps split.round_limit_s = 1: 0 on board takes'
     ):
         settled(load_scenario("walker-12", keys | limited | {"split.round_limit_s": 1.0}), contacts)
+
+
+def test_a_run_records_the_chosen_cut_and_why_and_a_resumed_one_keeps_it(tmp_path: Path) -> None:
+    reason = {"onboard_blocks": 2, "why": "the fewest blocks on board that keep split.leak_limit = 0.94"}
+    asked = load_scenario("walker-12", {"split.onboard_blocks": "auto", "split.leak_limit": 0.94})
+    cut = SettledCut(
+        with_cut(asked, 2),
+        {"split.onboard_blocks": 2, "split.leak_limit": 1.0, "split.round_limit_s": 0.0},
+        reason,
+    )
+    config = {
+        "scenario": "walker-12", "out": str(tmp_path / "run"), "resume": "", "backbone-address": "127.0.0.1:0",
+        "relay": "", "max-concurrency": 0, "cut": "", **cut.as_run_config,
+    }  # fmt: skip
+    with recorded_run(SimpleNamespace(run_config=config, run_id=1)) as run:
+        run.record.note(phase="training")
+    recorded = read_run(tmp_path / "run")
+    assert recorded["cut"] == reason
+    assert recorded["scenario"]["split"]["onboard_blocks"] == 2
+    again = {**config, "cut": "", "resume": str(tmp_path / "run")}
+    with recorded_run(SimpleNamespace(run_config=again, run_id=2)) as run:
+        assert run.scenario == cut.scenario
+    assert read_run(tmp_path / "run")["cut"] == reason
 
 
 def test_a_cut_that_cannot_be_is_refused() -> None:
