@@ -155,6 +155,13 @@ class OnBoard:
         """What the head reads, of what has returned from the ground."""
         return head_input(self.tail, returned)
 
+    def head_step(
+        self, head: nn.Module, returned: Tensor, targets: Tensor, *, weight: float
+    ) -> split_step.HeadResult:
+        """Loss of the head, and the gradient of what has returned; see :func:`splitmodel.step.head_step`."""
+        whole = head if self.tail is None else nn.Sequential(self.tail, head)
+        return split_step.head_step(whole, returned, targets, weight=weight, loss=self.task.loss)
+
     def targets(self, batch: Batch) -> Tensor:
         """Targets of a batch, each under the view of its image."""
         as_they_are = self.plain_targets(batch.indices)

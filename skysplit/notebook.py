@@ -31,7 +31,7 @@ from strategies.problem.plan import Kind, Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-    from skysplit.model_cuts import SettledCut
+    from skysplit.cuts.model_cuts import SettledCut
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -182,7 +182,7 @@ class Mission(Shown):
 
     @cached_property
     def _settled(self) -> SettledCut:
-        from skysplit.model_cuts import settled
+        from skysplit.cuts.model_cuts import settled
 
         return settled(self.scenario, self._contact_plan)
 

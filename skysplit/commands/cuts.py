@@ -17,7 +17,7 @@ from mission.schema import Scenario
 from skysplit.commands.arguments import ScenarioArgument, SetOption, deliver, fail, read_scenario
 from skysplit.commands.comparisons import CompareFormat, FormatOption
 from skysplit.commands.orbits import planned_contacts
-from skysplit.model_cuts import ModelCut, cuts_of
+from skysplit.cuts.model_cuts import ModelCut, cuts_of
 from skysplit.terminal import Terminal
 
 _TABLE_WIDTH = 100  # of any terminal: no figure is cut

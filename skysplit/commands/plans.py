@@ -29,8 +29,7 @@ from skysplit.commands.arguments import (
     fail,
     read_scenario,
 )
-from skysplit.commands.chosen_cut import chosen_cut
-from skysplit.commands.orbits import planned_contacts
+from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import costs_of, samples_of
 from skysplit.terminal import Terminal
 from splitmodel.costs.published import Profile, published_profiles

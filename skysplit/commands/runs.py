@@ -31,8 +31,8 @@ from skysplit.commands.arguments import (
     refused,
 )
 from skysplit.commands.progress import ProgressForm, RunProgress
+from skysplit.cuts.model_cuts import settled, spoken_choice, with_cut
 from skysplit.launch.run_ownership import owned
-from skysplit.model_cuts import settled, spoken_choice, with_cut
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
 from skysplit.trained_model import check_model

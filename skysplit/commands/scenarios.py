@@ -171,7 +171,7 @@ def init(
     """
     from mission.record import write_text
     from skysplit.commands.orbits import planned_contacts
-    from skysplit.imagery_check import check_imagery, labels_of
+    from skysplit.imagery_check import check_imagery
     from skysplit.new_scenario import (
         Shell,
         class_names,
@@ -200,15 +200,10 @@ def init(
         values |= learning_values(model or "synthetic-vit", data) | {"training.mode": mode}
         if station:
             values["ground.stations"] = [station_values(word) for word in station]
-        if classes is not None:
-            values["task.classes"] = class_names(classes)
+        values |= {} if classes is None else {"task.classes": class_names(classes)}
         scenario, text = new_scenario(file, values, presets)
-        if data:
-            labels = labels_of(scenario)
-            if labels.unnamed_masks:
-                values["task.classes"] = _asked_classes(data)
-            if not labels.one_class_each:  # by which the default spreads images
-                values["data.partition"] = "iid"
+        if data and (of_labels := _label_values(scenario, data)):
+            values |= of_labels
             scenario, text = new_scenario(file, values, presets)
         check_model(scenario)
         if data:
@@ -218,6 +213,15 @@ def init(
     except (ValueError, OSError) as error:
         fail(str(error))
     _print_written(file, scenario, contacts, values)
+
+
+def _label_values(scenario: Scenario, data: Path) -> dict[str, Any]:
+    """What a scenario has to say of images that are not of one class each, and of masks that name no classes."""
+    from skysplit.imagery_check import labels_of
+
+    labels = labels_of(scenario)
+    values: dict[str, Any] = {"task.classes": _asked_classes(data)} if labels.unnamed_masks else {}
+    return values if labels.one_class_each else values | {"data.partition": "iid"}
 
 
 def _asked_classes(data: Path) -> tuple[str, ...]:

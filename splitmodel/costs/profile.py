@@ -6,6 +6,8 @@ again for that of its weight, whichever is needed; attention costs twice its for
 the first layer has no input to give a gradient to, so its projections and half of what leads to them fall away.
 """
 
+from typing import Any
+
 from torch import nn
 
 from splitmodel.costs.published import Profile
@@ -28,12 +30,11 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
     lora = lora or LoraSettings()
     targets = lora_targets(split.backbone, lora)
     head, preprocess = split.head, split.preprocess
-    shape, head_input = split.backbone.state_shape, split.backbone.head_input_shape
+    shape = split.backbone.state_shape
     layout = split.backbone.layout
     tokens, hidden = layout.tokens, split.config.hidden_size
     on_board = split.backbone.onboard_blocks
-    ground, tail_blocks = split.backbone.ground_blocks, split.backbone.head_blocks
-    blocks = ground.stop - ground.start
+    blocks = split.backbone.ground_blocks.stop - on_board
     linears = block_linears(split.backbone)
 
     linear_flops = sum(_product(tokens, m.in_features, m.out_features) for m in linears.values())
@@ -82,12 +83,22 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         head_table=head.table_shape if isinstance(head, PatchHead | ConvolutionHead) else (),
         patches=layout.rows * layout.columns,
         patch_pixels=split.embedding.grid.patch_pixels,
-        tail_blocks=tail_blocks,
-        tail_params=tail_params,
-        tail_flops=tail_blocks * block_flops,
-        tail_backward_flops=tail_blocks * (linear_flops + 4 * _product(tokens, tokens, hidden)),
-        head_input=head_input if tail_blocks and len(head_input) > 1 else (),
+        **_tail_costs(split, block_flops, linear_flops + 4 * _product(tokens, tokens, hidden)),
     )
+
+
+def _tail_costs(split: SplitModel, block_flops: float, backward_flops: float) -> dict[str, Any]:
+    """Of blocks on board in front of the head, by the fields of a profile; ``backward_flops`` are of one block."""
+    if split.tail is None:
+        return {}
+    blocks, head_input = split.backbone.head_blocks, split.backbone.head_input_shape
+    return {
+        "tail_blocks": blocks,
+        "tail_params": sum(p.numel() for p in split.tail.parameters()),
+        "tail_flops": blocks * block_flops,
+        "tail_backward_flops": blocks * backward_flops,
+        "head_input": head_input if len(head_input) > 1 else (),
+    }
 
 
 def _head_flops(split: SplitModel) -> float:

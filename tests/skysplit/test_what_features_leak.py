@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from splitmodel.costs.leak import pixels_recovered
 from splitmodel.crossing.codecs import decode, encode
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.imagery import ImageSet, open_imagery
-from splitmodel.leak import pixels_recovered
 from splitmodel.parts import Embedding, load_embedding
 from splitmodel.shipped import locate
 

@@ -9,7 +9,6 @@ import pytest
 from mission.scenario import load_scenario
 from server_app.planning.workloads import MissionWorkloads, variant_of
 from splitmodel.costs.published import published
-from splitmodel.crossing.codecs import encoded_bytes
 from strategies.problem.workload import Mode, Workload
 
 WHOLE = published("Galileo-Nano (S2-RGB, 64px p8)")

@@ -15,7 +15,7 @@ from mission.scenario import load_scenario
 from report.cuts_page import pareto_front
 from server_app.run import recorded_run
 from skysplit.cli import app
-from skysplit.model_cuts import SettledCut, cuts_of, settled, with_cut
+from skysplit.cuts.model_cuts import SettledCut, cuts_of, settled, with_cut
 
 RUNNER = CliRunner()
 SMALL = [

@@ -169,12 +169,9 @@ def settled(scenario: Scenario, contacts: ContactPlan | None = None) -> SettledC
         "round_limit_s": split.round_limit_s,
         "cuts": [dataclasses.asdict(cut) for cut in cuts],
     }
-    overrides = {f"split.{key}": value for key, value in _no_limits().items()}
-    return SettledCut(
-        with_cut(scenario, chosen.onboard_blocks),
-        {"split.onboard_blocks": chosen.onboard_blocks, **overrides},
-        reason,
-    )
+    overrides: dict[str, Any] = {f"split.{key}": value for key, value in _no_limits().items()}
+    overrides["split.onboard_blocks"] = chosen.onboard_blocks
+    return SettledCut(with_cut(scenario, chosen.onboard_blocks), overrides, reason=reason)
 
 
 def spoken_choice(reason: Mapping[str, Any]) -> str:
@@ -196,10 +193,10 @@ def recovered_by_blocks(scenario: Scenario, blocks: int) -> list[float] | None:
         return None
     import numpy as np
 
+    from splitmodel.costs.leak import pixels_recovered
     from splitmodel.families import ModelInput
     from splitmodel.imagery.fitting import fitted
     from splitmodel.imagery.statistics import survey
-    from splitmodel.leak import pixels_recovered
     from splitmodel.parts import load_embedding
 
     embedding = load_embedding(
