@@ -250,13 +250,13 @@ def class_names(words: str) -> tuple[str, ...]:
     return names
 
 
-def learning_values(model: str, data: Path | None) -> dict[str, Any]:
-    """The model (a directory, or a name) and the data (an image folder, Parquet, or a CSV that lists images).
+def learning_values(model: str, data: Path | None, classes: str | None = None) -> dict[str, Any]:
+    """The model (a directory, or a name), the data (an image folder, Parquet, or a CSV that lists images) and classes.
 
     Raises:
-        ScenarioError: There is no such data.
+        ScenarioError: There is no such data, or the classes of masks are no names.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {} if classes is None else {"task.classes": class_names(classes)}
     if model:
         directory = Path(model).expanduser()
         key = "model.path" if directory.is_dir() else "model.name"

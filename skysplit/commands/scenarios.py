@@ -174,7 +174,6 @@ def init(
     from skysplit.imagery_check import check_imagery
     from skysplit.new_scenario import (
         Shell,
-        class_names,
         element_values,
         learning_values,
         new_scenario,
@@ -197,14 +196,12 @@ def init(
             orbits = element_values(elements, limit, skip or [], on_error.value)
         values: dict[str, Any] = {"ground.stations": [station_values(word) for word in _STATIONS]}
         values |= presets.values | orbits
-        values |= learning_values(model or "synthetic-vit", data) | {"training.mode": mode}
+        values |= learning_values(model or "synthetic-vit", data, classes) | {"training.mode": mode}
         if station:
             values["ground.stations"] = [station_values(word) for word in station]
-        values |= {} if classes is None else {"task.classes": class_names(classes)}
         scenario, text = new_scenario(file, values, presets)
-        if data and (of_labels := _label_values(scenario, data)):
-            values |= of_labels
-            scenario, text = new_scenario(file, values, presets)
+        values |= _label_values(scenario, data) if data else {}
+        scenario, text = new_scenario(file, values, presets)
         check_model(scenario)
         if data:
             check_imagery(scenario)

@@ -49,18 +49,16 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         0.0 if bottleneck is None else _product(layout.rows * layout.columns, *bottleneck.weight.shape)
     )
     narrowing_params = 0 if bottleneck is None else sum(p.numel() for p in bottleneck.parameters())
-    embedding_params = sum(p.numel() for p in split.embedding.parameters())
-    tail_params = 0 if split.tail is None else sum(p.numel() for p in split.tail.parameters())
-    all_params = sum(p.numel() for p in split.backbone.transformer.parameters())
+    embedding_params, tail_params, all_params = (
+        0 if part is None else sum(p.numel() for p in part.parameters())
+        for part in (split.embedding, split.tail, split.backbone.transformer)
+    )
     stages, inputs = _stages(split.backbone), split.backbone.family.attention_inputs
     lowest, other = (
         _lora_backward_flops(linears, stages, targets, inputs, lora.rank, tokens, hidden, is_lowest)
         for is_lowest in (True, False)
     )
-    adapted = [linears[path] for path in targets]
-    a_block = lora.rank * sum(m.in_features + m.out_features for m in adapted)
-    if lora.variant == "dora":
-        a_block += sum(m.out_features for m in adapted)
+    a_block = _adapter_params([linears[path] for path in targets], lora)
     return Profile(
         name=name or f"{split.backbone.family.name}-{hidden}x{blocks}",
         source="counted from the modules",
@@ -85,6 +83,12 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         patch_pixels=split.embedding.grid.patch_pixels,
         **_tail_costs(split, block_flops, linear_flops + 4 * _product(tokens, tokens, hidden)),
     )
+
+
+def _adapter_params(adapted: list[nn.Linear], lora: LoraSettings) -> int:
+    """Of a block's adapter."""
+    params = lora.rank * sum(m.in_features + m.out_features for m in adapted)
+    return params + (sum(m.out_features for m in adapted) if lora.variant == "dora" else 0)
 
 
 def _tail_costs(split: SplitModel, block_flops: float, backward_flops: float) -> dict[str, Any]:
