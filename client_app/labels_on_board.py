@@ -77,6 +77,6 @@ def head_on_board(on_board: OnBoard, scaling: SplitScaling) -> TrainedHead:
 
 
 def state_shape(on_board: OnBoard, scaling: SplitScaling) -> tuple[int, ...]:
-    """Return the shape of what comes back for an image: one state, or one of every patch."""
+    """Return the shape of what the head reads of an image: one state, or one of every patch."""
     values, grid = len(scaling.pooled.mean_D), on_board.embedding.grid
     return (grid.rows * grid.columns, values) if on_board.task.is_dense else (values,)

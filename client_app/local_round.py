@@ -72,7 +72,7 @@ class LocalRound:
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """The shape of what comes back for an image."""
+        """The shape of what the head reads of an image."""
         return state_shape(self.on_board, self.scaling)
 
     @property

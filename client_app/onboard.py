@@ -28,7 +28,7 @@ from splitmodel import step as split_step
 from splitmodel.cached_states import CachedStates
 from splitmodel.dense_heads import PatchGrid
 from splitmodel.imagery import ImageSet
-from splitmodel.parts import Embedding
+from splitmodel.parts import Embedding, Tail, head_input
 from splitmodel.tasks import Task
 from splitmodel.training import (
     VIEWS,
@@ -128,12 +128,14 @@ class OnBoard:
         embedding: With a preprocessing for these images.
         task: What the images are labelled for.
         token_grid: Where the ground turns the grid of tokens instead of the images: that grid.
+        tail: Frozen blocks between what returns and the head, where there are some.
     """
 
     images: ImageSet
     embedding: Embedding
     task: Task
     token_grid: PatchGrid | None = None
+    tail: Tail | None = None
 
     def features(self, batch: Batch) -> Tensor:
         """Features of a batch, shape (B, tokens, hidden)."""
@@ -148,6 +150,17 @@ class OnBoard:
     def _embedded(self, batch: Batch, images: Sequence[NDArray]) -> Tensor:
         images_BCHW = self.images.prepared_from(batch.indices, images, self.embedding.preprocess)
         return split_step.embed(self.embedding, view(images_BCHW, batch.views))
+
+    def head_input(self, returned: Tensor) -> Tensor:
+        """What the head reads, of what has returned from the ground."""
+        return head_input(self.tail, returned)
+
+    def head_step(
+        self, head: nn.Module, returned: Tensor, targets: Tensor, *, weight: float
+    ) -> split_step.HeadResult:
+        """Loss of the head, and the gradient of what has returned; see :func:`splitmodel.step.head_step`."""
+        whole = head if self.tail is None else nn.Sequential(self.tail, head)
+        return split_step.head_step(whole, returned, targets, weight=weight, loss=self.task.loss)
 
     def targets(self, batch: Batch) -> Tensor:
         """Targets of a batch, each under the view of its image."""
@@ -216,9 +229,9 @@ def train_head_round(
             pending_updates.append((next(places), batch))
             crossings.send(MessageKind.FEATURES, pending_updates[-1][0], on_board.features(batch))
             if len(pending_updates) > STEPS_AHEAD:  # the link need not idle while the ground works
-                _keep_answer(crossings, pooled_states, *pending_updates.popleft())
+                _keep_answer(on_board, crossings, pooled_states, *pending_updates.popleft())
         for place, batch in pending_updates:
-            _keep_answer(crossings, pooled_states, place, batch)
+            _keep_answer(on_board, crossings, pooled_states, place, batch)
     note()
     train_on_pooled_states(task, on_board, head, progress, pooled_states)
     note()
@@ -245,8 +258,11 @@ def train_on_pooled_states(
     progress.finished = True
 
 
-def _keep_answer(crossings: Crossings, pooled_states: CachedStates, place: MicroBatch, batch: Batch) -> None:
-    pooled_states.put(batch, crossings.receive(MessageKind.HIDDEN, place))
+@torch.no_grad()
+def _keep_answer(
+    on_board: OnBoard, crossings: Crossings, pooled_states: CachedStates, place: MicroBatch, batch: Batch
+) -> None:
+    pooled_states.put(batch, on_board.head_input(crossings.receive(MessageKind.HIDDEN, place)))
 
 
 def head_optimizer(head: nn.Module, training: Training, progress: Progress) -> torch.optim.AdamW:

@@ -24,7 +24,7 @@ from relay.node.settings import LocalRelay, local_relay
 from splitmodel.families import ModelInput
 from splitmodel.imagery import Imagery, ImageSet, Reading, open_imagery
 from splitmodel.imagery.fitting import fitted
-from splitmodel.parts import Embedding, load_embedding
+from splitmodel.parts import Embedding, Tail, load_onboard_parts
 from splitmodel.preprocess import Preprocess
 from splitmodel.shipped import locate
 
@@ -80,8 +80,10 @@ class Satellite:
         Raises:
             ValueError: Scenario, imagery, labels, partition or model are not as they must be; a class of its own each.
         """
-        embedding = copy.copy(self._embedding)
         images = self.images()
+        task = task_of(self.scenario, images)
+        shared, tail = self._parts(is_dense=task.is_dense)
+        embedding = copy.copy(shared)
         images.hold()
         embedding.preprocess = fitted(
             embedding.preprocess,
@@ -93,14 +95,15 @@ class Satellite:
         return OnBoard(
             images,
             embedding,
-            task=task_of(self.scenario, images),
+            task=task,
             token_grid=embedding.grid if turns_tokens else None,
+            tail=tail,
         )
 
     @property
     def preprocess(self) -> Preprocess:
         """The model's own preprocessing."""
-        return self._embedding.preprocess
+        return self._parts()[0].preprocess
 
     def images(self) -> ImageSet:
         """Return its share of the training images, in the model's bands."""
@@ -121,9 +124,16 @@ class Satellite:
             return None
         return LocalCheckpoint(self.relay.folder / "application", self.run_config.run, caches=state.CACHES)
 
-    @property
-    def _embedding(self) -> Embedding:
-        return _embedding(self.scenario.model, self.scenario.split.onboard_blocks, self.scenario.seed)
+    def _parts(self, *, is_dense: bool = False) -> tuple[Embedding, Tail | None]:
+        split = self.scenario.split
+        # Only what is behind the ground's blocks depends on what the head answers.
+        return _parts(
+            self.scenario.model,
+            split.blocks_on_board,
+            split.head_blocks,
+            is_dense and split.head_blocks > 0,
+            self.scenario.seed,
+        )
 
 
 # A process that plays several satellites in turn, as in simulation, opens data and model once.
@@ -146,11 +156,16 @@ def _imagery(data: Data, seed: int) -> Imagery:
 
 
 @lru_cache(maxsize=2)
-def _embedding(model: Model, onboard_blocks: int, seed: int) -> Embedding:
-    return load_embedding(
+def _parts(
+    model: Model, onboard_blocks: int, head_blocks: int, is_dense: bool, seed: int
+) -> tuple[Embedding, Tail | None]:
+    return load_onboard_parts(
         locate(model.name, given_path(model.path, "model.path")),
+        pooling=model.pooling,
+        is_dense=is_dense,
         random_init=model.random_init,
         seed=seed,
         wanted=ModelInput(**model.image_options),
         onboard_blocks=onboard_blocks,
+        head_blocks=head_blocks,
     )

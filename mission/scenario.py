@@ -220,6 +220,8 @@ def _coerced(table: type[BaseModel], values: Any) -> Any:
 def _is_written_as_toml(annotation: Any, text: str) -> bool:
     """Whether the text of an override stands for a value that is no text itself."""
     if get_origin(annotation) in (Union, UnionType):
+        if int in get_args(annotation):
+            return isinstance(_parsed(text), int)
         return text.startswith("[") and any(get_origin(kind) is tuple for kind in get_args(annotation))
     return annotation in (int, float, bool) or get_origin(annotation) is tuple
 

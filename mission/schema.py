@@ -485,14 +485,35 @@ class TaskKeys(Table):
         return classes
 
 
+_MOST_BLOCKS = 1_000
+
+
 class Split(Table):
     """Where the model is cut."""
 
-    onboard_blocks: int = Field(
+    onboard_blocks: int | Literal["auto"] = Field(
+        0,
+        description="frozen blocks that run on board behind the embedding (head, lora): features leave them; auto "
+        "chooses so many that the limits below are kept",
+    )
+    head_blocks: int = Field(
         0,
         ge=0,
-        le=1_000,
-        description="frozen blocks that run on board behind the embedding (head, lora): features leave them",
+        le=_MOST_BLOCKS,
+        description="frozen blocks that run on board in front of the head (head, lora, with labels on board): with one "
+        "or more, all tokens return instead of what the head reads",
+    )
+    leak_limit: float = Field(
+        1.0,
+        gt=0.0,
+        le=1.0,
+        description='onboard_blocks = "auto": part of the variance of pixels that a linear map recovers from features, '
+        "at most; 1 is no limit",
+    )
+    round_limit_s: float = Field(
+        0.0,
+        ge=0.0,
+        description='onboard_blocks = "auto": planned length of the first round, at most; 0 is no limit',
     )
     bottleneck: int = Field(
         0,
@@ -501,6 +522,48 @@ class Split(Table):
         description="lora, where the head answers at every pixel: values that return of each patch, by a linear layer "
         "that the ground trains with the adapter; 0 returns all",
     )
+
+    @field_validator("onboard_blocks", mode="before")
+    @classmethod
+    def _whole_or_auto(cls, value: object) -> object:
+        is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_BLOCKS
+        if not is_count and value != "auto":
+            raise ValueError(f'allowed: a whole number from 0 to {_MOST_BLOCKS}, or "auto"')
+        return value
+
+    @property
+    def blocks_on_board(self) -> int:
+        """How many blocks run on board behind the embedding.
+
+        Raises:
+            ValueError: It has not been chosen yet.
+        """
+        if self.onboard_blocks == "auto":
+            raise ValueError(
+                'split.onboard_blocks: found "auto", which skysplit run, emulate, plan and compare make a number; '
+                "allowed here: a whole number"
+            )
+        return self.onboard_blocks
+
+    @model_validator(mode="after")
+    def _chooses_by_a_limit(self) -> Split:
+        limits = {
+            "leak_limit": (self.leak_limit, self.leak_limit < 1.0),
+            "round_limit_s": (self.round_limit_s, self.round_limit_s > 0.0),
+        }
+        is_open = self.onboard_blocks == "auto"
+        if is_open and not any(is_set for _, is_set in limits.values()):
+            raise ValueError(
+                'onboard_blocks: found "auto" without a limit; allowed with leak_limit below 1 or round_limit_s above '
+                "0"
+            )
+        for key, (value, is_set) in limits.items():
+            if is_set and not is_open:
+                raise ValueError(
+                    f"{key}: found {value:g} with onboard_blocks = {self.onboard_blocks}; allowed with "
+                    'onboard_blocks = "auto"'
+                )
+        return self
 
 
 class Data(Table):
@@ -960,10 +1023,21 @@ class Scenario(Table):
 
     @model_validator(mode="after")
     def _cuts_what_is_split(self) -> Scenario:
-        if self.split.onboard_blocks and self.training.mode not in ("head", "lora"):
+        split, training = self.split, self.training
+        for key in ("onboard_blocks", "head_blocks"):
+            if getattr(split, key) and training.mode not in ("head", "lora"):
+                raise ValueError(
+                    f"split.{key}: found {getattr(split, key)} in mode {training.mode}, allowed in modes head and lora"
+                )
+        if split.head_blocks and training.on_ground:
             raise ValueError(
-                f"split.onboard_blocks: found {self.split.onboard_blocks} in mode {self.training.mode}, allowed in "
-                "modes head and lora"
+                f'split.head_blocks: found {split.head_blocks} with training.labels = "ground", where nothing returns; '
+                'allowed: 0, or training.labels = "on-board"'
+            )
+        if split.head_blocks and split.bottleneck:
+            raise ValueError(
+                f"split.bottleneck: found {split.bottleneck} with split.head_blocks = {split.head_blocks}, whose "
+                "blocks take whole tokens; allowed: 0, or split.head_blocks = 0"
             )
         return self
 

@@ -111,6 +111,7 @@ def ground_segment(run: ServerRun, mission: MissionInputs) -> GroundSegment:
         assembler=assembler,
         max_concurrency=run.max_concurrency,
         token_views=token_views,
+        tail=model.tail,
     )
     given: GivenImages | GivenFeatures = GivenImages(scenario)
     if training.labels == "ground":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ def recorded_run(context: Context) -> Iterator[ServerRun]:
         scenario = load_scenario(str(config["scenario"]), overrides)
         directory = make_run_directory(str(config["out"]), scenario.name)
         record = RunRecord(directory, scenario, command=_command(str(config["scenario"]), overrides))
+        if config["cut"]:
+            record.note(cut=json.loads(str(config["cut"])))
     log(INFO, "Run directory: %s", record.directory.resolve())
     try:
         yield ServerRun(

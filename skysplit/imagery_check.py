@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mission.orbits import constellation_of
 from mission.scenario import given_path
@@ -26,6 +26,29 @@ def imagery_of(scenario: Scenario) -> Imagery:
         test_samples=data.test_samples,
         reading=Reading(**data.reading),
         own=data.own_source,
+    )
+
+
+class Labels(NamedTuple):
+    """How images are labelled.
+
+    Attributes:
+        one_class_each: Whether an image is of one class, by which a partition may spread them.
+        unnamed_masks: Whether they have masks whose classes nothing names.
+    """
+
+    one_class_each: bool
+    unnamed_masks: bool
+
+
+def labels_of(scenario: Scenario) -> Labels:
+    """Look at how the scenario's images are labelled; raise `ImageryError` where they cannot be read."""
+    from splitmodel.imagery.targets import TargetKind
+
+    targets = imagery_of(scenario).train.targets
+    return Labels(
+        targets.kind is TargetKind.CLASS,
+        unnamed_masks=targets.kind is TargetKind.MASK and not (targets.names or scenario.task.classes),
     )
 
 

@@ -238,13 +238,25 @@ def station_values(word: str) -> dict[str, Any]:
     return {"name": name} | dict(zip(("lat_deg", "lon_deg", "height_m", "mask_deg"), numbers, strict=False))
 
 
-def learning_values(model: str, data: Path | None) -> dict[str, Any]:
-    """The model (a directory, or a name) and the data (an image folder, Parquet, or a CSV that lists images).
+def class_names(words: str) -> tuple[str, ...]:
+    """Names of classes given as ``NAME,NAME[,…]``.
 
     Raises:
-        ScenarioError: There is no such data.
+        ScenarioError: They are fewer than two, one is empty, or two are alike.
     """
-    values: dict[str, Any] = {}
+    names = tuple(word.strip() for word in words.split(","))
+    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
+        raise ScenarioError(f"--classes: found {words!r}, allowed: two or more names that differ, by commas")
+    return names
+
+
+def learning_values(model: str, data: Path | None, classes: str | None = None) -> dict[str, Any]:
+    """The model (a directory, or a name), the data (an image folder, Parquet, or a CSV that lists images) and classes.
+
+    Raises:
+        ScenarioError: There is no such data, or the classes of masks are no names.
+    """
+    values: dict[str, Any] = {} if classes is None else {"task.classes": class_names(classes)}
     if model:
         directory = Path(model).expanduser()
         key = "model.path" if directory.is_dir() else "model.name"

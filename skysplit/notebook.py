@@ -31,6 +31,8 @@ from strategies.problem.plan import Kind, Plan
 if TYPE_CHECKING:
     import pandas as pd
 
+    from skysplit.cuts.model_cuts import SettledCut
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Shown:
@@ -119,12 +121,9 @@ class Mission(Shown):
         from server_app.planning.round_planner import RoundPlanner
         from skysplit.planning_inputs import costs_of, samples_of
 
-        contacts = self._contact_plan
+        scenario, contacts = self._settled.scenario, self._contact_plan
         planner = RoundPlanner(
-            self.scenario,
-            contacts,
-            costs=costs_of(self.scenario),
-            samples=samples_of(self.scenario, contacts),
+            scenario, contacts, costs=costs_of(scenario), samples=samples_of(scenario, contacts)
         )
         return RoundPlan(self.title, planner(1, at_s), contact_plan=contacts)
 
@@ -132,8 +131,9 @@ class Mission(Shown):
         """The strategies beside their baselines and the lower bound, from so many start times."""
         from skysplit.planning_inputs import compared, costs_of, samples_of
 
-        contacts, costs = self._contact_plan, costs_of(self.scenario)
-        found = compared(self.scenario, contacts, costs, samples_of(self.scenario, contacts), starts)
+        scenario, contacts = self._settled.scenario, self._contact_plan
+        costs = costs_of(scenario)
+        found = compared(scenario, contacts, costs, samples_of(scenario, contacts), starts)
         return Comparison(self.title, costs.name, found=found)
 
     def run(self, out: str | Path = "", *, max_concurrency: int | None = None) -> Run:
@@ -152,15 +152,17 @@ class Mission(Shown):
         from skysplit.launch.simulate import require_ray, simulate
 
         require_ray()
+        cut = self._settled
         directory = make_run_directory(str(out), self.title)
         told = {
             **self.overrides,
             **absolute_paths(self.scenario),
             "scenario": str(self.source),
             "out": str(directory),
+            **cut.as_run_config,
         }
         with owned(directory), RunProgress(self.scenario.training.rounds) as progress:
-            simulate(self.scenario, told, directory, max_concurrency, progress.show)
+            simulate(cut.scenario, told, directory, max_concurrency, progress.show)
         return Run(directory)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -177,6 +179,12 @@ class Mission(Shown):
     @cached_property
     def _constellation(self) -> Any:
         return constellation_of(self.scenario)
+
+    @cached_property
+    def _settled(self) -> SettledCut:
+        from skysplit.cuts.model_cuts import settled
+
+        return settled(self.scenario, self._contact_plan)
 
     @cached_property
     def _contact_plan(self) -> ContactPlan:

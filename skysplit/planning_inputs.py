@@ -31,7 +31,9 @@ _ROOM_GB = 1e9  # stands for room for all features
 def costs_of(scenario: Scenario) -> Profile:
     """Sizes of the published model that the scenario plans with, or of its own model and its data's images."""
     if scenario.planning.profile:
-        costs = published(scenario.planning.profile).cut(scenario.split.onboard_blocks)
+        costs = published(scenario.planning.profile).cut(
+            scenario.split.blocks_on_board, scenario.split.head_blocks
+        )
         _require_token_views(scenario, costs)
         return _with_head(costs, scenario)
     from splitmodel.costs.profile import profile
@@ -79,7 +81,7 @@ def _require_token_views(scenario: Scenario, costs: Profile) -> None:
     from splitmodel.token_views import require_token_views
 
     family = families().get(costs.family)
-    require_token_views(costs.family, family is None or family.token_views, scenario.split.onboard_blocks)
+    require_token_views(costs.family, family is None or family.token_views, scenario.split.blocks_on_board)
 
 
 def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:

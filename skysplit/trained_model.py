@@ -63,7 +63,8 @@ def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, 
         random_init=model.random_init or not isinstance(base, Path),
         seed=scenario.seed,
         wanted=ModelInput(**model.image_options),
-        onboard_blocks=scenario.split.onboard_blocks,
+        onboard_blocks=scenario.split.blocks_on_board,
+        head_blocks=scenario.split.head_blocks,
         decoder=task.decoder,
         bottleneck=scenario.split.bottleneck if task.is_dense else 0,
         numbers=task.needs_scaling,
@@ -73,14 +74,14 @@ def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, 
     if scenario.training.augment == "token-dihedral":
         family = split.backbone.family
         allowed = family.has_token_views(split.config)
-        require_token_views(family.name, allowed, scenario.split.onboard_blocks)
+        require_token_views(family.name, allowed, scenario.split.blocks_on_board)
     return split, lora
 
 
 def check_model(scenario: Scenario) -> None:
     """Raise `ValueError` where :func:`model_of` does; a shipped model that is taken as it is needs no look."""
     plain = Model(name=scenario.model.name, random_init=scenario.model.random_init)
-    cut = scenario.split.onboard_blocks or scenario.training.adapted_blocks
+    cut = scenario.split.blocks_on_board or scenario.split.head_blocks or scenario.training.adapted_blocks
     as_it_is = scenario.model == plain and scenario.lora.targets == "auto" and not cut
     if not (as_it_is and scenario.model.name in SHIPPED):
         model_of(scenario)

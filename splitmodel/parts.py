@@ -1,4 +1,4 @@
-"""Load a vision model as three parts: embedding, backbone, head.
+"""Load a vision model as parts: embedding, backbone, blocks behind it that run on board (if any), head.
 
 The parts hold the modules of the whole model, not copies, and run its own code: what the split model
 computes is what the unsplit one computes, to the last bit. Pretrained parts come frozen and in evaluation
@@ -75,6 +75,11 @@ class Embedding(nn.Module):
         self._transformer = [transformer]  # in a list, so that it does not count as part of the embedding
 
     @property
+    def transformer(self) -> nn.Module:
+        """The model that its blocks are of."""
+        return self._transformer[0]
+
+    @property
     def grid(self) -> PatchGrid:
         """Where the patches of its images lie."""
         size = self.preprocess.height, self.preprocess.width
@@ -82,12 +87,14 @@ class Embedding(nn.Module):
 
     def forward(self, pixels_BCHW: Tensor, acquisition: Acquisition | None = None) -> Tensor:
         """Features of preprocessed pixels; when and where they were taken is for models that embed it."""
+        given, pixels_BCHW = pixels_BCHW.device, _beside(self, pixels_BCHW)
         if acquisition is None:
             features_BTD = self.tokens_from(pixels_BCHW)
         else:
             features_BTD = self.tokens_from(pixels_BCHW, acquisition)
         size = self.preprocess.height, self.preprocess.width
-        return run_blocks(self.family, self._transformer[0], self.blocks, features_BTD, size)
+        features_BTD = run_blocks(self.family, self.transformer, self.blocks, features_BTD, size)
+        return features_BTD.to(given)
 
 
 class Backbone(nn.Module):
@@ -96,7 +103,8 @@ class Backbone(nn.Module):
     States are what the head reads: pooled_BD, or of a task that answers at every pixel, states_BPE of the patches,
     which a `bottleneck` may make narrower. It keeps the whole model in `transformer`, so that an adapter saved from it
     fits that model. `image_size` is the height and width of the images, from which some blocks take positions. The
-    first `onboard_blocks` blocks are run on board: features are what leaves them.
+    first `onboard_blocks` blocks are run on board: features are what leaves them. So are the last `head_blocks`: then
+    what returns is what leaves the block before them, hidden_BTD, and the rest is a `Tail`'s.
     """
 
     def __init__(
@@ -108,6 +116,7 @@ class Backbone(nn.Module):
         pooling: Pooling | PatchStates,
         image_size: tuple[int, int],
         onboard_blocks: int = 0,
+        head_blocks: int = 0,
         bottleneck: nn.Linear | None = None,
     ) -> None:
         super().__init__()
@@ -117,6 +126,7 @@ class Backbone(nn.Module):
         self.bottleneck = bottleneck
         self.image_size = image_size
         self.onboard_blocks = onboard_blocks
+        self.head_blocks = head_blocks
         self.transformer = transformer
 
     @property
@@ -131,20 +141,32 @@ class Backbone(nn.Module):
 
     @property
     def state_shape(self) -> tuple[int, ...]:
+        """Shape of what returns of one image: what the head reads, or with `head_blocks`, (tokens, hidden)."""
+        return (self.layout.tokens, self.config.hidden_size) if self.head_blocks else self.head_input_shape
+
+    @property
+    def head_input_shape(self) -> tuple[int, ...]:
         """Shape of what the head reads of one image: (hidden,), or patches and values of each."""
         if isinstance(self.pooling, Pooling):
             return (self.config.hidden_size,)
         patches, values = self.pooling.shape(self.config.hidden_size)
         return patches, values if self.bottleneck is None else self.bottleneck.out_features
 
+    @property
+    def ground_blocks(self) -> slice:
+        """Which of the blocks compute on the ground."""
+        return slice(self.onboard_blocks, len(self.layers) - self.head_blocks)
+
     def below(self, features_BTD: Tensor, blocks: int) -> Tensor:
         """What leaves the first `blocks` blocks, shape (B, tokens, hidden); `forward` goes on from there."""
         return self._run(features_BTD, slice(self.onboard_blocks, blocks))
 
     def forward(self, features_BTD: Tensor, pooled: bool = True, *, first_block: int | None = None) -> Tensor:
-        """The head's or all hidden states of features, or of what has left the blocks before `first_block`."""
+        """What returns of features, or of what has left the blocks before `first_block`; or all hidden states."""
         first_block = self.onboard_blocks if first_block is None else first_block
-        hidden_BTD = self._run(features_BTD, slice(first_block, None))
+        hidden_BTD = self._run(features_BTD, slice(first_block, self.ground_blocks.stop))
+        if self.head_blocks:
+            return hidden_BTD
         hidden_BTD = self.family.norm(self.transformer)(hidden_BTD)
         if not pooled:
             return hidden_BTD
@@ -153,6 +175,39 @@ class Backbone(nn.Module):
 
     def _run(self, hidden_BTD: Tensor, blocks: slice) -> Tensor:
         return run_blocks(self.family, self.transformer, self.layers[blocks], hidden_BTD, self.image_size)
+
+
+class Tail(nn.Module):
+    """hidden_BTD → states: the last blocks of the model and its norm, where they run on board in front of the head."""
+
+    def __init__(
+        self,
+        transformer: nn.Module,
+        family: Family,
+        *,
+        pooling: Pooling | PatchStates,
+        image_size: tuple[int, int],
+        blocks: int,
+    ) -> None:
+        super().__init__()
+        self.family = family
+        self.pooling = pooling
+        self.image_size = image_size
+        layers = family.blocks(transformer)
+        self.blocks = layers[len(layers) - blocks :]
+        self.norm = family.norm(transformer)
+        self._transformer = [transformer]  # in a list, so that it does not count as part of the tail
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        """What the head reads, of what has returned from the ground."""
+        given, hidden_BTD = hidden_BTD.device, _beside(self, hidden_BTD)
+        hidden_BTD = run_blocks(self.family, self._transformer[0], self.blocks, hidden_BTD, self.image_size)
+        return self.pooling(self.norm(hidden_BTD)).to(given)
+
+
+def _beside(part: nn.Module, tensor: Tensor) -> Tensor:
+    """A tensor where the weights of a part are: on the ground they move with the backbone, whose modules they are."""
+    return tensor.to(next(part.parameters()).device)
 
 
 def run_blocks(
@@ -173,11 +228,19 @@ def run_blocks(
 
 @dataclass(frozen=True, eq=False)
 class SplitModel:
-    """A whole model in three parts, which share their modules with `backbone.transformer`."""
+    """A whole model in parts, which share their modules with `backbone.transformer`.
+
+    Attributes:
+        embedding: On board.
+        backbone: On the ground.
+        head: On board.
+        tail: Blocks on board between backbone and head; without, what returns is what the head reads.
+    """
 
     embedding: Embedding
     backbone: Backbone
     head: nn.Module
+    tail: Tail | None = None
 
     @property
     def config(self) -> Any:
@@ -190,8 +253,17 @@ class SplitModel:
         return self.embedding.preprocess
 
     def __call__(self, pixels_BCHW: Tensor) -> Tensor:
-        """The head's outputs of preprocessed pixels, all three parts in one place."""
-        return self.head(self.backbone(self.embedding(pixels_BCHW)))
+        """The head's outputs of preprocessed pixels, all parts in one place."""
+        return self.outputs(self.backbone(self.embedding(pixels_BCHW)))
+
+    def outputs(self, returned: Tensor) -> Tensor:
+        """The head's outputs of what the backbone returns."""
+        return self.head(head_input(self.tail, returned))
+
+
+def head_input(tail: Tail | None, returned: Tensor) -> Tensor:
+    """What the head reads, of what the backbone returns."""
+    return returned if tail is None else tail(returned)
 
 
 def load_split(
@@ -204,6 +276,7 @@ def load_split(
     local_files_only: bool = False,
     wanted: ModelInput = ModelInput(),  # noqa: B008  # frozen
     onboard_blocks: int = 0,
+    head_blocks: int = 0,
     decoder: Decoder | None = None,
     bottleneck: int = 0,
     numbers: bool = False,
@@ -219,6 +292,7 @@ def load_split(
         local_files_only: never ask the hub, only its cache on this machine.
         wanted: what images it shall take, where its architecture leaves a choice.
         onboard_blocks: how many blocks run on board, behind the embedding.
+        head_blocks: how many blocks run on board, in front of the head.
         decoder: of a head that answers at every pixel; without, it answers for the whole image.
         numbers: whether the outputs are numbers, of which one is enough, and no classes.
         bottleneck: values of a patch that a linear layer behind the backbone leaves; 0 is no such layer.
@@ -228,14 +302,20 @@ def load_split(
             pooling, images or cut.
         UnsupportedModelError: a model that SkySplit cannot split.
     """
-    source = _open(path_or_name, local_files_only, random_init, wanted, onboard_blocks)
-    chosen = source.pooling(pooling) if decoder is None else source.patch_states()
+    source = _open(path_or_name, local_files_only, random_init, wanted, onboard_blocks, head_blocks)
+    chosen = source.states_of(pooling, is_dense=decoder is not None)
     transformer = source.transformer(seed, source.config.num_hidden_layers)
     embedding, backbone = source.embedding(transformer), source.backbone(transformer, chosen)
+    if bottleneck and head_blocks:
+        raise ModelLoadError(
+            f"split.bottleneck: found {bottleneck} with split.head_blocks = {head_blocks}, whose blocks take whole "
+            "tokens; allowed: 0, or split.head_blocks = 0"
+        )
     if bottleneck:
         backbone.bottleneck = new_bottleneck(backbone.state_shape, bottleneck, seed=seed)
-    head = head_for(embedding.grid, backbone.state_shape, num_labels, decoder, seed=seed, numbers=numbers)
-    return SplitModel(embedding, backbone, head=head)
+    shape = backbone.head_input_shape
+    head = head_for(embedding.grid, shape, num_labels, decoder, seed=seed, numbers=numbers)
+    return SplitModel(embedding, backbone, head=head, tail=source.tail(transformer, chosen))
 
 
 def load_embedding(
@@ -256,6 +336,43 @@ def load_embedding(
     # the ground.
     blocks = source.config.num_hidden_layers if random_init else onboard_blocks
     return source.embedding(source.transformer(seed, blocks))
+
+
+def load_onboard_parts(
+    path_or_name: str | Path,
+    *,
+    pooling: PoolingKind | Literal["auto"] = "auto",
+    is_dense: bool = False,
+    random_init: bool = False,
+    seed: int = 0,
+    local_files_only: bool = False,
+    wanted: ModelInput = ModelInput(),  # noqa: B008  # frozen
+    onboard_blocks: int = 0,
+    head_blocks: int = 0,
+) -> tuple[Embedding, Tail | None]:
+    """Load what of the frozen model runs on board: the embedding, and the tail where there are `head_blocks`.
+
+    The blocks between them are not kept; with `head_blocks` their tensors are read. Arguments and errors as of
+    `load_split`, whose parts these equal; `is_dense` is whether its head answers at every pixel.
+    """
+    if not head_blocks:
+        alone = load_embedding(
+            path_or_name,
+            random_init=random_init,
+            seed=seed,
+            local_files_only=local_files_only,
+            wanted=wanted,
+            onboard_blocks=onboard_blocks,
+        )
+        return alone, None
+    source = _open(path_or_name, local_files_only, random_init, wanted, onboard_blocks, head_blocks)
+    transformer = source.transformer(seed, source.config.num_hidden_layers)
+    tail = source.tail(transformer, source.states_of(pooling, is_dense=is_dense))
+    embedding = source.embedding(transformer)
+    blocks = source.family.blocks(transformer)
+    for number in range(onboard_blocks, len(blocks) - head_blocks):
+        blocks[number] = nn.Identity()
+    return embedding, tail
 
 
 def load_backbone(
@@ -329,6 +446,16 @@ class _Source:
     preprocess: Preprocess
     random_init: bool
     onboard_blocks: int
+    head_blocks: int
+
+    def states_of(self, kind: PoolingKind | Literal["auto"], *, is_dense: bool) -> Pooling | PatchStates:
+        return self.patch_states() if is_dense else self.pooling(kind)
+
+    def tail(self, transformer: nn.Module, pooling: Pooling | PatchStates) -> Tail | None:
+        if not self.head_blocks:
+            return None
+        size = self.image_size
+        return Tail(transformer, self.family, pooling=pooling, image_size=size, blocks=self.head_blocks)
 
     def pooling(self, kind: PoolingKind | Literal["auto"]) -> Pooling:
         chosen = self.family.default_pooling(self.config) if kind == "auto" else kind
@@ -374,6 +501,7 @@ class _Source:
             pooling=pooling,
             image_size=self.image_size,
             onboard_blocks=self.onboard_blocks,
+            head_blocks=self.head_blocks,
         )
 
 
@@ -383,6 +511,7 @@ def _open(
     random_init: bool,
     wanted: ModelInput,
     onboard_blocks: int,
+    head_blocks: int = 0,
 ) -> _Source:
     location = str(path_or_name)
     directory = Path(location).expanduser()
@@ -400,10 +529,16 @@ def _open(
         raise type(error)(f"{location}: {error}") from None
     if not random_init and checkpoint.directory is not None:
         checkpoint.require_weights()
-    if not 0 <= onboard_blocks < config.num_hidden_layers:
+    blocks = config.num_hidden_layers
+    if not 0 <= onboard_blocks < blocks:
         raise ModelLoadError(
-            f"{location}: split.onboard_blocks: found {onboard_blocks}, allowed: 0 to {config.num_hidden_layers - 1}, "
-            "so that the ground has a block"
+            f"{location}: split.onboard_blocks: found {onboard_blocks}, allowed: 0 to {blocks - 1}, so that the ground "
+            "has a block"
+        )
+    if not 0 <= head_blocks < blocks - onboard_blocks:
+        raise ModelLoadError(
+            f"{location}: split.head_blocks: found {head_blocks}, allowed: 0 to {blocks - 1 - onboard_blocks}, so that "
+            f"the ground has a block of the {blocks} beside split.onboard_blocks = {onboard_blocks}"
         )
     return _Source(
         checkpoint,
@@ -412,4 +547,5 @@ def _open(
         preprocess=preprocess,
         random_init=random_init,
         onboard_blocks=onboard_blocks,
+        head_blocks=head_blocks,
     )

@@ -39,12 +39,17 @@ def embed(embedding: Embedding, pixels_BCHW: Tensor) -> Tensor:
 
 
 def head_step(
-    head: nn.Module, states: Tensor, targets: Tensor, *, weight: float = 1.0, loss: Loss = F.cross_entropy
+    head: Callable[[Tensor], Tensor],
+    states: Tensor,
+    targets: Tensor,
+    *,
+    weight: float = 1.0,
+    loss: Loss = F.cross_entropy,
 ) -> HeadResult:
     """Loss of the head: adds to the head's gradients and gives that of the states.
 
     Args:
-        head: Takes the states.
+        head: Takes the states; with blocks on board before it, they and the head.
         states: Pooled, shape (B, D), or of every patch, shape (B, P, E).
         targets: Of these images.
         weight: Scales the gradients, not the loss that is reported: micro-batch size ÷ batch size, so that the

@@ -20,10 +20,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from splitmodel.costs.profile import profile
+from splitmodel.costs.published import Profile
 from splitmodel.families.protocol import ModelInput
 from splitmodel.lora.adapters import LoraSettings, add_lora, lora_targets, save_adapter, trainable_state
 from splitmodel.lora.mixed_adapters import mixed_forward, without_adapter
-from splitmodel.parts import SplitModel, load_backbone, load_embedding, load_split
+from splitmodel.parts import (
+    SplitModel,
+    Tail,
+    head_input,
+    load_backbone,
+    load_embedding,
+    load_onboard_parts,
+    load_split,
+)
+from splitmodel.step import head_step
 from splitmodel.token_views import TokenViews
 from splitmodel.training import VIEWS, view
 
@@ -68,8 +78,17 @@ def check_family(
     _check_export(directory, load, hidden, max(tolerance, 1e-5), wanted)
 
 
-def _split(directory: str | Path, wanted: ModelInput, onboard_blocks: int = 0) -> SplitModel:
-    return load_split(directory, num_labels=_LABELS, seed=3, wanted=wanted, onboard_blocks=onboard_blocks)
+def _split(
+    directory: str | Path, wanted: ModelInput, onboard_blocks: int = 0, head_blocks: int = 0
+) -> SplitModel:
+    return load_split(
+        directory,
+        num_labels=_LABELS,
+        seed=3,
+        wanted=wanted,
+        onboard_blocks=onboard_blocks,
+        head_blocks=head_blocks,
+    )
 
 
 def pixels_of(split: SplitModel, rows: int = _ROWS, seed: int = 0) -> Tensor:
@@ -217,44 +236,94 @@ def _check_mixed_batch(directory: str | Path, wanted: ModelInput) -> None:
             _assert_same_gradient(adapter[name].grad, tensor.grad, name)
 
 
-@torch.no_grad()
 def _check_cuts(directory: str | Path, wanted: ModelInput) -> None:
-    """With blocks on board the same comes out, and the adapters are in the others."""
+    """With blocks on board the same comes out, and the adapters are in the others.
+
+    So it is for every number of blocks behind the embedding and in front of the head, and so are the gradients.
+    """
     whole = _split(directory, wanted)
-    pixels = pixels_of(whole)
-    expected = whole(pixels)
-    for blocks in range(1, len(whole.backbone.layers)):
-        cut = _split(directory, wanted, blocks)
-        alone = load_embedding(directory, wanted=wanted, onboard_blocks=blocks)
-        assert torch.equal(cut.head(cut.backbone(alone(pixels))), expected)
-        assert torch.equal(cut(pixels), expected)
+    blocks, pixels = len(whole.backbone.layers), pixels_of(whole)
+    with torch.no_grad():
+        expected = whole(pixels)
+    cuts = [(first, last) for first in range(blocks) for last in range(blocks - first) if first or last]
+    for first, last in cuts:
+        cut = _split(directory, wanted, first, last)
+        embedding, tail = load_onboard_parts(directory, wanted=wanted, onboard_blocks=first, head_blocks=last)
+        with torch.no_grad():
+            returned = cut.backbone(embedding(pixels))
+            assert returned.shape[1:] == cut.backbone.state_shape
+            assert torch.equal(cut.head(head_input(tail, returned)), expected)
+            assert torch.equal(cut(pixels), expected)
         add_lora(cut.backbone, _SETTINGS)
-        on_board = list(cut.backbone.layers)[:blocks]
-        assert not any("lora_" in name for block in on_board for name, _ in block.named_parameters())
-    if len(whole.backbone.layers) > 1:
-        _check_profile(directory, wanted, onboard_blocks=1)
+        for number, block in enumerate(cut.backbone.layers):
+            adapted = any("lora_" in name for name, _ in block.named_parameters())
+            assert adapted == (first <= number < blocks - last)
+    for first, last in cuts:
+        if last and first == min(1, blocks - 1 - last):
+            _check_gradients_of_a_cut(directory, wanted, first, last)
+    for first, last in ((1, 0), (0, 1)):
+        if blocks > first + last:
+            _check_profile(directory, wanted, first, last)
+
+
+def _check_gradients_of_a_cut(directory: str | Path, wanted: ModelInput, first: int, last: int) -> None:
+    """Adapters of the ground's blocks get the gradients that they have in the whole model."""
+    cut, whole = _split(directory, wanted, first, last), _split(directory, wanted)
+    embedding, tail = load_onboard_parts(directory, wanted=wanted, onboard_blocks=first, head_blocks=last)
+    add_lora(cut.backbone, _SETTINGS)
+    adapter = _draw(trainable_state(cut.backbone), 6)
+    add_lora(whole.backbone, _SETTINGS)
+    own = {name: parameter for name, parameter in whole.backbone.named_parameters() if name in adapter}
+    assert own.keys() == adapter.keys()
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(adapter[name])
+    pixels, labels = pixels_of(cut), torch.arange(_ROWS) % _LABELS
+    bare = without_adapter(cut.backbone)
+    returned = mixed_forward(bare, embedding(pixels).detach(), [adapter], [0] * _ROWS, _SETTINGS)
+    result = head_step(lambda states: cut.head(head_input(tail, states)), returned, labels)
+    returned.backward(result.grad_pooled_BD)
+    loss = F.cross_entropy(whole(pixels), labels)
+    loss.backward()
+    torch.testing.assert_close(result.loss, loss.detach(), rtol=1e-5, atol=1e-6)
+    for name, parameter in own.items():
+        _assert_same_gradient(adapter[name].grad, parameter.grad, name)
 
 
 @torch.enable_grad()
-def _check_profile(directory: str | Path, wanted: ModelInput, onboard_blocks: int = 0) -> None:
+def _check_profile(
+    directory: str | Path, wanted: ModelInput, onboard_blocks: int = 0, head_blocks: int = 0
+) -> None:
     """Counted costs within 2 % of torch's counter, and bytes that are those of what is trained."""
-    split = _split(directory, wanted, onboard_blocks)
+    split = _split(directory, wanted, onboard_blocks, head_blocks)
     costs = profile(split, _SETTINGS)
     pixels = pixels_of(split, rows=1)
     with torch.no_grad():
         features = split.embedding(pixels)
+        returned = split.backbone(features)
     assert features.shape[1:] == (costs.tokens, costs.hidden)
-    assert costs.blocks == len(split.backbone.layers) - onboard_blocks
+    assert returned.shape[1:] == costs.state_shape
+    assert costs.blocks == len(split.backbone.layers) - onboard_blocks - head_blocks
     _assert_flops(lambda: split.embedding(pixels), costs.embedding_flops, "embedding_flops")
     _assert_flops(lambda: split.backbone(features), costs.backbone_flops, "backbone_flops")
     whole = sum(parameter.numel() for parameter in split.backbone.transformer.parameters())
-    assert costs.embedding_params + costs.backbone_params == whole
+    assert costs.embedding_params + costs.backbone_params + costs.tail_params == whole
+    if split.tail is not None:
+        _check_profile_of_tail(split.tail, returned, costs)
     add_lora(split.backbone, _SETTINGS)
     trained = trainable_state(split.backbone).values()
     assert costs.adapter_bytes == sum(tensor.nbytes for tensor in trained)
     with sdpa_kernel(SDPBackend.MATH):
         total = split.backbone(features).sum()
     _assert_flops(total.backward, costs.lora_backward_flops, "lora_backward_flops")
+
+
+def _check_profile_of_tail(tail: Tail, returned: Tensor, costs: Profile) -> None:
+    with torch.no_grad():
+        _assert_flops(lambda: tail(returned), costs.tail_flops, "tail_flops")
+    with sdpa_kernel(SDPBackend.MATH):
+        total = tail(returned.clone().requires_grad_()).sum()
+    _assert_flops(total.backward, costs.tail_backward_flops, "tail_backward_flops")
 
 
 def _assert_flops(action: Callable[[], object], counted: float, name: str) -> None:

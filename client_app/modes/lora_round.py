@@ -21,7 +21,6 @@ from client_app.proximal import Proximal
 from mission.run_config import STEPS_AHEAD
 from relay.client.message_link import RemoteError
 from relay.wire.manifest import MessageKind
-from splitmodel import step as split_step
 from splitmodel.dense_heads import TrainedHead
 from splitmodel.training import Batch, as_they_cross
 
@@ -87,9 +86,7 @@ def train_lora_round(
             if not part.place.number:
                 trainer.begin(part.place)
             share = len(pooled_BD) / len(batch.indices)
-            result = split_step.head_step(
-                head, pooled_BD, of_parts[part.place.number], weight=share, loss=on_board.task.loss
-            )
+            result = on_board.head_step(head, pooled_BD, of_parts[part.place.number], weight=share)
             task.check_loss(float(result.loss))
             crossings.send(
                 MessageKind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt

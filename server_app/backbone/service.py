@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+import torch
 from flwr.app import ArrayRecord
 from torch import Tensor
 
@@ -36,6 +37,7 @@ from splitmodel.crossing.tensors import EXACT, Crossing
 from splitmodel.dense_heads import TrainedHead
 from splitmodel.lora.adapters import exchanged_parts, trainable_state
 from splitmodel.lora.dropout import row_seeds
+from splitmodel.parts import Tail, head_input
 from splitmodel.token_views import TokenViews
 from splitmodel.training import Batch, learning_rate, round_seed
 from strategies.federated import TrainedOnGround
@@ -114,6 +116,7 @@ class BackboneService:
         assembler: Puts together the features of a step.
         max_concurrency: Satellites that run at the same time, where that is known.
         token_views: Turn features, where images cross under one view alone.
+        tail: Blocks on board between what returns and the head, where there are some.
     """
 
     def __init__(
@@ -125,16 +128,19 @@ class BackboneService:
         assembler: FeatureAssembler,
         max_concurrency: int | None = None,
         token_views: TokenViews | None = None,
+        tail: Tail | None = None,
     ) -> None:
         self._steps = steps
         self._scenario = scenario
         self._run = run
         self._assembler = assembler
         self._token_views = token_views
+        self._tail = tail
         self._samples: Mapping[str, int] = {}
         self._own_batches: dict[str, list[Batch]] = {}  # of this round, by satellite
         self._round = 0  # enrolment
-        self._seen: dict[str, tuple[Moments, Moments]] = {}  # features and pooled states of enrolment
+        # Of enrolment: features, what the head reads, and what returns, where that is something else.
+        self._seen: dict[str, tuple[Moments, ...]] = {}
         self._enrolled: dict[str, tuple[int, int]] = {}  # bytes of both, up and back
         self._positions: dict[str, int] = {}  # of satellites in the constellation
         self._scaling: SplitScaling | None = None
@@ -169,12 +175,13 @@ class BackboneService:
         self._head = SharedHead(head, self._scenario.training)
 
     def end_enrolment(self, satellites: Sequence[str]) -> SplitScaling:
-        """How features and pooled states are scaled, by what these satellites sent; summed in this order."""
-        features, pooled = (
-            Scaling.of(functools.reduce(operator.add, moments))
-            for moments in zip(*(self._seen[name] for name in satellites), strict=True)
+        """How features and states are scaled, by what these satellites sent; summed in this order."""
+        self._scaling = SplitScaling(
+            *(
+                Scaling.of(functools.reduce(operator.add, moments))
+                for moments in zip(*(self._seen[name] for name in satellites), strict=True)
+            )
         )
-        self._scaling = SplitScaling(features, pooled)
         self._positions = {name: position for position, name in enumerate(satellites)}
         return self._scaling
 
@@ -283,13 +290,19 @@ class BackboneService:
         pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
         reply = self._pooled_bundle(manifest, arrived, pooled_BD)
         if self._round == 0 and manifest.step == 0:
-            self._seen[satellite] = Moments.of(features_BTD), Moments.of(pooled_BD)
+            self._seen[satellite] = await self._run_torch(self._moments, features_BTD, pooled_BD)
             chunk_bytes = Limits().chunk_bytes
             self._enrolled[satellite] = (
                 bundle_bytes(manifest, chunk_bytes),
                 bundle_bytes(reply[0], chunk_bytes),
             )
         return [reply]
+
+    @torch.no_grad()
+    def _moments(self, features_BTD: Tensor, returned: Tensor) -> tuple[Moments, ...]:
+        """In the backbone's thread: of features, of what the head reads, and of what returns where that differs."""
+        moments = Moments.of(features_BTD), Moments.of(head_input(self._tail, returned))
+        return moments if self._tail is None else (*moments, Moments.of(returned))
 
     async def _features(self, satellite: str, manifest: Manifest, arrived: Arrived) -> Bundles:
         """Keep features that are sent ahead, and answer those of the satellite's present step."""

@@ -68,6 +68,8 @@ class MissionWorkloads:
 
     def of_round(self, variant: TrainingVariant, place: PlaceInMission = FIRST_ROUND) -> Workload:
         """Return a round that trains in this way."""
+        if variant.mode not in (Mode.HEAD, Mode.LORA) and self.costs.tail_blocks:
+            return dataclasses.replace(self, costs=self.costs.without_tail()).of_round(variant, place)
         workload = self._from_profile(variant, place)
         if workload.central and place.delivers_head:
             workload = dataclasses.replace(workload, update_bytes=self._weights_bytes(self.costs.head_bytes))
@@ -123,7 +125,8 @@ class MissionWorkloads:
         back = framing.header_bytes(MessageKind.HIDDEN, states, EXACT, {**attributes, "kept": 0}, down=False)
         # Mean and deviation of every channel of features and of states.
         on_ground = training.shares_head or training.on_ground
-        values = 2 * (costs.hidden + costs.state_shape[-1]) + (0 if on_ground else costs.head_params)
+        channels = costs.hidden + costs.head_input_shape[-1] + (costs.hidden if costs.tail_blocks else 0)
+        values = 2 * channels + (0 if on_ground else costs.head_params)
         update = _VALUE_BYTES * values + framing.header_bytes(
             MessageKind.AGGREGATE, (values,), EXACT, {}, down=False
         )
@@ -159,7 +162,9 @@ class MissionWorkloads:
             hidden=costs.hidden,
             embedding_flops=costs.embedding_flops,
             backbone_flops=costs.backbone_flops,
-            head_flops=costs.head_flops,
+            # With the head of mode head nothing but the head is trained: the blocks before it are passed once.
+            head_flops=costs.head_flops
+            + (costs.tail_flops + costs.tail_backward_flops if variant.mode is Mode.LORA else 0.0),
             head_bytes=costs.head_bytes,
             adapter_bytes=costs.adapter_bytes,
             backbone_bytes=4 * costs.backbone_params,
@@ -212,6 +217,8 @@ class MissionWorkloads:
             c2_bytes=sent.states / images / workload.passes,
             c3_bytes=sent.gradients / images / workload.passes,
             embedding_flops=crossing * workload.embedding_flops,
+            head_flops=workload.head_flops
+            + (crossing * costs.tail_flops / workload.epochs if mode is Mode.HEAD else 0.0),
             backbone_forward_flops=workload.backbone_forward_flops * (crossing if mode is Mode.HEAD else 1.0),
             aggregate_bytes=aggregate(workload.aggregate_bytes),
             update_bytes=self._weights_bytes(workload.aggregate_bytes),

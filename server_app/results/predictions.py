@@ -32,7 +32,7 @@ def save_predictions(
     """
     indices = np.unique(np.linspace(0, len(images) - 1, _TILES).round().astype(int))
     pixels = images.prepared(indices, model.preprocess)
-    outputs = model.head(steps.infer(model.embedding(pixels)))
+    outputs = model.outputs(steps.infer(model.embedding(pixels)))
     targets = task.targets(images, indices, model.preprocess)
     if task.kind is TaskKind.SEGMENTATION:
         predicted, truth = outputs.argmax(1).to(torch.uint8), targets.to(torch.uint8)

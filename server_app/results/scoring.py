@@ -31,7 +31,7 @@ def score(
     for start in range(0, len(images), size):
         indices = np.arange(start, min(start + size, len(images)))
         features = model.embedding(images.prepared(indices, model.preprocess))
-        outputs = model.head(steps.infer(features))
+        outputs = model.outputs(steps.infer(features))
         targets = task.targets(images, indices, model.preprocess)
         scorer.add(outputs, targets, None if sensors is None else sensors[indices].tolist())
     return scorer.score()

@@ -23,7 +23,7 @@ from mission.schema import Scenario
 from mission.text.plain_text import plain
 from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import OutOption, ScenarioArgument, SetOption, deliver, fail, read_scenario
-from skysplit.commands.orbits import planned_contacts
+from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
 from skysplit.terminal import Terminal
 from splitmodel.costs.published import Profile, published
@@ -81,6 +81,7 @@ def compare(
         fail("--out: found --format table, allowed: json, html")
     resolved = read_scenario(scenario, settings)
     contacts = planned_contacts(resolved)
+    resolved = chosen_cut(resolved, contacts)
     names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
     try:
         samples = samples_of(resolved, contacts)

@@ -1,112 +1,144 @@
-"""`skysplit cuts`: what it costs to run blocks of the backbone on board, behind the embedding.
-
-What pulls in torch is imported where it is used.
-"""
+"""`skysplit cuts`: what it costs, and what it hides, to run blocks of the backbone on board."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from mission.record import read_run, scenario_of
+from mission.scenario import given_path
 from mission.schema import Scenario
-from orbit.contact_plan import ContactPlan
-from skysplit.commands.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
+from skysplit.commands.arguments import ScenarioArgument, SetOption, deliver, fail, read_scenario
+from skysplit.commands.comparisons import CompareFormat, FormatOption
 from skysplit.commands.orbits import planned_contacts
-from skysplit.planning_inputs import costs_of, samples_of
+from skysplit.cuts.model_cuts import ModelCut, cuts_of
 from skysplit.terminal import Terminal
-from splitmodel.costs.published import Profile
 
-_TABLE_WIDTH = 110  # no figure is cut, whatever the terminal wraps
+_TABLE_WIDTH = 100  # of any terminal: no figure is cut
+_COLUMNS = (
+    "first + last blocks",
+    "kB down an image",
+    "kB up an image",
+    "GFLOP on board",
+    "GFLOP on ground",
+    "MB held on board",
+    "kB of adapter",
+    "round, s",
+    "pixels seen",
+    "score",
+)
 
 
 def cuts(
     scenario: ScenarioArgument,
     settings: SetOption = None,
     at: Annotated[float, typer.Option(min=0.0, help="Start of the round, seconds of mission time.")] = 0.0,
-    output: Annotated[
-        TextFormat, typer.Option("--format", help="How the answer is printed.")
-    ] = TextFormat.TABLE,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option("--run", help="Directory of a run that was cut somewhere: its score. Repeatable."),
+    ] = None,
+    output: FormatOption = CompareFormat.TABLE,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; the default of html is NAME-cuts.html.")
+    ] = None,
 ) -> None:
-    """For every place to cut the model: what crosses, what is computed and held on board, how long a round takes.
+    """For every place to cut the model: bytes, FLOPs and memory on board, length of a round, pixels recovered.
 
-    Example: `skysplit cuts demo`; on real sizes: `skysplit cuts paper`
+    Example: `skysplit cuts demo --format html`; on real sizes: `skysplit cuts paper`
     """
+    if out is not None and output is CompareFormat.TABLE:
+        fail("--out: found --format table, allowed: json, html")
     resolved = read_scenario(scenario, settings)
-    if resolved.training.mode not in ("head", "lora"):
-        fail(f"training.mode: found {resolved.training.mode!r}, which splits nothing; allowed: head, lora")
-    if resolved.training.augment == "token-dihedral":
-        fail(
-            'training.augment: found "token-dihedral", which has one place to cut, behind the embedding; allowed: '
-            '"none", "dihedral"'
-        )
-    uncut = resolved.model_copy(update={"split": resolved.split.model_copy(update={"onboard_blocks": 0})})
     contacts = planned_contacts(resolved)
     try:
-        costs = costs_of(uncut)
-        samples = samples_of(uncut, contacts)
-        rows = [_row(resolved, contacts, costs, samples, blocks, at) for blocks in range(costs.blocks)]
-    except ValueError as error:
+        scores = _scores(resolved, runs or [])
+        found = cuts_of(resolved, contacts, at_s=at)
+    except (ValueError, OSError) as error:
         fail(str(error))
-    if output is TextFormat.JSON:
-        print(json.dumps(rows))
+    rows = [
+        dataclasses.replace(cut, score=scores.get((cut.onboard_blocks, cut.head_blocks))) for cut in found
+    ]
+    if output is CompareFormat.JSON:
+        deliver(json.dumps([dataclasses.asdict(row) for row in rows]), out)
         return
-    table = Table(
-        "blocks on board",
-        "features, kB/image",
-        "on board, GFLOP/image",
-        "on the ground, GFLOP/image",
-        "held on board, MB",
-        "adapter, kB",
-        "round, s",
-        title=f"{resolved.name}: where to cut {costs.name}",
-    )
-    for row in rows:
-        table.add_row(
-            str(row["onboard_blocks"]),
-            f"{row['feature_bytes'] / 1e3:.1f}",
-            f"{row['onboard_flops'] / 1e9:.3g}",
-            f"{row['ground_flops'] / 1e9:.3g}",
-            f"{row['onboard_bytes'] / 1e6:.3g}",
-            f"{row['adapter_bytes'] / 1e3:.3g}",
-            f"{row['round_s']:.1f}",
+    title = f"{resolved.name}: where to cut {resolved.planning.profile or resolved.model.path or resolved.model.name}"
+    lines = [_line(row) for row in rows]
+    if output is CompareFormat.HTML:
+        from report.cuts_page import cuts_page
+
+        table = cuts_page(
+            title, resolved.description, [dataclasses.asdict(row) for row in rows], _COLUMNS, lines
         )
-    console = Terminal()
-    Terminal(width=max(console.width, _TABLE_WIDTH)).print(table)
+        deliver(table, out or Path(f"{resolved.name}-cuts.html"))
+        return
+    _print_table(title, lines)
 
 
-def _row(
-    scenario: Scenario, contacts: ContactPlan, uncut: Profile, samples: list[int], blocks: int, at_s: float
-) -> dict[str, Any]:
-    """A cut: FLOPs of an image and a step, bytes, planned seconds of one round."""
-    from server_app.planning.round_planner import (
-        framing_of,
-        problem_of,
-        quorum_of,
-        strategy_config_of,
+def _scores(scenario: Scenario, directories: Sequence[Path]) -> dict[tuple[int, int], float]:
+    """Scores of runs, by their cuts.
+
+    Raises:
+        ValueError: A run is of another model or not over, or two are cut alike.
+    """
+    scores: dict[tuple[int, int], float] = {}
+    for directory in directories:
+        try:
+            run = read_run(directory)
+        except FileNotFoundError:
+            raise ValueError(f"--run: {directory} holds no run") from None
+        flown, result = scenario_of(run), run.get("result") or {}
+        if _model(flown) != _model(scenario):
+            raise ValueError(
+                f"--run: found {directory} with model {flown.model.path or flown.model.name!r}, allowed: runs of "
+                f"{scenario.model.path or scenario.model.name!r} as the scenario sets it"
+            )
+        if result.get("test_score") is None:
+            raise ValueError(f"--run: found {directory}, which has no score; allowed: a run that is complete")
+        place = flown.split.blocks_on_board, flown.split.head_blocks
+        if place in scores:
+            raise ValueError(
+                f"--run: found two runs with {place[0]} + {place[1]} blocks on board, allowed: one a cut"
+            )
+        scores[place] = float(result["test_score"])
+    return scores
+
+
+def _model(scenario: Scenario) -> dict[str, Any]:
+    """Its keys, with the folder that they mean."""
+    path = given_path(scenario.model.path, "model.path")
+    return {**scenario.model.model_dump(), "path": path and path.expanduser().resolve()}
+
+
+def _line(row: ModelCut) -> list[str]:
+    return [
+        f"{row.onboard_blocks}+{row.head_blocks}",
+        f"{row.down_bytes / 1e3:.1f}",
+        f"{row.up_bytes / 1e3:.1f}",
+        f"{row.onboard_flops / 1e9:.2g}",
+        f"{row.ground_flops / 1e9:.2g}",
+        f"{row.onboard_bytes / 1e6:.3g}",
+        f"{row.adapter_bytes / 1e3:.3g}",
+        "–" if row.round_s is None else f"{row.round_s:.1f}",
+        "–" if row.pixels_recovered is None else f"{100 * row.pixels_recovered:.1f} %",
+        "–" if row.score is None else f"{row.score:.3f}",
+    ]
+
+
+def _print_table(title: str, lines: Sequence[Sequence[str]]) -> None:
+    shown = [number for number in range(len(_COLUMNS)) if any(line[number] != "–" for line in lines)]
+    table = Table(
+        title=title,
+        caption="Per image of a round; pixels seen: their variance that a linear map recovers from features.",
     )
-    from server_app.planning.workloads import MissionWorkloads, variant_of
-    from splitmodel.crossing.codecs import encoded_bytes
-    from strategies.aggregation.quorum import cut
-    from strategies.checker.check import require_feasible
-    from strategies.planner.round_planner import plan_round
-
-    costs = uncut.cut(blocks)
-    workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing_of(contacts))
-    workload = workloads.of_round(variant_of(scenario))
-    problem = problem_of(scenario, contacts, workload, start_s=at_s)
-    planned = plan_round(problem, strategy_config_of(scenario))
-    require_feasible(planned, problem)
-    planned = cut(planned, quorum_of(scenario, contacts, samples).end_s(planned))
-    trains = scenario.training.mode == "lora"
-    return {
-        "onboard_blocks": blocks,
-        "feature_bytes": encoded_bytes((1, costs.tokens, costs.hidden), scenario.crossings.features),
-        "onboard_flops": costs.embedding_flops + 3 * costs.head_flops,
-        "ground_flops": costs.backbone_flops + trains * costs.lora_backward_flops,
-        "onboard_bytes": 4 * (costs.embedding_params + costs.head_params),
-        "adapter_bytes": trains * costs.adapter_bytes,
-        "round_s": planned.makespan_s,
-    }
+    for number in shown:
+        widest = max(len(line[number]) for line in lines)
+        table.add_column(_COLUMNS[number], justify="right" if number else "left", min_width=widest)
+    for line in lines:
+        table.add_row(*(line[number] for number in shown))
+    Terminal(width=_TABLE_WIDTH).print(table)

@@ -280,3 +280,16 @@ def _summary_csv(plan: ContactPlan) -> str:
 def _short(value: float) -> str:
     """Three digits of what is small, all of the whole part of what is large, never an exponent of the latter."""
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def chosen_cut(scenario: Scenario, contacts: ContactPlan) -> Scenario:
+    """The scenario with a number where it leaves its cut open, which is said; or the end of the command."""
+    from skysplit.cuts.model_cuts import settled, spoken_choice
+
+    try:
+        cut = settled(scenario, contacts)
+    except (ValueError, OSError) as error:
+        fail(str(error))
+    if cut.reason is not None:
+        Terminal(stderr=True).print(spoken_choice(cut.reason), soft_wrap=True, highlight=False)
+    return cut.scenario

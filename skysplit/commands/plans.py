@@ -29,7 +29,7 @@ from skysplit.commands.arguments import (
     fail,
     read_scenario,
 )
-from skysplit.commands.orbits import planned_contacts
+from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import costs_of, samples_of
 from skysplit.terminal import Terminal
 from splitmodel.costs.published import Profile, published_profiles
@@ -110,6 +110,7 @@ def plan(
     if out is not None and output is PlanFormat.TABLE:
         fail("--out: found --format table, allowed: json, gantt")
     contacts = planned_contacts(resolved)
+    resolved = chosen_cut(resolved, contacts)
     try:
         planned = _planned(resolved, contacts, at, after, lose or [], slow or [])
     except ValueError as error:

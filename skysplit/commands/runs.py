@@ -31,6 +31,7 @@ from skysplit.commands.arguments import (
     refused,
 )
 from skysplit.commands.progress import ProgressForm, RunProgress
+from skysplit.cuts.model_cuts import settled, spoken_choice, with_cut
 from skysplit.launch.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
@@ -160,8 +161,12 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Emul
     try:
         strategy_config_of(resolved)
         require_usable_rule(resolved.training.server_optimizer)
-        check_model(resolved)
+        if resolved.split.onboard_blocks == "auto":
+            check_model(with_cut(resolved, 0))
+        else:
+            check_model(resolved)
         check_imagery(resolved)
+        cut = settled(resolved)
     except (ValueError, OSError) as error:
         fail(str(error))
     try:
@@ -175,8 +180,11 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Emul
         **absolute,
         "scenario": str(scenario_path(scenario).resolve()),
         "out": str(directory),
+        **cut.as_run_config,
     }
-    return resolved, told, directory
+    if cut.reason is not None:
+        Terminal(stderr=True, soft_wrap=True).print(spoken_choice(cut.reason))
+    return cut.scenario, told, directory
 
 
 def _rest_of(directory: Path, ctx: typer.Context) -> EmulatedClock:

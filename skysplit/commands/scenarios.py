@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mission.presets import read_presets
-from mission.scenario import load_scenario, shipped_scenarios
+from mission.scenario import ScenarioError, load_scenario, shipped_scenarios
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import TextFormat, completed_from, fail
@@ -127,6 +128,13 @@ DataOption = Annotated[
     Path | None,
     typer.Option(help="An image folder, Parquet (a file or a folder), or a CSV of images."),
 ]
+ClassesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME[,…]",
+        help="Classes of the values 0, 1, … of masks; left out with masks, a terminal is asked for them.",
+    ),
+]
 ModeOption = Annotated[
     str, typer.Option(help="head, lora, onboard-head, onboard-lora, onboard-full or downlink.")
 ]
@@ -148,6 +156,7 @@ def init(
     station: StationOption = None,
     model: ModelOption = None,
     data: DataOption = None,
+    classes: ClassesOption = None,
     mode: ModeOption = "lora",
 ) -> None:
     """Write a commented scenario for your own constellation, stations, model and data, and check it.
@@ -187,9 +196,11 @@ def init(
             orbits = element_values(elements, limit, skip or [], on_error.value)
         values: dict[str, Any] = {"ground.stations": [station_values(word) for word in _STATIONS]}
         values |= presets.values | orbits
-        values |= learning_values(model or "synthetic-vit", data) | {"training.mode": mode}
+        values |= learning_values(model or "synthetic-vit", data, classes) | {"training.mode": mode}
         if station:
             values["ground.stations"] = [station_values(word) for word in station]
+        scenario, text = new_scenario(file, values, presets)
+        values |= _label_values(scenario, data) if data else {}
         scenario, text = new_scenario(file, values, presets)
         check_model(scenario)
         if data:
@@ -199,6 +210,37 @@ def init(
     except (ValueError, OSError) as error:
         fail(str(error))
     _print_written(file, scenario, contacts, values)
+
+
+def _label_values(scenario: Scenario, data: Path) -> dict[str, Any]:
+    """What a scenario has to say of images that are not of one class each, and of masks that name no classes."""
+    from skysplit.imagery_check import labels_of
+
+    labels = labels_of(scenario)
+    values: dict[str, Any] = {"task.classes": _asked_classes(data)} if labels.unnamed_masks else {}
+    return values if labels.one_class_each else values | {"data.partition": "iid"}
+
+
+def _asked_classes(data: Path) -> tuple[str, ...]:
+    """The names of the classes of masks, as somebody at a terminal gives them.
+
+    Raises:
+        ScenarioError: Nobody is there, or they are no names.
+    """
+    from skysplit.new_scenario import class_names
+
+    if not _has_somebody():
+        raise ScenarioError(
+            f"--classes: missing, and {data} has segmentation masks, which do not name theirs; allowed: the names of "
+            "their values 0, 1, …, for example clear,cloud"
+        )
+    return class_names(
+        typer.prompt(f"{data} has masks; classes of their values 0, 1, …, by commas", err=True)
+    )
+
+
+def _has_somebody() -> bool:
+    return sys.stdin.isatty()
 
 
 def _print_written(file: Path, scenario: Scenario, contacts: ContactPlan, values: dict[str, Any]) -> None:

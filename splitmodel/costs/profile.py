@@ -6,6 +6,8 @@ again for that of its weight, whichever is needed; attention costs twice its for
 the first layer has no input to give a gradient to, so its projections and half of what leads to them fall away.
 """
 
+from typing import Any
+
 from torch import nn
 
 from splitmodel.costs.published import Profile
@@ -32,7 +34,7 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
     layout = split.backbone.layout
     tokens, hidden = layout.tokens, split.config.hidden_size
     on_board = split.backbone.onboard_blocks
-    blocks = len(split.backbone.layers) - on_board
+    blocks = split.backbone.ground_blocks.stop - on_board
     linears = block_linears(split.backbone)
 
     linear_flops = sum(_product(tokens, m.in_features, m.out_features) for m in linears.values())
@@ -47,17 +49,16 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         0.0 if bottleneck is None else _product(layout.rows * layout.columns, *bottleneck.weight.shape)
     )
     narrowing_params = 0 if bottleneck is None else sum(p.numel() for p in bottleneck.parameters())
-    embedding_params = sum(p.numel() for p in split.embedding.parameters())
-    all_params = sum(p.numel() for p in split.backbone.transformer.parameters())
+    embedding_params, tail_params, all_params = (
+        0 if part is None else sum(p.numel() for p in part.parameters())
+        for part in (split.embedding, split.tail, split.backbone.transformer)
+    )
     stages, inputs = _stages(split.backbone), split.backbone.family.attention_inputs
     lowest, other = (
         _lora_backward_flops(linears, stages, targets, inputs, lora.rank, tokens, hidden, is_lowest)
         for is_lowest in (True, False)
     )
-    adapted = [linears[path] for path in targets]
-    a_block = lora.rank * sum(m.in_features + m.out_features for m in adapted)
-    if lora.variant == "dora":
-        a_block += sum(m.out_features for m in adapted)
+    a_block = _adapter_params([linears[path] for path in targets], lora)
     return Profile(
         name=name or f"{split.backbone.family.name}-{hidden}x{blocks}",
         source="counted from the modules",
@@ -65,14 +66,14 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         hidden=hidden,
         blocks=blocks,
         embedding_params=embedding_params,
-        backbone_params=all_params - embedding_params + narrowing_params,
+        backbone_params=all_params - embedding_params - tail_params + narrowing_params,
         head_params=sum(p.numel() for p in head.parameters()),
         adapter_params=blocks * a_block + narrowing_params,
         embedding_flops=token_flops + on_board * block_flops,
         backbone_flops=blocks * block_flops + narrowing,
         head_flops=head_flops,
         lora_backward_flops=lowest + (blocks - 1) * other + 2 * narrowing,
-        full_backward_flops=2 * ((on_board + blocks) * block_flops + head_flops) + token_flops,
+        full_backward_flops=2 * (len(split.backbone.layers) * block_flops + head_flops) + token_flops,
         image_bytes=float(len(preprocess.mean) * preprocess.height * preprocess.width),  # 8 bits a value
         lowest_block_saves_flops=other - lowest,
         family=split.backbone.family.name,
@@ -80,14 +81,35 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         head_table=head.table_shape if isinstance(head, PatchHead | ConvolutionHead) else (),
         patches=layout.rows * layout.columns,
         patch_pixels=split.embedding.grid.patch_pixels,
+        **_tail_costs(split, block_flops, linear_flops + 4 * _product(tokens, tokens, hidden)),
     )
+
+
+def _adapter_params(adapted: list[nn.Linear], lora: LoraSettings) -> int:
+    """Of a block's adapter."""
+    params = lora.rank * sum(m.in_features + m.out_features for m in adapted)
+    return params + (sum(m.out_features for m in adapted) if lora.variant == "dora" else 0)
+
+
+def _tail_costs(split: SplitModel, block_flops: float, backward_flops: float) -> dict[str, Any]:
+    """Of blocks on board in front of the head, by the fields of a profile; ``backward_flops`` are of one block."""
+    if split.tail is None:
+        return {}
+    blocks, head_input = split.backbone.head_blocks, split.backbone.head_input_shape
+    return {
+        "tail_blocks": blocks,
+        "tail_params": sum(p.numel() for p in split.tail.parameters()),
+        "tail_flops": blocks * block_flops,
+        "tail_backward_flops": blocks * backward_flops,
+        "head_input": head_input if len(head_input) > 1 else (),
+    }
 
 
 def _head_flops(split: SplitModel) -> float:
     """Of an image: a product for each weight, at every patch where the head answers there."""
     head = split.head
     weights = sum(p.numel() for p in head.parameters() if p.ndim > 1)
-    patches = split.backbone.state_shape[0] if isinstance(head, PatchHead | ConvolutionHead) else 1
+    patches = split.backbone.head_input_shape[0] if isinstance(head, PatchHead | ConvolutionHead) else 1
     return 2.0 * patches * weights
 
 

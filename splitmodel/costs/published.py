@@ -27,6 +27,9 @@ class Profile:
         blocks: of the transformer, all alike.
         embedding_params, backbone_params, head_params, adapter_params: numbers of parameters; the adapter is LoRA.
         embedding_flops, backbone_flops, head_flops: forward pass.
+        tail_params, tail_flops, tail_backward_flops: of frozen blocks on board in front of the head, which are not in
+            the backbone's; backward is the gradient of what returns.
+        tail_blocks: how many of them.
         lora_backward_flops: backward pass of backbone and adapter, embedding frozen.
         full_backward_flops: backward pass of the whole model, embedding and head included, everything trained.
         lowest_block_saves_flops: what the backward pass of the lowest adapted block does without, because nothing below
@@ -38,6 +41,8 @@ class Profile:
         patches, patch_pixels: patches of an image and pixels of a patch, for a head that answers at every pixel; 0
             where they are not known. A patch has a token of every frame and band group.
         target_shape, target_dtype: one image's target, as it crosses to a ground that trains by itself.
+        head_input: shape of what the head reads of one image, where blocks on board make it of what comes back; empty
+            for one pooled state.
     """
 
     name: str
@@ -63,6 +68,16 @@ class Profile:
     patch_pixels: int = 0
     target_shape: tuple[int, ...] = ()
     target_dtype: str = "int64"
+    tail_blocks: int = 0
+    tail_params: int = 0
+    tail_flops: float = 0.0
+    tail_backward_flops: float = 0.0
+    head_input: tuple[int, ...] = ()
+
+    @property
+    def head_input_shape(self) -> tuple[int, ...]:
+        """Shape of what the head reads of one image."""
+        return (self.head_input or (self.hidden,)) if self.tail_blocks else self.state_shape
 
     @property
     def state_shape(self) -> tuple[int, ...]:
@@ -106,7 +121,8 @@ class Profile:
             head_params=inner * (values + 1),
             head_flops=2.0 * patches * inner * values,
             head_table=(inner, values + 1),
-            returned=(patches, values),
+            returned=self.returned if self.tail_blocks else (patches, values),
+            head_input=(patches, values) if self.tail_blocks else (),
             adapter_params=self.adapter_params + narrowing + bottleneck,
             backbone_params=self.backbone_params + narrowing + bottleneck,
             backbone_flops=self.backbone_flops + flops,
@@ -136,8 +152,11 @@ class Profile:
         whole = self.lora_backward_flops + self.lowest_block_saves_flops
         return self.adapted_share(adapted_blocks) * whole - self.lowest_block_saves_flops
 
-    def cut(self, onboard_blocks: int) -> Profile:
-        """The same model with so many of its blocks on board, behind the embedding.
+    def cut(self, onboard_blocks: int, head_blocks: int = 0) -> Profile:
+        """The same model with so many of its blocks on board, behind the embedding and in front of the head.
+
+        Of a block the backward pass is what it is with an adapter, without the adapter's own products: for each of its
+        parameters two multiply-accumulates per token, the weight's gradient and the input's.
 
         Raises:
             ValueError: The ground would have none.
@@ -147,17 +166,54 @@ class Profile:
                 f"split.onboard_blocks: found {onboard_blocks}, {self.name} has {self.blocks} blocks; allowed: 0 to "
                 f"{self.blocks - 1}"
             )
-        share = onboard_blocks / self.blocks
-        moved_params = round(share * self.backbone_params)
+        if not 0 <= head_blocks < self.blocks - onboard_blocks:
+            raise ValueError(
+                f"split.head_blocks: found {head_blocks}, {self.name} has {self.blocks} blocks, {onboard_blocks} of "
+                f"them in split.onboard_blocks; allowed: 0 to {self.blocks - onboard_blocks - 1}"
+            )
+        ground_blocks = self.blocks - onboard_blocks - head_blocks
+        below, tail = onboard_blocks / self.blocks, head_blocks / self.blocks
+        moved_params, tail_params = round(below * self.backbone_params), round(tail * self.backbone_params)
+        whole_backward = self.lora_backward_flops + self.lowest_block_saves_flops
+        tail_backward = tail * (whole_backward - 4.0 * self.tokens * self.adapter_params)
         return replace(
             self,
-            blocks=self.blocks - onboard_blocks,
+            blocks=ground_blocks,
             embedding_params=self.embedding_params + moved_params,
-            backbone_params=self.backbone_params - moved_params,
-            adapter_params=round((1 - share) * self.adapter_params),
-            embedding_flops=self.embedding_flops + share * self.backbone_flops,
-            backbone_flops=(1 - share) * self.backbone_flops,
-            lora_backward_flops=self.truncated_backward_flops(self.blocks - onboard_blocks),
+            backbone_params=self.backbone_params - moved_params - tail_params,
+            adapter_params=round(ground_blocks / self.blocks * self.adapter_params),
+            embedding_flops=self.embedding_flops + below * self.backbone_flops,
+            backbone_flops=(1 - below - tail) * self.backbone_flops,
+            lora_backward_flops=self.truncated_backward_flops(ground_blocks),
+            tail_blocks=head_blocks,
+            tail_params=tail_params,
+            tail_flops=tail * self.backbone_flops,
+            tail_backward_flops=tail_backward,
+            returned=(self.tokens, self.hidden) if head_blocks else self.returned,
+            head_input=self.returned if head_blocks else (),
+        )
+
+    def without_tail(self) -> Profile:
+        """The same model where nobody cuts it in front of the head: what is behind the ground's blocks is with them."""
+        if not self.tail_blocks:
+            return self
+        blocks = self.blocks + self.tail_blocks
+        return replace(
+            self,
+            blocks=blocks,
+            backbone_params=self.backbone_params + self.tail_params,
+            adapter_params=round(blocks / self.blocks * self.adapter_params),
+            backbone_flops=self.backbone_flops + self.tail_flops,
+            lora_backward_flops=blocks
+            / self.blocks
+            * (self.lora_backward_flops + self.lowest_block_saves_flops)
+            - self.lowest_block_saves_flops,
+            returned=self.head_input,
+            tail_blocks=0,
+            tail_params=0,
+            tail_flops=0.0,
+            tail_backward_flops=0.0,
+            head_input=(),
         )
 
     @property

@@ -80,23 +80,35 @@ class Scaling:
 
 @dataclass(frozen=True, eq=False)
 class SplitScaling:
-    """How the two kinds of states at the split are scaled: what crosses up, and what the head reads."""
+    """How the states at the split are scaled.
+
+    Attributes:
+        features: What crosses to the ground.
+        pooled: What the head reads.
+        returned: What the ground returns, where blocks on board make of it what the head reads.
+    """
 
     features: Scaling
     pooled: Scaling
+    returned: Scaling | None = None
+
+    @property
+    def of_returned(self) -> Scaling:
+        """Of what the ground returns."""
+        return self.returned or self.pooled
 
     def to_state(self) -> dict[str, Tensor]:
         """As tensors by name."""
+        parts = {"features": self.features, "pooled": self.pooled, "returned": self.returned}
         return {
-            "features.mean": self.features.mean_D,
-            "features.deviation": self.features.deviation_D,
-            "pooled.mean": self.pooled.mean_D,
-            "pooled.deviation": self.pooled.deviation_D,
+            f"{kind}.{name}": tensor
+            for kind, scaling in parts.items()
+            if scaling is not None
+            for name, tensor in (("mean", scaling.mean_D), ("deviation", scaling.deviation_D))
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:
         """The inverse of :meth:`to_state`."""
-        return cls(
-            *(Scaling(state[f"{kind}.mean"], state[f"{kind}.deviation"]) for kind in ("features", "pooled"))
-        )
+        kinds = [kind for kind in ("features", "pooled", "returned") if f"{kind}.mean" in state]
+        return cls(*(Scaling(state[f"{kind}.mean"], state[f"{kind}.deviation"]) for kind in kinds))

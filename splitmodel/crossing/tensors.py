@@ -32,9 +32,9 @@ def encode(tensor: Tensor, codec: str, crossing: Crossing, scaling: SplitScaling
             case Crossing.FEATURES:
                 tensor = scaling.features.standardise(tensor)
             case Crossing.POOLED:
-                tensor = scaling.pooled.standardise(tensor)
+                tensor = scaling.of_returned.standardise(tensor)
             case Crossing.GRADIENT_OF_POOLED:
-                tensor = tensor * scaling.pooled.deviation_D
+                tensor = tensor * scaling.of_returned.deviation_D
     return codecs.encode(tensor, codec)
 
 
@@ -52,7 +52,7 @@ def decode(
             case Crossing.FEATURES:
                 return scaling.features.restore(tensor)
             case Crossing.POOLED:
-                return scaling.pooled.restore(tensor)
+                return scaling.of_returned.restore(tensor)
             case Crossing.GRADIENT_OF_POOLED:
-                return tensor / scaling.pooled.deviation_D
+                return tensor / scaling.of_returned.deviation_D
     return tensor

@@ -98,14 +98,16 @@ def _paths(linears: Mapping[str, nn.Linear], target: str) -> list[str]:
 def adapted_layers(
     backbone: Backbone, settings: LoraSettings, adapted_blocks: int = 0
 ) -> dict[str, nn.Linear]:
-    """The layers that get an adapter, by their names in the backbone: those of the last blocks, with 0 of all.
+    """The layers that get an adapter, by their names in the backbone: of the ground's last blocks, with 0 of all.
 
     Raises:
         AdapterError: A target or a block is not there.
     """
-    first = frozen_blocks(backbone, adapted_blocks)
+    first, last = frozen_blocks(backbone, adapted_blocks), backbone.ground_blocks.stop
     targets = lora_targets(backbone, settings)
-    wanted = {id(block.get_submodule(path)) for block in list(backbone.layers)[first:] for path in targets}
+    wanted = {
+        id(block.get_submodule(path)) for block in list(backbone.layers)[first:last] for path in targets
+    }
     return {
         name: module
         for name, module in backbone.named_modules()
@@ -118,7 +120,7 @@ def add_lora(
 ) -> "PeftModel":
     """Put trainable adapters into the backbone, in place, and freeze the rest of it.
 
-    They go into its last `adapted_blocks` blocks, with 0 into all.
+    They go into the last `adapted_blocks` blocks of the ground, with 0 into all of them.
 
     A fresh adapter changes no output (B = 0); A is drawn from `seed`. The returned `PeftModel` wraps
     `backbone.transformer` and is what `save_adapter` takes; to compute, go on using `backbone`.
@@ -154,12 +156,12 @@ def add_lora(
 
 
 def frozen_blocks(backbone: Backbone, adapted_blocks: int) -> int:
-    """How many blocks lie below the last `adapted_blocks`; with 0, which says that all are adapted, those on board.
+    """How many blocks lie below the last `adapted_blocks` of the ground; with 0, all of its are adapted.
 
     Raises:
         AdapterError: there are not so many.
     """
-    blocks = len(backbone.layers) - backbone.onboard_blocks
+    blocks = backbone.ground_blocks.stop - backbone.ground_blocks.start
     if not 0 <= adapted_blocks <= blocks:
         raise AdapterError(
             f"training.adapted_blocks: found {adapted_blocks}, the backbone has {blocks} blocks; allowed: 1 to "

@@ -1,5 +1,6 @@
 """Counted costs against torch's own counter, and against the published figures."""
 
+import functools
 from pathlib import Path
 
 import pytest
@@ -84,21 +85,47 @@ def test_the_truncated_backward_pass_is_counted_as_torch_counts_it(
     assert backward_flops(split) == pytest.approx(costs.truncated_backward_flops(adapted_blocks), rel=0.02)
 
 
+@pytest.mark.parametrize("onboard_blocks", [0, 1])
 @pytest.mark.parametrize("model_type", ["vit", "dinov3_vit"])
-def test_a_profile_is_cut_as_the_model_is(tiny_models: dict[str, Path], model_type: str) -> None:
-    found = profile(load_split(tiny_models[model_type], num_labels=3), LORA).cut(1)
-    cut = load_split(tiny_models[model_type], num_labels=3, onboard_blocks=1)
-    expected = profile(cut, LORA)
-    for field in ("tokens", "hidden", "blocks", "adapter_params", "head_params", "family"):
+def test_a_profile_is_cut_as_the_model_is(
+    tiny_models: dict[str, Path], model_type: str, onboard_blocks: int
+) -> None:
+    whole = profile(load_split(tiny_models[model_type], num_labels=3), LORA)
+    blocks = {"onboard_blocks": onboard_blocks, "head_blocks": 1 - onboard_blocks}
+    found = whole.cut(**blocks)
+    expected = profile(load_split(tiny_models[model_type], num_labels=3, **blocks), LORA)
+    shapes = ("state_shape", "head_input_shape", "table_shape")
+    for field in (
+        "tokens",
+        "hidden",
+        "blocks",
+        "adapter_params",
+        "head_params",
+        "family",
+        "tail_blocks",
+        *shapes,
+    ):
         assert getattr(found, field) == getattr(expected, field), field
-    for field in ("embedding_flops", "backbone_flops", "lora_backward_flops", "full_backward_flops"):
+    flops = ("embedding_flops", "backbone_flops", "lora_backward_flops", "full_backward_flops", "tail_flops")
+    for field in (*flops, "tail_backward_flops"):
         assert getattr(found, field) == pytest.approx(getattr(expected, field), rel=1e-9), field
-    for field in ("embedding_params", "backbone_params"):  # the final norm counts as part of the blocks
+    for field in (
+        "embedding_params",
+        "backbone_params",
+        "tail_params",
+    ):  # the final norm counts as part of the blocks
         assert getattr(found, field) == pytest.approx(getattr(expected, field), rel=0.01), field
+    if not onboard_blocks:
+        assert found.without_tail() == whole
     with pytest.raises(ValueError, match="split.onboard_blocks: found 2, .* 2 blocks; allowed: 0 to 1"):
         profile(load_split(tiny_models[model_type], num_labels=3), LORA).cut(2)
     with pytest.raises(ValueError, match="split.onboard_blocks: found 2, allowed: 0 to 1"):
         load_split(tiny_models[model_type], num_labels=3, onboard_blocks=2)
+    for cut in (whole.cut, functools.partial(load_split, tiny_models[model_type], num_labels=3)):
+        with pytest.raises(
+            ValueError, match="split.head_blocks: found 1, .*split.onboard_blocks.*|allowed: 0 to 0"
+        ):
+            cut(onboard_blocks=1, head_blocks=1)
 
 
 def test_more_adapted_blocks_than_there_are_get_one_error_that_says_how_many(

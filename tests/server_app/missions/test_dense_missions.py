@@ -127,6 +127,7 @@ LEARNED_IN_ONE_PLACE = (
         {"training.labels": "ground", "training.head": "per-satellite", "training.augment": "token-dihedral"},
         {"training.mode": "onboard-lora", "training.head": "per-satellite", "training.onboard_cache": True},
         {"training.mode": "onboard-full", "training.head": "per-satellite"},
+        {"split.head_blocks": 1, "crossings.hidden": "int8", "training.augment": "token-dihedral"},
     ],
     ids=str,
 )
@@ -154,13 +155,15 @@ def test_masks_are_learned_in_every_mode_and_scored_by_class_and_sensor(
 class _InOnePlace(nn.Module):
     """The whole model as torch, transformers and peft have it, with a head written here."""
 
-    def __init__(self, base: Path, seed: int, bottleneck: int, decoder: str) -> None:
+    def __init__(self, base: Path, seed: int, bottleneck: int, decoder: str, head_blocks: int) -> None:
         super().__init__()
         whole = AutoModel.from_pretrained(base, add_pooling_layer=False).eval().requires_grad_(False)
+        projections = [name for name, _ in whole.named_modules() if name.endswith(("q_proj", "v_proj"))]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.adapted = get_peft_model(
-                whole, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"])
+                whole,
+                LoraConfig(r=8, lora_alpha=16, target_modules=projections[: 2 * (2 - head_blocks)]),
             )
         inputs, values = bottleneck or 32, len(CLASSES) * PATCH * PATCH
         self.narrow = nn.Linear(32, inputs) if bottleneck else nn.Identity()
@@ -181,8 +184,13 @@ class _InOnePlace(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("bottleneck", "decoder", "head"),
-    [(0, "linear", "per-satellite"), (8, "linear", "shared"), (12, "convolution", "shared")],
+    ("bottleneck", "decoder", "head", "head_blocks"),
+    [
+        (0, "linear", "per-satellite", 0),
+        (8, "linear", "shared", 0),
+        (12, "convolution", "shared", 0),
+        (0, "convolution", "shared", 1),
+    ],
 )
 def test_masks_are_learned_over_the_split_as_in_a_plain_loop_in_one_place_and_the_export_says_the_same(
     fly: Mission,
@@ -192,10 +200,12 @@ def test_masks_are_learned_over_the_split_as_in_a_plain_loop_in_one_place_and_th
     bottleneck: int,
     decoder: str,
     head: str,
+    head_blocks: int,
 ) -> None:
     settings = (
         ALONE | EXACT | {"split.bottleneck": bottleneck, "task.decoder": decoder, "training.head": head}
     )
+    settings |= {"split.head_blocks": head_blocks}
     settings |= {"training.rounds": 1, "training.local_epochs": 2, "training.micro_batches": 3}
     directory = fly(over(tiles, four_bands) | settings)
     run = read_run(directory)
@@ -210,7 +220,7 @@ def test_masks_are_learned_over_the_split_as_in_a_plain_loop_in_one_place_and_th
         return torch.from_numpy(scaled).movedim(-1, 1), torch.from_numpy(masks).long()
 
     pixels, masks = read("train")
-    model = _InOnePlace(four_bands, scenario.seed, bottleneck, decoder)
+    model = _InOnePlace(four_bands, scenario.seed, bottleneck, decoder, head_blocks)
     _start_alike(model, load_split(
         four_bands, num_labels=3, seed=scenario.seed, decoder=decoder, bottleneck=bottleneck  # type: ignore[arg-type]
     ))  # fmt: skip
@@ -264,11 +274,11 @@ def _start_alike(model: _InOnePlace, split: SplitModel) -> None:
         parameter.copy_(first.view_as(parameter))
 
 
-@pytest.mark.parametrize("bottleneck", [0, 8])
+@pytest.mark.parametrize(("bottleneck", "head_blocks"), [(0, 0), (8, 0), (0, 1)])
 def test_the_plan_of_masks_counts_the_bytes_that_are_sent(
-    fly: Mission, tiles: Path, four_bands: Path, bottleneck: int
+    fly: Mission, tiles: Path, four_bands: Path, bottleneck: int, head_blocks: int
 ) -> None:
-    codecs = {"crossings.hidden": "int8", "split.bottleneck": bottleneck}
+    codecs = {"crossings.hidden": "int8", "split.bottleneck": bottleneck, "split.head_blocks": head_blocks}
     directory = fly(
         over(tiles, four_bands) | codecs | {"training.rounds": 1, "training.local_epochs": EPOCHS}
     )
@@ -278,7 +288,9 @@ def test_the_plan_of_masks_counts_the_bytes_that_are_sent(
     planned_up, planned_back = (sum(row[key] for row in rows) for key in ("downlink_bytes", "uplink_bytes"))
     assert planned_up == pytest.approx(sent_up, rel=0.03)  # a run of tests has a shorter name
     assert sent_back < planned_back < 1.05 * sent_back  # with the head as the last step leaves it
-    values = (SIDE // PATCH) ** 2 * (bottleneck or 32)
+    values = ((SIDE // PATCH) ** 2 + (head_blocks > 0)) * (
+        bottleneck or 32
+    )  # all tokens, with the class token
     states = TRAIN * EPOCHS * (values + 2 * -(-values // 64))  # int8, a scale for 64 values
     assert sent_back > states
     assert run["enrolment"]["split_down_bytes"] > TRAIN * 4 * values  # exactly, before scales are known
@@ -341,6 +353,52 @@ def test_several_classes_and_numbers_are_learned(
     code = re.search(r"```python\n(.*?)```", (directory / "final" / "README.md").read_text(), re.DOTALL)
     assert code
     assert ("numbers = " in code[1]) == (kind == "regression")
+
+
+def test_numbers_are_learned_at_every_pixel_from_the_tiles_to_the_exported_model(
+    fly: Mission, tmp_path: Path, four_bands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rasters of heights in metres, which brightness tells, with pixels that were not measured."""
+    rng = np.random.default_rng(3)
+    truth = []
+    for subset, count in (("train", TRAIN), ("test", TEST)):
+        for folder in ("images", "masks"):
+            (tmp_path / folder / subset).mkdir(parents=True)
+        for i in range(count):
+            coarse = rng.uniform(0.0, 1.0, (2, 2))
+            level = np.kron(coarse, np.ones((SIDE // 2, SIDE // 2)))
+            values = 8000 * level[..., None] * rng.normal(1.0, 0.02, (SIDE, SIDE, 4)) + 200
+            heights = (300.0 + 40.0 * level).astype(np.float32)
+            heights[:, 0] = np.nan
+            image = values.clip(1, 10_000).astype(np.uint16)
+            tifffile.imwrite(
+                tmp_path / "images" / subset / f"t{i:02}.tif",
+                image,
+                planarconfig="contig",
+                photometric="minisblack",
+            )
+            tifffile.imwrite(tmp_path / "masks" / subset / f"t{i:02}.tif", heights)
+            if subset == "test":
+                truth.append((image.astype(np.float32), heights))
+    directory = fly(over(tmp_path, four_bands, **{"task.classes": (), "crossings.hidden": "int8"}))
+    run = read_run(directory)
+    result = run["result"]
+    assert run["task"] == {"kind": "pixel-regression", "score": "R²", "outputs": ["value"]}
+    assert result["test_accuracy"] is None
+    assert result["test_score"] > max(0.8, result["initial_test_score"] + 0.3)
+    code = re.search(r"```python\n(.*?)```", (directory / "final" / "README.md").read_text(), re.DOTALL)
+    assert code
+    monkeypatch.chdir(directory / "final")
+    statistics = run["band_statistics"]
+    images, heights = (np.stack(parts) for parts in zip(*truth, strict=True))
+    scaled = (images - np.float32(statistics["mean"])) / np.float32(statistics["deviation"])
+    names: dict[str, Any] = {"pixels": torch.from_numpy(scaled).movedim(-1, 1)}
+    exec(code[1], names)
+    found, known = names["numbers"][:, 0].numpy(), ~np.isnan(heights)
+    error = (found - heights)[known]  # in metres, without SkySplit
+    assert math.sqrt(np.mean(error**2)) == pytest.approx(result["scores"]["figures"]["RMSE"], rel=1e-3)
+    explained = 1 - np.sum(error**2) / np.sum((heights[known] - heights[known].mean()) ** 2)
+    assert explained == pytest.approx(result["test_score"], abs=1e-3)
 
 
 def test_a_mission_of_masks_stops_when_its_score_is_reached(

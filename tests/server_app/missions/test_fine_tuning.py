@@ -196,6 +196,8 @@ def test_another_seed_gives_another_result(fly: Mission, shared_run: Mission) ->
         {"training.head": "shared"},
         {"lora.dropout": 0.2, "lora.targets": "attention", "lora.variant": "rslora"},
         {"lora.variant": "dora", "split.onboard_blocks": 2},
+        {"split.head_blocks": 2, "training.head": "shared"},
+        {"split.onboard_blocks": 1, "split.head_blocks": 1, "training.micro_batches": 3},
         {
             "training.augment": "token-dihedral",
             "training.adapter": "per-satellite",
@@ -207,6 +209,8 @@ def test_another_seed_gives_another_result(fly: Mission, shared_run: Mission) ->
         "shared",
         "dropout",
         "dora, two blocks on board",
+        "two blocks in front of the head",
+        "a block on board at each end",
         "token views, an adapter of its own, micro-batches",
     ],
 )
@@ -228,6 +232,19 @@ def test_split_training_in_orbit_equals_unsplit_training_in_one_place(
     folded = model.head.folded()
     torch.testing.assert_close(flown["head.weight"], folded.weight.detach(), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(flown["head.bias"], folded.bias.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "split", [{"split.head_blocks": 2}, {"split.onboard_blocks": 1, "split.head_blocks": 2}]
+)
+def test_a_head_on_a_frozen_model_is_the_same_wherever_its_blocks_compute(
+    fly: Mission, split: dict[str, int]
+) -> None:
+    settings = EXACT | {"training.mode": "head"}
+    whole, cut = trained(fly(settings, out="whole")), trained(fly(settings | split, out="cut"))
+    assert whole.keys() == cut.keys()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(cut[name], tensor, rtol=1e-4, atol=1e-5)
 
 
 def test_a_run_ends_with_the_round_that_reaches_the_target(fly: Mission) -> None:
@@ -280,13 +297,13 @@ def _trained_in_one_place(scenario: Scenario) -> tuple[Any, list[float]]:
     pixels = images.pixels_BCHW(np.linspace(0, len(images) - 1, 32).round().astype(int))
     pooled = model.backbone(model.embedding(model.preprocess(pixels)))
     model = dataclasses.replace(model, head=StandardisedHead.of(model.head, Scaling.of(Moments.of(pooled))))
-    blocks = len(model.backbone.layers) - scenario.split.onboard_blocks
-    add_lora(
-        model.backbone,
-        LoraSettings(**scenario.lora.model_dump()),
-        seed=scenario.seed,
-        adapted_blocks=blocks,
+    # What is on board in front of the head gets no adapter; where the model computes is nothing to a loop in one place.
+    model.backbone.onboard_blocks, model.backbone.head_blocks = (
+        scenario.split.onboard_blocks,
+        scenario.split.head_blocks,
     )
+    add_lora(model.backbone, LoraSettings(**scenario.lora.model_dump()), seed=scenario.seed)
+    model.backbone.onboard_blocks = model.backbone.head_blocks = 0
     adapter = [p for p in model.backbone.parameters() if p.requires_grad]
     on_ground = torch.optim.AdamW(adapter, lr=training.learning_rate, weight_decay=0.0)
     losses = []

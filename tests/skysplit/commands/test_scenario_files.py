@@ -9,9 +9,11 @@ from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from typer.testing import CliRunner
 
 from mission.presets import read_presets, scenario_figures, source_line, sourced_parts
@@ -45,6 +47,46 @@ def test_a_walker_scenario_is_written_and_read_back(tmp_path: Path) -> None:
     # Keys that are not told are there as comments, so that the mode's own defaults hold.
     assert scenario.training.local_epochs == 5
     assert "# local_epochs = 1" in file.read_text()
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    """Two tiles of three bands with masks of two classes."""
+    for folder in ("images", "masks"):
+        for subset in ("train", "test"):
+            (tmp_path / "tiles" / folder / subset).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for subset, count in (("train", 12), ("test", 2)):
+        for i in range(count):
+            for folder, shape, most in (("images", (32, 32, 3), 255), ("masks", (32, 32), 2)):
+                pixels = rng.integers(0, most, shape, dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "tiles" / folder / subset / f"{i}.png")
+    return tmp_path / "tiles"
+
+
+def test_classes_of_masks_are_given_to_init_or_asked_for_where_somebody_is_there(
+    masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ours.toml"
+    words = ["init", str(file), "--satellites", "2", "--planes", "1", "--data", str(masks)]
+    nobody = RUNNER.invoke(app, words)
+    assert nobody.exit_code == 1
+    assert "--classes: missing" in nobody.stderr
+    assert "segmentation masks" in nobody.stderr
+    assert not file.exists()
+    one = RUNNER.invoke(app, [*words, "--classes", "clear"])
+    assert one.exit_code == 1
+    assert "--classes: found 'clear', allowed: two or more names" in one.stderr
+    given = RUNNER.invoke(app, [*words, "--classes", "clear, cloud"])
+    assert given.exit_code == 0, given.stderr
+    assert load_scenario(str(file)).task.classes == ("clear", "cloud")
+    monkeypatch.setattr("skysplit.commands.scenarios._has_somebody", lambda: True)
+    words[1] = str(tmp_path / "asked.toml")
+    asked = RUNNER.invoke(app, words, input="land,water\n")
+    assert asked.exit_code == 0, asked.stderr
+    scenario = load_scenario(words[1])
+    assert scenario.task.classes == ("land", "water")
+    assert scenario.data.partition == "iid"  # masks are of no one class, by which images could be spread
 
 
 def test_real_orbits_start_at_the_epoch_of_their_elements(tmp_path: Path) -> None:
