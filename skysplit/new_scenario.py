@@ -98,12 +98,17 @@ def new_scenario(
     Raises:
         ScenarioError: The file exists already, its folder does not, or a value is not allowed.
     """
+    require_new(path)
+    text = scenario_text(values, path.name, presets)
+    return parse_scenario(text, path), text
+
+
+def require_new(path: Path) -> None:
+    """Raise ScenarioError where a file cannot be written without overwriting one."""
     if path.exists():
         raise ScenarioError(f"{path}: exists already; name another file")
     if not path.absolute().parent.is_dir():
         raise ScenarioError(f"{path}: there is no folder {str(path.parent)!r}")
-    text = scenario_text(values, path.name, presets)
-    return parse_scenario(text, path), text
 
 
 @dataclass(frozen=True)
@@ -233,7 +238,8 @@ def station_values(word: str) -> dict[str, Any]:
         numbers = []
     if not name or not 2 <= len(numbers) <= 4:
         raise ScenarioError(
-            f"--station: found {word!r}, allowed: NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]] in degrees"
+            f"--station: found {word!r}, allowed: NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]] in degrees, or a site of "
+            "`skysplit presets sites`"
         )
     return {"name": name} | dict(zip(("lat_deg", "lon_deg", "height_m", "mask_deg"), numbers, strict=False))
 
