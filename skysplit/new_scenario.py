@@ -15,11 +15,12 @@ import numpy as np
 
 from mission.presets import Source, Sourced, read_presets, scenario_figures, source_line
 from mission.scenario import ScenarioError, parse_scenario
+from mission.scenario_toml import toml_value
 from mission.schema import Scenario
 from orbit.motion.element_files import OnError, read_element_file
 from orbit.motion.elements import ElementsWarning
 from orbit.motion.frames import joined_julian_date
-from skysplit.reference.scenario_keys import scenario_keys, table_descriptions, toml_value
+from skysplit.reference.scenario_keys import scenario_keys, table_descriptions
 
 _HEAD = """# {title}
 # Keys that are commented out have their defaults. Next: `skysplit plan {file}`, `skysplit run {file}`.

@@ -123,7 +123,13 @@ def plan(
     part = "one round" if after is None else "the rest of a round"
     title = f"{resolved.name}: {part} from {planned.plan.start_s:g} s, {planned.costs.name}"
     if output is PlanFormat.GANTT:
-        page = plan_page(title, resolved.description, planned.plan, planned.problem.contact_plan)
+        page = plan_page(
+            title,
+            resolved.description,
+            planned.plan,
+            planned.problem.contact_plan,
+            setup_s=resolved.ground.setup_s,
+        )
         deliver(page, out or Path(f"{resolved.name}-plan.html"))
         return
     _print_round(resolved, planned, result, title)

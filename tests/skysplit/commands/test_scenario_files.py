@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 
 from mission.presets import read_presets, scenario_figures, source_line, sourced_parts
 from mission.scenario import load_scenario, scalar_keys, shipped_scenarios
+from mission.scenario_toml import toml_value
 from skysplit.cli import app
 from skysplit.new_scenario import scenario_text, walker_values
-from skysplit.reference.scenario_keys import scenario_keys, table_descriptions, toml_value
+from skysplit.reference.scenario_keys import scenario_keys, table_descriptions
 
 RUNNER = CliRunner()
 STATION = {"name": "Kiruna", "lat_deg": 67.86, "lon_deg": 20.96}
