@@ -8,6 +8,7 @@ that does nothing else. Packages are those of this environment, in place of thos
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -75,8 +76,13 @@ def main() -> int:
     for step in steps:
         print(f"$ {step.command}\n{step.output.rstrip()}\n[{step.took_s:.0f} s, exit status {step.status}]\n")
     took_s = sum(step.took_s for step in steps)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     held = bool(answer) and len(steps) <= MOST_COMMANDS and took_s <= LONGEST_S
-    print(f"{len(steps)} commands, {took_s / 60:.1f} min; the answer {'was' if answer else 'was not'} saved")
+    saved = "was" if answer else "was not"
+    print(
+        f"{len(steps)} commands, {took_s / 60:.1f} min, {(used.ru_utime + used.ru_stime) / 60:.1f} min of one core; "
+        f"the answer {saved} saved"
+    )
     return 0 if held else 1
 
 
