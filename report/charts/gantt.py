@@ -16,8 +16,8 @@ from report.page import INK
 COLOURS = {
     "in sight of a station": "#bbbbbb",
     "antenna held": "#aa3377",
-    "antenna set up": "#66ccee",
-    "antenna handed over": "#ee7733",
+    "set-up": "#66ccee",
+    "hand-over": "#ee7733",
     "computing on board": "#228833",
     "backbone on the ground": "#4477aa",
     "inter-satellite link": "#ccbb44",
@@ -294,7 +294,7 @@ def _set_up(sessions: Sequence[Mapping[str, Any]], setup_s: float) -> Iterable[t
         satellite = row["satellite"] or row["node"]
         before, ended_s = last.get(row.get("peer", ""), (satellite, -np.inf))
         follows = before != satellite and row["start_s"] - ended_s <= setup_s
-        yield row, "antenna handed over" if follows else "antenna set up"
+        yield row, "hand-over" if follows else "set-up"
         last[row.get("peer", "")] = satellite, max(row["end_s"], ended_s)
 
 

@@ -116,7 +116,9 @@ def _line(
     )
 
 
-def _points(figure: go.Figure, lat: Sequence[float], lon: Sequence[float], **style: object) -> None:
+def _points(
+    figure: go.Figure, lat: Sequence[float] | np.ndarray, lon: Sequence[float] | np.ndarray, **style: object
+) -> None:
     figure.add_trace(go.Scatter(x=lon, y=lat, showlegend=False, **style))
 
 

@@ -231,8 +231,8 @@ def test_an_antenna_that_another_satellite_has_just_left_is_handed_over() -> Non
         for trace in figure.data
         if trace.fill
     }
-    assert bars["antenna handed over"] == [(42.0, 52.0)]
-    assert bars["antenna set up"] == [(0.0, 10.0), (85.0, 90.0), (200.0, 210.0)]
+    assert bars["hand-over"] == [(42.0, 52.0)]
+    assert bars["set-up"] == [(0.0, 10.0), (85.0, 90.0), (200.0, 210.0)]
 
 
 def test_the_bar_of_every_satellite_adds_up_to_its_rounds(simulated_run: Path) -> None:
