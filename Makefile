@@ -2,6 +2,7 @@
 # make test  – the environment if needed, then lint, types, import rules and tests
 # make test-slow – real deaths under real runs, resumed runs, a soak of two hundred rounds; takes half an hour
 # make walk  – the command blocks of README, quick start and tutorials, in a clean clone; takes a quarter of an hour
+# make newcomer – a newcomer's way to an answer about a mission of one's own, in a clean clone; takes some minutes
 # make audit – pins and floors against the stored list of known vulnerabilities, offline (part of lint)
 # make test-compose – the emulation in containers (needs Docker)
 PYTHON ?= python3
@@ -10,7 +11,7 @@ ENVIRONMENT := .venv/.installed
 DATA := $(wildcard ../shared/data)
 export SKYSPLIT_DATA ?= $(abspath $(DATA))
 
-.PHONY: run test test-slow test-compose walk lint audit
+.PHONY: run test test-slow test-compose walk newcomer lint audit
 run: $(ENVIRONMENT)
 	$(BIN)/skysplit run demo --compare
 
@@ -25,6 +26,9 @@ test-compose: $(ENVIRONMENT)
 
 walk: $(ENVIRONMENT)
 	$(BIN)/python tests/walk_pages.py
+
+newcomer: $(ENVIRONMENT)
+	$(BIN)/python tests/newcomer.py
 
 audit: $(ENVIRONMENT)
 	$(BIN)/python tests/audit_dependencies.py

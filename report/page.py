@@ -32,9 +32,11 @@ dl { display: flex; flex-wrap: wrap; gap: .5rem 2rem; border-block: 1px solid va
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
 pre { overflow: auto; padding: .75rem; border: 1px solid var(--line); border-radius: .25rem; font-size: .85rem; }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; } a { color: var(--focus); }
+progress { width: 100%; } .error { color: #cc3311; font-weight: 600; }
 summary { cursor: pointer; } select { font: inherit; }
 .figure { width: 100%; min-height: 320px; } .wide { height: clamp(300px, 56vw, 640px); }
-.when { display: flex; gap: 1rem; align-items: center; font-variant-numeric: tabular-nums; } .when input { flex: 1; }
+.when { display: flex; gap: 1rem; align-items: center; font-variant-numeric: tabular-nums; } button { font: inherit; }
+.when label { flex: 1; display: flex; gap: .5rem; } .when input { flex: 1; } .when output { min-width: 6em; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -112,11 +114,30 @@ function takeTime(chart) {
   slider.max = frames.length - 1;
   slider.oninput = () => {
     const frame = frames[slider.value], change = {};
-    for (const axis of "xyz") change[axis] = frame.data.map(trace => trace[axis]);
-    slider.setAttribute("aria-valuetext", slider.nextElementSibling.textContent = frame.name);
+    for (const axis of "xyz") if (axis in frame.data[0]) change[axis] = frame.data.map(trace => trace[axis]);
+    const said = slider.closest(".when").querySelector("output");
+    slider.setAttribute("aria-valuetext", said.textContent = frame.name);
     return Plotly.restyle(chart, change, frame.traces);
   };
+  const button = slider.closest(".when").querySelector("button");
+  button.onclick = () => {
+    if (button.textContent === "stop") return stop(button);
+    if (+slider.value === frames.length - 1) slider.value = 0;
+    button.textContent = "stop";
+    button.playing = setInterval(async () => {
+      if (button.busy) return;
+      button.busy = true;
+      slider.value = +slider.value + 1;
+      await slider.oninput();
+      button.busy = false;
+      if (+slider.value === frames.length - 1) stop(button);
+    }, 150);
+  };
   return slider.oninput();
+}
+function stop(button) {
+  clearInterval(button.playing);
+  button.textContent = "play";
 }
 // A choice of parts of a chart.
 addEventListener("change", ({ target }) => {
@@ -243,18 +264,21 @@ def sections_view(
     return View(title, body, figures=figures)
 
 
+def slider_markup(name: str) -> str:
+    """Return the slider that follows a figure with frames, and the button that plays and stops them."""
+    return (
+        f'<div class="when" id="{name}-when"><button type="button">play</button><label>mission time '
+        '<input type="range" value="0"></label><output></output></div>'
+    )
+
+
 def _markup(section: Section) -> str:
     says = f"<p>{html.escape(section.says)}</p>" if section.says else ""
     content = section.content
     if isinstance(content, go.Figure):
         shape = "figure wide" if section.wide else "figure"
         label = html.escape(section.title)
-        slider = (
-            f'<label class="when" id="{section.name}-when">mission time '
-            '<input type="range" value="0"><output></output></label>'
-            if content.frames
-            else ""
-        )
+        slider = slider_markup(section.name) if content.frames else ""
         options = "".join(
             f'<option value="{json.dumps(part)}">{html.escape(name)}</option>'
             for name, part in section.views.items()

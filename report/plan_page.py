@@ -9,7 +9,9 @@ from report.page import Section, page, sections_view
 from strategies.problem.plan import SPLIT_COLUMNS, Plan
 
 
-def plan_page(title: str, description: str, plan: Plan, contact_plan: ContactPlan) -> str:
+def plan_page(
+    title: str, description: str, plan: Plan, contact_plan: ContactPlan, *, setup_s: float = 0.0
+) -> str:
     """The page of a round: who does what when, how long it takes and how far that is from the lower bound."""
     summary = plan.summary()
     facts = {
@@ -21,7 +23,7 @@ def plan_page(title: str, description: str, plan: Plan, contact_plan: ContactPla
     }  # fmt: skip
     names = [contact_plan.nodes[index].name for index in contact_plan.satellites]
     figure = gantt_figure(
-        names, to_rows(contact_plan), list(plan.to_rows()), plan.end_s, start_s=plan.start_s
+        names, to_rows(contact_plan), list(plan.to_rows()), plan.end_s, start_s=plan.start_s, setup_s=setup_s
     )
     gantt = Section(
         "gantt", "Who does what when",

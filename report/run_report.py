@@ -5,7 +5,6 @@ Everything is read from the run directory, so that a page can be made again at a
 
 from __future__ import annotations
 
-import html
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +17,12 @@ import pyarrow.compute as pc
 
 from mission.orbits import constellation_of, epoch_of, stations_of
 from mission.record import read_run, write_text
-from mission.scenario import ScenarioError, scenario_from_json, shipped_scenarios
+from mission.scenario import ScenarioError, scenario_from_json
 from mission.text.spoken_scores import ACCURACY, score_in, score_name, spoken_score
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import load, to_rows
-from report.charts.figures import bytes_figure, learning_figure, measured_figure, seconds_figure
+from report.again import again_markup
+from report.charts.figures import bytes_figure, learning_figure, measured_figure, seconds_figure, waits_figure
 from report.charts.gantt import gantt_figure, thinned, windows_in_use
 from report.charts.globe import globe_figure
 from report.charts.ground_map import SPAN_S, map_figure
@@ -31,7 +31,7 @@ from report.charts.predicted_tiles import FILE, tiles_markup
 from report.charts.score_figures import confusion_figure, score_bars
 from report.comparison_page import cases_table, missions_figure, missions_table, rounds_figure
 from report.page import Section, View, page, sections_view, table
-from report.story import story
+from report.story import run_total, story
 from report.totals import BYTES, by_round, read_activities, read_rounds, round_ends_s
 from strategies.analysis.cases import ONBOARD_LORA
 from strategies.analysis.summary import summary_lines
@@ -39,7 +39,7 @@ from strategies.analysis.summary import summary_lines
 _HOUR_S = 3600.0
 _MOST_WINDOWS = 2_000
 _MOST_VIEWS = 24  # a longer list is not read
-_TOTALS = {  # of all rounds and the enrolment
+_TOTALS = {  # of all rounds and, where it was flown, the enrolment
     "downlink_bytes": "planned down",
     "uplink_bytes": "planned up",
     "split_up_bytes": "sent over the split",
@@ -89,7 +89,7 @@ def report_view(directory: Path) -> View:
         description=run["scenario"]["description"],
         facts=_facts(run, rounds),
         sections=list(_sections(directory, run, rounds, compared)),
-        ending=_ending(run),
+        ending=again_markup(run),
         story=story(run, rounds, compared[1] if compared else None),
     )
 
@@ -126,14 +126,14 @@ def _sections(
             "double-click to see all; by keyboard: Tab to a chart, then arrows, + and -, 0.",
             content=gantt_figure(
                 run.get("satellites", []), to_rows(contacts) if contacts else [], activities, end_s,
-                transfer_records=transfer_records, done_s=done_s,
+                setup_s=run["scenario"]["ground"]["setup_s"], transfer_records=transfer_records, done_s=done_s,
             ),
             views=windows_in_use(activities, end_s, _MOST_VIEWS),
         )  # fmt: skip
     revolutions = max(1, math.ceil(end_s / SPAN_S))
     yield from _orbit_sections(json.dumps(run["scenario"]), contacts, revolutions * SPAN_S)
     if len(rounds):
-        yield from _round_sections(rounds, activities, transfer_records)
+        yield from _round_sections(directory, rounds, activities, transfer_records)
     if compared:
         model, comparison = compared
         yield Section(
@@ -179,7 +179,10 @@ def _learning_sections(
 
 
 def _round_sections(
-    rounds: pa.Table, activities: Sequence[Mapping[str, Any]], transfer_records: Sequence[Mapping[str, Any]]
+    directory: Path,
+    rounds: pa.Table,
+    activities: Sequence[Mapping[str, Any]],
+    transfer_records: Sequence[Mapping[str, Any]],
 ) -> Iterator[Section]:
     """Bytes and seconds of every round, planned and measured."""
     if any(rounds[column].null_count < len(rounds) for column in BYTES):
@@ -192,6 +195,12 @@ def _round_sections(
         "seconds", "Where the time goes",
         says="Of a satellite, as planned: computing hides transfers, space-ground links hide inter-satellite links.",
         content=seconds_figure(rounds),
+    )  # fmt: skip
+    yield Section(
+        "waits", "What the rounds waited for",
+        says="A bar per satellite, all rounds together, as planned: a round is over when its last satellite is done; "
+        "the others idle until then.",
+        content=waits_figure(read_rounds(directory)),
     )  # fmt: skip
     if _is_measured(rounds):
         yield Section(
@@ -284,7 +293,8 @@ def _orbit_sections(scenario: str, contacts: ContactPlan | None, span_s: float) 
         return ()
     ground_map = Section(
         "map", "Ground tracks and stations",
-        says="The first 95 minutes. Dots: satellites at the start. Dotted: what a station sees above its mask.",
+        says="The first 95 minutes. Dots: satellites at the time of the slider. Dotted: what a station sees above its "
+        "mask.",
         content=map_figure(*mission), wide=True,
     )  # fmt: skip
     if contacts is None:
@@ -316,23 +326,6 @@ def _table(rounds: pa.Table) -> str:
     return (
         f"<details><summary>Show the table</summary>{table(head, rows, 'Figures of every round')}</details>"
     )
-
-
-def _ending(run: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
-    return (
-        f'<h2>Do it again</h2><pre tabindex="0"><code>{html.escape(_short_command(run["command"]))}</code></pre>'
-        f"<p>The same scenario and seed give the same curve. Made with {html.escape(versions)}.</p>"
-        "<details><summary>The scenario as resolved</summary>"
-        f'<pre tabindex="0">{html.escape(json.dumps(run["scenario"], indent=2))}</pre></details>'
-    )
-
-
-def _short_command(command: str) -> str:
-    """The command with shipped scenarios by name instead of by where they are installed."""
-    for name, path in shipped_scenarios().items():
-        command = command.replace(str(path), name)
-    return command
 
 
 def _is_measured(rounds: pa.Table) -> bool:
@@ -376,9 +369,9 @@ def _facts(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, str]:
             f"{enrolment['downlink_bytes'] / 1e6:.2f} MB down{where}"
         )
     for column, name in _TOTALS.items():
-        total = pc.sum(rounds[column]).as_py()
+        total = run_total(run, rounds, column)
         if total is not None:
-            facts[name] = f"{(total + enrolment.get(column, 0)) / 1e6:.2f} MB"
+            facts[name] = f"{total / 1e6:.2f} MB"
     facts |= {"satellites": str(len(run.get("satellites", []))), "seed": str(run["scenario"]["seed"])}
     if run["scenario"]["data"]["source"].startswith("synthetic"):
         facts["imagery"] = "synthetic scenes"

@@ -34,12 +34,17 @@ def story(
 
 def link_totals(run: Mapping[str, Any], rounds: pa.Table) -> dict[str, int]:
     """Return planned bytes of a run by column: those of its rounds and, where it was flown, of its enrolment."""
+    return {column: run_total(run, rounds, column) or 0 for column in _LINKS}
+
+
+def run_total(run: Mapping[str, Any], rounds: pa.Table, column: str) -> int | None:
+    """Return what all rounds and, where it was flown, the enrolment have in a column; None where nothing is recorded.
+
+    An emulation enrols before the launch, over no link of the mission.
+    """
+    of_rounds = pc.sum(rounds[column]).as_py()
     enrolment = run.get("enrolment", {})
-    return {
-        column: (pc.sum(rounds[column]).as_py() or 0)
-        + (enrolment.get(column, 0) if enrolment.get("flown", True) else 0)
-        for column in _LINKS
-    }
+    return None if of_rounds is None else of_rounds + enrolment.get(column, 0) * enrolment.get("flown", True)
 
 
 def _reached(run: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from report.page import View, page
 from report.run_report import report_view
+from skysplit.live_status import live_status
 
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.5
@@ -50,7 +51,18 @@ function show(view) {
 const said = document.createElement("p"), events = new EventSource("events");
 said.id = "live";
 said.setAttribute("role", "status");
-document.body.prepend(said);
+const now = document.createElement("div");
+now.id = "now";
+document.body.prepend(said, now);
+let following = true;
+async function follow() {
+  try {
+    const markup = await (await fetch("now")).text();
+    if (now.dataset.shown !== markup) now.innerHTML = now.dataset.shown = markup;
+  } catch { }
+  if (following) setTimeout(follow, 1000);
+}
+follow();
 let work = Promise.resolve();
 async function refresh(latest) {
   if (latest === version) return;
@@ -62,6 +74,8 @@ events.onerror = () => { said.textContent = "No connection to the run: this is w
 events.onmessage = event => { work = work.then(() => refresh(event.data)); };
 events.addEventListener("over", event => {
   work = work.then(() => refresh(event.data));
+  following = false;
+  work = work.then(follow);
   work.finally(() => { events.close(); said.textContent = "The run is over."; });
 });
 """
@@ -103,6 +117,10 @@ class LivePage:
         except FileNotFoundError:
             heading = f"<h1>{html.escape(self._title)}</h1><p>Starting: contact plan, Flower.</p>"
             return View(self._title, f"<header>{heading}</header>", figures={})
+
+    def now(self) -> str:
+        """Markup of what the run does at this moment, between two versions of the report."""
+        return live_status(self._directory)
 
     def changes(self) -> Iterator[str]:
         """The version now and whenever it changes, to the end of the block; an empty one after a silence."""
@@ -156,7 +174,9 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer, unless the browser was led here by a name of somebody else's."""
-        answer = {"/": self._page, "/view": self._view, "/events": self._events}.get(self.path)
+        answer = {"/": self._page, "/view": self._view, "/now": self._now, "/events": self._events}.get(
+            self.path
+        )
         if answer is None:
             self.send_error(HTTPStatus.NOT_FOUND)
         elif self.headers.get("Host", "").rpartition(":")[0] not in (_LOOPBACK, "localhost"):
@@ -176,6 +196,9 @@ class _Answer(BaseHTTPRequestHandler):
         view = self._live.view()
         words = json.dumps(view.title), json.dumps(view.body), view.figures_json()
         self._send("application/json", '{{"title": {}, "body": {}, "figures": {{{}}}}}'.format(*words))
+
+    def _now(self) -> None:
+        self._send("text/html", self._live.now())
 
     def _send(self, kind: str, text: str) -> None:
         self._start(kind)

@@ -15,11 +15,12 @@ import numpy as np
 
 from mission.presets import Source, Sourced, read_presets, scenario_figures, source_line
 from mission.scenario import ScenarioError, parse_scenario
+from mission.scenario_toml import toml_value
 from mission.schema import Scenario
 from orbit.motion.element_files import OnError, read_element_file
 from orbit.motion.elements import ElementsWarning
 from orbit.motion.frames import joined_julian_date
-from skysplit.reference.scenario_keys import scenario_keys, table_descriptions, toml_value
+from skysplit.reference.scenario_keys import scenario_keys, table_descriptions
 
 _HEAD = """# {title}
 # Keys that are commented out have their defaults. Next: `skysplit plan {file}`, `skysplit run {file}`.
@@ -98,12 +99,17 @@ def new_scenario(
     Raises:
         ScenarioError: The file exists already, its folder does not, or a value is not allowed.
     """
+    require_new(path)
+    text = scenario_text(values, path.name, presets)
+    return parse_scenario(text, path), text
+
+
+def require_new(path: Path) -> None:
+    """Raise ScenarioError where a file cannot be written without overwriting one."""
     if path.exists():
         raise ScenarioError(f"{path}: exists already; name another file")
     if not path.absolute().parent.is_dir():
         raise ScenarioError(f"{path}: there is no folder {str(path.parent)!r}")
-    text = scenario_text(values, path.name, presets)
-    return parse_scenario(text, path), text
 
 
 @dataclass(frozen=True)
@@ -233,30 +239,19 @@ def station_values(word: str) -> dict[str, Any]:
         numbers = []
     if not name or not 2 <= len(numbers) <= 4:
         raise ScenarioError(
-            f"--station: found {word!r}, allowed: NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]] in degrees"
+            f"--station: found {word!r}, allowed: NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]] in degrees, or a site of "
+            "`skysplit presets sites`"
         )
     return {"name": name} | dict(zip(("lat_deg", "lon_deg", "height_m", "mask_deg"), numbers, strict=False))
 
 
-def class_names(words: str) -> tuple[str, ...]:
-    """Names of classes given as ``NAME,NAME[,…]``.
+def learning_values(model: str, data: Path | None) -> dict[str, Any]:
+    """The model (a directory, or a name) and the data (an image folder, Parquet, or a CSV that lists images).
 
     Raises:
-        ScenarioError: They are fewer than two, one is empty, or two are alike.
+        ScenarioError: There is no such data.
     """
-    names = tuple(word.strip() for word in words.split(","))
-    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
-        raise ScenarioError(f"--classes: found {words!r}, allowed: two or more names that differ, by commas")
-    return names
-
-
-def learning_values(model: str, data: Path | None, classes: str | None = None) -> dict[str, Any]:
-    """The model (a directory, or a name), the data (an image folder, Parquet, or a CSV that lists images) and classes.
-
-    Raises:
-        ScenarioError: There is no such data, or the classes of masks are no names.
-    """
-    values: dict[str, Any] = {} if classes is None else {"task.classes": class_names(classes)}
+    values: dict[str, Any] = {}
     if model:
         directory = Path(model).expanduser()
         key = "model.path" if directory.is_dir() else "model.name"

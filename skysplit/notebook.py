@@ -21,7 +21,7 @@ from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations
 from mission.record import make_run_directory, read_run
 from mission.scenario import absolute_paths, load_scenario, scalar_keys, scenario_path
 from mission.schema import Scenario
-from mission.text.quantities import spoken_time
+from mission.text.quantities import spoken_bytes, spoken_time
 from mission.text.spoken_scores import score_in, score_name, spoken_score
 from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan, LinkKind
@@ -65,7 +65,8 @@ class Mission(Shown):
     >>> import skysplit
     >>> mission = skysplit.scenario("walker-12", horizon_h=2, planning={"profile": "DOFA-base", "samples": 16})
     >>> mission
-    walker-12: satellites 12, stations 4, horizon 2 h, model synthetic-vit, mode lora, rounds 8
+    walker-12: satellites 12, stations 4, horizon 2 h, model synthetic-vit, mode lora, rounds 8, planned as DOFA-base, \
+planned images 16 a satellite
     >>> len(mission.plan().to_pandas()) > 100
     True
 
@@ -94,7 +95,11 @@ class Mission(Shown):
 
     def facts(self) -> Mapping[str, str]:
         """Satellites, stations, model, training."""
-        scenario = self.scenario
+        scenario, planning = self.scenario, self.scenario.planning
+        assumed = {
+            "planned as": planning.profile,
+            "planned images": f"{planning.samples} a satellite" if planning.samples else "",
+        }
         return {
             "satellites": str(len(self._constellation)),
             "stations": str(len(scenario.ground.stations)),
@@ -102,6 +107,7 @@ class Mission(Shown):
             "model": scenario.model.path or scenario.model.name,
             "mode": scenario.training.mode,
             "rounds": str(scenario.training.rounds),
+            **{name: fact for name, fact in assumed.items() if fact},
         }
 
     def contacts(self) -> Contacts:
@@ -273,11 +279,17 @@ class RoundPlan(Shown):
         """How long, how far from the bound, through whom."""
         plan = self.plan
         gateways = {gateway for through in plan.gateways().values() for gateway in through}
+        rows = plan.activities
+        crossed = {
+            kind.name.lower(): float(rows["bytes"][rows["link"] == kind].sum())
+            for kind in (LinkKind.DOWNLINK, LinkKind.UPLINK)
+        }
         return {
             "length": f"{plan.makespan_s:.1f} s",
             "above the bound": f"{100 * plan.gap:.1f} %",
             "gateways": str(len(gateways)),
             "sessions": str(len(plan.of_kind(Kind.SESSION))),
+            **{name: spoken_bytes(size) for name, size in crossed.items()},
         }
 
     def to_pandas(self) -> pd.DataFrame:

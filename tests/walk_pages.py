@@ -84,9 +84,8 @@ def walk(page: Path) -> int:
     """Run a page's blocks. Returns 0, or the exit status of the first that fails."""
     with tempfile.TemporaryDirectory(prefix="skysplit walk ", ignore_cleanup_errors=True) as folder:
         clone = Path(folder) / "SkySplit"
-        subprocess.run(["git", "clone", "-q", "--depth=1", ROOT.as_uri(), clone], check=True)
-        _make_environment(clone / ".venv")
-        environment = _environment(clone)
+        clone_into(clone)
+        environment = environment_of(clone)
         try:
             for block in blocks(page.read_text(encoding="utf-8")):
                 if block.not_run is not None:
@@ -96,7 +95,7 @@ def walk(page: Path) -> int:
                 status = subprocess.run(
                     ["bash", "-euo", "pipefail", "-c", block.code],
                     cwd=clone,
-                    env=environment if block.builds_image else _behind_dead_proxy(environment),
+                    env=environment if block.builds_image else behind_dead_proxy(environment),
                     timeout=_BLOCK_TIMEOUT_S,
                     check=False,
                 ).returncode
@@ -106,6 +105,12 @@ def walk(page: Path) -> int:
         finally:
             _end_all_of(environment[_MARK])
     return 0
+
+
+def clone_into(clone: Path) -> None:
+    """Make a clean clone of this repository with an environment that has the packages of this one."""
+    subprocess.run(["git", "clone", "-q", "--depth=1", ROOT.as_uri(), clone], check=True)
+    _make_environment(clone / ".venv")
 
 
 def _make_environment(folder: Path) -> None:
@@ -125,7 +130,7 @@ def _make_environment(folder: Path) -> None:
         script.chmod(0o755)
 
 
-def _environment(clone: Path) -> Mapping[str, str]:
+def environment_of(clone: Path) -> Mapping[str, str]:
     """This environment's commands on the clone's code; ``make`` installs nothing, Flower keeps to a home of its own."""
     return os.environ | {
         _MARK: str(uuid4()),
@@ -136,7 +141,7 @@ def _environment(clone: Path) -> Mapping[str, str]:
     }
 
 
-def _behind_dead_proxy(environment: Mapping[str, str]) -> Mapping[str, str]:
+def behind_dead_proxy(environment: Mapping[str, str]) -> Mapping[str, str]:
     """The environment with a dead proxy for all schemes, in both spellings, and no host exempt from it."""
     proxies = {spelt: _DEAD_PROXY for name in _PROXIES for spelt in (name, name.upper())}
     return {name: value for name, value in environment.items() if name.lower() != "no_proxy"} | proxies

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mission.text.plain_text import label
 from mission.text.spoken_scores import ACCURACY
 from report.charts.gantt import time_unit
 from strategies.problem.plan import SPLIT_COLUMNS
@@ -114,6 +115,50 @@ def seconds_figure(rounds: pa.Table) -> go.Figure:
     """Where the time of a satellite goes, by round: mean seconds by what it does."""
     bars = [_bar(rounds[column].to_numpy(), name, "s", colour) for column, (name, colour) in _PARTS.items()]
     return _over_rounds(rounds, bars, "stack", "seconds, mean over satellites")
+
+
+def waits_figure(rows: pa.Table) -> go.Figure:
+    """Where the time of every satellite goes over all rounds: a bar each, and in how many rounds it was done last.
+
+    Args:
+        rows: As ``report.totals.read_rounds`` reads them, a row per satellite and round.
+    """
+    names = list(dict.fromkeys(rows["satellite"].to_pylist()))
+    last = dict.fromkeys(names, 0)
+    ends: dict[int, tuple[float, str]] = {}
+    for row in rows.select(["round", "satellite", "end_s"]).to_pylist():
+        if row["end_s"] is not None:
+            ends[row["round"]] = max(ends.get(row["round"], (-np.inf, "")), (row["end_s"], row["satellite"]))
+    for _, name in ends.values():
+        last[name] += 1
+    totals = rows.group_by("satellite").aggregate([(column, "sum") for column in _PARTS])
+    place = {name: number for number, name in enumerate(totals["satellite"].to_pylist())}
+    said = [f"done last in {last[name]} of {len(ends)} rounds" for name in names]
+    figure = go.Figure()
+    unit, unit_s = time_unit(
+        float(
+            sum(
+                np.nan_to_num(np.asarray(totals[f"{column}_sum"], float)).max(initial=0.0)
+                for column in _PARTS
+            )
+        )
+    )
+    for column, (part, colour) in _PARTS.items():
+        seconds = np.nan_to_num(np.asarray(totals[f"{column}_sum"].to_pylist(), float))
+        figure.add_bar(
+            x=[seconds[place[name]] / unit_s for name in names], y=[label(name) for name in names], orientation="h",
+            name=part, marker_color=colour, text=said, textposition="none",
+            hovertemplate=f"%{{y}}: {part} %{{x:.4~g}} {unit}; %{{text}}<extra></extra>",
+        )  # fmt: skip
+    bars_px = 22 * max(len(names), 6)
+    figure.update_layout(
+        height=150 + min(bars_px, 2000),
+        barmode="stack",
+        xaxis={"title": f"{unit}, all rounds", "rangemode": "tozero"},
+        yaxis={"autorange": "reversed", "type": "category"},
+        legend=_LEGEND | {"y": 1.0 + 12 / bars_px},
+    )
+    return figure
 
 
 def measured_figure(rounds: pa.Table) -> go.Figure:

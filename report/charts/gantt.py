@@ -9,12 +9,15 @@ import numpy as np
 import plotly.graph_objects as go
 
 from mission.text import plain_text
+from report.charts.gantt_hover import Part, hover_points
 from report.page import INK
 
 # Paul Tol's bright palette: told apart by colour-blind readers, on white and on dark ground.
 COLOURS = {
     "in sight of a station": "#bbbbbb",
     "antenna held": "#aa3377",
+    "set-up": "#66ccee",
+    "hand-over": "#ee7733",
     "computing on board": "#228833",
     "backbone on the ground": "#4477aa",
     "inter-satellite link": "#ccbb44",
@@ -35,10 +38,12 @@ _LINK = {
 }
 _MOST_BARS = 20_000  # a browser draws these at once
 _FINEST = 1e-4  # of the time shown: first gap that is closed where there are more
-_LANES = 4  # below one another; an antenna is held within a window, so that these two share the first
+# Below one another; an antenna is set up and held within a window, so that these share the first.
+_LANE = {label: max(level - 3, 0) for level, label in enumerate(COLOURS)}
 _BAR, _THIN = 0.12, 0.05
 
 Spans = Sequence[tuple[float, float]]
+Parts = dict[tuple[str, str], list[Part]]
 
 
 def time_unit(length_s: float) -> tuple[str, float]:
@@ -82,6 +87,7 @@ def gantt_figure(
     end_s: float,
     *,
     start_s: float = 0.0,
+    setup_s: float = 0.0,
     transfer_records: Iterable[Mapping[str, Any]] = (),
     done_s: Iterable[tuple[str, float]] = (),
 ) -> go.Figure:
@@ -93,26 +99,31 @@ def gantt_figure(
         activities: Rows of ``strategies.problem.plan.Plan.to_rows``.
         end_s: Mission time, as all times here.
         start_s: Mission time.
+        setup_s: Of an antenna, at the start of each of its sessions.
         transfer_records: Rows of ``transfer_records.parquet``.
         done_s: Satellites, and when they were done with a round as measured.
     """
     unit, unit_s = time_unit(end_s - start_s)
-    rows = thinned(_spans(contacts, activities, start_s, end_s), end_s - start_s, _MOST_BARS)
+    parts = _parts(contacts, activities, start_s, end_s, setup_s)
+    rows = thinned(_spans(parts), end_s - start_s, _MOST_BARS)
     place = {name: number for number, name in enumerate(satellites)}
     figure = go.Figure()
-    for level, (label, colour) in enumerate(COLOURS.items()):
-        bars = [
-            (spans / unit_s, place[name] + _top(level))
-            for (kind, name), spans in rows.items()
-            if kind == label and name in place
-        ]
+    for label, colour in COLOURS.items():
+        bars = {name: spans for (kind, name), spans in rows.items() if kind == label and name in place}
+        tops = {name: place[name] + _top(label) for name in bars}
         # One filled outline per label: a browser draws it as one path, however many bars it has.
-        x = np.concatenate([np.zeros(0), *(_outlines_x(spans) for spans, _ in bars)])
-        y = np.concatenate([np.zeros(0), *(_outlines_y(len(spans), top) for spans, top in bars)])
+        x = np.concatenate([np.zeros(0), *(_outlines_x(spans / unit_s) for spans in bars.values())])
+        y = np.concatenate(
+            [np.zeros(0), *(_outlines_y(len(spans), tops[name]) for name, spans in bars.items())]
+        )
         figure.add_scatter(
-            x=x.round(6), y=y.round(3), name=label, mode="none", fill="toself", fillcolor=colour,
-            hoveron="points+fills", hovertemplate=f"{label}: %{{x:.6~g}} {unit}<extra></extra>",
+            x=x.round(6), y=y.round(3), name=label, mode="none", fill="toself", fillcolor=colour, hoverinfo="skip",
+            legendgroup=label,
         )  # fmt: skip
+        if bars:
+            made_of = {name: parts[label, name] for name in bars}
+            middles = {name: top + _BAR / 2 for name, top in tops.items()}
+            _say(figure, label, bars, made_of, middles, end_s - start_s)
     _lay_over(figure, transfer_records, done_s, place, start_s, end_s)
     bars_px = min(26 * max(len(satellites), 8), 2400)
     figure.update_layout(
@@ -154,6 +165,25 @@ def windows_in_use(
     return parts
 
 
+def _say(
+    figure: go.Figure,
+    label: str,
+    bars: Mapping[str, np.ndarray],
+    parts: Mapping[str, Sequence[Part]],
+    place: Mapping[str, float],
+    shown_s: float,
+) -> None:
+    """Let the bars of a label say under the pointer what they are: points that are not drawn."""
+    unit = time_unit(shown_s)
+    verb = "could carry" if label == "in sight of a station" else ""
+    points = hover_points(bars, parts, place, shown_s, unit, verb=verb)
+    figure.add_scatter(
+        x=(points.time_s / unit[1]).round(6), y=points.row.round(3), text=points.words, name="", mode="none",
+        hoveron="points", hovertemplate=f"<b>{label}</b><br>%{{text}}<extra></extra>", legendgroup=label,
+        showlegend=False,
+    )  # fmt: skip
+
+
 def _lay_over(
     figure: go.Figure,
     transfer_records: Iterable[Mapping[str, Any]],
@@ -164,21 +194,35 @@ def _lay_over(
 ) -> None:
     """What was measured: in the middle of the bars of its kind of link, of the colour of the text."""
     unit, unit_s = time_unit(end_s - start_s)
-    spans: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    parts: Parts = {}
     for row in transfer_records:
         if row["satellite"] in place:
             key = _LINK[row["link"]], row["satellite"]
-            spans.setdefault(key, []).append((row["start_s"], row["end_s"]))
-    found = thinned(spans, end_s - start_s, _MOST_BARS)
-    for label in [each for each in COLOURS if each in {label for label, _ in found}]:
-        top = _top(list(COLOURS).index(label)) + (_BAR - _THIN) / 2
-        bars = [(each / unit_s, place[name] + top) for (kind, name), each in found.items() if kind == label]
+            peer = row["peer"] if row["node"] in ("ground", row["satellite"]) else row["node"]
+            parts.setdefault(key, []).append(
+                Part(row["start_s"], row["end_s"], peer, size_bytes=row["bytes"])
+            )
+    found = thinned(_spans(parts), end_s - start_s, _MOST_BARS)
+    labels = [each for each in COLOURS if each in {label for label, _ in found}]
+    bars = {
+        label: {name: spans for (kind, name), spans in found.items() if kind == label} for label in labels
+    }
+    tops = {
+        label: {name: place[name] + _top(label) + (_BAR - _THIN) / 2 for name in bars[label]}
+        for label in labels
+    }
+    for label in labels:
+        made_of = {name: parts[label, name] for name in bars[label]}
+        middles = {name: top + _THIN / 2 for name, top in tops[label].items()}
+        _say(figure, f"{label}, measured", bars[label], made_of, middles, end_s - start_s)
+    for label in labels:
         figure.add_scatter(
-            x=np.concatenate([_outlines_x(each) for each, _ in bars]).round(6),
-            y=np.concatenate([_outlines_y(len(each), top, _THIN) for each, top in bars]).round(3),
+            x=np.concatenate([_outlines_x(each / unit_s) for each in bars[label].values()]).round(6),
+            y=np.concatenate(
+                [_outlines_y(len(each), tops[label][name], _THIN) for name, each in bars[label].items()]
+            ).round(3),
             name=f"{label}, measured", mode="lines", line={"color": INK, "width": 1}, fill="toself",
-            fillcolor=INK, hoveron="points+fills",
-            hovertemplate=f"{label}, measured: %{{x:.6~g}} {unit}<extra></extra>",
+            fillcolor=INK, hoverinfo="skip", legendgroup=f"{label}, measured",
         )  # fmt: skip
     done = [(time_s, place[name]) for name, time_s in done_s if name in place]
     if done:
@@ -190,33 +234,68 @@ def _lay_over(
         )  # fmt: skip
 
 
-def _top(level: int) -> float:
+def _top(label: str) -> float:
     """Upper edge of a label's bars, from the middle of a satellite's row."""
-    return (max(level - 1, 0) + 0.5) / (_LANES + 1) * 0.9 - 0.45
+    return (_LANE[label] + 0.5) / (max(_LANE.values()) + 1) * 0.9 - 0.45
 
 
-def _spans(
+def _spans(parts: Parts) -> dict[tuple[str, str], list[tuple[float, float]]]:
+    return {key: [(part.start_s, part.end_s) for part in each] for key, each in parts.items()}
+
+
+def _parts(
     contacts: Iterable[Mapping[str, Any]],
     activities: Iterable[Mapping[str, Any]],
     start_s: float,
     end_s: float,
-) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    """Intervals by label and satellite, cut to the time shown."""
-    spans: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    setup_s: float,
+) -> Parts:
+    """What the bars are made of, by label and satellite, cut to the time shown."""
+    parts: Parts = {}
 
-    def add(label: str, satellite: str, row: Mapping[str, Any]) -> None:
-        first, last = max(row["start_s"], start_s), min(row["end_s"], end_s)
+    def add(label: str, satellite: str, span_s: tuple[float, float], peer: str, size_bytes: float) -> None:
+        first, last = max(span_s[0], start_s), min(span_s[1], end_s)
         if last > first:
-            spans.setdefault((label, satellite), []).append((first, last))
+            part = Part(first, last, peer, size_bytes=size_bytes)
+            parts.setdefault((label, satellite), []).append(part)
 
     for row in contacts:
         if row["kind"] == "downlink":
-            add("in sight of a station", row["source"], row)
+            size_bytes = row.get("volume_bytes", 0.0)
+            add(
+                "in sight of a station",
+                row["source"],
+                (row["start_s"], row["end_s"]),
+                row["target"],
+                size_bytes,
+            )
+    sessions = []
     for row in activities:
         label = _ACTIVITY.get(row["kind"]) or _LINK.get(row["link"])
         if label and row["kind"] != "laser":  # pointed, whether data flow or not
-            add(label, row["satellite"] or row["node"], row)
-    return spans
+            satellite = row["satellite"] or row["node"]
+            ends = [
+                node for node in (row["node"], row.get("peer", "")) if node not in (satellite, "ground", "")
+            ]
+            add(label, satellite, (row["start_s"], row["end_s"]), " → ".join(ends), row.get("bytes", 0.0))
+        if row["kind"] == "session":
+            sessions.append(row)
+    if setup_s:
+        for row, label in _set_up(sessions, setup_s):
+            span_s = row["start_s"], min(row["start_s"] + setup_s, row["end_s"])
+            add(label, row["satellite"] or row["node"], span_s, row.get("peer", ""), 0.0)
+    return parts
+
+
+def _set_up(sessions: Sequence[Mapping[str, Any]], setup_s: float) -> Iterable[tuple[Mapping[str, Any], str]]:
+    """Each session with what its set-up is: handed over where the station served another within a set-up's time."""
+    last: dict[str, tuple[str, float]] = {}
+    for row in sorted(sessions, key=lambda row: row["start_s"]):
+        satellite = row["satellite"] or row["node"]
+        before, ended_s = last.get(row.get("peer", ""), (satellite, -np.inf))
+        follows = before != satellite and row["start_s"] - ended_s <= setup_s
+        yield row, "hand-over" if follows else "set-up"
+        last[row.get("peer", "")] = satellite, max(row["end_s"], ended_s)
 
 
 def _outlines_x(spans: np.ndarray) -> np.ndarray:

@@ -13,13 +13,17 @@ from mission.text.plain_text import label
 from orbit.constellation import Constellation
 from orbit.ground_track import coastlines, seen_circle, subpoints
 from orbit.stations import GroundStation
-from report.page import View, page
+from report.charts.gantt import time_unit
+from report.page import View, page, slider_markup
 
 STEP_S = 30.0
 SPAN_S = 5700.0  # about a revolution
 NAMED_PLANES = 12  # a longer legend names nothing
 # All read on white and on black: Paul Tol's bright palette, as in the report.
 PLANES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
+LABELLED = 24  # satellites; more names would lie over one another
+INSTANTS = 96  # at which the satellites are shown, at the most
+_MOST_PLACES = 40_000  # of all satellites at all instants
 COAST, STATION = "#8a9099", "#ee7733"
 
 
@@ -32,12 +36,12 @@ def map_page(title: str, constellation: Constellation, stations: Sequence[Ground
     """The page of one map, with all that it needs inside."""
     said = (
         f"{len(constellation)} satellites from {Time(epoch.utc, precision=0).isot} UTC over {SPAN_S / 60:.0f} minutes. "
-        "Dots: where they are at the start. Dotted: within the mask and the range of a station."
+        "Dots: where they are at the time of the slider. Dotted: within the mask and the range of a station."
     )
     body = (
         f"<header><h1>{html.escape(title)}</h1><p>{html.escape(said)}</p></header><main>"
         '<div class="figure" id="map" role="img" aria-label="Ground tracks and stations on a map of the world" '
-        'style="height: clamp(420px, 56vw, 720px)"></div></main>'
+        f'style="height: clamp(420px, 56vw, 720px)"></div>{slider_markup("map")}</main>'
     )
     return page(View(title, body, figures={"map": map_figure(constellation, stations, epoch)}))
 
@@ -45,8 +49,12 @@ def map_page(title: str, constellation: Constellation, stations: Sequence[Ground
 def map_figure(
     constellation: Constellation, stations: Sequence[GroundStation], epoch: Time, *, span_s: float = SPAN_S
 ) -> go.Figure:
-    """Ground tracks over ``span_s``, one colour a plane, and what each station sees, over the coasts."""
-    lat, lon, height_km = subpoints(constellation, epoch, np.arange(0, span_s, STEP_S))
+    """Ground tracks over ``span_s``, one colour a plane, and what each station sees, over the coasts.
+
+    Its frames have the satellites at instants of the span, named if there are few.
+    """
+    seconds = np.arange(0, span_s, STEP_S)
+    lat, lon, height_km = subpoints(constellation, epoch, seconds)
     figure = go.Figure()
     _line(figure, *coastlines(), color=COAST, width=1.2)
     for plane in np.unique(constellation.plane).tolist():
@@ -54,9 +62,6 @@ def map_figure(
         tracks = [_open_at_date_line(lat[k], lon[k]) for k in here]
         track_lat, track_lon = (np.concatenate(part) for part in zip(*tracks, strict=True))
         _line(figure, track_lat, track_lon, name=f"plane {plane}", color=plane_colour(plane), width=1)
-        marker = {"size": 7, "color": plane_colour(plane)}
-        names = [label(constellation.names[k]) for k in here]
-        _points(figure, lat[here, 0], lon[here, 0], mode="markers", marker=marker, hovertext=names)
     for station in stations:
         circle = _open_at_date_line(*seen_circle(station, float(np.median(height_km))))
         _line(figure, *circle, color=STATION, width=1.2, dash="dot")
@@ -70,6 +75,14 @@ def map_figure(
             text=[label(station.name) for station in stations],
             textposition="top center",
         )
+    names = [label(name) for name in constellation.names]
+    few = len(names) <= LABELLED
+    _points(
+        figure, lat[:, 0], lon[:, 0], mode="markers+text" if few else "markers", hovertext=names, hoverinfo="text",
+        text=names if few else None, textposition="bottom center", textfont={"size": 10}, cliponaxis=False,
+        marker={"size": 7, "color": [plane_colour(plane) for plane in constellation.plane.tolist()]},
+    )  # fmt: skip
+    figure.frames = _frames(lat, lon, seconds, len(figure.data) - 1)
     figure.update_xaxes(range=[-180, 180], dtick=60, ticksuffix="°", constrain="domain")
     latitudes = [-60, -30, 0, 30, 60]  # not −90, which would meet −180
     figure.update_yaxes(
@@ -78,6 +91,20 @@ def map_figure(
     several = 1 < len(np.unique(constellation.plane)) <= NAMED_PLANES
     figure.update_layout(showlegend=several, legend={"orientation": "h", "y": -0.12})
     return figure
+
+
+def _frames(lat: np.ndarray, lon: np.ndarray, seconds: np.ndarray, trace: int) -> list[go.Frame]:
+    """The satellites at instants of the span, shape of places (satellites, seconds); ``trace`` has their dots."""
+    count = max(2, min(INSTANTS, len(seconds), _MOST_PLACES // max(len(lat), 1)))
+    unit, unit_s = time_unit(float(seconds[-1]))
+    return [
+        go.Frame(
+            name=f"{seconds[instant] / unit_s:.1f} {unit}",
+            traces=[trace],
+            data=[go.Scatter(x=lon[:, instant].round(2), y=lat[:, instant].round(2))],
+        )
+        for instant in np.linspace(0, len(seconds) - 1, count).astype(int).tolist()
+    ]
 
 
 def _line(
@@ -89,7 +116,9 @@ def _line(
     )
 
 
-def _points(figure: go.Figure, lat: Sequence[float], lon: Sequence[float], **style: object) -> None:
+def _points(
+    figure: go.Figure, lat: Sequence[float] | np.ndarray, lon: Sequence[float] | np.ndarray, **style: object
+) -> None:
     figure.add_trace(go.Scatter(x=lon, y=lat, showlegend=False, **style))
 
 

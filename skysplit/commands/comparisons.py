@@ -108,10 +108,20 @@ def compare(
         title = f"{resolved.name}: what the strategies gain"
         path = out or Path(f"{resolved.name}-comparison.html")
         conditions = _conditions(resolved, contacts, samples, starts)
+        _say_answers(comparisons)
         deliver(comparison_page(title, conditions, comparisons), path)
     else:
         for name, comparison in comparisons.items():
             _print_comparison(resolved, name, comparison, starts)
+
+
+def _say_answers(comparisons: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the answer of each comparison on standard error, beside the page whose name is the output."""
+    from strategies.analysis.summary import summary_lines
+
+    for comparison in comparisons.values():
+        for line in summary_lines(comparison)[:1]:
+            Terminal(stderr=True).print(line, soft_wrap=True, highlight=False, style="bold")
 
 
 def _conditions(scenario: Scenario, contacts: ContactPlan, samples: Sequence[int], starts: int) -> str:

@@ -124,7 +124,13 @@ def plan(
     part = "one round" if after is None else "the rest of a round"
     title = f"{resolved.name}: {part} from {planned.plan.start_s:g} s, {planned.costs.name}"
     if output is PlanFormat.GANTT:
-        page = plan_page(title, resolved.description, planned.plan, planned.problem.contact_plan)
+        page = plan_page(
+            title,
+            resolved.description,
+            planned.plan,
+            planned.problem.contact_plan,
+            setup_s=resolved.ground.setup_s,
+        )
         deliver(page, out or Path(f"{resolved.name}-plan.html"))
         return
     _print_round(resolved, planned, result, title)
@@ -189,6 +195,7 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
         Terminal(stderr=True).print(f"WARNING: {line}", soft_wrap=True, highlight=False)
     console = Terminal()
     console.print(sentence(planned.plan, result), soft_wrap=True, highlight=False, style="bold")
+    _print_picture(console, planned)
     facts = round_facts(planned.plan, result)
     for plane, time_s in planned.delivered_s.items():
         late = ", in a later round" if time_s > planned.plan.end_s else ""
@@ -207,6 +214,24 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
         console.print(
             f"{len(sessions) - _MOST_SESSIONS} more sessions: --format gantt or json", highlight=False
         )
+
+
+def _print_picture(console: Terminal, planned: PlannedRound) -> None:
+    """Print the round as a row of characters per satellite; plain ones where the terminal has no others."""
+    from orbit.files.contact_plan_files import to_rows
+    from skysplit.plan_picture import ASCII, UNICODE, WIDEST, plan_picture
+
+    contacts, plan = planned.problem.contact_plan, planned.plan
+    lines = plan_picture(
+        [contacts.nodes[index].name for index in contacts.satellites],
+        to_rows(contacts),
+        list(plan.to_rows()),
+        (plan.start_s, plan.end_s),
+        width=min(console.width, WIDEST),
+        signs=ASCII if console.options.ascii_only else UNICODE,
+    )
+    for line in lines:
+        console.print(line, no_wrap=True, highlight=False)
 
 
 def models(

@@ -9,6 +9,7 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from mission.ground_sites import Sites, read_sites
 from mission.presets import (
     GroundPreset,
     Presets,
@@ -21,19 +22,23 @@ from skysplit.commands.arguments import TextFormat, completed_from, fail
 from skysplit.reference.preset_tables import (
     GROUND_HEADINGS,
     SATELLITE_HEADINGS,
+    SITE_HEADINGS,
     figure_rows,
     ground_row,
     satellite_row,
+    site_row,
 )
 from skysplit.terminal import Terminal
+
+_SITES = "sites"
 
 
 def presets(
     name: Annotated[
         str,
         typer.Argument(
-            help="A satellite or a ground segment: every figure of it; all are listed without.",
-            autocompletion=completed_from(lambda: read_presets().by_name),
+            help="A satellite or a ground segment: every figure of it; all are listed without. sites: ground sites.",
+            autocompletion=completed_from(lambda: (*read_presets().by_name, _SITES)),
         ),
     ] = "",
     output: Annotated[
@@ -43,7 +48,12 @@ def presets(
     """List satellites and ground segments for `skysplit init`; of one, every figure with its source and derating.
 
     Example: `skysplit presets orin-agx`
+
+    Ground sites for `--station`, with coordinates and operators: `skysplit presets sites`
     """
+    if name == _SITES:
+        _tell_sites(read_sites(), output)
+        return
     found = read_presets()
     try:
         shown = found.only(name) if name else found
@@ -55,6 +65,22 @@ def presets(
         _print_one(shown)
     else:
         _print_all(shown)
+        sites = read_sites().sites
+        Terminal(soft_wrap=True).print(f"{len(sites)} ground sites for --station: skysplit presets {_SITES}")
+
+
+def _tell_sites(found: Sites, output: TextFormat) -> None:
+    """Print every ground site by name, with the source of its coordinates."""
+    if output is TextFormat.JSON:
+        print(found.model_dump_json())
+        return
+    console = Terminal(highlight=False)
+    table = Table(*SITE_HEADINGS, box=SIMPLE_HEAD, pad_edge=False, title="ground sites")
+    for name, site in found.sites.items():
+        table.add_row(*site_row(name, site))
+    console.print(table)
+    for name, source in found.sources.items():
+        console.print(f"{name}: {source.title} ({source.kind})", soft_wrap=True)
 
 
 def _print_all(presets: Presets) -> None:

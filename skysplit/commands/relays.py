@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.live import Live
@@ -15,6 +15,7 @@ from rich.table import Table
 from mission.run_config import GROUND
 from skysplit.commands.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
 from skysplit.deployment.expiry import RENEW, ending
+from skysplit.relay_states import relay_files, relay_states
 from skysplit.terminal import Terminal
 
 _REFRESH_S = 1.0
@@ -53,11 +54,7 @@ def status(
 
     Example: `skysplit status runs/emulated`
     """
-    files = sorted(
-        file
-        for pattern in ("relay.json", "*/relay.json", "nodes/*/relay.json")
-        for file in where.glob(pattern)
-    )
+    files = relay_files(where)
     if not files and (where / "run.json").is_file():
         from mission.record import read_run, record_end
 
@@ -68,7 +65,7 @@ def status(
     if not files:
         fail(f"{where}: holds no relay.json; allowed: an emulated run under way, or a folder of nodes")
     if output is TextFormat.JSON:
-        print(json.dumps(_told(files)))
+        print(json.dumps(relay_states(files)))
         return
     for sentence in ending([file.parent for file in files]):
         Terminal(stderr=True, soft_wrap=True).print(f"warning: {sentence}; {RENEW}", style="yellow")
@@ -79,44 +76,6 @@ def status(
         while True:
             time.sleep(_REFRESH_S)
             live.update(_table(files))
-
-
-def _told(files: list[Path]) -> list[dict[str, Any]]:
-    """What each relay says of itself; of one that does not answer only its name."""
-    from relay.client.control import status as ask
-    from relay.client.message_link import LinkError
-    from relay.node.settings import local_relay
-
-    told: list[dict[str, Any]] = []
-    for file in files:
-        found = local_relay(file)
-        try:
-            said = ask(found.address, found.node)
-        except LinkError:
-            told.append({"node": found.node, "answers": False})
-            continue
-        told.append(
-            {
-                "node": said.node,
-                "answers": True,
-                "certificates_ending": list(ending([file.parent])),
-                "mission_s": said.mission_s,  # below 0 on the bench
-                "queued_transfers": said.queued_transfers,
-                "queued_bytes": said.queued_bytes,
-                "received_bytes": said.received_bytes,
-                "delivered_transfers": said.delivered_transfers,
-                "links": [
-                    {
-                        "peer": link.peer,
-                        "open": link.open,
-                        "sent_bytes": link.sent_bytes,
-                        "last_error": link.last_error,
-                    }
-                    for link in said.links
-                ],
-            }
-        )
-    return told
 
 
 def _table(files: list[Path]) -> Table:
@@ -131,7 +90,7 @@ def _table(files: list[Path]) -> Table:
         "links",
         "last_error",
     )
-    for told in _told(files):
+    for told in relay_states(files):
         if not told["answers"]:
             table.add_row(told["node"], "no answer", style="red")
             continue

@@ -25,6 +25,7 @@ from skysplit.commands.arguments import (
     ScenarioArgument,
     SetOption,
     TextFormat,
+    deliver,
     fail,
     overrides_of,
     read_scenario,
@@ -291,28 +292,42 @@ def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
 
 
 def report(
-    run_directory: Annotated[Path, typer.Argument(help="A run directory.")],
+    run_directories: Annotated[
+        list[Path], typer.Argument(help="A run directory; of several, one page that compares them.")
+    ],
     compare: Annotated[
         bool,
         typer.Option(
             "--compare", help="Also plan the strategies, their baselines and the bound on the run's contacts."
         ),
     ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Of several runs: the page to write; the default is runs.html.")
+    ] = None,
 ) -> None:
-    """Write a run's `report.html` again, also of a run under way or a failed one.
+    """Write a run's `report.html` again, also of a run under way or a failed one; or one page of several runs.
 
-    Example: `skysplit report runs/first --compare`
+    Example: `skysplit report runs/first --compare`, `skysplit report runs/first runs/second --out both.html`
     """
     from report.run_report import write_report
+    from report.runs_page import runs_page
 
+    if len(run_directories) == 1 and out is not None:
+        fail(f"--out: found {str(out)!r}, allowed with several runs; the page of one is its report.html")
     try:
-        with contextlib.suppress(OSError):  # of one who may only read it
-            record_end(run_directory)
-        if compare:
-            _write_comparison(run_directory, _STARTS)
-        print(write_report(run_directory))
+        for directory in run_directories:
+            with contextlib.suppress(OSError):  # of one who may only read it
+                record_end(directory)
+            if compare:
+                _write_comparison(directory, _STARTS)
+        if len(run_directories) == 1:
+            print(write_report(run_directories[0]))
+        else:
+            deliver(runs_page(run_directories), out or Path("runs.html"))
     except FileNotFoundError as error:
-        fail(f"{run_directory}: holds no run ({error.filename} is missing)")
+        if error.filename is None or Path(error.filename).parent not in run_directories:
+            raise
+        fail(f"{Path(error.filename).parent}: holds no run ({error.filename} is missing)")
     except ValueError as error:
         fail(str(error))
 

@@ -6,26 +6,44 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from click.core import ParameterSource
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from mission.ground_sites import read_sites
 from mission.presets import read_presets
 from mission.scenario import ScenarioError, load_scenario, shipped_scenarios
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import TextFormat, completed_from, fail
 from skysplit.terminal import Terminal
+from splitmodel.costs.published import published_profiles
+from splitmodel.shipped import SHIPPED
 
-# Sites of known antennas in four continents, for those who have none of their own yet.
-_STATIONS = [
-    "Madrid,40.43,-4.25,720",
-    "Santiago,-33.15,-70.67,720",
-    "Canberra,-35.40,148.98,690",
-    "Wallops,37.94,-75.46",
-]
+if TYPE_CHECKING:
+    from skysplit.mission_choices import MissionChoices
+
+_SATELLITES, _GROUND = "Satellites and their orbits", "Ground stations"
+_RATES, _LEARNING = "Links and compute", "Model and images"
+
+
+class Pattern(StrEnum):
+    """How the satellites of a shell are spread."""
+
+    DELTA = "delta"
+    STAR = "star"
+    TRAIN = "train"
+
+
+class Isl(StrEnum):
+    """Which links between satellites there are."""
+
+    NONE = "none"
+    IN_PLANE = "in-plane"
+    GRID = "grid"
 
 
 class OnError(StrEnum):
@@ -72,80 +90,202 @@ SatelliteOption = Annotated[
     str,
     typer.Option(
         metavar="PRESET",
+        rich_help_panel=_SATELLITES,
         help="Orbit, links, compute and imagery of a real satellite; see `skysplit presets`.",
         autocompletion=completed_from(lambda: read_presets().satellites),
+    ),
+]
+SatellitesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        rich_help_panel=_SATELLITES,
+        help="Of a shell, in all (its T); the default is the preset's, or 12.",
+    ),
+]
+PlanesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        rich_help_panel=_SATELLITES,
+        help="Planes of the shell (P); the default is the preset's, or 2.",
+    ),
+]
+PatternOption = Annotated[
+    Pattern | None,
+    typer.Option(
+        rich_help_panel=_SATELLITES,
+        help="Planes over 360° (delta) or 180° (star), or in each plane one satellite close behind the other (train).",
+    ),
+]
+SpacingOption = Annotated[
+    float | None,
+    typer.Option(
+        rich_help_panel=_SATELLITES,
+        help="With --pattern train: from a satellite to the next; the default is 10.",
+    ),
+]
+PhasingOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        rich_help_panel=_SATELLITES,
+        help="Phasing between its planes (F); the default is 1, with one plane 0.",
+    ),
+]
+InclinationOption = Annotated[
+    float | None,
+    typer.Option(
+        rich_help_panel=_SATELLITES, help="Inclination of the shell; the default is the preset's, or 53."
+    ),
+]
+AltitudeOption = Annotated[
+    float | None,
+    typer.Option(
+        rich_help_panel=_SATELLITES, help="Height of the shell; the default is the preset's, or 1200."
+    ),
+]
+ElementsOption = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel=_SATELLITES,
+        help="A TLE or OMM file, e.g. a group of CelesTrak's: real satellites, not a shell.",
+    ),
+]
+LimitOption = Annotated[
+    int,
+    typer.Option(
+        min=0, rich_help_panel=_SATELLITES, help="With --elements: only the first so many; 0 is all."
+    ),
+]
+SkipOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=_SATELLITES,
+        help="With --elements: leave out a name or a catalogue number. Repeatable.",
+    ),
+]
+OnErrorOption = Annotated[
+    OnError,
+    typer.Option(
+        rich_help_panel=_SATELLITES,
+        help="With --elements: what cannot be read or flown is an error, or is left out (skip).",
     ),
 ]
 GroundOption = Annotated[
     str,
     typer.Option(
         metavar="PRESET",
+        rich_help_panel=_GROUND,
         help="Stations, rates and compute of a ground segment; see `skysplit presets`.",
         autocompletion=completed_from(lambda: read_presets().grounds),
     ),
 ]
-SatellitesOption = Annotated[
-    int | None,
-    typer.Option(min=1, help="Of a Walker shell, in all (its T); the default is the preset's, or 12."),
-]
-PlanesOption = Annotated[
-    int | None, typer.Option(min=1, help="Planes of the shell (P); the default is the preset's, or 2.")
-]
-PhasingOption = Annotated[
-    int | None,
-    typer.Option(min=0, help="Phasing between its planes (F); the default is 1, with one plane 0."),
-]
-InclinationOption = Annotated[
-    float | None, typer.Option(help="Inclination of the shell; the default is the preset's, or 53.")
-]
-AltitudeOption = Annotated[
-    float | None, typer.Option(help="Height of the shell; the default is the preset's, or 1200.")
-]
-ElementsOption = Annotated[
-    Path | None,
-    typer.Option(help="A TLE or OMM file, e.g. a group of CelesTrak's: real satellites, not a shell."),
-]
-LimitOption = Annotated[int, typer.Option(min=0, help="With --elements: only the first so many; 0 is all.")]
-SkipOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="With --elements: leave out a name or a catalogue number. Repeatable."),
-]
-OnErrorOption = Annotated[
-    OnError,
-    typer.Option(help="With --elements: what cannot be read or flown is an error, or is left out (skip)."),
-]
 StationOption = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]]",
-        help="A ground station, instead of a preset's. Repeatable.",
+        metavar="SITE|NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]]",
+        rich_help_panel=_GROUND,
+        help="A ground station, instead of a preset's: a site of `skysplit presets sites`, or coordinates. Repeatable.",
+        autocompletion=completed_from(lambda: read_sites().sites),
     ),
 ]
+DownOption = Annotated[
+    float | None, typer.Option(rich_help_panel=_RATES, help="From satellite to ground, Mbit/s.")
+]
+UpOption = Annotated[
+    float | None,
+    typer.Option(
+        rich_help_panel=_RATES, help="From ground to satellite, Mbit/s; small satellites have 0.25 to 2."
+    ),
+]
+IslOption = Annotated[
+    Isl | None,
+    typer.Option(
+        rich_help_panel=_RATES,
+        help="Links between satellites: none, neighbours in a plane, or also between planes (grid).",
+    ),
+]
+IslRateOption = Annotated[
+    float | None, typer.Option(rich_help_panel=_RATES, help="Of these links, each way, Mbit/s.")
+]
+TflopsOption = Annotated[
+    float | None,
+    typer.Option(rich_help_panel=_RATES, help="Of a satellite: sustained in training, not its peak."),
+]
+GroundTflopsOption = Annotated[
+    float | None, typer.Option(rich_help_panel=_RATES, help="Of the ground: sustained in training.")
+]
 ModelOption = Annotated[
-    str | None, typer.Option(help="A transformers directory, or a name; the default is synthetic-vit.")
+    str | None,
+    typer.Option(
+        rich_help_panel=_LEARNING,
+        help="A directory, a name on the hub, or a published model to plan with (`skysplit models`); the default is "
+        "synthetic-vit.",
+        autocompletion=completed_from(lambda: (*SHIPPED, *published_profiles())),
+    ),
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option(help="An image folder, Parquet (a file or a folder), or a CSV of images."),
+    typer.Option(
+        rich_help_panel=_LEARNING, help="An image folder, Parquet (a file or a folder), or a CSV of images."
+    ),
+]
+BandsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME,NAME,…|NUMBER",
+        rich_help_panel=_LEARNING,
+        help="Bands that the model sees, in its order; without --data their number is enough.",
+    ),
+]
+BitsOption = Annotated[
+    int | None,
+    typer.Option(rich_help_panel=_LEARNING, help="Without --data: bits of a value, 8, 16 or 32."),
+]
+TileOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        rich_help_panel=_LEARNING,
+        help="Side of a tile in pixels: with --data the model's input, else for what an image weighs in plans.",
+    ),
+]
+ImagesOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, rich_help_panel=_LEARNING, help="Images that a satellite trains with in a round, in plans."
+    ),
 ]
 ClassesOption = Annotated[
-    str | None,
+    str,
     typer.Option(
-        metavar="NAME,NAME[,…]",
-        help="Classes of the values 0, 1, … of masks; left out with masks, a terminal is asked for them.",
+        metavar="NAME,NAME,…",
+        rich_help_panel=_LEARNING,
+        help="For masks: what their values 0, 1, … are called; left out with --data, a terminal is asked.",
     ),
 ]
 ModeOption = Annotated[
-    str, typer.Option(help="head, lora, onboard-head, onboard-lora, onboard-full or downlink.")
+    str,
+    typer.Option(
+        rich_help_panel=_LEARNING,
+        help="head, lora, onboard-head, onboard-lora, onboard-full or downlink.",
+        autocompletion=completed_from(
+            lambda: ("head", "lora", "onboard-head", "onboard-lora", "onboard-full", "downlink")
+        ),
+    ),
 ]
 
 
 def init(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="The TOML file to write.")],
     satellite: SatelliteOption = "",
-    ground: GroundOption = "",
     satellites: SatellitesOption = None,
     planes: PlanesOption = None,
+    pattern: PatternOption = None,
+    spacing_deg: SpacingOption = None,
     phasing: PhasingOption = None,
     inclination_deg: InclinationOption = None,
     altitude_km: AltitudeOption = None,
@@ -153,15 +293,28 @@ def init(
     limit: LimitOption = 0,
     skip: SkipOption = None,
     on_error: OnErrorOption = OnError.ERROR,
+    ground: GroundOption = "",
     station: StationOption = None,
+    down_mbps: DownOption = None,
+    up_mbps: UpOption = None,
+    isl: IslOption = None,
+    isl_mbps: IslRateOption = None,
+    tflops: TflopsOption = None,
+    ground_tflops: GroundTflopsOption = None,
     model: ModelOption = None,
     data: DataOption = None,
-    classes: ClassesOption = None,
+    bands: BandsOption = "",
+    bits: BitsOption = None,
+    tile_size: TileOption = None,
+    images: ImagesOption = None,
+    classes: ClassesOption = "",
     mode: ModeOption = "lora",
 ) -> None:
     """Write a commented scenario for your own constellation, stations, model and data, and check it.
 
-    Example: `skysplit init ours.toml --satellites 24 --planes 4 --altitude-km 800 --station Kiruna,67.86,20.96,400`
+    Without options it asks; with any option, and in scripts, it takes the defaults for the rest.
+
+    Example: `skysplit init ours.toml --satellites 24 --planes 4 --altitude-km 800 --station Svalbard --station Awarua`
 
     With a real mission's figures and sources: `skysplit init doves.toml --satellite dove-3u --ground dove-network`
 
@@ -169,47 +322,76 @@ def init(
 
     Real orbits: `skysplit init planet.toml --elements planet.txt --limit 12`
     """
+    from skysplit.mission_choices import Elements, Imagery, MissionChoices, Rates
+    from skysplit.mission_questions import asked
+    from skysplit.new_scenario import Shell
+
+    _require_new(file)  # before anybody is asked anything
+    if _is_told_nothing(context) and is_interactive():
+        _write_scenario(file, asked())
+        return
+    shell = Shell(
+        satellites, planes, phasing=phasing, inclination_deg=inclination_deg, altitude_km=altitude_km
+    )
+    rates = Rates(
+        down_mbps, up_mbps, isl=isl and isl.value, isl_mbps=isl_mbps,
+        satellite_tflops=tflops, ground_tflops=ground_tflops,
+    )  # fmt: skip
+    choices = MissionChoices(
+        satellite=satellite, ground=ground, shell=shell, pattern=pattern and pattern.value, spacing_deg=spacing_deg,
+        elements=Elements(elements, limit, skip=tuple(skip or ()), on_error=on_error.value),
+        stations=tuple(station or ()), rates=rates, model=model or "", data=data, mode=mode,
+        imagery=Imagery(bands, bits, tile_size=tile_size, images=images, classes=classes),
+    )  # fmt: skip
+    _write_scenario(file, choices)
+
+
+def _require_new(file: Path) -> None:
+    """End the command where a file would be overwritten."""
+    from skysplit.new_scenario import require_new
+
+    try:
+        require_new(file)
+    except ValueError as error:
+        fail(str(error))
+
+
+def is_interactive() -> bool:
+    """Whether a person is there who can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _is_told_nothing(context: typer.Context) -> bool:
+    """Whether the command line has the file alone."""
+    options = (name for name in context.params if name != "file")
+    return all(context.get_parameter_source(name) is ParameterSource.DEFAULT for name in options)
+
+
+def _write_scenario(file: Path, choices: MissionChoices) -> None:
+    """Check all that was chosen, write the file last, and say what it has and what to do next."""
     from mission.record import write_text
     from skysplit.commands.orbits import planned_contacts
     from skysplit.imagery_check import check_imagery
-    from skysplit.new_scenario import (
-        Shell,
-        element_values,
-        learning_values,
-        new_scenario,
-        preset_values,
-        shell_values,
-        station_values,
-    )
+    from skysplit.mission_choices import chosen_values, model_words, option_errors
+    from skysplit.new_scenario import new_scenario
     from skysplit.trained_model import check_model
 
     try:
-        presets = preset_values(satellite, ground)
-        if model or data:
-            presets = presets.without("planning.")  # the images are others than the preset's
-        shell = Shell(
-            satellites, planes, phasing=phasing, inclination_deg=inclination_deg, altitude_km=altitude_km
-        )
-        orbits = shell_values(shell, presets)
-        if elements:
-            presets = presets.without("constellation.")
-            orbits = element_values(elements, limit, skip or [], on_error.value)
-        values: dict[str, Any] = {"ground.stations": [station_values(word) for word in _STATIONS]}
-        values |= presets.values | orbits
-        values |= learning_values(model or "synthetic-vit", data, classes) | {"training.mode": mode}
-        if station:
-            values["ground.stations"] = [station_values(word) for word in station]
-        scenario, text = new_scenario(file, values, presets)
-        values |= _label_values(scenario, data) if data else {}
-        scenario, text = new_scenario(file, values, presets)
+        values, origins = chosen_values(choices)
+        scenario, text = new_scenario(file, values, origins)
+        if choices.data:
+            values |= _label_values(scenario, choices.data)
+            scenario, text = new_scenario(file, values, origins)
         check_model(scenario)
-        if data:
+        if choices.data:
             check_imagery(scenario)
         contacts = planned_contacts(scenario)
         write_text(file, text)  # last, so that nothing is left behind of what does not work
     except (ValueError, OSError) as error:
-        fail(str(error))
-    _print_written(file, scenario, contacts, values)
+        fail(option_errors(str(error), str(file), choices.stations))
+    _print_written(
+        file, scenario, contacts, said=model_words(choices, values), uplink="links.sgl.up_mbps" in values
+    )
 
 
 def _label_values(scenario: Scenario, data: Path) -> dict[str, Any]:
@@ -227,9 +409,9 @@ def _asked_classes(data: Path) -> tuple[str, ...]:
     Raises:
         ScenarioError: Nobody is there, or they are no names.
     """
-    from skysplit.new_scenario import class_names
+    from skysplit.mission_choices import class_names
 
-    if not _has_somebody():
+    if not is_interactive():
         raise ScenarioError(
             f"--classes: missing, and {data} has segmentation masks, which do not name theirs; allowed: the names of "
             "their values 0, 1, …, for example clear,cloud"
@@ -239,27 +421,40 @@ def _asked_classes(data: Path) -> tuple[str, ...]:
     )
 
 
-def _has_somebody() -> bool:
-    return sys.stdin.isatty()
+def _print_written(file: Path, scenario: Scenario, contacts: ContactPlan, *, said: str, uplink: bool) -> None:
+    """Print what the scenario has, which of its numbers want attention, and the next commands.
 
-
-def _print_written(file: Path, scenario: Scenario, contacts: ContactPlan, values: dict[str, Any]) -> None:
-    """Print what the scenario has, which of its numbers want attention, and the next commands."""
+    Args:
+        file: That was written.
+        scenario: In it.
+        contacts: Of its mission.
+        said: On its model; may be empty.
+        uplink: Whether the rate of the uplink was chosen.
+    """
     console = Terminal(soft_wrap=True, highlight=False)
+    satellites, stations = len(contacts.satellites), len(contacts.stations)
     console.print(
-        f"{file}: {len(contacts.satellites)} satellites, {len(contacts.stations)} stations, "
+        f"{file}: {satellites} satellite{'s' * (satellites != 1)}, {stations} station{'s' * (stations != 1)}, "
         f"{len(contacts.contacts)} contacts in {scenario.horizon_h:g} h"
     )
-    if "planning.profile" in values:
-        planning = scenario.planning
+    planning = scenario.planning
+    if said:
+        console.print(said)
+    elif planning.profile:
         console.print(
             f"plans assume {planning.profile} and {planning.samples} images a satellite of "
             f"{planning.image_bytes / 1e3:,.0f} kB; "
             f"a run trains {scenario.model.name} on {scenario.data.source} scenes until you set model and data"
         )
-    if "links.sgl.up_mbps" not in values:
+    if not uplink:
         console.print(
             f"links.sgl.up_mbps is {scenario.links.sgl.up_mbps:g} Mbit/s, the default; small satellites have 0.25 to "
-            "2: set yours, or start from a real one (skysplit presets)"
+            "2: set yours (--up-mbps), or start from a real one (skysplit presets)"
         )
-    console.print(f"next: skysplit plan {file}, skysplit run {file}")
+    console.print("next:")
+    for command, does in (
+        ("plan", "one round: who sends what to whom, and when"),
+        ("compare", "the split against training on board and bringing the images down"),
+        ("run", "train, and write the report"),
+    ):
+        console.print(f"  {f'skysplit {command} {file}':<40} # {does}")

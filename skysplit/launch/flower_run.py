@@ -23,11 +23,11 @@ from typing import Any, Protocol
 
 import server_app
 from mission.record import read_run
+from mission.scenario_toml import toml_value
 from mission.text.first_cause import BACK_END_GONE, cause_of
 from skysplit.launch.launcher import Launch
 from skysplit.launch.processes import Processes, free_ports, past_proxies, with_log
 from skysplit.launch.ray_workers import worker_environment
-from skysplit.reference.scenario_keys import toml_value
 
 _CONNECTION = "skysplit"
 SUPERLINK = "superlink"

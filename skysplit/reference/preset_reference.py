@@ -1,4 +1,4 @@
-"""The page of all presets, from their file:
+"""The page of all presets and ground sites, from their files:
 
 python -m skysplit.reference.preset_reference > docs/presets.md
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from mission.ground_sites import read_sites
 from mission.presets import GroundPreset, SatellitePreset, read_presets
 from skysplit.reference.preset_tables import (
     GROUND_HEADINGS,
     SATELLITE_HEADINGS,
+    SITE_HEADINGS,
     figure_rows,
     ground_row,
     satellite_row,
+    site_row,
 )
 
 _HEAD = """# Presets
@@ -37,8 +40,13 @@ sustained training, is the one to doubt: `skysplit plan doves.toml --set compute
 **Uplinks** are 25 to 1,000 times slower than downlinks: a Dove has 250 kbit/s. A scenario that says nothing has
 50 Mbit/s, which is wrong for a small satellite.
 
-Written from `mission/presets.toml` by `python -m skysplit.reference.preset_reference`.
+Written from `mission/presets.toml` and `mission/ground_sites.toml` by `python -m skysplit.reference.preset_reference`.
 """
+
+_SITES = """`skysplit init ours.toml --station Svalbard --station "Punta Arenas"` takes places from here; capitals and
+accents do not matter. Coordinates are the site's or the named place's, to about 1 km, which shifts a pass by 0.1 s;
+heights are the ground's, to about 50 m. Which antennas a mission gets, and from which elevation on, is agreed with the
+operator: 5° is assumed."""
 
 
 def reference() -> Iterator[str]:
@@ -49,10 +57,14 @@ def reference() -> Iterator[str]:
     yield from _table(SATELLITE_HEADINGS, (satellite_row(*item) for item in presets.satellites.items()))
     yield from ("", "## Ground segments", "")
     yield from _table(GROUND_HEADINGS, (ground_row(*item) for item in presets.grounds.items()))
+    sites = read_sites()
+    yield from ("", "## Ground sites", "", *_SITES.splitlines(), "")
+    yield from _table(SITE_HEADINGS, (site_row(*item) for item in sites.sites.items()))
     for name, preset in presets.by_name.items():
         yield from _every_figure(name, preset)
     yield from ("", "## Sources", "")
-    rows = ((f"`{name}`", source.kind, source.title) for name, source in presets.sources.items())
+    sources = presets.sources | sites.sources
+    rows = ((f"`{name}`", source.kind, source.title) for name, source in sources.items())
     yield from _table(("source", "kind", "is"), rows)
 
 

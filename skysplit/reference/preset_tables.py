@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mission.ground_sites import Site
 from mission.presets import GroundPreset, SatellitePreset, source_line
 
 SATELLITE_HEADINGS = (
@@ -16,6 +17,14 @@ SATELLITE_HEADINGS = (
     "image, kB",
 )
 GROUND_HEADINGS = ("name", "what it is", "stations", "beams", "down, Mbit/s", "up, Mbit/s", "TFLOP/s")
+
+SITE_HEADINGS = ("site", "operator", "latitude", "longitude", "height, m", "source")
+
+
+def site_row(name: str, site: Site) -> tuple[str, ...]:
+    """A ground site in the columns of :data:`SITE_HEADINGS`."""
+    where = f"{site.lat_deg:.2f}", f"{site.lon_deg:.2f}", f"{site.height_m:.0f}"
+    return name, site.operator, *where, source_line(site)
 
 
 def satellite_row(name: str, preset: SatellitePreset) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from types import UnionType
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mission.entry_points import OursOrRegistered
+from mission.scenario_toml import toml_value
 from mission.schema import Scenario
 
 _WORDS: dict[object, str] = {
@@ -56,28 +57,6 @@ def scenario_keys() -> Iterator[Key]:
 def table_descriptions() -> dict[str, str]:
     """What each table is, by dotted name, in the order of :func:`scenario_keys`."""
     return dict(_tables(Scenario, ""))
-
-
-def toml_value(value: Any) -> str:
-    """A value as TOML: text, numbers, truth values, times, and lists of tables, a line each."""
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str():
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f'"{escaped}"'
-        case datetime():
-            return f'"{value:%Y-%m-%dT%H:%M:%SZ}"'
-        case list() | tuple() if not any(isinstance(one, Mapping) for one in value):
-            return "[" + ", ".join(toml_value(one) for one in value) + "]"
-        case list() | tuple():
-            lines = [
-                "  { " + ", ".join(f"{key} = {toml_value(one)}" for key, one in row.items()) + " },\n"
-                for row in value
-            ]
-            return "[\n" + "".join(lines) + "]"
-        case _:
-            return repr(value)
 
 
 def _keys(table: type[BaseModel], prefix: str) -> Iterator[Key]:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import skysplit
 from mission.scenario import ScenarioError
+from mission.text.quantities import spoken_bytes
 from skysplit import notebook
 from skysplit.cli import app
 
@@ -47,6 +48,20 @@ def test_stations_are_set_from_python() -> None:
     scenario = skysplit.scenario("walker-12", ground={"stations": [station], "beams": 2}).scenario
     assert [one.name for one in scenario.ground.stations] == ["Here"]
     assert scenario.ground.beams == 2
+
+
+def test_what_a_mission_plans_with_is_said_of_it(mission: notebook.Mission) -> None:
+    assert "planned as DOFA-base" in repr(mission)
+    assert "planned images 8 a satellite" in repr(mission)
+    assert "planned" not in repr(skysplit.scenario("walker-12"))
+
+
+def test_a_planned_round_says_what_crosses_its_links(mission: notebook.Mission) -> None:
+    planned = mission.plan()
+    rows = planned.to_pandas()
+    for link in ("downlink", "uplink"):
+        size = rows[rows["link"] == link]["bytes"].sum()
+        assert f"{link} {spoken_bytes(size)}" in repr(planned)
 
 
 def test_contacts_are_those_that_the_command_prints(mission: notebook.Mission) -> None:

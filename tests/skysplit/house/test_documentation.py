@@ -84,6 +84,16 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     api = (tmp_path / "site" / "api" / "index.html").read_text(encoding="utf-8")
     assert 'id="skysplit.notebook.Mission.compare"' in api
     assert "overridden" in (tmp_path / "site" / "scenario-keys" / "index.html").read_text(encoding="utf-8")
+    index = json.loads((tmp_path / "site" / "search" / "search_index.json").read_text(encoding="utf-8"))
+    for word, page in {
+        "plugin": "how-to-own-strategy/",
+        "cite": "citing/",
+        "changelog": "changelog/",
+        "multispectral": "how-to-own-data/",
+        "svalbard": "presets/",
+    }.items():
+        found = [doc["location"] for doc in index["docs"] if word in f"{doc['title']} {doc['text']}".lower()]
+        assert any(location.startswith(page) for location in found), word
 
 
 def test_a_page_is_walked_in_one_clean_clone_and_blocks_told_so_are_passed_over(tmp_path: Path) -> None:

@@ -8,17 +8,67 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mission.record import read_run, write_text
 from skysplit.live_page import LivePage
 
 
 def test_what_is_shown_is_the_report_of_the_directory(simulated_run: Path) -> None:
     with LivePage(simulated_run, "") as live:
         view = json.load(urllib.request.urlopen(f"{live.address}view"))
-    assert list(view["figures"]) == ["curve", "gantt", "map", "globe", "bytes", "seconds"]
+    assert list(view["figures"]) == ["curve", "gantt", "map", "globe", "bytes", "seconds", "waits"]
     assert "<h1>SkySplit: walker-12</h1>" in view["body"]
+
+
+def now_of(run: Path, tmp_path: Path, **facts: Any) -> str:
+    """What a page shows of a run at this moment, with other facts in its `run.json`."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    write_text(directory / "run.json", json.dumps(read_run(run) | facts))
+    with LivePage(directory, "") as live:
+        return urllib.request.urlopen(f"{live.address}now").read().decode()
+
+
+def test_within_a_round_it_is_told_who_has_answered_and_who_is_awaited(
+    simulated_run: Path, tmp_path: Path
+) -> None:
+    names = read_run(simulated_run)["satellites"]
+    awaited, progress = names[:3], {"round": 1}
+    shown = now_of(
+        simulated_run, tmp_path, state="running", phase="training", awaited=awaited, progress=progress
+    )
+    assert f"round 2 of 2: {len(names) - 3} of {len(names)} satellites have answered" in shown
+    assert all(name in shown for name in awaited)
+    assert f'value="{1 + (len(names) - 3) / len(names):.3f}"' in shown
+
+
+def test_the_error_that_ended_a_run_is_an_alert_and_is_text(simulated_run: Path, tmp_path: Path) -> None:
+    shown = now_of(simulated_run, tmp_path, state="failed", result={"error": "sat-0 <b>is</b> gone"})
+    assert 'role="alert"' in shown
+    assert "sat-0 &lt;b&gt;is&lt;/b&gt; gone" in shown
+
+
+def test_the_relays_of_an_emulation_are_shown_as_they_are_now(
+    simulated_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = {"peer": "sat-0-01", "open": True, "sent_bytes": 2_500_000, "last_error": ""}
+    states = [
+        {"node": "sat-0-00", "answers": True, "mission_s": 90.0, "queued_transfers": 3, "queued_bytes": 12_000,
+         "received_bytes": 7_000_000, "delivered_transfers": 41, "links": [link, link | {"open": False}]},
+        {"node": "sat-0-01", "answers": False},
+    ]  # fmt: skip
+    monkeypatch.setattr("skysplit.live_status.relay_states", lambda files: states)
+    shown = now_of(simulated_run, tmp_path, state="running")
+    for text in ("1 of 2", "3 (12.0 kB)", "7.00 MB", ">41<", "5.00 MB", "90.0 s", "no answer"):
+        assert text in shown
+
+
+def test_before_a_run_has_begun_nothing_is_told_of_it(tmp_path: Path) -> None:
+    with LivePage(tmp_path, "") as live:
+        assert urllib.request.urlopen(f"{live.address}now").read() == b""
 
 
 @pytest.mark.parametrize(

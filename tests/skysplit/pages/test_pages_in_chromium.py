@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import queue
+import re
 import shutil
 import subprocess
 import threading
@@ -198,11 +199,60 @@ def test_every_chart_of_a_report_is_drawn_without_a_console_message(
     emulated_page: Path, browser: Browser
 ) -> None:
     names = open_and_draw(browser, emulated_page)
-    assert names == ["curve", "gantt", "map", "globe", "bytes", "seconds", "measured", "links"]
+    assert names == ["curve", "gantt", "map", "globe", "bytes", "seconds", "waits", "measured", "links"]
     assert (
         browser.ask("document.querySelectorAll('#gantt .js-fill').length") >= 5
     )  # bars of a label are one path
     assert browser.ask("document.querySelector('#globe canvas').width") > 100
+    assert browser.console == []
+
+
+def hover_text(browser: Browser, chart: str, trace: str, point: int) -> str:
+    """What a chart says under the pointer at a point of a trace, which a condition on it chooses."""
+    place = browser.ask(
+        f"(chart => {{ const trace = chart._fullData.find(trace => {trace}), box = chart.getBoundingClientRect();"
+        " const { xaxis, yaxis, _size } = chart._fullLayout;"
+        f" return {{ x: box.left + _size.l + xaxis.l2p(trace.x[{point}]),"
+        f" y: box.top + _size.t + yaxis.l2p(yaxis.type === 'category' ? yaxis.d2c(trace.y[{point}]) : trace.y[{point}])"
+        f" }}; }})(document.getElementById('{chart}'))"
+    )
+    browser.send("Input.dispatchMouseEvent", type="mouseMoved", **place)
+    browser.until(f"document.querySelector('#{chart} .hoverlayer .hovertext') !== null")
+    return browser.ask(f"document.querySelector('#{chart} .hoverlayer').textContent")
+
+
+def test_the_pointer_over_a_bar_tells_who_with_whom_when_how_much_and_how_fast(
+    emulated_page: Path, browser: Browser
+) -> None:
+    open_at(browser, emulated_page, "gantt", height=1400)
+    says = hover_text(
+        browser, "gantt", "trace.text && trace.hovertemplate?.includes('space-ground link<')", 0
+    )
+    assert re.search(r"space-ground link.*sat-\d-\d\d – \w+.* to .*[kM]?B at .* Mbit/s", says), says
+    says = hover_text(browser, "gantt", "trace.text && trace.hovertemplate?.includes('in sight')", 0)
+    assert re.search(r"in sight of a station.*sat-\d-\d\d – \w+.*could carry .*B at .* Mbit/s", says), says
+    assert browser.console == []
+
+
+def test_the_pointer_over_a_satellites_bar_tells_what_it_waited_for(
+    emulated_page: Path, browser: Browser
+) -> None:
+    open_at(browser, emulated_page, "waits")
+    says = hover_text(browser, "waits", "trace.name === 'computing'", 0)
+    assert re.search(r"sat-\d-\d\d: .* (s|min|h); done last in \d of 2 rounds", says), says
+
+
+def test_the_map_plays_and_stops(emulated_page: Path, browser: Browser) -> None:
+    open_at(browser, emulated_page, "map")
+    button, slider = ("document.querySelector('#map-when " + tag + "')" for tag in ("button", "input"))
+    browser.ask(f"{button}.click()")
+    browser.until(f"+{slider}.value >= 3")
+    browser.ask(f"{button}.click()")
+    browser.until(f"{button}.textContent === 'play' && !{button}.busy")
+    stopped = browser.ask(f"{slider}.value")
+    browser.ask("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert browser.ask(f"{slider}.value") == stopped
+    assert browser.ask("document.querySelector('#map-when output').textContent") != "0.0 min"
     assert browser.console == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -16,8 +17,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from mission.record import read_run, write_text
+from mission.scenario import load_scenario, scenario_to_dict, shipped_scenarios
+from mission.scenario_toml import scenario_toml
+from report.charts.figures import waits_figure
 from report.charts.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
-from report.run_report import write_report
+from report.run_report import report_view, write_report
+from report.story import link_totals, run_total
 from report.totals import by_round, read_rounds
 from skysplit.cli import app
 from strategies.problem.plan import SPLIT_COLUMNS
@@ -37,7 +42,7 @@ def figures_of(page: str) -> dict[str, Any]:
 
 def test_a_simulated_run_shows_every_chart_but_the_measured_one(simulated_run: Path) -> None:
     page = write_report(simulated_run).read_text(encoding="utf-8")
-    assert list(figures_of(page)) == ["curve", "gantt", "map", "globe", "bytes", "seconds"]
+    assert list(figures_of(page)) == ["curve", "gantt", "map", "globe", "bytes", "seconds", "waits"]
     assert "sent over the split" in page
 
 
@@ -142,9 +147,135 @@ def test_the_page_loads_nothing_from_elsewhere(simulated_run: Path) -> None:
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", markup)
 
 
-def test_the_command_names_a_shipped_scenario_without_its_path(simulated_run: Path) -> None:
-    page = write_report(simulated_run).read_text(encoding="utf-8")
-    assert "<code>skysplit run walker-12 --out &lt;here&gt;</code>" in page
+def test_what_a_page_says_to_do_again_is_the_same_scenario_and_names_no_folder(
+    simulated_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(simulated_run, run)
+    said = read_run(run)
+    said["scenario"]["data"] |= {"source": "parquet", "path": "/somewhere/else/tiles.parquet"}
+    said["command"] = f"skysplit run {tmp_path}/ours.toml --out {tmp_path}/out"
+    write_text(run / "run.json", json.dumps(said))
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "skysplit run walker-12.toml" in page
+    assert "tiles.parquet" in page
+    assert "/somewhere" not in page
+    assert str(tmp_path) not in page
+    [content] = re.findall(r'download="walker-12.toml" href="data:application/toml;base64,([^"]*)"', page)
+    (tmp_path / "again.toml").write_bytes(base64.b64decode(content))
+    again = load_scenario(str(tmp_path / "again.toml"))
+    expected = said["scenario"] | {"data": said["scenario"]["data"] | {"path": "$FILES/tiles.parquet"}}
+    assert scenario_to_dict(again) == expected
+
+
+@pytest.mark.parametrize("name", sorted(shipped_scenarios()))
+def test_every_shipped_scenario_survives_being_written_as_a_file(name: str, tmp_path: Path) -> None:
+    scenario = load_scenario(name)
+    text, files = scenario_toml(scenario)
+    if files:
+        return  # its files have another folder then
+    (tmp_path / "again.toml").write_text(text, encoding="utf-8")
+    assert load_scenario(str(tmp_path / "again.toml")) == scenario
+
+
+def test_facts_and_story_count_an_enrolment_alike_whether_flown_or_not(
+    simulated_run: Path, tmp_path: Path
+) -> None:
+    rounds = by_round(read_rounds(simulated_run))
+    for flown in (True, False):
+        run = tmp_path / f"flown-{flown}"
+        shutil.copytree(simulated_run, run)
+        said = read_run(run)
+        sizes = dict.fromkeys(("downlink_bytes", "uplink_bytes", "isl_bytes", "split_up_bytes"), 5_000_000)
+        said["enrolment"] = {"start_s": 0.0, "end_s": 1.0, "flown": flown, "split_down_bytes": 0, **sizes}
+        write_text(run / "run.json", json.dumps(said))
+        facts = report_view(run).body
+        for column, term in {
+            "downlink_bytes": "planned down",
+            "split_up_bytes": "sent over the split",
+        }.items():
+            total = sum(rounds[column].to_pylist()) + 5_000_000 * flown
+            assert f"<dt>{term}</dt><dd>{total / 1e6:.2f} MB</dd>" in facts
+        assert link_totals(said, rounds)["downlink_bytes"] == run_total(said, rounds, "downlink_bytes")
+
+
+def test_a_bar_says_satellite_station_time_bytes_and_rate() -> None:
+    activities = [
+        {"kind": "features", "link": "downlink", "satellite": "sat-0", "node": "sat-0", "peer": "Svalbard",
+         "start_s": 10.0, "end_s": 20.0, "bytes": 2_500_000},
+        {"kind": "features", "link": "downlink", "satellite": "sat-0", "node": "sat-0", "peer": "Svalbard",
+         "start_s": 20.0, "end_s": 30.0, "bytes": 2_500_000},
+        {"kind": "features", "link": "downlink", "satellite": "sat-0", "node": "sat-0", "peer": "Troll",
+         "start_s": 70.0, "end_s": 80.0, "bytes": 1_000_000},
+    ]  # fmt: skip
+    figure = gantt_figure(["sat-0"], [], activities, 100.0)
+    words = {text for trace in figure.data if trace.text is not None for text in trace.text}
+    assert words == {
+        "sat-0 – Svalbard<br>10 to 30 s<br>5.00 MB at 2 Mbit/s",  # 40 Mbit in 20 s
+        "sat-0 – Troll<br>70 to 80 s<br>1.00 MB at 0.8 Mbit/s",
+    }
+
+
+def test_an_antenna_that_another_satellite_has_just_left_is_handed_over() -> None:
+    def session(satellite: str, start_s: float, end_s: float, station: str = "Troll") -> dict[str, Any]:
+        return {"kind": "session", "link": "", "satellite": "", "node": satellite, "peer": station,
+                "start_s": start_s, "end_s": end_s, "bytes": 0}  # fmt: skip
+
+    activities = [
+        session("a", 0.0, 40.0),
+        session("b", 42.0, 80.0),
+        session("b", 85.0, 90.0),
+        session("a", 200.0, 240.0),
+    ]
+    figure = gantt_figure(["a", "b"], [], activities, 240.0, setup_s=10.0)
+    bars = {
+        trace.name: sorted(zip(trace.x[0::5], trace.x[1::5], strict=True))
+        for trace in figure.data
+        if trace.fill
+    }
+    assert bars["hand-over"] == [(42.0, 52.0)]
+    assert bars["set-up"] == [(0.0, 10.0), (85.0, 90.0), (200.0, 210.0)]
+
+
+def test_the_bar_of_every_satellite_adds_up_to_its_rounds(simulated_run: Path) -> None:
+    rows = read_rounds(simulated_run)
+    figure = waits_figure(rows)
+    names = list(dict.fromkeys(rows["satellite"].to_pylist()))
+    assert list(figure.data[0].y) == names
+    for number, name in enumerate(names):
+        spent_s = sum(
+            row[column] for row in rows.to_pylist() if row["satellite"] == name for column in SPLIT_COLUMNS
+        )
+        unit_s = time_unit(spent_s)[1]
+        assert sum(trace.x[number] for trace in figure.data) == pytest.approx(spent_s / unit_s)
+    last = [int(re.match(r"done last in (\d+) of 2", text)[1]) for text in figure.data[0].text]
+    assert sum(last) == 2
+
+
+def test_several_runs_stand_on_one_page_with_their_differences(
+    simulated_run: Path, emulated_run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "both.html"
+    done = CliRunner().invoke(app, ["report", str(simulated_run), str(emulated_run), "--out", str(out)])
+    assert done.exit_code == 0, done.stderr
+    page = out.read_text(encoding="utf-8")
+    curve = figures_of(page)["curve"]["data"]
+    assert len(curve) == 2
+    assert simulated_run.name != emulated_run.name or simulated_run.parent.name in page
+    twice = CliRunner().invoke(app, ["report", str(simulated_run), str(simulated_run)])
+    assert twice.exit_code == 1
+    assert "allowed: directories that differ" in twice.stderr
+
+
+def test_the_map_has_a_frame_of_all_satellites_at_every_instant(simulated_run: Path) -> None:
+    figure = figures_of(write_report(simulated_run).read_text(encoding="utf-8"))["map"]
+    frames = figure["frames"]
+    assert len(frames) >= 48
+    assert {tuple(frame["traces"]) for frame in frames} == {tuple(frames[0]["traces"])}
+    [moving] = frames[0]["traces"]
+    named = figure["data"][moving]["text"]
+    assert len(named) == len(read_run(simulated_run)["satellites"])
+    assert frames[0]["data"][0]["x"] != frames[1]["data"][0]["x"]
 
 
 def test_a_run_of_an_older_version_is_shown_without_what_it_lacks(
@@ -159,7 +290,7 @@ def test_a_run_of_an_older_version_is_shown_without_what_it_lacks(
     run["scenario"]["constellation"]["shape"] = "unknown today"
     write_text(old / "run.json", json.dumps(run))
     page = write_report(old).read_text(encoding="utf-8")
-    assert list(figures_of(page)) == ["curve", "gantt", "bytes", "seconds"]
+    assert list(figures_of(page)) == ["curve", "gantt", "bytes", "seconds", "waits"]
     assert "sent over the split" not in page
 
 

@@ -1,0 +1,79 @@
+"""What a run does at this moment, as markup for its live page: the phase, who has answered, relays, an error."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mission.record import read_run
+from mission.text.plain_text import plain
+from mission.text.quantities import spoken_bytes, spoken_time
+from report.page import table
+from skysplit.relay_states import relay_files, relay_states
+
+_NAMED = 6  # of those who are awaited
+
+
+def live_status(directory: Path) -> str:
+    """Return the markup for now; empty where a run has not begun."""
+    try:
+        run = read_run(directory)
+    except FileNotFoundError:
+        return ""
+    files = relay_files(directory) if run["state"] == "running" else []
+    return _moment(run) + _relays(relay_states(files))
+
+
+def _moment(run: Mapping[str, Any]) -> str:
+    """The phase or the round, with a bar that moves as satellites answer; of a failed run its error."""
+    if run["state"] != "running":
+        error = run.get("result", {}).get("error", "")
+        return (
+            f'<p role="alert" class="error">The run has failed: {html.escape(plain(error, 2000))}</p>'
+            if error
+            else ""
+        )
+    rounds = run["scenario"]["training"]["rounds"]
+    over = int(run.get("progress", {}).get("round", 0))
+    satellites, awaited = len(run.get("satellites", ())), list(run.get("awaited", ()))
+    phase = run.get("phase", "starting")
+    says = f"round {over + 1} of {rounds}" if over and over < rounds else phase
+    done = float(over)
+    if awaited and satellites:
+        done += 1.0 - len(awaited) / satellites
+        some = ", ".join(awaited[:_NAMED]) + (
+            f" and {len(awaited) - _NAMED} more" if len(awaited) > _NAMED else ""
+        )
+        says += f": {satellites - len(awaited)} of {satellites} satellites have answered, awaited: {some}"
+    return (
+        f"<p>{html.escape(plain(says))}</p>"
+        f'<progress aria-label="rounds" max="{rounds}" value="{min(done, rounds):.3f}"></progress>'
+    )
+
+
+def _relays(states: Sequence[Mapping[str, Any]]) -> str:
+    """A table of the relays, a row each; empty where there are none."""
+    if not states:
+        return ""
+    head = ["relay", "mission time", "links open", "queued", "received", "delivered", "sent", "error"]
+    return (
+        f"<details open><summary>Relays</summary>{table(head, map(_relay, states), 'Relays now')}</details>"
+    )
+
+
+def _relay(state: Mapping[str, Any]) -> list[str]:
+    if not state["answers"]:
+        return [state["node"], "no answer", *[""] * 6]
+    links = state["links"]
+    return [
+        state["node"],
+        spoken_time(state["mission_s"]) if state["mission_s"] >= 0 else "before the launch",
+        f"{sum(link['open'] for link in links)} of {len(links)}",
+        f"{state['queued_transfers']} ({spoken_bytes(state['queued_bytes'])})",
+        spoken_bytes(state["received_bytes"]),
+        str(state["delivered_transfers"]),
+        spoken_bytes(sum(link["sent_bytes"] for link in links)),
+        ", ".join(f"{link['peer']}: {plain(link['last_error'])}" for link in links if link["last_error"]),
+    ]

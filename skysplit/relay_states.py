@@ -1,0 +1,54 @@
+"""What the relays of an emulation say of themselves: links, queues, bytes, mission time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from skysplit.deployment.expiry import ending
+
+_PATTERNS = ("relay.json", "*/relay.json", "nodes/*/relay.json")
+
+
+def relay_files(where: Path) -> list[Path]:
+    """Return the files of the relays of a run directory, a folder of nodes or one node's folder."""
+    return sorted(file for pattern in _PATTERNS for file in where.glob(pattern))
+
+
+def relay_states(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Ask each relay for its state; of one that does not answer return its name alone."""
+    from relay.client.control import status as ask
+    from relay.client.message_link import LinkError
+    from relay.node.settings import local_relay
+
+    states: list[dict[str, Any]] = []
+    for file in files:
+        found = local_relay(file)
+        try:
+            state = ask(found.address, found.node)
+        except LinkError:
+            states.append({"node": found.node, "answers": False})
+            continue
+        states.append(
+            {
+                "node": state.node,
+                "answers": True,
+                "certificates_ending": list(ending([file.parent])),
+                "mission_s": state.mission_s,  # below 0 on the bench
+                "queued_transfers": state.queued_transfers,
+                "queued_bytes": state.queued_bytes,
+                "received_bytes": state.received_bytes,
+                "delivered_transfers": state.delivered_transfers,
+                "links": [
+                    {
+                        "peer": link.peer,
+                        "open": link.open,
+                        "sent_bytes": link.sent_bytes,
+                        "last_error": link.last_error,
+                    }
+                    for link in state.links
+                ],
+            }
+        )
+    return states
