@@ -10,7 +10,7 @@ from typing import Any
 
 from mission.record import scenario_of
 from mission.scenario import ScenarioError
-from mission.scenario_toml import FOLDER, scenario_toml
+from mission.text.scenario_toml import FOLDER, scenario_toml
 
 
 def again_markup(run: Mapping[str, Any]) -> str:

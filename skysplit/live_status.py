@@ -11,7 +11,7 @@ from mission.record import read_run
 from mission.text.plain_text import plain
 from mission.text.quantities import spoken_bytes, spoken_time
 from report.page import table
-from skysplit.relay_states import relay_files, relay_states
+from skysplit.deployment.relay_states import relay_files, relay_states
 
 _NAMED = 6  # of those who are awaited
 

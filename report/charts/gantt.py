@@ -200,7 +200,7 @@ def _lay_over(
             key = _LINK[row["link"]], row["satellite"]
             peer = row["peer"] if row["node"] in ("ground", row["satellite"]) else row["node"]
             parts.setdefault(key, []).append(
-                Part(row["start_s"], row["end_s"], peer, size_bytes=row["bytes"])
+                Part(row["start_s"], row["end_s"], peer=peer, size_bytes=row["bytes"])
             )
     found = thinned(_spans(parts), end_s - start_s, _MOST_BARS)
     labels = [each for each in COLOURS if each in {label for label, _ in found}]
@@ -256,7 +256,7 @@ def _parts(
     def add(label: str, satellite: str, span_s: tuple[float, float], peer: str, size_bytes: float) -> None:
         first, last = max(span_s[0], start_s), min(span_s[1], end_s)
         if last > first:
-            part = Part(first, last, peer, size_bytes=size_bytes)
+            part = Part(first, last, peer=peer, size_bytes=size_bytes)
             parts.setdefault((label, satellite), []).append(part)
 
     for row in contacts:

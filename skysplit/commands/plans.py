@@ -219,7 +219,7 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
 def _print_picture(console: Terminal, planned: PlannedRound) -> None:
     """Print the round as a row of characters per satellite; plain ones where the terminal has no others."""
     from orbit.files.contact_plan_files import to_rows
-    from skysplit.plan_picture import ASCII, UNICODE, WIDEST, plan_picture
+    from report.plan_picture import ASCII, UNICODE, WIDEST, plan_picture
 
     contacts, plan = planned.problem.contact_plan, planned.plan
     lines = plan_picture(

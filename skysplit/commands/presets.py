@@ -9,7 +9,6 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mission.ground_sites import Sites, read_sites
 from mission.presets import (
     GroundPreset,
     Presets,
@@ -18,6 +17,7 @@ from mission.presets import (
     source_line,
 )
 from mission.scenario import ScenarioError
+from mission.sites.ground_sites import Sites, read_sites
 from skysplit.commands.arguments import TextFormat, completed_from, fail
 from skysplit.reference.preset_tables import (
     GROUND_HEADINGS,

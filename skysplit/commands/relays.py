@@ -15,7 +15,7 @@ from rich.table import Table
 from mission.run_config import GROUND
 from skysplit.commands.arguments import ScenarioArgument, SetOption, TextFormat, fail, read_scenario
 from skysplit.deployment.expiry import RENEW, ending
-from skysplit.relay_states import relay_files, relay_states
+from skysplit.deployment.relay_states import relay_files, relay_states
 from skysplit.terminal import Terminal
 
 _REFRESH_S = 1.0

@@ -13,10 +13,10 @@ from click.core import ParameterSource
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mission.ground_sites import read_sites
 from mission.presets import read_presets
 from mission.scenario import ScenarioError, load_scenario, shipped_scenarios
 from mission.schema import Scenario
+from mission.sites.ground_sites import read_sites
 from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import TextFormat, completed_from, fail
 from skysplit.terminal import Terminal
@@ -24,7 +24,7 @@ from splitmodel.costs.published import published_profiles
 from splitmodel.shipped import SHIPPED
 
 if TYPE_CHECKING:
-    from skysplit.mission_choices import MissionChoices
+    from skysplit.new_mission.mission_choices import MissionChoices
 
 _SATELLITES, _GROUND = "Satellites and their orbits", "Ground stations"
 _RATES, _LEARNING = "Links and compute", "Model and images"
@@ -322,9 +322,9 @@ def init(
 
     Real orbits: `skysplit init planet.toml --elements planet.txt --limit 12`
     """
-    from skysplit.mission_choices import Elements, Imagery, MissionChoices, Rates
-    from skysplit.mission_questions import asked
-    from skysplit.new_scenario import Shell
+    from skysplit.new_mission.mission_choices import DescribedImages, Elements, MissionChoices, Rates
+    from skysplit.new_mission.mission_questions import asked
+    from skysplit.new_mission.new_scenario import Shell
 
     _require_new(file)  # before anybody is asked anything
     if _is_told_nothing(context) and is_interactive():
@@ -341,14 +341,14 @@ def init(
         satellite=satellite, ground=ground, shell=shell, pattern=pattern and pattern.value, spacing_deg=spacing_deg,
         elements=Elements(elements, limit, skip=tuple(skip or ()), on_error=on_error.value),
         stations=tuple(station or ()), rates=rates, model=model or "", data=data, mode=mode,
-        imagery=Imagery(bands, bits, tile_size=tile_size, images=images, classes=classes),
+        imagery=DescribedImages(bands, bits, tile_size=tile_size, images=images, classes=classes),
     )  # fmt: skip
     _write_scenario(file, choices)
 
 
 def _require_new(file: Path) -> None:
     """End the command where a file would be overwritten."""
-    from skysplit.new_scenario import require_new
+    from skysplit.new_mission.new_scenario import require_new
 
     try:
         require_new(file)
@@ -372,8 +372,8 @@ def _write_scenario(file: Path, choices: MissionChoices) -> None:
     from mission.record import write_text
     from skysplit.commands.orbits import planned_contacts
     from skysplit.imagery_check import check_imagery
-    from skysplit.mission_choices import chosen_values, model_words, option_errors
-    from skysplit.new_scenario import new_scenario
+    from skysplit.new_mission.mission_choices import chosen_values, model_words, option_errors
+    from skysplit.new_mission.new_scenario import new_scenario
     from skysplit.trained_model import check_model
 
     try:

@@ -23,8 +23,8 @@ from typing import Any, Protocol
 
 import server_app
 from mission.record import read_run
-from mission.scenario_toml import toml_value
 from mission.text.first_cause import BACK_END_GONE, cause_of
+from mission.text.scenario_toml import toml_value
 from skysplit.launch.launcher import Launch
 from skysplit.launch.processes import Processes, free_ports, past_proxies, with_log
 from skysplit.launch.ray_workers import worker_environment

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from mission.ground_sites import read_sites
 from mission.presets import GroundPreset, SatellitePreset, read_presets
+from mission.sites.ground_sites import read_sites
 from skysplit.reference.preset_tables import (
     GROUND_HEADINGS,
     SATELLITE_HEADINGS,
@@ -40,7 +40,8 @@ sustained training, is the one to doubt: `skysplit plan doves.toml --set compute
 **Uplinks** are 25 to 1,000 times slower than downlinks: a Dove has 250 kbit/s. A scenario that says nothing has
 50 Mbit/s, which is wrong for a small satellite.
 
-Written from `mission/presets.toml` and `mission/ground_sites.toml` by `python -m skysplit.reference.preset_reference`.
+Written from `mission/presets.toml` and `mission/sites/ground_sites.toml` by
+`python -m skysplit.reference.preset_reference`.
 """
 
 _SITES = """`skysplit init ours.toml --station Svalbard --station "Punta Arenas"` takes places from here; capitals and

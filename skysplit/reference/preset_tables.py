@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mission.ground_sites import Site
 from mission.presets import GroundPreset, SatellitePreset, source_line
+from mission.sites.ground_sites import Site
 
 SATELLITE_HEADINGS = (
     "name",

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mission.entry_points import OursOrRegistered
-from mission.scenario_toml import toml_value
 from mission.schema import Scenario
+from mission.text.scenario_toml import toml_value
 
 _WORDS: dict[object, str] = {
     str: "text",

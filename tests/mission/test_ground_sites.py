@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mission.ground_sites import plain_name, read_sites
 from mission.presets import read_presets
 from mission.scenario import ScenarioError
+from mission.sites.ground_sites import plain_name, read_sites
 
 SITES = read_sites()
 

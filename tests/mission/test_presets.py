@@ -16,7 +16,7 @@ from mission.presets import (
     sourced_parts,
 )
 from mission.scenario import ScenarioError, load_scenario, parse_scenario
-from mission.scenario_toml import toml_value
+from mission.text.scenario_toml import toml_value
 from splitmodel.costs.published import published
 
 PRESETS = read_presets()

@@ -18,7 +18,7 @@ from mission.scenario import (
     scenario_to_json,
     shipped_scenarios,
 )
-from mission.scenario_toml import toml_value
+from mission.text.scenario_toml import toml_value
 
 ROOT = Path(__file__).resolve().parents[2]
 MINIMAL = """

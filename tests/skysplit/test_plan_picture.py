@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skysplit.plan_picture import ASCII, MOST_ROWS, UNICODE, Signs, plan_picture
+from report.plan_picture import ASCII, MOST_ROWS, UNICODE, Signs, plan_picture
 
 
 def activity(

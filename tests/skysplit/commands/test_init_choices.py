@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mission.ground_sites import read_sites
 from mission.scenario import load_scenario
+from mission.sites.ground_sites import read_sites
 from skysplit.cli import app
-from skysplit.mission_choices import planned_profile, station_words
+from skysplit.new_mission.mission_choices import planned_profile, station_words
 
 RUNNER = CliRunner()
 SMALL = ["--satellites", "4", "--planes", "2"]

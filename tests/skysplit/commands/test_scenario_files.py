@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from mission.presets import read_presets, scenario_figures, source_line, sourced_parts
 from mission.scenario import load_scenario, scalar_keys, shipped_scenarios
-from mission.scenario_toml import toml_value
+from mission.text.scenario_toml import toml_value
 from skysplit.cli import app
-from skysplit.new_scenario import scenario_text, walker_values
+from skysplit.new_mission.new_scenario import scenario_text, walker_values
 from skysplit.reference.scenario_keys import scenario_keys, table_descriptions
 
 RUNNER = CliRunner()

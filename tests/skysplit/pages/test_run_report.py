@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from mission.record import read_run, write_text
 from mission.scenario import load_scenario, scenario_to_dict, shipped_scenarios
-from mission.scenario_toml import scenario_toml
+from mission.text.scenario_toml import scenario_toml
 from report.charts.figures import waits_figure
 from report.charts.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
 from report.run_report import report_view, write_report

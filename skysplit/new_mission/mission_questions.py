@@ -10,21 +10,21 @@ from typing import Any, TypeVar
 import typer
 
 from mission.presets import read_presets
-from skysplit.mission_choices import (
+from skysplit.new_mission.mission_choices import (
     BITS,
     ISLS,
     PATTERNS,
     SPACING_DEG,
     STATIONS,
+    DescribedImages,
     Elements,
-    Imagery,
     MissionChoices,
     Rates,
     chosen_values,
     planned_profile,
     station_words,
 )
-from skysplit.new_scenario import Shell, preset_values
+from skysplit.new_mission.new_scenario import Shell, preset_values
 
 _Answer = TypeVar("_Answer")
 _NONE = "none"
@@ -113,7 +113,7 @@ def _learning(choices: MissionChoices) -> MissionChoices:
         return choices
     return replace(
         choices,
-        imagery=Imagery(
+        imagery=DescribedImages(
             bands=_ask("Bands of an image", "6", lambda text: str(_whole(text))),
             bits=int(_ask("Bits of a value", "16", _one_of(tuple(map(str, BITS))))),
             tile_size=_ask("Side of a tile, pixels", "224", _whole),

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mission.ground_sites import read_sites
 from mission.presets import source_line
 from mission.scenario import ScenarioError
+from mission.sites.ground_sites import read_sites
 from orbit.motion.element_files import OnError
-from skysplit.new_scenario import (
+from skysplit.new_mission.new_scenario import (
     PresetValues,
     Shell,
     element_values,
@@ -56,7 +56,7 @@ _OPTIONS = {
 
 
 @dataclass(frozen=True)
-class Imagery:
+class DescribedImages:
     """Images as far as they are described instead of given.
 
     Attributes:
@@ -110,7 +110,7 @@ class MissionChoices:
     rates: Rates = Rates()
     model: str = ""
     data: Path | None = None
-    imagery: Imagery = Imagery()
+    imagery: DescribedImages = DescribedImages()
     mode: str = "lora"
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from mission.presets import Source, Sourced, read_presets, scenario_figures, source_line
 from mission.scenario import ScenarioError, parse_scenario
-from mission.scenario_toml import toml_value
 from mission.schema import Scenario
+from mission.text.scenario_toml import toml_value
 from orbit.motion.element_files import OnError, read_element_file
 from orbit.motion.elements import ElementsWarning
 from orbit.motion.frames import joined_julian_date

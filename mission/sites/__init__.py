@@ -1,0 +1,1 @@
+"""Real places of ground stations."""
