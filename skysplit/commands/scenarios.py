@@ -409,7 +409,7 @@ def _asked_classes(data: Path) -> tuple[str, ...]:
     Raises:
         ScenarioError: Nobody is there, or they are no names.
     """
-    from skysplit.mission_choices import class_names
+    from skysplit.new_mission.mission_choices import class_names
 
     if not is_interactive():
         raise ScenarioError(

@@ -29,10 +29,12 @@ class ClosingCall:
             self.stopping.set()
             await asyncio.Event().wait()
 
-    async def __aiter__(self):
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
         await self.ended.wait()
-        return
-        yield
+        raise StopAsyncIteration
 
     def cancel(self):
         pass
