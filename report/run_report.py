@@ -29,8 +29,8 @@ from report.charts.ground_map import SPAN_S, map_figure
 from report.charts.link_use import link_uses, links_figure, links_table, read_transfer_records
 from report.charts.predicted_tiles import FILE, tiles_markup
 from report.charts.score_figures import confusion_figure, score_bars
-from report.comparison_page import cases_table, missions_figure, missions_table, rounds_figure
 from report.page import Section, View, page, sections_view, table
+from report.pages.comparison_page import cases_table, missions_figure, missions_table, rounds_figure
 from report.story import run_total, story
 from report.totals import BYTES, by_round, read_activities, read_rounds, round_ends_s
 from strategies.analysis.cases import ONBOARD_LORA

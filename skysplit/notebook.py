@@ -243,7 +243,7 @@ class Contacts(Shown):
 
     def plot_access(self) -> go.Figure:
         """Gigabytes a day from each satellite to each station."""
-        from report.access_page import access_figure
+        from report.pages.access_page import access_figure
 
         return access_figure(self.contact_plan)
 
@@ -435,7 +435,7 @@ class Comparison(Shown):
 
     def plot(self) -> go.Figure:
         """The median round of every case, up to the 95th percentile, with its lower bound."""
-        from report.comparison_page import rounds_figure
+        from report.pages.comparison_page import rounds_figure
 
         return rounds_figure({self.model: self.found})
 

@@ -103,7 +103,7 @@ def compare(
         found = comparisons if len(comparisons) > 1 else next(iter(comparisons.values()))
         deliver(json.dumps(found), out)
     elif output is CompareFormat.HTML:
-        from report.comparison_page import comparison_page
+        from report.pages.comparison_page import comparison_page
 
         title = f"{resolved.name}: what the strategies gain"
         path = out or Path(f"{resolved.name}-comparison.html")

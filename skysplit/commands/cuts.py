@@ -70,7 +70,7 @@ def cuts(
     title = f"{resolved.name}: where to cut {resolved.planning.profile or resolved.model.path or resolved.model.name}"
     lines = [_line(row) for row in rows]
     if output is CompareFormat.HTML:
-        from report.cuts_page import cuts_page
+        from report.pages.cuts_page import cuts_page
 
         table = cuts_page(
             title, resolved.description, [dataclasses.asdict(row) for row in rows], _COLUMNS, lines

@@ -101,7 +101,7 @@ def contacts(
         return
     try:
         if output is ContactFormat.HTML:
-            from report.access_page import access_page
+            from report.pages.access_page import access_page
 
             text = access_page(f"{resolved.name}: contacts", resolved.description, plan)
             out = out or Path(f"{resolved.name}-contacts.html")

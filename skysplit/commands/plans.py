@@ -101,7 +101,7 @@ def plan(
 
     Example: `skysplit plan paper --at 3600`; what a failure costs: `skysplit plan paper --after 40 --lose sat-0-03`
     """
-    from report.plan_page import plan_page
+    from report.pages.plan_page import plan_page
     from strategies.analysis.plan_words import answer
 
     resolved = read_scenario(scenario, settings)

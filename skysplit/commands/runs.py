@@ -309,8 +309,8 @@ def report(
 
     Example: `skysplit report runs/first --compare`, `skysplit report runs/first runs/second --out both.html`
     """
+    from report.pages.runs_page import runs_page
     from report.run_report import write_report
-    from report.runs_page import runs_page
 
     if len(run_directories) == 1 and out is not None:
         fail(f"--out: found {str(out)!r}, allowed with several runs; the page of one is its report.html")

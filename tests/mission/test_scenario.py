@@ -130,6 +130,7 @@ def test_flower_knows_every_key_that_a_scenario_has() -> None:
         "backbone-address",
         "relay",
         "max-concurrency",
+        "cut",
     } == listed
 
 

@@ -21,7 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mission.record import read_run, write_table, write_text
-from report.comparison_page import comparison_page
+from report.pages.comparison_page import comparison_page
 from report.run_report import write_report
 from skysplit.cli import app
 from skysplit.live_page import LivePage
