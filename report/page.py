@@ -36,7 +36,8 @@ progress { width: 100%; } .error { color: #cc3311; font-weight: 600; }
 summary { cursor: pointer; } select { font: inherit; }
 .figure { width: 100%; min-height: 320px; } .wide { height: clamp(300px, 56vw, 640px); }
 .when { display: flex; gap: 1rem; align-items: center; font-variant-numeric: tabular-nums; } button { font: inherit; }
-.when label { flex: 1; display: flex; gap: .5rem; } .when input { flex: 1; } .when output { min-width: 6em; }
+.when { flex-wrap: wrap; } .when label { flex: 1; display: flex; flex-wrap: wrap; gap: .5rem; min-width: 0; }
+.when input { flex: 1; min-width: 6rem; } .when output { min-width: 6em; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }

@@ -54,13 +54,15 @@ said.setAttribute("role", "status");
 const now = document.createElement("div");
 now.id = "now";
 document.body.prepend(said, now);
-let following = true;
-async function follow() {
+let following = true, timer, asking;
+async function ask() {
   try {
     const markup = await (await fetch("now")).text();
     if (now.dataset.shown !== markup) now.innerHTML = now.dataset.shown = markup;
   } catch { }
-  if (following) setTimeout(follow, 1000);
+}
+function follow() {
+  asking = ask().then(() => { if (following) timer = setTimeout(follow, 1000); });
 }
 follow();
 let work = Promise.resolve();
@@ -73,9 +75,9 @@ events.onopen = () => { said.textContent = "This page follows the run."; };
 events.onerror = () => { said.textContent = "No connection to the run: this is what was last known."; };
 events.onmessage = event => { work = work.then(() => refresh(event.data)); };
 events.addEventListener("over", event => {
-  work = work.then(() => refresh(event.data));
   following = false;
-  work = work.then(follow);
+  clearTimeout(timer);
+  work = work.then(() => refresh(event.data)).then(() => asking).then(ask);
   work.finally(() => { events.close(); said.textContent = "The run is over."; });
 });
 """
