@@ -77,7 +77,7 @@ def count(
         span_s[unit] = [min(first, row["start_s"]), max(last, row["end_s"])]
 
     for row in plan["activities"]:
-        if row["kind"] in ("session", "laser"):
+        if row["kind"] in ("session", "isl_pointing"):
             continue
         ends_s = max(ends_s, row["end_s"])
         if row["link"] and row["bytes"]:

@@ -18,7 +18,7 @@ from strategies.problem.workload import InterOrbit, IntraOrbit
 Change = Callable[[Plan, ContactPlan], Plan | None]
 _SGL = (LinkKind.DOWNLINK, LinkKind.UPLINK)
 _ISL = (LinkKind.INTRA_ISL, LinkKind.INTER_ISL)
-_POINTS = (Kind.SESSION, Kind.LASER)
+_POINTS = (Kind.SESSION, Kind.ISL_POINTING)
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _late_weights(kind: Kind) -> Change:
     return _moved(kind, lambda _, plan: np.array([plan.start_s]), links)
 
 
-def _told(field: str, by_s: float) -> Change:
+def _stated(field: str, by_s: float) -> Change:
     def change(plan: Plan, _: ContactPlan) -> Plan | None:
         value = getattr(plan, field)
         if isinstance(value, float):
@@ -402,9 +402,9 @@ _NAMED: dict[str, Change] = {
     "a session that ends too soon": _hold(Kind.SESSION, _end_in_data),
     "a session the wrong way round": _hold(Kind.SESSION, _elsewhere),
     "more satellites than beams": _second_on_the_beam,
-    "a laser left out": _dropped_hold(Kind.LASER),
-    "no acquisition": _hold(Kind.LASER, _start_at_data),
-    "a laser that is let go too soon": _hold(Kind.LASER, _end_in_data),
+    "a laser left out": _dropped_hold(Kind.ISL_POINTING),
+    "no acquisition": _hold(Kind.ISL_POINTING, _start_at_data),
+    "a laser that is let go too soon": _hold(Kind.ISL_POINTING, _end_in_data),
     "pointed at the end and never before": _never_pointed,
     # Training on board.
     "no training on board": _drop(Kind.TRAIN),
@@ -431,10 +431,10 @@ _NAMED: dict[str, Change] = {
     "an average sent before the ground has heard all": _late_weights(Kind.UPDATE),
     "an average twice": _twice(Kind.UPDATE),
     # What a plan says of itself.
-    "an end too soon": _told("end_s", -0.5),
-    "an end too late": _told("end_s", 5.0),
-    "a finish too soon": _told("finish_s", -0.5),
-    "a delivery too soon": _told("delivered_s", -0.5),
+    "an end too soon": _stated("end_s", -0.5),
+    "an end too late": _stated("end_s", 5.0),
+    "a finish too soon": _stated("finish_s", -0.5),
+    "a delivery too soon": _stated("delivered_s", -0.5),
     "a bound above the plan": lambda plan, _: dataclasses.replace(plan, lower_bound_s=2.0 * plan.makespan_s + 1.0),
     "inter-orbit links in a plan labelled none": _labelled(inter_orbit=InterOrbit.NONE),
     "intra-orbit links in a plan labelled none": _labelled(intra_orbit=IntraOrbit.NONE),
@@ -493,7 +493,7 @@ def _dropped(plan: Plan, index: int, rng: np.random.Generator, _: ContactPlan) -
 
 
 def _doubled(plan: Plan, index: int, rng: np.random.Generator, _: ContactPlan) -> _Found:
-    if plan.activities["kind"][index] == Kind.LASER:
+    if plan.activities["kind"][index] == Kind.ISL_POINTING:
         return None  # a second pair of terminals may be there
     return "doubled", _rows(plan, np.append(plan.activities, plan.activities[index]))
 

@@ -279,7 +279,7 @@ class _EmulatedClock:
                 for contact in self.contact_plan.between(*ends):
                     if contact["start_s"] <= data_s + _TINY_S and contact["end_s"] > data_s:
                         add(contact, data_s, until_s)
-        for row in self.rows[self.rows["kind"] == Kind.LASER]:
+        for row in self.rows[self.rows["kind"] == Kind.ISL_POINTING]:
             ready_s = float(row["start_s"]) + self._set_up_s(row, self.resources.acquisition_s)
             until_s = math.inf if row["end_s"] >= self.plan.end_s - _TINY_S else float(row["end_s"])
             for ends in ((int(row["node"]), int(row["peer"])), (int(row["peer"]), int(row["node"]))):

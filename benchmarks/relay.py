@@ -79,7 +79,7 @@ class Relays:
         }
 
     def _start(self, folder: Path, node: str) -> subprocess.Popen[str]:
-        told = {
+        settings = {
             "name": node,
             "network": f"{node}.network.json",
             "peers": self.addresses,
@@ -87,7 +87,7 @@ class Relays:
             "port": int(self.addresses[node].rpartition(":")[2]),
             "identity": str(self.identities[node].folder),
         }
-        (folder / f"{node}.json").write_text(json.dumps(told))
+        (folder / f"{node}.json").write_text(json.dumps(settings))
         process = subprocess.Popen(
             [sys.executable, "-m", "relay", str(folder / f"{node}.json")],
             stdout=subprocess.PIPE,
@@ -230,10 +230,10 @@ def bare_grpc(size: int, count: int) -> tuple[float, float]:
             str(port),
         ]
         cpu_s = process_cpu_s(receiver.pid)
-        told = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
-        cpu_s = process_cpu_s(receiver.pid) - cpu_s + float(told[1])
+        figures = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+        cpu_s = process_cpu_s(receiver.pid) - cpu_s + float(figures[1])
         receiver.wait(10)
-    return size * count / MB / float(told[0]), cpu_s * 1e3 / (size * count / MB)
+    return size * count / MB / float(figures[0]), cpu_s * 1e3 / (size * count / MB)
 
 
 async def grpc_receiver(folder: Path, total: int) -> None:

@@ -282,18 +282,18 @@ def scenario_figures(
 
 
 def _of(figure: Figure) -> ScenarioFigure:
-    told = "; ".join(part for part in (figure.derivation, source_line(figure)) if part)
-    return ScenarioFigure(figure.amount, told)
+    origin = "; ".join(part for part in (figure.derivation, source_line(figure)) if part)
+    return ScenarioFigure(figure.amount, origin)
 
 
 def _lower(figures: list[Figure]) -> ScenarioFigure:
     """The lower of what the satellite and the ground segment can do."""
     low, high = sorted(figures, key=lambda figure: float(figure.amount))
     words = {id(end): word for end, word in zip(figures, ("satellite", "ground"), strict=True)}
-    told = _of(low)
+    slower = _of(low)
     return ScenarioFigure(
-        told.value,
-        f"the {words[id(low)]}'s: {told.comment}; the {words[id(high)]} could {high.amount:g} ({source_line(high)})",
+        slower.value,
+        f"the {words[id(low)]}'s: {slower.comment}; the {words[id(high)]} could {high.amount:g} ({source_line(high)})",
     )
 
 

@@ -195,8 +195,8 @@ class RunRecord:
     @property
     def calibration(self) -> Compute | None:
         """The compute rates that were measured before the first round, if any were."""
-        told = self._run.get("calibration")
-        return None if told is None else Compute(**told)
+        rates = self._run.get("calibration")
+        return None if rates is None else Compute(**rates)
 
     @property
     def band_statistics(self) -> dict[str, list[float]] | None:

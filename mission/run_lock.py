@@ -52,9 +52,9 @@ class RunLock:
                     f"{self._path.parent}: a run is going on here, by {owner}; wait for it or end it"
                 )
             time.sleep(_AGAIN_S)
-        told = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
         os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(told).encode(), 0)
+        os.pwrite(file, json.dumps(owner).encode(), 0)
         _held[self._path] = file
 
     def release(self) -> None:
@@ -126,8 +126,8 @@ def _owner(path: Path) -> str | None:
 def _said(path: Path, *, alive_only: bool = False) -> str | None:
     """Return what a lock file says of its owner; of one on this host, if wanted, only while it is alive."""
     try:
-        told = json.loads(path.read_text())
-        pid, host = int(told["pid"]), str(told["host"])
+        owner = json.loads(path.read_text())
+        pid, host = int(owner["pid"]), str(owner["host"])
         if alive_only and host == socket.gethostname():
             os.kill(pid, 0)
     except PermissionError:  # it is alive, and another user's

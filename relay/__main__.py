@@ -48,9 +48,9 @@ async def serve(settings: RelaySettings, identity: NodeIdentity | None, command:
 
 async def _beside(command: Sequence[str], over: asyncio.Event) -> int:
     process = await asyncio.create_subprocess_exec(*command)
-    told, ended = asyncio.create_task(over.wait()), asyncio.create_task(process.wait())
-    await asyncio.wait((told, ended), return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+    asked, ended = asyncio.create_task(over.wait()), asyncio.create_task(process.wait())
+    await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
     if ended.done():
         print(f"{command[0]} ended with exit status {ended.result()}", flush=True)
         return ended.result()
@@ -88,9 +88,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m relay", description="One relay of the emulation.")
     parser.add_argument("file", type=Path, help="what the relay is told: a JSON file")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="what to run beside it")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        raise SystemExit(run(told.file, told.command))
+        raise SystemExit(run(arguments.file, arguments.command))
     except (OSError, ValueError, RuntimeError) as error:
         raise SystemExit(f"skysplit relay: {error}") from None
 

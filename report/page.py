@@ -252,13 +252,13 @@ def sections_view(
         ending: Markup below the sections.
         story: Sentences before all figures: what came out.
     """
-    told = f"<p>{html.escape(' '.join(story))}</p>" if story else ""
+    paragraph = f"<p>{html.escape(' '.join(story))}</p>" if story else ""
     shown = "".join(
         f"<div><dt>{html.escape(term)}</dt><dd>{html.escape(fact)}</dd></div>" for term, fact in facts.items()
     )
     links = "".join(f'<a href="#{part.name}-title">{html.escape(part.title)}</a>' for part in sections)
     body = (
-        f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p>{told}</header><dl>{shown}</dl>"
+        f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p>{paragraph}</header><dl>{shown}</dl>"
         f'<nav aria-label="Sections">{links}</nav><main>{"".join(map(_markup, sections))}{ending}</main>'
     )
     figures = {part.name: part.content for part in sections if isinstance(part.content, go.Figure)}

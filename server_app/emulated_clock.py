@@ -174,9 +174,9 @@ def _held(
         until_s = float(np.min(later_s, initial=np.inf))
         pair = frozenset((int(session["node"]), int(session["peer"])))
         held[pair].append((_ready_s(session, resources.setup_s, plan, pointed), until_s))
-    for laser in plan.of_kind(Kind.LASER):
-        pair = frozenset((int(laser["node"]), int(laser["peer"])))
-        held[pair].append((_ready_s(laser, resources.acquisition_s, plan, pointed), float(laser["end_s"])))
+    for hold in plan.of_kind(Kind.ISL_POINTING):
+        pair = frozenset((int(hold["node"]), int(hold["peer"])))
+        held[pair].append((_ready_s(hold, resources.acquisition_s, plan, pointed), float(hold["end_s"])))
     return held
 
 

@@ -160,7 +160,7 @@ planned images 16 a satellite
         require_ray()
         cut = self._settled
         directory = make_run_directory(str(out), self.title)
-        told = {
+        run_config = {
             **self.overrides,
             **absolute_paths(self.scenario),
             "scenario": str(self.source),
@@ -168,7 +168,7 @@ planned images 16 a satellite
             **cut.as_run_config,
         }
         with owned(directory), RunProgress(self.scenario.training.rounds) as progress:
-            simulate(cut.scenario, told, directory, max_concurrency, progress.show)
+            simulate(cut.scenario, run_config, directory, max_concurrency, progress.show)
         return Run(directory)
 
     def to_pandas(self) -> pd.DataFrame:

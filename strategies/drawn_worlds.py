@@ -193,7 +193,7 @@ def draw(rng: np.random.Generator, most_passes: int = 12) -> Drawn:
         sunlight = Sunlight(tuple(np.array([[0.0, at_s], [at_s + 1800.0, np.inf]]) for at_s in dark_s))
     resources = Resources(
         beams=int(rng.integers(1, 3)), setup_s=float(rng.choice([0.0, 10.0, 40.0])),
-        acquisition_s=float(rng.choice([0.0, 10.0])), side_terminals=int(rng.choice([1, 2])),
+        acquisition_s=float(rng.choice([0.0, 10.0])), isl_terminals=int(rng.choice([1, 2])),
         buffer_bytes=float(rng.choice([math.inf, math.inf, tight_bytes])), sunlight=sunlight,
     )  # fmt: skip
     rates = ComputeRates(RATES.satellite_flops, RATES.ground_flops, message_s=float(rng.choice([0.0, 0.002])))

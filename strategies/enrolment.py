@@ -102,9 +102,9 @@ def _ask(
 ) -> tuple[dict[str, int], dict[str, Any]]:
     """Ask every satellite; nodes and answers by satellite, in the order of the constellation."""
     satellites = run_config.satellites
-    told = RecordDict({"config": ConfigRecord(run_config.to_config())})
+    content = RecordDict({"config": ConfigRecord(run_config.to_config())})
     nodes_there = _wait_for_nodes(grid, len(satellites))
-    messages = [Message(told, node, f"{MessageType.QUERY}.{question}") for node in nodes_there]
+    messages = [Message(content, node, f"{MessageType.QUERY}.{question}") for node in nodes_there]
     replies = list(grid.send_and_receive(messages, timeout=timeout_s))
     nodes: dict[str, int] = {}
     answers: dict[str, ConfigRecord] = {}

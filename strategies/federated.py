@@ -255,8 +255,10 @@ class SplitFederatedStrategy(Strategy):
         arrays = self._server_optimizer.step(number, self._round.arrays, aggregated)
         if by_ground is not None:
             arrays = by_ground.arrays
-        told = by_ground.reports if by_ground else {}
-        reports = {name: {**self._report(name, number), **told.get(name, {})} for name in self._clients.nodes}
+        from_ground = by_ground.reports if by_ground else {}
+        reports = {
+            name: {**self._report(name, number), **from_ground.get(name, {})} for name in self._clients.nodes
+        }
         rounds_late = {name: number - self._pending_updates.pop(name).started for name in due}
         pending = dict(self._pending_updates)
         return (
@@ -383,8 +385,8 @@ class SplitFederatedStrategy(Strategy):
                     log(WARNING, "%s has died: %s", self._names[node], reply.error.reason)
                     away.append(message)
                 elif reply.content.metric_records["metrics"]["suspended"]:
-                    told = message.content.config_records["config"]
-                    ready.append(self._train_message(node, told, None))
+                    config = message.content.config_records["config"]
+                    ready.append(self._train_message(node, config, None))
                 else:
                     finished.append(reply)
             if away:

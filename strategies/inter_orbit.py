@@ -118,7 +118,7 @@ class SideLinks:
     acquired_s: np.ndarray
 
 
-def plan_side_links(
+def plan_inter_plane_isls(
     contact_plan: ContactPlan,
     method: str,
     resources: Resources,
@@ -127,7 +127,7 @@ def plan_side_links(
     *,
     pointed: Collection[tuple[int, int]] = (),
 ) -> SideLinks:
-    """Point the side terminals over ``[start_s, end_s]``, one link per satellite towards each neighbouring plane.
+    """Point the ISL terminals over ``[start_s, end_s]``, one link per satellite towards each neighbouring plane.
 
     ``grid`` pairs the slots of two planes once and keeps that; ``nearest`` and ``min-latency`` choose anew every
     60 s: the shortest links first, or the matching of largest residual lifetime, a standing link preferred, none
@@ -142,7 +142,7 @@ def plan_side_links(
     linked = np.unique(
         np.sort(plane[np.stack([forward["source"], forward["target"]], axis=1)], axis=1), axis=0
     )
-    for first, second in _neighbouring([(int(a), int(b)) for a, b in linked], resources.side_terminals):
+    for first, second in _neighbouring([(int(a), int(b)) for a, b in linked], resources.isl_terminals):
         a, b = plane[forward["source"]], plane[forward["target"]]
         between = forward[((a == first) & (b == second)) | ((a == second) & (b == first))]
         if len(between):
@@ -155,7 +155,7 @@ def plan_side_links(
 
 def _neighbouring(linked: list[tuple[int, int]], terminals: int) -> list[tuple[int, int]]:
     """Pairs of planes that link: the ``linked`` ones, each (smaller, larger), where the terminals are enough for all
-    of them, as in a grid; else neighbours by number, with one side terminal every second pair of the circle."""
+    of them, as in a grid; else neighbours by number, with one ISL terminal every second pair of the circle."""
     planes = sorted({plane for pair in linked for plane in pair})
     if terminals == 0 or len(planes) < 2:
         return []
@@ -261,7 +261,7 @@ def _both_ways(
     held: np.ndarray, acquisition_s: float, start_s: float, pointed: Collection[tuple[int, int]]
 ) -> SideLinks:
     lasers = activities(
-        len(held), kind=Kind.LASER, link=LinkKind.INTER_ISL, node=held["source"], peer=held["target"],
+        len(held), kind=Kind.ISL_POINTING, link=LinkKind.INTER_ISL, node=held["source"], peer=held["target"],
         start_s=held["start_s"], end_s=held["end_s"],
     )  # fmt: skip
     data = held.copy()

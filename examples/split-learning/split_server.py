@@ -72,13 +72,13 @@ def main(grid: Grid, context: Context) -> None:
     split = load_split(weights_dir("synthetic-vit"), num_labels=CLASSES, seed=0)
     add_lora(split.backbone, LoraSettings(rank=8))
     with serving(BackboneService(split.backbone, float(config["learning-rate"]))) as address:
-        told = ConfigRecord({"backbone": address})
+        where = ConfigRecord({"backbone": address})
         result = FedAvg().start(
             grid=grid,
             initial_arrays=ArrayRecord(split.head.state_dict()),
             num_rounds=int(config["rounds"]),
-            train_config=told,
-            evaluate_config=told,
+            train_config=where,
+            evaluate_config=where,
         )
     for number, metrics in result.evaluate_metrics_clientapp.items():
         print(f"round {number}: accuracy {100 * metrics['accuracy']:.1f} %", flush=True)

@@ -60,7 +60,7 @@ def grid_neighbours(constellation: Constellation, *, terminals: int = 2) -> np.n
 
     Two planes are matched so that partners are as near as possible over a revolution, all in all (an assignment);
     where that is undecided, by half a slot, the partner ahead is taken.  The smaller of two unequal planes is matched
-    whole.  With one side terminal every second pair of neighbouring planes is linked.
+    whole.  With one ISL terminal every second pair of neighbouring planes is linked.
     """
     members = planes(constellation)
     pairs = [np.empty((0, 2), np.int64)]

@@ -62,7 +62,7 @@ class RelayEndpoint:
         self._thread = threading.Thread(target=self._run, name="relay-endpoint", daemon=True)
         self._serving: asyncio.Task[None]
         self._started = threading.Event()
-        self._told: asyncio.Queue[pb.FetchRequest] = asyncio.Queue()  # to the relay, in this session
+        self._requests: asyncio.Queue[pb.FetchRequest] = asyncio.Queue()  # to the relay, in this session
         self._received = self._at_work = 0  # bundles of this session
 
     def start(self) -> Self:
@@ -122,7 +122,7 @@ class RelayEndpoint:
         fetch = channel.stream_stream(
             service.path(service.FETCH), request_serializer=pb.FetchRequest.SerializeToString
         )(metadata=self._caller, timeout=SESSION_S, wait_for_ready=True)
-        self._told = asyncio.Queue()
+        self._requests = asyncio.Queue()
         self._received = self._at_work = 0
         self._tell()
         room = asyncio.Semaphore(self._answered_at_once)
@@ -130,7 +130,7 @@ class RelayEndpoint:
 
         async def tell() -> None:
             while True:
-                await fetch.write(await self._told.get())
+                await fetch.write(await self._requests.get())
 
         async def answer(bundle: Bundle) -> None:
             await self._answer(channel, bundle)
@@ -157,7 +157,7 @@ class RelayEndpoint:
 
     def _tell(self, *, taken: bytes = b"") -> None:
         waiting = self._at_work == 0
-        self._told.put_nowait(pb.FetchRequest(taken=taken, waiting=waiting, received=self._received))
+        self._requests.put_nowait(pb.FetchRequest(taken=taken, waiting=waiting, received=self._received))
 
     async def _answer(self, channel: grpc.aio.Channel, bundle: Bundle) -> None:
         manifest, payload = bundle

@@ -243,14 +243,16 @@ def failure_bundle(request: Manifest, error: Exception) -> Bundle:
 
 def failure_in(manifest: Manifest) -> RemoteError | None:
     """The failure that a bundle tells of, if it does."""
-    told = manifest.attributes
-    if "failed" not in told:
+    attributes = manifest.attributes
+    if "failed" not in attributes:
         return None
     try:
-        transfer_id = bytes.fromhex(str(told["failed"]))
+        transfer_id = bytes.fromhex(str(attributes["failed"]))
     except ValueError:
         transfer_id = b""  # of no transfer
-    return RemoteError(plain(told.get("error"), 64), plain(told.get("text")), transfer_id=transfer_id)
+    return RemoteError(
+        plain(attributes.get("error"), 64), plain(attributes.get("text")), transfer_id=transfer_id
+    )
 
 
 _REFUSALS = frozenset(

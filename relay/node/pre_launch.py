@@ -1,4 +1,4 @@
-"""Before the epoch all nodes stand on the bench, wired to the ground: enrolment is no part of the mission."""
+"""Before the epoch all nodes are wired to the ground: enrolment is no part of the mission."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class MissionFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One record as a line of JSON."""
-        told = {
+        fields = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "mission_s": round(self._clock.now_s, 3),
             "node": self._node,
@@ -28,8 +28,8 @@ class MissionFormatter(logging.Formatter):
             "text": record.getMessage(),
         }
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told)
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields)
 
 
 def log_to_stderr(node: str, clock: PacedClock) -> None:

@@ -36,6 +36,7 @@ _LINK = {
     "downlink": "space-ground link",
     "uplink": "space-ground link",
 }
+_POINTING = ("isl_pointing", "laser")  # the second in plans of older runs
 _MOST_BARS = 20_000  # a browser draws these at once
 _FINEST = 1e-4  # of the time shown: first gap that is closed where there are more
 # Below one another; an antenna is set up and held within a window, so that these share the first.
@@ -272,7 +273,7 @@ def _parts(
     sessions = []
     for row in activities:
         label = _ACTIVITY.get(row["kind"]) or _LINK.get(row["link"])
-        if label and row["kind"] != "laser":  # pointed, whether data flow or not
+        if label and row["kind"] not in _POINTING:  # whether data flow or not
             satellite = row["satellite"] or row["node"]
             ends = [
                 node for node in (row["node"], row.get("peer", "")) if node not in (satellite, "ground", "")

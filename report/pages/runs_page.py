@@ -23,7 +23,7 @@ from report.totals import by_round, read_activities, read_rounds, round_ends_s
 
 # Paul Tol's bright palette, as in the report.
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
-_DASHES = ("solid", "dash", "dot")  # with the colours, eighteen runs are told apart
+_DASHES = ("solid", "dash", "dot")  # with the colours, eighteen runs are items apart
 _COLUMNS = {
     "downlink_bytes": "down",
     "uplink_bytes": "up",
@@ -67,13 +67,13 @@ def runs_page(directories: Sequence[Path]) -> str:
         Section("runs", "What each reached, and what it cost", says="Bytes are planned.", content=_table(runs, score)),
         Section("keys", "In what they differ", says="", content=_differences(runs)),
     ]  # fmt: skip
-    told = "".join(
+    items = "".join(
         f"<h2>{html.escape(run.name)}</h2><p>{html.escape(' '.join(story(run.facts, run.rounds)))}</p>"
         for run in runs
         if score_in(run.facts.get("result", {})) is not None
     )
     title = f"SkySplit: {len(runs)} runs"
-    return page(sections_view(title, ", ".join(run.name for run in runs), {}, sections, told))
+    return page(sections_view(title, ", ".join(run.name for run in runs), {}, sections, items))
 
 
 def _read(directory: Path, name: str) -> _Run:

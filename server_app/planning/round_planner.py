@@ -147,7 +147,7 @@ def resources_of(scenario: Scenario) -> Resources:
         beams=scenario.ground.beams,
         setup_s=scenario.ground.setup_s,
         acquisition_s=scenario.links.inter_orbit.acquisition_s,
-        side_terminals=scenario.links.inter_orbit.terminals,
+        isl_terminals=scenario.links.inter_orbit.terminals,
         sunlight=lit if power.compute == "sunlight" else None,
         drawn=PowerDrawn(power.compute_w, power.radio_w, isl_w=power.isl_w),
         battery=Battery(

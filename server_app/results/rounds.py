@@ -102,7 +102,7 @@ def enrolment_facts(plan: Plan, sent_bytes: tuple[int, int], *, flown: bool) -> 
     Args:
         plan: Of it.
         sent_bytes: Over the split, up to the ground and back, as sent.
-        flown: Whether it takes place over the planned links, rather than on the bench.
+        flown: Whether it takes place over the planned links, rather than before launch.
     """
     return {
         "start_s": plan.start_s,

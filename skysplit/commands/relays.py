@@ -90,18 +90,18 @@ def _table(files: list[Path]) -> Table:
         "links",
         "last_error",
     )
-    for told in relay_states(files):
-        if not told["answers"]:
-            table.add_row(told["node"], "no answer", style="red")
+    for state in relay_states(files):
+        if not state["answers"]:
+            table.add_row(state["node"], "no answer", style="red")
             continue
-        links = told["links"]
+        links = state["links"]
         table.add_row(
-            told["node"],
-            f"{told['mission_s']:.1f}" if told["mission_s"] >= 0 else "on the bench",
-            str(told["queued_transfers"]),
-            f"{told['queued_bytes'] / 1e6:.2f}",
-            f"{told['received_bytes'] / 1e6:.2f}",
-            str(told["delivered_transfers"]),
+            state["node"],
+            f"{state['mission_s']:.1f}" if state["mission_s"] >= 0 else "before launch",
+            str(state["queued_transfers"]),
+            f"{state['queued_bytes'] / 1e6:.2f}",
+            f"{state['received_bytes'] / 1e6:.2f}",
+            str(state["delivered_transfers"]),
             f"{sum(link['sent_bytes'] for link in links) / 1e6:.2f}",
             f"{sum(link['open'] for link in links)} of {len(links)} open",
             ", ".join(f"{link['peer']}: {link['last_error']}" for link in links if link["last_error"]),

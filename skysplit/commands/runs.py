@@ -63,7 +63,7 @@ FormatOption = Annotated[TextFormat, typer.Option("--format", help="How the resu
 
 
 _STARTS = 4  # of a comparison, over the contacts of the run
-EmulatedClock = tuple[Scenario, dict[str, Any], Path]  # as resolved, what Flower is told, the run directory
+Launch = tuple[Scenario, dict[str, Any], Path]  # as resolved, what Flower is told, the run directory
 
 
 class Backend(StrEnum):
@@ -111,9 +111,9 @@ def run(
         require_ray()
     except ValueError as error:
         fail(str(error))
-    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
+    launch = _new_launch(scenario, settings, out) if resume is None else _resumed_launch(resume, ctx)
     simulated = functools.partial(simulate, max_concurrency=max_concurrency)
-    _watch(simulated, *flight, live, progress, output, compare)
+    _watch(simulated, *launch, live, progress, output, compare)
 
 
 def emulate(
@@ -140,11 +140,11 @@ def emulate(
     from skysplit.launch.emulate import emulate_in_containers, emulate_in_processes
 
     how = emulate_in_processes if backend is Backend.PROCESS else emulate_in_containers
-    flight = _flight(scenario, settings, out) if resume is None else _rest_of(resume, ctx)
-    _watch(how, *flight, live, progress, output)
+    launch = _new_launch(scenario, settings, out) if resume is None else _resumed_launch(resume, ctx)
+    _watch(how, *launch, live, progress, output)
 
 
-def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> EmulatedClock:
+def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> Launch:
     """A run that begins."""
     from server_app.planning.round_planner import strategy_config_of
     from skysplit.imagery_check import check_imagery
@@ -176,7 +176,7 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Emul
         fail(f"--out: {error}")
     except OSError as error:
         fail(f"--out: {refused(error)}")
-    told = {
+    run_config = {
         **overrides_of(settings),
         **absolute,
         "scenario": str(scenario_path(scenario).resolve()),
@@ -185,10 +185,10 @@ def _flight(scenario: str, settings: list[str] | None, out: Path | None) -> Emul
     }
     if cut.reason is not None:
         Terminal(stderr=True, soft_wrap=True).print(spoken_choice(cut.reason))
-    return cut.scenario, told, directory
+    return cut.scenario, run_config, directory
 
 
-def _rest_of(directory: Path, ctx: typer.Context) -> EmulatedClock:
+def _resumed_launch(directory: Path, ctx: typer.Context) -> Launch:
     """The run of a directory, to be resumed."""
     from server_app.checkpoint import newest
 
@@ -214,7 +214,7 @@ def _rest_of(directory: Path, ctx: typer.Context) -> EmulatedClock:
 def _watch(
     how: Callable[..., dict[str, Any]],
     resolved: Scenario,
-    told: Mapping[str, Any],
+    run_config: Mapping[str, Any],
     directory: Path,
     live: bool,
     form: ProgressForm,
@@ -234,7 +234,7 @@ def _watch(
             console.print(f"live page: {page.address}")
         try:
             with owned(directory), RunProgress(resolved.training.rounds, form) as progress:
-                result = how(resolved, told, directory, on_progress=progress.show)
+                result = how(resolved, run_config, directory, on_progress=progress.show)
         except (OSError, RuntimeError, ValueError) as error:
             if isinstance(error, typer.Exit):
                 raise

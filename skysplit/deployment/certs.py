@@ -51,7 +51,7 @@ def write_credentials(
     taken = sorted({*satellites} & RESERVED)
     if taken:
         raise ValueError(f"constellation: found satellites called {', '.join(taken)}; those names are taken")
-    told = []
+    news = []
     renewed = renew or new_keys
     write_certificates(directory, (*satellites, ground), renew=renewed, new_keys=new_keys)
     added = [host.removeprefix("[").removesuffix("]") for host in superlink_hosts]
@@ -64,7 +64,7 @@ def write_credentials(
             hosts = tuple(dict.fromkeys((*known, server, *added)))
             write_server_certificate(directory, folder, hosts, name=server, new_keys=new_keys)
             if known and missing:
-                told.append(
+                news.append(
                     f"{server}: its certificate is new, for {', '.join(hosts)}; copy its folder again"
                 )
     for name in satellites:
@@ -73,10 +73,10 @@ def write_credentials(
         if new_keys or not known_key:
             _write_supernode_key(folder)
             if known_key:
-                told.append(
+                news.append(
                     f"{name}: its SuperNode has a new key; unregister the old one, register the new one"
                 )
-    return told
+    return news
 
 
 def _write_supernode_key(folder: Path) -> None:

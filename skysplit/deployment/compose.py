@@ -204,8 +204,8 @@ def compose_files_by_host(
 
 
 def _superlink_command() -> list[str]:
-    told = ("--isolation", "process", "--host", "0.0.0.0")
-    return ["flower-superlink", *told, *superlink_options(NODE)]
+    options = ("--isolation", "process", "--host", "0.0.0.0")
+    return ["flower-superlink", *options, *superlink_options(NODE)]
 
 
 def _node(host: Host, node: str, command: list[str], after: list[str], *, mem_limit: str) -> dict[str, Any]:

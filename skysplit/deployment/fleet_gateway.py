@@ -137,15 +137,15 @@ def main() -> None:
     parser.add_argument("--superlink", required=True, metavar="HOST:PORT", help="where the SuperLink listens")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
     parser.add_argument("--port", type=int, default=8000)
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     raise_files_limit(MAX_CONCURRENCY)
-    trusted = ssl.create_default_context(cafile=str(told.folder / AUTHORITY))
+    trusted = ssl.create_default_context(cafile=str(arguments.folder / AUTHORITY))
     uvicorn.run(
-        FleetGateway(f"https://{told.superlink}", trusted),
-        host=told.host,
-        port=told.port,
-        ssl_certfile=told.folder / SERVER_CERTIFICATE,
-        ssl_keyfile=str(told.folder / SERVER_KEY),
+        FleetGateway(f"https://{arguments.superlink}", trusted),
+        host=arguments.host,
+        port=arguments.port,
+        ssl_certfile=arguments.folder / SERVER_CERTIFICATE,
+        ssl_keyfile=str(arguments.folder / SERVER_KEY),
         limit_concurrency=MAX_CONCURRENCY,
         timeout_keep_alive=30,
         server_header=False,

@@ -45,7 +45,7 @@ def write_node_folders(
     for node in nodes:
         folder = folders[node] = node_folder(directory, node)
         (folder / "network.json").write_text(network)
-        told = {
+        settings = {
             "name": node,
             "network": "network.json",
             "peers": {peer: address for peer, address in addresses.items() if peer != node},
@@ -56,7 +56,7 @@ def write_node_folders(
             "time_authority": GROUND,
             "start_s": START_S,
         }
-        (folder / RELAY_FILE).write_text(json.dumps(told, indent=2) + "\n")
+        (folder / RELAY_FILE).write_text(json.dumps(settings, indent=2) + "\n")
     return folders
 
 
@@ -85,9 +85,9 @@ def superexec_command(folder: str, superlink: str) -> list[str]:
 
 def supernode_command(folder: str, superlink: str, index: int, satellites: int) -> list[str]:
     """What runs the ClientApp beside a satellite's relay."""
-    told = {"partition-id": index, "num-partitions": satellites, "relay": f"{folder}/{RELAY_FILE}"}
+    config = {"partition-id": index, "num-partitions": satellites, "relay": f"{folder}/{RELAY_FILE}"}
     return [
         *("flower-supernode", "--superlink", superlink, "--root-certificates", f"{folder}/ca.crt"),
         *("--auth-supernode-private-key", f"{folder}/{SUPERNODE_KEY}"),
-        *("--node-config", " ".join(f"{key}={json.dumps(value)}" for key, value in told.items())),
+        *("--node-config", " ".join(f"{key}={json.dumps(value)}" for key, value in config.items())),
     ]

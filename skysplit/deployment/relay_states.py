@@ -35,7 +35,7 @@ def relay_states(files: Sequence[Path]) -> list[dict[str, Any]]:
                 "node": state.node,
                 "answers": True,
                 "certificates_ending": list(ending([file.parent])),
-                "mission_s": state.mission_s,  # below 0 on the bench
+                "mission_s": state.mission_s,  # below 0 before launch
                 "queued_transfers": state.queued_transfers,
                 "queued_bytes": state.queued_bytes,
                 "received_bytes": state.received_bytes,

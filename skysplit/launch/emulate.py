@@ -65,8 +65,8 @@ def emulate_in_processes(
         secured = superlink_options(str(base / SUPERLINK))
         with superlink(processes, *secured, authority=base / "ca.crt") as link:
             _start_supernodes(processes, link, {name: folders[name] for name in satellites})
-            told = {**run_config, "relay": str(folders[GROUND] / RELAY_FILE)}
-            return run_app(link, told, directory, on_progress)["result"]
+            config = {**run_config, "relay": str(folders[GROUND] / RELAY_FILE)}
+            return run_app(link, config, directory, on_progress)["result"]
 
 
 def emulate_in_containers(
@@ -110,8 +110,8 @@ def emulate_in_containers(
             containers.start(SUPERLINK)
             register_supernodes(link, [nodes[name] / SUPERNODE_PUBLIC_KEY for name in satellites])
             containers.start()
-            told = {**run_config, "relay": f"{NODE}/{RELAY_FILE}"}
-            return run_app(link, told, directory, on_progress)["result"]
+            config = {**run_config, "relay": f"{NODE}/{RELAY_FILE}"}
+            return run_app(link, config, directory, on_progress)["result"]
 
 
 @contextlib.contextmanager

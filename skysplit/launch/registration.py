@@ -67,10 +67,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="with ca.crt and *.pub")
     parser.add_argument("--superlink", required=True, help="HOST:PORT of its control API")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     console = Terminal(stderr=True, soft_wrap=True)
     try:
-        register_all(told.folder, told.superlink, told.timeout, console.print)
+        register_all(arguments.folder, arguments.superlink, arguments.timeout, console.print)
     except FlowerRunError as error:
         console.print(f"error: {error}", style="red")
         raise SystemExit(1) from None

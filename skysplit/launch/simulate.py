@@ -57,8 +57,8 @@ def simulate(
         Processes(Path(logs)) as processes,
         superlink(processes, "--simulation") as link,
     ):
-        told = {**run_config, "max-concurrency": together}
-        return run_app(link, told, directory, on_progress, "--federation-config", nodes)["result"]
+        config = {**run_config, "max-concurrency": together}
+        return run_app(link, config, directory, on_progress, "--federation-config", nodes)["result"]
 
 
 def require_ray() -> None:

@@ -60,8 +60,8 @@ class ServerOptimizer:
         sent = ArrayRecord({key: sent[key] for key in mean})  # FedAvgM goes by their order
         # The rules average replies before they step. There is one reply here: the mean, which the plan's order made.
         metrics = MetricRecord({self._rule.weighted_by_key: 1})
-        told = Message(RecordDict(), 0, MessageType.TRAIN)
-        reply = Message(RecordDict({self._rule.arrayrecord_key: mean, "metrics": metrics}), reply_to=told)
+        message = Message(RecordDict(), 0, MessageType.TRAIN)
+        reply = Message(RecordDict({self._rule.arrayrecord_key: mean, "metrics": metrics}), reply_to=message)
         self._rule.current_arrays = sent if isinstance(self._rule, FedAvgM) else _ndarrays(sent)
         stepped, _ = self._rule.aggregate_train(number, [reply])
         assert stepped is not None

@@ -161,13 +161,13 @@ def charge_of(judged: JudgedPlan, satellite: int) -> Charge:
     for peer in np.unique(rows["peer"][isl]).tolist():
         to_peer = isl & (rows["peer"] == peer)
         lasers.append(_one_by_one(rows["start_s"][to_peer], sent_s[to_peer]))
-    laser = np.concatenate(lasers)
+    isls = np.concatenate(lasers)
     lit = battery.lit.lit_s[satellite]
-    time_s = edges(plan.start_s, max(plan.end_s, plan.start_s), lit, computed, radio, laser)
+    time_s = edges(plan.start_s, max(plan.end_s, plan.start_s), lit, computed, radio, isls)
     loads_w = (
         drawn.compute_w * counts(time_s, *computed.T)
         + drawn.radio_w * counts(time_s, *radio.T)
-        + drawn.isl_w * counts(time_s, *laser.T)
+        + drawn.isl_w * counts(time_s, *isls.T)
     )
     net_w = battery.solar_w * counts(time_s, *lit.T) - battery.idle_w - loads_w
     level_j = levels_j(

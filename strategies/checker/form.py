@@ -28,7 +28,7 @@ def form(judged: JudgedPlan) -> Iterator[Violation]:
         yield Violation(
             "form", f"place, link, amount or samples that an activity of its kind cannot have: {row}"
         )
-    allowed = (*_KINDS[judged.workload.mode], Kind.SESSION, Kind.LASER)
+    allowed = (*_KINDS[judged.workload.mode], Kind.SESSION, Kind.ISL_POINTING)
     if judged.workload.aggregate_bytes > 0:
         allowed = (*allowed, Kind.REDUCE, Kind.UPDATE)
     elif judged.workload.update_bytes > 0:

@@ -60,20 +60,22 @@ def session_of(
 
 def lasers(judged: JudgedPlan) -> Iterator[Violation]:
     """Side terminals per satellite; acquisition inside the contact and before data, no data outside it."""
-    holds = judged.rows[judged.rows["kind"] == Kind.LASER]
+    holds = judged.rows[judged.rows["kind"] == Kind.ISL_POINTING]
     odd = (holds["node"] >= judged.satellites) | (holds["peer"] >= judged.satellites)
     odd |= holds["link"] != LinkKind.INTER_ISL
     for row in holds[odd][:10]:
-        yield Violation("laser", f"{judged.words(row)} does not join two satellites")
+        yield Violation("isl pointing", f"{judged.words(row)} does not join two satellites")
     holds = holds[~odd]
     both = np.concatenate([holds, holds])
     both["node"][len(holds) :] = holds["peer"]
     for node in np.unique(both["node"]):
         most, when_s = most_at_once(both[both["node"] == node])
-        if most > judged.resources.side_terminals:
-            yield Violation("laser", f"{judged.name(node)} points {most} side terminals at {when_s:.3f} s")
+        if most > judged.resources.isl_terminals:
+            yield Violation(
+                "isl pointing", f"{judged.name(node)} points {most} ISL terminals at {when_s:.3f} s"
+            )
     for row in holds[~_within_contact(judged, holds, (LinkKind.INTER_ISL,))][:10]:
-        yield Violation("laser", f"{judged.words(row)}: side terminals are held outside the contact")
+        yield Violation("isl pointing", f"{judged.words(row)}: ISL terminals are held outside the contact")
     data = judged.rows[(judged.rows["link"] == LinkKind.INTER_ISL) & np.isin(judged.rows["kind"], MOVES)]
     ready_s = holds["start_s"] + np.where(_pointed(judged, holds), 0.0, judged.resources.acquisition_s)
     held = inside(
@@ -82,19 +84,24 @@ def lasers(judged: JudgedPlan) -> Iterator[Violation]:
         factor=len(judged.contact_plan.nodes),
     )  # fmt: skip
     for row in data[held < 0][:10]:
-        yield Violation("laser", f"{judged.words(row)} is not between acquisition and the end of a link")
+        yield Violation(
+            "isl pointing", f"{judged.words(row)} is not between acquisition and the end of a link"
+        )
 
 
 def still_pointed(judged: JudgedPlan) -> Iterator[Violation]:
     """Pairs that the plan leaves pointed were set up, have been turned nowhere else since, and still see each other."""
-    holds = judged.rows[np.isin(judged.rows["kind"], (Kind.SESSION, Kind.LASER))]
-    links = {int(Kind.SESSION): (LinkKind.DOWNLINK, LinkKind.UPLINK), int(Kind.LASER): (LinkKind.INTER_ISL,)}
+    holds = judged.rows[np.isin(judged.rows["kind"], (Kind.SESSION, Kind.ISL_POINTING))]
+    links = {
+        int(Kind.SESSION): (LinkKind.DOWNLINK, LinkKind.UPLINK),
+        int(Kind.ISL_POINTING): (LinkKind.INTER_ISL,),
+    }
     now_s, contacts = judged.plan.end_s, judged.contact_plan.contacts
     contacts = contacts[(contacts["start_s"] <= now_s + SLACK_S) & (contacts["end_s"] >= now_s - SLACK_S)]
     kept, from_before = holds.copy(), []  # what stays pointed is held until after the end
     for node, peer in sorted(judged.plan.pointed):
         pair = f"{judged.name(node)} and {judged.name(peer)}"
-        kind = Kind.SESSION if max(node, peer) >= judged.satellites else Kind.LASER
+        kind = Kind.SESSION if max(node, peer) >= judged.satellites else Kind.ISL_POINTING
         mine = np.flatnonzero((holds["kind"] == kind) & _joins(holds, node, peer))
         before = {(node, peer), (peer, node)} & judged.state.pointed
         set_up_s = judged.resources.setup_s if kind is Kind.SESSION else judged.resources.acquisition_s
@@ -125,7 +132,7 @@ def _turned_away(judged: JudgedPlan, kept: np.ndarray) -> Iterator[Violation]:
     for end in sorted({end for pair in judged.plan.pointed for end in pair}):
         held = kept[(kept["node"] == end) | (kept["peer"] == end)]
         beams = 1 if end < judged.satellites else judged.resources.beams
-        for kind, limit in ((Kind.SESSION, beams), (Kind.LASER, judged.resources.side_terminals)):
+        for kind, limit in ((Kind.SESSION, beams), (Kind.ISL_POINTING, judged.resources.isl_terminals)):
             of_kind = held[held["kind"] == kind]
             most, when_s = most_at_once(of_kind) if len(of_kind) else (0, 0.0)
             if most > limit:

@@ -12,7 +12,7 @@ from strategies.checker.weights import WeightRules
 from strategies.problem.plan import Kind
 from strategies.problem.workload import InterOrbit, IntraOrbit, SpaceGround
 
-_POINTS = (Kind.SESSION, Kind.LASER)
+_POINTS = (Kind.SESSION, Kind.ISL_POINTING)
 
 
 def ends(judged: JudgedPlan, weights: WeightRules) -> Iterator[Violation]:
@@ -45,13 +45,13 @@ def ends(judged: JudgedPlan, weights: WeightRules) -> Iterator[Violation]:
         # Each step mixes the samples of all: everybody's part is over with the last.
         over_s = float(rows["end_s"][rows["kind"] == Kind.BACKBONE].max(initial=plan.start_s))
         finish_s[judged.trainers] = np.maximum(finish_s[judged.trainers], over_s)
-    yield from _told(judged, "finish_s", finish_s, judged.trainers)
+    yield from _stated(judged, "finish_s", finish_s, judged.trainers)
     delivered_s = weights.delivered_s if judged.workload.aggregate_bytes > 0 else finish_s
     there = judged.trainers[np.isfinite(delivered_s[judged.trainers])]
-    yield from _told(judged, "delivered_s", delivered_s, there)
+    yield from _stated(judged, "delivered_s", delivered_s, there)
 
 
-def _told(judged: JudgedPlan, field: str, true_s: np.ndarray, who: np.ndarray) -> Iterator[Violation]:
+def _stated(judged: JudgedPlan, field: str, true_s: np.ndarray, who: np.ndarray) -> Iterator[Violation]:
     told_s = getattr(judged.plan, field)
     wrong = who[~(np.abs(told_s[who] - true_s[who]) <= SLACK_S)]
     for satellite in wrong[:5]:
@@ -79,7 +79,7 @@ def label(judged: JudgedPlan) -> Iterator[Violation]:
             yield Violation(
                 "label", f"the plan is labelled {method}, and nothing crosses a link of that kind"
             )
-    held = np.flatnonzero(rows["kind"] == Kind.LASER)
+    held = np.flatnonzero(rows["kind"] == Kind.ISL_POINTING)
     if strategy_config.inter_orbit is InterOrbit.NONE and len(held):
         yield Violation("label", f"{judged.words(rows[held[0]])}, in a plan without inter-orbit links")
     if (

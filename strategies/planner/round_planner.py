@@ -83,7 +83,7 @@ def _as_used(plan: Plan) -> Plan:
         strategy_config = dataclasses.replace(strategy_config, intra_orbit=IntraOrbit.NONE)
     if not (used == LinkKind.INTER_ISL).any():
         strategy_config = dataclasses.replace(strategy_config, inter_orbit=InterOrbit.NONE)
-        rows = rows[rows["kind"] != Kind.LASER]
+        rows = rows[rows["kind"] != Kind.ISL_POINTING]
         rows.flags.writeable = False
         satellites = len(plan.finish_s)
         pointed = frozenset(pair for pair in pointed if max(pair) >= satellites)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.inter_orbit import plan_side_links
+from strategies.inter_orbit import plan_inter_plane_isls
 from strategies.problem.network import groups_of
 from strategies.problem.plan import activities
 from strategies.problem.routes import Routes
@@ -18,7 +18,7 @@ from strategies.problem.workload import InterOrbit, IntraOrbit, Resources, Strat
 
 @dataclass(frozen=True, eq=False)
 class SpaceLinks:
-    """``contacts`` (dtype ``CONTACT``) carry data, ``lasers`` are the activities that hold the side terminals.
+    """``contacts`` (dtype ``CONTACT``) carry data, ``lasers`` are the activities that hold the ISL terminals.
 
     ``plane`` and ``group`` label satellites, shape ``(N,)``: those of one group reach each other.
     """
@@ -79,7 +79,7 @@ def space_links(
         parts.append(contact_plan.of_kind(LinkKind.INTRA_ISL))
     lasers, acquired_s = activities(0), np.zeros(0)
     if strategy_config.inter_orbit is not InterOrbit.NONE:
-        side = plan_side_links(
+        side = plan_inter_plane_isls(
             contact_plan, strategy_config.inter_orbit, resources, start_s, end_s, pointed=pointed
         )
         parts.append(side.contacts)

@@ -18,7 +18,7 @@ class Kind(enum.IntEnum):
     """What an activity is."""
 
     SESSION = 0  # antenna and beam held by satellite (node) and station (peer), set-up first
-    LASER = 1  # side terminals of node and peer held, acquisition first
+    ISL_POINTING = 1  # ISL terminals of node and peer held, acquisition first
     EMBED = 2  # on board
     FEATURES = 3  # c1, one row per hop; raw images in the downlink baseline
     BACKBONE = 4  # on the ground

@@ -81,7 +81,7 @@ def pointed_at(plan: Plan, time_s: float) -> frozenset[tuple[int, int]]:
     carried: dict[frozenset[int], float] = {}  # when data began to cross between a pair last
     for row in sent[np.isin(sent["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK, LinkKind.INTER_ISL))]:
         carried[frozenset((int(row["node"]), int(row["peer"])))] = float(row["start_s"])
-    held = plan.of_kind(Kind.SESSION, Kind.LASER)
+    held = plan.of_kind(Kind.SESSION, Kind.ISL_POINTING)
     held = held[(held["start_s"] <= time_s) & (held["end_s"] > time_s)]
     pairs = zip(held["node"].tolist(), held["peer"].tolist(), held["start_s"].tolist(), strict=True)
     return frozenset(

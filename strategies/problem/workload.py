@@ -145,7 +145,7 @@ class Resources:
     """What the geometry does not say: antennas, terminals, the time that they lose, memory.
 
     ``beams`` satellites are served by one station at a time, after ``setup_s`` of antenna set-up; a laser link
-    between planes carries data ``acquisition_s`` after it was pointed; ``side_terminals`` of them fit on a
+    between planes carries data ``acquisition_s`` after it was pointed; ``isl_terminals`` of them fit on a
     satellite.  ``buffer_bytes`` bounds what a gateway holds for others.  Where ``sunlight`` is given, satellites embed
     and train whole models only in it; the head's steps, a trifle, go on in the dark.  ``drawn`` changes no plan without
     a ``battery``; with one, satellites compute when its charge allows it.
@@ -154,7 +154,7 @@ class Resources:
     beams: int = 1
     setup_s: float = 10.0
     acquisition_s: float = 10.0
-    side_terminals: int = 2
+    isl_terminals: int = 2
     buffer_bytes: float = math.inf
     sunlight: Sunlight | None = None
     drawn: PowerDrawn = field(default_factory=PowerDrawn)
@@ -165,8 +165,8 @@ class Resources:
             raise WorkloadError(
                 f"beams: found {self.beams}, allowed is 1 or more: a station without beam serves nobody"
             )
-        if self.side_terminals < 0:
-            raise WorkloadError(f"side_terminals: found {self.side_terminals}, allowed is 0 or more")
+        if self.isl_terminals < 0:
+            raise WorkloadError(f"isl_terminals: found {self.isl_terminals}, allowed is 0 or more")
         _require_not_negative(self, "setup_s", "acquisition_s")
         _require_positive(self, "buffer_bytes")
 

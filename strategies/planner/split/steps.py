@@ -31,7 +31,7 @@ _SPARE_S = (
     0.2  # an answer is over so long before its session must end: a little later than planned is no loss
 )
 _ALIKE = 0.25  # satellites share a backward pass whose round trips are longer by no more than this part
-_COHORT = 32  # satellites whose chains of steps fill each other's waiting times
+_TOGETHER = 32  # satellites whose chains of steps fill each other's waiting times
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,9 +228,11 @@ class GroundSteps:
         self.finish_s = np.full(len(done), self.start_s)
         self.left = np.zeros(len(done), int)
         begun = sorted((chain.features_s(), satellite) for satellite, chain in self.chains.items())
-        # Cohorts go one after the other, first features first, so that satellites finish early; inside a cohort all
+        # They go so many at a time, first features first, so that satellites finish early; among those all
         # advance together, which keeps the ground busy to the end of the last.
-        self.rank = {satellite: -((len(begun) - 1 - i) // _COHORT) for i, (_, satellite) in enumerate(begun)}
+        self.rank = {
+            satellite: -((len(begun) - 1 - i) // _TOGETHER) for i, (_, satellite) in enumerate(begun)
+        }
         self.waiting: list[tuple[float, int]] = begun
         self.ready: list[tuple] = []
         # Forward passes whose backward pass is to come: in order, or by when their gradients are there.
@@ -278,7 +280,7 @@ class GroundSteps:
         return self._worth_waiting_s()
 
     def _precedence(self, satellite: int) -> tuple[float, ...]:
-        """Who goes first: those with most left, which end last; with an adapter each cohort by cohort."""
+        """Who goes first: those with most left, which end last; with an adapter so many at a time."""
         left = -self.chains[satellite].left()
         return (left,) if self.ordered else (self.rank[satellite], left)
 

@@ -144,7 +144,7 @@ def test_a_grid_is_given_by_names_by_a_file_and_by_a_word(file: str, tmp_path: P
 
 def test_the_planner_has_the_terminals_of_the_scenario(file: str) -> None:
     scenario = load_scenario(file, {"links.inter_orbit.terminals": "1"})
-    assert resources_of(scenario).side_terminals == 1
+    assert resources_of(scenario).isl_terminals == 1
     links = links_of(scenario)
     assert links.inter_orbit is not None
     assert links.inter_orbit.terminals == 1

@@ -29,7 +29,7 @@ def written(tmp_path: Path, *words: str) -> tuple[Path, str]:
 
 
 def test_stations_by_name_have_their_coordinates_and_say_whose_they_are(tmp_path: Path) -> None:
-    file, told = written(
+    file, printed = written(
         tmp_path, *SMALL, "--station", "svalbard", "--station", "TROLL", "--station", "Here,60,20"
     )
     stations = load_scenario(str(file)).ground.stations
@@ -45,25 +45,25 @@ def test_stations_by_name_have_their_coordinates_and_say_whose_they_are(tmp_path
     text = file.read_text()
     assert f"# Svalbard: {sites['Svalbard'].operator}; {sites['Svalbard'].source}" in text
     assert f"#   {sites['Troll'].source}: {read_sites().sources[sites['Troll'].source].title}" in text
-    assert "4 satellites, 3 stations" in told
+    assert "4 satellites, 3 stations" in printed
 
 
 def test_the_next_three_commands_are_printed(tmp_path: Path) -> None:
-    file, told = written(tmp_path, *SMALL)
-    lines = told.splitlines()
+    file, printed = written(tmp_path, *SMALL)
+    lines = printed.splitlines()
     after = [line.split("#")[0].strip() for line in lines[lines.index("next:") + 1 :]]
     assert after == [f"skysplit {command} {file}" for command in ("plan", "compare", "run")]
 
 
 def test_rates_links_and_compute_are_what_was_asked_for(tmp_path: Path) -> None:
     rates = ["--down-mbps", "120", "--up-mbps", "0.5", "--isl", "in-plane", "--isl-mbps", "800"]
-    file, told = written(tmp_path, *SMALL, *rates, "--tflops", "0.25", "--ground-tflops", "40")
+    file, printed = written(tmp_path, *SMALL, *rates, "--tflops", "0.25", "--ground-tflops", "40")
     scenario = load_scenario(str(file))
     assert (scenario.links.sgl.down_mbps, scenario.links.sgl.up_mbps) == (120.0, 0.5)
     assert (scenario.links.intra_orbit.enabled, scenario.links.intra_orbit.mbps) == (True, 800.0)
     assert scenario.links.inter_orbit.topology == "none"
     assert (scenario.compute.satellite_tflops, scenario.compute.ground_tflops) == (0.25, 40.0)
-    assert "the default" not in told
+    assert "the default" not in printed
 
 
 def test_a_star_has_planes_over_half_a_turn_and_a_train_has_its_spacing(tmp_path: Path) -> None:
@@ -76,18 +76,18 @@ def test_a_star_has_planes_over_half_a_turn_and_a_train_has_its_spacing(tmp_path
 
 def test_described_images_are_counted_and_their_count_stands_above(tmp_path: Path) -> None:
     images = ["--bands", "B02,B03,B04,B08", "--bits", "16", "--tile-size", "128", "--images", "70"]
-    file, told = written(tmp_path, *SMALL, "--model", "clay", *images)
+    file, printed = written(tmp_path, *SMALL, "--model", "clay", *images)
     planning = tomllib.loads(file.read_text())["planning"]
     assert planning["profile"] == "Clay v1.5 large (256px p8, 10b)"
     assert planning["image_bytes"] == 4 * 2 * 128 * 128
     assert planning["samples"] == 70
     assert "# 4 (bands) × 2 (bytes of a value) × 128 (rows) × 128 (columns)" in file.read_text()
-    assert "planned only" in told
+    assert "planned only" in printed
 
 
 def test_a_published_model_that_a_family_trains_is_said_to_be_trainable(tmp_path: Path) -> None:
-    _, told = written(tmp_path, *SMALL, "--model", "prithvi-eo-2.0-300m (t1)")
-    assert "trainable as prithvi" in told
+    _, printed = written(tmp_path, *SMALL, "--model", "prithvi-eo-2.0-300m (t1)")
+    assert "trainable as prithvi" in printed
 
 
 def test_names_of_classes_make_it_a_mission_of_masks(tmp_path: Path) -> None:

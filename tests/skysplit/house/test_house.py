@@ -49,6 +49,10 @@ OLD_WORDS = [
     "PassageLog",
     "Switches",
     "Journal",
+    "LASER",
+    "side_terminals",
+    "cohort",
+    "told",
 ]
 
 

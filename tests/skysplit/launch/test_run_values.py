@@ -16,7 +16,7 @@ from skysplit.launch.flower_run import _run_value
 STATIONS = [{"name": 'Ki "r" una', "lat_deg": 67.86, "lon_deg": 20.96}]
 
 
-def told(run_config: dict[str, Any], path: Any) -> dict[str, Any]:
+def run_config_of(run_config: dict[str, Any], path: Any) -> dict[str, Any]:
     """What Flower makes of a run config that is written as ``run_app`` does."""
     path.write_text("\n".join(f"{key} = {_run_value(value)}" for key, value in run_config.items()))
     return parse_config_args([str(path)])
@@ -34,7 +34,7 @@ def told(run_config: dict[str, Any], path: Any) -> dict[str, Any]:
     ],
 )
 def test_a_run_has_the_scenario_that_was_asked_for(overrides: dict[str, Any], tmp_path) -> None:
-    config = told(overrides, tmp_path / "run-config.toml")
+    config = run_config_of(overrides, tmp_path / "run-config.toml")
     assert all(isinstance(value, str | bool | int | float) for value in config.values())
     assert load_scenario("demo", config) == load_scenario("demo", overrides)
 

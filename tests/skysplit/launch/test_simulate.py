@@ -10,8 +10,8 @@ from skysplit.launch import simulate
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch):
-    """`told(at_once)`: what Flower is told for the demo, whose twelve satellites fit into memory."""
+def arguments_of(monkeypatch: pytest.MonkeyPatch):
+    """`arguments_of(at_once)`: what Flower is told for the demo, whose twelve satellites fit into memory."""
     monkeypatch.setattr(simulate, "superlink", lambda processes, *words: contextlib.nullcontext())
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
 
@@ -23,28 +23,28 @@ def told(monkeypatch: pytest.MonkeyPatch):
             return {"result": {}}
 
         monkeypatch.setattr(simulate, "run_app", run_app)
-        simulate.simulate(load_scenario("demo"), {}, None, max_concurrency, lambda told: None)
+        simulate.simulate(load_scenario("demo"), {}, None, max_concurrency, lambda _: None)
         [found] = asked
         return found
 
     return run
 
 
-def test_flower_gets_a_core_for_each_satellite_that_computes_at_once(told, monkeypatch) -> None:
+def test_flower_gets_a_core_for_each_satellite_that_computes_at_once(arguments_of, monkeypatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    assert told(3) == (
+    assert arguments_of(3) == (
         3,
         ["num-supernodes=12", "client-resources-num-cpus=1", "init-args-num-cpus=3"],
     )
 
 
-def test_a_cluster_that_runs_already_keeps_the_cores_that_it_has(told, monkeypatch) -> None:
+def test_a_cluster_that_runs_already_keeps_the_cores_that_it_has(arguments_of, monkeypatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
-    assert told(8) == (8, ["num-supernodes=12", "client-resources-num-cpus=1"])
+    assert arguments_of(8) == (8, ["num-supernodes=12", "client-resources-num-cpus=1"])
 
 
-def test_more_at_once_than_flower_serves_is_an_error_before_anything_starts(told) -> None:
+def test_more_at_once_than_flower_serves_is_an_error_before_anything_starts(arguments_of) -> None:
     with pytest.raises(ValueError, match="found 9, allowed is 1 to 8"):
-        told(9)
+        arguments_of(9)
     with pytest.raises(ValueError, match="found 0, allowed is 1 to 8"):
-        told(0)
+        arguments_of(0)

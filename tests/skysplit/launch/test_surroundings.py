@@ -74,9 +74,9 @@ def test_paths_are_those_of_the_folder_in_which_the_command_was_given(
             Image.new("RGB", (32, 32), (grey,) * 3).save(folder / name / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     settings = ["data.source=folder", "data.path=my images"]
-    resolved, told, directory = runs._flight("demo", settings, Path("my runs/first"))
-    assert told["data.path"] == resolved.data.path == str(folder)
-    assert told["out"] == str(directory) == str(tmp_path / "my runs" / "first")
+    resolved, run_config, directory = runs._new_launch("demo", settings, Path("my runs/first"))
+    assert run_config["data.path"] == resolved.data.path == str(folder)
+    assert run_config["out"] == str(directory) == str(tmp_path / "my runs" / "first")
     monkeypatch.chdir("/")
     assert given_path(resolved.data.path, "data.path") == folder
     with pytest.raises(ScenarioError, match="data.path: found 'my images', but there is no such .* in /"):

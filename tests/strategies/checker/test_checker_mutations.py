@@ -186,7 +186,7 @@ def test_messages_that_take_longer_than_planned_are_noticed() -> None:
 
 def test_a_longer_set_up_or_acquisition_than_planned_is_noticed() -> None:
     assert "session" in rules_of(_ALL, resources=Resources(setup_s=20.0))
-    assert "laser" in rules_of(_ALL, resources=Resources(acquisition_s=20.0))
+    assert "isl pointing" in rules_of(_ALL, resources=Resources(acquisition_s=20.0))
 
 
 def test_antennas_that_were_not_pointed_are_noticed() -> None:
