@@ -85,7 +85,7 @@ class WeightSessions:
         from_s = np.full(len(self._bits), ready_s)
         stay = self.pointed(ready_s)
         set_up_s = max(self._start_s, ready_s - self._resources.setup_s)
-        idle = self._idle(set_up_s) if ready_s - set_up_s >= self._resources.setup_s else frozenset()
+        idle = self._idle(set_up_s, ready_s) if ready_s - set_up_s >= self._resources.setup_s else frozenset()
         rows, through_s, last, bookings = self._plan(
             self._index_from(from_s), LinkKind.UPLINK, from_s, from_s, stay | idle, ready_s
         )
@@ -116,11 +116,11 @@ class WeightSessions:
             end_s=[one.end_s for one in self._held],
         )  # fmt: skip
 
-    def _idle(self, from_s: float) -> frozenset[tuple[int, int]]:
-        """Pairs that see each other from ``from_s`` on, when neither is busy any more with the way down."""
+    def _idle(self, from_s: float, ready_s: float) -> frozenset[tuple[int, int]]:
+        """Pairs in a pass from ``from_s`` to beyond ``ready_s`` of whom neither is busy any more with the way down."""
         busy = [one for one in self._held if one.end_s > from_s]
         satellites, stations = {one.satellite for one in busy}, {one.station for one in busy}
-        seen = self._passes[(self._passes["start_s"] <= from_s) & (self._passes["end_s"] > from_s)]
+        seen = self._passes[(self._passes["start_s"] <= from_s) & (self._passes["end_s"] > ready_s)]
         pairs = zip(seen["satellite"].tolist(), seen["station"].tolist(), strict=True)
         return frozenset(pair for pair in pairs if pair[0] not in satellites and pair[1] not in stations)
 

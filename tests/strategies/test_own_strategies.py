@@ -280,8 +280,9 @@ def test_an_unknown_name_is_one_error_that_lists_what_is_allowed(registered: typ
 
 
 @pytest.mark.flower
+@pytest.mark.slow
 def test_the_installed_example_plans_the_rounds_of_an_emulation(tmp_path: Path) -> None:
-    """And those of a run: see `tests/skysplit/launch/test_flower_run.py`."""
+    """And those of a run, which is not slow: see `tests/skysplit/launch/test_flower_run.py`."""
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(
             [str(install(tmp_path / "site")), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -72,6 +72,7 @@ def test_where_not_even_the_failure_can_be_recorded_the_failure_is_what_is_raise
         "backbone-address": "",
         "relay": "",
         "max-concurrency": 0,
+        "cut": "",
     }
     context = type("Context", (), {"run_config": config, "run_id": 1})()
     with pytest.raises(OSError, match="report.html"):

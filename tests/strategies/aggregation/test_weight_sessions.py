@@ -82,6 +82,16 @@ def test_two_gateways_that_have_their_parts_of_the_average_at_the_same_time_are_
     assert check_plan(plan, make_problem(world, workload, resources=BEAMS)) == []
 
 
+@pytest.mark.parametrize("end_s", [100.0, 120.0, 160.0])
+def test_antennas_are_not_set_up_in_one_pass_for_the_next(end_s: float) -> None:
+    """The other satellite is heard while a second pass of this one begins, a moment after its first."""
+    passes = [(0, 2, 90.0, 9000.0), (1, 1, 0.0, 75.0), (1, 0, 0.0, end_s), (1, 0, end_s + 1.0, 9000.0)]
+    world = make_world(2, 1, 3, passes, inter_bps=0.0)
+    workload = make_workload(2, 100, "onboard-full")
+    plan = plan_round(make_problem(world, workload, resources=BEAMS), LADDER["d"])
+    assert check_plan(plan, make_problem(world, workload, resources=BEAMS)) == []
+
+
 @drawn(8)
 @given(worlds(), st.sampled_from(["onboard-lora", "onboard-full"]))
 def test_a_second_round_on_what_the_first_left_pointed_can_be_flown_and_is_above_its_bound(
