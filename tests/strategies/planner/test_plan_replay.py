@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 from hypothesis import assume, given
@@ -17,6 +18,7 @@ from strategies.problem.round_state import RoundState
 from strategies.problem.workload import ComputeRates
 
 _WITHIN = 0.01
+_HOPS_S = 0.05  # rounds of few images are over in less than a second
 _ADAPTERS = {
     "each": {},
     "each, 4 in a step": {"satellites_per_step": 4},
@@ -108,9 +110,10 @@ def test_rounds_of_drawn_worlds_end_as_planned(case, adapter, strategy_config) -
         workload = dataclasses.replace(workload, **_ADAPTERS[adapter])
     plan = plan_round(make_problem(world, workload, resources=resources), LADDER[strategy_config])
     flown = replay(plan, world, workload, RATES, resources)
-    part = (flown.end_s - plan.end_s) / plan.makespan_s
-    # Where links between satellites are slow the plan is careful: it may end a little later than what is flown.
-    assert -3.0 * _WITHIN <= part <= _WITHIN
+    late_s = flown.end_s - plan.end_s
+    assert late_s <= _WITHIN * plan.makespan_s + 1e-3
+    if math.isinf(resources.buffer_bytes):  # in the replay features find room everywhere
+        assert late_s >= -_WITHIN * plan.makespan_s - _HOPS_S
 
 
 def test_a_plan_that_promises_too_much_ends_later_than_it_says() -> None:
