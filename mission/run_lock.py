@@ -52,9 +52,9 @@ class RunLock:
                     f"{self._path.parent}: a run is going on here, by {owner}; wait for it or end it"
                 )
             time.sleep(_AGAIN_S)
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+        content = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
         os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(owner).encode(), 0)
+        os.pwrite(file, json.dumps(content).encode(), 0)
         _held[self._path] = file
 
     def release(self) -> None:

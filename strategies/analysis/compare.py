@@ -67,8 +67,7 @@ def compare(
     """Compare every case: one round from many starts, and the whole mission from the first start, each plan checked.
 
     Cases outside ``strategies.analysis.cases.HEADLINE`` are planned from at most four of the starts, and fewer of their
-    rounds. With more ``processes``
-    than one they share the work; the result is the same.
+    rounds. With more ``processes`` than one they share the work; the result is the same.
 
     Returns:
         JSON values. ``cases`` holds an object per case with ``name, alias, title``; of one round ``median_s, p95_s,
@@ -171,18 +170,23 @@ def _results(
 ) -> Iterator[tuple[_Job | _EdgeJob, Any]]:
     """The outcome of every job, in any order.
 
-    This process begins, with the short jobs, which come last. Others are started only where more is left after as long
-    as starting them takes.
+    This process begins, with the short jobs, which come last. Others are started where what is left takes longer than
+    starting them does, judged by the shortest job so far.
     """
     rest, began_s = list(jobs), time.monotonic()
+    least_s = math.inf  # for a job, once what is loaded or compiled on first use is there
 
     def stays_alone() -> bool:
-        is_short = isinstance(rest[-1], _Job) and time.monotonic() - began_s < _START_S
+        left_s = least_s * len(rest) if math.isfinite(least_s) else 0.0
+        is_short = isinstance(rest[-1], _Job) and max(time.monotonic() - began_s, left_s) < _START_S
         return processes <= 1 or len(rest) == 1 or is_short
 
     while rest and stays_alone():
-        job = rest.pop()
-        yield job, _outcome(world, job)
+        job, job_began_s = rest.pop(), time.monotonic()
+        outcome = _outcome(world, job)
+        if len(rest) < len(jobs) - 1:
+            least_s = min(least_s, time.monotonic() - job_began_s)
+        yield job, outcome
     if not rest:
         return
     # Processes that are spawned inherit neither threads nor locks of whatever the caller has loaded.
