@@ -152,7 +152,7 @@ class OnBoard:
         return split_step.embed(self.embedding, view(images_BCHW, batch.views))
 
     def head_input(self, returned: Tensor) -> Tensor:
-        """What the head reads, of what has returned from the ground."""
+        """Return the head's input, made of what came back from the ground."""
         return head_input(self.tail, returned)
 
     def head_step(

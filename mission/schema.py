@@ -533,7 +533,7 @@ class Split(Table):
 
     @property
     def blocks_on_board(self) -> int:
-        """How many blocks run on board behind the embedding.
+        """Return the number of blocks that run on board, after the embedding.
 
         Raises:
             ValueError: It has not been chosen yet.

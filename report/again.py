@@ -1,4 +1,4 @@
-"""How to repeat a run on any machine: its scenario as a file, and one command that names nothing else."""
+"""Repeat a run on any machine: download its scenario, then run one command that needs only that file."""
 
 from __future__ import annotations
 

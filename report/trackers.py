@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mission.entry_points import TRACKERS, EntryPointError, registered_class
 from mission.record import read_run, scenario_of
+from mission.text.dotted_keys import dotted_keys
 from report.totals import BYTES, by_round, read_activities, read_rounds, round_ends_s
 from strategies.problem.plan import SPLIT_COLUMNS
 
@@ -95,7 +96,7 @@ def track(directory: Path, kind: type[Tracker]) -> str:
     """
     run = read_run(directory)
     epoch_s = scenario_of(run).epoch.timestamp()
-    settings = dict(_dotted(run["scenario"]))
+    settings = dict(dotted_keys(run["scenario"]))
     tracked = TrackedRun(directory, run["state"], settings=settings, versions=run.get("versions", {}))
     rounds = by_round(read_rounds(directory))
     ends_s = round_ends_s(rounds, read_activities(directory))
@@ -112,11 +113,3 @@ def track(directory: Path, kind: type[Tracker]) -> str:
         raise
     except Exception as error:  # whatever a package's code does
         raise TrackerError(f"{kind.__qualname__}: failed: {type(error).__name__}: {error}") from error
-
-
-def _dotted(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

@@ -6,7 +6,7 @@ Torch and Flower are loaded by what needs them: planning with a model of one's o
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -21,6 +21,7 @@ from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations
 from mission.record import make_run_directory, read_run
 from mission.scenario import absolute_paths, load_scenario, scalar_keys, scenario_path
 from mission.schema import Scenario
+from mission.text.dotted_keys import dotted_keys
 from mission.text.quantities import spoken_bytes, spoken_time
 from mission.text.spoken_scores import score_in, score_name, spoken_score
 from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
@@ -83,7 +84,7 @@ planned images 16 a satellite
     @classmethod
     def of(cls, name_or_path: str, overrides: Mapping[str, Any]) -> Mission:
         """See :func:`skysplit.scenario`."""
-        dotted = dict(_dotted(overrides))
+        dotted = dict(dotted_keys(overrides))
         return cls(
             load_scenario(name_or_path, dotted), scenario_path(name_or_path).resolve(), overrides=dotted
         )
@@ -492,14 +493,6 @@ class Run(Shown):
         rounds = by_round(read_rounds(self.directory))
         ends_s = round_ends_s(rounds, read_activities(self.directory))
         return learning_figure(rounds, ends_s, windows=np.empty((0, 2)))
-
-
-def _dotted(overrides: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in overrides.items():
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _value(scenario: Scenario, dotted: str) -> Any:

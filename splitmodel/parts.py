@@ -199,7 +199,7 @@ class Tail(nn.Module):
         self._transformer = [transformer]  # in a list, so that it does not count as part of the tail
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
-        """What the head reads, of what has returned from the ground."""
+        """Return the head's input, shape (B, D) or (B, T, D), made of the tokens that came back from the ground."""
         given, hidden_BTD = hidden_BTD.device, _beside(self, hidden_BTD)
         hidden_BTD = run_blocks(self.family, self._transformer[0], self.blocks, hidden_BTD, self.image_size)
         return self.pooling(self.norm(hidden_BTD)).to(given)
@@ -262,7 +262,7 @@ class SplitModel:
 
 
 def head_input(tail: Tail | None, returned: Tensor) -> Tensor:
-    """What the head reads, of what the backbone returns."""
+    """Return the head's input: the backbone's output, run through the tail where there is one."""
     return returned if tail is None else tail(returned)
 
 

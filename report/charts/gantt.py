@@ -251,7 +251,7 @@ def _parts(
     end_s: float,
     setup_s: float,
 ) -> Parts:
-    """What the bars are made of, by label and satellite, cut to the time shown."""
+    """Return the intervals behind the bars, by label and satellite, clipped to the time shown."""
     parts: Parts = {}
 
     def add(label: str, satellite: str, span_s: tuple[float, float], peer: str, size_bytes: float) -> None:

@@ -1,4 +1,4 @@
-"""What a bar of the Gantt chart says under the pointer: who with whom, from when to when, how much, how fast."""
+"""Hover text of the Gantt chart: the two ends of a transfer, its start and end, its bytes and its rate."""
 
 from __future__ import annotations
 

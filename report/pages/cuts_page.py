@@ -55,7 +55,7 @@ def cuts_page(
 
 
 def words(row: Row) -> str:
-    """What a cut is called."""
+    """Describe a cut in words."""
     return f"{row['onboard_blocks']} behind the embedding, {row['head_blocks']} before the head"
 
 

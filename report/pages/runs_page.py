@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 import pyarrow as pa
 
 from mission.record import read_run
+from mission.text.dotted_keys import dotted_keys
 from mission.text.quantities import spoken_bytes, spoken_time
 from mission.text.spoken_scores import ACCURACY, score_in, score_name, spoken_score
 from report.charts.gantt import time_unit
@@ -151,7 +152,7 @@ def _table(runs: Sequence[_Run], score: str) -> str:
 
 def _differences(runs: Sequence[_Run]) -> str:
     """A table of the keys of the scenarios that are not the same in all runs."""
-    flat = [dict(_flat(run.facts["scenario"], "")) for run in runs]
+    flat = [dict(dotted_keys(run.facts["scenario"])) for run in runs]
     keys = [key for key in dict.fromkeys(itertools.chain(*flat)) if key not in ("name", "description")]
     rows = [
         [key, *(json.dumps(each.get(key), ensure_ascii=False) for each in flat)]
@@ -161,11 +162,3 @@ def _differences(runs: Sequence[_Run]) -> str:
     if not rows:
         return "<p>Their scenarios are the same.</p>"
     return table(["key", *(run.name for run in runs)], rows, "Keys in which the scenarios differ")
-
-
-def _flat(tables: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in tables.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

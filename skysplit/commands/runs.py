@@ -305,7 +305,7 @@ def report(
         Path | None, typer.Option(help="Of several runs: the page to write; the default is runs.html.")
     ] = None,
 ) -> None:
-    """Write a run's `report.html` again, also of a run under way or a failed one; or one page of several runs.
+    """Rewrite a run's `report.html`, even while it is running or after it failed; or put several runs on one page.
 
     Example: `skysplit report runs/first --compare`, `skysplit report runs/first runs/second --out both.html`
     """
@@ -361,7 +361,7 @@ def track(
         ),
     ] = "tensorboard",
 ) -> None:
-    """Hand a run's rounds to TensorBoard or another tracker of experiments, also of a run under way.
+    """Export a run's rounds to TensorBoard or another experiment tracker, even while it is running.
 
     Example: `skysplit track runs/first`, then `tensorboard --logdir runs`
     """

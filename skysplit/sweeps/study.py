@@ -11,6 +11,7 @@ from typing import Any
 
 from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Scenario
+from mission.text.dotted_keys import dotted_keys
 
 _STATIONS = "ground.stations"
 _MOST_CASES = 1_000_000
@@ -106,9 +107,9 @@ def read_study(path: Path) -> Study:
         raise StudyError(f"{path}: cases: found {cases!r}, allowed: [[cases]], a table of dotted keys each")
     return study_of(
         str(beside) if scenario.endswith(".toml") and beside.is_file() else scenario,
-        fixed=dict(_flat(content.get("set", {}))),
-        grid=dict(_flat(content.get("grid", {}))),
-        cases=[dict(_flat(case)) for case in cases],
+        fixed=dict(dotted_keys(content.get("set", {}))),
+        grid=dict(dotted_keys(content.get("grid", {}))),
+        cases=[dict(dotted_keys(case)) for case in cases],
         starts=content.get("starts", 1),
         starts_s=content.get("starts_s", []),
         missions=content.get("missions", False),
@@ -276,15 +277,6 @@ def _stations(value: Any, known: Mapping[str, Mapping[str, Any]]) -> Any:
 
 def _split(key: str) -> list[str]:
     return [name.strip() for name in key.split(",")]
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """A table of tables as dotted keys."""
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _is_number(value: Any) -> bool:
