@@ -27,7 +27,7 @@ from relay.wire.certificates import WARN_DAYS
 from skysplit.commands.arguments import TextFormat
 from skysplit.deployment.expiry import RENEW, ending
 from skysplit.launch.mark import end_marked, launcher_lives, marked
-from skysplit.launch.processes import free_ports
+from skysplit.launch.processes import ProcessError, free_ports
 from skysplit.shared_machine import others_with_accounts
 from skysplit.terminal import Terminal
 
@@ -150,7 +150,7 @@ def port() -> Finding:
             socket.create_connection(("127.0.0.1", number), 2.0),
         ):
             return Finding("loopback", State.OK, found=f"port {number} is free and answers")
-    except OSError as error:
+    except (OSError, ProcessError) as error:
         return Finding("loopback", State.FAULT, found=str(error), fix="allow TCP on 127.0.0.1")
 
 

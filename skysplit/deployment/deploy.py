@@ -65,7 +65,7 @@ def write_deployment(
         hosts.append(split_address(elsewhere[SUPERLINK])[0])
     relays = {**addresses, **{node: address for node, address in elsewhere.items() if node != SUPERLINK}}
     folders = write_node_folders(
-        out, satellites, relays, listen="0.0.0.0", superlink_hosts=hosts, on_change=on_change
+        out, satellites, relays, listen="::", superlink_hosts=hosts, on_change=on_change
     )
     for folder in ("runs", "state"):
         (out / folder).mkdir(exist_ok=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from pathlib import Path
@@ -135,15 +136,13 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, required=True, help="ca.crt, server.crt and server.key")
     parser.add_argument("--superlink", required=True, metavar="HOST:PORT", help="where the SuperLink listens")
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
+    parser.add_argument("--host", default=None, help="address to listen on (default: all, IPv6 and IPv4)")
     parser.add_argument("--port", type=int, default=8000)
     arguments = parser.parse_args()
     raise_files_limit(MAX_CONCURRENCY)
     trusted = ssl.create_default_context(cafile=str(arguments.folder / AUTHORITY))
-    uvicorn.run(
+    config = uvicorn.Config(
         FleetGateway(f"https://{arguments.superlink}", trusted),
-        host=arguments.host,
-        port=arguments.port,
         ssl_certfile=arguments.folder / SERVER_CERTIFICATE,
         ssl_keyfile=str(arguments.folder / SERVER_KEY),
         limit_concurrency=MAX_CONCURRENCY,
@@ -153,6 +152,20 @@ def main() -> None:
         access_log=False,
         log_level="warning",
     )
+    try:
+        listener = _listener(arguments.host, arguments.port)
+    except OSError as error:
+        parser.error(f"--host {arguments.host}, --port {arguments.port}: {error}")
+    with listener:
+        uvicorn.Server(config).run([listener])
+
+
+def _listener(host: str | None, port: int) -> socket.socket:
+    """Return a socket that listens on a host, or on all addresses of this machine, IPv6 and IPv4."""
+    if host is None and socket.has_dualstack_ipv6():
+        return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    host = host or "0.0.0.0"
+    return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
 
 
 if __name__ == "__main__":

@@ -152,11 +152,20 @@ def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that are free now."""
+    """Return ports of this machine that are free now.
+
+    Raises ProcessError where the loopback has no IPv4 address, without which neither Flower nor Ray starts.
+    """
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
+        try:
+            for probe in probes:
+                probe.bind(("127.0.0.1", 0))
+        except OSError as error:
+            raise ProcessError(
+                f"cannot listen on 127.0.0.1 ({error}), which Flower and Ray need; where the loopback has IPv6 only: "
+                "ip addr add 127.0.0.1/8 dev lo"
+            ) from None
         return [int(probe.getsockname()[1]) for probe in probes]
 
 

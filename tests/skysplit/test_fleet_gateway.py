@@ -26,7 +26,7 @@ PROTOBUF = {"content-type": PROTOBUF_MEDIA_TYPE, "accept": PROTOBUF_MEDIA_TYPE}
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, ssl.SSLContext]]:
     """A real SuperLink as it is deployed, the gateway before it, and the mission's authority."""
     folder = tmp_path_factory.mktemp("gateway")
-    write_credentials(folder, ["sat-0"], "ground", ["localhost", "127.0.0.1"])
+    write_credentials(folder, ["sat-0"], "ground", ["localhost", "127.0.0.1", "::1"])
     with Processes(folder / "logs") as processes:
         options = superlink_options(str(folder / "superlink"))
         with superlink(processes, "--isolation", "process", *options, authority=folder / "ca.crt") as link:
@@ -39,7 +39,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
                     "--folder",
                     str(folder / "gateway"),
                 ),
-                *("--superlink", link.address, "--host", "127.0.0.1", "--port", str(port)),
+                *("--superlink", link.address, "--port", str(port)),
             ]
             processes.start("gateway", command, os.environ)
             processes.wait_until_listening("gateway", port)
@@ -62,9 +62,12 @@ def test_the_fleet_api_answers_as_it_does_without_the_gateway(addresses: tuple) 
     gateway, direct, context = addresses
     with httpx.Client(verify=context) as client:
         for method in ("activate-node", "pull-messages", "send-node-heartbeat"):
+            over_ipv6 = gateway.replace("127.0.0.1", "[::1]")
             answers = [
-                client.post(f"{base}/v1/fleet/{method}", headers=PROTOBUF) for base in (gateway, direct)
+                client.post(f"{base}/v1/fleet/{method}", headers=PROTOBUF)
+                for base in (gateway, direct, over_ipv6)
             ]
+            assert answers[2].content == answers[0].content
             assert answers[0].status_code == answers[1].status_code
             assert answers[0].status_code not in (404, 503)
             assert answers[0].content == answers[1].content

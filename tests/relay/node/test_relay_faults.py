@@ -19,6 +19,7 @@ from relay.wire import service
 from relay.wire import wire_pb2 as pb
 from relay.wire.certificates import write_certificates
 from relay.wire.identity import NodeIdentity, node_folder
+from relay.wire.listening import host_port
 from relay.wire.manifest import Limits, MessageKind
 
 
@@ -154,15 +155,17 @@ WINDOWS = (Window(0, 1e5, 2e7, 0.002),)
 
 
 @pytest.fixture
-def chain(tmp_path, fleet):
-    """sat-0 → sat-1 → ground as processes with certificates, 20 Mbit/s and 2 ms per hop."""
+def chain(request, tmp_path, fleet):
+    """sat-0 → sat-1 → ground as processes with certificates, 20 Mbit/s and 2 ms per hop, at a host (an indirect
+    parameter; IPv4's loopback)."""
+    host = getattr(request, "param", "127.0.0.1")
     nodes = ("sat-0", "sat-1", "ground")
     network = fleet.network_of(
         fleet.both_ways(("sat-0", "sat-1"), ("sat-1", "ground"), windows=(Window(0, 1e5, 2e7, 0.002),))
     )
     (tmp_path / "network.json").write_text(network.to_json())
     write_certificates(tmp_path / "certificates", nodes)
-    addresses = {name: f"127.0.0.1:{port}" for name, port in zip(nodes, fleet.free_ports(3), strict=True)}
+    addresses = {name: host_port(host, port) for name, port in zip(nodes, fleet.free_ports(3), strict=True)}
     processes = {}
     try:
         for name in nodes:
@@ -171,6 +174,7 @@ def chain(tmp_path, fleet):
                 "network": "network.json",
                 "peers": addresses,
                 "folder": f"{name}.spool",
+                "host": host,
                 "port": int(addresses[name].rpartition(":")[2]),
                 "identity": str(node_folder(tmp_path / "certificates", name)),
             }
@@ -194,7 +198,11 @@ def status_of(process, identity):
         )(pb.Nothing(), timeout=60, wait_for_ready=True)
 
 
-@pytest.mark.parametrize("victim", ["sat-0", "sat-1", "ground"])
+@pytest.mark.parametrize(
+    ("chain", "victim"),
+    [("127.0.0.1", "sat-0"), ("::1", "sat-1"), ("127.0.0.1", "ground")],
+    indirect=["chain"],
+)
 def test_any_relay_killed_in_mid_transfer_resumes_and_delivers_once(fleet, chain, victim):
     processes, identities = chain
     data = np.arange(750_000, dtype="<f4")  # 3 MB, 1.2 s per hop

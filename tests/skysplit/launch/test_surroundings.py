@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -109,3 +110,18 @@ def test_a_watchdog_runs_in_a_folder_with_a_space(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0
+
+
+def test_a_loopback_without_ipv4_is_named() -> None:
+    ipv6_only = "ip link set lo up && ip address del 127.0.0.1/8 dev lo"
+    alone = ["unshare", "--map-root-user", "--net", "sh", "-c"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, ipv6_only], check=False).returncode:
+        pytest.skip("no network namespace can be had here")
+    code = "from skysplit.launch.processes import free_ports; free_ports(1)"
+    done = subprocess.run(
+        [*alone, f'{ipv6_only} && exec "$0" "$@"', sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ProcessError: cannot listen on 127.0.0.1 " in done.stderr.splitlines()[-1]
