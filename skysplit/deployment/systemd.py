@@ -22,7 +22,9 @@ from skysplit.deployment.node_folders import (
 
 _STATE = "/var/lib/skysplit"  # where a node's folder is copied to, under the name of its service
 _PROGRAMS = "/opt/skysplit/bin"  # of the virtual environment
-_RUNTIME_PORT = 21000  # of the first SuperNode's API for its own ClientApps, on the loopback; the next have the next
+_RUNTIME_PORT = (
+    21000  # of the first SuperNode's API for its own ClientApps, on the loopback; the next have the next
+)
 _SAFE = re.compile(r"[\w@+=:,./-]+")
 
 

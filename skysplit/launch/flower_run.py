@@ -44,12 +44,17 @@ _PARTS = {
     "gcs_server": "Ray's head (gcs_server)",
     "raylet": "Ray's raylet",
 }
+_RAY = ("gcs_server", "raylet")
 _EARLY_S = 5.0  # the same, as long as nothing is seen of the run
 _APP_FILES = ("pyproject.toml", "README.md", "LICENSE")  # pyproject.toml names the other two
 
 
 class FlowerRunError(RuntimeError):
     """The run failed, or Flower could not run it; the message says why."""
+
+
+class RayNotStarted(FlowerRunError):
+    """Ray has ended before anything of the run was recorded."""
 
 
 class Nodes(Protocol):
@@ -172,7 +177,7 @@ def run_app(
     )  # on the command line, Flower cuts a value at its first quotation mark
     config.write_text("\n".join(f"{key} = {_run_value(value)}" for key, value in run_config.items()))
     words = (str(app), _CONNECTION, "--format", "json", "--run-config", str(config), *options)
-    before = _read_run(directory)  # of a run that goes on
+    before = run_so_far(directory)  # of a run that goes on
     run_id = str(_flwr(link, "run", *words)["run-id"])
     alive = _Alive(link)
     status = ""
@@ -180,7 +185,7 @@ def run_app(
         _watch(link, directory, on_progress, before, alive)
         listed = _flwr(link, "list", _CONNECTION, "--run-id", run_id, "--format", "json")
         status = str(listed["runs"][0]["status"])
-    run = _read_run(directory)
+    run = run_so_far(directory)
     on_progress(run)
     if status != "finished:completed" or run.get("state") != "completed":
         error = run.get("result", {}).get("error", "") if run != before else ""
@@ -258,12 +263,12 @@ def _watch(
     began_s = time.monotonic()
     until_s = _EARLY_S
     while time.monotonic() - began_s < until_s:
-        run = _read_run(directory)
+        run = run_so_far(directory)
         on_progress(run)
         if run != before and run.get("state", "running") not in ("running", "interrupted"):
             return
         link.nodes.check()
-        alive.check()
+        alive.check(recorded=run != before)
         if run != before or alive.seen:
             until_s = _LIST_S
         time.sleep(_POLL_S)
@@ -285,8 +290,11 @@ class _Alive:
         """Whether any of it was ever there."""
         return bool(self._missed)
 
-    def check(self) -> None:
-        """Raise FlowerRunError where one of them has ended, which it does not before the run is recorded as over."""
+    def check(self, *, recorded: bool) -> None:
+        """Raise FlowerRunError where one of them has ended, which it does not before the run is recorded as over.
+
+        Raise RayNotStarted where that is Ray and nothing of the run has been recorded.
+        """
         if time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + _LOOK_S
@@ -298,10 +306,12 @@ class _Alive:
                 self._missed[name] += 1
                 if self._missed[name] >= _LOOKS:
                     log = self._link.nodes.tail(SUPERLINK, _LOG_LINES)
-                    raise FlowerRunError(with_log(log, f"{what} ended before the run did"))
+                    kind = RayNotStarted if name in _RAY and not recorded else FlowerRunError
+                    raise kind(with_log(log, f"{what} ended before the run did"))
 
 
-def _read_run(directory: Path) -> dict[str, Any]:
+def run_so_far(directory: Path) -> dict[str, Any]:
+    """Return the ``run.json`` of a run directory; nothing where none has been written yet."""
     try:
         return read_run(directory)
     except FileNotFoundError:

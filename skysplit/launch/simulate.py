@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from mission.schema import Scenario
-from skysplit.launch.flower_run import run_app, superlink
+from skysplit.launch.flower_run import RayNotStarted, run_app, run_so_far, superlink
 from skysplit.launch.processes import Processes
 from skysplit.launch.satellites import satellites_of
 
 # A satellite's process with torch and transformers loaded takes about so much memory that it shares with no other.
 _PROCESS_BYTES = 700e6
 _CLUSTER_S = 5.0
+_STARTS = 3  # of Ray, whose raylet gives its agents 15 s, a busy machine does not
 _SOCKET_PATH_BYTES = 107  # on Linux; Ray refuses longer ones
 _RAY_SOCKET_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 
@@ -52,13 +53,23 @@ def simulate(
     nodes = f"num-supernodes={satellites} client-resources-num-cpus=1"
     if not os.environ.get("RAY_ADDRESS"):  # a cluster that runs already has the cores that it has
         nodes += f" init-args-num-cpus={together}"
-    with (
-        tempfile.TemporaryDirectory(prefix="skysplit-") as logs,
-        Processes(Path(logs)) as processes,
-        superlink(processes, "--simulation") as link,
-    ):
-        config = {**run_config, "max-concurrency": together}
-        return run_app(link, config, directory, on_progress, "--federation-config", nodes)["result"]
+    config = {**run_config, "max-concurrency": together}
+    before, starts = run_so_far(directory), 0
+    while True:
+        starts += 1
+        try:
+            with (
+                tempfile.TemporaryDirectory(prefix="skysplit-") as logs,
+                Processes(Path(logs)) as processes,
+                superlink(processes, "--simulation") as link,
+            ):
+                return run_app(link, config, directory, on_progress, "--federation-config", nodes)["result"]
+        except RayNotStarted:
+            if starts == _STARTS or run_so_far(directory) != before:
+                raise
+        on_progress(
+            {"phase": "starting Flower again: Ray did not start within its 15 s on this busy machine"}
+        )
 
 
 def require_ray() -> None:

@@ -215,6 +215,9 @@ FAULTS = [
                         app='until("seen-flwr-simulation"); sys.exit("OSError: [Errno 28] No space left on device")'), state="failed"),
     Fault("a raylet that is killed", RUN, r"Ray's raylet ended before the run did",
           flower=Flower(_BOTH + 'parts["raylet"].kill(); parts["raylet"].wait()'), state="failed"),
+    Fault("a raylet that does not start, three times", RUN, r"Ray's raylet ended before the run did",
+          flower=Flower('(here / "seen-raylet").unlink(missing_ok=True); start("raylet"); until("seen-raylet"); '
+                        'parts["raylet"].kill(); parts["raylet"].wait()')),
     Fault("a head of Ray that is killed", RUN, r"Ray's head \(gcs_server\) ended before the run did",
           flower=Flower(_BOTH + 'parts["gcs_server"].kill(); parts["gcs_server"].wait()'), state="failed"),
     Fault("a satellite that fails inside Ray", RUN, r"error: FederationError: sat-0-00 failed: ValueError: no room",
@@ -278,8 +281,8 @@ def test_the_last_line_names_the_fault_and_nothing_is_left(
         monkeypatch.setattr(flower_run, "_LOOK_S", 0.2)
         look = flower_run._Alive.check
 
-        def look_and_say(self: flower_run._Alive) -> None:
-            look(self)
+        def look_and_say(self: flower_run._Alive, *, recorded: bool) -> None:
+            look(self, recorded=recorded)
             for name in self._missed:
                 (tmp_path / "bin" / f"seen-{name}").touch()
 

@@ -1,16 +1,19 @@
-"""What `skysplit run` tells Flower of the machine."""
+"""What `skysplit run` tells Flower of the machine, and that it starts Flower again where Ray does not start."""
 
 import contextlib
+import json
 import os
+from pathlib import Path
 
 import pytest
 
 from mission.scenario import load_scenario
 from skysplit.launch import simulate
+from skysplit.launch.flower_run import RayNotStarted
 
 
 @pytest.fixture
-def arguments_of(monkeypatch: pytest.MonkeyPatch):
+def arguments_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """`arguments_of(at_once)`: what Flower is told for the demo, whose twelve satellites fit into memory."""
     monkeypatch.setattr(simulate, "superlink", lambda processes, *words: contextlib.nullcontext())
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
@@ -23,7 +26,7 @@ def arguments_of(monkeypatch: pytest.MonkeyPatch):
             return {"result": {}}
 
         monkeypatch.setattr(simulate, "run_app", run_app)
-        simulate.simulate(load_scenario("demo"), {}, None, max_concurrency, lambda _: None)
+        simulate.simulate(load_scenario("demo"), {}, tmp_path, max_concurrency, lambda _: None)
         [found] = asked
         return found
 
@@ -48,3 +51,29 @@ def test_more_at_once_than_flower_serves_is_an_error_before_anything_starts(argu
         arguments_of(9)
     with pytest.raises(ValueError, match="found 0, allowed is 1 to 8"):
         arguments_of(0)
+
+
+@pytest.mark.parametrize(("failures", "recorded", "starts"), [(2, False, 3), (3, False, 3), (1, True, 1)])
+def test_ray_that_did_not_start_is_started_again_unless_something_was_recorded(
+    monkeypatch, tmp_path: Path, failures: int, recorded: bool, starts: int
+) -> None:
+    monkeypatch.setattr(simulate, "superlink", lambda processes, *words: contextlib.nullcontext())
+    begun, phases = [], []
+
+    def run_app(*_):
+        begun.append(len(begun))
+        if len(begun) <= failures:
+            if recorded:
+                (tmp_path / "run.json").write_text(json.dumps({"state": "running"}))
+            raise RayNotStarted("Ray's raylet ended before the run did")
+        return {"result": {"rounds": 1}}
+
+    monkeypatch.setattr(simulate, "run_app", run_app)
+    ends_well = failures < 3 and not recorded
+    with contextlib.nullcontext() if ends_well else pytest.raises(RayNotStarted):
+        result = simulate.simulate(
+            load_scenario("demo"), {}, tmp_path, 2, lambda run: phases.append(run["phase"])
+        )
+        assert result == {"rounds": 1}
+    assert len(begun) == starts
+    assert sum("again" in phase for phase in phases) == starts - 1
