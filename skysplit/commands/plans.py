@@ -117,6 +117,7 @@ def plan(
         fail("--out: found --format table, allowed: json, gantt")
     if draws:
         require_outages(resolved)
+        _require_flyable(resolved)
     contacts = planned_contacts(resolved)
     resolved = chosen_cut(resolved, contacts)
     try:
@@ -194,6 +195,16 @@ def _planned(
     return PlannedRound(
         cut(planned, quorum.end_s(planned)), problem, costs=costs, samples=samples, delivered_s=delivered_s
     )
+
+
+def _require_flyable(scenario: Scenario) -> None:
+    """End the command with one error where a round cannot be taken up in the middle."""
+    training = scenario.training
+    if training.on_ground or training.mode not in ("head", "lora"):
+        fail(
+            f"training.mode: found {training.mode} with --draws and labels = {training.labels}; allowed: head or lora, "
+            "with labels on board"
+        )
 
 
 def _drawn(scenario: Scenario, problem: PlanningProblem, draws: int) -> dict[str, Any]:
