@@ -46,7 +46,7 @@ class UplinkPart:
 
 
 @dataclass(frozen=True, eq=False)
-class Delivery:
+class ReleaseDelivery:
     """A planned delivery: its parts by start, and when each satellite has all bytes, shape ``(satellites,)``."""
 
     start_s: float
@@ -61,7 +61,7 @@ class Delivery:
 
 def plan_delivery(
     contact_plan: ContactPlan, size_bytes: int, *, start_s: float = 0.0, beams: int = 1, setup_s: float = 0.0
-) -> Delivery:
+) -> ReleaseDelivery:
     """Plan the delivery of ``size_bytes`` to every satellite, first contact first.
 
     A station serves ``beams`` satellites at a time, a satellite has one antenna; each pass loses ``setup_s``. A plane
@@ -94,7 +94,7 @@ def plan_delivery(
             f"{who}: {left} of {size_bytes} bytes do not go up between {start_s:.0f} s and the horizon, "
             f"{contact_plan.horizon_s:.0f} s; {len(lacking)} satellites lack some"
         )
-    return Delivery(start_s, tuple(parts), delivered_s)
+    return ReleaseDelivery(start_s, tuple(parts), delivered_s=delivered_s)
 
 
 def _planes(contact_plan: ContactPlan) -> list[tuple[int, ...]]:

@@ -102,18 +102,9 @@ def compare(
         if len(accuracy) > 1:  # missions of as many rounds as the run had
             training = resolved.training.model_copy(update={"rounds": len(accuracy)})
             resolved = resolved.model_copy(update={"training": training})
+        asked: dict[str, Any] = {"sensitivity": sensitivity, "schedules": schedules, "draws": draws}
         comparisons = {
-            costs.name: watched(
-                resolved,
-                contacts,
-                costs,
-                samples,
-                starts,
-                sensitivity=sensitivity,
-                schedules=schedules,
-                draws=draws,
-            )
-            for costs in profiles
+            costs.name: watched(resolved, contacts, costs, samples, starts, **asked) for costs in profiles
         }
         for comparison in comparisons.values():
             add_mission_times(comparison, accuracy)

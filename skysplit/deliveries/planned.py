@@ -16,7 +16,7 @@ from mission.schema import Scenario
 from mission.text.quantities import spoken_bytes, spoken_time
 from orbit.contact_plan import ContactPlan
 from relay.release.manifest import ReleaseManifest, manifest_of
-from strategies.delivery import Delivery, plan_delivery
+from strategies.delivery import ReleaseDelivery, plan_delivery
 
 CHUNK_BYTES = 64 * 1024  # at 250 kbit/s two seconds, which is what a broken pass loses at most
 
@@ -47,7 +47,7 @@ class PlannedDelivery:
     scenario: Scenario
     contact_plan: ContactPlan
     manifest: ReleaseManifest
-    delivery: Delivery
+    delivery: ReleaseDelivery
 
     def utc(self, time_s: float) -> str:
         """Mission time as UTC, whole seconds."""

@@ -84,7 +84,7 @@ def fly(
         raise PlanningError(
             "a round is flown through outages in modes head and lora, with labels on board only"
         )
-    flight = _Flight(problem, strategy_config, outages)
+    flight = _Flight(problem, strategy_config, outages=outages)
     stage: _Stage | None = _Stage(plan, problem.state)
     parts: list[FlownPart] = []
     booked = kept = 0
@@ -134,7 +134,7 @@ class _Flight:
             contact_plan = self.outages.as_expected(contact_plan, resume_s)
         rest = self._rest(stage, met_s, resume_s, contact_plan)
         try:
-            return _Stage(_planned(stage.plan, rest, self.strategy_config), rest.state, hit)
+            return _Stage(_planned(stage.plan, rest, self.strategy_config), rest.state, interrupted_by=hit)
         except NoRouteError:
             return None
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from synthetic_worlds import drawn, make_world, worlds
 
 from orbit.contact_plan import LinkKind
-from strategies.delivery import Delivery, DeliveryError, plan_delivery
+from strategies.delivery import DeliveryError, ReleaseDelivery, plan_delivery
 
 OWLT_S = 0.004  # of the passes of these worlds
 
 
-def violations(delivery: Delivery, world, size: int, beams: int, setup_s: float) -> list[str]:
+def violations(delivery: ReleaseDelivery, world, size: int, beams: int, setup_s: float) -> list[str]:
     """What no antenna, beam or link could do."""
     found = []
     uplinks = world.of_kind(LinkKind.UPLINK)
