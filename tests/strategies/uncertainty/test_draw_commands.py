@@ -38,11 +38,15 @@ def refused(*arguments: str) -> str:
     return done.stderr.replace("\n", " ")
 
 
-def test_a_plan_says_what_its_round_takes_over_draws() -> None:
-    command = ["plan", "demo", "--draws", "1", "--format", "json", *words({**SMALL, **FAILS})]
+def test_a_plan_says_what_its_round_takes_over_draws_and_what_its_antennas_cost() -> None:
+    stations = f"[{{{KIRUNA}, cost_per_min = 3.0}}]"
+    settings = words({**SMALL, **FAILS, "ground.stations": stations})
+    command = ["plan", "demo", "--draws", "1", "--format", "json", *settings]
     found = json.loads(CliRunner().invoke(app, command).stdout)
     assert found["draws"]["draws"] == 1
     assert found["draws"]["clear_s"] == pytest.approx(found["makespan_s"])
+    held_s = sum(row["end_s"] - row["start_s"] for row in found["activities"] if row["kind"] == "session")
+    assert found["antenna_cost"] == pytest.approx(3.0 * held_s / 60.0, rel=1e-5)
 
 
 def test_draws_without_outages_or_of_a_rest_are_refused() -> None:
@@ -88,13 +92,3 @@ def test_given_contacts_and_a_station_of_its_own_rate_are_refused_together(tmp_p
     keys = {"ground.stations": f"[{{{KIRUNA}, down_mbps = 400.0}}]", "contacts.path": str(tmp_path / "a.csv")}
     with pytest.raises(ScenarioError, match=r"stations\.0\.down_mbps: found 400\.0 with contacts\.path"):
         load_scenario("demo", keys)
-
-
-def test_the_minutes_of_antennas_have_their_price() -> None:
-    stations = f"[{{{KIRUNA}, cost_per_min = 3.0}}]"
-    command = ["plan", "demo", "--format", "json", *words({**SMALL, "ground.stations": stations})]
-    found = json.loads(CliRunner().invoke(app, command).stdout)
-    held_s = sum(row["end_s"] - row["start_s"] for row in found["activities"] if row["kind"] == "session")
-    assert found["antenna_cost"] == pytest.approx(3.0 * held_s / 60.0, rel=1e-5)
-    free = json.loads(CliRunner().invoke(app, ["plan", "demo", "--format", "json", *words(SMALL)]).stdout)
-    assert "antenna_cost" not in free
