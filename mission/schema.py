@@ -999,6 +999,21 @@ class Strategy(Table):
         description="a of (1 + s)^-a, the weight of what started s rounds ago (FedAsync, Xie et al. 2019)",
     )
 
+    staleness_limit: int = Field(
+        0,
+        ge=0,
+        description="planes_per_round: a plane that started so many rounds ago is waited for; 0 waits for none",
+    )
+
+    @model_validator(mode="after")
+    def _limits_what_is_late(self) -> Strategy:
+        if self.staleness_limit and not self.planes_per_round:
+            raise ValueError(
+                f"staleness_limit: found {self.staleness_limit} with planes_per_round = 0, which waits for all planes; "
+                "allowed: 0"
+            )
+        return self
+
 
 class Planning(Table):
     """What `plan` and `compare` assume where no run has counted it."""
