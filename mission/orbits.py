@@ -248,6 +248,22 @@ def _given_contacts(scenario: Scenario, path: Path, nodes: Sequence[Node]) -> np
     return contacts[np.isin(contacts["kind"], kinds)]
 
 
+def with_station_links(plan: ContactPlan, stations: Sequence[schema.Station]) -> ContactPlan:
+    """The contact plan with stations' own rates, and without uplinks of those that only receive."""
+    contacts = plan.contacts.copy()
+    kept = np.ones(len(contacts), bool)
+    for node, station in zip(plan.stations.tolist(), stations, strict=True):
+        down = (contacts["kind"] == LinkKind.DOWNLINK) & (contacts["target"] == node)
+        up = (contacts["kind"] == LinkKind.UPLINK) & (contacts["source"] == node)
+        if station.down_mbps:
+            contacts["rate_bps"][down] = station.down_mbps * _BPS_PER_MBPS
+        if station.up_mbps:
+            contacts["rate_bps"][up] = station.up_mbps * _BPS_PER_MBPS
+        if station.receive_only:
+            kept &= ~up
+    return replace(plan, contacts=contacts[kept])
+
+
 def contact_plan_of(
     scenario: Scenario,
     constellation: Constellation,
@@ -276,6 +292,7 @@ def contact_plan_of(
         )
     except ValueError as error:
         raise ScenarioError(f"contact plan: {error}") from error
+    plan = with_station_links(plan, scenario.ground.stations)
     if path is not None:
         try:
             plan = with_given(plan, _given_contacts(scenario, path, plan.nodes), constellation, stations)

@@ -43,6 +43,7 @@ Azimuth = Annotated[float, Field(ge=0.0, le=360.0)]
 Elevation = Annotated[
     float, Field(ge=-5.0, lt=90.0)
 ]  # a mask: below 0 where a station looks down from a height
+PartOfTime = Annotated[float, Field(ge=0.0, lt=1.0)]
 # Of a shared adapter, by accuracy per mission hour: docs/concepts.md, "Joint steps".
 SATELLITES_PER_STEP = 24
 Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
@@ -183,6 +184,39 @@ class Station(Table):
         (), description="the mask by azimuth from north over east, linear in between, instead of mask_deg"
     )
     max_range_km: NotNegative = Field(0.0, description="longest slant range; 0 is no limit")
+    down_mbps: NotNegative = Field(
+        0.0, description="satellite to this station; 0 is as links.sgl says for all stations"
+    )
+    up_mbps: NotNegative = Field(
+        0.0, description="this station to a satellite; 0 is as links.sgl says for all stations"
+    )
+    receive_only: bool = Field(False, description="the station hears satellites and sends nothing")
+    cost_per_min: NotNegative = Field(
+        0.0, description="price of a minute of antenna, in a currency of yours; 0 is unknown"
+    )
+    blocked: PartOfTime = Field(
+        0.0, description="part of the time in which rain or clouds block its links (uncertainty)"
+    )
+    blocked_by_month: tuple[PartOfTime, ...] = Field(
+        (), description="the same in each month, January first, instead of blocked; empty is blocked all year"
+    )
+
+    @field_validator("blocked_by_month")
+    @classmethod
+    def _a_year(cls, parts: tuple[float, ...]) -> tuple[float, ...]:
+        if len(parts) not in (0, 12):
+            raise ValueError(f"found {len(parts)} values, allowed: 12, one per month, or none")
+        return parts
+
+    @model_validator(mode="after")
+    def _sends_or_not(self) -> Station:
+        if self.receive_only and self.up_mbps:
+            raise ValueError(
+                f"up_mbps: found {self.up_mbps:g} with receive_only = true, allowed is one of them"
+            )
+        if self.blocked and self.blocked_by_month:
+            raise ValueError("blocked: found beside blocked_by_month, allowed is one of them")
+        return self
 
     @field_validator("mask_profile_deg")
     @classmethod
@@ -965,6 +999,21 @@ class Strategy(Table):
         description="a of (1 + s)^-a, the weight of what started s rounds ago (FedAsync, Xie et al. 2019)",
     )
 
+    staleness_limit: int = Field(
+        0,
+        ge=0,
+        description="planes_per_round: a plane that started so many rounds ago is waited for; 0 waits for none",
+    )
+
+    @model_validator(mode="after")
+    def _limits_what_is_late(self) -> Strategy:
+        if self.staleness_limit and not self.planes_per_round:
+            raise ValueError(
+                f"staleness_limit: found {self.staleness_limit} with planes_per_round = 0, which waits for all planes; "
+                "allowed: 0"
+            )
+        return self
+
 
 class Planning(Table):
     """What `plan` and `compare` assume where no run has counted it."""
@@ -980,6 +1029,25 @@ class Planning(Table):
     )
 
 
+class Uncertainty(Table):
+    """Outages that no plan knows before they happen; `plan --draws` and `compare --draws` fly rounds through them."""
+
+    station_outage: PartOfTime = Field(
+        0.0, description="part of the time in which a station is out of service, weather aside"
+    )
+    station_outage_h: Positive = Field(4.0, description="mean length of such an outage")
+    isl_outage: PartOfTime = Field(
+        0.0, description="part of the time in which a link between two satellites is out of service"
+    )
+    isl_outage_min: Positive = Field(5.0, description="mean length of such an outage")
+    blocked_h: Positive = Field(
+        1.0, description="mean length of a spell of weather that blocks a station (ground.stations: blocked)"
+    )
+    notice_s: NotNegative = Field(
+        60.0, description="from when a transfer is interrupted until a plan that knows it is followed"
+    )
+
+
 class Scenario(Table):
     """A whole mission, resolved: what a run did, together with its seeds."""
 
@@ -989,7 +1057,12 @@ class Scenario(Table):
     horizon_h: float = Field(
         24.0, gt=0.0, le=24.0 * 62, description="how far contacts are computed from the epoch"
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="data order, partition, initial head and adapters")
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        description="data order, partition, initial head and adapters, draws of outages",
+    )
     constellation: ConstellationSettings = ConstellationSettings()
     ground: Ground
     links: LinkSettings = LinkSettings()
@@ -1005,6 +1078,7 @@ class Scenario(Table):
     training: Training = Training()
     strategy: Strategy = Strategy()
     planning: Planning = Planning()
+    uncertainty: Uncertainty = Uncertainty()
 
     @field_validator("epoch", mode="before")
     @classmethod
@@ -1072,6 +1146,19 @@ class Scenario(Table):
                 f'adapter = "{training.adapter}" and labels = "{training.labels}"; allowed in mode head, or lora with '
                 'adapter = "per-satellite", with labels on board, where what comes late is averaged'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _takes_given_contacts_as_they_are(self) -> Scenario:
+        if self.contacts.path and "sgl" in self.contacts.links:
+            for place, station in enumerate(self.ground.stations):
+                for key in ("down_mbps", "up_mbps", "receive_only"):
+                    if value := getattr(station, key):
+                        raise ValueError(
+                            f"ground.stations.{place}.{key}: found {str(value).lower()} with contacts.path, whose "
+                            "contacts with stations are taken as they are; allowed without, or with contacts.links "
+                            "other than sgl"
+                        )
         return self
 
     @model_validator(mode="after")

@@ -81,7 +81,8 @@ def plan_mission(
         record.note(enrolment=enrolment_facts(enrolment, sent, flown=environment.flies_enrolment))
         start_s = enrolment.end_s
     else:
-        planner.carry_over = checkpoint.carry_over
+        started = {name: late.started for name, late in checkpoint.pending_updates.items()}
+        planner.resume(checkpoint.carry_over, started)
         start_s = checkpoint.mission_time_s
     environment.begin_rounds(planner.carry_over.pointed)
     warnings = advice(scenario, mission.costs, samples, framing_of(mission.contact_plan))

@@ -20,6 +20,7 @@ from skysplit.commands import (
     sweeps,
 )
 from skysplit.commands.arguments import OneErrorGroup
+from skysplit.deliveries.command import deliver
 from skysplit.plain_warnings import print_warnings_plainly
 
 app = typer.Typer(
@@ -66,6 +67,7 @@ _STORY = {
         relays.status,
         runs.report,
         runs.track,
+        deliver,
     ),
     "Deploy on several machines": (relays.certs, relays.deploy),
 }

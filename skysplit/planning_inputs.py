@@ -114,6 +114,7 @@ def compared(
     *,
     schedules: bool = False,
     sensitivity: bool = False,
+    draws: int = 0,
     processes: int = 1,
     progress: Callable[[float], None] | None = None,
     names: Sequence[str] = (),
@@ -121,17 +122,28 @@ def compared(
     """Compare the strategies with their baselines from so many start times; see ``strategies.analysis.compare``.
 
     With ``names``, of these cases alone.
+
+    Raises:
+        ValueError: With ``draws``, the scenario has no outages.
     """
     from server_app.planning.round_planner import rates_of, resources_of
+    from server_app.planning.uncertainty import outage_model_of
     from strategies.analysis.compare import compare, even_starts
     from strategies.analysis.mission_totals import World
 
     cases = cases_of(scenario, contacts, costs, samples, schedules=schedules)
     compared_cases = tuple(case for case in cases if not names or case.name in names)
     return compare(
-        World(contacts, compared_cases, rates=rates_of(scenario), resources=resources_of(scenario)),
+        World(
+            contacts,
+            compared_cases,
+            rates=rates_of(scenario),
+            resources=resources_of(scenario),
+            outages=outage_model_of(scenario) if draws else None,
+        ),
         even_starts(contacts, starts),
         sensitivity=sensitivity,
+        draws=draws,
         processes=processes,
         progress=progress,
     )

@@ -203,7 +203,10 @@ class NodeIdentity:
 
     def seal(self, manifest: Manifest) -> pb.SignedManifest:
         """Sign a manifest, and with it the digest of its payload, end to end: TLS protects one hop only."""
-        data = manifest.to_bytes()
+        return self.signed(manifest.to_bytes())
+
+    def signed(self, data: bytes) -> pb.SignedManifest:
+        """Sign bytes, with the certificate that :meth:`verify` reads."""
         return pb.SignedManifest(
             manifest=data,
             signature=self.key.sign(data, ec.ECDSA(_HASH)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from mission.orbits import constellation_of, eclipses_of
 from mission.schema import Scenario
@@ -31,7 +33,7 @@ class RoundPlanner:
     """Plans the enrolment and the rounds of a mission; :mod:`strategies.checker.check` checks each plan.
 
     :attr:`carry_over` is what a round leaves to the next: antennas that stay pointed, and where a quorum ends the
-    rounds, what the late had done when the last one ended.
+    rounds, what the late had done when the last one ended; `strategy.staleness_limit` counts from when they started.
 
     Args:
         scenario: The resolved scenario.
@@ -71,6 +73,7 @@ class RoundPlanner:
         self._strategy_config = strategy_config_of(scenario)
         self.quorum = quorum_of(scenario, contact_plan, samples)
         self.carry_over = RoundState()
+        self._late_since: dict[str, int] = {}  # in which round each late satellite started, by name
         unsigned = dataclasses.replace(self._workloads, framing=Framing())
         self._aggregate_bytes = unsigned.of_round(self._variant).aggregate_bytes
 
@@ -91,12 +94,26 @@ class RoundPlanner:
             strategies.problem.network.PlanningError: A satellite's samples cannot get through before the horizon.
         """
         workload = self.workload(number)
+        self.quorum = dataclasses.replace(self.quorum, overdue=self._overdue(number))
         plan = self._planned(workload, start_s)
         # Where a quorum ends the round before the plan, nobody says what antennas point at then.
         pointed = plan.pointed if self.quorum.end_s(plan) >= plan.end_s else frozenset()
         carry_over = self.quorum.carry_over(plan, workload, self.carry_over)
         self.carry_over = dataclasses.replace(carry_over, pointed=pointed)
+        late = [plan.names[index] for index in np.flatnonzero(~self.quorum.delivered(plan))]
+        self._late_since = {name: self._late_since.get(name, number) for name in late}
         return plan
+
+    def resume(self, carry_over: RoundState, late_since: Mapping[str, int]) -> None:
+        """Go on after a round: with what it left, and in which round each late satellite started."""
+        self.carry_over, self._late_since = carry_over, dict(late_since)
+
+    def _overdue(self, number: int) -> frozenset[int]:
+        """The planes that a round has to wait for: they started as many rounds ago as the scenario allows."""
+        limit = self._scenario.strategy.staleness_limit
+        plan = self._contact_plan
+        late = (name for name, started in self._late_since.items() if limit and number - started >= limit)
+        return frozenset(plan.nodes[plan.index(name)].plane for name in late)
 
     def _planned(self, workload: Workload, start_s: float) -> Plan:
         problem = PlanningProblem(

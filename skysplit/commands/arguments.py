@@ -44,6 +44,14 @@ SetOption = Annotated[
         ],
     ),
 ]
+DrawsOption = Annotated[
+    int,
+    typer.Option(
+        "--draws",
+        min=0,
+        help="Fly a round of the split through so many draws of the scenario's outages: minutes.",
+    ),
+]
 
 
 def fail(message: str) -> NoReturn:
@@ -97,6 +105,16 @@ def read_scenario(name: str, settings: list[str] | None) -> Scenario:
         return load_scenario(name, overrides_of(settings))
     except ScenarioError as error:
         fail(str(error))
+
+
+def require_outages(scenario: Scenario) -> None:
+    """End the command with one error where draws are asked for and nothing in the scenario ever fails."""
+    from server_app.planning.uncertainty import outage_model_of
+
+    try:
+        outage_model_of(scenario)
+    except ValueError as error:
+        fail(f"--draws: {error}")
 
 
 class TextFormat(StrEnum):

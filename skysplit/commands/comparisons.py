@@ -22,7 +22,16 @@ from rich.table import Table
 from mission.schema import Scenario
 from mission.text.plain_text import plain
 from orbit.contact_plan import ContactPlan
-from skysplit.commands.arguments import OutOption, ScenarioArgument, SetOption, deliver, fail, read_scenario
+from skysplit.commands.arguments import (
+    DrawsOption,
+    OutOption,
+    ScenarioArgument,
+    SetOption,
+    deliver,
+    fail,
+    read_scenario,
+    require_outages,
+)
 from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
 from skysplit.terminal import Terminal
@@ -69,6 +78,7 @@ def compare(
     curve: CurveOption = None,
     schedules: SchedulesOption = False,
     sensitivity: SensitivityOption = False,
+    draws: DrawsOption = 0,
     out: OutOption = None,
 ) -> None:
     """Compare the split with its baselines, as whole missions and round by round; say whether it pays.
@@ -80,6 +90,8 @@ def compare(
     if out is not None and output is CompareFormat.TABLE:
         fail("--out: found --format table, allowed: json, html")
     resolved = read_scenario(scenario, settings)
+    if draws:
+        require_outages(resolved)
     contacts = planned_contacts(resolved)
     resolved = chosen_cut(resolved, contacts)
     names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
@@ -90,9 +102,9 @@ def compare(
         if len(accuracy) > 1:  # missions of as many rounds as the run had
             training = resolved.training.model_copy(update={"rounds": len(accuracy)})
             resolved = resolved.model_copy(update={"training": training})
+        asked: dict[str, Any] = {"sensitivity": sensitivity, "schedules": schedules, "draws": draws}
         comparisons = {
-            costs.name: watched(resolved, contacts, costs, samples, starts, sensitivity, schedules)
-            for costs in profiles
+            costs.name: watched(resolved, contacts, costs, samples, starts, **asked) for costs in profiles
         }
         for comparison in comparisons.values():
             add_mission_times(comparison, accuracy)
@@ -137,6 +149,7 @@ def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, An
     """Print the verdict, the tables of missions and rounds, and what the cases are."""
     from strategies.analysis.compare import mission_rows, part_rows, round_rows
     from strategies.analysis.summary import summary_lines
+    from strategies.uncertainty.draws import draw_rows
 
     console = Terminal()
     for place, line in enumerate(summary_lines(comparison)):
@@ -148,6 +161,10 @@ def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, An
     wide = Terminal(width=max(console.width, _TABLE_WIDTH))  # no figure is cut, whatever the terminal wraps
     wide.print(_table(mission_rows(comparison), missions))
     wide.print(_table(round_rows(comparison), f"one round, median of starts: {starts} at most"))
+    drawn = [(case["name"], case["draws"]) for case in comparison["cases"] if case.get("draws")]
+    if drawn:
+        title = f"one round through {drawn[0][1]['draws']} draws of outages: length planned anew, or held up"
+        wide.print(_table(draw_rows(drawn), title))
     wide.print(_table(part_rows(comparison), "where the time of a satellite goes in a round, mean"))
     console.print(
         *(f"{case['name']}: {case['title']}" for case in comparison["cases"]), sep="; ", highlight=False
@@ -160,8 +177,10 @@ def watched(
     costs: Profile,
     samples: list[int],
     starts: int,
+    *,
     sensitivity: bool = False,
     schedules: bool = False,
+    draws: int = 0,
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare, with a progress bar; with ``names``, these cases alone."""
@@ -169,7 +188,8 @@ def watched(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(plain(costs.name)), total=1.0)
         return compared(
-            scenario, contacts, costs, samples, starts, schedules=schedules, sensitivity=sensitivity, names=names,
+            scenario, contacts, costs, samples, starts, schedules=schedules, sensitivity=sensitivity, draws=draws,
+            names=names,
             processes=os.cpu_count() or 1,
             progress=lambda done: progress.update(task, completed=done),
         )  # fmt: skip

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
+from rich.progress import Progress
 from rich.table import Table
 
 from mission.schema import Scenario
 from mission.text.quantities import spoken_time
 from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import (
+    DrawsOption,
     OutOption,
     ScenarioArgument,
     SetOption,
@@ -28,6 +30,7 @@ from skysplit.commands.arguments import (
     deliver,
     fail,
     read_scenario,
+    require_outages,
 )
 from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import costs_of, samples_of
@@ -94,6 +97,7 @@ def plan(
     after: AfterOption = None,
     lose: LoseOption = None,
     slow: SlowOption = None,
+    draws: DrawsOption = 0,
     output: FormatOption = PlanFormat.TABLE,
     out: OutOption = None,
 ) -> None:
@@ -107,15 +111,24 @@ def plan(
     resolved = read_scenario(scenario, settings)
     if (lose or slow) and after is None:
         fail("--lose, --slow: allowed with --after only, which tells when")
+    if draws and after is not None:
+        fail("--draws: found beside --after, allowed is one of them")
     if out is not None and output is PlanFormat.TABLE:
         fail("--out: found --format table, allowed: json, gantt")
+    if draws:
+        require_outages(resolved)
+        _require_flyable(resolved)
     contacts = planned_contacts(resolved)
     resolved = chosen_cut(resolved, contacts)
     try:
         planned = _planned(resolved, contacts, at, after, lose or [], slow or [])
+        drawn = _drawn(resolved, planned.problem, draws) if draws else None
     except ValueError as error:
         fail(str(error))
-    result = answer(planned.plan, planned.problem, resolved.epoch)
+    cost_per_min = {station.name: station.cost_per_min for station in resolved.ground.stations}
+    result = answer(planned.plan, planned.problem, resolved.epoch, cost_per_min)
+    if drawn:
+        result["draws"] = drawn
     if output is PlanFormat.JSON:
         planes = {"planes_delivered_s": {str(plane): time_s for plane, time_s in planned.delivered_s.items()}}
         figures = {**planned.plan.summary(), **result, **planes}
@@ -184,11 +197,37 @@ def _planned(
     )
 
 
+def _require_flyable(scenario: Scenario) -> None:
+    """End the command with one error where a round cannot be taken up in the middle."""
+    training = scenario.training
+    if training.on_ground or training.mode not in ("head", "lora"):
+        fail(
+            f"training.mode: found {training.mode} with --draws and labels = {training.labels}; allowed: head or lora, "
+            "with labels on board"
+        )
+
+
+def _drawn(scenario: Scenario, problem: PlanningProblem, draws: int) -> dict[str, Any]:
+    """The round through draws of the scenario's outages, with a progress bar."""
+    from server_app.planning.round_planner import strategy_config_of
+    from server_app.planning.uncertainty import outage_model_of
+    from strategies.uncertainty.draws import fly_draws
+
+    console = Terminal(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("draws", total=1.0)
+        return fly_draws(
+            problem, strategy_config_of(scenario), outage_model_of(scenario), draws,
+            progress=lambda done: progress.update(task, completed=done),
+        ).to_json()  # fmt: skip
+
+
 def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, Any], title: str) -> None:
     """Print warnings, the sentence that says most, and tables of the round, its links and its stations."""
     from server_app.planning.advice import advice
     from server_app.planning.round_planner import framing_of
     from strategies.analysis.plan_words import link_rows, round_facts, sentence, session_rows, station_rows
+    from strategies.uncertainty.draws import draw_facts
 
     contacts = planned.problem.contact_plan
     for line in advice(scenario, planned.costs, planned.samples, framing_of(contacts)):
@@ -201,6 +240,9 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
         late = ", in a later round" if time_s > planned.plan.end_s else ""
         facts.append((f"plane {plane} delivers after", spoken_time(time_s - planned.plan.start_s) + late))
     console.print(_plain_table(title, ("the round", ""), facts))
+    if drawn := result.get("draws"):
+        title = f"{drawn['draws']} draws of outages"
+        console.print(_plain_table(title, ("the round", ""), draw_facts(drawn)))
     headings = ("links", "transfers", "features, images", "all else")
     console.print(_plain_table("", headings, link_rows(planned.plan)))
     stations = station_rows(planned.plan, contacts)

@@ -23,7 +23,8 @@ class Quorum:
     """How many planes end a round.
 
     ``planes[k]`` is the plane of satellite ``k``, which has ``samples[k]`` images; ``needed`` is how many planes must
-    have delivered, 0 for all.  A plane without images has nothing to deliver.
+    have delivered, 0 for all.  A plane without images has nothing to deliver.  The round ends no sooner than those in
+    ``overdue`` have delivered, too, so that no plane stays late for ever.
 
     Raises ``WorkloadError`` where more planes are needed than there are.
     """
@@ -31,6 +32,7 @@ class Quorum:
     planes: tuple[int, ...]
     samples: tuple[int, ...]
     needed: int = 0
+    overdue: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         count = len(set(self.planes))
@@ -48,11 +50,12 @@ class Quorum:
         }
 
     def end_s(self, plan: Plan) -> float:
-        """When enough planes have delivered."""
-        delivered_s = sorted(self.deliveries_s(plan).values())
-        if not 0 < self.needed < len(delivered_s):
+        """When enough planes have delivered, and those that are overdue."""
+        by_plane = self.deliveries_s(plan)
+        if not 0 < self.needed < len(by_plane) or by_plane.keys() <= self.overdue:
             return plan.end_s
-        return delivered_s[self.needed - 1]
+        overdue_s = [by_plane[plane] for plane in self.overdue & by_plane.keys()]
+        return max(sorted(by_plane.values())[self.needed - 1], *overdue_s, 0.0)
 
     def delivered(self, plan: Plan) -> np.ndarray:
         """Whose weights count when the round ends, shape ``(N,)``."""

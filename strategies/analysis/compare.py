@@ -22,6 +22,8 @@ from strategies.checker.check import require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import SPLIT_COLUMNS
+from strategies.uncertainty.draws import fly_draws
+from strategies.uncertainty.flight import may_be_flown
 
 # Rounds of a mission that are planned at least, of cases in the headline and of others, and at most; between that as
 # many as have so many steps together. The others are interpolated.
@@ -51,6 +53,18 @@ class _EdgeJob:
     lengths_s: tuple[tuple[str, float], ...]
 
 
+@dataclass(frozen=True)
+class _DrawJob:
+    """One round of a case from a start, flown through so many draws of outages."""
+
+    case: int
+    start_s: float
+    draws: int
+
+
+_AnyJob = _Job | _EdgeJob | _DrawJob
+
+
 def even_starts(contact_plan: ContactPlan, count: int, part: float = 0.4) -> tuple[float, ...]:
     """``count`` start times spread over the first ``part`` of the contact plan, so that rounds end inside it."""
     return tuple(float(time_s) for time_s in np.arange(count) / count * part * contact_plan.horizon_s)
@@ -61,6 +75,7 @@ def compare(
     starts_s: Sequence[float],
     *,
     sensitivity: bool = False,
+    draws: int = 0,
     processes: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
@@ -78,13 +93,15 @@ def compare(
         the split over
         on-board LoRA, in closed form, as planned for a round, and for the mission. With ``sensitivity``, ``edges`` is
         where the answer turns (:class:`strategies.analysis.sensitivity.Edge`), by missions that were planned again.
+        With ``draws``, a case whose rounds can be taken up in the middle has ``draws``, one round from the first start
+        flown through so many draws of the world's outages (:class:`strategies.uncertainty.draws.DrawnRounds`).
     """
-    jobs = _jobs(world, starts_s)
+    jobs: list[_Job | _DrawJob] = [*_draw_jobs(world, starts_s[0], draws), *_jobs(world, starts_s)]
     knobs = knobs_of(world) if sensitivity else ()
     steps = len(jobs) + 2 * len(knobs)
     count = 0
 
-    def outcomes(jobs: Sequence[_Job | _EdgeJob]) -> Iterator[tuple[Any, Any]]:
+    def outcomes(jobs: Sequence[_AnyJob]) -> Iterator[tuple[Any, Any]]:
         nonlocal count
         for job, outcome in _results(world, jobs, processes):
             count += 1
@@ -92,7 +109,12 @@ def compare(
             if progress:
                 progress(count / steps)
 
-    results = _case_results(world, jobs, dict(outcomes(jobs)))
+    results = _case_results(
+        world, [job for job in jobs if isinstance(job, _Job)], found := dict(outcomes(jobs))
+    )
+    for job in jobs:
+        if isinstance(job, _DrawJob):
+            results[job.case]["draws"] = found[job]
     comparison: dict[str, Any] = {
         "cases": results,
         "starts": len(starts_s),
@@ -117,8 +139,17 @@ def _jobs(world: World, starts_s: Sequence[float]) -> list[_Job]:
     return jobs
 
 
+def _draw_jobs(world: World, start_s: float, draws: int) -> list[_DrawJob]:
+    """One round of each case that can be flown through outages."""
+    return [
+        _DrawJob(number, start_s, draws=draws)
+        for number, case in enumerate(world.cases)
+        if draws and may_be_flown(case.one_round)
+    ]
+
+
 def _case_results(
-    world: World, jobs: Sequence[_Job], outcomes: Mapping[_Job, dict[str, Any] | None]
+    world: World, jobs: Sequence[_Job], outcomes: Mapping[Any, dict[str, Any] | None]
 ) -> list[dict[str, Any]]:
     """What is said of each case, from the outcomes of its jobs."""
     results = []
@@ -165,9 +196,7 @@ def _edge_jobs(results: Sequence[Mapping[str, Any]], knobs: int, start_s: float)
     ]
 
 
-def _results(
-    world: World, jobs: Sequence[_Job | _EdgeJob], processes: int
-) -> Iterator[tuple[_Job | _EdgeJob, Any]]:
+def _results(world: World, jobs: Sequence[_AnyJob], processes: int) -> Iterator[tuple[_AnyJob, Any]]:
     """The outcome of every job, in any order.
 
     This process begins, with the short jobs, which come last. Others are started where what is left takes longer than
@@ -211,12 +240,12 @@ def _enter(world: World) -> None:
     _here = world
 
 
-def _outcome_here(job: _Job | _EdgeJob) -> Any:
+def _outcome_here(job: _AnyJob) -> Any:
     assert _here is not None
     return _outcome(_here, job)
 
 
-def _outcome(world: World, job: _Job | _EdgeJob) -> Any:
+def _outcome(world: World, job: _AnyJob) -> Any:
     """The figures of a round or of a mission, None where it does not end inside the contact plan; or an edge."""
     if isinstance(job, _EdgeJob):
         knob, known = knobs_of(world)[job.knob], dict(job.lengths_s)
@@ -224,10 +253,16 @@ def _outcome(world: World, job: _Job | _EdgeJob) -> Any:
             world, knob, above=job.above, start_s=job.start_s, most_planned=most_planned, known=known
         )
     case = world.cases[job.case]
-    if job.mission:
+    if isinstance(job, _Job) and job.mission:
         totals = mission_or_none(world, case, job.start_s, most_planned)
         return None if totals is None else totals.to_json()
     problem = world.problem(case.one_round, job.start_s)
+    if isinstance(job, _DrawJob):
+        assert world.outages is not None
+        try:
+            return fly_draws(problem, case.strategy_config, world.outages, job.draws).to_json()
+        except NoRouteError:
+            return None
     try:
         plan = plan_round(problem, case.strategy_config)
     except NoRouteError:

@@ -22,6 +22,7 @@ from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
 from strategies.problem.workload import ComputeRates, PowerDrawn, Resources, StrategyConfig, Workload
+from strategies.uncertainty.outages import OutageModel
 
 ON_BOARD, ON_GROUND = "computing on board", "computing on the ground"
 DOWNLINK, UPLINK, ISL = "the downlink", "the uplink", "inter-satellite links"
@@ -73,6 +74,7 @@ class World:
     _: KW_ONLY
     rates: ComputeRates
     resources: Resources
+    outages: OutageModel | None = None  # what rounds are flown through where draws of them are asked for
 
     def problem(self, workload: Workload, start_s: float, state: RoundState | None = None) -> PlanningProblem:
         """Return a round in this world; without ``state`` it stands at its beginning."""

@@ -23,8 +23,13 @@ _LINKS = {
 }
 
 
-def answer(plan: Plan, problem: PlanningProblem, epoch: datetime) -> dict[str, Any]:
-    """Return what there is to know first, as JSON values: when the round ends, its passes and bytes, what binds."""
+def answer(
+    plan: Plan, problem: PlanningProblem, epoch: datetime, cost_per_min: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Return what there is to know first, as JSON values: when the round ends, its passes and bytes, what binds.
+
+    With ``cost_per_min`` by station, what their antennas cost where any of them has a price.
+    """
     contact_plan, rates = problem.contact_plan, problem.rates
     figures = plan_figures(plan, LinkRates(contact_plan), rates)
     return {
@@ -38,7 +43,18 @@ def answer(plan: Plan, problem: PlanningProblem, epoch: datetime) -> dict[str, A
         "onboard_compute_s": figures.onboard_flops / rates.satellite_flops,
         "binds": what_binds([figures], problem.workload),
         **_energy(plan, problem, figures),
+        **_price(plan, cost_per_min or {}),
     }
+
+
+def _price(plan: Plan, cost_per_min: Mapping[str, float]) -> dict[str, float]:
+    """Minutes in which antennas of stations are held, and what they cost; nothing where no station has a price."""
+    if not any(cost_per_min.values()):
+        return {}
+    sessions = plan.of_kind(Kind.SESSION)
+    held_min = (sessions["end_s"] - sessions["start_s"]) / 60.0
+    price = np.array([cost_per_min.get(plan.names[station], 0.0) for station in sessions["peer"]])
+    return {"antenna_min": float(held_min.sum()), "antenna_cost": float(held_min @ price)}
 
 
 def _energy(plan: Plan, problem: PlanningProblem, figures: PlanFigures) -> dict[str, Any]:
@@ -80,6 +96,8 @@ def round_facts(plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:
     if (drawn_j := result.get("onboard_energy_j")) is not None:
         facts.append(("energy on board", spoken_energy(drawn_j)))
         facts.append(("… of an image", spoken_energy(result["onboard_energy_per_sample_j"])))
+    if (cost := result.get("antenna_cost")) is not None:
+        facts.append(("antennas cost", f"{cost:,.2f}, {result['antenna_min']:.1f} min"))
     if (charge := result.get("lowest_charge")) is not None:
         facts.append(("charge, at least", f"{100.0 * charge:.0f} %"))
     return facts + [(f"{column[:-2]}, a satellite", spoken_time(summary[column])) for column in SPLIT_COLUMNS]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -156,3 +158,11 @@ def test_when_all_are_there_and_fresh_the_mean_is_bit_for_bit_the_synchronous_on
 def test_more_planes_than_there_are_cannot_be_waited_for() -> None:
     with pytest.raises(WorkloadError, match=r"planes_per_round: found 4, allowed 1 to 3"):
         Quorum((0, 0, 1, 2), (9, 9, 9, 9), 4)
+
+
+def test_a_plane_that_is_overdue_is_waited_for_and_nobody_else() -> None:
+    plan = SimpleNamespace(delivered_s=np.array([10.0, 20.0, 30.0, 40.0]), end_s=50.0)
+    quorum = Quorum((0, 1, 2, 3), (8, 8, 8, 8), needed=1)
+    assert quorum.end_s(plan) == 10.0
+    for overdue, end_s in (({2}, 30.0), ({0}, 10.0), ({1, 3}, 40.0), ({7}, 10.0), ({0, 1, 2, 3}, 50.0)):
+        assert dataclasses.replace(quorum, overdue=frozenset(overdue)).end_s(plan) == end_s

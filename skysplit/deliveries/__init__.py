@@ -1,0 +1,1 @@
+"""What a run has trained, on its way up to the satellites."""

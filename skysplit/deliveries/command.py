@@ -1,0 +1,75 @@
+"""`skysplit deliver`: how what a run has trained goes up to each satellite."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from mission.text.quantities import spoken_bytes, spoken_time
+from skysplit.commands.arguments import TextFormat, fail
+from skysplit.commands.arguments import deliver as print_or_write
+from skysplit.deliveries.planned import Content, PlannedDelivery, planned_delivery
+from skysplit.terminal import Terminal
+
+
+def deliver(
+    run: Annotated[Path, typer.Argument(help="Directory of a completed run.")],
+    content: Annotated[
+        Content, typer.Option(help="What of final/ goes up; all is everything but the model card.")
+    ] = Content.ALL,
+    at: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Start, seconds of mission time; the default is the run's end."),
+    ] = None,
+    certs: Annotated[
+        Path | None,
+        typer.Option(help="The ground's folder of certificates, which sign the manifest (`skysplit certs`)."),
+    ] = None,
+    output: Annotated[
+        TextFormat, typer.Option("--format", help="How the answer is printed.")
+    ] = TextFormat.TABLE,
+    out: Annotated[Path | None, typer.Option(help="File to write the JSON to.")] = None,
+) -> None:
+    """Plan how what a run has trained goes up to each satellite: passes, bytes, UTC, and a manifest with digests.
+
+    Example: `skysplit deliver runs/first --content head`
+    """
+    if out is not None and output is TextFormat.TABLE:
+        fail("--out: found --format table, allowed: json")
+    try:
+        planned = planned_delivery(run, content=content, at_s=at)
+        signed = _signed(planned, certs) if certs is not None else {}
+    except (ValueError, FileNotFoundError) as error:
+        fail(str(error))
+    if output is TextFormat.JSON:
+        print_or_write(json.dumps({**planned.to_json(), **signed}), out)
+        return
+    found, console = planned.to_json(), Terminal()
+    console.print(
+        f"{spoken_bytes(found['bytes'])} are on board of every satellite at {found['ends_utc']}, after "
+        f"{spoken_time(found['length_s'])}: {len(found['passes'])} passes, {spoken_bytes(found['uplink_bytes'])} up.",
+        soft_wrap=True, highlight=False, style="bold",
+    )  # fmt: skip
+    headings = ("satellite", "passes", "from the ground", "from its plane", "complete, UTC", "after")
+    table = Table(title=f"release {found['release'][:12]}", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    for row in planned.rows():
+        table.add_row(*row)
+    console.print(table)
+
+
+def _signed(planned: PlannedDelivery, certs: Path) -> dict[str, Any]:
+    """The manifest with the ground's signature, in Base64."""
+    from relay.release.manifest import signed_manifest
+    from relay.wire.identity import NodeIdentity
+
+    identity = NodeIdentity.load(certs)
+    signed = signed_manifest(planned.manifest, identity)
+    return {"signed_by": identity.name, "signed_manifest": base64.b64encode(signed).decode()}

@@ -1,0 +1,162 @@
+"""A delivery planned: the files of a run, their manifest, the passes that carry them, and all of it as JSON values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from mission.orbits import constellation_of, contact_plan_of
+from mission.record import read_run, scenario_of
+from mission.schema import Scenario
+from mission.text.quantities import spoken_bytes, spoken_time
+from orbit.contact_plan import ContactPlan
+from relay.release.manifest import ReleaseManifest, manifest_of
+from strategies.delivery import ReleaseDelivery, plan_delivery
+
+CHUNK_BYTES = 64 * 1024  # at 250 kbit/s two seconds, which is what a broken pass loses at most
+
+
+class Content(StrEnum):
+    """What goes up."""
+
+    ALL = "all"
+    HEAD = "head"
+    ADAPTER = "adapter"
+    MODEL = "model"
+
+
+_PREFIXES = {Content.HEAD: ("head.",), Content.ADAPTER: ("adapter/",), Content.MODEL: ("model/",)}
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedDelivery:
+    """A run's files on their way up.
+
+    Attributes:
+        scenario: Of the run.
+        contact_plan: Its contacts, over a horizon that lets the files through.
+        manifest: Files, sizes, digests.
+        delivery: The passes.
+    """
+
+    scenario: Scenario
+    contact_plan: ContactPlan
+    manifest: ReleaseManifest
+    delivery: ReleaseDelivery
+
+    def utc(self, time_s: float) -> str:
+        """Mission time as UTC, whole seconds."""
+        moment = self.scenario.epoch.astimezone(UTC) + timedelta(seconds=round(time_s))
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the delivery as JSON values, satellites and passes by name and time."""
+        delivery, names = self.delivery, [node.name for node in self.contact_plan.nodes]
+        return {
+            "release": self.manifest.release,
+            "bytes": self.manifest.size,
+            "chunk_bytes": self.manifest.chunk_bytes,
+            "files": [dataclasses.asdict(file) for file in self.manifest.files],
+            "starts_utc": self.utc(delivery.start_s),
+            "ends_utc": self.utc(delivery.end_s),
+            "length_s": delivery.end_s - delivery.start_s,
+            "uplink_bytes": sum(part.end_byte - part.first_byte for part in delivery.parts),
+            "passes": [
+                {
+                    "station": names[part.station],
+                    "satellite": names[part.satellite],
+                    "starts_utc": self.utc(part.start_s),
+                    "ends_utc": self.utc(part.end_s),
+                    "start_s": part.start_s,
+                    "data_s": part.data_s,
+                    "end_s": part.end_s,
+                    "first_byte": part.first_byte,
+                    "end_byte": part.end_byte,
+                }
+                for part in delivery.parts
+            ],
+            "satellites": [
+                {
+                    "satellite": names[index],
+                    "passes": sum(part.satellite == index for part in delivery.parts),
+                    "uplink_bytes": self._from_the_ground(index),
+                    "isl_bytes": self.manifest.size - self._from_the_ground(index),
+                    "delivered_s": float(delivery.delivered_s[index]),
+                    "delivered_utc": self.utc(float(delivery.delivered_s[index])),
+                }
+                for index in self.contact_plan.satellites.tolist()
+            ],
+        }
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A row per satellite as text: name, passes, bytes from the ground and from its plane, when it has all."""
+        return [
+            (
+                one["satellite"],
+                str(one["passes"]),
+                spoken_bytes(one["uplink_bytes"]),
+                spoken_bytes(one["isl_bytes"]),
+                one["delivered_utc"].replace("T", " ").removesuffix("Z"),
+                spoken_time(one["delivered_s"] - self.delivery.start_s),
+            )
+            for one in self.to_json()["satellites"]
+        ]
+
+    def _from_the_ground(self, satellite: int) -> int:
+        parts = (part for part in self.delivery.parts if part.satellite == satellite)
+        return sum(part.end_byte - part.first_byte for part in parts)
+
+
+def planned_delivery(
+    run: Path, *, content: Content = Content.ALL, at_s: float | None = None
+) -> PlannedDelivery:
+    """Plan how what a run has trained goes up, from its end on or from a mission time.
+
+    Raises:
+        FileNotFoundError: The directory holds no run.
+        ValueError: The run has not ended, it has nothing of that kind, or the files do not get through.
+    """
+    record = read_run(run)
+    if record["state"] != "completed":
+        raise ValueError(f"{run}: found a run that is {record['state']}, allowed: a completed one")
+    scenario = scenario_of(record)
+    manifest = manifest_of(run / "final", _paths(run / "final", content), CHUNK_BYTES)
+    start_s = record["result"]["mission_time_s"] if at_s is None else at_s
+    contact_plan = _contacts_from(scenario, start_s)
+    delivery = plan_delivery(
+        contact_plan,
+        manifest.size,
+        start_s=start_s,
+        beams=scenario.ground.beams,
+        setup_s=scenario.ground.setup_s,
+    )
+    return PlannedDelivery(scenario, contact_plan, manifest=manifest, delivery=delivery)
+
+
+def _paths(final: Path, content: Content) -> Sequence[str]:
+    """The files of a kind below ``final``, the model card left out."""
+    there = [
+        path.relative_to(final).as_posix()
+        for path in sorted(final.rglob("*"))
+        if path.is_file() and path.name != "README.md"
+    ]
+    chosen = [path for path in there if content is Content.ALL or path.startswith(_PREFIXES[content])]
+    if not chosen:
+        kinds = [kind.value for kind, starts in _PREFIXES.items() if any(p.startswith(starts) for p in there)]
+        raise ValueError(
+            f"--content: found {content}, of which {final} has nothing; allowed: {', '.join(kinds) or 'nothing'}"
+        )
+    return chosen
+
+
+def _contacts_from(scenario: Scenario, start_s: float) -> ContactPlan:
+    """The mission's contacts, as long after the delivery begins as its horizon is long."""
+    longest_h = 24.0 * 62
+    horizon_h = min(scenario.horizon_h + start_s / 3600.0, longest_h)
+    longer = scenario.model_copy(update={"horizon_h": horizon_h})
+    return contact_plan_of(longer, constellation_of(longer))

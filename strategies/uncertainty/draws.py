@@ -1,0 +1,139 @@
+"""A round over many draws of its outages: when it ends, what planning anew saves, what margin keeps a promise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mission.text.quantities import spoken_time
+from strategies.checker.check import require_feasible
+from strategies.planner.round_planner import plan_round
+from strategies.problem.plan import Plan
+from strategies.problem.planning_problem import PlanningProblem
+from strategies.problem.workload import StrategyConfig
+from strategies.uncertainty.flight import FlownRound, fly
+from strategies.uncertainty.outages import OutageModel
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnRounds:
+    """A round and how it went in each draw.
+
+    Attributes:
+        plan: As planned under a clear sky.
+        replanned: Draw by draw, planned anew when an outage interrupts it.
+        held_up: The same draws where nobody plans anew.
+    """
+
+    plan: Plan
+    replanned: tuple[FlownRound, ...]
+    held_up: tuple[FlownRound, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as JSON values.
+
+        ``draws``, ``clear_s`` (length of the plan), ``replanned`` and ``held_up`` with ``median_s, p5_s, p95_s`` of the
+        length (null where so many draws do not end before the horizon) and how many are ``unfinished``; ``saved_s``
+        (median over draws of what planning anew saves, where both end), ``margin_s`` (what to add to the plan's length
+        so that 95 of 100 draws end by then, planned anew), ``interruptions`` (mean of a draw) and ``bookings_kept``
+        (part of the sessions that were still to come when a plan was interrupted; null without any).
+        """
+        anew_s, held_s = (
+            np.array([one.end_s for one in flown]) - self.plan.start_s
+            for flown in (self.replanned, self.held_up)
+        )
+        both = np.isfinite(anew_s) & np.isfinite(held_s)
+        replanned = _lengths(anew_s)
+        booked = sum(one.booked for one in self.replanned)
+        return {
+            "draws": len(self.replanned),
+            "clear_s": self.plan.makespan_s,
+            "replanned": replanned,
+            "held_up": _lengths(held_s),
+            "saved_s": float(np.median((held_s - anew_s)[both])) if both.any() else None,
+            "margin_s": None if replanned["p95_s"] is None else replanned["p95_s"] - self.plan.makespan_s,
+            "interruptions": float(np.mean([one.interruptions for one in self.replanned])),
+            "bookings_kept": sum(one.kept for one in self.replanned) / booked if booked else None,
+        }
+
+
+def fly_draws(
+    problem: PlanningProblem,
+    strategy_config: StrategyConfig,
+    model: OutageModel,
+    draws: int,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> DrawnRounds:
+    """Plan a round under a clear sky, then fly it through each draw: planned anew, and held up.
+
+    Raises:
+        strategies.problem.network.PlanningError: The round cannot be planned, or not be taken up in the middle.
+    """
+    plan = plan_round(problem, strategy_config)
+    require_feasible(plan, problem)
+    replanned: list[FlownRound] = []
+    held_up: list[FlownRound] = []
+    for number in range(draws):
+        outages = model.draw(problem.contact_plan, number)
+        for flown, notice_s in ((replanned, model.notice_s), (held_up, None)):
+            flown.append(fly(plan, problem, strategy_config, outages, notice_s=notice_s))
+        if progress:
+            progress((number + 1) / draws)
+    return DrawnRounds(plan, tuple(replanned), held_up=tuple(held_up))
+
+
+def _lengths(length_s: np.ndarray) -> dict[str, Any]:
+    """Median, 5th and 95th percentile by rank, as draws that do not end have no number to interpolate with."""
+    quantiles = {"p5_s": 5, "median_s": 50, "p95_s": 95}
+    found = {name: np.percentile(length_s, part, method="inverted_cdf") for name, part in quantiles.items()}
+    return {
+        **{name: float(value) if math.isfinite(value) else None for name, value in found.items()},
+        "unfinished": int(np.isinf(length_s).sum()),
+    }
+
+
+def draw_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A result of :meth:`DrawnRounds.to_json` as pairs of text."""
+    facts = [("clear sky", spoken_time(found["clear_s"]))]
+    for words, key in (("planned anew", "replanned"), ("held up, without", "held_up")):
+        lengths = found[key]
+        spoken = (_spoken(lengths[name]) for name in ("median_s", "p5_s", "p95_s"))
+        facts.append((words, "{}, 5 % below {}, 5 % above {}".format(*spoken)))
+        if lengths["unfinished"]:
+            facts.append(("… not within the horizon", f"{lengths['unfinished']} of {found['draws']}"))
+    facts.append(("planning anew saves", _spoken(found["saved_s"])))
+    facts.append(("margin that 95 % keep", _spoken(found["margin_s"])))
+    facts.append(("interruptions of a draw", f"{found['interruptions']:.1f}"))
+    return [*facts, ("bookings kept", _part(found["bookings_kept"]))]
+
+
+def _spoken(time_s: float | None) -> str:
+    return "–" if time_s is None else spoken_time(time_s)
+
+
+def _part(part: float | None) -> str:
+    return "–" if part is None else f"{100 * part:.0f} %"
+
+
+def draw_rows(cases: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, str]]:
+    """Rounds over their draws as text, a row per (case, result of :meth:`DrawnRounds.to_json`)."""
+    return [
+        {
+            "case": name,
+            "clear sky": _spoken(found["clear_s"]),
+            "median": _spoken(found["replanned"]["median_s"]),
+            "p5": _spoken(found["replanned"]["p5_s"]),
+            "p95": _spoken(found["replanned"]["p95_s"]),
+            "held up": _spoken(found["held_up"]["median_s"]),
+            "saves": _spoken(found["saved_s"]),
+            "margin": _spoken(found["margin_s"]),
+            "no end": f"{found['replanned']['unfinished']}",
+            "kept": _part(found["bookings_kept"]),
+        }
+        for name, found in cases
+    ]
