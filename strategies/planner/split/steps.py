@@ -602,9 +602,7 @@ class GroundSteps:
         trained_s = -math.inf  # the head takes one part after the other
         for part in range(1, parts + 1):
             time_s = start_s + length_s * part / parts
-            uplink.append(
-                self._send((session, "up"), time_s, up_bits, self.up_bps[session], 1.0, booked)
-            )
+            uplink.append(self._send((session, "up"), time_s, up_bits, self.up_bps[session], 1.0, booked))
             time_s = uplink[-1][1]
             if path is None:
                 path = self._path(session, member.satellite, time_s)
