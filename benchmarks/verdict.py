@@ -1,11 +1,14 @@
 """No sentence of a verdict is wrong: what is printed against missions planned again, `python -m benchmarks.verdict`.
 
-    python -m benchmarks.verdict [--scenarios 200] [--seed 1]
+    python -m benchmarks.verdict [--scenarios 200] [--seed 1] [--progress FILE]
 
 Draws scenarios of few satellites and two rounds: orbits, rates both ways, computers, image sizes, stations. Each is
 compared, its verdict is read back from the printed words, and every statement is held against planning: which mission
 is over first, whether the split pays, and for two of the numbers of each scenario the answer a tenth inside and a
 tenth outside of the printed edge. Bar: no statement fails. Exits 1 below it.
+
+With ``--progress`` every scenario is written to a file of JSON lines when it is done; a run that finds its lines there
+does not judge them again.  A line is of one seed and number, so delete the file after a change of the code.
 """
 
 from __future__ import annotations
@@ -15,7 +18,10 @@ import json
 import math
 import random
 import re
+import statistics
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 from mission.orbits import constellation_of, contact_plan_of
@@ -121,25 +127,58 @@ def _wrong(world: World, knob: Knob, sentence: str, first: str | None) -> tuple[
     return wrong, held
 
 
+def judged_before(progress: Path | None, seed: int) -> dict[int, dict[str, Any]]:
+    """The scenarios of this seed that a progress file has, by number."""
+    if progress is None or not progress.exists():
+        return {}
+    lines = [json.loads(line) for line in progress.read_text().splitlines()]
+    return {line["number"]: line for line in lines if line["seed"] == seed}
+
+
+def judge(number: int, seed: int) -> dict[str, Any]:
+    """Draw one scenario and hold its verdict against planning."""
+    draw = random.Random(f"{seed} {number}")
+    begun_s = time.process_time()
+    faults, statements = faults_of(drawn(draw), draw)
+    cpu_s = round(time.process_time() - begun_s, 2)
+    return {"seed": seed, "number": number, "statements": statements, "faults": faults, "cpu_s": cpu_s}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scenarios", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--progress", type=Path, help="file of JSON lines: continue from it, add to it")
     arguments = parser.parse_args()
-    good, statements = 0, 0
+    known = judged_before(arguments.progress, arguments.seed)
+    results = []
     for number in range(arguments.scenarios):
-        draw = random.Random(f"{arguments.seed} {number}")
-        faults, held = faults_of(drawn(draw), draw)
-        good, statements = good + (not faults), statements + held
-        for fault in faults:
+        if number not in known:
+            known[number] = judge(number, arguments.seed)
+            if arguments.progress is not None:
+                with arguments.progress.open("a") as file:
+                    file.write(json.dumps(known[number]) + "\n")
+        results.append(known[number])
+        for fault in known[number]["faults"]:
             print(f"{number}: {fault}", flush=True)
         if (number + 1) % 20 == 0:
-            print(f"{good} of {number + 1} scenarios, {statements} statements", flush=True)
+            print(_so_far(results), flush=True)
+    good = sum(not result["faults"] for result in results)
     met = good == arguments.scenarios
-    result = {"good": good, "scenarios": arguments.scenarios, "statements": statements}
-    print(f"{good} of {arguments.scenarios} scenarios without contradiction: {'met' if met else 'MISSED'}")
-    print(json.dumps({"benchmark": "verdict", **result}))
+    statements = sum(result["statements"] for result in results)
+    cpu_s = statistics.mean(result["cpu_s"] for result in results)
+    print(f"{_so_far(results)} without contradiction, {cpu_s:.1f} s CPU each: {'met' if met else 'MISSED'}")
+    figures = {"good": good, "scenarios": arguments.scenarios, "statements": statements, "cpu_s_each": cpu_s}
+    print(json.dumps({"benchmark": "verdict", **figures}))
     sys.exit(not met)
+
+
+def _so_far(results: list[dict[str, Any]]) -> str:
+    good, statements = (
+        sum(not result["faults"] for result in results),
+        sum(result["statements"] for result in results),
+    )
+    return f"{good} of {len(results)} scenarios, {statements} statements"
 
 
 if __name__ == "__main__":

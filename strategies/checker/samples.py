@@ -58,16 +58,16 @@ def tiles(
     rows = judged.rows[index]
     rows = rows[rows["satellite"] == satellite]
     rows = rows[np.argsort(rows["first_sample"], kind="stable")]
-    edge = first
-    for row in rows:
-        if row["first_sample"] != edge:
-            yield Violation(
-                "once",
-                f"{judged.name(satellite)}: {what}, sample {edge} should be next, not {row['first_sample']} "
-                f"({judged.words(row)})",
-            )
-            return
-        edge = int(row["end_sample"])
+    edges = np.concatenate([[first], rows["end_sample"]])
+    for index in np.flatnonzero(rows["first_sample"] != edges[:-1])[:1]:
+        row = rows[index]
+        yield Violation(
+            "once",
+            f"{judged.name(satellite)}: {what}, sample {edges[index]} should be next, not {row['first_sample']} "
+            f"({judged.words(row)})",
+        )
+        return
+    edge = int(edges[-1])
     if edge != max(first, end):
         yield Violation("once", f"{judged.name(satellite)}: {what}, found samples to {edge}, wanted to {end}")
 

@@ -130,16 +130,19 @@ class _Attempts:
         best: Plan | None = None
         if self.problem.workload.onboard_share:
             length_s = 1.05 * bound_s
+            plans: dict[tuple[int, ...], Plan] = {}
             for _ in range(_SHARES_TRIED):
+                aboard = self._aboard(length_s)
                 try:
-                    plan = self._over_growing_window(
-                        strategy_config, bound_s, below_s, self._aboard(length_s)
+                    plan = plans.get(aboard) or self._over_growing_window(
+                        strategy_config, bound_s, below_s, aboard
                     )
                 except NoRouteError:  # a satellite would train past its last pass
                     length_s /= 2.0
                     continue
                 if plan is None:
                     break
+                plans[aboard] = plan
                 best = _sooner(best, plan)
                 length_s += (plan.makespan_s - length_s) / 2.0
         if best is not None:

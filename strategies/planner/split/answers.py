@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +33,11 @@ class AnswerHop:
     until_s: float  # the contact ends
     since_s: float = -math.inf  # messages wait on board until then
 
+    @cached_property
+    def key(self) -> tuple[int, int]:
+        """The link's, among all that are booked."""
+        return self.node, self.peer
+
 
 @dataclass(frozen=True)
 class Path:
@@ -44,8 +51,7 @@ class Path:
     ground_owlt_s: float
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """One satellite's samples of a step: hidden states up the uplink, on board, their gradient down, on the ground.
 
     Windows reach from the start of the first part of the step to the end of its last.  ``parts_s`` is when the gradient
@@ -81,15 +87,19 @@ class _Run:
 
     def extend(self, end: int, ground_end_s: float, answer: Answer) -> None:
         self.end = end
-        self.ground[1] = max(self.ground[1], ground_end_s)
-        for window, further in (
-            (self.uplink, answer.uplink),
-            (self.head, answer.head),
-            (self.downlink, answer.downlink),
-            *zip(self.up_hops, answer.up_hops, strict=True),
-            *zip(self.down_hops, answer.down_hops, strict=True),
-        ):
-            window[1] = max(window[1], further[1])
+        _extend(self.ground, ground_end_s)
+        _extend(self.uplink, answer.uplink[1])
+        _extend(self.head, answer.head[1])
+        _extend(self.downlink, answer.downlink[1])
+        for window, further in zip(self.up_hops, answer.up_hops, strict=True):
+            _extend(window, further[1])
+        for window, further in zip(self.down_hops, answer.down_hops, strict=True):
+            _extend(window, further[1])
+
+
+def _extend(window: list[float], end_s: float) -> None:
+    if end_s > window[1]:
+        window[1] = end_s
 
 
 class AnswerLog:

@@ -60,17 +60,20 @@ class BusyTimes:
 
     def at(self, link: Hashable, time_s: float) -> bool:
         """Whether features are on a link at a time, or will be before a burst of small crossings is over."""
-        if link not in self._spans:
-            return False
-        if link not in self._merged:
-            starts, ends = list[float](), list[float]()
-            for start_s, end_s in sorted(self._spans[link]):
-                if ends and start_s <= ends[-1] + BURST_S:
-                    ends[-1] = max(ends[-1], end_s)
-                else:
-                    starts.append(start_s)
-                    ends.append(end_s)
-            self._merged[link] = starts, ends
-        starts, ends = self._merged[link]
+        merged = self._merged.get(link)
+        if merged is None:
+            merged = self._merged[link] = self._merge(link)
+        starts, ends = merged
         position = bisect_right(starts, time_s + BURST_S) - 1
         return position >= 0 and time_s < ends[position]
+
+    def _merge(self, link: Hashable) -> tuple[list[float], list[float]]:
+        """When features begin and cease to take a link, pauses shorter than a burst left out."""
+        starts, ends = list[float](), list[float]()
+        for start_s, end_s in sorted(self._spans.get(link, ())):
+            if ends and start_s <= ends[-1] + BURST_S:
+                ends[-1] = max(ends[-1], end_s)
+            else:
+                starts.append(start_s)
+                ends.append(end_s)
+        return starts, ends
