@@ -63,7 +63,7 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
 
 
 def _figure(name: str, label: str) -> str:
-    return f'<div class="figure" id="{name}" role="img" aria-label="{html.escape(label)}"></div>'
+    return f'<div class="figure" id="{name}" role="group" aria-label="{html.escape(label)}"></div>'
 
 
 def cases_table(comparison: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from mission.schema import Scenario
 from mission.text.plain_text import plain
 from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import OutOption, ScenarioArgument, SetOption, deliver, fail, read_scenario
+from skysplit.commands.busy import busy
 from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
 from skysplit.terminal import Terminal
@@ -81,11 +82,12 @@ def compare(
         fail("--out: found --format table, allowed: json, html")
     resolved = read_scenario(scenario, settings)
     contacts = planned_contacts(resolved)
-    resolved = chosen_cut(resolved, contacts)
     names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
     try:
-        samples = samples_of(resolved, contacts)
-        profiles = [published(name.strip()) for name in names] or [costs_of(resolved)]
+        with busy("reading the model and counting its images"):
+            resolved = chosen_cut(resolved, contacts)
+            samples = samples_of(resolved, contacts)
+            profiles = [published(name.strip()) for name in names] or [costs_of(resolved)]
         accuracy = _accuracies(curve) if curve else []
         if len(accuracy) > 1:  # missions of as many rounds as the run had
             training = resolved.training.model_copy(update={"rounds": len(accuracy)})
@@ -146,9 +148,13 @@ def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, An
         f"{scenario.name}, {name}: the mission, {rounds} round{'s' * (rounds > 1)} from the first start"
     )
     wide = Terminal(width=max(console.width, _TABLE_WIDTH))  # no figure is cut, whatever the terminal wraps
-    wide.print(_table(mission_rows(comparison), missions))
-    wide.print(_table(round_rows(comparison), f"one round, median of starts: {starts} at most"))
-    wide.print(_table(part_rows(comparison), "where the time of a satellite goes in a round, mean"))
+    for title, rows in (
+        (missions, mission_rows(comparison)),
+        (f"one round, median of starts: {starts} at most", round_rows(comparison)),
+        ("where the time of a satellite goes in a round, mean", part_rows(comparison)),
+    ):
+        console.print(f"\n{title}", soft_wrap=True)
+        wide.print(_table(rows))
     console.print(
         *(f"{case['name']}: {case['title']}" for case in comparison["cases"]), sep="; ", highlight=False
     )
@@ -175,10 +181,10 @@ def watched(
         )  # fmt: skip
 
 
-def _table(rows: list[dict[str, str]], title: str) -> Table:
+def _table(rows: list[dict[str, str]]) -> Table:
     """Rows of ``strategies.analysis.compare`` as a table."""
     headings = headings_of(rows)
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("case", no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "binds" else "right", no_wrap=True)

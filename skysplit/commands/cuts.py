@@ -15,6 +15,7 @@ from mission.record import read_run, scenario_of
 from mission.scenario import given_path
 from mission.schema import Scenario
 from skysplit.commands.arguments import ScenarioArgument, SetOption, deliver, fail, read_scenario
+from skysplit.commands.busy import busy
 from skysplit.commands.comparisons import CompareFormat, FormatOption
 from skysplit.commands.orbits import planned_contacts
 from skysplit.cuts.model_cuts import ModelCut, cuts_of
@@ -58,7 +59,8 @@ def cuts(
     contacts = planned_contacts(resolved)
     try:
         scores = _scores(resolved, runs or [])
-        found = cuts_of(resolved, contacts, at_s=at)
+        with busy("planning a round for every cut"):
+            found = cuts_of(resolved, contacts, at_s=at)
     except (ValueError, OSError) as error:
         fail(str(error))
     rows = [

@@ -29,6 +29,7 @@ from skysplit.commands.arguments import (
     fail,
     read_scenario,
 )
+from skysplit.commands.busy import busy
 from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import costs_of, samples_of
 from skysplit.terminal import Terminal
@@ -110,12 +111,13 @@ def plan(
     if out is not None and output is PlanFormat.TABLE:
         fail("--out: found --format table, allowed: json, gantt")
     contacts = planned_contacts(resolved)
-    resolved = chosen_cut(resolved, contacts)
-    try:
-        planned = _planned(resolved, contacts, at, after, lose or [], slow or [])
-    except ValueError as error:
-        fail(str(error))
-    result = answer(planned.plan, planned.problem, resolved.epoch)
+    with busy("planning the round"):
+        resolved = chosen_cut(resolved, contacts)
+        try:
+            planned = _planned(resolved, contacts, at, after, lose or [], slow or [])
+        except ValueError as error:
+            fail(str(error))
+        result = answer(planned.plan, planned.problem, resolved.epoch)
     if output is PlanFormat.JSON:
         planes = {"planes_delivered_s": {str(plane): time_s for plane, time_s in planned.delivered_s.items()}}
         figures = {**planned.plan.summary(), **result, **planes}
@@ -200,16 +202,17 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
     for plane, time_s in planned.delivered_s.items():
         late = ", in a later round" if time_s > planned.plan.end_s else ""
         facts.append((f"plane {plane} delivers after", spoken_time(time_s - planned.plan.start_s) + late))
-    console.print(_plain_table(title, ("the round", ""), facts))
+    console.print(f"\n{title}", soft_wrap=True)
+    console.print(_plain_table(("the round", ""), facts))
     headings = ("links", "transfers", "features, images", "all else")
-    console.print(_plain_table("", headings, link_rows(planned.plan)))
+    console.print(_plain_table(headings, link_rows(planned.plan)))
     stations = station_rows(planned.plan, contacts)
     if stations:
-        console.print(_plain_table("", ("station", "passes", "down", "up"), stations))
+        console.print(_plain_table(("station", "passes", "down", "up"), stations))
     sessions = session_rows(planned.plan, scenario.epoch)
     if sessions:
         columns = ("UTC", "after", "for", "session", "down", "up", "of")
-        console.print(_plain_table("", columns, sessions[:_MOST_SESSIONS]))
+        console.print(_plain_table(columns, sessions[:_MOST_SESSIONS]))
     if len(sessions) > _MOST_SESSIONS:
         console.print(
             f"{len(sessions) - _MOST_SESSIONS} more sessions: --format gantt or json", highlight=False
@@ -322,8 +325,8 @@ def _struck(contacts: ContactPlan, lose: list[str], slow: list[str]) -> tuple[Co
     return contacts, lost
 
 
-def _plain_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+def _plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(headings[0], no_wrap=True)
     for heading in headings[1:]:
         table.add_column(heading, justify="right", no_wrap=True)
