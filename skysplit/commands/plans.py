@@ -193,7 +193,9 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
     from strategies.analysis.plan_words import link_rows, round_facts, sentence, session_rows, station_rows
 
     contacts = planned.problem.contact_plan
-    for line in advice(scenario, planned.costs, planned.samples, framing_of(contacts)):
+    with busy("adding up what crosses"):
+        warnings = advice(scenario, planned.costs, planned.samples, framing_of(contacts))
+    for line in warnings:
         Terminal(stderr=True).print(f"WARNING: {line}", soft_wrap=True, highlight=False)
     console = Terminal()
     console.print(sentence(planned.plan, result), soft_wrap=True, highlight=False, style="bold")
@@ -246,7 +248,8 @@ def models(
 
     Example: `skysplit models --format json`
     """
-    from splitmodel.families import ModelLoadError, families
+    with busy("loading model families"):
+        from splitmodel.families import ModelLoadError, families
 
     try:
         known = families().values()

@@ -251,10 +251,8 @@ def _watch(
             from report.run_report import write_report
 
             _write_comparison(directory, starts=1, names=HEADLINE)
-            with (
-                contextlib.suppress(OSError),
-                busy("writing the report"),
-            ):  # no room for it: the run is over all the same
+            # Where there is no room for it the run is over all the same.
+            with contextlib.suppress(OSError), busy("writing the report"):
                 write_report(directory)
         if output is TextFormat.JSON:
             print(json.dumps({"directory": str(directory), **result}), flush=True)
