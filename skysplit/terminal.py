@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from mission.text.plain_text import plain
@@ -24,6 +25,11 @@ class Terminal(Console):
     def render_str(self, text: str, **settings: Any) -> Text:
         """Render a string; its lines stay lines, all else that is not printable is shown as an escape."""
         return super().render_str(plain_lines(text), **settings)
+
+    def print_table(self, title: str, table: Table) -> None:
+        """Print a table below its title, which is a line of its own however narrow the table is."""
+        self.print(f"\n{title}", soft_wrap=True)
+        self.print(table)
 
 
 def plain_lines(text: str) -> str:

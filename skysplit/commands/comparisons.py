@@ -153,8 +153,7 @@ def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, An
         (f"one round, median of starts: {starts} at most", round_rows(comparison)),
         ("where the time of a satellite goes in a round, mean", part_rows(comparison)),
     ):
-        console.print(f"\n{title}", soft_wrap=True)
-        wide.print(_table(rows))
+        wide.print_table(title, _table(rows))
     console.print(
         *(f"{case['name']}: {case['title']}" for case in comparison["cases"]), sep="; ", highlight=False
     )

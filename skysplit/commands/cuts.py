@@ -135,7 +135,6 @@ def _line(row: ModelCut) -> list[str]:
 def _print_table(title: str, lines: Sequence[Sequence[str]]) -> None:
     shown = [number for number in range(len(_COLUMNS)) if any(line[number] != "–" for line in lines)]
     table = Table(
-        title=title,
         caption="Per image of a round; pixels seen: their variance that a linear map recovers from features.",
     )
     for number in shown:
@@ -143,4 +142,4 @@ def _print_table(title: str, lines: Sequence[Sequence[str]]) -> None:
         table.add_column(_COLUMNS[number], justify="right" if number else "left", min_width=widest)
     for line in lines:
         table.add_row(*(line[number] for number in shown))
-    Terminal(width=_TABLE_WIDTH).print(table)
+    Terminal(width=_TABLE_WIDTH).print_table(title, table)

@@ -204,8 +204,7 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
     for plane, time_s in planned.delivered_s.items():
         late = ", in a later round" if time_s > planned.plan.end_s else ""
         facts.append((f"plane {plane} delivers after", spoken_time(time_s - planned.plan.start_s) + late))
-    console.print(f"\n{title}", soft_wrap=True)
-    console.print(_plain_table(("the round", ""), facts))
+    console.print_table(title, _plain_table(("the round", ""), facts))
     headings = ("links", "transfers", "features, images", "all else")
     console.print(_plain_table(headings, link_rows(planned.plan)))
     stations = station_rows(planned.plan, contacts)
@@ -263,7 +262,7 @@ def models(
         ]
         print(json.dumps([*sizes, *(_facts(family) for family in known)]))
         return
-    table = Table("family", "images", "pooling", "LoRA on", title="families: trainable")
+    table = Table("family", "images", "pooling", "LoRA on")
     for family in known:
         images = "named bands" if family.own_bands else "RGB"
         table.add_row(family.name, images, family.pooling, ", ".join(family.lora_targets))
@@ -274,7 +273,6 @@ def models(
         "backbone, M",
         "forward, GFLOP",
         "trained as",
-        title=f"known sizes; shipped with weights: {', '.join(SHIPPED)}",
     )
     for profile in profiles:
         of_sizes.add_row(
@@ -287,8 +285,8 @@ def models(
         )
     console = Terminal()
     wide = Terminal(width=max(console.width, _TABLE_WIDTH))
-    wide.print(table)
-    wide.print(of_sizes)
+    wide.print_table("families: trainable", table)
+    wide.print_table(f"known sizes; shipped with weights: {', '.join(SHIPPED)}", of_sizes)
 
 
 def _facts(family: Family) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def _print(study: Study, rows: list[dict]) -> None:
     front = pareto_front(points)
     shown = sorted((point for point in points if point.planned), key=lambda point: point.makespan_s)[:_ROWS]
     title = f"{len(points)} combinations, {len(rows)} rounds; the {len(shown)} with the shortest median; * on the front"
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for key in study.keys:
         table.add_column(key, no_wrap=True)
     for heading in ("starts", "median", "p95", "above bound", "space-ground"):
@@ -132,9 +132,8 @@ def _print(study: Study, rows: list[dict]) -> None:
             "*" if point in front else "",
         )  # fmt: skip
     console = Terminal()
-    Terminal(width=max(console.width, _TABLE_WIDTH)).print(
-        table
-    )  # no figure is cut, whatever the terminal wraps
+    wide = Terminal(width=max(console.width, _TABLE_WIDTH))  # no figure is cut, whatever the terminal wraps
+    wide.print_table(title, table)
     unplanned = sum(row["state"] != "planned" for row in rows)
     if unplanned:
         console.print(f"{unplanned} rounds could not be planned; the table says why (column reason)")
