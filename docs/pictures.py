@@ -3,12 +3,11 @@
     skysplit run demo --compare --out runs/pictured
     skysplit emulate demo --out runs/flown
     skysplit run demo-clouds --out runs/clouds
-    skysplit compare demo --starts 1 --format html --out pages/comparison.html
     skysplit sweep demo --grid ground.beams=1,2,3 --grid strategy.space_ground=nearest,topology-aware --out sweeps/beams
     skysplit cuts walker-12 --format html --out pages/cuts.html
     python docs/pictures.py report=runs/pictured/report.html measured=runs/flown/report.html#gantt \\
-      tiles=runs/clouds/report.html#tiles comparison=pages/comparison.html sweep=sweeps/beams/sweep.html#pareto \\
-      cuts=pages/cuts.html#pareto
+      tiles=runs/clouds/report.html#tiles comparison=runs/pictured/report.html#missions \\
+      sweep=sweeps/beams/sweep.html#pareto cuts=pages/cuts.html#pareto
 
 Each word is NAME=PAGE, a page from its top, or NAME=PAGE#SECTION, that section alone. Writes `docs/images/NAME.png` and
 `docs/images/NAME-dark.png`, of 200 kB at most each; needs Chromium.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Template
@@ -291,8 +292,13 @@ def slider_markup(name: str) -> str:
     )
 
 
+def marked(sentence: str) -> str:
+    """Return a sentence as markup; commands in it stand between grave accents."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(sentence))
+
+
 def _markup(section: Section) -> str:
-    says = f"<p>{html.escape(section.says)}</p>" if section.says else ""
+    says = f"<p>{marked(section.says)}</p>" if section.says else ""
     content = section.content
     if isinstance(content, go.Figure):
         shape = "figure wide" if section.wide else "figure"
