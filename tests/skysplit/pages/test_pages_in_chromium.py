@@ -84,7 +84,7 @@ class Browser:
         message = {"id": self._count, "method": method, "params": params, **self._session}
         os.write(self._tell, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._answers.get(timeout=60)
+            answer = self._answers.get(timeout=180)
             if answer["id"] == self._count:
                 assert "result" in answer, answer
                 return answer["result"]
@@ -107,7 +107,7 @@ class Browser:
         assert "exceptionDetails" not in asked, asked["result"]["description"]
         return asked["result"].get("value")
 
-    def until(self, expression: str, within_s: float = 60.0) -> None:
+    def until(self, expression: str, within_s: float = 180.0) -> None:
         """Wait until an expression is true."""
         end = time.monotonic() + within_s
         while not self.ask(expression):
