@@ -17,6 +17,7 @@ from rich.table import Table
 from mission.run_lock import RunBusyError
 from mission.text.quantities import spoken_bytes, spoken_time
 from skysplit.commands.arguments import SetOption, TextFormat, fail, overrides_of, refused
+from skysplit.commands.busy import busy
 from skysplit.sweeps.study import Study, StudyError, is_study, parse_grid, read_study, study_of
 from skysplit.terminal import Terminal
 
@@ -63,7 +64,8 @@ def sweep(
     from skysplit.sweeps.run import run_sweep
 
     try:
-        asked = _study(study, settings, grid, starts, missions)
+        with busy("resolving every combination"):
+            asked = _study(study, settings, grid, starts, missions)
         name = Path(study).stem
         directory = out or Path("sweeps") / name
         with _Shown() as shown:
