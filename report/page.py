@@ -85,7 +85,7 @@ async function draw(name) {
     const wide = chart.classList.contains("wide") && 0.56 * PAPER.width;
     Object.assign(layout, { width: PAPER.width, height: wide || Math.min(layout.height ?? 360, PAPER.height) });
   }
-  const displayModeBar = innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
+  const displayModeBar = !paper && innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
   const config = { responsive: !paper, displaylogo: false, scrollZoom: false, displayModeBar,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   await Plotly.react(chart, { data: figure.data.map(trace => inked(trace, ink)), layout, config });

@@ -23,10 +23,9 @@ from mission.schema import Scenario
 from mission.text.plain_text import plain
 from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import OutOption, ScenarioArgument, SetOption, deliver, fail, read_scenario
-from skysplit.commands.busy import busy
 from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 from splitmodel.costs.published import Profile, published
 from strategies.analysis.compare import headings_of
 

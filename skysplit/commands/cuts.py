@@ -15,11 +15,10 @@ from mission.record import read_run, scenario_of
 from mission.scenario import given_path
 from mission.schema import Scenario
 from skysplit.commands.arguments import ScenarioArgument, SetOption, deliver, fail, read_scenario
-from skysplit.commands.busy import busy
 from skysplit.commands.comparisons import CompareFormat, FormatOption
 from skysplit.commands.orbits import planned_contacts
 from skysplit.cuts.model_cuts import ModelCut, cuts_of
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 
 _TABLE_WIDTH = 100  # of any terminal: no figure is cut
 _COLUMNS = (

@@ -29,10 +29,9 @@ from skysplit.commands.arguments import (
     fail,
     read_scenario,
 )
-from skysplit.commands.busy import busy
 from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import costs_of, samples_of
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 from splitmodel.costs.published import Profile, published_profiles
 from splitmodel.shipped import SHIPPED
 

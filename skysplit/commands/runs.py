@@ -30,12 +30,11 @@ from skysplit.commands.arguments import (
     read_scenario,
     refused,
 )
-from skysplit.commands.busy import busy
 from skysplit.commands.progress import ProgressForm, RunProgress
 from skysplit.cuts.model_cuts import settled, spoken_choice, with_cut
 from skysplit.launch.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 from skysplit.trained_model import check_model
 from strategies.analysis.cases import HEADLINE
 
@@ -223,7 +222,7 @@ def _watch(
     compare: bool = False,
 ) -> None:
     """Run, show how it goes and what came out; with ``compare``, beside what else would have come out."""
-    from skysplit.live_page import LivePage
+    from skysplit.live.live_page import LivePage
 
     _unwind_on_signals()
     console = Terminal(stderr=True, soft_wrap=True)

@@ -19,8 +19,7 @@ from mission.schema import Scenario
 from mission.sites.ground_sites import read_sites
 from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import TextFormat, completed_from, fail
-from skysplit.commands.busy import busy
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 from splitmodel.costs.published import published_profiles
 from splitmodel.shipped import SHIPPED
 

@@ -17,9 +17,8 @@ from rich.table import Table
 from mission.run_lock import RunBusyError
 from mission.text.quantities import spoken_bytes, spoken_time
 from skysplit.commands.arguments import SetOption, TextFormat, fail, overrides_of, refused
-from skysplit.commands.busy import busy
 from skysplit.sweeps.study import Study, StudyError, is_study, parse_grid, read_study, study_of
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 
 _EVERY_S = 30.0  # between lines of progress where there is no terminal
 _ROWS, _TABLE_WIDTH = 20, 140  # of the table

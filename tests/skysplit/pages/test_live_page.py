@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mission.record import read_run, write_text
-from skysplit.live_page import LivePage
+from skysplit.live.live_page import LivePage
 
 
 def test_what_is_shown_is_the_report_of_the_directory(simulated_run: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_relays_of_an_emulation_are_shown_as_they_are_now(
          "newest_transfers": [transfer, late]},
         {"node": "sat-0-01", "answers": False},
     ]  # fmt: skip
-    monkeypatch.setattr("skysplit.live_status.relay_states", lambda files: states)
+    monkeypatch.setattr("skysplit.live.live_status.relay_states", lambda files: states)
     shown = now_of(simulated_run, tmp_path, state="running")
     for text in ("1 of 2", "3 (12.0 kB)", "7.00 MB", ">41<", "5.00 MB", "90.0 s", "no answer"):
         assert text in shown

@@ -27,7 +27,7 @@ from report.pages.cuts_page import cuts_page
 from report.pages.runs_page import runs_page
 from report.run_report import write_report
 from skysplit.cli import app
-from skysplit.live_page import LivePage
+from skysplit.live.live_page import LivePage
 from skysplit.sweeps.page import sweep_page
 from strategies.problem.plan import SPLIT_COLUMNS
 
@@ -432,7 +432,7 @@ def test_axe_finds_nothing_serious_on_a_page_in_the_light_and_in_the_dark(
 def test_axe_finds_nothing_serious_on_a_live_page_with_relays_and_with_an_error(
     simulated_run: Path, tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("skysplit.live_status.relay_states", lambda files: RELAYS)
+    monkeypatch.setattr("skysplit.live.live_status.relay_states", lambda files: RELAYS)
     shown = "document.getElementById('now').textContent"
     for facts, words in (
         ({"state": "running", "awaited": ["sat-0-00"]}, "Newest transfers"),

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from report.page import View, page
 from report.run_report import report_view
-from skysplit.live_status import live_status
+from skysplit.live.live_status import live_status
 
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.5
