@@ -4,8 +4,8 @@
 
 72 satellites × 20 rounds of `walker-72`, planned (not trained), opened in headless Chromium: the time from navigation
 until the first chart is drawn, as the page's own clock has it, and until all are, though a page draws them only as they
-come into view. The globe is left out, since there is no GPU to draw it. Bars: 2 s for the first and for all, and sooner
-than a page that draws each activity as a bar of its own, with the same library in the same browser.
+come into view. The globe is left out, since there is no GPU to draw it. Bars: 1 s for the first, 2 s for all, and
+sooner than a page that draws each activity as a bar of its own, with the same library in the same browser.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from splitmodel.costs.published import published
 from strategies.problem.plan import SPLIT_COLUMNS, Plan
 
 ROUNDS, IMAGES, MODEL = 20, 32, "Galileo-Nano (S2-RGB, 64px p8)"
-OPENS_S, RUNS = 2.0, 3
+FIRST_S, ALL_S, RUNS = 1.0, 2.0, 3
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Chromium prints the page before it tells what is in view, so that charts are asked for.
 _CLOCK = """<script>
@@ -131,8 +131,8 @@ def main() -> None:
     bars.note("activities", sum(len(plan.activities) for plan in plans))
     bars.note("page [MB]", len(report) / 1e6)
     bars.note("written in [s]", write_s)
-    bars.at_most("first chart drawn in [s]", first_s, OPENS_S)
-    bars.at_most("all flat charts drawn in [s]", all_s, OPENS_S)
+    bars.at_most("first chart drawn in [s]", first_s, FIRST_S)
+    bars.at_most("all flat charts drawn in [s]", all_s, ALL_S)
     bars.at_least("a bar per activity ÷ our first chart", peer_s / first_s, 1.0, f"{peer_s:.2f} s")
     bars.finish()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Template
@@ -21,9 +22,10 @@ _FRAME = Template("""<!doctype html>
 <link rel="icon" href="data:,">
 <title>$title</title>
 <style>
-:root { color-scheme: light dark; --ground: #fff; --ink: #1b1b1f; --soft: #5c5f66; --line: #d9dbe0; --focus: #4477aa; }
+:root { color-scheme: light dark; --ground: #fff; --ink: #1b1b1f; --soft: #5c5f66; --line: #d9dbe0; --focus: #4477aa;
+  --alarm: #bb2d0d; }
 @media (prefers-color-scheme: dark) {
-  :root { --ground: #15171c; --ink: #e8e9ec; --soft: #9ea2ab; --line: #33363d; --focus: #66ccee; } }
+  :root { --ground: #15171c; --ink: #e8e9ec; --soft: #9ea2ab; --line: #33363d; --focus: #66ccee; --alarm: #ff8a70; } }
 body { background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; margin: 0 auto;
   max-width: 1200px; padding: 1rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .25rem; }
@@ -32,7 +34,7 @@ dl { display: flex; flex-wrap: wrap; gap: .5rem 2rem; border-block: 1px solid va
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-weight: 600; overflow-wrap: anywhere; }
 pre { overflow: auto; padding: .75rem; border: 1px solid var(--line); border-radius: .25rem; font-size: .85rem; }
 nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem; } a { color: var(--focus); }
-progress { width: 100%; } .error { color: #cc3311; font-weight: 600; }
+progress { width: 100%; } .error { color: var(--alarm); font-weight: 600; }
 summary { cursor: pointer; } select { font: inherit; }
 .figure { width: 100%; min-height: 320px; } .wide { height: clamp(300px, 56vw, 640px); }
 .when { display: flex; gap: 1rem; align-items: center; font-variant-numeric: tabular-nums; } button { font: inherit; }
@@ -41,35 +43,50 @@ summary { cursor: pointer; } select { font: inherit; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
 .table { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; } th { color: var(--soft); font-weight: 400; }
+th:first-child, td:first-child { text-align: left; }
+th { color: var(--soft); font-weight: 400; white-space: normal; vertical-align: bottom; }
 td:first-child { white-space: normal; min-width: 9rem; }
 @media (max-width: 1150px) { th, td { padding: .25rem .35rem; font-size: .85rem; } }
 @media (max-width: 920px) {
   thead { position: absolute; clip-path: inset(50%); height: 1px; width: 1px; overflow: hidden; }
   tr { display: flex; flex-wrap: wrap; gap: 0 .9rem; padding: .4rem 0; border-bottom: 1px solid var(--line); }
   td { border: 0; padding: 0; white-space: normal; text-align: left; } td:first-child { flex-basis: 100%; }
-  td:not(:first-child)::before { content: attr(data-heading) " "; color: var(--soft); } }
+  td:not(:first-child)::before { content: attr(data-heading) " "; color: var(--soft); }
+  td:not(:first-child):empty { display: none; } }
+@page { margin: 12mm; }
+@media print {
+  :root { color-scheme: light; --ground: #fff; --ink: #1b1b1f; --soft: #5c5f66; --line: #d9dbe0; --focus: #4477aa;
+    --alarm: #bb2d0d; }
+  body { max-width: none; padding: 0; font-size: 11pt; } nav, .when, select, label:has(select) { display: none; }
+  h2 { break-after: avoid; } .figure, tr, dl > div { break-inside: avoid; }
+  .figure { overflow: hidden; } .table { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; } }
 </style>
 </head>
 <body>
 <div id="page">$body</div>
+<script type="application/json" id="figures">{$figures}</script>
 <script>$plotly</script>
 <script>
-let figures = {$figures};
+let figures = JSON.parse(document.getElementById("figures").textContent), paper = false;
 const dark = matchMedia("(prefers-color-scheme: dark)"), kept = {};
 async function draw(name) {
-  const ink = dark.matches ? "#e8e9ec" : "#1b1b1f", line = dark.matches ? "#33363d" : "#e3e5e9";
+  const night = dark.matches && !paper, ink = night ? "#e8e9ec" : "#1b1b1f", line = night ? "#33363d" : "#e3e5e9";
   const axis = { gridcolor: line, zerolinecolor: line, automargin: true };
   const figure = figures[name], chart = document.getElementById(name), scene = figure.layout.scene;
   const layout = { ...figure.layout, template: null, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { color: ink }, margin: scene ? { l: 0, r: 0, t: 0, b: 0 } : { l: 40, r: 30, t: 40, b: 50 },
+    font: { color: ink },
+    margin: scene ? { l: 0, r: 0, t: 0, b: 0 } : { l: 40, r: 30, t: 40, b: 50, ...figure.layout.margin },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: "#8a9099" }, uirevision: "kept" };
   if (layout.xaxis?.side === "top") layout.margin.b = 15;
   for (const key of Object.keys(layout)) if (/^[xy]axis/.test(key)) layout[key] = { ...axis, ...layout[key] };
   if (kept[name]) layout.xaxis = { ...layout.xaxis, range: kept[name], autorange: false };
-  if (innerWidth <= 600 && layout.height) layout.height += 19 * figure.data.length; // the legend has a line for each
-  const displayModeBar = innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
-  const config = { responsive: true, displaylogo: false, scrollZoom: false, displayModeBar,
+  if (innerWidth <= 600 && layout.height && !paper) layout.height += 19 * figure.data.length; // of the legend
+  if (paper) {
+    const wide = chart.classList.contains("wide") && 0.56 * PAPER.width;
+    Object.assign(layout, { width: PAPER.width, height: wide || Math.min(layout.height ?? 360, PAPER.height) });
+  }
+  const displayModeBar = !paper && innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
+  const config = { responsive: !paper, displaylogo: false, scrollZoom: false, displayModeBar,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   await Plotly.react(chart, { data: figure.data.map(trace => inked(trace, ink)), layout, config });
   if (figure.frames) await takeTime(chart);
@@ -152,7 +169,10 @@ const near = new IntersectionObserver(found => {
 const names = () => Object.keys(figures), isDrawn = name => document.getElementById(name).tabIndex === 0;
 for (const name of names()) near.observe(document.getElementById(name));
 dark.addEventListener("change", () => names().filter(isDrawn).forEach(draw));
-addEventListener("beforeprint", () => names().forEach(draw));
+// On paper, A4 or Letter, every chart is drawn, in light colours and as wide and high as a page at the most.
+const PAPER = { width: 690, height: 930 };
+for (const [event, onPaper] of [["beforeprint", true], ["afterprint", false]])
+  addEventListener(event, () => { paper = onPaper; names().filter(name => onPaper || isDrawn(name)).forEach(draw); });
 $script</script>
 </body>
 </html>
@@ -258,7 +278,7 @@ def sections_view(
     )
     links = "".join(f'<a href="#{part.name}-title">{html.escape(part.title)}</a>' for part in sections)
     body = (
-        f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p>{paragraph}</header><dl>{shown}</dl>"
+        f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p>{paragraph}<dl>{shown}</dl></header>"
         f'<nav aria-label="Sections">{links}</nav><main>{"".join(map(_markup, sections))}{ending}</main>'
     )
     figures = {part.name: part.content for part in sections if isinstance(part.content, go.Figure)}
@@ -273,8 +293,13 @@ def slider_markup(name: str) -> str:
     )
 
 
+def marked(sentence: str) -> str:
+    """Return a sentence as markup; commands in it stand between grave accents."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(sentence))
+
+
 def _markup(section: Section) -> str:
-    says = f"<p>{html.escape(section.says)}</p>" if section.says else ""
+    says = f"<p>{marked(section.says)}</p>" if section.says else ""
     content = section.content
     if isinstance(content, go.Figure):
         shape = "figure wide" if section.wide else "figure"

@@ -65,14 +65,24 @@ def plan_picture(
     ]
     if len(satellites) > MOST_ROWS:
         lines.append(f"and {len(satellites) - MOST_ROWS} more satellites")
-    from_, to = "0", spoken_time(span_s[1] - span_s[0])
-    lines.append(" " * margin + from_ + to.rjust(cells - len(from_)))
+    lines.append(" " * margin + _scale(span_s[1] - span_s[0], cells))
     legend = {
         signs.to_ground: "to or from a station", signs.between: "between satellites",
         signs.computing: "computing", signs.in_sight: "in sight",
     }  # fmt: skip
     lines.append("  ".join(f"{sign} {word}" for sign, word in legend.items()))
     return lines
+
+
+def _scale(length_s: float, cells: int) -> str:
+    """The times below a picture, each from its cell on but the last, which ends with it; as many as have room."""
+    end = spoken_time(length_s)
+    parts = next(count for count in (4, 2, 1) if cells >= count * (2 * len(end) + 2) or count == 1)
+    times = ["0", *(spoken_time(length_s * part / parts) for part in range(1, parts))]
+    line = "".join(
+        time.ljust(cells * (part + 1) // parts - cells * part // parts) for part, time in enumerate(times)
+    )
+    return line[: cells - len(end)].ljust(cells - len(end)) + end
 
 
 def _marks(

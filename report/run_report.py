@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from mission.orbits import constellation_of, epoch_of, stations_of
 from mission.record import read_run, write_text
 from mission.scenario import ScenarioError, scenario_from_json
-from mission.text.spoken_scores import ACCURACY, score_in, score_name, spoken_score
+from mission.text.spoken_scores import ACCURACY, before_training, score_in, score_name, spoken_score
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import load, to_rows
 from report.again import again_markup
@@ -162,11 +162,13 @@ def _learning_sections(
     end_s = max(ends_s, default=0.0)
     used = [(row["start_s"], row["end_s"]) for row in activities if row["link"] == "downlink"]
     windows = thinned({"": used}, end_s, _MOST_WINDOWS)[""]
-    name, initial = score_name(run), score_in(run.get("result", {}), "initial_test")
+    name = score_name(run)
     yield Section(
         "curve", f"{_capital(name)} over mission time",
         says="Scored on the test images when a round is over: when what was averaged is back, and the next can begin.",
-        content=learning_figure(rounds, ends_s, windows=windows, score=name, initial=initial, beside=_beside(compared)),
+        content=learning_figure(
+            rounds, ends_s, windows=windows, score=name, before=before_training(run), beside=_beside(compared)
+        ),
     )  # fmt: skip
     yield from _score_sections(directory, run)
     if compared:

@@ -23,7 +23,7 @@ from mission.scenario import absolute_paths, load_scenario, scalar_keys, scenari
 from mission.schema import Scenario
 from mission.text.dotted_keys import dotted_keys
 from mission.text.quantities import spoken_bytes, spoken_time
-from mission.text.spoken_scores import score_in, score_name, spoken_score
+from mission.text.spoken_scores import before_training, score_in, score_name, spoken_score
 from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan, LinkKind
 from orbit.files.contact_plan_files import to_rows
@@ -490,9 +490,11 @@ class Run(Shown):
         from report.charts.figures import learning_figure
         from report.totals import by_round, read_activities, read_rounds, round_ends_s
 
-        rounds = by_round(read_rounds(self.directory))
+        run, rounds = read_run(self.directory), by_round(read_rounds(self.directory))
         ends_s = round_ends_s(rounds, read_activities(self.directory))
-        return learning_figure(rounds, ends_s, windows=np.empty((0, 2)))
+        return learning_figure(
+            rounds, ends_s, windows=np.empty((0, 2)), score=score_name(run), before=before_training(run)
+        )
 
 
 def _value(scenario: Scenario, dotted: str) -> Any:

@@ -5,9 +5,13 @@ Styles are given as styles (`style=`, `rich.text.Text`), never as markup inside 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 from mission.text.plain_text import plain
@@ -24,6 +28,25 @@ class Terminal(Console):
     def render_str(self, text: str, **settings: Any) -> Text:
         """Render a string; its lines stay lines, all else that is not printable is shown as an escape."""
         return super().render_str(plain_lines(text), **settings)
+
+    def print_table(self, title: str, table: Table) -> None:
+        """Print a table below its title, which is a line of its own however narrow the table is."""
+        self.print(f"\n{title}", soft_wrap=True)
+        self.print(table)
+
+
+@contextmanager
+def busy(doing: str) -> Iterator[None]:
+    """Show on standard error what the block does and for how long, and nothing of it when it is over."""
+    console = Terminal(stderr=True)
+    columns = (
+        SpinnerColumn("line" if console.options.ascii_only else "dots"),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress.add_task(doing, total=None)
+        yield
 
 
 def plain_lines(text: str) -> str:

@@ -6,6 +6,7 @@ under which it sees each: all follow from seeds and counters alone.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -49,6 +50,13 @@ def steps_per_round(samples: int, batch_size: int, epochs: int) -> int:
     return epochs * math.ceil(samples / batch_size)
 
 
+def batch_sizes(samples: int, batch_size: int) -> tuple[int, ...]:
+    """Images of each batch of an epoch, which differ by at most one, the larger first."""
+    steps = steps_per_round(samples, batch_size, 1)
+    short, longer = divmod(samples, max(1, steps))
+    return (short + 1,) * longer + (short,) * (steps - longer)
+
+
 def round_batches(samples: int, batch_size: int, epochs: int, views: int, seed: Sequence[int]) -> list[Batch]:
     """A round's batches: every image once per epoch, in a new order, each under a random view.
 
@@ -60,12 +68,13 @@ def round_batches(samples: int, batch_size: int, epochs: int, views: int, seed: 
         seed: Anything that identifies satellite and round; same seed, same batches.
     """
     rng = np.random.default_rng(list(seed))
+    sizes = batch_sizes(samples, batch_size)
+    parts = [slice(end - size, end) for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
     batches = []
     for _ in range(epochs):
         order = rng.permutation(samples)
         under = rng.integers(views, size=samples)
-        for part in np.array_split(np.arange(samples), steps_per_round(samples, batch_size, 1)):
-            batches.append(Batch(order[part], under[part]))
+        batches += [Batch(order[part], under[part]) for part in parts]
     return batches
 
 

@@ -19,6 +19,12 @@ def score_in(facts: Mapping[str, Any], which: str = "test") -> float | None:
     return facts.get(f"{which}_score", facts.get(f"{which}_accuracy"))
 
 
+def before_training(run: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return the test score and the test loss before fine-tuning, None where ``run.json`` does not have them (yet)."""
+    facts = run.get("progress", {}) | run.get("result", {})
+    return score_in(facts, "initial_test"), facts.get("initial_test_loss")
+
+
 def spoken_score(name: str, value: float | None) -> str:
     """Return a score as it is written: an accuracy in per cent, others with three decimals."""
     if value is None or math.isnan(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 
@@ -44,6 +45,10 @@ class TransferLog:
         for transfer_record in tuple(self._transfer_records):
             if transfer_record.run == run and transfer_record.round == number:
                 yield transfer_record
+
+    def newest(self, count: int) -> list[pb.TransferRecord]:
+        """The last so many of all rounds, in the order in which they ended."""
+        return list(itertools.islice(reversed(self._transfer_records), count))[::-1]
 
     def _add(self, entry: Entry, peer: str, start_s: float, *, sent: bool) -> None:
         manifest = entry.manifest

@@ -164,7 +164,7 @@ class LinkStatus(_message.Message):
     def __init__(self, peer: _Optional[str] = ..., open: bool = ..., next_change_s: _Optional[float] = ..., sent_bytes: _Optional[int] = ..., resent_bytes: _Optional[int] = ..., last_error: _Optional[str] = ...) -> None: ...
 
 class NodeStatus(_message.Message):
-    __slots__ = ("node", "mission_s", "queued_transfers", "queued_bytes", "quota_bytes", "received_bytes", "delivered_transfers", "duplicate_transfers", "rejected_transfers", "links")
+    __slots__ = ("node", "mission_s", "queued_transfers", "queued_bytes", "quota_bytes", "received_bytes", "delivered_transfers", "duplicate_transfers", "rejected_transfers", "links", "newest_transfers")
     NODE_FIELD_NUMBER: _ClassVar[int]
     MISSION_S_FIELD_NUMBER: _ClassVar[int]
     QUEUED_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
@@ -175,6 +175,7 @@ class NodeStatus(_message.Message):
     DUPLICATE_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
     REJECTED_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
     LINKS_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
     node: str
     mission_s: float
     queued_transfers: int
@@ -185,7 +186,8 @@ class NodeStatus(_message.Message):
     duplicate_transfers: int
     rejected_transfers: int
     links: _containers.RepeatedCompositeFieldContainer[LinkStatus]
-    def __init__(self, node: _Optional[str] = ..., mission_s: _Optional[float] = ..., queued_transfers: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., delivered_transfers: _Optional[int] = ..., duplicate_transfers: _Optional[int] = ..., rejected_transfers: _Optional[int] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ...) -> None: ...
+    newest_transfers: _containers.RepeatedCompositeFieldContainer[TransferRecord]
+    def __init__(self, node: _Optional[str] = ..., mission_s: _Optional[float] = ..., queued_transfers: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., delivered_transfers: _Optional[int] = ..., duplicate_transfers: _Optional[int] = ..., rejected_transfers: _Optional[int] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ..., newest_transfers: _Optional[_Iterable[_Union[TransferRecord, _Mapping]]] = ...) -> None: ...
 
 class TransferRecordsRequest(_message.Message):
     __slots__ = ("run", "round")

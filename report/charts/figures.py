@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,7 +14,7 @@ import pyarrow.compute as pc
 
 from mission.text.plain_text import label
 from mission.text.spoken_scores import ACCURACY
-from report.charts.gantt import time_unit
+from report.charts.gantt import row_axis, time_unit
 from strategies.problem.plan import SPLIT_COLUMNS
 
 _BLUE, _RED, _GREEN, _YELLOW, _CYAN, _GREY = "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#bbbbbb"
@@ -39,7 +41,7 @@ def learning_figure(
     *,
     windows: np.ndarray,
     score: str = ACCURACY,
-    initial: float | None = None,
+    before: tuple[float | None, float | None] = (None, None),
     beside: Mapping[str, Sequence[float]] | None = None,
 ) -> go.Figure:
     """Test score and loss at the end of every round, and when space-ground windows were in use.
@@ -49,7 +51,7 @@ def learning_figure(
         round_ends_s: When each of them is over, mission time.
         windows: Start and end, seconds of mission time, shape ``(windows, 2)``.
         score: What the score is called; an accuracy is shown in per cent.
-        initial: Test score before fine-tuning, where it is known.
+        before: Test score and test loss before fine-tuning, where they are known.
         beside: Of other ways to run the mission, by title, the mission time at which each round ends: drawn with the
             scores of the run, as if a round taught as much.
     """
@@ -69,32 +71,42 @@ def learning_figure(
     x = end_s / unit_s
     title, factor = (f"test {score}, %", 100.0) if score == ACCURACY else (f"test {score}", 1.0)
     values = factor * rounds["test_score"].to_numpy()
-    before = [] if initial is None else [factor * initial]
-    begun = ["before fine-tuning"] * len(before)
+    first = None if before[0] is None else factor * before[0]
 
-    def curve(ends: np.ndarray) -> dict[str, list]:
-        at = [0.0] * len(before) + ends.tolist()
-        return {"x": at, "y": before + values[: len(ends)].tolist(), "text": begun + labels[: len(ends)]}
+    def curve(ends: np.ndarray, values: np.ndarray, first: float | None) -> dict[str, list]:
+        start = [] if first is None else [first]
+        return {
+            "x": [0.0] * len(start) + ends.tolist(),
+            "y": start + values[: len(ends)].tolist(),
+            "text": ["before fine-tuning"] * len(start) + labels[: len(ends)],
+        }
 
-    figure.add_scatter(**curve(x), name=title, mode="lines+markers", line_color=_BLUE)
+    figure.add_scatter(**curve(x, values, first), name=title, mode="lines+markers", line_color=_BLUE)
     for (other, ends_s), colour in zip(others.items(), itertools.cycle((_GREEN, _CYAN, _GREY))):
         figure.add_scatter(
-            **curve(ends_s / unit_s), name=f"{other}, if a round teaches as much", mode="lines+markers",
+            **curve(ends_s / unit_s, values, first), name=f"{other}, if a round teaches as much", mode="lines+markers",
             line={"color": colour, "dash": "dash"},
         )  # fmt: skip
+    losses = rounds["test_loss"].to_numpy()
     figure.add_scatter(
-        x=x, y=rounds["test_loss"].to_numpy(), text=labels, name="test loss", mode="lines+markers", yaxis="y2",
+        **curve(x, losses, before[1]), name="test loss", mode="lines+markers", yaxis="y2",
         line={"color": _RED, "dash": "dot"},
     )  # fmt: skip
     over = {"overlaying": "y", "showgrid": False, "zeroline": False}
     figure.update_layout(
         xaxis={"title": f"mission time, {unit}", "rangemode": "tozero"},
         yaxis={"title": title},
-        yaxis2={"title": "test loss", "side": "right", "rangemode": "tozero", **over},
+        yaxis2={"title": "test loss", "side": "right", **loss_range([*losses, before[1]]), **over},
         yaxis3={"visible": False, "range": [0, 1], "fixedrange": True, **over},
         legend=_LEGEND,
     )
     return figure
+
+
+def loss_range(losses: Sequence[float | None]) -> dict[str, Any]:
+    """Return how an axis shows these losses: their own range, so that a slow fall is seen, never below zero in vain."""
+    known = [loss for loss in losses if loss is not None and math.isfinite(loss)]
+    return {"autorangeoptions": {"clipmin": 0.0}} if known and min(known) >= 0.0 else {}
 
 
 def bytes_figure(rounds: pa.Table) -> go.Figure:
@@ -151,11 +163,13 @@ def waits_figure(rows: pa.Table) -> go.Figure:
             hovertemplate=f"%{{y}}: {part} %{{x:.4~g}} {unit}; %{{text}}<extra></extra>",
         )  # fmt: skip
     bars_px = 22 * max(len(names), 6)
+    names_axis, margin = row_axis(names)
     figure.update_layout(
         height=150 + min(bars_px, 2000),
         barmode="stack",
         xaxis={"title": f"{unit}, all rounds", "rangemode": "tozero"},
-        yaxis={"autorange": "reversed", "type": "category"},
+        yaxis={"autorange": "reversed", "type": "category", **names_axis},
+        margin=margin,
         legend=_LEGEND | {"y": 1.0 + 12 / bars_px},
     )
     return figure

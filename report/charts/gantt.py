@@ -42,6 +42,10 @@ _FINEST = 1e-4  # of the time shown: first gap that is closed where there are mo
 # Below one another; an antenna is set up and held within a window, so that these share the first.
 _LANE = {label: max(level - 3, 0) for level, label in enumerate(COLOURS)}
 _BAR, _THIN = 0.12, 0.05
+_CHARACTER_PX, _MEASURED = (
+    7.5,
+    24,
+)  # width of a name's character; most of them for an estimate
 
 Spans = Sequence[tuple[float, float]]
 Parts = dict[tuple[str, str], list[Part]]
@@ -52,6 +56,17 @@ def time_unit(length_s: float) -> tuple[str, float]:
     if length_s <= 600.0:
         return "s", 1.0
     return ("min", 60.0) if length_s <= 5 * 3600.0 else ("h", 3600.0)
+
+
+def row_axis(names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of an axis with a name per row, and the figure's margin that has room for the names.
+
+    A browser that measures the names draws the chart twice; so that is left to it only where names are long.
+    """
+    longest = max(map(len, names), default=0)
+    if longest > _MEASURED:
+        return {}, {}
+    return {"automargin": False}, {"l": 14 + round(_CHARACTER_PX * longest)}
 
 
 def union(spans: Iterable[tuple[float, float]], gap: float = 0.0) -> np.ndarray:
@@ -127,6 +142,7 @@ def gantt_figure(
             _say(figure, label, bars, made_of, middles, end_s - start_s)
     _lay_over(figure, transfer_records, done_s, place, start_s, end_s)
     bars_px = min(26 * max(len(satellites), 8), 2400)
+    names_axis, margin = row_axis(satellites)
     figure.update_layout(
         height=140 + bars_px,
         xaxis={
@@ -136,12 +152,14 @@ def gantt_figure(
             "range": [start_s / unit_s, end_s / unit_s],
         },
         yaxis={
+            **names_axis,
             "tickmode": "array",
             "tickvals": list(range(len(satellites))),
             "ticktext": [plain_text.label(name) for name in satellites],
             "range": [len(satellites) - 0.4, -0.6],
             "zeroline": False,
         },
+        margin=margin,
         legend={"orientation": "h", "y": 1.0 + 28 / bars_px, "yanchor": "bottom"},  # clear of the axis
     )
     return figure

@@ -40,8 +40,8 @@ def map_page(title: str, constellation: Constellation, stations: Sequence[Ground
     )
     body = (
         f"<header><h1>{html.escape(title)}</h1><p>{html.escape(said)}</p></header><main>"
-        '<div class="figure" id="map" role="img" aria-label="Ground tracks and stations on a map of the world" '
-        f'style="height: clamp(420px, 56vw, 720px)"></div>{slider_markup("map")}</main>'
+        '<div class="figure wide" id="map" role="group" aria-label="Ground tracks and stations on a map of the world">'
+        f"</div>{slider_markup('map')}</main>"
     )
     return page(View(title, body, figures={"map": map_figure(constellation, stations, epoch)}))
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from mission.text.quantities import spoken_bytes, spoken_time
 from report.charts.gantt import time_unit
-from report.page import INK, View, page, table
+from report.page import INK, View, marked, page, table
 from strategies.analysis.cases import HEADLINE, SPLIT
 from strategies.analysis.compare import headings_of, mission_rows, round_rows
 from strategies.analysis.summary import summary_lines
@@ -42,8 +42,8 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
     figures = {"rounds": rounds_figure(found)}
     for model, comparison in found.items():
         answer, *rest = summary_lines(comparison) or ["No verdict."]
-        body.append(f'<h2>{html.escape(model)}</h2><p class="answer">{html.escape(answer)}</p>')
-        body.append(f"<p>{html.escape(' '.join(rest))}</p>")
+        body.append(f'<h2>{html.escape(model)}</h2><p class="answer">{marked(answer)}</p>')
+        body.append(f"<p>{marked(' '.join(rest))}</p>")
     body.append(
         "<h2>How long a round takes</h2><p>Median over the starts, up to the 95th percentile; the mark is the "
         "median lower bound. Logarithmic.</p>" + _figure("rounds", "Seconds per round of every case")
@@ -63,7 +63,7 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
 
 
 def _figure(name: str, label: str) -> str:
-    return f'<div class="figure" id="{name}" role="img" aria-label="{html.escape(label)}"></div>'
+    return f'<div class="figure" id="{name}" role="group" aria-label="{html.escape(label)}"></div>'
 
 
 def cases_table(comparison: Mapping[str, Any]) -> str:

@@ -16,7 +16,8 @@ import pyarrow as pa
 from mission.record import read_run
 from mission.text.dotted_keys import dotted_keys
 from mission.text.quantities import spoken_bytes, spoken_time
-from mission.text.spoken_scores import ACCURACY, score_in, score_name, spoken_score
+from mission.text.spoken_scores import ACCURACY, before_training, score_in, score_name, spoken_score
+from report.charts.figures import loss_range
 from report.charts.gantt import time_unit
 from report.page import Section, page, sections_view, table
 from report.story import run_total, story
@@ -98,7 +99,7 @@ def _figure(runs: Sequence[_Run], column: str, score: str) -> go.Figure:
     figure = go.Figure()
     styles = itertools.cycle(itertools.product(_DASHES, _COLOURS))
     for run, (dash, colour) in zip(runs, styles, strict=False):
-        initial = score_in(run.facts.get("result", {}), "initial_test") if score else None
+        initial = before_training(run.facts)[0 if score else 1]
         before = [] if initial is None else [factor * initial]
         values = [None if value is None else factor * value for value in run.rounds[column].to_pylist()]
         labels = ["before fine-tuning"] * len(before) + [
@@ -111,10 +112,9 @@ def _figure(runs: Sequence[_Run], column: str, score: str) -> go.Figure:
         )  # fmt: skip
     figure.update_layout(
         xaxis={"title": f"mission time, {unit}", "rangemode": "tozero"},
-        yaxis={
-            "title": f"test {score}{suffix}" if score else "test loss",
-            "rangemode": "tozero" if not score else "normal",
-        },
+        yaxis={"title": f"test {score}{suffix}"}
+        if score
+        else {"title": "test loss", **loss_range([y for trace in figure.data for y in trace.y])},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         showlegend=True,
     )

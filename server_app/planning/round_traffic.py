@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mission.run_config import FEATURE_NAME_BYTES, GROUND, STEPS_AHEAD
-from mission.schema import Scenario
+from mission.schema import Scenario, Training
 from relay.wire.frames import bundle_bytes
 from relay.wire.manifest import (
     DIGEST_BYTES,
@@ -25,7 +26,7 @@ from relay.wire.manifest import (
     transfer_id_of,
 )
 from server_app.backbone.feature_cache import shares
-from splitmodel.training import VIEWS, VIEWS_THAT_CROSS, Batch, round_batches, round_seed
+from splitmodel.training import VIEWS, VIEWS_THAT_CROSS, Batch, batch_sizes, round_batches, round_seed
 
 # Two-byte numbers, which most rounds and steps take, and a run's name as Flower gives it, of any 64 bits: what a plan
 # counts does not depend on them, so that a seed gives one plan.
@@ -115,8 +116,7 @@ class RoundTraffic:
         )
 
     def __add__(self, other: RoundTraffic) -> RoundTraffic:
-        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-        return RoundTraffic(*(one + two for one, two in pairs))
+        return RoundTraffic(**{name: count + getattr(other, name) for name, count in vars(self).items()})
 
 
 class SentImages:
@@ -160,6 +160,8 @@ class SentImages:
         count, crossing = since.shape
         if not count:
             return RoundTraffic()
+        if not (self._asks_once or self._names):
+            return _nothing_kept(count, training)
         seed = round_seed(self._scenario.seed, satellite, number)
         batches = round_batches(count, training.batch_size, training.local_epochs, self._views, seed)
         if self._asks_once:
@@ -193,7 +195,7 @@ class SentImages:
         )
 
     def _stepped(self, satellite: int, batches: Sequence[Batch], first: int) -> RoundTraffic:
-        """An epoch of mode ``lora``, in which every image comes once; its first step is number ``first``."""
+        """An epoch of mode ``lora`` with memory for features; every image comes once, in steps from ``first`` on."""
         images = np.concatenate([batch.indices for batch in batches])
         views = np.concatenate([batch.views for batch in batches])
         step, part = _places(
@@ -202,15 +204,14 @@ class SentImages:
         step = step + first
         parts = int(part[-1]) + 1
         before = self._since[satellite][images, views]
-        new = np.logical_not(before < step - STEPS_AHEAD) if self._names else np.ones(len(images), bool)
-        if self._names:
-            kept = self._kept(satellite, part, before == _NEVER)
-            self._since[satellite][images[kept], views[kept]] = step[kept]
+        new = np.logical_not(before < step - STEPS_AHEAD)
+        kept = self._kept(satellite, part, before == _NEVER)
+        self._since[satellite][images[kept], views[kept]] = step[kept]
         return RoundTraffic(
             features=int(new.sum()),
             feature_messages=len(np.unique(part[new])),
-            named=len(images) if self._names else 0,
-            name_messages=parts if self._names else 0,
+            named=len(images),
+            name_messages=parts,
             states=len(images),
             state_messages=parts,
         )
@@ -230,6 +231,23 @@ class SentImages:
         return kept
 
 
+def _nothing_kept(count: int, training: Training) -> RoundTraffic:
+    """A satellite's round of mode ``lora`` where the ground keeps no features: all cross, in whatever order."""
+    sizes = batch_sizes(count, training.batch_size)
+    messages = int(_places(sizes, training.micro_batches)[1][-1]) + 1
+    epochs = training.local_epochs
+    images, messages = count * epochs, messages * epochs
+    return RoundTraffic(
+        features=images,
+        feature_messages=messages,
+        states=images,
+        state_messages=messages,
+        steps=len(sizes) * epochs,
+        satellites=1,
+    )
+
+
+@lru_cache(maxsize=64)  # satellites have as many images as each other, or one more, round after round
 def _places(sizes: tuple[int, ...], micro_batches: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Step and message of each image of batches of these sizes, both from 0; messages are as numpy splits a batch."""
     step = np.repeat(np.arange(len(sizes)), sizes)

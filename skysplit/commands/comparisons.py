@@ -34,7 +34,7 @@ from skysplit.commands.arguments import (
 )
 from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 from splitmodel.costs.published import Profile, published
 from strategies.analysis.compare import headings_of
 
@@ -93,11 +93,12 @@ def compare(
     if draws:
         require_outages(resolved)
     contacts = planned_contacts(resolved)
-    resolved = chosen_cut(resolved, contacts)
     names = re.split(r",(?![^(]*\))", models) if models else []  # names may hold commas in brackets
     try:
-        samples = samples_of(resolved, contacts)
-        profiles = [published(name.strip()) for name in names] or [costs_of(resolved)]
+        with busy("reading the model and counting its images"):
+            resolved = chosen_cut(resolved, contacts)
+            samples = samples_of(resolved, contacts)
+            profiles = [published(name.strip()) for name in names] or [costs_of(resolved)]
         accuracy = _accuracies(curve) if curve else []
         if len(accuracy) > 1:  # missions of as many rounds as the run had
             training = resolved.training.model_copy(update={"rounds": len(accuracy)})
@@ -159,13 +160,17 @@ def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, An
         f"{scenario.name}, {name}: the mission, {rounds} round{'s' * (rounds > 1)} from the first start"
     )
     wide = Terminal(width=max(console.width, _TABLE_WIDTH))  # no figure is cut, whatever the terminal wraps
-    wide.print(_table(mission_rows(comparison), missions))
-    wide.print(_table(round_rows(comparison), f"one round, median of starts: {starts} at most"))
     drawn = [(case["name"], case["draws"]) for case in comparison["cases"] if case.get("draws")]
+    tables = [
+        (missions, mission_rows(comparison)),
+        (f"one round, median of starts: {starts} at most", round_rows(comparison)),
+        ("where the time of a satellite goes in a round, mean", part_rows(comparison)),
+    ]
     if drawn:
         title = f"one round through {drawn[0][1]['draws']} draws of outages: length planned anew, or held up"
-        wide.print(_table(draw_rows(drawn), title))
-    wide.print(_table(part_rows(comparison), "where the time of a satellite goes in a round, mean"))
+        tables.insert(2, (title, draw_rows(drawn)))
+    for title, rows in tables:
+        wide.print_table(title, _table(rows))
     console.print(
         *(f"{case['name']}: {case['title']}" for case in comparison["cases"]), sep="; ", highlight=False
     )
@@ -195,10 +200,10 @@ def watched(
         )  # fmt: skip
 
 
-def _table(rows: list[dict[str, str]], title: str) -> Table:
+def _table(rows: list[dict[str, str]]) -> Table:
     """Rows of ``strategies.analysis.compare`` as a table."""
     headings = headings_of(rows)
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("case", no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "binds" else "right", no_wrap=True)

@@ -18,7 +18,7 @@ from skysplit.commands.arguments import ScenarioArgument, SetOption, deliver, fa
 from skysplit.commands.comparisons import CompareFormat, FormatOption
 from skysplit.commands.orbits import planned_contacts
 from skysplit.cuts.model_cuts import ModelCut, cuts_of
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 
 _TABLE_WIDTH = 100  # of any terminal: no figure is cut
 _COLUMNS = (
@@ -58,7 +58,8 @@ def cuts(
     contacts = planned_contacts(resolved)
     try:
         scores = _scores(resolved, runs or [])
-        found = cuts_of(resolved, contacts, at_s=at)
+        with busy("planning a round for every cut"):
+            found = cuts_of(resolved, contacts, at_s=at)
     except (ValueError, OSError) as error:
         fail(str(error))
     rows = [
@@ -133,7 +134,6 @@ def _line(row: ModelCut) -> list[str]:
 def _print_table(title: str, lines: Sequence[Sequence[str]]) -> None:
     shown = [number for number in range(len(_COLUMNS)) if any(line[number] != "–" for line in lines)]
     table = Table(
-        title=title,
         caption="Per image of a round; pixels seen: their variance that a linear map recovers from features.",
     )
     for number in shown:
@@ -141,4 +141,4 @@ def _print_table(title: str, lines: Sequence[Sequence[str]]) -> None:
         table.add_column(_COLUMNS[number], justify="right" if number else "left", min_width=widest)
     for line in lines:
         table.add_row(*(line[number] for number in shown))
-    Terminal(width=_TABLE_WIDTH).print(table)
+    Terminal(width=_TABLE_WIDTH).print_table(title, table)

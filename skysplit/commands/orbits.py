@@ -95,8 +95,12 @@ def contacts(
     resolved = read_scenario(scenario, [*(settings or []), *horizon])
     plan = planned_contacts(resolved)
     if output is ContactFormat.TABLE:
-        for table in _summary_tables(plan) if summary else [_table(plan)]:
-            Terminal().print(table)
+        span = f"{plan.horizon_s / 3600:g} h from {plan.epoch_utc[:19]} UTC"
+        if summary:
+            for who, table in _summary_tables(plan).items():
+                Terminal().print_table(f"access, by {who}: {span}", table)
+        else:
+            Terminal().print_table(f"{len(plan.contacts)} contacts, {span}", _table(plan))
         Terminal(soft_wrap=True).print(_in_a_sentence(plan))
         return
     try:
@@ -180,12 +184,7 @@ def planned_contacts(scenario: Scenario) -> ContactPlan:
 
 def _table(plan: ContactPlan) -> Table:
     """A table that is read at 80 columns: names give way and are folded, figures never are."""
-    table = Table(
-        title=f"{len(plan.contacts)} contacts, {plan.horizon_s / 3600:g} h from {plan.epoch_utc[:19]} UTC",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("source", "target"):
         table.add_column(name, overflow="fold")
     table.add_column("kind", no_wrap=True)
@@ -217,12 +216,11 @@ _SUMMARY_COLUMNS = {
 }
 
 
-def _summary_tables(plan: ContactPlan) -> list[Table]:
-    """A table of the stations and one of the satellites."""
-    tables = []
+def _summary_tables(plan: ContactPlan) -> dict[str, Table]:
+    """A table of the stations and one of the satellites, by what a row is."""
+    tables = {}
     for who, accesses in (("station", access_of_stations(plan)), ("satellite", access_of_satellites(plan))):
-        title = f"access, by {who}: {plan.horizon_s / 3600:g} h from {plan.epoch_utc[:19]} UTC"
-        table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column(who, overflow="fold")
         for name in _SUMMARY_COLUMNS.values():
             table.add_column(name, justify="right", no_wrap=True)
@@ -236,7 +234,7 @@ def _summary_tables(plan: ContactPlan) -> list[Table]:
                 _short(access.down_gb_per_day),
                 _short(access.up_gb_per_day),
             )
-        tables.append(table)
+        tables[who] = table
     return tables
 
 

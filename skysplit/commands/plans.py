@@ -34,7 +34,7 @@ from skysplit.commands.arguments import (
 )
 from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import costs_of, samples_of
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 from splitmodel.costs.published import Profile, published_profiles
 from splitmodel.shipped import SHIPPED
 
@@ -119,16 +119,19 @@ def plan(
         require_outages(resolved)
         _require_flyable(resolved)
     contacts = planned_contacts(resolved)
-    resolved = chosen_cut(resolved, contacts)
-    try:
-        planned = _planned(resolved, contacts, at, after, lose or [], slow or [])
-        drawn = _drawn(resolved, planned.problem, draws) if draws else None
-    except ValueError as error:
-        fail(str(error))
-    cost_per_min = {station.name: station.cost_per_min for station in resolved.ground.stations}
-    result = answer(planned.plan, planned.problem, resolved.epoch, cost_per_min)
-    if drawn:
-        result["draws"] = drawn
+    with busy("planning the round"):
+        resolved = chosen_cut(resolved, contacts)
+        try:
+            planned = _planned(resolved, contacts, at, after, lose or [], slow or [])
+        except ValueError as error:
+            fail(str(error))
+        cost_per_min = {station.name: station.cost_per_min for station in resolved.ground.stations}
+        result = answer(planned.plan, planned.problem, resolved.epoch, cost_per_min)
+    if draws:
+        try:
+            result["draws"] = _drawn(resolved, planned.problem, draws)
+        except ValueError as error:
+            fail(str(error))
     if output is PlanFormat.JSON:
         planes = {"planes_delivered_s": {str(plane): time_s for plane, time_s in planned.delivered_s.items()}}
         figures = {**planned.plan.summary(), **result, **planes}
@@ -230,7 +233,9 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
     from strategies.uncertainty.draws import draw_facts
 
     contacts = planned.problem.contact_plan
-    for line in advice(scenario, planned.costs, planned.samples, framing_of(contacts)):
+    with busy("adding up what crosses"):
+        warnings = advice(scenario, planned.costs, planned.samples, framing_of(contacts))
+    for line in warnings:
         Terminal(stderr=True).print(f"WARNING: {line}", soft_wrap=True, highlight=False)
     console = Terminal()
     console.print(sentence(planned.plan, result), soft_wrap=True, highlight=False, style="bold")
@@ -239,19 +244,19 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
     for plane, time_s in planned.delivered_s.items():
         late = ", in a later round" if time_s > planned.plan.end_s else ""
         facts.append((f"plane {plane} delivers after", spoken_time(time_s - planned.plan.start_s) + late))
-    console.print(_plain_table(title, ("the round", ""), facts))
+    console.print_table(title, _plain_table(("the round", ""), facts))
     if drawn := result.get("draws"):
         title = f"{drawn['draws']} draws of outages"
-        console.print(_plain_table(title, ("the round", ""), draw_facts(drawn)))
+        console.print_table(title, _plain_table(("the round", ""), draw_facts(drawn)))
     headings = ("links", "transfers", "features, images", "all else")
-    console.print(_plain_table("", headings, link_rows(planned.plan)))
+    console.print(_plain_table(headings, link_rows(planned.plan)))
     stations = station_rows(planned.plan, contacts)
     if stations:
-        console.print(_plain_table("", ("station", "passes", "down", "up"), stations))
+        console.print(_plain_table(("station", "passes", "down", "up"), stations))
     sessions = session_rows(planned.plan, scenario.epoch)
     if sessions:
         columns = ("UTC", "after", "for", "session", "down", "up", "of")
-        console.print(_plain_table("", columns, sessions[:_MOST_SESSIONS]))
+        console.print(_plain_table(columns, sessions[:_MOST_SESSIONS]))
     if len(sessions) > _MOST_SESSIONS:
         console.print(
             f"{len(sessions) - _MOST_SESSIONS} more sessions: --format gantt or json", highlight=False
@@ -285,7 +290,8 @@ def models(
 
     Example: `skysplit models --format json`
     """
-    from splitmodel.families import ModelLoadError, families
+    with busy("loading model families"):
+        from splitmodel.families import ModelLoadError, families
 
     try:
         known = families().values()
@@ -299,7 +305,7 @@ def models(
         ]
         print(json.dumps([*sizes, *(_facts(family) for family in known)]))
         return
-    table = Table("family", "images", "pooling", "LoRA on", title="families: trainable")
+    table = Table("family", "images", "pooling", "LoRA on")
     for family in known:
         images = "named bands" if family.own_bands else "RGB"
         table.add_row(family.name, images, family.pooling, ", ".join(family.lora_targets))
@@ -310,7 +316,6 @@ def models(
         "backbone, M",
         "forward, GFLOP",
         "trained as",
-        title=f"known sizes; shipped with weights: {', '.join(SHIPPED)}",
     )
     for profile in profiles:
         of_sizes.add_row(
@@ -323,8 +328,8 @@ def models(
         )
     console = Terminal()
     wide = Terminal(width=max(console.width, _TABLE_WIDTH))
-    wide.print(table)
-    wide.print(of_sizes)
+    wide.print_table("families: trainable", table)
+    wide.print_table(f"known sizes; shipped with weights: {', '.join(SHIPPED)}", of_sizes)
 
 
 def _facts(family: Family) -> dict[str, Any]:
@@ -364,8 +369,8 @@ def _struck(contacts: ContactPlan, lose: list[str], slow: list[str]) -> tuple[Co
     return contacts, lost
 
 
-def _plain_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+def _plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(headings[0], no_wrap=True)
     for heading in headings[1:]:
         table.add_column(heading, justify="right", no_wrap=True)

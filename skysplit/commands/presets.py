@@ -75,36 +75,36 @@ def _tell_sites(found: Sites, output: TextFormat) -> None:
         print(found.model_dump_json())
         return
     console = Terminal(highlight=False)
-    table = Table(*SITE_HEADINGS, box=SIMPLE_HEAD, pad_edge=False, title="ground sites")
+    table = Table(*SITE_HEADINGS, box=SIMPLE_HEAD, pad_edge=False)
     for name, site in found.sites.items():
         table.add_row(*site_row(name, site))
-    console.print(table)
+    console.print_table("ground sites", table)
     for name, source in found.sources.items():
         console.print(f"{name}: {source.title} ({source.kind})", soft_wrap=True)
 
 
 def _print_all(presets: Presets) -> None:
     console = Terminal()
-    satellites = Table(*SATELLITE_HEADINGS, box=SIMPLE_HEAD, pad_edge=False, title="satellites")
+    satellites = Table(*SATELLITE_HEADINGS, box=SIMPLE_HEAD, pad_edge=False)
     for name, satellite in presets.satellites.items():
         satellites.add_row(*satellite_row(name, satellite))
-    grounds = Table(*GROUND_HEADINGS, box=SIMPLE_HEAD, pad_edge=False, title="ground segments")
+    grounds = Table(*GROUND_HEADINGS, box=SIMPLE_HEAD, pad_edge=False)
     for name, ground in presets.grounds.items():
         grounds.add_row(*ground_row(name, ground))
-    console.print(satellites)
-    console.print(grounds)
+    console.print_table("satellites", satellites)
+    console.print_table("ground segments", grounds)
 
 
 def _print_one(presets: Presets) -> None:
     console = Terminal(highlight=False)
     for name, preset in presets.by_name.items():
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=f"{name}: {preset.title}")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         table.add_column("figure", no_wrap=True)
         table.add_column("value")
         table.add_column("from", ratio=1)
         for row in figure_rows(preset):
             table.add_row(*row)
-        console.print(table)
+        console.print_table(f"{name}: {preset.title}", table)
     for name, source in presets.sources.items():
         console.print(f"{name}: {source.title} ({source.kind})", soft_wrap=True)
 

@@ -25,7 +25,6 @@ from skysplit.commands.arguments import (
     ScenarioArgument,
     SetOption,
     TextFormat,
-    deliver,
     fail,
     overrides_of,
     read_scenario,
@@ -35,7 +34,7 @@ from skysplit.commands.progress import ProgressForm, RunProgress
 from skysplit.cuts.model_cuts import settled, spoken_choice, with_cut
 from skysplit.launch.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 from skysplit.trained_model import check_model
 from strategies.analysis.cases import HEADLINE
 
@@ -160,14 +159,15 @@ def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> 
     absolute = absolute_paths(resolved)
     resolved = load_scenario(scenario, overrides_of(settings) | absolute)
     try:
-        strategy_config_of(resolved)
-        require_usable_rule(resolved.training.server_optimizer)
-        if resolved.split.onboard_blocks == "auto":
-            check_model(with_cut(resolved, 0))
-        else:
-            check_model(resolved)
-        check_imagery(resolved)
-        cut = settled(resolved)
+        with busy("checking the scenario, its model and its images"):
+            strategy_config_of(resolved)
+            require_usable_rule(resolved.training.server_optimizer)
+            if resolved.split.onboard_blocks == "auto":
+                check_model(with_cut(resolved, 0))
+            else:
+                check_model(resolved)
+            check_imagery(resolved)
+            cut = settled(resolved)
     except (ValueError, OSError) as error:
         fail(str(error))
     try:
@@ -222,7 +222,7 @@ def _watch(
     compare: bool = False,
 ) -> None:
     """Run, show how it goes and what came out; with ``compare``, beside what else would have come out."""
-    from skysplit.live_page import LivePage
+    from skysplit.live.live_page import LivePage
 
     _unwind_on_signals()
     console = Terminal(stderr=True, soft_wrap=True)
@@ -250,7 +250,8 @@ def _watch(
             from report.run_report import write_report
 
             _write_comparison(directory, starts=1, names=HEADLINE)
-            with contextlib.suppress(OSError):  # where there is no room for it the run is over all the same
+            # Where there is no room for it the run is over all the same.
+            with contextlib.suppress(OSError), busy("writing the report"):
                 write_report(directory)
         if output is TextFormat.JSON:
             print(json.dumps({"directory": str(directory), **result}), flush=True)
@@ -320,10 +321,13 @@ def report(
                 record_end(directory)
             if compare:
                 _write_comparison(directory, _STARTS)
-        if len(run_directories) == 1:
-            print(write_report(run_directories[0]))
-        else:
-            deliver(runs_page(run_directories), out or Path("runs.html"))
+        with busy("writing the page"):
+            if len(run_directories) == 1:
+                page = write_report(run_directories[0])
+            else:
+                page = out or Path("runs.html")
+                write_text(page, runs_page(run_directories))
+        print(page)
     except FileNotFoundError as error:
         if error.filename is None or Path(error.filename).parent not in run_directories:
             raise
@@ -347,7 +351,8 @@ def _write_comparison(run_directory: Path, starts: int, names: Sequence[str] = (
             f"--compare: found {run_directory}, where the satellites have not yet told how many images they have"
         )
     scenario, contacts = scenario_of(run), load(run_directory / "contacts.parquet")
-    costs = costs_of(scenario)
+    with busy("reading the model"):
+        costs = costs_of(scenario)
     found = watched(scenario, contacts, costs, list(run["samples"].values()), starts, names=names)
     write_text(run_directory / "comparison.json", json.dumps({costs.name: found}))
 

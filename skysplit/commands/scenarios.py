@@ -19,7 +19,7 @@ from mission.schema import Scenario
 from mission.sites.ground_sites import read_sites
 from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import TextFormat, completed_from, fail
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 from splitmodel.costs.published import published_profiles
 from splitmodel.shipped import SHIPPED
 
@@ -382,9 +382,10 @@ def _write_scenario(file: Path, choices: MissionChoices) -> None:
         if choices.data:
             values |= _label_values(scenario, choices.data)
             scenario, text = new_scenario(file, values, origins)
-        check_model(scenario)
-        if choices.data:
-            check_imagery(scenario)
+        with busy("checking the model and its images"):
+            check_model(scenario)
+            if choices.data:
+                check_imagery(scenario)
         contacts = planned_contacts(scenario)
         write_text(file, text)  # last, so that nothing is left behind of what does not work
     except (ValueError, OSError) as error:

@@ -18,7 +18,7 @@ from mission.run_lock import RunBusyError
 from mission.text.quantities import spoken_bytes, spoken_time
 from skysplit.commands.arguments import SetOption, TextFormat, fail, overrides_of, refused
 from skysplit.sweeps.study import Study, StudyError, is_study, parse_grid, read_study, study_of
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 
 _EVERY_S = 30.0  # between lines of progress where there is no terminal
 _ROWS, _TABLE_WIDTH = 20, 140  # of the table
@@ -63,7 +63,8 @@ def sweep(
     from skysplit.sweeps.run import run_sweep
 
     try:
-        asked = _study(study, settings, grid, starts, missions)
+        with busy("resolving every combination"):
+            asked = _study(study, settings, grid, starts, missions)
         name = Path(study).stem
         directory = out or Path("sweeps") / name
         with _Shown() as shown:
@@ -118,7 +119,7 @@ def _print(study: Study, rows: list[dict]) -> None:
     front = pareto_front(points)
     shown = sorted((point for point in points if point.planned), key=lambda point: point.makespan_s)[:_ROWS]
     title = f"{len(points)} combinations, {len(rows)} rounds; the {len(shown)} with the shortest median; * on the front"
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for key in study.keys:
         table.add_column(key, no_wrap=True)
     for heading in ("starts", "median", "p95", "above bound", "space-ground"):
@@ -132,9 +133,8 @@ def _print(study: Study, rows: list[dict]) -> None:
             "*" if point in front else "",
         )  # fmt: skip
     console = Terminal()
-    Terminal(width=max(console.width, _TABLE_WIDTH)).print(
-        table
-    )  # no figure is cut, whatever the terminal wraps
+    wide = Terminal(width=max(console.width, _TABLE_WIDTH))  # no figure is cut, whatever the terminal wraps
+    wide.print_table(title, table)
     unplanned = sum(row["state"] != "planned" for row in rows)
     if unplanned:
         console.print(f"{unplanned} rounds could not be planned; the table says why (column reason)")

@@ -21,6 +21,7 @@ def relay_states(files: Sequence[Path]) -> list[dict[str, Any]]:
     from relay.client.control import status as ask
     from relay.client.message_link import LinkError
     from relay.node.settings import local_relay
+    from relay.wire.manifest import MessageKind
 
     states: list[dict[str, Any]] = []
     for file in files:
@@ -48,6 +49,19 @@ def relay_states(files: Sequence[Path]) -> list[dict[str, Any]]:
                         "last_error": link.last_error,
                     }
                     for link in state.links
+                ],
+                "newest_transfers": [
+                    {
+                        "round": transfer.round,
+                        "step": transfer.step,
+                        "kind": MessageKind(transfer.kind).name.lower(),
+                        "from": state.node if transfer.sent else transfer.peer,
+                        "to": transfer.peer if transfer.sent else state.node,
+                        "bytes": transfer.size_bytes,
+                        "start_s": transfer.start_s,
+                        "end_s": transfer.end_s,
+                    }
+                    for transfer in state.newest_transfers
                 ],
             }
         )

@@ -32,6 +32,13 @@ def test_what_is_drawn_covers_its_time_and_links_cover_what_is_below() -> None:
     assert lines[3] == "# to or from a station  = between satellites  c computing  . in sight"
 
 
+def test_times_stand_below_the_cells_where_they_are_as_long_as_there_is_room() -> None:
+    *_, scale, _ = plan_picture(["a"], [], [], (0.0, 7200.0 * 4), width=66)
+    assert [scale.index(time) for time in ("0 ", "2.00 h", "4.00 h", "6.00 h")] == [2, 18, 34, 50]
+    assert scale.endswith("8.00 h")
+    assert len(scale) == 66
+
+
 def test_a_contact_that_goes_on_after_the_round_ends_with_it() -> None:
     contacts = [{"kind": "downlink", "source": "a", "target": "Troll", "start_s": -50.0, "end_s": 500.0}]
     lines = plan_picture(["a"], contacts, [], (0.0, 100.0), width=22, signs=UNICODE)

@@ -65,6 +65,10 @@ def test_every_hop_is_told_by_the_class_of_its_link_and_by_whose_tensor_it_is(re
     sent = {kind: fleet.tensor([1.0, 2.0], *ends, kind=kind, round=3)[0] for kind, *ends in SENT}
     sizes = {kind.name.lower(): bundle_bytes(manifest, 1000) for kind, manifest in sent.items()}
     assert all(row["bytes"] == sizes[row["kind"]] > 8 for row in rows)  # with manifest and header
+    newest = relays.nodes["a-0"].status().newest_transfers  # in the order in which they ended
+    assert [(one.peer, one.kind) for one in newest if not one.sent] == [
+        ("a-1", MessageKind.HIDDEN), ("a-1", MessageKind.AGGREGATE),
+    ]  # fmt: skip
     assert transfer_records(relays, number=2) == transfer_records(relays, run="another") == []
 
 

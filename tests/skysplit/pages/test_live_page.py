@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mission.record import read_run, write_text
-from skysplit.live_page import LivePage
+from skysplit.live.live_page import LivePage
 
 
 def test_what_is_shown_is_the_report_of_the_directory(simulated_run: Path) -> None:
@@ -55,15 +55,26 @@ def test_the_relays_of_an_emulation_are_shown_as_they_are_now(
     simulated_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = {"peer": "sat-0-01", "open": True, "sent_bytes": 2_500_000, "last_error": ""}
+    transfer = {
+        "round": 2, "step": 5, "kind": "grad_hidden", "from": "ground", "to": "sat-0-00", "bytes": 4321,
+        "start_s": 80.0, "end_s": 81.5,
+    }  # fmt: skip
+    late = transfer | {"from": "sat-0-00", "to": "sat-0-01", "kind": "features", "end_s": 300.0}
     states = [
         {"node": "sat-0-00", "answers": True, "mission_s": 90.0, "queued_transfers": 3, "queued_bytes": 12_000,
-         "received_bytes": 7_000_000, "delivered_transfers": 41, "links": [link, link | {"open": False}]},
+         "received_bytes": 7_000_000, "delivered_transfers": 41, "links": [link, link | {"open": False}],
+         "newest_transfers": [transfer, late]},
         {"node": "sat-0-01", "answers": False},
     ]  # fmt: skip
-    monkeypatch.setattr("skysplit.live_status.relay_states", lambda files: states)
+    monkeypatch.setattr("skysplit.live.live_status.relay_states", lambda files: states)
     shown = now_of(simulated_run, tmp_path, state="running")
     for text in ("1 of 2", "3 (12.0 kB)", "7.00 MB", ">41<", "5.00 MB", "90.0 s", "no answer"):
         assert text in shown
+    # Newest first; what went to a relay that does not answer is told by its sender.
+    assert shown.index(">features<") < shown.index(">grad hidden<")
+    assert ">2, 5<" in shown
+    assert "4.32 kB" in shown
+    assert "1.50 s" in shown
 
 
 def test_before_a_run_has_begun_nothing_is_told_of_it(tmp_path: Path) -> None:

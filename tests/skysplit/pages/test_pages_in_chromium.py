@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import itertools
 import json
 import os
@@ -22,9 +23,12 @@ from typer.testing import CliRunner
 
 from mission.record import read_run, write_table, write_text
 from report.pages.comparison_page import comparison_page
+from report.pages.cuts_page import cuts_page
+from report.pages.runs_page import runs_page
 from report.run_report import write_report
 from skysplit.cli import app
-from skysplit.live_page import LivePage
+from skysplit.live.live_page import LivePage
+from skysplit.sweeps.page import sweep_page
 from strategies.problem.plan import SPLIT_COLUMNS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -36,6 +40,10 @@ CHARTS = "[...document.querySelectorAll('.figure')].map(chart => chart.id)"
 DRAWN = "[...document.querySelectorAll('.js-plotly-plot[tabindex]')].map(chart => chart.id)"
 
 
+AXE = importlib.resources.files("axe_core_python").joinpath("axe.min.js")
+SERIOUS = """axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations
+  .filter(({ impact }) => impact === "serious" || impact === "critical")
+  .flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.target} ${node.failureSummary}`)))"""
 SAYS = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
 ADVICE = '"source": "rendering"'  # how plotly could read the canvas of its marker symbols faster
 
@@ -76,7 +84,7 @@ class Browser:
         message = {"id": self._count, "method": method, "params": params, **self._session}
         os.write(self._tell, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._answers.get(timeout=60)
+            answer = self._answers.get(timeout=180)
             if answer["id"] == self._count:
                 assert "result" in answer, answer
                 return answer["result"]
@@ -99,7 +107,7 @@ class Browser:
         assert "exceptionDetails" not in asked, asked["result"]["description"]
         return asked["result"].get("value")
 
-    def until(self, expression: str, within_s: float = 60.0) -> None:
+    def until(self, expression: str, within_s: float = 180.0) -> None:
         """Wait until an expression is true."""
         end = time.monotonic() + within_s
         while not self.ask(expression):
@@ -352,10 +360,18 @@ def begin(directory: Path, run: Path, rounds: int) -> None:
     write_text(directory / "run.json", json.dumps(said))
 
 
-@pytest.mark.parametrize("width", [390, 921, 1280])
-def test_a_comparison_fits_its_window_and_no_label_touches_another(
-    width: int, tmp_path: Path, browser: Browser
-) -> None:
+RELAYS = [
+    {"node": "sat-0-00", "answers": True, "mission_s": 90.0, "queued_transfers": 3, "queued_bytes": 12_000,
+     "received_bytes": 7_000_000, "delivered_transfers": 41,
+     "links": [{"peer": "ground", "open": True, "sent_bytes": 2_500_000, "last_error": "not there"}],
+     "newest_transfers": [{"round": 1, "step": 2, "kind": "grad_hidden", "from": "ground", "to": "sat-0-00",
+                           "bytes": 512, "start_s": 80.0, "end_s": 81.5}]},
+    {"node": "ground", "answers": False},
+]  # fmt: skip
+
+
+def made_up_comparison() -> dict[str, Any]:
+    """Three cases with long names."""
     times = dict.fromkeys(("median_s", "p95_s", "bound_s", *SPLIT_COLUMNS), 5400.0)
     sizes = {"down_bytes": 286e9, "up_bytes": 2.98e9, "isl_bytes": 518e9}
     mission = {"length_s": 9860.0, "ground_compute_s": 1180.0, "onboard_compute_s": 7e5, "onboard_energy_j": 9e6,
@@ -366,9 +382,109 @@ def test_a_comparison_fits_its_window_and_no_label_touches_another(
          "ratio_to": {}, **times, **sizes}
         for name in ("onboard-full-own-window", "onboard-lora-truncated", "split-topology-aware")
     ]  # fmt: skip
+    return {"cases": cases, "starts": 1, "rounds": 20}
+
+
+@pytest.fixture(scope="module")
+def pages(
+    emulated_page: Path, simulated_run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """A page of each kind, by what it is of."""
+    folder = tmp_path_factory.mktemp("pages")
+    sweep = [
+        {"a": a, "b": b, "state": "planned", "makespan_s": 10.0 * a + b, "lower_bound_s": 9.0, "gap_to_bound": 0.1,
+         "down_bytes": 1e6 * b, "up_bytes": 1e5, "isl_bytes": 0.0, "case": f"{a}{b}"}
+        for a, b in itertools.product((1, 2), (3, 4))
+    ]  # fmt: skip
+    cuts = [
+        {"onboard_blocks": blocks, "head_blocks": 0, "round_s": 90.0 - blocks, "pixels_recovered": 0.9 / (1 + blocks),
+         "onboard_flops": 1e9 * (1 + blocks), "down_bytes": 4e3, "up_bytes": 2e3}
+        for blocks in range(3)
+    ]  # fmt: skip
+    texts = {
+        "comparison": comparison_page("paper", "every case", {"a model": made_up_comparison()}),
+        "sweep": sweep_page("sweep", "rounds", sweep, ["a", "b"]),
+        "cuts": cuts_page("cuts", "of a model", cuts, ["cut", "round s"], [["0+0", "90.0"]]),
+        "runs": runs_page([emulated_page.parent, simulated_run]),
+    }
+    for name, text in texts.items():
+        write_text(folder / f"{name}.html", text)
+    return {"report": emulated_page} | {name: folder / f"{name}.html" for name in texts}
+
+
+def serious_findings(browser: Browser, scheme: str) -> list[str]:
+    """What axe-core holds against the page in a colour scheme."""
+    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    if not browser.ask("'axe' in window"):
+        browser.ask(f"{AXE.read_text(encoding='utf-8')}; 1")
+    return browser.ask(SERIOUS)
+
+
+@pytest.mark.parametrize("name", ["report", "comparison", "sweep", "cuts", "runs"])
+def test_axe_finds_nothing_serious_on_a_page_in_the_light_and_in_the_dark(
+    name: str, pages: dict[str, Path], browser: Browser
+) -> None:
+    open_and_draw(browser, pages[name])
+    assert [serious_findings(browser, scheme) for scheme in ("light", "dark")] == [[], []]
+    assert browser.console == []
+
+
+def test_axe_finds_nothing_serious_on_a_live_page_with_relays_and_with_an_error(
+    simulated_run: Path, tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skysplit.live.live_status.relay_states", lambda files: RELAYS)
+    shown = "document.getElementById('now').textContent"
+    for facts, words in (
+        ({"state": "running", "awaited": ["sat-0-00"]}, "Newest transfers"),
+        ({"state": "failed", "result": {"error": "sat-0-00 is gone"}}, "sat-0-00 is gone"),
+    ):
+        write_text(tmp_path / "run.json", json.dumps(read_run(simulated_run) | facts))
+        with LivePage(tmp_path, "") as live:
+            browser.open(live.address)
+            browser.until(f"{shown}.includes('{words}')")
+            found = [serious_findings(browser, scheme) for scheme in ("light", "dark")]
+        assert found == [[], []]
+
+
+def test_on_paper_a_page_is_light_and_no_chart_wider_or_higher_than_the_paper(
+    emulated_page: Path, browser: Browser
+) -> None:
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.send("Emulation.setEmulatedMedia", features=dark)
+    browser.open(emulated_page.as_uri())
+    # Without a GPU, globes take most of the time.
+    browser.ask("document.getElementById('globe').remove(), delete figures.globe")
+    browser.ask("Promise.all(names().map(draw)).then(() => true)")
+    layouts = f"{CHARTS}.map(name => document.getElementById(name)._fullLayout)"
+    inks = f"[...new Set({layouts}.map(({{ font }}) => font.color))].join()"
+    assert browser.ask(inks) == "#e8e9ec"
+    # A4 at 96 pixels an inch, without its margins of 12 mm.
+    size = {"width": 703, "height": 1031, "deviceScaleFactor": 1, "mobile": False}
+    browser.send("Emulation.setEmulatedMedia", media="print", features=dark)
+    browser.send("Emulation.setDeviceMetricsOverride", **size)
+    browser.ask("dispatchEvent(new Event('beforeprint'))")
+    browser.until(f"{inks} === '#1b1b1f'")
+    assert browser.ask(f"{layouts}.every(({{ width, height }}) => width <= 703 && height <= 1031)")
+    assert browser.ask("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert browser.ask("document.documentElement.scrollWidth") <= 703
+    cut = "chart.scrollHeight > chart.clientHeight + 1"
+    assert (
+        browser.ask(f"[...document.querySelectorAll('.figure')].filter(chart => {cut}).map(({{ id }}) => id)")
+        == []
+    )
+    browser.send("Emulation.setEmulatedMedia", media="", features=dark)
+    browser.ask("dispatchEvent(new Event('afterprint'))")
+    browser.until(f"{inks} === '#e8e9ec'")
+    assert browser.console == []
+
+
+@pytest.mark.parametrize("width", [390, 921, 1280])
+def test_a_comparison_fits_its_window_and_no_label_touches_another(
+    width: int, tmp_path: Path, browser: Browser
+) -> None:
+    comparison = made_up_comparison()
     page = tmp_path / "page.html"
-    found = {"a model": {"cases": cases, "starts": 1, "rounds": 20}}
-    write_text(page, comparison_page("paper", "every case", found))
+    write_text(page, comparison_page("paper", "every case", {"a model": comparison}))
     browser.open(page.as_uri(), width=width, height=4000)
     browser.until(f"{DRAWN}.length === {CHARTS}.length")
     assert browser.ask("document.documentElement.scrollWidth") <= width
@@ -376,5 +492,5 @@ def test_a_comparison_fits_its_window_and_no_label_touches_another(
     assert browser.ask(f"{tables}.filter(table => table.scrollWidth > table.clientWidth + 1).length") == 0
     labels = "[...document.querySelectorAll('#time0 .ytick')].map(label => label.getBoundingClientRect())"
     boxes = browser.ask(f"{labels}.map(box => [box.top, box.bottom]).sort((one, other) => one[0] - other[0])")
-    assert len(boxes) == len(cases)
+    assert len(boxes) == len(comparison["cases"])
     assert all(above[1] <= below[0] for above, below in itertools.pairwise(boxes))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 from mission.record import read_run, write_text
 from mission.scenario import load_scenario, scenario_to_dict, shipped_scenarios
 from mission.text.scenario_toml import scenario_toml
-from report.charts.figures import waits_figure
+from report.charts.figures import learning_figure, loss_range, waits_figure
 from report.charts.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
 from report.run_report import report_view, write_report
 from report.story import link_totals, run_total
@@ -35,9 +36,9 @@ SPANS = st.lists(
 
 def figures_of(page: str) -> dict[str, Any]:
     """The figures that a page draws, by name."""
-    inside = re.search(r"^let figures = \{(.*?)\};$", page, re.MULTILINE | re.DOTALL)
+    inside = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
     assert inside
-    return json.loads("{" + inside.group(1) + "}")
+    return json.loads(inside.group(1))
 
 
 def test_a_simulated_run_shows_every_chart_but_the_measured_one(simulated_run: Path) -> None:
@@ -332,6 +333,16 @@ def test_thinning_keeps_to_its_number_and_loses_no_interval(
     for key, spans in rows.items():
         for start, end in spans:
             assert any(first <= start and end <= last for first, last in found[key])
+
+
+def test_a_loss_that_falls_slowly_is_seen_to_fall_and_the_axis_never_goes_below_zero_in_vain() -> None:
+    rounds = pa.table({"round": [1, 2], "test_score": [0.5, 0.6], "test_loss": [2.30, 2.28]})
+    figure = learning_figure(rounds, [10.0, 20.0], windows=np.empty((0, 2)), before=(0.1, 2.31))
+    loss = next(trace for trace in figure.data if trace.name == "test loss")
+    assert (list(loss.x), list(loss.y)) == ([0.0, 10.0, 20.0], [2.31, 2.30, 2.28])
+    axis = figure.layout.yaxis2
+    assert (axis.rangemode, axis.autorangeoptions.clipmin) == (None, 0.0)
+    assert loss_range([-0.5, None, 1.0]) == {}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from report.page import View, page
 from report.run_report import report_view
-from skysplit.live_status import live_status
+from skysplit.live.live_status import live_status
 
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.5
@@ -51,14 +51,19 @@ function show(view) {
 const said = document.createElement("p"), events = new EventSource("events");
 said.id = "live";
 said.setAttribute("role", "status");
-const now = document.createElement("div");
+const now = document.createElement("div"), live = document.createElement("section");
 now.id = "now";
-document.body.prepend(said, now);
+live.setAttribute("aria-label", "Now");
+live.append(said, now);
+document.body.prepend(live);
 let following = true, timer, asking;
 async function ask() {
   try {
     const markup = await (await fetch("now")).text();
-    if (now.dataset.shown !== markup) now.innerHTML = now.dataset.shown = markup;
+    if (now.dataset.shown === markup) return;
+    const shut = [...now.querySelectorAll("details:not([open]) > summary")].map(one => one.textContent);
+    now.innerHTML = now.dataset.shown = markup;
+    for (const one of now.querySelectorAll("summary")) one.parentElement.open = !shut.includes(one.textContent);
   } catch { }
 }
 function follow() {

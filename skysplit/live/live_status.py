@@ -14,6 +14,7 @@ from report.page import table
 from skysplit.deployment.relay_states import relay_files, relay_states
 
 _NAMED = 6  # of those who are awaited
+_NEWEST = 12  # transfers
 
 
 def live_status(directory: Path) -> str:
@@ -23,7 +24,8 @@ def live_status(directory: Path) -> str:
     except FileNotFoundError:
         return ""
     files = relay_files(directory) if run["state"] == "running" else []
-    return _moment(run) + _relays(relay_states(files))
+    states = relay_states(files)
+    return _moment(run) + _transfers(states) + _relays(states)
 
 
 def _moment(run: Mapping[str, Any]) -> str:
@@ -50,6 +52,37 @@ def _moment(run: Mapping[str, Any]) -> str:
     return (
         f"<p>{html.escape(plain(says))}</p>"
         f'<progress aria-label="rounds" max="{rounds}" value="{min(done, rounds):.3f}"></progress>'
+    )
+
+
+def _transfers(states: Sequence[Mapping[str, Any]]) -> str:
+    """A table of the newest transfers over all links, the last first; empty where there are none.
+
+    Both ends of a link know of a transfer; it is shown as its receiver has it, or its sender where that
+    does not answer.
+    """
+    answering = {state["node"] for state in states if state["answers"]}
+    known = [
+        transfer
+        for state in states
+        if state["answers"]
+        for transfer in state["newest_transfers"]
+        if transfer["to"] == state["node"] or transfer["to"] not in answering
+    ]
+    if not known:
+        return ""
+    newest = sorted(known, key=lambda transfer: transfer["end_s"], reverse=True)[:_NEWEST]
+    head = ["until", "from", "to", "what", "round, step", "size", "took"]
+    rows = [
+        [
+            spoken_time(transfer["end_s"]), transfer["from"], transfer["to"], transfer["kind"].replace("_", " "),
+            f"{transfer['round']}, {transfer['step']}", spoken_bytes(transfer["bytes"]),
+            spoken_time(transfer["end_s"] - transfer["start_s"]),
+        ]
+        for transfer in newest
+    ]  # fmt: skip
+    return (
+        f"<details open><summary>Newest transfers</summary>{table(head, rows, 'Newest transfers')}</details>"
     )
 
 

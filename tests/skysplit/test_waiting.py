@@ -1,0 +1,72 @@
+"""A terminal is told what a command is at while it has nothing to show, and keeps nothing of it; a file is not."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+from rich.table import Table
+
+from skysplit.__main__ import _loading
+from skysplit.terminal import Terminal, busy
+
+
+class Screen(io.StringIO):
+    """What a terminal was sent."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def screen_of(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """Stand in for standard error; of a test's own, since pytest takes its place before each."""
+    shown = Screen()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    return shown
+
+
+def test_while_commands_load_a_terminal_says_so_and_is_left_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = screen_of(monkeypatch)
+    with _loading():
+        pass
+    word, erased, rest = screen.getvalue().split("\r")
+    assert word.startswith("loading SkySplit")
+    assert (erased, rest) == (" " * len(word), "")
+
+
+def test_a_shell_that_asks_for_completions_is_told_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = screen_of(monkeypatch)
+    monkeypatch.setenv("_SKYSPLIT_COMPLETE", "complete_bash")
+    with _loading():
+        pass
+    assert screen.getvalue() == ""
+
+
+def test_what_a_command_is_at_is_shown_on_a_terminal_and_taken_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = screen_of(monkeypatch)
+    with busy("planning the round"):
+        pass
+    assert "planning the round" in screen.getvalue()
+    assert screen.getvalue().endswith("\x1b[2K")  # erases the line
+
+
+def test_a_file_is_not_told_what_a_command_is_at(capsys: pytest.CaptureFixture[str]) -> None:
+    with _loading(), busy("planning the round"):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_title_is_one_line_however_narrow_its_table_is() -> None:
+    shown = io.StringIO()
+    table = Table("a")
+    table.add_row("1")
+    Terminal(file=shown, width=20).print_table("one round from 0 s, of a mission with a name", table)
+    assert shown.getvalue().splitlines()[1] == "one round from 0 s, of a mission with a name"
