@@ -32,7 +32,7 @@ from skysplit.commands.arguments import (
     refused,
 )
 from skysplit.commands.progress import ProgressForm, RunProgress
-from skysplit.cuts.model_cuts import settled, spoken_choice, with_cut
+from skysplit.cuts.model_cuts import settled, spoken_choice
 from skysplit.launch.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal
@@ -162,10 +162,7 @@ def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> 
     try:
         strategy_config_of(resolved)
         require_usable_rule(resolved.training.server_optimizer)
-        if resolved.split.onboard_blocks == "auto":
-            check_model(with_cut(resolved, 0))
-        else:
-            check_model(resolved)
+        check_model(resolved)
         check_imagery(resolved)
         cut = settled(resolved)
     except (ValueError, OSError) as error:

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from learning.model import with_cut
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import read_run
 from mission.scenario import load_scenario
 from report.pages.cuts_page import pareto_front
 from server_app.run import recorded_run
 from skysplit.cli import app
-from skysplit.cuts.model_cuts import SettledCut, cuts_of, settled, with_cut
+from skysplit.cuts.model_cuts import SettledCut, cuts_of, settled
 
 RUNNER = CliRunner()
 SMALL = [
