@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Satellite:
 
     index: int
     run_config: RunConfig
+    _: KW_ONLY
     relay: LocalRelay | None
 
     @classmethod

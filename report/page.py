@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from string import Template
 
 import plotly.graph_objects as go
@@ -174,6 +174,7 @@ class Section:
 
     name: str
     title: str
+    _: KW_ONLY
     says: str
     content: go.Figure | str
     wide: bool = False
@@ -192,6 +193,7 @@ class View:
 
     title: str
     body: str
+    _: KW_ONLY
     figures: Mapping[str, go.Figure]
 
     def figures_json(self) -> str:

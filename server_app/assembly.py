@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from mission.run_config import STEPS_AHEAD
@@ -42,6 +42,7 @@ class GroundSegment:
 
     steps: BackboneExecutor
     assembler: FeatureAssembler
+    _: KW_ONLY
     enrolment: BackboneService
     service: BackboneService | CentralizedTrainer
     shares_head: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,7 @@ class MissionInputs:
 
     test: ImageSet
     task: Task
+    _: KW_ONLY
     model: SplitModel
     base: str | Path
     lora: LoraSettings

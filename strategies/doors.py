@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND
 from strategies.beam_scheduling import SpaceGroundStrategy
@@ -27,6 +27,7 @@ class Door:
 
     group: str
     field: str
+    _: KW_ONLY
     kind: type
     ours: tuple[str, ...]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -36,6 +36,7 @@ class EnrolledClients:
 
     nodes: Mapping[str, int]
     samples: Mapping[str, int]
+    _: KW_ONLY
     labels: Mapping[str, Sequence[int]]
     embedding_s: Mapping[str, float]
     round_trip_s: Mapping[str, float]

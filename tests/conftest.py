@@ -1,3 +1,4 @@
+# ruff: noqa: E402 – the environment is set before torch is loaded
 """What several tests stand on: real data where it is present, and Flower's Grid inside this process."""
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import torch
@@ -33,6 +33,7 @@ class PlaneExchange:
 
     members: tuple[str, ...]
     ring: bool
+    _: KW_ONLY
     counts: tuple[float, ...]
 
     @classmethod

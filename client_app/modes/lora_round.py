@@ -7,7 +7,7 @@ their way, and the next are computed while the ground works.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -156,6 +156,7 @@ class _Part:
 
     place: MicroBatch
     images: Batch
+    _: KW_ONLY
     names: NDArray[np.uint8] | None
     new: NDArray[np.bool_]
     features_BTD: Tensor

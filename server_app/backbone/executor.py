@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import torch
@@ -136,6 +136,7 @@ class _Pending:
 
     requests: Sequence[Request]
     updates: int
+    _: KW_ONLY
     pooled_BD: Tensor | None
     bytes: int
 

@@ -7,7 +7,7 @@ split training do; nothing names it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import accumulate
 
 import numpy as np
@@ -43,6 +43,7 @@ class _Share:
 
     index: int
     known: NDArray[np.bool_]
+    _: KW_ONLY
     rows: NDArray[np.uint8]
     labels: NDArray
     due: list[Batch] = field(default_factory=list)

@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -68,6 +68,7 @@ class _Batch:
 
     steps: BatchedStep
     features: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    _: KW_ONLY
     pooled: dict[int, asyncio.Future[tuple[dict[str, Tensor], Tensor | None]]] = field(default_factory=dict)
     gradients: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     head_gradients: dict[str, Tensor] = field(default_factory=dict)
@@ -102,6 +103,7 @@ class _Client:
 
     step: int = 0
     gradients_left: set[int] | None = None
+    _: KW_ONLY
     head_left: bool = False
     early: dict[tuple[int, int], tuple[Manifest, Arrived]] = field(default_factory=dict)
 
@@ -176,12 +178,11 @@ class BackboneService:
 
     def end_enrolment(self, satellites: Sequence[str]) -> SplitScaling:
         """How features and states are scaled, by what these satellites sent; summed in this order."""
-        self._scaling = SplitScaling(
-            *(
-                Scaling.of(functools.reduce(operator.add, moments))
-                for moments in zip(*(self._seen[name] for name in satellites), strict=True)
-            )
+        features, pooled, *returned = (
+            Scaling.of(functools.reduce(operator.add, moments))
+            for moments in zip(*(self._seen[name] for name in satellites), strict=True)
         )
+        self._scaling = SplitScaling(features, pooled, returned=returned[0] if returned else None)
         self._positions = {name: position for position, name in enumerate(satellites)}
         return self._scaling
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,7 @@ class Framing:
 
     satellite: str = "sat-0-00"
     signature_bytes: int = 0
+    _: KW_ONLY
     chunk_bytes: int = SLOW_CHUNK_BYTES
 
     def header_bytes(
@@ -100,6 +101,7 @@ class RoundTraffic:
 
     features: int = 0
     feature_messages: int = 0
+    _: KW_ONLY
     named: int = 0
     name_messages: int = 0
     states: int = 0
@@ -115,8 +117,8 @@ class RoundTraffic:
         )
 
     def __add__(self, other: RoundTraffic) -> RoundTraffic:
-        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-        return RoundTraffic(*(one + two for one, two in pairs))
+        names = [field.name for field in dataclasses.fields(self)]
+        return RoundTraffic(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
 class SentImages:
@@ -260,6 +262,7 @@ class CrossingBytes:
 
     features: float
     states: float
+    _: KW_ONLY
     gradients: float
 
 

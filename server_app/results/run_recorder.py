@@ -52,9 +52,9 @@ class RunRecorder:
 
     run: ServerRun
     mission: MissionInputs
+    _: KW_ONLY
     environment: Environment
     ground: GroundSegment
-    _: KW_ONLY
     clients: EnrolledClients
     planner: RoundPlanner
     server_optimizer: ServerOptimizer

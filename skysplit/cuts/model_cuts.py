@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from learning.model import base_of, no_limits, with_cut
@@ -45,6 +45,7 @@ class ModelCut:
 
     onboard_blocks: int
     head_blocks: int
+    _: KW_ONLY
     feature_bytes: int
     down_bytes: float
     up_bytes: float
@@ -69,6 +70,7 @@ class SettledCut:
 
     scenario: Scenario
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    _: KW_ONLY
     reason: Mapping[str, Any] | None = None
 
     @property

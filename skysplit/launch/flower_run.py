@@ -17,7 +17,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,6 +79,7 @@ class SuperLink:
 
     home: Path
     address: str
+    _: KW_ONLY
     environment: Mapping[str, str]
     nodes: Nodes
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +34,7 @@ class _Process:
 
     command: Sequence[str]
     environment: Mapping[str, str]
+    _: KW_ONLY
     restarts: int
     running: subprocess.Popen[bytes]
     ended_s: float | None = None  # on the clock of this machine; none: it runs

@@ -117,7 +117,11 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch, bare_run):
             context.node_config["relay"] = str(file)
         record = RunRecord(tmp_path / "emulated", scenario, command="")
         ground = LocalRelay(
-            GROUND, relays.nodes[GROUND].local_address, None, relays.folder / GROUND, relays.addresses
+            GROUND,
+            relays.nodes[GROUND].local_address,
+            identity=None,
+            folder=relays.folder / GROUND,
+            peers=relays.addresses,
         )
         meanwhile = threading.Thread(target=during or (lambda relays: None), args=(relays,))
         meanwhile.start()
@@ -172,7 +176,7 @@ def averages(monkeypatch):
     def check(averaging, current, delivered, number, planes):
         result = mean(averaging, current, delivered, number, planes)
         if own:  # else it is simulated, or no satellite is told to sum
-            alone = {name: ClientUpdate(number, own[name], {}) for name in delivered}
+            alone = {name: ClientUpdate(number, own[name], report={}) for name in delivered}
             expected = mean(averaging, current, alone, number, planes)
             assert all(result[key].tobytes() == expected[key].tobytes() for key in expected)
             found.append({name: one.plane_sum is not None for name, one in delivered.items()})

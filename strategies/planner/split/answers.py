@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class AnswerHop:
 
     node: int
     peer: int
+    _: KW_ONLY
     rate_bps: float
     owlt_s: float
     until_s: float  # the contact ends
@@ -38,6 +39,7 @@ class Path:
 
     session: int
     gateway: int
+    _: KW_ONLY
     station: int
     down: tuple[AnswerHop, ...]  # satellite … gateway
     up: tuple[AnswerHop, ...]  # gateway … satellite
@@ -55,6 +57,7 @@ class Answer:
 
     path: Path
     back: Path
+    _: KW_ONLY
     uplink: Window
     up_hops: tuple[Window, ...]
     head: Window
@@ -68,6 +71,7 @@ class Answer:
 class _Run:
     block: FeatureChunk
     epoch: int
+    _: KW_ONLY
     path: Path
     back: Path
     first: int

@@ -97,7 +97,7 @@ def test_mean_elements_of_an_osculating_state_fly_through_it(ecc, inc, raan, arg
         np.array([value])
         for value in (ecc, *np.radians([inc, raan, argp, anomaly]), motion * 2 * np.pi / 1440)
     ]
-    osculating = MeanElements(one.epoch_jd, one.epoch_fraction, *columns, one.bstar)
+    osculating = MeanElements.of_columns([one.epoch_jd, one.epoch_fraction, *columns, one.bstar])
     if (398600.8 / (motion * 2 * np.pi / 86400) ** 2) ** (1 / 3) * (1 - ecc) < 6378 + 160:
         return
     reached = osculating_state(mean_from_osculating(osculating))

@@ -153,7 +153,7 @@ def test_a_run_records_the_chosen_cut_and_why_and_a_resumed_one_keeps_it(tmp_pat
     cut = SettledCut(
         with_cut(asked, 2),
         {"split.onboard_blocks": 2, "split.leak_limit": 1.0, "split.round_limit_s": 0.0},
-        reason,
+        reason=reason,
     )
     config = {
         "scenario": "walker-12", "out": str(tmp_path / "run"), "resume": "", "backbone-address": "127.0.0.1:0",
