@@ -52,12 +52,12 @@ class GroundSegment:
         """From here on the rounds: with this model, whose head enrolment has scaled, on so many images of each."""
         self.steps.busy_s = 0.0  # what it took so far belongs to the start-up
         if isinstance(self.service, CentralizedTrainer):
-            self.service.expect(model, task, samples)
+            self.service.configure(model, task, samples)
             return
-        self.service.expect(samples)
+        self.service.configure(samples)
         if self.shares_head:
             assert isinstance(model.head, TrainedHead)
-            self.service.share(model.head)
+            self.service.train_head(model.head)
 
     @contextlib.contextmanager
     def cached_features(

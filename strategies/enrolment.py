@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from mission.run_config import RunConfig
 
-_NODES_PATIENCE_S = 120.0
+_NODES_TIMEOUT_S = 120.0
 
 
 class FederationError(RuntimeError):
@@ -131,7 +131,7 @@ def _ask(
 
 
 def _wait_for_nodes(grid: Grid, wanted: int) -> list[int]:
-    deadline = time.monotonic() + _NODES_PATIENCE_S
+    deadline = time.monotonic() + _NODES_TIMEOUT_S
     while len(nodes := sorted(grid.get_node_ids())) < wanted:
         if time.monotonic() > deadline:
             raise FederationError(

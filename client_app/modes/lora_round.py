@@ -253,7 +253,7 @@ class _Upward:
                     raise RoundSuspended from error
                 if error.error != _MISSING or self._kept is None or error.transfer_id not in self._part_of:
                     raise
-                self._kept.forget()  # the ground has lost its cache
+                self._kept.invalidate()  # the ground has lost its cache
                 refused = self._part_of[error.transfer_id]
                 self._send(self._part(refused.place, refused.images))
         if self._kept is not None and part.names is not None and self._crossings.are_kept:

@@ -80,7 +80,7 @@ class GivenFeatures:
         self._shares: dict[str, _Share] = {}
         self._firsts: NDArray[np.int64]  # of each satellite's images among all
 
-    def expect(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
+    def configure(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """Features of so many images of each satellite, for this model."""
         views = VIEWS_THAT_CROSS[self._scenario.training.augment]
         row_bytes = codecs.encoded_bytes((1, *self._row_shape), self._codec)

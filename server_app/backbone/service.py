@@ -168,11 +168,11 @@ class BackboneService:
         """Whether the backbone is trained at all."""
         return self._scenario.training.mode == "lora" and not self._scenario.training.on_ground
 
-    def expect(self, samples: Mapping[str, int]) -> None:
+    def configure(self, samples: Mapping[str, int]) -> None:
         """From now on rounds, in which each satellite trains on so many images."""
         self._samples = samples
 
-    def share(self, head: TrainedHead) -> None:
+    def train_head(self, head: TrainedHead) -> None:
         """Train this head, in place, with the gradients that satellites send of it."""
         self._head = SharedHead(head, self._scenario.training)
 
@@ -197,7 +197,7 @@ class BackboneService:
         head = self._head.state() if self._head else {}
         return self._steps.state() | {_HEAD + name: tensor for name, tensor in head.items()}
 
-    def go_on(self, state: Mapping[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what :meth:`state` gave in an earlier run."""
         self._steps.load_state(state)
         if self._head is not None:
@@ -246,7 +246,7 @@ class BackboneService:
         if self._sequence is None or not self._sequence.done:
             raise RuntimeError(f"round {self._round} ended before every planned step was taken")
         if self._shares_adapter:
-            self._steps.publish(SHARED)
+            self._steps.activate(SHARED)
         else:
             self._steps.average(weights, total)
         if self._head is None:

@@ -433,17 +433,17 @@ def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
     when = [(MessageKind.AGGREGATE, 1, 0)]
     monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when, before_it_goes=True))
     gave_up, form_sum = threading.Event(), PlaneExchange.sum
-    patience_s = plane_exchange.PATIENCE_S
+    timeout_s = plane_exchange.TIMEOUT_S
 
     def watched(*words, **named):
         total = form_sum(*words, **named)
         if total is None:
-            plane_exchange.PATIENCE_S = patience_s
+            plane_exchange.TIMEOUT_S = timeout_s
             gave_up.set()
         return total
 
     monkeypatch.setattr(PlaneExchange, "sum", watched)
-    monkeypatch.setattr(plane_exchange, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(plane_exchange, "TIMEOUT_S", 0.5)
 
     def long_away(app):
         def answer(message, context):

@@ -53,6 +53,13 @@ OLD_WORDS = [
     "side_terminals",
     "cohort",
     "told",
+    "go_on",
+    "journal",
+    "passages",
+    "patience",
+    "patience_s",
+    "trouble",
+    "lane",
 ]
 
 
