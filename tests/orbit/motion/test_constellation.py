@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -158,4 +159,4 @@ def test_an_impossible_walker_pattern_is_refused(pattern: str, options: dict, me
 def test_two_satellites_of_one_name_are_refused() -> None:
     shell = walker("53: 2/1/0", epoch=EPOCH, altitude_km=550)
     with pytest.raises(ConstellationError, match="two satellites are called 'a'"):
-        type(shell)(("a", "a"), shell.elements, shell.plane, shell.slot)
+        dataclasses.replace(shell, names=("a", "a"))

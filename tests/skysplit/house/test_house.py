@@ -59,7 +59,6 @@ OLD_WORDS = [
     "patience",
     "patience_s",
     "trouble",
-    "lane",
 ]
 
 
