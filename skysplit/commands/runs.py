@@ -44,7 +44,7 @@ OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default
 
 ResumeOption = Annotated[
     Path | None,
-    typer.Option(help="Go on with the run in this directory, which was ended before its time."),
+    typer.Option(help="Resume the interrupted run in this directory."),
 ]
 
 
@@ -103,7 +103,7 @@ def run(
 
     Example: `skysplit run demo --set training.rounds=3 --out runs/first --live`
 
-    A run that was ended goes on after its last finished round, to the same result: `skysplit run --resume runs/first`
+    An interrupted run resumes after its last round, with an identical result: `skysplit run --resume runs/first`
     """
     from skysplit.launch.simulate import require_ray, simulate
 
