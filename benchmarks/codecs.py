@@ -147,7 +147,7 @@ def fine_tuned(scenario: Scenario, imagery: Imagery, codecs: Codecs) -> Result:
             optimizer.step()
             steps.backward(number, [crossed(result.grad_pooled_BD, Crossing.GRADIENT_OF_POOLED, first)])
             steps.update(SHARED, learning_rate(training.learning_rate, training.schedule, progress))
-    steps.publish(SHARED)
+    steps.activate(SHARED)
     model.head.load_state_dict(head.folded().state_dict())
     accuracy = score(model, steps, imagery.test, Classification(train.classes)).value
     return Result(accuracy, step_bytes, {kind: statistics.mean(found) for kind, found in errors.items()})

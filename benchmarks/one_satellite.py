@@ -206,8 +206,10 @@ class _Satellite:
         self._scenario = scenario
         self._link = link
         self._fresh_head = model.head
-        self._on_board = OnBoard(images, model.embedding, Classification(images.classes))
-        self._run_config = RunConfig(scenario, (SATELLITE,), (0,), RUN, GROUND, "", keeps_features=False)
+        self._on_board = OnBoard(images, model.embedding, task=Classification(images.classes))
+        self._run_config = RunConfig(
+            scenario, (SATELLITE,), planes=(0,), run=RUN, ground=GROUND, backbone="", keeps_features=False
+        )
         send_samples_of_features(self._on_board, self._crossings(0, None))
 
     def scale(self, scaling: dict[str, Tensor]) -> None:
@@ -221,7 +223,7 @@ class _Satellite:
 
     def fly(self, number: int) -> Crossings:
         """A round over all images."""
-        task = RoundTask(number, self._scenario.seed, 0, self._scenario.training)
+        task = RoundTask(number, self._scenario.seed, satellite=0, training=self._scenario.training)
         crossings = self._crossings(number, self._scaling)
         arguments = task, self._on_board, self._head, crossings, Progress()
         if self._scenario.training.mode == "head":

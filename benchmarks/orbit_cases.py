@@ -14,7 +14,7 @@ REFERENCE_EPOCH = "2026-03-01T06:00:00"
 HORIZON_S = 86400.0
 MASK_DEG = 10.0
 STATIONS = tuple(
-    GroundStation(name, lat, lon, height, MASK_DEG)
+    GroundStation(name, lat, lon_deg=lon, height_m=height, mask_deg=MASK_DEG)
     for name, lat, lon, height in (
         ("Svalbard", 78.23, 15.39, 450.0),
         ("Kiruna", 67.86, 20.96, 400.0),
@@ -40,7 +40,11 @@ def thirty_stations() -> tuple[GroundStation, ...]:
     """The ten stations and two more rings of ten, turned by 40° and 80° of longitude."""
     return tuple(
         GroundStation(
-            f"{s.name} {ring}", s.lat_deg, (s.lon_deg + 180 + 40 * ring) % 360 - 180, s.height_m, MASK_DEG
+            f"{s.name} {ring}",
+            s.lat_deg,
+            lon_deg=(s.lon_deg + 180 + 40 * ring) % 360 - 180,
+            height_m=s.height_m,
+            mask_deg=MASK_DEG,
         )
         for ring in range(3)
         for s in STATIONS

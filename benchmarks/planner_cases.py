@@ -33,7 +33,7 @@ _TEN = (
 def stations(count: int) -> list[GroundStation]:
     """The first of ten sites; beyond ten, rings of them turned by 40° of longitude."""
     return [
-        GroundStation(f"{name} {turn}", lat, (lon + 180.0 + 40.0 * turn) % 360.0 - 180.0)
+        GroundStation(f"{name} {turn}", lat, lon_deg=(lon + 180.0 + 40.0 * turn) % 360.0 - 180.0)
         for turn in range(-(-count // len(_TEN)))
         for name, lat, lon in _TEN
     ][:count]
@@ -44,7 +44,7 @@ def contact_plan(pattern: str, altitude_km: float, station_count: int, *, hours:
     links = Links(
         SpaceGroundLink(200e6, 50e6),
         IntraOrbitLink(1e9),
-        InterOrbitLink(0.5e9, "grid" if altitude_km < 1000.0 else "all"),
+        inter_orbit=InterOrbitLink(0.5e9, "grid" if altitude_km < 1000.0 else "all"),
     )
     shell = walker(f"53: {pattern}", epoch=EPOCH, altitude_km=altitude_km)
     return build_contact_plan(shell, stations(station_count), links, epoch=EPOCH, horizon_s=3600.0 * hours)

@@ -163,8 +163,8 @@ def wall_at(relays: Relays, node: str, mission_s: float) -> float:
 def hop(size: int, count: int) -> tuple[float, float]:
     """MB/s and CPU ms per MB of `count` transfers from one relay's spool to the next one's, window open at once."""
     opens_s = 10.0
-    links = chain_links(1, (Window(0.0, HORIZON_S, UNSHAPED_BPS, 0.0),))
-    gate = {("n0", "n1"): (Window(opens_s, HORIZON_S, UNSHAPED_BPS, 0.0),)}
+    links = chain_links(1, (Window(0.0, HORIZON_S, rate_bps=UNSHAPED_BPS, owlt_s=0.0),))
+    gate = {("n0", "n1"): (Window(opens_s, HORIZON_S, rate_bps=UNSHAPED_BPS, owlt_s=0.0),)}
     with relays_of(links, gate) as relays:
         payload = os.urandom(size)
         with relays.link("n0") as link:
@@ -396,20 +396,22 @@ def main() -> None:
         bar(f"{label}: CPU ms per MB", cpu_ms, at_most=2.5)
 
     size = 4_870_000
-    link = Window(0.0, HORIZON_S, 200e6, 0.005)
+    link = Window(0.0, HORIZON_S, rate_bps=200e6, owlt_s=0.005)
     through_s = journey(3, (link,), size, 5)
     whole_s = whole_tensor_journey(3, (link,), size, 3)
     bar("three hops of 200 Mbit/s, 5 ms: time ÷ ideal", through_s / ideal_s(3, link, size), at_most=1.15)
     bar("three hops of 200 Mbit/s, 5 ms: whole tensor ÷ cut-through", whole_s / through_s, at_least=2.2)
 
     for mbps, size, limit in ((50, 2_500_000, 1.08), (200, 5_000_000, 1.08), (1000, 20_000_000, 1.2)):
-        link = Window(0.0, HORIZON_S, mbps * 1e6, 0.005)
+        link = Window(0.0, HORIZON_S, rate_bps=mbps * 1e6, owlt_s=0.005)
         took_s = journey(1, (link,), size, 5)
         bar(f"shaped to {mbps} Mbit/s: time ÷ ideal", took_s / ideal_s(1, link, size), at_most=limit)
 
     size = 10_000_000  # 0.8 s at 100 Mbit/s: three closures of 0.5 s in windows of 0.22 s, and two to spare
-    windows = tuple(Window(s, s + 0.22, 100e6, 0.005) for s in (10.0, 10.72, 11.44, 12.16, 12.88, 13.6))
-    took_s, sent = interrupted(Window(0.0, HORIZON_S, 100e6, 0.005), windows, size)
+    windows = tuple(
+        Window(s, s + 0.22, rate_bps=100e6, owlt_s=0.005) for s in (10.0, 10.72, 11.44, 12.16, 12.88, 13.6)
+    )
+    took_s, sent = interrupted(Window(0.0, HORIZON_S, rate_bps=100e6, owlt_s=0.005), windows, size)
     bar("three closures: bytes sent ÷ size", sent, at_most=1.10)
     bar(
         "three closures: time ÷ (ideal + closed)", took_s / (ideal_s(1, windows[0], size) + 1.5), at_most=1.15

@@ -91,7 +91,7 @@ def bar_by_bar(plans: list[Plan]) -> str:
             width=0.8,
         )
     )
-    return page(View("bars", '<div class="figure" id="bars"></div>', {"bars": figure}))
+    return page(View("bars", '<div class="figure" id="bars"></div>', figures={"bars": figure}))
 
 
 def opened_s(page: str, folder: Path) -> tuple[float, float]:

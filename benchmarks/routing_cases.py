@@ -14,7 +14,7 @@ HORIZON_S = 21600.0
 def random_plan(seed: int = 20261123) -> ContactPlan:
     """A sparse plan of short contacts: 45 nodes, 220 links, gaps of half an hour, all from the seed."""
     rng = np.random.default_rng(seed)
-    nodes = [Node(f"satellite {k}", "satellite", k // 8, k % 8) for k in range(SATELLITES)]
+    nodes = [Node(f"satellite {k}", "satellite", plane=k // 8, slot=k % 8) for k in range(SATELLITES)]
     nodes += [Node(f"station {k}", "station") for k in range(STATIONS)]
     rows = []
     pairs = {(int(a), int(b)) for a, b in rng.integers(0, len(nodes), (300, 2))}
@@ -36,7 +36,7 @@ def random_plan(seed: int = 20261123) -> ContactPlan:
                 (a, b, kind, start_s, end_s, rate_bps, owlt_s, np.nan, np.nan, False, end_s == HORIZON_S)
             )
             start_s = end_s + rng.uniform(60, 3600)
-    return ContactPlan(Time("2026-03-01"), HORIZON_S, tuple(nodes), np.array(rows, CONTACT))
+    return ContactPlan(Time("2026-03-01"), HORIZON_S, nodes=tuple(nodes), contacts=np.array(rows, CONTACT))
 
 
 def queries(seed: int = 734) -> list[tuple[int, int, float, float]]:

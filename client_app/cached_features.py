@@ -59,7 +59,7 @@ class CachedFeatures:
         self.since[batch.indices[new], batch.views[new]] = step
         self.names[batch.indices, batch.views] = names
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """The ground keeps nothing any more."""
         self.names[:] = 0
 

@@ -9,28 +9,13 @@ import numpy as np
 from torch import Tensor
 
 from client_app.onboard import OnBoard
-from mission.schema import Scenario
-from mission.task_rules import require_task_fits
 from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
 from splitmodel.dense_heads import TrainedHead, standardised
-from splitmodel.imagery import ImageSet
 from splitmodel.parts import head_for
-from splitmodel.tasks import Task, task_for
 
 _CHUNK = 64  # images whose targets are decoded together
 
 LabelFacts = dict[str, list[int] | list[float] | list[str]]
-
-
-def task_of(scenario: Scenario, images: ImageSet) -> Task:
-    """Return the task of a satellite's images.
-
-    Raises:
-        ValueError: They are labelled for another one, or the scenario asks for what it has not.
-    """
-    task = task_for(scenario.task.model_dump(), images.targets, images.source.where)
-    require_task_fits(scenario, task.kind)
-    return task
 
 
 def label_facts(on_board: OnBoard, sensor_column: str) -> LabelFacts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from torch import nn
@@ -37,6 +37,7 @@ class LocalRound:
 
     message: Message
     context: Context
+    _: KW_ONLY
     satellite: Satellite
     on_board: OnBoard
     task: RoundTask

@@ -10,7 +10,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ class Progress:
 
     step: int = 0
     attempt: int = 0
+    _: KW_ONLY
     loss_sum: float = 0.0
     right: float = 0.0
     seen: int = 0
@@ -87,6 +88,7 @@ class RoundTask:
 
     number: int
     seed: int
+    _: KW_ONLY
     satellite: int
     training: Training
 
@@ -133,6 +135,7 @@ class OnBoard:
 
     images: ImageSet
     embedding: Embedding
+    _: KW_ONLY
     task: Task
     token_grid: PatchGrid | None = None
     tail: Tail | None = None

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 from flwr.app import Context, Message
 
 from client_app import state
-from client_app.labels_on_board import task_of
 from client_app.local_checkpoint import LocalCheckpoint
 from client_app.onboard import OnBoard
 from client_app.partitions import Shares, shares_of
+from learning.imagery import imagery_of
+from learning.model import base_of
+from learning.task import task_of
 from mission.run_config import RunConfig
-from mission.scenario import given_path
 from mission.schema import Data, Model, Scenario, Training
 from relay.client.direct import GroundLink
 from relay.client.message_link import BundleLink
 from relay.client.relay_link import RelayLink
 from relay.node.settings import LocalRelay, local_relay
 from splitmodel.families import ModelInput
-from splitmodel.imagery import Imagery, ImageSet, Reading, open_imagery
+from splitmodel.imagery import Imagery, ImageSet
 from splitmodel.imagery.fitting import fitted
 from splitmodel.parts import Embedding, Tail, load_onboard_parts
 from splitmodel.preprocess import Preprocess
-from splitmodel.shipped import locate
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,7 @@ class Satellite:
 
     index: int
     run_config: RunConfig
+    _: KW_ONLY
     relay: LocalRelay | None
 
     @classmethod
@@ -144,15 +145,7 @@ def _shares(data: Data, planes: tuple[int, ...], satellites: tuple[str, ...], se
 
 @lru_cache(maxsize=2)
 def _imagery(data: Data, seed: int) -> Imagery:
-    return open_imagery(
-        data.source,
-        given_path(data.path, "data.path"),
-        seed=seed,
-        train_samples=data.train_samples,
-        test_samples=data.test_samples,
-        reading=Reading(**data.reading),
-        own=data.own_source,
-    )
+    return imagery_of(data, seed)
 
 
 @lru_cache(maxsize=2)
@@ -160,7 +153,7 @@ def _parts(
     model: Model, onboard_blocks: int, head_blocks: int, is_dense: bool, seed: int
 ) -> tuple[Embedding, Tail | None]:
     return load_onboard_parts(
-        locate(model.name, given_path(model.path, "model.path")),
+        base_of(model),
         pooling=model.pooling,
         is_dense=is_dense,
         random_init=model.random_init,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from mission.scenario import scenario_from_json, scenario_to_json
@@ -37,6 +37,7 @@ class RunConfig:
 
     scenario: Scenario
     satellites: tuple[str, ...]
+    _: KW_ONLY
     planes: tuple[int, ...]
     run: str
     ground: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class Access:
 
     satellite: str | None
     station: str | None
+    _: KW_ONLY
     passes: int
     passes_per_day: float
     mean_pass_s: float

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +45,7 @@ class Constellation:
 
     names: tuple[str, ...]
     elements: MeanElements
+    _: KW_ONLY
     plane: np.ndarray
     slot: np.ndarray
     propagator: str = "sgp4"
@@ -123,8 +124,15 @@ def from_elements(
 ) -> Constellation:
     """A constellation of any mean elements; its planes and slots are recognised from them."""
     plane, slot = recognise_planes(elements)
-    identity = tuple(catalogue_number), tuple(designator)
-    return Constellation(numbered(names), elements, plane, slot, propagator, *identity)
+    return Constellation(
+        numbered(names),
+        elements,
+        plane=plane,
+        slot=slot,
+        propagator=propagator,
+        catalogue_number=tuple(catalogue_number),
+        designator=tuple(designator),
+    )
 
 
 def from_file(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -54,6 +54,7 @@ class Node:
 
     name: str
     kind: Literal["satellite", "station"]
+    _: KW_ONLY
     plane: int = -1
     slot: int = -1
 
@@ -71,6 +72,7 @@ class ContactPlan:
 
     epoch: Time
     horizon_s: float
+    _: KW_ONLY
     nodes: tuple[Node, ...]
     contacts: np.ndarray
 

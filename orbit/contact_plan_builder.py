@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -88,6 +88,7 @@ class InterOrbitLink(_SatelliteLink):
 
     rate_bps: float
     topology: Literal["grid", "all"] = "grid"
+    _: KW_ONLY
     pairs: tuple[tuple[str, str], ...] | Literal["same-slot"] = ()
     terminals: int = 2
 
@@ -111,6 +112,7 @@ class Links:
 
     space_ground: SpaceGroundLink | None = None
     intra_orbit: IntraOrbitLink | None = None
+    _: KW_ONLY
     inter_orbit: InterOrbitLink | None = None
 
 

@@ -6,7 +6,7 @@ ch. 5).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import numpy as np
@@ -62,6 +62,7 @@ class LinkBudget:
 
     frequency_hz: float
     bandwidth_hz: float
+    _: KW_ONLY
     eirp_dbw: float
     g_over_t_db_k: float
     margin_db: float = 3.0

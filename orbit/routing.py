@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from astropy.time import Time
@@ -33,6 +33,7 @@ class Hop:
 
     contact: int
     source: int
+    _: KW_ONLY
     target: int
     depart_s: float
     sent_s: float  # the last bit has left

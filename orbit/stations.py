@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from itertools import pairwise
 
@@ -29,6 +29,7 @@ class GroundStation:
 
     name: str
     lat_deg: float
+    _: KW_ONLY
     lon_deg: float
     height_m: float = 0.0
     mask_deg: float | tuple[tuple[float, float], ...] = 10.0

@@ -24,7 +24,7 @@ from relay.operation.metrics import serve_metrics
 from relay.wire.identity import NodeIdentity
 from relay.wire.listening import host_port, raise_files_limit
 
-PATIENCE_S = 8.0  # for the command to end: less than a container engine has with us
+TIMEOUT_S = 8.0  # for the command to end: less than a container engine has with us
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 
 
@@ -56,7 +56,7 @@ async def _beside(command: Sequence[str], over: asyncio.Event) -> int:
         return ended.result()
     process.terminate()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             await asyncio.shield(ended)
     if not ended.done():
         process.kill()

@@ -6,7 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from string import Template
 
 import plotly.graph_objects as go
@@ -194,6 +194,7 @@ class Section:
 
     name: str
     title: str
+    _: KW_ONLY
     says: str
     content: go.Figure | str
     wide: bool = False
@@ -212,6 +213,7 @@ class View:
 
     title: str
     body: str
+    _: KW_ONLY
     figures: Mapping[str, go.Figure]
 
     def figures_json(self) -> str:

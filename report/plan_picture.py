@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from mission.text.plain_text import plain
@@ -21,6 +21,7 @@ class Signs:
 
     in_sight: str
     computing: str
+    _: KW_ONLY
     between: str
     to_ground: str
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class TrackedRun:
 
     directory: Path
     state: str
+    _: KW_ONLY
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from mission.run_config import STEPS_AHEAD
@@ -42,6 +42,7 @@ class GroundSegment:
 
     steps: BackboneExecutor
     assembler: FeatureAssembler
+    _: KW_ONLY
     enrolment: BackboneService
     service: BackboneService | CentralizedTrainer
     shares_head: bool
@@ -51,12 +52,12 @@ class GroundSegment:
         """From here on the rounds: with this model, whose head enrolment has scaled, on so many images of each."""
         self.steps.busy_s = 0.0  # what it took so far belongs to the start-up
         if isinstance(self.service, CentralizedTrainer):
-            self.service.expect(model, task, samples)
+            self.service.configure(model, task, samples)
             return
-        self.service.expect(samples)
+        self.service.configure(samples)
         if self.shares_head:
             assert isinstance(model.head, TrainedHead)
-            self.service.share(model.head)
+            self.service.train_head(model.head)
 
     @contextlib.contextmanager
     def cached_features(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import torch
@@ -47,6 +47,7 @@ class Checkpoint:
 
     round: int
     mission_time_s: float
+    _: KW_ONLY
     scores: Sequence[Score]
     exchanged: Mapping[str, Tensor]
     steps: Mapping[str, Tensor]

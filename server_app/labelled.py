@@ -9,23 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mission.schema import Scenario
-from mission.task_rules import require_task_fits
 from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
-from splitmodel.imagery import ImageSet
-from splitmodel.tasks import Task, task_for
+from splitmodel.tasks import Task
 from strategies.enrolment import EnrolledClients
-
-
-def task_of(scenario: Scenario, images: ImageSet) -> Task:
-    """Return the task of a scenario's images.
-
-    Raises:
-        ValueError: They are labelled for another one, or the scenario asks for what it has not.
-    """
-    task = task_for(scenario.task.model_dump(), images.targets, images.source.where)
-    require_task_fits(scenario, task.kind)
-    return task
 
 
 def task_facts(task: Task) -> dict[str, Any]:

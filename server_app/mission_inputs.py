@@ -5,30 +5,30 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from learning.imagery import imagery_of
+from learning.model import base_of
+from learning.task import task_of
 from mission.orbits import constellation_of, contact_plan_of
-from mission.scenario import given_path
-from mission.schema import Scenario
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import save
-from server_app.labelled import in_units, task_of
+from server_app.labelled import in_units
 from server_app.run import ServerRun
 from splitmodel.costs.profile import profile
 from splitmodel.costs.published import Profile
 from splitmodel.crossing.scaling import Scaling
 from splitmodel.dense_heads import standardised
 from splitmodel.families import ModelInput
-from splitmodel.imagery import ImageSet, Reading, open_imagery
+from splitmodel.imagery import ImageSet
 from splitmodel.imagery.fitting import fitted
 from splitmodel.lora.adapters import LoraSettings, make_trainable
 from splitmodel.parts import SplitModel, load_split
-from splitmodel.shipped import locate
 from splitmodel.tasks import Task
 from strategies.enrolment import EnrolledClients
 
@@ -54,6 +54,7 @@ class MissionInputs:
 
     test: ImageSet
     task: Task
+    _: KW_ONLY
     model: SplitModel
     base: str | Path
     lora: LoraSettings
@@ -91,9 +92,9 @@ def load_mission(run: ServerRun) -> MissionInputs:
     if "OMP_NUM_THREADS" not in os.environ:  # which torch follows by itself
         # Half of the cores: in a simulation the satellites compute on the others, and threads that wait for one spin.
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-    test = _test_images(scenario)
+    test = imagery_of(scenario.data, scenario.seed).test
     task = task_of(scenario, test)
-    base = locate(scenario.model.name, given_path(scenario.model.path, "model.path"))
+    base = base_of(scenario.model)
     model = load_split(
         base,
         num_labels=task.outputs,
@@ -132,15 +133,3 @@ def load_mission(run: ServerRun) -> MissionInputs:
         constellation=constellation,
         contact_plan=contact_plan,
     )
-
-
-def _test_images(scenario: Scenario) -> ImageSet:
-    return open_imagery(
-        scenario.data.source,
-        given_path(scenario.data.path, "data.path"),
-        seed=scenario.seed,
-        train_samples=scenario.data.train_samples,
-        test_samples=scenario.data.test_samples,
-        reading=Reading(**scenario.data.reading),
-        own=scenario.data.own_source,
-    ).test

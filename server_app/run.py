@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from logging import INFO
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class ServerRun:
 
     record: RunRecord
     name: str
+    _: KW_ONLY
     address: str = "127.0.0.1:0"
     relay: LocalRelay | None = None
     resume: bool = False

@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from learning.model import base_of
 from mission.orbits import constellation_of
-from mission.scenario import given_path
 from mission.schema import Data, Scenario
-from skysplit.trained_model import task_of
-
-if TYPE_CHECKING:
-    from splitmodel.imagery import Imagery
-
-
-def imagery_of(scenario: Scenario) -> Imagery:
-    """Open the scenario's imagery; raise `ImageryError` where it cannot be read."""
-    from splitmodel.imagery import Reading, open_imagery
-
-    data = scenario.data
-    return open_imagery(
-        data.source,
-        given_path(data.path, "data.path"),
-        seed=scenario.seed,
-        train_samples=data.train_samples,
-        test_samples=data.test_samples,
-        reading=Reading(**data.reading),
-        own=data.own_source,
-    )
 
 
 class Labels(NamedTuple):
@@ -43,9 +23,10 @@ class Labels(NamedTuple):
 
 def labels_of(scenario: Scenario) -> Labels:
     """Look at how the scenario's images are labelled; raise `ImageryError` where they cannot be read."""
+    from learning.imagery import imagery_of
     from splitmodel.imagery.targets import TargetKind
 
-    targets = imagery_of(scenario).train.targets
+    targets = imagery_of(scenario.data, scenario.seed).train.targets
     return Labels(
         targets.kind is TargetKind.CLASS,
         unnamed_masks=targets.kind is TargetKind.MASK and not (targets.names or scenario.task.classes),
@@ -64,18 +45,20 @@ def check_imagery(scenario: Scenario) -> None:
     if data.source == "synthetic" and all(getattr(data, key) == getattr(Data(), key) for key in data.reading):
         return
     from client_app.partitions import shares_of
+    from learning.imagery import imagery_of
+    from learning.task import task_of
     from splitmodel.families import ModelInput
     from splitmodel.imagery.fitting import fitted
     from splitmodel.parts import load_embedding
-    from splitmodel.shipped import locate
 
-    imagery = imagery_of(scenario)
+    imagery = imagery_of(scenario.data, scenario.seed)
     task = task_of(scenario, imagery.train)
     constellation = constellation_of(scenario)
     shares_of(data, imagery.train, constellation.plane.tolist(), constellation.names, scenario.seed)
-    base = locate(scenario.model.name, given_path(scenario.model.path, "model.path"))
     wanted = ModelInput(**scenario.model.image_options)
-    preprocess = load_embedding(base, random_init=True, seed=scenario.seed, wanted=wanted).preprocess
+    preprocess = load_embedding(
+        base_of(scenario.model), random_init=True, seed=scenario.seed, wanted=wanted
+    ).preprocess
     images = imagery.for_model(preprocess).train
     if data.statistics == "model":
         fitted(preprocess, images)

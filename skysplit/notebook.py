@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,7 @@ planned images 16 a satellite
 
     scenario: Scenario
     source: Path
+    _: KW_ONLY
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -269,6 +270,7 @@ class RoundPlan(Shown):
 
     name: str
     plan: Plan
+    _: KW_ONLY
     contact_plan: ContactPlan
 
     @property
@@ -320,6 +322,7 @@ class Sweep(Shown):
 
     name: str
     keys: tuple[str, ...]
+    _: KW_ONLY
     rows: list[dict[str, Any]]
     directory: Path
 
@@ -403,6 +406,7 @@ class Comparison(Shown):
 
     name: str
     model: str
+    _: KW_ONLY
     found: Mapping[str, Any]
 
     @property

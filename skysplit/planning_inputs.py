@@ -17,8 +17,7 @@ from mission.scenario import given_path
 from mission.schema import Model, Scenario
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan
-from skysplit.imagery_check import imagery_of
-from skysplit.trained_model import model_of, task_of
+from skysplit.trained_model import model_of
 from splitmodel.costs.published import Profile, published
 from strategies.analysis.mission_totals import Case
 from strategies.problem.training_variant import TrainingVariant
@@ -36,10 +35,12 @@ def costs_of(scenario: Scenario) -> Profile:
         )
         _require_token_views(scenario, costs)
         return _with_head(costs, scenario)
+    from learning.imagery import imagery_of
+    from learning.task import task_of
     from splitmodel.costs.profile import profile
     from splitmodel.imagery.fitting import fitted
 
-    images = None if scenario.planning.samples else imagery_of(scenario).train
+    images = None if scenario.planning.samples else imagery_of(scenario.data, scenario.seed).train
     task = task_of(scenario, images)
     model, lora = model_of(scenario, task)
     costs = profile(model, lora, name=_name_of(scenario.model))
@@ -54,7 +55,12 @@ def costs_of(scenario: Scenario) -> Profile:
 
 def _with_head(costs: Profile, scenario: Scenario) -> Profile:
     """A published model with the head of the scenario's task; its pooled states are classified as it is."""
-    task = task_of(scenario, None if scenario.planning.samples else imagery_of(scenario).train)
+    from learning.imagery import imagery_of
+    from learning.task import task_of
+
+    task = task_of(
+        scenario, None if scenario.planning.samples else imagery_of(scenario.data, scenario.seed).train
+    )
     if task.is_dense:
         if task.decoder != "linear":
             raise ValueError(
@@ -94,10 +100,11 @@ def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:
 def counted_samples(scenario: Scenario, constellation: Constellation) -> list[int]:
     """Images per satellite, counted in the scenario's data."""
     from client_app.partitions import shares_of
+    from learning.imagery import imagery_of
 
     shares = shares_of(
         scenario.data,
-        imagery_of(scenario).train,
+        imagery_of(scenario.data, scenario.seed).train,
         constellation.plane.tolist(),
         constellation.names,
         scenario.seed,

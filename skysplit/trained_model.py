@@ -8,32 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mission.scenario import given_path
+from learning.model import base_of, with_cut
 from mission.schema import Model, Scenario
-from splitmodel.shipped import SHIPPED, locate
+from splitmodel.shipped import SHIPPED
 
 if TYPE_CHECKING:
-    from splitmodel.imagery import ImageSet
     from splitmodel.lora.adapters import LoraSettings
     from splitmodel.parts import SplitModel
     from splitmodel.tasks import Task
-
-
-def task_of(scenario: Scenario, images: ImageSet | None) -> Task:
-    """Return what the scenario's model is trained for: as its images are labelled, or as it is planned without them.
-
-    Raises:
-        ValueError: The images are labelled for something else, or the scenario asks for what the task has not.
-    """
-    from mission.task_rules import require_task_fits
-    from splitmodel.tasks import planned_task, task_for
-
-    settings = scenario.task.model_dump()
-    task = (
-        planned_task(settings) if images is None else task_for(settings, images.targets, images.source.where)
-    )
-    require_task_fits(scenario, task.kind)
-    return task
 
 
 def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, LoraSettings]:
@@ -48,6 +30,7 @@ def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, 
     Raises:
         ValueError: It cannot be trained as the scenario says; the message says what was found and what is allowed.
     """
+    from learning.task import task_of
     from splitmodel.families import ModelInput
     from splitmodel.lora.adapters import LoraSettings, adapted_layers
     from splitmodel.parts import load_split
@@ -55,7 +38,7 @@ def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, 
 
     task = task or task_of(scenario, None)
     model = scenario.model
-    base = locate(model.name, given_path(model.path, "model.path"))
+    base = base_of(model)
     split = load_split(
         base,
         num_labels=task.outputs,
@@ -79,7 +62,13 @@ def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, 
 
 
 def check_model(scenario: Scenario) -> None:
-    """Raise `ValueError` where :func:`model_of` does; a shipped model that is taken as it is needs no look."""
+    """Raise `ValueError` where :func:`model_of` does; a shipped model that is taken as it is needs no look.
+
+    Where the cut is still open, the model is looked at as cut behind its embedding, so that a fault of the model is
+    reported before a cut is chosen.
+    """
+    if scenario.split.onboard_blocks == "auto":
+        scenario = with_cut(scenario, 0)
     plain = Model(name=scenario.model.name, random_init=scenario.model.random_init)
     cut = scenario.split.blocks_on_board or scenario.split.head_blocks or scenario.training.adapted_blocks
     as_it_is = scenario.model == plain and scenario.lora.targets == "auto" and not cut

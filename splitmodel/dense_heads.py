@@ -8,7 +8,7 @@ row and column, E values of a patch, K outputs of a pixel.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, Self
 
 import torch
@@ -35,6 +35,7 @@ class PatchGrid:
 
     rows: int
     columns: int
+    _: KW_ONLY
     height: int
     width: int
 

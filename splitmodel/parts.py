@@ -6,7 +6,7 @@ mode; what is to be trained is said where it is (`adapters.add_lora`, `requires_
 images, C channels, H×W pixels, T tokens, D hidden size.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -239,6 +239,7 @@ class SplitModel:
 
     embedding: Embedding
     backbone: Backbone
+    _: KW_ONLY
     head: nn.Module
     tail: Tail | None = None
 
@@ -442,6 +443,7 @@ class _Source:
 
     checkpoint: WeightsLocation
     config: Any
+    _: KW_ONLY
     family: Family
     preprocess: Preprocess
     random_init: bool

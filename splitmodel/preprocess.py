@@ -1,6 +1,6 @@
 """From the bytes of an image to what the embedding was pretrained on."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ class Preprocess:
 
     height: int
     width: int
+    _: KW_ONLY
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     rescale_factor: float = 1 / 255

@@ -11,7 +11,7 @@ micro-batches sum to those of the batch when each `head_step` is given its share
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ class HeadResult:
 
     loss: Tensor
     logits: Tensor
+    _: KW_ONLY
     grad_pooled_BD: Tensor
 
 

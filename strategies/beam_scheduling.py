@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -46,6 +46,7 @@ class Moment:
 
     now_s: float
     passes: np.ndarray
+    _: KW_ONLY
     open: np.ndarray
     held: np.ndarray
     finishing: np.ndarray

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND
 from strategies.beam_scheduling import SpaceGroundStrategy
@@ -27,6 +28,7 @@ class Door:
 
     group: str
     field: str
+    _: KW_ONLY
     kind: type
     ours: tuple[str, ...]
 
@@ -59,4 +61,5 @@ def registered_variants(best: StrategyConfig) -> Iterator[tuple[str, str, Strate
     """
     for door in DOORS:
         for name in strategies_of(door.group, door.kind, door.ours):
-            yield name, str(getattr(best, door.field)), dataclasses.replace(best, **{door.field: name})
+            changed: dict[str, Any] = {door.field: name}
+            yield name, str(getattr(best, door.field)), dataclasses.replace(best, **changed)

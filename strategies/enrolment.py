@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -12,7 +12,7 @@ from flwr.serverapp import Grid
 
 from mission.run_config import RunConfig
 
-_NODES_PATIENCE_S = 120.0
+_NODES_TIMEOUT_S = 120.0
 
 
 class FederationError(RuntimeError):
@@ -36,6 +36,7 @@ class EnrolledClients:
 
     nodes: Mapping[str, int]
     samples: Mapping[str, int]
+    _: KW_ONLY
     labels: Mapping[str, Sequence[int]]
     embedding_s: Mapping[str, float]
     round_trip_s: Mapping[str, float]
@@ -130,7 +131,7 @@ def _ask(
 
 
 def _wait_for_nodes(grid: Grid, wanted: int) -> list[int]:
-    deadline = time.monotonic() + _NODES_PATIENCE_S
+    deadline = time.monotonic() + _NODES_TIMEOUT_S
     while len(nodes := sorted(grid.get_node_ids())) < wanted:
         if time.monotonic() > deadline:
             raise FederationError(

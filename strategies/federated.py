@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from logging import INFO, WARNING
 from typing import Any, Protocol
 
@@ -52,6 +52,7 @@ class RoundOutcome:
 
     number: int
     plan: Plan
+    _: KW_ONLY
     reports: Mapping[str, Mapping[str, Any]]
     rounds_late: Mapping[str, int]
     pending_updates: Mapping[str, ClientUpdate]
@@ -80,6 +81,7 @@ class _Round:
 
     number: int
     plan: Plan
+    _: KW_ONLY
     orders: Sequence[PlaneOrder]
     arrays: ArrayRecord
     delivering: Sequence[str]

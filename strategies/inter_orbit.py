@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -39,6 +39,7 @@ class Sighting:
 
     now_s: float
     contacts: np.ndarray
+    _: KW_ONLY
     open: np.ndarray
     standing: np.ndarray
     acquisition_s: float
@@ -115,6 +116,7 @@ class SideLinks:
 
     contacts: np.ndarray
     lasers: np.ndarray
+    _: KW_ONLY
     acquired_s: np.ndarray
 
 

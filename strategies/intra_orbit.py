@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class PlaneLinks:
 
     members: tuple[int, ...]
     closed: bool
+    _: KW_ONLY
     rate_bps: float
     owlt_s: float
 
@@ -120,6 +121,7 @@ class PlaneOrder:
 
     members: tuple[str, ...]
     ring: bool
+    _: KW_ONLY
     linked: bool
 
 

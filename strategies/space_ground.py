@@ -8,7 +8,7 @@ satellites the free beams serve.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class Demand:
 
     need: np.ndarray
     group: np.ndarray
+    _: KW_ONLY
     rate: np.ndarray
     chain_rate: np.ndarray
     ground_rate: float

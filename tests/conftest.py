@@ -1,9 +1,18 @@
+# ruff: noqa: E402 – the environment is set before torch is loaded
 """What several tests stand on: real data where it is present, and Flower's Grid inside this process."""
 
 from __future__ import annotations
 
-import ast
 import os
+import sys
+
+# Before torch and NumPy are loaded, here and in every process that a test starts: one core each, for several of these
+# processes share the machine, and threads that wait for each other spin; and each finds our modules compiled.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+import ast
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -137,6 +146,20 @@ def bare_run(bare: Callable[[], AbstractContextManager[None]]) -> Iterator[None]
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands plan small comparisons in this process: another one takes longer to start than they do."""
     monkeypatch.setattr("skysplit.commands.comparisons.os.cpu_count", lambda: 1)
+
+
+@pytest.fixture
+def headline_cases(monkeypatch: pytest.MonkeyPatch, one_process: None) -> None:
+    """Comparisons plan the cases that the answer lies between alone; test_compare_and_numbers.py plans every one."""
+    from skysplit import planning_inputs
+    from strategies.analysis.cases import HEADLINE
+
+    every = planning_inputs.cases_of
+
+    def few(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        return tuple(case for case in every(*args, **kwargs) if case.name in HEADLINE)
+
+    monkeypatch.setattr(planning_inputs, "cases_of", few)
 
 
 @pytest.fixture(scope="session")

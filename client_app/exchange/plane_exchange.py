@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Self
 
 import torch
@@ -16,7 +16,7 @@ from relay.client.message_link import BundleLink, LinkError
 from relay.wire.manifest import Bundle
 from splitmodel.lora.adapters import trainable_state
 
-PATIENCE_S = 1800.0  # for those who still train; then the ground does it
+TIMEOUT_S = 1800.0  # for those who still train; then the ground does it
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class PlaneExchange:
 
     members: tuple[str, ...]
     ring: bool
+    _: KW_ONLY
     counts: tuple[float, ...]
 
     @classmethod
@@ -72,7 +73,7 @@ class PlaneExchange:
                 ring=self.ring,
                 run=run,
                 round=number,
-                timeout_s=PATIENCE_S,
+                timeout_s=TIMEOUT_S,
                 early=early,
             )
         except LinkError as error:

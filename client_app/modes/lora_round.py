@@ -7,7 +7,7 @@ their way, and the next are computed while the ground works.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -156,6 +156,7 @@ class _Part:
 
     place: MicroBatch
     images: Batch
+    _: KW_ONLY
     names: NDArray[np.uint8] | None
     new: NDArray[np.bool_]
     features_BTD: Tensor
@@ -252,7 +253,7 @@ class _Upward:
                     raise RoundSuspended from error
                 if error.error != _MISSING or self._kept is None or error.transfer_id not in self._part_of:
                     raise
-                self._kept.forget()  # the ground has lost its cache
+                self._kept.invalidate()  # the ground has lost its cache
                 refused = self._part_of[error.transfer_id]
                 self._send(self._part(refused.place, refused.images))
         if self._kept is not None and part.names is not None and self._crossings.are_kept:

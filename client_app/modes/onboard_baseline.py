@@ -9,13 +9,12 @@ from functools import lru_cache
 from client_app import state
 from client_app.local_round import LocalRound
 from client_app.modes.whole_model import kept_shape, train_head_alone, train_whole_round
-from mission.scenario import given_path
+from learning.model import base_of
 from mission.schema import Lora, Model
 from splitmodel.dense_heads import Decoder
 from splitmodel.families import ModelInput
 from splitmodel.lora.adapters import LoraSettings, exchanged_parts, make_trainable
 from splitmodel.parts import SplitModel, load_split
-from splitmodel.shipped import locate
 from splitmodel.training import VIEWS
 
 
@@ -70,7 +69,7 @@ def _trainable_model(
     numbers: bool,
 ) -> SplitModel:
     whole = load_split(
-        locate(model.name, given_path(model.path, "model.path")),
+        base_of(model),
         num_labels=outputs,
         pooling=model.pooling,
         random_init=model.random_init,

@@ -41,7 +41,7 @@ def from_boinor(names: Sequence[str], orbits: Sequence[Orbit], *, propagator: st
         dates.append(split_julian_date(orbit.epoch))
         states.append(teme_from_gcrs(position[None], velocity[None], orbit.epoch))
     jd, fraction = np.array(dates).reshape(-1, 2).T
-    like = MeanElements(jd, fraction, *[np.zeros(len(dates))] * 7)
+    like = MeanElements.of_columns([jd, fraction, *[np.zeros(len(dates))] * 7])
     osculating = elements_from_state(like, *(np.concatenate(part) for part in zip(*states, strict=True)))
     return from_elements(names, mean_from_osculating(osculating), propagator=propagator)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,7 @@ class NumberedContacts:
 
     header: dict[str, Any] | None
     epoch: Time
+    _: KW_ONLY
     contacts: list[tuple[float, float, int, int, float]]
     light_s: dict[tuple[float, float, int, int], float]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -41,6 +41,7 @@ class GivenContact:
 
     where: str
     source: str
+    _: KW_ONLY
     target: str
     start_s: float
     end_s: float

@@ -9,7 +9,7 @@ results, and every date can be asked for.  The first and the last values hold be
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 
 import astropy.units as u
@@ -55,6 +55,7 @@ class OrientationTable:
 
     days_mjd: np.ndarray
     ut1_tai_s: np.ndarray
+    _: KW_ONLY
     pole_x_rad: np.ndarray
     pole_y_rad: np.ndarray
     measured_to_mjd: float
@@ -76,8 +77,13 @@ def orientation_table() -> OrientationTable:
     iers.earth_orientation_table.set(iers.IERS(ever))
 
     ut1_tai_s = ut1_utc_s - tai_utc_s(days + MJD_ZERO)
-    poles_rad = pole_x.to_value("rad"), pole_y.to_value("rad")
-    return OrientationTable(days, ut1_tai_s, *poles_rad, float(table.meta["predictive_mjd"]))
+    return OrientationTable(
+        days,
+        ut1_tai_s,
+        pole_x_rad=pole_x.to_value("rad"),
+        pole_y_rad=pole_y.to_value("rad"),
+        measured_to_mjd=float(table.meta["predictive_mjd"]),
+    )
 
 
 def tai_utc_s(jd: np.ndarray) -> np.ndarray:

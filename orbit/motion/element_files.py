@@ -10,7 +10,7 @@ import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +41,7 @@ class ElementFile:
 
     names: tuple[str, ...]
     catalogue_number: tuple[int, ...]  # 0 where there is none
+    _: KW_ONLY
     designator: tuple[str, ...]  # "" where there is none
     elements: MeanElements
 

@@ -7,8 +7,8 @@ allowed.  ``orbit.motion.element_files`` reads files and decides which of their 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, fields
 from datetime import date
 from functools import partial
 from typing import NamedTuple
@@ -44,6 +44,7 @@ class MeanElements:
 
     epoch_jd: np.ndarray
     epoch_fraction: np.ndarray
+    _: KW_ONLY
     ecc: np.ndarray
     inc_rad: np.ndarray
     raan_rad: np.ndarray
@@ -52,12 +53,17 @@ class MeanElements:
     mean_motion_rad_min: np.ndarray
     bstar: np.ndarray  # drag term [1 / Earth radii]
 
+    @classmethod
+    def of_columns(cls, columns: Iterable[np.ndarray]) -> MeanElements:
+        """Return the elements whose fields are these columns, in the order of the fields."""
+        return cls(**{field.name: column for field, column in zip(fields(cls), columns, strict=True)})
+
     def __len__(self) -> int:
         return len(self.ecc)
 
     def take(self, indices: np.ndarray | slice) -> MeanElements:
         """The elements of some of the satellites."""
-        return MeanElements(*(getattr(self, field.name)[indices] for field in fields(self)))
+        return MeanElements.of_columns(getattr(self, field.name)[indices] for field in fields(self))
 
     def satrecs(self) -> list[Satrec]:
         """One initialised SGP4 model (WGS-72 constants, improved mode) per satellite."""
@@ -112,7 +118,7 @@ class SetToRead(NamedTuple):
 def mean_elements(sets: Sequence[ElementSet]) -> MeanElements:
     """Join single element sets."""
     columns = np.array([one.values for one in sets], float).reshape(len(sets), len(fields(MeanElements))).T
-    return MeanElements(*np.ascontiguousarray(columns))
+    return MeanElements.of_columns(np.ascontiguousarray(columns))
 
 
 ELEMENT_RANGES = {  # field of MeanElements: (lowest, highest) in the unit of the files, unit

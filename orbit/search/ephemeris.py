@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -43,6 +43,7 @@ class Ephemeris:
 
     start_s: float
     step_s: float
+    _: KW_ONLY
     state: np.ndarray
 
     @property

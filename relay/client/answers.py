@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from relay.wire.manifest import Buffer, Conflict, Manifest
 
@@ -26,6 +26,7 @@ REQUESTS_REMEMBERED = 1 << 16  # per satellite
 class _Satellite:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     finished: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)  # transfer id → digest
+    _: KW_ONLY
     replies: OrderedDict[bytes, Replies] = field(default_factory=OrderedDict)
     replies_bytes: int = 0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from relay.spool.spool import AlreadyDelivered, Contested, Entry, QuotaExceeded, Spool
 from relay.wire import wire_pb2 as pb
@@ -52,6 +52,7 @@ class Admission:
 
     admit: Callable[[Manifest], None]
     for_us: Callable[[Manifest], bool]
+    _: KW_ONLY
     is_node: Callable[[str], bool]
     drop: Callable[[bytes], None]
 

@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import grpc
@@ -59,6 +59,7 @@ class Faults:
 
     loss: float = 0.0
     outages: tuple[Outage, ...] = ()
+    _: KW_ONLY
     seed: int = 0
 
 
@@ -80,6 +81,7 @@ class _Sending:
 
     entry: Entry
     sent: int
+    _: KW_ONLY
     acked: int
     furthest: int
     start_s: float  # mission time
@@ -99,6 +101,7 @@ class Outbox:
 
     queue: Callable[[], Iterable[Entry]]
     passed: Callable[[Entry, float], None]
+    _: KW_ONLY
     done: Callable[[Entry, Refusal | None], None]
     changed: Callable[[], None]
 

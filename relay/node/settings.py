@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -28,6 +28,7 @@ class RelaySettings:
 
     name: str
     network: Network
+    _: KW_ONLY
     peers: Mapping[str, str]
     folder: Path
     host: str = "127.0.0.1"

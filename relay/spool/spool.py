@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 import xxhash
@@ -63,6 +63,7 @@ class Entry:
 
     manifest: Manifest
     signed: pb.SignedManifest
+    _: KW_ONLY
     via: tuple[str, ...]  # the nodes it came by
     base_offset: int
     end_offset: int

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -79,6 +79,7 @@ class _Folder:
 
     path: Path
     stamp: object = None
+    _: KW_ONLY
     authorities: tuple[x509.Certificate, ...] = ()
     revoked: frozenset[tuple[bytes, int]] = frozenset()  # authority's name, serial number
     pems: tuple[bytes, bytes, bytes] = (b"", b"", b"")
@@ -143,6 +144,7 @@ class NodeIdentity:
 
     name: str
     folder: Path
+    _: KW_ONLY
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
     _files: _Folder = field(repr=False)

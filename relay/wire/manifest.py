@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -130,6 +130,7 @@ class Limits:
 
     chunk_bytes: int = 1 << 20
     transfer_bytes: int = 256 << 20
+    _: KW_ONLY
     manifest_bytes: int = 8 << 10
 
     def __post_init__(self) -> None:
@@ -164,6 +165,7 @@ class Manifest:
 
     transfer_id: bytes
     run: str
+    _: KW_ONLY
     round: int
     step: int
     micro_batch: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Part:
 
     start_s: float
     end_s: float
+    _: KW_ONLY
     peer: str = ""
     size_bytes: float = 0.0
 
@@ -38,6 +39,7 @@ class HoverPoints:
 
     time_s: np.ndarray
     row: np.ndarray
+    _: KW_ONLY
     words: list[str]
 
 

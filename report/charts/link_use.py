@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Use:
 
     bytes: Mapping[str, int]
     start_s: float
+    _: KW_ONLY
     end_s: float
 
     @property
@@ -76,6 +77,7 @@ class LinkUse:
 
     round: int
     link: str
+    _: KW_ONLY
     ends: str
     planned: Use | None
     measured: Use | None
@@ -124,8 +126,14 @@ def link_uses(
             )
             planned[row["round"], row["link"], "" if together else ends].append(row)
     return [
-        LinkUse(*key, *(_use(rows.get(key), start_s[key[0]]) for rows in (planned, measured)))
-        for key in sorted(planned.keys() | measured.keys())
+        LinkUse(
+            number,
+            link,
+            ends=ends,
+            planned=_use(planned.get((number, link, ends)), start_s[number]),
+            measured=_use(measured.get((number, link, ends)), start_s[number]),
+        )
+        for number, link, ends in sorted(planned.keys() | measured.keys())
     ]
 
 

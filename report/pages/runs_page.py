@@ -6,7 +6,7 @@ import html
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class _Run:
 
     name: str
     facts: Mapping[str, Any]
+    _: KW_ONLY
     rounds: pa.Table
     ends_s: list[float]
 

@@ -68,12 +68,12 @@ class CentralizedTrainer:
         self._given = given
         self._pooled: CachedStates  # where the backbone is frozen
 
-    def expect(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
+    def configure(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """Train this model, in place, on so many images of each satellite."""
         self._model = model
         self._task = task
         self._samples = samples
-        self._given.expect(model, task, samples)
+        self._given.configure(model, task, samples)
         views = VIEWS[self._scenario.training.augment]
         self._pooled = CachedStates(sum(samples.values()), views, shape=model.backbone.state_shape)
 
@@ -81,7 +81,7 @@ class CentralizedTrainer:
         """The adapter's, see :meth:`server_app.backbone.executor.BackboneExecutor.state`."""
         return self._steps.state()
 
-    def go_on(self, state: Mapping[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over the adapter of an earlier run; what was given comes again."""
         self._steps.load_state(state)
         self._publish()
@@ -132,7 +132,7 @@ class CentralizedTrainer:
 
     def _publish(self) -> None:
         if self._steps.adapters:
-            self._steps.publish(SHARED)
+            self._steps.activate(SHARED)
 
     def _train(self, targets_N: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """One round; of each image, how its loss was and what share of it was recognised, means over its passes."""

@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import torch
@@ -136,6 +136,7 @@ class _Pending:
 
     requests: Sequence[Request]
     updates: int
+    _: KW_ONLY
     pooled_BD: Tensor | None
     bytes: int
 
@@ -323,7 +324,7 @@ class BackboneExecutor:
                 yield [Request(request.adapter, features_BTD, seeds=seeds)], part
 
     def average(self, weights: Mapping[str, float], total: float) -> None:
-        """Set the adapters named in ``weights`` to their weighted mean, in this order, and publish it.
+        """Set the adapters named in ``weights`` to their weighted mean, in this order, and activate it.
 
         What ``weights`` lack of ``total`` is the weight of the average as it was published last.
         """
@@ -365,7 +366,7 @@ class BackboneExecutor:
             names = trainable_state(self.backbone)
             load_trainable_state(self.backbone, {name: state[_PUBLISHED + name] for name in names})
 
-    def publish(self, adapter: str) -> None:
+    def activate(self, adapter: str) -> None:
         """Copy an adapter into the backbone itself, where :meth:`infer` and an export read it."""
         load_trainable_state(self.backbone, self.adapters[adapter].state())
 

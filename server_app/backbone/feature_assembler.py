@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Arrived:
 
     payload: Buffer
     codec: str
+    _: KW_ONLY
     shape: tuple[int, ...]
     kept: bool = False
 

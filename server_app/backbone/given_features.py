@@ -7,7 +7,7 @@ split training do; nothing names it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import accumulate
 
 import numpy as np
@@ -43,6 +43,7 @@ class _Share:
 
     index: int
     known: NDArray[np.bool_]
+    _: KW_ONLY
     rows: NDArray[np.uint8]
     labels: NDArray
     due: list[Batch] = field(default_factory=list)
@@ -79,7 +80,7 @@ class GivenFeatures:
         self._shares: dict[str, _Share] = {}
         self._firsts: NDArray[np.int64]  # of each satellite's images among all
 
-    def expect(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
+    def configure(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """Features of so many images of each satellite, for this model."""
         views = VIEWS_THAT_CROSS[self._scenario.training.augment]
         row_bytes = codecs.encoded_bytes((1, *self._row_shape), self._codec)

@@ -40,7 +40,7 @@ class GivenImages:
         self._labels: dict[str, list[np.ndarray]] = {}
         self._pixels: list[np.ndarray] = []
 
-    def expect(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
+    def configure(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """So many images of each satellite, for this model."""
         self._model, self._task, self._samples = model, task, samples
 

@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -68,6 +68,7 @@ class _Batch:
 
     steps: BatchedStep
     features: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    _: KW_ONLY
     pooled: dict[int, asyncio.Future[tuple[dict[str, Tensor], Tensor | None]]] = field(default_factory=dict)
     gradients: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     head_gradients: dict[str, Tensor] = field(default_factory=dict)
@@ -102,6 +103,7 @@ class _Client:
 
     step: int = 0
     gradients_left: set[int] | None = None
+    _: KW_ONLY
     head_left: bool = False
     early: dict[tuple[int, int], tuple[Manifest, Arrived]] = field(default_factory=dict)
 
@@ -166,22 +168,21 @@ class BackboneService:
         """Whether the backbone is trained at all."""
         return self._scenario.training.mode == "lora" and not self._scenario.training.on_ground
 
-    def expect(self, samples: Mapping[str, int]) -> None:
+    def configure(self, samples: Mapping[str, int]) -> None:
         """From now on rounds, in which each satellite trains on so many images."""
         self._samples = samples
 
-    def share(self, head: TrainedHead) -> None:
+    def train_head(self, head: TrainedHead) -> None:
         """Train this head, in place, with the gradients that satellites send of it."""
         self._head = SharedHead(head, self._scenario.training)
 
     def end_enrolment(self, satellites: Sequence[str]) -> SplitScaling:
         """How features and states are scaled, by what these satellites sent; summed in this order."""
-        self._scaling = SplitScaling(
-            *(
-                Scaling.of(functools.reduce(operator.add, moments))
-                for moments in zip(*(self._seen[name] for name in satellites), strict=True)
-            )
+        features, pooled, *returned = (
+            Scaling.of(functools.reduce(operator.add, moments))
+            for moments in zip(*(self._seen[name] for name in satellites), strict=True)
         )
+        self._scaling = SplitScaling(features, pooled, returned=returned[0] if returned else None)
         self._positions = {name: position for position, name in enumerate(satellites)}
         return self._scaling
 
@@ -196,7 +197,7 @@ class BackboneService:
         head = self._head.state() if self._head else {}
         return self._steps.state() | {_HEAD + name: tensor for name, tensor in head.items()}
 
-    def go_on(self, state: Mapping[str, Tensor]) -> None:
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take over what :meth:`state` gave in an earlier run."""
         self._steps.load_state(state)
         if self._head is not None:
@@ -245,7 +246,7 @@ class BackboneService:
         if self._sequence is None or not self._sequence.done:
             raise RuntimeError(f"round {self._round} ended before every planned step was taken")
         if self._shares_adapter:
-            self._steps.publish(SHARED)
+            self._steps.activate(SHARED)
         else:
             self._steps.average(weights, total)
         if self._head is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -50,6 +50,7 @@ class Framing:
 
     satellite: str = "sat-0-00"
     signature_bytes: int = 0
+    _: KW_ONLY
     chunk_bytes: int = SLOW_CHUNK_BYTES
 
     def header_bytes(
@@ -101,6 +102,7 @@ class RoundTraffic:
 
     features: int = 0
     feature_messages: int = 0
+    _: KW_ONLY
     named: int = 0
     name_messages: int = 0
     states: int = 0
@@ -278,6 +280,7 @@ class CrossingBytes:
 
     features: float
     states: float
+    _: KW_ONLY
     gradients: float
 
 

@@ -52,9 +52,9 @@ class RunRecorder:
 
     run: ServerRun
     mission: MissionInputs
+    _: KW_ONLY
     environment: Environment
     ground: GroundSegment
-    _: KW_ONLY
     clients: EnrolledClients
     planner: RoundPlanner
     server_optimizer: ServerOptimizer
@@ -64,7 +64,7 @@ class RunRecorder:
         """Take over weights, scores and the optimisers' states from a checkpoint."""
         load_trainable_state(self.exchanged, checkpoint.exchanged)
         self.scores.extend(checkpoint.scores)
-        self.ground.service.go_on(checkpoint.steps)
+        self.ground.service.load_state(checkpoint.steps)
         state = {key: tensor.numpy() for key, tensor in checkpoint.server.items()}
         self.server_optimizer.load_state(state)
 

@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
@@ -59,6 +59,7 @@ class Finding:
 
     check: str
     state: State
+    _: KW_ONLY
     found: str
     fix: str = ""
 

@@ -31,7 +31,7 @@ from skysplit.commands.arguments import (
     refused,
 )
 from skysplit.commands.progress import ProgressForm, RunProgress
-from skysplit.cuts.model_cuts import settled, spoken_choice, with_cut
+from skysplit.cuts.model_cuts import settled, spoken_choice
 from skysplit.launch.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal, busy
@@ -43,7 +43,7 @@ OutOption = Annotated[Path | None, typer.Option(help="Run directory; the default
 
 ResumeOption = Annotated[
     Path | None,
-    typer.Option(help="Go on with the run in this directory, which was ended before its time."),
+    typer.Option(help="Resume the interrupted run in this directory."),
 ]
 
 
@@ -102,7 +102,7 @@ def run(
 
     Example: `skysplit run demo --set training.rounds=3 --out runs/first --live`
 
-    A run that was ended goes on after its last finished round, to the same result: `skysplit run --resume runs/first`
+    An interrupted run resumes after its last round, with an identical result: `skysplit run --resume runs/first`
     """
     from skysplit.launch.simulate import require_ray, simulate
 
@@ -162,10 +162,7 @@ def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> 
         with busy("checking the scenario, its model and its images"):
             strategy_config_of(resolved)
             require_usable_rule(resolved.training.server_optimizer)
-            if resolved.split.onboard_blocks == "auto":
-                check_model(with_cut(resolved, 0))
-            else:
-                check_model(resolved)
+            check_model(resolved)
             check_imagery(resolved)
             cut = settled(resolved)
     except (ValueError, OSError) as error:

@@ -8,17 +8,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from learning.model import base_of, no_limits, with_cut
 from mission.orbits import constellation_of, contact_plan_of
-from mission.scenario import given_path
 from mission.schema import Scenario, Split
 from orbit.contact_plan import ContactPlan
-from skysplit.imagery_check import imagery_of
 from skysplit.planning_inputs import costs_of, samples_of
 from splitmodel.costs.published import Profile
-from splitmodel.shipped import locate
 from strategies.problem.network import PlanningError
 
 # Images whose features are known to whoever inverts others', and those others: as in docs/privacy.md.
@@ -47,6 +45,7 @@ class ModelCut:
 
     onboard_blocks: int
     head_blocks: int
+    _: KW_ONLY
     feature_bytes: int
     down_bytes: float
     up_bytes: float
@@ -71,6 +70,7 @@ class SettledCut:
 
     scenario: Scenario
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    _: KW_ONLY
     reason: Mapping[str, Any] | None = None
 
     @property
@@ -123,15 +123,6 @@ def require_cuts(scenario: Scenario) -> None:
         )
 
 
-def with_cut(scenario: Scenario, onboard_blocks: int, head_blocks: int | None = None) -> Scenario:
-    """Return the scenario with this cut, by default in front of the head as it was, and no limit to choose one by."""
-    split = scenario.split
-    if head_blocks is None:
-        head_blocks = split.head_blocks
-    update = {"onboard_blocks": onboard_blocks, "head_blocks": head_blocks}
-    return scenario.model_copy(update={"split": split.model_copy(update=update | _no_limits())})
-
-
 def settled(scenario: Scenario, contacts: ContactPlan | None = None) -> SettledCut:
     """Choose the cut of a scenario that leaves it open: split.onboard_blocks = "auto".
 
@@ -169,7 +160,7 @@ def settled(scenario: Scenario, contacts: ContactPlan | None = None) -> SettledC
         "round_limit_s": split.round_limit_s,
         "cuts": [dataclasses.asdict(cut) for cut in cuts],
     }
-    overrides: dict[str, Any] = {f"split.{key}": value for key, value in _no_limits().items()}
+    overrides: dict[str, Any] = {f"split.{key}": value for key, value in no_limits().items()}
     overrides["split.onboard_blocks"] = chosen.onboard_blocks
     return SettledCut(with_cut(scenario, chosen.onboard_blocks), overrides, reason=reason)
 
@@ -188,11 +179,12 @@ def recovered_by_blocks(scenario: Scenario, blocks: int) -> list[float] | None:
     model, data = scenario.model, scenario.data
     if scenario.planning.profile or scenario.planning.samples:
         return None
-    base = locate(model.name, given_path(model.path, "model.path"))
+    base = base_of(model)
     if isinstance(base, str) and not model.random_init:
         return None
     import numpy as np
 
+    from learning.imagery import imagery_of
     from splitmodel.costs.leak import pixels_recovered
     from splitmodel.families import ModelInput
     from splitmodel.imagery.fitting import fitted
@@ -206,7 +198,7 @@ def recovered_by_blocks(scenario: Scenario, blocks: int) -> list[float] | None:
         wanted=ModelInput(**model.image_options),
         onboard_blocks=blocks,
     )
-    imagery = imagery_of(scenario).for_model(embedding.preprocess)
+    imagery = imagery_of(scenario.data, scenario.seed).for_model(embedding.preprocess)
     known, secret = (
         images.take(np.unique(np.linspace(0, len(images) - 1, count).round().astype(np.int64)))
         for images, count in ((imagery.train, _KNOWN), (imagery.test, _SECRET))
@@ -225,10 +217,6 @@ def recovered_by_blocks(scenario: Scenario, blocks: int) -> list[float] | None:
         images.prepared(np.arange(len(images)), embedding.preprocess) for images in (known, secret)
     )
     return pixels_recovered(embedding, known_BCHW, secret_BCHW, scenario.crossings.features)
-
-
-def _no_limits() -> dict[str, float]:
-    return {key: Split.model_fields[key].default for key in ("leak_limit", "round_limit_s")}
 
 
 def _places(scenario: Scenario, blocks: int) -> list[tuple[int, int]]:

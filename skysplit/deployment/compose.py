@@ -6,7 +6,7 @@ import copy
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Host:
 
     nodes: Mapping[str, Path]
     superlink: Path
+    _: KW_ONLY
     run_directory: Path
     superlink_port: int
     gateway: Path

@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import repeat
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Reached:
 
     node: str
     address: str
+    _: KW_ONLY
     seconds: float | None
     last_error: str = ""
 

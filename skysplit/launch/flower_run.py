@@ -17,7 +17,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,7 +33,7 @@ _CONNECTION = "skysplit"
 SUPERLINK = "superlink"
 _POLL_S = 0.5
 _REGISTER_AT_ONCE = 4  # each is a process of Flower's
-_PATIENCE_S = 300.0  # with a command of Flower's, which takes seconds on an idle machine
+_TIMEOUT_S = 300.0  # with a command of Flower's, which takes seconds on an idle machine
 _LIST_S = 60.0  # asking Flower starts a process of several seconds; the run record says sooner how it ends
 _LOOK_S = 1.0
 _LOOKS = 2  # in vain: what has just recorded the end of the run ends too
@@ -84,6 +84,7 @@ class SuperLink:
 
     home: Path
     address: str
+    _: KW_ONLY
     environment: Mapping[str, str]
     nodes: Nodes
 
@@ -236,11 +237,11 @@ def flwr_json(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
     try:
         done = subprocess.run(
             ["flwr", *words], env=dict(environment), capture_output=True, text=True,
-            timeout=_PATIENCE_S, check=False,
+            timeout=_TIMEOUT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise FlowerRunError(
-            f"flwr {words[0]} has not ended in {_PATIENCE_S:.0f} s: is this machine busy with something else?"
+            f"flwr {words[0]} has not ended in {_TIMEOUT_S:.0f} s: is this machine busy with something else?"
         ) from None
     try:
         answer = json.loads(done.stdout)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +17,7 @@ from typing import Self
 from mission.text.first_cause import cause_in_log
 from skysplit.launch.launcher import Launch
 
-_PATIENCE_S = 15.0  # for all to end when told to
+_TIMEOUT_S = 15.0  # for all to end when told to
 _AFTER_ERROR_S = 3.0  # the same where the run is lost, and somebody waits for the error
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _LISTEN_S = 60.0
@@ -34,6 +34,7 @@ class _Process:
 
     command: Sequence[str]
     environment: Mapping[str, str]
+    _: KW_ONLY
     restarts: int
     running: subprocess.Popen[bytes]
     ended_s: float | None = None  # on the clock of this machine; none: it runs
@@ -108,12 +109,12 @@ class Processes:
         sentence = f"{name} did not listen on port {port} within {_LISTEN_S:.0f} s"
         raise ProcessError(with_log(self.tail(name), sentence))
 
-    def end(self, patience_s: float = _PATIENCE_S) -> None:
+    def end(self, timeout_s: float = _TIMEOUT_S) -> None:
         """End all of them, politely first, and whatever they have started, also in sessions of its own."""
         running = [process.running for process in self._processes.values()]
         for process in running:
             _signal(process, signal.SIGTERM)
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + timeout_s
         for process in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
@@ -128,7 +129,7 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end(_PATIENCE_S if error is None else _AFTER_ERROR_S)
+        self.end(_TIMEOUT_S if error is None else _AFTER_ERROR_S)
 
 
 def with_log(log: str, sentence: str) -> str:

@@ -25,7 +25,7 @@ from skysplit.live.live_status import live_status
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.5
 _SILENT_S = 15.0  # then a comment in the stream of events finds out whether the page is still there
-_PATIENCE_S = 10.0  # for open pages to show the end of the run
+_TIMEOUT_S = 10.0  # for open pages to show the end of the run
 _SCRIPT = """
 // What is new takes the place of what was there, but charts stay, as they were zoomed and turned.
 function show(view) {
@@ -166,7 +166,7 @@ class LivePage:
     ) -> None:
         self._over.set()
         with self._fewer_streams:
-            self._fewer_streams.wait_for(lambda: not self._streams, timeout=_PATIENCE_S)
+            self._fewer_streams.wait_for(lambda: not self._streams, timeout=_TIMEOUT_S)
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -217,7 +217,7 @@ class _Answer(BaseHTTPRequestHandler):
             for version in self._live.changes():
                 self._write_event(f"data: {version}" if version else ": still here")
             self._write_event(f"event: over\ndata: {self._live.version()}")
-            self.connection.settimeout(_PATIENCE_S)
+            self.connection.settimeout(_TIMEOUT_S)
             self.rfile.read(1)  # nothing, once the page has shown the end and closes the stream
 
     def _write_event(self, event: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,7 @@ class DescribedImages:
 
     bands: str = ""
     bits: int | None = None
+    _: KW_ONLY
     tile_size: int | None = None
     images: int | None = None
     classes: str = ""
@@ -80,6 +81,7 @@ class Rates:
 
     down_mbps: float | None = None
     up_mbps: float | None = None
+    _: KW_ONLY
     isl: str | None = None
     isl_mbps: float | None = None
     satellite_tflops: float | None = None
@@ -92,6 +94,7 @@ class Elements:
 
     path: Path | None = None
     limit: int = 0
+    _: KW_ONLY
     skip: tuple[str, ...] = ()
     on_error: OnError = "error"
 
@@ -102,6 +105,7 @@ class MissionChoices:
 
     satellite: str = ""
     ground: str = ""
+    _: KW_ONLY
     shell: Shell = field(default_factory=Shell)
     pattern: str | None = None
     spacing_deg: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -39,6 +39,7 @@ class PresetValues:
 
     values: dict[str, Any] = field(default_factory=dict)
     comments: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _: KW_ONLY
     heading: tuple[str, ...] = ()
 
     def without(self, prefix: str) -> PresetValues:
@@ -118,6 +119,7 @@ class Shell:
 
     satellites: int | None = None
     planes: int | None = None
+    _: KW_ONLY
     phasing: int | None = None
     inclination_deg: float | None = None
     altitude_km: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -39,6 +39,7 @@ class Key:
 
     table: str
     name: str
+    _: KW_ONLY
     allowed: str
     default: str
     description: str

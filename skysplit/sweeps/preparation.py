@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ class SweepCase:
 
     number: int
     overrides: Mapping[str, Any]
+    _: KW_ONLY
     job: RoundJob
 
 
@@ -59,6 +60,7 @@ class Prepared:
 
     study: Study
     cases: tuple[SweepCase, ...]
+    _: KW_ONLY
     contacts: Mapping[Path, str]
 
 

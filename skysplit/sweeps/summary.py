@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class Point:
 
     values: Mapping[str, Any]
     planned: int
+    _: KW_ONLY
     starts: int
     makespan_s: float
     p95_s: float

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class RoundJob:
 
     identity: str
     contacts: Path
+    _: KW_ONLY
     workload: Workload
     rates: ComputeRates
     resources: Resources

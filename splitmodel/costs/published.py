@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -47,6 +47,7 @@ class Profile:
 
     name: str
     source: str
+    _: KW_ONLY
     tokens: int
     hidden: int
     blocks: int

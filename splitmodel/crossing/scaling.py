@@ -8,7 +8,7 @@ features with 1/30 of the error in what the backbone makes of them, and a linear
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Self
 
 import torch
@@ -29,6 +29,7 @@ class Moments:
 
     rows: int
     sum_D: Tensor
+    _: KW_ONLY
     squares_D: Tensor
 
     @classmethod
@@ -90,6 +91,7 @@ class SplitScaling:
 
     features: Scaling
     pooled: Scaling
+    _: KW_ONLY
     returned: Scaling | None = None
 
     @property
@@ -111,4 +113,4 @@ class SplitScaling:
     def from_state(cls, state: Mapping[str, Tensor]) -> Self:
         """The inverse of :meth:`to_state`."""
         kinds = [kind for kind in ("features", "pooled", "returned") if f"{kind}.mean" in state]
-        return cls(*(Scaling(state[f"{kind}.mean"], state[f"{kind}.deviation"]) for kind in kinds))
+        return cls(**{kind: Scaling(state[f"{kind}.mean"], state[f"{kind}.deviation"]) for kind in kinds})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class GalileoConfig:
 
     hidden_size: int
     num_hidden_layers: int
+    _: KW_ONLY
     heads: int
     inner_size: int
     max_frames: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class PrithviConfig:
 
     hidden_size: int
     num_hidden_layers: int
+    _: KW_ONLY
     heads: int
     inner_size: int
     patch: tuple[int, int, int]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +34,7 @@ class Statistics:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    _: KW_ONLY
     resample: int = 2
 
 
@@ -57,6 +58,7 @@ class ModelInput:
 
     bands: tuple[str, ...] = ()
     image_size: int = 0
+    _: KW_ONLY
     patch_size: int = 0
     frames: int = 0
 
@@ -87,6 +89,7 @@ class TokenLayout:
 
     prefix: int
     rows: int
+    _: KW_ONLY
     columns: int
     frames: int = 1
     groups: int = 1
@@ -114,6 +117,7 @@ class Usage:
 
     imports: str
     model: str
+    _: KW_ONLY
     hidden: str
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class TimmConfig:
 
     hidden_size: int
     num_hidden_layers: int
+    _: KW_ONLY
     patch_size: tuple[int, int]
     image_size: tuple[int, int]
     prefix_tokens: int

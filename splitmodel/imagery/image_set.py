@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -51,6 +51,7 @@ class ImageSource:
 
     where: str
     decode: Callable[[int], Raster]
+    _: KW_ONLY
     name: Callable[[int], str]
     targets: Targets
     subsets: Sequence[str | None]
@@ -207,6 +208,7 @@ class ImageSet:
 
     source: ImageSource
     rows: NDArray[np.int64]
+    _: KW_ONLY
     model: tuple[str, ...] = ()
     channels: int | None = None
 

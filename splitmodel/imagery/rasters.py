@@ -12,7 +12,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +63,7 @@ class Raster:
 
     values: NDArray
     bands: tuple[str, ...]
+    _: KW_ONLY
     holes: NDArray[np.bool_] | None = None
     no_data: float | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Reading:
 
     bands: tuple[str | int, ...] = ()
     band_names: tuple[str, ...] = ()
+    _: KW_ONLY
     sensor_bands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     no_data: tuple[float, ...] = ()
     image_column: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import reduce
 
 import numpy as np
@@ -28,12 +28,13 @@ class BandStatistics:
 
     count: NDArray[np.float64]
     mean: NDArray[np.float64]
+    _: KW_ONLY
     squares: NDArray[np.float64]
 
     @classmethod
     def none(cls, channels: int) -> BandStatistics:
         """Return the statistics of no image."""
-        return cls(*(np.zeros(channels) for _ in range(3)))
+        return cls(np.zeros(channels), np.zeros(channels), squares=np.zeros(channels))
 
     @classmethod
     def of(cls, image_HWC: NDArray, measured_HWC: NDArray[np.bool_] | None) -> BandStatistics:
@@ -73,7 +74,8 @@ class BandStatistics:
     @classmethod
     def from_rows(cls, rows: Sequence[float]) -> BandStatistics:
         """Read what :meth:`to_rows` wrote."""
-        return cls(*np.split(np.asarray(rows, np.float64), 3))
+        count, mean, squares = np.split(np.asarray(rows, np.float64), 3)
+        return cls(count, mean, squares=squares)
 
 
 @dataclass(frozen=True, eq=False)

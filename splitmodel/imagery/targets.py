@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -36,6 +36,7 @@ class Targets:
 
     kind: TargetKind
     names: tuple[str, ...]
+    _: KW_ONLY
     values: NDArray
     read_mask: Callable[[int], NDArray] | None = None
 

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -38,6 +38,7 @@ class LoraSettings:
 
     rank: int = 8
     alpha: float = 16.0
+    _: KW_ONLY
     dropout: float = 0.0
     targets: tuple[str, ...] | Literal["auto", "attention", "all-linear"] = "auto"
     variant: Variant = "lora"

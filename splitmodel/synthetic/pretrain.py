@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class Recipe:
 
     seed: int = 0
     steps: int = 3000
+    _: KW_ONLY
     batch_size: int = 128
     peak_learning_rate: float = 2e-3
     warmup_steps: int = 200

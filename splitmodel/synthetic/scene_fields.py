@@ -4,7 +4,7 @@ Lengths are in pixels of a 32×32 scene; a 64×64 scene shows the same ground at
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ class Draws:
 
     uniforms: Field  # (n, _UNIFORMS) in [0, 1)
     white: Field  # (n, _FIELDS, size, size), standard normal
+    _: KW_ONLY
     taken: int = 0
     fields_taken: int = 0
 

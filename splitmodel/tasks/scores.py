@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -30,6 +30,7 @@ class Score:
 
     loss: float
     value: float
+    _: KW_ONLY
     accuracy: float | None = None
     by_class: Mapping[str, float] = field(default_factory=dict)
     by_group: Mapping[str, float] = field(default_factory=dict)

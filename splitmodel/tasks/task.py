@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
@@ -53,6 +53,7 @@ class Task(ABC):
 
     names: tuple[str, ...]
     decoder: Decoder | None = None
+    _: KW_ONLY
     scaling: Scaling | None = None
 
     kind: ClassVar[TaskKind]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class ClientUpdate:
 
     started: int
     arrays: Mapping[str, NDArray]
+    _: KW_ONLY
     report: Mapping[str, float]
     plane_sum: Vector | None = None
 
@@ -50,6 +51,7 @@ class Averaging:
 
     labels: Mapping[str, Sequence[int]]
     exponent: float
+    _: KW_ONLY
     by_class: bool
 
     def weights(self, ages: Mapping[str, int]) -> tuple[dict[str, float], float]:

@@ -9,7 +9,7 @@ aggregation (FedAsync, Xie et al., arXiv 1903.03934), with all of them the synch
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Quorum:
 
     planes: tuple[int, ...]
     samples: tuple[int, ...]
+    _: KW_ONLY
     needed: int = 0
     overdue: frozenset[int] = frozenset()
 

@@ -7,7 +7,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class _Job:
 
     case: int
     start_s: float
+    _: KW_ONLY
     mission: bool = False
 
 
@@ -49,6 +50,7 @@ class _EdgeJob:
 
     knob: int
     above: bool
+    _: KW_ONLY
     start_s: float
     lengths_s: tuple[tuple[str, float], ...]
 

@@ -115,6 +115,7 @@ class MissionTotals:
 
     name: str
     start_s: float
+    _: KW_ONLY
     end_s: float
     rounds: int
     planned: int
@@ -145,6 +146,7 @@ class PlanFigures:
 
     length_s: float
     down_bytes: float
+    _: KW_ONLY
     up_bytes: float
     isl_bytes: float
     ground_flops: float

@@ -6,7 +6,7 @@ is approximated of each is in docs/conformance.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from strategies.analysis.cases import RoundsOf
 from strategies.analysis.mission_totals import Case
@@ -27,6 +27,7 @@ class PublishedSchedule:
 
     name: str
     title: str
+    _: KW_ONLY
     paper: str
     strategies: tuple[str, str, str]
 

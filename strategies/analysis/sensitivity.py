@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Any
 
@@ -48,6 +48,7 @@ class Knob:
 
     name: str
     title: str
+    _: KW_ONLY
     unit: str
     value: float
     change: Callable[[World, float], World]
@@ -75,6 +76,7 @@ class Edge:
 
     knob: str
     title: str
+    _: KW_ONLY
     unit: str
     value: float
     edge: float
@@ -207,7 +209,7 @@ def edge_of(
             touched=lambda case: case.one_round.mode not in knob.untouched,
         )  # fmt: skip
 
-    turn = partial(Edge, knob.name, knob.title, knob.unit, knob.value, above=above)
+    turn = partial(Edge, knob.name, knob.title, unit=knob.unit, value=knob.value, above=above)
     near, near_s = knob.value, known
     for far in _steps(knob, above):
         if (

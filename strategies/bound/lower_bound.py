@@ -8,7 +8,7 @@ for what is left out, and so makes the bound lower than it might be.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import NoReturn
 
@@ -90,6 +90,7 @@ class TrainingBound:
 
     problem: PlanningProblem
     network: LinkNetwork
+    _: KW_ONLY
     todo: Remaining
 
     @classmethod

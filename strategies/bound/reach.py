@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,7 @@ class Reach:
 
     windows: np.ndarray
     links: np.ndarray
+    _: KW_ONLY
     satellites: int
     until_s: float
     known: dict[tuple, np.ndarray] = field(
@@ -94,6 +95,7 @@ class LinkNetwork:
 
     windows: np.ndarray
     links: np.ndarray
+    _: KW_ONLY
     satellites: int
     known: dict[tuple, np.ndarray] = field(default_factory=dict)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Remaining:
 
     samples: np.ndarray
     features: np.ndarray
+    _: KW_ONLY
     answers: np.ndarray
     full_steps: np.ndarray
     short_steps: np.ndarray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ class SerialSteps:
 
     workload: Workload
     rates: ComputeRates
+    _: KW_ONLY
     resources: Resources
     todo: Remaining
     reach: Reach

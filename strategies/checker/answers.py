@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Leg:
 
     satellite: int
     epoch: int
+    _: KW_ONLY
     first: int
     end: int
     rows: np.ndarray
@@ -181,10 +182,7 @@ def _trained_by_the_ground(judged: JudgedPlan) -> Iterator[Violation]:
     each_s = judged.workload.ground_flops / judged.rates.ground_flops
     down = judged.of_kind(Kind.FEATURES)
     down = down[rows["link"][down] == LinkKind.DOWNLINK]
-    come = [
-        _Come(int(row["satellite"]), int(row["first_sample"]), int(row["end_sample"]), *_times(judged, index))
-        for index, row in zip(down, rows[down], strict=True)
-    ]
+    come = [_come(judged, index) for index in down.tolist()]
     come += [
         _Come(satellite, 0, end=int(demand.on_ground[satellite]), first_s=start_s, last_s=start_s)
         for satellite in np.flatnonzero(demand.on_ground).tolist()
@@ -232,17 +230,25 @@ class _Come:
 
     satellite: int
     first: int
+    _: KW_ONLY
     end: int
     first_s: float
     last_s: float
 
 
-def _times(judged: JudgedPlan, index: int) -> tuple[float, float]:
-    """When the first micro-batch of features, and when the last, has come over a downlink."""
+def _come(judged: JudgedPlan, index: int) -> _Come:
+    """Return the samples that a downlink activity brings, in micro-batches one after the other."""
     row, owlt_s = judged.rows[index], float(judged.owlt_s[index])
-    lead = min(judged.workload.micro_batch, int(row["end_sample"] - row["first_sample"]))
+    first, end = int(row["first_sample"]), int(row["end_sample"])
+    lead = min(judged.workload.micro_batch, end - first)
     lead_s = lead * judged.workload.c1_bytes * 8.0 / float(judged.rate_bps[index])
-    return float(row["start_s"]) + lead_s + owlt_s, float(row["end_s"]) + owlt_s
+    return _Come(
+        int(row["satellite"]),
+        first,
+        end=end,
+        first_s=float(row["start_s"]) + lead_s + owlt_s,
+        last_s=float(row["end_s"]) + owlt_s,
+    )
 
 
 def _computed_s(

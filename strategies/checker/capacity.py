@@ -9,7 +9,7 @@ at which it has power, and what it sends in that order on each link.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,7 @@ class Charge:
 
     time_s: NDArray[np.float64]
     level_j: NDArray[np.float64]
+    _: KW_ONLY
     drawn_j: float
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +25,7 @@ class RoundDemand:
 
     workload: Workload
     split: np.ndarray
+    _: KW_ONLY
     aboard: np.ndarray
     on_ground: np.ndarray
     done: np.ndarray

@@ -8,7 +8,7 @@ when a hop can begin at the earliest, from the other when it must be over at the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +30,7 @@ class Hops:
 
     row: int
     release_s: np.ndarray
+    _: KW_ONLY
     over_s: np.ndarray
     due_s: np.ndarray
     work_s: np.ndarray

@@ -83,7 +83,8 @@ def label(judged: JudgedPlan) -> Iterator[Violation]:
     if strategy_config.inter_orbit is InterOrbit.NONE and len(held):
         yield Violation("label", f"{judged.words(rows[held[0]])}, in a plan without inter-orbit links")
     if (
-        strategy_config == type(strategy_config)(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, InterOrbit.NONE)
+        strategy_config
+        == type(strategy_config)(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, inter_orbit=InterOrbit.NONE)
         and split
     ):
         down = rows[(rows["link"] == LinkKind.DOWNLINK) & moves & (rows["satellite"] >= 0)]

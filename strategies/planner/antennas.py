@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ class Booking:
 
     satellite: int
     station: int
+    _: KW_ONLY
     start_s: float
     data_s: float
     end_s: float

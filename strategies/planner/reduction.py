@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class _Way:
 
     group: int
     booking: Booking
+    _: KW_ONLY
     rows: list[tuple]
     done_s: float
 

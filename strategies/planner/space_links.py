@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +25,7 @@ class SpaceLinks:
 
     contacts: np.ndarray
     lasers: np.ndarray
+    _: KW_ONLY
     plane: np.ndarray
     acquired_s: np.ndarray  # of each laser: from then on it carries data
 

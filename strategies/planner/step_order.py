@@ -6,7 +6,7 @@ So the result of a round does not depend on which satellite is fast, or on how m
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import NamedTuple, Self
 
@@ -45,6 +45,7 @@ class Schedule:
 
     batches: tuple[BatchedStep, ...]
     updates: tuple[int, ...]
+    _: KW_ONLY
     first_pass: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ class Battery:
 
     capacity_j: float
     lowest_j: float
+    _: KW_ONLY
     solar_w: float
     idle_w: float
     lit: Sunlight

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,7 @@ class Plan:
 
     start_s: float
     end_s: float
+    _: KW_ONLY
     lower_bound_s: float
     strategy_config: StrategyConfig
     activities: np.ndarray

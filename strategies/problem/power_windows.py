@@ -7,7 +7,7 @@ more charge at every moment, in every round of a mission.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -38,6 +38,7 @@ class PowerWindows:
 
     computing: Sunlight
     time_s: tuple[NDArray[np.float64], ...]
+    _: KW_ONLY
     level_j: tuple[NDArray[np.float64], ...]
 
     def least_j(self, satellite: int, time_s: float) -> float:

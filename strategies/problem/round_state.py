@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class RoundState:
 
     done: tuple[int, ...] = ()
     on_ground: tuple[int, ...] = ()
+    _: KW_ONLY
     lost: frozenset[int] = frozenset()
     pointed: frozenset[tuple[int, int]] = frozenset()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -27,6 +27,7 @@ class Tree:
 
     next_hop: np.ndarray
     flight_s: np.ndarray
+    _: KW_ONLY
     hops: np.ndarray
     serial_s_per_bit: np.ndarray
     order: np.ndarray  # satellites with a path, nearest first
@@ -46,6 +47,7 @@ class Send:
 
     node: int
     peer: int
+    _: KW_ONLY
     start_s: float
     end_s: float
 

@@ -10,7 +10,7 @@ import dataclasses
 import enum
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND, registered_names
 from strategies.problem.battery import Battery
@@ -71,6 +71,7 @@ class StrategyConfig:
 
     intra_orbit: str = IntraOrbit.PARALLEL
     space_ground: str = SpaceGround.TOPOLOGY_AWARE
+    _: KW_ONLY
     inter_orbit: str = InterOrbit.NONE
 
     @classmethod
@@ -116,6 +117,7 @@ class ComputeRates:
 
     satellite_flops: float
     ground_flops: float
+    _: KW_ONLY
     message_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -129,6 +131,7 @@ class PowerDrawn:
 
     compute_w: float = 0.0
     radio_w: float = 0.0
+    _: KW_ONLY
     isl_w: float = 0.0
 
     def __post_init__(self) -> None:
@@ -153,6 +156,7 @@ class Resources:
 
     beams: int = 1
     setup_s: float = 10.0
+    _: KW_ONLY
     acquisition_s: float = 10.0
     isl_terminals: int = 2
     buffer_bytes: float = math.inf
@@ -195,6 +199,7 @@ class Workload:
 
     mode: Mode
     samples: tuple[int, ...]
+    _: KW_ONLY
     c1_bytes: float
     c2_bytes: float
     c3_bytes: float

@@ -39,7 +39,15 @@ class Sky:
 
 
 def crossings(link: Sky) -> Crossings:
-    run_config = RunConfig(load_scenario("walker-12", {}), ("sat",), (0,), "run", "ground", "", False)
+    run_config = RunConfig(
+        load_scenario("walker-12", {}),
+        ("sat",),
+        planes=(0,),
+        run="run",
+        ground="ground",
+        backbone="",
+        keeps_features=False,
+    )
     return Crossings(link, run_config, index=0, round_number=2)  # type: ignore[arg-type]
 
 
@@ -66,7 +74,7 @@ def test_what_comes_early_is_held_until_it_is_asked_for() -> None:
     link = Sky()
     link.coming.extend([hidden(1.0, 4, 1), hidden(2.0, 5), hidden(0.0, 4, 0)])
     over = crossings(link)
-    for value, place in ((0.0, MicroBatch(4, 0, 2)), (1.0, MicroBatch(4, 1, 2)), (2.0, MicroBatch(5))):
+    for value, place in ((0.0, MicroBatch(4, 0, of=2)), (1.0, MicroBatch(4, 1, of=2)), (2.0, MicroBatch(5))):
         assert over.receive(MessageKind.HIDDEN, place).unique().tolist() == [value]
     assert not link.coming
 
@@ -98,7 +106,7 @@ def test_a_later_round_is_an_error() -> None:
 
 def test_a_micro_batch_says_which_part_of_how_many_it_is() -> None:
     link = Sky()
-    transfer = crossings(link).send(MessageKind.FEATURES, MicroBatch(4, 1, 3), torch.zeros(2, 5, 3))
+    transfer = crossings(link).send(MessageKind.FEATURES, MicroBatch(4, 1, of=3), torch.zeros(2, 5, 3))
     [manifest] = link.sent
     assert (manifest.step, manifest.micro_batch, manifest.attributes["of"]) == (4, 1, 3)
     assert transfer == manifest.transfer_id

@@ -28,7 +28,13 @@ def services(tmp_path: Path) -> dict:
     folders = write_node_folders(
         tmp_path, SATELLITES, addresses_of(SATELLITES), listen="0.0.0.0", superlink_hosts=["superlink"]
     )
-    host = Host(folders, tmp_path / "superlink", tmp_path / "run", 8123, tmp_path / "gateway")
+    host = Host(
+        folders,
+        tmp_path / "superlink",
+        run_directory=tmp_path / "run",
+        superlink_port=8123,
+        gateway=tmp_path / "gateway",
+    )
     return yaml.safe_load(yaml.safe_dump(compose_file(SATELLITES, host)))["services"]
 
 

@@ -33,7 +33,10 @@ from skysplit.cli import app
 EPOCH = Time("2026-03-01T06:00:00")
 HORIZON_S = 86400.0 * 2
 SHELL = walker("53: 6/2/1", epoch=EPOCH, altitude_km=550)
-STATIONS = (GroundStation("Matera", 40.65, 16.70, 540), GroundStation("Pole", 89.0, 0.0, mask_deg=30))
+STATIONS = (
+    GroundStation("Matera", 40.65, lon_deg=16.70, height_m=540),
+    GroundStation("Pole", 89.0, lon_deg=0.0, mask_deg=30),
+)
 
 
 @pytest.fixture(scope="module")

@@ -34,12 +34,21 @@ from orbit.stations import GroundStation
 EPOCH = Time("2026-03-01T06:00:00.123456789")
 HORIZON_S = 7200.5
 SHELL = walker("53: 24/2/1", epoch=EPOCH, altitude_km=550)
-STATIONS = (GroundStation("Matera", 40.65, 16.70, 540), GroundStation("Perth", -31.8, 115.89, 250))
+STATIONS = (
+    GroundStation("Matera", 40.65, lon_deg=16.70, height_m=540),
+    GroundStation("Perth", -31.8, lon_deg=115.89, height_m=250),
+)
 BUDGET = LinkBudget(8.2e9, 300e6, eirp_dbw=15.0, g_over_t_db_k=31.0)
 LINKS = Links(
-    SpaceGroundLink(BUDGET, 5e7), IntraOrbitLink(1e9), InterOrbitLink(5e8, "all", max_range_km=3000)
+    SpaceGroundLink(BUDGET, 5e7),
+    IntraOrbitLink(1e9),
+    inter_orbit=InterOrbitLink(5e8, "all", max_range_km=3000),
 )
-NODES = (Node("a", "satellite", 0, 0), Node("b", "satellite", 1, 0), Node("g", "station"))
+NODES = (
+    Node("a", "satellite", plane=0, slot=0),
+    Node("b", "satellite", plane=1, slot=0),
+    Node("g", "station"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -255,23 +264,23 @@ def test_json_says_what_a_program_needs(plan: ContactPlan) -> None:
     ],
 )
 def test_a_contradictory_contact_is_refused_with_row_and_field(changes: dict, message: str) -> None:
-    ContactPlan(EPOCH, 100.0, NODES, contact())
+    ContactPlan(EPOCH, 100.0, nodes=NODES, contacts=contact())
     with pytest.raises(ContactPlanError) as refusal:
-        ContactPlan(EPOCH, 100.0, NODES, contact(**changes))
+        ContactPlan(EPOCH, 100.0, nodes=NODES, contacts=contact(**changes))
     assert message in str(refusal.value)
 
 
 def test_contacts_of_one_link_do_not_overlap() -> None:
     both = np.concatenate([contact(), contact(start_s=9.0, end_s=20.0)])
     with pytest.raises(ContactPlanError, match="inside the contact before it"):
-        ContactPlan(EPOCH, 100.0, NODES, both)
+        ContactPlan(EPOCH, 100.0, nodes=NODES, contacts=both)
 
 
 def test_names_are_unique_and_satellites_come_first() -> None:
     with pytest.raises(ContactPlanError, match="two are called 'a'"):
-        ContactPlan(EPOCH, 100.0, (NODES[0], NODES[0]), contact()[:0])
+        ContactPlan(EPOCH, 100.0, nodes=(NODES[0], NODES[0]), contacts=contact()[:0])
     with pytest.raises(ContactPlanError, match="satellites come first"):
-        ContactPlan(EPOCH, 100.0, (NODES[2], NODES[0]), contact()[:0])
+        ContactPlan(EPOCH, 100.0, nodes=(NODES[2], NODES[0]), contacts=contact()[:0])
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,8 @@ def small_plan(contacts: list[tuple[int, int, float, float, float, float]]) -> C
             rows.append(
                 (source, target, LinkKind.INTER_ISL, start_s, end_s, rate_bps, owlt_s, np.nan, np.nan, 0, 0)
             )
-    nodes = tuple(Node(str(k), "satellite", k, 0) for k in range(5))
-    return ContactPlan(Time("2026-03-01"), 1000.0, nodes, np.array(rows, CONTACT))
+    nodes = tuple(Node(str(k), "satellite", plane=k, slot=0) for k in range(5))
+    return ContactPlan(Time("2026-03-01"), 1000.0, nodes=nodes, contacts=np.array(rows, CONTACT))
 
 
 plans = st.lists(
@@ -139,9 +139,14 @@ def test_no_open_path_has_less_light_time(plan, source, target, at_s) -> None:
 def test_light_crosses_a_real_constellation_no_faster_than_straight() -> None:
     epoch = Time("2026-03-01T06:00:00")
     shell = walker("53: 72/6/1", epoch=epoch, altitude_km=550)
-    stations = [GroundStation("Matera", 40.65, 16.70, 540), GroundStation("Perth", -31.8, 115.89, 250)]
+    stations = [
+        GroundStation("Matera", 40.65, lon_deg=16.70, height_m=540),
+        GroundStation("Perth", -31.8, lon_deg=115.89, height_m=250),
+    ]
     links = Links(
-        SpaceGroundLink(2e8, 5e7), IntraOrbitLink(1e9), InterOrbitLink(1e9, "all", max_range_km=5000)
+        SpaceGroundLink(2e8, 5e7),
+        IntraOrbitLink(1e9),
+        inter_orbit=InterOrbitLink(1e9, "all", max_range_km=5000),
     )
     plan = build_contact_plan(shell, stations, links, epoch=epoch, horizon_s=7200.0)
     straight_s = np.linalg.norm(stations[0].position_km - stations[1].position_km) / 299792.458

@@ -16,7 +16,7 @@ from relay.node.settings import RelaySettings
 from relay.wire.manifest import Manifest, MessageKind
 from skysplit.launch.processes import free_ports
 
-ALWAYS = (Window(0.0, 1e5, 1e9, 0.0),)
+ALWAYS = (Window(0.0, 1e5, rate_bps=1e9, owlt_s=0.0),)
 
 
 def network_of(links):

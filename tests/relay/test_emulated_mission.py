@@ -117,7 +117,11 @@ def emulate(fleet, grid_of, tmp_path, monkeypatch, bare_run):
             context.node_config["relay"] = str(file)
         record = RunRecord(tmp_path / "emulated", scenario, command="")
         ground = LocalRelay(
-            GROUND, relays.nodes[GROUND].local_address, None, relays.folder / GROUND, relays.addresses
+            GROUND,
+            relays.nodes[GROUND].local_address,
+            identity=None,
+            folder=relays.folder / GROUND,
+            peers=relays.addresses,
         )
         meanwhile = threading.Thread(target=during or (lambda relays: None), args=(relays,))
         meanwhile.start()
@@ -172,7 +176,7 @@ def averages(monkeypatch):
     def check(averaging, current, delivered, number, planes):
         result = mean(averaging, current, delivered, number, planes)
         if own:  # else it is simulated, or no satellite is told to sum
-            alone = {name: ClientUpdate(number, own[name], {}) for name in delivered}
+            alone = {name: ClientUpdate(number, own[name], report={}) for name in delivered}
             expected = mean(averaging, current, alone, number, planes)
             assert all(result[key].tobytes() == expected[key].tobytes() for key in expected)
             found.append({name: one.plane_sum is not None for name, one in delivered.items()})
@@ -429,17 +433,17 @@ def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
     when = [(MessageKind.AGGREGATE, 1, 0)]
     monkeypatch.setattr("client_app.satellite.RelayLink", dying_link(when, before_it_goes=True))
     gave_up, form_sum = threading.Event(), PlaneExchange.sum
-    patience_s = plane_exchange.PATIENCE_S
+    timeout_s = plane_exchange.TIMEOUT_S
 
     def watched(*words, **named):
         total = form_sum(*words, **named)
         if total is None:
-            plane_exchange.PATIENCE_S = patience_s
+            plane_exchange.TIMEOUT_S = timeout_s
             gave_up.set()
         return total
 
     monkeypatch.setattr(PlaneExchange, "sum", watched)
-    monkeypatch.setattr(plane_exchange, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(plane_exchange, "TIMEOUT_S", 0.5)
 
     def long_away(app):
         def answer(message, context):

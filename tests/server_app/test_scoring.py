@@ -9,7 +9,7 @@ import pytest
 
 from splitmodel.tasks import Score
 
-SCORE = Score(0.5, 0.45, 0.45, confusion_KK=np.array([[8, 2, 0], [9, 1, 0], [0, 0, 0]]))
+SCORE = Score(0.5, 0.45, accuracy=0.45, confusion_KK=np.array([[8, 2, 0], [9, 1, 0], [0, 0, 0]]))
 
 
 def test_a_satellite_that_sees_one_class_meets_that_class_accuracy() -> None:

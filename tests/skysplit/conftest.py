@@ -44,7 +44,9 @@ def reached(number: int) -> Score:
     confusion = [[right[0], 20 - right[0]], [20 - right[1], right[1]]]
     accuracy = sum(right) / 40
     recalls = {"forest": right[0] / 20, "coast": right[1] / 20}
-    return Score(1.5 / number, accuracy, accuracy, recalls, confusion_KK=np.array(confusion))
+    return Score(
+        1.5 / number, accuracy, accuracy=accuracy, by_class=recalls, confusion_KK=np.array(confusion)
+    )
 
 
 def transfer_records_of(number: int, plan: Plan) -> Iterator[dict[str, Any]]:
@@ -94,7 +96,14 @@ def record_run(directory: Path, *, measured: bool, **overrides: Any) -> Path:
         record.add_activities({"round": number, **row} for row in plan.to_rows())
         if measured:
             record.add_transfer_records(transfer_records_of(number, plan))
-        outcome = RoundOutcome(number, plan, reports, dict.fromkeys(reports, 0), {}, ArrayRecord())
+        outcome = RoundOutcome(
+            number,
+            plan,
+            reports=reports,
+            rounds_late=dict.fromkeys(reports, 0),
+            pending_updates={},
+            arrays=ArrayRecord(),
+        )
         record.add_round(
             round_rows(
                 outcome,

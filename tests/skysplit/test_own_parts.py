@@ -18,6 +18,7 @@ from flwr.app import Array, ArrayRecord
 from installed_example import install
 from typer.testing import CliRunner
 
+from learning.imagery import imagery_of
 from mission import entry_points as named
 from mission.orbits import constellation_of, contact_plan_of
 from mission.scenario import ScenarioError, load_scenario
@@ -26,7 +27,7 @@ from orbit.contact_plan_builder import PASS_SAMPLES
 from report.totals import by_round, read_rounds
 from report.trackers import TrackedRun, Tracker
 from skysplit.cli import app
-from skysplit.imagery_check import check_imagery, imagery_of
+from skysplit.imagery_check import check_imagery
 from skysplit.testing import check_aggregation_rule, check_imagery_source, check_link_model
 from splitmodel.imagery import ImageryError, ImageSource, Raster, classes
 from strategies.aggregation.averages import AggregationError
@@ -100,7 +101,7 @@ def test_the_kit_accepts_the_example(example: Path) -> None:
 
 def test_images_of_another_package_are_divided_capped_and_fit_the_model(example: Path) -> None:
     scenario = load_scenario("demo", {"data.source": "checkerboards", "data.train_samples": 60})
-    imagery = imagery_of(scenario)
+    imagery = imagery_of(scenario.data, scenario.seed)
     assert (len(imagery.train), len(imagery.test)) == (60, 90)
     assert imagery.train.classes == ("4 pixels", "8 pixels", "16 pixels")
     check_imagery(scenario)
@@ -192,7 +193,7 @@ def test_imagery_that_cannot_be_used_is_one_error(
 ) -> None:
     register(named.IMAGERY, part)
     with pytest.raises(ImageryError, match=message):
-        imagery_of(load_scenario("demo", {"data.source": "mine"}))
+        imagery_of(load_scenario("demo", {"data.source": "mine"}).data, 0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,11 @@ from splitmodel.training import view
 
 EVERY = np.arange(8)
 SIX_BANDS = ModelInput(bands=("B2", "B3", "B4", "B8", "B11", "B12"), patch_size=8, image_size=32)
-LAYOUTS = [TokenLayout(1, 3, 3), TokenLayout(0, 4, 4, groups=3), TokenLayout(2, 3, 3, frames=2, groups=2)]
+LAYOUTS = [
+    TokenLayout(1, 3, columns=3),
+    TokenLayout(0, 4, columns=4, groups=3),
+    TokenLayout(2, 3, columns=3, frames=2, groups=2),
+]
 
 
 def model_of(family: str, request: pytest.FixtureRequest) -> SplitModel:
@@ -92,7 +96,7 @@ def test_the_views_are_the_dihedral_group_on_features_without_positions(layout: 
 
 
 def test_frames_and_groups_are_turned_alike_and_never_mixed() -> None:
-    layout = TokenLayout(2, 3, 3, frames=2, groups=2)
+    layout = TokenLayout(2, 3, columns=3, frames=2, groups=2)
     frame, group = (layout.patches // 2, 2)
     marks = torch.zeros(1, layout.tokens, 1)
     grid = marks[0, 2:, 0].view(2, frame, group)
@@ -104,7 +108,7 @@ def test_frames_and_groups_are_turned_alike_and_never_mixed() -> None:
 
 def test_a_grid_that_is_not_square_has_half_turns_and_mirrors_as_its_pixels_have() -> None:
     images = torch.randn(8, 1, 2, 3)
-    turn = TokenViews(TokenLayout(0, 2, 3), torch.zeros(6, 1), quarters=False)
+    turn = TokenViews(TokenLayout(0, 2, columns=3), torch.zeros(6, 1), quarters=False)
     found = turn(images.flatten(2).transpose(1, 2), EVERY)
     assert torch.equal(found.transpose(1, 2).unflatten(2, (2, 3)), view(images, EVERY))
 

@@ -69,7 +69,7 @@ def bound_cases(draw: st.DrawFn) -> BoundCase:
     )  # fmt: skip
     rates = ComputeRates(
         draw(st.sampled_from([0.5e12, 1e9, 0.05e12])), draw(st.sampled_from([50e12, 1e12])),
-        draw(st.sampled_from([0.0, 0.0, 0.002])),
+        message_s=draw(st.sampled_from([0.0, 0.0, 0.002])),
     )  # fmt: skip
     return BoundCase(
         dataclasses.replace(world, contacts=contacts),

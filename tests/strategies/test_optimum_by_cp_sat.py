@@ -145,7 +145,7 @@ def compared(seed: int) -> tuple[float, float, float, float]:
 
 @pytest.mark.parametrize(
     "seeds",
-    [range(9), *(pytest.param(range(k, k + 17), marks=pytest.mark.slow) for k in range(9, 60, 17))],
+    [range(6), *(pytest.param(range(k, k + 18), marks=pytest.mark.slow) for k in range(6, 60, 18))],
     ids=str,
 )
 def test_bound_optimum_and_plan_come_in_this_order_and_close_together(seeds: range) -> None:

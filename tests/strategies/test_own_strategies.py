@@ -172,7 +172,7 @@ def test_a_comparison_has_a_case_for_every_strategy_that_is_installed(
     cases = standard_cases(lambda how: (make_workload(6, mode=how.mode),))
     found = {case.name: (case.strategy_config, case.title) for case in cases}
     assert found["split-most-need"] == (
-        StrategyConfig("parallel", "most-need", "min-latency"),
+        StrategyConfig("parallel", "most-need", inter_orbit="min-latency"),
         "split, most-need instead of topology-aware",
     )
     assert found["split-lasts-longest"][0].inter_orbit == "lasts-longest"

@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from pickle import UnpicklingError
@@ -50,6 +50,7 @@ class TransformersFamily(Family):
 
     name: str
     model_class: str
+    _: KW_ONLY
     composite: str = ""
     pooling: PoolingKind = "cls"
     special_tokens: int = 1

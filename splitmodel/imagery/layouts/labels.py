@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class LabelColumn:
 
     file: Path
     name: str
+    _: KW_ONLY
     values: pa.ChunkedArray
     class_names: tuple[str, ...] = ()
 

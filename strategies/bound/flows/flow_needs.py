@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class FlowNeeds:
 
     features: np.ndarray
     feature_bits: float
+    _: KW_ONLY
     features_until_s: np.ndarray
     embedded: Callable[[np.ndarray], np.ndarray] | None
     answers: np.ndarray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -14,6 +14,7 @@ class LinearRows:
 
     count: int = 0
     _row: list[np.ndarray] = field(default_factory=list)
+    _: KW_ONLY
     _variable: list[np.ndarray] = field(default_factory=list)
     _coefficient: list[np.ndarray] = field(default_factory=list)
     _limit: list[np.ndarray] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class LinkCommodity:
 
     bits_of: np.ndarray
     gateway: np.ndarray
+    _: KW_ONLY
     variable: np.ndarray
     bits: np.ndarray
     to_ground: bool

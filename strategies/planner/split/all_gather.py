@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class Copy:
 
     first: int
     end: int
+    _: KW_ONLY
     start_s: float
     end_s: float
 
@@ -39,6 +40,7 @@ class Gathered:
 
     copies: Mapping[int, Mapping[int, Copy]]
     activities: np.ndarray
+    _: KW_ONLY
     link_free_s: Mapping[tuple[int, int], float]
 
     def held_bytes(self, satellite: int, sample_bytes: float) -> float:

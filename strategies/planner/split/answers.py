@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ class AnswerHop:
 
     node: int
     peer: int
+    _: KW_ONLY
     rate_bps: float
     owlt_s: float
     until_s: float  # the contact ends
@@ -45,6 +46,7 @@ class Path:
 
     session: int
     gateway: int
+    _: KW_ONLY
     station: int
     down: tuple[AnswerHop, ...]  # satellite … gateway
     up: tuple[AnswerHop, ...]  # gateway … satellite
@@ -61,6 +63,7 @@ class Answer(NamedTuple):
 
     path: Path
     back: Path
+    _: KW_ONLY
     uplink: Window
     up_hops: tuple[Window, ...]
     head: Window
@@ -74,6 +77,7 @@ class Answer(NamedTuple):
 class _Run:
     block: FeatureChunk
     epoch: int
+    _: KW_ONLY
     path: Path
     back: Path
     first: int

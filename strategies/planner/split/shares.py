@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -19,6 +19,7 @@ class LinkShares:
 
     downlink: float
     isl: float
+    _: KW_ONLY
     message_bits: float  # of the largest small crossing
 
     def downlink_delay_s(self, rate_bps: float) -> float:

@@ -13,7 +13,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class Steps:
 
     finish_s: np.ndarray
     activities: np.ndarray
+    _: KW_ONLY
     held_until_s: np.ndarray
     left: np.ndarray
     end_s: float
@@ -146,6 +147,7 @@ class _Member:
 
     satellite: int
     block: FeatureChunk
+    _: KW_ONLY
     epoch: int
     first: int
     end: int
@@ -158,6 +160,7 @@ class _Batch:
 
     number: int
     members: list[_Member]
+    _: KW_ONLY
     updates: int  # of a shared adapter, before its forward pass
     start_s: float
     backward_s: float  # its backward pass may begin
@@ -564,10 +567,7 @@ class GroundSteps:
         )
         if not hops:
             return None
-        up = tuple(
-            AnswerHop(node, peer, *self.routes.link(node, peer, begin_s), since_s=begin_s)
-            for node, peer, begin_s in hops
-        )
+        up = tuple(self._hop(node, peer, begin_s, since_s=begin_s) for node, peer, begin_s in hops)
         path = Path(
             session,
             gateway,
@@ -579,10 +579,12 @@ class GroundSteps:
         return self.alike.setdefault(path, path)
 
     def _hops(self, nodes: Sequence[int], time_s: float) -> tuple[AnswerHop, ...]:
-        return tuple(
-            AnswerHop(node, peer, *self.routes.link(node, peer, time_s))
-            for node, peer in itertools.pairwise(nodes)
-        )
+        return tuple(self._hop(node, peer, time_s) for node, peer in itertools.pairwise(nodes))
+
+    def _hop(self, node: int, peer: int, time_s: float, *, since_s: float = -math.inf) -> AnswerHop:
+        """Return the link of a pair as it is at ``time_s``."""
+        rate_bps, owlt_s, until_s = self.routes.link(node, peer, time_s)
+        return AnswerHop(node, peer, rate_bps=rate_bps, owlt_s=owlt_s, until_s=until_s, since_s=since_s)
 
     def _travel(self, session: int, member: _Member, start_s: float, length_s: float) -> Answer | None:
         """There and back through a session, or None where links are shut on one of the ways.

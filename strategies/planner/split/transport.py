@@ -11,7 +11,7 @@ import heapq
 import itertools
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class FeatureChunk:
 
     satellite: int
     session: int
+    _: KW_ONLY
     first: int
     end: int
     first_s: float
@@ -55,6 +56,7 @@ class Delivery:
 
     blocks: list[FeatureChunk]
     activities: np.ndarray
+    _: KW_ONLY
     left: np.ndarray
 
 
@@ -68,6 +70,7 @@ class _Offer:
 
     embed: tuple[float, float] | None
     hops: list[tuple[int, int, float, float, float]]
+    _: KW_ONLY
     begin_s: float
     end_s: float
     there_s: float

@@ -40,7 +40,7 @@ def test_cowell_with_j2_and_sgp4_see_the_same_passes_for_half_a_day() -> None:
     # The numerical orbit starts from SGP4's osculating state; what remains are J3, J4 and the theory's
     # truncation.
     shell = walker("53: 2/1/0", epoch=EPOCH, altitude_km=550)
-    station = GroundStation("Matera", 40.65, 16.70, 540)
+    station = GroundStation("Matera", 40.65, lon_deg=16.70, height_m=540)
     theory, numerical = (
         find_passes(shell.propagated_by(name), [station], epoch=EPOCH, horizon_s=43200.0)
         for name in ("sgp4", "cowell-j2")

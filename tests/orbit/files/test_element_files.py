@@ -31,7 +31,7 @@ from skysplit.cli import app
 RUNNER = CliRunner()
 EPOCH = Time("2026-04-10T12:00:00")
 DAY_OF_EPOCH = 27859.5  # after 1949-12-31T00:00
-STATION = GroundStation("Matera", 40.65, 16.70, 540)
+STATION = GroundStation("Matera", 40.65, lon_deg=16.70, height_m=540)
 
 
 def model_of(number: int = 90001, **changes: float) -> Satrec:

@@ -48,16 +48,25 @@ from orbit.stations import GroundStation
 
 EPOCH = Time("2026-03-01T06:00:00.4")
 SHELL = walker("53: 24/2/1", epoch=EPOCH, altitude_km=550)
-STATIONS = (GroundStation("Matera", 40.65, 16.70, 540), GroundStation("Perth", -31.8, 115.89, 250))
+STATIONS = (
+    GroundStation("Matera", 40.65, lon_deg=16.70, height_m=540),
+    GroundStation("Perth", -31.8, lon_deg=115.89, height_m=250),
+)
 BUDGET = LinkBudget(8.2e9, 300e6, eirp_dbw=15.0, g_over_t_db_k=31.0)
 RANDOM = random_plan()
-NODES = (Node("a", "satellite", 0, 0), Node("b", "satellite", 1, 0), Node("g", "station"))
+NODES = (
+    Node("a", "satellite", plane=0, slot=0),
+    Node("b", "satellite", plane=1, slot=0),
+    Node("g", "station"),
+)
 
 
 @pytest.fixture(scope="module")
 def plan() -> ContactPlan:
     links = Links(
-        SpaceGroundLink(BUDGET, 5e7), IntraOrbitLink(1e9), InterOrbitLink(5e8, "all", max_range_km=3000)
+        SpaceGroundLink(BUDGET, 5e7),
+        IntraOrbitLink(1e9),
+        inter_orbit=InterOrbitLink(5e8, "all", max_range_km=3000),
     )
     return build_contact_plan(SHELL, STATIONS, links, epoch=EPOCH, horizon_s=7200.5)
 
@@ -67,7 +76,7 @@ def one_contact(**changes: float) -> ContactPlan:
     row["target"], row["end_s"], row["rate_bps"], row["kind"] = 2, 100.0, 1e6, LinkKind.DOWNLINK
     for field, value in changes.items():
         row[field] = value
-    return ContactPlan(EPOCH, 1e10, NODES, row)
+    return ContactPlan(EPOCH, 1e10, nodes=NODES, contacts=row)
 
 
 def unix_s(plan: ContactPlan, seconds: float) -> float:

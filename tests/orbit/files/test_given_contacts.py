@@ -388,7 +388,7 @@ def test_a_budget_asks_for_rates_in_the_file(file: Path) -> None:
         )
 
 
-def test_a_plan_made_elsewhere_can_be_planned_and_compared_on(file: Path, one_process: None) -> None:
+def test_a_plan_made_elsewhere_can_be_planned_and_compared_on(file: Path, headline_cases: None) -> None:
     rows = ["from,to,start,end"]
     for plane in range(2):
         for slot in range(6):

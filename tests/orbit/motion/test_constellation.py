@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def test_mean_elements_of_an_osculating_state_fly_through_it(ecc, inc, raan, arg
         np.array([value])
         for value in (ecc, *np.radians([inc, raan, argp, anomaly]), motion * 2 * np.pi / 1440)
     ]
-    osculating = MeanElements(one.epoch_jd, one.epoch_fraction, *columns, one.bstar)
+    osculating = MeanElements.of_columns([one.epoch_jd, one.epoch_fraction, *columns, one.bstar])
     if (398600.8 / (motion * 2 * np.pi / 86400) ** 2) ** (1 / 3) * (1 - ecc) < 6378 + 160:
         return
     reached = osculating_state(mean_from_osculating(osculating))
@@ -158,4 +159,4 @@ def test_an_impossible_walker_pattern_is_refused(pattern: str, options: dict, me
 def test_two_satellites_of_one_name_are_refused() -> None:
     shell = walker("53: 2/1/0", epoch=EPOCH, altitude_km=550)
     with pytest.raises(ConstellationError, match="two satellites are called 'a'"):
-        type(shell)(("a", "a"), shell.elements, shell.plane, shell.slot)
+        dataclasses.replace(shell, names=("a", "a"))

@@ -22,7 +22,10 @@ from skysplit.constellation_views import constellation_czml, constellation_json
 
 EPOCH = Time("2026-03-01T06:00:00")
 SHELL = walker("53: 12/3/1", epoch=EPOCH, altitude_km=550)
-STATIONS = (GroundStation("Matera", 40.65, 16.70, 540), GroundStation("Suva", -18.1, 178.4))
+STATIONS = (
+    GroundStation("Matera", 40.65, lon_deg=16.70, height_m=540),
+    GroundStation("Suva", -18.1, lon_deg=178.4),
+)
 HORIZON_S = 7200.0
 
 

@@ -36,7 +36,10 @@ from orbit.search.contacts import find_passes
 from orbit.search.eclipse import find_eclipses, sun_itrs_km
 from orbit.stations import GroundStation
 
-STATIONS = (GroundStation("Svalbard", 78.23, 15.39, 450), GroundStation("Hawaii", 19.01, -155.66, 370))
+STATIONS = (
+    GroundStation("Svalbard", 78.23, lon_deg=15.39, height_m=450),
+    GroundStation("Hawaii", 19.01, lon_deg=-155.66, height_m=370),
+)
 LEAP_DAY = Time("2016-12-31T00:00:00")  # 86,401 s long
 
 # Runs the command that follows, and ends with status 3 at the first attempt to reach a network.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from contextlib import suppress
@@ -20,6 +21,8 @@ from sgp4.model import Satrec as PythonSatrec
 from orbit.constellation import from_file
 from orbit.motion.elements import ElementsError, MeanElements, read_tle, tle_sets
 from orbit.motion.omm import looks_like_omm, omm_sets, read_omm
+
+ELEMENTS = [field.name for field in dataclasses.fields(MeanElements)]
 
 
 def with_checksum(line: str) -> str:
@@ -165,7 +168,7 @@ def test_a_leap_second_is_a_time_of_day_where_there_was_one() -> None:
 
 def elements_of(elements: MeanElements) -> np.ndarray:
     """All but the epochs, as SGP4 takes them; (N, 7)."""
-    return np.array([getattr(elements, name) for name in list(MeanElements.__annotations__)[2:]]).T
+    return np.array([getattr(elements, name) for name in ELEMENTS[2:]]).T
 
 
 def elements_of_model(model: Satrec | PythonSatrec) -> list[float]:
@@ -234,7 +237,7 @@ def test_a_damaged_tle_is_refused_or_says_what_the_sgp4_library_reads_in_it(data
             _, elements = read_tle(tried)
         except ElementsError:
             continue
-        assert np.isfinite(np.array([getattr(elements, name) for name in MeanElements.__annotations__])).all()
+        assert np.isfinite(np.array([getattr(elements, name) for name in ELEMENTS])).all()
         assert_reads_as_sgp4_does(tried)
 
 

@@ -189,7 +189,7 @@ def joined(*shells: Constellation) -> Constellation:
         for field in fields(MeanElements)
     )
     names = [f"{number} {name}" for number, shell in enumerate(shells) for name in shell.names]
-    return from_elements(names, MeanElements(*elements))
+    return from_elements(names, MeanElements.of_columns(elements))
 
 
 def test_a_stray_satellite_has_no_partner_and_takes_none() -> None:

@@ -92,7 +92,9 @@ def test_limits_of_lasers_are_those_of_the_scenario(file: str) -> None:
 def test_a_link_budget_takes_the_place_of_the_constant_rate_one_way(file: str) -> None:
     budget = {"enabled": True, "bandwidth_mhz": 300.0, "coding": "dvb-s2", "rain_margin_db": 4.0}
     scenario = load_scenario(file, {f"links.sgl.down_budget.{key}": value for key, value in budget.items()})
-    meant = LinkBudget(8.2 * 1e9, 300e6, 15.0, 31.0, rain_margin_db=4.0, coding="dvb-s2")
+    meant = LinkBudget(
+        8.2 * 1e9, 300e6, eirp_dbw=15.0, g_over_t_db_k=31.0, rain_margin_db=4.0, coding="dvb-s2"
+    )
     links = links_of(scenario)
     assert links.space_ground == SpaceGroundLink(meant, 50e6)
     plan = build_contact_plan(

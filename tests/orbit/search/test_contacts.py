@@ -20,7 +20,7 @@ from orbit.stations import GroundStation
 
 EPOCH = Time("2026-03-01T06:00:00")
 DAY_S = 86400.0
-STATION = GroundStation("Matera", 40.65, 16.70, 540)
+STATION = GroundStation("Matera", 40.65, lon_deg=16.70, height_m=540)
 
 
 def whole(shell, horizon_s: float = DAY_S) -> Ephemeris:
@@ -50,7 +50,7 @@ def test_compiled_and_plain_search_find_the_same_passes(inc, altitude, lat, lon,
     pytest.importorskip("numba", reason="the extra [fast] is not installed")
     ecc = min(ecc, (altitude - 150) / 8000)
     shell = walker(f"{inc:.3f}: 6/3/1", epoch=EPOCH, altitude_km=altitude, ecc=ecc)
-    stations = [GroundStation("here", lat, lon, 0, mask), STATION]
+    stations = [GroundStation("here", lat, lon_deg=lon, height_m=0, mask_deg=mask), STATION]
     plain, compiled = (
         find_passes(shell, stations, epoch=EPOCH, horizon_s=DAY_S, compiled=asked) for asked in (False, True)
     )
@@ -68,7 +68,7 @@ def test_compiled_and_plain_search_find_the_same_passes(inc, altitude, lat, lon,
 @given(st.floats(30, 120), st.floats(300, 1500), st.floats(-80, 80), st.floats(0, 60))
 def test_passes_are_those_that_sampling_sees(inc, altitude, lat, mask) -> None:
     shell = walker(f"{inc:.3f}: 1/1/0", epoch=EPOCH, altitude_km=altitude)
-    station = GroundStation("here", lat, 30.0, 0, mask)
+    station = GroundStation("here", lat, lon_deg=30.0, height_m=0, mask_deg=mask)
     seconds, seen = sampled_passes(shell, station, DAY_S)
     passes = find_passes(shell, [station], epoch=EPOCH, horizon_s=DAY_S)
     inside = np.zeros(len(seconds), bool)
@@ -117,7 +117,9 @@ def test_a_pass_of_a_few_seconds_is_found() -> None:
     highest = find_passes(shell, [STATION], epoch=EPOCH, horizon_s=DAY_S)["max_elevation_deg"]
     for elevation in highest:
         mask = float(elevation) - 1e-4 * np.cos(np.radians(elevation))
-        station = GroundStation("here", STATION.lat_deg, STATION.lon_deg, STATION.height_m, mask)
+        station = GroundStation(
+            "here", STATION.lat_deg, lon_deg=STATION.lon_deg, height_m=STATION.height_m, mask_deg=mask
+        )
         passes = find_passes(shell, [station], epoch=EPOCH, horizon_s=DAY_S)
         shortest = passes[np.argmin(np.abs(passes["max_elevation_deg"] - elevation))]
         assert 0 < shortest["end_s"] - shortest["start_s"] < 10
@@ -145,7 +147,10 @@ def test_a_geostationary_satellite_is_seen_all_day_or_never() -> None:
     shell = walker("0: 2/1/0", epoch=EPOCH, mean_motion_rev_day=1.00273791)
     motion = whole(shell)
     lon = np.degrees(np.arctan2(motion.state[0, 0, 1], motion.state[0, 0, 0]))
-    below, behind = GroundStation("below", 5, lon), GroundStation("behind", 5, (lon + 360) % 360 - 180)
+    below, behind = (
+        GroundStation("below", 5, lon_deg=lon),
+        GroundStation("behind", 5, lon_deg=(lon + 360) % 360 - 180),
+    )
     passes = find_passes(shell.take(slice(0, 1)), [below, behind], epoch=EPOCH, horizon_s=DAY_S)
     assert len(passes) == 1
     assert (passes["start_s"][0], passes["end_s"][0]) == (0.0, DAY_S)
@@ -154,7 +159,12 @@ def test_a_geostationary_satellite_is_seen_all_day_or_never() -> None:
 def test_a_pass_over_a_horizon_profile_is_what_sampling_sees() -> None:
     shell = walker("53: 1/1/0", epoch=EPOCH, altitude_km=550)
     station = GroundStation(
-        "valley", 40.65, 16.7, 540, ((0, 5), (40, 30), (80, 5), (150, 20), (200, 8), (300, 40)), 1500
+        "valley",
+        40.65,
+        lon_deg=16.7,
+        height_m=540,
+        mask_deg=((0, 5), (40, 30), (80, 5), (150, 20), (200, 8), (300, 40)),
+        max_range_km=1500,
     )
     seconds, seen = sampled_passes(shell, station, DAY_S)
     passes = find_passes(shell, [station, STATION], epoch=EPOCH, horizon_s=DAY_S)
@@ -232,7 +242,7 @@ def test_an_intersection_holds_what_all_sets_hold(edges) -> None:
     sets = []
     for times in edges:
         times = np.array(times[: len(times) // 2 * 2], float)
-        sets.append(Intervals(np.zeros(len(times) // 2, int), times[0::2], times[1::2]))
+        sets.append(Intervals(np.zeros(len(times) // 2, int), times[0::2], end_s=times[1::2]))
     both = intersection(*sets)
     at = np.arange(0, 60) + 0.5
     inside = [((at > s.start_s[:, None]) & (at < s.end_s[:, None])).any(axis=0) for s in sets]

@@ -19,9 +19,9 @@ TLE_FOLDER = Path(os.environ.get("SKYSPLIT_DATA", "/nonexistent")) / "tle"
 EPOCH = Time("2024-01-12T12:00:00")
 HALF_DAY_S = 43200.0
 STATIONS = (
-    GroundStation("Svalbard", 78.23, 15.39, 450),
-    GroundStation("Hawaii", 19.01, -155.66, 370),
-    GroundStation("Punta Arenas", -53.16, -70.91, 30),
+    GroundStation("Svalbard", 78.23, lon_deg=15.39, height_m=450),
+    GroundStation("Hawaii", 19.01, lon_deg=-155.66, height_m=370),
+    GroundStation("Punta Arenas", -53.16, lon_deg=-70.91, height_m=30),
 )
 SKYFIELD_TOLERANCE_S = 0.5  # of its find_events
 

@@ -22,14 +22,16 @@ def test_the_signal_to_noise_ratio_is_the_textbooks() -> None:
     # 1000 km at 8.2 GHz: 92.45 + 20 lg 8.2 + 20 lg 1000 = 170.73 dB; C/N = 15 + 31 − 170.73 + 228.60 −
     # 84.77 − 3
     assert BUDGET.snr_db(np.array(1000.0), np.array(90.0)) == pytest.approx(16.10, abs=0.01)
-    rainy = LinkBudget(8.2e9, 300e6, 15.0, 31.0, zenith_attenuation_db=0.2, rain_margin_db=2.0)
+    rainy = LinkBudget(
+        8.2e9, 300e6, eirp_dbw=15.0, g_over_t_db_k=31.0, zenith_attenuation_db=0.2, rain_margin_db=2.0
+    )
     assert rainy.snr_db(np.array(1000.0), np.array(30.0)) == pytest.approx(16.10 - 0.4 - 2, abs=0.01)
 
 
 def test_shannon_and_dvb_s2_turn_it_into_bits() -> None:
     at = np.array(1000.0), np.array(90.0)
     assert BUDGET.rate_bps(*at) == pytest.approx(300e6 * np.log2(1 + 10**1.610), rel=1e-3)
-    coded = LinkBudget(8.2e9, 300e6, 15.0, 31.0, coding="dvb-s2", roll_off=0.2)
+    coded = LinkBudget(8.2e9, 300e6, eirp_dbw=15.0, g_over_t_db_k=31.0, coding="dvb-s2", roll_off=0.2)
     assert coded.rate_bps(*at) == pytest.approx(300e6 / 1.2 * 4.453027)  # 16.10 + 0.79 dB: 32APSK 9/10
     assert coded.rate_bps(np.array(1e5), np.array(5.0)) == 0.0
 
@@ -42,7 +44,9 @@ def test_no_dvb_s2_mode_needs_more_and_carries_less_than_another() -> None:
 
 @given(st.floats(400, 5000), st.floats(5, 90), st.sampled_from(["shannon", "dvb-s2"]))
 def test_nearer_and_higher_never_carries_less(range_km: float, elevation_deg: float, coding) -> None:
-    budget = LinkBudget(26e9, 500e6, 20.0, 28.0, zenith_attenuation_db=0.5, coding=coding)
+    budget = LinkBudget(
+        26e9, 500e6, eirp_dbw=20.0, g_over_t_db_k=28.0, zenith_attenuation_db=0.5, coding=coding
+    )
     ranges, elevations = (
         np.array([range_km, range_km * 0.9]),
         np.array([elevation_deg, min(90, elevation_deg + 5)]),

@@ -105,7 +105,10 @@ def test_over_relays_every_satellite_has_the_bits_of_the_strategy(fleet, count, 
 
 def test_a_ring_that_is_cut_is_summed_along_the_chain_that_is_left_with_the_same_bits(fleet):
     members, arrays = plane_of(4), vectors(4)
-    cuts = (Outage("sat-0", "sat-1", 0.0, 1e5), Outage("sat-1", "sat-0", 0.0, 1e5))
+    cuts = (
+        Outage("sat-0", "sat-1", start_s=0.0, end_s=1e5),
+        Outage("sat-1", "sat-0", start_s=0.0, end_s=1e5),
+    )
     relays = fleet(ring_links(fleet, members), faults=Faults(outages=cuts))
     assert_all_have(on_every(members, relays.link, arrays, True), plane_sum(arrays, ring=True))
 
@@ -114,7 +117,7 @@ def test_a_ring_that_is_cut_is_summed_along_the_chain_that_is_left_with_the_same
 def test_a_plane_torn_apart_is_summed_over_the_ground_with_the_same_bits(fleet, ring):
     members, arrays = plane_of(3), vectors(3)
     links = {**chain_links(fleet, members), **fleet.both_ways(("sat-0", "ground"), ("sat-2", "ground"))}
-    cuts = tuple(Outage(a, b, 0.0, 1e5) for a, b in (("sat-1", "sat-2"), ("sat-2", "sat-1")))
+    cuts = tuple(Outage(a, b, start_s=0.0, end_s=1e5) for a, b in (("sat-1", "sat-2"), ("sat-2", "sat-1")))
     relays = fleet(links, faults=Faults(outages=cuts))
     assert_all_have(on_every(members, relays.link, arrays, ring), plane_sum(arrays, ring=ring))
 

@@ -88,7 +88,10 @@ def test_a_relay_that_restarts_under_the_endpoint_loses_no_question_and_no_answe
 
 
 def test_time_jumps_while_both_ends_wait_and_not_while_the_ground_computes(fleet):
-    windows = (Window(3000.0, 3100.0, 1e8, 0.0), Window(7000.0, 8000.0, 1e8, 0.0))
+    windows = (
+        Window(3000.0, 3100.0, rate_bps=1e8, owlt_s=0.0),
+        Window(7000.0, 8000.0, rate_bps=1e8, owlt_s=0.0),
+    )
     relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=windows), time_authority="ground")
     began = []
 
@@ -113,7 +116,7 @@ def test_time_jumps_while_both_ends_wait_and_not_while_the_ground_computes(fleet
 
 def test_a_handler_that_waits_for_others_does_not_hold_mission_time(fleet):
     """sat-0 is answered only when sat-1 has asked, whose window opens an hour later."""
-    later = (Window(3600.0, 9000.0, 1e8, 0.0),)
+    later = (Window(3600.0, 9000.0, rate_bps=1e8, owlt_s=0.0),)
     relays = fleet(
         {**fleet.both_ways(("sat-0", "ground")), **fleet.both_ways(("sat-1", "ground"), windows=later)},
         time_authority="ground",

@@ -11,7 +11,12 @@ def schedules(draw):
     edges = draw(st.lists(st.integers(0, 5000), min_size=2, max_size=16, unique=True).map(sorted))
     pairs = zip(edges[::2], edges[1::2], strict=False)
     windows = [
-        Window(float(a), float(b), draw(st.sampled_from([8e3, 1e6, 2.5e7])), draw(st.floats(0, 0.02)))
+        Window(
+            float(a),
+            float(b),
+            rate_bps=draw(st.sampled_from([8e3, 1e6, 2.5e7])),
+            owlt_s=draw(st.floats(0, 0.02)),
+        )
         for a, b in pairs
     ]
     return LinkSchedule(tuple(windows))
@@ -48,33 +53,40 @@ def test_more_bytes_never_arrive_earlier_and_a_later_start_never_sends_earlier(
 
 
 def test_nothing_takes_no_time_where_sums_of_bits_round() -> None:
-    windows = [Window(2.0 * n, 2.0 * n + 1.0, 8e3, 0.0) for n in range(6)]
-    windows += [Window(12.0, 17.0, 2.5e7, 0.0), Window(18.0, 1165.0, 8e3, 0.0)]
+    windows = [Window(2.0 * n, 2.0 * n + 1.0, rate_bps=8e3, owlt_s=0.0) for n in range(6)]
+    windows += [
+        Window(12.0, 17.0, rate_bps=2.5e7, owlt_s=0.0),
+        Window(18.0, 1165.0, rate_bps=8e3, owlt_s=0.0),
+    ]
     assert LinkSchedule(tuple(windows)).arrival_s(0, 1164.9035482379213) == 1164.9035482379213
 
 
 def test_a_payload_waits_for_its_window_and_goes_on_in_the_next():
-    schedule = LinkSchedule((Window(10, 20, 8e6, 0.003), Window(100, 200, 4e6, 0.005)))
+    schedule = LinkSchedule(
+        (Window(10, 20, rate_bps=8e6, owlt_s=0.003), Window(100, 200, rate_bps=4e6, owlt_s=0.005))
+    )
     # 10 MB in the first window, 2 MB in the second.
     assert schedule.arrival_s(12_000_000, 0.0) == pytest.approx(104.005)
 
 
 def test_a_payload_that_just_fills_a_window_does_not_wait_for_the_next_and_one_byte_more_does():
-    schedule = LinkSchedule((Window(0, 10, 8e6, 0), Window(50, 60, 8e6, 0)))
+    schedule = LinkSchedule((Window(0, 10, rate_bps=8e6, owlt_s=0), Window(50, 60, rate_bps=8e6, owlt_s=0)))
     assert schedule.arrival_s(10_000_000, 0.0) == pytest.approx(10.0)
     assert schedule.arrival_s(10_000_001, 0.0) == pytest.approx(50.000001)
     assert schedule.arrival_s(20_000_001, 0.0) == np.inf
 
 
 def test_of_overlapping_windows_the_fastest_is_used():
-    windows = fastest([Window(0, 100, 1e6, 0.002), Window(50, 150, 2e6, 0.003)])
-    assert windows == (Window(0, 50, 1e6, 0.002), Window(50, 150, 2e6, 0.003))
+    windows = fastest(
+        [Window(0, 100, rate_bps=1e6, owlt_s=0.002), Window(50, 150, rate_bps=2e6, owlt_s=0.003)]
+    )
+    assert windows == (Window(0, 50, rate_bps=1e6, owlt_s=0.002), Window(50, 150, rate_bps=2e6, owlt_s=0.003))
 
 
 def test_a_network_survives_its_file_and_a_link_of_an_unknown_node_does_not():
     links = {
-        ("a", "b"): LinkSchedule((Window(0, 10, 8e6, 0.001),)),
-        ("b", "a"): LinkSchedule((Window(5, 10, 1e6, 0.002),)),
+        ("a", "b"): LinkSchedule((Window(0, 10, rate_bps=8e6, owlt_s=0.001),)),
+        ("b", "a"): LinkSchedule((Window(5, 10, rate_bps=1e6, owlt_s=0.002),)),
     }
     network = Network(("a", "b"), links)
     again = Network.from_json(network.to_json())
@@ -87,15 +99,17 @@ def test_a_network_survives_its_file_and_a_link_of_an_unknown_node_does_not():
 
 
 def test_windows_that_touch_and_agree_become_one():
-    assert fastest([Window(0, 5, 1e6, 0), Window(5, 9, 1e6, 0)]) == (Window(0, 9, 1e6, 0),)
+    assert fastest([Window(0, 5, rate_bps=1e6, owlt_s=0), Window(5, 9, rate_bps=1e6, owlt_s=0)]) == (
+        Window(0, 9, rate_bps=1e6, owlt_s=0),
+    )
 
 
 @pytest.mark.parametrize(
     "windows",
     [
-        (Window(0, 10, 1e6, 0), Window(5, 15, 1e6, 0)),
-        (Window(5, 5, 1e6, 0),),
-        (Window(0, 5, 0, 0),),
+        (Window(0, 10, rate_bps=1e6, owlt_s=0), Window(5, 15, rate_bps=1e6, owlt_s=0)),
+        (Window(5, 5, rate_bps=1e6, owlt_s=0),),
+        (Window(0, 5, rate_bps=0, owlt_s=0),),
     ],
 )
 def test_overlapping_empty_or_dead_windows_are_no_schedule(windows):

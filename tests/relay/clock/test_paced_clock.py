@@ -47,7 +47,9 @@ class Node:
 
 DAY_S = 86400.0
 # Every node sees the ground at 700 s, at 900 s and ten days later, whatever it reports.
-PLANNED = tuple(Window(start_s, start_s + 50.0, 1e8, 0.0) for start_s in (700.0, 900.0, 10 * DAY_S))
+PLANNED = tuple(
+    Window(start_s, start_s + 50.0, rate_bps=1e8, owlt_s=0.0) for start_s in (700.0, 900.0, 10 * DAY_S)
+)
 
 
 PROBES = 6  # two in a row in which nothing happens let time jump
@@ -123,7 +125,11 @@ def test_activity_fields_are_those_of_the_report():
     assert set(Activity._fields) == {field.name for field in ClockReport.DESCRIPTOR.fields} - {"probe"}
 
 
-GAP = (Window(0.0, 0.4, 1e7, 0.002), Window(4000.0, 4000.4, 1e7, 0.002), Window(9000.0, 9900.0, 1e7, 0.002))
+GAP = (
+    Window(0.0, 0.4, rate_bps=1e7, owlt_s=0.002),
+    Window(4000.0, 4000.4, rate_bps=1e7, owlt_s=0.002),
+    Window(9000.0, 9900.0, rate_bps=1e7, owlt_s=0.002),
+)
 
 
 def test_a_transfer_over_three_windows_hours_apart_takes_only_the_time_that_bytes_move(fleet):
@@ -142,7 +148,7 @@ def test_a_transfer_over_three_windows_hours_apart_takes_only_the_time_that_byte
 
 
 def test_time_stands_at_1x_while_an_application_computes(fleet):
-    later = (Window(5000.0, 6000.0, 1e8, 0.0),)
+    later = (Window(5000.0, 6000.0, rate_bps=1e8, owlt_s=0.0),)
     relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=later), time_authority="ground")
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         satellite.send(*fleet.tensor([1.0], "sat-0", "ground"))
@@ -173,7 +179,7 @@ def test_what_is_still_to_come_in_does_not_hold_mission_time_on_an_open_link(fle
 
 def test_who_waits_for_room_does_not_hold_mission_time_either(fleet):
     """Each relay has room for one bundle, and sat-1 sees the ground only an hour later."""
-    later = (Window(3600.0, 9000.0, 1e8, 0.0),)
+    later = (Window(3600.0, 9000.0, rate_bps=1e8, owlt_s=0.0),)
     relays = fleet(
         {**fleet.both_ways(("sat-0", "sat-1")), **fleet.both_ways(("sat-1", "ground"), windows=later)},
         time_authority="ground",

@@ -16,9 +16,12 @@ from relay.node.outgoing import ACK_TIMEOUT_S
 from relay.wire import wire_pb2 as pb
 from relay.wire.manifest import MessageKind
 
-PRE_LAUNCH = (Window(-1000.0, 0.0, 1e9, 0.0),)
+PRE_LAUNCH = (Window(-1000.0, 0.0, rate_bps=1e9, owlt_s=0.0),)
 NODES = ("ground", "sat-0", "sat-1")
-UPLINK, PASS = Window(500.0, 900.0, 1e8, 0.0), Window(2500.0, 2900.0, 1e8, 0.0)
+UPLINK, PASS = (
+    Window(500.0, 900.0, rate_bps=1e8, owlt_s=0.0),
+    Window(2500.0, 2900.0, rate_bps=1e8, owlt_s=0.0),
+)
 ROUND = Network(
     NODES,
     {
@@ -136,7 +139,14 @@ def test_only_the_ground_s_own_application_begins_a_round(fleet, relays):
 def test_time_runs_while_anybody_is_there_once_all_have_been():
     def answers(*satellites, round_start=1):
         return {
-            f"sat-{index}": Activity(False, np.inf, 0, round_start, session_alive, attached)
+            f"sat-{index}": Activity(
+                False,
+                np.inf,
+                changes=0,
+                round_start=round_start,
+                session_alive=session_alive,
+                attached=attached,
+            )
             for index, (session_alive, attached) in enumerate(satellites)
         }
 
@@ -185,7 +195,9 @@ async def test_who_has_come_to_a_round_of_a_ground_that_died_has_not_come_to_tha
 
 
 def test_what_is_on_its_way_is_not_sent_again_while_mission_time_stands(fleet):
-    relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=(Window(0.0, 1e5, 2e7, 0.3),)))
+    relays = fleet(
+        fleet.both_ways(("sat-0", "ground"), windows=(Window(0.0, 1e5, rate_bps=2e7, owlt_s=0.3),))
+    )
     clock = relays.clocks["sat-0"]
 
     async def stand():

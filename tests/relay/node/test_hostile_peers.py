@@ -777,8 +777,10 @@ class Victim:
 def victim(tmp_path_factory):
     folder = tmp_path_factory.mktemp("victim")
     nodes = (VICTIM, HONEST, HOSTILE, *FAR)
-    always = LinkSchedule((Window(0.0, 1e5, 1e9, 0.0),))
-    later = LinkSchedule((Window(5e4, 6e4, 1e7, 0.01), Window(8e5, 9e5, 1e7, 0.01)))
+    always = LinkSchedule((Window(0.0, 1e5, rate_bps=1e9, owlt_s=0.0),))
+    later = LinkSchedule(
+        (Window(5e4, 6e4, rate_bps=1e7, owlt_s=0.01), Window(8e5, 9e5, rate_bps=1e7, owlt_s=0.01))
+    )
     links = {(a, b): always for a in (HONEST, HOSTILE) for b in (VICTIM,)}
     links |= {(b, a): always for a, b in links}
     links |= {(VICTIM, name): later for name in FAR}

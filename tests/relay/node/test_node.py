@@ -65,7 +65,7 @@ def test_what_was_not_settled_is_given_to_the_next_application(fleet):
 
 
 def test_urgent_bundles_overtake_features(fleet):
-    slow = (Window(0.0, 1e5, 4e6, 0.0),)
+    slow = (Window(0.0, 1e5, rate_bps=4e6, owlt_s=0.0),)
     relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=slow))
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         for step in range(2):
@@ -87,7 +87,7 @@ def test_nan_is_refused_by_the_satellites_own_relay(fleet):
 
 
 def test_a_full_spool_holds_the_sender_back_and_loses_nothing(fleet):
-    slow = (Window(0.0, 1e5, 8e6, 0.0),)
+    slow = (Window(0.0, 1e5, rate_bps=8e6, owlt_s=0.0),)
     relays = fleet(
         fleet.both_ways(("sat-0", "ground"), windows=slow), quota_bytes=500_000, neighbour_quota_bytes=500_000
     )
@@ -105,7 +105,7 @@ def test_a_full_spool_holds_the_sender_back_and_loses_nothing(fleet):
 
 
 def test_an_expired_transfer_is_told_to_its_sender(fleet):
-    relays = fleet({("sat-0", "ground"): (Window(1e3, 2e3, 1e9, 0.0),)})
+    relays = fleet({("sat-0", "ground"): (Window(1e3, 2e3, rate_bps=1e9, owlt_s=0.0),)})
     with relays.link("sat-0") as satellite:
         satellite.send(*fleet.tensor([1.0], "sat-0", "ground", expiry_s=0.5))
         with pytest.raises(RemoteError, match="Expired"):
@@ -113,7 +113,7 @@ def test_an_expired_transfer_is_told_to_its_sender(fleet):
 
 
 def test_a_link_carries_nothing_before_its_window_and_goes_on_in_the_next(fleet):
-    windows = (Window(0.5, 0.9, 8e6, 0.01), Window(1.6, 90.0, 8e6, 0.01))
+    windows = (Window(0.5, 0.9, rate_bps=8e6, owlt_s=0.01), Window(1.6, 90.0, rate_bps=8e6, owlt_s=0.01))
     relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=windows))
     data = np.arange(150_000, dtype="<f4")  # 600 kB: 0.4 s of the first window, 0.2 s of the second
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
@@ -129,7 +129,7 @@ def test_a_link_carries_nothing_before_its_window_and_goes_on_in_the_next(fleet)
 
 
 def test_a_transfer_takes_the_other_gateway_when_the_first_one_dies(fleet):
-    late = (Window(0.0, 1e5, 4e6, 0.0),)
+    late = (Window(0.0, 1e5, rate_bps=4e6, owlt_s=0.0),)
     links = fleet.both_ways(("sat-0", "sat-1"), ("sat-0", "sat-2"), ("sat-1", "ground"))
     relays = fleet({**links, **fleet.both_ways(("sat-2", "ground"), windows=late)})
     relays.stop("sat-1")
@@ -148,11 +148,13 @@ def test_a_port_in_use_is_a_clear_error(fleet, tmp_path):
 def test_a_relay_needs_an_address_for_every_neighbour(fleet, tmp_path):
     network = fleet.network_of(fleet.both_ways(("sat-0", "ground")))
     with pytest.raises(ValueError, match="relay sat-0: no address for its neighbours ground"):
-        RelaySettings("sat-0", network, {}, tmp_path)
+        RelaySettings("sat-0", network, peers={}, folder=tmp_path)
     with pytest.raises(ValueError, match="'sat-9' is no node"):
-        RelaySettings("sat-9", network, {}, tmp_path)
+        RelaySettings("sat-9", network, peers={}, folder=tmp_path)
     with pytest.raises(ValueError, match="time authority sat-7"):
-        RelaySettings("sat-0", network, {"ground": "127.0.0.1:1"}, tmp_path, time_authority="sat-7")
+        RelaySettings(
+            "sat-0", network, peers={"ground": "127.0.0.1:1"}, folder=tmp_path, time_authority="sat-7"
+        )
 
 
 def test_a_relay_says_that_it_is_healthy(fleet):

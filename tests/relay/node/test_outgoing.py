@@ -55,7 +55,7 @@ async def test_what_a_session_had_sent_is_sent_again_where_it_is_stopped_while_i
     link = OutgoingLink(
         "sat", "ground", channel=stub, clock=PacedClock(), spool=spool, limits=Limits(), outbox=outbox, faults=Faults()
     )  # fmt: skip
-    link.schedule = LinkSchedule((Window(0.0, 1e5, 1e9, 0.0),))
+    link.schedule = LinkSchedule((Window(0.0, 1e5, rate_bps=1e9, owlt_s=0.0),))
     serving = asyncio.create_task(link.run())
     await asyncio.wait_for(call.stopping.wait(), 30)  # the session is over, and waits for its writer
     assert link.in_flight_bytes == len(payload)

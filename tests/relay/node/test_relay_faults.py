@@ -46,7 +46,9 @@ DATA = np.arange(500_000, dtype="<f4")  # 2 MB
 
 def test_chunks_lost_at_random_are_sent_again(fleet):
     relays = fleet(
-        fleet.both_ways(("sat-0", "sat-1"), ("sat-1", "ground"), windows=(Window(0, 1e5, 1e8, 0.002),)),
+        fleet.both_ways(
+            ("sat-0", "sat-1"), ("sat-1", "ground"), windows=(Window(0, 1e5, rate_bps=1e8, owlt_s=0.002),)
+        ),
         faults=Faults(loss=0.1, seed=3),
     )
     deliver_once(relays, fleet, DATA)
@@ -54,9 +56,9 @@ def test_chunks_lost_at_random_are_sent_again(fleet):
 
 
 def test_a_link_cut_in_mid_chunk_resumes_at_the_acknowledged_offset(fleet):
-    cut = Outage("sat-0", "ground", 0.51, 1.2)
+    cut = Outage("sat-0", "ground", start_s=0.51, end_s=1.2)
     relays = fleet(
-        fleet.both_ways(("sat-0", "ground"), windows=(Window(0.3, 1e5, 4e7, 0.005),)),
+        fleet.both_ways(("sat-0", "ground"), windows=(Window(0.3, 1e5, rate_bps=4e7, owlt_s=0.005),)),
         faults=Faults(outages=(cut,)),
     )
     arrived_s = deliver_once(relays, fleet, DATA)  # 0.4 s of link: 0.2 s before the cut, 0.2 s behind it
@@ -65,24 +67,24 @@ def test_a_link_cut_in_mid_chunk_resumes_at_the_acknowledged_offset(fleet):
 
 
 def test_a_missed_window_costs_the_wait_for_the_next_one_only(fleet):
-    windows = (Window(0.2, 0.6, 4e7, 0.002), Window(1.0, 5.0, 4e7, 0.002))
+    windows = (Window(0.2, 0.6, rate_bps=4e7, owlt_s=0.002), Window(1.0, 5.0, rate_bps=4e7, owlt_s=0.002))
     relays = fleet(
         fleet.both_ways(("sat-0", "ground"), windows=windows),
-        faults=Faults(outages=(Outage("sat-0", "ground", 0.0, 0.8),)),
+        faults=Faults(outages=(Outage("sat-0", "ground", start_s=0.0, end_s=0.8),)),
     )
     assert 1.4 < deliver_once(relays, fleet, DATA) < 2.4
 
 
 @pytest.mark.parametrize("skew_s", [-2.0, 2.0])
 def test_clocks_that_differ_by_two_seconds_lose_nothing(fleet, skew_s):
-    windows = (Window(3.0, 5.0, 1e8, 0.002), Window(8.0, 1e5, 1e8, 0.002))
+    windows = (Window(3.0, 5.0, rate_bps=1e8, owlt_s=0.002), Window(8.0, 1e5, rate_bps=1e8, owlt_s=0.002))
     clocks = {"sat-0": PacedClock(2.5 + skew_s), "ground": PacedClock(2.5)}
     relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=windows), clocks=clocks)
     deliver_once(relays, fleet, DATA)
 
 
 def test_a_relay_that_was_away_takes_up_what_it_held(fleet):
-    slow = (Window(0, 1e5, 2e7, 0.0),)
+    slow = (Window(0, 1e5, rate_bps=2e7, owlt_s=0.0),)
     links = {**fleet.both_ways(("sat-0", "sat-1")), **fleet.both_ways(("sat-1", "ground"), windows=slow)}
     relays = fleet(links)
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
@@ -95,7 +97,9 @@ def test_a_relay_that_was_away_takes_up_what_it_held(fleet):
 
 
 def test_a_bundle_without_a_payload_survives_the_end_of_its_stream(fleet):
-    relays = fleet(fleet.both_ways(("sat-0", "ground"), windows=(Window(0.0, 1e5, 1e9, 0.5),)))
+    relays = fleet(
+        fleet.both_ways(("sat-0", "ground"), windows=(Window(0.0, 1e5, rate_bps=1e9, owlt_s=0.5),))
+    )
     with relays.link("sat-0") as satellite:
         satellite.send(*fleet.tensor([], "sat-0", "ground"))
         time.sleep(0.25)  # on its way, for half a second of light
@@ -107,15 +111,15 @@ def test_a_bundle_without_a_payload_survives_the_end_of_its_stream(fleet):
 
 def test_what_began_over_one_gateway_ends_over_another_without_starting_again(fleet):
     """The ground has a part of it when sat-0 loses its contact; the rest, and only that, goes over sat-1."""
-    slower = (Window(0.0, 1e5, 1.8e7, 0.0),)
+    slower = (Window(0.0, 1e5, rate_bps=1.8e7, owlt_s=0.0),)
     relays = fleet(
         {
             **fleet.both_ways(("sat-0", "sat-1")),
-            **fleet.both_ways(("sat-0", "ground"), windows=(Window(0.0, 1e5, 2e7, 0.0),)),
+            **fleet.both_ways(("sat-0", "ground"), windows=(Window(0.0, 1e5, rate_bps=2e7, owlt_s=0.0),)),
             **fleet.both_ways(("sat-1", "ground"), windows=slower),
         },
         clocks={name: PacedClock(10.0) for name in ("sat-0", "sat-1", "ground")},
-        faults=Faults(outages=(Outage("sat-0", "ground", 11.0, 9e4),)),
+        faults=Faults(outages=(Outage("sat-0", "ground", start_s=11.0, end_s=9e4),)),
     )
     while relays.clocks["sat-0"].now_s < 10.6:
         time.sleep(0.01)
@@ -151,7 +155,7 @@ class Process:
         self.process.stdout.close()
 
 
-WINDOWS = (Window(0, 1e5, 2e7, 0.002),)
+WINDOWS = (Window(0, 1e5, rate_bps=2e7, owlt_s=0.002),)
 
 
 @pytest.fixture
@@ -161,7 +165,9 @@ def chain(request, tmp_path, fleet):
     host = getattr(request, "param", "127.0.0.1")
     nodes = ("sat-0", "sat-1", "ground")
     network = fleet.network_of(
-        fleet.both_ways(("sat-0", "sat-1"), ("sat-1", "ground"), windows=(Window(0, 1e5, 2e7, 0.002),))
+        fleet.both_ways(
+            ("sat-0", "sat-1"), ("sat-1", "ground"), windows=(Window(0, 1e5, rate_bps=2e7, owlt_s=0.002),)
+        )
     )
     (tmp_path / "network.json").write_text(network.to_json())
     write_certificates(tmp_path / "certificates", nodes)

@@ -30,7 +30,7 @@ def certificates(tmp_path_factory):
 def relays(fleet, certificates):
     """sat-0 and sat-1 may send to the ground now, sat-2 only much later; sat-9 is certified but not in the plan."""
     links = fleet.both_ways(("sat-0", "ground"), ("sat-1", "ground"), ("sat-0", "sat-1"))
-    later = fleet.both_ways(("sat-2", "ground"), windows=(Window(5e4, 6e4, 1e9, 0.0),))
+    later = fleet.both_ways(("sat-2", "ground"), windows=(Window(5e4, 6e4, rate_bps=1e9, owlt_s=0.0),))
     return fleet(
         {**links, **later}, identities=certificates, quota_bytes=1 << 20, neighbour_quota_bytes=1 << 20
     )

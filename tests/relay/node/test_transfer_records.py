@@ -15,7 +15,11 @@ from relay.wire.manifest import MessageKind
 from server_app.emulated_clock import EmulatedClock
 from strategies.problem.workload import Resources
 
-NODES = (Node("a-0", "satellite", 0, 0), Node("a-1", "satellite", 0, 1), Node("b-0", "satellite", 1, 0))
+NODES = (
+    Node("a-0", "satellite", plane=0, slot=0),
+    Node("a-1", "satellite", plane=0, slot=1),
+    Node("b-0", "satellite", plane=1, slot=0),
+)
 
 SENT = (
     (MessageKind.FEATURES, "a-0", GROUND),
@@ -32,7 +36,9 @@ def relays(fleet):
 
 def transfer_records(relays, run="run", number=3):
     folder = relays.folder / GROUND
-    relay = LocalRelay(GROUND, relays.nodes[GROUND].local_address, None, folder, relays.addresses)
+    relay = LocalRelay(
+        GROUND, relays.nodes[GROUND].local_address, identity=None, folder=folder, peers=relays.addresses
+    )
     plan = SimpleNamespace(nodes=(*NODES, Node("station", "station")))
     flight = EmulatedClock(datetime(2026, 1, 1, tzinfo=UTC), relay, contact_plan=plan, resources=Resources())
     return list(flight.transfer_records(run, number))

@@ -56,7 +56,7 @@ def station(*batches: str, **training: Any) -> Station:
     ground = BackboneService(steps, scenario, run="run", assembler=FeatureAssembler((64, hidden), "fp32"))
     head = StandardisedHead.of(new_head(hidden, CLASSES), Scaling(torch.zeros(hidden), torch.ones(hidden)))
     if scenario.training.shares_head:
-        ground.share(head)
+        ground.train_head(head)
     ground.begin_round(1, schedule)
     return Station(ground, steps, head)
 

@@ -26,7 +26,15 @@ def planned(rows: Sequence[tuple[int, int, int]], names: str, updates: Sequence[
         steps["updates"] = updates
     nothing = np.zeros(len(names))
     return Plan(
-        0.0, 1.0, 0.0, StrategyConfig(), np.empty(0, ACTIVITY), nothing, nothing, tuple(names), steps=steps
+        0.0,
+        1.0,
+        lower_bound_s=0.0,
+        strategy_config=StrategyConfig(),
+        activities=np.empty(0, ACTIVITY),
+        finish_s=nothing,
+        delivered_s=nothing,
+        names=tuple(names),
+        steps=steps,
     )
 
 

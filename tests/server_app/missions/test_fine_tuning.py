@@ -441,7 +441,7 @@ def failing(
 
 
 def test_too_few_flower_nodes_is_one_error(fly: Mission, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("strategies.enrolment._NODES_PATIENCE_S", 0.1)
+    monkeypatch.setattr("strategies.enrolment._NODES_TIMEOUT_S", 0.1)
     failing(fly, {}, FederationError, "4 satellites, Flower has 3 nodes.*num-supernodes=4", nodes=3)
 
 

@@ -183,7 +183,7 @@ async def test_images_that_cannot_be_trained_on_are_refused(
     model = load_split(weights_dir("synthetic-vit"), num_labels=10)
     scenario = load_scenario("walker-12")
     ground = CentralizedTrainer(None, None, scenario=scenario, run="run-1", given=GivenImages(scenario))
-    ground.expect(model, Classification(tuple("abcdefghij")), {"sat-0-00": 4})
+    ground.configure(model, Classification(tuple("abcdefghij")), {"sat-0-00": 4})
     ground.begin_round(1, Schedule((), ()))
     await ground.handle("sat-0-00", *bundle(MessageKind.IMAGES, np.zeros((1, 8, 8, 3), np.uint8)))
     with pytest.raises(UnexpectedBundle, match=says):

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from learning.model import with_cut
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import read_run
 from mission.scenario import load_scenario
 from report.pages.cuts_page import pareto_front
 from server_app.run import recorded_run
 from skysplit.cli import app
-from skysplit.cuts.model_cuts import SettledCut, cuts_of, settled, with_cut
+from skysplit.cuts.model_cuts import SettledCut, cuts_of, settled
 
 RUNNER = CliRunner()
 SMALL = [
@@ -152,7 +153,7 @@ def test_a_run_records_the_chosen_cut_and_why_and_a_resumed_one_keeps_it(tmp_pat
     cut = SettledCut(
         with_cut(asked, 2),
         {"split.onboard_blocks": 2, "split.leak_limit": 1.0, "split.round_limit_s": 0.0},
-        reason,
+        reason=reason,
     )
     config = {
         "scenario": "walker-12", "out": str(tmp_path / "run"), "resume": "", "backbone-address": "127.0.0.1:0",

@@ -28,7 +28,9 @@ def test_doctor_reports_every_check_as_json() -> None:
 
 
 def test_a_fault_ends_with_status_1_and_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "CHECKS", (lambda: Finding("orbit", State.FAULT, "decayed", "launch again"),))
+    monkeypatch.setattr(
+        doctor, "CHECKS", (lambda: Finding("orbit", State.FAULT, found="decayed", fix="launch again"),)
+    )
     done = RUNNER.invoke(app, ["doctor"])
     assert done.exit_code == 1
     assert "launch again" in done.stdout
@@ -50,7 +52,7 @@ def test_data_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_
     assert doctor.data().state is State.FAULT
     (tmp_path / "tle").mkdir()
     monkeypatch.setenv("SKYSPLIT_DATA", str(tmp_path))
-    assert doctor.data() == Finding("data", State.OK, f"{tmp_path}: tle")
+    assert doctor.data() == Finding("data", State.OK, found=f"{tmp_path}: tle")
     monkeypatch.delenv("SKYSPLIT_DATA")
     assert doctor.data().state is State.NOTE
 

@@ -93,7 +93,7 @@ def test_a_run_shows_its_progress_whatever_its_satellites_are_called(
 
 
 def test_what_doctor_finds_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Finding("data", State.NOTE, "[/] \x1b[2J", "[fix]")
+    found = Finding("data", State.NOTE, found="[/] \x1b[2J", fix="[fix]")
     monkeypatch.setattr("skysplit.commands.doctor.CHECKS", (lambda: found,))
     done = RUNNER.invoke(app, ["doctor"])
     assert done.exit_code == 0

@@ -139,6 +139,8 @@ def _rounds(directory: Path) -> int:
     return int(read_run(directory).get("progress", {}).get("round", 0))
 
 
+# The launcher's half is in test_fault_matrix.py, the ground's in test_fine_tuning.py (an unreadable image).
+@pytest.mark.slow
 def test_a_failed_run_exits_with_one_error_and_records_it(tmp_path: Path) -> None:
     for number in range(12):
         folder = tmp_path / "images" / f"class-{number % 2}"

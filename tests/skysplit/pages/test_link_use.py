@@ -66,14 +66,16 @@ def test_a_use_is_from_the_first_byte_to_the_last_and_words_of_wire_and_plan_mee
         ("uplink", "sat-2"),
         ("intra_isl", "a → b"),
     }
-    assert uses["downlink", "sat-1"].planned == Use({"features": 1000, "weights": 50}, 10.0, 41.0)
-    assert uses["downlink", "sat-1"].measured == Use({"features": 1008, "kind of tomorrow": 5}, 10.5, 22.5)
+    assert uses["downlink", "sat-1"].planned == Use({"features": 1000, "weights": 50}, 10.0, end_s=41.0)
+    assert uses["downlink", "sat-1"].measured == Use(
+        {"features": 1008, "kind of tomorrow": 5}, 10.5, end_s=22.5
+    )
     assert uses["uplink", "sat-1"].measured is uses["uplink", "sat-2"].planned is None
-    assert uses["intra_isl", "a → b"].planned == Use({"features": 9}, 0.0, 1.0)
-    assert uses["intra_isl", "a → b"].measured == Use({"features": 9}, 1.0, 3.0)
+    assert uses["intra_isl", "a → b"].planned == Use({"features": 9}, 0.0, end_s=1.0)
+    assert uses["intra_isl", "a → b"].measured == Use({"features": 9}, 1.0, end_s=3.0)
     [together] = [use for use in link_uses(planned, passed, {2: 90.0}, together=True) if use.link == "uplink"]
-    assert together.planned == Use({"hidden": 70}, 15.0, 16.0)
-    assert together.measured == Use({"hidden": 70}, 5.0, 6.0)
+    assert together.planned == Use({"hidden": 70}, 15.0, end_s=16.0)
+    assert together.measured == Use({"hidden": 70}, 5.0, end_s=6.0)
 
 
 def test_the_table_has_every_class_what_crossed_it_and_every_link(emulated_run: Path) -> None:

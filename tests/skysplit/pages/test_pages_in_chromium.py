@@ -194,7 +194,7 @@ def open_and_draw(browser: Browser, page: Path) -> list[str]:
     ],
 )  # fmt: skip
 def test_pages_of_other_commands_are_drawn_without_a_console_message(
-    words: list[str], charts: list[str], tmp_path: Path, browser: Browser, one_process: None
+    words: list[str], charts: list[str], tmp_path: Path, browser: Browser, headline_cases: None
 ) -> None:
     page = tmp_path / "page.html"
     done = CliRunner().invoke(app, [*words, "--out", str(page)])
@@ -277,7 +277,9 @@ def test_one_zooms_to_a_window_by_its_name_and_back(emulated_page: Path, browser
     assert browser.console == []
 
 
-@pytest.mark.parametrize(("scheme", "ink"), [("light", "#1b1b1f"), ("dark", "#e8e9ec")])
+@pytest.mark.parametrize(
+    ("scheme", "ink"), [pytest.param("light", "#1b1b1f", marks=pytest.mark.slow), ("dark", "#e8e9ec")]
+)
 def test_what_was_measured_is_drawn_in_the_colour_of_the_text(
     scheme: str, ink: str, emulated_page: Path, browser: Browser
 ) -> None:

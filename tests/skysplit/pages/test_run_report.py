@@ -92,8 +92,9 @@ def test_one_zooms_to_the_windows_in_which_antennas_are_held() -> None:
 
 
 def test_the_report_has_the_ablation_once_it_was_asked_for(
-    one_plane_run: Path, tmp_path: Path, one_process: None
+    one_plane_run: Path, tmp_path: Path, headline_cases: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("skysplit.commands.runs._STARTS", 1)
     run = tmp_path / "run"
     shutil.copytree(one_plane_run, run)
     done = CliRunner().invoke(app, ["report", str(run), "--compare"])

@@ -164,7 +164,7 @@ def with_holes(i: int) -> np.ndarray:
 
 
 def test_no_data_is_left_out_of_statistics_counted_and_zero_for_the_model(tmp_path: Path) -> None:
-    plain = Preprocess(8, 8, (0.0,) * 2, (1.0,) * 2, 1.0)
+    plain = Preprocess(8, 8, mean=(0.0,) * 2, std=(1.0,) * 2, rescale_factor=1.0)
     images = opened(tiles(tmp_path, with_holes), no_data=(-9999,)).for_model(plain)
     seen = survey(images, plain, statistics=True)
     assert seen.no_data == pytest.approx(1 / 16)
@@ -196,7 +196,7 @@ def test_no_data_is_left_out_of_statistics_counted_and_zero_for_the_model(tmp_pa
 def test_an_image_without_any_measured_value_is_named(
     tmp_path: Path, make: Any, no_data: tuple[float, ...], says: str
 ) -> None:
-    plain = Preprocess(8, 8, (0.0,) * 2, (1.0,) * 2, 1.0)
+    plain = Preprocess(8, 8, mean=(0.0,) * 2, std=(1.0,) * 2, rescale_factor=1.0)
     images = opened(tiles(tmp_path, make), no_data=no_data).for_model(plain)
     with pytest.raises(ImageryError, match=says):
         survey(images, plain, statistics=False)

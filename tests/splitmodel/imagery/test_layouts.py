@@ -120,7 +120,7 @@ def test_images_of_several_sizes_are_resized_one_by_one_or_refused_by_name(tmp_p
     classes(tmp_path, "lake", "wood")
     put(tmp_path, "lake/0.png", "wood/0.png", data=png(9, size=20))
     images = opened(tmp_path).train
-    rescaled = Preprocess(16, 16, (0.0,) * 3, (1.0,) * 3)
+    rescaled = Preprocess(16, 16, mean=(0.0,) * 3, std=(1.0,) * 3)
     together = images.prepared(range(len(images)), rescaled)
     alone = [images.prepared([index], rescaled)[0] for index in range(len(images))]
     assert all(np.array_equal(a, b) for a, b in zip(together, alone, strict=True))

@@ -41,7 +41,12 @@ def trained(directory: Path) -> tuple[SplitModel, PeftModel]:
 
 def card(base: Path) -> CardFields:
     return CardFields(
-        "Test", str(base), ("a", "b", "c"), "Random data.", "Not trained.", {"test_accuracy": 0.5}
+        "Test",
+        str(base),
+        classes=("a", "b", "c"),
+        data="Random data.",
+        training="Not trained.",
+        metrics={"test_accuracy": 0.5},
     )
 
 

@@ -216,7 +216,7 @@ def test_targets_that_no_satellite_sends_are_refused(task: Any, array: np.ndarra
 
 
 def targets_of(kind: TargetKind, names: tuple[str, ...] = ()) -> Targets:
-    return Targets(kind, names, np.zeros((4, 2)))
+    return Targets(kind, names, values=np.zeros((4, 2)))
 
 
 def test_the_labels_say_what_is_trained_and_a_key_that_says_otherwise_is_one_error() -> None:

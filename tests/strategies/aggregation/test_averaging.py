@@ -20,7 +20,7 @@ def all_of(value: float) -> dict[str, NDArray[np.float32]]:
     return {key: np.full_like(array, value) for key, array in NOW.items()}
 
 
-DELIVERED = {"a": ClientUpdate(3, all_of(1.0), {}), "b": ClientUpdate(3, all_of(5.0), {})}
+DELIVERED = {"a": ClientUpdate(3, all_of(1.0), report={}), "b": ClientUpdate(3, all_of(5.0), report={})}
 
 
 def rows(arrays: dict[str, NDArray], key: str) -> list[float]:
@@ -48,7 +48,10 @@ def test_a_class_that_only_the_absent_have_seen_stays_as_it_was() -> None:
 
 
 def test_what_is_old_counts_less_in_every_row() -> None:
-    late = {"a": DELIVERED["a"], "b": ClientUpdate(0, all_of(5.0), {})}  # three rounds: half the weight
+    late = {
+        "a": DELIVERED["a"],
+        "b": ClientUpdate(0, all_of(5.0), report={}),
+    }  # three rounds: half the weight
     mean = Averaging(LABELS, 0.5, by_class=True).mean(NOW, late, 3, PLANES)
     np.testing.assert_allclose(
         rows(mean, "head.weight"), [1.0, (2 + 5 * 4) / 10, (8 + 5 * 4) / 16], rtol=1e-6
@@ -66,7 +69,7 @@ def trained() -> dict[str, ClientUpdate]:
     rng = np.random.default_rng(0)
     return {
         name: ClientUpdate(
-            3, {key: rng.normal(size=array.shape).astype(np.float32) for key, array in NOW.items()}, {}
+            3, {key: rng.normal(size=array.shape).astype(np.float32) for key, array in NOW.items()}, report={}
         )
         for name in MANY
     }
@@ -74,7 +77,7 @@ def trained() -> dict[str, ClientUpdate]:
 
 @pytest.mark.parametrize("by_class", [False, True])
 def test_planes_are_summed_each_by_itself_in_its_order_then_by_number(by_class: bool) -> None:
-    averaging, delivered = Averaging(MANY, 0.5, by_class), trained()
+    averaging, delivered = Averaging(MANY, 0.5, by_class=by_class), trained()
     sums = [
         plane_sum(
             [client_update(delivered[name].arrays, averaging.counts(name)) for name in plane.members],
@@ -94,9 +97,9 @@ def test_planes_are_summed_each_by_itself_in_its_order_then_by_number(by_class: 
 
 @pytest.mark.parametrize("by_class", [False, True])
 def test_whether_a_plane_or_the_ground_has_summed_changes_no_bit(by_class: bool) -> None:
-    averaging, alone = Averaging(MANY, 0.5, by_class), trained()
+    averaging, alone = Averaging(MANY, 0.5, by_class=by_class), trained()
     parts = [client_update(alone[name].arrays, averaging.counts(name)) for name in TWO_PLANES[0].members]
-    summed = ClientUpdate(3, {}, {}, plane_sum(parts, ring=True))
+    summed = ClientUpdate(3, {}, report={}, plane_sum=plane_sum(parts, ring=True))
     ground = averaging.mean(NOW, alone, 3, TWO_PLANES)
     for who in (("a",), ("b", "c"), ("a", "b", "c")):  # the others of the plane have given the sum up
         plane = averaging.mean(NOW, alone | dict.fromkeys(who, summed), 3, TWO_PLANES)
@@ -108,4 +111,4 @@ def test_a_sum_that_counts_others_than_its_plane_is_refused() -> None:
     parts = [client_update(alone[name].arrays, averaging.counts(name)) for name in ("a", "b")]
     for wrong in (parts[0] + parts[1], parts[0][:-1]):
         with pytest.raises(AggregationError, match=r"the sum of c, a, b counts .*, allowed is \[\d+"):
-            averaging.mean(NOW, alone | {"b": ClientUpdate(3, {}, {}, wrong)}, 3, TWO_PLANES)
+            averaging.mean(NOW, alone | {"b": ClientUpdate(3, {}, report={}, plane_sum=wrong)}, 3, TWO_PLANES)

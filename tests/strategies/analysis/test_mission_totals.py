@@ -97,7 +97,7 @@ def test_the_first_round_of_every_kind_is_planned_and_no_more_than_asked_for() -
 
 
 def test_a_mission_that_does_not_end_within_the_contact_plan_says_so() -> None:
-    work = make_workload(6, 10, "downlink", raw_bytes=1e10)
+    work = make_workload(6, 2, "downlink", raw_bytes=1e12)
     with pytest.raises(NoRouteError):
         plan_mission(IN_WORLD, case((work, work)), 0.0)
 

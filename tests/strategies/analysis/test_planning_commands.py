@@ -24,7 +24,7 @@ SMALL = [
 ]  # fmt: skip
 
 
-# For whole comparisons: some thirty missions each.
+# For comparisons.
 ONE_PLANE = [
     word
     for setting in (
@@ -117,7 +117,7 @@ def test_a_quorum_ends_the_round_and_every_plane_says_when_it_delivers() -> None
 
 
 def test_a_comparison_has_the_documented_keys_and_mission_time_per_point_of_a_run(
-    tmp_path, one_process
+    tmp_path, headline_cases
 ) -> None:
     pq.write_table(
         pa.table({"round": [1, 1, 2, 2], "test_accuracy": [0.5, 0.5, 0.6, 0.6]}), tmp_path / "rounds.parquet"
@@ -134,7 +134,7 @@ def test_a_comparison_has_the_documented_keys_and_mission_time_per_point_of_a_ru
 
 
 def test_the_page_of_a_comparison_of_two_models_holds_both_and_needs_no_network(
-    tmp_path, one_process
+    tmp_path, headline_cases
 ) -> None:
     path = tmp_path / "page.html"
     names = ("Prithvi-EO-2.0-300M (T1)", "Clay v1.5 large (256px p8, 10b)")

@@ -59,8 +59,10 @@ def temporal_links(draw: st.DrawFn) -> ContactPlan:
                     False,
                 )
             )
-    nodes = [Node(f"sat-{k}", "satellite", k, 0) for k in range(COUNT)]
-    return ContactPlan(EPOCH, UNTIL_S, (*nodes, Node("station", "station")), np.array(rows, CONTACT))
+    nodes = [Node(f"sat-{k}", "satellite", plane=k, slot=0) for k in range(COUNT)]
+    return ContactPlan(
+        EPOCH, UNTIL_S, nodes=(*nodes, Node("station", "station")), contacts=np.array(rows, CONTACT)
+    )
 
 
 def arrives_s(plan: ContactPlan, source: int, target: int, start_s: float) -> float:

@@ -337,7 +337,7 @@ def test_three_solvers_find_the_same_flow_and_it_relaxes_the_linear_program(
     satellites = len(case.workload.samples)
     windows = session_windows(case.contact_plan, 0.0, case.resources.setup_s)
     links = case.contact_plan.of_kind(LinkKind.INTRA_ISL)
-    reach = LinkNetwork(windows, links, satellites).by(end_s)
+    reach = LinkNetwork(windows, links, satellites=satellites).by(end_s)
     if not len(reach.windows):
         return
     samples = np.bincount(reach.group, case.workload.samples, minlength=reach.groups).astype(float)

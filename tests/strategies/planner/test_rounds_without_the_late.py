@@ -40,7 +40,8 @@ def test_a_round_ends_when_enough_planes_have_delivered_and_no_sooner(case, stra
     planes, active = np.array(planes_of(world)), np.array(workload.samples) > 0
     count = len(np.unique(planes))
     ends_s = [
-        Quorum(planes_of(world), workload.samples, needed).end_s(plan) for needed in range(1, count + 1)
+        Quorum(planes_of(world), workload.samples, needed=needed).end_s(plan)
+        for needed in range(1, count + 1)
     ]
     assert ends_s == sorted(ends_s)
     assert ends_s[-1] == Quorum(planes_of(world), workload.samples).end_s(plan) == plan.end_s
@@ -61,7 +62,7 @@ def test_the_late_go_on_where_they_are_and_every_later_round_can_be_flown(
 ) -> None:
     world, workload, resources = case
     planes = planes_of(world)
-    quorum = Quorum(planes, workload.samples, data.draw(st.integers(1, len(set(planes)))))
+    quorum = Quorum(planes, workload.samples, needed=data.draw(st.integers(1, len(set(planes)))))
     now_s, state = 0.0, RoundState()
     for _ in range(3):
         try:
@@ -95,7 +96,7 @@ def test_a_plane_that_is_seldom_in_sight_no_longer_holds_up_the_others() -> None
     workload = make_workload(9, 200, "head")
     plan = plan_round(make_problem(world, workload), LADDER["d"])
     assert plan.end_s > 20_000.0
-    two_of_three = Quorum(planes_of(world), workload.samples, 2)
+    two_of_three = Quorum(planes_of(world), workload.samples, needed=2)
     end_s = two_of_three.end_s(plan)
     assert end_s < 3_000.0
     assert (plan.delivered_s > end_s).tolist() == [False] * 6 + [True] * 3
@@ -157,7 +158,7 @@ def test_when_all_are_there_and_fresh_the_mean_is_bit_for_bit_the_synchronous_on
 
 def test_more_planes_than_there_are_cannot_be_waited_for() -> None:
     with pytest.raises(WorkloadError, match=r"planes_per_round: found 4, allowed 1 to 3"):
-        Quorum((0, 0, 1, 2), (9, 9, 9, 9), 4)
+        Quorum((0, 0, 1, 2), (9, 9, 9, 9), needed=4)
 
 
 def test_a_plane_that_is_overdue_is_waited_for_and_nobody_else() -> None:

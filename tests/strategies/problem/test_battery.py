@@ -40,7 +40,7 @@ def lit_of(satellites: int, orbits: int = ORBITS) -> Sunlight:
 
 def battery(wh: float, solar_w: float, idle_w: float, *, lowest: float = 0.5, satellites: int = 6) -> Battery:
     capacity_j = 3600.0 * wh
-    return Battery(capacity_j, lowest * capacity_j, solar_w, idle_w, lit=lit_of(satellites))
+    return Battery(capacity_j, lowest * capacity_j, solar_w=solar_w, idle_w=idle_w, lit=lit_of(satellites))
 
 
 def long_world() -> ContactPlan:

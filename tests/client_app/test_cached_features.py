@@ -36,7 +36,7 @@ def test_what_the_ground_has_lost_is_sent_again() -> None:
     kept = CachedFeatures(3, 2, key_salt=b"")
     kept.put(BOTH, NAMES, 0)
     kept.begin_round()
-    kept.forget()
+    kept.invalidate()
     assert not kept.names_of(BOTH, 100).any()
     kept.put(BOTH, NAMES, 3)
     assert not kept.names_of(BOTH, 3 + STEPS_AHEAD).any()
