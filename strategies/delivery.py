@@ -51,6 +51,7 @@ class ReleaseDelivery:
 
     start_s: float
     parts: tuple[UplinkPart, ...]
+    _: KW_ONLY
     delivered_s: np.ndarray
 
     @property

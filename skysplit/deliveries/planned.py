@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -46,6 +46,7 @@ class PlannedDelivery:
 
     scenario: Scenario
     contact_plan: ContactPlan
+    _: KW_ONLY
     manifest: ReleaseManifest
     delivery: ReleaseDelivery
 

@@ -61,6 +61,7 @@ class _DrawJob:
 
     case: int
     start_s: float
+    _: KW_ONLY
     draws: int
 
 

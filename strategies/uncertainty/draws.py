@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class DrawnRounds:
 
     plan: Plan
     replanned: tuple[FlownRound, ...]
+    _: KW_ONLY
     held_up: tuple[FlownRound, ...]
 
     def to_json(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class FlownRound:
 
     end_s: float
     parts: tuple[FlownPart, ...]
+    _: KW_ONLY
     booked: int = 0
     kept: int = 0
 
@@ -112,6 +113,7 @@ class _Stage:
 
     plan: Plan
     before: RoundState
+    _: KW_ONLY
     interrupted_by: frozenset[Resource] = frozenset()
 
 
@@ -119,6 +121,7 @@ class _Stage:
 class _Flight:
     problem: PlanningProblem
     strategy_config: StrategyConfig
+    _: KW_ONLY
     outages: Outages
 
     def after_hit(
