@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from astropy.time import Time
@@ -279,7 +279,8 @@ def contact_plan_of(
     path = given_path(scenario.contacts.path, "contacts.path")
     links, stations = links_of(scenario, constellation.names), stations_of(scenario)
     if path is not None:
-        links = replace(links, **{_FIELD_OF_LINK[link]: None for link in scenario.contacts.links})
+        from_file: dict[str, Any] = {_FIELD_OF_LINK[link]: None for link in scenario.contacts.links}
+        links = replace(links, **from_file)
     try:
         plan = build_contact_plan(
             constellation,

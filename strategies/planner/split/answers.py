@@ -63,7 +63,6 @@ class Answer(NamedTuple):
 
     path: Path
     back: Path
-    _: KW_ONLY
     uplink: Window
     up_hops: tuple[Window, ...]
     head: Window
