@@ -40,6 +40,19 @@ def learning_rate(base: float, schedule: str, progress: float) -> float:
     return base * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+def set_step(optimizer: torch.optim.AdamW, learning_rate: float, batches: int = 1) -> None:
+    """Set what an AdamW step uses, whose gradient is the mean of so many batches as the learning rate is meant for.
+
+    The square-root scaling rule for Adam of Malladi et al., arXiv 2205.10287: the rate grows with the root of the
+    number, the moments forget so many times as fast, as far as they can, and epsilon shrinks with the root.
+    """
+    defaults = optimizer.defaults
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * math.sqrt(batches)
+        group["betas"] = tuple(max(0.0, 1.0 - batches * (1.0 - beta)) for beta in defaults["betas"])
+        group["eps"] = defaults["eps"] / math.sqrt(batches)
+
+
 def round_seed(seed: int, satellite: int, number: int) -> tuple[int, int, int]:
     """What decides a satellite's data order in a round: the run's seed, its position, the round."""
     return (seed, satellite, number)

@@ -19,6 +19,7 @@ from torch import Tensor
 from splitmodel.lora.adapters import LoraSettings, load_trainable_state, trainable_state
 from splitmodel.lora.mixed_adapters import mixed_forward, without_adapter
 from splitmodel.parts import Backbone
+from splitmodel.training import set_step
 from strategies.aggregation.averages import mean_with_absent
 
 _PUBLISHED = "published/"  # no satellite's name holds a slash
@@ -52,10 +53,9 @@ class Adapter:
             for name, tensor in self.tensors.items():
                 tensor.copy_(state[name])
 
-    def update(self, learning_rate: float) -> None:
-        """Take an optimiser step with the gradients that have been added."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+    def update(self, learning_rate: float, batches: int = 1) -> None:
+        """Take an optimiser step with the gradients that have been added, the mean of so many batches'."""
+        set_step(self.optimizer, learning_rate, batches)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -98,11 +98,11 @@ class AdapterVersions:
         """Return the tensors after so many updates, the last ones by up to ``delay``."""
         return self._copies[updates]
 
-    def update(self, updates: int, learning_rate: float) -> None:
+    def update(self, updates: int, learning_rate: float, *, batches: int) -> None:
         """Take an optimiser step with the gradients that were added to the copy after so many updates."""
         for name, tensor in self._copies[updates].items():
             self._adapter.tensors[name].grad, tensor.grad = tensor.grad, None
-        self._adapter.update(learning_rate)
+        self._adapter.update(learning_rate, batches)
         self._updates += 1
         self._copies[self._updates] = self._copy()
         self._copies.pop(self._updates - self._delay - 1, None)
@@ -261,13 +261,16 @@ class BackboneExecutor:
             for requests, part in self._slices(pending, gradients):
                 self._pass(requests, pending.updates).backward(part.to(self.device))
 
-    def update(self, adapter: str, learning_rate: float, updates: int = 0) -> None:
-        """Take an optimiser step with the gradients that have been added, by passes as late as :meth:`forward` says."""
+    def update(self, adapter: str, learning_rate: float, *, updates: int = 0, batches: int = 1) -> None:
+        """Take an optimiser step with the gradients that have been added, by passes as late as :meth:`forward` says.
+
+        They are of the mean over so many batches: see :func:`splitmodel.training.set_step`.
+        """
         with self._busy():
             if adapter in self._versions:
-                self._versions[adapter].update(updates, learning_rate)
+                self._versions[adapter].update(updates, learning_rate, batches=batches)
             else:
-                self.adapters[adapter].update(learning_rate)
+                self.adapters[adapter].update(learning_rate, batches)
 
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:

@@ -43,6 +43,7 @@ class StepSequence:
         schedule: All batched steps of the round.
         shared: Whether all steps train one adapter.
         max_concurrency: Satellites that run at the same time; ``None`` where that has to be learnt.
+        learnt: What has been learnt of it in earlier rounds.
         timeout_s: How long a satellite waits for one that is absent while there may be room for it; ``None``: for ever.
 
     Attributes:
@@ -55,9 +56,12 @@ class StepSequence:
         *,
         shared: bool,
         max_concurrency: int | None = None,
+        learnt: int | None = None,
         timeout_s: float | None = 10.0,
     ) -> None:
-        self.max_concurrency = max_concurrency
+        # One that leaves may still count while its successor is here already, so what is known is not learnt again.
+        self._learns = max_concurrency is None
+        self.max_concurrency = learnt if self._learns else max_concurrency
         self._schedule = schedule
         self._shared = shared
         self._timeout_s = timeout_s
@@ -149,7 +153,7 @@ class StepSequence:
         position = self.batch_of(step)
         satellite = step.satellite
         self._present.add(satellite)
-        if self.max_concurrency is not None:
+        if self._learns and self.max_concurrency is not None:
             self.max_concurrency = max(self.max_concurrency, len(self._present))
         self._changed()
         try:
@@ -285,7 +289,8 @@ class StepSequence:
         try:
             await asyncio.wait_for(self._change.wait(), self._timeout_s)
         except TimeoutError:
-            self.max_concurrency = max(self.max_concurrency or 0, len(self._present))
+            if self._learns:
+                self.max_concurrency = max(self.max_concurrency or 0, len(self._present))
             return False
         return True
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import math
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -153,6 +152,7 @@ class BackboneService:
         self._failure: BaseException | None = None  # of an update
         self._head: SharedHead | None = None
         self._max_concurrency = max_concurrency
+        self._learnt_concurrency: int | None = None
         self._timeout_s: float | None = LONG_TIMEOUT_S if max_concurrency else TIMEOUT_S
         self._waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         # One thread: batches never overlap in the backbone, and are computed in the order in which they become due.
@@ -211,11 +211,12 @@ class BackboneService:
         self._round = number
         self._schedule = schedule
         if self._sequence is not None:
-            self._max_concurrency = self._sequence.max_concurrency
+            self._learnt_concurrency = self._sequence.max_concurrency
         self._sequence = StepSequence(
             schedule,
             shared=self._shares_adapter,
             max_concurrency=self._max_concurrency,
+            learnt=self._learnt_concurrency,
             timeout_s=self._timeout_s,
         )
         self._batches = {position: _Batch(steps) for position, steps in enumerate(schedule.batches)}
@@ -459,13 +460,15 @@ class BackboneService:
                 (position, part), [weights[name] * gradients[name] for name in batch.satellites(part)]
             )
         training = self._scenario.training
+        batches = len(batch.steps) if self._shares_adapter else 1
         for step in batch.steps[:1] if self._shares_adapter else batch.steps:
             rate = self._rate(training.learning_rate, position, step)
-            self._steps.update(self._adapter_of(step.satellite), rate, updates)
+            self._steps.update(self._adapter_of(step.satellite), rate, updates=updates, batches=batches)
         if self._head is not None:
             gradient = sum(weights[name] * batch.head_gradients[name] for name, _ in batch.steps)
             assert isinstance(gradient, Tensor)
-            self._head.update(gradient, self._rate(training.head_learning_rate, position, batch.steps[0]))
+            rate = self._rate(training.head_learning_rate, position, batch.steps[0])
+            self._head.update(gradient, rate, batches=batches)
 
     def _note_failure(self, update: asyncio.Future[None]) -> None:
         if not update.cancelled():
@@ -512,11 +515,10 @@ class BackboneService:
         return SHARED if self._shares_adapter else satellite
 
     def _rate(self, base: float, position: int, step: ScheduledStep) -> float:
-        """Learning rate of a batched step, by its position among all that train the same adapter, and by its size."""
+        """Learning rate of a batched step, by its position among all that train the same adapter."""
         training = self._scenario.training
         if self._shares_adapter:
             done = position / len(self._schedule.batches)
-            base *= math.sqrt(len(self._schedule.batches[position]))
         else:
             done = step.step / self._schedule.steps_of[step.satellite]
         progress = (self._round - 1 + done) / training.rounds

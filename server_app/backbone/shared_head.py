@@ -45,14 +45,16 @@ class SharedHead:
         """Return the head's table after so many updates of this round, the last ones by up to the delay."""
         return self._tables[updates]
 
-    def update(self, gradient: Tensor, rate: float) -> None:
+    def update(self, gradient: Tensor, learning_rate: float, *, batches: int) -> None:
         """Take a step with a gradient of :meth:`splitmodel.heads.StandardisedHead.table`.
+
+        It is of the mean loss over so many batches: see :func:`splitmodel.training.set_step`.
 
         Raises:
             ValueError: It is of another shape.
         """
         self.head.set_gradient_table(gradient)
-        self._trained.update(rate)
+        self._trained.update(learning_rate, batches)
         self._updates += 1
         self._tables[self._updates] = self.head.table()
         self._tables.pop(self._updates - self._delay - 1, None)

@@ -246,6 +246,22 @@ async def test_a_satellite_whose_step_is_far_makes_room_at_once() -> None:
     await asyncio.wait_for(soon, 1.0)
 
 
+async def test_one_that_leaves_late_does_not_make_room_where_there_is_none() -> None:
+    """Three are seen for a moment where two run: the third is not waited for later on."""
+    sequence = StepSequence(batched("abcd"), shared=True, max_concurrency=2, timeout_s=60.0)
+
+    async def take(name: str) -> None:
+        step = ScheduledStep(name, 0)
+        sequence.add_features(step, 0, 1)
+        await sequence.wait_for_forward(step, 0)
+
+    waits = [asyncio.create_task(take(name)) for name in "abc"]
+    await turns_of_the_loop()
+    assert sequence.max_concurrency == 2
+    with pytest.raises(Suspended):
+        await asyncio.wait_for(asyncio.gather(*waits), 1.0)
+
+
 def test_satellites_are_called_by_what_they_can_do_for_the_round() -> None:
     """Of a joint step first those whose features are missing, then, when all are here, those that owe gradients."""
     sequence = StepSequence(batched("abc", "abc"), shared=True, max_concurrency=1)

@@ -122,12 +122,16 @@ class InOnePlace:
     def _rate(self, number: int, position: int, schedule: Schedule) -> None:
         training = self.scenario.training
         progress = (number - 1 + position / len(schedule.batches)) / training.rounds
-        larger = math.sqrt(len(schedule.batches[position]))
+        together = len(schedule.batches[position])
         for optimizer, base in (
             (self.of_adapter, training.learning_rate),
             (self.of_head, training.head_learning_rate),
         ):
-            optimizer.param_groups[0]["lr"] = learning_rate(base * larger, "cosine", progress)
+            optimizer.param_groups[0] |= {
+                "lr": learning_rate(base * math.sqrt(together), "cosine", progress),
+                "betas": (max(0.0, 1.0 - 0.1 * together), 1.0 - 0.001 * together),
+                "eps": 1e-8 / math.sqrt(together),
+            }
 
     def _copies(self) -> list[torch.Tensor]:
         return [p.detach().clone() for p in (*self.adapter, *self.head)]
