@@ -804,7 +804,7 @@ class Training(Table):
         ge=1,
         le=10_000,
         description="lora with a shared adapter: satellites whose batches form one optimiser step, with the root of "
-        "their number times the learning rate (default elsewhere: 1)",
+        "their number times the learning rate and moments that forget as many times as fast (default elsewhere: 1)",
     )
     gradient_delay: int = Field(
         0,

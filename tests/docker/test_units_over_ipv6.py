@@ -25,6 +25,7 @@ from skysplit.deployment.deploy import write_deployment
 from skysplit.launch.processes import Processes
 
 pytestmark = pytest.mark.slow
+SCENARIO = "walker-12"  # whose links are fast: mission time runs as fast as the clock while anything crosses
 SETTINGS = {
     "constellation.satellites": 3,
     "constellation.planes": 1,
@@ -62,7 +63,7 @@ def hosts() -> Iterator[tuple[str, str]]:
 
 def test_units_carry_a_round_over_ipv6(hosts: tuple[str, str], tmp_path: Path) -> None:
     deployment, installed = tmp_path / "deployment", tmp_path / "lib"
-    write_deployment(load_scenario("demo", SETTINGS), deployment, ADDRESSES)
+    write_deployment(load_scenario(SCENARIO, SETTINGS), deployment, ADDRESSES)
     nodes = {"sat-0-00": "satellite-0", "sat-0-01": "satellite-1", "sat-0-02": "satellite-2"}
     for node in ("superlink", "gateway", "ground", "registration", *nodes):
         shutil.copytree(deployment / node, installed / nodes.get(node, node))
@@ -89,7 +90,7 @@ def test_units_carry_a_round_over_ipv6(hosts: tuple[str, str], tmp_path: Path) -
                 "superlink",
                 "--stream",
                 "--run-config",
-                f'scenario="demo" {places} {settings}',
+                f'scenario="{SCENARIO}" {places} {settings}',
             ),
         ]
         done = subprocess.run(
