@@ -24,11 +24,9 @@ from pathlib import Path
 from PIL import Image
 
 IMAGES = Path(__file__).parent / "images"
-WIDTH, TOP_HEIGHT, SECTION_HEIGHT = (
-    1280,
-    840,
-    560,
-)  # of a page from its top, down to the first chart; of a section
+WIDTH = 1280
+TOP_HEIGHT = 840  # of a page from its top, down to the first chart
+SECTION_HEIGHT = 560
 SCHEMES = {"": "1", "-dark": "0"}  # Chromium's numbers for light and dark
 MOST_BYTES, COLOURS = 200_000, 256
 # Leaves of a page what belongs to one heading.

@@ -1,5 +1,5 @@
-"""What a scenario trains, opened for every side: its imagery, its task, and where its model comes from.
+"""Open what a scenario names for training: its imagery, its task and its model.
 
-``mission`` says these things and knows no torch; ``splitmodel`` does them and knows no scenario. Ground, satellites and
-the command line all start here, so that none of them opens something else than the others.
+``mission`` has the scenario and does not import torch; ``splitmodel`` has the models and does not know scenarios. The
+ground, the satellites and the command line all come through here, so they cannot read the same scenario differently.
 """

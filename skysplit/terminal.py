@@ -5,11 +5,12 @@ Styles are given as styles (`style=`, `rich.text.Text`), never as markup inside 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -47,6 +48,15 @@ def busy(doing: str) -> Iterator[None]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         progress.add_task(doing, total=None)
         yield
+
+
+@contextmanager
+def progress_bar(doing: str) -> Iterator[Callable[[float], None]]:
+    """Show a bar on standard error, which the yielded function sets to a share of 1, and nothing of it afterwards."""
+    console = Terminal(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(escape(plain(doing)), total=1.0)
+        yield lambda done: progress.update(task, completed=done)
 
 
 def plain_lines(text: str) -> str:

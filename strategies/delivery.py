@@ -1,7 +1,7 @@
-"""How files go up to every satellite: by which passes, how many bytes in each, and when each satellite has them all.
+"""Plan the uplink of files to every satellite: the passes, the bytes in each, and when each satellite has everything.
 
-Unlike the average of a round, files may be larger than a pass: a transfer goes on at its next byte in the next one.
-Satellites of a plane that links join need the files once: what any of them has heard, it sends to the others.
+Unlike the average of a round, files may be larger than one pass can carry: the next pass continues at the next byte.
+A plane whose satellites are linked needs the files once: whichever satellite receives a part passes it on.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 
 def spoken_time(seconds: float) -> str:
     """Seconds as ``"85.3 s"``, ``"73.2 min"`` or ``"5.25 h"``; from two days on in days."""
@@ -28,6 +30,12 @@ def spoken_energy(joules: float) -> str:
     if abs(joules) >= 999.5:
         return f"{_three_digits(joules / 1000.0)} kJ"
     return f"{_three_digits(joules)} J"
+
+
+def utc_text(epoch: datetime, time_s: float) -> str:
+    """Return mission time as UTC to the second: ``"2026-01-01T01:13:05Z"``."""
+    moment = epoch.astimezone(UTC) + timedelta(seconds=round(time_s))
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _three_digits(value: float) -> str:

@@ -1,1 +1,1 @@
-"""What was trained as a release: a manifest with digests, chunks that resume, activation and rollback on board."""
+"""Trained weights as a release: a manifest of digests, resumable chunks, and activation and rollback on board."""

@@ -18,7 +18,6 @@ from relay.wire.identity import IdentityError, NodeIdentity
 from relay.wire.manifest import WireError
 
 _HEADER = b"skysplit release 1\n"
-_PIECE_BYTES = 1 << 20  # read at a time
 
 
 class ReleaseError(WireError):
@@ -67,7 +66,7 @@ class ReleaseManifest:
 
     @property
     def chunks(self) -> int:
-        """How many chunks the bytes of all files form, the last one shorter."""
+        """Number of chunks; the last one may be shorter."""
         return -(-self.size // self.chunk_bytes)
 
     @property
@@ -102,12 +101,9 @@ def manifest_of(folder: Path, paths: Iterable[str], chunk_bytes: int) -> Release
     """Return the manifest of these files below a folder, in the order of their paths."""
     files = []
     for path in sorted(paths):
-        digest, size = hashlib.sha256(), 0
         with (folder / path).open("rb") as file:
-            while piece := file.read(_PIECE_BYTES):
-                digest.update(piece)
-                size += len(piece)
-        files.append(ReleaseFile(path, size, sha256=digest.hexdigest()))
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            files.append(ReleaseFile(path, file.tell(), sha256=digest))
     return ReleaseManifest(tuple(files), chunk_bytes)
 
 

@@ -124,11 +124,9 @@ class ReleaseStore:
             if not file.size:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.touch()
-            digest = hashlib.sha256()
             with place.open("rb") as opened:
-                while piece := opened.read(1 << 20):
-                    digest.update(piece)
-            if digest.hexdigest() != file.sha256:
+                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            if digest != file.sha256:
                 wrong.append(file.path)
                 first, last = offset // manifest.chunk_bytes, (offset + file.size - 1) // manifest.chunk_bytes
                 received[first : last + 1] = bytes(last + 1 - first)

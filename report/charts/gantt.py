@@ -42,10 +42,8 @@ _FINEST = 1e-4  # of the time shown: first gap that is closed where there are mo
 # Below one another; an antenna is set up and held within a window, so that these share the first.
 _LANE = {label: max(level - 3, 0) for level, label in enumerate(COLOURS)}
 _BAR, _THIN = 0.12, 0.05
-_CHARACTER_PX, _MEASURED = (
-    7.5,
-    24,
-)  # width of a name's character; most of them for an estimate
+_CHARACTER_PX = 7.5  # estimated width of a character of a name
+_LONGEST_ESTIMATED = 24  # characters; longer names are measured by the browser
 
 Spans = Sequence[tuple[float, float]]
 Parts = dict[tuple[str, str], list[Part]]
@@ -64,7 +62,7 @@ def row_axis(names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     A browser that measures the names draws the chart twice; so that is left to it only where names are long.
     """
     longest = max(map(len, names), default=0)
-    if longest > _MEASURED:
+    if longest > _LONGEST_ESTIMATED:
         return {}, {}
     return {"automargin": False}, {"l": 14 + round(_CHARACTER_PX * longest)}
 

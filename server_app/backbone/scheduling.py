@@ -59,7 +59,7 @@ class StepSequence:
         learnt: int | None = None,
         timeout_s: float | None = 10.0,
     ) -> None:
-        # One that leaves may still count while its successor is here already, so what is known is not learnt again.
+        # A satellite that leaves may still be counted when its successor is here, so a given number is never raised.
         self._learns = max_concurrency is None
         self.max_concurrency = learnt if self._learns else max_concurrency
         self._schedule = schedule

@@ -15,12 +15,9 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
-from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from mission.schema import Scenario
-from mission.text.plain_text import plain
 from orbit.contact_plan import ContactPlan
 from skysplit.commands.arguments import (
     DrawsOption,
@@ -34,7 +31,7 @@ from skysplit.commands.arguments import (
 )
 from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import compared, costs_of, samples_of
-from skysplit.terminal import Terminal, busy
+from skysplit.terminal import Terminal, busy, progress_bar
 from splitmodel.costs.published import Profile, published
 from strategies.analysis.compare import headings_of
 
@@ -189,14 +186,12 @@ def watched(
     names: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare, with a progress bar; with ``names``, these cases alone."""
-    console = Terminal(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(escape(plain(costs.name)), total=1.0)
+    with progress_bar(costs.name) as progress:
         return compared(
             scenario, contacts, costs, samples, starts, schedules=schedules, sensitivity=sensitivity, draws=draws,
             names=names,
             processes=os.cpu_count() or 1,
-            progress=lambda done: progress.update(task, completed=done),
+            progress=progress,
         )  # fmt: skip
 
 

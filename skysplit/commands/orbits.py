@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.progress import Progress
 from rich.table import Table
 
 from mission.orbits import constellation_of, contact_plan_of, epoch_of, stations_of
@@ -35,9 +34,7 @@ from orbit.motion.earth_orientation import warn_of_old_orientation
 from report.charts.ground_map import map_page
 from skysplit.commands.arguments import ScenarioArgument, SetOption, deliver, fail, read_scenario
 from skysplit.constellation_views import constellation_czml, constellation_json
-from skysplit.terminal import Terminal
-
-_STDERR = Terminal(stderr=True)
+from skysplit.terminal import Terminal, progress_bar
 
 
 class ContactFormat(StrEnum):
@@ -171,13 +168,8 @@ def constellation(
 def planned_contacts(scenario: Scenario) -> ContactPlan:
     """The scenario's contact plan, with a progress bar, or the end of the command with one error."""
     try:
-        with Progress(console=_STDERR, transient=True, disable=not _STDERR.is_terminal) as progress:
-            task = progress.add_task("contacts", total=1.0)
-            return contact_plan_of(
-                scenario,
-                constellation_of(scenario),
-                progress=lambda done: progress.update(task, completed=done),
-            )
+        with progress_bar("contacts") as progress:
+            return contact_plan_of(scenario, constellation_of(scenario), progress=progress)
     except ValueError as error:
         fail(str(error))
 

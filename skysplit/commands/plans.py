@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.progress import Progress
 from rich.table import Table
 
 from mission.schema import Scenario
@@ -34,7 +33,7 @@ from skysplit.commands.arguments import (
 )
 from skysplit.commands.orbits import chosen_cut, planned_contacts
 from skysplit.planning_inputs import costs_of, samples_of
-from skysplit.terminal import Terminal, busy
+from skysplit.terminal import Terminal, busy, progress_bar
 from splitmodel.costs.published import Profile, published_profiles
 from splitmodel.shipped import SHIPPED
 
@@ -216,13 +215,9 @@ def _drawn(scenario: Scenario, problem: PlanningProblem, draws: int) -> dict[str
     from server_app.planning.uncertainty import outage_model_of
     from strategies.uncertainty.draws import fly_draws
 
-    console = Terminal(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("draws", total=1.0)
-        return fly_draws(
-            problem, strategy_config_of(scenario), outage_model_of(scenario), draws,
-            progress=lambda done: progress.update(task, completed=done),
-        ).to_json()  # fmt: skip
+    with progress_bar("draws") as progress:
+        strategy_config, outages = strategy_config_of(scenario), outage_model_of(scenario)
+        return fly_draws(problem, strategy_config, outages, draws, progress=progress).to_json()
 
 
 def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, Any], title: str) -> None:

@@ -1,1 +1,1 @@
-"""What a run has trained, on its way up to the satellites."""
+"""Deliver a run's trained weights to the satellites."""

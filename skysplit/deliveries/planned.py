@@ -1,11 +1,10 @@
-"""A delivery planned: the files of a run, their manifest, the passes that carry them, and all of it as JSON values."""
+"""Plan the delivery of a run's files: their manifest, the passes that carry them, and both as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from datetime import UTC, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from mission.orbits import constellation_of, contact_plan_of
 from mission.record import read_run, scenario_of
 from mission.schema import Scenario
-from mission.text.quantities import spoken_bytes, spoken_time
+from mission.text.quantities import utc_text
 from orbit.contact_plan import ContactPlan
 from relay.release.manifest import ReleaseManifest, manifest_of
 from strategies.delivery import ReleaseDelivery, plan_delivery
@@ -22,7 +21,7 @@ CHUNK_BYTES = 64 * 1024  # at 250 kbit/s two seconds, which is what a broken pas
 
 
 class Content(StrEnum):
-    """What goes up."""
+    """Which of a run's files are delivered."""
 
     ALL = "all"
     HEAD = "head"
@@ -50,29 +49,25 @@ class PlannedDelivery:
     manifest: ReleaseManifest
     delivery: ReleaseDelivery
 
-    def utc(self, time_s: float) -> str:
-        """Mission time as UTC, whole seconds."""
-        moment = self.scenario.epoch.astimezone(UTC) + timedelta(seconds=round(time_s))
-        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
     def to_json(self) -> dict[str, Any]:
         """Return the delivery as JSON values, satellites and passes by name and time."""
-        delivery, names = self.delivery, [node.name for node in self.contact_plan.nodes]
+        epoch, delivery = self.scenario.epoch, self.delivery
+        names = [node.name for node in self.contact_plan.nodes]
         return {
             "release": self.manifest.release,
             "bytes": self.manifest.size,
             "chunk_bytes": self.manifest.chunk_bytes,
             "files": [dataclasses.asdict(file) for file in self.manifest.files],
-            "starts_utc": self.utc(delivery.start_s),
-            "ends_utc": self.utc(delivery.end_s),
+            "starts_utc": utc_text(epoch, delivery.start_s),
+            "ends_utc": utc_text(epoch, delivery.end_s),
             "length_s": delivery.end_s - delivery.start_s,
             "uplink_bytes": sum(part.end_byte - part.first_byte for part in delivery.parts),
             "passes": [
                 {
                     "station": names[part.station],
                     "satellite": names[part.satellite],
-                    "starts_utc": self.utc(part.start_s),
-                    "ends_utc": self.utc(part.end_s),
+                    "starts_utc": utc_text(epoch, part.start_s),
+                    "ends_utc": utc_text(epoch, part.end_s),
                     "start_s": part.start_s,
                     "data_s": part.data_s,
                     "end_s": part.end_s,
@@ -88,25 +83,11 @@ class PlannedDelivery:
                     "uplink_bytes": self._from_the_ground(index),
                     "isl_bytes": self.manifest.size - self._from_the_ground(index),
                     "delivered_s": float(delivery.delivered_s[index]),
-                    "delivered_utc": self.utc(float(delivery.delivered_s[index])),
+                    "delivered_utc": utc_text(epoch, float(delivery.delivered_s[index])),
                 }
                 for index in self.contact_plan.satellites.tolist()
             ],
         }
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """A row per satellite as text: name, passes, bytes from the ground and from its plane, when it has all."""
-        return [
-            (
-                one["satellite"],
-                str(one["passes"]),
-                spoken_bytes(one["uplink_bytes"]),
-                spoken_bytes(one["isl_bytes"]),
-                one["delivered_utc"].replace("T", " ").removesuffix("Z"),
-                spoken_time(one["delivered_s"] - self.delivery.start_s),
-            )
-            for one in self.to_json()["satellites"]
-        ]
 
     def _from_the_ground(self, satellite: int) -> int:
         parts = (part for part in self.delivery.parts if part.satellite == satellite)

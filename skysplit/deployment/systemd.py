@@ -22,9 +22,8 @@ from skysplit.deployment.node_folders import (
 
 _STATE = "/var/lib/skysplit"  # where a node's folder is copied to, under the name of its service
 _PROGRAMS = "/opt/skysplit/bin"  # of the virtual environment
-_RUNTIME_PORT = (
-    21000  # of the first SuperNode's API for its own ClientApps, on the loopback; the next have the next
-)
+# First loopback port of the SuperNodes' APIs for their own ClientApps; each SuperNode takes the next one.
+_RUNTIME_PORT = 21000
 _SAFE = re.compile(r"[\w@+=:,./-]+")
 
 
@@ -51,7 +50,7 @@ def units(satellites: tuple[str, ...], gateway: str, fleet_port: int) -> dict[st
     for index, satellite in enumerate(satellites):
         name = service_name(satellites, satellite)
         supernode = supernode_command(f"{_STATE}/{name}", gateway, index, len(satellites))
-        # Flower's own port is the same for all, and only one of a machine would start.
+        # On Flower's default port only one SuperNode per machine could start.
         commands[name] = _beside_relay(name, [*supernode, "--port", str(_RUNTIME_PORT + index)])
     after = {GATEWAY: [SUPERLINK], GROUND: [SUPERLINK], REGISTRATION: [SUPERLINK]}
     found = {unit_name(name): _service(name, words, after.get(name, [])) for name, words in commands.items()}

@@ -17,7 +17,7 @@ from skysplit.launch.satellites import satellites_of
 # A satellite's process with torch and transformers loaded takes about so much memory that it shares with no other.
 _PROCESS_BYTES = 700e6
 _CLUSTER_S = 5.0
-_STARTS = 3  # of Ray, whose raylet gives its agents 15 s, a busy machine does not
+_STARTS = 3  # attempts: Ray gives its agents 15 s to start, which a busy machine can exceed
 _SOCKET_PATH_BYTES = 107  # on Linux; Ray refuses longer ones
 _RAY_SOCKET_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 

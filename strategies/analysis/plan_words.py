@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from mission.text.quantities import spoken_bytes, spoken_energy, spoken_time
+from mission.text.quantities import spoken_bytes, spoken_energy, spoken_time, utc_text
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.mission_totals import LinkRates, PlanFigures, energy_j, plan_figures, what_binds
 from strategies.checker.capacity import least_charge
@@ -33,8 +33,8 @@ def answer(
     contact_plan, rates = problem.contact_plan, problem.rates
     figures = plan_figures(plan, LinkRates(contact_plan), rates)
     return {
-        "starts_utc": _utc(epoch, plan.start_s),
-        "ends_utc": _utc(epoch, plan.end_s),
+        "starts_utc": utc_text(epoch, plan.start_s),
+        "ends_utc": utc_text(epoch, plan.end_s),
         "passes": passes_used(plan, contact_plan),
         "downlink_bytes": round(figures.down_bytes),
         "uplink_bytes": round(figures.up_bytes),
@@ -156,7 +156,7 @@ def session_rows(plan: Plan, epoch: datetime) -> list[tuple[str, ...]]:
         served = np.unique(crossed["satellite"][crossed["satellite"] >= 0]).tolist()
         found.append(
             (
-                _utc(epoch, session["start_s"])[11:19],
+                utc_text(epoch, session["start_s"])[11:19],
                 spoken_time(session["start_s"] - plan.start_s),
                 spoken_time(session["end_s"] - session["start_s"]),
                 f"{plan.names[session['node']]} – {plan.names[session['peer']]}",
@@ -185,9 +185,3 @@ def _passes(sessions: np.ndarray, contact_plan: ContactPlan) -> set[tuple[int, i
         begun = [start_s for start_s in starts_s.get(pair, []) if start_s < session["end_s"]]
         found.add((*pair, max(begun, default=float(session["start_s"]))))
     return found
-
-
-def _utc(epoch: datetime, time_s: float) -> str:
-    """Mission time as UTC, whole seconds."""
-    moment = epoch.astimezone(UTC) + timedelta(seconds=round(time_s))
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -54,12 +54,12 @@ class FlownRound:
 
     @property
     def interruptions(self) -> int:
-        """How many times an outage ended a plan."""
+        """Number of plans that an outage cut short."""
         return len(self.parts) if math.isinf(self.end_s) else len(self.parts) - 1
 
 
 def may_be_flown(workload: Workload) -> bool:
-    """Whether a round can go on from the middle: that of a split whose samples none trains by itself."""
+    """Return whether a round can resume half-way: only one in which every sample is trained over the split."""
     return not (workload.on_board or workload.onboard_share or workload.central)
 
 

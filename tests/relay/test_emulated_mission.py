@@ -225,7 +225,9 @@ def test_an_emulated_mission_ends_with_the_weights_of_the_simulated_one(emulate,
         start_s = rows[0]["start_s"]
         planned_s = max(row["end_s"] for row in rows) - start_s
         measured_s = max(row["measured_end_s"] - row["measured_start_s"] for row in rows)
-        assert measured_s == pytest.approx(planned_s, rel=0.1, abs=5.0)  # that the machine is busy for
+        leeway_s = max(0.1 * planned_s, 2.0)
+        # Late by no more than each satellite may be above, where the machine is busy.
+        assert planned_s - leeway_s <= measured_s <= planned_s + max(leeway_s, 5.0)
     assert not (simulated / "transfer_records.parquet").exists()
     transfer_records = pq.read_table(emulated / "transfer_records.parquet").to_pylist()
     between = [row for row in transfer_records if row["kind"] == "aggregate"]
