@@ -165,7 +165,11 @@ class TopologyAware(SpaceGroundStrategy):
         passes = moment.passes[open_passes]
         left_s = passes["end_s"] - moment.now_s
         linked = np.isin(open_passes, moment.pointed)
-        gain = np.where(linked, 1.0, np.maximum(1.0 - moment.setup_s / np.minimum(left_s, _WORTH_S), 0.01))
+        # A new session pays until the pass or the round is over.
+        worth_s = _WORTH_S
+        if self._target_s > moment.now_s:
+            worth_s = min(worth_s, self._target_s - moment.now_s)
+        gain = np.where(linked, 1.0, np.maximum(1.0 - moment.setup_s / np.minimum(left_s, worth_s), 0.01))
         weight = self._urgency(moment)[moment.group[open_passes]] * gain * moment.rate[open_passes]
         weight *= 1.0 + 1e-3 * np.minimum(left_s, 600.0) / 600.0  # of equals, the one that stays longest
 
