@@ -50,22 +50,23 @@ from report.totals import read_rounds
 from skysplit.planning_inputs import costs_of
 from splitmodel.crossing.codecs import encoded_bytes
 
+AVERAGED = {"training.head": "per-satellite"}  # only the split with one adapter shares a head
 EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}
 CASES: dict[str, dict[str, str]] = {
     "shared": {},
     "token-views": {"training.augment": "token-dihedral"},
-    "averaged": {"training.head": "per-satellite"},
+    "averaged": AVERAGED,
     "exact": EXACT,
-    "per-satellite": {"training.adapter": "per-satellite", "training.local_epochs": "2"},
+    "per-satellite": {**AVERAGED, "training.adapter": "per-satellite", "training.local_epochs": "2"},
     "skewed": {"data.alpha": "0.1"},
-    "head": {"training.mode": "head"},
-    "onboard-head": {"training.mode": "onboard-head"},
-    "onboard-lora": {"training.mode": "onboard-lora"},
-    "onboard-lora-truncated": {"training.mode": "onboard-lora", "training.adapted_blocks": "1"},
-    "onboard-full": {"training.mode": "onboard-full"},
-    "labels-on-the-ground": {"training.labels": "ground"},
-    "labels-on-the-ground-head": {"training.labels": "ground", "training.mode": "head"},
-    "downlink": {"training.mode": "downlink"},
+    "head": {**AVERAGED, "training.mode": "head"},
+    "onboard-head": {**AVERAGED, "training.mode": "onboard-head"},
+    "onboard-lora": {**AVERAGED, "training.mode": "onboard-lora"},
+    "onboard-lora-truncated": {**AVERAGED, "training.mode": "onboard-lora", "training.adapted_blocks": "1"},
+    "onboard-full": {**AVERAGED, "training.mode": "onboard-full"},
+    "labels-on-the-ground": {**AVERAGED, "training.labels": "ground"},
+    "labels-on-the-ground-head": {**AVERAGED, "training.labels": "ground", "training.mode": "head"},
+    "downlink": {**AVERAGED, "training.mode": "downlink"},
 }
 IN_ONE_PLACE = {  # steps as large as those of three satellites
     "training.mode": "downlink",
