@@ -59,8 +59,8 @@ def enrol(grid: Grid, run_config: RunConfig, *, timeout_s: float = 600.0) -> Enr
         timeout_s: For the answers.
 
     Raises:
-        FederationError: Too few nodes, two nodes for one satellite, or a satellite that cannot train; the first
-            such satellite is named with its reason.
+        FederationError: Too few nodes, two nodes for one satellite, a node that is registered as another satellite, or
+            a satellite that cannot train; the first such satellite is named with its reason.
     """
     nodes, found = _ask(grid, run_config, "enrolment", timeout_s)
     return EnrolledClients(
@@ -104,8 +104,8 @@ def _ask(
     """Ask every satellite; nodes and answers by satellite, in the order of the constellation."""
     satellites = run_config.satellites
     content = RecordDict({"config": ConfigRecord(run_config.to_config())})
-    nodes_there = _wait_for_nodes(grid, len(satellites))
-    messages = [Message(content, node, f"{MessageType.QUERY}.{question}") for node in nodes_there]
+    registered = _wait_for_nodes(grid, satellites)
+    messages = [Message(content, node, f"{MessageType.QUERY}.{question}") for node in registered]
     replies = list(grid.send_and_receive(messages, timeout=timeout_s))
     nodes: dict[str, int] = {}
     answers: dict[str, ConfigRecord] = {}
@@ -116,6 +116,12 @@ def _ask(
         if answer.get("spare", False):
             continue
         name = satellites[int(answer["satellite"])]  # type: ignore[arg-type]
+        own_name = registered[reply.metadata.src_node_id]
+        if own_name in satellites and own_name != name:
+            raise FederationError(
+                f"the SuperNode that is registered as {own_name} has the partition-id of {name}; allowed: its own, "
+                f"{satellites.index(own_name)}"
+            )
         if "error" in answer:
             raise FederationError(f"{name} cannot train: {answer['error']!s}")
         if name in nodes:
@@ -130,13 +136,24 @@ def _ask(
     return {name: nodes[name] for name in satellites}, {name: answers[name] for name in satellites}
 
 
-def _wait_for_nodes(grid: Grid, wanted: int) -> list[int]:
+def _wait_for_nodes(grid: Grid, satellites: Sequence[str]) -> dict[int, str]:
+    """Return the name that each node is registered under, "" without one, once there are enough of them."""
     deadline = time.monotonic() + _NODES_TIMEOUT_S
-    while len(nodes := sorted(grid.get_node_ids())) < wanted:
+    while True:
+        registered = {node.node_id: node.name for node in grid.get_nodes()}
+        if len(registered) >= len(satellites):
+            return dict(sorted(registered.items()))
         if time.monotonic() > deadline:
-            raise FederationError(
-                f"the scenario has {wanted} satellites, Flower has {len(nodes)} nodes; allowed: at least one node a "
-                f'satellite, e.g. --federation-config "num-supernodes={wanted} client-resources-num-cpus=1"'
-            )
+            raise FederationError(_too_few(satellites, list(registered.values())))
         time.sleep(0.5)
-    return nodes
+
+
+def _too_few(satellites: Sequence[str], registered: Sequence[str]) -> str:
+    wanted, found = len(satellites), len(registered)
+    missing = [name for name in satellites if name not in registered]
+    if len(missing) + found == wanted:  # each node is registered under the name of its satellite
+        return f"the scenario has {wanted} satellites, Flower has nodes of {found}; without one: {', '.join(missing)}"
+    return (
+        f"the scenario has {wanted} satellites, Flower has {found} nodes; allowed: at least one node a satellite, e.g. "
+        f'--federation-config "num-supernodes={wanted} client-resources-num-cpus=1"'
+    )

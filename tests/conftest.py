@@ -26,6 +26,7 @@ import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.app.error import Error
 from flwr.clientapp import ClientApp
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import settings
@@ -68,6 +69,7 @@ class InProcessGrid(Grid):
         }
         self._pool = ThreadPoolExecutor(max_concurrency)
         self._replies: dict[str, Future[Message]] = {}
+        self.registered: dict[int, str] = {}  # names of nodes, where Flower was told any
         self.handled: deque[tuple[int, str]] = deque()
 
     def set_run(self, run: object) -> None: ...
@@ -82,8 +84,8 @@ class InProcessGrid(Grid):
     def get_node_ids(self) -> Iterable[int]:
         return list(self._contexts)
 
-    def get_nodes(self) -> Iterable[object]:
-        return []
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        return [NodeInfo(node_id=node, name=self.registered.get(node)) for node in self._contexts]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         identifiers = []

@@ -1,7 +1,8 @@
 """Tell a SuperLink which SuperNodes it may admit: a job that ends before satellites start, and may run again.
 
 `python -m skysplit.launch.registration --folder FOLDER --superlink HOST:PORT`, where the folder holds
-``ca.crt`` and a public key for each satellite, ``*.pub``.
+``ca.crt`` and a public key for each satellite, ``NAME.pub``. Each SuperNode is registered under the name of its
+satellite, so that it can enrol as no other.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def register_all(
         for key in keys:
             while True:
                 try:
-                    flwr_json(environment, "supernode", "register", str(key), _CONNECTION, "--format", "json")
+                    register = ("supernode", "register", str(key), _CONNECTION, "--name", key.stem)
+                    flwr_json(environment, *register, "--format", "json")
                     on_key(f"{key.stem}: registered")
                     break
                 except FlowerRunError as error:
