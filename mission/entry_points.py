@@ -17,6 +17,7 @@ PARTITIONS = "skysplit.partitions"
 IMAGERY = "skysplit.imagery"
 LINKS = "skysplit.links"
 AGGREGATION = "skysplit.aggregation"
+CODECS = "skysplit.codecs"
 TRACKERS = "skysplit.trackers"
 
 

@@ -22,6 +22,7 @@ from pydantic import (
 
 from mission.entry_points import (
     AGGREGATION,
+    CODECS,
     IMAGERY,
     INTER_ORBIT,
     INTRA_ORBIT,
@@ -46,7 +47,7 @@ Elevation = Annotated[
 PartOfTime = Annotated[float, Field(ge=0.0, lt=1.0)]
 # Of a shared adapter, by accuracy per mission hour: docs/concepts.md, "Joint steps".
 SATELLITES_PER_STEP = 24
-Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
+CodecName = Annotated[str, AfterValidator(OursOrRegistered(CODECS, ("fp32", "bf16", "fp16", "int8", "int4")))]
 IMAGE_SOURCES = ("synthetic", "synthetic-clouds", "eurosat", "parquet", "folder")
 ImageSourceName = Annotated[str, AfterValidator(OursOrRegistered(IMAGERY, IMAGE_SOURCES))]
 SERVER_OPTIMIZERS = ("fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad")
@@ -740,11 +741,11 @@ class Lora(Table):
 class CrossingSettings(Table):
     """How tensors are encoded when they cross the split."""
 
-    features: Codec = Field("int8", description="c1, features up")
-    hidden: Codec = Field(
+    features: CodecName = Field("int8", description="c1, features up")
+    hidden: CodecName = Field(
         "fp16", description="c2, hidden states (pooled, or of every patch) down, and with them a shared head"
     )
-    gradients: Codec = Field(
+    gradients: CodecName = Field(
         "int8", description="c3, gradients of these hidden states up, and of a shared head"
     )
     cache_gb: NotNegative = Field(
