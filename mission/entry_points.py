@@ -13,6 +13,7 @@ SPACE_GROUND, INTRA_ORBIT, INTER_ORBIT = (
     "skysplit.intra_orbit",
     "skysplit.inter_orbit",
 )
+ROUND_PLANNERS = "skysplit.round_planners"
 PARTITIONS = "skysplit.partitions"
 IMAGERY = "skysplit.imagery"
 LINKS = "skysplit.links"

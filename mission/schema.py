@@ -28,6 +28,7 @@ from mission.entry_points import (
     INTRA_ORBIT,
     LINKS,
     PARTITIONS,
+    ROUND_PLANNERS,
     SPACE_GROUND,
     OursOrRegistered,
     registered_function,
@@ -73,6 +74,7 @@ SpaceGroundName = Annotated[
 InterOrbitName = Annotated[
     str, AfterValidator(OursOrRegistered(INTER_ORBIT, ("none", "nearest", "grid", "min-latency")))
 ]
+PlannerName = Annotated[str, AfterValidator(OursOrRegistered(ROUND_PLANNERS, ("ours",)))]
 
 
 def _text_or_pairs(value: object) -> object:
@@ -983,13 +985,14 @@ class Training(Table):
 
 
 class Strategy(Table):
-    """The paper's three switches, each with its baselines and with strategies that installed packages register."""
+    """The paper's three switches, each with its baselines, and the planner; of all, packages may register others."""
 
     intra_orbit: IntraOrbitName = Field("parallel", description="how a plane brings its data together (S1)")
     space_ground: SpaceGroundName = Field(
         "topology-aware", description="which satellite talks to which station, and when (S2)"
     )
     inter_orbit: InterOrbitName = Field("none", description="how planes reach each other (S3)")
+    planner: PlannerName = Field("ours", description="what makes the plan of a round with these three")
     planes_per_round: int = Field(
         0,
         ge=0,

@@ -51,7 +51,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = install(tmp_path / "site", EXAMPLE)
     monkeypatch.syspath_prepend(str(folder))
     yield folder
-    for module in ("own_parts", "own_codec", "own_trackers"):
+    for module in ("own_parts", "own_codec", "own_planner", "own_trackers"):
         sys.modules.pop(module, None)
     named._imported.cache_clear()
     registered_codec.cache_clear()
@@ -89,7 +89,7 @@ def test_the_page_shows_the_example_as_it_is() -> None:
     page = PAGE.read_text(encoding="utf-8")
     code = "".join(path.read_text(encoding="utf-8") for path in sorted(EXAMPLE.glob("*.py")))
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     assert [block for block in blocks[:-1] if block not in code] == []
     declared = (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8")
     assert re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0] in declared
