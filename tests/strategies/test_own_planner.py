@@ -6,6 +6,7 @@ import dataclasses
 import sys
 import types
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from server_app.planning.round_planner import strategy_config_of
 from skysplit.cli import app
 from strategies.analysis.cases import standard_cases
 from strategies.analysis.plan_words import answer, round_facts
-from strategies.drawn_worlds import EPOCH, make_problem
+from strategies.drawn_worlds import make_problem
 from strategies.planner.checked_plan import checked_plan
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError
@@ -96,7 +97,7 @@ def test_a_plan_says_whose_it_is(frugal: None) -> None:
     for planner, said in (("ours", []), ("frugal", ["frugal"])):
         plan = checked_plan(problem, StrategyConfig.parse("parallel", "topology-aware", "none", planner))
         assert plan.summary()["planner"] == planner
-        facts = round_facts(plan, answer(plan, problem, EPOCH))
+        facts = round_facts(plan, answer(plan, problem, datetime(2026, 1, 1, tzinfo=UTC)))
         assert [value for name, value in facts if name == "planner"] == said
 
 
