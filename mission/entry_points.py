@@ -19,6 +19,7 @@ IMAGERY = "skysplit.imagery"
 LINKS = "skysplit.links"
 AGGREGATION = "skysplit.aggregation"
 CODECS = "skysplit.codecs"
+HEADS = "skysplit.heads"
 TRACKERS = "skysplit.trackers"
 
 

@@ -23,6 +23,7 @@ from pydantic import (
 from mission.entry_points import (
     AGGREGATION,
     CODECS,
+    HEADS,
     IMAGERY,
     INTER_ORBIT,
     INTRA_ORBIT,
@@ -49,6 +50,8 @@ PartOfTime = Annotated[float, Field(ge=0.0, lt=1.0)]
 # Of a shared adapter, by accuracy per mission hour: docs/concepts.md, "Joint steps".
 SATELLITES_PER_STEP = 24
 CodecName = Annotated[str, AfterValidator(OursOrRegistered(CODECS, ("fp32", "bf16", "fp16", "int8", "int4")))]
+HEAD_KINDS = ("linear",)
+HeadName = Annotated[str, AfterValidator(OursOrRegistered(HEADS, HEAD_KINDS))]
 IMAGE_SOURCES = ("synthetic", "synthetic-clouds", "eurosat", "parquet", "folder")
 ImageSourceName = Annotated[str, AfterValidator(OursOrRegistered(IMAGERY, IMAGE_SOURCES))]
 SERVER_OPTIMIZERS = ("fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad")
@@ -507,6 +510,9 @@ class TaskKeys(Table):
     )
     ignore_index: int = Field(
         255, description="value of masks that is no class, and counts for nothing (segmentation)"
+    )
+    head: HeadName = Field(
+        "linear", description="head that answers for the whole image (all other kinds): one linear layer"
     )
     decoder: Literal["linear", "convolution"] = Field(
         "linear",

@@ -1,4 +1,6 @@
-"""Prove parts of other packages: imagery, link models, aggregation rules, codecs. For strategies: `strategies.testing`.
+"""Prove parts of other packages: imagery, link models, aggregation rules, codecs, heads.
+
+For strategies and round planners: `strategies.testing`.
 
     check_imagery_source("checkerboards")
 
@@ -135,3 +137,36 @@ def check_codec(name: str, *, rows: int = 7) -> float:
     )
     assert error < 1.0, f"{name}: its error is {error:.2f} of what it carries; zeros err by 1"
     return error
+
+
+def check_head(name: str, *, inputs: int = 48, outputs: int = 5, rows: int = 6) -> None:
+    """Make a head twice with a seed, and compare outputs and gradients of drawn states.
+
+    Both have the same weights. An image's outputs do not depend on others or on chance, every parameter learns, and
+    what crosses as a vector comes back as it was.
+    """
+    import torch
+
+    from learning.task import head_maker
+
+    maker = head_maker(name)
+    assert maker is not None, f"{name}: found ours; allowed: a head of another package"
+    head, again = (maker.new(inputs, outputs, seed=3) for _ in range(2))
+    assert torch.equal(head.table(), again.table()), (
+        f"{name}: made again with the same seed, it has other weights"
+    )
+    states = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(0))
+    whole = head(states)
+    assert torch.equal(whole, head(states)), f"{name}: asked again, it gives other outputs"
+    alone = torch.cat([head(states[[row]]) for row in range(rows)])
+    assert torch.allclose(whole, alone, rtol=1e-4, atol=1e-5), (
+        f"{name}: an image changes the outputs of others"
+    )
+    torch.nn.functional.cross_entropy(whole, torch.arange(rows) % outputs).backward()
+    for parameter, one in head.named_parameters():
+        learns = one.grad is not None and bool(one.grad.any())
+        assert learns, f"{name}: {parameter} has no gradient"
+    again.set_table(head.table())
+    again.set_gradient_table(head.gradient_table())
+    assert torch.equal(again.gradient_table(), head.gradient_table()), f"{name}: gradients do not come back"
+    assert torch.equal(again(states), whole), f"{name}: weights do not come back"
