@@ -43,7 +43,7 @@ def forget() -> None:
 
 
 @pytest.fixture
-def six_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The example package, installed."""
     monkeypatch.syspath_prepend(str(install(tmp_path / "site", EXAMPLE)))
     forget()
@@ -96,7 +96,7 @@ def described(payload: bytes, shape: tuple[int, ...], codec: str, kind: MessageK
     return Manifest.describe(payload, kind=kind, shape=shape, codec=codec, **(ends | more))
 
 
-def test_a_relay_takes_whole_rows_under_a_registered_name_and_imports_nothing(six_bit: None) -> None:
+def test_a_relay_takes_whole_rows_under_a_registered_name_and_imports_nothing(example: None) -> None:
     def taken(size: int, shape: tuple[int, ...], **more: Any) -> Manifest:
         return described(bytes(size), shape, "six-bit", MessageKind.FEATURES, **more)
 
@@ -117,7 +117,7 @@ def test_a_relay_takes_whole_rows_under_a_registered_name_and_imports_nothing(si
     assert "own_codec" not in sys.modules
 
 
-def test_a_name_that_nothing_registers_is_refused_everywhere_with_what_is_allowed(six_bit: None) -> None:
+def test_a_name_that_nothing_registers_is_refused_everywhere_with_what_is_allowed(example: None) -> None:
     ours = "fp32, bf16, fp16, int8, int4"
     with pytest.raises(BadManifest, match=f"codec = 'seven-bit'; allowed: raw, {ours}, six-bit"):
         described(b"", (0, 1), "seven-bit", MessageKind.FEATURES)
@@ -130,7 +130,7 @@ def test_a_name_that_nothing_registers_is_refused_everywhere_with_what_is_allowe
 
 
 def test_the_ground_keeps_rows_of_an_own_codec_and_puts_steps_together_from_them(
-    six_bit: None, tmp_path: Path
+    example: None, tmp_path: Path
 ) -> None:
     """Two images cross in the first message; the next step names them beside a third, in another order."""
     tokens, hidden = 5, 3
@@ -176,7 +176,7 @@ SMALL = {
 
 
 def test_a_mission_sends_what_was_planned(
-    six_bit: None,
+    example: None,
     grid_of: Callable[[int, int], Any],
     bare_run: None,
     tmp_path: Path,

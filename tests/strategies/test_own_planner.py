@@ -37,7 +37,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "own-parts"
 
 
 @pytest.fixture
-def frugal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The example package, installed."""
     monkeypatch.syspath_prepend(str(install(tmp_path / "site", EXAMPLE)))
     yield
@@ -67,12 +67,12 @@ def isl_bytes(plan: Plan) -> float:
     return float(plan.activities["bytes"][between].sum())
 
 
-def test_the_kit_accepts_the_example(frugal: None) -> None:
+def test_the_kit_accepts_the_example(example: None) -> None:
     proof = check_round_planner("frugal", worlds=2)
     assert proof.followed == proof.worlds > 0
 
 
-def test_the_example_takes_a_tenth_longer_for_fewer_bytes_between_satellites(frugal: None) -> None:
+def test_the_example_takes_a_tenth_longer_for_fewer_bytes_between_satellites(example: None) -> None:
     """The world is one in which links between satellites save less than a tenth of the time."""
     problem = make_problem(WORLD, make_workload(6, mode=Mode.HEAD))
     strategy_config = StrategyConfig.parse("parallel", "topology-aware", "none")
@@ -83,7 +83,7 @@ def test_the_example_takes_a_tenth_longer_for_fewer_bytes_between_satellites(fru
     assert 0.0 < theirs.lower_bound_s <= ours.makespan_s
 
 
-def test_a_planner_has_a_case_of_its_own_with_all_strategies(frugal: None) -> None:
+def test_a_planner_has_a_case_of_its_own_with_all_strategies(example: None) -> None:
     cases = {
         case.name: case for case in standard_cases(lambda variant: (make_workload(6, mode=variant.mode),))
     }
@@ -92,7 +92,7 @@ def test_a_planner_has_a_case_of_its_own_with_all_strategies(frugal: None) -> No
     assert case.strategy_config == dataclasses.replace(cases["split"].strategy_config, planner="frugal")
 
 
-def test_a_plan_says_whose_it_is(frugal: None) -> None:
+def test_a_plan_says_whose_it_is(example: None) -> None:
     problem = make_problem(WORLD, make_workload(6, mode=Mode.HEAD))
     for planner, said in (("ours", []), ("frugal", ["frugal"])):
         plan = checked_plan(problem, StrategyConfig.parse("parallel", "topology-aware", "none", planner))
@@ -101,7 +101,7 @@ def test_a_plan_says_whose_it_is(frugal: None) -> None:
         assert [value for name, value in facts if name == "planner"] == said
 
 
-def test_a_scenario_names_it_and_an_unknown_one_is_refused_with_what_is_allowed(frugal: None) -> None:
+def test_a_scenario_names_it_and_an_unknown_one_is_refused_with_what_is_allowed(example: None) -> None:
     scenario = load_scenario("walker-12", {"strategy.planner": "frugal"})
     assert strategy_config_of(scenario).planner == "frugal"
     with pytest.raises(ScenarioError, match=r"strategy\.planner: found 'lavish', allowed: ours, frugal"):
