@@ -101,7 +101,12 @@ class StrategyConfig:
         Longest windows, and a space-ground strategy of another package, stand for themselves: own windows are not tried
         in their place.
         """
-        own = StrategyConfig(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, inter_orbit=InterOrbit.NONE)
+        own = dataclasses.replace(
+            self,
+            intra_orbit=IntraOrbit.NONE,
+            space_ground=SpaceGround.OWN_WINDOW,
+            inter_orbit=InterOrbit.NONE,
+        )
         through_ground = dataclasses.replace(self, inter_orbit=InterOrbit.NONE)
         if self.space_ground is SpaceGround.LONGEST_WINDOW or not isinstance(self.space_ground, SpaceGround):
             alone = dataclasses.replace(own, space_ground=self.space_ground)
