@@ -57,7 +57,14 @@ def in_units(on_board: OnBoard, constants: Mapping[str, Tensor]) -> OnBoard:
 def head_on_board(on_board: OnBoard, scaling: SplitScaling) -> TrainedHead:
     """Return the head that a satellite trains, with weights that are set before they are used."""
     task, states = on_board.task, (len(scaling.pooled.mean_D),)
-    head = head_for(on_board.embedding.grid, states, task.outputs, task.decoder, numbers=task.needs_scaling)
+    head = head_for(
+        on_board.embedding.grid,
+        states,
+        task.outputs,
+        task.decoder,
+        numbers=task.needs_scaling,
+        maker=task.head,
+    )
     return standardised(head, scaling.pooled)
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from mission.schema import Scenario
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+
+from mission.entry_points import HEADS, registered_function, registered_object
+from mission.schema import HEAD_KINDS, Scenario
 from mission.task_rules import require_task_fits
+from splitmodel.heads import HeadMaker
 from splitmodel.imagery import ImageSet
 from splitmodel.tasks import Task, planned_task, task_for
 
@@ -16,11 +21,30 @@ def task_of(scenario: Scenario, images: ImageSet | None) -> Task:
         images: Whose labels decide; without images the task is as the scenario plans it.
 
     Raises:
-        ValueError: The images are labelled for something else, or the scenario asks for what the task has not.
+        ValueError: The images are labelled for something else, or the scenario asks for what the task has not, or for a
+            head that cannot be used.
     """
     settings = scenario.task.model_dump()
     task = (
         planned_task(settings) if images is None else task_for(settings, images.targets, images.source.where)
     )
     require_task_fits(scenario, task.kind)
-    return task
+    return replace(task, head=head_maker(scenario.task.head))
+
+
+def head_maker(name: str) -> HeadMaker | None:
+    """Return what makes the head of this name, ``None`` for ours.
+
+    Raises:
+        mission.entry_points.EntryPointError: It cannot be imported, or is no function.
+    """
+    if name in HEAD_KINDS:
+        return None
+    where, _ = registered_object(HEADS, name, HEAD_KINDS)
+    entry = EntryPoint(name, where, HEADS)
+    return HeadMaker(
+        f"task.head {name!r} ({where})",
+        registered_function(HEADS, name, HEAD_KINDS),
+        module=entry.module,
+        attribute=entry.attr,
+    )

@@ -13,10 +13,13 @@ SPACE_GROUND, INTRA_ORBIT, INTER_ORBIT = (
     "skysplit.intra_orbit",
     "skysplit.inter_orbit",
 )
+ROUND_PLANNERS = "skysplit.round_planners"
 PARTITIONS = "skysplit.partitions"
 IMAGERY = "skysplit.imagery"
 LINKS = "skysplit.links"
 AGGREGATION = "skysplit.aggregation"
+CODECS = "skysplit.codecs"
+HEADS = "skysplit.heads"
 TRACKERS = "skysplit.trackers"
 
 

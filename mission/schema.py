@@ -22,11 +22,14 @@ from pydantic import (
 
 from mission.entry_points import (
     AGGREGATION,
+    CODECS,
+    HEADS,
     IMAGERY,
     INTER_ORBIT,
     INTRA_ORBIT,
     LINKS,
     PARTITIONS,
+    ROUND_PLANNERS,
     SPACE_GROUND,
     OursOrRegistered,
     registered_function,
@@ -46,7 +49,9 @@ Elevation = Annotated[
 PartOfTime = Annotated[float, Field(ge=0.0, lt=1.0)]
 # Of a shared adapter, by accuracy per mission hour: docs/concepts.md, "Joint steps".
 SATELLITES_PER_STEP = 24
-Codec = Literal["fp32", "bf16", "fp16", "int8", "int4"]
+CodecName = Annotated[str, AfterValidator(OursOrRegistered(CODECS, ("fp32", "bf16", "fp16", "int8", "int4")))]
+HEAD_KINDS = ("linear",)
+HeadName = Annotated[str, AfterValidator(OursOrRegistered(HEADS, HEAD_KINDS))]
 IMAGE_SOURCES = ("synthetic", "synthetic-clouds", "eurosat", "parquet", "folder")
 ImageSourceName = Annotated[str, AfterValidator(OursOrRegistered(IMAGERY, IMAGE_SOURCES))]
 SERVER_OPTIMIZERS = ("fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad")
@@ -72,6 +77,7 @@ SpaceGroundName = Annotated[
 InterOrbitName = Annotated[
     str, AfterValidator(OursOrRegistered(INTER_ORBIT, ("none", "nearest", "grid", "min-latency")))
 ]
+PlannerName = Annotated[str, AfterValidator(OursOrRegistered(ROUND_PLANNERS, ("ours",)))]
 
 
 def _text_or_pairs(value: object) -> object:
@@ -505,6 +511,9 @@ class TaskKeys(Table):
     ignore_index: int = Field(
         255, description="value of masks that is no class, and counts for nothing (segmentation)"
     )
+    head: HeadName = Field(
+        "linear", description="head that answers for the whole image (all other kinds): one linear layer"
+    )
     decoder: Literal["linear", "convolution"] = Field(
         "linear",
         description="head that answers at every pixel (segmentation, pixel-regression): one linear layer for all "
@@ -740,11 +749,11 @@ class Lora(Table):
 class CrossingSettings(Table):
     """How tensors are encoded when they cross the split."""
 
-    features: Codec = Field("int8", description="c1, features up")
-    hidden: Codec = Field(
+    features: CodecName = Field("int8", description="c1, features up")
+    hidden: CodecName = Field(
         "fp16", description="c2, hidden states (pooled, or of every patch) down, and with them a shared head"
     )
-    gradients: Codec = Field(
+    gradients: CodecName = Field(
         "int8", description="c3, gradients of these hidden states up, and of a shared head"
     )
     cache_gb: NotNegative = Field(
@@ -982,13 +991,14 @@ class Training(Table):
 
 
 class Strategy(Table):
-    """The paper's three switches, each with its baselines and with strategies that installed packages register."""
+    """The paper's three switches, each with its baselines, and the planner; of all, packages may register others."""
 
     intra_orbit: IntraOrbitName = Field("parallel", description="how a plane brings its data together (S1)")
     space_ground: SpaceGroundName = Field(
         "topology-aware", description="which satellite talks to which station, and when (S2)"
     )
     inter_orbit: InterOrbitName = Field("none", description="how planes reach each other (S3)")
+    planner: PlannerName = Field("ours", description="what makes the plan of a round with these three")
     planes_per_round: int = Field(
         0,
         ge=0,

@@ -20,6 +20,17 @@ def require_task_fits(scenario: Scenario, kind: str) -> None:
             f'training.head_rows: found "by-class" with {kind}; allowed: "by-images", except with classification, '
             "whose images are of one class each"
         )
+    if scenario.task.head != "linear":
+        if kind in _DENSE:
+            raise ScenarioError(
+                f'task.head: found "{scenario.task.head}" with {kind}, whose head answers at every pixel; allowed: '
+                '"linear", and task.decoder'
+            )
+        if scenario.training.head_rows == "by-class":
+            raise ScenarioError(
+                f'training.head_rows: found "by-class" with task.head = "{scenario.task.head}", which has no row for '
+                'each class; allowed: "by-images"'
+            )
     if scenario.split.bottleneck and kind not in _DENSE:
         raise ScenarioError(
             f"split.bottleneck: found {scenario.split.bottleneck} with {kind}, of which one state per image returns; "

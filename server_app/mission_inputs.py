@@ -107,6 +107,7 @@ def load_mission(run: ServerRun) -> MissionInputs:
         decoder=task.decoder,
         bottleneck=scenario.split.bottleneck,
         numbers=task.needs_scaling,
+        maker=task.head,
     )
     test = test.for_model(model.preprocess)
     if scenario.data.statistics == "model":

@@ -6,6 +6,7 @@ What pulls in torch is imported where it is used.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -70,6 +71,11 @@ def _with_head(costs: Profile, scenario: Scenario) -> Profile:
         pixels = costs.patches * costs.patch_pixels
         costs = costs.with_dense_head(task.outputs, scenario.split.bottleneck)
         return dataclasses.replace(costs, target_shape=(pixels,), target_dtype=task.target_dtype.name)
+    if task.head is not None:
+        from splitmodel.costs.profile import counted_flops
+
+        head = task.head.new(costs.head_input_shape[-1], task.outputs)
+        return costs.with_head(math.prod(head.table_shape), counted_flops(head))
     return costs
 
 

@@ -51,6 +51,7 @@ def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, 
         decoder=task.decoder,
         bottleneck=scenario.split.bottleneck if task.is_dense else 0,
         numbers=task.needs_scaling,
+        maker=task.head,
     )
     lora = LoraSettings(**scenario.lora.model_dump())
     adapted_layers(split.backbone, lora, scenario.training.adapted_blocks)
@@ -71,6 +72,7 @@ def check_model(scenario: Scenario) -> None:
         scenario = with_cut(scenario, 0)
     plain = Model(name=scenario.model.name, random_init=scenario.model.random_init)
     cut = scenario.split.blocks_on_board or scenario.split.head_blocks or scenario.training.adapted_blocks
-    as_it_is = scenario.model == plain and scenario.lora.targets == "auto" and not cut
+    parts = (scenario.lora.targets, scenario.task.head)
+    as_it_is = scenario.model == plain and parts == ("auto", "linear") and not cut
     if not (as_it_is and scenario.model.name in SHIPPED):
         model_of(scenario)

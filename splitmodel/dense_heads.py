@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from splitmodel.crossing.scaling import Scaling
 from splitmodel.families.errors import ModelLoadError
 from splitmodel.families.protocol import TokenLayout
-from splitmodel.heads import StandardisedHead
+from splitmodel.heads import StandardisedHead, VectorHead
 
 Decoder = Literal["linear", "convolution"]
 CONVOLUTION_WIDTH = 64  # channels of the convolutional decoder
@@ -80,7 +80,7 @@ class PatchHead(StandardisedHead):
         with torch.no_grad():
             made.weight.normal_(0.0, 0.02, generator=torch.Generator().manual_seed(seed))
             made.bias.zero_()
-        made.grid, made.scaling = grid, _neutral(inputs)
+        made.grid, made.scaling = grid, Scaling.neutral(inputs)
         return made
 
     def scaled(self, scaling: Scaling) -> Self:
@@ -94,24 +94,16 @@ class PatchHead(StandardisedHead):
         return self.grid.assembled(super().forward(states_BPE))
 
 
-class ConvolutionHead(nn.Module):
+class ConvolutionHead(VectorHead):
     """Three convolutions at the resolution of the patches: 1×1, 3×3 and, to K values of each pixel, 1×1.
 
     Attributes:
         grid: Where the patches lie.
-        scaling: Of the states; constants that all satellites share, see :class:`splitmodel.heads.StandardisedHead`.
     """
 
-    scaling: Scaling
-
     def __init__(self, grid: PatchGrid, inputs: int, *, outputs: int, scaling: Scaling) -> None:
-        super().__init__()
-        if scaling.mean_D.shape != (inputs,):
-            raise ValueError(
-                f"a head of {inputs} inputs needs as many constants; found {tuple(scaling.mean_D.shape)}"
-            )
-        self.grid, self.inputs, self.outputs = grid, inputs, outputs
-        self.scaling = scaling
+        super().__init__(inputs, outputs, scaling=scaling)
+        self.grid = grid
         width = CONVOLUTION_WIDTH
         self.reduce = nn.utils.skip_init(nn.Conv2d, inputs, width, 1)
         self.mix = nn.utils.skip_init(nn.Conv2d, width, width, 3, padding=1)
@@ -120,7 +112,7 @@ class ConvolutionHead(nn.Module):
     @classmethod
     def new(cls, grid: PatchGrid, inputs: int, outputs: int, seed: int) -> Self:
         """Return a head with weights of variance 1 ÷ inputs (of the last layer N(0, 0.02²)) and biases 0."""
-        made = cls(grid, inputs, outputs=outputs, scaling=_neutral(inputs))
+        made = cls(grid, inputs, outputs=outputs, scaling=Scaling.neutral(inputs))
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for layer in (made.reduce, made.mix, made.expand):
@@ -144,49 +136,9 @@ class ConvolutionHead(nn.Module):
         values = self.expand(F.gelu(self.mix(F.gelu(self.reduce(grid_BEHW)))))
         return self.grid.assembled(values.flatten(2).mT)
 
-    @property
-    def table_shape(self) -> tuple[int]:
-        """Of :meth:`table`."""
-        return (sum(parameter.numel() for parameter in self.parameters()),)
-
-    @torch.no_grad()
-    def table(self) -> Tensor:
-        """Return a copy of all parameters, one after the other."""
-        return nn.utils.parameters_to_vector(self.parameters()).detach().clone()
-
-    def gradient_table(self) -> Tensor:
-        """Return the gradients of :meth:`table`, as they have been added up."""
-        gradients = [parameter.grad for parameter in self.parameters()]
-        return torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
-
-    @torch.no_grad()
-    def set_table(self, table: Tensor) -> None:
-        """Set all parameters; the inverse of :meth:`table`.
-
-        Raises:
-            ValueError: The table is of another head.
-        """
-        for parameter, part in zip(self.parameters(), self._parts(table), strict=True):
-            parameter.copy_(part)
-
-    def set_gradient_table(self, table: Tensor) -> None:
-        """Set all gradients; the inverse of :meth:`gradient_table`.
-
-        Raises:
-            ValueError: The table is of another head.
-        """
-        for parameter, part in zip(self.parameters(), self._parts(table), strict=True):
-            parameter.grad = part.clone()
-
-    def _parts(self, table: Tensor) -> list[Tensor]:
-        if table.shape != self.table_shape:
-            raise ValueError(f"a head's table: found shape {tuple(table.shape)}, allowed {self.table_shape}")
-        parts = table.split([parameter.numel() for parameter in self.parameters()])
-        return [part.view_as(own) for part, own in zip(parts, self.parameters(), strict=True)]
-
 
 DenseHead = PatchHead | ConvolutionHead
-TrainedHead = StandardisedHead | ConvolutionHead  # of whatever task, once its states are scaled
+TrainedHead = StandardisedHead | VectorHead  # of whatever task, once its states are scaled
 
 
 def standardised(head: nn.Module, scaling: Scaling) -> TrainedHead:
@@ -195,7 +147,7 @@ def standardised(head: nn.Module, scaling: Scaling) -> TrainedHead:
     Raises:
         ValueError: The scaling is for states of another size than the head takes.
     """
-    if isinstance(head, PatchHead | ConvolutionHead):
+    if isinstance(head, PatchHead | VectorHead):
         return head.scaled(scaling)
     assert isinstance(head, nn.Linear)
     return StandardisedHead.of(head, scaling)
@@ -203,7 +155,7 @@ def standardised(head: nn.Module, scaling: Scaling) -> TrainedHead:
 
 def outputs_of(head: nn.Module) -> int:
     """Return how many outputs a head has, for an image or for each pixel."""
-    if isinstance(head, ConvolutionHead):
+    if isinstance(head, VectorHead):
         return head.outputs
     assert isinstance(head, nn.Linear)
     return head.out_features // (head.grid.patch_pixels if isinstance(head, PatchHead) else 1)
@@ -231,7 +183,3 @@ def new_dense_head(
     if decoder == "linear":
         return PatchHead.new(grid, inputs, outputs, seed)
     return ConvolutionHead.new(grid, inputs, outputs, seed)
-
-
-def _neutral(channels: int) -> Scaling:
-    return Scaling(torch.zeros(channels), torch.ones(channels))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from splitmodel.crossing.scaling import Scaling
 from splitmodel.dense_heads import outputs_of
-from splitmodel.exported_head import head_code, head_weights
+from splitmodel.exported_head import head_code, head_import, head_weights
 from splitmodel.families import Usage
 from splitmodel.lora.adapters import save_adapter
 from splitmodel.parts import Backbone, Pooling
@@ -187,6 +187,7 @@ def _pixels(preprocess: Preprocess) -> str:
 def _code(backbone: Backbone, usage: Usage, with_adapter: bool, head: nn.Module, kind: str) -> str:
     is_dense = not isinstance(backbone.pooling, Pooling)
     functional = "import torch.nn.functional as F\n" if is_dense else ""
+    own_import = f"\n{line}" if (line := head_import(head)) else ""
     result = "numbers" if kind.endswith("regression") else "logits"
     outputs = head_code(backbone, head, result).replace("\n", "\n    ")
     peft_import = "from peft import PeftModel\n" if with_adapter else ""
@@ -194,7 +195,7 @@ def _code(backbone: Backbone, usage: Usage, with_adapter: bool, head: nn.Module,
     hidden = usage.hidden.replace("\n", "\n    ")
     return f"""import torch
 {functional}{peft_import}from safetensors.torch import load_file
-{usage.imports}
+{usage.imports}{own_import}
 
 model = {usage.model}.eval()
 {peft_load}head = load_file("head.safetensors")

@@ -1,7 +1,8 @@
 """A trained head as plain weights: on states as the backbone gives them, in the units of the targets.
 
 Constants, and a bottleneck before the head, are linear, and so is the head's first layer, a product for every patch:
-they are folded into it. The units of numbers are folded into its last.
+they are folded into it. The units of numbers are folded into its last. Of a head that another package makes nobody
+knows which layers are first and last: constants and units stand beside its parameters.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from splitmodel.crossing.scaling import Scaling
 from splitmodel.dense_heads import ConvolutionHead, PatchHead
-from splitmodel.heads import StandardisedHead
+from splitmodel.heads import OwnHead, StandardisedHead
 from splitmodel.parts import Backbone, PatchStates
 
 
@@ -26,7 +27,11 @@ def head_weights(
 
     Returns:
         ``weight`` and ``bias`` of a linear layer, or those of ``reduce``, ``mix`` and ``expand``, three convolutions.
+        Of a head of another package its parameters behind ``layers.``, and ``states.…`` and ``numbers.…``, means and
+        deviations.
     """
+    if isinstance(head, OwnHead):
+        return _own_weights(head, units)
     if isinstance(head, ConvolutionHead):
         state = {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}
         first = state["reduce.weight"][:, :, 0, 0], state["reduce.bias"]
@@ -54,6 +59,8 @@ def head_code(backbone: Backbone, head: nn.Module, result: str) -> str:
         pooled = (
             "hidden[:, 0]" if pooling.kind == "cls" else f"hidden[:, {pooling.prefix_tokens}:].mean(dim=1)"
         )
+        if isinstance(head, OwnHead):
+            return _own_code(head, pooled, result)
         return f'{result} = torch.nn.functional.linear({pooled}, head["weight"], head["bias"])'
     assert isinstance(head, PatchHead | ConvolutionHead)
     layout, grid = pooling.layout, head.grid
@@ -78,6 +85,34 @@ def head_code(backbone: Backbone, head: nn.Module, result: str) -> str:
         size = f"({grid.height}, {grid.width})"
         lines.append(f'{result} = F.interpolate({result}, {size}, mode="bilinear", align_corners=False)')
     return "\n".join(lines)
+
+
+def head_import(head: nn.Module) -> str:
+    """Return the statement that :func:`head_code` needs, or nothing."""
+    return f"import {head.maker.module}" if isinstance(head, OwnHead) else ""
+
+
+def _own_weights(head: OwnHead, units: Scaling | None) -> dict[str, Tensor]:
+    state = {f"layers.{name}": tensor.detach() for name, tensor in head.layers.state_dict().items()}
+    for what, scaling in (("states", head.scaling), ("numbers", units)):
+        if scaling is not None:
+            state |= {f"{what}.mean": scaling.mean_D, f"{what}.deviation": scaling.deviation_D}
+    return {name: tensor.clone().contiguous() for name, tensor in state.items()}
+
+
+def _own_code(head: OwnHead, pooled: str, result: str) -> str:
+    maker = f"{head.maker.module}.{head.maker.attribute}"
+    return "\n".join(
+        [
+            f"layers = {maker}({head.inputs}, {head.outputs})",
+            'own = {name: tensor for name, tensor in head.items() if name.startswith("layers.")}',
+            'layers.load_state_dict({name.removeprefix("layers."): tensor for name, tensor in own.items()})',
+            f'states = ({pooled} - head["states.mean"]) / head["states.deviation"]',
+            f"{result} = layers(states)",
+            'if "numbers.mean" in head:',
+            f'    {result} = {result} * head["numbers.deviation"] + head["numbers.mean"]',
+        ]
+    )
 
 
 def _behind(

@@ -18,6 +18,7 @@ from splitmodel.families.checkpoint import WeightsLocation
 from splitmodel.families.errors import ModelLoadError
 from splitmodel.families.protocol import Acquisition, Family, ModelInput, PoolingKind, TokenLayout
 from splitmodel.families.registry import family_of
+from splitmodel.heads import HeadMaker
 from splitmodel.preprocess import Preprocess
 
 
@@ -281,6 +282,7 @@ def load_split(
     decoder: Decoder | None = None,
     bottleneck: int = 0,
     numbers: bool = False,
+    maker: HeadMaker | None = None,
 ) -> SplitModel:
     """Load a whole model, split.
 
@@ -296,6 +298,7 @@ def load_split(
         head_blocks: how many blocks run on board, in front of the head.
         decoder: of a head that answers at every pixel; without, it answers for the whole image.
         numbers: whether the outputs are numbers, of which one is enough, and no classes.
+        maker: makes a head for the whole image; without, it is one linear layer.
         bottleneck: values of a patch that a linear layer behind the backbone leaves; 0 is no such layer.
 
     Raises:
@@ -315,7 +318,7 @@ def load_split(
     if bottleneck:
         backbone.bottleneck = new_bottleneck(backbone.state_shape, bottleneck, seed=seed)
     shape = backbone.head_input_shape
-    head = head_for(embedding.grid, shape, num_labels, decoder, seed=seed, numbers=numbers)
+    head = head_for(embedding.grid, shape, num_labels, decoder, seed=seed, numbers=numbers, maker=maker)
     return SplitModel(embedding, backbone, head=head, tail=source.tail(transformer, chosen))
 
 
@@ -394,13 +397,17 @@ def load_backbone(
 
 def new_head(hidden_size: int, num_labels: int, *, seed: int = 0, numbers: bool = False) -> nn.Linear:
     """A trainable head, pooled_BD → logits; weights N(0, 0.02²) from `seed`, bias 0, as in `transformers`."""
-    if num_labels < 2 and not (numbers and num_labels):
-        raise ModelLoadError(f"a head needs at least 2 labels; found {num_labels}")
+    _require_labels(num_labels, numbers)
     head = nn.utils.skip_init(nn.Linear, hidden_size, num_labels)  # its own init draws from the global stream
     with torch.no_grad():
         head.weight.normal_(0.0, 0.02, generator=torch.Generator().manual_seed(seed))
         head.bias.zero_()
     return head
+
+
+def _require_labels(num_labels: int, numbers: bool) -> None:
+    if num_labels < 2 and not (numbers and num_labels):
+        raise ModelLoadError(f"a head needs at least 2 labels; found {num_labels}")
 
 
 def head_for(
@@ -411,11 +418,18 @@ def head_for(
     *,
     seed: int = 0,
     numbers: bool = False,
+    maker: HeadMaker | None = None,
 ) -> nn.Module:
-    """A trainable head for states of this shape: of the whole image, or with a decoder, for every pixel."""
-    if decoder is None:
-        return new_head(state_shape[-1], outputs, seed=seed, numbers=numbers)
-    return new_dense_head(decoder, grid, state_shape[-1], outputs, seed=seed)
+    """A trainable head for states of this shape: of the whole image, or with a decoder, for every pixel.
+
+    Arguments and errors as of `load_split`.
+    """
+    if decoder is not None:
+        return new_dense_head(decoder, grid, state_shape[-1], outputs, seed=seed)
+    if maker is not None:
+        _require_labels(outputs, numbers)
+        return maker.new(state_shape[-1], outputs, seed=seed)
+    return new_head(state_shape[-1], outputs, seed=seed, numbers=numbers)
 
 
 def new_bottleneck(state_shape: tuple[int, ...], values: int, *, seed: int = 0) -> nn.Linear:

@@ -7,7 +7,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from mission.entry_points import EntryPointError, registered_class, registered_names
+from mission.entry_points import (
+    ROUND_PLANNERS,
+    EntryPointError,
+    registered_class,
+    registered_function,
+    registered_names,
+)
+from strategies.problem.workload import OUR_PLANNER
 
 _Strategy = TypeVar("_Strategy")
 
@@ -38,6 +45,18 @@ def loaded(group: str, name: str, kind: type[_Strategy], ours: tuple[str, ...]) 
     """
     try:
         return registered_class(group, name, kind, ours)
+    except EntryPointError as error:
+        raise StrategyError(str(error)) from error
+
+
+def registered_planner(name: str) -> Callable[..., object]:
+    """Return the round planner that a package registers: a function of a problem and a strategy config.
+
+    Raises:
+        StrategyError: There is none, or it cannot be used.
+    """
+    try:
+        return registered_function(ROUND_PLANNERS, name, (OUR_PLANNER,))
     except EntryPointError as error:
         raise StrategyError(str(error)) from error
 

@@ -13,6 +13,7 @@ from learning.model import base_of
 from mission.schema import Lora, Model
 from splitmodel.dense_heads import Decoder
 from splitmodel.families import ModelInput
+from splitmodel.heads import HeadMaker
 from splitmodel.lora.adapters import LoraSettings, exchanged_parts, make_trainable
 from splitmodel.parts import SplitModel, load_split
 from splitmodel.training import VIEWS
@@ -51,6 +52,7 @@ def _whole_model(local: LocalRound) -> SplitModel:
         task.outputs,
         task.decoder,
         task.needs_scaling,
+        task.head,
     )
     model = replace(copy.deepcopy(model), head=local.head)
     model.embedding.preprocess = on_board.embedding.preprocess
@@ -67,6 +69,7 @@ def _trainable_model(
     outputs: int,
     decoder: Decoder | None,
     numbers: bool,
+    maker: HeadMaker | None,
 ) -> SplitModel:
     whole = load_split(
         base_of(model),
@@ -77,6 +80,7 @@ def _trainable_model(
         wanted=ModelInput(**model.image_options),
         decoder=decoder,
         numbers=numbers,
+        maker=maker,
     )
     settings = LoraSettings(**lora.model_dump())
     make_trainable(whole.backbone, mode, settings, seed=seed, adapted_blocks=adapted_blocks)

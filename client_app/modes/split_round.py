@@ -14,7 +14,7 @@ from mission.divergence import require_finite_cause
 from relay.client.message_link import BundleLink, LinkError
 from relay.wire.manifest import NotFinite
 from splitmodel.cached_states import CachedStates
-from splitmodel.crossing.codecs import CodecError
+from splitmodel.crossing.codec import CodecError
 from splitmodel.training import VIEWS, VIEWS_THAT_CROSS
 
 

@@ -236,7 +236,10 @@ def _size(payload: Buffer) -> int:
 
 
 def _checked_as(manifest: Manifest) -> str:
-    return manifest.dtype if manifest.codec == "raw" else _CODEC_FLOATS.get(manifest.codec, "blocks")
+    if manifest.codec == "raw":
+        return manifest.dtype
+    # What bytes of another package's codec stand for is known, and checked, at the ends alone.
+    return _CODEC_FLOATS.get(manifest.codec, "blocks" if manifest.codec in CODECS else "own")
 
 
 WITHDRAWN = "Withdrawn"  # the failure of a bundle begun on this stream that will not be finished

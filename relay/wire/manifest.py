@@ -12,12 +12,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
 import xxhash
 from google.protobuf.message import DecodeError
 
+from mission import entry_points
 from mission.text.plain_text import is_node_name
 from relay.wire import wire_pb2 as pb
 
@@ -94,7 +96,7 @@ DTYPE_BYTES = MappingProxyType(
 FLOAT_DTYPES = frozenset({"float64", "float32", "float16", "bfloat16"})
 
 
-class Codec(NamedTuple):
+class ElementCodec(NamedTuple):
     """A value takes `bits`; each `block` of values of a row (along the first dimension) has a bfloat16 scale, and all
     scales come first."""
 
@@ -113,15 +115,23 @@ class Codec(NamedTuple):
 
 
 # "raw" sends the dtype's own bytes; these are the activation codecs of the split model, for floats only.
-CODECS: Mapping[str, Codec] = MappingProxyType(
+CODECS: Mapping[str, ElementCodec] = MappingProxyType(
     {
-        "fp32": Codec(32),
-        "bf16": Codec(16),
-        "fp16": Codec(16),
-        "int8": Codec(8, block=64),
-        "int4": Codec(4, block=32),
+        "fp32": ElementCodec(32),
+        "bf16": ElementCodec(16),
+        "fp16": ElementCodec(16),
+        "int8": ElementCodec(8, block=64),
+        "int4": ElementCodec(4, block=32),
     }
 )
+
+ROW_MARGIN_BYTES = 64  # that a row of another package's codec may take beyond float32
+
+
+@cache
+def own_codecs() -> frozenset[str]:
+    """Codecs that packages on this host register, by name: a relay passes their bytes on and imports none of them."""
+    return frozenset(entry_points.registered_names(entry_points.CODECS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +168,10 @@ Attributes = Mapping[str, str | int | float]
 class Manifest:
     """Says of a payload what it is, whose it is and how many bytes of which digest it has.
 
-    `codec` is "raw" (the bytes of `dtype`, row-major, little-endian) or a name in `CODECS`, whose decoder
-    gives `dtype` back. `expiry_s` is the mission time after which nobody wants the payload any more. Raises
-    BadManifest when any two fields contradict each other: a Manifest that exists is consistent.
+    `codec` is "raw" (the bytes of `dtype`, row-major, little-endian), a name in `CODECS`, or one in
+    :func:`own_codecs`; its decoder gives `dtype` back. Of own codecs the exact size is known at the ends alone.
+    `expiry_s` is the mission time after which nobody wants the payload any more. Raises BadManifest when any two fields
+    contradict each other: a Manifest that exists is consistent.
     """
 
     transfer_id: bytes
@@ -192,9 +203,7 @@ class Manifest:
         _require(len(self.shape) <= MAX_RANK, "shape", self.shape, f"at most {MAX_RANK} dimensions")
         _require(all(0 <= n < 1 << 40 for n in self.shape), "shape", self.shape, "0 … 2**40 per dimension")
         _require(not math.isnan(self.expiry_s), "expiry_s", self.expiry_s, "a mission time or inf")
-        expected = encoded_bytes(self.dtype, self.shape, self.codec)
-        allowed = f"{expected} for {self.dtype}{list(self.shape)} as {self.codec}"
-        _require(self.total_bytes == expected, "total_bytes", self.total_bytes, allowed)
+        _require_size(self.total_bytes, self.dtype, self.shape, self.codec)
         object.__setattr__(self, "attributes", MappingProxyType(_plain(self.attributes)))
         _require(len(self.attributes) <= MAX_ATTRIBUTES, "attributes", len(self.attributes), "at most 16")
         for key, value in self.attributes.items():
@@ -363,12 +372,33 @@ def _plain(attributes: Attributes) -> dict[str, str | int | float]:
 
 
 def encoded_bytes(dtype: str, shape: tuple[int, ...], codec: str) -> int:
-    """Bytes of a tensor on the wire. Raises BadManifest for a codec that does not fit the dtype."""
+    """Bytes of a tensor on the wire, as is or by a codec of ours.
+
+    Raises BadManifest for a codec that does not fit the dtype, or is none of ours.
+    """
     if codec == "raw":
         return math.prod(shape) * DTYPE_BYTES[dtype]
-    _require(codec in CODECS, "codec", codec, "raw, " + ", ".join(CODECS))
-    _require(dtype in FLOAT_DTYPES, "dtype", dtype, f"{', '.join(sorted(FLOAT_DTYPES))} with codec {codec}")
+    _require(codec in CODECS, "codec", codec, ", ".join(["raw", *CODECS, *sorted(own_codecs())]))
+    _require_float(dtype, codec)
     return CODECS[codec].encoded_bytes(shape)
+
+
+def _require_size(total_bytes: int, dtype: str, shape: tuple[int, ...], codec: str) -> None:
+    """Raise BadManifest unless a tensor may take so many bytes; as an own codec's, whole rows of one size."""
+    of = f"{dtype}{list(shape)} as {codec}"
+    if codec == "raw" or codec in CODECS or codec not in own_codecs():
+        expected = encoded_bytes(dtype, shape, codec)
+        _require(total_bytes == expected, "total_bytes", total_bytes, f"{expected} for {of}")
+        return
+    _require_float(dtype, codec)
+    rows, values = _rows(shape)
+    most = rows * (4 * values + ROW_MARGIN_BYTES) if values else 0
+    fits = total_bytes <= most and (not rows or total_bytes % rows == 0)
+    _require(fits, "total_bytes", total_bytes, f"a multiple of {rows} up to {most} for {of}")
+
+
+def _require_float(dtype: str, codec: str) -> None:
+    _require(dtype in FLOAT_DTYPES, "dtype", dtype, f"{', '.join(sorted(FLOAT_DTYPES))} with codec {codec}")
 
 
 def _rows(shape: tuple[int, ...]) -> tuple[int, int]:

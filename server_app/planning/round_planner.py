@@ -14,10 +14,9 @@ from server_app.planning.round_traffic import Framing
 from server_app.planning.workloads import MissionWorkloads, PlaceInMission, variant_of
 from splitmodel.costs.published import Profile
 from strategies.aggregation.quorum import Quorum
-from strategies.checker.check import require_feasible
 from strategies.doors import require_usable
 from strategies.intra_orbit import PlaneOrder, plane_orders
-from strategies.planner.round_planner import plan_round
+from strategies.planner.checked_plan import checked_plan
 from strategies.problem.battery import Battery
 from strategies.problem.plan import Plan
 from strategies.problem.planning_problem import PlanningProblem
@@ -124,9 +123,7 @@ class RoundPlanner:
             start_s=start_s,
             state=self.carry_over,
         )
-        plan = plan_round(problem, self._strategy_config)
-        require_feasible(plan, problem)
-        return plan
+        return checked_plan(problem, self._strategy_config)
 
     def orders(self, plan: Plan) -> list[PlaneOrder]:
         """In which order each plane is summed at the end of a round."""
@@ -199,7 +196,9 @@ def strategy_config_of(scenario: Scenario) -> StrategyConfig:
         strategies.registry.StrategyError: One of another package cannot be used.
     """
     chosen = scenario.strategy
-    return require_usable(StrategyConfig.parse(chosen.intra_orbit, chosen.space_ground, chosen.inter_orbit))
+    return require_usable(
+        StrategyConfig.parse(chosen.intra_orbit, chosen.space_ground, chosen.inter_orbit, chosen.planner)
+    )
 
 
 def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[int]) -> Quorum:

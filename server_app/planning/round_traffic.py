@@ -26,6 +26,7 @@ from relay.wire.manifest import (
     transfer_id_of,
 )
 from server_app.backbone.feature_cache import shares
+from splitmodel.crossing import codecs
 from splitmodel.training import VIEWS, VIEWS_THAT_CROSS, Batch, batch_sizes, round_batches, round_seed
 
 # Two-byte numbers, which most rounds and steps take, and a run's name as Flower gives it, of any 64 bits: what a plan
@@ -35,6 +36,15 @@ _RUN = f"run-{2**64 - 1}"
 _UPLINK = (MessageKind.HIDDEN, MessageKind.HEAD, MessageKind.GRAD_FEATURES)
 _NEVER = np.iinfo(np.int64).max
 _EARLIER = -1 - STEPS_AHEAD  # kept since before the first step, see client_app.cached_features
+
+
+def payload_bytes(dtype: str, shape: tuple[int, ...], codec: str) -> int:
+    """Return the bytes of a tensor as it is sent, of whichever package its codec is.
+
+    Raises:
+        splitmodel.crossing.codec.CodecError: The codec of another package cannot be used.
+    """
+    return encoded_bytes(dtype, shape, codec) if codec == "raw" else codecs.encoded_bytes(shape, codec)
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ class Framing:
     ) -> int:
         """What a message takes beside its payload."""
         ends = (self.satellite, GROUND) if down else (GROUND, self.satellite)
-        size = encoded_bytes(dtype, shape, codec)
+        size = payload_bytes(dtype, shape, codec)
         manifest = Manifest(
             transfer_id=transfer_id_of(_RUN, _ROUND, _STEP, 0, kind, *ends, attributes),
             run=_RUN,
@@ -271,7 +281,7 @@ class Target:
     @property
     def bytes(self) -> int:
         """As it crosses."""
-        return encoded_bytes(self.dtype, self.shape, "raw") if self.shape else DTYPE_BYTES[self.dtype]
+        return payload_bytes(self.dtype, self.shape, "raw") if self.shape else DTYPE_BYTES[self.dtype]
 
 
 @dataclass(frozen=True)
@@ -318,13 +328,13 @@ def split_bytes(
         attributes = back if kind is MessageKind.HIDDEN else up
         dtype, down = ("uint8", True) if kind is MessageKind.SAMPLES else ("float32", kind not in _UPLINK)
         header = framing.header_bytes(kind, mean, how, attributes, dtype=dtype, down=down)
-        return images * encoded_bytes(dtype, (1, *row), how) + messages * header
+        return images * payload_bytes(dtype, (1, *row), how) + messages * header
 
     def head(kind: MessageKind, how: str) -> float:
         if not head_table:
             return 0.0
         header = framing.header_bytes(kind, head_table, how, up, down=kind not in _UPLINK)
-        return traffic.steps * (encoded_bytes("float32", head_table, how) + header)
+        return traffic.steps * (payload_bytes("float32", head_table, how) + header)
 
     features = of(
         MessageKind.FEATURES, traffic.features, traffic.feature_messages, features_shape, codec.features

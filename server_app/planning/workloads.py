@@ -9,8 +9,15 @@ from dataclasses import KW_ONLY, dataclass
 from mission.run_config import ENROLMENT_IMAGES, FEATURE_NAME_BYTES
 from mission.schema import SATELLITES_PER_STEP, Scenario, Training
 from relay.client.allreduce import PIECE_BYTES, PIECES
-from relay.wire.manifest import MessageKind, encoded_bytes
-from server_app.planning.round_traffic import Framing, RoundTraffic, SentImages, Target, split_bytes
+from relay.wire.manifest import MessageKind
+from server_app.planning.round_traffic import (
+    Framing,
+    RoundTraffic,
+    SentImages,
+    Target,
+    payload_bytes,
+    split_bytes,
+)
 from splitmodel.costs.published import Profile
 from splitmodel.crossing.tensors import EXACT
 from splitmodel.training import VIEWS_THAT_CROSS
@@ -299,7 +306,7 @@ def kept_row_bytes(scenario: Scenario, costs: Profile) -> int | None:
 
 def row_bytes_of(scenario: Scenario, costs: Profile) -> int:
     """Bytes of one image's features as they cross."""
-    return encoded_bytes("float32", (costs.tokens * costs.hidden,), scenario.crossings.features)
+    return payload_bytes("float32", (1, costs.tokens, costs.hidden), scenario.crossings.features)
 
 
 def kept_rows(scenario: Scenario, row_bytes: int, images: int) -> int:

@@ -168,8 +168,7 @@ def _planned(
     )
     from server_app.planning.workloads import MissionWorkloads, variant_of
     from strategies.aggregation.quorum import cut
-    from strategies.checker.check import require_feasible
-    from strategies.planner.round_planner import plan_round
+    from strategies.planner.checked_plan import checked_plan
     from strategies.problem.round_state import state_at
 
     costs = costs_of(scenario)
@@ -181,8 +180,7 @@ def _planned(
         problem_of(scenario, contacts, workload, start_s=at_s),
         strategy_config_of(scenario),
     )
-    planned = plan_round(problem, strategy_config)
-    require_feasible(planned, problem)
+    planned = checked_plan(problem, strategy_config)
     if after_s is not None:
         contacts, lost = _struck(contacts, lose, slow)
         problem = dataclasses.replace(
@@ -191,8 +189,7 @@ def _planned(
             start_s=at_s + after_s,
             state=state_at(planned, workload, at_s + after_s, lost),
         )
-        planned = plan_round(problem, strategy_config)
-        require_feasible(planned, problem)
+        planned = checked_plan(problem, strategy_config)
     delivered_s = quorum.deliveries_s(planned)
     return PlannedRound(
         cut(planned, quorum.end_s(planned)), problem, costs=costs, samples=samples, delivered_s=delivered_s

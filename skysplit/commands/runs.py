@@ -147,6 +147,7 @@ def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> 
     """A run that begins."""
     from server_app.planning.round_planner import strategy_config_of
     from skysplit.imagery_check import check_imagery
+    from splitmodel.crossing.codecs import require_usable as require_usable_codec
     from strategies.aggregation.rule import require_usable_rule
 
     resolved = read_scenario(scenario, settings)
@@ -162,6 +163,12 @@ def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> 
         with busy("checking the scenario, its model and its images"):
             strategy_config_of(resolved)
             require_usable_rule(resolved.training.server_optimizer)
+            for codec in (
+                resolved.crossings.features,
+                resolved.crossings.hidden,
+                resolved.crossings.gradients,
+            ):
+                require_usable_codec(codec)
             check_model(resolved)
             check_imagery(resolved)
             cut = settled(resolved)

@@ -246,8 +246,7 @@ def _cut(
     from server_app.planning.workloads import MissionWorkloads, variant_of
     from splitmodel.crossing.codecs import encoded_bytes
     from strategies.aggregation.quorum import cut
-    from strategies.checker.check import require_feasible
-    from strategies.planner.round_planner import plan_round
+    from strategies.planner.checked_plan import checked_plan
 
     scenario, costs = with_cut(scenario, *place), whole.cut(*place)
     workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing_of(contacts))
@@ -255,8 +254,7 @@ def _cut(
     problem = problem_of(scenario, contacts, workload, start_s=at_s)
     round_s = None
     try:
-        planned = plan_round(problem, strategy_config_of(scenario))
-        require_feasible(planned, problem)
+        planned = checked_plan(problem, strategy_config_of(scenario))
         round_s = cut(planned, quorum_of(scenario, contacts, list(samples)).end_s(planned)).makespan_s
     except PlanningError:
         pass

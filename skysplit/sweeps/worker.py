@@ -19,8 +19,7 @@ from orbit.files.contact_plan_files import load, save
 from strategies.aggregation.quorum import Quorum, cut
 from strategies.analysis.mission_totals import Case, LinkRates, World, energy_j, plan_figures, plan_mission
 from strategies.checker.capacity import least_charge
-from strategies.checker.check import require_feasible
-from strategies.planner.round_planner import plan_round
+from strategies.planner.checked_plan import checked_plan
 from strategies.problem.network import PlanningError
 from strategies.problem.plan import SPLIT_COLUMNS
 from strategies.problem.planning_problem import PlanningProblem
@@ -97,8 +96,7 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         contact_plan, job.workload, rates=job.rates, resources=job.resources, start_s=job.start_s
     )
     try:
-        plan = plan_round(problem, job.strategy_config)
-        require_feasible(plan, problem)
+        plan = checked_plan(problem, job.strategy_config)
         plan = cut(plan, job.quorum.end_s(plan))
     except PlanningError as error:
         return without_plan(job, str(error))

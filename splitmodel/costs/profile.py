@@ -8,10 +8,13 @@ the first layer has no input to give a gradient to, so its projections and half 
 
 from typing import Any
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from splitmodel.costs.published import Profile
 from splitmodel.dense_heads import ConvolutionHead, PatchHead
+from splitmodel.heads import OwnHead, VectorHead
 from splitmodel.lora.adapters import LoraSettings, block_linears, lora_targets
 from splitmodel.parts import Backbone, SplitModel
 
@@ -78,7 +81,7 @@ def profile(split: SplitModel, lora: LoraSettings | None = None, *, name: str = 
         lowest_block_saves_flops=other - lowest,
         family=split.backbone.family.name,
         returned=shape if len(shape) > 1 else (),
-        head_table=head.table_shape if isinstance(head, PatchHead | ConvolutionHead) else (),
+        head_table=head.table_shape if isinstance(head, PatchHead | VectorHead) else (),
         patches=layout.rows * layout.columns,
         patch_pixels=split.embedding.grid.patch_pixels,
         **_tail_costs(split, block_flops, linear_flops + 4 * _product(tokens, tokens, hidden)),
@@ -106,11 +109,20 @@ def _tail_costs(split: SplitModel, block_flops: float, backward_flops: float) ->
 
 
 def _head_flops(split: SplitModel) -> float:
-    """Of an image: a product for each weight, at every patch where the head answers there."""
+    """Of an image: a product for each weight, at every patch where the head answers there; of own heads as counted."""
     head = split.head
+    if isinstance(head, OwnHead):
+        return counted_flops(head)
     weights = sum(p.numel() for p in head.parameters() if p.ndim > 1)
     patches = split.backbone.head_input_shape[0] if isinstance(head, PatchHead | ConvolutionHead) else 1
     return 2.0 * patches * weights
+
+
+def counted_flops(head: OwnHead) -> float:
+    """Matrix products and convolutions of one image's forward pass."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        head(torch.zeros(1, head.inputs))
+    return float(counter.get_total_flops())
 
 
 def _product(rows: int, inner: int, columns: int) -> float:

@@ -95,6 +95,16 @@ class Profile:
         """Shape of all the head's parameters as they cross."""
         return self.head_table or (self.head_params // (self.hidden + 1), self.hidden + 1)
 
+    def with_head(self, params: int, flops: float) -> Profile:
+        """The same model with another head for the whole image, whose table is a vector of its parameters."""
+        return replace(
+            self,
+            head_params=params,
+            head_flops=flops,
+            head_table=(params,),
+            full_backward_flops=self.full_backward_flops + 2.0 * (flops - self.head_flops),
+        )
+
     def with_dense_head(self, outputs: int, bottleneck: int = 0) -> Profile:
         """The same model with a linear head that answers at every pixel.
 

@@ -3,7 +3,8 @@
 Shape and codec travel beside the bytes. Plain codecs hold the elements in row-major order. Block codecs
 quantise blocks of consecutive elements with one scale each (Dettmers et al. 2022, arXiv 2110.02861, with a linear
 map): all scales come first (bfloat16), then all elements. Blocks do not cross from one row (along the first dimension)
-into the next, so that rows can be cut apart and put together while encoded.
+into the next, so that rows can be cut apart and put together while encoded. Codecs of other packages
+(:mod:`.codec`) have no scales in front: their bytes are row after row.
 
 | codec | bytes per element | largest error of an element |
 |---|---|---|
@@ -24,16 +25,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from splitmodel.crossing.codec import CheckedCodec, CodecError, registered_codec
+
 LARGEST = 2.0**126  # magnitudes above are refused: no activation has them, and scale × 127 must stay finite
-
-
-class CodecError(ValueError):
-    """A tensor that a codec cannot carry, or bytes that no codec of ours wrote."""
 
 
 @dataclass(frozen=True)
 class _Plain:
     dtype: torch.dtype
+    quantises = False
 
     def scale_bytes(self, elements: int) -> int:
         return 0
@@ -52,6 +52,7 @@ class _Plain:
 class _Blocks:
     size: int
     bits: int
+    quantises = True
 
     @property
     def steps(self) -> int:
@@ -107,9 +108,14 @@ def encoded_bytes(shape: Sequence[int], codec: str) -> int:
     return rows * _codec(codec).bytes_of(elements)
 
 
+def require_usable(codec: str) -> None:
+    """Raise CodecError unless the codec is one of ours, or one of another package that can be used."""
+    _codec(codec).bytes_of(1)
+
+
 def quantises(codec: str) -> bool:
     """Whether a block's largest element sets the error of the others, so that scaled channels cross better."""
-    return isinstance(_codec(codec), _Blocks)
+    return _codec(codec).quantises
 
 
 def encode(tensor: Tensor, codec: str) -> memoryview:
@@ -168,10 +174,8 @@ def _rows(shape: Sequence[int]) -> tuple[int, int]:
     return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, math.prod(shape))
 
 
-def _codec(name: str) -> "_Plain | _Blocks":
-    if name not in CODECS:
-        raise CodecError(f"unknown codec {name!r}; allowed: {', '.join(CODECS)}")
-    return CODECS[name]
+def _codec(name: str) -> "_Plain | _Blocks | CheckedCodec":
+    return CODECS.get(name) or registered_codec(name, (*CODECS, "raw"))
 
 
 def _rounded_up_to_bf16(values: Tensor) -> Tensor:

@@ -57,6 +57,11 @@ class Scaling:
     deviation_D: Tensor
 
     @classmethod
+    def neutral(cls, channels: int) -> Self:
+        """Mean 0 and deviation 1, which leave values as they are."""
+        return cls(torch.zeros(channels), torch.ones(channels))
+
+    @classmethod
     def of(cls, moments: Moments) -> Self:
         """Mean and (unbiased) deviation.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.dense_heads import Decoder, PatchGrid
+from splitmodel.heads import HeadMaker
 from splitmodel.imagery import ImageSet
 from splitmodel.preprocess import Preprocess
 from splitmodel.tasks.scores import Score, Scorer
@@ -47,6 +48,7 @@ class Task(ABC):
     Attributes:
         names: Of the outputs: classes, or numbers.
         decoder: Of the head; ``None`` where it answers for the whole image.
+        head: What makes one that does, of another package; ``None`` for one linear layer.
         scaling: Mean and deviation of the targets over all satellites, for numbers; the head's outputs are in these
             units.
     """
@@ -54,6 +56,7 @@ class Task(ABC):
     names: tuple[str, ...]
     decoder: Decoder | None = None
     _: KW_ONLY
+    head: HeadMaker | None = None
     scaling: Scaling | None = None
 
     kind: ClassVar[TaskKind]

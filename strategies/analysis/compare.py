@@ -18,8 +18,7 @@ from strategies.analysis.cases import HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.analysis.closed_form import closed_form
 from strategies.analysis.mission_totals import Case, World, plan_figures
 from strategies.analysis.sensitivity import edge_of, knobs_of, mission_or_none
-from strategies.checker.check import require_feasible
-from strategies.planner.round_planner import plan_round
+from strategies.planner.checked_plan import checked_plan
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import SPLIT_COLUMNS
 from strategies.uncertainty.draws import fly_draws
@@ -267,10 +266,9 @@ def _outcome(world: World, job: _AnyJob) -> Any:
         except NoRouteError:
             return None
     try:
-        plan = plan_round(problem, case.strategy_config)
+        plan = checked_plan(problem, case.strategy_config)
     except NoRouteError:
         return None
-    require_feasible(plan, problem)
     figures = plan_figures(plan, world.link_rates, world.rates)
     return {
         "makespan_s": plan.makespan_s,

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.checker.check import require_feasible
-from strategies.planner.round_planner import plan_round
+from strategies.planner.checked_plan import checked_plan
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
@@ -206,8 +205,7 @@ def plan_mission(
     def figures_of(workload: Workload) -> PlanFigures:
         nonlocal state
         problem = world.problem(workload, now_s, state)
-        plan = plan_round(problem, case.strategy_config)
-        require_feasible(plan, problem)
+        plan = checked_plan(problem, case.strategy_config)
         state = RoundState(pointed=plan.pointed)
         return plan_figures(plan, link_rates, rates)
 

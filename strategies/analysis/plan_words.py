@@ -14,6 +14,7 @@ from strategies.analysis.mission_totals import LinkRates, PlanFigures, energy_j,
 from strategies.checker.capacity import least_charge
 from strategies.problem.plan import SPLIT_COLUMNS, Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
+from strategies.problem.workload import OUR_PLANNER
 
 _LINKS = {
     "down": (LinkKind.DOWNLINK,),
@@ -90,6 +91,7 @@ def round_facts(plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("intra-orbit (S1)", summary["intra_orbit"]),
         ("space-ground (S2)", summary["space_ground"]),
         ("inter-orbit (S3)", summary["inter_orbit"]),
+        *([("planner", summary["planner"])] if summary["planner"] != OUR_PLANNER else []),
         ("the ground computes", spoken_time(result["ground_compute_s"])),
         ("all satellites compute", spoken_time(result["onboard_compute_s"])),
     ]

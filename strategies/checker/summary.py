@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -82,11 +83,13 @@ def label(judged: JudgedPlan) -> Iterator[Violation]:
     held = np.flatnonzero(rows["kind"] == Kind.ISL_POINTING)
     if strategy_config.inter_orbit is InterOrbit.NONE and len(held):
         yield Violation("label", f"{judged.words(rows[held[0]])}, in a plan without inter-orbit links")
-    if (
-        strategy_config
-        == type(strategy_config)(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, inter_orbit=InterOrbit.NONE)
-        and split
-    ):
+    own_windows = dataclasses.replace(
+        strategy_config,
+        intra_orbit=IntraOrbit.NONE,
+        space_ground=SpaceGround.OWN_WINDOW,
+        inter_orbit=InterOrbit.NONE,
+    )
+    if split and strategy_config == own_windows:
         down = rows[(rows["link"] == LinkKind.DOWNLINK) & moves & (rows["satellite"] >= 0)]
         for row in down[down["node"] != down["satellite"]][:10]:
             yield Violation(

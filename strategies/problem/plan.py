@@ -168,6 +168,7 @@ class Plan:
             "intra_orbit": str(self.strategy_config.intra_orbit),
             "space_ground": str(self.strategy_config.space_ground),
             "inter_orbit": str(self.strategy_config.inter_orbit),
+            "planner": self.strategy_config.planner,
             **dict(zip(SPLIT_COLUMNS, np.mean(self.time_split(), axis=0).tolist(), strict=True)),
         }
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
-from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, SPACE_GROUND, registered_names
+from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, ROUND_PLANNERS, SPACE_GROUND, registered_names
 from strategies.problem.battery import Battery
 from strategies.problem.model_sizes import CrossingBits, ModelSizes, TrainingSchedule
 from strategies.problem.sunlight import Sunlight
@@ -62,25 +62,37 @@ class WorkloadError(ValueError):
     """A number of the workload, the rates or the resources is impossible; the message names it."""
 
 
+OUR_PLANNER = "ours"
+
+
 @dataclass(frozen=True)
 class StrategyConfig:
     """The three communication strategies: ours, as members of their enums, or names that packages register.
 
-    ``StrategyConfig.parse`` reads the names of a scenario file.
+    ``planner`` makes the plan: ours, or one that a package registers. ``StrategyConfig.parse`` reads the names of a
+    scenario file.
     """
 
     intra_orbit: str = IntraOrbit.PARALLEL
     space_ground: str = SpaceGround.TOPOLOGY_AWARE
     _: KW_ONLY
     inter_orbit: str = InterOrbit.NONE
+    planner: str = OUR_PLANNER
 
     @classmethod
-    def parse(cls, intra_orbit: str, space_ground: str, inter_orbit: str) -> StrategyConfig:
+    def parse(
+        cls, intra_orbit: str, space_ground: str, inter_orbit: str, planner: str = OUR_PLANNER
+    ) -> StrategyConfig:
         """Raises ``WorkloadError`` naming the switch, what was found and what is allowed."""
+        if planner != OUR_PLANNER and planner not in (registered := registered_names(ROUND_PLANNERS)):
+            raise WorkloadError(
+                f"planner: found {planner!r}, allowed: {', '.join([OUR_PLANNER, *registered])}"
+            )
         return cls(
             _switch(IntraOrbit, "intra-orbit", intra_orbit, INTRA_ORBIT),
             _switch(SpaceGround, "space-ground", space_ground, SPACE_GROUND),
             inter_orbit=_switch(InterOrbit, "inter-orbit", inter_orbit, INTER_ORBIT),
+            planner=planner,
         )
 
     def contained(self) -> tuple[StrategyConfig, ...]:
@@ -89,7 +101,12 @@ class StrategyConfig:
         Longest windows, and a space-ground strategy of another package, stand for themselves: own windows are not tried
         in their place.
         """
-        own = StrategyConfig(IntraOrbit.NONE, SpaceGround.OWN_WINDOW, inter_orbit=InterOrbit.NONE)
+        own = dataclasses.replace(
+            self,
+            intra_orbit=IntraOrbit.NONE,
+            space_ground=SpaceGround.OWN_WINDOW,
+            inter_orbit=InterOrbit.NONE,
+        )
         through_ground = dataclasses.replace(self, inter_orbit=InterOrbit.NONE)
         if self.space_ground is SpaceGround.LONGEST_WINDOW or not isinstance(self.space_ground, SpaceGround):
             alone = dataclasses.replace(own, space_ground=self.space_ground)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from mission.text.quantities import spoken_time
-from strategies.checker.check import require_feasible
-from strategies.planner.round_planner import plan_round
+from strategies.planner.checked_plan import checked_plan
 from strategies.problem.plan import Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.workload import StrategyConfig
@@ -75,8 +74,7 @@ def fly_draws(
     Raises:
         strategies.problem.network.PlanningError: The round cannot be planned, or not be taken up in the middle.
     """
-    plan = plan_round(problem, strategy_config)
-    require_feasible(plan, problem)
+    plan = checked_plan(problem, strategy_config)
     replanned: list[FlownRound] = []
     held_up: list[FlownRound] = []
     for number in range(draws):

@@ -9,8 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.checker.check import require_feasible
-from strategies.planner.round_planner import plan_round
+from strategies.planner.checked_plan import checked_plan
 from strategies.problem.network import NoRouteError, PlanningError
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
@@ -171,16 +170,14 @@ class _Flight:
 
 def _planned(plan: Plan, rest: PlanningProblem, strategy_config: StrategyConfig) -> Plan:
     """The rest of a round, over the sessions that are booked already where that costs little time."""
-    soonest = plan_round(rest, strategy_config)
-    require_feasible(soonest, rest)
+    soonest = checked_plan(rest, strategy_config)
     if all(_is_held(session, soonest) for session in _sessions_after(plan, rest.start_s)):
         return soonest
     booked = dataclasses.replace(rest, contact_plan=_booked_only(plan, rest))
     try:
-        standing = plan_round(booked, strategy_config)
+        standing = checked_plan(booked, strategy_config)
     except NoRouteError:
         return soonest
-    require_feasible(standing, booked)
     return standing if standing.makespan_s <= (1.0 + _KEPT_AT_THE_COST_OF) * soonest.makespan_s else soonest
 
 

@@ -28,7 +28,14 @@ from report.totals import by_round, read_rounds
 from report.trackers import TrackedRun, Tracker
 from skysplit.cli import app
 from skysplit.imagery_check import check_imagery
-from skysplit.testing import check_aggregation_rule, check_imagery_source, check_link_model
+from skysplit.testing import (
+    check_aggregation_rule,
+    check_codec,
+    check_head,
+    check_imagery_source,
+    check_link_model,
+)
+from splitmodel.crossing.codec import registered_codec
 from splitmodel.imagery import ImageryError, ImageSource, Raster, classes
 from strategies.aggregation.averages import AggregationError
 from strategies.aggregation.rule import AggregationRule
@@ -50,9 +57,10 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder = install(tmp_path / "site", EXAMPLE)
     monkeypatch.syspath_prepend(str(folder))
     yield folder
-    for module in ("own_parts", "own_trackers"):
+    for module in ("own_parts", "own_codec", "own_head", "own_planner", "own_trackers"):
         sys.modules.pop(module, None)
     named._imported.cache_clear()
+    registered_codec.cache_clear()
 
 
 @pytest.fixture
@@ -87,7 +95,7 @@ def test_the_page_shows_the_example_as_it_is() -> None:
     page = PAGE.read_text(encoding="utf-8")
     code = "".join(path.read_text(encoding="utf-8") for path in sorted(EXAMPLE.glob("*.py")))
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 8
     assert [block for block in blocks[:-1] if block not in code] == []
     declared = (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8")
     assert re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0] in declared
@@ -97,6 +105,8 @@ def test_the_kit_accepts_the_example(example: Path) -> None:
     check_imagery_source("checkerboards")
     check_link_model("adaptive")
     check_aggregation_rule("clipped")
+    assert 0.01 < check_codec("six-bit") < 0.05
+    check_head("two-layers")
 
 
 def test_images_of_another_package_are_divided_capped_and_fit_the_model(example: Path) -> None:

@@ -204,7 +204,7 @@ def test_own_windows_never_stand_in_for_a_scheduler_of_another_package(registere
     registered.Reversed = Reversed
     registered.register(named.SPACE_GROUND, "reversed", "theirs:Reversed")
     contained = StrategyConfig.parse("parallel", "reversed", "grid").contained()
-    assert [tuple(vars(strategy_config).values()) for strategy_config in contained] == [
+    assert [tuple(vars(strategy_config).values())[:3] for strategy_config in contained] == [
         ("parallel", "reversed", "grid"),
         ("parallel", "reversed", "none"),
         ("none", "reversed", "none"),

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
-from splitmodel.crossing.codecs import CODECS, CodecError, decode, encode, encoded_bytes, from_rows, to_rows
+from splitmodel.crossing.codec import CodecError
+from splitmodel.crossing.codecs import CODECS, decode, encode, encoded_bytes, from_rows, to_rows
 
 BLOCKS = {"int8": (64, 127), "int4": (32, 7)}
 shapes = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=40)

@@ -1,0 +1,158 @@
+"""Codecs of other packages: what makes bytes of the rows of a tensor, found by its entry point."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+GROUP = "skysplit.codecs"
+ROW_MARGIN_BYTES = 64  # that a row may take beyond float32; relays know the same number
+
+
+class CodecError(ValueError):
+    """A tensor that a codec cannot carry, or bytes that no codec of ours wrote."""
+
+
+class Codec(ABC):
+    """What makes bytes of rows of numbers, and numbers of them again: the base class of codecs of other packages.
+
+    A row is what crosses of one image (or of one class, where a shared head crosses). Rows are cut apart, kept and put
+    together again while they are encoded, so each is packed by itself, and all of a length take equally many bytes.
+    Planner, satellites and ground each make an object of their own, without arguments: it keeps nothing between calls.
+
+    Attributes:
+        quantises: Whether an element's error depends on others of its row: channels then cross with mean 0 and
+            deviation 1.
+    """
+
+    quantises: ClassVar[bool] = True
+
+    @abstractmethod
+    def row_bytes(self, elements: int) -> int:
+        """Return how many bytes a row of so many elements takes, at least 1 and at most 4 an element and 64 more."""
+
+    @abstractmethod
+    def pack(self, values_RE: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the bytes of each row, shape (rows, bytes of a row). All values are finite."""
+
+    @abstractmethod
+    def unpack(self, packed_RB: NDArray[np.uint8], elements: int) -> NDArray[np.float32]:
+        """Return the values of each row, shape (rows, elements); the inverse of :meth:`pack`, but for its error."""
+
+
+@dataclass(frozen=True)
+class CheckedCodec:
+    """A codec of another package, each of whose answers is checked.
+
+    Attributes:
+        words: Which one it is, for messages.
+        codec: An object of its class.
+    """
+
+    words: str
+    codec: Codec
+
+    @property
+    def quantises(self) -> bool:
+        """Whether channels cross standardised."""
+        return bool(self.codec.quantises)
+
+    def scale_bytes(self, elements: int) -> int:
+        """Return 0: nothing stands before all rows."""
+        return 0
+
+    def bytes_of(self, elements: int) -> int:
+        """Return the bytes of a row, 0 of one without elements.
+
+        Raises:
+            CodecError: The codec fails, or its answer is not allowed.
+        """
+        if not elements:
+            return 0
+        size = self._asked("row_bytes", self.codec.row_bytes, elements)
+        most = 4 * elements + ROW_MARGIN_BYTES
+        if not isinstance(size, int | np.integer) or not 1 <= size <= most:
+            raise CodecError(
+                f"{self.words}: row_bytes({elements}) gave {size!r}; allowed: a whole number from 1 to {most}"
+            )
+        return int(size)
+
+    def pack(self, values_RE: Tensor) -> Tensor:
+        """Return the bytes of all rows, one after the other."""
+        rows, elements = values_RE.shape
+        values = values_RE.numpy()
+        values.flags.writeable = False  # it may be the caller's own memory
+        packed = self._asked("pack", self.codec.pack, values)
+        self._require("pack", packed, np.uint8, (rows, self.bytes_of(elements)))
+        return torch.from_numpy(np.require(packed, requirements=("C", "W"))).view(-1)
+
+    def unpack(self, data: Tensor, rows: int, elements: int) -> Tensor:
+        """Return the values of all rows."""
+        values = self._asked("unpack", self.codec.unpack, data.view(rows, -1).numpy(), elements)
+        self._require("unpack", values, np.float32, (rows, elements))
+        if not np.isfinite(values).all():
+            raise CodecError(f"{self.words}: unpack gave values that are not finite")
+        return torch.from_numpy(np.require(values, requirements=("C", "W"))).view(-1)
+
+    def _asked(self, method: str, function: Callable[..., Any], *given: Any) -> Any:
+        try:
+            return function(*given)
+        except Exception as error:  # whatever a package's code does
+            raise CodecError(f"{self.words}: {method} failed: {type(error).__name__}: {error}") from error
+
+    def _require(self, method: str, found: Any, dtype: type, shape: tuple[int, ...]) -> None:
+        if not isinstance(found, np.ndarray) or found.dtype != dtype or found.shape != shape:
+            is_a = (
+                f"{found.dtype} of shape {found.shape}"
+                if isinstance(found, np.ndarray)
+                else f"a {type(found).__name__}"
+            )
+            raise CodecError(
+                f"{self.words}: {method} gave {is_a}; allowed: {dtype.__name__} of shape {shape}"
+            )
+
+
+@cache
+def registered_codec(name: str, ours: tuple[str, ...]) -> CheckedCodec:
+    """Return the codec that a package registers under a name.
+
+    Args:
+        name: As a scenario or a manifest has it.
+        ours: Names that are taken.
+
+    Raises:
+        CodecError: There is none, or several; or it cannot be imported, or is no :class:`Codec`.
+    """
+    entries = sorted({entry for entry in entry_points(group=GROUP) if entry.name == name}, key=str)
+    if not entries:
+        registered = sorted({entry.name for entry in entry_points(group=GROUP)})
+        raise CodecError(f"unknown codec {name!r}; allowed: {', '.join([*ours, *registered])}")
+    where = " and ".join(entry.value for entry in entries)
+    if len(entries) > 1 or name in ours:
+        raise CodecError(f"entry point {GROUP}: {where}: the name {name!r} is taken; allowed: a name each")
+    try:
+        kind = entries[0].load()
+    except Exception as error:  # whatever a package does on import
+        raise CodecError(
+            f"entry point {GROUP}: {where} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    if not (isinstance(kind, type) and issubclass(kind, Codec)):
+        is_a = f"class {kind.__name__}" if isinstance(kind, type) else type(kind).__name__
+        raise CodecError(
+            f"entry point {GROUP}: {where} is a {is_a}; allowed: a subclass of {Codec.__module__}.Codec"
+        )
+    try:
+        return CheckedCodec(f"codec {name!r} ({where})", kind())
+    except Exception as error:  # abstract methods that are missing among them
+        raise CodecError(
+            f"entry point {GROUP}: {where} cannot be made: {type(error).__name__}: {error}"
+        ) from error
