@@ -4,8 +4,8 @@
 
 72 satellites × 20 rounds of `walker-72`, planned (not trained), opened in headless Chromium: the time from navigation
 until the first chart is drawn, as the page's own clock has it, and until all are, though a page draws them only as they
-come into view. The globe is left out, since there is no GPU to draw it. Every run is a browser that is started anew, and
-the soonest of five counts: whatever else the machine does only adds. Bars: 1 s for the first, 2 s for all, and sooner
+come into view. The globe is left out, since there is no GPU to draw it. Every run starts a browser of its own, and the
+soonest of five counts: whatever else the machine does only adds. Bars: 1 s for the first, 2 s for all, and sooner
 than a page that draws each activity as a bar of its own, with the same library in the same browser.
 """
 

@@ -1,7 +1,7 @@
 """Plotly.js as pages carry it: its own partial bundles, which a browser starts several times as fast as the whole.
 
 `report/javascript/` holds them as npm has them. To renew: `npm pack plotly.js-cartesian-dist-min@VERSION` and
-`npm pack plotly.js-gl3d-dist-min@VERSION`, VERSION as `plotly.offline.get_plotlyjs_version()` says; take both files over.
+`npm pack plotly.js-gl3d-dist-min@VERSION`, VERSION as `plotly.offline.get_plotlyjs_version()` says.
 """
 
 from __future__ import annotations
