@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 
 import pytest
 from rich.table import Table
 
-from skysplit.__main__ import _loading
+from skysplit.__main__ import _loading, main
 from skysplit.terminal import Terminal, busy
 
 
@@ -36,6 +37,16 @@ def test_while_commands_load_a_terminal_says_so_and_is_left_as_it_was(
     word, erased, rest = screen.getvalue().split("\r")
     assert word.startswith("loading SkySplit")
     assert (erased, rest) == (" " * len(word), "")
+
+
+def test_at_the_end_of_a_command_nothing_is_looked_through_for_garbage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_exit: list[object] = []
+    monkeypatch.setattr("atexit.register", at_exit.append)
+    monkeypatch.setattr("skysplit.cli.app", lambda: None)
+    main()
+    assert at_exit == [gc.freeze]
 
 
 def test_a_shell_that_asks_for_completions_is_told_nothing(
