@@ -455,7 +455,7 @@ def _print_written(file: Path, scenario: Scenario, contacts: ContactPlan, *, sai
     console.print("next:")
     for command, does in (
         ("plan", "one round: who sends what to whom, and when"),
-        ("compare", "the split against training on board and bringing the images down"),
+        ("compare", "the split against training on board and raw images"),
         ("run", "train, and write the report"),
     ):
         console.print(f"  {f'skysplit {command} {file}':<40} # {does}")
