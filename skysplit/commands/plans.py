@@ -321,7 +321,9 @@ def models(
     console = Terminal()
     wide = Terminal(width=max(console.width, _TABLE_WIDTH))
     wide.print_table("families: trainable", table)
-    wide.print_table(f"known sizes, GFLOP a forward pass; shipped with weights: {', '.join(SHIPPED)}", of_sizes)
+    wide.print_table(
+        f"known sizes, GFLOP a forward pass; shipped with weights: {', '.join(SHIPPED)}", of_sizes
+    )
 
 
 def _facts(family: Family) -> dict[str, Any]:

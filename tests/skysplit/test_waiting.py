@@ -78,6 +78,11 @@ def test_what_a_command_is_at_is_shown_on_a_terminal_and_taken_away(
     [
         (["deliver", "run"], "skysplit.deliveries.command.planned_delivery", "planning the delivery"),
         (["track", "run"], "report.trackers.track", "exporting the rounds"),
+        (
+            ["init", "ours.toml", "--planes", "2"],
+            "skysplit.new_mission.new_scenario.new_scenario",
+            "checking what was chosen",
+        ),
         (["constellation", "demo"], "skysplit.commands.orbits.map_page", "drawing the map"),
         (["run", "demo"], "skysplit.launch.simulate.require_ray", "loading Flower and Ray"),
         (
@@ -101,7 +106,12 @@ def test_long_work_is_done_while_it_is_said(
     def at_work(*_: object, **__: object) -> None:
         raise ValueError(f"found while {under_way}")
 
-    for module in ("skysplit.deliveries.command", "skysplit.commands.orbits", "skysplit.commands.runs"):
+    for module in (
+        "skysplit.deliveries.command",
+        "skysplit.commands.orbits",
+        "skysplit.commands.runs",
+        "skysplit.commands.scenarios",
+    ):
         monkeypatch.setattr(f"{module}.busy", noted)
     monkeypatch.setattr(work, at_work)
     done = CliRunner().invoke(app, words)
