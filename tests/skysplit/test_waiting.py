@@ -95,16 +95,16 @@ def test_what_a_command_is_at_is_shown_on_a_terminal_and_taken_away(
 def test_long_work_is_done_while_it_is_said(
     words: list[str], work: str, doing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    under_way: list[str] = []
+    doing_now: list[str] = []
 
     @contextmanager
     def noted(what: str) -> Iterator[None]:
-        under_way.append(what)
+        doing_now.append(what)
         yield
-        under_way.pop()
+        doing_now.pop()
 
     def at_work(*_: object, **__: object) -> None:
-        raise ValueError(f"found while {under_way}")
+        raise ValueError(f"found while {doing_now}")
 
     for module in (
         "skysplit.deliveries.command",
