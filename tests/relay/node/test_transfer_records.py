@@ -95,13 +95,13 @@ def test_what_arrives_is_told_with_its_bytes_so_far_until_it_has_passed(fleet):
     relays = fleet(fleet.both_ways(("a-0", GROUND), windows=slow))
     manifest, payload = fleet.tensor([1.0] * 20_000, "a-0", GROUND, round=3)
 
-    async def told():
+    async def status():
         return relays.nodes[GROUND].status()
 
     with relays.link("a-0") as link, relays.link(GROUND) as there:
         link.send(manifest, payload)
         deadline_s = time.monotonic() + 60
-        while not (arriving := relays.run(told()).arriving_transfers) or not arriving[0].arrived_bytes:
+        while not (arriving := relays.run(status()).arriving_transfers) or not arriving[0].arrived_bytes:
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
         [one] = arriving
@@ -110,7 +110,7 @@ def test_what_arrives_is_told_with_its_bytes_so_far_until_it_has_passed(fleet):
             0 < one.arrived_bytes < len(payload) < one.size_bytes == bundle_bytes(manifest, SLOW_CHUNK_BYTES)
         )
         there.receive(60)
-    after = relays.run(told())
+    after = relays.run(status())
     assert not after.arriving_transfers
     assert [(passed.size_bytes, passed.arrived_bytes) for passed in after.newest_transfers] == [
         (one.size_bytes, 0)
