@@ -1,7 +1,7 @@
 # make run   – the environment if needed, then the demo mission
 # make test  – the environment if needed, then lint, types, import rules and tests
 # make test-slow – real deaths under real runs, resumed runs, a soak of two hundred rounds; takes half an hour
-# make walk  – the command blocks of README, quick start and tutorials, in a clean clone; takes a quarter of an hour
+# make walk  – the command blocks of README, quick start, tutorials and how-to pages, in a clean clone; takes a quarter of an hour
 # make newcomer – a newcomer's way to an answer about a mission of one's own, in a clean clone; takes some minutes
 # make audit – pins and floors against the stored list of known vulnerabilities, offline (part of lint)
 # make test-compose – the emulation in containers (needs Docker)

@@ -4,8 +4,9 @@
 
 72 satellites × 20 rounds of `walker-72`, planned (not trained), opened in headless Chromium: the time from navigation
 until the first chart is drawn, as the page's own clock has it, and until all are, though a page draws them only as they
-come into view. The globe is left out, since there is no GPU to draw it. Bars: 1 s for the first, 2 s for all, and
-sooner than a page that draws each activity as a bar of its own, with the same library in the same browser.
+come into view. The globe is left out, since there is no GPU to draw it. Every run starts a browser of its own, and the
+soonest of five counts: whatever else the machine does only adds. Bars: 1 s for the first, 2 s for all, and sooner
+than a page that draws each activity as a bar of its own, with the same library in the same browser.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from splitmodel.costs.published import published
 from strategies.problem.plan import SPLIT_COLUMNS, Plan
 
 ROUNDS, IMAGES, MODEL = 20, 32, "Galileo-Nano (S2-RGB, 64px p8)"
-FIRST_S, ALL_S, RUNS = 1.0, 2.0, 3
+FIRST_S, ALL_S, RUNS = 1.0, 2.0, 5
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Chromium prints the page before it tells what is in view, so that charts are asked for.
 _CLOCK = """<script>
@@ -127,7 +128,7 @@ def main() -> None:
         write_s, path = seconds(lambda: write_report(folder / "run"))
         report, peer = path.read_text(encoding="utf-8"), bar_by_bar(plans)
         times = [(*opened_s(report, folder), *opened_s(peer, folder)) for _ in range(RUNS)]
-    first_s, all_s, peer_s, _ = np.median(times, axis=0).tolist()
+    first_s, all_s, peer_s, _ = np.min(times, axis=0).tolist()  # what else the machine did only adds
     bars.note("activities", sum(len(plan.activities) for plan in plans))
     bars.note("page [MB]", len(report) / 1e6)
     bars.note("written in [s]", write_s)

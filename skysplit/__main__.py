@@ -5,6 +5,8 @@ Loading takes seconds on a busy machine, so nothing slow is imported before the 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import threading
@@ -16,6 +18,8 @@ _WORD, _EVERY_S = "loading SkySplit ", 2.0
 
 def main() -> None:
     """Run the command line."""
+    # Else the interpreter looks through all that was loaded when it ends: more than a second, after the last line.
+    atexit.register(gc.freeze)
     with _loading():
         from skysplit.cli import app
     app()

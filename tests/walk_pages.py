@@ -1,6 +1,6 @@
 """Run every ``bash`` block of Markdown pages, as a reader would, and stop where one fails:
 
-    python tests/walk_pages.py                       # README, quick start and all tutorials
+    python tests/walk_pages.py                       # README, quick start, all tutorials and how-to pages
     python tests/walk_pages.py docs/tutorial-*.md
 
 A page's blocks run one after another in a clean clone of this repository – what is committed, and nothing else – with
@@ -33,7 +33,7 @@ import psutil
 from skysplit.launch.containers import ContainerError, compose_tool
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/quick-start.md", "docs/tutorial-*.md")
+PAGES = ("README.md", "docs/quick-start.md", "docs/tutorial-*.md", "docs/how-to-*.md")
 _MARK = "SKYSPLIT_WALK"
 _BLOCK_TIMEOUT_S = 1800.0
 _DEAD_PROXY = "http://127.0.0.1:9"

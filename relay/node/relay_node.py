@@ -34,7 +34,7 @@ from relay.wire.listening import connections_for, host_port, leave_silent_connec
 
 log = logging.getLogger(__name__)
 
-_NEWEST = 16  # transfers that a node's status names
+_NEWEST = 16  # transfers that a node's status names, of those that have passed and of those that arrive
 SWEEP_S = 1.0  # how often routes are looked up anew and what has expired is let go
 ROUTING_SHARE = 10  # times what looking up all routes took last: how long they stay as they are at least
 
@@ -219,6 +219,7 @@ class RelayNode:
             rejected_transfers=self.rejected,
             links=links,
             newest_transfers=self.transfer_records.newest(_NEWEST),
+            arriving_transfers=self.transfer_records.arriving(self.spool.entries, _NEWEST),
         )
 
     def on_data(self, entry: Entry) -> None:

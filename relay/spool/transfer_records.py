@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from relay.clock.paced_clock import PacedClock
 from relay.spool.spool import Entry
@@ -50,25 +50,36 @@ class TransferLog:
         """The last so many of all rounds, in the order in which they ended."""
         return list(itertools.islice(reversed(self._transfer_records), count))[::-1]
 
+    def arriving(self, entries: Mapping[bytes, Entry], count: int) -> list[pb.TransferRecord]:
+        """Those that have begun to come from neighbours and are not here yet, the last so many, by their beginning."""
+        begun = [
+            (entries[transfer_id], start_s)
+            for transfer_id, start_s in self._arriving_s.items()
+            if transfer_id in entries and transfer_id not in self._arrived
+        ]
+        return [self._record(entry, entry.sender, start_s, sent=False) for entry, start_s in begun[-count:]]
+
     def _add(self, entry: Entry, peer: str, start_s: float, *, sent: bool) -> None:
+        self._transfer_records.append(self._record(entry, peer, start_s, sent=sent))
+
+    def _record(self, entry: Entry, peer: str, start_s: float, *, sent: bool) -> pb.TransferRecord:
         manifest = entry.manifest
         signature_bytes = (
             entry.signed.ByteSize() - pb.SignedManifest(manifest=entry.signed.manifest).ByteSize()
         )
-        self._transfer_records.append(
-            pb.TransferRecord(
-                run=manifest.run,
-                round=manifest.round,
-                step=manifest.step,
-                micro_batch=manifest.micro_batch,
-                kind=manifest.kind.value,
-                source=manifest.source,
-                destination=manifest.destination,
-                peer=peer,
-                sent=sent,
-                size_bytes=bundle_bytes(manifest, SLOW_CHUNK_BYTES, signature_bytes=signature_bytes)
-                - entry.base_offset,
-                start_s=start_s,
-                end_s=self._clock.now_s,
-            )
+        return pb.TransferRecord(
+            run=manifest.run,
+            round=manifest.round,
+            step=manifest.step,
+            micro_batch=manifest.micro_batch,
+            kind=manifest.kind.value,
+            source=manifest.source,
+            destination=manifest.destination,
+            peer=peer,
+            sent=sent,
+            size_bytes=bundle_bytes(manifest, SLOW_CHUNK_BYTES, signature_bytes=signature_bytes)
+            - entry.base_offset,
+            start_s=start_s,
+            end_s=self._clock.now_s,
+            arrived_bytes=0 if entry.complete else entry.end_offset - entry.base_offset,
         )

@@ -164,7 +164,7 @@ class LinkStatus(_message.Message):
     def __init__(self, peer: _Optional[str] = ..., open: bool = ..., next_change_s: _Optional[float] = ..., sent_bytes: _Optional[int] = ..., resent_bytes: _Optional[int] = ..., last_error: _Optional[str] = ...) -> None: ...
 
 class NodeStatus(_message.Message):
-    __slots__ = ("node", "mission_s", "queued_transfers", "queued_bytes", "quota_bytes", "received_bytes", "delivered_transfers", "duplicate_transfers", "rejected_transfers", "links", "newest_transfers")
+    __slots__ = ("node", "mission_s", "queued_transfers", "queued_bytes", "quota_bytes", "received_bytes", "delivered_transfers", "duplicate_transfers", "rejected_transfers", "links", "newest_transfers", "arriving_transfers")
     NODE_FIELD_NUMBER: _ClassVar[int]
     MISSION_S_FIELD_NUMBER: _ClassVar[int]
     QUEUED_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +176,7 @@ class NodeStatus(_message.Message):
     REJECTED_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
     LINKS_FIELD_NUMBER: _ClassVar[int]
     NEWEST_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
+    ARRIVING_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
     node: str
     mission_s: float
     queued_transfers: int
@@ -187,7 +188,8 @@ class NodeStatus(_message.Message):
     rejected_transfers: int
     links: _containers.RepeatedCompositeFieldContainer[LinkStatus]
     newest_transfers: _containers.RepeatedCompositeFieldContainer[TransferRecord]
-    def __init__(self, node: _Optional[str] = ..., mission_s: _Optional[float] = ..., queued_transfers: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., delivered_transfers: _Optional[int] = ..., duplicate_transfers: _Optional[int] = ..., rejected_transfers: _Optional[int] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ..., newest_transfers: _Optional[_Iterable[_Union[TransferRecord, _Mapping]]] = ...) -> None: ...
+    arriving_transfers: _containers.RepeatedCompositeFieldContainer[TransferRecord]
+    def __init__(self, node: _Optional[str] = ..., mission_s: _Optional[float] = ..., queued_transfers: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., delivered_transfers: _Optional[int] = ..., duplicate_transfers: _Optional[int] = ..., rejected_transfers: _Optional[int] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ..., newest_transfers: _Optional[_Iterable[_Union[TransferRecord, _Mapping]]] = ..., arriving_transfers: _Optional[_Iterable[_Union[TransferRecord, _Mapping]]] = ...) -> None: ...
 
 class TransferRecordsRequest(_message.Message):
     __slots__ = ("run", "round")
@@ -198,7 +200,7 @@ class TransferRecordsRequest(_message.Message):
     def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ...) -> None: ...
 
 class TransferRecord(_message.Message):
-    __slots__ = ("run", "round", "step", "micro_batch", "kind", "source", "destination", "peer", "sent", "size_bytes", "start_s", "end_s")
+    __slots__ = ("run", "round", "step", "micro_batch", "kind", "source", "destination", "peer", "sent", "size_bytes", "start_s", "end_s", "arrived_bytes")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +213,7 @@ class TransferRecord(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     START_S_FIELD_NUMBER: _ClassVar[int]
     END_S_FIELD_NUMBER: _ClassVar[int]
+    ARRIVED_BYTES_FIELD_NUMBER: _ClassVar[int]
     run: str
     round: int
     step: int
@@ -223,7 +226,8 @@ class TransferRecord(_message.Message):
     size_bytes: int
     start_s: float
     end_s: float
-    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., step: _Optional[int] = ..., micro_batch: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., peer: _Optional[str] = ..., sent: bool = ..., size_bytes: _Optional[int] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ...) -> None: ...
+    arrived_bytes: int
+    def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., step: _Optional[int] = ..., micro_batch: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., peer: _Optional[str] = ..., sent: bool = ..., size_bytes: _Optional[int] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ..., arrived_bytes: _Optional[int] = ...) -> None: ...
 
 class RoundStart(_message.Message):
     __slots__ = ("start_s", "network")

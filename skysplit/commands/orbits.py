@@ -34,7 +34,7 @@ from orbit.motion.earth_orientation import warn_of_old_orientation
 from report.charts.ground_map import map_page
 from skysplit.commands.arguments import ScenarioArgument, SetOption, deliver, fail, read_scenario
 from skysplit.constellation_views import constellation_czml, constellation_json
-from skysplit.terminal import Terminal, progress_bar
+from skysplit.terminal import Terminal, busy, progress_bar
 
 
 class ContactFormat(StrEnum):
@@ -142,15 +142,18 @@ def constellation(
     Example: `skysplit constellation walker-72 --format czml --out walker-72.czml`
     """
     resolved = read_scenario(scenario, settings)
-    stations, epoch = stations_of(resolved), epoch_of(resolved)
     try:
-        satellites = constellation_of(resolved)
+        with busy("placing satellites and stations"):
+            stations, epoch, satellites = (
+                stations_of(resolved),
+                epoch_of(resolved),
+                constellation_of(resolved),
+            )
         match output:
             case ConstellationFormat.MAP:
-                text, out = (
-                    map_page(resolved.name, satellites, stations, epoch),
-                    out or Path(f"{resolved.name}.html"),
-                )
+                with busy("drawing the map"):
+                    text = map_page(resolved.name, satellites, stations, epoch)
+                out = out or Path(f"{resolved.name}.html")
             case ConstellationFormat.CZML:
                 text = constellation_czml(satellites, stations, planned_contacts(resolved), epoch)
             case ConstellationFormat.JSON:

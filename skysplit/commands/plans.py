@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from strategies.problem.plan import Plan
     from strategies.problem.planning_problem import PlanningProblem
 
-_TABLE_WIDTH = 120  # of the table of known sizes
+_TABLE_WIDTH = 100  # of the tables of models
 _MOST_SESSIONS = 24  # a longer list is not read
 
 
@@ -301,27 +301,26 @@ def models(
     for family in known:
         images = "named bands" if family.own_bands else "RGB"
         table.add_row(family.name, images, family.pooling, ", ".join(family.lora_targets))
-    of_sizes = Table(
-        "name",
-        "tokens",
-        "hidden",
-        "backbone, M",
-        "forward, GFLOP",
-        "trained as",
+    of_sizes = _plain_table(
+        ("name", "tokens", "hidden", "backbone, M", "GFLOP", "trained as"),
+        [
+            (
+                profile.name,
+                str(profile.tokens),
+                str(profile.hidden),
+                f"{profile.backbone_params / 1e6:.1f}",
+                f"{profile.backbone_flops / 1e9:.2f}",
+                profile.family if profile.family in names else "planned only",
+            )
+            for profile in profiles
+        ],
     )
-    for profile in profiles:
-        of_sizes.add_row(
-            profile.name,
-            str(profile.tokens),
-            str(profile.hidden),
-            f"{profile.backbone_params / 1e6:.1f}",
-            f"{profile.backbone_flops / 1e9:.2f}",
-            profile.family if profile.family in names else "planned only",
-        )
     console = Terminal()
     wide = Terminal(width=max(console.width, _TABLE_WIDTH))
     wide.print_table("families: trainable", table)
-    wide.print_table(f"known sizes; shipped with weights: {', '.join(SHIPPED)}", of_sizes)
+    wide.print_table(
+        f"known sizes, GFLOP a forward pass; shipped with weights: {', '.join(SHIPPED)}", of_sizes
+    )
 
 
 def _facts(family: Family) -> dict[str, Any]:

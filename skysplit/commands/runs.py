@@ -104,12 +104,13 @@ def run(
 
     An interrupted run resumes after its last round, with an identical result: `skysplit run --resume runs/first`
     """
-    from skysplit.launch.simulate import require_ray, simulate
+    with busy("loading Flower and Ray"):
+        from skysplit.launch.simulate import require_ray, simulate
 
-    try:
-        require_ray()
-    except ValueError as error:
-        fail(str(error))
+        try:
+            require_ray()
+        except ValueError as error:
+            fail(str(error))
     launch = _new_launch(scenario, settings, out) if resume is None else _resumed_launch(resume, ctx)
     simulated = functools.partial(simulate, max_concurrency=max_concurrency)
     _watch(simulated, *launch, live, progress, output, compare)
@@ -136,7 +137,8 @@ def emulate(
 
     Example: `skysplit emulate walker-12 --set training.rounds=2 --set constellation.satellites=6 --out runs/emulated`
     """
-    from skysplit.launch.emulate import emulate_in_containers, emulate_in_processes
+    with busy("loading Flower and the relays"):
+        from skysplit.launch.emulate import emulate_in_containers, emulate_in_processes
 
     how = emulate_in_processes if backend is Backend.PROCESS else emulate_in_containers
     launch = _new_launch(scenario, settings, out) if resume is None else _resumed_launch(resume, ctx)
@@ -145,10 +147,11 @@ def emulate(
 
 def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> Launch:
     """A run that begins."""
-    from server_app.planning.round_planner import strategy_config_of
-    from skysplit.imagery_check import check_imagery
-    from splitmodel.crossing.codecs import require_usable as require_usable_codec
-    from strategies.aggregation.rule import require_usable_rule
+    with busy("loading the planner"):
+        from server_app.planning.round_planner import strategy_config_of
+        from skysplit.imagery_check import check_imagery
+        from splitmodel.crossing.codecs import require_usable as require_usable_codec
+        from strategies.aggregation.rule import require_usable_rule
 
     resolved = read_scenario(scenario, settings)
     for key, path in (("data.path", resolved.data.path), ("model.path", resolved.model.path)):
@@ -374,15 +377,18 @@ def track(
 
     Example: `skysplit track runs/first`, then `tensorboard --logdir runs`
     """
-    from report.event_files import TensorBoard
-    from report.trackers import TrackerError, track, tracker_called
+    with busy("loading trackers"):
+        from report.event_files import TensorBoard
+        from report.trackers import TrackerError, track, tracker_called
 
     try:
         kind = tracker_called(tracker, {"tensorboard": TensorBoard})
     except TrackerError as error:
         fail(f"--tracker: {error}")
     try:
-        print(track(run_directory, kind))
+        with busy("exporting the rounds"):
+            exported = track(run_directory, kind)
+        print(exported)
     except FileNotFoundError as error:
         fail(f"{run_directory}: holds no run ({error.filename} is missing)")
     except TrackerError as error:

@@ -369,16 +369,18 @@ def _is_told_nothing(context: typer.Context) -> bool:
 
 def _write_scenario(file: Path, choices: MissionChoices) -> None:
     """Check all that was chosen, write the file last, and say what it has and what to do next."""
-    from mission.record import write_text
-    from skysplit.commands.orbits import planned_contacts
-    from skysplit.imagery_check import check_imagery
-    from skysplit.new_mission.mission_choices import chosen_values, model_words, option_errors
-    from skysplit.new_mission.new_scenario import new_scenario
-    from skysplit.trained_model import check_model
+    with busy("loading model families"):
+        from mission.record import write_text
+        from skysplit.commands.orbits import planned_contacts
+        from skysplit.imagery_check import check_imagery
+        from skysplit.new_mission.mission_choices import chosen_values, model_words, option_errors
+        from skysplit.new_mission.new_scenario import new_scenario
+        from skysplit.trained_model import check_model
 
     try:
-        values, origins = chosen_values(choices)
-        scenario, text = new_scenario(file, values, origins)
+        with busy("checking what was chosen"):
+            values, origins = chosen_values(choices)
+            scenario, text = new_scenario(file, values, origins)
         if choices.data:
             values |= _label_values(scenario, choices.data)
             scenario, text = new_scenario(file, values, origins)
@@ -397,9 +399,10 @@ def _write_scenario(file: Path, choices: MissionChoices) -> None:
 
 def _label_values(scenario: Scenario, data: Path) -> dict[str, Any]:
     """What a scenario has to say of images that are not of one class each, and of masks that name no classes."""
-    from skysplit.imagery_check import labels_of
+    with busy("reading the labels"):
+        from skysplit.imagery_check import labels_of
 
-    labels = labels_of(scenario)
+        labels = labels_of(scenario)
     values: dict[str, Any] = {"task.classes": _asked_classes(data)} if labels.unnamed_masks else {}
     return values if labels.one_class_each else values | {"data.partition": "iid"}
 
@@ -455,7 +458,7 @@ def _print_written(file: Path, scenario: Scenario, contacts: ContactPlan, *, sai
     console.print("next:")
     for command, does in (
         ("plan", "one round: who sends what to whom, and when"),
-        ("compare", "the split against training on board and bringing the images down"),
+        ("compare", "the split against training on board and raw images"),
         ("run", "train, and write the report"),
     ):
         console.print(f"  {f'skysplit {command} {file}':<40} # {does}")

@@ -15,7 +15,7 @@ from mission.text.quantities import spoken_bytes, spoken_time
 from skysplit.commands.arguments import TextFormat, fail
 from skysplit.commands.arguments import deliver as print_or_write
 from skysplit.deliveries.planned import Content, PlannedDelivery, planned_delivery
-from skysplit.terminal import Terminal
+from skysplit.terminal import Terminal, busy
 
 
 def deliver(
@@ -43,8 +43,9 @@ def deliver(
     if out is not None and output is TextFormat.TABLE:
         fail("--out: found --format table, allowed: json")
     try:
-        planned = planned_delivery(run, content=content, at_s=at)
-        signed = _signed(planned, certs) if certs is not None else {}
+        with busy("planning the delivery"):
+            planned = planned_delivery(run, content=content, at_s=at)
+            signed = _signed(planned, certs) if certs is not None else {}
     except (ValueError, FileNotFoundError) as error:
         fail(str(error))
     if output is TextFormat.JSON:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skysplit.deployment.expiry import ending
+
+if TYPE_CHECKING:
+    from relay.wire.wire_pb2 import TransferRecord
 
 _PATTERNS = ("relay.json", "*/relay.json", "nodes/*/relay.json")
 
@@ -21,7 +24,6 @@ def relay_states(files: Sequence[Path]) -> list[dict[str, Any]]:
     from relay.client.control import status as ask
     from relay.client.message_link import LinkError
     from relay.node.settings import local_relay
-    from relay.wire.manifest import MessageKind
 
     states: list[dict[str, Any]] = []
     for file in files:
@@ -50,19 +52,27 @@ def relay_states(files: Sequence[Path]) -> list[dict[str, Any]]:
                     }
                     for link in state.links
                 ],
-                "newest_transfers": [
-                    {
-                        "round": transfer.round,
-                        "step": transfer.step,
-                        "kind": MessageKind(transfer.kind).name.lower(),
-                        "from": state.node if transfer.sent else transfer.peer,
-                        "to": transfer.peer if transfer.sent else state.node,
-                        "bytes": transfer.size_bytes,
-                        "start_s": transfer.start_s,
-                        "end_s": transfer.end_s,
-                    }
-                    for transfer in state.newest_transfers
+                "newest_transfers": [_transfer(state.node, transfer) for transfer in state.newest_transfers],
+                "arriving_transfers": [
+                    _transfer(state.node, transfer) | {"arrived_bytes": transfer.arrived_bytes}
+                    for transfer in state.arriving_transfers
                 ],
             }
         )
     return states
+
+
+def _transfer(node: str, transfer: TransferRecord) -> dict[str, Any]:
+    """A transfer that a node tells of."""
+    from relay.wire.manifest import MessageKind
+
+    return {
+        "round": transfer.round,
+        "step": transfer.step,
+        "kind": MessageKind(transfer.kind).name.lower(),
+        "from": node if transfer.sent else transfer.peer,
+        "to": transfer.peer if transfer.sent else node,
+        "bytes": transfer.size_bytes,
+        "start_s": transfer.start_s,
+        "end_s": transfer.end_s,
+    }

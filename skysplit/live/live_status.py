@@ -56,34 +56,39 @@ def _moment(run: Mapping[str, Any]) -> str:
 
 
 def _transfers(states: Sequence[Mapping[str, Any]]) -> str:
-    """A table of the newest transfers over all links, the last first; empty where there are none.
+    """A table of transfers over all links: those that arrive, then the newest that have, the last first; empty without.
 
     Both ends of a link know of a transfer; it is shown as its receiver has it, or its sender where that
-    does not answer.
+    does not answer. Only the receiver knows how much of it has come.
     """
-    answering = {state["node"] for state in states if state["answers"]}
-    known = [
+    answering = {state["node"]: state for state in states if state["answers"]}
+    arriving = [transfer for state in answering.values() for transfer in state["arriving_transfers"]]
+    passed = [
         transfer
-        for state in states
-        if state["answers"]
+        for state in answering.values()
         for transfer in state["newest_transfers"]
         if transfer["to"] == state["node"] or transfer["to"] not in answering
     ]
-    if not known:
+    if not arriving and not passed:
         return ""
-    newest = sorted(known, key=lambda transfer: transfer["end_s"], reverse=True)[:_NEWEST]
+    newest = sorted(passed, key=lambda transfer: transfer["end_s"], reverse=True)[:_NEWEST]
     head = ["until", "from", "to", "what", "round, step", "size", "took"]
     rows = [
-        [
-            spoken_time(transfer["end_s"]), transfer["from"], transfer["to"], transfer["kind"].replace("_", " "),
-            f"{transfer['round']}, {transfer['step']}", spoken_bytes(transfer["bytes"]),
-            spoken_time(transfer["end_s"] - transfer["start_s"]),
-        ]
-        for transfer in newest
-    ]  # fmt: skip
+        _transfer(transfer, "arrives", f"{spoken_bytes(transfer['arrived_bytes'])} of ")
+        for transfer in arriving
+    ]
+    rows += [_transfer(transfer, spoken_time(transfer["end_s"]), "") for transfer in newest]
     return (
         f"<details open><summary>Newest transfers</summary>{table(head, rows, 'Newest transfers')}</details>"
     )
+
+
+def _transfer(transfer: Mapping[str, Any], until: str, arrived: str) -> list[str]:
+    return [
+        until, transfer["from"], transfer["to"], transfer["kind"].replace("_", " "),
+        f"{transfer['round']}, {transfer['step']}", f"{arrived}{spoken_bytes(transfer['bytes'])}",
+        spoken_time(transfer["end_s"] - transfer["start_s"]),
+    ]  # fmt: skip
 
 
 def _relays(states: Sequence[Mapping[str, Any]]) -> str:

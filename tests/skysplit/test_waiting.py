@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from rich.table import Table
+from typer.testing import CliRunner
 
-from skysplit.__main__ import _loading
+from skysplit.__main__ import _loading, main
+from skysplit.cli import app
 from skysplit.terminal import Terminal, busy
 
 
@@ -38,6 +43,16 @@ def test_while_commands_load_a_terminal_says_so_and_is_left_as_it_was(
     assert (erased, rest) == (" " * len(word), "")
 
 
+def test_at_the_end_of_a_command_nothing_is_looked_through_for_garbage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_exit: list[object] = []
+    monkeypatch.setattr("atexit.register", at_exit.append)
+    monkeypatch.setattr("skysplit.cli.app", lambda: None)
+    main()
+    assert at_exit == [gc.freeze]
+
+
 def test_a_shell_that_asks_for_completions_is_told_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -56,6 +71,52 @@ def test_what_a_command_is_at_is_shown_on_a_terminal_and_taken_away(
         pass
     assert "planning the round" in screen.getvalue()
     assert screen.getvalue().endswith("\x1b[2K")  # erases the line
+
+
+@pytest.mark.parametrize(
+    ("words", "work", "doing"),
+    [
+        (["deliver", "run"], "skysplit.deliveries.command.planned_delivery", "planning the delivery"),
+        (["track", "run"], "report.trackers.track", "exporting the rounds"),
+        (
+            ["init", "ours.toml", "--planes", "2"],
+            "skysplit.new_mission.new_scenario.new_scenario",
+            "checking what was chosen",
+        ),
+        (["constellation", "demo"], "skysplit.commands.orbits.map_page", "drawing the map"),
+        (["run", "demo"], "skysplit.launch.simulate.require_ray", "loading Flower and Ray"),
+        (
+            ["run", "demo"],
+            "skysplit.commands.runs.check_model",
+            "checking the scenario, its model and its images",
+        ),
+    ],
+)
+def test_long_work_is_done_while_it_is_said(
+    words: list[str], work: str, doing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doing_now: list[str] = []
+
+    @contextmanager
+    def noted(what: str) -> Iterator[None]:
+        doing_now.append(what)
+        yield
+        doing_now.pop()
+
+    def at_work(*_: object, **__: object) -> None:
+        raise ValueError(f"found while {doing_now}")
+
+    for module in (
+        "skysplit.deliveries.command",
+        "skysplit.commands.orbits",
+        "skysplit.commands.runs",
+        "skysplit.commands.scenarios",
+    ):
+        monkeypatch.setattr(f"{module}.busy", noted)
+    monkeypatch.setattr(work, at_work)
+    done = CliRunner().invoke(app, words)
+    said = f"{done.stderr} {done.exception}"
+    assert f"found while {[doing]}" in " ".join(said.split())
 
 
 def test_a_file_is_not_told_what_a_command_is_at(capsys: pytest.CaptureFixture[str]) -> None:

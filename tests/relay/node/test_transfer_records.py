@@ -9,9 +9,10 @@ import pytest
 
 from mission.run_config import GROUND
 from orbit.contact_plan import Node
+from relay.clock.timed_link import Window
 from relay.node.settings import LocalRelay
 from relay.wire.frames import bundle_bytes
-from relay.wire.manifest import MessageKind
+from relay.wire.manifest import SLOW_CHUNK_BYTES, MessageKind
 from server_app.emulated_clock import EmulatedClock
 from strategies.problem.workload import Resources
 
@@ -87,3 +88,30 @@ def test_of_a_relay_that_does_not_answer_nothing_is_recorded_and_the_rest_is(rel
     assert left == [row for row in before if row["node"] != "a-1"]
     assert len(left) == len(before) - 1
     assert "links of a-1 is not recorded" in caplog.text
+
+
+def test_what_arrives_is_told_with_its_bytes_so_far_until_it_has_passed(fleet):
+    slow = (Window(0.0, 1e5, rate_bps=4e5, owlt_s=0.0),)
+    relays = fleet(fleet.both_ways(("a-0", GROUND), windows=slow))
+    manifest, payload = fleet.tensor([1.0] * 20_000, "a-0", GROUND, round=3)
+
+    async def status():
+        return relays.nodes[GROUND].status()
+
+    with relays.link("a-0") as link, relays.link(GROUND) as there:
+        link.send(manifest, payload)
+        deadline_s = time.monotonic() + 60
+        while not (arriving := relays.run(status()).arriving_transfers) or not arriving[0].arrived_bytes:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        [one] = arriving
+        assert (one.peer, one.kind, one.round, one.sent) == ("a-0", MessageKind.FEATURES, 3, False)
+        assert (
+            0 < one.arrived_bytes < len(payload) < one.size_bytes == bundle_bytes(manifest, SLOW_CHUNK_BYTES)
+        )
+        there.receive(60)
+    after = relays.run(status())
+    assert not after.arriving_transfers
+    assert [(passed.size_bytes, passed.arrived_bytes) for passed in after.newest_transfers] == [
+        (one.size_bytes, 0)
+    ]

@@ -60,16 +60,19 @@ def test_the_relays_of_an_emulation_are_shown_as_they_are_now(
         "start_s": 80.0, "end_s": 81.5,
     }  # fmt: skip
     late = transfer | {"from": "sat-0-00", "to": "sat-0-01", "kind": "features", "end_s": 300.0}
+    coming = transfer | {"from": "sat-0-02", "kind": "aggregate", "bytes": 9_000, "arrived_bytes": 2_000}
     states = [
         {"node": "sat-0-00", "answers": True, "mission_s": 90.0, "queued_transfers": 3, "queued_bytes": 12_000,
          "received_bytes": 7_000_000, "delivered_transfers": 41, "links": [link, link | {"open": False}],
-         "newest_transfers": [transfer, late]},
+         "newest_transfers": [transfer, late], "arriving_transfers": [coming]},
         {"node": "sat-0-01", "answers": False},
     ]  # fmt: skip
     monkeypatch.setattr("skysplit.live.live_status.relay_states", lambda files: states)
     shown = now_of(simulated_run, tmp_path, state="running")
     for text in ("1 of 2", "3 (12.0 kB)", "7.00 MB", ">41<", "5.00 MB", "90.0 s", "no answer"):
         assert text in shown
+    assert "2.00 kB of 9.00 kB" in shown
+    assert shown.index(">arrives<") < shown.index(">features<")
     # Newest first; what went to a relay that does not answer is told by its sender.
     assert shown.index(">features<") < shown.index(">grad hidden<")
     assert ">2, 5<" in shown

@@ -368,7 +368,9 @@ RELAYS = [
      "received_bytes": 7_000_000, "delivered_transfers": 41,
      "links": [{"peer": "ground", "open": True, "sent_bytes": 2_500_000, "last_error": "not there"}],
      "newest_transfers": [{"round": 1, "step": 2, "kind": "grad_hidden", "from": "ground", "to": "sat-0-00",
-                           "bytes": 512, "start_s": 80.0, "end_s": 81.5}]},
+                           "bytes": 512, "start_s": 80.0, "end_s": 81.5}],
+     "arriving_transfers": [{"round": 1, "step": 3, "kind": "features", "from": "sat-0-01", "to": "sat-0-00",
+                             "bytes": 4096, "arrived_bytes": 1024, "start_s": 89.0, "end_s": 90.0}]},
     {"node": "ground", "answers": False},
 ]  # fmt: skip
 
