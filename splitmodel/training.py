@@ -80,15 +80,21 @@ def round_batches(samples: int, batch_size: int, epochs: int, views: int, seed: 
         views: How many views there are (:data:`VIEWS`).
         seed: Anything that identifies satellite and round; same seed, same batches.
     """
-    rng = np.random.default_rng(list(seed))
     sizes = batch_sizes(samples, batch_size)
     parts = [slice(end - size, end) for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)]
-    batches = []
-    for _ in range(epochs):
-        order = rng.permutation(samples)
-        under = rng.integers(views, size=samples)
-        batches += [Batch(order[part], under[part]) for part in parts]
-    return batches
+    return [
+        Batch(order[part], under[part])
+        for order, under in round_order(samples, epochs, views, seed)
+        for part in parts
+    ]
+
+
+def round_order(
+    samples: int, epochs: int, views: int, seed: Sequence[int]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """The images of every epoch of a round in their order, and the view of each; see :func:`round_batches`."""
+    rng = np.random.default_rng(list(seed))
+    return [(rng.permutation(samples), rng.integers(views, size=samples)) for _ in range(epochs)]
 
 
 def as_they_cross(batches: Sequence[Batch], augment: str) -> list[Batch]:

@@ -27,7 +27,7 @@ from relay.wire.manifest import (
 )
 from server_app.backbone.feature_cache import shares
 from splitmodel.crossing import codecs
-from splitmodel.training import VIEWS, VIEWS_THAT_CROSS, Batch, batch_sizes, round_batches, round_seed
+from splitmodel.training import VIEWS, VIEWS_THAT_CROSS, batch_sizes, round_order, round_seed
 
 # Two-byte numbers, which most rounds and steps take, and a run's name as Flower gives it, of any 64 bits: what a plan
 # counts does not depend on them, so that a seed gives one plan.
@@ -36,6 +36,7 @@ _RUN = f"run-{2**64 - 1}"
 _UPLINK = (MessageKind.HIDDEN, MessageKind.HEAD, MessageKind.GRAD_FEATURES)
 _NEVER = np.iinfo(np.int64).max
 _EARLIER = -1 - STEPS_AHEAD  # kept since before the first step, see client_app.cached_features
+_Numbers = NDArray[np.int64]
 
 
 def payload_bytes(dtype: str, shape: tuple[int, ...], codec: str) -> int:
@@ -175,44 +176,43 @@ class SentImages:
         if not (self._asks_once or self._names):
             return _nothing_kept(count, training)
         seed = round_seed(self._scenario.seed, satellite, number)
-        batches = round_batches(count, training.batch_size, training.local_epochs, self._views, seed)
+        order = round_order(count, training.local_epochs, self._views, seed)
         if self._asks_once:
-            return self._asked(satellite, batches)
-        batches = [Batch(batch.indices, batch.views % crossing) for batch in batches]
+            return self._asked(satellite, order)
         since[since != _NEVER] = _EARLIER
-        per_epoch = len(batches) // training.local_epochs
-        epochs = (batches[first : first + per_epoch] for first in range(0, len(batches), per_epoch))
-        traffic = RoundTraffic(steps=len(batches), satellites=1)
-        for epoch, epoch_batches in enumerate(epochs):
-            traffic += self._stepped(satellite, epoch_batches, epoch * per_epoch)
+        sizes = batch_sizes(count, training.batch_size)
+        traffic = RoundTraffic(steps=len(sizes) * len(order), satellites=1)
+        for epoch, (images, views) in enumerate(order):
+            traffic += self._stepped(satellite, images, views % crossing, sizes, epoch * len(sizes))
         return traffic
 
-    def _asked(self, satellite: int, batches: Sequence[Batch]) -> RoundTraffic:
+    def _asked(self, satellite: int, order: Sequence[tuple[_Numbers, _Numbers]]) -> RoundTraffic:
         """All modes but ``lora``: what is new is computed, and asked for, once and in batches."""
         since, seen = self._since[satellite], self._seen[satellite]
         wanted = np.zeros(seen.shape, bool)
-        for batch in batches:
-            wanted[batch.indices, batch.views] = True
+        for images, views in order:
+            wanted[images, views] = True
         crosses = wanted if since.shape == seen.shape else wanted.any(axis=1, keepdims=True)
         new, states = crosses & (since == _NEVER), int((wanted & ~seen).sum())
         since[new] = _EARLIER
         seen |= wanted
-        images, size = int(new.sum()), self._scenario.training.batch_size
+        features, size = int(new.sum()), self._scenario.training.batch_size
         return RoundTraffic(
-            features=images,
-            feature_messages=-(-images // size),
+            features=features,
+            feature_messages=-(-features // size),
             states=states,
             state_messages=-(-states // size),
             satellites=1,
         )
 
-    def _stepped(self, satellite: int, batches: Sequence[Batch], first: int) -> RoundTraffic:
-        """An epoch of mode ``lora`` with memory for features; every image comes once, in steps from ``first`` on."""
-        images = np.concatenate([batch.indices for batch in batches])
-        views = np.concatenate([batch.views for batch in batches])
-        step, part = _places(
-            tuple(len(batch.indices) for batch in batches), self._scenario.training.micro_batches
-        )
+    def _stepped(
+        self, satellite: int, images: _Numbers, views: _Numbers, sizes: tuple[int, ...], first: int
+    ) -> RoundTraffic:
+        """An epoch of mode ``lora`` with memory for features: images in batches of ``sizes``, each of them once.
+
+        ``first`` is the number of its first step.
+        """
+        step, part = _places(sizes, self._scenario.training.micro_batches)
         step = step + first
         parts = int(part[-1]) + 1
         before = self._since[satellite][images, views]

@@ -8,7 +8,7 @@ for what is left out, and so makes the bound lower than it might be.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import NoReturn
 
@@ -23,50 +23,91 @@ from strategies.bound.reach import LinkNetwork, Reach
 from strategies.bound.remaining import Remaining, remaining
 from strategies.bound.serial_steps import SerialSteps
 from strategies.bound.session_windows import session_windows
-from strategies.problem.network import NoRouteError
+from strategies.problem.network import NoRouteError, groups_of
 from strategies.problem.planning_problem import PlanningProblem
-from strategies.problem.workload import Resources, Workload
+from strategies.problem.workload import InterOrbit, IntraOrbit, Resources, StrategyConfig, Workload
 
 _ENOUGH = 1.0 - 1e-6  # what the linear program's precision leaves of everything
 
 
-def lower_bound_s(problem: PlanningProblem, group: np.ndarray) -> float:
-    """Return the seconds that the round takes at least over the inter-satellite links inside each group of
-    satellites.
+@dataclass(frozen=True, eq=False)
+class RoundBounds:
+    """Lengths that no plan of a round goes below; what its strategies have in common is worked out once."""
 
-    ``group`` labels each satellite, shape ``(N,)``.
+    problem: PlanningProblem
+    _groups: dict[tuple[LinkKind, ...], np.ndarray] = field(default_factory=dict)
+    _: KW_ONLY
+    _networks: dict[bytes, LinkNetwork] = field(default_factory=dict)
+    _lower_bounds_s: dict[bytes, float] = field(default_factory=dict)
 
-    Raises ``NoRouteError`` where samples or weights cannot reach the ground inside the horizon.
-    """
-    network = _network(problem, group)
-    average = AverageBound(problem, network)
-    if problem.workload.on_board:
-        return average.on_board_s() - problem.start_s
-    return average.spread_s(TrainingBound.of(problem, network).heard_s()) - problem.start_s
+    def group_of(self, strategy_config: StrategyConfig) -> np.ndarray:
+        """Which satellites the links that the switches allow ever join, as a label of each, shape ``(N,)``."""
+        kinds = () if strategy_config.intra_orbit is IntraOrbit.NONE else (LinkKind.INTRA_ISL,)
+        kinds += () if strategy_config.inter_orbit is InterOrbit.NONE else (LinkKind.INTER_ISL,)
+        if kinds not in self._groups:
+            links = self.problem.contact_plan.of_kind(*kinds)
+            links = links[links["end_s"] > self.problem.start_s]
+            self._groups[kinds] = groups_of(links, len(self.problem.workload.samples))
+        return self._groups[kinds]
+
+    def lower_bound_s(self, group: np.ndarray) -> float:
+        """Return the seconds that the round takes at least over the inter-satellite links inside each group.
+
+        ``group`` labels each satellite, shape ``(N,)``.
+
+        Raises ``NoRouteError`` where samples or weights cannot reach the ground inside the horizon.
+        """
+        key = group.tobytes()
+        if key not in self._lower_bounds_s:
+            network = self._network(group)
+            average = AverageBound(self.problem, network)
+            if self.problem.workload.on_board:
+                end_s = average.on_board_s()
+            else:
+                end_s = average.spread_s(TrainingBound.of(self.problem, network).heard_s())
+            self._lower_bounds_s[key] = end_s - self.problem.start_s
+        return self._lower_bounds_s[key]
+
+    def may_end_by(self, group: np.ndarray, end_s: float) -> bool:
+        """Return False only where no plan over the links inside each group ends before ``end_s``.
+
+        Where the lower bound is not known, it asks at that one time what the bound asks at many until it finds the
+        earliest, and leaves out the way back of an average.
+        """
+        known_s = self._lower_bounds_s.get(group.tobytes())
+        if known_s is not None:
+            return self.problem.start_s + known_s < end_s
+        return TrainingBound.of(self.problem, self._network(group)).may_be_heard_by(end_s)
+
+    def _network(self, group: np.ndarray) -> LinkNetwork:
+        """Sessions with stations and the links inside groups, each from when it can carry data."""
+        key = group.tobytes()
+        if key not in self._networks:
+            links = self._links[group[self._links["source"]] == group[self._links["target"]]]
+            self._networks[key] = LinkNetwork(
+                self._windows, links, satellites=len(self.problem.workload.samples)
+            )
+        return self._networks[key]
+
+    @cached_property
+    def _windows(self) -> np.ndarray:
+        """Sessions with stations, each from when it can carry data."""
+        problem = self.problem
+        return session_windows(
+            problem.contact_plan, problem.start_s, problem.resources.setup_s, problem.state.pointed
+        )
+
+    @cached_property
+    def _links(self) -> np.ndarray:
+        """The contacts of satellites, from when they can carry data."""
+        return _links(self.problem)
 
 
-def may_end_by(problem: PlanningProblem, group: np.ndarray, end_s: float) -> bool:
-    """Return False only where no plan over the links inside each group ends before ``end_s``.
-
-    It asks at that one time what :func:`lower_bound_s` asks at many until it finds the earliest, and leaves out the way
-    back of an average. Arguments are as there.
-    """
-    return TrainingBound.of(problem, _network(problem, group)).may_be_heard_by(end_s)
-
-
-def _network(problem: PlanningProblem, group: np.ndarray) -> LinkNetwork:
-    """Sessions with stations and the links inside groups, each from when it can carry data."""
-    windows = session_windows(
-        problem.contact_plan, problem.start_s, problem.resources.setup_s, problem.state.pointed
-    )
-    return LinkNetwork(windows, _links(problem, group), satellites=len(problem.workload.samples))
-
-
-def _links(problem: PlanningProblem, group: np.ndarray) -> np.ndarray:
-    """The contacts inside groups, from when they can carry data: lasers between planes have to be pointed first."""
+def _links(problem: PlanningProblem) -> np.ndarray:
+    """The contacts of satellites, from when they can carry data: lasers between planes have to be pointed first."""
     state, start_s = problem.state, problem.start_s
     links = problem.contact_plan.of_kind(LinkKind.INTRA_ISL, LinkKind.INTER_ISL)
-    links = links[(links["rate_bps"] > 0) & (group[links["source"]] == group[links["target"]])]
+    links = links[links["rate_bps"] > 0]
     pointed = np.array(
         [
             (int(row["source"]), int(row["target"])) in state.pointed

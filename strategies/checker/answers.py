@@ -14,7 +14,7 @@ import numpy as np
 from orbit.contact_plan import LinkKind
 from strategies.checker.intervals import parts
 from strategies.checker.judged_plan import SAME, SLACK_S, JudgedPlan, Violation
-from strategies.checker.samples import tiles
+from strategies.checker.samples import by_satellite, tiles
 from strategies.problem.plan import Kind
 from strategies.problem.workload import Mode
 
@@ -44,7 +44,7 @@ def answers(judged: JudgedPlan) -> Iterator[Violation]:
             continue
         index = judged.of_kind(kind)
         for epoch in range(work.passes):
-            of_epoch = index[judged.rows["epoch"][index] == epoch]
+            of_epoch = by_satellite(judged, index[judged.rows["epoch"][index] == epoch])
             for satellite in range(judged.satellites):
                 split = int(demand.split[satellite])
                 first = int(demand.begun(epoch)[satellite]) if wanted else split
@@ -111,47 +111,49 @@ def crossings(judged: JudgedPlan, kind: Kind, legs: list[Leg]) -> Iterator[Viola
     work, demand = judged.workload, judged.demand
     each = work.up_bytes if kind is Kind.HIDDEN else work.c3_bytes
     wanted = demand.has_steps and each > 0 and (kind is Kind.HIDDEN or work.chained)
-    of_pass: dict[tuple[int, int], list[int]] = {}
-    for leg in legs:
-        of_pass.setdefault((leg.satellite, leg.epoch), []).append(int(leg.rows[0]))
     for epoch in range(work.passes):
+        of_pass = by_satellite(
+            judged, np.array([leg.rows[0] for leg in legs if leg.epoch == epoch], np.int64)
+        )
         begun = demand.begun(epoch)
         for satellite in range(judged.satellites):
             split = int(demand.split[satellite])
             first = int(begun[satellite]) if wanted else split
-            index = np.array(of_pass.get((satellite, epoch), []), int)
             what = f"{'hidden states' if kind is Kind.HIDDEN else 'gradients'} in pass {epoch}"
-            yield from tiles(judged, satellite, what, index, first, split)
+            yield from tiles(judged, satellite, what, of_pass, first, split)
 
 
 def _path(judged: JudgedPlan, kind: Kind, index: np.ndarray) -> np.ndarray | Violation:
     """Rows in the order of their path: station to satellite for hidden states, back for gradients."""
-    rows = judged.rows[index]
-    satellite = int(rows[0]["satellite"])
+    rows = judged.rows
+    satellite = int(rows["satellite"][index[0]])
+    node, peer, link = (rows[name][index].tolist() for name in ("node", "peer", "link"))
     down = kind is Kind.HIDDEN
-    crossing = LinkKind.UPLINK if down else LinkKind.DOWNLINK
-    begins = np.flatnonzero(rows["link"] == crossing) if down else np.flatnonzero(rows["node"] == satellite)
-    what = f"{kind.name.lower()} of {judged.samples(rows[0])} in pass {rows[0]['epoch']}"
+    crossing = int(LinkKind.UPLINK if down else LinkKind.DOWNLINK)
+    begins = [one for one in range(len(node)) if (link[one] == crossing if down else node[one] == satellite)]
+
+    def what() -> str:
+        row = rows[index[0]]
+        return f"{kind.name.lower()} of {judged.samples(row)} in pass {row['epoch']}"
+
     if len(begins) != 1:
         start = "an uplink" if down else f"{judged.name(satellite)}"
         return Violation(
-            "hops", f"{what}: {len(begins)} hops from {start}, allowed is one ({judged.words(rows[0])})"
+            "hops",
+            f"{what()}: {len(begins)} hops from {start}, allowed is one ({judged.words(rows[index[0]])})",
         )
-    path, left = [int(begins[0])], set(range(len(rows))) - {int(begins[0])}
+    path, left = begins, set(range(len(node))) - set(begins)
     while left:
-        onward = [one for one in left if rows["node"][one] == rows["peer"][path[-1]]]
+        onward = [one for one in left if node[one] == peer[path[-1]]]
         if len(onward) != 1:
-            where = judged.name(int(rows["peer"][path[-1]]))
-            return Violation("hops", f"{what}: {len(onward)} hops lead on from {where}, allowed is one")
+            where = judged.name(peer[path[-1]])
+            return Violation("hops", f"{what()}: {len(onward)} hops lead on from {where}, allowed is one")
         path.append(onward[0])
         left.discard(onward[0])
-    last = rows[path[-1]]
-    there = last["peer"] == satellite if down else last["link"] == LinkKind.DOWNLINK
-    if not there or (rows["link"] == crossing).sum() != 1:
-        return Violation(
-            "hops",
-            f"{what} do not get to {judged.name(satellite) if down else 'the ground'} ({judged.words(last)})",
-        )
+    there = peer[path[-1]] == satellite if down else link[path[-1]] == crossing
+    if not there or link.count(crossing) != 1:
+        end, last = judged.name(satellite) if down else "the ground", rows[index[path[-1]]]
+        return Violation("hops", f"{what()} do not get to {end} ({judged.words(last)})")
     return index[path]
 
 

@@ -27,18 +27,16 @@ _SLACK_S = 1e-3
 _SLACK_J = 1.0
 
 
-def links(judged: JudgedPlan, hops: list[Hops]) -> Iterator[Violation]:
+def links(judged: JudgedPlan, hops: Hops) -> Iterator[Violation]:
     """Each directed link serves everything that crosses it at its rate; small crossings step by step."""
     by_step = np.zeros(len(judged.rows), bool)
-    by_step[[hop.row for hop in hops]] = True
+    by_step[hops.row] = True
     whole = np.flatnonzero(np.isin(judged.rows["kind"], MOVES) & (judged.contact >= 0) & ~by_step)
-    hops = [hop for hop in hops if judged.contact[hop.row] >= 0]
-    row = np.concatenate([whole, *(np.full(len(hop.work_s), hop.row) for hop in hops)]).astype(int)
-    start_s = np.concatenate([judged.rows["start_s"][whole], *(hop.release_s for hop in hops)])
-    due_s = np.concatenate([judged.rows["end_s"][whole], *(hop.due_s for hop in hops)])
-    work_s = np.concatenate(
-        [judged.rows["bytes"][whole] * 8.0 / judged.rate_bps[whole], *(hop.work_s for hop in hops)]
-    )
+    there = judged.contact[hops.row] >= 0
+    row = np.concatenate([whole, hops.row[there]])
+    start_s = np.concatenate([judged.rows["start_s"][whole], hops.release_s[there]])
+    due_s = np.concatenate([judged.rows["end_s"][whole], hops.due_s[there]])
+    work_s = np.concatenate([judged.rows["bytes"][whole] * 8.0 / judged.rate_bps[whole], hops.work_s[there]])
     contact = judged.contact[row]
     order = np.argsort(contact, kind="stable")
     for part in parts(contact[order]):

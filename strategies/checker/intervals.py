@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -58,6 +59,12 @@ def lateness_s(start_s: np.ndarray, end_s: np.ndarray, work_s: np.ndarray) -> fl
     while upcoming < len(windows) or ready:
         if not ready:
             now_s = max(now_s, starts_s[upcoming])
+            alone = windows[upcoming]
+            if now_s + alone[1] <= starts_s[upcoming + 1]:  # nobody comes before it is served
+                now_s += alone[1]
+                late_s = max(late_s, now_s - alone[0])
+                upcoming += 1
+                continue
         while starts_s[upcoming] <= now_s:
             heapq.heappush(ready, windows[upcoming])
             upcoming += 1
@@ -75,8 +82,16 @@ def lateness_s(start_s: np.ndarray, end_s: np.ndarray, work_s: np.ndarray) -> fl
 
 def parts(sorted_values: np.ndarray) -> Iterator[np.ndarray]:
     """Indices of each run of equal values."""
-    cuts = np.flatnonzero(np.diff(sorted_values)) + 1
-    return (part for part in np.split(np.arange(len(sorted_values)), cuts) if len(part))
+    edges = [*first_of_each(sorted_values).tolist(), len(sorted_values)]
+    every = np.arange(len(sorted_values))
+    return (every[first:end] for first, end in itertools.pairwise(edges))
+
+
+def first_of_each(sorted_values: np.ndarray) -> np.ndarray:
+    """The index at which each run of equal values begins."""
+    new = np.ones(len(sorted_values), bool)
+    new[1:] = sorted_values[1:] != sorted_values[:-1]
+    return np.flatnonzero(new)
 
 
 def served(rows: np.ndarray, time_s: np.ndarray) -> np.ndarray:

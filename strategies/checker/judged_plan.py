@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.checker.demand import RoundDemand
-from strategies.checker.intervals import inside
+from strategies.checker.intervals import inside, parts
 from strategies.problem.plan import ON_NO_LINK, Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
@@ -32,6 +33,15 @@ class Violation:
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.what}"
+
+
+class Embedding(NamedTuple):
+    """A satellite's windows of embedding: the samples ``[first, end)`` of each, and when it is."""
+
+    first: np.ndarray
+    end: np.ndarray
+    start_s: np.ndarray
+    end_s: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,13 +164,16 @@ class JudgedPlan:
         return np.flatnonzero(self.workload.samples)
 
     @cached_property
-    def embedded(self) -> dict[int, np.ndarray]:
+    def embedded(self) -> dict[int, Embedding]:
         """The embedding of each satellite, by sample."""
         rows = self.rows[self.rows["kind"] == Kind.EMBED]
-        rows = rows[np.argsort(rows["first_sample"], kind="stable")]
+        rows = rows[np.lexsort([rows["first_sample"], rows["satellite"]])]
+        fields = [
+            np.ascontiguousarray(rows[name]) for name in ("first_sample", "end_sample", "start_s", "end_s")
+        ]
         return {
-            satellite: rows[rows["satellite"] == satellite]
-            for satellite in np.unique(rows["satellite"]).tolist()
+            int(rows["satellite"][part[0]]): Embedding(*(field[part] for field in fields))
+            for part in parts(rows["satellite"])
         }
 
     def of_kind(self, *kinds: Kind) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,35 +39,48 @@ def amounts(judged: JudgedPlan) -> Iterator[Violation]:
 def delivery(judged: JudgedPlan) -> Iterator[Violation]:
     """Every sample is embedded once unless on the ground, gets there once, or is trained on board once."""
     demand, work = judged.demand, judged.workload
-    embedded, trained = judged.of_kind(Kind.EMBED), judged.of_kind(Kind.TRAIN)
     features = judged.of_kind(Kind.FEATURES)
-    at_ground = features[judged.rows["link"][features] == LinkKind.DOWNLINK]
-    samples = np.asarray(work.samples)
-    for satellite in range(judged.satellites):
+    at_ground = by_satellite(judged, features[judged.rows["link"][features] == LinkKind.DOWNLINK])
+    embedded = by_satellite(judged, judged.of_kind(Kind.EMBED))
+    trained = by_satellite(judged, judged.of_kind(Kind.TRAIN))
+    embeds = work.embeds
+    for satellite, count in enumerate(work.samples):
         ground, split = int(demand.on_ground[satellite]), int(demand.split[satellite])
         yield from tiles(judged, satellite, "features on the ground", at_ground, ground, split)
-        yield from tiles(judged, satellite, "embedding", embedded, ground if work.embeds else split, split)
-        yield from tiles(judged, satellite, "training on board", trained, split, int(samples[satellite]))
+        yield from tiles(judged, satellite, "embedding", embedded, ground if embeds else split, split)
+        yield from tiles(judged, satellite, "training on board", trained, split, count)
     yield from _share(judged)
 
 
+def by_satellite(judged: JudgedPlan, index: np.ndarray) -> dict[int, list[tuple[int, int, int]]]:
+    """The rows with these indices as (first sample, end, index), by satellite and first sample."""
+    rows, found = judged.rows, dict[int, list[tuple[int, int, int]]]()
+    index = index[np.lexsort([rows["first_sample"][index], rows["satellite"][index]])]
+    fields = (rows[name][index].tolist() for name in ("satellite", "first_sample", "end_sample"))
+    for satellite, first, end, row in zip(*fields, index.tolist(), strict=True):
+        found.setdefault(satellite, []).append((first, end, row))
+    return found
+
+
 def tiles(
-    judged: JudgedPlan, satellite: int, what: str, index: np.ndarray, first: int, end: int
+    judged: JudgedPlan,
+    satellite: int,
+    what: str,
+    rows: Mapping[int, Sequence[tuple[int, int, int]]],
+    first: int,
+    end: int,
 ) -> Iterator[Violation]:
-    """The rows of a satellite among ``index`` tile its samples ``[first, end)``, each once."""
-    rows = judged.rows[index]
-    rows = rows[rows["satellite"] == satellite]
-    rows = rows[np.argsort(rows["first_sample"], kind="stable")]
-    edges = np.concatenate([[first], rows["end_sample"]])
-    for index in np.flatnonzero(rows["first_sample"] != edges[:-1])[:1]:
-        row = rows[index]
-        yield Violation(
-            "once",
-            f"{judged.name(satellite)}: {what}, sample {edges[index]} should be next, not {row['first_sample']} "
-            f"({judged.words(row)})",
-        )
-        return
-    edge = int(edges[-1])
+    """The rows of a satellite, as :func:`by_satellite` gives them, tile its samples ``[first, end)``, each once."""
+    edge = first
+    for begin, until, index in rows.get(satellite, ()):
+        if begin != edge:
+            yield Violation(
+                "once",
+                f"{judged.name(satellite)}: {what}, sample {edge} should be next, not {begin} "
+                f"({judged.words(judged.rows[index])})",
+            )
+            return
+        edge = until
     if edge != max(first, end):
         yield Violation("once", f"{judged.name(satellite)}: {what}, found samples to {edge}, wanted to {end}")
 
@@ -226,17 +239,16 @@ def _passed_s(row: np.void, sample: int) -> float:
 def _embedded_s(judged: JudgedPlan, satellite: int, until: int) -> float:
     """When the samples before ``until`` can be embedded, one after the other in the windows of the plan."""
     ready_s = judged.plan.start_s
-    if not judged.workload.embeds:
+    if not judged.workload.embeds or satellite not in judged.embedded:
         return ready_s
     each_s = judged.workload.embedding_flops / judged.rates.satellite_flops
-    for row in judged.embedded.get(satellite, ()):
-        if row["first_sample"] >= until:
-            continue
-        if row["end_sample"] <= until:
-            ready_s = max(ready_s, float(row["end_s"]))
-        else:
-            work_s = (until - row["first_sample"]) * each_s
-            ready_s = max(ready_s, lit_finish_s(judged, satellite, float(row["start_s"]), work_s))
+    rows = judged.embedded[satellite]
+    begun = int(np.searchsorted(rows.first, until))
+    whole = rows.end[:begun] <= until
+    ready_s = float(rows.end_s[:begun].max(initial=ready_s, where=whole))
+    for index in np.flatnonzero(~whole).tolist():
+        work_s = (until - int(rows.first[index])) * each_s
+        ready_s = max(ready_s, lit_finish_s(judged, satellite, float(rows.start_s[index]), work_s))
     return ready_s
 
 

@@ -7,7 +7,7 @@ when a hop can begin at the earliest, from the other when it must be over at the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from orbit.contact_plan import LinkKind
 from strategies.checker.answers import Leg, crossings, legs_of
-from strategies.checker.intervals import parts
+from strategies.checker.intervals import first_of_each, parts
 from strategies.checker.judged_plan import SLACK_S, JudgedPlan, Violation
 from strategies.checker.sessions import session_of
 from strategies.problem.plan import Kind
@@ -23,17 +23,25 @@ from strategies.problem.plan import Kind
 
 @dataclass(frozen=True, eq=False)
 class Hops:
-    """What the steps of one leg ask of one of its hops: served for ``work_s`` within ``[release_s, due_s]``.
+    """What each step asks of each hop of its legs: served for ``work_s`` within ``[release_s, due_s]``.
 
-    With nobody else on the link it is over at ``over_s``.
+    ``row[i]`` is the activity that the hop of step and leg ``i`` belongs to.  With nobody else on the link it is over
+    at ``over_s``.
     """
 
-    row: int
+    row: np.ndarray
     release_s: np.ndarray
     _: KW_ONLY
     over_s: np.ndarray
     due_s: np.ndarray
     work_s: np.ndarray
+
+    @classmethod
+    def of(cls, chunks: Sequence[tuple[np.ndarray, ...]]) -> Hops:
+        """Chunks of (row, release, over, due, work), put together."""
+        empty = (np.zeros(0, np.int64), *(np.zeros(0) for _ in range(4)))
+        row, release_s, over_s, due_s, work_s = map(np.concatenate, zip(empty, *chunks, strict=True))
+        return cls(row, release_s, over_s=over_s, due_s=due_s, work_s=work_s)
 
 
 class StepRules:
@@ -102,10 +110,15 @@ class StepRules:
             )
 
     @cached_property
-    def _batches(self) -> list[np.ndarray]:
-        """Indices into ``steps`` of each batch, by number."""
-        order = np.argsort(self.steps["batch"], kind="stable")
-        return [order[part] for part in parts(self.steps["batch"][order])]
+    def _batches(self) -> tuple[np.ndarray, np.ndarray]:
+        """Indices into ``steps`` by batch and satellite, and where in them each batch begins."""
+        order = np.lexsort([self.steps["satellite"], self.steps["batch"]])
+        return order, first_of_each(self.steps["batch"][order])
+
+    def _of_batch(self, number: int) -> np.ndarray:
+        """Indices into ``steps`` of the batch that comes so many others after the first."""
+        order, first = self._batches
+        return order[first[number] : first[number + 1] if number + 1 < len(first) else None]
 
     @cached_property
     def _lengths_s(self) -> tuple[np.ndarray, np.ndarray]:
@@ -124,9 +137,23 @@ class StepRules:
     def _members(self) -> Iterator[Violation]:
         """A batched step is of at most so many satellites, each once, and starts and ends at one time."""
         most = self.judged.workload.satellites_per_step
-        for number, index in enumerate(self._batches):
-            rows = self.steps[index]
-            if rows["batch"][0] != number:
+        order, first = self._batches
+        if not len(first):
+            return
+        batch, satellite = self.steps["batch"][order], self.steps["satellite"][order]
+        size = np.diff(first, append=len(order))
+        twice = np.zeros(len(order), bool)
+        twice[1:] = (batch[1:] == batch[:-1]) & (satellite[1:] == satellite[:-1])
+        wrong = (size > most) | np.logical_or.reduceat(twice, first)
+        apart_s: dict[str, np.ndarray] = {}
+        for field in ("start_s", "end_s") if self.judged.workload.chained else ("start_s",):
+            time_s = self.steps[field][order]
+            apart_s[field] = np.maximum.reduceat(time_s, first) - np.minimum.reduceat(time_s, first)
+            wrong |= apart_s[field] > SLACK_S
+        gaps = batch[first] != np.arange(len(first))
+        for number in np.flatnonzero(wrong | gaps).tolist():
+            rows = self.steps[self._of_batch(number)]
+            if gaps[number]:
                 yield Violation("step", f"batch {number} is missing, {rows['batch'][0]} is the next")
                 return
             if len(rows) > most:
@@ -135,18 +162,21 @@ class StepRules:
                 yield Violation(
                     "step", f"batch {number}: {self._name(rows[0])} and another of the same satellite"
                 )
-            for field in ("start_s", "end_s") if self.judged.workload.chained else ("start_s",):
-                if np.ptp(rows[field]) > SLACK_S:
+            for field, length_s in apart_s.items():
+                if length_s[number] > SLACK_S:
                     yield Violation(
                         "step",
-                        f"batch {number}: its satellites' {field} differ by {np.ptp(rows[field]):.6f} s",
+                        f"batch {number}: its satellites' {field} differ by {length_s[number]:.6f} s",
                     )
 
     def _order(self) -> Iterator[Violation]:
         """A satellite's steps follow each other; with a shared adapter each waits for the update that it is due."""
         work, steps = self.judged.workload, self.steps
-        begin_s = np.array([steps["start_s"][index].min() for index in self._batches])
-        end_s = np.array([steps["end_s"][index].max() for index in self._batches])
+        if not len(steps):
+            return
+        by_batch, first = self._batches
+        begin_s = np.minimum.reduceat(steps["start_s"][by_batch], first)
+        end_s = np.maximum.reduceat(steps["end_s"][by_batch], first)
         for number in np.flatnonzero(np.diff(begin_s) < -SLACK_S)[:10] + 1:
             yield Violation(
                 "step", f"batch {number} starts at {begin_s[number]:.6f} s, before the one ahead of it"
@@ -179,7 +209,8 @@ class StepRules:
         if not len(self.steps):
             return
         forward_s, backward_s = self._lengths_s
-        first = np.array([index[0] for index in self._batches])
+        by_batch, begins = self._batches
+        first = by_batch[begins]
         start_s, end_s = self.steps["start_s"][first], self.steps["end_s"][first]
         begin_s = np.concatenate([start_s, end_s - backward_s[first]])
         over_s = np.concatenate([start_s + forward_s[first], end_s])
@@ -198,22 +229,37 @@ class StepRules:
     def _features(self) -> Iterator[Violation]:
         """A step starts when its features are on the ground: they come at an even pace through a block's downlink."""
         judged, rows = self.judged, self.judged.rows
+        if not len(self.steps):
+            return
         down = judged.of_kind(Kind.FEATURES)
         down = down[rows["link"][down] == LinkKind.DOWNLINK]
         down = down[np.lexsort([rows["first_sample"][down], rows["satellite"][down]])]
-        for satellite in np.unique(rows["satellite"][down]):
-            mine = down[rows["satellite"][down] == satellite]
-            blocks, steps = rows[mine], self.steps[self.steps["satellite"] == satellite]
-            for block, owlt_s in zip(blocks, judged.owlt_s[mine], strict=True):
-                high = np.minimum(steps["end_sample"], block["end_sample"])
-                touched = np.maximum(steps["first_sample"], block["first_sample"]) < high
-                pace_s = (block["end_s"] - block["start_s"]) / (block["end_sample"] - block["first_sample"])
-                there_s = block["start_s"] + pace_s * (high - block["first_sample"]) + owlt_s
-                for index in np.flatnonzero(touched & (steps["start_s"] < there_s - SLACK_S))[:3]:
-                    yield Violation(
-                        "step", f"{self._name(steps[index])} starts at {steps['start_s'][index]:.6f} s, its features "
-                        f"are on the ground at {there_s[index]:.6f} s ({judged.words(block)})"
-                    )  # fmt: skip
+        fields = ("satellite", "first_sample", "end_sample", "start_s", "end_s")
+        blocks = zip(down.tolist(), *(rows[field][down].tolist() for field in fields), strict=True)
+        of_satellite = self._by_satellite
+        for index, satellite, first, end, start_s, end_s in blocks:
+            if satellite not in of_satellite:
+                continue
+            mine, firsts, ends, starts_s = of_satellite[satellite]
+            high = np.minimum(ends, end)
+            pace_s = (end_s - start_s) / (end - first)
+            there_s = start_s + pace_s * (high - first) + judged.owlt_s[index]
+            early = (np.maximum(firsts, first) < high) & (starts_s < there_s - SLACK_S)
+            for one in np.flatnonzero(early)[:3].tolist():
+                yield Violation(
+                    "step", f"{self._name(self.steps[mine[one]])} starts at {starts_s[one]:.6f} s, its features "
+                    f"are on the ground at {there_s[one]:.6f} s ({judged.words(rows[index])})"
+                )  # fmt: skip
+
+    @cached_property
+    def _by_satellite(self) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        """Of each satellite its steps: indices, first and end samples, starts."""
+        steps = self.steps
+        fields = [np.ascontiguousarray(steps[name]) for name in ("first_sample", "end_sample", "start_s")]
+        return {
+            int(steps["satellite"][index[0]]): (index, *(field[index] for field in fields))
+            for index in parts(steps["satellite"])
+        }
 
     @cached_property
     def timing(self) -> _Timing:
@@ -236,43 +282,53 @@ class StepRules:
 
     def _rows(self) -> Iterator[Violation]:
         """Legs go through the gateway and the station of their steps; their windows fit what their steps need."""
-        judged = self.judged
-        for leg, index in self.timing.of_leg:
-            first = judged.rows[leg.rows[0]]
-            if (
-                self.steps["first_sample"][index].min() != leg.first
-                or self.steps["end_sample"][index].max() != leg.end
-            ):
-                yield Violation(
-                    "step",
-                    f"{judged.words(first)} of {judged.samples(first)} cuts a step",
-                )
-            kind = Kind(judged.rows["kind"][leg.rows[0]])
-            steps = self.steps[index]
-            hop = judged.rows[leg.rows[0] if kind is Kind.HIDDEN else leg.rows[-1]]
-            pair = (hop["peer"], hop["node"]) if kind is Kind.HIDDEN else (hop["node"], hop["peer"])
-            other = (steps["gateway"] != pair[0]) | (steps["station"] != pair[1])
-            for step in steps[other][:1]:
+        judged, steps, rows = self.judged, self.steps, self.judged.rows
+        for kind, trips in self.timing.trips.items():
+            if not trips.legs:
+                continue
+            begins = first_of_each(trips.leg)
+            firsts = np.minimum.reduceat(steps["first_sample"][trips.step], begins)
+            ends = np.maximum.reduceat(steps["end_sample"][trips.step], begins)
+            cuts = (firsts != [leg.first for leg in trips.legs]) | (ends != [leg.end for leg in trips.legs])
+            for number in np.flatnonzero(cuts).tolist():
+                row = rows[trips.legs[number].rows[0]]
+                yield Violation("step", f"{judged.words(row)} of {judged.samples(row)} cuts a step")
+            # Hidden states come from a station to a gateway with the first hop, gradients go there with the last.
+            down = kind is Kind.HIDDEN
+            hop = np.array([leg.rows[0 if down else -1] for leg in trips.legs])
+            other = steps["gateway"][trips.step] != rows["peer" if down else "node"][hop][trips.leg]
+            other |= steps["station"][trips.step] != rows["node" if down else "peer"][hop][trips.leg]
+            _, first = np.unique(trips.leg[other], return_index=True)
+            for one in np.flatnonzero(other)[first].tolist():
+                step, row = steps[trips.step[one]], rows[hop[trips.leg[one]]]
                 yield Violation(
                     "step", f"{self._name(step)} is answered through {judged.name(step['gateway'])} and "
-                    f"{judged.name(step['station'])}, not so {judged.words(hop)}"
+                    f"{judged.name(step['station'])}, not so {judged.words(row)}"
                 )  # fmt: skip
-        for hops in self.timing.hops:
-            row = judged.rows[hops.row]
-            early, late = float(hops.release_s.min()), float(hops.due_s.max())
-            if row["start_s"] < early - SLACK_S or row["end_s"] < float(hops.over_s.max()) - SLACK_S:
-                yield Violation(
-                    "order",
-                    f"{judged.words(row)} of {judged.samples(row)} runs ahead of the steps, which allow {early:.6f} s",
-                )
-            if (
-                row["end_s"] > late + SLACK_S
-                or row["start_s"] > float((hops.due_s - hops.work_s).min()) + SLACK_S
-            ):
-                yield Violation(
-                    "order",
-                    f"{judged.words(row)} of {judged.samples(row)} is behind the steps, which wait until {late:.6f} s",
-                )
+        yield from self._windows()
+
+    def _windows(self) -> Iterator[Violation]:
+        """The window of a hop neither runs ahead of what its steps allow nor stays behind what they wait for."""
+        judged, hops = self.judged, self.timing.hops
+        if not len(hops.row):
+            return
+        order = np.argsort(hops.row, kind="stable")
+        first = first_of_each(hops.row[order])
+        index = hops.row[order[first]]
+        early_s = np.minimum.reduceat(hops.release_s[order], first)
+        over_s = np.maximum.reduceat(hops.over_s[order], first)
+        late_s = np.maximum.reduceat(hops.due_s[order], first)
+        leave_s = np.minimum.reduceat((hops.due_s - hops.work_s)[order], first)
+        start_s, end_s = judged.rows["start_s"][index], judged.rows["end_s"][index]
+        ahead = (start_s < early_s - SLACK_S) | (end_s < over_s - SLACK_S)
+        behind = (end_s > late_s + SLACK_S) | (start_s > leave_s + SLACK_S)
+        for one in np.flatnonzero(ahead | behind).tolist():
+            row = judged.rows[index[one]]
+            what = f"{judged.words(row)} of {judged.samples(row)}"
+            if ahead[one]:
+                yield Violation("order", f"{what} runs ahead of the steps, which allow {early_s[one]:.6f} s")
+            if behind[one]:
+                yield Violation("order", f"{what} is behind the steps, which wait until {late_s[one]:.6f} s")
 
     def _round_trips(self) -> Iterator[Violation]:
         """No step is over sooner than its forward pass, its way there and back, and its backward pass take."""
@@ -339,10 +395,27 @@ class StepRules:
 
     def _within(self, satellite: int, epoch: int, first: int, end: int) -> np.ndarray:
         """Indices of the steps of a satellite in a pass with samples in ``[first, end)``."""
-        low, high = np.searchsorted(self.steps["satellite"], [satellite, satellite + 1])
-        mine = self.steps[low:high]
-        hit = (mine["epoch"] == epoch) & (mine["end_sample"] > first) & (mine["first_sample"] < end)
-        return low + np.flatnonzero(hit)
+        found = self._of_pass.get((int(satellite), int(epoch)))
+        if found is None:
+            return np.zeros(0, np.int64)
+        index, firsts, ends = found
+        return index[(ends > first) & (firsts < end)]
+
+    @cached_property
+    def _of_pass(self) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Of each satellite and pass its steps: indices, first and end samples."""
+        steps, found = self.steps, {}
+        order = np.lexsort([steps["epoch"], steps["satellite"]])
+        _, key = np.unique(steps[["satellite", "epoch"]][order], return_inverse=True)
+        for part in parts(key):
+            mine = order[part]
+            one = steps[mine[0]]
+            found[int(one["satellite"]), int(one["epoch"])] = (
+                mine,
+                steps["first_sample"][mine],
+                steps["end_sample"][mine],
+            )
+        return found
 
 
 class _Timing:
@@ -358,88 +431,104 @@ class _Timing:
         cut = np.minimum(count, work.micro_batches) if work.chained else np.ones(len(count))
         part = np.maximum(count // np.maximum(cut, 1), 1)  # the smallest part at least
         forward_s, backward_s = rules._lengths_s
-        self.of_leg = [
-            (leg, index)
-            for legs in rules.legs.values()
-            for leg in legs
-            if len(index := rules._within(leg.satellite, leg.epoch, leg.first, leg.end))
-        ]
         message_s = rates.message_s if work.chained else 0.0
         head_s = work.head_flops / rates.satellite_flops if work.chained else 0.0
-        self.hops: list[Hops] = []
-        releases: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         # First and last part, from the end of its forward pass on.
         first_s, last_s = steps["start_s"] + forward_s / np.maximum(cut, 1), steps["start_s"] + forward_s
-        trip = [(leg, index) for leg, index in self.of_leg if judged.rows["kind"][leg.rows[0]] == Kind.HIDDEN]
-        back = [
-            (leg, index) for leg, index in self.of_leg if judged.rows["kind"][leg.rows[0]] == Kind.GRADIENT
-        ]
-        first_s, last_s = self._travel(
-            judged, trip, first_s, last_s, count, part, work.up_bytes * 8.0, releases
-        )
+        self.trips = {
+            kind: _Trips.of(rules, kind, count=count, part=part, bits=8.0 * size)
+            for kind, size in ((Kind.HIDDEN, work.up_bytes), (Kind.GRADIENT, work.c3_bytes))
+        }
+        trip, back = self.trips.values()
+        first_s, last_s, _, up_served = trip.travel(first_s, last_s)
         self.board_s, arrived_s = first_s.copy(), last_s.copy()
         first_s, last_s = first_s + message_s + part * head_s, last_s + message_s + part * head_s
         self.learnt_s = np.maximum(last_s, self.board_s + message_s + count * head_s)
-        self.down_s = last_s.copy()
-        first_s, last_s = self._travel(
-            judged,
-            back,
-            first_s,
-            self.learnt_s,
-            count,
-            part,
-            work.c3_bytes * 8.0,
-            releases,
-            down_s=self.down_s,
-        )
+        first_s, last_s, self.down_s, down_served = back.travel(first_s, self.learnt_s, down_s=last_s)
         # The backward pass goes through the parts, too: it begins with the first and ends with the last.
         part_s = backward_s / np.maximum(cut, 1)
         self.over_s = np.maximum(last_s + part_s, first_s + backward_s) if work.chained else arrived_s
         # The same from the other end.
-        due_s = steps["end_s"] - part_s
-        dues: dict[int, np.ndarray] = {}
-        due_s = self._return(judged, back, due_s, part, work.c3_bytes * 8.0, dues)
+        due_s, down_dues = back.due(steps["end_s"] - part_s)
         self.learnt_due_s = due_s.copy()
-        due_s = due_s - message_s - part * head_s
-        self._return(judged, trip, due_s, part, work.up_bytes * 8.0, dues)
-        self.hops = [
-            Hops(row, release_s, over_s=over_s, due_s=dues[row], work_s=work_s)
-            for row, release_s, over_s, work_s in releases
-        ]
+        _, up_dues = trip.due(due_s - message_s - part * head_s)
+        self.hops = Hops.of(
+            [
+                (row, release_s, over_s, due_s, work_s)
+                for (row, release_s, over_s, work_s), due_s in zip(
+                    up_served + down_served, up_dues + down_dues, strict=True
+                )
+            ]
+        )
 
-    @staticmethod
-    def _travel(
-        judged: JudgedPlan, legs: list[tuple[Leg, np.ndarray]], first_s: np.ndarray, last_s: np.ndarray,
-        count: np.ndarray, part: np.ndarray, bits: float, releases: list, down_s: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """When first and last part are at the end of their legs; notes when each hop may begin."""
+
+@dataclass(frozen=True, eq=False)
+class _Trips:
+    """Steps on the legs of one crossing, hop by hop: all first hops together, then all second ones.
+
+    Step ``step[i]`` takes leg ``leg[i]``, whose hop ``k`` is row ``rows[i, k]`` of the plan, -1 where it has fewer. It
+    takes a link for ``bits`` a sample; ``count`` and ``part`` are the samples of each step, and of its smallest part.
+    """
+
+    judged: JudgedPlan
+    legs: Sequence[Leg]
+    _: KW_ONLY
+    leg: np.ndarray
+    step: np.ndarray
+    rows: np.ndarray
+    count: np.ndarray
+    part: np.ndarray
+    bits: float
+
+    @classmethod
+    def of(cls, rules: StepRules, kind: Kind, *, count: np.ndarray, part: np.ndarray, bits: float) -> _Trips:
+        """The steps of the crossings of a kind, on those legs that any takes."""
+        within = [rules._within(leg.satellite, leg.epoch, leg.first, leg.end) for leg in rules.legs[kind]]
+        legs = [leg for leg, steps in zip(rules.legs[kind], within, strict=True) if len(steps)]
+        of_leg = np.full((len(legs), max((len(leg.rows) for leg in legs), default=0)), -1)
+        for number, leg in enumerate(legs):
+            of_leg[number, : len(leg.rows)] = leg.rows
+        step = np.concatenate([np.zeros(0, np.int64), *within])
+        leg = np.repeat(np.arange(len(legs)), [len(steps) for steps in within if len(steps)])
+        return cls(
+            rules.judged, legs, leg=leg, step=step, rows=of_leg[leg], count=count, part=part, bits=bits
+        )
+
+    def travel(
+        self, first_s: np.ndarray, last_s: np.ndarray, *, down_s: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[np.ndarray, ...]]]:
+        """When first and last part of each step are at the end of its leg, by when they are at the beginning.
+
+        Also when the last hop is over (``down_s`` for steps without a leg), and of each hop (row, from when on it may
+        begin, when it is over at the earliest, for how long it is served).
+        """
+        down_s = last_s.copy() if down_s is None else down_s.copy()
+        early_s, late_s, served = first_s[self.step], last_s[self.step], []
+        for row in self.rows.T:
+            on = row >= 0
+            row, step = row[on], self.step[on]
+            bps, owlt_s = self.judged.rate_bps[row], self.judged.owlt_s[row]
+            work_s, part_s = self.count[step] * self.bits / bps, self.part[step] * self.bits / bps
+            over_s = np.maximum(late_s[on] + part_s, early_s[on] + work_s)
+            served.append((row, early_s[on], over_s, work_s))
+            down_s[step] = over_s
+            early_s[on], late_s[on] = early_s[on] + part_s + owlt_s, over_s + owlt_s
         first_s, last_s = first_s.copy(), last_s.copy()
-        for leg, index in legs:
-            early_s, late_s = first_s[index], last_s[index]
-            for row in leg.rows.tolist():
-                bps, owlt_s = judged.rate_bps[row], judged.owlt_s[row]
-                work_s = count[index] * bits / bps
-                part_s = part[index] * bits / bps
-                over_s = np.maximum(late_s + part_s, early_s + work_s)
-                releases.append((row, early_s.copy(), over_s, work_s))
-                if down_s is not None:
-                    down_s[index] = over_s
-                early_s, late_s = early_s + part_s + owlt_s, over_s + owlt_s
-            first_s[index], last_s[index] = early_s, late_s
-        return first_s, last_s
+        first_s[self.step], last_s[self.step] = early_s, late_s
+        return first_s, last_s, down_s, served
 
-    @staticmethod
-    def _return(
-        judged: JudgedPlan, legs: list[tuple[Leg, np.ndarray]], due_s: np.ndarray, part: np.ndarray, bits: float,
-        dues: dict[int, np.ndarray],
-    ) -> np.ndarray:  # fmt: skip
-        """When the last part must be at the beginning of its leg; notes until when each hop may last."""
+    def due(self, due_s: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """When the last part must be at the beginning of its leg, by when at the end; and until when each hop may last.
+
+        Hops come in the order of :meth:`travel`.
+        """
+        now_s, dues = due_s[self.step], list[np.ndarray]()
+        for row in self.rows.T[::-1]:
+            on = row >= 0
+            row, step = row[on], self.step[on]
+            over_s = now_s[on] - self.judged.owlt_s[row]
+            dues.append(over_s)
+            now_s[on] = over_s - self.part[step] * self.bits / self.judged.rate_bps[row]
         due_s = due_s.copy()
-        for leg, index in legs:
-            now_s = due_s[index]
-            for row in leg.rows.tolist()[::-1]:
-                now_s = now_s - judged.owlt_s[row]
-                dues[row] = now_s.copy()
-                now_s = now_s - part[index] * bits / judged.rate_bps[row]
-            due_s[index] = now_s
-        return due_s
+        due_s[self.step] = now_s
+        return due_s, dues[::-1]

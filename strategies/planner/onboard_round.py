@@ -13,18 +13,18 @@ import itertools
 import numpy as np
 
 from orbit.contact_plan import LinkKind
-from strategies.bound.lower_bound import lower_bound_s
+from strategies.bound.lower_bound import RoundBounds
 from strategies.intra_orbit import all_reduce, pipelined_over_s, plane_links
 from strategies.planner.foremost import Journey, broadcast, gather
 from strategies.planner.space_links import space_links
 from strategies.planner.weight_sessions import WeightSessions
-from strategies.problem.network import NoRouteError, groups_of
+from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind, Plan, activities, collect_activities
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
 from strategies.problem.routes import BUCKET_S
 from strategies.problem.sunlight import all_finished_s
-from strategies.problem.workload import InterOrbit, IntraOrbit, StrategyConfig
+from strategies.problem.workload import StrategyConfig
 
 _ROOTS = 4  # places where the weights may meet that are tried
 _NEAR_S = 0.5  # so near to its bound a round is not tried in another way
@@ -40,17 +40,17 @@ def plan_onboard(problem: PlanningProblem, strategy_config: StrategyConfig) -> P
 
     Raises ``NoRouteError`` where the weights do not get through before the horizon.
     """
-    bounds_s: dict[bytes, float] = {}
     problem = dataclasses.replace(problem, state=RoundState(pointed=problem.state.pointed))
     powered = problem.powered()
-    bound_s = _bound_s(problem, strategy_config, bounds_s)
+    bounds = RoundBounds(problem)
+    bound_s = bounds.lower_bound_s(bounds.group_of(strategy_config))
     best: Plan | None = None
     failure: NoRouteError | None = None
     for candidate, over_time in itertools.product(strategy_config.contained(), (False, True)):
         try:
             if best is not None and (
                 best.makespan_s <= bound_s + _NEAR_S
-                or best.makespan_s <= _bound_s(problem, candidate, bounds_s) + _NEAR_S
+                or best.makespan_s <= bounds.lower_bound_s(bounds.group_of(candidate)) + _NEAR_S
             ):
                 continue
             plan = OnboardRound(powered, candidate, over_time=over_time).plan()
@@ -62,20 +62,6 @@ def plan_onboard(problem: PlanningProblem, strategy_config: StrategyConfig) -> P
         assert failure is not None
         raise failure
     return dataclasses.replace(best, lower_bound_s=bound_s)
-
-
-def _bound_s(problem: PlanningProblem, strategy_config: StrategyConfig, known_s: dict[bytes, float]) -> float:
-    """The lower bound over all inter-satellite links that the switches allow and that ever open.
-
-    ``known_s`` holds those known already, by the groups that the links join.
-    """
-    kinds = [] if strategy_config.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
-    kinds += [] if strategy_config.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
-    links = problem.contact_plan.of_kind(*kinds)
-    group = groups_of(links[links["end_s"] > problem.start_s], len(problem.workload.samples))
-    if group.tobytes() not in known_s:
-        known_s[group.tobytes()] = lower_bound_s(problem, group)
-    return known_s[group.tobytes()]
 
 
 class OnboardRound:

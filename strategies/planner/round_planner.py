@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from orbit.contact_plan import LinkKind
-from strategies.bound.lower_bound import lower_bound_s, may_end_by
+from strategies.bound.lower_bound import RoundBounds
 from strategies.planner.onboard_round import plan_onboard
 from strategies.planner.split_round import SplitRound
-from strategies.problem.network import NoRouteError, PlanningError, groups_of
+from strategies.problem.network import NoRouteError, PlanningError
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.workload import InterOrbit, IntraOrbit, StrategyConfig
@@ -93,7 +91,11 @@ def _as_used(plan: Plan) -> Plan:
 @dataclass(frozen=True, eq=False)
 class _Attempts:
     problem: PlanningProblem
-    bounds_s: dict[bytes, float] = field(default_factory=dict)  # by the groups that links join
+
+    @cached_property
+    def bounds(self) -> RoundBounds:
+        """Of the problem, by the groups that links join."""
+        return RoundBounds(self.problem)
 
     @cached_property
     def powered(self) -> PlanningProblem:
@@ -102,25 +104,11 @@ class _Attempts:
 
     def bound_s(self, strategy_config: StrategyConfig) -> float:
         """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
-        group = self._groups(strategy_config)
-        if group.tobytes() not in self.bounds_s:
-            self.bounds_s[group.tobytes()] = lower_bound_s(self.problem, group)
-        return self.bounds_s[group.tobytes()]
+        return self.bounds.lower_bound_s(self.bounds.group_of(strategy_config))
 
     def may_end_by(self, strategy_config: StrategyConfig, end_s: float) -> bool:
         """False where no plan with these switches ends before ``end_s``: a question that costs less than the bound."""
-        group = self._groups(strategy_config)
-        known_s = self.bounds_s.get(group.tobytes())
-        if known_s is not None:
-            return self.problem.start_s + known_s < end_s
-        return may_end_by(self.problem, group, end_s)
-
-    def _groups(self, strategy_config: StrategyConfig) -> np.ndarray:
-        """Which satellites the links that the switches allow ever join, as a label of each, shape ``(N,)``."""
-        kinds = [] if strategy_config.intra_orbit is IntraOrbit.NONE else [LinkKind.INTRA_ISL]
-        kinds += [] if strategy_config.inter_orbit is InterOrbit.NONE else [LinkKind.INTER_ISL]
-        links = self.problem.contact_plan.of_kind(*kinds)
-        return groups_of(links[links["end_s"] > self.problem.start_s], len(self.problem.workload.samples))
+        return self.bounds.may_end_by(self.bounds.group_of(strategy_config), end_s)
 
     def plan(self, strategy_config: StrategyConfig, bound_s: float, below_s: float) -> Plan | None:
         """Plan with exactly these switches; where samples may stay on board, as many as end with the others.

@@ -15,7 +15,7 @@ import pytest
 from synthetic_worlds import LADDER, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.bound.lower_bound import lower_bound_s
+from strategies.bound.lower_bound import RoundBounds
 from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import passes_of
@@ -134,12 +134,9 @@ def compared(seed: int) -> tuple[float, float, float, float]:
     case = instance(seed)
     satellites, resources = len(case.workload.samples), Resources(setup_s=case.setup_s)
     found_s, proven_s = optimum_s(case)
-    bound_s = lower_bound_s(
-        make_problem(case.contact_plan, case.workload, rates=FAST, resources=resources), np.arange(satellites)
-    )
-    plan = plan_round(
-        make_problem(case.contact_plan, case.workload, rates=FAST, resources=resources), LADDER["d"]
-    )
+    problem = make_problem(case.contact_plan, case.workload, rates=FAST, resources=resources)
+    bound_s = RoundBounds(problem).lower_bound_s(np.arange(satellites))
+    plan = plan_round(problem, LADDER["d"])
     return bound_s, proven_s, found_s, plan.makespan_s
 
 

@@ -20,6 +20,9 @@ from strategies.problem.plan import ON_NO_LINK, Kind, as_activities
 from strategies.problem.workload import Workload
 
 Window = tuple[float, float]
+# Of a link: when it is free for another small crossing, when it would be had each taken its share only, and the latest
+# time before, from when until when, in which it is left free.
+LinkState = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Answer(NamedTuple):
     down_hops: tuple[Window, ...]
     downlink: Window
     parts_s: tuple[float, ...]
-    booked: tuple[tuple[tuple, Window], ...]
+    booked: tuple[tuple[tuple, LinkState], ...]
 
 
 @dataclass(eq=False)

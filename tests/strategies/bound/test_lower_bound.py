@@ -20,12 +20,13 @@ from strategies.analysis.mission_totals import World
 from strategies.bound.flows.flow import served_part
 from strategies.bound.flows.flow_needs import FlowNeeds
 from strategies.bound.flows.flow_over_time import flow_arcs, max_flow, max_flow_part
-from strategies.bound.lower_bound import lower_bound_s, may_end_by
+from strategies.bound.lower_bound import RoundBounds
 from strategies.bound.reach import LinkNetwork
 from strategies.bound.session_windows import session_windows
 from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError, PlanningError, groups_of
+from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
 from strategies.problem.sunlight import Sunlight
 from strategies.problem.workload import ComputeRates, Resources
@@ -34,6 +35,10 @@ max_flow_module = pytest.importorskip("ortools.graph.python.max_flow", reason="O
 
 FAST = ComputeRates(1e18, 1e18)  # nothing but the links takes time
 SEARCH = 2e-3  # precision of the search, and some
+
+
+def lower_bound_s(problem: PlanningProblem, group: np.ndarray) -> float:
+    return RoundBounds(problem).lower_bound_s(group)
 
 
 def alone(satellites: int) -> np.ndarray:
@@ -72,7 +77,7 @@ def answered(case: BoundCase, end_s: float) -> bool:
     problem = make_problem(
         case.contact_plan, case.workload, case.start_s, rates=case.rates, resources=case.resources
     )
-    return may_end_by(problem, group, end_s)
+    return RoundBounds(problem).may_end_by(group, end_s)
 
 
 @drawn(16)
