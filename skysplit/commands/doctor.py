@@ -65,16 +65,14 @@ class Finding:
 
 
 def doctor(
-    output: Annotated[
-        TextFormat, typer.Option("--format", help="How the answer is printed.")
-    ] = TextFormat.TABLE,
+    output: Annotated[TextFormat, typer.Option("--format", help="Format of the output.")] = TextFormat.TABLE,
     clean: Annotated[
-        bool, typer.Option("--clean", help="First end what is left of runs whose command was killed.")
+        bool, typer.Option("--clean", help="First end processes left by runs whose command was killed.")
     ] = False,
 ) -> None:
     """Check this machine: versions, memory, ports, stale SuperLinks, data, Docker, GPU – each with the fix.
 
-    Exits with 1 where something stands in the way of a run.
+    Exits with status 1 if something prevents a run.
 
     Example: `skysplit doctor --format json`
     """
