@@ -98,7 +98,7 @@ class EmulatedClock(VirtualClock):
                 address, identity = self._relay.peers[name], self._relay.identity
                 transfer_records = control.transfer_records(address, name, run, number, identity)
             except LinkError as error:
-                log.warning("what has passed over the links of %s is not recorded: %s", name, error)
+                log.warning("the transfers over the links of %s are not recorded: %s", name, error)
                 continue
             for transfer_record in transfer_records:
                 if not transfer_record.sent and transfer_record.peer != ground:

@@ -347,7 +347,9 @@ class Sweep(Shown):
         path = Path(name_or_path)
         if path.is_file() and is_study(path):
             if grid or cases or fixed or starts != 1 or starts_s or missions:
-                raise StudyError(f"{path}: found beside what varies, allowed alone: the file says all of it")
+                raise StudyError(
+                    f"{path}: found with other arguments; allowed alone: the file sets all of these"
+                )
             study = read_study(path)
         else:
             study = study_of(

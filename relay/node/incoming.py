@@ -122,7 +122,7 @@ class IncomingStream:
             self._admission.admit(manifest)
             base_offset = 0 if self._admission.for_us(manifest) else transfer_header.base_offset
             if not all(map(self._admission.is_node, transfer_header.via)):
-                raise BadManifest("a transfer that has passed what is no node of this mission")
+                raise BadManifest("a transfer that has passed a node of another mission")
             via = (*transfer_header.via[: MAX_HOPS - 1], self._peer)
             entry = self._spool.open(transfer_header.signed, manifest, via=via, base_offset=base_offset)
         except AlreadyDelivered:

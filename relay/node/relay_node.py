@@ -277,7 +277,9 @@ class RelayNode:
         before_s = time.monotonic() - idle_s
         for entry in list(self.spool.entries.values()):
             if not entry.complete and entry.on_data_s < before_s and entry.sender != self.name:
-                log.info("a transfer from %s has stood still for %.0f s: given up", entry.sender, idle_s)
+                log.info(
+                    "a transfer from %s has made no progress for %.0f s: cancelled", entry.sender, idle_s
+                )
                 self.drop(entry.transfer_id)
 
     def _channel(self, peer: str) -> grpc.aio.Channel:

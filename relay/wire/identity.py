@@ -128,7 +128,7 @@ def _revoked(path: Path, authorities: Sequence[x509.Certificate]) -> frozenset[t
     revoked = set()
     for listed in read_lists(path):
         if not any(listed.is_signature_valid(authority.public_key()) for authority in authorities):  # type: ignore[arg-type]
-            raise IdentityError(f"{path}: a revocation list that no authority of ours signed")
+            raise IdentityError(f"{path}: a revocation list that no authority of this mission signed")
         issuer = listed.issuer.public_bytes()
         revoked |= {(issuer, entry.serial_number) for entry in listed}
     return frozenset(revoked)

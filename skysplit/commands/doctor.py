@@ -171,7 +171,7 @@ def superlinks() -> Finding:
             "SuperLink",
             State.NOTE,
             found=f"running: {pids}",
-            fix=f"if it is nobody's: kill {pids} (plain flwr run adopts it)",
+            fix=f"if nobody uses it: kill {pids} (plain flwr run would adopt it)",
         )
     taken = [str(number) for number in _LOCAL_SUPERLINK_PORTS if _answers(number)]
     if taken:
@@ -197,7 +197,7 @@ def data() -> Finding:
             "data",
             State.FAULT,
             found=str(error),
-            fix="let SKYSPLIT_DATA name a folder that is there, or unset it",
+            fix="set SKYSPLIT_DATA to an existing folder, or unset it",
         )
     return Finding("data", State.OK, found=f"{named}: {', '.join(entries[:6]) or 'empty'}")
 
@@ -209,7 +209,7 @@ def accounts() -> Finding:
         fix = "run on a machine, in a container or in a network namespace of your own"
         found = f"{', '.join(names[:5])}: can run code as you while a run lasts (Flower's SuperLink has no password)"
         return Finding("accounts", State.NOTE, found=found, fix=fix)
-    return Finding("accounts", State.OK, found="nobody else logs in here")
+    return Finding("accounts", State.OK, found="no other accounts can log in")
 
 
 def certificates() -> Finding:

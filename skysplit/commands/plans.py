@@ -115,7 +115,7 @@ def plan(
 
     resolved = read_scenario(scenario, settings)
     if (lose or slow) and after is None:
-        fail("--lose, --slow: allowed with --after only, which tells when")
+        fail("--lose, --slow: allowed only with --after, the time of the failure")
     if draws and after is not None:
         fail("--draws: found beside --after, allowed is one of them")
     if out is not None and output is PlanFormat.TABLE:

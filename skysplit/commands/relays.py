@@ -163,7 +163,7 @@ def certs(
     except (OSError, ValueError) as error:
         fail(str(error))
     print(
-        f"{out}: credentials of {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself"
+        f"{out}: credentials of {len(satellites)} satellites, the ground and the SuperLink; keep ca.key private"
     )
 
 
@@ -220,7 +220,7 @@ def deploy(
         satellites = write_deployment(read_scenario(scenario, settings), out, elsewhere, print)
     except ValueError as error:
         fail(str(error) if str(error).startswith("constellation") else f"--at: {error}")
-    print(f"{out}: {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself")
+    print(f"{out}: {len(satellites)} satellites, the ground and the SuperLink; keep ca.key private")
 
 
 def _check(out: Path, elsewhere: dict[str, str]) -> None:

@@ -194,12 +194,14 @@ def _resumed_launch(directory: Path, ctx: typer.Context) -> Launch:
     for parameter, word in {"scenario": "a scenario", "settings": "--set", "out": "--out"}.items():
         if ctx.get_parameter_source(parameter) is ParameterSource.COMMANDLINE:
             fail(
-                f"--resume: found beside {word}; allowed alone: the run goes on as it was begun, in its own directory"
+                f"--resume: found beside {word}; allowed alone: a resumed run keeps its scenario and its directory"
             )
     directory = directory.resolve()
     try:
         if owner := owner_of(directory):
-            raise RunBusyError(f"{directory}: the run goes on, by {owner}; wait for it or end it")
+            raise RunBusyError(
+                f"{directory}: the run is in progress, owned by {owner}; wait for it or end it"
+            )
         run = unfinished_run(directory)
         newest(directory / "checkpoints")
         resolved = scenario_of(run)
@@ -279,7 +281,8 @@ def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
     page = directory / "report.html"
     if not page.exists():
         console.print(
-            f"no report could be written; when there is room: skysplit report {directory}", style="yellow"
+            f"the report could not be written; free some disk space, then: skysplit report {directory}",
+            style="yellow",
         )
     elif (directory / "comparison.json").exists():
         console.print(f"Report: {page}")
@@ -348,7 +351,7 @@ def _write_comparison(run_directory: Path, starts: int, names: Sequence[str] = (
     run = read_run(run_directory)
     if "samples" not in run:
         fail(
-            f"--compare: found {run_directory}, where the satellites have not yet told how many images they have"
+            f"--compare: found {run_directory}, where the satellites have not yet reported how many images they have"
         )
     scenario, contacts = scenario_of(run), load(run_directory / "contacts.parquet")
     with busy("reading the model"):

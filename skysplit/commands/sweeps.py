@@ -97,7 +97,8 @@ def _study(
     if path.is_file() and is_study(path):
         if grid or settings or missions or starts != 1:
             raise StudyError(
-                f"{name}: found beside --grid, --set, --starts or --missions; allowed alone: the file says all of it"
+                f"{name}: found with --grid, --set, --starts or --missions; allowed alone: "
+                "the file sets all of these"
             )
         return read_study(path)
     if not grid:
@@ -139,7 +140,7 @@ def _print(study: Study, rows: list[dict]) -> None:
     wide.print_table(title, table)
     unplanned = sum(row["state"] != "planned" for row in rows)
     if unplanned:
-        console.print(f"{unplanned} rounds could not be planned; the table says why (column reason)")
+        console.print(f"{unplanned} rounds could not be planned; see the column "reason" of the table")
 
 
 class _Shown:
