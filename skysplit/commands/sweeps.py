@@ -140,7 +140,7 @@ def _print(study: Study, rows: list[dict]) -> None:
     wide.print_table(title, table)
     unplanned = sum(row["state"] != "planned" for row in rows)
     if unplanned:
-        console.print(f"{unplanned} rounds could not be planned; see the column "reason" of the table")
+        console.print(f"{unplanned} rounds could not be planned; see column reason of the table")
 
 
 class _Shown:
