@@ -311,7 +311,7 @@ def require_no_run(directory: Path) -> None:
 
 
 def checkpoint_name(number: int) -> str:
-    """What the checkpoint of a round is called."""
+    """Return the name of the checkpoint of a round."""
     return f"round-{number:05d}"
 
 

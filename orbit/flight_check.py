@@ -69,7 +69,7 @@ def flown_constellation(
 
 
 def failures(elements: MeanElements, epoch: Time, horizon_s: float) -> dict[int, str]:
-    """Which satellites (index) SGP4 cannot fly somewhere in ``[0, horizon_s]`` after ``epoch``, and why.
+    """Return the satellites (by index) that SGP4 cannot fly in ``[0, horizon_s]`` after ``epoch``, with reasons.
 
     What fails after the horizon, or before the epoch, does not fail.
     """

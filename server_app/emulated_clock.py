@@ -81,7 +81,7 @@ class EmulatedClock(VirtualClock):
         return control.status(self._relay.address, self._relay.node).mission_s
 
     def transfer_records(self, run: str, number: int) -> Iterator[dict[str, Any]]:
-        """What has passed over each link in a round, as :data:`mission.record.TRANSFER_RECORDS`.
+        """Return the transfers over each link in a round, as :data:`mission.record.TRANSFER_RECORDS`.
 
         Links of the ground are measured there, those between satellites where they end. A satellite whose relay does
         not answer is left out.

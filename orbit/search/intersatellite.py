@@ -202,8 +202,7 @@ def sight_bitmaps(
     max_range_km: float = np.inf,
     compiled: bool | None = None,
 ) -> np.ndarray:
-    """Which satellite sees which at each of the ascending ``seconds`` (K,) after ``epoch``: uint8 (K, N,
-    ⌈N/8⌉).
+    """Return which satellites see each other at ascending ``seconds`` (K,) after ``epoch``: uint8 (K, N, ⌈N/8⌉).
 
     Bit j of row i, in the order of ``numpy.unpackbits(…, axis=-1, count=N)``, says that i and j see each
     other.  ``compiled`` is as in ``find_links``; compiled bitmaps are made in single precision.

@@ -57,7 +57,7 @@ class NodeServices(Protocol):
         """A transfer is taken back."""
 
     def status(self) -> pb.NodeStatus:
-        """How the node is."""
+        """Return the status of the node."""
 
 
 class Calls:

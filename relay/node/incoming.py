@@ -86,7 +86,7 @@ class IncomingStream:
         self._gap_at: dict[bytes, int] = {}  # offset of the last chunk that came too early
 
     def receive(self, frame: bytes) -> list[pb.Acknowledgement]:
-        """What to answer to a frame. Raises WireError for a frame no honest peer sends: the stream must end."""
+        """Return the answers to a frame. Raises WireError for a frame no honest peer sends: the stream must end."""
         frame_type = frame[0] if frame else None
         if frame_type == MANIFEST:
             if self._rejected >= REJECTED_TOLERATED:

@@ -242,7 +242,7 @@ def docker() -> Finding:
 
 
 def accelerator() -> Finding:
-    """Where the backbone will compute."""
+    """Report the device on which the backbone will compute."""
     import torch
 
     from server_app.backbone.executor import choose_device

@@ -75,7 +75,7 @@ class SettledCut:
 
     @property
     def as_run_config(self) -> dict[str, Any]:
-        """What Flower is told."""
+        """Return the entries of Flower's run config."""
         return {**self.overrides, **({} if self.reason is None else {"cut": json.dumps(self.reason)})}
 
 

@@ -328,7 +328,7 @@ class Workload:
 
     @property
     def passes(self) -> int:
-        """How often a sample visits the ground in a round: a frozen backbone needs to see it only once."""
+        """Return how often a sample visits the ground in a round: once if the backbone is frozen."""
         return self.epochs if self.chained or self.central else 1
 
     @property
