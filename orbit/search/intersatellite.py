@@ -146,8 +146,8 @@ def find_links(
     compiled: bool | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """When each of the ``pairs`` (K, 2) can be linked in ``[0, horizon_s]``: an array of ``LINK`` by pair
-    and time.
+    """Find the windows in ``[0, horizon_s]`` in which each of the ``pairs`` (K, 2) can be linked: ``LINK`` by pair and
+    time.
 
     ``max_slew_deg_s`` limits how fast either terminal turns in the satellite's local vertical frame,
     sampled every ten seconds.  ``acquisition_s`` is what the terminals take to find each other: every

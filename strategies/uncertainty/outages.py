@@ -111,7 +111,7 @@ class Outages:
         return all(bool(np.isinf(met_s[0])) for met_s in found)
 
     def first_met_s(self, rows: np.ndarray) -> np.ndarray:
-        """Return when each of the ``rows`` (``ACTIVITY``) first wants a link that is out, infinite if never; same shape."""
+        """Return when each of the ``rows`` (``ACTIVITY``) first wants a link that is out, infinite if never."""
         met_s = np.full(len(rows), np.inf)
         sends = rows["bytes"] > 0
         for resource, members in _by_resource(rows, sends).items():
