@@ -759,6 +759,15 @@ class Victim:
     neighbour: subprocess.Popen
     address: str
     certificates: dict
+    best_s: dict = dataclasses.field(default_factory=dict)  # alone, by order: the shortest so far
+
+    def alone_s(self, order, *, anew):
+        """How long the honest neighbour takes alone: now, or at its best so far, which is the stricter measure."""
+        if anew or order not in self.best_s:
+            now_s = self.honest_s(order)
+            self.best_s[order] = min(now_s, self.best_s.get(order, now_s))
+            return now_s
+        return self.best_s[order]
 
     def honest_s(self, order, repeats=3):
         """How long the honest neighbour takes, as the median of a few."""
@@ -828,8 +837,8 @@ def victim(tmp_path_factory):
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_an_honest_neighbour_is_served_within_twice_its_time_during(attack, victim):
     order = "held" if attack in HELD else "fresh"
-    for _ in range(ATTEMPTS):
-        alone_s = victim.honest_s(order)
+    for attempt in range(ATTEMPTS):
+        alone_s = victim.alone_s(order, anew=attempt > 0)
         attacker = Attacker(victim.address, victim.certificates)
         pending_updates = attack(attacker)
         try:
