@@ -254,7 +254,7 @@ def an_outsider_with_a_certificate(attacker):
     channel = attacker.channel(attacker.certificates[OUTSIDER])
     yield
     for method, request in ((service.STATUS, pb.Nothing()), (service.CANCEL, pb.TransferId())):
-        with pytest.raises(grpc.RpcError, match="no node of this mission"):
+        with pytest.raises(grpc.RpcError, match="not a node of this mission"):
             attacker.unary(method, request, channel=channel)
 
 
@@ -495,7 +495,7 @@ def a_way_over_nodes_that_are_none(attacker):
     manifest, _ = attacker.bundle()
     yield
     refused(
-        attacker.put([attacker.transfer_header(manifest, via=["\x1b[2J", "[/]"])]), "no node of this mission"
+        attacker.put([attacker.transfer_header(manifest, via=["\x1b[2J", "[/]"])]), "a node of another mission"
     )
 
 
