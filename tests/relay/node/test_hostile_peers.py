@@ -495,7 +495,8 @@ def a_way_over_nodes_that_are_none(attacker):
     manifest, _ = attacker.bundle()
     yield
     refused(
-        attacker.put([attacker.transfer_header(manifest, via=["\x1b[2J", "[/]"])]), "a node of another mission"
+        attacker.put([attacker.transfer_header(manifest, via=["\x1b[2J", "[/]"])]),
+        "a node of another mission",
     )
 
 
