@@ -43,7 +43,7 @@ SMALL = {
     "links.sgl.up_mbps": 50.0,
     "links.intra_orbit.mbps": 200.0,
     "data.train_samples": 96,
-    "data.test_samples": 40,
+    "data.test_samples": 16,
     "data.alpha": 5.0,
     "training.rounds": 2,
     "training.batch_size": 8,
