@@ -78,7 +78,7 @@ class LocalRound:
 
     @property
     def plane_exchange(self) -> PlaneExchange | None:
-        """How the plane sums its weights among itself; ``None`` where each satellite sends its own."""
+        """Return the exchange in which the plane sums its weights, or ``None`` if each satellite sends its own."""
         return PlaneExchange.from_config(self.message.content.config_records["config"])
 
     def load_weights(self) -> None:

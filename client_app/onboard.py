@@ -176,14 +176,14 @@ class OnBoard:
 
 
 def seconds_per_image(on_board: OnBoard, batch_size: int) -> float:
-    """What the embedding of one image takes here, in batches of the training."""
+    """Measure the seconds that the embedding of one image takes here, in batches of the training."""
     indices = np.arange(min(batch_size, len(on_board.images)))
     batch = Batch(indices, np.zeros_like(indices))
     return _shortest_s(lambda: on_board.features(batch)) / len(indices)
 
 
 def round_trip_s(on_board: OnBoard, crossings: Crossings) -> float:
-    """What it takes to ask the ground for one image's pooled state, most of it on the wire."""
+    """Measure the seconds to fetch one image's pooled state from the ground, most of them on the wire."""
     one = np.zeros(1, np.int64)
     features_BTD = on_board.features(Batch(one, one))
     steps = itertools.count(1)  # step 0 were the samples of features

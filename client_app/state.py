@@ -52,7 +52,7 @@ def save_progress(context: Context, run: str, number: int, progress: Progress, h
 
 
 def load_progress(context: Context, run: str, number: int, head: nn.Module) -> Progress | None:
-    """Where this round stands, if it was begun before; ``head`` is set to its weights."""
+    """Return the progress of this round if it was begun before; set ``head`` to its weights."""
     if context.state.config_records.get(_ROUND) != {"run": run, "round": number}:
         return None
     tensors = context.state.array_records[_TENSORS].to_torch_state_dict()
@@ -94,7 +94,7 @@ def save_cached_features(context: Context, kept: CachedFeatures) -> None:
 
 
 def load_cached_features(context: Context, samples: int, views: int, key_salt: bytes) -> CachedFeatures:
-    """What the ground keeps by now; nothing in the first round."""
+    """Return the record of features that the ground keeps; empty in the first round."""
     if _KEPT not in context.state.array_records:
         return CachedFeatures(samples, views, key_salt=key_salt)
     arrays = context.state.array_records[_KEPT].to_torch_state_dict()

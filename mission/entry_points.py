@@ -48,7 +48,9 @@ def registered_object(group: str, name: str, ours: tuple[str, ...]) -> tuple[str
         )
     if len(entries) > 1:
         values = " and ".join(entry.value for entry in entries)
-        raise EntryPointError(f"entry point {group}: {values} are both called {name!r}; allowed: a name each")
+        raise EntryPointError(
+            f"entry point {group}: {values} are both called {name!r}; allowed: different names"
+        )
     return entries[0].value, _imported(group, entries[0])
 
 

@@ -46,7 +46,7 @@ _KINDS_OF_LINK = {
 
 
 def cache_directory() -> Path:
-    """Where contact plans are kept between runs: ``skysplit/contacts`` in the user's cache, made if needed."""
+    """Return the folder of cached contact plans, ``skysplit/contacts`` in the user's cache; create it if needed."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     directory = Path(base).expanduser() / "skysplit" / "contacts"
     try:
@@ -221,7 +221,7 @@ def _is_constant(model: str, budget: schema.LinkBudgetSettings) -> bool:
 
 
 def eclipses_of(scenario: Scenario, constellation: Constellation) -> np.ndarray:
-    """When satellites are in the umbra within the horizon, as :func:`orbit.search.eclipse.find_eclipses` tells it."""
+    """Return the umbra passages of satellites within the horizon, see :func:`orbit.search.eclipse.find_eclipses`."""
     return find_eclipses(constellation, epoch=epoch_of(scenario), horizon_s=scenario.horizon_s)
 
 

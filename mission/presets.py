@@ -139,7 +139,7 @@ class Presets(Table):
     @model_validator(mode="after")
     def _names_keys_and_sources_that_exist(self) -> Presets:
         if twice := sorted(self.satellites.keys() & self.grounds.keys()):
-            raise ValueError(f"grounds: found {', '.join(twice)}, which a satellite is called, too")
+            raise ValueError(f"grounds: found {', '.join(twice)}, which is also the name of a satellite")
         known = dict(scalar_keys())
         for kind, presets, allowed in (
             ("satellites", self.satellites, _SATELLITE_TABLES),

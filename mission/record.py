@@ -222,7 +222,7 @@ class RunRecord:
             together = pa.concat_tables([*before, measured], promote_options="default")
         except pa.ArrowException as error:
             raise ValueError(
-                f"{path}: was written by another version, and nothing can be added ({error})"
+                f"{path}: was written by another version, so nothing can be added ({error})"
             ) from None
         write_table(path, together.select(TRANSFER_RECORDS.names))
 
@@ -311,7 +311,7 @@ def require_no_run(directory: Path) -> None:
 
 
 def checkpoint_name(number: int) -> str:
-    """What the checkpoint of a round is called."""
+    """Return the name of the checkpoint of a round."""
     return f"round-{number:05d}"
 
 
@@ -355,7 +355,7 @@ def unfinished_run(directory: Path) -> dict[str, Any]:
     """
     run = read_run(directory)
     if run["state"] == "completed":
-        raise FileExistsError(f"{directory}: the run is complete, there is nothing to resume")
+        raise FileExistsError(f"{directory}: the run is complete, so there is nothing to resume")
     return run
 
 
@@ -390,9 +390,9 @@ def _recorded(path: Path) -> dict[str, Any]:
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: is no record of a run ({error})") from None
+        raise ValueError(f"{path}: is not the record of a run ({error})") from None
     if not isinstance(run, dict) or "state" not in run:
-        raise ValueError(f"{path}: is no record of a run (it has no state)")
+        raise ValueError(f"{path}: is not the record of a run (it has no state)")
     return run
 
 

@@ -49,7 +49,7 @@ class RunLock:
             if time.monotonic() > deadline_s:
                 owner = _owner(self._path) or "another process"
                 raise RunBusyError(
-                    f"{self._path.parent}: a run is going on here, by {owner}; wait for it or end it"
+                    f"{self._path.parent}: a run is in progress here, owned by {owner}; wait for it or end it"
                 )
             time.sleep(_AGAIN_S)
         content = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}

@@ -118,7 +118,7 @@ def validation_message(
     overridden: Collection[str] = (),
     known: Mapping[str, Any] | None = None,
 ) -> str:
-    """What is wrong with a file: a line for each finding, with file, key, what was found and what is allowed.
+    """Return one line per validation error, with file, key, value found and values allowed.
 
     Args:
         error: What pydantic found.

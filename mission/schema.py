@@ -389,7 +389,7 @@ class GivenContacts(Table):
 
     @property
     def called(self) -> dict[str, str]:
-        """What the file calls a node, and our name of it."""
+        """Map the file's name of a node to the mission's name."""
         pairs = (entry.partition("=") for entry in self.nodes)
         return {theirs.strip(): ours.strip() for theirs, _, ours in pairs}
 

@@ -69,7 +69,7 @@ def flown_constellation(
 
 
 def failures(elements: MeanElements, epoch: Time, horizon_s: float) -> dict[int, str]:
-    """Which satellites (index) SGP4 cannot fly somewhere in ``[0, horizon_s]`` after ``epoch``, and why.
+    """Return the satellites (by index) that SGP4 cannot fly in ``[0, horizon_s]`` after ``epoch``, with reasons.
 
     What fails after the horizon, or before the epoch, does not fail.
     """
@@ -123,8 +123,8 @@ def warn_of_shared_places(constellation: Constellation, epoch: Time) -> None:
     places = [np.flatnonzero(group == one) for one in np.unique(group[first])]
     named = listed([" and ".join(constellation.names[k] for k in place) for place in places])
     warnings.warn(
-        f"satellites in one place (docked, or one object twice): {named}. Each is planned as a satellite of its own, "
-        "with links of next to 0 km between them; constellation.skip leaves satellites out",
+        f"satellites at the same position (docked, or one object listed twice): {named}. Each is planned as a "
+        "satellite of its own, with links of almost 0 km between them; constellation.skip leaves satellites out",
         ElementsWarning,
         stacklevel=2,
     )

@@ -76,7 +76,7 @@ def write_report(directory: Path) -> Path:
 
 
 def report_view(directory: Path) -> View:
-    """What the page of a run shows now.
+    """Return the present content of a run's page.
 
     Raises:
         FileNotFoundError: The directory holds no run.

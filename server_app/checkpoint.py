@@ -137,5 +137,5 @@ def newest(checkpoints: Path) -> Path:
     """
     complete = sorted(path.parent for path in checkpoints.glob(f"*/{_STATE}"))
     if not complete:
-        raise CheckpointError(f"{checkpoints}: no finished round to go on from; start the run anew")
+        raise CheckpointError(f"{checkpoints}: no finished round to resume from; start the run again")
     return complete[-1]

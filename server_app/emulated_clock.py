@@ -81,7 +81,7 @@ class EmulatedClock(VirtualClock):
         return control.status(self._relay.address, self._relay.node).mission_s
 
     def transfer_records(self, run: str, number: int) -> Iterator[dict[str, Any]]:
-        """What has passed over each link in a round, as :data:`mission.record.TRANSFER_RECORDS`.
+        """Return the transfers over each link in a round, as :data:`mission.record.TRANSFER_RECORDS`.
 
         Links of the ground are measured there, those between satellites where they end. A satellite whose relay does
         not answer is left out.
@@ -98,7 +98,7 @@ class EmulatedClock(VirtualClock):
                 address, identity = self._relay.peers[name], self._relay.identity
                 transfer_records = control.transfer_records(address, name, run, number, identity)
             except LinkError as error:
-                log.warning("what has passed over the links of %s is not recorded: %s", name, error)
+                log.warning("the transfers over the links of %s are not recorded: %s", name, error)
                 continue
             for transfer_record in transfer_records:
                 if not transfer_record.sent and transfer_record.peer != ground:

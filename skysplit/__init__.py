@@ -1,17 +1,17 @@
-"""SkySplit from Python: a mission, its contacts, a round's plan, the strategies compared, a run.
+"""SkySplit from Python: missions, contact plans, round plans, comparisons of strategies, and runs.
 
     import skysplit
 
     mission = skysplit.scenario("demo", training={"rounds": 2})
     mission.plot()                # ground tracks and stations
-    mission.contacts().plot()     # when which link can carry data
+    mission.contacts().plot()     # times at which each satellite sees a station
     mission.plan().plot()         # one round: who sends what to whom and when
-    mission.compare(starts=4)     # the strategies beside their baselines and the bound
-    mission.run().plot()          # fine-tune it; accuracy over mission time
+    mission.compare(starts=4)     # the strategies, their baselines and the lower bound
+    mission.run().plot()          # fine-tune the model; accuracy over mission time
     skysplit.sweep("demo", grid={"ground.beams": [1, 2]}).plot()  # every combination of keys
 
-In a notebook each of them shows itself; ``to_pandas()`` gives its figures. The commands of ``skysplit --help`` are the
-same from a shell.
+A notebook displays each of these objects, and ``to_pandas()`` returns its figures. The commands of ``skysplit --help``
+do the same from a shell.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __version__ = version("skysplit")
 
 
 def scenario(name_or_path: str, /, **overrides: Any) -> Mission:
-    """A mission: a shipped scenario or a TOML file, with keys overridden.
+    """Load a mission from a shipped scenario or a TOML file, and override keys.
 
     Args:
-        name_or_path: As in ``skysplit run``.
+        name_or_path: The name of a shipped scenario or the path of a file, as in ``skysplit run``.
         overrides: Keys by table (``training={"rounds": 2}``) or dotted (``**{"training.rounds": 2}``).
 
     Raises:
-        mission.scenario.ScenarioError: Unreadable file, unknown key, value out of range.
+        mission.scenario.ScenarioError: The file is unreadable, a key is unknown, or a value is out of range.
     """
     from skysplit.notebook import Mission  # not before it is asked for: the commands do without
 
@@ -47,7 +47,7 @@ def scenario(name_or_path: str, /, **overrides: Any) -> Mission:
 
 
 def load_run(directory: str | Path) -> Run:
-    """A run of before, by its directory.
+    """Load a run from its directory.
 
     Raises:
         FileNotFoundError: The directory holds no run.
@@ -71,22 +71,22 @@ def sweep(
     processes: int = 1,
     executor: Executor | None = None,
 ) -> Sweep:
-    """Plan a round for every combination of keys; what its directory holds already is not planned again.
+    """Plan a round for every combination of keys. Rounds that the directory already holds are not planned again.
 
     Args:
-        name_or_path: A scenario as in ``skysplit run``; or, alone, the TOML file of a sweep.
-        grid: Values by dotted key, all combinations of which are planned.
-        cases: Overrides of their own, each combined with the whole grid.
-        fixed: Keys that all cases override.
-        starts: Start times over the first 40 % of the horizon.
-        starts_s: Start times instead, seconds of mission time.
-        missions: Plan all ``training.rounds`` rounds of a case, one after the other, not the first alone.
-        out: Directory; by default ``sweeps/NAME``.
-        processes: How many plan at the same time; more than one only in a script with ``if __name__ == "__main__"``.
-        executor: Plans instead: any of ``concurrent.futures``, or Dask's ``client.get_executor()``.
+        name_or_path: A scenario as in ``skysplit run``, or, without other arguments, the TOML file of a sweep.
+        grid: Values by dotted key. All combinations are planned.
+        cases: Further overrides. Each case is combined with the whole grid.
+        fixed: Overrides for all cases.
+        starts: Number of start times over the first 40 % of the horizon.
+        starts_s: Explicit start times [s of mission time] instead.
+        missions: Plan all ``training.rounds`` rounds of a case one after the other, not only the first.
+        out: Output directory; by default ``sweeps/NAME``.
+        processes: Number of planning processes. More than one needs a script with ``if __name__ == "__main__"``.
+        executor: An executor that plans instead, of ``concurrent.futures`` or Dask's ``client.get_executor()``.
 
     Raises:
-        ValueError: Something is wrong with a case; nothing has been planned.
+        ValueError: A case is invalid; nothing has been planned.
     """
     from skysplit.notebook import Sweep
 

@@ -1,6 +1,6 @@
-"""Missions for notebooks: thin objects over what the commands use, each with a picture and a table of its own.
+"""Missions for notebooks: thin objects over the code of the commands, each with a plot and a table.
 
-Torch and Flower are loaded by what needs them: planning with a model of one's own, and runs.
+Torch and Flower are imported only when needed: to plan with your own model, and to run.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Shown:
-    """What a notebook shows: a title, and facts by name."""
+    """An object that a notebook shows as a title with a table of facts."""
 
     @property
     def title(self) -> str:
-        """What it is, in a line."""
+        """Describe the object in one line."""
         raise NotImplementedError
 
     def facts(self) -> Mapping[str, str]:
-        """What there is to know at a glance."""
+        """Return the most important facts, by name."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -61,7 +61,7 @@ class Shown:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mission(Shown):
-    """A scenario, and what can be asked of it.
+    """A scenario, with methods to plan, compare and run it.
 
     >>> import skysplit
     >>> mission = skysplit.scenario("walker-12", horizon_h=2, planning={"profile": "DOFA-base", "samples": 16})
@@ -72,9 +72,9 @@ planned images 16 a satellite
     True
 
     Attributes:
-        scenario: As resolved.
-        source: The file it was read from.
-        overrides: What was overridden, by dotted key.
+        scenario: The resolved scenario.
+        source: The file from which it was read.
+        overrides: The overridden values, by dotted key.
     """
 
     scenario: Scenario
@@ -92,11 +92,11 @@ planned images 16 a satellite
 
     @property
     def title(self) -> str:
-        """The scenario's name."""
+        """Return the name of the scenario."""
         return self.scenario.name
 
     def facts(self) -> Mapping[str, str]:
-        """Satellites, stations, model, training."""
+        """Return satellites, stations, model and training."""
         scenario, planning = self.scenario, self.scenario.planning
         assumed = {
             "planned as": planning.profile,
@@ -113,18 +113,18 @@ planned images 16 a satellite
         }
 
     def contacts(self) -> Contacts:
-        """The contact plan: every link that can carry data over the horizon.
+        """Return the contact plan: every link that can carry data within the horizon.
 
         Raises:
-            mission.scenario.ScenarioError: The orbits cannot be, or see no station.
+            mission.scenario.ScenarioError: The orbits are impossible, or no satellite sees a station.
         """
         return Contacts(self.title, self._contact_plan)
 
     def plan(self, at_s: float = 0.0) -> RoundPlan:
-        """One round that starts at a mission time, planned and checked.
+        """Plan and check one round that starts at mission time ``at_s`` [s].
 
         Raises:
-            strategies.problem.network.PlanningError: It does not end within the horizon.
+            strategies.problem.network.PlanningError: The round does not end within the horizon.
         """
         from server_app.planning.round_planner import RoundPlanner
         from skysplit.planning_inputs import costs_of, samples_of
@@ -136,7 +136,7 @@ planned images 16 a satellite
         return RoundPlan(self.title, planner(1, at_s), contact_plan=contacts)
 
     def compare(self, starts: int = 12) -> Comparison:
-        """The strategies beside their baselines and the lower bound, from so many start times."""
+        """Compare the strategies with their baselines and the lower bound, from ``starts`` start times."""
         from skysplit.planning_inputs import compared, costs_of, samples_of
 
         scenario, contacts = self._settled.scenario, self._contact_plan
@@ -145,15 +145,15 @@ planned images 16 a satellite
         return Comparison(self.title, costs.name, found=found)
 
     def run(self, out: str | Path = "", *, max_concurrency: int | None = None) -> Run:
-        """Fine-tune, simulated by Flower on this machine; takes minutes.
+        """Fine-tune the model, simulated by Flower on this machine. Takes minutes.
 
         Args:
             out: The run directory; the default is ``runs/TIME-SCENARIO``.
-            max_concurrency: Satellites that compute at the same time; ``None`` chooses.
+            max_concurrency: Number of satellites that compute at the same time; by default SkySplit chooses it.
 
         Raises:
-            FileExistsError: The directory holds a run already.
-            RuntimeError: The run failed; the message says why.
+            FileExistsError: The directory already holds a run.
+            RuntimeError: The run failed; the message gives the reason.
         """
         from skysplit.commands.progress import RunProgress
         from skysplit.launch.run_ownership import owned
@@ -174,12 +174,12 @@ planned images 16 a satellite
         return Run(directory)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Every key of the scenario with its value."""
+        """Return every key of the scenario with its value."""
         keys = [key for key, _ in scalar_keys()]
         return _frame({"key": keys, "value": [str(_value(self.scenario, key)) for key in keys]})
 
     def plot(self) -> go.Figure:
-        """Ground tracks, stations and what they see, on a map."""
+        """Draw a map of ground tracks, stations and their coverage."""
         from report.charts.ground_map import map_figure
 
         return map_figure(self._constellation, stations_of(self.scenario), epoch_of(self.scenario))
@@ -209,8 +209,8 @@ class Contacts(Shown):
     ['intra_isl', 'downlink', 'uplink']
 
     Attributes:
-        name: Of the scenario.
-        contact_plan: For everything else that ``orbit`` can do with it.
+        name: Name of the scenario.
+        contact_plan: The plan itself, for the functions of ``orbit``.
     """
 
     name: str
@@ -218,11 +218,11 @@ class Contacts(Shown):
 
     @property
     def title(self) -> str:
-        """Whose contacts, from when."""
+        """Name the scenario of the contacts."""
         return f"contacts of {self.name}"
 
     def facts(self) -> Mapping[str, str]:
-        """How many of each kind, and what fits into them."""
+        """Return the number and the volume of contacts by kind."""
         plan = self.contact_plan
         volume, kinds = plan.volume_bytes(), plan.contacts["kind"]
         return {
@@ -233,24 +233,26 @@ class Contacts(Shown):
         }
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row per contact, as ``skysplit contacts --format json`` has it."""
+        """Return one row per contact, with the columns of ``skysplit contacts --format json``."""
         return pa.Table.from_pylist(to_rows(self.contact_plan)).to_pandas()
 
     def access(self) -> pd.DataFrame:
-        """A row per station, per satellite and per pair of them, as ``skysplit contacts --summary`` has it: passes a
-        day, gaps and volume; an empty name stands for all."""
+        """Return one row per station, per satellite and per pair of them, with passes per day, gaps and volume.
+
+        The columns are those of ``skysplit contacts --summary``. An empty name stands for all.
+        """
         plan = self.contact_plan
         accesses = (*access_of_stations(plan), *access_of_satellites(plan), *access_of_pairs(plan))
         return pa.Table.from_pylist([asdict(access) for access in accesses]).to_pandas()
 
     def plot_access(self) -> go.Figure:
-        """Gigabytes a day from each satellite to each station."""
+        """Draw the gigabytes per day from each satellite to each station."""
         from report.pages.access_page import access_figure
 
         return access_figure(self.contact_plan)
 
     def plot(self) -> go.Figure:
-        """When each satellite is in sight of a station."""
+        """Draw the times at which each satellite sees a station."""
         from report.charts.gantt import gantt_figure
 
         return gantt_figure(
@@ -260,12 +262,12 @@ class Contacts(Shown):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RoundPlan(Shown):
-    """One round, planned.
+    """A planned round.
 
     Attributes:
-        name: Of the scenario.
-        plan: Every activity, and what they add up to.
-        contact_plan: What it was planned on.
+        name: Name of the scenario.
+        plan: All activities and their totals.
+        contact_plan: The contacts that the plan uses.
     """
 
     name: str
@@ -275,11 +277,11 @@ class RoundPlan(Shown):
 
     @property
     def title(self) -> str:
-        """Which round."""
+        """Name the scenario and the start of the round."""
         return f"a round of {self.name} from {self.plan.start_s:g} s"
 
     def facts(self) -> Mapping[str, str]:
-        """How long, how far from the bound, through whom."""
+        """Return the length, the distance to the lower bound, gateways, sessions and bytes."""
         plan = self.plan
         gateways = {gateway for through in plan.gateways().values() for gateway in through}
         rows = plan.activities
@@ -296,11 +298,11 @@ class RoundPlan(Shown):
         }
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row per activity, as ``plan.jsonl`` has it."""
+        """Return one row per activity, with the columns of ``plan.jsonl``."""
         return pa.Table.from_pylist(list(self.plan.to_rows())).to_pandas()
 
     def plot(self) -> go.Figure:
-        """Contacts and activities of each satellite."""
+        """Draw the contacts and activities of each satellite."""
         from report.charts.gantt import gantt_figure
 
         return gantt_figure(
@@ -314,10 +316,10 @@ class Sweep(Shown):
     """A round planned for every combination of keys.
 
     Attributes:
-        name: Of the scenario or the file.
-        keys: What varies.
-        rows: Of each round, as its Parquet file has them.
-        directory: What it has left behind.
+        name: Name of the scenario or the file.
+        keys: The keys that vary.
+        rows: One row per round, with the columns of ``sweep.parquet``.
+        directory: The output directory.
     """
 
     name: str
@@ -340,14 +342,16 @@ class Sweep(Shown):
         processes: int,
         executor: Executor | None,
     ) -> Sweep:
-        """Plan it; see :func:`skysplit.sweep`."""
+        """Plan the sweep; see :func:`skysplit.sweep`."""
         from skysplit.sweeps.run import run_sweep
         from skysplit.sweeps.study import StudyError, is_study, read_study, study_of
 
         path = Path(name_or_path)
         if path.is_file() and is_study(path):
             if grid or cases or fixed or starts != 1 or starts_s or missions:
-                raise StudyError(f"{path}: found beside what varies, allowed alone: the file says all of it")
+                raise StudyError(
+                    f"{path}: found with other arguments; allowed alone: the file sets all of these"
+                )
             study = read_study(path)
         else:
             study = study_of(
@@ -365,11 +369,11 @@ class Sweep(Shown):
 
     @property
     def title(self) -> str:
-        """Of what."""
+        """Name the scenario or the file."""
         return f"a sweep of {self.name}"
 
     def facts(self) -> Mapping[str, str]:
-        """How much was planned, and the shortest round."""
+        """Return the number of planned rounds, and the shortest round."""
         from skysplit.sweeps.summary import points_of
 
         points = points_of(self.rows, self.keys)
@@ -382,11 +386,11 @@ class Sweep(Shown):
         return facts
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row per round, as ``sweep.parquet`` has it."""
+        """Return one row per round, with the columns of ``sweep.parquet``."""
         return pa.Table.from_pylist(self.rows).to_pandas()
 
     def plot(self) -> go.Figure:
-        """Length of a round and bytes over space-ground links, with the Pareto front."""
+        """Draw the length of rounds over the bytes of space-ground links, with the Pareto front."""
         from skysplit.sweeps.page import pareto_figure
         from skysplit.sweeps.summary import pareto_front, points_of
 
@@ -396,12 +400,12 @@ class Sweep(Shown):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Shown):
-    """The strategies, their baselines and the bound.
+    """A comparison of the strategies with their baselines and the lower bound.
 
     Attributes:
-        name: Of the scenario.
-        model: Whose sizes were planned with.
-        found: As ``strategies.analysis.compare.compare`` tells it.
+        name: Name of the scenario.
+        model: The model whose sizes the plans use.
+        found: The result of ``strategies.analysis.compare.compare``.
     """
 
     name: str
@@ -411,11 +415,11 @@ class Comparison(Shown):
 
     @property
     def title(self) -> str:
-        """Of what, with which model."""
+        """Name the scenario and the model."""
         return f"strategies on {self.name} with {self.model}"
 
     def facts(self) -> Mapping[str, str]:
-        """The median round of every case."""
+        """Return the median length of a round for every case."""
         return {
             f"{case['name']} ({case['title']})": spoken_time(case["median_s"])
             if case["median_s"]
@@ -424,7 +428,10 @@ class Comparison(Shown):
         }
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row per case: seconds, gap to the bound, ratio to every other case; ``mission_…`` of the whole mission."""
+        """Return one row per case: seconds, gap to the bound and ratio to every other case.
+
+        Columns ``mission_…`` are those of the whole mission.
+        """
         flat = [
             {key: value for key, value in case.items() if key not in ("ratio_to", "makespans_s", "mission")}
             | {
@@ -439,7 +446,7 @@ class Comparison(Shown):
         return _frame({column: [row.get(column) for row in flat] for column in columns})
 
     def plot(self) -> go.Figure:
-        """The median round of every case, up to the 95th percentile, with its lower bound."""
+        """Draw the median and the 95th percentile of the rounds of every case, with their lower bound."""
         from report.pages.comparison_page import rounds_figure
 
         return rounds_figure({self.model: self.found})
@@ -447,7 +454,7 @@ class Comparison(Shown):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run(Shown):
-    """A run, by what it left behind.
+    """A run, read from its directory.
 
     Attributes:
         directory: The run directory.
@@ -460,11 +467,11 @@ class Run(Shown):
 
     @property
     def title(self) -> str:
-        """Whose run."""
+        """Name the scenario of the run."""
         return f"run of {read_run(self.directory)['scenario']['name']}"
 
     def facts(self) -> Mapping[str, str]:
-        """State, accuracy, time."""
+        """Return state, accuracy and mission time."""
         run = read_run(self.directory)
         result = run.get("result", {})
         facts = {"state": run["state"], "directory": str(self.directory)}
@@ -484,13 +491,13 @@ class Run(Shown):
         return write_report(self.directory)
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row per round and satellite, as ``rounds.parquet`` has it."""
+        """Return one row per round and satellite, with the columns of ``rounds.parquet``."""
         from report.totals import read_rounds
 
         return read_rounds(self.directory).to_pandas()
 
     def plot(self) -> go.Figure:
-        """Accuracy and loss over mission time."""
+        """Draw accuracy and loss over mission time."""
         from report.charts.figures import learning_figure
         from report.totals import by_round, read_activities, read_rounds, round_ends_s
 

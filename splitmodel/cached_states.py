@@ -41,7 +41,7 @@ class CachedStates:
 
     @property
     def bytes(self) -> int:
-        """What all of them take."""
+        """Return the bytes of all states."""
         return self._states.numel() * self._states.element_size()
 
     def missing(self, batches: Sequence[Batch], batch_size: int) -> list[Batch]:

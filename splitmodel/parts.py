@@ -82,7 +82,7 @@ class Embedding(nn.Module):
 
     @property
     def grid(self) -> PatchGrid:
-        """Where the patches of its images lie."""
+        """Return the grid of the patches of an image."""
         size = self.preprocess.height, self.preprocess.width
         return PatchGrid.of(self.family.layout(self.config, *size), *size)
 
@@ -137,7 +137,7 @@ class Backbone(nn.Module):
 
     @property
     def layout(self) -> TokenLayout:
-        """Which token is what."""
+        """Return the layout of the tokens."""
         return self.family.layout(self.config, *self.image_size)
 
     @property
@@ -155,15 +155,15 @@ class Backbone(nn.Module):
 
     @property
     def ground_blocks(self) -> slice:
-        """Which of the blocks compute on the ground."""
+        """Return the blocks that compute on the ground."""
         return slice(self.onboard_blocks, len(self.layers) - self.head_blocks)
 
     def below(self, features_BTD: Tensor, blocks: int) -> Tensor:
-        """What leaves the first `blocks` blocks, shape (B, tokens, hidden); `forward` goes on from there."""
+        """Run the first `blocks` blocks, shape (B, tokens, hidden); `forward` continues from there."""
         return self._run(features_BTD, slice(self.onboard_blocks, blocks))
 
     def forward(self, features_BTD: Tensor, pooled: bool = True, *, first_block: int | None = None) -> Tensor:
-        """What returns of features, or of what has left the blocks before `first_block`; or all hidden states."""
+        """Return the states of features, or of the output of the blocks before `first_block`; or all hidden states."""
         first_block = self.onboard_blocks if first_block is None else first_block
         hidden_BTD = self._run(features_BTD, slice(first_block, self.ground_blocks.stop))
         if self.head_blocks:
@@ -218,7 +218,7 @@ def run_blocks(
     hidden_BTD: Tensor,
     image_size: tuple[int, int],
 ) -> Tensor:
-    """What leaves some blocks of a model, one after the other."""
+    """Run blocks of a model one after the other."""
     if not len(blocks):
         return hidden_BTD
     inputs = family.block_inputs(transformer, hidden_BTD, *image_size)
@@ -251,7 +251,7 @@ class SplitModel:
 
     @property
     def preprocess(self) -> Preprocess:
-        """How its pixels are made."""
+        """Return the preprocessing of pixels."""
         return self.embedding.preprocess
 
     def __call__(self, pixels_BCHW: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def weights_dir(name: str) -> Path:
 
 
 def locate(name: str, path: Path | None) -> str | Path:
-    """What to load a model from: the directory `path` if given, a model that ships with SkySplit, or a hub name."""
+    """Return the location of a model: the directory `path` if given, a shipped model, or a hub name."""
     if path is not None:
         return path
     return weights_dir(name) if name in SHIPPED else name

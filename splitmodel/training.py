@@ -54,7 +54,7 @@ def set_step(optimizer: torch.optim.AdamW, learning_rate: float, batches: int = 
 
 
 def round_seed(seed: int, satellite: int, number: int) -> tuple[int, int, int]:
-    """What decides a satellite's data order in a round: the run's seed, its position, the round."""
+    """Return the seed of a satellite's data order in a round: the run's seed, the satellite's position, the round."""
     return (seed, satellite, number)
 
 

@@ -56,7 +56,7 @@ class ReleaseDelivery:
 
     @property
     def end_s(self) -> float:
-        """When the last satellite has all bytes."""
+        """Return the time at which the last satellite has all bytes."""
         return float(self.delivered_s.max(initial=self.start_s))
 
 

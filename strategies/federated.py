@@ -94,7 +94,7 @@ class GroundService(Protocol):
         """Expect the tensors of the steps of this schedule."""
 
     def first_served(self, satellites: Collection[str]) -> str | None:
-        """Which of these satellites it needs first; ``None`` where it does not mind."""
+        """Return the satellites to serve first, or ``None`` if the order does not matter."""
 
     def end_round(self, weights: Mapping[str, float], total: float) -> TrainedOnGround | None:
         """All of them are done. What it keeps for each satellite is averaged as the weights that travel are.

@@ -126,7 +126,7 @@ class PlaneOrder:
 
 
 def plane_orders(plan: Plan, contact_plan: ContactPlan, payload_bytes: float) -> list[PlaneOrder]:
-    """How each plane, by number, is summed in a round: over the links that are open when its last satellite is done.
+    """Return the order in which each plane, by number, is summed, over the links open when its last satellite is done.
 
     A plane that is broken then is summed on the ground, as a chain by slot.
     """
@@ -207,7 +207,7 @@ def goes_round(plane: PlaneLinks, payload_bytes: float, method: str) -> bool:
 
 
 def all_reduce_s(plane: PlaneLinks, payload_bytes: float, method: str) -> float:
-    """How long the average of a plane takes: ring or reduce + broadcast, or the baseline."""
+    """Return the duration of a plane's average: ring, reduce and broadcast, or the baseline."""
     if len(plane.members) < 2:
         return 0.0
     if intra_orbit_strategy(method).stores_whole:

@@ -13,6 +13,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 import ast
+import hashlib
+import pickle
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +32,11 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import settings
+
+from strategies.planner.round_planner import plan_round
+from strategies.problem.plan import Plan
+from strategies.problem.planning_problem import PlanningProblem
+from strategies.problem.workload import StrategyConfig
 
 NODE_0 = 1000
 _PARSING = threading.Lock()
@@ -124,12 +131,31 @@ def grid_of() -> Callable[[int, int], InProcessGrid]:
 
 
 @pytest.fixture(scope="session")
-def bare() -> Callable[[], AbstractContextManager[None]]:
-    """Of a run in this process, leave out its page and peft's card: they cost as much as a round, and have tests."""
+def plan_once() -> Callable[[PlanningProblem, StrategyConfig], Plan]:
+    """The planner, which is a function of the problem: a problem that a mission of this process had is not planned
+    again."""
+    plans: dict[bytes, bytes] = {}
+
+    def planned(problem: PlanningProblem, strategy_config: StrategyConfig) -> Plan:
+        key = hashlib.sha256(pickle.dumps((problem, strategy_config))).digest()
+        if key not in plans:
+            plans[key] = pickle.dumps(plan_round(problem, strategy_config))
+        return pickle.loads(plans[key])
+
+    return planned
+
+
+@pytest.fixture(scope="session")
+def bare(
+    plan_once: Callable[[PlanningProblem, StrategyConfig], Plan],
+) -> Callable[[], AbstractContextManager[None]]:
+    """Of a run in this process, leave out its page and peft's card, which cost as much as a round and have tests, and
+    the plans that another one had."""
 
     @contextmanager
     def patched() -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("server_app.planning.round_planner.plan_round", plan_once)
             patch.setattr("server_app.results.run_recorder.write_report", lambda directory: None)
             patch.setattr("peft.PeftModel.create_or_update_model_card", lambda model, directory: None)
             yield

@@ -198,7 +198,7 @@ class _Upward:
                 yield self._part(place, Batch(*piece))
 
     def places(self, step: int) -> list[MicroBatch]:
-        """What the micro-batches of a step are called."""
+        """Return the micro-batches of a step."""
         count = min(self._micro_batches, len(self._batches[step].indices))
         return [MicroBatch(step, number, of=count) for number in range(count)]
 

@@ -120,7 +120,7 @@ def csv_metadata(plan: ContactPlan) -> str:
 
 
 def metadata_path(path: Path) -> Path:
-    """Where the metadata of a CSV file are, as W3C's CSV on the Web has it."""
+    """Return the path of a CSV's metadata, as in W3C's CSV on the Web."""
     return path.with_name(f"{path.name}-metadata.json")
 
 

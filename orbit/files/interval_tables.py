@@ -77,7 +77,7 @@ def read_intervals(text: str, epoch: Time, columns: Mapping[str, str]) -> Iterat
                 missing = sorted({"source", "target"} - place.keys())
                 raise ContactPlanFileError(
                     f"line {number}: found no column for {' and '.join(missing)} among {', '.join(cells)[:80]}; "
-                    f"known are {', '.join(COLUMNS[missing[0]])}, or what contacts.columns says"
+                    f"known are {', '.join(COLUMNS[missing[0]])}, or the columns of contacts.columns"
                 )
         elif place is None:
             title = _title(" ".join(cell for cell in cells if cell), title)
@@ -86,7 +86,7 @@ def read_intervals(text: str, epoch: Time, columns: Mapping[str, str]) -> Iterat
     if not found:
         raise ContactPlanFileError(
             "found no line of column names for start and end; known are "
-            f"{', '.join(COLUMNS['start'])}, and {', '.join(COLUMNS['end'])}, or what contacts.columns says"
+            f"{', '.join(COLUMNS['start'])}, and {', '.join(COLUMNS['end'])}, or the columns of contacts.columns"
         )
 
 
@@ -132,7 +132,7 @@ def _places(cells: Sequence[str], columns: Mapping[str, str]) -> tuple[dict[str,
         elif len(wanted) > 1:
             names = ", ".join(cells[k] for k in wanted)
             raise ContactPlanFileError(
-                f"found several columns for {kind}: {names}; contacts.columns says which"
+                f"found several columns for {kind}: {names}; contacts.columns chooses one"
             )
     if not {"start", "end"} <= place.keys():
         return None

@@ -18,6 +18,7 @@ import numpy as np
 from astropy.time import Time
 from astropy.utils import iers
 
+from orbit.motion.orientation_files import installed_values
 from orbit.orbit_warning import OrbitWarning
 
 DAY_S = 86400.0
@@ -64,9 +65,9 @@ class OrientationTable:
 @cache
 def orientation_table() -> OrientationTable:
     """Read the table that is installed with astropy, and make it the one that astropy looks into."""
-    table = iers.IERS_Auto.read(file=iers.IERS_A_FILE)
-    days, ut1_utc_s = table["MJD"].to_value("d"), table["UT1_UTC"].to_value("s")
-    pole_x, pole_y = table["PM_x"], table["PM_y"]
+    values = installed_values()
+    days, ut1_utc_s = values.mjd, values.ut1_utc_s
+    pole_x, pole_y = values.pole_x_arcsec * u.arcsec, values.pole_y_arcsec * u.arcsec
 
     def held(values: np.ndarray) -> np.ndarray:
         return np.concatenate([values[:1], values, values[-1:]])
@@ -82,7 +83,7 @@ def orientation_table() -> OrientationTable:
         ut1_tai_s,
         pole_x_rad=pole_x.to_value("rad"),
         pole_y_rad=pole_y.to_value("rad"),
-        measured_to_mjd=float(table.meta["predictive_mjd"]),
+        measured_to_mjd=values.predicted_from_mjd,
     )
 
 

@@ -83,7 +83,7 @@ def read_element_file(
         if unused := [str(word) for word in skip if word not in used]:
             _warn(f"{path}: constellation.skip names {listed(unused)}, which is not in the file")
     if not sets:
-        raise ElementsError(f"{path}: found no element set, or none that is not left out")
+        raise ElementsError(f"{path}: found no element set, or all are skipped")
     without_drag = [one for one in sets if not one.has_bstar]
     if without_drag:
         named = listed([_called(one) for one in without_drag])

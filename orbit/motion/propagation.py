@@ -50,15 +50,17 @@ def _sgp4(elements: MeanElements, epoch: Time, seconds: np.ndarray) -> np.ndarra
 
 
 def absurd_heights(elements: MeanElements, position: np.ndarray) -> np.ndarray:
-    """Where (N, M) TEME positions [km] (N, M, 3) are below 80 km or far above the apogee: SGP4's series of the drag
-    diverge when elements are too old for it, often without an error."""
+    """Mark (N, M) the TEME positions [km] (N, M, 3) that are below 80 km or far above the apogee.
+
+    SGP4's series of the drag diverge if the elements are too old, often without an error.
+    """
     radius_km = np.sqrt(np.einsum("nmx,nmx->nm", position, position))
     lowest_km, highest_km = _radii_km(elements)
     return ~((radius_km >= lowest_km) & (radius_km <= highest_km[:, None]))
 
 
 def reason_of_failure(elements: MeanElements, satellite: int, error: int, position: np.ndarray) -> str:
-    """Why a satellite cannot be flown to one position (3,) [km]: SGP4's own words, or its absurd height."""
+    """Return why a satellite cannot be flown to a position (3,) [km]: SGP4's own message, or its absurd height."""
     if error:
         return SGP4_ERRORS[int(error)]
     lowest_km, highest_km = _radii_km(elements)

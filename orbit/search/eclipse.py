@@ -69,7 +69,7 @@ def _eclipses_of(motion: Ephemeris, sun_km: np.ndarray, umbra: bool) -> np.ndarr
     nodes_s = motion.nodes_s
 
     def covered(position: np.ndarray, sun: np.ndarray) -> np.ndarray:
-        """How far [rad] the Sun's disc is inside the Earth's (umbra), or inside reach of its rim
+        """Return the angle [rad] by which the Sun's disc is inside the Earth's (umbra), or inside reach of its rim
         (penumbra)."""
         to_sun = sun - position
         distance, radius = np.sqrt(dot(to_sun, to_sun)), np.sqrt(dot(position, position))

@@ -146,8 +146,8 @@ def find_links(
     compiled: bool | None = None,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """When each of the ``pairs`` (K, 2) can be linked in ``[0, horizon_s]``: an array of ``LINK`` by pair
-    and time.
+    """Find the windows in ``[0, horizon_s]`` in which each of the ``pairs`` (K, 2) can be linked: ``LINK`` by pair and
+    time.
 
     ``max_slew_deg_s`` limits how fast either terminal turns in the satellite's local vertical frame,
     sampled every ten seconds.  ``acquisition_s`` is what the terminals take to find each other: every
@@ -202,8 +202,7 @@ def sight_bitmaps(
     max_range_km: float = np.inf,
     compiled: bool | None = None,
 ) -> np.ndarray:
-    """Which satellite sees which at each of the ascending ``seconds`` (K,) after ``epoch``: uint8 (K, N,
-    ⌈N/8⌉).
+    """Return which satellites see each other at ascending ``seconds`` (K,) after ``epoch``: uint8 (K, N, ⌈N/8⌉).
 
     Bit j of row i, in the order of ``numpy.unpackbits(…, axis=-1, count=N)``, says that i and j see each
     other.  ``compiled`` is as in ``find_links``; compiled bitmaps are made in single precision.

@@ -218,7 +218,7 @@ def _appended(table, count, row, start_s, end_s):
 
 
 def intervals_of(table, count):
-    """What a table of ``append_intervals`` says."""
+    """Return the intervals in a table of ``append_intervals``."""
     return Intervals(
         table[:count, 0].astype(np.int64), table[:count, 1].copy(), end_s=table[:count, 2].copy()
     )

@@ -112,7 +112,7 @@ def _may_cross_between(
 def crossings(
     function: Function, row: np.ndarray, low: np.ndarray, high: np.ndarray, rising: np.ndarray
 ) -> np.ndarray:
-    """Where function ``row[k]`` crosses zero in ``[low[k], high[k]]``, upwards where ``rising``; shape (K,).
+    """Return the zero of function ``row[k]`` in ``[low[k], high[k]]``, upwards if ``rising``; shape (K,).
 
     Newton's method from where the cubic through both ends crosses, kept in the bracket by bisection.
     """

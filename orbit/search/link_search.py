@@ -28,7 +28,7 @@ PAIR_NODES = 400_000  # pairs times nodes looked at together
 
 
 def clear_windows(motion: Ephemeris, pairs: np.ndarray, sphere_km: float) -> Intervals:
-    """When the line of sight of each of the ``pairs`` (K, 2) passes outside a sphere about the Earth's
+    """Find the windows in which the line of sight of each of the ``pairs`` (K, 2) clears a sphere about the Earth's
     centre."""
 
     def clear(
@@ -55,7 +55,7 @@ def clear_windows_of_sinking(motion: Ephemeris, pairs: np.ndarray, sphere_km: fl
 
 
 def windows_in_range(motion: Ephemeris, pairs: np.ndarray, max_range_km: float) -> Intervals:
-    """When each of the ``pairs`` (K, 2) is no farther apart than ``max_range_km``."""
+    """Find the windows in which each of the ``pairs`` (K, 2) is at most ``max_range_km`` apart."""
 
     def range_left(
         r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray
@@ -68,8 +68,10 @@ def windows_in_range(motion: Ephemeris, pairs: np.ndarray, max_range_km: float) 
 
 
 def windows_of_slow_turns(motion: Ephemeris, pairs: np.ndarray, max_slew_rad_s: float) -> Intervals:
-    """When both terminals of each of the ``pairs`` (K, 2) turn no faster than ``max_slew_rad_s``, looked at every
-    ten seconds: two satellites that pass each other turn within few."""
+    """Find the windows in which both terminals of each of the ``pairs`` (K, 2) turn no faster than ``max_slew_rad_s``.
+
+    Sampled every ten seconds; satellites that pass each other turn within a few.
+    """
 
     def slack(
         r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray
@@ -81,8 +83,10 @@ def windows_of_slow_turns(motion: Ephemeris, pairs: np.ndarray, max_slew_rad_s: 
 
 
 def turn_rad_s(r1: np.ndarray, v1: np.ndarray, r2: np.ndarray, v2: np.ndarray) -> np.ndarray:
-    """How fast the second satellite moves over the sky of the first, in the local vertical frame of that one; inertial
-    states are (..., 3).  Two in one place (docked) need not turn."""
+    """Return the angular rate of the second satellite in the local vertical frame of the first.
+
+    Inertial states are (..., 3). Two at the same position (docked) need not turn.
+    """
     sight, closing = r2 - r1, v2 - v1
     square = dot(sight, sight)[..., None]
     in_one_place = square[..., 0] < ONE_PLACE_KM**2

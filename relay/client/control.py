@@ -14,14 +14,14 @@ from relay.wire.manifest import Limits
 
 
 def status(address: str, node: str, identity: NodeIdentity | None = None) -> pb.NodeStatus:
-    """How a relay is: mission time, queue, links. Raises LinkTimeout, LinkLost, LinkRefused."""
+    """Return a relay's mission time, queue and links. Raises LinkTimeout, LinkLost, LinkRefused."""
     return _call(address, node, identity, service.STATUS, pb.Nothing(), pb.NodeStatus)
 
 
 def transfer_records(
     address: str, node: str, run: str, number: int, identity: NodeIdentity | None = None
 ) -> list[pb.TransferRecord]:
-    """What has passed over the links of a relay in a round. Raises LinkTimeout, LinkLost, LinkRefused."""
+    """Return the transfers over a relay's links in a round. Raises LinkTimeout, LinkLost, LinkRefused."""
     with dial(address, node, identity, Limits()) as channel:
         ask = channel.unary_stream(
             service.path(service.TRANSFER_RECORDS),

@@ -82,7 +82,7 @@ class GroundEndpoint:
         if isinstance(outcome, Exception):
             self._thread.join()
             raise EndpointError(
-                f"cannot listen on {self._host}:{self._port}: the port is in use or not ours to take"
+                f"cannot listen on {self._host}:{self._port}: the port is in use or not permitted"
             ) from outcome
         self._port = outcome
         return self
@@ -165,7 +165,7 @@ class GroundEndpoint:
             else self._identity.peer(context.auth_context())
         )
         if name not in self._answers.satellites:
-            raise IdentityError(f"{name!r:.80} is no satellite of this mission")
+            raise IdentityError(f"{name!r:.80} is not a satellite of this mission")
         known = str(metadata.get(service.SECRET_KEY, ""))
         if not hmac.compare_digest(known.encode(), self._secret.encode()):
             raise IdentityError("this stream does not know the secret of the run")

@@ -144,7 +144,7 @@ class RelayEndpoint:
                 async for frame in fetch:
                     item = reader.add(frame)
                     if isinstance(item, pb.Failure):
-                        log.warning("a reply of %s was refused on its way: %s", self._node, item.text)
+                        log.warning("a reply to %s was refused on its way: %s", self._node, item.text)
                         self._received += 1
                         self._tell()
                     elif item is not None:
@@ -163,7 +163,7 @@ class RelayEndpoint:
         manifest, payload = bundle
         try:
             if manifest.source not in self._answers.satellites:
-                raise WireError(f"{manifest.source} is no satellite of this mission")
+                raise WireError(f"{manifest.source} is not a satellite of this mission")
             replies = await self._answers.to(manifest.source, manifest, payload)
         except Exception as error:  # whatever the model raises belongs to the satellite that asked
             replies = [failure_bundle(manifest, error)]

@@ -79,7 +79,7 @@ class BundleLink(Protocol):
         ...
 
     def acknowledge(self, keep: Collection[bytes] = ()) -> None:
-        """What was received so far has been used: should this process die, the next one need not have it.
+        """Tell the relay that the messages received so far have been used and need not be kept for a new process.
 
         Except for these transfers.
         """
@@ -220,7 +220,7 @@ def call(channel: grpc.Channel, node: str, method: str, request: Message, answer
 
 
 def failure_bundle(request: Manifest, error: Exception) -> Bundle:
-    """How a failure travels over relays: an empty bundle whose attributes tell of it."""
+    """Encode a failure for relays: an empty bundle whose attributes describe it."""
     manifest = Manifest.describe(
         b"",
         run=request.run,

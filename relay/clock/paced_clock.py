@@ -209,7 +209,7 @@ class TimeAuthority:
             if window is not None and abs(window.start_s - wake_s) <= AGREED_S:
                 return window.start_s
         if not wake_s <= now_s:  # one that has just opened is old news, not a lie; NaN is one
-            log.warning("%s waits for mission time %s, when no link of its opens: ignored", node, wake_s)
+            log.warning("%s waits for mission time %s, when none of its links opens: ignored", node, wake_s)
         return math.inf
 
 

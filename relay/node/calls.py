@@ -57,7 +57,7 @@ class NodeServices(Protocol):
         """A transfer is taken back."""
 
     def status(self) -> pb.NodeStatus:
-        """How the node is."""
+        """Return the status of the node."""
 
 
 class Calls:
@@ -184,7 +184,7 @@ class Calls:
             try:
                 network = Network.from_json(request.network)
                 if set(network.nodes) != set(self._node.network.nodes):
-                    raise ValueError("the network of a round has the nodes of the mission, no others")
+                    raise ValueError("the network of a round must have exactly the nodes of the mission")
                 if not math.isfinite(request.start_s):
                     raise ValueError(f"start_s = {request.start_s}: not a mission time")
             except (ValueError, KeyError, TypeError) as error:
@@ -231,7 +231,7 @@ class Calls:
                 del self._open[caller, method]
 
     async def _caller(self, context: grpc.aio.ServicerContext) -> str:
-        """Who calls, by certificate where there is one; ends the call of who is no node of the mission."""
+        """Return the caller, by certificate if there is one; end the call unless it is a node of the mission."""
         if context.time_remaining() is None:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, service.NO_DEADLINE)
         if context.peer().startswith("unix:"):
@@ -240,7 +240,7 @@ class Calls:
         try:
             name = stated if self._identity is None else self._identity.peer(context.auth_context())
             if not self._node.network.is_node(name):
-                raise IdentityError(f"{name!r} is no node of this mission")
+                raise IdentityError(f"{name!r} is not a node of this mission")
         except IdentityError as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         return name

@@ -52,7 +52,7 @@ class Forwarding:
         self.routing_s = 0.0  # wall time spent on looking up ways since the last `reroute`
 
     def queue_for(self, peer: str) -> list[Entry]:
-        """What is to go to this neighbour next, most urgent first."""
+        """Return the transfers for this neighbour, most urgent first."""
         if not self._queues:
             began_s = time.perf_counter()
             self._queues = {neighbour: [] for neighbour in self.links}

@@ -86,7 +86,7 @@ class IncomingStream:
         self._gap_at: dict[bytes, int] = {}  # offset of the last chunk that came too early
 
     def receive(self, frame: bytes) -> list[pb.Acknowledgement]:
-        """What to answer to a frame. Raises WireError for a frame no honest peer sends: the stream must end."""
+        """Return the answers to a frame. Raises WireError for a frame no honest peer sends: the stream must end."""
         frame_type = frame[0] if frame else None
         if frame_type == MANIFEST:
             if self._rejected >= REJECTED_TOLERATED:
@@ -122,7 +122,7 @@ class IncomingStream:
             self._admission.admit(manifest)
             base_offset = 0 if self._admission.for_us(manifest) else transfer_header.base_offset
             if not all(map(self._admission.is_node, transfer_header.via)):
-                raise BadManifest("a transfer that has passed what is no node of this mission")
+                raise BadManifest("a transfer that has passed a node of another mission")
             via = (*transfer_header.via[: MAX_HOPS - 1], self._peer)
             entry = self._spool.open(transfer_header.signed, manifest, via=via, base_offset=base_offset)
         except AlreadyDelivered:

@@ -89,7 +89,7 @@ class RelayNode:
 
     @property
     def local_address(self) -> str:
-        """Where the node's own application reaches its relay."""
+        """Return the address at which the node's own application reaches its relay."""
         return service.local_address(self._settings.folder)
 
     async def start(self) -> None:
@@ -176,11 +176,11 @@ class RelayNode:
 
     @property
     def certificate_ends(self) -> datetime.datetime | None:
-        """When the node's certificate expires; None without TLS."""
+        """Return the expiry of the node's certificate, or None without TLS."""
         return None if self._identity is None else self._identity.ends
 
     def activity(self) -> Activity:
-        """What this node says to the time authority."""
+        """Return this node's report to the time authority."""
         return Activity(
             busy=self._forwarding.moving or self.application.busy,
             wake_s=self._forwarding.wake_s,
@@ -191,7 +191,7 @@ class RelayNode:
         )
 
     def status(self) -> pb.NodeStatus:
-        """What the node knows of itself now."""
+        """Return the node's present status."""
         now_s = self.clock.now_s
         links = []
         for peer, link in self._forwarding.links.items():
@@ -278,7 +278,9 @@ class RelayNode:
         before_s = time.monotonic() - idle_s
         for entry in list(self.spool.entries.values()):
             if not entry.complete and entry.on_data_s < before_s and entry.sender != self.name:
-                log.info("a transfer from %s has stood still for %.0f s: given up", entry.sender, idle_s)
+                log.info(
+                    "a transfer from %s has made no progress for %.0f s: cancelled", entry.sender, idle_s
+                )
                 self.drop(entry.transfer_id)
 
     def _channel(self, peer: str) -> grpc.aio.Channel:

@@ -49,7 +49,7 @@ class RelaySettings:
 
     def __post_init__(self) -> None:
         if self.name not in self.network.nodes:
-            raise ValueError(f"relay {self.name!r} is no node of the contact plan")
+            raise ValueError(f"relay {self.name!r} is not a node of the contact plan")
         missing = [peer for peer in self.network.neighbours(self.name) if peer not in self.peers]
         if missing:
             raise ValueError(f"relay {self.name}: no address for its neighbours {', '.join(missing)}")

@@ -83,7 +83,7 @@ class ReleaseManifest:
     def from_bytes(cls, data: bytes) -> ReleaseManifest:
         """Read a manifest. Raises ReleaseError for anything else."""
         if not data.startswith(_HEADER):
-            raise ReleaseError("release manifest: does not begin as one of version 1")
+            raise ReleaseError("release manifest: not of version 1")
         try:
             content: Mapping[str, Any] = json.loads(data[len(_HEADER) :])
             files = tuple(

@@ -112,7 +112,7 @@ class ReleaseStore:
         """
         current, previous = self.current, self.previous
         if not previous or not self.path(previous).is_dir():
-            raise ReleaseError("roll back: found no release of before; allowed after a second activation")
+            raise ReleaseError("roll back: found no earlier release; allowed after a second activation")
         _replace(self.root / "current", previous.encode())
         _replace(self.root / "previous", current.encode())
         return previous

@@ -80,7 +80,7 @@ class Entry:
 
     @property
     def transfer_id(self) -> bytes:
-        """Whose payload it is."""
+        """Return the identifier of the transfer."""
         return self.manifest.transfer_id
 
     @property
@@ -90,7 +90,7 @@ class Entry:
 
     @property
     def reserved_bytes(self) -> int:
-        """What the entry takes of the spool."""
+        """Return the bytes that the entry takes of the spool."""
         return self.manifest.total_bytes - self.base_offset
 
 

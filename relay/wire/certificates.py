@@ -132,9 +132,7 @@ def revoke(directory: Path, nodes: Iterable[str], folders: Iterable[Path]) -> No
             raise ValueError(f"{node} has no certificate in {directory}")
         certificate = x509.load_pem_x509_certificate(file.read_bytes())
         if certificate.issuer != authority.subject:
-            raise ValueError(
-                f"the certificate of {node} is of an authority before the present one: renew it first"
-            )
+            raise ValueError(f"the certificate of {node} was issued by an earlier authority: renew it first")
         listed.setdefault(certificate.serial_number, now)
     for serial, when in sorted(listed.items()):
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(when)

@@ -111,7 +111,7 @@ def encode_failure(error: str, text: str, transfer_id: bytes = b"") -> bytes:
 
 
 def decode_failure(frame: bytes) -> pb.Failure:
-    """What :func:`encode_failure` wrote. Raises WireError."""
+    """Decode a failure from :func:`encode_failure`. Raises WireError."""
     if len(frame) > MAX_FAILURE_BYTES:
         raise LimitExceeded(f"failure frame of {len(frame)} bytes: at most {MAX_FAILURE_BYTES}")
     try:

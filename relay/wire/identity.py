@@ -128,7 +128,7 @@ def _revoked(path: Path, authorities: Sequence[x509.Certificate]) -> frozenset[t
     revoked = set()
     for listed in read_lists(path):
         if not any(listed.is_signature_valid(authority.public_key()) for authority in authorities):  # type: ignore[arg-type]
-            raise IdentityError(f"{path}: a revocation list that no authority of ours signed")
+            raise IdentityError(f"{path}: a revocation list that no authority of this mission signed")
         issuer = listed.issuer.public_bytes()
         revoked |= {(issuer, entry.serial_number) for entry in listed}
     return frozenset(revoked)
@@ -174,7 +174,7 @@ class NodeIdentity:
 
     @property
     def ends(self) -> datetime.datetime:
-        """When the first of what this node needs expires: its certificate, or the newest of its authorities."""
+        """Return the first expiry among the node's certificate and the newest of its authorities."""
         self._refresh()
         newest = max(authority.not_valid_after_utc for authority in self._files.authorities)
         return min(newest, x509.load_pem_x509_certificate(self._files.pems[1]).not_valid_after_utc)
@@ -226,7 +226,7 @@ class NodeIdentity:
 
     @property
     def signature_bytes(self) -> int:
-        """What :meth:`seal` adds to a manifest, with the longest signature (most are a byte or two shorter)."""
+        """Return the most bytes that :meth:`seal` adds to a manifest; most signatures are a byte or two shorter."""
         certificate = self.certificate.public_bytes(serialization.Encoding.DER)
         signed = pb.SignedManifest(signature=bytes(_SIGNATURE_BYTES), certificate=certificate)
         return signed.ByteSize() + 1  # the message around it may need one more byte for its length

@@ -104,12 +104,12 @@ class ElementCodec(NamedTuple):
     block: int = 0
 
     def scales(self, shape: tuple[int, ...]) -> int:
-        """How many scales a tensor of this shape has."""
+        """Return the number of scales of a tensor of this shape."""
         rows, values = _rows(shape)
         return rows * math.ceil(values / self.block) if self.block else 0
 
     def encoded_bytes(self, shape: tuple[int, ...]) -> int:
-        """How long a tensor of this shape is when encoded."""
+        """Return the encoded size of a tensor of this shape."""
         rows, values = _rows(shape)
         return 2 * self.scales(shape) + rows * math.ceil(values * self.bits / 8)
 

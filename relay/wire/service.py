@@ -30,7 +30,7 @@ def path(method: str) -> str:
 
 
 def channel_options(limits: Limits) -> list[tuple[str, int | str]]:
-    """How a client's channel is set up."""
+    """Return the options of a client's channel."""
     return [
         ("grpc.max_send_message_length", limits.message_bytes),
         ("grpc.max_receive_message_length", limits.message_bytes),
@@ -44,7 +44,7 @@ def channel_options(limits: Limits) -> list[tuple[str, int | str]]:
 
 
 def server_options(limits: Limits, connections: int = CONNECTIONS) -> list[tuple[str, int | str]]:
-    """How a server is set up."""
+    """Return the options of a server."""
     return [
         *server_limits(connections),
         ("grpc.so_reuseport", 0),

@@ -124,13 +124,13 @@ def bytes_figure(rounds: pa.Table) -> go.Figure:
 
 
 def seconds_figure(rounds: pa.Table) -> go.Figure:
-    """Where the time of a satellite goes, by round: mean seconds by what it does."""
+    """Draw the mean seconds that a satellite spends by activity, for every round."""
     bars = [_bar(rounds[column].to_numpy(), name, "s", colour) for column, (name, colour) in _PARTS.items()]
     return _over_rounds(rounds, bars, "stack", "seconds, mean over satellites")
 
 
 def waits_figure(rows: pa.Table) -> go.Figure:
-    """Where the time of every satellite goes over all rounds: a bar each, and in how many rounds it was done last.
+    """Draw the time by activity over all rounds, a bar per satellite, with the number of rounds it finished last.
 
     Args:
         rows: As ``report.totals.read_rounds`` reads them, a row per satellite and round.

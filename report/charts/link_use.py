@@ -83,7 +83,7 @@ class LinkUse:
     measured: Use | None
 
     def kinds(self) -> list[str]:
-        """What crossed it, or should have."""
+        """Return the kinds of data that crossed the link, or should have."""
         return [
             what
             for side in (self.planned, self.measured)

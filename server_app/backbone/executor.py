@@ -245,7 +245,7 @@ class BackboneExecutor:
             BackboneError: No such pass is pending, or a gradient has another shape than its features have.
         """
         if key not in self._pending:
-            raise BackboneError(f"a gradient, and no forward pass is pending for it: {key}")
+            raise BackboneError(f"a gradient without a pending forward pass: {key}")
         pending = self._pending[key]
         for request, gradient in zip(pending.requests, gradients, strict=True):
             allowed = len(request.features_BTD), *self.state_shape

@@ -58,7 +58,7 @@ class FeatureAssembler:
         self._cache = cache
 
     def add(self, satellite: str, manifest: Manifest, payload: Buffer) -> Arrived | None:
-        """What has arrived when this bundle has; ``None`` while its other half is missing.
+        """Return the features that are complete with this bundle, or ``None`` while its other half is missing.
 
         Raises:
             UnexpectedBundle: Both do not fit together.

@@ -177,7 +177,7 @@ class BackboneService:
         self._head = SharedHead(head, self._scenario.training)
 
     def end_enrolment(self, satellites: Sequence[str]) -> SplitScaling:
-        """How features and states are scaled, by what these satellites sent; summed in this order."""
+        """Return the scaling of features and states, from the samples of these satellites, summed in this order."""
         features, pooled, *returned = (
             Scaling.of(functools.reduce(operator.add, moments))
             for moments in zip(*(self._seen[name] for name in satellites), strict=True)
@@ -188,12 +188,12 @@ class BackboneService:
 
     @property
     def enrolment_bytes(self) -> tuple[int, int]:
-        """What all satellites have sent for the scaling, and got back; round trips that only measure do not count."""
+        """Return the bytes sent and received for the scaling; round trips that only measure do not count."""
         up, back = zip(*self._enrolled.values(), strict=True)
         return sum(up), sum(back)
 
     def state(self) -> dict[str, Tensor]:
-        """What has been trained here: :meth:`.executor.BackboneExecutor.state`, and the shared head's."""
+        """Return the weights trained here: :meth:`.executor.BackboneExecutor.state`, and those of the shared head."""
         head = self._head.state() if self._head else {}
         return self._steps.state() | {_HEAD + name: tensor for name, tensor in head.items()}
 

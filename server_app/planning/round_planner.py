@@ -130,7 +130,7 @@ class RoundPlanner:
         return plane_orders(plan, self._contact_plan, self._aggregate_bytes)
 
     def workload(self, number: int) -> Workload:
-        """What round ``number`` moves and computes."""
+        """Return the data and the computation of round ``number``."""
         traffic = None if self._sent_images is None else self._sent_images.in_round(number)
         place = PlaceInMission(traffic, images_cross=number == 1, delivers_head=self._may_be_last(number))
         return self._workloads.of_round(self._variant, place)
@@ -202,7 +202,7 @@ def strategy_config_of(scenario: Scenario) -> StrategyConfig:
 
 
 def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[int]) -> Quorum:
-    """How many planes end a round of the scenario.
+    """Return the quorum of planes that ends a round of the scenario.
 
     Raises:
         strategies.problem.workload.WorkloadError: More planes than there are.
@@ -212,12 +212,12 @@ def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[i
 
 
 def framing_of(contact_plan: ContactPlan, signature_bytes: int = 0) -> Framing:
-    """What messages between the ground and these satellites are sent in."""
+    """Return the framing of messages between the ground and these satellites."""
     return framing_of_names(
         [contact_plan.nodes[index].name for index in contact_plan.satellites], signature_bytes
     )
 
 
 def framing_of_names(satellites: Sequence[str], signature_bytes: int = 0) -> Framing:
-    """What messages between the ground and satellites of these names are sent in."""
+    """Return the framing of messages between the ground and satellites of these names."""
     return Framing(max(satellites, key=len), signature_bytes)

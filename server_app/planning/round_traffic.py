@@ -74,7 +74,7 @@ class Framing:
         dtype: str = "float32",
         down: bool = True,
     ) -> int:
-        """What a message takes beside its payload."""
+        """Return the bytes of a message beside its payload."""
         ends = (self.satellite, GROUND) if down else (GROUND, self.satellite)
         size = payload_bytes(dtype, shape, codec)
         manifest = Manifest(
@@ -162,7 +162,7 @@ class SentImages:
         self._last = RoundTraffic()
 
     def in_round(self, number: int) -> RoundTraffic:
-        """What crosses in round ``number``; rounds are asked for in their order."""
+        """Return the crossings of round ``number``; ask for rounds in order."""
         for earlier in range(self._round + 1, number + 1):
             self._last = sum((self._of(k, earlier) for k in range(len(self._since))), RoundTraffic())
         self._round = max(self._round, number)

@@ -97,7 +97,7 @@ def link_bytes(plan: Plan) -> dict[str, int]:
 
 
 def enrolment_facts(plan: Plan, sent_bytes: tuple[int, int], *, flown: bool) -> dict[str, Any]:
-    """What ``run.json`` says of the enrolment.
+    """Return the facts about the enrolment for ``run.json``.
 
     Args:
         plan: Of it.

@@ -49,7 +49,7 @@ DrawsOption = Annotated[
     typer.Option(
         "--draws",
         min=0,
-        help="Fly a round of the split through so many draws of the scenario's outages: minutes.",
+        help="Fly a round of the split through this many draws of the scenario's outages. Takes minutes.",
     ),
 ]
 

@@ -46,22 +46,26 @@ class CompareFormat(StrEnum):
     HTML = "html"
 
 
-StartsOption = Annotated[int, typer.Option(min=1, help="Start times over the contact plan.")]
+StartsOption = Annotated[
+    int, typer.Option(min=1, help="Number of start times, spread over the contact plan.")
+]
 ModelsOption = Annotated[
     str | None, typer.Option(help="Published models, separated by commas; see `skysplit models`.")
 ]
 FormatOption = Annotated[CompareFormat, typer.Option("--format", help="html is a page with charts.")]
 CurveOption = Annotated[
     Path | None,
-    typer.Option(help="Directory of a run: its accuracies tell mission time per point for every case."),
+    typer.Option(
+        help="Directory of a run. Its accuracies give the mission time per point of accuracy for every case."
+    ),
 ]
 SchedulesOption = Annotated[
-    bool, typer.Option("--schedules", help="Set schedules that papers publish beside them.")
+    bool, typer.Option("--schedules", help="Also compare schedules from published papers.")
 ]
 SensitivityOption = Annotated[
     bool,
     typer.Option(
-        "--sensitivity", help="Plan the missions again with other rates, stations and sizes: minutes."
+        "--sensitivity", help="Replan the missions with other rates, stations and sizes. Takes minutes."
     ),
 ]
 

@@ -38,17 +38,17 @@ _COLUMNS = (
 def cuts(
     scenario: ScenarioArgument,
     settings: SetOption = None,
-    at: Annotated[float, typer.Option(min=0.0, help="Start of the round, seconds of mission time.")] = 0.0,
+    at: Annotated[float, typer.Option(min=0.0, help="Start of the round in seconds of mission time.")] = 0.0,
     runs: Annotated[
         list[Path] | None,
-        typer.Option("--run", help="Directory of a run that was cut somewhere: its score. Repeatable."),
+        typer.Option("--run", help="Directory of a run, whose score is shown at its cut. Repeatable."),
     ] = None,
     output: FormatOption = CompareFormat.TABLE,
     out: Annotated[
-        Path | None, typer.Option(help="File to write; the default of html is NAME-cuts.html.")
+        Path | None, typer.Option(help="File to write; the default for html is NAME-cuts.html.")
     ] = None,
 ) -> None:
-    """For every place to cut the model: bytes, FLOPs and memory on board, length of a round, pixels recovered.
+    """Show bytes, FLOPs and memory on board, length of a round and pixels recovered for every cut of the model.
 
     Example: `skysplit cuts demo --format html`; on real sizes: `skysplit cuts paper`
     """

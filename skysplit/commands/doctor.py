@@ -65,16 +65,14 @@ class Finding:
 
 
 def doctor(
-    output: Annotated[
-        TextFormat, typer.Option("--format", help="How the answer is printed.")
-    ] = TextFormat.TABLE,
+    output: Annotated[TextFormat, typer.Option("--format", help="Format of the output.")] = TextFormat.TABLE,
     clean: Annotated[
-        bool, typer.Option("--clean", help="First end what is left of runs whose command was killed.")
+        bool, typer.Option("--clean", help="First end processes left by runs whose command was killed.")
     ] = False,
 ) -> None:
     """Check this machine: versions, memory, ports, stale SuperLinks, data, Docker, GPU – each with the fix.
 
-    Exits with 1 where something stands in the way of a run.
+    Exits with status 1 if something prevents a run.
 
     Example: `skysplit doctor --format json`
     """
@@ -173,7 +171,7 @@ def superlinks() -> Finding:
             "SuperLink",
             State.NOTE,
             found=f"running: {pids}",
-            fix=f"if it is nobody's: kill {pids} (plain flwr run adopts it)",
+            fix=f"if nobody uses it: kill {pids} (plain flwr run would adopt it)",
         )
     taken = [str(number) for number in _LOCAL_SUPERLINK_PORTS if _answers(number)]
     if taken:
@@ -199,7 +197,7 @@ def data() -> Finding:
             "data",
             State.FAULT,
             found=str(error),
-            fix="let SKYSPLIT_DATA name a folder that is there, or unset it",
+            fix="set SKYSPLIT_DATA to an existing folder, or unset it",
         )
     return Finding("data", State.OK, found=f"{named}: {', '.join(entries[:6]) or 'empty'}")
 
@@ -211,7 +209,7 @@ def accounts() -> Finding:
         fix = "run on a machine, in a container or in a network namespace of your own"
         found = f"{', '.join(names[:5])}: can run code as you while a run lasts (Flower's SuperLink has no password)"
         return Finding("accounts", State.NOTE, found=found, fix=fix)
-    return Finding("accounts", State.OK, found="nobody else logs in here")
+    return Finding("accounts", State.OK, found="no other accounts can log in")
 
 
 def certificates() -> Finding:
@@ -244,7 +242,7 @@ def docker() -> Finding:
 
 
 def accelerator() -> Finding:
-    """Where the backbone will compute."""
+    """Report the device on which the backbone will compute."""
     import torch
 
     from server_app.backbone.executor import choose_device

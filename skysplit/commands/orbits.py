@@ -59,22 +59,24 @@ _WRITERS = {
 def contacts(
     scenario: ScenarioArgument,
     settings: SetOption = None,
-    hours: Annotated[float | None, typer.Option(help="Horizon; the default is the scenario's.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Horizon in hours; the default is the scenario's.")
+    ] = None,
     output: Annotated[
-        ContactFormat, typer.Option("--format", help="html is a page with access and contacts as pictures.")
+        ContactFormat, typer.Option("--format", help="html is a page with charts of access and contacts.")
     ] = ContactFormat.TABLE,
     summary: Annotated[
         bool,
         typer.Option(
             "--summary",
-            help="Passes, gaps and volume a day by station and satellite instead; as table, json or csv.",
+            help="Print passes, gaps and daily volume by station and satellite instead, as table, json or csv.",
         ),
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
             help="File to write; the default is the terminal, and NAME-contacts.html for a page. "
-            "Beside a CSV of contacts goes a file of what a table cannot say."
+            "A CSV of contacts gets a second file with the data that do not fit in a table."
         ),
     ] = None,
 ) -> None:
@@ -82,7 +84,7 @@ def contacts(
 
     Example: `skysplit contacts walker-72 --hours 2 --format ion > contacts.ionrc`
 
-    Who is served how well: `skysplit contacts walker-72 --summary`
+    To see the service by station and satellite: `skysplit contacts walker-72 --summary`
     """
     if summary and output not in (ContactFormat.TABLE, ContactFormat.JSON, ContactFormat.CSV):
         fail(f"--summary: found --format {output}, allowed: table, json, csv")
@@ -130,7 +132,8 @@ def constellation(
     scenario: ScenarioArgument,
     settings: SetOption = None,
     output: Annotated[
-        ConstellationFormat, typer.Option("--format", help="czml is for Cesium.")
+        ConstellationFormat,
+        typer.Option("--format", help="map is a page, czml a scene for Cesium, omm the elements."),
     ] = ConstellationFormat.MAP,
     out: Annotated[
         Path | None,

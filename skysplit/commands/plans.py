@@ -54,19 +54,23 @@ class PlanFormat(StrEnum):
     GANTT = "gantt"
 
 
-AtOption = Annotated[float, typer.Option(min=0.0, help="Start of the round, seconds of mission time.")]
+AtOption = Annotated[float, typer.Option(min=0.0, help="Start of the round in seconds of mission time.")]
 AfterOption = Annotated[
     float | None,
-    typer.Option(min=0.0, help="Plan the rest of the round anew, so many seconds after its start."),
+    typer.Option(min=0.0, help="Replan the rest of the round this many seconds after its start."),
 ]
 LoseOption = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="With --after: a node that is gone. Repeatable.")
+    list[str] | None, typer.Option(metavar="NAME", help="With --after: a node that has failed. Repeatable.")
 ]
 SlowOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=PART", help="With --after: a node whose links keep PART of their rate."),
+    typer.Option(
+        metavar="NAME=PART", help="With --after: a node whose links keep only PART of their rate. Repeatable."
+    ),
 ]
-FormatOption = Annotated[PlanFormat, typer.Option("--format", help="gantt is a page: who did what when.")]
+FormatOption = Annotated[
+    PlanFormat, typer.Option("--format", help="gantt is a page with a timeline per node.")
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +104,18 @@ def plan(
     output: FormatOption = PlanFormat.TABLE,
     out: OutOption = None,
 ) -> None:
-    """Plan one round: who sends what to whom and when, and how far that is from the lower bound.
+    """Plan one round: who sends what to whom and when, and the distance to the lower bound.
 
-    Example: `skysplit plan paper --at 3600`; what a failure costs: `skysplit plan paper --after 40 --lose sat-0-03`
+    Example: `skysplit plan paper --at 3600`
+
+    To see the cost of a failure: `skysplit plan paper --after 40 --lose sat-0-03`
     """
     from report.pages.plan_page import plan_page
     from strategies.analysis.plan_words import answer
 
     resolved = read_scenario(scenario, settings)
     if (lose or slow) and after is None:
-        fail("--lose, --slow: allowed with --after only, which tells when")
+        fail("--lose, --slow: allowed only with --after, the time of the failure")
     if draws and after is not None:
         fail("--draws: found beside --after, allowed is one of them")
     if out is not None and output is PlanFormat.TABLE:
@@ -274,9 +280,7 @@ def _print_picture(console: Terminal, planned: PlannedRound) -> None:
 
 
 def models(
-    output: Annotated[
-        TextFormat, typer.Option("--format", help="How the answer is printed.")
-    ] = TextFormat.TABLE,
+    output: Annotated[TextFormat, typer.Option("--format", help="Format of the output.")] = TextFormat.TABLE,
 ) -> None:
     """List model families that can be trained, and the published models whose sizes `plan` and `compare` know.
 

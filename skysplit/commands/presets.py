@@ -37,15 +37,13 @@ def presets(
     name: Annotated[
         str,
         typer.Argument(
-            help="A satellite or a ground segment: every figure of it; all are listed without. sites: ground sites.",
+            help="Show all figures of this satellite or ground segment; `sites` lists ground sites; default: list all.",
             autocompletion=completed_from(lambda: (*read_presets().by_name, _SITES)),
         ),
     ] = "",
-    output: Annotated[
-        TextFormat, typer.Option("--format", help="How the answer is printed.")
-    ] = TextFormat.TABLE,
+    output: Annotated[TextFormat, typer.Option("--format", help="Format of the output.")] = TextFormat.TABLE,
 ) -> None:
-    """List satellites and ground segments for `skysplit init`; of one, every figure with its source and derating.
+    """List satellites and ground segments for `skysplit init`, or every figure of one with source and derating.
 
     Example: `skysplit presets orin-agx`
 

@@ -22,12 +22,12 @@ _REFRESH_S = 1.0
 
 
 def relay(
-    file: Annotated[Path, typer.Argument(help="What the relay is told: relay.json in a node's folder.")],
+    file: Annotated[Path, typer.Argument(help="The relay's configuration, relay.json in a node's folder.")],
     command: Annotated[
-        list[str] | None, typer.Argument(help="What to run beside it, ending with it.")
+        list[str] | None, typer.Argument(help="A command to run beside the relay; both end together.")
     ] = None,
 ) -> None:
-    """Run one node's relay: a satellite's or the ground's.
+    """Run the relay of one node, a satellite or the ground.
 
     Example: `skysplit relay nodes/sat-0-00/relay.json flower-supernode --superlink ground.example:8000 …`
     """
@@ -43,14 +43,14 @@ def relay(
 def status(
     where: Annotated[
         Path,
-        typer.Argument(help="The directory of an emulated run, a folder of nodes, or one node's folder."),
+        typer.Argument(help="Directory of an emulated run, a folder of nodes, or the folder of one node."),
     ],
     once: Annotated[
         bool, typer.Option("--once", help="Print the table once instead of keeping it up to date.")
     ] = False,
     output: Annotated[TextFormat, typer.Option("--format", help="JSON is printed once.")] = TextFormat.TABLE,
 ) -> None:
-    """Show the relays on this machine: links, queues, bytes, mission time.
+    """Show the relays on this machine, with links, queues, bytes and mission time.
 
     Example: `skysplit status runs/emulated`
     """
@@ -111,35 +111,36 @@ def _table(files: list[Path]) -> Table:
 
 def certs(
     scenario: ScenarioArgument,
-    out: Annotated[Path, typer.Option(help="Folder for the authority and a folder per node.")],
+    out: Annotated[Path, typer.Option(help="Output folder, for the authority and one folder per node.")],
     settings: SetOption = None,
     superlink: Annotated[
-        list[str] | None, typer.Option(help="Name or address by which the SuperLink is dialled. Repeatable.")
+        list[str] | None, typer.Option(help="Host name or address of the SuperLink. Repeatable.")
     ] = None,
     renew: Annotated[
         bool,
         typer.Option(
-            "--renew", help="New certificates of the newest authority, for keys and hosts as they are."
+            "--renew", help="Issue new certificates for the existing keys and hosts, by the newest authority."
         ),
     ] = False,
     new_keys: Annotated[
         bool,
-        typer.Option("--new-keys", help="As --renew, and new keys: SuperNodes must be registered again."),
+        typer.Option("--new-keys", help="Like --renew, with new keys. SuperNodes must be registered again."),
     ] = False,
     renew_authority: Annotated[
         bool,
         typer.Option(
-            "--renew-authority", help="Trust a new authority beside the present one, and issue nothing yet."
+            "--renew-authority",
+            help="Create a new authority and trust it beside the present one; issue no certificate yet.",
         ),
     ] = False,
     revoked: Annotated[
         list[str] | None,
         typer.Option(
-            "--revoke", metavar="NODE", help="Trust the certificate that a node has no more. Repeatable."
+            "--revoke", metavar="NODE", help="Revoke the present certificate of a node. Repeatable."
         ),
     ] = None,
 ) -> None:
-    """Make the credentials of a mission: an authority, a certificate per relay, the SuperLink's, a key per SuperNode.
+    """Make a mission's credentials: an authority, certificates for relays and SuperLink, a key per SuperNode.
 
     Example: `skysplit certs walker-72 --superlink ground.example --out credentials`
     """
@@ -162,7 +163,7 @@ def certs(
     except (OSError, ValueError) as error:
         fail(str(error))
     print(
-        f"{out}: credentials of {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself"
+        f"{out}: credentials of {len(satellites)} satellites, the ground and the SuperLink; keep ca.key private"
     )
 
 
@@ -187,20 +188,27 @@ def _change_trust(out: Path, folders: list[Path], new_authority: bool, nodes: li
 
 def deploy(
     scenario: ScenarioArgument,
-    out: Annotated[Path, typer.Option(help="Folder to write; credentials that are there are kept.")],
+    out: Annotated[Path, typer.Option(help="Output folder; existing credentials in it are kept.")],
     settings: SetOption = None,
     at: Annotated[
         list[str] | None,
-        typer.Option(metavar="NODE=HOST:PORT", help="Where others reach a node (or superlink). Repeatable."),
+        typer.Option(
+            metavar="NODE=HOST:PORT",
+            help="Address at which others reach a node or the superlink. Repeatable.",
+        ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing: dial every address of the deployment from here.")
+        bool,
+        typer.Option(
+            "--check", help="Write nothing; connect to every address of the deployment from this machine."
+        ),
     ] = False,
 ) -> None:
-    """Write a folder per node, Compose files, systemd units and a kustomize base; see docs/tutorial-tls.md.
+    """Write one folder per node, Compose files, systemd units and a kustomize base; see docs/tutorial-tls.md.
 
-    Example: `skysplit deploy walker-12 --at superlink=ground.example:8000 --out deployment`, and when all runs the same
-    with `--check`
+    Example: `skysplit deploy walker-12 --at superlink=ground.example:8000 --out deployment`
+
+    Use the same command with `--check` when everything runs.
     """
     from skysplit.deployment.deploy import write_deployment
 
@@ -212,7 +220,7 @@ def deploy(
         satellites = write_deployment(read_scenario(scenario, settings), out, elsewhere, print)
     except ValueError as error:
         fail(str(error) if str(error).startswith("constellation") else f"--at: {error}")
-    print(f"{out}: {len(satellites)} satellites, the ground and the SuperLink; keep ca.key to yourself")
+    print(f"{out}: {len(satellites)} satellites, the ground and the SuperLink; keep ca.key private")
 
 
 def _check(out: Path, elsewhere: dict[str, str]) -> None:
@@ -233,5 +241,5 @@ def _check(out: Path, elsewhere: dict[str, str]) -> None:
     lost = [one.node for one in found if one.last_error]
     if lost:
         fail(
-            f"{len(lost)} of {len(found)} addresses cannot be reached from here, the first is that of {lost[0]}"
+            f"{len(lost)} of {len(found)} addresses cannot be reached from this machine; the first is {lost[0]}"
         )

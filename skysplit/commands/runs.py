@@ -49,16 +49,16 @@ ResumeOption = Annotated[
 
 LiveOption = Annotated[
     bool,
-    typer.Option("--live", help="Serve the report while the run goes on; on a terminal until Ctrl-C."),
+    typer.Option("--live", help="Serve the report during the run, and in a terminal until Ctrl-C."),
 ]
 ProgressOption = Annotated[
     ProgressForm,
     typer.Option(
         "--progress",
-        help="A bar or lines of text on standard error, an object a line on standard output, or nothing.",
+        help="text: a bar or lines on standard error; json-lines: one object per line on standard output; none.",
     ),
 ]
-FormatOption = Annotated[TextFormat, typer.Option("--format", help="How the result is printed.")]
+FormatOption = Annotated[TextFormat, typer.Option("--format", help="Format of the output.")]
 
 
 _STARTS = 4  # of a comparison, over the contacts of the run
@@ -84,7 +84,7 @@ def run(
             "--max-concurrency",
             "--at-once",
             min=1,
-            help="Satellites that compute at the same time, a process of about 0.5 GB each.",
+            help="Number of satellites that compute at the same time, each in a process of about 0.5 GB.",
         ),
     ] = None,
     live: LiveOption = False,
@@ -92,7 +92,7 @@ def run(
         bool,
         typer.Option(
             "--compare",
-            help="At the end plan the same mission on board and with images down, for the report.",
+            help="At the end, plan the same mission on board and with images down, and add both to the report.",
         ),
     ] = False,
     progress: ProgressOption = ProgressForm.TEXT,
@@ -124,16 +124,18 @@ def emulate(
     resume: ResumeOption = None,
     backend: Annotated[
         Backend,
-        typer.Option(help="Processes on this machine, or a container for every node (Docker Compose)."),
+        typer.Option(
+            help="process: processes on this machine; compose: one container per node (Docker Compose)."
+        ),
     ] = Backend.PROCESS,
     live: LiveOption = False,
     progress: ProgressOption = ProgressForm.TEXT,
     output: FormatOption = TextFormat.TABLE,
 ) -> None:
-    """Fly the scenario in real time: every satellite is a SuperNode and a relay of its own.
+    """Fly the scenario in real time: every satellite has its own SuperNode and relay.
 
-    Tensors hop from relay to relay as the plan of each round has it; gaps in which nothing happens are skipped. Compute
-    rates are measured before the first round, so that the plan predicts what is measured.
+    Tensors hop from relay to relay as the plan of each round allows, and gaps in which nothing happens are skipped.
+    Compute rates are measured before the first round, so that the plan predicts this machine.
 
     Example: `skysplit emulate walker-12 --set training.rounds=2 --set constellation.satellites=6 --out runs/emulated`
     """
@@ -202,12 +204,14 @@ def _resumed_launch(directory: Path, ctx: typer.Context) -> Launch:
     for parameter, word in {"scenario": "a scenario", "settings": "--set", "out": "--out"}.items():
         if ctx.get_parameter_source(parameter) is ParameterSource.COMMANDLINE:
             fail(
-                f"--resume: found beside {word}; allowed alone: the run goes on as it was begun, in its own directory"
+                f"--resume: found beside {word}; allowed alone: a resumed run keeps its scenario and its directory"
             )
     directory = directory.resolve()
     try:
         if owner := owner_of(directory):
-            raise RunBusyError(f"{directory}: the run goes on, by {owner}; wait for it or end it")
+            raise RunBusyError(
+                f"{directory}: the run is in progress, owned by {owner}; wait for it or end it"
+            )
         run = unfinished_run(directory)
         newest(directory / "checkpoints")
         resolved = scenario_of(run)
@@ -287,7 +291,8 @@ def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
     page = directory / "report.html"
     if not page.exists():
         console.print(
-            f"no report could be written; when there is room: skysplit report {directory}", style="yellow"
+            f"the report could not be written; free some disk space, then: skysplit report {directory}",
+            style="yellow",
         )
     elif (directory / "comparison.json").exists():
         console.print(f"Report: {page}")
@@ -301,19 +306,20 @@ def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
 
 def report(
     run_directories: Annotated[
-        list[Path], typer.Argument(help="A run directory; of several, one page that compares them.")
+        list[Path], typer.Argument(help="Run directories. Several are compared on one page.")
     ],
     compare: Annotated[
         bool,
         typer.Option(
-            "--compare", help="Also plan the strategies, their baselines and the bound on the run's contacts."
+            "--compare",
+            help="Also plan the strategies, their baselines and the bound with the contacts of the run.",
         ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Of several runs: the page to write; the default is runs.html.")
+        Path | None, typer.Option(help="With several runs: the page to write; the default is runs.html.")
     ] = None,
 ) -> None:
-    """Rewrite a run's `report.html`, even while it is running or after it failed; or put several runs on one page.
+    """Rewrite a run's `report.html`, also during the run or after a failure, or compare several runs on one page.
 
     Example: `skysplit report runs/first --compare`, `skysplit report runs/first runs/second --out both.html`
     """
@@ -355,7 +361,7 @@ def _write_comparison(run_directory: Path, starts: int, names: Sequence[str] = (
     run = read_run(run_directory)
     if "samples" not in run:
         fail(
-            f"--compare: found {run_directory}, where the satellites have not yet told how many images they have"
+            f"--compare: found {run_directory}, where the satellites have not yet reported how many images they have"
         )
     scenario, contacts = scenario_of(run), load(run_directory / "contacts.parquet")
     with busy("reading the model"):

@@ -54,9 +54,7 @@ class OnError(StrEnum):
 
 
 def scenarios(
-    output: Annotated[
-        TextFormat, typer.Option("--format", help="How the answer is printed.")
-    ] = TextFormat.TABLE,
+    output: Annotated[TextFormat, typer.Option("--format", help="Format of the output.")] = TextFormat.TABLE,
 ) -> None:
     """List the scenarios that come with SkySplit.
 
@@ -100,7 +98,7 @@ SatellitesOption = Annotated[
     typer.Option(
         min=1,
         rich_help_panel=_SATELLITES,
-        help="Of a shell, in all (its T); the default is the preset's, or 12.",
+        help="Total satellites of the shell (T); the default is the preset's, or 12.",
     ),
 ]
 PlanesOption = Annotated[
@@ -115,14 +113,14 @@ PatternOption = Annotated[
     Pattern | None,
     typer.Option(
         rich_help_panel=_SATELLITES,
-        help="Planes over 360° (delta) or 180° (star), or in each plane one satellite close behind the other (train).",
+        help="delta: planes over 360°; star: planes over 180°; train: satellites of a plane close behind each other.",
     ),
 ]
 SpacingOption = Annotated[
     float | None,
     typer.Option(
         rich_help_panel=_SATELLITES,
-        help="With --pattern train: from a satellite to the next; the default is 10.",
+        help="With --pattern train: angle from one satellite to the next; the default is 10.",
     ),
 ]
 PhasingOption = Annotated[
@@ -130,7 +128,7 @@ PhasingOption = Annotated[
     typer.Option(
         min=0,
         rich_help_panel=_SATELLITES,
-        help="Phasing between its planes (F); the default is 1, with one plane 0.",
+        help="Phasing between planes (F); the default is 1, or 0 with one plane.",
     ),
 ]
 InclinationOption = Annotated[
@@ -142,20 +140,20 @@ InclinationOption = Annotated[
 AltitudeOption = Annotated[
     float | None,
     typer.Option(
-        rich_help_panel=_SATELLITES, help="Height of the shell; the default is the preset's, or 1200."
+        rich_help_panel=_SATELLITES, help="Altitude of the shell; the default is the preset's, or 1200."
     ),
 ]
 ElementsOption = Annotated[
     Path | None,
     typer.Option(
         rich_help_panel=_SATELLITES,
-        help="A TLE or OMM file, e.g. a group of CelesTrak's: real satellites, not a shell.",
+        help="A TLE or OMM file of real satellites, such as a CelesTrak group, instead of a shell.",
     ),
 ]
 LimitOption = Annotated[
     int,
     typer.Option(
-        min=0, rich_help_panel=_SATELLITES, help="With --elements: only the first so many; 0 is all."
+        min=0, rich_help_panel=_SATELLITES, help="With --elements: use only this many satellites; 0 is all."
     ),
 ]
 SkipOption = Annotated[
@@ -163,14 +161,14 @@ SkipOption = Annotated[
     typer.Option(
         metavar="NAME",
         rich_help_panel=_SATELLITES,
-        help="With --elements: leave out a name or a catalogue number. Repeatable.",
+        help="With --elements: skip a satellite by name or catalogue number. Repeatable.",
     ),
 ]
 OnErrorOption = Annotated[
     OnError,
     typer.Option(
         rich_help_panel=_SATELLITES,
-        help="With --elements: what cannot be read or flown is an error, or is left out (skip).",
+        help="With --elements: stop at satellites that cannot be read or flown, or skip them.",
     ),
 ]
 GroundOption = Annotated[
@@ -187,41 +185,41 @@ StationOption = Annotated[
     typer.Option(
         metavar="SITE|NAME,LAT,LON[,HEIGHT_M[,MASK_DEG]]",
         rich_help_panel=_GROUND,
-        help="A ground station, instead of a preset's: a site of `skysplit presets sites`, or coordinates. Repeatable.",
+        help="A ground station: a site of `skysplit presets sites`, or coordinates. Replaces the preset's. Repeatable.",
         autocompletion=completed_from(lambda: read_sites().sites),
     ),
 ]
 DownOption = Annotated[
-    float | None, typer.Option(rich_help_panel=_RATES, help="From satellite to ground, Mbit/s.")
+    float | None, typer.Option(rich_help_panel=_RATES, help="Rate from satellite to ground, Mbit/s.")
 ]
 UpOption = Annotated[
     float | None,
     typer.Option(
-        rich_help_panel=_RATES, help="From ground to satellite, Mbit/s; small satellites have 0.25 to 2."
+        rich_help_panel=_RATES, help="Rate from ground to satellite, Mbit/s; small satellites have 0.25 to 2."
     ),
 ]
 IslOption = Annotated[
     Isl | None,
     typer.Option(
         rich_help_panel=_RATES,
-        help="Links between satellites: none, neighbours in a plane, or also between planes (grid).",
+        help="Links between satellites: none, in-plane between neighbours, or grid, also between planes.",
     ),
 ]
 IslRateOption = Annotated[
-    float | None, typer.Option(rich_help_panel=_RATES, help="Of these links, each way, Mbit/s.")
+    float | None, typer.Option(rich_help_panel=_RATES, help="Rate of these links in each direction, Mbit/s.")
 ]
 TflopsOption = Annotated[
     float | None,
-    typer.Option(rich_help_panel=_RATES, help="Of a satellite: sustained in training, not its peak."),
+    typer.Option(rich_help_panel=_RATES, help="Sustained training rate of a satellite, not its peak."),
 ]
 GroundTflopsOption = Annotated[
-    float | None, typer.Option(rich_help_panel=_RATES, help="Of the ground: sustained in training.")
+    float | None, typer.Option(rich_help_panel=_RATES, help="Sustained training rate of the ground.")
 ]
 ModelOption = Annotated[
     str | None,
     typer.Option(
         rich_help_panel=_LEARNING,
-        help="A directory, a name on the hub, or a published model to plan with (`skysplit models`); the default is "
+        help="A directory, a hub name, or a published model to plan with (`skysplit models`); the default is "
         "synthetic-vit.",
         autocompletion=completed_from(lambda: (*SHIPPED, *published_profiles())),
     ),
@@ -229,7 +227,8 @@ ModelOption = Annotated[
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        rich_help_panel=_LEARNING, help="An image folder, Parquet (a file or a folder), or a CSV of images."
+        rich_help_panel=_LEARNING,
+        help="An image folder, a Parquet file or folder, or a CSV that lists images.",
     ),
 ]
 BandsOption = Annotated[
@@ -237,25 +236,25 @@ BandsOption = Annotated[
     typer.Option(
         metavar="NAME,NAME,…|NUMBER",
         rich_help_panel=_LEARNING,
-        help="Bands that the model sees, in its order; without --data their number is enough.",
+        help="Bands of the model's input, in order; without --data a number is enough.",
     ),
 ]
 BitsOption = Annotated[
     int | None,
-    typer.Option(rich_help_panel=_LEARNING, help="Without --data: bits of a value, 8, 16 or 32."),
+    typer.Option(rich_help_panel=_LEARNING, help="Without --data: bits per value, 8, 16 or 32."),
 ]
 TileOption = Annotated[
     int | None,
     typer.Option(
         min=1,
         rich_help_panel=_LEARNING,
-        help="Side of a tile in pixels: with --data the model's input, else for what an image weighs in plans.",
+        help="Side of a tile in pixels: with --data the model's input, otherwise to size images in plans.",
     ),
 ]
 ImagesOption = Annotated[
     int | None,
     typer.Option(
-        min=1, rich_help_panel=_LEARNING, help="Images that a satellite trains with in a round, in plans."
+        min=1, rich_help_panel=_LEARNING, help="Training images per satellite and round, for plans."
     ),
 ]
 ClassesOption = Annotated[
@@ -263,7 +262,7 @@ ClassesOption = Annotated[
     typer.Option(
         metavar="NAME,NAME,…",
         rich_help_panel=_LEARNING,
-        help="For masks: what their values 0, 1, … are called; left out with --data, a terminal is asked.",
+        help="For masks: names of the values 0, 1, …; with --data and a terminal, init asks for them.",
     ),
 ]
 ModeOption = Annotated[
@@ -316,11 +315,11 @@ def init(
 
     Example: `skysplit init ours.toml --satellites 24 --planes 4 --altitude-km 800 --station Svalbard --station Awarua`
 
-    With a real mission's figures and sources: `skysplit init doves.toml --satellite dove-3u --ground dove-network`
+    With figures and sources of a real mission: `skysplit init doves.toml --satellite dove-3u --ground dove-network`
 
-    Without --satellite the uplink is the default of 50 Mbit/s, far more than small satellites have (250 kbit/s).
+    Without --satellite the uplink has the default of 50 Mbit/s, far above that of small satellites (250 kbit/s).
 
-    Real orbits: `skysplit init planet.toml --elements planet.txt --limit 12`
+    To use real orbits: `skysplit init planet.toml --elements planet.txt --limit 12`
     """
     from skysplit.new_mission.mission_choices import DescribedImages, Elements, MissionChoices, Rates
     from skysplit.new_mission.mission_questions import asked

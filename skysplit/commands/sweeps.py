@@ -26,32 +26,34 @@ _ROWS, _TABLE_WIDTH = 20, 140  # of the table
 
 def sweep(
     study: Annotated[
-        str, typer.Argument(help="A TOML file of a sweep; or, with --grid, a scenario.", metavar="SWEEP")
+        str,
+        typer.Argument(help="A TOML file that defines a sweep, or with --grid a scenario.", metavar="SWEEP"),
     ],
     settings: SetOption = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=A,B,…", help="Values of a key; all combinations are planned. Repeatable."),
+        typer.Option(metavar="KEY=A,B,…", help="Values of a key. All combinations are planned. Repeatable."),
     ] = None,
     starts: Annotated[
-        int, typer.Option(min=1, help="With --grid: start times over the first 40 % of the horizon.")
+        int,
+        typer.Option(min=1, help="With --grid: number of start times, over the first 40 % of the horizon."),
     ] = 1,
     missions: Annotated[
         bool,
-        typer.Option("--missions", help="With --grid: plan all training.rounds rounds, not the first alone."),
+        typer.Option("--missions", help="With --grid: plan all training.rounds rounds, not only the first."),
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Directory; the default is sweeps/NAME. What is in it is not planned again."),
+        typer.Option(
+            help="Output directory; the default is sweeps/NAME. Points already in it are not planned again."
+        ),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="How many plan at the same time; the default is every core.")
+        int | None, typer.Option(min=1, help="Number of planning processes; the default is one per core.")
     ] = None,
-    output: Annotated[
-        TextFormat, typer.Option("--format", help="How the result is printed.")
-    ] = TextFormat.TABLE,
+    output: Annotated[TextFormat, typer.Option("--format", help="Format of the output.")] = TextFormat.TABLE,
 ) -> None:
-    """Plan a round for every combination of keys: one table and one page, resumed where it was ended.
+    """Plan a round for every combination of keys, as a table and a page. An interrupted sweep resumes.
 
     Example: `skysplit sweep walker-72 --grid ground.stations=4,7,10 --grid strategy.inter_orbit=none,min-latency`
 
@@ -95,7 +97,8 @@ def _study(
     if path.is_file() and is_study(path):
         if grid or settings or missions or starts != 1:
             raise StudyError(
-                f"{name}: found beside --grid, --set, --starts or --missions; allowed alone: the file says all of it"
+                f"{name}: found with --grid, --set, --starts or --missions; allowed alone: "
+                "the file sets all of these"
             )
         return read_study(path)
     if not grid:
@@ -137,7 +140,7 @@ def _print(study: Study, rows: list[dict]) -> None:
     wide.print_table(title, table)
     unplanned = sum(row["state"] != "planned" for row in rows)
     if unplanned:
-        console.print(f"{unplanned} rounds could not be planned; the table says why (column reason)")
+        console.print(f"{unplanned} rounds could not be planned; see column reason of the table")
 
 
 class _Shown:

@@ -75,7 +75,7 @@ class SettledCut:
 
     @property
     def as_run_config(self) -> dict[str, Any]:
-        """What Flower is told."""
+        """Return the entries of Flower's run config."""
         return {**self.overrides, **({} if self.reason is None else {"cut": json.dumps(self.reason)})}
 
 
@@ -114,7 +114,7 @@ def require_cuts(scenario: Scenario) -> None:
     """Raise `ValueError` where a scenario has no other place to cut its model."""
     if scenario.training.mode not in ("head", "lora"):
         raise ValueError(
-            f"training.mode: found {scenario.training.mode!r}, which splits nothing; allowed: head, lora"
+            f"training.mode: found {scenario.training.mode!r}, which has no split; allowed: head, lora"
         )
     if scenario.training.augment == "token-dihedral":
         raise ValueError(

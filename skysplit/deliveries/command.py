@@ -1,4 +1,4 @@
-"""`skysplit deliver`: how what a run has trained goes up to each satellite."""
+"""`skysplit deliver`: the upload of a run's trained weights to each satellite."""
 
 from __future__ import annotations
 
@@ -21,22 +21,20 @@ from skysplit.terminal import Terminal, busy
 def deliver(
     run: Annotated[Path, typer.Argument(help="Directory of a completed run.")],
     content: Annotated[
-        Content, typer.Option(help="What of final/ goes up; all is everything but the model card.")
+        Content, typer.Option(help="Part of final/ to upload; all is everything except the model card.")
     ] = Content.ALL,
     at: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Start, seconds of mission time; the default is the run's end."),
+        typer.Option(min=0.0, help="Start in seconds of mission time; the default is the end of the run."),
     ] = None,
     certs: Annotated[
         Path | None,
-        typer.Option(help="The ground's folder of certificates, which sign the manifest (`skysplit certs`)."),
+        typer.Option(help="The ground's certificate folder, to sign the manifest (`skysplit certs`)."),
     ] = None,
-    output: Annotated[
-        TextFormat, typer.Option("--format", help="How the answer is printed.")
-    ] = TextFormat.TABLE,
-    out: Annotated[Path | None, typer.Option(help="File to write the JSON to.")] = None,
+    output: Annotated[TextFormat, typer.Option("--format", help="Format of the output.")] = TextFormat.TABLE,
+    out: Annotated[Path | None, typer.Option(help="File to write, with --format json.")] = None,
 ) -> None:
-    """Plan how what a run has trained goes up to each satellite: passes, bytes, UTC, and a manifest with digests.
+    """Plan the upload of a run's trained weights to each satellite: passes, bytes, UTC, and a manifest with digests.
 
     Example: `skysplit deliver runs/first --content head`
     """

@@ -71,7 +71,7 @@ def superlink_options(folder: str) -> list[str]:
 
 
 def gateway_command(folder: str, superlink: str, port: int) -> list[str]:
-    """What stands before the SuperLink, where satellites reach it."""
+    """Return the command of the gateway in front of the SuperLink, which satellites connect to."""
     return [
         *("python", "-m", "skysplit.deployment.fleet_gateway", "--folder", folder),
         *("--superlink", superlink, "--port", str(port)),
@@ -79,12 +79,12 @@ def gateway_command(folder: str, superlink: str, port: int) -> list[str]:
 
 
 def superexec_command(folder: str, superlink: str) -> list[str]:
-    """What runs the ServerApp beside the ground's relay."""
+    """Return the command that runs the ServerApp beside the ground's relay."""
     return ["flower-superexec", "--root-certificates", f"{folder}/ca.crt", "--runtime-api-address", superlink]
 
 
 def supernode_command(folder: str, superlink: str, index: int, satellites: int) -> list[str]:
-    """What runs the ClientApp beside a satellite's relay."""
+    """Return the command that runs the ClientApp beside a satellite's relay."""
     config = {"partition-id": index, "num-partitions": satellites, "relay": f"{folder}/{RELAY_FILE}"}
     return [
         *("flower-supernode", "--superlink", superlink, "--root-certificates", f"{folder}/ca.crt"),

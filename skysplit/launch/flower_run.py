@@ -62,7 +62,7 @@ class Nodes(Protocol):
 
     @property
     def launch(self) -> Launch:
-        """What they, and Flower's commands, belong to."""
+        """Return the launch that Flower's processes and commands belong to."""
 
     def check(self) -> None:
         """Raise RuntimeError if one has ended."""

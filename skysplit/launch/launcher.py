@@ -33,7 +33,7 @@ class Launch:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every process of the launch has in its environment."""
+        """Return the environment of every process of the launch."""
         return {VARIABLE: self._mark}
 
     def commands(self) -> list[list[str]]:

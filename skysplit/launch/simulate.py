@@ -94,7 +94,7 @@ def require_ray() -> None:
 
 
 def most_at_once() -> int:
-    """How many satellites Flower serves at once, as long as their processes fit into half of the free memory."""
+    """Return the number of satellites that Flower serves at once, limited to half of the free memory."""
     free_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(2, min(_most_served(), int(free_bytes / 2 / _PROCESS_BYTES)))
 

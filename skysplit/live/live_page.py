@@ -107,11 +107,11 @@ class LivePage:
 
     @property
     def address(self) -> str:
-        """Where the page is."""
+        """Return the address of the page."""
         return f"http://{_LOOPBACK}:{self._server.server_port}/"
 
     def version(self) -> str:
-        """What changes whenever the page would: ``run.json`` is written last of all that a round leaves behind."""
+        """Return a token that changes whenever the page does: ``run.json`` is always written last."""
         try:
             return str((self._directory / "run.json").stat().st_mtime_ns)
         except FileNotFoundError:

@@ -160,7 +160,7 @@ def walker_values(
 
 
 def preset_values(satellite: str, ground: str) -> PresetValues:
-    """What a satellite's and a ground segment's presets give; an empty name is none.
+    """Return the values of a satellite's and a ground segment's presets; an empty name is none.
 
     Raises:
         ScenarioError: There is no such preset; the message lists those that there are.

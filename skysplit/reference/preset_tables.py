@@ -54,7 +54,7 @@ def ground_row(name: str, preset: GroundPreset) -> tuple[str, ...]:
 
 
 def figure_rows(preset: SatellitePreset | GroundPreset) -> Iterator[tuple[str, str, str]]:
-    """What a preset holds: what, its value, and where it is from with how it comes about."""
+    """Return the figures of a preset: name, value, source and derivation."""
     for key, figure in preset.figures.items():
         derived = "; ".join(part for part in (figure.derivation, source_line(figure)) if part)
         yield key, _short(figure.amount), derived

@@ -56,7 +56,7 @@ def scenario_keys() -> Iterator[Key]:
 
 
 def table_descriptions() -> dict[str, str]:
-    """What each table is, by dotted name, in the order of :func:`scenario_keys`."""
+    """Return the description of each table, by dotted name, in the order of :func:`scenario_keys`."""
     return dict(_tables(Scenario, ""))
 
 

@@ -110,7 +110,7 @@ def _each(
             take(future.result())
     except BrokenProcessPool as error:
         raise RuntimeError(
-            "a process of the sweep was killed, by the system if memory ran out; the same command goes on with the rest"
+            "a process of the sweep was killed, by the system if memory ran out; the same command resumes with the rest"
         ) from error
     finally:
         for future in left:

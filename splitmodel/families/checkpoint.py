@@ -50,7 +50,7 @@ class WeightsLocation:
         file = self.directory / "config.json"
         if not file.is_file():
             raise ModelLoadError(
-                f"{self.location}: this directory has no config.json, so it is no transformers model"
+                f"{self.location}: this directory has no config.json, so it is not a transformers model"
             )
         try:
             raw = json.loads(file.read_text(encoding="utf-8"))
@@ -175,7 +175,7 @@ def _read_tensors(file: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ModelLoadError(f"{file}: cannot read the weights: found something else than tensors by name")
+        raise ModelLoadError(f"{file}: cannot read the weights: expected a dictionary of tensors")
     return {name: value for name, value in loaded.items() if wanted(name)}
 
 

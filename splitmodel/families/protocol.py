@@ -157,7 +157,7 @@ class Family(ABC):
 
     @abstractmethod
     def preprocess(self, config: Any, settings: Mapping[str, Any]) -> Preprocess:
-        """How pixels are made, by a `preprocessor_config.json` or, of what it lacks, by the family's statistics.
+        """Return the preprocessing: of `preprocessor_config.json`, or the family's statistics for missing values.
 
         Raises:
             ModelLoadError: The settings do not fit the model.
@@ -189,7 +189,7 @@ class Family(ABC):
 
     @abstractmethod
     def norm(self, model: nn.Module) -> nn.Module:
-        """What follows the last block."""
+        """Return the module after the last block."""
 
     @abstractmethod
     def layout(self, config: Any, height: int, width: int) -> TokenLayout:
@@ -198,7 +198,7 @@ class Family(ABC):
     def block_inputs(
         self, model: nn.Module, hidden_BTD: Tensor, height: int, width: int
     ) -> Mapping[str, Any]:
-        """What every block takes besides tokens, by keyword: it follows from the image's size, never from pixels."""
+        """Return the further inputs of every block, by keyword; they depend on the image's size, never on pixels."""
         return {}
 
     def run_block(self, block: nn.Module, hidden_BTD: Tensor, inputs: Mapping[str, Any]) -> Tensor:
@@ -214,12 +214,12 @@ class Family(ABC):
         return self.token_views
 
     def default_pooling(self, config: Any) -> PoolingKind:
-        """What the head of this model sees by default."""
+        """Return the default pooling of this model."""
         return self.pooling
 
     @abstractmethod
     def usage(self, base: str, config: Any) -> Usage:
-        """How somebody without SkySplit computes hidden states; `base` is where the model is."""
+        """Return code that computes hidden states without SkySplit; `base` is the location of the model."""
 
     def require_default_input(self, wanted: ModelInput, *allowed: str) -> None:
         """Refuse what a user wants of the images and this family cannot give.

@@ -230,7 +230,7 @@ class ImageSet:
 
     @cached_property
     def targets(self) -> Targets:
-        """What the images are labelled with."""
+        """Return the labels of the images."""
         return self.source.targets.take(self.rows)
 
     @property

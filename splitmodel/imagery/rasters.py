@@ -142,7 +142,7 @@ def _by_pillow(file: Path | bytes) -> Raster:
         if (
             frames > 1 and opened.format != "MPO"
         ):  # of which the first is the picture, the others its previews
-            raise RasterError(f"it holds {frames} frames; allowed: one image a file")
+            raise RasterError(f"it holds {frames} frames; allowed: one image per file")
         image: Image.Image = opened
         is_transparent = "transparency" in image.info
         if image.mode in ("P", "PA"):  # the colours that the palette stands for

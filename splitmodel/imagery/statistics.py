@@ -121,7 +121,7 @@ def survey(images: ImageSet, preprocess: Preprocess, *, statistics: bool) -> Sur
 
 
 def measured_of(image: NDArray, no_data: float | None) -> NDArray[np.bool_] | None:
-    """Where something was measured, of the shape of the image; ``None`` where that is everywhere."""
+    """Return the mask of measured values, of the shape of the image, or ``None`` if all are measured."""
     if image.dtype.kind == "f":
         unknown = np.isnan(image)
     elif no_data is not None:

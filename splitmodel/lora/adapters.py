@@ -55,7 +55,7 @@ class LoraSettings:
 
     @property
     def scaling(self) -> float:
-        """What the product of the two factors is multiplied with."""
+        """Return the factor of the product of the two low-rank matrices."""
         return self.alpha / (math.sqrt(self.rank) if self.variant == "rslora" else self.rank)
 
 
@@ -157,7 +157,7 @@ def add_lora(
 
 
 def frozen_blocks(backbone: Backbone, adapted_blocks: int) -> int:
-    """How many blocks lie below the last `adapted_blocks` of the ground; with 0, all of its are adapted.
+    """Return the number of blocks below the last `adapted_blocks` of the ground; with 0, all of its blocks are adapted.
 
     Raises:
         AdapterError: there are not so many.

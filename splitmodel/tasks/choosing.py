@@ -51,7 +51,7 @@ def task_for(settings: Mapping[str, Any], targets: Targets, where: str) -> Task:
     elif settings["classes"]:
         raise TaskError(
             f"task.classes: found {list(settings['classes'])}, but {where} has {targets.kind}; allowed with "
-            "segmentation, as all others bring their own"
+            "segmentation, because all other kinds have class names in their data"
         )
     if kind is TaskKind.CLASSIFICATION and len(targets.names) < 2:
         raise TaskError(f"{where}: holds one class, {', '.join(targets.names)}; allowed: two or more")

@@ -65,7 +65,7 @@ class Task(ABC):
 
     @property
     def outputs(self) -> int:
-        """How many the head has, for an image or for each pixel."""
+        """Return the number of outputs of the head, for an image or for each pixel."""
         return len(self.names)
 
     @property
@@ -158,7 +158,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def allowed(self) -> str:
-        """Which values targets may have, for messages."""
+        """Describe the values that targets may have, for messages."""
 
     @abstractmethod
     def is_allowed(self, array: NDArray) -> bool:

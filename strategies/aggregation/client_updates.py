@@ -60,7 +60,7 @@ class Averaging:
         return weights, float(sum(sum(images) for images in self.labels.values()))
 
     def counts(self, name: str, age: int = 0) -> Vector:
-        """What a satellite's weights count, see :func:`mission.client_update.client_update`."""
+        """Return what a satellite adds to the sum, see :func:`mission.client_update.client_update`."""
         images = np.array(self.labels[name], float)
         counts = [images.sum()]
         if self.by_class:

@@ -43,7 +43,7 @@ class Quorum:
             )
 
     def deliveries_s(self, plan: Plan) -> dict[int, float]:
-        """When each plane with images has delivered, by plane."""
+        """Return the time at which each plane with images has delivered, by plane."""
         planes, active = np.asarray(self.planes), np.asarray(self.samples) > 0
         return {
             plane: float(plan.delivered_s[active & (planes == plane)].max())
@@ -51,7 +51,7 @@ class Quorum:
         }
 
     def end_s(self, plan: Plan) -> float:
-        """When enough planes have delivered, and those that are overdue."""
+        """Return the time at which enough planes, and all overdue ones, have delivered."""
         by_plane = self.deliveries_s(plan)
         if not 0 < self.needed < len(by_plane) or by_plane.keys() <= self.overdue:
             return plan.end_s
@@ -59,11 +59,11 @@ class Quorum:
         return max(sorted(by_plane.values())[self.needed - 1], *overdue_s, 0.0)
 
     def delivered(self, plan: Plan) -> np.ndarray:
-        """Whose weights count when the round ends, shape ``(N,)``."""
+        """Return the satellites whose weights count when the round ends, shape ``(N,)``."""
         return plan.delivered_s <= self.end_s(plan)
 
     def carry_over(self, plan: Plan, workload: Workload, before: RoundState) -> RoundState:
-        """What the late have done when the round ends, which is not planned again, and which antennas stay pointed.
+        """Return the work of late satellites, which is not planned again, and the antennas that stay pointed.
 
         ``before`` is what ``plan`` was made with.
         """

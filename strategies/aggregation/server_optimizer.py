@@ -70,7 +70,7 @@ class ServerOptimizer:
         )
 
     def state(self) -> dict[str, NDArray]:
-        """What it remembers of earlier rounds, by name; see :meth:`load_state`."""
+        """Return the state kept from earlier rounds, by name; see :meth:`load_state`."""
         if (own := self._own) is not None:
             state = self._asked("asked for its state", lambda: dict(own.state()))
             return {key: np.asarray(value) for key, value in state.items()}

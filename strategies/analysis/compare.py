@@ -280,7 +280,7 @@ def _outcome(world: World, job: _AnyJob) -> Any:
 
 
 def most_planned(case: Case) -> int:
-    """How many rounds of a case's mission a comparison plans."""
+    """Return the number of rounds of a case's mission that a comparison plans."""
     work = case.workloads[0]
     if work.chained:
         steps = work.passes * sum(-(-count // work.micro_batch) for count in work.samples)
@@ -380,7 +380,7 @@ def round_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def part_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Where the time of a satellite goes in a round, as text, a row per case."""
+    """Return the share of a satellite's time by activity in a round, as text, one row per case."""
     return [
         {
             "case": case["name"],

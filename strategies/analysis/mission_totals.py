@@ -129,7 +129,7 @@ class MissionTotals:
 
     @property
     def length_s(self) -> float:
-        """How long the mission takes."""
+        """Return the duration of the mission."""
         return self.end_s - self.start_s
 
     def to_json(self) -> dict[str, Any]:
@@ -252,7 +252,7 @@ def energy_j(figures: Sequence[PlanFigures], rates: ComputeRates, drawn: PowerDr
 
 
 def plan_figures(plan: Plan, link_rates: LinkRates, rates: ComputeRates) -> PlanFigures:
-    """What a plan adds up to."""
+    """Return the totals of a plan."""
     rows = plan.activities
     size: dict[str, float] = {}
     busy_s, total_s = dict.fromkeys(_BUSY, 0.0), dict.fromkeys(_BUSY, 0.0)
@@ -289,7 +289,7 @@ def plan_figures(plan: Plan, link_rates: LinkRates, rates: ComputeRates) -> Plan
 
 
 def what_binds(figures: Sequence[PlanFigures], workload: Workload) -> str:
-    """What most of the time of these rounds goes to: a computer or a link that is hardly ever idle, or waiting."""
+    """Return the bottleneck of these rounds: a computer or a link that is hardly ever idle, or waiting."""
     length_s = sum(one.length_s for one in figures)
     busy_s = {name: sum(one.busy_s[name] for one in figures) for name in _BUSY}
     busiest = max(_BUSY, key=busy_s.__getitem__)

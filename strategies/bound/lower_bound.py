@@ -141,12 +141,12 @@ class TrainingBound:
 
     @property
     def workload(self) -> Workload:
-        """What the round moves and computes."""
+        """Return the data and the computation of the round."""
         return self.problem.workload
 
     @property
     def start_s(self) -> float:
-        """When the round starts."""
+        """Return the start of the round."""
         return self.problem.start_s
 
     def heard_s(self) -> float:

@@ -36,7 +36,7 @@ class Reach:
 
     @property
     def groups(self) -> int:
-        """How many groups there are."""
+        """Return the number of groups."""
         return int(self.group.max()) + 1
 
     @cached_property

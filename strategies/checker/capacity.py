@@ -75,7 +75,7 @@ def _powered_s(judged: JudgedPlan, node: int, time_s: np.ndarray) -> np.ndarray:
 
 
 def buffers(judged: JudgedPlan) -> Iterator[Violation]:
-    """What has come to a satellite and not yet left it fits its buffer."""
+    """Check that the data that a satellite has received and not yet sent fit its buffer."""
     if not np.isfinite(judged.resources.buffer_bytes):
         return
     features = judged.rows[judged.rows["kind"] == Kind.FEATURES]

@@ -37,7 +37,7 @@ def inside(
 
 
 def most_at_once(rows: np.ndarray) -> tuple[int, float]:
-    """How many windows are open at once at most, and when."""
+    """Return the largest number of windows that are open at once, and when."""
     time_s = np.concatenate([rows["start_s"] + SLACK_S, rows["end_s"]])
     change = np.concatenate([np.ones(len(rows), int), -np.ones(len(rows), int)])
     order = np.lexsort([change, time_s])
@@ -47,7 +47,7 @@ def most_at_once(rows: np.ndarray) -> tuple[int, float]:
 
 
 def lateness_s(start_s: np.ndarray, end_s: np.ndarray, work_s: np.ndarray) -> float:
-    """How late the latest window is served by preemptive earliest deadline first."""
+    """Return the lateness of the latest window under preemptive earliest-deadline-first service."""
     order = np.argsort(start_s, kind="stable")
     start_s, end_s, work_s = start_s[order], end_s[order], work_s[order]
     if (np.maximum.accumulate(end_s)[:-1] <= start_s[1:] + SLACK_S).all():  # one after the other

@@ -58,12 +58,12 @@ class JudgedPlan:
 
     @property
     def workload(self) -> Workload:
-        """What the round moves and computes."""
+        """Return the data and the computation of the round."""
         return self.problem.workload
 
     @property
     def rates(self) -> ComputeRates:
-        """How fast satellites and ground compute."""
+        """Return the compute rates of satellites and ground."""
         return self.problem.rates
 
     @cached_property
@@ -73,7 +73,7 @@ class JudgedPlan:
 
     @property
     def state(self) -> RoundState:
-        """Where the round stood when the plan was made."""
+        """Return the state of the round when the plan was made."""
         return self.problem.state
 
     @cached_property
@@ -83,7 +83,7 @@ class JudgedPlan:
 
     @cached_property
     def sane(self) -> np.ndarray:
-        """Which activities have places, links, amounts and samples that their kind can have."""
+        """Return the activities whose places, links, amounts and samples are possible for their kind."""
         rows, nodes = self.plan.activities, len(self.contact_plan.nodes)
         good = rows["kind"] <= max(Kind)
         for field, count in (("node", nodes), ("peer", nodes), ("satellite", self.satellites)):
@@ -150,12 +150,12 @@ class JudgedPlan:
 
     @cached_property
     def demand(self) -> RoundDemand:
-        """What the round has to do."""
+        """Return the work that the round has to do."""
         return RoundDemand.of(self.workload, self.state, self.plan.onboard_samples)
 
     @cached_property
     def satellites(self) -> int:
-        """How many there are; stations are the nodes from this index on."""
+        """Return the number of satellites; stations are the nodes from this index on."""
         return len(self.contact_plan.satellites)
 
     @cached_property
@@ -195,5 +195,5 @@ class JudgedPlan:
         return f"{kind} over {link} {self.name(row['node'])} → {self.name(row['peer'])}, {when}"
 
     def samples(self, row: np.void) -> str:
-        """Whose samples a row is about, in words."""
+        """Return in words whose samples a row is about."""
         return f"{self.name(row['satellite'])}: samples {row['first_sample']}–{row['end_sample']}"

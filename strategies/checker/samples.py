@@ -253,7 +253,7 @@ def _embedded_s(judged: JudgedPlan, satellite: int, until: int) -> float:
 
 
 def lit_finish_s(judged: JudgedPlan, satellite: int, start_s: float, work_s: float) -> float:
-    """When ``work_s`` of computing that begins at ``start_s`` is done at the earliest: without sunlight it pauses."""
+    """Return the earliest end of ``work_s`` of computing from ``start_s`` on; it pauses without sunlight."""
     if judged.resources.sunlight is None:
         return start_s + work_s
     for begin_s, end_s in judged.resources.sunlight.lit_s[satellite].tolist():

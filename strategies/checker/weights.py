@@ -61,7 +61,7 @@ class WeightRules:
 
     @cached_property
     def trained_s(self) -> np.ndarray:
-        """When each satellite's weights are final."""
+        """Return the time at which each satellite's weights are final."""
         rows = self.judged.rows[np.isin(self.judged.rows["kind"], (Kind.TRAIN, Kind.HEAD))]
         trained_s = np.full(self.judged.satellites, self.judged.plan.start_s)
         np.maximum.at(trained_s, rows["node"], rows["end_s"])
@@ -69,7 +69,7 @@ class WeightRules:
 
     @cached_property
     def delivered_s(self) -> np.ndarray:
-        """When each satellite's weights are on the ground up their tree; infinite where they do not get there."""
+        """Return when each satellite's weights reach the ground over their tree; infinite if they do not."""
         rows, n = self.judged.rows, self.judged.satellites
         parent = np.full(n, -1)
         edges = self.inward
@@ -86,7 +86,7 @@ class WeightRules:
 
     @cached_property
     def ground_s(self) -> float:
-        """When the ground has heard all; where nothing is averaged, when the last step is over."""
+        """Return when the ground has received all weights, or ended the last step if nothing is averaged."""
         if not self.judged.workload.aggregate_bytes:
             rows = self.judged.rows
             alone = rows["end_s"][rows["kind"] == Kind.BACKBONE] if self.judged.workload.central else []
@@ -96,7 +96,7 @@ class WeightRules:
 
     @cached_property
     def received_s(self) -> np.ndarray:
-        """When each satellite has the average; infinite where it does not come."""
+        """Return the time at which each satellite has the average; infinite if it does not arrive."""
         rows = self.judged.rows
         received_s = np.full(self.judged.satellites, np.inf)
         np.minimum.at(received_s, rows["peer"][self.up], self.arrival_s[self.up])

@@ -41,7 +41,7 @@ class SpaceLinks:
 
     @property
     def groups(self) -> int:
-        """How many groups there are."""
+        """Return the number of groups."""
         return int(self.group.max()) + 1
 
     def open_at(self, time_s: float) -> SpaceLinks:

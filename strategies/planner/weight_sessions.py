@@ -109,7 +109,7 @@ class WeightSessions:
         return antennas.pointed(self._passes, time_s)
 
     def held(self) -> np.ndarray:
-        """Who holds which antenna and beam, both ways."""
+        """Return the satellites that hold each antenna and beam, in both directions."""
         return activities(
             len(self._held), kind=Kind.SESSION, link=LinkKind.DOWNLINK, node=[one.satellite for one in self._held],
             peer=[one.station for one in self._held], start_s=[one.start_s for one in self._held],

@@ -97,7 +97,7 @@ def first_members(group: np.ndarray) -> np.ndarray:
 
 
 def carried_s(start_s: np.ndarray, end_s: np.ndarray, rate: np.ndarray, amount: float) -> float:
-    """When intervals that all carry at their ``rate`` have carried ``amount`` together; infinite where never."""
+    """Return when intervals that all carry at their ``rate`` have together carried ``amount``; infinite if never."""
     edges_s = np.unique(np.concatenate([start_s, end_s]))
     carried = (np.clip(edges_s[:, None], start_s, np.maximum(end_s, start_s)) - start_s) @ rate
     if not len(edges_s) or carried[-1] < amount:

@@ -114,7 +114,7 @@ class Plan:
 
     @property
     def gap(self) -> float:
-        """How far above its lower bound the plan is; 0.1 is ten per cent."""
+        """Return the distance of the plan to its lower bound as a fraction; 0.1 is ten per cent."""
         return self.makespan_s / self.lower_bound_s - 1.0 if self.lower_bound_s > 0 else 0.0
 
     def of_kind(self, *kinds: Kind) -> np.ndarray:

@@ -38,7 +38,7 @@ def state_at(
     *,
     before: RoundState | None = None,
 ) -> RoundState:
-    """How far a round is at ``time_s`` if all went as planned; of what is under way, whole micro-batches count.
+    """Return the state of a round at ``time_s`` if all went as planned; only whole micro-batches in progress count.
 
     ``before`` is where the round stood when ``plan`` was made, if that was not its beginning.  Samples that overtook
     others of their satellite count as not done.

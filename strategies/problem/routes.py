@@ -94,7 +94,7 @@ class Routes:
         return moments[bisect_right(moments, time_s) - 1]
 
     def until_s(self, time_s: float) -> float:
-        """When a path is to be asked for anew."""
+        """Return the time until which a path remains valid."""
         moments = self._moments_of(int(time_s // BUCKET_S))
         position = bisect_right(moments, time_s)
         return moments[position] if position < len(moments) else (time_s // BUCKET_S + 1.0) * BUCKET_S
@@ -186,7 +186,7 @@ class Routes:
         return arrival_s, came
 
     def last_start_s(self, source: int, target: int, by_s: float, bits: float) -> float:
-        """When ``bits`` must leave at the latest to be at ``target`` by ``by_s``; minus infinity where they cannot."""
+        """Return the latest start of ``bits`` that reach ``target`` by ``by_s``; minus infinity if they cannot."""
         latest_s = -np.inf
         for start_s, end_s, rate_bps, owlt_s in self._intervals.get((source, target), ()):
             leave_s = min(end_s, by_s - owlt_s) - bits / rate_bps

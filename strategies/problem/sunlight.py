@@ -28,7 +28,7 @@ class Sunlight:
         return cls(tuple(lit_s))
 
     def finished_s(self, satellite: int, start_s: float, work_s: float) -> float:
-        """When ``work_s`` seconds of computing that begin at ``start_s`` are done, pauses in the dark included."""
+        """Return the end of ``work_s`` seconds of computing that begins at ``start_s``, with pauses in the dark."""
         if work_s <= 0:
             return start_s
         intervals = self.lit_s[satellite]

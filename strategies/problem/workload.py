@@ -183,9 +183,7 @@ class Resources:
 
     def __post_init__(self) -> None:
         if self.beams < 1:
-            raise WorkloadError(
-                f"beams: found {self.beams}, allowed is 1 or more: a station without beam serves nobody"
-            )
+            raise WorkloadError(f"beams: found {self.beams}, allowed is 1 or more")
         if self.isl_terminals < 0:
             raise WorkloadError(f"isl_terminals: found {self.isl_terminals}, allowed is 0 or more")
         _require_not_negative(self, "setup_s", "acquisition_s")
@@ -347,7 +345,7 @@ class Workload:
 
     @property
     def passes(self) -> int:
-        """How often a sample visits the ground in a round: a frozen backbone needs to see it only once."""
+        """Return how often a sample visits the ground in a round: once if the backbone is frozen."""
         return self.epochs if self.chained or self.central else 1
 
     @property

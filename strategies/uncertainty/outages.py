@@ -74,12 +74,12 @@ class Spells:
     mean_s: float
 
     def at(self, time_s: float) -> float:
-        """When the outage that is going on ends; ``time_s`` itself where none is."""
+        """Return the end of the outage in progress, or ``time_s`` itself if there is none."""
         row = int(np.searchsorted(self.times_s[:, 0], time_s, side="right")) - 1
         return max(float(self.times_s[row, 1]), time_s) if row >= 0 else time_s
 
     def first_during(self, start_s: np.ndarray, end_s: np.ndarray) -> np.ndarray:
-        """When the first outage within each interval begins or is met, infinite where none is, of the same shape."""
+        """Return the start of the first outage met in each interval, infinite if there is none, of the same shape."""
         row = np.searchsorted(self.times_s[:, 1], start_s, side="right")
         padded_s = np.append(self.times_s[:, 0], np.inf)
         met_s = np.maximum(padded_s[row], start_s)
@@ -97,7 +97,7 @@ class Outages:
         return any(one.at(time_s) > time_s for one in self.spells.get(resource, ()))
 
     def over_s(self, resource: Resource, time_s: float) -> float:
-        """When a resource is in service again, all causes together; ``time_s`` itself where it is in service."""
+        """Return when a resource is in service again, all causes together; ``time_s`` if it is in service."""
         while (
             later_s := max((one.at(time_s) for one in self.spells.get(resource, ())), default=time_s)
         ) > time_s:
@@ -111,7 +111,7 @@ class Outages:
         return all(bool(np.isinf(met_s[0])) for met_s in found)
 
     def first_met_s(self, rows: np.ndarray) -> np.ndarray:
-        """When each activity first wants a link that is out, infinite where never, shape of ``rows`` (``ACTIVITY``)."""
+        """Return when each of the ``rows`` (``ACTIVITY``) first wants a link that is out, infinite if never."""
         met_s = np.full(len(rows), np.inf)
         sends = rows["bytes"] > 0
         for resource, members in _by_resource(rows, sends).items():

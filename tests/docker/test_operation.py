@@ -245,5 +245,5 @@ def test_deploy_check_dials_what_is_there_and_writes_nothing(
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     shown = CliRunner().invoke(app, ["deploy", "walker-12", "--out", str(tmp_path / "out"), "--check"])
     assert shown.exit_code == 1
-    assert "5 of 5 addresses cannot be reached from here, the first is that of ground" in shown.output
+    assert "5 of 5 addresses cannot be reached from this machine; the first is ground" in shown.output
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}

@@ -214,7 +214,7 @@ def test_a_small_file_is_read(tmp_path: Path) -> None:
             'kind = "hearsay"',
             ["sources.sheet.kind", "found 'hearsay'", "'data sheet'"],
         ),
-        ("[grounds.two", "[grounds.one", ["grounds", "found one", "a satellite is called"]),
+        ("[grounds.two", "[grounds.one", ["grounds", "found one", "also the name of a satellite"]),
         ("[sources]", "[sources", ["not readable as TOML"]),
     ],
 )

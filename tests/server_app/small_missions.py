@@ -25,7 +25,7 @@ from strategies.planner.step_order import Schedule, ScheduledStep
 SMALL = {
     "constellation.satellites": 4,
     "data.train_samples": 64,
-    "data.test_samples": 40,
+    "data.test_samples": 16,
     "data.alpha": 5.0,
     "training.rounds": 2,
     "training.batch_size": 8,

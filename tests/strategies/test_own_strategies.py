@@ -256,7 +256,10 @@ def test_what_breaks_the_rules_is_one_error_that_names_the_strategy(
     ("names", "message"),
     [
         (["nearest"], "theirs:Reversed is called 'nearest', as one of ours is; allowed: another name"),
-        (["mine", "mine"], "theirs:Reversed and theirs:Silent are both called 'mine'; allowed: a name each"),
+        (
+            ["mine", "mine"],
+            "theirs:Reversed and theirs:Silent are both called 'mine'; allowed: different names",
+        ),
     ],
 )
 def test_a_name_that_is_taken_is_refused(

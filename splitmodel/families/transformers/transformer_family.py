@@ -156,7 +156,7 @@ class TransformersFamily(Family):
         return TokenLayout(self.prefix_tokens(config), height // rows, columns=width // columns)
 
     def prefix_tokens(self, config: Any) -> int:
-        """How many tokens stand before the first patch token, registers included."""
+        """Return the number of tokens before the first patch token, registers included."""
         return self.special_tokens + getattr(config, "num_register_tokens", 0)
 
     def usage(self, base: str, config: Any) -> Usage:

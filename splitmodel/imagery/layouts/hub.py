@@ -30,7 +30,7 @@ def open_hub(name: str, reading: Reading) -> ImageSource:
         loaded = datasets.load_dataset(name)
     except Exception as error:  # the library raises what its network layer raises
         raise ImageryError(
-            f"{name}: cannot be had from the hub ({error}); name a local copy with data.path"
+            f"{name}: cannot be fetched from the hub ({error}); name a local copy with data.path"
         ) from error
     parts: list[tuple[str, Any]] = [(subset, loaded[subset]) for subset in ("train", "test")]
     rows = [(subset, part, row) for subset, part in parts for row in range(len(part))]

@@ -146,7 +146,7 @@ def _subsets(
             subsets += subsets_in_column(texts, str(file), column)
             continue
         if subset is None and any(by_name):
-            raise ImageryError(f"{file}: its name says no subset, others' do; allowed: {ALLOWED}")
+            raise ImageryError(f"{file}: its name contains no subset, but other names do; allowed: {ALLOWED}")
         subsets += [subset] * int(end - start)
     return subsets
 

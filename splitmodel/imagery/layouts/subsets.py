@@ -62,7 +62,7 @@ def divide(
     if not (named == TRAIN).any():
         found = ", ".join(sorted(set(named) - {""}))
         raise ImageryError(
-            f"{where}: holds nothing to train on; found only the subset {found}; allowed: {ALLOWED}"
+            f"{where}: holds no training images; found only the subset {found}; allowed: {ALLOWED}"
         )
     scored = TEST if (named == TEST).any() else VALIDATION
     return np.flatnonzero(named == TRAIN), np.flatnonzero(named == scored)

@@ -30,7 +30,7 @@ class Copy:
     end_s: float
 
     def at(self, sample: int) -> float:
-        """When the samples before ``sample`` are there."""
+        """Return the time at which all samples before ``sample`` are there."""
         return self.start_s + (self.end_s - self.start_s) * (sample - self.first) / (self.end - self.first)
 
 
@@ -44,7 +44,7 @@ class Gathered:
     link_free_s: Mapping[tuple[int, int], float]
 
     def held_bytes(self, satellite: int, sample_bytes: float) -> float:
-        """What a satellite holds for others."""
+        """Return the bytes that a satellite holds for others."""
         return sample_bytes * sum(
             holders[satellite].end - holders[satellite].first
             for source, holders in self.copies.items()

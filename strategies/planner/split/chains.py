@@ -35,7 +35,7 @@ class Chain:
 
     @property
     def block(self) -> FeatureChunk:
-        """What brings the last sample of the next micro-batch."""
+        """Return the chunk that brings the last sample of the next micro-batch."""
         return self._blocks[bisect_right(self._firsts, self.end - 1) - 1]
 
     def advance(self) -> bool:
@@ -50,7 +50,7 @@ class Chain:
         return (self._epochs - self.epoch) * self.samples - self.first
 
     def features_s(self) -> float:
-        """When the features of the next micro-batch are on the ground."""
+        """Return the time at which the features of the next micro-batch are on the ground."""
         end, there_s = self.end, -np.inf
         position = bisect_right(self._firsts, self.first) - 1
         while position < len(self._blocks) and self._firsts[position] < end:

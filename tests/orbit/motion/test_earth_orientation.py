@@ -31,6 +31,7 @@ from orbit.motion.frames import (
     leap_seconds_between,
     split_julian_date,
 )
+from orbit.motion.orientation_files import installed_values
 from orbit.motion.propagation import PROPAGATORS
 from orbit.search.contacts import find_passes
 from orbit.search.eclipse import find_eclipses, sun_itrs_km
@@ -79,6 +80,15 @@ def test_any_date_from_1990_to_2050_turns_the_earth_as_astropy_does(year: float,
 def test_what_is_read_is_the_table_that_is_installed_with_astropy() -> None:
     table = orientation_table()
     theirs = iers.IERS_Auto.read(file=iers.IERS_A_FILE)
+    values = installed_values()
+    for ours, name in (
+        (values.mjd, "MJD"),
+        (values.ut1_utc_s, "UT1_UTC"),
+        (values.pole_x_arcsec, "PM_x"),
+        (values.pole_y_arcsec, "PM_y"),
+    ):
+        np.testing.assert_array_equal(ours, theirs[name].value)
+    assert values.predicted_from_mjd == theirs.meta["predictive_mjd"]
     days = theirs["MJD"].value[::500]
     with iers.earth_orientation_table.set(theirs):
         expected = Time(days + 0.3, format="mjd", scale="utc").ut1

@@ -144,7 +144,7 @@ def test_a_satellite_that_is_not_of_the_mission_is_refused(name):
     with (
         GroundEndpoint(doubling, SATELLITES) as ground,
         GroundLink(ground.address, name) as link,
-        pytest.raises(LinkRefused, match="no satellite of this mission"),
+        pytest.raises(LinkRefused, match="not a satellite of this mission"),
     ):
         link.receive(60)
 

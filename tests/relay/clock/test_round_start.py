@@ -12,7 +12,7 @@ from relay.client.endpoint import RelayEndpoint
 from relay.client.message_link import LinkRefused
 from relay.clock.paced_clock import Activity, PacedClock, RoundStart, TimeAuthority
 from relay.clock.timed_link import LinkSchedule, Network, Window
-from relay.node.outgoing import ACK_TIMEOUT_S
+from relay.node.outgoing import OutgoingLink
 from relay.wire import wire_pb2 as pb
 from relay.wire.manifest import MessageKind
 
@@ -194,26 +194,39 @@ async def test_who_has_come_to_a_round_of_a_ground_that_died_has_not_come_to_tha
     assert after.round_start != before.round_start
 
 
-def test_what_is_on_its_way_is_not_sent_again_while_mission_time_stands(fleet):
+class Wall:
+    """The wall clock that a sender sees; it can be set ahead."""
+
+    ahead_s = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self.ahead_s
+
+
+def test_what_is_on_its_way_is_not_sent_again_while_mission_time_stands(fleet, monkeypatch):
     relays = fleet(
         fleet.both_ways(("sat-0", "ground"), windows=(Window(0.0, 1e5, rate_bps=2e7, owlt_s=0.3),))
     )
-    clock = relays.clocks["sat-0"]
+    clock, wall, looks = relays.clocks["sat-0"], Wall(), []
+    data = np.arange(75_000, dtype="<f4")  # 0.12 s of the link, and 0.3 s of light
+    acked_bytes = OutgoingLink._acked_bytes
 
-    async def stand():
-        clock.pause(clock.now_s)
+    def stand_when_all_is_on_its_way(link):
+        if link.node == "sat-0" and link.sent_bytes >= data.nbytes:
+            looks.append(clock.now_s)
+            if len(looks) == 1:
+                clock.pause(clock.now_s)
+                wall.ahead_s = 60.0  # far longer than a sender waits for an acknowledgement
+        return acked_bytes(link)
 
     async def go():
         clock.go()
 
-    data = np.arange(75_000, dtype="<f4")  # 0.12 s of the link, and 0.3 s of light
+    monkeypatch.setattr("relay.node.outgoing.time", wall)
+    monkeypatch.setattr(OutgoingLink, "_acked_bytes", stand_when_all_is_on_its_way)
     with relays.link("sat-0") as satellite, relays.link("ground") as ground:
         satellite.send(*fleet.tensor(data, "sat-0", "ground"))
-        relays.until("sat-0", lambda now: now.links[0].sent_bytes >= data.nbytes)
-        relays.run(stand())
-        time.sleep(
-            1.5 * ACK_TIMEOUT_S
-        )  # longer than a sender waits for an acknowledgement, where it waits for one
+        relays.until("sat-0", lambda _: len(looks) >= 4)
         relays.run(go())
         assert np.array_equal(np.frombuffer(ground.receive(10).payload, "<f4"), data)
     assert relays.status("sat-0").links[0].resent_bytes == 0

@@ -254,7 +254,7 @@ def an_outsider_with_a_certificate(attacker):
     channel = attacker.channel(attacker.certificates[OUTSIDER])
     yield
     for method, request in ((service.STATUS, pb.Nothing()), (service.CANCEL, pb.TransferId())):
-        with pytest.raises(grpc.RpcError, match="no node of this mission"):
+        with pytest.raises(grpc.RpcError, match="not a node of this mission"):
             attacker.unary(method, request, channel=channel)
 
 
@@ -495,7 +495,8 @@ def a_way_over_nodes_that_are_none(attacker):
     manifest, _ = attacker.bundle()
     yield
     refused(
-        attacker.put([attacker.transfer_header(manifest, via=["\x1b[2J", "[/]"])]), "no node of this mission"
+        attacker.put([attacker.transfer_header(manifest, via=["\x1b[2J", "[/]"])]),
+        "a node of another mission",
     )
 
 
@@ -759,6 +760,15 @@ class Victim:
     neighbour: subprocess.Popen
     address: str
     certificates: dict
+    best_s: dict = dataclasses.field(default_factory=dict)  # alone, by order: the shortest so far
+
+    def alone_s(self, order, *, anew):
+        """How long the honest neighbour takes alone: now, or at its best so far, which is the stricter measure."""
+        if anew or order not in self.best_s:
+            now_s = self.honest_s(order)
+            self.best_s[order] = min(now_s, self.best_s.get(order, now_s))
+            return now_s
+        return self.best_s[order]
 
     def honest_s(self, order, repeats=3):
         """How long the honest neighbour takes, as the median of a few."""
@@ -828,8 +838,8 @@ def victim(tmp_path_factory):
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 def test_an_honest_neighbour_is_served_within_twice_its_time_during(attack, victim):
     order = "held" if attack in HELD else "fresh"
-    for _ in range(ATTEMPTS):
-        alone_s = victim.honest_s(order)
+    for attempt in range(ATTEMPTS):
+        alone_s = victim.alone_s(order, anew=attempt > 0)
         attacker = Attacker(victim.address, victim.certificates)
         pending_updates = attack(attacker)
         try:

@@ -149,7 +149,7 @@ def test_a_relay_needs_an_address_for_every_neighbour(fleet, tmp_path):
     network = fleet.network_of(fleet.both_ways(("sat-0", "ground")))
     with pytest.raises(ValueError, match="relay sat-0: no address for its neighbours ground"):
         RelaySettings("sat-0", network, peers={}, folder=tmp_path)
-    with pytest.raises(ValueError, match="'sat-9' is no node"):
+    with pytest.raises(ValueError, match="'sat-9' is not a node"):
         RelaySettings("sat-9", network, peers={}, folder=tmp_path)
     with pytest.raises(ValueError, match="time authority sat-7"):
         RelaySettings(

@@ -102,7 +102,8 @@ def test_a_bundle_without_a_payload_survives_the_end_of_its_stream(fleet):
     )
     with relays.link("sat-0") as satellite:
         satellite.send(*fleet.tensor([], "sat-0", "ground"))
-        time.sleep(0.25)  # on its way, for half a second of light
+        link = relays.nodes["sat-0"]._forwarding.links["ground"]
+        relays.until("sat-0", lambda _: link._on_line)  # for half a second of light
         relays.stop("ground")
         relays.start("ground")
         with relays.link("ground") as ground:

@@ -86,7 +86,7 @@ def test_without_a_certificate_and_in_plaintext_nobody_gets_in(fleet, relays, ce
 
 def test_a_certified_node_that_is_not_in_the_plan_is_refused(fleet, relays, certificates):
     honest = frames_of(*bundle(fleet.tensor, certificates["sat-0"]))
-    with pytest.raises(grpc.RpcError, match="no node of this mission"):
+    with pytest.raises(grpc.RpcError, match="not a node of this mission"):
         put(relays, honest, as_node="sat-0", identity=certificates["sat-9"])
 
 

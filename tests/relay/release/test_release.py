@@ -97,7 +97,7 @@ def test_a_file_that_differs_is_not_used_and_its_chunks_are_sent_again(first, tm
 def test_the_release_of_before_comes_back_and_the_later_one_too(first, tmp_path) -> None:
     folder, manifest = first
     store = ReleaseStore(tmp_path / "board")
-    with pytest.raises(ReleaseError, match="no release of before"):
+    with pytest.raises(ReleaseError, match="no earlier release"):
         store.roll_back()
     later = trained(tmp_path / "later", {"head.safetensors": b"another head"})
     for source, release in ((folder, manifest), (tmp_path / "later", later)):

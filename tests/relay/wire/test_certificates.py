@@ -165,8 +165,8 @@ def test_a_list_that_somebody_else_signed_changes_nothing(tmp_path, caplog):
     ours = identities(tmp_path / "ours")
     shutil.copy(tmp_path / "theirs" / "revoked.crl", node_folder(tmp_path / "ours", "ground"))
     ours["ground"].verify(ours["sat-0"].seal(some_manifest("sat-0")), "sat-0")
-    assert "no authority of ours signed" in caplog.text
-    with pytest.raises(IdentityError, match="no authority of ours signed"):
+    assert "no authority of this mission signed" in caplog.text
+    with pytest.raises(IdentityError, match="no authority of this mission signed"):
         NodeIdentity.load(node_folder(tmp_path / "ours", "ground"))
 
 

@@ -17,10 +17,10 @@ from splitmodel.shipped import weights_dir
 LORA = LoraSettings(rank=4)
 
 
-def steps(adapters: list[str], **settings: Any) -> BackboneExecutor:
+def steps(adapters: list[str], lora: LoraSettings = LORA, **settings: Any) -> BackboneExecutor:
     backbone = load_backbone(weights_dir("synthetic-vit"))
-    add_lora(backbone, LORA)
-    made = BackboneExecutor(backbone, LORA, device=torch.device("cpu"), adapters=adapters, **settings)
+    add_lora(backbone, lora)
+    made = BackboneExecutor(backbone, lora, device=torch.device("cpu"), adapters=adapters, **settings)
     generator = torch.Generator().manual_seed(3)
     for adapter in made.adapters.values():
         adapter.set(
@@ -77,6 +77,21 @@ def test_passes_beyond_the_memory_bound_are_made_again_with_the_same_gradients(r
     check_same(steps(["a", "b", "c"]), bounded, [["a"], ["b"], ["c"]])
 
 
+def test_a_pass_that_is_made_again_drops_what_it_dropped_at_first() -> None:
+    dropping = LoraSettings(rank=4, dropout=0.5)
+    found = []
+    for bound_bytes, seeds in ((math.inf, (5, 6, 7)), (1.0, (5, 6, 7)), (math.inf, (8, 9, 10))):
+        one = steps(["a"], dropping, activation_bytes=bound_bytes)
+        [pooled_BD] = one.forward("pass", [Request("a", features(3, 0, one), seeds=seeds)])
+        assert (one.kept_bytes == 0) == (bound_bytes == 1.0)
+        one.backward("pass", [pooled_BD.cos()])
+        found.append({name: tensor.grad for name, tensor in one.adapters["a"].tensors.items()})
+    kept, made_again, otherwise = found
+    for name, gradient in kept.items():
+        torch.testing.assert_close(made_again[name], gradient, rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(otherwise[name], gradient, rtol=1e-2)
+
+
 def test_activations_are_counted_as_autograd_keeps_them_and_never_exceed_the_bound() -> None:
     ample = steps(["a"])
     kept: dict[int, int] = {}
@@ -104,7 +119,7 @@ def test_activations_are_counted_as_autograd_keeps_them_and_never_exceed_the_bou
 
 def test_a_gradient_that_fits_no_pending_pass_is_refused() -> None:
     one = steps(["a"])
-    with pytest.raises(BackboneError, match="no forward pass is pending"):
+    with pytest.raises(BackboneError, match="without a pending forward pass"):
         one.backward("nothing", [])
     one.forward("pass", [Request("a", features(2, 0, one))])
     with pytest.raises(BackboneError, match=r"gradient for a: found shape \(3, "):

@@ -375,9 +375,11 @@ def test_the_final_weights_load_without_skysplit(shared_run: Mission) -> None:
 def _accuracy(model: Any, directory: Path, seed: int) -> float:
     head = load_file(directory / "final" / "head.safetensors")
     split = load_split(weights_dir("synthetic-vit"), num_labels=2)
-    test = open_imagery("synthetic", None, seed=seed, train_samples=64, test_samples=40).test
+    test = open_imagery(
+        "synthetic", None, seed=seed, train_samples=64, test_samples=SMALL["data.test_samples"]
+    ).test
     with torch.no_grad():
-        hidden = model(pixel_values=split.preprocess(test.pixels_BCHW(range(40)))).last_hidden_state
+        hidden = model(pixel_values=split.preprocess(test.pixels_BCHW(range(len(test))))).last_hidden_state
         logits = F.linear(split.backbone.pooling(hidden), head["weight"], head["bias"])
     return float((logits.argmax(-1) == torch.from_numpy(test.labels)).float().mean())
 

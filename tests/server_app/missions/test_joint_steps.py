@@ -21,6 +21,7 @@ from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, open_imagery
 from splitmodel.lora.adapters import LoraSettings, add_lora
+from splitmodel.lora.dropout import dropping, row_seeds
 from splitmodel.parts import load_split
 from splitmodel.shipped import weights_dir
 from splitmodel.training import Batch, learning_rate, round_batches, round_seed, steps_per_round
@@ -107,6 +108,12 @@ class InOnePlace:
             len(self.images[satellite]), training.batch_size, training.local_epochs, 8, seed
         )[step]
 
+    def _seeds(self, number: int, satellite: int, step: int, rows: int) -> list[int]:
+        """Of the rows' dropout, which follow from the micro-batch as well."""
+        seed = round_seed(self.scenario.seed, satellite, number)
+        parts = np.array_split(np.arange(rows), min(self.scenario.training.micro_batches, rows))
+        return [one for part, of in enumerate(parts) for one in row_seeds((*seed, step, part), len(of))]
+
     def _loss(self, number: int, batch: BatchedStep) -> torch.Tensor:
         """The mean over all images of the batched step."""
         logits, labels = [], []
@@ -115,7 +122,10 @@ class InOnePlace:
             images = self.images[names.index(name)]
             one = self._batch(number, names.index(name), step)
             pixels = images.pixels_BCHW(one.indices)
-            logits.append(logits_under_views(self.scenario, self.model, pixels, one.views))
+            with dropping(
+                self.model.backbone, self._seeds(number, names.index(name), step, len(one.indices))
+            ):
+                logits.append(logits_under_views(self.scenario, self.model, pixels, one.views))
             labels.append(torch.from_numpy(images.labels[one.indices]))
         return F.cross_entropy(torch.cat(logits), torch.cat(labels))
 
@@ -130,7 +140,7 @@ class InOnePlace:
             optimizer.param_groups[0] |= {
                 "lr": learning_rate(base * math.sqrt(together), "cosine", progress),
                 "betas": (max(0.0, 1.0 - 0.1 * together), 1.0 - 0.001 * together),
-                "eps": 1e-8 / math.sqrt(together),
+                "eps": optimizer.defaults["eps"] / math.sqrt(together),
             }
 
     def _copies(self) -> list[torch.Tensor]:
@@ -189,6 +199,38 @@ def test_joint_and_delayed_steps_in_orbit_equal_a_plain_loop_in_one_place(
     expected = whole.weights()
     assert expected.keys() == flown.keys()
     assert distance(flown, expected) < 1e-3
+
+
+class NearlyPlainDescent(torch.optim.AdamW):
+    """AdamW with so large an epsilon that its steps are proportional to the gradient, whose scale it hides else."""
+
+    def __init__(self, *parameters: Any, **named: Any) -> None:
+        super().__init__(*parameters, eps=1.0, **named)
+
+
+def test_where_the_scale_of_gradients_tells_joint_steps_equal_a_plain_loop_too(
+    fly: Mission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of adapter and head, each satellite's, in micro-batches and late, with LoRA's dropout."""
+    monkeypatch.setattr(torch.optim, "AdamW", NearlyPlainDescent)
+    settings = EXACT | {
+        "training.head": "shared",
+        "training.satellites_per_step": 3,
+        "training.gradient_delay": 1,
+        "training.micro_batches": 3,
+        "lora.dropout": 0.2,
+        "training.learning_rate": 0.5,
+        "training.head_learning_rate": 0.5,
+    }
+    whole = InOnePlace(load_scenario("walker-12", SMALL | settings))
+    at_first = {name: weights.clone() for name, weights in whole.weights().items()}
+    schedule = joint_schedule(whole.steps, 3, 1)
+    monkeypatch.setattr("strategies.federated.Schedule.of", lambda plan, satellites: schedule)
+    flown = trained(fly(settings))
+    whole.train(schedule)
+    expected = whole.weights()
+    moved = {name: weights - at_first[name] for name, weights in expected.items()}
+    assert distance({name: flown[name] - at_first[name] for name in moved}, moved) < 1e-4
 
 
 def test_the_plain_loop_tells_schedules_apart() -> None:

@@ -211,7 +211,7 @@ def test_a_cut_that_cannot_be_is_refused() -> None:
             "split.bottleneck: found 8 with split.head_blocks = 1, whose blocks take whole tokens",
         ),
         (["cuts", "walker-12", *SMALL, "--run", "nowhere"], "--run: nowhere holds no run"),
-        (["cuts", "walker-12", "--set", "training.mode=downlink"], "found 'downlink', which splits nothing"),
+        (["cuts", "walker-12", "--set", "training.mode=downlink"], "found 'downlink', which has no split"),
         (
             [
                 "plan",

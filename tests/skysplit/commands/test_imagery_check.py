@@ -59,7 +59,7 @@ ONE_SATELLITE = ["--satellites", "2", "--planes", "1"]
         (empty, ("lake", "wood"), "not readable as an image: it is empty"),
         (rgb, ("lake",), "holds one class, lake; allowed: two or more"),
         (rgb, ("images", "masks"), "has no mask"),
-        (rgb, ("test/a", "test/b"), "nothing to train on; found only the subset test"),
+        (rgb, ("test/a", "test/b"), "no training images; found only the subset test"),
     ],
 )
 def test_init_checks_the_data_that_it_is_given_and_writes_nothing_where_they_do_not_fit(

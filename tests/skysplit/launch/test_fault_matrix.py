@@ -163,7 +163,7 @@ FAULTS = [
           prepare=a_file("file", "x")),
     Fault("a directory where none can be made", ["run", "walker-12", *SMALL, "--out=/proc/nowhere/run"], r"/proc/nowhere"),
     Fault("a file called runs", ["run", "walker-12", *SMALL], r"--out: .*runs", prepare=a_file("runs", "x")),
-    Fault("a run of another command", RUN, r"a run is going on here, by process \d+ on", owned=True),
+    Fault("a run of another command", RUN, r"a run is in progress here, owned by process \d+ on", owned=True),
     # What has no effect.
     Fault("to resume with a key", [*RESUME, "--set=training.rounds=2"], r"--resume: found beside --set; allowed alone"),
     Fault("to resume with a directory", [*RESUME, "--out={tmp}/x"], r"--resume: found beside --out"),
@@ -176,7 +176,7 @@ FAULTS = [
     Fault("to resume what is complete", RESUME, r"the run is complete", prepare=a_run(lambda run: run.finish())),
     Fault("to resume what has no checkpoint", RESUME, r"--resume: .*/run", prepare=a_run(lambda run: run.fail("x"))),
     Fault("to resume a torn record", RESUME, r"--resume: .*/run/run\.json", prepare=torn),
-    Fault("to resume what goes on", RESUME, r"--resume: .*/run: the run goes on, by process \d+ on", owned=True),
+    Fault("to resume what goes on", RESUME, r"--resume: .*/run: the run is in progress, owned by process \d+ on", owned=True),
     # The machine.
     Fault("a Ray cluster that is dead", RUN, r"RAY_ADDRESS: found 127\.0\.0\.1:1, where nothing answers",
           environment={"RAY_ADDRESS": "127.0.0.1:1"}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import threading
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -99,16 +99,17 @@ def test_a_page_of_somebody_else_is_told_nothing(path: str, host: str, status: i
 
 def test_a_stream_tells_the_version_and_at_the_end_of_the_block_the_last_one(simulated_run: Path) -> None:
     heard: list[str] = []
+    begun = threading.Event()
 
     def listen(address: str) -> None:
         with urllib.request.urlopen(f"{address}events") as stream:
             while heard[-2:-1] != ["event: over"]:
                 heard.append(stream.readline().decode().strip())
+                begun.set()
 
     with ThreadPoolExecutor(1) as pool, LivePage(simulated_run, "") as live:
         pool.submit(listen, live.address)
-        while not heard:
-            time.sleep(0.01)
+        assert begun.wait(60)
     assert heard == [f"data: {live.version()}", "", "event: over", f"data: {live.version()}"]
 
 

@@ -103,7 +103,7 @@ def test_names_of_classes_may_hold_any_character(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("folders", "says"),
     [
-        (("test/lake", "test/wood"), "nothing to train on; found only the subset test"),
+        (("test/lake", "test/wood"), "no training images; found only the subset test"),
         (("train/lake", "train/wood"), "holds no test image"),
         (("train/lake", "test/lake", "wood"), "images right in wood"),
         (("train/lake", "test/lake", "extra/lake"), "beside them extra, which is none"),
@@ -440,8 +440,8 @@ def test_the_hub_s_layouts_are_known(tmp_path: Path, names: Sequence[str], train
             ["rgb/train", "rgb/test", "all/train", "all/test"],
             r"several data sets: all, rgb; name one: data\.path = '",
         ),
-        (["test", "validation"], "nothing to train on; found only the subset test, validation"),
-        (["train", "test", "more"], r"more\.parquet: its name says no subset"),
+        (["test", "validation"], "no training images; found only the subset test, validation"),
+        (["train", "test", "more"], r"more\.parquet: its name contains no subset"),
     ],
 )
 def test_layouts_that_cannot_be_told_are_one_error(tmp_path: Path, names: Sequence[str], says: str) -> None:
