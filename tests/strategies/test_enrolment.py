@@ -73,7 +73,9 @@ def test_too_few_nodes_with_names_are_an_error_that_names_the_missing(
     nodes_of: Callable[..., InProcessGrid], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(enrolment, "_NODES_TIMEOUT_S", 0.0)
-    with pytest.raises(FederationError, match="3 satellites, Flower has nodes of 1; without one: sat-0-00, sat-0-02$"):
+    with pytest.raises(
+        FederationError, match="3 satellites, Flower has nodes of 1; without one: sat-0-00, sat-0-02$"
+    ):
         enrol(nodes_of(1, names=("sat-0-01",)), run_config())
     with pytest.raises(FederationError, match="3 satellites, Flower has 2 nodes.*num-supernodes=3"):
         enrol(nodes_of(2), run_config())
