@@ -142,3 +142,14 @@ def test_a_processor_computes_in_single_precision_unless_told_otherwise() -> Non
     cpu = torch.device("cpu")
     assert choose_precision("auto", cpu) == "fp32"
     assert choose_precision("bf16", cpu) == "bf16"
+
+
+def test_adapters_are_averaged_by_their_weights() -> None:
+    one = steps(["a", "b"])
+    before = {name: one.adapters[name].state() for name in ("a", "b")}
+    one.average({"a": 3.0, "b": 1.0}, total=4.0)
+    for name, tensor in before["a"].items():
+        mean = 0.75 * tensor + 0.25 * before["b"][name]
+        assert not torch.allclose(tensor, before["b"][name])
+        for adapter in one.adapters.values():
+            torch.testing.assert_close(adapter.tensors[name].detach(), mean)
