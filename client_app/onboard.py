@@ -147,7 +147,9 @@ class OnBoard:
     def named_features(self, batch: Batch, key_salt: bytes) -> tuple[NDArray[np.uint8], Tensor]:
         """Names, shape (B, 16), and features of a batch; see :func:`client_app.cached_features.name_of`."""
         images = self.images.images(batch.indices)
-        names = [name_of(*one, key_salt) for one in zip(images, batch.views.tolist(), strict=True)]
+        names = [
+            name_of(*image_view, key_salt) for image_view in zip(images, batch.views.tolist(), strict=True)
+        ]
         return np.stack(names), self._embedded(batch, images)
 
     def _embedded(self, batch: Batch, images: Sequence[NDArray]) -> Tensor:
@@ -184,8 +186,8 @@ def seconds_per_image(on_board: OnBoard, batch_size: int) -> float:
 
 def round_trip_s(on_board: OnBoard, crossings: Crossings) -> float:
     """Measure the seconds to fetch one image's pooled state from the ground, most of them on the wire."""
-    one = np.zeros(1, np.int64)
-    features_BTD = on_board.features(Batch(one, one))
+    first_image = np.zeros(1, np.int64)
+    features_BTD = on_board.features(Batch(first_image, first_image))
     steps = itertools.count(1)  # step 0 were the samples of features
 
     def ask() -> None:

@@ -27,18 +27,18 @@ def client_update(arrays: Mapping[str, NDArray], counts: Sequence[float] | Vecto
     weighted = [
         np.asarray(arrays[name], np.float64) * _count(name, arrays[name], counts) for name in sorted(arrays)
     ]
-    return np.concatenate([*(one.ravel() for one in weighted), counts])
+    return np.concatenate([*(weights_of.ravel() for weights_of in weighted), counts])
 
 
 def average(total: Vector, like: Mapping[str, NDArray]) -> dict[str, NDArray]:
     """The arrays that a sum of :func:`client_update` stands for, each rounded once to the type of its like."""
     ends = np.cumsum([like[name].size for name in sorted(like)])
     *values, counts = np.split(total, ends)
-    found = {}
+    averaged = {}
     for name, value in zip(sorted(like), values, strict=True):
         array = like[name]
-        found[name] = (value.reshape(array.shape) / _count(name, array, counts)).astype(array.dtype)
-    return {name: found[name] for name in like}
+        averaged[name] = (value.reshape(array.shape) / _count(name, array, counts)).astype(array.dtype)
+    return {name: averaged[name] for name in like}
 
 
 def counts_in(total: Vector, like: Mapping[str, NDArray]) -> Vector:

@@ -75,17 +75,17 @@ def registered_class(group: str, name: str, kind: type, ours: tuple[str, ...] = 
         EntryPointError: See :func:`registered_object`; or what is registered is no subclass of ``kind``, or lacks
             a method.
     """
-    value, found = registered_object(group, name, ours)
-    if not (isinstance(found, type) and issubclass(found, kind)):
-        is_a = f"class {found.__name__}" if isinstance(found, type) else type(found).__name__
+    value, registered = registered_object(group, name, ours)
+    if not (isinstance(registered, type) and issubclass(registered, kind)):
+        is_a = f"class {registered.__name__}" if isinstance(registered, type) else type(registered).__name__
         raise EntryPointError(
             f"entry point {group}: {value} is a {is_a}; allowed: a subclass of "
             f"{kind.__module__}.{kind.__qualname__}"
         )
-    missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+    missing = ", ".join(sorted(getattr(registered, "__abstractmethods__", ())))
     if missing:
         raise EntryPointError(f"entry point {group}: {value} lacks {missing}; allowed: with it")
-    return found
+    return registered
 
 
 @cache

@@ -72,7 +72,7 @@ def constellation_of(scenario: Scenario) -> Constellation:
     try:
         if table.kind == "walker":
             in_plane = table.satellites // table.planes
-            found = walker(
+            constellation = walker(
                 f"{table.inclination_deg}: {table.satellites}/{table.planes}/{table.phasing}",
                 epoch=epoch_of(scenario),
                 altitude_km=None if table.mean_motion_rev_day else table.altitude_km,
@@ -87,10 +87,10 @@ def constellation_of(scenario: Scenario) -> Constellation:
                 theory=table.theory,
                 propagator=table.propagator,
             )
-            return _without(found, table.skip)
+            return _without(constellation, table.skip)
         path = given_path(table.path, "constellation.path")
         assert path is not None  # the schema asks for it
-        found = flown_constellation(
+        constellation = flown_constellation(
             read_element_file(path, epoch=epoch_of(scenario), skip=table.skip, on_error=table.on_error),
             epoch=epoch_of(scenario),
             horizon_s=scenario.horizon_s,
@@ -104,14 +104,14 @@ def constellation_of(scenario: Scenario) -> Constellation:
         raise ScenarioError(f"constellation.path: found {table.path!r}: {error.strerror}") from error
     except ValueError as error:
         raise ScenarioError(f"constellation: {error}") from error
-    for number, name in enumerate(found.names, 1):
+    for number, name in enumerate(constellation.names, 1):
         if not is_node_name(name):
             raise ScenarioError(
                 f"constellation.path: satellite {number} of {table.path!r}: found the name {plain(name, 80)!r}; "
                 "allowed: 1 to 64 printable characters, not . or .."
             )
-    warn_of_shared_places(found, epoch_of(scenario))
-    return found
+    warn_of_shared_places(constellation, epoch_of(scenario))
+    return constellation
 
 
 def _without(shell: Constellation, skip: Sequence[str | int]) -> Constellation:

@@ -276,8 +276,8 @@ def scenario_figures(
     ends = [preset.figures for preset in (satellite, ground) if preset]
     joined: dict[str, ScenarioFigure] = {}
     for key in dict.fromkeys(key for figures in ends for key in figures):
-        found = [figures[key] for figures in ends if key in figures]
-        joined[key] = _lower(found) if key in _OF_BOTH_ENDS and len(found) > 1 else _of(found[-1])
+        values = [figures[key] for figures in ends if key in figures]
+        joined[key] = _lower(values) if key in _OF_BOTH_ENDS and len(values) > 1 else _of(values[-1])
     return joined
 
 

@@ -127,9 +127,13 @@ def validation_message(
         known: Keys that an unknown one may have meant; by default those of a scenario.
     """
     known = dict(scalar_keys()) if known is None else known
-    found = error.errors()
+    findings = error.errors()
     # A list of one wrong item is, to pydantic, also one too short.
-    inner = [one for one in found if not any(_is_within(other, one) for other in found)]
+    inner = [
+        inner_finding
+        for inner_finding in findings
+        if not any(_is_within(other, inner_finding) for other in findings)
+    ]
     return "\n".join(_line(finding, file, overridden, known) for finding in inner)
 
 
@@ -251,9 +255,9 @@ def _is_within(finding: ErrorDetails, outer: ErrorDetails) -> bool:
 
 def _line(finding: ErrorDetails, file: str, overridden: Collection[str], known: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in finding["loc"])
-    is_set = any(key == one or key.startswith(f"{one}.") for one in overridden)
+    is_set = any(key == path or key.startswith(f"{path}.") for path in overridden)
     where = f"--set {key}" if is_set else f"{file}: {key}"
-    found = finding["input"]
+    value = finding["input"]
     match finding["type"]:
         case "extra_forbidden":
             return f"{where}: unknown key{_did_you_mean(key, known)}"
@@ -261,16 +265,16 @@ def _line(finding: ErrorDetails, file: str, overridden: Collection[str], known: 
             return f"{where}: missing, and it has no default"
         case "value_error":
             says = finding["msg"].removeprefix("Value error, ")  # of a table: it starts with the key at fault
-            if not isinstance(found, dict):
-                return f"{where}: found {found!r}, {says}"
+            if not isinstance(value, dict):
+                return f"{where}: found {value!r}, {says}"
             return f"{where}.{says}" if key else f"{where}{says}"
         case "tuple_type":
-            return f"{where}: found {found!r}, allowed: a list"
+            return f"{where}: found {value!r}, allowed: a list"
         case "literal_error":
-            return f"{where}: found {found!r}, allowed: {finding['ctx']['expected'].replace(' or ', ', ')}"
+            return f"{where}: found {value!r}, allowed: {finding['ctx']['expected'].replace(' or ', ', ')}"
         case _:
             allowed = finding["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-            return f"{where}: found {found!r}, allowed: {allowed}"
+            return f"{where}: found {value!r}, allowed: {allowed}"
 
 
 def _did_you_mean(key: str, known: Mapping[str, Any]) -> str:

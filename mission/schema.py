@@ -904,9 +904,9 @@ class Training(Table):
     def _joins_steps_of_a_shared_adapter(self) -> Training:
         if not self.shares_adapter:
             for key, allowed in {"satellites_per_step": 1, "gradient_delay": 0}.items():
-                if (found := getattr(self, key)) != allowed:
+                if (value := getattr(self, key)) != allowed:
                     raise ValueError(
-                        f'{key}: found {found} in mode {self.mode} with adapter = "{self.adapter}" and labels = '
+                        f'{key}: found {value} in mode {self.mode} with adapter = "{self.adapter}" and labels = '
                         f'"{self.labels}"; allowed {allowed}, except in mode lora with adapter = "shared" and labels '
                         "on board, whose steps form one sequence"
                     )
@@ -926,9 +926,9 @@ class Training(Table):
                 "head_rows": "by-images",
                 "server_optimizer": "fedavg",
             }.items():
-                if (found := getattr(self, key)) != allowed:
+                if (value := getattr(self, key)) != allowed:
                     raise ValueError(
-                        f'{key}: found {found} with labels = "ground"; allowed {allowed}, as the ground trains one '
+                        f'{key}: found {value} with labels = "ground"; allowed {allowed}, as the ground trains one '
                         "model and nothing is averaged"
                     )
         if self.head == "shared" and not self.shares_adapter:
@@ -939,9 +939,9 @@ class Training(Table):
             )
         if self.mode != "onboard-lora":
             for key, off in {"adapted_blocks": 0, "onboard_cache": False}.items():
-                if (found := getattr(self, key)) != off:
+                if (value := getattr(self, key)) != off:
                     raise ValueError(
-                        f"{key}: found {str(found).lower()} in mode {self.mode}; allowed {str(off).lower()}, except in "
+                        f"{key}: found {str(value).lower()} in mode {self.mode}; allowed {str(off).lower()}, except in "
                         "mode onboard-lora"
                     )
         return self
@@ -963,9 +963,9 @@ class Training(Table):
                 "head_rows": "by-images",
                 "server_optimizer": "fedavg",
             }.items():
-                if (found := getattr(self, key)) != allowed:
+                if (value := getattr(self, key)) != allowed:
                     raise ValueError(
-                        f'training.{key}: found {found} with head = "shared"; allowed {allowed}, as nothing is averaged'
+                        f'training.{key}: found {value} with head = "shared"; allowed {allowed}, as nothing is averaged'
                     )
         return self
 

@@ -243,10 +243,10 @@ def _space_ground(
     station = passes["station"]
     middle = (np.arange(PASS_SAMPLES) + 0.5) / PASS_SAMPLES
     seconds = passes["start_s"][:, None] + (passes["end_s"] - passes["start_s"])[:, None] * middle
-    who = np.repeat(passes["satellite"], PASS_SAMPLES)
-    place = np.array([one.position_km for one in stations]).reshape(-1, 3)[station]
-    up = np.array([one.east_north_up[2] for one in stations]).reshape(-1, 3)[station]
-    sight = motion.at(who, seconds.ravel())[0].reshape(*seconds.shape, 3) - place[:, None, :]
+    satellite = np.repeat(passes["satellite"], PASS_SAMPLES)
+    place = np.array([station_of.position_km for station_of in stations]).reshape(-1, 3)[station]
+    up = np.array([station_of.east_north_up[2] for station_of in stations]).reshape(-1, 3)[station]
+    sight = motion.at(satellite, seconds.ravel())[0].reshape(*seconds.shape, 3) - place[:, None, :]
     range_km = np.linalg.norm(sight, axis=2)
     elevation_deg = np.degrees(np.arcsin(np.clip(np.einsum("psx,px->ps", sight, up) / range_km, -1, 1)))
 
@@ -283,15 +283,15 @@ def _mean_rate_bps(
 
 def _both_ways(windows: np.ndarray, kind: LinkKind, rate_bps: float) -> list[np.ndarray]:
     """The contacts of the windows (``LINK``) in both directions."""
-    there = np.empty(len(windows), CONTACT)
+    forth = np.empty(len(windows), CONTACT)
     for field in ("start_s", "end_s", "min_range_km", "open_start", "open_end"):
-        there[field] = windows[field]
-    there["kind"], there["rate_bps"], there["max_elevation_deg"] = kind, rate_bps, np.nan
-    there["owlt_s"] = windows["mean_range_km"] / LIGHT_KM_S
-    back = there.copy()
-    there["source"], there["target"] = windows["first"], windows["second"]
+        forth[field] = windows[field]
+    forth["kind"], forth["rate_bps"], forth["max_elevation_deg"] = kind, rate_bps, np.nan
+    forth["owlt_s"] = windows["mean_range_km"] / LIGHT_KM_S
+    back = forth.copy()
+    forth["source"], forth["target"] = windows["first"], windows["second"]
     back["source"], back["target"] = windows["second"], windows["first"]
-    return [there, back]
+    return [forth, back]
 
 
 def _shares_of_progress(progress: Progress | None, links: Links) -> list[Progress]:
@@ -318,8 +318,8 @@ def _key(
     """A hash of everything the plan depends on, the orientation of the Earth and the version of the engine
     among it."""
     content = hashlib.sha256()
-    said = (ENGINE_VERSION, constellation.names, constellation.propagator, tuple(stations), links, horizon_s)
-    content.update(repr(said).encode())
+    parts = (ENGINE_VERSION, constellation.names, constellation.propagator, tuple(stations), links, horizon_s)
+    content.update(repr(parts).encode())
     content.update(Time(epoch.utc, precision=9).isot.encode())
     for field in fields(constellation.elements):
         content.update(getattr(constellation.elements, field.name).tobytes())

@@ -120,7 +120,7 @@ def warn_of_shared_places(constellation: Constellation, epoch: Time) -> None:
     number = len(constellation)
     joined = coo_array((np.ones(len(first)), (first, second)), shape=(number, number))
     _, group = connected_components(joined, directed=False)
-    places = [np.flatnonzero(group == one) for one in np.unique(group[first])]
+    places = [np.flatnonzero(group == label) for label in np.unique(group[first])]
     named = listed([" and ".join(constellation.names[k] for k in place) for place in places])
     warnings.warn(
         f"satellites at the same position (docked, or one object listed twice): {named}. Each is planned as a "

@@ -85,18 +85,18 @@ def earliest_arrival(
         usable = (sent_s <= some["end_s"]) & (depart_s < some["end_s"])
         reached_s = np.where(usable, sent_s + some["owlt_s"], np.inf)
         for k in np.argsort(reached_s, kind="stable")[: np.count_nonzero(usable)].tolist():
-            there = int(some["target"][k])
-            if reached_s[k] < arrival_s.get(there, np.inf):
-                arrival_s[there] = float(reached_s[k])
-                by_hop[there] = Hop(
+            to_node = int(some["target"][k])
+            if reached_s[k] < arrival_s.get(to_node, np.inf):
+                arrival_s[to_node] = float(reached_s[k])
+                by_hop[to_node] = Hop(
                     int(rows[k]),
                     node,
-                    target=there,
+                    target=to_node,
                     depart_s=float(depart_s[k]),
                     sent_s=float(sent_s[k]),
                     arrive_s=float(reached_s[k]),
                 )
-                heapq.heappush(queue, (float(reached_s[k]), there))
+                heapq.heappush(queue, (float(reached_s[k]), to_node))
     names = plan.nodes[source].name, plan.nodes[target].name
     raise NoPathError(f"no route for {size_bytes:.0f} bytes from {names[0]} at {start_s:.1f} s to {names[1]}")
 
@@ -136,11 +136,11 @@ def lowest_latency_path(
         settled.add(node)
         rows = plan.leaving(node)
         rows = rows[(contacts["start_s"][rows] <= at_s) & (at_s < contacts["end_s"][rows])]
-        for there, delay in zip(contacts["target"][rows].tolist(), delay_s[rows].tolist(), strict=True):
-            if so_far_s + delay < latency_s.get(there, np.inf):
-                latency_s[there] = so_far_s + delay
-                before[there] = node
-                heapq.heappush(queue, (so_far_s + delay, there))
+        for to_node, delay in zip(contacts["target"][rows].tolist(), delay_s[rows].tolist(), strict=True):
+            if so_far_s + delay < latency_s.get(to_node, np.inf):
+                latency_s[to_node] = so_far_s + delay
+                before[to_node] = node
+                heapq.heappush(queue, (so_far_s + delay, to_node))
     names = plan.nodes[source].name, plan.nodes[target].name
     raise NoPathError(f"no path from {names[0]} to {names[1]} is open at {at_s:.1f} s")
 

@@ -232,8 +232,8 @@ def _comparison(directory: Path) -> tuple[str, dict[str, Any]] | None:
     path = directory / "comparison.json"
     if not path.exists():
         return None
-    [found] = json.loads(path.read_text(encoding="utf-8")).items()
-    return found
+    [comparison] = json.loads(path.read_text(encoding="utf-8")).items()
+    return comparison
 
 
 def _beside(compared: tuple[str, dict[str, Any]] | None) -> dict[str, list[float]]:
@@ -316,7 +316,7 @@ def _contacts(path: Path, written_ns: int) -> ContactPlan:
 
 
 def _table(rounds: pa.Table) -> str:
-    shown = {key: said for key, said in _TABLE.items() if rounds[key].null_count < len(rounds)}
+    shown = {key: title for key, title in _TABLE.items() if rounds[key].null_count < len(rounds)}
     rows = [
         [
             "" if row[key] is None else format(row[key] if form == "d" else row[key] * factor, form)

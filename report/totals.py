@@ -79,9 +79,11 @@ def by_round(rounds: pa.Table) -> pa.Table:
         **{column: (column, "sum") for column in BYTES},
     }
     grouped = rounds.group_by("round").aggregate(list(wanted.values())).sort_by("round")
-    found = {"round": grouped["round"]}
-    found |= {name: grouped[f"{column}_{how}"] for name, (column, how) in wanted.items()}
+    columns = {"round": grouped["round"]}
+    columns |= {name: grouped[f"{column}_{how}"] for name, (column, how) in wanted.items()}
     # Runs of older versions do not tell when a round began: as planned.
-    found["measured_start_s"] = pc.coalesce(found["measured_start_s"], found["start_s"])
-    found["test_score"] = pc.coalesce(found["test_score"], found["test_accuracy"])  # they only classified
-    return pa.table(found)
+    columns["measured_start_s"] = pc.coalesce(columns["measured_start_s"], columns["start_s"])
+    columns["test_score"] = pc.coalesce(
+        columns["test_score"], columns["test_accuracy"]
+    )  # they only classified
+    return pa.table(columns)

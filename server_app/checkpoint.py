@@ -106,7 +106,7 @@ class Checkpoint:
             pending_updates = {
                 name: ClientUpdate(
                     started,
-                    {key: one.numpy() for key, one in part(f"{_LATE}{position}.").items()},
+                    {key: tensor.numpy() for key, tensor in part(f"{_LATE}{position}.").items()},
                     report=report,
                 )
                 for position, (name, started, report) in enumerate(state["pending_updates"])

@@ -58,8 +58,8 @@ def constellation_json(
         }
         for s in stations
     ]
-    said = {"epoch": _utc(epoch, 0.0), "horizon_s": horizon_s, "propagator": constellation.propagator}
-    return json.dumps({**said, "satellites": satellites, "stations": places}, indent=1)
+    values = {"epoch": _utc(epoch, 0.0), "horizon_s": horizon_s, "propagator": constellation.propagator}
+    return json.dumps({**values, "satellites": satellites, "stations": places}, indent=1)
 
 
 def constellation_czml(
@@ -120,8 +120,11 @@ def _downlink_packets(plan: ContactPlan, epoch: Time, span: str) -> Iterator[dic
     for source, target in pairs.tolist():
         names = plan.nodes[source].name, plan.nodes[target].name
         opened = [
-            {"interval": f"{_utc(epoch, one['start_s'])}/{_utc(epoch, one['end_s'])}", "boolean": True}
-            for one in plan.between(source, target)
+            {
+                "interval": f"{_utc(epoch, contact['start_s'])}/{_utc(epoch, contact['end_s'])}",
+                "boolean": True,
+            }
+            for contact in plan.between(source, target)
         ]
         yield {
             "id": f"{names[0]} → {names[1]}",

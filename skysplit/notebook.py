@@ -141,8 +141,8 @@ planned images 16 a satellite
 
         scenario, contacts = self._settled.scenario, self._contact_plan
         costs = costs_of(scenario)
-        found = compared(scenario, contacts, costs, samples_of(scenario, contacts), starts)
-        return Comparison(self.title, costs.name, found=found)
+        comparison = compared(scenario, contacts, costs, samples_of(scenario, contacts), starts)
+        return Comparison(self.title, costs.name, found=comparison)
 
     def run(self, out: str | Path = "", *, max_concurrency: int | None = None) -> Run:
         """Fine-tune the model, simulated by Flower on this machine. Takes minutes.

@@ -203,11 +203,13 @@ class HeadMaker:
             )
         parameters = dict(layers.named_parameters())
         wrong = [
-            name for name, one in parameters.items() if one.dtype != torch.float32 or not one.requires_grad
+            name
+            for name, parameter in parameters.items()
+            if parameter.dtype != torch.float32 or not parameter.requires_grad
         ]
         if wrong or not parameters:
-            found = f"{wrong[0]}, which is not float32 or not trained" if wrong else "no parameters"
-            raise ModelLoadError(f"{self.words}: has {found}; allowed: trained parameters in float32")
+            problem = f"{wrong[0]}, which is not float32 or not trained" if wrong else "no parameters"
+            raise ModelLoadError(f"{self.words}: has {problem}; allowed: trained parameters in float32")
         if buffers := [name for name, _ in layers.named_buffers()]:
             raise ModelLoadError(
                 f"{self.words}: has the buffer {buffers[0]}; allowed: none, as satellites average parameters alone"

@@ -141,8 +141,8 @@ class LongestWindow(SpaceGroundStrategy):
         length_s = passes["end_s"] - np.maximum(passes["start_s"], moment.now_s) - moment.setup_s
         carries = (moment.rate > 0) & (length_s * moment.rate >= need)
         carrying_groups = np.unique(moment.group[carries])
-        mine = moment.open
-        sinks = mine[carries[mine] | ~np.isin(moment.group[mine], carrying_groups)]
+        open_passes = moment.open
+        sinks = open_passes[carries[open_passes] | ~np.isin(moment.group[open_passes], carrying_groups)]
         return [*moment.held.tolist(), *sinks[np.argsort(-length_s[sinks], kind="stable")].tolist()]
 
 

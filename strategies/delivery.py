@@ -90,9 +90,9 @@ def plan_delivery(
         groups = split
     if lacking:
         number, left = next(iter(lacking.items()))
-        who = contact_plan.nodes[groups[number][0]].name
+        name = contact_plan.nodes[groups[number][0]].name
         raise DeliveryError(
-            f"{who}: {left} of {size_bytes} bytes do not go up between {start_s:.0f} s and the horizon, "
+            f"{name}: {left} of {size_bytes} bytes do not go up between {start_s:.0f} s and the horizon, "
             f"{contact_plan.horizon_s:.0f} s; {len(lacking)} satellites lack some"
         )
     return ReleaseDelivery(start_s, tuple(parts), delivered_s=delivered_s)

@@ -52,7 +52,7 @@ def make_world(
             rows.append((source, target, link, start, end, rate, owlt, np.nan, 1000.0, False, False))
 
     last_end: dict[tuple[int, int], float] = {}
-    for satellite, station, start_s, length_s in sorted(passes, key=lambda one: one[2]):
+    for satellite, station, start_s, length_s in sorted(passes, key=lambda row: row[2]):
         start_s = max(start_s, last_end.get((satellite, station), -1.0) + 1.0)
         end_s = min(start_s + length_s, horizon_s)
         if end_s - start_s > 1.0:

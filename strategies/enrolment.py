@@ -62,20 +62,20 @@ def enrol(grid: Grid, run_config: RunConfig, *, timeout_s: float = 600.0) -> Enr
         FederationError: Too few nodes, two nodes for one satellite, a node that is registered as another satellite, or
             a satellite that cannot train; the first such satellite is named with its reason.
     """
-    nodes, found = _ask(grid, run_config, "enrolment", timeout_s)
+    nodes, answers = _ask(grid, run_config, "enrolment", timeout_s)
     return EnrolledClients(
         nodes=nodes,
-        samples={name: sum(answer["labels"]) for name, answer in found.items()},
-        labels={name: answer["labels"] for name, answer in found.items()},
-        embedding_s={name: answer["embedding-s"] for name, answer in found.items()},
-        round_trip_s={name: answer["round-trip-s"] for name, answer in found.items()},
-        no_data={name: answer["no-data"] for name, answer in found.items()},
+        samples={name: sum(answer["labels"]) for name, answer in answers.items()},
+        labels={name: answer["labels"] for name, answer in answers.items()},
+        embedding_s={name: answer["embedding-s"] for name, answer in answers.items()},
+        round_trip_s={name: answer["round-trip-s"] for name, answer in answers.items()},
+        no_data={name: answer["no-data"] for name, answer in answers.items()},
         sensors={
             name: dict(zip(answer["sensors"], answer["sensor-images"], strict=True))
-            for name, answer in found.items()
+            for name, answer in answers.items()
         },
         target_moments={
-            name: answer["target-moments"] for name, answer in found.items() if "target-moments" in answer
+            name: answer["target-moments"] for name, answer in answers.items() if "target-moments" in answer
         },
     )
 
@@ -94,8 +94,8 @@ def band_statistics(grid: Grid, run_config: RunConfig, *, timeout_s: float = 600
     Raises:
         FederationError: As :func:`enrol`.
     """
-    _, found = _ask(grid, run_config, "statistics", timeout_s)
-    return [list(answer["bands"]) for answer in found.values()]
+    _, answers = _ask(grid, run_config, "statistics", timeout_s)
+    return [list(answer["bands"]) for answer in answers.values()]
 
 
 def _ask(
@@ -149,11 +149,11 @@ def _wait_for_nodes(grid: Grid, satellites: Sequence[str]) -> dict[int, str]:
 
 
 def _too_few(satellites: Sequence[str], registered: Sequence[str]) -> str:
-    wanted, found = len(satellites), len(registered)
+    wanted, count = len(satellites), len(registered)
     missing = [name for name in satellites if name not in registered]
-    if len(missing) + found == wanted:  # each node is registered under the name of its satellite
-        return f"the scenario has {wanted} satellites, Flower has nodes of {found}; without one: {', '.join(missing)}"
+    if len(missing) + count == wanted:  # each node is registered under the name of its satellite
+        return f"the scenario has {wanted} satellites, Flower has nodes of {count}; without one: {', '.join(missing)}"
     return (
-        f"the scenario has {wanted} satellites, Flower has {found} nodes; allowed: at least one node a satellite, e.g. "
+        f"the scenario has {wanted} satellites, Flower has {count} nodes; allowed: at least one node a satellite, e.g. "
         f'--federation-config "num-supernodes={wanted} client-resources-num-cpus=1"'
     )

@@ -328,13 +328,13 @@ class SplitFederatedStrategy(Strategy):
     def _delivering(self, plan: Plan) -> list[str]:
         """Return the satellites whose weights are delivered in a round, in the order of the enrolled clients."""
         delivered = self._planner.quorum.delivered(plan)
-        return [name for name, there in zip(self._clients.nodes, delivered, strict=True) if there]
+        return [name for name, delivers in zip(self._clients.nodes, delivered, strict=True) if delivers]
 
     def _report(self, name: str, number: int) -> Mapping[str, float]:
         """What a satellite tells; what it sent and computed counts in the round in which it started."""
-        one = self._pending_updates[name]
-        again = {} if one.started == number else {"steps": 0, "bytes-up": 0, "bytes-down": 0}
-        return {**one.report, **again}
+        update = self._pending_updates[name]
+        again = {} if update.started == number else {"steps": 0, "bytes-up": 0, "bytes-down": 0}
+        return {**update.report, **again}
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -392,10 +392,13 @@ class SplitFederatedStrategy(Strategy):
                 else:
                     finished.append(reply)
             if away:
-                there = set(grid.get_node_ids())
-                back = [message for message in away if message.metadata.dst_node_id in there]
+                attached = set(grid.get_node_ids())
+                back = [message for message in away if message.metadata.dst_node_id in attached]
                 away = [message for message in away if message not in back]
-                ready += [Message(one.content, one.metadata.dst_node_id, MessageType.TRAIN) for one in back]
+                ready += [
+                    Message(returned.content, returned.metadata.dst_node_id, MessageType.TRAIN)
+                    for returned in back
+                ]
             time.sleep(_POLL_S)
         return finished
 

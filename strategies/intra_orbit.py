@@ -231,10 +231,10 @@ def all_reduce(
     size = len(plane.members)
     on_ring = goes_round(plane, payload_bytes, method)
     here = np.array(plane.members if on_ring else plane.members[:-1])
-    there = np.array(plane.members[1:] + plane.members[:1] if on_ring else plane.members[1:])
+    receivers = np.array(plane.members[1:] + plane.members[:1] if on_ring else plane.members[1:])
     rows = activities(
-        2 * len(here), kind=Kind.REDUCE, link=LinkKind.INTRA_ISL, node=np.concatenate([here, there]),
-        peer=np.concatenate([there, here]), start_s=start_s, end_s=start_s + duration_s,
+        2 * len(here), kind=Kind.REDUCE, link=LinkKind.INTRA_ISL, node=np.concatenate([here, receivers]),
+        peer=np.concatenate([receivers, here]), start_s=start_s, end_s=start_s + duration_s,
         bytes=payload_bytes * ((size - 1) / size if on_ring else 1.0),
     )  # fmt: skip
     rows["satellite"] = rows["node"]

@@ -112,8 +112,8 @@ class _Beams:
         self.start_s = start_s
         self.pointed = {
             index
-            for index, one in enumerate(passes)
-            if one["start_s"] <= start_s and (int(one["satellite"]), int(one["station"])) in pointed
+            for index, row in enumerate(passes)
+            if row["start_s"] <= start_s and (int(row["satellite"]), int(row["station"])) in pointed
         }
         self.now_s = start_s
         self.drained_s = start_s
@@ -135,17 +135,17 @@ class _Beams:
 
     def sessions(self) -> np.ndarray:
         rows = sorted(self.closed, key=lambda row: (row[1], row[0]))
-        found = np.zeros(len(rows), SESSION)
+        table = np.zeros(len(rows), SESSION)
         index = np.array([row[0] for row in rows], int)
-        found["pass_index"] = index
-        found["group"] = self.demand.group[index]
-        found["satellite"], found["station"] = self.passes["satellite"][index], self.passes["station"][index]
-        found["start_s"] = [row[1] for row in rows]
-        found["end_s"] = [row[2] for row in rows]
-        found["data_s"] = [self._data_s(row[0], row[1]) for row in rows]
-        found = found[found["end_s"] > found["data_s"]]
-        found["limit_s"] = _limits(found, self.passes["end_s"][found["pass_index"]], self.resources.beams)
-        return found
+        table["pass_index"] = index
+        table["group"] = self.demand.group[index]
+        table["satellite"], table["station"] = self.passes["satellite"][index], self.passes["station"][index]
+        table["start_s"] = [row[1] for row in rows]
+        table["end_s"] = [row[2] for row in rows]
+        table["data_s"] = [self._data_s(row[0], row[1]) for row in rows]
+        table = table[table["end_s"] > table["data_s"]]
+        table["limit_s"] = _limits(table, self.passes["end_s"][table["pass_index"]], self.resources.beams)
+        return table
 
     def candidates(self) -> np.ndarray:
         """Passes that could serve a group in need from now on, those in session included."""
@@ -165,14 +165,14 @@ class _Beams:
         """Ask the strategy which passes to serve, and begin and end sessions as it says."""
         held = np.array(list(self.active), int)
         finishing = held[self.need[self.demand.group[held]] <= 0]
-        found = self.candidates()
-        self.idle = not len(found) and not len(held)
+        candidates = self.candidates()
+        self.idle = not len(candidates) and not len(held)
         if self.idle:
             return
         moment = Moment(
             now_s=self.now_s,
             passes=self.passes,
-            open=found,
+            open=candidates,
             held=held,
             finishing=finishing,
             pointed=np.array([*held, *sorted(self._still_pointed())], int),
@@ -184,7 +184,7 @@ class _Beams:
         )
         wanted = chosen_of(
             lambda: strategy.choose(moment),
-            (*found.tolist(), *held.tolist()),
+            (*candidates.tolist(), *held.tolist()),
             f"strategy.space_ground {name!r}: {{}} at {self.now_s:.1f} s",
             "moment.open and moment.held",
         )

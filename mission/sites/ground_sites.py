@@ -72,8 +72,8 @@ class Sites(Table):
             ScenarioError: There is none; the message offers the names that come close.
         """
         names = {plain_name(name): name for name in self.sites}
-        if (found := names.get(plain_name(text))) is not None:
-            return found
+        if (site := names.get(plain_name(text))) is not None:
+            return site
         close = difflib.get_close_matches(plain_name(text), names, n=_CLOSE, cutoff=0.6)
         offered = ", ".join(names[each] for each in close)
         hint = f"did you mean {offered}?" if offered else f"e.g. {', '.join(list(self.sites)[:_CLOSE])}"

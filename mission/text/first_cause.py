@@ -24,9 +24,9 @@ def cause_of(text: str) -> str:
         return BACK_END_GONE
     if "Traceback (most recent call last)" not in text and "<class '" not in text and "ray::" not in text:
         return text
-    found = _BY_FLOWER.findall(text) or _RAISED.findall(text)
-    if found:
-        kind, message = found[-1]
+    causes = _BY_FLOWER.findall(text) or _RAISED.findall(text)
+    if causes:
+        kind, message = causes[-1]
         cause = f"{kind}: {message}"
     else:
         cause = text.splitlines()[-1]

@@ -21,7 +21,7 @@ def plain(text: object, limit: int = 256) -> str:
     Line separators, control characters, bidirectional overrides and unpaired surrogates are all unprintable, so the
     result is always one line and can be encoded. Letters of any script and spaces stay.
     """
-    found = str(text)
-    cut = found[: limit + 1]
+    text_of = str(text)
+    cut = text_of[: limit + 1]
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
-    return safe if len(found) <= limit and len(safe) <= limit else safe[: limit - 1] + "…"
+    return safe if len(text_of) <= limit and len(safe) <= limit else safe[: limit - 1] + "…"

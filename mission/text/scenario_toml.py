@@ -44,11 +44,11 @@ def toml_value(value: Any) -> str:
             return f'"{escaped}"'
         case datetime():
             return f'"{value:%Y-%m-%dT%H:%M:%SZ}"'
-        case list() | tuple() if not any(isinstance(one, Mapping) for one in value):
-            return "[" + ", ".join(toml_value(one) for one in value) + "]"
+        case list() | tuple() if not any(isinstance(item, Mapping) for item in value):
+            return "[" + ", ".join(toml_value(item) for item in value) + "]"
         case list() | tuple():
             lines = [
-                "  { " + ", ".join(f"{key} = {toml_value(one)}" for key, one in row.items()) + " },\n"
+                "  { " + ", ".join(f"{key} = {toml_value(item)}" for key, item in row.items()) + " },\n"
                 for row in value
             ]
             return "[\n" + "".join(lines) + "]"

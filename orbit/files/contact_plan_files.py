@@ -94,8 +94,8 @@ def to_rows(plan: ContactPlan) -> list[dict[str, Any]]:
 
 def to_json(plan: ContactPlan) -> str:
     """``epoch``, ``horizon_s`` and ``contacts`` (``to_rows``) as one JSON object."""
-    said = {"epoch": plan.epoch_utc, "horizon_s": plan.horizon_s, "contacts": to_rows(plan)}
-    return json.dumps(said, indent=1)
+    values = {"epoch": plan.epoch_utc, "horizon_s": plan.horizon_s, "contacts": to_rows(plan)}
+    return json.dumps(values, indent=1)
 
 
 def to_csv(plan: ContactPlan) -> str:
@@ -139,8 +139,8 @@ def from_csv(text: str, metadata: str | None = None) -> ContactPlan:
 
 def _from_rows(rows: list[list[str]], metadata: str | None) -> ContactPlan:
     if not rows or tuple(rows[0]) != CSV_COLUMNS:
-        found = ",".join(rows[0])[:40] if rows else ""
-        raise ContactPlanFileError(f"line 1: found {found!r}, expected {','.join(CSV_COLUMNS)}")
+        first_row = ",".join(rows[0])[:40] if rows else ""
+        raise ContactPlanFileError(f"line 1: found {first_row!r}, expected {','.join(CSV_COLUMNS)}")
     header = json.loads(metadata) if metadata is not None else _header_of_rows(rows[1:])
     if metadata is not None and len(rows) > 1 and rows[1][3:4] != [""]:
         apart_s = float((epoch_of(header["epoch"]) - _epoch_of_row(rows[1])).to_value("s"))

@@ -99,8 +99,8 @@ class NumberedContacts:
 
 def _quoted(name: str) -> str:
     """A name in JSON, as it is where it can be printed."""
-    said = json.dumps(name, ensure_ascii=False)
-    return said if said.isprintable() else json.dumps(name)
+    quoted = json.dumps(name, ensure_ascii=False)
+    return quoted if quoted.isprintable() else json.dumps(name)
 
 
 def from_ion(text: str, *, epoch: Time | None = None) -> ContactPlan:
@@ -236,17 +236,17 @@ def read_hdtn(text: str, *, epoch: Time | None = None) -> NumberedContacts:
     naming the contact, one of rate 0 too, which HDTN does not limit.
     """
     try:
-        said = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ContactPlanFileError(f"not JSON: {error}") from None
-    if not isinstance(said, dict) or not isinstance(said.get("contacts"), list):
+    if not isinstance(document, dict) or not isinstance(document.get("contacts"), list):
         raise ContactPlanFileError("there is no list of contacts")
-    header = said if "format" in said else None
-    epoch = epoch_of(said["epoch"]) if header else epoch
+    header = document if "format" in document else None
+    epoch = epoch_of(document["epoch"]) if header else epoch
     if epoch is None:
         raise ContactPlanFileError("there is no epoch: the file does not give one")
     contacts, delays = [], {}
-    for number, contact in enumerate(said["contacts"]):
+    for number, contact in enumerate(document["contacts"]):
         try:
             key = (
                 float(contact["startTime"]),
@@ -283,16 +283,16 @@ def _whole_second_before(epoch: Time) -> Time:
     return Time(Time(epoch.utc, precision=9).isot[:19], format="isot", scale="utc")
 
 
-def _numbered_plan(found: NumberedContacts) -> ContactPlan:
+def _numbered_plan(numbered: NumberedContacts) -> ContactPlan:
     """The plan of contacts between numbered nodes."""
-    header, contacts = found.header, found.contacts
+    header, contacts = numbered.header, numbered.contacts
     if not contacts:
         raise ContactPlanFileError("there are no contacts")
     if header is None:
         numbers = sorted({node for contact in contacts for node in contact[2:4]})
         nodes = [asdict(Node(str(number), "satellite", plane=k)) for k, number in enumerate(numbers)]
         header = {"format": FORMAT, "horizon_s": max(contact[1] for contact in contacts), "nodes": nodes}
-        header["epoch"] = Time(found.epoch.utc, precision=9).isot + "Z"
+        header["epoch"] = Time(numbered.epoch.utc, precision=9).isot + "Z"
     else:
         numbers = list(range(1, len(header["nodes"]) + 1))
     index = {number: k for k, number in enumerate(numbers)}
@@ -309,7 +309,7 @@ def _numbered_plan(found: NumberedContacts) -> ContactPlan:
             kind = LinkKind.DOWNLINK
         else:
             kind = LinkKind.INTRA_ISL if planes[a] == planes[b] else LinkKind.INTER_ISL
-        delay = found.light_time_s(contact)
+        delay = numbered.light_time_s(contact)
         horizon_s = header["horizon_s"]
         if -(10.0**-_DECIMALS) <= start < 0.0:
             start = 0.0

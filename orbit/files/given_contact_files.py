@@ -35,19 +35,19 @@ def read_given_contacts(
     """
     called = called or {}
     try:
-        found = list(_contacts(path, epoch, nodes, columns or {}, called))
+        contacts = list(_contacts(path, epoch, nodes, columns or {}, called))
     except ContactPlanFileError as error:
         raise ContactPlanFileError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     except UnicodeDecodeError as error:
         raise ContactPlanFileError(f"{path}: byte {error.start} is not UTF-8 text") from None
     return [
         replace(
-            one,
-            where=f"{path}: {one.where}",
-            source=called.get(one.source, one.source),
-            target=called.get(one.target, one.target),
+            contact,
+            where=f"{path}: {contact.where}",
+            source=called.get(contact.source, contact.source),
+            target=called.get(contact.target, contact.target),
         )
-        for one in found
+        for contact in contacts
     ]
 
 
@@ -87,10 +87,10 @@ def _of_plan(plan: ContactPlan, epoch: Time) -> Iterator[GivenContact]:
 
 
 def _of_numbers(
-    found: NumberedContacts, epoch: Time, nodes: Sequence[Node], called: Mapping[str, str]
+    numbered: NumberedContacts, epoch: Time, nodes: Sequence[Node], called: Mapping[str, str]
 ) -> Iterator[GivenContact]:
-    later_s = float((found.epoch - epoch).to_value("s"))
-    header = found.header
+    later_s = float((numbered.epoch - epoch).to_value("s"))
+    header = numbered.header
     names = [node.name for node in nodes] if header is None else [node["name"] for node in header["nodes"]]
 
     def name_of(number: int) -> str:
@@ -98,7 +98,7 @@ def _of_numbers(
             return str(number)
         return names[number - 1] if 1 <= number <= len(names) else str(number)
 
-    for row, contact in enumerate(found.contacts):
+    for row, contact in enumerate(numbered.contacts):
         start_s, end_s, source, target, rate_bps = contact
         # Whole light seconds: 0 says less than the mission's orbits do.
         yield GivenContact(
@@ -108,5 +108,5 @@ def _of_numbers(
             start_s=round(start_s + later_s, 6),
             end_s=round(end_s + later_s, 6),
             rate_bps=rate_bps,
-            light_time_s=found.light_time_s(contact) or None,
+            light_time_s=numbered.light_time_s(contact) or None,
         )

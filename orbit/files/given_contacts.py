@@ -76,26 +76,26 @@ def contacts_between(
         )
 
     rows, where = [], []
-    for one in given:
-        there = node_of(one, one.source), node_of(one, one.target)
-        if there[0] == there[1]:
-            raise ContactPlanFileError(f"{one.where}: {one.source!r} and {one.target!r} are one node")
-        if not one.end_s > one.start_s:
-            raise ContactPlanFileError(f"{one.where}: the end is not after the start")
-        start_s, end_s = max(one.start_s, 0.0), min(one.end_s, horizon_s)
+    for entry in given:
+        ends = node_of(entry, entry.source), node_of(entry, entry.target)
+        if ends[0] == ends[1]:
+            raise ContactPlanFileError(f"{entry.where}: {entry.source!r} and {entry.target!r} are one node")
+        if not entry.end_s > entry.start_s:
+            raise ContactPlanFileError(f"{entry.where}: the end is not after the start")
+        start_s, end_s = max(entry.start_s, 0.0), min(entry.end_s, horizon_s)
         if not end_s > start_s:
             continue
-        for a, b in (there, there[::-1]) if one.is_two_way else (there,):
-            kind = _kind_of(one, nodes[a], nodes[b])
-            rate_bps = rates_bps[kind] if one.rate_bps is None else one.rate_bps
+        for a, b in (ends, ends[::-1]) if entry.is_two_way else (ends,):
+            kind = _kind_of(entry, nodes[a], nodes[b])
+            rate_bps = rates_bps[kind] if entry.rate_bps is None else entry.rate_bps
             if rate_bps is None:
                 raise ContactPlanFileError(
-                    f"{one.where}: a {kind.name.lower()} without a rate; the file needs a column for it where "
+                    f"{entry.where}: a {kind.name.lower()} without a rate; the file needs a column for it where "
                     "the scenario has a link budget"
                 )
-            light_s = np.nan if one.light_time_s is None else one.light_time_s
-            open_start, open_end = one.start_s <= 0.0, one.end_s >= horizon_s
-            where.append(one.where)
+            light_s = np.nan if entry.light_time_s is None else entry.light_time_s
+            open_start, open_end = entry.start_s <= 0.0, entry.end_s >= horizon_s
+            where.append(entry.where)
             rows.append((a, b, kind, start_s, end_s, rate_bps, light_s, np.nan, np.nan, open_start, open_end))
     contacts = np.array(rows, CONTACT)
     order = np.lexsort([contacts["start_s"], contacts["target"], contacts["source"]])
@@ -132,8 +132,8 @@ def _fill_geometry(
 
     def fill(first: int, motion: Ephemeris) -> None:
         row, end = np.nonzero((ends >= first) & (ends < first + len(motion.state)))
-        who = np.repeat(ends[row, end] - first, SAMPLES)
-        place_km[row, end] = motion.at(who, time_s[row].ravel())[0].reshape(-1, SAMPLES, 3)
+        nodes_of = np.repeat(ends[row, end] - first, SAMPLES)
+        place_km[row, end] = motion.at(nodes_of, time_s[row].ravel())[0].reshape(-1, SAMPLES, 3)
 
     for _ in over_groups(constellation, plan.epoch, plan.horizon_s, fill):
         pass
@@ -144,9 +144,9 @@ def _fill_geometry(
     contacts["min_range_km"] = range_km.min(axis=1)
     for number, station in enumerate(stations, start=len(constellation)):
         for end, sign in ((0, 1.0), (1, -1.0)):
-            mine = ends[:, end] == number
-            sine = sign * (sight_km[mine] @ station.east_north_up[2]) / range_km[mine]
-            contacts["max_elevation_deg"][mine] = np.degrees(np.arcsin(np.clip(sine, -1, 1))).max(axis=1)
+            of_node = ends[:, end] == number
+            sine = sign * (sight_km[of_node] @ station.east_north_up[2]) / range_km[of_node]
+            contacts["max_elevation_deg"][of_node] = np.degrees(np.arcsin(np.clip(sine, -1, 1))).max(axis=1)
 
 
 def _kind_of(contact: GivenContact, source: Node, target: Node) -> LinkKind:

@@ -62,7 +62,7 @@ def read_intervals(text: str, epoch: Time, columns: Mapping[str, str]) -> Iterat
     place: dict[str, int] | None = None
     units: dict[str, str] = {}
     title: tuple[str, str] | None = None
-    found = False
+    has_rows = False
     for number, row in _rows(text):
         cells = [cell.strip() for cell in row]
         if not any(cells):  # it ends a section; what follows is a title or column names, or figures
@@ -72,7 +72,7 @@ def read_intervals(text: str, epoch: Time, columns: Mapping[str, str]) -> Iterat
             continue
         if (header := _places(cells, columns)) is not None:
             place, units = header
-            found = True
+            has_rows = True
             if title is None and not {"source", "target"} <= place.keys():
                 missing = sorted({"source", "target"} - place.keys())
                 raise ContactPlanFileError(
@@ -83,7 +83,7 @@ def read_intervals(text: str, epoch: Time, columns: Mapping[str, str]) -> Iterat
             title = _title(" ".join(cell for cell in cells if cell), title)
         else:
             yield _interval(f"line {number}", cells, place, units, title, epoch)
-    if not found:
+    if not has_rows:
         raise ContactPlanFileError(
             "found no line of column names for start and end; known are "
             f"{', '.join(COLUMNS['start'])}, and {', '.join(COLUMNS['end'])}, or the columns of contacts.columns"

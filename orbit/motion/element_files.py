@@ -84,17 +84,17 @@ def read_element_file(
             _warn(f"{path}: constellation.skip names {listed(unused)}, which is not in the file")
     if not sets:
         raise ElementsError(f"{path}: found no element set, or all are skipped")
-    without_drag = [one for one in sets if not one.has_bstar]
+    without_drag = [element_set for element_set in sets if not element_set.has_bstar]
     if without_drag:
-        named = listed([_called(one) for one in without_drag])
+        named = listed([_called(element_set) for element_set in without_drag])
         _warn(
             f"{path}: {len(without_drag)} of {len(sets)} satellites have no B* ({named}) and fly without drag: in low "
             "orbits they are off by up to hundreds of kilometres in a week"
         )
     return ElementFile(
         tuple(names),
-        tuple(one.catalogue_number for one in sets),
-        designator=tuple(one.designator for one in sets),
+        tuple(element_set.catalogue_number for element_set in sets),
+        designator=tuple(element_set.designator for element_set in sets),
         elements=mean_elements(sets),
     )
 
@@ -125,16 +125,16 @@ def _read_sets(
     sets: list[ElementSet] = []
     faults: list[str] = []
     used: set[str | int] = set()
-    for one in (omm_sets if looks_like_omm(text) else tle_sets)(text, str(path)):
-        if skip and (words := is_skipped(one.labels, skip)):
+    for element_set in (omm_sets if looks_like_omm(text) else tle_sets)(text, str(path)):
+        if skip and (words := is_skipped(element_set.labels, skip)):
             used |= words
             continue
         try:
-            sets.append(one.read())
+            sets.append(element_set.read())
         except ElementsError as error:
             if on_error == "error":
                 raise
-            faults.append(f"{next((label for label in one.labels if label), 'one')} ({error})")
+            faults.append(f"{next((label for label in element_set.labels if label), 'one')} ({error})")
     if faults:
         _warn(f"{path}: left out {len(faults)} of {len(faults) + len(sets)} element sets: {listed(faults)}")
     return sets, used
@@ -151,14 +151,14 @@ def _refuse_message(text: str, source: str) -> None:
     """Raise ``ElementsError`` that quotes the file when it holds what a server says instead of elements."""
     begins = text.lstrip()[:1]
     if begins in ("{", "["):
-        holds_elements, said = bool(_JSON_KEY.search(text)), text
+        holds_elements, content = bool(_JSON_KEY.search(text)), text
     elif begins == "<":
-        holds_elements, said = bool(_XML_TAG.search(text)), _TAGS.sub(" ", text)
+        holds_elements, content = bool(_XML_TAG.search(text)), _TAGS.sub(" ", text)
     else:
-        holds_elements, said = looks_like_omm(text) or bool(_TLE_LINE.search(text)), text
-    if holds_elements or not said.strip():
+        holds_elements, content = looks_like_omm(text) or bool(_TLE_LINE.search(text)), text
+    if holds_elements or not content.strip():
         return
-    quoted = " ".join(said.split())
+    quoted = " ".join(content.split())
     quoted = quoted if len(quoted) <= QUOTED else f"{quoted[:QUOTED]}…"
     raise ElementsError(f'{source}: found no element set but a message: "{quoted}"')
 
@@ -166,8 +166,10 @@ def _refuse_message(text: str, source: str) -> None:
 def _once_each(sets: list[ElementSet], source: str, epoch: Time | None) -> list[ElementSet]:
     """One set of each catalogue number, in the order in which objects come first in the file."""
     by_number: dict[int, list[int]] = defaultdict(list)
-    for index, one in enumerate(sets):
-        by_number[one.catalogue_number or -1 - index].append(index)  # without a number each is its own
+    for index, element_set in enumerate(sets):
+        by_number[element_set.catalogue_number or -1 - index].append(
+            index
+        )  # without a number each is its own
     if len(by_number) == len(sets):
         return sets
     jd, fraction = (
@@ -190,26 +192,31 @@ def _once_each(sets: list[ElementSet], source: str, epoch: Time | None) -> list[
     return chosen
 
 
-def _called(one: ElementSet) -> str:
+def _called(element_set: ElementSet) -> str:
     """The name of an object, or else its number, its designator or its place in the file."""
-    return one.name or str(one.catalogue_number or "") or one.designator or one.where
+    return (
+        element_set.name
+        or str(element_set.catalogue_number or "")
+        or element_set.designator
+        or element_set.where
+    )
 
 
 def _unique_names(sets: Sequence[ElementSet]) -> Sequence[str]:
     """A name each; repeated ones ("OBJECT A") are told apart by designator or number, which stay with the object
     whatever else is in the file."""
-    names = [_called(one) for one in sets]
+    names = [_called(element_set) for element_set in sets]
     identities: tuple[Callable[[ElementSet], str], ...] = (
-        lambda one: one.designator,
-        lambda one: str(one.catalogue_number or ""),
+        lambda element_set: element_set.designator,
+        lambda element_set: str(element_set.catalogue_number or ""),
     )
     for identity in identities:
         repeated = _repeated(names)
         names = [
-            f"{one.name} ({identity(one)})"
-            if name in repeated and name == one.name and identity(one)
+            f"{element_set.name} ({identity(element_set)})"
+            if name in repeated and name == element_set.name and identity(element_set)
             else name
-            for name, one in zip(names, sets, strict=True)
+            for name, element_set in zip(names, sets, strict=True)
         ]
     return numbered(names)
 

@@ -117,7 +117,11 @@ class SetToRead(NamedTuple):
 
 def mean_elements(sets: Sequence[ElementSet]) -> MeanElements:
     """Join single element sets."""
-    columns = np.array([one.values for one in sets], float).reshape(len(sets), len(fields(MeanElements))).T
+    columns = (
+        np.array([element_set.values for element_set in sets], float)
+        .reshape(len(sets), len(fields(MeanElements)))
+        .T
+    )
     return MeanElements.of_columns(np.ascontiguousarray(columns))
 
 
@@ -142,20 +146,20 @@ def check_range(where: str, element: str, value: float) -> float:
     return value
 
 
-def calendar_jd(where: str, found: str, year: int, month: int, day: int) -> float:
+def calendar_jd(where: str, text: str, year: int, month: int, day: int) -> float:
     """Julian date of the midnight at which a day begins; ``ElementsError`` quotes ``found`` when there is no such
     day."""
     try:
         return date(year, month, day).toordinal() + JD_OF_DAY_0
     except ValueError as error:
-        raise ElementsError(f"{where}: found {found!r}, which is no date: {error}") from None
+        raise ElementsError(f"{where}: found {text!r}, which is no date: {error}") from None
 
 
-def ordinal_jd(where: str, found: str, year: int, day_of_year: int) -> float:
+def ordinal_jd(where: str, text: str, year: int, day_of_year: int) -> float:
     """As ``calendar_jd``, of a day of the year, 1 to 365 or 366."""
     days = date(year, 12, 31).timetuple().tm_yday
     if not 1 <= day_of_year <= days:
-        raise ElementsError(f"{where}: found {found!r}, but {year} has the days 1 to {days}")
+        raise ElementsError(f"{where}: found {text!r}, but {year} has the days 1 to {days}")
     return date(year, 1, 1).toordinal() + day_of_year - 1 + JD_OF_DAY_0
 
 
@@ -180,10 +184,12 @@ def read_tle(text: str, source: str = "TLE") -> tuple[tuple[str, ...], MeanEleme
     number in messages.  Raises ``ElementsError`` for a broken line, a wrong checksum or an element out of
     range.
     """
-    sets = [one.read() for one in tle_sets(text, source)]
+    sets = [element_set.read() for element_set in tle_sets(text, source)]
     if not sets:
         raise ElementsError(f"{source}: found no element set, a TLE has lines that begin with '1 ' and '2 '")
-    return tuple(one.name or str(one.catalogue_number) for one in sets), mean_elements(sets)
+    return tuple(
+        element_set.name or str(element_set.catalogue_number) for element_set in sets
+    ), mean_elements(sets)
 
 
 def tle_sets(text: str, source: str) -> Iterator[SetToRead]:
@@ -331,10 +337,10 @@ def _number(where: str, element: str, text: str) -> float:
     return float(text)
 
 
-def clock_fraction(where: str, found: str, jd: float, hours: int, minutes: int, seconds: float) -> float:
+def clock_fraction(where: str, text: str, jd: float, hours: int, minutes: int, seconds: float) -> float:
     """The part of 86,400 s that the clock shows, on the day ``jd``; a 61st second is there on days that have one."""
     into_day_s = hours * 3600 + minutes * 60 + seconds
     last_minute_s = 60.0 + (day_length_s(jd) - DAY_S if (hours, minutes) == (23, 59) else 0.0)
     if not (hours < 24 and minutes < 60 and 0 <= seconds < last_minute_s):
-        raise ElementsError(f"{where}: found {found!r}, which is no time of day")
+        raise ElementsError(f"{where}: found {text!r}, which is no time of day")
     return into_day_s / DAY_S

@@ -65,10 +65,13 @@ def read_omm(text: str, source: str = "OMM") -> tuple[tuple[str, ...], MeanEleme
 
     Raises ``ElementsError`` naming the record (and the line, in KVN and CSV) and the key at fault.
     """
-    sets = [one.read() for one in omm_sets(text, source)]
+    sets = [element_set.read() for element_set in omm_sets(text, source)]
     if not sets:
         raise ElementsError(f"{source}: found no orbit mean-elements message")
-    return tuple(one.name or str(one.catalogue_number or one.designator) for one in sets), mean_elements(sets)
+    return tuple(
+        element_set.name or str(element_set.catalogue_number or element_set.designator)
+        for element_set in sets
+    ), mean_elements(sets)
 
 
 def omm_sets(text: str, source: str) -> Iterator[SetToRead]:
@@ -100,8 +103,8 @@ def _json_records(text: str, source: str) -> Iterator[_Record]:
         raise ElementsError(f"{source}: not JSON: {error}") from None
     for number, record in enumerate(content if isinstance(content, list) else [content], start=1):
         if not isinstance(record, dict):
-            found = f"found {str(record)[:24]!r}, expected an object"
-            yield source, ElementsError(f"{source}, record {number}: {found}")
+            problem = f"found {str(record)[:24]!r}, expected an object"
+            yield source, ElementsError(f"{source}, record {number}: {problem}")
             continue
         given = {str(key): str(value) for key, value in record.items() if value is not None}
         yield f"{source}, record {number}", given
@@ -114,7 +117,7 @@ def _xml_records(text: str, source: str) -> Iterator[_Record]:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
         raise ElementsError(f"{source}: not XML: {error}") from None
-    segments = (one for one in root.iter() if _local_name(one) == "segment")
+    segments = (element for element in root.iter() if _local_name(element) == "segment")
     for number, segment in enumerate(segments, start=1):
         fields = {_local_name(leaf): (leaf.text or "").strip() for leaf in segment.iter() if len(leaf) == 0}
         yield f"{source}, record {number}", fields

@@ -140,6 +140,6 @@ def _between(
     orientation_table()  # astropy looks into it
     turned = []
     for vectors in (position, velocity):
-        there = source.realize_frame(CartesianRepresentation((vectors * u.km).T)).transform_to(target)
-        turned.append(there.cartesian.xyz.to_value(u.km).T)
+        transformed = source.realize_frame(CartesianRepresentation((vectors * u.km).T)).transform_to(target)
+        turned.append(transformed.cartesian.xyz.to_value(u.km).T)
     return turned[0], turned[1]

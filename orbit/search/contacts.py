@@ -61,12 +61,12 @@ def find_passes(
         passes["satellite"] += first
         return passes
 
-    found = [np.empty(0, PASS)]
+    parts = [np.empty(0, PASS)]
     for done, passes in over_groups(constellation, epoch, horizon_s, of_group):
-        found.append(passes)
+        parts.append(passes)
         if progress is not None:
             progress(done / len(constellation))
-    every = np.concatenate(found)
+    every = np.concatenate(parts)
     every["end_s"][every["open_end"]] = horizon_s  # a sum of steps ends a last bit off
     return every
 
@@ -100,10 +100,10 @@ def passes_of(motion: Ephemeris, stations: Sequence[GroundStation], search: Modu
     up = np.array([station.east_north_up[2] for station in stations])
     sin_mask = np.sin(np.radians([station.lowest_mask_deg for station in stations]))
     satellite, station, start_s, end_s = search.windows_above_mask(motion, place, up, sin_mask)
-    if any(isinstance(one.mask_deg, tuple) or one.max_range_km is not None for one in stations):
+    if any(isinstance(site.mask_deg, tuple) or site.max_range_km is not None for site in stations):
         kept = [
-            _within_limits(motion, one, number, *(c[station == number] for c in (satellite, start_s, end_s)))
-            for number, one in enumerate(stations)
+            _within_limits(motion, site, number, *(c[station == number] for c in (satellite, start_s, end_s)))
+            for number, site in enumerate(stations)
         ]
         satellite, station, start_s, end_s = (np.concatenate(column) for column in zip(*kept, strict=True))
         order = np.lexsort([start_s, station, satellite])
@@ -170,8 +170,8 @@ def _within_limits(
             value, slope = limit(np.repeat(rows, len(samples)), np.tile(samples, len(rows)))
             shape = len(rows), len(samples)
             sets.append(not_negative(samples, value.reshape(shape), slope.reshape(shape), of_rows))
-        found = intersection(*sets)
-        parts.append(Intervals(first + found.row, found.start_s, end_s=found.end_s))
+        within = intersection(*sets)
+        parts.append(Intervals(first + within.row, within.start_s, end_s=within.end_s))
     row, start, end = (np.concatenate(column) for column in zip(*parts, strict=True))
     return satellite[row], np.full(len(row), number), unstretched(row, start), unstretched(row, end)
 

@@ -54,8 +54,8 @@ def find_eclipses(
         eclipses["satellite"] += first
         return eclipses
 
-    found = [eclipses for _, eclipses in over_groups(constellation, epoch, horizon_s, of_group)]
-    return np.concatenate([np.empty(0, ECLIPSE), *found])
+    eclipses_of = [eclipses for _, eclipses in over_groups(constellation, epoch, horizon_s, of_group)]
+    return np.concatenate([np.empty(0, ECLIPSE), *eclipses_of])
 
 
 def sun_itrs_km(epoch: Time, seconds: np.ndarray) -> np.ndarray:
@@ -88,8 +88,8 @@ def _eclipses_of(motion: Ephemeris, sun_km: np.ndarray, umbra: bool) -> np.ndarr
         return at(satellite, time), slope
 
     satellites, nodes = motion.state.shape[:2]
-    who, when = np.repeat(np.arange(satellites), nodes), np.tile(nodes_s, satellites)
-    value, slope = (column.reshape(satellites, nodes) for column in with_slope(who, when))
+    member, when = np.repeat(np.arange(satellites), nodes), np.tile(nodes_s, satellites)
+    value, slope = (column.reshape(satellites, nodes) for column in with_slope(member, when))
     windows = not_negative(nodes_s, value, slope, with_slope)
     eclipses = np.empty(len(windows.row), ECLIPSE)
     eclipses["satellite"], eclipses["start_s"], eclipses["end_s"] = windows

@@ -165,17 +165,20 @@ def _positions(constellation: Constellation, epoch: Time, seconds: np.ndarray, b
     try:
         return propagate(constellation.elements, epoch, seconds)
     except PropagationError as error:
-        one, after_s = error.satellite, error.after_s
+        satellite, after_s = error.satellite, error.after_s
         if inner[0] <= after_s <= inner[-1]:
-            message = f"satellite {constellation.names[one]!r}: {error}"
-            raise PropagationError(message, one, after_s=after_s) from None
+            message = f"satellite {constellation.names[satellite]!r}: {error}"
+            raise PropagationError(message, satellite, after_s=after_s) from None
     before, alone, behind = (
-        constellation.take(some) for some in (slice(0, one), slice(one, one + 1), slice(one + 1, None))
+        constellation.take(some)
+        for some in (slice(0, satellite), slice(satellite, satellite + 1), slice(satellite + 1, None))
     )
     try:
         position = propagate(alone.elements, epoch, inner)
     except PropagationError as error:
-        raise PropagationError(f"satellite {alone.names[0]!r}: {error}", one, after_s=error.after_s) from None
+        raise PropagationError(
+            f"satellite {alone.names[0]!r}: {error}", satellite, after_s=error.after_s
+        ) from None
     for _ in range(beyond):
         position = np.concatenate(
             [_next(position[:, 1], position[:, 0]), position, _next(position[:, -2], position[:, -1])], axis=1

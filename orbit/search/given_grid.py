@@ -71,23 +71,23 @@ def given_grid(
     """
     index = {name: number for number, name in enumerate(constellation.names)}
     ring = {tuple(sorted(pair)) for pair in plane_neighbours(constellation).tolist()} if rings else set()
-    found: set[tuple[int, int]] = set()
+    chosen: set[tuple[int, int]] = set()
     for pair in pairs:
-        said = " and ".join(repr(name) for name in pair)
+        spoken = " and ".join(repr(name) for name in pair)
         for name in pair:
             if name not in index:
-                raise GridError(f"inter_orbit.pairs: {said}: found {name!r}, which is no satellite's name")
+                raise GridError(f"inter_orbit.pairs: {spoken}: found {name!r}, which is no satellite's name")
         first, second = sorted(index[name] for name in pair)
         if first == second:
-            raise GridError(f"inter_orbit.pairs: {said}: a link joins two different satellites")
+            raise GridError(f"inter_orbit.pairs: {spoken}: a link joins two different satellites")
         if constellation.plane[first] != constellation.plane[second]:
-            found.add((first, second))
+            chosen.add((first, second))
         elif (first, second) not in ring:
             raise GridError(
-                f"inter_orbit.pairs: {said}: both fly in plane {constellation.plane[first]}, "
+                f"inter_orbit.pairs: {spoken}: both fly in plane {constellation.plane[first]}, "
                 "allowed are satellites of different planes"
             )
-    grid = np.array(sorted(found), np.int64).reshape(-1, 2)
+    grid = np.array(sorted(chosen), np.int64).reshape(-1, 2)
     partners = np.bincount(grid.ravel(), minlength=len(constellation))
     if partners.max(initial=0) > terminals:
         most = int(np.argmax(partners))

@@ -65,11 +65,11 @@ def grid_neighbours(constellation: Constellation, *, terminals: int = 2) -> np.n
     members = planes(constellation)
     pairs = [np.empty((0, 2), np.int64)]
     for west, east in _linked_planes(constellation, terminals):
-        here, there = members[west], members[east]
-        ahead = _ahead_rad(constellation.elements.take(np.concatenate([here, there])), len(here))
+        here, east_members = members[west], members[east]
+        ahead = _ahead_rad(constellation.elements.take(np.concatenate([here, east_members])), len(here))
         ahead = (ahead + np.pi - UNDECIDED_RAD) % (2 * np.pi) - np.pi
         first, second = linear_sum_assignment(np.square(ahead))
-        pairs.append(np.stack([here[first], there[second]], axis=1))
+        pairs.append(np.stack([here[first], east_members[second]], axis=1))
     return _in_order(np.concatenate(pairs))
 
 
@@ -83,11 +83,11 @@ def _ahead_rad(elements: MeanElements, here: int) -> np.ndarray:
     """
     normal, latitude, p = on_one_date(elements)
     q = np.cross(normal, p)
-    one, other = slice(0, here), slice(here, None)
-    cosine = p[one] @ p[other].T + q[one] @ q[other].T
-    sine = p[one] @ q[other].T - q[one] @ p[other].T
+    first, other = slice(0, here), slice(here, None)
+    cosine = p[first] @ p[other].T + q[first] @ q[other].T
+    sine = p[first] @ q[other].T - q[first] @ p[other].T
     nearest = np.where(np.hypot(cosine, sine) > 1e-6, np.arctan2(sine, cosine), 0.0)
-    return latitude[other][None, :] - latitude[one][:, None] - nearest
+    return latitude[other][None, :] - latitude[first][:, None] - nearest
 
 
 def same_slot_neighbours(constellation: Constellation, *, terminals: int = 2) -> np.ndarray:
@@ -95,10 +95,10 @@ def same_slot_neighbours(constellation: Constellation, *, terminals: int = 2) ->
     members = planes(constellation)
     pairs = [np.empty((0, 2), np.int64)]
     for west, east in _linked_planes(constellation, terminals):
-        _, here, there = np.intersect1d(
+        _, here, target = np.intersect1d(
             constellation.slot[members[west]], constellation.slot[members[east]], return_indices=True
         )
-        pairs.append(np.stack([members[west][here], members[east][there]], axis=1))
+        pairs.append(np.stack([members[west][here], members[east][target]], axis=1))
     return _in_order(np.concatenate(pairs))
 
 
@@ -168,7 +168,7 @@ def find_links(
     steps, segment = round(horizon_s / step_s), max(1, round(DAY_S / step_s))
     search = _suitable_search(len(pairs) * steps, compiled)
     chunk = min(PAIRS_AT_ONCE, -(-len(pairs) // THREADS) or 1)
-    found, looked_at = [], 0
+    parts, looked_at = [], 0
     for first_step in range(0, steps, segment):  # all satellites are needed at once, so time is what is cut
         count = min(segment, steps - first_step)
         start_s = first_step * step_s
@@ -182,12 +182,12 @@ def find_links(
 
         with ThreadPoolExecutor(THREADS) as pool:
             for part in pool.map(of_some, range(0, len(pairs), chunk)):
-                found.append(part)
+                parts.append(part)
                 looked_at += len(pairs[:chunk]) * count
                 if progress is not None:
                     progress(min(1.0, looked_at / (len(pairs) * steps)))
     links = _joined(
-        np.concatenate(found) if found else np.empty(0, _PART), pairs, steps * step_s, acquisition_s
+        np.concatenate(parts) if parts else np.empty(0, _PART), pairs, steps * step_s, acquisition_s
     )
     links["end_s"][links["open_end"]] = horizon_s  # a sum of steps ends a last bit off
     return links

@@ -188,11 +188,11 @@ def interval_finder(at):
         last = value.shape[0] - 1
         opened = start_s if value[0] >= 0 else np.nan
         for node in range(last):
-            here, there, climb, next_climb = value[node], value[node + 1], slope[node], slope[node + 1]
-            if (here < 0) == (there < 0) and not _may_turn_to_zero(here, climb, there, next_climb, step_s):
+            here, after, climb, next_climb = value[node], value[node + 1], slope[node], slope[node + 1]
+            if (here < 0) == (after < 0) and not _may_turn_to_zero(here, climb, after, next_climb, step_s):
                 continue
             left, right = start_s + node * step_s, start_s + (node + 1) * step_s
-            for time in crossings_between(context, left, here, climb, right, there, next_climb):
+            for time in crossings_between(context, left, here, climb, right, after, next_climb):
                 if np.isnan(opened):
                     opened = time
                 elif time >= opened:

@@ -69,9 +69,9 @@ def intersection(*sets: Intervals) -> Intervals:
     """The intervals that lie, row by row, in every one of the sets."""
     if len(sets) == 1:
         return sets[0]
-    row = np.concatenate([part for one in sets for part in (one.row, one.row)])
-    time = np.concatenate([part for one in sets for part in (one.start_s, one.end_s)])
-    step = np.concatenate([np.repeat([1, -1], len(one.row)) for one in sets])
+    row = np.concatenate([part for part_set in sets for part in (part_set.row, part_set.row)])
+    time = np.concatenate([part for part_set in sets for part in (part_set.start_s, part_set.end_s)])
+    step = np.concatenate([np.repeat([1, -1], len(part_set.row)) for part_set in sets])
     order = np.lexsort([-step, time, row])
     row, time, depth = row[order], time[order], np.cumsum(step[order])  # every row's steps add up to zero
     full = np.flatnonzero(depth == len(sets))

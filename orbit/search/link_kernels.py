@@ -39,10 +39,10 @@ def windows_in_range(motion: Ephemeris, pairs: np.ndarray, max_range_km: float) 
 
 def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tuple[np.ndarray, np.ndarray]:
     """As ``orbit.search.link_search.range_over``."""
-    found = _range_over(
+    range_km = _range_over(
         motion.state, motion.start_s, motion.step_s, pairs[windows.row], windows.start_s, windows.end_s
     )
-    return found[0], found[1]
+    return range_km[0], range_km[1]
 
 
 def sight_bits(
@@ -53,9 +53,9 @@ def sight_bits(
 
 
 @compiled
-def _sight(one, other, sphere2_km2):
+def _sight(first, other, sphere2_km2):
     """The free line of sight r₁·r₂ + h₁·h₂ − R² [km²] of two states, and its rate."""
-    x1, y1, z1, vx1, vy1, vz1 = one
+    x1, y1, z1, vx1, vy1, vz1 = first
     x2, y2, z2, vx2, vy2, vz2 = other
     h1 = np.sqrt(max(x1 * x1 + y1 * y1 + z1 * z1 - sphere2_km2, 1e-6))
     h2 = np.sqrt(max(x2 * x2 + y2 * y2 + z2 * z2 - sphere2_km2, 1e-6))
@@ -65,18 +65,18 @@ def _sight(one, other, sphere2_km2):
 
 
 @compiled
-def _apart(one, other):
+def _apart(first, other):
     """Range, range rate times range, and the square of the relative speed, of two states."""
-    x1, y1, z1, vx1, vy1, vz1 = one
+    x1, y1, z1, vx1, vy1, vz1 = first
     x2, y2, z2, vx2, vy2, vz2 = other
     dx, dy, dz, vx, vy, vz = x2 - x1, y2 - y1, z2 - z1, vx2 - vx1, vy2 - vy1, vz2 - vz1
     return np.sqrt(dx * dx + dy * dy + dz * dz), dx * vx + dy * vy + dz * vz, vx * vx + vy * vy + vz * vz
 
 
 @compiled
-def _pull_apart(one, other):
+def _pull_apart(first, other):
     """The line of sight times the difference of the Earth's pull, as of a point, on two states."""
-    x1, y1, z1, _, _, _ = one
+    x1, y1, z1, _, _, _ = first
     x2, y2, z2, _, _, _ = other
     product = x1 * x2 + y1 * y2 + z1 * z2
     square1, square2 = x1 * x1 + y1 * y1 + z1 * z1, x2 * x2 + y2 * y2 + z2 * z2
@@ -85,9 +85,9 @@ def _pull_apart(one, other):
 
 
 @compiled
-def _range_left(one, other, max_range_km):
+def _range_left(first, other, max_range_km):
     """How much farther two states may be apart [km], and its rate."""
-    range_km, closing, _ = _apart(one, other)
+    range_km, closing, _ = _apart(first, other)
     return max_range_km - range_km, -closing / max(range_km, 1e-9)
 
 
@@ -122,30 +122,32 @@ def _clear_windows(state, start_s, step_s, pairs, sphere2_km2):
     value, slope = np.empty(nodes), np.empty(nodes)
     table, count = np.empty((FIRST_LINES, 3)), ZERO
     for pair in range(pairs.shape[0]):
-        one, other = pairs[pair, 0], pairs[pair, 1]
-        _sights(lifted[one], lifted[other], sphere2_km2, value)
-        _sight_rates(lifted[one], rate[one], lifted[other], rate[other], slope)
-        context = state[one], state[other], start_s, step_s, sphere2_km2
+        first, other = pairs[pair, 0], pairs[pair, 1]
+        _sights(lifted[first], lifted[other], sphere2_km2, value)
+        _sight_rates(lifted[first], rate[first], lifted[other], rate[other], slope)
+        context = state[first], state[other], start_s, step_s, sphere2_km2
         table, count = _append_sights(context, start_s, step_s, value, slope, pair, table, count)
     return table, count
 
 
 @compiled
-def _sights(one, other, sphere2_km2, value):
+def _sights(first, other, sphere2_km2, value):
     """The line of sight on all nodes; apart from its caller, so that the compiler makes vector instructions of it."""
     for node in range(value.shape[0]):
-        flat = one[0, node] * other[0, node] + one[1, node] * other[1, node]
-        value[node] = flat + one[2, node] * other[2, node] + one[3, node] * other[3, node] - sphere2_km2
+        flat = first[0, node] * other[0, node] + first[1, node] * other[1, node]
+        value[node] = flat + first[2, node] * other[2, node] + first[3, node] * other[3, node] - sphere2_km2
 
 
 @compiled
-def _sight_rates(one, rate_one, other, rate_other, slope):
+def _sight_rates(first, rate_one, other, rate_other, slope):
     """The rate of the line of sight on all nodes."""
     for node in range(slope.shape[0]):
         here = rate_one[0, node] * other[0, node] + rate_one[1, node] * other[1, node]
         here += rate_one[2, node] * other[2, node] + rate_one[3, node] * other[3, node]
-        there = one[0, node] * rate_other[0, node] + one[1, node] * rate_other[1, node]
-        slope[node] = here + there + one[2, node] * rate_other[2, node] + one[3, node] * rate_other[3, node]
+        cross_rate = first[0, node] * rate_other[0, node] + first[1, node] * rate_other[1, node]
+        slope[node] = (
+            here + cross_rate + first[2, node] * rate_other[2, node] + first[3, node] * rate_other[3, node]
+        )
 
 
 @entrance
@@ -159,20 +161,20 @@ def _windows_in_range(state, start_s, step_s, pairs, max_range_km):
     value, slope = np.empty(nodes), np.empty(nodes)
     table, count = np.empty((FIRST_LINES, 3)), ZERO
     for pair in range(pairs.shape[0]):
-        one, other = pairs[pair, 0], pairs[pair, 1]
-        _ranges_left(motion[one], motion[other], max_range_km, value, slope)
-        context = state[one], state[other], start_s, step_s, max_range_km
+        first, other = pairs[pair, 0], pairs[pair, 1]
+        _ranges_left(motion[first], motion[other], max_range_km, value, slope)
+        context = state[first], state[other], start_s, step_s, max_range_km
         table, count = _append_in_range(context, start_s, step_s, value, slope, pair, table, count)
     return table, count
 
 
 @compiled
-def _ranges_left(one, other, max_range_km, value, slope):
+def _ranges_left(first, other, max_range_km, value, slope):
     """How much farther two satellites may be apart on all nodes, and its rate."""
     for node in range(value.shape[0]):
-        dx, vx = other[0, node] - one[0, node], other[3, node] - one[3, node]
-        dy, vy = other[1, node] - one[1, node], other[4, node] - one[4, node]
-        dz, vz = other[2, node] - one[2, node], other[5, node] - one[5, node]
+        dx, vx = other[0, node] - first[0, node], other[3, node] - first[3, node]
+        dy, vy = other[1, node] - first[1, node], other[4, node] - first[4, node]
+        dz, vz = other[2, node] - first[2, node], other[5, node] - first[5, node]
         range_km = np.sqrt(dx * dx + dy * dy + dz * dz)
         value[node] = max_range_km - range_km
         slope[node] = -(dx * vx + dy * vy + dz * vz) / max(range_km, 1e-9)
@@ -180,7 +182,7 @@ def _ranges_left(one, other, max_range_km, value, slope):
 
 @entrance
 def _range_over(state, start_s, step_s, pairs, begins_s, ends_s):
-    found = np.empty((2, len(begins_s)))
+    ranges_km = np.empty((2, len(begins_s)))
     for k in range(len(begins_s)):
         first, second = state[pairs[k, 0]], state[pairs[k, 1]]
         begin, end = begins_s[k], ends_s[k]
@@ -197,16 +199,16 @@ def _range_over(state, start_s, step_s, pairs, begins_s, ends_s):
                     nearest_km, nearest_s = range_km, time
         for _ in range(NEAREST_STEPS):
             node, weights = node_and_weights(first, start_s, step_s, nearest_s)
-            one, other = weighted(first, node, weights), weighted(second, node, weights)
-            range_km, closing, speed2 = _apart(one, other)
-            bend = speed2 + _pull_apart(one, other)
+            place, other = weighted(first, node, weights), weighted(second, node, weights)
+            range_km, closing, speed2 = _apart(place, other)
+            bend = speed2 + _pull_apart(place, other)
             nearest_km, before_s = min(nearest_km, range_km), nearest_s
             nearest_s -= closing / max(bend if bend > 0 else speed2, 1e-12)
             nearest_s = min(max(nearest_s, begin), end)
             if abs(nearest_s - before_s) <= LAST_STEP_S:
                 break
-        found[0, k], found[1, k] = total * part_s, nearest_km
-    return found
+        ranges_km[0, k], ranges_km[1, k] = total * part_s, nearest_km
+    return ranges_km
 
 
 @entrance
@@ -244,18 +246,18 @@ def _sight_bits(state, start_s, step_s, seconds, sphere_km, max_range_km, bits):
 
 
 @compiled
-def _append_seen_bit(here, there, seen):
+def _append_seen_bit(here, after, seen):
     """Shift a bit into each byte: whether the Earth is not between.  Without a branch, it becomes vector code."""
     x, y, z, h = here[0], here[1], here[2], here[3]
     for byte in range(seen.shape[0]):
-        sight = x * there[0, byte] + y * there[1, byte] + z * there[2, byte] + h * there[3, byte]
+        sight = x * after[0, byte] + y * after[1, byte] + z * after[2, byte] + h * after[3, byte]
         seen[byte] += seen[byte] + np.uint8(sight >= np.float32(1))
 
 
 @compiled
-def _append_near_bit(here, there, range2, near):
+def _append_near_bit(here, after, range2, near):
     """Shift a bit into each byte: whether the range is within its limit."""
     x, y, z = here[0], here[1], here[2]
     for byte in range(near.shape[0]):
-        dx, dy, dz = there[0, byte] - x, there[1, byte] - y, there[2, byte] - z
+        dx, dy, dz = after[0, byte] - x, after[1, byte] - y, after[2, byte] - z
         near[byte] += near[byte] + np.uint8(dx * dx + dy * dy + dz * dz <= range2)

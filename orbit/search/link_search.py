@@ -117,23 +117,23 @@ def _in_groups(
         span_s = samples[-1] - samples[0]
         samples = np.linspace(samples[0], samples[-1], 1 + int(np.ceil(span_s / sample_s)))
     group = max(1, PAIR_NODES // len(samples))
-    found = [Intervals(np.empty(0, np.int64), np.empty(0), end_s=np.empty(0))]
+    parts = [Intervals(np.empty(0, np.int64), np.empty(0), end_s=np.empty(0))]
     for first in range(0, len(pairs), group):
-        one, other = pairs[first : first + group].T
+        left, other = pairs[first : first + group].T
 
         def at(
-            row: np.ndarray, time: np.ndarray, one: np.ndarray = one, other: np.ndarray = other
+            row: np.ndarray, time: np.ndarray, left: np.ndarray = left, other: np.ndarray = other
         ) -> tuple[np.ndarray, np.ndarray]:
-            return function(*motion.at(one[row], time), *motion.at(other[row], time))
+            return function(*motion.at(left[row], time), *motion.at(other[row], time))
 
         if sample_s is None:
-            value, slope = function(position[one], velocity[one], position[other], velocity[other])
+            value, slope = function(position[left], velocity[left], position[other], velocity[other])
         else:
-            rows, times = np.repeat(np.arange(len(one)), len(samples)), np.tile(samples, len(one))
-            value, slope = (column.reshape(len(one), -1) for column in at(rows, times))
+            rows, times = np.repeat(np.arange(len(left)), len(samples)), np.tile(samples, len(left))
+            value, slope = (column.reshape(len(left), -1) for column in at(rows, times))
         some = not_negative(samples, value, slope, at)
-        found.append(Intervals(some.row + first, some.start_s, end_s=some.end_s))
-    return Intervals(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        parts.append(Intervals(some.row + first, some.start_s, end_s=some.end_s))
+    return Intervals(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tuple[np.ndarray, np.ndarray]:
@@ -147,10 +147,10 @@ def range_over(motion: Ephemeris, pairs: np.ndarray, windows: Intervals) -> tupl
     window = np.repeat(np.arange(len(samples)), samples)
     part, point = np.divmod(np.arange(samples.sum()) - first[window], len(PART_POINTS))
     time = begin[window] + (part + PART_POINTS[point]) * part_s[window]
-    one, other = pairs[windows.row].T
+    left, other = pairs[windows.row].T
 
     def states_at(window: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, ...]:
-        return *motion.at(one[window], time), *motion.at(other[window], time)
+        return *motion.at(left[window], time), *motion.at(other[window], time)
 
     r1, _, r2, _ = states_at(window, time)
     range_km = np.sqrt(dot(r2 - r1, r2 - r1))

@@ -24,8 +24,8 @@ def windows_above_mask(
     motion: Ephemeris, place: np.ndarray, up: np.ndarray, sin_mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """As ``orbit.search.pass_search.windows_above_mask``."""
-    found = _windows_above_mask(motion.state, motion.start_s, motion.step_s, place, up, sin_mask)
-    row, start_s, end_s = intervals_of(*found)
+    windows = _windows_above_mask(motion.state, motion.start_s, motion.step_s, place, up, sin_mask)
+    row, start_s, end_s = intervals_of(*windows)
     return *np.divmod(row, len(place)), start_s, end_s
 
 
@@ -38,8 +38,8 @@ def culminations(
     end_s: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As ``orbit.search.pass_search.culminations``."""
-    found = _culminations(motion.state, motion.start_s, motion.step_s, satellite, place, up, start_s, end_s)
-    return found[0], found[1], found[2]
+    peaks = _culminations(motion.state, motion.start_s, motion.step_s, satellite, place, up, start_s, end_s)
+    return peaks[0], peaks[1], peaks[2]
 
 
 @compiled
@@ -117,7 +117,7 @@ _highest = turning_point_of(_sine_at)
 
 @entrance
 def _culminations(state, start_s, step_s, satellite, place, up, pass_start_s, pass_end_s):
-    found = np.empty((3, len(satellite)))
+    peaks = np.empty((3, len(satellite)))
     for k in range(len(satellite)):
         nodes, here, zenith = state[satellite[k]], place[k], up[k]
         context = nodes, start_s, step_s, here, zenith
@@ -138,12 +138,12 @@ def _culminations(state, start_s, step_s, satellite, place, up, pass_start_s, pa
             time = _highest(context, low, climb, high, sink)
         state_now = state_at(nodes, start_s, step_s, time)
         sine, _, range_km, range_rate = _sine(state_now, here, zenith)
-        found[0, k], found[1, k] = time, sine
+        peaks[0, k], peaks[1, k] = time, sine
         for _ in range(2):
             _, _, _, vx, vy, vz = state_now
             time -= range_km * range_rate / (vx * vx + vy * vy + vz * vz)
             time = min(max(time, pass_start_s[k]), pass_end_s[k])
             state_now = state_at(nodes, start_s, step_s, time)
             _, _, range_km, range_rate = _sine(state_now, here, zenith)
-        found[2, k] = range_km
-    return found
+        peaks[2, k] = range_km
+    return peaks

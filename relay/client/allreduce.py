@@ -172,9 +172,9 @@ class _Way:
 
 
 def _ring(plane: _Plane, values: np.ndarray) -> np.ndarray:
-    one, other = np.array_split(values, 2)
+    first, other = np.array_split(values, 2)
     ways = [
-        _Way(plane, plane.members, channel=0, values=one),
+        _Way(plane, plane.members, channel=0, values=first),
         _Way(plane, plane.members[::-1], channel=1, values=other),
     ]
     for step in range(2 * (len(plane.members) - 1)):

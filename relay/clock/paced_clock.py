@@ -107,8 +107,10 @@ class RoundStart:
         """Whether mission time runs: all applications have come, none has died since, and not all have gone."""
         if any(answer.round_start != self.number for answer in answers.values()):
             return False
-        there = [answers[node] for node in self._satellites]
-        return all(answer.attached for answer in there) and any(answer.session_alive for answer in there)
+        answered = [answers[node] for node in self._satellites]
+        return all(answer.attached for answer in answered) and any(
+            answer.session_alive for answer in answered
+        )
 
 
 class TimeAuthority:

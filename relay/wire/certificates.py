@@ -182,9 +182,9 @@ def days_left(path: Path) -> float:
 def _is_revoked(directory: Path, certificate: Path) -> bool:
     if not certificate.exists():
         return False
-    found = x509.load_pem_x509_certificate(certificate.read_bytes())
-    lists = [crl for crl in read_lists(directory / REVOKED) if crl.issuer == found.issuer]
-    return any(crl.get_revoked_certificate_by_serial_number(found.serial_number) for crl in lists)
+    loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    lists = [crl for crl in read_lists(directory / REVOKED) if crl.issuer == loaded.issuer]
+    return any(crl.get_revoked_certificate_by_serial_number(loaded.serial_number) for crl in lists)
 
 
 def _authority(directory: Path) -> tuple[ec.EllipticCurvePrivateKey, list[x509.Certificate]]:

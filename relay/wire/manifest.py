@@ -406,6 +406,6 @@ def _rows(shape: tuple[int, ...]) -> tuple[int, int]:
     return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, math.prod(shape))
 
 
-def _require(holds: bool, name: str, found: object, allowed: str) -> None:
+def _require(holds: bool, name: str, value: object, allowed: str) -> None:
     if not holds:
-        raise BadManifest(f"manifest: {name} = {found!r:.80}; allowed: {allowed}")
+        raise BadManifest(f"manifest: {name} = {value!r:.80}; allowed: {allowed}")

@@ -145,7 +145,7 @@ def waits_figure(rows: pa.Table) -> go.Figure:
         last[name] += 1
     totals = rows.group_by("satellite").aggregate([(column, "sum") for column in _PARTS])
     place = {name: number for number, name in enumerate(totals["satellite"].to_pylist())}
-    said = [f"done last in {last[name]} of {len(ends)} rounds" for name in names]
+    labels = [f"done last in {last[name]} of {len(ends)} rounds" for name in names]
     figure = go.Figure()
     unit, unit_s = time_unit(
         float(
@@ -159,7 +159,7 @@ def waits_figure(rows: pa.Table) -> go.Figure:
         seconds = np.nan_to_num(np.asarray(totals[f"{column}_sum"].to_pylist(), float))
         figure.add_bar(
             x=[seconds[place[name]] / unit_s for name in names], y=[label(name) for name in names], orientation="h",
-            name=part, marker_color=colour, text=said, textposition="none",
+            name=part, marker_color=colour, text=labels, textposition="none",
             hovertemplate=f"%{{y}}: {part} %{{x:.4~g}} {unit}; %{{text}}<extra></extra>",
         )  # fmt: skip
     bars_px = 22 * max(len(names), 6)
@@ -188,8 +188,8 @@ def measured_figure(rounds: pa.Table) -> go.Figure:
 
 
 def _bar(values: np.ndarray, name: str, unit: str, colour: str, **style: str) -> go.Bar:
-    said = f"{name}: %{{y:.3~f}} {unit}<extra></extra>"
-    return go.Bar(y=values, name=name, marker_color=colour, hovertemplate=said, **style)
+    hover = f"{name}: %{{y:.3~f}} {unit}<extra></extra>"
+    return go.Bar(y=values, name=name, marker_color=colour, hovertemplate=hover, **style)
 
 
 def _over_rounds(rounds: pa.Table, bars: Sequence[go.Bar], mode: str, title: str) -> go.Figure:

@@ -87,11 +87,11 @@ def thinned(rows: Mapping[Any, Spans], length: float, most: int) -> dict[Any, np
         most: Intervals of all rows together, but at least one of each.
     """
     gap = 0.0
-    found = {key: union(spans) for key, spans in rows.items()}
-    while sum(map(len, found.values())) > max(most, len(found)):
+    bars = {key: union(spans) for key, spans in rows.items()}
+    while sum(map(len, bars.values())) > max(most, len(bars)):
         gap = 2 * gap or _FINEST * length
-        found = {key: union(map(tuple, spans), gap) for key, spans in found.items()}
-    return found
+        bars = {key: union(map(tuple, spans), gap) for key, spans in bars.items()}
+    return bars
 
 
 def gantt_figure(
@@ -219,11 +219,9 @@ def _lay_over(
             parts.setdefault(key, []).append(
                 Part(row["start_s"], row["end_s"], peer=peer, size_bytes=row["bytes"])
             )
-    found = thinned(_spans(parts), end_s - start_s, _MOST_BARS)
-    labels = [each for each in COLOURS if each in {label for label, _ in found}]
-    bars = {
-        label: {name: spans for (kind, name), spans in found.items() if kind == label} for label in labels
-    }
+    kept = thinned(_spans(parts), end_s - start_s, _MOST_BARS)
+    labels = [each for each in COLOURS if each in {label for label, _ in kept}]
+    bars = {label: {name: spans for (kind, name), spans in kept.items() if kind == label} for label in labels}
     tops = {
         label: {name: place[name] + _top(label) + (_BAR - _THIN) / 2 for name in bars[label]}
         for label in labels

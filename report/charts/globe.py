@@ -112,8 +112,8 @@ def _coasts() -> go.Scatter3d:
 
 
 def _stations(stations: Sequence[GroundStation]) -> go.Scatter3d:
-    found = _points(np.array([station.position_km for station in stations]).reshape(-1, 3))
-    return found.update(
+    points = _points(np.array([station.position_km for station in stations]).reshape(-1, 3))
+    return points.update(
         mode="markers", hovertext=[label(station.name) for station in stations], hoverinfo="text", showlegend=False,
         marker={"size": 5, "symbol": "diamond", "color": STATION},
     )  # fmt: skip

@@ -34,12 +34,12 @@ def plane_colour(plane: int) -> str:
 
 def map_page(title: str, constellation: Constellation, stations: Sequence[GroundStation], epoch: Time) -> str:
     """The page of one map, with all that it needs inside."""
-    said = (
+    caption = (
         f"{len(constellation)} satellites from {Time(epoch.utc, precision=0).isot} UTC over {SPAN_S / 60:.0f} minutes. "
         "Dots: where they are at the time of the slider. Dotted: within the mask and the range of a station."
     )
     body = (
-        f"<header><h1>{html.escape(title)}</h1><p>{html.escape(said)}</p></header><main>"
+        f"<header><h1>{html.escape(title)}</h1><p>{html.escape(caption)}</p></header><main>"
         '<div class="figure wide" id="map" role="group" aria-label="Ground tracks and stations on a map of the world">'
         f"</div>{slider_markup('map')}</main>"
     )

@@ -215,5 +215,5 @@ def _figures(uses: Sequence[LinkUse]) -> tuple[str, ...]:
 
 def _megabytes(uses: Sequence[Use], what: str = "") -> str:
     """Of one kind, or of all."""
-    found = [use.bytes.get(what, 0) if what else use.all_bytes for use in uses]
-    return f"{sum(found) / 1e6:.3f}" if any(found) else "–"
+    sizes = [use.bytes.get(what, 0) if what else use.all_bytes for use in uses]
+    return f"{sum(sizes) / 1e6:.3f}" if any(sizes) else "–"

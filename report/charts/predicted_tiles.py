@@ -43,10 +43,10 @@ def tiles_markup(path: Path, names: Sequence[str]) -> str:
     is_classes = truth.dtype == np.uint8
     painted = _classes_painted if is_classes else _numbers_painted
     rows = []
-    for picture, true, said, tile in zip(pictures, *painted(truth, predicted), tiles, strict=True):
+    for picture, true, spoken, tile in zip(pictures, *painted(truth, predicted), tiles, strict=True):
         cells = "".join(
             f"<td>{_picture(values, f'{tile}: {what}')}</td>"
-            for values, what in ((picture, "image"), (true, "truth"), (said, "prediction"))
+            for values, what in ((picture, "image"), (true, "truth"), (spoken, "prediction"))
         )
         rows.append(f'<tr><th scope="row">{html.escape(str(tile))}</th>{cells}</tr>')
     head = "".join(f'<th scope="col">{word}</th>' for word in ("tile", "image", "truth", "prediction"))

@@ -46,13 +46,13 @@ def access_figure(plan: ContactPlan) -> go.Figure:
     row = {name: number for number, name in enumerate(satellites)}
     column = {name: number for number, name in enumerate(stations)}
     volume = np.full((len(satellites), len(stations)), np.nan)
-    said = np.full(volume.shape, "never in sight", object)
+    labels = np.full(volume.shape, "never in sight", object)
     for access in access_of_pairs(plan):
         place = row[str(access.satellite)], column[str(access.station)]
-        volume[place], said[place] = access.down_gb_per_day, _said(access)
+        volume[place], labels[place] = access.down_gb_per_day, _said(access)
     figure = go.Figure(
         go.Heatmap(
-            x=stations, y=satellites, z=volume.round(4).tolist(), text=said.tolist(), colorscale="Viridis", zmin=0,
+            x=stations, y=satellites, z=volume.round(4).tolist(), text=labels.tolist(), colorscale="Viridis", zmin=0,
             hovertemplate="%{y} → %{x}<br>%{text}<extra></extra>", colorbar={"title": {"text": "GB a day"}},
         )
     )  # fmt: skip

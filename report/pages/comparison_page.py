@@ -36,11 +36,11 @@ _PARTS = dict(
 )
 
 
-def comparison_page(title: str, description: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+def comparison_page(title: str, description: str, comparisons: Mapping[str, Mapping[str, Any]]) -> str:
     """The page of comparisons by model name, each as ``strategies.analysis.compare.compare`` returns it."""
     body = [f"<header><h1>{html.escape(title)}</h1><p>{html.escape(description)}</p></header><main>"]
-    figures = {"rounds": rounds_figure(found)}
-    for model, comparison in found.items():
+    figures = {"rounds": rounds_figure(comparisons)}
+    for model, comparison in comparisons.items():
         answer, *rest = summary_lines(comparison) or ["No verdict."]
         body.append(f'<h2>{html.escape(model)}</h2><p class="answer">{marked(answer)}</p>')
         body.append(f"<p>{marked(' '.join(rest))}</p>")
@@ -48,7 +48,7 @@ def comparison_page(title: str, description: str, found: Mapping[str, Mapping[st
         "<h2>How long a round takes</h2><p>Median over the starts, up to the 95th percentile; the mark is the "
         "median lower bound. Logarithmic.</p>" + _figure("rounds", "Seconds per round of every case")
     )
-    for number, (model, comparison) in enumerate(found.items()):
+    for number, (model, comparison) in enumerate(comparisons.items()):
         figures[f"time{number}"] = _time_figure(comparison)
         body.append(f"<h2>Every case with {html.escape(model)}</h2>")
         body.append(f"<p>The whole mission, {comparison['rounds']} rounds.</p>")
@@ -100,10 +100,10 @@ def _wrapped(cases: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["<br>".join(textwrap.wrap(case["title"], _LABEL)) for case in cases]
 
 
-def rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
+def rounds_figure(comparisons: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     """The median round of every case up to the 95th percentile, with its lower bound, by model name."""
     figure = go.Figure()
-    for number, (model, comparison) in enumerate(found.items()):
+    for number, (model, comparison) in enumerate(comparisons.items()):
         cases, labels = _cases(comparison), _labels(comparison)
         median_s = [case["median_s"] for case in cases]
         figure.add_bar(
@@ -122,14 +122,14 @@ def rounds_figure(found: Mapping[str, Mapping[str, Any]]) -> go.Figure:
             error_x={"array": [0.0] * len(cases), "color": INK, "thickness": 2.5, "width": 8},
             hovertemplate="bound %{x:.0f} s<extra></extra>",
         )  # fmt: skip
-    labels = _labels(next(iter(found.values())))
+    labels = _labels(next(iter(comparisons.values())))
     figure.update_layout(
-        height=140 + len(labels) * max(38 * len(found), _label_height(labels)),
+        height=140 + len(labels) * max(38 * len(comparisons), _label_height(labels)),
         barmode="group",
         xaxis={"title": "seconds per round", "type": "log", "dtick": 1},
         yaxis={"autorange": "reversed"},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
-        showlegend=len(found) > 1,
+        showlegend=len(comparisons) > 1,
     )
     return figure
 
@@ -140,17 +140,17 @@ def missions_figure(comparison: Mapping[str, Any]) -> go.Figure:
     cases.sort(key=lambda case: case["mission"]["length_s"])
     lengths_s = [case["mission"]["length_s"] for case in cases]
     unit, unit_s = time_unit(max(lengths_s, default=0.0))
-    said = [
+    labels = [
         f" {spoken_time(case['mission']['length_s'])}, {spoken_bytes(case['mission']['down_bytes'])} down, "
         f"{spoken_bytes(case['mission']['up_bytes'])} up"
         for case in cases
     ]
     figure = go.Figure(
         go.Bar(
-            x=[length_s / unit_s for length_s in lengths_s], y=_wrapped(cases), orientation="h", text=said,
+            x=[length_s / unit_s for length_s in lengths_s], y=_wrapped(cases), orientation="h", text=labels,
             textposition="auto", insidetextanchor="start", textangle=0, cliponaxis=False,
             marker_color=[_COLOURS[0] if case["name"] == SPLIT else "#bbbbbb" for case in cases],
-            hoverinfo="text", hovertext=[case["title"] + ":" + text for case, text in zip(cases, said, strict=True)],
+            hoverinfo="text", hovertext=[case["title"] + ":" + text for case, text in zip(cases, labels, strict=True)],
         )
     )  # fmt: skip
     figure.update_layout(

@@ -84,7 +84,7 @@ class GivenImages:
                 continue
             own = own_batches(scenario.training, scenario.seed, satellite, count, 1)
             order = np.concatenate([batch.indices for batch in first_pass_of(own, scenario.training)])
-            single = [one for array in came[name] for one in array]
+            single = [array_row for array in came[name] for array_row in array]
             ordered += [single[position] for position in np.argsort(order)]
         return ordered
 

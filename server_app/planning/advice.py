@@ -59,4 +59,4 @@ def _features_bytes(scenario: Scenario, costs: Profile, samples: Sequence[int], 
     """Bytes of features and their names over all rounds."""
     workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing)
     rounds = workloads.of_mission(variant_of(scenario, Mode(scenario.training.mode)))
-    return sum(one.c1_bytes for one in rounds) * sum(samples)
+    return sum(workload.c1_bytes for workload in rounds) * sum(samples)

@@ -41,7 +41,7 @@ def save_predictions(
         assert scaling is not None
         predicted, truth = scaling.restore(outputs.movedim(1, -1))[..., 0], targets
     bands = _colour_bands(model.preprocess.bands, pixels.shape[1])
-    pictures = np.stack([_stretched(one) for one in pixels[:, bands].movedim(1, -1).numpy()])
+    pictures = np.stack([_stretched(image) for image in pixels[:, bands].movedim(1, -1).numpy()])
     temporary = directory / f".{FILE}.tmp.npz"  # numpy adds the suffix to another name
     names = [Path(images.name(int(index))).name for index in indices]
     np.savez_compressed(

@@ -114,8 +114,8 @@ def compare(
         fail(str(error))
     if output is CompareFormat.JSON:
         # One model: its comparison itself, as documented; several: each by name.
-        found = comparisons if len(comparisons) > 1 else next(iter(comparisons.values()))
-        deliver(json.dumps(found), out)
+        shown = comparisons if len(comparisons) > 1 else next(iter(comparisons.values()))
+        deliver(json.dumps(shown), out)
     elif output is CompareFormat.HTML:
         from report.pages.comparison_page import comparison_page
 

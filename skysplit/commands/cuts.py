@@ -59,11 +59,12 @@ def cuts(
     try:
         scores = _scores(resolved, runs or [])
         with busy("planning a round for every cut"):
-            found = cuts_of(resolved, contacts, at_s=at)
+            model_cuts = cuts_of(resolved, contacts, at_s=at)
     except (ValueError, OSError) as error:
         fail(str(error))
     rows = [
-        dataclasses.replace(cut, score=scores.get((cut.onboard_blocks, cut.head_blocks))) for cut in found
+        dataclasses.replace(cut, score=scores.get((cut.onboard_blocks, cut.head_blocks)))
+        for cut in model_cuts
     ]
     if output is CompareFormat.JSON:
         deliver(json.dumps([dataclasses.asdict(row) for row in rows]), out)

@@ -84,9 +84,9 @@ def doctor(
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
         table = Table("check", "", "found", "fix", box=SIMPLE_HEAD, pad_edge=False)
-        for found in findings:
-            style = {State.OK: "green", State.NOTE: "yellow", State.FAULT: "red"}[found.state]
-            table.add_row(found.check, Text(found.state, style), found.found, found.fix)
+        for result in findings:
+            style = {State.OK: "green", State.NOTE: "yellow", State.FAULT: "red"}[result.state]
+            table.add_row(result.check, Text(result.state, style), result.found, result.fix)
         Terminal().print(table)
     if any(finding.state is State.FAULT for finding in findings):
         raise typer.Exit(1)
@@ -95,11 +95,11 @@ def doctor(
 def python_version() -> Finding:
     """Whether this Python is one that SkySplit is made for."""
     allowed = SpecifierSet(metadata.metadata("skysplit")["Requires-Python"])
-    found = ".".join(map(str, sys.version_info[:3]))
-    if found in allowed:
-        return Finding("Python", State.OK, found=found)
+    version = ".".join(map(str, sys.version_info[:3]))
+    if version in allowed:
+        return Finding("Python", State.OK, found=version)
     return Finding(
-        "Python", State.FAULT, found=found, fix=f"make a virtual environment with Python {allowed}"
+        "Python", State.FAULT, found=version, fix=f"make a virtual environment with Python {allowed}"
     )
 
 
@@ -108,21 +108,21 @@ def packages() -> Finding:
     wrong = list(_wrong_packages(metadata.requires("skysplit") or []))
     if wrong:
         return Finding("packages", State.FAULT, found="; ".join(wrong), fix="pip install --upgrade skysplit")
-    found = ", ".join(
+    versions = ", ".join(
         f"{name} {metadata.version(name)}" for name in ("skysplit", "flwr", "torch", "transformers")
     )
-    return Finding("packages", State.OK, found=found)
+    return Finding("packages", State.OK, found=versions)
 
 
 def memory() -> Finding:
     """Whether a run fits into the memory that is free now."""
     free_bytes = psutil.virtual_memory().available
-    found = f"{free_bytes / 1e9:.1f} GB free"
+    free = f"{free_bytes / 1e9:.1f} GB free"
     if free_bytes < _NEEDED_BYTES:
         return Finding(
-            "memory", State.NOTE, found=found, fix="end other programs, or skysplit run --max-concurrency 1"
+            "memory", State.NOTE, found=free, fix="end other programs, or skysplit run --max-concurrency 1"
         )
-    return Finding("memory", State.OK, found=found)
+    return Finding("memory", State.OK, found=free)
 
 
 def cache() -> Finding:
@@ -157,8 +157,8 @@ def carry_over() -> Finding:
     """Whether processes are left of runs whose command was killed; a watchdog ends them within seconds."""
     pids = [str(process.pid) for process in marked(_orphaned)]
     if pids:
-        found = f"{len(pids)} processes of a run whose command was killed: {' '.join(pids[:5])}"
-        return Finding("left over", State.NOTE, found=found, fix="skysplit doctor --clean")
+        left_over = f"{len(pids)} processes of a run whose command was killed: {' '.join(pids[:5])}"
+        return Finding("left over", State.NOTE, found=left_over, fix="skysplit doctor --clean")
     return Finding("left over", State.OK, found="nothing of earlier runs")
 
 
@@ -207,8 +207,8 @@ def accounts() -> Finding:
     names = others_with_accounts()
     if names:
         fix = "run on a machine, in a container or in a network namespace of your own"
-        found = f"{', '.join(names[:5])}: can run code as you while a run lasts (Flower's SuperLink has no password)"
-        return Finding("accounts", State.NOTE, found=found, fix=fix)
+        others = f"{', '.join(names[:5])}: can run code as you while a run lasts (Flower's SuperLink has no password)"
+        return Finding("accounts", State.NOTE, found=others, fix=fix)
     return Finding("accounts", State.OK, found="no other accounts can log in")
 
 
@@ -217,14 +217,16 @@ def certificates() -> Finding:
     places = [Path("deployment")]
     if os.environ.get("FLWR_HOME"):
         places.append(Path(os.environ["FLWR_HOME"]).expanduser())
-    found = [place for place in places if (place / "ca.crt").is_file()]
-    if not found:
+    with_authority = [place for place in places if (place / "ca.crt").is_file()]
+    if not with_authority:
         return Finding("certificates", State.OK, found="no deployment here")
-    folders = [folder for place in found for folder in (place, *place.iterdir()) if folder.is_dir()]
+    folders = [folder for place in with_authority for folder in (place, *place.iterdir()) if folder.is_dir()]
     sentences = list(ending(folders))
     if not sentences:
         return Finding(
-            "certificates", State.OK, found=f"{', '.join(map(str, found))}: all are good for {WARN_DAYS} days"
+            "certificates",
+            State.OK,
+            found=f"{', '.join(map(str, with_authority))}: all are good for {WARN_DAYS} days",
         )
     return Finding("certificates", State.NOTE, found="; ".join(sentences), fix=RENEW)
 
@@ -236,9 +238,9 @@ def docker() -> Finding:
     try:
         return Finding("Docker", State.OK, found=" ".join(compose_tool()))
     except (ContainerError, OSError) as error:
-        found = str(error).splitlines()[0]
+        failure = str(error).splitlines()[0]
         fix = "install and start Docker with Compose, for skysplit emulate --backend compose only"
-        return Finding("Docker", State.NOTE, found=found, fix=fix)
+        return Finding("Docker", State.NOTE, found=failure, fix=fix)
 
 
 def accelerator() -> Finding:

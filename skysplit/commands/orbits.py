@@ -96,8 +96,8 @@ def contacts(
     if output is ContactFormat.TABLE:
         span = f"{plan.horizon_s / 3600:g} h from {plan.epoch_utc[:19]} UTC"
         if summary:
-            for who, table in _summary_tables(plan).items():
-                Terminal().print_table(f"access, by {who}: {span}", table)
+            for subject, table in _summary_tables(plan).items():
+                Terminal().print_table(f"access, by {subject}: {span}", table)
         else:
             Terminal().print_table(f"{len(plan.contacts)} contacts, {span}", _table(plan))
         Terminal(soft_wrap=True).print(_in_a_sentence(plan))
@@ -217,9 +217,12 @@ _SUMMARY_COLUMNS = {
 def _summary_tables(plan: ContactPlan) -> dict[str, Table]:
     """A table of the stations and one of the satellites, by what a row is."""
     tables = {}
-    for who, accesses in (("station", access_of_stations(plan)), ("satellite", access_of_satellites(plan))):
+    for subject, accesses in (
+        ("station", access_of_stations(plan)),
+        ("satellite", access_of_satellites(plan)),
+    ):
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column(who, overflow="fold")
+        table.add_column(subject, overflow="fold")
         for name in _SUMMARY_COLUMNS.values():
             table.add_column(name, justify="right", no_wrap=True)
         for access in accesses:
@@ -232,7 +235,7 @@ def _summary_tables(plan: ContactPlan) -> dict[str, Table]:
                 _short(access.down_gb_per_day),
                 _short(access.up_gb_per_day),
             )
-        tables[who] = table
+        tables[subject] = table
     return tables
 
 
@@ -252,14 +255,14 @@ def _in_a_sentence(plan: ContactPlan) -> str:
 
 def _summary_json(plan: ContactPlan) -> str:
     """Access of stations, of satellites and of pairs as one JSON object."""
-    said = {"epoch": plan.epoch_utc, "horizon_s": plan.horizon_s}
+    values = {"epoch": plan.epoch_utc, "horizon_s": plan.horizon_s}
     parts = {
         "stations": access_of_stations(plan),
         "satellites": access_of_satellites(plan),
         "pairs": access_of_pairs(plan),
     }
     return json.dumps(
-        {**said, **{name: [asdict(one) for one in part] for name, part in parts.items()}}, indent=1
+        {**values, **{name: [asdict(access) for access in part] for name, part in parts.items()}}, indent=1
     )
 
 

@@ -52,9 +52,9 @@ def presets(
     if name == _SITES:
         _tell_sites(read_sites(), output)
         return
-    found = read_presets()
+    every_preset = read_presets()
     try:
-        shown = found.only(name) if name else found
+        shown = every_preset.only(name) if name else every_preset
     except ScenarioError as error:
         fail(str(error))
     if output is TextFormat.JSON:
@@ -67,17 +67,17 @@ def presets(
         Terminal(soft_wrap=True).print(f"{len(sites)} ground sites for --station: skysplit presets {_SITES}")
 
 
-def _tell_sites(found: Sites, output: TextFormat) -> None:
+def _tell_sites(sites: Sites, output: TextFormat) -> None:
     """Print every ground site by name, with the source of its coordinates."""
     if output is TextFormat.JSON:
-        print(found.model_dump_json())
+        print(sites.model_dump_json())
         return
     console = Terminal(highlight=False)
     table = Table(*SITE_HEADINGS, box=SIMPLE_HEAD, pad_edge=False)
-    for name, site in found.sites.items():
+    for name, site in sites.sites.items():
         table.add_row(*site_row(name, site))
     console.print_table("ground sites", table)
-    for name, source in found.sources.items():
+    for name, source in sites.sources.items():
         console.print(f"{name}: {source.title} ({source.kind})", soft_wrap=True)
 
 

@@ -232,14 +232,16 @@ def _check(out: Path, elsewhere: dict[str, str]) -> None:
         addresses |= json.loads(file.read_text(encoding="utf-8"))["peers"]
     if not addresses:
         fail(f"{out}: holds no deployment; write it first")
-    found = dial_all(dict(sorted(addresses.items())) | elsewhere, out / "ca.crt")
+    states = dial_all(dict(sorted(addresses.items())) | elsewhere, out / "ca.crt")
     table = Table("node", "address", "answers", "last error")
-    for one in found:
-        answers = "no" if one.seconds is None else f"{1000 * one.seconds:.0f} ms"
-        table.add_row(one.node, one.address, answers, one.last_error, style="red" if one.last_error else "")
+    for state in states:
+        answers = "no" if state.seconds is None else f"{1000 * state.seconds:.0f} ms"
+        table.add_row(
+            state.node, state.address, answers, state.last_error, style="red" if state.last_error else ""
+        )
     Terminal().print(table)
-    lost = [one.node for one in found if one.last_error]
+    lost = [state.node for state in states if state.last_error]
     if lost:
         fail(
-            f"{len(lost)} of {len(found)} addresses cannot be reached from this machine; the first is {lost[0]}"
+            f"{len(lost)} of {len(states)} addresses cannot be reached from this machine; the first is {lost[0]}"
         )

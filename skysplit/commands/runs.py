@@ -366,8 +366,8 @@ def _write_comparison(run_directory: Path, starts: int, names: Sequence[str] = (
     scenario, contacts = scenario_of(run), load(run_directory / "contacts.parquet")
     with busy("reading the model"):
         costs = costs_of(scenario)
-    found = watched(scenario, contacts, costs, list(run["samples"].values()), starts, names=names)
-    write_text(run_directory / "comparison.json", json.dumps({costs.name: found}))
+    comparison = watched(scenario, contacts, costs, list(run["samples"].values()), starts, names=names)
+    write_text(run_directory / "comparison.json", json.dumps({costs.name: comparison}))
 
 
 def track(

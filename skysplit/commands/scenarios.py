@@ -60,9 +60,9 @@ def scenarios(
 
     Example: `skysplit scenarios --format json`
     """
-    found = [(load_scenario(name), path) for name, path in shipped_scenarios().items()]
+    listed = [(load_scenario(name), path) for name, path in shipped_scenarios().items()]
     if output is TextFormat.JSON:
-        said = [
+        rows = [
             {
                 "name": scenario.name,
                 "description": scenario.description,
@@ -73,12 +73,12 @@ def scenarios(
                 "rounds": scenario.training.rounds,
                 "file": str(path),
             }
-            for scenario, path in found
+            for scenario, path in listed
         ]
-        print(json.dumps(said))
+        print(json.dumps(rows))
         return
     table = Table("name", "what it is", "mode", "rounds", box=SIMPLE_HEAD, pad_edge=False)
-    for scenario, _ in found:
+    for scenario, _ in listed:
         training = scenario.training
         table.add_row(scenario.name, scenario.description, training.mode, str(training.rounds))
     Terminal().print(table)
@@ -392,7 +392,7 @@ def _write_scenario(file: Path, choices: MissionChoices) -> None:
     except (ValueError, OSError) as error:
         fail(option_errors(str(error), str(file), choices.stations))
     _print_written(
-        file, scenario, contacts, said=model_words(choices, values), uplink="links.sgl.up_mbps" in values
+        file, scenario, contacts, next_to=model_words(choices, values), uplink="links.sgl.up_mbps" in values
     )
 
 
@@ -424,7 +424,9 @@ def _asked_classes(data: Path) -> tuple[str, ...]:
     )
 
 
-def _print_written(file: Path, scenario: Scenario, contacts: ContactPlan, *, said: str, uplink: bool) -> None:
+def _print_written(
+    file: Path, scenario: Scenario, contacts: ContactPlan, *, next_to: str, uplink: bool
+) -> None:
     """Print what the scenario has, which of its numbers want attention, and the next commands.
 
     Args:
@@ -441,8 +443,8 @@ def _print_written(file: Path, scenario: Scenario, contacts: ContactPlan, *, sai
         f"{len(contacts.contacts)} contacts in {scenario.horizon_h:g} h"
     )
     planning = scenario.planning
-    if said:
-        console.print(said)
+    if next_to:
+        console.print(next_to)
     elif planning.profile:
         console.print(
             f"plans assume {planning.profile} and {planning.samples} images a satellite of "

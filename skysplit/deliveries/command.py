@@ -49,27 +49,30 @@ def deliver(
     if output is TextFormat.JSON:
         print_or_write(json.dumps({**planned.to_json(), **signed}), out)
         return
-    found, console = planned.to_json(), Terminal()
+    delivery, console = planned.to_json(), Terminal()
     start_s = planned.delivery.start_s
     console.print(
-        f"{spoken_bytes(found['bytes'])} are on board every satellite at {found['ends_utc']}, after "
-        f"{spoken_time(found['length_s'])}: {len(found['passes'])} passes, {spoken_bytes(found['uplink_bytes'])} up.",
-        soft_wrap=True, highlight=False, style="bold",
-    )  # fmt: skip
+        f"{spoken_bytes(delivery['bytes'])} are on board every satellite at {delivery['ends_utc']}, after "
+        f"{spoken_time(delivery['length_s'])}: {len(delivery['passes'])} passes, "
+        f"{spoken_bytes(delivery['uplink_bytes'])} up.",
+        soft_wrap=True,
+        highlight=False,
+        style="bold",
+    )
     headings = ("satellite", "passes", "from the ground", "from its plane", "complete, UTC", "after")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left", no_wrap=True)
-    for one in found["satellites"]:
+    for satellite in delivery["satellites"]:
         table.add_row(
-            one["satellite"],
-            str(one["passes"]),
-            spoken_bytes(one["uplink_bytes"]),
-            spoken_bytes(one["isl_bytes"]),
-            one["delivered_utc"].replace("T", " ").removesuffix("Z"),
-            spoken_time(one["delivered_s"] - start_s),
+            satellite["satellite"],
+            str(satellite["passes"]),
+            spoken_bytes(satellite["uplink_bytes"]),
+            spoken_bytes(satellite["isl_bytes"]),
+            satellite["delivered_utc"].replace("T", " ").removesuffix("Z"),
+            spoken_time(satellite["delivered_s"] - start_s),
         )
-    console.print_table(f"release {found['release'][:12]}", table)
+    console.print_table(f"release {delivery['release'][:12]}", table)
 
 
 def _signed(planned: PlannedDelivery, certs: Path) -> dict[str, Any]:

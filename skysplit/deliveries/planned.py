@@ -122,14 +122,14 @@ def planned_delivery(
 
 def _paths(final: Path, content: Content) -> Sequence[str]:
     """The files of a kind below ``final``, the model card left out."""
-    there = [
+    paths = [
         path.relative_to(final).as_posix()
         for path in sorted(final.rglob("*"))
         if path.is_file() and path.name != "README.md"
     ]
-    chosen = [path for path in there if content is Content.ALL or path.startswith(_PREFIXES[content])]
+    chosen = [path for path in paths if content is Content.ALL or path.startswith(_PREFIXES[content])]
     if not chosen:
-        kinds = [kind.value for kind, starts in _PREFIXES.items() if any(p.startswith(starts) for p in there)]
+        kinds = [kind.value for kind, starts in _PREFIXES.items() if any(p.startswith(starts) for p in paths)]
         raise ValueError(
             f"--content: found {content}, of which {final} has nothing; allowed: {', '.join(kinds) or 'nothing'}"
         )

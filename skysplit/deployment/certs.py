@@ -57,8 +57,8 @@ def write_credentials(
     added = [host.removeprefix("[").removesuffix("]") for host in superlink_hosts]
     for server in (SUPERLINK, GATEWAY):
         folder = directory / server
-        there = folder / SERVER_CERTIFICATE
-        known = hosts_of(there) if there.exists() else ()
+        certificate_file = folder / SERVER_CERTIFICATE
+        known = hosts_of(certificate_file) if certificate_file.exists() else ()
         missing = {*added, server} - {*known}
         if renewed or missing:
             hosts = tuple(dict.fromkeys((*known, server, *added)))

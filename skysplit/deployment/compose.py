@@ -176,12 +176,12 @@ def compose_files_by_host(
     """
     whole = compose_file(satellites, host)
     servers = (SUPERLINK, GATEWAY)
-    there = {
+    hosts = {
         service_name(satellites, node): split_address(address, node)
         for node, address in elsewhere.items()
         if node != SUPERLINK
     }
-    placed = {name: found[0] for name, found in there.items()}
+    placed = {name: names[0] for name, names in hosts.items()}
     if SUPERLINK in elsewhere:
         placed |= dict.fromkeys(servers, split_address(elsewhere[SUPERLINK])[0])
     files: dict[str, dict[str, Any]] = {}
@@ -191,8 +191,8 @@ def compose_files_by_host(
             service = copy.deepcopy(whole["services"][name])
             after = {k: v for k, v in service.get("depends_on", {}).items() if placed.get(k) == place}
             service["depends_on"] = after
-            if name in there:
-                service["ports"] = [f"{there[name][1]}:{there[name][1]}"]
+            if name in hosts:
+                service["ports"] = [f"{hosts[name][1]}:{hosts[name][1]}"]
             if SUPERLINK in elsewhere and placed.get(GATEWAY) != place:
                 gateway = f"{GATEWAY}:{FLEET_PORT}"
                 words = [elsewhere[SUPERLINK] if word == gateway else word for word in service["command"]]

@@ -69,8 +69,8 @@ def _claim(name: str, size: str) -> dict[str, Any]:
 
 def _mount(objects: list[dict[str, Any]], deployment: str, claim: str, path: str) -> None:
     """Have a Deployment's pod keep a folder on a volume."""
-    found = next(o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == deployment)
-    pod = found["spec"]["template"]["spec"]
+    manifest = next(o for o in objects if o["kind"] == "Deployment" and o["metadata"]["name"] == deployment)
+    pod = manifest["spec"]["template"]["spec"]
     pod["volumes"].append({"name": claim, "persistentVolumeClaim": {"claimName": claim}})
     pod["containers"][0]["volumeMounts"].append({"name": claim, "mountPath": path})
 

@@ -27,11 +27,11 @@ def relay_states(files: Sequence[Path]) -> list[dict[str, Any]]:
 
     states: list[dict[str, Any]] = []
     for file in files:
-        found = local_relay(file)
+        own_relay = local_relay(file)
         try:
-            state = ask(found.address, found.node)
+            state = ask(own_relay.address, own_relay.node)
         except LinkError:
-            states.append({"node": found.node, "answers": False})
+            states.append({"node": own_relay.node, "answers": False})
             continue
         states.append(
             {

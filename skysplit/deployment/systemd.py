@@ -53,12 +53,14 @@ def units(satellites: tuple[str, ...], gateway: str, fleet_port: int) -> dict[st
         # On Flower's default port only one SuperNode per machine could start.
         commands[name] = _beside_relay(name, [*supernode, "--port", str(_RUNTIME_PORT + index)])
     after = {GATEWAY: [SUPERLINK], GROUND: [SUPERLINK], REGISTRATION: [SUPERLINK]}
-    found = {unit_name(name): _service(name, words, after.get(name, [])) for name, words in commands.items()}
+    services = {
+        unit_name(name): _service(name, words, after.get(name, [])) for name, words in commands.items()
+    }
     words = [
         *("python", "-m", "skysplit.launch.registration"),
         *("--folder", f"{_STATE}/{REGISTRATION}", "--superlink", control),
     ]
-    return found | {unit_name(REGISTRATION): _job(REGISTRATION, words, after[REGISTRATION])}
+    return services | {unit_name(REGISTRATION): _job(REGISTRATION, words, after[REGISTRATION])}
 
 
 def unit_name(node: str) -> str:

@@ -125,10 +125,10 @@ class Containers:
 
     def tail(self, name: str, lines: int = 15) -> str:
         """The last lines of a service's or container's log."""
-        said = _run([*self._compose, "logs", "--no-color", "--tail", str(lines), name])
-        if said.returncode:
-            said = _run(["docker", "logs", "--tail", str(lines), name])
-        return said.stdout + said.stderr
+        output = _run([*self._compose, "logs", "--no-color", "--tail", str(lines), name])
+        if output.returncode:
+            output = _run(["docker", "logs", "--tail", str(lines), name])
+        return output.stdout + output.stderr
 
     def _ailing(self) -> list[str]:
         """Containers that are not healthy, or not yet."""

@@ -248,8 +248,8 @@ def flwr_json(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
     except json.JSONDecodeError:
         answer = {}
     if done.returncode or not answer.get("success", False):
-        said = answer.get("error-message") or done.stderr.strip() or done.stdout.strip()
-        raise FlowerRunError(f"flwr {words[0]} failed: {cause_of(str(said))}")
+        message = answer.get("error-message") or done.stderr.strip() or done.stdout.strip()
+        raise FlowerRunError(f"flwr {words[0]} failed: {cause_of(str(message))}")
     return answer
 
 
@@ -299,9 +299,9 @@ class _Alive:
         if time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + _LOOK_S
-        there = {Path(word).name for words in self._link.nodes.launch.commands() for word in words[:2]}
+        programs = {Path(word).name for words in self._link.nodes.launch.commands() for word in words[:2]}
         for name, what in _PARTS.items():
-            if name in there:
+            if name in programs:
                 self._missed[name] = 0
             elif name in self._missed:
                 self._missed[name] += 1

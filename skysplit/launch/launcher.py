@@ -38,11 +38,11 @@ class Launch:
 
     def commands(self) -> list[list[str]]:
         """Return the command lines of all that runs."""
-        found = []
+        running = []
         for process in marked(self._mark.__eq__):
             with contextlib.suppress(psutil.Error):
-                found.append(process.cmdline())
-        return found
+                running.append(process.cmdline())
+        return running
 
     def remove_if_killed(self, folder: Path) -> None:
         """Name a folder that must not outlast the launch."""

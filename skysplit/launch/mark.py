@@ -76,13 +76,13 @@ def end_marked(wanted: Callable[[str], bool], *, polite_s: float = _POLITE_S) ->
 
 def _with_descendants(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Return those that are alive, with their descendants, whose environment may have been overwritten."""
-    found: dict[int, psutil.Process] = {}
+    by_pid: dict[int, psutil.Process] = {}
     for process in processes:
         with contextlib.suppress(psutil.Error):
-            for one in (process, *process.children(recursive=True)):
-                if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
-                    found[one.pid] = one
-    return list(found.values())
+            for member in (process, *process.children(recursive=True)):
+                if member.is_running() and member.status() != psutil.STATUS_ZOMBIE:
+                    by_pid[member.pid] = member
+    return list(by_pid.values())
 
 
 def _send(processes: Iterable[psutil.Process], which: signal.Signals, ended: dict[int, str]) -> None:

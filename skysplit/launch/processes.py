@@ -143,13 +143,13 @@ def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     proxies = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy")
     if not any(environment.get(name) or environment.get(name.upper()) for name in proxies):
         return dict(environment)
-    there = [environment.get(name, "") for name in ("no_proxy", "NO_PROXY")]
-    names = [name for text in there for name in text.split(",") if name]
+    set_already = [environment.get(name, "") for name in ("no_proxy", "NO_PROXY")]
+    names = [name for text in set_already for name in text.split(",") if name]
     exceptions = ",".join(dict.fromkeys([*names, *_THIS_MACHINE]))
-    found = {**environment, "no_proxy": exceptions, "NO_PROXY": exceptions}
+    changed = {**environment, "no_proxy": exceptions, "NO_PROXY": exceptions}
     if "no_grpc_proxy" in environment:  # which gRPC reads instead
-        found["no_grpc_proxy"] = ",".join([environment["no_grpc_proxy"], *_THIS_MACHINE])
-    return found
+        changed["no_grpc_proxy"] = ",".join([environment["no_grpc_proxy"], *_THIS_MACHINE])
+    return changed
 
 
 def free_ports(count: int) -> list[int]:

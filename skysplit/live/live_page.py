@@ -133,10 +133,10 @@ class LivePage:
         """The version now and whenever it changes, to the end of the block; an empty one after a silence."""
         known, silent_s = "", 0.0
         while not self._over.is_set():
-            found = self.version()
-            if found != known or silent_s >= _SILENT_S:
-                yield found if found != known else ""
-                known, silent_s = found, 0.0
+            version = self.version()
+            if version != known or silent_s >= _SILENT_S:
+                yield version if version != known else ""
+                known, silent_s = version, 0.0
             silent_s += _POLL_S
             self._over.wait(_POLL_S)
 

@@ -158,17 +158,17 @@ def planned_profile(model: str) -> Profile | None:
         return None
     exact = [profile for name, profile in profiles.items() if name.casefold() == model.casefold()]
     begun = [profile for name, profile in profiles.items() if name.casefold().startswith(model.casefold())]
-    found = exact or begun
-    if len(found) > 1:
+    matches = exact or begun
+    if len(matches) > 1:
         raise ScenarioError(
-            f"--model: found {model!r}, allowed: {', '.join(profile.name for profile in found)}"
+            f"--model: found {model!r}, allowed: {', '.join(profile.name for profile in matches)}"
         )
-    if not found and "/" not in model:
+    if not matches and "/" not in model:
         raise ScenarioError(
             f"--model: found {model!r}, allowed: a directory, {', '.join(SHIPPED)}, a name on the hub with its owner "
             f"(OWNER/NAME), or for plans alone {', '.join(profiles)}"
         )
-    return found[0] if found else None
+    return matches[0] if matches else None
 
 
 def option_errors(message: str, file: str, stations: tuple[str, ...]) -> str:
@@ -216,7 +216,7 @@ def _with_stations(origins: PresetValues, words: tuple[str, ...]) -> PresetValue
     """The same with stations by name or by coordinates; of those by name the source stands above them."""
     sites = read_sites()
     stations: list[dict[str, Any]] = []
-    said: list[str] = []
+    notes: list[str] = []
     cited: dict[str, str] = {}
     for word in words:
         if "," in word:
@@ -228,7 +228,7 @@ def _with_stations(origins: PresetValues, words: tuple[str, ...]) -> PresetValue
             raise ScenarioError(f"--station: {error}") from error
         site = sites.sites[name]
         stations.append(site.station(name).model_dump(exclude_defaults=True))
-        said.append(f"{name}: {site.operator}; {source_line(site)}")
+        notes.append(f"{name}: {site.operator}; {source_line(site)}")
         source = sites.sources[site.source]
         cited[site.source] = f"  {site.source}: {source.title} ({source.kind})"
     heading = origins.heading
@@ -237,7 +237,7 @@ def _with_stations(origins: PresetValues, words: tuple[str, ...]) -> PresetValue
     return replace(
         origins,
         values=origins.values | {"ground.stations": stations},
-        comments=origins.comments | {"ground.stations": tuple(said)},
+        comments=origins.comments | {"ground.stations": tuple(notes)},
         heading=heading,
     )
 

@@ -73,12 +73,12 @@ def scenario_text(values: Mapping[str, Any], file: str, presets: PresetValues | 
         for key in keys:
             if key.dotted in ("name", "ground.stations"):  # the file's own; the last of its table
                 continue
-            said = f" # {key.description}; {key.allowed}" if key.description else f" # {key.allowed}"
+            comment = f" # {key.description}; {key.allowed}" if key.description else f" # {key.allowed}"
             lines.extend(comments(key.dotted))
             if key.dotted in values:
-                lines.append(f"{key.name} = {toml_value(values[key.dotted])}{said}")
+                lines.append(f"{key.name} = {toml_value(values[key.dotted])}{comment}")
             else:
-                lines.append(f"# {key.name} = {key.default}{said}")
+                lines.append(f"# {key.name} = {key.default}{comment}")
         if table == "ground":
             of_station = ", ".join(key.name for key in scenario_keys() if key.table == "ground.stations")
             lines.append(f"# of a station: {of_station}")

@@ -118,9 +118,9 @@ def _allowed(field: FieldInfo) -> str:
         return _list_of(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(
-            _WORDS.get(one, "") or _list_of(get_args(one)[0])
-            for one in get_args(kind)
-            if one is not type(None)
+            _WORDS.get(choice, "") or _list_of(get_args(choice)[0])
+            for choice in get_args(kind)
+            if choice is not type(None)
         )
     bounds = [
         f"{sign} {getattr(constraint, name)}".removesuffix(".0")

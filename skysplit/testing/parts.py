@@ -36,16 +36,16 @@ def check_imagery_source(name: str, path: Path | None = None, *, images: int = 1
 
     own = registered_function(IMAGERY, name, IMAGE_SOURCES)
     first, again = (open_imagery(name, path, seed=3, own=own) for _ in range(2))
-    for subset, one, other in (
+    for subset, opened, other in (
         ("train", first.train, again.train),
         ("test", first.test, again.test),
     ):
         where = f"{name}: {subset}"
-        assert one.rows.tolist() == other.rows.tolist(), f"{where}: opened again, it has other images"
-        labels = [each.source.targets.values for each in (one, other)]
+        assert opened.rows.tolist() == other.rows.tolist(), f"{where}: opened again, it has other images"
+        labels = [each.source.targets.values for each in (opened, other)]
         assert np.array_equal(labels[0], labels[1]), f"{where}: opened again, it has other labels"
-        chosen = np.unique(np.linspace(0, len(one) - 1, images).astype(int))
-        values = {row: _values(one, row) for row in chosen.tolist()}
+        chosen = np.unique(np.linspace(0, len(opened) - 1, images).astype(int))
+        values = {row: _values(opened, row) for row in chosen.tolist()}
         for row in reversed(chosen.tolist()):
             assert np.array_equal(values[row], _values(other, row)), (
                 f"{where}: image {row}, decoded again, differs"
@@ -163,8 +163,8 @@ def check_head(name: str, *, inputs: int = 48, outputs: int = 5, rows: int = 6) 
         f"{name}: an image changes the outputs of others"
     )
     torch.nn.functional.cross_entropy(whole, torch.arange(rows) % outputs).backward()
-    for parameter, one in head.named_parameters():
-        learns = one.grad is not None and bool(one.grad.any())
+    for parameter, tensor in head.named_parameters():
+        learns = tensor.grad is not None and bool(tensor.grad.any())
         assert learns, f"{name}: {parameter} has no gradient"
     again.set_table(head.table())
     again.set_gradient_table(head.gradient_table())

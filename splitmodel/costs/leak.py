@@ -79,6 +79,6 @@ def _explained(known_tokens: Tensor, known: Tensor, tokens: Tensor, secret: Tens
     gram = read.T @ read
     gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
     fit = torch.linalg.solve(gram, read.T @ wanted)
-    found = ((tokens - token_mean).double() @ fit) + mean
-    unexplained = (found - secret).square().sum() / (secret - secret.mean((0, 1))).square().sum()
+    predicted = ((tokens - token_mean).double() @ fit) + mean
+    unexplained = (predicted - secret).square().sum() / (secret - secret.mean((0, 1))).square().sum()
     return 1.0 - float(unexplained)

@@ -109,12 +109,12 @@ class CheckedCodec:
         except Exception as error:  # whatever a package's code does
             raise CodecError(f"{self.words}: {method} failed: {type(error).__name__}: {error}") from error
 
-    def _require(self, method: str, found: Any, dtype: type, shape: tuple[int, ...]) -> None:
-        if not isinstance(found, np.ndarray) or found.dtype != dtype or found.shape != shape:
+    def _require(self, method: str, value: Any, dtype: type, shape: tuple[int, ...]) -> None:
+        if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != shape:
             is_a = (
-                f"{found.dtype} of shape {found.shape}"
-                if isinstance(found, np.ndarray)
-                else f"a {type(found).__name__}"
+                f"{value.dtype} of shape {value.shape}"
+                if isinstance(value, np.ndarray)
+                else f"a {type(value).__name__}"
             )
             raise CodecError(
                 f"{self.words}: {method} gave {is_a}; allowed: {dtype.__name__} of shape {shape}"

@@ -142,12 +142,12 @@ def decode(buffer: bytes | bytearray | memoryview, codec: str, shape: Sequence[i
         CodecError: unknown codec, more or fewer bytes than the shape needs, a value or scale not finite.
     """
     chosen = _codec(codec)
-    expected, found = encoded_bytes(shape, codec), memoryview(buffer).nbytes
-    if found != expected:
-        raise CodecError(f"{codec} of shape {tuple(shape)} takes {expected} bytes; found {found}")
-    if not found:
+    expected, length = encoded_bytes(shape, codec), memoryview(buffer).nbytes
+    if length != expected:
+        raise CodecError(f"{codec} of shape {tuple(shape)} takes {expected} bytes; found {length}")
+    if not length:
         return torch.empty(tuple(shape))
-    data = torch.empty(found, dtype=torch.uint8)
+    data = torch.empty(length, dtype=torch.uint8)
     data.numpy()[:] = np.frombuffer(buffer, np.uint8)
     values = chosen.unpack(data, *_rows(shape))
     if not bool(torch.isfinite(torch.stack(torch.aminmax(values))).all()):

@@ -23,17 +23,17 @@ def resolve_bands(wanted: Sequence[str], known: Sequence[str], common: Mapping[s
     """
     names = {_plain(name): name for name in known}
     names |= {_plain(name): of for name, of in common.items() if of in known}
-    found = []
+    resolved = []
     for name in wanted:
         if _plain(name) not in names:
             also = ", ".join(name for name, of in common.items() if of in known)
             raise ModelLoadError(
                 f"model.bands: found {name!r}; allowed: {', '.join(known)}; or by name: {also}"
             )
-        if names[_plain(name)] in found:
+        if names[_plain(name)] in resolved:
             raise ModelLoadError(f"model.bands: found {name!r} twice; allowed: each band once")
-        found.append(names[_plain(name)])
-    return found
+        resolved.append(names[_plain(name)])
+    return resolved
 
 
 def _plain(name: str) -> str:

@@ -132,14 +132,14 @@ class WeightsLocation:
             return file if file.is_file() else None
         from transformers.utils import cached_file
 
-        found = cached_file(
+        cached = cached_file(
             self.location,
             name,
             local_files_only=self.local_files_only,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
-        return None if found is None else Path(found)
+        return None if cached is None else Path(cached)
 
     def _names(self) -> list[str]:
         if self.directory is not None:

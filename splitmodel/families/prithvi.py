@@ -203,10 +203,10 @@ class Prithvi(Family):
             [float(value) for value in given.get(key) or default[: len(known)]]
             for key, default in (("mean", _MEAN), ("std", _STD))
         )
-        for key, found in (("bands", len(known)), ("mean", len(mean)), ("std", len(std))):
-            if found != given["in_chans"]:
+        for key, count in (("bands", len(known)), ("mean", len(mean)), ("std", len(std))):
+            if count != given["in_chans"]:
                 raise ModelLoadError(
-                    f"config.json: pretrained_cfg.{key}: found {found} values, allowed in_chans = {given['in_chans']}"
+                    f"config.json: pretrained_cfg.{key}: found {count} values, allowed in_chans = {given['in_chans']}"
                 )
         chosen = resolve_bands(wanted.bands, known, _COMMON) if wanted.bands else known
         channels = tuple(known.index(band) for band in chosen)

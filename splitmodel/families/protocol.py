@@ -230,9 +230,9 @@ class Family(ABC):
         for key in ("bands", "image_size", "patch_size", "frames"):
             value = getattr(wanted, key)
             if value and key not in allowed:
-                found = list(value) if isinstance(value, tuple) else value
+                given = list(value) if isinstance(value, tuple) else value
                 raise ModelLoadError(
-                    f"model.{key}: found {found!r}, a {self.name} has its own; allowed: leave it out"
+                    f"model.{key}: found {given!r}, a {self.name} has its own; allowed: leave it out"
                 )
 
 

@@ -58,16 +58,16 @@ def families() -> Mapping[str, Family]:
     Raises:
         ModelLoadError: One that another package registers cannot be imported, is none, or has a name that is taken.
     """
-    found = dict(FAMILIES)
+    known = dict(FAMILIES)
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
         family = _loaded(entry)
-        if family.name in found:
+        if family.name in known:
             raise ModelLoadError(
                 f"entry point {GROUP}: {entry.value} is called {family.name!r}, as another family is; "
                 "allowed: a name of its own"
             )
-        found[family.name] = family
-    return found
+        known[family.name] = family
+    return known
 
 
 def family_of(raw: Mapping[str, Any]) -> Family:
@@ -82,9 +82,9 @@ def family_of(raw: Mapping[str, Any]) -> Family:
             if family.recognises(raw):
                 return family
     kind = next((key for key in ("model_type", "architecture") if raw.get(key)), None)
-    found = f"{kind} {raw[kind]!r}" if kind else "no model_type in its config.json"
+    model_type = f"{kind} {raw[kind]!r}" if kind else "no model_type in its config.json"
     raise UnsupportedModelError(
-        f"cannot split this model: {found}; supported: {', '.join(sorted(families()))}"
+        f"cannot split this model: {model_type}; supported: {', '.join(sorted(families()))}"
     )
 
 

@@ -13,7 +13,7 @@ class BandError(ValueError):
 
 @lru_cache(maxsize=64)  # the same question for every image
 def picked_bands(
-    found: tuple[str, ...], wanted: tuple[str | int, ...], model: tuple[str, ...], channels: int
+    bands: tuple[str, ...], wanted: tuple[str | int, ...], model: tuple[str, ...], channels: int
 ) -> tuple[int, ...]:
     """Return, for each channel of the model, the position of its band in the file.
 
@@ -30,7 +30,7 @@ def picked_bands(
         BandError: A band is missing, or the number of bands is not the model's.
     """
     if wanted:
-        picks = tuple(_position(found, band) for band in wanted)
+        picks = tuple(_position(bands, band) for band in wanted)
         if len(picks) != channels:
             raise BandError(
                 f"data.bands picks {len(picks)} bands, the model takes {_of_model(model, channels)}; "
@@ -48,22 +48,22 @@ def picked_bands(
             return tuple(picks[asked.index(key)] for key in known)
         return picks
     if model:
-        available = [canonical(band) for band in found]
+        available = [canonical(band) for band in bands]
         missing = [band for band in model if canonical(band) not in available]
         if not missing:
-            return tuple(_position(found, band) for band in model)
+            return tuple(_position(bands, band) for band in model)
         raise BandError(
-            f"found {_of_file(found)}; the model takes {_of_model(model, channels)}"
-            + (f", of which {', '.join(missing)} are missing" if any(found) else "")
+            f"found {_of_file(bands)}; the model takes {_of_model(model, channels)}"
+            + (f", of which {', '.join(missing)} are missing" if any(bands) else "")
             + "; name the bands of the files with data.band_names, or pick them by number in the model's order with "
             f"data.bands = [{', '.join(map(str, range(1, channels + 1)))}]{_fewer(model)}"
         )
-    if len(found) != channels:
-        example = [1] * channels if len(found) == 1 else range(1, channels + 1)
+    if len(bands) != channels:
+        example = [1] * channels if len(bands) == 1 else range(1, channels + 1)
         raise BandError(
-            f"found {_of_file(found)}; the model takes {channels}; pick them, in its order, with data.bands, "
+            f"found {_of_file(bands)}; the model takes {channels}; pick them, in its order, with data.bands, "
             f"for example data.bands = [{', '.join(map(str, example))}]"
-            + (" to repeat the one band" if len(found) == 1 else "")
+            + (" to repeat the one band" if len(bands) == 1 else "")
         )
     return tuple(range(channels))
 
@@ -73,25 +73,25 @@ def canonical(name: str) -> str:
     return re.sub(r"^b0+(?=\d)", "b", name.strip().casefold())
 
 
-def _position(found: Sequence[str], band: str | int) -> int:
+def _position(bands: Sequence[str], band: str | int) -> int:
     if isinstance(band, int):
-        if not 1 <= band <= len(found):
+        if not 1 <= band <= len(bands):
             raise BandError(
-                f"data.bands: found {band}, but the file has {_of_file(found)}; allowed: 1 to {len(found)}"
+                f"data.bands: found {band}, but the file has {_of_file(bands)}; allowed: 1 to {len(bands)}"
             )
         return band - 1
-    positions = [position for position, name in enumerate(found) if canonical(name) == canonical(band)]
+    positions = [position for position, name in enumerate(bands) if canonical(name) == canonical(band)]
     if len(positions) != 1:
         raise BandError(
             f"data.bands: found {band!r}, which {len(positions) or 'none'} of the file's bands is called; "
-            f"the file has {_of_file(found)}; allowed: one of these names, or a number from 1"
+            f"the file has {_of_file(bands)}; allowed: one of these names, or a number from 1"
         )
     return positions[0]
 
 
-def _of_file(found: Sequence[str]) -> str:
-    count = f"{len(found)} band{'' if len(found) == 1 else 's'}"
-    return f"{count} ({', '.join(name or '?' for name in found)})" if any(found) else f"{count} without names"
+def _of_file(bands: Sequence[str]) -> str:
+    count = f"{len(bands)} band{'' if len(bands) == 1 else 's'}"
+    return f"{count} ({', '.join(name or '?' for name in bands)})" if any(bands) else f"{count} without names"
 
 
 def _fewer(model: Sequence[str]) -> str:

@@ -85,29 +85,29 @@ def open_imagery(
 
 def _images_of(own: Callable[..., ImageSource], name: str, path: Path | None, seed: int) -> ImageSource:
     """The images of another package's source, checked."""
-    said = f"data.source {name!r}"
+    source = f"data.source {name!r}"
     try:
         images = own(path, seed)
     except ImageryError:
         raise
     except Exception as error:  # whatever a package's code does
-        raise ImageryError(f"{said}: failed: {type(error).__name__}: {error}") from error
+        raise ImageryError(f"{source}: failed: {type(error).__name__}: {error}") from error
     if not isinstance(images, ImageSource):
         raise ImageryError(
-            f"{said}: returned a {type(images).__name__}; allowed: a splitmodel.imagery.ImageSource"
+            f"{source}: returned a {type(images).__name__}; allowed: a splitmodel.imagery.ImageSource"
         )
     labels, subsets = len(images.targets), images.subsets
     columns = {column: len(values) for column, values in images.columns.items()}
     if not labels or {labels, len(subsets), *columns.values()} != {labels}:
         counted = "".join(f", {count} values of {column}" for column, count in columns.items())
         raise ImageryError(
-            f"{said}: gave {labels} labels, {len(subsets)} subsets{counted}; allowed: one of each for every image, and "
-            "an image at least"
+            f"{source}: gave {labels} labels, {len(subsets)} subsets{counted}; allowed: one each for every image, for "
+            "one image or more"
         )
     wrong = [subset for subset in subsets if subset not in (None, TRAIN, VALIDATION, TEST)]
     if wrong:
         raise ImageryError(
-            f"{said}: found the subset {wrong[0]!r}; allowed: {TRAIN}, {VALIDATION}, {TEST}, None"
+            f"{source}: found the subset {wrong[0]!r}; allowed: {TRAIN}, {VALIDATION}, {TEST}, None"
         )
     return images
 

@@ -102,7 +102,7 @@ def survey(images: ImageSet, preprocess: Preprocess, *, statistics: bool) -> Sur
     Raises:
         ImageryError: An image is damaged, has no measured value, or is of another size; it is named.
     """
-    found = BandStatistics.none(len(preprocess.mean))
+    surveyed = BandStatistics.none(len(preprocess.mean))
     values, unknown = 0, 0
     for index in range(len(images)):
         image = images.image(index)
@@ -116,8 +116,8 @@ def survey(images: ImageSet, preprocess: Preprocess, *, statistics: bool) -> Sur
         if measured is not None:
             unknown += image.size - int(measured.sum())
         if statistics:
-            found = found.merged(BandStatistics.of(image, measured))
-    return Survey(found, unknown / max(1, values))
+            surveyed = surveyed.merged(BandStatistics.of(image, measured))
+    return Survey(surveyed, unknown / max(1, values))
 
 
 def measured_of(image: NDArray, no_data: float | None) -> NDArray[np.bool_] | None:
@@ -141,11 +141,11 @@ def merge(parts: Iterable[BandStatistics]) -> BandStatistics:
     flat = np.flatnonzero(merged.deviation == 0.0)
     if len(flat):
         band = flat[0]
-        found = (
+        totals = (
             f"the value {merged.mean[band]:g} in all pixels" if merged.count[band] else "no measured value"
         )
         raise ImageryError(
-            f'data.statistics: found "computed", but band {band + 1} of those that the model takes has {found}; '
+            f'data.statistics: found "computed", but band {band + 1} of those that the model takes has {totals}; '
             'allowed: bands that vary, or "model"'
         )
     return merged

@@ -72,7 +72,7 @@ def lora_targets(backbone: Backbone, settings: LoraSettings) -> tuple[str, ...]:
         container = _paths(linears, backbone.family.attention_inputs[0])[0].split(".", 1)[0]
         return tuple(path for path in linears if path.startswith(f"{container}."))
     chosen = backbone.family.lora_targets if settings.targets == "auto" else settings.targets
-    found: list[str] = []
+    targets: list[str] = []
     for target in chosen:
         paths = _paths(linears, target)
         if not paths:
@@ -81,8 +81,8 @@ def lora_targets(backbone: Backbone, settings: LoraSettings) -> tuple[str, ...]:
                 f"LoRA target {target!r} is no linear layer of the backbone; there are: {present}, "
                 "or 'attention' or 'all-linear'"
             )
-        found += paths
-    return tuple(path for path in linears if path in found)
+        targets += paths
+    return tuple(path for path in linears if path in targets)
 
 
 def block_linears(backbone: Backbone) -> dict[str, nn.Linear]:

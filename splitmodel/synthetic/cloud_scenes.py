@@ -97,8 +97,8 @@ def _clouds(d: Draws) -> tuple[Field, Field]:
     along, down = d.number(-5, 5)[:, 0, 0], d.number(3, 7)[:, 0, 0]
     shadow = np.stack(
         [
-            np.roll(one, (round(float(dy)), round(float(dx))), axis=(0, 1))
-            for one, dx, dy in zip(opacity, along, down, strict=True)
+            np.roll(layer, (round(float(dy)), round(float(dx))), axis=(0, 1))
+            for layer, dx, dy in zip(opacity, along, down, strict=True)
         ]
     )
     return opacity, shadow * (1 - opacity)

@@ -36,12 +36,12 @@ def task_for(settings: Mapping[str, Any], targets: Targets, where: str) -> Task:
     Raises:
         TaskError: They are not labelled for such a task, or the names of the classes are missing.
     """
-    allowed, found = _TASKS_OF[targets.kind], settings["kind"]
-    if found != "auto" and found not in allowed:
+    allowed, kind_set = _TASKS_OF[targets.kind], settings["kind"]
+    if kind_set != "auto" and kind_set not in allowed:
         raise TaskError(
-            f'task.kind: found "{found}", but {where} has {targets.kind}; allowed: {", ".join(allowed)}'
+            f'task.kind: found "{kind_set}", but {where} has {targets.kind}; allowed: {", ".join(allowed)}'
         )
-    kind = TaskKind(found) if found != "auto" else allowed[0]
+    kind = TaskKind(kind_set) if kind_set != "auto" else allowed[0]
     if kind is TaskKind.SEGMENTATION:
         if not targets.names and len(settings["classes"]) < 2:
             raise TaskError(

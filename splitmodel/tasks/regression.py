@@ -143,15 +143,17 @@ class _NumberTally(Tally):
         self._count = 0
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
-        found, wanted = self._task.pairs(outputs, targets)
+        predicted, wanted = self._task.pairs(outputs, targets)
         if not len(wanted):
             return
         self._count += len(wanted)
-        one = self._task.outputs == 1
-        self._squares.update(found[:, 0] if one else found, wanted[:, 0] if one else wanted)
+        is_single = self._task.outputs == 1
+        self._squares.update(
+            predicted[:, 0] if is_single else predicted, wanted[:, 0] if is_single else wanted
+        )
         # Sums of squares of large numbers lose their digits: around the mean of all satellites they do not.
         mean_D = self._task.scaling.mean_D if self._task.scaling else torch.zeros(self._task.outputs)
-        self._explained.update((found - mean_D).double(), (wanted - mean_D).double())
+        self._explained.update((predicted - mean_D).double(), (wanted - mean_D).double())
 
     def score(self, loss: float) -> Score:
         """R² needs two numbers or more."""

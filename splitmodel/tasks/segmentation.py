@@ -82,12 +82,12 @@ class _PixelTally(Tally):
         self._scorer.add(outputs, targets.long())
 
     def score(self, loss: float) -> Score:
-        found = self._scorer.score()
-        by_class = dict(zip(self._names, found.iou_K.tolist(), strict=True))
+        scored = self._scorer.score()
+        by_class = dict(zip(self._names, scored.iou_K.tolist(), strict=True))
         return Score(
             loss,
-            found.mean_iou,
-            accuracy=found.pixel_accuracy,
+            scored.mean_iou,
+            accuracy=scored.pixel_accuracy,
             by_class=by_class,
-            confusion_KK=found.confusion_KK.numpy(),
+            confusion_KK=scored.confusion_KK.numpy(),
         )

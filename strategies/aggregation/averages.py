@@ -56,8 +56,8 @@ def plane_sum(parts: Sequence[np.ndarray], *, ring: bool) -> np.ndarray:
     size = len(parts)
     if ring:
         halves = [np.array_split(part, 2) for part in parts]
-        one, other = [half[0] for half in halves], [half[1] for half in halves[::-1]]
-        return np.concatenate([_round_the_ring(one), _round_the_ring(other)])
+        first, other = [half[0] for half in halves], [half[1] for half in halves[::-1]]
+        return np.concatenate([_round_the_ring(first), _round_the_ring(other)])
     middle = size // 2
     total = _in_order(parts[: middle + 1])
     return total if middle + 1 == size else total + _in_order(parts[:middle:-1])

@@ -100,17 +100,17 @@ class Averaging:
         number: int,
     ) -> Vector:
         """What its satellites have summed, where one of them has it; else the same from what each has delivered."""
-        there = [name for name in plane.members if name in delivered]
-        counts = [self.counts(name, number - delivered[name].started) for name in there]
-        sums = (delivered[name].plane_sum for name in there)
-        summed = next((one for one in sums if one is not None), None)
+        present = [name for name in plane.members if name in delivered]
+        counts = [self.counts(name, number - delivered[name].started) for name in present]
+        sums = (delivered[name].plane_sum for name in present)
+        summed = next((partial for partial in sums if partial is not None), None)
         if summed is None:
-            weighted = zip(there, counts, strict=True)
+            weighted = zip(present, counts, strict=True)
             parts = [client_update(delivered[name].arrays, count) for name, count in weighted]
-            return plane_sum(parts, ring=plane.ring and len(there) == len(plane.members))
-        found, wanted = counts_in(summed, current), functools.reduce(operator.add, counts)
-        if found.tolist() != wanted.tolist():
+            return plane_sum(parts, ring=plane.ring and len(present) == len(plane.members))
+        counted, wanted = counts_in(summed, current), functools.reduce(operator.add, counts)
+        if counted.tolist() != wanted.tolist():
             raise AggregationError(
-                f"the sum of {', '.join(there)} counts {found[:1].tolist()} images, allowed is {wanted[:1].tolist()}"
+                f"the sum of {', '.join(present)} counts {counted[:1].tolist()} images, allowed: {wanted[:1].tolist()}"
             )
         return summed

@@ -101,15 +101,15 @@ class ServerOptimizer:
         means = _ndarrays(mean)
         before = {key: sent[key].numpy() for key in means}
         copies = [{key: array.copy() for key, array in arrays.items()} for arrays in (before, means)]
-        found = self._asked(f"asked in round {number}", lambda: dict(rule.step(number, *copies)))
-        if found.keys() != means.keys():
+        stepped = self._asked(f"asked in round {number}", lambda: dict(rule.step(number, *copies)))
+        if stepped.keys() != means.keys():
             raise AggregationError(
-                f"training.server_optimizer {self._name!r}: gave weights called {', '.join(map(str, found))}; "
+                f"training.server_optimizer {self._name!r}: gave weights called {', '.join(map(str, stepped))}; "
                 f"allowed: {', '.join(means)}"
             )
         weights = {}
         for key, value in means.items():
-            array = np.asarray(found[key])
+            array = np.asarray(stepped[key])
             if array.shape != value.shape or not np.isfinite(array.astype(float)).all():
                 raise AggregationError(
                     f"training.server_optimizer {self._name!r}: gave {key} in shape {array.shape}"

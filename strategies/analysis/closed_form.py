@@ -52,7 +52,7 @@ def mission_time_per_point(
     }
 
 
-def add_mission_times(found: Mapping[str, Any], accuracy: Sequence[float]) -> None:
+def add_mission_times(comparison: Mapping[str, Any], accuracy: Sequence[float]) -> None:
     """Give each case the mission times of a training curve, if there is one, as ``mission_time_per_point`` does.
 
     The target is the best accuracy that the curve reaches; in every case the same number of rounds is assumed to do.
@@ -60,7 +60,7 @@ def add_mission_times(found: Mapping[str, Any], accuracy: Sequence[float]) -> No
     Raises ``ValueError`` for a curve of more rounds than the missions have.
     """
     if len(accuracy) > 1:
-        for case in found["cases"]:
+        for case in comparison["cases"]:
             if (mission := case["mission"]) is None:
                 continue
             if len(accuracy) > mission["rounds"]:

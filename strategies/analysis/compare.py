@@ -112,11 +112,11 @@ def compare(
                 progress(count / steps)
 
     results = _case_results(
-        world, [job for job in jobs if isinstance(job, _Job)], found := dict(outcomes(jobs))
+        world, [job for job in jobs if isinstance(job, _Job)], outcome_of := dict(outcomes(jobs))
     )
     for job in jobs:
         if isinstance(job, _DrawJob):
-            results[job.case]["draws"] = found[job]
+            results[job.case]["draws"] = outcome_of[job]
     comparison: dict[str, Any] = {
         "cases": results,
         "starts": len(starts_s),
@@ -291,13 +291,13 @@ def most_planned(case: Case) -> int:
 
 
 def _summary(case: Case, rounds: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
-    planned = [one for one in rounds if one is not None]
+    planned = [figures for figures in rounds if figures is not None]
 
     def median(key: str) -> float | None:
-        return float(np.median([one[key] for one in planned])) if planned else None
+        return float(np.median([figures[key] for figures in planned])) if planned else None
 
-    makespan_s = [one["makespan_s"] for one in planned]
-    parts_s = np.mean([one["parts_s"] for one in planned], axis=0) if planned else np.zeros(5)
+    makespan_s = [figures["makespan_s"] for figures in planned]
+    parts_s = np.mean([figures["parts_s"] for figures in planned], axis=0) if planned else np.zeros(5)
     return {
         "name": case.name,
         "alias": case.alias,
@@ -314,10 +314,10 @@ def _summary(case: Case, rounds: Sequence[Mapping[str, Any] | None]) -> dict[str
     }
 
 
-def mission_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
+def mission_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
     """The missions of ``compare`` as text, a row per case: time, bytes, computing, and what binds."""
     rows = []
-    for case in found["cases"]:
+    for case in comparison["cases"]:
         totals = case["mission"]
         row = {"case": case["name"], "what": case["title"]}
         if totals is None:
@@ -351,10 +351,10 @@ def mission_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
 _MISSION_HEADINGS = ("mission", "down", "up", "ISL", "ground", "on board")  # the last two: computing
 
 
-def round_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
+def round_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
     """One round of every case of ``compare`` as text: time, bound, ratios, bytes."""
     rows = []
-    for case in found["cases"]:
+    for case in comparison["cases"]:
         times = {
             heading: "–" if case[key] is None else spoken_time(case[key])
             for heading, key in (("median", "median_s"), ("p95", "p95_s"), ("bound", "bound_s"))
@@ -364,7 +364,9 @@ def round_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
             for heading, key in zip(("down", "up", "ISL"), _SIZES, strict=True)
         }
         others = [
-            name for name in (ONBOARD_LORA, IMAGES_DOWN) if any(o["name"] == name for o in found["cases"])
+            name
+            for name in (ONBOARD_LORA, IMAGES_DOWN)
+            if any(o["name"] == name for o in comparison["cases"])
         ]
         ratios = {
             f"÷ {other.removesuffix('-lora').removesuffix('-down')}": "1.00"
@@ -379,7 +381,7 @@ def round_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-def part_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
+def part_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the share of a satellite's time by activity in a round, as text, one row per case."""
     return [
         {
@@ -387,7 +389,7 @@ def part_rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
             "what": case["title"],
             **{column[:-2]: spoken_time(case[column]) if case["starts"] else "–" for column in SPLIT_COLUMNS},
         }
-        for case in found["cases"]
+        for case in comparison["cases"]
     ]
 
 

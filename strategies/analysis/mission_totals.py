@@ -210,7 +210,7 @@ def plan_mission(
         return plan_figures(plan, link_rates, rates)
 
     enrolment = [figures_of(case.enrolment)] if case.enrolment else []
-    now_s += sum(one.length_s for one in enrolment)
+    now_s += sum(round_figures.length_s for round_figures in enrolment)
     chosen = rounds_to_plan(case.workloads, most_planned)
     known: dict[int, PlanFigures] = {}
     for number, following in itertools.zip_longest(chosen, chosen[1:], fillvalue=None):
@@ -221,7 +221,7 @@ def plan_mission(
         if following is not None and following > number + 1:
             state = RoundState(pointed=state.pointed)
     figures = [_of_round(number, case.workloads, known) for number in range(case.rounds)]
-    lengths_s = np.array([one.length_s for one in [*enrolment, *figures]])
+    lengths_s = np.array([round_figures.length_s for round_figures in [*enrolment, *figures]])
     ends_s = start_s + np.cumsum(lengths_s)
     every = [*enrolment, *figures]
     return MissionTotals(
@@ -230,11 +230,11 @@ def plan_mission(
         end_s=float(ends_s[-1]),
         rounds=case.rounds,
         planned=len(known),
-        down_bytes=sum(one.down_bytes for one in every),
-        up_bytes=sum(one.up_bytes for one in every),
-        isl_bytes=sum(one.isl_bytes for one in every),
-        ground_compute_s=sum(one.ground_flops for one in every) / rates.ground_flops,
-        onboard_compute_s=sum(one.onboard_flops for one in every) / rates.satellite_flops,
+        down_bytes=sum(round_figures.down_bytes for round_figures in every),
+        up_bytes=sum(round_figures.up_bytes for round_figures in every),
+        isl_bytes=sum(round_figures.isl_bytes for round_figures in every),
+        ground_compute_s=sum(round_figures.ground_flops for round_figures in every) / rates.ground_flops,
+        onboard_compute_s=sum(round_figures.onboard_flops for round_figures in every) / rates.satellite_flops,
         onboard_energy_j=energy_j(every, rates, drawn) if drawn.known else None,
         binds=what_binds(every, case.workloads[0]),
         round_ends_s=tuple(ends_s[len(enrolment) :].tolist()),
@@ -244,10 +244,10 @@ def plan_mission(
 def energy_j(figures: Sequence[PlanFigures], rates: ComputeRates, drawn: PowerDrawn) -> float:
     """Return what satellites draw in these rounds while they compute and send; not what they draw while they wait."""
     return sum(
-        one.onboard_flops / rates.satellite_flops * drawn.compute_w
-        + one.down_s * drawn.radio_w
-        + one.isl_s * drawn.isl_w
-        for one in figures
+        round_figures.onboard_flops / rates.satellite_flops * drawn.compute_w
+        + round_figures.down_s * drawn.radio_w
+        + round_figures.isl_s * drawn.isl_w
+        for round_figures in figures
     )
 
 
@@ -290,12 +290,12 @@ def plan_figures(plan: Plan, link_rates: LinkRates, rates: ComputeRates) -> Plan
 
 def what_binds(figures: Sequence[PlanFigures], workload: Workload) -> str:
     """Return the bottleneck of these rounds: a computer or a link that is hardly ever idle, or waiting."""
-    length_s = sum(one.length_s for one in figures)
-    busy_s = {name: sum(one.busy_s[name] for one in figures) for name in _BUSY}
+    length_s = sum(round_figures.length_s for round_figures in figures)
+    busy_s = {name: sum(round_figures.busy_s[name] for round_figures in figures) for name in _BUSY}
     busiest = max(_BUSY, key=busy_s.__getitem__)
     if busy_s[busiest] >= _BINDS * length_s:
         return busiest
-    if workload.chained and sum(one.unserved_s for one in figures) < _BINDS * length_s:
+    if workload.chained and sum(round_figures.unserved_s for round_figures in figures) < _BINDS * length_s:
         return ROUND_TRIPS
     return CONTACTS
 
@@ -311,17 +311,17 @@ def rounds_to_plan(workloads: Sequence[Workload], most: int | None) -> list[int]
     kinds: dict[tuple[bool, float, float], list[int]] = {}
     for number in numbers:
         kinds.setdefault(_kind(workloads[number]), []).append(number)
-    chosen = {mine[0] for mine in kinds.values()}
-    for mine in kinds.values():
-        first, last = workloads[mine[0]], workloads[mine[-1]]
+    chosen = {of_kind[0] for of_kind in kinds.values()}
+    for of_kind in kinds.values():
+        first, last = workloads[of_kind[0]], workloads[of_kind[-1]]
         if not _on_links(first) and first == last:
             continue  # where nothing crosses, one is like the other
         room = most - len(kinds) + 1
         if room > 1:
-            places = np.unique(np.round(np.geomspace(1, len(mine), room)).astype(int)) - 1
-            chosen |= {mine[place] for place in places.tolist()}
+            places = np.unique(np.round(np.geomspace(1, len(of_kind), room)).astype(int)) - 1
+            chosen |= {of_kind[place] for place in places.tolist()}
         elif first != last:
-            chosen.add(mine[-1])
+            chosen.add(of_kind[-1])
     return sorted(chosen)
 
 
@@ -341,10 +341,10 @@ def _crossing(workload: Workload) -> float:
 def _of_round(number: int, workloads: Sequence[Workload], known: dict[int, PlanFigures]) -> PlanFigures:
     if number in known:
         return known[number]
-    alike = [one for one in known if _kind(workloads[one]) == _kind(workloads[number])]
-    before = max(one for one in alike if one < number)
-    after = min((one for one in alike if one > number), default=before)
-    first, here, last = (_crossing(workloads[one]) for one in (before, number, after))
+    alike = [other for other in known if _kind(workloads[other]) == _kind(workloads[number])]
+    before = max(other for other in alike if other < number)
+    after = min((other for other in alike if other > number), default=before)
+    first, here, last = (_crossing(workloads[other]) for other in (before, number, after))
     if first != last:
         part = min(max((here - first) / (last - first), 0.0), 1.0)
     else:

@@ -60,13 +60,13 @@ def _price(plan: Plan, cost_per_min: Mapping[str, float]) -> dict[str, float]:
 
 def _energy(plan: Plan, problem: PlanningProblem, figures: PlanFigures) -> dict[str, Any]:
     """What satellites draw for computing and sending, and how low batteries go, as far as the scenario says it."""
-    found: dict[str, Any] = {}
+    energy: dict[str, Any] = {}
     if problem.resources.drawn.known:
         drawn_j = energy_j([figures], problem.rates, problem.resources.drawn)
-        found["onboard_energy_j"] = drawn_j
-        found["onboard_energy_per_sample_j"] = drawn_j / max(sum(problem.workload.samples), 1)
+        energy["onboard_energy_j"] = drawn_j
+        energy["onboard_energy_per_sample_j"] = drawn_j / max(sum(problem.workload.samples), 1)
     charge = least_charge(plan, problem)
-    return found if charge is None else {**found, "lowest_charge": charge}
+    return energy if charge is None else {**energy, "lowest_charge": charge}
 
 
 def sentence(plan: Plan, result: Mapping[str, Any]) -> str:
@@ -108,11 +108,11 @@ def round_facts(plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:
 def link_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
     """A row per kind of link: its name, transfers, bytes of features or images, and bytes of all else."""
     rows = plan.activities
-    found = []
+    table = []
     for name, kinds in _LINKS.items():
         sent = rows[np.isin(rows["link"], kinds) & (rows["bytes"] > 0)]
         bulk = np.isin(sent["kind"], (Kind.FEATURES, Kind.GATHER))
-        found.append(
+        table.append(
             (
                 name,
                 f"{len(sent):,}",
@@ -120,22 +120,22 @@ def link_rows(plan: Plan) -> list[tuple[str, str, str, str]]:
                 spoken_bytes(float(sent["bytes"][~bulk].sum())),
             )
         )
-    return found
+    return table
 
 
 def station_rows(plan: Plan, contact_plan: ContactPlan) -> list[tuple[str, str, str, str]]:
     """A row per station that is used: its name, passes, bytes down and up."""
     rows = plan.activities
     sessions = plan.of_kind(Kind.SESSION)
-    found = []
+    table = []
     for station in np.unique(sessions["peer"]).tolist():
         down = rows[(rows["link"] == LinkKind.DOWNLINK) & (rows["peer"] == station)]
         up = rows[(rows["link"] == LinkKind.UPLINK) & (rows["node"] == station)]
         size = [float(part["bytes"].sum()) for part in (down, up)]
         if any(size):
             count = len(_passes(sessions[sessions["peer"] == station], contact_plan))
-            found.append((plan.names[station], str(count), *map(spoken_bytes, size)))
-    return found
+            table.append((plan.names[station], str(count), *map(spoken_bytes, size)))
+    return table
 
 
 def session_rows(plan: Plan, epoch: datetime) -> list[tuple[str, ...]]:
@@ -146,7 +146,7 @@ def session_rows(plan: Plan, epoch: datetime) -> list[tuple[str, ...]]:
     sessions = plan.of_kind(Kind.SESSION)
     rows = plan.activities[np.isin(plan.activities["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK))]
     rows = rows[rows["bytes"] > 0]
-    found: list[tuple[str, ...]] = []
+    table: list[tuple[str, ...]] = []
     for session in sessions[np.argsort(sessions["start_s"], kind="stable")]:
         ends = session["node"], session["peer"]
         inside = (rows["start_s"] < session["end_s"]) & (rows["end_s"] > session["start_s"])
@@ -156,7 +156,7 @@ def session_rows(plan: Plan, epoch: datetime) -> list[tuple[str, ...]]:
         if not len(crossed):
             continue
         served = np.unique(crossed["satellite"][crossed["satellite"] >= 0]).tolist()
-        found.append(
+        table.append(
             (
                 utc_text(epoch, session["start_s"])[11:19],
                 spoken_time(session["start_s"] - plan.start_s),
@@ -167,7 +167,7 @@ def session_rows(plan: Plan, epoch: datetime) -> list[tuple[str, ...]]:
                 plan.names[served[0]] if len(served) == 1 else str(len(served)) if served else "all",
             )
         )
-    return found
+    return table
 
 
 def passes_used(plan: Plan, contact_plan: ContactPlan) -> int:
@@ -181,9 +181,9 @@ def _passes(sessions: np.ndarray, contact_plan: ContactPlan) -> set[tuple[int, i
     for contact in contact_plan.of_kind(LinkKind.DOWNLINK):
         pair = int(contact["source"]), int(contact["target"])
         starts_s.setdefault(pair, []).append(float(contact["start_s"]))
-    found = set()
+    passes = set()
     for session in sessions:
         pair = int(session["node"]), int(session["peer"])
         begun = [start_s for start_s in starts_s.get(pair, []) if start_s < session["end_s"]]
-        found.add((*pair, max(begun, default=float(session["start_s"]))))
-    return found
+        passes.add((*pair, max(begun, default=float(session["start_s"]))))
+    return passes

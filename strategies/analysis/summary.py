@@ -24,9 +24,9 @@ _ORDER = ("downlink", "uplink", "isl", "satellite_tflops", "ground_tflops", "ima
           "satellites")  # fmt: skip
 
 
-def summary_lines(found: Mapping[str, Any]) -> list[str]:
+def summary_lines(comparison: Mapping[str, Any]) -> list[str]:
     """Return what ``compare`` found, as sentences; nothing without the split and on-board LoRA."""
-    cases = {case["name"]: case for case in found["cases"]}
+    cases = {case["name"]: case for case in comparison["cases"]}
     if not {SPLIT, ONBOARD_LORA} <= cases.keys():
         return []
     missions = {name: cases[name].get("mission") for name in HEADLINE if name in cases}
@@ -34,17 +34,17 @@ def summary_lines(found: Mapping[str, Any]) -> list[str]:
     first = winner_of(length_s)
     if first is None:
         return ["No verdict: no mission ends within the contact plan. Plan for longer, with horizon_h."]
-    said = [_answer(missions, length_s, first, found["rounds"])]
-    said += _of_the_split(length_s, first)
+    lines = [_answer(missions, length_s, first, comparison["rounds"])]
+    lines += _of_the_split(length_s, first)
     if SPLIT in length_s:
-        said += [_bytes(missions), f"What binds the split is {missions[SPLIT]['binds']}."]
-    said += (
-        _edges(found["edges"])
-        if "edges" in found
+        lines += [_bytes(missions), f"What binds the split is {missions[SPLIT]['binds']}."]
+    lines += (
+        _edges(comparison["edges"])
+        if "edges" in comparison
         else ["With --sensitivity, `skysplit compare` also says where the answer turns."]
     )
-    said += _closed_form(found.get("rho"))
-    return said
+    lines += _closed_form(comparison.get("rho"))
+    return lines
 
 
 def _answer(missions: Mapping[str, Any], length_s: Mapping[str, float], first: str, rounds: int) -> str:
@@ -82,25 +82,27 @@ def _of_the_split(length_s: Mapping[str, float], first: str) -> Iterator[str]:
 
 def _bytes(missions: Mapping[str, Any]) -> str:
     split, images = missions[SPLIT], missions.get(IMAGES_DOWN)
-    said = (
+    sentence = (
         f"It brings down {spoken_bytes(split['down_bytes'])} and sends up {spoken_bytes(split['up_bytes'])}"
     )
     if not images:
-        return f"{said}."
+        return f"{sentence}."
     ratio = split["down_bytes"] / images["down_bytes"]
     more = f"{ratio:.3g} times as much" if ratio >= 1.0 else f"{100 * ratio:.3g} % as much"
-    return f"{said}; the images once are {spoken_bytes(images['down_bytes'])}: the split brings down {more}."
+    return (
+        f"{sentence}; the images once are {spoken_bytes(images['down_bytes'])}: the split brings down {more}."
+    )
 
 
 def _edges(edges: list[Mapping[str, Any]]) -> Iterator[str]:
     """A sentence a number: as far as which value the answer stays, and which is the answer beyond."""
     for knob in _ORDER:
-        mine = [edge for edge in edges if edge["knob"] == knob]
-        if not mine:
+        of_knob = [edge for edge in edges if edge["knob"] == knob]
+        if not of_knob:
             continue
-        unit, counts = mine[0]["unit"], not mine[0]["unit"]
+        unit, counts = of_knob[0]["unit"], not of_knob[0]["unit"]
         parts = []
-        for edge in sorted(mine, key=lambda edge: edge["above"]):
+        for edge in sorted(of_knob, key=lambda edge: edge["above"]):
             value = f"{edge['edge']:.0f}" if counts else f"{edge['edge']:.3g} {unit}"
             if not edge["turns"]:
                 parts.append(f"{'up' if edge['above'] else 'down'} to {value} the answer stays")
@@ -113,24 +115,24 @@ def _edges(edges: list[Mapping[str, Any]]) -> Iterator[str]:
                 less = " or fewer" if counts and not edge["above"] and edge["edge"] > 1 else ""
                 more = " on" if counts and edge["above"] else ""
                 parts.append(f"{word} {value}{less}{more} {beyond} {what}")
-        now = f"{mine[0]['value']:.0f}" if counts else f"{mine[0]['value']:.3g} {unit}"
-        yield f"{_capital(mine[0]['title'])} (now {now}): {'; '.join(parts)}."
+        now = f"{of_knob[0]['value']:.0f}" if counts else f"{of_knob[0]['value']:.3g} {unit}"
+        yield f"{_capital(of_knob[0]['title'])} (now {now}): {'; '.join(parts)}."
 
 
 def _closed_form(rho: Mapping[str, Any] | None) -> Iterator[str]:
     if rho is None:
         return
     law, planned = rho["law"], rho["planned"]
-    said = (
+    sentence = (
         f"By the closed form a round of the split takes {law:.2g} of one of on-board LoRA ({_bound_by(rho)}); "
         f"planned, {planned:.2g}."
     )
     if max(law / planned, planned / law) > _AGREES:
-        said += (
+        sentence += (
             " It knows neither the wait for contacts nor set-up, round trips or the way back of an average, "
             "so it does not hold here."
         )
-    yield said
+    yield sentence
 
 
 def _bound_by(rho: Mapping[str, Any]) -> str:

@@ -89,8 +89,8 @@ class AverageBound:
         own = reach.links[reach.links["source"] == last]
         fastest = np.zeros(reach.satellites)
         np.maximum.at(fastest, own["target"], own["rate_bps"])
-        mine = reach.windows["satellite"] == last
-        out_bps = float(fastest.sum()) + float(reach.windows["down_bps"][mine].max(initial=0.0))
+        of_satellite = reach.windows["satellite"] == last
+        out_bps = float(fastest.sum()) + float(reach.windows["down_bps"][of_satellite].max(initial=0.0))
         sent_s = bits / out_bps if out_bps else np.inf
         return float(trained_s[last] + float(flight_s.max()) + sent_s <= until_s)
 

@@ -42,6 +42,7 @@ class RoundBounds:
 
     def group_of(self, strategy_config: StrategyConfig) -> np.ndarray:
         """Which satellites the links that the switches allow ever join, as a label of each, shape ``(N,)``."""
+        kinds: tuple[LinkKind, ...]
         kinds = () if strategy_config.intra_orbit is IntraOrbit.NONE else (LinkKind.INTRA_ISL,)
         kinds += () if strategy_config.inter_orbit is InterOrbit.NONE else (LinkKind.INTER_ISL,)
         if kinds not in self._groups:
@@ -321,9 +322,9 @@ class TrainingBound:
                 f"{need[first]:.0f} samples {between}"
             )
         late = np.flatnonzero((todo.samples > 0) & ~np.isfinite(reach.home_s))
-        who = f"{self.problem.contact_plan.nodes[int(late[0])].name}: " if len(late) else ""
+        prefix = f"{self.problem.contact_plan.nodes[int(late[0])].name}: " if len(late) else ""
         raise NoRouteError(
-            f"{who}the space-ground links {between} do not carry all samples, their answers and the weights, "
+            f"{prefix}the space-ground links {between} do not carry all samples, their answers and the weights, "
             f"set-up of {self.problem.resources.setup_s:g} s included"
         )
 

@@ -61,9 +61,9 @@ def remaining(workload: Workload, rates: ComputeRates, state: RoundState) -> Rem
     cached = samples * workload.cached_fraction if workload.c1_bytes else samples
     if not workload.onboard_share:
         cached = np.floor(cached)
-    there = np.minimum(np.maximum(np.maximum(cached, grounded), done), samples)
+    on_ground = np.minimum(np.maximum(np.maximum(cached, grounded), done), samples)
     answers = np.maximum(samples * passes - done, 0.0)
-    features = np.where(answers > 0, samples - there, 0.0)
+    features = np.where(answers > 0, samples - on_ground, 0.0)
 
     counted = samples > 0
     per_epoch = np.where(counted, samples, 1.0)
@@ -91,7 +91,7 @@ def remaining(workload: Workload, rates: ComputeRates, state: RoundState) -> Rem
         tail_full_steps=np.where(features > 0, tail_full, 0.0),
         tail_short_steps=np.where(features > 0, tail_short, 0.0),
         tail_answers=np.where(features > 0, tail_answers, 0.0),
-        features_there=done % per_epoch < there,
+        features_there=done % per_epoch < on_ground,
         forward_s=workload.backbone_forward_flops / rates.ground_flops,
         backward_s=workload.backbone_backward_flops / rates.ground_flops,
         message_s=both * rates.message_s * workload.micro_batches if crossing else 0.0,

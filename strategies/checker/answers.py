@@ -88,11 +88,11 @@ def legs_of(judged: JudgedPlan, kind: Kind) -> tuple[list[Leg], list[Violation]]
     )
     legs, wrong = [], []
     for part in parts(run):
-        mine = index[part]
-        row = judged.rows[mine[0]]
-        found = _path(judged, kind, mine)
-        if isinstance(found, Violation):
-            wrong.append(found)
+        of_batch = index[part]
+        row = judged.rows[of_batch[0]]
+        path = _path(judged, kind, of_batch)
+        if isinstance(path, Violation):
+            wrong.append(path)
         else:
             legs.append(
                 Leg(
@@ -100,7 +100,7 @@ def legs_of(judged: JudgedPlan, kind: Kind) -> tuple[list[Leg], list[Violation]]
                     int(row["epoch"]),
                     first=int(row["first_sample"]),
                     end=int(row["end_sample"]),
-                    rows=found,
+                    rows=path,
                 )
             )
     return legs, wrong
@@ -130,7 +130,7 @@ def _path(judged: JudgedPlan, kind: Kind, index: np.ndarray) -> np.ndarray | Vio
     node, peer, link = (rows[name][index].tolist() for name in ("node", "peer", "link"))
     down = kind is Kind.HIDDEN
     crossing = int(LinkKind.UPLINK if down else LinkKind.DOWNLINK)
-    begins = [one for one in range(len(node)) if (link[one] == crossing if down else node[one] == satellite)]
+    begins = [leg for leg in range(len(node)) if (link[leg] == crossing if down else node[leg] == satellite)]
 
     def what() -> str:
         row = rows[index[0]]
@@ -144,14 +144,14 @@ def _path(judged: JudgedPlan, kind: Kind, index: np.ndarray) -> np.ndarray | Vio
         )
     path, left = begins, set(range(len(node))) - set(begins)
     while left:
-        onward = [one for one in left if node[one] == peer[path[-1]]]
+        onward = [leg for leg in left if node[leg] == peer[path[-1]]]
         if len(onward) != 1:
             where = judged.name(peer[path[-1]])
             return Violation("hops", f"{what()}: {len(onward)} hops lead on from {where}, allowed is one")
         path.append(onward[0])
         left.discard(onward[0])
-    there = peer[path[-1]] == satellite if down else link[path[-1]] == crossing
-    if not there or link.count(crossing) != 1:
+    arrives = peer[path[-1]] == satellite if down else link[path[-1]] == crossing
+    if not arrives or link.count(crossing) != 1:
         end, last = judged.name(satellite) if down else "the ground", rows[index[path[-1]]]
         return Violation("hops", f"{what()} do not get to {end} ({judged.words(last)})")
     return index[path]
@@ -162,16 +162,22 @@ def _head_training(judged: JudgedPlan) -> Iterator[Violation]:
     demand, work = judged.demand, judged.workload
     heads = judged.of_kind(Kind.HEAD)
     for satellite in range(judged.satellites):
-        mine = judged.rows[heads[judged.rows["satellite"][heads] == satellite]]
+        of_satellite = judged.rows[heads[judged.rows["satellite"][heads] == satellite]]
         split, done = int(demand.split[satellite]), int(demand.begun(0)[satellite])
         due = split > done and work.head_flops > 0
         if not due:
-            if len(mine) and split == 0:
-                yield Violation("once", f"{judged.words(mine[0])}: there is nothing to train a head on")
+            if len(of_satellite) and split == 0:
+                yield Violation(
+                    "once", f"{judged.words(of_satellite[0])}: there is nothing to train a head on"
+                )
             continue
         firsts = (0, done) if demand.has_steps else (done,)
-        if len(mine) != 1 or mine[0]["end_sample"] != split or mine[0]["first_sample"] not in firsts:
-            spans = [(int(row["first_sample"]), int(row["end_sample"])) for row in mine]
+        if (
+            len(of_satellite) != 1
+            or of_satellite[0]["end_sample"] != split
+            or of_satellite[0]["first_sample"] not in firsts
+        ):
+            spans = [(int(row["first_sample"]), int(row["end_sample"])) for row in of_satellite]
             yield Violation(
                 "once",
                 f"{judged.name(satellite)}: its head is trained on {spans or 'nothing'}, wanted once on (0, {split})",
@@ -190,14 +196,14 @@ def _trained_by_the_ground(judged: JudgedPlan) -> Iterator[Violation]:
         for satellite in np.flatnonzero(demand.on_ground).tolist()
     ]
     by_satellite: dict[int, list[_Come]] = defaultdict(list)
-    for one in come:
-        by_satellite[one.satellite].append(one)
+    for leg in come:
+        by_satellite[leg.satellite].append(leg)
     backbone = rows[rows["kind"] == Kind.BACKBONE]
     for row in backbone[backbone["epoch"] == 0]:
         first, end = int(row["first_sample"]), int(row["end_sample"])
-        mine = [one for one in by_satellite[int(row["satellite"])] if one.first < end and first < one.end]
-        begins_s = min((one.first_s for one in mine), default=np.inf)
-        last_s = max((one.last_s for one in mine), default=np.inf)
+        matching = [leg for leg in by_satellite[int(row["satellite"])] if leg.first < end and first < leg.end]
+        begins_s = min((leg.first_s for leg in matching), default=np.inf)
+        last_s = max((leg.last_s for leg in matching), default=np.inf)
         over_s = last_s + each_s  # the last one at least is computed when it is there
         if row["start_s"] < begins_s - SLACK_S or row["end_s"] < over_s - SLACK_S:
             yield Violation(
@@ -208,18 +214,18 @@ def _trained_by_the_ground(judged: JudgedPlan) -> Iterator[Violation]:
     now_s = _computed_s(come, demand.begun(0), judged.workload.micro_batch, each_s, start_s)
     over_s = start_s
     for epoch in range(judged.workload.passes):
-        mine = backbone[backbone["epoch"] == epoch]
-        if not len(mine):
+        matching = backbone[backbone["epoch"] == epoch]
+        if not len(matching):
             continue
         if epoch:
             work_s = float((demand.split - demand.begun(epoch)).sum()) * each_s
-            if mine["start_s"].min() < over_s - SLACK_S:
+            if matching["start_s"].min() < over_s - SLACK_S:
                 yield Violation(
                     "order",
-                    f"pass {epoch} begins at {mine['start_s'].min():.3f} s, before the pass before it is over",
+                    f"pass {epoch} begins at {matching['start_s'].min():.3f} s, before the pass before it is over",
                 )
-            now_s = max(now_s, float(mine["start_s"].min())) + work_s
-        over_s = float(mine["end_s"].max())
+            now_s = max(now_s, float(matching["start_s"].min())) + work_s
+        over_s = float(matching["end_s"].max())
         if over_s < now_s - SLACK_S:
             yield Violation(
                 "compute", f"the ground ends pass {epoch} at {over_s:.3f} s, it can at {now_s:.3f} s"
@@ -260,12 +266,12 @@ def _computed_s(
 
     The first ``begun[k]`` samples of satellite ``k`` are done: what comes at or after some time is computed after it.
     """
-    edges_s = np.unique([start_s, *(edge_s for one in come for edge_s in (one.first_s, one.last_s))])
+    edges_s = np.unique([start_s, *(edge_s for leg in come for edge_s in (leg.first_s, leg.last_s))])
     left = np.zeros(len(edges_s))  # samples that come at or after each edge
-    for one in come:
-        count, todo = one.end - one.first, one.end - max(one.first, min(int(begun[one.satellite]), one.end))
-        length_s = max(one.last_s - one.first_s, 1e-9)
-        after = (count - min(micro_batch, count)) * (one.last_s - edges_s) / length_s
-        after = np.where(edges_s <= one.first_s, count, np.where(edges_s <= one.last_s, after, 0.0))
+    for leg in come:
+        count, todo = leg.end - leg.first, leg.end - max(leg.first, min(int(begun[leg.satellite]), leg.end))
+        length_s = max(leg.last_s - leg.first_s, 1e-9)
+        after = (count - min(micro_batch, count)) * (leg.last_s - edges_s) / length_s
+        after = np.where(edges_s <= leg.first_s, count, np.where(edges_s <= leg.last_s, after, 0.0))
         left += np.minimum(after, todo)
     return float(np.where(left > 0, edges_s + left * each_s, start_s).max())

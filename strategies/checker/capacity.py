@@ -32,19 +32,23 @@ def links(judged: JudgedPlan, hops: Hops) -> Iterator[Violation]:
     by_step = np.zeros(len(judged.rows), bool)
     by_step[hops.row] = True
     whole = np.flatnonzero(np.isin(judged.rows["kind"], MOVES) & (judged.contact >= 0) & ~by_step)
-    there = judged.contact[hops.row] >= 0
-    row = np.concatenate([whole, hops.row[there]])
-    start_s = np.concatenate([judged.rows["start_s"][whole], hops.release_s[there]])
-    due_s = np.concatenate([judged.rows["end_s"][whole], hops.due_s[there]])
-    work_s = np.concatenate([judged.rows["bytes"][whole] * 8.0 / judged.rate_bps[whole], hops.work_s[there]])
+    contained = judged.contact[hops.row] >= 0
+    row = np.concatenate([whole, hops.row[contained]])
+    start_s = np.concatenate([judged.rows["start_s"][whole], hops.release_s[contained]])
+    due_s = np.concatenate([judged.rows["end_s"][whole], hops.due_s[contained]])
+    work_s = np.concatenate(
+        [judged.rows["bytes"][whole] * 8.0 / judged.rate_bps[whole], hops.work_s[contained]]
+    )
     contact = judged.contact[row]
     order = np.argsort(contact, kind="stable")
     for part in parts(contact[order]):
-        mine = order[part]
-        late_s = lateness_s(start_s[mine], due_s[mine], work_s[mine])
+        of_link = order[part]
+        late_s = lateness_s(start_s[of_link], due_s[of_link], work_s[of_link])
         if late_s > _SLACK_S:
-            one = judged.rows[row[mine[0]]]
-            yield Violation("capacity", f"{judged.words(one)} and others: the link is {late_s:.3f} s late")
+            first_row = judged.rows[row[of_link[0]]]
+            yield Violation(
+                "capacity", f"{judged.words(first_row)} and others: the link is {late_s:.3f} s late"
+            )
 
 
 def computers(judged: JudgedPlan) -> Iterator[Violation]:
@@ -52,16 +56,16 @@ def computers(judged: JudgedPlan) -> Iterator[Violation]:
     rows = judged.rows[np.isin(judged.rows["kind"], COMPUTES)]
     rows = rows[rows["kind"] != Kind.BACKBONE] if judged.demand.has_steps else rows
     for node in np.unique(rows["node"]):
-        mine = rows[rows["node"] == node]
+        of_node = rows[rows["node"] == node]
         rate = judged.rates.ground_flops if node < 0 else judged.rates.satellite_flops
         # The head's steps need no sunlight: they are a trifle, which is left out where it is the condition.
         lit = judged.resources.sunlight is not None and node >= 0
-        mine = mine[mine["kind"] != Kind.HEAD] if lit else mine
-        start_s, end_s = (_powered_s(judged, int(node), mine[edge]) for edge in ("start_s", "end_s"))
-        late_s = lateness_s(start_s, end_s, mine["flops"] / rate)
+        of_node = of_node[of_node["kind"] != Kind.HEAD] if lit else of_node
+        start_s, end_s = (_powered_s(judged, int(node), of_node[edge]) for edge in ("start_s", "end_s"))
+        late_s = lateness_s(start_s, end_s, of_node["flops"] / rate)
         # Heads' steps go before whatever else a satellite computes, whose windows leave no room for them.
-        heads = mine["kind"] == Kind.HEAD
-        trifle_s = float(mine["flops"][heads].sum()) / rate if judged.workload.chained else 0.0
+        heads = of_node["kind"] == Kind.HEAD
+        trifle_s = float(of_node["flops"][heads].sum()) / rate if judged.workload.chained else 0.0
         if late_s > _SLACK_S + trifle_s:
             yield Violation("compute", f"{judged.name(node)} is {late_s:.3f} s late with its computation")
 
@@ -118,12 +122,12 @@ def charge(judged: JudgedPlan) -> Iterator[Violation]:
     if battery is None:
         return
     for satellite in range(judged.satellites):
-        found = charge_of(judged, satellite)
-        worst = int(np.argmin(found.level_j))
-        if found.level_j[worst] < battery.lowest_j - _SLACK_J:
+        charge_wh = charge_of(judged, satellite)
+        worst = int(np.argmin(charge_wh.level_j))
+        if charge_wh.level_j[worst] < battery.lowest_j - _SLACK_J:
             yield Violation(
-                "battery", f"{judged.name(satellite)} is down to {found.level_j[worst] / 3600.0:.3f} Wh at "
-                f"{found.time_s[worst]:.0f} s, allowed are {battery.lowest_j / 3600.0:.3f}"
+                "battery", f"{judged.name(satellite)} is down to {charge_wh.level_j[worst] / 3600.0:.3f} Wh at "
+                f"{charge_wh.time_s[worst]:.0f} s, allowed are {battery.lowest_j / 3600.0:.3f}"
             )  # fmt: skip
 
 
@@ -145,17 +149,17 @@ def charge_of(judged: JudgedPlan, satellite: int) -> Charge:
     battery, drawn = resources.battery, resources.drawn
     assert battery is not None
     start = power_windows(judged.contact_plan, battery, drawn, resources.sunlight)
-    mine = rows["node"] == satellite
-    computing = mine & np.isin(rows["kind"], (Kind.EMBED, Kind.TRAIN))
+    of_satellite = rows["node"] == satellite
+    computing = of_satellite & np.isin(rows["kind"], (Kind.EMBED, Kind.TRAIN))
     computed = _within(
         start.computing.lit_s[satellite],
         rows["start_s"][computing],
         rows["flops"][computing] / judged.rates.satellite_flops,
     )
     sent_s = rows["bytes"] * 8.0 / judged.rate_bps
-    down = mine & (rows["link"] == LinkKind.DOWNLINK)
+    down = of_satellite & (rows["link"] == LinkKind.DOWNLINK)
     radio = _one_by_one(rows["start_s"][down], sent_s[down])
-    isl = mine & np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL)) & (rows["bytes"] > 0)
+    isl = of_satellite & np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL)) & (rows["bytes"] > 0)
     lasers = [np.empty((0, 2))]
     for peer in np.unique(rows["peer"][isl]).tolist():
         to_peer = isl & (rows["peer"] == peer)

@@ -75,5 +75,5 @@ class RoundDemand:
                     for index in range(int(begun[satellite]) // size, -(-count // size)):
                         first = max(index * size, int(begun[satellite]))
                         rows.append((satellite, before + index, first, min((index + 1) * size, count), epoch))
-        found = np.array(rows, EXPECTED_STEP)
-        return found[np.lexsort([found["step"], found["satellite"]])]
+        expected = np.array(rows, EXPECTED_STEP)
+        return expected[np.lexsort([expected["step"], expected["satellite"]])]

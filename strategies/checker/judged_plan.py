@@ -98,9 +98,9 @@ class JudgedPlan:
         down = (rows["link"] == LinkKind.DOWNLINK) & from_space & ~to_space
         up = (rows["link"] == LinkKind.UPLINK) & ~from_space & to_space
         place = np.where(rows["kind"] == Kind.BACKBONE, -1, rows["satellite"])
-        there = (rows["node"] == place) & (rows["peer"] == -1) & (rows["link"] == ON_NO_LINK)
+        in_place = (rows["node"] == place) & (rows["peer"] == -1) & (rows["link"] == ON_NO_LINK)
         good &= ~moves | (ends & (isl | down | up) & (rows["flops"] == 0))
-        good &= ~computes | (there & (rows["satellite"] >= 0) & (rows["bytes"] == 0))
+        good &= ~computes | (in_place & (rows["satellite"] >= 0) & (rows["bytes"] == 0))
         good &= moves | computes | (ends & (rows["bytes"] == 0) & (rows["flops"] == 0))
         return good & self._samples_exist(rows)
 
@@ -125,16 +125,16 @@ class JudgedPlan:
         """For each row the contact in which it lies, -1 where it moves nothing or lies in none."""
         contacts, rows = self.contact_plan.contacts, self.rows
         nodes = len(self.contact_plan.nodes)
-        found = np.full(len(rows), -1)
+        contact_of = np.full(len(rows), -1)
         moves = np.flatnonzero(np.isin(rows["kind"], MOVES) & (rows["link"] != ON_NO_LINK))
         moving = rows[moves]
-        found[moves] = inside(
+        contact_of[moves] = inside(
             moving["node"].astype(np.int64) * nodes + moving["peer"], moving["link"].astype(np.int64),
             moving["start_s"], moving["end_s"],
             contacts["source"].astype(np.int64) * nodes + contacts["target"], contacts["kind"].astype(np.int64),
             contacts["start_s"], contacts["end_s"], factor=len(LinkKind),
         )  # fmt: skip
-        return found
+        return contact_of
 
     @cached_property
     def rate_bps(self) -> np.ndarray:

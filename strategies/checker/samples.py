@@ -54,12 +54,12 @@ def delivery(judged: JudgedPlan) -> Iterator[Violation]:
 
 def by_satellite(judged: JudgedPlan, index: np.ndarray) -> dict[int, list[tuple[int, int, int]]]:
     """The rows with these indices as (first sample, end, index), by satellite and first sample."""
-    rows, found = judged.rows, dict[int, list[tuple[int, int, int]]]()
+    rows, ranges = judged.rows, dict[int, list[tuple[int, int, int]]]()
     index = index[np.lexsort([rows["first_sample"][index], rows["satellite"][index]])]
     fields = (rows[name][index].tolist() for name in ("satellite", "first_sample", "end_sample"))
     for satellite, first, end, row in zip(*fields, index.tolist(), strict=True):
-        found.setdefault(satellite, []).append((first, end, row))
-    return found
+        ranges.setdefault(satellite, []).append((first, end, row))
+    return ranges
 
 
 def tiles(
@@ -171,7 +171,7 @@ def _block(
         yield Violation("hops", f"{judged.samples(rows[0])} stay at {judged.name(here)}")
 
 
-def _copies(judged: JudgedPlan, found: dict[tuple[int, int], tuple[np.void, float]]) -> Iterator[Violation]:
+def _copies(judged: JudgedPlan, copies: dict[tuple[int, int], tuple[np.void, float]]) -> Iterator[Violation]:
     """Copies passed round a plane spread hop by hop from where the samples were embedded, once to each."""
     gathered = judged.of_kind(Kind.GATHER)
     if len(gathered) and judged.plan.strategy_config.intra_orbit is not IntraOrbit.ALL_GATHER:
@@ -191,7 +191,7 @@ def _copies(judged: JudgedPlan, found: dict[tuple[int, int], tuple[np.void, floa
             )
         lead = min(judged.workload.micro_batch, samples[1] - samples[0])
         lead_s = lead * judged.workload.c1_bytes * 8.0 / judged.rate_bps[index]
-        held = found.get((source, node))
+        held = copies.get((source, node))
         if node == source:
             first_s, last_s = (
                 _embedded_s(judged, source, until) for until in (samples[0] + lead, samples[1])
@@ -200,14 +200,14 @@ def _copies(judged: JudgedPlan, found: dict[tuple[int, int], tuple[np.void, floa
             sent, owlt_s = held
             first_s = sent["start_s"] + lead_s + owlt_s
             last_s = sent["end_s"] + owlt_s + lead_s
-        if (node != source and held is None) or peer == source or (source, peer) in found:
+        if (node != source and held is None) or peer == source or (source, peer) in copies:
             yield Violation("once", f"{judged.words(row)}: not there to be sent, or sent twice")
             continue
         if row["start_s"] < first_s - SLACK_S or row["end_s"] < last_s - SLACK_S:
             yield Violation(
                 "order", f"{judged.words(row)} of {judged.samples(row)} runs ahead of what it carries"
             )
-        found[source, peer] = (row, float(judged.owlt_s[index]))
+        copies[source, peer] = (row, float(judged.owlt_s[index]))
 
 
 def _copied(judged: JudgedPlan) -> Iterator[Violation]:

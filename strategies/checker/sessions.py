@@ -51,11 +51,11 @@ def session_of(
     """Whether one session of a pair, set-up over, lasts from ``start_s`` to ``end_s``; all of one shape."""
     sessions = judged.rows[judged.rows["kind"] == Kind.SESSION]
     data_s = sessions["start_s"] + np.where(_pointed(judged, sessions), 0.0, judged.resources.setup_s)
-    found = inside(
+    session = inside(
         satellite, station, start_s, end_s, sessions["node"], sessions["peer"], data_s, sessions["end_s"],
         factor=len(judged.contact_plan.nodes),
     )  # fmt: skip
-    return found >= 0
+    return session >= 0
 
 
 def lasers(judged: JudgedPlan) -> Iterator[Violation]:
@@ -102,11 +102,11 @@ def still_pointed(judged: JudgedPlan) -> Iterator[Violation]:
     for node, peer in sorted(judged.plan.pointed):
         pair = f"{judged.name(node)} and {judged.name(peer)}"
         kind = Kind.SESSION if max(node, peer) >= judged.satellites else Kind.ISL_POINTING
-        mine = np.flatnonzero((holds["kind"] == kind) & _joins(holds, node, peer))
+        of_pair = np.flatnonzero((holds["kind"] == kind) & _joins(holds, node, peer))
         before = {(node, peer), (peer, node)} & judged.state.pointed
         set_up_s = judged.resources.setup_s if kind is Kind.SESSION else judged.resources.acquisition_s
-        if len(mine):
-            last = mine[np.argmax(holds["start_s"][mine])]
+        if len(of_pair):
+            last = of_pair[np.argmax(holds["start_s"][of_pair])]
             if not before and holds["end_s"][last] - holds["start_s"][last] < set_up_s - SLACK_S:
                 yield Violation(
                     "pointed", f"{pair} are said to be pointed at the end, their set-up was broken off"
@@ -164,8 +164,8 @@ def _within_contact(
 ) -> np.ndarray:
     contacts = judged.contact_plan.of_kind(*kinds)
     source, target = ("peer", "node") if turned else ("node", "peer")
-    found = inside(
+    contact = inside(
         holds[source], holds[target], holds["start_s"], holds["end_s"], contacts["source"], contacts["target"],
         contacts["start_s"], contacts["end_s"], factor=len(judged.contact_plan.nodes),
     )  # fmt: skip
-    return found >= 0
+    return contact >= 0

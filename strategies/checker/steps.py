@@ -88,11 +88,11 @@ class StepRules:
         """Every step that is left stands in the table once, with its samples and pass."""
         wanted = self.judged.demand.steps
         fields = list(wanted.dtype.names or ())
-        found = self.steps[fields].astype(wanted.dtype)
-        if np.array_equal(found, wanted):
+        planned = self.steps[fields].astype(wanted.dtype)
+        if np.array_equal(planned, wanted):
             return
-        missing = np.setdiff1d(wanted, found)
-        extra = np.setdiff1d(found, wanted)
+        missing = np.setdiff1d(wanted, planned)
+        extra = np.setdiff1d(planned, wanted)
         for step in missing[:10]:
             yield Violation(
                 "step", f"{self.judged.name(step['satellite'])}: step {step['step']}, samples {step['first_sample']}–"
@@ -103,7 +103,7 @@ class StepRules:
                 "step", f"{self.judged.name(step['satellite'])}: step {step['step']} takes samples "
                 f"{step['first_sample']}–{step['end_sample']} in pass {step['epoch']}, which is not due"
             )  # fmt: skip
-        values, count = np.unique(found, return_counts=True)
+        values, count = np.unique(planned, return_counts=True)
         for step in values[count > 1][:10]:
             yield Violation(
                 "step", f"{self.judged.name(step['satellite'])}: step {step['step']} is taken more than once"
@@ -219,7 +219,7 @@ class StepRules:
         order = np.flatnonzero(busy)[np.argsort(begin_s[busy], kind="stable")]
         for early, late in zip(order[:-1].tolist(), order[1:].tolist(), strict=True):
             if begin_s[late] < over_s[early] - SLACK_S:
-                what = ["backward" if one >= len(first) else "forward" for one in (late, early)]
+                what = ["backward" if position >= len(first) else "forward" for position in (late, early)]
                 yield Violation(
                     "ground", f"the ground begins the {what[0]} pass of batch {which[late]} at {begin_s[late]:.6f} s, "
                     f"in the {what[1]} pass of batch {which[early]} until {over_s[early]:.6f} s"
@@ -240,15 +240,15 @@ class StepRules:
         for index, satellite, first, end, start_s, end_s in blocks:
             if satellite not in of_satellite:
                 continue
-            mine, firsts, ends, starts_s = of_satellite[satellite]
+            own, firsts, ends, starts_s = of_satellite[satellite]
             high = np.minimum(ends, end)
             pace_s = (end_s - start_s) / (end - first)
             there_s = start_s + pace_s * (high - first) + judged.owlt_s[index]
             early = (np.maximum(firsts, first) < high) & (starts_s < there_s - SLACK_S)
-            for one in np.flatnonzero(early)[:3].tolist():
+            for place in np.flatnonzero(early)[:3].tolist():
                 yield Violation(
-                    "step", f"{self._name(self.steps[mine[one]])} starts at {starts_s[one]:.6f} s, its features "
-                    f"are on the ground at {there_s[one]:.6f} s ({judged.words(rows[index])})"
+                    "step", f"{self._name(self.steps[own[place]])} starts at {starts_s[place]:.6f} s, its features "
+                    f"are on the ground at {there_s[place]:.6f} s ({judged.words(rows[index])})"
                 )  # fmt: skip
 
     @cached_property
@@ -299,8 +299,8 @@ class StepRules:
             other = steps["gateway"][trips.step] != rows["peer" if down else "node"][hop][trips.leg]
             other |= steps["station"][trips.step] != rows["node" if down else "peer"][hop][trips.leg]
             _, first = np.unique(trips.leg[other], return_index=True)
-            for one in np.flatnonzero(other)[first].tolist():
-                step, row = steps[trips.step[one]], rows[hop[trips.leg[one]]]
+            for index in np.flatnonzero(other)[first].tolist():
+                step, row = steps[trips.step[index]], rows[hop[trips.leg[index]]]
                 yield Violation(
                     "step", f"{self._name(step)} is answered through {judged.name(step['gateway'])} and "
                     f"{judged.name(step['station'])}, not so {judged.words(row)}"
@@ -322,13 +322,17 @@ class StepRules:
         start_s, end_s = judged.rows["start_s"][index], judged.rows["end_s"][index]
         ahead = (start_s < early_s - SLACK_S) | (end_s < over_s - SLACK_S)
         behind = (end_s > late_s + SLACK_S) | (start_s > leave_s + SLACK_S)
-        for one in np.flatnonzero(ahead | behind).tolist():
-            row = judged.rows[index[one]]
+        for place in np.flatnonzero(ahead | behind).tolist():
+            row = judged.rows[index[place]]
             what = f"{judged.words(row)} of {judged.samples(row)}"
-            if ahead[one]:
-                yield Violation("order", f"{what} runs ahead of the steps, which allow {early_s[one]:.6f} s")
-            if behind[one]:
-                yield Violation("order", f"{what} is behind the steps, which wait until {late_s[one]:.6f} s")
+            if ahead[place]:
+                yield Violation(
+                    "order", f"{what} runs ahead of the steps, which allow {early_s[place]:.6f} s"
+                )
+            if behind[place]:
+                yield Violation(
+                    "order", f"{what} is behind the steps, which wait until {late_s[place]:.6f} s"
+                )
 
     def _round_trips(self) -> Iterator[Violation]:
         """No step is over sooner than its forward pass, its way there and back, and its backward pass take."""
@@ -346,13 +350,16 @@ class StepRules:
         forward_s, _ = self._lengths_s
         over_s = self.steps["end_s"] if judged.workload.chained else self.steps["start_s"] + forward_s
         for row in judged.rows[judged.of_kind(Kind.BACKBONE)] if judged.demand.has_steps else ():
-            mine = self._within(row["satellite"], row["epoch"], row["first_sample"], row["end_sample"])
-            if not len(mine):
+            batch_steps = self._within(row["satellite"], row["epoch"], row["first_sample"], row["end_sample"])
+            if not len(batch_steps):
                 yield Violation(
                     "step", f"{judged.samples(row)} in pass {row['epoch']} are computed in no step"
                 )
                 continue
-            first_s, last_s = float(self.steps["start_s"][mine].min()), float(over_s[mine].max())
+            first_s, last_s = (
+                float(self.steps["start_s"][batch_steps].min()),
+                float(over_s[batch_steps].max()),
+            )
             if abs(row["start_s"] - first_s) > SLACK_S or abs(row["end_s"] - last_s) > SLACK_S:
                 yield Violation(
                     "step", f"{judged.samples(row)} in pass {row['epoch']} are computed {row['start_s']:.6f}–"
@@ -366,20 +373,20 @@ class StepRules:
             row = judged.rows[index]
             satellite, epoch = row["satellite"], row["epoch"]
             if not judged.workload.chained:
-                mine = np.flatnonzero(self.steps["satellite"] == satellite)
-                there_s = float(self.steps["end_s"][mine].max(initial=judged.plan.start_s))
+                of_satellite = np.flatnonzero(self.steps["satellite"] == satellite)
+                there_s = float(self.steps["end_s"][of_satellite].max(initial=judged.plan.start_s))
                 if row["start_s"] < there_s - SLACK_S:
                     yield Violation(
                         "order",
                         f"{judged.words(row)} begins before the last hidden states are on board, {there_s:.6f} s",
                     )
                 continue
-            mine = self._within(satellite, epoch, row["first_sample"], row["end_sample"])
-            if not len(mine):
+            of_satellite = self._within(satellite, epoch, row["first_sample"], row["end_sample"])
+            if not len(of_satellite):
                 yield Violation("step", f"{judged.words(row)} belongs to no step")
                 continue
-            board_s, learnt_s = self.timing.board_s[mine], self.timing.learnt_s[mine]
-            due_s = self.timing.learnt_due_s[mine]
+            board_s, learnt_s = self.timing.board_s[of_satellite], self.timing.learnt_s[of_satellite]
+            due_s = self.timing.learnt_due_s[of_satellite]
             if (
                 row["start_s"] < float(board_s.min()) - SLACK_S
                 or row["end_s"] < float(learnt_s.max()) - SLACK_S
@@ -395,27 +402,27 @@ class StepRules:
 
     def _within(self, satellite: int, epoch: int, first: int, end: int) -> np.ndarray:
         """Indices of the steps of a satellite in a pass with samples in ``[first, end)``."""
-        found = self._of_pass.get((int(satellite), int(epoch)))
-        if found is None:
+        place = self._of_pass.get((int(satellite), int(epoch)))
+        if place is None:
             return np.zeros(0, np.int64)
-        index, firsts, ends = found
+        index, firsts, ends = place
         return index[(ends > first) & (firsts < end)]
 
     @cached_property
     def _of_pass(self) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Of each satellite and pass its steps: indices, first and end samples."""
-        steps, found = self.steps, {}
+        steps, by_pass = self.steps, {}
         order = np.lexsort([steps["epoch"], steps["satellite"]])
         _, key = np.unique(steps[["satellite", "epoch"]][order], return_inverse=True)
         for part in parts(key):
-            mine = order[part]
-            one = steps[mine[0]]
-            found[int(one["satellite"]), int(one["epoch"])] = (
-                mine,
-                steps["first_sample"][mine],
-                steps["end_sample"][mine],
+            members = order[part]
+            first_step = steps[members[0]]
+            by_pass[int(first_step["satellite"]), int(first_step["epoch"])] = (
+                members,
+                steps["first_sample"][members],
+                steps["end_sample"][members],
             )
-        return found
+        return by_pass
 
 
 class _Timing:
@@ -486,17 +493,19 @@ class _Trips:
         within = [rules._within(leg.satellite, leg.epoch, leg.first, leg.end) for leg in rules.legs[kind]]
         legs = [leg for leg, steps in zip(rules.legs[kind], within, strict=True) if len(steps)]
         of_leg = np.full((len(legs), max((len(leg.rows) for leg in legs), default=0)), -1)
-        for number, leg in enumerate(legs):
-            of_leg[number, : len(leg.rows)] = leg.rows
+        for row, leg in zip(of_leg, legs, strict=True):
+            row[: len(leg.rows)] = leg.rows
         step = np.concatenate([np.zeros(0, np.int64), *within])
-        leg = np.repeat(np.arange(len(legs)), [len(steps) for steps in within if len(steps)])
+        number = np.repeat(np.arange(len(legs)), [len(steps) for steps in within if len(steps)])
         return cls(
-            rules.judged, legs, leg=leg, step=step, rows=of_leg[leg], count=count, part=part, bits=bits
+            rules.judged, legs, leg=number, step=step, rows=of_leg[number], count=count, part=part, bits=bits
         )
 
     def travel(
         self, first_s: np.ndarray, last_s: np.ndarray, *, down_s: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[np.ndarray, ...]]]:
+    ) -> tuple[
+        np.ndarray, np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+    ]:
         """When first and last part of each step are at the end of its leg, by when they are at the beginning.
 
         Also when the last hop is over (``down_s`` for steps without a leg), and of each hop (row, from when on it may

@@ -48,13 +48,15 @@ def ends(judged: JudgedPlan, weights: WeightRules) -> Iterator[Violation]:
         finish_s[judged.trainers] = np.maximum(finish_s[judged.trainers], over_s)
     yield from _stated(judged, "finish_s", finish_s, judged.trainers)
     delivered_s = weights.delivered_s if judged.workload.aggregate_bytes > 0 else finish_s
-    there = judged.trainers[np.isfinite(delivered_s[judged.trainers])]
-    yield from _stated(judged, "delivered_s", delivered_s, there)
+    finite = judged.trainers[np.isfinite(delivered_s[judged.trainers])]
+    yield from _stated(judged, "delivered_s", delivered_s, finite)
 
 
-def _stated(judged: JudgedPlan, field: str, true_s: np.ndarray, who: np.ndarray) -> Iterator[Violation]:
+def _stated(
+    judged: JudgedPlan, field: str, true_s: np.ndarray, satellites: np.ndarray
+) -> Iterator[Violation]:
     told_s = getattr(judged.plan, field)
-    wrong = who[~(np.abs(told_s[who] - true_s[who]) <= SLACK_S)]
+    wrong = satellites[~(np.abs(told_s[satellites] - true_s[satellites]) <= SLACK_S)]
     for satellite in wrong[:5]:
         yield Violation(
             "end",

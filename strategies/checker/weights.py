@@ -250,16 +250,16 @@ class WeightRules:
     def _group(self, members: np.ndarray, group_s: np.ndarray) -> Iterator[Violation]:
         """The average of satellites that links join: round a plane all at once, or up a tree and back."""
         judged, rows = self.judged, self.judged.rows
-        mine = self.inward[np.isin(rows["node"][self.inward], members)]
+        inward = self.inward[np.isin(rows["node"][self.inward], members)]
         if len(members) == 1:
             group_s[members] = self.trained_s[members]
             return
-        edges = set(zip(rows["node"][mine].tolist(), rows["peer"][mine].tolist(), strict=True))
+        edges = set(zip(rows["node"][inward].tolist(), rows["peer"][inward].tolist(), strict=True))
         if all((peer, node) in edges for node, peer in edges):
-            yield from self._all_reduce(members, mine, edges, group_s)
+            yield from self._all_reduce(members, inward, edges, group_s)
             return
-        yield from self._bytes(mine, judged.workload.aggregate_bytes)
-        sent = np.bincount(rows["node"][mine], minlength=judged.satellites)
+        yield from self._bytes(inward, judged.workload.aggregate_bytes)
+        sent = np.bincount(rows["node"][inward], minlength=judged.satellites)
         for satellite in np.flatnonzero(sent > 1)[:10]:
             yield Violation(
                 "average",
@@ -271,13 +271,13 @@ class WeightRules:
                 "average", f"{judged.name(members[0])}: the weights of its group meet in {len(roots)} places"
             )
             return
-        over_s = self._last_bit_s(mine, dict.fromkeys(members.tolist(), -np.inf))
-        for index in mine:
+        over_s = self._last_bit_s(inward, dict.fromkeys(members.tolist(), -np.inf))
+        for index in inward:
             if rows["end_s"][index] < over_s[index] - SLACK_S:
                 yield Violation(
                     "average", f"{judged.words(rows[index])} ends before what it passes on is there"
                 )
-        into_root = mine[rows["peer"][mine] == roots[0]]
+        into_root = inward[rows["peer"][inward] == roots[0]]
         group_s[roots[0]] = max(float(self.arrival_s[into_root].max()), self.trained_s[roots[0]])
         back = self.outward
         if len(self.down):
@@ -287,32 +287,32 @@ class WeightRules:
         yield from self._spread(back, {int(roots[0]): float(group_s[roots[0]])}, members, group_s)
 
     def _all_reduce(
-        self, members: np.ndarray, mine: np.ndarray, edges: set[tuple[int, int]], group_s: np.ndarray
+        self, members: np.ndarray, inward: np.ndarray, edges: set[tuple[int, int]], group_s: np.ndarray
     ) -> Iterator[Violation]:
         """Each link of a ring carries (S-1)/S of the weights, each link of a chain all of them, either way."""
         judged, rows, size = self.judged, self.judged.rows, len(members)
         links = len(edges) // 2
-        degree = np.bincount(rows["node"][mine], minlength=judged.satellites)[members]
+        degree = np.bincount(rows["node"][inward], minlength=judged.satellites)[members]
         ring = links == size and size > 2
         if (
-            len(mine) != len(edges)
+            len(inward) != len(edges)
             or degree.max() > 2
             or links not in (size - 1, size)
-            or np.ptp(rows["start_s"][mine]) > SLACK_S
-            or np.ptp(rows["end_s"][mine]) > SLACK_S
+            or np.ptp(rows["start_s"][inward]) > SLACK_S
+            or np.ptp(rows["end_s"][inward]) > SLACK_S
         ):
             yield Violation(
                 "average", f"{judged.name(members[0])}: its group's sums go round neither a ring nor a chain"
             )
             return
         weights = judged.workload.aggregate_bytes
-        yield from self._bytes(mine, weights * ((size - 1) / size if ring else 1.0))
-        start_s, end_s = float(rows["start_s"][mine].min()), float(rows["end_s"][mine].max())
+        yield from self._bytes(inward, weights * ((size - 1) / size if ring else 1.0))
+        start_s, end_s = float(rows["start_s"][inward].min()), float(rows["end_s"][inward].max())
         if start_s < self.trained_s[members].max() - SLACK_S:
             yield Violation(
                 "average", f"{judged.name(members[0])}: its group's sums begin before all have trained"
             )
-        bps, owlt_s = float(judged.rate_bps[mine].max()), float(judged.owlt_s[mine].min())
+        bps, owlt_s = float(judged.rate_bps[inward].max()), float(judged.owlt_s[inward].min())
         if ring and judged.plan.strategy_config.intra_orbit is not IntraOrbit.SEQUENTIAL:
             least_s = 2.0 * (size - 1) * (owlt_s + weights * 4.0 / (size * bps))
         else:
@@ -338,10 +338,12 @@ class WeightRules:
             later = []
             for edge in left:
                 before = after.get(int(rows["node"][edge]), [])
-                if any(one not in over_s for one in before):
+                if any(earlier not in over_s for earlier in before):
                     later.append(edge)
                     continue
-                heard_s = max([over_s[one] + self.judged.owlt_s[one] for one in before], default=-np.inf)
+                heard_s = max(
+                    [over_s[earlier] + self.judged.owlt_s[earlier] for earlier in before], default=-np.inf
+                )
                 heard_s = max(heard_s, has_s.get(int(rows["node"][edge]), -np.inf))
                 alone_s = rows["start_s"][edge] + rows["bytes"][edge] * 8.0 / self.judged.rate_bps[edge]
                 over_s[int(edge)] = max(float(alone_s), float(heard_s))
@@ -385,13 +387,13 @@ class WeightRules:
     def _onward(self, edges: np.ndarray, members: np.ndarray) -> np.ndarray:
         """Those edges that lead on from members, also through satellites without samples, which only pass it on."""
         rows = self.judged.rows
-        there = np.zeros(self.judged.satellites, bool)
-        there[members] = True
+        holds = np.zeros(self.judged.satellites, bool)
+        holds[members] = True
         while True:
-            found = edges[there[rows["node"][edges]]]
-            if there[rows["peer"][found]].all():
-                return found
-            there[rows["peer"][found]] = True
+            onward = edges[holds[rows["node"][edges]]]
+            if holds[rows["peer"][onward]].all():
+                return onward
+            holds[rows["peer"][onward]] = True
 
     def _fed(self, edges: np.ndarray, node: int) -> bool:
         return bool((self.judged.rows["peer"][edges] == node).any())
@@ -416,21 +418,21 @@ class WeightRules:
         for group in groups:
             members = np.flatnonzero(self._linked == self._linked[np.argmax(label == group)])
             for crossing, column, what in ((self.down, "node", "to"), (self.up, "peer", "from")):
-                mine = crossing[np.isin(rows[column][crossing], members)]
-                found = float(rows["bytes"][mine].sum())
-                if not np.isclose(found, weights, rtol=1e-6, atol=1.0):
+                of_members = crossing[np.isin(rows[column][crossing], members)]
+                sent = float(rows["bytes"][of_members].sum())
+                if not np.isclose(sent, weights, rtol=1e-6, atol=1.0):
                     yield Violation(
                         "amount",
-                        f"{judged.name(members[0])}: {found:.6g} bytes of its group's average go {what} the ground, "
+                        f"{judged.name(members[0])}: {sent:.6g} bytes of its group's average go {what} the ground, "
                         f"wanted {weights:.6g}",
                     )
-            mine = self.up[np.isin(rows["peer"][self.up], members)]
-            there_s = float(self.arrival_s[mine].max(initial=self.judged.plan.start_s))
+            of_members = self.up[np.isin(rows["peer"][self.up], members)]
+            there_s = float(self.arrival_s[of_members].max(initial=self.judged.plan.start_s))
             back = self.outward[rows["start_s"][self.outward] >= self.ground_s - SLACK_S]
             back = self._onward(back, members)
             # The parts of several gateways meet in the one that has the last of them; of several that have theirs at
             # the same time, in the one to which nobody sends.
-            last = rows["peer"][mine[self.arrival_s[mine] >= there_s - SLACK_S]]
+            last = rows["peer"][of_members[self.arrival_s[of_members] >= there_s - SLACK_S]]
             meets = np.concatenate([np.setdiff1d(last, rows["peer"][back]), last])[:1]
             has_s = {int(gateway): there_s for gateway in meets}
             yield from self._bytes(back, weights)

@@ -107,16 +107,18 @@ class Antennas:
         for other in self._of_satellite.get(booking.satellite, ()):
             if not self._same(other, booking) and other.start_s < end_s and start_s < other.end_s:
                 return False
-        there = sum(
+        held = sum(
             not self._same(other, booking) and other.start_s < end_s and start_s < other.end_s
             for other in self._of_station.get(booking.station, ())
         )
-        return there < self._beams
+        return held < self._beams
 
     @staticmethod
-    def _same(one: Booking, other: Booking) -> bool:
+    def _same(first: Booking, other: Booking) -> bool:
         return (
-            one.satellite == other.satellite and one.station == other.station and one.start_s == other.start_s
+            first.satellite == other.satellite
+            and first.station == other.station
+            and first.start_s == other.start_s
         )
 
     def _add(self, booking: Booking) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from orbit.contact_plan import LinkKind
-from strategies.bound.lower_bound import lower_bound_s
+from strategies.bound.lower_bound import RoundBounds
 from strategies.checker.check import InfeasiblePlanError, require_feasible
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import PlanningError, groups_of
@@ -68,4 +68,4 @@ def _bound_s(problem: PlanningProblem) -> float:
         problem = problem.without_lost()
     links = problem.contact_plan.of_kind(LinkKind.INTRA_ISL, LinkKind.INTER_ISL)
     group = groups_of(links[links["end_s"] > problem.start_s], len(problem.workload.samples))
-    return lower_bound_s(problem, group)
+    return RoundBounds(problem).lower_bound_s(group)

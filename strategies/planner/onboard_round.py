@@ -97,17 +97,17 @@ class OnboardRound:
 
         Raises ``NoRouteError`` where the weights do not get through before the horizon, or a link closes on them.
         """
-        who = self.trainers
+        trainers = self.trainers
         train = activities(
-            len(who), kind=Kind.TRAIN, satellite=who, node=who, start_s=self.start_s,
-            end_s=self.trained_s[who], flops=self.flops[who], end_sample=self.samples[who],
+            len(trainers), kind=Kind.TRAIN, satellite=trainers, node=trainers, start_s=self.start_s,
+            end_s=self.trained_s[trainers], flops=self.flops[trainers], end_sample=self.samples[trainers],
         )  # fmt: skip
         rows = [train]
         done_s, still_pointed = np.full(self.links.groups, self.start_s), frozenset[tuple[int, int]]()
-        for label in np.unique(self.group[who]):
-            average, done_s[label] = self._average(who[self.group[who] == label])
+        for label in np.unique(self.group[trainers]):
+            average, done_s[label] = self._average(trainers[self.group[trainers] == label])
             rows.append(average)
-        if len(np.unique(self.group[who])) > 1:
+        if len(np.unique(self.group[trainers])) > 1:
             sessions = WeightSessions(
                 self.contact_plan, self.resources, rule=self.strategy_config.space_ground, start_s=self.start_s,
                 pointed=self.pointed, group=self.group, trainers=self.trainers,
@@ -116,8 +116,8 @@ class OnboardRound:
             down, ground_s = sessions.to_ground(done_s)
             up, done_s, gateway = sessions.to_satellites(float(ground_s.max()))
             rows += [down, up, sessions.held()]
-            for label in np.unique(self.group[who]):
-                members = who[self.group[who] == label]
+            for label in np.unique(self.group[trainers]):
+                members = trainers[self.group[trainers] == label]
                 spread, done_s[label] = self._broadcast(int(gateway[label]), members, float(done_s[label]))
                 rows.append(spread)
             still_pointed = sessions.pointed(float(done_s.max()))

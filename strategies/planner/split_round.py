@@ -326,9 +326,9 @@ class SplitRound:
         end_s = max(end_s, float(delivery.activities["end_s"].max(initial=end_s)))  # copies may come in last
         held = antennas.bookings()
         sgl = activities(
-            len(held), kind=Kind.SESSION, link=LinkKind.DOWNLINK, node=[one.satellite for one in held],
-            peer=[one.station for one in held], start_s=[one.start_s for one in held],
-            end_s=[one.end_s for one in held],
+            len(held), kind=Kind.SESSION, link=LinkKind.DOWNLINK, node=[booking.satellite for booking in held],
+            peer=[booking.station for booking in held], start_s=[booking.start_s for booking in held],
+            end_s=[booking.end_s for booking in held],
         )  # fmt: skip
         lasers = self.links.lasers_until(end_s)
         return Plan(
@@ -372,11 +372,18 @@ class SplitRound:
         first = self.samples * (workload.embedding_flops + workload.passes * workload.head_flops)
         work_s = np.where(self.aboard > 0, flops + first, 0.0) / satellite_flops
         trained_s = all_finished_s(self.resources.sunlight, self.start_s, work_s)
-        who = np.flatnonzero(self.aboard)
+        trainers = np.flatnonzero(self.aboard)
         rows = activities(
-            len(who), kind=Kind.TRAIN, satellite=who, node=who, start_s=self.start_s, end_s=trained_s[who],
-            flops=flops[who], first_sample=self.samples[who], end_sample=self.samples[who] + self.aboard[who],
-        )  # fmt: skip
+            len(trainers),
+            kind=Kind.TRAIN,
+            satellite=trainers,
+            node=trainers,
+            start_s=self.start_s,
+            end_s=trained_s[trainers],
+            flops=flops[trainers],
+            first_sample=self.samples[trainers],
+            end_sample=self.samples[trainers] + self.aboard[trainers],
+        )
         return rows, trained_s
 
     def _deliver(self, sessions: np.ndarray) -> Delivery:

@@ -118,4 +118,6 @@ def _first_pass(plan: Plan) -> tuple[tuple[str, int], ...]:
     taken = satellite[np.lexsort([sample, satellite, time_s])]
     edges = np.flatnonzero(np.diff(taken, prepend=-1))
     runs = np.diff(np.append(edges, len(taken)))
-    return tuple((plan.names[one], int(length)) for one, length in zip(taken[edges], runs, strict=True))
+    return tuple(
+        (plan.names[taken_by], int(length)) for taken_by, length in zip(taken[edges], runs, strict=True)
+    )

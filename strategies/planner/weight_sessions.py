@@ -92,7 +92,7 @@ class WeightSessions:
         for booking in bookings:
             pair = (booking.satellite, booking.station)
             if booking.start_s <= ready_s and pair in stay:
-                of_pair = [i for i, one in enumerate(self._held) if (one.satellite, one.station) == pair]
+                of_pair = [i for i, held in enumerate(self._held) if (held.satellite, held.station) == pair]
                 kept = max(of_pair, key=lambda i: self._held[i].end_s)
                 self._held[kept] = replace(
                     self._held[kept], end_s=booking.end_s, pass_index=booking.pass_index
@@ -111,15 +111,19 @@ class WeightSessions:
     def held(self) -> np.ndarray:
         """Return the satellites that hold each antenna and beam, in both directions."""
         return activities(
-            len(self._held), kind=Kind.SESSION, link=LinkKind.DOWNLINK, node=[one.satellite for one in self._held],
-            peer=[one.station for one in self._held], start_s=[one.start_s for one in self._held],
-            end_s=[one.end_s for one in self._held],
-        )  # fmt: skip
+            len(self._held),
+            kind=Kind.SESSION,
+            link=LinkKind.DOWNLINK,
+            node=[booking.satellite for booking in self._held],
+            peer=[booking.station for booking in self._held],
+            start_s=[booking.start_s for booking in self._held],
+            end_s=[booking.end_s for booking in self._held],
+        )
 
     def _idle(self, from_s: float, ready_s: float) -> frozenset[tuple[int, int]]:
         """Pairs in a pass from ``from_s`` to beyond ``ready_s`` of whom neither is busy any more with the way down."""
-        busy = [one for one in self._held if one.end_s > from_s]
-        satellites, stations = {one.satellite for one in busy}, {one.station for one in busy}
+        busy = [booking for booking in self._held if booking.end_s > from_s]
+        satellites, stations = {booking.satellite for booking in busy}, {booking.station for booking in busy}
         seen = self._passes[(self._passes["start_s"] <= from_s) & (self._passes["end_s"] > ready_s)]
         pairs = zip(seen["satellite"].tolist(), seen["station"].tolist(), strict=True)
         return frozenset(pair for pair in pairs if pair[0] not in satellites and pair[1] not in stations)
@@ -165,9 +169,13 @@ class WeightSessions:
             through_s[group], last[group] = arrived_s[row], satellite[row]
         bookings = [
             Booking(
-                int(one["satellite"]), int(one["station"]), start_s=float(one["start_s"]), data_s=float(one["data_s"]),
-                end_s=float(one["end_s"]), pass_index=int(index[one["pass_index"]]),
+                int(session["satellite"]),
+                int(session["station"]),
+                start_s=float(session["start_s"]),
+                data_s=float(session["data_s"]),
+                end_s=float(session["end_s"]),
+                pass_index=int(index[session["pass_index"]]),
             )
-            for one in sessions
-        ]  # fmt: skip
+            for session in sessions
+        ]
         return rows, through_s, last, bookings

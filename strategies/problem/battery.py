@@ -61,5 +61,5 @@ def counts(
 
 def edges(first_s: float, last_s: float, *intervals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``first_s``, ``last_s``, and all times between at which an interval, shape (n, 2), begins or ends."""
-    every = np.concatenate([[first_s, last_s], *(one.ravel() for one in intervals)])
+    every = np.concatenate([[first_s, last_s], *(times_s.ravel() for times_s in intervals)])
     return np.unique(np.clip(every, first_s, last_s))

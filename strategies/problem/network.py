@@ -61,8 +61,8 @@ def passes_of(contact_plan: ContactPlan, start_s: float, end_s: float) -> np.nda
         key_down = (
             down["source"].astype(np.int64) * nodes + down["target"]
         ) * contact_plan.horizon_s * 2 + middle_s
-        found = np.maximum(np.searchsorted(key_up, key_down, side="right") - 1, 0)
-        partner = up[found]
+        last = np.maximum(np.searchsorted(key_up, key_down, side="right") - 1, 0)
+        partner = up[last]
         matched = (partner["target"] == down["source"]) & (partner["source"] == down["target"])
         matched &= partner["end_s"] > middle_s
         passes["up_bps"] = np.where(matched, partner["rate_bps"], 0.0)

@@ -126,10 +126,10 @@ class Plan:
         rows = self.activities
         down = rows[(rows["link"] == LinkKind.DOWNLINK) & (rows["satellite"] >= 0)]
         pairs = np.unique(np.stack([down["satellite"], down["node"]], axis=1), axis=0)
-        found: dict[int, tuple[int, ...]] = {}
+        by_group: dict[int, tuple[int, ...]] = {}
         for satellite, gateway in pairs.tolist():
-            found[satellite] = (*found.get(satellite, ()), gateway)
-        return found
+            by_group[satellite] = (*by_group.get(satellite, ()), gateway)
+        return by_group
 
     def time_split(self) -> np.ndarray:
         """Seconds per satellite by ``SPLIT_COLUMNS``, shape ``(satellites, 5)``; a row adds up to the makespan.

@@ -84,10 +84,10 @@ def power_windows(
         may = np.ones(len(base_w), bool)
         if sunlight is not None:
             may = counts(time_s, *allowed.T) > 0
-        found = _Charging(battery, drawn.compute_w).run(time_s, base_w, needed_j, may)
-        windows.append(np.array([*found.windows, (horizon_s, np.inf)]))
-        times.append(np.array(found.time_s))
-        levels.append(np.array(found.level_j))
+        charging = _Charging(battery, drawn.compute_w).run(time_s, base_w, needed_j, may)
+        windows.append(np.array([*charging.windows, (horizon_s, np.inf)]))
+        times.append(np.array(charging.time_s))
+        levels.append(np.array(charging.level_j))
     return PowerWindows(Sunlight(tuple(windows)), tuple(times), level_j=tuple(levels))
 
 

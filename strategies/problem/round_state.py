@@ -56,8 +56,8 @@ def state_at(
         cached = int(count * workload.cached_fraction) if workload.c1_bytes else count
         if before.on_ground:
             cached = max(cached, before.on_ground[satellite])
-        mine = features[features["satellite"] == satellite]
-        on_ground.append(_prefix(mine, cached, workload.micro_batch, time_s))
+        of_satellite = features[features["satellite"] == satellite]
+        on_ground.append(_prefix(of_satellite, cached, workload.micro_batch, time_s))
         steps = answered[answered["satellite"] == satellite]
         earlier, finished = before.done[satellite] if before.done else 0, 0
         for epoch in range(workload.passes):

@@ -207,11 +207,11 @@ class Routes:
 
     def link(self, source: int, target: int, time_s: float) -> tuple[float, float, float]:
         """Rate, light time and end of the contact of a pair that is open at ``time_s``, or opened last before it."""
-        found = self._intervals[source, target][0]
+        interval_at = self._intervals[source, target][0]
         for interval in self._intervals[source, target]:
             if interval[0] <= time_s:
-                found = interval
-        return found[2], found[3], found[1]
+                interval_at = interval
+        return interval_at[2], interval_at[3], interval_at[1]
 
     def _search(self, gateway: int, links: np.ndarray) -> Tree:
         count = self.satellites

@@ -21,8 +21,10 @@ class Sunlight:
         """Between eclipses of ``satellite[i]`` in ``[start_s[i], end_s[i]]``, by time; after the last one for ever."""
         lit_s = []
         for index in range(satellites):
-            mine = satellite == index
-            edges = np.concatenate([[0.0], np.column_stack([start_s[mine], end_s[mine]]).ravel(), [np.inf]])
+            of_satellite = satellite == index
+            edges = np.concatenate(
+                [[0.0], np.column_stack([start_s[of_satellite], end_s[of_satellite]]).ravel(), [np.inf]]
+            )
             pairs = edges.reshape(-1, 2)
             lit_s.append(pairs[pairs[:, 1] > pairs[:, 0]])
         return cls(tuple(lit_s))

@@ -115,13 +115,13 @@ class StrategyConfig:
         return tuple(dict.fromkeys([self, through_ground, plane_window, own]))
 
 
-def _switch(kind: type[enum.StrEnum], name: str, found: str, group: str) -> str:
+def _switch(kind: type[enum.StrEnum], name: str, value: str, group: str) -> str:
     try:
-        return kind(found)
+        return kind(value)
     except ValueError:
-        if found in (registered := registered_names(group)):
-            return found
-        raise WorkloadError(f"{name}: found {found!r}, allowed: {', '.join([*kind, *registered])}") from None
+        if value in (registered := registered_names(group)):
+            return value
+        raise WorkloadError(f"{name}: found {value!r}, allowed: {', '.join([*kind, *registered])}") from None
 
 
 @dataclass(frozen=True)

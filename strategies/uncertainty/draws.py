@@ -43,12 +43,12 @@ class DrawnRounds:
         (part of the sessions that were still to come when a plan was interrupted; null without any).
         """
         anew_s, held_s = (
-            np.array([one.end_s for one in flown]) - self.plan.start_s
+            np.array([flown_round.end_s for flown_round in flown]) - self.plan.start_s
             for flown in (self.replanned, self.held_up)
         )
         both = np.isfinite(anew_s) & np.isfinite(held_s)
         replanned = _lengths(anew_s)
-        booked = sum(one.booked for one in self.replanned)
+        booked = sum(flown_round.booked for flown_round in self.replanned)
         return {
             "draws": len(self.replanned),
             "clear_s": self.plan.makespan_s,
@@ -56,8 +56,10 @@ class DrawnRounds:
             "held_up": _lengths(held_s),
             "saved_s": float(np.median((held_s - anew_s)[both])) if both.any() else None,
             "margin_s": None if replanned["p95_s"] is None else replanned["p95_s"] - self.plan.makespan_s,
-            "interruptions": float(np.mean([one.interruptions for one in self.replanned])),
-            "bookings_kept": sum(one.kept for one in self.replanned) / booked if booked else None,
+            "interruptions": float(np.mean([flown_round.interruptions for flown_round in self.replanned])),
+            "bookings_kept": sum(flown_round.kept for flown_round in self.replanned) / booked
+            if booked
+            else None,
         }
 
 
@@ -89,26 +91,28 @@ def fly_draws(
 def _lengths(length_s: np.ndarray) -> dict[str, Any]:
     """Median, 5th and 95th percentile by rank, as draws that do not end have no number to interpolate with."""
     quantiles = {"p5_s": 5, "median_s": 50, "p95_s": 95}
-    found = {name: np.percentile(length_s, part, method="inverted_cdf") for name, part in quantiles.items()}
+    quantile_s = {
+        name: np.percentile(length_s, part, method="inverted_cdf") for name, part in quantiles.items()
+    }
     return {
-        **{name: float(value) if math.isfinite(value) else None for name, value in found.items()},
+        **{name: float(value) if math.isfinite(value) else None for name, value in quantile_s.items()},
         "unfinished": int(np.isinf(length_s).sum()),
     }
 
 
-def draw_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+def draw_facts(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A result of :meth:`DrawnRounds.to_json` as pairs of text."""
-    facts = [("clear sky", spoken_time(found["clear_s"]))]
+    facts = [("clear sky", spoken_time(figures["clear_s"]))]
     for words, key in (("planned anew", "replanned"), ("held up, without", "held_up")):
-        lengths = found[key]
+        lengths = figures[key]
         spoken = (_spoken(lengths[name]) for name in ("median_s", "p5_s", "p95_s"))
         facts.append((words, "{}, 5 % below {}, 5 % above {}".format(*spoken)))
         if lengths["unfinished"]:
-            facts.append(("… not within the horizon", f"{lengths['unfinished']} of {found['draws']}"))
-    facts.append(("planning anew saves", _spoken(found["saved_s"])))
-    facts.append(("margin that 95 % keep", _spoken(found["margin_s"])))
-    facts.append(("interruptions of a draw", f"{found['interruptions']:.1f}"))
-    return [*facts, ("bookings kept", _part(found["bookings_kept"]))]
+            facts.append(("… not within the horizon", f"{lengths['unfinished']} of {figures['draws']}"))
+    facts.append(("planning anew saves", _spoken(figures["saved_s"])))
+    facts.append(("margin that 95 % keep", _spoken(figures["margin_s"])))
+    facts.append(("interruptions of a draw", f"{figures['interruptions']:.1f}"))
+    return [*facts, ("bookings kept", _part(figures["bookings_kept"]))]
 
 
 def _spoken(time_s: float | None) -> str:
@@ -124,15 +128,15 @@ def draw_rows(cases: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, str
     return [
         {
             "case": name,
-            "clear sky": _spoken(found["clear_s"]),
-            "median": _spoken(found["replanned"]["median_s"]),
-            "p5": _spoken(found["replanned"]["p5_s"]),
-            "p95": _spoken(found["replanned"]["p95_s"]),
-            "held up": _spoken(found["held_up"]["median_s"]),
-            "saves": _spoken(found["saved_s"]),
-            "margin": _spoken(found["margin_s"]),
-            "no end": f"{found['replanned']['unfinished']}",
-            "kept": _part(found["bookings_kept"]),
+            "clear sky": _spoken(figures["clear_s"]),
+            "median": _spoken(figures["replanned"]["median_s"]),
+            "p5": _spoken(figures["replanned"]["p5_s"]),
+            "p95": _spoken(figures["replanned"]["p95_s"]),
+            "held up": _spoken(figures["held_up"]["median_s"]),
+            "saves": _spoken(figures["saved_s"]),
+            "margin": _spoken(figures["margin_s"]),
+            "no end": f"{figures['replanned']['unfinished']}",
+            "kept": _part(figures["bookings_kept"]),
         }
-        for name, found in cases
+        for name, figures in cases
     ]

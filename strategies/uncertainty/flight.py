@@ -144,7 +144,8 @@ class _Flight:
         """The plan from when what interrupted the one before is back; None where that ends no sooner."""
         plan = stage.plan
         back_s = max(
-            (self.outages.over_s(one, plan.start_s) for one in stage.interrupted_by), default=math.inf
+            (self.outages.over_s(resource, plan.start_s) for resource in stage.interrupted_by),
+            default=math.inf,
         )
         resume_s = back_s + notice_s
         if back_s <= plan.start_s or resume_s >= min(met_s.min(initial=math.inf), plan.end_s):

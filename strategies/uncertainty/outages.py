@@ -94,12 +94,12 @@ class Outages:
 
     def is_out(self, resource: Resource, time_s: float) -> bool:
         """Whether any cause holds a station or a link between two satellites at a time."""
-        return any(one.at(time_s) > time_s for one in self.spells.get(resource, ()))
+        return any(spell.at(time_s) > time_s for spell in self.spells.get(resource, ()))
 
     def over_s(self, resource: Resource, time_s: float) -> float:
         """Return when a resource is in service again, all causes together; ``time_s`` if it is in service."""
         while (
-            later_s := max((one.at(time_s) for one in self.spells.get(resource, ())), default=time_s)
+            later_s := max((spell.at(time_s) for spell in self.spells.get(resource, ())), default=time_s)
         ) > time_s:
             time_s = later_s
         return time_s
@@ -107,16 +107,16 @@ class Outages:
     def stands(self, resource: Resource, from_s: float, to_s: float) -> bool:
         """Whether a resource is in service from one time to the other, both included."""
         end_s = np.array([np.nextafter(to_s, np.inf)])
-        found = (one.first_during(np.array([from_s]), end_s) for one in self.spells.get(resource, ()))
-        return all(bool(np.isinf(met_s[0])) for met_s in found)
+        first_s = (spell.first_during(np.array([from_s]), end_s) for spell in self.spells.get(resource, ()))
+        return all(bool(np.isinf(met_s[0])) for met_s in first_s)
 
     def first_met_s(self, rows: np.ndarray) -> np.ndarray:
         """Return when each of the ``rows`` (``ACTIVITY``) first wants a link that is out, infinite if never."""
         met_s = np.full(len(rows), np.inf)
         sends = rows["bytes"] > 0
         for resource, members in _by_resource(rows, sends).items():
-            for one in self.spells.get(resource, ()):
-                own_s = one.first_during(rows["start_s"][members], rows["end_s"][members])
+            for spell in self.spells.get(resource, ()):
+                own_s = spell.first_during(rows["start_s"][members], rows["end_s"][members])
                 met_s[members] = np.minimum(met_s[members], own_s)
         return met_s
 
@@ -126,7 +126,7 @@ class Outages:
         How long an outage has lasted says nothing about its end: it is expected to last its mean length from then on.
         """
         until_s = {
-            resource: time_s + max(one.mean_s for one in spells if one.at(time_s) > time_s)
+            resource: time_s + max(spell.mean_s for spell in spells if spell.at(time_s) > time_s)
             for resource, spells in self.spells.items()
             if self.is_out(resource, time_s)
         }
@@ -173,20 +173,20 @@ class OutageModel:
         """
         names, horizon_s = [node.name for node in contact_plan.nodes], contact_plan.horizon_s
 
-        def spells(laws: Sequence[OutageLaw], *who: str) -> tuple[Spells, ...]:
-            rng = np.random.default_rng([self.seed, number, *"\0".join(sorted(who)).encode()])
+        def spells(laws: Sequence[OutageLaw], *names_of: str) -> tuple[Spells, ...]:
+            rng = np.random.default_rng([self.seed, number, *"\0".join(sorted(names_of)).encode()])
             drawn = (Spells(law.draw(rng, horizon_s), law.mean_s) for law in laws)
-            return tuple(one for one in drawn if len(one.times_s))
+            return tuple(spell for spell in drawn if len(spell.times_s))
 
-        found: dict[Resource, tuple[Spells, ...]] = {}
+        by_resource: dict[Resource, tuple[Spells, ...]] = {}
         for station in contact_plan.stations.tolist():
-            found[station] = spells(self.stations.get(names[station], ()), names[station])
+            by_resource[station] = spells(self.stations.get(names[station], ()), names[station])
         if self.isl.happens:
             links = contact_plan.of_kind(LinkKind.INTRA_ISL, LinkKind.INTER_ISL)
             ends = np.sort(np.stack([links["source"], links["target"]], axis=1), axis=1)
             for a, b in np.unique(ends, axis=0).tolist():
-                found[a, b] = spells([self.isl], names[a], names[b])
-        return Outages({resource: one for resource, one in found.items() if one})
+                by_resource[a, b] = spells([self.isl], names[a], names[b])
+        return Outages({resource: spells_of for resource, spells_of in by_resource.items() if spells_of})
 
 
 def resources_of(rows: np.ndarray | Mapping[str, np.ndarray]) -> Iterable[Resource]:
@@ -201,8 +201,8 @@ def _by_resource(
     rows: np.ndarray | Mapping[str, np.ndarray], chosen: np.ndarray
 ) -> dict[Resource, np.ndarray]:
     """Indices of the chosen rows by station or pair of satellites."""
-    found: dict[Resource, list[int]] = {}
+    indices: dict[Resource, list[int]] = {}
     for index, resource in enumerate(resources_of(rows)):
         if chosen[index]:
-            found.setdefault(resource, []).append(index)
-    return {resource: np.array(members) for resource, members in found.items()}
+            indices.setdefault(resource, []).append(index)
+    return {resource: np.array(members) for resource, members in indices.items()}

@@ -58,8 +58,8 @@ class EncodedColumn:
             if row in self._held:
                 return self._held[row]
             if row not in self._spare:
-                for found, value in self._read(np.array([row])):
-                    self._keep_spare(found, value)
+                for index, value in self._read(np.array([row])):
+                    self._keep_spare(index, value)
             return self._spare[row]
 
     def hold(self, rows: NDArray[np.int64]) -> None:

@@ -35,12 +35,12 @@ def open_folder(path: Path, reading: Reading) -> ImageSource:
         raise ImageryError(f"{path}: not a folder; allowed: {_ALLOWED}")
     manifest = read_manifest(path)
     levels = _sensor_levels(reading)
-    found = images_below(path)
-    if _is_dense(path, found, reading, levels):
-        return _of_masks(path, found, reading, manifest)
-    if manifest is not None and (manifest.has_labels(reading) or not _class_files(path, found, levels)):
+    files = images_below(path)
+    if _is_dense(path, files, reading, levels):
+        return _of_masks(path, files, reading, manifest)
+    if manifest is not None and (manifest.has_labels(reading) or not _class_files(path, files, levels)):
         return open_manifest_rows(manifest, reading)
-    return _of_classes(path, found, reading, manifest, levels)
+    return _of_classes(path, files, reading, manifest, levels)
 
 
 def images_below(path: Path) -> list[Path]:
@@ -48,7 +48,7 @@ def images_below(path: Path) -> list[Path]:
 
     Folders that are links are followed, each place once.
     """
-    found: list[Path] = []
+    images: list[Path] = []
     been: set[str] = set()
     for folder, folders, files in os.walk(path, followlinks=True):
         place = os.path.realpath(folder)
@@ -57,12 +57,12 @@ def images_below(path: Path) -> list[Path]:
             continue
         been.add(place)
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        found += [
+        images += [
             Path(folder, name)
             for name in files
             if Path(name).suffix.lower() in SUFFIXES and not _is_hidden(name)
         ]
-    return sorted(found)
+    return sorted(images)
 
 
 def _is_hidden(part: str) -> bool:
@@ -85,10 +85,10 @@ def _parts(file: Path, path: Path, levels: frozenset[int]) -> tuple[str, ...]:
 
 
 def _class_files(
-    path: Path, found: Sequence[Path], levels: frozenset[int]
+    path: Path, files: Sequence[Path], levels: frozenset[int]
 ) -> list[tuple[Path, str | None, str]]:
     """Images with their subset and class."""
-    ways = {file: _parts(file, path, levels) for file in found}
+    ways = {file: _parts(file, path, levels) for file in files}
     nested = {way[0] for way in ways.values() if len(way) == 2 and subset_called(way[0])}
     flat = {way[0] for way in ways.values() if len(way) == 1}
     if not nested:
@@ -108,11 +108,11 @@ def _class_files(
 
 
 def _of_classes(
-    path: Path, found: Sequence[Path], reading: Reading, manifest: ImageTable | None, levels: frozenset[int]
+    path: Path, files: Sequence[Path], reading: Reading, manifest: ImageTable | None, levels: frozenset[int]
 ) -> ImageSource:
-    entries = _class_files(path, found, levels)
+    entries = _class_files(path, files, levels)
     if not entries:
-        deeper = f"; found images in {found[0].parent.relative_to(path)}" if found else ""
+        deeper = f"; found images in {files[0].parent.relative_to(path)}" if files else ""
         raise ImageryError(f"{path}: holds no image{deeper}; allowed: {_ALLOWED}")
     names = tuple(sorted({name for _, _, name in entries}))
     position = {name: index for index, name in enumerate(names)}
@@ -121,10 +121,10 @@ def _of_classes(
     return _source(path, [file for file, _, _ in entries], classes(labels, names), subsets, reading, manifest)
 
 
-def _is_dense(path: Path, found: Iterable[Path], reading: Reading, levels: frozenset[int]) -> bool:
+def _is_dense(path: Path, files: Iterable[Path], reading: Reading, levels: frozenset[int]) -> bool:
     if reading.mask_pattern or reading.image_pattern:
         return True
-    ways = [_parts(file, path, levels) for file in found]
+    ways = [_parts(file, path, levels) for file in files]
     roots = {way[:depth] for way in ways for depth in (1, 2) if len(way) >= depth}
     beside = {root[:-1]: {other[-1] for other in roots if other[:-1] == root[:-1]} for root in roots}
     return any(
@@ -138,9 +138,9 @@ def _only_subsets(parts: Sequence[str]) -> bool:
 
 
 def _of_masks(
-    path: Path, found: Sequence[Path], reading: Reading, manifest: ImageTable | None
+    path: Path, files: Sequence[Path], reading: Reading, manifest: ImageTable | None
 ) -> ImageSource:
-    pairs = pair_masks(path, found, reading)
+    pairs = pair_masks(path, files, reading)
     images = [image for image, _ in pairs]
 
     def read(row: int) -> np.ndarray:

@@ -224,5 +224,5 @@ def _row_where(columns: Sequence[LabelColumn], wrong: Callable[[list[Any]], bool
 
 
 def _error(column: LabelColumn, row: int, value: Any) -> ImageryError:
-    found = "missing" if value is None else repr(value)[:60]
-    return ImageryError(f"{column.file}: row {row}: {column.name} {found}; allowed: {ALLOWED}")
+    spoken = "missing" if value is None else repr(value)[:60]
+    return ImageryError(f"{column.file}: row {row}: {column.name} {spoken}; allowed: {ALLOWED}")

@@ -42,13 +42,13 @@ class ImageTable:
         if reading.image_column:
             self.require(reading.image_column, "data.image_column")
             return reading.image_column
-        found = next((name for name in _IMAGE_COLUMNS if name in self.table.column_names), None)
-        if found is None:
+        column = next((name for name in _IMAGE_COLUMNS if name in self.table.column_names), None)
+        if column is None:
             raise ImageryError(
                 f"{self.file}: no column names the images; found {', '.join(self.table.column_names)}; allowed: one of "
                 f"{', '.join(_IMAGE_COLUMNS)}, or another one that data.image_column names"
             )
-        return found
+        return column
 
     def has_labels(self, reading: Reading) -> bool:
         """Whether it says what the images are labelled with."""
@@ -96,16 +96,16 @@ class ImageTable:
         words = self.table[splits].cast(pa.string()).to_pylist() if splits else []
         rows = []
         for file in files:
-            found = next((by_name[name] for name in _calls(file, root) if name in by_name), [])
-            if len(found) > 1 and words:  # the same name in several subsets
+            own_rows = next((by_name[name] for name in _calls(file, root) if name in by_name), [])
+            if len(own_rows) > 1 and words:  # the same name in several subsets
                 own = {subset for part in file.relative_to(root).parts if (subset := subset_called(part))}
-                found = [row for row in found if subset_called(words[row] or "") in own]
-            if len(found) != 1:
+                own_rows = [row for row in own_rows if subset_called(words[row] or "") in own]
+            if len(own_rows) != 1:
                 raise ImageryError(
-                    f"{self.file}: {len(found) or 'no'} rows name {file.relative_to(root)} in column {column}; "
+                    f"{self.file}: {len(own_rows) or 'no'} rows name {file.relative_to(root)} in column {column}; "
                     "allowed: one row an image, by its path, its name, or its name without suffix"
                 )
-            rows.append(found[0])
+            rows.append(own_rows[0])
         return rows
 
 
@@ -196,8 +196,8 @@ def _with_suffix(file: Path) -> Path:
     """The file, or the one image that is called so but for its suffix."""
     if file.is_file():
         return file
-    found = [other for suffix in SUFFIXES if (other := file.with_name(file.name + suffix)).is_file()]
-    return found[0] if len(found) == 1 else file
+    files = [other for suffix in SUFFIXES if (other := file.with_name(file.name + suffix)).is_file()]
+    return files[0] if len(files) == 1 else file
 
 
 def _calls(file: Path, root: Path) -> list[str]:

@@ -19,7 +19,7 @@ def is_in(folders: frozenset[str], parts: Sequence[str]) -> bool:
     return any(part.casefold() in folders for part in parts)
 
 
-def pair_masks(path: Path, found: Sequence[Path], reading: Reading) -> list[tuple[Path, Path]]:
+def pair_masks(path: Path, files: Sequence[Path], reading: Reading) -> list[tuple[Path, Path]]:
     """Return images with their masks, sorted.
 
     An image and its mask lie in the same place below ``images/`` and ``masks/``, or in one folder; their names differ
@@ -37,14 +37,14 @@ def pair_masks(path: Path, found: Sequence[Path], reading: Reading) -> list[tupl
             raise ImageryError(
                 f"{option}: found {pattern!r}; allowed: a file name with one *, for example *_mask.tif"
             )
-    is_apart = any(is_in(MASK_FOLDERS, file.relative_to(path).parts[:-1]) for file in found)
+    is_apart = any(is_in(MASK_FOLDERS, file.relative_to(path).parts[:-1]) for file in files)
     if not is_apart and patterns["data.image_pattern"] == patterns["data.mask_pattern"]:
         raise ImageryError(
             f"{path}: images and masks lie in one folder; allowed: patterns that tell them apart"
         )
     images: dict[tuple[str, ...], Path] = {}
     masks: dict[tuple[str, ...], Path] = {}
-    for file in found:
+    for file in files:
         parts = file.relative_to(path).parts[:-1]
         place = tuple(part for part in parts if part.casefold() not in IMAGE_FOLDERS | MASK_FOLDERS)
         mask_stem = (

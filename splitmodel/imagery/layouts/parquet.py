@@ -95,9 +95,9 @@ def _files(path: Path) -> list[Path]:
         raise ImageryError(f"{path}: holds no *.parquet file")
     configurations = sorted({_configuration(file.relative_to(path)) for file in files})
     if len(configurations) > 1:
-        found = ", ".join(name or "(the folder itself)" for name in configurations)
+        listed = ", ".join(name or "(the folder itself)" for name in configurations)
         raise ImageryError(
-            f"{path}: holds several data sets: {found}; name one: data.path = {str(path / configurations[-1])!r}"
+            f"{path}: holds several data sets: {listed}; name one: data.path = {str(path / configurations[-1])!r}"
         )
     return files
 
@@ -115,7 +115,7 @@ def _schema(file: Path) -> pa.Schema:
 
 
 def _require_columns(
-    file: Path, found: Sequence[str], image: str, label: str, split: str, reading: Reading
+    file: Path, columns: Sequence[str], image: str, label: str, split: str, reading: Reading
 ) -> None:
     wanted = {
         image: "data.image_column",
@@ -124,11 +124,11 @@ def _require_columns(
         **({reading.sensor_column: "data.sensor_column"} if reading.sensor_column else {}),
         **({reading.partition_column: "data.partition_column"} if reading.partition_column else {}),
     }
-    missing = [column for column in wanted if column not in found]
+    missing = [column for column in wanted if column not in columns]
     if missing:
         keys = " and ".join(wanted[column] for column in missing)
         raise ImageryError(
-            f"{file}: column {', '.join(missing)} is missing; found {', '.join(found)}; "
+            f"{file}: column {', '.join(missing)} is missing; found {', '.join(columns)}; "
             f"allowed: one of these, named in {keys}"
         )
 
@@ -163,14 +163,14 @@ def _subset_of(file: Path, path: Path) -> str | None:
 
 def _texts(tables: Sequence[pa.Table], files: Sequence[Path], column: str) -> NDArray[np.str_]:
     """A column as text; a missing value is an error."""
-    found = []
+    texts_so_far = []
     for file, texts in zip(files, _column_texts(tables, files, column), strict=True):
         if None in texts:
             raise ImageryError(
                 f"{file}: row {texts.index(None)}: {column} is missing; allowed: a value for every image"
             )
-        found += texts
-    return np.array(found, np.str_)
+        texts_so_far += texts
+    return np.array(texts_so_far, np.str_)
 
 
 def _column_texts(tables: Sequence[pa.Table], files: Sequence[Path], column: str) -> list[list[str | None]]:
@@ -216,8 +216,8 @@ def _content(value: Any, column: str, base: Path) -> Path | bytes:
         return value
     if isinstance(path, str) and (file := base / path).is_file():
         return file
-    found = "a missing value" if path is None else repr(path)[:80]
+    spoken = "a missing value" if path is None else repr(path)[:80]
     raise RasterError(
-        f"column {column} holds {found}; allowed: encoded bytes, a struct with bytes, or the path of a file from "
+        f"column {column} holds {spoken}; allowed: encoded bytes, a struct with bytes, or the path of a file from "
         f"{base}"
     )

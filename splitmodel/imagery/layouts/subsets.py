@@ -60,9 +60,9 @@ def divide(
         order = np.random.default_rng([seed, count]).permutation(count)
         return np.sort(order[count // 5 :]), np.sort(order[: count // 5])
     if not (named == TRAIN).any():
-        found = ", ".join(sorted(set(named) - {""}))
+        listed = ", ".join(sorted(set(named) - {""}))
         raise ImageryError(
-            f"{where}: holds no training images; found only the subset {found}; allowed: {ALLOWED}"
+            f"{where}: holds no training images; found only the subset {listed}; allowed: {ALLOWED}"
         )
     scored = TEST if (named == TEST).any() else VALIDATION
     return np.flatnonzero(named == TRAIN), np.flatnonzero(named == scored)

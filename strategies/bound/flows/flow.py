@@ -111,10 +111,10 @@ class _SessionProgram:
         goal = np.zeros(len(upper))
         goal[self.of_part] = -1.0
         bounds = np.stack([np.zeros(len(upper)), upper], axis=1)
-        found = linprog(goal, A_ub=matrix, b_ub=limit, bounds=bounds, method="highs")
-        if found.status != 0:
-            raise RuntimeError(f"the lower bound's linear program: {found.message}")
-        return np.asarray(found.x)
+        solution = linprog(goal, A_ub=matrix, b_ub=limit, bounds=bounds, method="highs")
+        if solution.status != 0:
+            raise RuntimeError(f"the lower bound's linear program: {solution.message}")
+        return np.asarray(solution.x)
 
     def _commodities(self) -> list[LinkCommodity]:
         """What links between satellites have to carry, down and up."""
@@ -235,10 +235,10 @@ class _SessionProgram:
         by_group = [np.flatnonzero(pair_group == label) for label in range(self.groups)]
         row, came = [], []
         for index, (label, slot) in enumerate(zip(row_of_group.tolist(), row_of_slot.tolist(), strict=True)):
-            mine = by_group[label]
-            mine = mine[self.slot[mine] <= slot]
-            row.append(np.full(len(mine), index))
-            came.append(mine)
+            of_group = by_group[label]
+            of_group = of_group[self.slot[of_group] <= slot]
+            row.append(np.full(len(of_group), index))
+            came.append(of_group)
         rows, pairs = np.concatenate(row), np.concatenate(came)
         scale = needs.features[row_of_group]
         self.rows.add(

@@ -58,14 +58,21 @@ def local_steps(
 
     The first ``done[k]`` samples of satellite ``k`` have been passed.
     """
-    who = np.flatnonzero(samples > done)
+    satellites = np.flatnonzero(samples > done)
     workload, start_s = problem.workload, problem.start_s
     flops = (samples - done) * workload.epochs * workload.head_flops
     finish_s = start_s + flops / problem.rates.satellite_flops
     rows = activities(
-        len(who), kind=Kind.HEAD, satellite=who, node=who, start_s=start_s, end_s=finish_s[who], flops=flops[who],
-        first_sample=done[who], end_sample=samples[who],
-    )  # fmt: skip
+        len(satellites),
+        kind=Kind.HEAD,
+        satellite=satellites,
+        node=satellites,
+        start_s=start_s,
+        end_s=finish_s[satellites],
+        flops=flops[satellites],
+        first_sample=done[satellites],
+        end_sample=samples[satellites],
+    )
     end_s = float(finish_s.max(initial=start_s))
     return Steps(
         finish_s, rows, held_until_s=sessions["data_s"].copy(), left=np.zeros(len(samples), int), end_s=end_s
@@ -107,15 +114,22 @@ def central_steps(
     now_s = float(ends_s.max(initial=start_s))
     for epoch in range(1, workload.passes):
         first = np.clip(done - epoch * samples, 0, samples)
-        who = np.flatnonzero(samples > first)
+        satellites = np.flatnonzero(samples > first)
         flops = (samples - first) * workload.ground_flops
         over_s = now_s + float(flops.sum()) / rates.ground_flops
         rows.append(
             activities(
-                len(who), kind=Kind.BACKBONE, satellite=who, start_s=now_s, end_s=over_s, flops=flops[who],
-                first_sample=first[who], end_sample=samples[who], epoch=epoch,
+                len(satellites),
+                kind=Kind.BACKBONE,
+                satellite=satellites,
+                start_s=now_s,
+                end_s=over_s,
+                flops=flops[satellites],
+                first_sample=first[satellites],
+                end_sample=samples[satellites],
+                epoch=epoch,
             )
-        )  # fmt: skip
+        )
         now_s = over_s
     finish_s = np.where(samples > 0, now_s, start_s)
     return Steps(
@@ -296,12 +310,12 @@ class GroundSteps:
         Every step costs a round trip, however many satellites take part; waiting for one more costs time, too.
         """
         most = self._members_at_most()
-        there = len(self.ready)
-        if there >= most:
+        ready = len(self.ready)
+        if ready >= most:
             return self.free_s
         computed_s = self.workload.micro_batch * (self.forward_s + self.backward_s) + 2.0 * self.message_s
-        best_s, best = self.free_s, there / (self.round_trip_s + there * computed_s)
-        for position, (since_s, _) in enumerate(heapq.nsmallest(most - there, self.waiting), there + 1):
+        best_s, best = self.free_s, ready / (self.round_trip_s + ready * computed_s)
+        for position, (since_s, _) in enumerate(heapq.nsmallest(most - ready, self.waiting), ready + 1):
             if since_s > self.free_s + self.round_trip_s:
                 break
             rate = position / (since_s - self.free_s + self.round_trip_s + position * computed_s)
@@ -400,14 +414,20 @@ class GroundSteps:
 
     def _train_heads(self) -> np.ndarray:
         """In mode head every satellite trains its head when its last hidden states are on board."""
-        who = np.array([k for k in sorted(self.chains) if not self.left[k]], int)
-        samples = np.array([self.chains[k].samples for k in who.tolist()], int)
-        begin_s = self.finish_s[who]
-        self.finish_s[who] = begin_s + samples * self.head_training_s
+        finished = np.array([k for k in sorted(self.chains) if not self.left[k]], int)
+        samples = np.array([self.chains[k].samples for k in finished.tolist()], int)
+        begin_s = self.finish_s[finished]
+        self.finish_s[finished] = begin_s + samples * self.head_training_s
         return activities(
-            len(who), kind=Kind.HEAD, satellite=who, node=who, start_s=begin_s, end_s=self.finish_s[who],
-            flops=samples * self.workload.head_flops * self.workload.epochs, end_sample=samples,
-        )  # fmt: skip
+            len(finished),
+            kind=Kind.HEAD,
+            satellite=finished,
+            node=finished,
+            start_s=begin_s,
+            end_s=self.finish_s[finished],
+            flops=samples * self.workload.head_flops * self.workload.epochs,
+            end_sample=samples,
+        )
 
     def _length_s(self, members: Sequence[_Member], sample_s: float) -> float:
         """How long a forward or backward pass takes the ground, messages included."""
