@@ -35,7 +35,7 @@ class Violation:
         return f"{self.rule}: {self.what}"
 
 
-class Embedding(NamedTuple):
+class EmbeddedSamples(NamedTuple):
     """A satellite's windows of embedding: the samples ``[first, end)`` of each, and when it is."""
 
     first: np.ndarray
@@ -164,7 +164,7 @@ class JudgedPlan:
         return np.flatnonzero(self.workload.samples)
 
     @cached_property
-    def embedded(self) -> dict[int, Embedding]:
+    def embedded(self) -> dict[int, EmbeddedSamples]:
         """The embedding of each satellite, by sample."""
         rows = self.rows[self.rows["kind"] == Kind.EMBED]
         rows = rows[np.lexsort([rows["first_sample"], rows["satellite"]])]
@@ -172,7 +172,7 @@ class JudgedPlan:
             np.ascontiguousarray(rows[name]) for name in ("first_sample", "end_sample", "start_s", "end_s")
         ]
         return {
-            int(rows["satellite"][part[0]]): Embedding(*(field[part] for field in fields))
+            int(rows["satellite"][part[0]]): EmbeddedSamples(*(field[part] for field in fields))
             for part in parts(rows["satellite"])
         }
 
