@@ -142,7 +142,7 @@ planned images 16 a satellite
         scenario, contacts = self._settled.scenario, self._contact_plan
         costs = costs_of(scenario)
         comparison = compared(scenario, contacts, costs, samples_of(scenario, contacts), starts)
-        return Comparison(self.title, costs.name, found=comparison)
+        return Comparison(self.title, costs.name, figures=comparison)
 
     def run(self, out: str | Path = "", *, max_concurrency: int | None = None) -> Run:
         """Fine-tune the model, simulated by Flower on this machine. Takes minutes.
@@ -405,13 +405,13 @@ class Comparison(Shown):
     Attributes:
         name: Name of the scenario.
         model: The model whose sizes the plans use.
-        found: The result of ``strategies.analysis.compare.compare``.
+        figures: The result of ``strategies.analysis.compare.compare``.
     """
 
     name: str
     model: str
     _: KW_ONLY
-    found: Mapping[str, Any]
+    figures: Mapping[str, Any]
 
     @property
     def title(self) -> str:
@@ -424,7 +424,7 @@ class Comparison(Shown):
             f"{case['name']} ({case['title']})": spoken_time(case["median_s"])
             if case["median_s"]
             else "no round ends"
-            for case in self.found["cases"]
+            for case in self.figures["cases"]
         }
 
     def to_pandas(self) -> pd.DataFrame:
@@ -440,7 +440,7 @@ class Comparison(Shown):
                 if key != "round_ends_s"
             }
             | {f"ratio_to_{name}": ratio for name, ratio in case["ratio_to"].items()}
-            for case in self.found["cases"]
+            for case in self.figures["cases"]
         ]
         columns = list(dict.fromkeys(key for row in flat for key in row))
         return _frame({column: [row.get(column) for row in flat] for column in columns})
@@ -449,7 +449,7 @@ class Comparison(Shown):
         """Draw the median and the 95th percentile of the rounds of every case, with their lower bound."""
         from report.pages.comparison_page import rounds_figure
 
-        return rounds_figure({self.model: self.found})
+        return rounds_figure({self.model: self.figures})
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -157,8 +157,8 @@ def carry_over() -> Finding:
     """Whether processes are left of runs whose command was killed; a watchdog ends them within seconds."""
     pids = [str(process.pid) for process in marked(_orphaned)]
     if pids:
-        left_over = f"{len(pids)} processes of a run whose command was killed: {' '.join(pids[:5])}"
-        return Finding("left over", State.NOTE, found=left_over, fix="skysplit doctor --clean")
+        remains = f"{len(pids)} processes of a run whose command was killed: {' '.join(pids[:5])}"
+        return Finding("left over", State.NOTE, found=remains, fix="skysplit doctor --clean")
     return Finding("left over", State.OK, found="nothing of earlier runs")
 
 

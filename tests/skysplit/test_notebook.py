@@ -97,7 +97,7 @@ def test_a_comparison_holds_every_case_and_its_ratios() -> None:
     )
     comparison = mission.compare(starts=1)
     frame = comparison.to_pandas().set_index("name")
-    assert list(frame.index) == [case["name"] for case in comparison.found["cases"]]
+    assert list(frame.index) == [case["name"] for case in comparison.figures["cases"]]
     assert frame.loc["split", "ratio_to_onboard-lora"] == pytest.approx(
         frame.loc["split", "median_s"] / frame.loc["onboard-lora", "median_s"]
     )
