@@ -10,8 +10,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from string import Template
 
 import plotly.graph_objects as go
-
-from report.drawing_library import CARTESIAN, SPACE, library
+from plotly.offline import get_plotlyjs
 
 INK = "#010203"  # stands for the colour of the text, which is dark on a light page and light on a dark one
 
@@ -66,23 +65,10 @@ td:first-child { white-space: normal; min-width: 9rem; }
 <body>
 <div id="page">$body</div>
 <script type="application/json" id="figures">{$figures}</script>
-<script>$cartesian</script>
-<script type="text/plain" id="library-in-space">$space</script>
+<script>$plotly</script>
 <script>
 let figures = JSON.parse(document.getElementById("figures").textContent), paper = false;
 const dark = matchMedia("(prefers-color-scheme: dark)"), kept = {};
-// Charts in space have a library of their own, which takes a second to start: when the first of them is drawn.
-const cartesian = window.Plotly;
-let space;
-function libraryOf(chart) {
-  if (!figures[chart.id].layout.scene) return cartesian;
-  if (space) return space;
-  const script = document.createElement("script");
-  script.textContent = document.getElementById("library-in-space").textContent;
-  document.head.append(script);
-  [space, window.Plotly] = [window.Plotly, cartesian];
-  return space;
-}
 async function draw(name) {
   const night = dark.matches && !paper, ink = night ? "#e8e9ec" : "#1b1b1f", line = night ? "#33363d" : "#e3e5e9";
   const axis = { gridcolor: line, zerolinecolor: line, automargin: true, ticklabeloverflow: "allow" };
@@ -102,7 +88,7 @@ async function draw(name) {
   const displayModeBar = !paper && innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
   const config = { responsive: !paper, displaylogo: false, scrollZoom: false, displayModeBar,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
-  await libraryOf(chart).react(chart, { data: figure.data.map(trace => inked(trace, ink)), layout, config });
+  await Plotly.react(chart, { data: figure.data.map(trace => inked(trace, ink)), layout, config });
   if (figure.frames) await takeTime(chart);
   if (chart.hasAttribute("tabindex")) return;
   chart.tabIndex = 0;
@@ -111,7 +97,7 @@ async function draw(name) {
     const change = (scene ? turned : zoomed)(chart, event.key);
     if (!change) return;
     event.preventDefault();
-    libraryOf(chart).relayout(chart, change);
+    Plotly.relayout(chart, change);
   });
 }
 const inked = (part, ink) => Object.fromEntries(Object.entries(part).map(([key, value]) =>
@@ -149,7 +135,7 @@ function takeTime(chart) {
     for (const axis of "xyz") if (axis in frame.data[0]) change[axis] = frame.data.map(trace => trace[axis]);
     const said = slider.closest(".when").querySelector("output");
     slider.setAttribute("aria-valuetext", said.textContent = frame.name);
-    return libraryOf(chart).restyle(chart, change, frame.traces);
+    return Plotly.restyle(chart, change, frame.traces);
   };
   const button = slider.closest(".when").querySelector("button");
   button.onclick = () => {
@@ -174,7 +160,7 @@ function stop(button) {
 // A choice of parts of a chart.
 addEventListener("change", ({ target }) => {
   const name = target.dataset.figure;
-  if (name && isDrawn(name)) cartesian.relayout(name, { "xaxis.range": (kept[name] = JSON.parse(target.value)) });
+  if (name && isDrawn(name)) Plotly.relayout(name, { "xaxis.range": (kept[name] = JSON.parse(target.value)) });
 });
 // Charts are drawn as they come near, so that a long page opens at once.
 const near = new IntersectionObserver(found => {
@@ -236,14 +222,12 @@ class View:
 
 
 def page(view: View, script: str = "") -> str:
-    """A page with all that it needs inside; ``script`` runs after its own, and may bring further figures."""
-    in_space = script or any(figure.layout.to_plotly_json().get("scene") for figure in view.figures.values())
+    """A page with all that it needs inside; ``script`` runs after its own."""
     return _FRAME.substitute(
         title=html.escape(view.title),
         body=view.body,
         figures=view.figures_json(),
-        cartesian=library(CARTESIAN),
-        space=library(SPACE) if in_space else "",
+        plotly=get_plotlyjs(),
         script=script,
         ink=INK,
     )

@@ -355,7 +355,7 @@ def test_a_run_directory_holds_what_the_readme_says(shared_run: Mission) -> None
         "round-00001",
         "round-00002",
     ]
-    assert (directory / "report.html").read_text().count("plotly.js (cartesian") == 1
+    assert (directory / "report.html").read_text().count("Plotly.react") == 1
 
 
 def test_the_final_weights_load_without_skysplit(shared_run: Mission) -> None:
