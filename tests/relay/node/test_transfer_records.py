@@ -87,7 +87,7 @@ def test_of_a_relay_that_does_not_answer_nothing_is_recorded_and_the_rest_is(rel
         left = transfer_records(relays)
     assert left == [row for row in before if row["node"] != "a-1"]
     assert len(left) == len(before) - 1
-    assert "links of a-1 is not recorded" in caplog.text
+    assert "links of a-1 are not recorded" in caplog.text
 
 
 def test_what_arrives_is_told_with_its_bytes_so_far_until_it_has_passed(fleet):
