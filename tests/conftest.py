@@ -155,7 +155,7 @@ def bare(
     @contextmanager
     def patched() -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("server_app.planning.round_planner.plan_round", plan_once)
+            patch.setattr("strategies.planner.checked_plan.plan_round", plan_once)
             patch.setattr("server_app.results.run_recorder.write_report", lambda directory: None)
             patch.setattr("peft.PeftModel.create_or_update_model_card", lambda model, directory: None)
             yield

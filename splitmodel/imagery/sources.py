@@ -101,8 +101,8 @@ def _images_of(own: Callable[..., ImageSource], name: str, path: Path | None, se
     if not labels or {labels, len(subsets), *columns.values()} != {labels}:
         counted = "".join(f", {count} values of {column}" for column, count in columns.items())
         raise ImageryError(
-            f"{source}: gave {labels} labels, {len(subsets)} subsets{counted}; allowed: one each for every image, for "
-            "one image or more"
+            f"{source}: gave {labels} labels, {len(subsets)} subsets{counted}; "
+            "allowed: one of each for every image, and an image at least"
         )
     wrong = [subset for subset in subsets if subset not in (None, TRAIN, VALIDATION, TEST)]
     if wrong:

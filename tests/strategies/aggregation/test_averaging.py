@@ -110,5 +110,5 @@ def test_a_sum_that_counts_others_than_its_plane_is_refused() -> None:
     averaging, alone = Averaging(MANY, 0.5, by_class=False), trained()
     parts = [client_update(alone[name].arrays, averaging.counts(name)) for name in ("a", "b")]
     for wrong in (parts[0] + parts[1], parts[0][:-1]):
-        with pytest.raises(AggregationError, match=r"the sum of c, a, b counts .*, allowed is \[\d+"):
+        with pytest.raises(AggregationError, match=r"the sum of c, a, b counts .*, allowed: \[\d+"):
             averaging.mean(NOW, alone | {"b": ClientUpdate(3, {}, report={}, plane_sum=wrong)}, 3, TWO_PLANES)
