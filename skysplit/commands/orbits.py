@@ -100,7 +100,8 @@ def contacts(
                 Terminal().print_table(f"access, by {subject}: {span}", table)
         else:
             Terminal().print_table(f"{len(plan.contacts)} contacts, {span}", _table(plan))
-        Terminal(soft_wrap=True).print(_in_a_sentence(plan))
+        hint = "" if summary else " By station and satellite: --summary."
+        Terminal(soft_wrap=True).print(_in_a_sentence(plan) + hint)
         return
     try:
         if output is ContactFormat.HTML:
@@ -248,8 +249,7 @@ def _in_a_sentence(plan: ContactPlan) -> str:
         f"In {spoken_time(plan.horizon_s)}: {access.passes_per_day:,.0f} passes a day, "
         f"{spoken_time(access.mean_pass_s)} in the mean; at the longest {spoken_time(access.longest_gap_s)} "
         f"in which no satellite sees a station; with an antenna for every pass "
-        f"{spoken_bytes(access.down_gb_per_day * 1e9)} down and {spoken_bytes(access.up_gb_per_day * 1e9)} up a day. "
-        f"By station and satellite: --summary."
+        f"{spoken_bytes(access.down_gb_per_day * 1e9)} down and {spoken_bytes(access.up_gb_per_day * 1e9)} up a day."
     )
 
 
