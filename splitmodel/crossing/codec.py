@@ -1,4 +1,4 @@
-"""Codecs of other packages: what makes bytes of the rows of a tensor, found by its entry point."""
+"""Codecs in other packages, found by their entry points: they encode the rows of a tensor as bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CodecError(ValueError):
 
 
 class Codec(ABC):
-    """What makes bytes of rows of numbers, and numbers of them again: the base class of codecs of other packages.
+    """Encode rows of numbers as bytes, and decode them: the base class of codecs in other packages.
 
     A row is what crosses of one image (or of one class, where a shared head crosses). Rows are cut apart, kept and put
     together again while they are encoded, so each is packed by itself, and all of a length take equally many bytes.
@@ -63,7 +63,7 @@ class CheckedCodec:
 
     @property
     def quantises(self) -> bool:
-        """Whether channels cross standardised."""
+        """Return whether each channel is standardised before it is encoded."""
         return bool(self.codec.quantises)
 
     def scale_bytes(self, elements: int) -> int:

@@ -35,10 +35,9 @@ class RoundBounds:
     """Lengths that no plan of a round goes below; what its strategies have in common is worked out once."""
 
     problem: PlanningProblem
-    _groups: dict[tuple[LinkKind, ...], np.ndarray] = field(default_factory=dict)
-    _: KW_ONLY
-    _networks: dict[bytes, LinkNetwork] = field(default_factory=dict)
-    _lower_bounds_s: dict[bytes, float] = field(default_factory=dict)
+    _groups: dict[tuple[LinkKind, ...], np.ndarray] = field(default_factory=dict, init=False)
+    _networks: dict[bytes, LinkNetwork] = field(default_factory=dict, init=False)
+    _lower_bounds_s: dict[bytes, float] = field(default_factory=dict, init=False)
 
     def group_of(self, strategy_config: StrategyConfig) -> np.ndarray:
         """Which satellites the links that the switches allow ever join, as a label of each, shape ``(N,)``."""

@@ -23,7 +23,7 @@ from strategies.problem.plan import Kind
 
 @dataclass(frozen=True, eq=False)
 class Hops:
-    """What each step asks of each hop of its legs: served for ``work_s`` within ``[release_s, due_s]``.
+    """The link time that each step needs on each hop of its legs: served for ``work_s`` within ``[release_s, due_s]``.
 
     ``row[i]`` is the activity that the hop of step and leg ``i`` belongs to.  With nobody else on the link it is over
     at ``over_s``.

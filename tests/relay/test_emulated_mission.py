@@ -485,7 +485,7 @@ def test_where_one_is_away_for_longer_than_the_others_wait_the_ground_sums(
     assert_same_weights(emulated, simulate(emulated, overrides))
 
 
-@pytest.mark.slow  # the next test holds the same of a ground that dies with messages under way
+@pytest.mark.slow  # the next test covers a ground that dies while messages are in transit
 def test_a_ground_that_died_goes_on_over_the_same_relays_with_the_same_result(emulate, simulate):
     emulated = emulate(ends_after=1)
     assert_same_weights(emulated, simulate(emulated))

@@ -45,7 +45,7 @@ EXACT = {"rtol": 1e-5, "atol": 1e-6}
 
 @pytest.fixture
 def two_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HeadMaker]:
-    """What the installed example package registers."""
+    """Return the head that the installed example package registers."""
     monkeypatch.syspath_prepend(str(install(tmp_path / "site", EXAMPLE)))
     maker = head_maker("two-layers")
     assert maker is not None

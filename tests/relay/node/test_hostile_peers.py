@@ -763,7 +763,7 @@ class Victim:
     best_s: dict = dataclasses.field(default_factory=dict)  # alone, by order: the shortest so far
 
     def alone_s(self, order, *, anew):
-        """How long the honest neighbour takes alone: now, or at its best so far, which is the stricter measure."""
+        """Return the time of the honest neighbour alone: measured ``anew``, or else the shortest so far."""
         if anew or order not in self.best_s:
             now_s = self.honest_s(order)
             self.best_s[order] = min(now_s, self.best_s.get(order, now_s))
