@@ -224,8 +224,12 @@ def hover_text(browser: Browser, chart: str, trace: str, point: int) -> str:
         " y: box.top + _size.t + yaxis.l2p(yaxis.type === 'category' ? yaxis.d2c(y) : y)"
         f" }}; }})(document.getElementById('{chart}'))"
     )
+    label = f"document.querySelector('#{chart} .hoverlayer .hovertext')"
+    # Off the chart first: what was said of another point stays until the page has time to look again.
+    browser.send("Input.dispatchMouseEvent", type="mouseMoved", x=0, y=0)
+    browser.until(f"{label} === null")
     browser.send("Input.dispatchMouseEvent", type="mouseMoved", **place)
-    browser.until(f"document.querySelector('#{chart} .hoverlayer .hovertext') !== null")
+    browser.until(f"{label} !== null")
     return browser.ask(f"document.querySelector('#{chart} .hoverlayer').textContent")
 
 
