@@ -170,7 +170,7 @@ class MissionWorkloads:
             embedding_flops=costs.embedding_flops,
             backbone_flops=costs.backbone_flops,
             # With the head of mode head nothing but the head is trained: the blocks before it are passed once.
-            head_flops=costs.head_flops
+            head_flops=costs.head_step_flops
             + (costs.tail_flops + costs.tail_backward_flops if variant.mode is Mode.LORA else 0.0),
             head_bytes=costs.head_bytes,
             adapter_bytes=costs.adapter_bytes,
@@ -196,7 +196,7 @@ class MissionWorkloads:
         costs, fresh = self.costs, traffic.features / sum(self.samples)
         if variant.mode is Mode.ONBOARD_HEAD:
             once = costs.embedding_flops + costs.backbone_flops
-            onboard_flops = fresh * once / workload.epochs + costs.head_flops
+            onboard_flops = fresh * once / workload.epochs + costs.head_step_flops
             return dataclasses.replace(workload, onboard_flops=onboard_flops)
         computed = fresh / workload.epochs if variant.onboard_cache else 1.0
         return _adapted_on_board(workload, costs, variant.adapted_blocks, computed)
@@ -215,7 +215,7 @@ class MissionWorkloads:
                 workload,
                 c1_bytes=sent.features / images,
                 embedding_flops=crossing * workload.embedding_flops,
-                backbone_forward_flops=again * costs.backbone_flops + costs.head_flops,
+                backbone_forward_flops=again * costs.backbone_flops + costs.head_step_flops,
             )
         aggregate = self._sums_bytes if self.summed_on_board else self._weights_bytes
         return dataclasses.replace(
@@ -330,7 +330,7 @@ def _adapted_on_board(split: Workload, costs: Profile, adapted_blocks: int, comp
     size = costs.head_bytes + adapted * costs.adapter_bytes
     return dataclasses.replace(
         split,
-        onboard_flops=computed * frozen + trained + costs.head_flops,
+        onboard_flops=computed * frozen + trained + costs.head_step_flops,
         aggregate_bytes=size,
         update_bytes=size,
     )

@@ -265,7 +265,7 @@ def _cut(
         down_bytes=workload.passes * workload.down_bytes,
         up_bytes=workload.passes * workload.up_bytes,
         onboard_flops=costs.embedding_flops
-        + 3 * costs.head_flops
+        + costs.head_step_flops
         + costs.tail_flops
         + trains * costs.tail_backward_flops,
         ground_flops=costs.backbone_flops + trains * costs.lora_backward_flops,

@@ -81,6 +81,11 @@ class Profile:
         return (self.head_input or (self.hidden,)) if self.tail_blocks else self.state_shape
 
     @property
+    def head_step_flops(self) -> float:
+        """Forward and backward pass of the head, which cost three forward passes (Kaplan et al., 2001.08361, 2.1)."""
+        return 3.0 * self.head_flops
+
+    @property
     def state_shape(self) -> tuple[int, ...]:
         """Shape of what comes back of one image."""
         return self.returned or (self.hidden,)

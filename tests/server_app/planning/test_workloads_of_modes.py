@@ -20,10 +20,12 @@ from strategies.problem.plan import Kind
 from strategies.problem.training_variant import TrainingVariant
 from strategies.problem.workload import Mode, Workload
 
-BLOCKS, EMBED, FORWARD, HEAD = 4, 3.0e6, 100.0e6, 2.0e3
+BLOCKS, EMBED, FORWARD = 4, 3.0e6, 100.0e6
+HEAD_FORWARD = 2.0e3
+HEAD = 3 * HEAD_FORWARD  # its backward pass costs two forward passes
 COSTS = Profile(
     name="four blocks", source="this test", tokens=10, hidden=8, blocks=BLOCKS, embedding_params=0, backbone_params=0,
-    head_params=90, adapter_params=4000, embedding_flops=EMBED, backbone_flops=FORWARD, head_flops=HEAD,
+    head_params=90, adapter_params=4000, embedding_flops=EMBED, backbone_flops=FORWARD, head_flops=HEAD_FORWARD,
     lora_backward_flops=95.0e6, full_backward_flops=200.0e6, lowest_block_saves_flops=5.0e6,
 )  # fmt: skip
 SAMPLES = [16, 16, 16, 16]
