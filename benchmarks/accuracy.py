@@ -48,7 +48,7 @@ from mission.record import read_run
 from mission.scenario import scenario_from_json
 from report.totals import read_rounds
 from skysplit.planning_inputs import costs_of
-from splitmodel.crossing.codecs import encoded_bytes
+from splitmodel.crossing.codec_sizes import encoded_bytes
 
 AVERAGED = {"training.head": "per-satellite"}  # only the split with one adapter shares a head
 EXACT = {"crossings.features": "fp32", "crossings.hidden": "fp32", "crossings.gradients": "fp32"}

@@ -36,19 +36,20 @@ from server_app.backbone.service import SHARED
 from server_app.results.scoring import score
 from splitmodel import step as split_step
 from splitmodel.crossing import tensors
-from splitmodel.crossing.codecs import CODECS
+from splitmodel.crossing.codec_sizes import EXACT, SIZES
 from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
-from splitmodel.crossing.tensors import EXACT, Crossing
+from splitmodel.crossing.tensors import Crossing
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import Imagery, open_imagery, to_BCHW
+from splitmodel.imagery.views import view
 from splitmodel.lora.adapters import LoraSettings, make_trainable
 from splitmodel.parts import load_split
 from splitmodel.tasks.classification import Classification
-from splitmodel.training import VIEWS, learning_rate, round_batches, round_seed, view
+from splitmodel.training import VIEWS, learning_rate, round_batches, round_seed
 
 Codecs = dict[Crossing, str]  # what is not named crosses as it is
 
-LOSSY = [name for name in CODECS if name != EXACT]
+LOSSY = [name for name in SIZES if name != EXACT]
 DEFAULT = load_scenario("eurosat").crossings
 CASES: dict[str, Codecs] = {
     EXACT: {},

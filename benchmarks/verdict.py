@@ -4,7 +4,7 @@
 
 Draws scenarios of few satellites and two rounds: orbits, rates both ways, computers, image sizes, stations. Each is
 compared, its verdict is read back from the printed words, and every statement is held against planning: which mission
-is over first, whether the split pays, and for two of the numbers of each scenario the answer a tenth inside and a
+finishes first, whether the split pays, and for two of the numbers of each scenario the answer a tenth inside and a
 tenth outside of the printed edge. Bar: no statement fails. Exits 1 below it.
 
 With ``--progress`` every scenario is written to a file of JSON lines when it is done; a run that finds its lines there
@@ -41,9 +41,9 @@ NAMES = {
     "bringing features and labels down once": FEATURES_DOWN,
     "no mission": None,
 }
-ANSWER = re.compile(r"^(.*?) (pays|is over first) here: ")
+ANSWER = re.compile(r"^(.*?) (pays|finishes first) here: ")
 EDGE = re.compile(
-    r"(below|above|at|from) ([\d.e+-]+)(?: [A-Za-z/]+)?(?: or fewer| on)? (.*?) (?:is over first|ends)"
+    r"(below|above|at|from) ([\d.e+-]+)(?: [A-Za-z/]+)?(?: or fewer| on)? (.*?) (?:finishes first|ends)"
 )
 STAYS = re.compile(r"(up|down) to ([\d.e+-]+)(?: [A-Za-z/]+)? the answer stays")
 ASIDE = 1.1

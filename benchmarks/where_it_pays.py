@@ -1,4 +1,4 @@
-"""Where the split is over before on-board LoRA: satellites' computers over the downlink, for three models.
+"""Where the split finishes before on-board LoRA: satellites' computers over the downlink, for three models.
 
     python -m benchmarks.where_it_pays --picture docs/images/where-it-pays.svg
 
@@ -51,7 +51,7 @@ class Place:
     Attributes:
         model: A published profile.
         down_mbps: Of each antenna.
-        tflops: Of each satellite's computer, sustained; below it the split is over first.
+        tflops: Of each satellite's computer, sustained; below it the split finishes first.
         split_s: How long the split's mission takes there.
         onboard_s: How long that of on-board LoRA takes.
     """
@@ -128,7 +128,7 @@ def places_of(models: Sequence[str], down_mbps: Sequence[float]) -> list[Place]:
 
 
 def picture(places: Sequence[Place], titles: Mapping[str, str], conditions: str) -> str:
-    """An SVG: below a model's line the split is over first; in the colours of a dark page where that is wanted."""
+    """An SVG: below a model's line the split finishes first; in the colours of a dark page where that is wanted."""
     left, top, width, height = 78.0, 44.0, 430.0, 280.0
     rates = sorted({place.down_mbps for place in places})
     tflops = [place.tflops for place in places]
@@ -143,11 +143,11 @@ def picture(places: Sequence[Place], titles: Mapping[str, str], conditions: str)
 
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 390" font-family="sans-serif" font-size="13">',
-        "<title>Where the split is over before on-board LoRA</title>",
+        "<title>Where the split finishes before on-board LoRA</title>",
         "<style>.page{fill:#fff}.ink{fill:#1b1b1f}.dim{fill:#666}.grid{stroke:#ddd}.frame{stroke:#888;fill:none}"
         "@media(prefers-color-scheme:dark){.page{fill:#1b1b1f}.ink{fill:#eee}.dim{fill:#aaa}.grid{stroke:#3a3a40}}</style>",
         '<rect class="page" width="700" height="390" rx="8"/>',
-        f'<text class="ink" x="{left:g}" y="26">Below a line the split is over first, above it on-board LoRA.</text>',
+        f'<text class="ink" x="{left:g}" y="26">Below a line the split finishes first, above it on-board LoRA.</text>',
     ]
     for rate in rates:
         parts.append(

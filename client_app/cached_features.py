@@ -69,7 +69,7 @@ def name_of(pixels: NDArray, view: int, key_salt: bytes) -> NDArray[np.uint8]:
 
     Args:
         pixels: Shape (height, width, channels), of any dtype; all images of a run have the same.
-        view: See :func:`splitmodel.training.view`.
+        view: See :func:`splitmodel.imagery.views.view`.
         key_salt: See :func:`key_salt_of`.
     """
     digest = hashlib.blake2b(pixels.tobytes(), digest_size=FEATURE_NAME_BYTES, key=key_salt)

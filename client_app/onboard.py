@@ -28,17 +28,10 @@ from splitmodel import step as split_step
 from splitmodel.cached_states import CachedStates
 from splitmodel.dense_heads import PatchGrid
 from splitmodel.imagery import ImageSet
+from splitmodel.imagery.views import view
 from splitmodel.parts import Embedding, Tail, head_input
 from splitmodel.tasks import Task
-from splitmodel.training import (
-    VIEWS,
-    Batch,
-    as_they_cross,
-    learning_rate,
-    round_batches,
-    round_seed,
-    view,
-)
+from splitmodel.training import VIEWS, Batch, as_they_cross, learning_rate, round_batches, round_seed
 
 _REHEARSALS = 3
 

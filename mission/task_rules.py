@@ -5,7 +5,7 @@ from __future__ import annotations
 from mission.scenario import ScenarioError
 from mission.schema import Scenario
 
-_DENSE = ("segmentation", "pixel-regression")
+DENSE_KINDS = ("segmentation", "pixel-regression")  # whose head answers at every pixel
 
 
 def require_task_fits(scenario: Scenario, kind: str) -> None:
@@ -21,7 +21,7 @@ def require_task_fits(scenario: Scenario, kind: str) -> None:
             "whose images are of one class each"
         )
     if scenario.task.head != "linear":
-        if kind in _DENSE:
+        if kind in DENSE_KINDS:
             raise ScenarioError(
                 f'task.head: found "{scenario.task.head}" with {kind}, whose head answers at every pixel; allowed: '
                 '"linear", and task.decoder'
@@ -31,8 +31,8 @@ def require_task_fits(scenario: Scenario, kind: str) -> None:
                 f'training.head_rows: found "by-class" with task.head = "{scenario.task.head}", which has no row for '
                 'each class; allowed: "by-images"'
             )
-    if scenario.split.bottleneck and kind not in _DENSE:
+    if scenario.split.bottleneck and kind not in DENSE_KINDS:
         raise ScenarioError(
             f"split.bottleneck: found {scenario.split.bottleneck} with {kind}, of which one state per image returns; "
-            f"allowed: 0, except with {', '.join(_DENSE)}"
+            f"allowed: 0, except with {', '.join(DENSE_KINDS)}"
         )

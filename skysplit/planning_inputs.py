@@ -15,7 +15,8 @@ from typing import Any
 
 from mission.orbits import constellation_of
 from mission.scenario import given_path
-from mission.schema import Model, Scenario
+from mission.schema import HEAD_KINDS, Model, Scenario
+from mission.task_rules import DENSE_KINDS, require_task_fits
 from orbit.constellation import Constellation
 from orbit.contact_plan import ContactPlan
 from skysplit.trained_model import model_of
@@ -56,6 +57,10 @@ def costs_of(scenario: Scenario) -> Profile:
 
 def _with_head(costs: Profile, scenario: Scenario) -> Profile:
     """A published model with the head of the scenario's task; its pooled states are classified as it is."""
+    kind, of_ours = scenario.task.kind, scenario.task.head in HEAD_KINDS
+    if scenario.planning.samples and kind not in DENSE_KINDS and of_ours:
+        require_task_fits(scenario, "classification" if kind == "auto" else kind)
+        return costs
     from learning.imagery import imagery_of
     from learning.task import task_of
 

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from splitmodel.costs.profile import profile
 from splitmodel.costs.published import Profile
 from splitmodel.families.protocol import ModelInput
+from splitmodel.imagery.views import view
 from splitmodel.lora.adapters import LoraSettings, add_lora, lora_targets, save_adapter, trainable_state
 from splitmodel.lora.mixed_adapters import mixed_forward, without_adapter
 from splitmodel.parts import (
@@ -35,7 +36,7 @@ from splitmodel.parts import (
 )
 from splitmodel.step import head_step
 from splitmodel.token_views import TokenViews
-from splitmodel.training import VIEWS, view
+from splitmodel.training import VIEWS
 
 _LABELS, _ROWS, _STEPS = 3, 4, 3
 _SETTINGS = LoraSettings(rank=2, alpha=4.0)

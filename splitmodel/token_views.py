@@ -14,8 +14,9 @@ from torch import Tensor
 
 from splitmodel.families.errors import ModelLoadError
 from splitmodel.families.protocol import TokenLayout
+from splitmodel.imagery.views import turned
 from splitmodel.parts import SplitModel
-from splitmodel.training import VIEWS, turned
+from splitmodel.training import VIEWS
 
 
 class TokenViews:
@@ -26,7 +27,7 @@ class TokenViews:
         blank_TD: Features of an image without content, shape (tokens, hidden): but for what all patches of a frame and
             group have in common, their positions.
         quarters: Whether there are quarter turns; without, the views are those of images that are not square, see
-            :func:`splitmodel.training.view`.
+            :func:`splitmodel.imagery.views.view`.
     """
 
     def __init__(self, layout: TokenLayout, blank_TD: Tensor, *, quarters: bool) -> None:

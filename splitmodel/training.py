@@ -1,7 +1,7 @@
 """What both halves of a training step must agree on without asking each other.
 
-The learning rate of a step, the order in which a satellite visits its images, and the view (flip and rotation)
-under which it sees each: all follow from seeds and counters alone.
+The learning rate of a step, the order in which a satellite visits its images, and the number of the view
+(:mod:`.imagery.views`) under which it sees each: all follow from seeds and counters alone.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # plans, too, count batches and views, and are made without torch
+    import torch
 
 # By what `training.augment` is: views under which an image is trained on, and in how many of them it crosses the split.
 VIEWS = {"none": 1, "dihedral": 8, "token-dihedral": 8}
@@ -120,22 +121,3 @@ def new_batches(batches: Sequence[Batch], known: NDArray[np.bool_], batch_size: 
         for part in np.array_split(new, max(1, -(-len(new) // batch_size)))
         if len(part)
     ]
-
-
-def view(images_BCHW: Tensor, views_B: NDArray[np.int64]) -> Tensor:
-    """Each image under its view: number 0 to 3 turns it by quarters, 4 to 7 mirror it as well.
-
-    Images that are not square keep their shape: they are turned by halves alone, so that 2 is as 0 and 3 as 1.
-    """
-    quarters = images_BCHW.shape[-1] == images_BCHW.shape[-2]
-    result = torch.empty_like(images_BCHW)
-    for number in np.unique(views_B):
-        rows = torch.from_numpy(np.flatnonzero(views_B == number))
-        result[rows] = turned(images_BCHW[rows], int(number), quarters=quarters)
-    return result
-
-
-def turned(grids: Tensor, number: int, *, quarters: bool) -> Tensor:
-    """Grids, shape (…, rows, columns), under one view, see :func:`view`; without ``quarters``, by halves alone."""
-    result = torch.rot90(grids, (1 if quarters else 2) * (number % 4), dims=(-2, -1))
-    return result.flip(-1) if number >= 4 else result

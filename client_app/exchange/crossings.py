@@ -12,8 +12,9 @@ from mission.run_config import RunConfig
 from relay.client.message_link import BundleLink, LinkError
 from relay.wire.manifest import Buffer, Bundle, Manifest, MessageKind
 from splitmodel.crossing import codecs, tensors
+from splitmodel.crossing.codec_sizes import EXACT
 from splitmodel.crossing.scaling import SplitScaling
-from splitmodel.crossing.tensors import EXACT, Crossing
+from splitmodel.crossing.tensors import Crossing
 
 # A turn comes when the satellites before it are done, so a satellite waits for minutes, not for ever.
 RECEIVE_TIMEOUT_S = 1800.0

@@ -12,10 +12,11 @@ from client_app.onboard import OnBoard, Progress, RoundTask, count_batch, train_
 from client_app.proximal import Proximal
 from mission.schema import Training
 from splitmodel.cached_states import CachedStates
+from splitmodel.imagery.views import view
 from splitmodel.lora.adapters import frozen_blocks
 from splitmodel.lora.dropout import dropping, row_seeds
 from splitmodel.parts import SplitModel
-from splitmodel.training import Batch, round_seed, view
+from splitmodel.training import Batch, round_seed
 
 _LARGEST_CACHE_BYTES = 1 << 30  # Flower carries a satellite's state with its messages
 

@@ -26,7 +26,7 @@ from server_app.backbone.mixed_batches import mixed_batches
 from server_app.backbone.service import SHARED, BackboneService, Bundles
 from splitmodel import step as split_step
 from splitmodel.cached_states import CachedStates
-from splitmodel.crossing.tensors import EXACT
+from splitmodel.crossing.codec_sizes import EXACT
 from splitmodel.lora.adapters import exchanged_parts, trainable_state
 from splitmodel.lora.dropout import row_seeds
 from splitmodel.parts import SplitModel

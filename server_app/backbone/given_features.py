@@ -21,7 +21,7 @@ from server_app.backbone.feature_assembler import Arrived, UnexpectedBundle
 from server_app.backbone.given_images import require_targets
 from server_app.backbone.mixed_batches import own_batches
 from server_app.backbone.service import BackboneService
-from splitmodel.crossing import codecs
+from splitmodel.crossing import codec_sizes, codecs
 from splitmodel.dense_heads import PatchGrid
 from splitmodel.parts import SplitModel
 from splitmodel.tasks import Task
@@ -83,7 +83,7 @@ class GivenFeatures:
     def configure(self, model: SplitModel, task: Task, samples: Mapping[str, int]) -> None:
         """Features of so many images of each satellite, for this model."""
         views = VIEWS_THAT_CROSS[self._scenario.training.augment]
-        row_bytes = codecs.encoded_bytes((1, *self._row_shape), self._codec)
+        row_bytes = codec_sizes.encoded_bytes((1, *self._row_shape), self._codec)
         self._task, self._grid = task, model.embedding.grid
         self._firsts = np.array([0, *accumulate(samples.values())])
         self._shares = {

@@ -15,9 +15,10 @@ from server_app.backbone.mixed_batches import first_pass_of, own_batches
 from splitmodel import step as split_step
 from splitmodel.dense_heads import PatchGrid
 from splitmodel.imagery import prepare
+from splitmodel.imagery.views import view
 from splitmodel.parts import SplitModel
 from splitmodel.tasks import Task
-from splitmodel.training import Batch, view
+from splitmodel.training import Batch
 
 _DTYPES = ("uint8", "uint16", "int16", "float32")
 

@@ -31,8 +31,9 @@ from server_app.backbone.mixed_batches import own_batches
 from server_app.backbone.scheduling import Forward, StepSequence, Update
 from server_app.backbone.shared_head import SharedHead
 from splitmodel.crossing import codecs, tensors
+from splitmodel.crossing.codec_sizes import EXACT
 from splitmodel.crossing.scaling import Moments, Scaling, SplitScaling
-from splitmodel.crossing.tensors import EXACT, Crossing
+from splitmodel.crossing.tensors import Crossing
 from splitmodel.dense_heads import TrainedHead
 from splitmodel.lora.adapters import exchanged_parts, trainable_state
 from splitmodel.lora.dropout import row_seeds

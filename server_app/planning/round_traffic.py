@@ -26,7 +26,7 @@ from relay.wire.manifest import (
     transfer_id_of,
 )
 from server_app.backbone.feature_cache import shares
-from splitmodel.crossing import codecs
+from splitmodel.crossing import codec_sizes
 from splitmodel.training import VIEWS, VIEWS_THAT_CROSS, batch_sizes, round_order, round_seed
 
 # Two-byte numbers, which most rounds and steps take, and a run's name as Flower gives it, of any 64 bits: what a plan
@@ -45,7 +45,7 @@ def payload_bytes(dtype: str, shape: tuple[int, ...], codec: str) -> int:
     Raises:
         splitmodel.crossing.codec.CodecError: The codec of another package cannot be used.
     """
-    return encoded_bytes(dtype, shape, codec) if codec == "raw" else codecs.encoded_bytes(shape, codec)
+    return encoded_bytes(dtype, shape, codec) if codec == "raw" else codec_sizes.encoded_bytes(shape, codec)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from server_app.planning.round_traffic import (
     split_bytes,
 )
 from splitmodel.costs.published import Profile
-from splitmodel.crossing.tensors import EXACT
+from splitmodel.crossing.codec_sizes import EXACT
 from splitmodel.training import VIEWS_THAT_CROSS
 from strategies.problem.model_sizes import ModelSizes, TrainingSchedule
 from strategies.problem.training_variant import TrainingVariant

@@ -162,9 +162,10 @@ def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, An
     )
     wide = Terminal(width=max(console.width, _TABLE_WIDTH))  # no figure is cut, whatever the terminal wraps
     drawn = [(case["name"], case["draws"]) for case in comparison["cases"] if case.get("draws")]
+    one_round = f"one round, median of up to {starts} starts" if starts > 1 else "one round, from one start"
     tables = [
         (missions, mission_rows(comparison)),
-        (f"one round, median of starts: {starts} at most", round_rows(comparison)),
+        (one_round, round_rows(comparison)),
         ("where the time of a satellite goes in a round, mean", part_rows(comparison)),
     ]
     if drawn:

@@ -152,7 +152,7 @@ def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> 
     with busy("loading the planner"):
         from server_app.planning.round_planner import strategy_config_of
         from skysplit.imagery_check import check_imagery
-        from splitmodel.crossing.codecs import require_usable as require_usable_codec
+        from splitmodel.crossing.codec_sizes import require_usable as require_usable_codec
         from strategies.aggregation.rule import require_usable_rule
 
     resolved = read_scenario(scenario, settings)

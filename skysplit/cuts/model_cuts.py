@@ -244,7 +244,7 @@ def _cut(
         strategy_config_of,
     )
     from server_app.planning.workloads import MissionWorkloads, variant_of
-    from splitmodel.crossing.codecs import encoded_bytes
+    from splitmodel.crossing.codec_sizes import encoded_bytes
     from strategies.aggregation.quorum import cut
     from strategies.planner.checked_plan import checked_plan
 

@@ -113,14 +113,16 @@ def check_codec(name: str, *, rows: int = 7) -> float:
     """
     import torch
 
-    from splitmodel.crossing import codecs
+    from splitmodel.crossing import codec_sizes, codecs
 
     generator = torch.Generator().manual_seed(0)
     for elements, magnitude in product((1, 2, 3, 63, 64, 65, 1000), (0.0, 1e-30, 1e-4, 1.0, 1e4)):
         values = magnitude * torch.randn(rows, elements, generator=generator)
         where = f"{name}: rows of {elements} elements about {magnitude:g}"
         payload = codecs.encode(values, name)
-        assert payload.nbytes == codecs.encoded_bytes(values.shape, name), f"{where}: not as long as planned"
+        assert payload.nbytes == codec_sizes.encoded_bytes(values.shape, name), (
+            f"{where}: not as long as planned"
+        )
         assert codecs.encode(values, name) == payload, f"{where}: packed again, they differ"
         back = codecs.decode(payload, name, values.shape)
         order = torch.randperm(rows, generator=generator)

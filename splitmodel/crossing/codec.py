@@ -10,9 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 GROUP = "skysplit.codecs"
 ROW_MARGIN_BYTES = 64  # that a row may take beyond float32; relays know the same number
@@ -86,22 +84,22 @@ class CheckedCodec:
             )
         return int(size)
 
-    def pack(self, values_RE: Tensor) -> Tensor:
-        """Return the bytes of all rows, one after the other."""
+    def pack(self, values_RE: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the bytes of each row, shape (rows, bytes of a row)."""
         rows, elements = values_RE.shape
-        values = values_RE.numpy()
+        values = values_RE.view()
         values.flags.writeable = False  # it may be the caller's own memory
-        packed = self._asked("pack", self.codec.pack, values)
+        packed: NDArray[np.uint8] = self._asked("pack", self.codec.pack, values)
         self._require("pack", packed, np.uint8, (rows, self.bytes_of(elements)))
-        return torch.from_numpy(np.require(packed, requirements=("C", "W"))).view(-1)
+        return packed
 
-    def unpack(self, data: Tensor, rows: int, elements: int) -> Tensor:
-        """Return the values of all rows."""
-        values = self._asked("unpack", self.codec.unpack, data.view(rows, -1).numpy(), elements)
-        self._require("unpack", values, np.float32, (rows, elements))
+    def unpack(self, packed_RB: NDArray[np.uint8], elements: int) -> NDArray[np.float32]:
+        """Return the values of each row, shape (rows, elements)."""
+        values: NDArray[np.float32] = self._asked("unpack", self.codec.unpack, packed_RB, elements)
+        self._require("unpack", values, np.float32, (len(packed_RB), elements))
         if not np.isfinite(values).all():
             raise CodecError(f"{self.words}: unpack gave values that are not finite")
-        return torch.from_numpy(np.require(values, requirements=("C", "W"))).view(-1)
+        return values
 
     def _asked(self, method: str, function: Callable[..., Any], *given: Any) -> Any:
         try:

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from splitmodel.crossing import codecs
+from splitmodel.crossing import codec_sizes, codecs
 from splitmodel.crossing.scaling import SplitScaling
-
-EXACT = "fp32"  # before the scaling is known
 
 
 class Crossing(enum.Enum):
@@ -27,7 +25,7 @@ class Crossing(enum.Enum):
 
 def encode(tensor: Tensor, codec: str, crossing: Crossing, scaling: SplitScaling | None) -> memoryview:
     """The bytes that :func:`decode` makes the tensor of again; see :func:`.codecs.encode` for its errors."""
-    if scaling is not None and codecs.quantises(codec):
+    if scaling is not None and codec_sizes.quantises(codec):
         match crossing:
             case Crossing.FEATURES:
                 tensor = scaling.features.standardise(tensor)
@@ -47,7 +45,7 @@ def decode(
 ) -> Tensor:
     """The inverse of :func:`encode`; see :func:`splitmodel.crossing.codecs.decode` for its errors."""
     tensor = codecs.decode(payload, codec, shape)
-    if scaling is not None and codecs.quantises(codec):
+    if scaling is not None and codec_sizes.quantises(codec):
         match crossing:
             case Crossing.FEATURES:
                 return scaling.features.restore(tensor)

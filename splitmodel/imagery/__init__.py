@@ -2,7 +2,8 @@
 
 `sources` opens what a scenario names; `folder`, `masks_beside`, `manifest`, `parquet` and `hub` know the layouts,
 `labels` and `subsets` what columns and names say, `rasters` and `encoded` how files are read, `bands` which bands a
-model sees, `image_set` what everything else works with. `statistics` and `fitting` are what normalisation needs.
+model sees, `views` how an image is turned, `image_set` what everything else works with. `statistics` and `fitting` are
+what normalisation needs.
 """
 
 from splitmodel.imagery.errors import ImageryError

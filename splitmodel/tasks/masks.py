@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splitmodel.imagery import ImageryError, ImageSet
+from splitmodel.imagery.views import view
 from splitmodel.preprocess import Preprocess
-from splitmodel.training import view
 
 IGNORED = 255  # what data sets write where a pixel has no class
 
@@ -82,5 +82,5 @@ def _on_grid(values_HW: NDArray, preprocess: Preprocess) -> Tensor:
 
 
 def masks_under_views(masks_BHW: Tensor, views_B: NDArray[np.int64]) -> Tensor:
-    """Return each mask under the view of its image; see :func:`splitmodel.training.view`."""
+    """Return each mask under the view of its image; see :func:`splitmodel.imagery.views.view`."""
     return view(masks_BHW[:, None], views_B)[:, 0]

@@ -20,9 +20,9 @@ from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.dense_heads import Decoder, PatchGrid
 from splitmodel.heads import HeadMaker
 from splitmodel.imagery import ImageSet
+from splitmodel.imagery.views import turned, view
 from splitmodel.preprocess import Preprocess
 from splitmodel.tasks.scores import Score, Scorer
-from splitmodel.training import turned, view
 
 
 class TaskKind(StrEnum):
@@ -132,7 +132,7 @@ class Task(ABC):
 
         Args:
             targets: As :meth:`targets` gives them.
-            views_B: Of each image, see :func:`splitmodel.training.view`.
+            views_B: Of each image, see :func:`splitmodel.imagery.views.view`.
             token_grid: Where the grid of tokens is turned and not the image: then the inside of each patch stays as it
                 is, here as there.
         """

@@ -321,7 +321,7 @@ def mission_rows(comparison: Mapping[str, Any]) -> list[dict[str, str]]:
         totals = case["mission"]
         row = {"case": case["name"], "what": case["title"]}
         if totals is None:
-            rows.append({**row, **dict.fromkeys(_MISSION_HEADINGS, "–"), "binds": "no end in sight"})
+            rows.append({**row, **dict.fromkeys(_MISSION_HEADINGS, "–"), "binds": "contact plan too short"})
             continue
         values = (
             spoken_time(totals["length_s"]),

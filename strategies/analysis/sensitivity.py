@@ -1,6 +1,6 @@
 """Where the answer turns: the missions planned again with one number changed, all else as it is.
 
-The *answer* is the case of :data:`strategies.analysis.cases.HEADLINE` whose mission is over first. An *edge*
+The *answer* is the case of :data:`strategies.analysis.cases.HEADLINE` whose mission finishes first. An *edge*
 is the value of a number beyond which another case is. Every point is planned, none is computed from another.
 """
 
@@ -174,7 +174,7 @@ def mission_or_none(
 
 
 def winner_of(lengths: Lengths) -> str | None:
-    """The case that is over first; ``None`` where none ends."""
+    """The case that finishes first; ``None`` where none ends."""
     if not lengths or min(lengths.values()) == math.inf:
         return None
     return min(lengths, key=lambda name: (lengths[name], name))

@@ -53,7 +53,7 @@ def _answer(missions: Mapping[str, Any], length_s: Mapping[str, float], first: s
     spoken += [
         f"{_CALLED[name]} does not end within the contact plan" for name in missions if not missions[name]
     ]
-    pays = "The split pays here" if first == SPLIT else f"{_capital(_CALLED[first])} is over first here"
+    pays = "The split pays here" if first == SPLIT else f"{_capital(_CALLED[first])} finishes first here"
     number = f"{rounds} round{'s' * (rounds > 1)} take{'s' * (rounds == 1)} {spoken_time(length_s[first])}"
     level = [name for name in others if length_s[name] < _LEVEL * length_s[first]]
     close = f" Less than 5 % apart: {_listed([_CALLED[name] for name in (first, *level)])}." if level else ""
@@ -61,7 +61,7 @@ def _answer(missions: Mapping[str, Any], length_s: Mapping[str, float], first: s
 
 
 def _of_the_split(length_s: Mapping[str, float], first: str) -> Iterator[str]:
-    """Whether it pays where something else is over first, but may not be allowed."""
+    """Whether it pays where something else finishes first, but may not be allowed."""
     if first == SPLIT:
         return
     if SPLIT not in length_s:
@@ -108,7 +108,7 @@ def _edges(edges: list[Mapping[str, Any]]) -> Iterator[str]:
                 parts.append(f"{'up' if edge['above'] else 'down'} to {value} the answer stays")
             else:
                 beyond = _CALLED[edge["winner"]] if edge["winner"] else "no mission"
-                what = "is over first" if edge["winner"] else "ends within the contact plan"
+                what = "finishes first" if edge["winner"] else "ends within the contact plan"
                 word = (
                     ("from" if edge["above"] else "at") if counts else ("above" if edge["above"] else "below")
                 )
@@ -124,12 +124,12 @@ def _closed_form(rho: Mapping[str, Any] | None) -> Iterator[str]:
         return
     law, planned = rho["law"], rho["planned"]
     sentence = (
-        f"By the closed form a round of the split takes {law:.2g} of one of on-board LoRA ({_bound_by(rho)}); "
-        f"planned, {planned:.2g}."
+        f"By the closed form, a round of the split takes {law:.2g} times as long as one of on-board LoRA "
+        f"({_bound_by(rho)}). By the plan it takes {planned:.2g} times as long."
     )
     if max(law / planned, planned / law) > _AGREES:
         sentence += (
-            " It knows neither the wait for contacts nor set-up, round trips or the way back of an average, "
+            " The closed form ignores waiting for contacts, set-up, round trips and the return of averages, "
             "so it does not hold here."
         )
     yield sentence

@@ -18,8 +18,8 @@ from mission.record import RunRecord, read_run
 from mission.schema import Scenario
 from server_app.run import ServerRun
 from server_app.server_app import fine_tune
+from splitmodel.imagery.views import view
 from splitmodel.parts import SplitModel
-from splitmodel.training import view
 from strategies.planner.step_order import Schedule, ScheduledStep
 
 SMALL = {

@@ -29,7 +29,7 @@ from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 from skysplit.testing import check_codec
 from splitmodel.crossing import codec as own
-from splitmodel.crossing import codecs
+from splitmodel.crossing import codec_sizes, codecs
 from splitmodel.crossing.codec import Codec, CodecError, registered_codec
 
 ROOT = Path(__file__).parents[2]
@@ -135,7 +135,7 @@ def test_the_ground_keeps_rows_of_an_own_codec_and_puts_steps_together_from_them
     """Two images cross in the first message; the next step names them beside a third, in another order."""
     tokens, hidden = 5, 3
     values = torch.randn(3, tokens, hidden, generator=torch.Generator().manual_seed(0))
-    row_bytes = codecs.encoded_bytes((1, tokens, hidden), "six-bit")
+    row_bytes = codec_sizes.encoded_bytes((1, tokens, hidden), "six-bit")
     assert row_bytes == 4 + 12  # 15 elements of six bits, rounded up
     assembler = FeatureAssembler((tokens, hidden), "six-bit")
     assembler.keep_in(FeatureCache(tmp_path / "kept", row_bytes, rows={"a": 3}))
@@ -264,7 +264,7 @@ def test_values_that_are_not_finite_and_bytes_of_another_size_are_refused(
         codecs.encode(torch.tensor([[1.0, float("nan")]]), "mine")
     with pytest.raises(CodecError, match=r"mine of shape \(3, 8\) takes 48 bytes; found 47"):
         codecs.decode(bytes(47), "mine", (3, 8))
-    assert codecs.encode(torch.empty(0, 8), "mine").nbytes == codecs.encoded_bytes((0, 8), "mine") == 0
+    assert codecs.encode(torch.empty(0, 8), "mine").nbytes == codec_sizes.encoded_bytes((0, 8), "mine") == 0
 
 
 def test_the_kit_accepts_a_plain_codec_and_finds_what_is_wrong(register: Callable[[Any], None]) -> None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from splitmodel.families import ModelInput, ModelLoadError, TokenLayout
+from splitmodel.imagery.views import view
 from splitmodel.parts import SplitModel, load_split
 from splitmodel.token_views import TokenViews
-from splitmodel.training import view
 
 EVERY = np.arange(8)
 SIX_BANDS = ModelInput(bands=("B2", "B3", "B4", "B8", "B11", "B12"), patch_size=8, image_size=32)

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitmodel.training import learning_rate, round_batches, steps_per_round, view
+from splitmodel.imagery.views import view
+from splitmodel.training import learning_rate, round_batches, steps_per_round
 
 
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(1, 3), st.integers(0, 99))

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from relay.wire.manifest import Manifest, MessageKind
 from server_app.backbone.feature_assembler import FeatureAssembler, UnexpectedBundle
 from server_app.backbone.feature_cache import FeatureCache, FeaturesMissing
-from splitmodel.crossing import codecs
+from splitmodel.crossing import codec_sizes, codecs
 
 RNG = np.random.default_rng(3)
 TOKENS, HIDDEN = 3, 32
@@ -92,7 +92,7 @@ def features(count: int, step: int = 0) -> tuple[Manifest, bytes]:
 def assembler(tmp_path: Path) -> FeatureAssembler:
     made = FeatureAssembler((TOKENS, HIDDEN), "int8")
     made.keep_in(
-        FeatureCache(tmp_path / "f", codecs.encoded_bytes((TOKENS * HIDDEN,), "int8"), rows={"a": 6})
+        FeatureCache(tmp_path / "f", codec_sizes.encoded_bytes((TOKENS * HIDDEN,), "int8"), rows={"a": 6})
     )
     return made
 

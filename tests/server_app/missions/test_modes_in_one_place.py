@@ -35,10 +35,11 @@ from server_app.run import require_emulable
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import ImageSet, open_imagery
+from splitmodel.imagery.views import view
 from splitmodel.lora.adapters import LoraSettings, add_lora
 from splitmodel.parts import SplitModel, load_split
 from splitmodel.shipped import weights_dir
-from splitmodel.training import learning_rate, round_batches, round_seed, view
+from splitmodel.training import learning_rate, round_batches, round_seed
 from strategies.planner.step_order import Schedule
 
 ON_GROUND = {"training.labels": "ground"}

@@ -139,7 +139,7 @@ def test_the_curve_begins_before_fine_tuning_and_has_on_board_training_beside_it
     [missions] = figures_of(page)["missions"]["data"]
     assert missions["x"] == [60.0 / unit_s, 200.0 / unit_s, 7000.0 / unit_s]
     assert missions["text"][0] == " 60.0 s, 3.00 MB down, 200 kB up"
-    assert "Bringing the images down is over first here" in page
+    assert "Bringing the images down finishes first here" in page
 
 
 def test_the_page_loads_nothing_from_elsewhere(simulated_run: Path) -> None:

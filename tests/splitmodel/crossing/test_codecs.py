@@ -9,11 +9,12 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 from splitmodel.crossing.codec import CodecError
-from splitmodel.crossing.codecs import CODECS, decode, encode, encoded_bytes, from_rows, to_rows
+from splitmodel.crossing.codec_sizes import SIZES, encoded_bytes
+from splitmodel.crossing.codecs import decode, encode, from_rows, to_rows
 
 BLOCKS = {"int8": (64, 127), "int4": (32, 7)}
 shapes = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=40)
-codecs = st.sampled_from(sorted(CODECS))
+codecs = st.sampled_from(sorted(SIZES))
 unhurried = settings(deadline=None)  # a busy machine is no failure
 
 
@@ -98,7 +99,7 @@ def test_arbitrary_bytes_decode_to_finite_values_or_a_codec_error(
     assert torch.isfinite(back).all()
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", SIZES)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_values_that_are_not_finite_are_refused_before_they_are_sent(codec: str, bad: float) -> None:
     with pytest.raises(CodecError, match="finite"):
@@ -149,7 +150,7 @@ def test_relative_errors_with_two_outlier_channels() -> None:
     features[..., :2] *= 40
     plain = features[..., 2:]
     errors = {}
-    for codec in CODECS:
+    for codec in SIZES:
         back = decode(encode(features, codec), codec, features.shape)
         errors[codec] = float((back - features).norm() / features.norm())
     assert errors["fp16"] < 3e-4 < errors["bf16"] < 2e-3 < errors["int8"] < 2e-2 < errors["int4"] < 0.15

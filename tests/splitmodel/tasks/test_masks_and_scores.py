@@ -11,10 +11,10 @@ import torch
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
 from splitmodel.imagery import ImageryError, ImageSet, open_imagery
+from splitmodel.imagery.views import view
 from splitmodel.preprocess import Preprocess
 from splitmodel.tasks.masks import masks_under_views, prepared_masks
 from splitmodel.tasks.segmentation_scores import SegmentationScorer
-from splitmodel.training import view
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (4, 7)])

@@ -16,13 +16,13 @@ from splitmodel.dense_heads import ConvolutionHead, PatchGrid, PatchHead, new_de
 from splitmodel.exported_head import head_weights
 from splitmodel.families import ModelLoadError
 from splitmodel.imagery import TargetKind, Targets
+from splitmodel.imagery.views import view
 from splitmodel.parts import load_split
 from splitmodel.step import head_step
 from splitmodel.tasks import Score, TaskError, planned_task, task_for
 from splitmodel.tasks.classification import Classification, MultiLabel
 from splitmodel.tasks.regression import PixelRegression, Regression
 from splitmodel.tasks.segmentation import Segmentation
-from splitmodel.training import view
 
 GRID = PatchGrid(rows=3, columns=3, height=12, width=12)
 SETTINGS: dict[str, Any] = {"kind": "auto", "classes": (), "ignore_index": 255, "decoder": "linear"}

@@ -156,7 +156,7 @@ def test_the_page_of_a_comparison_of_two_models_holds_both_and_needs_no_network(
     page = path.read_text()
     for name in names:
         answer = page.split(f'<h2>{name}</h2><p class="answer">')[1].split("</p>")[0]
-        assert re.match(r".* (pays|is over first) here: 2 rounds take ", answer)
+        assert re.match(r".* (pays|finishes first) here: 2 rounds take ", answer)
     assert "<script src" not in page
     assert page.index("What binds the split is") < page.index("How long a round takes")
     assert "images-down: raw images down, the ground trains alone" in page

@@ -43,7 +43,7 @@ def test_the_first_sentence_names_what_is_over_first_and_whether_the_split_pays(
     ended = {name: length for name, length in found.items() if length}
     shortest = min(ended.values())
     called, pays, number, unit = re.match(
-        r"(.*?) (pays|is over first) here: 20 rounds take ([\d.]+) (s|min|h|d)", first
+        r"(.*?) (pays|finishes first) here: 20 rounds take ([\d.]+) (s|min|h|d)", first
     ).groups()
     assert ended[CALLED[called]] == shortest
     assert (pays == "pays") == (CALLED[called] == SPLIT)
@@ -85,7 +85,7 @@ def test_an_edge_is_a_value_with_its_unit_and_the_answer_beyond_it() -> None:
     ]
     said = summary_lines(comparison(dict.fromkeys(HEADLINE, 100.0) | {SPLIT: 10.0}, edges=edges))
     assert (
-        "The downlink of each antenna (now 20 Mbit/s): below 7.85 Mbit/s on-board LoRA is over first; "
+        "The downlink of each antenna (now 20 Mbit/s): below 7.85 Mbit/s on-board LoRA finishes first; "
         "up to 80 Mbit/s the answer stays."
     ) in said
     assert "The number of stations (now 4): at 2 or fewer no mission ends within the contact plan." in said
