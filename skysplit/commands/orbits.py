@@ -245,11 +245,16 @@ def _in_a_sentence(plan: ContactPlan) -> str:
     access = access_of_all(plan)
     if not access.passes:
         return f"In {spoken_time(plan.horizon_s)} no satellite sees a station."
+    gap = (
+        f"The longest time without a satellite in view of a station is {spoken_time(access.longest_gap_s)}."
+        if access.longest_gap_s
+        else "A satellite is always in view of a station."
+    )
     return (
-        f"In {spoken_time(plan.horizon_s)}: {access.passes_per_day:,.0f} passes a day, "
-        f"{spoken_time(access.mean_pass_s)} in the mean; at the longest {spoken_time(access.longest_gap_s)} "
-        f"in which no satellite sees a station; with an antenna for every pass "
-        f"{spoken_bytes(access.down_gb_per_day * 1e9)} down and {spoken_bytes(access.up_gb_per_day * 1e9)} up a day."
+        f"Over {spoken_time(plan.horizon_s)}: {access.passes_per_day:,.0f} passes a day, of "
+        f"{spoken_time(access.mean_pass_s)} on average. {gap} With an antenna for every pass, "
+        f"{spoken_bytes(access.down_gb_per_day * 1e9)} come down and {spoken_bytes(access.up_gb_per_day * 1e9)} go up "
+        "a day."
     )
 
 
