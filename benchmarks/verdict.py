@@ -43,9 +43,10 @@ NAMES = {
 }
 ANSWER = re.compile(r"^(.*?) (pays|finishes first) here: ")
 EDGE = re.compile(
-    r"(below|above|at|from) ([\d.e+-]+)(?: [A-Za-z/]+)?(?: or fewer| on)? (.*?) (?:finishes first|ends)"
+    r"(below|above|at|from) ([\d.e+-]+)(?: (?:Mbit/s|TFLOP/s|kB))?(?: or fewer| on)? (.*?)"
+    r" (?:finishes first|ends)"
 )
-STAYS = re.compile(r"(up|down) to ([\d.e+-]+)(?: [A-Za-z/]+)? the answer stays")
+STAYS = re.compile(r"(up|down) to ([\d.e+-]+)(?: (?:Mbit/s|TFLOP/s|kB))? the answer stays")
 ASIDE = 1.1
 
 
