@@ -35,7 +35,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 QUIET = "--no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-extensions"
-SOFTWARE_GL = "--use-angle=swiftshader --enable-unsafe-swiftshader"
+SOFTWARE_GL = "--use-angle=swiftshader --enable-unsafe-swiftshader --disable-gpu-rasterization"
 CHARTS = "[...document.querySelectorAll('.figure')].map(chart => chart.id)"
 DRAWN = "[...document.querySelectorAll('.js-plotly-plot[tabindex]')].map(chart => chart.id)"
 
