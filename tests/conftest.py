@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+
+# Nothing that is imported is ever garbage: it is not looked through for any, neither now nor between tests.
+gc.disable()
 
 # Before torch and NumPy are loaded, here and in every process that a test starts: one core each, for several of these
 # processes share the machine, and threads that wait for each other spin; and each finds our modules compiled.
@@ -53,6 +57,12 @@ def _parse_alone(*args: Any, **kwargs: Any) -> Any:
 ast.parse = _parse_alone
 settings.register_profile("a busy machine's", deadline=None)  # how long a test takes proves nothing
 settings.load_profile("a busy machine's")
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, in what tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from enum import StrEnum
@@ -32,6 +30,7 @@ from skysplit.commands.arguments import (
 )
 from skysplit.commands.progress import ProgressForm, RunProgress
 from skysplit.cuts.model_cuts import settled, spoken_choice
+from skysplit.launch.launcher import unwind_on_signals
 from skysplit.launch.run_ownership import owned
 from skysplit.shared_machine import others_with_accounts, warning
 from skysplit.terminal import Terminal, busy
@@ -235,7 +234,7 @@ def _watch(
     """Run, show how it goes and what came out; with ``compare``, beside what else would have come out."""
     from skysplit.live.live_page import LivePage
 
-    _unwind_on_signals()
+    unwind_on_signals()
     console = Terminal(stderr=True, soft_wrap=True)
     others = others_with_accounts()
     if others:
@@ -271,13 +270,6 @@ def _watch(
         if page and console.is_terminal:
             console.print(f"the run is over; Ctrl-C ends {page.address}")
             page.stay()
-
-
-def _unwind_on_signals() -> None:
-    """Let SIGTERM and SIGHUP end what was started, as Ctrl-C does, and then this process with their status."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def _print_result(directory: Path, result: Mapping[str, Any]) -> None:

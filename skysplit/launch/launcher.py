@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -72,3 +73,10 @@ class Launch:
         ):  # somebody has killed it, or it has gone with the launch
             self._watchdog.stdin.write(json.dumps(line).encode() + b"\n")
             self._watchdog.stdin.flush()
+
+
+def unwind_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end what was started, as Ctrl-C does, and then this process with their status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))

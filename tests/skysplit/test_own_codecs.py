@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from installed_example import install
+from two_satellites import TWO_SATELLITES
 
 from mission import entry_points as named
 from mission.record import RunRecord, read_run
@@ -161,18 +162,6 @@ def test_the_ground_keeps_rows_of_an_own_codec_and_puts_steps_together_from_them
 
 
 CROSSINGS = {f"crossings.{kind}": "six-bit" for kind in ("features", "hidden", "gradients")}
-SMALL = {
-    "constellation.satellites": 2,
-    "constellation.planes": 1,
-    "constellation.phasing": 0,
-    "data.train_samples": 32,
-    "data.test_samples": 20,
-    "data.partition": "iid",
-    "training.rounds": 1,
-    "training.batch_size": 8,
-    "training.head": "shared",
-    "links.inter_orbit.topology": "none",
-}
 
 
 def test_a_mission_sends_what_was_planned(
@@ -191,7 +180,7 @@ def test_a_mission_sends_what_was_planned(
         return frames(manifest, payload, chunk_bytes)
 
     monkeypatch.setattr(direct, "bundle_frames", noted)
-    scenario = load_scenario("walker-12", SMALL | CROSSINGS)
+    scenario = load_scenario("walker-12", TWO_SATELLITES | CROSSINGS | {"training.head": "shared"})
     record = RunRecord(tmp_path / "run", scenario, command="")
     fine_tune(grid_of(2, 2), ServerRun(record, f"run-{2**64 - 1}", max_concurrency=2))
     of_round = [manifest for manifest in sent if manifest.round == 1]

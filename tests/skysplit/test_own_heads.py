@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from installed_example import install
 from safetensors.torch import load_file
 from torch import nn
+from two_satellites import TWO_SATELLITES
 
 from learning.task import head_maker, task_of
 from mission import entry_points as named
@@ -159,20 +160,6 @@ def test_the_code_on_the_card_loads_what_was_exported(
         torch.testing.assert_close(names["numbers"], units.restore(expected), rtol=1e-4, atol=1e-5)
 
 
-SMALL = {
-    "constellation.satellites": 2,
-    "constellation.planes": 1,
-    "constellation.phasing": 0,
-    "data.train_samples": 32,
-    "data.test_samples": 20,
-    "data.partition": "iid",
-    "training.rounds": 1,
-    "training.batch_size": 8,
-    "links.inter_orbit.topology": "none",
-    "task.head": "two-layers",
-}
-
-
 @pytest.mark.parametrize("mode", [{"training.head": "shared"}, {"training.mode": "head"}])
 def test_a_mission_trains_it_and_a_delivery_counts_it(
     two_layers: HeadMaker,
@@ -182,7 +169,7 @@ def test_a_mission_trains_it_and_a_delivery_counts_it(
     mode: dict[str, Any],
 ) -> None:
     """Shared by all, and averaged."""
-    scenario = load_scenario("walker-12", SMALL | mode)
+    scenario = load_scenario("walker-12", TWO_SATELLITES | {"task.head": "two-layers"} | mode)
     record = RunRecord(tmp_path / "run", scenario, command="")
     fine_tune(grid_of(2, 2), ServerRun(record, f"run-{2**64 - 1}", max_concurrency=2))
     file = record.directory / "final" / "head.safetensors"

@@ -41,9 +41,9 @@ from pathlib import Path
 for number in (signal.SIGHUP, signal.SIGTERM):  # whoever started these tests may have had them ignored
     signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+from skysplit.launch.launcher import unwind_on_signals
 from skysplit.launch.processes import Processes
-from skysplit.commands.runs import _unwind_on_signals
-_unwind_on_signals()
+unwind_on_signals()
 folder = Path(sys.argv[1])
 with Processes(folder / "logs") as processes:
     processes.launch.remove_if_killed(folder / "keys")
