@@ -96,6 +96,7 @@ async function draw(name) {
     const wide = chart.classList.contains("wide") && 0.56 * PAPER.width;
     Object.assign(layout, { width: PAPER.width, height: wide || Math.min(layout.height ?? 360, PAPER.height) });
   }
+  chart.style.height = layout.height ? `$${layout.height}px` : ""; // which Plotly keeps when the window's size changes
   const displayModeBar = !paper && innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
   const config = { responsive: !paper, displaylogo: false, scrollZoom: false, displayModeBar,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
@@ -256,7 +257,9 @@ def plotly_script() -> str:
     V8 compiles a function in parentheses at once. Without them it reads the whole library first for errors alone, and
     once more when the function is called. A library that is wrapped otherwise is returned as it is.
     """
-    return re.sub(r"(: this, )(\(\) => \{.*\})(\)\);?\s*)$", r"\1(\2)\3", get_plotlyjs(), count=1, flags=re.DOTALL)
+    return re.sub(
+        r"(: this, )(\(\) => \{.*\})(\)\);?\s*)$", r"\1(\2)\3", get_plotlyjs(), count=1, flags=re.DOTALL
+    )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], label: str) -> str:
