@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -123,19 +124,24 @@ def rounds_figure(comparisons: Mapping[str, Mapping[str, Any]]) -> go.Figure:
             hovertemplate="bound %{x:.0f} s<extra></extra>",
         )  # fmt: skip
     labels = _labels(next(iter(comparisons.values())))
-    medians_s = [case["median_s"] for comparison in comparisons.values() for case in _cases(comparison)]
-    room = (
-        {"autorangeoptions": {"include": min(medians_s) / 4.0}} if medians_s else {}
-    )  # for the label of the least
     figure.update_layout(
         height=140 + len(labels) * max(38 * len(comparisons), _label_height(labels)),
         barmode="group",
-        xaxis={"title": "seconds per round", "type": "log", "dtick": 1, **room},
+        xaxis={"title": "seconds per round", "type": "log", "dtick": 1, **_log_range(comparisons)},
         yaxis={"autorange": "reversed"},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
         showlegend=len(comparisons) > 1,
     )
     return figure
+
+
+def _log_range(comparisons: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the range of a logarithmic axis that leaves the shortest bar room for its label."""
+    cases = [case for comparison in comparisons.values() for case in _cases(comparison)]
+    if not cases:
+        return {}
+    shortest_s, longest_s = min(case["median_s"] for case in cases), max(case["p95_s"] for case in cases)
+    return {"range": [math.log10(shortest_s / 4.0), math.log10(1.2 * longest_s)]}
 
 
 def missions_figure(comparison: Mapping[str, Any]) -> go.Figure:
