@@ -35,7 +35,7 @@ def scenario(name_or_path: str = "demo", /, **overrides: Any) -> Mission:
     """Load a mission from a shipped scenario or a TOML file, and override keys.
 
     Args:
-        name_or_path: The name of a shipped scenario or the path of a file, as in ``skysplit run``, with the same default.
+        name_or_path: The name of a shipped scenario or the path of a file; by default the demo, as in ``skysplit run``.
         overrides: Keys by table (``training={"rounds": 2}``) or dotted (``**{"training.rounds": 2}``).
 
     Raises:
