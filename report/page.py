@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cache
 from string import Template
 
 import plotly.graph_objects as go
@@ -64,12 +65,22 @@ td:first-child { white-space: normal; min-width: 9rem; }
 </head>
 <body>
 <div id="page">$body</div>
+<script type="text/plain" id="plotly">$plotly</script>
+<script>
+// A script with an address is compiled while the browser reads on, one within the page only when it is its turn.
+const library = new Promise((done, failed) => {
+  const script = document.createElement("script"), text = document.getElementById("plotly").textContent;
+  Object.assign(script, { src: URL.createObjectURL(new Blob([text], { type: "text/javascript" })), onload: done,
+    onerror: () => failed(new Error("the browser does not load plotly.js from this page")) });
+  document.head.append(script);
+});
+</script>
 <script type="application/json" id="figures">{$figures}</script>
-<script>$plotly</script>
 <script>
 let figures = JSON.parse(document.getElementById("figures").textContent), paper = false;
 const dark = matchMedia("(prefers-color-scheme: dark)"), kept = {};
 async function draw(name) {
+  await library;
   const night = dark.matches && !paper, ink = night ? "#e8e9ec" : "#1b1b1f", line = night ? "#33363d" : "#e3e5e9";
   const axis = { gridcolor: line, zerolinecolor: line, automargin: true, ticklabeloverflow: "allow" };
   const figure = figures[name], chart = document.getElementById(name), scene = figure.layout.scene;
@@ -85,6 +96,7 @@ async function draw(name) {
     const wide = chart.classList.contains("wide") && 0.56 * PAPER.width;
     Object.assign(layout, { width: PAPER.width, height: wide || Math.min(layout.height ?? 360, PAPER.height) });
   }
+  chart.style.height = layout.height ? `$${layout.height}px` : ""; // which Plotly keeps when the window's size changes
   const displayModeBar = !paper && innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
   const config = { responsive: !paper, displaylogo: false, scrollZoom: false, displayModeBar,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
@@ -162,9 +174,14 @@ addEventListener("change", ({ target }) => {
   const name = target.dataset.figure;
   if (name && isDrawn(name)) Plotly.relayout(name, { "xaxis.range": (kept[name] = JSON.parse(target.value)) });
 });
-// Charts are drawn as they come near, so that a long page opens at once.
-const near = new IntersectionObserver(found => {
-  for (const one of found.filter(one => one.isIntersecting)) { near.unobserve(one.target); draw(one.target.id); }
+// Charts are drawn as they come near, so that a long page opens at once, and each is shown before the next is drawn.
+const near = new IntersectionObserver(async found => {
+  const charts = found.filter(one => one.isIntersecting).map(one => one.target);
+  charts.forEach(chart => near.unobserve(chart));
+  for (const chart of charts) {
+    if (chart.isConnected) await draw(chart.id);
+    await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+  }
 }, { rootMargin: "300px" });
 const names = () => Object.keys(figures), isDrawn = name => document.getElementById(name).tabIndex === 0;
 for (const name of names()) near.observe(document.getElementById(name));
@@ -227,9 +244,21 @@ def page(view: View, script: str = "") -> str:
         title=html.escape(view.title),
         body=view.body,
         figures=view.figures_json(),
-        plotly=get_plotlyjs(),
+        plotly=plotly_script(),
         script=script,
         ink=INK,
+    )
+
+
+@cache
+def plotly_script() -> str:
+    """Return plotly.js with the function around all of it in parentheses.
+
+    V8 compiles a function in parentheses at once. Without them it reads the whole library first for errors alone, and
+    once more when the function is called. A library that is wrapped otherwise is returned as it is.
+    """
+    return re.sub(
+        r"(: this, )(\(\) => \{.*\})(\)\);?\s*)$", r"\1(\2)\3", get_plotlyjs(), count=1, flags=re.DOTALL
     )
 
 

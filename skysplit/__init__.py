@@ -31,11 +31,11 @@ __all__ = ["__version__", "load_run", "scenario", "sweep"]
 __version__ = version("skysplit")
 
 
-def scenario(name_or_path: str, /, **overrides: Any) -> Mission:
+def scenario(name_or_path: str = "demo", /, **overrides: Any) -> Mission:
     """Load a mission from a shipped scenario or a TOML file, and override keys.
 
     Args:
-        name_or_path: The name of a shipped scenario or the path of a file, as in ``skysplit run``.
+        name_or_path: The name of a shipped scenario or the path of a file; by default the demo, as in ``skysplit run``.
         overrides: Keys by table (``training={"rounds": 2}``) or dotted (``**{"training.rounds": 2}``).
 
     Raises:

@@ -73,7 +73,7 @@ def map_figure(
             mode="markers+text",
             marker={"symbol": "triangle-up", "size": 10, "color": STATION},
             text=[label(station.name) for station in stations],
-            textposition="top center",
+            textposition=[_inward(station.lat_deg, station.lon_deg) for station in stations],
         )
     names = [label(name) for name in constellation.names]
     few = len(names) <= LABELLED
@@ -91,6 +91,13 @@ def map_figure(
     several = 1 < len(np.unique(constellation.plane)) <= NAMED_PLANES
     figure.update_layout(showlegend=several, legend={"orientation": "h", "y": -0.12})
     return figure
+
+
+def _inward(lat_deg: float, lon_deg: float) -> str:
+    """Return where a label stands beside its place, so that the edge of the map does not cut it off."""
+    lon_deg = (lon_deg + 180) % 360 - 180
+    sideways = "left" if lon_deg > 135 else "right" if lon_deg < -135 else "center"
+    return f"{'bottom' if lat_deg > 65 else 'top'} {sideways}"
 
 
 def _frames(lat: np.ndarray, lon: np.ndarray, seconds: np.ndarray, trace: int) -> list[go.Frame]:

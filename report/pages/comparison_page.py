@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -126,12 +127,21 @@ def rounds_figure(comparisons: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     figure.update_layout(
         height=140 + len(labels) * max(38 * len(comparisons), _label_height(labels)),
         barmode="group",
-        xaxis={"title": "seconds per round", "type": "log", "dtick": 1},
+        xaxis={"title": "seconds per round", "type": "log", "dtick": 1, **_log_range(comparisons)},
         yaxis={"autorange": "reversed"},
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
         showlegend=len(comparisons) > 1,
     )
     return figure
+
+
+def _log_range(comparisons: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the range of a logarithmic axis that leaves the shortest bar room for its label."""
+    cases = [case for comparison in comparisons.values() for case in _cases(comparison)]
+    if not cases:
+        return {}
+    shortest_s, longest_s = min(case["median_s"] for case in cases), max(case["p95_s"] for case in cases)
+    return {"range": [math.log10(shortest_s / 4.0), math.log10(1.2 * longest_s)]}
 
 
 def missions_figure(comparison: Mapping[str, Any]) -> go.Figure:
@@ -140,8 +150,8 @@ def missions_figure(comparison: Mapping[str, Any]) -> go.Figure:
     cases.sort(key=lambda case: case["mission"]["length_s"])
     lengths_s = [case["mission"]["length_s"] for case in cases]
     unit, unit_s = time_unit(max(lengths_s, default=0.0))
-    labels = [
-        f" {spoken_time(case['mission']['length_s'])}, {spoken_bytes(case['mission']['down_bytes'])} down, "
+    labels = [  # in lines, so that on a narrow screen they fit into their bars or beside them
+        f" {spoken_time(case['mission']['length_s'])}<br> {spoken_bytes(case['mission']['down_bytes'])} down<br> "
         f"{spoken_bytes(case['mission']['up_bytes'])} up"
         for case in cases
     ]
@@ -150,11 +160,12 @@ def missions_figure(comparison: Mapping[str, Any]) -> go.Figure:
             x=[length_s / unit_s for length_s in lengths_s], y=_wrapped(cases), orientation="h", text=labels,
             textposition="auto", insidetextanchor="start", textangle=0, cliponaxis=False,
             marker_color=[_COLOURS[0] if case["name"] == SPLIT else "#bbbbbb" for case in cases],
-            hoverinfo="text", hovertext=[case["title"] + ":" + text for case, text in zip(cases, labels, strict=True)],
+            hoverinfo="text",
+            hovertext=[f"{case['title']}:<br>{text}" for case, text in zip(cases, labels, strict=True)],
         )
     )  # fmt: skip
     figure.update_layout(
-        height=120 + 60 * len(cases),
+        height=120 + 66 * len(cases),
         xaxis={"title": f"mission time, {unit}", "rangemode": "tozero"},
         yaxis={"autorange": "reversed"},
         showlegend=False,

@@ -47,6 +47,7 @@ def test_stations_are_set_from_python() -> None:
     station = {"name": "Here", "lat_deg": 40.0, "lon_deg": -4.0}
     scenario = skysplit.scenario("walker-12", ground={"stations": [station], "beams": 2}).scenario
     assert [one.name for one in scenario.ground.stations] == ["Here"]
+    assert skysplit.scenario(ground={"stations": [station]}).title == "demo"
     assert scenario.ground.beams == 2
 
 

@@ -46,6 +46,26 @@ SERIOUS = """axe.run(document, { resultTypes: ["violations"] }).then(({ violatio
   .filter(({ impact }) => impact === "serious" || impact === "critical")
   .flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.target} ${node.failureSummary}`)))"""
 SAYS = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+# Elements with more in them than they are wide, charts higher than their place, and text of a drawing beyond the
+# drawing; what scrolls may hold more, and what is a pixel wide is there for those who listen.
+OVERFLOWS = """(() => {
+  const scrolls = element => /auto|scroll/.test(getComputedStyle(element).overflowX);
+  const isBlock = element => element.clientWidth > 1 && !(element instanceof SVGElement);
+  const wide = [...document.querySelectorAll("body, body *")].filter(element =>
+    isBlock(element) && element.scrollWidth > element.clientWidth + 1 && !scrolls(element));
+  const cut = [...document.querySelectorAll("svg text")].filter(text => {
+    const box = text.getBoundingClientRect(), { left, right, top, bottom } = outermost(text).getBoundingClientRect();
+    return box.width && (box.left < left - 1 || box.right > right + 1 || box.top < top - 1 || box.bottom > bottom + 1);
+  });
+  const high = [...document.querySelectorAll(".main-svg")].map(drawing => [drawing, drawing.closest(".figure")])
+    .filter(([drawing, chart]) => drawing.clientHeight > chart.clientHeight + 1).map(([drawing]) => drawing);
+  function outermost(element) {
+    while (element.parentElement.closest("svg")) element = element.parentElement.closest("svg");
+    return element;
+  }
+  return [...wide, ...high, ...cut].map(element =>
+    `${element.tagName} ${element.closest("[id]")?.id} ${element.textContent.slice(0, 40)}`);
+})()"""
 ADVICE = '"source": "rendering"'  # how plotly could read the canvas of its marker symbols faster
 
 
@@ -430,6 +450,13 @@ def pages(
     return {"report": emulated_page} | {name: folder / f"{name}.html" for name in texts}
 
 
+def resize(browser: Browser, width: int, scheme: str) -> None:
+    """Give the open page a window of this width and a colour scheme."""
+    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.send("Emulation.setDeviceMetricsOverride", **size)
+
+
 def serious_findings(browser: Browser, scheme: str) -> list[str]:
     """What axe-core holds against the page in a colour scheme."""
     browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
@@ -444,6 +471,25 @@ def test_axe_finds_nothing_serious_on_a_page_in_the_light_and_in_the_dark(
 ) -> None:
     (open_and_draw_all_but_the_globe if name == "report" else open_and_draw)(browser, pages[name])
     assert [serious_findings(browser, scheme) for scheme in ("light", "dark")] == [[], []]
+    assert browser.console == []
+
+
+@pytest.mark.parametrize("name", ["report", "comparison", "sweep", "cuts", "runs"])
+def test_nothing_on_a_page_is_wider_than_its_place_and_no_text_of_a_chart_is_cut_off(
+    name: str, pages: dict[str, Path], browser: Browser
+) -> None:
+    fits = "[...document.querySelectorAll('.figure')].every(chart => chart.clientWidth === chart._fullLayout?.width)"
+    browser.open(pages[name].as_uri())
+    # Slow without a GPU, and all canvas.
+    browser.ask("document.getElementById('globe')?.remove(), delete figures.globe")
+    for width, scheme in itertools.product((390, 1280), ("light", "dark")):
+        resize(browser, width, scheme)
+        browser.ask("Promise.all(names().map(draw)).then(() => true)")
+        browser.until(fits)
+        assert browser.ask(OVERFLOWS) == [], f"{width} px, {scheme}"
+    resize(browser, 800, "light")
+    browser.until(fits)
+    assert browser.ask(OVERFLOWS) == [], "in a window that was wider"
     assert browser.console == []
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plotly.offline import get_plotlyjs
 from typer.testing import CliRunner
 
 from mission.record import read_run, write_text
@@ -22,6 +23,7 @@ from mission.scenario import load_scenario, scenario_to_dict, shipped_scenarios
 from mission.text.scenario_toml import scenario_toml
 from report.charts.figures import learning_figure, loss_range, waits_figure
 from report.charts.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
+from report.page import plotly_script
 from report.run_report import report_view, write_report
 from report.story import link_totals, run_total
 from report.totals import by_round, read_rounds
@@ -365,3 +367,10 @@ def test_a_gantt_of_many_activities_stays_drawable() -> None:
     figure = gantt_figure(names, [], activities, 7010.0)
     bars = sum(np.isnan(trace.x).sum() for trace in figure.data)
     assert 0 < bars <= 20_000
+
+
+def test_the_function_around_the_library_of_charts_is_found_and_put_in_parentheses() -> None:
+    before, after = get_plotlyjs(), plotly_script()
+    assert len(after) == len(before) + 2
+    assert ": this, (() => {" in after[:1000]
+    assert after.rstrip().endswith("})));")
