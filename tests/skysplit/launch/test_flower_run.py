@@ -67,16 +67,8 @@ def skysplit_run(
 
 def _words(out: Path, overrides: dict[str, Any], max_concurrency: int = 2) -> list[str]:
     settings = [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
-    return [
-        "skysplit",
-        "run",
-        "walker-12",
-        *settings,
-        "--out",
-        str(out),
-        "--max-concurrency",
-        str(max_concurrency),
-    ]
+    run = ["skysplit", "run", "walker-12", *settings, "--out", str(out)]
+    return [*run, "--max-concurrency", str(max_concurrency)]
 
 
 def test_a_run_planned_by_an_installed_strategy_ends_with_the_weights_of_the_same_run_in_one_process(
