@@ -62,12 +62,13 @@ def skysplit_run(
     out: Path, overrides: dict[str, Any], **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """One satellite at a time: each process of Ray's takes longer to start than it computes."""
-    return command(*_words(out, overrides, at_once=1), **environment)
+    return command(*_words(out, overrides, max_concurrency=1), **environment)
 
 
-def _words(out: Path, overrides: dict[str, Any], at_once: int = 2) -> list[str]:
+def _words(out: Path, overrides: dict[str, Any], max_concurrency: int = 2) -> list[str]:
     settings = [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
-    return ["skysplit", "run", "walker-12", *settings, "--out", str(out), "--max-concurrency", str(at_once)]
+    run = ["skysplit", "run", "walker-12", *settings, "--out", str(out)]
+    return [*run, "--max-concurrency", str(max_concurrency)]
 
 
 def test_a_run_planned_by_an_installed_strategy_ends_with_the_weights_of_the_same_run_in_one_process(

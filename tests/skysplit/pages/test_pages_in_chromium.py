@@ -37,7 +37,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 QUIET = "--no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-extensions"
 # WebGL for the globe, computed where there is no GPU; the pages themselves are rasterised in less time without it.
 SOFTWARE_GL = "--use-angle=swiftshader --enable-unsafe-swiftshader --disable-gpu-rasterization"
-CHARTS = "[...document.querySelectorAll('.figure')].map(chart => chart.id)"
 DRAWN = "[...document.querySelectorAll('.js-plotly-plot[tabindex]')].map(chart => chart.id)"
 
 
@@ -192,18 +191,13 @@ def open_at(browser: Browser, page: Path, chart: str, **window: int) -> None:
     browser.until(f"document.getElementById('{chart}').scrollIntoView(), {DRAWN}.includes('{chart}')")
 
 
-def open_and_draw(browser: Browser, page: Path) -> list[str]:
-    """Open a page with all charts in view and wait until every one is drawn; their names."""
-    browser.open(page.as_uri(), height=9000)
-    browser.until(f"{DRAWN}.length === {CHARTS}.length")
-    return browser.ask(DRAWN)
-
-
-def open_and_draw_all_but_the_globe(browser: Browser, page: Path, **window: int) -> None:
-    """Open a report and draw its other charts: without a GPU, the globe takes most of the time."""
+def open_and_draw(browser: Browser, page: Path, *, globe: bool = True, **window: int) -> list[str]:
+    """Open a page and draw all charts, in view or not; their names. Without a GPU, a globe takes most of the time."""
     browser.open(page.as_uri(), **window)
-    browser.ask("near.unobserve(document.getElementById('globe')), delete figures.globe")
+    if not globe:
+        browser.ask("near.unobserve(document.getElementById('globe')), delete figures.globe")
     browser.ask("Promise.all(names().map(draw)).then(() => true)")
+    return browser.ask(DRAWN)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +318,7 @@ def test_what_was_measured_is_drawn_in_the_colour_of_the_text(
 
 
 def test_no_page_is_wider_than_a_narrow_window(emulated_page: Path, browser: Browser) -> None:
-    open_and_draw_all_but_the_globe(browser, emulated_page, width=390)
+    open_and_draw(browser, emulated_page, globe=False, width=390)
     assert browser.ask("document.documentElement.scrollWidth") <= 390
 
 
@@ -469,7 +463,7 @@ def serious_findings(browser: Browser, scheme: str) -> list[str]:
 def test_axe_finds_nothing_serious_on_a_page_in_the_light_and_in_the_dark(
     name: str, pages: dict[str, Path], browser: Browser
 ) -> None:
-    (open_and_draw_all_but_the_globe if name == "report" else open_and_draw)(browser, pages[name])
+    open_and_draw(browser, pages[name], globe=name != "report")
     assert [serious_findings(browser, scheme) for scheme in ("light", "dark")] == [[], []]
     assert browser.console == []
 
@@ -515,7 +509,7 @@ def test_on_paper_a_page_is_light_and_no_chart_wider_or_higher_than_the_paper(
 ) -> None:
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     browser.send("Emulation.setEmulatedMedia", features=dark)
-    open_and_draw_all_but_the_globe(browser, emulated_page)
+    open_and_draw(browser, emulated_page, globe=False)
     layouts = f"{DRAWN}.map(name => document.getElementById(name)._fullLayout)"
     inks = f"[...new Set({layouts}.map(({{ font }}) => font.color))].join()"
     assert browser.ask(inks) == "#e8e9ec"
@@ -546,8 +540,7 @@ def test_a_comparison_fits_its_window_and_no_label_touches_another(
     comparison = made_up_comparison()
     page = tmp_path / "page.html"
     write_text(page, comparison_page("paper", "every case", {"a model": comparison}))
-    browser.open(page.as_uri(), width=width, height=4000)
-    browser.until(f"{DRAWN}.length === {CHARTS}.length")
+    open_and_draw(browser, page, width=width)
     assert browser.ask("document.documentElement.scrollWidth") <= width
     tables = "[...document.querySelectorAll('.table')]"
     assert browser.ask(f"{tables}.filter(table => table.scrollWidth > table.clientWidth + 1).length") == 0
