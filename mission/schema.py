@@ -1039,6 +1039,74 @@ class Planning(Table):
     )
 
 
+Degrees = Annotated[float, Field(ge=-180.0, le=180.0)]
+
+
+class Imaging(Table):
+    """Images that satellites take as they fly, and where they keep them: rounds train on what is on board when they
+    begin (`plan`, `sweep`, `contacts --summary`)."""
+
+    images_per_min: NotNegative = Field(
+        0.0, description="images that a satellite takes while its camera works; 0 goes by swath_km"
+    )
+    swath_km: NotNegative = Field(
+        0.0, description="width of the strip of ground that it takes, instead of images_per_min"
+    )
+    image_km2: NotNegative = Field(0.0, description="ground that one image shows (swath_km)")
+    duty_cycle: float = Field(
+        1.0, gt=0.0, le=1.0, description="part of the time in which its camera may work that it does"
+    )
+    lowest_sun_deg: float = Field(
+        0.0,
+        ge=-90.0,
+        le=90.0,
+        description="the camera works where the Sun is so high over the ground below; -90 is day and night",
+    )
+    areas: tuple[tuple[Degrees, Degrees, Degrees, Degrees], ...] = Field(
+        (),
+        description="boxes over which the camera works, [[west, south, east, north], …] in degrees, east less than "
+        "west across 180°; empty is everywhere",
+    )
+    on_board: int = Field(0, ge=0, description="images that each satellite has at the epoch")
+    storage_gb: NotNegative = Field(
+        0.0, description="a satellite's storage for images (planning.image_bytes) and what is kept of them; 0 is no limit"
+    )
+    drop: Literal["oldest", "newest", "refuse"] = Field(
+        "oldest",
+        description="what gives way where storage is full: the oldest image that no round trains on, the newest, or "
+        "none, so that such rounds are refused",
+    )
+
+    @property
+    def enabled(self) -> bool:
+        """Whether satellites take images."""
+        return self.images_per_min + self.swath_km > 0.0
+
+    @model_validator(mode="after")
+    def _takes_images_one_way(self) -> Imaging:
+        if self.images_per_min and self.swath_km:
+            raise ValueError(
+                f"swath_km: found {self.swath_km:g} beside images_per_min, allowed is one of them"
+            )
+        if bool(self.swath_km) != bool(self.image_km2):
+            raise ValueError(
+                f"image_km2: found {self.image_km2:g} with swath_km = {self.swath_km:g}; allowed: both above 0, or "
+                "neither"
+            )
+        if not self.enabled:
+            for key in ("on_board", "storage_gb"):
+                if value := getattr(self, key):
+                    raise ValueError(
+                        f"{key}: found {value:g} without images; allowed with images_per_min or swath_km"
+                    )
+        for place, (_, south, _, north) in enumerate(self.areas):
+            if not -90.0 <= south < north <= 90.0:
+                raise ValueError(
+                    f"areas.{place}: found south {south:g} and north {north:g}, allowed: -90 to 90, south below north"
+                )
+        return self
+
+
 class Uncertainty(Table):
     """Outages that no plan knows before they happen; `plan --draws` and `compare --draws` fly rounds through them."""
 
@@ -1088,6 +1156,7 @@ class Scenario(Table):
     training: Training = Training()
     strategy: Strategy = Strategy()
     planning: Planning = Planning()
+    imaging: Imaging = Imaging()
     uncertainty: Uncertainty = Uncertainty()
 
     @field_validator("epoch", mode="before")
