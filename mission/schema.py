@@ -1069,7 +1069,8 @@ class Imaging(Table):
     )
     on_board: int = Field(0, ge=0, description="images that each satellite has at the epoch")
     storage_gb: NotNegative = Field(
-        0.0, description="a satellite's storage for images (planning.image_bytes) and what is kept of them; 0 is no limit"
+        0.0,
+        description="a satellite's storage for images (planning.image_bytes) and what is kept of them; 0 is no limit",
     )
     drop: Literal["oldest", "newest", "refuse"] = Field(
         "oldest",
@@ -1088,17 +1089,8 @@ class Imaging(Table):
             raise ValueError(
                 f"swath_km: found {self.swath_km:g} beside images_per_min, allowed is one of them"
             )
-        if bool(self.swath_km) != bool(self.image_km2):
-            raise ValueError(
-                f"image_km2: found {self.image_km2:g} with swath_km = {self.swath_km:g}; allowed: both above 0, or "
-                "neither"
-            )
-        if not self.enabled:
-            for key in ("on_board", "storage_gb"):
-                if value := getattr(self, key):
-                    raise ValueError(
-                        f"{key}: found {value:g} without images; allowed with images_per_min or swath_km"
-                    )
+        if self.swath_km and not self.image_km2:
+            raise ValueError(f"image_km2: found 0 with swath_km = {self.swath_km:g}; allowed: above 0")
         for place, (_, south, _, north) in enumerate(self.areas):
             if not -90.0 <= south < north <= 90.0:
                 raise ValueError(

@@ -127,11 +127,13 @@ planned images 16 a satellite
             strategies.problem.network.PlanningError: The round does not end within the horizon.
         """
         from server_app.planning.round_planner import RoundPlanner
-        from skysplit.planning_inputs import costs_of, samples_of
+        from skysplit.planning_inputs import costs_of, round_images
 
         scenario, contacts = self._settled.scenario, self._contact_plan
+        costs = costs_of(scenario)
+        images = round_images(scenario, contacts, costs, at_s)
         planner = RoundPlanner(
-            scenario, contacts, costs=costs_of(scenario), samples=samples_of(scenario, contacts)
+            scenario, contacts, costs=costs, samples=images.samples, storage=images.storage
         )
         return RoundPlan(self.title, planner(1, at_s), contact_plan=contacts)
 

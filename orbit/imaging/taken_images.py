@@ -50,7 +50,10 @@ class Camera:
 
 @dataclass(frozen=True, eq=False)
 class TakenImages:
-    """The count of images of each satellite since the epoch, straight between ``time_s[k]``, both (n,) and ascending."""
+    """The count of images of each satellite since the epoch: ``images[k]`` at ``time_s[k]``, straight in between.
+
+    Both have the shape (n,) and ascend.
+    """
 
     time_s: tuple[NDArray[np.float64], ...]
     images: tuple[NDArray[np.float64], ...]

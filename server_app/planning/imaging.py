@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from mission.orbits import constellation_of, epoch_of
+from mission.scenario import ScenarioError
 from mission.schema import Scenario
 from orbit.constellation import Constellation
 from orbit.imaging.taken_images import Camera, TakenImages, taken_images
@@ -79,7 +80,7 @@ def image_bytes_of(scenario: Scenario, costs: Profile) -> float:
 
 
 def require_all_on_board(scenario: Scenario, planner: str) -> None:
-    """Raise ``ValueError`` where satellites take images as they fly, for what plans with all of them on board.
+    """Raise ``ScenarioError`` where satellites take images as they fly, for what plans with all of them on board.
 
     Args:
         scenario: The resolved scenario.
@@ -90,7 +91,7 @@ def require_all_on_board(scenario: Scenario, planner: str) -> None:
         key, value = (
             ("swath_km", table.swath_km) if table.swath_km else ("images_per_min", table.images_per_min)
         )
-        raise ValueError(
+        raise ScenarioError(
             f"imaging.{key}: found {value:g} with {planner}, whose rounds train on the same images from the start; "
             "allowed: 0; images that arrive are planned by skysplit plan, contacts --summary and sweep without "
             "--missions"

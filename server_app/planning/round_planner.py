@@ -21,6 +21,7 @@ from strategies.problem.battery import Battery
 from strategies.problem.plan import Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
+from strategies.problem.storage import Storage
 from strategies.problem.sunlight import Sunlight
 from strategies.problem.workload import ComputeRates, PowerDrawn, Resources, StrategyConfig, Workload
 
@@ -41,6 +42,7 @@ class RoundPlanner:
         samples: Training images of each satellite.
         summed_on_board: Whether satellites send sums of their planes, as in an emulation, instead of their weights.
         signature_bytes: What signature and certificate add to a message.
+        storage: Of satellites that take images; rounds train on ``samples`` all the same.
 
     Raises:
         strategies.problem.workload.WorkloadError: The scenario waits for more planes than there are.
@@ -55,6 +57,7 @@ class RoundPlanner:
         samples: Sequence[int],
         summed_on_board: bool = False,
         signature_bytes: int = 0,
+        storage: Storage | None = None,
     ) -> None:
         self._scenario = scenario
         self._contact_plan = contact_plan
@@ -69,6 +72,7 @@ class RoundPlanner:
         self._sent_images = self._workloads.sent_images(self._variant.mode)
         self._rates = rates_of(scenario)
         self._resources = resources_of(scenario)
+        self._storage = storage
         self._strategy_config = strategy_config_of(scenario)
         self.quorum = quorum_of(scenario, contact_plan, samples)
         self.carry_over = RoundState()
@@ -122,6 +126,7 @@ class RoundPlanner:
             resources=self._resources,
             start_s=start_s,
             state=self.carry_over,
+            storage=self._storage,
         )
         return checked_plan(problem, self._strategy_config)
 
@@ -177,7 +182,12 @@ def resources_of(scenario: Scenario) -> Resources:
 
 
 def problem_of(
-    scenario: Scenario, contact_plan: ContactPlan, workload: Workload, *, start_s: float = 0.0
+    scenario: Scenario,
+    contact_plan: ContactPlan,
+    workload: Workload,
+    *,
+    start_s: float = 0.0,
+    storage: Storage | None = None,
 ) -> PlanningProblem:
     """Return a round of the scenario to be planned from its beginning."""
     return PlanningProblem(
@@ -186,6 +196,7 @@ def problem_of(
         rates=rates_of(scenario),
         resources=resources_of(scenario),
         start_s=start_s,
+        storage=storage,
     )
 
 

@@ -18,11 +18,13 @@ from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import load, save
 from strategies.aggregation.quorum import Quorum, cut
 from strategies.analysis.mission_totals import Case, LinkRates, World, energy_j, plan_figures, plan_mission
+from strategies.analysis.stored_images import storage_figures, storage_totals
 from strategies.checker.capacity import least_charge
 from strategies.planner.checked_plan import checked_plan
 from strategies.problem.network import PlanningError
 from strategies.problem.plan import SPLIT_COLUMNS
 from strategies.problem.planning_problem import PlanningProblem
+from strategies.problem.storage import Storage
 from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
 
 _PLANS_KEPT = 4  # contact plans of a process
@@ -37,6 +39,8 @@ class RoundJob:
         contacts: File of the contact plan.
         quorum: Which planes end the round.
         mission: The workloads of all rounds, where the whole mission is planned instead.
+        storage: Of satellites that take images.
+        reason: Why there is nothing to plan, where that is known already; else "".
     """
 
     identity: str
@@ -49,6 +53,8 @@ class RoundJob:
     quorum: Quorum
     start_s: float
     mission: tuple[Workload, ...] = ()
+    storage: Storage | None = None
+    reason: str = ""
 
 
 def start_process() -> None:
@@ -88,12 +94,19 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         strategies.checker.check.InfeasiblePlanError: The checker does not accept the plan.
         strategies.registry.StrategyError: The strategy of another package fails.
     """
+    if job.reason:
+        return without_plan(job, job.reason)
     if job.mission:
         return _plan_mission(job)
     begun_s = time.process_time()
     contact_plan, link_rates = _contacts(job.contacts)
     problem = PlanningProblem(
-        contact_plan, job.workload, rates=job.rates, resources=job.resources, start_s=job.start_s
+        contact_plan,
+        job.workload,
+        rates=job.rates,
+        resources=job.resources,
+        start_s=job.start_s,
+        storage=job.storage,
     )
     try:
         plan = checked_plan(problem, job.strategy_config)
@@ -116,6 +129,7 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         "onboard_compute_s": figures.onboard_flops / job.rates.satellite_flops,
         "onboard_energy_j": energy_j([figures], job.rates, drawn) if drawn.known else None,
         "lowest_charge": least_charge(plan, problem),
+        **storage_totals(storage_figures(plan, problem)),
         **dict(zip(SPLIT_COLUMNS, plan.time_split().mean(axis=0).tolist(), strict=True)),
         "intra_orbit_used": str(plan.strategy_config.intra_orbit),
         "space_ground_used": str(plan.strategy_config.space_ground),

@@ -24,8 +24,8 @@ def checked_plan(problem: PlanningProblem, strategy_config: StrategyConfig) -> P
     use.
 
     Raises:
-        PlanningError: The round cannot be planned; see :func:`strategies.planner.round_planner.plan_round`. Or a storage
-            that drops nothing is full before its end.
+        PlanningError: The round cannot be planned; see :func:`strategies.planner.round_planner.plan_round`. Or
+            storage of which nothing may be dropped is full before its end.
         StrategyError: The planner of another package cannot be used, fails, or returns what no round can follow.
         InfeasiblePlanError: A plan of ours breaks a rule.
     """

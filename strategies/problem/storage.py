@@ -123,7 +123,9 @@ class Storage:
             ),
             default=math.inf,
         )
-        when = "none is taken within the horizon" if math.isinf(first_s) else f"the first is at {first_s:.0f} s"
+        when = (
+            "none is taken within the horizon" if math.isinf(first_s) else f"the first is at {first_s:.0f} s"
+        )
         raise PlanningError(
             f"imaging: no satellite has an image at {time_s:.0f} s; {when}; allowed: a round that begins later, or "
             "imaging.on_board above 0"
