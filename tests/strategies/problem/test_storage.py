@@ -1,4 +1,4 @@
-"""Storage of images: against closed forms and a storage run image by image; what rounds train on, and what is refused."""
+"""Storage of images: against closed forms and a storage run image by image; what rounds train on, what is refused."""
 
 from __future__ import annotations
 
