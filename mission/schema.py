@@ -196,6 +196,12 @@ class Station(Table):
     up_mbps: NotNegative = Field(
         0.0, description="this station to a satellite; 0 is as links.sgl says for all stations"
     )
+    backhaul_ms: float = Field(
+        0.0,
+        ge=0.0,
+        le=60_000.0,
+        description="delay each way between the station and the ground's computers, beside the light time",
+    )
     receive_only: bool = Field(False, description="the station hears satellites and sends nothing")
     cost_per_min: NotNegative = Field(
         0.0, description="price of a minute of antenna, in a currency of yours; 0 is unknown"
@@ -1223,7 +1229,7 @@ class Scenario(Table):
     def _takes_given_contacts_as_they_are(self) -> Scenario:
         if self.contacts.path and "sgl" in self.contacts.links:
             for place, station in enumerate(self.ground.stations):
-                for key in ("down_mbps", "up_mbps", "receive_only"):
+                for key in ("down_mbps", "up_mbps", "backhaul_ms", "receive_only"):
                     if value := getattr(station, key):
                         raise ValueError(
                             f"ground.stations.{place}.{key}: found {str(value).lower()} with contacts.path, whose "
