@@ -340,6 +340,7 @@ class Sweep(Shown):
         starts: int,
         starts_s: Sequence[float],
         missions: bool,
+        draws: int,
         out: Path | None,
         processes: int,
         executor: Executor | None,
@@ -350,7 +351,7 @@ class Sweep(Shown):
 
         path = Path(name_or_path)
         if path.is_file() and is_study(path):
-            if grid or cases or fixed or starts != 1 or starts_s or missions:
+            if grid or cases or fixed or starts != 1 or starts_s or missions or draws:
                 raise StudyError(
                     f"{path}: found with other arguments; allowed alone: the file sets all of these"
                 )
@@ -364,6 +365,7 @@ class Sweep(Shown):
                 starts=starts,
                 starts_s=starts_s,
                 missions=missions,
+                draws=draws,
             )
         directory = out or Path("sweeps") / path.stem
         rows = run_sweep(study, directory, processes=processes, executor=executor)

@@ -66,13 +66,13 @@ class TakenImages:
         """Return when the count reaches these numbers, shape (n,); infinite for what it never does."""
         time_s, images = self.time_s[satellite], self.images[satellite]
         after = np.searchsorted(images, count, side="left")
-        there = after < len(images)
-        last = np.where(there, after, 0)
+        is_reached = after < len(images)
+        last = np.where(is_reached, after, 0)
         first = np.maximum(last - 1, 0)
         rise = images[last] - images[first]
         part = (count - images[first]) / np.where(rise > 0.0, rise, 1.0)
         reached_s = time_s[first] + part * (time_s[last] - time_s[first])
-        return np.where(there, np.where(last > 0, reached_s, time_s[0]), np.inf)
+        return np.where(is_reached, np.where(last > 0, reached_s, time_s[0]), np.inf)
 
 
 def taken_images(

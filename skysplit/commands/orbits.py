@@ -96,10 +96,7 @@ def contacts(
     if output is ContactFormat.TABLE:
         span = f"{plan.horizon_s / 3600:g} h from {plan.epoch_utc[:19]} UTC"
         if summary:
-            for subject, table in _summary_tables(plan).items():
-                Terminal().print_table(f"access, by {subject}: {span}", table)
-            if images := _images_taken(resolved, plan):
-                Terminal().print_table(f"images, while none leaves: {span}", _images_table(images))
+            _print_summary(resolved, plan, span)
         else:
             Terminal().print_table(f"{len(plan.contacts)} contacts, {span}", _table(plan))
         hint = "" if summary else " By station and satellite: --summary."
@@ -112,11 +109,8 @@ def contacts(
             text = access_page(f"{resolved.name}: contacts", resolved.description, plan)
             out = out or Path(f"{resolved.name}-contacts.html")
         elif summary:
-            text = (
-                _summary_json(plan, _images_taken(resolved, plan))
-                if output is ContactFormat.JSON
-                else _summary_csv(plan)
-            )
+            images = _images_taken(resolved, plan)
+            text = _summary_json(plan, images) if output is ContactFormat.JSON else _summary_csv(plan)
         else:
             text = _WRITERS[output](plan)
         if out is not None and output is ContactFormat.CSV and not summary:
@@ -257,6 +251,14 @@ def _in_a_sentence(plan: ContactPlan) -> str:
         f"in which no satellite sees a station; with an antenna for every pass "
         f"{spoken_bytes(access.down_gb_per_day * 1e9)} down and {spoken_bytes(access.up_gb_per_day * 1e9)} up a day."
     )
+
+
+def _print_summary(scenario: Scenario, plan: ContactPlan, span: str) -> None:
+    """Print the access of stations and satellites, and what cameras take where there are any."""
+    for subject, table in _summary_tables(plan).items():
+        Terminal().print_table(f"access, by {subject}: {span}", table)
+    if images := _images_taken(scenario, plan):
+        Terminal().print_table(f"images, while none leaves: {span}", _images_table(images))
 
 
 def _images_taken(scenario: Scenario, plan: ContactPlan) -> list[dict[str, Any]]:

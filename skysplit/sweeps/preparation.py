@@ -23,6 +23,8 @@ from strategies.aggregation.quorum import Quorum
 from strategies.problem.network import PlanningError
 from strategies.problem.storage import Storage
 from strategies.problem.workload import Resources, Workload
+from strategies.uncertainty.flight import may_be_flown
+from strategies.uncertainty.outages import OutageModel
 
 if TYPE_CHECKING:
     from server_app.planning.workloads import MissionWorkloads
@@ -96,6 +98,11 @@ def prepare(study: Study, folder: Path) -> Prepared:
         for job in jobs:
             contacts.setdefault(job.contacts, variant.scenario.model_dump_json())
             cases.append(SweepCase(len(cases), _plain(variant.overrides), job=job))
+    if study.draws and not any(case.job.outages and case.job.outages.happens for case in cases):
+        raise StudyError(
+            f"draws: found {study.draws} without outages in any case, so that all draws are alike; allowed with "
+            "uncertainty.station_outage, uncertainty.isl_outage or a station's blocked above 0"
+        )
     return Prepared(study, tuple(cases), contacts=contacts)
 
 
@@ -114,7 +121,11 @@ def _jobs(study: Study, scenario: Scenario, folder: Path, shared: _Shared) -> It
     )
     workload = workloads.of_round(variant_of(scenario))
     rounds = _mission(workloads) if study.missions else ()
+    outages = _outages(scenario, workload) if study.draws else None
     planes = tuple(int(plane) for plane in constellation.plane)
+    identity = _identity(scenario, _OF_PLAN)
+    if outages is not None:
+        identity = f"{_identity(scenario, (*_OF_PLAN, 'uncertainty'))}-{study.draws}"
     for start_s in study.start_times_s(scenario.horizon_s):
         reason = ""
         if storage is not None:
@@ -124,7 +135,7 @@ def _jobs(study: Study, scenario: Scenario, folder: Path, shared: _Shared) -> It
             except PlanningError as error:
                 reason = str(error)
         yield RoundJob(
-            f"{_identity(scenario, _OF_PLAN)}-{start_s:.3f}{'-mission' * study.missions}",
+            f"{identity}-{start_s:.3f}{'-mission' * study.missions}",
             folder / f"{orbit}.parquet",
             workload=workload,
             rates=rates_of(scenario),
@@ -134,8 +145,27 @@ def _jobs(study: Study, scenario: Scenario, folder: Path, shared: _Shared) -> It
             start_s=start_s,
             mission=rounds,
             storage=storage,
+            outages=outages,
+            draws=study.draws,
             reason=reason,
         )
+
+
+def _outages(scenario: Scenario, workload: Workload) -> OutageModel:
+    """What a case's round is flown through.
+
+    Raises:
+        ValueError: It is none that can be taken up in the middle.
+    """
+    from server_app.planning.uncertainty import drawn_outages_of
+
+    if not may_be_flown(workload):
+        training = scenario.training
+        raise ValueError(
+            f"training.mode: found {training.mode} with draws and labels = {training.labels}; allowed: head or lora, "
+            "with labels on board"
+        )
+    return drawn_outages_of(scenario)
 
 
 class _Shared:

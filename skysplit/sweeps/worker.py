@@ -26,6 +26,8 @@ from strategies.problem.plan import SPLIT_COLUMNS
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.storage import Storage
 from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
+from strategies.uncertainty.draws import draw_columns, fly_draws
+from strategies.uncertainty.outages import OutageModel
 
 _PLANS_KEPT = 4  # contact plans of a process
 
@@ -40,6 +42,8 @@ class RoundJob:
         quorum: Which planes end the round.
         mission: The workloads of all rounds, where the whole mission is planned instead.
         storage: Of satellites that take images.
+        outages: Of the scenario, where the round is flown through draws of them.
+        draws: Through how many.
         reason: Why there is nothing to plan, where that is known already; else "".
     """
 
@@ -54,6 +58,8 @@ class RoundJob:
     start_s: float
     mission: tuple[Workload, ...] = ()
     storage: Storage | None = None
+    outages: OutageModel | None = None
+    draws: int = 0
     reason: str = ""
 
 
@@ -109,8 +115,12 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         storage=job.storage,
     )
     try:
-        plan = checked_plan(problem, job.strategy_config)
-        plan = cut(plan, job.quorum.end_s(plan))
+        if job.outages is None:
+            whole, drawn_figures = checked_plan(problem, job.strategy_config), dict[str, Any]()
+        else:
+            rounds = fly_draws(problem, job.strategy_config, job.outages, job.draws)
+            whole, drawn_figures = rounds.plan, draw_columns(rounds.to_json())
+        plan = cut(whole, job.quorum.end_s(whole))
     except PlanningError as error:
         return without_plan(job, str(error))
     figures, drawn = plan_figures(plan, link_rates, job.rates), job.resources.drawn
@@ -130,6 +140,7 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         "onboard_energy_j": energy_j([figures], job.rates, drawn) if drawn.known else None,
         "lowest_charge": least_charge(plan, problem),
         **storage_totals(storage_figures(plan, problem)),
+        **drawn_figures,
         **dict(zip(SPLIT_COLUMNS, plan.time_split().mean(axis=0).tolist(), strict=True)),
         "intra_orbit_used": str(plan.strategy_config.intra_orbit),
         "space_ground_used": str(plan.strategy_config.space_ground),
