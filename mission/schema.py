@@ -202,6 +202,9 @@ class Station(Table):
         le=60_000.0,
         description="delay each way between the station and the ground's computers, beside the light time",
     )
+    beams: int = Field(
+        0, ge=0, le=64, description="satellites that this station serves at a time; 0 is as ground.beams says"
+    )
     receive_only: bool = Field(False, description="the station hears satellites and sends nothing")
     cost_per_min: NotNegative = Field(
         0.0, description="price of a minute of antenna, in a currency of yours; 0 is unknown"
@@ -242,7 +245,12 @@ class Ground(Table):
     """The ground segment: its stations, pooled by fibre to one backbone."""
 
     stations: tuple[Station, ...] = Field(min_length=1)
-    beams: int = Field(1, ge=1, le=64, description="satellites that one station serves at a time")
+    beams: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="satellites that a station serves at a time, unless it has beams of its own",
+    )
     setup_s: float = Field(10.0, ge=0.0, le=600.0, description="antenna set-up before a contact carries data")
 
     @field_validator("stations")

@@ -164,6 +164,7 @@ def resources_of(scenario: Scenario) -> Resources:
         lit = Sunlight.between(dark["satellite"], dark["start_s"], dark["end_s"], len(constellation))
     return Resources(
         beams=scenario.ground.beams,
+        own_beams=_own_beams(scenario),
         setup_s=scenario.ground.setup_s,
         acquisition_s=scenario.links.inter_orbit.acquisition_s,
         isl_terminals=scenario.links.inter_orbit.terminals,
@@ -179,6 +180,15 @@ def resources_of(scenario: Scenario) -> Resources:
         if lit is not None and power.battery_wh
         else None,
     )
+
+
+def _own_beams(scenario: Scenario) -> tuple[tuple[int, int], ...]:
+    """The stations, by node, that serve another number of satellites at a time than ``ground.beams`` says."""
+    own = [(place, station.beams) for place, station in enumerate(scenario.ground.stations) if station.beams]
+    if not own:
+        return ()
+    first = len(constellation_of(scenario))
+    return tuple((first + place, beams) for place, beams in own)
 
 
 def problem_of(
