@@ -351,8 +351,13 @@ class InterOrbitSettings(Table):
 
 
 class LinkSettings(Table):
-    """All link classes."""
+    """All link classes, and what satellites hold on its way over them."""
 
+    buffer_gb: NotNegative = Field(
+        0.0,
+        description="what a satellite holds of others' features until it passes them on, as rounds are planned; 0 is no "
+        "limit",
+    )
     sgl: SpaceGroundSettings = SpaceGroundSettings()
     intra_orbit: IntraOrbitSettings = IntraOrbitSettings()
     inter_orbit: InterOrbitSettings = InterOrbitSettings()

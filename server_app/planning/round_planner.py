@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ from strategies.problem.workload import ComputeRates, PowerDrawn, Resources, Str
 
 _FLOPS_PER_TFLOPS = 1e12
 _J_PER_WH = 3600.0
+_BYTES_PER_GB = 1e9
 
 
 class RoundPlanner:
@@ -168,6 +170,7 @@ def resources_of(scenario: Scenario) -> Resources:
         setup_s=scenario.ground.setup_s,
         acquisition_s=scenario.links.inter_orbit.acquisition_s,
         isl_terminals=scenario.links.inter_orbit.terminals,
+        buffer_bytes=scenario.links.buffer_gb * _BYTES_PER_GB or math.inf,
         sunlight=lit if power.compute == "sunlight" else None,
         drawn=PowerDrawn(power.compute_w, power.radio_w, isl_w=power.isl_w),
         battery=Battery(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 from synthetic_worlds import LADDER, make_workload, make_world
@@ -46,6 +47,11 @@ def test_a_station_with_fewer_beams_than_the_others_keeps_to_them() -> None:
     plan = checked_plan(many, LADDER["d"])
     alone = checked_plan(make_problem(WORLD, workload, resources=Resources(1, 10.0)), LADDER["d"])
     assert plan.end_s == pytest.approx(alone.end_s)
+
+
+def test_a_scenario_bounds_what_is_held_of_others() -> None:
+    assert resources_of(load_scenario("walker-12", {"links.buffer_gb": "0.5"})).buffer_bytes == 5e8
+    assert resources_of(load_scenario("walker-12")).buffer_bytes == math.inf
 
 
 def test_a_scenario_gives_stations_beams_by_their_nodes() -> None:
