@@ -355,8 +355,7 @@ class LinkSettings(Table):
 
     buffer_gb: NotNegative = Field(
         0.0,
-        description="what a satellite holds of others' features until it passes them on, as rounds are planned; 0 is no "
-        "limit",
+        description="what a satellite holds of others' features until it passes them on, in plans; 0 is no limit",
     )
     sgl: SpaceGroundSettings = SpaceGroundSettings()
     intra_orbit: IntraOrbitSettings = IntraOrbitSettings()
