@@ -22,6 +22,9 @@ from skysplit.terminal import Terminal, busy
 
 _EVERY_S = 30.0  # between lines of progress where there is no terminal
 _ROWS, _TABLE_WIDTH = 20, 180  # of the table
+DrawsOption = Annotated[
+    int, typer.Option(min=0, help="With --grid: fly each round through this many draws of its outages.")
+]
 
 
 def sweep(
@@ -42,10 +45,7 @@ def sweep(
         bool,
         typer.Option("--missions", help="With --grid: plan all training.rounds rounds, not only the first."),
     ] = False,
-    draws: Annotated[
-        int,
-        typer.Option(min=0, help="With --grid: fly each round through this many draws of its outages."),
-    ] = 0,
+    draws: DrawsOption = 0,
     out: Annotated[
         Path | None,
         typer.Option(
