@@ -247,7 +247,7 @@ class _EmulatedClock:
             station = sessions[sessions["peer"] == row["peer"]]
             for next_s in np.sort(others["start_s"][others["peer"] == row["peer"]]).tolist():
                 there = (station["start_s"] <= next_s) & (station["end_s"] > next_s)
-                if there.sum() >= self.resources.beams:
+                if there.sum() >= self.resources.beams_of(int(row["peer"])):
                     until_s = min(until_s, next_s)
                     break
             data_s = float(row["start_s"]) + self._set_up_s(row, self.resources.setup_s)

@@ -37,6 +37,7 @@ from orbit.stations import GroundStation
 from orbit.sunlit_links import downlinks_in_sunlight
 
 _BPS_PER_MBPS = 1e6
+_MS_PER_S = 1e3
 _FIELD_OF_LINK = {"sgl": "space_ground", "intra_orbit": "intra_orbit", "inter_orbit": "inter_orbit"}
 _KINDS_OF_LINK = {
     "sgl": (LinkKind.DOWNLINK, LinkKind.UPLINK),
@@ -249,7 +250,10 @@ def _given_contacts(scenario: Scenario, path: Path, nodes: Sequence[Node]) -> np
 
 
 def with_station_links(plan: ContactPlan, stations: Sequence[schema.Station]) -> ContactPlan:
-    """The contact plan with stations' own rates, and without uplinks of those that only receive."""
+    """The contact plan with stations' own rates, and without uplinks of those that only receive.
+
+    The delay to the ground's computers adds to the light time: nothing happens at a station in between.
+    """
     contacts = plan.contacts.copy()
     kept = np.ones(len(contacts), bool)
     for node, station in zip(plan.stations.tolist(), stations, strict=True):
@@ -259,6 +263,7 @@ def with_station_links(plan: ContactPlan, stations: Sequence[schema.Station]) ->
             contacts["rate_bps"][down] = station.down_mbps * _BPS_PER_MBPS
         if station.up_mbps:
             contacts["rate_bps"][up] = station.up_mbps * _BPS_PER_MBPS
+        contacts["owlt_s"][down | up] += station.backhaul_ms / _MS_PER_S
         if station.receive_only:
             kept &= ~up
     return replace(plan, contacts=contacts[kept])

@@ -196,6 +196,15 @@ class Station(Table):
     up_mbps: NotNegative = Field(
         0.0, description="this station to a satellite; 0 is as links.sgl says for all stations"
     )
+    backhaul_ms: float = Field(
+        0.0,
+        ge=0.0,
+        le=60_000.0,
+        description="delay each way between the station and the ground's computers, beside the light time",
+    )
+    beams: int = Field(
+        0, ge=0, le=64, description="satellites that this station serves at a time; 0 is as ground.beams says"
+    )
     receive_only: bool = Field(False, description="the station hears satellites and sends nothing")
     cost_per_min: NotNegative = Field(
         0.0, description="price of a minute of antenna, in a currency of yours; 0 is unknown"
@@ -236,7 +245,12 @@ class Ground(Table):
     """The ground segment: its stations, pooled by fibre to one backbone."""
 
     stations: tuple[Station, ...] = Field(min_length=1)
-    beams: int = Field(1, ge=1, le=64, description="satellites that one station serves at a time")
+    beams: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="satellites that a station serves at a time, unless it has beams of its own",
+    )
     setup_s: float = Field(10.0, ge=0.0, le=600.0, description="antenna set-up before a contact carries data")
 
     @field_validator("stations")
@@ -337,8 +351,12 @@ class InterOrbitSettings(Table):
 
 
 class LinkSettings(Table):
-    """All link classes."""
+    """All link classes, and what satellites hold on its way over them."""
 
+    buffer_gb: NotNegative = Field(
+        0.0,
+        description="what a satellite holds of others' features until it passes them on, in plans; 0 is no limit",
+    )
     sgl: SpaceGroundSettings = SpaceGroundSettings()
     intra_orbit: IntraOrbitSettings = IntraOrbitSettings()
     inter_orbit: InterOrbitSettings = InterOrbitSettings()
@@ -1039,6 +1057,66 @@ class Planning(Table):
     )
 
 
+Degrees = Annotated[float, Field(ge=-180.0, le=180.0)]
+
+
+class Imaging(Table):
+    """Images that satellites take as they fly, and where they keep them: rounds train on what is on board when they
+    begin (`plan`, `sweep`, `contacts --summary`)."""
+
+    images_per_min: NotNegative = Field(
+        0.0, description="images that a satellite takes while its camera works; 0 goes by swath_km"
+    )
+    swath_km: NotNegative = Field(
+        0.0, description="width of the strip of ground that it takes, instead of images_per_min"
+    )
+    image_km2: NotNegative = Field(0.0, description="ground that one image shows (swath_km)")
+    duty_cycle: float = Field(
+        1.0, gt=0.0, le=1.0, description="part of the time in which its camera may work that it does"
+    )
+    lowest_sun_deg: float = Field(
+        0.0,
+        ge=-90.0,
+        le=90.0,
+        description="the camera works where the Sun is so high over the ground below; -90 is day and night",
+    )
+    areas: tuple[tuple[Degrees, Degrees, Degrees, Degrees], ...] = Field(
+        (),
+        description="boxes over which the camera works, [[west, south, east, north], …] in degrees, east less than "
+        "west across 180°; empty is everywhere",
+    )
+    on_board: int = Field(0, ge=0, description="images that each satellite has at the epoch")
+    storage_gb: NotNegative = Field(
+        0.0,
+        description="a satellite's storage for images (planning.image_bytes) and what is kept of them; 0 is no limit",
+    )
+    drop: Literal["oldest", "newest", "refuse"] = Field(
+        "oldest",
+        description="what gives way where storage is full: the oldest image that no round trains on, the newest, or "
+        "none, so that such rounds are refused",
+    )
+
+    @property
+    def enabled(self) -> bool:
+        """Whether satellites take images."""
+        return self.images_per_min + self.swath_km > 0.0
+
+    @model_validator(mode="after")
+    def _takes_images_one_way(self) -> Imaging:
+        if self.images_per_min and self.swath_km:
+            raise ValueError(
+                f"swath_km: found {self.swath_km:g} beside images_per_min, allowed is one of them"
+            )
+        if self.swath_km and not self.image_km2:
+            raise ValueError(f"image_km2: found 0 with swath_km = {self.swath_km:g}; allowed: above 0")
+        for place, (_, south, _, north) in enumerate(self.areas):
+            if not -90.0 <= south < north <= 90.0:
+                raise ValueError(
+                    f"areas.{place}: found south {south:g} and north {north:g}, allowed: -90 to 90, south below north"
+                )
+        return self
+
+
 class Uncertainty(Table):
     """Outages that no plan knows before they happen; `plan --draws` and `compare --draws` fly rounds through them."""
 
@@ -1088,6 +1166,7 @@ class Scenario(Table):
     training: Training = Training()
     strategy: Strategy = Strategy()
     planning: Planning = Planning()
+    imaging: Imaging = Imaging()
     uncertainty: Uncertainty = Uncertainty()
 
     @field_validator("epoch", mode="before")
@@ -1162,7 +1241,7 @@ class Scenario(Table):
     def _takes_given_contacts_as_they_are(self) -> Scenario:
         if self.contacts.path and "sgl" in self.contacts.links:
             for place, station in enumerate(self.ground.stations):
-                for key in ("down_mbps", "up_mbps", "receive_only"):
+                for key in ("down_mbps", "up_mbps", "backhaul_ms", "receive_only"):
                     if value := getattr(station, key):
                         raise ValueError(
                             f"ground.stations.{place}.{key}: found {str(value).lower()} with contacts.path, whose "

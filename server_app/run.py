@@ -19,6 +19,7 @@ from mission.schema import Scenario
 from mission.text.first_cause import cause_of
 from relay.node.settings import LocalRelay, local_relay
 from server_app.checkpoint import Checkpoint, newest
+from server_app.planning.imaging import require_all_on_board
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,8 @@ class ServerRun:
     max_concurrency: int | None = None
 
     def __post_init__(self) -> None:
-        """Raise ScenarioError where only a simulation can do what the scenario asks for."""
+        """Raise ScenarioError for what no run does, or only a simulation."""
+        require_all_on_board(self.scenario, "a run")
         if self.relay is not None:
             require_emulable(self.scenario)
 

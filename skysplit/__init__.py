@@ -67,6 +67,7 @@ def sweep(
     starts: int = 1,
     starts_s: Sequence[float] = (),
     missions: bool = False,
+    draws: int = 0,
     out: str | Path = "",
     processes: int = 1,
     executor: Executor | None = None,
@@ -81,6 +82,7 @@ def sweep(
         starts: Number of start times over the first 40 % of the horizon.
         starts_s: Explicit start times [s of mission time] instead.
         missions: Plan all ``training.rounds`` rounds of a case one after the other, not only the first.
+        draws: Fly each round through this many draws of its outages, see ``skysplit plan --draws``.
         out: Output directory; by default ``sweeps/NAME``.
         processes: Number of planning processes. More than one needs a script with ``if __name__ == "__main__"``.
         executor: An executor that plans instead, of ``concurrent.futures`` or Dask's ``client.get_executor()``.
@@ -98,6 +100,7 @@ def sweep(
         starts,
         starts_s,
         missions,
+        draws,
         Path(out) if out else None,
         processes,
         executor,

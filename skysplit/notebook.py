@@ -127,11 +127,13 @@ planned images 16 a satellite
             strategies.problem.network.PlanningError: The round does not end within the horizon.
         """
         from server_app.planning.round_planner import RoundPlanner
-        from skysplit.planning_inputs import costs_of, samples_of
+        from skysplit.planning_inputs import costs_of, round_images
 
         scenario, contacts = self._settled.scenario, self._contact_plan
+        costs = costs_of(scenario)
+        images = round_images(scenario, contacts, costs, at_s)
         planner = RoundPlanner(
-            scenario, contacts, costs=costs_of(scenario), samples=samples_of(scenario, contacts)
+            scenario, contacts, costs=costs, samples=images.samples, storage=images.storage
         )
         return RoundPlan(self.title, planner(1, at_s), contact_plan=contacts)
 
@@ -338,6 +340,7 @@ class Sweep(Shown):
         starts: int,
         starts_s: Sequence[float],
         missions: bool,
+        draws: int,
         out: Path | None,
         processes: int,
         executor: Executor | None,
@@ -348,7 +351,7 @@ class Sweep(Shown):
 
         path = Path(name_or_path)
         if path.is_file() and is_study(path):
-            if grid or cases or fixed or starts != 1 or starts_s or missions:
+            if grid or cases or fixed or starts != 1 or starts_s or missions or draws:
                 raise StudyError(
                     f"{path}: found with other arguments; allowed alone: the file sets all of these"
                 )
@@ -362,6 +365,7 @@ class Sweep(Shown):
                 starts=starts,
                 starts_s=starts_s,
                 missions=missions,
+                draws=draws,
             )
         directory = out or Path("sweeps") / path.stem
         rows = run_sweep(study, directory, processes=processes, executor=executor)

@@ -9,6 +9,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from orbit.contact_plan import ContactPlan
 from skysplit.trained_model import model_of
 from splitmodel.costs.published import Profile, published
 from strategies.analysis.mission_totals import Case
+from strategies.problem.storage import Storage
 from strategies.problem.training_variant import TrainingVariant
 from strategies.problem.workload import Mode, Workload
 
@@ -108,6 +110,31 @@ def samples_of(scenario: Scenario, contacts: ContactPlan) -> list[int]:
     return counted_samples(scenario, constellation_of(scenario))
 
 
+@dataclass(frozen=True, eq=False)
+class RoundImages:
+    """The images of a round that begins at a time.
+
+    Attributes:
+        samples: Of each satellite.
+        storage: Where they come as satellites fly; else all are there.
+    """
+
+    samples: list[int]
+    storage: Storage | None = None
+
+
+def round_images(scenario: Scenario, contacts: ContactPlan, costs: Profile, start_s: float) -> RoundImages:
+    """The images of a round: all that the scenario plans, or as many as are on board when it begins.
+
+    Raises:
+        strategies.problem.network.PlanningError: No image is on board, or the storage is too small for the first ones.
+    """
+    from server_app.planning.imaging import storage_of
+
+    most, storage = samples_of(scenario, contacts), storage_of(scenario, costs)
+    return RoundImages(most if storage is None else storage.samples_at(start_s, most), storage)
+
+
 def counted_samples(scenario: Scenario, constellation: Constellation) -> list[int]:
     """Images per satellite, counted in the scenario's data."""
     from client_app.partitions import shares_of
@@ -142,13 +169,15 @@ def compared(
     With ``names``, of these cases alone.
 
     Raises:
-        ValueError: With ``draws``, the scenario has no outages.
+        ValueError: With ``draws``, the scenario has no outages; or its satellites take images.
     """
+    from server_app.planning.imaging import require_all_on_board
     from server_app.planning.round_planner import rates_of, resources_of
     from server_app.planning.uncertainty import outage_model_of
     from strategies.analysis.compare import compare, even_starts
     from strategies.analysis.mission_totals import World
 
+    require_all_on_board(scenario, "skysplit compare")
     cases = cases_of(scenario, contacts, costs, samples, schedules=schedules)
     compared_cases = tuple(case for case in cases if not names or case.name in names)
     return compare(

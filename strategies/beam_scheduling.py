@@ -40,7 +40,7 @@ class Moment:
         group: Group of each pass.
         need: What each group still has to bring down: samples, or bits where whole models are averaged.
         rate: What each pass carries of it a second; 0 where it carries nothing.
-        beams: Satellites that a station serves at a time.
+        beams: Satellites that the station of each pass serves at a time.
         setup_s: Time before a new session carries data.
     """
 
@@ -54,7 +54,7 @@ class Moment:
     group: np.ndarray
     need: np.ndarray
     rate: np.ndarray
-    beams: int
+    beams: np.ndarray
     setup_s: float
 
     def need_of_open(self) -> np.ndarray:
@@ -176,15 +176,19 @@ class TopologyAware(SpaceGroundStrategy):
         # A beam that a finished group still holds for its last answers serves nobody else.
         stations, row = np.unique(moment.passes["station"], return_inverse=True)
         satellites, column = np.unique(passes["satellite"], return_inverse=True)
-        table = np.zeros((len(stations) * moment.beams, len(satellites)))
+        beams = np.zeros(len(stations), np.int64)
+        beams[row] = moment.beams
+        first = np.cumsum(beams) - beams  # row of the table of each station's first beam
+        table = np.zeros((int(beams.sum()), len(satellites)))
         index_at = np.full(table.shape, -1)
-        for beam in range(moment.beams):
-            table[row[open_passes] * moment.beams + beam, column] = weight
-            index_at[row[open_passes] * moment.beams + beam, column] = open_passes
+        for beam in range(int(beams.max())):
+            has_it = beams[row[open_passes]] > beam
+            place = first[row[open_passes[has_it]]] + beam, column[has_it]
+            table[place], index_at[place] = weight[has_it], open_passes[has_it]
         taken: dict[int, int] = {}
         for index in moment.finishing.tolist():
             station = int(row[index])
-            table[station * moment.beams + taken.get(station, 0)] = 0.0
+            table[first[station] + taken.get(station, 0)] = 0.0
             taken[station] = taken.get(station, 0) + 1
         rows, columns = linear_sum_assignment(table, maximize=True)
         return sorted(index_at[rows, columns][table[rows, columns] > 0].tolist())

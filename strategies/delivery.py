@@ -15,6 +15,7 @@ import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from orbit.routing import NoPathError, earliest_arrival
+from strategies.problem.workload import Resources
 
 
 class DeliveryError(ValueError):
@@ -61,11 +62,12 @@ class ReleaseDelivery:
 
 
 def plan_delivery(
-    contact_plan: ContactPlan, size_bytes: int, *, start_s: float = 0.0, beams: int = 1, setup_s: float = 0.0
+    contact_plan: ContactPlan, size_bytes: int, *, resources: Resources, start_s: float = 0.0
 ) -> ReleaseDelivery:
     """Plan the delivery of ``size_bytes`` to every satellite, first contact first.
 
-    A station serves ``beams`` satellites at a time, a satellite has one antenna; each pass loses ``setup_s``. A plane
+    A station serves as many satellites at a time as it has beams, a satellite has one antenna; each pass loses the
+    set-up. A plane
     whose links do not bring everything to everybody is served satellite by satellite.
 
     Raises:
@@ -74,7 +76,7 @@ def plan_delivery(
     count = len(contact_plan.satellites)
     groups: list[tuple[int, ...]] = list(_planes(contact_plan))
     while True:
-        parts, lacking = _sent_up(contact_plan, groups, size_bytes, start_s, beams, setup_s)
+        parts, lacking = _sent_up(contact_plan, groups, size_bytes, start_s, resources)
         delivered_s = np.full(count, start_s)
         split: list[tuple[int, ...]] = []
         for number, group in enumerate(groups):
@@ -114,13 +116,14 @@ def _sent_up(
     groups: Sequence[tuple[int, ...]],
     size_bytes: int,
     start_s: float,
-    beams: int,
-    setup_s: float,
+    resources: Resources,
 ) -> tuple[list[UplinkPart], dict[int, int]]:
     """Which bytes each group gets in which passes, and by group how many it still lacks at the horizon."""
     group_of = {member: number for number, group in enumerate(groups) for member in group}
     sent = [0] * len(groups)
-    beam_free_s = {int(station): [start_s] * beams for station in contact_plan.stations}
+    beam_free_s = {
+        station: [start_s] * resources.beams_of(station) for station in contact_plan.stations.tolist()
+    }
     antenna_free_s = np.full(len(contact_plan.satellites), start_s)
     parts: list[UplinkPart] = []
     uplinks = contact_plan.of_kind(LinkKind.UPLINK)
@@ -129,7 +132,7 @@ def _sent_up(
         number, free_s = group_of[satellite], beam_free_s[station]
         beam = int(np.argmin(free_s))
         held_s = max(float(contact["start_s"]), free_s[beam], float(antenna_free_s[satellite]))
-        data_s = held_s + setup_s
+        data_s = held_s + resources.setup_s
         bytes_per_s = float(contact["rate_bps"]) / 8.0
         room = math.floor((float(contact["end_s"]) - data_s) * bytes_per_s + 1e-6)
         taken = min(room, size_bytes - sent[number])

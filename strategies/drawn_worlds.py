@@ -203,4 +203,7 @@ def draw(rng: np.random.Generator, most_passes: int = 12) -> Drawn:
     if not math.isinf(resources.buffer_bytes) and intra == "all-gather":
         intra = "parallel"  # a plane's copies do not fit
     strategy_config = StrategyConfig.parse(intra, ground, inter)
+    if rng.integers(3) == 0:
+        own_beams = tuple((count + station, int(rng.integers(1, 4))) for station in range(stations))
+        resources = dataclasses.replace(resources, own_beams=own_beams)
     return Drawn(world, workload, rates=rates, resources=resources, strategy_config=strategy_config)

@@ -128,7 +128,7 @@ class _Beams:
         self.closed: list[tuple[int, float, float]] = []  # pass, start, end
         self.idle = False  # no pass is open to a group in need: there is nothing to decide until one is
         stations, self.row = np.unique(passes["station"], return_inverse=True)
-        self.stations = len(stations)
+        self.beams = resources.beams_of_each(stations)
 
     def done(self) -> bool:
         return not (self.need > 0).any() and not (self.tail_s > 0).any() and not self.later
@@ -144,7 +144,7 @@ class _Beams:
         table["end_s"] = [row[2] for row in rows]
         table["data_s"] = [self._data_s(row[0], row[1]) for row in rows]
         table = table[table["end_s"] > table["data_s"]]
-        table["limit_s"] = _limits(table, self.passes["end_s"][table["pass_index"]], self.resources.beams)
+        table["limit_s"] = _limits(table, self.passes["end_s"][table["pass_index"]], self.resources)
         return table
 
     def candidates(self) -> np.ndarray:
@@ -179,7 +179,7 @@ class _Beams:
             group=self.demand.group,
             need=self.need.copy(),
             rate=np.where(self.usable, self.demand.rate, 0.0),
-            beams=self.resources.beams,
+            beams=self.beams[self.row],
             setup_s=self.resources.setup_s,
         )
         wanted = chosen_of(
@@ -196,7 +196,7 @@ class _Beams:
 
     def _granted(self, wanted: Sequence[int], finishing: Sequence[int], single_gateway: bool) -> set[int]:
         """The wanted passes that find a beam, an antenna and, where they need it, a group without session."""
-        free = np.full(self.stations, self.resources.beams)
+        free = self.beams.copy()
         antennas, groups, granted = set[int](), set[int](), set[int]()
         for index in (*finishing, *wanted):
             row, group = int(self.row[index]), int(self.demand.group[index])
@@ -218,7 +218,7 @@ class _Beams:
             data_s = np.array([self._data_s(int(index), self.active[int(index)]) for index in active])
             flowing = active[data_s <= self.now_s]
         drain = self._drain(flowing)
-        full = len(self.active) == self.stations * self.resources.beams
+        full = len(self.active) == self.beams.sum()
         after = self.edges[np.searchsorted(self.edges, self.now_s, side="right") :][:1]
         # With a beam free, any pass that begins matters; else only the ends of those in session. These times are met
         # exactly, so that what flows in a session is what its length says.
@@ -299,13 +299,13 @@ class _Beams:
         self.closed.append((index, self.active.pop(index), end_s))
 
 
-def _limits(sessions: np.ndarray, pass_end_s: np.ndarray, beams: int) -> np.ndarray:
+def _limits(sessions: np.ndarray, pass_end_s: np.ndarray, resources: Resources) -> np.ndarray:
     """How long each session may be held: to the end of its pass, or until its beam or antenna is needed again."""
     limit_s = pass_end_s.copy()
-    for column, count in (("satellite", 1), ("station", beams)):
+    for column in ("satellite", "station"):
         order = np.lexsort([sessions["start_s"], sessions[column]])
         for value, members in _runs(sessions[column][order], order):
-            del value
+            count = 1 if column == "satellite" else resources.beams_of(value)
             for position, index in enumerate(members):
                 later = sessions["start_s"][members[position + 1 :]]
                 later = later[later >= sessions["end_s"][index] - _ACKNOWLEDGE_S]

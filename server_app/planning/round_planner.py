@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,11 +22,13 @@ from strategies.problem.battery import Battery
 from strategies.problem.plan import Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
+from strategies.problem.storage import Storage
 from strategies.problem.sunlight import Sunlight
 from strategies.problem.workload import ComputeRates, PowerDrawn, Resources, StrategyConfig, Workload
 
 _FLOPS_PER_TFLOPS = 1e12
 _J_PER_WH = 3600.0
+_BYTES_PER_GB = 1e9
 
 
 class RoundPlanner:
@@ -41,6 +44,7 @@ class RoundPlanner:
         samples: Training images of each satellite.
         summed_on_board: Whether satellites send sums of their planes, as in an emulation, instead of their weights.
         signature_bytes: What signature and certificate add to a message.
+        storage: Of satellites that take images; rounds train on ``samples`` all the same.
 
     Raises:
         strategies.problem.workload.WorkloadError: The scenario waits for more planes than there are.
@@ -55,6 +59,7 @@ class RoundPlanner:
         samples: Sequence[int],
         summed_on_board: bool = False,
         signature_bytes: int = 0,
+        storage: Storage | None = None,
     ) -> None:
         self._scenario = scenario
         self._contact_plan = contact_plan
@@ -69,6 +74,7 @@ class RoundPlanner:
         self._sent_images = self._workloads.sent_images(self._variant.mode)
         self._rates = rates_of(scenario)
         self._resources = resources_of(scenario)
+        self._storage = storage
         self._strategy_config = strategy_config_of(scenario)
         self.quorum = quorum_of(scenario, contact_plan, samples)
         self.carry_over = RoundState()
@@ -122,6 +128,7 @@ class RoundPlanner:
             resources=self._resources,
             start_s=start_s,
             state=self.carry_over,
+            storage=self._storage,
         )
         return checked_plan(problem, self._strategy_config)
 
@@ -159,9 +166,11 @@ def resources_of(scenario: Scenario) -> Resources:
         lit = Sunlight.between(dark["satellite"], dark["start_s"], dark["end_s"], len(constellation))
     return Resources(
         beams=scenario.ground.beams,
+        own_beams=_own_beams(scenario),
         setup_s=scenario.ground.setup_s,
         acquisition_s=scenario.links.inter_orbit.acquisition_s,
         isl_terminals=scenario.links.inter_orbit.terminals,
+        buffer_bytes=scenario.links.buffer_gb * _BYTES_PER_GB or math.inf,
         sunlight=lit if power.compute == "sunlight" else None,
         drawn=PowerDrawn(power.compute_w, power.radio_w, isl_w=power.isl_w),
         battery=Battery(
@@ -176,8 +185,22 @@ def resources_of(scenario: Scenario) -> Resources:
     )
 
 
+def _own_beams(scenario: Scenario) -> tuple[tuple[int, int], ...]:
+    """The stations, by node, that serve another number of satellites at a time than ``ground.beams`` says."""
+    own = [(place, station.beams) for place, station in enumerate(scenario.ground.stations) if station.beams]
+    if not own:
+        return ()
+    first = len(constellation_of(scenario))
+    return tuple((first + place, beams) for place, beams in own)
+
+
 def problem_of(
-    scenario: Scenario, contact_plan: ContactPlan, workload: Workload, *, start_s: float = 0.0
+    scenario: Scenario,
+    contact_plan: ContactPlan,
+    workload: Workload,
+    *,
+    start_s: float = 0.0,
+    storage: Storage | None = None,
 ) -> PlanningProblem:
     """Return a round of the scenario to be planned from its beginning."""
     return PlanningProblem(
@@ -186,6 +209,7 @@ def problem_of(
         rates=rates_of(scenario),
         resources=resources_of(scenario),
         start_s=start_s,
+        storage=storage,
     )
 
 

@@ -17,9 +17,20 @@ def outage_model_of(scenario: Scenario) -> OutageModel:
     Raises:
         ValueError: Nothing in it ever fails.
     """
+    model = drawn_outages_of(scenario)
+    if not model.happens:
+        raise ValueError(
+            f"uncertainty: found no outages in {scenario.name}, so that all draws are alike; allowed with "
+            "uncertainty.station_outage, uncertainty.isl_outage or a station's blocked above 0"
+        )
+    return model
+
+
+def drawn_outages_of(scenario: Scenario) -> OutageModel:
+    """The same, also where nothing ever fails."""
     table = scenario.uncertainty
     service = OutageLaw.constant(table.station_outage, table.station_outage_h * _S_PER_H)
-    model = OutageModel(
+    return OutageModel(
         scenario.seed,
         stations={
             station.name: (service, _weather(scenario, station)) for station in scenario.ground.stations
@@ -27,12 +38,6 @@ def outage_model_of(scenario: Scenario) -> OutageModel:
         isl=OutageLaw.constant(table.isl_outage, table.isl_outage_min * _S_PER_MIN),
         notice_s=table.notice_s,
     )
-    if not model.happens:
-        raise ValueError(
-            f"uncertainty: found no outages in {scenario.name}, so that all draws are alike; allowed with "
-            "uncertainty.station_outage, uncertainty.isl_outage or a station's blocked above 0"
-        )
-    return model
 
 
 def _weather(scenario: Scenario, station: Station) -> OutageLaw:

@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -96,8 +96,7 @@ def contacts(
     if output is ContactFormat.TABLE:
         span = f"{plan.horizon_s / 3600:g} h from {plan.epoch_utc[:19]} UTC"
         if summary:
-            for subject, table in _summary_tables(plan).items():
-                Terminal().print_table(f"access, by {subject}: {span}", table)
+            _print_summary(resolved, plan, span)
         else:
             Terminal().print_table(f"{len(plan.contacts)} contacts, {span}", _table(plan))
         hint = "" if summary else " By station and satellite: --summary."
@@ -110,7 +109,8 @@ def contacts(
             text = access_page(f"{resolved.name}: contacts", resolved.description, plan)
             out = out or Path(f"{resolved.name}-contacts.html")
         elif summary:
-            text = _summary_json(plan) if output is ContactFormat.JSON else _summary_csv(plan)
+            images = _images_taken(resolved, plan)
+            text = _summary_json(plan, images) if output is ContactFormat.JSON else _summary_csv(plan)
         else:
             text = _WRITERS[output](plan)
         if out is not None and output is ContactFormat.CSV and not summary:
@@ -258,8 +258,47 @@ def _in_a_sentence(plan: ContactPlan) -> str:
     )
 
 
-def _summary_json(plan: ContactPlan) -> str:
-    """Access of stations, of satellites and of pairs as one JSON object."""
+def _print_summary(scenario: Scenario, plan: ContactPlan, span: str) -> None:
+    """Print the access of stations and satellites, and what cameras take where there are any."""
+    for subject, table in _summary_tables(plan).items():
+        Terminal().print_table(f"access, by {subject}: {span}", table)
+    if images := _images_taken(scenario, plan):
+        Terminal().print_table(f"images, while none leaves: {span}", _images_table(images))
+
+
+def _images_taken(scenario: Scenario, plan: ContactPlan) -> list[dict[str, Any]]:
+    """What each satellite's camera takes; empty where the scenario has none."""
+    if not scenario.imaging.enabled:
+        return []
+    from server_app.planning.imaging import storage_of
+    from skysplit.planning_inputs import costs_of
+    from strategies.analysis.stored_images import camera_figures
+
+    with busy("following cameras along the ground track"):
+        storage = storage_of(scenario, costs_of(scenario))
+    assert storage is not None
+    names = [plan.nodes[index].name for index in plan.satellites.tolist()]
+    return camera_figures(names, storage, plan.horizon_s)
+
+
+def _images_table(images: list[dict[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("satellite", overflow="fold")
+    for name in ("images/day", "GB/day", "full after", "dropped"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in images:
+        table.add_row(
+            row["satellite"],
+            _short(row["images_per_day"]),
+            _short(row["gb_per_day"]),
+            "–" if row["full_s"] is None else spoken_time(row["full_s"]),
+            f"{row['dropped']:,}",
+        )
+    return table
+
+
+def _summary_json(plan: ContactPlan, images: list[dict[str, Any]]) -> str:
+    """Access of stations, of satellites and of pairs as one JSON object, and what cameras take where there are any."""
     values = {"epoch": plan.epoch_utc, "horizon_s": plan.horizon_s}
     parts = {
         "stations": access_of_stations(plan),
@@ -267,7 +306,12 @@ def _summary_json(plan: ContactPlan) -> str:
         "pairs": access_of_pairs(plan),
     }
     return json.dumps(
-        {**values, **{name: [asdict(access) for access in part] for name, part in parts.items()}}, indent=1
+        {
+            **values,
+            **{name: [asdict(access) for access in part] for name, part in parts.items()},
+            **({"images": images} if images else {}),
+        },
+        indent=1,
     )
 
 

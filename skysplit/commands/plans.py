@@ -32,7 +32,7 @@ from skysplit.commands.arguments import (
     require_outages,
 )
 from skysplit.commands.orbits import chosen_cut, planned_contacts
-from skysplit.planning_inputs import costs_of, samples_of
+from skysplit.planning_inputs import costs_of, round_images
 from skysplit.terminal import Terminal, busy, progress_bar
 from splitmodel.costs.published import Profile, published_profiles
 from splitmodel.shipped import SHIPPED
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from strategies.problem.planning_problem import PlanningProblem
 
 _TABLE_WIDTH = 100  # of the tables of models
-_MOST_SESSIONS = 24  # a longer list is not read
+_MOST_SESSIONS = _MOST_SATELLITES = 24  # a longer list is not read
 
 
 class PlanFormat(StrEnum):
@@ -178,12 +178,13 @@ def _planned(
     from strategies.problem.round_state import state_at
 
     costs = costs_of(scenario)
-    samples = samples_of(scenario, contacts)
+    images = round_images(scenario, contacts, costs, at_s)
+    samples = images.samples
     workloads = MissionWorkloads(scenario, costs, samples=samples, framing=framing_of(contacts))
     workload = workloads.of_round(variant_of(scenario))
     quorum = quorum_of(scenario, contacts, samples)
     problem, strategy_config = (
-        problem_of(scenario, contacts, workload, start_s=at_s),
+        problem_of(scenario, contacts, workload, start_s=at_s, storage=images.storage),
         strategy_config_of(scenario),
     )
     planned = checked_plan(problem, strategy_config)
@@ -228,6 +229,7 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
     from server_app.planning.advice import advice
     from server_app.planning.round_planner import framing_of
     from strategies.analysis.plan_words import link_rows, round_facts, sentence, session_rows, station_rows
+    from strategies.analysis.stored_images import storage_rows
     from strategies.uncertainty.draws import draw_facts
 
     contacts = planned.problem.contact_plan
@@ -246,6 +248,12 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
     if drawn := result.get("draws"):
         title = f"{drawn['draws']} draws of outages"
         console.print_table(title, _plain_table(("the round", ""), draw_facts(drawn)))
+    if imaging := result.get("imaging"):
+        headings = ("images", "on board", "trained", "oldest", "arrive", "dropped", "peak")
+        rows = storage_rows(imaging["satellites"])
+        console.print(_plain_table(headings, rows[:_MOST_SATELLITES]))
+        if len(rows) > _MOST_SATELLITES:
+            console.print(f"{len(rows) - _MOST_SATELLITES} more satellites: --format json", highlight=False)
     headings = ("links", "transfers", "features, images", "all else")
     console.print(_plain_table(headings, link_rows(planned.plan)))
     stations = station_rows(planned.plan, contacts)

@@ -21,7 +21,10 @@ from skysplit.sweeps.study import Study, StudyError, is_study, parse_grid, read_
 from skysplit.terminal import Terminal, busy
 
 _EVERY_S = 30.0  # between lines of progress where there is no terminal
-_ROWS, _TABLE_WIDTH = 20, 140  # of the table
+_ROWS, _TABLE_WIDTH = 20, 180  # of the table
+DrawsOption = Annotated[
+    int, typer.Option(min=0, help="With --grid: fly each round through this many draws of its outages.")
+]
 
 
 def sweep(
@@ -42,6 +45,7 @@ def sweep(
         bool,
         typer.Option("--missions", help="With --grid: plan all training.rounds rounds, not only the first."),
     ] = False,
+    draws: DrawsOption = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -66,7 +70,7 @@ def sweep(
 
     try:
         with busy("resolving every combination"):
-            asked = _study(study, settings, grid, starts, missions)
+            asked = _study(study, settings, grid, starts, missions, draws)
         name = Path(study).stem
         directory = out or Path("sweeps") / name
         with _Shown() as shown:
@@ -91,13 +95,18 @@ def sweep(
 
 
 def _study(
-    name: str, settings: list[str] | None, grid: list[str] | None, starts: int, missions: bool
+    name: str,
+    settings: list[str] | None,
+    grid: list[str] | None,
+    starts: int,
+    missions: bool,
+    draws: int,
 ) -> Study:
     path = Path(name)
     if path.is_file() and is_study(path):
-        if grid or settings or missions or starts != 1:
+        if grid or settings or missions or draws or starts != 1:
             raise StudyError(
-                f"{name}: found with --grid, --set, --starts or --missions; allowed alone: "
+                f"{name}: found with --grid, --set, --starts, --missions or --draws; allowed alone: "
                 "the file sets all of these"
             )
         return read_study(path)
@@ -111,6 +120,7 @@ def _study(
         grid=parse_grid(grid),
         starts=starts,
         missions=missions,
+        draws=draws,
         where="--grid",
     )
 
@@ -125,7 +135,8 @@ def _print(study: Study, rows: list[dict]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for key in study.keys:
         table.add_column(key, no_wrap=True)
-    for heading in ("starts", "median", "p95", "above bound", "space-ground"):
+    flown = ("through draws", "p5", "p95") if study.draws else ()
+    for heading in ("starts", "median", "p95", "above bound", "space-ground", *flown):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
     for point in shown:
@@ -133,6 +144,7 @@ def _print(study: Study, rows: list[dict]) -> None:
         table.add_row(
             *(str(point.values[key]) for key in study.keys), f"{point.planned} of {point.starts}",
             spoken_time(point.makespan_s), spoken_time(point.p95_s), gap, spoken_bytes(point.sgl_bytes),
+            *("–" if time_s != time_s else spoken_time(time_s) for time_s in point.flown_s if flown),
             "*" if point in front else "",
         )  # fmt: skip
     console = Terminal()

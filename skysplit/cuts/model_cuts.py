@@ -111,7 +111,10 @@ def cuts_of(
 
 
 def require_cuts(scenario: Scenario) -> None:
-    """Raise `ValueError` where a scenario has no other place to cut its model."""
+    """Raise `ValueError` where a scenario has no other place to cut its model, or its images come one by one."""
+    from server_app.planning.imaging import require_all_on_board
+
+    require_all_on_board(scenario, "a comparison of cuts")
     if scenario.training.mode not in ("head", "lora"):
         raise ValueError(
             f"training.mode: found {scenario.training.mode!r}, which has no split; allowed: head, lora"

@@ -16,6 +16,7 @@ from mission.text.quantities import utc_text
 from orbit.contact_plan import ContactPlan
 from relay.release.manifest import ReleaseManifest, manifest_of
 from strategies.delivery import ReleaseDelivery, plan_delivery
+from strategies.problem.workload import Resources
 
 CHUNK_BYTES = 64 * 1024  # at 250 kbit/s two seconds, which is what a broken pass loses at most
 
@@ -110,12 +111,16 @@ def planned_delivery(
     manifest = manifest_of(run / "final", _paths(run / "final", content), CHUNK_BYTES)
     start_s = record["result"]["mission_time_s"] if at_s is None else at_s
     contact_plan = _contacts_from(scenario, start_s)
+    own_beams = tuple(
+        (node, station.beams)
+        for node, station in zip(contact_plan.stations.tolist(), scenario.ground.stations, strict=True)
+        if station.beams
+    )
     delivery = plan_delivery(
         contact_plan,
         manifest.size,
+        resources=Resources(scenario.ground.beams, scenario.ground.setup_s, own_beams=own_beams),
         start_s=start_s,
-        beams=scenario.ground.beams,
-        setup_s=scenario.ground.setup_s,
     )
     return PlannedDelivery(scenario, contact_plan, manifest=manifest, delivery=delivery)
 

@@ -147,6 +147,8 @@ def _two_axes(rows: Sequence[Row], keys: Sequence[str], effects: Sequence[Effect
 
 def _table(points: Sequence[Point], keys: Sequence[str]) -> str:
     head = [*keys, "starts", "median", "p95", "above bound", "space-ground", "between satellites"]
+    if is_flown := any(point.is_flown for point in points):
+        head += ["through draws", "p5 of draws", "p95 of draws"]
     lines = [
         [
             *(str(point.values[key]) for key in keys),
@@ -154,6 +156,7 @@ def _table(points: Sequence[Point], keys: Sequence[str]) -> str:
             *(_said(value, spoken_time) for value in (point.makespan_s, point.p95_s)),
             _said(point.gap, lambda gap: f"{100 * gap:.0f} %"),
             *(_said(value, spoken_bytes) for value in (point.sgl_bytes, point.isl_bytes)),
+            *(_said(value, spoken_time) for value in point.flown_s if is_flown),
         ]
         for point in points
     ]

@@ -15,7 +15,7 @@ from mission.text.dotted_keys import dotted_keys
 
 _STATIONS = "ground.stations"
 _MOST_CASES = 1_000_000
-_FIELDS = ("scenario", "starts", "starts_s", "missions", "set", "grid", "cases")
+_FIELDS = ("scenario", "starts", "starts_s", "missions", "draws", "set", "grid", "cases")
 
 
 class StudyError(ValueError):
@@ -35,6 +35,7 @@ class Study:
         starts: Start times over the first 40 % of the horizon.
         starts_s: Start times instead, seconds of mission time.
         missions: Whether all ``training.rounds`` rounds of a case are planned, in turn, not the first alone.
+        draws: Through how many draws of its outages each round is flown.
     """
 
     scenario: str
@@ -45,6 +46,7 @@ class Study:
     starts: int = 1
     starts_s: tuple[float, ...] = ()
     missions: bool = False
+    draws: int = 0
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -114,6 +116,7 @@ def read_study(path: Path) -> Study:
         starts=content.get("starts", 1),
         starts_s=content.get("starts_s", []),
         missions=content.get("missions", False),
+        draws=content.get("draws", 0),
         where=str(path),
     )
 
@@ -127,6 +130,7 @@ def study_of(
     starts: Any = 1,
     starts_s: Any = (),
     missions: Any = False,
+    draws: Any = 0,
     where: str = "sweep",
 ) -> Study:
     """Return a sweep of these parts, all of the right kind.
@@ -166,6 +170,10 @@ def study_of(
         raise StudyError(f"{where}: starts_s: found {starts_s!r}, allowed: a list of seconds, 0 or more each")
     if not isinstance(missions, bool):
         raise StudyError(f"{where}: missions: found {missions!r}, allowed: true, false")
+    if not isinstance(draws, int) or isinstance(draws, bool) or not 0 <= draws <= _MOST_CASES:
+        raise StudyError(f"{where}: draws: found {draws!r}, allowed: a whole number, 0 or more")
+    if draws and missions:
+        raise StudyError(f"{where}: draws: found {draws} with missions, allowed is one of them")
     count = len(cases or [{}]) * max(starts, len(starts_s))
     for values in grid.values():
         count *= len(values)
@@ -180,6 +188,7 @@ def study_of(
         starts=starts,
         starts_s=times_s,
         missions=missions,
+        draws=draws,
     )
 
 

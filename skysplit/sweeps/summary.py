@@ -25,6 +25,8 @@ class Point:
         gap: Median distance to the lower bound; NaN where there is none.
         sgl_bytes: Median bytes over space-ground links, both ways.
         isl_bytes: Median bytes over inter-satellite links, every hop.
+        flown_s: Median over starts of the median, 5th and 95th percentile of the length over draws of outages; NaN
+            without draws, or where so many do not end.
     """
 
     values: Mapping[str, Any]
@@ -36,6 +38,12 @@ class Point:
     gap: float
     sgl_bytes: float
     isl_bytes: float
+    flown_s: tuple[float, float, float]
+
+    @property
+    def is_flown(self) -> bool:
+        """Whether rounds were flown through draws."""
+        return self.flown_s[0] == self.flown_s[0]
 
 
 @dataclass(frozen=True)
@@ -104,4 +112,5 @@ def _point(values: Mapping[str, Any], rows: Sequence[Row]) -> Point:
         gap=median("gap_to_bound"),
         sgl_bytes=median("down_bytes", "up_bytes"),
         isl_bytes=median("isl_bytes"),
+        flown_s=(median("flown_median_s"), median("flown_p5_s"), median("flown_p95_s")),
     )

@@ -18,12 +18,16 @@ from orbit.contact_plan import ContactPlan
 from orbit.files.contact_plan_files import load, save
 from strategies.aggregation.quorum import Quorum, cut
 from strategies.analysis.mission_totals import Case, LinkRates, World, energy_j, plan_figures, plan_mission
+from strategies.analysis.stored_images import storage_figures, storage_totals
 from strategies.checker.capacity import least_charge
 from strategies.planner.checked_plan import checked_plan
 from strategies.problem.network import PlanningError
 from strategies.problem.plan import SPLIT_COLUMNS
 from strategies.problem.planning_problem import PlanningProblem
+from strategies.problem.storage import Storage
 from strategies.problem.workload import ComputeRates, Resources, StrategyConfig, Workload
+from strategies.uncertainty.draws import draw_columns, fly_draws
+from strategies.uncertainty.outages import OutageModel
 
 _PLANS_KEPT = 4  # contact plans of a process
 
@@ -37,6 +41,10 @@ class RoundJob:
         contacts: File of the contact plan.
         quorum: Which planes end the round.
         mission: The workloads of all rounds, where the whole mission is planned instead.
+        storage: Of satellites that take images.
+        outages: Of the scenario, where the round is flown through draws of them.
+        draws: Through how many.
+        reason: Why there is nothing to plan, where that is known already; else "".
     """
 
     identity: str
@@ -49,6 +57,10 @@ class RoundJob:
     quorum: Quorum
     start_s: float
     mission: tuple[Workload, ...] = ()
+    storage: Storage | None = None
+    outages: OutageModel | None = None
+    draws: int = 0
+    reason: str = ""
 
 
 def start_process() -> None:
@@ -88,16 +100,27 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         strategies.checker.check.InfeasiblePlanError: The checker does not accept the plan.
         strategies.registry.StrategyError: The strategy of another package fails.
     """
+    if job.reason:
+        return without_plan(job, job.reason)
     if job.mission:
         return _plan_mission(job)
     begun_s = time.process_time()
     contact_plan, link_rates = _contacts(job.contacts)
     problem = PlanningProblem(
-        contact_plan, job.workload, rates=job.rates, resources=job.resources, start_s=job.start_s
+        contact_plan,
+        job.workload,
+        rates=job.rates,
+        resources=job.resources,
+        start_s=job.start_s,
+        storage=job.storage,
     )
     try:
-        plan = checked_plan(problem, job.strategy_config)
-        plan = cut(plan, job.quorum.end_s(plan))
+        if job.outages is None:
+            whole, drawn_figures = checked_plan(problem, job.strategy_config), dict[str, Any]()
+        else:
+            rounds = fly_draws(problem, job.strategy_config, job.outages, job.draws)
+            whole, drawn_figures = rounds.plan, draw_columns(rounds.to_json())
+        plan = cut(whole, job.quorum.end_s(whole))
     except PlanningError as error:
         return without_plan(job, str(error))
     figures, drawn = plan_figures(plan, link_rates, job.rates), job.resources.drawn
@@ -116,6 +139,8 @@ def plan_job(job: RoundJob) -> dict[str, Any]:
         "onboard_compute_s": figures.onboard_flops / job.rates.satellite_flops,
         "onboard_energy_j": energy_j([figures], job.rates, drawn) if drawn.known else None,
         "lowest_charge": least_charge(plan, problem),
+        **storage_totals(storage_figures(plan, problem)),
+        **drawn_figures,
         **dict(zip(SPLIT_COLUMNS, plan.time_split().mean(axis=0).tolist(), strict=True)),
         "intra_orbit_used": str(plan.strategy_config.intra_orbit),
         "space_ground_used": str(plan.strategy_config.space_ground),

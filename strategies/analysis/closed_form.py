@@ -85,4 +85,4 @@ def _capacity_bps(contact_plan: ContactPlan, resources: Resources) -> float:
     """What all beams bring down together, if they always have somebody to listen to."""
     down = contact_plan.of_kind(LinkKind.DOWNLINK)
     rate_bps = float(np.median(down["rate_bps"])) if len(down) else 0.0
-    return len(contact_plan.stations) * resources.beams * rate_bps * _OUTAGE
+    return float(resources.beams_of_each(contact_plan.stations).sum()) * rate_bps * _OUTAGE

@@ -11,6 +11,7 @@ import numpy as np
 from mission.text.quantities import spoken_bytes, spoken_energy, spoken_time, utc_text
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.mission_totals import LinkRates, PlanFigures, energy_j, plan_figures, what_binds
+from strategies.analysis.stored_images import storage_facts, storage_figures, storage_totals
 from strategies.checker.capacity import least_charge
 from strategies.problem.plan import SPLIT_COLUMNS, Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
@@ -45,6 +46,7 @@ def answer(
         "binds": what_binds([figures], problem.workload),
         **_energy(plan, problem, figures),
         **_price(plan, cost_per_min or {}),
+        **_imaging(plan, problem),
     }
 
 
@@ -67,6 +69,12 @@ def _energy(plan: Plan, problem: PlanningProblem, figures: PlanFigures) -> dict[
         energy["onboard_energy_per_sample_j"] = drawn_j / max(sum(problem.workload.samples), 1)
     charge = least_charge(plan, problem)
     return energy if charge is None else {**energy, "lowest_charge": charge}
+
+
+def _imaging(plan: Plan, problem: PlanningProblem) -> dict[str, Any]:
+    """The storage of satellites that take images, in all and of each; nothing where all images are there already."""
+    figures = storage_figures(plan, problem)
+    return {"imaging": {**storage_totals(figures), "satellites": figures}} if figures else {}
 
 
 def sentence(plan: Plan, result: Mapping[str, Any]) -> str:
@@ -102,6 +110,8 @@ def round_facts(plan: Plan, result: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("antennas cost", f"{cost:,.2f}, {result['antenna_min']:.1f} min"))
     if (charge := result.get("lowest_charge")) is not None:
         facts.append(("charge, at least", f"{100.0 * charge:.0f} %"))
+    if (imaging := result.get("imaging")) is not None:
+        facts += storage_facts(imaging)
     return facts + [(f"{column[:-2]}, a satellite", spoken_time(summary[column])) for column in SPLIT_COLUMNS]
 
 

@@ -317,7 +317,13 @@ def _ground_tflops(world: World, tflops: float) -> World:
 
 
 def _beams(world: World, beams: float) -> World:
-    return dataclasses.replace(world, resources=dataclasses.replace(world.resources, beams=round(beams)))
+    """As many antennas at every station; one that has a number of its own has more or fewer in proportion."""
+    resources = world.resources
+    own = tuple(
+        (station, max(1, round(count * beams / resources.beams))) for station, count in resources.own_beams
+    )
+    changed = dataclasses.replace(resources, beams=round(beams), own_beams=own)
+    return dataclasses.replace(world, resources=changed)
 
 
 def _image_kilobytes(world: World, kilobytes: float) -> World:

@@ -168,5 +168,5 @@ class AverageBound:
         begin_s = self.start_s
         if from_s is not None:
             begin_s = max(self.start_s, from_s - self.problem.resources.setup_s)
-        part = served_part(needs, reach, self.problem.resources.beams, begin_s)
+        part = served_part(needs, reach, self.problem.resources, begin_s)
         return 1.0 if part >= _ENOUGH else part

@@ -270,7 +270,7 @@ class TrainingBound:
             features_of=todo.features,
             answers_of=todo.answers if answered else 0.0 * todo.answers,
         )
-        part = served_part(needs, reach, self.problem.resources.beams, self.start_s)
+        part = served_part(needs, reach, self.problem.resources, self.start_s)
         return 1.0 if part >= _ENOUGH else part
 
     def _aboard(self, until_s: float) -> np.ndarray:

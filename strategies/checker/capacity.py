@@ -1,4 +1,4 @@
-"""Rules of the checker for what serves one thing after another: links, processors, buffers that fill up, batteries.
+"""Rules of the checker for what serves one thing after another, or fills up: links, processors, memory, batteries.
 
 A link or processor can serve all that is asked of it within its windows exactly if preemptive earliest deadline first
 can (Horn, "Some simple scheduling algorithms", Naval Research Logistics Quarterly 21, 1974). What they draw of a
@@ -22,6 +22,7 @@ from strategies.problem.battery import counts, edges, levels_j
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.power_windows import power_windows
+from strategies.problem.storage import Drop, course_in
 
 _SLACK_S = 1e-3
 _SLACK_J = 1.0
@@ -98,6 +99,31 @@ def buffers(judged: JudgedPlan) -> Iterator[Violation]:
                 "buffer", f"{judged.name(node)} holds {held.max():.0f} bytes of others at {when_s:.3f} s, allowed are "
                 f"{judged.resources.buffer_bytes:.0f}"
             )  # fmt: skip
+
+
+def storage(judged: JudgedPlan) -> Iterator[Violation]:
+    """Images are on board when the round begins, and where none may be dropped there is room for all that come."""
+    held = judged.problem.storage
+    if held is None:
+        return
+    start_s = judged.plan.start_s
+    for satellite, trained in enumerate(judged.workload.samples):
+        on_board = held.on_board(satellite, start_s)
+        if trained > on_board:
+            yield Violation(
+                "storage",
+                f"{judged.name(satellite)} trains on {trained} images, {on_board} are on board at {start_s:.3f} s",
+            )
+        if held.drop is not Drop.REFUSE:
+            continue
+        dropped = held.dropped(satellite, start_s)
+        dropped += course_in(judged.plan, judged.workload, held, satellite).dropped
+        if dropped:
+            yield Violation(
+                "storage",
+                f"{judged.name(satellite)} has no room for {dropped} images by {judged.plan.end_s:.3f} s, allowed are "
+                f"{held.room:.0f} on board",
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,6 +46,7 @@ def check_plan(plan: Plan, problem: PlanningProblem) -> list[Violation]:
             capacity.computers(judged),
             capacity.buffers(judged),
             capacity.charge(judged),
+            capacity.storage(judged),
             weights.violations(),
             ends(judged, weights),
             label(judged),

@@ -20,8 +20,9 @@ def antennas(judged: JudgedPlan) -> Iterator[Violation]:
     for row in sessions[odd][:10]:
         yield Violation("session", f"{judged.words(row)} is not of a satellite with a station")
     sessions = sessions[~odd]
-    for column, limit in (("peer", judged.resources.beams), ("node", 1)):
+    for column in ("peer", "node"):
         for node in np.unique(sessions[column]):
+            limit = 1 if column == "node" else judged.resources.beams_of(int(node))
             most, when_s = most_at_once(sessions[sessions[column] == node])
             if most > limit:
                 yield Violation(
@@ -131,7 +132,7 @@ def _turned_away(judged: JudgedPlan, kept: np.ndarray) -> Iterator[Violation]:
     """Who holds more than fit on its antennas, beams or terminals, where what stays pointed is held to the end."""
     for end in sorted({end for pair in judged.plan.pointed for end in pair}):
         held = kept[(kept["node"] == end) | (kept["peer"] == end)]
-        beams = 1 if end < judged.satellites else judged.resources.beams
+        beams = 1 if end < judged.satellites else judged.resources.beams_of(end)
         for kind, limit in ((Kind.SESSION, beams), (Kind.ISL_POINTING, judged.resources.isl_terminals)):
             of_kind = held[held["kind"] == kind]
             most, when_s = most_at_once(of_kind) if len(of_kind) else (0, 0.0)

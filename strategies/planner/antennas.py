@@ -6,6 +6,8 @@ from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 
+from strategies.problem.workload import Resources
+
 
 @dataclass(frozen=True)
 class Booking:
@@ -21,10 +23,10 @@ class Booking:
 
 
 class Antennas:
-    """Bookings of a round; ``beams`` satellites fit on a station at a time, one station on a satellite."""
+    """Bookings of a round; a station has room for as many satellites as it has beams, a satellite for one station."""
 
-    def __init__(self, bookings: list[Booking], beams: int, *, setup_s: float) -> None:
-        self._beams, self._setup_s = beams, setup_s
+    def __init__(self, bookings: list[Booking], resources: Resources) -> None:
+        self._resources, self._setup_s = resources, resources.setup_s
         self._of_satellite: dict[int, list[Booking]] = {}
         self._of_station: dict[int, list[Booking]] = {}
         for booking in bookings:
@@ -88,7 +90,7 @@ class Antennas:
         pairs = set()
         for station, held in self._of_station.items():
             for booking in sorted(held, key=lambda booking: (-booking.end_s, -booking.start_s))[
-                : self._beams
+                : self._resources.beams_of(station)
             ]:
                 stays = last[booking.satellite] is booking and passes["end_s"][booking.pass_index] > end_s
                 if stays:
@@ -111,7 +113,7 @@ class Antennas:
             not self._same(other, booking) and other.start_s < end_s and start_s < other.end_s
             for other in self._of_station.get(booking.station, ())
         )
-        return held < self._beams
+        return held < self._resources.beams_of(booking.station)
 
     @staticmethod
     def _same(first: Booking, other: Booking) -> bool:

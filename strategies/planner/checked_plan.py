@@ -12,6 +12,7 @@ from strategies.problem.network import PlanningError, groups_of
 from strategies.problem.plan import Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
+from strategies.problem.storage import Drop, course_in
 from strategies.problem.workload import OUR_PLANNER, StrategyConfig
 from strategies.registry import StrategyError, registered_planner
 
@@ -23,15 +24,33 @@ def checked_plan(problem: PlanningProblem, strategy_config: StrategyConfig) -> P
     use.
 
     Raises:
-        PlanningError: The round cannot be planned; see :func:`strategies.planner.round_planner.plan_round`.
+        PlanningError: The round cannot be planned; see :func:`strategies.planner.round_planner.plan_round`. Or
+            storage of which nothing may be dropped is full before its end.
         StrategyError: The planner of another package cannot be used, fails, or returns what no round can follow.
         InfeasiblePlanError: A plan of ours breaks a rule.
     """
     if strategy_config.planner != OUR_PLANNER:
         return _planned_by_another(problem, strategy_config)
     plan = plan_round(problem, strategy_config)
+    _require_room(plan, problem)
     require_feasible(plan, problem)
     return plan
+
+
+def _require_room(plan: Plan, problem: PlanningProblem) -> None:
+    """Raise ``PlanningError`` where images come, until the round ends, for which there is no room and none may go."""
+    storage = problem.storage
+    if storage is None or storage.drop is not Drop.REFUSE:
+        return
+    for satellite in range(len(problem.workload.samples)):
+        dropped = storage.dropped(satellite, plan.start_s)
+        dropped += course_in(plan, problem.workload, storage, satellite).dropped
+        if dropped:
+            raise PlanningError(
+                f"imaging.storage_gb: found {storage.capacity_bytes / 1e9:g}, room for {storage.room:.0f} images, with "
+                f'drop = "refuse"; {problem.contact_plan.nodes[satellite].name} has {dropped} more by the end of the '
+                f"round at {plan.end_s:.0f} s; allowed: more storage, fewer images, or another imaging.drop"
+            )
 
 
 def _planned_by_another(problem: PlanningProblem, strategy_config: StrategyConfig) -> Plan:
@@ -53,6 +72,7 @@ def _planned_by_another(problem: PlanningProblem, strategy_config: StrategyConfi
         lower_bound_s=_bound_s(problem),
         strategy_config=dataclasses.replace(plan.strategy_config, planner=name),
     )
+    _require_room(plan, problem)
     try:
         require_feasible(plan, problem)
     except InfeasiblePlanError as error:

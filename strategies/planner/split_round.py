@@ -308,9 +308,7 @@ class SplitRound:
         """The plan of the round: what satellites train by themselves and the average are added to the steps."""
         train, trained_s = self._train_aboard()
         finish_s = np.maximum(steps.finish_s, trained_s)
-        antennas = Antennas(
-            self._bookings(sessions, steps, delivery), self.resources.beams, setup_s=self.resources.setup_s
-        )
+        antennas = Antennas(self._bookings(sessions, steps, delivery), self.resources)
         parts = [train, delivery.activities, steps.activities]
         delivered_s, end_s = finish_s, max(steps.end_s, float(finish_s.max()))
         if self.workload.aggregate_bytes or self.workload.update_bytes:

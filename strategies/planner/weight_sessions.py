@@ -105,7 +105,7 @@ class WeightSessions:
 
     def pointed(self, time_s: float) -> frozenset[tuple[int, int]]:
         """Pairs (satellite, station) whose antennas are still on each other when what is planned so far is over."""
-        antennas = Antennas(self._held, self._resources.beams, setup_s=self._resources.setup_s)
+        antennas = Antennas(self._held, self._resources)
         return antennas.pointed(self._passes, time_s)
 
     def held(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from orbit.contact_plan import ContactPlan
 from strategies.problem.power_windows import power_windows
 from strategies.problem.round_state import RoundState, without
+from strategies.problem.storage import Storage
 from strategies.problem.workload import ComputeRates, Resources, Workload
 
 
@@ -22,6 +23,7 @@ class PlanningProblem:
         resources: Beams, terminals, buffers, sunlight.
         start_s: Mission time at which the round, or what is left of it, starts.
         state: What has been done already and what is lost; by default nothing.
+        storage: Of images that come as satellites fly; without it all of a round's are there.
     """
 
     contact_plan: ContactPlan
@@ -31,6 +33,7 @@ class PlanningProblem:
     resources: Resources
     start_s: float = 0.0
     state: RoundState = field(default_factory=RoundState)
+    storage: Storage | None = None
 
     def __post_init__(self) -> None:
         # Times in arrays that start with a whole number would be cut to whole seconds.

@@ -12,6 +12,9 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mission.entry_points import INTER_ORBIT, INTRA_ORBIT, ROUND_PLANNERS, SPACE_GROUND, registered_names
 from strategies.problem.battery import Battery
 from strategies.problem.model_sizes import CrossingBits, ModelSizes, TrainingSchedule
@@ -164,7 +167,8 @@ class PowerDrawn:
 class Resources:
     """What the geometry does not say: antennas, terminals, the time that they lose, memory.
 
-    ``beams`` satellites are served by one station at a time, after ``setup_s`` of antenna set-up; a laser link
+    ``beams`` satellites are served by one station at a time, or as many as ``own_beams``, pairs of (station's node,
+    satellites), has for it, after ``setup_s`` of antenna set-up; a laser link
     between planes carries data ``acquisition_s`` after it was pointed; ``isl_terminals`` of them fit on a
     satellite.  ``buffer_bytes`` bounds what a gateway holds for others.  Where ``sunlight`` is given, satellites embed
     and train whole models only in it; the head's steps, a trifle, go on in the dark.  ``drawn`` changes no plan without
@@ -180,14 +184,24 @@ class Resources:
     sunlight: Sunlight | None = None
     drawn: PowerDrawn = field(default_factory=PowerDrawn)
     battery: Battery | None = None
+    own_beams: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.beams < 1:
-            raise WorkloadError(f"beams: found {self.beams}, allowed is 1 or more")
+        for beams in (self.beams, *(own for _, own in self.own_beams)):
+            if beams < 1:
+                raise WorkloadError(f"beams: found {beams}, allowed is 1 or more")
         if self.isl_terminals < 0:
             raise WorkloadError(f"isl_terminals: found {self.isl_terminals}, allowed is 0 or more")
         _require_not_negative(self, "setup_s", "acquisition_s")
         _require_positive(self, "buffer_bytes")
+
+    def beams_of(self, station: int) -> int:
+        """Return how many satellites a station, by its node, serves at a time."""
+        return dict(self.own_beams).get(station, self.beams)
+
+    def beams_of_each(self, stations: NDArray[np.int_]) -> NDArray[np.int64]:
+        """Return the same for each of some stations, in their shape (n,)."""
+        return np.array([self.beams_of(station) for station in stations.tolist()], np.int64)
 
 
 @dataclass(frozen=True)

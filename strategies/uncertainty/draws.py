@@ -100,6 +100,17 @@ def _lengths(length_s: np.ndarray) -> dict[str, Any]:
     }
 
 
+def draw_columns(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """A result of :meth:`DrawnRounds.to_json` as columns of a table, a number each."""
+    lengths = {
+        f"{name}_{column}": figures[key][column]
+        for name, key in (("flown", "replanned"), ("held_up", "held_up"))
+        for column in ("median_s", "p5_s", "p95_s", "unfinished")
+    }
+    rest = ("draws", "saved_s", "margin_s", "interruptions", "bookings_kept")
+    return {**lengths, **{name: figures[name] for name in rest}}
+
+
 def draw_facts(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A result of :meth:`DrawnRounds.to_json` as pairs of text."""
     facts = [("clear sky", spoken_time(figures["clear_s"]))]

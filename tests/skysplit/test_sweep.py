@@ -19,6 +19,7 @@ from mission.run_lock import RECORD, RunBusyError
 from mission.scenario import ScenarioError
 from skysplit.cli import app
 from skysplit.sweeps import run as sweep_run
+from skysplit.sweeps.page import sweep_page
 from skysplit.sweeps.results import LINES, TABLE
 from skysplit.sweeps.study import Study, StudyError, parse_grid, read_study, study_of, variants_of
 from skysplit.sweeps.summary import Point, effects_of, pareto_front, points_of
@@ -315,3 +316,52 @@ def test_missions_that_do_not_wait_for_all_planes_are_one_error(tmp_path: Path) 
         sweep_run.run_sweep(asked, tmp_path)
     with pytest.raises(StudyError, match="missions: found 3, allowed: true, false"):
         study_of("walker-12", fixed=FIXED, grid={"seed": [0, 1]}, missions=3)
+
+
+def test_rounds_through_draws_have_their_median_and_percentiles(tmp_path: Path) -> None:
+    fixed = {
+        **FIXED,
+        "planning.samples": 4,
+        "strategy.planes_per_round": 0,
+        "uncertainty.station_outage_h": 0.1,
+    }
+    grid = {"uncertainty.station_outage": [0.0, 0.3]}
+    rows = sweep_run.run_sweep(study_of("walker-12", fixed=fixed, grid=grid, draws=1), tmp_path / "drawn")
+    calm, stormy = rows
+    assert {row["state"] for row in rows} == {"planned"}
+    for name in ("flown_median_s", "flown_p5_s", "flown_p95_s", "held_up_median_s"):
+        assert calm[name] == pytest.approx(calm["makespan_s"])
+    assert (calm["interruptions"], calm["saved_s"]) == (0.0, 0.0)
+    # The same as the plan of the command, which draws by the same seed.
+    command = ["plan", "walker-12", "--draws", "1", "--format", "json"]
+    settings = {**fixed, "uncertainty.station_outage": 0.3}
+    command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    drawn = json.loads(CliRunner().invoke(app, command).stdout)["draws"]
+    assert stormy["flown_median_s"] == pytest.approx(drawn["replanned"]["median_s"])
+    assert stormy["flown_p95_s"] == pytest.approx(drawn["replanned"]["p95_s"])
+    assert stormy["held_up_p95_s"] == pytest.approx(drawn["held_up"]["p95_s"])
+    point = points_of(rows, ["uncertainty.station_outage"])[1]
+    assert point.flown_s[0] == stormy["flown_median_s"]
+    assert "through draws" in sweep_page("drawn", "", rows, ["uncertainty.station_outage"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "asked", "message"),
+    [
+        ({}, {"draws": 2}, r"draws: found 2 without outages in any case"),
+        ({"uncertainty.isl_outage": 0.1}, {"draws": 2, "missions": True}, r"draws: found 2 with missions"),
+        ({"uncertainty.isl_outage": 0.1}, {"draws": -1}, r"draws: found -1, allowed: a whole number"),
+        (
+            {"uncertainty.isl_outage": 0.1, "training.mode": "downlink", "strategy.planes_per_round": 0},
+            {"draws": 2},
+            r"training\.mode: found downlink with draws",
+        ),
+    ],
+)
+def test_draws_that_cannot_be_flown_are_one_error(
+    keys: dict[str, Any], asked: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        sweep_run.run_sweep(
+            study_of("walker-12", fixed={**FIXED, **keys}, grid={"seed": [1]}, **asked), tmp_path / "drawn"
+        )

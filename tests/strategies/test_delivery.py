@@ -12,6 +12,7 @@ from synthetic_worlds import drawn, make_world, worlds
 
 from orbit.contact_plan import LinkKind
 from strategies.delivery import DeliveryError, ReleaseDelivery, plan_delivery
+from strategies.problem.workload import Resources
 
 OWLT_S = 0.004  # of the passes of these worlds
 
@@ -47,7 +48,9 @@ def test_what_is_planned_can_be_flown_and_everybody_gets_every_byte_once_from_th
 ) -> None:
     world, _, resources = case
     try:
-        delivery = plan_delivery(world, size, start_s=start_s, beams=beams, setup_s=resources.setup_s)
+        delivery = plan_delivery(
+            world, size, start_s=start_s, resources=Resources(beams=beams, setup_s=resources.setup_s)
+        )
     except DeliveryError:
         return
     assert violations(delivery, world, size, beams, resources.setup_s) == []
@@ -72,7 +75,7 @@ def test_what_is_planned_can_be_flown_and_everybody_gets_every_byte_once_from_th
 def test_a_file_that_is_larger_than_a_pass_goes_on_in_the_next() -> None:
     world = make_world(1, 1, 1, [(0, 0, 100.0, 60.0), (0, 0, 1000.0, 60.0)], up_bps=250e3)
     size = 2_000_000  # at 250 kbit/s 64 s; a pass of 60 s has 50 after set-up, 1,562,500 bytes
-    delivery = plan_delivery(world, size, setup_s=10.0)
+    delivery = plan_delivery(world, size, resources=Resources(setup_s=10.0))
     assert [(part.first_byte, part.end_byte) for part in delivery.parts] == [
         (0, 1_562_500),
         (1_562_500, size),
@@ -82,7 +85,7 @@ def test_a_file_that_is_larger_than_a_pass_goes_on_in_the_next() -> None:
 
 def test_a_plane_hears_the_file_once_and_shares_it() -> None:
     world = make_world(1, 4, 1, [(0, 0, 0.0, 100.0), (1, 0, 200.0, 100.0)], up_bps=1e6, isl_bps=1e8)
-    delivery = plan_delivery(world, 1_000_000, setup_s=0.0)
+    delivery = plan_delivery(world, 1_000_000, resources=Resources(setup_s=0.0))
     assert sum(part.end_byte - part.first_byte for part in delivery.parts) == 1_000_000
     up_s, hop_s = 8.0 + OWLT_S, 0.08 + 0.006
     hops = np.array([0, 1, 2, 1])  # round the ring
@@ -91,7 +94,10 @@ def test_a_plane_hears_the_file_once_and_shares_it() -> None:
 
 def test_one_beam_serves_one_after_the_other_and_two_serve_both() -> None:
     world = make_world(2, 1, 1, [(0, 0, 0.0, 300.0), (1, 0, 0.0, 300.0)], up_bps=1e6, inter_bps=0.0)
-    one, two = (plan_delivery(world, 1_000_000, beams=beams, setup_s=5.0) for beams in (1, 2))
+    one, two = (
+        plan_delivery(world, 1_000_000, resources=resources)
+        for resources in (Resources(1, 5.0), Resources(1, 5.0, own_beams=((2, 2),)))
+    )
     assert one.end_s == pytest.approx(2 * 13.0 + OWLT_S)
     assert two.end_s == pytest.approx(13.0 + OWLT_S)
 
@@ -99,4 +105,4 @@ def test_one_beam_serves_one_after_the_other_and_two_serve_both() -> None:
 def test_what_does_not_get_through_is_one_error_with_who_and_how_much() -> None:
     world = make_world(2, 1, 1, [(0, 0, 0.0, 300.0), (1, 0, 400.0, 8.0)], up_bps=1e6, inter_bps=0.0)
     with pytest.raises(DeliveryError, match=r"sat-1-0: 1000000 of 2000000 bytes do not go up"):
-        plan_delivery(world, 2_000_000)
+        plan_delivery(world, 2_000_000, resources=Resources(setup_s=0.0))

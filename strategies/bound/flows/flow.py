@@ -17,25 +17,27 @@ from strategies.bound.flows.linear_rows import LinearRows
 from strategies.bound.flows.link_flow import LinkCommodity
 from strategies.bound.reach import Reach
 from strategies.bound.session_windows import covered_s, data_from_s, overlap_s
+from strategies.problem.workload import Resources
 
 # Of so many windows the program would take minutes: a maximum flow then stands for it, which relaxes it further.
 MANY_WINDOWS = 1500
 _SLOTS = 24
 
 
-def served_part(needs: FlowNeeds, reach: Reach, beams: int, start_s: float) -> float:
+def served_part(needs: FlowNeeds, reach: Reach, resources: Resources, start_s: float) -> float:
     """Return the part of all needs, at most 1, that could be served from ``start_s`` on over what ``reach`` has."""
     if len(reach.windows) > MANY_WINDOWS:
-        return max_flow_part(needs, reach.windows, reach.window_group, beams, start_s, reach.until_s)
-    return _SessionProgram(needs, reach, beams=beams, start_s=start_s).solve()
+        return max_flow_part(needs, reach.windows, reach.window_group, resources, start_s, reach.until_s)
+    return _SessionProgram(needs, reach, resources=resources, start_s=start_s).solve()
 
 
 class _SessionProgram:
     """The program: seconds held and seconds of features per window and slot, answers and set-up per window."""
 
-    def __init__(self, needs: FlowNeeds, reach: Reach, *, beams: int, start_s: float) -> None:
+    def __init__(self, needs: FlowNeeds, reach: Reach, *, resources: Resources, start_s: float) -> None:
         windows, group, until_s = reach.windows, reach.window_group, reach.until_s
-        self.needs, self.reach, self.windows, self.group, self.beams = needs, reach, windows, group, beams
+        self.needs, self.reach, self.windows, self.group = needs, reach, windows, group
+        self.resources = resources
         self.edges_s = np.linspace(start_s, until_s, _SLOTS + 1)
         self.slots, self.groups, self.count = _SLOTS, len(needs.features), len(windows)
         held = overlap_s(windows["start_s"], windows["end_s"], self.edges_s)
@@ -181,15 +183,18 @@ class _SessionProgram:
 
     def _antennas(self) -> None:
         """A satellite has one antenna, a station so many beams, and both no more time than their windows cover."""
-        for name, count in (("satellite", 1), ("station", self.beams)):
+        for name in ("satellite", "station"):
             node = self.windows[name][self.window]
             key = node.astype(np.int64) * self.slots + self.slot
             keys, row, members = np.unique(key, return_inverse=True, return_counts=True)
             open_s = self._covered_s(row, len(keys))
+            count = np.ones(len(keys), np.int64)
+            if name == "station":
+                count = self.resources.beams_of_each(keys // self.slots)
             scarce = members > count
             rank = np.cumsum(scarce) - 1
             chosen = scarce[row]
-            self.rows.add(count * open_s[scarce], (rank[row[chosen]], self.of_held[chosen], 1.0))
+            self.rows.add(count[scarce] * open_s[scarce], (rank[row[chosen]], self.of_held[chosen], 1.0))
 
     def _covered_s(self, row: np.ndarray, rows: int) -> np.ndarray:
         """Return the seconds in which any of the windows of a row is open within its slot."""

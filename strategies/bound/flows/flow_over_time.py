@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import maximum_flow
 
 from strategies.bound.flows.flow_needs import FlowNeeds
 from strategies.bound.session_windows import covered_s, data_from_s, overlap_s
+from strategies.problem.workload import Resources
 
 _UNITS = 1_000_000_000  # everything together; leaves every slot of a link thousands of units in 32 bits
 _SLOTS = 12
@@ -23,7 +24,7 @@ def max_flow_part(
     needs: FlowNeeds,
     windows: np.ndarray,
     group: np.ndarray,
-    beams: int,
+    resources: Resources,
     start_s: float,
     until_s: float,
 ) -> float:
@@ -40,7 +41,7 @@ def max_flow_part(
         total = float(bits.sum())
         if total > 0:
             arcs = flow_arcs(
-                windows, group, direction, bits, latest_s, needs.aboard_share, beams, start_s, until_s
+                windows, group, direction, bits, latest_s, needs.aboard_share, resources, start_s, until_s
             )
             parts.append(max_flow(*arcs, total) / total)
     return min(parts)
@@ -64,7 +65,7 @@ def flow_arcs(
     bits: np.ndarray,
     latest_s: np.ndarray,
     aboard_share: np.ndarray,
-    beams: int,
+    resources: Resources,
     start_s: float,
     until_s: float,
     slots: int = _SLOTS,
@@ -99,7 +100,7 @@ def flow_arcs(
         bits,
         fastest_bps[satellite[which[first]]] * antenna_s,
         open_s[which, slot] * rate_bps[which],
-        best_bps[(beam_nodes - first_beam) // slots] * beam_s * beams,
+        (best_bps * resources.beams_of_each(stations))[(beam_nodes - first_beam) // slots] * beam_s,
         bits * np.minimum(aboard_share, 1.0),
     ]
     return np.concatenate(tails), np.concatenate(heads), np.concatenate(amounts)

@@ -352,15 +352,15 @@ def test_three_solvers_find_the_same_flow_and_it_relaxes_the_linear_program(
         down_bits=0.0, answers_until_s=latest_s, held_s=none, ground_s=none, other_ground_s=none,
         ground_until_s=end_s, aboard_share=none,
     )  # fmt: skip
-    beams, total = case.resources.beams, float(samples.sum()) * 1.2e6
+    resources, total = case.resources, float(samples.sum()) * 1.2e6
     arcs = flow_arcs(
-        reach.windows, reach.window_group, "down", samples * 1.2e6, latest_s, none, beams, 0.0, end_s
+        reach.windows, reach.window_group, "down", samples * 1.2e6, latest_s, none, resources, 0.0, end_s
     )
     mine = max_flow(*arcs, total)
     assert mine == pytest.approx(flow_by_highs(arcs), abs=2e-5 * total)
     assert mine == pytest.approx(flow_by_or_tools(arcs, total), abs=2e-5 * total)
-    relaxed = max_flow_part(needs, reach.windows, reach.window_group, beams, 0.0, end_s)
-    assert served_part(needs, reach, beams, 0.0) <= relaxed + 2e-5
+    relaxed = max_flow_part(needs, reach.windows, reach.window_group, resources, 0.0, end_s)
+    assert served_part(needs, reach, resources, 0.0) <= relaxed + 2e-5
 
 
 @drawn(5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -86,6 +87,32 @@ def test_stations_have_their_own_rates_or_only_receive() -> None:
     assert set(down["rate_bps"][down["target"] == deaf]) == {scenario.links.sgl.down_mbps * 1e6}
     assert set(up["rate_bps"][up["source"] == own]) == {2e6}
     assert deaf not in up["source"]
+
+
+def test_the_backhaul_of_a_station_delays_what_crosses_there_and_nothing_else() -> None:
+    near, far = (
+        load_scenario("demo", {**SMALL, "ground.stations": f"[{{{KIRUNA}{own}}}, {{{PUNTA}}}]"})
+        for own in ("", ", backhaul_ms = 250.0")
+    )
+    before, after = (contact_plan_of(scenario, constellation_of(scenario)) for scenario in (near, far))
+    at_kiruna = (before.contacts["source"] == before.index("Kiruna")) | (
+        before.contacts["target"] == before.index("Kiruna")
+    )
+    assert 0 < at_kiruna.sum() < len(at_kiruna)
+    delay_s = after.contacts["owlt_s"] - before.contacts["owlt_s"]
+    assert delay_s == pytest.approx(np.where(at_kiruna, 0.25, 0.0))
+
+
+def test_a_round_over_a_slow_backhaul_pays_for_it_in_every_step() -> None:
+    lengths_s, bounds_s = {}, {}
+    for delay_ms in (0.0, 400.0):
+        stations = f"[{{{KIRUNA}, backhaul_ms = {delay_ms}}}]"
+        settings = words({**SMALL, "training.mode": "lora", "ground.stations": stations})
+        found = json.loads(CliRunner().invoke(app, ["plan", "demo", "--format", "json", *settings]).stdout)
+        lengths_s[delay_ms], bounds_s[delay_ms] = found["makespan_s"], found["lower_bound_s"]
+    # Features down, one round trip of a step at least, all at 0.4 s more a way.
+    assert lengths_s[400.0] - lengths_s[0.0] >= 3 * 0.4 - 0.01
+    assert all(bounds_s[delay_ms] <= length_s for delay_ms, length_s in lengths_s.items())
 
 
 def test_given_contacts_and_a_station_of_its_own_rate_are_refused_together(tmp_path) -> None:

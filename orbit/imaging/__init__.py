@@ -1,0 +1,1 @@
+"""What satellites take pictures of as they fly."""
