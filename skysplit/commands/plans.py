@@ -249,9 +249,9 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
         title = f"{drawn['draws']} draws of outages"
         console.print_table(title, _plain_table(("the round", ""), draw_facts(drawn)))
     if imaging := result.get("imaging"):
-        headings = ("images", "on board", "trained", "oldest", "arrive", "dropped", "peak")
+        columns = ("images", "on board", "trained", "oldest", "arrive", "dropped", "peak")
         rows = storage_rows(imaging["satellites"])
-        console.print(_plain_table(headings, rows[:_MOST_SATELLITES]))
+        console.print(_plain_table(columns, rows[:_MOST_SATELLITES]))
         if len(rows) > _MOST_SATELLITES:
             console.print(f"{len(rows) - _MOST_SATELLITES} more satellites: --format json", highlight=False)
     headings = ("links", "transfers", "features, images", "all else")
@@ -261,8 +261,8 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
         console.print(_plain_table(("station", "passes", "down", "up"), stations))
     sessions = session_rows(planned.plan, scenario.epoch)
     if sessions:
-        columns = ("UTC", "after", "for", "session", "down", "up", "of")
-        console.print(_plain_table(columns, sessions[:_MOST_SESSIONS]))
+        of_sessions = ("UTC", "after", "for", "session", "down", "up", "of")
+        console.print(_plain_table(of_sessions, sessions[:_MOST_SESSIONS]))
     if len(sessions) > _MOST_SESSIONS:
         console.print(
             f"{len(sessions) - _MOST_SESSIONS} more sessions: --format gantt or json", highlight=False
