@@ -16,7 +16,7 @@ run: $(ENVIRONMENT)
 	$(BIN)/skysplit run demo --compare
 
 test: $(ENVIRONMENT) lint
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not slow and not compose"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow and not compose"
 
 test-slow: $(ENVIRONMENT)
 	$(BIN)/python -m pytest -m slow
