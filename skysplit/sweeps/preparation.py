@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _OF_CONTACTS = ("epoch", "horizon_h", "constellation", "ground", "links", "contacts", "power")
 _OF_NO_CONTACT = {"ground": {"beams", "setup_s"}}  # how contacts are used, not when they are
-_OF_COSTS = ("model", "lora", "split", "data", "planning", "training")
+_OF_COSTS = ("model", "lora", "split", "data", "task", "planning", "training")
 _OF_SAMPLES = ("constellation", "data", "planning", "seed")
 _OF_TAKEN = ("epoch", "horizon_h", "constellation", "imaging")
 _OF_PLAN = (*_OF_CONTACTS, "compute", "crossings", "strategy", *_OF_COSTS, "imaging", "seed")
@@ -152,10 +152,10 @@ def _jobs(study: Study, scenario: Scenario, folder: Path, shared: _Shared) -> It
 
 
 def _outages(scenario: Scenario, workload: Workload) -> OutageModel:
-    """What a case's round is flown through.
+    """Return the outages through which a case's round is flown.
 
     Raises:
-        ValueError: It is none that can be taken up in the middle.
+        ValueError: Its mode does not allow a round to be resumed.
     """
     from server_app.planning.uncertainty import drawn_outages_of
 
@@ -169,7 +169,7 @@ def _outages(scenario: Scenario, workload: Workload) -> OutageModel:
 
 
 class _Shared:
-    """What cases have in common, made once for each distinct set of the tables that it depends on."""
+    """Objects that cases share. Each is made once for every distinct set of the tables that it depends on."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Any] = {}

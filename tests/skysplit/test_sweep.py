@@ -20,6 +20,7 @@ from mission.scenario import ScenarioError
 from skysplit.cli import app
 from skysplit.sweeps import run as sweep_run
 from skysplit.sweeps.page import sweep_page
+from skysplit.sweeps.preparation import prepare
 from skysplit.sweeps.results import LINES, TABLE
 from skysplit.sweeps.study import Study, StudyError, parse_grid, read_study, study_of, variants_of
 from skysplit.sweeps.summary import Point, effects_of, pareto_front, points_of
@@ -365,3 +366,13 @@ def test_draws_that_cannot_be_flown_are_one_error(
         sweep_run.run_sweep(
             study_of("walker-12", fixed={**FIXED, **keys}, grid={"seed": [1]}, **asked), tmp_path / "drawn"
         )
+
+
+def test_rounds_of_two_tasks_have_heads_and_names_of_their_own(tmp_path: Path) -> None:
+    fixed = {"planning.profile": "Prithvi-EO-2.0-300M (T1)", "planning.samples": 4, "horizon_h": 1.0}
+    grid = {"task.kind": ["classification", "segmentation"]}
+    classes, masks = (
+        case.job for case in prepare(study_of("walker-12", fixed=fixed, grid=grid, starts=1), tmp_path).cases
+    )
+    assert masks.workload.c2_bytes > 100 * classes.workload.c2_bytes  # the states of all tokens return
+    assert masks.identity != classes.identity
