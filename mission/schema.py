@@ -1098,7 +1098,7 @@ class Imaging(Table):
 
     @property
     def enabled(self) -> bool:
-        """Whether satellites take images."""
+        """Return True if the satellites have a camera."""
         return self.images_per_min + self.swath_km > 0.0
 
     @model_validator(mode="after")

@@ -29,7 +29,12 @@ def subpoints(
     constellation: Constellation, epoch: Time, seconds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Geodetic latitude [deg], longitude [deg, −180 to 180] and height [km] under way, each (N, K)."""
-    position = positions_itrs_km(constellation, epoch, seconds) * u.km
+    return geodetic(positions_itrs_km(constellation, epoch, seconds))
+
+
+def geodetic(position_km: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return geodetic latitude [deg], longitude [deg, −180 to 180] and height [km] of ITRS positions (…, 3)."""
+    position = position_km * u.km
     place = EarthLocation.from_geocentric(position[..., 0], position[..., 1], position[..., 2]).to_geodetic()
     return place.lat.to_value("deg"), place.lon.wrap_at("180d").to_value("deg"), place.height.to_value("km")
 

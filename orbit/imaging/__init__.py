@@ -1,1 +1,1 @@
-"""What satellites take pictures of as they fly."""
+"""Images that satellites take along their ground tracks."""

@@ -1,4 +1,4 @@
-"""How many images satellites have taken by a time: a camera along the ground track, by daylight, over given areas.
+"""Count the images that satellites take along the ground track, in daylight and over given areas.
 
 The ground track is sampled every ten seconds, 70 km of ground; where daylight or an area begins or ends is interpolated
 in between.  Images are counted as real numbers: image ``n`` is there when the count reaches ``n``.
@@ -13,7 +13,7 @@ from astropy.time import Time
 from numpy.typing import NDArray
 
 from orbit.constellation import Constellation
-from orbit.ground_track import positions_itrs_km, subpoints
+from orbit.ground_track import geodetic, positions_itrs_km
 from orbit.search.contacts import check_horizon
 from orbit.search.eclipse import sun_itrs_km
 
@@ -88,8 +88,9 @@ def taken_images(
     group = max(1, _MOST_SAMPLES // len(seconds))
     for first in range(0, len(constellation), group):
         some = constellation.take(slice(first, first + group))
-        lat_deg, lon_deg, _ = subpoints(some, epoch, seconds)
-        per_s = _rates(some, camera, epoch, seconds)
+        position_km = positions_itrs_km(some, epoch, seconds)
+        lat_deg, lon_deg, _ = geodetic(position_km)
+        per_s = _rates(camera, position_km, seconds)
         for satellite in range(len(some)):
             allowed = _allowed(camera, lat_deg[satellite], lon_deg[satellite], sun)
             time_s, images = _counted(seconds, allowed, per_s[satellite])
@@ -107,13 +108,15 @@ def _sun_directions(epoch: Time, seconds: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def _rates(
-    some: Constellation, camera: Camera, epoch: Time, seconds: NDArray[np.float64]
+    camera: Camera, position_km: NDArray[np.float64], seconds: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Images a second in each step while the camera works, shape (N, K - 1)."""
+    """Return the images a second in each step while the camera works, shape (N, K - 1).
+
+    ``position_km`` has the shape (N, K, 3).
+    """
     if camera.images_per_s:
-        return np.full((len(some), len(seconds) - 1), camera.images_per_s * camera.duty_cycle)
-    up = positions_itrs_km(some, epoch, seconds)
-    up /= np.linalg.norm(up, axis=2, keepdims=True)
+        return np.full((len(position_km), len(seconds) - 1), camera.images_per_s * camera.duty_cycle)
+    up = position_km / np.linalg.norm(position_km, axis=2, keepdims=True)
     ground_km = 2.0 * EARTH_RADIUS_KM * np.arcsin(np.linalg.norm(np.diff(up, axis=1), axis=2) / 2.0)
     return camera.duty_cycle * camera.swath_km / camera.image_km2 * ground_km / np.diff(seconds)
 
@@ -124,7 +127,10 @@ def _allowed(
     lon_deg: NDArray[np.float64],
     sun: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """How far a satellite is inside what it may take, in degrees, negative outside; shape (K,)."""
+    """Return the margin by which the camera may work, in degrees, shape (K,); negative if it may not.
+
+    The margin is the smaller of the Sun's height above the limit and the distance to the edge of the area.
+    """
     lat, lon = np.radians(lat_deg), np.radians(lon_deg)
     up = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
     height_deg = np.degrees(np.arcsin(np.clip((up * sun).sum(axis=1), -1.0, 1.0)))
@@ -139,7 +145,7 @@ def _allowed(
 def _inside_deg(
     area: Area, lat_deg: NDArray[np.float64], lon_deg: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """How far points are inside a box, by the nearest edge, negative outside; shape (K,)."""
+    """Return the distance of each point to the nearest edge of a box, in degrees, shape (K,); negative outside."""
     west, south, east, north = area
     half_width = ((east - west) % 360.0 or 360.0) / 2.0
     off_middle = np.abs((lon_deg - west - half_width + 180.0) % 360.0 - 180.0)

@@ -66,14 +66,14 @@ def map_figure(
         circle = _open_at_date_line(*seen_circle(station, float(np.median(height_km))))
         _line(figure, *circle, color=STATION, width=1.2, dash="dot")
     if stations:
+        places = [(station.lat_deg, (station.lon_deg + 180) % 360 - 180) for station in stations]
         _points(
             figure,
-            [station.lat_deg for station in stations],
-            [(station.lon_deg + 180) % 360 - 180 for station in stations],
+            *zip(*places, strict=True),
             mode="markers+text",
             marker={"symbol": "triangle-up", "size": 10, "color": STATION},
             text=[label(station.name) for station in stations],
-            textposition=[_inward(station.lat_deg, station.lon_deg) for station in stations],
+            textposition=[_inward(*place) for place in places],
         )
     names = [label(name) for name in constellation.names]
     few = len(names) <= LABELLED
@@ -95,7 +95,6 @@ def map_figure(
 
 def _inward(lat_deg: float, lon_deg: float) -> str:
     """Return where a label stands beside its place, so that the edge of the map does not cut it off."""
-    lon_deg = (lon_deg + 180) % 360 - 180
     sideways = "left" if lon_deg > 135 else "right" if lon_deg < -135 else "center"
     return f"{'bottom' if lat_deg > 65 else 'top'} {sideways}"
 

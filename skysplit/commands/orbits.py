@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from enum import StrEnum
 from pathlib import Path
@@ -222,12 +223,8 @@ def _summary_tables(plan: ContactPlan) -> dict[str, Table]:
         ("station", access_of_stations(plan)),
         ("satellite", access_of_satellites(plan)),
     ):
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column(subject, overflow="fold")
-        for name in _SUMMARY_COLUMNS.values():
-            table.add_column(name, justify="right", no_wrap=True)
-        for access in accesses:
-            table.add_row(
+        rows = [
+            (
                 access.station or access.satellite,
                 f"{access.passes_per_day:.1f}",
                 f"{access.mean_pass_s:.0f}",
@@ -236,8 +233,21 @@ def _summary_tables(plan: ContactPlan) -> dict[str, Table]:
                 _short(access.down_gb_per_day),
                 _short(access.up_gb_per_day),
             )
-        tables[subject] = table
+            for access in accesses
+        ]
+        tables[subject] = _figures_by(subject, _SUMMARY_COLUMNS.values(), rows)
     return tables
+
+
+def _figures_by(subject: str, figures: Iterable[str], rows: Iterable[Sequence[str | None]]) -> Table:
+    """A table of names on the left, and their figures."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(subject, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _in_a_sentence(plan: ContactPlan) -> str:
@@ -267,7 +277,7 @@ def _print_summary(scenario: Scenario, plan: ContactPlan, span: str) -> None:
 
 
 def _images_taken(scenario: Scenario, plan: ContactPlan) -> list[dict[str, Any]]:
-    """What each satellite's camera takes; empty where the scenario has none."""
+    """Return the images that each satellite takes; an empty list if the scenario has no camera."""
     if not scenario.imaging.enabled:
         return []
     from server_app.planning.imaging import storage_of
@@ -282,19 +292,17 @@ def _images_taken(scenario: Scenario, plan: ContactPlan) -> list[dict[str, Any]]
 
 
 def _images_table(images: list[dict[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("satellite", overflow="fold")
-    for name in ("images/day", "GB/day", "full after", "dropped"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in images:
-        table.add_row(
+    rows = [
+        (
             row["satellite"],
             _short(row["images_per_day"]),
             _short(row["gb_per_day"]),
             "–" if row["full_s"] is None else spoken_time(row["full_s"]),
             f"{row['dropped']:,}",
         )
-    return table
+        for row in images
+    ]
+    return _figures_by("satellite", ("images/day", "GB/day", "full after", "dropped"), rows)
 
 
 def _summary_json(plan: ContactPlan, images: list[dict[str, Any]]) -> str:
