@@ -113,12 +113,12 @@ class AverageBound:
         windows = held_from(self.network.windows, from_s)
         links = self.network.links[self.network.links["end_s"] > from_s]
         counted = np.asarray(self.workload.samples) > 0
-        network = LinkNetwork(windows, links, satellites=len(counted))
+        network = LinkNetwork(windows, links, satellites=len(counted), beams=self.network.beams)
 
         def spread(until_s: float) -> float:
             reach = network.by(until_s)
             with np.errstate(divide="ignore", invalid="ignore"):
-                sent_s = bits / reach.best_bps("up")
+                sent_s = bits / reach.joint_bps("up")
                 begun_s = np.maximum(reach.first_data_s("up"), from_s) + sent_s
             there_s = np.maximum(begun_s, from_s + sent_s) + reach.out_s
             if (there_s[counted] > until_s).any():

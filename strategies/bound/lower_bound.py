@@ -84,8 +84,18 @@ class RoundBounds:
         key = group.tobytes()
         if key not in self._networks:
             links = self._links[group[self._links["source"]] == group[self._links["target"]]]
+            stations = self.problem.contact_plan.stations
             self._networks[key] = LinkNetwork(
-                self._windows, links, satellites=len(self.problem.workload.samples)
+                self._windows,
+                links,
+                satellites=len(self.problem.workload.samples),
+                beams=dict(
+                    zip(
+                        stations.tolist(),
+                        self.problem.resources.beams_of_each(stations).tolist(),
+                        strict=True,
+                    )
+                ),
             )
         return self._networks[key]
 
@@ -190,7 +200,7 @@ class TrainingBound:
         if not bits:
             return until_s
         with np.errstate(divide="ignore", invalid="ignore"):
-            sent_s = bits / reach.best_bps("down")
+            sent_s = bits / reach.joint_bps("down")
         leave_s = np.minimum(reach.last_leave_s(bits), reach.until_s - reach.home_s - sent_s)
         return np.where(self.todo.samples > 0, leave_s, until_s)
 

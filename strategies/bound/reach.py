@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from strategies.bound.light_paths import one_way_s
-from strategies.bound.session_windows import cut_before, data_from_s
+from strategies.bound.session_windows import cut_before, data_from_s, most_at_once
 from strategies.problem.network import groups_of
 
 
@@ -17,7 +17,8 @@ from strategies.problem.network import groups_of
 class Reach:
     """Sessions (``windows``, dtype ``WINDOW``) and ``links`` between satellites that open before ``until_s``.
 
-    Satellites of one ``group``, shape ``(satellites,)``, are joined by such links, however indirectly.
+    Satellites of one ``group``, shape ``(satellites,)``, are joined by such links, however indirectly. ``beams`` are
+    those of each station, by its node.
     """
 
     windows: np.ndarray
@@ -25,6 +26,7 @@ class Reach:
     _: KW_ONLY
     satellites: int
     until_s: float
+    beams: Mapping[int, int]
     known: dict[tuple, np.ndarray] = field(
         default_factory=dict
     )  # what was searched for before, by what there was
@@ -64,17 +66,25 @@ class Reach:
         """Return when each satellite's group can first send or hear something, shape ``(satellites,)``."""
         return self._least(data_from_s(self.windows, direction))
 
-    def best_bps(self, direction: str) -> np.ndarray:
-        """Return the fastest space-ground link of each satellite's group."""
-        return -self._least(-self.windows[f"{direction}_bps"])
+    def joint_bps(self, direction: str) -> np.ndarray:
+        """Return the most that the space-ground links of each satellite's group carry at once.
+
+        A message may go in parts over all of them; a station serves as many satellites as it has beams.
+        """
+        of_group = self._once(
+            ("joint", direction),
+            lambda: most_at_once(self.windows, direction, self.window_group, self.groups, self.beams),
+        )
+        return of_group[self.group]
 
     def last_leave_s(self, bits: float) -> np.ndarray:
-        """Return when ``bits`` must leave the last satellite on their way to be on the ground in time."""
+        """Return when ``bits`` must leave the last satellites on their way to be on the ground in time."""
         windows = self.windows
+        end_s = np.minimum(windows["down_end_s"], self.until_s - windows["owlt_s"])
+        usable = (end_s > data_from_s(windows, "down")) & (windows["down_bps"] > 0)
+        last_s = -self._least(np.where(usable, -end_s, np.inf))
         with np.errstate(divide="ignore"):
-            sent_s = bits / windows["down_bps"]
-        leave_s = np.minimum(windows["down_end_s"], self.until_s - windows["owlt_s"]) - sent_s
-        return -self._least(np.where(leave_s >= data_from_s(windows, "down"), -leave_s, np.inf))
+            return last_s - bits / self.joint_bps("down")
 
     def _once(self, key: tuple, search: Callable[[], np.ndarray]) -> np.ndarray:
         # Later times only add windows and links, so that their numbers say which they are.
@@ -91,12 +101,14 @@ class Reach:
 
 @dataclass(frozen=True, eq=False)
 class LinkNetwork:
-    """All ``windows`` (dtype ``WINDOW``) and ``links`` (contacts between satellites) that a round may use."""
+    """All ``windows`` (dtype ``WINDOW``) and ``links`` (contacts between satellites) that a round may use, and each
+    station's ``beams``."""
 
     windows: np.ndarray
     links: np.ndarray
     _: KW_ONLY
     satellites: int
+    beams: Mapping[int, int]
     known: dict[tuple, np.ndarray] = field(default_factory=dict)
 
     def by(self, until_s: float) -> Reach:
@@ -107,5 +119,6 @@ class LinkNetwork:
             links,
             satellites=self.satellites,
             until_s=until_s,
+            beams=self.beams,
             known=self.known,
         )

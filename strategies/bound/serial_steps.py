@@ -136,7 +136,7 @@ class SerialSteps:
         ready_s = all_finished_s(self.resources.sunlight, self.start_s, work_s)
         link_s = reach.first_data_s("down")
         with np.errstate(divide="ignore", invalid="ignore"):
-            sent_s = np.where(sent > 0, 8.0 * sent * workload.c1_bytes / reach.best_bps("down"), 0.0)
+            sent_s = np.where(sent > 0, 8.0 * sent * workload.c1_bytes / reach.joint_bps("down"), 0.0)
         arrived_s = np.maximum(ready_s + reach.home_s, link_s) + sent_s
         return np.where(embedded > 0, arrived_s, self.start_s)
 

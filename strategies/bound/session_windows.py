@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
@@ -84,6 +86,44 @@ def cut_before(windows: np.ndarray, until_s: float) -> np.ndarray:
 def data_from_s(windows: np.ndarray, direction: str) -> np.ndarray:
     """Return when the first byte can leave in a direction, ``"down"`` or ``"up"``; infinite without such a link."""
     return np.maximum(windows[f"{direction}_start_s"], windows["start_s"] + windows["setup_s"])
+
+
+def most_at_once(
+    windows: np.ndarray, direction: str, group: np.ndarray, groups: int, beams: Mapping[int, int]
+) -> np.ndarray:
+    """Return the highest rate, bit/s of shape ``(groups,)``, at which windows of a group carry data at one time.
+
+    Args:
+        windows: Dtype ``WINDOW``.
+        direction: ``"down"`` or ``"up"``.
+        group: Of each window, shape ``(windows,)``.
+        groups: How many groups there are.
+        beams: Sessions that a station serves at a time, by its node.
+    """
+    begin_s, end_s = data_from_s(windows, direction), windows[f"{direction}_end_s"]
+    usable = (end_s > begin_s) & (windows[f"{direction}_bps"] > 0)
+    windows, group = windows[usable], group[usable]
+    most_bps = np.zeros(groups)
+    if not len(windows):
+        return most_bps
+    rate_bps = windows[f"{direction}_bps"]
+    time_s = np.concatenate([begin_s[usable], end_s[usable]])
+    change_bps = np.concatenate([rate_bps, -rate_bps])
+    station, of_group = np.tile(windows["station"], 2), np.tile(group, 2)
+    # What is open at each station, no more than its beams carry.
+    order = np.lexsort([change_bps, time_s, station, of_group])
+    key = of_group[order] * (int(station.max()) + 1) + station[order]
+    other = np.diff(key, prepend=-1) != 0
+    segment = np.cumsum(other) - 1
+    fastest_bps = np.zeros(int(segment[-1]) + 1)
+    np.maximum.at(fastest_bps, segment, change_bps[order])
+    count = np.array([beams[node] for node in station[order][other].tolist()])
+    open_bps = np.minimum(np.cumsum(change_bps[order]), (fastest_bps * count)[segment])
+    steps_bps = np.diff(open_bps, prepend=0.0)
+    # Every station's windows close in the end, so that each segment begins at nothing.
+    by_time = np.lexsort([steps_bps, time_s[order], of_group[order]])
+    np.maximum.at(most_bps, of_group[order][by_time], np.cumsum(steps_bps[by_time]))
+    return most_bps
 
 
 def held_from(windows: np.ndarray, from_s: float) -> np.ndarray:

@@ -37,6 +37,8 @@ def bound_cases(draw: st.DrawFn) -> BoundCase:
         st.floats(30.0, 500.0),
     )
     passes = draw(st.lists(one_pass, min_size=0, max_size=12))
+    if draw(st.booleans()):  # several of a plane are in sight at once
+        passes += [(k, k % stations, 0.0, 600.0) for k in range(count)]
     passes += [
         (k, (k + turn) % stations, 8000.0 + 700.0 * (turn * count + k), 400.0)
         for turn in range(2)
@@ -57,7 +59,8 @@ def bound_cases(draw: st.DrawFn) -> BoundCase:
     samples = draw(st.lists(st.integers(0, 200), min_size=count, max_size=count))
     samples[draw(st.integers(0, count - 1))] = draw(st.integers(1, 200))
     workload = make_workload(
-        count, samples, mode=draw(st.sampled_from(["lora", "lora", "head", "downlink", "onboard-lora"])),
+        count, samples,
+        mode=draw(st.sampled_from(["lora", "lora", "head", "downlink", "onboard-lora", "onboard-full"])),
         epochs=draw(st.sampled_from([1, 1, 2, 3])), returned_tokens=draw(st.sampled_from([1, 1, 197])),
         cached_fraction=draw(st.sampled_from([0.0, 0.0, 0.4, 1.0])), shared_adapter=draw(st.booleans()),
         satellites_per_step=draw(st.sampled_from([1, 4, 12])), gradient_delay=draw(st.sampled_from([0, 0, 2])),

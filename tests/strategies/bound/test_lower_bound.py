@@ -22,7 +22,7 @@ from strategies.bound.flows.flow_needs import FlowNeeds
 from strategies.bound.flows.flow_over_time import flow_arcs, max_flow, max_flow_part
 from strategies.bound.lower_bound import RoundBounds
 from strategies.bound.reach import LinkNetwork
-from strategies.bound.session_windows import session_windows
+from strategies.bound.session_windows import cut_before, data_from_s, most_at_once, session_windows
 from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
 from strategies.problem.network import NoRouteError, PlanningError, groups_of
@@ -342,7 +342,8 @@ def test_three_solvers_find_the_same_flow_and_it_relaxes_the_linear_program(
     satellites = len(case.workload.samples)
     windows = session_windows(case.contact_plan, 0.0, case.resources.setup_s)
     links = case.contact_plan.of_kind(LinkKind.INTRA_ISL)
-    reach = LinkNetwork(windows, links, satellites=satellites).by(end_s)
+    beams = {node: case.resources.beams_of(node) for node in case.contact_plan.stations.tolist()}
+    reach = LinkNetwork(windows, links, satellites=satellites, beams=beams).by(end_s)
     if not len(reach.windows):
         return
     samples = np.bincount(reach.group, case.workload.samples, minlength=reach.groups).astype(float)
@@ -381,6 +382,45 @@ def test_the_closed_form_is_within_15_percent_of_the_plan_where_the_link_is_the_
         make_problem(world, onboard, rates=ample, resources=resources), LADDER["e"]
     ).makespan_s
     assert split_s / onboard_s == pytest.approx(law["law"], rel=0.15)
+
+
+def test_weights_that_go_in_parts_over_several_sessions_are_not_bounded_by_one_of_them() -> None:
+    # Two planes, two of each in sight of a station of their own: each carries a half of the plane's average.
+    passes = [(0, 0, 0.0, 600.0), (2, 1, 0.0, 600.0), (4, 2, 0.0, 600.0), (6, 3, 0.0, 600.0)]
+    world = make_world(2, 4, 4, passes, isl_bps=1e10, inter_bps=0.0)
+    problem = make_problem(world, make_workload(8, 4, "onboard-full"), rates=FAST)
+    plan = plan_round(problem, LADDER["e"])
+    one_link_s = 10.0 + 8.0 * 170e6 / 200e6 + 8.0 * 170e6 / 50e6
+    assert plan.makespan_s < 0.7 * one_link_s
+    assert plan.lower_bound_s == pytest.approx(10.0 + (one_link_s - 10.0) / 2.0, rel=0.05)
+    assert plan.lower_bound_s <= plan.makespan_s
+
+
+@drawn(40)
+@given(bound_cases(), st.floats(300.0, 20_000.0), st.sampled_from(["down", "up"]))
+def test_windows_carry_at_once_what_a_count_at_every_instant_finds(
+    case: BoundCase, end_s: float, direction: str
+) -> None:
+    windows = cut_before(session_windows(case.contact_plan, 0.0, case.resources.setup_s), end_s)
+    stations = case.contact_plan.stations.tolist()
+    beams = {node: case.resources.beams_of(node) for node in stations}
+    plane = windows["satellite"] % 2
+    begin_s, close_s, rate_bps = (
+        data_from_s(windows, direction),
+        windows[f"{direction}_end_s"],
+        windows[f"{direction}_bps"],
+    )
+    most_bps = [0.0, 0.0]
+    for instant_s, group in itertools.product(begin_s[np.isfinite(begin_s)].tolist(), (0, 1)):
+        is_open = (begin_s <= instant_s) & (instant_s < close_s) & (plane == group)
+        at_once_bps = sum(
+            rate_bps[np.flatnonzero(is_open & (windows["station"] == node))[: beams[node]]].sum()
+            for node in stations
+        )
+        most_bps[group] = max(most_bps[group], at_once_bps)
+    assert most_at_once(windows, direction, plane, 2, beams).tolist() == pytest.approx(
+        most_bps, rel=1e-9, abs=1.0
+    )
 
 
 def test_a_world_without_downlinks_has_no_bound() -> None:
