@@ -21,6 +21,7 @@ from skysplit.commands import (
 )
 from skysplit.commands.arguments import OneErrorGroup
 from skysplit.deliveries.command import deliver
+from skysplit.deliveries.export_command import export
 from skysplit.plain_warnings import print_warnings_plainly
 
 app = typer.Typer(
@@ -67,6 +68,7 @@ _STORY = {
         relays.status,
         runs.report,
         runs.track,
+        export,
         deliver,
     ),
     "Deploy on several machines": (relays.certs, relays.deploy),

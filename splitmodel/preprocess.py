@@ -48,6 +48,27 @@ class Preprocess:
 
     def __call__(self, images_BCHW: Tensor) -> Tensor:
         """Raises `ValueError` for another dtype, number of channels or (where `resize` is off) size."""
+        pixels, unknown = self._of_model_size(images_BCHW)
+        normalised = self.normalised(pixels)
+        return normalised if unknown is None else normalised.masked_fill_(unknown, 0.0)
+
+    def normalised(self, pixels_BCHW: Tensor) -> Tensor:
+        """Return float32 values of the model's size, rescaled and normalised by channel."""
+        return (pixels_BCHW * self.rescale_factor - self._of_channels(self.mean, pixels_BCHW)) / (
+            self._of_channels(self.std, pixels_BCHW)
+        )
+
+    def unnormalised(self, images_BCHW: Tensor) -> Tensor:
+        """Return values as the files have them, float32 of the model's size, NaN where nothing was measured.
+
+        Raises:
+            ValueError: As a call.
+        """
+        pixels, unknown = self._of_model_size(images_BCHW)
+        return pixels if unknown is None else pixels.masked_fill(unknown, torch.nan)
+
+    def _of_model_size(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Float32 values of the model's size, and which of them were not measured, where there are some."""
         if (
             images_BCHW.dtype not in _DTYPES
             or images_BCHW.ndim != 4
@@ -57,17 +78,16 @@ class Preprocess:
                 f"images must be {_ALLOWED_DTYPES} of shape (batch, {len(self.mean)}, height, width); "
                 f"found {images_BCHW.dtype} of shape {tuple(images_BCHW.shape)}"
             )
-        pixels = images_BCHW.float()
-        mean = torch.tensor(self.mean, device=pixels.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=pixels.device).view(1, -1, 1, 1)
-        unknown = self._unknown(images_BCHW)
+        pixels, unknown = images_BCHW.float(), self._unknown(images_BCHW)
         if unknown is not None:  # a resize must not draw from what was not measured
-            pixels = torch.where(unknown, mean / self.rescale_factor, pixels)
-        if pixels.shape[-2:] != (self.height, self.width):
-            pixels = self._resized(pixels, images_BCHW.dtype)
-            unknown = None
-        normalised = (pixels * self.rescale_factor - mean) / std
-        return normalised if unknown is None else normalised.masked_fill_(unknown, 0.0)
+            pixels = torch.where(unknown, self._of_channels(self.mean, pixels) / self.rescale_factor, pixels)
+        if pixels.shape[-2:] == (self.height, self.width):
+            return pixels, unknown
+        return self._resized(pixels, images_BCHW.dtype), None
+
+    @staticmethod
+    def _of_channels(values: tuple[float, ...], pixels_BCHW: Tensor) -> Tensor:
+        return torch.tensor(values, device=pixels_BCHW.device).view(1, -1, 1, 1)
 
     def _unknown(self, images_BCHW: Tensor) -> Tensor | None:
         """Which values were not measured; `None` where all were."""

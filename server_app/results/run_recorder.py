@@ -23,7 +23,7 @@ from server_app.results.predictions import save_predictions
 from server_app.results.rounds import describe_window, round_rows
 from server_app.results.scoring import score
 from server_app.run import ServerRun
-from splitmodel.export import CardFields, export_final
+from splitmodel.export.final import CardFields, export_final
 from splitmodel.lora.adapters import exchanged_parts, load_trainable_state
 from splitmodel.tasks import Score, Task
 from splitmodel.tasks.task import mean_score

@@ -21,7 +21,7 @@ from skysplit.terminal import Terminal, busy
 def deliver(
     run: Annotated[Path, typer.Argument(help="Directory of a completed run.")],
     content: Annotated[
-        Content, typer.Option(help="Part of final/ to upload; all is everything except the model card.")
+        Content, typer.Option(help="Part of final/ to upload: all that was trained, or one file of it.")
     ] = Content.ALL,
     at: Annotated[
         float | None,

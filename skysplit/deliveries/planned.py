@@ -28,9 +28,15 @@ class Content(StrEnum):
     HEAD = "head"
     ADAPTER = "adapter"
     MODEL = "model"
+    ONNX = "onnx"
 
 
-_PREFIXES = {Content.HEAD: ("head.",), Content.ADAPTER: ("adapter/",), Content.MODEL: ("model/",)}
+_PREFIXES = {
+    Content.HEAD: ("head.",),
+    Content.ADAPTER: ("adapter/",),
+    Content.MODEL: ("model/",),
+    Content.ONNX: ("model.onnx",),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,13 +132,15 @@ def planned_delivery(
 
 
 def _paths(final: Path, content: Content) -> Sequence[str]:
-    """The files of a kind below ``final``, the model card left out."""
+    """The files of a kind below ``final``, the model card left out; all of them are those that were trained."""
     paths = [
         path.relative_to(final).as_posix()
         for path in sorted(final.rglob("*"))
         if path.is_file() and path.name != "README.md"
     ]
-    chosen = [path for path in paths if content is Content.ALL or path.startswith(_PREFIXES[content])]
+    if content is Content.ALL:
+        return [path for path in paths if not path.startswith(_PREFIXES[Content.ONNX])]
+    chosen = [path for path in paths if path.startswith(_PREFIXES[content])]
     if not chosen:
         kinds = [kind.value for kind, starts in _PREFIXES.items() if any(p.startswith(starts) for p in paths)]
         raise ValueError(

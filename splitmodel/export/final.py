@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from splitmodel.crossing.scaling import Scaling
 from splitmodel.dense_heads import outputs_of
-from splitmodel.exported_head import head_code, head_import, head_weights
+from splitmodel.export.head import head_code, head_import, head_weights
 from splitmodel.families import Usage
 from splitmodel.lora.adapters import save_adapter
 from splitmodel.parts import Backbone, Pooling

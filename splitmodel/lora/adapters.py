@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -144,9 +145,7 @@ def add_lora(
         use_dora=settings.variant == "dora",
         bias="none",
     )
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # peft 0.21 asks transformers for a property under its old name
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+    with torch.random.fork_rng(devices=[]), _without_an_old_name():
         torch.manual_seed(seed)
         adapter = get_peft_model(backbone.transformer, config)  # type: ignore[arg-type]
     if settings.dropout:
@@ -196,6 +195,23 @@ def save_adapter(adapter: "PeftModel", directory: str | Path) -> None:
     """Write an ordinary peft adapter directory: `PeftModel.from_pretrained(base, directory)` reads it."""
     # Saving embedding layers is for new words of a language model; deciding it would ask the hub.
     adapter.save_pretrained(str(directory), save_embedding_layers=False)
+
+
+def merge_adapter(directory: str | Path, transformer: nn.Module) -> None:
+    """Add what the adapter of a directory has learnt to the weights of its model, in place."""
+    from peft import PeftModel
+
+    with _without_an_old_name():
+        adapted = PeftModel.from_pretrained(transformer, str(directory))  # type: ignore[arg-type]
+    adapted.merge_and_unload()  # type: ignore[operator]
+
+
+@contextmanager
+def _without_an_old_name() -> Iterator[None]:
+    """Keep back a warning: peft 0.21 asks transformers for a property under its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        yield
 
 
 def trainable_state(module: nn.Module) -> dict[str, Tensor]:

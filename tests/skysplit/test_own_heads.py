@@ -32,7 +32,7 @@ from skysplit.testing import check_head
 from splitmodel.costs.profile import profile
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.dense_heads import standardised
-from splitmodel.export import CardFields, export_final
+from splitmodel.export.final import CardFields, export_final
 from splitmodel.families import ModelLoadError
 from splitmodel.heads import HeadMaker, OwnHead
 from splitmodel.parts import SplitModel, load_split

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,14 @@ def refused(*words: str) -> str:
     assert done.exit_code == 1
     assert done.stderr.count("error:") == 1
     return done.stderr.replace("\n", " ")
+
+
+def test_an_onnx_file_goes_up_when_it_is_asked_for_and_not_beside_what_it_was_made_of(run, tmp_path) -> None:
+    assert "allowed: head, adapter" in refused(str(run), "--content", "onnx")
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "final" / "model.onnx").write_bytes(b"o" * 70_000)
+    assert deliver(str(tmp_path / "run"), "--content", "onnx")["bytes"] == 70_000
+    assert deliver(str(tmp_path / "run"))["bytes"] == len(HEAD) + len(ADAPTER)
 
 
 def test_every_satellite_has_every_byte_at_the_real_uplink(run) -> None:

@@ -10,7 +10,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from splitmodel.crossing.scaling import Moments, Scaling
-from splitmodel.export import CardFields, export_final
+from splitmodel.export.final import CardFields, export_final
 from splitmodel.families import FAMILIES, ModelInput
 from splitmodel.families.transformers.transformer_family import TransformersFamily
 from splitmodel.heads import StandardisedHead
@@ -206,7 +206,7 @@ def test_an_export_that_fails_leaves_the_one_before(
     def full(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("splitmodel.export.save_file", full)
+    monkeypatch.setattr("splitmodel.export.final.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         export_final(tmp_path / "final", *arguments)
     assert (tmp_path / "final/head.safetensors").read_bytes() == before

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.dense_heads import ConvolutionHead, PatchGrid, PatchHead, new_dense_head, outputs_of
-from splitmodel.exported_head import head_weights
+from splitmodel.export.head import head_weights
 from splitmodel.families import ModelLoadError
 from splitmodel.imagery import TargetKind, Targets
 from splitmodel.imagery.views import view
