@@ -38,6 +38,7 @@ from relay.client.direct import EndpointError
 from server_app.checkpoint import Checkpoint, CheckpointError, newest
 from server_app.run import ServerRun
 from server_app.server_app import fine_tune
+from skysplit.deliveries.exported import export_onnx
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.heads import StandardisedHead
 from splitmodel.imagery import open_imagery
@@ -61,6 +62,32 @@ def test_the_result_does_not_depend_on_how_many_satellites_compute_at_once(
     sent = [pq.read_table(run / "rounds.parquet")["split_up_bytes"].to_numpy() for run in (alone, together)]
     assert (sent[0] >= sent[1]).all()
     assert (sent[1] > 0).all()
+
+
+def test_an_exported_model_scores_as_the_run_did(
+    shared_run: Mission, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    run = shared_run({"training.head": "shared"})
+    exported = export_onnx(run, tmp_path / "model.onnx")
+    assert exported.score == pytest.approx(read_run(run)["result"]["test_score"], abs=1e-6)
+    assert exported.difference < 1e-4
+    assert exported.images > 0
+    assert exported.size_bytes == (tmp_path / "model.onnx").stat().st_size
+    facts = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
+    record = json.loads((run / "run.json").read_text())
+    assert json.loads(facts["outputs"]) == record["classes"]
+    assert (facts["task"], facts["no_data"]) == ("classification", "NaN")
+    record["result"]["test_score"] += 0.1  # as if its images had changed since
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    monkeypatch.setattr(
+        "skysplit.deliveries.exported.write_onnx",
+        lambda model, path, **facts: shutil.copy(tmp_path / "model.onnx", path),
+    )
+    with pytest.raises(ValueError, match="its images or its base model are not those of the run any more"):
+        export_onnx(tmp_path / "run", tmp_path / "other.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "run"]
 
 
 def test_nobody_is_suspended_where_those_that_share_passes_run_at_once(

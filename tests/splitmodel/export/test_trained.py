@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,20 +135,6 @@ def require_the_same_as_onnx(split: SplitModel, again: TrainedModel, path: Path)
     for count in (1, 2, 3):
         wanted = again(pixels[:count])
         torch.testing.assert_close(written(pixels[:count]), wanted, rtol=1e-3, atol=1e-4)
-
-
-def test_an_onnx_file_computes_batches_of_any_size_and_says_what_it_takes(
-    tiny_models: dict[str, Path], tmp_path: Path
-) -> None:
-    onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
-    base = tiny_models["vit"]
-    split, adapter = trained(base, "lora")
-    again = loaded_again(split, adapter, base, tmp_path / "final")
-    require_the_same_as_onnx(split, again, tmp_path / "model.onnx")
-    facts = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
-    assert json.loads(facts["outputs"]) == ["a", "b", "c"]
-    assert facts["task"] == "classification"
-    assert facts["no_data"] == "NaN"
 
 
 @pytest.mark.slow
