@@ -155,8 +155,8 @@ def _warn_of_few_cores(scenario: Scenario) -> None:
     nodes, cores = len(constellation_of(scenario).names) + 1, os.cpu_count() or 1
     if nodes > cores:
         Terminal(stderr=True, soft_wrap=True).print(
-            f"WARNING: {nodes} nodes share {cores} {'core' if cores == 1 else 'cores'}. Compute rates are measured with "
-            "one node at work, so rounds will take longer than planned"
+            f"WARNING: {nodes} nodes share {cores} {'core' if cores == 1 else 'cores'}. Compute rates are measured "
+            "with one node at work, so rounds will take longer than planned"
         )
 
 
