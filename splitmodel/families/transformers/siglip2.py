@@ -31,8 +31,8 @@ class _OfPixels(nn.Module):
         side = self.patch_size
         rows, columns = (size // side for size in pixels_BCHW.shape[-2:])
         cut = pixels_BCHW.unflatten(2, (rows, side)).unflatten(4, (columns, side))
-        patches_BTP = cut.permute(0, 2, 4, 3, 5, 1).reshape(len(pixels_BCHW), rows * columns, -1)
-        shapes = torch.tensor([[rows, columns]]).expand(len(pixels_BCHW), 2)
+        patches_BTP = cut.permute(0, 2, 4, 3, 5, 1).reshape(pixels_BCHW.shape[0], rows * columns, -1)
+        shapes = torch.tensor([[rows, columns]]).expand(pixels_BCHW.shape[0], 2)
         return self.embeddings(patches_BTP, shapes)
 
 

@@ -19,7 +19,7 @@ class _AllPatches(nn.Module):
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
         order = torch.arange(self._patches, dtype=torch.float32, device=pixels_BCHW.device)
-        return self.embeddings(pixels_BCHW, noise=order.expand(len(pixels_BCHW), -1))[0]
+        return self.embeddings(pixels_BCHW, noise=order.expand(pixels_BCHW.shape[0], -1))[0]
 
 
 class MaskedAutoencoder(TransformersFamily):
