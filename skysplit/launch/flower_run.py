@@ -54,7 +54,7 @@ class FlowerRunError(RuntimeError):
 
 
 class RayNotStarted(FlowerRunError):
-    """Ray has ended before anything of the run was recorded."""
+    """Ray has ended before the first round."""
 
 
 class Nodes(Protocol):
@@ -269,7 +269,7 @@ def _watch(
         if run != before and run.get("state", "running") not in ("running", "interrupted"):
             return
         link.nodes.check()
-        alive.check(recorded=run != before)
+        alive.check(begun=has_begun(run, before))
         if run != before or alive.seen:
             until_s = _LIST_S
         time.sleep(_POLL_S)
@@ -291,10 +291,10 @@ class _Alive:
         """Whether any of it was ever there."""
         return bool(self._missed)
 
-    def check(self, *, recorded: bool) -> None:
+    def check(self, *, begun: bool) -> None:
         """Raise FlowerRunError where one of them has ended, which it does not before the run is recorded as over.
 
-        Raise RayNotStarted where that is Ray and nothing of the run has been recorded.
+        Raise RayNotStarted where that is Ray and rounds have not begun.
         """
         if time.monotonic() < self._next_s:
             return
@@ -307,8 +307,13 @@ class _Alive:
                 self._missed[name] += 1
                 if self._missed[name] >= _LOOKS:
                     log = self._link.nodes.tail(SUPERLINK, _LOG_LINES)
-                    kind = RayNotStarted if name in _RAY and not recorded else FlowerRunError
+                    kind = RayNotStarted if name in _RAY and not begun else FlowerRunError
                     raise kind(with_log(log, f"{what} ended before the run did"))
+
+
+def has_begun(run: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Return whether rounds have begun since ``run.json`` was as it was ``before``; those of a resumed run have."""
+    return run != before and (bool(before) or "start_up_s" in run)
 
 
 def run_so_far(directory: Path) -> dict[str, Any]:

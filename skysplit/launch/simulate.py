@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mission.schema import Scenario
-from skysplit.launch.flower_run import RayNotStarted, run_app, run_so_far, superlink
+from skysplit.launch.flower_run import RayNotStarted, has_begun, run_app, run_so_far, superlink
 from skysplit.launch.processes import Processes
 from skysplit.launch.satellites import satellites_of
 
@@ -65,8 +65,11 @@ def simulate(
             ):
                 return run_app(link, config, directory, on_progress, "--federation-config", nodes)["result"]
         except RayNotStarted:
-            if starts == _STARTS or run_so_far(directory) != before:
+            if starts == _STARTS or has_begun(run_so_far(directory), before):
                 raise
+        if not before:
+            for name in ("run.json", "plan.jsonl"):  # of an enrolment that Ray's end cut off
+                (directory / name).unlink(missing_ok=True)
         on_progress(
             {"phase": "starting Flower again: Ray did not start within its 15 s on this busy machine"}
         )

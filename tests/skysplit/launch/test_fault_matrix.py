@@ -70,7 +70,7 @@ def over(state, **facts):
     lock.release()
     (here / "over").touch()
 lock.take()
-record()
+record(start_up_s=20.0)
 (here / "records").touch()
 %s
 time.sleep(600)
@@ -281,8 +281,8 @@ def test_the_last_line_names_the_fault_and_nothing_is_left(
         monkeypatch.setattr(flower_run, "_LOOK_S", 0.2)
         look = flower_run._Alive.check
 
-        def look_and_say(self: flower_run._Alive, *, recorded: bool) -> None:
-            look(self, recorded=recorded)
+        def look_and_say(self: flower_run._Alive, *, begun: bool) -> None:
+            look(self, begun=begun)
             for name in self._missed:
                 (tmp_path / "bin" / f"seen-{name}").touch()
 

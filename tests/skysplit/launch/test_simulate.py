@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,9 +54,16 @@ def test_more_at_once_than_flower_serves_is_an_error_before_anything_starts(argu
         arguments_of(0)
 
 
-@pytest.mark.parametrize(("failures", "recorded", "starts"), [(2, False, 3), (3, False, 3), (1, True, 1)])
-def test_ray_that_did_not_start_is_started_again_unless_something_was_recorded(
-    monkeypatch, tmp_path: Path, failures: int, recorded: bool, starts: int
+BEFORE_ROUNDS = {"state": "running", "phase": "asking the satellites for their data"}
+IN_ROUNDS = {"state": "running", "phase": "training", "start_up_s": 20.0}
+
+
+@pytest.mark.parametrize(
+    ("failures", "recorded", "starts"),
+    [(2, None, 3), (3, None, 3), (2, BEFORE_ROUNDS, 3), (1, IN_ROUNDS, 1)],
+)
+def test_ray_that_did_not_start_is_started_again_unless_rounds_had_begun(
+    monkeypatch, tmp_path: Path, failures: int, recorded: dict[str, Any] | None, starts: int
 ) -> None:
     monkeypatch.setattr(simulate, "superlink", lambda processes, *words: contextlib.nullcontext())
     begun, phases = [], []
@@ -63,13 +71,14 @@ def test_ray_that_did_not_start_is_started_again_unless_something_was_recorded(
     def run_app(*_):
         begun.append(len(begun))
         if len(begun) <= failures:
+            assert not (tmp_path / "run.json").exists()  # which no new run would overwrite
             if recorded:
-                (tmp_path / "run.json").write_text(json.dumps({"state": "running"}))
+                (tmp_path / "run.json").write_text(json.dumps(recorded))
             raise RayNotStarted("Ray's raylet ended before the run did")
         return {"result": {"rounds": 1}}
 
     monkeypatch.setattr(simulate, "run_app", run_app)
-    ends_well = failures < 3 and not recorded
+    ends_well = failures < 3 and recorded is not IN_ROUNDS
     with contextlib.nullcontext() if ends_well else pytest.raises(RayNotStarted):
         result = simulate.simulate(
             load_scenario("demo"), {}, tmp_path, 2, lambda run: phases.append(run["phase"])
