@@ -225,13 +225,13 @@ class _Beams:
         edges = [float(self.passes["end_s"][index]) for index in self.active]
         edges += [] if full else after.tolist()
         edges += [self._data_s(index, start) for index, start in self.active.items()]
+        moving = drain > 0
+        edges += (self.now_s + self.need[moving] / drain[moving]).tolist()
         events = []
         connected = np.zeros(len(self.need), bool)
         connected[self.demand.group[flowing]] = True
         lingering = connected & (self.need <= 0) & (self.tail_s > 0)
         events += (self.now_s + self.tail_s[lingering]).tolist()
-        moving = drain > 0
-        events += (self.now_s + self.need[moving] / drain[moving]).tolist()
         events += [self.later[-1][0]] if self.later else []
         events = [time_s for time_s in events if time_s > self.now_s + _ACKNOWLEDGE_S]
         events += [time_s for time_s in edges if time_s > self.now_s]

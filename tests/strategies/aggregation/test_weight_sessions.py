@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.checker.check import check_plan
 from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
+from strategies.planner.weight_sessions import WeightSessions
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind
 from strategies.problem.round_state import RoundState
@@ -126,3 +128,16 @@ def test_an_average_may_come_back_through_satellites_without_samples() -> None:
         plan.of_kind(Kind.REDUCE)["node"].tolist() + plan.of_kind(Kind.UPDATE)["node"].tolist()
     )
     assert relays == {1, 2}
+
+
+def test_what_is_left_for_less_than_a_microsecond_is_sent_then_and_holds_no_session() -> None:
+    # Two groups are ready a quarter of a microsecond apart: what is left of one when the other is through is little.
+    contact_plan = make_world(2, 1, 2, [(0, 0, 0.0, 9000.0), (1, 1, 0.0, 9000.0)], inter_bps=0.0)
+    sessions = WeightSessions(
+        contact_plan, Resources(setup_s=0.0), rule="topology-aware", start_s=0.0, pointed=frozenset(),
+        group=np.array([0, 1]), trainers=np.array([0, 1]), size_bytes=41_000.0,
+    )  # fmt: skip
+    ready_s = np.array([100.0, 100.0 + 2.5e-7])
+    down, through_s = sessions.to_ground(ready_s)
+    assert down["bytes"].tolist() == pytest.approx([41_000.0, 41_000.0], rel=1e-6)
+    assert through_s.tolist() == pytest.approx((ready_s + 8 * 41_000 / 200e6 + 0.004).tolist(), abs=1e-6)
