@@ -8,6 +8,8 @@ from synthetic_worlds import WORLD, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.schedules import PUBLISHED, published_cases
+from strategies.asynchronous.checked_mission import checked_mission
+from strategies.asynchronous.replay import check_mission
 from strategies.checker.check import check_plan
 from strategies.drawn_worlds import make_problem
 from strategies.planner.round_planner import plan_round
@@ -46,6 +48,12 @@ def test_every_schedule_passes_the_checker_from_every_start_above_its_bound(name
     workload = case.workloads[0]
     assert workload.on_board
     for start_s in (0.0, 2050.0):
+        if case.asynchronous is not None:
+            problem = make_problem(WORLD, workload, start_s)
+            mission = checked_mission(problem, case.asynchronous, 2)
+            assert check_mission(mission, problem, case.asynchronous) == []
+            assert mission.plan.makespan_s >= mission.plan.lower_bound_s
+            continue
         plan = plan_round(make_problem(WORLD, workload, start_s), case.strategy_config)
         assert check_plan(plan, make_problem(WORLD, workload, plan.start_s)) == []
         assert plan.makespan_s >= plan.lower_bound_s

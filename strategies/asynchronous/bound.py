@@ -1,0 +1,85 @@
+"""A duration that no asynchronous mission can beat: every member by itself, no set-up, nobody in its way."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+import numpy as np
+
+from strategies.asynchronous.mission import AsyncSchedule, Buffer, members_of
+from strategies.problem.network import NoRouteError, carried_s, passes_of
+from strategies.problem.planning_problem import PlanningProblem
+from strategies.problem.sunlight import finished_s
+
+
+def async_bound_s(problem: PlanningProblem, schedule: AsyncSchedule, rounds: int) -> float:
+    """Return the seconds until as many updates have come as members times rounds, and all have the last average.
+
+    Each member trains, sends over all passes of its satellites at once, and gets a new average at once in the same way;
+    the links of planes take no time. It waits for averages only as far as their number of updates makes it.
+
+    Raises:
+        NoRouteError: So many updates cannot come before the horizon.
+    """
+    members = members_of(problem.contact_plan, problem.workload, schedule.unit)
+    alone = [_Alone(problem, member) for member in members]
+    wanted = rounds * len(members)
+    size = schedule.trigger.size(len(members)) if isinstance(schedule.trigger, Buffer) else 1
+    queue = [(member.delivered_s(problem.start_s), number) for number, member in enumerate(alone)]
+    heapq.heapify(queue)
+    waiting: dict[int, list[int]] = {}  # members by the number of updates that make the average they wait for
+    sent, last_s = [0] * len(members), problem.start_s
+    for count in range(wanted):
+        if not queue or not np.isfinite(queue[0][0]):
+            raise NoRouteError(
+                f"of {wanted} updates, {count} can come before the contact plan ends at "
+                f"{problem.contact_plan.horizon_s:.0f} s"
+            )
+        last_s, number = heapq.heappop(queue)
+        sent[number] += 1
+        # Its next update is from a newer average than its last, so that one more has been made for each that it sent.
+        waiting.setdefault(max(size * sent[number], count + 1), []).append(number)
+        for ready in waiting.pop(count + 1, ()):
+            heapq.heappush(queue, (alone[ready].delivered_s(alone[ready].received_s(last_s)), ready))
+    end_s = max(member.received_s(last_s) for member in alone)
+    if not np.isfinite(end_s):
+        raise NoRouteError(
+            f"the average of {last_s:.0f} s cannot come to all before the contact plan ends at "
+            f"{problem.contact_plan.horizon_s:.0f} s"
+        )
+    return end_s - problem.start_s
+
+
+class _Alone:
+    """A member for whom nobody is in the way."""
+
+    def __init__(self, problem: PlanningProblem, satellites: Sequence[int]) -> None:
+        contact_plan = problem.contact_plan
+        passes = passes_of(contact_plan, problem.start_s, contact_plan.horizon_s)
+        self._passes = passes[np.isin(passes["satellite"], satellites)]
+        self._bits = problem.workload.aggregate_bytes * 8.0
+        self._problem, self._satellites = problem, satellites
+        once = problem.workload.epochs * problem.workload.onboard_flops / problem.rates.satellite_flops
+        self._train_s = [problem.workload.samples[satellite] * once for satellite in satellites]
+
+    def delivered_s(self, from_s: float) -> float:
+        """Return when it can have trained and sent, with an average that all of it has at a time."""
+        if not np.isfinite(from_s):
+            return np.inf
+        lit = self._problem.resources.sunlight
+        trained = zip(self._satellites, self._train_s, strict=True)
+        ready_s = max(finished_s(lit, satellite, from_s, train_s) for satellite, train_s in trained)
+        return self._carried_s("down_bps", ready_s)
+
+    def received_s(self, from_s: float) -> float:
+        """Return when one of its satellites can have an average that is there at a time."""
+        return self._carried_s("up_bps", from_s)
+
+    def _carried_s(self, rate: str, from_s: float) -> float:
+        passes = self._passes[self._passes["end_s"] > from_s]
+        if not len(passes):
+            return np.inf
+        start_s = np.maximum(passes["start_s"], from_s)
+        over_s = carried_s(start_s, passes["end_s"], passes[rate], self._bits)
+        return over_s + float(passes["owlt_s"].min())
