@@ -17,7 +17,7 @@ import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.asynchronous.checked_mission import checked_mission
-from strategies.asynchronous.mission import AsyncSchedule
+from strategies.asynchronous.mission import AsyncSchedule, Goal, members_of
 from strategies.planner.checked_plan import checked_plan
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
@@ -244,17 +244,26 @@ def plan_one_round(world: World, case: Case, start_s: float) -> Plan:
     """
     problem = world.problem(case.one_round, start_s)
     if case.asynchronous is not None:
-        return checked_mission(problem, case.asynchronous, 1).plan
+        return checked_mission(
+            problem, case.asynchronous, _updates_of_each(problem, case.asynchronous, 1)
+        ).plan
     return checked_plan(problem, case.strategy_config)
 
 
 def _asynchronous_totals(world: World, case: Case, start_s: float) -> MissionTotals:
     """The totals of a mission without rounds; a round has ended when as many updates are averaged."""
     assert case.asynchronous is not None
-    mission = checked_mission(world.problem(case.workloads[0], start_s), case.asynchronous, case.rounds)
+    problem = world.problem(case.workloads[0], start_s)
+    goal = _updates_of_each(problem, case.asynchronous, case.rounds)
+    mission = checked_mission(problem, case.asynchronous, goal)
     figures = plan_figures(mission.plan, LinkRates(world.contact_plan), world.rates)
     ends_s = [mission.reached_s((number + 1) * len(mission.members)) for number in range(case.rounds)]
     return _totals(world, case, start_s, [figures], planned=case.rounds, round_ends_s=ends_s)
+
+
+def _updates_of_each(problem: PlanningProblem, schedule: AsyncSchedule, rounds: int) -> Goal:
+    """So many updates of each member, in the mean: what rounds would bring."""
+    return Goal(updates=rounds * len(members_of(problem.contact_plan, problem.workload, schedule.unit)))
 
 
 def _totals(

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from strategies.asynchronous.mission import AsyncSchedule, Buffer, members_of
+from strategies.asynchronous.mission import AsyncSchedule, Buffer, Goal, members_of
 from strategies.problem.network import NoRouteError, carried_s, passes_of
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.sunlight import finished_s
 
 
-def async_bound_s(problem: PlanningProblem, schedule: AsyncSchedule, rounds: int) -> float:
-    """Return the seconds until as many updates have come as members times rounds, and all have the last average.
+def async_bound_s(problem: PlanningProblem, schedule: AsyncSchedule, goal: Goal) -> float:
+    """Return the seconds until as many updates have come as the goal needs, and all have the last average.
 
     Each member trains, sends over all passes of its satellites at once, and gets a new average at once in the same way;
     the links of planes take no time. It waits for averages only as far as their number of updates makes it.
@@ -24,7 +24,7 @@ def async_bound_s(problem: PlanningProblem, schedule: AsyncSchedule, rounds: int
     """
     members = members_of(problem.contact_plan, problem.workload, schedule.unit)
     alone = [_Alone(problem, member) for member in members]
-    wanted = rounds * len(members)
+    wanted = goal.least_updates(schedule.trigger, len(members))
     size = schedule.trigger.size(len(members)) if isinstance(schedule.trigger, Buffer) else 1
     queue = [(member.delivered_s(problem.start_s), number) for number, member in enumerate(alone)]
     heapq.heapify(queue)

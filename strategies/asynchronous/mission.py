@@ -83,6 +83,23 @@ class AsyncSchedule:
             )
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What ends a mission: the first average with which it has so many updates, and of which there are so many."""
+
+    updates: int = 0
+    averages: int = 0
+
+    def is_reached(self, updates: int, averages: int) -> bool:
+        """Return whether so many updates in so many averages are enough."""
+        return updates >= self.updates and averages >= self.averages
+
+    def least_updates(self, trigger: Buffer | PlannedSlots, members: int) -> int:
+        """Return the number of updates without which it is not reached."""
+        each = trigger.size(members) if isinstance(trigger, Buffer) else 1
+        return max(self.updates, each * self.averages)
+
+
 # One row per update. The activities of its member from ``begin_s`` to the begin of the member's next row are its own:
 # weights up and to all satellites of the member, training, the sum, and the way down.
 ASYNC_UPDATE = np.dtype(
@@ -108,7 +125,7 @@ class AsyncMission:
         averaged_s: When version 1, 2, … was made, shape (versions,).
         returns: dtype ``RETURN``, by member.
         members: The satellites of each member.
-        wanted: The number of updates after which the mission ends.
+        goal: What ends it.
     """
 
     plan: Plan
@@ -117,7 +134,7 @@ class AsyncMission:
     averaged_s: np.ndarray
     returns: np.ndarray
     members: tuple[tuple[int, ...], ...]
-    wanted: int
+    goal: Goal
 
     @property
     def staleness(self) -> np.ndarray:
@@ -130,8 +147,8 @@ class AsyncMission:
         return np.bincount(self.updates["member"], minlength=len(self.members))
 
     def reached_s(self, updates: int) -> float:
-        """Return when so many updates were part of the average, or the end if it takes the last of them."""
-        if updates >= self.wanted:
+        """Return when so many updates were averaged; of all, when everybody has the last average."""
+        if updates >= len(self.updates):
             return self.plan.end_s
         counts = np.cumsum(np.bincount(self.updates["version"], minlength=len(self.averaged_s) + 1)[1:])
         return float(self.averaged_s[np.searchsorted(counts, updates)])

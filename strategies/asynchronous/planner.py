@@ -22,6 +22,7 @@ from strategies.asynchronous.mission import (
     AsyncMission,
     AsyncSchedule,
     Buffer,
+    Goal,
     Unit,
     members_of,
 )
@@ -33,21 +34,21 @@ from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.workload import InterOrbit, IntraOrbit, SpaceGround, StrategyConfig
 
 
-def plan_asynchronous(problem: PlanningProblem, schedule: AsyncSchedule, rounds: int) -> AsyncMission:
-    """Plan a mission of as many updates as members times rounds, until all have the average with the last of them.
+def plan_asynchronous(problem: PlanningProblem, schedule: AsyncSchedule, goal: Goal) -> AsyncMission:
+    """Plan a mission to its goal, until all have the last average.
 
     Equal input gives an equal plan.
 
     Args:
         problem: What each update trains and moves: a round on board.
         schedule: Who delivers, and when the ground averages.
-        rounds: Updates of each member in the mean.
+        goal: What ends it.
 
     Raises:
         NoRouteError: So many updates do not come within the contact plan, or the last average does not reach all.
     """
-    bound_s = async_bound_s(problem, schedule, rounds)
-    flight = _Flight(problem, schedule, rounds)
+    bound_s = async_bound_s(problem, schedule, goal)
+    flight = _Flight(problem, schedule, goal)
     flight.fly()
     return flight.mission(bound_s)
 
@@ -71,13 +72,13 @@ class _Member:
 class _Flight:
     """The mission run forward."""
 
-    def __init__(self, problem: PlanningProblem, schedule: AsyncSchedule, rounds: int) -> None:
+    def __init__(self, problem: PlanningProblem, schedule: AsyncSchedule, goal: Goal) -> None:
         self._problem, self._schedule = problem, schedule
         self._work = MemberWork(problem)
         self._sessions = OpenSessions(problem.contact_plan, problem.resources, problem.start_s)
         members = members_of(problem.contact_plan, problem.workload, schedule.unit)
         self._members = [_Member(satellites) for satellites in members]
-        self._wanted = rounds * len(members)
+        self._goal = goal
         self._bits = problem.workload.aggregate_bytes * 8.0
         self._queue: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
@@ -104,9 +105,13 @@ class _Flight:
         while self._queue and not all(member.has_returned for member in self._members):
             now_s, _, act = heapq.heappop(self._queue)
             act(now_s)
-        came = len(self._updates) - len(self._buffer)
         if not self._is_over:
-            raise NoRouteError(f"of {self._wanted} updates, {came} are averaged before the contact plan ends")
+            wanted = self._goal.least_updates(self._schedule.trigger, len(self._members))
+            averaged = len(self._updates) - len(self._buffer)
+            raise NoRouteError(
+                f"of {wanted} updates, {averaged} are averaged, in {len(self._averaged_s)} averages, before the contact "
+                "plan ends"
+            )
         for member in self._members:
             if not member.has_returned:
                 name = self._problem.contact_plan.nodes[member.satellites[0]].name
@@ -138,7 +143,7 @@ class _Flight:
             averaged_s=np.array(self._averaged_s),
             returns=np.array(sorted(self._returns), RETURN),
             members=tuple(member.satellites for member in self._members),
-            wanted=self._wanted,
+            goal=self._goal,
         )
 
     def _at(self, time_s: float, act: Callable[[float], None]) -> None:
@@ -218,8 +223,8 @@ class _Flight:
         self._kept += member.rows
         member.rows, member.is_waiting = [], True
         trigger = self._schedule.trigger
-        last = len(self._updates) >= self._wanted and isinstance(trigger, Buffer)
-        if last or (isinstance(trigger, Buffer) and len(self._buffer) >= trigger.size(len(self._members))):
+        is_last = self._goal.is_reached(len(self._updates), len(self._averaged_s) + 1)
+        if isinstance(trigger, Buffer) and (is_last or len(self._buffer) >= trigger.size(len(self._members))):
             self._average(now_s)
         elif len(self._averaged_s) > member.base:
             self._ask(member, now_s)
@@ -230,7 +235,7 @@ class _Flight:
         for number in self._buffer:
             self._updates[number] = (*self._updates[number][:-1], len(self._averaged_s))
         self._buffer = []
-        self._is_over = len(self._updates) >= self._wanted
+        self._is_over = self._goal.is_reached(len(self._updates), len(self._averaged_s))
         if self._is_over:
             for member in self._members:
                 member.rows, member.is_waiting = [], True

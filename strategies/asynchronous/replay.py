@@ -104,9 +104,12 @@ class _Replay:
                 "average", "an update is left over for a later average, or an average is made of nothing"
             )
         counts = np.bincount(version, minlength=len(made_s) + 1)[1:]
-        if not counts.sum() >= self.mission.wanted > counts[:-1].sum():
+        goal, averages = self.mission.goal, len(made_s)
+        before = goal.is_reached(int(counts[:-1].sum()), averages - 1)
+        if before or not goal.is_reached(int(counts.sum()), averages):
             yield Violation(
-                "average", f"the mission ends after {counts.sum()} updates, wanted {self.mission.wanted}"
+                "average",
+                f"the mission ends after {counts.sum()} updates in {averages} averages, wanted {goal}",
             )
         trigger = self.schedule.trigger
         if isinstance(trigger, Buffer):

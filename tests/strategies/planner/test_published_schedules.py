@@ -9,6 +9,7 @@ from synthetic_worlds import WORLD, make_workload, make_world
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.schedules import PUBLISHED, published_cases
 from strategies.asynchronous.checked_mission import checked_mission
+from strategies.asynchronous.mission import Goal
 from strategies.asynchronous.replay import check_mission
 from strategies.checker.check import check_plan
 from strategies.drawn_worlds import make_problem
@@ -50,7 +51,7 @@ def test_every_schedule_passes_the_checker_from_every_start_above_its_bound(name
     for start_s in (0.0, 2050.0):
         if case.asynchronous is not None:
             problem = make_problem(WORLD, workload, start_s)
-            mission = checked_mission(problem, case.asynchronous, 2)
+            mission = checked_mission(problem, case.asynchronous, Goal(updates=12))
             assert check_mission(mission, problem, case.asynchronous) == []
             assert mission.plan.makespan_s >= mission.plan.lower_bound_s
             continue
