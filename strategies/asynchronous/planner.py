@@ -109,8 +109,8 @@ class _Flight:
             wanted = self._goal.least_updates(self._schedule.trigger, len(self._members))
             averaged = len(self._updates) - len(self._buffer)
             raise NoRouteError(
-                f"of {wanted} updates, {averaged} are averaged, in {len(self._averaged_s)} averages, before the contact "
-                "plan ends"
+                f"of {wanted} updates, {averaged} are averaged, in {len(self._averaged_s)} averages, before the "
+                "contact plan ends"
             )
         for member in self._members:
             if not member.has_returned:
@@ -222,8 +222,8 @@ class _Flight:
         self._updates.append((self._members.index(member), member.base, member.begin_s, now_s, 0))
         self._kept += member.rows
         member.rows, member.is_waiting = [], True
-        trigger = self._schedule.trigger
-        is_last = self._goal.is_reached(len(self._updates), len(self._averaged_s) + 1)
+        goal, trigger = self._goal, self._schedule.trigger
+        is_last = goal.updates > 0 and goal.is_reached(len(self._updates), len(self._averaged_s) + 1)
         if isinstance(trigger, Buffer) and (is_last or len(self._buffer) >= trigger.size(len(self._members))):
             self._average(now_s)
         elif len(self._averaged_s) > member.base:
