@@ -159,7 +159,11 @@ class _Flight:
         gateway = self._first_to_send(member, LinkKind.DOWNLINK, ready_s, self._bits)
         if gateway is None:
             return
-        sends, member.ready_s = self._work.summed(gateway, trained_s)
+        # Links are free of the average once it has reached all.
+        free_s = max(received_s.values())
+        sends, member.ready_s = self._work.summed(
+            gateway, {node: max(free_s, time_s) for node, time_s in trained_s.items()}
+        )
         member.rows.append(sends)
         member.gateway, member.left_bits = gateway, self._bits
         self._transfer(member, LinkKind.DOWNLINK)
