@@ -17,7 +17,7 @@ import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.asynchronous.checked_mission import checked_mission
-from strategies.asynchronous.mission import AsyncSchedule, Goal, members_of
+from strategies.asynchronous.mission import AsyncMission, AsyncSchedule, Goal, members_of
 from strategies.planner.checked_plan import checked_plan
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
@@ -250,14 +250,25 @@ def plan_one_round(world: World, case: Case, start_s: float) -> Plan:
     return checked_plan(problem, case.strategy_config)
 
 
-def _asynchronous_totals(world: World, case: Case, start_s: float) -> MissionTotals:
-    """The totals of a mission without rounds; a round has ended when as many updates are averaged."""
+def asynchronous_mission(world: World, case: Case, start_s: float) -> AsyncMission:
+    """Return the checked mission of a case without rounds.
+
+    Raises:
+        strategies.problem.network.PlanningError: It does not end within the contact plan.
+    """
     assert case.asynchronous is not None
     problem = world.problem(case.workloads[0], start_s)
-    goal = _updates_of_each(problem, case.asynchronous, case.rounds)
-    mission = checked_mission(problem, case.asynchronous, goal)
+    return checked_mission(
+        problem, case.asynchronous, _updates_of_each(problem, case.asynchronous, case.rounds)
+    )
+
+
+def _asynchronous_totals(world: World, case: Case, start_s: float) -> MissionTotals:
+    """The totals of a mission without rounds; a round has ended when as many updates are averaged."""
+    mission = asynchronous_mission(world, case, start_s)
     figures = plan_figures(mission.plan, LinkRates(world.contact_plan), world.rates)
     ends_s = [mission.reached_s((number + 1) * len(mission.members)) for number in range(case.rounds)]
+    ends_s[-1] = mission.plan.end_s
     return _totals(world, case, start_s, [figures], planned=case.rounds, round_ends_s=ends_s)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from orbit.contact_plan import LinkKind
 from strategies.asynchronous.bound import async_bound_s
-from strategies.asynchronous.links import MemberWork
+from strategies.asynchronous.member_work import MemberWork
 from strategies.asynchronous.mission import (
     ASYNC_UPDATE,
     RETURN,
