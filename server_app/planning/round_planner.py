@@ -121,7 +121,10 @@ class RoundPlanner:
         return frozenset(plan.nodes[plan.index(name)].plane for name in late)
 
     def _planned(self, workload: Workload, start_s: float) -> Plan:
-        problem = PlanningProblem(
+        return checked_plan(self._problem(workload, start_s), self._strategy_config)
+
+    def _problem(self, workload: Workload, start_s: float) -> PlanningProblem:
+        return PlanningProblem(
             self._contact_plan,
             workload,
             rates=self._rates,
@@ -130,7 +133,6 @@ class RoundPlanner:
             state=self.carry_over,
             storage=self._storage,
         )
-        return checked_plan(problem, self._strategy_config)
 
     def orders(self, plan: Plan) -> list[PlaneOrder]:
         """In which order each plane is summed at the end of a round."""

@@ -7,7 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from orbit.contact_plan import ContactPlan
+from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.problem.network import groups_of
 from strategies.problem.plan import Plan
 from strategies.problem.workload import Workload, WorkloadError
 
@@ -155,9 +156,18 @@ class AsyncMission:
 
 
 def members_of(contact_plan: ContactPlan, workload: Workload, unit: Unit) -> tuple[tuple[int, ...], ...]:
-    """Return the satellites of each member: those with images, alone or by plane."""
+    """Return the satellites of each member: those with images, alone or by plane.
+
+    A plane whose links never join it is as many members as they join.
+    """
     trainers = np.flatnonzero(workload.samples)
     if unit is Unit.SATELLITE:
         return tuple((int(satellite),) for satellite in trainers)
-    plane = np.array([contact_plan.nodes[index].plane for index in contact_plan.satellites])[trainers]
-    return tuple(tuple(trainers[plane == number].tolist()) for number in np.unique(plane))
+    group = linked_groups(contact_plan)[trainers]
+    return tuple(tuple(trainers[group == label].tolist()) for label in dict.fromkeys(group.tolist()))
+
+
+def linked_groups(contact_plan: ContactPlan) -> np.ndarray:
+    """Return a label of each satellite, shape (satellites,): equal where links inside planes ever join satellites."""
+    links = contact_plan.of_kind(LinkKind.INTRA_ISL)
+    return groups_of(links[links["rate_bps"] > 0], len(contact_plan.satellites))

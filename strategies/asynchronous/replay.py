@@ -15,7 +15,14 @@ from functools import cached_property
 import numpy as np
 
 from orbit.contact_plan import LinkKind
-from strategies.asynchronous.mission import AsyncMission, AsyncSchedule, Buffer, Unit, members_of
+from strategies.asynchronous.mission import (
+    AsyncMission,
+    AsyncSchedule,
+    Buffer,
+    Unit,
+    linked_groups,
+    members_of,
+)
 from strategies.checker import capacity
 from strategies.checker.check import InfeasiblePlanError
 from strategies.checker.form import form, times, windows
@@ -144,13 +151,11 @@ class _Replay:
     @cached_property
     def _owner(self) -> np.ndarray:
         """The member that a satellite belongs to, or relays for in its plane; -1 for none, and for the last entry."""
-        owner = np.full(self.judged.satellites + 1, -1)
-        nodes = self.judged.contact_plan.nodes
+        owner, group = np.full(self.judged.satellites + 1, -1), linked_groups(self.judged.contact_plan)
         for member, satellites in enumerate(self.mission.members):
             owner[list(satellites)] = member
             if self.schedule.unit is Unit.PLANE:
-                plane = nodes[satellites[0]].plane
-                owner[[k for k in self.judged.contact_plan.satellites if nodes[k].plane == plane]] = member
+                owner[:-1][group == group[satellites[0]]] = member
         return owner
 
     def end(self) -> Iterator[Violation]:

@@ -95,7 +95,7 @@ def planned_averages_s(problem: PlanningProblem, slots: PlannedSlots) -> NDArray
         best = int(np.argmax(worth))  # of equals the first
         chosen[first : first + len(window)] = candidates[best]
         state = after.of(np.array([best]))
-    return problem.start_s + slots.slot_s * (np.flatnonzero(chosen) + 1.0)
+    return (problem.start_s + slots.slot_s * (np.flatnonzero(chosen) + 1.0)).astype(np.float64)
 
 
 def connections(problem: PlanningProblem, slot_s: float) -> NDArray[np.bool_]:
