@@ -60,6 +60,7 @@ def schedule_of(scenario: Scenario) -> AsyncSchedule:
     """Return who delivers and when the ground averages, in a scenario without rounds."""
     strategy = scenario.strategy
     if strategy.averaging == "slots":
-        return AsyncSchedule(Unit.SATELLITE, PlannedSlots(seed=scenario.seed))
-    unit = Unit.PLANE if strategy.averaging == "buffered-planes" else Unit.SATELLITE
-    return AsyncSchedule(unit, Buffer(strategy.buffer_updates))
+        return AsyncSchedule(Unit.SATELLITE, PlannedSlots(seed=scenario.seed), one_way=True)
+    if strategy.averaging == "buffered-planes":
+        return AsyncSchedule(Unit.PLANE, Buffer(strategy.buffer_updates))
+    return AsyncSchedule(Unit.SATELLITE, Buffer(strategy.buffer_updates), one_way=True)

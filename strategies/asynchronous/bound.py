@@ -23,7 +23,7 @@ def async_bound_s(problem: PlanningProblem, schedule: AsyncSchedule, goal: Goal)
         NoRouteError: So many updates cannot come before the horizon.
     """
     members = members_of(problem.contact_plan, problem.workload, schedule.unit)
-    alone = [_Alone(problem, member) for member in members]
+    alone = [_Alone(problem, member, one_way=schedule.one_way) for member in members]
     wanted = goal.least_updates(schedule.trigger, len(members))
     size = schedule.trigger.size(len(members)) if isinstance(schedule.trigger, Buffer) else 1
     queue = [(member.delivered_s(problem.start_s), number) for number, member in enumerate(alone)]
@@ -54,22 +54,29 @@ def async_bound_s(problem: PlanningProblem, schedule: AsyncSchedule, goal: Goal)
 class _Alone:
     """A member for whom nobody is in the way."""
 
-    def __init__(self, problem: PlanningProblem, satellites: Sequence[int]) -> None:
+    def __init__(self, problem: PlanningProblem, satellites: Sequence[int], *, one_way: bool) -> None:
         contact_plan = problem.contact_plan
         passes = passes_of(contact_plan, problem.start_s, contact_plan.horizon_s)
         self._passes = passes[np.isin(passes["satellite"], satellites)]
         self._bits = problem.workload.aggregate_bytes * 8.0
         self._problem, self._satellites = problem, satellites
+        self._ends_s = np.sort(self._passes["end_s"]) if one_way else np.empty(0)
         once = problem.workload.epochs * problem.workload.onboard_flops / problem.rates.satellite_flops
         self._train_s = [problem.workload.samples[satellite] * once for satellite in satellites]
 
     def delivered_s(self, from_s: float) -> float:
-        """Return when it can have trained and sent, with an average that all of it has at a time."""
+        """Return when it can have trained and sent, with an average that all of it has at a time.
+
+        Where it sends in a later pass, none ends sooner than the first to end after that time.
+        """
         if not np.isfinite(from_s):
             return np.inf
         lit = self._problem.resources.sunlight
         trained = zip(self._satellites, self._train_s, strict=True)
         ready_s = max(finished_s(lit, satellite, from_s, train_s) for satellite, train_s in trained)
+        if from_s > self._problem.start_s and len(self._ends_s):
+            over = int(np.searchsorted(self._ends_s, from_s - float(self._passes["owlt_s"].max())))
+            ready_s = max(ready_s, float(self._ends_s[over])) if over < len(self._ends_s) else np.inf
         return self._carried_s("down_bps", ready_s)
 
     def received_s(self, from_s: float) -> float:
@@ -77,6 +84,8 @@ class _Alone:
         return self._carried_s("up_bps", from_s)
 
     def _carried_s(self, rate: str, from_s: float) -> float:
+        if not np.isfinite(from_s):
+            return np.inf
         passes = self._passes[self._passes["end_s"] > from_s]
         if not len(passes):
             return np.inf

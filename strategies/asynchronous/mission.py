@@ -70,18 +70,19 @@ class AsyncSchedule:
         unit: Who delivers one update.
         trigger: When the ground makes an average of what has come.
         trains_on: Whether a satellite trains, in whole rounds of its images, until it can send, instead of once.
+        one_way: Whether a satellite sends what it has trained in a later pass than the one in which it got the average.
     """
 
     unit: Unit
     trigger: Buffer | PlannedSlots
     _: KW_ONLY
     trains_on: bool = False
+    one_way: bool = False
 
     def __post_init__(self) -> None:
-        if self.trains_on and self.unit is not Unit.SATELLITE:
-            raise WorkloadError(
-                "trains_on: found true for planes, allowed for satellites, which know when they send"
-            )
+        for field in ("trains_on", "one_way"):
+            if getattr(self, field) and self.unit is not Unit.SATELLITE:
+                raise WorkloadError(f"{field}: found true for planes, allowed for satellites")
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class _Member:
     gateway: int = -1
     left_bits: float = 0.0
     ready_s: float = 0.0
+    pass_end_s: float = 0.0  # of the pass in which its average came
     received_s: dict[int, float] = field(default_factory=dict)
     rows: list[np.ndarray] = field(default_factory=list)
     is_waiting: bool = False  # for a newer average
@@ -155,12 +156,12 @@ class _Flight:
         trained_s = {node: self._work.trained_s(node, from_s) for node, from_s in received_s.items()}
         if not self._schedule.trains_on:
             member.rows += [self._work.training(node, from_s) for node, from_s in received_s.items()]
-        ready_s = max(trained_s.values())
+        # Links are free of the average once it has reached all.
+        free_s = max(member.pass_end_s if self._schedule.one_way else 0.0, *received_s.values())
+        ready_s = max(free_s, *trained_s.values())
         gateway = self._first_to_send(member, LinkKind.DOWNLINK, ready_s, self._bits)
         if gateway is None:
             return
-        # Links are free of the average once it has reached all.
-        free_s = max(received_s.values())
         sends, member.ready_s = self._work.summed(
             gateway, {node: max(free_s, time_s) for node, time_s in trained_s.items()}
         )
@@ -196,6 +197,7 @@ class _Flight:
             self._train_until(member, piece.data_s)
         member.rows.append(self._sent(piece, link))
         member.left_bits -= piece.bits
+        member.pass_end_s = piece.pass_end_s
         member.ready_s = piece.end_s
         if member.left_bits > 0.0:
             self._transfer(member, link)

@@ -268,6 +268,11 @@ class _Replay:
         ):
             yield Violation("average", f"{name}: what goes down is not the sum of all")
             return
+        over_s = self._pass_end_s(cycle) if self.schedule.one_way else -np.inf
+        if rows["start_s"][down].min() < over_s - SLACK_S:
+            yield Violation(
+                "average", f"{self.judged.words(rows[down[0]])} begins in the pass of its average"
+            )
         if rows["start_s"][down].min() < complete_s[gateways[0]] - SLACK_S:
             yield Violation("average", f"{self.judged.words(rows[down[0]])} begins before all is summed")
         arrival_s = float(self._arrival_s(down).max())
@@ -275,6 +280,19 @@ class _Replay:
             yield Violation(
                 "end", f"{name}: an update is down at {arrival_s} s, which is not what the table says"
             )
+
+    def _pass_end_s(self, cycle: _Cycle) -> float:
+        """When the pass in which an average came is over: either direction of its link."""
+        up = self._is(cycle, Kind.UPDATE, True)
+        if not len(up):
+            return -np.inf
+        contacts = self.judged.contact_plan.contacts
+        own = contacts[self.judged.contact[up[np.argmax(self.judged.rows["end_s"][up])]]]
+        back = contacts[
+            (contacts["source"] == own["target"]) & (contacts["target"] == own["source"])
+            & (contacts["start_s"] < own["end_s"]) & (contacts["end_s"] > own["start_s"])
+        ]  # fmt: skip
+        return float(min(own["end_s"], back["end_s"].min(initial=np.inf)))
 
     def _trained(
         self, cycle: _Cycle, received_s: dict[int, float]

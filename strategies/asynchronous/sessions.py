@@ -27,6 +27,7 @@ class Piece:
     data_s: float
     end_s: float
     arrival_s: float
+    pass_end_s: float
 
 
 class OpenSessions:
@@ -88,5 +89,6 @@ class OpenSessions:
                 return Piece(
                     booking, bits if length_s == whole_s else length_s * rate_bps, data_s=begin_s,
                     end_s=begin_s + length_s, arrival_s=begin_s + length_s + float(one_pass["owlt_s"]),
+                    pass_end_s=float(one_pass["end_s"]),
                 )  # fmt: skip
         return None

@@ -35,8 +35,8 @@ SCHEDULES = {
     "each": EACH,
     "of two": AsyncSchedule(Unit.SATELLITE, Buffer(2)),
     "synchronous, trains on": AsyncSchedule(Unit.SATELLITE, Buffer(), trains_on=True),
-    "of three, trains on": AsyncSchedule(Unit.SATELLITE, Buffer(3), trains_on=True),
-    "slots": AsyncSchedule(Unit.SATELLITE, PlannedSlots(slot_s=300.0, tried=50)),
+    "of three, trains on": AsyncSchedule(Unit.SATELLITE, Buffer(3), trains_on=True, one_way=True),
+    "slots": AsyncSchedule(Unit.SATELLITE, PlannedSlots(slot_s=300.0, tried=50), one_way=True),
     "planes": AsyncSchedule(Unit.PLANE, Buffer(1)),
     "all planes": AsyncSchedule(Unit.PLANE, Buffer()),
 }
@@ -76,6 +76,19 @@ def test_a_satellite_in_sight_goes_round_in_training_and_the_ways_down_and_up() 
         assert mission.plan.end_s == pytest.approx(wanted_s)
         # Nobody is in its way: it is later than the bound by the set-up alone.
         assert mission.plan.lower_bound_s == pytest.approx(wanted_s - RESOURCES.setup_s)
+
+
+def test_a_satellite_that_gets_an_average_in_one_pass_sends_in_the_next() -> None:
+    world = make_world(1, 1, 1, [(0, 0, 1000.0 * turn + 100.0, 300.0) for turn in range(9)])
+    _, down_s, up_s = parts_s(workload_of(1))
+    schedule = AsyncSchedule(Unit.SATELLITE, Buffer(1), one_way=True)
+    for rounds in (1, 2, 4):
+        mission, problem = flown(world, schedule, rounds)
+        wanted_s = 1000.0 * (rounds - 1) + 100.0 + RESOURCES.setup_s + down_s + up_s
+        assert mission.plan.end_s == pytest.approx(wanted_s)
+        assert mission.plan.lower_bound_s == pytest.approx(wanted_s - RESOURCES.setup_s)
+    both_in_one, _ = flown(world, EACH, 2)
+    assert any("pass of its average" in str(wrong) for wrong in check_mission(both_in_one, problem, schedule))
 
 
 def test_a_transfer_resumes_in_the_next_pass() -> None:
