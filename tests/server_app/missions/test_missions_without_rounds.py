@@ -15,6 +15,7 @@ from small_missions import SMALL, Mission, interrupted, resumed, rows_as_planned
 
 from mission.record import RunRecord
 from mission.scenario import ScenarioError, load_scenario
+from server_app.planning.round_planner import require_rounds
 from server_app.run import ServerRun
 from server_app.server_app import fine_tune
 
@@ -131,3 +132,9 @@ def test_averages_of_one_update_of_each_are_those_of_rounds(shared_run: Mission,
 def test_what_has_no_meaning_without_rounds_is_refused(keys: dict, says: str) -> None:
     with pytest.raises(ScenarioError, match=says):
         load_scenario("walker-12", SMALL | SLOTS | keys)
+
+
+def test_what_plans_rounds_refuses_a_mission_without() -> None:
+    with pytest.raises(ScenarioError, match=r"found slots; skysplit plan plans rounds, allowed: rounds"):
+        require_rounds(load_scenario("walker-12", SMALL | SLOTS), "skysplit plan")
+    require_rounds(load_scenario("walker-12", SMALL), "skysplit plan")
