@@ -19,6 +19,7 @@ from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.asynchronous.checked_mission import checked_mission
 from strategies.asynchronous.mission import AsyncMission, AsyncSchedule, Goal, members_of
 from strategies.planner.checked_plan import checked_plan
+from strategies.planner.plane_rounds import plan_plane_rounds
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
@@ -46,6 +47,7 @@ class Case:
         single: The round that stands for the case where only one is compared; the first by default.
         asynchronous: How the mission is run without rounds, where it is; it ends after as many updates of each member,
             in the mean, as there are workloads, each of which is the first of them.
+        plane_rounds: Rounds of each plane by itself before all average; 0 averages over all in every round.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Case:
     enrolment: Workload | None = None
     single: Workload | None = None
     asynchronous: AsyncSchedule | None = None
+    plane_rounds: int = 0
 
     @property
     def one_round(self) -> Workload:
@@ -212,7 +215,7 @@ def plan_mission(
     def figures_of(workload: Workload) -> PlanFigures:
         nonlocal state
         problem = world.problem(workload, now_s, state)
-        plan = checked_plan(problem, case.strategy_config)
+        plan = _planned(problem, case)
         state = RoundState(pointed=plan.pointed)
         return plan_figures(plan, link_rates, rates)
 
@@ -247,6 +250,13 @@ def plan_one_round(world: World, case: Case, start_s: float) -> Plan:
         return checked_mission(
             problem, case.asynchronous, _updates_of_each(problem, case.asynchronous, 1)
         ).plan
+    return _planned(problem, case)
+
+
+def _planned(problem: PlanningProblem, case: Case) -> Plan:
+    """The checked plan of a round of a case."""
+    if case.plane_rounds:
+        return plan_plane_rounds(problem, case.strategy_config, case.plane_rounds)
     return checked_plan(problem, case.strategy_config)
 
 

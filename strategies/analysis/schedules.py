@@ -26,6 +26,7 @@ class PublishedSchedule:
         paper: Who proposed it, and the number of the preprint.
         strategies: Its three communication strategies, by name.
         asynchronous: Who delivers and when the ground averages, where it has no rounds.
+        plane_rounds: Rounds of each plane by itself before all average, where there are any.
     """
 
     name: str
@@ -34,6 +35,7 @@ class PublishedSchedule:
     paper: str
     strategies: tuple[str, str, str]
     asynchronous: AsyncSchedule | None = None
+    plane_rounds: int = 0
 
 
 OWN_WINDOWS = ("none", "own-window", "none")
@@ -91,6 +93,13 @@ PUBLISHED = (
         paper="decentralised aggregation between planes, as with RelaySum",
         strategies=("parallel", "first-contact", "grid"),
     ),
+    PublishedSchedule(
+        "autoflsat",
+        "AutoFLSat: planes train and average 10 times by themselves, then over lasers between them",
+        paper="Kim et al., arXiv 2411.00263",
+        strategies=("parallel", "first-contact", "grid"),
+        plane_rounds=10,
+    ),
 )
 
 
@@ -104,6 +113,7 @@ def published_cases(rounds_of: RoundsOf) -> tuple[Case, ...]:
             workloads=workloads,
             strategy_config=StrategyConfig.parse(*schedule.strategies),
             asynchronous=schedule.asynchronous,
+            plane_rounds=schedule.plane_rounds,
         )
         for schedule in PUBLISHED
     )
