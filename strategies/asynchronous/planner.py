@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def plan_asynchronous(problem: PlanningProblem, schedule: AsyncSchedule, goal: G
         NoRouteError: So many updates do not come within the contact plan, or the last average does not reach all.
     """
     bound_s = async_bound_s(problem, schedule, goal)
-    flight = _Flight(problem, schedule, goal)
+    flight = _Flight(problem, schedule, goal=goal)
     flight.fly()
     return flight.mission(bound_s)
 
@@ -58,6 +58,7 @@ class _Member:
     """A member under way: what it holds, and the activities since its last update came down."""
 
     satellites: tuple[int, ...]
+    _: KW_ONLY
     base: int = 0
     begin_s: float = 0.0
     gateway: int = -1
@@ -73,10 +74,10 @@ class _Member:
 class _Flight:
     """The mission run forward."""
 
-    def __init__(self, problem: PlanningProblem, schedule: AsyncSchedule, goal: Goal) -> None:
+    def __init__(self, problem: PlanningProblem, schedule: AsyncSchedule, *, goal: Goal) -> None:
         self._problem, self._schedule = problem, schedule
         self._work = MemberWork(problem)
-        self._sessions = OpenSessions(problem.contact_plan, problem.resources, problem.start_s)
+        self._sessions = OpenSessions(problem.contact_plan, problem.resources, start_s=problem.start_s)
         members = members_of(problem.contact_plan, problem.workload, schedule.unit)
         self._members = [_Member(satellites) for satellites in members]
         self._goal = goal

@@ -321,6 +321,6 @@ class _Replay:
         return trained_s
 
     def _amount(self, index: np.ndarray, due: float) -> Iterator[Violation]:
-        found = float(self.judged.rows["bytes"][index].sum())
-        if not np.isclose(found, due, rtol=SAME):
-            yield Violation("amount", f"found {found:.6g} bytes of weights, wanted {due:.6g}")
+        sent = float(self.judged.rows["bytes"][index].sum())
+        if not np.isclose(sent, due, rtol=SAME):
+            yield Violation("amount", f"found {sent:.6g} bytes of weights, wanted {due:.6g}")
