@@ -142,4 +142,5 @@ def _change(reply: Message, sent: Mapping[str, NDArray], number: int) -> ClientU
     """What a satellite has made of the weights that it was sent."""
     arrays = reply.content.array_records["arrays"]
     changes = {key: array.numpy().astype(np.float64) - sent[key] for key, array in arrays.items()}
-    return ClientUpdate(number, changes, report=dict(reply.content.metric_records["metrics"]))
+    report: dict[str, Any] = dict(reply.content.metric_records["metrics"])
+    return ClientUpdate(number, changes, report=report)
