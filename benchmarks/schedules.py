@@ -18,7 +18,7 @@ from server_app.planning.round_planner import rates_of, resources_of
 from skysplit.planning_inputs import cases_of, costs_of, samples_of
 from strategies.analysis.cases import IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.analysis.compare import compare, even_starts
-from strategies.analysis.mission_totals import World
+from strategies.analysis.mission_totals import Case, World, asynchronous_mission
 from strategies.analysis.schedules import PUBLISHED
 
 SCENARIO = "walker-72"
@@ -32,8 +32,20 @@ of `{scenario}`, the model is {model} with {samples} images on each of {satellit
 median of {starts} start times over the horizon, a mission has {rounds} rounds. Every plan has passed the
 checker. What is approximated of each schedule is in [conformance](conformance.md).
 
+A schedule without rounds has ended a round when as many updates are averaged as there are members, whoever they come
+from, and all have the average.
+
 | schedule | a round | lower bound | mission | down | up | between satellites |
 |---|---|---|---|---|---|---|
+"""
+_WITHOUT_ROUNDS = """
+## Without rounds
+
+What the missions above are made of, from the first start. An update is *stale* by the averages that were made between
+the one that it was trained from and its own.
+
+| schedule | updates | averages | stale in the mean | at most | updates of a member, least to most |
+|---|---|---|---|---|---|
 """
 _TAIL = """
 Published schedules train the whole model on board and move all of its weights, as their papers do with far
@@ -55,9 +67,9 @@ def main() -> None:
         if case.name in (*names, *BESIDE)
     ]
     cases.sort(key=lambda case: [*names, *BESIDE].index(case.name))
+    world = World(contacts, tuple(cases), rates=rates_of(scenario), resources=resources_of(scenario))
     found = compare(
-        World(contacts, tuple(cases), rates=rates_of(scenario), resources=resources_of(scenario)),
-        even_starts(contacts, STARTS), processes=2,
+        world, even_starts(contacts, STARTS), processes=2,
         progress=lambda part: print(f"\r{100 * part:.0f} %", end="", file=sys.stderr),
     )  # fmt: skip
     print(file=sys.stderr)
@@ -65,7 +77,9 @@ def main() -> None:
         "scenario": SCENARIO, "model": costs.name, "samples": samples[0], "satellites": len(samples),
         "starts": STARTS, "rounds": scenario.training.rounds,
     }  # fmt: skip
-    print(_HEAD.format(**facts) + "\n".join(map(_row, found["cases"])) + "\n" + _TAIL, end="")
+    print(_HEAD.format(**facts) + "\n".join(map(_row, found["cases"])))
+    without = [_row_without_rounds(world, case) for case in cases if case.asynchronous is not None]
+    print(_WITHOUT_ROUNDS + "\n".join(without) + "\n" + _TAIL, end="")
 
 
 def _row(case: dict[str, Any]) -> str:
@@ -77,6 +91,16 @@ def _row(case: dict[str, Any]) -> str:
         spoken_time(mission["length_s"]) if mission else "not within the horizon",
         *(spoken_bytes(mission[f"{link}_bytes"]) if mission else "–" for link in ("down", "up", "isl")),
     ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _row_without_rounds(world: World, case: Case) -> str:
+    mission = asynchronous_mission(world, case, 0.0)
+    stale, each = mission.staleness, mission.per_member
+    cells = [
+        f"`{case.name}`", str(len(mission.updates)), str(len(mission.averaged_s)), f"{stale.mean():.2f}",
+        str(stale.max()), f"{each.min()} to {each.max()}",
+    ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 

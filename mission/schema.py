@@ -1033,6 +1033,14 @@ class Strategy(Table):
         description="planes_per_round: a plane that started so many rounds ago is waited for; 0 waits for none",
     )
 
+    averaging: Literal["rounds", "buffered-satellites", "buffered-planes", "slots"] = Field(
+        "rounds",
+        description="when the ground averages: once a round; of every buffer_updates that satellites, or planes, "
+        "deliver in their own time (FedBuff); or in slots chosen by predicted contacts (FedSpace). In the latter "
+        "three, training.rounds counts averages",
+    )
+    buffer_updates: int = Field(10, ge=1, description="averaging: updates that make an average")
+
     @model_validator(mode="after")
     def _limits_what_is_late(self) -> Strategy:
         if self.staleness_limit and not self.planes_per_round:
@@ -1235,6 +1243,23 @@ class Scenario(Table):
                 f'adapter = "{training.adapter}" and labels = "{training.labels}"; allowed in mode head, or lora with '
                 'adapter = "per-satellite", with labels on board, where what comes late is averaged'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_rounds_where_it_needs_them(self) -> Scenario:
+        strategy = self.strategy
+        if strategy.averaging == "rounds":
+            return self
+        if not self.training.mode.startswith("onboard"):
+            raise ValueError(
+                f"strategy.averaging: found {strategy.averaging} in mode {self.training.mode}, allowed in the modes "
+                "onboard-full, onboard-lora and onboard-head, which ask nothing of the ground between averages"
+            )
+        for key, needed in (("planes_per_round", 0), ("inter_orbit", "none"), ("planner", "ours")):
+            if (value := getattr(strategy, key)) != needed:
+                raise ValueError(
+                    f"strategy.{key}: found {value} with averaging = {strategy.averaging}, allowed: {needed}"
+                )
         return self
 
     @model_validator(mode="after")

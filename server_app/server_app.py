@@ -16,10 +16,9 @@ from server_app.labelled import constants_of
 from server_app.mission_inputs import load_mission
 from server_app.results.run_recorder import RunRecorder
 from server_app.run import ServerRun, recorded_run
-from server_app.start_up import enrol_satellites, plan_mission
+from server_app.start_up import enrol_satellites, flower_strategy, plan_mission
 from splitmodel.lora.adapters import trainable_state
 from strategies.aggregation.server_optimizer import ServerOptimizer
-from strategies.federated import SplitFederatedStrategy
 
 app = ServerApp()
 
@@ -55,7 +54,7 @@ def fine_tune(grid: Grid, run: ServerRun) -> None:
             run, mission, environment=environment, ground=ground, clients=clients, planner=planner,
             server_optimizer=optimizer,
         )  # fmt: skip
-        strategy = SplitFederatedStrategy(
+        strategy = flower_strategy(scenario)(
             enrolled_clients=clients,
             run_config=run_config,
             constants=ArrayRecord(constants_of(scaling, mission.task)),

@@ -9,17 +9,21 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 
 from mission.run_config import RunConfig
+from mission.schema import Scenario
 from server_app.assembly import GroundSegment
 from server_app.checkpoint import Checkpoint
 from server_app.environment import Environment
 from server_app.labelled import task_facts
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.advice import advice
+from server_app.planning.mission_planner import MissionPlanner
 from server_app.planning.round_planner import RoundPlanner, framing_of
 from server_app.results.rounds import enrolment_facts
 from server_app.run import ServerRun
 from splitmodel.imagery.statistics import BandStatistics, merge
+from strategies.asynchronous.buffered_strategy import BufferedStrategy
 from strategies.enrolment import EnrolledClients, band_statistics, enrol
+from strategies.federated import SplitFederatedStrategy
 
 
 def enrol_satellites(
@@ -65,7 +69,8 @@ def plan_mission(
     """
     record, samples = run.record, list(clients.samples.values())
     scenario = environment.calibrated(ground, clients)
-    planner = RoundPlanner(
+    has_rounds = scenario.strategy.averaging == "rounds"
+    planner = (RoundPlanner if has_rounds else MissionPlanner)(
         scenario,
         mission.contact_plan,
         costs=mission.costs,
@@ -90,6 +95,11 @@ def plan_mission(
         log(WARNING, "%s", line)
     record.note(warnings=warnings)
     return planner, start_s
+
+
+def flower_strategy(scenario: Scenario) -> type[SplitFederatedStrategy]:
+    """Return the Flower strategy of a scenario: with rounds, or one that averages what has come."""
+    return SplitFederatedStrategy if scenario.strategy.averaging == "rounds" else BufferedStrategy
 
 
 def _band_statistics(

@@ -233,8 +233,7 @@ class SplitFederatedStrategy(Strategy):
     def _train(self, grid: Grid, config: ConfigRecord, deadline: float) -> list[Message]:
         """Have the round trained as planned, and return what satellites answer."""
         number, plan = self._round.number, self._round.plan
-        starting = [name for name in self._clients.nodes if name not in self._pending_updates]
-        schedule = Schedule.of(plan, starting)
+        schedule = Schedule.of(plan, self._starting(number))
         self._ground.begin_round(number, schedule)
         self._environment.start_round(plan)
         position = {name: index for index, name in enumerate(schedule.steps_of)}
@@ -282,10 +281,15 @@ class SplitFederatedStrategy(Strategy):
         """Return a ``train`` message with the head for every satellite that is not at an earlier round still."""
         config = ConfigRecord({**config, **self._config, "round": server_round})
         return [
-            self._train_message(node, ConfigRecord({**config, **self._exchange_of(name)}), arrays)
-            for name, node in self._clients.nodes.items()
-            if name not in self._pending_updates
+            self._train_message(
+                self._clients.nodes[name], ConfigRecord({**config, **self._exchange_of(name)}), arrays
+            )
+            for name in self._starting(server_round)
         ]
+
+    def _starting(self, number: int) -> list[str]:
+        """Return the satellites that start in a round, in the order of the enrolled clients."""
+        return [name for name in self._clients.nodes if name not in self._pending_updates]
 
     def _exchange_of(self, name: str) -> dict[str, Any]:
         """What a satellite is told of the exchange in its plane, if there is one."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mission.orbits import constellation_of, eclipses_of
+from mission.scenario import ScenarioError
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
 from server_app.planning.round_traffic import Framing
@@ -121,7 +122,10 @@ class RoundPlanner:
         return frozenset(plan.nodes[plan.index(name)].plane for name in late)
 
     def _planned(self, workload: Workload, start_s: float) -> Plan:
-        problem = PlanningProblem(
+        return checked_plan(self._problem(workload, start_s), self._strategy_config)
+
+    def _problem(self, workload: Workload, start_s: float) -> PlanningProblem:
+        return PlanningProblem(
             self._contact_plan,
             workload,
             rates=self._rates,
@@ -130,7 +134,6 @@ class RoundPlanner:
             state=self.carry_over,
             storage=self._storage,
         )
-        return checked_plan(problem, self._strategy_config)
 
     def orders(self, plan: Plan) -> list[PlaneOrder]:
         """In which order each plane is summed at the end of a round."""
@@ -233,6 +236,21 @@ def quorum_of(scenario: Scenario, contact_plan: ContactPlan, samples: Sequence[i
     """
     planes = (contact_plan.nodes[index].plane for index in contact_plan.satellites)
     return Quorum(tuple(planes), tuple(samples), needed=scenario.strategy.planes_per_round)
+
+
+def require_rounds(scenario: Scenario, planner: str) -> None:
+    """Raise ``ScenarioError`` where a scenario has no rounds, for what plans one.
+
+    Args:
+        scenario: The resolved scenario.
+        planner: The command, for the message.
+    """
+    averaging = scenario.strategy.averaging
+    if averaging != "rounds":
+        raise ScenarioError(
+            f"strategy.averaging: found {averaging}; {planner} plans rounds, allowed: rounds. `skysplit run` follows a "
+            "mission without rounds, and `skysplit compare --schedules` plans some"
+        )
 
 
 def framing_of(contact_plan: ContactPlan, signature_bytes: int = 0) -> Framing:

@@ -170,6 +170,7 @@ def _planned(
         framing_of,
         problem_of,
         quorum_of,
+        require_rounds,
         strategy_config_of,
     )
     from server_app.planning.workloads import MissionWorkloads, variant_of
@@ -177,6 +178,7 @@ def _planned(
     from strategies.planner.checked_plan import checked_plan
     from strategies.problem.round_state import state_at
 
+    require_rounds(scenario, "skysplit plan")
     costs = costs_of(scenario)
     images = round_images(scenario, contacts, costs, at_s)
     samples = images.samples

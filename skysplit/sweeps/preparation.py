@@ -108,9 +108,15 @@ def prepare(study: Study, folder: Path) -> Prepared:
 
 def _jobs(study: Study, scenario: Scenario, folder: Path, shared: _Shared) -> Iterator[RoundJob]:
     """The rounds of a case, one from each start."""
-    from server_app.planning.round_planner import framing_of_names, rates_of, strategy_config_of
+    from server_app.planning.round_planner import (
+        framing_of_names,
+        rates_of,
+        require_rounds,
+        strategy_config_of,
+    )
     from server_app.planning.workloads import MissionWorkloads, variant_of
 
+    require_rounds(scenario, "skysplit sweep")
     orbit = _identity(scenario, _OF_CONTACTS, _OF_NO_CONTACT)
     constellation, storage = shared.constellation(scenario), shared.storage(scenario)
     workloads = MissionWorkloads(

@@ -16,9 +16,8 @@ from mission.text.quantities import spoken_bytes, spoken_energy, spoken_time
 from orbit.contact_plan import ContactPlan
 from strategies.analysis.cases import HEADLINE, IMAGES_DOWN, ONBOARD_LORA, SPLIT
 from strategies.analysis.closed_form import closed_form
-from strategies.analysis.mission_totals import Case, World, plan_figures
+from strategies.analysis.mission_totals import Case, World, plan_figures, plan_one_round
 from strategies.analysis.sensitivity import edge_of, knobs_of, mission_or_none
-from strategies.planner.checked_plan import checked_plan
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import SPLIT_COLUMNS
 from strategies.uncertainty.draws import fly_draws
@@ -258,15 +257,15 @@ def _outcome(world: World, job: _AnyJob) -> Any:
     if isinstance(job, _Job) and job.mission:
         totals = mission_or_none(world, case, job.start_s, most_planned)
         return None if totals is None else totals.to_json()
-    problem = world.problem(case.one_round, job.start_s)
     if isinstance(job, _DrawJob):
         assert world.outages is not None
+        problem = world.problem(case.one_round, job.start_s)
         try:
             return fly_draws(problem, case.strategy_config, world.outages, job.draws).to_json()
         except NoRouteError:
             return None
     try:
-        plan = checked_plan(problem, case.strategy_config)
+        plan = plan_one_round(world, case, job.start_s)
     except NoRouteError:
         return None
     figures = plan_figures(plan, world.link_rates, world.rates)

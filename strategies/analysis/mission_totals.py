@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
+from strategies.asynchronous.checked_mission import checked_mission
+from strategies.asynchronous.mission import AsyncMission, AsyncSchedule, Goal, members_of
 from strategies.planner.checked_plan import checked_plan
+from strategies.planner.plane_rounds import plan_plane_rounds
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.round_state import RoundState
@@ -42,6 +45,9 @@ class Case:
         strategy_config: Its communication strategies.
         enrolment: What comes before round 1, where anything does.
         single: The round that stands for the case where only one is compared; the first by default.
+        asynchronous: How the mission is run without rounds, where it is; it ends after as many updates of each member,
+            in the mean, as there are workloads, each of which is the first of them.
+        plane_rounds: Rounds of each plane by itself before all average; 0 averages over all in every round.
     """
 
     name: str
@@ -52,6 +58,8 @@ class Case:
     strategy_config: StrategyConfig
     enrolment: Workload | None = None
     single: Workload | None = None
+    asynchronous: AsyncSchedule | None = None
+    plane_rounds: int = 0
 
     @property
     def one_round(self) -> Workload:
@@ -197,7 +205,9 @@ def plan_mission(
     Raises:
         strategies.problem.network.PlanningError: A round does not end within the contact plan.
     """
-    rates, drawn = world.rates, world.resources.drawn
+    if case.asynchronous is not None:
+        return _asynchronous_totals(world, case, start_s)
+    rates = world.rates
     link_rates = LinkRates(world.contact_plan)
     state = RoundState()
     now_s = start_s
@@ -205,7 +215,7 @@ def plan_mission(
     def figures_of(workload: Workload) -> PlanFigures:
         nonlocal state
         problem = world.problem(workload, now_s, state)
-        plan = checked_plan(problem, case.strategy_config)
+        plan = _planned(problem, case)
         state = RoundState(pointed=plan.pointed)
         return plan_figures(plan, link_rates, rates)
 
@@ -224,20 +234,78 @@ def plan_mission(
     lengths_s = np.array([round_figures.length_s for round_figures in [*enrolment, *figures]])
     ends_s = start_s + np.cumsum(lengths_s)
     every = [*enrolment, *figures]
+    return _totals(
+        world, case, start_s, every, planned=len(known), round_ends_s=ends_s[len(enrolment) :].tolist()
+    )
+
+
+def plan_one_round(world: World, case: Case, start_s: float) -> Plan:
+    """Return the checked plan of the round that stands for a case; without rounds, of one update of each in the mean.
+
+    Raises:
+        strategies.problem.network.PlanningError: It does not end within the contact plan.
+    """
+    problem = world.problem(case.one_round, start_s)
+    if case.asynchronous is not None:
+        return checked_mission(
+            problem, case.asynchronous, _updates_of_each(problem, case.asynchronous, 1)
+        ).plan
+    return _planned(problem, case)
+
+
+def _planned(problem: PlanningProblem, case: Case) -> Plan:
+    """The checked plan of a round of a case."""
+    if case.plane_rounds:
+        return plan_plane_rounds(problem, case.strategy_config, case.plane_rounds)
+    return checked_plan(problem, case.strategy_config)
+
+
+def asynchronous_mission(world: World, case: Case, start_s: float) -> AsyncMission:
+    """Return the checked mission of a case without rounds.
+
+    Raises:
+        strategies.problem.network.PlanningError: It does not end within the contact plan.
+    """
+    assert case.asynchronous is not None
+    problem = world.problem(case.workloads[0], start_s)
+    return checked_mission(
+        problem, case.asynchronous, _updates_of_each(problem, case.asynchronous, case.rounds)
+    )
+
+
+def _asynchronous_totals(world: World, case: Case, start_s: float) -> MissionTotals:
+    """The totals of a mission without rounds; a round has ended when as many updates are averaged."""
+    mission = asynchronous_mission(world, case, start_s)
+    figures = plan_figures(mission.plan, LinkRates(world.contact_plan), world.rates)
+    ends_s = [mission.reached_s((number + 1) * len(mission.members)) for number in range(case.rounds)]
+    ends_s[-1] = mission.plan.end_s
+    return _totals(world, case, start_s, [figures], planned=case.rounds, round_ends_s=ends_s)
+
+
+def _updates_of_each(problem: PlanningProblem, schedule: AsyncSchedule, rounds: int) -> Goal:
+    """So many updates of each member, in the mean: what rounds would bring."""
+    return Goal(updates=rounds * len(members_of(problem.contact_plan, problem.workload, schedule.unit)))
+
+
+def _totals(
+    world: World, case: Case, start_s: float, figures: Sequence[PlanFigures], *, planned: int,
+    round_ends_s: Sequence[float],
+) -> MissionTotals:  # fmt: skip
+    rates, drawn = world.rates, world.resources.drawn
     return MissionTotals(
         name=case.name,
         start_s=start_s,
-        end_s=float(ends_s[-1]),
+        end_s=float(round_ends_s[-1]),
         rounds=case.rounds,
-        planned=len(known),
-        down_bytes=sum(round_figures.down_bytes for round_figures in every),
-        up_bytes=sum(round_figures.up_bytes for round_figures in every),
-        isl_bytes=sum(round_figures.isl_bytes for round_figures in every),
-        ground_compute_s=sum(round_figures.ground_flops for round_figures in every) / rates.ground_flops,
-        onboard_compute_s=sum(round_figures.onboard_flops for round_figures in every) / rates.satellite_flops,
-        onboard_energy_j=energy_j(every, rates, drawn) if drawn.known else None,
-        binds=what_binds(every, case.workloads[0]),
-        round_ends_s=tuple(ends_s[len(enrolment) :].tolist()),
+        planned=planned,
+        down_bytes=sum(part.down_bytes for part in figures),
+        up_bytes=sum(part.up_bytes for part in figures),
+        isl_bytes=sum(part.isl_bytes for part in figures),
+        ground_compute_s=sum(part.ground_flops for part in figures) / rates.ground_flops,
+        onboard_compute_s=sum(part.onboard_flops for part in figures) / rates.satellite_flops,
+        onboard_energy_j=energy_j(figures, rates, drawn) if drawn.known else None,
+        binds=what_binds(figures, case.workloads[0]),
+        round_ends_s=tuple(round_ends_s),
     )
 
 

@@ -1,7 +1,8 @@
 """Schedules that papers publish, on our engine: who trains, over which links weights travel, and when.
 
-Each is a case of a comparison like ours: planned, checked, beside its bound, as a round and as a whole mission.  What
-is approximated of each is in docs/conformance.md.
+Each is a case of a comparison like ours: planned, checked, beside its bound, as a round and as a whole mission.  Those
+that have no rounds are planned by :mod:`strategies.asynchronous`.  What is approximated of each is in
+docs/conformance.md.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from strategies.analysis.cases import RoundsOf
 from strategies.analysis.mission_totals import Case
+from strategies.asynchronous.mission import AsyncSchedule, Buffer, PlannedSlots, Unit
 from strategies.problem.training_variant import TrainingVariant
 from strategies.problem.workload import Mode, StrategyConfig
 
@@ -23,6 +25,8 @@ class PublishedSchedule:
         title: What it does, in a phrase.
         paper: Who proposed it, and the number of the preprint.
         strategies: Its three communication strategies, by name.
+        asynchronous: Who delivers and when the ground averages, where it has no rounds.
+        plane_rounds: Rounds of each plane by itself before all average, where there are any.
     """
 
     name: str
@@ -30,14 +34,39 @@ class PublishedSchedule:
     _: KW_ONLY
     paper: str
     strategies: tuple[str, str, str]
+    asynchronous: AsyncSchedule | None = None
+    plane_rounds: int = 0
 
+
+OWN_WINDOWS = ("none", "own-window", "none")
 
 PUBLISHED = (
     PublishedSchedule(
         "fedavg-spaced",
         "FedAvg spaced: every satellite waits for its own window, down and up",
         paper="Space-ified FedAvg of FLySTacK, arXiv 2511.14889",
-        strategies=("none", "own-window", "none"),
+        strategies=OWN_WINDOWS,
+    ),
+    PublishedSchedule(
+        "fedprox-spaced",
+        "FedProx spaced: rounds in own windows, every satellite trains until its window comes",
+        paper="Space-ified FedProx of FLySTacK, arXiv 2511.14889",
+        strategies=OWN_WINDOWS,
+        asynchronous=AsyncSchedule(Unit.SATELLITE, Buffer(), trains_on=True, one_way=True),
+    ),
+    PublishedSchedule(
+        "fedbuff-spaced",
+        "FedBuff spaced: an average of every 10 updates that come, every satellite trains until its window comes",
+        paper="Space-ified FedBuff of FLySTacK, arXiv 2511.14889",
+        strategies=OWN_WINDOWS,
+        asynchronous=AsyncSchedule(Unit.SATELLITE, Buffer(10), trains_on=True, one_way=True),
+    ),
+    PublishedSchedule(
+        "fedspace",
+        "FedSpace: averages in the slots in which predicted contacts make them worth most",
+        paper="So et al., arXiv 2202.01267",
+        strategies=OWN_WINDOWS,
+        asynchronous=AsyncSchedule(Unit.SATELLITE, PlannedSlots(), one_way=True),
     ),
     PublishedSchedule(
         "isl-sink",
@@ -52,10 +81,24 @@ PUBLISHED = (
         strategies=("parallel", "longest-window", "none"),
     ),
     PublishedSchedule(
+        "asyncfleo",
+        "AsyncFLEO: planes sum and deliver each in its own time, an average of each sum that comes",
+        paper="Elmahallawy and Luo, arXiv 2212.11522",
+        strategies=("parallel", "first-contact", "none"),
+        asynchronous=AsyncSchedule(Unit.PLANE, Buffer(1)),
+    ),
+    PublishedSchedule(
         "between-planes",
         "planes average over lasers between them, without a ground where these join them",
         paper="decentralised aggregation between planes, as with RelaySum",
         strategies=("parallel", "first-contact", "grid"),
+    ),
+    PublishedSchedule(
+        "autoflsat",
+        "AutoFLSat: planes train and average 10 times by themselves, then over lasers between them",
+        paper="Kim et al., arXiv 2411.00263",
+        strategies=("parallel", "first-contact", "grid"),
+        plane_rounds=10,
     ),
 )
 
@@ -69,6 +112,8 @@ def published_cases(rounds_of: RoundsOf) -> tuple[Case, ...]:
             f"{schedule.title} ({schedule.paper})",
             workloads=workloads,
             strategy_config=StrategyConfig.parse(*schedule.strategies),
+            asynchronous=schedule.asynchronous,
+            plane_rounds=schedule.plane_rounds,
         )
         for schedule in PUBLISHED
     )

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from synthetic_worlds import WORLD, make_workload, make_world
 
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.analysis.schedules import PUBLISHED, published_cases
+from strategies.asynchronous.checked_mission import checked_mission
+from strategies.asynchronous.mission import Goal
+from strategies.asynchronous.replay import check_mission
 from strategies.checker.check import check_plan
 from strategies.drawn_worlds import make_problem
+from strategies.intra_orbit import PlaneLinks, all_reduce_s
+from strategies.planner.plane_rounds import plan_plane_rounds
 from strategies.planner.round_planner import plan_round
+from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.workload import Mode, StrategyConfig
 
 WEIGHTS_BITS = 8.0 * 170.031e6  # of make_workload's whole model, with its head
+GRID = StrategyConfig.parse("parallel", "first-contact", "grid")
 ON_BOARD = make_workload(4, 16, mode=Mode.ONBOARD_FULL)
 
 
@@ -46,9 +55,55 @@ def test_every_schedule_passes_the_checker_from_every_start_above_its_bound(name
     workload = case.workloads[0]
     assert workload.on_board
     for start_s in (0.0, 2050.0):
-        plan = plan_round(make_problem(WORLD, workload, start_s), case.strategy_config)
-        assert check_plan(plan, make_problem(WORLD, workload, plan.start_s)) == []
-        assert plan.makespan_s >= plan.lower_bound_s
+        problem = make_problem(WORLD, workload, start_s)
+        if case.asynchronous is not None:
+            mission = checked_mission(problem, case.asynchronous, Goal(updates=12))
+            assert check_mission(mission, problem, case.asynchronous) == []
+            assert mission.plan.makespan_s >= mission.plan.lower_bound_s
+            continue
+        if case.plane_rounds:
+            plan = plan_plane_rounds(problem, case.strategy_config, case.plane_rounds)  # checks its parts
+        else:
+            plan = plan_round(problem, case.strategy_config)
+            assert check_plan(plan, problem) == []
+        assert plan.makespan_s >= plan.lower_bound_s > 0.0
+
+
+def test_planes_train_and_average_by_themselves_before_all_average() -> None:
+    [case] = [
+        case
+        for case in published_cases(lambda how: (make_workload(6, 16, mode=how.mode),))
+        if case.name == "autoflsat"
+    ]
+    problem = make_problem(WORLD, case.workloads[0])
+    once = plan_plane_rounds(problem, case.strategy_config, 1)
+    often = plan_plane_rounds(problem, case.strategy_config, 4)
+    for plan, rounds in ((once, 1), (often, 4)):
+        train = plan.of_kind(Kind.TRAIN)
+        assert train["flops"].sum() == pytest.approx(rounds * 96 * problem.workload.onboard_flops)
+        assert not np.isin(plan.activities["link"], (LinkKind.DOWNLINK, LinkKind.UPLINK)).any()
+        between = plan.activities[plan.activities["link"] == LinkKind.INTER_ISL]
+        moving = between[between["bytes"] > 0]
+        assert moving["start_s"].min() >= train["end_s"].max()
+    # A round of a plane takes as long whenever it is: its links are always open.
+    in_plane_s = 16 * problem.workload.onboard_flops / problem.rates.satellite_flops
+    in_plane_s += all_reduce_s(
+        PlaneLinks((0, 1, 2), closed=True, rate_bps=1e9, owlt_s=0.006),
+        problem.workload.aggregate_bytes,
+        "parallel",
+    )
+    assert often.makespan_s - once.makespan_s == pytest.approx(3.0 * in_plane_s, rel=1e-6)
+
+
+def test_planes_without_links_have_no_rounds_by_themselves() -> None:
+    world = make_world(2, 1, 1, [(0, 0, 100.0, 300.0), (1, 0, 500.0, 300.0)], ring=False)
+    one_each = plan_plane_rounds(make_problem(world, make_workload(2, 16, mode="onboard-full")), GRID, 2)
+    assert len(one_each.of_kind(Kind.TRAIN)) == 4  # a plane of one needs no link
+    apart = make_world(1, 4, 1, [(k, 0, 100.0 + 400.0 * k, 300.0) for k in range(8) if k < 4], ring=False)
+    links = apart.contacts[apart.contacts["kind"] != LinkKind.INTRA_ISL]
+    apart = dataclasses.replace(apart, contacts=links)
+    with pytest.raises(NoRouteError):
+        plan_plane_rounds(make_problem(apart, make_workload(4, 16, mode="onboard-full")), GRID, 2)
 
 
 def test_longest_windows_elect_the_sink_whose_pass_carries_all_that_its_plane_sends() -> None:

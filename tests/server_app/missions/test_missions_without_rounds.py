@@ -1,0 +1,140 @@
+"""Runs in which satellites or planes deliver in their own time, and the ground averages what has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from flwr.app import Message
+from safetensors.torch import load_file
+from small_missions import SMALL, Mission, interrupted, resumed, rows_as_planned, same, trained
+
+from mission.record import RunRecord
+from mission.scenario import ScenarioError, load_scenario
+from server_app.planning.round_planner import require_rounds
+from server_app.run import ServerRun
+from server_app.server_app import fine_tune
+
+HEAD = {"training.mode": "onboard-head", "constellation.planes": 4, "training.head_rows": "by-images"}
+OF_TWO = HEAD | {
+    "strategy.averaging": "buffered-satellites",
+    "strategy.buffer_updates": 2,
+    "training.rounds": 5,
+}
+OF_A_PLANE = HEAD | {
+    "strategy.averaging": "buffered-planes", "strategy.buffer_updates": 1, "training.rounds": 5,
+    "constellation.planes": 2, "constellation.satellites": 12,
+}  # fmt: skip
+SLOTS = HEAD | {"strategy.averaging": "slots", "training.rounds": 3}
+
+
+@pytest.mark.parametrize("keys", [OF_TWO, OF_A_PLANE, SLOTS], ids=["satellites", "planes", "slots"])
+def test_a_run_follows_its_mission_whoever_computes_at_once_and_resumes_bit_for_bit(
+    fly: Mission, shared_run: Mission, grid_of: Callable[[int, int], Any], tmp_path: Path, keys: dict
+) -> None:
+    whole = shared_run(keys)
+    alone = fly(keys, max_concurrency=1)
+    assert same(trained(whole), trained(alone))
+    assert rows_as_planned(whole) == rows_as_planned(alone)
+    rounds = keys["training.rounds"]
+    killed = interrupted(whole, tmp_path / "killed", rounds)
+    satellites = keys.get("constellation.satellites", 4)
+    resumed(grid_of(satellites, satellites), killed)
+    assert same(trained(whole), trained(killed))
+    assert rows_as_planned(whole) == rows_as_planned(killed)
+    assert (killed / "plan.jsonl").read_text() == (whole / "plan.jsonl").read_text()
+    rows = pq.read_table(whole / "rounds.parquet").to_pylist()
+    assert max(row["round"] for row in rows) == rounds
+    for number in range(1, rounds + 1):  # every average is made of something
+        assert any(row["round"] == number and row["rounds_late"] is not None for row in rows)
+
+
+def test_the_average_is_the_present_one_plus_the_weighted_changes(
+    bare_run: None, grid_of: Callable[[int, int], Any], tmp_path: Path
+) -> None:
+    """By hand, from what the satellites answered and from the weights that each of them was sent."""
+    scenario = load_scenario("walker-12", SMALL | OF_TWO)
+    record = RunRecord(tmp_path / "run", scenario, command="skysplit run walker-12")
+    grid, sent_to, answers = grid_of(4, 4), {}, {}
+    push, pull = grid.push_messages, grid.pull_messages
+
+    def pushed(messages: list[Message]) -> list[str]:
+        for message in messages:
+            if "config" in message.content.config_records and "round" in message.content["config"]:
+                key = message.metadata.dst_node_id, int(message.content["config"]["round"])
+                sent_to[key] = message.content["arrays"].to_torch_state_dict()
+        return push(messages)
+
+    def pulled(identifiers: list[str]) -> list[Message]:
+        replies = list(pull(identifiers))
+        for reply in replies:
+            if "arrays" in reply.content.array_records:
+                node = reply.metadata.src_node_id
+                started = max(number for of_node, number in sent_to if of_node == node)
+                answers[node, started] = reply.content.array_records["arrays"].to_torch_state_dict()
+        return replies
+
+    grid.push_messages, grid.pull_messages = pushed, pulled
+    record.prune_checkpoints = lambda keep: None
+    fine_tune(grid, ServerRun(record, "run-1"))
+    rows = pq.read_table(record.directory / "rounds.parquet").to_pylist()
+    names = sorted({row["satellite"] for row in rows})
+    images = {row["satellite"]: row["samples"] for row in rows}
+    stale = 0
+    before = next(state for (_, number), state in sent_to.items() if number == 1)
+    for number in range(1, 6):
+        file = record.directory / f"checkpoints/round-{number:05d}/state.safetensors"
+        after = {
+            name.removeprefix("exchanged."): tensor
+            for name, tensor in load_file(file).items()
+            if name.startswith("exchanged.")
+        }
+        counted = [row for row in rows if row["round"] == number and row["rounds_late"] is not None]
+        assert len(counted) == 2
+        total = sum(images[row["satellite"]] for row in counted)
+        for key, value in after.items():
+            expected = before[key].numpy().astype(np.float64)
+            for row in counted:
+                node, started = 1000 + names.index(row["satellite"]), number - row["rounds_late"]
+                change = answers[node, started][key].double() - sent_to[node, started][key].double()
+                weight = images[row["satellite"]] / total * (1.0 + row["rounds_late"]) ** -0.5
+                expected = expected + weight * change.numpy()
+            np.testing.assert_allclose(value.numpy(), expected, rtol=1e-6, atol=1e-9)
+        stale += sum(row["rounds_late"] for row in counted)
+        before = after
+    assert stale > 0
+
+
+def test_averages_of_one_update_of_each_are_those_of_rounds(shared_run: Mission, fly: Mission) -> None:
+    together = fly(
+        HEAD | {"strategy.averaging": "buffered-satellites", "strategy.buffer_updates": 4}, out="buffered"
+    )
+    rounds = fly(HEAD, out="rounds")
+    for name, tensor in trained(rounds).items():
+        np.testing.assert_allclose(trained(together)[name].numpy(), tensor.numpy(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        (
+            {"training.mode": "lora"},
+            r"averaging: found slots in mode lora, allowed in the modes onboard-full",
+        ),
+        ({"strategy.inter_orbit": "grid"}, "inter_orbit: found grid with averaging = slots, allowed: none"),
+        ({"strategy.buffer_updates": 0}, "buffer_updates: .*allowed"),
+    ],
+)
+def test_what_has_no_meaning_without_rounds_is_refused(keys: dict, says: str) -> None:
+    with pytest.raises(ScenarioError, match=says):
+        load_scenario("walker-12", SMALL | SLOTS | keys)
+
+
+def test_what_plans_rounds_refuses_a_mission_without() -> None:
+    with pytest.raises(ScenarioError, match=r"found slots; skysplit plan plans rounds, allowed: rounds"):
+        require_rounds(load_scenario("walker-12", SMALL | SLOTS), "skysplit plan")
+    require_rounds(load_scenario("walker-12", SMALL), "skysplit plan")
