@@ -39,7 +39,7 @@ class BufferedStrategy(SplitFederatedStrategy):
 
     The next weights are the present ones plus the mean of the satellites' changes, weighted by images and, with s
     averages between base and now, by (1 + s)^-a of all that come at a time (FedBuff, Nguyen et al., arXiv 2106.06581;
-    FedSpace, So et al., arXiv 2202.01267, equation 5): an update that is stale moves less, and does not leave the
+    FedSpace, So et al., arXiv 2202.01267): an update that is stale moves less, and does not leave the
     others more.
     """
 
