@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import deque
+from bisect import insort
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -107,7 +107,7 @@ class Transport:
         self.shares, self.share_down, self.share_isl = shares, shares.downlink, shares.isl
         self.embed_s = workload.embedding_flops / problem.rates.satellite_flops
         self.sunlight = problem.resources.sunlight
-        self.buffer_bytes = buffer_bytes  # half for what waits for the gateway's session, half in transit
+        self.buffer_bytes = buffer_bytes
         if self.buffer_bytes < 2.0 * workload.micro_batch * workload.c1_bytes:
             raise PayloadTooLargeError(
                 f"one micro-batch of features is {workload.micro_batch * workload.c1_bytes:.0f} "
@@ -119,14 +119,11 @@ class Transport:
         self.copies = gathered.copies if gathered else {}
         self.link_free_s = dict(gathered.link_free_s) if gathered else {}
         self.plane_free_s: dict[int, float] = {}
-        self.held: dict[int, deque[tuple[float, float]]] = {int(k): deque() for k in sessions["satellite"]}
+        # What satellites hold of others' features: until when, and how many bytes, by when it leaves.
+        self.held: dict[int, list[tuple[float, float]]] = {}
         self.free_s = sessions["data_s"].copy()
         self.slowest_isl_bps = float(self.routes.links["rate_bps"].min(initial=math.inf))
-        # Where memory is short, blocks only pass through: each is on its way down before the next comes.
-        self.stores = math.isinf(self.buffer_bytes)
-        self.slow_isls = self.stores and self.slowest_isl_bps < float(
-            self.passes["down_bps"].max(initial=0.0)
-        )
+        self.slow_isls = self.slowest_isl_bps < float(self.passes["down_bps"].max(initial=0.0))
         self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
         self.blocks: list[FeatureChunk] = []
         self.rows: list[tuple] = []
@@ -232,7 +229,7 @@ class Transport:
         limit_s, next_bucket_s = float(session["limit_s"]), self.routes.until_s(free_s)
         gateway, group = int(session["satellite"]), int(session["group"])
         waiting = np.flatnonzero((self.left > 0) & (self.group == group))
-        if not len(waiting) or self.copies or not self.stores:
+        if not len(waiting) or self.copies:
             return next_bucket_s
         for source in waiting[np.argsort(-self.left[waiting], kind="stable")][:_STORED_TRIED].tolist():
             count = self._piece(index, waiting, free_s, source)
@@ -314,18 +311,19 @@ class Transport:
                 finished_s(self.sunlight, source, begun_s, number * self.embed_s) for number in (lead, count)
             )
             embed = (begun_s, last_s)
-        first_s = max(first_s, self._room_s(index, count))
         stored = self.stores_whole
         if stored and len(path) > 1:
             first_s = max(first_s, last_s, self.plane_free_s.get(int(self.plane[source]), self.start_s))
         hops: list[tuple[int, int, float, float, float]] = []
         for node, peer in itertools.pairwise(path):
-            ready_s = max(first_s, self.link_free_s.get((node, peer), self.start_s))
+            ready_s = max(
+                first_s, self.link_free_s.get((node, peer), self.start_s), self._room_s(peer, count)
+            )
             begin_s, shut_s, link_bps, owlt_s = self.routes.window(
                 node, peer, ready_s, bits / self.share_isl, self.shares.isl_delay_s(self.slowest_isl_bps)
             )
             usable_bps = link_bps * self.share_isl
-            if hops and self.stores:  # behind a slower link it begins later, and does not pause
+            if hops:  # behind a slower link it begins later, and does not pause
                 begin_s = max(begin_s, last_s + (lead_bits - bits) / usable_bps)
             end_s = max(begin_s + bits / usable_bps, last_s + (lead_bits / usable_bps if hops else 0.0))
             late_s = end_s + self.shares.isl_delay_s(link_bps)
@@ -335,7 +333,7 @@ class Transport:
             last_s = late_s + owlt_s
             first_s = last_s if stored else begin_s + lead_bits / usable_bps + owlt_s
         begin_s = max(free_s, first_s)
-        if hops and self.stores:
+        if hops:
             begin_s = max(begin_s, last_s + (lead_bits - bits) / rate_bps)
         end_s = max(begin_s + bits / rate_bps, last_s + (lead_bits / rate_bps if hops else 0.0))
         return _Offer(
@@ -346,17 +344,24 @@ class Transport:
             there_s=end_s + self.shares.downlink_delay_s(rate_bps / self.share_down),
         )
 
-    def _room_s(self, index: int, count: int) -> float:
-        """When the gateway has room for ``count`` samples more than wait in it for this session."""
-        if math.isinf(self.buffer_bytes):
+    def _room_s(self, node: int, count: int) -> float:
+        """From when on a satellite has room for ``count`` samples more of others."""
+        held = self.held.get(node)
+        if held is None or math.isinf(self.buffer_bytes):
             return self.start_s
-        held = self.held[int(self.sessions["satellite"][index])]
-        room_s = self.start_s
-        waiting = sum(size for _, size in held)
-        while held and waiting + count * self.workload.c1_bytes > self.buffer_bytes / 2.0:
-            room_s, size = held.popleft()
-            waiting -= size
+        room_s, room_bytes = self.start_s, self.buffer_bytes - count * self.workload.c1_bytes
+        holds = sum(size for _, size in held)
+        for leaves_s, size in held:
+            if holds <= room_bytes:
+                break
+            room_s, holds = leaves_s, holds - size
         return room_s
+
+    def _hold(self, offer: _Offer, size: float) -> None:
+        """A block takes the memory of the satellites on its way, from where it comes until it has left."""
+        left_s = [*(there_s for *_, there_s in offer.hops), offer.there_s][1:]
+        for (_, peer, *_), leaves_s in zip(offer.hops, left_s, strict=True):
+            insort(self.held.setdefault(peer, []), (leaves_s, size))
 
     def _commit(self, index: int, source: int, count: int, offer: _Offer) -> None:
         session = self.sessions[index]
@@ -387,7 +392,7 @@ class Transport:
         note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, offer.there_s, size, 0.0)
         if offer.hops and self.stores_whole:
             self.plane_free_s[int(self.plane[source])] = offer.hops[-1][4]
-        self.held[gateway].append((offer.there_s, size))
+        self._hold(offer, size)
         self.next_sample[source] = end
         self.left[source] -= count
         self.free_s[index] = offer.end_s
