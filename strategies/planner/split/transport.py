@@ -11,7 +11,7 @@ import heapq
 import itertools
 import math
 from bisect import insort
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 
@@ -72,8 +72,9 @@ class _Offer:
     hops: list[tuple[int, int, float, float, float]]
     _: KW_ONLY
     begin_s: float
-    end_s: float
-    there_s: float
+    end_s: float = math.nan
+    there_s: float = math.nan
+    paced_s: float = math.nan  # when the downlink is free with its share only
 
 
 class Transport:
@@ -122,6 +123,9 @@ class Transport:
         # What satellites hold of others' features: until when, and how many bytes, by when it leaves.
         self.held: dict[int, list[tuple[float, float]]] = {}
         self.free_s = sessions["data_s"].copy()
+        self.paced_s = sessions["data_s"].copy()  # when features would have had their share of a downlink only
+        self.alone_until_s, self.quiet_until_s = self._undisturbed(first_sample)
+        self.answer_bits = np.zeros(len(sessions))  # that the samples sent through a session bring about
         self.slowest_isl_bps = float(self.routes.links["rate_bps"].min(initial=math.inf))
         self.slow_isls = self.slowest_isl_bps < float(self.passes["down_bps"].max(initial=0.0))
         self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
@@ -139,6 +143,24 @@ class Transport:
                 heapq.heappush(heap, (free_s, index))
         blocks = sorted(self.blocks, key=lambda block: (block.first_s, block.session))
         return Delivery(blocks, as_activities(self.rows), left=self.left)
+
+    def _undisturbed(self, on_ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Until when each session carries answers to its own samples alone, and until when a group's links carry none.
+
+        A group's first session is alone until its next one begins, unless some of its samples are on the ground
+        already.  Before the first session there are no answers.
+        """
+        sessions = self.sessions
+        alone_until_s = np.full(len(sessions), -np.inf)
+        quiet_until_s = np.full(int(self.group.max()) + 1, np.inf)
+        for label in np.unique(sessions["group"]).tolist():
+            of_group = np.flatnonzero(sessions["group"] == label)
+            by_start = of_group[np.argsort(sessions["data_s"][of_group], kind="stable")]
+            quiet_until_s[label] = float(sessions["data_s"][by_start[0]])
+            if not on_ground[self.group == label].any():
+                following = sessions["data_s"][by_start[1:]]
+                alone_until_s[by_start[0]] = float(following.min(initial=np.inf))
+        return alone_until_s, quiet_until_s
 
     def _send(self, index: int, free_s: float) -> float:
         """Send one block through a session that is free at ``free_s``; returns when it is to be asked again."""
@@ -315,34 +337,88 @@ class Transport:
         if stored and len(path) > 1:
             first_s = max(first_s, last_s, self.plane_free_s.get(int(self.plane[source]), self.start_s))
         hops: list[tuple[int, int, float, float, float]] = []
+        quiet_until_s = float(self.quiet_until_s[self.group[source]])
         for node, peer in itertools.pairwise(path):
             ready_s = max(
                 first_s, self.link_free_s.get((node, peer), self.start_s), self._room_s(peer, count)
             )
-            begin_s, shut_s, link_bps, owlt_s = self.routes.window(
-                node, peer, ready_s, bits / self.share_isl, self.shares.isl_delay_s(self.slowest_isl_bps)
-            )
-            usable_bps = link_bps * self.share_isl
-            if hops:  # behind a slower link it begins later, and does not pause
-                begin_s = max(begin_s, last_s + (lead_bits - bits) / usable_bps)
-            end_s = max(begin_s + bits / usable_bps, last_s + (lead_bits / usable_bps if hops else 0.0))
-            late_s = end_s + self.shares.isl_delay_s(link_bps)
-            if not late_s <= shut_s + 1e-9:
+            behind_s = last_s if hops else None
+            hop = self._hop(node, peer, ready_s, behind_s, (bits, lead_bits), quiet_until_s)
+            if hop is None:
                 return None
+            begin_s, end_s, late_s, lead_s, owlt_s = hop
             hops.append((node, peer, begin_s, end_s, late_s))
             last_s = late_s + owlt_s
-            first_s = last_s if stored else begin_s + lead_bits / usable_bps + owlt_s
-        begin_s = max(free_s, first_s)
-        if hops:
-            begin_s = max(begin_s, last_s + (lead_bits - bits) / rate_bps)
-        end_s = max(begin_s + bits / rate_bps, last_s + (lead_bits / rate_bps if hops else 0.0))
-        return _Offer(
-            embed,
-            hops,
-            begin_s=begin_s,
-            end_s=end_s,
-            there_s=end_s + self.shares.downlink_delay_s(rate_bps / self.share_down),
-        )
+            first_s = last_s if stored else lead_s + owlt_s
+        offer = _Offer(embed, hops, begin_s=max(free_s, first_s))
+        return self._down(offer, index, count, last_s if hops else None, (bits, lead_bits))
+
+    def _hop(
+        self,
+        node: int,
+        peer: int,
+        ready_s: float,
+        behind_s: float | None,
+        bits: tuple[float, float],
+        quiet_until_s: float,
+    ) -> tuple[float, float, float, float, float] | None:
+        """When a block takes a link: begin, end, end if answers hold it up, its first micro-batch is over, light time.
+
+        ``bits`` are of the block and of a micro-batch; ``behind_s`` is when the last of them is at ``node``, where they
+        come over another link.  None where the link is shut before.
+        """
+        alone = self._window(node, peer, ready_s, behind_s, bits, shared=False)
+        if alone is not None and alone[2] <= quiet_until_s:
+            return alone
+        return self._window(node, peer, ready_s, behind_s, bits, shared=True)
+
+    def _window(
+        self,
+        node: int,
+        peer: int,
+        ready_s: float,
+        behind_s: float | None,
+        bits: tuple[float, float],
+        *,
+        shared: bool,
+    ) -> tuple[float, float, float, float, float] | None:
+        """As :meth:`_hop`, with a share of the link or all of it."""
+        share = self.share_isl if shared else 1.0
+        spare_s = self.shares.isl_delay_s(self.slowest_isl_bps) if shared else 0.0
+        begin_s, shut_s, link_bps, owlt_s = self.routes.window(node, peer, ready_s, bits[0] / share, spare_s)
+        usable_bps = link_bps * share
+        begin_s, end_s = _served(begin_s, behind_s, bits, usable_bps)
+        late_s = end_s + (self.shares.isl_delay_s(link_bps) if shared else 0.0)
+        if not late_s <= shut_s + 1e-9:
+            return None
+        return begin_s, end_s, late_s, begin_s + bits[1] / usable_bps, owlt_s
+
+    def _down(
+        self, offer: _Offer, index: int, count: int, behind_s: float | None, bits: tuple[float, float]
+    ) -> _Offer:
+        """An offer with its way to the ground, which may begin at ``offer.begin_s``.
+
+        Features get their share of the downlink, and all of it but for the answers that there can be by then where that
+        is sooner.
+        """
+        rate_bps = float(self.passes["down_bps"][self.sessions["pass_index"][index]])
+        begin_s = max(offer.begin_s, float(self.paced_s[index]))
+        begin_s, paced_s = _served(begin_s, behind_s, bits, rate_bps * self.share_down)
+        there_s = paced_s + self.shares.downlink_delay_s(rate_bps)
+        if self.alone_until_s[index] >= there_s:
+            lead = min(self.workload.micro_batch, count)
+            answer_bits = float(self.answer_bits[index]) + self._answer_bits(count - lead)
+            alone_begin_s, end_s = _served(offer.begin_s, behind_s, bits, rate_bps)
+            alone_s = end_s + answer_bits / rate_bps
+            if alone_s < there_s:
+                return replace(
+                    offer, begin_s=alone_begin_s, end_s=end_s, there_s=alone_s, paced_s=paced_s
+                )
+        return replace(offer, begin_s=begin_s, end_s=paced_s, there_s=there_s, paced_s=paced_s)
+
+    def _answer_bits(self, count: int) -> float:
+        """What comes down of samples that are on the ground, in all their passes."""
+        return count * self.workload.passes * self.workload.c3_bytes * 8.0
 
     def _room_s(self, node: int, count: int) -> float:
         """From when on a satellite has room for ``count`` samples more of others."""
@@ -393,6 +469,8 @@ class Transport:
         if offer.hops and self.stores_whole:
             self.plane_free_s[int(self.plane[source])] = offer.hops[-1][4]
         self._hold(offer, size)
+        self.paced_s[index] = offer.paced_s
+        self.answer_bits[index] += self._answer_bits(count)
         self.next_sample[source] = end
         self.left[source] -= count
         self.free_s[index] = offer.end_s
@@ -407,3 +485,16 @@ class Transport:
                 last_s=offer.there_s + owlt_s,
             )
         )
+
+
+def _served(
+    begin_s: float, behind_s: float | None, bits: tuple[float, float], rate_bps: float
+) -> tuple[float, float]:
+    """When a link takes a block of so many bits, a micro-batch of them last, from ``begin_s`` on without a pause.
+
+    What comes over another link begins late enough for its last bits to be there, at ``behind_s``.
+    """
+    if behind_s is None:
+        return begin_s, begin_s + bits[0] / rate_bps
+    begin_s = max(begin_s, behind_s + (bits[1] - bits[0]) / rate_bps)
+    return begin_s, max(begin_s + bits[0] / rate_bps, behind_s + bits[1] / rate_bps)
