@@ -12,6 +12,7 @@ import itertools
 import math
 from bisect import insort
 from dataclasses import KW_ONLY, dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,21 +61,55 @@ class Delivery:
     left: np.ndarray
 
 
+class _Hop(NamedTuple):
+    """When a block would take an inter-satellite link.
+
+    The link is free for the next block at ``end_s``, but answers may hold the block up until ``there_s``.  Its first
+    micro-batch has left at ``lead_s``.  ``paced_s`` is when the next block may begin that gets a share of the link.
+    """
+
+    node: int
+    peer: int
+    begin_s: float
+    end_s: float
+    there_s: float
+    lead_s: float
+    owlt_s: float
+    paced_s: float
+
+
 @dataclass(frozen=True)
 class _Offer:
     """When a block would be embedded (if not before), pass its hops, cross to the ground.
 
-    A hop is (node, peer, begin, end, there): the link is free for the next block at ``end``, but bursts of small
-    crossings may hold the block up until ``there``; likewise the downlink.
+    The downlink is free for the next block at ``end_s``, but answers may hold the block up until ``there_s``.
     """
 
     embed: tuple[float, float] | None
-    hops: list[tuple[int, int, float, float, float]]
+    hops: list[_Hop]
     _: KW_ONLY
     begin_s: float
     end_s: float = math.nan
     there_s: float = math.nan
     paced_s: float = math.nan  # when the downlink is free with its share only
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What part of a link features get, and by how much answers hold them up, up to a time.
+
+    Answers come in a burst, or are all those to the features that have passed before: ``answers`` bits to one of them.
+    """
+
+    share: float = 1.0
+    burst_s: float = 0.0
+    _: KW_ONLY
+    message_bits: float = 0.0
+    answers: float = 0.0
+    until_s: float
+
+    def delay_s(self, rate_bps: float, passed_bits: float) -> float:
+        return self.burst_s + (self.message_bits + self.answers * passed_bits) / rate_bps
 
 
 class Transport:
@@ -123,8 +158,11 @@ class Transport:
         # What satellites hold of others' features: until when, and how many bytes, by when it leaves.
         self.held: dict[int, list[tuple[float, float]]] = {}
         self.free_s = sessions["data_s"].copy()
-        self.paced_s = sessions["data_s"].copy()  # when features would have had their share of a downlink only
+        self.paced_s = sessions["data_s"].copy()  # when features with their share only leave a downlink
         self.alone_until_s, self.quiet_until_s = self._undisturbed(first_sample)
+        self.link_paced_s: dict[tuple[int, int], float] = {}  # when features with their share leave a link
+        self.passed_bits: dict[tuple[int, int], float] = {}  # of features, over each link
+        self._same_until_s: dict[int, float] = {}
         self.answer_bits = np.zeros(len(sessions))  # that the samples sent through a session bring about
         self.slowest_isl_bps = float(self.routes.links["rate_bps"].min(initial=math.inf))
         self.slow_isls = self.slowest_isl_bps < float(self.passes["down_bps"].max(initial=0.0))
@@ -166,32 +204,31 @@ class Transport:
         """Send one block through a session that is free at ``free_s``; returns when it is to be asked again."""
         session = self.sessions[index]
         limit_s = float(session["limit_s"])
-        rate_bps = float(self.passes["down_bps"][session["pass_index"]]) * self.share_down
         tree = self.routes.tree(int(session["satellite"]), free_s)
         near, origin = self._reach(tree)
         if not len(near):
-            return self._send_stored(index, free_s, rate_bps)
+            return self._send_stored(index, free_s)
         if self.sunlight is not None:
             near = self._lit(near, free_s)
         if self.slow_isls and not self.copies:
-            return self._send_first_there(index, near, tree, free_s, rate_bps)
+            return self._send_first_there(index, near, tree, free_s)
         source = self._next_source(near)
         path = tree.path(origin.get(source, source))
         count = self._piece(index, near, free_s, source)
         while (count := self._whole(count, source)) > 0:
-            offer = self._offer(index, source, count, path, free_s, rate_bps)
+            offer = self._offer(index, source, count, path, free_s)
             if offer is None:
-                return self._send_stored(index, free_s, rate_bps)
+                return self._send_stored(index, free_s)
             late_s = offer.there_s - limit_s
             if late_s <= 0.0:
                 self._commit(index, source, count, offer)
                 return offer.end_s
-            count = min(count - math.ceil(late_s * rate_bps / self.bits), count - 1)
+            count = min(
+                count - math.ceil(late_s * self._rate_bps(index) * self.share_down / self.bits), count - 1
+            )
         return limit_s
 
-    def _send_first_there(
-        self, index: int, near: np.ndarray, tree: Tree, free_s: float, rate_bps: float
-    ) -> float:
+    def _send_first_there(self, index: int, near: np.ndarray, tree: Tree, free_s: float) -> float:
         """As :meth:`_send`, where inter-satellite links are slower than the downlink.
 
         Blocks come in over several links at the same time then, and the first that is there goes down first.
@@ -207,7 +244,7 @@ class Transport:
                     count, max(int(_SLOW_PIECE_S * slowest_bps / self.bits), self.workload.micro_batch)
                 )
             while (count := self._whole(count, source)) > 0:
-                offer = self._offer(index, source, count, path, free_s, rate_bps)
+                offer = self._offer(index, source, count, path, free_s)
                 if offer is None or offer.there_s <= limit_s:
                     break
                 count //= 2
@@ -216,7 +253,7 @@ class Transport:
                 if best is None or key[:3] < best[:3]:
                     best, best_count = key, count
         if best is None:
-            return self._send_stored(index, free_s, rate_bps)
+            return self._send_stored(index, free_s)
         self._commit(index, best[2], best_count, best[3])
         return best[3].end_s
 
@@ -241,7 +278,7 @@ class Transport:
         piece = max(int(self.left[near].sum()) // (_PIECES * max(rivals, 1)), self.workload.micro_batch)
         return int(min(self.left[source], piece, self.buffer_bytes / 2.0 // self.workload.c1_bytes))
 
-    def _send_stored(self, index: int, free_s: float, rate_bps: float) -> float:
+    def _send_stored(self, index: int, free_s: float) -> float:
         """Send a block that waits on board of satellites until links open; returns when the session is asked again.
 
         Each contact takes what it has room for, as contact graph routing books volumes (CCSDS 734.3-B-1); a block goes
@@ -257,7 +294,7 @@ class Transport:
             count = self._piece(index, waiting, free_s, source)
             while (count := self._whole(count, source)) > 0:
                 path = self._foremost(source, gateway, count)
-                offer = path and self._offer(index, source, count, path, free_s, rate_bps)
+                offer = path and self._offer(index, source, count, path, free_s)
                 if offer and offer.there_s <= limit_s:
                     self._commit(index, source, count, offer)
                     return offer.end_s
@@ -318,9 +355,7 @@ class Transport:
         size = self.workload.micro_batch
         return count if count >= self.left[source] else count // size * size
 
-    def _offer(
-        self, index: int, source: int, count: int, path: list[int], free_s: float, rate_bps: float
-    ) -> _Offer | None:
+    def _offer(self, index: int, source: int, count: int, path: list[int], free_s: float) -> _Offer | None:
         """When ``count`` samples would travel; nothing is reserved.  None where a link stays shut."""
         lead = min(self.workload.micro_batch, count)
         bits, lead_bits = count * self.bits, lead * self.bits
@@ -336,22 +371,56 @@ class Transport:
         stored = self.stores_whole
         if stored and len(path) > 1:
             first_s = max(first_s, last_s, self.plane_free_s.get(int(self.plane[source]), self.start_s))
-        hops: list[tuple[int, int, float, float, float]] = []
-        quiet_until_s = float(self.quiet_until_s[self.group[source]])
+        hops: list[_Hop] = []
+        terms = self._terms(index, source, path)
         for node, peer in itertools.pairwise(path):
             ready_s = max(
                 first_s, self.link_free_s.get((node, peer), self.start_s), self._room_s(peer, count)
             )
-            behind_s = last_s if hops else None
-            hop = self._hop(node, peer, ready_s, behind_s, (bits, lead_bits), quiet_until_s)
+            hop = self._hop(node, peer, ready_s, last_s if hops else None, (bits, lead_bits), terms)
             if hop is None:
                 return None
-            begin_s, end_s, late_s, lead_s, owlt_s = hop
-            hops.append((node, peer, begin_s, end_s, late_s))
-            last_s = late_s + owlt_s
-            first_s = last_s if stored else lead_s + owlt_s
+            hops.append(hop)
+            last_s = hop.there_s + hop.owlt_s
+            first_s = last_s if stored else hop.lead_s + hop.owlt_s
         offer = _Offer(embed, hops, begin_s=max(free_s, first_s))
         return self._down(offer, index, count, last_s if hops else None, (bits, lead_bits))
+
+    def _terms(self, index: int, source: int, path: list[int]) -> list[_Terms]:
+        """On which terms features of a satellite share inter-satellite links with answers, the best first."""
+        shares = self.shares
+        quiet_until_s = math.inf if shares.isl == 1.0 else float(self.quiet_until_s[self.group[source]])
+        terms = [_Terms(until_s=quiet_until_s)]
+        if math.isfinite(quiet_until_s):
+            alone_until_s = min(float(self.alone_until_s[index]), self._same_tree_until_s(index))
+            gateway, data_s = int(self.sessions["satellite"][index]), float(self.sessions["data_s"][index])
+            if not self.copies and self.routes.tree(gateway, data_s).path(source) == path:
+                # Answers take the same links, after the features, and those up the other way.
+                terms.append(
+                    _Terms(
+                        message_bits=shares.message_bits,
+                        answers=1.0 / shares.downlink - 1.0,
+                        until_s=alone_until_s,
+                    )
+                )
+            burst_s = shares.isl_delay_s(math.inf)
+            terms.append(_Terms(shares.isl, burst_s, message_bits=shares.message_bits, until_s=math.inf))
+        return terms
+
+    def _same_tree_until_s(self, index: int) -> float:
+        """Until when the paths to a session's gateway stay what they are at its beginning."""
+        if index not in self._same_until_s:
+            session = self.sessions[index]
+            gateway, time_s, limit_s = (
+                int(session["satellite"]),
+                float(session["data_s"]),
+                float(session["limit_s"]),
+            )
+            tree = self.routes.tree(gateway, time_s)
+            while time_s < limit_s and self.routes.tree(gateway, time_s) is tree:
+                time_s = self.routes.until_s(time_s)
+            self._same_until_s[index] = time_s
+        return self._same_until_s[index]
 
     def _hop(
         self,
@@ -360,38 +429,31 @@ class Transport:
         ready_s: float,
         behind_s: float | None,
         bits: tuple[float, float],
-        quiet_until_s: float,
-    ) -> tuple[float, float, float, float, float] | None:
-        """When a block takes a link: begin, end, end if answers hold it up, its first micro-batch is over, light time.
+        terms: list[_Terms],
+    ) -> _Hop | None:
+        """When a block takes a link, on the best terms that hold until then.
 
         ``bits`` are of the block and of a micro-batch; ``behind_s`` is when the last of them is at ``node``, where they
         come over another link.  None where the link is shut before.
         """
-        alone = self._window(node, peer, ready_s, behind_s, bits, shared=False)
-        if alone is not None and alone[2] <= quiet_until_s:
-            return alone
-        return self._window(node, peer, ready_s, behind_s, bits, shared=True)
-
-    def _window(
-        self,
-        node: int,
-        peer: int,
-        ready_s: float,
-        behind_s: float | None,
-        bits: tuple[float, float],
-        *,
-        shared: bool,
-    ) -> tuple[float, float, float, float, float] | None:
-        """As :meth:`_hop`, with a share of the link or all of it."""
-        share = self.share_isl if shared else 1.0
-        spare_s = self.shares.isl_delay_s(self.slowest_isl_bps) if shared else 0.0
-        begin_s, shut_s, link_bps, owlt_s = self.routes.window(node, peer, ready_s, bits[0] / share, spare_s)
-        usable_bps = link_bps * share
-        begin_s, end_s = _served(begin_s, behind_s, bits, usable_bps)
-        late_s = end_s + (self.shares.isl_delay_s(link_bps) if shared else 0.0)
-        if not late_s <= shut_s + 1e-9:
-            return None
-        return begin_s, end_s, late_s, begin_s + bits[1] / usable_bps, owlt_s
+        passed_bits = self.passed_bits.get((node, peer), 0.0) + bits[0] - bits[1]
+        for term in terms:
+            spare_s = term.delay_s(self.slowest_isl_bps, passed_bits)
+            from_s = (
+                max(ready_s, self.link_paced_s.get((node, peer), ready_s)) if term.share < 1.0 else ready_s
+            )
+            begin_s, shut_s, link_bps, owlt_s = self.routes.window(
+                node, peer, from_s, bits[0] / term.share, spare_s
+            )
+            usable_bps = link_bps * term.share
+            begin_s, end_s = _served(begin_s, behind_s, bits, usable_bps)
+            there_s = end_s + term.delay_s(link_bps, passed_bits)
+            if there_s <= min(shut_s + 1e-9, term.until_s):
+                return _Hop(
+                    node, peer, begin_s, end_s, there_s=there_s, lead_s=begin_s + bits[1] / usable_bps, owlt_s=owlt_s,
+                    paced_s=there_s if term.share == 1.0 else end_s,
+                )  # fmt: skip
+        return None
 
     def _down(
         self, offer: _Offer, index: int, count: int, behind_s: float | None, bits: tuple[float, float]
@@ -401,7 +463,7 @@ class Transport:
         Features get their share of the downlink, and all of it but for the answers that there can be by then where that
         is sooner.
         """
-        rate_bps = float(self.passes["down_bps"][self.sessions["pass_index"][index]])
+        rate_bps = self._rate_bps(index)
         begin_s = max(offer.begin_s, float(self.paced_s[index]))
         begin_s, paced_s = _served(begin_s, behind_s, bits, rate_bps * self.share_down)
         there_s = paced_s + self.shares.downlink_delay_s(rate_bps)
@@ -411,10 +473,11 @@ class Transport:
             alone_begin_s, end_s = _served(offer.begin_s, behind_s, bits, rate_bps)
             alone_s = end_s + answer_bits / rate_bps
             if alone_s < there_s:
-                return replace(
-                    offer, begin_s=alone_begin_s, end_s=end_s, there_s=alone_s, paced_s=paced_s
-                )
+                return replace(offer, begin_s=alone_begin_s, end_s=end_s, there_s=alone_s, paced_s=paced_s)
         return replace(offer, begin_s=begin_s, end_s=paced_s, there_s=there_s, paced_s=paced_s)
+
+    def _rate_bps(self, index: int) -> float:
+        return float(self.passes["down_bps"][self.sessions["pass_index"][index]])
 
     def _answer_bits(self, count: int) -> float:
         """What comes down of samples that are on the ground, in all their passes."""
@@ -435,9 +498,9 @@ class Transport:
 
     def _hold(self, offer: _Offer, size: float) -> None:
         """A block takes the memory of the satellites on its way, from where it comes until it has left."""
-        left_s = [*(there_s for *_, there_s in offer.hops), offer.there_s][1:]
-        for (_, peer, *_), leaves_s in zip(offer.hops, left_s, strict=True):
-            insort(self.held.setdefault(peer, []), (leaves_s, size))
+        left_s = [*(hop.there_s for hop in offer.hops), offer.there_s][1:]
+        for hop, leaves_s in zip(offer.hops, left_s, strict=True):
+            insort(self.held.setdefault(hop.peer, []), (leaves_s, size))
 
     def _commit(self, index: int, source: int, count: int, offer: _Offer) -> None:
         session = self.sessions[index]
@@ -461,13 +524,17 @@ class Transport:
             self.embedded_s[source] = offer.embed[1]
         if offer.embed and self.embed_s:
             note(Kind.EMBED, ON_NO_LINK, source, -1, *offer.embed, 0.0, count * self.workload.embedding_flops)
-        for node, peer, begin_s, end_s, hop_there_s in offer.hops:
-            link = LinkKind.INTRA_ISL if self.plane[node] == self.plane[peer] else LinkKind.INTER_ISL
-            note(Kind.FEATURES, link, node, peer, begin_s, hop_there_s, size, 0.0)
-            self.link_free_s[node, peer] = end_s
+        for hop in offer.hops:
+            inside = self.plane[hop.node] == self.plane[hop.peer]
+            link = LinkKind.INTRA_ISL if inside else LinkKind.INTER_ISL
+            note(Kind.FEATURES, link, hop.node, hop.peer, hop.begin_s, hop.there_s, size, 0.0)
+            self.link_free_s[hop.node, hop.peer] = hop.end_s
+            self.link_paced_s[hop.node, hop.peer] = hop.paced_s
+            passed_bits = self.passed_bits.get((hop.node, hop.peer), 0.0)
+            self.passed_bits[hop.node, hop.peer] = passed_bits + count * self.bits
         note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, offer.there_s, size, 0.0)
         if offer.hops and self.stores_whole:
-            self.plane_free_s[int(self.plane[source])] = offer.hops[-1][4]
+            self.plane_free_s[int(self.plane[source])] = offer.hops[-1].there_s
         self._hold(offer, size)
         self.paced_s[index] = offer.paced_s
         self.answer_bits[index] += self._answer_bits(count)
