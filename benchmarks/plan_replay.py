@@ -20,6 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mission.client_update import pieces_of
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.intra_orbit import intra_orbit_strategy
 from strategies.problem.plan import Kind, Plan
@@ -538,7 +539,9 @@ class _FeatureTraffic:
         plane_of = {node: plane for plane, nodes in self.flight.contact_plan.planes.items() for node in nodes}
         blocks: dict[int, list[tuple[int, int, int]]] = {}
         for row in first_hops[np.argsort(first_hops["start_s"], kind="stable")]:
-            blocks.setdefault(plane_of[int(row["satellite"])], []).append((int(row["satellite"]), *_span(row)))
+            blocks.setdefault(plane_of[int(row["satellite"])], []).append(
+                (int(row["satellite"]), *_span(row))
+            )
         for plane, of_plane in blocks.items():
             turns = _Turns(of_plane)
             self.turns |= dict.fromkeys((node for node in plane_of if plane_of[node] == plane), turns)
@@ -590,7 +593,9 @@ class _FeatureTraffic:
     def _goes_on(self, source: int, first: int, end: int, node: int) -> bool:
         """Return whether a block takes another inter-satellite link from a node."""
         rows = self.flight.rows
-        onward = rows[(rows["kind"] == Kind.FEATURES) & (rows["node"] == node) & (rows["satellite"] == source)]
+        onward = rows[
+            (rows["kind"] == Kind.FEATURES) & (rows["node"] == node) & (rows["satellite"] == source)
+        ]
         of_block = (onward["first_sample"] == first) & (onward["end_sample"] == end)
         return bool((of_block & (onward["link"] != LinkKind.DOWNLINK)).any())
 
@@ -856,6 +861,23 @@ class _Send:
         return self.arrived == self.pieces
 
 
+class _Joined:
+    """Which nodes are joined, by links that are told one after the other."""
+
+    def __init__(self) -> None:
+        self._towards: dict[int, int] = {}
+
+    def of(self, node: int) -> int:
+        """Return a node that stands for all that are joined to this one."""
+        while self._towards.setdefault(node, node) != node:
+            node = self._towards[node]
+        return node
+
+    def join(self, node: int, peer: int) -> None:
+        """Join two nodes."""
+        self._towards[self.of(node)] = self.of(peer)
+
+
 class _Weights:
     """Sums on their way up, the average on its way back."""
 
@@ -869,25 +891,20 @@ class _Weights:
         if flight.workload.on_board:
             self._all_reduces()
         self._chain(self.sums, towards=True)
-        self._pieces(self.sums, up=True)
-        self._pieces(self.returns, up=False)
+        self._pieces(self.sums)
+        for early in (True, False):
+            self._pieces([send for send in self.returns if self._early(send) == early])
 
     def _all_reduces(self) -> None:
         """Planes that sum both ways at once, apart from the trees."""
         inner = [send for send in self.sums if send.row["link"] not in _SGL]
         pairs = {(int(send.row["node"]), int(send.row["peer"])) for send in inner}
         both = [send for send in inner if (int(send.row["peer"]), int(send.row["node"])) in pairs]
-        groups: dict[int, int] = {}
-
-        def root(node: int) -> int:
-            while groups.setdefault(node, node) != node:
-                node = groups[node]
-            return node
-
+        groups = _Joined()
         for send in both:
-            groups[root(int(send.row["node"]))] = root(int(send.row["peer"]))
-        for label in {root(int(send.row["node"])) for send in both}:
-            mine = [send for send in both if root(int(send.row["node"])) == label]
+            groups.join(int(send.row["node"]), int(send.row["peer"]))
+        for label in {groups.of(int(send.row["node"])) for send in both}:
+            mine = [send for send in both if groups.of(int(send.row["node"])) == label]
             self.groups_of_all_reduce.append(_AllReduce(self.flight, mine))
         gone = {id(send) for send in both}
         self.sums = [send for send in self.sums if id(send) not in gone]
@@ -901,29 +918,24 @@ class _Weights:
                 into.get(int(send.row["node"]), []) if send.row["node"] < self.flight.satellites else []
             )
 
-    def _pieces(self, sends: list[_Send], *, up: bool) -> None:
-        """Edges whose windows overlap those they follow carry the weights in pieces: as many as take least time."""
+    def _pieces(self, sends: list[_Send]) -> None:
+        """Trees of which a link begins before one that it follows is over carry the weights in pieces."""
         inner = [send for send in sends if send.row["link"] not in _SGL]
-        windows: dict[tuple[float, float], list[_Send]] = {}
+        trees = _Joined()
         for send in inner:
-            windows.setdefault((float(send.row["start_s"]), float(send.row["end_s"])), []).append(send)
-        for mine in windows.values():
-            hops = {int(send.row["node"]): int(send.row["peer"]) for send in mine}
-            if not up:
-                hops = {peer: node for node, peer in ((int(s.row["node"]), int(s.row["peer"])) for s in mine)}
-            if not set(hops.values()) & set(hops):
-                continue  # no hop follows another
-            depth = max(_depth(hops, node) for node in hops)
-            links = [self._contact(send.row) for send in mine]
-            slowest_bps, longest_s = min(one[0] for one in links), max(one[1] for one in links)
-            pieces = _best_pieces(depth, float(mine[0].row["bytes"]) * 8.0, slowest_bps, longest_s)
-            for send in mine:
-                send.pieces = pieces
-
-    def _contact(self, row: np.void) -> tuple[float, float]:
-        contacts = self.flight.contact_plan.between(int(row["node"]), int(row["peer"]))
-        open_ = contacts[contacts["start_s"] <= row["start_s"] + _TINY_S]
-        return float(open_["rate_bps"][-1]), float(open_["owlt_s"][-1])
+            trees.join(int(send.row["node"]), int(send.row["peer"]))
+        ends_s = [
+            (trees.of(int(one.row["peer"])), int(one.row["peer"]), float(one.row["end_s"])) for one in inner
+        ]
+        flowing = {
+            tree
+            for tree, node, end_s in ends_s
+            for send in inner
+            if send.row["node"] == node and send.row["start_s"] < end_s - _TINY_S
+        }
+        for send in inner:
+            if trees.of(int(send.row["node"])) in flowing:
+                send.pieces = pieces_of(float(send.row["bytes"]))
 
     def waiting(self) -> list[str]:
         left = [send for send in (*self.sums, *self.returns) if not send.over]
@@ -1075,23 +1087,8 @@ class _AllReduce:
             )
         slowest_bps = min(float(c["rate_bps"]) for c in contacts)
         longest_s = max(float(c["owlt_s"]) for c in contacts)
-        pieces = _best_pieces(size // 2, bits, slowest_bps, longest_s)
-        return 2.0 * (size // 2 - 1 + pieces) * (longest_s + bits / pieces / slowest_bps)
-
-
-def _best_pieces(hops: int, bits: float, rate_bps: float, owlt_s: float) -> int:
-    """In how many pieces a payload is through ``hops`` links soonest."""
-    best = math.sqrt(max(hops - 1, 0) * bits / rate_bps / owlt_s) if owlt_s > 0 else 1e3
-    choices = {max(1, math.floor(best)), max(1, math.ceil(best))}
-    return min(choices, key=lambda pieces: (hops - 1 + pieces) * (owlt_s + bits / pieces / rate_bps))
-
-
-def _depth(hops: dict[int, int], node: int) -> int:
-    depth, seen = 0, set()
-    while node in hops and node not in seen:
-        seen.add(node)
-        node, depth = hops[node], depth + 1
-    return depth
+        pieces, hops = pieces_of(bits / 8.0), size // 2
+        return 2.0 * ((hops - 1 + pieces) * bits / pieces / slowest_bps + hops * longest_s)
 
 
 def _span(row: np.void) -> tuple[int, int]:
