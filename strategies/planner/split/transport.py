@@ -61,6 +61,22 @@ class Delivery:
     left: np.ndarray
 
 
+class _Coming(NamedTuple):
+    """A block of so many bits, the last micro-batch of ``lead_bits``, all at a node by ``last_s``."""
+
+    bits: float
+    lead_bits: float
+    last_s: float
+    relayed: bool  # over another link
+
+    def served(self, begin_s: float, rate_bps: float) -> tuple[float, float]:
+        """When a link takes the block, from ``begin_s`` on; if it comes over another one, without a pause."""
+        if not self.relayed:
+            return begin_s, max(begin_s + self.bits / rate_bps, self.last_s)
+        begin_s = max(begin_s, self.last_s + (self.lead_bits - self.bits) / rate_bps)
+        return begin_s, max(begin_s + self.bits / rate_bps, self.last_s + self.lead_bits / rate_bps)
+
+
 class _Hop(NamedTuple):
     """When a block would take an inter-satellite link.
 
@@ -358,7 +374,7 @@ class Transport:
     def _offer(self, index: int, source: int, count: int, path: list[int], free_s: float) -> _Offer | None:
         """When ``count`` samples would travel; nothing is reserved.  None where a link stays shut."""
         lead = min(self.workload.micro_batch, count)
-        bits, lead_bits = count * self.bits, lead * self.bits
+        bits = count * self.bits, lead * self.bits
         if source in self.copies:
             copy, first = self.copies[source][path[0]], int(self.next_sample[source])
             embed, first_s, last_s = None, copy.at(first + lead), copy.at(first + count)
@@ -377,14 +393,14 @@ class Transport:
             ready_s = max(
                 first_s, self.link_free_s.get((node, peer), self.start_s), self._room_s(peer, count)
             )
-            hop = self._hop(node, peer, ready_s, last_s if hops else None, (bits, lead_bits), terms)
+            hop = self._hop(node, peer, ready_s, _Coming(*bits, last_s, relayed=bool(hops)), terms)
             if hop is None:
                 return None
             hops.append(hop)
             last_s = hop.there_s + hop.owlt_s
             first_s = last_s if stored else hop.lead_s + hop.owlt_s
         offer = _Offer(embed, hops, begin_s=max(free_s, first_s))
-        return self._down(offer, index, count, last_s if hops else None, (bits, lead_bits))
+        return self._down(offer, index, count, _Coming(*bits, last_s, relayed=bool(hops)))
 
     def _terms(self, index: int, source: int, path: list[int]) -> list[_Terms]:
         """On which terms features of a satellite share inter-satellite links with answers, the best first."""
@@ -422,42 +438,28 @@ class Transport:
             self._same_until_s[index] = time_s
         return self._same_until_s[index]
 
-    def _hop(
-        self,
-        node: int,
-        peer: int,
-        ready_s: float,
-        behind_s: float | None,
-        bits: tuple[float, float],
-        terms: list[_Terms],
-    ) -> _Hop | None:
-        """When a block takes a link, on the best terms that hold until then.
-
-        ``bits`` are of the block and of a micro-batch; ``behind_s`` is when the last of them is at ``node``, where they
-        come over another link.  None where the link is shut before.
-        """
-        passed_bits = self.passed_bits.get((node, peer), 0.0) + bits[0] - bits[1]
+    def _hop(self, node: int, peer: int, ready_s: float, block: _Coming, terms: list[_Terms]) -> _Hop | None:
+        """When a block takes a link, on the best terms that hold until then; None where the link is shut before."""
+        passed_bits = self.passed_bits.get((node, peer), 0.0) + block.bits - block.lead_bits
         for term in terms:
             spare_s = term.delay_s(self.slowest_isl_bps, passed_bits)
             from_s = (
                 max(ready_s, self.link_paced_s.get((node, peer), ready_s)) if term.share < 1.0 else ready_s
             )
             begin_s, shut_s, link_bps, owlt_s = self.routes.window(
-                node, peer, from_s, bits[0] / term.share, spare_s
+                node, peer, from_s, block.bits / term.share, spare_s
             )
             usable_bps = link_bps * term.share
-            begin_s, end_s = _served(begin_s, behind_s, bits, usable_bps)
+            begin_s, end_s = block.served(begin_s, usable_bps)
             there_s = end_s + term.delay_s(link_bps, passed_bits)
             if there_s <= min(shut_s + 1e-9, term.until_s):
                 return _Hop(
-                    node, peer, begin_s, end_s, there_s=there_s, lead_s=begin_s + bits[1] / usable_bps, owlt_s=owlt_s,
-                    paced_s=there_s if term.share == 1.0 else end_s,
+                    node, peer, begin_s, end_s, there_s=there_s, owlt_s=owlt_s,
+                    lead_s=begin_s + block.lead_bits / usable_bps, paced_s=there_s if term.share == 1.0 else end_s,
                 )  # fmt: skip
         return None
 
-    def _down(
-        self, offer: _Offer, index: int, count: int, behind_s: float | None, bits: tuple[float, float]
-    ) -> _Offer:
+    def _down(self, offer: _Offer, index: int, count: int, block: _Coming) -> _Offer:
         """An offer with its way to the ground, which may begin at ``offer.begin_s``.
 
         Features get their share of the downlink, and all of it but for the answers that there can be by then where that
@@ -465,12 +467,12 @@ class Transport:
         """
         rate_bps = self._rate_bps(index)
         begin_s = max(offer.begin_s, float(self.paced_s[index]))
-        begin_s, paced_s = _served(begin_s, behind_s, bits, rate_bps * self.share_down)
+        begin_s, paced_s = block.served(begin_s, rate_bps * self.share_down)
         there_s = paced_s + self.shares.downlink_delay_s(rate_bps)
         if self.alone_until_s[index] >= there_s:
             lead = min(self.workload.micro_batch, count)
             answer_bits = float(self.answer_bits[index]) + self._answer_bits(count - lead)
-            alone_begin_s, end_s = _served(offer.begin_s, behind_s, bits, rate_bps)
+            alone_begin_s, end_s = block.served(offer.begin_s, rate_bps)
             alone_s = end_s + answer_bits / rate_bps
             if alone_s < there_s:
                 return replace(offer, begin_s=alone_begin_s, end_s=end_s, there_s=alone_s, paced_s=paced_s)
@@ -552,16 +554,3 @@ class Transport:
                 last_s=offer.there_s + owlt_s,
             )
         )
-
-
-def _served(
-    begin_s: float, behind_s: float | None, bits: tuple[float, float], rate_bps: float
-) -> tuple[float, float]:
-    """When a link takes a block of so many bits, a micro-batch of them last, from ``begin_s`` on without a pause.
-
-    What comes over another link begins late enough for its last bits to be there, at ``behind_s``.
-    """
-    if behind_s is None:
-        return begin_s, begin_s + bits[0] / rate_bps
-    begin_s = max(begin_s, behind_s + (bits[1] - bits[0]) / rate_bps)
-    return begin_s, max(begin_s + bits[0] / rate_bps, behind_s + bits[1] / rate_bps)
