@@ -37,6 +37,9 @@ _GROWTHS = (1.05, 1.1, 1.2, 1.4, 1.6, 2.0)
 # Measured against the best plan known: so far past it a fluid is followed, because sessions may be held longer than it
 # asks for; and a plan that cannot end sooner than this is not tried again with margins.
 _BEYOND, _LATE = 1.1, 1.005
+_DECIDED = [
+    name for name in SESSION.names or () if name != "end_s"
+]  # of sessions: what a round takes from them
 _WORTHWHILE = 0.01  # sessions that promise less than this part of the round are not tried
 # Targets of the least-slack matching, as multiples of the time in which first contact would be done.
 _TARGETS = (0.6, 0.85, 1.0, math.inf)
@@ -93,6 +96,7 @@ class SplitRound:
             self.passes = self._once_embedded(problem.resources.sunlight, embedded_first)
         self.network = RoundNetwork(problem, self.links, contacts=self.passes, shares=self.shares)
         self._all_gathered: Gathered | None = None
+        self._too_short: dict[bytes, _Short] = {}  # sessions that have been tried
 
     def _once_embedded(self, sunlight: Sunlight, embedded_first: bool) -> np.ndarray:
         """The passes; those that begin when a group has embedded everything, if that is waited for."""
@@ -284,14 +288,17 @@ class SplitRound:
 
         None where the steps on the ground do not end before ``below_s``.
         """
+        key = sessions[_DECIDED].tobytes()
+        if key in self._too_short:
+            return self._too_short[key]
         delivery = self._deliver(sessions)
         if delivery.left.any():
-            return self._short(delivery.left, self.samples)
+            return self._too_short.setdefault(key, self._short(delivery.left, self.samples))
         steps = self._train(sessions, delivery, below_s)
         if steps is None:
             return None
         if steps.left.any():
-            return self._short(steps.left, self._todo())
+            return self._too_short.setdefault(key, self._short(steps.left, self._todo()))
         return self._completed(sessions, delivery, steps)
 
     def _train(self, sessions: np.ndarray, delivery: Delivery, below_s: float) -> Steps | None:

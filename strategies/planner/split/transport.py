@@ -388,7 +388,7 @@ class Transport:
         if stored and len(path) > 1:
             first_s = max(first_s, last_s, self.plane_free_s.get(int(self.plane[source]), self.start_s))
         hops: list[_Hop] = []
-        terms = self._terms(index, source, path)
+        terms = self._terms(index, source, path) if len(path) > 1 else []
         for node, peer in itertools.pairwise(path):
             ready_s = max(
                 first_s, self.link_free_s.get((node, peer), self.start_s), self._room_s(peer, count)
@@ -441,23 +441,24 @@ class Transport:
     def _hop(self, node: int, peer: int, ready_s: float, block: _Coming, terms: list[_Terms]) -> _Hop | None:
         """When a block takes a link, on the best terms that hold until then; None where the link is shut before."""
         passed_bits = self.passed_bits.get((node, peer), 0.0) + block.bits - block.lead_bits
+        best: _Hop | None = None
         for term in terms:
             spare_s = term.delay_s(self.slowest_isl_bps, passed_bits)
-            from_s = (
-                max(ready_s, self.link_paced_s.get((node, peer), ready_s)) if term.share < 1.0 else ready_s
-            )
+            from_s = ready_s
+            if term.share < 1.0:
+                from_s = max(ready_s, self.link_paced_s.get((node, peer), ready_s))
             begin_s, shut_s, link_bps, owlt_s = self.routes.window(
                 node, peer, from_s, block.bits / term.share, spare_s
             )
             usable_bps = link_bps * term.share
             begin_s, end_s = block.served(begin_s, usable_bps)
             there_s = end_s + term.delay_s(link_bps, passed_bits)
-            if there_s <= min(shut_s + 1e-9, term.until_s):
-                return _Hop(
+            if there_s <= min(shut_s + 1e-9, term.until_s) and (best is None or there_s < best.there_s):
+                best = _Hop(
                     node, peer, begin_s, end_s, there_s=there_s, owlt_s=owlt_s,
                     lead_s=begin_s + block.lead_bits / usable_bps, paced_s=there_s if term.share == 1.0 else end_s,
                 )  # fmt: skip
-        return None
+        return best
 
     def _down(self, offer: _Offer, index: int, count: int, block: _Coming) -> _Offer:
         """An offer with its way to the ground, which may begin at ``offer.begin_s``.
