@@ -14,7 +14,7 @@ from strategies.planner.reduction import WeightTransport
 from strategies.planner.space_links import space_links
 from strategies.planner.split.all_gather import Gathered, all_gather
 from strategies.planner.split.round_network import RoundNetwork
-from strategies.planner.split.shares import BusyTimes, LinkShares
+from strategies.planner.split.shares import LinkShares
 from strategies.planner.split.steps import GroundSteps, Steps, central_steps, local_steps
 from strategies.planner.split.transport import Delivery, FeatureChunk, Transport
 from strategies.problem.network import (
@@ -308,7 +308,7 @@ class SplitRound:
         blocks = self._grounded_blocks() + delivery.blocks
         if self.workload.central:
             return central_steps(self.problem, self.samples, self.done, sessions, blocks)
-        ground = GroundSteps(self.network, sessions, busy=_busy(delivery.activities))
+        ground = GroundSteps(self.network, sessions, busy=delivery.busy)
         return ground.run(blocks, self.done, below_s=below_s)
 
     def _completed(self, sessions: np.ndarray, delivery: Delivery, steps: Steps) -> Plan:
@@ -416,6 +416,10 @@ class SplitRound:
         ).run()
         if gathered is None:
             return delivery
+        for row in gathered.activities[gathered.activities["kind"] == Kind.GATHER]:
+            delivery.busy.add(
+                (int(row["node"]), int(row["peer"])), float(row["start_s"]), float(row["end_s"])
+            )
         return dataclasses.replace(
             delivery, activities=np.concatenate([gathered.activities, delivery.activities])
         )
@@ -445,11 +449,3 @@ class SplitRound:
             )
             for satellite in np.flatnonzero(self.on_ground > 0).tolist()
         ]
-
-
-def _busy(rows: np.ndarray) -> BusyTimes:
-    """When features are on each inter-satellite link."""
-    busy = BusyTimes()
-    for row in rows[np.isin(rows["link"], (LinkKind.INTRA_ISL, LinkKind.INTER_ISL))]:
-        busy.add((int(row["node"]), int(row["peer"])), float(row["start_s"]), float(row["end_s"]))
-    return busy

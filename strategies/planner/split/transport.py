@@ -11,7 +11,7 @@ import heapq
 import itertools
 import math
 from bisect import insort
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from orbit.contact_plan import LinkKind
 from strategies.intra_orbit import intra_orbit_strategy
 from strategies.planner.split.all_gather import Gathered
 from strategies.planner.split.round_network import RoundNetwork
+from strategies.planner.split.shares import BusyTimes
 from strategies.problem.network import PayloadTooLargeError
 from strategies.problem.plan import ON_NO_LINK, Kind, as_activities
 from strategies.problem.routes import Tree
@@ -53,12 +54,16 @@ class FeatureChunk:
 
 @dataclass(frozen=True, eq=False)
 class Delivery:
-    """Blocks by arrival, their activities, and how many samples of each satellite found no session."""
+    """Blocks by arrival, their activities, and how many samples of each satellite found no session.
+
+    ``busy`` knows when features are on a link with no more room for answers than their share.
+    """
 
     blocks: list[FeatureChunk]
     activities: np.ndarray
     _: KW_ONLY
     left: np.ndarray
+    busy: BusyTimes = field(default_factory=BusyTimes)
 
 
 class _Coming(NamedTuple):
@@ -92,6 +97,7 @@ class _Hop(NamedTuple):
     lead_s: float
     owlt_s: float
     paced_s: float
+    shared: bool  # answers get no more than their share while it is there
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ class _Offer:
     end_s: float = math.nan
     there_s: float = math.nan
     paced_s: float = math.nan  # when the downlink is free with its share only
+    shared: bool = True
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,7 @@ class Transport:
         self.slowest_isl_bps = float(self.routes.links["rate_bps"].min(initial=math.inf))
         self.slow_isls = self.slowest_isl_bps < float(self.passes["down_bps"].max(initial=0.0))
         self._rivals = sessions["group"][:, None] == sessions["group"][None, :]
+        self.busy = BusyTimes()
         self.blocks: list[FeatureChunk] = []
         self.rows: list[tuple] = []
 
@@ -196,7 +204,7 @@ class Transport:
             if free_s < self.sessions["limit_s"][index]:
                 heapq.heappush(heap, (free_s, index))
         blocks = sorted(self.blocks, key=lambda block: (block.first_s, block.session))
-        return Delivery(blocks, as_activities(self.rows), left=self.left)
+        return Delivery(blocks, as_activities(self.rows), left=self.left, busy=self.busy)
 
     def _undisturbed(self, on_ground: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Until when each session carries answers to its own samples alone, and until when a group's links carry none.
@@ -457,7 +465,10 @@ class Transport:
                 best = _Hop(
                     node, peer, begin_s, end_s, there_s=there_s, owlt_s=owlt_s,
                     lead_s=begin_s + block.lead_bits / usable_bps, paced_s=there_s if term.share == 1.0 else end_s,
+                    shared=term.share < 1.0,
                 )  # fmt: skip
+                if not self.stores_whole:
+                    break
         return best
 
     def _down(self, offer: _Offer, index: int, count: int, block: _Coming) -> _Offer:
@@ -476,7 +487,9 @@ class Transport:
             alone_begin_s, end_s = block.served(offer.begin_s, rate_bps)
             alone_s = end_s + answer_bits / rate_bps
             if alone_s < there_s:
-                return replace(offer, begin_s=alone_begin_s, end_s=end_s, there_s=alone_s, paced_s=paced_s)
+                return replace(
+                    offer, begin_s=alone_begin_s, end_s=end_s, there_s=alone_s, paced_s=paced_s, shared=False
+                )
         return replace(offer, begin_s=begin_s, end_s=paced_s, there_s=there_s, paced_s=paced_s)
 
     def _rate_bps(self, index: int) -> float:
@@ -531,6 +544,8 @@ class Transport:
             inside = self.plane[hop.node] == self.plane[hop.peer]
             link = LinkKind.INTRA_ISL if inside else LinkKind.INTER_ISL
             note(Kind.FEATURES, link, hop.node, hop.peer, hop.begin_s, hop.there_s, size, 0.0)
+            if hop.shared:
+                self.busy.add((hop.node, hop.peer), hop.begin_s, hop.there_s)
             self.link_free_s[hop.node, hop.peer] = hop.end_s
             self.link_paced_s[hop.node, hop.peer] = hop.paced_s
             passed_bits = self.passed_bits.get((hop.node, hop.peer), 0.0)
@@ -540,6 +555,8 @@ class Transport:
             self.plane_free_s[int(self.plane[source])] = offer.hops[-1].there_s
         self._hold(offer, size)
         self.paced_s[index] = offer.paced_s
+        if offer.shared:
+            self.busy.add((index, "down"), offer.begin_s, offer.there_s)
         self.answer_bits[index] += self._answer_bits(count)
         self.next_sample[source] = end
         self.left[source] -= count
