@@ -312,7 +312,9 @@ class Transport:
         limit_s, next_bucket_s = float(session["limit_s"]), self.routes.until_s(free_s)
         gateway, group = int(session["satellite"]), int(session["group"])
         waiting = np.flatnonzero((self.left > 0) & (self.group == group))
-        if not len(waiting) or self.copies:
+        if not len(waiting):
+            return limit_s
+        if self.copies:
             return next_bucket_s
         for source in waiting[np.argsort(-self.left[waiting], kind="stable")][:_STORED_TRIED].tolist():
             count = self._piece(index, waiting, free_s, source)
