@@ -171,17 +171,17 @@ class OnboardRound:
         ready_s = float(self.trained_s[members].max())
         central = min(roots, key=lambda node: float(self.routes.tree(node, ready_s).flight_s[members].max()))
         last = int(members[np.argmax(self.trained_s[members])])  # nobody waits for its weights to come
-        found: list[tuple[Journey, Journey]] = []
+        journeys: list[tuple[Journey, Journey]] = []
         failure: NoRouteError | None = None
         for root in dict.fromkeys((central, last, *some)):
             try:
-                found.append(self._over_tree(root, members))
+                journeys.append(self._over_tree(root, members))
             except NoRouteError as error:
                 failure = failure or error
-        if not found:
+        if not journeys:
             assert failure is not None
             raise failure
-        return self._both_ways(*min(found, key=lambda journeys: journeys[1].done_s))
+        return self._both_ways(*min(journeys, key=lambda both: both[1].done_s))
 
     def _over_tree(self, root: int, members: np.ndarray) -> tuple[Journey, Journey]:
         """The sums up a tree and the average down it again."""
@@ -247,4 +247,4 @@ class OnboardRound:
             raise NoRouteError(
                 f"{self._name(int(lost[0]))}: no inter-satellite links to its group at {at_s:.0f} s"
             )
-        return WeightTree(self.routes, tree, members, self.workload.aggregate_bytes)
+        return WeightTree(self.routes, tree, members=members, size_bytes=self.workload.aggregate_bytes)

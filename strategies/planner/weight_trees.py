@@ -17,7 +17,7 @@ from strategies.problem.routes import Routes, Send, Tree
 class WeightTree:
     """The part of a tree of ``routes`` that joins ``members`` (indices of satellites), for weights of a size."""
 
-    def __init__(self, routes: Routes, tree: Tree, members: np.ndarray, size_bytes: float) -> None:
+    def __init__(self, routes: Routes, tree: Tree, *, members: np.ndarray, size_bytes: float) -> None:
         self._routes, self._next_hop, self._bits = routes, tree.next_hop, size_bytes * 8.0
         self._pieces = pieces_of(size_bytes)
         used = np.zeros(len(tree.next_hop), bool)

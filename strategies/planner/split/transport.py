@@ -403,14 +403,14 @@ class Transport:
             ready_s = max(
                 first_s, self.link_free_s.get((node, peer), self.start_s), self._room_s(peer, count)
             )
-            hop = self._hop(node, peer, ready_s, _Coming(*bits, last_s, relayed=bool(hops)), terms)
+            hop = self._hop(node, peer, ready_s, _Coming(*bits, last_s=last_s, relayed=bool(hops)), terms)
             if hop is None:
                 return None
             hops.append(hop)
             last_s = hop.there_s + hop.owlt_s
             first_s = last_s if stored else hop.lead_s + hop.owlt_s
         offer = _Offer(embed, hops, begin_s=max(free_s, first_s))
-        return self._down(offer, index, count, _Coming(*bits, last_s, relayed=bool(hops)))
+        return self._down(offer, index, count, _Coming(*bits, last_s=last_s, relayed=bool(hops)))
 
     def _terms(self, index: int, source: int, path: list[int]) -> list[_Terms]:
         """On which terms features of a satellite share inter-satellite links with answers, the best first."""
@@ -465,7 +465,7 @@ class Transport:
             there_s = end_s + term.delay_s(link_bps, passed_bits)
             if there_s <= min(shut_s + 1e-9, term.until_s) and (best is None or there_s < best.there_s):
                 best = _Hop(
-                    node, peer, begin_s, end_s, there_s=there_s, owlt_s=owlt_s,
+                    node, peer, begin_s=begin_s, end_s=end_s, there_s=there_s, owlt_s=owlt_s,
                     lead_s=begin_s + block.lead_bits / usable_bps, paced_s=there_s if term.share == 1.0 else end_s,
                     shared=term.share < 1.0,
                 )  # fmt: skip
