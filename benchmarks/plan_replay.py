@@ -20,6 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
+from mission.client_update import pieces_of
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.intra_orbit import intra_orbit_strategy
 from strategies.problem.plan import Kind, Plan
@@ -79,6 +80,8 @@ class _Item:
     bits: float
     arrived: Callable[[], None]
     what: str
+    over: Callable[[], None] = lambda: None  # called when the last bit has left
+    fits: Callable[[], bool] = lambda: True  # whether there is room for it at the other end
     left: float = 0.0
     ready: bool = False
 
@@ -133,7 +136,7 @@ class _Link:
             item.left = max(item.left - (now_s - since_s) * transfer_header.rate_bps, 0.0)
             self._current, self._token = None, self._token + 1
         small = bool(self._small)
-        if not small and not (self._large and self._large[0].ready):
+        if not small and not (self._large and self._large[0].ready and self._large[0].fits()):
             return
         item = self._small[0] if small else self._large[0]
         transfer_header = self._transfer_header(item, now_s)
@@ -156,6 +159,7 @@ class _Link:
                 return
             self._current = None
             (self._small if small else self._large).popleft()
+            item.over()
             self._clock.at(self._clock.now_s + transfer_header.owlt_s, item.arrived)
             self.serve()
 
@@ -174,6 +178,53 @@ class _Link:
                 item.left = bits
                 return transfer_header
         return None
+
+
+class _Memory:
+    """What a satellite holds of others' features: a piece comes in when all that leave before it have room, too."""
+
+    def __init__(self, bits: float, leaving: Iterable[tuple[float, int, _Item]]) -> None:
+        self._room, self._left = bits, dict[int, float]()
+        for _, _, item in sorted(leaving, key=lambda one: one[:2]):
+            self._left[id(item)] = item.bits
+        self.into: list[_Link] = []  # links whose pieces come in here
+
+    def fits(self, item: _Item) -> bool:
+        """Return whether a piece may come in now that leaves as ``item``."""
+        ahead = 0.0
+        for key, bits in self._left.items():
+            ahead += bits
+            if key == id(item):
+                break
+        return ahead <= self._room * (1.0 + 1e-9)
+
+    def free(self, item: _Item) -> None:
+        """A piece has left as ``item``."""
+        del self._left[id(item)]
+        for link in self.into:
+            link.serve()
+
+
+class _Turns:
+    """Blocks that cross a plane one after the other, in this order."""
+
+    def __init__(self, blocks: Iterable[tuple[int, int, int]]) -> None:
+        self._blocks = deque(blocks)
+        self._waiting: dict[tuple[int, int, int], Callable[[], None]] = {}
+
+    def ask(self, block: tuple[int, int, int], begin: Callable[[], None]) -> None:
+        """Have ``begin`` called as soon as it is a block's turn."""
+        self._waiting[block] = begin
+        self._look()
+
+    def over(self) -> None:
+        """The block whose turn it is has crossed the plane."""
+        self._blocks.popleft()
+        self._look()
+
+    def _look(self) -> None:
+        if self._blocks and self._blocks[0] in self._waiting:
+            self._waiting.pop(self._blocks[0])()
 
 
 @dataclass(eq=False)
@@ -351,70 +402,15 @@ class _EmulatedClock:
     # Features.
 
     def _features(self) -> None:
-        """Blocks in pieces of a micro-batch, embedded one after the other, hop by hop to the ground."""
-        rows, size = self.rows, self.workload.micro_batch
+        """Let blocks go to the ground, which are embedded one after the other."""
+        size = self.workload.micro_batch
         self.on_ground = {k: np.ones(count, bool) for k, count in enumerate(self.workload.samples)}
         self.pieces_left = 0
         self.embedded_s: dict[int, float] = {}
-        place: dict[tuple[int, int, int], list[Callable[[], None]]] = {}  # who waits for a piece at a node
-        at: set[tuple[int, int, int]] = set()
-        each_s = self.workload.embedding_flops / self.rates.satellite_flops
-        crossing = rows[np.isin(rows["kind"], (Kind.FEATURES, Kind.GATHER))]
-        order: dict[tuple[int, int], list[tuple[float, int, _Item]]] = {}
-        count = itertools.count()
-
-        def come(source: int, first: int, node: int) -> None:
-            at.add((source, first, node))
-            for waiter in place.pop((source, first, node), []):
-                waiter()
-
-        def hop(row: np.void, first: int, end: int) -> None:
-            source, node, peer = int(row["satellite"]), int(row["node"]), int(row["peer"])
-            down = row["link"] == LinkKind.DOWNLINK
-
-            def arrived() -> None:
-                if down:
-                    self.on_ground[source][first:end] = True
-                    self.pieces_left -= 1
-                    self.done()
-                    self._on_features(source, first, end)
-                elif row["kind"] == Kind.GATHER:
-                    self.done()
-                    come(source, first, peer)
-                else:
-                    come(source, first, -2 - peer)
-
-            what = f"samples {first}–{end} of {self.contact_plan.nodes[source].name}"
-            item = _Item((end - first) * self.workload.c1_bytes * 8.0, arrived, what)
-            order.setdefault((node, peer), []).append((float(row["start_s"]), next(count), item))
-            link = self.link(node, peer)
-            # Copies of a plane are where they are for good; what a block carries passes by.
-            origin = (
-                node
-                if row["kind"] == Kind.GATHER or (source, *_span(row), node) not in relayed
-                else -2 - node
-            )
-            if (source, first, origin) in at:
-                self.clock.at(self.clock.now_s, lambda: link.offer(item))
-            else:
-                place.setdefault((source, first, origin), []).append(lambda: link.offer(item))
-
-        relayed = {
-            (int(row["satellite"]), *_span(row), int(row["peer"]))
-            for row in crossing[crossing["kind"] == Kind.FEATURES]
-        }
-        for row in crossing:
-            first, end = _span(row)
-            for begin in range(first, end, size):
-                until = min(begin + size, end)
-                if row["link"] == LinkKind.DOWNLINK:
-                    self.on_ground[int(row["satellite"])][begin:until] = False
-                    self.pieces_left += 1
-                hop(row, begin, until)
-        for pair, items in order.items():
-            self.link(*pair).expect(item for _, _, item in sorted(items, key=lambda one: one[:2]))
+        crossing = _FeatureTraffic(self)
         # Embedding, in the order decided.
-        embeds = rows[rows["kind"] == Kind.EMBED]
+        each_s = self.workload.embedding_flops / self.rates.satellite_flops
+        embeds = self.rows[self.rows["kind"] == Kind.EMBED]
         done: set[tuple[int, int]] = set()
         for row in embeds[np.argsort(embeds["start_s"], kind="stable")]:
             source, (first, end) = int(row["satellite"]), _span(row)
@@ -424,11 +420,18 @@ class _EmulatedClock:
                 self.embedded_s[source] = now_s = self.lit_s(source, now_s, (until - begin) * each_s)
                 done.add((source, begin))
                 if math.isfinite(now_s):
-                    self.clock.at(now_s, lambda s=source, b=begin: come(s, b, s))
+                    self.clock.at(now_s, lambda s=source, b=begin: crossing.come(s, b, s))
         if not each_s:
-            for source, first, node in list(place):
-                if node == source and (source, first) not in done:
-                    self.clock.at(self.plan.start_s, lambda s=source, b=first: come(s, b, s))
+            for source, first in crossing.at_home():
+                if (source, first) not in done:
+                    self.clock.at(self.plan.start_s, lambda s=source, b=first: crossing.come(s, b, s))
+
+    def landed(self, source: int, first: int, end: int) -> None:
+        """Features are on the ground."""
+        self.on_ground[source][first:end] = True
+        self.pieces_left -= 1
+        self.done()
+        self._on_features(source, first, end)
 
     def _on_features(self, source: int, first: int, end: int) -> None:
         if getattr(self, "ground", None) is not None:
@@ -486,6 +489,147 @@ class _EmulatedClock:
 
     ground: _Ground | None = None
     weights: _Weights | None = None
+
+
+class _FeatureTraffic:
+    """Blocks of features in pieces of a micro-batch, hop by hop to the ground, each in memory where it has to wait.
+
+    With a strategy that stores whole payloads a block goes on when all of it is there, and one of a plane's blocks at a
+    time is on inter-satellite links.
+    """
+
+    def __init__(self, flight: _EmulatedClock) -> None:
+        self.flight = flight
+        rows = flight.rows
+        crossing = rows[np.isin(rows["kind"], (Kind.FEATURES, Kind.GATHER))]
+        hops = crossing[crossing["kind"] == Kind.FEATURES]
+        self.relayed = {(int(row["satellite"]), *_span(row), int(row["peer"])) for row in hops}
+        self.whole = intra_orbit_strategy(flight.plan.strategy_config.intra_orbit).stores_whole
+        # Who waits for a piece at a node, and what is there.
+        self.place: dict[tuple[int, int, int], list[Callable[[], None]]] = {}
+        self.at: set[tuple[int, int, int]] = set()
+        self.order: dict[tuple[int, int], list[tuple[float, int, _Item]]] = {}
+        self.coming: list[tuple[int, _Item, tuple[int, int, int]]] = []  # what comes into a node's memory
+        self.leaving: dict[int, dict[tuple[int, int, int], tuple[float, int, _Item]]] = {}
+        self.count = itertools.count()
+        self.turns: dict[int, _Turns] = {}
+        if self.whole:
+            self._give_turns(hops)
+        for row in crossing:
+            self._hop(row)
+        for pair, items in self.order.items():
+            flight.link(*pair).expect(item for _, _, item in sorted(items, key=lambda one: one[:2]))
+        if math.isfinite(flight.resources.buffer_bytes):
+            self._bound_memory(crossing)
+
+    def come(self, source: int, first: int, node: int) -> None:
+        """A piece is at a node."""
+        self.at.add((source, first, node))
+        for waiter in self.place.pop((source, first, node), []):
+            waiter()
+
+    def at_home(self) -> list[tuple[int, int]]:
+        """Return the pieces (satellite, first sample) that somebody waits for where they were taken."""
+        return [(source, first) for source, first, node in self.place if node == source]
+
+    def _give_turns(self, hops: np.ndarray) -> None:
+        """One block after the other crosses a plane."""
+        isls = hops[hops["link"] != LinkKind.DOWNLINK]
+        first_hops = isls[isls["node"] == isls["satellite"]]
+        plane_of = {node: plane for plane, nodes in self.flight.contact_plan.planes.items() for node in nodes}
+        blocks: dict[int, list[tuple[int, int, int]]] = {}
+        for row in first_hops[np.argsort(first_hops["start_s"], kind="stable")]:
+            blocks.setdefault(plane_of[int(row["satellite"])], []).append(
+                (int(row["satellite"]), *_span(row))
+            )
+        for plane, of_plane in blocks.items():
+            turns = _Turns(of_plane)
+            self.turns |= dict.fromkeys((node for node in plane_of if plane_of[node] == plane), turns)
+
+    def _hop(self, row: np.void) -> None:
+        """One hop of a block, piece by piece."""
+        flight, size = self.flight, self.flight.workload.micro_batch
+        source, node, peer = int(row["satellite"]), int(row["node"]), int(row["peer"])
+        first, end = _span(row)
+        down, copied = row["link"] == LinkKind.DOWNLINK, row["kind"] == Kind.GATHER
+        # Copies of a plane are where they are for good; what a block carries passes by.
+        passes_by = not copied and (source, first, end, node) in self.relayed
+        origin = -2 - node if passes_by else node
+        begins = range(first, end, size)
+        link = flight.link(node, peer)
+        items = []
+        for begin in begins:
+            until = min(begin + size, end)
+            if down:
+                flight.on_ground[source][begin:until] = False
+                flight.pieces_left += 1
+                arrived = lambda b=begin, u=until: flight.landed(source, b, u)  # noqa: E731
+            else:
+                to = peer if copied else -2 - peer
+                arrived = lambda b=begin, to=to: self._moved(source, b, to, copied=copied)  # noqa: E731
+            what = f"samples {begin}–{until} of {flight.contact_plan.nodes[source].name}"
+            item = _Item((until - begin) * flight.workload.c1_bytes * 8.0, arrived, what)
+            entry = (float(row["start_s"]), next(self.count), item)
+            self.order.setdefault((node, peer), []).append(entry)
+            if passes_by:
+                self.leaving.setdefault(node, {})[source, begin, end] = entry
+            if not down and not copied:
+                self.coming.append((peer, item, (source, begin, end)))
+            items.append(item)
+        whole = self.whole and not copied and (passes_by or not down)
+        if not whole:
+            for begin, item in zip(begins, items, strict=True):
+                self._when_at((source, begin, origin), lambda item=item: link.offer(item))
+            return
+        offer = lambda: [link.offer(item) for item in items]  # noqa: E731
+        if origin == source:
+            block = (source, first, end)
+            self._when_at((source, begins[-1], origin), lambda: self.turns[source].ask(block, offer))
+        else:
+            self._when_at((source, begins[-1], origin), offer)
+        if not down and not self._goes_on(source, first, end, peer):
+            items[-1].over = self.turns[source].over
+
+    def _goes_on(self, source: int, first: int, end: int, node: int) -> bool:
+        """Return whether a block takes another inter-satellite link from a node."""
+        rows = self.flight.rows
+        onward = rows[
+            (rows["kind"] == Kind.FEATURES) & (rows["node"] == node) & (rows["satellite"] == source)
+        ]
+        of_block = (onward["first_sample"] == first) & (onward["end_sample"] == end)
+        return bool((of_block & (onward["link"] != LinkKind.DOWNLINK)).any())
+
+    def _when_at(self, piece: tuple[int, int, int], ready: Callable[[], None]) -> None:
+        if piece in self.at:
+            self.flight.clock.at(self.flight.clock.now_s, ready)
+        else:
+            self.place.setdefault(piece, []).append(ready)
+
+    def _moved(self, source: int, first: int, node: int, *, copied: bool) -> None:
+        if copied:
+            self.flight.done()
+        self.come(source, first, node)
+
+    def _bound_memory(self, crossing: np.ndarray) -> None:
+        """Nothing comes in where there is no room; copies that stay have theirs for good."""
+        copies = crossing[crossing["kind"] == Kind.GATHER]
+        for node, leaving in self.leaving.items():
+            kept = float(copies["bytes"][copies["peer"] == node].sum())
+            memory = _Memory((self.flight.resources.buffer_bytes - kept) * 8.0, leaving.values())
+            memory.into = [self.flight.link(*pair) for pair in self.order if pair[1] == node]
+            for _, _, item in leaving.values():
+                item.over = _both(item.over, lambda memory=memory, item=item: memory.free(item))
+            for peer, item, piece in self.coming:
+                if peer == node:
+                    item.fits = lambda memory=memory, onward=leaving[piece][2]: memory.fits(onward)
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def call() -> None:
+        first()
+        second()
+
+    return call
 
 
 class _Ground:
@@ -717,6 +861,23 @@ class _Send:
         return self.arrived == self.pieces
 
 
+class _Joined:
+    """Which nodes are joined, by links that are told one after the other."""
+
+    def __init__(self) -> None:
+        self._towards: dict[int, int] = {}
+
+    def of(self, node: int) -> int:
+        """Return a node that stands for all that are joined to this one."""
+        while self._towards.setdefault(node, node) != node:
+            node = self._towards[node]
+        return node
+
+    def join(self, node: int, peer: int) -> None:
+        """Join two nodes."""
+        self._towards[self.of(node)] = self.of(peer)
+
+
 class _Weights:
     """Sums on their way up, the average on its way back."""
 
@@ -730,25 +891,20 @@ class _Weights:
         if flight.workload.on_board:
             self._all_reduces()
         self._chain(self.sums, towards=True)
-        self._pieces(self.sums, up=True)
-        self._pieces(self.returns, up=False)
+        self._pieces(self.sums)
+        for early in (True, False):
+            self._pieces([send for send in self.returns if self._early(send) == early])
 
     def _all_reduces(self) -> None:
         """Planes that sum both ways at once, apart from the trees."""
         inner = [send for send in self.sums if send.row["link"] not in _SGL]
         pairs = {(int(send.row["node"]), int(send.row["peer"])) for send in inner}
         both = [send for send in inner if (int(send.row["peer"]), int(send.row["node"])) in pairs]
-        groups: dict[int, int] = {}
-
-        def root(node: int) -> int:
-            while groups.setdefault(node, node) != node:
-                node = groups[node]
-            return node
-
+        groups = _Joined()
         for send in both:
-            groups[root(int(send.row["node"]))] = root(int(send.row["peer"]))
-        for label in {root(int(send.row["node"])) for send in both}:
-            mine = [send for send in both if root(int(send.row["node"])) == label]
+            groups.join(int(send.row["node"]), int(send.row["peer"]))
+        for label in {groups.of(int(send.row["node"])) for send in both}:
+            mine = [send for send in both if groups.of(int(send.row["node"])) == label]
             self.groups_of_all_reduce.append(_AllReduce(self.flight, mine))
         gone = {id(send) for send in both}
         self.sums = [send for send in self.sums if id(send) not in gone]
@@ -762,29 +918,24 @@ class _Weights:
                 into.get(int(send.row["node"]), []) if send.row["node"] < self.flight.satellites else []
             )
 
-    def _pieces(self, sends: list[_Send], *, up: bool) -> None:
-        """Edges whose windows overlap those they follow carry the weights in pieces: as many as take least time."""
+    def _pieces(self, sends: list[_Send]) -> None:
+        """Trees of which a link begins before one that it follows is over carry the weights in pieces."""
         inner = [send for send in sends if send.row["link"] not in _SGL]
-        windows: dict[tuple[float, float], list[_Send]] = {}
+        trees = _Joined()
         for send in inner:
-            windows.setdefault((float(send.row["start_s"]), float(send.row["end_s"])), []).append(send)
-        for mine in windows.values():
-            hops = {int(send.row["node"]): int(send.row["peer"]) for send in mine}
-            if not up:
-                hops = {peer: node for node, peer in ((int(s.row["node"]), int(s.row["peer"])) for s in mine)}
-            if not set(hops.values()) & set(hops):
-                continue  # no hop follows another
-            depth = max(_depth(hops, node) for node in hops)
-            links = [self._contact(send.row) for send in mine]
-            slowest_bps, longest_s = min(one[0] for one in links), max(one[1] for one in links)
-            pieces = _best_pieces(depth, float(mine[0].row["bytes"]) * 8.0, slowest_bps, longest_s)
-            for send in mine:
-                send.pieces = pieces
-
-    def _contact(self, row: np.void) -> tuple[float, float]:
-        contacts = self.flight.contact_plan.between(int(row["node"]), int(row["peer"]))
-        open_ = contacts[contacts["start_s"] <= row["start_s"] + _TINY_S]
-        return float(open_["rate_bps"][-1]), float(open_["owlt_s"][-1])
+            trees.join(int(send.row["node"]), int(send.row["peer"]))
+        ends_s = [
+            (trees.of(int(one.row["peer"])), int(one.row["peer"]), float(one.row["end_s"])) for one in inner
+        ]
+        flowing = {
+            tree
+            for tree, node, end_s in ends_s
+            for send in inner
+            if send.row["node"] == node and send.row["start_s"] < end_s - _TINY_S
+        }
+        for send in inner:
+            if trees.of(int(send.row["node"])) in flowing:
+                send.pieces = pieces_of(float(send.row["bytes"]))
 
     def waiting(self) -> list[str]:
         left = [send for send in (*self.sums, *self.returns) if not send.over]
@@ -936,23 +1087,8 @@ class _AllReduce:
             )
         slowest_bps = min(float(c["rate_bps"]) for c in contacts)
         longest_s = max(float(c["owlt_s"]) for c in contacts)
-        pieces = _best_pieces(size // 2, bits, slowest_bps, longest_s)
-        return 2.0 * (size // 2 - 1 + pieces) * (longest_s + bits / pieces / slowest_bps)
-
-
-def _best_pieces(hops: int, bits: float, rate_bps: float, owlt_s: float) -> int:
-    """In how many pieces a payload is through ``hops`` links soonest."""
-    best = math.sqrt(max(hops - 1, 0) * bits / rate_bps / owlt_s) if owlt_s > 0 else 1e3
-    choices = {max(1, math.floor(best)), max(1, math.ceil(best))}
-    return min(choices, key=lambda pieces: (hops - 1 + pieces) * (owlt_s + bits / pieces / rate_bps))
-
-
-def _depth(hops: dict[int, int], node: int) -> int:
-    depth, seen = 0, set()
-    while node in hops and node not in seen:
-        seen.add(node)
-        node, depth = hops[node], depth + 1
-    return depth
+        pieces, hops = pieces_of(bits / 8.0), size // 2
+        return 2.0 * ((hops - 1 + pieces) * bits / pieces / slowest_bps + hops * longest_s)
 
 
 def _span(row: np.void) -> tuple[int, int]:

@@ -13,13 +13,12 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
+from mission.client_update import pieces_of
 from mission.entry_points import INTRA_ORBIT
 from orbit.contact_plan import ContactPlan, LinkKind
 from strategies.problem.plan import Kind, Plan, activities
 from strategies.problem.workload import IntraOrbit
 from strategies.registry import StrategyError, loaded
-
-_MOST_PIECES = 10_000  # of a payload
 
 
 @dataclass(frozen=True)
@@ -150,33 +149,11 @@ def ring_all_reduce_s(size: int, payload_bytes: float, rate_bps: float, owlt_s: 
 
 
 def pipelined_s(hops: int, payload_bytes: float, rate_bps: float, owlt_s: float) -> float:
-    """A payload through ``hops`` links in ``k`` pieces, (hops - 1 + k) (α + 8 M / (k B)), with the best ``k``."""
+    """A payload of M bytes through ``hops`` links in ``k`` pieces, (hops - 1 + k) 8 M / (k B) and the light time."""
     if hops == 0:
         return 0.0
-    serial_s = payload_bytes * 8.0 / rate_bps
-    best = math.sqrt((hops - 1) * serial_s / owlt_s) if owlt_s > 0 else 1e6
-    pieces = {max(1, math.floor(best)), max(1, math.ceil(best))}
-    return min((hops - 1 + k) * (owlt_s + serial_s / k) for k in pieces)
-
-
-def pipelined_over_s(ways: Sequence[Sequence[tuple[float, float]]], payload_bytes: float) -> float:
-    """A payload over several ways at once, whose hops have a rate and a light time each, in as many pieces as are best.
-
-    The first piece takes every hop, the others follow at the pace of the slowest.
-    """
-    hops = [
-        (
-            sum(owlt_s for _, owlt_s in way),
-            sum(1.0 / rate for rate, _ in way),
-            max(1.0 / rate for rate, _ in way),
-        )
-        for way in ways
-    ]
-    flown_s, serial, slowest = np.array(hops).T
-    bits = payload_bytes * 8.0
-    pieces = np.unique(np.round(np.geomspace(1.0, _MOST_PIECES, 200)))[:, None]
-    length_s = flown_s + bits / pieces * (serial + (pieces - 1.0) * slowest)
-    return float(length_s.max(axis=1).min())
+    pieces = pieces_of(payload_bytes)
+    return (hops - 1 + pieces) * payload_bytes * 8.0 / (pieces * rate_bps) + hops * owlt_s
 
 
 def reduce_broadcast_s(plane: PlaneLinks, payload_bytes: float) -> float:
@@ -204,6 +181,14 @@ def goes_round(plane: PlaneLinks, payload_bytes: float, method: str) -> bool:
         raise StrategyError(
             f"strategy.intra_orbit {method!r}: failed: {type(error).__name__}: {error}"
         ) from error
+
+
+def sums_at_once(plane: PlaneLinks, payload_bytes: float, method: str) -> bool:
+    """Whether a plane's sums are formed in steps of all satellites at a time, which begin when all have trained.
+
+    Else partial sums meet in the middle of the plane, and pieces of them leave as soon as they are complete.
+    """
+    return intra_orbit_strategy(method).stores_whole or goes_round(plane, payload_bytes, method)
 
 
 def all_reduce_s(plane: PlaneLinks, payload_bytes: float, method: str) -> float:

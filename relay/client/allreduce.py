@@ -19,11 +19,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from mission.client_update import pieces_of
 from relay.client.message_link import BundleLink, LinkError, LinkTimeout
 from relay.wire.manifest import Bundle, Manifest, MessageKind, WireError
 
-PIECE_BYTES = 1 << 16  # of a vector on a chain, up to
-PIECES = 8  # of them, so that all its links work at once
 _GATHER, _SPREAD = 0, 1  # steps on a chain
 _GIVEN_UP = "given_up"
 
@@ -190,7 +189,7 @@ def _chain(plane: _Plane, values: np.ndarray) -> np.ndarray:
     members, index, middle = plane.members, plane.members.index(plane.me), len(plane.members) // 2
     inward = 0 if index == middle else 1 if index < middle else -1
     outer = [side for side in (-1, 1) if side != inward and 0 <= index + side < len(members)]
-    pieces = np.array_split(values, max(1, min(PIECES, -(-values.nbytes // PIECE_BYTES))))
+    pieces = np.array_split(values, pieces_of(values.nbytes))
     totals = []
     for channel, piece in enumerate(pieces):
         total = piece

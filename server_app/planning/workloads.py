@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
+from mission.client_update import pieces_of
 from mission.run_config import ENROLMENT_IMAGES, FEATURE_NAME_BYTES
 from mission.schema import SATELLITES_PER_STEP, Scenario, Training
-from relay.client.allreduce import PIECE_BYTES, PIECES
 from relay.wire.manifest import MessageKind
 from server_app.planning.round_traffic import (
     Framing,
@@ -250,7 +250,7 @@ class MissionWorkloads:
         counts = 1 + (self.costs.table_shape[0] if by_class else 0)
         values = round(weights / _VALUE_BYTES) + counts
         size = _SUM_BYTES * values
-        pieces = max(1, min(PIECES, -(-size // PIECE_BYTES)))
+        pieces = pieces_of(size)
         piece = (-(-values // pieces),)
         return size + pieces * self.framing.header_bytes(
             MessageKind.AGGREGATE, piece, "raw", {}, dtype="float64"

@@ -415,16 +415,18 @@ class WeightRules:
                     "average",
                     f"{judged.words(rows[index])} begins before the ground has heard all, {self.ground_s:.3f} s",
                 )
-        for group in groups:
-            members = np.flatnonzero(self._linked == self._linked[np.argmax(label == group)])
+        linked = np.array([self._linked[np.argmax(label == group)] for group in groups])
+        for of_group in linked:
+            members = np.flatnonzero(self._linked == of_group)
+            due = weights * (linked == of_group).sum()  # of every group among them whose sums do not meet
             for crossing, column, what in ((self.down, "node", "to"), (self.up, "peer", "from")):
                 of_members = crossing[np.isin(rows[column][crossing], members)]
                 sent = float(rows["bytes"][of_members].sum())
-                if not np.isclose(sent, weights, rtol=1e-6, atol=1.0):
+                if not np.isclose(sent, due, rtol=1e-6, atol=1.0):
                     yield Violation(
                         "amount",
                         f"{judged.name(members[0])}: {sent:.6g} bytes of its group's average go {what} the ground, "
-                        f"wanted {weights:.6g}",
+                        f"wanted {due:.6g}",
                     )
             of_members = self.up[np.isin(rows["peer"][self.up], members)]
             there_s = float(self.arrival_s[of_members].max(initial=self.judged.plan.start_s))

@@ -14,10 +14,11 @@ import numpy as np
 
 from orbit.contact_plan import LinkKind
 from strategies.bound.lower_bound import RoundBounds
-from strategies.intra_orbit import all_reduce, pipelined_over_s, plane_links
+from strategies.intra_orbit import all_reduce, plane_links, sums_at_once
 from strategies.planner.foremost import Journey, broadcast, gather
 from strategies.planner.space_links import space_links
 from strategies.planner.weight_sessions import WeightSessions
+from strategies.planner.weight_trees import WeightTree
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind, Plan, activities, collect_activities
 from strategies.problem.planning_problem import PlanningProblem
@@ -156,15 +157,40 @@ class OnboardRound:
         planes = np.unique(self.plane[members])
         if len(planes) == 1 and len(members) == len(self.contact_plan.planes[int(planes[0])]):
             plane = plane_links(self.contact_plan.planes[int(planes[0])], self.links.contacts)
-            if plane is not None:
+            if plane is not None and sums_at_once(plane, size_bytes, self.strategy_config.intra_orbit):
                 return all_reduce(plane, size_bytes, self.strategy_config.intra_orbit, ready_s)
+            if plane is not None:
+                middle = plane.members[len(plane.members) // 2]
+                return self._both_ways(*self._over_tree(middle, members))
         roots = [int(members[self.plane[members] == plane][0]) for plane in planes]
-        if self.over_time:
-            return self._gathered(roots[:: -(-len(roots) // _ROOTS)], members)
-        root = min(roots, key=lambda node: float(self.routes.tree(node, ready_s).flight_s[members].max()))
-        up, gathered_s = self._along_tree(root, members, ready_s, Kind.REDUCE)
-        back, spread_s = self._along_tree(root, members, gathered_s, Kind.UPDATE)
-        return np.concatenate([up, back]), spread_s
+        some = roots[:: -(-len(roots) // _ROOTS)]
+        return self._gathered(some, members) if self.over_time else self._over_trees(roots, some, members)
+
+    def _over_trees(self, roots: list[int], some: list[int], members: np.ndarray) -> tuple[np.ndarray, float]:
+        """The average by way of the root from which all have it first, of some and the most central one."""
+        ready_s = float(self.trained_s[members].max())
+        central = min(roots, key=lambda node: float(self.routes.tree(node, ready_s).flight_s[members].max()))
+        last = int(members[np.argmax(self.trained_s[members])])  # nobody waits for its weights to come
+        journeys: list[tuple[Journey, Journey]] = []
+        failure: NoRouteError | None = None
+        for root in dict.fromkeys((central, last, *some)):
+            try:
+                journeys.append(self._over_tree(root, members))
+            except NoRouteError as error:
+                failure = failure or error
+        if not journeys:
+            assert failure is not None
+            raise failure
+        return self._both_ways(*min(journeys, key=lambda both: both[1].done_s))
+
+    def _over_tree(self, root: int, members: np.ndarray) -> tuple[Journey, Journey]:
+        """The sums up a tree and the average down it again."""
+        tree = self._tree(root, members, float(self.trained_s[members].max()))
+        up = tree.gathered(self.trained_s)
+        return up, tree.spread(up.done_s)
+
+    def _both_ways(self, up: Journey, back: Journey) -> tuple[np.ndarray, float]:
+        return np.concatenate([self._sends(up, Kind.REDUCE), self._sends(back, Kind.UPDATE)]), back.done_s
 
     def _broadcast(self, gateway: int, members: np.ndarray, start_s: float) -> tuple[np.ndarray, float]:
         if len(members) == 1 and members[0] == gateway:
@@ -175,7 +201,8 @@ class OnboardRound:
             if journey is None:
                 raise NoRouteError(f"{self._name(gateway)}: its average reaches not all of its group in time")
             return self._sends(journey, Kind.UPDATE), journey.done_s
-        return self._along_tree(gateway, members, start_s, Kind.UPDATE)
+        journey = self._tree(gateway, members, start_s).spread(start_s)
+        return self._sends(journey, Kind.UPDATE), journey.done_s
 
     def _gathered(self, roots: list[int], members: np.ndarray) -> tuple[np.ndarray, float]:
         """The average over links as they open, by way of the root from which all have it first."""
@@ -191,8 +218,7 @@ class OnboardRound:
             raise NoRouteError(
                 f"{self._name(roots[0])}: the weights of its group do not meet by {self.until_s:.0f} s"
             )
-        up, back = best
-        return np.concatenate([self._sends(up, Kind.REDUCE), self._sends(back, Kind.UPDATE)]), back.done_s
+        return self._both_ways(*best)
 
     def _sends(self, journey: Journey, kind: Kind) -> np.ndarray:
         """The activities of a journey of weights."""
@@ -210,38 +236,15 @@ class OnboardRound:
     def _name(self, node: int) -> str:
         return self.contact_plan.nodes[node].name
 
-    def _along_tree(
-        self, root: int, members: np.ndarray, start_s: float, kind: Kind
-    ) -> tuple[np.ndarray, float]:
-        """The weights up (``REDUCE``) or down a tree in pieces, one window per link, and when that is over."""
-        asked_s = start_s
-        tree = self.routes.tree(root, start_s)
-        while (
-            len(lost := members[~np.isfinite(tree.flight_s[members])]) and start_s < asked_s + _SIDE_LINKS_S
-        ):
-            start_s = self.routes.until_s(start_s)
-            tree = self.routes.tree(root, start_s)
+    def _tree(self, root: int, members: np.ndarray, at_s: float) -> WeightTree:
+        """The first tree from ``at_s`` on that joins all members; raises ``NoRouteError`` where none does soon."""
+        asked_s = at_s
+        tree = self.routes.tree(root, at_s)
+        while len(lost := members[~np.isfinite(tree.flight_s[members])]) and at_s < asked_s + _SIDE_LINKS_S:
+            at_s = self.routes.until_s(at_s)
+            tree = self.routes.tree(root, at_s)
         if len(lost):
-            name = self.contact_plan.nodes[int(lost[0])].name
-            raise NoRouteError(f"{name}: no inter-satellite links to its group at {start_s:.0f} s")
-        used = np.zeros(len(self.samples), bool)
-        for node in members.tolist():
-            used[tree.path(node)] = True
-        used[root] = False
-        child = np.flatnonzero(used)
-        if not len(child):
-            return activities(0), start_s
-        parent = tree.next_hop[child]
-        links = {
-            int(node): self.routes.link(int(node), int(peer), start_s)[:2]
-            for node, peer in zip(child, parent, strict=True)
-        }
-        ways = [[links[hop] for hop in tree.path(node)[:-1]] for node in child.tolist()]
-        end_s = start_s + pipelined_over_s(ways, self.workload.aggregate_bytes)
-        node, peer = (child, parent) if kind is Kind.REDUCE else (parent, child)
-        inside = self.plane[child] == self.plane[parent]
-        rows = activities(
-            len(child), kind=kind, link=np.where(inside, LinkKind.INTRA_ISL, LinkKind.INTER_ISL), satellite=child,
-            node=node, peer=peer, start_s=start_s, end_s=end_s, bytes=self.workload.aggregate_bytes,
-        )  # fmt: skip
-        return rows, end_s
+            raise NoRouteError(
+                f"{self._name(int(lost[0]))}: no inter-satellite links to its group at {at_s:.0f} s"
+            )
+        return WeightTree(self.routes, tree, members=members, size_bytes=self.workload.aggregate_bytes)

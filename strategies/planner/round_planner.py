@@ -14,8 +14,9 @@ from strategies.planner.split_round import SplitRound
 from strategies.problem.network import NoRouteError, PlanningError
 from strategies.problem.plan import Kind, Plan
 from strategies.problem.planning_problem import PlanningProblem
-from strategies.problem.workload import InterOrbit, IntraOrbit, StrategyConfig
+from strategies.problem.workload import InterOrbit, IntraOrbit, SpaceGround, StrategyConfig
 
+_NEAR = 1.001  # a plan within this of the bound is good enough
 _SHARES_TRIED = 3  # splits between ground and on-board compute
 
 
@@ -36,10 +37,13 @@ def plan_round(problem: PlanningProblem, strategy_config: StrategyConfig) -> Pla
 
     attempts = _Attempts(problem.without_lost())
     bound_s = attempts.bound_s(strategy_config)
+    candidates, near_s = attempts.candidates(strategy_config)
     best: Plan | None = None
     failure: PlanningError | None = None
-    for candidate in strategy_config.contained():
+    for candidate in candidates:
         try:
+            if best is not None and best.makespan_s <= near_s:
+                break
             if best is not None and not attempts.may_end_by(candidate, best.end_s):
                 continue
             # Its own bound, not that of the richer: a candidate is planned as it would be if asked for by itself.
@@ -105,6 +109,28 @@ class _Attempts:
     def bound_s(self, strategy_config: StrategyConfig) -> float:
         """The lower bound where every inter-satellite link that the switches allow and that ever opens may be used."""
         return self.bounds.lower_bound_s(self.bounds.group_of(strategy_config))
+
+    def candidates(self, strategy_config: StrategyConfig) -> tuple[tuple[StrategyConfig, ...], float]:
+        """Return the strategies to try in this order, and the makespan at which the search may end.
+
+        Where own windows of planes might end almost at the bound, they go first and are good enough if they do: the
+        richer ones would have nothing to gain.  Then every richer strategy tries what the poorer one has tried before,
+        in the same order, and is never later.
+        """
+        contained = strategy_config.contained()
+        of_planes = dataclasses.replace(
+            strategy_config, space_ground=SpaceGround.OWN_WINDOW, inter_orbit=InterOrbit.NONE
+        )
+        if strategy_config.intra_orbit is IntraOrbit.NONE or of_planes not in contained[1:]:
+            return contained, -math.inf
+        near_s = _NEAR * self.bound_s(strategy_config)
+        try:
+            if self.bound_s(of_planes) > near_s:
+                return contained, -math.inf
+        except NoRouteError:
+            return contained, -math.inf
+        place = contained.index(of_planes)
+        return (of_planes, *reversed(contained[:place]), *contained[place + 1 :]), near_s
 
     def may_end_by(self, strategy_config: StrategyConfig, end_s: float) -> bool:
         """False where no plan with these switches ends before ``end_s``: a question that costs less than the bound."""

@@ -184,7 +184,7 @@ class GroundSteps:
     """The ground at work: one forward or backward pass after the other, of whichever satellites are ready.
 
     A step goes through the session that brought its features while that is held, else through another of the
-    group.  ``busy`` knows when features are on an inter-satellite link (node, peer).
+    group.  ``busy`` knows when features are on an inter-satellite link (node, peer) or a downlink (session, "down").
     """
 
     def __init__(self, network: RoundNetwork, sessions: np.ndarray, *, busy: BusyTimes) -> None:
@@ -236,10 +236,6 @@ class GroundSteps:
         None as soon as the work that is left, done without a pause, would not end before
         ``below_s``.
         """
-        for block in blocks:
-            if block.session >= 0:
-                owlt_s = self.owlt_s[block.session]
-                self.busy.add((block.session, "down"), block.first_s - owlt_s, block.last_s - owlt_s)
         self.chains = chains_of(blocks, self.workload.passes, self.workload.micro_batch, done)
         self.todo = sum(chain.left() for chain in self.chains.values())
         # What satellites have left, most first, as it was when each was last at the head of the queue: it only shrinks.

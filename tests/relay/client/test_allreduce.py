@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.client.allreduce import PIECE_BYTES, GivenUp, all_reduce
+from mission.client_update import PIECE_BYTES
+from relay.client.allreduce import GivenUp, all_reduce
 from relay.client.message_link import LinkError, LinkTimeout
 from relay.node.outgoing import Faults, Outage
 from relay.wire.manifest import Bundle, Manifest, MessageKind
