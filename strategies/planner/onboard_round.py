@@ -47,6 +47,7 @@ def plan_onboard(problem: PlanningProblem, strategy_config: StrategyConfig) -> P
     bound_s = bounds.lower_bound_s(bounds.group_of(strategy_config))
     best: Plan | None = None
     failure: NoRouteError | None = None
+    alone: set[str] = set()
     for candidate, over_time in itertools.product(strategy_config.contained(), (False, True)):
         try:
             if best is not None and (
@@ -54,7 +55,12 @@ def plan_onboard(problem: PlanningProblem, strategy_config: StrategyConfig) -> P
                 or best.makespan_s <= bounds.lower_bound_s(bounds.group_of(candidate)) + _NEAR_S
             ):
                 continue
-            plan = OnboardRound(powered, candidate, over_time=over_time).plan()
+            tried = OnboardRound(powered, candidate, over_time=over_time)
+            if not len(tried.links.contacts):  # without links only the sessions differ
+                if candidate.space_ground in alone:
+                    continue
+                alone.add(candidate.space_ground)
+            plan = tried.plan()
         except NoRouteError as error:
             failure = failure or error
         else:
