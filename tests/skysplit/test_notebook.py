@@ -111,7 +111,7 @@ def test_a_plan_is_told_activity_by_activity(mission: notebook.Mission) -> None:
     assert frame["end_s"].max() <= planned.plan.end_s + 1e-6
 
 
-def test_a_comparison_holds_every_case_and_its_ratios() -> None:
+def test_a_comparison_holds_every_case_and_its_ratios(headline_cases: None) -> None:
     plane = {"satellites": 6, "planes": 1, "phasing": 0, "altitude_km": 1150.0}
     mission = skysplit.scenario(
         "paper", horizon_h=12.0, planning={"samples": 8}, constellation=plane, training={"rounds": 1}
@@ -126,7 +126,7 @@ def test_a_comparison_holds_every_case_and_its_ratios() -> None:
     assert (missions["mission_rounds"] == mission.scenario.training.rounds).all()
     assert (missions["mission_length_s"] > 0.0).all()
     planned = frame.dropna(subset="median_s")
-    assert len(planned) >= 5
+    assert len(planned) >= 3
     assert (planned["bound_s"] <= planned["median_s"] + 1e-9).all()
 
 

@@ -10,6 +10,7 @@ import queue
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from skysplit.live.live_page import LivePage
 from skysplit.sweeps.page import sweep_page
 from strategies.problem.plan import SPLIT_COLUMNS
 
+ROOT = Path(__file__).parents[3]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
@@ -546,3 +548,15 @@ def test_a_comparison_fits_its_window_and_no_label_touches_another(
     boxes = browser.ask(f"{labels}.map(box => [box.top, box.bottom]).sort((one, other) => one[0] - other[0])")
     assert len(boxes) == len(made_up_comparison()["cases"])
     assert all(above[1] <= below[0] for above, below in itertools.pairwise(boxes))
+
+
+@pytest.mark.slow
+def test_no_paragraph_of_the_documentation_is_wider_than_its_column(tmp_path: Path, browser: Browser) -> None:
+    subprocess.run([sys.executable, "-m", "mkdocs", "build", "-q", "-d", str(tmp_path)], cwd=ROOT, check=True)
+    too_wide = """[...document.querySelectorAll("article :is(p, ul, ol, li, h1, h2, h3)")]
+        .filter(element => element.scrollWidth > element.clientWidth + 1).map(element => element.textContent)"""
+    pages = sorted(tmp_path.rglob("index.html"))
+    assert len(pages) > 20
+    for page, width in itertools.product(pages, (390, 1280)):
+        browser.open(page.as_uri(), width=width)
+        assert browser.ask(too_wide) == [], f"{page.parent.name}, {width} px"
