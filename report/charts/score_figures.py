@@ -61,7 +61,7 @@ def confusion_figure(confusion: Sequence[Sequence[int]], names: Sequence[str], w
 
 def _percentages(shares_KK: NDArray[np.float64], names: Sequence[str]) -> go.Scatter:
     """Return the whole per cent of each cell that is not empty, black or white, whichever contrasts more with it."""
-    rows, columns = np.nonzero(shares_KK)
+    rows, columns = (places.tolist() for places in np.nonzero(shares_KK))
     shares = shares_KK[rows, columns]
     return go.Scatter(
         x=[names[column] for column in columns],

@@ -288,6 +288,24 @@ def test_the_map_plays_and_stops(emulated_page: Path, browser: Browser) -> None:
     assert browser.console == []
 
 
+def test_names_of_satellites_are_on_a_wide_map_and_under_the_pointer_on_a_narrow_one(
+    emulated_page: Path, browser: Browser
+) -> None:
+    look_at(browser, emulated_page, "map")
+    labels = "[...document.querySelectorAll('#map .textpoint')].map(one => one.textContent).sort()"
+    every = browser.ask(labels)
+    stations = [name for name in every if not name.startswith("sat-")]
+    assert len(stations) == 4 < len(every)
+    browser.resize(390)
+    browser.ask("draw('map').then(() => true)")
+    assert browser.ask(labels) == stations
+    assert hover_text(browser, "map", "trace.meta === 'named if wide'", 0).startswith("sat-")
+    browser.resize()
+    browser.ask("draw('map').then(() => true)")
+    assert browser.ask(labels) == every
+    assert browser.console == []
+
+
 def test_one_zooms_to_a_window_by_its_name_and_back(emulated_page: Path, browser: Browser) -> None:
     look_at(browser, emulated_page, "gantt")
     choose = "(place => (document.getElementById('gantt-views').selectedIndex = place, " + (
