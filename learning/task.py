@@ -26,7 +26,9 @@ def task_of(scenario: Scenario, images: ImageSet | None) -> Task:
     """
     settings = scenario.task.model_dump()
     task = (
-        planned_task(settings) if images is None else task_for(settings, images.targets, images.source.where)
+        planned_task(settings, scenario.task.planned_kind)
+        if images is None
+        else task_for(settings, images.targets, images.source.where)
     )
     require_task_fits(scenario, task.kind)
     return replace(task, head=head_maker(scenario.task.head))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -19,6 +18,7 @@ IMAGERY = "skysplit.imagery"
 LINKS = "skysplit.links"
 AGGREGATION = "skysplit.aggregation"
 CODECS = "skysplit.codecs"
+MODEL_FAMILIES = "skysplit.families"
 HEADS = "skysplit.heads"
 TRACKERS = "skysplit.trackers"
 
@@ -88,7 +88,6 @@ def registered_class(group: str, name: str, kind: type, ours: tuple[str, ...] = 
     return registered
 
 
-@cache
 def _imported(group: str, entry: EntryPoint) -> object:
     try:
         return entry.load()

@@ -12,9 +12,9 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -51,12 +51,15 @@ def scenario_path(name_or_path: str) -> Path:
     )
 
 
-def load_scenario(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Scenario:
+def load_scenario(
+    name_or_path: str, overrides: Mapping[str, Any] | None = None, *, given_as: str = "--set "
+) -> Scenario:
     """Read, override and validate a scenario.
 
     Args:
         name_or_path: A TOML file, or the name of a shipped scenario.
         overrides: Dotted keys (``training.rounds``) to values. Text is read as the key's type wants it.
+        given_as: Stands before an overridden key in an error, and says how the caller's user has given it.
 
     Raises:
         ScenarioError: Unreadable file, unknown key, wrong type, value out of range. All findings are in one
@@ -67,10 +70,12 @@ def load_scenario(name_or_path: str, overrides: Mapping[str, Any] | None = None)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: not readable as TOML: {error}") from error
-    return parse_scenario(text, path, overrides)
+    return parse_scenario(text, path, overrides, given_as=given_as)
 
 
-def parse_scenario(text: str, path: Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
+def parse_scenario(
+    text: str, path: Path, overrides: Mapping[str, Any] | None = None, *, given_as: str = "--set "
+) -> Scenario:
     """As :func:`load_scenario`, of the text of a file, which need not be there."""
     try:
         tables = tomllib.loads(text)
@@ -78,8 +83,8 @@ def parse_scenario(text: str, path: Path, overrides: Mapping[str, Any] | None = 
         raise ScenarioError(f"{path}: not readable as TOML: {error}") from error
     tables.setdefault("name", path.stem)
     for key, value in (overrides or {}).items():
-        _set(tables, key, value)
-    return _validate(tables, str(path), set(overrides or {}))
+        _set(tables, key, value, given_as)
+    return _validate(tables, str(path), dict.fromkeys(overrides or {}, given_as))
 
 
 def scenario_from_json(text: str) -> Scenario:
@@ -115,7 +120,7 @@ def scalar_keys() -> Iterator[tuple[str, Any]]:
 def validation_message(
     error: ValidationError,
     file: str,
-    overridden: Collection[str] = (),
+    overridden: Mapping[str, str] = MappingProxyType({}),
     known: Mapping[str, Any] | None = None,
 ) -> str:
     """Return one line per validation error, with file, key, value found and values allowed.
@@ -123,7 +128,7 @@ def validation_message(
     Args:
         error: What pydantic found.
         file: Its name, for the message.
-        overridden: Dotted keys that came by ``--set``.
+        overridden: Dotted keys that no file has given, and what stands before each instead of the file.
         known: Keys that an unknown one may have meant; by default those of a scenario.
     """
     known = dict(scalar_keys()) if known is None else known
@@ -180,10 +185,10 @@ def _scalar_keys(table: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any
             yield prefix + name, None if field.is_required() else field.default
 
 
-def _set(tables: dict[str, Any], dotted: str, value: Any) -> None:
+def _set(tables: dict[str, Any], dotted: str, value: Any, given_as: str) -> None:
     known = dict(scalar_keys())
     if dotted not in known:
-        raise ScenarioError(f"--set {dotted}: unknown key{_did_you_mean(dotted, known)}")
+        raise ScenarioError(f"{given_as}{dotted}: unknown key{_did_you_mean(dotted, known)}")
     *parents, last = dotted.split(".")
     table = tables
     for parent in parents:
@@ -193,7 +198,7 @@ def _set(tables: dict[str, Any], dotted: str, value: Any) -> None:
     table[last] = value
 
 
-def _validate(tables: dict[str, Any], file: str, overridden: set[str]) -> Scenario:
+def _validate(tables: dict[str, Any], file: str, overridden: Mapping[str, str]) -> Scenario:
     try:
         return Scenario.model_validate(_coerced(Scenario, tables))
     except ValidationError as error:
@@ -253,10 +258,10 @@ def _is_within(finding: ErrorDetails, outer: ErrorDetails) -> bool:
     return len(finding["loc"]) > depth and finding["loc"][:depth] == outer["loc"]
 
 
-def _line(finding: ErrorDetails, file: str, overridden: Collection[str], known: Mapping[str, Any]) -> str:
+def _line(finding: ErrorDetails, file: str, overridden: Mapping[str, str], known: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in finding["loc"])
-    is_set = any(key == path or key.startswith(f"{path}.") for path in overridden)
-    where = f"--set {key}" if is_set else f"{file}: {key}"
+    given_as = (given for path, given in overridden.items() if key == path or key.startswith(f"{path}."))
+    where = f"{next(given_as, f'{file}: ')}{key}"
     value = finding["input"]
     match finding["type"]:
         case "extra_forbidden":
@@ -272,6 +277,10 @@ def _line(finding: ErrorDetails, file: str, overridden: Collection[str], known: 
             return f"{where}: found {value!r}, allowed: a list"
         case "literal_error":
             return f"{where}: found {value!r}, allowed: {finding['ctx']['expected'].replace(' or ', ', ')}"
+        case "too_short":
+            return f"{where}: found {value!r}, allowed: at least {finding['ctx']['min_length']}"
+        case "too_long":
+            return f"{where}: found {value!r}, allowed: at most {finding['ctx']['max_length']}"
         case _:
             allowed = finding["msg"].removeprefix("Input should be ").removeprefix("a valid ")
             return f"{where}: found {value!r}, allowed: {allowed}"

@@ -545,6 +545,11 @@ class TaskKeys(Table):
             raise ValueError("allowed: names that differ, none empty")
         return classes
 
+    @property
+    def planned_kind(self) -> str:
+        """The kind that is planned where no images say it: ``auto`` stands for classification."""
+        return "classification" if self.kind == "auto" else self.kind
+
 
 _MOST_BLOCKS = 1_000
 

@@ -91,16 +91,18 @@ async function draw(name) {
   if (layout.xaxis?.side === "top") layout.margin.b = 15;
   for (const key of Object.keys(layout)) if (/^[xy]axis/.test(key)) layout[key] = { ...axis, ...layout[key] };
   if (kept[name]) layout.xaxis = { ...layout.xaxis, range: kept[name], autorange: false };
-  if (innerWidth <= 600 && layout.height && !paper) layout.height += 19 * figure.data.length; // of the legend
+  const narrow = innerWidth <= 600 && !paper;
+  if (narrow && layout.height) layout.height += 19 * figure.data.length; // of the legend
   if (paper) {
     const wide = chart.classList.contains("wide") && 0.56 * PAPER.width;
     Object.assign(layout, { width: PAPER.width, height: wide || Math.min(layout.height ?? 360, PAPER.height) });
   }
   chart.style.height = layout.height ? `$${layout.height}px` : ""; // which Plotly keeps when the window's size changes
-  const displayModeBar = !paper && innerWidth > 600 && "hover"; // on a narrow screen it would hide the legend
+  const displayModeBar = !paper && !narrow && "hover"; // on a narrow screen it would hide the legend
   const config = { responsive: !paper, displaylogo: false, scrollZoom: false, displayModeBar,
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
-  await Plotly.react(chart, { data: figure.data.map(trace => inked(trace, ink)), layout, config });
+  const shown = trace => narrow && trace.meta === "named if wide" ? { ...trace, mode: "markers" } : trace;
+  await Plotly.react(chart, { data: figure.data.map(trace => inked(shown(trace), ink)), layout, config });
   if (figure.frames) await takeTime(chart);
   if (chart.hasAttribute("tabindex")) return;
   chart.tabIndex = 0;

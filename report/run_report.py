@@ -276,7 +276,8 @@ def _score_sections(directory: Path, run: Mapping[str, Any]) -> Iterator[Section
     if scores["confusion"]:
         what = "pixels" if is_dense else "images"
         yield Section(
-            "confusion", "Which class is taken for which", says=f"Share of the test {what} of each true class.",
+            "confusion", "Which class is taken for which",
+            says=f"Share of the test {what} of each true class, in per cent.",
             content=confusion_figure(scores["confusion"], names, what),
         )  # fmt: skip
 

@@ -71,7 +71,7 @@ def recorded_run(context: Context) -> Iterator[ServerRun]:
         record = RunRecord.reopen(Path(str(config["resume"])))
     else:
         overrides = {key: config[key] for key, _ in scalar_keys() if config.get(key, "") != ""}
-        scenario = load_scenario(str(config["scenario"]), overrides)
+        scenario = load_scenario(str(config["scenario"]), overrides, given_as="--run-config ")
         directory = make_run_directory(str(config["out"]), scenario.name)
         record = RunRecord(directory, scenario, command=_command(str(config["scenario"]), overrides))
         if config["cut"]:

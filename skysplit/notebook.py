@@ -9,6 +9,7 @@ import html
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import KW_ONLY, asdict, dataclass, field
+from datetime import UTC
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from mission.record import make_run_directory, read_run
 from mission.scenario import absolute_paths, load_scenario, scalar_keys, scenario_path
 from mission.schema import Scenario
 from mission.text.dotted_keys import dotted_keys
-from mission.text.quantities import spoken_bytes, spoken_time
+from mission.text.quantities import spoken_bytes, spoken_time, utc_text
 from mission.text.spoken_scores import before_training, score_in, score_name, spoken_score
 from orbit.access_summary import access_of_pairs, access_of_satellites, access_of_stations
 from orbit.contact_plan import ContactPlan, LinkKind
@@ -87,7 +88,9 @@ planned images 16 a satellite
         """See :func:`skysplit.scenario`."""
         dotted = dict(dotted_keys(overrides))
         return cls(
-            load_scenario(name_or_path, dotted), scenario_path(name_or_path).resolve(), overrides=dotted
+            load_scenario(name_or_path, dotted, given_as="keyword "),
+            scenario_path(name_or_path).resolve(),
+            overrides=dotted,
         )
 
     @property
@@ -280,23 +283,24 @@ class RoundPlan(Shown):
     @property
     def title(self) -> str:
         """Name the scenario and the start of the round."""
-        return f"a round of {self.name} from {self.plan.start_s:g} s"
+        epoch = self.contact_plan.epoch.to_datetime(UTC)
+        return f"a round of {self.name} from {utc_text(epoch, self.plan.start_s)}"
 
     def facts(self) -> Mapping[str, str]:
-        """Return the length, the distance to the lower bound, gateways, sessions and bytes."""
-        plan = self.plan
+        """Return the length, the distance to the lower bound, gateways, sessions, stations and bytes."""
+        plan, nodes = self.plan, self.contact_plan.nodes
         gateways = {gateway for through in plan.gateways().values() for gateway in through}
-        rows = plan.activities
-        crossed = {
-            kind.name.lower(): float(rows["bytes"][rows["link"] == kind].sum())
-            for kind in (LinkKind.DOWNLINK, LinkKind.UPLINK)
-        }
+        sessions, links, sizes = plan.of_kind(Kind.SESSION), plan.activities["link"], plan.activities["bytes"]
+        between = np.isin(links, (LinkKind.INTRA_ISL, LinkKind.INTER_ISL))
         return {
-            "length": f"{plan.makespan_s:.1f} s",
+            "length": spoken_time(plan.makespan_s),
             "above the bound": f"{100 * plan.gap:.1f} %",
             "gateways": str(len(gateways)),
-            "sessions": str(len(plan.of_kind(Kind.SESSION))),
-            **{name: spoken_bytes(size) for name, size in crossed.items()},
+            "sessions": str(len(sessions)),
+            "stations": ", ".join(nodes[peer].name for peer in np.unique(sessions["peer"])),
+            "downlink": spoken_bytes(float(sizes[links == LinkKind.DOWNLINK].sum())),
+            "uplink": spoken_bytes(float(sizes[links == LinkKind.UPLINK].sum())),
+            **({"between satellites": spoken_bytes(float(sizes[between].sum()))} if between.any() else {}),
         }
 
     def to_pandas(self) -> pd.DataFrame:

@@ -59,9 +59,9 @@ def costs_of(scenario: Scenario) -> Profile:
 
 def _with_head(costs: Profile, scenario: Scenario) -> Profile:
     """A published model with the head of the scenario's task; its pooled states are classified as it is."""
-    kind, of_ours = scenario.task.kind, scenario.task.head in HEAD_KINDS
+    kind, of_ours = scenario.task.planned_kind, scenario.task.head in HEAD_KINDS
     if scenario.planning.samples and kind not in DENSE_KINDS and of_ours:
-        require_task_fits(scenario, "classification" if kind == "auto" else kind)
+        require_task_fits(scenario, kind)
         return costs
     from learning.imagery import imagery_of
     from learning.task import task_of

@@ -30,9 +30,14 @@ class Terminal(Console):
         """Render a string; its lines stay lines, all else that is not printable is shown as an escape."""
         return super().render_str(plain_lines(text), **settings)
 
+    def say(self, sentence: str, style: str = "") -> None:
+        """Print a sentence: one line for programs, lines that end between words on a terminal."""
+        self.print(sentence, soft_wrap=not self.is_terminal, highlight=False, style=style)
+
     def print_table(self, title: str, table: Table) -> None:
         """Print a table below its title, which is a line of its own however narrow the table is."""
-        self.print(f"\n{title}", soft_wrap=True)
+        self.print()
+        self.say(title)
         self.print(table)
 
 
@@ -52,9 +57,13 @@ def busy(doing: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(doing: str) -> Iterator[Callable[[float], None]]:
-    """Show a bar on standard error, which the yielded function sets to a share of 1, and nothing of it afterwards."""
+    """Show a bar on standard error, which the yielded function sets to a share of 1, and nothing of it afterwards.
+
+    The time that has passed goes on while the bar stands still.
+    """
     console = Terminal(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    columns = (*Progress.get_default_columns(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(plain(doing)), total=1.0)
         yield lambda done: progress.update(task, completed=done)
 

@@ -81,6 +81,7 @@ def map_figure(
         figure, lat[:, 0], lon[:, 0], mode="markers+text" if few else "markers", hovertext=names, hoverinfo="text",
         text=names if few else None, textposition="bottom center", textfont={"size": 10}, cliponaxis=False,
         marker={"size": 7, "color": [plane_colour(plane) for plane in constellation.plane.tolist()]},
+        meta="named if wide",  # on a telephone the names would lie over those of stations; a touch tells them
     )  # fmt: skip
     figure.frames = _frames(lat, lon, seconds, len(figure.data) - 1)
     figure.update_xaxes(range=[-180, 180], dtick=60, ticksuffix="°", constrain="domain")

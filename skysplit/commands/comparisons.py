@@ -35,7 +35,10 @@ from skysplit.terminal import Terminal, busy, progress_bar
 from splitmodel.costs.published import Profile, published
 from strategies.analysis.compare import headings_of
 
-_TABLE_WIDTH = 120  # of the tables of a comparison
+_NARROWEST, _IN_A_FILE = (
+    100,
+    120,
+)  # columns of the tables of a comparison: no figure is cut, whatever a terminal wraps
 
 
 class CompareFormat(StrEnum):
@@ -135,7 +138,7 @@ def _say_answers(comparisons: Mapping[str, Mapping[str, Any]]) -> None:
 
     for comparison in comparisons.values():
         for line in summary_lines(comparison)[:1]:
-            Terminal(stderr=True).print(line, soft_wrap=True, highlight=False, style="bold")
+            Terminal(stderr=True).say(line, style="bold")
 
 
 def _conditions(scenario: Scenario, contacts: ContactPlan, samples: Sequence[int], starts: int) -> str:
@@ -155,12 +158,12 @@ def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, An
 
     console = Terminal()
     for place, line in enumerate(summary_lines(comparison)):
-        console.print(line, soft_wrap=True, highlight=False, style="" if place else "bold")
+        console.say(line, style="" if place else "bold")
     rounds = scenario.training.rounds
     missions = (
         f"{scenario.name}, {name}: the mission, {rounds} round{'s' * (rounds > 1)} from the first start"
     )
-    wide = Terminal(width=max(console.width, _TABLE_WIDTH))  # no figure is cut, whatever the terminal wraps
+    wide = Terminal(width=max(console.width, _NARROWEST if console.is_terminal else _IN_A_FILE))
     drawn = [(case["name"], case["draws"]) for case in comparison["cases"] if case.get("draws")]
     one_round = f"one round, median of up to {starts} starts" if starts > 1 else "one round, from one start"
     tables = [
@@ -172,7 +175,7 @@ def _print_comparison(scenario: Scenario, name: str, comparison: Mapping[str, An
         title = f"one round through {drawn[0][1]['draws']} draws of outages: length planned anew, or held up"
         tables.insert(2, (title, draw_rows(drawn)))
     for title, rows in tables:
-        wide.print_table(title, _table(rows))
+        wide.print_table(title, comparison_table(rows, wide))
     console.print(
         *(f"{case['name']}: {case['title']}" for case in comparison["cases"]), sep="; ", highlight=False
     )
@@ -200,15 +203,22 @@ def watched(
         )  # fmt: skip
 
 
-def _table(rows: list[dict[str, str]]) -> Table:
-    """Rows of ``strategies.analysis.compare`` as a table."""
+def comparison_table(rows: list[dict[str, str]], console: Terminal) -> Table:
+    """Rows of ``strategies.analysis.compare`` as a table, its columns closer together where it would be too wide."""
     headings = headings_of(rows)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("case", no_wrap=True)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "binds" else "right", no_wrap=True)
+        is_words = heading == "binds"
+        table.add_column(
+            heading.replace("÷ ", "÷\n"), justify="left" if is_words else "right", no_wrap=not is_words
+        )
     for row in rows:
         table.add_row(row["case"], *(row.get(heading, "–") for heading in headings))
+    without_limit = console.options.update(width=10 * console.width)
+    for table.padding in ((0, 1, 0, 1), (0, 1, 0, 0), (0, 0, 0, 0)):
+        if console.measure(table, options=without_limit).maximum <= console.width:
+            break
     return table
 
 

@@ -101,7 +101,7 @@ def contacts(
         else:
             Terminal().print_table(f"{len(plan.contacts)} contacts, {span}", _table(plan))
         hint = "" if summary else " By station and satellite: --summary."
-        Terminal(soft_wrap=True).print(_in_a_sentence(plan) + hint)
+        Terminal().say(_in_a_sentence(plan) + hint)
         return
     try:
         if output is ContactFormat.HTML:
@@ -347,5 +347,5 @@ def chosen_cut(scenario: Scenario, contacts: ContactPlan) -> Scenario:
     except (ValueError, OSError) as error:
         fail(str(error))
     if cut.reason is not None:
-        Terminal(stderr=True).print(spoken_choice(cut.reason), soft_wrap=True, highlight=False)
+        Terminal(stderr=True).say(spoken_choice(cut.reason))
     return cut.scenario

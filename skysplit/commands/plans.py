@@ -238,9 +238,9 @@ def _print_round(scenario: Scenario, planned: PlannedRound, result: dict[str, An
     with busy("adding up what crosses"):
         warnings = advice(scenario, planned.costs, planned.samples, framing_of(contacts))
     for line in warnings:
-        Terminal(stderr=True).print(f"WARNING: {line}", soft_wrap=True, highlight=False)
+        Terminal(stderr=True).say(f"WARNING: {line}")
     console = Terminal()
-    console.print(sentence(planned.plan, result), soft_wrap=True, highlight=False, style="bold")
+    console.say(sentence(planned.plan, result), style="bold")
     _print_picture(console, planned)
     facts = round_facts(planned.plan, result)
     for plane, time_s in planned.delivered_s.items():

@@ -208,7 +208,7 @@ def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> 
         **cut.as_run_config,
     }
     if cut.reason is not None:
-        Terminal(stderr=True, soft_wrap=True).print(spoken_choice(cut.reason))
+        Terminal(stderr=True).say(spoken_choice(cut.reason))
     return cut.scenario, run_config, directory
 
 
@@ -295,7 +295,7 @@ def _print_result(directory: Path, result: Mapping[str, Any]) -> None:
 
     console = Terminal(soft_wrap=True)
     for sentence in run_story(directory):
-        console.print(sentence)
+        Terminal().say(sentence)
     page = directory / "report.html"
     if not page.exists():
         console.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from skysplit.new_mission.mission_choices import (
     station_words,
 )
 from skysplit.new_mission.new_scenario import Shell, preset_values
+from skysplit.terminal import Terminal
 
 _Answer = TypeVar("_Answer")
 _NONE = "none"
@@ -33,7 +35,7 @@ _NONE = "none"
 def asked() -> MissionChoices:
     """Ask for a mission, and return what was chosen; an answer that is not possible is asked for again."""
     presets = read_presets()
-    typer.echo(f"Satellites with sourced figures: {', '.join(presets.satellites)} (skysplit presets)")
+    Terminal().say(f"Satellites with sourced figures: {', '.join(presets.satellites)} (skysplit presets)")
     satellite = _ask("Start from one of them?", _NONE, _one_of((_NONE, *presets.satellites)))
     choices = MissionChoices(satellite="" if satellite == _NONE else satellite)
     choices = _orbits(choices)
@@ -123,7 +125,7 @@ def _learning(choices: MissionChoices) -> MissionChoices:
 
 
 def _ask(question: str, default: str, read: Callable[[str], _Answer]) -> _Answer:
-    """Ask until the answer can be read."""
+    """Ask until the answer can be read; lines of the question end between words."""
 
     def value_of(text: Any) -> _Answer:
         try:
@@ -131,7 +133,9 @@ def _ask(question: str, default: str, read: Callable[[str], _Answer]) -> _Answer
         except (ValueError, OSError) as error:
             raise typer.BadParameter(str(error)) from error
 
-    answer: _Answer = typer.prompt(question, default=default, value_proc=value_of)
+    room = Terminal().width - len(": ")
+    lines = textwrap.wrap(f"{question} [{default}]", room, break_long_words=False, break_on_hyphens=False)
+    answer: _Answer = typer.prompt("\n".join(lines), default=default, show_default=False, value_proc=value_of)
     return answer
 
 

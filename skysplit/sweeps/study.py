@@ -198,7 +198,7 @@ def variants_of(study: Study) -> list[Variant]:
     Raises:
         ScenarioError: The scenario, or a combination; all that is wrong with the first of them is in the message.
     """
-    base = load_scenario(study.scenario, study.fixed)
+    base = load_scenario(study.scenario, study.fixed, given_as="")
     stations = {station.name: station.model_dump() for station in base.ground.stations}
     variants: dict[str, Variant] = {}
     for overrides in _combinations(study):
@@ -206,10 +206,10 @@ def variants_of(study: Study) -> list[Variant]:
         if _STATIONS in given:
             given[_STATIONS] = _stations(given[_STATIONS], stations)
         try:
-            scenario = load_scenario(study.scenario, {**study.fixed, **given})
+            scenario = load_scenario(study.scenario, {**study.fixed, **given}, given_as="")
         except ScenarioError as error:
             case = ", ".join(f"{key} = {value_text(value)}" for key, value in overrides.items())
-            lines = "; ".join(line.removeprefix("--set ") for line in str(error).splitlines())
+            lines = "; ".join(str(error).splitlines())
             raise ScenarioError(f"case {case}: {lines}") from error
         variants.setdefault(scenario.model_dump_json(), Variant(overrides, scenario))
     return list(variants.values())

@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-GROUP = "skysplit.codecs"
+from mission.entry_points import CODECS, EntryPointError, registered_class, registered_object
+
 ROW_MARGIN_BYTES = 64  # that a row may take beyond float32; relays know the same number
 
 
@@ -130,27 +130,14 @@ def registered_codec(name: str, ours: tuple[str, ...]) -> CheckedCodec:
     Raises:
         CodecError: There is none, or several; or it cannot be imported, or is no :class:`Codec`.
     """
-    entries = sorted({entry for entry in entry_points(group=GROUP) if entry.name == name}, key=str)
-    if not entries:
-        registered = sorted({entry.name for entry in entry_points(group=GROUP)})
-        raise CodecError(f"unknown codec {name!r}; allowed: {', '.join([*ours, *registered])}")
-    where = " and ".join(entry.value for entry in entries)
-    if len(entries) > 1 or name in ours:
-        raise CodecError(f"entry point {GROUP}: {where}: the name {name!r} is taken; allowed: a name each")
     try:
-        kind = entries[0].load()
-    except Exception as error:  # whatever a package does on import
-        raise CodecError(
-            f"entry point {GROUP}: {where} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    if not (isinstance(kind, type) and issubclass(kind, Codec)):
-        is_a = f"class {kind.__name__}" if isinstance(kind, type) else type(kind).__name__
-        raise CodecError(
-            f"entry point {GROUP}: {where} is a {is_a}; allowed: a subclass of {Codec.__module__}.Codec"
-        )
+        where, _ = registered_object(CODECS, name, ours)
+        kind = registered_class(CODECS, name, Codec, ours)
+    except EntryPointError as error:
+        raise CodecError(str(error)) from error
     try:
         return CheckedCodec(f"codec {name!r} ({where})", kind())
-    except Exception as error:  # abstract methods that are missing among them
+    except Exception as error:  # whatever a package's code does
         raise CodecError(
-            f"entry point {GROUP}: {where} cannot be made: {type(error).__name__}: {error}"
+            f"entry point {CODECS}: {where} cannot be made: {type(error).__name__}: {error}"
         ) from error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from mission.entry_points import MODEL_FAMILIES, EntryPointError, registered_names, registered_object
 from splitmodel.families.errors import ModelLoadError, UnsupportedModelError
 from splitmodel.families.galileo import GALILEO
 from splitmodel.families.prithvi import PRITHVI
@@ -23,8 +23,6 @@ from splitmodel.families.transformers.siglip import SIGLIP
 from splitmodel.families.transformers.siglip2 import SIGLIP2
 from splitmodel.families.transformers.vit import DEIT, IJEPA, MSN, VIT
 from splitmodel.families.transformers.vit_mae import MAE
-
-GROUP = "skysplit.families"
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family
@@ -59,11 +57,11 @@ def families() -> Mapping[str, Family]:
         ModelLoadError: One that another package registers cannot be imported, is none, or has a name that is taken.
     """
     known = dict(FAMILIES)
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
-        family = _loaded(entry)
+    for name in registered_names(MODEL_FAMILIES):
+        where, family = _registered(name)
         if family.name in known:
             raise ModelLoadError(
-                f"entry point {GROUP}: {entry.value} is called {family.name!r}, as another family is; "
+                f"entry point {MODEL_FAMILIES}: {where} is called {family.name!r}, as another family is; "
                 "allowed: a name of its own"
             )
         known[family.name] = family
@@ -88,18 +86,17 @@ def family_of(raw: Mapping[str, Any]) -> Family:
     )
 
 
-def _loaded(entry: EntryPoint) -> Family:
+def _registered(name: str) -> tuple[str, Family]:
+    """Return where the family under an entry point's name is, and the family."""
     try:
-        family = entry.load()
-    except Exception as error:  # whatever a package does on import
-        raise ModelLoadError(
-            f"entry point {GROUP}: {entry.value} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+        where, family = registered_object(MODEL_FAMILIES, name, ())
+    except EntryPointError as error:
+        raise ModelLoadError(str(error)) from error
     if isinstance(family, type) and issubclass(family, Family):
         family = family()
     if not isinstance(family, Family):
         raise ModelLoadError(
-            f"entry point {GROUP}: {entry.value} is a {type(family).__name__}; allowed: a "
+            f"entry point {MODEL_FAMILIES}: {where} is a {type(family).__name__}; allowed: a "
             "splitmodel.families.Family"
         )
-    return family
+    return where, family

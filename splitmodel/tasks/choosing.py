@@ -59,10 +59,9 @@ def task_for(settings: Mapping[str, Any], targets: Targets, where: str) -> Task:
     return _made(kind, settings, targets.names, numbers)
 
 
-def planned_task(settings: Mapping[str, Any]) -> Task:
-    """Return the task that is planned where no images are opened: with ten classes where nothing says how many."""
-    kind = TaskKind.CLASSIFICATION if settings["kind"] == "auto" else TaskKind(settings["kind"])
-    return _made(kind, settings, tuple(str(number) for number in range(_PLANNED_CLASSES)), 1)
+def planned_task(settings: Mapping[str, Any], kind: str) -> Task:
+    """Return the task of a kind where no images are opened: with ten classes where nothing says how many."""
+    return _made(TaskKind(kind), settings, tuple(str(number) for number in range(_PLANNED_CLASSES)), 1)
 
 
 def _made(kind: TaskKind, settings: Mapping[str, Any], names: tuple[str, ...], numbers: int) -> Task:

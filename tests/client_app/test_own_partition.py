@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import types
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +23,7 @@ SATELLITES = ("a", "b", "c", "d")
 
 
 @pytest.fixture
-def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+def theirs(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A package that registers ``by_plane`` of the page."""
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     code = next(block for block in blocks if "by_plane" in block)
@@ -33,9 +32,7 @@ def theirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     monkeypatch.setitem(sys.modules, "theirs", module)
     point = EntryPoint("by-plane", "theirs:by_plane", named.PARTITIONS)
     monkeypatch.setattr(named, "entry_points", lambda group: [point] if group == named.PARTITIONS else [])
-    named._imported.cache_clear()
-    yield module
-    named._imported.cache_clear()
+    return module
 
 
 def shares(seed: int = 1) -> list[Any]:

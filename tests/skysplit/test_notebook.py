@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import skysplit
 from mission.scenario import ScenarioError
-from mission.text.quantities import spoken_bytes
+from mission.text.quantities import spoken_bytes, spoken_time
 from skysplit import notebook
 from skysplit.cli import app
 
@@ -57,12 +57,32 @@ def test_what_a_mission_plans_with_is_said_of_it(mission: notebook.Mission) -> N
     assert "planned" not in repr(skysplit.scenario("walker-12"))
 
 
-def test_a_planned_round_says_what_crosses_its_links(mission: notebook.Mission) -> None:
-    planned = mission.plan()
-    rows = planned.to_pandas()
-    for link in ("downlink", "uplink"):
-        size = rows[rows["link"] == link]["bytes"].sum()
-        assert f"{link} {spoken_bytes(size)}" in repr(planned)
+def test_a_planned_round_says_when_it_is_through_which_stations_and_what_crosses_its_links(
+    mission: notebook.Mission,
+) -> None:
+    planned = mission.plan(at_s=600.0)
+    rows, says = planned.to_pandas(), repr(planned)
+    assert says.startswith("a round of walker-12 from 2026-01-01T00:10:00Z: length ")
+    assert f"length {spoken_time(planned.plan.makespan_s)}, " in says
+    assert all(station in says for station in rows[rows["kind"] == "session"]["peer"])
+    for name, links in (
+        ("downlink", ["downlink"]),
+        ("uplink", ["uplink"]),
+        ("between satellites", ["intra_isl", "inter_isl"]),
+    ):
+        size = rows[rows["link"].isin(links)]["bytes"].sum()
+        assert f"{name} {spoken_bytes(size)}" in says
+
+
+def test_an_error_names_the_keyword_that_was_given(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"^keyword training\.rounds: found 0, allowed: greater than"):
+        skysplit.scenario("walker-12", training={"rounds": 0})
+    with pytest.raises(ScenarioError, match=r"^keyword training\.round: unknown key; did you mean"):
+        skysplit.scenario("walker-12", **{"training.round": 1})
+    with pytest.raises(ScenarioError, match=r"^keyword ground\.stations: found \(\), allowed: at least 1$"):
+        skysplit.scenario("walker-12", ground={"stations": []})
+    with pytest.raises(ScenarioError, match=r"^training\.rounds: found 0"):
+        skysplit.sweep("walker-12", grid={"seed": [1, 2]}, fixed={"training.rounds": 0}, out=tmp_path)
 
 
 def test_contacts_are_those_that_the_command_prints(mission: notebook.Mission) -> None:
@@ -91,7 +111,7 @@ def test_a_plan_is_told_activity_by_activity(mission: notebook.Mission) -> None:
     assert frame["end_s"].max() <= planned.plan.end_s + 1e-6
 
 
-def test_a_comparison_holds_every_case_and_its_ratios() -> None:
+def test_a_comparison_holds_every_case_and_its_ratios(headline_cases: None) -> None:
     plane = {"satellites": 6, "planes": 1, "phasing": 0, "altitude_km": 1150.0}
     mission = skysplit.scenario(
         "paper", horizon_h=12.0, planning={"samples": 8}, constellation=plane, training={"rounds": 1}
@@ -106,7 +126,7 @@ def test_a_comparison_holds_every_case_and_its_ratios() -> None:
     assert (missions["mission_rounds"] == mission.scenario.training.rounds).all()
     assert (missions["mission_length_s"] > 0.0).all()
     planned = frame.dropna(subset="median_s")
-    assert len(planned) >= 5
+    assert len(planned) >= 3
     assert (planned["bound_s"] <= planned["median_s"] + 1e-9).all()
 
 

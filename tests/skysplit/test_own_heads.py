@@ -19,7 +19,6 @@ from torch import nn
 from two_satellites import TWO_SATELLITES
 
 from learning.task import head_maker, task_of
-from mission import entry_points as named
 from mission.record import RunRecord
 from mission.scenario import ScenarioError, load_scenario
 from mission.schema import Training
@@ -52,7 +51,6 @@ def two_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Head
     assert maker is not None
     yield maker
     sys.modules.pop("own_head", None)
-    named._imported.cache_clear()
 
 
 def model_with(maker: HeadMaker) -> SplitModel:

@@ -59,12 +59,11 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield folder
     for module in ("own_parts", "own_codec", "own_head", "own_planner", "own_trackers"):
         sys.modules.pop(module, None)
-    named._imported.cache_clear()
     registered_codec.cache_clear()
 
 
 @pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Any], None]]:
+def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
     """Register an object as ``mine`` under a group."""
     theirs, points = types.ModuleType("theirs"), []
 
@@ -74,9 +73,7 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Any], N
 
     monkeypatch.setitem(sys.modules, "theirs", theirs)
     monkeypatch.setattr(named, "entry_points", lambda group: [p for p in points if p.group == group])
-    named._imported.cache_clear()
-    yield register
-    named._imported.cache_clear()
+    return register
 
 
 def source(
@@ -180,7 +177,6 @@ def test_the_kit_finds_parts_that_are_wrong(register: Callable[[str, Any], None]
     drawn = np.random.default_rng(0)
     register(named.IMAGERY, lambda path, seed: source(values=lambda index: drawn.integers(0, 255)))
     sys.modules["theirs"].part = lambda path, seed: source(values=lambda index: drawn.integers(0, 255))  # type: ignore[attr-defined]
-    named._imported.cache_clear()
     with pytest.raises(AssertionError, match=r"train: image \d+, decoded again, differs"):
         check_imagery_source("mine")
 

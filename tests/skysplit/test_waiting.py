@@ -131,3 +131,12 @@ def test_a_title_is_one_line_however_narrow_its_table_is() -> None:
     table.add_row("1")
     Terminal(file=shown, width=20).print_table("one round from 0 s, of a mission with a name", table)
     assert shown.getvalue().splitlines()[1] == "one round from 0 s, of a mission with a name"
+
+
+def test_a_sentence_is_one_line_for_programs_and_ends_its_lines_between_words_on_a_terminal() -> None:
+    for is_terminal, lines in ((False, ["30 MB down, 36 kB up"]), (True, ["30 MB down,", "36 kB up"])):
+        shown = io.StringIO()
+        Terminal(file=shown, width=12, force_terminal=is_terminal, color_system=None).say(
+            "30 MB down, 36 kB up"
+        )
+        assert [line.rstrip() for line in shown.getvalue().splitlines()] == lines

@@ -121,10 +121,13 @@ def embedded(
         return split.embedding(split.preprocess(images)), torch.from_numpy(labels)
 
 
-def test_fine_tuning_from_the_shipped_weights_beats_random_ones_by_a_clear_margin() -> None:
-    pretrained, random = fine_tuned_accuracy(random_init=False), fine_tuned_accuracy(random_init=True)
-    assert pretrained >= 0.78
-    assert pretrained - random >= 0.25
+def test_fine_tuning_from_the_shipped_weights_reaches_what_random_ones_do_not() -> None:
+    assert fine_tuned_accuracy(random_init=False) >= 0.78
+
+
+@pytest.mark.slow  # it changes with the scenes and the recipe alone
+def test_fine_tuning_from_random_weights_stays_far_below() -> None:
+    assert fine_tuned_accuracy(random_init=True) <= 0.53
 
 
 def test_pretraining_is_seeded_and_what_it_saves_loads_back(tmp_path: Path) -> None:

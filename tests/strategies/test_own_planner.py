@@ -42,11 +42,10 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(install(tmp_path / "site", EXAMPLE)))
     yield
     sys.modules.pop("own_planner", None)
-    named._imported.cache_clear()
 
 
 @pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], StrategyConfig]]:
+def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], StrategyConfig]:
     """Register an object as the planner ``mine``; returns the strategies with it."""
     theirs = types.ModuleType("theirs")
     monkeypatch.setitem(sys.modules, "theirs", theirs)
@@ -55,11 +54,9 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], Strate
 
     def register(value: Any) -> StrategyConfig:
         theirs.planner = value  # type: ignore[attr-defined]
-        named._imported.cache_clear()
         return StrategyConfig.parse("parallel", "topology-aware", "none", "mine")
 
-    yield register
-    named._imported.cache_clear()
+    return register
 
 
 def isl_bytes(plan: Plan) -> float:

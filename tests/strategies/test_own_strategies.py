@@ -60,11 +60,10 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(folder))
     yield folder
     sys.modules.pop("most_need", None)
-    named._imported.cache_clear()
 
 
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+def registered(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A module whose classes other names may be registered for: ``theirs.register(group, name, value)``."""
     theirs, points = types.ModuleType("theirs"), []
 
@@ -74,9 +73,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     monkeypatch.setitem(sys.modules, "theirs", theirs)
     monkeypatch.setattr(named, "entry_points", entry_points)
     theirs.register = lambda group, name, value: points.append(EntryPoint(name, value, group))  # type: ignore[attr-defined]
-    named._imported.cache_clear()
-    yield theirs
-    named._imported.cache_clear()
+    return theirs
 
 
 class Reversed(SpaceGroundStrategy):

@@ -145,6 +145,7 @@ def test_without_options_a_person_is_asked_and_wrong_answers_are_asked_for_again
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("skysplit.commands.scenarios.is_interactive", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
     file = tmp_path / "ours.toml"
     answers = [
         "dove", "none",  # no such preset
@@ -158,6 +159,9 @@ def test_without_options_a_person_is_asked_and_wrong_answers_are_asked_for_again
     done = RUNNER.invoke(app, ["init", str(file)], input="\n".join(answers) + "\n")
     assert done.exit_code == 0, done.output
     assert done.output.count("Error: ") == 4
+    assert (
+        "Ground stations: names (skysplit presets sites), or" in done.output.splitlines()
+    )  # no word is broken
     scenario = load_scenario(str(file))
     shell = scenario.constellation
     assert (shell.pattern, shell.satellites, shell.planes, shell.altitude_km) == ("star", 8, 4, 600.0)

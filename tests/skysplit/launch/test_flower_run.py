@@ -22,7 +22,6 @@ from installed_example import install
 from PIL import Image
 from safetensors.torch import load_file
 
-from mission import entry_points
 from mission.record import RunRecord, read_run
 from mission.scenario import load_scenario
 from server_app.run import ServerRun
@@ -86,12 +85,10 @@ def test_a_run_planned_by_an_installed_strategy_ends_with_the_weights_of_the_sam
     assert run["state"] == "completed"
     assert run["scenario"]["strategy"]["space_ground"] == "most-need"
     monkeypatch.syspath_prepend(site)
-    entry_points._imported.cache_clear()
     try:
         _require_the_weights_of_one_process(tmp_path / "flower", overrides, grid_of)
     finally:
         sys.modules.pop("most_need", None)
-        entry_points._imported.cache_clear()
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import queue
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,17 +32,18 @@ from skysplit.live.live_page import LivePage
 from skysplit.sweeps.page import sweep_page
 from strategies.problem.plan import SPLIT_COLUMNS
 
+ROOT = Path(__file__).parents[3]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 QUIET = "--no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-extensions"
-# WebGL for the globe, computed where there is no GPU; the pages themselves are rasterised in less time without it.
-SOFTWARE_GL = "--use-angle=swiftshader --enable-unsafe-swiftshader --disable-gpu-rasterization"
+# The globe has WebGL, computed without a GPU; all else is drawn without WebGL, which takes half the CPU time.
+SOFTWARE_GL = "--disable-gpu --enable-unsafe-swiftshader"
 DRAWN = "[...document.querySelectorAll('.js-plotly-plot[tabindex]')].map(chart => chart.id)"
 
 
 AXE = importlib.resources.files("axe_core_python").joinpath("axe.min.js")
-SERIOUS = """axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations
+SERIOUS = """axe.run(%s, { resultTypes: ["violations"], %s }).then(({ violations }) => violations
   .filter(({ impact }) => impact === "serious" || impact === "critical")
   .flatMap(({ id, nodes }) => nodes.map(node => `${id}: ${node.target} ${node.failureSummary}`)))"""
 SAYS = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
@@ -73,6 +75,7 @@ class Browser:
 
     Attributes:
         console: What the page, and the browser about it, have said.
+        shown: The page whose charts are drawn, and whether with its globe; the next test may look at it, too.
     """
 
     def __init__(self, profile: Path) -> None:
@@ -88,6 +91,7 @@ class Browser:
         os.close(orders)
         os.close(said)
         self.console: list[str] = []
+        self.shown: tuple[Path, bool] | None = None
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self._session: dict[str, str] = {}
         self._count = 0
@@ -111,15 +115,20 @@ class Browser:
 
     def open(self, address: str, *, width: int = 1280, height: int = 900) -> None:
         """Open an address in a window of this size."""
-        self.send(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
+        self.shown = None
+        self.resize(width, height)
         self.send("Page.navigate", url=address)
         self.until("document.readyState === 'complete'")
+
+    def resize(self, width: int = 1280, height: int = 900) -> None:
+        """Give the window a size."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.send("Emulation.setDeviceMetricsOverride", **size)
+
+    def prefer(self, scheme: str, media: str = "") -> None:
+        """Let the page know that its reader likes it light or dark, or has it on paper."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.send("Emulation.setEmulatedMedia", media=media, features=features)
 
     def ask(self, expression: str) -> Any:
         """What a JavaScript expression is."""
@@ -167,10 +176,8 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(chromium: Browser) -> Browser:
-    """The browser with an empty page in the light scheme, and nothing said yet."""
-    light = [{"name": "prefers-color-scheme", "value": "light"}]
-    chromium.send("Emulation.setEmulatedMedia", features=light)
-    chromium.open("about:blank")
+    """The browser in the light scheme, with the page of the test before, and nothing said yet."""
+    chromium.prefer("light")
     chromium.console.clear()
     return chromium
 
@@ -180,24 +187,26 @@ def emulated_page(emulated_run: Path) -> Path:
     return write_report(emulated_run)
 
 
-@pytest.fixture(scope="module")
-def simulated_page(simulated_run: Path) -> Path:
-    return write_report(simulated_run)
-
-
-def open_at(browser: Browser, page: Path, chart: str, **window: int) -> None:
-    """Open a page, scroll to a chart and wait until it is drawn; those out of sight are not."""
-    browser.open(page.as_uri(), **window)
-    browser.until(f"document.getElementById('{chart}').scrollIntoView(), {DRAWN}.includes('{chart}')")
-
-
 def open_and_draw(browser: Browser, page: Path, *, globe: bool = True, **window: int) -> list[str]:
-    """Open a page and draw all charts, in view or not; their names. Without a GPU, a globe takes most of the time."""
-    browser.open(page.as_uri(), **window)
-    if not globe:
-        browser.ask("near.unobserve(document.getElementById('globe')), delete figures.globe")
-    browser.ask("Promise.all(names().map(draw)).then(() => true)")
+    """Show a page with all charts drawn, in view or not; their names. It is opened unless it is shown already.
+
+    Without a GPU, a globe takes most of the time.
+    """
+    if browser.shown == (page, globe):
+        browser.resize(**window)
+    else:
+        browser.open(page.as_uri(), **window)
+        if not globe:
+            browser.ask("document.getElementById('globe')?.remove(), delete figures.globe")
+        browser.ask("Promise.all(names().map(draw)).then(() => true)")
+        browser.shown = page, globe
     return browser.ask(DRAWN)
+
+
+def look_at(browser: Browser, page: Path, chart: str, **window: int) -> None:
+    """Show a page without its globe, scrolled to a chart."""
+    open_and_draw(browser, page, globe=False, **window)
+    browser.ask(f"document.getElementById('{chart}').scrollIntoView()")
 
 
 @pytest.mark.parametrize(
@@ -225,18 +234,6 @@ def test_pages_of_other_commands_are_drawn_without_a_console_message(
     assert browser.console == []
 
 
-def test_every_chart_of_a_report_is_drawn_without_a_console_message(
-    emulated_page: Path, browser: Browser
-) -> None:
-    names = open_and_draw(browser, emulated_page)
-    assert names == ["curve", "gantt", "map", "globe", "bytes", "seconds", "waits", "measured", "links"]
-    assert (
-        browser.ask("document.querySelectorAll('#gantt .js-fill').length") >= 5
-    )  # bars of a label are one path
-    assert browser.ask("document.querySelector('#globe canvas').width") > 100
-    assert browser.console == []
-
-
 def hover_text(browser: Browser, chart: str, trace: str, point: int) -> str:
     """What a chart says under the pointer at a point of a trace, which a condition on it chooses."""
     place = browser.ask(
@@ -258,7 +255,7 @@ def hover_text(browser: Browser, chart: str, trace: str, point: int) -> str:
 def test_the_pointer_over_a_bar_tells_who_with_whom_when_how_much_and_how_fast(
     emulated_page: Path, browser: Browser
 ) -> None:
-    open_at(browser, emulated_page, "gantt", height=1400)
+    look_at(browser, emulated_page, "gantt", height=1400)
     says = hover_text(
         browser, "gantt", "trace.text && trace.hovertemplate?.includes('space-ground link<')", 0
     )
@@ -272,16 +269,16 @@ def test_the_pointer_over_a_bar_tells_who_with_whom_when_how_much_and_how_fast(
 def test_the_pointer_over_a_satellites_bar_tells_what_it_waited_for(
     emulated_page: Path, browser: Browser
 ) -> None:
-    open_at(browser, emulated_page, "waits")
+    look_at(browser, emulated_page, "waits")
     says = hover_text(browser, "waits", "trace.name === 'computing'", 0)
     assert re.search(r"sat-\d-\d\d: .* (s|min|h); done last in \d of 2 rounds", says), says
 
 
 def test_the_map_plays_and_stops(emulated_page: Path, browser: Browser) -> None:
-    open_at(browser, emulated_page, "map")
+    look_at(browser, emulated_page, "map")
     button, slider = ("document.querySelector('#map-when " + tag + "')" for tag in ("button", "input"))
     browser.ask(f"{button}.click()")
-    browser.until(f"+{slider}.value >= 3")
+    browser.until(f"+{slider}.value >= 2")
     browser.ask(f"{button}.click()")
     browser.until(f"{button}.textContent === 'play' && !{button}.busy")
     stopped = browser.ask(f"{slider}.value")
@@ -291,8 +288,26 @@ def test_the_map_plays_and_stops(emulated_page: Path, browser: Browser) -> None:
     assert browser.console == []
 
 
+def test_names_of_satellites_are_on_a_wide_map_and_under_the_pointer_on_a_narrow_one(
+    emulated_page: Path, browser: Browser
+) -> None:
+    look_at(browser, emulated_page, "map")
+    labels = "[...document.querySelectorAll('#map .textpoint')].map(one => one.textContent).sort()"
+    every = browser.ask(labels)
+    stations = [name for name in every if not name.startswith("sat-")]
+    assert len(stations) == 4 < len(every)
+    browser.resize(390)
+    browser.ask("draw('map').then(() => true)")
+    assert browser.ask(labels) == stations
+    assert hover_text(browser, "map", "trace.meta === 'named if wide'", 0).startswith("sat-")
+    browser.resize()
+    browser.ask("draw('map').then(() => true)")
+    assert browser.ask(labels) == every
+    assert browser.console == []
+
+
 def test_one_zooms_to_a_window_by_its_name_and_back(emulated_page: Path, browser: Browser) -> None:
-    open_at(browser, emulated_page, "gantt")
+    look_at(browser, emulated_page, "gantt")
     choose = "(place => (document.getElementById('gantt-views').selectedIndex = place, " + (
         "document.getElementById('gantt-views').dispatchEvent(new Event('change', { bubbles: true }))))"
     )
@@ -310,20 +325,15 @@ def test_one_zooms_to_a_window_by_its_name_and_back(emulated_page: Path, browser
 def test_what_was_measured_is_drawn_in_the_colour_of_the_text(
     scheme: str, ink: str, emulated_page: Path, browser: Browser
 ) -> None:
-    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    open_at(browser, emulated_page, "gantt")
+    look_at(browser, emulated_page, "gantt")
+    browser.prefer(scheme)
     trace = "document.getElementById('gantt')._fullData.find(one => one.name === 'done, measured')"
-    assert browser.ask(f"{trace}.marker.line.color") == ink
+    browser.until(f"{trace}.marker.line.color === '{ink}'")
     assert browser.console == []
 
 
-def test_no_page_is_wider_than_a_narrow_window(emulated_page: Path, browser: Browser) -> None:
-    open_and_draw(browser, emulated_page, globe=False, width=390)
-    assert browser.ask("document.documentElement.scrollWidth") <= 390
-
-
-def test_a_chart_is_zoomed_from_the_keyboard_and_back(simulated_page: Path, browser: Browser) -> None:
-    open_at(browser, simulated_page, "curve")
+def test_a_chart_is_zoomed_from_the_keyboard_and_back(emulated_page: Path, browser: Browser) -> None:
+    look_at(browser, emulated_page, "curve")
     span = "(axis => axis.range[1] - axis.range[0])(document.getElementById('curve')._fullLayout.xaxis)"
     before = browser.ask(f"document.getElementById('curve').focus(), {span}")
     browser.press("+", text="+")
@@ -333,12 +343,24 @@ def test_a_chart_is_zoomed_from_the_keyboard_and_back(simulated_page: Path, brow
     assert browser.console == []
 
 
-def test_the_globe_is_turned_and_its_time_chosen_from_the_keyboard(
-    simulated_page: Path, browser: Browser
+def test_every_chart_of_a_report_is_drawn_without_a_console_message(
+    emulated_page: Path, browser: Browser
 ) -> None:
-    open_at(browser, simulated_page, "globe", width=400, height=500)
+    names = open_and_draw(browser, emulated_page, width=400, height=500)
+    assert names == ["curve", "gantt", "map", "globe", "bytes", "seconds", "waits", "measured", "links"]
+    assert (
+        browser.ask("document.querySelectorAll('#gantt .js-fill').length") >= 5
+    )  # bars of a label are one path
+    assert browser.ask("document.querySelector('#globe canvas').width") > 100
     assert browser.ask("document.documentElement.scrollWidth") <= 400
-    assert serious_findings(browser, "light") == []
+    assert browser.console == []
+
+
+def test_the_globe_is_turned_and_its_time_chosen_from_the_keyboard(
+    emulated_page: Path, browser: Browser
+) -> None:
+    open_and_draw(browser, emulated_page, width=400, height=500)
+    assert serious_findings(browser, "light", part="{ include: [['#globe'], ['#globe-when']] }") == []
     globe = "document.getElementById('globe')"
     eye = f"JSON.stringify({globe}._fullLayout.scene.camera.eye)"
     before = browser.ask(f"{globe}.focus(), {eye}")
@@ -444,44 +466,44 @@ def pages(
     return {"report": emulated_page} | {name: folder / f"{name}.html" for name in texts}
 
 
-def resize(browser: Browser, width: int, scheme: str) -> None:
-    """Give the open page a window of this width and a colour scheme."""
-    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.send("Emulation.setDeviceMetricsOverride", **size)
-
-
-def serious_findings(browser: Browser, scheme: str) -> list[str]:
-    """What axe-core holds against the page in a colour scheme."""
-    browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+def serious_findings(browser: Browser, *schemes: str, part: str = "document") -> list[str]:
+    """What axe-core holds against the page or a part of it; in the dark, where colours alone differ, by their rule."""
     if not browser.ask("'axe' in window"):
         browser.ask(f"{AXE.read_text(encoding='utf-8')}; 1")
-    return browser.ask(SERIOUS)
+    found = []
+    for scheme in schemes:
+        browser.prefer(scheme)
+        found += browser.ask(SERIOUS % (part, "runOnly: ['color-contrast']" if scheme == "dark" else ""))
+    return found
 
 
-@pytest.mark.parametrize("name", ["report", "comparison", "sweep", "cuts", "runs"])
+@pytest.fixture(scope="module", params=["report", "comparison", "sweep", "cuts", "runs"])
+def page(request: pytest.FixtureRequest, pages: dict[str, Path]) -> Path:
+    """A page of each kind in turn, so that those who look at the same one do so one after another."""
+    return pages[request.param]
+
+
 def test_axe_finds_nothing_serious_on_a_page_in_the_light_and_in_the_dark(
-    name: str, pages: dict[str, Path], browser: Browser
+    page: Path, browser: Browser
 ) -> None:
-    open_and_draw(browser, pages[name], globe=name != "report")
-    assert [serious_findings(browser, scheme) for scheme in ("light", "dark")] == [[], []]
+    open_and_draw(browser, page, globe=False)
+    assert serious_findings(browser, "light", "dark") == []
     assert browser.console == []
 
 
-@pytest.mark.parametrize("name", ["report", "comparison", "sweep", "cuts", "runs"])
 def test_nothing_on_a_page_is_wider_than_its_place_and_no_text_of_a_chart_is_cut_off(
-    name: str, pages: dict[str, Path], browser: Browser
+    page: Path, browser: Browser
 ) -> None:
     fits = "[...document.querySelectorAll('.figure')].every(chart => chart.clientWidth === chart._fullLayout?.width)"
-    browser.open(pages[name].as_uri())
-    # Slow without a GPU, and all canvas.
-    browser.ask("document.getElementById('globe')?.remove(), delete figures.globe")
     for width, scheme in itertools.product((390, 1280), ("light", "dark")):
-        resize(browser, width, scheme)
+        open_and_draw(browser, page, globe=False, width=width)
+        browser.prefer(scheme)
         browser.ask("Promise.all(names().map(draw)).then(() => true)")
         browser.until(fits)
         assert browser.ask(OVERFLOWS) == [], f"{width} px, {scheme}"
-    resize(browser, 800, "light")
+        assert browser.ask("document.documentElement.scrollWidth") <= width
+    browser.resize(800)
+    browser.prefer("light")
     browser.until(fits)
     assert browser.ask(OVERFLOWS) == [], "in a window that was wider"
     assert browser.console == []
@@ -500,23 +522,19 @@ def test_axe_finds_nothing_serious_on_a_live_page_with_relays_and_with_an_error(
         with LivePage(tmp_path, "") as live:
             browser.open(live.address)
             browser.until(f"{shown}.includes('{words}')")
-            found = [serious_findings(browser, scheme) for scheme in ("light", "dark")]
-        assert found == [[], []]
+            assert serious_findings(browser, "light", "dark") == []
 
 
 def test_on_paper_a_page_is_light_and_no_chart_wider_or_higher_than_the_paper(
     emulated_page: Path, browser: Browser
 ) -> None:
-    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-    browser.send("Emulation.setEmulatedMedia", features=dark)
     open_and_draw(browser, emulated_page, globe=False)
+    browser.prefer("dark")
     layouts = f"{DRAWN}.map(name => document.getElementById(name)._fullLayout)"
     inks = f"[...new Set({layouts}.map(({{ font }}) => font.color))].join()"
-    assert browser.ask(inks) == "#e8e9ec"
-    # A4 at 96 pixels an inch, without its margins of 12 mm.
-    size = {"width": 703, "height": 1031, "deviceScaleFactor": 1, "mobile": False}
-    browser.send("Emulation.setEmulatedMedia", media="print", features=dark)
-    browser.send("Emulation.setDeviceMetricsOverride", **size)
+    browser.until(f"{inks} === '#e8e9ec'")
+    browser.prefer("dark", media="print")
+    browser.resize(703, 1031)  # A4 at 96 pixels an inch, without its margins of 12 mm
     browser.ask("dispatchEvent(new Event('beforeprint'))")
     browser.until(f"{inks} === '#1b1b1f'")
     assert browser.ask(f"{layouts}.every(({{ width, height }}) => width <= 703 && height <= 1031)")
@@ -527,7 +545,7 @@ def test_on_paper_a_page_is_light_and_no_chart_wider_or_higher_than_the_paper(
         browser.ask(f"[...document.querySelectorAll('.figure')].filter(chart => {cut}).map(({{ id }}) => id)")
         == []
     )
-    browser.send("Emulation.setEmulatedMedia", media="", features=dark)
+    browser.prefer("dark")
     browser.ask("dispatchEvent(new Event('afterprint'))")
     browser.until(f"{inks} === '#e8e9ec'")
     assert browser.console == []
@@ -535,16 +553,28 @@ def test_on_paper_a_page_is_light_and_no_chart_wider_or_higher_than_the_paper(
 
 @pytest.mark.parametrize("width", [390, 921, 1280])
 def test_a_comparison_fits_its_window_and_no_label_touches_another(
-    width: int, tmp_path: Path, browser: Browser
+    width: int, pages: dict[str, Path], browser: Browser
 ) -> None:
-    comparison = made_up_comparison()
-    page = tmp_path / "page.html"
-    write_text(page, comparison_page("paper", "every case", {"a model": comparison}))
-    open_and_draw(browser, page, width=width)
+    open_and_draw(browser, pages["comparison"], globe=False, width=width)
+    browser.until(
+        "document.getElementById('time0').clientWidth === document.getElementById('time0')._fullLayout.width"
+    )
     assert browser.ask("document.documentElement.scrollWidth") <= width
     tables = "[...document.querySelectorAll('.table')]"
     assert browser.ask(f"{tables}.filter(table => table.scrollWidth > table.clientWidth + 1).length") == 0
     labels = "[...document.querySelectorAll('#time0 .ytick')].map(label => label.getBoundingClientRect())"
     boxes = browser.ask(f"{labels}.map(box => [box.top, box.bottom]).sort((one, other) => one[0] - other[0])")
-    assert len(boxes) == len(comparison["cases"])
+    assert len(boxes) == len(made_up_comparison()["cases"])
     assert all(above[1] <= below[0] for above, below in itertools.pairwise(boxes))
+
+
+@pytest.mark.slow
+def test_no_paragraph_of_the_documentation_is_wider_than_its_column(tmp_path: Path, browser: Browser) -> None:
+    subprocess.run([sys.executable, "-m", "mkdocs", "build", "-q", "-d", str(tmp_path)], cwd=ROOT, check=True)
+    too_wide = """[...document.querySelectorAll("article :is(p, ul, ol, li, h1, h2, h3)")]
+        .filter(element => element.scrollWidth > element.clientWidth + 1).map(element => element.textContent)"""
+    pages = sorted(tmp_path.rglob("index.html"))
+    assert len(pages) > 20
+    for page, width in itertools.product(pages, (390, 1280)):
+        browser.open(page.as_uri(), width=width)
+        assert browser.ask(too_wide) == [], f"{page.parent.name}, {width} px"

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from plotly.colors import sample_colorscale, unlabel_rgb
 from plotly.offline import get_plotlyjs
 from typer.testing import CliRunner
 
@@ -23,6 +24,7 @@ from mission.scenario import load_scenario, scenario_to_dict, shipped_scenarios
 from mission.text.scenario_toml import scenario_toml
 from report.charts.figures import learning_figure, loss_range, waits_figure
 from report.charts.gantt import gantt_figure, thinned, time_unit, union, windows_in_use
+from report.charts.score_figures import confusion_figure
 from report.page import plotly_script
 from report.run_report import report_view, write_report
 from report.story import link_totals, run_total
@@ -374,3 +376,29 @@ def test_the_function_around_the_library_of_charts_is_found_and_put_in_parenthes
     assert len(after) == len(before) + 2
     assert ": this, (() => {" in after[:1000]
     assert after.rstrip().endswith("})));")
+
+
+def test_each_number_of_a_confusion_matrix_can_be_read_on_its_cell() -> None:
+    confusion = [[share, 200 - share] for share in range(201)]
+    for first in range(0, 200, 10):
+        rows = confusion[first : first + 10]
+        cells, numbers = confusion_figure(
+            [[*row, *[0] * 8] for row in rows], list("abcdefghij"), "images"
+        ).data
+        shares, scale = np.array(cells.z), [list(stop) for stop in cells.colorscale]
+        for x, y, text, colour in zip(
+            numbers.x, numbers.y, numbers.text, numbers.textfont.color, strict=True
+        ):
+            share = shares[list(cells.y).index(y), list(cells.x).index(x)]
+            assert text == ("<1" if share < 0.005 else f"{100 * share:.0f}")
+            ink, ground = (_luminance(one) for one in (colour, sample_colorscale(scale, [share])[0]))
+            assert (max(ink, ground) + 0.05) / (min(ink, ground) + 0.05) >= 4.5
+    assert len(confusion_figure([[1] * 13] * 13, [str(k) for k in range(13)], "images").data) == 1
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance by the definition of WCAG 2.2."""
+    is_hex = colour.startswith("#")
+    channels = [int(colour[k : k + 2], 16) for k in (1, 3, 5)] if is_hex else unlabel_rgb(colour)
+    linear = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -109,7 +109,7 @@ def test_values_that_are_not_finite_are_refused_before_they_are_sent(codec: str,
 @pytest.mark.parametrize(
     ("codec", "buffer", "shape", "message"),
     [
-        ("fp64", b"", (0,), "unknown codec 'fp64'; allowed: fp32"),
+        ("fp64", b"", (0,), "found none called 'fp64', allowed: fp32"),
         ("fp32", bytes(7), (2,), r"fp32 of shape \(2,\) takes 8 bytes; found 7"),
         ("int8", bytes(64), (64,), "takes 66 bytes; found 64"),
         ("int4", bytes(10), (10**15, 10**15), "takes .* bytes; found 10"),

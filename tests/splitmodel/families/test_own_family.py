@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from splitmodel.families import ModelLoadError, families, registry
+from mission import entry_points as named
+from splitmodel.families import ModelLoadError, families
 from splitmodel.parts import load_split
 from splitmodel.testing import check_family
 
@@ -42,8 +43,8 @@ def ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def registered(monkeypatch: pytest.MonkeyPatch, *values: str) -> Iterator[Any]:
-    points = [EntryPoint(value.split(":")[0], value, registry.GROUP) for value in values]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == registry.GROUP else [])
+    points = [EntryPoint(value.split(":")[0], value, named.MODEL_FAMILIES) for value in values]
+    monkeypatch.setattr(named, "entry_points", lambda group: points if group == named.MODEL_FAMILIES else [])
     families.cache_clear()
     yield sys.modules.get("ours")
     families.cache_clear()

@@ -243,7 +243,7 @@ def test_the_labels_say_what_is_trained_and_a_key_that_says_otherwise_is_one_err
                 targets_of(kind, ("x", "y")[: (kind is TargetKind.CLASS and 2) or 0]),
                 "here",
             )
-    assert planned_task(SETTINGS).outputs == 10
+    assert planned_task(SETTINGS, "classification").outputs == 10
 
 
 def test_a_bottleneck_that_is_none_is_refused(tiny_models: dict[str, Path]) -> None:

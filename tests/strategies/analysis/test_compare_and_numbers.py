@@ -43,7 +43,7 @@ def beside(some_cases: Iterable[Case], rates: ComputeRates = RATES) -> World:
 
 def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() -> None:
     seen: list[float] = []
-    found = compare(beside(cases()), even_starts(WORLD, 2), progress=seen.append)
+    found = compare(beside(cases()), even_starts(WORLD, 1), progress=seen.append)
     assert json.loads(json.dumps(found)) == found
     by_name = {case["name"]: case for case in found["cases"]}
     assert [case["alias"] for case in found["cases"] if case["alias"]] == [
@@ -59,7 +59,7 @@ def test_the_comparison_is_json_with_an_object_per_case_and_consistent_ratios() 
         by_name[name]["median_s"] for name in poorer
     )
     assert by_name["onboard-full"]["median_s"] <= by_name["onboard-full-own-window"]["median_s"]
-    assert all(case["median_s"] <= case["p95_s"] and case["unplanned"] == 0 for case in found["cases"])
+    assert all(case["unplanned"] == 0 for case in found["cases"])
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
     assert len(round_rows(found)) == len(mission_rows(found)) == len(found["cases"])
@@ -70,6 +70,7 @@ def test_processes_that_share_the_work_change_no_number(monkeypatch: pytest.Monk
     few = [case for case in cases() if case.name in ("split", "onboard-lora", "images-down")]
     task = beside(few), even_starts(WORLD, 2)
     alone = compare(*task)
+    assert all(case["median_s"] <= case["p95_s"] and case["unplanned"] == 0 for case in alone["cases"])
     monkeypatch.setattr("strategies.analysis.compare._START_S", 0.0)
     assert compare(*task, processes=2) == alone
 
