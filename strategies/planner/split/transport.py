@@ -67,10 +67,14 @@ class Delivery:
 
 
 class _Coming(NamedTuple):
-    """A block of so many bits, the last micro-batch of ``lead_bits``, all at a node by ``last_s``."""
+    """A block of so many bits, all at a node by ``last_s``.
+
+    Its first micro-batch is ``lead_bits``, its last ``tail_bits``, to which there are no answers before it is through.
+    """
 
     bits: float
     lead_bits: float
+    tail_bits: float
     last_s: float
     relayed: bool  # over another link
 
@@ -384,7 +388,7 @@ class Transport:
     def _offer(self, index: int, source: int, count: int, path: list[int], free_s: float) -> _Offer | None:
         """When ``count`` samples would travel; nothing is reserved.  None where a link stays shut."""
         lead = min(self.workload.micro_batch, count)
-        bits = count * self.bits, lead * self.bits
+        bits = count * self.bits, lead * self.bits, self._last(count) * self.bits
         if source in self.copies:
             copy, first = self.copies[source][path[0]], int(self.next_sample[source])
             embed, first_s, last_s = None, copy.at(first + lead), copy.at(first + count)
@@ -450,7 +454,7 @@ class Transport:
 
     def _hop(self, node: int, peer: int, ready_s: float, block: _Coming, terms: list[_Terms]) -> _Hop | None:
         """When a block takes a link, on the best terms that hold until then; None where the link is shut before."""
-        passed_bits = self.passed_bits.get((node, peer), 0.0) + block.bits - block.lead_bits
+        passed_bits = self.passed_bits.get((node, peer), 0.0) + block.bits - block.tail_bits
         best: _Hop | None = None
         for term in terms:
             spare_s = term.delay_s(self.slowest_isl_bps, passed_bits)
@@ -484,8 +488,7 @@ class Transport:
         begin_s, paced_s = block.served(begin_s, rate_bps * self.share_down)
         there_s = paced_s + self.shares.downlink_delay_s(rate_bps)
         if self.alone_until_s[index] >= there_s:
-            lead = min(self.workload.micro_batch, count)
-            answer_bits = float(self.answer_bits[index]) + self._answer_bits(count - lead)
+            answer_bits = float(self.answer_bits[index]) + self._answer_bits(count - self._last(count))
             alone_begin_s, end_s = block.served(offer.begin_s, rate_bps)
             alone_s = end_s + answer_bits / rate_bps
             if alone_s < there_s:
@@ -496,6 +499,10 @@ class Transport:
 
     def _rate_bps(self, index: int) -> float:
         return float(self.passes["down_bps"][self.sessions["pass_index"][index]])
+
+    def _last(self, count: int) -> int:
+        """Samples of the last micro-batch of a block."""
+        return (count - 1) % self.workload.micro_batch + 1
 
     def _answer_bits(self, count: int) -> float:
         """What comes down of samples that are on the ground, in all their passes."""

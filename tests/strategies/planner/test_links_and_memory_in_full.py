@@ -115,8 +115,19 @@ def test_vectors_are_cut_by_their_size_alone(size_bytes, pieces) -> None:
 def test_a_round_that_own_windows_of_planes_end_at_its_bound_uses_them() -> None:
     world = make_world(1, 3, 2, [(k, k % 2, 10.0 * k, 3000.0) for k in range(3)])
     slow_ground = ComputeRates(RATES.satellite_flops, 1e12)
-    problem = make_problem(world, make_workload(3, 960), rates=slow_ground)
+    problem = make_problem(world, make_workload(3, 2400), rates=slow_ground)
     own, richer, richest = (plan_round(problem, LADDER[name]) for name in "cde")
     assert own.makespan_s <= 1.001 * richest.lower_bound_s
     assert richer.makespan_s == richest.makespan_s == own.makespan_s
     assert richest.strategy_config.space_ground == "own-window"
+
+
+@pytest.mark.parametrize("samples", [17, 24, 40])
+def test_answers_to_all_but_the_last_micro_batch_have_room_beside_features(samples: int) -> None:
+    # The last micro-batch of a block is smaller than the first, and answers to all before it are on the downlink.
+    world = make_world(1, 6, 1, [(3, 0, 0.0, 900.0)], down_bps=2e6, up_bps=2.5e5, isl_bps=1e7, inter_bps=0.0)
+    work = make_workload(
+        6, samples, tokens=17, hidden=64, feature_bits=62.5, head_bytes=2.6e3, adapter_bytes=2.6e3,
+        shared_adapter=True, satellites_per_step=24, embedding_flops=3e6, backbone_flops=1e8,
+    )  # fmt: skip
+    planned(world, work, _TOGETHER)
