@@ -69,7 +69,8 @@ def write_onnx(model: TrainedModel, path: Path, *, names: Sequence[str], kind: s
         name = model.backbone.family.name
         raise OnnxError(f"{name}: cannot be written as ONNX: {type(cause).__name__}: {line}") from error
     assert program is not None
-    if isinstance(program.model.graph.inputs[0].shape[0], int):
+    shape = program.model.graph.inputs[0].shape
+    if shape is None or isinstance(shape[0], int):
         raise OnnxError(f"{model.backbone.family.name}: its code computes batches of one size alone as ONNX")
     program.model.metadata_props.update(
         {

@@ -63,7 +63,7 @@ def load_trained(final: Path, model: SplitModel, preprocess: Preprocess) -> Trai
     except (RuntimeError, KeyError) as error:
         what = " ".join(str(error).split())
         raise ValueError(f"{final}: these are not the trained weights of this model: {what}") from error
-    return TrainedModel(model, preprocess, units).eval().requires_grad_(False)
+    return TrainedModel(model, preprocess, units=units).eval().requires_grad_(False)
 
 
 def _load_head(head: nn.Module, tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor] | None:
