@@ -25,7 +25,7 @@ class TrainedModel(nn.Module):
     """
 
     def __init__(
-        self, model: SplitModel, preprocess: Preprocess, units: tuple[Tensor, Tensor] | None
+        self, model: SplitModel, preprocess: Preprocess, *, units: tuple[Tensor, Tensor] | None
     ) -> None:
         super().__init__()
         self.embedding, self.backbone, self.head = model.embedding, model.backbone, model.head
