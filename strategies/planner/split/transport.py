@@ -186,6 +186,9 @@ class Transport:
         self.held: dict[int, list[tuple[float, float]]] = {}
         self.free_s = sessions["data_s"].copy()
         self.paced_s = sessions["data_s"].copy()  # when features with their share only leave a downlink
+        # Until when answers hold up features that have a link to themselves: the next ones pass after them.
+        self.through_s = sessions["data_s"].copy()
+        self.link_through_s: dict[tuple[int, int], float] = {}
         self.alone_until_s, self.quiet_until_s = self._undisturbed(first_sample)
         self.link_paced_s: dict[tuple[int, int], float] = {}  # when features with their share leave a link
         self.passed_bits: dict[tuple[int, int], float] = {}  # of features, over each link
@@ -470,12 +473,16 @@ class Transport:
             if there_s <= min(shut_s + 1e-9, term.until_s) and (best is None or there_s < best.there_s):
                 best = _Hop(
                     node, peer, begin_s=begin_s, end_s=end_s, there_s=there_s, owlt_s=owlt_s,
-                    lead_s=begin_s + block.lead_bits / usable_bps, paced_s=there_s if term.share == 1.0 else end_s,
+                    lead_s=self._after(node, peer, begin_s, term) + block.lead_bits / usable_bps, paced_s=there_s if term.share == 1.0 else end_s,
                     shared=term.share < 1.0,
                 )  # fmt: skip
                 if not self.stores_whole:
                     break
         return best
+
+    def _after(self, node: int, peer: int, begin_s: float, term: _Terms) -> float:
+        """When the first of a block passes a link on which it may begin at ``begin_s``."""
+        return max(begin_s, self.link_through_s.get((node, peer), begin_s)) if term.share == 1.0 else begin_s
 
     def _down(self, offer: _Offer, index: int, count: int, block: _Coming) -> _Offer:
         """An offer with its way to the ground, which may begin at ``offer.begin_s``.
@@ -557,6 +564,8 @@ class Transport:
                 self.busy.add((hop.node, hop.peer), hop.begin_s, hop.there_s)
             self.link_free_s[hop.node, hop.peer] = hop.end_s
             self.link_paced_s[hop.node, hop.peer] = hop.paced_s
+            if not hop.shared:
+                self.link_through_s[hop.node, hop.peer] = hop.there_s
             passed_bits = self.passed_bits.get((hop.node, hop.peer), 0.0)
             self.passed_bits[hop.node, hop.peer] = passed_bits + count * self.bits
         note(Kind.FEATURES, LinkKind.DOWNLINK, gateway, station, offer.begin_s, offer.there_s, size, 0.0)
@@ -566,6 +575,9 @@ class Transport:
         self.paced_s[index] = offer.paced_s
         if offer.shared:
             self.busy.add((index, "down"), offer.begin_s, offer.there_s)
+        begin_s = offer.begin_s
+        if not offer.shared:
+            begin_s, self.through_s[index] = max(begin_s, float(self.through_s[index])), offer.there_s
         self.answer_bits[index] += self._answer_bits(count)
         self.next_sample[source] = end
         self.left[source] -= count
@@ -577,7 +589,7 @@ class Transport:
                 index,
                 first=first,
                 end=end,
-                first_s=offer.begin_s + owlt_s,
+                first_s=begin_s + owlt_s,
                 last_s=offer.there_s + owlt_s,
             )
         )

@@ -131,3 +131,13 @@ def test_answers_to_all_but_the_last_micro_batch_have_room_beside_features(sampl
         shared_adapter=True, satellites_per_step=24, embedding_flops=3e6, backbone_flops=1e8,
     )  # fmt: skip
     planned(world, work, _TOGETHER)
+
+
+def test_features_that_answers_hold_up_pass_no_sooner_than_those_before_them() -> None:
+    # Twelve satellites through one session: answers to all of them hold the last ones up by more than a micro-batch.
+    world = make_world(1, 12, 1, [(3, 0, 0.0, 900.0)], isl_bps=1e9, inter_bps=0.0)
+    work = make_workload(12, 1000, hidden=1024, feature_bits=16.0, backbone_flops=1.2e11)
+    problem = make_problem(world, work, rates=ComputeRates(0.5e12, 100e12))
+    plan = plan_round(problem, _TOGETHER)
+    assert check_plan(plan, problem) == []
+    assert plan.makespan_s <= 1.01 * plan.lower_bound_s
