@@ -473,7 +473,8 @@ class Transport:
             if there_s <= min(shut_s + 1e-9, term.until_s) and (best is None or there_s < best.there_s):
                 best = _Hop(
                     node, peer, begin_s=begin_s, end_s=end_s, there_s=there_s, owlt_s=owlt_s,
-                    lead_s=self._after(node, peer, begin_s, term) + block.lead_bits / usable_bps, paced_s=there_s if term.share == 1.0 else end_s,
+                    lead_s=self._after(node, peer, begin_s, term) + block.lead_bits / usable_bps,
+                    paced_s=there_s if term.share == 1.0 else end_s,
                     shared=term.share < 1.0,
                 )  # fmt: skip
                 if not self.stores_whole:
