@@ -8,13 +8,14 @@ from typing import Any
 
 from learning.imagery import imagery_of
 from learning.model import base_of
+from learning.split_model import split_model
 from learning.task import task_of
-from mission.record import read_run, scenario_of
-from splitmodel.export.trained import MODEL_FOLDER, TrainedModel, load_trained
-from splitmodel.families import ModelInput
+from mission.record import completed_run, scenario_of
+from mission.schema import Split
+from splitmodel.export.final import MODEL_FOLDER
+from splitmodel.export.trained import TrainedModel, load_trained
 from splitmodel.imagery import ImageSet
 from splitmodel.imagery.fitting import fitted
-from splitmodel.parts import load_split
 from splitmodel.tasks import Task
 
 
@@ -32,25 +33,14 @@ def trained_model(run: Path) -> tuple[TrainedModel, Task, ImageSet]:
         FileNotFoundError: The directory holds no run.
         ValueError: The run is not completed, or its images or its base model are not where they were.
     """
-    record = read_run(run)
-    if record["state"] != "completed":
-        raise ValueError(f"{run}: found a run that is {record['state']}, allowed: a completed one")
+    record = completed_run(run)
     scenario, final = scenario_of(record), run / "final"
     test = imagery_of(scenario.data, scenario.seed).test
     task = task_of(scenario, test)
     whole = final / MODEL_FOLDER
-    settings = scenario.model
-    model = load_split(
-        whole if whole.is_dir() else base_of(settings),
-        num_labels=task.outputs,
-        pooling=settings.pooling,
-        random_init=settings.random_init and not whole.is_dir(),
-        seed=scenario.seed,
-        wanted=ModelInput(**settings.image_options),
-        decoder=task.decoder,
-        numbers=task.needs_scaling,
-        maker=task.head,
-    )
+    base = whole if whole.is_dir() else base_of(scenario.model)
+    random_init = scenario.model.random_init and not whole.is_dir()
+    model = split_model(scenario, task, base, split=Split(), random_init=random_init)
     test = test.for_model(model.preprocess)
     preprocess = fitted(model.preprocess, test, **_statistics(record))
     return load_trained(final, model, preprocess), task, test

@@ -359,6 +359,19 @@ def unfinished_run(directory: Path) -> dict[str, Any]:
     return run
 
 
+def completed_run(directory: Path) -> dict[str, Any]:
+    """The ``run.json`` of a run that has ended well.
+
+    Raises:
+        FileNotFoundError: The directory holds no run.
+        ValueError: The run is not completed.
+    """
+    run = read_run(directory)
+    if run["state"] != "completed":
+        raise ValueError(f"{directory}: found a run that is {run['state']}, allowed: a completed one")
+    return run
+
+
 def scenario_of(run: Mapping[str, Any]) -> Scenario:
     """The resolved scenario of a ``run.json``.
 

@@ -13,6 +13,7 @@ import torch
 
 from learning.imagery import imagery_of
 from learning.model import base_of
+from learning.split_model import split_model
 from learning.task import task_of
 from mission.orbits import constellation_of, contact_plan_of
 from orbit.constellation import Constellation
@@ -24,11 +25,10 @@ from splitmodel.costs.profile import profile
 from splitmodel.costs.published import Profile
 from splitmodel.crossing.scaling import Scaling
 from splitmodel.dense_heads import standardised
-from splitmodel.families import ModelInput
 from splitmodel.imagery import ImageSet
 from splitmodel.imagery.fitting import fitted
 from splitmodel.lora.adapters import LoraSettings, make_trainable
-from splitmodel.parts import SplitModel, load_split
+from splitmodel.parts import SplitModel
 from splitmodel.tasks import Task
 from strategies.enrolment import EnrolledClients
 
@@ -95,20 +95,7 @@ def load_mission(run: ServerRun) -> MissionInputs:
     test = imagery_of(scenario.data, scenario.seed).test
     task = task_of(scenario, test)
     base = base_of(scenario.model)
-    model = load_split(
-        base,
-        num_labels=task.outputs,
-        pooling=scenario.model.pooling,
-        random_init=scenario.model.random_init,
-        seed=scenario.seed,
-        wanted=ModelInput(**scenario.model.image_options),
-        onboard_blocks=scenario.split.blocks_on_board,
-        head_blocks=scenario.split.head_blocks,
-        decoder=task.decoder,
-        bottleneck=scenario.split.bottleneck,
-        numbers=task.needs_scaling,
-        maker=task.head,
-    )
+    model = split_model(scenario, task, base, split=scenario.split, random_init=scenario.model.random_init)
     test = test.for_model(model.preprocess)
     if scenario.data.statistics == "model":
         model.embedding.preprocess = fitted(model.preprocess, test)

@@ -30,29 +30,16 @@ def model_of(scenario: Scenario, task: Task | None = None) -> tuple[SplitModel, 
     Raises:
         ValueError: It cannot be trained as the scenario says; the message says what was found and what is allowed.
     """
+    from learning.split_model import split_model
     from learning.task import task_of
-    from splitmodel.families import ModelInput
     from splitmodel.lora.adapters import LoraSettings, adapted_layers
-    from splitmodel.parts import load_split
     from splitmodel.token_views import require_token_views
 
     task = task or task_of(scenario, None)
-    model = scenario.model
-    base = base_of(model)
-    split = load_split(
-        base,
-        num_labels=task.outputs,
-        pooling=model.pooling,
-        random_init=model.random_init or not isinstance(base, Path),
-        seed=scenario.seed,
-        wanted=ModelInput(**model.image_options),
-        onboard_blocks=scenario.split.blocks_on_board,
-        head_blocks=scenario.split.head_blocks,
-        decoder=task.decoder,
-        bottleneck=scenario.split.bottleneck if task.is_dense else 0,
-        numbers=task.needs_scaling,
-        maker=task.head,
-    )
+    base = base_of(scenario.model)
+    cut = scenario.split if task.is_dense else scenario.split.model_copy(update={"bottleneck": 0})
+    random_init = scenario.model.random_init or not isinstance(base, Path)
+    split = split_model(scenario, task, base, split=cut, random_init=random_init)
     lora = LoraSettings(**scenario.lora.model_dump())
     adapted_layers(split.backbone, lora, scenario.training.adapted_blocks)
     if scenario.training.augment == "token-dihedral":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mission.orbits import constellation_of, contact_plan_of
-from mission.record import read_run, scenario_of
+from mission.record import completed_run, scenario_of
 from mission.schema import Scenario
 from mission.text.quantities import utc_text
 from orbit.contact_plan import ContactPlan
@@ -110,9 +110,7 @@ def planned_delivery(
         FileNotFoundError: The directory holds no run.
         ValueError: The run has not ended, it has nothing of that kind, or the files do not get through.
     """
-    record = read_run(run)
-    if record["state"] != "completed":
-        raise ValueError(f"{run}: found a run that is {record['state']}, allowed: a completed one")
+    record = completed_run(run)
     scenario = scenario_of(record)
     manifest = manifest_of(run / "final", _paths(run / "final", content), CHUNK_BYTES)
     start_s = record["result"]["mission_time_s"] if at_s is None else at_s

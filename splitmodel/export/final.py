@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 
+# What export_final writes into a folder, beside the card.
+HEAD_FILE, ADAPTER_FOLDER, MODEL_FOLDER = "head.safetensors", "adapter", "model"
+
 # By kind of task: a name of the hub for it, and what the card calls the head's outputs.
 _PIPELINES = {
     "classification": "image-classification",
@@ -90,7 +93,7 @@ def export_final(
         )
     whole = adapter is None and any(parameter.requires_grad for parameter in backbone.parameters())
     if whole or with_base:
-        card = replace(card, base_model="model")
+        card = replace(card, base_model=MODEL_FOLDER)
     directory = Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
@@ -99,16 +102,16 @@ def export_final(
         new.mkdir()
         if whole or with_base:
             state = _own_weights(backbone.transformer)
-            backbone.family.save_model(backbone.transformer, backbone.config, state, new / "model")
+            backbone.family.save_model(backbone.transformer, backbone.config, state, new / MODEL_FOLDER)
         if adapter is not None:
             adapter.peft_config["default"].base_model_name_or_path = card.base_model
-            save_adapter(adapter, new / "adapter")
-            (new / "adapter" / "README.md").unlink(
+            save_adapter(adapter, new / ADAPTER_FOLDER)
+            (new / ADAPTER_FOLDER / "README.md").unlink(
                 missing_ok=True
             )  # peft's empty template; the card is one level up
         save_file(
             head_weights(head, backbone.bottleneck, card.target_scaling),
-            new / "head.safetensors",
+            new / HEAD_FILE,
             metadata={
                 "classes": json.dumps(card.classes),
                 "pooling": backbone.pooling.kind,
