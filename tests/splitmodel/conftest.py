@@ -1,12 +1,15 @@
 """Tiny models of every family of `transformers`, saved as its directories with random weights."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # pytest imports each file by itself
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 SMALL_IMAGE = {"image_size": 16, "patch_size": 4}

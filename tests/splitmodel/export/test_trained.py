@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from trained_models import move_trained
 
 from splitmodel.crossing.scaling import Scaling
 from splitmodel.dense_heads import standardised
@@ -40,11 +41,7 @@ def trained(base: Path, mode: str, **options: Any) -> tuple[SplitModel, Any]:
     head = standardised(split.head, Scaling(torch.randn(shape) * 0.3, torch.rand(shape) + 0.5))
     split = replace(split, head=head)
     adapter = make_trainable(split.backbone, mode, LoraSettings(rank=4), seed=2)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in [*split.backbone.parameters(), *split.head.parameters()]:
-            if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    move_trained(split, 0.1)
     return split, adapter
 
 

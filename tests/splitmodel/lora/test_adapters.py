@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from trained_models import move_trained
 
 from splitmodel.crossing.scaling import Moments, Scaling
 from splitmodel.export.final import CardFields, export_final
@@ -31,11 +32,7 @@ def trained(directory: Path) -> tuple[SplitModel, PeftModel]:
     """A model whose adapter and head are no longer what they were at the start."""
     split = load_split(directory, num_labels=3, seed=1)
     adapter = add_lora(split.backbone, LoraSettings(rank=4), seed=2)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in [*split.backbone.parameters(), *split.head.parameters()]:
-            if parameter.requires_grad:
-                parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    move_trained(split, 0.2)
     return split, adapter
 
 
