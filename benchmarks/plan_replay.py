@@ -181,7 +181,8 @@ class _Link:
 
 
 class _Memory:
-    """What a satellite holds of others' features: a piece comes in when all that leave before it have room, too."""
+    """The memory of a satellite for features of others: a piece enters once there is room for it and for all that leave
+    before it."""
 
     def __init__(self, bits: float, leaving: Iterable[tuple[float, int, _Item]]) -> None:
         self._room, self._left = bits, dict[int, float]()

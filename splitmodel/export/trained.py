@@ -1,4 +1,4 @@
-"""What a run has written in the end, loaded again as one module: adapter merged, head as plain weights."""
+"""Load the final files of a run as one module, with the adapter merged and the head as plain weights."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from splitmodel.dense_heads import ConvolutionHead
+from splitmodel.export.final import ADAPTER_FOLDER, HEAD_FILE
 from splitmodel.heads import OwnHead
 from splitmodel.lora.adapters import merge_adapter
 from splitmodel.parts import SplitModel
 from splitmodel.preprocess import Preprocess
-
-HEAD_FILE, ADAPTER_FOLDER, MODEL_FOLDER = "head.safetensors", "adapter", "model"
 
 
 class TrainedModel(nn.Module):

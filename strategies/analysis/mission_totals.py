@@ -245,12 +245,9 @@ def plan_one_round(world: World, case: Case, start_s: float) -> Plan:
     Raises:
         strategies.problem.network.PlanningError: It does not end within the contact plan.
     """
-    problem = world.problem(case.one_round, start_s)
     if case.asynchronous is not None:
-        return checked_mission(
-            problem, case.asynchronous, _updates_of_each(problem, case.asynchronous, 1)
-        ).plan
-    return _planned(problem, case)
+        return asynchronous_mission(world, case, start_s, rounds=1).plan
+    return _planned(world.problem(case.one_round, start_s), case)
 
 
 def _planned(problem: PlanningProblem, case: Case) -> Plan:
@@ -260,17 +257,21 @@ def _planned(problem: PlanningProblem, case: Case) -> Plan:
     return checked_plan(problem, case.strategy_config)
 
 
-def asynchronous_mission(world: World, case: Case, start_s: float) -> AsyncMission:
-    """Return the checked mission of a case without rounds.
+def asynchronous_mission(
+    world: World, case: Case, start_s: float, *, rounds: int | None = None
+) -> AsyncMission:
+    """Return the checked mission of a case without rounds, of so many updates of each member in the mean.
+
+    By default as many as the case has rounds.
 
     Raises:
         strategies.problem.network.PlanningError: It does not end within the contact plan.
     """
     assert case.asynchronous is not None
-    problem = world.problem(case.workloads[0], start_s)
-    return checked_mission(
-        problem, case.asynchronous, _updates_of_each(problem, case.asynchronous, case.rounds)
-    )
+    problem, unit = world.problem(case.workloads[0], start_s), case.asynchronous.unit
+    members = len(members_of(problem.contact_plan, problem.workload, unit))
+    goal = Goal(updates=(case.rounds if rounds is None else rounds) * members)
+    return checked_mission(problem, case.asynchronous, goal)
 
 
 def _asynchronous_totals(world: World, case: Case, start_s: float) -> MissionTotals:
@@ -280,11 +281,6 @@ def _asynchronous_totals(world: World, case: Case, start_s: float) -> MissionTot
     ends_s = [mission.reached_s((number + 1) * len(mission.members)) for number in range(case.rounds)]
     ends_s[-1] = mission.plan.end_s
     return _totals(world, case, start_s, [figures], planned=case.rounds, round_ends_s=ends_s)
-
-
-def _updates_of_each(problem: PlanningProblem, schedule: AsyncSchedule, rounds: int) -> Goal:
-    """So many updates of each member, in the mean: what rounds would bring."""
-    return Goal(updates=rounds * len(members_of(problem.contact_plan, problem.workload, schedule.unit)))
 
 
 def _totals(

@@ -104,7 +104,7 @@ class BufferedStrategy(SplitFederatedStrategy):
         return arrays, metrics, outcome
 
     def _report(self, name: str, number: int) -> Mapping[str, Any]:
-        """What a satellite tells of the training that began now; of others that nothing did."""
+        """Return the report of a satellite whose training began in this round; for the others, an empty one."""
         del number
         nothing = {
             "num-examples": self._clients.samples[name],
@@ -139,7 +139,7 @@ def buffered_mean(
 
 
 def _change(reply: Message, sent: Mapping[str, NDArray], number: int) -> ClientUpdate:
-    """What a satellite has made of the weights that it was sent."""
+    """Return the difference between a satellite's weights and those that it was sent."""
     arrays = reply.content.array_records["arrays"]
     changes = {key: array.numpy().astype(np.float64) - sent[key] for key, array in arrays.items()}
     report: dict[str, Any] = dict(reply.content.metric_records["metrics"])

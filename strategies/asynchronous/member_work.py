@@ -1,4 +1,4 @@
-"""What goes on inside a member: training, the sum towards one satellite, and an average from one to all."""
+"""The work inside a member: its training, and the links that sum its weights and distribute an average."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from orbit.contact_plan import LinkKind
-from strategies.planner.foremost import Journey, broadcast, gather
+from strategies.planner.foremost import Journey, broadcast, gather, weight_sends
 from strategies.problem.network import NoRouteError
 from strategies.problem.plan import Kind, activities
 from strategies.problem.planning_problem import PlanningProblem
@@ -28,8 +28,9 @@ class MemberWork:
         links = contact_plan.of_kind(LinkKind.INTRA_ISL)
         links = links[(links["rate_bps"] > 0) & (links["end_s"] > problem.start_s)]
         self._routes = Routes(links, len(contact_plan.satellites))
-        self._bits = problem.workload.aggregate_bytes * 8.0
+        self._plane = np.array([contact_plan.nodes[node].plane for node in contact_plan.satellites])
         workload = problem.workload
+        self._bits = workload.aggregate_bytes * 8.0
         self._flops = np.asarray(workload.samples) * workload.epochs * workload.onboard_flops
 
     def trained_s(self, satellite: int, from_s: float, times: int = 1) -> float:
@@ -89,15 +90,7 @@ class MemberWork:
         return self._sends(journey, Kind.UPDATE), {node: arrival_s[node] for node in satellites}
 
     def _sends(self, journey: Journey, kind: Kind) -> np.ndarray:
-        node, peer = (
-            np.array([getattr(send, name) for send in journey.sends], int) for name in ("node", "peer")
-        )
-        return activities(
-            len(journey.sends), kind=kind, link=LinkKind.INTRA_ISL, node=node, peer=peer,
-            satellite=node if kind is Kind.REDUCE else peer,
-            start_s=[send.start_s for send in journey.sends], end_s=[send.end_s for send in journey.sends],
-            bytes=self._bits / 8.0,
-        )  # fmt: skip
+        return weight_sends(journey, kind, self._plane, self._bits / 8.0)
 
     def _name(self, node: int) -> str:
         return self._problem.contact_plan.nodes[node].name

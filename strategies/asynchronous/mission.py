@@ -14,7 +14,7 @@ from strategies.problem.workload import Workload, WorkloadError
 
 
 class Unit(enum.StrEnum):
-    """Who delivers one update."""
+    """The sender of an update."""
 
     SATELLITE = "satellite"
     PLANE = "plane"  # the sum of its satellites, brought down by one of them
@@ -64,7 +64,7 @@ class PlannedSlots:
 
 @dataclass(frozen=True)
 class AsyncSchedule:
-    """How a mission without rounds is run.
+    """The rules of a mission without rounds.
 
     Attributes:
         unit: Who delivers one update.
@@ -87,7 +87,7 @@ class AsyncSchedule:
 
 @dataclass(frozen=True)
 class Goal:
-    """What ends a mission: the first average with which it has so many updates, and of which there are so many."""
+    """The end of a mission: the first average that brings it to at least these numbers of updates and averages."""
 
     updates: int = 0
     averages: int = 0

@@ -24,7 +24,7 @@ from strategies.asynchronous.mission import (
     members_of,
 )
 from strategies.checker import capacity
-from strategies.checker.check import InfeasiblePlanError
+from strategies.checker.check import refuse
 from strategies.checker.form import form, times, windows
 from strategies.checker.judged_plan import SAME, SLACK_S, JudgedPlan, Violation
 from strategies.checker.sessions import antennas
@@ -60,9 +60,7 @@ def check_mission(
 
 def require_flyable(mission: AsyncMission, problem: PlanningProblem, schedule: AsyncSchedule) -> None:
     """Raise ``InfeasiblePlanError`` with the first violations of ``check_mission``, if there is any."""
-    violations = check_mission(mission, problem, schedule)
-    if violations:
-        raise InfeasiblePlanError("; ".join(str(violation) for violation in violations[:5]))
+    refuse(check_mission(mission, problem, schedule))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,8 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.planner.antennas import Antennas, Booking
+from strategies.planner.antennas import Antennas, Booking, sessions_of
 from strategies.problem.network import passes_of
-from strategies.problem.plan import Kind, activities
 from strategies.problem.workload import Resources
 
 _LEAST_S = 1.0  # a shorter piece is not worth a session
@@ -68,12 +67,7 @@ class OpenSessions:
 
     def held(self) -> np.ndarray:
         """Return the sessions as activities."""
-        bookings = self._antennas.bookings()
-        return activities(
-            len(bookings), kind=Kind.SESSION, link=LinkKind.DOWNLINK,
-            node=[booking.satellite for booking in bookings], peer=[booking.station for booking in bookings],
-            start_s=[booking.start_s for booking in bookings], end_s=[booking.end_s for booking in bookings],
-        )  # fmt: skip
+        return sessions_of(self._antennas.bookings())
 
     def _in_pass(self, index: int, rate_bps: float, ready_s: float, bits: float) -> Piece | None:
         one_pass = self._passes[index]

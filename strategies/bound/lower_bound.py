@@ -84,20 +84,19 @@ class RoundBounds:
         key = group.tobytes()
         if key not in self._networks:
             links = self._links[group[self._links["source"]] == group[self._links["target"]]]
-            stations = self.problem.contact_plan.stations
             self._networks[key] = LinkNetwork(
                 self._windows,
                 links,
                 satellites=len(self.problem.workload.samples),
-                beams=dict(
-                    zip(
-                        stations.tolist(),
-                        self.problem.resources.beams_of_each(stations).tolist(),
-                        strict=True,
-                    )
-                ),
+                beams=self._beams,
             )
         return self._networks[key]
+
+    @cached_property
+    def _beams(self) -> dict[int, int]:
+        """The beams of each station, by its node."""
+        stations = self.problem.contact_plan.stations
+        return {station: self.problem.resources.beams_of(station) for station in stations.tolist()}
 
     @cached_property
     def _windows(self) -> np.ndarray:

@@ -8,6 +8,7 @@ first can.  Steps have no slack to hide in: for each the least time of every par
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from strategies.checker import capacity, samples
 from strategies.checker.answers import answers
@@ -56,6 +57,10 @@ def check_plan(plan: Plan, problem: PlanningProblem) -> list[Violation]:
 
 def require_feasible(plan: Plan, problem: PlanningProblem) -> None:
     """Raise ``InfeasiblePlanError`` with the first violations of ``check_plan``, if there is any."""
-    violations = check_plan(plan, problem)
+    refuse(check_plan(plan, problem))
+
+
+def refuse(violations: Sequence[Violation]) -> None:
+    """Raise ``InfeasiblePlanError`` with the first of these violations, if there is any."""
     if violations:
         raise InfeasiblePlanError("; ".join(str(violation) for violation in violations[:5]))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 
+from orbit.contact_plan import LinkKind
+from strategies.problem.plan import Kind, activities
 from strategies.problem.workload import Resources
 
 
@@ -20,6 +23,15 @@ class Booking:
     data_s: float
     end_s: float
     pass_index: int
+
+
+def sessions_of(bookings: Sequence[Booking]) -> np.ndarray:
+    """Return bookings as activities: the satellites that hold each antenna and beam, in both directions."""
+    return activities(
+        len(bookings), kind=Kind.SESSION, link=LinkKind.DOWNLINK,
+        node=[booking.satellite for booking in bookings], peer=[booking.station for booking in bookings],
+        start_s=[booking.start_s for booking in bookings], end_s=[booking.end_s for booking in bookings],
+    )  # fmt: skip
 
 
 class Antennas:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orbit.contact_plan import LinkKind
+from strategies.problem.plan import Kind, activities
 from strategies.problem.routes import Routes, Send
 
 _PRECISION_S = 0.01
@@ -24,6 +26,18 @@ class Journey:
 
     sends: list[Send]
     done_s: float
+
+
+def weight_sends(journey: Journey, kind: Kind, plane: np.ndarray, size_bytes: float) -> np.ndarray:
+    """Return the activities of a journey of weights; ``plane`` is that of each satellite."""
+    node, peer = (np.array([getattr(send, name) for send in journey.sends], int) for name in ("node", "peer"))
+    return activities(
+        len(journey.sends), kind=kind,
+        link=np.where(plane[node] == plane[peer], LinkKind.INTRA_ISL, LinkKind.INTER_ISL),
+        satellite=node if kind is Kind.REDUCE else peer, node=node, peer=peer,
+        start_s=[send.start_s for send in journey.sends], end_s=[send.end_s for send in journey.sends],
+        bytes=size_bytes,
+    )  # fmt: skip
 
 
 def broadcast(routes: Routes, root: int, targets: set[int], start_s: float, bits: float) -> Journey | None:

@@ -15,7 +15,7 @@ import numpy as np
 from orbit.contact_plan import LinkKind
 from strategies.bound.lower_bound import RoundBounds
 from strategies.intra_orbit import all_reduce, plane_links, sums_at_once
-from strategies.planner.foremost import Journey, broadcast, gather
+from strategies.planner.foremost import Journey, broadcast, gather, weight_sends
 from strategies.planner.space_links import space_links
 from strategies.planner.weight_sessions import WeightSessions
 from strategies.planner.weight_trees import WeightTree
@@ -227,17 +227,7 @@ class OnboardRound:
         return self._both_ways(*best)
 
     def _sends(self, journey: Journey, kind: Kind) -> np.ndarray:
-        """The activities of a journey of weights."""
-        node, peer = (
-            np.array([getattr(send, name) for send in journey.sends], int) for name in ("node", "peer")
-        )
-        inside = self.plane[node] == self.plane[peer]
-        return activities(
-            len(journey.sends), kind=kind, link=np.where(inside, LinkKind.INTRA_ISL, LinkKind.INTER_ISL),
-            satellite=node if kind is Kind.REDUCE else peer, node=node, peer=peer,
-            start_s=[send.start_s for send in journey.sends], end_s=[send.end_s for send in journey.sends],
-            bytes=self.workload.aggregate_bytes,
-        )  # fmt: skip
+        return weight_sends(journey, kind, self.plane, self.workload.aggregate_bytes)
 
     def _name(self, node: int) -> str:
         return self.contact_plan.nodes[node].name

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orbit.contact_plan import LinkKind
-from strategies.planner.antennas import Antennas, Booking
+from strategies.planner.antennas import Antennas, Booking, sessions_of
 from strategies.planner.reduction import WeightTransport
 from strategies.planner.space_links import space_links
 from strategies.planner.split.all_gather import Gathered, all_gather
@@ -328,12 +327,7 @@ class SplitRound:
                 parts.append(update)
                 end_s = max(end_s, float(returned_s[self.active].max()))
         end_s = max(end_s, float(delivery.activities["end_s"].max(initial=end_s)))  # copies may come in last
-        held = antennas.bookings()
-        sgl = activities(
-            len(held), kind=Kind.SESSION, link=LinkKind.DOWNLINK, node=[booking.satellite for booking in held],
-            peer=[booking.station for booking in held], start_s=[booking.start_s for booking in held],
-            end_s=[booking.end_s for booking in held],
-        )  # fmt: skip
+        sgl = sessions_of(antennas.bookings())
         lasers = self.links.lasers_until(end_s)
         return Plan(
             start_s=self.start_s,

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from orbit.contact_plan import ContactPlan, LinkKind
-from strategies.planner.antennas import Antennas, Booking
+from strategies.planner.antennas import Antennas, Booking, sessions_of
 from strategies.problem.network import first_members, passes_of
 from strategies.problem.plan import Kind, activities
 from strategies.problem.workload import Resources
@@ -110,15 +110,7 @@ class WeightSessions:
 
     def held(self) -> np.ndarray:
         """Return the satellites that hold each antenna and beam, in both directions."""
-        return activities(
-            len(self._held),
-            kind=Kind.SESSION,
-            link=LinkKind.DOWNLINK,
-            node=[booking.satellite for booking in self._held],
-            peer=[booking.station for booking in self._held],
-            start_s=[booking.start_s for booking in self._held],
-            end_s=[booking.end_s for booking in self._held],
-        )
+        return sessions_of(self._held)
 
     def _idle(self, from_s: float, ready_s: float) -> frozenset[tuple[int, int]]:
         """Pairs in a pass from ``from_s`` to beyond ``ready_s`` of whom neither is busy any more with the way down."""
