@@ -49,6 +49,8 @@ def read_activities(directory: Path) -> list[dict[str, Any]]:
 def round_ends_s(rounds: pa.Table, activities: Iterable[Mapping[str, Any]]) -> list[float]:
     """Return when each round is over, mission time: when what is averaged is back and the next can begin.
 
+    A round of an emulation that was measured to end later than planned is over then.
+
     Args:
         rounds: As :func:`by_round` adds them up; its ``end_s`` is the last step, before weights travel.
         activities: As :func:`read_activities` returns them; where a round has none, its ``end_s`` stands.
@@ -59,7 +61,8 @@ def round_ends_s(rounds: pa.Table, activities: Iterable[Mapping[str, Any]]) -> l
     for row in activities:
         if row["round"] in ends_s and (row["bytes"] or row["flops"]):
             ends_s[row["round"]] = max(ends_s[row["round"]], row["end_s"])
-    return list(ends_s.values())
+    measured_s = pc.coalesce(rounds["measured_end_s"], rounds["end_s"]).to_pylist()
+    return [max(ends) for ends in zip(ends_s.values(), measured_s, strict=True)]
 
 
 def by_round(rounds: pa.Table) -> pa.Table:

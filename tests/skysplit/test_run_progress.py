@@ -106,13 +106,16 @@ def test_an_enrolment_on_the_ground_before_launch_crosses_no_link() -> None:
 
 
 def test_a_round_is_over_when_the_average_is_back_not_with_the_last_step() -> None:
-    rounds = pa.table({"round": [1, 2], "end_s": [100.0, 300.0]})
+    ends = {"round": [1, 2], "end_s": [100.0, 300.0]}
+    rounds = pa.table({**ends, "measured_end_s": pa.nulls(2, pa.float64())})
     rows = [
         {"round": 1, "bytes": 5.0, "flops": 0.0, "end_s": 250.0},
         {"round": 1, "bytes": 0.0, "flops": 0.0, "end_s": 999.0},  # an antenna that stays pointed
         {"round": 7, "bytes": 5.0, "flops": 0.0, "end_s": 999.0},
     ]
     assert round_ends_s(rounds, rows) == [250.0, 300.0]
+    late = pa.table({**ends, "measured_end_s": [240.0, 310.0]})  # of an emulation
+    assert round_ends_s(late, rows) == [250.0, 310.0]
 
 
 def test_a_run_that_has_not_ended_has_no_story() -> None:
