@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from client_app.exchange.crossings import Crossings
 from client_app.labels_on_board import label_facts
-from client_app.onboard import round_trip_s, seconds_per_image, send_samples_of_features
+from client_app.onboard import send_samples_of_features
 from client_app.satellite import Satellite
 from splitmodel.imagery.statistics import survey
 
@@ -23,7 +23,7 @@ def answer(message: Message, context: Context, question: Callable[[Satellite], d
 
 
 def facts(satellite: Satellite) -> dict[str, Any]:
-    """Return the satellite's images by class and sensor, and what its computer and its link take; or what is wrong.
+    """Return the satellite's images by class and sensor; or what is wrong.
 
     The features of a few images cross meanwhile, by which the ground learns how pooled states are scaled.
     """
@@ -37,12 +37,7 @@ def facts(satellite: Satellite) -> dict[str, Any]:
     with satellite.link() as link:
         crossings = Crossings(link, satellite.run_config, index=satellite.index, round_number=0)
         send_samples_of_features(on_board, crossings)
-        return {
-            **labels,
-            "embedding-s": seconds_per_image(on_board, satellite.training.batch_size),
-            "round-trip-s": round_trip_s(on_board, crossings),
-            "no-data": seen.no_data,
-        }
+    return {**labels, "no-data": seen.no_data}
 
 
 def band_statistics(satellite: Satellite) -> dict[str, Any]:

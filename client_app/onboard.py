@@ -7,7 +7,6 @@ them, be it a stream to the ground or the satellite's own relay.
 from __future__ import annotations
 
 import itertools
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -32,8 +31,6 @@ from splitmodel.imagery.views import view
 from splitmodel.parts import Embedding, Tail, head_input
 from splitmodel.tasks import Task
 from splitmodel.training import VIEWS, Batch, as_they_cross, learning_rate, round_batches, round_seed
-
-_REHEARSALS = 3
 
 
 @dataclass
@@ -170,27 +167,6 @@ class OnBoard:
         return self.task.targets(self.images, indices, self.embedding.preprocess)
 
 
-def seconds_per_image(on_board: OnBoard, batch_size: int) -> float:
-    """Measure the seconds that the embedding of one image takes here, in batches of the training."""
-    indices = np.arange(min(batch_size, len(on_board.images)))
-    batch = Batch(indices, np.zeros_like(indices))
-    return _shortest_s(lambda: on_board.features(batch)) / len(indices)
-
-
-def round_trip_s(on_board: OnBoard, crossings: Crossings) -> float:
-    """Measure the seconds to fetch one image's pooled state from the ground, most of them on the wire."""
-    first_image = np.zeros(1, np.int64)
-    features_BTD = on_board.features(Batch(first_image, first_image))
-    steps = itertools.count(1)  # step 0 were the samples of features
-
-    def ask() -> None:
-        place = MicroBatch(next(steps))
-        crossings.send(MessageKind.FEATURES, place, features_BTD)
-        crossings.receive(MessageKind.HIDDEN, place)
-
-    return _shortest_s(ask)
-
-
 def send_samples_of_features(on_board: OnBoard, crossings: Crossings) -> None:
     """Let the ground see how pooled states are scaled: the features of a few images from all over the share."""
     count = min(ENROLMENT_IMAGES, len(on_board.images))
@@ -225,6 +201,7 @@ def train_head_round(
         pending_updates: deque[tuple[MicroBatch, Batch]] = deque()
         for batch in pooled_states.missing(asked, task.training.batch_size):
             pending_updates.append((next(places), batch))
+            crossings.compute(len(batch.indices) * crossings.times.embedding_s)
             crossings.send(MessageKind.FEATURES, pending_updates[-1][0], on_board.features(batch))
             if len(pending_updates) > STEPS_AHEAD:  # the link need not idle while the ground works
                 _keep_answer(on_board, crossings, pooled_states, *pending_updates.popleft())
@@ -232,6 +209,7 @@ def train_head_round(
             _keep_answer(on_board, crossings, pooled_states, place, batch)
     note()
     train_on_pooled_states(task, on_board, head, progress, pooled_states)
+    crossings.compute(progress.seen * crossings.times.head_s)
     note()
 
 
@@ -260,7 +238,9 @@ def train_on_pooled_states(
 def _keep_answer(
     on_board: OnBoard, crossings: Crossings, pooled_states: CachedStates, place: MicroBatch, batch: Batch
 ) -> None:
-    pooled_states.put(batch, on_board.head_input(crossings.receive(MessageKind.HIDDEN, place)))
+    returned = crossings.receive(MessageKind.HIDDEN, place)
+    crossings.compute(len(returned) * crossings.times.tail_s)
+    pooled_states.put(batch, on_board.head_input(returned))
 
 
 def head_optimizer(head: nn.Module, training: Training, progress: Progress) -> torch.optim.AdamW:
@@ -282,16 +262,6 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         for number, parameter in enumerate(parameters)
         for name, tensor in optimizer.state[parameter].items()
     }
-
-
-def _shortest_s(run: Callable[[], object]) -> float:
-    """The shortest of a few runs: the others met what else this machine does."""
-    spent_s = []
-    for _ in range(_REHEARSALS):
-        started = time.perf_counter()
-        run()
-        spent_s.append(time.perf_counter() - started)
-    return min(spent_s)
 
 
 def count_batch(progress: Progress, loss: float, task: Task, outputs: Tensor, targets: Tensor) -> None:

@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 
 from mission.run_lock import RECORD, RunLock, left_by_the_dead
 from mission.scenario import scenario_from_json, scenario_to_dict
-from mission.schema import Compute, Scenario
+from mission.schema import Scenario
 
 ROUNDS = pa.schema(
     [
@@ -191,12 +191,6 @@ class RunRecord:
         for checkpoint in (self.directory / "checkpoints").iterdir():
             if checkpoint.name.startswith(".") or checkpoint.name > checkpoint_name(number):
                 shutil.rmtree(checkpoint)
-
-    @property
-    def calibration(self) -> Compute | None:
-        """The compute rates that were measured before the first round, if any were."""
-        rates = self._run.get("calibration")
-        return None if rates is None else Compute(**rates)
 
     @property
     def band_statistics(self) -> dict[str, list[float]] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
+from mission.compute_times import ComputeTimes
 from mission.scenario import scenario_from_json, scenario_to_json
 from mission.schema import Scenario
 
@@ -33,6 +34,7 @@ class RunConfig:
             them together; empty takes the model's own.
         secret: Of the run: who knows it may reach the backbone service.
         keeps_features: Whether the ground keeps features, so that those which have crossed are only named again.
+        compute_times: What the plan has computing take.
     """
 
     scenario: Scenario
@@ -46,6 +48,7 @@ class RunConfig:
     band_means: tuple[float, ...] = ()
     band_deviations: tuple[float, ...] = ()
     secret: str = field(default="", repr=False)
+    compute_times: ComputeTimes = field(default_factory=ComputeTimes)
 
     def to_config(self) -> dict[str, Any]:
         """As the values that a Flower ``ConfigRecord`` takes."""
@@ -60,6 +63,7 @@ class RunConfig:
             "band-means": list(self.band_means),
             "band-deviations": list(self.band_deviations),
             "secret": self.secret,
+            "compute-times": self.compute_times.to_list(),
         }
 
     @classmethod
@@ -80,4 +84,5 @@ class RunConfig:
             band_means=tuple(config["band-means"]),
             band_deviations=tuple(config["band-deviations"]),
             secret=config["secret"],
+            compute_times=ComputeTimes.from_list(config["compute-times"]),
         )

@@ -17,6 +17,7 @@ from server_app.backbone.given_features import GivenFeatures
 from server_app.backbone.given_images import GivenImages
 from server_app.backbone.service import SHARED, BackboneService
 from server_app.mission_inputs import MissionInputs
+from server_app.planning.compute_times import compute_times_of
 from server_app.planning.workloads import kept_row_bytes, kept_rows
 from server_app.run import ServerRun
 from splitmodel.costs.published import Profile
@@ -110,6 +111,7 @@ def ground_segment(run: ServerRun, mission: MissionInputs) -> GroundSegment:
         scenario,
         run=run.name,
         assembler=assembler,
+        compute_times=compute_times_of(scenario, costs),
         max_concurrency=run.max_concurrency,
         token_views=token_views,
         tail=model.tail,

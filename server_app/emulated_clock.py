@@ -7,6 +7,7 @@ emulated run plans the same rounds as a simulated one with the same compute rate
 from __future__ import annotations
 
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
@@ -22,11 +23,16 @@ from relay.clock.timed_link import LinkSchedule, Network, Window, fastest
 from relay.node.settings import LocalRelay
 from relay.wire import wire_pb2 as pb
 from relay.wire.manifest import MessageKind
-from strategies.problem.plan import Kind, Plan
+from strategies.problem.plan import ON_NO_LINK, Kind, Plan
 from strategies.problem.workload import Resources
 
 _LATE_S = 6 * 3600.0  # how long after its planned end a round may still find contacts
 _ON_TIME_S = 5.0  # a round that ends no later than this keeps the timetable
+
+_MESSAGE_S = 0.005  # of a core, that a message takes at each end of a link
+_ENDS = 2
+_SHARE = 0.05  # of a round that this may take
+_SLOWEST = 0.01
 
 Span = tuple[float, float]
 
@@ -70,7 +76,9 @@ class EmulatedClock(VirtualClock):
         network = round_network(plan, self._contact_plan, self._resources, self._relay.node, self.pointed)
         self.pointed = plan.pointed
         self.departed_s = max(plan.start_s, self._measured_s())
-        control.start_round(self._relay.address, self._relay.node, network, plan.start_s)
+        pace = pace_of(plan, len(self._contact_plan.satellites) + 1)
+        log.info("round: mission time runs at %.3g of the wall's pace", pace)
+        control.start_round(self._relay.address, self._relay.node, network, plan.start_s, pace=pace)
 
     def advance_to(self, instant_s: float) -> None:
         """Move to the end of a round: as planned, or as measured where that is later."""
@@ -124,6 +132,28 @@ class EmulatedClock(VirtualClock):
             "start_s": transfer_record.start_s,
             "end_s": transfer_record.end_s,
         }
+
+
+def pace_of(plan: Plan, nodes: int) -> float:
+    """Return at what pace mission time has to run for software to add little to a plan: 1 is the wall's.
+
+    A relay, or an application, takes some milliseconds of a core for a message, during which mission time runs; every
+    node of the emulation is thought to be on this machine. Where messages are few and long that is nothing; a step
+    whose messages cross in a few milliseconds would take several times its planned time.
+    """
+    activities = plan.activities
+    on_links = activities[activities["link"] != ON_NO_LINK]
+    busiest = int(np.unique(on_links["satellite"], return_counts=True)[1].max(initial=1))
+    software_s = _ENDS * busiest * _MESSAGE_S * max(1.0, nodes / (os.cpu_count() or 1))
+    return min(1.0, max(_SLOWEST, _SHARE * _active_s(activities) / software_s))
+
+
+def _active_s(activities: np.ndarray) -> float:
+    """How long something happens in a plan: mission time jumps over the rest."""
+    in_order = np.sort(activities[["start_s", "end_s"]], order="start_s")
+    until_s = np.maximum.accumulate(in_order["end_s"])
+    begins_s = np.maximum(in_order["start_s"][1:], until_s[:-1])
+    return float((until_s[1:] - np.minimum(begins_s, until_s[1:])).sum() + until_s[0] - in_order["start_s"][0])
 
 
 def round_network(

@@ -13,7 +13,6 @@ from typing import Any
 
 from mission.clock import VirtualClock
 from mission.run_config import GROUND, RunConfig
-from mission.schema import Scenario
 from relay.client import control
 from relay.client.direct import GroundEndpoint
 from relay.client.endpoint import RelayEndpoint
@@ -21,11 +20,10 @@ from relay.node.settings import LocalRelay
 from server_app.assembly import GroundSegment
 from server_app.emulated_clock import EmulatedClock
 from server_app.mission_inputs import MissionInputs
-from server_app.planning.calibration import measured_rates
+from server_app.planning.compute_times import compute_times_of
 from server_app.planning.round_planner import resources_of
 from server_app.planning.workloads import kept_row_bytes
 from server_app.run import ServerRun
-from strategies.enrolment import EnrolledClients
 from strategies.problem.plan import Plan
 
 
@@ -61,10 +59,6 @@ class Environment(ABC):
         """No round is under way any more: satellites may be asked."""
 
     @abstractmethod
-    def calibrated(self, ground: GroundSegment, clients: EnrolledClients) -> Scenario:
-        """Return the scenario with the compute rates to plan with."""
-
-    @abstractmethod
     def begin_rounds(self, pointed: frozenset[tuple[int, int]]) -> None:
         """Start with these pairs of antennas and lasers on each other, as in a plan's ``pointed``."""
 
@@ -86,6 +80,7 @@ class Environment(ABC):
             ground=GROUND,
             backbone=backbone,
             keeps_features=kept_row_bytes(scenario, mission.costs) is not None,
+            compute_times=compute_times_of(scenario, mission.costs),
             secret=self._secret,
         )
 
@@ -113,10 +108,6 @@ class Simulation(Environment):
     def begin_enrolment(self) -> None:
         """Nothing to do: every satellite is in reach at any time."""
 
-    def calibrated(self, ground: GroundSegment, clients: EnrolledClients) -> Scenario:
-        """Return the scenario as it is."""
-        return self._run.scenario
-
     def begin_rounds(self, pointed: frozenset[tuple[int, int]]) -> None:
         """Nothing to do: the planner carries it from round to round."""
 
@@ -129,7 +120,10 @@ class Simulation(Environment):
 
 
 class Emulation(Environment):
-    """Relays carry what crosses over the plan's links, and mission time is measured."""
+    """Relays carry what crosses over the plan's links, and mission time is measured.
+
+    Computing takes what the plan says, by the scenario's rates: mission time stands meanwhile.
+    """
 
     flies_enrolment = False  # all nodes are on the pre-launch network then
 
@@ -156,22 +150,12 @@ class Emulation(Environment):
             identity=relay.identity,
             answered_at_once=ground.in_flight * len(satellites),
         ) as endpoint:
-            ground.enrolment.expect_all_together(endpoint.waiting)
+            ground.enrolment.expect_all_together(endpoint)
             yield self._run_config("")
 
     def begin_enrolment(self) -> None:
         """See :class:`Environment`."""
         control.enrol(self._relay.address, self._relay.node)
-
-    def calibrated(self, ground: GroundSegment, clients: EnrolledClients) -> Scenario:
-        """See :class:`Environment`: measured here, so that the plan predicts what the emulation will take.
-
-        A resumed run keeps the rates that it began with: its steps come in the order of an unbroken run.
-        """
-        record, scenario = self._run.record, self._run.scenario
-        rates = record.calibration or measured_rates(scenario, self._mission.costs, ground.steps, clients)
-        record.note(calibration=rates.model_dump())
-        return scenario.model_copy(update={"compute": rates})
 
     def begin_rounds(self, pointed: frozenset[tuple[int, int]]) -> None:
         """See :class:`Environment`."""

@@ -67,8 +67,7 @@ def plan_mission(
     Raises:
         strategies.problem.network.PlanningError: A satellite cannot be enrolled before the horizon.
     """
-    record, samples = run.record, list(clients.samples.values())
-    scenario = environment.calibrated(ground, clients)
+    record, scenario, samples = run.record, run.scenario, list(clients.samples.values())
     has_rounds = scenario.strategy.averaging == "rounds"
     planner = (RoundPlanner if has_rounds else MissionPlanner)(
         scenario,

@@ -29,8 +29,6 @@ class EnrolledClients:
         labels: How many of them are of each class, by satellite name; where they are not of one class each, of all.
         sensors: How many of them are of each sensor, by satellite name; empty where no column names it.
         target_moments: Number, sums and sums of squares of the targets, by satellite name, where they are numbers.
-        embedding_s: What the embedding of one image takes on board, by satellite name.
-        round_trip_s: What it takes to ask the ground for one image's pooled state, by satellite name.
         no_data: Share of the values of its images that was not measured, by satellite name.
     """
 
@@ -38,8 +36,6 @@ class EnrolledClients:
     samples: Mapping[str, int]
     _: KW_ONLY
     labels: Mapping[str, Sequence[int]]
-    embedding_s: Mapping[str, float]
-    round_trip_s: Mapping[str, float]
     no_data: Mapping[str, float]
     sensors: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     target_moments: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -67,8 +63,6 @@ def enrol(grid: Grid, run_config: RunConfig, *, timeout_s: float = 600.0) -> Enr
         nodes=nodes,
         samples={name: sum(answer["labels"]) for name, answer in answers.items()},
         labels={name: answer["labels"] for name, answer in answers.items()},
-        embedding_s={name: answer["embedding-s"] for name, answer in answers.items()},
-        round_trip_s={name: answer["round-trip-s"] for name, answer in answers.items()},
         no_data={name: answer["no-data"] for name, answer in answers.items()},
         sensors={
             name: dict(zip(answer["sensors"], answer["sensor-images"], strict=True))

@@ -48,6 +48,9 @@ class Crossings:
         index: Which satellite this is.
         round_number: Round, from 1; 0 is enrolment.
         scaling: For codecs that quantise; at enrolment there is none yet, and features cross exactly.
+
+    Attributes:
+        times: What the plan has computing take.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Crossings:
             MessageKind.GRAD_HEAD: codec.gradients,
         }
         self._scaling = scaling
+        self.times = run_config.compute_times
         self._link = link
         self._run = run_config.run
         self._round = round_number
@@ -76,6 +80,10 @@ class Crossings:
         self.bytes_down = 0
         self._early: dict[tuple[MessageKind, int, int], Bundle] = {}
         self.are_kept = False  # whether the ground says that it keeps the features which it answered last
+
+    def compute(self, duration_s: float) -> None:
+        """Have computed for so long in mission time: what is sent from now on is ready after that."""
+        self._link.compute(duration_s)
 
     def send(self, kind: MessageKind, place: MicroBatch, tensor: Tensor, *, attempt: int = 0) -> bytes:
         """Send a float tensor to the ground as the kind's codec encodes it; returns the transfer's id."""

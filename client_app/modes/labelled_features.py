@@ -32,6 +32,7 @@ def send_labelled_features(
         asked = replace(task, number=earlier).crossing_batches(len(on_board.images))
         for batch in new_batches(asked, sent, task.training.batch_size):
             place = next(places)
+            crossings.compute(len(batch.indices) * crossings.times.embedding_s)
             crossings.send(MessageKind.FEATURES, place, on_board.features(batch))
             targets = on_board.task.to_wire(on_board.plain_targets(batch.indices))
             crossings.send_raw(MessageKind.LABELS, place, targets)

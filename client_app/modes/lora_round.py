@@ -88,6 +88,7 @@ def train_lora_round(
             share = len(pooled_BD) / len(batch.indices)
             result = on_board.head_step(head, pooled_BD, of_parts[part.place.number], weight=share)
             task.check_loss(float(result.loss))
+            crossings.compute(crossings.times.message_s + len(pooled_BD) * crossings.times.head_s)
             crossings.send(
                 MessageKind.GRAD_HIDDEN, part.place, result.grad_pooled_BD, attempt=progress.attempt
             )
@@ -221,11 +222,13 @@ class _Upward:
     def _part(self, place: MicroBatch, images: Batch) -> _Part:
         every = np.ones(len(images.indices), bool)
         if self._kept is None:
+            self._crossings.compute(len(every) * self._crossings.times.embedding_s)
             return _Part(place, images, names=None, new=every, features_BTD=self._on_board.features(images))
         names = self._kept.names_of(images, place.step)
         new = np.logical_not(names.any(axis=1))
         features_BTD = torch.empty(0)
         if new.any():
+            self._crossings.compute(int(new.sum()) * self._crossings.times.embedding_s)
             names[new], features_BTD = self._on_board.named_features(
                 Batch(images.indices[new], images.views[new]), self._kept.key_salt
             )

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from relay.wire.manifest import Buffer, Conflict, Manifest
 
-Replies = Sequence[tuple[Manifest, Buffer]]
+
+class Reply(NamedTuple):
+    """A bundle to send back, and how much the handler had computed when it was ready, see :class:`Paced`."""
+
+    manifest: Manifest
+    payload: Buffer
+    computed_s: float = 0.0
+
+
+Replies = Sequence[Reply]
 
 Handler = Callable[[str, Manifest, Buffer], Awaitable[Replies]]
 """`handler(satellite, manifest, payload)` returns the bundles to send back.
@@ -17,6 +29,38 @@ Handler = Callable[[str, Manifest, Buffer], Awaitable[Replies]]
 It is awaited one bundle at a time per satellite, in the order sent, and concurrently for different satellites;
 what it computes for long belongs in an executor.
 """
+
+
+class Paced(Protocol):
+    """What a handler tells of its work where mission time is measured."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """While it waits for what other satellites send: mission time must go on."""
+        ...
+
+    def work_on(self, future: asyncio.Future[Any]) -> None:
+        """Until this is there, it is at work."""
+        ...
+
+    def compute(self, duration_s: float) -> float:
+        """It has computed for so long by the plan's rates; returns how much that makes in all."""
+        ...
+
+
+class Unpaced:
+    """The same where mission time is planned: nobody needs to know."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """See :class:`Paced`."""
+        return contextlib.nullcontext()
+
+    def work_on(self, future: asyncio.Future[Any]) -> None:
+        """See :class:`Paced`."""
+
+    def compute(self, duration_s: float) -> float:
+        """See :class:`Paced`."""
+        return 0.0
+
 
 REPLIES_KEPT_BYTES = 32 << 20  # per satellite
 REQUESTS_REMEMBERED = 1 << 16  # per satellite
@@ -37,9 +81,10 @@ class Answers:
     That makes sending safe to repeat, over a new stream or after a crash of either side.
     """
 
-    def __init__(self, handler: Handler, satellites: Collection[str]) -> None:
+    def __init__(self, handler: Handler, satellites: Collection[str], paced: Paced | None = None) -> None:
         self.satellites = frozenset(satellites)
         self._handler = handler
+        self._paced = paced or Unpaced()
         self._memory = {name: _Satellite() for name in self.satellites}
 
     async def to(self, satellite: str, request: Manifest, payload: Buffer) -> Replies:
@@ -47,7 +92,7 @@ class Answers:
         raises Conflict for a transfer id that came before with other contents, or whose reply is no longer kept.
         """
         memory = self._memory[satellite]
-        async with memory.turn:
+        async with self._turn_of(memory):
             known = memory.finished.get(request.transfer_id)
             if known is None:
                 replies = await self._handler(satellite, request, payload)
@@ -61,6 +106,18 @@ class Answers:
                 raise Conflict(f"transfer {request.transfer_id.hex()} of {satellite} was answered long ago")
             return memory.replies[request.transfer_id]
 
+    @contextlib.asynccontextmanager
+    async def _turn_of(self, memory: _Satellite) -> AsyncIterator[None]:
+        if memory.turn.locked():  # by a bundle that may itself wait for other satellites
+            with self._paced.waiting():
+                await memory.turn.acquire()
+        else:
+            await memory.turn.acquire()
+        try:
+            yield
+        finally:
+            memory.turn.release()
+
     def _remember(self, memory: _Satellite, request: Manifest, replies: Replies) -> None:
         memory.finished[request.transfer_id] = request.digest
         if len(memory.finished) > REQUESTS_REMEMBERED:
@@ -72,4 +129,4 @@ class Answers:
 
 
 def _size(replies: Replies) -> int:
-    return sum(manifest.total_bytes for manifest, _ in replies)
+    return sum(manifest.total_bytes for manifest, *_ in replies)

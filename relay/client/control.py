@@ -44,14 +44,22 @@ def enrol(address: str, node: str, identity: NodeIdentity | None = None) -> None
 
 
 def start_round(
-    address: str, node: str, network: Network, start_s: float, identity: NodeIdentity | None = None
+    address: str,
+    node: str,
+    network: Network,
+    start_s: float,
+    *,
+    pace: float = 1.0,
+    identity: NodeIdentity | None = None,
 ) -> None:
     """Begin a round at mission time `start_s`, or now where that is past, with this network in force everywhere.
+
+    Mission time runs at `pace`, up to 1, to the wall's.
 
     Said by the ground's application to its own relay, which is the time authority. Mission time stands until the
     applications of all satellites have come, and when all have gone. Raises LinkTimeout, LinkLost, LinkRefused.
     """
-    request = pb.RoundStart(start_s=start_s, network=network.to_json())
+    request = pb.RoundStart(start_s=start_s, network=network.to_json(), pace=pace)
     _call(address, node, identity, service.START_ROUND, request, pb.Nothing)
 
 

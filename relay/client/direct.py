@@ -208,7 +208,7 @@ class GroundEndpoint:
         except Exception as error:  # whatever the model raises belongs to the satellite that asked
             return iter([encode_failure(type(error).__name__, str(error), bundle.manifest.transfer_id)])
         return itertools.chain.from_iterable(
-            bundle_frames(manifest, payload, self._limits.chunk_bytes) for manifest, payload in replies
+            bundle_frames(manifest, payload, self._limits.chunk_bytes) for manifest, payload, *_ in replies
         )
 
 
@@ -265,6 +265,9 @@ class GroundLink:
 
     def acknowledge(self, keep: Collection[bytes] = ()) -> None:
         """Nothing to do: a repeated request is answered anyway."""
+
+    def compute(self, duration_s: float) -> None:
+        """Nothing to do: the plan knows how long it takes."""
 
     def bundle_bytes(self, manifest: Manifest) -> int:
         """Bytes of a bundle on the wire, manifest and headers included."""

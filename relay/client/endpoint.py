@@ -11,11 +11,11 @@ import logging
 import threading
 from collections.abc import Collection, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 
-from relay.client.answers import Answers, Handler
+from relay.client.answers import Answers, Handler, Reply
 from relay.client.message_link import BUNDLES_AT_ONCE, RETRY_S, LinkRefused, dial_async, failure_bundle
 from relay.wire import service
 from relay.wire import wire_pb2 as pb
@@ -34,8 +34,9 @@ class RelayEndpoint:
     """Fetches what arrives at the relay of `node`, asks the handler, and sends its replies by the same relay.
 
     Runs in a thread with an event loop of its own. A bundle is taken off the relay's disk only when its replies
-    are on it, so a crash of either repeats the question, never loses it. Mission time stands at 1× while a
-    handler is at work. When the relay goes away the endpoint dials until it is back.
+    are on it, so a crash of either repeats the question, never loses it. Mission time stands while a handler is at
+    work, and its replies leave when what it computed is done by the plan's rates, see :class:`.answers.Paced`. When the
+    relay goes away the endpoint dials until it is back.
 
     `answered_at_once` bundles may wait for each other in the handler.
     """
@@ -51,7 +52,7 @@ class RelayEndpoint:
         limits: Limits | None = None,
         answered_at_once: int = ANSWERED_AT_ONCE,
     ) -> None:
-        self._answers = Answers(handler, satellites)
+        self._answers = Answers(handler, satellites, self)
         self._address = address
         self._node = node
         self._identity = identity
@@ -63,7 +64,9 @@ class RelayEndpoint:
         self._serving: asyncio.Task[None]
         self._started = threading.Event()
         self._requests: asyncio.Queue[pb.FetchRequest] = asyncio.Queue()  # to the relay, in this session
-        self._received = self._at_work = 0  # bundles of this session
+        self._received = self._at_work = 0  # bundles of this session, and what is computed in it
+        self._sessions = 0
+        self._computed_s = self._computed_before_s = 0.0  # in all, and before this session
 
     def start(self) -> Self:
         """Begin to take bundles; returns itself."""
@@ -88,6 +91,23 @@ class RelayEndpoint:
         finally:
             self._at_work += 1
             self._tell()
+
+    def work_on(self, future: asyncio.Future[Any]) -> None:
+        """In a handler: count this as work until it is there."""
+        session = self._sessions
+        self._at_work += 1
+
+        def end(_: asyncio.Future[Any]) -> None:
+            if session == self._sessions:
+                self._at_work -= 1
+                self._tell()
+
+        future.add_done_callback(end)
+
+    def compute(self, duration_s: float) -> float:
+        """Count so many seconds of computing, by the plan's rates; by one thread only. Returns the count."""
+        self._computed_s += duration_s
+        return self._computed_s
 
     def __enter__(self) -> Self:
         return self.start()
@@ -124,6 +144,8 @@ class RelayEndpoint:
         )(metadata=self._caller, timeout=SESSION_S, wait_for_ready=True)
         self._requests = asyncio.Queue()
         self._received = self._at_work = 0
+        self._sessions += 1
+        self._computed_before_s = self._computed_s
         self._tell()
         room = asyncio.Semaphore(self._answered_at_once)
         reader = BundleReader(self._limits, max_concurrency=BUNDLES_AT_ONCE)
@@ -157,7 +179,10 @@ class RelayEndpoint:
 
     def _tell(self, *, taken: bytes = b"") -> None:
         waiting = self._at_work == 0
-        self._requests.put_nowait(pb.FetchRequest(taken=taken, waiting=waiting, received=self._received))
+        computed_s = self._computed_s - self._computed_before_s
+        self._requests.put_nowait(
+            pb.FetchRequest(taken=taken, waiting=waiting, received=self._received, computed_s=computed_s)
+        )
 
     async def _answer(self, channel: grpc.aio.Channel, bundle: Bundle) -> None:
         manifest, payload = bundle
@@ -166,12 +191,15 @@ class RelayEndpoint:
                 raise WireError(f"{manifest.source} is not a satellite of this mission")
             replies = await self._answers.to(manifest.source, manifest, payload)
         except Exception as error:  # whatever the model raises belongs to the satellite that asked
-            replies = [failure_bundle(manifest, error)]
+            replies = [Reply(*failure_bundle(manifest, error))]
         for reply in replies:
             while not await self._put(channel, *reply):
-                await asyncio.sleep(RETRY_S)
+                with self.waiting():  # room may come with a later window, which time must be free to reach
+                    await asyncio.sleep(RETRY_S)
 
-    async def _put(self, channel: grpc.aio.Channel, manifest: Manifest, payload: Buffer) -> bool:
+    async def _put(
+        self, channel: grpc.aio.Channel, manifest: Manifest, payload: Buffer, computed_s: float = 0.0
+    ) -> bool:
         """Put a reply on the relay's disk; False if there is no room now. Raises LinkRefused, AioRpcError."""
         if self._identity is None:
             signed = pb.SignedManifest(manifest=manifest.to_bytes())
@@ -181,7 +209,8 @@ class RelayEndpoint:
             service.path(service.PUT), response_deserializer=pb.Acknowledgement.FromString
         )(metadata=self._caller, timeout=PUT_S)
         try:
-            await call.write(encode_transfer_header(signed))
+            computed_s = max(0.0, computed_s - self._computed_before_s)
+            await call.write(encode_transfer_header(signed, computed_s=computed_s))
             for frame in chunks(manifest.transfer_id, payload, self._limits.chunk_bytes):
                 await call.write(frame)
             async for answer in call:

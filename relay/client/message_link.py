@@ -85,6 +85,13 @@ class BundleLink(Protocol):
         """
         ...
 
+    def compute(self, duration_s: float) -> None:
+        """Have computed for so long, by the plan's rates: what is sent after it is ready so much later.
+
+        Where mission time is planned, nothing.
+        """
+        ...
+
     def bundle_bytes(self, manifest: Manifest) -> int:
         """Bytes of a bundle on the wire, manifest and headers included; either way, as if this end had sealed it."""
         ...

@@ -116,17 +116,23 @@ class RelayLink:
                 self._requests.put(pb.FetchRequest(taken=transfer_id))
         self._unacknowledged = [transfer_id for transfer_id in self._unacknowledged if transfer_id in keep]
 
+    def compute(self, duration_s: float) -> None:
+        """Have computed for so long, by the plan's rates; what is sent from now on is ready after that."""
+        self._computed_s += duration_s
+
     def bundle_bytes(self, manifest: Manifest) -> int:
         """Bytes of a bundle on a slow link, manifest, seal and headers included."""
         signature_bytes = self._identity.signature_bytes if self._identity is not None else 0
         return bundle_bytes(manifest, SLOW_CHUNK_BYTES, signature_bytes=signature_bytes)
 
     def mission_time_s(self) -> float:
-        """Mission time at the relay. Raises LinkTimeout, LinkLost, LinkRefused."""
-        return call(self._channel, self._node, service.STATUS, pb.Nothing(), pb.NodeStatus).mission_s
+        """Mission time at the relay, when all that was computed is done. Raises LinkTimeout, LinkLost, LinkRefused."""
+        status = call(self._channel, self._node, service.STATUS, pb.Nothing(), pb.NodeStatus)
+        return status.computes_until_s + max(0.0, self._computed_s - status.computed_s)
 
     def close(self) -> None:
         """Say that nothing more comes."""
+        self._tell(waiting=False)
         self._requests.put(_DONE)  # half-closes; the relay answers by ending the stream, with all settled
         deadline_s = time.monotonic() + _GOODBYE_S
         with contextlib.suppress(LinkTimeout, LinkLost, LinkRefused):
@@ -152,6 +158,7 @@ class RelayLink:
         stream = self._fetch(iter(requests.get, _DONE), timeout=self._session_s, metadata=self._caller)
         self._requests = requests
         self._received = 0  # bundles and failures of this stream
+        self._computed_s = 0.0  # in this stream
         self._incoming = IncomingBundles(
             stream,
             self._limits,
@@ -190,7 +197,9 @@ class RelayLink:
             again()
 
     def _tell(self, *, waiting: bool) -> None:
-        self._requests.put(pb.FetchRequest(waiting=waiting, received=self._received))
+        self._requests.put(
+            pb.FetchRequest(waiting=waiting, received=self._received, computed_s=self._computed_s)
+        )
 
     def _sent(self, manifest: Manifest, payload: Buffer, deadline_s: float) -> bool:
         """Put a bundle into the relay; False if it has no room now."""
@@ -200,7 +209,7 @@ class RelayLink:
             signed = self._identity.seal(manifest)
 
         def frames() -> Iterator[bytes]:
-            yield encode_transfer_header(signed)
+            yield encode_transfer_header(signed, computed_s=self._computed_s)
             yield from chunks(manifest.transfer_id, payload, self._limits.chunk_bytes)
 
         timeout_s = max(1.0, deadline_s - time.monotonic())

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 
+from relay.clock.computer import Computer
 from relay.node.outgoing import Refusal
 from relay.spool.spool import Entry, Spool
 from relay.wire import wire_pb2 as pb
@@ -20,9 +21,27 @@ from relay.wire.manifest import Limits
 
 
 class Application:
-    """Gives bundles to whoever fetches them last; an older stream ends when a newer begins."""
+    """Gives bundles to whoever fetches them last; an older stream ends when a newer begins.
 
-    def __init__(self, node: str, spool: Spool, *, limits: Limits, taken: Callable[[Entry], None]) -> None:
+    Args:
+        node: Name of the node.
+        spool: Where its bundles are.
+        computer: On which it computes.
+        limits: Of what it is sent.
+        taken: Called with what it has taken.
+        changed: Called when it has become busy, or is so no more.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        spool: Spool,
+        *,
+        computer: Computer,
+        limits: Limits,
+        taken: Callable[[Entry], None],
+        changed: Callable[[], None],
+    ) -> None:
         self.arrived = asyncio.Event()  # set when there is something new to give
         self.busy = False  # it is there, and does something else than wait for a bundle
         self.attached = False  # it has been there since the last round start, and has not died
@@ -30,6 +49,8 @@ class Application:
         self._spool = spool
         self._limits = limits
         self._taken = taken
+        self._computer = computer
+        self._changed = changed
         self._failures: deque[tuple[bytes, Refusal]] = deque()
         self._stream: asyncio.Task[None] | None = None
         self._given = 0  # bundles and failures in this stream
@@ -51,8 +72,9 @@ class Application:
         if self._stream is not None:
             self._stream.cancel()
         giving = self._stream = asyncio.create_task(self._give(context))
-        self.busy, self._given = True, 0
-        self.attached = True
+        self._given, self.attached = 0, True
+        self._computer.begin()
+        self._set_busy(busy=True)
         hearing = asyncio.create_task(self._hear(requests, giving))
         try:
             await asyncio.wait((giving, hearing), return_when=asyncio.FIRST_COMPLETED)
@@ -62,7 +84,8 @@ class Application:
             hearing.cancel()
             if self._stream is giving:
                 # Who leaves ends the stream; one that breaks is that of a process which has died, and will come again.
-                self._stream, self.busy, self.attached = None, False, self.attached and ended
+                self._stream, self.attached = None, self.attached and ended
+                self._set_busy(busy=False)
 
     async def _hear(self, requests: AsyncIterator[pb.FetchRequest], giving: asyncio.Task[None]) -> None:
         async for request in requests:
@@ -71,7 +94,15 @@ class Application:
                 self._spool.deliver(entry)
                 self._taken(entry)
             if self._stream is giving:
-                self.busy = not (request.waiting and request.received == self._given)
+                self._computer.done_s(request.computed_s)
+                self._set_busy(busy=not (request.waiting and request.received == self._given))
+
+    def _set_busy(self, *, busy: bool) -> None:
+        if busy and not self.busy:
+            self._computer.wake()
+        was, self.busy = self.busy, busy
+        if was != busy:
+            self._changed()
 
     async def _give(self, context: grpc.aio.ServicerContext) -> None:
         """Pass bundles on as they come in, so that the last hop costs little more than the link's own time.
@@ -84,7 +115,8 @@ class Application:
             self.arrived.clear()
             while self._failures:
                 transfer_id, refusal = self._failures.popleft()
-                self._given, self.busy = self._given + 1, True
+                self._given += 1
+                self._set_busy(busy=True)
                 await context.write(encode_failure(refusal.error, refusal.text, transfer_id))
             for transfer_id in offsets.keys() - self._spool.entries.keys():
                 del offsets[transfer_id]
@@ -96,7 +128,8 @@ class Application:
                     offsets[entry.transfer_id] = 0
                 offset = offsets[entry.transfer_id]
                 if entry.complete and offset + self._limits.chunk_bytes >= entry.end_offset:
-                    self._given, self.busy = self._given + 1, True
+                    self._given += 1
+                    self._set_busy(busy=True)
                     finished.add(entry.transfer_id)
                     del offsets[entry.transfer_id]
                 chunk = self._spool.read(entry, offset, self._limits.chunk_bytes)

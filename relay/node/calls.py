@@ -11,6 +11,7 @@ from typing import Protocol
 
 import grpc
 
+from relay.clock.computer import Computer
 from relay.clock.paced_clock import PacedClock, TimeAuthority
 from relay.clock.timed_link import Network
 from relay.node.application import Application
@@ -43,6 +44,7 @@ class NodeServices(Protocol):
     clock: PacedClock
     spool: Spool
     application: Application
+    computer: Computer
     transfer_records: TransferLog
     received_bytes: int
 
@@ -118,6 +120,7 @@ class Calls:
                 admit=lambda manifest: self._admit(peer, manifest),
                 for_us=lambda manifest: node.name in (peer, manifest.destination),
                 is_node=node.network.is_node,
+                ready_s=node.computer.done_s if peer == node.name else lambda _: -math.inf,
                 drop=node.drop,
             ),
             on_data=node.on_data,
@@ -187,9 +190,11 @@ class Calls:
                     raise ValueError("the network of a round must have exactly the nodes of the mission")
                 if not math.isfinite(request.start_s):
                     raise ValueError(f"start_s = {request.start_s}: not a mission time")
+                if not 0.0 <= request.pace <= 1.0:
+                    raise ValueError(f"pace = {request.pace}: allowed are 0 to 1")
             except (ValueError, KeyError, TypeError) as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"round start: {error}")
-            authority.start_round(network, request.start_s)
+            authority.start_round(network, request.start_s, request.pace or 1.0)
             return pb.Nothing()
 
     async def _authority_for(self, caller: str, context: grpc.aio.ServicerContext) -> TimeAuthority:

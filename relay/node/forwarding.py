@@ -58,7 +58,7 @@ class Forwarding:
             self._queues = {neighbour: [] for neighbour in self.links}
             in_order = sorted(self._spool.entries.values(), key=_urgency)
             for entry in in_order:
-                hop = self._next_hop(entry) if entry.manifest.destination != self._node else None
+                hop = self._next_hop(entry)
                 if hop is not None:
                     self._queues[hop].append(entry)
             self.routing_s += time.perf_counter() - began_s
@@ -68,9 +68,12 @@ class Forwarding:
         """There is more of a transfer to send on; who sends it wakes up."""
         if entry.end_offset == entry.base_offset:  # it is new, or comes another way
             self._enqueue(entry)
-        for peer, link in self.links.items():
-            if entry in self.queue_for(peer):
-                link.wake.set()
+        self._wake_sender(entry)
+
+    def on_ready(self, entry: Entry) -> None:
+        """A transfer of the node's own application may be sent from now on."""
+        self._enqueue(entry)
+        self._wake_sender(entry)
 
     def _enqueue(self, entry: Entry) -> None:
         """Put one transfer into its queue, behind those as urgent: cheaper than to make all queues anew."""
@@ -80,7 +83,7 @@ class Forwarding:
         for peer, queue in self._queues.items():
             if entry in queue:
                 self._queues[peer] = [other for other in queue if other is not entry]
-        hop = self._next_hop(entry) if entry.manifest.destination != self._node else None
+        hop = self._next_hop(entry)
         if hop is not None:
             insort(self._queues[hop], entry, key=_urgency)
         self.routing_s += time.perf_counter() - began_s
@@ -116,6 +119,8 @@ class Forwarding:
 
     def _next_hop(self, entry: Entry) -> str | None:
         now_s = self._clock.now_s
+        if entry.manifest.destination == self._node or entry.ready_s > now_s:
+            return None
         for peer, link in self.links.items():  # what has begun stays on its way while that way is open
             if link.begun(entry) and not link.broken and link.schedule.open_at(now_s):
                 return peer
@@ -143,6 +148,11 @@ class Forwarding:
             if destination in self._routes[key]:
                 return self._routes[key][destination]
         return None
+
+    def _wake_sender(self, entry: Entry) -> None:
+        for peer, link in self.links.items():
+            if entry in self.queue_for(peer):
+                link.wake.set()
 
     def _wake(self) -> None:
         for link in self.links.values():

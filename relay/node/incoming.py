@@ -47,6 +47,7 @@ class Admission:
         admit: Raises WireError for a transfer that the node does not want.
         for_us: Whether the values of a transfer are to be checked here, not further on.
         is_node: Whether a name may stand in the list of nodes that a transfer has passed.
+        ready_s: Mission time before which a transfer is not to be sent on, by what its sender had computed.
         drop: Lets go of a transfer that was found wrong.
     """
 
@@ -54,6 +55,7 @@ class Admission:
     for_us: Callable[[Manifest], bool]
     _: KW_ONLY
     is_node: Callable[[str], bool]
+    ready_s: Callable[[float], float]
     drop: Callable[[bytes], None]
 
 
@@ -134,6 +136,7 @@ class IncomingStream:
         if len(self._opened) >= 2 * len(self._spool.entries) + REFUSED_REMEMBERED:
             self._opened &= self._spool.entries.keys()
         self._opened.add(transfer_id)
+        entry.ready_s = max(entry.ready_s, self._admission.ready_s(transfer_header.computed_s))
         self._on_data(entry)
         # The first chunk is under way: there is something to say only if it is not the one wanted.
         answer = entry.end_offset != transfer_header.base_offset

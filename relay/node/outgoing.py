@@ -19,7 +19,7 @@ from typing import NamedTuple
 import grpc
 
 from mission.text.plain_text import plain
-from relay.clock.paced_clock import PacedClock
+from relay.clock.paced_clock import SESSION_S, PacedClock
 from relay.clock.timed_link import LinkSchedule, Window
 from relay.spool.spool import Entry, Spool
 from relay.wire import service
@@ -41,6 +41,7 @@ TURNAROUND_S = 0.02  # what an acknowledgement takes beside the light time
 ASK_S = 0.02  # of link time between acknowledgements, at most: what a broken stream may have to send again
 ACK_TIMEOUT_S = 1.0
 RETRY_S = 0.25
+_LOOK_S = 0.05
 BROKEN_S = 5.0  # how long a link that failed is avoided where there is another way
 
 
@@ -204,7 +205,7 @@ class OutgoingLink:
         while (window := self.schedule.next_after(self._clock.now_s)) is not None:
             await self._clock.sleep_until(window.start_s)
             if self._pick() is None:  # no stream before there is something to send
-                await self._woken(window.end_s - self._clock.now_s)
+                await self._woken(self._clock.wall_s(window.end_s - self._clock.now_s))
                 continue
             try:
                 await self._clock.sleep_until(await self._session(window))
@@ -221,7 +222,7 @@ class OutgoingLink:
                 pb.TransferId(transfer_id=self._abandoned[-1]), metadata=self._caller, timeout=5.0
             )
             self._abandoned.pop()
-        call = self._put(metadata=self._caller, timeout=window.end_s - self._clock.now_s + 10.0)
+        call = self._put(metadata=self._caller, timeout=SESSION_S)  # mission time may stand in between
         await call.wait_for_connection()
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         self._on_line = 0
@@ -234,9 +235,11 @@ class OutgoingLink:
                 if broken.done():
                     await broken
             # The link has gone. What left before still arrives, and so does its acknowledgement.
-            deadline_s = time.monotonic() + 2 * window.owlt_s + ACK_TIMEOUT_S
+            deadline_s = time.monotonic() + self._clock.wall_s(2 * window.owlt_s) + ACK_TIMEOUT_S
             while self.in_flight_bytes and time.monotonic() < deadline_s and not hearing.done():
-                await self._woken(0.05)
+                await self._woken(_LOOK_S)
+                if self._clock.standing:  # what is on the line waits, too
+                    deadline_s += _LOOK_S
             return await feeding
         finally:
             for task in (feeding, carrying, hearing):
@@ -259,12 +262,12 @@ class OutgoingLink:
             acked_before, acked = acked, self._acked_bytes()
             if acked != acked_before or not self.in_flight_bytes or self._on_line:
                 heard_s = time.monotonic()
-            elif time.monotonic() - heard_s > ACK_TIMEOUT_S + 4 * window.owlt_s:
+            elif time.monotonic() - heard_s > ACK_TIMEOUT_S + self._clock.wall_s(4 * window.owlt_s):
                 self._rewind_all()
             sending = self._pick() if self.in_flight_bytes + chunk_bytes <= credit_bytes else None
             if sending is None:
                 waiting = self.in_flight_bytes or self._not_before_s
-                await self._woken(RETRY_S if waiting else window.end_s - now_s)
+                await self._woken(RETRY_S if waiting else self._clock.wall_s(window.end_s - now_s))
                 self._free_s = max(self._free_s, self._clock.now_s)  # an idle link saves nothing up
                 continue
             begin_s = max(self._free_s, now_s - BURST_S, window.start_s)
@@ -335,7 +338,7 @@ class OutgoingLink:
         """Acknowledgements take the light time back, too."""
         loop = asyncio.get_running_loop()
         async for acknowledgement in call:
-            loop.call_later(owlt_s, self._acknowledge, acknowledgement)
+            loop.call_later(self._clock.wall_s(owlt_s), self._acknowledge, acknowledgement)
         raise _StreamEnded("the neighbour has ended the stream")
 
     def _break(self, last_error: str) -> None:

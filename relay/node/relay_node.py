@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio
 
 from relay.client.message_link import dial_async
+from relay.clock.computer import Computer
 from relay.clock.paced_clock import Activity, PacedClock, TimeAuthority, follow
 from relay.clock.timed_link import LinkSchedule, Network
 from relay.node.application import Application
@@ -65,8 +66,15 @@ class RelayNode:
             sender_quota=Quota(settings.neighbour_quota_bytes, settings.neighbour_quota_transfers),
             limits=settings.limits,
         )
+        self.computer = Computer(self.clock)
+        self._report = asyncio.Event()  # set when the time authority should hear of it at once
         self.application = Application(
-            self.name, self.spool, limits=settings.limits, taken=self._count_delivery
+            self.name,
+            self.spool,
+            computer=self.computer,
+            limits=settings.limits,
+            taken=self._count_delivery,
+            changed=self._report.set,
         )
         self.transfer_records = TransferLog(self.clock)
         self._forwarding = Forwarding(self.name, settings.network, spool=self.spool, clock=self.clock)
@@ -74,6 +82,7 @@ class RelayNode:
         self._identity = identity
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._waiting: dict[bytes, asyncio.Task[None]] = {}  # for a transfer to be computed, by its id
         self._serving: dict[str, asyncio.Task[None]] = {}  # links, by neighbour
         self._round_start = 0  # the last one this node was told of
         self._changes = 0
@@ -125,7 +134,9 @@ class RelayNode:
         if self._settings.time_authority is not None:
             clock = None if self._authority else self.clock
             channel = self._channel(self._settings.time_authority)
-            following = follow(clock, self.name, channel, self.activity, self._start_round)
+            following = follow(
+                clock, self.name, channel, self.activity, self._start_round, changed=self._report
+            )
             self._tasks.append(asyncio.create_task(following))
 
     def _start_links(self) -> None:
@@ -165,7 +176,7 @@ class RelayNode:
 
     async def stop(self) -> None:
         """End all that the node does."""
-        tasks = *self._tasks, *self._serving.values()
+        tasks = *self._tasks, *self._serving.values(), *self._waiting.values()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -182,12 +193,13 @@ class RelayNode:
     def activity(self) -> Activity:
         """Return this node's report to the time authority."""
         return Activity(
-            busy=self._forwarding.moving or self.application.busy,
+            busy=self._forwarding.moving or self.application.busy or self.computer.computes,
             wake_s=self._forwarding.wake_s,
             changes=self._changes,
             round_start=self._round_start,
-            session_alive=self.application.present,
+            session_alive=self.application.present or self.computer.computes,
             attached=self.application.attached,
+            computing=self.application.busy,
         )
 
     def status(self) -> pb.NodeStatus:
@@ -211,6 +223,8 @@ class RelayNode:
         return pb.NodeStatus(
             node=self.name,
             mission_s=now_s,
+            computes_until_s=max(now_s, self.computer.free_s),
+            computed_s=self.computer.computed_s,
             queued_transfers=len(self.spool.entries),
             queued_bytes=self.spool.used_bytes,
             quota_bytes=self.spool.quota.size_bytes,
@@ -229,8 +243,16 @@ class RelayNode:
             self.transfer_records.arrives(entry)
         if entry.manifest.destination == self.name:
             self.application.arrived.set()
-        else:
+        elif entry.ready_s <= self.clock.now_s:
             self._forwarding.on_data(entry)
+        elif entry.transfer_id not in self._waiting:
+            self._waiting[entry.transfer_id] = asyncio.create_task(self._until_ready(entry))
+
+    async def _until_ready(self, entry: Entry) -> None:
+        await self.clock.sleep_until(entry.ready_s)
+        self._waiting.pop(entry.transfer_id)
+        if entry.transfer_id in self.spool.entries:
+            self._forwarding.on_ready(entry)
 
     def drop(self, transfer_id: bytes) -> None:
         """Nobody needs this transfer here any more."""

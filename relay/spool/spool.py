@@ -10,6 +10,7 @@ Everything a sender can make grow has a limit, per sender and in all: bytes held
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter, OrderedDict
@@ -70,6 +71,7 @@ class Entry:
     hash: xxhash.xxh3_128 = field(repr=False)
     verified: bool = False
     delivered_offset: int = 0  # bytes known to be at the destination
+    ready_s: float = -math.inf  # mission time at which the node's own application has computed it
     on_data_s: float = field(default_factory=time.monotonic, repr=False)  # wall time of its newest bytes
     writers: set[str] = field(default_factory=set, repr=False)  # neighbours whose bytes it holds
 

@@ -12,6 +12,7 @@ Everything a peer sends is checked before memory is set aside for it.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -89,9 +90,14 @@ def chunks(transfer_id: bytes, payload: Buffer, chunk_bytes: int, start: int = 0
         yield encode_chunk(transfer_id, offset, view[offset : offset + chunk_bytes])
 
 
-def encode_transfer_header(signed: pb.SignedManifest, base_offset: int = 0, via: Sequence[str] = ()) -> bytes:
-    """A frame that opens a transfer."""
-    return b"M" + pb.TransferHeader(signed=signed, base_offset=base_offset, via=via).SerializeToString()
+def encode_transfer_header(
+    signed: pb.SignedManifest, base_offset: int = 0, via: Sequence[str] = (), *, computed_s: float = 0.0
+) -> bytes:
+    """A frame that opens a transfer; an application says to its own relay how much it had computed by then."""
+    transfer_header = pb.TransferHeader(
+        signed=signed, base_offset=base_offset, via=via, computed_s=computed_s
+    )
+    return b"M" + transfer_header.SerializeToString()
 
 
 def decode_transfer_header(frame: bytes, limits: Limits) -> tuple[pb.TransferHeader, Manifest]:
@@ -102,6 +108,8 @@ def decode_transfer_header(frame: bytes, limits: Limits) -> tuple[pb.TransferHea
         transfer_header = pb.TransferHeader.FromString(frame[1:])
     except DecodeError as error:
         raise BadManifest("manifest frame is not readable protobuf") from error
+    if not (math.isfinite(transfer_header.computed_s) and transfer_header.computed_s >= 0.0):
+        raise BadManifest(f"computed for {transfer_header.computed_s} s; allowed: 0 or more")
     return transfer_header, Manifest.from_bytes(transfer_header.signed.manifest, limits)
 
 

@@ -94,14 +94,16 @@ class SignedManifest(_message.Message):
     def __init__(self, manifest: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., certificate: _Optional[bytes] = ...) -> None: ...
 
 class TransferHeader(_message.Message):
-    __slots__ = ("signed", "base_offset", "via")
+    __slots__ = ("signed", "base_offset", "via", "computed_s")
     SIGNED_FIELD_NUMBER: _ClassVar[int]
     BASE_OFFSET_FIELD_NUMBER: _ClassVar[int]
     VIA_FIELD_NUMBER: _ClassVar[int]
+    COMPUTED_S_FIELD_NUMBER: _ClassVar[int]
     signed: SignedManifest
     base_offset: int
     via: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, signed: _Optional[_Union[SignedManifest, _Mapping]] = ..., base_offset: _Optional[int] = ..., via: _Optional[_Iterable[str]] = ...) -> None: ...
+    computed_s: float
+    def __init__(self, signed: _Optional[_Union[SignedManifest, _Mapping]] = ..., base_offset: _Optional[int] = ..., via: _Optional[_Iterable[str]] = ..., computed_s: _Optional[float] = ...) -> None: ...
 
 class Acknowledgement(_message.Message):
     __slots__ = ("transfer_id", "next_offset", "rewind", "refusal", "temporary")
@@ -134,14 +136,16 @@ class TransferId(_message.Message):
     def __init__(self, transfer_id: _Optional[bytes] = ...) -> None: ...
 
 class FetchRequest(_message.Message):
-    __slots__ = ("taken", "waiting", "received")
+    __slots__ = ("taken", "waiting", "received", "computed_s")
     TAKEN_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    COMPUTED_S_FIELD_NUMBER: _ClassVar[int]
     taken: bytes
     waiting: bool
     received: int
-    def __init__(self, taken: _Optional[bytes] = ..., waiting: bool = ..., received: _Optional[int] = ...) -> None: ...
+    computed_s: float
+    def __init__(self, taken: _Optional[bytes] = ..., waiting: bool = ..., received: _Optional[int] = ..., computed_s: _Optional[float] = ...) -> None: ...
 
 class Nothing(_message.Message):
     __slots__ = ()
@@ -164,7 +168,7 @@ class LinkStatus(_message.Message):
     def __init__(self, peer: _Optional[str] = ..., open: bool = ..., next_change_s: _Optional[float] = ..., sent_bytes: _Optional[int] = ..., resent_bytes: _Optional[int] = ..., last_error: _Optional[str] = ...) -> None: ...
 
 class NodeStatus(_message.Message):
-    __slots__ = ("node", "mission_s", "queued_transfers", "queued_bytes", "quota_bytes", "received_bytes", "delivered_transfers", "duplicate_transfers", "rejected_transfers", "links", "newest_transfers", "arriving_transfers")
+    __slots__ = ("node", "mission_s", "queued_transfers", "queued_bytes", "quota_bytes", "received_bytes", "delivered_transfers", "duplicate_transfers", "rejected_transfers", "links", "newest_transfers", "arriving_transfers", "computes_until_s", "computed_s")
     NODE_FIELD_NUMBER: _ClassVar[int]
     MISSION_S_FIELD_NUMBER: _ClassVar[int]
     QUEUED_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
@@ -177,6 +181,8 @@ class NodeStatus(_message.Message):
     LINKS_FIELD_NUMBER: _ClassVar[int]
     NEWEST_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
     ARRIVING_TRANSFERS_FIELD_NUMBER: _ClassVar[int]
+    COMPUTES_UNTIL_S_FIELD_NUMBER: _ClassVar[int]
+    COMPUTED_S_FIELD_NUMBER: _ClassVar[int]
     node: str
     mission_s: float
     queued_transfers: int
@@ -189,7 +195,9 @@ class NodeStatus(_message.Message):
     links: _containers.RepeatedCompositeFieldContainer[LinkStatus]
     newest_transfers: _containers.RepeatedCompositeFieldContainer[TransferRecord]
     arriving_transfers: _containers.RepeatedCompositeFieldContainer[TransferRecord]
-    def __init__(self, node: _Optional[str] = ..., mission_s: _Optional[float] = ..., queued_transfers: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., delivered_transfers: _Optional[int] = ..., duplicate_transfers: _Optional[int] = ..., rejected_transfers: _Optional[int] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ..., newest_transfers: _Optional[_Iterable[_Union[TransferRecord, _Mapping]]] = ..., arriving_transfers: _Optional[_Iterable[_Union[TransferRecord, _Mapping]]] = ...) -> None: ...
+    computes_until_s: float
+    computed_s: float
+    def __init__(self, node: _Optional[str] = ..., mission_s: _Optional[float] = ..., queued_transfers: _Optional[int] = ..., queued_bytes: _Optional[int] = ..., quota_bytes: _Optional[int] = ..., received_bytes: _Optional[int] = ..., delivered_transfers: _Optional[int] = ..., duplicate_transfers: _Optional[int] = ..., rejected_transfers: _Optional[int] = ..., links: _Optional[_Iterable[_Union[LinkStatus, _Mapping]]] = ..., newest_transfers: _Optional[_Iterable[_Union[TransferRecord, _Mapping]]] = ..., arriving_transfers: _Optional[_Iterable[_Union[TransferRecord, _Mapping]]] = ..., computes_until_s: _Optional[float] = ..., computed_s: _Optional[float] = ...) -> None: ...
 
 class TransferRecordsRequest(_message.Message):
     __slots__ = ("run", "round")
@@ -230,29 +238,33 @@ class TransferRecord(_message.Message):
     def __init__(self, run: _Optional[str] = ..., round: _Optional[int] = ..., step: _Optional[int] = ..., micro_batch: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., source: _Optional[str] = ..., destination: _Optional[str] = ..., peer: _Optional[str] = ..., sent: bool = ..., size_bytes: _Optional[int] = ..., start_s: _Optional[float] = ..., end_s: _Optional[float] = ..., arrived_bytes: _Optional[int] = ...) -> None: ...
 
 class RoundStart(_message.Message):
-    __slots__ = ("start_s", "network")
+    __slots__ = ("start_s", "network", "pace")
     START_S_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
+    PACE_FIELD_NUMBER: _ClassVar[int]
     start_s: float
     network: str
-    def __init__(self, start_s: _Optional[float] = ..., network: _Optional[str] = ...) -> None: ...
+    pace: float
+    def __init__(self, start_s: _Optional[float] = ..., network: _Optional[str] = ..., pace: _Optional[float] = ...) -> None: ...
 
 class ClockTime(_message.Message):
-    __slots__ = ("mission_s", "probe", "standing", "round_start", "network")
+    __slots__ = ("mission_s", "probe", "standing", "round_start", "network", "pace")
     MISSION_S_FIELD_NUMBER: _ClassVar[int]
     PROBE_FIELD_NUMBER: _ClassVar[int]
     STANDING_FIELD_NUMBER: _ClassVar[int]
     ROUND_START_FIELD_NUMBER: _ClassVar[int]
     NETWORK_FIELD_NUMBER: _ClassVar[int]
+    PACE_FIELD_NUMBER: _ClassVar[int]
     mission_s: float
     probe: int
     standing: bool
     round_start: int
     network: str
-    def __init__(self, mission_s: _Optional[float] = ..., probe: _Optional[int] = ..., standing: bool = ..., round_start: _Optional[int] = ..., network: _Optional[str] = ...) -> None: ...
+    pace: float
+    def __init__(self, mission_s: _Optional[float] = ..., probe: _Optional[int] = ..., standing: bool = ..., round_start: _Optional[int] = ..., network: _Optional[str] = ..., pace: _Optional[float] = ...) -> None: ...
 
 class ClockReport(_message.Message):
-    __slots__ = ("probe", "busy", "wake_s", "changes", "round_start", "session_alive", "attached")
+    __slots__ = ("probe", "busy", "wake_s", "changes", "round_start", "session_alive", "attached", "computing")
     PROBE_FIELD_NUMBER: _ClassVar[int]
     BUSY_FIELD_NUMBER: _ClassVar[int]
     WAKE_S_FIELD_NUMBER: _ClassVar[int]
@@ -260,6 +272,7 @@ class ClockReport(_message.Message):
     ROUND_START_FIELD_NUMBER: _ClassVar[int]
     SESSION_ALIVE_FIELD_NUMBER: _ClassVar[int]
     ATTACHED_FIELD_NUMBER: _ClassVar[int]
+    COMPUTING_FIELD_NUMBER: _ClassVar[int]
     probe: int
     busy: bool
     wake_s: float
@@ -267,4 +280,5 @@ class ClockReport(_message.Message):
     round_start: int
     session_alive: bool
     attached: bool
-    def __init__(self, probe: _Optional[int] = ..., busy: bool = ..., wake_s: _Optional[float] = ..., changes: _Optional[int] = ..., round_start: _Optional[int] = ..., session_alive: bool = ..., attached: bool = ...) -> None: ...
+    computing: bool
+    def __init__(self, probe: _Optional[int] = ..., busy: bool = ..., wake_s: _Optional[float] = ..., changes: _Optional[int] = ..., round_start: _Optional[int] = ..., session_alive: bool = ..., attached: bool = ..., computing: bool = ...) -> None: ...

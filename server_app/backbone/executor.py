@@ -201,22 +201,6 @@ class BackboneExecutor:
         with self._busy(), self._precision:
             return self.backbone(features_BTD.to(self.device)).float().cpu()
 
-    def step_s(self, features_BTD: Tensor) -> float:
-        """Return the seconds of a forward pass and, where an adapter is trained, of its backward pass.
-
-        Nothing changes by it.
-        """
-        started = time.perf_counter()
-        if self.adapters:
-            name = next(iter(self.adapters))
-            with torch.enable_grad():
-                pooled_BD = self._pass([Request(name, features_BTD)], 0)
-                gradients = torch.autograd.grad(pooled_BD.sum(), list(self._tensors(name, 0).values()))
-            float(gradients[0].sum())  # the accelerator is done, too
-        else:
-            self.infer(features_BTD)
-        return time.perf_counter() - started
-
     def begin_round(self, adapter: str, delay: int) -> None:
         """From now on passes may use an adapter as it was up to ``delay`` updates ago; updates count from here."""
         self._versions.pop(adapter, None)

@@ -7,22 +7,22 @@ acknowledgement – in the order of the plan.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from flwr.app import ArrayRecord
 from torch import Tensor
 
+from mission.compute_times import ComputeTimes
 from mission.run_config import GROUND, STEPS_AHEAD
 from mission.schema import Scenario
+from relay.client.answers import Paced, Reply, Unpaced
 from relay.wire.frames import bundle_bytes
 from relay.wire.manifest import Buffer, Limits, Manifest, MessageKind
 from server_app.backbone.executor import BackboneExecutor, Request
@@ -51,7 +51,14 @@ TIMEOUT_S, LONG_TIMEOUT_S = 10.0, 120.0
 _HEAD = "head/"  # no satellite's name holds a slash
 
 _Result = TypeVar("_Result")
-Bundles = Sequence[tuple[Manifest, Buffer]]
+Bundles = Sequence[Reply]
+
+
+class _Computed(NamedTuple, Generic[_Result]):
+    """What the backbone's thread has computed, and its count of computing in mission time by then."""
+
+    value: _Result
+    computed_s: float
 
 
 @dataclass(eq=False)
@@ -69,10 +76,12 @@ class _Batch:
     steps: BatchedStep
     features: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     _: KW_ONLY
-    pooled: dict[int, asyncio.Future[tuple[dict[str, Tensor], Tensor | None]]] = field(default_factory=dict)
+    pooled: dict[int, asyncio.Future[_Computed[tuple[dict[str, Tensor], Tensor | None]]]] = field(
+        default_factory=dict
+    )
     gradients: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     head_gradients: dict[str, Tensor] = field(default_factory=dict)
-    update: asyncio.Future[None] | None = None
+    update: asyncio.Future[_Computed[None]] | None = None
 
     def satellites(self, part: int) -> list[str]:
         """The satellites that have a micro-batch of this number, in order."""
@@ -116,6 +125,7 @@ class BackboneService:
         scenario: The resolved scenario.
         run: Name of the run, as manifests carry it.
         assembler: Puts together the features of a step.
+        compute_times: What the plan has computing take.
         max_concurrency: Satellites that run at the same time, where that is known.
         token_views: Turn features, where images cross under one view alone.
         tail: Blocks on board between what returns and the head, where there are some.
@@ -128,11 +138,13 @@ class BackboneService:
         *,
         run: str,
         assembler: FeatureAssembler,
+        compute_times: ComputeTimes = ComputeTimes(),  # noqa: B008 - immutable
         max_concurrency: int | None = None,
         token_views: TokenViews | None = None,
         tail: Tail | None = None,
     ) -> None:
         self._steps = steps
+        self._compute_times = compute_times
         self._scenario = scenario
         self._run = run
         self._assembler = assembler
@@ -155,14 +167,14 @@ class BackboneService:
         self._max_concurrency = max_concurrency
         self._learnt_concurrency: int | None = None
         self._timeout_s: float | None = LONG_TIMEOUT_S if max_concurrency else TIMEOUT_S
-        self._waiting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+        self._paced: Paced = Unpaced()
         # One thread: batches never overlap in the backbone, and are computed in the order in which they become due.
         self._compute = ThreadPoolExecutor(max_workers=1, thread_name_prefix="backbone")
 
-    def expect_all_together(self, waiting: Callable[[], AbstractContextManager[None]]) -> None:
-        """In the emulation every satellite runs, so none is suspended; they wait for each other in ``waiting()``."""
+    def expect_all_together(self, paced: Paced) -> None:
+        """In the emulation every satellite runs, so none is suspended, and mission time is measured."""
         self._timeout_s = None
-        self._waiting = waiting
+        self._paced = paced
 
     @property
     def trains_adapters(self) -> bool:
@@ -189,7 +201,7 @@ class BackboneService:
 
     @property
     def enrolment_bytes(self) -> tuple[int, int]:
-        """Return the bytes sent and received for the scaling; round trips that only measure do not count."""
+        """Return the bytes sent and received for the scaling."""
         up, back = zip(*self._enrolled.values(), strict=True)
         return sum(up), sum(back)
 
@@ -290,14 +302,15 @@ class BackboneService:
     async def _inferred(self, satellite: str, manifest: Manifest, arrived: Arrived) -> Bundles:
         """The answer to features that train no adapter: pooled states."""
         features_BTD = self.decoded(arrived)
-        pooled_BD = await self._run_torch(self._steps.infer, features_BTD)
-        reply = self._pooled_bundle(manifest, arrived, pooled_BD)
-        if self._round == 0 and manifest.step == 0:
-            self._seen[satellite] = await self._run_torch(self._moments, features_BTD, pooled_BD)
+        takes_s = self._pass_s(self._compute_times.forward_s, [features_BTD]) if self._round else 0.0
+        pooled_BD, computed_s = await self._run_torch(self._steps.infer, features_BTD, takes_s=takes_s)
+        reply = Reply(*self._pooled_bundle(manifest, arrived, pooled_BD), computed_s)
+        if self._round == 0:
+            self._seen[satellite], _ = await self._run_torch(self._moments, features_BTD, pooled_BD)
             chunk_bytes = Limits().chunk_bytes
             self._enrolled[satellite] = (
                 bundle_bytes(manifest, chunk_bytes),
-                bundle_bytes(reply[0], chunk_bytes),
+                bundle_bytes(reply.manifest, chunk_bytes),
             )
         return [reply]
 
@@ -323,9 +336,7 @@ class BackboneService:
         client.early[step.step, manifest.micro_batch] = manifest, arrived
         return []
 
-    async def _pooled(
-        self, satellite: str, manifest: Manifest, arrived: Arrived
-    ) -> list[tuple[Manifest, Buffer]]:
+    async def _pooled(self, satellite: str, manifest: Manifest, arrived: Arrived) -> list[Reply]:
         """The answer to features: pooled states, before the first of a step the shared head."""
         assert self._sequence is not None
         step, part, parts = ScheduledStep(satellite, manifest.step), manifest.micro_batch, _parts_of(manifest)
@@ -336,17 +347,19 @@ class BackboneService:
             batch.features.setdefault(part, {})[satellite] = features_BTD
             self._sequence.add_features(step, part, parts)
             self._compute_due()
-        with self._waiting():
+        with self._paced.waiting():
             await self._sequence.wait_for_forward(step, part)
-        pooled, table = await asyncio.shield(batch.pooled[part])
+        (pooled, table), computed_s = await asyncio.shield(batch.pooled[part])
         if client.gradients_left is None:
             client.gradients_left, client.head_left = set(range(parts)), self._head is not None
-        reply = self._pooled_bundle(manifest, arrived, pooled[satellite])
+        bundle = self._pooled_bundle(manifest, arrived, pooled[satellite])
+        reply = Reply(*bundle, computed_s)
         if table is None or part:
             return [reply]
-        codec = reply[0].codec
+        codec = reply.manifest.codec
         encoded = codecs.encode(table, codec)
-        return [self._bundle(manifest, MessageKind.HEAD, encoded, tuple(table.shape), codec), reply]
+        head = self._bundle(manifest, MessageKind.HEAD, encoded, tuple(table.shape), codec)
+        return [Reply(*head, computed_s), reply]
 
     async def _gradient(self, satellite: str, manifest: Manifest, payload: Buffer) -> Bundles:
         """Take a gradient of pooled states."""
@@ -408,18 +421,19 @@ class BackboneService:
         client.step, client.gradients_left = step.step + 1, None
         self._compute_due()
         if not self._sequence.is_last(step):
-            replies: list[tuple[Manifest, Buffer]] = []
+            replies: list[Reply] = []
             for key in sorted(key for key in client.early if key[0] == client.step):
                 replies += await self._pooled(step.satellite, *client.early.pop(key))
             return replies
+        computed_s = 0.0
         if self._timeout_s is None:
             # The satellite tells when its last step is over. Where it could be suspended, no time is measured.
-            with self._waiting():
+            with self._paced.waiting():
                 await self._sequence.wait_for_update(position)
             assert batch.update is not None
-            await asyncio.shield(batch.update)
+            computed_s = (await asyncio.shield(batch.update)).computed_s
         # The embedding is frozen, so c4 is empty.
-        return [self._bundle(manifest, MessageKind.GRAD_FEATURES, b"", (0,), EXACT)]
+        return [Reply(*self._bundle(manifest, MessageKind.GRAD_FEATURES, b"", (0,), EXACT), computed_s)]
 
     def _compute_due(self) -> None:
         """Give the backbone what it can compute now."""
@@ -428,10 +442,14 @@ class BackboneService:
             match action:
                 case Forward(position, part):
                     batch = self._batches[position]
-                    batch.pooled[part] = self._run_torch(self._forward, batch, position, part)
+                    batch.pooled[part] = self._run_torch(
+                        self._forward, batch, position, part, takes_s=self._forward_s(batch, part)
+                    )
                 case Update(position):
                     batch = self._batches.pop(position)
-                    batch.update = self._run_torch(self._update, batch, position)
+                    batch.update = self._run_torch(
+                        self._update, batch, position, takes_s=self._backward_s(batch)
+                    )
                     batch.update.add_done_callback(self._note_failure)
 
     def _forward(self, batch: _Batch, position: int, part: int) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -471,7 +489,19 @@ class BackboneService:
             rate = self._rate(training.head_learning_rate, position, batch.steps[0])
             self._head.update(gradient, rate, batches=batches)
 
-    def _note_failure(self, update: asyncio.Future[None]) -> None:
+    def _forward_s(self, batch: _Batch, part: int) -> float:
+        """What the plan has a micro-batch's forward pass take, its messages included."""
+        return self._pass_s(self._compute_times.forward_s, batch.features[part].values())
+
+    def _backward_s(self, batch: _Batch) -> float:
+        """What the plan has a step's backward pass take."""
+        backward_s = self._compute_times.backward_s
+        return sum(self._pass_s(backward_s, of.values()) for of in batch.features.values())
+
+    def _pass_s(self, image_s: float, features: Collection[Tensor]) -> float:
+        return sum(map(len, features)) * image_s + len(features) * self._compute_times.message_s
+
+    def _note_failure(self, update: asyncio.Future[_Computed[None]]) -> None:
         if not update.cancelled():
             self._failure = self._failure or update.exception()
 
@@ -563,9 +593,17 @@ class BackboneService:
         )
         return manifest, payload
 
-    def _run_torch(self, function: Callable[..., _Result], *arguments: object) -> asyncio.Future[_Result]:
-        """Behind what the backbone has been given before."""
-        return asyncio.get_running_loop().run_in_executor(self._compute, function, *arguments)
+    def _run_torch(
+        self, function: Callable[..., _Result], *arguments: object, takes_s: float = 0.0
+    ) -> asyncio.Future[_Computed[_Result]]:
+        """Behind what the backbone has been given before; takes so long in mission time."""
+
+        def compute() -> _Computed[_Result]:
+            return _Computed(function(*arguments), self._paced.compute(takes_s))
+
+        future = asyncio.get_running_loop().run_in_executor(self._compute, compute)
+        self._paced.work_on(future)
+        return future
 
 
 def _parts_of(manifest: Manifest) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from enum import StrEnum
@@ -132,10 +131,10 @@ def emulate(
     progress: ProgressOption = ProgressForm.TEXT,
     output: FormatOption = TextFormat.TABLE,
 ) -> None:
-    """Fly the scenario in real time: every satellite has its own SuperNode and relay.
+    """Fly the scenario over real relays: every satellite has its own SuperNode and relay.
 
     Tensors hop from relay to relay as the plan of each round allows, and gaps in which nothing happens are skipped.
-    Compute rates are measured before the first round, so that the plan predicts this machine.
+    Computing takes what the scenario's rates say: mission time stands while a node is at work.
 
     Example: `skysplit emulate walker-12 --set training.rounds=2 --set constellation.satellites=6 --out runs/emulated`
     """
@@ -144,20 +143,7 @@ def emulate(
 
     how = emulate_in_processes if backend is Backend.PROCESS else emulate_in_containers
     launch = _new_launch(scenario, settings, out) if resume is None else _resumed_launch(resume, ctx)
-    _warn_of_few_cores(launch[0])
     _watch(how, *launch, live, progress, output)
-
-
-def _warn_of_few_cores(scenario: Scenario) -> None:
-    """Say that rounds will be late where nodes share cores."""
-    from mission.orbits import constellation_of
-
-    nodes, cores = len(constellation_of(scenario).names) + 1, os.cpu_count() or 1
-    if nodes > cores:
-        Terminal(stderr=True, soft_wrap=True).print(
-            f"WARNING: {nodes} nodes share {cores} {'core' if cores == 1 else 'cores'}. Compute rates are measured "
-            "with one node at work, so rounds will take longer than planned"
-        )
 
 
 def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> Launch:

@@ -39,7 +39,7 @@ def emulate_in_processes(
     directory: Path,
     on_progress: Callable[[Mapping[str, Any]], None],
 ) -> dict[str, Any]:
-    """Run a scenario in real time over real relays and return the ``result`` of its ``run.json``.
+    """Run a scenario over real relays and return the ``result`` of its ``run.json``.
 
     Args:
         scenario: The resolved scenario.

@@ -140,8 +140,7 @@ def test_containers_learn_a_round_as_the_simulation_does_and_end_in_the_planned_
     emulated, simulated = tmp_path / "emulated", tmp_path / "simulated"
     config = skysplit("emulate", *mission, "--backend", "compose", "--out", str(emulated))
     assert "measured, s" in config
-    rates = [f"--set=compute.{key}={value}" for key, value in read_run(emulated)["calibration"].items()]
-    skysplit("run", *mission, *rates, "--out", str(simulated))
+    skysplit("run", *mission, "--out", str(simulated))
 
     # The same sums in the same order; torch may share them out differently over another number of cores, and AdamW
     # carries a difference in the last bit on. Who shares a step of the next round follows from when that begins,
@@ -168,8 +167,9 @@ def test_containers_learn_a_round_as_the_simulation_does_and_end_in_the_planned_
             if row["round"] == number
         ]
         planned_s, measured_s = (max(column) for column in zip(*times, strict=True))
-        # Links and geometry make it no shorter; two cores for nine containers, and whatever else they do, longer.
-        assert 0.9 * planned_s < measured_s < 1.5 * planned_s, number
+        # Links and geometry make it no shorter; what software takes for messages, a little longer: 5 % where nothing
+        # else runs.
+        assert 0.98 * planned_s < measured_s < 1.2 * planned_s, number
     tool = "docker" if shutil.which("docker") else "docker-compose"
     left = subprocess.run([tool, "ps", "-q", "--filter", "name=skysplit-"], capture_output=True, text=True)
     assert left.stdout == ""

@@ -38,7 +38,7 @@ def nodes_of() -> Callable[..., InProcessGrid]:
 
         @app.query("enrolment")
         def answer(message: Message, context: Context) -> Message:
-            figures = {"embedding-s": 0.1, "round-trip-s": 0.1, "no-data": 0.0}
+            figures = {"no-data": 0.0}
             lists = {"labels": [4, 5], "sensors": [""], "sensor-images": [9]}
             record = ConfigRecord({"satellite": int(context.node_config["partition-id"]), **figures, **lists})
             return Message(RecordDict({"config": record}), reply_to=message)

@@ -1,6 +1,7 @@
 """A round begins: another contact plan is in force, and mission time waits for everybody."""
 
 import asyncio
+import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -56,6 +57,14 @@ def relays(fleet):
     )
 
 
+@contextlib.contextmanager
+def waiting(link):
+    """An application that waits for what does not come."""
+    with link:
+        link._tell(waiting=True)
+        yield
+
+
 def fly(relays, fleet, link, name, step):
     link.send(*fleet.tensor([1.0], name, "ground", step=step))
     link.receive(15)
@@ -93,15 +102,17 @@ def test_the_ground_may_restart_and_begin_the_round_again(fleet, relays):
         start_round(relays.nodes["ground"].local_address, "ground", ROUND, start_s=100.0)
         with relays.link("sat-1") as second:
             second.send(*fleet.tensor([1.0], "sat-1", "ground", step=1))
-            with relays.link("sat-0"):
-                relays.until("sat-1", lambda now: now.mission_s > 100.0)
-            relays.stop("ground")
-            relays.clocks["ground"] = PacedClock(-1000.0)
-            relays.start("ground")
-            start_round(relays.nodes["ground"].local_address, "ground", ROUND, start_s=110.0)
-            with relays.link("sat-0"):
-                relays.until("ground", lambda _: not relays.clocks["ground"].standing)
-            second.receive(20)
+            with ThreadPoolExecutor() as beside:
+                answered = beside.submit(second.receive, 60)
+                with waiting(relays.link("sat-0")):
+                    relays.until("sat-1", lambda now: now.mission_s > 100.0)
+                relays.stop("ground")
+                relays.clocks["ground"] = PacedClock(-1000.0)
+                relays.start("ground")
+                start_round(relays.nodes["ground"].local_address, "ground", ROUND, start_s=110.0)
+                with waiting(relays.link("sat-0")):
+                    relays.until("ground", lambda _: not relays.clocks["ground"].standing)
+                answered.result(60)
             assert 2500.0 <= second.mission_time_s() < 2600.0
 
 
@@ -120,7 +131,7 @@ def test_a_ground_that_begins_anew_waits_for_nobody_of_a_round_that_died_with_th
             first.send(*fleet.tensor([1.0], "sat-0", "ground", step=1))
             relays.probes(5)
             assert first.mission_time_s() == 700.0  # sat-1 has not come
-            with relays.link("sat-1"):
+            with waiting(relays.link("sat-1")):
                 first.receive(15)
 
 

@@ -91,7 +91,7 @@ async def send(
         attributes={"of": of},
     )
     replies = await to.ground.handle(satellite, manifest, payload)
-    return [f"{reply.kind.name} {reply.step}" for reply, _ in replies]
+    return [f"{reply.kind.name} {reply.step}" for reply, *_ in replies]
 
 
 async def test_features_that_overtake_the_gradient_before_them_wait_for_it() -> None:

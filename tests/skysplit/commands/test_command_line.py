@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from importlib import metadata
 from pathlib import Path
 
@@ -13,9 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 import skysplit
-from mission.scenario import load_scenario
 from skysplit.cli import app
-from skysplit.commands import runs
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNNER = CliRunner()
@@ -85,12 +82,3 @@ def test_help_names_every_command() -> None:
     done = RUNNER.invoke(app, ["--help"])
     for name in ("run", "report", "contacts"):
         assert name in done.stdout
-
-
-@pytest.mark.parametrize(("cores", "warned"), [(2, True), (13, False)])
-def test_emulated_nodes_that_share_cores_are_warned_of(
-    cores: int, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    runs._warn_of_few_cores(load_scenario("demo"))
-    assert ("13 nodes share 2 cores" in capsys.readouterr().err) == warned
