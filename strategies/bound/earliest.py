@@ -10,7 +10,12 @@ _ASIDE = 0.45  # so far from where the slope leads, in precisions: once on eithe
 
 
 def earliest_s(
-    served: Callable[[float], float], start_s: float, low_s: float, horizon_s: float
+    served: Callable[[float], float],
+    start_s: float,
+    low_s: float,
+    horizon_s: float,
+    *,
+    precision: float = PRECISION,
 ) -> float | None:
     """Return a time before which ``served`` stays below 1, and hardly later than it gets there; None if it
     never does.
@@ -19,7 +24,7 @@ def earliest_s(
     search goes along the slope of that part, and halves what is left where that leads nowhere.
     """
     length_s = max(low_s - start_s, 0.0)
-    high_s = min(start_s + length_s * (1.0 + PRECISION) + 1e-6, horizon_s)
+    high_s = min(start_s + length_s * (1.0 + precision) + 1e-6, horizon_s)
     before: tuple[float, float] | None = None  # time and part of the last that did not suffice
     ahead_s: float | None = None  # from there to where the slope leads
     while (part := served(high_s)) < 1.0:
@@ -28,15 +33,15 @@ def earliest_s(
         ahead_s = _ahead_s(before or (start_s, 0.0), (high_s, part))
         before = (high_s, part)
         length_s = max(high_s - start_s, _FIRST_S / 2.0)
-        wanted_s = length_s if ahead_s is None else ahead_s + _ASIDE * PRECISION * (length_s + ahead_s)
-        high_s = min(high_s + min(max(wanted_s, PRECISION * length_s), length_s), horizon_s)
+        wanted_s = length_s if ahead_s is None else ahead_s + _ASIDE * precision * (length_s + ahead_s)
+        high_s = min(high_s + min(max(wanted_s, precision * length_s), length_s), horizon_s)
     low_s = before[0] if before else low_s
     slow, above = 0, True  # steps in a row that left more than half
-    while high_s - low_s > PRECISION * (high_s - start_s):
+    while high_s - low_s > precision * (high_s - start_s):
         width_s = high_s - low_s
         middle_s = low_s + width_s / 2.0
         if ahead_s is not None and before is not None and slow < 2:
-            aside_s = _ASIDE * PRECISION * (high_s - start_s)
+            aside_s = _ASIDE * precision * (high_s - start_s)
             middle_s = before[0] + ahead_s + (-aside_s if above else aside_s)
             if not low_s + 0.01 * width_s < middle_s < high_s - 0.01 * width_s:
                 middle_s = low_s + width_s / 2.0

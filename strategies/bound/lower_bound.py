@@ -27,6 +27,7 @@ from strategies.problem.network import NoRouteError, groups_of
 from strategies.problem.planning_problem import PlanningProblem
 from strategies.problem.workload import InterOrbit, IntraOrbit, Resources, StrategyConfig, Workload
 
+_SERIAL_PRECISION = 1e-5  # of what needs no linear program
 _ENOUGH = 1.0 - 1e-6  # what the linear program's precision leaves of everything
 
 
@@ -164,7 +165,9 @@ class TrainingBound:
         Raises ``NoRouteError`` where that is not before the horizon.
         """
         horizon_s = self.problem.contact_plan.horizon_s
-        serial_s = earliest_s(self._in_order, self.start_s, self.start_s, horizon_s)
+        serial_s = earliest_s(
+            self._in_order, self.start_s, self.start_s, horizon_s, precision=_SERIAL_PRECISION
+        )
         if serial_s is not None and not self._crossing:
             return serial_s
         found_s = None if serial_s is None else earliest_s(self._served, self.start_s, serial_s, horizon_s)
