@@ -52,6 +52,25 @@ class SerialSteps:
         return self.trip_s(0)
 
     @cached_property
+    def exposed_full_trip_s(self) -> np.ndarray:
+        """What the trip of a whole micro-batch adds to the ground's passes over it."""
+        return self._exposed_s(self.full_trip_s, self.workload.micro_batch)
+
+    @cached_property
+    def exposed_short_trip_s(self) -> np.ndarray:
+        """The same of the least micro-batch, which has less than a whole one."""
+        return self._exposed_s(self.short_trip_s, self.workload.micro_batch - 1)
+
+    def _exposed_s(self, trip_s: np.ndarray, count: int) -> np.ndarray:
+        """While the last part of a step travels, the ground may make the backward passes of those before it."""
+        workload = self.workload
+        if workload.micro_batches == 1:
+            return trip_s
+        before = count - count // workload.micro_batches
+        behind_s = before * self.todo.backward_s + (workload.micro_batches - 1) * self.rates.message_s
+        return np.maximum(trip_s - behind_s, 0.0)
+
+    @cached_property
     def head_s(self) -> np.ndarray:
         """The training of the head after the last hidden states, where that is one piece of work."""
         if self.workload.chained or self.workload.central:
@@ -71,8 +90,8 @@ class SerialSteps:
             return (last + again) * (todo.forward_s + todo.backward_s)
         computed_s = todo.tail_answers * (todo.forward_s + todo.backward_s)
         steps = todo.tail_full_steps + todo.tail_short_steps
-        trips_s = _times(todo.tail_full_steps, self.full_trip_s) + _times(
-            todo.tail_short_steps, self.short_trip_s
+        trips_s = _times(todo.tail_full_steps, self.exposed_full_trip_s) + _times(
+            todo.tail_short_steps, self.exposed_short_trip_s
         )
         return computed_s + steps * todo.message_s + trips_s + self.head_s
 
@@ -95,8 +114,8 @@ class SerialSteps:
         todo, workload = self.todo, self.workload
         own_s = todo.answers * (todo.forward_s + todo.backward_s) + todo.steps * todo.message_s
         if workload.chained:
-            own_s = own_s + _times(todo.full_steps, self.full_trip_s)
-            own_s = own_s + _times(todo.short_steps, self.short_trip_s)
+            own_s = own_s + _times(todo.full_steps, self.exposed_full_trip_s)
+            own_s = own_s + _times(todo.short_steps, self.exposed_short_trip_s)
         elif workload.crosses:
             own_s = own_s + _times(np.minimum(todo.steps, 1.0), self.short_trip_s)
         return np.where(todo.answers > 0, self.first_s() + own_s + self.head_s, self.start_s)
@@ -111,7 +130,7 @@ class SerialSteps:
         if not workload.shared_adapter:
             return 0.0
         count = np.concatenate([todo.full_steps, todo.short_steps])
-        trip_s = np.concatenate([self.full_trip_s, self.short_trip_s])
+        trip_s = np.concatenate([self.exposed_full_trip_s, self.exposed_short_trip_s])
         order = np.argsort(-np.where(count > 0, trip_s, 0.0), kind="stable")
         reached = np.cumsum(count[order])
         slowest = np.arange(0, int(reached[-1]), workload.satellites_per_step)

@@ -64,7 +64,7 @@ def bound_cases(draw: st.DrawFn) -> BoundCase:
         epochs=draw(st.sampled_from([1, 1, 2, 3])), returned_tokens=draw(st.sampled_from([1, 1, 197])),
         cached_fraction=draw(st.sampled_from([0.0, 0.0, 0.4, 1.0])), shared_adapter=draw(st.booleans()),
         satellites_per_step=draw(st.sampled_from([1, 4, 12])), gradient_delay=draw(st.sampled_from([0, 0, 2])),
-        micro_batches=draw(st.sampled_from([1, 2])),
+        micro_batches=draw(st.sampled_from([1, 2, 4])),
     )  # fmt: skip
     resources = Resources(
         beams=draw(st.integers(1, 2)), setup_s=draw(st.sampled_from([0.0, 10.0, 60.0])),
