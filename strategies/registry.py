@@ -61,6 +61,9 @@ def registered_planner(name: str) -> Callable[..., object]:
         raise StrategyError(str(error)) from error
 
 
+_INTEGERS = (int, np.integer)
+
+
 def chosen_of(
     choose: Callable[[], Sequence[int]], allowed: Iterable[int], words: str, names: str
 ) -> list[int]:
@@ -81,6 +84,6 @@ def chosen_of(
         raise StrategyError(f"{words.format('failed')}: {type(error).__name__}: {error}") from error
     known = {int(index) for index in allowed}
     for index in chosen:
-        if not isinstance(index, int | np.integer) or int(index) not in known:
+        if not isinstance(index, _INTEGERS) or int(index) not in known:
             raise StrategyError(f"{words.format(f'chose {index!r}')}; allowed: indices of {names}")
     return [int(index) for index in chosen]

@@ -129,6 +129,8 @@ class _Beams:
         self.idle = False  # no pass is open to a group in need: there is nothing to decide until one is
         stations, self.row = np.unique(passes["station"], return_inverse=True)
         self.beams = resources.beams_of_each(stations)
+        # Station, group and satellite of each pass: these are looked up one by one.
+        self.pass_columns = self.row.tolist(), demand.group.tolist(), passes["satellite"].tolist()
 
     def done(self) -> bool:
         return not (self.need > 0).any() and not (self.tail_s > 0).any() and not self.later
@@ -196,16 +198,19 @@ class _Beams:
 
     def _granted(self, wanted: Sequence[int], finishing: Sequence[int], single_gateway: bool) -> set[int]:
         """The wanted passes that find a beam, an antenna and, where they need it, a group without session."""
-        free = self.beams.copy()
+        free, left = self.beams.tolist(), int(self.beams.sum())
+        rows, group_of, satellites = self.pass_columns
         antennas, groups, granted = set[int](), set[int](), set[int]()
         for index in (*finishing, *wanted):
-            row, group = int(self.row[index]), int(self.demand.group[index])
-            satellite = int(self.passes["satellite"][index])
+            if not left:
+                break
+            row, group, satellite = rows[index], group_of[index], satellites[index]
             single = single_gateway or self.need[group] <= 0
             if index in granted or not free[row] or satellite in antennas or (single and group in groups):
                 continue
             granted.add(index)
             free[row] -= 1
+            left -= 1
             antennas.add(satellite)
             groups.add(group)
         return granted

@@ -24,7 +24,7 @@ _ROOTS_OVER_TIME = 6  # passes that are tried where no tree stands at their time
 
 
 _Hops = Callable[
-    [int, int, float], tuple[list[tuple], float] | None
+    [int, int, float, float], tuple[list[tuple], float] | None
 ]  # (group, gateway, time) → rows, when done
 
 
@@ -66,8 +66,10 @@ class WeightTransport:
         ready_s = {label: float(finish_s[members].max()) for label, members in self._members.items()}
         bits = self._workload.aggregate_bytes * 8.0
 
-        def gathered(label: int, gateway: int, at_s: float) -> tuple[list[tuple], float] | None:
-            return self._towards(self._members[label], gateway, finish_s, at_s, bits)
+        def gathered(
+            label: int, gateway: int, at_s: float, below_s: float
+        ) -> tuple[list[tuple], float] | None:
+            return self._towards(self._members[label], gateway, finish_s, at_s, bits, below_s)
 
         ways = self._ways(ready_s, bits, "down_bps", gathered, None)
         delivered_s = finish_s.copy()
@@ -88,7 +90,9 @@ class WeightTransport:
         """
         bits = self._workload.update_bytes * 8.0
 
-        def spread(label: int, gateway: int, at_s: float) -> tuple[list[tuple], float] | None:
+        def spread(
+            label: int, gateway: int, at_s: float, below_s: float
+        ) -> tuple[list[tuple], float] | None:
             return self._from_gateway(self._members[label], gateway, at_s, bits)
 
         returned_s = np.full(len(self._group), ready_s)
@@ -152,7 +156,8 @@ class WeightTransport:
                 break
             gateway, rows, there_s = int(one_pass["satellite"]), list[tuple](), ready_s
             if before is not None:
-                hops = before(label, gateway, at_s)
+                below_s = np.inf if best is None else best.done_s - length_s - owlt_s
+                hops = before(label, gateway, at_s, below_s)
                 if hops is None:
                     continue
                 rows, there_s = hops
@@ -163,7 +168,7 @@ class WeightTransport:
             if after is not None:
                 if best is not None and done_s >= best.done_s:
                     continue
-                hops = after(label, gateway, done_s)
+                hops = after(label, gateway, done_s, np.inf)
                 tries -= 1
                 if hops is None:
                     continue
@@ -178,13 +183,25 @@ class WeightTransport:
         return float(self._passes[rate][booking.pass_index])
 
     def _towards(
-        self, members: np.ndarray, gateway: int, finish_s: np.ndarray, at_s: float, bits: float
+        self,
+        members: np.ndarray,
+        gateway: int,
+        finish_s: np.ndarray,
+        at_s: float,
+        bits: float,
+        below_s: float = np.inf,
     ) -> tuple[list[tuple], float] | None:
-        """One reduction to a gateway from ``at_s`` on, and when it has the sum; None where it never has."""
+        """One reduction to a gateway from ``at_s`` on, and when it has the sum.
+
+        None where it never has, or not before ``below_s`` even if no link were shut or waited for.
+        """
         if len(members) == 1 and members[0] == gateway:
             return [], float(finish_s[gateway])
         tree = self._routes.tree(gateway, at_s)
         if np.isfinite(tree.flight_s[members]).all():
+            way_s = tree.flight_s[members] + bits * tree.serial_s_per_bit[members]
+            if (np.maximum(finish_s[members], at_s) + way_s).max() >= below_s:
+                return None
             return self._up_tree(tree, members, finish_s, at_s, bits)
         ready_s = {int(node): max(float(finish_s[node]), 0.0) for node in members.tolist()}
         journey = gather(self._routes, gateway, ready_s, bits, self._until_s)
