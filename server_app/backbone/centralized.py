@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mission.run_config import GROUND
 from mission.schema import Scenario
+from relay.client.answers import Reply
 from relay.wire.manifest import Buffer, Manifest, MessageKind
 from server_app.backbone.executor import BackboneExecutor, Request
 from server_app.backbone.feature_assembler import UnexpectedBundle
@@ -111,7 +112,7 @@ class CentralizedTrainer:
                 f"labels of round {self._round}"
             )
         self._given.take(satellite, manifest, payload)
-        return [self._acknowledgement(manifest)] if manifest.kind is MessageKind.LABELS else []
+        return [Reply(*self._acknowledgement(manifest))] if manifest.kind is MessageKind.LABELS else []
 
     def end_round(self, weights: Mapping[str, float], total: float) -> TrainedOnGround:
         """Train on all images, now that what was to come is here.
