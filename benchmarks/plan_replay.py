@@ -404,7 +404,6 @@ class _EmulatedClock:
 
     def _features(self) -> None:
         """Let blocks go to the ground, which are embedded one after the other."""
-        size = self.workload.micro_batch
         self.on_ground = {k: np.ones(count, bool) for k, count in enumerate(self.workload.samples)}
         self.pieces_left = 0
         self.embedded_s: dict[int, float] = {}
@@ -415,8 +414,7 @@ class _EmulatedClock:
         done: set[tuple[int, int]] = set()
         for row in embeds[np.argsort(embeds["start_s"], kind="stable")]:
             source, (first, end) = int(row["satellite"]), _span(row)
-            for begin in range(first, end, size):
-                until = min(begin + size, end)
+            for begin, until in self.pieces(source, first, end):
                 now_s = self.embedded_s.get(source, self.plan.start_s)
                 self.embedded_s[source] = now_s = self.lit_s(source, now_s, (until - begin) * each_s)
                 done.add((source, begin))
@@ -426,6 +424,27 @@ class _EmulatedClock:
             for source, first in crossing.at_home():
                 if (source, first) not in done:
                     self.clock.at(self.plan.start_s, lambda s=source, b=first: crossing.come(s, b, s))
+
+    def pieces(self, source: int, first: int, end: int) -> list[tuple[int, int]]:
+        """Return the parts of some samples that are embedded and sent by themselves.
+
+        They are those of steps: a step need not wait for samples of the next that the same block brings.
+        """
+        cuts = {
+            cut
+            for cut in (*range(0, end, self.workload.micro_batch), *self._blocks.get(source, ()))
+            if cut > first
+        }
+        edges = [first, *sorted(cut for cut in cuts if cut < end), end]
+        return list(itertools.pairwise(edges))
+
+    @cached_property
+    def _blocks(self) -> dict[int, set[int]]:
+        """Where the blocks of each satellite begin and end."""
+        found: dict[int, set[int]] = {}
+        for row in self.rows[np.isin(self.rows["kind"], (Kind.FEATURES, Kind.GATHER))]:
+            found.setdefault(int(row["satellite"]), set()).update(_span(row))
+        return found
 
     def landed(self, source: int, first: int, end: int) -> None:
         """Features are on the ground."""
@@ -549,18 +568,18 @@ class _FeatureTraffic:
 
     def _hop(self, row: np.void) -> None:
         """One hop of a block, piece by piece."""
-        flight, size = self.flight, self.flight.workload.micro_batch
+        flight = self.flight
         source, node, peer = int(row["satellite"]), int(row["node"]), int(row["peer"])
         first, end = _span(row)
         down, copied = row["link"] == LinkKind.DOWNLINK, row["kind"] == Kind.GATHER
         # Copies of a plane are where they are for good; what a block carries passes by.
         passes_by = not copied and (source, first, end, node) in self.relayed
         origin = -2 - node if passes_by else node
-        begins = range(first, end, size)
+        pieces = flight.pieces(source, first, end)
+        begins = [begin for begin, _ in pieces]
         link = flight.link(node, peer)
         items = []
-        for begin in begins:
-            until = min(begin + size, end)
+        for begin, until in pieces:
             if down:
                 flight.on_ground[source][begin:until] = False
                 flight.pieces_left += 1
