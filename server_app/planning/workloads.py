@@ -80,6 +80,8 @@ class MissionWorkloads:
         workload = self._from_profile(variant, place)
         if workload.central and place.delivers_head:
             workload = dataclasses.replace(workload, update_bytes=self._weights_bytes(self.costs.head_bytes))
+        if variant.client_share:
+            return self._client_part(workload, variant.client_share)
         if variant.mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
             return workload
         traffic = place.traffic
@@ -200,6 +202,23 @@ class MissionWorkloads:
             return dataclasses.replace(workload, onboard_flops=onboard_flops)
         computed = fresh / workload.epochs if variant.onboard_cache else 1.0
         return _adapted_on_board(workload, costs, variant.adapted_blocks, computed)
+
+    def _client_part(self, whole: Workload, share: float) -> Workload:
+        """A round that trains the first blocks on board, with an auxiliary head, and sends features and labels.
+
+        The auxiliary head is as large as the model's own. A backward pass costs two forward passes.
+        """
+        costs = self.costs
+        params = costs.embedding_params + share * costs.backbone_params
+        weights = self._weights_bytes(_VALUE_BYTES * (params + costs.head_params))
+        return dataclasses.replace(
+            whole,
+            onboard_flops=3.0 * (costs.embedding_flops + share * costs.backbone_flops)
+            + costs.head_step_flops,
+            aggregate_bytes=weights,
+            update_bytes=weights,
+            c1_bytes=row_bytes_of(self.scenario, costs) + _target(costs).bytes,
+        )
 
     def _crossing(self, workload: Workload, traffic: RoundTraffic) -> Workload:
         """A round in which features cross, with the bytes that messages take."""
