@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from client_app.cached_features import name_of
 from client_app.exchange.crossings import Crossings, MicroBatch
 from client_app.proximal import Proximal
+from orbit.imaging.numbered_images import ImageRange, positions
 from mission.divergence import require_sensible_loss
 from mission.run_config import ENROLMENT_IMAGES, STEPS_AHEAD
 from mission.schema import Training
@@ -77,6 +78,7 @@ class RoundTask:
         seed: Of the run.
         satellite: Its position in the constellation.
         training: The scenario's ``[training]`` table.
+        taken: The images of each round so far, where they come as the satellite flies; empty trains on all in each.
     """
 
     number: int
@@ -84,17 +86,23 @@ class RoundTask:
     _: KW_ONLY
     satellite: int
     training: Training
+    taken: tuple[ImageRange, ...] = ()
 
     def batches(self, samples: int) -> list[Batch]:
-        """The round's batches, in order."""
-        settings = self.training
-        return round_batches(
-            samples,
+        """The round's batches, in order, of a satellite with so many images in all."""
+        settings, own = self.training, self.images(samples)
+        batches = round_batches(
+            len(own),
             settings.batch_size,
             settings.local_epochs,
             VIEWS[settings.augment],
             round_seed(self.seed, self.satellite, self.number),
         )
+        return [Batch(own[batch.indices], batch.views) for batch in batches]
+
+    def images(self, samples: int) -> NDArray[np.int64]:
+        """Positions of the round's images among all that a satellite has."""
+        return positions(self.taken[self.number - 1], samples) if self.taken else np.arange(samples)
 
     def crossing_batches(self, samples: int) -> list[Batch]:
         """The same under the views in which they cross, see :func:`splitmodel.training.as_they_cross`."""

@@ -1075,7 +1075,7 @@ Degrees = Annotated[float, Field(ge=-180.0, le=180.0)]
 
 class Imaging(Table):
     """Images that satellites take as they fly, and where they keep them: rounds train on what is on board when they
-    begin (`plan`, `sweep`, `contacts --summary`)."""
+    begin (`plan`, `sweep`, `run`, `emulate`, `contacts --summary`)."""
 
     images_per_min: NotNegative = Field(
         0.0, description="images that a satellite takes while its camera works; 0 goes by swath_km"

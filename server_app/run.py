@@ -19,7 +19,7 @@ from mission.schema import Scenario
 from mission.text.first_cause import cause_of
 from relay.node.settings import LocalRelay, local_relay
 from server_app.checkpoint import Checkpoint, newest
-from server_app.planning.imaging import require_all_on_board
+from server_app.planning.imaging import require_trainable
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class ServerRun:
 
     def __post_init__(self) -> None:
         """Raise ScenarioError for what no run does, or only a simulation."""
-        require_all_on_board(self.scenario, "a run")
+        require_trainable(self.scenario)
         if self.relay is not None:
             require_emulable(self.scenario)
 

@@ -16,6 +16,7 @@ from server_app.environment import Environment
 from server_app.labelled import task_facts
 from server_app.mission_inputs import MissionInputs
 from server_app.planning.advice import advice
+from server_app.planning.arriving_planner import ArrivingPlanner
 from server_app.planning.mission_planner import MissionPlanner
 from server_app.planning.round_planner import RoundPlanner, framing_of
 from server_app.results.rounds import enrolment_facts
@@ -69,8 +70,7 @@ def plan_mission(
     """
     record, samples = run.record, list(clients.samples.values())
     scenario = environment.calibrated(ground, clients)
-    has_rounds = scenario.strategy.averaging == "rounds"
-    planner = (RoundPlanner if has_rounds else MissionPlanner)(
+    planner = _planner_of(scenario)(
         scenario,
         mission.contact_plan,
         costs=mission.costs,
@@ -88,6 +88,8 @@ def plan_mission(
     else:
         started = {name: late.started for name, late in checkpoint.pending_updates.items()}
         planner.resume(checkpoint.carry_over, started)
+        if isinstance(planner, ArrivingPlanner):
+            planner.taken[:] = checkpoint.taken
         start_s = checkpoint.mission_time_s
     environment.begin_rounds(planner.carry_over.pointed)
     warnings = advice(scenario, mission.costs, samples, framing_of(mission.contact_plan))
@@ -95,6 +97,13 @@ def plan_mission(
         log(WARNING, "%s", line)
     record.note(warnings=warnings)
     return planner, start_s
+
+
+def _planner_of(scenario: Scenario) -> type[RoundPlanner | MissionPlanner | ArrivingPlanner]:
+    """Return who plans a scenario: its rounds, on all images or those on board, or a mission without rounds."""
+    if scenario.strategy.averaging != "rounds":
+        return MissionPlanner
+    return ArrivingPlanner if scenario.imaging.enabled else RoundPlanner
 
 
 def flower_strategy(scenario: Scenario) -> type[SplitFederatedStrategy]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from orbit.imaging.numbered_images import ImageRange
 from mission.orbits import constellation_of, eclipses_of
 from mission.scenario import ScenarioError
 from mission.schema import Scenario
@@ -89,7 +90,8 @@ class RoundPlanner:
         Raises:
             strategies.problem.network.PlanningError: A satellite cannot be enrolled before the horizon.
         """
-        plan = self._planned(self._workloads.enrolment(), start_s)
+        problem = self._problem(self._workloads.enrolment(), start_s)
+        plan = checked_plan(dataclasses.replace(problem, storage=None), self._strategy_config)
         self.carry_over = RoundState(pointed=plan.pointed)
         return plan
 
@@ -109,6 +111,10 @@ class RoundPlanner:
         late = [plan.names[index] for index in np.flatnonzero(~self.quorum.delivered(plan))]
         self._late_since = {name: self._late_since.get(name, number) for name in late}
         return plan
+
+    def images(self, number: int) -> Mapping[str, Sequence[ImageRange]]:
+        """Return no images: all are in every round."""
+        return {}
 
     def resume(self, carry_over: RoundState, late_since: Mapping[str, int]) -> None:
         """Go on after a round: with what it left, and in which round each late satellite started."""

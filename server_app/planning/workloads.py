@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
+from orbit.imaging.numbered_images import ImageRange
 from mission.client_update import pieces_of
 from mission.run_config import ENROLMENT_IMAGES, FEATURE_NAME_BYTES
 from mission.schema import SATELLITES_PER_STEP, Scenario, Training
@@ -155,13 +156,18 @@ class MissionWorkloads:
             update_bytes=0.0 if training.mode == "downlink" else update,
         )
 
-    def sent_images(self, mode: Mode) -> SentImages | None:
-        """Return what follows the images that are computed, or cross, only once; ``None`` where there are none."""
+    def sent_images(
+        self, mode: Mode, taken: Sequence[Sequence[ImageRange]] | None = None
+    ) -> SentImages | None:
+        """Return what follows the images that are computed, or cross, only once; ``None`` where there are none.
+
+        ``taken`` has the images of each round and satellite, and grows; by default all are in every round.
+        """
         if mode in (Mode.DOWNLINK, Mode.ONBOARD_FULL):
             return None
         row_bytes = row_bytes_of(self.scenario, self.costs)
         room = kept_rows(self.scenario, row_bytes, sum(self.samples)) if mode is Mode.LORA else 0
-        return SentImages(self.scenario, self.samples, mode=mode, room=room)
+        return SentImages(self.scenario, self.samples, mode=mode, room=room, taken=taken)
 
     def _from_profile(self, variant: TrainingVariant, place: PlaceInMission) -> Workload:
         """A round by the sizes of the model, before headers are added and what is kept is taken away."""
