@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from client_app.cached_features import name_of
 from client_app.exchange.crossings import Crossings, MicroBatch
 from client_app.proximal import Proximal
-from orbit.imaging.numbered_images import ImageRange, positions
 from mission.divergence import require_sensible_loss
 from mission.run_config import ENROLMENT_IMAGES, STEPS_AHEAD
 from mission.schema import Training
+from orbit.imaging.numbered_images import ImageRange, positions
 from relay.wire.manifest import MessageKind
 from splitmodel import step as split_step
 from splitmodel.cached_states import CachedStates

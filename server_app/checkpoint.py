@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from orbit.imaging.numbered_images import ImageRange
 from mission.record import write_text
+from orbit.imaging.numbered_images import ImageRange
 from splitmodel.tasks import Score
 from strategies.aggregation.client_updates import ClientUpdate
 from strategies.problem.round_state import RoundState

@@ -22,9 +22,9 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
-from orbit.imaging.numbered_images import ImageRange
 from mission.clock import VirtualClock
 from mission.run_config import RunConfig
+from orbit.imaging.numbered_images import ImageRange
 from strategies.aggregation.client_updates import Averaging, ClientUpdate
 from strategies.aggregation.quorum import Quorum, cut
 from strategies.aggregation.server_optimizer import ServerOptimizer

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from orbit.imaging.numbered_images import ImageRange
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
+from orbit.imaging.numbered_images import ImageRange
 from server_app.planning.imaging import storage_of
 from server_app.planning.round_planner import RoundPlanner
 from server_app.planning.workloads import PlaceInMission

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from orbit.imaging.numbered_images import ImageRange
 from mission.orbits import constellation_of, eclipses_of
 from mission.scenario import ScenarioError
 from mission.schema import Scenario
 from orbit.contact_plan import ContactPlan
+from orbit.imaging.numbered_images import ImageRange
 from server_app.planning.round_traffic import Framing
 from server_app.planning.workloads import MissionWorkloads, PlaceInMission, variant_of
 from splitmodel.costs.published import Profile

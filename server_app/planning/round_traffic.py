@@ -13,9 +13,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from orbit.imaging.numbered_images import ImageRange, positions
 from mission.run_config import FEATURE_NAME_BYTES, GROUND, STEPS_AHEAD
 from mission.schema import Scenario, Training
+from orbit.imaging.numbered_images import ImageRange, positions
 from relay.wire.frames import bundle_bytes
 from relay.wire.manifest import (
     DIGEST_BYTES,

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
-from orbit.imaging.numbered_images import ImageRange
 from mission.client_update import pieces_of
 from mission.run_config import ENROLMENT_IMAGES, FEATURE_NAME_BYTES
 from mission.schema import SATELLITES_PER_STEP, Scenario, Training
+from orbit.imaging.numbered_images import ImageRange
 from relay.wire.manifest import MessageKind
 from server_app.planning.round_traffic import (
     Framing,

@@ -10,8 +10,8 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orbit.imaging.numbered_images import ImageRange
 from orbit.contact_plan import LinkKind
+from orbit.imaging.numbered_images import ImageRange
 from orbit.imaging.taken_images import TakenImages
 from strategies.problem.network import PlanningError
 from strategies.problem.plan import Kind, Plan
