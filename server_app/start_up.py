@@ -19,6 +19,7 @@ from server_app.planning.advice import advice
 from server_app.planning.arriving_planner import ArrivingPlanner
 from server_app.planning.mission_planner import MissionPlanner
 from server_app.planning.round_planner import RoundPlanner, framing_of
+from server_app.planning.uncertainty import drawn_outages_of
 from server_app.results.rounds import enrolment_facts
 from server_app.run import ServerRun
 from splitmodel.imagery.statistics import BandStatistics, merge
@@ -91,6 +92,8 @@ def plan_mission(
         if isinstance(planner, ArrivingPlanner):
             planner.taken[:] = checkpoint.taken
         start_s = checkpoint.mission_time_s
+    if (outages := drawn_outages_of(scenario)).happens:
+        planner.fly_through(outages)
     environment.begin_rounds(planner.carry_over.pointed)
     warnings = advice(scenario, mission.costs, samples, framing_of(mission.contact_plan))
     for line in warnings:

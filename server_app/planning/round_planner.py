@@ -27,6 +27,9 @@ from strategies.problem.round_state import RoundState
 from strategies.problem.storage import Storage
 from strategies.problem.sunlight import Sunlight
 from strategies.problem.workload import ComputeRates, PowerDrawn, Resources, StrategyConfig, Workload
+from strategies.uncertainty.flight import fly
+from strategies.uncertainty.flown_plan import flown_plan
+from strategies.uncertainty.outages import OutageModel, Outages
 
 _FLOPS_PER_TFLOPS = 1e12
 _J_PER_WH = 3600.0
@@ -81,8 +84,15 @@ class RoundPlanner:
         self.quorum = quorum_of(scenario, contact_plan, samples)
         self.carry_over = RoundState()
         self._late_since: dict[str, int] = {}  # in which round each late satellite started, by name
+        self._outages: Outages | None = None
+        self._notice_s = 0.0
+        self.interruptions = 0  # of the last round
         unsigned = dataclasses.replace(self._workloads, framing=Framing())
         self._aggregate_bytes = unsigned.of_round(self._variant).aggregate_bytes
+
+    def fly_through(self, model: OutageModel) -> None:
+        """Fly the rounds from now on through the first draw of outages, planned anew whenever one interrupts them."""
+        self._outages, self._notice_s = model.draw(self._contact_plan, 0), model.notice_s
 
     def enrolment(self, start_s: float) -> Plan:
         """The plan of what comes before round 1, see :meth:`.workloads.MissionWorkloads.enrolment`.
@@ -128,7 +138,13 @@ class RoundPlanner:
         return frozenset(plan.nodes[plan.index(name)].plane for name in late)
 
     def _planned(self, workload: Workload, start_s: float) -> Plan:
-        return checked_plan(self._problem(workload, start_s), self._strategy_config)
+        problem = self._problem(workload, start_s)
+        plan = checked_plan(problem, self._strategy_config)
+        if self._outages is None:
+            return plan
+        flown = fly(plan, problem, self._strategy_config, self._outages, notice_s=self._notice_s)
+        self.interruptions = flown.interruptions
+        return flown_plan(flown)
 
     def _problem(self, workload: Workload, start_s: float) -> PlanningProblem:
         return PlanningProblem(

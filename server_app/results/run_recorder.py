@@ -121,6 +121,7 @@ class RunRecorder:
                 "mission_time_s": clock.now_s,
                 "wall_time_s": record.wall_time_s(),
                 "window": describe_window(outcome.plan),
+                "interruptions": self.planner.interruptions,
             }
         )
         target = self.run.scenario.training.target_accuracy

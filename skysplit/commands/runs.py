@@ -165,6 +165,7 @@ def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> 
     with busy("loading the planner"):
         from server_app.planning.imaging import require_trainable
         from server_app.planning.round_planner import strategy_config_of
+        from server_app.planning.uncertainty import require_flyable
         from skysplit.imagery_check import check_imagery
         from splitmodel.crossing.codec_sizes import require_usable as require_usable_codec
         from strategies.aggregation.rule import require_usable_rule
@@ -181,6 +182,7 @@ def _new_launch(scenario: str, settings: list[str] | None, out: Path | None) -> 
     try:
         with busy("checking the scenario, its model and its images"):
             require_trainable(resolved)
+            require_flyable(resolved)
             strategy_config_of(resolved)
             require_usable_rule(resolved.training.server_optimizer)
             for codec in (
