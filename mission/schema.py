@@ -1131,7 +1131,7 @@ class Imaging(Table):
 
 
 class Uncertainty(Table):
-    """Outages that no plan knows before they happen; `plan --draws` and `compare --draws` fly rounds through them."""
+    """Outages that no plan knows before they happen; `run` and `--draws` of `plan` and `compare` fly through them."""
 
     station_outage: PartOfTime = Field(
         0.0, description="part of the time in which a station is out of service, weather aside"
