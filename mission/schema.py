@@ -23,6 +23,7 @@ from pydantic import (
 from mission.entry_points import (
     AGGREGATION,
     CODECS,
+    DECODERS,
     HEADS,
     IMAGERY,
     INTER_ORBIT,
@@ -51,6 +52,8 @@ PartOfTime = Annotated[float, Field(ge=0.0, lt=1.0)]
 SATELLITES_PER_STEP = 24
 CodecName = Annotated[str, AfterValidator(OursOrRegistered(CODECS, ("fp32", "bf16", "fp16", "int8", "int4")))]
 HEAD_KINDS = ("linear",)
+DECODER_KINDS = ("linear", "convolution")
+DecoderName = Annotated[str, AfterValidator(OursOrRegistered(DECODERS, DECODER_KINDS))]
 HeadName = Annotated[str, AfterValidator(OursOrRegistered(HEADS, HEAD_KINDS))]
 IMAGE_SOURCES = ("synthetic", "synthetic-clouds", "eurosat", "parquet", "folder")
 ImageSourceName = Annotated[str, AfterValidator(OursOrRegistered(IMAGERY, IMAGE_SOURCES))]
@@ -532,7 +535,7 @@ class TaskKeys(Table):
     head: HeadName = Field(
         "linear", description="head that answers for the whole image (all other kinds): one linear layer"
     )
-    decoder: Literal["linear", "convolution"] = Field(
+    decoder: DecoderName = Field(
         "linear",
         description="head that answers at every pixel (segmentation, pixel-regression): one linear layer for all "
         "patches, or three small convolutions of their grid",
