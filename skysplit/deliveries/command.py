@@ -64,6 +64,11 @@ def deliver(
     if output is TextFormat.JSON:
         print_or_write(json.dumps({**planned.to_json(), **signed}), out)
         return
+    _print(planned)
+
+
+def _print(planned: PlannedDelivery) -> None:
+    """Print the passes and when each satellite has everything."""
     delivery, console = planned.to_json(), Terminal()
     start_s = planned.delivery.start_s
     console.print(
@@ -100,20 +105,20 @@ def _emulated(
 
     words = Terminal(stderr=True, soft_wrap=True)
     try:
-        found = emulate_delivery(
+        carried = emulate_delivery(
             run, planned, roll_back=roll_back, on_progress=lambda phase: words.print(phase, highlight=False)
         )
     except (ValueError, LinkError, ProcessError) as error:
         fail(str(error))
     if output is TextFormat.JSON:
-        print_or_write(json.dumps(found.to_json()), out)
+        print_or_write(json.dumps(carried.to_json()), out)
         return
     table, start_s = Table(box=box.SIMPLE_HEAD, pad_edge=False), planned.delivery.start_s
     for number, heading in enumerate(("satellite", "release", "in use after", "planned")):
         table.add_column(heading, justify="right" if number > 1 else "left", no_wrap=True)
-    for name, release in found.release.items():
-        after_s = found.used_s[name] - start_s
-        planned_words = "–" if roll_back else spoken_time(found.planned_s[name] - start_s)
+    for name, release in carried.release.items():
+        after_s = carried.used_s[name] - start_s
+        planned_words = "–" if roll_back else spoken_time(carried.planned_s[name] - start_s)
         table.add_row(name, release[:12], spoken_time(after_s), planned_words)
     Terminal().print_table("rolled back" if roll_back else "delivered", table)
 
